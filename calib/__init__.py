@@ -1,0 +1,1 @@
+"""Numbers: the numerics contract, calibration, the integer program and its numpy reference."""

@@ -1,0 +1,1 @@
+"""RepGhostNet on small devices: train, fuse, quantize, compile, verify, deploy."""

@@ -1,0 +1,66 @@
+"""Errors a user can meet, each with the exit code of the command line.
+
+RepGhostError
+├── UsageError             2   a wrong argument, file or configuration
+├── AccuracyGateError      3   the accuracy drop is above what was allowed
+├── ToolMissingError       4   a program or package that is needed is not installed
+├── DeviceUnreachableError 5   a board did not answer
+└── IntegrityError         6   a digest, signature or replayed vector did not match
+
+Every message answers four questions: what is wrong, what was given, what is allowed, what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RepGhostError(Exception):
+    """An error whose cause lies outside the program; printed without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(RepGhostError):
+    """A wrong argument, input file or configuration."""
+
+    exit_code = 2
+
+
+class AccuracyGateError(RepGhostError):
+    """The measured accuracy drop is larger than the limit that was asked for."""
+
+    exit_code = 3
+
+
+class ToolMissingError(RepGhostError):
+    """A program or an optional package is not installed."""
+
+    exit_code = 4
+
+
+class DeviceUnreachableError(RepGhostError):
+    """A board did not answer in time or refused the connection."""
+
+    exit_code = 5
+
+
+class IntegrityError(RepGhostError):
+    """Bytes differ from what their digest, signature or test vector promises."""
+
+    exit_code = 6
+
+
+def unknown_value(kind: str, given: object, allowed: Iterable[object]) -> UsageError:
+    """Return the error for a value outside a table, with the nearest entry as a suggestion.
+
+    Args:
+        kind: what the value names, e.g. "target" or "width".
+        given: the value as the user wrote it.
+        allowed: every entry of the table.
+    """
+    names = [str(name) for name in allowed]
+    close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return UsageError(f"unknown {kind} {str(given)!r}; allowed: {', '.join(names)}.{hint}")
