@@ -170,7 +170,7 @@ def requantize_q15_add(
         offset: int16 [C]; holds 32 * z_y, the residual's zero point and what was moved out of the accumulator.
     """
     shifted = residual.astype(np.int64) << RESIDUAL_SHIFT
-    total = saturate_int16(multiply_q15(acc, multiplier) + multiply_q15(shifted, np.int64(residual_factor)))
+    total = saturate_int16(multiply_q15(acc, multiplier) + multiply_q15(shifted, np.asarray([residual_factor])))
     total = saturate_int16(total + offset)
     rounded = (total + (1 << (Q15_ADD_SHIFT - 1))) >> Q15_ADD_SHIFT
     return np.clip(rounded, low, high).astype(np.int8)
