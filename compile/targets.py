@@ -1,0 +1,117 @@
+"""What can be compiled for: one row per target, one variant per instruction set. A new board is a row here."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+from repghost.errors import UsageError, unknown_value
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One instruction set of a target."""
+
+    name: str
+    mcpu: str  # LLVM's name of the core, or its plainest one
+    mattr: tuple[str, ...]  # LLVM's names of the features the code may use on top
+    requires: tuple[str, ...]  # names in `RG_CPU_*` of compile/runner/hwcaps.h; all must be there at run time
+    emulated_cpu: str = ""  # the qemu core that has these features and as few others as possible
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of machine: how its code is made and which instruction sets it may have."""
+
+    name: str
+    triple: str  # for LLVM
+    zig_triple: str  # for the linker; its suffix is the oldest glibc the runner starts on
+    elf_machine: int  # e_machine of the ELF header
+    variants: tuple[Variant, ...]  # from the plainest to the fastest; the last one whose needs are met is used
+    refusal: str = ""  # why nothing can be built for it yet
+
+    def tvm_target(self, variant: Variant) -> dict[str, object]:
+        """Return the description `tvm.target.Target` takes for one instruction set; a triple is always given."""
+        return {"kind": "llvm", "mtriple": self.triple, "mcpu": variant.mcpu, "mattr": list(variant.mattr)}
+
+    def variant(self, name: str) -> Variant:
+        """Return the variant called `name`.
+
+        Raises:
+            UsageError: when the target has no such variant.
+        """
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        raise unknown_value(f"variant of target {self.name}", name, [variant.name for variant in self.variants])
+
+
+# The features are exactly what `requires` tests for: a core's name would let LLVM use more than was asked.
+ARM64 = Target(
+    name="arm64",
+    triple="aarch64-linux-gnu",
+    zig_triple="aarch64-linux-gnu.2.17",
+    elf_machine=183,
+    variants=(
+        Variant("neon", "generic", ("+neon",), (), "cortex-a53"),
+        Variant("dot", "generic", ("+neon", "+dotprod"), ("DOTPROD",), "cortex-a76"),
+        Variant("i8mm", "generic", ("+neon", "+dotprod", "+i8mm"), ("DOTPROD", "I8MM"), "max"),
+    ),
+)
+
+X86_64 = Target(
+    name="x86-64",
+    triple="x86_64-linux-gnu",
+    zig_triple="x86_64-linux-gnu.2.17",
+    elf_machine=62,
+    variants=(
+        Variant("avx2", "x86-64-v3", (), ("AVX2",), "Haswell"),
+        Variant("vnni", "x86-64-v4", ("+avx512vnni",), ("AVX2", "AVX512VNNI"), "Cascadelake-Server"),
+    ),
+)
+
+JETSON = Target(
+    name="jetson",
+    triple="aarch64-linux-gnu",
+    zig_triple="aarch64-linux-gnu.2.17",
+    elf_machine=183,
+    variants=(),
+    refusal="TensorRT bundles for Jetson are not part of this version yet; a Jetson's CPU runs TARGET=arm64 today.",
+)
+
+TARGETS = {target.name: target for target in (ARM64, X86_64, JETSON)}
+ALIASES = {"aarch64": "arm64", "x86_64": "x86-64", "amd64": "x86-64"}
+HOST = "host"
+
+
+def host_target() -> Target | None:
+    """Return the row of the machine this runs on, or None where no row fits (32-bit, another operating system)."""
+    if platform.system() != "Linux":
+        return None
+    machine = platform.machine().lower()
+    return TARGETS.get(ALIASES.get(machine, machine))
+
+
+def find_target(name: str) -> Target:
+    """Return the row called `name`; "host" means the machine this runs on.
+
+    Args:
+        name: a name of the table, "host", or the kernel's name of a machine such as "aarch64".
+
+    Raises:
+        UsageError: when there is no such row, or the row cannot be built yet.
+    """
+    if name == HOST:
+        found = host_target()
+        if found is None:
+            raise UsageError(
+                f"no target fits this machine ({platform.system()} on {platform.machine()}); a host build needs Linux on "
+                f"x86-64 or aarch64. Compile for another machine with one of: {', '.join(TARGETS)}."
+            )
+        return found
+    target = TARGETS.get(ALIASES.get(name, name))
+    if target is None:
+        raise unknown_value("target", name, [*TARGETS, HOST])
+    if target.refusal:
+        raise UsageError(f"target {name!r} cannot be built: {target.refusal}")
+    return target
