@@ -213,6 +213,7 @@ class ModelSpec:
             raise unknown_value("branches", self.branches, BRANCHES)
         if self.form not in FORMS:
             raise unknown_value("form", self.form, FORMS)
+        object.__setattr__(self, "width", float(self.width))  # 1 and 1.0 are one network and one text in a file
 
     @property
     def name(self) -> str:
