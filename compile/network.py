@@ -45,7 +45,7 @@ class CompiledNetwork:
             raise UsageError(f"a compiled network needs variants with distinct names, not {names}.")
         missing = sorted({variant.weights for variant in self.variants} - set(self.blobs))
         if missing:
-            raise UsageError(f"variants read the weights {missing}, which are not among the blobs {sorted(self.blobs)}.")
+            raise UsageError(f"variants read the weights {missing}, but the blobs are {sorted(self.blobs)}.")
         if not self.units or min(self.units) < 1 or len(self.units) != len(self.kernels):
             raise UsageError(
                 f"each step needs at least one unit and one description; {len(self.units)} units, "

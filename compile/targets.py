@@ -105,8 +105,8 @@ def find_target(name: str) -> Target:
         found = host_target()
         if found is None:
             raise UsageError(
-                f"no target fits this machine ({platform.system()} on {platform.machine()}); a host build needs Linux on "
-                f"x86-64 or aarch64. Compile for another machine with one of: {', '.join(TARGETS)}."
+                f"no target fits this machine ({platform.system()} on {platform.machine()}); a host build needs Linux "
+                f"on x86-64 or aarch64. Compile for another machine with one of: {', '.join(TARGETS)}."
             )
         return found
     target = TARGETS.get(ALIASES.get(name, name))

@@ -1,0 +1,181 @@
+"""From a QDQ ONNX file to a checked, frozen graph; every later stage may rely on what is proven here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import AttributeProto, TensorProto
+
+from compile.graph import DEQUANTIZE, QUANTIZE, Graph, Node
+from compile.onnx_file import load_model, stored_array
+from compile.qdq_checks import check_quantization
+from repghost.errors import UsageError
+from repghost.preprocess import Preprocess
+
+TENSOR_TYPES = {TensorProto.FLOAT: "float32", TensorProto.INT8: "int8"}
+
+
+def read_qdq(path: Path, preprocess: Preprocess | None = None) -> Graph:
+    """Read a QDQ ONNX file and check everything the passes rely on.
+
+    Args:
+        path: a file as `repghost quantize` writes it, or any other QDQ network with signed int8 tensors.
+        preprocess: how pictures become the network's input, for a file that does not say so itself.
+
+    Returns:
+        The graph with every Q/DQ node still in place.
+
+    Raises:
+        UsageError: for a file that is missing, damaged, not quantized, or outside what the compiler understands.
+        IntegrityError: when the graph does not match the program digest in its metadata.
+    """
+    path = Path(path)
+    try:
+        return _read(load_model(path), preprocess)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _read(model: onnx.ModelProto, preprocess: Preprocess | None) -> Graph:
+    constants = _constants(model.graph)
+    nodes = tuple(_node(node) for node in model.graph.node if node.op_type != "Constant")
+    shapes = _shapes(model)
+    shapes.update({name: array.shape for name, array in constants.items()})
+    picture = _only_input(model.graph, shapes)
+    output = _only_output(model.graph, shapes)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if not any(node.operator in (QUANTIZE, DEQUANTIZE) for node in nodes):
+        raise UsageError(
+            "the network is not quantized: it has no QuantizeLinear and DequantizeLinear nodes. "
+            "Write a quantized one with 'repghost quantize CKPT --data DIR -o FILE.qdq.onnx'."
+        )
+    check_quantization(nodes, constants, shapes)
+    preprocess = _preprocess(metadata, preprocess, shapes[picture])
+    return Graph(nodes, picture, output, shapes, constants, preprocess, digest="", metadata=metadata)
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
+    """Return every stored tensor by name, the values of Constant nodes included."""
+    constants = {tensor.name: stored_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            value = onnx.helper.get_attribute_value(node.attribute[0])
+            constants[node.output[0]] = stored_array(value) if isinstance(value, TensorProto) else np.asarray(value)
+    return constants
+
+
+def _node(node: onnx.NodeProto) -> Node:
+    if len([name for name in node.output if name]) != 1:
+        raise UsageError(
+            f"node {node.name!r} ({node.op_type}) has {len(node.output)} outputs; operators with one are understood. "
+            "Export the network in evaluation mode."
+        )
+    attributes = {attribute.name: _attribute(node, attribute) for attribute in node.attribute}
+    return Node(node.name or node.output[0], node.op_type, tuple(node.input), node.output[0], attributes)
+
+
+def _attribute(node: onnx.NodeProto, attribute: AttributeProto) -> Any:
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, str) or not all(isinstance(item, int | float) for item in value):
+        raise UsageError(f"node {node.name!r} ({node.op_type}): attribute {attribute.name!r} is not made of numbers.")
+    return tuple(value)
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Return the static shape of every computed tensor; refuse other types and unknown sizes."""
+    try:
+        graph = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True).graph
+    except Exception as error:  # InferenceError and, for some operators, RuntimeError
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(f"the shapes in the file do not fit together: {reason}. Export it again.") from error
+    shapes: dict[str, tuple[int, ...]] = {}
+    stored = {tensor.name for tensor in graph.initializer}
+    for value in [*graph.input, *graph.value_info, *graph.output]:
+        if value.name not in stored:
+            shapes[value.name] = _static_shape(value)
+    for node in graph.node:
+        if node.op_type != "Constant" and node.output[0] not in shapes:
+            raise UsageError(f"the shape of tensor {node.output[0]!r} ({node.op_type}) cannot be derived. Export it again.")
+    return shapes
+
+
+def _static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+    tensor = value.type.tensor_type
+    if tensor.elem_type not in (*TENSOR_TYPES, TensorProto.INT32, TensorProto.INT64):
+        kinds = TensorProto.DataType
+        kind = kinds.Name(tensor.elem_type) if tensor.elem_type in kinds.values() else tensor.elem_type
+        raise UsageError(
+            f"tensor {value.name!r} has type {kind}; {' and '.join(TENSOR_TYPES.values())} are understood. "
+            "Quantize activations as signed int8 (in ONNX Runtime: QuantType.QInt8)."
+        )
+    sizes = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+    if not tensor.HasField("shape") or any(size is None or size < 1 for size in sizes):
+        names = [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]
+        raise UsageError(
+            f"tensor {value.name!r} has shape {names}; every size must be fixed, the batch at 1. "
+            "Export with static shapes (or fix them with onnx.tools.update_model_dims)."
+        )
+    return tuple(size for size in sizes if size is not None)
+
+
+def _only_input(graph: onnx.GraphProto, shapes: dict[str, tuple[int, ...]]) -> str:
+    """Return the picture's tensor: float32 [1, 3, H, W]."""
+    stored = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in stored]
+    if len(inputs) != 1:
+        raise UsageError(f"the network has {len(inputs)} inputs; exactly one picture is understood.")
+    shape = shapes[inputs[0].name]
+    if inputs[0].type.tensor_type.elem_type != TensorProto.FLOAT:
+        raise UsageError(f"input {inputs[0].name!r} must be float32, the normalized picture; quantize it in the graph.")
+    if len(shape) == 4 and shape[3] == 3 and shape[1] != 3:
+        raise UsageError(
+            f"input {inputs[0].name!r} has shape {list(shape)}, channels last; ONNX convolutions read [1, 3, H, W]. "
+            "Export without the transposition."
+        )
+    if len(shape) != 4 or shape[0] != 1 or shape[1] != 3:
+        raise UsageError(
+            f"input {inputs[0].name!r} has shape {list(shape)}; one RGB picture [1, 3, H, W] is understood. "
+            "Export with batch 1."
+        )
+    return inputs[0].name
+
+
+def _only_output(graph: onnx.GraphProto, shapes: dict[str, tuple[int, ...]]) -> str:
+    """Return the logits' tensor: float32 [1, classes]."""
+    if len(graph.output) != 1:
+        raise UsageError(f"the network has {len(graph.output)} outputs; exactly one, the logits, is understood.")
+    output = graph.output[0]
+    shape = shapes[output.name]
+    if output.type.tensor_type.elem_type != TensorProto.FLOAT or len(shape) != 2 or shape[0] != 1:
+        raise UsageError(f"output {output.name!r} has shape {list(shape)}; float32 logits [1, classes] are understood.")
+    if not any(output.name in node.output for node in graph.node):
+        raise UsageError(f"nothing computes the output {output.name!r}.")
+    return output.name
+
+
+def _preprocess(
+    metadata: dict[str, str], given: Preprocess | None, shape: tuple[int, ...]
+) -> Preprocess:
+    """Return the Preprocess of the file, or the given one, and compare it with the input's shape."""
+    if PREPROCESS_KEY in metadata:
+        try:
+            given = Preprocess.from_dict(json.loads(metadata[PREPROCESS_KEY]))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise UsageError(f"metadata {PREPROCESS_KEY!r} is not JSON: {error}. Write the file again.") from error
+    if given is None:
+        raise UsageError(
+            f"the file does not say how pictures are prepared (metadata {PREPROCESS_KEY!r} is absent). "
+            "Write it with 'repghost quantize', or give a Preprocess."
+        )
+    if (given.size, given.size) != shape[2:]:
+        raise UsageError(f"the Preprocess makes pictures of {given.size} px, the network reads {list(shape[2:])}.")
+    return given

@@ -1,0 +1,92 @@
+"""What every 64-bit ARM core has in common: rounding, saturating narrows, the rounding high multiply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from compile import tir
+from compile.intrin.base import GemmShape, GemmTile, InstructionSet
+from compile.tir import Expr
+
+REGISTERS = 32  # v0 .. v31, 16 bytes each
+
+
+class Arm(InstructionSet):
+    """The shared part of the three ARM variants."""
+
+    lanes8 = 16
+    registers = REGISTERS
+
+    def round_to_int32(self, value: Expr) -> Expr:
+        """Use fcvtns: to nearest, ties to even, whatever FPCR says."""
+        return _by_pieces(value, 4, lambda v: _call("int32x4", "fcvtns.v4i32.v4f32", v))
+
+    def narrow_to_int16(self, value: Expr) -> Expr:
+        """Use sqxtn."""
+        return _by_pieces(value, 4, lambda v: _call("int16x4", "sqxtn.v4i16", v))
+
+    def narrow_to_int8(self, value: Expr) -> Expr:
+        """Use sqxtn; half a register is widened with itself first."""
+        if tir.split_dtype(tir.dtype_of(value))[1] == 4:
+            doubled = tir.shuffle([value], [0, 1, 2, 3, 0, 1, 2, 3])
+            return tir.shuffle([self.narrow_to_int8(doubled)], range(4))
+        return _by_pieces(value, 8, lambda v: _call("int8x8", "sqxtn.v8i8", v))
+
+    def multiply_q15(self, value: Expr, factor: Expr) -> Expr:
+        """Use sqrdmulh, which saturates only for -32768 * -32768; factors are never negative."""
+        return _by_pieces_2(value, factor, 8, lambda v, f: _call("int16x8", "sqrdmulh.v8i16", v, f))
+
+    def add_saturating(self, left: Expr, right: Expr) -> Expr:
+        """Use sqadd."""
+        lanes = min(8, tir.split_dtype(tir.dtype_of(left))[1])
+        return _by_pieces_2(left, right, lanes, lambda a, b: _call(f"int16x{lanes}", f"sqadd.v{lanes}i16", a, b))
+
+    def vector_widths(self, columns: int) -> list[int]:
+        """Cut columns into registers of four int32."""
+        return [4] * (columns // 4)
+
+    def choose_tile(self, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
+        """Return the tile with the fewest instructions per product that fits the registers."""
+        options = [
+            GemmTile(rows, columns)
+            for rows in row_options(pixels)
+            for columns in (4, 8, 12, 16, 20, 24, 32)
+            if columns <= max(4, -(-channels // 4) * 4) and self.fits(rows, columns)
+        ]
+        return min(options, key=lambda tile: self.cost(tile, pixels, channels, shape))
+
+    def fits(self, rows: int, columns: int) -> bool:
+        """Tell whether accumulators, one 16-byte load for each row and one weight group fit the registers."""
+        return rows * columns // 4 + rows + columns // 4 <= REGISTERS
+
+    def cost(self, tile: GemmTile, pixels: int, channels: int, shape: GemmShape) -> float:
+        """Return the estimated instructions for one row of pixels, the unit being one 16-byte step."""
+        steps = shape.segments * -(-shape.length // 16)
+        blocks = -(-pixels // tile.rows)
+        full, rest = divmod(-(-channels // 4) * 4, tile.columns)
+        total = 0.0
+        for columns, count in ((tile.columns, full), (rest, 1 if rest else 0)):
+            vectors = columns // 4
+            inner = tile.rows + 4 * vectors * (tile.rows + 0.5) + 3  # loads, products with paired weight loads, loop
+            finish = tile.rows * (vectors * 5.5 + 1) + 10
+            total += count * (inner * steps + finish)
+        return blocks * total
+
+
+def row_options(pixels: int) -> list[int]:
+    """Return tile heights up to 8 that divide a row of pixels, and those that overlap the least."""
+    exact = [rows for rows in range(1, 9) if pixels % rows == 0 and rows <= pixels]
+    return exact if max(exact) >= 4 or pixels < 4 else [*exact, *(r for r in range(4, 9) if r <= pixels)]
+
+
+def _call(dtype: str, name: str, *args: Expr) -> Expr:
+    return tir.intrinsic(dtype, f"llvm.aarch64.neon.{name}", *args)
+
+
+def _by_pieces(value: Expr, lanes: int, apply: Callable[[Expr], Expr]) -> Expr:
+    return tir.concat([apply(piece) for piece in tir.split(value, lanes)])
+
+
+def _by_pieces_2(left: Expr, right: Expr, lanes: int, apply: Callable[[Expr, Expr], Expr]) -> Expr:
+    pairs = zip(tir.split(left, lanes), tir.split(right, lanes), strict=True)
+    return tir.concat([apply(a, b) for a, b in pairs])

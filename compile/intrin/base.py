@@ -1,0 +1,136 @@
+"""What a schedule may ask of an instruction set."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile import tir
+from compile.tir import Expr, Kernel, Pointer
+
+
+@dataclass(frozen=True)
+class GemmShape:
+    """The reduction of a convolution as a matrix product: `segments` runs of `length` bytes for each output pixel.
+
+    A 1x1 convolution has one segment of all channels; a k x k convolution has k segments (kernel rows) of k * channels.
+    """
+
+    segments: int
+    length: int  # bytes, a multiple of 4
+    segment_stride: int  # bytes between the starts of two segments
+    pixel_stride: int  # bytes between neighbouring output pixels in the input
+
+
+@dataclass(frozen=True)
+class GemmTile:
+    """A register tile: `rows` output pixels by `columns` output channels."""
+
+    rows: int
+    columns: int
+
+
+class InstructionSet(ABC):
+    """One instruction set; vectors are TIR expressions of any lane count that is a multiple of `lanes8`."""
+
+    name: str
+    lanes8: int  # int8 elements the schedules process at a time in element-wise and depthwise kernels
+    registers: int
+
+    # -- numerics ------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def round_to_int32(self, value: Expr) -> Expr:
+        """Return a float32 vector rounded to int32, ties to even whatever the current rounding mode is."""
+
+    @abstractmethod
+    def narrow_to_int16(self, value: Expr) -> Expr:
+        """Return an int32 vector limited to int16."""
+
+    @abstractmethod
+    def narrow_to_int8(self, value: Expr) -> Expr:
+        """Return an int16 vector limited to int8."""
+
+    @abstractmethod
+    def multiply_q15(self, value: Expr, factor: Expr) -> Expr:
+        """Return (value * factor + 2**14) >> 15 of int16 vectors."""
+
+    @abstractmethod
+    def add_saturating(self, left: Expr, right: Expr) -> Expr:
+        """Return the int16 sum limited to int16."""
+
+    # -- matrix product ------------------------------------------------------------------------------------------
+    @abstractmethod
+    def choose_tile(self, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
+        """Return the register tile for rows of `pixels` pixels and `channels` output channels."""
+
+    @abstractmethod
+    def pack(self, weight: NDArray[np.int8], columns: int) -> bytes:
+        """Return the weights of `columns` channels in the order `accumulate` reads them.
+
+        Args:
+            weight: int8 [columns, segments, length].
+        """
+
+    @abstractmethod
+    def packed_bytes(self, shape: GemmShape, columns: int) -> int:
+        """Return the length of `pack` for a tile of `columns` channels."""
+
+    @abstractmethod
+    def bias_correction(self, weight: NDArray[np.int8]) -> NDArray[np.int64]:
+        """Return what to add to the bias of each channel because of how this set reads activations."""
+
+    @abstractmethod
+    def accumulate(
+        self, kernel: Kernel, tile: GemmTile, shape: GemmShape, source: Pointer, start: Expr, weights: Pointer,
+        weight_start: Expr, bias: Sequence[Expr],
+    ) -> list[list[Expr]]:  # fmt: skip
+        """Emit the product of one tile.
+
+        Args:
+            source: int8 activations; the first pixel's first byte is at `start`.
+            weights: the packed weights; the tile's are at `weight_start`.
+            bias: int32 vectors that together hold the start value of each column.
+
+        Returns:
+            for each row the int32 vectors of its columns, in the order of `bias`.
+        """
+
+    @abstractmethod
+    def vector_widths(self, columns: int) -> list[int]:
+        """Return how `accumulate` cuts `columns` int32 accumulators into vectors."""
+
+    # -- composed from the above ---------------------------------------------------------------------------------
+    def requantize(
+        self, acc: Sequence[Expr], multiplier: Sequence[Expr], zero_point: int, low: int, high: int
+    ) -> Expr:
+        """Return one int8 vector: clamp(rint(float32(acc) * m) + z, low, high), see `calib.qparams.requantize`."""
+        scaled = [tir.cast(a, "float32") * m for a, m in zip(acc, multiplier, strict=True)]
+        wide = tir.concat([self.narrow_to_int16(self.round_to_int32(s)) for s in scaled])
+        if zero_point:
+            wide = self.add_saturating(wide, tir.splat(zero_point, tir.dtype_of(wide)))
+        return self.clamp_int8(self.narrow_to_int8(wide), low, high)
+
+    def clamp_int8(self, value: Expr, low: int, high: int) -> Expr:
+        """Return an int8 vector limited to [low, high]; limits that int8 has anyway cost nothing."""
+        if low > -128:
+            value = tir.maximum(value, tir.splat(low, tir.dtype_of(value)))
+        if high < 127:
+            value = tir.minimum(value, tir.splat(high, tir.dtype_of(value)))
+        return value
+
+    def store_groups(self, columns: int) -> list[range]:
+        """Return which accumulator vectors of a row are stored together: powers of two, up to one int8 register."""
+        widths, groups, at = self.vector_widths(columns), [], 0
+        while at < len(widths):
+            count = 1
+            while at + 2 * count <= len(widths) and widths[at] * 2 * count <= self.lanes8:
+                count *= 2
+            while len(set(widths[at : at + count])) > 1:
+                count //= 2
+            groups.append(range(at, at + count))
+            at += count
+        return groups

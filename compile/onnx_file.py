@@ -1,0 +1,184 @@
+"""From bytes on disk to an ONNX model that can be trusted to be well formed; files from outside are hostile.
+
+No data outside the file is ever opened, no custom operator is loaded, and every size is compared with the file's before
+memory is taken for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+
+from repghost.errors import UsageError
+
+MAX_FILE_BYTES = 256 << 20  # the widest published RepGhostNet takes 10 MB
+MIN_OPSET, MAX_OPSET = 13, 21  # 13 brought per-channel Q/DQ; 21 is the last one tested
+ONNX_DOMAINS = ("", "ai.onnx")
+
+# What a tensor stored in the file may hold: weights and biases, int32 biases, shapes and axes.
+STORED_TYPES = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.INT8: "int8",
+    TensorProto.INT32: "int32",
+    TensorProto.INT64: "int64",
+}
+
+
+def load_model(path: Path) -> onnx.ModelProto:
+    """Read and check an ONNX file.
+
+    Raises:
+        UsageError: when the file is missing, too large, not ONNX, refers to other files, has an opset or an operator
+            this program does not know, or does not pass the ONNX checker.
+    """
+    model = _parse(path)
+    graph = model.graph
+    _refuse_exotic_parts(model)
+    _check_opset(model)
+    for tensor in stored_tensors(model):
+        _check_stored(tensor, path.stat().st_size)
+    _check_names(graph)
+    _check_acyclic(graph)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # the checker's classes have no common base below Exception
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(f"the ONNX checker refuses it: {reason}. Write the file again with its exporter.") from error
+    return model
+
+
+def stored_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    """Yield every tensor whose values are in the file: initializers and Constant nodes."""
+    yield from model.graph.initializer
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                yield attribute.t
+            yield from attribute.tensors
+
+
+def stored_array(tensor: TensorProto) -> NDArray[Any]:
+    """Return the values of a checked tensor, read-only."""
+    array = numpy_helper.to_array(tensor)
+    array.flags.writeable = False
+    return array
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    if not path.exists():
+        raise UsageError("there is no such file. Write one with 'repghost quantize CKPT --data DIR -o FILE.qdq.onnx'.")
+    if not path.is_file():
+        raise UsageError("this is not a regular file; give the path of a .qdq.onnx file.")
+    size = path.stat().st_size
+    if not 0 < size <= MAX_FILE_BYTES:
+        raise UsageError(f"the file has {size} bytes; 1 to {MAX_FILE_BYTES} are allowed. Is it the right file?")
+    try:
+        model = onnx.ModelProto.FromString(path.read_bytes())
+    except Exception as error:  # protobuf's DecodeError; its module depends on the implementation
+        raise UsageError("this is not an ONNX file, or it is cut short. Copy or write it again.") from error
+    if not model.graph.node:
+        raise UsageError("the file holds no ONNX graph, or an empty one. Is it the right file?")
+    return model
+
+
+def _refuse_exotic_parts(model: onnx.ModelProto) -> None:
+    """Refuse what a quantized network has no use for: external data, subgraphs, functions, sparse tensors."""
+    for tensor in stored_tensors(model):
+        if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+            raise UsageError(
+                f"tensor {tensor.name!r} keeps its data in another file, which is never read. "
+                "Save the model with its data inside (onnx.save(model, path, save_as_external_data=False))."
+            )
+    if model.functions or model.graph.sparse_initializer or model.training_info:
+        raise UsageError("model functions, sparse tensors and training information are not supported. Export without.")
+    graphs = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+    for node in model.graph.node:
+        if any(attribute.type in graphs for attribute in node.attribute):
+            raise UsageError(
+                f"node {node.name!r} ({node.op_type}) holds a subgraph; control flow cannot be compiled. "
+                "Export the network without it."
+            )
+
+
+def _check_opset(model: onnx.ModelProto) -> None:
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    given = next((versions[domain] for domain in ONNX_DOMAINS if domain in versions), None)
+    if given is None or not MIN_OPSET <= given <= MAX_OPSET:
+        raise UsageError(
+            f"the file uses ONNX opset {given}; {MIN_OPSET} to {MAX_OPSET} are understood. "
+            "Export it again, or convert it with onnx.version_converter."
+        )
+    for node in model.graph.node:
+        if node.domain not in ONNX_DOMAINS:
+            raise UsageError(
+                f"node {node.name!r} uses operator {node.op_type!r} of domain {node.domain!r}; only ONNX's own operators "
+                "are understood. Export with plain QuantizeLinear and DequantizeLinear nodes."
+            )
+
+
+def _check_stored(tensor: TensorProto, file_bytes: int) -> None:
+    """Check type, size and range of one stored tensor before anything is allocated for it."""
+    if tensor.data_type not in STORED_TYPES:
+        kind = TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in TensorProto.DataType.values() else "?"
+        raise UsageError(
+            f"tensor {tensor.name!r} has type {kind}; {', '.join(STORED_TYPES.values())} are understood. "
+            "Quantize with signed int8 weights and activations."
+        )
+    dtype = np.dtype(STORED_TYPES[tensor.data_type])
+    elements = math.prod(tensor.dims)
+    if any(size < 0 for size in tensor.dims) or elements > file_bytes:
+        raise UsageError(f"tensor {tensor.name!r} claims shape {list(tensor.dims)}, more than the file can hold.")
+    if tensor.HasField("raw_data") and len(tensor.raw_data) != elements * dtype.itemsize:
+        raise UsageError(
+            f"tensor {tensor.name!r} of shape {list(tensor.dims)} needs {elements * dtype.itemsize} bytes and has "
+            f"{len(tensor.raw_data)}. The file is damaged; write it again."
+        )
+    if dtype == np.int8 and any(not -128 <= value <= 127 for value in tensor.int32_data):
+        raise UsageError(f"tensor {tensor.name!r} is int8 but holds values outside [-128, 127]. Quantize again.")
+    try:
+        values = stored_array(tensor)
+    except Exception as error:  # onnx raises ValueError, TypeError or its own, by storage field
+        raise UsageError(f"tensor {tensor.name!r} cannot be read: {error}. Write the file again.") from error
+    if not np.isfinite(values).all():
+        raise UsageError(f"tensor {tensor.name!r} holds NaN or infinity. Check the checkpoint it came from.")
+
+
+def _check_names(graph: onnx.GraphProto) -> None:
+    """Refuse two tensors, or two nodes, of one name."""
+    stored = [tensor.name for tensor in graph.initializer]
+    inputs = [value.name for value in graph.input if value.name not in set(stored)]
+    tensors = [*inputs, *stored, *(name for node in graph.node for name in node.output if name)]
+    nodes = [node.name for node in graph.node if node.name]
+    for kind, names in (("tensors", tensors), ("nodes", nodes)):
+        seen: set[str] = set()
+        for name in names:
+            if name in seen:
+                raise UsageError(f"two {kind} are called {name!r}; names must be unique. Write the file again.")
+            seen.add(name)
+
+
+def _check_acyclic(graph: onnx.GraphProto) -> None:
+    """Refuse a graph in which a tensor depends on itself, and name one."""
+    producer = {name: node for node in graph.node for name in node.output if name}
+    waiting = {id(node): sum(name in producer for name in set(node.input)) for node in graph.node}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in set(node.input):
+            readers.setdefault(name, []).append(node)
+    ready = [node for node in graph.node if not waiting[id(node)]]
+    for node in ready:  # grows while it is walked
+        for name in node.output:
+            for reader in readers.get(name, []):
+                waiting[id(reader)] -= 1
+                if not waiting[id(reader)]:
+                    ready.append(reader)
+    stuck = [node for node in graph.node if waiting[id(node)]]
+    if stuck:
+        raise UsageError(f"the graph has a cycle through {stuck[0].output[0]!r}; a network must run from input to output.")

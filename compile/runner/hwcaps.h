@@ -1,0 +1,14 @@
+/* Which instruction sets this core and this kernel offer, as a set of RG_CPU_* bits. */
+#ifndef RG_HWCAPS_H
+#define RG_HWCAPS_H
+
+#include <stdint.h>
+
+#define RG_CPU_DOTPROD 1u    /* arm64: sdot, udot */
+#define RG_CPU_I8MM 2u       /* arm64: smmla */
+#define RG_CPU_AVX2 4u       /* x86-64: everything LLVM may use for x86-64-v3 */
+#define RG_CPU_AVX512VNNI 8u /* x86-64: everything LLVM may use for x86-64-v4, and vpdpbusd, vpdpwssd */
+
+uint32_t rg_cpu_features(void);
+
+#endif

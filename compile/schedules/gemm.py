@@ -1,0 +1,249 @@
+"""Dense convolutions as a matrix product: 1x1, k x k with any stride, and fully connected layers.
+
+    Y[pixel, n] = sum over segments s and bytes k of X[pixel, s, k] * W[n, s, k]
+
+The input is read in place (no im2col): a k x k convolution is k segments of k * channels consecutive bytes. A register
+tile of `rows` pixels by `columns` channels is accumulated over the whole reduction, requantized and stored once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.program import Conv2d, Operator, Requantize, RequantizeAdd, ToLogits
+from calib.qparams import ADD_SHIFT
+from compile import tir
+from compile.intrin import InstructionSet
+from compile.intrin.base import GemmShape, GemmTile
+from compile.layout import CHANNEL_GROUP, Placement, round_up
+from compile.schedules.base import Answer, Argument, Context, Scheduled
+from compile.tir import Expr, Kernel, Pointer
+
+PARAMETER_BYTES = 8  # of each channel: int32 bias, float32 multiplier
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Neighbouring output channels that run with the same tile width; `count` tiles of `columns` channels."""
+
+    first: int  # channel
+    columns: int
+    count: int
+    start: int  # bytes into the operator's constants
+    bytes_each: int
+
+
+def schedule_gemm(operator: Operator, context: Context) -> Answer:
+    """Schedule a dense convolution; None for anything else."""
+    if not isinstance(operator, Conv2d):
+        return None
+    isa, source = context.isa, context.place(operator.input)
+    shape = gemm_shape(operator, source)
+    pixels = operator.output.width
+    channels = round_up(operator.output.channels, CHANNEL_GROUP)
+    tile = isa.choose_tile(pixels, channels, shape)
+    panels = plan_panels(isa, operator.output.channels, tile, shape)
+    constants = pack_panels(isa, operator, panels, shape, channels)
+    writer = _Writer(operator, context, shape, tile, panels)
+    return Scheduled(
+        function=writer.function(),
+        name=gemm_name(operator, tile, isa),
+        arguments=writer.arguments(),
+        units=operator.output.height,
+        constants=constants,
+    )
+
+
+def gemm_shape(operator: Conv2d, source: Placement) -> GemmShape:
+    """Return how the convolution reads its input."""
+    kernel = operator.weight.shape[1]
+    return GemmShape(
+        segments=kernel,
+        length=kernel * source.pixel,
+        segment_stride=source.pitch,
+        pixel_stride=operator.stride * source.pixel,
+    )
+
+
+def gemm_name(operator: Conv2d, tile: GemmTile, isa: InstructionSet) -> str:
+    """Return e.g. rg_qs8_gemm1x1s1_m7n8_k60n40__dot."""
+    kernel, depth = operator.weight.shape[1], operator.weight[0].size
+    epilogue = {Requantize: "", RequantizeAdd: "_add", ToLogits: "_f32"}[type(operator.epilogue)]
+    return (
+        f"rg_qs8_gemm{kernel}x{kernel}s{operator.stride}{epilogue}_m{tile.rows}n{tile.columns}"
+        f"_k{depth}n{operator.output.channels}__{isa.name}"
+    )
+
+
+def plan_panels(isa: InstructionSet, channels: int, tile: GemmTile, shape: GemmShape) -> tuple[Panel, ...]:
+    """Cut the output channels into full tiles and narrower ones; a last group that is not full stands alone."""
+    panels: list[Panel] = []
+    first = start = 0
+    columns = tile.columns
+    grouped = channels // CHANNEL_GROUP * CHANNEL_GROUP
+    while first < channels:
+        columns = min(columns, grouped - first) if first < grouped else CHANNEL_GROUP
+        count = max(1, (grouped - first) // columns)
+        each = columns * PARAMETER_BYTES + isa.packed_bytes(shape, columns)
+        panels.append(Panel(first, columns, count, start, each))
+        first += count * columns
+        start += count * each
+    return tuple(panels)
+
+
+def pack_panels(
+    isa: InstructionSet, operator: Conv2d, panels: tuple[Panel, ...], shape: GemmShape, channels: int
+) -> bytes:
+    """Return bias, multipliers and weights of each tile in the order the kernel walks over them."""
+    weight = padded_weight(operator, shape, channels)
+    bias = np.zeros(channels, np.int64)
+    bias[: len(operator.bias)] = operator.bias
+    bias += isa.bias_correction(weight)
+    multiplier = np.zeros(channels, np.float32)
+    multiplier[: operator.output.channels] = _multiplier(operator)
+    parts = []
+    for panel in panels:
+        for index in range(panel.count):
+            part = slice(panel.first + index * panel.columns, panel.first + (index + 1) * panel.columns)
+            parts.append(bias[part].astype(np.int32).tobytes())
+            parts.append(multiplier[part].tobytes())
+            parts.append(isa.pack(weight[part], panel.columns))
+    return b"".join(parts)
+
+
+def padded_weight(operator: Conv2d, shape: GemmShape, channels: int) -> NDArray[np.int8]:
+    """Return int8 [channels, segments, length]: zeros where a pixel or the output is padded to groups of four."""
+    out, height, width, depth = operator.weight.shape
+    padded = np.zeros((channels, height, width, shape.length // width), np.int8)
+    padded[:out, :, :, :depth] = operator.weight
+    return padded.reshape(channels, shape.segments, shape.length)
+
+
+def _multiplier(operator: Conv2d) -> NDArray[np.float32]:
+    if not isinstance(operator.epilogue, Requantize | RequantizeAdd | ToLogits):
+        raise TypeError(f"{operator.name}: an int16 epilogue needs a depthwise convolution")
+    return operator.epilogue.multiplier
+
+
+class _Writer:
+    """Writes the kernel of one convolution."""
+
+    def __init__(
+        self, operator: Conv2d, context: Context, shape: GemmShape, tile: GemmTile, panels: tuple[Panel, ...]
+    ) -> None:
+        self.operator, self.isa, self.shape, self.tile, self.panels = operator, context.isa, shape, tile, panels
+        self.source = context.place(operator.input)
+        self.logits = isinstance(operator.epilogue, ToLogits)
+        self.target = None if self.logits else context.place(operator.output)
+        self.residual = None
+        if isinstance(operator.epilogue, RequantizeAdd):
+            self.residual = context.place(operator.epilogue.residual)
+
+    def arguments(self) -> tuple[Argument, ...]:
+        """Return the pointers in the order `function` declares them."""
+        target = Argument("logits") if self.target is None else Argument("workspace", self.target.offset)
+        shared = [Argument("workspace", self.source.offset), target]
+        shared += [Argument("weights")] * 3
+        if self.residual is not None:
+            shared.append(Argument("workspace", self.residual.offset))
+        return tuple(shared)
+
+    def function(self) -> tir.Expr:
+        """Return the kernel: rows of the image, tiles of a row, panels of channels."""
+        kernel = Kernel(self.operator.name)
+        self.x = kernel.pointer("x", "int8")
+        self.y = kernel.pointer("y", "float32" if self.logits else "int8")
+        self.weights = kernel.pointer("weights", "int8")
+        self.bias = kernel.pointer("bias", "int32")
+        self.multiplier = kernel.pointer("multiplier", "float32")
+        self.r = kernel.pointer("residual", "int8") if self.residual is not None else None
+        begin, end = kernel.scalar("begin"), kernel.scalar("end")
+        pixels = self.operator.output.width
+        tiles = -(-pixels // self.tile.rows)
+        with kernel.loop(end - begin, begin, "row") as row, kernel.loop(tiles, name="tile") as index:
+            first = index * self.tile.rows
+            if pixels % self.tile.rows:  # the last tile overlaps its neighbour and computes some pixels twice
+                first = tir.minimum(first, tir.const(pixels - self.tile.rows))
+            for panel in self.panels:
+                with kernel.loop(panel.count, name="panel") as number:
+                    self._tile(kernel, row, first, panel, number)
+        return kernel.finish()
+
+    def _tile(self, kernel: Kernel, row: Expr, first: Expr, panel: Panel, number: Expr) -> None:
+        tile = GemmTile(self.tile.rows, panel.columns)
+        self._partial = panel.first + panel.count * panel.columns > self.operator.output.channels
+        constants = panel.start + number * panel.bytes_each
+        channel = panel.first + number * panel.columns
+        origin = self.source.origin - self.operator.padding * (self.source.pitch + self.source.pixel)
+        start = row * (self.operator.stride * self.source.pitch) + first * self.shape.pixel_stride + origin
+        bias = self._vectors(kernel, self.bias, constants, 0, panel.columns)
+        weight_start = constants + panel.columns * PARAMETER_BYTES
+        acc = self.isa.accumulate(
+            kernel, tile, self.shape, self.x, start, self.weights, weight_start, bias
+        )
+        scale = self._vectors(kernel, self.multiplier, constants, panel.columns * 4, panel.columns)
+        for pixel in range(tile.rows):
+            self._finish(kernel, row, first + pixel, channel, acc[pixel], scale)
+
+    def _vectors(self, kernel: Kernel, pointer: Pointer, constants: Expr, skip: int, columns: int) -> list[Expr]:
+        """Load a parameter of `columns` channels, cut as the accumulators are; `skip` is in bytes."""
+        vectors, at = [], 0
+        for lanes in self.isa.vector_widths(columns):
+            index = tir.floordiv(constants, 4) + (skip // 4 + at)
+            vectors.append(kernel.bind(pointer.load(index, lanes), "parameter"))
+            at += lanes
+        return vectors
+
+    def _finish(
+        self, kernel: Kernel, row: Expr, pixel: Expr, channel: Expr, acc: list[Expr], scale: list[Expr]
+    ) -> None:
+        """Turn the accumulators of one pixel into what is stored."""
+        widths = [tir.split_dtype(tir.dtype_of(a))[1] for a in acc]
+        for group in self.isa.store_groups(sum(widths)):
+            at = channel + sum(widths[: group.start])
+            part, multiplier = acc[group.start : group.stop], scale[group.start : group.stop]
+            if self.target is None:
+                self._store_logits(kernel, at, tir.cast(tir.concat(part), "float32") * tir.concat(multiplier))
+                continue
+            address = self.target.origin + row * self.target.pitch + pixel * self.target.pixel + at
+            kernel.store(self.y, address, self._requantize(row, pixel, at, part, multiplier))
+
+    def _store_logits(self, kernel: Kernel, channel: Expr, value: Expr) -> None:
+        """Store float scores, and of a last group that is not full only the classes there are."""
+        classes = self.operator.output.channels
+        if not self._partial:
+            kernel.store(self.y, channel, value)
+            return
+        named = kernel.bind(value, "scores")
+        for lane in range(classes % CHANNEL_GROUP):
+            kernel.store(self.y, channel + lane, tir.shuffle([named], [lane]))
+
+    def _requantize(self, row: Expr, pixel: Expr, channel: Expr, acc: list[Expr], scale: list[Expr]) -> Expr:
+        epilogue = self.operator.epilogue
+        if isinstance(epilogue, RequantizeAdd):
+            return self._add(row, pixel, channel, acc, scale, epilogue)
+        assert isinstance(epilogue, Requantize)
+        return self.isa.requantize(acc, scale, epilogue.zero_point, epilogue.low, epilogue.high)
+
+    def _add(
+        self, row: Expr, pixel: Expr, channel: Expr, acc: list[Expr], scale: list[Expr], epilogue: RequantizeAdd
+    ) -> Expr:
+        """Return the epilogue with a residual, see `calib.qparams.requantize_add`."""
+        assert self.residual is not None and self.r is not None
+        place, pieces = self.residual, []
+        at = place.origin + row * place.pitch + pixel * place.pixel + channel
+        for a, m in zip(acc, scale, strict=True):
+            lanes = tir.split_dtype(tir.dtype_of(a))[1]
+            wide = f"int32x{lanes}"
+            total = self.isa.round_to_int32(tir.cast(a, "float32") * m)
+            residual = tir.cast(self.r.load(at, lanes), "int32") - tir.splat(epilogue.residual.qparams.zero_point, wide)
+            total = total + residual * tir.splat(epilogue.residual_factor, wide)
+            total = tir.shift_right(total + tir.splat(1 << (ADD_SHIFT - 1), wide), ADD_SHIFT)
+            pieces.append(self.isa.narrow_to_int16(total))
+            at = at + lanes
+        value = tir.concat(pieces)
+        value = self.isa.add_saturating(value, tir.splat(epilogue.zero_point, tir.dtype_of(value)))
+        return self.isa.clamp_int8(self.isa.narrow_to_int8(value), epilogue.low, epilogue.high)

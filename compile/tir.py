@@ -1,0 +1,234 @@
+"""A small writer for TIR: kernels are built statement by statement and end as plain C functions.
+
+TVM's own schedules start from a loop nest and transform it. Here every shape is known, so a kernel is written directly
+in the form it should run in: register tiles, packed weights, no tails. What this module adds to `tvm.tirx` is only a
+current position to append statements to, typed pointers, and a build without TVM's packed calling convention, so that
+nothing of TVM has to be on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import tvm
+from tvm import ir, tirx
+
+Expr: TypeAlias = Any  # a tvm.tirx expression; scalars may be Python integers
+UNBOUNDED = 1 << 30  # declared length of a pointer parameter; TIR wants one, nothing checks it
+
+LOWERING = ir.transform.Sequential(
+    [tirx.transform.StmtSimplify(), tirx.transform.FlattenBuffer(), tirx.transform.LowerIntrin()]
+)
+
+
+def const(value: int, dtype: str = "int32") -> Expr:
+    """Return an integer or float literal."""
+    return tirx.const(value, dtype)
+
+
+def splat(value: Expr, dtype: str) -> Expr:
+    """Return a vector, e.g. "int16x8", with `value` in every lane; a Python number becomes a literal."""
+    element, lanes = split_dtype(dtype)
+    if isinstance(value, int | float):
+        value = tirx.const(value, element)
+    return value if lanes == 1 else tirx.Broadcast(value, lanes)
+
+
+def split_dtype(dtype: str) -> tuple[str, int]:
+    """Return the element type and lane count of e.g. "int16x8"."""
+    element, _, lanes = dtype.partition("x")
+    return element, int(lanes or 1)
+
+
+def dtype_of(value: Expr) -> str:
+    """Return the type of an expression as text, e.g. "int16x8"."""
+    return str(value.ty.dtype)
+
+
+def cast(value: Expr, element: str) -> Expr:
+    """Convert every lane to another element type."""
+    lanes = split_dtype(dtype_of(value))[1]
+    return tirx.Cast(element if lanes == 1 else f"{element}x{lanes}", value)
+
+
+def shuffle(vectors: Sequence[Expr], lanes: Sequence[int]) -> Expr:
+    """Return the named lanes of the concatenated vectors."""
+    return tirx.Shuffle(list(vectors), [const(lane) for lane in lanes])
+
+
+def concat(parts: Sequence[Expr]) -> Expr:
+    """Return one vector made of equally long parts, joined pairwise so that LLVM sees each step."""
+    parts = list(parts)
+    while len(parts) > 1:
+        width = 2 * split_dtype(dtype_of(parts[0]))[1]
+        parts = [shuffle(parts[i : i + 2], range(width)) for i in range(0, len(parts), 2)]
+    return parts[0]
+
+
+def split(value: Expr, lanes: int) -> list[Expr]:
+    """Return a vector cut into pieces of `lanes`."""
+    total = split_dtype(dtype_of(value))[1]
+    if total == lanes:
+        return [value]
+    return [shuffle([value], range(start, start + lanes)) for start in range(0, total, lanes)]
+
+
+def maximum(left: Expr, right: Expr) -> Expr:
+    """Return the larger of two values, lane by lane."""
+    return tirx.Max(left, right)
+
+
+def minimum(left: Expr, right: Expr) -> Expr:
+    """Return the smaller of two values, lane by lane."""
+    return tirx.Min(left, right)
+
+
+def shift_right(value: Expr, bits: int) -> Expr:
+    """Return an arithmetic shift of every lane."""
+    return tirx.shift_right(value, splat(bits, dtype_of(value)))
+
+
+def floordiv(value: Expr, divisor: int) -> Expr:
+    """Return the quotient rounded down; exact here, so LLVM sees a shift."""
+    return value // divisor if isinstance(value, int) else tirx.floordiv(value, const(divisor))
+
+
+def reinterpret(value: Expr, dtype: str) -> Expr:
+    """Return the same bits as another type."""
+    return tirx.reinterpret(dtype, value)
+
+
+def intrinsic(dtype: str, name: str, *args: Expr) -> Expr:
+    """Call a pure LLVM intrinsic by its mangled name."""
+    return tirx.call_llvm_pure_intrin(dtype, name, *args)
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """A typed pointer of a kernel, 64-byte aligned; every offset is in elements."""
+
+    buffer: Any
+    element: str
+
+    def load(self, index: Expr, lanes: int = 1) -> Expr:
+        """Return `lanes` consecutive elements from `index` on."""
+        return tirx.BufferLoad(self.buffer, [_span(index, lanes)])
+
+    def address(self, index: Expr = 0) -> Expr:
+        """Return the address of one element, to be passed to another kernel."""
+        return tirx.address_of(tirx.BufferLoad(self.buffer, [_span(index, 1)]))
+
+
+def _span(index: Expr, lanes: int) -> Expr:
+    base = const(index) if isinstance(index, int) else index
+    return base if lanes == 1 else tirx.Ramp(base, const(1), lanes)
+
+
+@dataclass
+class Kernel:
+    """A function under construction; statements go to the innermost open block."""
+
+    name: str
+    parameters: list[Any] = field(default_factory=list)
+    _blocks: list[list[Any]] = field(default_factory=lambda: [[]])
+    _names: int = 0
+
+    def pointer(self, name: str, element: str) -> Pointer:
+        """Add a pointer parameter."""
+        data = tirx.Var(name, ir.PointerType(ir.PrimType(element)))
+        self.parameters.append(data)
+        buffer = tirx.decl_buffer((UNBOUNDED,), element, f"{name}_data", data=data)
+        self.append(tirx.DeclBuffer(buffer, data=data))
+        return Pointer(buffer, element)
+
+    def scalar(self, name: str) -> Expr:
+        """Add an int32 parameter."""
+        variable = tirx.Var(name, "int32")
+        self.parameters.append(variable)
+        return variable
+
+    def local(self, size: int, element: str) -> Pointer:
+        """Add a small array that LLVM keeps in registers when every index is constant."""
+        self._names += 1
+        buffer = tirx.decl_buffer((size,), element, f"local_{self._names}", scope="local")
+        self.append(tirx.AllocBuffer(buffer))
+        return Pointer(buffer, element)
+
+    def append(self, statement: Any) -> None:
+        """Add a statement at the current position."""
+        self._blocks[-1].append(statement)
+
+    def store(self, pointer: Pointer, index: Expr, value: Expr) -> None:
+        """Store a scalar or vector at consecutive elements from `index` on."""
+        lanes = split_dtype(dtype_of(value))[1]
+        self.append(tirx.BufferStore(pointer.buffer, value, [_span(index, lanes)]))
+
+    def bind(self, value: Expr, name: str = "v") -> Expr:
+        """Name a value: it is computed here, once."""
+        self._names += 1
+        variable = tirx.Var(f"{name}_{self._names}", dtype_of(value))
+        self.append(tirx.Bind(variable, value))
+        return variable
+
+    @contextmanager
+    def loop(self, extent: Expr, begin: Expr = 0, name: str = "i") -> Iterator[Expr]:
+        """Open a loop over [begin, begin + extent); a loop of one round is not opened at all."""
+        if isinstance(extent, int) and extent == 1:
+            yield const(begin) if isinstance(begin, int) else begin
+            return
+        self._names += 1
+        variable = tirx.Var(f"{name}_{self._names}", "int32")
+        self._blocks.append([])
+        yield variable
+        body = _sequence(self._blocks.pop())
+        self.append(tirx.For(variable, _index(begin), _index(extent), tirx.ForKind.SERIAL, body))
+
+    @contextmanager
+    def when(self, condition: Expr) -> Iterator[None]:
+        """Open a block that runs only if `condition` holds."""
+        self._blocks.append([])
+        yield
+        self.append(tirx.IfThenElse(condition, _sequence(self._blocks.pop()), None))
+
+    def call(self, callee: Any, *args: Expr) -> None:
+        """Call another function of the module by its global variable."""
+        self.append(tirx.Evaluate(ir.Call(callee, list(args))))
+
+    def finish(self, returns: Expr | None = None) -> Any:
+        """Return the PrimFunc; with `returns` it is an int32 function."""
+        if returns is not None:
+            self.append(tirx.Return(returns) if hasattr(tirx, "Return") else tirx.Evaluate(tirx.ret(returns)))
+        return_type = None if returns is None else ir.PrimType("int32")
+        return tirx.PrimFunc(self.parameters, _sequence(self._blocks[0]), return_type)
+
+
+def _sequence(statements: list[Any]) -> Any:
+    return statements[0] if len(statements) == 1 else tirx.SeqStmt(statements)
+
+
+def _index(value: Expr) -> Expr:
+    return const(value) if isinstance(value, int) else value
+
+
+def build_object(functions: dict[Any, Any], entry: str, target: dict[str, object]) -> Any:
+    """Compile functions for one instruction set.
+
+    Args:
+        functions: global variable -> PrimFunc; all but `entry` become local to the object.
+        entry: the name of the one exported function.
+        target: the description `tvm.target.Target` takes.
+
+    Returns:
+        TVM's runtime module; `write_to_file(path, "o")` writes the object, `inspect_source("asm")` shows it.
+    """
+    described = tvm.target.Target(target)
+    module = tvm.IRModule()
+    for variable, function in functions.items():
+        function = function.with_attr("target", described).with_attr("tirx.noalias", True).with_attr("calling_conv", 0)
+        if variable.name_hint == entry:
+            function = function.with_attr("global_symbol", entry)
+        module[variable] = function
+    return tvm.get_global_func("target.build.llvm")(LOWERING(module), described)
