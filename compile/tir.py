@@ -96,6 +96,11 @@ def floordiv(value: Expr, divisor: int) -> Expr:
     return value // divisor if isinstance(value, int) else tirx.floordiv(value, const(divisor))
 
 
+def equal(left: Expr, right: Expr) -> Expr:
+    """Return whether two scalars are equal."""
+    return tirx.EQ(left, _index(right))
+
+
 def reinterpret(value: Expr, dtype: str) -> Expr:
     """Return the same bits as another type."""
     return tirx.reinterpret(dtype, value)

@@ -28,7 +28,7 @@ class Arm(InstructionSet):
     def narrow_to_int8(self, value: Expr) -> Expr:
         """Use sqxtn; half a register is widened with itself first."""
         if tir.split_dtype(tir.dtype_of(value))[1] == 4:
-            doubled = tir.shuffle([value], [0, 1, 2, 3, 0, 1, 2, 3])
+            doubled = tir.concat([value, value])
             return tir.shuffle([self.narrow_to_int8(doubled)], range(4))
         return _by_pieces(value, 8, lambda v: _call("int8x8", "sqxtn.v8i8", v))
 

@@ -1,0 +1,217 @@
+/* repghost-run: checks, verifies, measures and uses a bundle on the device it lies on.
+ *
+ * Results are JSON, one object a line, on standard output; errors are sentences on standard error.
+ * model.so is loaded only after every file of the bundle matched its digest.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bundle.h"
+#include "image.h"
+#include "model.h"
+#include "vectors.h"
+
+static const char usage[] =
+    "usage: repghost-run COMMAND [OPTIONS] [PICTURE...]\n"
+    "  --info               what the bundle holds and which instruction set this core uses\n"
+    "  --verify             check every digest, then replay the recorded pictures\n"
+    "  --bench              measure the latency of one inference\n"
+    "  --classify           name what is on each PICTURE (binary PPM or raw RGB, already cropped)\n"
+    "options:\n"
+    "  --bundle DIR         the bundle; default: the folder of this program\n"
+    "  --variant NAME       use this instruction set instead of the best one\n"
+    "  --threads N          1 to 64 threads; default 1\n"
+    "  --vectors FILE       with --verify and --bench: other recorded pictures\n"
+    "  --runs N             with --bench: measured inferences, 1 to 1000000; default 100\n"
+    "  --warmup N           with --bench: inferences before, 0 to 1000000; default 10\n"
+    "  --top N              with --classify: how many classes to name; default 5\n"
+    "exit codes: 0 done, 2 wrong usage, 4 this machine cannot run it, 6 a digest or a recorded picture did not match\n";
+
+struct options {
+  const char *command, *bundle, *variant, *vectors;
+  int threads, runs, warmup, top;
+  char **pictures;
+  int picture_count;
+};
+
+static int whole_number(const char *option, const char *text, long low, long high) {
+  char *end;
+  errno = 0;
+  long value = strtol(text, &end, 10);
+  if (errno || *end || end == text || value < low || value > high)
+    stop(EXIT_USAGE, "%s takes a whole number from %ld to %ld, not '%s'", option, low, high, text);
+  return (int)value;
+}
+
+static void read_option(struct options *o, const char *name, const char *value) {
+  if (!value) stop(EXIT_USAGE, "%s needs a value\n%s", name, usage);
+  if (!strcmp(name, "--bundle")) o->bundle = value;
+  else if (!strcmp(name, "--variant")) o->variant = value;
+  else if (!strcmp(name, "--vectors")) o->vectors = value;
+  else if (!strcmp(name, "--threads")) o->threads = whole_number(name, value, 1, 64);
+  else if (!strcmp(name, "--runs")) o->runs = whole_number(name, value, 1, 1000000);
+  else if (!strcmp(name, "--warmup")) o->warmup = whole_number(name, value, 0, 1000000);
+  else if (!strcmp(name, "--top")) o->top = whole_number(name, value, 1, 1 << 20);
+  else stop(EXIT_USAGE, "unknown option %s\n%s", name, usage);
+}
+
+static struct options read_options(int count, char **arguments) {
+  struct options o = {.threads = 1, .runs = 100, .warmup = 10, .top = 5};
+  int i = 1;
+  for (; i < count && !strncmp(arguments[i], "--", 2); i++) {
+    const char *name = arguments[i];
+    if (!strcmp(name, "--")) {
+      i++;
+      break;
+    }
+    if (!strcmp(name, "--help")) {
+      fputs(usage, stdout);
+      exit(EXIT_DONE);
+    }
+    if (!strcmp(name, "--info") || !strcmp(name, "--verify") || !strcmp(name, "--bench") || !strcmp(name, "--classify")) {
+      if (o.command) stop(EXIT_USAGE, "%s and %s were given; one command at a time", o.command, name);
+      o.command = name;
+      continue;
+    }
+    i++;
+    read_option(&o, name, i < count ? arguments[i] : NULL);
+  }
+  if (!o.command) stop(EXIT_USAGE, "a command is missing\n%s", usage);
+  o.pictures = arguments + i, o.picture_count = count - i;
+  int classify = !strcmp(o.command, "--classify");
+  if (classify && o.picture_count == 0) stop(EXIT_USAGE, "--classify needs a picture");
+  if (!classify && o.picture_count) stop(EXIT_USAGE, "%s takes no '%s'", o.command, arguments[i]);
+  return o;
+}
+
+static char *own_folder(void) {
+  char *path = allocate(PATH_MAX);
+  ssize_t size = readlink("/proc/self/exe", path, PATH_MAX - 1);
+  if (size <= 0) stop(EXIT_USAGE, "cannot find the folder of this program; give the bundle with --bundle DIR");
+  path[size] = 0;
+  char *slash = strrchr(path, '/');
+  if (slash) *slash = 0;
+  return path;
+}
+
+static void print_string(const char *text, size_t size) {
+  putchar('"');
+  for (size_t i = 0; i < size; i++) {
+    unsigned char c = (unsigned char)text[i];
+    if (c == '"' || c == '\\') printf("\\%c", c);
+    else if (c < 0x20) printf("\\u%04x", c);
+    else putchar(c);
+  }
+  putchar('"');
+}
+
+static int verify(const struct options *o, const struct model *model, const char *vectors, int files) {
+  struct replay r = replay_vectors(model, vectors);
+  printf("{\"command\":\"verify\",\"ok\":%s,\"files\":%d,\"variant\":\"%s\",\"threads\":%d,\"pictures\":%u,\"mismatches\":%u,"
+         "\"tolerance\":%.9g,\"largest_difference\":",
+         r.mismatches ? "false" : "true", files, model->variant(), o->threads, r.count, r.mismatches, (double)r.tolerance);
+  if (isfinite(r.largest)) printf("%.9g}\n", r.largest);
+  else printf("null}\n");
+  if (r.mismatches)
+    stop(EXIT_INTEGRITY, "%u of %u recorded pictures gave other scores than expected with the variant %s", r.mismatches,
+         r.count, model->variant());
+  return EXIT_DONE;
+}
+
+static double milliseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
+}
+
+static int ascending(const void *left, const void *right) {
+  double l = *(const double *)left, r = *(const double *)right;
+  return (l > r) - (l < r);
+}
+
+static int bench(const struct options *o, const struct model *model, const char *vectors) {
+  const uint8_t *picture = first_picture(model, vectors);
+  float *logits = allocate((size_t)model->classes * sizeof *logits);
+  double *times = allocate((size_t)o->runs * sizeof *times);
+  for (int i = 0; i < o->warmup; i++) infer(model, picture, logits);
+  for (int i = 0; i < o->runs; i++) {
+    double start = milliseconds();
+    infer(model, picture, logits);
+    times[i] = milliseconds() - start;
+  }
+  qsort(times, (size_t)o->runs, sizeof *times, ascending);
+  printf("{\"command\":\"bench\",\"variant\":\"%s\",\"threads\":%d,\"warmup\":%d,\"runs\":%d,\"min_ms\":%.6g,\"median_ms\":%.6g,"
+         "\"p90_ms\":%.6g,\"max_ms\":%.6g}\n",
+         model->variant(), o->threads, o->warmup, o->runs, times[0], times[(o->runs - 1) / 2], times[(o->runs - 1) * 9 / 10],
+         times[o->runs - 1]);
+  return EXIT_DONE;
+}
+
+/* The labels file holds one name a line; a class without one is printed by its number alone. */
+static void print_label(const struct file *labels, int index) {
+  const char *at = (const char *)labels->data, *end = at + labels->size;
+  for (; index > 0 && at < end; index--) {
+    const char *line = memchr(at, '\n', (size_t)(end - at));
+    at = line ? line + 1 : end;
+  }
+  const char *line = memchr(at, '\n', (size_t)(end - at));
+  print_string(at, (size_t)((line ? line : end) - at));
+}
+
+static int better(const float *logits, int left, int right) {
+  return logits[left] > logits[right] || (logits[left] == logits[right] && left < right);
+}
+
+static void print_top(const struct model *model, const float *logits, int top, const struct file *labels) {
+  double sum = 0;
+  int best = 0;
+  for (int c = 1; c < model->classes; c++) best = better(logits, c, best) ? c : best;
+  for (int c = 0; c < model->classes; c++) sum += exp((double)logits[c] - (double)logits[best]);
+  int last = -1;
+  for (int rank = 0; rank < top && rank < model->classes; rank++) {
+    int next = -1;
+    for (int c = 0; c < model->classes; c++) {
+      if (last >= 0 && !better(logits, last, c)) continue; /* already printed */
+      if (c != last && (next < 0 || better(logits, c, next))) next = c;
+    }
+    if (next < 0) break; /* scores that are not numbers have no order */
+    printf("%s{\"class\":%d,\"label\":", rank ? "," : "", next);
+    print_label(labels, next);
+    printf(",\"logit\":%.9g,\"probability\":%.6g}", (double)logits[next], exp((double)logits[next] - (double)logits[best]) / sum);
+    last = next;
+  }
+}
+
+static int classify(const struct options *o, const struct model *model) {
+  struct file labels = read_file(join(o->bundle, "labels.txt"), 1 << 24, EXIT_INTEGRITY);
+  float *logits = allocate((size_t)model->classes * sizeof *logits);
+  for (int i = 0; i < o->picture_count; i++) {
+    infer(model, read_picture(o->pictures[i], model->width, model->height), logits);
+    printf("{\"command\":\"classify\",\"picture\":");
+    print_string(o->pictures[i], strlen(o->pictures[i]));
+    printf(",\"variant\":\"%s\",\"top\":[", model->variant());
+    print_top(model, logits, o->top, &labels);
+    printf("]}\n");
+  }
+  return EXIT_DONE;
+}
+
+int main(int count, char **arguments) {
+  struct options o = read_options(count, arguments);
+  if (!o.bundle) o.bundle = own_folder();
+  int files = check_bundle(o.bundle), code = EXIT_DONE;
+  struct model model = load_model(join(o.bundle, "model.so"), o.variant, o.threads);
+  const char *vectors = o.vectors ? o.vectors : join(o.bundle, "vectors.bin");
+  if (!strcmp(o.command, "--verify")) code = verify(&o, &model, vectors, files);
+  else if (!strcmp(o.command, "--bench")) code = bench(&o, &model, vectors);
+  else if (!strcmp(o.command, "--classify")) code = classify(&o, &model);
+  else printf("{\"command\":\"info\",\"files\":%d,\"variant\":\"%s\",\"model\":%s}\n", files, model.variant(), model.info);
+  if (fflush(stdout) || ferror(stdout)) stop(EXIT_OTHER, "cannot write the result: %s", strerror(errno));
+  return code;
+}
