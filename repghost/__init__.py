@@ -1,1 +1,45 @@
-"""RepGhostNet on small devices: train, fuse, quantize, compile, verify, deploy."""
+"""RepGhostNet on small devices: train, fuse, quantize, compile, verify, deploy.
+
+The names below are imported when they are first used, so that `import repghost` alone needs neither torch nor TVM.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compile.load import load as load
+
+    from repghost.checkpoint import load_model as load_model
+    from repghost.checkpoint import read_checkpoint as read_checkpoint
+    from repghost.model import RepGhostNet as RepGhostNet
+    from repghost.model import create_model as create_model
+    from repghost.preprocess import Preprocess as Preprocess
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Preprocess": "repghost.preprocess",
+    "RepGhostNet": "repghost.model",
+    "create_model": "repghost.model",
+    "load": "compile.load",
+    "load_model": "repghost.checkpoint",
+    "read_checkpoint": "repghost.checkpoint",
+}
+
+__all__ = ["Preprocess", "RepGhostNet", "__version__", "create_model", "load", "load_model", "read_checkpoint"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'repghost' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, also those not imported yet."""
+    return sorted(__all__)

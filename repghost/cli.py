@@ -1,0 +1,121 @@
+"""The command line: a table of commands, each imported when it is used, and errors without a traceback."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any
+
+import click
+
+from repghost import __version__
+from repghost.errors import RepGhostError, unknown_value
+
+# One row per command: its name -> module:function. The modules import torch and TVM inside their functions only.
+# A row whose module is absent is left out.
+COMMANDS: dict[str, str] = {
+    "train": "repghost.commands.train:command",
+    "validate": "repghost.commands.validate:command",
+    "fuse": "repghost.commands.fuse:command",
+    "convert": "repghost.commands.fuse:command",
+    "flops": "repghost.commands.flops:command",
+    "export": "repghost.commands.export:command",
+    "quantize": "repghost.commands.quantize:command",
+    "compile": "repghost.commands.compile:command",
+    "explain": "repghost.commands.explain:command",
+    "verify": "repghost.commands.verify:command",
+    "bench": "repghost.commands.bench:command",
+    "report": "repghost.commands.report:command",
+    "doctor": "repghost.commands.doctor:command",
+}
+
+INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+OWN_PACKAGES = ("repghost", "calib", "compile")
+
+
+class Failure(click.ClickException):
+    """An expected error: its message goes to stderr, its code to the shell."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]
+
+    def show(self, file: Any = None) -> None:
+        """Print the message."""
+        click.echo(f"error: {self.format_message()}", file=file, err=file is None)
+
+
+class LazyGroup(click.Group):
+    """A group whose commands come from a table of module:function."""
+
+    def __init__(self, *args: Any, table: dict[str, str] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.table = COMMANDS if table is None else table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands whose module exists, in the table's order."""
+        return [name for name, target in self.table.items() if importlib.util.find_spec(target.partition(":")[0])]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command, None when there is none of that name."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module, _, function = self.table[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), function)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that `args` begins with; an unknown one gets a suggestion."""
+        if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            raise click.UsageError(str(unknown_value("command", args[0], self.list_commands(ctx))), ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; turn every error with a known cause into a message and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except RepGhostError as error:
+            raise Failure(str(error), error.exit_code) from error
+        except KeyboardInterrupt as error:
+            raise Failure("interrupted; files that were being written are as they were before.", INTERRUPTED) from error
+        except BrokenPipeError:
+            raise  # click ends quietly when the reader of a pipe is gone
+        except OSError as error:
+            place = f"{str(error.filename)!r}: " if error.filename else ""
+            raise Failure(
+                f"{place}{error.strerror or error}. Check the path, its permissions and free space.", 1
+            ) from error
+        except ModuleNotFoundError as error:
+            raise _missing_package(error) from error
+
+
+def _missing_package(error: ModuleNotFoundError) -> Exception:
+    """Return a message that names the package to install, or the error itself where one of our own is missing."""
+    package = (error.name or "").partition(".")[0]
+    if not package or package in OWN_PACKAGES:
+        return error
+    message = (
+        f"the Python package {package!r} is needed and not installed. Install the project's packages: pip install ."
+    )
+    return Failure(message, 4)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="repghost")
+def cli() -> None:
+    """RepGhostNet from PyTorch to int8 on small devices.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 accuracy gate missed, 4 tool missing, 5 device unreachable,
+    6 integrity, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    cli.main(prog_name="repghost")
+
+
+if __name__ == "__main__":
+    main()
