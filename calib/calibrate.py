@@ -1,0 +1,137 @@
+"""Calibration: pictures through the float network, then scales for every tensor and every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calib import q15
+from calib.config import QuantConfig
+from calib.graph import Classifier, Convolution, Graph
+from calib.lower import lower_q15
+from calib.observers import TensorStatistics, find_observer
+from calib.policy import find_policy, qparams_of_range, quantized_tensors, useful_range
+from calib.program import Tensor
+from calib.qparams import INT8_MAX, INT8_MIN, QParams, quantize_weights
+from calib.quantspec import QuantSpec
+from calib.walk import run_float
+from repghost.errors import UsageError
+
+
+def calibrate(
+    graph: Graph,
+    batches: Iterable[NDArray[np.float32]],
+    config: QuantConfig,
+    on_batch: Callable[[int], None] | None = None,
+) -> QuantSpec:
+    """Return the scales of a network from pictures like those it will see.
+
+    Args:
+        graph: from `calib.walk.graph_of`.
+        batches: float32 [N, C, H, W] each, normalized.
+        config: the user's decisions.
+        on_batch: called with the number of pictures of each batch once it is done.
+
+    Raises:
+        UsageError: when there is no picture, a value is not finite, or a config pattern matches no layer.
+    """
+    config.check_patterns(graph.names())
+    return choose_spec(graph, collect_statistics(graph, batches, on_batch), config)
+
+
+def collect_statistics(
+    graph: Graph, batches: Iterable[NDArray[np.float32]], on_batch: Callable[[int], None] | None = None
+) -> dict[str, TensorStatistics]:
+    """Return the statistics of every tensor that will be int8, from one pass over the pictures (see `calibrate`)."""
+    statistics = {name: TensorStatistics(name) for name in quantized_tensors(graph)}
+
+    def observe(name: str, value: torch.Tensor) -> None:
+        if name in statistics:
+            statistics[name].update(value.numpy())
+
+    for batch in batches:
+        run_float(graph, torch.from_numpy(np.ascontiguousarray(batch, np.float32)), observe)
+        if on_batch is not None:
+            on_batch(len(batch))
+    if not all(entry.count for entry in statistics.values()):
+        raise UsageError(
+            "the calibration set is empty; at least one picture is needed and a few hundred are usual. "
+            "Give --data a set with pictures and --images at least 1."
+        )
+    return statistics
+
+
+def choose_spec(graph: Graph, statistics: dict[str, TensorStatistics], config: QuantConfig) -> QuantSpec:
+    """Return the scales that the config's observers and accumulators ask for."""
+    notes: list[str] = []
+    activations = _activation_qparams(graph, statistics, config, notes)
+    weight_scales: dict[str, NDArray[np.float32]] = {}
+    accumulators: dict[str, str] = {}
+    adds = graph.fused_adds()
+    for op in graph.operators:
+        if isinstance(op, Classifier):
+            weight_scales[op.name] = q15.plan_dense_scales(op.weight, op.bias, activations[op.input].scale, 1.0)
+        elif isinstance(op, Convolution):
+            add = adds.get(op.name)
+            output = activations[op.name if add is None else add.name]
+            residual = None if add is None else activations[add.other]
+            scales = None
+            if op.is_depthwise and _wants_int16(config, op.name):
+                scales = plan_int16(op, activations[op.input], output, residual)
+                if scales is None:
+                    notes.append(f"{op.name}: no int16 accumulator fits its weights and bias, so it has int32 ones")
+            if op.is_depthwise:
+                accumulators[op.name] = "int32" if scales is None else "int16"
+            if scales is None:
+                scales = q15.plan_dense_scales(op.weight, op.bias, activations[op.input].scale, output.scale)
+            weight_scales[op.name] = scales
+    return QuantSpec(activations, weight_scales, accumulators, tuple(notes))
+
+
+def _wants_int16(config: QuantConfig, layer: str) -> bool:
+    return find_policy(config.policy).int16_depthwise and config.settings(layer).depthwise_accumulator == "int16"
+
+
+def _activation_qparams(
+    graph: Graph, statistics: dict[str, TensorStatistics], config: QuantConfig, notes: list[str]
+) -> dict[str, QParams]:
+    """Return each tensor's scale and zero point; a tensor that was always 0 gets scale 1 and a note."""
+    symmetric = find_policy(config.policy).symmetric
+    result = {}
+    for name, entry in statistics.items():
+        settings = config.settings(name)
+        low, high = find_observer(settings.observer).find_range(entry, settings.percentile, symmetric)
+        qparams = qparams_of_range(*useful_range(graph, name, low, high), symmetric)
+        if qparams is None and entry.maximum > entry.minimum:  # the observer clipped all there is
+            low, high = useful_range(graph, name, entry.minimum, entry.maximum)
+            qparams = qparams_of_range(low, high, symmetric)
+        if qparams is None:
+            notes.append(f"{name}: always 0 on the calibration pictures; it gets scale 1")
+            qparams = QParams(1.0, 0 if symmetric or entry.minimum < 0 else INT8_MIN)
+        result[name] = qparams
+    return result
+
+
+def plan_int16(layer: Convolution, x: QParams, y: QParams, residual: QParams | None) -> NDArray[np.float32] | None:
+    """Return weight scales with which `calib.lower.lower_q15` provably works for a depthwise layer, or None.
+
+    Args:
+        layer: a depthwise convolution.
+        x: of its input.
+        y: of its output, or of the add behind it.
+        residual: of the other tensor of that add.
+    """
+    weight = layer.weight[:, 0]
+    scales = q15.plan_scales(weight, x.scale, y.scale, residual is not None)
+    if scales is None:
+        return None
+    other = None if residual is None else Tensor("residual", 1, 1, len(weight), residual)
+    low = max(INT8_MIN, y.zero_point) if layer.relu else INT8_MIN
+    quantized = quantize_weights(weight, scales)
+    lowered = lower_q15(
+        quantized, layer.bias, x.scale, x.zero_point, scales, y.scale, y.zero_point, low, INT8_MAX, other
+    )
+    return None if lowered is None else scales

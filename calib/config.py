@@ -1,0 +1,168 @@
+"""What the user decides about quantization: one frozen value, written as JSON into every artifact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from calib.observers import find_observer
+from calib.policy import find_policy
+from repghost.errors import UsageError, unknown_value
+
+CONFIG_VERSION = 1
+DEPTHWISE_ACCUMULATORS = ("int16", "int32")
+MAX_CONFIG_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class LayerSettings:
+    """What can differ from layer to layer.
+
+    Args:
+        observer: a name of `calib.observers.OBSERVERS`.
+        percentile: in (50, 100], for the percentile observer.
+        depthwise_accumulator: int16 (fast kernels, weights a little coarser) or int32.
+    """
+
+    observer: str = "percentile"
+    percentile: float = 99.99
+    depthwise_accumulator: str = "int16"
+
+    def __post_init__(self) -> None:
+        """Refuse names outside their tables and a percentile outside (50, 100]."""
+        find_observer(self.observer)
+        if self.depthwise_accumulator not in DEPTHWISE_ACCUMULATORS:
+            raise unknown_value("depthwise_accumulator", self.depthwise_accumulator, DEPTHWISE_ACCUMULATORS)
+        if isinstance(self.percentile, bool) or not isinstance(self.percentile, int | float):
+            raise UsageError(f"percentile must be a number in (50, 100], not {self.percentile!r}.")
+        if not 50.0 < self.percentile <= 100.0:
+            raise UsageError(f"percentile must be in (50, 100], not {self.percentile!r}. 99.99 is a usual choice.")
+
+
+@dataclass(frozen=True)
+class QuantConfig:
+    """How a network is quantized.
+
+    Args:
+        policy: a name of `calib.policy.POLICIES`.
+        defaults: the settings of every layer no pattern matches.
+        layers: (pattern, settings that differ) in order; `*` matches any part of a layer's name, the last match wins.
+    """
+
+    policy: str = "cpu"
+    defaults: LayerSettings = LayerSettings()
+    layers: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown policy and settings that no layer could have."""
+        find_policy(self.policy)
+        for pattern, changes in self.layers:
+            self._changed(self.defaults, pattern, changes)
+
+    def settings(self, layer: str) -> LayerSettings:
+        """Return the settings of one layer, e.g. of "blocks.3.0.ghost1.primary"."""
+        result = self.defaults
+        for pattern, changes in self.layers:
+            if fnmatchcase(layer, pattern):
+                result = self._changed(result, pattern, changes)
+        return result
+
+    @staticmethod
+    def _changed(settings: LayerSettings, pattern: str, changes: tuple[tuple[str, Any], ...]) -> LayerSettings:
+        known = [field.name for field in fields(LayerSettings)]
+        for key, _ in changes:
+            if key not in known:
+                raise unknown_value(f"setting for layers {pattern!r}:", key, known)
+        return replace(settings, **dict(changes))
+
+    def check_patterns(self, layers: tuple[str, ...]) -> None:
+        """Refuse a pattern that matches no layer: it is most likely misspelt.
+
+        Args:
+            layers: the names of every layer and tensor of the network.
+        """
+        for pattern, _ in self.layers:
+            if not any(fnmatchcase(layer, pattern) for layer in layers):
+                raise unknown_value("layer pattern", pattern, layers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form, which `config_from_dict` reads back to an equal value."""
+        return {
+            "version": CONFIG_VERSION,
+            "policy": self.policy,
+            **asdict(self.defaults),
+            "layers": {pattern: dict(changes) for pattern, changes in self.layers},
+        }
+
+    def to_json(self) -> str:
+        """Return the JSON text of `to_dict`."""
+        return json.dumps(self.to_dict(), indent=2)
+
+
+def config_from_dict(values: Mapping[str, Any]) -> QuantConfig:
+    """Return the configuration written in a mapping; absent keys take their defaults.
+
+    Raises:
+        UsageError: for an unknown key or value, a newer version, or a layer that is to stay float.
+    """
+    if not isinstance(values, Mapping):
+        raise UsageError(f"a quantization config must be a JSON object, not {type(values).__name__}.")
+    version = values.get("version", CONFIG_VERSION)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise UsageError(f"the config's version must be an integer from 1 to {CONFIG_VERSION}, not {version!r}.")
+    if version > CONFIG_VERSION:
+        raise UsageError(
+            f"the quantization config has version {version}; this program reads up to version {CONFIG_VERSION}. "
+            "Update repghost, or rewrite the config for the older version."
+        )
+    setting_names = [field.name for field in fields(LayerSettings)]
+    known = ["version", "policy", "layers", *setting_names]
+    for key in values:
+        if key not in known:
+            raise unknown_value("config key", key, known)
+    defaults = LayerSettings(**{key: values[key] for key in setting_names if key in values})
+    return QuantConfig(values.get("policy", "cpu"), defaults, _read_layers(values.get("layers", {})))
+
+
+def _read_layers(layers: Any) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]:
+    """Return the patterns in the order of the file."""
+    if not isinstance(layers, Mapping):
+        raise UsageError(f'"layers" must be an object {{pattern: settings}}, not {type(layers).__name__}.')
+    result = []
+    for pattern, changes in layers.items():
+        if changes is None:
+            raise UsageError(
+                f"layers {pattern!r}: null asks for float, but every layer must be int8 so far. Give it finer settings "
+                'instead, e.g. {"observer": "min_max", "depthwise_accumulator": "int32"}.'
+            )
+        if not isinstance(changes, Mapping):
+            raise UsageError(f"layers {pattern!r}: settings must be an object, not {changes!r}.")
+        result.append((pattern, tuple(changes.items())))
+    return tuple(result)
+
+
+def config_from_json(text: str) -> QuantConfig:
+    """Return the configuration written as JSON text.
+
+    Raises:
+        UsageError: when the text is not JSON, names a key twice, or `config_from_dict` refuses it.
+    """
+    if len(text) > MAX_CONFIG_BYTES:
+        raise UsageError(f"a quantization config has at most {MAX_CONFIG_BYTES} characters, not {len(text)}.")
+    try:
+        values = json.loads(text, object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"the quantization config is not valid JSON: {error}") from error
+    return config_from_dict(values)
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object, refusing a key given twice, where JSON readers disagree."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        names = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in names if names.count(key) > 1)!r} is given twice")
+    return result

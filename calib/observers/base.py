@@ -1,0 +1,103 @@
+"""The statistics of one tensor, collected in one pass, from which every observer takes its range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repghost.errors import UsageError
+
+BINS = 8192  # over [-limit, limit]: a tensor of one sign still has 2048 to 4096 bins between 0 and its extreme
+
+
+@dataclass
+class TensorStatistics:
+    """Extremes and histogram of every value seen so far.
+
+    The histogram covers [-limit, limit]. `limit` is a power of two and grows by doubling, where two old bins become
+    exactly one new bin, so the result depends neither on the order of the pictures nor on the first batch.
+    """
+
+    name: str
+    minimum: float = np.inf
+    maximum: float = -np.inf
+    limit: float = 0.0
+    count: int = 0
+    histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+
+    def update(self, values: NDArray[np.float32]) -> None:
+        """Add a batch of values of any shape.
+
+        Raises:
+            UsageError: when a value is NaN or infinite.
+        """
+        if values.size == 0:
+            return
+        low, high = float(values.min()), float(values.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise UsageError(
+                f"tensor {self.name!r} holds NaN or infinite values on the calibration pictures; only finite values "
+                "can be quantized. Check the checkpoint with `repghost validate` before quantizing it."
+            )
+        self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
+        self._grow(max(-low, high))
+        self.count += values.size
+        if self.limit == 0.0:
+            self.histogram[BINS // 2] += values.size
+            return
+        scale = np.float32(BINS / 2 / self.limit)
+        index = np.floor(values.reshape(-1) * scale).astype(np.int32) + BINS // 2
+        np.minimum(index, BINS - 1, out=index)
+        self.histogram += np.bincount(index, minlength=BINS)
+
+    def _grow(self, extreme: float) -> None:
+        """Double the histogram's range until it covers `extreme`."""
+        # Below 2**-100 a tensor counts as constant zero, and the scale of the bins would leave float32.
+        if extreme <= 2.0**-100:
+            return
+        if self.limit == 0.0:
+            self.limit = float(2.0 ** np.ceil(np.log2(extreme)))
+        while self.limit < extreme:
+            # A value exactly on an edge stays on one: the edges of the wider bins are edges of the narrower ones.
+            merged = self.histogram.reshape(-1, 2).sum(axis=1)
+            self.histogram = np.zeros(BINS, np.int64)
+            self.histogram[BINS // 4 : BINS // 4 + BINS // 2] = merged
+            self.limit *= 2.0
+
+    def quantile(self, fraction: float) -> float:
+        """Return the value below which `fraction` of all values lie, to the width of a bin."""
+        edges = np.linspace(-self.limit, self.limit, BINS + 1)
+        value = _interpolate(self.histogram, edges, fraction)
+        return float(np.clip(value, self.minimum, self.maximum))
+
+    def magnitude_quantile(self, fraction: float) -> float:
+        """Return the magnitude below which `fraction` of all magnitudes lie, to the width of a bin."""
+        folded = self.histogram[BINS // 2 :] + self.histogram[: BINS // 2][::-1]
+        edges = np.linspace(0.0, self.limit, BINS // 2 + 1)
+        return min(_interpolate(folded, edges, fraction), max(-self.minimum, self.maximum))
+
+
+def _interpolate(histogram: NDArray[np.int64], edges: NDArray[np.float64], fraction: float) -> float:
+    """Return where the cumulative histogram reaches `fraction`, straight within a bin."""
+    cumulative = np.concatenate([[0], np.cumsum(histogram)])
+    wanted = fraction * cumulative[-1]
+    upper = int(np.searchsorted(cumulative, wanted, side="left"))
+    if upper == 0:  # the whole is reached before the first value: the edge of the first bin in use
+        return float(edges[int(np.argmax(histogram > 0))])
+    inside = (wanted - cumulative[upper - 1]) / (cumulative[upper] - cumulative[upper - 1])
+    return float(edges[upper - 1] + inside * (edges[upper] - edges[upper - 1]))
+
+
+@dataclass(frozen=True)
+class Observer:
+    """A rule that turns statistics into a range.
+
+    `find_range(statistics, percentile, symmetric)` answers (low, high); a symmetric range is (-high, high).
+    """
+
+    name: str
+    summary: str
+    find_range: Callable[[TensorStatistics, float, bool], tuple[float, float]]

@@ -1,0 +1,96 @@
+"""Weight scales planned for the kernels: int16 accumulators for depthwise convolutions, int32 for the others.
+
+For int16 the integer multiplier M comes first and the scale follows from it, s_w = M * s_y / (2**15 * s_x), or 2**20
+with a residual add behind; so the QDQ file, which only has scales, says exactly what the integer kernel does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.qparams import INT16_MAX, Q15_ADD_SHIFT, Q15_SHIFT, WEIGHT_MAX, quantize_weights
+
+INT16_WIDTH = (1 << 16) - 1
+INPUT_WIDTH = 255  # x lies in [-128, 127], so sum(w * x) spreads over 255 * sum(|w|)
+# Multipliers tried per channel, around the smallest that should fit. Below 1 the largest weight is clipped to 127;
+# above, rounding upwards has made the sum of the weights too large for the smaller ones.
+TRIED = np.linspace(0.94, 1.3, 37)
+BIAS_LIMIT = 2.0**28  # of an int32 accumulator, the share a bias may take
+SMALLEST_MULTIPLIER = 2.0**-32  # a finer weight scale cannot move the output by one of its steps
+
+
+def plan_scales(
+    weight: NDArray[np.float32], scale_x: float, scale_y: float, residual: bool
+) -> NDArray[np.float32] | None:
+    """Return per-channel weight scales that `calib.lower.lower_q15` can use, or None when a channel has none.
+
+    Among the multipliers whose int8 weights keep the accumulator inside int16 for every input, each channel gets the
+    one with the smallest squared error of its weights.
+
+    Args:
+        weight: float32 [C, kh, kw].
+        scale_x: scale of the input.
+        scale_y: scale of the output; of the add's output with a residual.
+        residual: whether a residual add is the epilogue.
+
+    Returns:
+        float32 [C].
+    """
+    shift = Q15_SHIFT + (Q15_ADD_SHIFT if residual else 0)
+    unit = np.float64(np.float32(scale_y)) / (2.0**shift * np.float64(np.float32(scale_x)))
+    flat = weight.reshape(len(weight), -1).astype(np.float64)
+    multipliers = _candidates(flat, unit)
+    best_error = np.full(len(flat), np.inf)
+    best_scale = np.zeros(len(flat), np.float32)
+    for column in multipliers.T:
+        scales = (column * unit).astype(np.float32)
+        if not np.all(np.isfinite(scales) & (scales >= np.finfo(np.float32).tiny)):
+            continue
+        quantized = quantize_weights(weight, scales).reshape(flat.shape).astype(np.float64)
+        error = np.square(quantized * scales[:, None].astype(np.float64) - flat).sum(axis=1)
+        width = INPUT_WIDTH * np.abs(quantized).sum(axis=1) + _offset_step(column)
+        better = (width <= INT16_WIDTH) & (error < best_error) & (column <= INT16_MAX)
+        best_error = np.where(better, error, best_error)
+        best_scale = np.where(better, scales, best_scale)
+    return best_scale if np.all(np.isfinite(best_error)) else None
+
+
+def _offset_step(multiplier: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far the accumulator's start can be from the wanted one, because the offset is an integer."""
+    return np.ceil(2.0**Q15_SHIFT / multiplier)
+
+
+def _candidates(flat: NDArray[np.float64], unit: float) -> NDArray[np.float64]:
+    """Return the multipliers to try, [C, K], whole numbers from 1 to just above the smallest that should fit."""
+    largest, total = np.abs(flat).max(axis=1), np.abs(flat).sum(axis=1)
+    smallest = np.maximum(largest / WEIGHT_MAX, total * INPUT_WIDTH / INT16_WIDTH) / unit
+    # A small M makes the offset coarse and leaves less of int16 to the weights.
+    room = INT16_WIDTH - _offset_step(np.maximum(np.ceil(smallest), 1.0))
+    smallest = np.maximum(smallest, total * INPUT_WIDTH / np.maximum(room, 1.0) / unit)
+    near = np.ceil(smallest[:, None] * TRIED[None, :])
+    small = np.floor(smallest)[:, None] + np.arange(5)[None, :]
+    return np.maximum(np.concatenate([near, small], axis=1), 1.0)
+
+
+def plan_dense_scales(
+    weight: NDArray[np.float32], bias: NDArray[np.float32], scale_x: float, scale_y: float
+) -> NDArray[np.float32]:
+    """Return per-channel weight scales for int32 accumulators: the largest weight becomes 127.
+
+    A channel with tiny weights gets a coarser scale, so that its bias fits int32 and its multiplier stays a normal
+    float32; a dead channel then simply has weights 0.
+
+    Args:
+        weight: float32, output channel on axis 0.
+        bias: float32 [O].
+        scale_x: scale of the input.
+        scale_y: scale of the output; 1 for logits.
+
+    Returns:
+        float32 [O].
+    """
+    largest = np.abs(weight.reshape(len(weight), -1).astype(np.float64)).max(axis=1)
+    for_bias = np.abs(bias.astype(np.float64)) / (scale_x * BIAS_LIMIT)
+    smallest = max(SMALLEST_MULTIPLIER * scale_y / scale_x, float(np.finfo(np.float32).tiny))
+    return np.maximum(np.maximum(largest / WEIGHT_MAX, for_bias), smallest).astype(np.float32)

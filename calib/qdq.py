@@ -1,0 +1,194 @@
+"""The QDQ ONNX writer: the float graph with a QuantizeLinear/DequantizeLinear pair on every int8 tensor.
+
+Weights are int8 initializers with a scale per output channel behind a DequantizeLinear; biases stay float32. The file
+alone defines the program: the integers follow from its scales by `calib.qparams` and `calib.lower`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from calib.config import QuantConfig
+from calib.digest import program_digest
+from calib.graph import INPUT, AveragePool, Classifier, Convolution, Gate, Graph, HardSigmoid, Operator, ResidualAdd
+from calib.qparams import QParams, quantize_weights
+from calib.quantspec import QuantSpec
+
+OPSET = 17
+IR_VERSION = 8  # the one that belongs to opset 17
+LOGITS = "logits"
+PRODUCER = "repghost"
+
+# Keys of the metadata; every value is a string, structured ones are JSON.
+MODEL = "repghost.model"
+PREPROCESS = "repghost.preprocess"
+LABELS = "repghost.labels"
+QUANTIZATION = "repghost.quantization"
+DIGEST = "repghost.program_digest"
+TOOLS = "repghost.tools"
+CHECKPOINT = "repghost.checkpoint_sha256"
+CALIBRATION = "repghost.calibration"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is written beside the graph.
+
+    Attributes:
+        model: e.g. "repghostnet_0_5x".
+        preprocess: `Preprocess.to_dict()`.
+        labels: class names in the order of the logits.
+        checkpoint_sha256: of the file the weights came from.
+        calibration: which pictures were used: how many, from where, chosen how.
+        tools: version by tool.
+    """
+
+    model: str
+    preprocess: Mapping[str, Any]
+    labels: tuple[str, ...]
+    checkpoint_sha256: str
+    calibration: Mapping[str, Any]
+    tools: Mapping[str, str]
+
+
+class _Writer:
+    """Collects nodes and initializers; tensors are int8 as soon as a Q/DQ pair follows them."""
+
+    def __init__(self, graph: Graph, spec: QuantSpec) -> None:
+        self.graph = graph
+        self.spec = spec
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self.readable: dict[str, str] = {}  # tensor -> the ONNX tensor its readers take
+
+    def constant(self, name: str, values: NDArray[Any]) -> str:
+        self.initializers.append(numpy_helper.from_array(values, name))
+        return name
+
+    def node(self, kind: str, name: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=name, **attributes))
+        return output
+
+    def publish(self, tensor: str) -> None:
+        """Make a float tensor readable, through a Q/DQ pair if it is int8."""
+        qparams = self.spec.activations.get(tensor)
+        self.readable[tensor] = tensor if qparams is None else self._quantized(tensor, qparams)
+
+    def _quantized(self, tensor: str, qparams: QParams) -> str:
+        scale = self.constant(f"{tensor}.scale", np.asarray(qparams.scale, np.float32))
+        zero = self.constant(f"{tensor}.zero_point", np.asarray(qparams.zero_point, np.int8))
+        self.node("QuantizeLinear", f"{tensor}.quantize", (tensor, scale, zero), f"{tensor}.quantized")
+        inputs = (f"{tensor}.quantized", scale, zero)
+        return self.node("DequantizeLinear", f"{tensor}.dequantize", inputs, f"{tensor}.dequantized")
+
+    def weight(self, layer: Convolution | Classifier) -> str:
+        """Return the layer's dequantized weight."""
+        scales = self.spec.weight_scales[layer.name]
+        name = f"{layer.name}.weight"
+        inputs = (
+            self.constant(name, quantize_weights(layer.weight, scales)),
+            self.constant(f"{name}.scale", np.asarray(scales, np.float32)),
+            self.constant(f"{name}.zero_point", np.zeros(len(scales), np.int8)),
+        )
+        return self.node("DequantizeLinear", f"{name}.dequantize", inputs, f"{name}.dequantized", axis=0)
+
+    def convolution(self, op: Convolution) -> None:
+        weight = self.weight(op)
+        bias = self.constant(f"{op.name}.bias", op.bias)
+        kernel = list(op.weight.shape[2:])
+        output = f"{op.name}.convolution" if op.relu else op.name
+        self.node(
+            "Conv",
+            op.name,
+            (self.readable[op.input], weight, bias),
+            output,
+            kernel_shape=kernel,
+            strides=[op.stride] * 2,
+            pads=[op.padding] * 4,
+            group=op.groups,
+        )
+        if op.relu:
+            self.node("Relu", f"{op.name}.relu", (output,), op.name)
+
+    def classifier(self, op: Classifier) -> None:
+        weight = self.weight(op)
+        bias = self.constant(f"{op.name}.bias", op.bias)
+        flat = self.node("Flatten", f"{op.name}.flatten", (self.readable[op.input],), f"{op.name}.flat", axis=1)
+        self.node("Gemm", op.name, (flat, weight, bias), LOGITS, transB=1)
+
+    def operator(self, op: Operator) -> None:
+        """Write one operator and what makes its output readable."""
+        match op:
+            case Convolution():
+                self.convolution(op)
+            case ResidualAdd():
+                self.node("Add", op.name, (self.readable[op.input], self.readable[op.other]), op.name)
+            case AveragePool():
+                self.node("GlobalAveragePool", op.name, (self.readable[op.input],), op.name)
+            case HardSigmoid():
+                self.node("HardSigmoid", op.name, (self.readable[op.input],), op.name, alpha=1 / 6, beta=0.5)
+            case Gate():
+                self.node("Mul", op.name, (self.readable[op.input], self.readable[op.gate]), op.name)
+            case Classifier():
+                self.classifier(op)
+                return
+        self.publish(op.name)
+
+
+def build_qdq(graph: Graph, spec: QuantSpec, size: int) -> onnx.ModelProto:
+    """Return the QDQ graph without metadata, checked by onnx, with the shape of every tensor.
+
+    Args:
+        graph: from `calib.walk.graph_of`.
+        spec: from `calib.calibrate.calibrate`.
+        size: height and width of the input, in pixels.
+    """
+    writer = _Writer(graph, spec)
+    writer.publish(INPUT)
+    for operator in graph.operators:
+        writer.operator(operator)
+    last = graph.operators[-1]
+    assert isinstance(last, Classifier)
+    picture = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1, graph.channels, size, size])
+    logits = helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, [1, len(last.bias)])
+    body = helper.make_graph(writer.nodes, "repghostnet", [picture], [logits], writer.initializers)
+    model = helper.make_model(body, producer_name=PRODUCER, opset_imports=[helper.make_opsetid("", OPSET)])
+    model.ir_version = IR_VERSION
+    model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def describe(model: onnx.ModelProto, description: Description, config: QuantConfig, spec: QuantSpec) -> str:
+    """Write the metadata into `model`, replacing what was there, and return its program digest."""
+    digest = program_digest(model, description.preprocess)
+    quantization = {"config": config.to_dict(), "accumulators": dict(spec.accumulators), "notes": list(spec.notes)}
+    entries = {
+        MODEL: description.model,
+        PREPROCESS: _json(description.preprocess),
+        LABELS: _json(list(description.labels)),
+        QUANTIZATION: _json(quantization),
+        DIGEST: digest,
+        TOOLS: _json(dict(description.tools)),
+        CHECKPOINT: description.checkpoint_sha256,
+        CALIBRATION: _json(dict(description.calibration)),
+    }
+    helper.set_model_props(model, entries)
+    return digest
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def serialize(model: onnx.ModelProto) -> bytes:
+    """Return the file's bytes; equal models give equal bytes."""
+    return model.SerializeToString(deterministic=True)
