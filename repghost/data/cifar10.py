@@ -1,0 +1,132 @@
+"""CIFAR-10 as torchvision downloads it: the Python version (pickles, read with names allowed one by one) or the binary.
+
+A pickle is a program. The few names that CIFAR-10's batches need are allowed; anything else is refused, not run.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repghost.data.arrays import ArraySet
+from repghost.data.base import MissingSplitError
+from repghost.errors import UsageError
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+BATCHES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}
+
+_PICTURE_BYTES = 3 * 32 * 32
+_MAX_BYTES = 64 << 20  # a batch has 31 MB
+_SUBFOLDERS = (".", "cifar-10-batches-py", "cifar-10-batches-bin")
+
+
+def is_cifar10(folder: Path) -> bool:
+    """Return whether a folder holds a batch of CIFAR-10 in one of the two versions."""
+    return any(_find(folder, name) is not None for names in BATCHES.values() for name in names)
+
+
+def open_cifar10(folder: Path, split: str) -> ArraySet:
+    """Read one split, "train" or "test".
+
+    Raises:
+        UsageError: when a batch is missing, is not what its name says, or its pickle asks for anything unusual.
+    """
+    if split not in BATCHES:
+        raise MissingSplitError(f"{folder}: CIFAR-10 has no split {split!r}; allowed: {', '.join(BATCHES)}.")
+    parts = []
+    for name in BATCHES[split]:
+        path = _find(folder, name)
+        if path is None:
+            raise UsageError(f"{folder}: {name} is missing; fetch CIFAR-10 again.")
+        parts.append(_read_binary(path) if path.suffix == ".bin" else _read_pickle(path))
+    pictures = np.concatenate([part[0] for part in parts]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    labels = np.concatenate([part[1] for part in parts])
+    return ArraySet(f"{folder}[{split}]", CLASSES, np.ascontiguousarray(pictures), labels)
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """Return the file of a batch."""
+    for subfolder in _SUBFOLDERS:
+        for suffix in ("", ".bin"):
+            path = folder / subfolder / f"{name}{suffix}"
+            if path.is_file():
+                return path
+    return None
+
+
+def _read(path: Path) -> bytes:
+    """Return the content of a batch file."""
+    size = path.stat().st_size
+    if size > _MAX_BYTES:
+        raise UsageError(f"{path}: {size} bytes are more than a batch of CIFAR-10 may have ({_MAX_BYTES}).")
+    return path.read_bytes()
+
+
+def _read_binary(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Read the binary version: rows of one label byte and 3072 picture bytes (red, green, blue planes)."""
+    data = np.frombuffer(_read(path), np.uint8)
+    if not len(data) or len(data) % (1 + _PICTURE_BYTES):
+        raise UsageError(f"{path}: {len(data)} bytes are not rows of {1 + _PICTURE_BYTES}; fetch CIFAR-10 again.")
+    rows = data.reshape(-1, 1 + _PICTURE_BYTES)
+    return rows[:, 1:], rows[:, 0].astype(np.int64)
+
+
+def _read_pickle(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Read the Python version: a dictionary with `data` uint8 [N, 3072] and `labels`, a list of int."""
+    try:
+        values = _RestrictedUnpickler(io.BytesIO(_read(path))).load()
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    except Exception as error:  # a hostile pickle can make the unpickler fail in any way
+        raise UsageError(f"{path}: not a batch of CIFAR-10 ({type(error).__name__}: {error}).") from error
+    if isinstance(values, Mapping):
+        pictures, labels = values.get(b"data", values.get("data")), values.get(b"labels", values.get("labels"))
+        if (
+            isinstance(pictures, np.ndarray)
+            and pictures.dtype == np.uint8
+            and pictures.ndim == 2
+            and pictures.shape[1] == _PICTURE_BYTES
+            and isinstance(labels, list)
+            and all(isinstance(label, int) for label in labels)
+        ):
+            return pictures, np.asarray(labels, np.int64)
+    raise UsageError(f"{path}: not a batch of CIFAR-10; fetch the set again.")
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Stand in for `_codecs.encode`, which pickles of bytes under protocol 2 use with latin1 only."""
+    if encoding not in ("latin1", "latin-1"):
+        raise UsageError(f"its pickle encodes with {encoding!r}; only latin1 is allowed.")
+    return text.encode("latin1")
+
+
+def _allowed_names() -> dict[tuple[str, str], Callable[..., Any]]:
+    """Return what a batch may name: how numpy rebuilds an array, under the module names of numpy 1 and 2."""
+    reconstruct = np.ndarray(0).__reduce__()[0]
+    scalar_type: Callable[..., Any] = np.dtype
+    allowed: dict[tuple[str, str], Callable[..., Any]] = {("_codecs", "encode"): _encode}
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        allowed[module, "_reconstruct"] = reconstruct  # type: ignore[assignment]
+    allowed["numpy", "ndarray"] = np.ndarray
+    allowed["numpy", "dtype"] = scalar_type
+    return allowed
+
+
+class _RestrictedUnpickler(pickle.Unpickler):
+    """An unpickler that knows the names of `_allowed_names` and no other."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, encoding="bytes")
+        self._allowed = _allowed_names()
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return an allowed name; refuse every other one before it can be called."""
+        if (module, name) not in self._allowed:
+            raise UsageError(f"its pickle asks for {module}.{name}, which a batch of CIFAR-10 does not need; not read.")
+        return self._allowed[module, name]

@@ -1,0 +1,85 @@
+"""An ImageFolder tree, ImageNet's layout: `split/class/picture`, classes in alphabetical order."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from repghost.data.base import MissingSplitError
+from repghost.data.decode import EXTENSIONS, read_picture
+from repghost.errors import UsageError
+
+MAX_PICTURES = 20_000_000
+SYNONYMS = {"test": ("test", "val", "validation"), "val": ("val", "validation", "test")}
+
+
+@dataclass(frozen=True, eq=False)
+class FolderSet:
+    """Pictures in files, one folder per class."""
+
+    classes: tuple[str, ...]
+    paths: tuple[Path, ...]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of files."""
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        """Return the picture (RGB) and its label."""
+        return read_picture(self.paths[index]), int(self.labels[index])
+
+    def name(self, index: int) -> str:
+        """Return the path of the file."""
+        return str(self.paths[index])
+
+
+def open_imagefolder(folder: Path, split: str) -> FolderSet:
+    """List the pictures of one split, in an order that depends on names alone.
+
+    Links to folders are not followed, so a loop cannot trap the search.
+
+    Raises:
+        UsageError: when the split, its class folders or its pictures are missing.
+    """
+    root = _split_folder(folder, split)
+    classes = tuple(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
+    if not classes:
+        raise UsageError(f"{root}: no class folders; an ImageFolder tree has split/class/picture.jpg.")
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found = _pictures_below(root / name)
+        paths.extend(found)
+        labels.extend([label] * len(found))
+    if not paths:
+        raise UsageError(f"{root}: no pictures; files that end in {', '.join(sorted(EXTENSIONS))} are read.")
+    return FolderSet(classes, tuple(paths), np.asarray(labels, np.int64))
+
+
+def _split_folder(folder: Path, split: str) -> Path:
+    """Return the folder of a split under its own name or a synonym."""
+    for name in SYNONYMS.get(split, (split,)):
+        if (folder / name).is_dir() and Path(name).name == name:
+            return folder / name
+    present = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())[:20]
+    raise MissingSplitError(
+        f"{folder}: no split {split!r}; folders there: {', '.join(present) or 'none'}. Known layouts: "
+        "split/class/picture (ImageNet), Fashion-MNIST's idx files, CIFAR-10 as torchvision downloads it."
+    )
+
+
+def _pictures_below(folder: Path) -> list[Path]:
+    """Return the picture files of one class, sorted."""
+    found: list[Path] = []
+    for parent, folders, files in os.walk(folder, followlinks=False):
+        folders.sort()
+        found.extend(Path(parent) / name for name in files if Path(name).suffix.lower() in EXTENSIONS)
+        if len(found) > MAX_PICTURES:
+            raise UsageError(f"{folder}: more than {MAX_PICTURES} pictures in one class.")
+    return sorted(found)

@@ -1,0 +1,42 @@
+"""`open_dataset`: find out how a set of pictures is stored and open one split of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from repghost.data.base import PictureSet
+from repghost.data.cifar10 import is_cifar10, open_cifar10
+from repghost.data.fashion_mnist import open_fashion_mnist, splits_in
+from repghost.data.imagefolder import open_imagefolder
+from repghost.data.tar import TAR_SUFFIXES, open_tar
+from repghost.errors import UsageError
+
+
+def open_dataset(path: Path | str, split: str) -> PictureSet:
+    """Open one split of a set of labelled pictures.
+
+    Args:
+        path: an ImageFolder tree, a folder with Fashion-MNIST's idx files, a folder with CIFAR-10 as torchvision
+            downloads it, or a tar of pictures in `split/class/` folders.
+        split: e.g. "train" or "test"; 'val' and 'validation' are tried where a set has no 'test'.
+
+    Returns:
+        a sequence of (picture in RGB, label) with `.classes`, `.labels` and `.name(index)`.
+
+    Raises:
+        UsageError: when the path does not exist, is none of these, or has no such split.
+    """
+    path = Path(path)
+    if path.is_file():
+        if path.name.endswith(TAR_SUFFIXES):
+            return open_tar(path, split)
+        raise UsageError(
+            f"{path}: not a set of pictures; give a folder or a file that ends in {', '.join(TAR_SUFFIXES)}."
+        )
+    if not path.is_dir():
+        raise UsageError(f"{path}: no such file or folder; give --data the folder of a set of pictures.")
+    if splits_in(path):
+        return open_fashion_mnist(path, split)
+    if is_cifar10(path):
+        return open_cifar10(path, split)
+    return open_imagefolder(path, split)

@@ -1,0 +1,95 @@
+"""A tar of pictures in `split/class/` folders, read in one pass into memory and never unpacked to disk."""
+
+from __future__ import annotations
+
+import lzma
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from repghost.data.base import MissingSplitError
+from repghost.data.decode import EXTENSIONS, MAX_FILE_BYTES, decode_picture
+from repghost.data.imagefolder import SYNONYMS
+from repghost.errors import UsageError
+
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+MAX_TOTAL_BYTES = 4 << 30  # of one split, decompressed
+
+
+@dataclass(frozen=True, eq=False)
+class TarSet:
+    """Encoded pictures kept in memory; each is decoded when it is asked for."""
+
+    source: str
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    encoded: tuple[bytes, ...]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        """Return the picture (RGB) and its label."""
+        return decode_picture(self.encoded[index], self.name(index)), int(self.labels[index])
+
+    def name(self, index: int) -> str:
+        """Return the archive and the member."""
+        return f"{self.source}:{self.names[index]}"
+
+
+def open_tar(path: Path, split: str) -> TarSet:
+    """Read one split; classes are in alphabetical order, pictures in the order of their names.
+
+    Raises:
+        UsageError: when the archive is broken, too large, or has no pictures of that split.
+    """
+    members: dict[str, dict[str, bytes]] = {}  # split -> member name -> content
+    wanted = SYNONYMS.get(split, (split,))
+    seen: set[str] = set()
+    total = 0
+    for name, parts, data in _pictures(path, wanted, seen):
+        total += len(data)
+        if total > MAX_TOTAL_BYTES:
+            raise UsageError(f"{path}: more than {MAX_TOTAL_BYTES} bytes of pictures; unpack it and give the folder.")
+        members.setdefault(parts[0], {})[name] = data
+    chosen = next((members[name] for name in wanted if name in members), None)
+    if chosen is None:
+        raise MissingSplitError(
+            f"{path}: no pictures in {split}/class/; folders there: {', '.join(sorted(seen)) or 'none'}."
+        )
+    names = tuple(sorted(chosen))
+    classes = tuple(sorted({PurePosixPath(name).parts[1] for name in names}))
+    number = {name: label for label, name in enumerate(classes)}
+    labels = np.asarray([number[PurePosixPath(name).parts[1]] for name in names], np.int64)
+    return TarSet(str(path), classes, names, tuple(chosen[name] for name in names), labels)
+
+
+def _pictures(path: Path, wanted: tuple[str, ...], seen: set[str]) -> Iterator[tuple[str, tuple[str, ...], bytes]]:
+    """Yield name, path parts and content of every regular picture file of the wanted splits."""
+    try:
+        with tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                parts = PurePosixPath(member.name).parts
+                if parts and parts[0] == ".":
+                    parts = parts[1:]
+                if parts:
+                    seen.add(parts[0])
+                if not member.isreg() or len(parts) < 3 or ".." in parts or parts[0] not in wanted:
+                    continue
+                if PurePosixPath(parts[-1]).suffix.lower() not in EXTENSIONS:
+                    continue
+                if member.size > MAX_FILE_BYTES:
+                    raise UsageError(f"{path}: {member.name} has {member.size} bytes; {MAX_FILE_BYTES} are allowed.")
+                file = archive.extractfile(member)
+                if file is not None:
+                    yield "/".join(parts), parts, file.read()
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError) as error:
+        raise UsageError(f"{path}: not a readable tar archive ({type(error).__name__}: {error}).") from error
