@@ -46,8 +46,7 @@ def cutout(
         return pictures
     count, height, width, _ = pictures.shape
     result = pictures.copy()
-    tops = random.integers(0, height, count) - side // 2
-    lefts = random.integers(0, width, count) - side // 2
-    for place, (top, left) in enumerate(zip(tops.tolist(), lefts.tolist(), strict=True)):
+    corners = np.stack([random.integers(0, height, count), random.integers(0, width, count)], axis=1) - side // 2
+    for place, (top, left) in enumerate(corners.tolist()):
         result[place, max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)] = fill
     return result

@@ -148,8 +148,8 @@ class Preprocess:
             raise UsageError(f"a Preprocess is a JSON object, not {type(values).__name__}.")
         if values.get("version") != VERSION:
             raise UsageError(
-                f"Preprocess version {values.get('version')!r} is not understood; this program reads version {VERSION}; "
-                "use the version of repghost that wrote the file."
+                f"Preprocess version {values.get('version')!r} is not understood; this program reads version "
+                f"{VERSION}; use the version of repghost that wrote the file."
             )
         expected = {field.name for field in fields(cls)}
         given = set(values) - {"version"}
