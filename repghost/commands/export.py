@@ -1,0 +1,51 @@
+"""`repghost export`: plain float32 ONNX of a checkpoint, checked against it before it is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+DEFAULT_SIZE = 224
+
+
+@click.command("export", short_help="Write plain float32 ONNX.")
+@click.argument("checkpoint", metavar="CKPT")
+@click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--size", type=click.IntRange(1, 4096), help="Side of the picture; by default what the checkpoint says.")
+@click.option("--batch", default="1", show_default=True, help="A number, or a name such as 'batch' to leave it open.")
+@click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'.")
+def command(checkpoint: str, output: Path, size: int | None, batch: str, width: str | None) -> None:
+    """Fuse CKPT completely and write it to OUT as ONNX (opset 17), for any runtime that reads ONNX.
+
+    The file is run by onnx's own reference evaluator first; if it differs from the checkpoint by more than rounding,
+    nothing is written and the exit code is 6. CKPT is a weight file, or the word timm.
+    """
+    from repghost.checkpoint import build_model
+    from repghost.errors import UsageError
+    from repghost.export import check_onnx, to_bytes, to_onnx
+    from repghost.files import write_bytes_atomically
+    from repghost.spec import parse_width
+    from repghost.timm_hub import open_checkpoint
+
+    if output.suffix != ".onnx":
+        raise UsageError(f"an ONNX file ends in .onnx, not {output.suffix!r}.")
+    if not batch.isidentifier() and not (batch.isascii() and batch.isdigit()):
+        raise UsageError(f"--batch takes a number or a name, not {batch!r}.")
+    opened = open_checkpoint(checkpoint, None if width is None else parse_width(width, custom=True))
+    if size is None:
+        size = int((opened.preprocess or {}).get("size", DEFAULT_SIZE))
+    model = build_model(opened)
+    proto = to_onnx(
+        model,
+        size,
+        int(batch) if batch.isdigit() else batch,
+        opened.preprocess,
+        opened.labels,
+        {"repghost.checkpoint": opened.digest},
+    )
+    difference = check_onnx(proto, model)
+    data = to_bytes(proto)
+    write_bytes_atomically(output, data)
+    click.echo(f"written: {output} ({len(data)} bytes, input {opened.spec.in_chans} x {size} x {size}, batch {batch})")
+    click.echo(f"largest difference of a logit from the checkpoint: {difference:.2g}")
