@@ -11,16 +11,18 @@ import onnx
 from numpy.typing import NDArray
 from onnx import AttributeProto, TensorProto
 
-from compile.graph import DEQUANTIZE, QUANTIZE, Graph, Node
+from calib.digest import program_digest
+from calib.qdq import DIGEST, PREPROCESS
+from compile.graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
 from compile.onnx_file import load_model, stored_array
 from compile.qdq_checks import check_quantization
-from repghost.errors import UsageError
+from repghost.errors import IntegrityError, UsageError
 from repghost.preprocess import Preprocess
 
 TENSOR_TYPES = {TensorProto.FLOAT: "float32", TensorProto.INT8: "int8"}
 
 
-def read_qdq(path: Path, preprocess: Preprocess | None = None) -> Graph:
+def read_qdq(path: Path, preprocess: Preprocess | None = None) -> QdqGraph:
     """Read a QDQ ONNX file and check everything the passes rely on.
 
     Args:
@@ -37,11 +39,11 @@ def read_qdq(path: Path, preprocess: Preprocess | None = None) -> Graph:
     path = Path(path)
     try:
         return _read(load_model(path), preprocess)
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
+    except (UsageError, IntegrityError) as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
-def _read(model: onnx.ModelProto, preprocess: Preprocess | None) -> Graph:
+def _read(model: onnx.ModelProto, preprocess: Preprocess | None) -> QdqGraph:
     constants = _constants(model.graph)
     nodes = tuple(_node(node) for node in model.graph.node if node.op_type != "Constant")
     shapes = _shapes(model)
@@ -56,7 +58,13 @@ def _read(model: onnx.ModelProto, preprocess: Preprocess | None) -> Graph:
         )
     check_quantization(nodes, constants, shapes)
     preprocess = _preprocess(metadata, preprocess, shapes[picture])
-    return Graph(nodes, picture, output, shapes, constants, preprocess, digest="", metadata=metadata)
+    digest = program_digest(model, preprocess.to_dict())
+    if metadata.get(DIGEST, digest) != digest:
+        raise IntegrityError(
+            f"the graph's program digest is {digest}, its metadata says {metadata[DIGEST]}; the file was changed after "
+            "it was written. Write it again with 'repghost quantize'."
+        )
+    return QdqGraph(nodes, picture, output, shapes, constants, preprocess, digest, metadata)
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
@@ -104,7 +112,7 @@ def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
             shapes[value.name] = _static_shape(value)
     for node in graph.node:
         if node.op_type != "Constant" and node.output[0] not in shapes:
-            raise UsageError(f"the shape of tensor {node.output[0]!r} ({node.op_type}) cannot be derived. Export it again.")
+            raise UsageError(f"the shape of {node.output[0]!r} ({node.op_type}) cannot be derived. Export it again.")
     return shapes
 
 
@@ -162,18 +170,16 @@ def _only_output(graph: onnx.GraphProto, shapes: dict[str, tuple[int, ...]]) -> 
     return output.name
 
 
-def _preprocess(
-    metadata: dict[str, str], given: Preprocess | None, shape: tuple[int, ...]
-) -> Preprocess:
+def _preprocess(metadata: dict[str, str], given: Preprocess | None, shape: tuple[int, ...]) -> Preprocess:
     """Return the Preprocess of the file, or the given one, and compare it with the input's shape."""
-    if PREPROCESS_KEY in metadata:
+    if PREPROCESS in metadata:
         try:
-            given = Preprocess.from_dict(json.loads(metadata[PREPROCESS_KEY]))
+            given = Preprocess.from_dict(json.loads(metadata[PREPROCESS]))
         except (json.JSONDecodeError, RecursionError) as error:
-            raise UsageError(f"metadata {PREPROCESS_KEY!r} is not JSON: {error}. Write the file again.") from error
+            raise UsageError(f"metadata {PREPROCESS!r} is not JSON: {error}. Write the file again.") from error
     if given is None:
         raise UsageError(
-            f"the file does not say how pictures are prepared (metadata {PREPROCESS_KEY!r} is absent). "
+            f"the file does not say how pictures are prepared (metadata {PREPROCESS!r} is absent). "
             "Write it with 'repghost quantize', or give a Preprocess."
         )
     if (given.size, given.size) != shape[2:]:

@@ -1,7 +1,7 @@
 """The graph between the frontend and the integer program: checked nodes, named tensors, plain numpy constants.
 
-A tensor is int8 when it has an entry in `Graph.qparams` and real otherwise. The frontend leaves every tensor real and
-every Q/DQ node in place; the passes move quantization from nodes to tensors until only int8 tensors are left.
+A tensor is int8 when it has an entry in `QdqGraph.qparams` and real otherwise. The frontend leaves every tensor real
+and every Q/DQ node in place; the passes move quantization from nodes to tensors until only int8 tensors are left.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from repghost.preprocess import Preprocess
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 # Operators the passes introduce; the names do not exist in ONNX.
-INPUT_TABLE = "InputTable"  # quantize(normalize(byte))
+INPUT_TABLE = "InputTable"  # quantize(normalize(byte)); reads the picture, no tensor
+REQUANTIZE = "Requantize"  # int8 to int8 of another scale
 LOOKUP_TABLE = "LookupTable"  # any function of one int8 tensor, element by element
 
 
@@ -63,7 +64,7 @@ class QuantizedWeight:
 
 
 @dataclass(frozen=True, eq=False)
-class Graph:
+class QdqGraph:
     """Nodes in execution order and everything that is known about their tensors."""
 
     nodes: tuple[Node, ...]

@@ -118,8 +118,8 @@ def _check_opset(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         if node.domain not in ONNX_DOMAINS:
             raise UsageError(
-                f"node {node.name!r} uses operator {node.op_type!r} of domain {node.domain!r}; only ONNX's own operators "
-                "are understood. Export with plain QuantizeLinear and DequantizeLinear nodes."
+                f"node {node.name!r} uses operator {node.op_type!r} of domain {node.domain!r}; only ONNX's own "
+                "operators are understood. Export with plain QuantizeLinear and DequantizeLinear nodes."
             )
 
 
@@ -181,4 +181,4 @@ def _check_acyclic(graph: onnx.GraphProto) -> None:
                     ready.append(reader)
     stuck = [node for node in graph.node if waiting[id(node)]]
     if stuck:
-        raise UsageError(f"the graph has a cycle through {stuck[0].output[0]!r}; a network must run from input to output.")
+        raise UsageError(f"the graph has a cycle through {stuck[0].output[0]!r}; a network runs from input to output.")

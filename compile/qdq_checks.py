@@ -28,12 +28,10 @@ def check_quantization(
             try:
                 _check_node(node, constants, shapes)
             except UsageError as error:
-                raise UsageError(f"node {node.name!r} ({node.operator}): {error} Quantize the network again.") from error
+                raise UsageError(f"node {node.name!r} ({node.operator}): {error} Quantize it again.") from error
 
 
-def _check_node(
-    node: Node, constants: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
-) -> None:
+def _check_node(node: Node, constants: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]) -> None:
     scale = _constant("scale", node.inputs[1], constants)
     _check_scale(scale)
     _check_zero_point(node, scale, constants)
@@ -51,7 +49,7 @@ def _constant(kind: str, name: str, constants: Mapping[str, NDArray[Any]]) -> ND
 
 def _check_scale(scale: NDArray[Any]) -> None:
     if scale.dtype != np.float32 or scale.ndim > 1:
-        raise UsageError(f"its scale is {scale.dtype} of shape {list(scale.shape)}; float32, scalar or [C], is allowed.")
+        raise UsageError(f"its scale is {scale.dtype} of shape {list(scale.shape)}; float32, scalar or [C], is needed.")
     smallest = np.finfo(np.float32).tiny
     bad = ~(np.isfinite(scale) & (scale >= smallest))
     if bad.any():
@@ -75,9 +73,7 @@ def _check_zero_point(node: Node, scale: NDArray[Any], constants: Mapping[str, N
         raise UsageError("it has a scale per channel and a zero point other than 0; per channel, only 0 is allowed.")
 
 
-def _check_axis(
-    node: Node, scale: NDArray[Any], constants: Mapping[str, NDArray[Any]], shape: tuple[int, ...]
-) -> None:
+def _check_axis(node: Node, scale: NDArray[Any], constants: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> None:
     axis = node.attributes.get("axis", DEFAULT_AXIS)
     if not -len(shape) <= axis < len(shape):
         raise UsageError(f"its axis is {axis}; its tensor has shape {list(shape)}.")

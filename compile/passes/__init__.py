@@ -1,0 +1,51 @@
+"""From the checked QDQ graph to the integer program: one pass, one file; the order is the pipeline below."""
+
+from __future__ import annotations
+
+from calib.program import Program
+from compile.graph import QdqGraph
+from compile.passes.fold_constants import fold_constants
+from compile.passes.fold_lookups import fold_lookups
+from compile.passes.fold_quantization import fold_quantization
+from compile.passes.fold_views import fold_views
+from compile.passes.fold_weights import fold_weights
+from compile.passes.fuse_activation import fuse_activation
+from compile.passes.fuse_residual import fuse_residual
+from compile.passes.plan import Step, check_covered, plan
+from compile.passes.verify import verify
+
+PASSES = (
+    fold_constants,  # int32 biases and in-graph weight quantization become constants
+    fold_weights,  # DequantizeLinear of an int8 constant becomes a weight with scales
+    fold_quantization,  # Q/DQ nodes vanish; int8 tensors carry their scale and zero point
+    fold_views,  # Flatten, Reshape, Dropout vanish
+    fold_lookups,  # functions of one int8 tensor become tables; what is left of Relu follows a float result
+    fuse_activation,  # Relu and Clip become bounds
+    fuse_residual,  # Add becomes part of a convolution; after the activations, which may follow the add
+)
+
+
+def simplify(graph: QdqGraph) -> QdqGraph:
+    """Run every pass, and check the graph after each."""
+    verify(graph, "the frontend")
+    for run in PASSES:
+        graph = run(graph)
+        verify(graph, run.__name__)
+    return graph
+
+
+def explain(graph: QdqGraph) -> tuple[Step, ...]:
+    """Return what each node becomes, refusals included."""
+    return plan(simplify(graph))
+
+
+def lower(graph: QdqGraph) -> Program:
+    """Return the integer program of a QDQ graph.
+
+    Raises:
+        UsageError: naming every node that cannot be computed in integers.
+    """
+    operators = check_covered(explain(graph))
+    _, _, height, width = graph.shapes[graph.input]
+    _, classes = graph.shapes[graph.output]
+    return Program(operators, height, width, classes, graph.digest)

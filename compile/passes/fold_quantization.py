@@ -1,0 +1,73 @@
+"""QuantizeLinear and DequantizeLinear leave the graph; the tensors themselves become int8."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from calib.qparams import QParams
+from compile.graph import DEQUANTIZE, INPUT_TABLE, QUANTIZE, REQUANTIZE, Node, QdqGraph
+from compile.passes.rename import rename_inputs
+
+
+def fold_quantization(graph: QdqGraph) -> QdqGraph:
+    """Make the tensor before every Q node int8, and let the readers of the DQ nodes behind it read that tensor.
+
+    The int8 tensor keeps the name of the real one. Left in place, for `check_covered` to name: a Q whose input is also
+    used in float, or whose output is read by anything but DQ nodes, a DQ with another scale than its Q, and a DQ that
+    is the output of the network.
+    """
+    return _drop_copies(_drop_dequantize(_drop_quantize(graph)))
+
+
+def _drop_quantize(graph: QdqGraph) -> QdqGraph:
+    producers, consumers = graph.producers(), graph.consumers()
+    qparams, names, nodes = dict(graph.qparams), dict[str, str](), list[Node]()
+    for node in graph.nodes:
+        readers = consumers.get(node.output, ())
+        if node.operator != QUANTIZE or any(reader.operator != DEQUANTIZE for reader in readers):
+            nodes.append(node)
+            continue
+        source = node.inputs[0]
+        producer = producers.get(source)
+        if producer is not None and producer.operator == DEQUANTIZE:
+            nodes.append(Node(node.name, REQUANTIZE, (source,), node.output))
+            qparams[node.output] = _params(graph, node)
+        elif graph.only_consumer(source) is node:
+            names[node.output] = source
+            qparams[source] = _params(graph, node)
+            if source == graph.input:
+                nodes.append(Node(node.name, INPUT_TABLE, (), source))
+        else:
+            nodes.append(node)
+    return replace(graph, nodes=rename_inputs(nodes, names), qparams=qparams)
+
+
+def _params(graph: QdqGraph, node: Node) -> QParams:
+    scale = graph.constants[node.inputs[1]]
+    zero_point = graph.constants[node.inputs[2]] if len(node.inputs) > 2 and node.inputs[2] else None
+    return QParams(float(scale.reshape(-1)[0]), 0 if zero_point is None else int(zero_point.reshape(-1)[0]))
+
+
+def _drop_dequantize(graph: QdqGraph) -> QdqGraph:
+    """Let the readers of each DQ node read its int8 input, where both agree on the scale."""
+    names = {
+        node.output: node.inputs[0]
+        for node in graph.nodes
+        if node.operator == DEQUANTIZE
+        and node.output != graph.output
+        and node.inputs[0] in graph.qparams
+        and graph.qparams[node.inputs[0]] == _params(graph, node)
+    }
+    kept = [node for node in graph.nodes if node.output not in names]
+    return replace(graph, nodes=rename_inputs(kept, names))
+
+
+def _drop_copies(graph: QdqGraph) -> QdqGraph:
+    """Drop what quantizes an int8 tensor to the scale it has: the same integers under another name."""
+    names = {
+        node.output: node.inputs[0]
+        for node in graph.nodes
+        if node.operator == REQUANTIZE and graph.qparams.get(node.inputs[0]) == graph.qparams[node.output]
+    }
+    kept = [node for node in graph.nodes if node.output not in names]
+    return replace(graph, nodes=rename_inputs(kept, names))

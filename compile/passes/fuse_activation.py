@@ -1,0 +1,44 @@
+"""A Relu or Clip becomes the bounds of the operator before it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from compile.graph import Node, QdqGraph
+
+
+def fuse_activation(graph: QdqGraph) -> QdqGraph:
+    """Fuse every Relu or Clip whose input is a real tensor that nothing else reads.
+
+    Quantization is monotonic, so clipping the real number and clipping the integer give the same result.
+    """
+    for activation in graph.nodes:
+        interval = _interval(graph, activation)
+        producer = graph.producers().get(activation.inputs[0]) if interval else None
+        if interval is None or producer is None or activation.inputs[0] in graph.qparams:
+            continue
+        if graph.only_consumer(activation.inputs[0]) is None:
+            continue
+        low, high = (min(max(bound, interval[0]), interval[1]) for bound in producer.bounds)
+        fused = replace(producer, output=activation.output, bounds=(low, high))
+        nodes = (fused if node is producer else node for node in graph.nodes if node.output != activation.output)
+        graph = replace(graph, nodes=tuple(nodes))
+    return graph
+
+
+def _interval(graph: QdqGraph, node: Node) -> tuple[float, float] | None:
+    """Return the interval an activation clips to, or None for any other node and for computed limits."""
+    if node.operator == "Relu":
+        return 0.0, math.inf
+    if node.operator != "Clip":
+        return None
+    limits = [-math.inf, math.inf]
+    for index, name in enumerate(node.inputs[1:3]):
+        if name and (name not in graph.constants or graph.constants[name].size != 1):
+            return None
+        if name:
+            limits[index] = float(np.float32(graph.constants[name].reshape(-1)[0]))
+    return (limits[0], limits[1]) if limits[0] <= limits[1] else None

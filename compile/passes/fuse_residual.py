@@ -1,0 +1,39 @@
+"""A residual add becomes part of the convolution before it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from compile.graph import Node, QdqGraph
+
+HOSTS = ("Conv", "Gemm")  # operators whose epilogue can add
+
+
+def fuse_residual(graph: QdqGraph) -> QdqGraph:
+    """Fuse every Add of an int8 tensor and a convolution's real result that nothing else reads.
+
+    A convolution with a Q/DQ pair of its own is not fused: the file rounds there, and so does the program.
+    """
+    for add in [node for node in graph.nodes if node.operator == "Add"]:
+        for index in (0, 1):
+            host, other = graph.producers().get(add.inputs[index]), add.inputs[1 - index]
+            if host is not None and _fits(graph, host, other, add):
+                fused = replace(host, output=add.output, bounds=add.bounds, residual=other)
+                # The convolution moves to the place of the add, where both operands exist.
+                nodes = (fused if node is add else node for node in graph.nodes if node is not host)
+                graph = replace(graph, nodes=tuple(nodes))
+                break
+    return graph
+
+
+def _fits(graph: QdqGraph, host: Node, other: str, add: Node) -> bool:
+    return (
+        host.operator in HOSTS
+        and host.output not in graph.qparams
+        and graph.only_consumer(host.output) is not None
+        and host.residual is None
+        and host.bounds == (-math.inf, math.inf)  # a Relu before the add is not a bound after it
+        and other in graph.qparams
+        and graph.shapes[other] == graph.shapes[host.output] == graph.shapes[add.output]
+    )

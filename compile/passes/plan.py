@@ -1,0 +1,86 @@
+"""Ask the rules for an operator for every node, and name every node that has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from calib.program import Operator
+from compile.graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
+from compile.passes.rules import RULES, Refusal
+from repghost.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A node and what it becomes: an operator of the integer program, or the reason why not."""
+
+    node: Node
+    result: Operator | Refusal
+
+
+def plan(graph: QdqGraph) -> tuple[Step, ...]:
+    """Return a step for every node of a graph that all passes have been over."""
+    return tuple(Step(node, _result(graph, node)) for node in graph.nodes)
+
+
+def check_covered(steps: tuple[Step, ...]) -> tuple[Operator, ...]:
+    """Return the operators of a plan without refusals.
+
+    Raises:
+        UsageError: naming every node that cannot be done in integers, with the reason.
+    """
+    refused = [step for step in steps if isinstance(step.result, Refusal)]
+    if refused:
+        lines = [f"  {step.node.name} ({step.node.operator}): {step.result.reason}" for step in refused
+                 if isinstance(step.result, Refusal)]  # fmt: skip
+        raise UsageError(
+            f"{len(refused)} of {len(steps)} operators cannot be computed in integers:\n" + "\n".join(lines) + "\n"
+            "See all layers with 'repghost explain FILE.qdq.onnx'."
+        )
+    return tuple(step.result for step in steps if not isinstance(step.result, Refusal))
+
+
+def _result(graph: QdqGraph, node: Node) -> Operator | Refusal:
+    """Return the first rule's answer, or the reason why no rule can have one."""
+    if refusal := _float_edges(graph, node):
+        return refusal
+    for rule in RULES:
+        try:
+            answer = rule(graph, node)
+        except UsageError as error:  # an accumulator that could overflow
+            return Refusal(str(error))
+        if answer is not None:
+            return answer
+    return Refusal(f"there is no integer rule for {node.operator}")
+
+
+def _float_edges(graph: QdqGraph, node: Node) -> Refusal | None:
+    """Refuse a node whose operands or result are float tensors, which no rule could serve."""
+    if node.operator == QUANTIZE:
+        return Refusal(_why_quantize_is_left(graph, node))
+    if node.operator == DEQUANTIZE:
+        return Refusal(_why_dequantize_is_left(graph, node))
+    stored = {*graph.constants, *graph.weights}
+    real = [name for name in node.operands if name not in graph.qparams and name not in stored]
+    if real:
+        return Refusal(f"it reads {real[0]!r} in float; put QuantizeLinear and DequantizeLinear before it")
+    if node.inputs and node.inputs[0] in stored:
+        return Refusal(f"it reads the constant {node.inputs[0]!r}; a tensor computed from the picture is needed")
+    if node.output not in graph.qparams and node.output != graph.output:
+        return Refusal(f"its result {node.output!r} stays float; put QuantizeLinear and DequantizeLinear after it")
+    return None
+
+
+def _why_quantize_is_left(graph: QdqGraph, node: Node) -> str:
+    readers = [reader for reader in graph.nodes if node.output in reader.operands and reader.operator != DEQUANTIZE]
+    if readers:
+        return f"{readers[0].name!r} reads its int8 result without a DequantizeLinear between"
+    return f"{node.inputs[0]!r} is quantized here and also used elsewhere in float; quantize it once for all readers"
+
+
+def _why_dequantize_is_left(graph: QdqGraph, node: Node) -> str:
+    if node.inputs[0] in graph.constants:
+        return "an int8 constant with a zero point other than 0; weights are symmetric"
+    if node.output == graph.output:
+        return "the network's scores are quantized; leave the last layer's result in float"
+    return f"it reads {node.inputs[0]!r} with another scale or zero point than QuantizeLinear wrote it with"

@@ -1,0 +1,18 @@
+"""From a node between int8 tensors to an operator of the integer program: one rule, one file.
+
+A rule answers with an operator, with a `Refusal` (the node is its own, but cannot be done in integers), or with None
+(the node is not its own). A new operator is one rule and one line below.
+"""
+
+from compile.passes.rules.add import add
+from compile.passes.rules.common import Refusal, Rule
+from compile.passes.rules.conv import conv, depthwise
+from compile.passes.rules.gemm import gemm
+from compile.passes.rules.input_table import input_table
+from compile.passes.rules.lookup import lookup
+from compile.passes.rules.multiply import multiply
+from compile.passes.rules.pool import pool
+
+RULES: tuple[Rule, ...] = (input_table, conv, depthwise, pool, gemm, lookup, multiply, add)
+
+__all__ = ["RULES", "Refusal", "Rule"]

@@ -1,0 +1,112 @@
+"""What the lowering rules share: their answer, tensors in NHWC, bounds as integers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.lower import lower_dense, lower_logits
+from calib.program import Conv2d, Operator, Tensor
+from calib.qparams import INT32_MAX, WEIGHT_MAX, QParams, quantize
+from compile.graph import Node, QdqGraph
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a node cannot be computed in integers."""
+
+    reason: str
+
+
+Answer: TypeAlias = Operator | Refusal | None  # None: the node is not this rule's
+Rule: TypeAlias = Callable[[QdqGraph, Node], Answer]
+
+
+def tensor_of(graph: QdqGraph, name: str) -> Tensor:
+    """Return an int8 tensor, or the logits, with its NHWC sizes; [1, C] is a map of one pixel."""
+    shape = graph.shapes[name]
+    channels, height, width = (*shape[1:], 1, 1)[:3]
+    return Tensor(name, height, width, channels, graph.qparams.get(name, QParams(1.0)))
+
+
+def integer_bounds(node: Node, params: QParams) -> tuple[int, int]:
+    """Return the node's real bounds as the integers they quantize to."""
+    low, high = quantize(np.asarray(node.bounds, np.float32), params)
+    return int(low), int(high)
+
+
+def is_logits(graph: QdqGraph, node: Node) -> bool:
+    """Return whether a node writes the network's output in float."""
+    return node.output == graph.output and node.output not in graph.qparams
+
+
+def exceeds_int32(largest: int, multiplier: NDArray[np.float32]) -> Refusal | None:
+    """Return a refusal when |acc * m| could leave int32, or when m is not a normal float32."""
+    value = float(multiplier[0])
+    if not np.isfinite(value) or value < np.finfo(np.float32).tiny or largest * value >= INT32_MAX:
+        return Refusal(f"its scales are too far apart (factor {value:.3g}); calibrate with other pictures")
+    return None
+
+
+def weight_of(graph: QdqGraph, node: Node, channel_axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]] | Refusal:
+    """Return the int8 weight of a node, still in the file's layout, and one scale per output channel."""
+    weight = graph.weights.get(node.inputs[1])
+    if weight is None:
+        return Refusal("its weight is not an int8 constant with zero point 0")
+    if weight.values.min() < -WEIGHT_MAX:
+        return Refusal(f"a weight is {weight.values.min()}; symmetric weights lie in [-{WEIGHT_MAX}, {WEIGHT_MAX}]")
+    channels = weight.values.shape[channel_axis]
+    if weight.scales.size == 1:
+        return weight.values, np.full(channels, weight.scales[0], np.float32)
+    if weight.axis != channel_axis:
+        return Refusal(
+            f"its weight has scales along axis {weight.axis}; only axis {channel_axis}, the output, has them"
+        )
+    return weight.values, weight.scales
+
+
+def bias_of(graph: QdqGraph, node: Node, channels: int) -> NDArray[np.floating] | Refusal:
+    """Return the real bias [channels]; zeros where there is none."""
+    name = node.inputs[2] if len(node.inputs) > 2 else ""
+    if not name:
+        return np.zeros(channels)
+    bias = graph.constants.get(name)
+    if bias is None and name in graph.weights:
+        return Refusal("its bias is int8; float32, or int32 under DequantizeLinear, is needed")
+    if bias is None or bias.size != channels:
+        return Refusal(f"its bias is not a constant of {channels} values")
+    return bias.reshape(-1)
+
+
+def dense_operator(
+    graph: QdqGraph, node: Node, weight: NDArray[np.int8], scales: NDArray[np.float32], stride: int, padding: int
+) -> Operator | Refusal:
+    """Return the dense convolution of a Conv or Gemm node.
+
+    Args:
+        weight: int8 [O, kh, kw, I].
+        scales: float32 [O].
+        stride: in pixels, both ways.
+        padding: in pixels, on all four sides.
+    """
+    bias = bias_of(graph, node, len(weight))
+    if isinstance(bias, Refusal):
+        return bias
+    x, y = tensor_of(graph, node.inputs[0]), tensor_of(graph, node.output)
+    scale, zero_point = x.qparams.scale, x.qparams.zero_point
+    weight = np.ascontiguousarray(weight)
+    if is_logits(graph, node):
+        if node.bounds != (-np.inf, np.inf) or node.residual is not None or (y.height, y.width) != (1, 1):
+            return Refusal("the scores are the plain result of the last layer: no activation, no add, no map")
+        scores, start = lower_logits(node.name, weight, bias, scale, zero_point, scales)
+        return Conv2d(node.name, x, y, weight, start, stride, padding, scores)
+    low, high = integer_bounds(node, y.qparams)
+    residual = None if node.residual is None else tensor_of(graph, node.residual)
+    epilogue, start = lower_dense(
+        node.name, weight, bias, scale, zero_point, scales, y.qparams.scale, y.qparams.zero_point, low, high, residual
+    )
+    return Conv2d(node.name, x, y, weight, start, stride, padding, epilogue)

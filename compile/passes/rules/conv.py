@@ -1,0 +1,92 @@
+"""Convolutions: dense ones, and one kernel per channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.lower import lower_dense, lower_q15
+from calib.program import DepthwiseConv2d
+from compile.graph import Node, QdqGraph
+from compile.passes.rules.common import (
+    Answer,
+    Refusal,
+    bias_of,
+    dense_operator,
+    integer_bounds,
+    is_logits,
+    tensor_of,
+    weight_of,
+)
+
+
+def conv(graph: QdqGraph, node: Node) -> Answer:
+    """Lower a Conv with one group."""
+    if node.operator != "Conv" or node.attributes.get("group", 1) != 1:
+        return None
+    geometry, found = _geometry(node), weight_of(graph, node, channel_axis=0)
+    if isinstance(geometry, Refusal):
+        return geometry
+    if isinstance(found, Refusal):
+        return found
+    weight, scales = found
+    return dense_operator(graph, node, weight.transpose(0, 2, 3, 1), scales, *geometry)  # OIHW to OHWI
+
+
+def depthwise(graph: QdqGraph, node: Node) -> Answer:
+    """Lower a Conv with as many groups as channels."""
+    group = node.attributes.get("group", 1)
+    if node.operator != "Conv" or group == 1:
+        return None
+    geometry, found = _geometry(node), weight_of(graph, node, channel_axis=0)
+    if isinstance(geometry, Refusal):
+        return geometry
+    if isinstance(found, Refusal):
+        return found
+    weight, scales = found
+    if weight.shape[0] != group or weight.shape[1] != 1:
+        return Refusal(
+            f"it has {group} groups of {weight.shape[1]} channels; 1 group or 1 channel a group is supported"
+        )
+    if is_logits(graph, node):
+        return Refusal("the scores must come from a dense layer")
+    bias = bias_of(graph, node, group)
+    if isinstance(bias, Refusal):
+        return bias
+    return _depthwise_operator(graph, node, np.ascontiguousarray(weight[:, 0]), scales, bias, *geometry)
+
+
+def _depthwise_operator(
+    graph: QdqGraph,
+    node: Node,
+    weight: NDArray[np.int8],
+    scales: NDArray[np.float32],
+    bias: NDArray[np.floating],
+    stride: int,
+    padding: int,
+) -> DepthwiseConv2d:
+    """Return the operator with an int16 accumulator where the scales were planned for one, else with int32."""
+    x, y = tensor_of(graph, node.inputs[0]), tensor_of(graph, node.output)
+    residual = None if node.residual is None else tensor_of(graph, node.residual)
+    arguments: tuple[Any, ...] = (
+        weight, bias, x.qparams.scale, x.qparams.zero_point, scales, y.qparams.scale, y.qparams.zero_point,
+        *integer_bounds(node, y.qparams), residual,
+    )  # fmt: skip
+    epilogue, start = lower_q15(*arguments) or lower_dense(node.name, *arguments)
+    return DepthwiseConv2d(node.name, x, y, weight, start, stride, padding, epilogue)
+
+
+def _geometry(node: Node) -> tuple[int, int] | Refusal:
+    """Return stride and padding in pixels, the same in both directions."""
+    attributes = node.attributes
+    strides, dilations = attributes.get("strides", (1, 1)), attributes.get("dilations", (1, 1))
+    pads = attributes.get("pads", (0, 0, 0, 0))
+    if attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        return Refusal(f"auto_pad {attributes['auto_pad']!r} is not supported; export with explicit pads")
+    if len(strides) != 2 or strides[0] != strides[1] or any(dilation != 1 for dilation in dilations):
+        return Refusal(f"strides {strides} with dilations {dilations}; equal strides and no dilation are supported")
+    if len(set(pads)) != 1:
+        return Refusal(f"pads {pads}; the same padding on all four sides is supported")
+    return strides[0], pads[0]

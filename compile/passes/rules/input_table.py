@@ -1,0 +1,16 @@
+"""The picture: quantize(normalize(byte)) as three tables."""
+
+from __future__ import annotations
+
+from calib.program import InputTable
+from calib.qparams import quantize
+from compile.graph import INPUT_TABLE, Node, QdqGraph
+from compile.passes.rules.common import Answer, tensor_of
+
+
+def input_table(graph: QdqGraph, node: Node) -> Answer:
+    """Lower the Q node of the network's input."""
+    if node.operator != INPUT_TABLE:
+        return None
+    output = tensor_of(graph, node.output)
+    return InputTable(node.name, output, quantize(graph.preprocess.table(), output.qparams))

@@ -1,0 +1,15 @@
+"""Functions of one tensor, element by element."""
+
+from __future__ import annotations
+
+from calib.program import Lookup
+from compile.graph import LOOKUP_TABLE, Node, QdqGraph
+from compile.passes.rules.common import Answer, tensor_of
+
+
+def lookup(graph: QdqGraph, node: Node) -> Answer:
+    """Lower what `fold_lookups` found."""
+    if node.operator != LOOKUP_TABLE:
+        return None
+    x, output = tensor_of(graph, node.inputs[0]), tensor_of(graph, node.output)
+    return Lookup(node.name, x, output, graph.tables[node.output])

@@ -1,0 +1,41 @@
+"""Global average pooling, in any of its three spellings."""
+
+from __future__ import annotations
+
+from calib.lower import lower_pool
+from calib.program import GlobalAveragePool
+from compile.graph import Node, QdqGraph
+from compile.passes.rules.common import Answer, Refusal, exceeds_int32, integer_bounds, is_logits, tensor_of
+
+SPELLINGS = ("GlobalAveragePool", "ReduceMean", "AveragePool")
+LARGEST_MAP = 1 << 20  # pixels; keeps 255 * pixels far inside int32
+
+
+def pool(graph: QdqGraph, node: Node) -> Answer:
+    """Lower the mean over height and width."""
+    if node.operator not in SPELLINGS:
+        return None
+    x = tensor_of(graph, node.inputs[0])
+    count = x.height * x.width
+    if node.residual is not None or is_logits(graph, node):
+        return Refusal("the scores must come from a dense layer")
+    if not _is_global(graph, node, x.height, x.width):
+        return Refusal("only the mean over the whole height and width is supported")
+    if count > LARGEST_MAP:
+        return Refusal(f"its map has {count} pixels; up to {LARGEST_MAP} are supported")
+    output = tensor_of(graph, node.output)
+    bias, epilogue = lower_pool(count, x.qparams, output.qparams, *integer_bounds(node, output.qparams))
+    return exceeds_int32(255 * count, epilogue.multiplier) or GlobalAveragePool(node.name, x, output, bias, epilogue)
+
+
+def _is_global(graph: QdqGraph, node: Node, height: int, width: int) -> bool:
+    if len(graph.shapes[node.inputs[0]]) != 4:
+        return False
+    if node.operator == "GlobalAveragePool":
+        return True
+    if node.operator == "AveragePool":
+        return node.attributes.get("kernel_shape") == (height, width) and not any(node.attributes.get("pads", ()))
+    axes = node.attributes.get("axes", ())
+    if len(node.inputs) > 1 and node.inputs[1] in graph.constants:  # an input since opset 18
+        axes = tuple(int(axis) for axis in graph.constants[node.inputs[1]].reshape(-1))
+    return {axis % 4 for axis in axes} == {2, 3}
