@@ -8,9 +8,11 @@ network with int8 input needs no arithmetic on pixels, only a table of 256 entri
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,7 +82,8 @@ class Preprocess:
         width, height = self._resized(*rgb.size)
         if (width, height) != rgb.size:
             rgb = rgb.resize((width, height), INTERPOLATIONS[self.interpolation])
-        left, top = (width - self.size) // 2, (height - self.size) // 2
+        # An odd margin goes where torchvision puts it, so that published accuracies can be reproduced.
+        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
         return np.asarray(rgb.crop((left, top, left + self.size, top + self.size)), np.uint8)
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
@@ -178,3 +181,44 @@ def _triple(name: str, values: object) -> Triple:
             raise UsageError(f"{name} {values!r} is out of range; pixels are in [0, 1] here, not in [0, 255].")
     red, green, blue = (float(value) for value in values)
     return red, green, blue
+
+
+IMAGENET = Preprocess()  # upstream's evaluation: 256, bicubic, 224
+
+
+def read_preprocess(path: Path) -> Preprocess:
+    """Read a JSON file with the keys of `to_dict`.
+
+    Raises:
+        UsageError: when the file is missing, no JSON, or not a Preprocess.
+    """
+    try:
+        return Preprocess.from_dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: cannot be read as JSON ({error}).") from error
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def resolve_preprocess(stored: Mapping[str, Any] | None, num_classes: int, path: Path | None = None) -> Preprocess:
+    """Return the preprocessing of a checkpoint: a file that the user gave, what the checkpoint says, or ImageNet's.
+
+    Args:
+        stored: `Checkpoint.preprocess`.
+        num_classes: ImageNet's is assumed for 1000 classes only, as in upstream's and timm's files.
+        path: a JSON file that takes precedence.
+
+    Raises:
+        UsageError: when nothing says how pictures were prepared.
+    """
+    if path is not None:
+        return read_preprocess(path)
+    if stored is not None:
+        return Preprocess.from_dict(stored)
+    if num_classes == 1000:
+        return IMAGENET
+    example = json.dumps(IMAGENET.to_dict())
+    raise UsageError(
+        f"the checkpoint does not say how its pictures were prepared, and {num_classes} classes are not ImageNet's "
+        f"1000; give --preprocess FILE with JSON like {example}."
+    )
