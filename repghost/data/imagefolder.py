@@ -65,7 +65,7 @@ def open_imagefolder(folder: Path, split: str) -> FolderSet:
 def _split_folder(folder: Path, split: str) -> Path:
     """Return the folder of a split under its own name or a synonym."""
     for name in SYNONYMS.get(split, (split,)):
-        if (folder / name).is_dir() and Path(name).name == name:
+        if name and Path(name).name == name and (folder / name).is_dir():
             return folder / name
     present = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())[:20]
     raise MissingSplitError(
