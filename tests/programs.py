@@ -1,7 +1,8 @@
 """Integer programs of RepGhostNet with random weights and sane statistics, for tests that need no training.
 
 The net is built layer by layer and calibrated on the way: each layer's real output on two random pictures is measured
-with the reference, scaled to a standard deviation near 1, and its range becomes the layer's scale and zero point.
+with the reference, scaled to a standard deviation near 1, and its range becomes the layer's scale and zero point. The
+integers then come from `calib.lower`, as for a real network.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calib import qparams
+from calib import lower, qparams
 from calib.program import (
     Conv2d,
     DepthwiseConv2d,
@@ -23,30 +24,14 @@ from calib.program import (
     Multiply,
     Operator,
     Program,
-    Requantize,
-    RequantizeAdd,
-    RequantizeQ15,
-    RequantizeQ15Add,
     Tensor,
     ToLogits,
 )
+from calib.q15 import plan_scales
 from calib.qparams import QParams
 from calib.reference import execute
-
-MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-
-# Width 1.0, one row a block: kernel, hidden channels, output channels, stride, squeeze-excite.
-BLOCKS = [
-    (3, 8, 16, 1, False), (3, 24, 24, 2, False), (3, 36, 24, 1, False), (5, 36, 40, 2, True), (5, 60, 40, 1, True),
-    (5, 120, 80, 2, False), (3, 100, 80, 1, False), (3, 120, 80, 1, False), (3, 120, 80, 1, False),
-    (3, 240, 112, 1, True), (3, 336, 112, 1, True), (5, 336, 160, 2, True), (5, 480, 160, 1, False),
-    (5, 480, 160, 1, True), (5, 480, 160, 1, False), (5, 480, 160, 1, True),
-]  # fmt: skip
-
-
-def make_divisible(value: float, divisor: int = 4) -> int:
-    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * value else rounded
+from repghost.preprocess import Preprocess
+from repghost.spec import HEAD_CHANNELS, BlockShape, network_shape
 
 
 def random_pictures(count: int, height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -65,30 +50,30 @@ def random_program(width: float = 0.5, size: int = 64, classes: int = 10, seed: 
         size: height and width of the picture in pixels.
         int16: whether depthwise layers accumulate in int16 (the Q15 epilogues) or in int32.
     """
-    builder = _Builder(size, seed, int16)
-    x = builder.picture()
-    x = builder.dense("conv_stem", x, make_divisible(16 * width), kernel=3, stride=2, relu=True)
-    for index, (kernel, hidden, out, stride, squeeze) in enumerate(BLOCKS):
-        x = _block(builder, f"blocks.{index}", x, make_divisible(hidden * width), make_divisible(out * width),
-                   kernel, stride, squeeze)  # fmt: skip
-    x = builder.dense("blocks.9", x, make_divisible(960 * width), relu=True)
-    x = builder.dense("conv_head", builder.pool("global_pool", x), 1280, relu=True)
-    builder.dense("classifier", x, classes, logits=True)
-    return Program(tuple(builder.operators), size, size, classes, digest="0" * 64)
+    b = _Builder(size, seed, int16)
+    shape = network_shape(width)
+    x = b.dense("conv_stem", b.picture(), shape.stem_channels, kernel=3, stride=2, relu=True)
+    for stage, blocks in enumerate(shape.stages):
+        for index, block in enumerate(blocks):
+            x = _block(b, f"blocks.{stage}.{index}", x, block)
+    x = b.dense("blocks.9.0", x, shape.tail_channels, relu=True)
+    x = b.dense("conv_head", b.pool("global_pool", x), HEAD_CHANNELS, relu=True)
+    b.dense("classifier", x, classes, logits=True)
+    return Program(tuple(b.operators), size, size, classes, digest="0" * 64)
 
 
-def _block(b: _Builder, name: str, x: Tensor, hidden: int, out: int, kernel: int, stride: int, se: bool) -> Tensor:
-    y = b.dense(f"{name}.ghost1.primary", x, hidden, relu=True)
+def _block(b: _Builder, name: str, x: Tensor, block: BlockShape) -> Tensor:
+    y = b.dense(f"{name}.ghost1.primary", x, block.mid_channels, relu=True)
     y = b.depthwise(f"{name}.ghost1.cheap", y, relu=True)
-    if stride > 1:
-        y = b.depthwise(f"{name}.conv_dw", y, kernel=kernel, stride=stride)
-    if se:
-        gate = b.dense(f"{name}.se.reduce", b.pool(f"{name}.se.pool", y), make_divisible(hidden / 4), relu=True)
-        y = b.gate(f"{name}.se", y, b.dense(f"{name}.se.expand", gate, hidden))
-    y = b.dense(f"{name}.ghost2.primary", y, out)
-    if stride > 1 or x.channels != out:
-        x = b.depthwise(f"{name}.shortcut.depthwise", x, kernel=kernel, stride=stride)
-        x = b.dense(f"{name}.shortcut.pointwise", x, out)
+    if block.stride > 1:
+        y = b.depthwise(f"{name}.conv_dw", y, kernel=block.kernel, stride=block.stride)
+    if block.se_channels:
+        gate = b.dense(f"{name}.se.reduce", b.pool(f"{name}.se.pool", y), block.se_channels, relu=True)
+        y = b.gate(f"{name}.se", y, b.dense(f"{name}.se.expand", gate, block.mid_channels))
+    y = b.dense(f"{name}.ghost2.primary", y, block.out_channels)
+    if block.stride > 1 or block.in_channels != block.out_channels:
+        x = b.depthwise(f"{name}.shortcut.depthwise", x, kernel=block.kernel, stride=block.stride)
+        x = b.dense(f"{name}.shortcut.project", x, block.out_channels)
     return b.depthwise(f"{name}.ghost2.cheap", y, residual=x)
 
 
@@ -103,28 +88,30 @@ class _Builder:
         self.tensors: dict[str, NDArray[Any]] = {}
 
     def picture(self) -> Tensor:
-        bytes_ = np.arange(256, dtype=np.float32)[None] / np.float32(255)
-        real = (bytes_ - MEAN[:, None]) / STD[:, None]
         size = self.pictures.shape[1]
-        output = Tensor("picture", size, size, 3, _params(real))
-        return self._append(InputTable("input", output, qparams.quantize(real, output.qparams)))
+        table = Preprocess(size, size).table()
+        output = Tensor("input", size, size, 3, _params(table))
+        return self._append(InputTable("input.quantize", output, qparams.quantize(table, output.qparams)))
 
     def dense(
         self, name: str, x: Tensor, out: int, kernel: int = 1, stride: int = 1, relu: bool = False,
         logits: bool = False,
     ) -> Tensor:  # fmt: skip
-        shape = (out, kernel, kernel, x.channels)
-        weight, scales = self._weights(self.rng.normal(0, 1, shape), steps=127)
+        weight, scales = self._weights(self.rng.normal(0, 1, (out, kernel, kernel, x.channels)))
         output = _output(name, x, out, kernel, stride)
         draft = Conv2d(name, x, output, weight, np.zeros(out, np.int32), stride, kernel // 2, ToLogits(scales))
-        bias, scales, real = self._measure(draft, x, scales, relu)
+        bias, scales, real = self._measure(draft, scales, relu)
+        scale, zero = x.qparams.scale, x.qparams.zero_point
+        epilogue: Epilogue
         if logits:
-            return self._append(replace(draft, bias=bias, epilogue=ToLogits(_product(x, scales))))
-        output = replace(output, qparams=_params(real))
-        low = output.qparams.zero_point if relu else -128
-        multiplier = qparams.requantize_multiplier(x.qparams.scale, scales, output.qparams.scale)
-        epilogue = Requantize(multiplier, output.qparams.zero_point, low, 127)
-        return self._append(replace(draft, output=output, bias=bias, epilogue=epilogue))
+            epilogue, start = lower.lower_logits(name, weight, bias, scale, zero, scales)
+        else:
+            output = replace(output, qparams=_params(real))
+            bounds = output.qparams.zero_point if relu else -128, 127
+            epilogue, start = lower.lower_dense(
+                name, weight, bias, scale, zero, scales, output.qparams.scale, output.qparams.zero_point, *bounds
+            )
+        return self._append(replace(draft, output=output, bias=start, epilogue=epilogue))
 
     def depthwise(
         self, name: str, x: Tensor, kernel: int = 3, stride: int = 1, relu: bool = False,
@@ -132,67 +119,75 @@ class _Builder:
     ) -> Tensor:  # fmt: skip
         real_weight = self.rng.normal(0, 0.2, (x.channels, kernel, kernel))
         real_weight[:, kernel // 2, kernel // 2] += 1  # the centre tap of a fused RepGhost module stands out
-        steps = np.full(x.channels, 127.0)
-        if self.int16:  # 255 * sum|w| is the width of the accumulator's range; int16 has 65535
-            steps = np.minimum(127, 250 * np.abs(real_weight).max((1, 2)) / np.abs(real_weight).sum((1, 2)))
-        weight, scales = self._weights(real_weight, steps)
+        weight, scales = self._weights(real_weight)
         output = _output(name, x, x.channels, kernel, stride)
-        zero = np.zeros(x.channels, np.int32)
-        draft = DepthwiseConv2d(name, x, output, weight, zero, stride, kernel // 2, ToLogits(scales))
-        bias, scales, real = self._measure(draft, x, scales, relu)
+        zeros = np.zeros(x.channels, np.int32)
+        draft = DepthwiseConv2d(name, x, output, weight, zeros, stride, kernel // 2, ToLogits(scales))
+        bias, scales, real = self._measure(draft, scales, relu)
         if residual is not None:
             real = real + qparams.dequantize(self.tensors[residual.name], residual.qparams)
-        output = replace(output, qparams=_params(real))
-        finish = _q15 if self.int16 else _int32
-        start, epilogue = finish(draft, scales, bias, output.qparams, relu, residual)
-        return self._append(replace(draft, output=output, bias=start, epilogue=epilogue))
+        y = _params(real)
+        bounds = y.zero_point if relu else -128, 127
+        answer = None
+        if self.int16:
+            float_weight = weight * scales[:, None, None]
+            planned = plan_scales(float_weight, x.qparams.scale, y.scale, residual is not None)
+            assert planned is not None
+            weight, scales = qparams.quantize_weights(float_weight, planned), planned
+            answer = lower.lower_q15(
+                weight, bias, x.qparams.scale, x.qparams.zero_point, scales, y.scale, y.zero_point, *bounds, residual
+            )
+            assert answer is not None
+        epilogue, start = answer or lower.lower_dense(
+            name, weight, bias, x.qparams.scale, x.qparams.zero_point, scales, y.scale, y.zero_point, *bounds, residual
+        )
+        output = replace(output, qparams=y)
+        return self._append(replace(draft, output=output, weight=weight, bias=start, epilogue=epilogue))
 
     def pool(self, name: str, x: Tensor) -> Tensor:
-        count = x.height * x.width
         real = qparams.dequantize(self.tensors[x.name], x.qparams).mean((1, 2))
         output = Tensor(name, 1, 1, x.channels, _params(real))
-        multiplier = np.float32([x.qparams.scale / (output.qparams.scale * count)])
-        epilogue = Requantize(multiplier, output.qparams.zero_point, -128, 127)
-        return self._append(GlobalAveragePool(name, x, output, -count * x.qparams.zero_point, epilogue))
+        bias, epilogue = lower.lower_pool(x.height * x.width, x.qparams, output.qparams)
+        return self._append(GlobalAveragePool(name, x, output, bias, epilogue))
 
-    def gate(self, name: str, x: Tensor, logits: Tensor) -> Tensor:
+    def gate(self, name: str, x: Tensor, scores: Tensor) -> Tensor:
         gate = Tensor(f"{name}.gate", 1, 1, x.channels, QParams(1 / 255, -128))
-        every = qparams.dequantize(np.arange(-128, 128).astype(np.int8), logits.qparams)
-        table = qparams.quantize(np.clip(every / 6 + 0.5, 0, 1), gate.qparams)
-        self._append(Lookup(f"{name}.hard_sigmoid", logits, gate, table))
+        table = lower.hard_sigmoid_table(scores.qparams, gate.qparams)
+        self._append(Lookup(gate.name, scores, gate, table))
         real = qparams.dequantize(self.tensors[x.name], x.qparams)
         real = real * qparams.dequantize(self.tensors[gate.name], gate.qparams)
-        output = replace(x, name=name, qparams=_params(real))
-        multiplier = np.float32([x.qparams.scale * gate.qparams.scale / output.qparams.scale])
-        epilogue = Requantize(multiplier, output.qparams.zero_point, -128, 127)
-        return self._append(Multiply(name, x, gate, output, epilogue))
+        output = replace(x, name=f"{name}.scale", qparams=_params(real))
+        epilogue = lower.lower_multiply(x.qparams, gate.qparams, output.qparams)
+        return self._append(Multiply(output.name, x, gate, output, epilogue))
 
     def _append(self, operator: Operator) -> Tensor:
         self.operators.append(operator)
         self.tensors[operator.output.name] = execute(operator, self.tensors, self.pictures)
         return operator.output
 
-    def _weights(
-        self, real: NDArray[np.float64], steps: float | NDArray[np.float64]
-    ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-        """Return int8 weights whose largest is `steps`, and the scales; channels differ up to eight times."""
+    def _weights(self, real: NDArray[np.float64]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+        """Return int8 weights and their scales; the channels of a layer differ up to eight times."""
         spread = np.exp2(self.rng.uniform(-1.5, 1.5, len(real)))
-        largest = np.abs(real.reshape(len(real), -1)).max(1)
-        scales = (spread * largest / steps).astype(np.float32)
+        scales = (spread * np.abs(real.reshape(len(real), -1)).max(1) / 127).astype(np.float32)
         return qparams.quantize_weights((real.T * spread).T, scales), scales
 
     def _measure(
-        self, draft: Conv2d | DepthwiseConv2d, x: Tensor, scales: NDArray[np.float32], relu: bool
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
-        """Return b', weight scales that bring the real output to a deviation near 1, and that real output."""
-        bias = qparams.integer_bias(np.zeros(len(scales)), x.qparams.scale, x.qparams.zero_point, scales, draft.weight)
-        centred = replace(draft, bias=bias.astype(np.int32), epilogue=ToLogits(_product(x, scales)))
-        scales = scales / np.float32(max(execute(centred, self.tensors).std(), 1e-3))
-        shift = self.rng.normal(0, 0.3, len(scales))
-        bias = qparams.integer_bias(shift, x.qparams.scale, x.qparams.zero_point, scales, draft.weight)
-        scaled = replace(centred, bias=bias.astype(np.int32), epilogue=ToLogits(_product(x, scales)))
-        real = execute(scaled, self.tensors)
-        return bias.astype(np.int32), scales, np.maximum(real, 0) if relu else real
+        self, draft: Conv2d | DepthwiseConv2d, scales: NDArray[np.float32], relu: bool
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
+        """Return a bias, weight scales that bring the real output to a deviation near 1, and that real output."""
+        centred = self._real(draft, np.zeros(len(scales)), scales)
+        scales = scales / np.float32(max(centred.std(), 1e-3))
+        bias = self.rng.normal(0, 0.3, len(scales))
+        real = self._real(draft, bias, scales)
+        return bias, scales, np.maximum(real, 0) if relu else real
+
+    def _real(
+        self, draft: Conv2d | DepthwiseConv2d, bias: NDArray[np.float64], scales: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return the layer's output as real numbers."""
+        x = draft.input.qparams
+        epilogue, start = lower.lower_logits(draft.name, draft.weight, bias, x.scale, x.zero_point, scales)
+        return execute(replace(draft, bias=start, epilogue=epilogue), self.tensors)
 
 
 def _params(real: NDArray[np.floating]) -> QParams:
@@ -202,45 +197,6 @@ def _params(real: NDArray[np.floating]) -> QParams:
     return QParams(scale, int(np.clip(np.rint(-128 - low / scale), -128, 127)))
 
 
-def _product(x: Tensor, scales: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (np.float64(x.qparams.scale) * scales).astype(np.float32)
-
-
 def _output(name: str, x: Tensor, channels: int, kernel: int, stride: int) -> Tensor:
     height, width = ((side + 2 * (kernel // 2) - kernel) // stride + 1 for side in (x.height, x.width))
     return Tensor(name, height, width, channels, QParams(1.0))
-
-
-def _int32(
-    draft: DepthwiseConv2d, scales: NDArray[np.float32], bias: NDArray[np.int32], params: QParams, relu: bool,
-    residual: Tensor | None,
-) -> tuple[NDArray[np.int32], Epilogue]:  # fmt: skip
-    """Return b' and the int32 epilogue."""
-    low = params.zero_point if relu else -128
-    multiplier = qparams.requantize_multiplier(draft.input.qparams.scale, scales, params.scale)
-    if residual is None:
-        return bias, Requantize(multiplier, params.zero_point, low, 127)
-    factor = int(np.rint(4096 * residual.qparams.scale / params.scale))
-    return bias, RequantizeAdd(multiplier * np.float32(4096), params.zero_point, low, 127, residual, factor)
-
-
-def _q15(
-    draft: DepthwiseConv2d, scales: NDArray[np.float32], bias: NDArray[np.int32], params: QParams, relu: bool,
-    residual: Tensor | None,
-) -> tuple[NDArray[np.int32], Epilogue]:  # fmt: skip
-    """Return the centred start value and the int16 epilogue; M is rounded, which moves the scale of a random net."""
-    unit = 1 << (qparams.Q15_ADD_SHIFT if residual is not None else 0)
-    ratio = draft.input.qparams.scale * scales.astype(np.float64) / params.scale * unit
-    multiplier = np.clip(np.rint(ratio * 2**15), 1, 32767).astype(np.int16)
-    lowest, highest = qparams.accumulator_range(draft.weight, np.zeros(len(scales), np.int64))
-    start = -(lowest + highest + 1) // 2
-    lowest, highest = qparams.accumulator_range(draft.weight, start)
-    assert lowest.min() >= qparams.INT16_MIN and highest.max() <= qparams.INT16_MAX
-    offset = np.rint((bias - start) * multiplier / 2**15) + params.zero_point * unit
-    low = params.zero_point if relu else -128
-    if residual is None:
-        offset = np.clip(offset, -32768, 32767).astype(np.int16)
-        return start.astype(np.int32), RequantizeQ15(multiplier, offset, low, 127)
-    factor = int(np.rint(2**13 * residual.qparams.scale / params.scale))
-    offset = np.clip(offset - 32 * residual.qparams.zero_point * factor / 2**13, -32768, 32767).astype(np.int16)
-    return start.astype(np.int32), RequantizeQ15Add(multiplier, offset, low, 127, residual, min(factor, 32767))
