@@ -50,7 +50,7 @@ def find_policy(name: str) -> Policy:
     Raises:
         UsageError: when there is none; the message suggests the nearest.
     """
-    if name not in POLICIES:
+    if not isinstance(name, str) or name not in POLICIES:
         raise unknown_value("policy", name, POLICIES)
     return POLICIES[name]
 

@@ -16,7 +16,7 @@ def find_observer(name: str) -> Observer:
     Raises:
         UsageError: when there is none; the message suggests the nearest.
     """
-    if name not in OBSERVERS:
+    if not isinstance(name, str) or name not in OBSERVERS:
         raise unknown_value("observer", name, OBSERVERS)
     return OBSERVERS[name]
 

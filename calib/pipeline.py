@@ -1,0 +1,123 @@
+"""From a checkpoint and pictures to a QDQ file: fuse, calibrate, write."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from calib.calibrate import calibrate
+from calib.config import QuantConfig
+from calib.graph import Graph
+from calib.qdq import Description, build_qdq, describe
+from calib.quantspec import QuantSpec
+from calib.walk import graph_of
+from repghost.fuse import check_equivalence, fuse
+from repghost.model import RepGhostNet
+from repghost.preprocess import Preprocess
+
+BATCH_PIXELS = 1 << 18  # keeps the activations of a batch within some tens of megabytes
+TOOLS = ("numpy", "onnx", "torch")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights, labels and calibration pictures came from; written into the file.
+
+    Attributes:
+        labels: class names in the order of the logits.
+        checkpoint_sha256: of the checkpoint file.
+        calibration: how the pictures were chosen; their number and digest are added.
+    """
+
+    labels: tuple[str, ...]
+    checkpoint_sha256: str
+    calibration: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """The result of `quantize_model`: the file, and the values it was made from."""
+
+    onnx: onnx.ModelProto
+    graph: Graph
+    spec: QuantSpec
+    digest: str
+
+
+def fused(model: RepGhostNet) -> RepGhostNet:
+    """Return the network without a batch norm, after checking that it computes the same as `model`.
+
+    Raises:
+        IntegrityError: when it does not.
+    """
+    if model.spec.form == "fused":
+        return model
+    result = fuse(model)
+    check_equivalence(model, result)
+    return result
+
+
+def quantize_model(
+    model: RepGhostNet,
+    pictures: NDArray[np.uint8],
+    preprocess: Preprocess,
+    config: QuantConfig,
+    source: Source,
+    on_batch: Callable[[int], None] | None = None,
+) -> Quantized:
+    """Return the QDQ model of a network, complete with its metadata.
+
+    Args:
+        model: any form, in evaluation mode; fused here when it is not.
+        pictures: uint8 [N, size, size, 3] for calibration, from `Preprocess.apply`.
+        preprocess: the one of the pictures; embedded in the file.
+        config: the user's decisions.
+        source: embedded in the file.
+        on_batch: called with the number of pictures of each batch once it is done.
+
+    Raises:
+        UsageError: for an empty set, values that are not finite, or a config that does not fit the network.
+        IntegrityError: when fusion changed the answers.
+    """
+    graph = graph_of(fused(model))
+    spec = calibrate(graph, _batches(pictures, preprocess), config, on_batch)
+    file = build_qdq(graph, spec, preprocess.size)
+    calibration = {**source.calibration, "pictures": len(pictures), "sha256": _digest(pictures)}
+    description = Description(
+        model=model.spec.name,
+        preprocess=preprocess.to_dict(),
+        labels=source.labels,
+        checkpoint_sha256=source.checkpoint_sha256,
+        calibration=calibration,
+        tools=tool_versions(),
+    )
+    return Quantized(file, graph, spec, describe(file, description, config, spec))
+
+
+def _batches(pictures: NDArray[np.uint8], preprocess: Preprocess) -> Iterator[NDArray[np.float32]]:
+    step = max(1, BATCH_PIXELS // preprocess.size**2)
+    for start in range(0, len(pictures), step):
+        yield preprocess.normalize(pictures[start : start + step])
+
+
+def _digest(pictures: NDArray[np.uint8]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(pictures).tobytes()).hexdigest()
+
+
+def tool_versions() -> dict[str, str]:
+    """Return the version of everything that can change the numbers."""
+    versions = {"python": platform.python_version()}
+    for name in ("repghost-deploy", *TOOLS):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed as a package"
+    return versions

@@ -1,0 +1,55 @@
+"""A small fused network with lively weights, calibrated once for all tests of this room."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from calib.calibrate import calibrate
+from calib.config import QuantConfig
+from calib.graph import Graph
+from calib.quantspec import QuantSpec
+from calib.walk import graph_of
+from repghost.fuse import fuse
+from repghost.model import RepGhostNet
+
+SIZE = 32
+CLASSES = 5
+
+
+def lively_model(seed: int = 0, **options: object) -> RepGhostNet:
+    """Return an unfused 0.5x whose batch norms have random statistics, as after training."""
+    torch.manual_seed(seed)
+    model = RepGhostNet(0.5, num_classes=CLASSES, **options)  # type: ignore[arg-type]
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0.0, 0.3)
+            torch.nn.init.normal_(module.running_mean, 0.0, 0.1)
+            torch.nn.init.uniform_(module.running_var, 0.1, 0.5)
+    return model.eval()
+
+
+def random_pictures(count: int, seed: int = 0) -> NDArray[np.float32]:
+    """Return normalized pictures, float32 [count, 3, SIZE, SIZE], with some structure between pixels."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.normal(size=(count, 3, SIZE // 4, SIZE // 4))
+    fine = 0.3 * generator.normal(size=(count, 3, SIZE, SIZE))
+    return (coarse.repeat(4, axis=2).repeat(4, axis=3) + fine).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def graph() -> Graph:
+    return graph_of(fuse(lively_model()))
+
+
+@pytest.fixture(scope="session")
+def pictures() -> NDArray[np.float32]:
+    return random_pictures(16)
+
+
+@pytest.fixture(scope="session")
+def spec(graph: Graph, pictures: NDArray[np.float32]) -> QuantSpec:
+    return calibrate(graph, [pictures], QuantConfig())

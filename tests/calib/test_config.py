@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from calib.config import (
+    CONFIG_VERSION,
+    MAX_CONFIG_BYTES,
+    LayerSettings,
+    QuantConfig,
+    config_from_dict,
+    config_from_json,
+)
+from repghost.errors import UsageError
+
+
+def test_defaults_survive_json() -> None:
+    assert config_from_json(QuantConfig().to_json()) == QuantConfig()
+
+
+def test_everything_survives_json() -> None:
+    config = config_from_dict(
+        {
+            "version": 1,
+            "policy": "tensorrt",
+            "observer": "min_max",
+            "percentile": 99.5,
+            "depthwise_accumulator": "int32",
+            "layers": {"*.se.*": {"observer": "percentile"}, "blocks.3.0.conv_dw": {"depthwise_accumulator": "int16"}},
+        }
+    )
+    assert config_from_json(config.to_json()) == config
+
+
+def test_the_last_pattern_that_matches_wins() -> None:
+    config = config_from_dict(
+        {
+            "observer": "min_max",
+            "layers": {
+                "blocks.*": {"observer": "percentile", "percentile": 99.0},
+                "blocks.3.*": {"percentile": 98.0},
+                "*.se.*": {"observer": "min_max"},
+            },
+        }
+    )
+    assert config.settings("conv_stem") == LayerSettings("min_max")
+    assert config.settings("blocks.1.0.add") == LayerSettings("percentile", 99.0)
+    assert config.settings("blocks.3.0.add") == LayerSettings("percentile", 98.0)
+    assert config.settings("blocks.3.0.se.pool") == LayerSettings("min_max", 98.0)
+
+
+REFUSED: list[tuple[Any, str]] = [
+    ({"policy": "tensort"}, "unknown policy 'tensort'.*Did you mean 'tensorrt'"),
+    ({"observer": "minmax"}, "unknown observer 'minmax'.*Did you mean 'min_max'"),
+    ({"observr": "min_max"}, "unknown config key 'observr'.*Did you mean 'observer'"),
+    ({"depthwise_accumulator": "int8"}, "unknown depthwise_accumulator 'int8'.*allowed: int16, int32"),
+    ({"percentile": 50}, r"percentile must be in \(50, 100\]"),
+    ({"percentile": 100.1}, r"percentile must be in \(50, 100\]"),
+    ({"percentile": float("nan")}, r"percentile must be in \(50, 100\]"),
+    ({"percentile": "99"}, "percentile must be a number"),
+    ({"percentile": True}, "percentile must be a number"),
+    ({"observer": ["min_max"]}, "unknown observer"),
+    ({"policy": {}}, "unknown policy"),
+    ({"version": CONFIG_VERSION + 1}, "version 2.*Update repghost"),
+    ({"version": 0}, "version must be an integer"),
+    ({"version": "1"}, "version must be an integer"),
+    ({"version": True}, "version must be an integer"),
+    ({"layers": []}, "must be an object"),
+    ({"layers": {"classifier": None}}, "'classifier': null asks for float.*every layer must be int8"),
+    ({"layers": {"classifier": 8}}, "'classifier': settings must be an object"),
+    ({"layers": {"classifier": {"bits": 4}}}, "unknown setting for layers 'classifier': 'bits'"),
+    ({"layers": {"*": {"observer": "percentle"}}}, "Did you mean 'percentile'"),
+    ([], "must be a JSON object, not list"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), REFUSED, ids=[message[:30] for _, message in REFUSED])
+def test_wrong_values_are_refused_with_the_way_out(values: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        config_from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not valid JSON"),
+        ("{", "not valid JSON"),
+        ('{"policy": "cpu", "policy": "tensorrt"}', "key 'policy' is given twice"),
+        ('{"layers": {"a": {}, "a": {}}}', "key 'a' is given twice"),
+        ("[" * 100_000, "not valid JSON"),
+        (" " * (MAX_CONFIG_BYTES + 1), "at most"),
+    ],
+)
+def test_wrong_json_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        config_from_json(text)
+
+
+def test_a_pattern_without_a_layer_is_refused_with_a_suggestion() -> None:
+    config = config_from_dict({"layers": {"conv_stm": {"observer": "min_max"}}})
+    with pytest.raises(UsageError, match="layer pattern 'conv_stm'.*Did you mean 'conv_stem'"):
+        config.check_patterns(("input", "conv_stem", "classifier"))
