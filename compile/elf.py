@@ -97,7 +97,9 @@ def _dynamic(reader: _Reader) -> list[tuple[int, int]]:
 
 
 def _symbols(reader: _Reader) -> tuple[list[str], list[str], list[str]]:
-    exported, undefined, weak = [], [], []
+    exported: list[str] = []
+    undefined: list[str] = []
+    weak: list[str] = []
     for section in reader.sections:
         if section.kind != SECTION_DYNSYM:
             continue

@@ -131,7 +131,14 @@ def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any]) -
         objects += [f"variant_{variant.name}.o" for variant in network.variants]
         # The objects of the variants export their step function; the list keeps it private to model.so.
         (folder / "exports.map").write_text(f"{{ global: {'; '.join(API)}; local: *; }};\n")
-        link = ["-target", target.zig_triple, "-shared", "-nostdlib", *LINK_FLAGS, f"-Wl,-z,max-page-size={LARGEST_PAGE}"]
+        link = [
+            "-target",
+            target.zig_triple,
+            "-shared",
+            "-nostdlib",
+            *LINK_FLAGS,
+            f"-Wl,-z,max-page-size={LARGEST_PAGE}",
+        ]
         link += ["-Wl,-soname,model.so", "-Wl,--version-script=exports.map"]
         run_zig(["cc", *link, *objects, "-o", "model.so"], cwd=folder)
         data = _output(folder / "model.so")
@@ -155,7 +162,9 @@ def build_runner(target: Target) -> bytes:
 def _output(path: Path) -> bytes:
     """Return what the linker wrote; a linker that reports success and writes nothing is caught here."""
     if not path.is_file() or path.stat().st_size == 0:
-        raise UsageError(f"the linker reported success but wrote no {path.name}; check the free space of {path.parent}.")
+        raise UsageError(
+            f"the linker reported success but wrote no {path.name}; check the free space of {path.parent}."
+        )
     return path.read_bytes()
 
 

@@ -1,0 +1,241 @@
+"""A bundle: the folder that goes to a device. Writing it whole, and checking it before anything in it is used.
+
+    model.so        code and weights; needs no library
+    repghost-run    checks, verifies, measures and uses the bundle on the device
+    repghost.h      the C interface of model.so
+    labels.txt      one class name a line
+    vectors.bin     recorded pictures and expected logits (compile/vectors.py)
+    manifest.json   everything else, and the SHA-256 of each other file
+
+A bundle is flat and holds nothing besides the files its manifest names. The bundle digest is the SHA-256 of the
+manifest.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compile.strict_json import canonical_json, parse_strict
+from repghost.errors import IntegrityError, UsageError
+from repghost.files import write_bytes_atomically
+
+FORMAT = "repghost-bundle"
+VERSION = 1
+MANIFEST = "manifest.json"
+EXECUTABLE = frozenset({"repghost-run", "model.so"})
+FILES = frozenset({"model.so", "repghost-run", "repghost.h", "labels.txt", "vectors.bin"})
+FILE_LIMIT = 1 << 30  # bytes of one file
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+# Each key of the manifest besides format, version and files, and the JSON type it must have.
+SECTIONS: dict[str, type] = {
+    "abi": int,
+    "model": dict,
+    "target": dict,
+    "precision": str,
+    "program_digest": str,
+    "input": dict,
+    "classes": int,
+    "preprocess": dict,
+    "quantization": dict,
+    "variants": list,
+    "accuracy": dict,
+    "tools": dict,
+}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle: every file was there with the promised size and digest."""
+
+    path: Path
+    manifest: dict[str, Any]  # the sections above, and files
+    digest: str  # the bundle digest
+
+    @property
+    def target_name(self) -> str:
+        """The row of `compile.targets` it was made for."""
+        return str(self.manifest["target"].get("name"))
+
+    @property
+    def size(self) -> int:
+        """Height and width in pixels of the pictures it takes."""
+        return int(self.manifest["input"]["height"])
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file, checked against the manifest at this moment.
+
+        Raises:
+            IntegrityError: when the file is not what the manifest says.
+        """
+        entry, data = self.manifest["files"][name], read_plain_file(self.path / name, FILE_LIMIT)
+        if len(data) != entry["size"] or sha256(data) != entry["sha256"]:
+            raise IntegrityError(
+                f"{self.path / name} was changed: {len(data)} bytes with SHA-256 {sha256(data)}, but the manifest says "
+                f"{entry['size']} bytes with {entry['sha256']}. Copy or build the bundle again."
+            )
+        return data
+
+    def labels(self) -> tuple[str, ...]:
+        """Return the class names."""
+        return tuple(self.read("labels.txt").decode("utf-8", "replace").splitlines())
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 in lower-case hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_folder_atomically(path: Path, files: dict[str, bytes]) -> None:
+    """Put a folder with exactly `files` at `path`, replacing what was there; a reader never sees half of it.
+
+    Args:
+        path: the folder; its parent is created.
+        files: content by plain file name.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    try:
+        for name in sorted(files):
+            write_bytes_atomically(staging / name, files[name], mode=0o755 if name in EXECUTABLE else 0o644)
+        staging.chmod(0o755)
+        _replace_folder(staging, path)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    """Move `new` to `path`. A folder cannot be replaced in one step, so the old one is moved aside first."""
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise UsageError(f"{path} is in the way: it is not a folder. Remove it or choose another place.")
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+    try:
+        if path.exists():
+            path.rename(old / path.name)
+        try:
+            new.rename(path)
+        except OSError:
+            if (old / path.name).exists():
+                (old / path.name).rename(path)
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_bundle(path: Path, files: dict[str, bytes], sections: dict[str, Any]) -> Bundle:
+    """Write a bundle and check it as a reader would.
+
+    Args:
+        path: the folder of the bundle.
+        files: content of the five files named above.
+        sections: every key of `SECTIONS`.
+
+    Raises:
+        UsageError: when a file or section is missing or unknown.
+    """
+    if set(files) != FILES:
+        raise UsageError(f"a bundle holds exactly {sorted(FILES)}, not {sorted(files)}.")
+    entries = {name: {"size": len(data), "sha256": sha256(data)} for name, data in files.items()}
+    manifest = {"format": FORMAT, "version": VERSION, "files": entries, **sections}
+    try:
+        _check_manifest(manifest)
+    except IntegrityError as error:
+        raise UsageError(f"the bundle cannot be written: {error}") from error
+    write_folder_atomically(path, {**files, MANIFEST: canonical_json(manifest)})
+    return check_bundle(path)
+
+
+def read_plain_file(path: Path, limit: int) -> bytes:
+    """Return the content of a regular file; symbolic links, pipes and devices are refused.
+
+    Raises:
+        IntegrityError: when it is missing, no regular file, or larger than `limit` bytes.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+        raise IntegrityError(f"cannot read {path}: {reason}. Copy the bundle again.") from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise IntegrityError(f"{path} is not a regular file. Copy the bundle again.")
+        if status.st_size > limit:
+            raise IntegrityError(f"{path} has {status.st_size} bytes; at most {limit} are allowed.")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(limit + 1)
+    finally:
+        os.close(descriptor)
+
+
+def _check_manifest(manifest: dict[str, Any]) -> None:
+    """Raise IntegrityError when a manifest is not one of ours, or names a file it must not."""
+    if manifest.get("format") != FORMAT:
+        raise IntegrityError(f"{MANIFEST} is of format {manifest.get('format')!r}, not {FORMAT!r}.")
+    version = manifest.get("version")
+    if type(version) is not int or version != VERSION:
+        raise IntegrityError(f"{MANIFEST} has version {version!r}; this program reads version {VERSION}.")
+    wrong = sorted({"format", "version", "files", *SECTIONS} ^ set(manifest))
+    if wrong:
+        raise IntegrityError(f"{MANIFEST}: the keys {wrong} are missing or unknown.")
+    for key, kind in SECTIONS.items():
+        if type(manifest[key]) is not kind:
+            raise IntegrityError(f"{MANIFEST}: {key} must be a {kind.__name__}, not {manifest[key]!r}.")
+    sides = [manifest["input"].get(key) for key in ("height", "width")]
+    if any(type(side) is not int or not 1 <= side <= 1 << 14 for side in sides) or manifest["classes"] < 1:
+        raise IntegrityError(f"{MANIFEST}: input {sides} or classes {manifest['classes']} is out of range.")
+    files = manifest["files"]
+    if not isinstance(files, dict) or set(files) != FILES:
+        raise IntegrityError(f"{MANIFEST}: files must be exactly {sorted(FILES)}, not {sorted(files)}.")
+    for name, entry in files.items():
+        _check_entry(name, entry)
+
+
+def _check_entry(name: str, entry: Any) -> None:
+    if not NAME.fullmatch(name) or not isinstance(entry, dict) or set(entry) != {"size", "sha256"}:
+        raise IntegrityError(f"{MANIFEST}: the entry of {name!r} must hold size and sha256 and nothing else.")
+    if type(entry["size"]) is not int or not 0 <= entry["size"] <= FILE_LIMIT:
+        raise IntegrityError(f"{MANIFEST}: the size of {name!r} is {entry['size']!r}; at most {FILE_LIMIT} is allowed.")
+    if not isinstance(entry["sha256"], str) or not DIGEST.fullmatch(entry["sha256"]):
+        raise IntegrityError(f"{MANIFEST}: the sha256 of {name!r} is not 64 lower-case hexadecimal digits.")
+
+
+def check_bundle(path: Path) -> Bundle:
+    """Check every promise of a bundle that can be checked without running anything in it.
+
+    Args:
+        path: the folder of the bundle.
+
+    Raises:
+        UsageError: when there is no bundle at `path`.
+        IntegrityError: when a file is missing, foreign, changed, or no regular file, or the manifest is not ours.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise UsageError(f"{path} is no folder; give the folder of a bundle, e.g. build/<model>/arm64/int8.")
+    if not os.path.lexists(path / MANIFEST):
+        raise UsageError(f"{path} holds no {MANIFEST}, so it is no bundle; build one with 'make compile'.")
+    text = read_plain_file(path / MANIFEST, 1 << 20)
+    manifest = parse_strict(text, MANIFEST)
+    _check_manifest(manifest)
+    listed = {*manifest["files"], MANIFEST}
+    foreign = sorted({entry.name for entry in path.iterdir()} - listed)
+    if foreign:
+        raise IntegrityError(f"{path} holds {foreign}, which its manifest does not name; remove them.")
+    bundle = Bundle(path, manifest, sha256(text))
+    for name in manifest["files"]:
+        bundle.read(name)
+    if len(bundle.labels()) != manifest["classes"]:
+        raise IntegrityError(f"{path}: labels.txt names {len(bundle.labels())} classes, not {manifest['classes']}.")
+    return bundle

@@ -1,0 +1,129 @@
+"""Finding qemu-aarch64 and an arm64 C library, or fetching Debian's packages of both without root.
+
+Only the runner needs the C library: it is an ordinary dynamic program, as it will be on a device.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from repghost.errors import ToolMissingError
+
+PROGRAMS = ("qemu-aarch64", "qemu-aarch64-static")
+EMULATOR_PACKAGES = ("qemu-user-static", "qemu-user")  # Debian 12 and Ubuntu before 25.04; Debian 13 and later
+LIBRARY_PACKAGE = "libc6-arm64-cross"
+LOADER = "lib/ld-linux-aarch64.so.1"
+SYSTEM_SYSROOTS = (Path("/usr/aarch64-linux-gnu"), Path("/"))  # "/" on a system with arm64 as a foreign architecture
+TOOLS = Path("build/tools")
+INSTALL_HINT = "apt install qemu-user libc6-arm64-cross (Debian 12, Ubuntu: qemu-user-static)"
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A program that runs arm64 programs, and where it finds their C library."""
+
+    program: Path
+    sysroot: Path
+
+    def command(self, cpu: str) -> list[str]:
+        """Return the words to put before an arm64 command line.
+
+        Args:
+            cpu: the core to emulate, e.g. "cortex-a53".
+        """
+        return [str(self.program), "-L", str(self.sysroot), "-cpu", cpu]
+
+    def version(self) -> str:
+        """Return qemu's own version line."""
+        done = subprocess.run([str(self.program), "--version"], capture_output=True, text=True, check=False)
+        return done.stdout.splitlines()[0] if done.stdout else "unknown"
+
+
+def _programs(tools: Path) -> Iterator[Path]:
+    for name in PROGRAMS:
+        found = shutil.which(name)
+        if found:
+            yield Path(found)
+        yield tools / "usr/bin" / name
+
+
+def find_emulator(tools: Path = TOOLS) -> Emulator | None:
+    """Return an emulator that is installed, or was fetched before; None when a part is missing.
+
+    Args:
+        tools: the folder that `fetch_emulator` fills.
+    """
+    program = next((path for path in _programs(tools) if os.access(path, os.X_OK)), None)
+    sysroots = (*SYSTEM_SYSROOTS, tools / "usr/aarch64-linux-gnu")
+    sysroot = next((path for path in sysroots if (path / LOADER).exists()), None)
+    return Emulator(program.absolute(), sysroot.absolute()) if program and sysroot else None
+
+
+def fetch_emulator(tools: Path = TOOLS) -> Emulator:
+    """Return the installed emulator; where there is none, download Debian's or Ubuntu's packages and unpack them.
+
+    Nothing is installed: the packages are unpacked below `tools`, and no root is needed.
+
+    Raises:
+        ToolMissingError: when this is no Debian or Ubuntu, or the packages cannot be had.
+    """
+    found = find_emulator(tools)
+    if found:
+        return found
+    missing = [tool for tool in ("apt-get", "dpkg") if not shutil.which(tool)]
+    if missing:
+        raise ToolMissingError(
+            f"no qemu-aarch64, and without {' and '.join(missing)} it cannot be fetched. {_by_hand()}"
+        )
+    with tempfile.TemporaryDirectory(prefix="repghost-apt-") as name:
+        lists = Path(name)
+        if not any(_fetch(package, tools, lists) for package in EMULATOR_PACKAGES):
+            raise ToolMissingError(f"apt-get has none of the packages {', '.join(EMULATOR_PACKAGES)}. {_by_hand()}")
+        if not _fetch(LIBRARY_PACKAGE, tools, lists):
+            raise ToolMissingError(f"apt-get has no package {LIBRARY_PACKAGE}. {_by_hand()}")
+    found = find_emulator(tools)
+    if not found:
+        raise ToolMissingError(f"the packages were unpacked into {tools} but hold no {PROGRAMS[0]}. {_by_hand()}")
+    return found
+
+
+def _by_hand() -> str:
+    return f"Install it: {INSTALL_HINT}."
+
+
+def _fetch(package: str, tools: Path, lists: Path) -> bool:
+    """Download and unpack one package; the package lists are refreshed privately when the system has none of it."""
+    tools.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="repghost-deb-") as name:
+        folder = Path(name)
+        if not _apt_get(["download", package], folder):
+            private = _private_lists(lists)
+            if not _apt_get([*private, "download", package], folder):
+                return False
+        return all(_run(["dpkg", "-x", str(deb), str(tools.absolute())], folder) for deb in folder.glob("*.deb"))
+
+
+def _private_lists(lists: Path) -> list[str]:
+    """Return options that make apt-get use package lists of our own, fetched on first use."""
+    options = [f"-oDir::State={lists}", f"-oDir::Cache={lists}/cache", "-oDir::State::status=/var/lib/dpkg/status"]
+    if not (lists / "lists").exists():
+        (lists / "lists/partial").mkdir(parents=True)
+        (lists / "cache/archives/partial").mkdir(parents=True)
+        _apt_get([*options, "update"], lists)
+    return options
+
+
+def _apt_get(arguments: list[str], folder: Path) -> bool:
+    # The sandbox user of a root shell cannot write into a private folder; without it apt-get only warns.
+    return _run(["apt-get", "-qq", "-oAPT::Sandbox::User=root", *arguments], folder)
+
+
+def _run(command: list[str], folder: Path) -> bool:
+    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False)
+    return done.returncode == 0

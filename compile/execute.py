@@ -1,0 +1,115 @@
+"""Running the runner of a bundle: on this machine where it fits, under emulation where it does not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compile.bundle import Bundle
+from compile.emulator import Emulator, find_emulator
+from compile.targets import ARM64, HOST, Target, Variant, find_target, host_target
+from repghost.errors import IntegrityError, RepGhostError, ToolMissingError, UsageError
+
+TIME_LIMIT = 900  # seconds of one run; emulation is 20 to 50 times slower than the machine itself
+UNSUPPORTED = 4  # the runner's exit code for a core that lacks an instruction set
+INTEGRITY = 6
+
+
+class UnsupportedVariantError(ToolMissingError):
+    """The machine lacks the instruction set that was asked for."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A way to run the programs of a target."""
+
+    name: str  # "this machine", or "qemu-aarch64 -cpu cortex-a53"
+    prefix: tuple[str, ...]  # the words before the command line
+    emulated: bool
+
+
+def bundle_target(bundle: Bundle) -> Target:
+    """Return the row a bundle was made for.
+
+    Raises:
+        IntegrityError: when the manifest names a row that this version does not have.
+    """
+    try:
+        if bundle.target_name == HOST:
+            raise UsageError("a bundle names the machine it is for")
+        return find_target(bundle.target_name)
+    except UsageError as error:
+        raise IntegrityError(f"{bundle.path} is for an unknown target: {error}") from error
+
+
+def machine_for(target: Target, variant: Variant, emulator: Emulator | None = None) -> Machine:
+    """Return how code of `target` can be run here, with the emulated core that suits the variant.
+
+    Args:
+        target: what the code was compiled for.
+        variant: its instruction set.
+        emulator: used for arm64 on another machine; looked for by default.
+
+    Raises:
+        ToolMissingError: when this machine can run it neither itself nor under emulation.
+    """
+    if host_target() is target:
+        return Machine("this machine", (), emulated=False)
+    if target is not ARM64:
+        raise ToolMissingError(f"this machine cannot run {target.name} code; verify the bundle on the device itself.")
+    emulator = emulator or find_emulator()
+    if emulator is None:
+        raise ToolMissingError("no qemu-aarch64 with an arm64 C library was found; 'repghost doctor' says what to do.")
+    command = tuple(emulator.command(variant.emulated_cpu))
+    return Machine(f"{emulator.program.name} -cpu {variant.emulated_cpu}", command, emulated=True)
+
+
+def run_runner(bundle: Bundle, machine: Machine, arguments: list[str], limit: float = TIME_LIMIT) -> dict[str, Any]:
+    """Run `repghost-run` of a checked bundle and return the JSON object it printed.
+
+    Args:
+        bundle: from `check_bundle`.
+        machine: from `machine_for`.
+        arguments: e.g. ["--verify"].
+        limit: seconds until the run is stopped.
+
+    Raises:
+        IntegrityError: when a digest or a recorded picture did not match.
+        UnsupportedVariantError: when the machine lacks the instruction set.
+        RepGhostError: when the runner crashed, hung or printed something else.
+    """
+    command = [*machine.prefix, str((bundle.path / "repghost-run").absolute())]
+    command += ["--bundle", str(Path(bundle.path).absolute()), *arguments]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise RepGhostError(f"repghost-run did not end within {limit:g} s on {machine.name}.") from None
+    except OSError as error:
+        raise ToolMissingError(f"cannot start {command[0]}: {error.strerror}.") from error
+    message = done.stderr.strip() or f"repghost-run ended with code {done.returncode} on {machine.name}"
+    if done.returncode == INTEGRITY:
+        raise IntegrityError(message)
+    if done.returncode == UNSUPPORTED:
+        raise UnsupportedVariantError(message)
+    if done.returncode < 0:
+        raise RepGhostError(f"repghost-run was ended by signal {-done.returncode} on {machine.name}.")
+    if done.returncode:
+        raise RepGhostError(message)
+    return _last_object(done.stdout)
+
+
+def _last_object(text: str) -> dict[str, Any]:
+    """Return the last line of `text` that is a JSON object; other lines, such as a banner, are ignored."""
+    for line in reversed(text.splitlines()):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            return value
+    raise RepGhostError(f"repghost-run printed no result; it printed {text[:200]!r}.")

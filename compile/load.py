@@ -1,0 +1,155 @@
+"""Using a host bundle from Python: `repghost.load(bundle)(image)`."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.bundle import Bundle, check_bundle
+from compile.execute import bundle_target
+from compile.targets import host_target
+from compile.toolchain import check_model
+from repghost.errors import IntegrityError, RepGhostError, UsageError
+from repghost.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+ABI = 1  # RG_ABI of compile/runner/repghost.h
+ALIGNMENT = 64  # RG_WORKSPACE_ALIGNMENT
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says about one picture."""
+
+    label: str
+    index: int
+    probability: float  # softmax of the logits
+    logits: NDArray[np.float32]  # [classes]
+
+    def top(self, count: int) -> list[int]:
+        """Return the `count` best classes, best first; of equal scores the lower index comes first."""
+        return [int(index) for index in np.argsort(-self.logits, kind="stable")[:count]]
+
+
+class HostModel:
+    """A network that runs on this machine; calls from several threads need a `HostModel` each."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.labels = bundle.labels()
+        self.preprocess = Preprocess.from_dict(bundle.manifest["preprocess"])
+        self._library = load_library(bundle.read("model.so"))
+        if self._library.rg_abi() != ABI:
+            raise IntegrityError(
+                f"{bundle.path}: interface version {self._library.rg_abi()}; this program knows {ABI}."
+            )
+        size = int(self._library.rg_workspace_bytes())
+        self._memory = np.zeros(size + ALIGNMENT, np.uint8)
+        self._workspace = -(-self._memory.ctypes.data // ALIGNMENT) * ALIGNMENT
+
+    @property
+    def variant(self) -> str | None:
+        """The instruction set in use; None when this core has none of the bundle's."""
+        name = self._library.rg_variant()
+        return name.decode("ascii") if name else None
+
+    def select(self, variant: str | None) -> None:
+        """Use an instruction set by name, in every model loaded from the same bytes; None means the best one.
+
+        Raises:
+            UsageError: when the bundle has no such variant, or this core cannot run it.
+        """
+        status = self._library.rg_select(variant.encode("ascii", "replace") if variant else None)
+        if status:
+            allowed = ", ".join(self.bundle.manifest["variants"])
+            raise UsageError(f"variant {variant!r} cannot be used (status {status}); the bundle has: {allowed}.")
+
+    def logits(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the scores of cropped pictures.
+
+        Args:
+            pictures: uint8 [N, size, size, 3], as `Preprocess.apply` gives them.
+
+        Returns:
+            float32 [N, classes].
+
+        Raises:
+            UsageError: when the pictures have another type or shape.
+        """
+        size = self.bundle.size
+        if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (size, size, 3):
+            raise UsageError(
+                f"this network reads uint8 pictures of shape (N, {size}, {size}, 3), not {pictures.dtype} "
+                f"{pictures.shape}. Call the model with a PIL image, or crop with its .preprocess."
+            )
+        pictures = np.ascontiguousarray(pictures)
+        scores = np.empty((len(pictures), self.bundle.manifest["classes"]), np.float32)
+        for picture, row in zip(pictures, scores, strict=True):
+            status = self._library.rg_infer(picture.ctypes.data, row.ctypes.data, self._workspace)
+            if status:
+                raise RepGhostError(f"the inference failed with status {status} (rg_status in repghost.h).")
+        return scores
+
+    def __call__(self, image: Image.Image) -> Prediction:
+        """Resize, crop and classify one picture.
+
+        Args:
+            image: a PIL image of any size and mode.
+        """
+        scores = self.logits(self.preprocess.apply(image)[None])[0]
+        exponentials = np.exp(scores.astype(np.float64) - float(scores.max()))
+        index = int(scores.argmax())
+        probability = float(exponentials[index] / exponentials.sum())
+        return Prediction(self.labels[index], index, probability, scores)
+
+
+def load_library(data: bytes) -> ctypes.CDLL:
+    """Load model.so from bytes that were checked.
+
+    The bytes go through an anonymous file: what is loaded is what was checked, whatever happens to the file on disk,
+    and a bundle that was rebuilt at the same path is not taken for the one loaded before.
+    """
+    descriptor = os.memfd_create("model.so")
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(data)
+    # The descriptor stays open: the loader knows the library by this path, which must not be given out twice.
+    library = ctypes.CDLL(f"/proc/self/fd/{descriptor}", mode=os.RTLD_NOW | os.RTLD_LOCAL)
+    library.rg_abi.restype = ctypes.c_int
+    library.rg_workspace_bytes.restype = ctypes.c_size_t
+    library.rg_info.restype = ctypes.c_char_p
+    library.rg_variant.restype = ctypes.c_char_p
+    library.rg_select.argtypes = [ctypes.c_char_p]
+    library.rg_infer.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+    return library
+
+
+def load(path: str | os.PathLike[str]) -> HostModel:
+    """Return the network of a host bundle; every digest is checked before anything of it is loaded.
+
+    Args:
+        path: the folder of a bundle for this kind of machine, e.g. build/<model>/host/int8.
+
+    Raises:
+        UsageError: when there is no bundle, or it is for another kind of machine.
+        IntegrityError: when a file was changed.
+    """
+    bundle = check_bundle(Path(path))
+    target = bundle_target(bundle)
+    if host_target() is not target:
+        raise UsageError(
+            f"{path} is a bundle for {target.name}, which this machine is not. Build one with 'make compile "
+            "TARGET=host', or verify this one with 'repghost verify'."
+        )
+    try:
+        check_model(bundle.read("model.so"), target)
+    except UsageError as error:
+        raise IntegrityError(f"{path}: {error}") from error
+    return HostModel(bundle)

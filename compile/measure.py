@@ -1,0 +1,91 @@
+"""Latency on this machine, measured by the runner of a host bundle; nothing else is ever called a latency."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compile.bundle import check_bundle
+from compile.execute import bundle_target, machine_for, run_runner
+from repghost.errors import ToolMissingError
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one inference, batch 1."""
+
+    median_ms: float
+    p90_ms: float
+    min_ms: float
+    runs: int
+    warmup: int
+    threads: int
+    variant: str
+    core: str  # as the kernel names it
+    clock: str  # what is known of the clock while measuring
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return dict(vars(self))
+
+
+def core_name() -> str:
+    """Return the kernel's name of the first core."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    for key in ("model name", "CPU part"):
+        for line in lines:
+            if line.startswith(key):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def clock_policy() -> str:
+    """Return the frequency governor, or that the kernel does not say."""
+    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    try:
+        return f"governor {governor.read_text().strip()}"
+    except OSError:
+        return "not reported by the kernel"
+
+
+def measure_latency(
+    path: Path, variant: str | None = None, threads: int = 1, runs: int = 200, warmup: int = 20
+) -> Latency:
+    """Measure one inference of a bundle on this machine.
+
+    Args:
+        path: the folder of a host bundle.
+        variant: an instruction set; the best one by default.
+        threads: how many threads share one inference.
+        runs: measured inferences.
+        warmup: inferences before them.
+
+    Raises:
+        ToolMissingError: when the bundle is for another kind of machine; an emulated time is no latency.
+    """
+    bundle = check_bundle(path)
+    target = bundle_target(bundle)
+    machine = machine_for(target, target.variants[0])
+    if machine.emulated:
+        raise ToolMissingError(
+            f"{path} is for {target.name}: copy it to a device and run './repghost-run --bench' there."
+        )
+    arguments = ["--bench", "--runs", str(runs), "--warmup", str(warmup), "--threads", str(threads)]
+    result = run_runner(bundle, machine, arguments + (["--variant", variant] if variant else []))
+    return Latency(
+        median_ms=float(result["median_ms"]),
+        p90_ms=float(result["p90_ms"]),
+        min_ms=float(result["min_ms"]),
+        runs=runs,
+        warmup=warmup,
+        threads=threads,
+        variant=str(result["variant"]),
+        core=f"{core_name()} ({os.cpu_count()} cores)",
+        clock=clock_policy(),
+    )

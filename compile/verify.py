@@ -1,0 +1,126 @@
+"""Verifying a bundle: its digests first, then its vectors replayed by every instruction set that can run here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compile.bundle import Bundle, check_bundle
+from compile.emulator import Emulator
+from compile.execute import Machine, UnsupportedVariantError, bundle_target, machine_for, run_runner
+from compile.targets import Variant
+from compile.toolchain import check_model, check_runner
+from repghost.errors import IntegrityError, ToolMissingError, UsageError
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The vectors, replayed by one instruction set."""
+
+    variant: str
+    machine: str
+    emulated: bool
+    pictures: int
+    tolerance: float  # 0: equal to the bit
+    largest_difference: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An instruction set that could not be run here."""
+
+    variant: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was proven about a bundle; it exists only if nothing failed."""
+
+    bundle: Bundle
+    replays: tuple[Replay, ...]
+    skipped: tuple[Skipped, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return {
+            "bundle_digest": self.bundle.digest,
+            "replays": [replay.to_dict() for replay in self.replays],
+            "not_run": [dict(vars(skipped)) for skipped in self.skipped],
+        }
+
+
+def verify_bundle(
+    path: Path,
+    variants: tuple[str, ...] = (),
+    vectors: Path | None = None,
+    emulator: Emulator | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Verification:
+    """Check the digests of a bundle and what its programs promise, then replay its vectors.
+
+    Args:
+        path: the folder of the bundle.
+        variants: the instruction sets to run; all of the bundle's by default.
+        vectors: another vectors file to replay.
+        emulator: for arm64 bundles on another machine; looked for by default.
+        say: is told each result.
+
+    Raises:
+        IntegrityError: when a digest, a promise or a recorded picture does not hold.
+        ToolMissingError: when not one instruction set can be run here.
+    """
+    bundle = check_bundle(path)
+    target = bundle_target(bundle)
+    try:
+        check_model(bundle.read("model.so"), target)
+        check_runner(bundle.read("repghost-run"), target)
+        wanted = [target.variant(name) for name in variants or tuple(bundle.manifest["variants"])]
+    except UsageError as error:
+        raise (UsageError if variants else IntegrityError)(f"{path}: {error}") from error
+    replays, skipped = [], []
+    for variant in wanted:
+        try:
+            machine = machine_for(target, variant, emulator)
+            replays.append(_replay(bundle, variant, machine, vectors))
+        except (UnsupportedVariantError, ToolMissingError) as error:
+            skipped.append(Skipped(variant.name, str(error)))
+            say(f"{variant.name}: not run here: {error}")
+            continue
+        say(_line(replays[-1]))
+    if not replays:
+        raise ToolMissingError(f"{path}: the digests match, but no vector was replayed. {skipped[0].reason}")
+    return Verification(bundle, tuple(replays), tuple(skipped))
+
+
+def _replay(bundle: Bundle, variant: Variant, machine: Machine, vectors: Path | None) -> Replay:
+    # Under emulation the core is chosen to fit, so the runner has to come to the same choice by itself.
+    arguments = ["--verify"] if machine.emulated else ["--verify", "--variant", variant.name]
+    if vectors:
+        arguments += ["--vectors", str(Path(vectors).absolute())]
+    result = run_runner(bundle, machine, arguments)
+    if result.get("variant") != variant.name or result.get("ok") is not True:
+        raise IntegrityError(f"{machine.name} should have run {variant.name} without a mismatch, but says {result}.")
+    largest = result.get("largest_difference")
+    return Replay(
+        variant=variant.name,
+        machine=machine.name,
+        emulated=machine.emulated,
+        pictures=int(result["pictures"]),
+        tolerance=float(result["tolerance"]),
+        largest_difference=float("nan") if largest is None else float(largest),
+    )
+
+
+def _line(replay: Replay) -> str:
+    if replay.tolerance:
+        how = f"equal within {replay.tolerance:.2g} (largest difference {replay.largest_difference:.2g})"
+    else:
+        how = "equal to the bit"
+    return f"{replay.variant}: {replay.pictures} pictures {how}, on {replay.machine}"
