@@ -91,6 +91,11 @@ def shift_right(value: Expr, bits: int) -> Expr:
     return tirx.shift_right(value, splat(bits, dtype_of(value)))
 
 
+def shift_left(value: Expr, bits: int) -> Expr:
+    """Return a left shift of every lane."""
+    return tirx.shift_left(value, splat(bits, dtype_of(value)))
+
+
 def floordiv(value: Expr, divisor: int) -> Expr:
     """Return the quotient rounded down; exact here, so LLVM sees a shift."""
     return value // divisor if isinstance(value, int) else tirx.floordiv(value, const(divisor))
@@ -113,18 +118,29 @@ def intrinsic(dtype: str, name: str, *args: Expr) -> Expr:
 
 @dataclass(frozen=True)
 class Pointer:
-    """A typed pointer of a kernel, 64-byte aligned; every offset is in elements."""
+    """A typed pointer of a kernel; every offset is in elements.
+
+    Tensors of one buffer are told apart by `base`, not by pointers of their own. A pointer of its own would promise
+    LLVM that stores to the output never touch the input, and LLVM would then keep a whole tile of input alive across
+    the loop over channels: more values than there are registers.
+    """
 
     buffer: Any
     element: str
+    base: Expr = 0
+
+    @property
+    def data(self) -> Expr:
+        """The address of the buffer, to be passed to another kernel."""
+        return tirx.buffer.buffer_data(self.buffer)
+
+    def at(self, base: Expr) -> Pointer:
+        """Return the same buffer counted from `base` elements further on."""
+        return Pointer(self.buffer, self.element, self.base + base)
 
     def load(self, index: Expr, lanes: int = 1) -> Expr:
         """Return `lanes` consecutive elements from `index` on."""
-        return tirx.BufferLoad(self.buffer, [_span(index, lanes)])
-
-    def address(self, index: Expr = 0) -> Expr:
-        """Return the address of one element, to be passed to another kernel."""
-        return tirx.address_of(tirx.BufferLoad(self.buffer, [_span(index, 1)]))
+        return tirx.BufferLoad(self.buffer, [_span(self.base + index, lanes)])
 
 
 def _span(index: Expr, lanes: int) -> Expr:
@@ -149,6 +165,14 @@ class Kernel:
         self.append(tirx.DeclBuffer(buffer, data=data))
         return Pointer(buffer, element)
 
+    def view(self, pointer: Pointer, element: str) -> Pointer:
+        """Declare the memory of a pointer parameter as another element type, counted from its start."""
+        data = next(p for p in self.parameters if f"{p.name}_data" == pointer.buffer.name)
+        self._names += 1
+        buffer = tirx.decl_buffer((UNBOUNDED,), element, f"{data.name}_{element}_{self._names}", data=data)
+        self.append(tirx.DeclBuffer(buffer, data=tirx.reinterpret(ir.PointerType(ir.PrimType(element)), data)))
+        return Pointer(buffer, element)
+
     def scalar(self, name: str) -> Expr:
         """Add an int32 parameter."""
         variable = tirx.Var(name, "int32")
@@ -156,7 +180,7 @@ class Kernel:
         return variable
 
     def local(self, size: int, element: str) -> Pointer:
-        """Add a small array that LLVM keeps in registers when every index is constant."""
+        """Add a small array, usually of vectors, that LLVM keeps in registers when every index is constant."""
         self._names += 1
         buffer = tirx.decl_buffer((size,), element, f"local_{self._names}", scope="local")
         self.append(tirx.AllocBuffer(buffer))
@@ -168,8 +192,8 @@ class Kernel:
 
     def store(self, pointer: Pointer, index: Expr, value: Expr) -> None:
         """Store a scalar or vector at consecutive elements from `index` on."""
-        lanes = split_dtype(dtype_of(value))[1]
-        self.append(tirx.BufferStore(pointer.buffer, value, [_span(index, lanes)]))
+        lanes = split_dtype(dtype_of(value))[1] // split_dtype(pointer.element)[1]
+        self.append(tirx.BufferStore(pointer.buffer, value, [_span(pointer.base + index, lanes)]))
 
     def bind(self, value: Expr, name: str = "v") -> Expr:
         """Name a value: it is computed here, once."""
@@ -232,7 +256,7 @@ def build_object(functions: dict[Any, Any], entry: str, target: dict[str, object
     described = tvm.target.Target(target)
     module = tvm.IRModule()
     for variable, function in functions.items():
-        function = function.with_attr("target", described).with_attr("tirx.noalias", True).with_attr("calling_conv", 0)
+        function = function.with_attr("target", described).with_attr("calling_conv", 0)
         if variable.name_hint == entry:
             function = function.with_attr("global_symbol", entry)
         module[variable] = function

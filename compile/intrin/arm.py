@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from compile import tir
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet
-from compile.tir import Expr
+from compile.tir import Expr, Kernel, Pointer
 
 REGISTERS = 32  # v0 .. v31, 16 bytes each
+SPARE = 5  # what LLVM's scheduler needs to move loads ahead without spilling, found by looking for spills
 
 
 class Arm(InstructionSet):
@@ -16,6 +17,7 @@ class Arm(InstructionSet):
 
     lanes8 = 16
     registers = REGISTERS
+    has_table_lookup = True
 
     def round_to_int32(self, value: Expr) -> Expr:
         """Use fcvtns: to nearest, ties to even, whatever FPCR says."""
@@ -34,12 +36,34 @@ class Arm(InstructionSet):
 
     def multiply_q15(self, value: Expr, factor: Expr) -> Expr:
         """Use sqrdmulh, which saturates only for -32768 * -32768; factors are never negative."""
-        return _by_pieces_2(value, factor, 8, lambda v, f: _call("int16x8", "sqrdmulh.v8i16", v, f))
+        lanes = min(8, tir.split_dtype(tir.dtype_of(value))[1])
+        call = f"sqrdmulh.v{lanes}i16"
+        return _by_pieces_2(value, factor, lanes, lambda v, f: _call(f"int16x{lanes}", call, v, f))
 
     def add_saturating(self, left: Expr, right: Expr) -> Expr:
         """Use sqadd."""
         lanes = min(8, tir.split_dtype(tir.dtype_of(left))[1])
         return _by_pieces_2(left, right, lanes, lambda a, b: _call(f"int16x{lanes}", f"sqadd.v{lanes}i16", a, b))
+
+    def shift_and_narrow(self, value: Expr, bits: int) -> Expr:
+        """Use sqrshrn."""
+        if tir.split_dtype(tir.dtype_of(value))[1] == 4:
+            return tir.shuffle([self.shift_and_narrow(tir.concat([value, value]), bits)], range(4))
+        return _by_pieces(value, 8, lambda v: _call("int8x8", "sqrshrn.v8i8", v, tir.const(bits)))
+
+    def table_lookup(self, kernel: Kernel, table: Pointer, index: Expr) -> Expr:
+        """Use tbl for the first 64 entries and tbx, which leaves lanes out of range alone, for each further 64."""
+        result = None
+        for quarter in range(4):
+            registers = [table.load(quarter * 64 + 16 * part, 16) for part in range(4)]
+            shifted = index if quarter == 0 else index - tir.splat(tir.const(64 * quarter, "uint8"), "uint8x16")
+            lanes = tir.reinterpret(shifted, "int8x16")
+            if result is None:
+                result = _call("int8x16", "tbl4.v16i8", *registers, lanes)
+            else:
+                result = _call("int8x16", "tbx4.v16i8", result, *registers, lanes)
+            result = kernel.bind(result, "entry")
+        return result
 
     def vector_widths(self, columns: int) -> list[int]:
         """Cut columns into registers of four int32."""
@@ -57,7 +81,7 @@ class Arm(InstructionSet):
 
     def fits(self, rows: int, columns: int) -> bool:
         """Tell whether accumulators, one 16-byte load for each row and one weight group fit the registers."""
-        return rows * columns // 4 + rows + columns // 4 <= REGISTERS
+        return rows * columns // 4 + rows + columns // 4 <= REGISTERS - SPARE
 
     def cost(self, tile: GemmTile, pixels: int, channels: int, shape: GemmShape) -> float:
         """Return the estimated instructions for one row of pixels, the unit being one 16-byte step."""

@@ -40,6 +40,7 @@ class InstructionSet(ABC):
     name: str
     lanes8: int  # int8 elements the schedules process at a time in element-wise and depthwise kernels
     registers: int
+    has_table_lookup: bool = False
 
     # -- numerics ------------------------------------------------------------------------------------------------
     @abstractmethod
@@ -61,6 +62,14 @@ class InstructionSet(ABC):
     @abstractmethod
     def add_saturating(self, left: Expr, right: Expr) -> Expr:
         """Return the int16 sum limited to int16."""
+
+    @abstractmethod
+    def shift_and_narrow(self, value: Expr, bits: int) -> Expr:
+        """Return (value + 2**(bits - 1)) >> bits of an int16 vector, limited to int8."""
+
+    def table_lookup(self, kernel: Kernel, table: Pointer, index: Expr) -> Expr:
+        """Return table[index] of 256 bytes for a uint8 vector, as int8; only if `has_table_lookup`."""
+        raise NotImplementedError(f"{self.name} has no table lookup")
 
     # -- matrix product ------------------------------------------------------------------------------------------
     @abstractmethod
@@ -104,9 +113,7 @@ class InstructionSet(ABC):
         """Return how `accumulate` cuts `columns` int32 accumulators into vectors."""
 
     # -- composed from the above ---------------------------------------------------------------------------------
-    def requantize(
-        self, acc: Sequence[Expr], multiplier: Sequence[Expr], zero_point: int, low: int, high: int
-    ) -> Expr:
+    def requantize(self, acc: Sequence[Expr], multiplier: Sequence[Expr], zero_point: int, low: int, high: int) -> Expr:
         """Return one int8 vector: clamp(rint(float32(acc) * m) + z, low, high), see `calib.qparams.requantize`."""
         scaled = [tir.cast(a, "float32") * m for a, m in zip(acc, multiplier, strict=True)]
         wide = tir.concat([self.narrow_to_int16(self.round_to_int32(s)) for s in scaled])

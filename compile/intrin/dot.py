@@ -50,10 +50,10 @@ class Dot(Arm):
     ) -> list[list[Expr]]:  # fmt: skip
         """Emit sdot by element: the pixel's four bytes are picked from a lane of its 16-byte load."""
         vectors = tile.columns // 4
-        acc = kernel.local(tile.rows * tile.columns, "int32")
+        acc = kernel.local(tile.rows * vectors, "int32x4")
         for row in range(tile.rows):
             for v in range(vectors):
-                kernel.store(acc, (row * vectors + v) * 4, bias[v])
+                kernel.store(acc, row * vectors + v, bias[v])
 
         def step(source_at: Expr, weight_at: Expr, groups: int) -> None:
             pixels = [
@@ -64,11 +64,11 @@ class Dot(Arm):
                 for v in range(vectors):
                     weight = kernel.bind(weights.load(weight_at + (group * vectors + v) * 16, 16), "weight")
                     for row in range(tile.rows):
-                        at = (row * vectors + v) * 4
-                        kernel.store(acc, at, sdot_lane(acc.load(at, 4), weight, pixels[row], group))
+                        at = row * vectors + v
+                        kernel.store(acc, at, sdot_lane(acc.load(at), weight, pixels[row], group))
 
         emit_steps(kernel, shape, start, weight_start, tile.columns, step)
-        return [[acc.load((row * vectors + v) * 4, 4) for v in range(vectors)] for row in range(tile.rows)]
+        return [[acc.load(row * vectors + v) for v in range(vectors)] for row in range(tile.rows)]
 
 
 def emit_steps(

@@ -1,3 +1,41 @@
-"""Schedules: one operator family, one file. The first rule that answers wins; the last one always answers."""
+"""Schedules: one operator family, one file. The first rule that answers wins."""
 
+from __future__ import annotations
+
+from calib.program import Operator
+from compile.schedules.add import schedule_add
 from compile.schedules.base import Context, Scheduled
+from compile.schedules.depthwise import schedule_depthwise
+from compile.schedules.gemm import schedule_gemm
+from compile.schedules.halo import schedule_halo
+from compile.schedules.input_table import schedule_input_table
+from compile.schedules.lookup import schedule_lookup
+from compile.schedules.multiply import schedule_multiply
+from compile.schedules.pool import schedule_pool
+from repghost.errors import UsageError
+
+RULES = (
+    schedule_gemm,
+    schedule_depthwise,
+    schedule_multiply,
+    schedule_pool,
+    schedule_lookup,
+    schedule_add,
+    schedule_input_table,
+)
+
+
+def schedule(operator: Operator, context: Context) -> Scheduled:
+    """Return the kernel of an operator from the first rule that answers.
+
+    Raises:
+        UsageError: if no rule does.
+    """
+    for rule in RULES:
+        answer = rule(operator, context)
+        if answer is not None:
+            return answer
+    raise UsageError(f"no schedule for operator {operator.name!r} of type {type(operator).__name__}.")
+
+
+__all__ = ["Context", "Scheduled", "schedule", "schedule_halo"]

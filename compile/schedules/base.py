@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from calib.program import Tensor
+from calib.program import RequantizeAdd, Tensor
+from calib.qparams import ADD_SHIFT
+from compile import tir
 from compile.intrin import InstructionSet
 from compile.layout import MemoryPlan, Placement
+from compile.tir import Expr, Kernel, Pointer
 
 
 @dataclass(frozen=True)
@@ -23,25 +27,65 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Argument:
-    """A pointer a kernel gets: a buffer of the step function and a byte offset into it."""
-
-    buffer: str  # "workspace", "weights", "rgb" or "logits"
-    offset: int = 0
-
-
-@dataclass(frozen=True)
 class Scheduled:
     """One operator ready to run.
 
-    The function takes `arguments` as pointers, then int32 begin and end: the units of this call, usually rows.
+    The function takes four pointers (rgb, logits, workspace, weights), the int32 `offsets` of its tensors in the
+    workspace, the int32 offset of its constants in the weights, and int32 begin and end: the units of this call,
+    usually rows. So one function serves every operator of the same shape.
     """
 
     function: Any  # tvm.tirx.PrimFunc
-    name: str  # see docs: rg_<types>_<operator>_<shape>__<instruction set>
-    arguments: tuple[Argument, ...]
+    name: str  # rg_<types>_<operator>_<shape>__<instruction set>, see docs
+    offsets: tuple[int, ...]
     units: int
-    constants: bytes = field(default=b"", repr=False)  # weights and parameters; Argument("weights", k) is relative to it
+    constants: bytes = field(default=b"", repr=False)
 
 
+class KernelFrame:
+    """The parameters every kernel has; tensors are added with `tensor`."""
+
+    def __init__(self, name: str, tensors: int) -> None:
+        self.kernel = Kernel(name)
+        self.rgb = self.kernel.pointer("rgb", "uint8")
+        self.logits = self.kernel.pointer("logits", "float32")
+        self.workspace = self.kernel.pointer("workspace", "int8")
+        weights = self.kernel.pointer("weights", "int8")
+        self.tensors = [self.workspace.at(self.kernel.scalar(f"tensor_{index}")) for index in range(tensors)]
+        constants = self.kernel.scalar("constants")
+        self.weights = weights.at(constants)
+        self._weights, self._constants = weights, constants
+        self.begin, self.end = self.kernel.scalar("begin"), self.kernel.scalar("end")
+
+    def constants(self, element: str) -> Pointer:
+        """Return the operator's constants seen as another type of 2 or 4 bytes."""
+        view = self.kernel.view(self._weights, element)
+        return view.at(tir.floordiv(self._constants, ELEMENT_BYTES[element]))
+
+
+ELEMENT_BYTES = {"int16": 2, "int32": 4, "float32": 4}
 Answer: TypeAlias = Scheduled | None
+
+
+def requantize_add(
+    isa: InstructionSet, acc: Sequence[Expr], multiplier: Sequence[Expr], residual: Expr, epilogue: RequantizeAdd
+) -> Expr:
+    """Return one int8 vector: the epilogue with a residual, see `calib.qparams.requantize_add`.
+
+    Args:
+        acc: int32 vectors.
+        multiplier: float32 vectors of the same widths, already times 4096.
+        residual: int8, as many lanes as `acc` has together.
+    """
+    pieces = []
+    width = tir.split_dtype(tir.dtype_of(acc[0]))[1]
+    for a, m, r in zip(acc, multiplier, tir.split(residual, width), strict=True):
+        wide = tir.dtype_of(a)
+        total = isa.round_to_int32(tir.cast(a, "float32") * m)
+        shifted = tir.cast(r, "int32") - tir.splat(epilogue.residual.qparams.zero_point, wide)
+        total = total + shifted * tir.splat(epilogue.residual_factor, wide)
+        total = tir.shift_right(total + tir.splat(1 << (ADD_SHIFT - 1), wide), ADD_SHIFT)
+        pieces.append(isa.narrow_to_int16(total))
+    value = tir.concat(pieces)
+    value = isa.add_saturating(value, tir.splat(epilogue.zero_point, tir.dtype_of(value)))
+    return isa.clamp_int8(isa.narrow_to_int8(value), epilogue.low, epilogue.high)

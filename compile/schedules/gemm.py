@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.program import Conv2d, Operator, Requantize, RequantizeAdd, ToLogits
-from calib.qparams import ADD_SHIFT
 from compile import tir
 from compile.intrin import InstructionSet
 from compile.intrin.base import GemmShape, GemmTile
 from compile.layout import CHANNEL_GROUP, Placement, round_up
-from compile.schedules.base import Answer, Argument, Context, Scheduled
+from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, requantize_add
 from compile.tir import Expr, Kernel, Pointer
 
 PARAMETER_BYTES = 8  # of each channel: int32 bias, float32 multiplier
@@ -51,7 +50,7 @@ def schedule_gemm(operator: Operator, context: Context) -> Answer:
     return Scheduled(
         function=writer.function(),
         name=gemm_name(operator, tile, isa),
-        arguments=writer.arguments(),
+        offsets=writer.offsets(),
         units=operator.output.height,
         constants=constants,
     )
@@ -142,28 +141,21 @@ class _Writer:
         if isinstance(operator.epilogue, RequantizeAdd):
             self.residual = context.place(operator.epilogue.residual)
 
-    def arguments(self) -> tuple[Argument, ...]:
-        """Return the pointers in the order `function` declares them."""
-        target = Argument("logits") if self.target is None else Argument("workspace", self.target.offset)
-        shared = [Argument("workspace", self.source.offset), target]
-        shared += [Argument("weights")] * 3
-        if self.residual is not None:
-            shared.append(Argument("workspace", self.residual.offset))
-        return tuple(shared)
+    def offsets(self) -> tuple[int, ...]:
+        """Return where the tensors of `function` are: input, then output, then residual."""
+        places = [self.source, self.target, self.residual]
+        return tuple(place.offset for place in places if place is not None)
 
     def function(self) -> tir.Expr:
         """Return the kernel: rows of the image, tiles of a row, panels of channels."""
-        kernel = Kernel(self.operator.name)
-        self.x = kernel.pointer("x", "int8")
-        self.y = kernel.pointer("y", "float32" if self.logits else "int8")
-        self.weights = kernel.pointer("weights", "int8")
-        self.bias = kernel.pointer("bias", "int32")
-        self.multiplier = kernel.pointer("multiplier", "float32")
-        self.r = kernel.pointer("residual", "int8") if self.residual is not None else None
-        begin, end = kernel.scalar("begin"), kernel.scalar("end")
+        frame = KernelFrame(self.operator.name, len(self.offsets()))
+        kernel, self.x, self.weights = frame.kernel, frame.tensors[0], frame.weights
+        self.y = frame.logits if self.target is None else frame.tensors[1]
+        self.r = frame.tensors[-1]
+        self.bias, self.multiplier = frame.constants("int32"), frame.constants("float32")
         pixels = self.operator.output.width
         tiles = -(-pixels // self.tile.rows)
-        with kernel.loop(end - begin, begin, "row") as row, kernel.loop(tiles, name="tile") as index:
+        with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row, kernel.loop(tiles, name="tile") as index:
             first = index * self.tile.rows
             if pixels % self.tile.rows:  # the last tile overlaps its neighbour and computes some pixels twice
                 first = tir.minimum(first, tir.const(pixels - self.tile.rows))
@@ -181,9 +173,7 @@ class _Writer:
         start = row * (self.operator.stride * self.source.pitch) + first * self.shape.pixel_stride + origin
         bias = self._vectors(kernel, self.bias, constants, 0, panel.columns)
         weight_start = constants + panel.columns * PARAMETER_BYTES
-        acc = self.isa.accumulate(
-            kernel, tile, self.shape, self.x, start, self.weights, weight_start, bias
-        )
+        acc = self.isa.accumulate(kernel, tile, self.shape, self.x, start, self.weights, weight_start, bias)
         scale = self._vectors(kernel, self.multiplier, constants, panel.columns * 4, panel.columns)
         for pixel in range(tile.rows):
             self._finish(kernel, row, first + pixel, channel, acc[pixel], scale)
@@ -224,26 +214,13 @@ class _Writer:
     def _requantize(self, row: Expr, pixel: Expr, channel: Expr, acc: list[Expr], scale: list[Expr]) -> Expr:
         epilogue = self.operator.epilogue
         if isinstance(epilogue, RequantizeAdd):
-            return self._add(row, pixel, channel, acc, scale, epilogue)
+            lanes = sum(tir.split_dtype(tir.dtype_of(a))[1] for a in acc)
+            residual = self._residual_at(row, pixel, channel, lanes)
+            return requantize_add(self.isa, acc, scale, residual, epilogue)
         assert isinstance(epilogue, Requantize)
         return self.isa.requantize(acc, scale, epilogue.zero_point, epilogue.low, epilogue.high)
 
-    def _add(
-        self, row: Expr, pixel: Expr, channel: Expr, acc: list[Expr], scale: list[Expr], epilogue: RequantizeAdd
-    ) -> Expr:
-        """Return the epilogue with a residual, see `calib.qparams.requantize_add`."""
-        assert self.residual is not None and self.r is not None
-        place, pieces = self.residual, []
-        at = place.origin + row * place.pitch + pixel * place.pixel + channel
-        for a, m in zip(acc, scale, strict=True):
-            lanes = tir.split_dtype(tir.dtype_of(a))[1]
-            wide = f"int32x{lanes}"
-            total = self.isa.round_to_int32(tir.cast(a, "float32") * m)
-            residual = tir.cast(self.r.load(at, lanes), "int32") - tir.splat(epilogue.residual.qparams.zero_point, wide)
-            total = total + residual * tir.splat(epilogue.residual_factor, wide)
-            total = tir.shift_right(total + tir.splat(1 << (ADD_SHIFT - 1), wide), ADD_SHIFT)
-            pieces.append(self.isa.narrow_to_int16(total))
-            at = at + lanes
-        value = tir.concat(pieces)
-        value = self.isa.add_saturating(value, tir.splat(epilogue.zero_point, tir.dtype_of(value)))
-        return self.isa.clamp_int8(self.isa.narrow_to_int8(value), epilogue.low, epilogue.high)
+    def _residual_at(self, row: Expr, pixel: Expr, channel: Expr, lanes: int) -> Expr:
+        assert self.residual is not None
+        place = self.residual
+        return self.r.load(place.origin + row * place.pitch + pixel * place.pixel + channel, lanes)

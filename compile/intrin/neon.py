@@ -1,0 +1,88 @@
+"""Plain ARMv8 NEON: products of bytes in int16, two of them before they are widened to int32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile import tir
+from compile.intrin.arm import REGISTERS, SPARE, Arm
+from compile.intrin.base import GemmShape, GemmTile
+from compile.intrin.dot import STEP, emit_steps, pack_groups_of_four
+from compile.tir import Expr, Kernel, Pointer
+
+
+class Neon(Arm):
+    """Cortex-A53, A72 and every other 64-bit core; reads the weights of the dot-product variant."""
+
+    name = "neon"
+
+    def pack(self, weight: NDArray[np.int8], columns: int) -> bytes:
+        """Pack in groups of four, shared with the dot-product variant."""
+        return pack_groups_of_four(weight)
+
+    def packed_bytes(self, shape: GemmShape, columns: int) -> int:
+        """Return one byte for each weight."""
+        return shape.segments * shape.length * columns
+
+    def bias_correction(self, weight: NDArray[np.int8]) -> NDArray[np.int64]:
+        """Return zeros: smull takes signed bytes as they are."""
+        return np.zeros(len(weight), np.int64)
+
+    def accumulate(
+        self, kernel: Kernel, tile: GemmTile, shape: GemmShape, source: Pointer, start: Expr, weights: Pointer,
+        weight_start: Expr, bias: Sequence[Expr],
+    ) -> list[list[Expr]]:  # fmt: skip
+        """Emit smull, smlal and sadalp.
+
+        A 16-byte weight load holds four channels of one group of four. Its product with the group repeated is eight
+        int16 for two channels; two groups fit, since 2 * 127 * 128 < 2**15. sadalp adds neighbours into int32, so each
+        channel has two partial sums until addp joins them at the end.
+        """
+        vectors = tile.columns // 4
+        halves = 2 * vectors  # accumulators of a row: (channels 0, 1), (channels 2, 3) of each vector
+        acc = kernel.local(tile.rows * halves, "int32x4")
+        for index in range(tile.rows * halves):
+            kernel.store(acc, index, tir.splat(0, "int32x4"))
+
+        def step(source_at: Expr, weight_at: Expr, groups: int) -> None:
+            pixels = [
+                kernel.bind(source.load(source_at + row * shape.pixel_stride, STEP), "pixel")
+                for row in range(tile.rows)
+            ]
+            for pair in range(0, groups, 2):
+                both = range(pair, min(pair + 2, groups))
+                for v in range(vectors):
+                    loaded = [
+                        kernel.bind(weights.load(weight_at + (group * vectors + v) * 16, 16), "weight")
+                        for group in both
+                    ]
+                    for row in range(tile.rows):
+                        _add_products(kernel, acc, row * halves + 2 * v, loaded, pixels[row], both)
+
+        emit_steps(kernel, shape, start, weight_start, tile.columns, step)
+        return [[_join(acc, row * halves + 2 * v) + bias[v] for v in range(vectors)] for row in range(tile.rows)]
+
+    def fits(self, rows: int, columns: int) -> bool:
+        """Tell whether two partial sums for each channel, the pixels and a pair of weight loads fit the registers."""
+        return rows * columns // 2 + rows + 2 + 2 <= REGISTERS - SPARE
+
+
+def _add_products(kernel: Kernel, acc: Pointer, at: int, weights: Sequence[Expr], pixel: Expr, groups: range) -> None:
+    words = tir.reinterpret(pixel, "int32x4")
+    repeated = [tir.reinterpret(tir.shuffle([words], [group] * 4), "int8x16") for group in groups]
+    for half in range(2):
+        lanes = range(8 * half, 8 * half + 8)
+        products = [
+            tir.cast(tir.shuffle([w], lanes), "int16") * tir.cast(tir.shuffle([x], lanes), "int16")
+            for w, x in zip(weights, repeated, strict=True)
+        ]
+        total = products[0] if len(products) == 1 else products[0] + products[1]
+        pairs = tir.intrinsic("int32x4", "llvm.aarch64.neon.saddlp.v4i32.v8i16", total)
+        kernel.store(acc, at + half, acc.load(at + half) + pairs)
+
+
+def _join(acc: Pointer, at: int) -> Expr:
+    return tir.intrinsic("int32x4", "llvm.aarch64.neon.addp.v4i32", acc.load(at), acc.load(at + 1))

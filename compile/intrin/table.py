@@ -1,0 +1,21 @@
+"""The table of instruction sets; a new one is a file and a row."""
+
+from __future__ import annotations
+
+from compile.intrin.base import InstructionSet
+from compile.intrin.dot import Dot
+from compile.intrin.neon import Neon
+from repghost.errors import unknown_value
+
+INSTRUCTION_SETS: dict[str, type[InstructionSet]] = {"neon": Neon, "dot": Dot}
+
+
+def find_instruction_set(name: str) -> InstructionSet:
+    """Return the instruction set called `name`.
+
+    Raises:
+        UsageError: when there is none of this name.
+    """
+    if name not in INSTRUCTION_SETS:
+        raise unknown_value("instruction set", name, INSTRUCTION_SETS)
+    return INSTRUCTION_SETS[name]()

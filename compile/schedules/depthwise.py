@@ -1,0 +1,298 @@
+"""Depthwise convolutions, any kernel size and stride, accumulated exactly in int16 (Q15 epilogues) or in int32.
+
+Stride 1 treats a row of NHWC pixels as one run of bytes: the tap at column offset d of byte i is byte i + d * pixel,
+so a vector may start anywhere and channel counts that are no multiple of the vector waste nothing. The weights repeat
+with the least common multiple of pixel and vector; one *phase* is a vector at a fixed place in that period. Down a
+column of `rows` output rows each input row is loaded once and used for every output row it touches.
+
+A larger stride keeps one vector of channels and walks over the pixels; there a phase is a chunk of the channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import lcm
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.program import (
+    DepthwiseConv2d,
+    Operator,
+    Requantize,
+    RequantizeAdd,
+    RequantizeQ15,
+    RequantizeQ15Add,
+    Tensor,
+)
+from calib.qparams import Q15_ADD_SHIFT, RESIDUAL_SHIFT
+from compile import tir
+from compile.intrin import InstructionSet
+from compile.layout import Placement
+from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, requantize_add
+from compile.tir import Expr, Kernel
+
+MOST_ROWS = 7  # output rows of one unit: (rows + kernel - 1) / rows input loads for each output row
+
+
+@dataclass(frozen=True)
+class Phases:
+    """How the channels are spread over vectors: phase p covers `channels[p]`, and moves `step` bytes at a time."""
+
+    lanes: int
+    channels: NDArray[np.int64]  # [phases, lanes], the channel of each lane
+    starts: tuple[int, ...]  # bytes from the first pixel of a row to the first vector of each phase
+    step: int  # output bytes between two vectors of one phase
+    count: int  # vectors of one phase in a row; the last may overlap the one before
+    last: int  # bytes from the first vector of a phase to its last
+
+
+def schedule_depthwise(operator: Operator, context: Context) -> Answer:
+    """Schedule a depthwise convolution; None for anything else."""
+    if not isinstance(operator, DepthwiseConv2d):
+        return None
+    isa = context.isa
+    target = context.place(operator.output)
+    phases = (flat_phases if operator.stride == 1 else pixel_phases)(isa.lanes8, target)
+    rows = row_tile(operator.output.height) if operator.stride == 1 else 1
+    writer = _Writer(operator, context, phases, rows)
+    return Scheduled(
+        function=writer.function(),
+        name=depthwise_name(operator, phases, rows, isa),
+        offsets=writer.offsets(),
+        units=-(-operator.output.height // rows),
+        constants=pack_phases(operator, phases),
+    )
+
+
+def depthwise_name(operator: DepthwiseConv2d, phases: Phases, rows: int, isa: InstructionSet) -> str:
+    """Return e.g. rg_qs8_dwconv3x3s1_q15_r7c16_c120__neon."""
+    kernel = operator.weight.shape[1]
+    epilogue = {
+        Requantize: "", RequantizeAdd: "_add", RequantizeQ15: "_q15", RequantizeQ15Add: "_q15_add"
+    }[type(operator.epilogue)]  # fmt: skip
+    return (
+        f"rg_qs8_dwconv{kernel}x{kernel}s{operator.stride}{epilogue}_r{rows}c{phases.lanes}"
+        f"_c{operator.output.channels}__{isa.name}"
+    )
+
+
+def row_tile(height: int) -> int:
+    """Return how many output rows one unit computes: the largest divisor up to 7, or 4 with an overlap."""
+    exact = max(rows for rows in range(1, MOST_ROWS + 1) if height % rows == 0)
+    return exact if exact >= 4 or height < 4 else 4
+
+
+def flat_phases(most_lanes: int, target: Placement) -> Phases:
+    """Spread a row as one run of bytes over vectors that are as wide as the row allows."""
+    width, pixel = target.tensor.width, target.pixel
+    lanes = next(lanes for lanes in lane_options(most_lanes) if lcm(lanes, pixel) <= width * pixel)
+    period = lcm(lanes, pixel)
+    starts = tuple(range(0, period, lanes))
+    channels = (np.array(starts)[:, None] + np.arange(lanes)) % pixel
+    return Phases(lanes, channels, starts, period, -(-width * pixel // period), width * pixel - period)
+
+
+def pixel_phases(most_lanes: int, target: Placement) -> Phases:
+    """Spread the channels of one pixel over vectors; the last vector overlaps its neighbour if it has to."""
+    width, pixel = target.tensor.width, target.pixel
+    lanes = next(lanes for lanes in lane_options(most_lanes) if lanes <= pixel)
+    starts = tuple(min(start, pixel - lanes) for start in range(0, pixel, lanes))
+    channels = np.array(starts)[:, None] + np.arange(lanes)
+    return Phases(lanes, channels, starts, pixel, width, (width - 1) * pixel)
+
+
+def lane_options(most: int) -> list[int]:
+    """Return vector widths from `most` down to four."""
+    return [most >> shift for shift in range(most.bit_length()) if most >> shift >= 4]
+
+
+def is_int16(operator: DepthwiseConv2d) -> bool:
+    """Tell whether the accumulator is int16."""
+    return isinstance(operator.epilogue, RequantizeQ15 | RequantizeQ15Add)
+
+
+def phase_bytes(operator: DepthwiseConv2d, lanes: int) -> int:
+    """Return the constants of one phase: start value, multiplier and offset or float multiplier, then the taps."""
+    taps = operator.weight.shape[1] * operator.weight.shape[2]
+    return lanes * (taps + (6 if is_int16(operator) else 8))
+
+
+def pack_phases(operator: DepthwiseConv2d, phases: Phases) -> bytes:
+    """Return the constants of each phase in the order the kernel reads them; padded channels are zero."""
+    epilogue, channels = operator.epilogue, operator.output.channels
+    valid = phases.channels < channels
+    index = np.minimum(phases.channels, channels - 1)
+    parts: list[bytes] = []
+    for phase, keep in zip(index, valid, strict=True):
+        if isinstance(epilogue, RequantizeQ15 | RequantizeQ15Add):
+            columns = [operator.bias.astype(np.int16), epilogue.multiplier, epilogue.offset]
+        else:
+            assert isinstance(epilogue, Requantize | RequantizeAdd)
+            columns = [operator.bias, epilogue.multiplier]
+        parts += [np.where(keep, column[phase], 0).astype(column.dtype).tobytes() for column in columns]
+        parts.append(np.where(keep, operator.weight[phase].reshape(len(phase), -1).T, 0).astype(np.int8).tobytes())
+    return b"".join(parts)
+
+
+class _Writer:
+    """Writes the kernel of one depthwise convolution."""
+
+    def __init__(self, operator: DepthwiseConv2d, context: Context, phases: Phases, rows: int) -> None:
+        self.operator, self.isa, self.phases, self.rows = operator, context.isa, phases, rows
+        self.kernel_size = operator.weight.shape[1]
+        self.source, self.target = context.place(operator.input), context.place(operator.output)
+        residual = _residual(operator)
+        self.residual = None if residual is None else context.place(residual)
+        self.int16 = is_int16(operator)
+
+    def offsets(self) -> tuple[int, ...]:
+        """Return where the tensors of `function` are: input, output, residual."""
+        places = [self.source, self.target, self.residual]
+        return tuple(place.offset for place in places if place is not None)
+
+    def function(self) -> Expr:
+        """Return the kernel: row tiles, phases, vectors along the row."""
+        frame = KernelFrame(self.operator.name, len(self.offsets()))
+        kernel = frame.kernel
+        self.x, self.y, self.r = frame.tensors[0], frame.tensors[1], frame.tensors[-1]
+        self.taps = frame.weights
+        self.views = {element: frame.constants(element) for element in ("int16", "int32", "float32")}
+        height = self.operator.output.height
+        with kernel.loop(frame.end - frame.begin, frame.begin, "unit") as unit:
+            row = unit * self.rows
+            if height % self.rows:  # the last unit overlaps its neighbour and computes some rows twice
+                row = tir.minimum(row, tir.const(height - self.rows))
+            for first, step, count in _runs(self.phases.starts):
+                with kernel.loop(count, name="phase") as number:
+                    constants = (first + number) * phase_bytes(self.operator, self.phases.lanes)
+                    self._phase(kernel, row, self.phases.starts[first] + number * step, constants)
+        return kernel.finish()
+
+    def _phase(self, kernel: Kernel, row: Expr, start: Expr, constants: Expr) -> None:
+        """Emit one phase: its constants stay in registers while the vectors along the row are computed."""
+        parameters = self._parameters(kernel, constants)
+        with kernel.loop(self.phases.count, name="column") as column:
+            along = column * self.phases.step
+            if self.phases.last != (self.phases.count - 1) * self.phases.step:
+                along = tir.minimum(along, tir.const(self.phases.last))
+            self._column(kernel, row, start, along, parameters)
+
+    def _parameters(self, kernel: Kernel, constants: Expr) -> _Parameters:
+        lanes = self.phases.lanes
+
+        def load(element: str, at: int) -> Expr:
+            width = 2 if element == "int16" else 4
+            return kernel.bind(self.views[element].load(tir.floordiv(constants, width) + at, lanes), "constant")
+
+        if self.int16:
+            vectors = (load("int16", 0), load("int16", lanes), load("int16", 2 * lanes))
+        else:
+            vectors = (load("int32", 0), load("float32", lanes), None)
+        head = phase_bytes(self.operator, lanes) - lanes * self.kernel_size**2
+        weights = [
+            kernel.bind(self.taps.load(constants + (head + tap * lanes), lanes), "tap")
+            for tap in range(self.kernel_size**2)
+        ]
+        return _Parameters(*vectors, weights)
+
+    def _column(self, kernel: Kernel, row: Expr, start: Expr, along: Expr, parameters: _Parameters) -> None:
+        """Emit `rows` output vectors below each other; an output row is finished as soon as its last input row is."""
+        stride, size, place = self.operator.stride, self.kernel_size, self.source
+        first = place.origin - self.operator.padding * (place.pitch + place.pixel)
+        base = kernel.bind(row * (stride * place.pitch) + along * stride + start + first, "base")
+        taps: list[list[tuple[Expr, Expr]]] = [[] for _ in range(self.rows)]
+        sums = [parameters.start] * self.rows
+        for input_row in range((self.rows - 1) * stride + size):
+            inputs = [
+                kernel.bind(
+                    tir.cast(
+                        self.x.load(base + (input_row * place.pitch + d * place.pixel), self.phases.lanes), "int16"
+                    ),
+                    "x",
+                )
+                for d in range(size)
+            ]
+            for output_row in range(self.rows):
+                kernel_row = input_row - output_row * stride
+                if 0 <= kernel_row < size:
+                    weights = parameters.weights[kernel_row * size : (kernel_row + 1) * size]
+                    taps[output_row] += zip(inputs, weights, strict=True)
+                    sums[output_row] = self._accumulate(kernel, sums[output_row], taps[output_row])
+                if kernel_row == size - 1:
+                    total = self._accumulate(kernel, sums[output_row], taps[output_row], last=True)
+                    self._finish(kernel, row + output_row, start + along, total, parameters)
+
+    def _accumulate(self, kernel: Kernel, total: Expr, taps: list[tuple[Expr, Expr]], last: bool = False) -> Expr:
+        """Add the waiting taps; int32 sums take them in pairs, because two products still fit int16."""
+        if self.int16:
+            for x, w in taps:
+                total = total + x * tir.cast(w, "int16")
+            taps.clear()
+        while len(taps) >= 2 or (last and taps):
+            pair = [x * tir.cast(w, "int16") for x, w in taps[:2]]
+            total = total + tir.cast(pair[0] if len(pair) == 1 else pair[0] + pair[1], "int32")
+            del taps[:2]
+        return kernel.bind(total, "sum")
+
+    def _finish(self, kernel: Kernel, row: Expr, along: Expr, total: Expr, parameters: _Parameters) -> None:
+        epilogue = self.operator.epilogue
+        if isinstance(epilogue, RequantizeQ15 | RequantizeQ15Add):
+            value = self._q15(row, along, total, parameters)
+        else:
+            value = self._int32(row, along, total, parameters)
+        kernel.store(self.y, row * self.target.pitch + along + self.target.origin, value)
+
+    def _q15(self, row: Expr, along: Expr, total: Expr, parameters: _Parameters) -> Expr:
+        """Return the epilogue of an int16 accumulator, see `calib.qparams.requantize_q15` and `requantize_q15_add`."""
+        epilogue, isa = self.operator.epilogue, self.isa
+        value = isa.multiply_q15(total, parameters.multiplier)
+        if isinstance(epilogue, RequantizeQ15Add):
+            dtype = tir.dtype_of(value)
+            residual = tir.shift_left(tir.cast(self._residual_at(row, along), "int16"), RESIDUAL_SHIFT)
+            value = isa.add_saturating(value, isa.multiply_q15(residual, tir.splat(epilogue.residual_factor, dtype)))
+            value = isa.add_saturating(value, parameters.offset)
+            value = isa.shift_and_narrow(value, Q15_ADD_SHIFT)
+        else:
+            value = isa.narrow_to_int8(isa.add_saturating(value, parameters.offset))
+        return isa.clamp_int8(value, epilogue.low, epilogue.high)
+
+    def _int32(self, row: Expr, along: Expr, total: Expr, parameters: _Parameters) -> Expr:
+        """Return the epilogue of an int32 accumulator, see `calib.qparams.requantize` and `requantize_add`."""
+        epilogue = self.operator.epilogue
+        width = self.isa.vector_widths(self.phases.lanes)[0]
+        acc, scale = tir.split(total, width), tir.split(parameters.multiplier, width)
+        if isinstance(epilogue, RequantizeAdd):
+            return requantize_add(self.isa, acc, scale, self._residual_at(row, along), epilogue)
+        assert isinstance(epilogue, Requantize)
+        return self.isa.requantize(acc, scale, epilogue.zero_point, epilogue.low, epilogue.high)
+
+    def _residual_at(self, row: Expr, along: Expr) -> Expr:
+        assert self.residual is not None
+        return self.r.load(row * self.residual.pitch + along + self.residual.origin, self.phases.lanes)
+
+
+@dataclass(frozen=True)
+class _Parameters:
+    """The constants of one phase as vectors."""
+
+    start: Expr
+    multiplier: Expr
+    offset: Expr
+    weights: list[Expr]
+
+
+def _residual(operator: DepthwiseConv2d) -> Tensor | None:
+    if isinstance(operator.epilogue, RequantizeAdd | RequantizeQ15Add):
+        return operator.epilogue.residual
+    return None
+
+
+def _runs(starts: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """Return (first phase, byte step, count) so that phases at equal distances share one loop."""
+    step = starts[1] - starts[0] if len(starts) > 1 else 0
+    regular = next((i for i in range(1, len(starts)) if starts[i] - starts[i - 1] != step), len(starts))
+    runs = [(0, step, regular)]
+    if regular < len(starts):
+        runs.append((regular, 0, 1))
+    return runs
