@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import pickle
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,9 @@ def read_state(path: Path) -> RunState:
     if not path.is_file():
         raise UsageError(f"{path}: no training state to resume from; leave --resume out to start a run.")
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a foreign pickle protocol is refused below like any other
+            values = torch.load(path, map_location="cpu", weights_only=True)
         if values["version"] != VERSION:
             raise UsageError(f"{path}: state version {values['version']!r}; this program reads version {VERSION}.")
         return RunState(
@@ -81,7 +84,7 @@ def read_state(path: Path) -> RunState:
             average=values["average"],
             optimizer=values["optimizer"],
         )
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError, EOFError, OSError) as error:
+    except (pickle.UnpicklingError, RuntimeError, LookupError, TypeError, ValueError, EOFError, OSError) as error:
         raise UsageError(f"{path}: not a training state ({type(error).__name__}: {error}).") from error
 
 

@@ -233,7 +233,16 @@ def _snapshot(run: _Run, history: list[EpochRecord]) -> RunState:
 
 
 def _restore(run: _Run, state: RunState) -> None:
-    """Put a state back into a freshly started run."""
-    run.model.load_state_dict(state.model)
-    run.average.module.load_state_dict(state.average)
-    run.optimizer.load_state_dict(state.optimizer)
+    """Put a state back into a freshly started run.
+
+    Raises:
+        UsageError: when the weights do not fit, e.g. because the set of pictures has other classes now.
+    """
+    try:
+        run.model.load_state_dict(state.model)
+        run.average.module.load_state_dict(state.average)
+        run.optimizer.load_state_dict(state.optimizer)
+    except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise UsageError(
+            f"the state to resume from belongs to another network or set of pictures ({error})."
+        ) from error

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from repghost.checkpoint import write_checkpoint
+from repghost.cli import cli
+from repghost.data.arrays import ArraySet
+from repghost.errors import UsageError
+from repghost.model import RepGhostNet
+from repghost.preprocess import Preprocess
+from repghost.validate import check_classes, validate
+
+CLASSES = ("ant", "bee", "cow")
+PREPROCESS = Preprocess(size=32, resize=32, interpolation="bilinear")
+
+
+def made_set(count: int = 30) -> ArraySet:
+    random = np.random.default_rng(0)
+    return ArraySet("made", CLASSES, random.integers(0, 256, (count, 32, 32, 3), np.uint8), np.arange(count) % 3)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("checkpoint") / "model.safetensors"
+    model = RepGhostNet(width=0.25, num_classes=3)
+    with torch.no_grad():
+        model(torch.randn(8, 3, 32, 32))  # batch-norm statistics that differ from the initial ones
+    write_checkpoint(path, model.eval(), PREPROCESS.to_dict(), CLASSES)
+    return path
+
+
+def make_tree(root: Path) -> Path:
+    made = made_set(12)
+    for index in range(len(made)):
+        folder = root / "test" / CLASSES[made.labels[index]]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(made.pictures[index]).save(folder / f"{index}.png")
+    return root
+
+
+def test_the_fused_form_answers_as_the_checkpoint_does(checkpoint: Path) -> None:
+    report = validate(checkpoint, made_set())
+    assert report.fp32 == report.fused
+    assert report.change.agreeing == report.change.pictures == 30
+    assert report.preprocess == PREPROCESS
+
+
+def test_chosen_pictures_are_judged_by_their_own_labels(checkpoint: Path) -> None:
+    chosen = np.asarray([0, 3, 6, 9])
+    report = validate(checkpoint, made_set(), indices=chosen)
+    assert report.fp32.pictures == 4
+    full = validate(checkpoint, made_set())
+    assert full.fp32.pictures == 30
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "message"),
+    [
+        (("a", "b"), ("a", "b", "c"), "2 classes, the set of pictures 3"),
+        (("a", "b"), ("b", "a"), "class 0 is 'a'"),
+        (None, ("a",), "2 classes"),
+    ],
+)
+def test_other_classes_are_refused(labels: tuple[str, ...] | None, classes: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_classes(labels, 2, classes)
+
+
+def test_unknown_labels_cannot_differ() -> None:
+    check_classes(None, 2, ("x", "y"))
+    check_classes(("x", "y"), 2, ("x", "y"))
+
+
+def test_command_prints_json_alone(checkpoint: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["validate", str(checkpoint), "--data", str(make_tree(tmp_path)), "--json"])
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.stdout)
+    assert values["fp32"]["pictures"] == 12
+    assert values["change"]["agreeing"] == 12
+    assert values["broken"] == []
+    assert Preprocess.from_dict(values["preprocess"]) == PREPROCESS
+
+
+def test_command_names_and_counts_broken_pictures(checkpoint: Path, tmp_path: Path) -> None:
+    make_tree(tmp_path)
+    (tmp_path / "test" / "ant" / "0.png").write_bytes(b"broken")
+    result = CliRunner().invoke(cli, ["validate", str(checkpoint), "--data", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "ant/0.png" in result.stderr
+    assert "of 11" in result.stdout
+    assert "broken: 1" in result.stdout
+
+
+def test_command_chooses_pictures_by_seed(checkpoint: Path, tmp_path: Path) -> None:
+    arguments = ["validate", str(checkpoint), "--data", str(make_tree(tmp_path)), "--json", "--images", "6"]
+    first, second = (CliRunner().invoke(cli, [*arguments, "--seed", "1"]).stdout for _ in range(2))
+    assert json.loads(first) == json.loads(second)
+    assert json.loads(first)["fp32"]["pictures"] == 6
+
+
+def test_command_takes_the_preprocessing_of_a_file(tmp_path: Path) -> None:
+    path, preprocess = tmp_path / "bare.safetensors", tmp_path / "preprocess.json"
+    write_checkpoint(path, RepGhostNet(width=0.25, num_classes=3).eval())
+    arguments = ["validate", str(path), "--data", str(make_tree(tmp_path)), "--json"]
+    refused = CliRunner().invoke(cli, arguments)
+    assert refused.exit_code == 2
+    assert "--preprocess" in refused.output
+    preprocess.write_text(json.dumps(PREPROCESS.to_dict()))
+    assert CliRunner().invoke(cli, [*arguments, "--preprocess", str(preprocess)]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.safetensors", "--data", "{tree}"], "absent.safetensors"),
+        (["{checkpoint}", "--data", "absent"], "no such file"),
+        (["{checkpoint}", "--data", "{tree}", "--split", "train"], "no split"),
+        (["{checkpoint}", "--data", "{tree}", "--images", "13"], "1 to 12"),
+    ],
+)
+def test_command_names_what_is_wrong(checkpoint: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    tree = make_tree(tmp_path)
+    filled = [argument.format(checkpoint=checkpoint, tree=tree) for argument in arguments]
+    result = CliRunner().invoke(cli, ["validate", *filled])
+    assert result.exit_code == 2, result.output
+    assert message in result.output
