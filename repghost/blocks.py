@@ -114,7 +114,7 @@ class RepGhostModule(nn.Module):
             else:
                 weight[:, 0, 1, 1] += 1.0
         self.cheap_operation = folded_convolution(conv, weight, shift)
-        self.fusion_bn = nn.Sequential()
+        self.fusion_bn = nn.Sequential().train(self.training)
 
 
 def refuse_training(model: nn.Module) -> None:
