@@ -39,38 +39,40 @@ class Prediction:
         return [int(index) for index in np.argsort(-self.logits, kind="stable")[:count]]
 
 
-class HostModel:
-    """A network that runs on this machine; calls from several threads need a `HostModel` each."""
+class LoadedModel:
+    """model.so in this process; calls from several threads need a `LoadedModel` each."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self.bundle = bundle
-        self.labels = bundle.labels()
-        self.preprocess = Preprocess.from_dict(bundle.manifest["preprocess"])
-        self._library = load_library(bundle.read("model.so"))
+    def __init__(self, data: bytes, size: int, classes: int) -> None:
+        """Load a library whose bytes were checked.
+
+        Args:
+            data: the bytes of model.so.
+            size: height and width of its pictures in pixels.
+            classes: how many logits it gives.
+        """
+        self.size, self.classes = size, classes
+        self._library = load_library(data)
         if self._library.rg_abi() != ABI:
-            raise IntegrityError(
-                f"{bundle.path}: interface version {self._library.rg_abi()}; this program knows {ABI}."
-            )
-        size = int(self._library.rg_workspace_bytes())
-        self._memory = np.zeros(size + ALIGNMENT, np.uint8)
+            raise IntegrityError(f"model.so has interface version {self._library.rg_abi()}; this program knows {ABI}.")
+        workspace = int(self._library.rg_workspace_bytes())
+        self._memory = np.zeros(workspace + ALIGNMENT, np.uint8)
         self._workspace = -(-self._memory.ctypes.data // ALIGNMENT) * ALIGNMENT
 
     @property
     def variant(self) -> str | None:
-        """The instruction set in use; None when this core has none of the bundle's."""
+        """The instruction set in use; None when this core has none of the library's."""
         name = self._library.rg_variant()
         return name.decode("ascii") if name else None
 
     def select(self, variant: str | None) -> None:
-        """Use an instruction set by name, in every model loaded from the same bytes; None means the best one.
+        """Use an instruction set by name; None means the best one.
 
         Raises:
-            UsageError: when the bundle has no such variant, or this core cannot run it.
+            UsageError: when the library has no such variant, or this core cannot run it.
         """
         status = self._library.rg_select(variant.encode("ascii", "replace") if variant else None)
         if status:
-            allowed = ", ".join(self.bundle.manifest["variants"])
-            raise UsageError(f"variant {variant!r} cannot be used (status {status}); the bundle has: {allowed}.")
+            raise UsageError(f"variant {variant!r} cannot be used (status {status}); {self.variant!r} stays in use.")
 
     def logits(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the scores of cropped pictures.
@@ -84,19 +86,28 @@ class HostModel:
         Raises:
             UsageError: when the pictures have another type or shape.
         """
-        size = self.bundle.size
-        if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (size, size, 3):
+        if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (self.size, self.size, 3):
             raise UsageError(
-                f"this network reads uint8 pictures of shape (N, {size}, {size}, 3), not {pictures.dtype} "
+                f"this network reads uint8 pictures of shape (N, {self.size}, {self.size}, 3), not {pictures.dtype} "
                 f"{pictures.shape}. Call the model with a PIL image, or crop with its .preprocess."
             )
         pictures = np.ascontiguousarray(pictures)
-        scores = np.empty((len(pictures), self.bundle.manifest["classes"]), np.float32)
+        scores = np.empty((len(pictures), self.classes), np.float32)
         for picture, row in zip(pictures, scores, strict=True):
             status = self._library.rg_infer(picture.ctypes.data, row.ctypes.data, self._workspace)
             if status:
                 raise RepGhostError(f"the inference failed with status {status} (rg_status in repghost.h).")
         return scores
+
+
+class HostModel(LoadedModel):
+    """The network of a bundle, with its labels and the preprocessing it was trained with."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle.read("model.so"), bundle.size, bundle.manifest["classes"])
+        self.bundle = bundle
+        self.labels = bundle.labels()
+        self.preprocess = Preprocess.from_dict(bundle.manifest["preprocess"])
 
     def __call__(self, image: Image.Image) -> Prediction:
         """Resize, crop and classify one picture.

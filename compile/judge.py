@@ -1,0 +1,118 @@
+"""Accuracy: float32 in PyTorch against the integer program, picture by picture on the same set."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.cache import StageCache, code_digest, versions
+from compile.load import LoadedModel
+from compile.subject import Pictures, Subject
+from compile.vectors import Vectors
+from repghost.errors import IntegrityError
+from repghost.evaluate import accuracy, paired_difference, predict
+
+if TYPE_CHECKING:
+    from calib.program import Program
+    from repghost.model import RepGhostNet
+
+HOST_BUILD = "compiled host build"
+REFERENCE = "numpy reference"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is known about accuracy, ready for manifest and report; `record["measured"]` says whether it was."""
+
+    record: Mapping[str, Any]
+
+    @property
+    def drop_points(self) -> float | None:
+        """Percentage points of top-1 lost from float32 to int8; None when not measured."""
+        return -100.0 * float(self.record["change"]["difference"]) if self.record["measured"] else None
+
+
+def not_measured(reason: str) -> Judgement:
+    """Return the judgement of a run without labelled pictures."""
+    command = "make compile TARGET=host WEIGHTS=FILE DATA=DIR"
+    return Judgement({"measured": False, "reason": reason, "command": command})
+
+
+def float_answers(model: RepGhostNet, subject: Subject, test: Pictures, cache: StageCache) -> NDArray[np.int64]:
+    """Return the class PyTorch gives each test picture, int64 [N]; kept in the cache, it is the slowest judge."""
+    key = {
+        "weights": subject.digest,
+        "preprocess": subject.preprocess.to_dict(),
+        "pictures": test.digest,
+        "code": code_digest("repghost"),
+        "tools": versions("torch"),
+    }
+
+    def make() -> dict[str, bytes]:
+        return {"answers.npy": _to_npy(predict(model, test.pictures, subject.preprocess).argmax(1))}
+
+    files, _ = cache.get("float_answers", key, make)
+    return np.load(io.BytesIO(files["answers.npy"]), allow_pickle=False)
+
+
+def _to_npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def judge(
+    subject: Subject,
+    test: Pictures,
+    before: NDArray[np.int64],
+    program: Program,
+    host_model: bytes | None,
+    expected: Vectors,
+) -> Judgement:
+    """Compare the answers of float32 with those of the integer program.
+
+    Args:
+        subject: the network.
+        test: the labelled pictures, which were used for nothing else.
+        before: int64 [N], from `float_answers`.
+        program: the integer program, run by the numpy reference where there is no host build.
+        host_model: the bytes of a linked int8 model.so for this machine, or None.
+        expected: pictures and logits of the numpy reference; a host build has to repeat them to the bit.
+
+    Raises:
+        IntegrityError: when the host build and the numpy reference disagree.
+    """
+    if host_model is None:
+        from calib.reference import run
+
+        after, judge_name, checked = run(program, test.pictures).argmax(1), REFERENCE, 0
+    else:
+        model = LoadedModel(host_model, subject.preprocess.size, len(subject.labels))
+        checked = _check_against_reference(model, expected)
+        after, judge_name = model.logits(test.pictures).argmax(1), HOST_BUILD
+    return Judgement(
+        {
+            "measured": True,
+            "program_digest": program.digest,
+            "test": {"pictures": len(test.labels), "sha256": test.digest, **test.origin},
+            "fp32": {**accuracy(before, test.labels).to_dict(), "by": "PyTorch, fused network"},
+            "int8": {**accuracy(after, test.labels).to_dict(), "by": judge_name, "checked_on": checked},
+            "change": paired_difference(before, after, test.labels).to_dict(),
+        }
+    )
+
+
+def _check_against_reference(model: LoadedModel, expected: Vectors) -> int:
+    """Return on how many pictures the host build was compared with the numpy reference."""
+    wrong = (model.logits(expected.pictures) != expected.logits).any(axis=1)
+    if wrong.any():
+        raise IntegrityError(
+            f"the host build and the numpy reference differ on {int(wrong.sum())} of {len(wrong)} pictures; the "
+            "compiled kernels are wrong. Please report it with the QDQ file."
+        )
+    return len(wrong)

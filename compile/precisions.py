@@ -1,0 +1,45 @@
+"""The arithmetic a network can be compiled in: one row each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from repghost.errors import UsageError, unknown_value
+
+
+@dataclass(frozen=True)
+class Precision:
+    """One kind of arithmetic and what is promised about it."""
+
+    name: str
+    exact: bool  # every build gives the same bits; otherwise within `tolerance` of the largest logit
+    tolerance: float
+    oracle: str  # who says what the logits have to be
+    refusal: str = ""  # why nothing can be compiled in it yet
+
+
+INT8 = Precision("int8", True, 0.0, "numpy reference of the integer program")
+FP32 = Precision("fp32", False, 1e-4, "PyTorch", "the float schedules are not part of this version yet")
+PRECISIONS = {precision.name: precision for precision in (INT8, FP32)}
+
+
+def default_precisions() -> str:
+    """Return every precision that can be compiled, as the command line takes it."""
+    return ",".join(name for name, precision in PRECISIONS.items() if not precision.refusal)
+
+
+def parse_precisions(text: str) -> tuple[Precision, ...]:
+    """Return the rows named in a comma-separated list, in the table's order.
+
+    Raises:
+        UsageError: for an empty list, an unknown name, or one that cannot be compiled yet.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in PRECISIONS:
+            raise unknown_value("precision", name, PRECISIONS)
+        if PRECISIONS[name].refusal:
+            raise UsageError(f"precision {name!r} cannot be compiled: {PRECISIONS[name].refusal}.")
+    if not names:
+        raise UsageError(f"no precision was given; allowed: {', '.join(PRECISIONS)}.")
+    return tuple(precision for name, precision in PRECISIONS.items() if name in names)

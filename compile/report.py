@@ -1,0 +1,136 @@
+"""The report of a run: report.json is the truth, report.md is made from it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compile.bundle import MANIFEST, sha256
+from compile.cache import versions
+from compile.report_page import render_report
+from compile.stages import TOOLS
+from compile.strict_json import canonical_json, parse_strict
+from repghost.errors import IntegrityError, UsageError
+from repghost.files import write_bytes_atomically, write_text_atomically
+
+if TYPE_CHECKING:
+    from calib.config import QuantConfig
+    from calib.program import Program
+    from compile.judge import Judgement
+    from compile.pipeline import Packed, Request
+    from compile.subject import Subject
+
+FORMAT = "repghost-report"
+VERSION = 1
+JSON_FILE, PAGE_FILE = "report.json", "report.md"
+
+
+def build_report(
+    request: Request,
+    subject: Subject,
+    config: QuantConfig,
+    program: Program,
+    judgement: Judgement,
+    packed: Sequence[Packed],
+    folder: Path,
+) -> dict[str, Any]:
+    """Return the report of one run as JSON values; what was not measured says so, with the command that would."""
+    calibration = subject.calibration
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "folder": str(folder),
+        "model": {"name": subject.spec.name, "width": subject.spec.width, "classes": len(subject.labels)},
+        "weights": dict(subject.weights),
+        "preprocess": subject.preprocess.to_dict(),
+        "quantization": {
+            "config": config.to_dict(),
+            "program_digest": program.digest,
+            "operators": len(program.operators),
+            "calibration": {"pictures": len(calibration.labels), "sha256": calibration.digest, **calibration.origin},
+        },
+        "accuracy": dict(judgement.record),
+        "builds": [_build_entry(item) for item in packed],
+        "next": next_commands(request, packed, folder),
+        "tools": versions(*TOOLS),
+    }
+
+
+def _build_entry(item: Packed) -> dict[str, Any]:
+    files = {name: entry["size"] for name, entry in item.bundle.manifest["files"].items()}
+    return {
+        "folder": item.folder,
+        "target": item.build.target.name,
+        "precision": item.build.precision.name,
+        "exact": item.build.precision.exact,
+        "variants": list(item.build.variants),
+        "bundle_digest": item.bundle.digest,
+        "program_digest": item.bundle.manifest["program_digest"],
+        "sizes": {"files": files, "weights": item.build.weight_bytes, "bundle": sum(files.values())},
+        "steps": len(item.build.kernels),
+        "verification": item.verification,
+        "latency": item.latency,
+    }
+
+
+def next_commands(request: Request, packed: Sequence[Packed], folder: Path) -> list[dict[str, str]]:
+    """Return what is useful after a run: a command and what it does."""
+    first = packed[0]
+    path = folder / first.folder
+    found = [{"command": f"repghost verify {path}", "does": "replay the recorded pictures again"}]
+    if not first.latency.get("measured"):
+        found.append({"command": first.latency["command"], "does": "measure the latency on a device"})
+    for item in packed:
+        if item.latency.get("measured"):
+            code = f'import repghost; print(repghost.load("{folder / item.folder}").labels)'
+            found.append({"command": f"python -c '{code}'", "does": "use the network from Python"})
+            break
+    found.append({"command": f"repghost explain {folder / 'model.qdq.onnx'}", "does": "see what each layer costs"})
+    return found
+
+
+def finish_report(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
+    """Write report.json and report.md, and return what was written.
+
+    Builds of an earlier run for another target are kept as long as their bundle lies there unchanged and belongs to
+    the same program.
+    """
+    report = {**report, "builds": [*report["builds"], *_earlier_builds(folder, report)]}
+    write_bytes_atomically(folder / JSON_FILE, canonical_json(report))
+    write_text_atomically(folder / PAGE_FILE, render_report(read_report(folder)))
+    return report
+
+
+def _earlier_builds(folder: Path, report: dict[str, Any]) -> list[dict[str, Any]]:
+    if not (folder / JSON_FILE).is_file():
+        return []
+    try:
+        earlier = read_report(folder)
+    except IntegrityError:
+        return []  # a damaged report is replaced by this one
+    known = {build["folder"] for build in report["builds"]}
+    digest = report["quantization"]["program_digest"]
+    kept = []
+    for build in earlier.get("builds", []):
+        manifest = folder / str(build.get("folder")) / MANIFEST
+        same = build.get("program_digest") == digest and build.get("folder") not in known
+        if same and manifest.is_file() and sha256(manifest.read_bytes()) == build.get("bundle_digest"):
+            kept.append(build)
+    return kept
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Read report.json of a run's folder.
+
+    Raises:
+        UsageError: when there is none.
+        IntegrityError: when it is not a report of ours.
+    """
+    path = Path(folder) / JSON_FILE
+    if not path.is_file():
+        raise UsageError(f"{folder} holds no {JSON_FILE}; 'make compile' writes one into build/<model>-<size>px/.")
+    report = parse_strict(path.read_bytes(), str(path))
+    if report.get("format") != FORMAT or report.get("version") != VERSION:
+        raise IntegrityError(f"{path} is no {FORMAT} of version {VERSION}; run 'make compile' again.")
+    return report

@@ -1,0 +1,144 @@
+"""report.md, made from the JSON of a report and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+MEGABYTE = 1e6
+NOT_MEASURED = "not measured"
+
+
+def render_report(report: Mapping[str, Any]) -> str:
+    """Return the page of a report, Markdown.
+
+    Args:
+        report: as `compile.report.read_report` returns it.
+    """
+    model, weights = report["model"], report["weights"]
+    size = report["preprocess"]["size"]
+    lines = [
+        f"# {model['name']} at {size}x{size} pixels",
+        "",
+        f"{model['classes']} classes, {weights['kind']} weights ({weights['source']}).",
+        "",
+        "## Accuracy",
+        "",
+        *_accuracy(report["accuracy"]),
+        "",
+        *_quantization(report["quantization"]),
+        "",
+        "## Builds",
+        "",
+        *_builds(report["builds"]),
+        "",
+        "## Verification",
+        "",
+        *[line for build in report["builds"] for line in _verification(build)],
+        "",
+        "## Latency",
+        "",
+        *[line for build in report["builds"] for line in _latency(build)],
+        "",
+        "## Next",
+        "",
+        *[f"- `{entry['command']}`: {entry['does']}" for entry in report["next"]],
+        "",
+        f"Tools: {', '.join(f'{name} {version}' for name, version in sorted(report['tools'].items()))}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _points(value: float) -> str:
+    """Return a share as signed percentage points; plus or minus zero is zero."""
+    return f"{100 * value + 0.0:+.2f}"
+
+
+def accuracy_lines(accuracy: Mapping[str, Any]) -> list[str]:
+    """Return the accuracy as plain sentences, for the page and the terminal."""
+    if not accuracy["measured"]:
+        return [f"accuracy: {NOT_MEASURED} ({accuracy['reason']}); measure it with `{accuracy['command']}`"]
+    fp32, int8, change = accuracy["fp32"], accuracy["int8"], accuracy["change"]
+    checked = int8["checked_on"]
+    check = f", equal to the numpy reference on the {checked} pictures compared" if checked else ""
+    return [
+        f"fp32 top-1 {fp32['top1']:.2%} (95 %: {fp32['low']:.2%} to {fp32['high']:.2%}), by {fp32['by']}",
+        f"int8 top-1 {int8['top1']:.2%} (95 %: {int8['low']:.2%} to {int8['high']:.2%}), by the {int8['by']}{check}",
+        f"change {_points(change['difference'])} points (paired 95 %: {_points(change['low'])} to "
+        f"{_points(change['high'])}) on {change['pictures']} pictures; {change['only_before']} only fp32 got right, "
+        f"{change['only_after']} only int8, same answer on {change['agreeing']}",
+    ]
+
+
+def _accuracy(accuracy: Mapping[str, Any]) -> list[str]:
+    lines = [f"- {line}" for line in accuracy_lines(accuracy)]
+    if accuracy["measured"]:
+        test = accuracy["test"]
+        broken = f", {len(test['broken'])} broken ones not counted" if test["broken"] else ""
+        lines.append(f"- pictures: {test['pictures']} of {test['data']}, split {test['split']}{broken}")
+    return lines
+
+
+def _quantization(quantization: Mapping[str, Any]) -> list[str]:
+    calibration, config = quantization["calibration"], quantization["config"]
+    return [
+        f"Calibrated on {calibration['pictures']} pictures of {calibration['data']} (split {calibration['split']}), "
+        f"observer {config['observer']}, policy {config['policy']}. {quantization['operators']} integer operators, "
+        f"program digest `{quantization['program_digest']}`.",
+    ]
+
+
+def _builds(builds: list[Mapping[str, Any]]) -> list[str]:
+    lines = ["| bundle | instruction sets | model.so | bundle | bundle digest |", "|---|---|---|---|---|"]
+    for build in builds:
+        sizes = build["sizes"]
+        lines.append(
+            f"| {build['folder']} | {', '.join(build['variants'])} | {sizes['files']['model.so'] / MEGABYTE:.2f} MB "
+            f"| {sizes['bundle'] / MEGABYTE:.2f} MB | `{build['bundle_digest'][:16]}` |"
+        )
+    return lines
+
+
+def _verification(build: Mapping[str, Any]) -> list[str]:
+    record = build["verification"]
+    if not record["verified"]:
+        where = "not verified under emulation" if build["target"] == "arm64" else "not verified"
+        return [f"- {build['folder']}: {where}: {record['reason']} Verify it with `{record['command']}`"]
+    lines = []
+    for replay in record["replays"]:
+        how = (
+            f"within {replay['tolerance']:.2g} of the expected logits (largest difference "
+            f"{replay['largest_difference']:.2g})"
+            if replay["tolerance"]
+            else "equal to the bit"
+        )
+        kind = "emulated, " if replay["emulated"] else ""
+        lines.append(
+            f"- {build['folder']}, {replay['variant']}: {replay['pictures']} pictures {how} ({kind}{replay['machine']})"
+        )
+    lines += [f"- {build['folder']}, {item['variant']}: not run: {item['reason']}" for item in record["not_run"]]
+    return lines
+
+
+def _latency(build: Mapping[str, Any]) -> list[str]:
+    record = build["latency"]
+    if not record["measured"]:
+        return [f"- {build['folder']}: {NOT_MEASURED}. Measure it on a device: `{record['command']}`"]
+    threads = f"{record['threads']} thread" + ("s" if record["threads"] > 1 else "")
+    return [
+        f"- {build['folder']}: median {record['median_ms']:.3f} ms, p90 {record['p90_ms']:.3f} ms, min "
+        f"{record['min_ms']:.3f} ms ({record['runs']} runs after {record['warmup']}, {threads}, variant "
+        f"{record['variant']}, {record['core']}, clock {record['clock']})"
+    ]
+
+
+def summary_lines(report: Mapping[str, Any]) -> list[str]:
+    """Return what a run prints at its end."""
+    lines = ["", *accuracy_lines(report["accuracy"])]
+    for build in report["builds"]:
+        size = build["sizes"]["files"]["model.so"] / MEGABYTE
+        lines.append(f"{build['folder']}: model.so {size:.2f} MB")
+        lines += [f"  {line.removeprefix('- ').partition(', ')[2]}" for line in _verification(build) if ", " in line]
+        lines += [f"  latency: {line.partition(': ')[2]}" for line in _latency(build)]
+    lines += ["", "next:", *[f"  {entry['command']}   # {entry['does']}" for entry in report["next"]]]
+    return lines

@@ -1,0 +1,71 @@
+"""`repghost compile`: the whole line, from weights and pictures to bundles and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("compile", short_help="Build, verify and measure the bundles of a target.")
+@click.option("--target", required=True, help="arm64, host, x86-64 or jetson.")
+@click.option("--width", help="0.5, 0.58, 0.8, 1.0, 1.11, 1.3, 1.5 or 2.0.  [default: the weights' own]")
+@click.option("--size", type=click.IntRange(32, 1024), help="Pixels of the input.  [default: the weights' own]")
+@click.option("--weights", help="A checkpoint, 'timm' or 'random'.  [default: the ones in the repository]")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="A set of pictures.  [default: the one in the repository]"
+)
+@click.option("--precision", help="int8, fp32 or both, separated by a comma.  [default: all that can be built]")
+@click.option("--config", type=click.Path(path_type=Path), help="Quantization settings as JSON.")
+@click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Pictures to calibrate with.")
+@click.option("--test-images", type=click.IntRange(1), help="Judge by so many pictures only.  [default: all]")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Of the measured inference.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures.")
+@click.option("--max-drop", type=float, help="Fail with code 3 when int8 loses more points of top-1.")
+@click.option("--no-fetch", is_flag=True, help="Do not fetch an emulator when there is none.")
+@click.option("--output", "-o", default="build", show_default=True, type=click.Path(path_type=Path), help="Folder.")
+def command(
+    target: str,
+    width: str | None,
+    size: int | None,
+    weights: str | None,
+    data: Path | None,
+    precision: str | None,
+    config: Path | None,
+    images: int,
+    test_images: int | None,
+    threads: int,
+    seed: int,
+    max_drop: float | None,
+    no_fetch: bool,
+    output: Path,
+) -> None:
+    """Fuse, quantize, compile, pack, verify and measure a network for a target, and report on all of it."""
+    from compile.precisions import default_precisions, parse_precisions
+    from compile.targets import find_target
+
+    find_target(target)  # a wrong name is told before the slow imports
+    precisions = parse_precisions(precision or default_precisions())
+
+    from compile.pipeline import Request, run
+    from compile.report_page import summary_lines
+
+    request = Request(
+        target=target,
+        precisions=precisions,
+        weights=weights or None,
+        data=data,
+        width=width or None,
+        size=size,
+        output=output,
+        config=config,
+        calibration_images=images,
+        test_images=test_images,
+        threads=threads,
+        seed=seed,
+        max_drop=max_drop,
+        fetch=not no_fetch,
+    )
+    report = run(request, click.echo)
+    for line in summary_lines(report):
+        click.echo(line)

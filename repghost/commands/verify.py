@@ -1,0 +1,30 @@
+"""`repghost verify`: prove that a bundle is what was built and answers as the reference does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("verify", short_help="Check a bundle's digests and replay its recorded pictures.")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--variant", "variants", multiple=True, help="Only this instruction set; may be repeated.")
+@click.option("--vectors", type=click.Path(path_type=Path), help="Other recorded pictures than the bundle's.")
+@click.option("--fetch", is_flag=True, help="Fetch an emulator when there is none (Debian, Ubuntu; no root).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def command(bundle: Path, variants: tuple[str, ...], vectors: Path | None, fetch: bool, as_json: bool) -> None:
+    """Check every digest of BUNDLE, then replay its recorded pictures with each instruction set that runs here.
+
+    Bundles for arm64 run under qemu-aarch64 on other machines. Exit code 6: something does not match.
+    """
+    from compile.emulator import fetch_emulator
+    from compile.verify import verify_bundle
+
+    emulator = fetch_emulator() if fetch else None
+    result = verify_bundle(bundle, variants, vectors, emulator, (lambda line: None) if as_json else click.echo)
+    if as_json:
+        click.echo(json.dumps(result.to_dict()))
+    else:
+        click.echo(f"verified: {bundle} (bundle digest {result.bundle.digest})")
