@@ -86,6 +86,11 @@ def minimum(left: Expr, right: Expr) -> Expr:
     return tirx.Min(left, right)
 
 
+def bitwise_xor(left: Expr, right: Expr) -> Expr:
+    """Return the exclusive or, lane by lane."""
+    return tirx.bitwise_xor(left, right)
+
+
 def shift_right(value: Expr, bits: int) -> Expr:
     """Return an arithmetic shift of every lane."""
     return tirx.shift_right(value, splat(bits, dtype_of(value)))

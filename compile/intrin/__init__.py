@@ -1,4 +1,4 @@
-"""Instruction sets: what one core can do in one instruction, one file each. Schedules ask, they never branch on names."""
+"""Instruction sets: what a core does in one instruction, one file each. Schedules ask, they never branch on names."""
 
 from compile.intrin.base import InstructionSet
 

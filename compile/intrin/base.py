@@ -34,6 +34,16 @@ class GemmTile:
     columns: int
 
 
+@dataclass(frozen=True)
+class Operand:
+    """Where `accumulate` reads the pixels of a tile; strides are in bytes of the original activations."""
+
+    pointer: Pointer
+    start: Expr
+    row_stride: int
+    segment_stride: int
+
+
 class InstructionSet(ABC):
     """One instruction set; vectors are TIR expressions of any lane count that is a multiple of `lanes8`."""
 
@@ -92,15 +102,23 @@ class InstructionSet(ABC):
     def bias_correction(self, weight: NDArray[np.int8]) -> NDArray[np.int64]:
         """Return what to add to the bias of each channel because of how this set reads activations."""
 
+    def prepare(self, kernel: Kernel, rows: int, shape: GemmShape, source: Pointer, start: Expr) -> Operand:
+        """Emit what has to be done once to the pixels of a tile, before the loop over channels; here nothing.
+
+        Args:
+            source: int8 activations; the first pixel's first byte is at `start`.
+        """
+        return Operand(source, start, shape.pixel_stride, shape.segment_stride)
+
     @abstractmethod
     def accumulate(
-        self, kernel: Kernel, tile: GemmTile, shape: GemmShape, source: Pointer, start: Expr, weights: Pointer,
-        weight_start: Expr, bias: Sequence[Expr],
+        self, kernel: Kernel, tile: GemmTile, shape: GemmShape, pixels: Operand, weights: Pointer, weight_start: Expr,
+        bias: Sequence[Expr],
     ) -> list[list[Expr]]:  # fmt: skip
         """Emit the product of one tile.
 
         Args:
-            source: int8 activations; the first pixel's first byte is at `start`.
+            pixels: what `prepare` returned.
             weights: the packed weights; the tile's are at `weight_start`.
             bias: int32 vectors that together hold the start value of each column.
 

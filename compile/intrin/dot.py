@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from compile import tir
 from compile.intrin.arm import Arm
-from compile.intrin.base import GemmShape, GemmTile
+from compile.intrin.base import GemmShape, GemmTile, Operand
 from compile.tir import Expr, Kernel, Pointer
 
 StepWriter: TypeAlias = Callable[[Expr, Expr, int], None]  # (source, weights, groups of four)
@@ -45,8 +45,8 @@ class Dot(Arm):
         return np.zeros(len(weight), np.int64)
 
     def accumulate(
-        self, kernel: Kernel, tile: GemmTile, shape: GemmShape, source: Pointer, start: Expr, weights: Pointer,
-        weight_start: Expr, bias: Sequence[Expr],
+        self, kernel: Kernel, tile: GemmTile, shape: GemmShape, pixels: Operand, weights: Pointer, weight_start: Expr,
+        bias: Sequence[Expr],
     ) -> list[list[Expr]]:  # fmt: skip
         """Emit sdot by element: the pixel's four bytes are picked from a lane of its 16-byte load."""
         vectors = tile.columns // 4
@@ -56,8 +56,8 @@ class Dot(Arm):
                 kernel.store(acc, row * vectors + v, bias[v])
 
         def step(source_at: Expr, weight_at: Expr, groups: int) -> None:
-            pixels = [
-                kernel.bind(source.load(source_at + row * shape.pixel_stride, STEP), "pixel")
+            loaded_pixels = [
+                kernel.bind(pixels.pointer.load(source_at + row * pixels.row_stride, STEP), "pixel")
                 for row in range(tile.rows)
             ]
             for group in range(groups):
@@ -65,19 +65,19 @@ class Dot(Arm):
                     weight = kernel.bind(weights.load(weight_at + (group * vectors + v) * 16, 16), "weight")
                     for row in range(tile.rows):
                         at = row * vectors + v
-                        kernel.store(acc, at, sdot_lane(acc.load(at), weight, pixels[row], group))
+                        kernel.store(acc, at, sdot_lane(acc.load(at), weight, loaded_pixels[row], group))
 
-        emit_steps(kernel, shape, start, weight_start, tile.columns, step)
+        emit_steps(kernel, shape, pixels, weight_start, tile.columns, step)
         return [[acc.load(row * vectors + v) for v in range(vectors)] for row in range(tile.rows)]
 
 
 def emit_steps(
-    kernel: Kernel, shape: GemmShape, start: Expr, weight_start: Expr, columns: int, step: StepWriter
+    kernel: Kernel, shape: GemmShape, pixels: Operand, weight_start: Expr, columns: int, step: StepWriter
 ) -> None:
     """Walk over all segments in steps of 16 bytes; what is left of a segment is a shorter step, never a scalar loop."""
     whole, rest = divmod(shape.length, STEP)
     with kernel.loop(shape.segments, name="segment") as segment:
-        source_at = start + segment * shape.segment_stride
+        source_at = pixels.start + segment * pixels.segment_stride
         weight_at = weight_start + segment * (shape.length * columns)
         if whole:
             with kernel.loop(whole, name="k") as k:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from compile import tir
 from compile.intrin.arm import REGISTERS, SPARE, Arm
-from compile.intrin.base import GemmShape, GemmTile
+from compile.intrin.base import GemmShape, GemmTile, Operand
 from compile.intrin.dot import STEP, emit_steps, pack_groups_of_four
 from compile.tir import Expr, Kernel, Pointer
 
@@ -32,8 +32,8 @@ class Neon(Arm):
         return np.zeros(len(weight), np.int64)
 
     def accumulate(
-        self, kernel: Kernel, tile: GemmTile, shape: GemmShape, source: Pointer, start: Expr, weights: Pointer,
-        weight_start: Expr, bias: Sequence[Expr],
+        self, kernel: Kernel, tile: GemmTile, shape: GemmShape, pixels: Operand, weights: Pointer, weight_start: Expr,
+        bias: Sequence[Expr],
     ) -> list[list[Expr]]:  # fmt: skip
         """Emit smull, smlal and sadalp.
 
@@ -48,8 +48,8 @@ class Neon(Arm):
             kernel.store(acc, index, tir.splat(0, "int32x4"))
 
         def step(source_at: Expr, weight_at: Expr, groups: int) -> None:
-            pixels = [
-                kernel.bind(source.load(source_at + row * shape.pixel_stride, STEP), "pixel")
+            loaded_pixels = [
+                kernel.bind(pixels.pointer.load(source_at + row * pixels.row_stride, STEP), "pixel")
                 for row in range(tile.rows)
             ]
             for pair in range(0, groups, 2):
@@ -60,9 +60,9 @@ class Neon(Arm):
                         for group in both
                     ]
                     for row in range(tile.rows):
-                        _add_products(kernel, acc, row * halves + 2 * v, loaded, pixels[row], both)
+                        _add_products(kernel, acc, row * halves + 2 * v, loaded, loaded_pixels[row], both)
 
-        emit_steps(kernel, shape, start, weight_start, tile.columns, step)
+        emit_steps(kernel, shape, pixels, weight_start, tile.columns, step)
         return [[_join(acc, row * halves + 2 * v) + bias[v] for v in range(vectors)] for row in range(tile.rows)]
 
     def fits(self, rows: int, columns: int) -> bool:

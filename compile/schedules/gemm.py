@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from calib.program import Conv2d, Operator, Requantize, RequantizeAdd, ToLogits
 from compile import tir
 from compile.intrin import InstructionSet
-from compile.intrin.base import GemmShape, GemmTile
+from compile.intrin.base import GemmShape, GemmTile, Operand
 from compile.layout import CHANNEL_GROUP, Placement, round_up
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, requantize_add
 from compile.tir import Expr, Kernel, Pointer
@@ -159,21 +159,26 @@ class _Writer:
             first = index * self.tile.rows
             if pixels % self.tile.rows:  # the last tile overlaps its neighbour and computes some pixels twice
                 first = tir.minimum(first, tir.const(pixels - self.tile.rows))
+            pixels = self._prepare(kernel, row, first)
             for panel in self.panels:
                 with kernel.loop(panel.count, name="panel") as number:
-                    self._tile(kernel, row, first, panel, number)
+                    self._tile(kernel, row, first, panel, number, pixels)
         return kernel.finish()
 
-    def _tile(self, kernel: Kernel, row: Expr, first: Expr, panel: Panel, number: Expr) -> None:
+    def _prepare(self, kernel: Kernel, row: Expr, first: Expr) -> Operand:
+        place = self.source
+        origin = place.origin - self.operator.padding * (place.pitch + place.pixel)
+        start = row * (self.operator.stride * place.pitch) + first * self.shape.pixel_stride + origin
+        return self.isa.prepare(kernel, self.tile.rows, self.shape, self.x, start)
+
+    def _tile(self, kernel: Kernel, row: Expr, first: Expr, panel: Panel, number: Expr, pixels: Operand) -> None:
         tile = GemmTile(self.tile.rows, panel.columns)
         self._partial = panel.first + panel.count * panel.columns > self.operator.output.channels
         constants = panel.start + number * panel.bytes_each
         channel = panel.first + number * panel.columns
-        origin = self.source.origin - self.operator.padding * (self.source.pitch + self.source.pixel)
-        start = row * (self.operator.stride * self.source.pitch) + first * self.shape.pixel_stride + origin
         bias = self._vectors(kernel, self.bias, constants, 0, panel.columns)
         weight_start = constants + panel.columns * PARAMETER_BYTES
-        acc = self.isa.accumulate(kernel, tile, self.shape, self.x, start, self.weights, weight_start, bias)
+        acc = self.isa.accumulate(kernel, tile, self.shape, pixels, self.weights, weight_start, bias)
         scale = self._vectors(kernel, self.multiplier, constants, panel.columns * 4, panel.columns)
         for pixel in range(tile.rows):
             self._finish(kernel, row, first + pixel, channel, acc[pixel], scale)

@@ -1,0 +1,130 @@
+"""What the x86-64 variants have in common: clamps and packs that LLVM selects, pmulhrsw, a scratch copy of the pixels."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+from compile import tir
+from compile.intrin.arm import row_options
+from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
+from compile.tir import Expr, Kernel, Pointer
+
+MULTIPLY_HIGH_ROUNDED = {
+    8: "llvm.x86.ssse3.pmul.hr.sw.128",
+    16: "llvm.x86.avx2.pmul.hr.sw",
+    32: "llvm.x86.avx512.pmul.hr.sw.512",
+}
+
+
+class X86(InstructionSet):
+    """The shared part; `widest32` is the number of int32 in the widest register."""
+
+    widest32: int
+
+    def round_to_int32(self, value: Expr) -> Expr:
+        """Round to nearest, ties to even, by an immediate that overrides MXCSR; the conversion then is exact."""
+        lanes = tir.split_dtype(tir.dtype_of(value))[1]
+        rounded = tir.intrinsic(f"float32x{lanes}", f"llvm.roundeven.v{lanes}f32", value)
+        return tir.cast(rounded, "int32")
+
+    def narrow_to_int16(self, value: Expr) -> Expr:
+        """Clamp and truncate: LLVM selects vpackssdw or vpmovsdw."""
+        return _narrow(value, "int16", 1 << 15)
+
+    def narrow_to_int8(self, value: Expr) -> Expr:
+        """Clamp and truncate: LLVM selects vpacksswb or vpmovswb."""
+        return _narrow(value, "int8", 1 << 7)
+
+    def multiply_q15(self, value: Expr, factor: Expr) -> Expr:
+        """Use pmulhrsw; half a register is widened with itself first."""
+        lanes = tir.split_dtype(tir.dtype_of(value))[1]
+        if lanes == 4:
+            doubled = self.multiply_q15(tir.concat([value, value]), tir.concat([factor, factor]))
+            return tir.shuffle([doubled], range(4))
+        return tir.intrinsic(f"int16x{lanes}", MULTIPLY_HIGH_ROUNDED[lanes], value, factor)
+
+    def add_saturating(self, left: Expr, right: Expr) -> Expr:
+        """Use vpaddsw."""
+        lanes = tir.split_dtype(tir.dtype_of(left))[1]
+        return tir.intrinsic(f"int16x{lanes}", f"llvm.sadd.sat.v{lanes}i16", left, right)
+
+    def shift_and_narrow(self, value: Expr, bits: int) -> Expr:
+        """Multiply by 2**(15 - bits): pmulhrsw then is the rounding shift."""
+        factor = tir.splat(1 << (15 - bits), tir.dtype_of(value))
+        return self.narrow_to_int8(self.multiply_q15(value, factor))
+
+    def vector_widths(self, columns: int) -> list[int]:
+        """Cut columns into the widest vectors first."""
+        widths, width = [], self.widest32
+        while columns:
+            while width > columns:
+                width //= 2
+            widths.append(width)
+            columns -= width
+        return widths
+
+    def choose_tile(self, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
+        """Return the tile with the fewest instructions per product that fits the registers."""
+        options = [
+            GemmTile(rows, columns)
+            for rows in row_options(pixels)
+            for columns in (4, 8, 12, 16, 24, 32, 48, 64)
+            if columns <= max(4, -(-channels // 4) * 4) and self.fits(rows, columns)
+        ]
+        return min(options, key=lambda tile: self.cost(tile, pixels, channels, shape))
+
+    def fits(self, rows: int, columns: int) -> bool:
+        """Tell whether accumulators, one weight vector for each column group, a pixel and a product fit."""
+        vectors = len(self.vector_widths(columns))
+        return rows * vectors + vectors + 2 <= self.registers
+
+    def cost(self, tile: GemmTile, pixels: int, channels: int, shape: GemmShape) -> float:
+        """Return the estimated instructions for one row of pixels."""
+        steps = shape.segments * shape.length / self.step_bytes
+        blocks = -(-pixels // tile.rows)
+        full, rest = divmod(-(-channels // 4) * 4, tile.columns)
+        total = tile.rows * shape.segments * shape.length / 8
+        for columns, count in ((tile.columns, full), (rest, 1 if rest else 0)):
+            vectors = len(self.vector_widths(columns)) if columns else 0
+            inner = tile.rows * (1 + self.instructions * vectors) + vectors + 2
+            total += count * (inner * steps + tile.rows * (vectors * 7 + 2))
+        return blocks * total
+
+    step_bytes: int  # bytes of a pixel one step consumes
+    instructions: int  # of one product and its sum
+
+    def prepare(self, kernel: Kernel, rows: int, shape: GemmShape, source: Pointer, start: Expr) -> Operand:
+        """Copy the pixels to a scratch array in the form the products take them: `unit` values of `convert`."""
+        lanes = self.lanes8
+        padded = -(-shape.length // lanes) * lanes
+        unit = lanes // self.words_per_copy
+        scratch = kernel.local(rows * shape.segments * padded // unit, "int32")
+        for row in range(rows):
+            with kernel.loop(shape.segments, name="segment") as segment:
+                with kernel.loop(padded // lanes, name="copy") as copy:
+                    at = start + row * shape.pixel_stride + segment * shape.segment_stride + copy * lanes
+                    words = tir.reinterpret(self.convert(source.load(at, lanes)), f"int32x{self.words_per_copy}")
+                    target = (row * shape.segments + segment) * (padded // unit) + copy * self.words_per_copy
+                    kernel.store(scratch, target, words)
+        return Operand(scratch, 0, shape.segments * padded // unit, padded // unit)
+
+    words_per_copy: int  # int32 that `lanes8` bytes become
+
+    @abstractmethod
+    def convert(self, value: Expr) -> Expr:
+        """Return int8 activations in the form the products take them."""
+
+    def walk(
+        self, kernel: Kernel, shape: GemmShape, weight_bytes: int, body: Callable[[Expr, Expr, Expr], None]
+    ) -> None:
+        """Loop over segments and steps: `body` gets the segment, the step in it and the weight offset in bytes."""
+        steps = -(-shape.length // self.step_bytes)
+        with kernel.loop(shape.segments, name="segment") as segment, kernel.loop(steps, name="k") as k:
+            body(segment, k, (segment * steps + k) * weight_bytes)
+
+
+def _narrow(value: Expr, element: str, limit: int) -> Expr:
+    dtype = tir.dtype_of(value)
+    clamped = tir.minimum(tir.maximum(value, tir.splat(-limit, dtype)), tir.splat(limit - 1, dtype))
+    return tir.cast(clamped, element)
