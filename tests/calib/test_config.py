@@ -100,5 +100,5 @@ def test_wrong_json_is_refused(text: str, message: str) -> None:
 
 def test_a_pattern_without_a_layer_is_refused_with_a_suggestion() -> None:
     config = config_from_dict({"layers": {"conv_stm": {"observer": "min_max"}}})
-    with pytest.raises(UsageError, match="layer pattern 'conv_stm'.*Did you mean 'conv_stem'"):
+    with pytest.raises(UsageError, match=r"layer pattern 'conv_stm'.*Did you mean 'conv_stem'"):
         config.check_patterns(("input", "conv_stem", "classifier"))

@@ -212,9 +212,7 @@ def test_what_is_accepted_never_saturates_visibly(seed: int, steps: float) -> No
         exact = lower.multiply_q15(acc, epilogue.multiplier) + lower.multiply_q15(np.asarray([r << 7]), factor)
         wide = np.clip((exact + epilogue.offset + 16) >> 5, -128, 127)
         residual = np.full(acc.shape, r, np.int8)
-        y = requantize_q15_add(
-            acc, epilogue.multiplier, residual, epilogue.residual_factor, epilogue.offset, -128, 127
-        )
+        y = requantize_q15_add(acc, epilogue.multiplier, residual, epilogue.residual_factor, epilogue.offset, -128, 127)
         np.testing.assert_array_equal(y, wide)
 
 

@@ -71,7 +71,12 @@ def test_order_and_batching_change_nothing(order: list[int], seed: int) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**100), max_value=2.0**100), min_size=1))
+@given(
+    st.lists(
+        st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**100), max_value=2.0**100),
+        min_size=1,
+    )
+)
 def test_every_value_is_counted_once(numbers: list[float]) -> None:
     values = np.asarray(numbers, np.float32)
     statistics = observed(values)
