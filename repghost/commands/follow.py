@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import signal
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,52 +18,93 @@ if TYPE_CHECKING:
     from repghost.runstate import EpochRecord
     from repghost.train import Hooks
 
+LOG_INTERVAL = 60.0  # seconds between two lines where the output is no terminal
+
 
 @contextlib.contextmanager
 def follow(recipe: Recipe, pictures: int) -> Iterator[Hooks]:
-    """Give hooks that show a bar with pictures per second and the time left, and stop on SIGINT or SIGTERM.
+    """Give hooks that show progress, pictures per second and the time left, and stop on SIGINT or SIGTERM.
+
+    A second signal of the same kind acts at once.
 
     Args:
         recipe: of the run.
         pictures: in the training split, held-out ones included.
     """
-    from tqdm import tqdm
-
-    from repghost.train import Hooks
+    from repghost.train import Hooks, TrainingStoppedError
 
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        signal.signal(number, old[signal.Signals(number)])
 
-    per_epoch = (pictures - recipe.held_out) // recipe.batch * recipe.batch
-    interval = 0.5 if sys.stderr.isatty() else 30.0
-    bar = tqdm(total=recipe.epochs * per_epoch, unit="picture", unit_scale=True, mininterval=interval, disable=None
-               if sys.stderr.isatty() else False)  # fmt: skip
-
-    def prepare_progress(indices: Iterable[int]) -> Iterable[int]:
-        return tqdm(indices, desc="prepare", unit="picture", unit_scale=True, mininterval=interval, leave=False)
-
-    def show_step(epoch: int, count: int, loss: float, rate: float) -> None:
-        if bar.n < epoch * per_epoch:  # a resumed run starts here
-            bar.initial = bar.n = epoch * per_epoch
-        bar.set_description(f"epoch {epoch + 1}/{recipe.epochs} loss {loss:.3f} rate {rate:.4f}", refresh=False)
-        bar.update(count)
-
-    def show_epoch(record: EpochRecord) -> None:
-        line = (
-            f"epoch {record.epoch}/{recipe.epochs}: loss {record.loss:.4f}, held-out top-1 {record.held_out_top1:.2%} "
-            f"of {record.held_out_pictures}, {record.pictures_per_second:.0f} pictures/s"
-        )
-        bar.write(line, file=sys.stderr)
-
-    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    progress = _Progress(recipe, (pictures - recipe.held_out) // recipe.batch * recipe.batch)
+    for number in old:
+        signal.signal(number, note)
     try:
-        yield Hooks(prepare_progress, show_step, show_epoch, lambda: bool(received))
+        yield Hooks(progress.prepare, progress.step, progress.epoch, lambda: bool(received))
+    except TrainingStoppedError as error:
+        error.exit_code = 128 + received[0]  # as a shell reports a signal
+        raise
     finally:
-        bar.close()
+        progress.close()
         for number, handler in old.items():
             signal.signal(number, handler)
-        if received:
-            click.echo("stopped by a signal", err=True)
+
+
+class _Progress:
+    """A bar in a terminal; plain lines anywhere else."""
+
+    def __init__(self, recipe: Recipe, per_epoch: int) -> None:
+        self.recipe, self.per_epoch = recipe, per_epoch
+        self.bar: Any = None
+        self.done = self.first = 0
+        self.started = self.printed = time.monotonic()
+
+    def prepare(self, indices: Iterable[int]) -> Iterable[int]:
+        """Wrap the loop that decodes the pictures."""
+        from tqdm import tqdm
+
+        return tqdm(indices, desc="prepare", unit="picture", unit_scale=True, disable=None)
+
+    def step(self, epoch: int, count: int, loss: float, rate: float) -> None:
+        """Show one step."""
+        if self.bar is None:
+            self._start(epoch)
+        self.done += count
+        text = f"epoch {epoch + 1}/{self.recipe.epochs} loss {loss:.3f} rate {rate:.4f}"
+        self.bar.set_description(text, refresh=False)
+        self.bar.update(count)
+        now = time.monotonic()
+        if self.bar.disable and now - self.printed > LOG_INTERVAL:
+            self.printed = now
+            speed = (self.done - self.first) / (now - self.started)
+            left = datetime.timedelta(seconds=round((self.recipe.epochs * self.per_epoch - self.done) / speed))
+            click.echo(f"{text}, {speed:.0f} pictures/s, {left} left", err=True)
+
+    def _start(self, epoch: int) -> None:
+        """Begin to count at the first step; a resumed run does not begin at zero."""
+        from tqdm import tqdm
+
+        self.done = self.first = epoch * self.per_epoch
+        self.started = self.printed = time.monotonic()
+        total = self.recipe.epochs * self.per_epoch
+        self.bar = tqdm(total=total, initial=self.first, unit="picture", unit_scale=True, disable=None)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Print what an epoch achieved."""
+        line = (
+            f"epoch {record.epoch}/{self.recipe.epochs}: loss {record.loss:.4f}, held-out top-1 "
+            f"{record.held_out_top1:.2%} of {record.held_out_pictures}, {record.pictures_per_second:.0f} pictures/s"
+        )
+        if self.bar is None or self.bar.disable:
+            click.echo(line, err=True)
+        else:
+            self.bar.write(line, file=sys.stderr)
+
+    def close(self) -> None:
+        """Leave the terminal in order."""
+        if self.bar is not None:
+            self.bar.close()
