@@ -44,18 +44,17 @@ def read_qdq(path: Path, preprocess: Preprocess | None = None) -> QdqGraph:
 
 
 def _read(model: onnx.ModelProto, preprocess: Preprocess | None) -> QdqGraph:
+    picture, output = _only_input(model.graph), _only_output(model.graph)
     constants = _constants(model.graph)
     nodes = tuple(_node(node) for node in model.graph.node if node.op_type != "Constant")
-    shapes = _shapes(model)
-    shapes.update({name: array.shape for name, array in constants.items()})
-    picture = _only_input(model.graph, shapes)
-    output = _only_output(model.graph, shapes)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if not any(node.operator in (QUANTIZE, DEQUANTIZE) for node in nodes):
         raise UsageError(
             "the network is not quantized: it has no QuantizeLinear and DequantizeLinear nodes. "
             "Write a quantized one with 'repghost quantize CKPT --data DIR -o FILE.qdq.onnx'."
         )
+    shapes = _shapes(model)
+    shapes.update({name: array.shape for name, array in constants.items()})
     check_quantization(nodes, constants, shapes)
     preprocess = _preprocess(metadata, preprocess, shapes[picture])
     digest = program_digest(model, preprocess.to_dict())
@@ -135,13 +134,13 @@ def _static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     return tuple(size for size in sizes if size is not None)
 
 
-def _only_input(graph: onnx.GraphProto, shapes: dict[str, tuple[int, ...]]) -> str:
+def _only_input(graph: onnx.GraphProto) -> str:
     """Return the picture's tensor: float32 [1, 3, H, W]."""
     stored = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in stored]
     if len(inputs) != 1:
         raise UsageError(f"the network has {len(inputs)} inputs; exactly one picture is understood.")
-    shape = shapes[inputs[0].name]
+    shape = _static_shape(inputs[0])
     if inputs[0].type.tensor_type.elem_type != TensorProto.FLOAT:
         raise UsageError(f"input {inputs[0].name!r} must be float32, the normalized picture; quantize it in the graph.")
     if len(shape) == 4 and shape[3] == 3 and shape[1] != 3:
@@ -157,12 +156,12 @@ def _only_input(graph: onnx.GraphProto, shapes: dict[str, tuple[int, ...]]) -> s
     return inputs[0].name
 
 
-def _only_output(graph: onnx.GraphProto, shapes: dict[str, tuple[int, ...]]) -> str:
+def _only_output(graph: onnx.GraphProto) -> str:
     """Return the logits' tensor: float32 [1, classes]."""
     if len(graph.output) != 1:
         raise UsageError(f"the network has {len(graph.output)} outputs; exactly one, the logits, is understood.")
     output = graph.output[0]
-    shape = shapes[output.name]
+    shape = _static_shape(output)
     if output.type.tensor_type.elem_type != TensorProto.FLOAT or len(shape) != 2 or shape[0] != 1:
         raise UsageError(f"output {output.name!r} has shape {list(shape)}; float32 logits [1, classes] are understood.")
     if not any(output.name in node.output for node in graph.node):

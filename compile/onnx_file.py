@@ -40,6 +40,7 @@ def load_model(path: Path) -> onnx.ModelProto:
     """
     model = _parse(path)
     graph = model.graph
+    _check_text(model)
     _refuse_exotic_parts(model)
     _check_opset(model)
     for tensor in stored_tensors(model):
@@ -47,7 +48,7 @@ def load_model(path: Path) -> onnx.ModelProto:
     _check_names(graph)
     _check_acyclic(graph)
     try:
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(model)  # shapes are checked when they are inferred
     except Exception as error:  # the checker's classes have no common base below Exception
         reason = " ".join(str(error).split())[:300]
         raise UsageError(f"the ONNX checker refuses it: {reason}. Write the file again with its exporter.") from error
@@ -86,6 +87,20 @@ def _parse(path: Path) -> onnx.ModelProto:
     if not model.graph.node:
         raise UsageError("the file holds no ONNX graph, or an empty one. Is it the right file?")
     return model
+
+
+def _check_text(model: onnx.ModelProto) -> None:
+    """Refuse names and metadata that are not UTF-8, which protobuf hands out as bytes."""
+    texts: list[object] = [text for entry in model.metadata_props for text in (entry.key, entry.value)]
+    texts += [entry.domain for entry in model.opset_import]
+    texts += [value.name for value in (*model.graph.input, *model.graph.output, *model.graph.value_info)]
+    texts += [tensor.name for tensor in stored_tensors(model)]
+    for node in model.graph.node:
+        texts += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        texts += [attribute.name for attribute in node.attribute]
+    broken = next((text for text in texts if not isinstance(text, str)), None)
+    if broken is not None:
+        raise UsageError(f"the name or text {broken!r:.80} is not UTF-8. The file is damaged; write it again.")
 
 
 def _refuse_exotic_parts(model: onnx.ModelProto) -> None:
@@ -166,19 +181,19 @@ def _check_names(graph: onnx.GraphProto) -> None:
 
 def _check_acyclic(graph: onnx.GraphProto) -> None:
     """Refuse a graph in which a tensor depends on itself, and name one."""
-    producer = {name: node for node in graph.node for name in node.output if name}
-    waiting = {id(node): sum(name in producer for name in set(node.input)) for node in graph.node}
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in set(node.input):
-            readers.setdefault(name, []).append(node)
-    ready = [node for node in graph.node if not waiting[id(node)]]
-    for node in ready:  # grows while it is walked
-        for name in node.output:
-            for reader in readers.get(name, []):
-                waiting[id(reader)] -= 1
-                if not waiting[id(reader)]:
-                    ready.append(reader)
-    stuck = [node for node in graph.node if waiting[id(node)]]
-    if stuck:
-        raise UsageError(f"the graph has a cycle through {stuck[0].output[0]!r}; a network runs from input to output.")
+    made_by = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    sources = [{made_by[name] for name in node.input if name in made_by} for node in graph.node]
+    readers: dict[int, list[int]] = {}
+    for index, makers in enumerate(sources):
+        for maker in makers:
+            readers.setdefault(maker, []).append(index)
+    waiting = [len(makers) for makers in sources]
+    ready = [index for index, count in enumerate(waiting) if not count]
+    for index in ready:  # grows while it is walked
+        for reader in readers.get(index, []):
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                ready.append(reader)
+    stuck = next((node for node, count in zip(graph.node, waiting, strict=True) if count), None)
+    if stuck is not None:
+        raise UsageError(f"the graph has a cycle through {stuck.output[0]!r}; a network runs from input to output.")

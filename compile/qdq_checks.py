@@ -12,6 +12,8 @@ from compile.graph import DEQUANTIZE, QUANTIZE, Node
 from repghost.errors import UsageError
 
 INT8_ONNX = 3  # TensorProto.INT8, for the attribute `output_dtype`
+SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # below, float32 loses digits
+LARGEST_SCALE = float(np.finfo(np.float32).max) / 256  # above, a dequantized value can overflow
 DEFAULT_AXIS = 1  # ONNX's default
 
 
@@ -50,10 +52,12 @@ def _constant(kind: str, name: str, constants: Mapping[str, NDArray[Any]]) -> ND
 def _check_scale(scale: NDArray[Any]) -> None:
     if scale.dtype != np.float32 or scale.ndim > 1:
         raise UsageError(f"its scale is {scale.dtype} of shape {list(scale.shape)}; float32, scalar or [C], is needed.")
-    smallest = np.finfo(np.float32).tiny
-    bad = ~(np.isfinite(scale) & (scale >= smallest))
+    bad = ~((scale >= SMALLEST_SCALE) & (scale <= LARGEST_SCALE))
     if bad.any():
-        raise UsageError(f"a scale must be a finite normal float32 above 0, not {float(scale[bad].flat[0])!r}.")
+        raise UsageError(
+            f"a scale must be a finite normal float32 above 0 and at most {LARGEST_SCALE:.3g}, not "
+            f"{float(scale[bad].flat[0])!r}."
+        )
 
 
 def _check_zero_point(node: Node, scale: NDArray[Any], constants: Mapping[str, NDArray[Any]]) -> None:

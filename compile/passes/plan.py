@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from calib.program import Operator
 from compile.graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
 from compile.passes.rules import RULES, Refusal
@@ -46,7 +48,10 @@ def _result(graph: QdqGraph, node: Node) -> Operator | Refusal:
         return refusal
     for rule in RULES:
         try:
-            answer = rule(graph, node)
+            with np.errstate(over="raise", invalid="raise", divide="raise"):
+                answer = rule(graph, node)
+        except FloatingPointError:
+            return Refusal("its scales are so far apart that their ratio leaves float32; calibrate with other pictures")
         except UsageError as error:  # an accumulator that could overflow
             return Refusal(str(error))
         if answer is not None:

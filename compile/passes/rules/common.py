@@ -52,11 +52,15 @@ def exceeds_int32(largest: int, multiplier: NDArray[np.float32]) -> Refusal | No
     return None
 
 
-def weight_of(graph: QdqGraph, node: Node, channel_axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]] | Refusal:
+def weight_of(
+    graph: QdqGraph, node: Node, rank: int, channel_axis: int
+) -> tuple[NDArray[np.int8], NDArray[np.float32]] | Refusal:
     """Return the int8 weight of a node, still in the file's layout, and one scale per output channel."""
     weight = graph.weights.get(node.inputs[1])
     if weight is None:
         return Refusal("its weight is not an int8 constant with zero point 0")
+    if weight.values.ndim != rank or not weight.values.size:
+        return Refusal(f"its weight has shape {list(weight.values.shape)}; {rank} dimensions are needed")
     if weight.values.min() < -WEIGHT_MAX:
         return Refusal(f"a weight is {weight.values.min()}; symmetric weights lie in [-{WEIGHT_MAX}, {WEIGHT_MAX}]")
     channels = weight.values.shape[channel_axis]
@@ -82,6 +86,19 @@ def bias_of(graph: QdqGraph, node: Node, channels: int) -> NDArray[np.floating] 
     return bias.reshape(-1)
 
 
+def shape_misfit(
+    graph: QdqGraph, node: Node, kernel: tuple[int, ...], in_channels: int, stride: int, padding: int
+) -> Refusal | None:
+    """Return a refusal when the shapes of input, kernel (O, kh, kw) and output contradict each other."""
+    x, y = tensor_of(graph, node.inputs[0]), tensor_of(graph, node.output)
+    out_channels, *kernel_sides = kernel
+    if stride < 1 or padding < 0 or padding >= min(kernel_sides) or x.channels != in_channels:
+        return Refusal(f"stride {stride}, padding {padding} and {in_channels} channels do not fit its kernel and input")
+    sides = ((side + 2 * padding - k) // stride + 1 for side, k in zip((x.height, x.width), kernel_sides, strict=True))
+    expected, given = (*sides, out_channels), (y.height, y.width, y.channels)
+    return Refusal(f"its output has shape {given}, its kernel makes {expected}") if expected != given else None
+
+
 def dense_operator(
     graph: QdqGraph, node: Node, weight: NDArray[np.int8], scales: NDArray[np.float32], stride: int, padding: int
 ) -> Operator | Refusal:
@@ -96,6 +113,8 @@ def dense_operator(
     bias = bias_of(graph, node, len(weight))
     if isinstance(bias, Refusal):
         return bias
+    if misfit := shape_misfit(graph, node, weight.shape[:3], weight.shape[3], stride, padding):
+        return misfit
     x, y = tensor_of(graph, node.inputs[0]), tensor_of(graph, node.output)
     scale, zero_point = x.qparams.scale, x.qparams.zero_point
     weight = np.ascontiguousarray(weight)

@@ -17,6 +17,7 @@ from compile.passes.rules.common import (
     dense_operator,
     integer_bounds,
     is_logits,
+    shape_misfit,
     tensor_of,
     weight_of,
 )
@@ -26,7 +27,7 @@ def conv(graph: QdqGraph, node: Node) -> Answer:
     """Lower a Conv with one group."""
     if node.operator != "Conv" or node.attributes.get("group", 1) != 1:
         return None
-    geometry, found = _geometry(node), weight_of(graph, node, channel_axis=0)
+    geometry, found = _geometry(node), weight_of(graph, node, rank=4, channel_axis=0)
     if isinstance(geometry, Refusal):
         return geometry
     if isinstance(found, Refusal):
@@ -40,7 +41,7 @@ def depthwise(graph: QdqGraph, node: Node) -> Answer:
     group = node.attributes.get("group", 1)
     if node.operator != "Conv" or group == 1:
         return None
-    geometry, found = _geometry(node), weight_of(graph, node, channel_axis=0)
+    geometry, found = _geometry(node), weight_of(graph, node, rank=4, channel_axis=0)
     if isinstance(geometry, Refusal):
         return geometry
     if isinstance(found, Refusal):
@@ -55,6 +56,8 @@ def depthwise(graph: QdqGraph, node: Node) -> Answer:
     bias = bias_of(graph, node, group)
     if isinstance(bias, Refusal):
         return bias
+    if misfit := shape_misfit(graph, node, (group, *weight.shape[2:]), group, *geometry):
+        return misfit
     return _depthwise_operator(graph, node, np.ascontiguousarray(weight[:, 0]), scales, bias, *geometry)
 
 

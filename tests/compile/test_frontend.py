@@ -1,0 +1,374 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from calib.digest import program_digest
+from calib.program import Program
+from compile import frontend, onnx_file
+from compile.frontend import read_qdq
+from compile.graph import DEQUANTIZE, QUANTIZE
+from compile.passes import lower
+from repghost.errors import IntegrityError, RepGhostError, UsageError
+from tests.compile.qdq_models import Model, mini_net, preprocess, save
+
+Edit = Callable[[onnx.ModelProto], None]
+
+
+def initializer(model: onnx.ModelProto, name: str) -> TensorProto:
+    return next(tensor for tensor in model.graph.initializer if tensor.name == name)
+
+
+def node(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if node.name == name)
+
+
+def attribute(model: onnx.ModelProto, node_name: str, name: str) -> onnx.AttributeProto:
+    return next(item for item in node(model, node_name).attribute if item.name == name)
+
+
+def replaced(name: str, values: object, dtype: type) -> Edit:
+    def edit(model: onnx.ModelProto) -> None:
+        initializer(model, name).CopyFrom(numpy_helper.from_array(np.asarray(values, dtype), name))
+
+    return edit
+
+
+def opset(version: int) -> Edit:
+    return lambda model: model.opset_import[0].CopyFrom(helper.make_opsetid("", version))
+
+
+def input_shape(*sizes: object) -> Edit:
+    def edit(model: onnx.ModelProto) -> None:
+        value = helper.make_tensor_value_info("input", TensorProto.FLOAT, sizes)
+        model.graph.input[0].CopyFrom(value)
+
+    return edit
+
+
+def external(location: str) -> Edit:
+    def edit(model: onnx.ModelProto) -> None:
+        tensor = initializer(model, "stem.weight")
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=location)
+
+    return edit
+
+
+def metadata(key: str, value: str | None) -> Edit:
+    def edit(model: onnx.ModelProto) -> None:
+        entries = {entry.key: entry.value for entry in model.metadata_props} | {key: value}
+        helper.set_model_props(model, {name: text for name, text in entries.items() if text is not None})
+
+    return edit
+
+
+def cycle(model: onnx.ModelProto) -> None:
+    node(model, "pointwise.node").input[0] = "add.dq"
+
+
+def repeat_node(model: onnx.ModelProto) -> None:
+    model.graph.node.append(node(model, "logits.node"))
+
+
+def repeat_initializer(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(initializer(model, "stem.bias"))
+
+
+def repeat_node_name(model: onnx.ModelProto) -> None:
+    node(model, "tail.node").name = "stem.node"
+
+
+def unknown_operator(model: onnx.ModelProto) -> None:
+    node(model, "se.gate.node").op_type = "HardSigmoyd"
+
+
+def custom_domain(model: onnx.ModelProto) -> None:
+    node(model, "se.gate.node").domain = "com.microsoft"
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+def subgraph(model: onnx.ModelProto) -> None:
+    body = helper.make_graph([], "empty", [], [])
+    node(model, "se.gate.node").attribute.append(helper.make_attribute("then_branch", body))
+
+
+def bigger_than_file(model: onnx.ModelProto) -> None:
+    initializer(model, "stem.bias").dims[0] = 1 << 40
+
+
+def wrong_byte_count(model: onnx.ModelProto) -> None:
+    initializer(model, "stem.bias").dims[0] = 9
+
+
+def negative_size(model: onnx.ModelProto) -> None:
+    initializer(model, "stem.bias").dims[0] = -8
+
+
+def int8_out_of_range(model: onnx.ModelProto) -> None:
+    tensor = initializer(model, "input.zero_point")
+    tensor.ClearField("raw_data")
+    tensor.int32_data.append(300)
+
+
+def uint8_activations(model: onnx.ModelProto) -> None:
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith(".zero_point") and "weight" not in tensor.name:
+            tensor.CopyFrom(numpy_helper.from_array(np.uint8(128), tensor.name))
+
+
+def without_zero_point(model: onnx.ModelProto) -> None:
+    del node(model, "stem.relu.q.node").input[2]
+    del node(model, "stem.relu.dq.node").input[2]
+
+
+def computed_scale(model: onnx.ModelProto) -> None:
+    model.graph.node.insert(0, helper.make_node("Abs", ["input.scale"], ["computed"]))
+    node(model, "stem.relu.q.node").input[1] = "computed"
+
+
+def per_channel_zero_points(model: onnx.ModelProto) -> None:
+    replaced("stem.relu.scale", np.full(8, 0.1), np.float32)(model)
+    replaced("stem.relu.zero_point", np.full(8, 3), np.int8)(model)
+
+
+def second_output(model: onnx.ModelProto) -> None:
+    model.graph.output.append(helper.make_tensor_value_info("tail", TensorProto.FLOAT, [1, 16, 4, 4]))
+
+
+def second_input(model: onnx.ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, [1, 3, 16, 16]))
+
+
+def shapes_disagree(model: onnx.ModelProto) -> None:
+    node(model, "add.node").input[1] = "pointwise.relu.dq"
+
+
+def float_input_of_bytes(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+
+
+def axis(value: int) -> Edit:
+    def edit(model: onnx.ModelProto) -> None:
+        attribute(model, "stem.weight.dq.node", "axis").i = value
+
+    return edit
+
+
+# What is done to a good file, and words of the error that must name it.
+BAD_FILES: list[tuple[str, Edit, str]] = [
+    ("opset 12", opset(12), "opset 12; 13 to 21"),
+    ("opset of the future", opset(99), "opset 99"),
+    ("external data above", external("../weights.bin"), "another file"),
+    ("external data absolute", external("/etc/passwd"), "another file"),
+    ("external data beside", external("weights.bin"), "another file"),
+    ("unknown operator", unknown_operator, "HardSigmoyd"),
+    ("custom domain", custom_domain, "com.microsoft"),
+    ("subgraph", subgraph, "subgraph"),
+    ("dynamic batch", input_shape("batch", 3, 16, 16), "every size must be fixed"),
+    ("dynamic size", input_shape(1, 3, "height", 16), "every size must be fixed"),
+    ("batch of 2", input_shape(2, 3, 16, 16), "batch 1"),
+    ("grey picture", input_shape(1, 1, 16, 16), "one RGB picture"),
+    ("no picture", input_shape(1, 3), "one RGB picture"),
+    ("channels last", input_shape(1, 16, 16, 3), "channels last"),
+    ("input of bytes", float_input_of_bytes, "uint8|UINT8"),
+    ("scale of zero", replaced("stem.relu.scale", 0.0, np.float32), "above 0, not 0.0"),
+    ("negative scale", replaced("stem.relu.scale", -0.1, np.float32), "above 0, not -0.1"),
+    ("scale not a number", replaced("stem.relu.scale", np.nan, np.float32), "NaN or infinity"),
+    ("infinite scale", replaced("stem.relu.scale", np.inf, np.float32), "NaN or infinity"),
+    ("subnormal scale", replaced("stem.relu.scale", 1e-40, np.float32), "finite normal float32"),
+    ("zero weight scale", replaced("stem.weight.scale", [0] * 8, np.float32), "stem.weight.dq.node.*above 0"),
+    ("zero point of 300", int8_out_of_range, r"outside \[-128, 127\]"),
+    ("uint8 activations", uint8_activations, "signed int8"),
+    ("int32 zero point", replaced("stem.relu.zero_point", 3, np.int32), "int32|checker"),
+    ("no zero point", without_zero_point, "means uint8|uint8|UINT8"),
+    ("computed scale", computed_scale, "computed by the graph"),
+    ("per-channel zero points", per_channel_zero_points, "zero point other than 0"),
+    ("axis too large", axis(4), "axis"),
+    ("axis too small", axis(-5), "axis"),
+    ("other axis", axis(1), r"8 scales for 3 channels|axis"),
+    ("too few scales", replaced("stem.weight.scale", [0.1] * 7, np.float32), "7 scales"),
+    ("tensor written twice", repeat_node, "two tensors are called 'logits'"),
+    ("constant twice", repeat_initializer, "two tensors are called 'stem.bias'"),
+    ("node name twice", repeat_node_name, "two nodes are called 'stem.node'"),
+    ("cycle", cycle, "cycle through"),
+    ("constant bigger than the file", bigger_than_file, "more than the file can hold"),
+    ("constant of another size", wrong_byte_count, "needs 36 bytes and has 32"),
+    ("negative size", negative_size, "more than the file can hold"),
+    ("weight not finite", replaced("stem.bias", [np.nan] * 8, np.float32), "'stem.bias' holds NaN"),
+    ("double weights", replaced("stem.bias", [0.0] * 8, np.float64), "has type DOUBLE"),
+    ("two outputs", second_output, "2 outputs"),
+    ("two inputs", second_input, "2 inputs"),
+    ("shapes disagree", shapes_disagree, "checker|shapes"),
+    ("no Preprocess", metadata("repghost.preprocess", None), "how pictures are prepared"),
+    ("Preprocess not JSON", metadata("repghost.preprocess", "{"), "is not JSON"),
+    ("Preprocess of deep JSON", metadata("repghost.preprocess", "[" * 100_000), "is not JSON"),
+    ("Preprocess a number", metadata("repghost.preprocess", "3"), "JSON object"),
+    ("Preprocess of another size", metadata("repghost.preprocess", json.dumps(preprocess(32).to_dict())), "32 px"),
+]
+
+
+@pytest.mark.parametrize(("edit", "words"), [row[1:] for row in BAD_FILES], ids=[row[0] for row in BAD_FILES])
+def test_bad_file_is_named(tmp_path: Path, edit: Edit, words: str) -> None:
+    model = mini_net()
+    edit(model)
+    with pytest.raises(UsageError, match=words) as caught:
+        read_qdq(save(model, tmp_path))
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, this is text\n" * 9, b"\x08\x08", bytes(1000), b"\x1f\x8bzip"])
+def test_foreign_bytes(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(content)
+    with pytest.raises(UsageError):
+        read_qdq(path)
+
+
+def test_random_bytes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "net.onnx"
+    for _ in range(50):
+        path.write_bytes(rng.bytes(int(rng.integers(1, 4000))))
+        with pytest.raises(UsageError):
+            read_qdq(path)
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no such file.*repghost quantize"):
+        read_qdq(tmp_path / "absent.onnx")
+    with pytest.raises(UsageError, match="regular file"):
+        read_qdq(tmp_path)
+
+
+def test_too_large_a_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_file, "MAX_FILE_BYTES", 1000)
+    with pytest.raises(UsageError, match="1 to 1000 are allowed"):
+        read_qdq(save(mini_net(), tmp_path))
+
+
+def test_external_data_is_not_opened(tmp_path: Path) -> None:
+    """Links out of the folder are as useless as plain paths: nothing beside the file is ever read."""
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(bytes(8 * 27))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "symbolic.bin").symlink_to(secret)
+    (folder / "hard.bin").hardlink_to(secret)
+    for location in ("symbolic.bin", "hard.bin", "../secret.bin", str(secret)):
+        model = mini_net()
+        external(location)(model)
+        with pytest.raises(UsageError, match="never read"):
+            read_qdq(save(model, folder))
+
+
+def test_float_network_is_told_how_to_quantize(tmp_path: Path) -> None:
+    m = Model()
+    m.constant("weight", m.rng.normal(0, 1, (7, 3, 16, 16)))
+    m.node("Conv", ["input", "weight"], "map")
+    m.node("Flatten", ["map"], "logits")
+    with pytest.raises(UsageError, match=r"not quantized.*repghost quantize"):
+        read_qdq(save(m.build("logits", 7), tmp_path))
+
+
+def test_truncated_anywhere(tmp_path: Path) -> None:
+    whole = mini_net().SerializeToString()
+    path = tmp_path / "net.qdq.onnx"
+    for percent in range(100):
+        path.write_bytes(whole[: len(whole) * percent // 100])
+        with pytest.raises(UsageError):
+            read_qdq(path)
+
+
+def digested(model: onnx.ModelProto) -> onnx.ModelProto:
+    metadata("repghost.program_digest", program_digest(model, preprocess().to_dict()))(model)
+    return model
+
+
+def test_changed_file_does_not_match_its_digest(tmp_path: Path) -> None:
+    model = digested(mini_net())
+    assert read_qdq(save(model, tmp_path)).digest == program_digest(model, preprocess().to_dict())
+    tensor = initializer(model, "stem.weight")
+    tensor.raw_data = bytes([tensor.raw_data[0] ^ 1]) + tensor.raw_data[1:]
+    with pytest.raises(IntegrityError, match="changed after"):
+        read_qdq(save(model, tmp_path))
+
+
+def same(a: Program, b: Program) -> bool:
+    """Return whether two programs compute the same; names may differ."""
+    if len(a.operators) != len(b.operators) or a.digest != b.digest:
+        return False
+    return all(
+        type(one) is type(two) and np.array_equal(getattr(one, "weight", 0), getattr(two, "weight", 0))
+        for one, two in zip(a.operators, b.operators, strict=True)
+    )
+
+
+@pytest.mark.parametrize("has_digest", [True, False])
+def test_flipped_bits_give_an_error_or_a_program(tmp_path: Path, has_digest: bool) -> None:
+    """With a digest the program must be the same one; without, any program or a named error will do."""
+    model = digested(mini_net()) if has_digest else mini_net()
+    whole = model.SerializeToString()
+    expected = lower(read_qdq(save(model, tmp_path)))
+    path = tmp_path / "flipped.onnx"
+    rng = np.random.default_rng(1)
+    refused = 0
+    for position in rng.integers(0, 8 * len(whole), 250):
+        flipped = bytearray(whole)
+        flipped[position // 8] ^= 1 << (position % 8)
+        path.write_bytes(flipped)
+        try:
+            program = lower(read_qdq(path))
+        except RepGhostError:
+            refused += 1
+        else:
+            assert not has_digest or same(program, expected)
+    assert refused > 25
+
+
+def test_good_file(tmp_path: Path) -> None:
+    graph = read_qdq(save(mini_net(), tmp_path))
+    assert (graph.input, graph.output) == ("input", "logits")
+    assert graph.shapes["stem.relu.q"] == (1, 8, 8, 8)
+    assert graph.preprocess == preprocess()
+    assert not graph.constants["stem.weight"].flags.writeable
+    assert {QUANTIZE, DEQUANTIZE, "Conv", "Gemm", "HardSigmoid"} <= {node.operator for node in graph.nodes}
+
+
+def test_preprocess_can_be_given(tmp_path: Path) -> None:
+    model = mini_net()
+    metadata("repghost.preprocess", None)(model)
+    assert read_qdq(save(model, tmp_path), preprocess()).preprocess == preprocess()
+
+
+def test_constant_nodes_count_as_constants(tmp_path: Path) -> None:
+    model = mini_net()
+    tensor = initializer(model, "stem.bias")
+    model.graph.initializer.remove(tensor)
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["stem.bias"], value=tensor))
+    graph = read_qdq(save(model, tmp_path))
+    assert graph.constants["stem.bias"].shape == (8,)
+    assert all(node.operator != "Constant" for node in graph.nodes)
+
+
+@pytest.mark.parametrize("version", range(onnx_file.MIN_OPSET, onnx_file.MAX_OPSET + 1))
+def test_every_allowed_opset(tmp_path: Path, version: int) -> None:
+    model = mini_net()
+    opset(version)(model)
+    model.ir_version = 10
+    assert len(lower(read_qdq(save(model, tmp_path))).operators) == 16
+
+
+def test_frontend_loads_neither_torch_nor_tvm() -> None:
+    assert frontend.read_qdq is read_qdq  # the import below runs in a fresh interpreter
+    import subprocess
+    import sys
+
+    code = "import sys, compile.passes, compile.frontend, calib.reference; print({'torch', 'tvm'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
