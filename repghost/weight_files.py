@@ -10,6 +10,7 @@ import argparse
 import io
 import json
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -88,13 +89,14 @@ def _parse_safetensors(data: bytes, path: Path) -> WeightFile:
         header = json.loads(data[8 : 8 + length]).get("__metadata__", {})
     except Exception as error:  # whatever it is, the file is at fault
         raise _damaged(path, error) from error
-    return WeightFile(_checked(tensors, path), {str(key): str(value) for key, value in header.items()}, {})
+    return WeightFile(_checked(tensors, path, len(data)), {str(key): str(value) for key, value in header.items()}, {})
 
 
 def _parse_torch(data: bytes, path: Path, prefer_ema: bool) -> WeightFile:
     _refuse_compression(data, path)
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about details of a file that is judged below
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a crafted pickle can raise anything; it is never loaded another way
         asked = re.search(r"GLOBAL (\S+)", str(error))
@@ -107,10 +109,10 @@ def _parse_torch(data: bytes, path: Path, prefer_ema: bool) -> WeightFile:
         ) from error
     if not isinstance(content, Mapping):
         raise UsageError(f"checkpoint {str(path)!r} holds a {type(content).__name__}, not a state dict; {READABLE}.")
-    return _from_mapping(content, path, prefer_ema)
+    return _from_mapping(content, path, prefer_ema, len(data))
 
 
-def _from_mapping(content: Mapping[Any, Any], path: Path, prefer_ema: bool) -> WeightFile:
+def _from_mapping(content: Mapping[Any, Any], path: Path, prefer_ema: bool, size: int) -> WeightFile:
     """Return the weights of a state dict, or of the state dict inside a training file."""
     order = ("state_dict_ema", "state_dict") if prefer_ema else ("state_dict", "state_dict_ema")
     source = next((key for key in order if isinstance(content.get(key), Mapping)), None)
@@ -123,7 +125,7 @@ def _from_mapping(content: Mapping[Any, Any], path: Path, prefer_ema: bool) -> W
     prefix = "module."
     if weights and all(isinstance(key, str) and key.startswith(prefix) for key in weights):
         weights = {key.removeprefix(prefix): value for key, value in weights.items()}
-    return WeightFile(_checked(weights, path), {}, notes)
+    return WeightFile(_checked(weights, path, size), {}, notes)
 
 
 def _refuse_compression(data: bytes, path: Path) -> None:
@@ -141,7 +143,7 @@ def _refuse_compression(data: bytes, path: Path) -> None:
         )
 
 
-def _checked(weights: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
+def _checked(weights: Mapping[Any, Any], path: Path, size: int) -> dict[str, Tensor]:
     """Return the mapping when it is names to ordinary tensors, and small enough."""
     if len(weights) > TENSOR_LIMIT:
         raise UsageError(f"checkpoint {str(path)!r} holds {len(weights)} entries; at most {TENSOR_LIMIT} are allowed.")
@@ -151,6 +153,11 @@ def _checked(weights: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
             raise UsageError(
                 f"checkpoint {str(path)!r} is not a state dict: {str(name)[:80]!r} is a {kind}, not a dense tensor. "
                 "Its first entries are " + ", ".join(str(key)[:80] for key in list(weights)[:SHOWN]) + "."
+            )
+        if tensor.numel() * tensor.element_size() > size:  # strides of 0 make a few bytes look like a huge tensor
+            raise UsageError(
+                f"checkpoint {str(path)!r} is refused: {name[:80]!r} claims {tensor.numel()} values, more than the "
+                f"file's {size} bytes can hold. Save plain contiguous tensors."
             )
     return {name: tensor.detach() for name, tensor in weights.items()}
 
