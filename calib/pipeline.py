@@ -19,6 +19,7 @@ from calib.graph import Graph
 from calib.qdq import Description, build_qdq, describe
 from calib.quantspec import QuantSpec
 from calib.walk import graph_of
+from repghost.errors import UsageError
 from repghost.fuse import check_equivalence, fuse
 from repghost.model import RepGhostNet
 from repghost.preprocess import Preprocess
@@ -87,6 +88,11 @@ def quantize_model(
         UsageError: for an empty set, values that are not finite, or a config that does not fit the network.
         IntegrityError: when fusion changed the answers.
     """
+    if model.spec.in_chans != pictures.shape[-1]:
+        raise UsageError(
+            f"the network takes {model.spec.in_chans} colours, the pictures have {pictures.shape[-1]}; only networks "
+            "for RGB pictures (in_chans=3) can be quantized. Train one with three input channels."
+        )
     graph = graph_of(fused(model))
     spec = calibrate(graph, _batches(pictures, preprocess), config, on_batch)
     file = build_qdq(graph, spec, preprocess.size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,50 +20,53 @@ DEFAULT_IMAGES = 512
 
 
 @click.command("quantize", short_help="Calibrate a checkpoint and write int8 QDQ ONNX.")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", metavar="CKPT")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="A set of pictures (see the README).")
 @click.option("--split", default="train", show_default=True, help="Never the split that accuracy is measured on.")
 @click.option("--images", type=click.IntRange(1), help=f"Calibration pictures.  [default: {DEFAULT_IMAGES} or all]")
 @click.option("--seed", default=0, show_default=True, help="Chooses the pictures.")
-@click.option(
-    "--preprocess", "preprocess_path", type=click.Path(path_type=Path), help="JSON, where the file has none."
-)
+@click.option("--preprocess", "preprocess_path", type=click.Path(path_type=Path), help="JSON, where the file has none.")
 @click.option("--size", type=click.IntRange(32), help="Pixels of the input, instead of the checkpoint's.")
+@click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Quantization settings as JSON.")
 @click.option("--policy", help="cpu or tensorrt, instead of the config's.")
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The file to write.")
 def command(
-    checkpoint: Path,
+    checkpoint: str,
     data: Path,
     split: str,
     images: int | None,
     seed: int,
     preprocess_path: Path | None,
     size: int | None,
+    width: str | None,
     config_path: Path | None,
     policy: str | None,
     output: Path,
 ) -> None:
-    """Quantize CHECKPOINT to int8 with scales calibrated on pictures, and write a QDQ ONNX file.
+    """Quantize CKPT to int8 with scales calibrated on pictures, and write a QDQ ONNX file.
 
-    A network that is not fused yet is fused first. The file holds its Preprocess, labels and settings.
+    CKPT is a weight file, or the word timm. A network that is not fused yet is fused first. The file holds its
+    Preprocess, labels and settings.
     """
     config = read_config(config_path, policy)
 
     from calib.pipeline import Source, quantize_model
     from calib.qdq import serialize
-    from repghost.checkpoint import build_model, read_checkpoint
+    from repghost.checkpoint import build_model
     from repghost.data import open_dataset
     from repghost.files import write_bytes_atomically
     from repghost.preprocess import resolve_preprocess
+    from repghost.spec import parse_width
+    from repghost.timm_hub import open_checkpoint
 
-    loaded = read_checkpoint(checkpoint)
+    loaded = open_checkpoint(checkpoint, None if width is None else parse_width(width, custom=True))
     preprocess = resized(resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, preprocess_path), size)
     dataset = open_dataset(data, split)
     prepared = _prepare(dataset, preprocess, images, seed)
     model = build_model(loaded)
     if loaded.spec.form != "fused":
-        click.echo(f"{checkpoint.name} is in {loaded.spec.form} form; it is fused before it is quantized")
+        click.echo(f"{Path(checkpoint).name} is in {loaded.spec.form} form; it is fused before it is quantized")
     calibration = {"data": data.name, "split": split, "seed": seed, "broken": len(prepared.broken)}
     labels = loaded.labels or _labels(dataset, loaded.spec.num_classes)
     with _progress(len(prepared.pictures), "calibrate") as bar:
@@ -72,7 +76,10 @@ def command(
     write_bytes_atomically(output, serialize(result.onnx))
     for note in result.spec.notes:
         click.echo(f"note: {note}")
-    _summary(output, len(prepared.pictures), config, result.digest, data)
+    _summary(output, len(prepared.pictures), config, result.digest)
+    click.echo("next:")
+    for line in _next_commands(checkpoint, data, output, config_path, config.policy):
+        click.echo(f"  {line}")
 
 
 def read_config(path: Path | None, policy: str | None) -> QuantConfig:
@@ -139,15 +146,24 @@ def _progress(total: int, title: str) -> Any:
     return tqdm(total=total, desc=title, unit="picture", leave=False)
 
 
-def _summary(output: Path, pictures: int, config: QuantConfig, digest: str, data: Path) -> None:
+def _summary(output: Path, pictures: int, config: QuantConfig, digest: str) -> None:
     settings = config.defaults
     observer = settings.observer + (f" {settings.percentile:g}" if settings.observer == "percentile" else "")
     click.echo(f"written: {output} ({output.stat().st_size / 1e6:.2f} MB)")
     click.echo(f"policy {config.policy}, observer {observer}, {pictures} pictures; accuracy: not measured here")
     click.echo(f"program digest: {digest}")
-    click.echo("next:")
-    if config.policy == "cpu":
-        click.echo(f"  repghost explain {output}")
-        click.echo(f"  repghost compile {output} --target arm64 --data {data}")
-    else:
-        click.echo(f"  trtexec --onnx={output} --int8 --fp16    (on the Jetson)")
+
+
+def _next_commands(checkpoint: str, data: Path, output: Path, config: Path | None, policy: str) -> list[str]:
+    """Return what the user can run with the file, or on the way further."""
+    if policy == "tensorrt":
+        plan = output.with_suffix(".plan")
+        return [
+            shlex.join(["trtexec", f"--onnx={output}", "--stronglyTyped", f"--saveEngine={plan}"])
+            + "  (on the Jetson; TensorRT 8: --int8 --fp16 instead of --stronglyTyped)"
+        ]
+    build = ["repghost", "compile", "--target", "arm64", "--weights", checkpoint, "--data", str(data)]
+    return [
+        shlex.join(["repghost", "explain", str(output)]),
+        shlex.join(build + ([] if config is None else ["--config", str(config)])),
+    ]

@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from calib.config import (
     CONFIG_VERSION,
@@ -13,6 +15,7 @@ from calib.config import (
     config_from_dict,
     config_from_json,
 )
+from calib.observers import OBSERVERS
 from repghost.errors import UsageError
 
 
@@ -102,3 +105,21 @@ def test_a_pattern_without_a_layer_is_refused_with_a_suggestion() -> None:
     config = config_from_dict({"layers": {"conv_stm": {"observer": "min_max"}}})
     with pytest.raises(UsageError, match=r"layer pattern 'conv_stm'.*Did you mean 'conv_stem'"):
         config.check_patterns(("input", "conv_stem", "classifier"))
+
+
+WORDS = st.sampled_from(
+    ["version", "policy", "observer", "percentile", "depthwise_accumulator", "layers", "*", "cpu", "min_max", "int16"]
+)
+SCALARS = st.none() | st.booleans() | st.integers(-2, 101) | st.floats() | WORDS | st.text(max_size=5)
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(WORDS, JSON, max_size=6) | JSON)
+def test_any_json_is_either_read_or_refused_in_words(values: Any) -> None:
+    try:
+        config = config_from_json(json.dumps(values))
+    except UsageError:
+        return
+    assert config_from_json(config.to_json()) == config
+    assert config.settings("blocks.3.0.add").observer in OBSERVERS

@@ -76,6 +76,11 @@ def test_a_network_in_training_mode_is_refused() -> None:
         fused(lively_model().train())
 
 
+def test_a_network_for_grey_pictures_is_refused() -> None:
+    with pytest.raises(UsageError, match="takes 1 colours, the pictures have 3"):
+        quantize_model(lively_model(in_chans=1), random_bytes(1), PREPROCESS, QuantConfig(), SOURCE)
+
+
 def test_a_fusion_that_changes_answers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(model: torch.nn.Module) -> torch.nn.Module:
         result = fuse(model)  # type: ignore[arg-type]
@@ -94,7 +99,7 @@ def test_the_command_writes_a_file_that_says_what_it_is(
     result = quantize(checkpoint, "--data", pictures_folder, "--images", 12, "-o", output)
     assert result.exit_code == 0, result.output
     assert "train form; it is fused" in result.output
-    assert "next:" in result.output and "repghost compile" in result.output
+    assert "next:\n  repghost explain '" in result.output and "repghost compile" in result.output
     model, entries = onnx.load(output), metadata(output)
     onnx.checker.check_model(model, full_check=True)
     assert entries[qdq.DIGEST] in result.output
