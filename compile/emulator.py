@@ -20,6 +20,7 @@ EMULATOR_PACKAGES = ("qemu-user-static", "qemu-user")  # Debian 12 and Ubuntu be
 LIBRARY_PACKAGE = "libc6-arm64-cross"
 LOADER = "lib/ld-linux-aarch64.so.1"
 SYSTEM_SYSROOTS = (Path("/usr/aarch64-linux-gnu"), Path("/"))  # "/" on a system with arm64 as a foreign architecture
+KEPT = (*(f"usr/bin/{name}" for name in PROGRAMS), "usr/aarch64-linux-gnu")  # qemu's package has 60 more programs
 TOOLS = Path("build/tools")
 INSTALL_HINT = "apt install qemu-user libc6-arm64-cross (Debian 12, Ubuntu: qemu-user-static)"
 
@@ -98,15 +99,33 @@ def _by_hand() -> str:
 
 
 def _fetch(package: str, tools: Path, lists: Path) -> bool:
-    """Download and unpack one package; the package lists are refreshed privately when the system has none of it."""
-    tools.mkdir(parents=True, exist_ok=True)
+    """Download a package and keep what is used of it; its lists are fetched privately when the system has none."""
     with tempfile.TemporaryDirectory(prefix="repghost-deb-") as name:
         folder = Path(name)
         if not _apt_get(["download", package], folder):
             private = _private_lists(lists)
             if not _apt_get([*private, "download", package], folder):
                 return False
-        return all(_run(["dpkg", "-x", str(deb), str(tools.absolute())], folder) for deb in folder.glob("*.deb"))
+        unpacked = folder / "unpacked"
+        if not all(_run(["dpkg", "-x", str(deb), str(unpacked)], folder) for deb in folder.glob("*.deb")):
+            return False
+        return any([_keep(unpacked, part, tools) for part in KEPT])
+
+
+def _keep(unpacked: Path, part: str, tools: Path) -> bool:
+    """Copy a file or folder of a package to the same place below `tools`; it appears there whole or not at all."""
+    source, place = unpacked / part, tools / part
+    if not source.exists() or place.exists():
+        return place.exists()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place.parent) as staging:
+        copy = Path(staging) / place.name
+        if source.is_dir():
+            shutil.copytree(source, copy, symlinks=True)
+        else:
+            shutil.copy2(source, copy)
+        copy.rename(place)
+    return True
 
 
 def _private_lists(lists: Path) -> list[str]:

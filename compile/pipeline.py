@@ -44,6 +44,7 @@ class Request:
     size: int | None = None  # pixels
     output: Path = Path("build")
     config: Path | None = None  # quantization settings
+    preprocess: Path | None = None  # JSON, for weights that do not say how pictures are prepared
     calibration_images: int = 512
     test_images: int | None = None  # None: all
     threads: int = 1  # of the measured inference
@@ -107,6 +108,7 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
             request.calibration_images,
             request.test_images,
             request.seed,
+            request.preprocess,
         )
         folder = request.output / subject.folder
         progress.note = _loaded(subject)

@@ -77,6 +77,7 @@ def load_subject(
     calibration_images: int,
     test_images: int | None,
     seed: int,
+    preprocess_file: Path | None = None,
 ) -> Subject:
     """Read weights and pictures.
 
@@ -88,6 +89,7 @@ def load_subject(
         calibration_images: at most so many pictures are calibrated with.
         test_images: only so many pictures are judged by; all of them by default.
         seed: chooses pictures, and makes random weights.
+        preprocess_file: JSON that says how pictures are prepared, instead of the checkpoint.
 
     Raises:
         UsageError: when weights, pictures and width do not fit together.
@@ -98,7 +100,8 @@ def load_subject(
     from repghost.checkpoint import build_model
     from repghost.commands.quantize import resized
 
-    preprocess = resized(resolve_preprocess(checkpoint.preprocess, checkpoint.spec.num_classes), size)
+    spec = checkpoint.spec
+    preprocess = resized(resolve_preprocess(checkpoint.preprocess, spec.num_classes, preprocess_file), size)
     folder = data or CARRIED_DATA
     judged_set = _open_test(folder)
     reserved, calibration_set = _choose_calibration(folder, judged_set, calibration_images, seed)

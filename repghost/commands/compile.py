@@ -17,6 +17,7 @@ import click
 )
 @click.option("--precision", help="int8, fp32 or both, separated by a comma.  [default: all that can be built]")
 @click.option("--config", type=click.Path(path_type=Path), help="Quantization settings as JSON.")
+@click.option("--preprocess", type=click.Path(path_type=Path), help="JSON, for weights that do not say it.")
 @click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Pictures to calibrate with.")
 @click.option("--test-images", type=click.IntRange(1), help="Judge by so many pictures only.  [default: all]")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Of the measured inference.")
@@ -32,6 +33,7 @@ def command(
     data: Path | None,
     precision: str | None,
     config: Path | None,
+    preprocess: Path | None,
     images: int,
     test_images: int | None,
     threads: int,
@@ -59,6 +61,7 @@ def command(
         size=size,
         output=output,
         config=config,
+        preprocess=preprocess,
         calibration_images=images,
         test_images=test_images,
         threads=threads,

@@ -1,0 +1,97 @@
+# RepGhostNet on small devices. The two commands a newcomer needs:
+#   make compile TARGET=arm64    build, verify and report on the int8 network for 64-bit ARM
+#   make test                    run the tests
+# Both create .venv from pyproject.toml first. No root is needed.
+
+PYTHON ?= python3
+VENV ?= .venv
+# TORCH=cpu installs PyTorch without CUDA: a small part of the download.
+TORCH ?=
+TORCH_INDEX ?= https://download.pytorch.org/whl/$(TORCH)
+
+# What to compile; an empty variable means the program's default (see 'repghost compile --help').
+TARGET ?=
+WIDTH ?=
+SIZE ?=
+WEIGHTS ?=
+DATA ?=
+PREPROCESS ?=
+PRECISION ?=
+CONFIG ?=
+IMAGES ?=
+TEST_IMAGES ?=
+THREADS ?=
+MAX_DROP ?=
+OUTPUT ?= build
+
+# How many test processes run side by side.
+JOBS ?= 2
+
+BIN := $(VENV)/bin
+REPGHOST := $(BIN)/repghost
+STAMP := $(VENV)/.installed$(if $(TORCH),-$(TORCH))
+DEV_STAMP := $(VENV)/.installed-dev
+PACKAGES := repghost calib compile tests assets
+
+option = $(if $($(1)),--$(2) "$($(1))")
+OPTIONS = $(call option,WIDTH,width) $(call option,SIZE,size) $(call option,WEIGHTS,weights) $(call option,DATA,data) \
+	$(call option,PREPROCESS,preprocess) $(call option,PRECISION,precision) $(call option,CONFIG,config) \
+	$(call option,IMAGES,images) $(call option,TEST_IMAGES,test-images) $(call option,THREADS,threads) \
+	$(call option,MAX_DROP,max-drop) $(call option,OUTPUT,output)
+
+.DELETE_ON_ERROR:
+.PHONY: help compile test check lint types format doctor setup clean distclean
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
+	@echo "  make check                   lint and type checks"
+	@echo "  make doctor                  what this machine has and lacks"
+	@echo "  make clean                   remove build/; 'make distclean' also removes $(VENV)"
+
+compile: $(STAMP)
+	@$(if $(TARGET),:,echo "error: which target? make compile TARGET=arm64, or host, x86-64, jetson" >&2; exit 2)
+	@$(REPGHOST) compile --target "$(TARGET)" $(OPTIONS)
+
+test: $(DEV_STAMP)
+	@$(REPGHOST) doctor --fetch || true
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS)
+
+check: lint types
+
+lint: $(DEV_STAMP)
+	$(BIN)/ruff check $(PACKAGES)
+	$(BIN)/ruff format --check $(PACKAGES)
+
+types: $(DEV_STAMP)
+	$(BIN)/mypy
+
+format: $(DEV_STAMP)
+	$(BIN)/ruff check --fix $(PACKAGES)
+	$(BIN)/ruff format $(PACKAGES)
+
+doctor: $(STAMP)
+	@$(REPGHOST) doctor
+
+setup: $(DEV_STAMP)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed, \
+	this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -m venv $(VENV) || { \
+	echo "error: $(PYTHON) has no venv module; on Debian or Ubuntu: apt install python3-venv" >&2; rm -rf $(VENV); exit 4; }
+
+$(STAMP): pyproject.toml | $(BIN)/python
+	@echo "setting up $(VENV); the first time this downloads PyTorch and TVM"
+	$(if $(TORCH),$(BIN)/pip install --quiet torch torchvision --index-url $(TORCH_INDEX))
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml $(STAMP)
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf $(OUTPUT) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+distclean: clean
+	rm -rf $(VENV) *.egg-info
