@@ -34,6 +34,8 @@ def splat(value: Expr, dtype: str) -> Expr:
     element, lanes = split_dtype(dtype)
     if isinstance(value, int | float):
         value = tirx.const(value, element)
+    elif dtype_of(value) != element:
+        value = tirx.Cast(element, value)
     return value if lanes == 1 else tirx.Broadcast(value, lanes)
 
 
@@ -262,7 +264,5 @@ def build_object(functions: dict[Any, Any], entry: str, target: dict[str, object
     module = tvm.IRModule()
     for variable, function in functions.items():
         function = function.with_attr("target", described).with_attr("calling_conv", 0)
-        if variable.name_hint == entry:
-            function = function.with_attr("global_symbol", entry)
-        module[variable] = function
+        module[variable] = function.with_attr("global_symbol", variable.name_hint)
     return tvm.get_global_func("target.build.llvm")(LOWERING(module), described)

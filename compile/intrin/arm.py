@@ -84,17 +84,19 @@ class Arm(InstructionSet):
         return rows * columns // 4 + rows + columns // 4 <= REGISTERS - SPARE
 
     def cost(self, tile: GemmTile, pixels: int, channels: int, shape: GemmShape) -> float:
-        """Return the estimated instructions for one row of pixels, the unit being one 16-byte step."""
-        steps = shape.segments * -(-shape.length // 16)
-        blocks = -(-pixels // tile.rows)
+        """Return the estimated instructions for one row of pixels."""
         full, rest = divmod(-(-channels // 4) * 4, tile.columns)
-        total = 0.0
-        for columns, count in ((tile.columns, full), (rest, 1 if rest else 0)):
-            vectors = columns // 4
-            inner = tile.rows + 4 * vectors * (tile.rows + 0.5) + 3  # loads, products with paired weight loads, loop
-            finish = tile.rows * (vectors * 5.5 + 1) + 10
-            total += count * (inner * steps + finish)
-        return blocks * total
+        total = full * self.tile_cost(tile, shape)
+        if rest:
+            total += self.tile_cost(GemmTile(tile.rows, rest), shape)
+        return -(-pixels // tile.rows) * total
+
+    def tile_cost(self, tile: GemmTile, shape: GemmShape) -> float:
+        """Return the estimated instructions of one tile: pixel loads, paired weight loads, products, loop, epilogue."""
+        vectors = tile.columns // 4
+        steps = shape.segments * -(-shape.length // 16)
+        inner = tile.rows + 4 * vectors * (tile.rows + 0.5) + 3
+        return inner * steps + tile.rows * (vectors * 5.5 + 1) + 10
 
 
 def row_options(pixels: int) -> list[int]:

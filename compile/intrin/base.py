@@ -131,12 +131,13 @@ class InstructionSet(ABC):
         """Return how `accumulate` cuts `columns` int32 accumulators into vectors."""
 
     # -- composed from the above ---------------------------------------------------------------------------------
-    def requantize(self, acc: Sequence[Expr], multiplier: Sequence[Expr], zero_point: int, low: int, high: int) -> Expr:
+    def requantize(
+        self, acc: Sequence[Expr], multiplier: Sequence[Expr], zero_point: Expr, low: int, high: int
+    ) -> Expr:
         """Return one int8 vector: clamp(rint(float32(acc) * m) + z, low, high), see `calib.qparams.requantize`."""
         scaled = [tir.cast(a, "float32") * m for a, m in zip(acc, multiplier, strict=True)]
         wide = tir.concat([self.narrow_to_int16(self.round_to_int32(s)) for s in scaled])
-        if zero_point:
-            wide = self.add_saturating(wide, tir.splat(zero_point, tir.dtype_of(wide)))
+        wide = self.add_saturating(wide, tir.splat(zero_point, tir.dtype_of(wide)))
         return self.clamp_int8(self.narrow_to_int8(wide), low, high)
 
     def clamp_int8(self, value: Expr, low: int, high: int) -> Expr:

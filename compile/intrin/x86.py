@@ -1,4 +1,4 @@
-"""What the x86-64 variants have in common: clamps and packs that LLVM selects, pmulhrsw, a scratch copy of the pixels."""
+"""What the x86-64 variants share: clamps and packs that LLVM selects, pmulhrsw, a scratch copy of the pixels."""
 
 from __future__ import annotations
 
@@ -101,12 +101,14 @@ class X86(InstructionSet):
         unit = lanes // self.words_per_copy
         scratch = kernel.local(rows * shape.segments * padded // unit, "int32")
         for row in range(rows):
-            with kernel.loop(shape.segments, name="segment") as segment:
-                with kernel.loop(padded // lanes, name="copy") as copy:
-                    at = start + row * shape.pixel_stride + segment * shape.segment_stride + copy * lanes
-                    words = tir.reinterpret(self.convert(source.load(at, lanes)), f"int32x{self.words_per_copy}")
-                    target = (row * shape.segments + segment) * (padded // unit) + copy * self.words_per_copy
-                    kernel.store(scratch, target, words)
+            with (
+                kernel.loop(shape.segments, name="segment") as segment,
+                kernel.loop(padded // lanes, name="copy") as copy,
+            ):
+                at = start + row * shape.pixel_stride + segment * shape.segment_stride + copy * lanes
+                words = tir.reinterpret(self.convert(source.load(at, lanes)), f"int32x{self.words_per_copy}")
+                target = (row * shape.segments + segment) * (padded // unit) + copy * self.words_per_copy
+                kernel.store(scratch, target, words)
         return Operand(scratch, 0, shape.segments * padded // unit, padded // unit)
 
     words_per_copy: int  # int32 that `lanes8` bytes become

@@ -16,10 +16,10 @@ def schedule_add(operator: Operator, context: Context) -> Answer:
     isa = context.isa
     left, right, target = (context.place(t) for t in (operator.input, operator.other, operator.output))
     phases = flat_phases(isa.lanes8, target)
-    frame = KernelFrame(operator.name, 3)
+    frame = KernelFrame(operator.name, 3, 5)
     kernel, lanes = frame.kernel, phases.lanes
     wide = f"int32x{lanes}"
-    zero_a, zero_b = operator.input.qparams.zero_point, operator.other.qparams.zero_point
+    zero_a, zero_b, factor_a, factor_b, zero_y = frame.scalars
     for start in phases.starts:
         with (
             kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
@@ -31,12 +31,12 @@ def schedule_add(operator: Operator, context: Context) -> Answer:
             along = along + start
             a = tir.cast(frame.tensors[0].load(left.origin + row * left.pitch + along, lanes), "int32")
             b = tir.cast(frame.tensors[1].load(right.origin + row * right.pitch + along, lanes), "int32")
-            total = (a - tir.splat(zero_a, wide)) * tir.splat(operator.factor, wide)
-            total = total + (b - tir.splat(zero_b, wide)) * tir.splat(operator.other_factor, wide)
+            total = (a - tir.splat(zero_a, wide)) * tir.splat(factor_a, wide)
+            total = total + (b - tir.splat(zero_b, wide)) * tir.splat(factor_b, wide)
             total = tir.shift_right(total + tir.splat(1 << (ADD_SHIFT - 1), wide), ADD_SHIFT)
             pieces = [isa.narrow_to_int16(piece) for piece in tir.split(total, isa.vector_widths(lanes)[0])]
             value = tir.concat(pieces)
-            value = isa.add_saturating(value, tir.splat(operator.output.qparams.zero_point, tir.dtype_of(value)))
+            value = isa.add_saturating(value, tir.splat(zero_y, tir.dtype_of(value)))
             value = isa.clamp_int8(isa.narrow_to_int8(value), operator.low, operator.high)
             kernel.store(frame.tensors[2], target.origin + row * target.pitch + along, value)
     shape = f"{operator.input.height}x{operator.input.width}_c{operator.input.channels}"
@@ -45,4 +45,11 @@ def schedule_add(operator: Operator, context: Context) -> Answer:
         name=f"rg_qs8_add_{shape}__{isa.name}",
         offsets=(left.offset, right.offset, target.offset),
         units=operator.output.height,
+        scalars=(
+            operator.input.qparams.zero_point,
+            operator.other.qparams.zero_point,
+            operator.factor,
+            operator.other_factor,
+            operator.output.qparams.zero_point,
+        ),
     )

@@ -30,28 +30,30 @@ class Context:
 class Scheduled:
     """One operator ready to run.
 
-    The function takes four pointers (rgb, logits, workspace, weights), the int32 `offsets` of its tensors in the
-    workspace, the int32 offset of its constants in the weights, and int32 begin and end: the units of this call,
-    usually rows. So one function serves every operator of the same shape.
+    The function takes four pointers (rgb, logits, workspace, weights), then int32: the `offsets` of its tensors in the
+    workspace, its `scalars` (zero points and the like), the offset of its constants in the weights, and begin and end:
+    the units of this call, usually rows. So one function serves every operator of the same shape.
     """
 
     function: Any  # tvm.tirx.PrimFunc
     name: str  # rg_<types>_<operator>_<shape>__<instruction set>, see docs
     offsets: tuple[int, ...]
     units: int
+    scalars: tuple[int, ...] = ()
     constants: bytes = field(default=b"", repr=False)
 
 
 class KernelFrame:
-    """The parameters every kernel has; tensors are added with `tensor`."""
+    """The parameters every kernel has, in the order `Scheduled` gives."""
 
-    def __init__(self, name: str, tensors: int) -> None:
+    def __init__(self, name: str, tensors: int, scalars: int = 0) -> None:
         self.kernel = Kernel(name)
         self.rgb = self.kernel.pointer("rgb", "uint8")
         self.logits = self.kernel.pointer("logits", "float32")
         self.workspace = self.kernel.pointer("workspace", "int8")
         weights = self.kernel.pointer("weights", "int8")
         self.tensors = [self.workspace.at(self.kernel.scalar(f"tensor_{index}")) for index in range(tensors)]
+        self.scalars = [self.kernel.scalar(f"scalar_{index}") for index in range(scalars)]
         constants = self.kernel.scalar("constants")
         self.weights = weights.at(constants)
         self._weights, self._constants = weights, constants
@@ -68,7 +70,12 @@ Answer: TypeAlias = Scheduled | None
 
 
 def requantize_add(
-    isa: InstructionSet, acc: Sequence[Expr], multiplier: Sequence[Expr], residual: Expr, epilogue: RequantizeAdd
+    isa: InstructionSet,
+    acc: Sequence[Expr],
+    multiplier: Sequence[Expr],
+    residual: Expr,
+    epilogue: RequantizeAdd,
+    scalars: Sequence[Expr],
 ) -> Expr:
     """Return one int8 vector: the epilogue with a residual, see `calib.qparams.requantize_add`.
 
@@ -76,16 +83,23 @@ def requantize_add(
         acc: int32 vectors.
         multiplier: float32 vectors of the same widths, already times 4096.
         residual: int8, as many lanes as `acc` has together.
+        scalars: zero point, the residual's zero point, the residual's factor; see `add_scalars`.
     """
+    zero_point, residual_zero, factor = scalars
     pieces = []
     width = tir.split_dtype(tir.dtype_of(acc[0]))[1]
     for a, m, r in zip(acc, multiplier, tir.split(residual, width), strict=True):
         wide = tir.dtype_of(a)
         total = isa.round_to_int32(tir.cast(a, "float32") * m)
-        shifted = tir.cast(r, "int32") - tir.splat(epilogue.residual.qparams.zero_point, wide)
-        total = total + shifted * tir.splat(epilogue.residual_factor, wide)
+        shifted = tir.cast(r, "int32") - tir.splat(residual_zero, wide)
+        total = total + shifted * tir.splat(factor, wide)
         total = tir.shift_right(total + tir.splat(1 << (ADD_SHIFT - 1), wide), ADD_SHIFT)
         pieces.append(isa.narrow_to_int16(total))
     value = tir.concat(pieces)
-    value = isa.add_saturating(value, tir.splat(epilogue.zero_point, tir.dtype_of(value)))
+    value = isa.add_saturating(value, tir.splat(zero_point, tir.dtype_of(value)))
     return isa.clamp_int8(isa.narrow_to_int8(value), epilogue.low, epilogue.high)
+
+
+def add_scalars(epilogue: RequantizeAdd) -> tuple[int, ...]:
+    """Return the scalars `requantize_add` takes."""
+    return epilogue.zero_point, epilogue.residual.qparams.zero_point, epilogue.residual_factor

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import lcm
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ from calib.qparams import Q15_ADD_SHIFT, RESIDUAL_SHIFT
 from compile import tir
 from compile.intrin import InstructionSet
 from compile.layout import Placement
-from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, requantize_add
+from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, add_scalars, requantize_add
 from compile.tir import Expr, Kernel
 
 MOST_ROWS = 7  # output rows of one unit: (rows + kernel - 1) / rows input loads for each output row
@@ -60,6 +61,7 @@ def schedule_depthwise(operator: Operator, context: Context) -> Answer:
         function=writer.function(),
         name=depthwise_name(operator, phases, rows, isa),
         offsets=writer.offsets(),
+        scalars=writer.scalars(),
         units=-(-operator.output.height // rows),
         constants=pack_phases(operator, phases),
     )
@@ -126,7 +128,7 @@ def pack_phases(operator: DepthwiseConv2d, phases: Phases) -> bytes:
     parts: list[bytes] = []
     for phase, keep in zip(index, valid, strict=True):
         if isinstance(epilogue, RequantizeQ15 | RequantizeQ15Add):
-            columns = [operator.bias.astype(np.int16), epilogue.multiplier, epilogue.offset]
+            columns: list[NDArray[Any]] = [operator.bias.astype(np.int16), epilogue.multiplier, epilogue.offset]
         else:
             assert isinstance(epilogue, Requantize | RequantizeAdd)
             columns = [operator.bias, epilogue.multiplier]
@@ -151,9 +153,19 @@ class _Writer:
         places = [self.source, self.target, self.residual]
         return tuple(place.offset for place in places if place is not None)
 
+    def scalars(self) -> tuple[int, ...]:
+        """Return the zero points and the residual's factor; an int16 epilogue has its zero point in the offsets."""
+        epilogue = self.operator.epilogue
+        if isinstance(epilogue, RequantizeAdd):
+            return add_scalars(epilogue)
+        if isinstance(epilogue, RequantizeQ15Add):
+            return (epilogue.residual_factor,)
+        return (epilogue.zero_point,) if isinstance(epilogue, Requantize) else ()
+
     def function(self) -> Expr:
         """Return the kernel: row tiles, phases, vectors along the row."""
-        frame = KernelFrame(self.operator.name, len(self.offsets()))
+        frame = KernelFrame(self.operator.name, len(self.offsets()), len(self.scalars()))
+        self.values = frame.scalars
         kernel = frame.kernel
         self.x, self.y, self.r = frame.tensors[0], frame.tensors[1], frame.tensors[-1]
         self.taps = frame.weights
@@ -246,11 +258,12 @@ class _Writer:
     def _q15(self, row: Expr, along: Expr, total: Expr, parameters: _Parameters) -> Expr:
         """Return the epilogue of an int16 accumulator, see `calib.qparams.requantize_q15` and `requantize_q15_add`."""
         epilogue, isa = self.operator.epilogue, self.isa
+        assert isinstance(epilogue, RequantizeQ15 | RequantizeQ15Add)
         value = isa.multiply_q15(total, parameters.multiplier)
         if isinstance(epilogue, RequantizeQ15Add):
             dtype = tir.dtype_of(value)
             residual = tir.shift_left(tir.cast(self._residual_at(row, along), "int16"), RESIDUAL_SHIFT)
-            value = isa.add_saturating(value, isa.multiply_q15(residual, tir.splat(epilogue.residual_factor, dtype)))
+            value = isa.add_saturating(value, isa.multiply_q15(residual, tir.splat(self.values[0], dtype)))
             value = isa.add_saturating(value, parameters.offset)
             value = isa.shift_and_narrow(value, Q15_ADD_SHIFT)
         else:
@@ -263,9 +276,9 @@ class _Writer:
         width = self.isa.vector_widths(self.phases.lanes)[0]
         acc, scale = tir.split(total, width), tir.split(parameters.multiplier, width)
         if isinstance(epilogue, RequantizeAdd):
-            return requantize_add(self.isa, acc, scale, self._residual_at(row, along), epilogue)
+            return requantize_add(self.isa, acc, scale, self._residual_at(row, along), epilogue, self.values)
         assert isinstance(epilogue, Requantize)
-        return self.isa.requantize(acc, scale, epilogue.zero_point, epilogue.low, epilogue.high)
+        return self.isa.requantize(acc, scale, self.values[0], epilogue.low, epilogue.high)
 
     def _residual_at(self, row: Expr, along: Expr) -> Expr:
         assert self.residual is not None

@@ -18,7 +18,7 @@ from compile import tir
 from compile.intrin import InstructionSet
 from compile.intrin.base import GemmShape, GemmTile, Operand
 from compile.layout import CHANNEL_GROUP, Placement, round_up
-from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, requantize_add
+from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, add_scalars, requantize_add
 from compile.tir import Expr, Kernel, Pointer
 
 PARAMETER_BYTES = 8  # of each channel: int32 bias, float32 multiplier
@@ -51,6 +51,7 @@ def schedule_gemm(operator: Operator, context: Context) -> Answer:
         function=writer.function(),
         name=gemm_name(operator, tile, isa),
         offsets=writer.offsets(),
+        scalars=writer.scalars(),
         units=operator.output.height,
         constants=constants,
     )
@@ -146,9 +147,17 @@ class _Writer:
         places = [self.source, self.target, self.residual]
         return tuple(place.offset for place in places if place is not None)
 
+    def scalars(self) -> tuple[int, ...]:
+        """Return the zero points and the residual's factor."""
+        epilogue = self.operator.epilogue
+        if isinstance(epilogue, RequantizeAdd):
+            return add_scalars(epilogue)
+        return (epilogue.zero_point,) if isinstance(epilogue, Requantize) else ()
+
     def function(self) -> tir.Expr:
         """Return the kernel: rows of the image, tiles of a row, panels of channels."""
-        frame = KernelFrame(self.operator.name, len(self.offsets()))
+        frame = KernelFrame(self.operator.name, len(self.offsets()), len(self.scalars()))
+        self.values = frame.scalars
         kernel, self.x, self.weights = frame.kernel, frame.tensors[0], frame.weights
         self.y = frame.logits if self.target is None else frame.tensors[1]
         self.r = frame.tensors[-1]
@@ -159,10 +168,10 @@ class _Writer:
             first = index * self.tile.rows
             if pixels % self.tile.rows:  # the last tile overlaps its neighbour and computes some pixels twice
                 first = tir.minimum(first, tir.const(pixels - self.tile.rows))
-            pixels = self._prepare(kernel, row, first)
+            operand = self._prepare(kernel, row, first)
             for panel in self.panels:
                 with kernel.loop(panel.count, name="panel") as number:
-                    self._tile(kernel, row, first, panel, number, pixels)
+                    self._tile(kernel, row, first, panel, number, operand)
         return kernel.finish()
 
     def _prepare(self, kernel: Kernel, row: Expr, first: Expr) -> Operand:
@@ -221,9 +230,9 @@ class _Writer:
         if isinstance(epilogue, RequantizeAdd):
             lanes = sum(tir.split_dtype(tir.dtype_of(a))[1] for a in acc)
             residual = self._residual_at(row, pixel, channel, lanes)
-            return requantize_add(self.isa, acc, scale, residual, epilogue)
+            return requantize_add(self.isa, acc, scale, residual, epilogue, self.values)
         assert isinstance(epilogue, Requantize)
-        return self.isa.requantize(acc, scale, epilogue.zero_point, epilogue.low, epilogue.high)
+        return self.isa.requantize(acc, scale, self.values[0], epilogue.low, epilogue.high)
 
     def _residual_at(self, row: Expr, pixel: Expr, channel: Expr, lanes: int) -> Expr:
         assert self.residual is not None

@@ -13,9 +13,9 @@ def schedule_halo(tensor: Tensor, context: Context) -> Scheduled | None:
     place = context.place(tensor)
     if place.halo == 0:
         return None
-    frame = KernelFrame(f"{tensor.name}.halo", 1)
+    frame = KernelFrame(f"{tensor.name}.halo", 1, 1)
     kernel, target = frame.kernel, frame.tensors[0]
-    value = tensor.qparams.zero_point
+    value = frame.scalars[0]
     inside = place.origin + tensor.width * place.pixel  # the first byte right of the first row
     side = place.halo * place.pixel
     below = place.origin + tensor.height * place.pitch
@@ -28,10 +28,11 @@ def schedule_halo(tensor: Tensor, context: Context) -> Scheduled | None:
         name=f"rg_s8_halo{place.halo}_{tensor.height}x{tensor.width}_c{tensor.channels}__{context.isa.name}",
         offsets=(place.offset,),
         units=1,
+        scalars=(tensor.qparams.zero_point,),
     )
 
 
-def _fill(kernel: Kernel, target: Pointer, start: Expr, length: int, value: int, lanes: int) -> None:
+def _fill(kernel: Kernel, target: Pointer, start: Expr, length: int, value: Expr, lanes: int) -> None:
     """Store `value` to `length` bytes, a multiple of four; the last store overlaps the one before."""
     while lanes > length:
         lanes //= 2

@@ -17,12 +17,12 @@ def schedule_multiply(operator: Operator, context: Context) -> Answer:
     isa = context.isa
     source, gate, target = (context.place(t) for t in (operator.input, operator.gate, operator.output))
     phases = flat_phases(isa.lanes8, target)
-    frame = KernelFrame(operator.name, 3)
+    frame = KernelFrame(operator.name, 3, 3)
     kernel, lanes = frame.kernel, phases.lanes
     multiplier = kernel.bind(frame.constants("float32").load(0), "multiplier")
     native = isa.vector_widths(lanes)[0]
     factors = [tir.splat(multiplier, f"float32x{native}")] * (lanes // native)
-    zero_x, zero_g = operator.input.qparams.zero_point, operator.gate.qparams.zero_point
+    zero_x, zero_g, zero_y = frame.scalars
     for start in phases.starts:
         gates = _gates(kernel, frame, gate, lanes, start)
         gates = kernel.bind(tir.cast(gates, "int16") - tir.splat(zero_g, f"int16x{lanes}"), "gates")
@@ -38,9 +38,7 @@ def schedule_multiply(operator: Operator, context: Context) -> Answer:
             x = tir.cast(x, "int16") - tir.splat(zero_x, f"int16x{lanes}")
             product = kernel.bind(tir.cast(x, "int32") * tir.cast(gates, "int32"), "product")
             epilogue = operator.epilogue
-            value = isa.requantize(
-                tir.split(product, native), factors, epilogue.zero_point, epilogue.low, epilogue.high
-            )
+            value = isa.requantize(tir.split(product, native), factors, zero_y, epilogue.low, epilogue.high)
             kernel.store(frame.tensors[2], target.origin + row * target.pitch + along, value)
     shape = f"{operator.input.height}x{operator.input.width}_c{operator.input.channels}"
     return Scheduled(
@@ -48,6 +46,11 @@ def schedule_multiply(operator: Operator, context: Context) -> Answer:
         name=f"rg_qs8_gate_{shape}__{isa.name}",
         offsets=(source.offset, gate.offset, target.offset),
         units=operator.output.height,
+        scalars=(
+            operator.input.qparams.zero_point,
+            operator.gate.qparams.zero_point,
+            operator.epilogue.zero_point,
+        ),
         constants=operator.epilogue.multiplier.tobytes(),
     )
 

@@ -17,16 +17,17 @@ def schedule_pool(operator: Operator, context: Context) -> Answer:
         return None
     isa, source, target = context.isa, context.place(operator.input), context.place(operator.output)
     phases = pixel_phases(isa.lanes8, target)
-    frame = KernelFrame(operator.name, 2)
+    frame = KernelFrame(operator.name, 2, 2)
     kernel, lanes = frame.kernel, phases.lanes
     height, width = operator.input.height, operator.input.width
     rows_safe = max(1, SAFE_TERMS // width)
+    start_value, zero_point = frame.scalars
     scale = frame.constants("float32")
     multiplier = kernel.bind(scale.load(0), "multiplier")
     with kernel.when(frame.begin < frame.end):
         for start in phases.starts:
             wide = kernel.local(1, f"int32x{lanes}")
-            kernel.store(wide, 0, tir.splat(operator.bias, f"int32x{lanes}"))
+            kernel.store(wide, 0, tir.splat(start_value, f"int32x{lanes}"))
 
             def add_rows(first: Expr, rows: int, start: int = start, wide: tir.Pointer = wide) -> None:
                 narrow = kernel.local(1, f"int16x{lanes}")
@@ -46,12 +47,13 @@ def schedule_pool(operator: Operator, context: Context) -> Answer:
             acc = tir.split(kernel.bind(wide.load(0), "sum"), native)
             factors = [tir.splat(multiplier, f"float32x{native}")] * len(acc)
             epilogue = operator.epilogue
-            value = isa.requantize(acc, factors, epilogue.zero_point, epilogue.low, epilogue.high)
+            value = isa.requantize(acc, factors, zero_point, epilogue.low, epilogue.high)
             kernel.store(frame.tensors[1], target.origin + start, value)
     return Scheduled(
         function=kernel.finish(),
         name=f"rg_qs8_pool_{height}x{width}_c{operator.input.channels}__{isa.name}",
         offsets=(source.offset, target.offset),
         units=1,
+        scalars=(operator.bias, operator.epilogue.zero_point),
         constants=operator.epilogue.multiplier.tobytes(),
     )
