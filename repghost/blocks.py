@@ -17,9 +17,9 @@ def batch_norm_scale(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return scale, norm.bias.detach().double() - norm.running_mean.double() * scale
 
 
-def folded_convolution(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    """Return a copy of `conv` with a bias and the given float64 weight and bias, cast to the old weight's type."""
-    folded = nn.Conv2d(
+def with_bias(conv: nn.Conv2d) -> nn.Conv2d:
+    """Return a convolution of the same kind that has a bias, with fresh values."""
+    biased = nn.Conv2d(
         conv.in_channels,
         conv.out_channels,
         conv.kernel_size,  # type: ignore[arg-type]
@@ -29,10 +29,16 @@ def folded_convolution(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv
         device=conv.weight.device,
         dtype=conv.weight.dtype,
     )
+    return biased.train(conv.training)
+
+
+def folded_convolution(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
+    """Return a copy of `conv` with a bias and the given float64 weight and bias, cast to the old weight's type."""
+    folded = with_bias(conv)
     with torch.no_grad():
         folded.weight.copy_(weight)
         folded.bias.copy_(bias)  # type: ignore[union-attr]
-    return folded.train(conv.training)
+    return folded
 
 
 class SqueezeExcite(nn.Module):

@@ -9,7 +9,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from repghost.blocks import ConvBnAct, RepGhostBottleneck, RepGhostModule, batch_norm_scale, folded_convolution
+from repghost.blocks import (
+    ConvBnAct,
+    RepGhostBottleneck,
+    RepGhostModule,
+    batch_norm_scale,
+    folded_convolution,
+    with_bias,
+)
 from repghost.errors import IntegrityError
 from repghost.model import RepGhostNet
 
@@ -36,6 +43,14 @@ def fuse(model: RepGhostNet) -> RepGhostNet:
             setattr(parent, norm_name, nn.Identity().eval())
     fused.spec = replace(fused.spec, form="fused")
     return fused
+
+
+def drop_batch_norms(model: RepGhostNet) -> None:
+    """Give a converted model the layers of a fused one, in place and with fresh values: a shell for weights to load."""
+    for parent, conv_name, norm_name in list(_pairs(model)):
+        setattr(parent, conv_name, with_bias(getattr(parent, conv_name)))
+        setattr(parent, norm_name, nn.Identity().train(model.training))
+    model.spec = replace(model.spec, form="fused")
 
 
 def _pairs(model: RepGhostNet) -> Iterator[tuple[nn.Module, str, str]]:

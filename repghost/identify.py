@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from repghost.errors import UsageError
-from repghost.fuse import fuse
+from repghost.fuse import drop_batch_norms
 from repghost.model import RepGhostNet
 from repghost.spec import WIDTH_LIMIT, WIDTHS, Branches, Form, ModelSpec, network_shape
 
@@ -30,7 +30,9 @@ def empty_model(spec: ModelSpec) -> RepGhostNet:
             deploy=spec.form != "train",
             branches=spec.branches,
         ).eval()
-        return fuse(model) if spec.form == "fused" else model
+        if spec.form == "fused":
+            drop_batch_norms(model)
+        return model
 
 
 def identify(tensors: Mapping[str, Tensor], branches: Branches | None = None) -> ModelSpec:

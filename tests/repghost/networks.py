@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+
 import torch
 from torch import nn
 
@@ -28,6 +31,11 @@ def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def network(width: float = 0.5, num_classes: int = 7, seed: int = 0, **options: object) -> RepGhostNet:
+    return copy.deepcopy(_network(width, num_classes, seed, **options))
+
+
+@functools.lru_cache(8)
+def _network(width: float, num_classes: int, seed: int, **options: object) -> RepGhostNet:
     torch.manual_seed(seed)
     model = RepGhostNet(width, num_classes, **options)  # type: ignore[arg-type]
     randomize(model, seed)
