@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repghost.checkpoint import build_model, read_checkpoint
-from repghost.data import PictureSet, prepare
+from repghost.data import PictureSet, prepare_in_parts, refuse_empty
 from repghost.errors import UsageError
 from repghost.evaluate import Accuracy, PairedDifference, accuracy, paired_difference, predict
 from repghost.fuse import fuse
@@ -59,27 +59,33 @@ def validate(
         preprocess_file: JSON that takes precedence over the checkpoint's preprocessing.
         indices: which pictures; all of them by default.
         batch: pictures per step.
-        progress: wraps each long loop.
+        progress: wraps the loop over batches.
 
     Raises:
-        UsageError: when the classes differ or the preprocessing is not known.
+        UsageError: when the classes differ, the preprocessing is not known, or no picture can be decoded.
     """
     checkpoint = read_checkpoint(path)
     preprocess = resolve_preprocess(checkpoint.preprocess, checkpoint.spec.num_classes, preprocess_file)
     check_classes(checkpoint.labels, checkpoint.spec.num_classes, dataset.classes)
-    prepared = prepare(dataset, preprocess, indices, progress)
     model = build_model(checkpoint)
-    before, after = (
-        predict(network, prepared.pictures, preprocess, batch, progress).argmax(1) for network in (model, fuse(model))
-    )
+    fused = fuse(model)
+    rows: list[NDArray[np.int64]] = []  # label, answer as it is, answer fused
+    broken: list[str] = []
+    for part in prepare_in_parts(dataset, preprocess, indices, batch, progress):
+        broken.extend(part.broken)
+        if len(part.labels):
+            answers = [predict(network, part.pictures, preprocess, batch).argmax(1) for network in (model, fused)]
+            rows.append(np.stack([part.labels, *answers]))
+    refuse_empty(len(rows), broken)
+    labels, before, after = np.concatenate(rows, axis=1)
     return Validation(
         checkpoint=str(path),
         digest=checkpoint.digest,
         preprocess=preprocess,
-        fp32=accuracy(before, prepared.labels),
-        fused=accuracy(after, prepared.labels),
-        change=paired_difference(before, after, prepared.labels),
-        broken=prepared.broken,
+        fp32=accuracy(before, labels),
+        fused=accuracy(after, labels),
+        change=paired_difference(before, after, labels),
+        broken=tuple(broken),
     )
 
 

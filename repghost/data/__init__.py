@@ -1,6 +1,6 @@
 """Sets of labelled pictures, however they are stored."""
 
-from repghost.data.base import MissingSplitError, PictureSet, Prepared, prepare
+from repghost.data.base import MissingSplitError, PictureSet, Prepared, prepare, prepare_in_parts, refuse_empty
 from repghost.data.decode import PictureError, decode_picture, read_picture, to_rgb
 from repghost.data.opening import open_dataset
 
@@ -12,6 +12,8 @@ __all__ = [
     "decode_picture",
     "open_dataset",
     "prepare",
+    "prepare_in_parts",
     "read_picture",
+    "refuse_empty",
     "to_rgb",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +16,9 @@ from repghost.errors import UsageError
 
 if TYPE_CHECKING:
     from repghost.preprocess import Preprocess
+
+
+_MEMORY_SHARE = 0.75  # of this machine's memory; the rest is for the network and everybody else
 
 
 class MissingSplitError(UsageError):
@@ -72,13 +76,64 @@ def prepare(
         progress: wraps the loop, e.g. a progress bar.
 
     Raises:
-        UsageError: when not a single picture is left.
+        UsageError: when not a single picture is left, or they do not fit into memory.
     """
-    wanted = np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
+    wanted = _wanted(dataset, indices)
+    needed = len(wanted) * preprocess.size**2 * 3
+    if needed > _MEMORY_SHARE * _memory_bytes():
+        raise UsageError(
+            f"{len(wanted)} pictures of {preprocess.size} x {preprocess.size} need {needed >> 20} MB of memory at "
+            f"once, this machine has {_memory_bytes() >> 20} MB; take fewer pictures."
+        )
+    prepared = _prepare(dataset, preprocess, wanted, progress)
+    refuse_empty(len(prepared.labels), prepared.broken)
+    return prepared
+
+
+def prepare_in_parts(
+    dataset: PictureSet,
+    preprocess: Preprocess,
+    indices: Sequence[int] | NDArray[np.int64] | None = None,
+    size: int = 1000,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Iterator[Prepared]:
+    """Yield the pictures of `prepare` in parts of at most `size`, for sets that do not fit into memory.
+
+    A part is empty when each of its pictures is broken; `refuse_empty` is left to the caller.
+    """
+    wanted = _wanted(dataset, indices)
+    for start in progress(range(0, len(wanted), size)):
+        yield _prepare(dataset, preprocess, wanted[start : start + size], iter)
+
+
+def refuse_empty(count: int, broken: Sequence[str]) -> None:
+    """Raise UsageError when no picture is left; the message names the first broken one."""
+    if count == 0:
+        first = f" The first: {broken[0]}" if broken else ""
+        raise UsageError(f"no usable picture among {len(broken)}; at least one is needed.{first}")
+
+
+def _wanted(dataset: PictureSet, indices: Sequence[int] | NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Return the indices of the pictures that were asked for."""
+    return np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
+
+
+def _memory_bytes() -> int:
+    """Return how much memory this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _prepare(
+    dataset: PictureSet,
+    preprocess: Preprocess,
+    wanted: NDArray[np.int64],
+    progress: Callable[[Iterable[int]], Iterable[int]],
+) -> Prepared:
+    """Decode and crop what can be decoded, note what cannot."""
     pictures = np.empty((len(wanted), preprocess.size, preprocess.size, 3), np.uint8)
     good: list[int] = []
     broken: list[str] = []
-    for index in progress([int(value) for value in wanted]):
+    for index in progress(wanted.tolist()):
         try:
             pictures[len(good)] = preprocess.apply(dataset[index][0])
         except PictureError as error:
@@ -86,8 +141,5 @@ def prepare(
             broken.append(message if dataset.name(index) in message else f"{dataset.name(index)}: {message}")
         else:
             good.append(index)
-    if not good:
-        first = f" The first: {broken[0]}" if broken else ""
-        raise UsageError(f"no usable picture among {len(wanted)}; at least one is needed.{first}")
     chosen = np.asarray(good, np.int64)
     return Prepared(pictures[: len(good)], dataset.labels[chosen], chosen, tuple(broken))

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from repghost.data import MissingSplitError, PictureSet, open_dataset, prepare
+from repghost.data import MissingSplitError, PictureSet, open_dataset, prepare, prepare_in_parts
 from repghost.data.arrays import ArraySet
 from repghost.data.cifar10 import CLASSES as CIFAR_CLASSES
 from repghost.data.fashion_mnist import CLASSES as FASHION_CLASSES
@@ -409,6 +409,24 @@ def test_prepare_refuses_a_set_without_a_usable_picture(tmp_path: Path) -> None:
         prepare(open_dataset(tmp_path, "train"), TINY)
     with pytest.raises(UsageError, match="at least one"):
         prepare(open_dataset(tmp_path, "train"), TINY, [])
+
+
+def test_parts_are_the_whole(tmp_path: Path) -> None:
+    make_tree(tmp_path)
+    (tmp_path / "train" / "ant" / "0.PNG").write_bytes(b"broken")
+    (tmp_path / "train" / "ant" / "1.PNG").write_bytes(b"broken")
+    dataset = open_dataset(tmp_path, "train")
+    whole, parts = prepare(dataset, TINY), list(prepare_in_parts(dataset, TINY, size=2))
+    assert [len(part.labels) for part in parts] == [0, 2, 2]
+    for field in ("pictures", "labels", "indices", "broken"):
+        assert np.array_equal(np.concatenate([getattr(part, field) for part in parts]), getattr(whole, field))
+
+
+def test_prepare_refuses_what_does_not_fit_into_memory() -> None:
+    made = ArraySet("made", ("a",), noise(0, (1, 4, 4)), np.zeros(1, np.int64))
+    many = np.broadcast_to(np.zeros(1, np.int64), 10**7)
+    with pytest.raises(UsageError, match="take fewer pictures"):
+        prepare(made, Preprocess(size=4096, resize=4096), many)
 
 
 def test_array_set_takes_grey_and_colour() -> None:
