@@ -1,4 +1,4 @@
-"""From an integer program to object files: memory plan, schedules, one step function per instruction set, TVM."""
+"""From a program to object files: memory plan, schedules, one step function per instruction set, TVM."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import tvm_ffi
 from tvm import ir
 
-from calib.program import Program, ToLogits
 from compile import tir
+from compile.float_program import FloatProgram
 from compile.intrin import InstructionSet
 from compile.intrin.table import find_instruction_set
-from compile.layout import MemoryPlan, plan_memory
+from compile.layout import AnyProgram, MemoryPlan, plan_memory
 from compile.network import BLOB_ALIGNMENT, CompiledNetwork, CompiledVariant
 from compile.schedules import Context, Scheduled, schedule, schedule_halo
 from compile.targets import Target, Variant
@@ -39,11 +39,11 @@ class ScheduledNetwork:
     weights: bytes
 
 
-def compile_program(program: Program, target: Target) -> CompiledNetwork:
+def compile_program(program: AnyProgram, target: Target) -> CompiledNetwork:
     """Compile a program for every instruction set of a target.
 
     Args:
-        program: the integer program of one network.
+        program: the integer or float program of one network.
         target: a row of `compile.targets`.
 
     Returns:
@@ -54,7 +54,10 @@ def compile_program(program: Program, target: Target) -> CompiledNetwork:
     variants = []
     networks = []
     for variant in target.variants:
-        network = schedule_network(program, plan, find_instruction_set(variant.name))
+        isa = find_instruction_set(variant.name)
+        if isinstance(program, FloatProgram) and not isa.helps_float:
+            continue
+        network = schedule_network(program, plan, isa)
         blob = f"weights_{hashlib.sha256(network.weights).hexdigest()[:16]}"  # equal layouts are stored once
         blobs[blob] = network.weights
         symbol = f"rg_step_{variant.name}"
@@ -70,14 +73,14 @@ def compile_program(program: Program, target: Target) -> CompiledNetwork:
     )
 
 
-def schedule_network(program: Program, plan: MemoryPlan, isa: InstructionSet) -> ScheduledNetwork:
+def schedule_network(program: AnyProgram, plan: MemoryPlan, isa: InstructionSet) -> ScheduledNetwork:
     """Choose a kernel for every operator and lay out their constants one after the other."""
     context = Context(isa, plan)
     steps: list[Step] = []
     weights = bytearray()
     for operator in program.operators:
         kernel = schedule(operator, context)
-        is_logits = isinstance(getattr(operator, "epilogue", None), ToLogits)
+        is_logits = operator is program.operators[-1]
         halo = None if is_logits else schedule_halo(operator.output, context)
         steps.append(Step(kernel, halo, len(weights)))
         weights += kernel.constants

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-from calib.program import Conv2d, DepthwiseConv2d, Operator, Program, Tensor, ToLogits, operator_inputs
+from calib.program import Operator, Program, Tensor, operator_inputs
+from compile.float_program import FloatOperator, FloatProgram, FloatTensor
+
+AnyProgram: TypeAlias = Program | FloatProgram
+AnyOperator: TypeAlias = Operator | FloatOperator
+AnyTensor: TypeAlias = Tensor | FloatTensor
 
 ALIGNMENT = 64  # bytes, one cache line
 CHANNEL_GROUP = 4  # a pixel is stored in a multiple of this, so that products run in groups of four
@@ -13,35 +19,40 @@ OVERREAD = 64  # bytes a kernel may read past the last pixel: one load of the wi
 
 @dataclass(frozen=True)
 class Placement:
-    """An activation in the workspace: pixel (y, x) starts at `origin + y * pitch + x * pixel` from `offset` on.
+    """An activation in the workspace: pixel (y, x) is the element `origin + y * pitch + x * pixel` from `offset` on.
 
     `halo` pixels of padding stand above, below and left of the image; the padding on the right of a row is the one on
     the left of the next row.
     """
 
-    tensor: Tensor
+    tensor: AnyTensor
     offset: int  # bytes from the start of the workspace
     halo: int  # pixels
 
     @property
     def pixel(self) -> int:
-        """Bytes of one pixel."""
+        """Elements of one pixel."""
         return round_up(self.tensor.channels, CHANNEL_GROUP)
 
     @property
     def pitch(self) -> int:
-        """Bytes from one row to the next."""
+        """Elements from one row to the next."""
         return (self.tensor.width + self.halo) * self.pixel
 
     @property
     def origin(self) -> int:
-        """Bytes from `offset` to pixel (0, 0)."""
+        """Elements from `offset` to pixel (0, 0)."""
         return self.halo * (self.pitch + self.pixel)
 
     @property
     def size(self) -> int:
         """Bytes of the whole image with its border."""
-        return self.origin + (self.tensor.height + self.halo) * self.pitch
+        return (self.origin + (self.tensor.height + self.halo) * self.pitch) * self.element_bytes
+
+    @property
+    def element_bytes(self) -> int:
+        """Bytes of one element."""
+        return 4 if isinstance(self.tensor, FloatTensor) else 1
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,7 @@ def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
-def plan_memory(program: Program) -> MemoryPlan:
+def plan_memory(program: AnyProgram) -> MemoryPlan:
     """Give each activation the lowest free address for the operators between its birth and its last use.
 
     The logits are not placed: the last operator writes them to the caller's array.
@@ -80,30 +91,36 @@ def plan_memory(program: Program) -> MemoryPlan:
     return MemoryPlan(placed, end)
 
 
-def _lifetimes(operators: tuple[Operator, ...]) -> dict[str, tuple[int, int]]:
+def _lifetimes(operators: tuple[Any, ...]) -> dict[str, tuple[int, int]]:
     lives: dict[str, tuple[int, int]] = {}
     for index, operator in enumerate(operators):
-        for tensor in operator_inputs(operator):
+        for tensor in inputs_of(operator):
             lives[tensor.name] = (lives[tensor.name][0], index)
-        if not isinstance(getattr(operator, "epilogue", None), ToLogits):
+        if index < len(operators) - 1:
             lives[operator.output.name] = (index, index)
     return lives
 
 
-def _halos(operators: tuple[Operator, ...]) -> dict[str, int]:
+def inputs_of(operator: AnyOperator) -> tuple[AnyTensor, ...]:
+    """Return the activations an operator reads, integer or float."""
+    return operator_inputs(operator) if isinstance(operator, Operator) else operator.inputs
+
+
+def _halos(operators: tuple[Any, ...]) -> dict[str, int]:
     """Return the border each tensor needs: the largest padding among its readers."""
     halos: dict[str, int] = {}
     for operator in operators:
-        if isinstance(operator, Conv2d | DepthwiseConv2d):
-            halos[operator.input.name] = max(halos.get(operator.input.name, 0), operator.padding)
+        padding = getattr(operator, "padding", 0)
+        if padding:
+            halos[operator.input.name] = max(halos.get(operator.input.name, 0), padding)
     return halos
 
 
-def _tensor(program: Program, name: str) -> Tensor:
+def _tensor(program: AnyProgram, name: str) -> AnyTensor:
     return next(operator.output for operator in program.operators if operator.output.name == name)
 
 
-def _largest(program: Program, name: str, halos: dict[str, int]) -> int:
+def _largest(program: AnyProgram, name: str, halos: dict[str, int]) -> int:
     return Placement(_tensor(program, name), 0, halos.get(name, 0)).size
 
 

@@ -17,6 +17,8 @@ class Arm(InstructionSet):
 
     lanes8 = 16
     registers = REGISTERS
+    float_lanes = 4
+    float_step = 4
     has_table_lookup = True
 
     def round_to_int32(self, value: Expr) -> Expr:

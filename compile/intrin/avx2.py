@@ -23,6 +23,8 @@ class Avx2(X86):
     lanes8 = 16
     registers = 16
     widest32 = 8
+    float_lanes = 8
+    float_step = 1
     step_bytes = PAIR
     instructions = 2
     words_per_copy = 8

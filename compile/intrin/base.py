@@ -50,6 +50,9 @@ class InstructionSet(ABC):
     name: str
     lanes8: int  # int8 elements the schedules process at a time in element-wise and depthwise kernels
     registers: int
+    float_lanes: int  # float32 in the widest register
+    float_step: int  # neighbouring float32 of a pixel loaded at once and used by lane; 1 where a load can repeat one
+    helps_float: bool = True  # whether float code differs from that of the plainer sets of the same machine
     has_table_lookup: bool = False
 
     # -- numerics ------------------------------------------------------------------------------------------------

@@ -28,6 +28,8 @@ class Vnni(X86):
     lanes8 = 32
     registers = 32
     widest32 = 16
+    float_lanes = 16
+    float_step = 1
     step_bytes = GROUP
     instructions = 1
     words_per_copy = 8

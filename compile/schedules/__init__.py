@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from calib.program import Operator
+from compile.layout import AnyOperator
 from compile.schedules.add import schedule_add
 from compile.schedules.base import Context, Scheduled
 from compile.schedules.depthwise import schedule_depthwise
+from compile.schedules.float_depthwise import schedule_float_depthwise
+from compile.schedules.float_elementwise import schedule_float_gate, schedule_float_input, schedule_float_pool
+from compile.schedules.float_gemm import schedule_float_gemm
 from compile.schedules.gemm import schedule_gemm
 from compile.schedules.halo import schedule_halo
 from compile.schedules.input_table import schedule_input_table
@@ -22,10 +25,15 @@ RULES = (
     schedule_lookup,
     schedule_add,
     schedule_input_table,
+    schedule_float_gemm,
+    schedule_float_depthwise,
+    schedule_float_gate,
+    schedule_float_pool,
+    schedule_float_input,
 )
 
 
-def schedule(operator: Operator, context: Context) -> Scheduled:
+def schedule(operator: AnyOperator, context: Context) -> Scheduled:
     """Return the kernel of an operator from the first rule that answers.
 
     Raises:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from calib.program import Add, Operator
+from calib.program import Add
 from calib.qparams import ADD_SHIFT
 from compile import tir
+from compile.layout import AnyOperator
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
 from compile.schedules.depthwise import flat_phases
 
 
-def schedule_add(operator: Operator, context: Context) -> Answer:
+def schedule_add(operator: AnyOperator, context: Context) -> Answer:
     """Schedule a stand-alone add; None for anything else."""
     if not isinstance(operator, Add):
         return None
@@ -25,10 +26,7 @@ def schedule_add(operator: Operator, context: Context) -> Answer:
             kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
             kernel.loop(phases.count, name="column") as column,
         ):
-            along = column * phases.step
-            if phases.last != (phases.count - 1) * phases.step:
-                along = tir.minimum(along, tir.const(phases.last))
-            along = along + start
+            along = phases.along(column) + start
             a = tir.cast(frame.tensors[0].load(left.origin + row * left.pitch + along, lanes), "int32")
             b = tir.cast(frame.tensors[1].load(right.origin + row * right.pitch + along, lanes), "int32")
             total = (a - tir.splat(zero_a, wide)) * tir.splat(factor_a, wide)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from calib.program import RequantizeAdd, Tensor
+from calib.program import RequantizeAdd
 from calib.qparams import ADD_SHIFT
 from compile import tir
 from compile.intrin import InstructionSet
-from compile.layout import MemoryPlan, Placement
+from compile.layout import AnyTensor, MemoryPlan, Placement
 from compile.tir import Expr, Kernel, Pointer
 
 
@@ -21,7 +21,7 @@ class Context:
     isa: InstructionSet
     plan: MemoryPlan
 
-    def place(self, tensor: Tensor) -> Placement:
+    def place(self, tensor: AnyTensor) -> Placement:
         """Return where a tensor lives."""
         return self.plan.placements[tensor.name]
 
@@ -46,13 +46,15 @@ class Scheduled:
 class KernelFrame:
     """The parameters every kernel has, in the order `Scheduled` gives."""
 
-    def __init__(self, name: str, tensors: int, scalars: int = 0) -> None:
+    def __init__(self, name: str, tensors: int, scalars: int = 0, element: str = "int8") -> None:
         self.kernel = Kernel(name)
         self.rgb = self.kernel.pointer("rgb", "uint8")
         self.logits = self.kernel.pointer("logits", "float32")
         self.workspace = self.kernel.pointer("workspace", "int8")
         weights = self.kernel.pointer("weights", "int8")
-        self.tensors = [self.workspace.at(self.kernel.scalar(f"tensor_{index}")) for index in range(tensors)]
+        view = self.workspace if element == "int8" else self.kernel.view(self.workspace, element)
+        offsets = [self.kernel.scalar(f"tensor_{index}") for index in range(tensors)]
+        self.tensors = [view.at(tir.floordiv(offset, ELEMENT_BYTES[element])) for offset in offsets]
         self.scalars = [self.kernel.scalar(f"scalar_{index}") for index in range(scalars)]
         constants = self.kernel.scalar("constants")
         self.weights = weights.at(constants)
@@ -65,7 +67,7 @@ class KernelFrame:
         return view.at(tir.floordiv(self._constants, ELEMENT_BYTES[element]))
 
 
-ELEMENT_BYTES = {"int16": 2, "int32": 4, "float32": 4}
+ELEMENT_BYTES = {"int8": 1, "int16": 2, "int32": 4, "float32": 4}
 Answer: TypeAlias = Scheduled | None
 
 

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from calib.program import (
     DepthwiseConv2d,
-    Operator,
     Requantize,
     RequantizeAdd,
     RequantizeQ15,
@@ -29,7 +28,7 @@ from calib.program import (
 from calib.qparams import Q15_ADD_SHIFT, RESIDUAL_SHIFT
 from compile import tir
 from compile.intrin import InstructionSet
-from compile.layout import Placement
+from compile.layout import AnyOperator, Placement
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, add_scalars, requantize_add
 from compile.tir import Expr, Kernel
 
@@ -38,17 +37,22 @@ MOST_ROWS = 7  # output rows of one unit: (rows + kernel - 1) / rows input loads
 
 @dataclass(frozen=True)
 class Phases:
-    """How the channels are spread over vectors: phase p covers `channels[p]`, and moves `step` bytes at a time."""
+    """How the channels are spread over vectors: phase p covers `channels[p]`, and moves `step` elements at a time."""
 
     lanes: int
     channels: NDArray[np.int64]  # [phases, lanes], the channel of each lane
-    starts: tuple[int, ...]  # bytes from the first pixel of a row to the first vector of each phase
-    step: int  # output bytes between two vectors of one phase
+    starts: tuple[int, ...]  # elements from the first pixel of a row to the first vector of each phase
+    step: int  # output elements between two vectors of one phase
     count: int  # vectors of one phase in a row; the last may overlap the one before
-    last: int  # bytes from the first vector of a phase to its last
+    last: int  # elements from the first vector of a phase to its last
+
+    def along(self, column: Expr) -> Expr:
+        """Return where vector number `column` of a phase is, counted from the phase's first."""
+        place = column * self.step
+        return tir.minimum(place, tir.const(self.last)) if self.last != (self.count - 1) * self.step else place
 
 
-def schedule_depthwise(operator: Operator, context: Context) -> Answer:
+def schedule_depthwise(operator: AnyOperator, context: Context) -> Answer:
     """Schedule a depthwise convolution; None for anything else."""
     if not isinstance(operator, DepthwiseConv2d):
         return None
@@ -175,7 +179,7 @@ class _Writer:
             row = unit * self.rows
             if height % self.rows:  # the last unit overlaps its neighbour and computes some rows twice
                 row = tir.minimum(row, tir.const(height - self.rows))
-            for first, step, count in _runs(self.phases.starts):
+            for first, step, count in phase_runs(self.phases.starts):
                 with kernel.loop(count, name="phase") as number:
                     constants = (first + number) * phase_bytes(self.operator, self.phases.lanes)
                     self._phase(kernel, row, self.phases.starts[first] + number * step, constants)
@@ -185,10 +189,7 @@ class _Writer:
         """Emit one phase: its constants stay in registers while the vectors along the row are computed."""
         parameters = self._parameters(kernel, constants)
         with kernel.loop(self.phases.count, name="column") as column:
-            along = column * self.phases.step
-            if self.phases.last != (self.phases.count - 1) * self.phases.step:
-                along = tir.minimum(along, tir.const(self.phases.last))
-            self._column(kernel, row, start, along, parameters)
+            self._column(kernel, row, start, self.phases.along(column), parameters)
 
     def _parameters(self, kernel: Kernel, constants: Expr) -> _Parameters:
         lanes = self.phases.lanes
@@ -301,8 +302,8 @@ def _residual(operator: DepthwiseConv2d) -> Tensor | None:
     return None
 
 
-def _runs(starts: tuple[int, ...]) -> list[tuple[int, int, int]]:
-    """Return (first phase, byte step, count) so that phases at equal distances share one loop."""
+def phase_runs(starts: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """Return (first phase, step, count) so that phases at equal distances share one loop."""
     step = starts[1] - starts[0] if len(starts) > 1 else 0
     regular = next((i for i in range(1, len(starts)) if starts[i] - starts[i - 1] != step), len(starts))
     runs = [(0, step, regular)]

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.program import Conv2d, Operator, Requantize, RequantizeAdd, ToLogits
+from calib.program import Conv2d, Requantize, RequantizeAdd, ToLogits
 from compile import tir
 from compile.intrin import InstructionSet
 from compile.intrin.base import GemmShape, GemmTile, Operand
-from compile.layout import CHANNEL_GROUP, Placement, round_up
+from compile.layout import CHANNEL_GROUP, AnyOperator, Placement, round_up
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, add_scalars, requantize_add
 from compile.tir import Expr, Kernel, Pointer
 
@@ -35,7 +35,7 @@ class Panel:
     bytes_each: int
 
 
-def schedule_gemm(operator: Operator, context: Context) -> Answer:
+def schedule_gemm(operator: AnyOperator, context: Context) -> Answer:
     """Schedule a dense convolution; None for anything else."""
     if not isinstance(operator, Conv2d):
         return None

@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
-from calib.program import Tensor
 from compile import tir
+from compile.float_program import FloatTensor
+from compile.layout import AnyTensor
 from compile.schedules.base import Context, KernelFrame, Scheduled
 from compile.tir import Expr, Kernel, Pointer
 
 
-def schedule_halo(tensor: Tensor, context: Context) -> Scheduled | None:
+def schedule_halo(tensor: AnyTensor, context: Context) -> Scheduled | None:
     """Return the kernel that fills a tensor's border; None if it has none."""
     place = context.place(tensor)
     if place.halo == 0:
         return None
-    frame = KernelFrame(f"{tensor.name}.halo", 1, 1)
+    is_float = isinstance(tensor, FloatTensor)
+    element, lanes = ("float32", context.isa.float_lanes) if is_float else ("int8", context.isa.lanes8)
+    frame = KernelFrame(f"{tensor.name}.halo", 1, 1, element)
     kernel, target = frame.kernel, frame.tensors[0]
-    value = frame.scalars[0]
+    zero = 0 if isinstance(tensor, FloatTensor) else tensor.qparams.zero_point
+    value = tir.splat(frame.scalars[0], element)
     inside = place.origin + tensor.width * place.pixel  # the first byte right of the first row
     side = place.halo * place.pixel
     below = place.origin + tensor.height * place.pitch
-    _fill(kernel, target, 0, place.origin, value, context.isa.lanes8)
+    _fill(kernel, target, 0, place.origin, value, lanes)
     with kernel.loop(tensor.height, name="row") as row:
-        _fill(kernel, target, inside + row * place.pitch, side, value, context.isa.lanes8)
-    _fill(kernel, target, below, place.halo * place.pitch, value, context.isa.lanes8)
+        _fill(kernel, target, inside + row * place.pitch, side, value, lanes)
+    _fill(kernel, target, below, place.halo * place.pitch, value, lanes)
     return Scheduled(
         function=kernel.finish(),
-        name=f"rg_s8_halo{place.halo}_{tensor.height}x{tensor.width}_c{tensor.channels}__{context.isa.name}",
+        name=(
+            f"rg_{'f32' if is_float else 's8'}_halo{place.halo}_{tensor.height}x{tensor.width}_c{tensor.channels}"
+            f"__{context.isa.name}"
+        ),
         offsets=(place.offset,),
         units=1,
-        scalars=(tensor.qparams.zero_point,),
+        scalars=(zero,),
     )
 
 
 def _fill(kernel: Kernel, target: Pointer, start: Expr, length: int, value: Expr, lanes: int) -> None:
-    """Store `value` to `length` bytes, a multiple of four; the last store overlaps the one before."""
+    """Store `value` to `length` elements, a multiple of four; the last store overlaps the one before."""
     while lanes > length:
         lanes //= 2
-    vector = tir.splat(value, f"int8x{lanes}")
+    vector = tir.splat(value, f"{target.element}x{lanes}")
     whole = length // lanes
     with kernel.loop(whole, name="fill") as index:
         kernel.store(target, start + index * lanes, vector)

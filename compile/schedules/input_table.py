@@ -5,8 +5,9 @@ The fourth byte repeats the first: the weights it meets in the stem are zero.
 
 from __future__ import annotations
 
-from calib.program import InputTable, Operator
+from calib.program import InputTable
 from compile import tir
+from compile.layout import AnyOperator
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
 from compile.tir import Expr, Kernel
 
@@ -14,7 +15,7 @@ COLOURS = 3
 TABLE_BYTES = 256
 
 
-def schedule_input_table(operator: Operator, context: Context) -> Answer:
+def schedule_input_table(operator: AnyOperator, context: Context) -> Answer:
     """Schedule the input lookup; None for anything else."""
     if not isinstance(operator, InputTable):
         return None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from calib.program import Lookup, Operator
+from calib.program import Lookup
 from compile import tir
+from compile.layout import AnyOperator
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
 
 OFFSET = 128  # the table starts with the entry of -128
 
 
-def schedule_lookup(operator: Operator, context: Context) -> Answer:
+def schedule_lookup(operator: AnyOperator, context: Context) -> Answer:
     """Schedule a table lookup; None for anything else."""
     if not isinstance(operator, Lookup):
         return None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from calib.program import Multiply, Operator
+from calib.program import Multiply
 from compile import tir
-from compile.layout import Placement
+from compile.layout import AnyOperator, Placement
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
 from compile.schedules.depthwise import flat_phases
-from compile.tir import Expr, Kernel
+from compile.tir import Expr, Kernel, Pointer
 
 
-def schedule_multiply(operator: Operator, context: Context) -> Answer:
+def schedule_multiply(operator: AnyOperator, context: Context) -> Answer:
     """Schedule a gate; None for anything else."""
     if not isinstance(operator, Multiply):
         return None
@@ -24,16 +24,13 @@ def schedule_multiply(operator: Operator, context: Context) -> Answer:
     factors = [tir.splat(multiplier, f"float32x{native}")] * (lanes // native)
     zero_x, zero_g, zero_y = frame.scalars
     for start in phases.starts:
-        gates = _gates(kernel, frame, gate, lanes, start)
+        gates = load_gate(kernel, frame.tensors[1], gate, lanes, start)
         gates = kernel.bind(tir.cast(gates, "int16") - tir.splat(zero_g, f"int16x{lanes}"), "gates")
         with (
             kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
             kernel.loop(phases.count, name="column") as column,
         ):
-            along = column * phases.step
-            if phases.last != (phases.count - 1) * phases.step:
-                along = tir.minimum(along, tir.const(phases.last))
-            along = along + start
+            along = phases.along(column) + start
             x = frame.tensors[0].load(source.origin + row * source.pitch + along, lanes)
             x = tir.cast(x, "int16") - tir.splat(zero_x, f"int16x{lanes}")
             product = kernel.bind(tir.cast(x, "int32") * tir.cast(gates, "int32"), "product")
@@ -55,7 +52,7 @@ def schedule_multiply(operator: Operator, context: Context) -> Answer:
     )
 
 
-def _gates(kernel: Kernel, frame: KernelFrame, gate: Placement, lanes: int, start: int) -> Expr:
+def load_gate(kernel: Kernel, source: Pointer, gate: Placement, lanes: int, start: int) -> Expr:
     """Return the gate of each lane of a phase; where a phase wraps around the channels it is put together."""
     pixel = gate.pixel
     pieces, at, left = [], start % pixel, lanes
@@ -63,6 +60,6 @@ def _gates(kernel: Kernel, frame: KernelFrame, gate: Placement, lanes: int, star
         step = min(left, pixel - at)
         while step & (step - 1):
             step &= step - 1  # the largest power of two: loads have the width of a vector
-        pieces.append(kernel.bind(frame.tensors[1].load(gate.origin + at, step), "gate"))
+        pieces.append(kernel.bind(source.load(gate.origin + at, step), "gate"))
         at, left = (at + step) % pixel, left - step
     return pieces[0] if len(pieces) == 1 else tir.shuffle(pieces, range(lanes))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from calib.program import GlobalAveragePool, Operator
+from calib.program import GlobalAveragePool
 from compile import tir
+from compile.layout import AnyOperator
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
 from compile.schedules.depthwise import pixel_phases
 from compile.tir import Expr
@@ -11,7 +12,7 @@ from compile.tir import Expr
 SAFE_TERMS = 255  # 255 * -128 still fits int16, 256 * -128 does too but 256 is no round number of any image
 
 
-def schedule_pool(operator: Operator, context: Context) -> Answer:
+def schedule_pool(operator: AnyOperator, context: Context) -> Answer:
     """Schedule a global average pool; None for anything else."""
     if not isinstance(operator, GlobalAveragePool):
         return None

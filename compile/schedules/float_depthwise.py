@@ -1,0 +1,110 @@
+"""Float depthwise convolutions, with the phases and row tiles of the integer ones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from compile import tir
+from compile.float_program import FloatDepthwiseConv2d
+from compile.layout import AnyOperator
+from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
+from compile.schedules.depthwise import Phases, flat_phases, phase_runs, pixel_phases, row_tile
+from compile.tir import Expr, Kernel
+
+
+def schedule_float_depthwise(operator: AnyOperator, context: Context) -> Answer:
+    """Schedule a float depthwise convolution; None for anything else."""
+    if not isinstance(operator, FloatDepthwiseConv2d):
+        return None
+    target = context.place(operator.output)
+    phases = (flat_phases if operator.stride == 1 else pixel_phases)(context.isa.float_lanes, target)
+    rows = row_tile(operator.output.height) if operator.stride == 1 else 1
+    writer = _Writer(operator, context, phases, rows)
+    kernel, add = operator.weight.shape[1], "" if operator.residual is None else "_add"
+    return Scheduled(
+        function=writer.function(),
+        name=(
+            f"rg_f32_dwconv{kernel}x{kernel}s{operator.stride}{add}_r{rows}c{phases.lanes}"
+            f"_c{operator.output.channels}__{context.isa.name}"
+        ),
+        offsets=writer.offsets(),
+        units=-(-operator.output.height // rows),
+        constants=pack_phases(operator, phases),
+    )
+
+
+def pack_phases(operator: FloatDepthwiseConv2d, phases: Phases) -> bytes:
+    """Return bias, then taps, of each phase; padded channels are zero."""
+    channels = operator.output.channels
+    parts = []
+    for phase in phases.channels:
+        index, keep = np.minimum(phase, channels - 1), phase < channels
+        taps = operator.weight[index].reshape(len(phase), -1).T
+        parts += [np.where(keep, operator.bias[index], 0), np.where(keep, taps, 0).reshape(-1)]
+    return np.concatenate(parts).astype(np.float32).tobytes()
+
+
+class _Writer:
+    """Writes the kernel of one depthwise convolution."""
+
+    def __init__(self, operator: FloatDepthwiseConv2d, context: Context, phases: Phases, rows: int) -> None:
+        self.operator, self.isa, self.phases, self.rows = operator, context.isa, phases, rows
+        self.size = operator.weight.shape[1]
+        self.source, self.target = context.place(operator.input), context.place(operator.output)
+        self.residual = None if operator.residual is None else context.place(operator.residual)
+
+    def offsets(self) -> tuple[int, ...]:
+        """Return where input, output and residual are."""
+        places = [self.source, self.target, self.residual]
+        return tuple(place.offset for place in places if place is not None)
+
+    def function(self) -> Expr:
+        """Return the kernel: row tiles, phases, vectors along the row."""
+        frame = KernelFrame(self.operator.name, len(self.offsets()), element="float32")
+        kernel, height = frame.kernel, self.operator.output.height
+        self.x, self.y, self.r = frame.tensors[0], frame.tensors[1], frame.tensors[-1]
+        constants = frame.constants("float32")
+        lanes, taps = self.phases.lanes, self.size**2
+        with kernel.loop(frame.end - frame.begin, frame.begin, "unit") as unit:
+            row = unit * self.rows
+            if height % self.rows:
+                row = tir.minimum(row, tir.const(height - self.rows))
+            for first, step, count in phase_runs(self.phases.starts):
+                with kernel.loop(count, name="phase") as number:
+                    at = (first + number) * (lanes * (taps + 1))
+                    vectors = [
+                        kernel.bind(constants.load(at + index * lanes, lanes), "constant") for index in range(taps + 1)
+                    ]
+                    start = self.phases.starts[first] + number * step
+                    with kernel.loop(self.phases.count, name="column") as column:
+                        self._column(kernel, row, start, self.phases.along(column), vectors[0], vectors[1:])
+        return kernel.finish()
+
+    def _column(self, kernel: Kernel, row: Expr, start: Expr, along: Expr, bias: Expr, taps: list[Expr]) -> None:
+        """Emit `rows` output vectors below each other; each input row is loaded once."""
+        stride, size, place = self.operator.stride, self.size, self.source
+        first = place.origin - self.operator.padding * (place.pitch + place.pixel)
+        base = kernel.bind(row * (stride * place.pitch) + along * stride + start + first, "base")
+        sums = [bias] * self.rows
+        for input_row in range((self.rows - 1) * stride + size):
+            inputs = [
+                kernel.bind(self.x.load(base + (input_row * place.pitch + d * place.pixel), self.phases.lanes), "x")
+                for d in range(size)
+            ]
+            for output_row in range(self.rows):
+                kernel_row = input_row - output_row * stride
+                if 0 <= kernel_row < size:
+                    total = sums[output_row]
+                    for x, tap in zip(inputs, taps[kernel_row * size : (kernel_row + 1) * size], strict=True):
+                        total = total + x * tap
+                    sums[output_row] = kernel.bind(total, "sum")
+                if kernel_row == size - 1:
+                    self._finish(kernel, row + output_row, start + along, sums[output_row])
+
+    def _finish(self, kernel: Kernel, row: Expr, along: Expr, value: Expr) -> None:
+        if self.residual is not None:
+            place = self.residual
+            value = value + self.r.load(row * place.pitch + along + place.origin, self.phases.lanes)
+        if self.operator.relu:
+            value = tir.maximum(value, tir.splat(0.0, tir.dtype_of(value)))
+        kernel.store(self.y, row * self.target.pitch + along + self.target.origin, value)

@@ -1,0 +1,91 @@
+"""The small float operators: picture to float, average pool, squeeze-excite gate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from compile import tir
+from compile.float_program import FloatGate, FloatInput, FloatPool
+from compile.layout import AnyOperator
+from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
+from compile.schedules.depthwise import flat_phases, pixel_phases
+from compile.schedules.input_table import COLOURS, TABLE_BYTES
+from compile.schedules.multiply import load_gate
+
+SIXTH = float(np.float32(1 / 6))
+
+
+def schedule_float_input(operator: AnyOperator, context: Context) -> Answer:
+    """Schedule the lookup of picture bytes; None for anything else."""
+    if not isinstance(operator, FloatInput):
+        return None
+    place, width = context.place(operator.output), operator.output.width
+    frame = KernelFrame(operator.name, 1, element="float32")
+    kernel, table = frame.kernel, frame.constants("float32")
+    with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row, kernel.loop(width, name="x") as x:
+        for channel, colour in enumerate((*range(COLOURS), 0)):
+            byte = tir.cast(frame.rgb.load((row * width + x) * COLOURS + colour), "int32")
+            target = place.origin + row * place.pitch + x * place.pixel + channel
+            kernel.store(frame.tensors[0], target, table.load(byte + colour * TABLE_BYTES))
+    return Scheduled(
+        function=kernel.finish(),
+        name=f"rg_f32_table_c1_{operator.output.height}x{width}__{context.isa.name}",
+        offsets=(place.offset,),
+        units=operator.output.height,
+        constants=operator.tables.tobytes(),
+    )
+
+
+def schedule_float_pool(operator: AnyOperator, context: Context) -> Answer:
+    """Schedule a global average pool; None for anything else."""
+    if not isinstance(operator, FloatPool):
+        return None
+    source, target = context.place(operator.input), context.place(operator.output)
+    height, width = operator.input.height, operator.input.width
+    phases = pixel_phases(context.isa.float_lanes, target)
+    frame = KernelFrame(operator.name, 2, element="float32")
+    kernel, vector = frame.kernel, f"float32x{phases.lanes}"
+    with kernel.when(frame.begin < frame.end):
+        for start in phases.starts:
+            total = kernel.local(1, vector)
+            kernel.store(total, 0, tir.splat(0.0, vector))
+            with kernel.loop(height, name="row") as row, kernel.loop(width, name="x") as x:
+                at = source.origin + row * source.pitch + x * source.pixel + start
+                kernel.store(total, 0, total.load(0) + frame.tensors[0].load(at, phases.lanes))
+            mean = total.load(0) * tir.splat(1 / (height * width), vector)
+            kernel.store(frame.tensors[1], target.origin + start, mean)
+    return Scheduled(
+        function=kernel.finish(),
+        name=f"rg_f32_pool_{height}x{width}_c{operator.input.channels}__{context.isa.name}",
+        offsets=(source.offset, target.offset),
+        units=1,
+    )
+
+
+def schedule_float_gate(operator: AnyOperator, context: Context) -> Answer:
+    """Schedule x * hard_sigmoid(gate); None for anything else."""
+    if not isinstance(operator, FloatGate):
+        return None
+    source, gate, target = (context.place(t) for t in (operator.input, operator.gate, operator.output))
+    phases = flat_phases(context.isa.float_lanes, target)
+    frame = KernelFrame(operator.name, 3, element="float32")
+    kernel, vector = frame.kernel, f"float32x{phases.lanes}"
+    for start in phases.starts:
+        raw = load_gate(kernel, frame.tensors[1], gate, phases.lanes, start)
+        opened = raw * tir.splat(SIXTH, vector) + tir.splat(0.5, vector)
+        opened = tir.minimum(tir.maximum(opened, tir.splat(0.0, vector)), tir.splat(1.0, vector))
+        opened = kernel.bind(opened, "gate")
+        with (
+            kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
+            kernel.loop(phases.count, name="column") as column,
+        ):
+            along = phases.along(column) + start
+            x = frame.tensors[0].load(source.origin + row * source.pitch + along, phases.lanes)
+            kernel.store(frame.tensors[2], target.origin + row * target.pitch + along, x * opened)
+    shape = f"{operator.input.height}x{operator.input.width}_c{operator.input.channels}"
+    return Scheduled(
+        function=kernel.finish(),
+        name=f"rg_f32_gate_{shape}__{context.isa.name}",
+        offsets=(source.offset, gate.offset, target.offset),
+        units=operator.output.height,
+    )

@@ -1,0 +1,191 @@
+"""Dense float convolutions as a matrix product, with the tiles and panels of the integer ones."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile import tir
+from compile.float_program import FloatConv2d
+from compile.intrin import InstructionSet
+from compile.intrin.arm import row_options
+from compile.intrin.base import GemmShape, GemmTile
+from compile.layout import CHANNEL_GROUP, AnyOperator, round_up
+from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
+from compile.schedules.gemm import Panel
+from compile.tir import Expr, Kernel
+
+SPARE_REGISTERS = 4  # left to LLVM's scheduler
+MOST_COLUMNS = 32
+
+
+def schedule_float_gemm(operator: AnyOperator, context: Context) -> Answer:
+    """Schedule a dense float convolution; None for anything else."""
+    if not isinstance(operator, FloatConv2d):
+        return None
+    source = context.place(operator.input)
+    kernel = operator.weight.shape[1]
+    shape = GemmShape(kernel, kernel * source.pixel, source.pitch, operator.stride * source.pixel)
+    tile = choose_tile(context.isa, operator.output.width, round_up(operator.output.channels, CHANNEL_GROUP), shape)
+    panels = plan_panels(operator.output.channels, tile, shape)
+    writer = _Writer(operator, context, shape, tile, panels)
+    return Scheduled(
+        function=writer.function(),
+        name=(
+            f"rg_f32_gemm{kernel}x{kernel}s{operator.stride}_m{tile.rows}n{tile.columns}"
+            f"_k{operator.weight[0].size}n{operator.output.channels}__{context.isa.name}"
+        ),
+        offsets=writer.offsets(),
+        units=operator.output.height,
+        constants=pack_panels(operator, panels, shape),
+    )
+
+
+def choose_tile(isa: InstructionSet, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
+    """Return the tile with the fewest instructions for a row of pixels that fits the registers."""
+    steps = shape.segments * shape.length
+
+    def cost(tile: GemmTile) -> float:
+        full, rest = divmod(channels, tile.columns)
+        total = 0.0
+        for columns, count in ((tile.columns, full), (rest, 1)):
+            vectors = -(-columns // isa.float_lanes)
+            inner = tile.rows / isa.float_step + vectors * (tile.rows + 0.5) + 3 / isa.float_step
+            total += count * (inner * steps + tile.rows * vectors * 3) if columns else 0
+        return -(-pixels // tile.rows) * total
+
+    def fits(rows: int, columns: int) -> bool:
+        vectors = -(-columns // isa.float_lanes)
+        loaded = rows if isa.float_step > 1 else 1
+        return rows * vectors + loaded + vectors + SPARE_REGISTERS <= isa.registers
+
+    widths = range(CHANNEL_GROUP, min(MOST_COLUMNS, channels) + 1, CHANNEL_GROUP)
+    options = [GemmTile(rows, columns) for rows in row_options(pixels) for columns in widths if fits(rows, columns)]
+    return min(options, key=cost)
+
+
+def plan_panels(channels: int, tile: GemmTile, shape: GemmShape) -> tuple[Panel, ...]:
+    """Cut the output channels into full tiles and narrower ones; a last group that is not full stands alone."""
+    panels: list[Panel] = []
+    first = start = 0
+    columns, grouped = tile.columns, channels // CHANNEL_GROUP * CHANNEL_GROUP
+    while first < channels:
+        columns = min(columns, grouped - first) if first < grouped else CHANNEL_GROUP
+        count = max(1, (grouped - first) // columns)
+        panels.append(Panel(first, columns, count, start, 4 * columns * (1 + shape.segments * shape.length)))
+        first += count * columns
+        start += count * panels[-1].bytes_each
+    return tuple(panels)
+
+
+def pack_panels(operator: FloatConv2d, panels: tuple[Panel, ...], shape: GemmShape) -> bytes:
+    """Return bias, then weights as [segment][k][column], of each tile."""
+    out, height, width, depth = operator.weight.shape
+    channels = round_up(out, CHANNEL_GROUP)
+    weight = np.zeros((channels, height, width, shape.length // width), np.float32)
+    weight[:out, :, :, :depth] = operator.weight
+    flat = weight.reshape(channels, -1)
+    bias = np.zeros(channels, np.float32)
+    bias[:out] = operator.bias
+    parts: list[NDArray[np.float32]] = []
+    for panel in panels:
+        for index in range(panel.count):
+            part = slice(panel.first + index * panel.columns, panel.first + (index + 1) * panel.columns)
+            parts += [bias[part], np.ascontiguousarray(flat[part].T).reshape(-1)]
+    return np.concatenate(parts).tobytes()
+
+
+class _Writer:
+    """Writes the kernel of one convolution."""
+
+    def __init__(
+        self, operator: FloatConv2d, context: Context, shape: GemmShape, tile: GemmTile, panels: tuple[Panel, ...]
+    ) -> None:
+        self.operator, self.isa, self.shape, self.tile, self.panels = operator, context.isa, shape, tile, panels
+        self.source = context.place(operator.input)
+        self.target = None if operator.logits else context.place(operator.output)
+
+    def offsets(self) -> tuple[int, ...]:
+        """Return where input and output are."""
+        return tuple(place.offset for place in (self.source, self.target) if place is not None)
+
+    def function(self) -> Expr:
+        """Return the kernel: rows of the image, tiles of a row, panels of channels."""
+        frame = KernelFrame(self.operator.name, len(self.offsets()), element="float32")
+        kernel, self.x = frame.kernel, frame.tensors[0]
+        self.y = frame.logits if self.target is None else frame.tensors[1]
+        self.constants = frame.constants("float32")
+        pixels = self.operator.output.width
+        tiles = -(-pixels // self.tile.rows)
+        with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row, kernel.loop(tiles, name="tile") as index:
+            first = index * self.tile.rows
+            if pixels % self.tile.rows:  # the last tile overlaps its neighbour and computes some pixels twice
+                first = tir.minimum(first, tir.const(pixels - self.tile.rows))
+            for panel in self.panels:
+                with kernel.loop(panel.count, name="panel") as number:
+                    self._tile(kernel, row, first, panel, number)
+        return kernel.finish()
+
+    def _tile(self, kernel: Kernel, row: Expr, first: Expr, panel: Panel, number: Expr) -> None:
+        widths = self._widths(panel.columns)
+        constants = tir.floordiv(panel.start, 4) + number * (panel.bytes_each // 4)
+        acc = [[kernel.local(1, f"float32x{width}") for width in widths] for _ in range(self.tile.rows)]
+        at = 0
+        for column, width in enumerate(widths):
+            bias = kernel.bind(self.constants.load(constants + at, width), "bias")
+            for cells in acc:
+                kernel.store(cells[column], 0, bias)
+            at += width
+        self._accumulate(kernel, row, first, constants + panel.columns, widths, acc)
+        partial = panel.first + panel.count * panel.columns > self.operator.output.channels
+        for pixel, cells in enumerate(acc):
+            channel = panel.first + number * panel.columns
+            for cell, width in zip(cells, widths, strict=True):
+                self._finish(kernel, row, first + pixel, channel, cell.load(0), partial)
+                channel = channel + width
+
+    def _widths(self, columns: int) -> list[int]:
+        widths, width = [], self.isa.float_lanes
+        while columns:
+            while width > columns:
+                width //= 2
+            widths.append(width)
+            columns -= width
+        return widths
+
+    def _accumulate(
+        self, kernel: Kernel, row: Expr, first: Expr, weights: Expr, widths: list[int], acc: list[list[tir.Pointer]]
+    ) -> None:
+        place, step, columns = self.source, self.isa.float_step, sum(widths)
+        origin = place.origin - self.operator.padding * (place.pitch + place.pixel)
+        start = row * (self.operator.stride * place.pitch) + first * self.shape.pixel_stride + origin
+        with (
+            kernel.loop(self.shape.segments, name="segment") as segment,
+            kernel.loop(self.shape.length // step, name="k") as k,
+        ):
+            at = start + segment * place.pitch + k * step
+            loaded = [
+                kernel.bind(self.x.load(at + pixel * self.shape.pixel_stride, step), "pixel")
+                for pixel in range(self.tile.rows)
+            ]
+            for lane in range(step):
+                weight_at = weights + (segment * self.shape.length + k * step + lane) * columns
+                for column, width in enumerate(widths):
+                    weight = kernel.bind(self.constants.load(weight_at + sum(widths[:column]), width), "weight")
+                    for cells, pixel in zip(acc, loaded, strict=True):
+                        value = pixel if step == 1 else tir.shuffle([pixel], [lane])
+                        product = tir.splat(value, f"float32x{width}") * weight
+                        kernel.store(cells[column], 0, cells[column].load(0) + product)
+
+    def _finish(self, kernel: Kernel, row: Expr, pixel: Expr, channel: Expr, value: Expr, partial: bool) -> None:
+        if self.operator.relu:
+            value = tir.maximum(value, tir.splat(0.0, tir.dtype_of(value)))
+        if self.target is not None:
+            address = self.target.origin + row * self.target.pitch + pixel * self.target.pixel + channel
+            kernel.store(self.y, address, value)
+        elif not partial:
+            kernel.store(self.y, channel, value)
+        else:
+            named = kernel.bind(value, "scores")
+            for lane in range(self.operator.output.channels % CHANNEL_GROUP):
+                kernel.store(self.y, channel + lane, tir.shuffle([named], [lane]))
