@@ -30,6 +30,6 @@ def command(file: Path, as_json: bool) -> None:
     click.echo(format_table(rows))
     click.echo(f"program digest {graph.digest}")
     if any(row.reason for row in rows):
-        click.echo("This file cannot be compiled to integers as it is.")
+        click.echo("As it is, this file cannot be compiled to integers: change the layers above where it is exported.")
     else:
-        click.echo(f"Next: repghost compile {file} --target arm64")
+        click.echo("Every layer is an integer operator. Next: repghost compile --target arm64 --weights CKPT")
