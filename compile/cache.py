@@ -37,7 +37,7 @@ class StageCache:
             key: JSON values; everything that can change the result.
             make: makes the files when they are not there.
         """
-        place = self.folder / f"{stage}-{key_digest(key)[:32]}"
+        place = self._place(stage, key)
         found = _read(place)
         if found is not None:
             return found, True
@@ -46,6 +46,13 @@ class StageCache:
         shutil.rmtree(place, ignore_errors=True)
         write_folder_atomically(place, {**files, INDEX: canonical_json(index)})
         return files, False
+
+    def has(self, stage: str, key: dict[str, Any]) -> bool:
+        """Return whether the files of a stage are there and unchanged."""
+        return _read(self._place(stage, key)) is not None
+
+    def _place(self, stage: str, key: dict[str, Any]) -> Path:
+        return self.folder / f"{stage}-{key_digest(key)[:32]}"
 
 
 def _read(place: Path) -> Files | None:

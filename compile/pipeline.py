@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compile import stages
-from compile.bundle import Bundle, write_bundle
-from compile.cache import StageCache, versions
-from compile.emulator import fetch_emulator
+from compile.building import Build, Compilation, compile_all, link, model_info
+from compile.cache import StageCache
 from compile.judge import Judgement, float_answers, judge, not_measured
-from compile.measure import measure_latency
-from compile.precisions import INT8, Precision
+from compile.packing import Packed, bundle_folder, manifest_sections, measure, pack, verify
+from compile.precisions import INT8
+from compile.progress import Progress
 from compile.report import build_report, finish_report
+from compile.request import Request
 from compile.subject import Subject, load_subject
-from compile.targets import ARM64, Target, find_target, host_target
-from compile.toolchain import RUNNER_SOURCES
-from compile.vectors import Vectors, pack_vectors
-from compile.verify import verify_bundle
-from repghost.errors import AccuracyGateError, RepGhostError, ToolMissingError, UsageError
+from compile.targets import Target, find_target, host_target
+from compile.vectors import Vectors
+from repghost.errors import AccuracyGateError, UsageError
 from repghost.files import write_bytes_atomically
 
 if TYPE_CHECKING:
@@ -30,53 +28,6 @@ if TYPE_CHECKING:
     from calib.program import Program
 
 QDQ_FILE = "model.qdq.onnx"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for."""
-
-    target: str  # a name of `compile.targets`, or "host"
-    precisions: tuple[Precision, ...]
-    weights: str | None = None  # a file, "timm", "random"; None: the carried ones
-    data: Path | None = None  # a set of pictures; None: the carried one
-    width: str | None = None
-    size: int | None = None  # pixels
-    output: Path = Path("build")
-    config: Path | None = None  # quantization settings
-    preprocess: Path | None = None  # JSON, for weights that do not say how pictures are prepared
-    calibration_images: int = 512
-    test_images: int | None = None  # None: all
-    threads: int = 1  # of the measured inference
-    seed: int = 0
-    max_drop: float | None = None  # percentage points of top-1 that int8 may lose
-    fetch: bool = True  # whether an absent emulator may be fetched
-
-
-@dataclass(frozen=True)
-class Packed:
-    """A bundle on disk and what was proven and measured about it."""
-
-    folder: str  # relative to the run's folder
-    build: stages.Build
-    bundle: Bundle
-    verification: dict[str, Any] = field(default_factory=dict)
-    latency: dict[str, Any] = field(default_factory=dict)
-
-
-class Progress:
-    """One line per stage: its name, what it did, how long it took."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
-        self.note = ""
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a stage; what was put into `note` stands on its line."""
-        started, self.note = time.monotonic(), ""
-        yield
-        self.say(f"{name:<10} {time.monotonic() - started:6.1f} s   {self.note}".rstrip())
 
 
 def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
@@ -121,9 +72,13 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     with progress.stage("judge"):
         judgement = _judge(subject, network, program, builds, vectors, cache)
         progress.note = _judged(judgement)
-    packed = [_pack(request, build, subject, folder, program, judgement, vectors, progress) for build in builds]
-    packed = [_verify(request, item, folder, progress) for item in packed]
-    packed = [_measure(request, item, folder, progress) for item in packed]
+    packed = []
+    for build in builds:
+        place = bundle_folder(request, build)
+        sections = manifest_sections(build, subject, config, program, judgement)
+        bundle = pack(folder / place, build, subject.labels, vectors[build.precision.name], sections, progress)
+        packed.append(Packed(place, build, bundle))
+    packed = [measure(request, verify(request, item, progress), progress) for item in packed]
     with progress.stage("report"):
         report = finish_report(folder, build_report(request, subject, config, program, judgement, packed, folder))
         progress.note = str(folder / "report.md")
@@ -178,20 +133,19 @@ def _expect(
 
 def _build(
     request: Request, target: Target, subject: Subject, program: Program, cache: StageCache, progress: Progress
-) -> list[stages.Build]:
+) -> list[Build]:
     """Compile and link the target, and this machine too: it measures latency and judges the integer program."""
-    host = host_target()
-    builds = []
-    for row in dict.fromkeys([target, host or target]):
-        for precision in request.precisions:
-            with progress.stage("compile"):
-                network, cached = stages.compile_network(program, row, precision, cache)
-                names = ", ".join(variant.name for variant in network.variants)
-                progress.note = f"{row.name} {precision.name}: {names}" + (", as in an earlier run" if cached else "")
-            with progress.stage("link"):
-                info = stages.model_info(subject, program, row, precision)
-                builds.append(stages.link(network, row, precision, info, cache))
-                progress.note = f"{row.name} {precision.name}: model.so {len(builds[-1].model) / 1e6:.2f} MB"
+    rows = dict.fromkeys([target, host_target() or target])
+    wanted = [Compilation(program, row, precision) for row in rows for precision in request.precisions]
+    with progress.stage("compile"):
+        networks, known = compile_all(wanted, cache, request.jobs)
+        count = sum(len(network.variants) for network in networks)
+        progress.note = f"{count} instruction sets" + (f", {known} as in an earlier run" if known else "")
+    with progress.stage("link"), ThreadPoolExecutor(request.jobs) as pool:
+        infos = [model_info(subject, program, item.target, item.precision) for item in wanted]
+        builds = list(pool.map(partial(link, cache=cache), networks, wanted, infos))
+        sizes = [f"{b.target.name} {b.precision.name} {len(b.model) / 1e6:.2f} MB" for b in builds]
+        progress.note = "model.so: " + ", ".join(sizes)
     return builds
 
 
@@ -199,7 +153,7 @@ def _judge(
     subject: Subject,
     network: Any,
     program: Program,
-    builds: list[stages.Build],
+    builds: list[Build],
     vectors: dict[str, Vectors],
     cache: StageCache,
 ) -> Judgement:
@@ -216,82 +170,6 @@ def _judged(judgement: Judgement) -> str:
     if not record["measured"]:
         return f"accuracy not measured: {record['reason']}"
     return f"top-1 fp32 {record['fp32']['top1']:.2%}, int8 {record['int8']['top1']:.2%} of {record['fp32']['pictures']}"
-
-
-def _pack(
-    request: Request,
-    build: stages.Build,
-    subject: Subject,
-    folder: Path,
-    program: Program,
-    judgement: Judgement,
-    vectors: dict[str, Vectors],
-    progress: Progress,
-) -> Packed:
-    name = f"{_target_folder(request, build.target)}/{build.precision.name}"
-    with progress.stage("pack"):
-        files = {
-            "model.so": build.model,
-            "repghost-run": build.runner,
-            "repghost.h": (RUNNER_SOURCES / "repghost.h").read_bytes(),
-            "labels.txt": "".join(f"{' '.join(label.split())}\n" for label in subject.labels).encode(),
-            "vectors.bin": pack_vectors(vectors[build.precision.name]),
-        }
-        info = stages.model_info(subject, program, build.target, build.precision)
-        sections = {
-            "abi": info["abi"],
-            "model": {**subject.spec.to_dict(), "name": subject.spec.name, "weights": dict(subject.weights)},
-            "target": {"name": build.target.name, "triple": build.target.triple},
-            "precision": build.precision.name,
-            "program_digest": program.digest,
-            "input": info["input"],
-            "classes": program.classes,
-            "preprocess": subject.preprocess.to_dict(),
-            "quantization": {"policy": "cpu"} if build.precision is INT8 else {},
-            "variants": list(build.variants),
-            "accuracy": dict(judgement.record),
-            "tools": versions(*stages.TOOLS),
-        }
-        bundle = write_bundle(folder / name, files, sections)
-        progress.note = f"{folder / name}, bundle {bundle.digest[:12]}"
-    return Packed(name, build, bundle)
-
-
-def _target_folder(request: Request, target: Target) -> str:
-    """Return the folder of a target's bundles: the name the user wrote, and "host" for this machine's own."""
-    return request.target if find_target(request.target) is target else "host"
-
-
-def _verify(request: Request, item: Packed, folder: Path, progress: Progress) -> Packed:
-    path = folder / item.folder
-    with progress.stage("verify"):
-        try:
-            emulator = None
-            if item.build.target is ARM64 and host_target() is not ARM64 and request.fetch:
-                emulator = fetch_emulator(request.output / "tools")
-            result = verify_bundle(path, emulator=emulator)
-            record = {"verified": True, **result.to_dict()}
-            progress.note = f"{item.folder}: " + ", ".join(
-                f"{replay.variant} {replay.pictures} pictures on {replay.machine}" for replay in result.replays
-            )
-        except ToolMissingError as error:
-            record = {"verified": False, "reason": str(error), "command": f"repghost verify {path}"}
-            progress.note = f"{item.folder}: not verified: {error}"
-    return Packed(item.folder, item.build, item.bundle, record, item.latency)
-
-
-def _measure(request: Request, item: Packed, folder: Path, progress: Progress) -> Packed:
-    path = folder / item.folder
-    with progress.stage("measure"):
-        try:
-            latency = measure_latency(path, threads=request.threads)
-            record = {"measured": True, **latency.to_dict()}
-            progress.note = f"{item.folder}: median {latency.median_ms:.3g} ms, variant {latency.variant}"
-        except RepGhostError as error:
-            command = f"scp -r {path} DEVICE: && ssh DEVICE {item.build.precision.name}/repghost-run --bench"
-            record = {"measured": False, "reason": str(error), "command": command}
-            progress.note = f"{item.folder}: latency not measured, no {item.build.target.name} device"
-    return Packed(item.folder, item.build, item.bundle, item.verification, record)
 
 
 def _gate(request: Request, judgement: Judgement) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from compile.bundle import MANIFEST, sha256
 from compile.cache import versions
+from compile.packing import TOOLS
 from compile.report_page import render_report
-from compile.stages import TOOLS
 from compile.strict_json import canonical_json, parse_strict
 from repghost.errors import IntegrityError, UsageError
 from repghost.files import write_bytes_atomically, write_text_atomically
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from calib.config import QuantConfig
     from calib.program import Program
     from compile.judge import Judgement
-    from compile.pipeline import Packed, Request
+    from compile.packing import Packed
+    from compile.request import Request
     from compile.subject import Subject
 
 FORMAT = "repghost-report"

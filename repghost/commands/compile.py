@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -23,6 +24,7 @@ import click
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Of the measured inference.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures.")
 @click.option("--max-drop", type=float, help="Fail with code 3 when int8 loses more points of top-1.")
+@click.option("--jobs", type=click.IntRange(1), help="Processes that compile side by side.  [default: one per core]")
 @click.option("--no-fetch", is_flag=True, help="Do not fetch an emulator when there is none.")
 @click.option("--output", "-o", default="build", show_default=True, type=click.Path(path_type=Path), help="Folder.")
 def command(
@@ -39,6 +41,7 @@ def command(
     threads: int,
     seed: int,
     max_drop: float | None,
+    jobs: int | None,
     no_fetch: bool,
     output: Path,
 ) -> None:
@@ -49,8 +52,9 @@ def command(
     find_target(target)  # a wrong name is told before the slow imports
     precisions = parse_precisions(precision or default_precisions())
 
-    from compile.pipeline import Request, run
+    from compile.pipeline import run
     from compile.report_page import summary_lines
+    from compile.request import Request
 
     request = Request(
         target=target,
@@ -68,6 +72,7 @@ def command(
         seed=seed,
         max_drop=max_drop,
         fetch=not no_fetch,
+        jobs=jobs or os.cpu_count() or 1,
     )
     report = run(request, click.echo)
     for line in summary_lines(report):

@@ -60,7 +60,7 @@ def expected_logits(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return sums.astype(np.float32) * np.float32(0.125)
 
 
-def fake_network(target: Target, source: str = SOURCE) -> CompiledNetwork:
+def compile_variants(target: Target, source: str) -> tuple[CompiledVariant, ...]:
     variants = []
     with tempfile.TemporaryDirectory() as folder:
         for variant in target.variants:
@@ -70,8 +70,12 @@ def fake_network(target: Target, source: str = SOURCE) -> CompiledNetwork:
             flags = ["-target", target.zig_triple, "-c", "-O2", "-g0", "-fPIC", "-fno-sanitize=all"]
             run_zig(["cc", *flags, str(unit), "-o", str(output)])
             variants.append(CompiledVariant(variant.name, output.read_bytes(), symbol, "weights"))
+    return tuple(variants)
+
+
+def fake_network(target: Target, source: str = SOURCE) -> CompiledNetwork:
     return CompiledNetwork(
-        variants=tuple(variants),
+        variants=compile_variants(target, source),
         blobs={"weights": weights().tobytes()},
         units=(HEIGHT, CLASSES),
         workspace_bytes=HEIGHT * 4,

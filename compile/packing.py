@@ -1,0 +1,131 @@
+"""The stages of a run that work on a bundle: pack it, verify it, measure it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compile.building import Build, model_info
+from compile.bundle import Bundle, write_bundle
+from compile.cache import versions
+from compile.emulator import fetch_emulator
+from compile.judge import Judgement
+from compile.measure import measure_latency
+from compile.precisions import INT8
+from compile.progress import Progress
+from compile.request import Request
+from compile.subject import Subject
+from compile.targets import ARM64, HOST, find_target, host_target
+from compile.toolchain import RUNNER_SOURCES
+from compile.vectors import Vectors, pack_vectors
+from compile.verify import verify_bundle
+from repghost.errors import ToolMissingError
+
+if TYPE_CHECKING:
+    from calib.config import QuantConfig
+    from calib.program import Program
+
+TOOLS = ("repghost-deploy", "apache-tvm", "ziglang", "torch", "numpy", "onnx")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A bundle on disk and what was proven and measured about it."""
+
+    folder: str  # relative to the run's folder
+    build: Build
+    bundle: Bundle
+    verification: dict[str, Any] = field(default_factory=dict)
+    latency: dict[str, Any] = field(default_factory=dict)
+
+
+def bundle_folder(request: Request, build: Build) -> str:
+    """Return where a build's bundle lies in the run's folder: the target as the user wrote it, then the precision.
+
+    The build for this machine that every run makes besides goes to "host".
+    """
+    asked_for = find_target(request.target) is build.target
+    return f"{request.target if asked_for else HOST}/{build.precision.name}"
+
+
+def manifest_sections(
+    build: Build, subject: Subject, config: QuantConfig, program: Program, judgement: Judgement
+) -> dict[str, Any]:
+    """Return everything the manifest of a bundle says, besides the list of its files."""
+    info = model_info(subject, program, build.target, build.precision)
+    return {
+        "abi": info["abi"],
+        "model": {**subject.spec.to_dict(), "name": subject.spec.name, "weights": dict(subject.weights)},
+        "target": {"name": build.target.name, "triple": build.target.triple},
+        "precision": build.precision.name,
+        "program_digest": program.digest,
+        "input": info["input"],
+        "classes": program.classes,
+        "preprocess": subject.preprocess.to_dict(),
+        "quantization": config.to_dict() if build.precision is INT8 else {},
+        "variants": list(build.variants),
+        "accuracy": dict(judgement.record),
+        "tools": versions(*TOOLS),
+    }
+
+
+def pack(
+    path: Path, build: Build, labels: tuple[str, ...], vectors: Vectors, sections: dict[str, Any], progress: Progress
+) -> Bundle:
+    """Write a bundle.
+
+    Args:
+        path: its folder.
+        build: the linked network.
+        labels: class names in the order of the logits; a line break in one becomes a space.
+        vectors: pictures and expected logits.
+        sections: from `manifest_sections`.
+        progress: is told.
+    """
+    with progress.stage("pack"):
+        files = {
+            "model.so": build.model,
+            "repghost-run": build.runner,
+            "repghost.h": (RUNNER_SOURCES / "repghost.h").read_bytes(),
+            "labels.txt": "".join(f"{' '.join(label.split())}\n" for label in labels).encode(),
+            "vectors.bin": pack_vectors(vectors),
+        }
+        bundle = write_bundle(path, files, sections)
+        progress.note = f"{path}, bundle {bundle.digest[:12]}"
+    return bundle
+
+
+def verify(request: Request, item: Packed, progress: Progress) -> Packed:
+    """Replay the vectors of a bundle; where nothing can run it, the record says so with the command that would."""
+    path = item.bundle.path
+    with progress.stage("verify"):
+        try:
+            emulator = None
+            if item.build.target is ARM64 and host_target() is not ARM64 and request.fetch:
+                emulator = fetch_emulator(request.output / "tools")
+            result = verify_bundle(path, emulator=emulator)
+            record = {"verified": True, **result.to_dict()}
+            replays = [f"{it.variant} {it.pictures} pictures on {it.machine}" for it in result.replays]
+            progress.note = f"{item.folder}: {', '.join(replays)}"
+        except ToolMissingError as error:
+            record = {"verified": False, "reason": str(error), "command": f"repghost verify {path}"}
+            progress.note = f"{item.folder}: not verified: {error}"
+    return replace(item, verification=record)
+
+
+def measure(request: Request, item: Packed, progress: Progress) -> Packed:
+    """Measure the latency of a bundle; where it does not run natively, the record holds the command for a device."""
+    path = item.bundle.path
+    with progress.stage("measure"):
+        try:
+            latency = measure_latency(path, threads=request.threads)
+            record = {"measured": True, **latency.to_dict()}
+            progress.note = f"{item.folder}: median {latency.median_ms:.3g} ms, variant {latency.variant}"
+        except ToolMissingError as error:
+            command = (
+                f"scp -r {item.bundle.path} DEVICE: && ssh DEVICE {item.build.precision.name}/repghost-run --bench"
+            )
+            record = {"measured": False, "reason": str(error), "command": command}
+            progress.note = f"{item.folder}: not measured, this machine does not run {item.build.target.name} code"
+    return replace(item, latency=record)

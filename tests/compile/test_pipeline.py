@@ -1,0 +1,400 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from compile import building, bundle, pipeline, stages
+from compile.bundle import check_bundle
+from compile.cache import StageCache
+from compile.judge import HOST_BUILD
+from compile.load import load
+from compile.pipeline import run
+from compile.precisions import INT8, PRECISIONS, Precision, parse_precisions
+from compile.report import read_report
+from compile.request import Request
+from compile.subject import load_subject, noise_pictures, random_subject
+from compile.targets import ARM64, Target
+from compile.vectors import unpack_vectors
+from repghost.cli import cli
+from repghost.errors import AccuracyGateError, IntegrityError, UsageError
+from tests.compile.oracle_network import Oracle, oracle
+
+SIZE = 32
+CLASSES = ("blue", "green", "red")
+STAGES = ["load", "fuse", "calibrate", "write QDQ", "lower", "expect", "compile", "link", "judge", "pack", "verify"]
+STAGES += ["measure", "report"]
+
+
+def write_pictures(folder: Path, splits: dict[str, int]) -> Path:
+    noise = noise_pictures(sum(splits.values()) * 3, 40, seed=1)
+    for split, count in splits.items():
+        for label in CLASSES:
+            (folder / split / label).mkdir(parents=True)
+            for index in range(count):
+                picture, noise = noise[0], noise[1:]
+                Image.fromarray(picture).save(folder / split / label / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("data") / "pictures", {"train": 4, "test": 6})
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from repghost.checkpoint import write_checkpoint
+    from repghost.preprocess import Preprocess
+
+    model = random_subject("0.5", SIZE, seed=3).model
+    model.reset_classifier(len(CLASSES))
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    write_checkpoint(path, model, Preprocess(size=SIZE, resize=SIZE).to_dict(), CLASSES)
+    return path
+
+
+@pytest.fixture(scope="module")
+def answers(weights: Path, data: Path) -> Oracle:
+    subject = load_subject(str(weights), data, None, None, 512, None, 0)
+    assert subject.test is not None
+    return oracle(subject.test.pictures)
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Oracle], None]:
+    return lambda compiler: monkeypatch.setattr("compile.build.compile_program", compiler)
+
+
+@pytest.fixture(scope="module")
+def finished(weights: Path, data: Path, answers: Oracle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a run for the host."""
+    output = tmp_path_factory.mktemp("finished") / "build"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("compile.build.compile_program", answers)
+        run(request_for(weights, data, output), lambda line: None)
+    return output
+
+
+@pytest.fixture
+def output(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, its cache included."""
+    return Path(shutil.copytree(finished, tmp_path / "build"))
+
+
+def request_for(checkpoint: Path, pictures: Path, output: Path, **changes: Any) -> Request:
+    request = Request("host", (INT8,), weights=str(checkpoint), data=pictures, output=output, fetch=False)
+    return replace(request, **changes)
+
+
+def test_a_run_from_weights_to_report(
+    weights: Path, data: Path, answers: Oracle, use: Callable[[Oracle], None], tmp_path: Path, host: Target
+) -> None:
+    use(answers)
+    lines: list[str] = []
+    report = run(request_for(weights, data, tmp_path), lines.append)
+    assert [line[:10].strip() for line in lines] == STAGES
+    folder = tmp_path / "repghostnet_0_5x-32px"
+    assert read_report(folder) == report
+    assert sorted(entry.name for entry in folder.iterdir()) == ["host", "model.qdq.onnx", "report.json", "report.md"]
+    build = report["builds"][0]
+    assert (build["folder"], build["target"]) == ("host/int8", host.name)
+    assert build["verification"]["verified"]
+    assert build["latency"]["measured"]
+    assert build["latency"]["median_ms"] > 0
+
+    written = check_bundle(folder / "host/int8")
+    assert written.digest == build["bundle_digest"]
+    assert written.manifest["accuracy"] == report["accuracy"]
+    assert written.manifest["program_digest"] == report["quantization"]["program_digest"]
+    model = load(written.path)
+    assert json.loads(model._library.rg_info())["program_digest"] == written.manifest["program_digest"]
+    assert model.labels == CLASSES
+    vectors = unpack_vectors(written.read("vectors.bin"))
+    assert len(vectors.pictures) == 18
+    assert np.array_equal(model.logits(vectors.pictures), vectors.logits)
+
+
+def test_the_reported_accuracy_is_that_of_the_integer_program(
+    weights: Path, data: Path, answers: Oracle, use: Callable[[Oracle], None], output: Path
+) -> None:
+    from calib.reference import run as reference
+
+    use(answers)
+    report = run(request_for(weights, data, output), lambda line: None)
+    subject = load_subject(str(weights), data, None, None, 512, None, 0)
+    assert subject.test is not None
+    program = stages.read_program(output / "repghostnet_0_5x-32px/model.qdq.onnx")
+    right = reference(program, subject.test.pictures).argmax(1) == subject.test.labels
+    record = report["accuracy"]
+    assert (record["int8"]["correct"], record["int8"]["pictures"]) == (int(right.sum()), 18)
+    assert record["int8"]["by"] == HOST_BUILD
+    assert record["int8"]["checked_on"] == 18
+    assert record["change"]["difference"] == pytest.approx(record["int8"]["top1"] - record["fp32"]["top1"])
+
+
+def test_a_second_run_computes_nothing_twice_and_gives_the_same_bundle(
+    weights: Path, data: Path, answers: Oracle, use: Callable[[Oracle], None], tmp_path: Path, host: Target
+) -> None:
+    calls = []
+
+    def counted(program: Any, target: Target) -> Any:
+        calls.append(target.name)
+        return answers(program, target)
+
+    use(counted)
+    first = run(request_for(weights, data, tmp_path), lambda line: None)
+    lines: list[str] = []
+    second = run(request_for(weights, data, tmp_path), lines.append)
+    assert len(calls) == len(host.variants)
+    assert sum("as in an earlier run" in line for line in lines) == 3
+    digests = [report["builds"][0]["bundle_digest"] for report in (first, second)]
+    assert digests[0] == digests[1]
+    shutil.rmtree(tmp_path / ".cache")
+    again = run(request_for(weights, data, tmp_path), lambda line: None)
+    assert again["builds"][0]["bundle_digest"] == digests[0]
+    run(request_for(weights, data, tmp_path, calibration_images=6), lambda line: None)
+    assert len(calls) == 3 * len(host.variants), "other calibration pictures give another program"
+
+
+def test_wrong_kernels_never_reach_a_bundle(
+    weights: Path, data: Path, use: Callable[[Oracle], None], tmp_path: Path
+) -> None:
+    subject = load_subject(str(weights), data, None, None, 512, None, 0)
+    assert subject.test is not None
+    use(oracle(subject.test.pictures, lie=True))
+    with pytest.raises(IntegrityError, match="differ on 1 of 18 pictures"):
+        run(request_for(weights, data, tmp_path), lambda line: None)
+    folder = tmp_path / "repghostnet_0_5x-32px"
+    assert [entry.name for entry in folder.iterdir()] == ["model.qdq.onnx"]
+
+
+def test_the_gate_fails_after_the_report_is_written(
+    weights: Path, data: Path, answers: Oracle, use: Callable[[Oracle], None], output: Path
+) -> None:
+    use(answers)
+    with pytest.raises(AccuracyGateError, match="at most -100 were allowed") as caught:
+        run(request_for(weights, data, output, max_drop=-100.0), lambda line: None)
+    assert caught.value.exit_code == 3
+    assert read_report(output / "repghostnet_0_5x-32px")["accuracy"]["measured"]
+    run(request_for(weights, data, output, max_drop=100.0), lambda line: None)
+
+
+def test_without_an_emulator_the_bundle_is_built_and_the_report_says_so(
+    weights: Path,
+    data: Path,
+    answers: Oracle,
+    use: Callable[[Oracle], None],
+    output: Path,
+    host: Target,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if host is ARM64:
+        pytest.skip("arm64 bundles run here")
+    use(answers)
+    monkeypatch.setattr("compile.execute.find_emulator", lambda: None)
+    report = run(request_for(weights, data, output, target="arm64"), lambda line: None)
+    arm64, own = report["builds"]
+    assert (arm64["folder"], own["folder"]) == ("arm64/int8", "host/int8")
+    assert not arm64["verification"]["verified"]
+    path = output / "repghostnet_0_5x-32px/arm64/int8"
+    assert arm64["verification"]["command"] == f"repghost verify {path}"
+    assert not arm64["latency"]["measured"]
+    assert "--bench" in arm64["latency"]["command"]
+    page = (output / "repghostnet_0_5x-32px/report.md").read_text()
+    assert "not verified under emulation" in page
+    assert own["verification"]["verified"]
+    # A later run for the host keeps what is known about the arm64 bundle.
+    later = run(request_for(weights, data, output), lambda line: None)
+    assert [build["folder"] for build in later["builds"]] == ["host/int8", "arm64/int8"]
+
+
+def test_a_stopped_run_leaves_the_bundle_as_it_was(
+    weights: Path,
+    data: Path,
+    answers: Oracle,
+    use: Callable[[Oracle], None],
+    output: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use(answers)
+    run(request_for(weights, data, output), lambda line: None)
+    path = output / "repghostnet_0_5x-32px/host/int8"
+    before = check_bundle(path).digest
+
+    def stop_at(real: Callable[..., Any], is_bundle: Callable[[Path], bool]) -> Callable[..., Any]:
+        def stopped(path: Path, *arguments: Any, **options: Any) -> Any:
+            if is_bundle(path):
+                raise KeyboardInterrupt
+            return real(path, *arguments, **options)
+
+        return stopped
+
+    # Only a bundle has labels, so the entries of the cache are written as usual.
+    moments = {
+        "write_bytes_atomically": lambda file: file.name == "labels.txt",
+        "_replace_folder": lambda folder: (folder / "labels.txt").exists(),
+    }
+    for function, is_bundle in moments.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(bundle, function, stop_at(getattr(bundle, function), is_bundle))
+            with pytest.raises(KeyboardInterrupt):
+                run(request_for(weights, data, output, calibration_images=9), lambda line: None)
+        assert check_bundle(path).digest == before
+        assert [entry.name for entry in path.parent.iterdir()] == ["int8"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": "amr64"}, "Did you mean 'arm64'"),
+        ({"target": "jetson"}, "not part of this version yet"),
+        ({"width": "0.55"}, "has width 0.5, not 0.55"),
+        ({"width": "abc"}, "unknown width"),
+        ({"weights": "absent.safetensors"}, "absent.safetensors"),
+        ({"data": None}, "needs DATA=DIR"),
+        ({"data": Path("absent")}, "no such file or folder"),
+        ({"weights": None, "data": None, "width": "2.0"}, "carries weights of width 0.5 only"),
+        ({"preprocess": Path("absent.json")}, "absent.json"),
+        ({"config": Path("absent.json")}, "absent.json"),
+    ],
+)
+def test_wrong_requests_are_named_before_anything_is_written(
+    weights: Path, data: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        run(request_for(weights, data, tmp_path / "out", **changes), lambda line: None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_classes_are_refused(weights: Path, tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "pictures", {"train": 2, "test": 2})
+    for split in ("train", "test"):
+        (folder / split / "red").rename(folder / split / "yellow")
+    with pytest.raises(UsageError, match="'yellow'"):
+        load_subject(str(weights), folder, None, None, 512, None, 0)
+
+
+def test_empty_calibration_set(weights: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    for label in CLASSES:
+        (folder / "train" / label).mkdir(parents=True)
+    with pytest.raises(UsageError):
+        load_subject(str(weights), folder, None, None, 512, None, 0)
+
+
+def test_no_picture_both_chooses_and_judges(weights: Path, tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "pictures", {"test": 6})
+    subject = load_subject(str(weights), folder, None, None, 5, None, 0)
+    assert subject.test is not None
+    assert (len(subject.calibration.labels), len(subject.test.labels)) == (5, 13)
+    judged = {picture.tobytes() for picture in subject.test.pictures}
+    assert not judged & {picture.tobytes() for picture in subject.calibration.pictures}
+    assert "left out" in subject.calibration.origin["split"]
+
+
+def test_pictures_without_a_test_split_are_not_judged(weights: Path, tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "pictures", {"train": 2})
+    subject = load_subject(str(weights), folder, None, None, 512, None, 0)
+    assert subject.test is None
+    assert subject.unmeasured == "pictures has no test split"
+
+
+def test_random_weights_are_asked_for_and_say_so() -> None:
+    subject = random_subject("1.11", SIZE, seed=0)
+    assert subject.folder == "repghostnet_1_11x-32px-random"
+    assert subject.test is None
+    again = random_subject("1.11", SIZE, seed=0)
+    assert again.digest == subject.digest
+    assert random_subject("1.11", SIZE, seed=1).digest != subject.digest
+
+
+def test_random_weights_have_sane_statistics() -> None:
+    import torch
+
+    subject = random_subject("0.5", 64, seed=0)
+    with torch.inference_mode():
+        features = subject.model.forward_features(
+            torch.from_numpy(subject.preprocess.normalize(subject.calibration.pictures))
+        )
+    assert 0.1 < float(features.std()) < 10
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "index", "folder"])
+def test_a_damaged_cache_entry_is_made_anew(tmp_path: Path, damage: str) -> None:
+    cache = StageCache(tmp_path)
+    made = []
+
+    def make() -> dict[str, bytes]:
+        made.append(1)
+        return {"a.bin": b"content", "b.bin": b""}
+
+    assert cache.get("stage", {"x": 1}, make) == ({"a.bin": b"content", "b.bin": b""}, False)
+    assert cache.get("stage", {"x": 1}, make)[1]
+    (entry,) = tmp_path.iterdir()
+    if damage == "flip":
+        (entry / "a.bin").write_bytes(b"Content")
+    elif damage == "truncate":
+        (entry / "a.bin").write_bytes(b"")
+    elif damage == "remove":
+        (entry / "b.bin").unlink()
+    elif damage == "index":
+        (entry / "index.json").write_bytes(b'{"files": {"../../x": "00"}}')
+    else:
+        shutil.rmtree(entry)
+    assert cache.get("stage", {"x": 1}, make) == ({"a.bin": b"content", "b.bin": b""}, False)
+    assert len(made) == 2
+    assert cache.get("stage", {"x": 2}, make)[1] is False
+
+
+def test_a_compiled_network_survives_the_cache(host: Target) -> None:
+    from tests.compile.fake_network import fake_network
+
+    network = fake_network(host)
+    assert building.unpack_network(building.pack_network(network)) == network
+
+
+def test_precisions_are_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Precision("fp16", False, 1e-2, "PyTorch", "there is no such kernel")
+    monkeypatch.setitem(PRECISIONS, "fp16", row)
+    assert parse_precisions("int8") == (INT8,)
+    assert parse_precisions(" int8,int8 ") == (INT8,)
+    for text, message in [("", "no precision"), ("int9", "Did you mean 'int8'"), ("fp16", "no such kernel")]:
+        with pytest.raises(UsageError, match=message):
+            parse_precisions(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compile", "--target", "amr64"], "Did you mean 'arm64'"),
+        (["compile", "--target", "jetson"], "not part of this version yet"),
+        (["compile", "--target", "arm64", "--precision", "int4"], "unknown precision 'int4'"),
+        (["compile", "--target", "arm64", "--width", "0.55"], "Did you mean '0.5'|carries weights of width 0.5 only"),
+        (["verify", "absent"], "is no folder"),
+        (["report", "absent"], "holds no report.json"),
+    ],
+)
+def test_the_command_line_explains_errors(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    assert re.search(message, result.output), result.output
+
+
+def test_stage_names_are_the_ones_the_readme_names() -> None:
+    text = (Path(pipeline.__file__).parent.parent / "README.md").read_text()
+    for stage in STAGES:
+        assert f"`{stage}`" in text, stage
