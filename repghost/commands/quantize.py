@@ -78,7 +78,8 @@ def command(
         click.echo(f"note: {note}")
     _summary(output, len(prepared.pictures), config, result.digest)
     click.echo("next:")
-    for line in _next_commands(checkpoint, data, output, config_path, config.policy):
+    files = {"--preprocess": preprocess_path, "--config": config_path}
+    for line in _next_commands(checkpoint, data, output, files, config.policy):
         click.echo(f"  {line}")
 
 
@@ -154,8 +155,8 @@ def _summary(output: Path, pictures: int, config: QuantConfig, digest: str) -> N
     click.echo(f"program digest: {digest}")
 
 
-def _next_commands(checkpoint: str, data: Path, output: Path, config: Path | None, policy: str) -> list[str]:
-    """Return what the user can run with the file, or on the way further."""
+def _next_commands(checkpoint: str, data: Path, output: Path, files: dict[str, Path | None], policy: str) -> list[str]:
+    """Return what the user can run with the file, or on the way further; `files` are options to repeat."""
     if policy == "tensorrt":
         plan = output.with_suffix(".plan")
         return [
@@ -163,7 +164,6 @@ def _next_commands(checkpoint: str, data: Path, output: Path, config: Path | Non
             + "  (on the Jetson; TensorRT 8: --int8 --fp16 instead of --stronglyTyped)"
         ]
     build = ["repghost", "compile", "--target", "arm64", "--weights", checkpoint, "--data", str(data)]
-    return [
-        shlex.join(["repghost", "explain", str(output)]),
-        shlex.join(build + ([] if config is None else ["--config", str(config)])),
-    ]
+    for option, path in files.items():
+        build += [] if path is None else [option, str(path)]
+    return [shlex.join(["repghost", "explain", str(output)]), shlex.join(build)]

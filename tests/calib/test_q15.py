@@ -62,6 +62,17 @@ def test_a_multiplier_above_int16_has_no_plan() -> None:
     assert plan_scales(np.ones((1, 3, 3), np.float32), 1.0, 1e-4, residual=False) is None
 
 
+@pytest.mark.parametrize(("times", "planned"), [(1.0, True), (1.1, True), (1.5, False)])
+def test_a_channel_just_above_int16_is_clipped_a_little(times: float, planned: bool) -> None:
+    weight = np.full((2, 3, 3), 0.1, np.float32)
+    weight[1, 1, 1] = times * 127
+    scales = plan_scales(weight, 1.0, 1.0, residual=False)
+    assert (scales is not None) == planned
+    if scales is not None:
+        assert quantize_weights(weight, scales)[1, 1, 1] >= 120
+        assert scales[1] <= np.float32(32767 / 32768)
+
+
 def test_dense_scales_use_the_whole_range_of_weights() -> None:
     weight = np.random.default_rng(1).normal(size=(8, 3, 1, 1)).astype(np.float32)
     scales = plan_dense_scales(weight, np.zeros(8, np.float32), 0.1, 0.1)
