@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,27 +52,33 @@ def compile_program(program: AnyProgram, target: Target) -> CompiledNetwork:
         object files, weights and the steps the runner executes.
     """
     plan = plan_memory(program)
-    blobs: dict[str, bytes] = {}
-    variants = []
-    networks = []
-    for variant in target.variants:
-        isa = find_instruction_set(variant.name)
-        if isinstance(program, FloatProgram) and not isa.helps_float:
-            continue
-        network = schedule_network(program, plan, isa)
-        blob = f"weights_{hashlib.sha256(network.weights).hexdigest()[:16]}"  # equal layouts are stored once
-        blobs[blob] = network.weights
+    chosen = [
+        (variant, isa)
+        for variant, isa in ((variant, find_instruction_set(variant.name)) for variant in target.variants)
+        if isa.helps_float or not isinstance(program, FloatProgram)
+    ]
+    networks = [schedule_network(program, plan, isa) for _, isa in chosen]
+
+    def build(index: int) -> CompiledVariant:
+        variant, network = chosen[index][0], networks[index]
         symbol = f"rg_step_{variant.name}"
         code = build_variant(network, symbol, target, variant)
-        variants.append(CompiledVariant(variant.name, code, symbol, blob))
-        networks.append(network)
+        return CompiledVariant(variant.name, code, symbol, _blob_name(network.weights))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # LLVM works without Python's lock
+        variants = tuple(pool.map(build, range(len(chosen))))
     return CompiledNetwork(
-        variants=tuple(variants),
-        blobs=blobs,
+        variants=variants,
+        blobs={_blob_name(network.weights): network.weights for network in networks},
         units=tuple(step.kernel.units for step in networks[-1].steps),
         workspace_bytes=plan.workspace_bytes,
         kernels=tuple(step.kernel.name for step in networks[-1].steps),
     )
+
+
+def _blob_name(weights: bytes) -> str:
+    """Return a name by content: variants that read the same layout share one copy."""
+    return f"weights_{hashlib.sha256(weights).hexdigest()[:16]}"
 
 
 def schedule_network(program: AnyProgram, plan: MemoryPlan, isa: InstructionSet) -> ScheduledNetwork:

@@ -8,6 +8,7 @@ from compile import tir
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet
 from compile.tir import Expr, Kernel, Pointer
 
+COLUMNS = (4, 8, 12, 16, 20, 24, 32)  # candidate tile widths
 REGISTERS = 32  # v0 .. v31, 16 bytes each
 SPARE = 5  # what LLVM's scheduler needs to move loads ahead without spilling, found by looking for spills
 
@@ -72,33 +73,48 @@ class Arm(InstructionSet):
         return [4] * (columns // 4)
 
     def choose_tile(self, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
-        """Return the tile with the fewest instructions per product that fits the registers."""
-        options = [
-            GemmTile(rows, columns)
-            for rows in row_options(pixels)
-            for columns in (4, 8, 12, 16, 20, 24, 32)
-            if columns <= max(4, -(-channels // 4) * 4) and self.fits(rows, columns)
-        ]
-        return min(options, key=lambda tile: self.cost(tile, pixels, channels, shape))
+        """Return the tile with the fewest instructions that fits the registers.
 
-    def fits(self, rows: int, columns: int) -> bool:
-        """Tell whether accumulators, one 16-byte load for each row and one weight group fit the registers."""
-        return rows * columns // 4 + rows + columns // 4 <= REGISTERS - SPARE
+        The columns are those that suit the dot-product variant, whatever this variant is: packed weights depend on
+        them alone, so that all variants of a bundle read one copy.
+        """
+        options = [GemmTile(r, c) for r in row_options(pixels) for c in COLUMNS if fits_dot(GemmTile(r, c))]
+        options = [tile for tile in options if tile.columns <= max(4, -(-channels // 4) * 4)]
+        columns = min(options, key=lambda tile: row_cost(dot_cost, tile, pixels, channels, shape)).columns
+        mine = [GemmTile(rows, columns) for rows in row_options(pixels) if self.fits(GemmTile(rows, columns))]
+        return min(mine, key=lambda tile: row_cost(self.tile_cost, tile, pixels, channels, shape))
 
-    def cost(self, tile: GemmTile, pixels: int, channels: int, shape: GemmShape) -> float:
-        """Return the estimated instructions for one row of pixels."""
-        full, rest = divmod(-(-channels // 4) * 4, tile.columns)
-        total = full * self.tile_cost(tile, shape)
-        if rest:
-            total += self.tile_cost(GemmTile(tile.rows, rest), shape)
-        return -(-pixels // tile.rows) * total
+    def fits(self, tile: GemmTile) -> bool:
+        """Tell whether what a tile keeps at the same time fits the registers."""
+        return fits_dot(tile)
 
     def tile_cost(self, tile: GemmTile, shape: GemmShape) -> float:
-        """Return the estimated instructions of one tile: pixel loads, paired weight loads, products, loop, epilogue."""
-        vectors = tile.columns // 4
-        steps = shape.segments * -(-shape.length // 16)
-        inner = tile.rows + 4 * vectors * (tile.rows + 0.5) + 3
-        return inner * steps + tile.rows * (vectors * 5.5 + 1) + 10
+        """Return the estimated instructions of one tile."""
+        return dot_cost(tile, shape)
+
+
+def fits_dot(tile: GemmTile) -> bool:
+    """Tell whether accumulators, one 16-byte load for each row and one weight group fit the registers."""
+    return tile.rows * tile.columns // 4 + tile.rows + tile.columns // 4 <= REGISTERS - SPARE
+
+
+def dot_cost(tile: GemmTile, shape: GemmShape) -> float:
+    """Return the estimated instructions of a tile by sdot: loads, the weights' in pairs, products, loop, epilogue."""
+    vectors = tile.columns // 4
+    steps = shape.segments * -(-shape.length // 16)
+    inner = tile.rows + 4 * vectors * (tile.rows + 0.5) + 3
+    return inner * steps + tile.rows * (vectors * 5.5 + 1) + 10
+
+
+def row_cost(
+    tile_cost: Callable[[GemmTile, GemmShape], float], tile: GemmTile, pixels: int, channels: int, shape: GemmShape
+) -> float:
+    """Return the estimated instructions for one row of pixels and all channels."""
+    full, rest = divmod(-(-channels // 4) * 4, tile.columns)
+    total = full * tile_cost(tile, shape)
+    if rest:
+        total += tile_cost(GemmTile(tile.rows, rest), shape)
+    return -(-pixels // tile.rows) * total
 
 
 def row_options(pixels: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compile import tir
-from compile.intrin.arm import REGISTERS, SPARE
+from compile.intrin.arm import REGISTERS, SPARE, dot_cost, fits_dot
 from compile.intrin.base import GemmShape, GemmTile, Operand
 from compile.intrin.dot import STEP, Dot, emit_steps
 from compile.tir import Expr, Kernel, Pointer
@@ -66,12 +66,16 @@ class I8mm(Dot):
 
     def uses_smmla(self, tile: GemmTile, shape: GemmShape) -> bool:
         """Tell whether smmla is the cheaper way to compute a tile."""
-        return self._fits_smmla(tile) and self._smmla_cost(tile, shape) < super().tile_cost(tile, shape)
+        return self._fits_smmla(tile) and (not fits_dot(tile) or self._smmla_cost(tile, shape) < dot_cost(tile, shape))
+
+    def fits(self, tile: GemmTile) -> bool:
+        """Tell whether the tile fits in one of the two ways."""
+        return fits_dot(tile) or self._fits_smmla(tile)
 
     def tile_cost(self, tile: GemmTile, shape: GemmShape) -> float:
         """Return the estimated instructions of one tile by the cheaper of the two ways."""
-        cost = super().tile_cost(tile, shape)
-        return min(cost, self._smmla_cost(tile, shape)) if self._fits_smmla(tile) else cost
+        cost = dot_cost(tile, shape)
+        return self._smmla_cost(tile, shape) if self.uses_smmla(tile, shape) else cost
 
     def _smmla_cost(self, tile: GemmTile, shape: GemmShape) -> float:
         vectors, pairs = tile.columns // 4, -(-tile.rows // 2)

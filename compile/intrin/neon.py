@@ -65,9 +65,16 @@ class Neon(Arm):
         emit_steps(kernel, shape, pixels, weight_start, tile.columns, step)
         return [[_join(acc, row * halves + 2 * v) + bias[v] for v in range(vectors)] for row in range(tile.rows)]
 
-    def fits(self, rows: int, columns: int) -> bool:
+    def fits(self, tile: GemmTile) -> bool:
         """Tell whether two partial sums for each channel, the pixels and a pair of weight loads fit the registers."""
-        return rows * columns // 2 + rows + 2 + 2 <= REGISTERS - SPARE
+        return tile.rows * tile.columns // 2 + tile.rows + 4 <= REGISTERS - SPARE or tile.rows == 1
+
+    def tile_cost(self, tile: GemmTile, shape: GemmShape) -> float:
+        """Return the estimated instructions of one tile: a repeat for each group, two products and half a widening."""
+        vectors = tile.columns // 4
+        steps = shape.segments * -(-shape.length // 16)
+        inner = tile.rows * (1 + 4) + 4 * vectors * (tile.rows * 3 + 0.5) + 3
+        return inner * steps + tile.rows * (vectors * 7.5 + 1) + 10
 
 
 def _add_products(kernel: Kernel, acc: Pointer, at: int, weights: Sequence[Expr], pixel: Expr, groups: range) -> None:
