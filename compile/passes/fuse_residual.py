@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from compile.graph import Node, QdqGraph
 
-HOSTS = ("Conv", "Gemm")  # operators whose epilogue can add
+HOSTS = ("Conv", "Gemm")  # operators whose epilogue can add, or keep float scores
 
 
 def fuse_residual(graph: QdqGraph) -> QdqGraph:

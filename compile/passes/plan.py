@@ -8,6 +8,7 @@ import numpy as np
 
 from calib.program import Operator
 from compile.graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
+from compile.passes.fuse_residual import HOSTS
 from compile.passes.rules import RULES, Refusal
 from repghost.errors import UsageError
 
@@ -73,6 +74,9 @@ def _float_edges(graph: QdqGraph, node: Node) -> Refusal | None:
         return Refusal(f"it reads the constant {node.inputs[0]!r}; a tensor computed from the picture is needed")
     if node.output not in graph.qparams and node.output != graph.output:
         return Refusal(f"its result {node.output!r} stays float; put QuantizeLinear and DequantizeLinear after it")
+    scores = node.output not in graph.qparams
+    if scores and (node.operator not in HOSTS or node.attributes.get("group", 1) != 1):
+        return Refusal("the network's scores must be the result of a dense convolution or a linear layer")
     return None
 
 

@@ -160,6 +160,47 @@ def axis(value: int) -> Edit:
     return edit
 
 
+def two_results(model: onnx.ModelProto) -> None:
+    node(model, "se.gate.node").CopyFrom(
+        helper.make_node("Split", ["se.expand.dq"], ["se.gate", "unused"], name="se.gate.node", axis=1)
+    )
+
+
+def attribute_of_texts(model: onnx.ModelProto) -> None:
+    node(model, "stem.node").attribute.append(helper.make_attribute("texts", ["a", "b"]))
+
+
+def model_function(model: onnx.ModelProto) -> None:
+    opsets = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("own", "f", ["a"], ["b"], [], opsets))
+
+
+def probabilities_per_pixel(model: onnx.ModelProto) -> None:
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("stem", TensorProto.FLOAT, [1, 8, 8, 8]))
+
+
+def output_from_nowhere(model: onnx.ModelProto) -> None:
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("nowhere", TensorProto.FLOAT, [1, 7]))
+
+
+def blocked(model: onnx.ModelProto) -> None:
+    opset(21)(model)
+    model.ir_version = 10
+    node(model, "stem.weight.dq.node").attribute.append(helper.make_attribute("block_size", 2))
+
+
+def values_of_another_type(model: onnx.ModelProto) -> None:
+    tensor = initializer(model, "stem.bias")
+    tensor.ClearField("raw_data")
+    tensor.float_data.extend([1.0, 2.0])
+
+
+def names_not_text(model: onnx.ModelProto) -> None:
+    """Break the UTF-8 of a name that several places share; only the bytes of the file can hold that."""
+    broken = model.SerializeToString().replace(b"stem.relu", b"stem.\xff\xfelu")
+    model.ParseFromString(broken)
+
+
 # What is done to a good file, and words of the error that must name it.
 BAD_FILES: list[tuple[str, Edit, str]] = [
     ("opset 12", opset(12), "opset 12; 13 to 21"),
@@ -205,6 +246,15 @@ BAD_FILES: list[tuple[str, Edit, str]] = [
     ("two outputs", second_output, "2 outputs"),
     ("two inputs", second_input, "2 inputs"),
     ("shapes disagree", shapes_disagree, "checker|shapes"),
+    ("node with two results", two_results, "has 2 outputs"),
+    ("attribute of texts", attribute_of_texts, "not made of numbers|checker"),
+    ("model function", model_function, "model functions"),
+    ("map as output", probabilities_per_pixel, r"float32 logits \[1, classes\]"),
+    ("output nobody computes", output_from_nowhere, "checker|nothing computes"),
+    ("blocked quantization", blocked, "blocked quantization"),
+    ("matrix of scales", replaced("stem.relu.scale", [[0.1]], np.float32), "scalar or"),
+    ("fewer values than the shape", values_of_another_type, "stem.bias.*cannot be read"),
+    ("names that are not text", names_not_text, "not UTF-8"),
     ("no Preprocess", metadata("repghost.preprocess", None), "how pictures are prepared"),
     ("Preprocess not JSON", metadata("repghost.preprocess", "{"), "is not JSON"),
     ("Preprocess of deep JSON", metadata("repghost.preprocess", "[" * 100_000), "is not JSON"),

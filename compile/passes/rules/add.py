@@ -5,15 +5,13 @@ from __future__ import annotations
 from calib.program import Add
 from calib.qparams import ADD_SHIFT, INT32_MAX
 from compile.graph import Node, QdqGraph
-from compile.passes.rules.common import Answer, Refusal, integer_bounds, is_logits, tensor_of
+from compile.passes.rules.common import Answer, Refusal, integer_bounds, tensor_of
 
 
 def add(graph: QdqGraph, node: Node) -> Answer:
     """Lower the sum of two int8 tensors of one shape."""
     if node.operator != "Add":
         return None
-    if is_logits(graph, node):
-        return Refusal("the scores must come from a dense layer")
     a, b, output = (tensor_of(graph, name) for name in (*node.inputs, node.output))
     if (a.height, a.width, a.channels) != (b.height, b.width, b.channels):
         return Refusal("only the sum of two tensors of one shape is supported")

@@ -16,7 +16,6 @@ from compile.passes.rules.common import (
     bias_of,
     dense_operator,
     integer_bounds,
-    is_logits,
     shape_misfit,
     tensor_of,
     weight_of,
@@ -51,8 +50,6 @@ def depthwise(graph: QdqGraph, node: Node) -> Answer:
         return Refusal(
             f"it has {group} groups of {weight.shape[1]} channels; 1 group or 1 channel a group is supported"
         )
-    if is_logits(graph, node):
-        return Refusal("the scores must come from a dense layer")
     bias = bias_of(graph, node, group)
     if isinstance(bias, Refusal):
         return bias

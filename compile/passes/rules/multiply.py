@@ -5,15 +5,13 @@ from __future__ import annotations
 from calib.lower import lower_multiply
 from calib.program import Multiply
 from compile.graph import Node, QdqGraph
-from compile.passes.rules.common import Answer, Refusal, exceeds_int32, integer_bounds, is_logits, tensor_of
+from compile.passes.rules.common import Answer, Refusal, exceeds_int32, integer_bounds, tensor_of
 
 
 def multiply(graph: QdqGraph, node: Node) -> Answer:
     """Lower the product of a map and one value per channel, in either order."""
     if node.operator != "Mul":
         return None
-    if is_logits(graph, node):
-        return Refusal("the scores must come from a dense layer")
     a, b = (tensor_of(graph, name) for name in node.inputs)
     x, gate = (b, a) if (a.height, a.width) == (1, 1) else (a, b)
     output = tensor_of(graph, node.output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from calib.lower import lower_pool
 from calib.program import GlobalAveragePool
 from compile.graph import Node, QdqGraph
-from compile.passes.rules.common import Answer, Refusal, exceeds_int32, integer_bounds, is_logits, tensor_of
+from compile.passes.rules.common import Answer, Refusal, exceeds_int32, integer_bounds, tensor_of
 
 SPELLINGS = ("GlobalAveragePool", "ReduceMean", "AveragePool")
 LARGEST_MAP = 1 << 20  # pixels; keeps 255 * pixels far inside int32
@@ -17,8 +17,6 @@ def pool(graph: QdqGraph, node: Node) -> Answer:
         return None
     x = tensor_of(graph, node.inputs[0])
     count = x.height * x.width
-    if node.residual is not None or is_logits(graph, node):
-        return Refusal("the scores must come from a dense layer")
     if not _is_global(graph, node, x.height, x.width):
         return Refusal("only the mean over the whole height and width is supported")
     if count > LARGEST_MAP:
