@@ -98,18 +98,15 @@ def _wants_int16(config: QuantConfig, layer: str) -> bool:
 def _activation_qparams(
     graph: Graph, statistics: dict[str, TensorStatistics], config: QuantConfig, notes: list[str]
 ) -> dict[str, QParams]:
-    """Return each tensor's scale and zero point; a tensor that was always 0 gets scale 1 and a note."""
+    """Return each tensor's scale and zero point; a tensor that was always 0, or nearly, gets scale 1 and a note."""
     symmetric = find_policy(config.policy).symmetric
     result = {}
     for name, entry in statistics.items():
         settings = config.settings(name)
         low, high = find_observer(settings.observer).find_range(entry, settings.percentile, symmetric)
         qparams = qparams_of_range(*useful_range(graph, name, low, high), symmetric)
-        if qparams is None and entry.maximum > entry.minimum:  # the observer clipped all there is
-            low, high = useful_range(graph, name, entry.minimum, entry.maximum)
-            qparams = qparams_of_range(low, high, symmetric)
         if qparams is None:
-            notes.append(f"{name}: always 0 on the calibration pictures; it gets scale 1")
+            notes.append(f"{name}: 0, or too small for a scale, on every calibration picture; it gets scale 1")
             qparams = QParams(1.0, 0 if symmetric or entry.minimum < 0 else INT8_MIN)
         result[name] = qparams
     return result

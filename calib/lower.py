@@ -57,30 +57,46 @@ def lower_q15(
         The epilogue and int32 start [C] with |start + sum w x| inside int16 for every x; None when the scales are not
         of the form s_w = M * s_y / (2**15 * s_x), or 2**20 with a residual, or when a range does not fit.
     """
+    unit = _accumulator_step(scale_x, scales_w)
     fraction_bits = 0 if residual is None else Q15_ADD_SHIFT
-    unit = np.float64(np.float32(scale_x)) * np.asarray(scales_w, np.float32).astype(np.float64)
-    ratio = unit * 2.0 ** (Q15_SHIFT + fraction_bits) / np.float64(np.float32(scale_y))
+    multiplier = _whole_multiplier(unit * 2.0 ** (Q15_SHIFT + fraction_bits) / np.float64(np.float32(scale_y)))
+    factor = 0 if residual is None else _residual_factor_q15(residual, scale_y)
+    if multiplier is None or factor > INT16_MAX:
+        return None
+    target = zero_point_y * (1 << fraction_bits)
+    if residual is not None:
+        target -= int(np.rint(residual.qparams.zero_point * 2.0**RESIDUAL_SHIFT * factor / 2.0**Q15_SHIFT))
+    real_bias = np.asarray(bias, np.float64) / unit - zero_point_x * _weight_sum(weight)
+    if not np.all(np.isfinite(real_bias)):
+        return None
+    start, offset = _centre(weight, real_bias, multiplier.astype(np.float64), target)
+    least, most = accumulator_range(weight, start)
+    if least.min() < INT16_MIN or most.max() > INT16_MAX:
+        return None
+    offset16, start32 = offset.astype(np.int16), start.astype(np.int32)
+    if residual is None:
+        return RequantizeQ15(multiplier, offset16, low, high), start32
+    if not _saturation_is_harmless(least, most, multiplier, factor, offset16):
+        return None
+    return RequantizeQ15Add(multiplier, offset16, low, high, residual, factor), start32
+
+
+def _accumulator_step(scale_x: float, scales_w: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return what one unit of each channel's accumulator is worth, s_x * s_w[c]."""
+    return np.float64(np.float32(scale_x)) * np.asarray(scales_w, np.float32).astype(np.float64)
+
+
+def _whole_multiplier(ratio: NDArray[np.float64]) -> NDArray[np.int16] | None:
+    """Return the multipliers as integers, None when one is not whole or not in [1, 32767]."""
     multiplier = np.rint(ratio)
     if np.any(np.abs(ratio - multiplier) > M_TOLERANCE * ratio) or multiplier.min() < 1 or multiplier.max() > INT16_MAX:
         return None
-    factor, moved = 0, 0
-    if residual is not None:
-        factor = int(np.rint(2.0 ** (Q15_SHIFT + Q15_ADD_SHIFT - RESIDUAL_SHIFT) * residual.qparams.scale / scale_y))
-        if factor > INT16_MAX:
-            return None
-        moved = int(np.rint(residual.qparams.zero_point * 2.0**RESIDUAL_SHIFT * factor / 2.0**Q15_SHIFT))
-    target = zero_point_y * (1 << fraction_bits) - moved
-    real_bias = np.asarray(bias, np.float64) / unit - zero_point_x * _weight_sum(weight)
-    start, offset = _centre(weight, real_bias, multiplier, target)
-    least, most = accumulator_range(weight, start)
-    if least.min() < INT16_MIN or most.max() > INT16_MAX or np.abs(offset).max() > INT16_MAX:
-        return None
-    m16, o16, start32 = multiplier.astype(np.int16), offset.astype(np.int16), start.astype(np.int32)
-    if residual is None:
-        return RequantizeQ15(m16, o16, low, high), start32
-    if not _saturation_is_harmless(least, most, m16, factor, o16):
-        return None
-    return RequantizeQ15Add(m16, o16, low, high, residual, factor), start32
+    return multiplier.astype(np.int16)
+
+
+def _residual_factor_q15(residual: Tensor, scale_y: float) -> int:
+    """Return R = rint(2**13 * s_r / s_y)."""
+    return int(np.rint(2.0 ** (Q15_SHIFT + Q15_ADD_SHIFT - RESIDUAL_SHIFT) * residual.qparams.scale / scale_y))
 
 
 def _weight_sum(weight: NDArray[np.int8]) -> NDArray[np.int64]:
@@ -217,7 +233,7 @@ def _checked_bias(
     scales_w: NDArray[np.floating],
 ) -> NDArray[np.int32]:
     """Return b' as int32, proven to keep the accumulator inside int32 for every input."""
-    unit = np.float64(np.float32(scale_x)) * np.asarray(scales_w, np.float32).astype(np.float64)
+    unit = _accumulator_step(scale_x, scales_w)
     bias_steps = np.abs(np.asarray(bias, np.float64)) / unit
     channel = int(bias_steps.argmax())
     if bias_steps[channel] < 2.0**31:

@@ -24,7 +24,7 @@ DEFAULT_IMAGES = 512
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="A set of pictures (see the README).")
 @click.option("--split", default="train", show_default=True, help="Never the split that accuracy is measured on.")
 @click.option("--images", type=click.IntRange(1), help=f"Calibration pictures.  [default: {DEFAULT_IMAGES} or all]")
-@click.option("--seed", default=0, show_default=True, help="Chooses the pictures.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures.")
 @click.option("--preprocess", "preprocess_path", type=click.Path(path_type=Path), help="JSON, where the file has none.")
 @click.option("--size", type=click.IntRange(32), help="Pixels of the input, instead of the checkpoint's.")
 @click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'.")

@@ -123,7 +123,12 @@ def test_pictures_of_one_colour_give_usable_numbers(graph: Graph, value: float) 
     assert all(np.isfinite(qparams.scale) and qparams.scale > 0 for qparams in spec.activations.values())
     if value == 0.0:
         assert spec.activations["input"] == QParams(1.0, -128)
-        assert any("input: always 0" in note for note in spec.notes)
+        assert any(note.startswith("input: 0, or too small") for note in spec.notes)
+
+
+def test_values_too_small_for_a_scale_count_as_zero(graph: Graph) -> None:
+    spec = calibrate(graph, [np.full((1, 3, SIZE, SIZE), 1e-39, np.float32)], QuantConfig())
+    assert spec.activations["input"] == QParams(1.0, -128)
 
 
 def test_one_picture_is_enough(graph: Graph, pictures: NDArray[np.float32]) -> None:

@@ -151,6 +151,7 @@ IMPOSSIBLE: dict[str, tuple[bool, dict[str, Any]]] = {
     "multiplier above int16": (False, {"scale_y": 1e-6}),
     "range too wide": (False, {"weight": np.full((CHANNELS, 3, 3), 29, np.int8)}),
     "bias too large": (False, {"bias": np.full(CHANNELS, 1e9)}),
+    "bias not finite": (False, {"bias": np.full(CHANNELS, np.nan)}),
     "bias enormous": (False, {"bias": np.full(CHANNELS, 1e30)}),
     "residual factor above int16": (True, {"residual": "times 4.1"}),
 }
@@ -235,6 +236,7 @@ def dense(**changes: Any) -> dict[str, Any]:
 REFUSED: list[tuple[dict[str, Any], str | None]] = [
     ({"bias": np.asarray([0.0, 1e9])}, "channel 1 could leave int32; its bias is 1e"),
     ({"bias": np.asarray([0.0, -1e300])}, "channel 1 could leave int32"),
+    ({"bias": np.asarray([0.0, np.nan])}, "channel 1 could leave int32; its bias is nan"),
     ({"bias": np.asarray([0.0, 2147450.0])}, "channel 1 could leave int32"),
     ({"scales_w": np.asarray([0.01, 1e-30], np.float32), "bias": np.ones(2)}, "channel 1 could leave int32"),
     ({"scale_y": 1e-8}, "could reach .* steps of its output before clamping"),

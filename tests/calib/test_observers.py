@@ -85,6 +85,14 @@ def test_every_value_is_counted_once(numbers: list[float]) -> None:
         assert values.min() <= statistics.quantile(fraction) <= values.max()
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_a_tensor_that_is_nearly_always_zero_keeps_its_extremes(symmetric: bool) -> None:
+    sparse = np.zeros(100_000, np.float32)
+    sparse[:2] = [5.0, 3.0]
+    low, high = OBSERVERS["percentile"].find_range(observed(sparse), 99.99, symmetric)
+    assert (low, high) == (-5.0 if symmetric else 0.0, 5.0)
+
+
 def test_zeros_stay_zeros_when_the_range_grows() -> None:
     statistics = observed(np.zeros(10), np.asarray([3.0]), np.zeros(5))
     assert statistics.histogram.sum() == 16
