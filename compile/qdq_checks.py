@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from compile.graph import DEQUANTIZE, QUANTIZE, Node
 from repghost.errors import UsageError
 
-INT8_ONNX = 3  # TensorProto.INT8, for the attribute `output_dtype`
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # below, float32 loses digits
 LARGEST_SCALE = float(np.finfo(np.float32).max) / 256  # above, a dequantized value can overflow
 DEFAULT_AXIS = 1  # ONNX's default
@@ -25,20 +24,27 @@ def check_quantization(
     Raises:
         UsageError: naming the node, the value and what is allowed.
     """
+    weights = set(constants)  # and what Q and DQ nodes make of them
     for node in nodes:
         if node.operator in (QUANTIZE, DEQUANTIZE):
             try:
-                _check_node(node, constants, shapes)
+                _check_node(node, constants, shapes, node.inputs[0] in weights)
             except UsageError as error:
                 raise UsageError(f"node {node.name!r} ({node.operator}): {error} Quantize it again.") from error
+            if node.inputs[0] in weights:
+                weights.add(node.output)
 
 
-def _check_node(node: Node, constants: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _check_node(
+    node: Node, constants: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]], is_weight: bool
+) -> None:
     scale = _constant("scale", node.inputs[1], constants)
     _check_scale(scale)
     _check_zero_point(node, scale, constants)
     if node.attributes.get("block_size", 0):
         raise UsageError("blocked quantization is not understood; use one scale per tensor or per channel.")
+    if scale.size > 1 and not is_weight:
+        raise UsageError(f"it has {scale.size} scales for an activation; an activation has one.")
     if scale.size > 1:
         _check_axis(node, scale, constants, shapes[node.inputs[0]])
 
@@ -63,9 +69,7 @@ def _check_scale(scale: NDArray[Any]) -> None:
 def _check_zero_point(node: Node, scale: NDArray[Any], constants: Mapping[str, NDArray[Any]]) -> None:
     name = node.inputs[2] if len(node.inputs) > 2 else ""
     if not name:
-        if node.operator == QUANTIZE and node.attributes.get("output_dtype") != INT8_ONNX:
-            raise UsageError("it has no zero point, which means uint8 in ONNX; give an int8 zero point.")
-        return
+        return  # 0; a Q node without one makes uint8, which the frontend refuses by the tensor's type
     zero_point = _constant("zero point", name, constants)
     # An int32 bias is dequantized with an int32 zero point of 0; everything else is int8.
     bias = node.operator == DEQUANTIZE and zero_point.dtype == np.int32 and not zero_point.any()

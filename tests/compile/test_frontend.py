@@ -133,8 +133,29 @@ def computed_scale(model: onnx.ModelProto) -> None:
 
 
 def per_channel_zero_points(model: onnx.ModelProto) -> None:
+    replaced("stem.weight.zero_point", np.full(8, 3), np.int8)(model)
+
+
+def per_channel_activation(model: onnx.ModelProto) -> None:
     replaced("stem.relu.scale", np.full(8, 0.1), np.float32)(model)
-    replaced("stem.relu.zero_point", np.full(8, 3), np.int8)(model)
+    replaced("stem.relu.zero_point", np.zeros(8), np.int8)(model)
+
+
+def int32_bias_with_zero_point(model: onnx.ModelProto) -> None:
+    replaced("stem.bias", np.arange(8), np.int32)(model)
+    model.graph.initializer.append(numpy_helper.from_array(np.int32(5), "five"))
+    dequantize = helper.make_node("DequantizeLinear", ["stem.bias", "stem.relu.scale", "five"], ["bias"], name="bias")
+    model.graph.node.insert(0, dequantize)
+    node(model, "stem.node").input[2] = "bias"
+
+
+def constant_output(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((1, 7), np.float32), "fixed"))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("fixed", TensorProto.FLOAT, [1, 7]))
+
+
+def int8_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT8
 
 
 def second_output(model: onnx.ModelProto) -> None:
@@ -230,6 +251,10 @@ BAD_FILES: list[tuple[str, Edit, str]] = [
     ("no zero point", without_zero_point, "means uint8|uint8|UINT8"),
     ("computed scale", computed_scale, "computed by the graph"),
     ("per-channel zero points", per_channel_zero_points, "zero point other than 0"),
+    ("per-channel activation", per_channel_activation, "8 scales for an activation"),
+    ("int32 bias with a zero point", int32_bias_with_zero_point, "int32; int8 is allowed"),
+    ("int8 input", int8_input, "must be float32"),
+    ("constant output", constant_output, "nothing computes the output"),
     ("axis too large", axis(4), "axis"),
     ("axis too small", axis(-5), "axis"),
     ("other axis", axis(1), r"8 scales for 3 channels|axis"),
@@ -394,6 +419,30 @@ def test_preprocess_can_be_given(tmp_path: Path) -> None:
     model = mini_net()
     metadata("repghost.preprocess", None)(model)
     assert read_qdq(save(model, tmp_path), preprocess()).preprocess == preprocess()
+
+
+def test_text_attributes_are_read(tmp_path: Path) -> None:
+    model = mini_net()
+    node(model, "pointwise.node").attribute.append(helper.make_attribute("auto_pad", "VALID"))
+    del node(model, "pointwise.node").attribute[2]  # pads
+    graph = read_qdq(save(model, tmp_path))
+    assert graph.producers()["pointwise"].attributes["auto_pad"] == "VALID"
+    assert len(lower(graph).operators) == 16
+
+
+def test_weights_may_be_quantized_in_the_graph(tmp_path: Path) -> None:
+    """As TensorRT's tools write them: float32 weight, Q, DQ."""
+    model = mini_net()
+    expected = lower(read_qdq(save(model, tmp_path)))
+    weight = numpy_helper.to_array(initializer(model, "stem.weight")).astype(np.float32)
+    scale = numpy_helper.to_array(initializer(model, "stem.weight.scale"))
+    replaced("stem.weight", weight * scale.reshape(-1, 1, 1, 1), np.float32)(model)
+    parameters = ["stem.weight.scale", "stem.weight.zero_point"]
+    quantize = helper.make_node("QuantizeLinear", ["stem.weight", *parameters], ["stem.int8"], name="w.q", axis=0)
+    model.graph.node.insert(0, quantize)
+    node(model, "stem.weight.dq.node").input[0] = "stem.int8"
+    program = lower(read_qdq(save(model, tmp_path)))
+    np.testing.assert_array_equal(program.operators[1].weight, expected.operators[1].weight)
 
 
 def test_constant_nodes_count_as_constants(tmp_path: Path) -> None:

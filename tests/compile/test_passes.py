@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,25 @@ BEFORE_AND_AFTER: list[tuple[str, Callable[[QdqGraph], QdqGraph], QdqGraph, list
         graph(n("Conv", "x three", "c"), n("Flatten", "c", "y"), qparams={"x": P},
               shapes={"c": (1, 8, 1, 1), "y": (1, 8)}),
         ["Conv x three -> y"],
+    ),
+    (
+        "a view that would mix up float readers stays",
+        fold_views,
+        graph(n("Conv", "x three", "c"), n("Flatten", "c", "y"), n("Add", "c c", "other"), n("Add", "y other", "z"),
+              qparams={"x": P, "y": P}, shapes={"c": (1, 8, 1, 1), "y": (1, 8)}),
+        ["Conv x three -> c", "Flatten c -> y", "Add c c -> other", "Add y other -> z"],
+    ),
+    (
+        "Clip with one limit is a table",
+        fold_lookups,
+        graph(Node("y", "Clip", ("x", "", "six"), "y"), qparams={"x": P, "y": Q}),
+        ["LookupTable x -> y"],
+    ),
+    (
+        "Clip to a computed limit stays",
+        fuse_activation,
+        graph(n("Conv", "x three", "a"), n("Clip", "a x", "y"), qparams={"x": P, "y": Q}),
+        ["Conv x three -> a", "Clip a x -> y"],
     ),
     (
         "hard-swish in four nodes is one table",
@@ -321,6 +341,7 @@ BROKEN: list[tuple[str, QdqGraph, str]] = [
     ("reads the future", graph(n("Relu", "b", "a"), n("Relu", "input", "b")), "before anything writes"),
     ("writes twice", graph(n("Relu", "input", "a"), n("Abs", "input", "a")), "exists twice"),
     ("no output", graph(n("Relu", "input", "a"), output="b"), "nothing writes the output"),
+    ("unknown shape", replace(graph(n("Relu", "input", "a")), shapes={"input": MAP}), "shape of 'a' is unknown"),
     ("no table", graph(n(LOOKUP_TABLE, "input", "a")), "has no table"),
     ("float residual", graph(Node("c", "Conv", ("input", "three"), "y", residual="input")), "is not int8"),
 ]
