@@ -51,7 +51,7 @@ def render_report(report: Mapping[str, Any]) -> str:
 
 def _points(value: float) -> str:
     """Return a share as signed percentage points; plus or minus zero is zero."""
-    return f"{100 * value + 0.0:+.2f}"
+    return f"{round(100 * value, 2) + 0.0:+.2f}"
 
 
 def accuracy_lines(accuracy: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,214 @@
+"""The project as a newcomer meets it: its commands, its documents, and one real run of the main command."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compile.bundle import check_bundle
+from compile.emulator import Emulator, find_emulator
+from compile.load import load
+from compile.pipeline import run
+from compile.precisions import default_precisions, parse_precisions
+from compile.request import Request
+from compile.subject import CARRIED_WEIGHTS
+from compile.targets import ARM64, TARGETS, find_target, host_target
+from compile.vectors import Vectors, pack_vectors, unpack_vectors
+from compile.verify import verify_bundle
+from repghost.cli import COMMANDS
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+PACKAGES = ("repghost", "calib", "compile")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    command = ["make", "-C", str(ROOT), "--no-print-directory", "--dry-run", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_readme_starts_with_the_two_commands() -> None:
+    commands = re.findall(r"^make .*?(?=\s+#|$)", README, re.MULTILINE)
+    assert commands[:2] == ["make compile TARGET=arm64", "make test"]
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    script = ROOT / ".ci/run"
+    assert os.access(script, os.X_OK)
+    assert script.read_text().splitlines()[-1].removeprefix("exec ") == "make test"
+
+
+@pytest.mark.parametrize("name", ["compile", "test", "check", "lint", "clean", "doctor"])
+def test_make_knows_its_targets(name: str) -> None:
+    done = make(name, "TARGET=arm64")
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_passes_every_variable_on() -> None:
+    wanted = {
+        "WIDTH": "--width",
+        "SIZE": "--size",
+        "WEIGHTS": "--weights",
+        "DATA": "--data",
+        "PREPROCESS": "--preprocess",
+        "PRECISION": "--precision",
+        "CONFIG": "--config",
+        "IMAGES": "--images",
+        "TEST_IMAGES": "--test-images",
+        "THREADS": "--threads",
+        "MAX_DROP": "--max-drop",
+        "OUTPUT": "--output",
+    }
+    done = make("compile", "TARGET=arm64", *(f"{name}=value of {name}" for name in wanted))
+    for name, option in wanted.items():
+        assert f'{option} "value of {name}"' in done.stdout
+    from repghost.commands.compile import command
+
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert set(wanted.values()) <= known
+    assert "--width" not in make("compile", "TARGET=arm64").stdout
+
+
+def test_the_cpu_only_torch_is_a_variable() -> None:
+    assert "--index-url" in make("compile", "TARGET=arm64", "TORCH=cpu", "VENV=/nonexistent").stdout
+    assert "--index-url" not in make("compile", "TARGET=arm64", "VENV=/nonexistent").stdout
+
+
+def test_the_readme_names_what_there_is() -> None:
+    for name in TARGETS:
+        assert f"`{name}`" in README
+    for command in set(re.findall(r"`repghost ([a-z]+)", README)):
+        assert command in COMMANDS, command
+    for link in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / link).exists(), link
+    for link in re.findall(r"`((?:compile|calib|repghost|tests)/[\w./]+)`", (ROOT / "CONTRIBUTING.md").read_text()):
+        assert (ROOT / link).exists(), link
+
+
+def test_what_is_installed_is_what_the_readme_says() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    folders = [path.name for path in ROOT.iterdir() if path.is_dir() and (path / "__init__.py").exists()]
+    installed = [name for name in folders if any(fnmatch(name, pattern) for pattern in patterns)]
+    assert sorted(installed) == sorted(PACKAGES)
+    for name in PACKAGES:
+        assert f"| `{name}` |" in README
+    data = project["tool"]["setuptools"]["package-data"]["compile"]
+    for path in (ROOT / "compile/runner").iterdir():
+        assert any(fnmatch(f"runner/{path.name}", pattern) for pattern in data), path.name
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_shadows_the_builtin(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert not any(name.name.split(".")[0] == "compile" and not name.asname for name in node.names)
+
+
+def test_files_hold_one_thing() -> None:
+    long = {
+        str(path.relative_to(ROOT)): count for path in SOURCES if (count := len(path.read_text().splitlines())) > 300
+    }
+    assert not long
+
+
+@pytest.mark.parametrize("module", [f"repghost.commands.{name}" for name in ("compile", "verify", "report", "doctor")])
+def test_commands_import_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; sys.exit(', '.join(sorted({{'torch', 'tvm', 'numpy', 'onnx'}} & set(sys.modules))) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def main_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[str]]:
+    """The main command on what the repository carries, judged by 1000 of its pictures."""
+    if not CARRIED_WEIGHTS.is_file():
+        pytest.skip("the carried weights come with a clone of the repository")
+    output, lines = tmp_path_factory.mktemp("main") / "build", []
+    precisions = parse_precisions(default_precisions())
+    jobs = 1 if os.environ.get("PYTEST_XDIST_WORKER") else os.cpu_count() or 1
+    request = Request("arm64", precisions, output=output, test_images=1000, fetch=False, jobs=jobs)
+    report = run(request, lines.append)
+    return output / "repghostnet_0_5x-64px", report, lines
+
+
+def test_the_main_command_measures_a_real_drop(main_run: tuple[Path, dict[str, Any], list[str]]) -> None:
+    record = main_run[1]["accuracy"]
+    assert record["measured"]
+    assert record["change"]["pictures"] == 1000
+    assert record["fp32"]["top1"] > 0.8, "the carried network was trained"
+    assert record["int8"]["top1"] == record["int8"]["correct"] / 1000
+    assert abs(record["change"]["difference"]) < 0.03
+    assert record["int8"]["checked_on"] == 100
+
+
+def test_every_build_gives_the_bits_of_the_reference(main_run: tuple[Path, dict[str, Any], list[str]]) -> None:
+    folder, report, _ = main_run
+    for build in report["builds"]:
+        if not build["exact"]:
+            continue
+        if build["verification"]["verified"]:
+            for replay in build["verification"]["replays"]:
+                assert (replay["pictures"], replay["tolerance"], replay["largest_difference"]) == (100, 0.0, 0.0)
+        else:
+            assert find_emulator() is None and build["target"] == "arm64"
+    digests = {check_bundle(folder / b["folder"]).manifest["program_digest"] for b in report["builds"] if b["exact"]}
+    assert digests == {report["quantization"]["program_digest"]}
+    vectors = {check_bundle(folder / b["folder"]).read("vectors.bin") for b in report["builds"] if b["exact"]}
+    assert len(vectors) == 1, "host and arm64 are held against the same answers"
+
+
+def test_each_arm64_instruction_set_was_emulated(main_run: tuple[Path, dict[str, Any], list[str]]) -> None:
+    emulator: Emulator | None = find_emulator()
+    if emulator is None and host_target() is not ARM64:
+        pytest.skip("no qemu-aarch64 with an arm64 C library; 'repghost doctor' says how to get one")
+    build = next(b for b in main_run[1]["builds"] if b["folder"] == "arm64/int8")
+    done = {replay["variant"]: replay["machine"] for replay in build["verification"]["replays"]}
+    assert "neon" in done
+    if host_target() is not ARM64:
+        assert set(done) == {variant.name for variant in ARM64.variants}
+        assert "cortex-a53" in done["neon"]
+
+
+def test_the_host_build_classifies_from_python(main_run: tuple[Path, dict[str, Any], list[str]]) -> None:
+    if host_target() is None:
+        pytest.skip("no host build on this machine")
+    from repghost.data import open_dataset
+
+    row = find_target("host")
+    folder = "arm64/int8" if row is ARM64 else "host/int8"
+    model = load(main_run[0] / folder)
+    dataset = open_dataset(ROOT / "assets/fashion-mnist", "test")
+    pictures = [dataset[index] for index in range(0, 10000, 500)]
+    answers = [model(picture).index for picture, _ in pictures]
+    assert np.mean(np.asarray(answers) == [label for _, label in pictures]) > 0.6
+    assert model.labels == dataset.classes
+
+
+def test_one_changed_weight_is_noticed_by_the_replay_alone(
+    main_run: tuple[Path, dict[str, Any], list[str]], tmp_path: Path
+) -> None:
+    """Expected answers of other weights do not pass: the vectors really exercise the network."""
+    if host_target() is None:
+        pytest.skip("no host build on this machine")
+    folder = main_run[0] / ("arm64/int8" if host_target() is ARM64 else "host/int8")
+    vectors = unpack_vectors(check_bundle(folder).read("vectors.bin"))
+    logits = vectors.logits.copy()
+    logits[50, 3] = np.nextafter(logits[50, 3], np.float32(np.inf))
+    path = tmp_path / "vectors.bin"
+    path.write_bytes(pack_vectors(Vectors(vectors.pictures, logits)))
+    with pytest.raises(Exception, match="1 of 100 recorded pictures"):
+        verify_bundle(folder, vectors=path)
