@@ -49,11 +49,16 @@ class I8mm(Dot):
             for depth in range(0, groups, 2):
                 halves = LOW_HALVES if depth == 0 else HIGH_HALVES
                 twins = [_as_bytes(kernel, rows[2 * pair], rows[2 * pair + 1], halves) for pair in range(pairs)]
+                words = [  # in the order of their addresses, so that LLVM loads them in pairs
+                    [
+                        kernel.bind(_weight(weights, weight_at, group, vectors, v, groups), "weight")
+                        for v in range(vectors)
+                    ]
+                    for group in (depth, depth + 1)
+                ]
                 for v in range(vectors):
-                    words = [_weight(weights, weight_at, group, vectors, v, groups) for group in (depth, depth + 1)]
-                    words = [kernel.bind(word, "weight") for word in words]
                     for half, order in enumerate((LOW_WORDS, HIGH_WORDS)):
-                        two_channels = _as_bytes(kernel, words[0], words[1], order)
+                        two_channels = _as_bytes(kernel, words[0][v], words[1][v], order)
                         for pair in range(pairs):
                             at = (pair * vectors + v) * 2 + half
                             kernel.store(acc, at, _smmla(acc.load(at), twins[pair], two_channels))
@@ -82,7 +87,7 @@ class I8mm(Dot):
         steps = shape.segments * -(-shape.length // 16)
         pixel_work, weight_work = tile.rows + 2 * pairs, vectors * (2 + 4)  # loads and interleaves
         inner = pixel_work + weight_work + 4 * pairs * vectors + 3
-        return inner * steps + tile.rows * (vectors * 6.5 + 1) + 10
+        return inner * steps + tile.rows * (vectors * 8 + 1) + 10
 
     def _fits_smmla(self, tile: GemmTile) -> bool:
         """Four sums for each two by two, the paired pixels and four weight vectors have to fit the registers."""
