@@ -52,15 +52,11 @@ def compile_program(program: AnyProgram, target: Target) -> CompiledNetwork:
         object files, weights and the steps the runner executes.
     """
     plan = plan_memory(program)
-    chosen = [
-        (variant, isa)
-        for variant, isa in ((variant, find_instruction_set(variant.name)) for variant in target.variants)
-        if isa.helps_float or not isinstance(program, FloatProgram)
-    ]
-    networks = [schedule_network(program, plan, isa) for _, isa in chosen]
+    chosen = target.variants_for(floating=isinstance(program, FloatProgram))
+    networks = [schedule_network(program, plan, find_instruction_set(variant.name)) for variant in chosen]
 
     def build(index: int) -> CompiledVariant:
-        variant, network = chosen[index][0], networks[index]
+        variant, network = chosen[index], networks[index]
         symbol = f"rg_step_{variant.name}"
         code = build_variant(network, symbol, target, variant)
         return CompiledVariant(variant.name, code, symbol, _blob_name(network.weights))

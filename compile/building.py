@@ -18,7 +18,7 @@ from compile.toolchain import build_runner, link_model
 from repghost.errors import RepGhostError
 
 if TYPE_CHECKING:
-    from calib.program import Program
+    from compile.layout import AnyProgram
     from compile.subject import Subject
 
 
@@ -39,7 +39,7 @@ class Build:
 class Compilation:
     """A program and what it is compiled for."""
 
-    program: Program
+    program: AnyProgram
     target: Target
     precision: Precision
 
@@ -68,7 +68,7 @@ def compile_all(wanted: list[Compilation], cache: StageCache, jobs: int) -> tupl
     alone = [
         (index, replace(item, target=replace(item.target, variants=(variant,))))
         for index, item in enumerate(wanted)
-        for variant in item.target.variants
+        for variant in item.target.variants_for(floating=not item.precision.exact)
     ]
     absent = [item for _, item in alone if not cache.has("compile", item.key())]
     made = {
@@ -91,7 +91,7 @@ def compile_side_by_side(items: list[Compilation], jobs: int) -> list[Files]:
         return list(pool.map(compile_one, [item.program for item in items], [item.target for item in items]))
 
 
-def compile_one(program: Program, target: Target) -> Files:
+def compile_one(program: AnyProgram, target: Target) -> Files:
     """Compile a program for a target, in this process."""
     from compile import build
 
@@ -152,7 +152,7 @@ def unpack_network(files: Files) -> CompiledNetwork:
     )
 
 
-def model_info(subject: Subject, program: Program, target: Target, precision: Precision) -> dict[str, Any]:
+def model_info(subject: Subject, program: AnyProgram, target: Target, precision: Precision) -> dict[str, Any]:
     """Return the object that `rg_info` gives on the device."""
     return {
         "abi": 1,
@@ -162,7 +162,7 @@ def model_info(subject: Subject, program: Program, target: Target, precision: Pr
         "program_digest": program.digest,
         "input": {"height": program.height, "width": program.width, "channels": 3},
         "classes": program.classes,
-        "variants": [variant.name for variant in target.variants],
+        "variants": [variant.name for variant in target.variants_for(floating=not precision.exact)],
     }
 
 

@@ -24,7 +24,7 @@ from repghost.errors import ToolMissingError
 
 if TYPE_CHECKING:
     from calib.config import QuantConfig
-    from calib.program import Program
+    from compile.layout import AnyProgram
 
 TOOLS = ("repghost-deploy", "apache-tvm", "ziglang", "torch", "numpy", "onnx")
 
@@ -50,7 +50,7 @@ def bundle_folder(request: Request, build: Build) -> str:
 
 
 def manifest_sections(
-    build: Build, subject: Subject, config: QuantConfig, program: Program, judgement: Judgement
+    build: Build, subject: Subject, config: QuantConfig, program: AnyProgram, judgement: Judgement
 ) -> dict[str, Any]:
     """Return everything the manifest of a bundle says, besides the list of its files."""
     info = model_info(subject, program, build.target, build.precision)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from compile import stages
 from compile.building import Build, Compilation, compile_all, link, model_info
 from compile.cache import StageCache
+from compile.float_program import float_program
 from compile.judge import Judgement, float_answers, judge, not_measured
 from compile.packing import Packed, bundle_folder, manifest_sections, measure, pack, verify
-from compile.precisions import INT8
+from compile.precisions import FP32, INT8
 from compile.progress import Progress
 from compile.report import build_report, finish_report
 from compile.request import Request
@@ -26,6 +27,7 @@ from repghost.files import write_bytes_atomically
 if TYPE_CHECKING:
     from calib.config import QuantConfig
     from calib.program import Program
+    from compile.layout import AnyProgram
 
 QDQ_FILE = "model.qdq.onnx"
 
@@ -43,6 +45,7 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
         AccuracyGateError: when int8 loses more than `max_drop`; bundles and report are written all the same.
     """
     from calib.pipeline import fused
+    from calib.walk import graph_of
     from repghost.commands.quantize import read_config
 
     target = find_target(request.target)
@@ -68,19 +71,23 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
         progress.note = "no batch norm left; the outputs were compared"
     program = _quantize(subject, network, config, folder, cache, progress)
     vectors = _expect(subject, network, request, folder, cache, progress)
-    builds = _build(request, target, subject, program, cache, progress)
+    programs: dict[str, AnyProgram] = {
+        INT8.name: program,
+        FP32.name: float_program(graph_of(network), subject.preprocess),
+    }
+    builds = _build(request, target, subject, programs, cache, progress)
     with progress.stage("judge"):
         judgement = _judge(subject, network, program, builds, vectors, cache)
         progress.note = _judged(judgement)
     packed = []
     for build in builds:
         place = bundle_folder(request, build)
-        sections = manifest_sections(build, subject, config, program, judgement)
+        sections = manifest_sections(build, subject, config, programs[build.precision.name], judgement)
         bundle = pack(folder / place, build, subject.labels, vectors[build.precision.name], sections, progress)
         packed.append(Packed(place, build, bundle))
     packed = [measure(request, verify(request, item, progress), progress) for item in packed]
     with progress.stage("report"):
-        report = finish_report(folder, build_report(request, subject, config, program, judgement, packed, folder))
+        report = finish_report(folder, build_report(request, subject, config, programs, judgement, packed, folder))
         progress.note = str(folder / "report.md")
     _gate(request, judgement)
     return report
@@ -132,17 +139,22 @@ def _expect(
 
 
 def _build(
-    request: Request, target: Target, subject: Subject, program: Program, cache: StageCache, progress: Progress
+    request: Request,
+    target: Target,
+    subject: Subject,
+    programs: Mapping[str, AnyProgram],
+    cache: StageCache,
+    progress: Progress,
 ) -> list[Build]:
     """Compile and link the target, and this machine too: it measures latency and judges the integer program."""
     rows = dict.fromkeys([target, host_target() or target])
-    wanted = [Compilation(program, row, precision) for row in rows for precision in request.precisions]
+    wanted = [Compilation(programs[precision.name], row, precision) for row in rows for precision in request.precisions]
     with progress.stage("compile"):
         networks, known = compile_all(wanted, cache, request.jobs)
         count = sum(len(network.variants) for network in networks)
         progress.note = f"{count} instruction sets" + (f", {known} as in an earlier run" if known else "")
     with progress.stage("link"), ThreadPoolExecutor(request.jobs) as pool:
-        infos = [model_info(subject, program, item.target, item.precision) for item in wanted]
+        infos = [model_info(subject, item.program, item.target, item.precision) for item in wanted]
         builds = list(pool.map(partial(link, cache=cache), networks, wanted, infos))
         sizes = [f"{b.target.name} {b.precision.name} {len(b.model) / 1e6:.2f} MB" for b in builds]
         progress.note = "model.so: " + ", ".join(sizes)

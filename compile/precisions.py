@@ -19,7 +19,7 @@ class Precision:
 
 
 INT8 = Precision("int8", True, 0.0, "numpy reference of the integer program")
-FP32 = Precision("fp32", False, 1e-4, "PyTorch", "the float schedules are not part of this version yet")
+FP32 = Precision("fp32", False, 1e-4, "PyTorch")
 PRECISIONS = {precision.name: precision for precision in (INT8, FP32)}
 
 

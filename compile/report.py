@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compile.bundle import MANIFEST, sha256
 from compile.cache import versions
 from compile.packing import TOOLS
+from compile.precisions import INT8
 from compile.report_page import render_report
 from compile.strict_json import canonical_json, parse_strict
 from repghost.errors import IntegrityError, UsageError
@@ -16,8 +17,8 @@ from repghost.files import write_bytes_atomically, write_text_atomically
 
 if TYPE_CHECKING:
     from calib.config import QuantConfig
-    from calib.program import Program
     from compile.judge import Judgement
+    from compile.layout import AnyProgram
     from compile.packing import Packed
     from compile.request import Request
     from compile.subject import Subject
@@ -31,7 +32,7 @@ def build_report(
     request: Request,
     subject: Subject,
     config: QuantConfig,
-    program: Program,
+    programs: Mapping[str, AnyProgram],
     judgement: Judgement,
     packed: Sequence[Packed],
     folder: Path,
@@ -47,10 +48,11 @@ def build_report(
         "preprocess": subject.preprocess.to_dict(),
         "quantization": {
             "config": config.to_dict(),
-            "program_digest": program.digest,
-            "operators": len(program.operators),
+            "program_digest": programs[INT8.name].digest,
+            "operators": len(programs[INT8.name].operators),
             "calibration": {"pictures": len(calibration.labels), "sha256": calibration.digest, **calibration.origin},
         },
+        "programs": {name: program.digest for name, program in programs.items()},
         "accuracy": dict(judgement.record),
         "builds": [_build_entry(item) for item in packed],
         "next": next_commands(request, packed, folder),
@@ -111,11 +113,13 @@ def _earlier_builds(folder: Path, report: dict[str, Any]) -> list[dict[str, Any]
     except IntegrityError:
         return []  # a damaged report is replaced by this one
     known = {build["folder"] for build in report["builds"]}
-    digest = report["quantization"]["program_digest"]
     kept = []
     for build in earlier.get("builds", []):
         manifest = folder / str(build.get("folder")) / MANIFEST
-        same = build.get("program_digest") == digest and build.get("folder") not in known
+        same = (
+            build.get("program_digest") == report["programs"].get(build.get("precision"))
+            and build.get("folder") not in known
+        )
         if same and manifest.is_file() and sha256(manifest.read_bytes()) == build.get("bundle_digest"):
             kept.append(build)
     return kept

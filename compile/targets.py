@@ -17,6 +17,7 @@ class Variant:
     mattr: tuple[str, ...]  # LLVM's names of the features the code may use on top
     requires: tuple[str, ...]  # names in `RG_CPU_*` of compile/runner/hwcaps.h; all must be there at run time
     emulated_cpu: str = ""  # the qemu core that has these features and as few others as possible
+    helps_float: bool = True  # whether float code for it differs from that of the plainer variants
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class Target:
     def tvm_target(self, variant: Variant) -> dict[str, object]:
         """Return the description `tvm.target.Target` takes for one instruction set; a triple is always given."""
         return {"kind": "llvm", "mtriple": self.triple, "mcpu": variant.mcpu, "mattr": list(variant.mattr)}
+
+    def variants_for(self, floating: bool) -> tuple[Variant, ...]:
+        """Return the variants worth compiling for a program in floating point, or in integers."""
+        return tuple(variant for variant in self.variants if variant.helps_float or not floating)
 
     def variant(self, name: str) -> Variant:
         """Return the variant called `name`.
@@ -54,8 +59,8 @@ ARM64 = Target(
     elf_machine=183,
     variants=(
         Variant("neon", "generic", ("+neon",), (), "cortex-a53"),
-        Variant("dot", "generic", ("+neon", "+dotprod"), ("DOTPROD",), "cortex-a76"),
-        Variant("i8mm", "generic", ("+neon", "+dotprod", "+i8mm"), ("DOTPROD", "I8MM"), "max"),
+        Variant("dot", "generic", ("+neon", "+dotprod"), ("DOTPROD",), "cortex-a76", helps_float=False),
+        Variant("i8mm", "generic", ("+neon", "+dotprod", "+i8mm"), ("DOTPROD", "I8MM"), "max", helps_float=False),
     ),
 )
 

@@ -52,7 +52,6 @@ class InstructionSet(ABC):
     registers: int
     float_lanes: int  # float32 in the widest register
     float_step: int  # neighbouring float32 of a pixel loaded at once and used by lane; 1 where a load can repeat one
-    helps_float: bool = True  # whether float code differs from that of the plainer sets of the same machine
     has_table_lookup: bool = False
 
     # -- numerics ------------------------------------------------------------------------------------------------

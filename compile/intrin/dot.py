@@ -31,7 +31,6 @@ class Dot(Arm):
     """Cortex-A75 and later, Neoverse, Apple."""
 
     name = "dot"
-    helps_float = False
 
     def pack(self, weight: NDArray[np.int8], columns: int) -> bytes:
         """Pack as the plain NEON variant does: both read the same weights."""
