@@ -114,6 +114,16 @@ def test_onnx_runtime_answers_like_the_exact_network(policy: str, graph: Graph, 
     assert np.abs(logits - expected.numpy()).max() < 0.5 * np.abs(expected.numpy()).max()
 
 
+def test_onnx_runtime_loads_the_file_with_its_own_optimizations(
+    model: onnx.ModelProto, pictures: NDArray[np.float32]
+) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(qdq.serialize(model), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"input": pictures[:1]})
+    assert logits.shape == (1, CLASSES) and np.all(np.isfinite(logits)) and len(np.unique(logits)) > 1
+
+
 def test_the_metadata_describes_the_file(graph: Graph, spec: QuantSpec) -> None:
     model = qdq.build_qdq(graph, spec, SIZE)
     config = QuantConfig()
