@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -84,19 +85,21 @@ class QdqGraph:
         for name in ("shapes", "constants", "metadata", "weights", "qparams", "tables"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
-    def producers(self) -> dict[str, Node]:
-        """Return the node that writes each tensor."""
-        return {node.output: node for node in self.nodes}
+    @cached_property
+    def producers(self) -> Mapping[str, Node]:
+        """The node that writes each tensor."""
+        return MappingProxyType({node.output: node for node in self.nodes})
 
-    def consumers(self) -> dict[str, tuple[Node, ...]]:
-        """Return the nodes that read each tensor; a tensor nobody reads has no entry."""
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[Node, ...]]:
+        """The nodes that read each tensor; a tensor nobody reads has no entry."""
         readers: dict[str, list[Node]] = {}
         for node in self.nodes:
             for name in dict.fromkeys(node.operands):
                 readers.setdefault(name, []).append(node)
-        return {name: tuple(nodes) for name, nodes in readers.items()}
+        return MappingProxyType({name: tuple(nodes) for name, nodes in readers.items()})
 
     def only_consumer(self, tensor: str) -> Node | None:
         """Return the one node that reads a tensor, or None when there are several, none, or it is the output."""
-        readers = [node for node in self.nodes if tensor in node.operands]
+        readers = self.consumers.get(tensor, ())
         return readers[0] if len(readers) == 1 and tensor != self.output else None

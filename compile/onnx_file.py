@@ -19,6 +19,7 @@ from onnx import TensorProto, numpy_helper
 from repghost.errors import UsageError
 
 MAX_FILE_BYTES = 256 << 20  # the widest published RepGhostNet takes 10 MB
+MAX_NODES = 20_000  # a RepGhostNet has 509
 MIN_OPSET, MAX_OPSET = 13, 21  # 13 brought per-channel Q/DQ; 21 is the last one tested
 ONNX_DOMAINS = ("", "ai.onnx")
 
@@ -86,6 +87,8 @@ def _parse(path: Path) -> onnx.ModelProto:
         raise UsageError("this is not an ONNX file, or it is cut short. Copy or write it again.") from error
     if not model.graph.node:
         raise UsageError("the file holds no ONNX graph, or an empty one. Is it the right file?")
+    if len(model.graph.node) > MAX_NODES:
+        raise UsageError(f"the graph has {len(model.graph.node)} nodes; up to {MAX_NODES} are allowed.")
     return model
 
 

@@ -20,15 +20,14 @@ def fold_quantization(graph: QdqGraph) -> QdqGraph:
 
 
 def _drop_quantize(graph: QdqGraph) -> QdqGraph:
-    producers, consumers = graph.producers(), graph.consumers()
     qparams, names, nodes = dict(graph.qparams), dict[str, str](), list[Node]()
     for node in graph.nodes:
-        readers = consumers.get(node.output, ())
+        readers = graph.consumers.get(node.output, ())
         if node.operator != QUANTIZE or any(reader.operator != DEQUANTIZE for reader in readers):
             nodes.append(node)
             continue
         source = node.inputs[0]
-        producer = producers.get(source)
+        producer = graph.producers.get(source)
         if producer is not None and producer.operator == DEQUANTIZE:
             nodes.append(Node(node.name, REQUANTIZE, (source,), node.output))
             qparams[node.output] = _params(graph, node)

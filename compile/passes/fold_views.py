@@ -12,11 +12,29 @@ VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout")
 
 
 def fold_views(graph: QdqGraph) -> QdqGraph:
-    """Drop every view that keeps the order of the channels in memory, whether the layout is NCHW or NHWC."""
-    for view in [node for node in graph.nodes if node.operator in VIEWS]:
-        if _same_order(graph, view):
-            graph = _drop(graph, next(node for node in graph.nodes if node.output == view.output))
-    return graph
+    """Drop every view that keeps the order of the channels in memory, whether the layout is NCHW or NHWC.
+
+    The readers of a dropped view read its input. Where its output has a name that must stay, because it is int8 or the
+    output of the network, the operator before it takes that name instead.
+    """
+    made: dict[str, Node] = {}  # the nodes so far by output, in order
+    names: dict[str, str] = {}  # what the readers of a dropped view read
+    shapes = dict(graph.shapes)
+    readers = {name: len(nodes) for name, nodes in graph.consumers.items()}
+    for node in graph.nodes:
+        (node,) = rename_inputs([node], names)
+        source, output = node.inputs[0] if node.inputs else "", node.output
+        if node.operator not in VIEWS or not _same_order(graph, node):
+            made[output] = node
+        elif output != graph.output and graph.qparams.get(output) in (None, graph.qparams.get(source)):
+            names[output] = source
+            readers[source] += readers.get(output, 0) - 1
+        elif source in made and source not in graph.qparams and readers[source] == 1:
+            made[output] = replace(made.pop(source), output=output)
+            shapes[output] = shapes[source]
+        else:
+            made[output] = node
+    return replace(graph, nodes=tuple(made.values()), shapes=shapes)
 
 
 def _same_order(graph: QdqGraph, view: Node) -> bool:
@@ -25,18 +43,5 @@ def _same_order(graph: QdqGraph, view: Node) -> bool:
     if [size for size in before if size != 1] == [size for size in after if size != 1]:
         return True
     # The rule of Gemm reads the map in its own order, so it can take the flattening with it.
-    readers = [node for node in graph.nodes if view.output in node.operands]
+    readers = graph.consumers.get(view.output, ())
     return after == (1, math.prod(before)) and bool(readers) and all(node.operator == "Gemm" for node in readers)
-
-
-def _drop(graph: QdqGraph, view: Node) -> QdqGraph:
-    source, output = view.inputs[0], view.output
-    rest = tuple(node for node in graph.nodes if node is not view)
-    params, source_params = graph.qparams.get(output), graph.qparams.get(source)
-    if output != graph.output and (params is None or params == source_params):
-        return replace(graph, nodes=rename_inputs(rest, {output: source}))
-    if source_params is None and graph.only_consumer(source) is view and source != graph.input:
-        # The view's output has a name of its own: the quantized one, or the network's output. Its maker takes it.
-        nodes = tuple(replace(node, output=output) if node.output == source else node for node in rest)
-        return replace(graph, nodes=nodes, shapes={**graph.shapes, output: graph.shapes[source]})
-    return graph

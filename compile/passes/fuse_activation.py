@@ -15,18 +15,17 @@ def fuse_activation(graph: QdqGraph) -> QdqGraph:
 
     Quantization is monotonic, so clipping the real number and clipping the integer give the same result.
     """
-    for activation in graph.nodes:
-        interval = _interval(graph, activation)
-        producer = graph.producers().get(activation.inputs[0]) if interval else None
-        if interval is None or producer is None or activation.inputs[0] in graph.qparams:
+    made: dict[str, Node] = {}  # the nodes so far by output, in order
+    for node in graph.nodes:
+        interval = _interval(graph, node)
+        source = node.inputs[0] if interval else ""
+        if interval is None or source not in made or source in graph.qparams or graph.only_consumer(source) is None:
+            made[node.output] = node
             continue
-        if graph.only_consumer(activation.inputs[0]) is None:
-            continue
+        producer = made.pop(source)
         low, high = (min(max(bound, interval[0]), interval[1]) for bound in producer.bounds)
-        fused = replace(producer, output=activation.output, bounds=(low, high))
-        nodes = (fused if node is producer else node for node in graph.nodes if node.output != activation.output)
-        graph = replace(graph, nodes=tuple(nodes))
-    return graph
+        made[node.output] = replace(producer, output=node.output, bounds=(low, high))
+    return replace(graph, nodes=tuple(made.values()))
 
 
 def _interval(graph: QdqGraph, node: Node) -> tuple[float, float] | None:

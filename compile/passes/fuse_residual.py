@@ -15,16 +15,26 @@ def fuse_residual(graph: QdqGraph) -> QdqGraph:
 
     A convolution with a Q/DQ pair of its own is not fused: the file rounds there, and so does the program.
     """
-    for add in [node for node in graph.nodes if node.operator == "Add"]:
+    made: dict[str, Node] = {}  # the nodes so far by output, in order
+    for node in graph.nodes:
+        host, other = _operands(graph, node, made)
+        if host is None:
+            made[node.output] = node
+        else:
+            # The convolution moves to the place of the add, where both operands exist.
+            del made[host.output]
+            made[node.output] = replace(host, output=node.output, bounds=node.bounds, residual=other)
+    return replace(graph, nodes=tuple(made.values()))
+
+
+def _operands(graph: QdqGraph, add: Node, made: dict[str, Node]) -> tuple[Node | None, str]:
+    """Return the convolution an Add can become part of and its other operand; no convolution for any other node."""
+    if add.operator == "Add":
         for index in (0, 1):
-            host, other = graph.producers().get(add.inputs[index]), add.inputs[1 - index]
+            host, other = made.get(add.inputs[index]), add.inputs[1 - index]
             if host is not None and _fits(graph, host, other, add):
-                fused = replace(host, output=add.output, bounds=add.bounds, residual=other)
-                # The convolution moves to the place of the add, where both operands exist.
-                nodes = (fused if node is add else node for node in graph.nodes if node is not host)
-                graph = replace(graph, nodes=tuple(nodes))
-                break
-    return graph
+                return host, other
+    return None, ""
 
 
 def _fits(graph: QdqGraph, host: Node, other: str, add: Node) -> bool:

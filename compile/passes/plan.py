@@ -66,7 +66,7 @@ def _float_edges(graph: QdqGraph, node: Node) -> Refusal | None:
         return Refusal(_why_quantize_is_left(graph, node))
     if node.operator == DEQUANTIZE:
         return Refusal(_why_dequantize_is_left(graph, node))
-    stored = {*graph.constants, *graph.weights}
+    stored = [name for name in node.operands if name in graph.constants or name in graph.weights]
     real = [name for name in node.operands if name not in graph.qparams and name not in stored]
     if real:
         return Refusal(f"it reads {real[0]!r} in float; put QuantizeLinear and DequantizeLinear before it")
@@ -81,7 +81,7 @@ def _float_edges(graph: QdqGraph, node: Node) -> Refusal | None:
 
 
 def _why_quantize_is_left(graph: QdqGraph, node: Node) -> str:
-    readers = [reader for reader in graph.nodes if node.output in reader.operands and reader.operator != DEQUANTIZE]
+    readers = [reader for reader in graph.consumers.get(node.output, ()) if reader.operator != DEQUANTIZE]
     if readers:
         return f"{readers[0].name!r} reads its int8 result without a DequantizeLinear between"
     return f"{node.inputs[0]!r} is quantized here and also used elsewhere in float; quantize it once for all readers"

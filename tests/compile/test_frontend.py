@@ -327,6 +327,12 @@ def test_too_large_a_file_is_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
         read_qdq(save(mini_net(), tmp_path))
 
 
+def test_too_many_nodes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_file, "MAX_NODES", 20)
+    with pytest.raises(UsageError, match="nodes; up to 20 are allowed"):
+        read_qdq(save(mini_net(), tmp_path))
+
+
 def test_external_data_is_not_opened(tmp_path: Path) -> None:
     """Links out of the folder are as useless as plain paths: nothing beside the file is ever read."""
     secret = tmp_path / "secret.bin"
@@ -426,7 +432,7 @@ def test_text_attributes_are_read(tmp_path: Path) -> None:
     node(model, "pointwise.node").attribute.append(helper.make_attribute("auto_pad", "VALID"))
     del node(model, "pointwise.node").attribute[2]  # pads
     graph = read_qdq(save(model, tmp_path))
-    assert graph.producers()["pointwise"].attributes["auto_pad"] == "VALID"
+    assert graph.producers["pointwise"].attributes["auto_pad"] == "VALID"
     assert len(lower(graph).operators) == 16
 
 

@@ -156,6 +156,20 @@ BEFORE_AND_AFTER: list[tuple[str, Callable[[QdqGraph], QdqGraph], QdqGraph, list
         ["Conv x three -> y"],
     ),
     (
+        "views in a row all vanish",
+        fold_views,
+        graph(n("Conv", "x three", "c"), n("Flatten", "c", "flat"), n("Dropout", "flat", "y"), qparams={"x": P},
+              shapes={"c": (1, 8, 1, 1), "flat": (1, 8), "y": (1, 8)}),
+        ["Conv x three -> y"],
+    ),
+    (
+        "a view of the picture stays",
+        fold_views,
+        graph(n("Flatten", "input", "flat"), n("Gemm", "flat three", "y"), qparams={"flat": P},
+              shapes={"flat": (1, 128)}),
+        ["Flatten input -> flat", "Gemm flat three -> y"],
+    ),
+    (
         "a view that would mix up float readers stays",
         fold_views,
         graph(n("Conv", "x three", "c"), n("Flatten", "c", "y"), n("Add", "c c", "other"), n("Add", "y other", "z"),
