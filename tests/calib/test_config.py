@@ -114,7 +114,7 @@ SCALARS = st.none() | st.booleans() | st.integers(-2, 101) | st.floats() | WORDS
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.dictionaries(WORDS, JSON, max_size=6) | JSON)
 def test_any_json_is_either_read_or_refused_in_words(values: Any) -> None:
     try:
