@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 from onnx.reference import ReferenceEvaluator
 
-from calib.program import Program, operator_inputs
+from calib.program import Program
 from calib.qparams import dequantize
 from calib.reference import run
 from repghost.preprocess import Preprocess
@@ -15,7 +15,7 @@ from repghost.preprocess import Preprocess
 FLOAT_TOLERANCE = 1e-5  # of the largest score: float32 sums in another order
 
 
-Evaluate = Callable[[dict[str, np.ndarray]], np.ndarray]
+Evaluate = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
 
 
 def onnx_runtime(model: onnx.ModelProto) -> Evaluate:
@@ -25,7 +25,7 @@ def onnx_runtime(model: onnx.ModelProto) -> Evaluate:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return lambda feeds: session.run(None, feeds)[0]
+    return lambda feeds: session.run(None, feeds)
 
 
 def onnx_reference(model: onnx.ModelProto) -> Evaluate:
@@ -34,7 +34,7 @@ def onnx_reference(model: onnx.ModelProto) -> Evaluate:
     newer.CopyFrom(model)
     newer.opset_import[0].version = 19
     evaluator = ReferenceEvaluator(newer)
-    return lambda feeds: evaluator.run(None, feeds)[0]
+    return lambda feeds: evaluator.run(None, feeds)
 
 
 def check_steps(
@@ -44,47 +44,55 @@ def check_steps(
     prepare: Preprocess,
     evaluator: Callable[[onnx.ModelProto], Evaluate] = onnx_runtime,
 ) -> float:
-    """Run each layer of the file alone, on the program's integers, and compare its integers with the program's.
+    """Give each layer of the file the program's integers, and compare the integers it makes with the program's.
 
     Returns the share of int8 values that differ, by the one step that is allowed.
     """
     trace: dict[str, np.ndarray] = {}
     logits = run(program, pictures, trace)
+    last = program.operators[-1]
+    tensors = [operator.output for operator in program.operators[:-1]]
+    pairs = {tensor.name: quantizer_and_reader(model, tensor.name) for tensor in tensors}
+    evaluate = evaluator(opened(model, list(pairs.values()), last.output.name))
     differing = 0
-    for operator in program.operators:
-        target = operator.output.name
-        evaluate = evaluator(between(model, [tensor.name for tensor in operator_inputs(operator)], target))
-        for index in range(len(pictures)):
-            feeds = {
-                readable(model, t.name): dequantize(trace[t.name][[index]], t.qparams).transpose(0, 3, 1, 2)
-                for t in operator_inputs(operator)
-            } or {"input": prepare.normalize(pictures[[index]])}
-            result = evaluate({name: np.ascontiguousarray(value) for name, value in feeds.items()})
-            if operator is program.operators[-1]:
-                half_step = operator.epilogue.multiplier.max() / 2  # the bias is rounded to whole steps
-                tolerance = half_step + FLOAT_TOLERANCE * np.abs(logits).max()
-                np.testing.assert_allclose(result[0], logits[index], atol=tolerance)
-                continue
-            expected = result.transpose(0, 2, 3, 1) if result.ndim == 4 else result[:, None, None, :]
-            steps = np.abs(trace[target][[index]].astype(int) - expected)
-            assert steps.max() <= 1, f"{operator.name}: {steps.max()} steps"
+    for index in range(len(pictures)):
+        feeds = {"input": prepare.normalize(pictures[[index]])}
+        for tensor in tensors:
+            real = dequantize(trace[tensor.name][[index]], tensor.qparams).transpose(0, 3, 1, 2)
+            feeds[pairs[tensor.name][1]] = np.ascontiguousarray(real)
+        *made, scores = evaluate(feeds)
+        for tensor, expected in zip(tensors, made, strict=True):
+            steps = np.abs(trace[tensor.name][index].astype(int) - expected[0].transpose(1, 2, 0))
+            assert steps.max() <= 1, f"{tensor.name}: {steps.max()} steps"
             differing += int((steps > 0).sum())
+        half_step = last.epilogue.multiplier.max() / 2  # the bias is rounded to whole steps
+        tolerance = half_step + FLOAT_TOLERANCE * np.abs(logits).max()
+        np.testing.assert_allclose(scores[0], logits[index], atol=tolerance)
     return differing / sum(value.size for value in trace.values())
 
 
-def readable(model: onnx.ModelProto, tensor: str) -> str:
-    """Return the dequantized tensor behind an int8 tensor, whose name is that of the Q node's input or output."""
-    quantize = next(node for node in model.graph.node
-                    if node.op_type == "QuantizeLinear" and tensor in (node.input[0], node.output[0]))  # fmt: skip
-    return next(node.output[0] for node in model.graph.node if node.input[0] == quantize.output[0])
+def quantizer_and_reader(model: onnx.ModelProto, tensor: str) -> tuple[str, str]:
+    """Return the int8 and the dequantized tensor of the file for one of the program.
+
+    The program's tensor has the name of the Q node's input, or of its output where that input was int8 already.
+    """
+    nodes = model.graph.node
+    quantize = next(n for n in nodes if n.op_type == "QuantizeLinear" and tensor in (n.input[0], n.output[0]))
+    return quantize.output[0], next(n.output[0] for n in nodes if n.input[0] == quantize.output[0])
 
 
-def between(model: onnx.ModelProto, inputs: list[str], target: str) -> onnx.ModelProto:
-    """Cut out the nodes from dequantized inputs to the quantized target, or to the logits."""
-    end = target
-    if target not in [output.name for output in model.graph.output]:
-        dequantize = next(node for node in model.graph.node if readable(model, target) in node.output)
-        end = dequantize.input[0]
-    start = list(dict.fromkeys(readable(model, name) for name in inputs)) or ["input"]
-    inferred = onnx.shape_inference.infer_shapes(model)
-    return onnx.utils.Extractor(inferred).extract_model(start, [end])
+def opened(model: onnx.ModelProto, pairs: list[tuple[str, str]], scores: str) -> onnx.ModelProto:
+    """Return the model cut at every Q/DQ pair: dequantized tensors become inputs, quantized ones outputs."""
+    result = onnx.shape_inference.infer_shapes(model)
+    graph = result.graph
+    known = {value.name: value for value in graph.value_info}
+    graph.input.extend(known[reader] for _, reader in pairs)
+    outputs = [known[quantized] for quantized, _ in pairs]
+    outputs += [value for value in graph.output if value.name == scores]
+    del graph.output[:]
+    graph.output.extend(outputs)
+    fed = {reader for _, reader in pairs}
+    kept = [node for node in graph.node if node.output[0] not in fed]
+    del graph.node[:]
+    graph.node.extend(kept)
+    return result
