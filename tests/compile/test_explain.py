@@ -12,7 +12,7 @@ from compile.passes import explain
 from repghost.cli import cli
 from repghost.spec import network_shape
 from tests.compile.qdq_models import mini_net, save
-from tests.compile.test_passes import max_pool, one_layer
+from tests.compile.test_networks import max_pool, one_layer
 from tests.programs import random_program
 
 

@@ -11,7 +11,7 @@ from compile.graph import Node, QdqGraph, QuantizedWeight
 from compile.passes.plan import plan
 from compile.passes.rules import RULES, Refusal
 from compile.passes.rules.pool import LARGEST_MAP
-from tests.compile.test_passes import CONSTANTS, P, Q, graph, n
+from tests.compile.graphs import CONSTANTS, P, Q, graph, n
 
 ONES = np.ones(8, np.float32)
 TINY = QParams(1e-37)
