@@ -21,8 +21,11 @@ from repghost.errors import ToolMissingError, UsageError
 
 RUNNER_SOURCES = Path(__file__).parent / "runner"
 MODEL_UNITS = ("entry.c", "hwcaps.c", "memory.c")
-RUNNER_UNITS = ("repghost_run.c", "bundle.c", "image.c", "json.c", "model.c", "pool.c", "sha256.c", "vectors.c")
+RUNNER_UNITS = (
+    "repghost_run.c", "bundle.c", "image.c", "json.c", "measure.c", "model.c", "pool.c", "sha256.c", "vectors.c"
+)  # fmt: skip
 API = ("rg_abi", "rg_infer", "rg_infer_parallel", "rg_info", "rg_select", "rg_variant", "rg_workspace_bytes")
+PROFILING_API = ("rg_run_step", "rg_steps")  # besides, in a build whose steps can be timed one by one
 MAY_BE_ABSENT = {"getauxval"}  # weak: model.so then runs its plainest variant
 SMALLEST_PAGE = 16 * 1024  # bytes; Android and Apple kernels use 16 KB pages
 LARGEST_PAGE = 64 * 1024  # bytes; some server kernels use 64 KB pages, so segments are aligned for all of them
@@ -66,13 +69,14 @@ def _c_string(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def model_config(network: CompiledNetwork, target: Target, info: dict[str, Any]) -> str:
+def model_config(network: CompiledNetwork, target: Target, info: dict[str, Any], profiling: bool = False) -> str:
     """Return rg_config.h, the header that ties entry.c to one network.
 
     Args:
         network: what the compiler made.
         target: what it was made for.
         info: the object `rg_info` returns.
+        profiling: whether the steps can be run one by one.
     """
     blobs = {name: f"rg_weights_{index}" for index, name in enumerate(sorted(network.blobs))}
     rows = []
@@ -82,6 +86,7 @@ def model_config(network: CompiledNetwork, target: Target, info: dict[str, Any])
     text = json.dumps(info, sort_keys=True, separators=(",", ":"))
     return "\n".join(
         [
+            *(["#define RG_PROFILING"] if profiling else []),
             f"#define RG_STEPS {len(network.units)}",
             f"#define RG_UNITS {', '.join(str(count) for count in network.units)}",
             f"#define RG_WORKSPACE_BYTES {network.workspace_bytes}",
@@ -101,21 +106,23 @@ def _weights_assembly(names: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any]) -> bytes:
+def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any], profiling: bool = False) -> bytes:
     """Link the compiled steps, the weights and the entry functions into model.so.
 
     Args:
         network: what the compiler made.
         target: what it was made for.
         info: the object `rg_info` returns; ASCII after JSON encoding.
+        profiling: export `PROFILING_API` too; such a file is for measuring and is never shipped.
 
     Returns:
         The bytes of model.so, already checked with `check_model`.
     """
     names = sorted(network.blobs)
+    exports = tuple(sorted(API + PROFILING_API)) if profiling else API
     with tempfile.TemporaryDirectory(prefix="repghost-link-") as name:
         folder = Path(name)
-        (folder / "rg_config.h").write_text(model_config(network, target, info))
+        (folder / "rg_config.h").write_text(model_config(network, target, info, profiling))
         (folder / "weights.S").write_text(_weights_assembly(names))
         for index, blob in enumerate(names):
             (folder / f"weights_{index}.bin").write_bytes(network.blobs[blob])
@@ -130,7 +137,7 @@ def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any]) -
             )
         objects += [f"variant_{variant.name}.o" for variant in network.variants]
         # The objects of the variants export their step function; the list keeps it private to model.so.
-        (folder / "exports.map").write_text(f"{{ global: {'; '.join(API)}; local: *; }};\n")
+        (folder / "exports.map").write_text(f"{{ global: {'; '.join(exports)}; local: *; }};\n")
         link = [
             "-target",
             target.zig_triple,
@@ -142,7 +149,7 @@ def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any]) -
         link += ["-Wl,-soname,model.so", "-Wl,--version-script=exports.map"]
         run_zig(["cc", *link, *objects, "-o", "model.so"], cwd=folder)
         data = _output(folder / "model.so")
-    check_model(data, target)
+    check_model(data, target, exports)
     return data
 
 
@@ -179,8 +186,13 @@ def _check_common(elf: ElfFile, target: Target, name: str) -> None:
         raise UsageError(f"{name} asks for an executable stack or writable code; hardened kernels refuse that.")
 
 
-def check_model(data: bytes, target: Target) -> ElfFile:
+def check_model(data: bytes, target: Target, exports: tuple[str, ...] = API) -> ElfFile:
     """Check what model.so promises: machine, no libraries, exactly the rg_* functions, nothing that runs while loading.
+
+    Args:
+        data: the file.
+        target: what it was made for.
+        exports: what it must export, in order.
 
     Raises:
         UsageError: naming the promise that is broken.
@@ -192,8 +204,9 @@ def check_model(data: bytes, target: Target) -> ElfFile:
     foreign = [*elf.undefined, *(name for name in elf.undefined_weak if name not in MAY_BE_ABSENT)]
     if foreign:
         raise UsageError(f"model.so calls functions it does not hold: {', '.join(foreign)}.")
-    if elf.exported != API:
-        raise UsageError(f"model.so exports {', '.join(elf.exported) or 'nothing'}; it must export {', '.join(API)}.")
+    if elf.exported != exports:
+        found, wanted = ", ".join(elf.exported) or "nothing", ", ".join(exports)
+        raise UsageError(f"model.so exports {found}; it must export {wanted}.")
     if elf.initializers:
         raise UsageError("model.so runs code while it is loaded; it must not.")
     return elf

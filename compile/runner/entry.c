@@ -5,6 +5,7 @@
  *   RG_WORKSPACE_BYTES         scratch memory of one inference
  *   RG_INFO                    the JSON text of rg_info
  *   RG_VARIANTS(X)             X(name, step function, weights, needed RG_CPU_* bits), from the plainest to the fastest
+ *   RG_PROFILING               only in a profiling build, which is never shipped: the steps can be run one by one
  */
 #include "repghost.h"
 
@@ -135,3 +136,16 @@ EXPORT int rg_infer_parallel(const uint8_t *rgb, float *logits, void *workspace,
   }
   return RG_DONE;
 }
+
+#ifdef RG_PROFILING
+EXPORT int rg_steps(void) { return RG_STEPS; }
+
+/* Runs one whole step; the ones before it must have been run on the same workspace. */
+EXPORT int rg_run_step(int32_t step, const uint8_t *rgb, float *logits, void *workspace) {
+  int status = refuse(rgb, logits, workspace);
+  if (status) return status;
+  const struct variant *variant = current();
+  if (!variant) return RG_UNSUPPORTED_CPU;
+  return variant->step(step, 0, units[step], rgb, logits, workspace, variant->weights) ? RG_KERNEL_FAILED : RG_DONE;
+}
+#endif

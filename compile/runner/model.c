@@ -39,6 +39,8 @@ struct model load_model(const char *path, const char *variant, int threads) {
   model.variant = (const char *(*)(void))symbol(library, "rg_variant");
   *(void **)&model.infer = symbol(library, "rg_infer");
   *(void **)&model.infer_parallel = symbol(library, "rg_infer_parallel");
+  int (*steps)(void) = (int (*)(void))dlsym(library, "rg_steps");
+  if (steps) model.steps = steps(), *(void **)&model.run_step = symbol(library, "rg_run_step");
   int status = ((int (*)(const char *))symbol(library, "rg_select"))(variant);
   if (status == RG_UNKNOWN_VARIANT) stop(EXIT_USAGE, "no variant '%s'; this model describes itself as %s", variant, model.info);
   if (status) stop(EXIT_UNSUPPORTED, "this core cannot run %s; the model is %s", variant ? variant : "any variant", model.info);

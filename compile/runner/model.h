@@ -13,6 +13,8 @@ struct model {
   const char *(*variant)(void);
   int (*infer)(const uint8_t *, float *, void *);
   int (*infer_parallel)(const uint8_t *, float *, void *, int (*)(void *, void (*)(void *, int), void *, int), void *, int);
+  int (*run_step)(int32_t, const uint8_t *, float *, void *); /* null unless model.so is a profiling build */
+  int steps;                                                  /* 0 unless model.so is a profiling build */
   void *workspace;
   struct pool *pool; /* null with one thread */
   int threads;

@@ -9,11 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bundle.h"
 #include "image.h"
+#include "measure.h"
 #include "model.h"
 #include "vectors.h"
 
@@ -22,20 +22,22 @@ static const char usage[] =
     "  --info               what the bundle holds and which instruction set this core uses\n"
     "  --verify             check every digest, then replay the recorded pictures\n"
     "  --bench              measure the latency of one inference\n"
+    "  --profile            measure each step; needs a profiling build (repghost bench --per-layer)\n"
     "  --classify           name what is on each PICTURE (binary PPM or raw RGB, already cropped)\n"
     "options:\n"
     "  --bundle DIR         the bundle; default: the folder of this program\n"
     "  --variant NAME       use this instruction set instead of the best one\n"
     "  --threads N          1 to 64 threads; default 1\n"
-    "  --vectors FILE       with --verify and --bench: other recorded pictures\n"
-    "  --runs N             with --bench: measured inferences, 1 to 1000000; default 100\n"
-    "  --warmup N           with --bench: inferences before, 0 to 1000000; default 10\n"
+    "  --vectors FILE       with --verify, --bench and --profile: other recorded pictures\n"
+    "  --runs N             with --bench and --profile: measured inferences, 1 to 1000000; default 100\n"
+    "  --warmup N           with --bench and --profile: inferences before, 0 to 1000000; default 10\n"
+    "  --turns              with --bench: for each line of standard input, a count, measure so many inferences\n"
     "  --top N              with --classify: how many classes to name; default 5\n"
     "exit codes: 0 done, 2 wrong usage, 4 this machine cannot run it, 6 a digest or a recorded picture did not match\n";
 
 struct options {
   const char *command, *bundle, *variant, *vectors;
-  int threads, runs, warmup, top;
+  int threads, runs, warmup, top, turns;
   char **pictures;
   int picture_count;
 };
@@ -61,6 +63,14 @@ static void read_option(struct options *o, const char *name, const char *value) 
   else stop(EXIT_USAGE, "unknown option %s\n%s", name, usage);
 }
 
+static int is_command(const char *name) {
+  static const char *const commands[] = {"--info", "--verify", "--bench", "--profile", "--classify"};
+  for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+    if (!strcmp(name, commands[i])) return 1;
+  }
+  return 0;
+}
+
 static struct options read_options(int count, char **arguments) {
   struct options o = {.threads = 1, .runs = 100, .warmup = 10, .top = 5};
   int i = 1;
@@ -74,7 +84,11 @@ static struct options read_options(int count, char **arguments) {
       fputs(usage, stdout);
       exit(EXIT_DONE);
     }
-    if (!strcmp(name, "--info") || !strcmp(name, "--verify") || !strcmp(name, "--bench") || !strcmp(name, "--classify")) {
+    if (!strcmp(name, "--turns")) {
+      o.turns = 1;
+      continue;
+    }
+    if (is_command(name)) {
       if (o.command) stop(EXIT_USAGE, "%s and %s were given; one command at a time", o.command, name);
       o.command = name;
       continue;
@@ -124,32 +138,11 @@ static int verify(const struct options *o, const struct model *model, const char
   return EXIT_DONE;
 }
 
-static double milliseconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
-}
-
-static int ascending(const void *left, const void *right) {
-  double l = *(const double *)left, r = *(const double *)right;
-  return (l > r) - (l < r);
-}
-
-static int bench(const struct options *o, const struct model *model, const char *vectors) {
+static int measure(const struct options *o, const struct model *model, const char *vectors) {
   const uint8_t *picture = first_picture(model, vectors);
-  float *logits = allocate((size_t)model->classes * sizeof *logits);
-  double *times = allocate((size_t)o->runs * sizeof *times);
-  for (int i = 0; i < o->warmup; i++) infer(model, picture, logits);
-  for (int i = 0; i < o->runs; i++) {
-    double start = milliseconds();
-    infer(model, picture, logits);
-    times[i] = milliseconds() - start;
-  }
-  qsort(times, (size_t)o->runs, sizeof *times, ascending);
-  printf("{\"command\":\"bench\",\"variant\":\"%s\",\"threads\":%d,\"warmup\":%d,\"runs\":%d,\"min_ms\":%.6g,\"median_ms\":%.6g,"
-         "\"p90_ms\":%.6g,\"max_ms\":%.6g}\n",
-         model->variant(), o->threads, o->warmup, o->runs, times[0], times[(o->runs - 1) / 2], times[(o->runs - 1) * 9 / 10],
-         times[o->runs - 1]);
+  if (!strcmp(o->command, "--profile")) print_profile(model, picture, o->warmup, o->runs);
+  else if (o->turns) print_turns(model, picture, o->warmup);
+  else print_latency(model, picture, o->warmup, o->runs);
   return EXIT_DONE;
 }
 
@@ -209,7 +202,7 @@ int main(int count, char **arguments) {
   struct model model = load_model(join(o.bundle, "model.so"), o.variant, o.threads);
   const char *vectors = o.vectors ? o.vectors : join(o.bundle, "vectors.bin");
   if (!strcmp(o.command, "--verify")) code = verify(&o, &model, vectors, files);
-  else if (!strcmp(o.command, "--bench")) code = bench(&o, &model, vectors);
+  else if (!strcmp(o.command, "--bench") || !strcmp(o.command, "--profile")) code = measure(&o, &model, vectors);
   else if (!strcmp(o.command, "--classify")) code = classify(&o, &model);
   else printf("{\"command\":\"info\",\"files\":%d,\"variant\":\"%s\",\"model\":%s}\n", files, model.variant(), model.info);
   if (fflush(stdout) || ferror(stdout)) stop(EXIT_OTHER, "cannot write the result: %s", strerror(errno));
