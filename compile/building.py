@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from compile.bundle import sha256
 from compile.cache import Files, StageCache, code_digest, key_digest, versions
+from compile.load import ABI
 from compile.network import CompiledNetwork, CompiledVariant
 from compile.precisions import Precision
 from compile.targets import Target
@@ -28,11 +29,11 @@ class Build:
 
     target: Target
     precision: Precision
+    info: dict[str, Any]  # what `rg_info` says
     model: bytes  # model.so
     runner: bytes  # repghost-run
-    variants: tuple[str, ...]
     weight_bytes: int  # of all layouts together
-    kernels: tuple[str, ...]
+    kernels: tuple[str, ...]  # one line for each step
 
 
 @dataclass(frozen=True)
@@ -152,30 +153,31 @@ def unpack_network(files: Files) -> CompiledNetwork:
     )
 
 
-def model_info(subject: Subject, program: AnyProgram, target: Target, precision: Precision) -> dict[str, Any]:
+def model_info(subject: Subject, compilation: Compilation, network: CompiledNetwork) -> dict[str, Any]:
     """Return the object that `rg_info` gives on the device."""
+    program = compilation.program
     return {
-        "abi": 1,
+        "abi": ABI,
         "model": subject.spec.name,
-        "target": target.name,
-        "precision": precision.name,
+        "target": compilation.target.name,
+        "precision": compilation.precision.name,
         "program_digest": program.digest,
         "input": {"height": program.height, "width": program.width, "channels": 3},
         "classes": program.classes,
-        "variants": [variant.name for variant in target.variants_for(floating=not precision.exact)],
+        "variants": [variant.name for variant in network.variants],
     }
 
 
-def link(network: CompiledNetwork, compilation: Compilation, info: dict[str, Any], cache: StageCache) -> Build:
+def link(network: CompiledNetwork, compilation: Compilation, subject: Subject, cache: StageCache) -> Build:
     """Link model.so and the runner.
 
     Args:
         network: from `compile_all`.
         compilation: what it was compiled from and for.
-        info: from `model_info`.
+        subject: gives the model's name.
         cache: keeps both; the runner is the same for every network.
     """
-    target = compilation.target
+    target, info = compilation.target, model_info(subject, compilation, network)
     key = {"target": asdict(target), "code": code_digest("compile"), "tools": versions("ziglang")}
     runner, _ = cache.get("runner", key, lambda: {"repghost-run": build_runner(target)})
     parts = {name: sha256(data) for name, data in pack_network(network).items()}
@@ -185,9 +187,9 @@ def link(network: CompiledNetwork, compilation: Compilation, info: dict[str, Any
     return Build(
         target=target,
         precision=compilation.precision,
+        info=info,
         model=model["model.so"],
         runner=runner["repghost-run"],
-        variants=tuple(variant.name for variant in network.variants),
         weight_bytes=sum(len(blob) for blob in network.blobs.values()),
         kernels=network.kernels,
     )

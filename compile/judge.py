@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from compile.cache import StageCache, code_digest, versions
 from compile.load import LoadedModel
+from compile.precisions import FP32, INT8
 from compile.subject import Pictures, Subject
 from compile.vectors import Vectors
 from repghost.errors import IntegrityError
@@ -71,7 +72,7 @@ def judge(
     test: Pictures,
     before: NDArray[np.int64],
     program: Program,
-    host_model: bytes | None,
+    host_models: Mapping[str, bytes],
     expected: Vectors,
 ) -> Judgement:
     """Compare the answers of float32 with those of the integer program.
@@ -80,31 +81,41 @@ def judge(
         subject: the network.
         test: the labelled pictures, which were used for nothing else.
         before: int64 [N], from `float_answers`.
-        program: the integer program, run by the numpy reference where there is no host build.
-        host_model: the bytes of a linked int8 model.so for this machine, or None.
+        program: the integer program, run by the numpy reference where there is no host build of it.
+        host_models: the bytes of each model.so that was linked for this machine, by precision.
         expected: pictures and logits of the numpy reference; a host build has to repeat them to the bit.
 
     Raises:
         IntegrityError: when the host build and the numpy reference disagree.
     """
-    if host_model is None:
+    models = {
+        name: LoadedModel(data, subject.preprocess.size, len(subject.labels)) for name, data in host_models.items()
+    }
+    if INT8.name in models:
+        checked, judge_name = _check_against_reference(models[INT8.name], expected), HOST_BUILD
+        after = models[INT8.name].logits(test.pictures).argmax(1)
+    else:
         from calib.reference import run
 
-        after, judge_name, checked = run(program, test.pictures).argmax(1), REFERENCE, 0
-    else:
-        model = LoadedModel(host_model, subject.preprocess.size, len(subject.labels))
-        checked = _check_against_reference(model, expected)
-        after, judge_name = model.logits(test.pictures).argmax(1), HOST_BUILD
-    return Judgement(
-        {
-            "measured": True,
-            "program_digest": program.digest,
-            "test": {"pictures": len(test.labels), "sha256": test.digest, **test.origin},
-            "fp32": {**accuracy(before, test.labels).to_dict(), "by": "PyTorch, fused network"},
-            "int8": {**accuracy(after, test.labels).to_dict(), "by": judge_name, "checked_on": checked},
-            "change": paired_difference(before, after, test.labels).to_dict(),
+        checked, judge_name = 0, REFERENCE
+        after = run(program, test.pictures).argmax(1)
+    record = {
+        "measured": True,
+        "program_digest": program.digest,
+        "test": {"pictures": len(test.labels), "sha256": test.digest, **test.origin},
+        "fp32": {**accuracy(before, test.labels).to_dict(), "by": "PyTorch, fused network"},
+        "int8": {**accuracy(after, test.labels).to_dict(), "by": judge_name, "checked_on": checked},
+        "change": paired_difference(before, after, test.labels).to_dict(),
+    }
+    if FP32.name in models:
+        compiled = models[FP32.name].logits(test.pictures).argmax(1)
+        agreeing = int(np.count_nonzero(compiled == before))
+        record["fp32_build"] = {
+            **accuracy(compiled, test.labels).to_dict(),
+            "by": HOST_BUILD,
+            "agreeing": agreeing,
         }
-    )
+    return Judgement(record)
 
 
 def _check_against_reference(model: LoadedModel, expected: Vectors) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compile.building import Build, model_info
+from compile.building import Build
 from compile.bundle import Bundle, write_bundle
 from compile.cache import versions
 from compile.emulator import fetch_emulator
@@ -24,7 +24,6 @@ from repghost.errors import ToolMissingError
 
 if TYPE_CHECKING:
     from calib.config import QuantConfig
-    from compile.layout import AnyProgram
 
 TOOLS = ("repghost-deploy", "apache-tvm", "ziglang", "torch", "numpy", "onnx")
 
@@ -49,22 +48,20 @@ def bundle_folder(request: Request, build: Build) -> str:
     return f"{request.target if asked_for else HOST}/{build.precision.name}"
 
 
-def manifest_sections(
-    build: Build, subject: Subject, config: QuantConfig, program: AnyProgram, judgement: Judgement
-) -> dict[str, Any]:
+def manifest_sections(build: Build, subject: Subject, config: QuantConfig, judgement: Judgement) -> dict[str, Any]:
     """Return everything the manifest of a bundle says, besides the list of its files."""
-    info = model_info(subject, program, build.target, build.precision)
+    info = build.info
     return {
         "abi": info["abi"],
-        "model": {**subject.spec.to_dict(), "name": subject.spec.name, "weights": dict(subject.weights)},
+        "model": {**subject.spec.to_dict(), "name": info["model"], "weights": dict(subject.weights)},
         "target": {"name": build.target.name, "triple": build.target.triple},
-        "precision": build.precision.name,
-        "program_digest": program.digest,
+        "precision": info["precision"],
+        "program_digest": info["program_digest"],
         "input": info["input"],
-        "classes": program.classes,
+        "classes": info["classes"],
         "preprocess": subject.preprocess.to_dict(),
         "quantization": config.to_dict() if build.precision is INT8 else {},
-        "variants": list(build.variants),
+        "variants": info["variants"],
         "accuracy": dict(judgement.record),
         "tools": versions(*TOOLS),
     }

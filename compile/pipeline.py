@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compile import stages
-from compile.building import Build, Compilation, compile_all, link, model_info
+from compile.building import Build, Compilation, compile_all, link
 from compile.cache import StageCache
 from compile.float_program import float_program
 from compile.judge import Judgement, float_answers, judge, not_measured
@@ -82,7 +82,7 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     packed = []
     for build in builds:
         place = bundle_folder(request, build)
-        sections = manifest_sections(build, subject, config, programs[build.precision.name], judgement)
+        sections = manifest_sections(build, subject, config, judgement)
         bundle = pack(folder / place, build, subject.labels, vectors[build.precision.name], sections, progress)
         packed.append(Packed(place, build, bundle))
     packed = [measure(request, verify(request, item, progress), progress) for item in packed]
@@ -154,8 +154,7 @@ def _build(
         count = sum(len(network.variants) for network in networks)
         progress.note = f"{count} instruction sets" + (f", {known} as in an earlier run" if known else "")
     with progress.stage("link"), ThreadPoolExecutor(request.jobs) as pool:
-        infos = [model_info(subject, item.program, item.target, item.precision) for item in wanted]
-        builds = list(pool.map(partial(link, cache=cache), networks, wanted, infos))
+        builds = list(pool.map(partial(link, subject=subject, cache=cache), networks, wanted))
         sizes = [f"{b.target.name} {b.precision.name} {len(b.model) / 1e6:.2f} MB" for b in builds]
         progress.note = "model.so: " + ", ".join(sizes)
     return builds
@@ -171,10 +170,9 @@ def _judge(
 ) -> Judgement:
     if subject.test is None:
         return not_measured(subject.unmeasured)
-    host = host_target()
-    model = next((build.model for build in builds if build.target is host and build.precision is INT8), None)
+    host = {build.precision.name: build.model for build in builds if build.target is host_target()}
     before = float_answers(network, subject, subject.test, cache)
-    return judge(subject, subject.test, before, program, model, vectors[INT8.name])
+    return judge(subject, subject.test, before, program, host, vectors[INT8.name])
 
 
 def _judged(judgement: Judgement) -> str:

@@ -67,7 +67,7 @@ def _build_entry(item: Packed) -> dict[str, Any]:
         "target": item.build.target.name,
         "precision": item.build.precision.name,
         "exact": item.build.precision.exact,
-        "variants": list(item.build.variants),
+        "variants": item.build.info["variants"],
         "bundle_digest": item.bundle.digest,
         "program_digest": item.bundle.manifest["program_digest"],
         "sizes": {"files": files, "weights": item.build.weight_bytes, "bundle": sum(files.values())},

@@ -67,6 +67,16 @@ def accuracy_lines(accuracy: Mapping[str, Any]) -> list[str]:
         f"change {_points(change['difference'])} points (paired 95 %: {_points(change['low'])} to "
         f"{_points(change['high'])}) on {change['pictures']} pictures; {change['only_before']} only fp32 got right, "
         f"{change['only_after']} only int8, same answer on {change['agreeing']}",
+        *_float_build(accuracy.get("fp32_build")),
+    ]
+
+
+def _float_build(record: Mapping[str, Any] | None) -> list[str]:
+    if record is None:
+        return []
+    return [
+        f"the compiled fp32 build gives the same answer as PyTorch on {record['agreeing']} of {record['pictures']} "
+        f"pictures (top-1 {record['top1']:.2%})"
     ]
 
 

@@ -100,6 +100,7 @@ REPORT: dict[str, Any] = {
         "operators": 119,
         "calibration": {"pictures": 512, "sha256": "22", "data": "my set", "split": "train", "broken": []},
     },
+    "programs": {"int8": "ab" * 32, "fp32": "12" * 32},
     "accuracy": MEASURED,
     "builds": [ARM64, HOST],
     "next": [{"command": "repghost verify build/x/arm64/int8", "does": "replay the recorded pictures again"}],
@@ -139,6 +140,13 @@ def test_every_figure_of_the_page_comes_from_the_json() -> None:
         build = copy.deepcopy(HOST)
         build["latency"][name] += 1
         assert render_report(changed(builds=[ARM64, build])) != shown, name
+
+
+def test_the_float_build_is_compared_with_pytorch() -> None:
+    record = {**MEASURED, "fp32_build": {"top1": 0.9, "agreeing": 4320, "pictures": 4321, "by": "compiled host build"}}
+    page = render_report(changed(accuracy=record))
+    assert "the compiled fp32 build gives the same answer as PyTorch on 4320 of 4321 pictures (top-1 90.00%)" in page
+    assert "compiled fp32 build" not in render_report(REPORT)
 
 
 def test_what_was_not_measured_says_so_with_the_command() -> None:
