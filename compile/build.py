@@ -59,7 +59,8 @@ def compile_program(program: AnyProgram, target: Target) -> CompiledNetwork:
         variant, network = chosen[index], networks[index]
         symbol = f"rg_step_{variant.name}"
         code = build_variant(network, symbol, target, variant)
-        return CompiledVariant(variant.name, code, symbol, _blob_name(network.weights))
+        names = tuple(step.kernel.name for step in network.steps)
+        return CompiledVariant(variant.name, code, symbol, _blob_name(network.weights), names)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # LLVM works without Python's lock
         variants = tuple(pool.map(build, range(len(chosen))))

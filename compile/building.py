@@ -125,7 +125,7 @@ def pack_network(network: CompiledNetwork) -> Files:
     """Return a compiled network as files; `unpack_network` gives it back."""
     blobs = sorted(network.blobs)
     index = {
-        "variants": [[item.name, item.step_symbol, item.weights] for item in network.variants],
+        "variants": [[item.name, item.step_symbol, item.weights, item.kernels] for item in network.variants],
         "blobs": blobs,
         "units": list(network.units),
         "workspace_bytes": network.workspace_bytes,
@@ -141,8 +141,8 @@ def unpack_network(files: Files) -> CompiledNetwork:
     """Return the network that `pack_network` wrote."""
     index = json.loads(files["network.json"])
     variants = [
-        CompiledVariant(name, files[f"variant_{name}.o"], symbol, weights)
-        for name, symbol, weights in index["variants"]
+        CompiledVariant(name, files[f"variant_{name}.o"], symbol, weights, tuple(kernels))
+        for name, symbol, weights, kernels in index["variants"]
     ]
     return CompiledNetwork(
         variants=tuple(variants),

@@ -26,6 +26,7 @@ class CompiledVariant:
     object_bytes: bytes  # a relocatable ELF object
     step_symbol: str
     weights: str  # the key in `CompiledNetwork.blobs` of the weights it reads
+    kernels: tuple[str, ...] = ()  # the name of the kernel of each step
 
 
 @dataclass(frozen=True)
