@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from compile.bundle import sha256
 from compile.cache import Files, StageCache, code_digest, key_digest, versions
+from compile.layers import manifest_layers
 from compile.load import ABI
 from compile.network import CompiledNetwork, CompiledVariant
 from compile.precisions import Precision
@@ -34,6 +35,7 @@ class Build:
     runner: bytes  # repghost-run
     weight_bytes: int  # of all layouts together
     kernels: tuple[str, ...]  # one line for each step
+    layers: list[dict[str, Any]]  # for the manifest, see `compile.layers.manifest_layers`
 
 
 @dataclass(frozen=True)
@@ -192,4 +194,5 @@ def link(network: CompiledNetwork, compilation: Compilation, subject: Subject, c
         runner=runner["repghost-run"],
         weight_bytes=sum(len(blob) for blob in network.blobs.values()),
         kernels=network.kernels,
+        layers=manifest_layers(compilation.program, {item.name: item.kernels for item in network.variants}),
     )

@@ -49,6 +49,7 @@ SECTIONS: dict[str, type] = {
     "preprocess": dict,
     "quantization": dict,
     "variants": list,
+    "layers": list,
     "accuracy": dict,
     "tools": dict,
 }

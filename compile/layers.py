@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from calib.program import (
     Add,
@@ -24,6 +25,12 @@ from calib.program import (
 from compile.graph import QdqGraph
 from compile.passes.plan import Step
 from compile.passes.rules import Refusal
+from repghost.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from compile.bundle import Bundle
+    from compile.float_program import FloatOperator, FloatTensor
+    from compile.layout import AnyProgram
 
 # How an accumulator is kept and what happens to it, by epilogue.
 ARITHMETIC: dict[type[Epilogue], str] = {
@@ -34,6 +41,7 @@ ARITHMETIC: dict[type[Epilogue], str] = {
     ToLogits: "int32, float scores",
 }
 UNKNOWN_KERNEL = "-"
+FLOAT = "float"  # arithmetic that begins with this is not integer
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ class Layer:
         output: shape (height, width, channels) of what it writes.
         macs: multiply-adds for one picture.
         weight_bytes: int8 weights and int32 biases; 256 for each table.
-        arithmetic: the accumulator, or "table"; "float" where integers are not possible.
+        arithmetic: the accumulator, or "table"; "float" where integers are not possible, "float32" in an fp32 build.
         reason: why not, or "".
         kernel: the compiled kernel, "-" before there is one.
     """
@@ -80,12 +88,79 @@ def _layer(graph: QdqGraph, step: Step, kernel: str) -> Layer:
         node = step.node
         output = _channels_last(graph.shapes[node.output])
         source = _channels_last(graph.shapes[node.operands[0]]) if node.operands else output
-        return Layer(node.name, node.operator, source, output, 0, 0, "float", operator.reason, kernel)
+        return Layer(node.name, node.operator, source, output, 0, 0, FLOAT, operator.reason, kernel)
+    return _integer_layer(operator, kernel)
+
+
+def _integer_layer(operator: Operator, kernel: str = UNKNOWN_KERNEL) -> Layer:
     output = _shape(operator.output)
     source = output if isinstance(operator, InputTable) else _shape(operator.input)
     kind = type(operator).__name__
     return Layer(
         operator.name, kind, source, output, macs(operator), weight_bytes(operator), _arithmetic(operator), "", kernel
+    )
+
+
+def _float_layer(operator: FloatOperator) -> Layer:
+    output = _shape(operator.output)
+    source = _shape(operator.inputs[0]) if operator.inputs else output
+    weight, bias, tables = (getattr(operator, name, None) for name in ("weight", "bias", "tables"))
+    return Layer(
+        name=operator.name,
+        operator=type(operator).__name__,
+        input=source,
+        output=output,
+        macs=0 if weight is None else output[0] * output[1] * weight.size,
+        weight_bytes=sum(array.nbytes for array in (weight, bias, tables) if array is not None),
+        arithmetic=operator.output.element,
+    )
+
+
+def manifest_layers(program: AnyProgram, kernels: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """Return the rows of a compiled program as JSON values for the manifest of its bundle, `bundle_layers` reads them.
+
+    Args:
+        program: what was compiled.
+        kernels: by instruction set, the kernel of each operator.
+    """
+    rows = []
+    for index, operator in enumerate(program.operators):
+        row = asdict(_integer_layer(operator) if isinstance(operator, Operator) else _float_layer(operator))
+        del row["reason"], row["kernel"]
+        # A compiler that runs several operators as one step has no kernel per operator to name.
+        of_row = {name: list(steps)[index] for name, steps in kernels.items() if len(steps) == len(program.operators)}
+        rows.append({**row, "input": list(row["input"]), "output": list(row["output"]), "kernels": of_row})
+    return rows
+
+
+def bundle_layers(bundle: Bundle, variant: str) -> tuple[Layer, ...]:
+    """Return the rows that a bundle carries, with the kernels of one instruction set.
+
+    Args:
+        bundle: from `compile.bundle.check_bundle`.
+        variant: one of its instruction sets.
+
+    Raises:
+        IntegrityError: when the manifest holds something else.
+    """
+    try:
+        return tuple(_read_layer(dict(entry), variant) for entry in bundle.manifest["layers"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(f"{bundle.path}: the manifest's layers are not as they were written ({error}).") from error
+
+
+def _read_layer(entry: dict[str, Any], variant: str) -> Layer:
+    height, width, channels = (int(side) for side in entry["input"])
+    rows, columns, depth = (int(side) for side in entry["output"])
+    return Layer(
+        name=str(entry["name"]),
+        operator=str(entry["operator"]),
+        input=(height, width, channels),
+        output=(rows, columns, depth),
+        macs=int(entry["macs"]),
+        weight_bytes=int(entry["weight_bytes"]),
+        arithmetic=str(entry["arithmetic"]),
+        kernel=str(entry["kernels"].get(variant, UNKNOWN_KERNEL)),
     )
 
 
@@ -117,7 +192,7 @@ def _arithmetic(operator: Operator) -> str:
     return ARITHMETIC[type(operator.epilogue)]
 
 
-def _shape(tensor: Tensor) -> tuple[int, int, int]:
+def _shape(tensor: Tensor | FloatTensor) -> tuple[int, int, int]:
     return tensor.height, tensor.width, tensor.channels
 
 
@@ -147,7 +222,7 @@ def format_table(rows: Sequence[Layer]) -> str:
 
 
 def _refused(rows: Sequence[Layer]) -> str:
-    count = sum(bool(row.reason) for row in rows)
+    count = sum(row.arithmetic.startswith(FLOAT) for row in rows)
     return f"{count} in float" if count else "all integer"
 
 

@@ -62,6 +62,7 @@ def manifest_sections(build: Build, subject: Subject, config: QuantConfig, judge
         "preprocess": subject.preprocess.to_dict(),
         "quantization": config.to_dict() if build.precision is INT8 else {},
         "variants": info["variants"],
+        "layers": build.layers,
         "accuracy": dict(judgement.record),
         "tools": versions(*TOOLS),
     }

@@ -33,6 +33,7 @@ def fake_sections(target: Target) -> dict[str, object]:
         "preprocess": Preprocess(size=HEIGHT, resize=HEIGHT).to_dict(),
         "quantization": {},
         "variants": [variant.name for variant in target.variants],
+        "layers": [],
         "accuracy": {"measured": False, "reason": "a network made for tests"},
         "tools": {},
     }
