@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from compile.layout import AnyProgram
 
 QDQ_FILE = "model.qdq.onnx"
+FUSED_FILE = "model.fused.safetensors"  # the float network int8 is compared with
 
 
 def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
@@ -68,6 +69,7 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
         progress.note = _loaded(subject)
     with progress.stage("fuse"):
         network = fused(subject.model)
+        stages.write_fused(folder / FUSED_FILE, network, subject)
         progress.note = "no batch norm left; the outputs were compared"
     program = _quantize(subject, network, config, folder, cache, progress)
     vectors = _expect(subject, network, request, folder, cache, progress)

@@ -29,6 +29,20 @@ VECTOR_LIMITS = (8, 100)  # pictures
 TOOLS = ("repghost-deploy", "apache-tvm", "ziglang", "torch", "numpy", "onnx")
 
 
+def write_fused(path: Path, network: RepGhostNet, subject: Subject) -> None:
+    """Write the fused float network of a run, for everything that is compared with it later.
+
+    Args:
+        path: the file.
+        network: without batch norms.
+        subject: Preprocess, labels, and the weights it was fused from.
+    """
+    from repghost.checkpoint import write_checkpoint
+
+    notes = {"weights_sha256": subject.digest}
+    write_checkpoint(path, network, subject.preprocess.to_dict(), subject.labels, notes)
+
+
 def quantize(
     subject: Subject, fused: RepGhostNet, config: QuantConfig, cache: StageCache, on_batch: Callable[[int], None]
 ) -> tuple[bytes, bool]:
