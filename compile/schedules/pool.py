@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from calib.program import GlobalAveragePool
 from compile import tir
 from compile.layout import AnyOperator
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
 from compile.schedules.depthwise import pixel_phases
-from compile.tir import Expr
 
-SAFE_TERMS = 255  # 255 * -128 still fits int16, 256 * -128 does too but 256 is no round number of any image
+SAFE_TERMS = 256  # 256 * -128 is the lowest int16
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of the map whose sum fits int16; `count` of them follow each other downwards."""
+
+    row: int
+    column: int
+    rows: int
+    columns: int
+    count: int
+
+
+def sum_blocks(height: int, width: int) -> tuple[Block, ...]:
+    """Cut a map into blocks of at most `SAFE_TERMS` pixels: some rows, or parts of one where a row is too long."""
+    columns = min(width, SAFE_TERMS)
+    rows = min(height, SAFE_TERMS // columns)
+    count, rest = divmod(height, rows)
+    blocks = []
+    for column in range(0, width, columns):
+        part = min(columns, width - column)
+        blocks.append(Block(0, column, rows, part, count))
+        if rest:
+            blocks.append(Block(count * rows, column, rest, part, 1))
+    return tuple(blocks)
 
 
 def schedule_pool(operator: AnyOperator, context: Context) -> Answer:
@@ -21,7 +47,7 @@ def schedule_pool(operator: AnyOperator, context: Context) -> Answer:
     frame = KernelFrame(operator.name, 2, 2)
     kernel, lanes = frame.kernel, phases.lanes
     height, width = operator.input.height, operator.input.width
-    rows_safe = max(1, SAFE_TERMS // width)
+    blocks = sum_blocks(height, width)
     start_value, zero_point = frame.scalars
     scale = frame.constants("float32")
     multiplier = kernel.bind(scale.load(0), "multiplier")
@@ -30,20 +56,18 @@ def schedule_pool(operator: AnyOperator, context: Context) -> Answer:
             wide = kernel.local(1, f"int32x{lanes}")
             kernel.store(wide, 0, tir.splat(start_value, f"int32x{lanes}"))
 
-            def add_rows(first: Expr, rows: int, start: int = start, wide: tir.Pointer = wide) -> None:
-                narrow = kernel.local(1, f"int16x{lanes}")
-                kernel.store(narrow, 0, tir.splat(0, f"int16x{lanes}"))
-                with kernel.loop(rows, name="row") as row, kernel.loop(width, name="x") as x:
-                    at = source.origin + (first + row) * source.pitch + x * source.pixel + start
-                    kernel.store(narrow, 0, narrow.load(0) + tir.cast(frame.tensors[0].load(at, lanes), "int16"))
-                kernel.store(wide, 0, wide.load(0) + tir.cast(narrow.load(0), "int32"))
-
-            blocks, rest = divmod(height, rows_safe)
-            if blocks:
-                with kernel.loop(blocks, name="block") as block:
-                    add_rows(block * rows_safe, rows_safe)
-            if rest:
-                add_rows(blocks * rows_safe, rest)
+            for block in blocks:
+                with kernel.loop(block.count, name="block") as index:
+                    narrow = kernel.local(1, f"int16x{lanes}")
+                    kernel.store(narrow, 0, tir.splat(0, f"int16x{lanes}"))
+                    top = block.row + index * block.rows
+                    with (
+                        kernel.loop(block.rows, name="row") as row,
+                        kernel.loop(block.columns, block.column, name="x") as x,
+                    ):
+                        at = source.origin + (top + row) * source.pitch + x * source.pixel + start
+                        kernel.store(narrow, 0, narrow.load(0) + tir.cast(frame.tensors[0].load(at, lanes), "int16"))
+                    kernel.store(wide, 0, wide.load(0) + tir.cast(narrow.load(0), "int32"))
             native = isa.vector_widths(lanes)[0]
             acc = tir.split(kernel.bind(wide.load(0), "sum"), native)
             factors = [tir.splat(multiplier, f"float32x{native}")] * len(acc)
