@@ -82,12 +82,12 @@ $(BIN)/python:
 
 $(STAMP): pyproject.toml | $(BIN)/python
 	@echo "setting up $(VENV); the first time this downloads PyTorch and TVM"
-	$(if $(TORCH),$(BIN)/pip install --quiet torch torchvision --index-url $(TORCH_INDEX))
-	$(BIN)/pip install --quiet --editable .
+	@$(if $(TORCH),$(BIN)/pip install --quiet torch torchvision --index-url $(TORCH_INDEX))
+	@$(BIN)/pip install --quiet --editable .
 	@touch $@
 
 $(DEV_STAMP): pyproject.toml $(STAMP)
-	$(BIN)/pip install --quiet --editable ".[dev]"
+	@$(BIN)/pip install --quiet --editable ".[dev]"
 	@touch $@
 
 clean:

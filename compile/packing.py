@@ -12,6 +12,7 @@ from compile.cache import versions
 from compile.emulator import fetch_emulator
 from compile.judge import Judgement
 from compile.measure import measure_latency
+from compile.own_command import own_command
 from compile.precisions import INT8
 from compile.progress import Progress
 from compile.request import Request
@@ -107,7 +108,7 @@ def verify(request: Request, item: Packed, progress: Progress) -> Packed:
             replays = [f"{it.variant} {it.pictures} pictures on {it.machine}" for it in result.replays]
             progress.note = f"{item.folder}: {', '.join(replays)}"
         except ToolMissingError as error:
-            record = {"verified": False, "reason": str(error), "command": f"repghost verify {path}"}
+            record = {"verified": False, "reason": str(error), "command": f"{own_command('repghost')} verify {path}"}
             progress.note = f"{item.folder}: not verified: {error}"
     return replace(item, verification=record)
 

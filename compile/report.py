@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from compile.bundle import MANIFEST, sha256
 from compile.cache import versions
+from compile.own_command import own_command
 from compile.packing import TOOLS
 from compile.precisions import INT8
 from compile.report_page import render_report
@@ -80,16 +81,16 @@ def _build_entry(item: Packed) -> dict[str, Any]:
 def next_commands(request: Request, packed: Sequence[Packed], folder: Path) -> list[dict[str, str]]:
     """Return what is useful after a run: a command and what it does."""
     first = packed[0]
-    path = folder / first.folder
-    found = [{"command": f"repghost verify {path}", "does": "replay the recorded pictures again"}]
+    path, repghost = folder / first.folder, own_command("repghost")
+    found = [{"command": f"{repghost} verify {path}", "does": "replay the recorded pictures again"}]
     if not first.latency.get("measured"):
         found.append({"command": first.latency["command"], "does": "measure the latency on a device"})
     for item in packed:
         if item.latency.get("measured"):
             code = f'import repghost; print(repghost.load("{folder / item.folder}").labels)'
-            found.append({"command": f"python -c '{code}'", "does": "use the network from Python"})
+            found.append({"command": f"{own_command('python')} -c '{code}'", "does": "use the network from Python"})
             break
-    found.append({"command": f"repghost explain {folder / 'model.qdq.onnx'}", "does": "see what each layer costs"})
+    found.append({"command": f"{repghost} explain {folder / 'model.qdq.onnx'}", "does": "see what each layer costs"})
     return found
 
 

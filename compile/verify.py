@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from compile.bundle import Bundle, check_bundle
 from compile.emulator import Emulator
-from compile.execute import Machine, UnsupportedVariantError, bundle_target, machine_for, run_runner
-from compile.targets import Variant
+from compile.execute import Machine, bundle_target, machine_for, run_runner
+from compile.targets import Target, Variant
 from compile.toolchain import check_model, check_runner
 from repghost.errors import IntegrityError, ToolMissingError, UsageError
 
@@ -85,18 +87,26 @@ def verify_bundle(
     except UsageError as error:
         raise (UsageError if variants else IntegrityError)(f"{path}: {error}") from error
     replays, skipped = [], []
-    for variant in wanted:
-        try:
-            machine = machine_for(target, variant, emulator)
-            replays.append(_replay(bundle, variant, machine, vectors))
-        except (UnsupportedVariantError, ToolMissingError) as error:
-            skipped.append(Skipped(variant.name, str(error)))
-            say(f"{variant.name}: not run here: {error}")
-            continue
-        say(_line(replays[-1]))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each replay is a process of its own
+        for result in pool.map(lambda variant: _replay_or_skip(bundle, target, variant, emulator, vectors), wanted):
+            if isinstance(result, Replay):
+                replays.append(result)
+                say(_line(result))
+            else:
+                skipped.append(result)
+                say(f"{result.variant}: not run here: {result.reason}")
     if not replays:
         raise ToolMissingError(f"{path}: the digests match, but no vector was replayed. {skipped[0].reason}")
     return Verification(bundle, tuple(replays), tuple(skipped))
+
+
+def _replay_or_skip(
+    bundle: Bundle, target: Target, variant: Variant, emulator: Emulator | None, vectors: Path | None
+) -> Replay | Skipped:
+    try:
+        return _replay(bundle, variant, machine_for(target, variant, emulator), vectors)
+    except ToolMissingError as error:
+        return Skipped(variant.name, str(error))
 
 
 def _replay(bundle: Bundle, variant: Variant, machine: Machine, vectors: Path | None) -> Replay:

@@ -31,6 +31,7 @@ from tests.compile.oracle_network import Oracle, oracle
 
 SIZE = 32
 CLASSES = ("blue", "green", "red")
+NETWORKS = {"model.fused.safetensors", "model.qdq.onnx"}
 STAGES = ["load", "fuse", "calibrate", "write QDQ", "lower", "expect", "compile", "link", "judge", "pack", "verify"]
 STAGES += ["measure", "report"]
 
@@ -105,7 +106,7 @@ def test_a_run_from_weights_to_report(
     assert [line[:10].strip() for line in lines] == STAGES
     folder = tmp_path / "repghostnet_0_5x-32px"
     assert read_report(folder) == report
-    assert sorted(entry.name for entry in folder.iterdir()) == ["host", "model.qdq.onnx", "report.json", "report.md"]
+    assert {entry.name for entry in folder.iterdir()} == {*NETWORKS, "host", "report.json", "report.md"}
     build = report["builds"][0]
     assert (build["folder"], build["target"]) == ("host/int8", host.name)
     assert build["verification"]["verified"]
@@ -175,7 +176,7 @@ def test_wrong_kernels_never_reach_a_bundle(
     with pytest.raises(IntegrityError, match="differ on 1 of 18 pictures"):
         run(request_for(weights, data, tmp_path), lambda line: None)
     folder = tmp_path / "repghostnet_0_5x-32px"
-    assert [entry.name for entry in folder.iterdir()] == ["model.qdq.onnx"]
+    assert {entry.name for entry in folder.iterdir()} == NETWORKS
 
 
 def test_the_gate_fails_after_the_report_is_written(
@@ -207,7 +208,7 @@ def test_without_an_emulator_the_bundle_is_built_and_the_report_says_so(
     assert (arm64["folder"], own["folder"]) == ("arm64/int8", "host/int8")
     assert not arm64["verification"]["verified"]
     path = output / "repghostnet_0_5x-32px/arm64/int8"
-    assert arm64["verification"]["command"] == f"repghost verify {path}"
+    assert arm64["verification"]["command"].endswith(f"repghost verify {path}")
     assert not arm64["latency"]["measured"]
     assert "--bench" in arm64["latency"]["command"]
     page = (output / "repghostnet_0_5x-32px/report.md").read_text()
