@@ -133,11 +133,11 @@ def _step_function(network: ScheduledNetwork, calls: list[list[tuple[Any, Schedu
     for index, (entry, targets) in enumerate(zip(network.steps, calls, strict=True)):
         with kernel.when(tir.equal(step, index)):
             for variable, scheduled in targets:
-                numbers = [tir.const(number) for number in (*scheduled.offsets, *scheduled.scalars)]
-                arguments = [*pointers, *numbers, tir.const(entry.constants), begin, end]
+                numbers = [tir.const(number, "int32") for number in (*scheduled.offsets, *scheduled.scalars)]
+                arguments = [*pointers, *numbers, tir.const(entry.constants, "int32"), begin, end]
                 if scheduled is entry.halo:  # by whoever runs the first unit
                     with kernel.when(tir.equal(begin, 0)):
                         kernel.call(variable, *arguments)
                 else:
                     kernel.call(variable, *arguments)
-    return kernel.finish(returns=tir.const(0))
+    return kernel.finish(returns=tir.const(0, "int32"))

@@ -24,7 +24,10 @@ LOWERING = ir.transform.Sequential(
 )
 
 
-def const(value: int, dtype: str = "int32") -> Expr:
+INDEX = "int64"  # with 32 bits LLVM has to allow for wrap-around and keeps extending indices inside the loops
+
+
+def const(value: int, dtype: str = INDEX) -> Expr:
     """Return an integer or float literal."""
     return tirx.const(value, dtype)
 
@@ -58,7 +61,7 @@ def cast(value: Expr, element: str) -> Expr:
 
 def shuffle(vectors: Sequence[Expr], lanes: Sequence[int]) -> Expr:
     """Return the named lanes of the concatenated vectors."""
-    return tirx.Shuffle(list(vectors), [const(lane) for lane in lanes])
+    return tirx.Shuffle(list(vectors), [const(lane, "int32") for lane in lanes])
 
 
 def concat(parts: Sequence[Expr]) -> Expr:
@@ -181,10 +184,10 @@ class Kernel:
         return Pointer(buffer, element)
 
     def scalar(self, name: str) -> Expr:
-        """Add an int32 parameter."""
+        """Add an int32 parameter, seen as an index."""
         variable = tirx.Var(name, "int32")
         self.parameters.append(variable)
-        return variable
+        return tirx.Cast(INDEX, variable)
 
     def local(self, size: int, element: str) -> Pointer:
         """Add a small array, usually of vectors, that LLVM keeps in registers when every index is constant."""
@@ -216,7 +219,7 @@ class Kernel:
             yield const(begin) if isinstance(begin, int) else begin
             return
         self._names += 1
-        variable = tirx.Var(f"{name}_{self._names}", "int32")
+        variable = tirx.Var(f"{name}_{self._names}", INDEX)
         self._blocks.append([])
         yield variable
         body = _sequence(self._blocks.pop())
@@ -230,8 +233,9 @@ class Kernel:
         self.append(tirx.IfThenElse(condition, _sequence(self._blocks.pop()), None))
 
     def call(self, callee: Any, *args: Expr) -> None:
-        """Call another function of the module by its global variable."""
-        self.append(tirx.Evaluate(ir.Call(callee, list(args))))
+        """Call another function of the module by its global variable; indices become int32 again."""
+        passed = [tirx.Cast("int32", a) if str(a.ty) == INDEX else a for a in args]
+        self.append(tirx.Evaluate(ir.Call(callee, passed)))
 
     def finish(self, returns: Expr | None = None) -> Any:
         """Return the PrimFunc; with `returns` it is an int32 function."""

@@ -10,7 +10,8 @@ from compile.tir import Expr, Kernel, Pointer
 
 COLUMNS = (4, 8, 12, 16, 20, 24, 32)  # candidate tile widths
 REGISTERS = 32  # v0 .. v31, 16 bytes each
-SPARE = 5  # what LLVM's scheduler needs to move loads ahead without spilling, found by looking for spills
+UNROLLED_STEPS = 2  # steps of 16 bytes LLVM may unroll; a longer reduction is a loop
+SPARE, SPARE_UNROLLED = 1, 5  # registers LLVM's scheduler needs to move loads ahead, found by looking for spills
 
 
 class Arm(InstructionSet):
@@ -20,6 +21,7 @@ class Arm(InstructionSet):
     registers = REGISTERS
     float_lanes = 4
     float_step = 4
+    start_copies = 8  # the most rows of a tile: ldp fills two accumulators, mov one, and mov is SIMD work
     has_table_lookup = True
 
     def round_to_int32(self, value: Expr) -> Expr:
@@ -52,7 +54,7 @@ class Arm(InstructionSet):
         """Use sqrshrn."""
         if tir.split_dtype(tir.dtype_of(value))[1] == 4:
             return tir.shuffle([self.shift_and_narrow(tir.concat([value, value]), bits)], range(4))
-        return _by_pieces(value, 8, lambda v: _call("int8x8", "sqrshrn.v8i8", v, tir.const(bits)))
+        return _by_pieces(value, 8, lambda v: _call("int8x8", "sqrshrn.v8i8", v, tir.const(bits, "int32")))
 
     def table_lookup(self, kernel: Kernel, table: Pointer, index: Expr) -> Expr:
         """Use tbl for the first 64 entries and tbx, which leaves lanes out of range alone, for each further 64."""
@@ -78,32 +80,48 @@ class Arm(InstructionSet):
         The columns are those that suit the dot-product variant, whatever this variant is: packed weights depend on
         them alone, so that all variants of a bundle read one copy.
         """
-        options = [GemmTile(r, c) for r in row_options(pixels) for c in COLUMNS if fits_dot(GemmTile(r, c))]
+        options = [GemmTile(r, c) for r in row_options(pixels) for c in COLUMNS if fits_dot(GemmTile(r, c), shape)]
         options = [tile for tile in options if tile.columns <= max(4, -(-channels // 4) * 4)]
         columns = min(options, key=lambda tile: row_cost(dot_cost, tile, pixels, channels, shape)).columns
-        mine = [GemmTile(rows, columns) for rows in row_options(pixels) if self.fits(GemmTile(rows, columns))]
+        mine = [GemmTile(rows, columns) for rows in row_options(pixels) if self.fits(GemmTile(rows, columns), shape)]
         return min(mine, key=lambda tile: row_cost(self.tile_cost, tile, pixels, channels, shape))
 
-    def fits(self, tile: GemmTile) -> bool:
+    def fits(self, tile: GemmTile, shape: GemmShape) -> bool:
         """Tell whether what a tile keeps at the same time fits the registers."""
-        return fits_dot(tile)
+        return fits_dot(tile, shape)
 
     def tile_cost(self, tile: GemmTile, shape: GemmShape) -> float:
         """Return the estimated instructions of one tile."""
         return dot_cost(tile, shape)
 
 
-def fits_dot(tile: GemmTile) -> bool:
+def fits_dot(tile: GemmTile, shape: GemmShape) -> bool:
     """Tell whether accumulators, one 16-byte load for each row and one weight group fit the registers."""
-    return tile.rows * tile.columns // 4 + tile.rows + tile.columns // 4 <= REGISTERS - SPARE
+    return tile.rows * tile.columns // 4 + tile.rows + tile.columns // 4 <= free_registers(shape)
+
+
+def free_registers(shape: GemmShape) -> int:
+    """Return how many registers a tile may fill; unrolled steps overlap and need room for the next loads."""
+    return REGISTERS - (SPARE if shape.length // 16 > UNROLLED_STEPS else SPARE_UNROLLED)
 
 
 def dot_cost(tile: GemmTile, shape: GemmShape) -> float:
     """Return the estimated instructions of a tile by sdot: loads, the weights' in pairs, products, loop, epilogue."""
     vectors = tile.columns // 4
-    steps = shape.segments * -(-shape.length // 16)
-    inner = tile.rows + 4 * vectors * (tile.rows + 0.5) + 3
-    return inner * steps + tile.rows * (vectors * 5.5 + 1) + 10
+    steps = shape.segments * shape.length / 16
+    inner = tile.rows + 4 * vectors * (tile.rows + 0.5) + 4
+    return inner * steps + epilogue_cost(tile)
+
+
+def epilogue_cost(tile: GemmTile) -> float:
+    """Return the estimated instructions around the reduction of a tile.
+
+    Four outputs take half a load of the bias, scvtf, fmul, fcvtns and sqxtn; eight share sqadd and sqxtn, sixteen a
+    store.
+    """
+    sixteens, rest = divmod(tile.columns, 16)
+    stores, eights = sixteens + rest.bit_count(), 2 * sixteens + (rest // 4).bit_count()
+    return tile.rows * (4.5 * tile.columns / 4 + 2 * eights + stores) + tile.columns // 4 + 12
 
 
 def row_cost(

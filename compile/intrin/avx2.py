@@ -48,13 +48,13 @@ class Avx2(X86):
 
     def accumulate(
         self, kernel: Kernel, tile: GemmTile, shape: GemmShape, pixels: Operand, weights: Pointer, weight_start: Expr,
-        bias: Sequence[Expr],
+        starts: Sequence[Sequence[Expr]],
     ) -> list[list[Expr]]:  # fmt: skip
         """Emit vpbroadcastd, vpmaddwd, vpaddd."""
         widths = self.vector_widths(tile.columns)
         acc = [[kernel.local(1, f"int32x{width}") for width in widths] for _ in range(tile.rows)]
-        for row in acc:
-            for cell, start in zip(row, bias, strict=True):
+        for row, start_row in zip(acc, starts, strict=True):
+            for cell, start in zip(row, start_row, strict=True):
                 kernel.store(cell, 0, start)
 
         def step(segment: Expr, k: Expr, offset: Expr) -> None:

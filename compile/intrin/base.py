@@ -42,6 +42,7 @@ class Operand:
     start: Expr
     row_stride: int
     segment_stride: int
+    whole_steps: Expr = 0  # full loads of a segment, as a number LLVM does not know and cannot unroll by
 
 
 class InstructionSet(ABC):
@@ -52,6 +53,7 @@ class InstructionSet(ABC):
     registers: int
     float_lanes: int  # float32 in the widest register
     float_step: int  # neighbouring float32 of a pixel loaded at once and used by lane; 1 where a load can repeat one
+    start_copies: int = 1  # times the start values are stored: loading pairs of registers can be cheaper than moving
     has_table_lookup: bool = False
 
     # -- numerics ------------------------------------------------------------------------------------------------
@@ -115,17 +117,17 @@ class InstructionSet(ABC):
     @abstractmethod
     def accumulate(
         self, kernel: Kernel, tile: GemmTile, shape: GemmShape, pixels: Operand, weights: Pointer, weight_start: Expr,
-        bias: Sequence[Expr],
+        starts: Sequence[Sequence[Expr]],
     ) -> list[list[Expr]]:  # fmt: skip
         """Emit the product of one tile.
 
         Args:
             pixels: what `prepare` returned.
             weights: the packed weights; the tile's are at `weight_start`.
-            bias: int32 vectors that together hold the start value of each column.
+            starts: for each row the int32 vectors that together hold the start value of each column.
 
         Returns:
-            for each row the int32 vectors of its columns, in the order of `bias`.
+            for each row the int32 vectors of its columns, in the order of `starts`.
         """
 
     @abstractmethod

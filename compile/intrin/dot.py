@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile import tir
-from compile.intrin.arm import Arm
+from compile.intrin.arm import UNROLLED_STEPS, Arm
 from compile.intrin.base import GemmShape, GemmTile, Operand
 from compile.tir import Expr, Kernel, Pointer
 
@@ -46,14 +46,14 @@ class Dot(Arm):
 
     def accumulate(
         self, kernel: Kernel, tile: GemmTile, shape: GemmShape, pixels: Operand, weights: Pointer, weight_start: Expr,
-        bias: Sequence[Expr],
+        starts: Sequence[Sequence[Expr]],
     ) -> list[list[Expr]]:  # fmt: skip
         """Emit sdot by element: the pixel's four bytes are picked from a lane of its 16-byte load."""
         vectors = tile.columns // 4
         acc = kernel.local(tile.rows * vectors, "int32x4")
         for row in range(tile.rows):
             for v in range(vectors):
-                kernel.store(acc, row * vectors + v, bias[v])
+                kernel.store(acc, row * vectors + v, starts[row][v])
 
         def step(source_at: Expr, weight_at: Expr, groups: int) -> None:
             loaded_pixels = [
@@ -80,7 +80,7 @@ def emit_steps(
         source_at = pixels.start + segment * pixels.segment_stride
         weight_at = weight_start + segment * (shape.length * columns)
         if whole:
-            with kernel.loop(whole, name="k") as k:
+            with kernel.loop(whole if whole <= UNROLLED_STEPS else pixels.whole_steps, name="k") as k:
                 step(source_at + k * STEP, weight_at + k * (STEP * columns), STEP // 4)
         if rest:
             step(source_at + whole * STEP, weight_at + whole * STEP * columns, rest // 4)

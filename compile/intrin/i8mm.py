@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compile import tir
-from compile.intrin.arm import REGISTERS, SPARE, dot_cost, fits_dot
+from compile.intrin.arm import REGISTERS, dot_cost, fits_dot
 from compile.intrin.base import GemmShape, GemmTile, Operand
 from compile.intrin.dot import STEP, Dot, emit_steps
 from compile.tir import Expr, Kernel, Pointer
@@ -21,7 +21,7 @@ class I8mm(Dot):
 
     def accumulate(
         self, kernel: Kernel, tile: GemmTile, shape: GemmShape, pixels: Operand, weights: Pointer, weight_start: Expr,
-        bias: Sequence[Expr],
+        starts: Sequence[Sequence[Expr]],
     ) -> list[list[Expr]]:  # fmt: skip
         """Emit smmla, or sdot where that takes fewer instructions: few rows, or a reduction too short to pay.
 
@@ -30,14 +30,14 @@ class I8mm(Dot):
         An odd last row is paired with itself.
         """
         if not self.uses_smmla(tile, shape):
-            return super().accumulate(kernel, tile, shape, pixels, weights, weight_start, bias)
+            return super().accumulate(kernel, tile, shape, pixels, weights, weight_start, starts)
         vectors, pairs = tile.columns // 4, -(-tile.rows // 2)
         acc = kernel.local(pairs * vectors * 2, "int32x4")
         for pair in range(pairs):
             for v in range(vectors):
                 for half in range(2):
                     repeated = [2 * half, 2 * half + 1] * 2
-                    kernel.store(acc, (pair * vectors + v) * 2 + half, tir.shuffle([bias[v]], repeated))
+                    kernel.store(acc, (pair * vectors + v) * 2 + half, tir.shuffle([starts[0][v]], repeated))
 
         def step(source_at: Expr, weight_at: Expr, groups: int) -> None:
             rows = [
@@ -71,11 +71,13 @@ class I8mm(Dot):
 
     def uses_smmla(self, tile: GemmTile, shape: GemmShape) -> bool:
         """Tell whether smmla is the cheaper way to compute a tile."""
-        return self._fits_smmla(tile) and (not fits_dot(tile) or self._smmla_cost(tile, shape) < dot_cost(tile, shape))
+        return self._fits_smmla(tile) and (
+            not fits_dot(tile, shape) or self._smmla_cost(tile, shape) < dot_cost(tile, shape)
+        )
 
-    def fits(self, tile: GemmTile) -> bool:
+    def fits(self, tile: GemmTile, shape: GemmShape) -> bool:
         """Tell whether the tile fits in one of the two ways."""
-        return fits_dot(tile) or self._fits_smmla(tile)
+        return fits_dot(tile, shape) or self._fits_smmla(tile)
 
     def tile_cost(self, tile: GemmTile, shape: GemmShape) -> float:
         """Return the estimated instructions of one tile by the cheaper of the two ways."""
@@ -92,7 +94,7 @@ class I8mm(Dot):
     def _fits_smmla(self, tile: GemmTile) -> bool:
         """Four sums for each two by two, the paired pixels and four weight vectors have to fit the registers."""
         pairs = -(-tile.rows // 2)
-        return tile.rows > 1 and pairs * (tile.columns // 2) + 2 * pairs + 4 <= REGISTERS - SPARE + 3
+        return tile.rows > 1 and pairs * (tile.columns // 2) + 2 * pairs + 4 <= REGISTERS - 2
 
 
 def _weight(weights: Pointer, weight_at: Expr, group: int, vectors: int, v: int, groups: int) -> Expr:

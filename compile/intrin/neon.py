@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile import tir
-from compile.intrin.arm import REGISTERS, SPARE, Arm
+from compile.intrin.arm import REGISTERS, SPARE_UNROLLED, Arm
 from compile.intrin.base import GemmShape, GemmTile, Operand
 from compile.intrin.dot import STEP, emit_steps, pack_groups_of_four
 from compile.tir import Expr, Kernel, Pointer
@@ -33,7 +33,7 @@ class Neon(Arm):
 
     def accumulate(
         self, kernel: Kernel, tile: GemmTile, shape: GemmShape, pixels: Operand, weights: Pointer, weight_start: Expr,
-        bias: Sequence[Expr],
+        starts: Sequence[Sequence[Expr]],
     ) -> list[list[Expr]]:  # fmt: skip
         """Emit smull, smlal and sadalp.
 
@@ -63,11 +63,11 @@ class Neon(Arm):
                         _add_products(kernel, acc, row * halves + 2 * v, loaded, loaded_pixels[row], both)
 
         emit_steps(kernel, shape, pixels, weight_start, tile.columns, step)
-        return [[_join(acc, row * halves + 2 * v) + bias[v] for v in range(vectors)] for row in range(tile.rows)]
+        return [[_join(acc, row * halves + 2 * v) + starts[0][v] for v in range(vectors)] for row in range(tile.rows)]
 
-    def fits(self, tile: GemmTile) -> bool:
+    def fits(self, tile: GemmTile, shape: GemmShape) -> bool:
         """Tell whether two partial sums for each channel, the pixels and a pair of weight loads fit the registers."""
-        return tile.rows * tile.columns // 2 + tile.rows + 4 <= REGISTERS - SPARE or tile.rows == 1
+        return tile.rows * tile.columns // 2 + tile.rows + 4 <= REGISTERS - SPARE_UNROLLED or tile.rows == 1
 
     def tile_cost(self, tile: GemmTile, shape: GemmShape) -> float:
         """Return the estimated instructions of one tile: a repeat for each group, two products and half a widening."""

@@ -32,6 +32,7 @@ from compile.layout import AnyOperator, Placement
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, add_scalars, requantize_add
 from compile.tir import Expr, Kernel
 
+PIXELS_TOGETHER = 2  # with a stride: 5x5 taps do not fit the registers, so two pixels share each load of a tap
 MOST_ROWS = 7  # output rows of one unit: (rows + kernel - 1) / rows input loads for each output row
 
 
@@ -45,6 +46,7 @@ class Phases:
     step: int  # output elements between two vectors of one phase
     count: int  # vectors of one phase in a row; the last may overlap the one before
     last: int  # elements from the first vector of a phase to its last
+    pixels: int = 1  # neighbouring output pixels computed together, which share the loads of the taps
 
     def along(self, column: Expr) -> Expr:
         """Return where vector number `column` of a phase is, counted from the phase's first."""
@@ -105,7 +107,9 @@ def pixel_phases(most_lanes: int, target: Placement) -> Phases:
     lanes = next(lanes for lanes in lane_options(most_lanes) if lanes <= pixel)
     starts = tuple(min(start, pixel - lanes) for start in range(0, pixel, lanes))
     channels = np.array(starts)[:, None] + np.arange(lanes)
-    return Phases(lanes, channels, starts, pixel, width, (width - 1) * pixel)
+    together = min(PIXELS_TOGETHER, width)
+    count, last = -(-width // together), (width - together) * pixel
+    return Phases(lanes, channels, starts, together * pixel, count, last, together)
 
 
 def lane_options(most: int) -> list[int]:
@@ -210,31 +214,31 @@ class _Writer:
         return _Parameters(*vectors, weights)
 
     def _column(self, kernel: Kernel, row: Expr, start: Expr, along: Expr, parameters: _Parameters) -> None:
-        """Emit `rows` output vectors below each other; an output row is finished as soon as its last input row is."""
+        """Emit `rows` times `pixels` output vectors; each is finished as soon as the last input row it reads is."""
         stride, size, place = self.operator.stride, self.kernel_size, self.source
         first = place.origin - self.operator.padding * (place.pitch + place.pixel)
         base = kernel.bind(row * (stride * place.pitch) + along * stride + start + first, "base")
-        taps: list[list[tuple[Expr, Expr]]] = [[] for _ in range(self.rows)]
-        sums = [parameters.start] * self.rows
+        outputs = [(y, x) for y in range(self.rows) for x in range(self.phases.pixels)]
+        sums = {output: parameters.start for output in outputs}
+        taps: dict[tuple[int, int], list[tuple[Expr, Expr]]] = {output: [] for output in outputs}
         for input_row in range((self.rows - 1) * stride + size):
             inputs = [
-                kernel.bind(
-                    tir.cast(
-                        self.x.load(base + (input_row * place.pitch + d * place.pixel), self.phases.lanes), "int16"
-                    ),
-                    "x",
-                )
-                for d in range(size)
+                self._input(kernel, base + (input_row * place.pitch + column * place.pixel))
+                for column in range((self.phases.pixels - 1) * stride + size)
             ]
-            for output_row in range(self.rows):
-                kernel_row = input_row - output_row * stride
+            for output in outputs:
+                kernel_row, left = input_row - output[0] * stride, output[1] * stride
                 if 0 <= kernel_row < size:
                     weights = parameters.weights[kernel_row * size : (kernel_row + 1) * size]
-                    taps[output_row] += zip(inputs, weights, strict=True)
-                    sums[output_row] = self._accumulate(kernel, sums[output_row], taps[output_row])
+                    taps[output] += zip(inputs[left : left + size], weights, strict=True)
+                    sums[output] = self._accumulate(kernel, sums[output], taps[output])
                 if kernel_row == size - 1:
-                    total = self._accumulate(kernel, sums[output_row], taps[output_row], last=True)
-                    self._finish(kernel, row + output_row, start + along, total, parameters)
+                    total = self._accumulate(kernel, sums[output], taps[output], last=True)
+                    place_y = start + along + output[1] * self.target.pixel
+                    self._finish(kernel, row + output[0], place_y, total, parameters)
+
+    def _input(self, kernel: Kernel, at: Expr) -> Expr:
+        return kernel.bind(tir.cast(self.x.load(at, self.phases.lanes), "int16"), "x")
 
     def _accumulate(self, kernel: Kernel, total: Expr, taps: list[tuple[Expr, Expr]], last: bool = False) -> Expr:
         """Add the waiting taps; int32 sums take them in pairs, because two products still fit int16."""

@@ -81,25 +81,25 @@ class _Writer:
         return kernel.finish()
 
     def _column(self, kernel: Kernel, row: Expr, start: Expr, along: Expr, bias: Expr, taps: list[Expr]) -> None:
-        """Emit `rows` output vectors below each other; each input row is loaded once."""
+        """Emit `rows` times `pixels` output vectors; each input vector is loaded once."""
         stride, size, place = self.operator.stride, self.size, self.source
         first = place.origin - self.operator.padding * (place.pitch + place.pixel)
         base = kernel.bind(row * (stride * place.pitch) + along * stride + start + first, "base")
-        sums = [bias] * self.rows
+        sums = {(y, x): bias for y in range(self.rows) for x in range(self.phases.pixels)}
         for input_row in range((self.rows - 1) * stride + size):
             inputs = [
                 kernel.bind(self.x.load(base + (input_row * place.pitch + d * place.pixel), self.phases.lanes), "x")
-                for d in range(size)
+                for d in range((self.phases.pixels - 1) * stride + size)
             ]
-            for output_row in range(self.rows):
-                kernel_row = input_row - output_row * stride
+            for (y, x), total in sums.items():
+                kernel_row = input_row - y * stride
                 if 0 <= kernel_row < size:
-                    total = sums[output_row]
-                    for x, tap in zip(inputs, taps[kernel_row * size : (kernel_row + 1) * size], strict=True):
-                        total = total + x * tap
-                    sums[output_row] = kernel.bind(total, "sum")
+                    row_taps = taps[kernel_row * size : (kernel_row + 1) * size]
+                    for value, tap in zip(inputs[x * stride : x * stride + size], row_taps, strict=True):
+                        total = total + value * tap
+                    sums[y, x] = kernel.bind(total, "sum")
                 if kernel_row == size - 1:
-                    self._finish(kernel, row + output_row, start + along, sums[output_row])
+                    self._finish(kernel, row + y, start + along + x * self.target.pixel, sums[y, x])
 
     def _finish(self, kernel: Kernel, row: Expr, along: Expr, value: Expr) -> None:
         if self.residual is not None:

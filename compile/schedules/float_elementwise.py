@@ -24,7 +24,7 @@ def schedule_float_input(operator: AnyOperator, context: Context) -> Answer:
     kernel, table = frame.kernel, frame.constants("float32")
     with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row, kernel.loop(width, name="x") as x:
         for channel, colour in enumerate((*range(COLOURS), 0)):
-            byte = tir.cast(frame.rgb.load((row * width + x) * COLOURS + colour), "int32")
+            byte = tir.cast(frame.rgb.load((row * width + x) * COLOURS + colour), tir.INDEX)
             target = place.origin + row * place.pitch + x * place.pixel + channel
             kernel.store(frame.tensors[0], target, table.load(byte + colour * TABLE_BYTES))
     return Scheduled(

@@ -8,7 +8,7 @@ tile of `rows` pixels by `columns` channels is accumulated over the whole reduct
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,8 @@ from compile.layout import CHANNEL_GROUP, AnyOperator, Placement, round_up
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, add_scalars, requantize_add
 from compile.tir import Expr, Kernel, Pointer
 
-PARAMETER_BYTES = 8  # of each channel: int32 bias, float32 multiplier
+STEP = 16  # bytes of a pixel the ARM variants load at once
+MULTIPLIER_BYTES = BIAS_BYTES = 4  # of each channel: float32, int32
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,10 @@ def schedule_gemm(operator: AnyOperator, context: Context) -> Answer:
     pixels = operator.output.width
     channels = round_up(operator.output.channels, CHANNEL_GROUP)
     tile = isa.choose_tile(pixels, channels, shape)
-    panels = plan_panels(isa, operator.output.channels, tile, shape)
-    constants = pack_panels(isa, operator, panels, shape, channels)
-    writer = _Writer(operator, context, shape, tile, panels)
+    copies = isa.start_copies if pixels > 1 else 1
+    panels = plan_panels(isa, operator.output.channels, tile, shape, copies)
+    constants = pack_panels(isa, operator, panels, shape, copies)
+    writer = _Writer(operator, context, shape, tile, panels, copies)
     return Scheduled(
         function=writer.function(),
         name=gemm_name(operator, tile, isa),
@@ -78,7 +80,7 @@ def gemm_name(operator: Conv2d, tile: GemmTile, isa: InstructionSet) -> str:
     )
 
 
-def plan_panels(isa: InstructionSet, channels: int, tile: GemmTile, shape: GemmShape) -> tuple[Panel, ...]:
+def plan_panels(isa: InstructionSet, channels: int, tile: GemmTile, shape: GemmShape, copies: int) -> tuple[Panel, ...]:
     """Cut the output channels into full tiles and narrower ones; a last group that is not full stands alone."""
     panels: list[Panel] = []
     first = start = 0
@@ -87,17 +89,23 @@ def plan_panels(isa: InstructionSet, channels: int, tile: GemmTile, shape: GemmS
     while first < channels:
         columns = min(columns, grouped - first) if first < grouped else CHANNEL_GROUP
         count = max(1, (grouped - first) // columns)
-        each = columns * PARAMETER_BYTES + isa.packed_bytes(shape, columns)
+        each = columns * parameter_bytes(copies) + isa.packed_bytes(shape, columns)
         panels.append(Panel(first, columns, count, start, each))
         first += count * columns
         start += count * each
     return tuple(panels)
 
 
+def parameter_bytes(copies: int) -> int:
+    """Return the bytes of one channel before the weights: the copies of its bias and its multiplier."""
+    return copies * BIAS_BYTES + MULTIPLIER_BYTES
+
+
 def pack_panels(
-    isa: InstructionSet, operator: Conv2d, panels: tuple[Panel, ...], shape: GemmShape, channels: int
+    isa: InstructionSet, operator: Conv2d, panels: tuple[Panel, ...], shape: GemmShape, copies: int
 ) -> bytes:
-    """Return bias, multipliers and weights of each tile in the order the kernel walks over them."""
+    """Return the copies of the bias, multipliers and weights of each tile in the order the kernel walks over them."""
+    channels = round_up(operator.output.channels, CHANNEL_GROUP)
     weight = padded_weight(operator, shape, channels)
     bias = np.zeros(channels, np.int64)
     bias[: len(operator.bias)] = operator.bias
@@ -108,7 +116,7 @@ def pack_panels(
     for panel in panels:
         for index in range(panel.count):
             part = slice(panel.first + index * panel.columns, panel.first + (index + 1) * panel.columns)
-            parts.append(bias[part].astype(np.int32).tobytes())
+            parts.append(bias[part].astype(np.int32).tobytes() * copies)
             parts.append(multiplier[part].tobytes())
             parts.append(isa.pack(weight[part], panel.columns))
     return b"".join(parts)
@@ -132,10 +140,17 @@ class _Writer:
     """Writes the kernel of one convolution."""
 
     def __init__(
-        self, operator: Conv2d, context: Context, shape: GemmShape, tile: GemmTile, panels: tuple[Panel, ...]
+        self,
+        operator: Conv2d,
+        context: Context,
+        shape: GemmShape,
+        tile: GemmTile,
+        panels: tuple[Panel, ...],
+        copies: int,
     ) -> None:
         self.operator, self.isa, self.shape, self.tile, self.panels = operator, context.isa, shape, tile, panels
         self.source = context.place(operator.input)
+        self.copies = copies
         self.logits = isinstance(operator.epilogue, ToLogits)
         self.target = None if self.logits else context.place(operator.output)
         self.residual = None
@@ -148,16 +163,16 @@ class _Writer:
         return tuple(place.offset for place in places if place is not None)
 
     def scalars(self) -> tuple[int, ...]:
-        """Return the zero points and the residual's factor."""
-        epilogue = self.operator.epilogue
+        """Return the steps of the reduction, the zero points and the residual's factor."""
+        epilogue, steps = self.operator.epilogue, self.shape.length // STEP
         if isinstance(epilogue, RequantizeAdd):
-            return add_scalars(epilogue)
-        return (epilogue.zero_point,) if isinstance(epilogue, Requantize) else ()
+            return steps, *add_scalars(epilogue)
+        return (steps, epilogue.zero_point) if isinstance(epilogue, Requantize) else (steps,)
 
     def function(self) -> tir.Expr:
         """Return the kernel: rows of the image, tiles of a row, panels of channels."""
         frame = KernelFrame(self.operator.name, len(self.offsets()), len(self.scalars()))
-        self.values = frame.scalars
+        self.steps, *self.values = frame.scalars
         kernel, self.x, self.weights = frame.kernel, frame.tensors[0], frame.weights
         self.y = frame.logits if self.target is None else frame.tensors[1]
         self.r = frame.tensors[-1]
@@ -178,17 +193,21 @@ class _Writer:
         place = self.source
         origin = place.origin - self.operator.padding * (place.pitch + place.pixel)
         start = row * (self.operator.stride * place.pitch) + first * self.shape.pixel_stride + origin
-        return self.isa.prepare(kernel, self.tile.rows, self.shape, self.x, start)
+        return replace(self.isa.prepare(kernel, self.tile.rows, self.shape, self.x, start), whole_steps=self.steps)
 
     def _tile(self, kernel: Kernel, row: Expr, first: Expr, panel: Panel, number: Expr, pixels: Operand) -> None:
         tile = GemmTile(self.tile.rows, panel.columns)
         self._partial = panel.first + panel.count * panel.columns > self.operator.output.channels
         constants = panel.start + number * panel.bytes_each
         channel = panel.first + number * panel.columns
-        bias = self._vectors(kernel, self.bias, constants, 0, panel.columns)
-        weight_start = constants + panel.columns * PARAMETER_BYTES
-        acc = self.isa.accumulate(kernel, tile, self.shape, pixels, self.weights, weight_start, bias)
-        scale = self._vectors(kernel, self.multiplier, constants, panel.columns * 4, panel.columns)
+        one = panel.columns * BIAS_BYTES
+        starts = [
+            self._vectors(kernel, self.bias, constants, pixel % self.copies * one, panel.columns)
+            for pixel in range(tile.rows)
+        ]
+        weight_start = constants + panel.columns * parameter_bytes(self.copies)
+        acc = self.isa.accumulate(kernel, tile, self.shape, pixels, self.weights, weight_start, starts)
+        scale = self._vectors(kernel, self.multiplier, constants, one * self.copies, panel.columns)
         for pixel in range(tile.rows):
             self._finish(kernel, row, first + pixel, channel, acc[pixel], scale)
 

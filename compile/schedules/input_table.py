@@ -46,7 +46,7 @@ def schedule_input_table(operator: AnyOperator, context: Context) -> Answer:
 
 def _store_one(kernel: Kernel, frame: KernelFrame, source: Expr, target: Expr) -> None:
     for channel, colour in enumerate((*range(COLOURS), 0)):
-        byte = tir.cast(frame.rgb.load(source + colour), "int32")
+        byte = tir.cast(frame.rgb.load(source + colour), tir.INDEX)
         kernel.store(frame.tensors[0], target + channel, frame.weights.load(byte + colour * TABLE_BYTES))
 
 

@@ -23,7 +23,7 @@ def schedule_lookup(operator: AnyOperator, context: Context) -> Answer:
         kernel.loop(operator.input.channels, name="channel") as channel,
     ):
         value = frame.tensors[0].load(source.origin + row * source.pitch + x * source.pixel + channel)
-        entry = frame.weights.load(tir.cast(value, "int32") + OFFSET)
+        entry = frame.weights.load(tir.cast(value, tir.INDEX) + OFFSET)
         kernel.store(frame.tensors[1], target.origin + row * target.pitch + x * target.pixel + channel, entry)
     shape = f"{operator.input.height}x{operator.input.width}_c{operator.input.channels}"
     return Scheduled(
