@@ -69,6 +69,11 @@ class Layer:
     reason: str = ""
     kernel: str = UNKNOWN_KERNEL
 
+    @property
+    def is_float(self) -> bool:
+        """Whether the layer is not computed in integers."""
+        return self.arithmetic.startswith(FLOAT)
+
 
 def layers(graph: QdqGraph, steps: Sequence[Step], kernels: Sequence[str] = ()) -> tuple[Layer, ...]:
     """Return one row for each step of a plan.
@@ -222,7 +227,7 @@ def format_table(rows: Sequence[Layer]) -> str:
 
 
 def _refused(rows: Sequence[Layer]) -> str:
-    count = sum(row.arithmetic.startswith(FLOAT) for row in rows)
+    count = sum(row.is_float for row in rows)
     return f"{count} in float" if count else "all integer"
 
 

@@ -1,35 +1,87 @@
-"""`repghost explain`: every layer of a QDQ file, what it costs, and why it cannot be computed in integers if so."""
+"""`repghost explain`: every layer of a QDQ file or a bundle, what it costs, how it is computed, and why if in float."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from repghost.errors import UsageError, unknown_value
 
-@click.command("explain", short_help="Show each layer of a quantized network.")
-@click.argument("file", type=click.Path(path_type=Path), metavar="FILE.qdq.onnx")
+if TYPE_CHECKING:
+    from compile.layers import Layer
+
+
+@click.command("explain", short_help="Show each layer of a quantized or compiled network.")
+@click.argument("file", type=click.Path(path_type=Path), metavar="BUNDLE|FILE.qdq.onnx")
+@click.option("--variant", help="The instruction set of a bundle to show.  [default: its fastest]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(file: Path, as_json: bool) -> None:
-    """List the layers of a quantized network: operator, shapes, multiply-adds, bytes of weights and arithmetic.
+def command(file: Path, variant: str | None, as_json: bool) -> None:
+    """List the layers of a network: operator, shapes, multiply-adds, bytes of weights and arithmetic.
 
-    A layer that cannot be computed in integers is shown as float, with the reason below it.
+    For a bundle the kernel of each layer is named too; the end of its name is the instruction set. In a QDQ file a
+    layer that cannot be computed in integers is shown as float, with the reason below it.
     """
+    if file.is_dir():
+        _explain_bundle(file, variant, as_json)
+    elif variant is not None:
+        raise UsageError(f"--variant {variant} needs the folder of a bundle, not {file}: a QDQ file is not compiled.")
+    else:
+        _explain_file(file, as_json)
+
+
+def _explain_bundle(path: Path, variant: str | None, as_json: bool) -> None:
+    from compile.bundle import check_bundle
+    from compile.layers import bundle_layers
+
+    bundle = check_bundle(path)
+    variants = [str(name) for name in bundle.manifest["variants"]]
+    if variant is not None and variant not in variants:
+        raise unknown_value("variant of this bundle", variant, variants)
+    chosen = variant or variants[-1]
+    rows = bundle_layers(bundle, chosen)
+    precision, target = bundle.manifest["precision"], bundle.target_name
+    if as_json:
+        _print_json(path, bundle.manifest["program_digest"], rows, target=target, precision=precision, variant=chosen)
+        return
+    _print_table(rows, bundle.manifest["program_digest"])
+    others = ", ".join(name for name in variants if name != chosen)
+    click.echo(f"target {target}, instruction set {chosen}" + (f"; also in this bundle: {others}" if others else ""))
+    if any(row.is_float for row in rows):
+        click.echo(f"The bundle was built in {precision}, so its layers are float; PRECISION=int8 builds the integers.")
+    else:
+        click.echo("Every layer is an integer operator, with the same result on every machine.")
+    click.echo(f"Next: repghost bench {path} --per-layer")
+
+
+def _explain_file(file: Path, as_json: bool) -> None:
     from compile.frontend import read_qdq
-    from compile.layers import format_table, layers
+    from compile.layers import layers
     from compile.passes import explain
 
     graph = read_qdq(file)
     rows = layers(graph, explain(graph))
     if as_json:
-        document = {"file": str(file), "program_digest": graph.digest, "layers": [asdict(row) for row in rows]}
-        click.echo(json.dumps(document, indent=2))
+        _print_json(file, graph.digest, rows)
         return
-    click.echo(format_table(rows))
-    click.echo(f"program digest {graph.digest}")
+    _print_table(rows, graph.digest)
     if any(row.reason for row in rows):
         click.echo("As it is, this file cannot be compiled to integers: change the layers above where it is exported.")
     else:
         click.echo("Every layer is an integer operator. Next: repghost compile --target arm64 --weights CKPT")
+
+
+def _print_table(rows: Sequence[Layer], digest: str) -> None:
+    from compile.layers import format_table
+
+    click.echo(format_table(rows))
+    click.echo(f"program digest {digest}")
+
+
+def _print_json(file: Path, digest: str, rows: Sequence[Layer], **more: Any) -> None:
+    document = {"file": str(file), "program_digest": digest, **more, "layers": [asdict(row) for row in rows]}
+    click.echo(json.dumps(document, indent=2))
