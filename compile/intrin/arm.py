@@ -58,17 +58,21 @@ class Arm(InstructionSet):
 
     def table_lookup(self, kernel: Kernel, table: Pointer, index: Expr) -> Expr:
         """Use tbl for the first 64 entries and tbx, which leaves lanes out of range alone, for each further 64."""
-        result = None
+        pieces = tir.split(index, 16)
+        results: list[Expr] = []
         for quarter in range(4):
-            registers = [table.load(quarter * 64 + 16 * part, 16) for part in range(4)]
-            shifted = index if quarter == 0 else index - tir.splat(tir.const(64 * quarter, "uint8"), "uint8x16")
-            lanes = tir.reinterpret(shifted, "int8x16")
-            if result is None:
-                result = _call("int8x16", "tbl4.v16i8", *registers, lanes)
+            registers = [kernel.bind(table.load(quarter * 64 + 16 * part, 16), "entries") for part in range(4)]
+            shift = tir.splat(tir.const(64 * quarter, "uint8"), "uint8x16")
+            lanes = [tir.reinterpret(piece - shift if quarter else piece, "int8x16") for piece in pieces]
+            if quarter == 0:
+                results = [_call("int8x16", "tbl4.v16i8", *registers, lane) for lane in lanes]
             else:
-                result = _call("int8x16", "tbx4.v16i8", result, *registers, lanes)
-            result = kernel.bind(result, "entry")
-        return result
+                results = [
+                    _call("int8x16", "tbx4.v16i8", result, *registers, lane)
+                    for result, lane in zip(results, lanes, strict=True)
+                ]
+            results = [kernel.bind(result, "found") for result in results]
+        return tir.concat(results)
 
     def vector_widths(self, columns: int) -> list[int]:
         """Cut columns into registers of four int32."""

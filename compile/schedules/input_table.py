@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from calib.program import InputTable
 from compile import tir
+from compile.intrin import InstructionSet
 from compile.layout import AnyOperator
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
 from compile.tir import Expr, Kernel
@@ -20,7 +21,7 @@ def schedule_input_table(operator: AnyOperator, context: Context) -> Answer:
     if not isinstance(operator, InputTable):
         return None
     isa, place = context.isa, context.place(operator.output)
-    lanes = isa.lanes8 if isa.has_table_lookup and operator.output.width >= isa.lanes8 else 1
+    lanes = table_lanes(isa, operator.output.width)
     frame = KernelFrame(operator.name, 1)
     kernel, width = frame.kernel, operator.output.width
     with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row:
@@ -42,6 +43,13 @@ def schedule_input_table(operator: AnyOperator, context: Context) -> Answer:
         units=operator.output.height,
         constants=operator.tables.tobytes(),
     )
+
+
+def table_lanes(isa: InstructionSet, width: int) -> int:
+    """Return how many pixels are looked up at once: two vectors, which share the table, if they divide a row."""
+    if not isa.has_table_lookup or width < isa.lanes8:
+        return 1
+    return isa.lanes8 if width % (2 * isa.lanes8) else 2 * isa.lanes8
 
 
 def _store_one(kernel: Kernel, frame: KernelFrame, source: Expr, target: Expr) -> None:
