@@ -160,7 +160,7 @@ def model_info(subject: Subject, compilation: Compilation, network: CompiledNetw
     program = compilation.program
     return {
         "abi": ABI,
-        "model": subject.spec.name,
+        "model": subject.name,
         "target": compilation.target.name,
         "precision": compilation.precision.name,
         "program_digest": program.digest,

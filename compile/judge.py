@@ -35,7 +35,8 @@ class Judgement:
     @property
     def drop_points(self) -> float | None:
         """Percentage points of top-1 lost from float32 to int8; None when not measured."""
-        return -100.0 * float(self.record["change"]["difference"]) if self.record["measured"] else None
+        change = self.record.get("change")
+        return None if change is None else -100.0 * float(change["difference"])
 
 
 def not_measured(reason: str) -> Judgement:
@@ -70,7 +71,7 @@ def _to_npy(array: NDArray[Any]) -> bytes:
 def judge(
     subject: Subject,
     test: Pictures,
-    before: NDArray[np.int64],
+    before: NDArray[np.int64] | None,
     program: Program,
     host_models: Mapping[str, bytes],
     expected: Vectors,
@@ -80,7 +81,7 @@ def judge(
     Args:
         subject: the network.
         test: the labelled pictures, which were used for nothing else.
-        before: int64 [N], from `float_answers`.
+        before: int64 [N], from `float_answers`; None where there is no float network.
         program: the integer program, run by the numpy reference where there is no host build of it.
         host_models: the bytes of each model.so that was linked for this machine, by precision.
         expected: pictures and logits of the numpy reference; a host build has to repeat them to the bit.
@@ -99,15 +100,18 @@ def judge(
 
         checked, judge_name = 0, REFERENCE
         after = run(program, test.pictures).argmax(1)
-    record = {
+    record: dict[str, Any] = {
         "measured": True,
         "program_digest": program.digest,
         "test": {"pictures": len(test.labels), "sha256": test.digest, **test.origin},
-        "fp32": {**accuracy(before, test.labels).to_dict(), "by": "PyTorch, fused network"},
+        "fp32": None,
         "int8": {**accuracy(after, test.labels).to_dict(), "by": judge_name, "checked_on": checked},
-        "change": paired_difference(before, after, test.labels).to_dict(),
+        "change": None,
     }
-    if FP32.name in models:
+    if before is not None:
+        record["fp32"] = {**accuracy(before, test.labels).to_dict(), "by": "PyTorch, fused network"}
+        record["change"] = paired_difference(before, after, test.labels).to_dict()
+    if before is not None and FP32.name in models:
         compiled = models[FP32.name].logits(test.pictures).argmax(1)
         agreeing = int(np.count_nonzero(compiled == before))
         record["fp32_build"] = {

@@ -49,19 +49,24 @@ def bundle_folder(request: Request, build: Build) -> str:
     return f"{request.target if asked_for else HOST}/{build.precision.name}"
 
 
+def quantization_config(subject: Subject, config: QuantConfig) -> dict[str, Any]:
+    """Return the settings a network was quantized with: this run's, or what the quantized file says."""
+    return config.to_dict() if subject.qdq is None else dict(subject.quantization["config"])
+
+
 def manifest_sections(build: Build, subject: Subject, config: QuantConfig, judgement: Judgement) -> dict[str, Any]:
     """Return everything the manifest of a bundle says, besides the list of its files."""
     info = build.info
     return {
         "abi": info["abi"],
-        "model": {**subject.spec.to_dict(), "name": info["model"], "weights": dict(subject.weights)},
+        "model": subject.facts,
         "target": {"name": build.target.name, "triple": build.target.triple},
         "precision": info["precision"],
         "program_digest": info["program_digest"],
         "input": info["input"],
         "classes": info["classes"],
         "preprocess": subject.preprocess.to_dict(),
-        "quantization": config.to_dict() if build.precision is INT8 else {},
+        "quantization": quantization_config(subject, config) if build.precision is INT8 else {},
         "variants": info["variants"],
         "layers": build.layers,
         "accuracy": dict(judgement.record),

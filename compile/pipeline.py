@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from calib.config import QuantConfig
     from calib.program import Program
     from compile.layout import AnyProgram
+    from repghost.model import RepGhostNet
 
 QDQ_FILE = "model.qdq.onnx"
 FUSED_FILE = "model.fused.safetensors"  # the float network int8 is compared with
@@ -45,7 +46,6 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
         IntegrityError: when two computations that have to agree do not.
         AccuracyGateError: when int8 loses more than `max_drop`; bundles and report are written all the same.
     """
-    from calib.pipeline import fused
     from calib.walk import graph_of
     from repghost.commands.quantize import read_config
 
@@ -67,16 +67,14 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
         )
         folder = request.output / subject.folder
         progress.note = _loaded(subject)
-    with progress.stage("fuse"):
-        network = fused(subject.model)
-        stages.write_fused(folder / FUSED_FILE, network, subject)
-        progress.note = "no batch norm left; the outputs were compared"
+    if subject.model is None and any(not precision.exact for precision in request.precisions):
+        raise UsageError(f"{subject.weights['source']} is quantized and has no float form; ask for PRECISION=int8.")
+    network = _fuse(subject, folder, progress)
     program = _quantize(subject, network, config, folder, cache, progress)
     vectors = _expect(subject, network, request, folder, cache, progress)
-    programs: dict[str, AnyProgram] = {
-        INT8.name: program,
-        FP32.name: float_program(graph_of(network), subject.preprocess),
-    }
+    programs: dict[str, AnyProgram] = {INT8.name: program}
+    if network is not None:
+        programs[FP32.name] = float_program(graph_of(network), subject.preprocess)
     builds = _build(request, target, subject, programs, cache, progress)
     with progress.stage("judge"):
         judgement = _judge(subject, network, program, builds, vectors, cache)
@@ -97,44 +95,67 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
 
 def _loaded(subject: Subject) -> str:
     test = f"{len(subject.test.labels)} to judge by" if subject.test else f"accuracy not measured: {subject.unmeasured}"
-    size = subject.preprocess.size
+    size, calibration = subject.preprocess.size, f"{len(subject.calibration.labels)} pictures to calibrate with, "
     return (
-        f"{subject.spec.name}, {subject.weights['kind']} weights, {size}x{size} px, "
-        f"{len(subject.calibration.labels)} pictures to calibrate with, {test}"
+        f"{subject.name}, {subject.weights['kind']} weights, {size}x{size} px, "
+        f"{calibration if subject.qdq is None else ''}{test}"
     )
 
 
+def _fuse(subject: Subject, folder: Path, progress: Progress) -> RepGhostNet | None:
+    """Return the fused network, which is kept in the run's folder; None for a file that is already quantized."""
+    if subject.model is None:
+        return None
+    from calib.pipeline import fused
+
+    with progress.stage("fuse"):
+        network = fused(subject.model)
+        stages.write_fused(folder / FUSED_FILE, network, subject)
+        progress.note = "no batch norm left; the outputs were compared"
+    return network
+
+
 def _quantize(
-    subject: Subject, network: Any, config: QuantConfig, folder: Path, cache: StageCache, progress: Progress
+    subject: Subject,
+    network: RepGhostNet | None,
+    config: QuantConfig,
+    folder: Path,
+    cache: StageCache,
+    progress: Progress,
 ) -> Program:
-    done = 0
-
-    def count(pictures: int) -> None:
-        nonlocal done
-        done += pictures
-
-    with progress.stage("calibrate"):
-        content, cached = stages.quantize(subject, network, config, cache, count)
-        progress.note = "as in an earlier run" if cached else f"{done} pictures, observer {config.defaults.observer}"
+    """Write the quantized file and return its integer program."""
+    if network is None:
+        content = subject.qdq or b""
+    else:
+        done: list[int] = []
+        with progress.stage("calibrate"):
+            content, cached = stages.quantize(subject, network, config, cache, done.append)
+            observer = config.defaults.observer
+            progress.note = "as in an earlier run" if cached else f"{sum(done)} pictures, observer {observer}"
     with progress.stage("write QDQ"):
         write_bytes_atomically(folder / QDQ_FILE, content)
         progress.note = f"{folder / QDQ_FILE}, {len(content) / 1e6:.2f} MB"
     with progress.stage("lower"):
-        program = stages.read_program(folder / QDQ_FILE)
+        program = stages.read_program(folder / QDQ_FILE, subject.preprocess)
         progress.note = f"{len(program.operators)} integer operators, program {program.digest[:12]}"
     return program
 
 
 def _expect(
-    subject: Subject, network: Any, request: Request, folder: Path, cache: StageCache, progress: Progress
+    subject: Subject,
+    network: RepGhostNet | None,
+    request: Request,
+    folder: Path,
+    cache: StageCache,
+    progress: Progress,
 ) -> dict[str, Vectors]:
     """Return the recorded pictures and expected logits of each precision."""
     with progress.stage("expect"):
         pictures = stages.choose_vectors(subject)
-        reference, cached = stages.expect(folder / QDQ_FILE, pictures, cache)
+        reference, cached = stages.expect(folder / QDQ_FILE, subject.preprocess, pictures, cache)
         found = {INT8.name: reference}
         for precision in request.precisions:
-            if not precision.exact:
+            if network is not None and not precision.exact:
                 found[precision.name] = stages.expect_float(network, subject, pictures, precision)
         progress.note = f"{len(pictures.labels)} pictures, {INT8.oracle}" + (", as in an earlier run" if cached else "")
     return found
@@ -164,7 +185,7 @@ def _build(
 
 def _judge(
     subject: Subject,
-    network: Any,
+    network: RepGhostNet | None,
     program: Program,
     builds: list[Build],
     vectors: dict[str, Vectors],
@@ -173,7 +194,7 @@ def _judge(
     if subject.test is None:
         return not_measured(subject.unmeasured)
     host = {build.precision.name: build.model for build in builds if build.target is host_target()}
-    before = float_answers(network, subject, subject.test, cache)
+    before = None if network is None else float_answers(network, subject, subject.test, cache)
     return judge(subject, subject.test, before, program, host, vectors[INT8.name])
 
 
@@ -181,7 +202,8 @@ def _judged(judgement: Judgement) -> str:
     record = judgement.record
     if not record["measured"]:
         return f"accuracy not measured: {record['reason']}"
-    return f"top-1 fp32 {record['fp32']['top1']:.2%}, int8 {record['int8']['top1']:.2%} of {record['fp32']['pictures']}"
+    fp32 = f"fp32 {record['fp32']['top1']:.2%}, " if record["fp32"] else ""
+    return f"top-1 {fp32}int8 {record['int8']['top1']:.2%} of {record['int8']['pictures']}"
 
 
 def _gate(request: Request, judgement: Judgement) -> None:

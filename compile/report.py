@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from compile.bundle import MANIFEST, sha256
 from compile.cache import versions
 from compile.own_command import own_command
-from compile.packing import TOOLS
+from compile.packing import TOOLS, quantization_config
 from compile.precisions import INT8
 from compile.report_page import render_report
 from compile.strict_json import canonical_json, parse_strict
@@ -40,18 +40,19 @@ def build_report(
 ) -> dict[str, Any]:
     """Return the report of one run as JSON values; what was not measured says so, with the command that would."""
     calibration = subject.calibration
+    used = {"pictures": len(calibration.labels), "sha256": sha256(calibration.pictures.tobytes()), **calibration.origin}
     return {
         "format": FORMAT,
         "version": VERSION,
         "folder": str(folder),
-        "model": {"name": subject.spec.name, "width": subject.spec.width, "classes": len(subject.labels)},
+        "model": {"name": subject.name, "classes": len(subject.labels)},
         "weights": dict(subject.weights),
         "preprocess": subject.preprocess.to_dict(),
         "quantization": {
-            "config": config.to_dict(),
+            "config": quantization_config(subject, config),
             "program_digest": programs[INT8.name].digest,
             "operators": len(programs[INT8.name].operators),
-            "calibration": {"pictures": len(calibration.labels), "sha256": calibration.digest, **calibration.origin},
+            "calibration": used if subject.qdq is None else dict(subject.quantization["calibration"]),
         },
         "programs": {name: program.digest for name, program in programs.items()},
         "accuracy": dict(judgement.record),

@@ -61,14 +61,21 @@ def accuracy_lines(accuracy: Mapping[str, Any]) -> list[str]:
     fp32, int8, change = accuracy["fp32"], accuracy["int8"], accuracy["change"]
     checked = int8["checked_on"]
     check = f", equal to the numpy reference on the {checked} pictures compared" if checked else ""
+    lines = [f"int8 top-1 {_share(int8)}, by the {int8['by']}{check}"]
+    if fp32 is None:
+        return [f"fp32 top-1 and change: {NOT_MEASURED} (a quantized file has no float form)", *lines]
     return [
-        f"fp32 top-1 {fp32['top1']:.2%} (95 %: {fp32['low']:.2%} to {fp32['high']:.2%}), by {fp32['by']}",
-        f"int8 top-1 {int8['top1']:.2%} (95 %: {int8['low']:.2%} to {int8['high']:.2%}), by the {int8['by']}{check}",
+        f"fp32 top-1 {_share(fp32)}, by {fp32['by']}",
+        *lines,
         f"change {_points(change['difference'])} points (paired 95 %: {_points(change['low'])} to "
         f"{_points(change['high'])}) on {change['pictures']} pictures; {change['only_before']} only fp32 got right, "
         f"{change['only_after']} only int8, same answer on {change['agreeing']}",
         *_float_build(accuracy.get("fp32_build")),
     ]
+
+
+def _share(record: Mapping[str, Any]) -> str:
+    return f"{record['top1']:.2%} (95 %: {record['low']:.2%} to {record['high']:.2%})"
 
 
 def _float_build(record: Mapping[str, Any] | None) -> list[str]:
@@ -91,10 +98,12 @@ def _accuracy(accuracy: Mapping[str, Any]) -> list[str]:
 
 def _quantization(quantization: Mapping[str, Any]) -> list[str]:
     calibration, config = quantization["calibration"], quantization["config"]
+    unknown = "not recorded in the file"
     return [
-        f"Calibrated on {calibration['pictures']} pictures of {calibration['data']} (split {calibration['split']}), "
-        f"observer {config['observer']}, policy {config['policy']}. {quantization['operators']} integer operators, "
-        f"program digest `{quantization['program_digest']}`.",
+        f"Calibration: {calibration.get('pictures', unknown)} pictures of {calibration.get('data', unknown)} (split "
+        f"{calibration.get('split', unknown)}); observer {config.get('observer', unknown)}, policy "
+        f"{config.get('policy', unknown)}. {quantization['operators']} integer operators, program digest "
+        f"`{quantization['program_digest']}`.",
     ]
 
 

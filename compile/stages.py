@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from calib.config import QuantConfig
     from calib.program import Program
     from repghost.model import RepGhostNet
+    from repghost.preprocess import Preprocess
 
 VECTOR_BYTES = 1_300_000  # of recorded pictures in a bundle; half of what the weights of the smallest network take
 VECTOR_LIMITS = (8, 100)  # pictures
@@ -89,16 +91,18 @@ def choose_vectors(subject: Subject) -> Pictures:
     return Pictures(source.pictures[chosen], source.labels[chosen], source.origin)
 
 
-def expect(qdq: Path, pictures: Pictures, cache: StageCache) -> tuple[Vectors, bool]:
+def expect(qdq: Path, preprocess: Preprocess, pictures: Pictures, cache: StageCache) -> tuple[Vectors, bool]:
     """Return what the numpy reference says about pictures, computed in a process that never loads TVM.
 
     Args:
         qdq: the QDQ file.
+        preprocess: for a file that does not say how pictures are prepared.
         pictures: the pictures to record.
         cache: where the answers are kept.
     """
     key = {
         "qdq": sha256(qdq.read_bytes()),
+        "preprocess": preprocess.to_dict(),
         "pictures": pictures.digest,
         "code": code_digest("repghost", "calib", "compile"),
         "tools": versions("numpy"),
@@ -107,8 +111,11 @@ def expect(qdq: Path, pictures: Pictures, cache: StageCache) -> tuple[Vectors, b
     def make() -> Files:
         with tempfile.TemporaryDirectory(prefix="repghost-vectors-") as name:
             source, output = Path(name) / "pictures.npy", Path(name) / "vectors.bin"
+            rule = Path(name) / "preprocess.json"
             np.save(source, pictures.pictures, allow_pickle=False)
-            command = [sys.executable, "-m", "compile.vectors", str(qdq.absolute()), str(source), str(output)]
+            rule.write_text(json.dumps(preprocess.to_dict()))
+            command = [sys.executable, "-m", "compile.vectors"]
+            command += [str(path) for path in (qdq.absolute(), rule, source, output)]
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
@@ -127,8 +134,12 @@ def expect_float(fused: RepGhostNet, subject: Subject, pictures: Pictures, preci
     return Vectors(pictures.pictures, logits, float(np.float32(precision.tolerance * np.abs(logits).max())))
 
 
-def read_program(qdq: Path) -> Program:
+def read_program(qdq: Path, preprocess: Preprocess | None = None) -> Program:
     """Return the integer program of a QDQ file.
+
+    Args:
+        qdq: the file.
+        preprocess: for a file that does not say how pictures are prepared.
 
     Raises:
         UsageError: naming every node that cannot be computed in integers.
@@ -136,4 +147,4 @@ def read_program(qdq: Path) -> Program:
     from compile.frontend import read_qdq
     from compile.passes import lower
 
-    return lower(read_qdq(qdq))
+    return lower(read_qdq(qdq, preprocess))

@@ -25,13 +25,11 @@ if TYPE_CHECKING:
 CARRIED_DATA = ROOT / "assets/fashion-mnist"
 CARRIED_WEIGHTS = ROOT / "assets/fashion-mnist/repghostnet_0_5x.safetensors"
 CARRIED_WIDTH = 0.5
+QDQ_SUFFIX = ".onnx"
 RANDOM = "random"  # what a user writes for weights that were never trained
 TIMM = "timm"
 CALIBRATION_SPLITS = ("calibration", "train")  # tried in this order; never a split that is judged by
 RANDOM_SIZE = 224
-RANDOM_CLASSES = 1000
-RANDOM_PICTURES = 32
-STATISTICS_SIDE = 128  # pixels; batch statistics of random weights hardly depend on the size
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,23 +48,31 @@ class Pictures:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A network and its pictures."""
+    """A network and its pictures: a checkpoint that is going to be quantized, or a file that already is."""
 
-    spec: ModelSpec
-    model: RepGhostNet  # any form, in evaluation mode
+    name: str
+    spec: ModelSpec | None  # None for a quantized file, which need not be a RepGhostNet
+    model: RepGhostNet | None  # any form, in evaluation mode
     digest: str  # SHA-256 of the weights' file; of the weights themselves where there is no file
     weights: Mapping[str, Any]  # for the report: kind, source
     preprocess: Preprocess
     labels: tuple[str, ...]
     calibration: Pictures
     test: Pictures | None  # None: accuracy cannot be measured
-    unmeasured: str = field(default="")  # why there is no test set
+    unmeasured: str = ""  # why there is no test set
+    qdq: bytes | None = None  # the quantized file
+    quantization: Mapping[str, Any] = field(default_factory=dict)  # what the quantized file says of itself
 
     @property
     def folder(self) -> str:
         """The name of the run's folder, e.g. repghostnet_0_5x-64px."""
         suffix = "-random" if self.weights["kind"] == RANDOM else ""
-        return f"{self.spec.name}-{self.preprocess.size}px{suffix}"
+        return f"{self.name}-{self.preprocess.size}px{suffix}"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What manifest and report say about the network itself."""
+        return {**(self.spec.to_dict() if self.spec else {}), "name": self.name, "weights": dict(self.weights)}
 
 
 def load_subject(
@@ -82,7 +88,7 @@ def load_subject(
     """Read weights and pictures.
 
     Args:
-        weights: a file, "timm", "random", or None for the carried ones.
+        weights: a checkpoint, a quantized ONNX file, "timm", "random", or None for the carried ones.
         data: a set of pictures, or None for the carried one.
         width: refused when the weights have another; needed for "timm".
         size: pixels of the input, instead of the checkpoint's.
@@ -94,8 +100,13 @@ def load_subject(
     Raises:
         UsageError: when weights, pictures and width do not fit together.
     """
+    from compile.quantized_subject import quantized_subject
+    from compile.random_subject import random_subject
+
     if weights == RANDOM:
         return random_subject(width, size or RANDOM_SIZE, seed)
+    if weights and weights.endswith(QDQ_SUFFIX):
+        return quantized_subject(Path(weights), data, width, size, test_images, seed, preprocess_file)
     checkpoint, origin = _checkpoint(weights, data, width)
     from repghost.checkpoint import build_model
     from repghost.commands.quantize import resized
@@ -103,16 +114,16 @@ def load_subject(
     spec = checkpoint.spec
     preprocess = resized(resolve_preprocess(checkpoint.preprocess, spec.num_classes, preprocess_file), size)
     folder = data or CARRIED_DATA
-    judged_set = _open_test(folder)
+    judged_set = open_test(folder)
     reserved, calibration_set = _choose_calibration(folder, judged_set, calibration_images, seed)
     calibration = _prepared(*calibration_set, preprocess)
-    test = None if judged_set is None else _test_pictures(judged_set, folder, preprocess, test_images, seed, reserved)
+    test = None if judged_set is None else test_pictures(judged_set, folder, preprocess, test_images, seed, reserved)
     classes = calibration_set[0].classes
     _check_classes(checkpoint, classes, folder)
     labels = checkpoint.labels or classes
     unmeasured = "" if test else f"{folder.name} has no test split"
     model = build_model(checkpoint)
-    return Subject(checkpoint.spec, model, checkpoint.digest, origin, preprocess, labels, calibration, test, unmeasured)
+    return Subject(spec.name, spec, model, checkpoint.digest, origin, preprocess, labels, calibration, test, unmeasured)
 
 
 def _checkpoint(weights: str | None, data: Path | None, width: str | None) -> tuple[Checkpoint, dict[str, Any]]:
@@ -151,7 +162,8 @@ def _check_classes(checkpoint: Checkpoint, classes: tuple[str, ...], folder: Pat
         raise UsageError(f"{folder}: {error}") from error
 
 
-def _open_test(folder: Path) -> PictureSet | None:
+def open_test(folder: Path) -> PictureSet | None:
+    """Return the split a set is judged by, None when it has none."""
     try:
         return open_dataset(folder, "test")
     except MissingSplitError:
@@ -195,7 +207,7 @@ def _prepared(
     return Pictures(found.pictures, found.labels, {**origin, "broken": list(found.broken)})
 
 
-def _test_pictures(
+def test_pictures(
     dataset: PictureSet,
     folder: Path,
     preprocess: Preprocess,
@@ -203,55 +215,17 @@ def _test_pictures(
     seed: int,
     reserved: NDArray[np.int64],
 ) -> Pictures:
+    """Return the pictures to judge by, cropped.
+
+    Args:
+        dataset: from `open_test`.
+        folder: where it lies, for the report.
+        preprocess: how each is cropped.
+        count: only so many, balanced over the classes; all of them by default.
+        seed: chooses them.
+        reserved: int64, the indices that were used for something else.
+    """
     chosen = np.setdiff1d(np.arange(len(dataset)), reserved)
     if count is not None and count < len(chosen):
         chosen = choose_balanced(dataset.labels, count, seed, exclude=reserved)
     return _prepared(dataset, chosen, {"data": folder.name, "split": "test"}, preprocess)
-
-
-def random_subject(width: str | None, size: int, seed: int) -> Subject:
-    """Return a network of random weights with the batch statistics its activations really have, and noise for pictures.
-
-    Its answers mean nothing, so nothing can be judged; sizes, speed and the equality of all builds can.
-    """
-    import torch
-
-    from repghost.model import RepGhostNet
-
-    multiplier = parse_width(width or str(CARRIED_WIDTH), custom=True)
-    torch.manual_seed(seed)
-    model = RepGhostNet(width=multiplier, num_classes=RANDOM_CLASSES)
-    preprocess = Preprocess(size=size, resize=size)
-    _measure_statistics(model, preprocess, seed)
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode() + tensor.numpy().tobytes())
-    labels = tuple(f"class {index}" for index in range(RANDOM_CLASSES))
-    noise = noise_pictures(RANDOM_PICTURES, size, seed)
-    pictures = Pictures(noise, np.full(len(noise), -1), {"data": "noise", "split": "none", "seed": seed, "broken": []})
-    origin = {"kind": RANDOM, "source": f"seed {seed}", "sha256": digest.hexdigest()}
-    reason = "the weights are random"
-    return Subject(model.spec, model, digest.hexdigest(), origin, preprocess, labels, pictures, None, reason)
-
-
-def _measure_statistics(model: RepGhostNet, preprocess: Preprocess, seed: int) -> None:
-    """Give every batch norm the mean and variance of what reaches it; leaves the model in evaluation mode."""
-    import torch
-
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # a plain mean over the batches
-    small = noise_pictures(RANDOM_PICTURES, min(preprocess.size, STATISTICS_SIDE), seed + 1)
-    model.train()
-    with torch.no_grad():
-        for start in range(0, len(small), 8):
-            model(torch.from_numpy(preprocess.normalize(small[start : start + 8])))
-    model.eval()
-
-
-def noise_pictures(count: int, size: int, seed: int) -> NDArray[np.uint8]:
-    """Return uint8 [count, size, size, 3]: coloured patches of 8 pixels with fine noise on top."""
-    generator = np.random.default_rng(seed)
-    cells = -(-size // 8)
-    patches = generator.integers(0, 256, (count, cells, cells, 3)).repeat(8, 1).repeat(8, 2)[:, :size, :size]
-    return np.clip(patches + generator.normal(0, 20, patches.shape), 0, 255).astype(np.uint8)

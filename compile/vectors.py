@@ -3,7 +3,7 @@
 The file format stands in compile/runner/vectors.h. As a program this module reads a QDQ file and pictures and writes
 vectors in a process that never loads TVM, so that a mistake of the compiler cannot write its own answer:
 
-    python -m compile.vectors MODEL.qdq.onnx PICTURES.npy VECTORS.bin
+    python -m compile.vectors MODEL.qdq.onnx PREPROCESS.json PICTURES.npy VECTORS.bin
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from repghost.errors import IntegrityError, RepGhostError, UsageError
 from repghost.files import write_bytes_atomically
 
+USAGE = "python -m compile.vectors MODEL.qdq.onnx PREPROCESS.json PICTURES.npy VECTORS.bin"
 MAGIC = b"RGVEC\0\0\1"
 HEADER = struct.Struct("<8sIIIIfI")
 
@@ -81,14 +82,16 @@ def main(arguments: list[str]) -> int:
     from calib.reference import run
     from compile.frontend import read_qdq
     from compile.passes import lower
+    from repghost.preprocess import read_preprocess
 
-    if len(arguments) != 3:
-        print("usage: python -m compile.vectors MODEL.qdq.onnx PICTURES.npy VECTORS.bin", file=sys.stderr)
+    if len(arguments) != 4:
+        print(f"usage: {USAGE}", file=sys.stderr)
         return 2
-    model, pictures, output = (Path(argument) for argument in arguments)
+    model, rule, pictures, output = (Path(argument) for argument in arguments)
     try:
         loaded = np.load(pictures, allow_pickle=False)
-        vectors = Vectors(loaded, run(lower(read_qdq(model)), loaded))
+        program = lower(read_qdq(model, read_preprocess(rule)))
+        vectors = Vectors(loaded, run(program, loaded))
         if tvm_is_loaded():
             raise IntegrityError("TVM is loaded in the process that writes the expected logits; it must not be.")
         write_bytes_atomically(output, pack_vectors(vectors))

@@ -12,7 +12,7 @@ import click
 @click.option("--target", required=True, help="arm64, host, x86-64 or jetson.")
 @click.option("--width", help="0.5, 0.58, 0.8, 1.0, 1.11, 1.3, 1.5 or 2.0.  [default: the weights' own]")
 @click.option("--size", type=click.IntRange(32, 1024), help="Pixels of the input.  [default: the weights' own]")
-@click.option("--weights", help="A checkpoint, 'timm' or 'random'.  [default: the ones in the repository]")
+@click.option("--weights", help="A checkpoint, QDQ ONNX, 'timm' or 'random'.  [default: the carried ones]")
 @click.option(
     "--data", type=click.Path(path_type=Path), help="A set of pictures.  [default: the one in the repository]"
 )
@@ -50,7 +50,8 @@ def command(
     from compile.targets import find_target
 
     find_target(target)  # a wrong name is told before the slow imports
-    precisions = parse_precisions(precision or default_precisions())
+    quantized = bool(weights) and str(weights).endswith(".onnx")  # it has no float form
+    precisions = parse_precisions(precision or ("int8" if quantized else default_precisions()))
 
     from compile.pipeline import run
     from compile.report_page import summary_lines

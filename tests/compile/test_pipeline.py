@@ -20,13 +20,15 @@ from compile.judge import HOST_BUILD
 from compile.load import load
 from compile.pipeline import run
 from compile.precisions import INT8, PRECISIONS, Precision, parse_precisions
+from compile.random_subject import noise_pictures, random_subject
 from compile.report import read_report
 from compile.request import Request
-from compile.subject import load_subject, noise_pictures, random_subject
+from compile.subject import load_subject
 from compile.targets import ARM64, Target
 from compile.vectors import unpack_vectors
 from repghost.cli import cli
 from repghost.errors import AccuracyGateError, IntegrityError, UsageError
+from repghost.preprocess import Preprocess
 from tests.compile.oracle_network import Oracle, oracle
 
 SIZE = 32
@@ -55,7 +57,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from repghost.checkpoint import write_checkpoint
-    from repghost.preprocess import Preprocess
 
     model = random_subject("0.5", SIZE, seed=3).model
     model.reset_classifier(len(CLASSES))
@@ -252,6 +253,75 @@ def test_a_stopped_run_leaves_the_bundle_as_it_was(
                 run(request_for(weights, data, output, calibration_images=9), lambda line: None)
         assert check_bundle(path).digest == before
         assert [entry.name for entry in path.parent.iterdir()] == ["int8"]
+
+
+def test_a_file_that_is_already_quantized(
+    data: Path, answers: Oracle, use: Callable[[Oracle], None], finished: Path, tmp_path: Path
+) -> None:
+    use(answers)
+    earlier = read_report(finished / "repghostnet_0_5x-32px")
+    qdq = tmp_path / "mine.qdq.onnx"
+    shutil.copy(finished / "repghostnet_0_5x-32px/model.qdq.onnx", qdq)
+    lines: list[str] = []
+    report = run(request_for(qdq, data, tmp_path / "build"), lines.append)
+    assert [line[:10].strip() for line in lines] == [name for name in STAGES if name not in ("fuse", "calibrate")]
+    assert report["model"]["name"] == "repghostnet_0_5x"
+    assert report["accuracy"]["int8"] == earlier["accuracy"]["int8"]
+    assert report["accuracy"]["fp32"] is None
+    assert report["quantization"] == earlier["quantization"]
+    page = (tmp_path / "build/repghostnet_0_5x-32px/report.md").read_text()
+    assert "fp32 top-1 and change: not measured (a quantized file has no float form)" in page
+    with pytest.raises(AccuracyGateError, match="none was measured"):
+        run(request_for(qdq, data, tmp_path / "build", max_drop=1.0), lambda line: None)
+    unjudged = run(request_for(qdq, data, tmp_path / "unjudged", data=None), lambda line: None)
+    assert not unjudged["accuracy"]["measured"]
+
+
+def test_a_foreign_file_gets_its_preprocessing_from_the_user(
+    data: Path, use: Callable[[Oracle], None], answers: Oracle, finished: Path, tmp_path: Path
+) -> None:
+    import onnx
+
+    use(answers)
+    model = onnx.load(finished / "repghostnet_0_5x-32px/model.qdq.onnx")
+    del model.metadata_props[:]
+    foreign, rule = tmp_path / "a net.onnx", tmp_path / "preprocess.json"
+    onnx.save(model, foreign)
+    with pytest.raises(UsageError, match="does not say how pictures are prepared"):
+        run(request_for(foreign, data, tmp_path / "build"), lambda line: None)
+    rule.write_text(json.dumps(Preprocess(size=SIZE, resize=SIZE).to_dict()))
+    report = run(request_for(foreign, data, tmp_path / "build", preprocess=rule), lambda line: None)
+    assert report["folder"].endswith("a_net-32px")
+    assert "not recorded in the file" in (tmp_path / "build/a_net-32px/report.md").read_text()
+    assert load(tmp_path / "build/a_net-32px/host/int8").labels == CLASSES
+
+
+@pytest.mark.parametrize("kind", ["truncated", "no onnx", "float", "other size", "other width", "fp32"])
+def test_a_wrong_quantized_file_is_named(data: Path, finished: Path, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "file.onnx"
+    content = (finished / "repghostnet_0_5x-32px/model.qdq.onnx").read_bytes()
+    changes: dict[str, Any] = {}
+    if kind == "truncated":
+        content = content[: len(content) // 2]
+    elif kind == "no onnx":
+        content = b"hello"
+    elif kind == "float":
+        import onnx
+        from onnx import TensorProto, helper
+
+        values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 8, 8]) for name in ("x", "y")]
+        graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "float", values[:1], values[1:])
+        content = onnx.helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
+    elif kind == "other size":
+        changes["size"] = 64
+    elif kind == "other width":
+        changes["width"] = "2.0"
+    else:
+        changes["precisions"] = (PRECISIONS["fp32"],)
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"file\.onnx"):
+        run(request_for(path, data, tmp_path / "build", **changes), lambda line: None)
+    assert not (tmp_path / "build").exists()
 
 
 @pytest.mark.parametrize(
