@@ -20,7 +20,7 @@ from compile.judge import HOST_BUILD
 from compile.load import load
 from compile.pipeline import run
 from compile.precisions import INT8, PRECISIONS, Precision, parse_precisions
-from compile.random_subject import noise_pictures, random_subject
+from compile.random_subject import RANDOM_PICTURES, noise_pictures, random_subject
 from compile.report import read_report
 from compile.request import Request
 from compile.subject import load_subject
@@ -273,6 +273,7 @@ def test_a_file_that_is_already_quantized(
     assert "fp32 top-1 and change: not measured (a quantized file has no float form)" in page
     with pytest.raises(AccuracyGateError, match="none was measured"):
         run(request_for(qdq, data, tmp_path / "build", max_drop=1.0), lambda line: None)
+    use(oracle(noise_pictures(RANDOM_PICTURES, SIZE, seed=0)))  # without a set, noise is recorded
     unjudged = run(request_for(qdq, data, tmp_path / "unjudged", data=None), lambda line: None)
     assert not unjudged["accuracy"]["measured"]
 
