@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from compile.layout import AnyProgram
 
 # How an accumulator is kept and what happens to it, by epilogue.
-ARITHMETIC: dict[type[Epilogue], str] = {
+ARITHMETIC: dict[type[Epilogue | None], str] = {
     Requantize: "int32",
     RequantizeAdd: "int32 + residual",
     RequantizeQ15: "int16",
@@ -194,7 +194,7 @@ def _arithmetic(operator: Operator) -> str:
             return "table"
         case Add() | Multiply():
             return "int32"
-    return ARITHMETIC[type(operator.epilogue)]
+    return ARITHMETIC.get(type(getattr(operator, "epilogue", None)), "int8")  # without one, values are only moved
 
 
 def _shape(tensor: Tensor | FloatTensor) -> tuple[int, int, int]:
