@@ -65,13 +65,14 @@ class Peer:
     missing: str = ""  # what it cannot do, and why
     alone: bool = False  # whether its packages exclude TVM's and so need an environment of their own
 
-    @property
-    def command(self) -> str:
-        """The command that installs it."""
+    def command(self, python: Path | None = None) -> str:
+        """Return the command that installs it for the interpreter `python`, or for this one."""
         install = f"pip install {' '.join(self.packages)}"
+        if python is not None:
+            return f"{python} -m {install}"
         if not self.alone:
             return install
-        return f"python3 -m venv peers && peers/bin/{install}, then repghost bench --python peers/bin/python"
+        return f"python3 -m venv peers && peers/bin/{install}; then 'repghost bench --python peers/bin/python'"
 
 
 FLOAT = "exported from the fused network"

@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
         print(json.dumps(value), file=output, flush=True)
 
     try:
-        module: PeerModule = importlib.import_module(peer.module)  # type: ignore[assignment]
+        module: PeerModule = importlib.import_module(peer.module)
         session = module.open_session(module.prepare(case, form), case, form, threads)
         np.save(Path(arguments[5]), answer_pictures(session, case))
     except ModuleNotFoundError as error:

@@ -1,0 +1,85 @@
+"""What is made of measured times and answers: percentiles, ratios of pairs, agreement."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repghost.errors import IntegrityError
+
+CONFIDENCE = 1.96  # standard deviations: 95 %
+
+
+@dataclass(frozen=True)
+class Times:
+    """Everything that was measured of one contender: milliseconds, [rounds, inferences]."""
+
+    values: NDArray[np.float64]
+
+    @property
+    def of_rounds(self) -> NDArray[np.float64]:
+        """The median of each turn, [rounds]."""
+        return np.median(self.values, axis=1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return minimum, median and 90th percentile over all inferences."""
+        flat = np.sort(self.values.ravel())
+        return {
+            "inferences": len(flat),
+            "min_ms": float(flat[0]),
+            "median_ms": float(np.median(flat)),
+            "p90_ms": float(flat[(len(flat) - 1) * 9 // 10]),
+        }
+
+
+def paired_ratio(ours: Times, theirs: Times) -> dict[str, float]:
+    """Return our time divided by theirs, round by round: the median, its 95 % interval, and the ratio of the minima."""
+    ratios = np.sort(ours.of_rounds / theirs.of_rounds)
+    low, high = median_interval(len(ratios))
+    return {
+        "median": float(np.median(ratios)),
+        "low": float(ratios[low]),
+        "high": float(ratios[high]),
+        "of_minima": float(ours.values.min() / theirs.values.min()),
+    }
+
+
+def median_interval(count: int) -> tuple[int, int]:
+    """Return the positions in `count` sorted values that enclose the median with 95 % confidence.
+
+    How many values lie below the median is binomial; its normal approximation is used (Conover, Practical Nonparametric
+    Statistics, 3.2).
+    """
+    reach = CONFIDENCE * math.sqrt(count) / 2
+    low = max(0, math.floor(count / 2 - reach))
+    return low, min(count - 1, count - 1 - low)
+
+
+def agreement(
+    scores: NDArray[np.float32], ours: NDArray[np.float32], reference: NDArray[np.float32] | None
+) -> dict[str, Any]:
+    """Return on how many pictures two builds name the same class, and how close the scores are to float's.
+
+    Args:
+        scores: [N, classes], of the build in question.
+        ours: of the bundle everything is compared with.
+        reference: of the float network in PyTorch, where it is known.
+    """
+    if scores.shape != ours.shape:
+        raise IntegrityError(f"a build gives scores of shape {scores.shape}; ours are {ours.shape}.")
+    found: dict[str, Any] = {
+        "pictures": len(scores),
+        "with_ours": int(np.count_nonzero(scores.argmax(1) == ours.argmax(1))),
+    }
+    if reference is not None:
+        norms = np.linalg.norm(scores, axis=1) * np.linalg.norm(reference, axis=1)
+        cosine = np.einsum("nc,nc->n", scores.astype(np.float64), reference.astype(np.float64)) / np.maximum(
+            norms, 1e-30
+        )
+        found["with_float"] = int(np.count_nonzero(scores.argmax(1) == reference.argmax(1)))
+        found["lowest_cosine"] = float(cosine.min())
+    return found

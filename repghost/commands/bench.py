@@ -1,0 +1,153 @@
+"""`repghost bench`: a bundle against other runtimes on this machine, or its own time layer by layer."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from repghost.errors import UsageError, unknown_value
+
+if TYPE_CHECKING:
+    from compile.bench import Entry
+
+
+@click.command("bench", short_help="Measure a bundle against other runtimes, or layer by layer.")
+@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="BUNDLE...")
+@click.option("--against", default="all", show_default=True, help="Runtimes: onnxruntime,openvino,ncnn,mnn,litert.")
+@click.option("--precision", help="Only these precisions of the other runtimes, e.g. fp32.  [default: all]")
+@click.option("--variant", "variants", multiple=True, help="An instruction set of the bundles; may be repeated.")
+@click.option("--threads", default="1", show_default=True, help="Numbers of threads, e.g. 1,2.")
+@click.option("--rounds", default=30, show_default=True, type=click.IntRange(1, 10000), help="Turns of each runtime.")
+@click.option("--inferences", default=10, show_default=True, type=click.IntRange(1, 10000), help="Timed in a turn.")
+@click.option("--warmup", default=3, show_default=True, type=click.IntRange(0, 1000), help="Untimed before them.")
+@click.option("--weights", type=click.Path(path_type=Path), help="The float network, if not beside the bundle.")
+@click.option("--python", type=click.Path(path_type=Path), help="The interpreter that has the other runtimes.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result as JSON too.")
+@click.option("--per-layer", is_flag=True, help="Measure each layer of one bundle instead.")
+@click.option("--keep", type=click.Path(path_type=Path), help="With --per-layer: where to leave the profiling bundle.")
+def command(
+    bundles: tuple[Path, ...],
+    against: str,
+    precision: str | None,
+    variants: tuple[str, ...],
+    threads: str,
+    rounds: int,
+    inferences: int,
+    warmup: int,
+    weights: Path | None,
+    python: Path | None,
+    json_file: Path | None,
+    per_layer: bool,
+    keep: Path | None,
+) -> None:
+    """Measure bundles for this machine.
+
+    The first BUNDLE is compared with every other build: further bundles, further instruction sets, and the runtimes
+    of --against, which come from the extra [peers]. All of them run in turns in one run. The other runtimes get the
+    float network and the QDQ file that the bundle was made from.
+    """
+    if per_layer:
+        _per_layer(bundles, variants, inferences * rounds, weights, json_file, keep)
+        return
+    if keep is not None:
+        raise UsageError("--keep belongs to --per-layer; add it, or leave --keep out.")
+    from compile.bench import Settings
+    from compile.peers import parse_peers
+
+    chosen = parse_peers(against)
+    settings = Settings(
+        threads=parse_threads(threads),
+        rounds=rounds,
+        inferences=inferences,
+        warmup=warmup,
+        precisions=parse_precision_names(precision),
+        python=None if python is None else python.absolute(),
+    )
+    if python is not None and not python.is_file():
+        raise UsageError(f"{python} is no file; give an interpreter, e.g. peers/bin/python.")
+
+    from compile.bench import run_bench
+    from compile.bench_case import prepare
+    from compile.bench_page import render_bench
+    from compile.contender import link_packages
+    from compile.machine import cpu_flags
+    from repghost.files import write_text_atomically
+
+    entries = _entries(bundles, variants)
+    with tempfile.TemporaryDirectory(prefix="repghost-bench-") as name:
+        folder = Path(name)
+        link_packages(folder)
+        prepared = prepare(entries[0].bundle, folder, weights, cpu_flags())
+        result = run_bench(entries, chosen, prepared, settings, lambda line: click.echo(line, err=True))
+    if json_file is not None:
+        write_text_atomically(json_file, json.dumps(result, indent=2) + "\n")
+    click.echo(render_bench(result))
+
+
+def parse_threads(text: str) -> tuple[int, ...]:
+    """Return the numbers of a comma-separated list.
+
+    Raises:
+        UsageError: for anything but whole numbers from 1 to 64.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and 1 <= int(part) <= 64 for part in parts):
+        raise UsageError(f"--threads takes whole numbers from 1 to 64, e.g. 1,2, not {text!r}.")
+    return tuple(dict.fromkeys(int(part) for part in parts))
+
+
+def parse_precision_names(text: str | None) -> tuple[str, ...]:
+    """Return the precisions named in a comma-separated list; none for None.
+
+    Raises:
+        UsageError: for a name no runtime has.
+    """
+    from compile.peers import PEERS
+
+    known = dict.fromkeys(form.precision for peer in PEERS.values() for form in peer.forms)
+    names = tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    for name in names:
+        if name not in known:
+            raise unknown_value("precision", name, known)
+    return names
+
+
+def _entries(bundles: tuple[Path, ...], variants: tuple[str, ...]) -> list[Entry]:
+    from compile.bench import Entry
+    from compile.bundle import check_bundle
+
+    checked = [check_bundle(path) for path in bundles]
+    for bundle in checked[1:]:
+        if bundle.manifest["input"] != checked[0].manifest["input"] or bundle.labels() != checked[0].labels():
+            raise UsageError(f"{bundle.path} takes other pictures or knows other classes than {checked[0].path}.")
+    entries = []
+    for bundle in checked:
+        known = [str(name) for name in bundle.manifest["variants"]]
+        entries += [Entry(bundle, name) for name in variants if name in known] if variants else [Entry(bundle)]
+        for name in variants:
+            if name not in {variant for it in checked for variant in it.manifest["variants"]}:
+                raise unknown_value(f"variant of {bundle.path}", name, known)
+    return entries
+
+
+def _per_layer(
+    bundles: tuple[Path, ...],
+    variants: tuple[str, ...],
+    runs: int,
+    weights: Path | None,
+    json_file: Path | None,
+    keep: Path | None,
+) -> None:
+    from compile.profile import profile_bundle, render_profile
+    from repghost.files import write_text_atomically
+
+    if len(bundles) > 1 or len(variants) > 1:
+        raise UsageError("--per-layer measures one bundle with one instruction set at a time.")
+    result = profile_bundle(bundles[0], variants[0] if variants else None, runs, weights, keep, click.echo)
+    if json_file is not None:
+        write_text_atomically(json_file, json.dumps(result, indent=2) + "\n")
+    click.echo(render_profile(result))
