@@ -170,7 +170,9 @@ def lower_dense(
     factor = 0
     if residual is not None:
         # Scaling by a power of two is exact in float32.
-        multiplier = (multiplier * np.float32(1 << ADD_SHIFT)).astype(np.float32)
+        with np.errstate(over="ignore"):
+            multiplier = (multiplier * np.float32(1 << ADD_SHIFT)).astype(np.float32)
+        _check_multiplier(layer, multiplier)  # again: 0 times infinity would pass the check of the reach below
         factor = int(np.rint((1 << ADD_SHIFT) * residual.qparams.scale / scale_y))
         margin = 255 * factor + (1 << (ADD_SHIFT - 1))
     largest = np.abs(np.stack(accumulator_range(weight, bias32))).max(axis=0)
@@ -255,9 +257,12 @@ def _checked_bias(
 def _check_multiplier(layer: str, multiplier: NDArray[np.float32]) -> None:
     smallest = float(np.finfo(np.float32).tiny)
     if not (np.all(np.isfinite(multiplier)) and multiplier.min() >= smallest):
+        wrong = float(
+            multiplier[~np.isfinite(multiplier)][0] if not np.all(np.isfinite(multiplier)) else multiplier.min()
+        )
         raise UsageError(
-            f"layer {layer!r}: a requantization factor is {float(multiplier.min()):.3g}; a normal float32 is at least "
-            f"{smallest:.3g}. Its weight scales are far too small; quantize the checkpoint again."
+            f"layer {layer!r}: a requantization factor is {wrong:.3g}; a normal float32 is at least {smallest:.3g} and "
+            "finite. Its weight scales and the scale of its output do not fit; quantize the checkpoint again."
         )
 
 

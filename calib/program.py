@@ -166,7 +166,66 @@ class Add:
     high: int
 
 
-Operator: TypeAlias = InputTable | Conv2d | DepthwiseConv2d | GlobalAveragePool | Lookup | Multiply | Add
+@dataclass(frozen=True)
+class MaxPool:
+    """The largest integer under a square window; pixels outside the map never win. Scale and zero point stay."""
+
+    name: str
+    input: Tensor
+    output: Tensor
+    kernel: int
+    stride: int
+    padding: int
+
+
+@dataclass(frozen=True)
+class Concat:
+    """The channels of several maps of one size behind each other; all have the scale and zero point of the output."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+
+    @property
+    def input(self) -> Tensor:
+        """The first of the inputs."""
+        return self.inputs[0]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of a map: y[i, j, c] = x[i + row, j + column, c + channel], with scale and zero point of the input."""
+
+    name: str
+    input: Tensor
+    output: Tensor
+    row: int
+    column: int
+    channel: int
+
+
+@dataclass(frozen=True)
+class Dequantize:
+    """The last operator of a file that quantizes its scores: float32(q - z) * s (`calib.qparams.dequantize`)."""
+
+    name: str
+    input: Tensor
+    output: Tensor  # its qparams are meaningless
+
+
+Operator: TypeAlias = (
+    InputTable
+    | Conv2d
+    | DepthwiseConv2d
+    | GlobalAveragePool
+    | Lookup
+    | Multiply
+    | Add
+    | MaxPool
+    | Concat
+    | Crop
+    | Dequantize
+)
 
 
 @dataclass(frozen=True)
@@ -183,7 +242,9 @@ class Program:
 def operator_inputs(operator: Operator) -> tuple[Tensor, ...]:
     """Return the activations an operator reads, the residual of its epilogue included."""
     inputs: list[Tensor] = []
-    if not isinstance(operator, InputTable):
+    if isinstance(operator, Concat):
+        inputs += operator.inputs
+    elif not isinstance(operator, InputTable):
         inputs.append(operator.input)
     if isinstance(operator, Multiply):
         inputs.append(operator.gate)
@@ -193,3 +254,17 @@ def operator_inputs(operator: Operator) -> tuple[Tensor, ...]:
     if isinstance(epilogue, RequantizeAdd | RequantizeQ15Add):
         inputs.append(epilogue.residual)
     return tuple(inputs)
+
+
+def trailing_padding(operator: Conv2d | DepthwiseConv2d) -> tuple[int, int]:
+    """Return the rows below and the columns right of the input that a convolution reads: its output's size says so.
+
+    `padding` is the border above and on the left. Both are equal where stride and size fit; TensorFlow's "same"
+    padding has nothing above and one row below.
+    """
+    x, y = operator.input, operator.output
+    sides = zip((y.height, y.width), (x.height, x.width), operator.weight.shape[1:3], strict=True)
+    rows, columns = (
+        max(0, (out - 1) * operator.stride + kernel - operator.padding - size) for out, size, kernel in sides
+    )
+    return rows, columns

@@ -14,15 +14,19 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from calib import qparams
+from calib import movement, qparams
 from calib.program import (
     Add,
+    Concat,
     Conv2d,
+    Crop,
     DepthwiseConv2d,
+    Dequantize,
     Epilogue,
     GlobalAveragePool,
     InputTable,
     Lookup,
+    MaxPool,
     Multiply,
     Operator,
     Program,
@@ -33,6 +37,7 @@ from calib.program import (
     Tensor,
     ToLogits,
     operator_inputs,
+    trailing_padding,
 )
 from repghost.errors import UsageError
 
@@ -77,7 +82,7 @@ def run(
 
 
 def execute(operator: Operator, tensors: Activations, pictures: NDArray[np.uint8] | None = None) -> NDArray[Any]:
-    """Return the output of one operator: int8 [N, H, W, C], or float32 [N, 1, 1, classes] after `ToLogits`.
+    """Return the output of one operator: int8 [N, H, W, C], or float32 [N, 1, 1, classes] for scores.
 
     Args:
         operator: any operator of `calib.program`.
@@ -103,6 +108,14 @@ def execute(operator: Operator, tensors: Activations, pictures: NDArray[np.uint8
             return _requantize(operator.epilogue, value)
         case Add():
             return _add(operator, tensors)
+        case MaxPool():
+            return movement.max_pool(operator, tensors[operator.input.name])
+        case Concat():
+            return np.concatenate([tensors[tensor.name] for tensor in operator.inputs], axis=3)
+        case Crop():
+            return movement.crop(operator, tensors[operator.input.name])
+        case Dequantize():
+            return qparams.dequantize(tensors[operator.input.name], operator.input.qparams)
 
 
 def _chunks(program: Program, count: int) -> Iterator[slice]:
@@ -128,12 +141,13 @@ def _run_chunk(program: Program, pictures: NDArray[np.uint8], keep_all: bool) ->
 
 def _padded(operator: Conv2d | DepthwiseConv2d, x: NDArray[np.int8], dtype: type) -> NDArray[Any]:
     """Return the input as floats with the zero point around it, so that padding is the real number 0."""
-    if not operator.padding:
+    before, (below, right) = operator.padding, trailing_padding(operator)
+    if not (before or below or right):
         return x.astype(dtype)
     batch, height, width, channels = x.shape
-    p = operator.padding
-    padded = np.full((batch, height + 2 * p, width + 2 * p, channels), operator.input.qparams.zero_point, dtype)
-    padded[:, p:-p, p:-p] = x
+    shape = (batch, before + height + below, before + width + right, channels)
+    padded = np.full(shape, operator.input.qparams.zero_point, dtype)
+    padded[:, before : before + height, before : before + width] = x
     return padded
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from calib.observers.base import Observer, TensorStatistics
+from calib.observers.entropy import ENTROPY
+from calib.observers.mean_square import MEAN_SQUARE
 from calib.observers.min_max import MIN_MAX
+from calib.observers.moving_average import MOVING_AVERAGE
 from calib.observers.percentile import PERCENTILE
 from repghost.errors import unknown_value
 
-OBSERVERS: dict[str, Observer] = {observer.name: observer for observer in (MIN_MAX, PERCENTILE)}
+OBSERVERS: dict[str, Observer] = {
+    observer.name: observer for observer in (MIN_MAX, MOVING_AVERAGE, PERCENTILE, ENTROPY, MEAN_SQUARE)
+}
 
 
 def find_observer(name: str) -> Observer:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from repghost.errors import UsageError
 
+AVERAGE_SHARE = 0.01  # of a new picture in the moving average, as PyTorch's observer has it for a batch
 BINS = 8192  # over [-limit, limit]: a tensor of one sign still has 2048 to 4096 bins between 0 and its extreme
 
 
@@ -26,25 +27,32 @@ class TensorStatistics:
     maximum: float = -np.inf
     limit: float = 0.0
     count: int = 0
+    zeros: int = 0
+    average_minimum: float = 0.0  # over the pictures, the latest ones weigh most
+    average_maximum: float = 0.0
     histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
 
     def update(self, values: NDArray[np.float32]) -> None:
-        """Add a batch of values of any shape.
+        """Add a batch of values of any shape; the first axis is the picture.
 
         Raises:
             UsageError: when a value is NaN or infinite.
         """
         if values.size == 0:
             return
-        low, high = float(values.min()), float(values.max())
+        rows = values.reshape(len(values), -1) if values.ndim else values.reshape(1, 1)
+        lows, highs = rows.min(axis=1), rows.max(axis=1)
+        low, high = float(lows.min()), float(highs.max())
         if not (np.isfinite(low) and np.isfinite(high)):
             raise UsageError(
                 f"tensor {self.name!r} holds NaN or infinite values on the calibration pictures; only finite values "
                 "can be quantized. Check the checkpoint with `repghost validate` before quantizing it."
             )
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
+        self._average(lows, highs)
         self._grow(max(-low, high))
         self.count += values.size
+        self.zeros += values.size - int(np.count_nonzero(values))
         if self.limit == 0.0:
             self.histogram[BINS // 2] += values.size
             return
@@ -52,6 +60,13 @@ class TensorStatistics:
         index = np.floor(values.reshape(-1) * scale).astype(np.int32) + BINS // 2
         np.minimum(index, BINS - 1, out=index)
         self.histogram += np.bincount(index, minlength=BINS)
+
+    def _average(self, lows: NDArray[np.float32], highs: NDArray[np.float32]) -> None:
+        """Move the averages towards each picture's extremes; the first picture sets them."""
+        for index, (low, high) in enumerate(zip(lows.tolist(), highs.tolist(), strict=True)):
+            share = 1.0 if index == 0 and self.count == 0 else AVERAGE_SHARE
+            self.average_minimum += share * (low - self.average_minimum)
+            self.average_maximum += share * (high - self.average_maximum)
 
     def _grow(self, extreme: float) -> None:
         """Double the histogram's range until it covers `extreme`."""

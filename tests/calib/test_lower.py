@@ -243,6 +243,14 @@ REFUSED: list[tuple[dict[str, Any], str | None]] = [
     ({"scales_w": np.asarray([0.01, 1e-38], np.float32), "scale_y": 10.0}, "requantization factor is"),
     ({"scale_y": 1e-3, "residual": other(0.1)}, None),
     ({"scale_y": 2e-5, "residual": other(0.1)}, "could reach"),
+    (  # finite until it is multiplied by 4096; with weights and bias 0 the reach would be 0 * infinity
+        {
+            "weight": np.zeros((2, 4), np.int8),
+            "scales_w": np.full(2, 1e37, np.float32),
+            "residual": other(0.1),
+        },
+        "requantization factor is inf",
+    ),
 ]
 
 

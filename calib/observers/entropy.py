@@ -1,0 +1,51 @@
+"""Entropy: the range that loses least information, by the Kullback-Leibler divergence of the histograms."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.observers.base import Observer, TensorStatistics
+from calib.observers.search import search_range
+
+LEVELS = 256
+
+
+def divergence(centres: NDArray[np.float64], counts: NDArray[np.float64], low: float, high: float) -> float:
+    """Return the divergence in nats between the values clipped to [low, high] and what 256 levels keep of them.
+
+    The clipped values are piled on the outermost bins; the levels do not know of them, so clipping much is expensive.
+    Within a level the counts become equal over the bins that hold any.
+
+    Args:
+        centres: float64 [B], ascending.
+        counts: float64 [B].
+        low: where the range begins.
+        high: where it ends.
+    """
+    first, last = np.searchsorted(centres, [low, high])
+    inside = counts[first:last]
+    if not inside.any():
+        return np.inf
+    reference = inside.copy()
+    reference[0] += counts[:first].sum()
+    reference[-1] += counts[last:].sum()
+    level = np.clip(np.floor((centres[first:last] - low) / (high - low) * LEVELS), 0, LEVELS - 1).astype(np.int64)
+    used = inside > 0
+    total = np.bincount(level, weights=inside, minlength=LEVELS)
+    number = np.bincount(level, weights=used, minlength=LEVELS)
+    kept = np.where(used, total[level] / np.maximum(number[level], 1.0), 0.0)
+    p, q = reference / reference.sum(), kept / kept.sum()
+    # A pile on a bin that was empty has no counterpart; a small one keeps the divergence finite, as is usual.
+    smallest = 1e-6 / len(q)
+    present = p > 0
+    return float(p[present] @ np.log(p[present] / np.maximum(q[present], smallest)))
+
+
+def find_range(statistics: TensorStatistics, percentile: float, symmetric: bool) -> tuple[float, float]:
+    """Return the range with the least divergence; `percentile` is not used."""
+    del percentile
+    return search_range(statistics, symmetric, divergence)
+
+
+ENTROPY = Observer("entropy", "loses least information (Kullback-Leibler divergence)", find_range)
