@@ -91,7 +91,7 @@ REFUSED: list[tuple[str, QdqGraph, str]] = [
     ("sum of two shapes", only(n("Add", "x g", "y"), shapes={"g": (1, 8, 1, 1)}), "one shape"),
     ("sum with far scales", only(n("Add", "x g", "y"), qparams={"x": HUGE, "g": P, "y": P}), "times the output's"),
     ("convolution with far scales", only(Node("y", "Conv", ("x", "w"), "y", residual="r"),
-                                         qparams={"x": P, "r": P, "y": TINY}), "leaves float32"),
+                                         qparams={"x": P, "r": P, "y": TINY}), "factor is inf"),
     ("a constant as input", only(n("Conv", "three w", "y")), "reads the constant 'three'"),
     ("a float input", only(n("Conv", "x w", "y"), qparams={"y": P}), "reads 'x' in float"),
     ("a float result", only(n("Conv", "x w", "y"), qparams={"x": P}), "'y' stays float"),
