@@ -45,11 +45,11 @@ def shape_program(width: float, size: int) -> Program:
 @cache
 def small_program() -> Program:
     """Return a real program of few operators: one of each family that RepGhostNet has."""
-    b = programs._Builder(20, 0, int16=True)
+    b = programs._Builder(16, 0, int16=True)
     x = b.dense("stem", b.picture(), 12, kernel=3, stride=2, relu=True)
-    y = b.depthwise("cheap", b.dense("expand", x, 28, relu=True), relu=True)
-    y = b.gate("gate", y, b.dense("scores", b.pool("squeeze", y), 28))
+    y = b.depthwise("cheap", b.dense("expand", x, 60, relu=True), relu=True)
+    y = b.gate("gate", y, b.dense("scores", b.pool("squeeze", y), 60))
     y = b.depthwise("spatial", b.dense("project", y, 12), residual=x)
     y = b.depthwise("down", y, kernel=5, stride=2)
     b.dense("classifier", b.pool("pool", y), 10, logits=True)
-    return Program(tuple(b.operators), 20, 20, 10, digest="0" * 64)
+    return Program(tuple(b.operators), 16, 16, 10, digest="0" * 64)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from compile import tir
+from compile.intrin.i8mm import I8mm
 from compile.schedules import Context, Scheduled
 from compile.schedules.base import KernelFrame
 from compile.targets import ARM64, X86_64, Target, Variant
@@ -34,6 +35,17 @@ def test_kernels_equal_the_reference(target: Target, variant: Variant, family: s
     except ToolMissingError as error:
         pytest.skip(str(error))
     assert not failures, f"{len(failures)} of {len(cases)} cases fail:\n" + "\n".join(failures)
+
+
+def test_smmla_equals_the_reference_wherever_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which tiles use smmla is a matter of cost; here all that can do, so that no estimate hides a mistake."""
+    monkeypatch.setattr(I8mm, "uses_smmla", lambda self, tile, shape: self._fits_smmla(tile))
+    cases = [*FAMILIES["gemm"]()[::2], *FAMILIES["dense"]()[::4]]
+    try:
+        failures = run_cases(cases, ARM64, ARM64.variant(I8mm.name))
+    except ToolMissingError as error:
+        pytest.skip(str(error))
+    assert not failures, "\n".join(failures)
 
 
 # -- the grid and the harness themselves -------------------------------------------------------------------------------
