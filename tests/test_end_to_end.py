@@ -1,0 +1,108 @@
+"""One integer program on every machine: the carried network on real pictures, from checkpoint to emulated cores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from calib.calibrate import calibrate
+from calib.config import QuantConfig
+from calib.fakequant import ExactNetwork
+from calib.walk import graph_of
+from compile.emulator import find_emulator
+from compile.pipeline import run
+from compile.precisions import INT8
+from compile.request import Request
+from compile.subject import load_subject
+from compile.targets import ARM64, host_target
+from compile.vectors import Vectors, unpack_vectors
+from repghost.errors import IntegrityError
+from repghost.fuse import fuse
+
+PICTURES = 100
+EMULATED = {"neon": "cortex-a53", "dot": "cortex-a76", "i8mm": "max"}
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("build")
+
+
+@pytest.fixture(scope="module")
+def report(output: Path) -> dict[str, Any]:
+    request = Request("arm64", (INT8,), test_images=500, output=output, fetch=False, jobs=2)
+    return run(request, lambda line: None)
+
+
+def folder(report: dict[str, Any], target: str) -> Path:
+    return Path(report["folder"]) / next(b["folder"] for b in report["builds"] if b["folder"].startswith(target))
+
+
+def recorded(report: dict[str, Any], target: str) -> Vectors:
+    return unpack_vectors((folder(report, target) / "vectors.bin").read_bytes())
+
+
+def replays(report: dict[str, Any], target: str) -> dict[str, dict[str, Any]]:
+    build = next(b for b in report["builds"] if b["folder"].startswith(target))
+    return {replay["variant"]: replay for replay in build["verification"]["replays"]}
+
+
+def test_fake_quant_equals_the_numpy_reference(report: dict[str, Any]) -> None:
+    subject = load_subject(None, None, None, None, 512, PICTURES, 0, None)
+    graph = graph_of(fuse(subject.model))
+    batches = (
+        subject.preprocess.normalize(subject.calibration.pictures[first : first + 64])
+        for first in range(0, len(subject.calibration.pictures), 64)
+    )
+    network = ExactNetwork(graph, calibrate(graph, batches, QuantConfig()))
+    vectors = recorded(report, "arm64")
+    assert len(vectors.pictures) >= PICTURES
+    logits = network(torch.from_numpy(subject.preprocess.normalize(vectors.pictures))).numpy()
+    assert np.array_equal(logits.view(np.int32), vectors.logits.view(np.int32))
+
+
+@pytest.mark.parametrize("variant", EMULATED)
+def test_every_arm_core_equals_the_numpy_reference(report: dict[str, Any], variant: str) -> None:
+    if host_target() is not ARM64 and find_emulator() is None:
+        pytest.skip("no qemu-aarch64; 'repghost doctor --fetch' gets one")
+    replay = replays(report, "arm64")[variant]
+    assert replay["pictures"] >= PICTURES
+    assert host_target() is ARM64 or EMULATED[variant] in replay["machine"]
+
+
+def test_this_machine_equals_the_numpy_reference(report: dict[str, Any]) -> None:
+    target = host_target()
+    if target is None:
+        pytest.skip("no target fits this machine")
+    found = replays(report, "arm64" if target is ARM64 else "host")
+    assert found and all(replay["pictures"] >= PICTURES for replay in found.values())
+
+
+def test_quantization_costs_what_the_report_says_and_not_much(report: dict[str, Any]) -> None:
+    accuracy = report["accuracy"]
+    assert accuracy["measured"] and accuracy["fp32"]["pictures"] == 500
+    lost = accuracy["fp32"]["correct"] - accuracy["int8"]["correct"]
+    assert lost == accuracy["change"]["only_before"] - accuracy["change"]["only_after"]
+    assert lost <= 5  # 1 point of 500 pictures
+
+
+def test_one_changed_weight_byte_is_found(report: dict[str, Any], tmp_path: Path) -> None:
+    from compile.verify import verify_bundle
+
+    target = host_target()
+    if target is None:
+        pytest.skip("no target fits this machine")
+    source = folder(report, "arm64" if target is ARM64 else "host")
+    copy = tmp_path / "bundle"
+    copy.mkdir()
+    for path in source.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    model = bytearray((copy / "model.so").read_bytes())
+    model[len(model) // 2] ^= 1
+    (copy / "model.so").write_bytes(bytes(model))
+    with pytest.raises(IntegrityError, match=r"model\.so"):
+        verify_bundle(copy)
