@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from compile import tir
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet
@@ -31,6 +31,11 @@ class Arm(InstructionSet):
     def narrow_to_int16(self, value: Expr) -> Expr:
         """Use sqxtn."""
         return _by_pieces(value, 4, lambda v: _call("int16x4", "sqxtn.v4i16", v))
+
+    def cut_to_int16(self, values: Sequence[Expr]) -> Expr:
+        """Use uzp1, which takes the low halves of two registers at once."""
+        pairs = [tir.concat(values[at : at + 2]) for at in range(0, len(values), 2)]
+        return tir.concat([tir.cast(pair, "int16") for pair in pairs])
 
     def narrow_to_int8(self, value: Expr) -> Expr:
         """Use sqxtn; half a register is widened with itself first."""

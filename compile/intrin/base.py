@@ -136,13 +136,30 @@ class InstructionSet(ABC):
 
     # -- composed from the above ---------------------------------------------------------------------------------
     def requantize(
-        self, acc: Sequence[Expr], multiplier: Sequence[Expr], zero_point: Expr, low: int, high: int
+        self,
+        acc: Sequence[Expr],
+        multiplier: Sequence[Expr],
+        zero_point: Expr,
+        low: int,
+        high: int,
+        fits_int16: bool = False,
     ) -> Expr:
-        """Return one int8 vector: clamp(rint(float32(acc) * m) + z, low, high), see `calib.qparams.requantize`."""
-        scaled = [tir.cast(a, "float32") * m for a, m in zip(acc, multiplier, strict=True)]
-        wide = tir.concat([self.narrow_to_int16(self.round_to_int32(s)) for s in scaled])
+        """Return one int8 vector: clamp(rint(float32(acc) * m) + z, low, high), see `calib.qparams.requantize`.
+
+        Args:
+            fits_int16: whether the rounded product is known to fit int16, so that it can be cut instead of limited.
+        """
+        scaled = [self.round_to_int32(tir.cast(a, "float32") * m) for a, m in zip(acc, multiplier, strict=True)]
+        if fits_int16:
+            wide = self.cut_to_int16(scaled)
+        else:
+            wide = tir.concat([self.narrow_to_int16(value) for value in scaled])
         wide = self.add_saturating(wide, tir.splat(zero_point, tir.dtype_of(wide)))
         return self.clamp_int8(self.narrow_to_int8(wide), low, high)
+
+    def cut_to_int16(self, values: Sequence[Expr]) -> Expr:
+        """Return int32 vectors whose values fit int16 as one int16 vector; here no cheaper than limiting them."""
+        return tir.concat([self.narrow_to_int16(value) for value in values])
 
     def clamp_int8(self, value: Expr, low: int, high: int) -> Expr:
         """Return an int8 vector limited to [low, high]; limits that int8 has anyway cost nothing."""

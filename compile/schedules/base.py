@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from calib.program import RequantizeAdd
-from calib.qparams import ADD_SHIFT
+from calib.qparams import ADD_SHIFT, INT16_MAX
 from compile import tir
 from compile.intrin import InstructionSet
 from compile.layout import AnyTensor, MemoryPlan, Placement
@@ -105,3 +108,8 @@ def requantize_add(
 def add_scalars(epilogue: RequantizeAdd) -> tuple[int, ...]:
     """Return the scalars `requantize_add` takes."""
     return epilogue.zero_point, epilogue.residual.qparams.zero_point, epilogue.residual_factor
+
+
+def product_fits_int16(largest: NDArray[np.integer] | int, multiplier: NDArray[np.float32]) -> bool:
+    """Tell whether rint(float32(acc) * m[c]) fits int16 for every |acc| up to `largest`."""
+    return bool((np.abs(np.asarray(largest, np.float64)) * multiplier).max() + 1 < INT16_MAX)

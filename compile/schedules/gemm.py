@@ -14,11 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.program import Conv2d, Requantize, RequantizeAdd, ToLogits
+from calib.qparams import accumulator_range
 from compile import tir
 from compile.intrin import InstructionSet
 from compile.intrin.base import GemmShape, GemmTile, Operand
 from compile.layout import CHANNEL_GROUP, AnyOperator, Placement, round_up
-from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, add_scalars, requantize_add
+from compile.schedules.base import (
+    Answer,
+    Context,
+    KernelFrame,
+    Scheduled,
+    add_scalars,
+    product_fits_int16,
+    requantize_add,
+)
 from compile.tir import Expr, Kernel, Pointer
 
 STEP = 16  # bytes of a pixel the ARM variants load at once
@@ -153,6 +162,9 @@ class _Writer:
         self.copies = copies
         self.logits = isinstance(operator.epilogue, ToLogits)
         self.target = None if self.logits else context.place(operator.output)
+        self.fits_int16 = isinstance(operator.epilogue, Requantize) and product_fits_int16(
+            np.maximum(*np.abs(accumulator_range(operator.weight, operator.bias))), operator.epilogue.multiplier
+        )
         self.residual = None
         if isinstance(operator.epilogue, RequantizeAdd):
             self.residual = context.place(operator.epilogue.residual)
@@ -251,7 +263,7 @@ class _Writer:
             residual = self._residual_at(row, pixel, channel, lanes)
             return requantize_add(self.isa, acc, scale, residual, epilogue, self.values)
         assert isinstance(epilogue, Requantize)
-        return self.isa.requantize(acc, scale, self.values[0], epilogue.low, epilogue.high)
+        return self.isa.requantize(acc, scale, self.values[0], epilogue.low, epilogue.high, self.fits_int16)
 
     def _residual_at(self, row: Expr, pixel: Expr, channel: Expr, lanes: int) -> Expr:
         assert self.residual is not None

@@ -5,9 +5,11 @@ from __future__ import annotations
 from calib.program import Multiply
 from compile import tir
 from compile.layout import AnyOperator, Placement
-from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
+from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, product_fits_int16
 from compile.schedules.depthwise import flat_phases
 from compile.tir import Expr, Kernel, Pointer
+
+LARGEST_PRODUCT = 255 * 255
 
 
 def schedule_multiply(operator: AnyOperator, context: Context) -> Answer:
@@ -23,6 +25,7 @@ def schedule_multiply(operator: AnyOperator, context: Context) -> Answer:
     native = isa.vector_widths(lanes)[0]
     factors = [tir.splat(multiplier, f"float32x{native}")] * (lanes // native)
     zero_x, zero_g, zero_y = frame.scalars
+    fits_int16 = product_fits_int16(LARGEST_PRODUCT, operator.epilogue.multiplier)
     for start in phases.starts:
         gates = load_gate(kernel, frame.tensors[1], gate, lanes, start)
         gates = kernel.bind(tir.cast(gates, "int16") - tir.splat(zero_g, f"int16x{lanes}"), "gates")
@@ -35,7 +38,7 @@ def schedule_multiply(operator: AnyOperator, context: Context) -> Answer:
             x = tir.cast(x, "int16") - tir.splat(zero_x, f"int16x{lanes}")
             product = kernel.bind(tir.cast(x, "int32") * tir.cast(gates, "int32"), "product")
             epilogue = operator.epilogue
-            value = isa.requantize(tir.split(product, native), factors, zero_y, epilogue.low, epilogue.high)
+            value = isa.requantize(tir.split(product, native), factors, zero_y, epilogue.low, epilogue.high, fits_int16)
             kernel.store(frame.tensors[2], target.origin + row * target.pitch + along, value)
     shape = f"{operator.input.height}x{operator.input.width}_c{operator.input.channels}"
     return Scheduled(
