@@ -54,7 +54,7 @@ compile: $(STAMP)
 
 test: $(DEV_STAMP)
 	@$(REPGHOST) doctor --fetch || true
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope
 
 check: lint types
 
