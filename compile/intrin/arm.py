@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from compile import tir
-from compile.intrin.base import GemmShape, GemmTile, InstructionSet
+from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
 from compile.tir import Expr, Kernel, Pointer
 
+StepWriter: TypeAlias = Callable[[Expr, Expr, int], None]  # (source, weights, groups of four)
+STEP = 16  # bytes of a pixel loaded at once: four groups of four, each used by lane
 COLUMNS = (4, 8, 12, 16, 20, 24, 32)  # candidate tile widths
 REGISTERS = 32  # v0 .. v31, 16 bytes each
 UNROLLED_STEPS = 2  # steps of 16 bytes LLVM may unroll; a longer reduction is a loop
@@ -18,6 +21,7 @@ class Arm(InstructionSet):
     """The shared part of the three ARM variants."""
 
     lanes8 = 16
+    group_bytes = 4
     registers = REGISTERS
     float_lanes = 4
     float_step = 4
@@ -161,3 +165,18 @@ def _by_pieces(value: Expr, lanes: int, apply: Callable[[Expr], Expr]) -> Expr:
 def _by_pieces_2(left: Expr, right: Expr, lanes: int, apply: Callable[[Expr, Expr], Expr]) -> Expr:
     pairs = zip(tir.split(left, lanes), tir.split(right, lanes), strict=True)
     return tir.concat([apply(a, b) for a, b in pairs])
+
+
+def emit_steps(
+    kernel: Kernel, shape: GemmShape, pixels: Operand, weight_start: Expr, columns: int, step: StepWriter
+) -> None:
+    """Walk over all segments in steps of 16 bytes; what is left of a segment is a shorter step, never a scalar loop."""
+    whole, rest = divmod(shape.length, STEP)
+    with kernel.loop(shape.segments, name="segment") as segment:
+        source_at = pixels.start + segment * pixels.segment_stride
+        weight_at = weight_start + segment * (shape.length * columns)
+        if whole:
+            with kernel.loop(whole if whole <= UNROLLED_STEPS else pixels.whole_steps, name="k") as k:
+                step(source_at + k * STEP, weight_at + k * (STEP * columns), STEP // 4)
+        if rest:
+            step(source_at + whole * STEP, weight_at + whole * STEP * columns, rest // 4)

@@ -51,6 +51,7 @@ class InstructionSet(ABC):
     name: str
     lanes8: int  # int8 elements the schedules process at a time in element-wise and depthwise kernels
     registers: int
+    group_bytes: int  # neighbouring bytes of a pixel, and of a channel's weights, that one product takes
     float_lanes: int  # float32 in the widest register
     float_step: int  # neighbouring float32 of a pixel loaded at once and used by lane; 1 where a load can repeat one
     start_copies: int = 1  # times the start values are stored: loading pairs of registers can be cheaper than moving
@@ -90,21 +91,23 @@ class InstructionSet(ABC):
     def choose_tile(self, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
         """Return the register tile for rows of `pixels` pixels and `channels` output channels."""
 
-    @abstractmethod
     def pack(self, weight: NDArray[np.int8], columns: int) -> bytes:
-        """Return the weights of `columns` channels in the order `accumulate` reads them.
+        """Return the weights of `columns` channels as [segment][k / group][column][group], as `accumulate` reads them.
 
         Args:
             weight: int8 [columns, segments, length].
         """
+        columns, segments, length = weight.shape
+        groups = weight.reshape(columns, segments, length // self.group_bytes, self.group_bytes)
+        return groups.transpose(1, 2, 0, 3).tobytes()
 
-    @abstractmethod
     def packed_bytes(self, shape: GemmShape, columns: int) -> int:
-        """Return the length of `pack` for a tile of `columns` channels."""
+        """Return the length of `pack` for a tile of `columns` channels: one byte for each weight."""
+        return shape.segments * shape.length * columns
 
-    @abstractmethod
     def bias_correction(self, weight: NDArray[np.int8]) -> NDArray[np.int64]:
-        """Return what to add to the bias of each channel because of how this set reads activations."""
+        """Return what to add to the bias of each channel because of how this set reads activations; here nothing."""
+        return np.zeros(len(weight), np.int64)
 
     def prepare(self, kernel: Kernel, rows: int, shape: GemmShape, source: Pointer, start: Expr) -> Operand:
         """Emit what has to be done once to the pixels of a tile, before the loop over channels; here nothing.

@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
 from compile import tir
-from compile.intrin.arm import UNROLLED_STEPS, Arm
+from compile.intrin.arm import STEP, Arm, emit_steps
 from compile.intrin.base import GemmShape, GemmTile, Operand
 from compile.tir import Expr, Kernel, Pointer
-
-StepWriter: TypeAlias = Callable[[Expr, Expr, int], None]  # (source, weights, groups of four)
-STEP = 16  # bytes of a pixel loaded at once: four groups of four, each used by lane
-
-
-def pack_groups_of_four(weight: NDArray[np.int8]) -> bytes:
-    """Return the weights as [segment][k / 4][column][4]: one 16-byte load holds four channels of one group.
-
-    Args:
-        weight: int8 [columns, segments, length].
-    """
-    columns, segments, length = weight.shape
-    return weight.reshape(columns, segments, length // 4, 4).transpose(1, 2, 0, 3).tobytes()
 
 
 class Dot(Arm):
     """Cortex-A75 and later, Neoverse, Apple."""
 
     name = "dot"
-
-    def pack(self, weight: NDArray[np.int8], columns: int) -> bytes:
-        """Pack as the plain NEON variant does: both read the same weights."""
-        return pack_groups_of_four(weight)
-
-    def packed_bytes(self, shape: GemmShape, columns: int) -> int:
-        """Return one byte for each weight."""
-        return shape.segments * shape.length * columns
-
-    def bias_correction(self, weight: NDArray[np.int8]) -> NDArray[np.int64]:
-        """Return zeros: sdot takes signed bytes as they are."""
-        return np.zeros(len(weight), np.int64)
 
     def accumulate(
         self, kernel: Kernel, tile: GemmTile, shape: GemmShape, pixels: Operand, weights: Pointer, weight_start: Expr,
@@ -69,21 +40,6 @@ class Dot(Arm):
 
         emit_steps(kernel, shape, pixels, weight_start, tile.columns, step)
         return [[acc.load(row * vectors + v) for v in range(vectors)] for row in range(tile.rows)]
-
-
-def emit_steps(
-    kernel: Kernel, shape: GemmShape, pixels: Operand, weight_start: Expr, columns: int, step: StepWriter
-) -> None:
-    """Walk over all segments in steps of 16 bytes; what is left of a segment is a shorter step, never a scalar loop."""
-    whole, rest = divmod(shape.length, STEP)
-    with kernel.loop(shape.segments, name="segment") as segment:
-        source_at = pixels.start + segment * pixels.segment_stride
-        weight_at = weight_start + segment * (shape.length * columns)
-        if whole:
-            with kernel.loop(whole if whole <= UNROLLED_STEPS else pixels.whole_steps, name="k") as k:
-                step(source_at + k * STEP, weight_at + k * (STEP * columns), STEP // 4)
-        if rest:
-            step(source_at + whole * STEP, weight_at + whole * STEP * columns, rest // 4)
 
 
 def sdot_lane(acc: Expr, weight: Expr, pixels: Expr, lane: int) -> Expr:

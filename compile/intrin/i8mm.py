@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compile import tir
-from compile.intrin.arm import REGISTERS, dot_cost, fits_dot
+from compile.intrin.arm import REGISTERS, STEP, dot_cost, emit_steps, fits_dot
 from compile.intrin.base import GemmShape, GemmTile, Operand
-from compile.intrin.dot import STEP, Dot, emit_steps
+from compile.intrin.dot import Dot
 from compile.tir import Expr, Kernel, Pointer
 
 LOW_WORDS, HIGH_WORDS = (0, 4, 1, 5), (2, 6, 3, 7)  # zip1, zip2 of four words

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from compile import tir
-from compile.intrin.arm import REGISTERS, SPARE_UNROLLED, Arm
+from compile.intrin.arm import REGISTERS, SPARE_UNROLLED, STEP, Arm, emit_steps
 from compile.intrin.base import GemmShape, GemmTile, Operand
-from compile.intrin.dot import STEP, emit_steps, pack_groups_of_four
 from compile.tir import Expr, Kernel, Pointer
 
 
@@ -18,18 +14,6 @@ class Neon(Arm):
     """Cortex-A53, A72 and every other 64-bit core; reads the weights of the dot-product variant."""
 
     name = "neon"
-
-    def pack(self, weight: NDArray[np.int8], columns: int) -> bytes:
-        """Pack in groups of four, shared with the dot-product variant."""
-        return pack_groups_of_four(weight)
-
-    def packed_bytes(self, shape: GemmShape, columns: int) -> int:
-        """Return one byte for each weight."""
-        return shape.segments * shape.length * columns
-
-    def bias_correction(self, weight: NDArray[np.int8]) -> NDArray[np.int64]:
-        """Return zeros: smull takes signed bytes as they are."""
-        return np.zeros(len(weight), np.int64)
 
     def accumulate(
         self, kernel: Kernel, tile: GemmTile, shape: GemmShape, pixels: Operand, weights: Pointer, weight_start: Expr,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from compile import tir
 from compile.intrin.arm import row_options
@@ -81,7 +81,7 @@ class X86(InstructionSet):
 
     def cost(self, tile: GemmTile, pixels: int, channels: int, shape: GemmShape) -> float:
         """Return the estimated instructions for one row of pixels."""
-        steps = shape.segments * shape.length / self.step_bytes
+        steps = shape.segments * shape.length / self.group_bytes
         blocks = -(-pixels // tile.rows)
         full, rest = divmod(-(-channels // 4) * 4, tile.columns)
         total = tile.rows * shape.segments * shape.length / 8
@@ -91,7 +91,6 @@ class X86(InstructionSet):
             total += count * (inner * steps + tile.rows * (vectors * 7 + 2))
         return blocks * total
 
-    step_bytes: int  # bytes of a pixel one step consumes
     instructions: int  # of one product and its sum
 
     def prepare(self, kernel: Kernel, rows: int, shape: GemmShape, source: Pointer, start: Expr) -> Operand:
@@ -117,13 +116,45 @@ class X86(InstructionSet):
     def convert(self, value: Expr) -> Expr:
         """Return int8 activations in the form the products take them."""
 
-    def walk(
-        self, kernel: Kernel, shape: GemmShape, weight_bytes: int, body: Callable[[Expr, Expr, Expr], None]
-    ) -> None:
-        """Loop over segments and steps: `body` gets the segment, the step in it and the weight offset in bytes."""
-        steps = -(-shape.length // self.step_bytes)
+    @abstractmethod
+    def extend(self, packed: Expr) -> Expr:
+        """Return packed int8 weights in the form the products take them."""
+
+    @abstractmethod
+    def multiply_add(self, acc: Expr, pixel: Expr, weight: Expr) -> Expr:
+        """Return acc plus the products of each channel with its group of a pixel.
+
+        Args:
+            acc: int32 vector.
+            pixel: the group of the pixel, repeated as an int32 vector of the same width.
+            weight: what `extend` returned.
+        """
+
+    def accumulate(
+        self, kernel: Kernel, tile: GemmTile, shape: GemmShape, pixels: Operand, weights: Pointer, weight_start: Expr,
+        starts: Sequence[Sequence[Expr]],
+    ) -> list[list[Expr]]:  # fmt: skip
+        """Emit one load for each weight vector, one broadcast for each pixel, and their products."""
+        widths = self.vector_widths(tile.columns)
+        firsts = [sum(widths[:index]) for index in range(len(widths))]
+        acc = [[kernel.local(1, f"int32x{width}") for width in widths] for _ in range(tile.rows)]
+        for row, start_row in zip(acc, starts, strict=True):
+            for cell, start in zip(row, start_row, strict=True):
+                kernel.store(cell, 0, start)
+        group, steps = self.group_bytes, shape.length // self.group_bytes
         with kernel.loop(shape.segments, name="segment") as segment, kernel.loop(steps, name="k") as k:
-            body(segment, k, (segment * steps + k) * weight_bytes)
+            weight_at = weight_start + (segment * steps + k) * (tile.columns * group)
+            vectors = [
+                kernel.bind(self.extend(weights.load(weight_at + first * group, width * group)), "weight")
+                for first, width in zip(firsts, widths, strict=True)
+            ]
+            for number, row in enumerate(acc):
+                at = number * pixels.row_stride + segment * pixels.segment_stride + k
+                word = kernel.bind(pixels.pointer.load(at), "pixel")
+                for cell, vector, width in zip(row, vectors, widths, strict=True):
+                    repeated = tir.splat(word, f"int32x{width}")
+                    kernel.store(cell, 0, self.multiply_add(cell.load(0), repeated, vector))
+        return [[cell.load(0) for cell in row] for row in acc]
 
 
 def _narrow(value: Expr, element: str, limit: int) -> Expr:

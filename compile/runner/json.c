@@ -34,7 +34,7 @@ static int take_word(struct reader *r, const char *word) {
   return 1;
 }
 
-/* Returns the 16 bits of \uXXXX, or -1. */
+/* Returns the 16 bits of a \u escape, or -1. */
 static int32_t hex4(struct reader *r) {
   int32_t value = 0;
   if (r->end - r->at < 4) return -1;

@@ -7,7 +7,7 @@ from calib.qparams import ADD_SHIFT
 from compile import tir
 from compile.layout import AnyOperator
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
-from compile.schedules.depthwise import flat_phases
+from compile.schedules.phases import flat_phases
 
 
 def schedule_add(operator: AnyOperator, context: Context) -> Answer:

@@ -8,7 +8,7 @@ from compile import tir
 from compile.float_program import FloatDepthwiseConv2d
 from compile.layout import AnyOperator
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
-from compile.schedules.depthwise import Phases, flat_phases, phase_runs, pixel_phases, row_tile
+from compile.schedules.phases import Phases, flat_phases, phase_runs, pixel_phases, row_tile
 from compile.tir import Expr, Kernel
 
 

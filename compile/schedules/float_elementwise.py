@@ -8,9 +8,9 @@ from compile import tir
 from compile.float_program import FloatGate, FloatInput, FloatPool
 from compile.layout import AnyOperator
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
-from compile.schedules.depthwise import flat_phases, pixel_phases
 from compile.schedules.input_table import COLOURS, TABLE_BYTES
 from compile.schedules.multiply import load_gate
+from compile.schedules.phases import flat_phases, pixel_phases
 
 SIXTH = float(np.float32(1 / 6))
 

@@ -6,7 +6,7 @@ from calib.program import Multiply
 from compile import tir
 from compile.layout import AnyOperator, Placement
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, product_fits_int16
-from compile.schedules.depthwise import flat_phases
+from compile.schedules.phases import flat_phases
 from compile.tir import Expr, Kernel, Pointer
 
 LARGEST_PRODUCT = 255 * 255

@@ -8,7 +8,7 @@ from calib.program import GlobalAveragePool
 from compile import tir
 from compile.layout import AnyOperator
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
-from compile.schedules.depthwise import pixel_phases
+from compile.schedules.phases import pixel_phases
 
 SAFE_TERMS = 256  # 256 * -128 is the lowest int16
 

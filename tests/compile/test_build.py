@@ -1,4 +1,4 @@
-"""What the compiler hands over: objects that need nothing, the promised instructions, int8 weights, equal bytes."""
+"""What the compiler hands over: objects that need no library, the promised instructions, int8 weights, equal bytes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from compile.elf import _Reader, _text
 from compile.intrin.table import INSTRUCTION_SETS, find_instruction_set
 from compile.layout import plan_memory
 from compile.network import BLOB_ALIGNMENT, CompiledNetwork
-from compile.schedules.depthwise import flat_phases
 from compile.schedules.gemm import gemm_shape, parameter_bytes, plan_panels
+from compile.schedules.phases import flat_phases
 from compile.targets import ARM64, TARGETS, X86_64, Target, Variant
 from tests.compile.kernel_cases import FAMILIES
 from tests.compile.kernel_harness import _prepare_all
@@ -33,6 +33,7 @@ VARIANT_IDS = [variant.name for _, variant in VARIANTS]
 SYMBOL = "rg_step_test"
 PROVIDED = {"memcpy", "memmove", "memset"}  # by compile/runner/memory.c, inside model.so
 HALF_FLOAT_HELPERS = {"__truncsfhf2", "__extendhfsf2"}  # TVM writes these weak functions into every object
+FREESTANDING = {"memcpy", "memmove", "memset"}  # what LLVM makes of plain loops; model.so brings it in memory.c
 SECTION_SYMTAB, SECTION_CODE_FLAG = 2, 4
 ROOT = Path(__file__).parents[2]
 
@@ -77,7 +78,7 @@ def symbols(data: bytes) -> tuple[set[str], set[str]]:
 
 
 @pytest.mark.parametrize("variant", VARIANT_IDS)
-def test_objects_export_the_step_function_and_need_nothing(variant: str, folder: Path) -> None:
+def test_objects_export_the_step_function_and_need_no_library(variant: str, folder: Path) -> None:
     defined, needed = symbols(built(variant, folder).object_bytes)
     assert needed <= PROVIDED
     kernels = {
@@ -89,14 +90,14 @@ def test_objects_export_the_step_function_and_need_nothing(variant: str, folder:
 
 
 @pytest.mark.parametrize(("target", "variant"), VARIANTS, ids=VARIANT_IDS)
-def test_large_layers_need_nothing_either(target: Target, variant: Variant, folder: Path) -> None:
+def test_large_layers_need_no_library_either(target: Target, variant: Variant, folder: Path) -> None:
     """Large scratch arrays must not come from an allocator that no device has."""
     cases = [case for case in FAMILIES["gemm"]() if isinstance(case.operator, Conv2d)]
     largest = max(cases, key=lambda case: case.operator.weight.size)  # type: ignore[union-attr]
     _, network = _prepare_all([largest, *FAMILIES["logits"]()[:1]], variant)
     path = folder / f"large_{variant.name}.o"
     build_module(network, SYMBOL, target, variant).write_to_file(str(path), "o")
-    assert not symbols(path.read_bytes())[1]
+    assert symbols(path.read_bytes())[1] <= FREESTANDING
 
 
 # -- instructions ------------------------------------------------------------------------------------------------------

@@ -28,8 +28,8 @@ from compile.intrin.base import GemmShape, GemmTile
 from compile.intrin.table import INSTRUCTION_SETS, find_instruction_set
 from compile.layout import CHANNEL_GROUP, AnyOperator, MemoryPlan, Placement, plan_memory, round_up
 from compile.schedules import RULES, Context, schedule
-from compile.schedules.depthwise import MOST_ROWS, Phases, flat_phases, lane_options, pixel_phases, row_tile
 from compile.schedules.gemm import gemm_shape, plan_panels
+from compile.schedules.phases import MOST_ROWS, Phases, flat_phases, lane_options, pixel_phases, row_tile
 from compile.schedules.pool import SAFE_TERMS, sum_blocks
 from repghost.errors import UsageError
 from repghost.spec import WIDTHS

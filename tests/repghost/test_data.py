@@ -23,7 +23,7 @@ from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError
 from repghost.preprocess import Preprocess
 
-CIFAR_TAR = Path("/work/shared/data/cifar10_jpeg.tar.xz")
+CIFAR_TAR = Path(__file__).resolve().parents[3] / "shared/data/cifar10_jpeg.tar.xz"
 TINY = Preprocess(size=8, resize=8, interpolation="bilinear")
 
 
