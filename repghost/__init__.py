@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from compile.load import load as load
-
     from repghost.checkpoint import load_model as load_model
     from repghost.checkpoint import read_checkpoint as read_checkpoint
     from repghost.model import RepGhostNet as RepGhostNet
