@@ -16,17 +16,19 @@ from calib.qdq import DIGEST, PREPROCESS
 from compile.graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
 from compile.onnx_file import load_model, stored_array
 from compile.qdq_checks import check_quantization
+from compile.splits import SPLIT, split_into_slices
+from compile.unsigned import to_signed, unsigned_tensors
 from repghost.errors import IntegrityError, UsageError
 from repghost.preprocess import Preprocess
 
-TENSOR_TYPES = {TensorProto.FLOAT: "float32", TensorProto.INT8: "int8"}
+TENSOR_TYPES = {TensorProto.FLOAT: "float32", TensorProto.INT8: "int8", TensorProto.UINT8: "uint8"}
 
 
 def read_qdq(path: Path, preprocess: Preprocess | None = None) -> QdqGraph:
     """Read a QDQ ONNX file and check everything the passes rely on.
 
     Args:
-        path: a file as `repghost quantize` writes it, or any other QDQ network with signed int8 tensors.
+        path: a file as `repghost quantize` writes it, or any other QDQ network with tensors of 8 bits.
         preprocess: how pictures become the network's input, for a file that does not say so itself.
 
     Returns:
@@ -46,15 +48,18 @@ def read_qdq(path: Path, preprocess: Preprocess | None = None) -> QdqGraph:
 def _read(model: onnx.ModelProto, preprocess: Preprocess | None) -> QdqGraph:
     picture, output = _only_input(model.graph), _only_output(model.graph)
     constants = _constants(model.graph)
-    nodes = tuple(_node(node) for node in model.graph.node if node.op_type != "Constant")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    if not any(node.operator in (QUANTIZE, DEQUANTIZE) for node in nodes):
+    if not any(node.op_type in (QUANTIZE, DEQUANTIZE) for node in model.graph.node):
         raise UsageError(
             "the network is not quantized: it has no QuantizeLinear and DequantizeLinear nodes. "
             "Write a quantized one with 'repghost quantize CKPT --data DIR -o FILE.qdq.onnx'."
         )
-    shapes = _shapes(model)
+    _check_results(model.graph)
+    inferred = _inferred(model)
+    shapes = _shapes(inferred)
     shapes.update({name: array.shape for name, array in constants.items()})
+    nodes = _nodes(model.graph, constants, shapes)
+    nodes, constants = to_signed(nodes, constants, unsigned_tensors(inferred))
     check_quantization(nodes, constants, shapes)
     preprocess = _preprocess(metadata, preprocess, shapes[picture])
     digest = program_digest(model, preprocess.to_dict())
@@ -76,14 +81,31 @@ def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
     return constants
 
 
-def _node(node: onnx.NodeProto) -> Node:
-    if len([name for name in node.output if name]) != 1:
-        raise UsageError(
-            f"node {node.name!r} ({node.op_type}) has {len(node.output)} outputs; operators with one are understood. "
-            "Export the network in evaluation mode."
-        )
-    attributes = {attribute.name: _attribute(node, attribute) for attribute in node.attribute}
-    return Node(node.name or node.output[0], node.op_type, tuple(node.input), node.output[0], attributes)
+def _check_results(graph: onnx.GraphProto) -> None:
+    """Refuse nodes with several results, except Split."""
+    for node in graph.node:
+        if node.op_type != SPLIT and len([name for name in node.output if name]) != 1:
+            raise UsageError(
+                f"node {node.name!r} ({node.op_type}) has {len(node.output)} outputs; operators with one are "
+                "understood. Export the network in evaluation mode."
+            )
+
+
+def _nodes(
+    graph: onnx.GraphProto, constants: dict[str, NDArray[Any]], shapes: dict[str, tuple[int, ...]]
+) -> tuple[Node, ...]:
+    """Return every node but the constants; a Split as several Slices."""
+    nodes: list[Node] = []
+    for node in graph.node:
+        if node.op_type == "Constant":
+            continue
+        attributes = {attribute.name: _attribute(node, attribute) for attribute in node.attribute}
+        if node.op_type == SPLIT:
+            size = shapes[node.input[0]][attributes.get("axis", 0)]
+            nodes += split_into_slices(node, attributes, constants, size)
+            continue
+        nodes.append(Node(node.name or node.output[0], node.op_type, tuple(node.input), node.output[0], attributes))
+    return tuple(nodes)
 
 
 def _attribute(node: onnx.NodeProto, attribute: AttributeProto) -> Any:
@@ -97,21 +119,27 @@ def _attribute(node: onnx.NodeProto, attribute: AttributeProto) -> Any:
     return tuple(value)
 
 
-def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Return the static shape of every computed tensor; refuse other types and unknown sizes."""
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with the type and shape of every tensor."""
     try:
-        graph = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True).graph
+        return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     except Exception as error:  # InferenceError and, for some operators, RuntimeError
         reason = " ".join(str(error).split())[:300]
         raise UsageError(f"the shapes in the file do not fit together: {reason}. Export it again.") from error
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Return the static shape of every computed tensor; refuse other types and unknown sizes."""
+    graph = model.graph
     shapes: dict[str, tuple[int, ...]] = {}
     stored = {tensor.name for tensor in graph.initializer}
     for value in [*graph.input, *graph.value_info, *graph.output]:
         if value.name not in stored:
             shapes[value.name] = _static_shape(value)
     for node in graph.node:
-        if node.op_type != "Constant" and node.output[0] not in shapes:
-            raise UsageError(f"the shape of {node.output[0]!r} ({node.op_type}) cannot be derived. Export it again.")
+        missing = [name for name in node.output if name and name not in shapes]
+        if node.op_type != "Constant" and missing:
+            raise UsageError(f"the shape of {missing[0]!r} ({node.op_type}) cannot be derived. Export it again.")
     return shapes
 
 
@@ -121,8 +149,8 @@ def _static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
         kinds = TensorProto.DataType
         kind = kinds.Name(tensor.elem_type) if tensor.elem_type in kinds.values() else tensor.elem_type
         raise UsageError(
-            f"tensor {value.name!r} has type {kind}; {' and '.join(TENSOR_TYPES.values())} are understood. "
-            "Quantize activations as signed int8 (in ONNX Runtime: QuantType.QInt8)."
+            f"tensor {value.name!r} has type {kind}; {', '.join(TENSOR_TYPES.values())} are understood. "
+            "Quantize activations to 8 bits (in ONNX Runtime: QuantType.QInt8)."
         )
     sizes = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
     if not tensor.HasField("shape") or any(size is None or size < 1 for size in sizes):

@@ -24,6 +24,7 @@ QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 # Operators the passes introduce; the names do not exist in ONNX.
 INPUT_TABLE = "InputTable"  # quantize(normalize(byte)); reads the picture, no tensor
 REQUANTIZE = "Requantize"  # int8 to int8 of another scale
+DEQUANTIZE_SCORES = "DequantizeScores"  # the last node of a file whose scores are int8
 LOOKUP_TABLE = "LookupTable"  # any function of one int8 tensor, element by element
 
 

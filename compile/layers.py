@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from calib.program import (
     Add,
+    Concat,
     Conv2d,
+    Crop,
     DepthwiseConv2d,
+    Dequantize,
     Epilogue,
     InputTable,
     Lookup,
+    MaxPool,
     Multiply,
     Operator,
     Requantize,
@@ -192,6 +196,10 @@ def _arithmetic(operator: Operator) -> str:
     match operator:
         case InputTable() | Lookup():
             return "table"
+        case MaxPool() | Concat() | Crop():
+            return "int8"
+        case Dequantize():
+            return "int8, float scores"
         case Add() | Multiply():
             return "int32"
     return ARITHMETIC.get(type(getattr(operator, "epilogue", None)), "int8")  # without one, values are only moved

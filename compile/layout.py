@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from calib.program import Operator, Program, Tensor, operator_inputs
+from calib.program import Conv2d, DepthwiseConv2d, MaxPool, Operator, Program, Tensor, operator_inputs, trailing_padding
 from compile.float_program import FloatOperator, FloatProgram, FloatTensor
 
 AnyProgram: TypeAlias = Program | FloatProgram
@@ -107,10 +107,12 @@ def inputs_of(operator: AnyOperator) -> tuple[AnyTensor, ...]:
 
 
 def _halos(operators: tuple[Any, ...]) -> dict[str, int]:
-    """Return the border each tensor needs: the largest padding among its readers."""
+    """Return the border each tensor needs: the largest padding among its readers; the border of a pool is not read."""
     halos: dict[str, int] = {}
     for operator in operators:
-        padding = getattr(operator, "padding", 0)
+        padding = 0 if isinstance(operator, MaxPool) else getattr(operator, "padding", 0)
+        if isinstance(operator, Conv2d | DepthwiseConv2d):
+            padding = max(padding, *trailing_padding(operator))
         if padding:
             halos[operator.input.name] = max(halos.get(operator.input.name, 0), padding)
     return halos

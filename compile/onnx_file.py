@@ -27,6 +27,7 @@ ONNX_DOMAINS = ("", "ai.onnx")
 STORED_TYPES = {
     TensorProto.FLOAT: "float32",
     TensorProto.INT8: "int8",
+    TensorProto.UINT8: "uint8",
     TensorProto.INT32: "int32",
     TensorProto.INT64: "int64",
 }
@@ -147,7 +148,7 @@ def _check_stored(tensor: TensorProto, file_bytes: int) -> None:
         kind = TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in TensorProto.DataType.values() else "?"
         raise UsageError(
             f"tensor {tensor.name!r} has type {kind}; {', '.join(STORED_TYPES.values())} are understood. "
-            "Quantize with signed int8 weights and activations."
+            "Quantize with weights and activations of 8 bits."
         )
     dtype = np.dtype(STORED_TYPES[tensor.data_type])
     elements = math.prod(tensor.dims)
@@ -158,8 +159,9 @@ def _check_stored(tensor: TensorProto, file_bytes: int) -> None:
             f"tensor {tensor.name!r} of shape {list(tensor.dims)} needs {elements * dtype.itemsize} bytes and has "
             f"{len(tensor.raw_data)}. The file is damaged; write it again."
         )
-    if dtype == np.int8 and any(not -128 <= value <= 127 for value in tensor.int32_data):
-        raise UsageError(f"tensor {tensor.name!r} is int8 but holds values outside [-128, 127]. Quantize again.")
+    low, high = (-128, 127) if dtype == np.int8 else (0, 255)
+    if dtype.itemsize == 1 and any(not low <= value <= high for value in tensor.int32_data):
+        raise UsageError(f"tensor {tensor.name!r} is {dtype} but holds values outside [{low}, {high}]. Quantize again.")
     try:
         values = stored_array(tensor)
     except Exception as error:  # onnx raises ValueError, TypeError or its own, by storage field

@@ -69,7 +69,7 @@ def _check_scale(scale: NDArray[Any]) -> None:
 def _check_zero_point(node: Node, scale: NDArray[Any], constants: Mapping[str, NDArray[Any]]) -> None:
     name = node.inputs[2] if len(node.inputs) > 2 else ""
     if not name:
-        return  # 0; a Q node without one makes uint8, which the frontend refuses by the tensor's type
+        return  # 0 of int8; where it means 0 of uint8 the frontend has given the node one
     zero_point = _constant("zero point", name, constants)
     # An int32 bias is dequantized with an int32 zero point of 0; everything else is int8.
     bias = node.operator == DEQUANTIZE and zero_point.dtype == np.int32 and not zero_point.any()

@@ -11,6 +11,7 @@ from compile.passes.fold_views import fold_views
 from compile.passes.fold_weights import fold_weights
 from compile.passes.fuse_activation import fuse_activation
 from compile.passes.fuse_residual import fuse_residual
+from compile.passes.keep_scales import keep_scales
 from compile.passes.plan import Step, check_covered, plan
 from compile.passes.verify import verify
 
@@ -19,6 +20,7 @@ PASSES = (
     fold_weights,  # DequantizeLinear of an int8 constant becomes a weight with scales
     fold_quantization,  # Q/DQ nodes vanish; int8 tensors carry their scale and zero point
     fold_views,  # Flatten, Reshape, Dropout vanish
+    keep_scales,  # MaxPool, Concat, Slice work on integers of one scale; before the tables, which change scales
     fold_lookups,  # functions of one int8 tensor become tables; what is left of Relu follows a float result
     fuse_activation,  # Relu and Clip become bounds
     fuse_residual,  # Add becomes part of a convolution; after the activations, which may follow the add

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from calib.qparams import QParams
-from compile.graph import DEQUANTIZE, INPUT_TABLE, QUANTIZE, REQUANTIZE, Node, QdqGraph
+from compile.graph import DEQUANTIZE, DEQUANTIZE_SCORES, INPUT_TABLE, QUANTIZE, REQUANTIZE, Node, QdqGraph
 from compile.passes.rename import rename_inputs
 
 
@@ -13,8 +13,8 @@ def fold_quantization(graph: QdqGraph) -> QdqGraph:
     """Make the tensor before every Q node int8, and let the readers of the DQ nodes behind it read that tensor.
 
     The int8 tensor keeps the name of the real one. Left in place, for `check_covered` to name: a Q whose input is also
-    used in float, or whose output is read by anything but DQ nodes, a DQ with another scale than its Q, and a DQ that
-    is the output of the network.
+    used in float, or whose output is read by anything but DQ nodes, and a DQ with another scale than its Q. A DQ that
+    is the output of the network becomes DEQUANTIZE_SCORES.
     """
     return _drop_copies(_drop_dequantize(_drop_quantize(graph)))
 
@@ -53,11 +53,17 @@ def _drop_dequantize(graph: QdqGraph) -> QdqGraph:
         node.output: node.inputs[0]
         for node in graph.nodes
         if node.operator == DEQUANTIZE
-        and node.output != graph.output
         and node.inputs[0] in graph.qparams
         and graph.qparams[node.inputs[0]] == _params(graph, node)
     }
-    kept = [node for node in graph.nodes if node.output not in names]
+    scores = names.pop(graph.output, None)
+    kept = [
+        node
+        if scores is None or node.output != graph.output
+        else Node(node.name, DEQUANTIZE_SCORES, (scores,), node.output)
+        for node in graph.nodes
+        if node.output not in names
+    ]
     return replace(graph, nodes=rename_inputs(kept, names))
 
 

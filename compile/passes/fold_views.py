@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from compile.graph import Node, QdqGraph
 from compile.passes.rename import rename_inputs
+from compile.passes.rules.movement import slice_values
 
-VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout")
+VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout", "Slice")
 
 
 def fold_views(graph: QdqGraph) -> QdqGraph:
@@ -39,9 +40,18 @@ def fold_views(graph: QdqGraph) -> QdqGraph:
 
 def _same_order(graph: QdqGraph, view: Node) -> bool:
     """Return whether a view is invisible: only sizes of 1 change, or a fully connected layer reads all of a map."""
+    if view.operator == "Slice" and not _takes_everything(graph, view):
+        return False
     before, after = graph.shapes[view.inputs[0]], graph.shapes[view.output]
     if [size for size in before if size != 1] == [size for size in after if size != 1]:
         return True
     # The rule of Gemm reads the map in its own order, so it can take the flattening with it.
     readers = graph.consumers.get(view.output, ())
     return after == (1, math.prod(before)) and bool(readers) and all(node.operator == "Gemm" for node in readers)
+
+
+def _takes_everything(graph: QdqGraph, node: Node) -> bool:
+    """Return whether a Slice keeps its whole input, in its order."""
+    values = slice_values(graph, node)
+    same = graph.shapes[node.inputs[0]] == graph.shapes[node.output]
+    return same and values is not None and set(values["steps"]) <= {1}

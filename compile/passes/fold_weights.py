@@ -17,6 +17,9 @@ def fold_weights(graph: QdqGraph) -> QdqGraph:
     weights = dict(graph.weights)
     nodes = []
     for node in graph.nodes:
+        if node.operator == "Identity" and node.inputs[0] in weights:
+            weights[node.output] = weights[node.inputs[0]]  # exporters store equal weights once
+            continue
         values = graph.constants.get(node.inputs[0]) if node.operator == DEQUANTIZE else None
         zero_point = graph.constants.get(node.inputs[2]) if len(node.inputs) > 2 else None
         if values is None or values.dtype != np.int8 or (zero_point is not None and zero_point.any()):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calib.program import Operator
-from compile.graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
+from compile.graph import DEQUANTIZE, DEQUANTIZE_SCORES, QUANTIZE, Node, QdqGraph
 from compile.passes.fuse_residual import HOSTS
 from compile.passes.rules import RULES, Refusal
 from repghost.errors import UsageError
@@ -75,7 +75,11 @@ def _float_edges(graph: QdqGraph, node: Node) -> Refusal | None:
     if node.output not in graph.qparams and node.output != graph.output:
         return Refusal(f"its result {node.output!r} stays float; put QuantizeLinear and DequantizeLinear after it")
     scores = node.output not in graph.qparams
-    if scores and (node.operator not in HOSTS or node.attributes.get("group", 1) != 1):
+    if (
+        scores
+        and node.operator != DEQUANTIZE_SCORES
+        and (node.operator not in HOSTS or node.attributes.get("group", 1) != 1)
+    ):
         return Refusal("the network's scores must be the result of a dense convolution or a linear layer")
     return None
 
@@ -90,6 +94,4 @@ def _why_quantize_is_left(graph: QdqGraph, node: Node) -> str:
 def _why_dequantize_is_left(graph: QdqGraph, node: Node) -> str:
     if node.inputs[0] in graph.constants:
         return "an int8 constant with a zero point other than 0; weights are symmetric"
-    if node.output == graph.output:
-        return "the network's scores are quantized; leave the last layer's result in float"
     return f"it reads {node.inputs[0]!r} with another scale or zero point than QuantizeLinear wrote it with"

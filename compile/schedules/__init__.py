@@ -5,7 +5,9 @@ from __future__ import annotations
 from compile.layout import AnyOperator
 from compile.schedules.add import schedule_add
 from compile.schedules.base import Context, Scheduled
+from compile.schedules.copy import schedule_concat, schedule_crop
 from compile.schedules.depthwise import schedule_depthwise
+from compile.schedules.dequantize import schedule_dequantize
 from compile.schedules.float_depthwise import schedule_float_depthwise
 from compile.schedules.float_elementwise import schedule_float_gate, schedule_float_input, schedule_float_pool
 from compile.schedules.float_gemm import schedule_float_gemm
@@ -13,6 +15,7 @@ from compile.schedules.gemm import schedule_gemm
 from compile.schedules.halo import schedule_halo
 from compile.schedules.input_table import schedule_input_table
 from compile.schedules.lookup import schedule_lookup
+from compile.schedules.max_pool import schedule_max_pool
 from compile.schedules.multiply import schedule_multiply
 from compile.schedules.pool import schedule_pool
 from repghost.errors import UsageError
@@ -25,6 +28,10 @@ RULES = (
     schedule_lookup,
     schedule_add,
     schedule_input_table,
+    schedule_max_pool,
+    schedule_concat,
+    schedule_crop,
+    schedule_dequantize,
     schedule_float_gemm,
     schedule_float_depthwise,
     schedule_float_gate,

@@ -17,12 +17,16 @@ from numpy.typing import NDArray
 from calib import lower
 from calib.program import (
     Add,
+    Concat,
     Conv2d,
+    Crop,
     DepthwiseConv2d,
+    Dequantize,
     Epilogue,
     GlobalAveragePool,
     InputTable,
     Lookup,
+    MaxPool,
     Multiply,
     RequantizeQ15,
     RequantizeQ15Add,
@@ -159,6 +163,26 @@ def elementwise_cases() -> list[Case]:
     return cases
 
 
+def movement_cases() -> list[Case]:
+    """Return max pools, concatenations, crops and int8 scores."""
+    axes: Axes = {
+        "channels": (1, 3, 6, 12, 16, 17, 33, 40),
+        "size": ((1, 1), (2, 2), (1, 9), (7, 1), (5, 14), (9, 13)),
+        "window": ((2, 2), (3, 1), (3, 2), (5, 1), (7, 3)),
+        "fill": FILLS,
+        "zero": ZEROS,
+        "halo": HALOS,
+        "out_halo": HALOS,
+    }
+    cases = []
+    for seed, row in enumerate(covering(axes, 6)):
+        (height, width), window = row.pop("size"), row.pop("window")
+        cases.append(_max_pool_case(height=height, width=width, window=window, seed=seed, **row))
+        kind = (_concat_case, _crop_case)[seed % 2]
+        cases.append(kind(height=height, width=width, seed=seed, **row))
+    return cases + [_dequantize_case(classes, seed) for seed, classes in enumerate((1, 2, 7, 10, 33))]
+
+
 NUMBERS: dict[str, Sequence[Any]] = {
     "fill": FILLS,
     "weights": WEIGHTS,
@@ -175,6 +199,7 @@ FAMILIES: dict[str, Callable[[], list[Case]]] = {
     "depthwise": depthwise_cases,
     "logits": logits_cases,
     "elementwise": elementwise_cases,
+    "movement": movement_cases,
 }
 
 
@@ -305,6 +330,50 @@ def _table_case(height: int, width: int, seed: int) -> Case:
     tables = np.stack([rng.permutation(np.arange(-128, 128)) for _ in range(3)]).astype(np.int8)
     picture = rng.integers(0, 256, (1, height, width, 3)).astype(np.uint8)
     return Case(f"picture {height}x{width}", InputTable("y", output, tables), picture=picture, halos={"y": seed % 3})
+
+
+def _max_pool_case(
+    height: int, width: int, channels: int, window: tuple[int, int], fill: str, zero: int, halo: int, out_halo: int,
+    seed: int,
+) -> Case:  # fmt: skip
+    x = Tensor("x", height, width, channels, QParams(0.1, zero))
+    (kernel, stride), padding = window, window[0] // 2
+    rows, columns = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
+    operator = MaxPool("y", x, replace(x, name="y", height=rows, width=columns), kernel, stride, padding)
+    name = (
+        f"maxpool{kernel} stride {stride} of {height}x{width}x{channels}, {fill}, {halo} {out_halo} {zero}"
+    )
+    return Case(name, operator, {"x": _values(fill, x, np.random.default_rng(seed))}, halos={"x": halo, "y": out_halo})
+
+
+def _concat_case(
+    height: int, width: int, channels: int, fill: str, zero: int, halo: int, out_halo: int, seed: int
+) -> Case:
+    rng = np.random.default_rng(seed)
+    x = Tensor("x", height, width, channels, QParams(0.1, zero))
+    r = replace(x, name="r", channels=int(rng.integers(1, 40)))
+    y = replace(x, name="y", channels=2 * x.channels + r.channels)
+    name = f"concat of {channels} and {r.channels}, {height}x{width}, {fill}, zero {zero}, borders {halo} {out_halo}"
+    tensors = {"x": _values(fill, x, rng), "r": _values("random", r, rng)}
+    return Case(name, Concat("y", (x, r, x), y), tensors, halos={"x": halo, "y": out_halo})
+
+
+def _crop_case(
+    height: int, width: int, channels: int, fill: str, zero: int, halo: int, out_halo: int, seed: int
+) -> Case:
+    rng = np.random.default_rng(seed)
+    x = Tensor("x", height, width, channels, QParams(0.1, zero))
+    row, column, channel = (int(rng.integers(0, side)) for side in (height, width, channels))
+    y = Tensor("y", height - row, width - column, int(rng.integers(1, channels - channel + 1)), x.qparams)
+    name = f"crop of {height}x{width}x{channels} at {row}, {column}, {channel}, {fill}, {zero}, {halo} {out_halo}"
+    case = Crop("y", x, y, row, column, channel)
+    return Case(name, case, {"x": _values(fill, x, rng)}, halos={"x": halo, "y": out_halo})
+
+
+def _dequantize_case(classes: int, seed: int) -> Case:
+    x = Tensor("x", 1, 1, classes, QParams(0.037, (-128, 3, 127)[seed % 3]))
+    operator = Dequantize("y", x, replace(x, name="y"))
+    return Case(f"{classes} int8 scores", operator, {"x": _values("random", x, np.random.default_rng(seed))})
 
 
 # -- shapes and numbers ------------------------------------------------------------------------------------------------

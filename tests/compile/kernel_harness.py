@@ -17,7 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.program import DepthwiseConv2d, InputTable, Operator, Program, Requantize, Tensor, ToLogits, operator_inputs
+from calib.program import (
+    DepthwiseConv2d,
+    Dequantize,
+    InputTable,
+    Operator,
+    Program,
+    Requantize,
+    Tensor,
+    ToLogits,
+    operator_inputs,
+)
 from calib.qparams import QParams
 from calib.reference import execute
 from compile.build import ScheduledNetwork, Step, build_module
@@ -51,7 +61,7 @@ class Case:
     @property
     def is_logits(self) -> bool:
         """Whether the operator writes float scores instead of a tensor."""
-        return isinstance(getattr(self.operator, "epilogue", None), ToLogits)
+        return isinstance(self.operator, Dequantize) or isinstance(getattr(self.operator, "epilogue", None), ToLogits)
 
     def expected(self) -> NDArray[np.int8] | NDArray[np.float32]:
         """Return what the reference says, [H, W, C]."""

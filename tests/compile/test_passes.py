@@ -19,6 +19,7 @@ from compile.passes.fold_views import fold_views
 from compile.passes.fold_weights import fold_weights
 from compile.passes.fuse_activation import fuse_activation
 from compile.passes.fuse_residual import fuse_residual
+from compile.passes.keep_scales import keep_scales
 from compile.passes.plan import plan
 from compile.passes.rules import Refusal
 from compile.passes.verify import BrokenGraphError, verify
@@ -132,6 +133,31 @@ BEFORE_AND_AFTER: list[tuple[str, Callable[[QdqGraph], QdqGraph], QdqGraph, list
         graph(n("Conv", "x three", "c"), n("Flatten", "c", "y"), n("Add", "c c", "other"), n("Add", "y other", "z"),
               qparams={"x": P, "y": P}, shapes={"c": (1, 8, 1, 1), "y": (1, 8)}),
         ["Conv x three -> c", "Flatten c -> y", "Add c c -> other", "Add y other -> z"],
+    ),
+    (
+        "a slice of everything vanishes",
+        fold_views,
+        graph(n("Slice", "x", "s", starts=(0,), ends=(8,), axes=(1,)), n("Gemm", "s three", "y"), qparams={"x": P}),
+        ["Gemm x three -> y"],
+    ),
+    (
+        "a concatenation of two scales requantizes one input",
+        keep_scales,
+        graph(n("Concat", "x g", "y", axis=1), qparams={"x": P, "g": Q, "y": P}),
+        ["Requantize g -> g, as in y", "Concat x g, as in y -> y"],
+    ),
+    (
+        "a copy of a weight is that weight",
+        fold_weights,
+        graph(dq("w", "w.dq", "s z0"), n("Identity", "w.dq", "copy"), n("Conv", "input copy", "y"),
+              constants={"w": np.ones((2, 8, 1, 1), np.int8), "z0": np.int8(0)}),
+        ["Conv input copy -> y"],
+    ),
+    (
+        "int8 scores are dequantized at the end",
+        fold_quantization,
+        graph(n("Conv", "input three", "r"), q("r", "r.q"), dq("r.q", "y")),
+        ["Conv input three -> r", "DequantizeScores r -> y"],
     ),
     (
         "Clip with one limit is a table",
@@ -328,7 +354,7 @@ def test_pipeline_leaves_no_float_tensor(tmp_path: Path) -> None:
     graph = simplify(read_qdq(save(mini_net(), tmp_path)))
     assert {node.output for node in graph.nodes} - {"logits"} == set(graph.qparams)
     assert graph.nodes[0].operator == INPUT_TABLE
-    assert len(PASSES) == 7
+    assert len(PASSES) == 8
 
 
 @pytest.mark.parametrize("int16", [True, False])

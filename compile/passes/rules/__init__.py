@@ -10,9 +10,23 @@ from compile.passes.rules.conv import conv, depthwise
 from compile.passes.rules.gemm import gemm
 from compile.passes.rules.input_table import input_table
 from compile.passes.rules.lookup import lookup
+from compile.passes.rules.movement import concat, crop, dequantize, max_pool
 from compile.passes.rules.multiply import multiply
 from compile.passes.rules.pool import pool
 
-RULES: tuple[Rule, ...] = (input_table, conv, depthwise, pool, gemm, lookup, multiply, add)
+RULES: tuple[Rule, ...] = (
+    input_table,
+    conv,
+    depthwise,
+    pool,
+    gemm,
+    lookup,
+    multiply,
+    add,
+    max_pool,
+    concat,
+    crop,
+    dequantize,
+)
 
 __all__ = ["RULES", "Refusal", "Rule"]

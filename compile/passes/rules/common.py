@@ -92,9 +92,11 @@ def shape_misfit(
     """Return a refusal when the shapes of input, kernel (O, kh, kw) and output contradict each other."""
     x, y = tensor_of(graph, node.inputs[0]), tensor_of(graph, node.output)
     out_channels, *kernel_sides = kernel
-    if stride < 1 or padding < 0 or padding >= min(kernel_sides) or x.channels != in_channels:
+    trailing = node.attributes.get("pads", (padding,) * 4)[2:]  # below and on the right
+    if stride < 1 or padding < 0 or max(padding, *trailing) >= min(kernel_sides) or x.channels != in_channels:
         return Refusal(f"stride {stride}, padding {padding} and {in_channels} channels do not fit its kernel and input")
-    sides = ((side + 2 * padding - k) // stride + 1 for side, k in zip((x.height, x.width), kernel_sides, strict=True))
+    sizes = zip((x.height, x.width), trailing, kernel_sides, strict=True)
+    sides = ((side + padding + after - k) // stride + 1 for side, after, k in sizes)
     expected, given = (*sides, out_channels), (y.height, y.width, y.channels)
     return Refusal(f"its output has shape {given}, its kernel makes {expected}") if expected != given else None
 
@@ -108,7 +110,7 @@ def dense_operator(
         weight: int8 [O, kh, kw, I].
         scales: float32 [O].
         stride: in pixels, both ways.
-        padding: in pixels, on all four sides.
+        padding: in pixels, above and on the left; below and on the right the output's size says.
     """
     bias = bias_of(graph, node, len(weight))
     if isinstance(bias, Refusal):

@@ -87,6 +87,6 @@ def _geometry(node: Node) -> tuple[int, int] | Refusal:
         return Refusal(f"auto_pad {attributes['auto_pad']!r} is not supported; export with explicit pads")
     if len(strides) != 2 or strides[0] != strides[1] or any(dilation != 1 for dilation in dilations):
         return Refusal(f"strides {strides} with dilations {dilations}; equal strides and no dilation are supported")
-    if len(set(pads)) != 1:
-        return Refusal(f"pads {pads}; the same padding on all four sides is supported")
+    if len(pads) != 4 or min(pads) < 0 or pads[0] != pads[1]:
+        return Refusal(f"pads {pads}; the same padding above and on the left is supported")
     return strides[0], pads[0]
