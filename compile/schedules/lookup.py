@@ -6,8 +6,10 @@ from calib.program import Lookup
 from compile import tir
 from compile.layout import AnyOperator
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
+from compile.tir import Expr, Kernel
 
 OFFSET = 128  # the table starts with the entry of -128
+VECTOR = 16  # bytes that are looked up at once
 
 
 def schedule_lookup(operator: AnyOperator, context: Context) -> Answer:
@@ -17,14 +19,20 @@ def schedule_lookup(operator: AnyOperator, context: Context) -> Answer:
     source, target = context.place(operator.input), context.place(operator.output)
     frame = KernelFrame(operator.name, 2)
     kernel = frame.kernel
-    with (
-        kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
-        kernel.loop(operator.input.width, name="x") as x,
-        kernel.loop(operator.input.channels, name="channel") as channel,
-    ):
-        value = frame.tensors[0].load(source.origin + row * source.pitch + x * source.pixel + channel)
-        entry = frame.weights.load(tir.cast(value, tir.INDEX) + OFFSET)
-        kernel.store(frame.tensors[1], target.origin + row * target.pitch + x * target.pixel + channel, entry)
+    length = target.tensor.width * target.pixel  # bytes of a row; both tensors have pixels of one size
+    is_vector = context.isa.has_table_lookup and length >= VECTOR
+    with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row:
+        here, there = source.origin + row * source.pitch, target.origin + row * target.pitch
+        if is_vector:
+            _look_up_vectors(kernel, frame, context, length, here, there)
+        else:
+            with (
+                kernel.loop(operator.input.width, name="x") as x,
+                kernel.loop(operator.input.channels, name="channel") as channel,
+            ):
+                value = frame.tensors[0].load(here + x * source.pixel + channel)
+                entry = frame.weights.load(tir.cast(value, tir.INDEX) + OFFSET)
+                kernel.store(frame.tensors[1], there + x * target.pixel + channel, entry)
     shape = f"{operator.input.height}x{operator.input.width}_c{operator.input.channels}"
     return Scheduled(
         function=kernel.finish(),
@@ -33,3 +41,17 @@ def schedule_lookup(operator: AnyOperator, context: Context) -> Answer:
         units=operator.input.height,
         constants=operator.table.tobytes(),
     )
+
+
+def _look_up_vectors(
+    kernel: Kernel, frame: KernelFrame, context: Context, length: int, here: Expr, there: Expr
+) -> None:
+    """Look up a row as one run of bytes; the last vector overlaps the one before."""
+    with kernel.loop(-(-length // VECTOR), name="part") as part:
+        at = part * VECTOR
+        if length % VECTOR:
+            at = tir.minimum(at, tir.const(length - VECTOR))
+        value = frame.tensors[0].load(here + at, VECTOR)
+        index = tir.reinterpret(tir.bitwise_xor(value, tir.splat(-OFFSET, f"int8x{VECTOR}")), f"uint8x{VECTOR}")
+        entries = context.isa.table_lookup(kernel, frame.weights, kernel.bind(index, "index"))
+        kernel.store(frame.tensors[1], there + at, entries)

@@ -101,7 +101,7 @@ def dense_cases() -> list[Case]:
         "inputs": (1, 3, 4, 5, 8, 13, 16),
         "outputs": (1, 4, 5, 12, 17, 33),
         "size": ((1, 1), (2, 2), (1, 9), (7, 1), (5, 14), (9, 13)),
-        "same": (True, True, False),
+        "same": (True, True, False, "below"),
         "residual": (False, False, True),
         **NUMBERS,
     }
@@ -120,7 +120,7 @@ def depthwise_cases() -> list[Case]:
         "size": ((1, 1), (2, 2), (1, 9), (7, 1), (5, 14), (9, 4), (11, 13)),
         "int16": (True, False),
         "residual": (False, True),
-        "same": (True, True, False),
+        "same": (True, True, False, "below"),
         **NUMBERS,
     }
     cases = []
@@ -205,7 +205,7 @@ FAMILIES: dict[str, Callable[[], list[Case]]] = {
 
 # -- one case ----------------------------------------------------------------------------------------------------------
 def _dense_case(
-    kernel: int, stride: int, same: bool, inputs: int, outputs: int, height: int, width: int, residual: bool,
+    kernel: int, stride: int, same: bool | str, inputs: int, outputs: int, height: int, width: int, residual: bool,
     fill: str, weights: str, zero: int, out_zero: int, bounds: str, halo: int, out_halo: int, seed: int,
 ) -> Case:  # fmt: skip
     rng = np.random.default_rng(seed)
@@ -230,7 +230,7 @@ def _dense_case(
 
 
 def _depthwise_case(
-    kernel: int, stride: int, same: bool, channels: int, height: int, width: int, residual: bool, int16: bool,
+    kernel: int, stride: int, same: bool | str, channels: int, height: int, width: int, residual: bool, int16: bool,
     fill: str, weights: str, zero: int, out_zero: int, bounds: str, halo: int, out_halo: int, seed: int,
 ) -> Case:  # fmt: skip
     rng = np.random.default_rng(seed)
@@ -340,9 +340,7 @@ def _max_pool_case(
     (kernel, stride), padding = window, window[0] // 2
     rows, columns = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
     operator = MaxPool("y", x, replace(x, name="y", height=rows, width=columns), kernel, stride, padding)
-    name = (
-        f"maxpool{kernel} stride {stride} of {height}x{width}x{channels}, {fill}, {halo} {out_halo} {zero}"
-    )
+    name = f"maxpool{kernel} stride {stride} of {height}x{width}x{channels}, {fill}, {halo} {out_halo} {zero}"
     return Case(name, operator, {"x": _values(fill, x, np.random.default_rng(seed))}, halos={"x": halo, "y": out_halo})
 
 
@@ -377,10 +375,14 @@ def _dequantize_case(classes: int, seed: int) -> Case:
 
 
 # -- shapes and numbers ------------------------------------------------------------------------------------------------
-def _output(x: Tensor, channels: int, kernel: int, stride: int, same: bool, zero: int) -> tuple[int, Tensor]:
+def _output(x: Tensor, channels: int, kernel: int, stride: int, same: bool | str, zero: int) -> tuple[int, Tensor]:
     """Return the padding and the output of a convolution; a kernel larger than the map is padded anyway."""
-    padding = kernel // 2 if same or kernel > min(x.height, x.width) else 0
-    height, width = ((side + 2 * padding - kernel) // stride + 1 for side in (x.height, x.width))
+    if same == "below":  # nothing above and on the left, all of it below and on the right
+        padding, both = 0, kernel - 1
+    else:
+        padding = kernel // 2 if same or kernel > min(x.height, x.width) else 0
+        both = 2 * padding
+    height, width = ((side + both - kernel) // stride + 1 for side in (x.height, x.width))
     return padding, Tensor("y", height, width, channels, QParams(1.0, zero))
 
 
