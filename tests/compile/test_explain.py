@@ -12,7 +12,7 @@ from compile.passes import explain
 from repghost.cli import cli
 from repghost.spec import network_shape
 from tests.compile.qdq_models import mini_net, save
-from tests.compile.test_networks import max_pool, one_layer
+from tests.compile.test_networks import local_pool, one_layer
 from tests.programs import random_program
 
 
@@ -51,12 +51,12 @@ def test_macs_are_those_of_the_network(width: float, expected: int) -> None:
 
 
 def test_refused_layers_have_shape_and_reason(tmp_path: Path) -> None:
-    path = save(one_layer(max_pool).build("logits", 4), tmp_path)
+    path = save(one_layer(local_pool).build("logits", 4), tmp_path)
     (refused,) = (row for row in rows(path) if row.reason)
-    assert (refused.operator, refused.input, refused.output) == ("MaxPool", (8, 8, 8), (4, 4, 8))
-    assert refused.arithmetic == "float" and "no integer rule for MaxPool" in refused.reason
+    assert (refused.operator, refused.input, refused.output) == ("AveragePool", (8, 8, 8), (4, 4, 8))
+    assert refused.arithmetic == "float" and "only the mean over the whole height" in refused.reason
     text = format_table(rows(path))
-    assert "1 in float" in text and "    there is no integer rule for MaxPool" in text
+    assert "1 in float" in text and "    only the mean over the whole height" in text
 
 
 def test_table_is_aligned(tmp_path: Path) -> None:
@@ -75,11 +75,11 @@ def test_command(tmp_path: Path) -> None:
 
 
 def test_command_with_json(tmp_path: Path) -> None:
-    path = save(one_layer(max_pool).build("logits", 4), tmp_path)
+    path = save(one_layer(local_pool).build("logits", 4), tmp_path)
     result = CliRunner().invoke(cli, ["explain", "--json", str(path)])
     document = json.loads(result.output)
     assert result.exit_code == 0 and document["file"] == str(path) and len(document["program_digest"]) == 64
-    assert [layer["operator"] for layer in document["layers"] if layer["reason"]] == ["MaxPool"]
+    assert [layer["operator"] for layer in document["layers"] if layer["reason"]] == ["AveragePool"]
 
 
 def test_command_names_a_missing_file(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from onnx import helper
 
 from calib import program as ir
+from calib.program import Dequantize
 from calib.reference import run
 from compile.frontend import read_qdq
 from compile.passes import explain, lower
@@ -53,7 +54,7 @@ def dilated(m: Model, x: str) -> str:
 def lopsided(m: Model, x: str) -> str:
     y = m.conv("lopsided", x, 8, 8, kernel=3)
     pads = next(item for item in m.nodes[-1].attribute if item.name == "pads")
-    pads.ints[:] = [0, 0, 1, 1]
+    pads.ints[:] = [0, 1, 2, 1]
     return m.quantize(y, 0.03, 0)
 
 
@@ -106,8 +107,7 @@ def far_scales(m: Model, x: str) -> str:
 REFUSED: list[tuple[Callable[[Model, str], str], str, str]] = [
     (grouped, "grouped", "2 groups of 4 channels"),
     (dilated, "dilated", "dilations|the shape"),
-    (lopsided, "lopsided", "same padding on all four sides"),
-    (max_pool, "max", "no integer rule for MaxPool"),
+    (lopsided, "lopsided", "same padding above and on the left"),
     (local_pool, "local", "mean over the whole height and width"),
     (never_quantized, "float", "stays float"),
     (float_relu, "float", "stays float|no integer rule"),
@@ -132,12 +132,16 @@ def test_what_cannot_be_integer_is_named(
     assert f"{output}.node" in str(caught.value) and "repghost explain" in str(caught.value)
 
 
-def test_quantized_scores_are_refused(tmp_path: Path) -> None:
+def test_max_pool_of_another_scale_is_a_table_and_a_pool(tmp_path: Path) -> None:
+    kinds = [type(operator).__name__ for operator in lowered(one_layer(max_pool), tmp_path).operators]
+    assert kinds[kinds.index("Lookup") + 1] == "MaxPool"
+
+
+def test_quantized_scores_are_dequantized(tmp_path: Path) -> None:
     m = one_layer()
     scores = m.quantize("logits", 0.1, 0)
     steps = explain(read_qdq(save(m.build(scores, 4), tmp_path)))
-    reasons = [step.result.reason for step in steps if isinstance(step.result, Refusal)]
-    assert any("scores are quantized" in reason for reason in reasons)
+    assert isinstance(steps[-1].result, Dequantize) and steps[-1].result.input.qparams.scale == np.float32(0.1)
 
 
 def test_activation_after_the_scores_is_refused(tmp_path: Path) -> None:
