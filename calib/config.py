@@ -14,6 +14,7 @@ from repghost.errors import UsageError, unknown_value
 
 CONFIG_VERSION = 1
 DEPTHWISE_ACCUMULATORS = ("int16", "int32")
+SWITCHES = ("equalize", "bias_correction")
 MAX_CONFIG_BYTES = 1 << 20
 
 
@@ -49,16 +50,23 @@ class QuantConfig:
     Args:
         policy: a name of `calib.policy.POLICIES`.
         defaults: the settings of every layer no pattern matches.
+        equalize: bring the channels of a tensor to one range where that is exact (`calib.equalize`).
+        bias_correction: keep every layer's mean output (`calib.bias_correction`).
         layers: (pattern, settings that differ) in order; `*` matches any part of a layer's name, the last match wins.
     """
 
     policy: str = "cpu"
     defaults: LayerSettings = LayerSettings()
     layers: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
+    equalize: bool = False
+    bias_correction: bool = False
 
     def __post_init__(self) -> None:
         """Refuse an unknown policy and settings that no layer could have."""
         find_policy(self.policy)
+        for name in SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"{name} must be true or false, not {getattr(self, name)!r}.")
         for pattern, changes in self.layers:
             self._changed(self.defaults, pattern, changes)
 
@@ -94,6 +102,7 @@ class QuantConfig:
             "version": CONFIG_VERSION,
             "policy": self.policy,
             **asdict(self.defaults),
+            **{name: getattr(self, name) for name in SWITCHES},
             "layers": {pattern: dict(changes) for pattern, changes in self.layers},
         }
 
@@ -119,12 +128,13 @@ def config_from_dict(values: Mapping[str, Any]) -> QuantConfig:
             "Update repghost, or rewrite the config for the older version."
         )
     setting_names = [field.name for field in fields(LayerSettings)]
-    known = ["version", "policy", "layers", *setting_names]
+    known = ["version", "policy", "layers", *setting_names, *SWITCHES]
     for key in values:
         if key not in known:
             raise unknown_value("config key", key, known)
     defaults = LayerSettings(**{key: values[key] for key in setting_names if key in values})
-    return QuantConfig(values.get("policy", "cpu"), defaults, _read_layers(values.get("layers", {})))
+    switches = {key: values[key] for key in SWITCHES if key in values}
+    return QuantConfig(values.get("policy", "cpu"), defaults, _read_layers(values.get("layers", {})), **switches)
 
 
 def _read_layers(layers: Any) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]:

@@ -92,29 +92,38 @@ class ExactNetwork:
             pictures: float32 [N, C, H, W], normalized.
             observe: called with each int8 tensor's name and its values, int32 [N, C, H, W].
         """
-        readers = Counter(name for op in self._graph.operators if op.name not in self._adds for name in self._reads(op))
-        tensors = {INPUT: self._quantize_input(pictures)}
+        readers = Counter(name for op in self._graph.operators if op.name not in self._adds for name in self.reads(op))
+        tensors = {INPUT: self.quantize_input(pictures)}
         if observe is not None:
             observe(INPUT, tensors[INPUT])
         for op in self._graph.operators:
             if op.name in self._adds:
                 continue  # runs as part of the add, with its epilogue
-            tensors[op.name] = self._run(op, tensors)
+            tensors[op.name] = self.run_operator(op, tensors)
             if observe is not None and not isinstance(op, Classifier):
                 observe(op.name, tensors[op.name])
-            for name in self._reads(op):
+            for name in self.reads(op):
                 readers[name] -= 1
                 if not readers[name]:
                     tensors.pop(name, None)
         return tensors[self._graph.operators[-1].name]
 
-    def _reads(self, op: Operator) -> tuple[str, ...]:
+    def reads(self, op: Operator) -> tuple[str, ...]:
         """Return the tensors an operator reads, an add reading in place of the convolution it contains."""
         if isinstance(op, ResidualAdd) and op.input in self._fused:
             return self._fused[op.input].input, op.other
         return operator_inputs(op)
 
-    def _quantize_input(self, pictures: torch.Tensor) -> torch.Tensor:
+    def is_fused(self, name: str) -> bool:
+        """Return whether a convolution runs as part of the add behind it, with its epilogue."""
+        return name in self._adds
+
+    def replace_layer(self, op: Convolution | Classifier) -> None:
+        """Give a layer other weights or another bias; its scales stay."""
+        self._layers[op.name] = self._prepare(op)
+
+    def quantize_input(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Return normalized pictures as int8 values, stored as int32."""
         qparams = self._spec.activations[INPUT]
         scaled = torch.round(pictures.to(torch.float32) / torch.tensor(qparams.scale, dtype=torch.float32))
         return torch.clamp(scaled + qparams.zero_point, INT8_MIN, INT8_MAX).to(torch.int32)
@@ -143,7 +152,7 @@ class ExactNetwork:
         column = _column(start, x.zero_point, weight)
         return _Layer(_exact(weight), column, epilogue, op.stride, op.padding, op.groups)
 
-    def _run(self, op: Operator, tensors: Tensors) -> torch.Tensor:
+    def run_operator(self, op: Operator, tensors: Tensors) -> torch.Tensor:
         """Return an operator's int8 values as int32, or the logits."""
         y = self._spec.activations.get(op.name)
         match op:

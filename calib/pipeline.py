@@ -13,8 +13,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from calib.bias_correction import MOST_PIXELS, correct_biases
 from calib.calibrate import calibrate
 from calib.config import QuantConfig
+from calib.equalize import equalize
 from calib.graph import Graph
 from calib.qdq import Description, build_qdq, describe
 from calib.quantspec import QuantSpec
@@ -93,8 +95,7 @@ def quantize_model(
             f"the network takes {model.spec.in_chans} colours, the pictures have {pictures.shape[-1]}; only networks "
             "for RGB pictures (in_chans=3) can be quantized. Train one with three input channels."
         )
-    graph = graph_of(fused(model))
-    spec = calibrate(graph, _batches(pictures, preprocess), config, on_batch)
+    graph, spec = quantize_graph(graph_of(fused(model)), pictures, preprocess, config, on_batch)
     file = build_qdq(graph, spec, preprocess.size)
     calibration = {**source.calibration, "pictures": len(pictures), "sha256": _digest(pictures)}
     description = Description(
@@ -106,6 +107,24 @@ def quantize_model(
         tools=tool_versions(),
     )
     return Quantized(file, graph, spec, describe(file, description, config, spec))
+
+
+def quantize_graph(
+    graph: Graph,
+    pictures: NDArray[np.uint8],
+    preprocess: Preprocess,
+    config: QuantConfig,
+    on_batch: Callable[[int], None] | None = None,
+) -> tuple[Graph, QuantSpec]:
+    """Return the graph as it will be quantized, and its scales (arguments and errors as `quantize_model`)."""
+    config.check_patterns(graph.names())
+    if config.equalize:
+        graph = equalize(graph, _batches(pictures, preprocess))
+    spec = calibrate(graph, _batches(pictures, preprocess), config, on_batch)
+    if config.bias_correction:
+        most = max(1, MOST_PIXELS // preprocess.size**2)
+        graph = correct_biases(graph, spec, preprocess.normalize(pictures[:most]))
+    return graph, spec
 
 
 def _batches(pictures: NDArray[np.uint8], preprocess: Preprocess) -> Iterator[NDArray[np.float32]]:

@@ -138,7 +138,7 @@ def run_float(
     if observe is not None:
         observe(INPUT, pictures)
     for operator in graph.operators:
-        tensors[operator.name] = _run_operator(operator, tensors)
+        tensors[operator.name] = run_operator(operator, tensors)
         if observe is not None:
             observe(operator.name, tensors[operator.name])
         for name in operator_inputs(operator):
@@ -148,7 +148,8 @@ def run_float(
     return tensors[graph.operators[-1].name]
 
 
-def _run_operator(operator: Operator, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+def run_operator(operator: Operator, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return one operator's float output from its inputs by name."""
     x = tensors[operator.input]
     match operator:
         case Convolution():

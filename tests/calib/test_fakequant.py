@@ -19,7 +19,7 @@ from calib.graph import Graph
 from calib.qparams import QParams, dequantize, quantize, quantize_weights
 from calib.quantspec import QuantSpec
 from calib.reference import run
-from calib.walk import _run_operator, graph_of, run_float
+from calib.walk import run_operator, graph_of, run_float
 from compile.frontend import read_qdq
 from compile.passes import lower
 from repghost.fuse import fuse
@@ -103,7 +103,7 @@ def test_each_operator_is_within_a_step_of_its_real_value(
         for name, values in exact.items()
     }
     for op in with_quantized_weights(graph, spec).operators:
-        value = _run_operator(op, real)
+        value = run_operator(op, real)
         if op.name not in spec.activations:
             real[op.name] = value  # the logits, or what the add behind takes
             continue

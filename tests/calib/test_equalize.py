@@ -1,0 +1,53 @@
+"""Equalization changes no float answer; bias correction brings mean outputs back."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calib.bias_correction import correct_biases
+from calib.calibrate import calibrate
+from calib.config import QuantConfig
+from calib.equalize import LARGEST_FACTOR, Pair, equalize, find_pairs
+from calib.fakequant import ExactNetwork
+from calib.graph import Graph
+from calib.quantspec import QuantSpec
+from calib.walk import run_float
+
+
+def test_pairs_are_those_with_one_reader(graph: Graph) -> None:
+    pairs = find_pairs(graph)
+    assert Pair("blocks.3.0.ghost2.primary", "blocks.3.0.ghost2.cheap") in pairs
+    assert Pair("blocks.3.0.shortcut.depthwise", "blocks.3.0.shortcut.project") in pairs
+    assert Pair("blocks.9.0", "conv_head") in pairs  # through the average pool
+    firsts = {pair.first for pair in pairs}
+    assert "conv_stem" not in firsts and "blocks.3.0.conv_dw" not in firsts  # a shortcut or a gate reads them too
+
+
+def test_the_float_network_stays_the_same(graph: Graph, pictures: NDArray[np.float32]) -> None:
+    changed, x = equalize(graph, [pictures[:5], pictures[5:]]), torch.from_numpy(pictures)
+    before, after = run_float(graph, x), run_float(changed, x)
+    assert (before - after).abs().max() < 1e-4 * before.abs().max()
+    old = {op.name: op for op in graph.operators}
+    ratios = np.concatenate(
+        [(op.bias / old[op.name].bias).ravel() for op in changed.operators if hasattr(op, "bias")]  # type: ignore[union-attr]
+    )
+    ratios = ratios[np.isfinite(ratios)]
+    assert ratios.min() > 0.99 and 1.5 < ratios.max() <= 1.01 * LARGEST_FACTOR
+
+
+def test_nothing_to_see_changes_nothing(graph: Graph) -> None:
+    assert all(a is b for a, b in zip(equalize(graph, []).operators, graph.operators, strict=True))
+
+
+def test_corrected_biases_bring_the_mean_logits_back(
+    graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]
+) -> None:
+    coarse = calibrate(graph, [pictures], QuantConfig())
+    x = torch.from_numpy(pictures)
+    real = run_float(graph, x).mean(0)
+    before = (ExactNetwork(graph, coarse)(x).mean(0) - real).abs().max()
+    corrected = correct_biases(graph, coarse, pictures)
+    after = (ExactNetwork(corrected, coarse)(x).mean(0) - real).abs().max()
+    assert after < 0.1 * before
