@@ -40,11 +40,12 @@ OPTIONS = $(call option,WIDTH,width) $(call option,SIZE,size) $(call option,WEIG
 	$(call option,MAX_DROP,max-drop) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
-.PHONY: help compile test check lint types format doctor setup clean distclean
+.PHONY: help compile bars test check lint types format doctor setup clean distclean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
 	@echo "  make check                   lint and type checks"
+	@echo "  make bars                    measure this host against other runtimes, into docs/performance.md"
 	@echo "  make doctor                  what this machine has and lacks"
 	@echo "  make clean                   remove build/; 'make distclean' also removes $(VENV)"
 
@@ -68,6 +69,10 @@ types: $(DEV_STAMP)
 format: $(DEV_STAMP)
 	$(BIN)/ruff check --fix $(PACKAGES)
 	$(BIN)/ruff format $(PACKAGES)
+
+# PEERS_PYTHON: an interpreter that has the runtimes to compare with; .venv with the extra [peers] by default.
+bars: $(STAMP)
+	@$(REPGHOST) bench --bars --output "$(OUTPUT)" $(if $(PEERS_PYTHON),--python "$(PEERS_PYTHON)")
 
 doctor: $(STAMP)
 	@$(REPGHOST) doctor

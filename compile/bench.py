@@ -214,7 +214,8 @@ def _results(
                 "version": contender.version,
                 "ours": identity.ours,
                 **measured.to_dict(),
-                "ratio": paired_ratio(times[0], measured) if index else None,
+                "rounds_ms": [round(float(value), 6) for value in measured.of_rounds],
+                "ratio": paired_ratio(times[0].of_rounds, measured.of_rounds) if index else None,
                 "agreement": agreement(scores, answers[0], prepared.float_answers),
             }
         )

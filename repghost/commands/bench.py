@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("bench", short_help="Measure a bundle against other runtimes, or layer by layer.")
-@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="BUNDLE...")
+@click.argument("bundles", nargs=-1, type=click.Path(path_type=Path), metavar="[BUNDLE...]")
 @click.option("--against", default="all", show_default=True, help="Runtimes: onnxruntime,openvino,ncnn,mnn,litert.")
 @click.option("--precision", help="Only these precisions of the other runtimes, e.g. fp32.  [default: all]")
 @click.option("--variant", "variants", multiple=True, help="An instruction set of the bundles; may be repeated.")
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result as JSON too.")
 @click.option("--per-layer", is_flag=True, help="Measure each layer of one bundle instead.")
 @click.option("--keep", type=click.Path(path_type=Path), help="With --per-layer: where to leave the profiling bundle.")
+@click.option("--bars", is_flag=True, help="Build and measure what docs/performance.md shows, and write it.")
+@click.option("--output", "-o", default="build", type=click.Path(path_type=Path), help="With --bars: of the builds.")
+@click.option("--docs", default="docs", type=click.Path(path_type=Path), help="With --bars: the folder to write.")
 def command(
     bundles: tuple[Path, ...],
     against: str,
@@ -43,6 +46,9 @@ def command(
     json_file: Path | None,
     per_layer: bool,
     keep: Path | None,
+    bars: bool,
+    output: Path,
+    docs: Path,
 ) -> None:
     """Measure bundles for this machine.
 
@@ -50,6 +56,8 @@ def command(
     of --against, which come from the extra [peers]. All of them run in turns in one run. The other runtimes get the
     float network and the QDQ file that the bundle was made from.
     """
+    if bool(bundles) == bars:
+        raise UsageError("give the folder of a bundle, e.g. build/<model>/host/int8, or --bars; not both.")
     if per_layer:
         _per_layer(bundles, variants, inferences * rounds, weights, json_file, keep)
         return
@@ -69,6 +77,12 @@ def command(
     )
     if python is not None and not python.is_file():
         raise UsageError(f"{python} is no file; give an interpreter, e.g. peers/bin/python.")
+    if bars:
+        from compile.bars import run_bars
+
+        run_bars(output, docs, settings, _tell)
+        click.echo(f"written: {docs / 'performance.json'} and {docs / 'performance.md'}")
+        return
 
     from compile.bench import run_bench
     from compile.bench_case import prepare
@@ -82,10 +96,14 @@ def command(
         folder = Path(name)
         link_packages(folder)
         prepared = prepare(entries[0].bundle, folder, weights, cpu_flags())
-        result = run_bench(entries, chosen, prepared, settings, lambda line: click.echo(line, err=True))
+        result = run_bench(entries, chosen, prepared, settings, _tell)
     if json_file is not None:
         write_text_atomically(json_file, json.dumps(result, indent=2) + "\n")
     click.echo(render_bench(result))
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def parse_threads(text: str) -> tuple[int, ...]:

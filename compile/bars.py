@@ -1,0 +1,122 @@
+"""The bars of the host: our builds against the fastest other runtime, in one table that a command writes.
+
+docs/performance.json is the truth; the section of docs/performance.md between the two markers is made from it alone.
+Other keys of the JSON and other sections of the page stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from compile.bars_page import BARS, SIZE, Bar, render_bars
+from compile.bench import Entry, Settings, run_bench
+from compile.bench_case import prepare
+from compile.bundle import Bundle, check_bundle
+from compile.contender import link_packages
+from compile.machine import cpu_flags
+from compile.peers import PEERS
+from compile.precisions import FP32, INT8
+from compile.strict_json import parse_strict
+from compile.subject import RANDOM
+from repghost.errors import UsageError
+from repghost.files import write_text_atomically
+
+FORMAT, VERSION = "repghost-performance", 1
+JSON_FILE, PAGE_FILE = "performance.json", "performance.md"
+BEGIN, END = "<!-- host: written by 'make bars' -->", "<!-- end of host -->"
+THREADS = (1, 2)
+
+
+def run_bars(output: Path, docs: Path, settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
+    """Build what is missing, measure every bar on this machine, and write docs/performance.json and .md.
+
+    Args:
+        output: the folder of builds.
+        docs: where the two files lie.
+        settings: how to compare; the numbers of threads are fixed.
+        say: is given one line per step.
+
+    Returns:
+        the "host" part of the JSON.
+    """
+    networks = []
+    for bar in BARS:
+        bundles = [built(output, bar.width, precision.name, say) for precision in (INT8, FP32)]
+        say(f"width {bar.width:g}")
+        networks.append(_measure(bar, bundles, replace(settings, threads=THREADS), say))
+    host = {"networks": networks}
+    write_performance(docs, host)
+    return host
+
+
+def built(output: Path, width: float, precision: str, say: Callable[[str], None]) -> Bundle:
+    """Return the host bundle of random weights of a width, building it where there is none."""
+    from compile.pipeline import run
+    from compile.request import Request
+    from repghost.spec import model_name
+
+    path = output / f"{model_name(width)}-{SIZE}px-{RANDOM}" / "host" / precision
+    if not path.is_dir():
+        run(
+            Request(
+                target="host",
+                precisions=(INT8, FP32),
+                weights=RANDOM,
+                width=str(width),
+                size=SIZE,
+                output=output,
+                fetch=False,
+                jobs=os.cpu_count() or 1,
+            ),
+            say,
+        )
+    return check_bundle(path)
+
+
+def _measure(bar: Bar, bundles: Sequence[Bundle], settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
+    flags = cpu_flags()
+    entries = [Entry(bundle, variant) for bundle in bundles for variant in usable_variants(bundle)]
+    with tempfile.TemporaryDirectory(prefix="repghost-bars-") as name:
+        folder = Path(name)
+        link_packages(folder)
+        prepared = prepare(bundles[0], folder, None, flags)
+        result = run_bench(entries, tuple(PEERS.values()), prepared, settings, say)
+    return {"width": bar.width, **result}
+
+
+def usable_variants(bundle: Bundle) -> list[str]:
+    """Return the instruction sets of a bundle that this machine has, the plainest first."""
+    from compile.load import load
+
+    model, found = load(bundle.path), []
+    for name in bundle.manifest["variants"]:
+        try:
+            model.select(name)
+        except UsageError:
+            continue
+        found.append(str(name))
+    return found
+
+
+def write_performance(docs: Path, host: dict[str, Any]) -> None:
+    """Replace the host part of the JSON and of the page, and nothing else."""
+    data, page = docs / JSON_FILE, docs / PAGE_FILE
+    document = parse_strict(data.read_bytes(), str(data)) if data.is_file() else {}
+    document.update({"format": FORMAT, "version": VERSION, "host": host})
+    docs.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(data, json.dumps(document, indent=1, sort_keys=True) + "\n")
+    section = f"{BEGIN}\n{render_bars(document['host'])}\n{END}"
+    text = page.read_text() if page.is_file() else f"# Performance\n\n{BEGIN}\n{END}\n"
+    before, found, rest = text.partition(BEGIN)
+    _, closed, after = rest.partition(END)
+    if not found or not closed:
+        raise UsageError(
+            f"{page} lacks the line {(END if found else BEGIN)!r}, where the host's table belongs; add it."
+        )
+    write_text_atomically(page, before + section + after)

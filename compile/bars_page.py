@@ -1,0 +1,125 @@
+"""The bars of the host and their page: what was asked for, what was measured, against whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compile.bench_page import fastest_other
+from compile.precisions import INT8
+from compile.statistics import paired_ratio
+
+SIZE = 224  # pixels
+LOADS = ("load_before", "load_after")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What one width has to reach: our time divided by that of the fastest other build."""
+
+    width: float
+    int8: float  # against any precision
+    fp32: float  # against fp32
+
+
+BARS = (Bar(0.5, 0.65, 1.0), Bar(1.0, 0.75, 1.0), Bar(2.0, 0.9, 1.0))
+
+
+def bar_rows(host: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one row per bar and instruction set: what was asked for, what was measured, against whom."""
+    limits = {bar.width: bar for bar in BARS}
+    rows = []
+    for network in host["networks"]:
+        for run in network["runs"]:
+            for ours in (result for result in run["results"] if result["ours"]):
+                is_int8 = ours["precision"] == INT8.name
+                other = fastest_other(run, None if is_int8 else ours["precision"])
+                if other is None:
+                    continue
+                ratio = paired_ratio(np.array(ours["rounds_ms"]), np.array(other["rounds_ms"]))
+                limit = limits[network["width"]].int8 if is_int8 else limits[network["width"]].fp32
+                rows.append(
+                    {
+                        "width": network["width"],
+                        "threads": run["threads"],
+                        "ours": ours,
+                        "other": other,
+                        "ratio": ratio,
+                        "limit": limit,
+                        "reached": ratio["median"] <= limit,
+                    }
+                )
+    return rows
+
+
+def render_bars(host: Mapping[str, Any]) -> str:
+    """Return the host's section of the page in Markdown."""
+    first = host["networks"][0]
+    machine, settings = first["machine"], first["settings"]
+    loads = [run[key][0] for network in host["networks"] for run in network["runs"] for key in LOADS]
+    lines = [
+        f"## This host: {machine['core']}",
+        "",
+        f"{machine['cores']} cores ({', '.join(machine['flags'])}), {machine['system']}, clock {machine['clock']}, "
+        f"load {min(loads):.2f} to {max(loads):.2f}. Batch 1, {SIZE} px, random weights with real batch statistics.",
+        "",
+        f"Every build runs in a process of its own; in each of {settings['rounds']} rounds every one has a turn of "
+        f"{settings['inferences']} timed inferences after {settings['warmup']} untimed ones. A ratio is our time "
+        "divided by theirs in the same round; the median of the rounds counts, with its 95 % interval. int8 is "
+        "compared with the fastest other build of any precision, fp32 with the fastest fp32. The other runtimes use "
+        "every instruction set this machine has, also in the rows where ours is held to AVX2.",
+        "",
+        "| width | threads | our build | median ms | fastest other | median ms | ratio | 95 % | bar | |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in bar_rows(host):
+        ours, other, ratio = row["ours"], row["other"], row["ratio"]
+        verdict = "reached" if row["reached"] else f"**missed by {ratio['median'] - row['limit']:.2f}**"
+        lines.append(
+            f"| {row['width']:g}x | {row['threads']} | {ours['precision']} {ours['variant']} | "
+            f"{ours['median_ms']:.3f} | {other['name']} | {other['median_ms']:.3f} | {ratio['median']:.2f} | "
+            f"{ratio['low']:.2f} to {ratio['high']:.2f} | {row['limit']:g} | {verdict} |"
+        )
+    for network in host["networks"]:
+        lines += ["", *_network_lines(network)]
+    return "\n".join([*lines, "", *_notes(first)])
+
+
+def _network_lines(network: Mapping[str, Any]) -> list[str]:
+    """Return the table of every build of one width: minimum / median / 90th percentile in milliseconds."""
+    runs = network["runs"]
+    heads = " | ".join(f"{run['threads']} thread{'s' * (run['threads'] > 1)}" for run in runs)
+    lines = [
+        f"### {network['width']:g}x, every build: min / median / p90 in ms",
+        "",
+        f"| build | {heads} | lowest cosine to float | same class as float |",
+        f"|---|{'---|' * len(runs)}---|---|",
+    ]
+    for result in runs[0]["results"]:
+        cells = [_times(run, result["name"]) for run in runs]
+        agreement = result["agreement"]
+        known = "with_float" in agreement
+        cosine = f"{agreement['lowest_cosine']:.4f}" if known else "-"
+        same = f"{agreement['with_float']} of {agreement['pictures']}" if known else "-"
+        lines.append(f"| {result['name']} | {' | '.join(cells)} | {cosine} | {same} |")
+    return lines
+
+
+def _times(run: Mapping[str, Any], name: str) -> str:
+    for result in run["results"]:
+        if result["name"] == name:
+            return f"{result['min_ms']:.2f} / {result['median_ms']:.2f} / {result['p90_ms']:.2f}"
+    return "not measured"
+
+
+def _notes(network: Mapping[str, Any]) -> list[str]:
+    """Return which builds these are, and what was left out."""
+    lines = ["The builds:", ""]
+    for result in network["runs"][0]["results"]:
+        version = f", version {result['version']}" if result["version"] else ""
+        lines.append(f"- {result['name']}: {result['made_by']}{version}")
+    lines += [f"- {it['name']}: not compared: {it['reason']}" for it in network["absent"]]
+    return lines
