@@ -18,6 +18,8 @@ TINY = QParams(1e-37)
 HUGE = QParams(1e30)
 POINTWISE = QuantizedWeight(np.full((8, 8, 1, 1), 3, np.int8), ONES, 0)
 DEPTHWISE = QuantizedWeight(np.full((8, 1, 3, 3), 3, np.int8), ONES, 0)
+OBLONG = QuantizedWeight(np.full((8, 8, 1, 3), 3, np.int8), ONES, 0)
+OBLONG_DEPTHWISE = QuantizedWeight(np.full((8, 1, 3, 1), 3, np.int8), ONES, 0)
 LINEAR = QuantizedWeight(np.full((8, 8), 3, np.int8), ONES, 0)
 
 
@@ -52,6 +54,9 @@ REFUSED: list[tuple[str, QdqGraph, str]] = [
     ("two strides", only(n("Conv", "x w", "y", strides=(1, 2))), "equal strides"),
     ("one side padded", only(n("Conv", "x w", "y", pads=(0, 1, 1, 1))), "above and on the left"),
     ("depthwise padded on one side", only(n("Conv", "x d", "y", group=8, pads=(0, 1, 1, 1))), "above and on the left"),
+    ("oblong kernel", only(n("Conv", "x o", "y", pads=(1, 1, 1, 1)), weights={"o": OBLONG}), "1x3; only square"),
+    ("oblong depthwise kernel", only(n("Conv", "x o", "y", group=8), weights={"o": OBLONG_DEPTHWISE}),
+     "3x1; only square"),
     ("float weight", only(n("Conv", "x three", "y")), "not an int8 constant"),
     ("float depthwise weight", only(n("Conv", "x three", "y", group=8)), "not an int8 constant"),
     ("float linear weight", only(n("Gemm", "x three", "y", transB=1)), "not an int8 constant"),

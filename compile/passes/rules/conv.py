@@ -32,6 +32,8 @@ def conv(graph: QdqGraph, node: Node) -> Answer:
     if isinstance(found, Refusal):
         return found
     weight, scales = found
+    if oblong := _oblong(weight):
+        return oblong
     return dense_operator(graph, node, weight.transpose(0, 2, 3, 1), scales, *geometry)  # OIHW to OHWI
 
 
@@ -46,6 +48,8 @@ def depthwise(graph: QdqGraph, node: Node) -> Answer:
     if isinstance(found, Refusal):
         return found
     weight, scales = found
+    if oblong := _oblong(weight):
+        return oblong
     if weight.shape[0] != group or weight.shape[1] != 1:
         return Refusal(
             f"it has {group} groups of {weight.shape[1]} channels; 1 group or 1 channel a group is supported"
@@ -76,6 +80,12 @@ def _depthwise_operator(
     )  # fmt: skip
     epilogue, start = lower_q15(*arguments) or lower_dense(node.name, *arguments)
     return DepthwiseConv2d(node.name, x, y, weight, start, stride, padding, epilogue)
+
+
+def _oblong(weight: NDArray[np.int8]) -> Refusal | None:
+    """Refuse a kernel that is higher than wide or wider than high: the schedules walk over square ones."""
+    height, width = weight.shape[2:]
+    return None if height == width else Refusal(f"its kernel is {height}x{width}; only square kernels are supported")
 
 
 def _geometry(node: Node) -> tuple[int, int] | Refusal:
