@@ -19,7 +19,7 @@ from calib.graph import Graph
 from calib.qparams import QParams, dequantize, quantize, quantize_weights
 from calib.quantspec import QuantSpec
 from calib.reference import run
-from calib.walk import run_operator, graph_of, run_float
+from calib.walk import graph_of, run_float, run_operator
 from compile.frontend import read_qdq
 from compile.passes import lower
 from repghost.fuse import fuse
