@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "bundle.h"
@@ -49,7 +50,7 @@ static int turn_length(const char *line) {
   char *end;
   errno = 0;
   long count = strtol(line, &end, 10);
-  if (errno || end == line || (*end && *end != '\n') || count < 1 || count > MOST_INFERENCES)
+  if (errno || end == line || *end || count < 1 || count > MOST_INFERENCES)
     stop(EXIT_USAGE, "a turn has 1 to %d inferences, not '%s'", MOST_INFERENCES, line);
   return (int)count;
 }
@@ -59,6 +60,7 @@ void print_turns(const struct model *model, const uint8_t *picture, int warmup) 
   printf("{\"command\":\"turns\",\"variant\":\"%s\",\"threads\":%d,\"warmup\":%d}\n", model->variant(), model->threads, warmup);
   fflush(stdout);
   while (fgets(line, sizeof line, stdin)) {
+    line[strcspn(line, "\n")] = 0;
     int runs = turn_length(line);
     double *times = new_times((size_t)runs);
     time_inferences(model, picture, warmup, runs, times);
