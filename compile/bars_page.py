@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compile.bench_page import fastest_other
+from compile.bench_page import fastest_other, of_rounds
 from compile.precisions import INT8
 from compile.statistics import paired_ratio
 
@@ -68,11 +68,11 @@ def render_bars(host: Mapping[str, Any]) -> str:
         "",
         f"Every build runs in a process of its own; in each of {settings['rounds']} rounds every one has a turn of "
         f"{settings['inferences']} timed inferences after {settings['warmup']} untimed ones. A ratio is our time "
-        "divided by theirs in the same round; the median of the rounds counts, with its 95 % interval. int8 is "
-        "compared with the fastest other build of any precision, fp32 with the fastest fp32. The other runtimes use "
+        "divided by theirs in the same round, taking the fastest inference of each turn; the median of the rounds "
+        "counts, with its 95 % interval. int8 is compared with the fastest other build of any precision, fp32 with the fastest fp32. The other runtimes use "
         "every instruction set this machine has, also in the rows where ours is held to AVX2.",
         "",
-        "| width | threads | our build | median ms | fastest other | median ms | ratio | 95 % | bar | |",
+        "| width | threads | our build | ms | fastest other | ms | ratio | 95 % | bar | |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in bar_rows(host):
@@ -80,7 +80,7 @@ def render_bars(host: Mapping[str, Any]) -> str:
         verdict = "reached" if row["reached"] else f"**missed by {ratio['median'] - row['limit']:.2f}**"
         lines.append(
             f"| {row['width']:g}x | {row['threads']} | {ours['precision']} {ours['variant']} | "
-            f"{ours['median_ms']:.3f} | {other['name']} | {other['median_ms']:.3f} | {ratio['median']:.2f} | "
+            f"{of_rounds(ours):.3f} | {other['name']} | {of_rounds(other):.3f} | {ratio['median']:.2f} | "
             f"{ratio['low']:.2f} to {ratio['high']:.2f} | {row['limit']:g} | {verdict} |"
         )
     for network in host["networks"]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from statistics import median
 from typing import Any
 
 from compile.text_table import format_columns
@@ -62,14 +63,19 @@ def _row(result: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def fastest_other(run: Mapping[str, Any], precision: str | None = None) -> Mapping[str, Any] | None:
-    """Return the result with the lowest median among the runtimes that are not ours, None where there is none.
+    """Return the fastest of the runtimes that are not ours by the median of its rounds, None where there is none.
 
     Args:
         run: one entry of `runs`.
         precision: only builds of this precision.
     """
     others = [it for it in run["results"] if not it["ours"] and precision in (None, it["precision"])]
-    return min(others, key=lambda it: float(it["median_ms"]), default=None)
+    return min(others, key=of_rounds, default=None)
+
+
+def of_rounds(result: Mapping[str, Any]) -> float:
+    """Return the median over the rounds of the fastest inference of each, in milliseconds."""
+    return float(median(result["rounds_ms"]))
 
 
 def fastest_line(run: Mapping[str, Any]) -> str:
@@ -80,10 +86,5 @@ def fastest_line(run: Mapping[str, Any]) -> str:
     ours = run["results"][0]
     return (
         f"{ours['name']} takes {best['ratio']['median']:.2f} times as long as the fastest other build, {best['name']} "
-        f"(median of {best['inferences']} inferences each)."
+        f"(median over {len(best['rounds_ms'])} rounds of the fastest inference of each)."
     )
-
-
-def precisions_of(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the precisions that were measured, in their order of appearance."""
-    return list(dict.fromkeys(str(result["precision"]) for result in results))
