@@ -69,8 +69,9 @@ def render_bars(host: Mapping[str, Any]) -> str:
         f"Every build runs in a process of its own; in each of {settings['rounds']} rounds every one has a turn of "
         f"{settings['inferences']} timed inferences after {settings['warmup']} untimed ones. A ratio is our time "
         "divided by theirs in the same round, taking the fastest inference of each turn; the median of the rounds "
-        "counts, with its 95 % interval. int8 is compared with the fastest other build of any precision, fp32 with the fastest fp32. The other runtimes use "
-        "every instruction set this machine has, also in the rows where ours is held to AVX2.",
+        "counts, with its 95 % interval. int8 is compared with the fastest other build of any precision, fp32 with the "
+        "fastest fp32. The other runtimes use every instruction set this machine has, also in the rows where ours is "
+        "held to AVX2.",
         "",
         "| width | threads | our build | ms | fastest other | ms | ratio | 95 % | bar | |",
         "|---|---|---|---|---|---|---|---|---|---|",
