@@ -19,8 +19,17 @@ from compile.bench import Entry, Field, Settings, measure_rounds, run_bench
 from compile.bench_case import Prepared, prepare
 from compile.bench_page import fastest_other, render_bench
 from compile.bundle import check_bundle
-from compile.contender import Contender, ContenderError, Identity, link_packages, start_ours
+from compile.contender import (
+    Contender,
+    ContenderError,
+    Identity,
+    answers_of,
+    link_packages,
+    start_ours,
+    start_peer,
+)
 from compile.peers import PEERS, parse_peers
+from compile.peers.case import Case
 from compile.statistics import Times, agreement, median_interval, paired_ratio
 from repghost.cli import cli
 from repghost.errors import IntegrityError, ToolMissingError, UsageError
@@ -237,3 +246,39 @@ def test_an_absent_runtime_is_named_with_its_command(
     entry = Entry(check_bundle(host_bundle))
     with pytest.raises(ToolMissingError, match=r"openvino int8: .*not installed; pip install openvino nncf\."):
         run_bench([entry], parse_peers("openvino"), replace(prepared, case=case), Settings(rounds=1), print)
+
+
+@pytest.fixture(scope="module")
+def small_case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, np.ndarray[Any, Any]]:
+    """A 0.5x of random weights at 32 px as other runtimes get it, and what PyTorch says about its pictures."""
+    from compile.random_subject import noise_pictures, random_subject
+    from repghost.evaluate import predict
+    from repghost.export import to_bytes, to_onnx
+    from repghost.fuse import fuse
+
+    folder = tmp_path_factory.mktemp("small")
+    subject = random_subject("0.5", 32, seed=0)
+    network, preprocess, pictures = fuse(subject.model), subject.preprocess, noise_pictures(4, 32, seed=5)
+    (folder / "model.onnx").write_bytes(to_bytes(to_onnx(network, 32)))
+    np.save(folder / "pictures.npy", pictures)
+    np.save(folder / "inputs.npy", preprocess.normalize(pictures))
+    link_packages(folder)
+    files = {"pictures": folder / "pictures.npy", "inputs": folder / "inputs.npy", "onnx": folder / "model.onnx"}
+    case = Case(folder, qdq=None, checkpoint=None, mean=preprocess.mean, std=preprocess.std, saturates=True, **files)
+    return case, predict(network, pictures, preprocess)
+
+
+@pytest.mark.parametrize(("form", "bound"), [("fp32", 0.99999), ("int8", 0.8)])
+def test_onnx_runtime_answers_as_the_network_does(
+    small_case: tuple[Case, np.ndarray[Any, Any]], form: str, bound: float
+) -> None:
+    case, expected = small_case
+    peer = PEERS["onnxruntime"]
+    row = next(it for it in peer.forms if it.name == form)
+    running = start_peer(peer, row, case, threads=1, warmup=0)
+    try:
+        assert len(running.turn(2)) == 2 and running.version
+        scores = np.load(answers_of(running.identity, case), allow_pickle=False)
+    finally:
+        running.close()
+    assert agreement(scores, expected, expected)["lowest_cosine"] > bound
