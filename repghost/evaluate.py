@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from repghost.preprocess import Preprocess
 
+BATCH = 250  # pictures per step where nothing else is asked for
 Z_95 = 1.959963984540054  # the standard normal is within +-Z_95 with probability 0.95
 
 
@@ -114,13 +115,13 @@ def predict(
     model: torch.nn.Module,
     pictures: NDArray[np.uint8],
     preprocess: Preprocess,
-    batch: int = 250,
+    batch: int = BATCH,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> NDArray[np.float32]:
     """Return the logits of a PyTorch network, float32 [N, classes]; the model is left in the mode it was in.
 
     Args:
-        model: takes float32 [N, 3, H, W].
+        model: takes float32 [N, 3, H, W], on any device.
         pictures: uint8 [N, H, W, 3], from `Preprocess.apply`.
         preprocess: its `normalize` is used.
         batch: pictures per step.
@@ -128,16 +129,19 @@ def predict(
     """
     import torch
 
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
+    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
     model.eval()
     parts = []
     try:
         with torch.inference_mode():
             for start in progress(range(0, len(pictures), batch)):
                 inputs = torch.from_numpy(preprocess.normalize(pictures[start : start + batch]))
-                parts.append(model(inputs.contiguous(memory_format=torch.channels_last)).float().numpy())
+                inputs = inputs.to(device, memory_format=torch.channels_last)
+                parts.append(model(inputs).float().cpu().numpy())
     finally:
-        model.train(was_training)
+        for module, mode in modes:  # one by one: a frozen batch norm is not in the mode of the rest
+            module.training = mode
     return np.concatenate(parts)
 
 

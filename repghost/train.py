@@ -1,7 +1,7 @@
-"""Training: pictures prepared once, augmented per batch; SGD, cosine, averaged weights; a state file after each epoch.
+"""The training loop: forward, backward, step, average; every epoch is judged and every state can be gone on from.
 
-A run that is stopped and resumed takes the same random choices as one that was not: every epoch starts from
-(seed, epoch) alone.
+A run that is stopped and resumed takes the same random choices as one that was not: pictures and augmentation depend on
+(seed, epoch, place) alone, and the generator that dropout uses is in the state.
 """
 
 from __future__ import annotations
@@ -9,41 +9,63 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timm.optim import create_optimizer_v2
-from timm.scheduler import CosineLRScheduler
-from timm.utils import ModelEmaV3
+from timm.loss import SoftTargetCrossEntropy
+from timm.utils import distribute_bn
 from torch import nn
 
-from repghost.augment import cutout, random_crop, random_flip
-from repghost.data import PictureSet, Prepared, prepare
+from repghost.checkpoint import load_model, write_checkpoint
+from repghost.data import PictureSet, prepare
 from repghost.data.subset import choose_balanced
 from repghost.errors import RepGhostError, UsageError
-from repghost.evaluate import accuracy, predict
 from repghost.model import RepGhostNet
 from repghost.recipe import Recipe
-from repghost.runstate import EpochRecord, RunState, read_state, write_log, write_state
+from repghost.runstate import EpochRecord, Progress, best_epoch, write_state
+from repghost.training.build import Run, start
+from repghost.training.feed import Feed
+from repghost.training.judging import judge_epoch
+from repghost.training.loader_feed import LoaderFeed, Loading
+from repghost.training.memory_feed import MemoryFeed, split_prepared
+from repghost.training.ranks import Ranks
+from repghost.training.records import write_records
+from repghost.training.resuming import restore, snapshot, starting_state
+from repghost.training.transfer import Start, train_mode
 
 STATE_FILE = "state.pt"
-LOG_FILE = "log.jsonl"
+BEST_FILE = "best.safetensors"
+
+Resume = Literal["new", "continue", "auto"]
 
 
 class TrainingStoppedError(RepGhostError):
-    """Training was asked to stop; everything up to the last whole epoch is in the state file."""
+    """Training was asked to stop; everything up to the last step is in the state file."""
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What training leaves: the averaged network in eval mode and one record per epoch."""
+    """What training leaves: the network that is kept, in eval mode, and one record per epoch."""
 
     model: RepGhostNet
     history: tuple[EpochRecord, ...]
     broken: tuple[str, ...]  # pictures that could not be decoded
+    kept: EpochRecord  # of the epoch whose weights `model` has
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What one step did, over all processes where it says so."""
+
+    epoch: int  # from 0
+    pictures: int  # of all processes
+    loss: float  # of this process
+    rate: float
+    top1: float  # of the epoch so far, of this process
 
 
 @dataclass(frozen=True)
@@ -51,21 +73,29 @@ class Hooks:
     """How the caller follows and stops a run; the defaults do nothing."""
 
     preparing: Callable[[Iterable[int]], Iterable[int]] = iter
-    step: Callable[[int, int, float, float], None] = lambda epoch, pictures, loss, rate: None
+    begin: Callable[[int, int], None] = lambda epochs, pictures_per_epoch: None
+    step: Callable[[StepRecord], None] = lambda record: None
     epoch: Callable[[EpochRecord], None] = lambda record: None
     should_stop: Callable[[], bool] = lambda: False
 
 
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """The parts that change while training; each epoch updates them in place."""
+@dataclass(frozen=True)
+class Options:
+    """What does not decide the result: where pictures are read and how often the state is written.
 
-    recipe: Recipe
-    model: RepGhostNet
-    average: ModelEmaV3
-    optimizer: torch.optim.Optimizer
-    schedule: CosineLRScheduler
-    steps_per_epoch: int
+    Args:
+        loading: workers and limits; only where pictures are decoded in every epoch.
+        state_interval: batches between two states within an epoch; 0: after each epoch only.
+        log_interval: batches between two looks at the loss on a GPU, each of which waits for it.
+        num_classes: of the network, when it shall have more than the pictures.
+        weights: to begin with instead of random ones.
+    """
+
+    loading: Loading = field(default_factory=Loading)
+    state_interval: int = 0
+    log_interval: int = 50
+    num_classes: int | None = None
+    weights: Start | None = None
 
 
 def held_out_indices(labels: NDArray[np.int64], recipe: Recipe) -> NDArray[np.int64]:
@@ -82,167 +112,254 @@ def held_out_indices(labels: NDArray[np.int64], recipe: Recipe) -> NDArray[np.in
     return choose_balanced(labels, recipe.held_out, recipe.seed)
 
 
+def class_names(dataset: PictureSet, num_classes: int | None = None) -> tuple[str, ...]:
+    """Return one name per class of the network.
+
+    Raises:
+        UsageError: when a class has no picture, or `num_classes` is less than the set has.
+    """
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    if len(counts) > len(dataset.classes):
+        raise UsageError(f"label {len(counts) - 1} is outside the {len(dataset.classes)} classes of the set.")
+    if not counts.all():
+        names = ", ".join(repr(dataset.classes[place]) for place in np.flatnonzero(counts == 0)[:3])
+        raise UsageError(f"no training picture of {names}; put pictures into that folder or remove it.")
+    if num_classes is None:
+        return dataset.classes
+    if num_classes < len(dataset.classes):
+        raise UsageError(
+            f"--num-classes {num_classes} is less than the {len(dataset.classes)} classes of the pictures; leave it "
+            "out, or give at least so many."
+        )
+    return dataset.classes + tuple(f"unused {place}" for place in range(len(dataset.classes), num_classes))
+
+
 def train(
-    recipe: Recipe, dataset: PictureSet, folder: Path, resume: bool = False, hooks: Hooks | None = None
+    recipe: Recipe,
+    dataset: PictureSet,
+    folder: Path,
+    resume: Resume = "new",
+    hooks: Hooks | None = None,
+    judging: PictureSet | None = None,
+    options: Options | None = None,
+    ranks: Ranks | None = None,
 ) -> TrainResult:
-    """Train a RepGhostNet from random weights.
+    """Train a RepGhostNet.
 
     Args:
         recipe: how.
-        dataset: the training split; part of it is held out, no test picture is ever needed here.
-        folder: where the state and the log go, after each epoch.
-        resume: go on from the state in `folder`.
+        dataset: the training split.
+        folder: where state, best weights and log go.
+        resume: "new" refuses a folder with a state, "continue" needs one, "auto" goes on if there is one.
         hooks: follows and stops the run.
+        judging: judges each epoch, where the recipe holds no training pictures out.
+        options: what does not decide the result.
+        ranks: this process among those of torchrun.
 
     Raises:
-        UsageError: when the folder holds another run, or there is nothing to resume, or too few pictures.
+        UsageError: when the folder holds another run, there is nothing to resume, or too few pictures.
         TrainingStoppedError: when `hooks.should_stop` said so.
-        RepGhostError: when the loss is no longer finite.
+        RepGhostError: when the loss is no longer finite, or too many pictures are broken.
     """
-    hooks = hooks or Hooks()
-    state = _starting_state(recipe, folder, resume)
-    held = held_out_indices(dataset.labels, recipe)
-    rest = np.setdiff1d(np.arange(len(dataset)), held)
-    everything = prepare(dataset, recipe.preprocess, np.concatenate([rest, held]), hooks.preparing)
-    training, judging = _split(everything, int(np.isin(everything.indices, rest).sum()))
-
-    run = _start(recipe, len(dataset.classes), len(training.labels) // recipe.batch)
-    history: list[EpochRecord] = []
-    if state is not None:
-        _restore(run, state)
-        history.extend(state.history)
-    for epoch in range(len(history), recipe.epochs):
-        record = _epoch(run, epoch, training, hooks)
-        logits = predict(run.average.module, judging.pictures, recipe.preprocess)
-        judged = accuracy(logits.argmax(1), judging.labels)
-        record = replace(record, held_out_top1=judged.top1, held_out_pictures=judged.pictures)
-        history.append(record)
-        write_state(folder / STATE_FILE, _snapshot(run, history))
-        write_log(folder / LOG_FILE, history)
-        hooks.epoch(record)
-    return TrainResult(run.average.module.eval(), tuple(history), everything.broken)
-
-
-def _starting_state(recipe: Recipe, folder: Path, resume: bool) -> RunState | None:
-    """Return the state to go on from, or None for a fresh run."""
-    path = folder / STATE_FILE
-    if not resume:
-        if path.exists():
-            raise UsageError(f"{path} exists; give --resume to go on with that run, or another --output folder.")
-        return None
-    state = read_state(path)
-    if state.recipe != recipe:
-        changed = sorted(key for key, value in recipe.to_dict().items() if state.recipe.to_dict()[key] != value)
+    hooks, options, ranks = hooks or Hooks(), options or Options(), ranks or Ranks()
+    classes = class_names(dataset, options.num_classes)
+    state = starting_state(recipe, classes, folder / STATE_FILE, resume)
+    feed = _feed(recipe, dataset, judging, len(classes), hooks, options, ranks)
+    steps = feed.batches_per_epoch // recipe.execution.accumulate
+    if not steps:
         raise UsageError(
-            f"{path} was written with other values of {', '.join(changed)}; resume with the same ones or choose "
-            "another --output folder."
+            f"{len(dataset)} training pictures do not fill one step of {recipe.batch} x {ranks.count} processes x "
+            f"{recipe.execution.accumulate}; lower --batch."
         )
-    return state
+    run = start(recipe, len(classes), steps, ranks, options.weights)
+    history: list[EpochRecord] = []
+    progress = Progress()
+    if state is not None:
+        restore(run, state)
+        history.extend(state.history)
+        progress = state.progress
+    hooks.begin(run.epochs, steps * recipe.execution.accumulate * recipe.batch * ranks.count)
+    for epoch in range(len(history), run.epochs):
+        random = state.random if state is not None and progress.batches else ()
+        record = _epoch(_Epoch(run, feed, hooks, options, folder, classes, tuple(history)), epoch, progress, random)
+        progress = Progress()
+        _keep(run, record, history, folder, classes)
+        history.append(record)
+        if ranks.first:
+            write_state(folder / STATE_FILE, snapshot(run, classes, history, Progress(), ()))
+            write_records(folder, history)
+        hooks.epoch(record)
+        ranks.wait()
+    return _result(run, history, feed, folder)
 
 
-def _split(prepared: Prepared, count: int) -> tuple[Prepared, Prepared]:
-    """Return the first `count` pictures and the rest, as views."""
-    if not 0 < count < len(prepared.labels):
-        raise UsageError("every training or every held-out picture is broken; look at the set's files.")
-    first, second = (
-        Prepared(prepared.pictures[part], prepared.labels[part], prepared.indices[part], prepared.broken)
-        for part in (slice(None, count), slice(count, None))
+@dataclass(frozen=True, eq=False)
+class _Epoch:
+    """What an epoch needs and does not change by itself."""
+
+    run: Run
+    feed: Feed
+    hooks: Hooks
+    options: Options
+    folder: Path
+    classes: tuple[str, ...]
+    history: tuple[EpochRecord, ...]
+
+    def write(self, progress: Progress) -> None:
+        """Write the state between two steps; every process takes part."""
+        random = tuple(self.run.ranks.gather(torch.get_rng_state()))
+        if self.run.ranks.first:
+            write_state(self.folder / STATE_FILE, snapshot(self.run, self.classes, self.history, progress, random))
+
+
+def _feed(
+    recipe: Recipe,
+    dataset: PictureSet,
+    judging: PictureSet | None,
+    classes: int,
+    hooks: Hooks,
+    options: Options,
+    ranks: Ranks,
+) -> Feed:
+    """Return where the recipe's batches come from."""
+    if recipe.augmentation is None:
+        held = held_out_indices(dataset.labels, recipe)
+        rest = np.setdiff1d(np.arange(len(dataset)), held)
+        everything = prepare(dataset, recipe.preprocess, np.concatenate([rest, held]), hooks.preparing)
+        return MemoryFeed(recipe, *split_prepared(everything, int(np.isin(everything.indices, rest).sum())), ranks)
+    if judging is None:
+        raise UsageError(f"recipe {recipe.name!r} judges each epoch on a split of its own; the set has none.")
+    if judging.classes != dataset.classes:
+        raise UsageError("the classes of the training pictures and of those that judge an epoch differ.")
+    return LoaderFeed(recipe, dataset, judging, classes, options.loading, ranks)
+
+
+def _epoch(parts: _Epoch, epoch: int, progress: Progress, random: tuple[torch.Tensor, ...]) -> EpochRecord:
+    """Train on every picture once and judge the result."""
+    run, recipe, ranks = parts.run, parts.run.recipe, parts.run.ranks
+    torch.manual_seed((recipe.seed << 16) + epoch + (ranks.rank << 40))  # dropout
+    if random:
+        torch.set_rng_state(random[ranks.rank % len(random)])
+    train_mode(run.model, recipe.execution.freeze)
+    progress, rate = _batches(parts, epoch, progress)
+    if recipe.execution.dist_bn:
+        distribute_bn(run.model, ranks.count, recipe.execution.dist_bn == "reduce")
+        if run.average is not None:
+            distribute_bn(run.average.module, ranks.count, recipe.execution.dist_bn == "reduce")
+    ranks.share(run.judged)
+    judged = judge_epoch(run.judged, parts.feed, recipe.preprocess, ranks)
+    raw = None
+    if run.average is not None and recipe.augmentation is not None:
+        raw = judge_epoch(run.model, parts.feed, recipe.preprocess, ranks).top1
+    steps = run.steps_per_epoch * recipe.execution.accumulate
+    loss, right, broken = ranks.sums([progress.loss, progress.right, len(parts.feed.broken)])
+    pictures = steps * recipe.batch * ranks.count
+    return EpochRecord(
+        epoch=epoch + 1,
+        loss=loss / (steps * ranks.count),
+        train_top1=right / pictures,
+        learning_rate=rate,
+        seconds=progress.seconds,
+        pictures_per_second=pictures / progress.seconds,
+        held_out_top1=judged.top1,
+        held_out_top5=judged.top5,
+        held_out_loss=judged.loss,
+        held_out_pictures=judged.pictures,
+        raw_top1=raw,
+        broken_pictures=int(broken),
     )
-    return first, second
 
 
-def _start(recipe: Recipe, classes: int, steps_per_epoch: int) -> _Run:
-    """Build the network, its average, the optimizer and the schedule from the recipe's seed."""
-    torch.manual_seed(recipe.seed)
-    model = RepGhostNet(width=recipe.width, num_classes=classes, dropout=recipe.dropout)
-    model.to(memory_format=torch.channels_last)
-    # timm's "sgd" is Nesterov's; it leaves weights with one dimension without decay.
-    optimizer = create_optimizer_v2(
-        model, opt="sgd", lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
-    warmup = round(recipe.warmup_epochs * steps_per_epoch)
-    schedule = CosineLRScheduler(
-        optimizer,
-        t_initial=recipe.epochs * steps_per_epoch,
-        lr_min=recipe.min_learning_rate,
-        warmup_t=warmup,
-        warmup_lr_init=recipe.learning_rate / max(warmup, 1),
-        t_in_epochs=False,
-    )
-    # With power 1 the average starts as a plain mean of all steps so far.
-    average = ModelEmaV3(model, decay=recipe.ema_decay, use_warmup=True, warmup_power=1.0)
-    return _Run(recipe, model, average, optimizer, schedule, steps_per_epoch)
+def _batches(parts: _Epoch, epoch: int, progress: Progress) -> tuple[Progress, float]:
+    """Run forward and backward over the rest of an epoch; return the sums and the last learning rate."""
+    run, recipe = parts.run, parts.run.recipe
+    accumulate, ranks = recipe.execution.accumulate, run.ranks
+    total = run.steps_per_epoch * accumulate
+    meter = _Meter(progress, 1 if ranks.device.type == "cpu" else parts.options.log_interval)
+    criterion = _criterion(recipe)
+    rate, batches = 0.0, parts.feed.batches(epoch, progress.batches)
+    for number in range(progress.batches, total):
+        last_of_step = (number + 1) % accumulate == 0
+        if number % accumulate == 0:
+            if ranks.any(parts.hooks.should_stop()):
+                parts.write(meter.progress(number))
+                raise TrainingStoppedError(f"stopped in epoch {epoch + 1}; give --resume to go on from this step.")
+            interval = parts.options.state_interval
+            if interval and number > progress.batches and number // interval > (number - accumulate) // interval:
+                parts.write(meter.progress(number))
+            rate = run.set_rate(epoch, number // accumulate)
+        inputs, labels, targets = next(batches)
+        if recipe.execution.channels_last:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with run.sync(last_of_step):
+            with run.autocast():
+                logits = run.forward(inputs)
+                loss = criterion(logits, targets)
+            run.scaler.scale(loss / accumulate if accumulate > 1 else loss).backward()
+        if last_of_step:
+            run.update(epoch, number // accumulate)
+        meter.add(loss.detach(), (logits.detach().argmax(1) == labels).sum(), epoch, len(labels), number)
+        pictures = len(labels) * ranks.count
+        parts.hooks.step(StepRecord(epoch, pictures, meter.latest, rate, meter.top1))
+    return meter.progress(total), rate
 
 
-def _epoch(run: _Run, epoch: int, training: Prepared, hooks: Hooks) -> EpochRecord:
-    """Train on every picture once, in an order that (seed, epoch) decides; the last incomplete batch is left out."""
-    recipe, started = run.recipe, time.monotonic()
-    random = np.random.default_rng([recipe.seed, epoch])
-    torch.manual_seed((recipe.seed << 16) + epoch)  # dropout
-    order = random.permutation(len(training.labels))
-    criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
-    run.model.train()
-    total, right, rate = 0.0, 0, 0.0
-    for step in range(run.steps_per_epoch):
-        if hooks.should_stop():
-            raise TrainingStoppedError(
-                f"stopped in epoch {epoch + 1}; give --resume to go on from the last whole epoch."
-            )
-        chosen = order[step * recipe.batch : (step + 1) * recipe.batch]
-        inputs = _inputs(recipe, training.pictures[chosen], random)
-        targets = torch.from_numpy(training.labels[chosen])
-        done = epoch * run.steps_per_epoch + step
-        run.schedule.step_update(done)
-        rate = run.optimizer.param_groups[0]["lr"]
-        logits = run.model(inputs)
-        loss = criterion(logits, targets)
-        run.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        run.optimizer.step()
-        run.average.update(run.model, done + 1)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise RepGhostError(f"the loss became {value} in epoch {epoch + 1}; lower --learning-rate.")
-        total += value
-        right += int((logits.detach().argmax(1) == targets).sum())
-        hooks.step(epoch, len(chosen), value, rate)
-    seconds, pictures = time.monotonic() - started, run.steps_per_epoch * recipe.batch
-    return EpochRecord(epoch + 1, total / run.steps_per_epoch, right / pictures, rate, seconds, pictures / seconds)
+class _Meter:
+    """Sums of an epoch; the device is asked for numbers once per interval, because each question waits for it."""
+
+    def __init__(self, progress: Progress, interval: int) -> None:
+        self.loss, self.right, self.seconds = progress.loss, progress.right, progress.seconds
+        self.interval, self.pending = interval, list[tuple[torch.Tensor, torch.Tensor]]()
+        self.started, self.pictures, self.latest, self.top1, self.epoch = time.monotonic(), 0, 0.0, 0.0, 0
+        self.seen_before = progress.right
+
+    def add(self, loss: torch.Tensor, right: torch.Tensor, epoch: int, pictures: int, number: int) -> None:
+        """Note one batch."""
+        self.pending.append((loss, right))
+        self.pictures, self.epoch = self.pictures + pictures, epoch
+        if (number + 1) % self.interval == 0:
+            self.flush()
+
+    def flush(self) -> None:
+        """Fetch what is pending.
+
+        Raises:
+            RepGhostError: when a loss is not finite.
+        """
+        for loss, right in self.pending:
+            self.latest = float(loss)
+            if not math.isfinite(self.latest):
+                raise RepGhostError(f"the loss became {self.latest} in epoch {self.epoch + 1}; lower --learning-rate.")
+            self.loss += self.latest
+            self.right += int(right)
+        self.pending.clear()
+        self.top1 = (self.right - self.seen_before) / max(self.pictures, 1)
+
+    def progress(self, batches: int) -> Progress:
+        """Return the sums so far."""
+        self.flush()
+        return Progress(batches, self.loss, self.right, self.seconds + time.monotonic() - self.started)
 
 
-def _inputs(recipe: Recipe, pictures: NDArray[np.uint8], random: np.random.Generator) -> torch.Tensor:
-    """Augment and normalize one batch; float32 [N, 3, size, size], channels last."""
-    pictures = random_crop(pictures, recipe.crop_padding, random)
-    if recipe.flip:
-        pictures = random_flip(pictures, random)
-    grey = np.rint(np.asarray(recipe.preprocess.mean) * 255).clip(0, 255).astype(np.uint8)
-    pictures = cutout(pictures, recipe.cutout, grey, random)
-    inputs = torch.from_numpy(recipe.preprocess.normalize(pictures))
-    return inputs.contiguous(memory_format=torch.channels_last)
+def _criterion(recipe: Recipe) -> nn.Module:
+    """Return the loss; mixed targets carry the smoothing themselves."""
+    if recipe.augmentation is not None and recipe.augmentation.mixes:
+        return SoftTargetCrossEntropy()  # type: ignore[no-any-return]
+    return nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
 
 
-def _snapshot(run: _Run, history: list[EpochRecord]) -> RunState:
-    """Return everything a resumed run needs."""
-    return RunState(
-        recipe=run.recipe,
-        history=tuple(history),
-        model=run.model.state_dict(),
-        average=run.average.module.state_dict(),
-        optimizer=run.optimizer.state_dict(),
-    )
+def _keep(run: Run, record: EpochRecord, history: list[EpochRecord], folder: Path, classes: tuple[str, ...]) -> None:
+    """Write the weights of the best epoch so far, before the state says that the epoch is done."""
+    if run.ranks.first and record.better_than(best_epoch(history, run.recipe.eval_metric), run.recipe.eval_metric):
+        metadata = {"epoch": record.epoch, "held_out_top1": record.held_out_top1}
+        write_checkpoint(folder / BEST_FILE, run.judged, run.recipe.preprocess.to_dict(), classes, metadata)
 
 
-def _restore(run: _Run, state: RunState) -> None:
-    """Put a state back into a freshly started run.
-
-    Raises:
-        UsageError: when the weights do not fit, e.g. because the set of pictures has other classes now.
-    """
-    try:
-        run.model.load_state_dict(state.model)
-        run.average.module.load_state_dict(state.average)
-        run.optimizer.load_state_dict(state.optimizer)
-    except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise UsageError(
-            f"the state to resume from belongs to another network or set of pictures ({error})."
-        ) from error
+def _result(run: Run, history: list[EpochRecord], feed: Feed, folder: Path) -> TrainResult:
+    """Return the last or the best network."""
+    kept, model = history[-1], run.judged
+    best = best_epoch(history, run.recipe.eval_metric)
+    if run.recipe.keep == "best" and best is not None and best.epoch != kept.epoch:
+        kept, model = best, load_model(folder / BEST_FILE, width=run.recipe.width)
+    broken = tuple(message for part in run.ranks.gather(feed.broken) for message in part)
+    return TrainResult(model.eval(), tuple(history), tuple(dict.fromkeys(broken)), kept)

@@ -16,20 +16,20 @@ import click
 if TYPE_CHECKING:
     from repghost.recipe import Recipe
     from repghost.runstate import EpochRecord
-    from repghost.train import Hooks
+    from repghost.train import Hooks, StepRecord
 
 LOG_INTERVAL = 60.0  # seconds between two lines where the output is no terminal
 
 
 @contextlib.contextmanager
-def follow(recipe: Recipe, pictures: int) -> Iterator[Hooks]:
+def follow(recipe: Recipe, quiet: bool = False) -> Iterator[Hooks]:
     """Give hooks that show progress, pictures per second and the time left, and stop on SIGINT or SIGTERM.
 
     A second signal of the same kind acts at once.
 
     Args:
         recipe: of the run.
-        pictures: in the training split, held-out ones included.
+        quiet: show nothing, for all processes of a run but one.
     """
     from repghost.train import Hooks, TrainingStoppedError
 
@@ -40,13 +40,16 @@ def follow(recipe: Recipe, pictures: int) -> Iterator[Hooks]:
         signal.signal(number, old[signal.Signals(number)])
 
     old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    progress = _Progress(recipe, (pictures - recipe.held_out) // recipe.batch * recipe.batch)
+    progress = _Progress(recipe)
     for number in old:
         signal.signal(number, note)
     try:
-        yield Hooks(progress.prepare, progress.step, progress.epoch, lambda: bool(received))
+        if quiet:
+            yield Hooks(should_stop=lambda: bool(received))
+        else:
+            yield Hooks(progress.prepare, progress.begin, progress.step, progress.epoch, lambda: bool(received))
     except TrainingStoppedError as error:
-        error.exit_code = 128 + received[0]  # as a shell reports a signal
+        error.exit_code = 128 + (received[0] if received else signal.SIGTERM)  # as a shell reports a signal
         raise
     finally:
         progress.close()
@@ -57,8 +60,8 @@ def follow(recipe: Recipe, pictures: int) -> Iterator[Hooks]:
 class _Progress:
     """A bar in a terminal; plain lines anywhere else."""
 
-    def __init__(self, recipe: Recipe, per_epoch: int) -> None:
-        self.recipe, self.per_epoch = recipe, per_epoch
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe, self.epochs, self.per_epoch = recipe, recipe.epochs, 0
         self.bar: Any = None
         self.done = self.first = 0
         self.started = self.printed = time.monotonic()
@@ -69,19 +72,26 @@ class _Progress:
 
         return tqdm(indices, desc="prepare", unit="picture", unit_scale=True, disable=None)
 
-    def step(self, epoch: int, count: int, loss: float, rate: float) -> None:
+    def begin(self, epochs: int, pictures_per_epoch: int) -> None:
+        """Learn how long the run is."""
+        self.epochs, self.per_epoch = epochs, pictures_per_epoch
+
+    def step(self, record: StepRecord) -> None:
         """Show one step."""
         if self.bar is None:
-            self._start(epoch)
-        self.done += count
-        text = f"epoch {epoch + 1}/{self.recipe.epochs} loss {loss:.3f} rate {rate:.4f}"
+            self._start(record.epoch)
+        self.done += record.pictures
+        text = (
+            f"epoch {record.epoch + 1}/{self.epochs} loss {record.loss:.3f} top-1 {record.top1:.1%} "
+            f"rate {record.rate:.4f}"
+        )
         self.bar.set_description(text, refresh=False)
-        self.bar.update(count)
+        self.bar.update(record.pictures)
         now = time.monotonic()
         if self.bar.disable and now - self.printed > LOG_INTERVAL:
             self.printed = now
             speed = (self.done - self.first) / (now - self.started)
-            left = datetime.timedelta(seconds=round((self.recipe.epochs * self.per_epoch - self.done) / speed))
+            left = datetime.timedelta(seconds=round((self.epochs * self.per_epoch - self.done) / speed))
             click.echo(f"{text}, {speed:.0f} pictures/s, {left} left", err=True)
 
     def _start(self, epoch: int) -> None:
@@ -90,13 +100,13 @@ class _Progress:
 
         self.done = self.first = epoch * self.per_epoch
         self.started = self.printed = time.monotonic()
-        total = self.recipe.epochs * self.per_epoch
+        total = self.epochs * self.per_epoch
         self.bar = tqdm(total=total, initial=self.first, unit="picture", unit_scale=True, disable=None)
 
     def epoch(self, record: EpochRecord) -> None:
         """Print what an epoch achieved."""
         line = (
-            f"epoch {record.epoch}/{self.recipe.epochs}: loss {record.loss:.4f}, held-out top-1 "
+            f"epoch {record.epoch}/{self.epochs}: loss {record.loss:.4f}, held-out top-1 "
             f"{record.held_out_top1:.2%} of {record.held_out_pictures}, {record.pictures_per_second:.0f} pictures/s"
         )
         if self.bar is None or self.bar.disable:

@@ -38,8 +38,8 @@ def command(data: Path, recipe_name: str, output: Path, resume: bool, threads: i
         torch.set_num_threads(threads)
     recipe = get_recipe(recipe_name).changed(**changes)
     dataset = open_dataset(data, "train")
-    with follow(recipe, len(dataset)) as hooks:
-        result = train(recipe, dataset, output, resume, hooks)
+    with follow(recipe) as hooks:
+        result = train(recipe, dataset, output, "continue" if resume else "new", hooks)
     for message in result.broken:
         click.echo(f"broken picture, left out: {message}", err=True)
 

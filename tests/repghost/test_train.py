@@ -18,8 +18,9 @@ from repghost.preprocess import Preprocess
 from repghost.recipe import Recipe
 from repghost.runstate import read_state, write_state
 from repghost.train import Hooks, TrainingStoppedError, TrainResult, held_out_indices, train
-from repghost.train import _start as start_run
 from repghost.trained import judge, train_command, write_trained
+from repghost.training.build import start
+from repghost.training.ranks import Ranks
 
 RECIPE = Recipe(
     name="tiny",
@@ -75,7 +76,7 @@ def test_every_epoch_is_in_the_log(finished: tuple[TrainResult, Path]) -> None:
     assert [line["epoch"] for line in lines] == [1, 2]
     assert lines == [dataclasses.asdict(record) for record in result.history]
     assert {line["held_out_pictures"] for line in lines} == {24}
-    assert sorted(path.name for path in folder.iterdir()) == ["log.jsonl", "state.pt"]
+    assert sorted(path.name for path in folder.iterdir()) == ["best.safetensors", "log.csv", "log.jsonl", "state.pt"]
 
 
 def test_a_seed_decides_everything(finished: tuple[TrainResult, Path], tmp_path: Path) -> None:
@@ -84,25 +85,24 @@ def test_a_seed_decides_everything(finished: tuple[TrainResult, Path], tmp_path:
     assert not torch.equal(weights(other)["conv_stem.weight"], weights(finished[0].model)["conv_stem.weight"])
 
 
-@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("steps", [0, 1, 3, 4])
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     finished: tuple[TrainResult, Path], tmp_path: Path, steps: int
 ) -> None:
     seen: list[int] = []
-    hooks = Hooks(step=lambda epoch, count, loss, rate: seen.append(epoch), should_stop=lambda: len(seen) >= steps)
+    hooks = Hooks(step=lambda record: seen.append(record.epoch), should_stop=lambda: len(seen) >= steps)
     with pytest.raises(TrainingStoppedError, match="--resume"):
         train(RECIPE, made_set(), tmp_path, hooks=hooks)
-    first_epoch_is_whole = steps >= 3
-    assert (tmp_path / "state.pt").exists() == first_epoch_is_whole
-    result = train(RECIPE, made_set(), tmp_path, resume=first_epoch_is_whole)
+    assert len(read_state(tmp_path / "state.pt").history) == steps // 3
+    result = train(RECIPE, made_set(), tmp_path, resume="continue")
     assert_equal_weights(result.model, finished[0].model)
     assert [record.loss for record in result.history] == [record.loss for record in finished[0].history]
 
 
 def test_resuming_a_finished_run_trains_no_further(finished: tuple[TrainResult, Path]) -> None:
     result, folder = finished
-    hooks = Hooks(step=lambda *values: pytest.fail("a step was made"))
-    again = train(RECIPE, made_set(), folder, resume=True, hooks=hooks)
+    hooks = Hooks(step=lambda record: pytest.fail("a step was made"))
+    again = train(RECIPE, made_set(), folder, resume="continue", hooks=hooks)
     assert_equal_weights(again.model, result.model)
     assert again.history == result.history
 
@@ -112,17 +112,17 @@ def test_a_run_is_neither_overwritten_nor_mixed_up(finished: tuple[TrainResult, 
     with pytest.raises(UsageError, match="--resume"):
         train(RECIPE, made_set(), folder)
     with pytest.raises(UsageError, match="other values of epochs, learning_rate"):
-        train(RECIPE.changed(epochs=4, learning_rate=0.1), made_set(), folder, resume=True)
+        train(RECIPE.changed(epochs=4, learning_rate=0.1), made_set(), folder, resume="continue")
     other = ArraySet("other", ("a", "b"), made_set().pictures, made_set().labels % 2)
     with pytest.raises(UsageError, match="another network or set"):
-        train(RECIPE, other, folder, resume=True)
+        train(RECIPE, other, folder, resume="continue")
     with pytest.raises(UsageError, match="no training state"):
-        train(RECIPE, made_set(), tmp_path, resume=True)
+        train(RECIPE, made_set(), tmp_path, resume="continue")
 
 
 def test_the_learning_rate_warms_up_and_follows_a_cosine(tmp_path: Path) -> None:
     rates: list[float] = []
-    train(RECIPE, made_set(), tmp_path, hooks=Hooks(step=lambda epoch, count, loss, rate: rates.append(rate)))
+    train(RECIPE, made_set(), tmp_path, hooks=Hooks(step=lambda record: rates.append(record.rate)))
     total, warmup, peak, low = 6, 3, RECIPE.learning_rate, RECIPE.min_learning_rate
     start = peak / warmup
     for step, rate in enumerate(rates):
@@ -136,7 +136,7 @@ def test_the_learning_rate_warms_up_and_follows_a_cosine(tmp_path: Path) -> None
 
 
 def test_weights_with_one_dimension_do_not_decay() -> None:
-    run = start_run(RECIPE, 3, 3)
+    run = start(RECIPE, 3, 3, Ranks())
     decays = {id(tensor): group["weight_decay"] for group in run.optimizer.param_groups for tensor in group["params"]}
     assert len(decays) == len(list(run.model.parameters()))
     for name, tensor in run.model.named_parameters():
@@ -196,7 +196,7 @@ class Payload:
 def test_a_foreign_state_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "state.pt").write_bytes(content)
     with pytest.raises(UsageError, match=r"state\.pt"):
-        train(RECIPE, made_set(), tmp_path, resume=True)
+        train(RECIPE, made_set(), tmp_path, resume="continue")
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.99])

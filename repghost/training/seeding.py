@@ -1,0 +1,33 @@
+"""Random numbers that depend on what they are for, not on what was drawn before: the base of bit-exact resuming."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+
+@contextlib.contextmanager
+def seeded(*key: int) -> Iterator[None]:
+    """Seed Python's, numpy's and PyTorch's global generators by `key`, and put them back as they were afterwards.
+
+    timm and torchvision draw from all three.
+
+    Args:
+        key: what the numbers are for, e.g. (seed, epoch, picture).
+    """
+    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint32)[0])
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices):
+        try:
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.manual_seed(seed)
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

@@ -1,0 +1,83 @@
+"""Training that begins with other weights: a backbone under a new classifier, and what of it stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from repghost.errors import UsageError
+from repghost.model import RepGhostNet
+from repghost.timm_hub import open_checkpoint
+
+HEAD = ("classifier.weight", "classifier.bias")
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Weights of another run.
+
+    Attributes:
+        source: where they came from.
+        tensors: in the names of RepGhostNet's train form.
+        classes: of the classifier among them.
+    """
+
+    source: str
+    tensors: Mapping[str, Tensor]
+    classes: int
+
+    def load_into(self, model: RepGhostNet) -> tuple[str, ...]:
+        """Copy the weights; a classifier for another number of classes stays fresh. Return the names left fresh."""
+        fresh = HEAD if model.num_classes != self.classes else ()
+        model.load_state_dict(dict(self.tensors) | {name: model.state_dict()[name] for name in fresh})
+        return fresh
+
+
+def read_start(source: str | Path, width: float) -> Start:
+    """Return the weights of a checkpoint, or timm's published ones.
+
+    Args:
+        source: a path, or "timm".
+        width: of the network they go into; another one is refused.
+
+    Raises:
+        UsageError: when the file is no checkpoint, of another width, or not in train form.
+    """
+    checkpoint = open_checkpoint(source, width)
+    if checkpoint.spec.form != "train" or checkpoint.spec.branches != "bn" or not checkpoint.spec.enable_se:
+        raise UsageError(
+            f"{source}: a network in {checkpoint.spec.form} form with branches {checkpoint.spec.branches!r} cannot be "
+            "trained further; give the checkpoint that the training wrote."
+        )
+    if checkpoint.spec.in_chans != 3:
+        raise UsageError(f"{source}: takes {checkpoint.spec.in_chans} colour channels; training reads RGB.")
+    return Start(str(source), checkpoint.state_dict, checkpoint.spec.num_classes)
+
+
+def freeze(model: RepGhostNet, what: str) -> None:
+    """Mark what must not learn.
+
+    Args:
+        model: changed in place.
+        what: "none"; "bn": the parameters of every batch norm; "backbone": everything but the classifier.
+    """
+    if what == "bn":
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.requires_grad_(False)
+    if what == "backbone":
+        model.requires_grad_(False)
+        model.classifier.requires_grad_(True)
+
+
+def train_mode(model: nn.Module, frozen: str) -> None:
+    """Put the network into training mode, except for the batch norms that keep their statistics."""
+    model.train()
+    if frozen != "none":
+        for module in model.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.eval()
