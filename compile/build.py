@@ -121,7 +121,7 @@ def build_module(network: ScheduledNetwork, symbol: str, target: Target, variant
         for step in network.steps
     ]
     functions[ir.GlobalVar(symbol)] = _step_function(network, calls)
-    return tir.build_object(functions, symbol, target.tvm_target(variant))
+    return tir.build_object(functions, target.tvm_target(variant))
 
 
 def _step_function(network: ScheduledNetwork, calls: list[list[tuple[Any, Scheduled]]]) -> Any:

@@ -253,12 +253,11 @@ def _index(value: Expr) -> Expr:
     return const(value) if isinstance(value, int) else value
 
 
-def build_object(functions: dict[Any, Any], entry: str, target: dict[str, object]) -> Any:
+def build_object(functions: dict[Any, Any], target: dict[str, object]) -> Any:
     """Compile functions for one instruction set.
 
     Args:
-        functions: global variable -> PrimFunc; all but `entry` become local to the object.
-        entry: the name of the one exported function.
+        functions: global variable -> PrimFunc; each keeps its name in the object, which the linker then hides.
         target: the description `tvm.target.Target` takes.
 
     Returns:
