@@ -344,7 +344,7 @@ class _Meter:
 def _criterion(recipe: Recipe) -> nn.Module:
     """Return the loss; mixed targets carry the smoothing themselves."""
     if recipe.augmentation is not None and recipe.augmentation.mixes:
-        return SoftTargetCrossEntropy()  # type: ignore[no-any-return]
+        return SoftTargetCrossEntropy()
     return nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
 
 

@@ -54,7 +54,7 @@ def write_trained(
         classes: labels of the logits.
         tested: top-1 on the test split; None is recorded as not measured.
     """
-    last = result.history[-1]
+    last = result.kept
     metadata: dict[str, Any] = {
         "command": train_command(recipe),
         "recipe": recipe.to_dict(),

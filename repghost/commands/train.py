@@ -3,56 +3,164 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from repghost.training.flags import PREPROCESS_FLAGS, changed_preprocess, recipe_options, refuse_without_effect
+
+if TYPE_CHECKING:
+    from repghost.data import PictureSet
+    from repghost.recipe import Recipe
+    from repghost.train import TrainResult
+    from repghost.training.ranks import Ranks
+
 
 @click.command("train", short_help="Train a network by a named recipe.")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="A set of pictures (see the README).")
-@click.option("--recipe", "recipe_name", default="demo", show_default=True, help="A name in repghost/recipe.py.")
+@click.option("--data", "--data_dir", "--data-dir", "data", required=True, type=click.Path(path_type=Path),
+              help="A set of pictures (see the README).")  # fmt: skip
+@click.option(
+    "--recipe", "recipe_name", default="demo", show_default=True, help="imagenet, imagenet-wide, finetune, demo."
+)
 @click.option("--output", "-o", default="runs/train", show_default=True, type=click.Path(path_type=Path),
-              help="Folder for model.safetensors, state.pt and log.jsonl.")  # fmt: skip
-@click.option("--resume", is_flag=True, help="Go on from the last whole epoch in --output.")
-@click.option("--width", help="Instead of the recipe's width.")
-@click.option("--epochs", type=int, help="Instead of the recipe's number of epochs.")
-@click.option("--batch", type=int, help="Instead of the recipe's batch size.")
-@click.option("--learning-rate", type=float, help="Instead of the recipe's peak learning rate.")
-@click.option("--held-out", type=int, help="Instead of the recipe's number of held-out pictures.")
-@click.option("--seed", type=int, help="Instead of the recipe's seed.")
+              help="Folder for model.safetensors, best.safetensors, state.pt, log.jsonl and log.csv.")  # fmt: skip
+@click.option("--experiment", help="A folder of this name in --output.")
+@click.option("--resume", is_flag=False, flag_value="continue",
+              help="Go on with the run in --output; 'auto' starts one where there is none.")  # fmt: skip
+@click.option("--train-split", default="train", show_default=True, help="Which part of the set is trained on.")
+@click.option("--val-split", default="val", show_default=True, help="Which part judges, where nothing is held out.")
+@click.option("--pretrained", "--initial-checkpoint", "pretrained", is_flag=False, flag_value="timm",
+              help="Begin with the weights of a checkpoint, or with timm's.")  # fmt: skip
+@click.option("--num-classes", type=click.IntRange(1), help="At least as many as the pictures have.")
+@click.option("--amp", "--native-amp", "mixed", is_flag=True, help="Mixed precision: --amp-dtype float16.")
+@click.option("--workers", "-j", type=click.IntRange(0), help="Processes that decode pictures.  [default: 4]")
+@click.option("--pin-mem", is_flag=True, help="Lock pages for faster copies to a GPU.")
+@click.option("--validation-batch-size-multiplier", "-vb", type=click.IntRange(1), help="Judging batch / batch.")
+@click.option("--broken-limit", type=click.IntRange(0), help="Pictures that may be broken.  [default: 50]")
+@click.option("--recovery-interval", default=0, type=click.IntRange(0), help="Batches between states in an epoch.")
+@click.option("--log-interval", default=50, type=click.IntRange(1), help="Batches between looks at a GPU's loss.")
+@click.option("--device", help="cpu or cuda; a GPU by default where there is one.")
+@click.option("--dist-timeout", default=600.0, type=click.FloatRange(1), help="Seconds to wait for other processes.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of PyTorch; its own choice by default.")
-def command(data: Path, recipe_name: str, output: Path, resume: bool, threads: int | None, **changes: Any) -> None:
-    """Train a RepGhostNet from random weights and write OUTPUT/model.safetensors.
+@recipe_options
+def command(
+    data: Path, recipe_name: str, output: Path, experiment: str | None, device: str | None, dist_timeout: float,
+    threads: int | None, **given: Any,
+) -> None:  # fmt: skip
+    """Train a RepGhostNet and write OUTPUT/model.safetensors.
 
-    A part of the training pictures is held out to judge each epoch. The set's test split, if there is one, is used
-    once, after the last epoch, for the figure that is written into the checkpoint.
+    Each epoch is judged by training pictures that are held out (demo) or by --val-split. The set's test split, if there
+    is one, is used once, after the last epoch, for the figure that is written into the checkpoint.
+
+    Several processes: torchrun --nproc-per-node=N -m repghost.cli train ...
     """
     import torch
 
-    from repghost.commands.follow import follow
-    from repghost.data import open_dataset
-    from repghost.recipe import get_recipe
-    from repghost.train import train
+    from repghost.training.ranks import join
 
     if threads is not None:
         torch.set_num_threads(threads)
-    recipe = get_recipe(recipe_name).changed(**changes)
-    dataset = open_dataset(data, "train")
-    with follow(recipe) as hooks:
-        result = train(recipe, dataset, output, "continue" if resume else "new", hooks)
-    for message in result.broken:
-        click.echo(f"broken picture, left out: {message}", err=True)
+    folder = output / experiment if experiment else output
+    given = {key: value for key, value in given.items() if value is not None}
+    recipe = _recipe(recipe_name, given)
+    with join(device, dist_timeout) as ranks:
+        result, dataset = _train(recipe, data, folder, given, ranks)
+    if ranks.first:
+        _report(recipe, result, dataset, data, folder, given.get("num_classes"))
 
+
+def _recipe(name: str, given: dict[str, Any]) -> Recipe:
+    """Return the recipe of the command line."""
+    from repghost.errors import UsageError
+    from repghost.recipe import get_recipe
+    from repghost.training.flags import FLAGS
+
+    recipe = get_recipe(name)
+    values = {flag.sets: given[flag.sets] for flag in FLAGS if flag.sets in given}
+    if given["mixed"]:
+        if values.get("amp", "float16") != "float16":
+            raise UsageError("--amp is --amp-dtype float16; leave one of them out.")
+        values["amp"] = "float16"
+    if "width" in values:  # the original writes repghost.repghostnet_0_5x
+        values["width"] = str(values["width"]).removeprefix("repghost.")
+    pictures = {flag.sets: given[flag.sets] for flag in PREPROCESS_FLAGS if flag.sets in given}
+    if pictures:
+        values["preprocess"] = changed_preprocess(recipe, pictures)
+    recipe = recipe.changed(**values)
+    refuse_without_effect(recipe, values)
+    return recipe
+
+
+def _train(
+    recipe: Recipe, data: Path, folder: Path, given: dict[str, Any], ranks: Ranks
+) -> tuple[TrainResult, PictureSet]:
+    """Open the pictures and train."""
+    from repghost.commands.follow import follow
+    from repghost.data import open_dataset
+    from repghost.errors import UsageError
+    from repghost.train import Options, train
+    from repghost.training.loader_feed import Loading
+    from repghost.training.transfer import read_start
+
+    in_memory = recipe.augmentation is None
+    for name in ("workers", "pin_mem", "validation_batch_size_multiplier", "broken_limit"):
+        if in_memory and given.get(name):
+            raise UsageError(f"--{name.replace('_', '-')} has no effect on recipe {recipe.name!r}; leave it out.")
+    if given["pin_mem"] and ranks.device.type == "cpu":
+        raise UsageError("--pin-mem has no effect without a GPU; leave it out.")
+    resume = given.get("resume", "new")
+    if resume not in ("new", "continue", "auto"):
+        raise UsageError(f"--resume {resume!r} is not understood; allowed: --resume or --resume auto, with --output.")
+    loading = Loading(
+        workers=given.get("workers", 4),
+        pin_memory=given["pin_mem"],
+        broken_limit=given.get("broken_limit", 50),
+        judging_batch=recipe.batch * given.get("validation_batch_size_multiplier", 1),
+    )
+    weights = read_start(given["pretrained"], recipe.width) if "pretrained" in given else None
+    options = Options(loading, given["recovery_interval"], given["log_interval"], given.get("num_classes"), weights)
+    dataset = open_dataset(data, given["train_split"])
+    judging = None if recipe.held_out else open_dataset(data, given["val_split"])
+    if ranks.first:
+        _say_rate(recipe, ranks)
+    with follow(recipe, quiet=not ranks.first) as hooks:
+        return train(recipe, dataset, folder, resume, hooks, judging, options, ranks), dataset
+
+
+def _say_rate(recipe: Recipe, ranks: Ranks) -> None:
+    """Print the linear rule: the learning rate grows with the pictures per step."""
+    reference = recipe.optimization.reference_batch
+    total = recipe.batch * ranks.count * recipe.execution.accumulate
+    if reference is not None:
+        from repghost.recipe import get_recipe
+
+        usual = get_recipe(recipe.name).learning_rate
+        click.echo(
+            f"{total} pictures per step; the recipe's rate {usual:g} is for {reference}, the linear rule gives "
+            f"{usual * total / reference:.4g}, this run uses {recipe.learning_rate:g} (--lr)",
+            err=True,
+        )
+
+
+def _report(
+    recipe: Recipe, result: TrainResult, dataset: PictureSet, data: Path, folder: Path, num_classes: int | None
+) -> None:
+    """Judge the network on the test split, write it, and say what comes next."""
+    from repghost.train import class_names
     from repghost.trained import judge, write_trained
 
-    tested = judge(result.model, recipe, data)
-    path = output / "model.safetensors"
-    write_trained(path, recipe, result, dataset.classes, tested)
-    if tested is None:
-        click.echo("test top-1: not measured, the set has no test split")
-    else:
+    for message in result.broken:
+        click.echo(f"broken picture, left out: {message}", err=True)
+    tested = judge(result.model.cpu(), recipe, data) if recipe.held_out else None
+    path = folder / "model.safetensors"
+    write_trained(path, recipe, result, class_names(dataset, num_classes), tested)
+    if tested is not None:
         click.echo(f"test top-1: {tested.top1:.2%} of {tested.pictures} (95 %: {tested.low:.2%} to {tested.high:.2%})")
+    else:
+        kept = result.kept
+        click.echo("test top-1: not measured, the set has no test split that did not judge the epochs")
+        click.echo(f"kept: epoch {kept.epoch}, top-1 {kept.held_out_top1:.2%} of {kept.held_out_pictures}")
     click.echo(f"written: {path}")
     click.echo("next:")
     click.echo(f"  repghost validate {path} --data {data}")
-    click.echo(f"  repghost fuse {path} {output / 'fused.safetensors'}")
+    click.echo(f"  repghost fuse {path} {folder / 'fused.safetensors'}")

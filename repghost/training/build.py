@@ -104,7 +104,7 @@ def start(recipe: Recipe, classes: int, steps_per_epoch: int, ranks: Ranks, weig
         model.to(memory_format=torch.channels_last)
     freeze(model, recipe.execution.freeze)
     if recipe.execution.sync_bn:
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[assignment]
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     optimizer = make_optimizer(recipe, model)
     schedule, epochs = make_schedule(recipe, optimizer, steps_per_epoch)
     average = None
@@ -177,7 +177,7 @@ def _forward(recipe: Recipe, model: nn.Module, ranks: Ranks) -> Callable[[torch.
         # Each process keeps its own running statistics, as upstream's; the first one's are judged and kept.
         devices = [ranks.device.index] if ranks.device.type == "cuda" else None
         wrapped = DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
-    return torch.compile(wrapped) if recipe.execution.compile else wrapped  # type: ignore[no-any-return]
+    return torch.compile(wrapped) if recipe.execution.compile else wrapped
 
 
 def _check_execution(recipe: Recipe, ranks: Ranks) -> None:

@@ -37,8 +37,9 @@ def judge_epoch(model: RepGhostNet, feed: Feed, preprocess: Preprocess, ranks: R
         targets = torch.from_numpy(labels)
         ranked = logits.topk(min(5, logits.shape[1])).indices == targets[:, None]
         loss = F.cross_entropy(logits, targets, reduction="sum")
-        for place, value in enumerate((ranked[:, 0].sum(), ranked.sum(), loss, len(labels))):
-            sums[place] += float(value)
+        found = (int(ranked[:, 0].sum()), int(ranked.sum()), float(loss), len(labels))
+        for place, value in enumerate(found):
+            sums[place] += value
     top1, top5, loss_sum, count = ranks.sums(sums)
     if not count:
         raise UsageError("not one of the pictures that judge an epoch can be read; look at the files of that split.")

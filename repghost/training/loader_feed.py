@@ -78,7 +78,7 @@ def train_transform(recipe: Recipe) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingPictures(Dataset):  # type: ignore[type-arg]
+class TrainingPictures(Dataset):
     """Augmented pictures by (epoch, index); a broken one is replaced by the next that can be read."""
 
     pictures: PictureSet
@@ -102,7 +102,7 @@ class TrainingPictures(Dataset):  # type: ignore[type-arg]
 
 
 @dataclass(frozen=True, eq=False)
-class JudgedPictures(Dataset):  # type: ignore[type-arg]
+class JudgedPictures(Dataset):
     """Pictures as the network is given them in deployment; a broken one is left out."""
 
     pictures: PictureSet
@@ -170,7 +170,7 @@ class LoaderFeed:
         }
         self._training = DataLoader(
             TrainingPictures(training, train_transform(recipe), recipe.seed),
-            batch_sampler=self._order,  # type: ignore[arg-type]
+            batch_sampler=self._order,
             collate_fn=collate_training,
             **shared,
         )

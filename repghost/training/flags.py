@@ -1,0 +1,266 @@
+"""The flags of `repghost train`: the original's by their own names, each with what it sets, or why it is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from repghost.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One value of a recipe as an option of the command line.
+
+    Args:
+        sets: the field of Recipe or of one of its parts.
+        names: how it is written; the original's name is among them.
+        kind: its click type, or bool for a pair --x/--no-x.
+        text: help.
+        values: how many values follow.
+    """
+
+    sets: str
+    names: tuple[str, ...]
+    kind: Any
+    text: str
+    values: int = 1
+
+
+FLAGS: tuple[Flag, ...] = (
+    Flag("width", ("--width", "--model"), str, "0.5, 1.0x, repghostnet_0_5x, repghost.repghostnet_0_5x, ..."),
+    Flag("epochs", ("--epochs",), int, "Passes over the pictures."),
+    Flag("batch", ("--batch", "-b", "--batch-size"), int, "Pictures per step and process."),
+    Flag("learning_rate", ("--learning-rate", "--lr"), float, "The peak."),
+    Flag("held_out", ("--held-out",), int, "Training pictures that judge each epoch."),
+    Flag("seed", ("--seed",), int, "Start of every random choice."),
+    Flag("opt", ("--opt",), str, "timm's optimizer."),
+    Flag("opt_eps", ("--opt-eps",), float, "Epsilon of the optimizer."),
+    Flag("opt_betas", ("--opt-betas",), float, "Betas of the optimizer.", 2),
+    Flag("momentum", ("--momentum",), float, "Of the optimizer."),
+    Flag("weight_decay", ("--weight-decay",), float, "On weights with two or more dimensions."),
+    Flag("clip_grad", ("--clip-grad",), float, "Limit of the gradient."),
+    Flag("clip_mode", ("--clip-mode",), str, "norm, value or agc."),
+    Flag("sched", ("--sched",), str, "cosine, tanh, step or poly."),
+    Flag("lr_noise", ("--lr-noise",), float, "From and to which share of the epochs the rate is noisy.", 2),
+    Flag("lr_noise_pct", ("--lr-noise-pct",), float, "Largest relative noise."),
+    Flag("lr_noise_std", ("--lr-noise-std",), float, "Deviation of the noise."),
+    Flag("lr_cycle_mul", ("--lr-cycle-mul",), float, "Length of a cycle relative to the one before."),
+    Flag("lr_cycle_limit", ("--lr-cycle-limit",), int, "Number of cycles."),
+    Flag("warmup_lr", ("--warmup-lr",), float, "Where the warm-up begins."),
+    Flag("min_learning_rate", ("--min-lr",), float, "Where the schedule ends."),
+    Flag("decay_epochs", ("--decay-epochs",), float, "Epochs between two decays of --sched step."),
+    Flag("warmup_epochs", ("--warmup-epochs",), float, "Counted inside --epochs."),
+    Flag("cooldown_epochs", ("--cooldown-epochs",), int, "Epochs at the lowest rate after the schedule."),
+    Flag("decay_rate", ("--decay-rate", "--dr"), float, "Of --sched step, or of each further cycle."),
+    Flag("no_aug", ("--no-aug",), bool, "Resize and centre crop only."),
+    Flag("scale", ("--scale",), float, "Area of the random crop.", 2),
+    Flag("ratio", ("--ratio",), float, "Width / height of the random crop.", 2),
+    Flag("hflip", ("--hflip",), float, "Probability of mirroring left to right."),
+    Flag("vflip", ("--vflip",), float, "Probability of mirroring top to bottom."),
+    Flag("color_jitter", ("--color-jitter",), float, "Strength."),
+    Flag("aa", ("--aa",), str, "A policy, e.g. rand-m9-mstd0.5."),
+    Flag("reprob", ("--reprob",), float, "Probability of erasing a rectangle."),
+    Flag("remode", ("--remode",), str, "const, rand or pixel."),
+    Flag("recount", ("--recount",), int, "At most so many rectangles."),
+    Flag("mixup", ("--mixup",), float, "Alpha."),
+    Flag("cutmix", ("--cutmix",), float, "Alpha."),
+    Flag("cutmix_minmax", ("--cutmix-minmax",), float, "Side of the rectangle, instead of --cutmix.", 2),
+    Flag("mixup_prob", ("--mixup-prob",), float, "Probability that a batch is mixed."),
+    Flag("mixup_switch_prob", ("--mixup-switch-prob",), float, "Probability of cutmix where both are on."),
+    Flag("mixup_mode", ("--mixup-mode",), str, "batch, pair or elem."),
+    Flag("mixup_off_epoch", ("--mixup-off-epoch",), int, "Mixing ends after so many epochs."),
+    Flag("label_smoothing", ("--smoothing",), float, "Share of the target spread over all classes."),
+    Flag("train_interpolation", ("--train-interpolation",), str, "random, bilinear or bicubic."),
+    Flag("dropout", ("--drop",), float, "Before the classifier."),
+    Flag("bn_momentum", ("--bn-momentum",), float, "Of the running statistics."),
+    Flag("sync_bn", ("--sync-bn",), bool, "Batch statistics over all GPUs."),
+    Flag("dist_bn", ("--dist-bn",), str, "After each epoch: broadcast or reduce."),
+    Flag("ema", ("--model-ema",), bool, "Average the weights."),
+    Flag("ema_decay", ("--model-ema-decay",), float, "Of the average."),
+    Flag("channels_last", ("--channels-last",), bool, "Memory layout."),
+    Flag("eval_metric", ("--eval-metric",), str, "What the best epoch is: top1, top5 or loss."),
+    Flag("amp", ("--amp-dtype",), str, "float16, bfloat16 or off."),
+    Flag("compile", ("--compile",), bool, "torch.compile."),
+    Flag("accumulate", ("--accumulate", "--grad-accum-steps"), int, "Batches per step."),
+    Flag("freeze", ("--freeze",), str, "bn or backbone do not learn."),
+)
+
+PREPROCESS_FLAGS: tuple[Flag, ...] = (
+    Flag("img_size", ("--img-size",), int, "Pixels of the input."),
+    Flag("input_size", ("--input-size",), int, "3, height and width of the input.", 3),
+    Flag("crop_pct", ("--crop-pct",), float, "Input size / resize, when judging."),
+    Flag("mean", ("--mean",), float, "Per colour.", 3),
+    Flag("std", ("--std",), float, "Per colour.", 3),
+    Flag("interpolation", ("--interpolation",), str, "bilinear or bicubic, when judging."),
+)
+
+# Flags of the original that this program will not take, and why.
+REFUSED: Mapping[str, str] = {
+    "--dataset": "the kind of set is found out from --data",
+    "--gp": "the network's pooling is the mean; the original parsed this and ignored it",
+    "--start-epoch": "--resume knows the epoch, and another one would not be the same run",
+    "--no-resume-opt": "a resumed run is the same run; give --pretrained PATH to begin a new one with its weights",
+    "--epoch-repeats": "give more --epochs",
+    "--patience-epochs": "the plateau schedule is not offered: it depends on the judged pictures",
+    "--aug-splits": "augmentation splits are not offered",
+    "--jsd": "augmentation splits are not offered",
+    "--resplit": "augmentation splits are not offered",
+    "--split-bn": "augmentation splits are not offered",
+    "--drop-connect": "the network has no drop-connect; the original parsed this and ignored it",
+    "--drop-path": "the network has no drop-path; the original parsed this and ignored it",
+    "--drop-block": "the network has no drop-block; the original parsed this and ignored it",
+    "--bn-tf": "the original parsed this and ignored it",
+    "--bn-eps": "checkpoints do not record it, so a reloaded network would differ",
+    "--model-ema-force-cpu": "each epoch is judged by the average, which has to be where the network is",
+    "--checkpoint-hist": "the last state and the best weights are kept",
+    "--save-images": "not offered",
+    "--apex-amp": "Apex is no longer maintained; use --amp",
+    "--no-prefetcher": "pictures are always normalized on the device",
+    "--use-multi-epochs-loader": "workers always live through all epochs",
+    "--tta": "the original parsed this and ignored it",
+    "--torchscript": "train first; the trained network can be scripted",
+    "--log-wandb": "the log is log.jsonl and log.csv",
+    "--local_rank": "start with torchrun, which tells each process by its environment",
+    "--local-rank": "start with torchrun, which tells each process by its environment",
+}
+REFUSED_SWITCHES = frozenset(
+    {
+        "--no-resume-opt",
+        "--jsd",
+        "--resplit",
+        "--split-bn",
+        "--bn-tf",
+        "--model-ema-force-cpu",
+        "--save-images",
+        "--apex-amp",
+        "--no-prefetcher",
+        "--use-multi-epochs-loader",
+        "--torchscript",
+        "--log-wandb",
+    }
+)
+
+
+def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a click command an option for every flag of the tables."""
+    for name, reason in reversed(list(REFUSED.items())):
+        switch = name in REFUSED_SWITCHES
+        option = click.option(
+            name, f"refused{name.replace('-', '_')}", is_flag=switch, expose_value=False, hidden=True,
+            callback=_refuse(name, reason), default=None,
+        )  # fmt: skip
+        command = option(command)
+    for flag in reversed(FLAGS + PREPROCESS_FLAGS):
+        if flag.kind is bool:
+            name = flag.names[0]
+            option = click.option(f"{name}/--no-{name[2:]}", flag.sets, default=None, help=flag.text)
+        else:
+            option = click.option(
+                *flag.names, flag.sets, type=flag.kind, nargs=flag.values, default=None, help=flag.text
+            )
+        command = option(command)
+    return command
+
+
+def _refuse(name: str, reason: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Return a callback that refuses the option when it is given."""
+
+    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value is not None and value is not False:
+            raise UsageError(f"{name} is refused: {reason}. Leave it out.")
+
+    return callback
+
+
+# A flag that has an effect only together with others: its field -> what has to hold, and how a message says it.
+_NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "clip_mode": (lambda recipe: recipe.optimization.clip_grad is not None, "--clip-grad"),
+    "lr_noise_pct": (lambda recipe: recipe.optimization.lr_noise is not None, "--lr-noise"),
+    "lr_noise_std": (lambda recipe: recipe.optimization.lr_noise is not None, "--lr-noise"),
+    "lr_cycle_mul": (lambda recipe: recipe.optimization.lr_cycle_limit > 1, "--lr-cycle-limit above 1"),
+    "lr_cycle_limit": (lambda recipe: recipe.optimization.sched != "step", "another --sched than step"),
+    "min_learning_rate": (lambda recipe: recipe.optimization.sched != "step", "another --sched than step"),
+    "decay_epochs": (lambda recipe: recipe.optimization.sched == "step", "--sched step"),
+    "decay_rate": (
+        lambda recipe: recipe.optimization.sched in ("step", "poly") or recipe.optimization.lr_cycle_limit > 1,
+        "--sched step or poly, or --lr-cycle-limit above 1",
+    ),
+    "warmup_lr": (lambda recipe: recipe.warmup_epochs > 0, "--warmup-epochs above 0"),
+    "ema_decay": (lambda recipe: recipe.ema, "--model-ema"),
+    "remode": (lambda recipe: recipe.augmentation.reprob > 0, "--reprob above 0"),
+    "recount": (lambda recipe: recipe.augmentation.reprob > 0, "--reprob above 0"),
+    "color_jitter": (lambda recipe: recipe.augmentation.aa is None, "a recipe without --aa"),
+    "mixup_prob": (lambda recipe: recipe.augmentation.mixes, "--mixup or --cutmix"),
+    "mixup_mode": (lambda recipe: recipe.augmentation.mixes, "--mixup or --cutmix"),
+    "mixup_off_epoch": (lambda recipe: recipe.augmentation.mixes, "--mixup or --cutmix"),
+    "mixup_switch_prob": (
+        lambda recipe: (
+            recipe.augmentation.mixup > 0
+            and (recipe.augmentation.cutmix > 0 or recipe.augmentation.cutmix_minmax is not None)
+        ),
+        "--mixup and --cutmix",
+    ),
+    "cutmix": (lambda recipe: recipe.augmentation.cutmix_minmax is None, "a run without --cutmix-minmax"),
+}
+_AUGMENTING = [
+    "scale",
+    "ratio",
+    "hflip",
+    "vflip",
+    "color_jitter",
+    "aa",
+    "reprob",
+    "remode",
+    "recount",
+    "train_interpolation",
+]  # all off with --no-aug
+
+
+def refuse_without_effect(recipe: Any, given: Mapping[str, Any]) -> None:
+    """Refuse a flag that would change nothing in this run.
+
+    Args:
+        recipe: with the flags applied.
+        given: field -> value of the flags on the command line.
+
+    Raises:
+        UsageError: naming the first such flag and what it needs.
+    """
+    names = {flag.sets: flag.names[-1] for flag in FLAGS}
+    for field in given:
+        holds, need = _NEEDS.get(field, (lambda recipe: True, ""))
+        if not holds(recipe):
+            raise UsageError(f"{names[field]} has no effect without {need}; give that too, or leave it out.")
+        if field in _AUGMENTING and recipe.augmentation is not None and recipe.augmentation.no_aug:
+            raise UsageError(f"{names[field]} has no effect with --no-aug; leave one of them out.")
+
+
+def changed_preprocess(recipe: Any, given: Mapping[str, Any]) -> Any:
+    """Return the recipe's Preprocess with the values of PREPROCESS_FLAGS.
+
+    Raises:
+        UsageError: when they contradict each other or are out of range.
+    """
+    import dataclasses
+
+    preprocess, changes = (
+        recipe.preprocess,
+        {key: given[key] for key in ("mean", "std", "interpolation") if key in given},
+    )
+    size = given.get("img_size")
+    if "input_size" in given:
+        channels, height, width = given["input_size"]
+        if channels != 3 or height != width or size not in (None, height):
+            raise UsageError(f"--input-size must be 3 N N and agree with --img-size, not {channels} {height} {width}.")
+        size = height
+    share = given.get("crop_pct", preprocess.size / preprocess.resize)
+    if not 0.1 <= share <= 1:
+        raise UsageError(f"--crop-pct must be from 0.1 to 1, not {share}.")
+    if size is not None or "crop_pct" in given:
+        size = preprocess.size if size is None else size
+        changes |= {"size": size, "resize": int(size / share)}
+    return dataclasses.replace(preprocess, **changes)
