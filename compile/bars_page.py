@@ -72,6 +72,7 @@ def render_bars(host: Mapping[str, Any]) -> str:
         "counts, with its 95 % interval. int8 is compared with the fastest other build of any precision, fp32 with the "
         "fastest fp32. The other runtimes use every instruction set this machine has, also in the rows where ours is "
         "held to AVX2.",
+        *_busy(loads, machine["cores"]),
         "",
         "| width | threads | our build | ms | fastest other | ms | ratio | 95 % | bar | |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -87,6 +88,18 @@ def render_bars(host: Mapping[str, Any]) -> str:
     for network in host["networks"]:
         lines += ["", *_network_lines(network)]
     return "\n".join([*lines, "", *_notes(first)])
+
+
+def _busy(loads: list[float], cores: int) -> list[str]:
+    """Return a warning when other programs wanted the cores too; a comparison alone loads a thread each."""
+    if max(loads) <= cores + 1:
+        return []
+    return [
+        "",
+        f"**The machine was busy**: a load of up to {max(loads):.1f} on {cores} cores. One thread is judged by its "
+        "fastest inferences all the same; with as many threads as cores nobody had the cores, so those rows say little. Run "
+        "`make bars` on a quiet machine.",
+    ]
 
 
 def _network_lines(network: Mapping[str, Any]) -> list[str]:
