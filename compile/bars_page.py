@@ -97,7 +97,7 @@ def _busy(loads: list[float], cores: int) -> list[str]:
     return [
         "",
         f"**The machine was busy**: a load of up to {max(loads):.1f} on {cores} cores. One thread is judged by its "
-        "fastest inferences all the same. With as many threads as cores nobody had the cores, and those rows say little."
+        "fastest inferences all the same. With as many threads as cores nobody had the cores; those rows say little."
         " Run `make bars` on a quiet machine.",
     ]
 
