@@ -9,47 +9,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner, Result
 
 from repghost.checkpoint import read_checkpoint
+from repghost.cli import cli
 from repghost.runstate import read_state
 from tests.repghost.training.sets import make_tree
 
 ROOT = Path(__file__).parents[3]
 SMALL = [
-    "--recipe",
-    "imagenet",
-    "--width",
-    "0.25",
-    "--img-size",
-    "32",
-    "--interpolation",
-    "bilinear",
-    "--epochs",
-    "2",
-    "--warmup-epochs",
-    "1",
-    "--lr",
-    "0.05",
-    "--amp-dtype",
-    "off",
-    "-j",
-    "0",
-    "--device",
-    "cpu",
-    "--threads",
-    "1",
-    "--dist-timeout",
-    "20",
+    *("--recipe", "imagenet", "--width", "0.25", "--img-size", "32", "--interpolation", "bilinear"),
+    *("--epochs", "2", "--warmup-epochs", "1", "--lr", "0.05", "--amp-dtype", "off"),
+    *("-j", "0", "--device", "cpu", "--threads", "1", "--dist-timeout", "20"),
 ]
-EXACT = [
-    "--freeze",
-    "bn",
-    "--drop",
-    "0",
-    "--reprob",
-    "0",
-    "--no-model-ema",
-]  # nothing that depends on how a batch is cut
+# nothing that depends on how a batch is cut
+EXACT = ["--freeze", "bn", "--drop", "0", "--reprob", "0", "--no-model-ema"]
 
 
 def environment() -> dict[str, str]:
@@ -65,6 +39,10 @@ def torchrun(data: Path, output: Path, *more: str) -> list[str]:
     return [*command, *single(data, output, *more)[1:]]
 
 
+def here(command: list[str]) -> Result:
+    return CliRunner().invoke(cli, command[3:])
+
+
 def finish(command: list[str], timeout: float = 100) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment(), check=False)
 
@@ -76,8 +54,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_processes_train_as_one_with_twice_the_batch(data: Path, tmp_path: Path) -> None:
     two = finish(torchrun(data, tmp_path / "two", "-b", "8", *EXACT))
-    one = finish(single(data, tmp_path / "one", "-b", "16", *EXACT))
-    assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
+    one = here(single(data, tmp_path / "one", "-b", "16", *EXACT))
+    assert (one.exit_code, two.returncode) == (0, 0), one.output + two.stderr
     first, second = (read_state(tmp_path / name / "state.pt") for name in ("one", "two"))
     for name, tensor in first.model.items():
         assert torch.allclose(tensor, second.model[name], atol=1e-5), name
@@ -120,34 +98,35 @@ def test_a_killed_process_does_not_leave_the_other_waiting(data: Path, tmp_path:
 
 def test_kills_at_any_moment_change_nothing(data: Path, tmp_path: Path) -> None:
     more = ("-b", "8", "--epochs", "4", "--recovery-interval", "2")
-    assert finish(single(data, tmp_path / "whole", *more)).returncode == 0
-    kinds = [signal.SIGKILL, signal.SIGTERM]
-    for attempt in range(6):
+    assert here(single(data, tmp_path / "whole", *more)).exit_code == 0
+    state = tmp_path / "run" / "state.pt"
+    for attempt, kind in enumerate([signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]):
+        before = state.stat().st_mtime_ns if state.exists() else 0
         command = single(data, tmp_path / "run", *more, "--resume", "auto")
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment())
-        try:
-            process.wait(timeout=3.2 + 0.37 * attempt)
-        except subprocess.TimeoutExpired:
-            process.send_signal(kinds[attempt % 2])
-            process.wait(timeout=30)
-        if process.returncode == 0:
-            break
-    assert finish(single(data, tmp_path / "run", *more, "--resume", "auto")).returncode == 0
+        deadline = time.monotonic() + 60
+        while process.poll() is None and (not state.exists() or state.stat().st_mtime_ns == before):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        time.sleep(0.013 * attempt)
+        process.send_signal(kind)
+        process.wait(timeout=30)
+    assert here(single(data, tmp_path / "run", *more, "--resume", "auto")).exit_code == 0
     whole, stopped = (read_checkpoint(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
     assert all(torch.equal(whole.state_dict[name], stopped.state_dict[name]) for name in whole.state_dict)
 
 
 def test_other_weights_under_a_new_classifier(data: Path, tmp_path: Path) -> None:
-    first = finish(single(data, tmp_path / "first", "-b", "8"))
-    assert first.returncode == 0, first.stderr
+    first = here(single(data, tmp_path / "first", "-b", "8"))
+    assert first.exit_code == 0, first.output
     weights = str(tmp_path / "first" / "model.safetensors")
     more = ("--pretrained", weights, "--num-classes", "5", "--freeze", "backbone", "-b", "8")
-    second = finish(single(data, tmp_path / "second", *more))
-    assert second.returncode == 0, second.stderr
+    second = here(single(data, tmp_path / "second", *more))
+    assert second.exit_code == 0, second.output
     before, after = (read_checkpoint(tmp_path / name / "model.safetensors") for name in ("first", "second"))
     assert after.spec.num_classes == 5
     for name, tensor in before.state_dict.items():
         assert name.startswith("classifier") or torch.equal(tensor, after.state_dict[name]), name
-    other = finish(single(data, tmp_path / "third", "--pretrained", weights, "--width", "0.5"))
-    assert other.returncode == 2
-    assert "width" in other.stderr
+    other = here(single(data, tmp_path / "third", "--pretrained", weights, "--width", "0.5"))
+    assert other.exit_code == 2
+    assert "width" in other.output
