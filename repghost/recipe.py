@@ -232,6 +232,16 @@ RECIPES = {
         flip=True,
         cutout=16,
     ),
+    # Small colour pictures such as CIFAR-10, enlarged to 64 x 64.
+    "cifar": Recipe(
+        name="cifar",
+        width=0.5,
+        preprocess=Preprocess(size=64, resize=64, interpolation="bilinear"),
+        epochs=24,
+        crop_padding=4,
+        flip=True,
+        cutout=20,
+    ),
 }
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--data", "--data_dir", "--data-dir", "data", required=True, type=click.Path(path_type=Path),
               help="A set of pictures (see the README).")  # fmt: skip
 @click.option(
-    "--recipe", "recipe_name", default="demo", show_default=True, help="imagenet, imagenet-wide, finetune, demo."
+    "--recipe", "recipe_name", default="demo", show_default=True, help="imagenet, imagenet-wide, finetune, demo, cifar."
 )
 @click.option("--output", "-o", default="runs/train", show_default=True, type=click.Path(path_type=Path),
               help="Folder for model.safetensors, best.safetensors, state.pt, log.jsonl and log.csv.")  # fmt: skip
