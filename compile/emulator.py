@@ -60,10 +60,15 @@ def find_emulator(tools: Path = TOOLS) -> Emulator | None:
     Args:
         tools: the folder that `fetch_emulator` fills.
     """
-    program = next((path for path in _programs(tools) if os.access(path, os.X_OK)), None)
+    return next(iter(find_emulators(tools)), None)
+
+
+def find_emulators(tools: Path = TOOLS) -> list[Emulator]:
+    """Return every emulator that is installed or was fetched before, the preferred one first; see `find_emulator`."""
     sysroots = (*SYSTEM_SYSROOTS, tools / "usr/aarch64-linux-gnu")
     sysroot = next((path for path in sysroots if (path / LOADER).exists()), None)
-    return Emulator(program.absolute(), sysroot.absolute()) if program and sysroot else None
+    programs = [path.absolute() for path in _programs(tools) if os.access(path, os.X_OK)]
+    return [Emulator(program, sysroot.absolute()) for program in programs] if sysroot else []
 
 
 def fetch_emulator(tools: Path = TOOLS) -> Emulator:
