@@ -1,0 +1,61 @@
+"""One epoch: every picture once, then the judgement of what came out, as one line of the log."""
+
+from __future__ import annotations
+
+import torch
+from timm.utils import distribute_bn
+
+from repghost.runstate import EpochRecord, Progress
+from repghost.training.build import Run
+from repghost.training.judging import judge_epoch
+from repghost.training.loop import Loop
+from repghost.training.transfer import train_mode
+
+
+def run_epoch(loop: Loop, epoch: int, progress: Progress, random: tuple[torch.Tensor, ...]) -> EpochRecord:
+    """Train on the rest of an epoch and judge the result.
+
+    Args:
+        loop: the parts of the run.
+        epoch: from 0.
+        progress: of an interrupted epoch.
+        random: each process's generator where it was interrupted; empty at the beginning of an epoch.
+    """
+    run, recipe, ranks = loop.run, loop.run.recipe, loop.run.ranks
+    torch.manual_seed((recipe.seed << 16) + epoch + (ranks.rank << 40))  # dropout
+    if random:
+        torch.set_rng_state(random[ranks.rank % len(random)])
+    train_mode(run.model, recipe.execution.freeze)
+    progress, rate = loop.train(epoch, progress)
+    _share_statistics(run)
+    ranks.share(run.judged)
+    judged = judge_epoch(run.judged, loop.feed, recipe.preprocess, ranks)
+    raw = None
+    if run.average is not None and recipe.augmentation is not None:
+        raw = judge_epoch(run.model, loop.feed, recipe.preprocess, ranks).top1
+    batches = run.steps_per_epoch * recipe.execution.accumulate
+    loss, right, broken = ranks.sums([progress.loss, progress.right, len(loop.feed.broken)])
+    pictures = batches * recipe.batch * ranks.count
+    return EpochRecord(
+        epoch=epoch + 1,
+        loss=loss / (batches * ranks.count),
+        train_top1=right / pictures,
+        learning_rate=rate,
+        seconds=progress.seconds,
+        pictures_per_second=pictures / progress.seconds,
+        held_out_top1=judged.top1,
+        held_out_top5=judged.top5,
+        held_out_loss=judged.loss,
+        held_out_pictures=judged.pictures,
+        raw_top1=raw,
+        broken_pictures=int(broken),
+    )
+
+
+def _share_statistics(run: Run) -> None:
+    """Bring the processes' batch-norm statistics together, where the recipe says how."""
+    how, ranks = run.recipe.execution.dist_bn, run.ranks
+    if how:
+        distribute_bn(run.model, ranks.count, how == "reduce")
+        if run.average is not None:
+            distribute_bn(run.average.module, ranks.count, how == "reduce")

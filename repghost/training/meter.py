@@ -1,0 +1,62 @@
+"""Sums of an epoch, fetched from the device no oftener than asked for."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+
+from repghost.errors import RepGhostError
+from repghost.runstate import Progress
+
+
+class Meter:
+    """Loss and right answers so far.
+
+    The device is asked for numbers once per interval, because each question waits for it.
+
+    Args:
+        progress: what the epoch had before an interruption.
+        epoch: from 0, for messages.
+        interval: batches between two questions.
+    """
+
+    def __init__(self, progress: Progress, epoch: int, interval: int) -> None:
+        self.loss, self.right, self.seconds = progress.loss, progress.right, progress.seconds
+        self.interval, self.pending = interval, list[tuple[torch.Tensor, torch.Tensor]]()
+        self.started, self.pictures, self.latest, self.top1, self.epoch = time.monotonic(), 0, 0.0, 0.0, epoch
+        self.seen_before = progress.right
+
+    def add(self, loss: torch.Tensor, right: torch.Tensor, pictures: int, number: int) -> None:
+        """Note one batch.
+
+        Args:
+            loss: scalar on the device, detached.
+            right: scalar on the device.
+            pictures: of the batch.
+            number: of the batch, from 0 in its epoch.
+
+        Raises:
+            RepGhostError: when a loss is not finite.
+        """
+        self.pending.append((loss, right))
+        self.pictures += pictures
+        if (number + 1) % self.interval == 0:
+            self._fetch()
+
+    def _fetch(self) -> None:
+        """Fetch what is pending."""
+        for loss, right in self.pending:
+            self.latest = float(loss)
+            if not math.isfinite(self.latest):
+                raise RepGhostError(f"the loss became {self.latest} in epoch {self.epoch + 1}; lower --learning-rate.")
+            self.loss += self.latest
+            self.right += int(right)
+        self.pending.clear()
+        self.top1 = (self.right - self.seen_before) / max(self.pictures, 1)
+
+    def progress(self, batches: int) -> Progress:
+        """Return the sums so far."""
+        self._fetch()
+        return Progress(batches, self.loss, self.right, self.seconds + time.monotonic() - self.started)
