@@ -7,7 +7,7 @@ memory is taken for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,24 @@ STORED_TYPES = {
 }
 
 
-def load_model(path: Path) -> onnx.ModelProto:
+# What a network for another runtime may hold besides; nothing here computes with these.
+FOREIGN_TYPES = {
+    **STORED_TYPES,
+    TensorProto.FLOAT16: "float16",
+    TensorProto.DOUBLE: "float64",
+    TensorProto.BOOL: "bool",
+}
+
+
+def load_model(
+    path: Path, opsets: tuple[int, int] = (MIN_OPSET, MAX_OPSET), types: Mapping[int, str] = STORED_TYPES
+) -> onnx.ModelProto:
     """Read and check an ONNX file.
+
+    Args:
+        path: the file.
+        opsets: the oldest and the newest opset that is understood.
+        types: numpy's name by ONNX's number of every type a stored tensor may have.
 
     Raises:
         UsageError: when the file is missing, too large, not ONNX, refers to other files, has an opset or an operator
@@ -44,9 +60,9 @@ def load_model(path: Path) -> onnx.ModelProto:
     graph = model.graph
     _check_text(model)
     _refuse_exotic_parts(model)
-    _check_opset(model)
+    _check_opset(model, opsets)
     for tensor in stored_tensors(model):
-        _check_stored(tensor, path.stat().st_size)
+        _check_stored(tensor, path.stat().st_size, types)
     _check_names(graph)
     _check_acyclic(graph)
     try:
@@ -126,12 +142,12 @@ def _refuse_exotic_parts(model: onnx.ModelProto) -> None:
             )
 
 
-def _check_opset(model: onnx.ModelProto) -> None:
+def _check_opset(model: onnx.ModelProto, opsets: tuple[int, int]) -> None:
     versions = {entry.domain: entry.version for entry in model.opset_import}
     given = next((versions[domain] for domain in ONNX_DOMAINS if domain in versions), None)
-    if given is None or not MIN_OPSET <= given <= MAX_OPSET:
+    if given is None or not opsets[0] <= given <= opsets[1]:
         raise UsageError(
-            f"the file uses ONNX opset {given}; {MIN_OPSET} to {MAX_OPSET} are understood. "
+            f"the file uses ONNX opset {given}; {opsets[0]} to {opsets[1]} are understood. "
             "Export it again, or convert it with onnx.version_converter."
         )
     for node in model.graph.node:
@@ -142,15 +158,15 @@ def _check_opset(model: onnx.ModelProto) -> None:
             )
 
 
-def _check_stored(tensor: TensorProto, file_bytes: int) -> None:
+def _check_stored(tensor: TensorProto, file_bytes: int, types: Mapping[int, str]) -> None:
     """Check type, size and range of one stored tensor before anything is allocated for it."""
-    if tensor.data_type not in STORED_TYPES:
+    if tensor.data_type not in types:
         kind = TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in TensorProto.DataType.values() else "?"
         raise UsageError(
-            f"tensor {tensor.name!r} has type {kind}; {', '.join(STORED_TYPES.values())} are understood. "
+            f"tensor {tensor.name!r} has type {kind}; {', '.join(types.values())} are understood. "
             "Quantize with weights and activations of 8 bits."
         )
-    dtype = np.dtype(STORED_TYPES[tensor.data_type])
+    dtype = np.dtype(types[tensor.data_type])
     elements = math.prod(tensor.dims)
     if any(size < 0 for size in tensor.dims) or elements > file_bytes:
         raise UsageError(f"tensor {tensor.name!r} claims shape {list(tensor.dims)}, more than the file can hold.")
@@ -160,7 +176,7 @@ def _check_stored(tensor: TensorProto, file_bytes: int) -> None:
             f"{len(tensor.raw_data)}. The file is damaged; write it again."
         )
     low, high = (-128, 127) if dtype == np.int8 else (0, 255)
-    if dtype.itemsize == 1 and any(not low <= value <= high for value in tensor.int32_data):
+    if dtype in (np.int8, np.uint8) and any(not low <= value <= high for value in tensor.int32_data):
         raise UsageError(f"tensor {tensor.name!r} is {dtype} but holds values outside [{low}, {high}]. Quantize again.")
     try:
         values = stored_array(tensor)
