@@ -203,6 +203,17 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
         _check_entry(name, entry)
 
 
+def parse_manifest(text: bytes) -> dict[str, Any]:
+    """Return the content of a manifest.
+
+    Raises:
+        IntegrityError: when it is not one of ours, or names a file it must not.
+    """
+    manifest = parse_strict(text, MANIFEST)
+    _check_manifest(manifest)
+    return manifest
+
+
 def _check_entry(name: str, entry: Any) -> None:
     if not NAME.fullmatch(name) or not isinstance(entry, dict) or set(entry) != {"size", "sha256"}:
         raise IntegrityError(f"{MANIFEST}: the entry of {name!r} must hold size and sha256 and nothing else.")
@@ -228,8 +239,7 @@ def check_bundle(path: Path) -> Bundle:
     if not os.path.lexists(path / MANIFEST):
         raise UsageError(f"{path} holds no {MANIFEST}, so it is no bundle; build one with 'make compile'.")
     text = read_plain_file(path / MANIFEST, 1 << 20)
-    manifest = parse_strict(text, MANIFEST)
-    _check_manifest(manifest)
+    manifest = parse_manifest(text)
     listed = {*manifest["files"], MANIFEST}
     foreign = sorted({entry.name for entry in path.iterdir()} - listed)
     if foreign:

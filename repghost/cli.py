@@ -24,8 +24,15 @@ COMMANDS: dict[str, str] = {
     "compile": "repghost.commands.compile:command",
     "explain": "repghost.commands.explain:command",
     "verify": "repghost.commands.verify:command",
+    "sign": "repghost.commands.sign:command",
+    "deploy": "repghost.commands.deploy:command",
+    "status": "repghost.commands.status:command",
+    "rollback": "repghost.commands.rollback:command",
     "bench": "repghost.commands.bench:command",
     "report": "repghost.commands.report:command",
+    "detect-train": "repghost.commands.detect_train:command",
+    "detect-validate": "repghost.commands.detect_validate:command",
+    "detect-export": "repghost.commands.detect_export:command",
     "doctor": "repghost.commands.doctor:command",
 }
 

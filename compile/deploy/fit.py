@@ -1,0 +1,109 @@
+"""Whether a bundle can work on a board, told before a byte is copied."""
+
+from __future__ import annotations
+
+from compile.bundle import Bundle
+from compile.deploy.copy import RUNNER
+from compile.deploy.probe import BoardFacts
+from compile.elf import read_elf
+from compile.execute import bundle_target
+from compile.targets import Target
+from repghost.errors import DeviceUnreachableError, IntegrityError, UsageError
+
+SPARE_BYTES = 1 << 20  # left free on the board, for the history and what the board itself writes
+# What /proc/cpuinfo calls the features that `requires` of a variant names.
+FEATURE_NAMES: dict[str, frozenset[str]] = {
+    "DOTPROD": frozenset({"asimddp"}),
+    "I8MM": frozenset({"i8mm"}),
+    "AVX2": frozenset({"avx2", "fma", "bmi2"}),
+    "AVX512VNNI": frozenset({"avx512_vnni", "avx512bw", "avx512vl"}),
+}
+
+
+def expected_variant(target: Target, variants: list[str], facts: BoardFacts) -> str | None:
+    """Return the instruction set the board will choose; None when it has none of them.
+
+    Args:
+        target: the row the bundle was made for.
+        variants: the instruction sets in the bundle.
+        facts: the board; one that does not name its features is taken to have all.
+    """
+    chosen = None
+    for variant in target.variants:
+        needed = frozenset().union(*(FEATURE_NAMES.get(name, frozenset()) for name in variant.requires))
+        if variant.name in variants and (needed <= facts.features or not facts.features):
+            chosen = variant.name
+    return chosen
+
+
+def check_fit(bundle: Bundle, facts: BoardFacts, where: str) -> str:
+    """Refuse a board that the bundle cannot run on, or that has no room for it.
+
+    Args:
+        bundle: from `check_bundle`.
+        facts: from `probe`.
+        where: what messages call the board.
+
+    Returns:
+        The instruction set that the board will use; empty for a bundle without instruction sets.
+
+    Raises:
+        UsageError: when the bundle is for another kind of machine.
+        DeviceUnreachableError: when the board has no room, or cannot be written.
+    """
+    target = bundle_target(bundle)
+    if facts.target_name not in {target.name, ALSO_RUNS.get(target.name)}:
+        raise UsageError(
+            f"{bundle.path} is for {target.name}, but {where} is {facts.machine} ({facts.system}). Build one for it: "
+            f"make compile TARGET={facts.target_name}"
+        )
+    if facts.bits not in (None, 64):
+        raise UsageError(
+            f"{where} has a 64-bit kernel but a {facts.bits}-bit system, which cannot start 64-bit programs. Install "
+            "the 64-bit system of the board."
+        )
+    if RUNNER in bundle.manifest["files"]:
+        _check_libc(bundle, facts, where)
+    variant = ""
+    if bundle.manifest["variants"]:
+        variant = expected_variant(target, [str(name) for name in bundle.manifest["variants"]], facts) or ""
+        if not variant:
+            raise UsageError(
+                f"{where} ({facts.core or facts.machine}) has none of the instruction sets in {bundle.path}: "
+                f"{', '.join(map(str, bundle.manifest['variants']))}."
+            )
+    check_room(bundle, facts, where)
+    return variant
+
+
+ALSO_RUNS = {"jetson": "arm64"}  # a Jetson answers as any 64-bit ARM board does
+
+
+def _check_libc(bundle: Bundle, facts: BoardFacts, where: str) -> None:
+    try:
+        elf = read_elf(bundle.read(RUNNER))
+    except UsageError as error:
+        raise IntegrityError(f"{bundle.path}: {RUNNER}: {error}") from error
+    if not elf.needed:
+        return  # a static runner starts everywhere
+    needed = ".".join(str(part) for part in elf.newest_glibc)
+    if "musl" in facts.libc:
+        raise UsageError(f"{where} has {facts.libc}, but {RUNNER} needs glibc {needed} or newer.")
+    if facts.glibc is not None and facts.glibc < elf.newest_glibc:
+        raise UsageError(f"{where} has {facts.libc}, but {RUNNER} needs glibc {needed} or newer. Update the board.")
+
+
+def check_room(bundle: Bundle, facts: BoardFacts, where: str) -> None:
+    """Refuse a board that has no room for the bundle, or cannot be written.
+
+    Raises:
+        DeviceUnreachableError: naming how much is free and how much is needed.
+    """
+    if not facts.writable:
+        raise DeviceUnreachableError(f"the folder on {where} cannot be written. Name another one: user@board:folder.")
+    needed = sum(int(entry["size"]) for entry in bundle.manifest["files"].values()) + SPARE_BYTES
+    if facts.free_kb is not None and facts.free_kb * 1024 < needed:
+        raise DeviceUnreachableError(
+            f"{where} has {facts.free_kb / 1024:.1f} MiB free, and the bundle needs {needed / (1 << 20):.1f} MiB. Free "
+            "some space there, or name another folder: user@board:folder."
+        )

@@ -1,0 +1,67 @@
+"""What lies on a board: versions, broken uploads, who deploys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from compile.bundle import DIGEST
+from compile.deploy.connection import Connection
+from compile.deploy.copy import BUNDLES
+from compile.deploy.history import Version, parse_version
+from repghost.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What was found in the folder of a board."""
+
+    current: str | None  # digest of the running version
+    versions: tuple[Version, ...]  # in the order they were deployed, those that still lie there
+    sizes_kb: dict[str, int]  # of each bundle
+    unfinished_kb: dict[str, int]  # of each broken upload
+    holder: str  # who deploys at this moment, as far as the lock says
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return {**vars(self), "versions": [version.to_dict() for version in self.versions]}
+
+
+def take_inventory(connection: Connection) -> Inventory:
+    """Return what lies on a board.
+
+    Raises:
+        UsageError: when nothing was ever deployed there.
+    """
+    answer = connection.run("inventory", {})
+    if answer.status:
+        raise UsageError(
+            f"nothing was deployed to {connection.address}: {answer.problem[:200]}. Deploy a bundle: repghost deploy "
+            f"BUNDLE {connection.address}"
+        )
+    return parse_inventory(answer.lines)
+
+
+def parse_inventory(lines: list[str]) -> Inventory:
+    """Return the inventory in the output of its script; whatever does not look like a part of it is left out."""
+    current, holder = None, ""
+    versions: dict[str, Version] = {}
+    sizes: dict[str, dict[str, int]] = {"bundles": {}, "incoming": {}}
+    for line in lines:
+        word, _, rest = line.partition(" ")
+        if word == "current":
+            digest = rest.removeprefix(f"{BUNDLES}/")
+            current = digest if DIGEST.fullmatch(digest) else None
+        elif word in sizes:
+            size, _, name = rest.partition(" ")
+            if size.isdigit() and DIGEST.fullmatch(name):
+                sizes[word][name] = int(size)
+        elif word == "history":
+            version = parse_version(rest)
+            if version:
+                versions.pop(version.digest, None)
+                versions[version.digest] = version
+        elif word == "lock":
+            holder = rest.rpartition(" ")[2][:100]
+    there = tuple(version for digest, version in versions.items() if digest in sizes["bundles"])
+    return Inventory(current, there, sizes["bundles"], sizes["incoming"], holder)

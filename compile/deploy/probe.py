@@ -1,0 +1,103 @@
+"""What a board is: read by one script before anything is copied."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from compile.deploy.connection import Connection
+from compile.targets import ALIASES
+from repghost.errors import DeviceUnreachableError
+
+VALUE_LIMIT = 4096  # characters of one value; the flags of an x86-64 core take about 1600
+GLIBC = re.compile(r"(?:glibc|GLIBC|GNU libc)\D*(\d+)\.(\d+)")
+DIGEST_TOOLS = ("sha256sum", "shasum", "openssl")
+
+
+@dataclass(frozen=True)
+class BoardFacts:
+    """What the probe found; None or an empty text where the board does not say."""
+
+    machine: str  # as `uname -m` says, e.g. "aarch64"
+    system: str  # e.g. "Linux 6.6.20"
+    bits: int | None  # of its programs: 32 on a 64-bit kernel with a 32-bit system
+    libc: str  # e.g. "glibc 2.36"
+    cores: int | None
+    features: frozenset[str]  # of /proc/cpuinfo
+    core: str  # a name, or the part number that ARM cores have
+    board: str  # of the device tree
+    governor: str
+    clock_khz: int | None
+    top_clock_khz: int | None
+    temperature_c: float | None
+    free_kb: int | None
+    writable: bool
+    digest_tool: str  # one of DIGEST_TOOLS
+    current: str  # the target of the link 'current'
+
+    @property
+    def glibc(self) -> tuple[int, ...] | None:
+        """The version of glibc, e.g. (2, 36); None where there is none or it is not known."""
+        found = GLIBC.search(self.libc)
+        return (int(found[1]), int(found[2])) if found else None
+
+    @property
+    def target_name(self) -> str:
+        """The row of `compile.targets` for such a machine, or the machine itself."""
+        return ALIASES.get(self.machine, self.machine)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary without the long list of features."""
+        return {key: value for key, value in vars(self).items() if key != "features"}
+
+
+def probe(connection: Connection) -> BoardFacts:
+    """Return what the board is; nothing is changed there.
+
+    Raises:
+        DeviceUnreachableError: when it cannot be reached, or is no Unix.
+    """
+    answer = connection.run("probe", {})
+    facts = parse_probe(answer.lines)
+    if not facts.machine:
+        raise DeviceUnreachableError(
+            f"{connection.address.destination} answers, but does not say what it is: {answer.problem[:200]}. It has "
+            "to run Linux with uname, sed and df."
+        )
+    return facts
+
+
+def parse_probe(lines: list[str]) -> BoardFacts:
+    """Return the facts in the output of the probe; whatever does not look like one is left out."""
+    values: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(" ")
+        text = "".join(character for character in value[:VALUE_LIMIT] if character.isprintable()).strip()
+        values.setdefault(name, text)
+    temperature = _number(values, "temperature_millicelsius")
+    tool = values.get("digest_tool", "")
+    return BoardFacts(
+        machine=values.get("machine", ""),
+        system=values.get("system", ""),
+        bits=_number(values, "bits"),
+        libc=values.get("libc", "")[:100],
+        cores=_number(values, "cores"),
+        features=frozenset(values.get("features", "").split()),
+        core=values.get("core", "")[:100],
+        board=values.get("board", "")[:100],
+        governor=values.get("governor", "")[:100],
+        clock_khz=_number(values, "clock_khz"),
+        top_clock_khz=_number(values, "top_clock_khz"),
+        temperature_c=None if temperature is None else temperature / 1000,
+        free_kb=_number(values, "free_kb"),
+        writable=values.get("writable") != "no",
+        digest_tool=tool if tool in DIGEST_TOOLS else "",
+        current=values.get("current", "")[:200],
+    )
+
+
+def _number(values: Mapping[str, str], name: str) -> int | None:
+    text = values.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else None

@@ -1,0 +1,122 @@
+"""Proving a bundle on the board itself: its runner checks every file and replays the recorded pictures there."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from compile.bundle import Bundle
+from compile.deploy.connection import Answer, Connection
+from compile.deploy.copy import RUNNER, differing
+from repghost.errors import IntegrityError
+
+VERIFY_LIMIT_S = 300.0
+BUILD_LIMIT_S = 3600.0  # TensorRT times its kernels while it builds an engine
+ENGINE_SCRIPTS = ("build.sh", "check.sh")  # of a bundle without a runner, in this order
+PATIENCE_S = 30.0  # how much later than the board itself this side gives up
+SIGNALS = {4: "an illegal instruction", 6: "an abort", 7: "a bus error", 9: "a kill", 11: "a segmentation fault"}
+TIMED_OUT = 124  # the status of guarded.sh
+DIGEST_CODE, UNSUPPORTED_CODE = 6, 4  # the runner's exit codes
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the board itself found."""
+
+    variant: str  # the instruction set it chose
+    pictures: int  # recorded pictures that gave the expected scores
+    tolerance: float  # 0: to the bit
+
+    def __str__(self) -> str:
+        if not self.pictures:
+            return f"the engine was built and checked there by the bundle's own scripts ({self.variant})"
+        how = f"within {self.tolerance:.2g}" if self.tolerance else "to the bit"
+        return f"{self.pictures} recorded pictures {how} with {self.variant}"
+
+
+def prove(connection: Connection, bundle: Bundle, folder: str, tool: str, limit_s: float | None = None) -> Proof:
+    """Prove a bundle on the board with the programs it brings.
+
+    Args:
+        connection: to the board.
+        bundle: what has to be there.
+        folder: where it lies, below the board's folder.
+        tool: the board's program for SHA-256, see `differing`.
+        limit_s: seconds until a program of the bundle is ended.
+
+    Raises:
+        IntegrityError: when a byte or a score differs, or a program crashes, hangs or answers with nonsense.
+    """
+    where = connection.address.destination
+    runner = RUNNER in bundle.manifest["files"]
+    first = [RUNNER] if runner else [*bundle.manifest["files"]]  # the runner checks every other file itself
+    wrong = differing(connection, bundle, folder, first, tool)
+    if wrong:
+        raise IntegrityError(
+            f"{', '.join(sorted(wrong))} on {where} was changed: it is not what the manifest says. Nothing of it was "
+            "started. Deploy the bundle again."
+        )
+    if runner:
+        return read_proof(run_runner(connection, folder, ["--verify"], limit_s or VERIFY_LIMIT_S), where)
+    return _prove_engine(connection, folder, limit_s or BUILD_LIMIT_S)
+
+
+def _prove_engine(connection: Connection, folder: str, limit_s: float) -> Proof:
+    """Build the engine on the board and check it there, with the scripts of the bundle."""
+    for script in ENGINE_SCRIPTS:
+        values = {"folder": folder, "program": script, "seconds": int(limit_s)}
+        answer = connection.run("engine", values, limit_s=limit_s + PATIENCE_S)
+        if answer.status:
+            reason = _why(answer, limit_s)
+            raise IntegrityError(f"{script} failed on {connection.address.destination}: {reason}")
+    return Proof(variant="TensorRT", pictures=0, tolerance=0.0)
+
+
+def run_runner(connection: Connection, folder: str, arguments: list[str], limit_s: float) -> dict[str, Any]:
+    """Run the runner of a bundle on the board and return the last JSON object it printed.
+
+    Raises:
+        IntegrityError: when it failed, crashed, hung or printed no such object.
+    """
+    values = {"folder": folder, "words": shlex.join(arguments), "seconds": int(limit_s)}
+    answer = connection.run("runner", values, limit_s=limit_s + PATIENCE_S)
+    where = connection.address.destination
+    if answer.status:
+        raise IntegrityError(f"{RUNNER} {' '.join(arguments)} failed on {where}: {_why(answer, limit_s)}")
+    for line in reversed(answer.lines):
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            return value
+    raise IntegrityError(f"{RUNNER} {' '.join(arguments)} on {where} printed no result, but {answer.output[:100]!r}.")
+
+
+def _why(answer: Answer, limit_s: float) -> str:
+    if answer.status == TIMED_OUT:
+        return f"it did not end within {limit_s:g} s and was stopped."
+    if answer.status > 128:
+        signal = answer.status - 128
+        return f"it was ended by signal {signal} ({SIGNALS.get(signal, 'see kill -l')})."
+    if answer.status in (126, 127):
+        return (
+            f"it cannot be started ({answer.problem[:200]}). The board needs glibc for 64-bit programs, and its folder "
+            "must not be mounted with noexec."
+        )
+    return answer.problem[:500]
+
+
+def read_proof(result: dict[str, Any], where: str) -> Proof:
+    """Return what the runner proved.
+
+    Raises:
+        IntegrityError: when it proved nothing.
+    """
+    pictures, tolerance = result.get("pictures"), result.get("tolerance")
+    whole = type(pictures) is int and pictures > 0 and type(tolerance) in (int, float)
+    if result.get("ok") is not True or result.get("mismatches") != 0 or not whole:
+        raise IntegrityError(f"{RUNNER} on {where} did not prove the bundle, it says {str(result)[:200]}.")
+    return Proof(str(result.get("variant"))[:40], int(str(pictures)), float(str(tolerance)))

@@ -1,0 +1,27 @@
+# Prepares the upload of a bundle (digest) and prints what is there of it: 'complete', or 'have SIZE NAME' a line.
+must_hold
+mkdir -p "$root/bundles" "$root/incoming/$digest" || fail "$(mkdir -p "$root/bundles" "$root/incoming/$digest" 2>&1)"
+[ ! -e "$root/current" ] || [ -L "$root/current" ] || fail "$root/current is in the way: it is no symbolic link"
+
+# Only a rename that replaces a link to a folder can switch versions in one step.
+trial=$root/incoming/trial.$token
+rm -rf "$trial"
+mkdir -p "$trial/$digest" || fail "$(mkdir -p "$trial/$digest" 2>&1)"
+ln -s "$digest" "$trial/old" || fail "no symbolic links in $root"
+ln -s "$digest" "$trial/new"
+if mv -T "$trial/new" "$trial/old" 2>/dev/null && [ ! -L "$trial/$digest/new" ]; then
+  printf 'renames\n'
+fi
+rm -rf "$trial"
+
+if [ -d "$root/bundles/$digest" ]; then
+  printf 'complete\n'
+fi
+cd "$root/incoming/$digest" || fail "cannot enter $root/incoming/$digest"
+for file in * .[!.]*; do
+  if [ -L "$file" ] || { [ -e "$file" ] && [ ! -f "$file" ]; }; then
+    rm -rf "./$file"
+  elif [ -f "$file" ]; then
+    printf 'have %s %s\n' "$(($(wc -c <"$file")))" "$file"
+  fi
+done
