@@ -52,7 +52,7 @@ def quantized_subject(
         raise UsageError(f"{path} is for {graph.preprocess.size} px, not {size}; quantize it again with --size {size}.")
     classes = graph.shapes[graph.output][1]
     dataset = open_test(data) if data else None
-    labels = _labels(graph, classes)
+    labels = labels_of(graph, classes)
     if dataset is not None:
         check_classes(labels, classes, dataset.classes)
         labels = labels or dataset.classes
@@ -98,7 +98,12 @@ def _json(graph: QdqGraph, key: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _labels(graph: QdqGraph, classes: int) -> tuple[str, ...] | None:
+def labels_of(graph: QdqGraph, classes: int) -> tuple[str, ...] | None:
+    """Return the class names in a file's metadata, None when it has none.
+
+    Raises:
+        UsageError: when they are no list with a name for every class.
+    """
     if LABELS not in graph.metadata:
         return None
     try:
