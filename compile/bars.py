@@ -31,6 +31,7 @@ FORMAT, VERSION = "repghost-performance", 1
 JSON_FILE, PAGE_FILE = "performance.json", "performance.md"
 BEGIN, END = "<!-- host: written by 'make bars' -->", "<!-- end of host -->"
 THREADS = (1, 2)
+WIDE_REGISTERS = "avx512f"  # where cores have it, runtimes are also measured without
 
 
 def run_bars(output: Path, docs: Path, settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
@@ -86,7 +87,8 @@ def _measure(bar: Bar, bundles: Sequence[Bundle], settings: Settings, say: Calla
         folder = Path(name)
         link_packages(folder)
         prepared = prepare(bundles[0], folder, None, flags)
-        result = run_bench(entries, tuple(PEERS.values()), prepared, settings, say)
+        hold = WIDE_REGISTERS in flags
+        result = run_bench(entries, tuple(PEERS.values()), prepared, replace(settings, hold=hold), say)
     return {"width": bar.width, **result}
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from compile.bench_case import Prepared, our_answers
 from compile.bundle import Bundle
-from compile.contender import Contender, answers_of, start_ours, start_peer
+from compile.contender import Contender, Identity, answers_of, link_packages, start_ours, start_peer
 from compile.machine import describe_machine
 from compile.peers import Form, Peer
 from compile.statistics import Times, agreement, paired_ratio
@@ -34,6 +34,7 @@ class Settings:
     warmup: int = 3  # not timed, at the start of a turn
     precisions: tuple[str, ...] = ()  # of the peers; none means all
     python: Path | None = None  # the interpreter that has the peers' packages
+    hold: bool = False  # whether the peers also run held to AVX2, see `compile.peers.hold`
 
 
 @dataclass(frozen=True)
@@ -137,12 +138,17 @@ def _line_up(
     try:
         for entry in entries:
             found.contenders.append(start_ours(entry.bundle, entry.variant, threads, settings.warmup, folder))
+        for case in [prepared, prepared.held()] if settings.hold else [prepared]:
+            if not (case.case.folder / "packages").is_dir():
+                link_packages(case.case.folder)
+            for peer in peers:
+                for form in peer.forms:
+                    if settings.precisions and form.precision not in settings.precisions:
+                        continue
+                    held = f", held to {case.case.held}" if case.case.held else ""
+                    say(f"preparing {peer.name} {form.name}, {threads} thread{'s' * (threads > 1)}{held}")
+                    _add_peer(found, peer, form, case, settings, threads)
         for peer in peers:
-            for form in peer.forms:
-                if settings.precisions and form.precision not in settings.precisions:
-                    continue
-                say(f"preparing {peer.name} {form.name}, {threads} thread{'s' * (threads > 1)}")
-                _add_peer(found, peer, form, prepared, settings, threads)
             if peer.missing:
                 found.absent.append({"name": peer.name, "reason": peer.missing, "command": ""})
         yield found
@@ -152,7 +158,7 @@ def _line_up(
 
 
 def _add_peer(found: Field, peer: Peer, form: Form, prepared: Prepared, settings: Settings, threads: int) -> None:
-    name = f"{peer.name} {form.name}"
+    name = " ".join(filter(None, (peer.name, form.name, prepared.case.held)))
     if getattr(prepared.case, form.needs) is None:
         found.absent.append({"name": name, "reason": prepared.why_absent(form.needs), "command": ""})
         return
@@ -197,13 +203,20 @@ def measure_rounds(lined_up: Field, settings: Settings) -> list[Times]:
     return [Times(np.array(times[index])) for index in kept]
 
 
+def _scores_of(identity: Identity, prepared: Prepared) -> NDArray[np.float32]:
+    """Return what a peer said about the pictures."""
+    case = prepared.held().case if identity.variant else prepared.case
+    scores: NDArray[np.float32] = np.load(answers_of(identity, case), allow_pickle=False)
+    return scores
+
+
 def _results(
     contenders: Sequence[Contender], times: Sequence[Times], prepared: Prepared, answers: list[NDArray[np.float32]]
 ) -> list[dict[str, Any]]:
     results = []
     for index, (contender, measured) in enumerate(zip(contenders, times, strict=True)):
         identity = contender.identity
-        scores = answers[index] if identity.ours else np.load(answers_of(identity, prepared.case), allow_pickle=False)
+        scores = answers[index] if identity.ours else _scores_of(identity, prepared)
         results.append(
             {
                 "name": identity.name,

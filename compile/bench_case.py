@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from compile.bundle import Bundle
 from compile.load import load
 from compile.peers.case import Case
+from compile.peers.hold import HELD
 from compile.pipeline import FUSED_FILE, QDQ_FILE
 from compile.vectors import unpack_vectors
 from repghost.errors import UsageError
@@ -38,6 +39,10 @@ class Prepared:
     def why_absent(self, kind: str) -> str:
         """Return why there is no "onnx", "qdq" or "checkpoint"."""
         return self.reasons.get(kind, f"the {kind} file is not there")
+
+    def held(self) -> Prepared:
+        """Return the same for runtimes that are held to AVX2, whose 8-bit products saturate."""
+        return replace(self, case=replace(self.case, folder=self.case.folder / HELD, saturates=True, held=HELD))
 
 
 def prepare(bundle: Bundle, folder: Path, weights: Path | None, flags: frozenset[str]) -> Prepared:

@@ -62,15 +62,18 @@ def _row(result: Mapping[str, Any]) -> tuple[str, ...]:
     return (result["name"], *times, *paired, f"{agreement['with_ours']}/{pictures}", as_float)
 
 
-def fastest_other(run: Mapping[str, Any], precision: str | None = None) -> Mapping[str, Any] | None:
+def fastest_other(run: Mapping[str, Any], precision: str | None = None, variant: str = "") -> Mapping[str, Any] | None:
     """Return the fastest of the runtimes that are not ours by the median of its rounds, None where there is none.
 
     Args:
         run: one entry of `runs`.
         precision: only builds of this precision.
+        variant: the instruction set of our build; runtimes that were held to it are taken where there are any.
     """
     others = [it for it in run["results"] if not it["ours"] and precision in (None, it["precision"])]
-    return min(others, key=of_rounds, default=None)
+    held = {it["variant"] for it in others}
+    kept = [it for it in others if it["variant"] == (variant if variant in held else "")]
+    return min(kept, key=of_rounds, default=None)
 
 
 def of_rounds(result: Mapping[str, Any]) -> float:
@@ -80,10 +83,10 @@ def of_rounds(result: Mapping[str, Any]) -> float:
 
 def fastest_line(run: Mapping[str, Any]) -> str:
     """Return one sentence about the fastest other runtime; "" where there is none."""
-    best = fastest_other(run)
+    ours = run["results"][0]
+    best = fastest_other(run, variant=ours["variant"])
     if best is None:
         return ""
-    ours = run["results"][0]
     return (
         f"{ours['name']} takes {best['ratio']['median']:.2f} times as long as the fastest other build, {best['name']} "
         f"(median over {len(best['rounds_ms'])} rounds of the fastest inference of each)."

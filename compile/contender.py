@@ -34,7 +34,7 @@ class Identity:
     runtime: str
     precision: str
     made_by: str  # where its numbers come from
-    variant: str = ""  # the instruction set, where it can be chosen
+    variant: str = ""  # the instruction set, where it was chosen
     ours: bool = False
 
 
@@ -160,7 +160,7 @@ def peer_environment(threads: int, packages: Path) -> dict[str, str]:
 def link_packages(folder: Path) -> Path:
     """Return a folder that holds our packages and nothing else, for another interpreter to import."""
     place = folder / "packages"
-    place.mkdir()
+    place.mkdir(parents=True)
     for package in PACKAGES:
         (place / package).symlink_to(ROOT / package, target_is_directory=True)
     return place
@@ -177,12 +177,13 @@ def start_peer(peer: Peer, form: Form, case: Case, threads: int, warmup: int, py
         warmup: inferences at the start of each turn that are not timed.
         python: the interpreter that has its packages; this one by default.
     """
-    identity = Identity(f"{peer.name} {form.name}", peer.name, form.precision, form.made_by)
+    name = f"{peer.name} {form.name}" + (f" {case.held}" if case.held else "")
+    identity = Identity(name, peer.name, form.precision, form.made_by, case.held)
     settings = case.folder / "case.json"
     settings.write_text(case.to_json())
     arguments = [str(settings), peer.name, form.name, str(threads), str(warmup), str(answers_of(identity, case))]
     command = [str(python or sys.executable), "-m", "compile.peers.worker", *arguments]
-    log = case.folder / f"{peer.name}-{form.name}.log"
+    log = case.folder / f"{peer.name}-{form.name}-{threads}.log"
     return Contender(identity, command, peer_environment(threads, case.folder / "packages"), log)
 
 

@@ -64,6 +64,7 @@ class Peer:
     forms: tuple[Form, ...]
     missing: str = ""  # what it cannot do, and why
     alone: bool = False  # whether its packages exclude TVM's and so need an environment of their own
+    code: tuple[str, ...] = ()  # what holds its machine code, see `compile.peers.hold`
 
     def command(self, python: Path | None = None) -> str:
         """Return the command that installs it for the interpreter `python`, or for this one."""
@@ -89,6 +90,7 @@ PEERS: dict[str, Peer] = {
                 Form("int8", "int8", "ONNX Runtime's static quantizer, per channel", "onnx"),
                 Form("qdq", "int8", "our QDQ file", "qdq"),
             ),
+            code=("onnxruntime",),
         ),
         Peer(
             "openvino",
@@ -96,6 +98,7 @@ PEERS: dict[str, Peer] = {
             ("openvino", "nncf"),
             "openvino",
             (Form("fp32", "fp32", FLOAT, "onnx"), Form("int8", "int8", "NNCF", "onnx")),
+            code=("openvino",),
         ),
         Peer(
             "ncnn",
@@ -104,6 +107,7 @@ PEERS: dict[str, Peer] = {
             "ncnn",
             (Form("fp32", "fp32", FLOAT, "onnx"),),
             missing="int8 is left out: its quantizer is not among its Python packages",
+            code=("ncnn", "ncnn.libs"),
         ),
         Peer(
             "mnn",
@@ -111,6 +115,7 @@ PEERS: dict[str, Peer] = {
             ("MNN",),
             "MNN",
             (Form("fp32", "fp32", FLOAT, "onnx"), Form("int8", "int8", "MNN's quantizer, moving averages", "onnx")),
+            code=("MNN", "_mnncengine", "_tools", "mnn.libs"),
         ),
         Peer(
             "litert",
@@ -122,6 +127,7 @@ PEERS: dict[str, Peer] = {
                 Form("int8", "int8", "AI Edge Quantizer, NHWC", "checkpoint"),
             ),
             alone=True,
+            code=("ai_edge_litert",),
         ),
     )
 }

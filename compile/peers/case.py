@@ -24,6 +24,7 @@ class Case:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     saturates: bool  # whether the products of 8-bit numbers saturate on this machine: x86 without VNNI
+    held: str = ""  # the instruction set runtimes are held to, see `compile.peers.hold`; "" for all there are
 
     def source(self, kind: str) -> Path:
         """Return the file called "onnx", "qdq" or "checkpoint", which has to be there."""

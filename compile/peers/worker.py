@@ -22,6 +22,7 @@ import numpy as np
 
 from compile.peers import PEERS, PeerModule, Session
 from compile.peers.case import Case
+from compile.peers.hold import held_packages
 
 
 def claim_output() -> IO[str]:
@@ -71,6 +72,8 @@ def main(arguments: list[str]) -> int:
         print(json.dumps(value), file=output, flush=True)
 
     try:
+        if case.held:
+            sys.path.insert(0, str(held_packages(peer.code, case.folder / f"held-{peer.name}")))
         module: PeerModule = importlib.import_module(peer.module)
         session = module.open_session(module.prepare(case, form), case, form, threads)
         np.save(Path(arguments[5]), answer_pictures(session, case))
