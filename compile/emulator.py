@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from compile.debian import package_source
 from repghost.errors import ToolMissingError
 
 PROGRAMS = ("qemu-aarch64", "qemu-aarch64-static")
@@ -82,16 +82,10 @@ def fetch_emulator(tools: Path = TOOLS) -> Emulator:
     found = find_emulator(tools)
     if found:
         return found
-    missing = [tool for tool in ("apt-get", "dpkg") if not shutil.which(tool)]
-    if missing:
-        raise ToolMissingError(
-            f"no qemu-aarch64, and without {' and '.join(missing)} it cannot be fetched. {_by_hand()}"
-        )
-    with tempfile.TemporaryDirectory(prefix="repghost-apt-") as name:
-        lists = Path(name)
-        if not any(_fetch(package, tools, lists) for package in EMULATOR_PACKAGES):
+    with package_source(f"no qemu-aarch64 was found. {_by_hand()}") as source:
+        if not any(source.keep(package, KEPT, tools) for package in EMULATOR_PACKAGES):
             raise ToolMissingError(f"apt-get has none of the packages {', '.join(EMULATOR_PACKAGES)}. {_by_hand()}")
-        if not _fetch(LIBRARY_PACKAGE, tools, lists):
+        if not source.keep(LIBRARY_PACKAGE, KEPT, tools):
             raise ToolMissingError(f"apt-get has no package {LIBRARY_PACKAGE}. {_by_hand()}")
     found = find_emulator(tools)
     if not found:
@@ -101,53 +95,3 @@ def fetch_emulator(tools: Path = TOOLS) -> Emulator:
 
 def _by_hand() -> str:
     return f"Install it: {INSTALL_HINT}."
-
-
-def _fetch(package: str, tools: Path, lists: Path) -> bool:
-    """Download a package and keep what is used of it; its lists are fetched privately when the system has none."""
-    with tempfile.TemporaryDirectory(prefix="repghost-deb-") as name:
-        folder = Path(name)
-        if not _apt_get(["download", package], folder):
-            private = _private_lists(lists)
-            if not _apt_get([*private, "download", package], folder):
-                return False
-        unpacked = folder / "unpacked"
-        if not all(_run(["dpkg", "-x", str(deb), str(unpacked)], folder) for deb in folder.glob("*.deb")):
-            return False
-        return any([_keep(unpacked, part, tools) for part in KEPT])
-
-
-def _keep(unpacked: Path, part: str, tools: Path) -> bool:
-    """Copy a file or folder of a package to the same place below `tools`; it appears there whole or not at all."""
-    source, place = unpacked / part, tools / part
-    if not source.exists() or place.exists():
-        return place.exists()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place.parent) as staging:
-        copy = Path(staging) / place.name
-        if source.is_dir():
-            shutil.copytree(source, copy, symlinks=True)
-        else:
-            shutil.copy2(source, copy)
-        copy.rename(place)
-    return True
-
-
-def _private_lists(lists: Path) -> list[str]:
-    """Return options that make apt-get use package lists of our own, fetched on first use."""
-    options = [f"-oDir::State={lists}", f"-oDir::Cache={lists}/cache", "-oDir::State::status=/var/lib/dpkg/status"]
-    if not (lists / "lists").exists():
-        (lists / "lists/partial").mkdir(parents=True)
-        (lists / "cache/archives/partial").mkdir(parents=True)
-        _apt_get([*options, "update"], lists)
-    return options
-
-
-def _apt_get(arguments: list[str], folder: Path) -> bool:
-    # The sandbox user of a root shell cannot write into a private folder; without it apt-get only warns.
-    return _run(["apt-get", "-qq", "-oAPT::Sandbox::User=root", *arguments], folder)
-
-
-def _run(command: list[str], folder: Path) -> bool:
-    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False)
-    return done.returncode == 0

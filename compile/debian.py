@@ -1,0 +1,92 @@
+"""Parts of Debian's or Ubuntu's packages without root: downloaded by apt-get, unpacked, never installed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from repghost.errors import ToolMissingError
+
+
+@dataclass(frozen=True)
+class PackageSource:
+    """Where packages come from; the lists of packages are fetched privately when the system has none."""
+
+    lists: Path
+
+    def keep(self, package: str, parts: Sequence[str], tools: Path) -> bool:
+        """Download a package and keep what is used of it; returns whether it has any of the parts.
+
+        Args:
+            package: its name.
+            parts: files and folders of it, relative to the root.
+            tools: the folder that stands for the root.
+        """
+        with tempfile.TemporaryDirectory(prefix="repghost-deb-") as name:
+            folder = Path(name)
+            if not _apt_get(["download", package], folder):
+                private = _private_lists(self.lists)
+                if not _apt_get([*private, "download", package], folder):
+                    return False
+            unpacked = folder / "unpacked"
+            if not all(_run(["dpkg", "-x", str(deb), str(unpacked)], folder) for deb in folder.glob("*.deb")):
+                return False
+            return any([_keep(unpacked, part, tools) for part in parts])
+
+
+@contextmanager
+def package_source(why: str) -> Iterator[PackageSource]:
+    """Yield where packages come from.
+
+    Args:
+        why: what a message says first when there is no such place.
+
+    Raises:
+        ToolMissingError: when this is no Debian or Ubuntu.
+    """
+    missing = [tool for tool in ("apt-get", "dpkg") if not shutil.which(tool)]
+    if missing:
+        raise ToolMissingError(f"{why} Without {' and '.join(missing)} it cannot be fetched.")
+    with tempfile.TemporaryDirectory(prefix="repghost-apt-") as name:
+        yield PackageSource(Path(name))
+
+
+def _keep(unpacked: Path, part: str, tools: Path) -> bool:
+    """Copy a file or folder of a package to the same place below `tools`; it appears there whole or not at all."""
+    source, place = unpacked / part, tools / part
+    if not source.exists() or place.exists():
+        return place.exists()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place.parent) as staging:
+        copy = Path(staging) / place.name
+        if source.is_dir():
+            shutil.copytree(source, copy, symlinks=True)
+        else:
+            shutil.copy2(source, copy)
+        copy.rename(place)
+    return True
+
+
+def _private_lists(lists: Path) -> list[str]:
+    """Return options that make apt-get use package lists of our own, fetched on first use."""
+    options = [f"-oDir::State={lists}", f"-oDir::Cache={lists}/cache", "-oDir::State::status=/var/lib/dpkg/status"]
+    if not (lists / "lists").exists():
+        (lists / "lists/partial").mkdir(parents=True)
+        (lists / "cache/archives/partial").mkdir(parents=True)
+        _apt_get([*options, "update"], lists)
+    return options
+
+
+def _apt_get(arguments: list[str], folder: Path) -> bool:
+    # The sandbox user of a root shell cannot write into a private folder; without it apt-get only warns.
+    return _run(["apt-get", "-qq", "-oAPT::Sandbox::User=root", *arguments], folder)
+
+
+def _run(command: list[str], folder: Path) -> bool:
+    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False)
+    return done.returncode == 0
