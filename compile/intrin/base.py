@@ -54,6 +54,7 @@ class InstructionSet(ABC):
     group_bytes: int  # neighbouring bytes of a pixel, and of a channel's weights, that one product takes
     float_lanes: int  # float32 in the widest register
     float_step: int  # neighbouring float32 of a pixel loaded at once and used by lane; 1 where a load can repeat one
+    gathers_pixels: bool = False  # whether the pixels of a tile may lie anywhere, see `compile.schedules.walk`
     start_copies: int = 1  # times the start values are stored: loading pairs of registers can be cheaper than moving
     has_table_lookup: bool = False
 
@@ -109,13 +110,14 @@ class InstructionSet(ABC):
         """Return what to add to the bias of each channel because of how this set reads activations; here nothing."""
         return np.zeros(len(weight), np.int64)
 
-    def prepare(self, kernel: Kernel, rows: int, shape: GemmShape, source: Pointer, start: Expr) -> Operand:
+    def prepare(self, kernel: Kernel, shape: GemmShape, source: Pointer, starts: Sequence[Expr]) -> Operand:
         """Emit what has to be done once to the pixels of a tile, before the loop over channels; here nothing.
 
         Args:
-            source: int8 activations; the first pixel's first byte is at `start`.
+            source: int8 activations.
+            starts: where the first byte of each pixel is; equally far apart unless `gathers_pixels`.
         """
-        return Operand(source, start, shape.pixel_stride, shape.segment_stride)
+        return Operand(source, starts[0], shape.pixel_stride, shape.segment_stride)
 
     @abstractmethod
     def accumulate(

@@ -6,10 +6,10 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from compile import tir
-from compile.intrin.arm import row_options
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
 from compile.tir import Expr, Kernel, Pointer
 
+MOST_ROWS = 8  # pixels of a tile; each has an address in a general-purpose register
 MULTIPLY_HIGH_ROUNDED = {
     8: "llvm.x86.ssse3.pmul.hr.sw.128",
     16: "llvm.x86.avx2.pmul.hr.sw",
@@ -21,6 +21,7 @@ class X86(InstructionSet):
     """The shared part; `widest32` is the number of int32 in the widest register."""
 
     widest32: int
+    gathers_pixels = True  # they are copied before use
 
     def round_to_int32(self, value: Expr) -> Expr:
         """Round to nearest, ties to even, by an immediate that overrides MXCSR; the conversion then is exact."""
@@ -68,7 +69,7 @@ class X86(InstructionSet):
         """Return the tile with the fewest instructions per product that fits the registers."""
         options = [
             GemmTile(rows, columns)
-            for rows in row_options(pixels)
+            for rows in range(1, min(MOST_ROWS, pixels) + 1)
             for columns in (4, 8, 12, 16, 24, 32, 48, 64)
             if columns <= max(4, -(-channels // 4) * 4) and self.fits(rows, columns)
         ]
@@ -80,7 +81,7 @@ class X86(InstructionSet):
         return rows * vectors + vectors + 2 <= self.registers
 
     def cost(self, tile: GemmTile, pixels: int, channels: int, shape: GemmShape) -> float:
-        """Return the estimated instructions for one row of pixels."""
+        """Return the estimated instructions for all pixels."""
         steps = shape.segments * shape.length / self.group_bytes
         blocks = -(-pixels // tile.rows)
         full, rest = divmod(-(-channels // 4) * 4, tile.columns)
@@ -93,18 +94,18 @@ class X86(InstructionSet):
 
     instructions: int  # of one product and its sum
 
-    def prepare(self, kernel: Kernel, rows: int, shape: GemmShape, source: Pointer, start: Expr) -> Operand:
+    def prepare(self, kernel: Kernel, shape: GemmShape, source: Pointer, starts: Sequence[Expr]) -> Operand:
         """Copy the pixels to a scratch array in the form the products take them: `unit` values of `convert`."""
         lanes = self.lanes8
         padded = -(-shape.length // lanes) * lanes
         unit = lanes // self.words_per_copy
-        scratch = kernel.local(rows * shape.segments * padded // unit, "int32")
-        for row in range(rows):
+        scratch = kernel.local(len(starts) * shape.segments * padded // unit, "int32")
+        for row, start in enumerate(starts):
             with (
                 kernel.loop(shape.segments, name="segment") as segment,
                 kernel.loop(padded // lanes, name="copy") as copy,
             ):
-                at = start + row * shape.pixel_stride + segment * shape.segment_stride + copy * lanes
+                at = start + segment * shape.segment_stride + copy * lanes
                 words = tir.reinterpret(self.convert(source.load(at, lanes)), f"int32x{self.words_per_copy}")
                 target = (row * shape.segments + segment) * (padded // unit) + copy * self.words_per_copy
                 kernel.store(scratch, target, words)

@@ -13,10 +13,12 @@ from compile.intrin.base import GemmShape, GemmTile
 from compile.layout import CHANNEL_GROUP, AnyOperator, round_up
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
 from compile.schedules.gemm import Panel
+from compile.schedules.walk import ONLY, Position, Walk, shared, units_of
 from compile.tir import Expr, Kernel
 
-SPARE_REGISTERS = 4  # left to LLVM's scheduler
+SPARE_REGISTERS = 4  # left to LLVM's scheduler where it moves loads ahead; cores that repeat on loading need none
 MOST_COLUMNS = 32
+MOST_ROWS = 8  # pixels of a tile across rows; each has an address in a general-purpose register
 
 
 def schedule_float_gemm(operator: AnyOperator, context: Context) -> Answer:
@@ -26,7 +28,9 @@ def schedule_float_gemm(operator: AnyOperator, context: Context) -> Answer:
     source = context.place(operator.input)
     kernel = operator.weight.shape[1]
     shape = GemmShape(kernel, kernel * source.pixel, source.pitch, operator.stride * source.pixel)
-    tile = choose_tile(context.isa, operator.output.width, round_up(operator.output.channels, CHANNEL_GROUP), shape)
+    output, isa = operator.output, context.isa
+    pixels = output.height * output.width if isa.gathers_pixels else output.width
+    tile = choose_tile(isa, pixels, round_up(output.channels, CHANNEL_GROUP), shape)
     panels = plan_panels(operator.output.channels, tile, shape)
     writer = _Writer(operator, context, shape, tile, panels)
     return Scheduled(
@@ -36,13 +40,13 @@ def schedule_float_gemm(operator: AnyOperator, context: Context) -> Answer:
             f"_k{operator.weight[0].size}n{operator.output.channels}__{context.isa.name}"
         ),
         offsets=writer.offsets(),
-        units=operator.output.height,
+        units=units_of(output, output.height * output.width * operator.weight.size),
         constants=pack_panels(operator, panels, shape),
     )
 
 
 def choose_tile(isa: InstructionSet, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
-    """Return the tile with the fewest instructions for a row of pixels that fits the registers."""
+    """Return the tile with the fewest instructions for all pixels that fits the registers."""
     steps = shape.segments * shape.length
 
     def cost(tile: GemmTile) -> float:
@@ -57,10 +61,12 @@ def choose_tile(isa: InstructionSet, pixels: int, channels: int, shape: GemmShap
     def fits(rows: int, columns: int) -> bool:
         vectors = -(-columns // isa.float_lanes)
         loaded = rows if isa.float_step > 1 else 1
-        return rows * vectors + loaded + vectors + SPARE_REGISTERS <= isa.registers
+        spare = SPARE_REGISTERS if isa.float_step > 1 else 0
+        return rows * vectors + loaded + vectors + spare <= isa.registers
 
     widths = range(CHANNEL_GROUP, min(MOST_COLUMNS, channels) + 1, CHANNEL_GROUP)
-    options = [GemmTile(rows, columns) for rows in row_options(pixels) for columns in widths if fits(rows, columns)]
+    heights = range(1, min(MOST_ROWS, pixels) + 1) if isa.gathers_pixels else row_options(pixels)
+    options = [GemmTile(rows, columns) for rows in heights for columns in widths if fits(rows, columns)]
     return min(options, key=cost)
 
 
@@ -115,33 +121,53 @@ class _Writer:
         kernel, self.x = frame.kernel, frame.tensors[0]
         self.y = frame.logits if self.target is None else frame.tensors[1]
         self.constants = frame.constants("float32")
-        pixels = self.operator.output.width
-        tiles = -(-pixels // self.tile.rows)
-        with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row, kernel.loop(tiles, name="tile") as index:
-            first = index * self.tile.rows
-            if pixels % self.tile.rows:  # the last tile overlaps its neighbour and computes some pixels twice
-                first = tir.minimum(first, tir.const(pixels - self.tile.rows))
+        output = self.operator.output
+        walk = Walk(output.height, output.width, self.tile.rows, self.isa.gathers_pixels)
+        bounds = (frame.begin, frame.end)
+        if output.height * output.width == 1:
+            units = units_of(output, self.operator.weight.size)
             for panel in self.panels:
-                with kernel.loop(panel.count, name="panel") as number:
-                    self._tile(kernel, row, first, panel, number)
+                begin, end = shared(panel.count, bounds, units)
+                with kernel.loop(end - begin, begin, name="panel") as number:
+                    self._tile(kernel, [ONLY], panel, number)
+        elif self._weights_first():
+            for panel in self.panels:
+                with (
+                    kernel.loop(panel.count, name="panel") as number,
+                    walk.tiles(kernel, bounds) as positions,
+                ):
+                    self._tile(kernel, positions, panel, number)
+        else:
+            with walk.tiles(kernel, bounds) as positions:
+                for panel in self.panels:
+                    with kernel.loop(panel.count, name="panel") as number:
+                        self._tile(kernel, positions, panel, number)
         return kernel.finish()
 
-    def _tile(self, kernel: Kernel, row: Expr, first: Expr, panel: Panel, number: Expr) -> None:
+    def _weights_first(self) -> bool:
+        """Tell whether to stay with a panel for all pixels: the inner operand is read once per round of the outer."""
+        output = self.operator.output
+        tiles = -(-output.height * output.width // self.tile.rows)
+        weights = sum(panel.count * panel.bytes_each for panel in self.panels)
+        rounds = sum(panel.count for panel in self.panels)
+        return self.isa.gathers_pixels and rounds * self.source.size < tiles * weights
+
+    def _tile(self, kernel: Kernel, positions: list[Position], panel: Panel, number: Expr) -> None:
         widths = self._widths(panel.columns)
         constants = tir.floordiv(panel.start, 4) + number * (panel.bytes_each // 4)
-        acc = [[kernel.local(1, f"float32x{width}") for width in widths] for _ in range(self.tile.rows)]
+        acc = [[kernel.local(1, f"float32x{width}") for width in widths] for _ in positions]
         at = 0
         for column, width in enumerate(widths):
             bias = kernel.bind(self.constants.load(constants + at, width), "bias")
             for cells in acc:
                 kernel.store(cells[column], 0, bias)
             at += width
-        self._accumulate(kernel, row, first, constants + panel.columns, widths, acc)
+        self._accumulate(kernel, positions, constants + panel.columns, widths, acc)
         partial = panel.first + panel.count * panel.columns > self.operator.output.channels
-        for pixel, cells in enumerate(acc):
+        for position, cells in zip(positions, acc, strict=True):
             channel = panel.first + number * panel.columns
             for cell, width in zip(cells, widths, strict=True):
-                self._finish(kernel, row, first + pixel, channel, cell.load(0), partial)
+                self._finish(kernel, position, channel, cell.load(0), partial)
                 channel = channel + width
 
     def _widths(self, columns: int) -> list[int]:
@@ -154,34 +180,61 @@ class _Writer:
         return widths
 
     def _accumulate(
-        self, kernel: Kernel, row: Expr, first: Expr, weights: Expr, widths: list[int], acc: list[list[tir.Pointer]]
+        self,
+        kernel: Kernel,
+        positions: list[Position],
+        weights: Expr,
+        widths: list[int],
+        acc: list[list[tir.Pointer]],
     ) -> None:
         place, step, columns = self.source, self.isa.float_step, sum(widths)
         origin = place.origin - self.operator.padding * (place.pitch + place.pixel)
-        start = row * (self.operator.stride * place.pitch) + first * self.shape.pixel_stride + origin
+        starts = [position.at(place, self.operator.stride) + origin for position in positions]
+        if self.isa.gathers_pixels:
+            starts = [kernel.bind(start, "start") for start in starts]
         with (
             kernel.loop(self.shape.segments, name="segment") as segment,
             kernel.loop(self.shape.length // step, name="k") as k,
         ):
-            at = start + segment * place.pitch + k * step
-            loaded = [
-                kernel.bind(self.x.load(at + pixel * self.shape.pixel_stride, step), "pixel")
-                for pixel in range(self.tile.rows)
-            ]
-            for lane in range(step):
-                weight_at = weights + (segment * self.shape.length + k * step + lane) * columns
-                for column, width in enumerate(widths):
-                    weight = kernel.bind(self.constants.load(weight_at + sum(widths[:column]), width), "weight")
-                    for cells, pixel in zip(acc, loaded, strict=True):
-                        value = pixel if step == 1 else tir.shuffle([pixel], [lane])
-                        product = tir.splat(value, f"float32x{width}") * weight
-                        kernel.store(cells[column], 0, cells[column].load(0) + product)
+            along = segment * place.pitch + k * step
+            weight_at = weights + (segment * self.shape.length + k * step) * columns
+            if step == 1:
+                self._step_repeated(kernel, [start + along for start in starts], weight_at, widths, acc)
+            else:
+                self._step_by_lane(kernel, [start + along for start in starts], weight_at, widths, acc)
 
-    def _finish(self, kernel: Kernel, row: Expr, pixel: Expr, channel: Expr, value: Expr, partial: bool) -> None:
+    def _step_repeated(
+        self, kernel: Kernel, at: list[Expr], weight_at: Expr, widths: list[int], acc: list[list[tir.Pointer]]
+    ) -> None:
+        """Load the weights of one input channel, then repeat one pixel after the other while loading it."""
+        vectors = [
+            kernel.bind(self.constants.load(weight_at + sum(widths[:column]), width), "weight")
+            for column, width in enumerate(widths)
+        ]
+        for cells, start in zip(acc, at, strict=True):
+            pixel = kernel.bind(self.x.load(start), "pixel")
+            for cell, weight, width in zip(cells, vectors, widths, strict=True):
+                kernel.store(cell, 0, cell.load(0) + tir.splat(pixel, f"float32x{width}") * weight)
+
+    def _step_by_lane(
+        self, kernel: Kernel, at: list[Expr], weight_at: Expr, widths: list[int], acc: list[list[tir.Pointer]]
+    ) -> None:
+        """Load `float_step` input channels of every pixel and use them lane by lane."""
+        step = self.isa.float_step
+        loaded = [kernel.bind(self.x.load(start, step), "pixel") for start in at]
+        for lane in range(step):
+            for column, width in enumerate(widths):
+                where = weight_at + lane * sum(widths) + sum(widths[:column])
+                weight = kernel.bind(self.constants.load(where, width), "weight")
+                for cells, pixel in zip(acc, loaded, strict=True):
+                    product = tir.splat(tir.shuffle([pixel], [lane]), f"float32x{width}") * weight
+                    kernel.store(cells[column], 0, cells[column].load(0) + product)
+
+    def _finish(self, kernel: Kernel, position: Position, channel: Expr, value: Expr, partial: bool) -> None:
         if self.operator.relu:
             value = tir.maximum(value, tir.splat(0.0, tir.dtype_of(value)))
         if self.target is not None:
-            address = self.target.origin + row * self.target.pitch + pixel * self.target.pixel + channel
+            address = position.at(self.target) + self.target.origin + channel
             kernel.store(self.y, address, value)
         elif not partial:
             kernel.store(self.y, channel, value)

@@ -28,6 +28,7 @@ from compile.schedules.base import (
     product_fits_int16,
     requantize_add,
 )
+from compile.schedules.walk import ONLY, Position, Walk, shared, units_of
 from compile.tir import Expr, Kernel, Pointer
 
 STEP = 16  # bytes of a pixel the ARM variants load at once
@@ -51,10 +52,10 @@ def schedule_gemm(operator: AnyOperator, context: Context) -> Answer:
         return None
     isa, source = context.isa, context.place(operator.input)
     shape = gemm_shape(operator, source)
-    pixels = operator.output.width
-    channels = round_up(operator.output.channels, CHANNEL_GROUP)
-    tile = isa.choose_tile(pixels, channels, shape)
-    copies = isa.start_copies if pixels > 1 else 1
+    output = operator.output
+    pixels = output.height * output.width if isa.gathers_pixels else output.width
+    tile = isa.choose_tile(pixels, round_up(output.channels, CHANNEL_GROUP), shape)
+    copies = isa.start_copies if output.width > 1 else 1
     panels = plan_panels(isa, operator.output.channels, tile, shape, copies)
     constants = pack_panels(isa, operator, panels, shape, copies)
     writer = _Writer(operator, context, shape, tile, panels, copies)
@@ -63,7 +64,7 @@ def schedule_gemm(operator: AnyOperator, context: Context) -> Answer:
         name=gemm_name(operator, tile, isa),
         offsets=writer.offsets(),
         scalars=writer.scalars(),
-        units=operator.output.height,
+        units=units_of(output, output.height * output.width * operator.weight.size),
         constants=constants,
     )
 
@@ -189,25 +190,32 @@ class _Writer:
         self.y = frame.logits if self.target is None else frame.tensors[1]
         self.r = frame.tensors[-1]
         self.bias, self.multiplier = frame.constants("int32"), frame.constants("float32")
-        pixels = self.operator.output.width
-        tiles = -(-pixels // self.tile.rows)
-        with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row, kernel.loop(tiles, name="tile") as index:
-            first = index * self.tile.rows
-            if pixels % self.tile.rows:  # the last tile overlaps its neighbour and computes some pixels twice
-                first = tir.minimum(first, tir.const(pixels - self.tile.rows))
-            operand = self._prepare(kernel, row, first)
-            for panel in self.panels:
-                with kernel.loop(panel.count, name="panel") as number:
-                    self._tile(kernel, row, first, panel, number, operand)
+        output = self.operator.output
+        walk = Walk(output.height, output.width, self.tile.rows, self.isa.gathers_pixels)
+        bounds = (frame.begin, frame.end)
+        if output.height * output.width > 1:
+            with walk.tiles(kernel, bounds) as positions:
+                self._channels(kernel, positions, None)
+        else:
+            self._channels(kernel, [ONLY], bounds)
         return kernel.finish()
 
-    def _prepare(self, kernel: Kernel, row: Expr, first: Expr) -> Operand:
-        place = self.source
-        origin = place.origin - self.operator.padding * (place.pitch + place.pixel)
-        start = row * (self.operator.stride * place.pitch) + first * self.shape.pixel_stride + origin
-        return replace(self.isa.prepare(kernel, self.tile.rows, self.shape, self.x, start), whole_steps=self.steps)
+    def _channels(self, kernel: Kernel, positions: list[Position], bounds: tuple[Expr, Expr] | None) -> None:
+        """Emit all channels of a tile, or of a map of one pixel those that belong to some units."""
+        units = units_of(self.operator.output, self.operator.weight.size)
+        operand = self._prepare(kernel, positions)
+        for panel in self.panels:
+            begin, end = (0, panel.count) if bounds is None else shared(panel.count, bounds, units)
+            with kernel.loop(end - begin, begin, name="panel") as number:
+                self._tile(kernel, positions, panel, number, operand)
 
-    def _tile(self, kernel: Kernel, row: Expr, first: Expr, panel: Panel, number: Expr, pixels: Operand) -> None:
+    def _prepare(self, kernel: Kernel, positions: list[Position]) -> Operand:
+        place, stride = self.source, self.operator.stride
+        origin = place.origin - self.operator.padding * (place.pitch + place.pixel)
+        starts = [position.at(place, stride) + origin for position in positions]
+        return replace(self.isa.prepare(kernel, self.shape, self.x, starts), whole_steps=self.steps)
+
+    def _tile(self, kernel: Kernel, positions: list[Position], panel: Panel, number: Expr, pixels: Operand) -> None:
         tile = GemmTile(self.tile.rows, panel.columns)
         self._partial = panel.first + panel.count * panel.columns > self.operator.output.channels
         constants = panel.start + number * panel.bytes_each
@@ -220,8 +228,8 @@ class _Writer:
         weight_start = constants + panel.columns * parameter_bytes(self.copies)
         acc = self.isa.accumulate(kernel, tile, self.shape, pixels, self.weights, weight_start, starts)
         scale = self._vectors(kernel, self.multiplier, constants, one * self.copies, panel.columns)
-        for pixel in range(tile.rows):
-            self._finish(kernel, row, first + pixel, channel, acc[pixel], scale)
+        for position, sums in zip(positions, acc, strict=True):
+            self._finish(kernel, position, channel, sums, scale)
 
     def _vectors(self, kernel: Kernel, pointer: Pointer, constants: Expr, skip: int, columns: int) -> list[Expr]:
         """Load a parameter of `columns` channels, cut as the accumulators are; `skip` is in bytes."""
@@ -232,9 +240,7 @@ class _Writer:
             at += lanes
         return vectors
 
-    def _finish(
-        self, kernel: Kernel, row: Expr, pixel: Expr, channel: Expr, acc: list[Expr], scale: list[Expr]
-    ) -> None:
+    def _finish(self, kernel: Kernel, position: Position, channel: Expr, acc: list[Expr], scale: list[Expr]) -> None:
         """Turn the accumulators of one pixel into what is stored."""
         widths = [tir.split_dtype(tir.dtype_of(a))[1] for a in acc]
         for group in self.isa.store_groups(sum(widths)):
@@ -243,8 +249,8 @@ class _Writer:
             if self.target is None:
                 self._store_logits(kernel, at, tir.cast(tir.concat(part), "float32") * tir.concat(multiplier))
                 continue
-            address = self.target.origin + row * self.target.pitch + pixel * self.target.pixel + at
-            kernel.store(self.y, address, self._requantize(row, pixel, at, part, multiplier))
+            address = position.at(self.target) + self.target.origin + at
+            kernel.store(self.y, address, self._requantize(position, at, part, multiplier))
 
     def _store_logits(self, kernel: Kernel, channel: Expr, value: Expr) -> None:
         """Store float scores, and of a last group that is not full only the classes there are."""
@@ -256,16 +262,16 @@ class _Writer:
         for lane in range(classes % CHANNEL_GROUP):
             kernel.store(self.y, channel + lane, tir.shuffle([named], [lane]))
 
-    def _requantize(self, row: Expr, pixel: Expr, channel: Expr, acc: list[Expr], scale: list[Expr]) -> Expr:
+    def _requantize(self, position: Position, channel: Expr, acc: list[Expr], scale: list[Expr]) -> Expr:
         epilogue = self.operator.epilogue
         if isinstance(epilogue, RequantizeAdd):
             lanes = sum(tir.split_dtype(tir.dtype_of(a))[1] for a in acc)
-            residual = self._residual_at(row, pixel, channel, lanes)
+            residual = self._residual_at(position, channel, lanes)
             return requantize_add(self.isa, acc, scale, residual, epilogue, self.values)
         assert isinstance(epilogue, Requantize)
         return self.isa.requantize(acc, scale, self.values[0], epilogue.low, epilogue.high, self.fits_int16)
 
-    def _residual_at(self, row: Expr, pixel: Expr, channel: Expr, lanes: int) -> Expr:
+    def _residual_at(self, position: Position, channel: Expr, lanes: int) -> Expr:
         assert self.residual is not None
         place = self.residual
-        return self.r.load(place.origin + row * place.pitch + pixel * place.pixel + channel, lanes)
+        return self.r.load(position.at(place) + place.origin + channel, lanes)

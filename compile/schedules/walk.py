@@ -1,0 +1,94 @@
+"""How the register tiles of a convolution walk over the pixels of its output: along each row, or across rows.
+
+Along a row the pixels of a tile are equally far apart, and a row that is no multiple of the tile computes some pixels
+twice. Across rows only the last tile of the whole map does that: on a 7x7 map tiles of six pixels work instead of
+seven or one. Every pixel then has an address of its own, which costs a general-purpose register for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from compile import tir
+from compile.layout import AnyTensor, Placement
+from compile.tir import Expr, Kernel
+
+CHANNEL_UNITS = 4  # of a map of one pixel, whose channels are shared instead of its rows
+SHARED_MACS = 1 << 17  # below this a map of one pixel is done before another thread has begun
+Bounds: TypeAlias = tuple[Expr, Expr]
+
+
+@dataclass(frozen=True)
+class Position:
+    """An output pixel."""
+
+    row: Expr
+    column: Expr
+    index: Expr | None = None  # row * width + column, where tiles walk across rows
+
+    def at(self, place: Placement, stride: int = 1) -> Expr:
+        """Return how many elements lie between the first pixel of a tensor and the one at `stride` times this place."""
+        if self.index is not None and stride == 1 and place.halo == 0:
+            return self.index * place.pixel
+        return self.row * (stride * place.pitch) + self.column * (stride * place.pixel)
+
+
+ONLY = Position(tir.const(0), tir.const(0))  # of a map of one pixel
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The tiles of an output of `height` by `width` pixels."""
+
+    height: int
+    width: int
+    pixels: int  # of a tile
+    across: bool = False
+
+    @contextmanager
+    def tiles(self, kernel: Kernel, bounds: Bounds) -> Iterator[list[Position]]:
+        """Open the loops over the tiles of the rows from `bounds[0]` to `bounds[1]`; yields the pixels of a tile."""
+        if self.across:
+            with self._across(kernel, bounds) as positions:
+                yield positions
+            return
+        begin, end = bounds
+        count = -(-self.width // self.pixels)
+        with kernel.loop(end - begin, begin, "row") as row, kernel.loop(count, name="tile") as tile:
+            first = tile * self.pixels
+            if self.width % self.pixels:  # the last tile overlaps its neighbour and computes some pixels twice
+                first = tir.minimum(first, tir.const(self.width - self.pixels))
+            yield [Position(row, first + pixel) for pixel in range(self.pixels)]
+
+    @contextmanager
+    def _across(self, kernel: Kernel, bounds: Bounds) -> Iterator[list[Position]]:
+        total = self.height * self.width
+        begin, end = shared(-(-total // self.pixels), bounds, self.height)
+        with kernel.loop(end - begin, begin, "tile") as tile:
+            first = tile * self.pixels
+            if total % self.pixels:
+                first = tir.minimum(first, tir.const(total - self.pixels))
+            first = kernel.bind(first, "first")
+            positions = []
+            for pixel in range(self.pixels):
+                row = kernel.bind(tir.floordiv(first + pixel, self.width), "row")
+                column = kernel.bind(first + pixel - row * self.width, "column")
+                positions.append(Position(row, column, first + pixel))
+            yield positions
+
+
+def shared(count: int, bounds: Bounds, units: int) -> Bounds:
+    """Return which of `count` things belong to the units from `bounds[0]` to `bounds[1]` of `units`."""
+    if count == units:
+        return bounds
+    return tuple(tir.floordiv(bound * count, units) for bound in bounds)
+
+
+def units_of(output: AnyTensor, macs: int) -> int:
+    """Return how many units a dense convolution has: its rows, or parts of its channels where there is one pixel."""
+    if output.height * output.width > 1:
+        return output.height
+    return CHANNEL_UNITS if macs >= SHARED_MACS else 1
