@@ -110,6 +110,7 @@ class Connection:
     def __init__(self, address: BoardAddress, settings: SshSettings = SshSettings()) -> None:
         self.address = address
         self.settings = settings
+        self.shared: Path | None = None  # the socket of a connection that is open already
         self.program = shutil.which("ssh")
         if self.program is None:
             raise ToolMissingError("ssh is not installed; on Debian or Ubuntu: apt install openssh-client")
@@ -121,6 +122,7 @@ class Connection:
         options = [*OPTIONS, f"ConnectTimeout={self.settings.connect_limit_s}"]
         words = [str(self.program), *(["-F", str(self.settings.config)] if self.settings.config else [])]
         words += [word for option in options for word in ("-o", option)]
+        words += ["-o", f"ControlPath={self.shared}"] if self.shared else []
         words += ["-p", str(self.settings.port)] if self.settings.port else []
         return [*words, "--", self.address.destination, remote_word(script)]
 

@@ -32,7 +32,8 @@ def begin(connection: Connection, bundle: Bundle, token: str) -> Upload:
         DeviceUnreachableError: when the board's folder cannot be used.
         ToolMissingError: when the board cannot switch versions in one step.
     """
-    answer = connection.run("begin", {"digest": bundle.digest, "token": token})
+    names = "\n".join([*bundle.manifest["files"], MANIFEST])
+    answer = connection.run("begin", {"digest": bundle.digest, "names": names, "token": token})
     where = connection.address.destination
     refuse(answer, where)
     if "renames" not in answer.lines:

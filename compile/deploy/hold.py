@@ -8,9 +8,11 @@ import secrets
 import selectors
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from compile.deploy.connection import Connection, environment, framed
 from compile.deploy.reasons import storage_reason
@@ -31,18 +33,21 @@ def hold(connection: Connection) -> Iterator[str]:
     """
     token, frame = secrets.token_hex(8), secrets.token_hex(8)
     script = connection.script("hold", {"token": token, "who": _who()})
-    process = subprocess.Popen(
-        connection.command(framed(script, frame)),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(),
-    )
-    try:
-        _wait_until_held(process, connection, frame)
-        yield token
-    finally:
-        _end(process)
+    with tempfile.TemporaryDirectory(prefix="repghost-ssh-") as folder:
+        socket_path = Path(folder) / "s"  # short: the system allows about 100 characters
+        command = connection.command(framed(script, frame))
+        # What follows goes through this connection, which saves a key exchange for each command. Without the socket,
+        # ssh opens connections of its own.
+        command[1:1] = ["-o", "ControlMaster=yes", "-o", "ControlPersist=no", "-o", f"ControlPath={socket_path}"]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment())
+        try:
+            _wait_until_held(process, connection, frame)
+            connection.shared = socket_path
+            yield token
+        finally:
+            connection.shared = None
+            _end(process)
 
 
 def _who() -> str:

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compile.deploy.connection import Connection, SshSettings
 from compile.deploy.address import parse_address
+from compile.deploy.connection import Connection, SshSettings
 from compile.emulator import LOADER, Emulator
 from compile.ssh_server import SshServer
 from compile.toolchain import run_zig
@@ -26,9 +26,24 @@ UNPRIVILEGED = 54321  # the number of the account when the tests run as root
 SOURCE = Path(__file__).with_name("standin.c")
 # Every program that the scripts of compile/deploy/scripts may call; the stand-in has no other.
 TOOLS = (
-    "cat chmod df dirname du getconf grep head ldd ln mkdir mv nproc readlink rm sed sh sha256sum sleep sync tail touch "
-    "tr uname wc"
-).split()
+    *(
+        "cat",
+        "chmod",
+        "df",
+        "dirname",
+        "du",
+        "getconf",
+        "grep",
+        "head",
+        "ldd",
+        "ln",
+        "mkdir",
+        "mv",
+        "nproc",
+        "readlink",
+    ),
+    *("rm", "sed", "sh", "sha256sum", "sleep", "sync", "tail", "tr", "uname", "wc"),
+)
 CPUINFO = {
     "aarch64": "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd aes asimddp\nCPU part\t: 0xd0b\n",
     "x86_64": None,  # this machine's own
@@ -94,7 +109,9 @@ class Standin:
             **changes,
         }
         path = self.base / name
-        path.write_text("\n".join(["Host board", *(f"  {key} {value}" for key, value in values.items()), *extra]) + "\n")
+        path.write_text(
+            "\n".join(["Host board", *(f"  {key} {value}" for key, value in values.items()), *extra]) + "\n"
+        )
         return path
 
     def connection(self, folder: str = "repghost", config: Path | None = None, **settings: int) -> Connection:
@@ -108,7 +125,13 @@ class Standin:
     def current(self, folder: str) -> str | None:
         """Return the digest that runs."""
         link = self.home / folder / "current"
-        return os.readlink(link).removeprefix("bundles/") if link.is_symlink() else None
+        return str(link.readlink()).removeprefix("bundles/") if link.is_symlink() else None
+
+    def give(self, path: Path) -> None:
+        """Make a file or folder that the test wrote one of the account."""
+        for found in (path, *path.rglob("*")):
+            if os.geteuid() == 0:
+                os.chown(found, UNPRIVILEGED, UNPRIVILEGED, follow_symlinks=False)
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -196,7 +219,9 @@ def _start_server(base: Path, server: SshServer, variables: dict[str, str]) -> s
         for path in (base, *base.rglob("*")):
             if path.name not in ("client_key",):
                 os.chown(path, UNPRIVILEGED, UNPRIVILEGED, follow_symlinks=False)
-    libraries = [shutil.copytree(folder, base / f"libraries{i}") for i, folder in enumerate(server.libraries) if folder.is_dir()]
+    libraries = [
+        shutil.copytree(folder, base / f"libraries{i}") for i, folder in enumerate(server.libraries) if folder.is_dir()
+    ]
     environment = {
         "PATH": "/usr/bin:/bin",
         "LD_PRELOAD": str(base / "standin.so"),

@@ -1,4 +1,5 @@
-# Prepares the upload of a bundle (digest) and prints what is there of it: 'complete', or 'have SIZE NAME' a line.
+# Prepares the upload of a bundle (digest, the names of its files one a line) and prints what is there of it:
+# 'complete', or 'have SIZE NAME' a line. What does not belong there is removed.
 must_hold
 mkdir -p "$root/bundles" "$root/incoming/$digest" || fail "$(mkdir -p "$root/bundles" "$root/incoming/$digest" 2>&1)"
 [ ! -e "$root/current" ] || [ -L "$root/current" ] || fail "$root/current is in the way: it is no symbolic link"
@@ -19,9 +20,10 @@ if [ -d "$root/bundles/$digest" ]; then
 fi
 cd "$root/incoming/$digest" || fail "cannot enter $root/incoming/$digest"
 for file in * .[!.]*; do
-  if [ -L "$file" ] || { [ -e "$file" ] && [ ! -f "$file" ]; }; then
+  [ -e "$file" ] || [ -L "$file" ] || continue
+  if [ -L "$file" ] || [ ! -f "$file" ] || ! printf '%s\n' "$names" | grep -qxF -e "$file"; then
     rm -rf "./$file"
-  elif [ -f "$file" ]; then
+  else
     printf 'have %s %s\n' "$(($(wc -c <"$file")))" "$file"
   fi
 done

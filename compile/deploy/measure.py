@@ -1,0 +1,169 @@
+"""Latency on boards: a bundle is proven there, measured by its own runner, and removed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compile.bundle import Bundle, check_bundle
+from compile.deploy.connection import Connection
+from compile.deploy.copy import BUNDLES, INCOMING
+from compile.deploy.fit import check_fit
+from compile.deploy.hold import hold
+from compile.deploy.install import place
+from compile.deploy.probe import BoardFacts, probe
+from compile.deploy.prove import prove, run_runner
+from repghost.errors import IntegrityError, RepGhostError, UsageError
+
+FORMAT, VERSION = "repghost-board-latency", 1
+LIMIT_S = 1800.0  # of one measurement
+FIGURES = ("min_ms", "median_ms", "p90_ms")  # what the runner has to say
+SLOWER_CLOCK = 0.9  # of the clock before: below it the board throttled
+
+
+@dataclass(frozen=True)
+class BoardRun:
+    """What is measured on each board."""
+
+    threads: tuple[int, ...] = (1,)
+    runs: int = 300
+    warmup: int = 30
+    variant: str | None = None  # an instruction set; the best one by default
+    limit_s: float = LIMIT_S
+
+
+def measure_on_boards(
+    paths: Sequence[Path], connections: Sequence[Connection], wanted: BoardRun, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Measure every bundle on every board; what fails on one board does not touch another.
+
+    Args:
+        paths: the folders of the bundles.
+        connections: to the boards, which work side by side.
+        wanted: what is measured.
+        say: is told each result.
+
+    Returns:
+        JSON values: one entry for each bundle on each board, with the latency or with the error.
+
+    Raises:
+        UsageError, IntegrityError: when a bundle cannot be used anywhere.
+    """
+    bundles = [check_bundle(path) for path in paths]
+    if len({str(connection.address) for connection in connections}) < len(connections):
+        raise UsageError("a board was named twice; name each once.")
+
+    def on_board(connection: Connection) -> list[dict[str, Any]]:
+        return [_measured_or_not(bundle, connection, wanted, say) for bundle in bundles]
+
+    with ThreadPoolExecutor(len(connections)) as pool:
+        results = [entry for entries in pool.map(on_board, connections) for entry in entries]
+    return {"format": FORMAT, "version": VERSION, "results": results}
+
+
+def _measured_or_not(
+    bundle: Bundle, connection: Connection, wanted: BoardRun, say: Callable[[str], None]
+) -> dict[str, Any]:
+    board, manifest = str(connection.address), bundle.manifest
+    entry: dict[str, Any] = {
+        "board": board,
+        "bundle": str(bundle.path),
+        "bundle_digest": bundle.digest,
+        "program_digest": manifest["program_digest"],
+        "model": manifest["model"].get("name"),
+        "width": manifest["model"].get("width"),
+        "size": bundle.size,
+        "target": bundle.target_name,
+        "precision": manifest["precision"],
+    }
+    try:
+        latencies, facts = measure_on_board(bundle, connection, wanted)
+    except RepGhostError as error:
+        say(f"{board}: {bundle.path}: {error}")
+        return {**entry, "measured": False, "reason": str(error), "exit_code": error.exit_code}
+    for latency in latencies:
+        say(f"{board}: {bundle.path}: {latency_line(latency)}")
+    return {**entry, "measured": True, "latencies": latencies, "facts": facts.to_dict()}
+
+
+def latency_line(latency: Mapping[str, Any]) -> str:
+    """Return one measured latency as a line."""
+    throttled = ", THROTTLED" if latency["throttled"] else ""
+    return (
+        f"median {latency['median_ms']:.3f} ms, p90 {latency['p90_ms']:.3f} ms, min {latency['min_ms']:.3f} ms "
+        f"({latency['threads']} threads, {latency['variant']}{throttled})"
+    )
+
+
+def measure_on_board(
+    bundle: Bundle, connection: Connection, wanted: BoardRun
+) -> tuple[list[dict[str, Any]], BoardFacts]:
+    """Measure a bundle on one board; what was copied for it is removed again, what runs there is not touched.
+
+    Raises:
+        RepGhostError: when the bundle does not fit or the board does not prove it.
+    """
+    before = probe(connection)
+    check_fit(bundle, before, connection.address.destination)
+    with hold(connection) as token:
+        folder = place(bundle, connection, before, token, lambda line: None)
+        try:
+            prove(connection, bundle, folder, before.digest_tool)
+            latencies = [_measure(connection, folder, wanted, threads) for threads in wanted.threads]
+        finally:
+            if folder != f"{BUNDLES}/{bundle.digest}":
+                connection.run("discard", {"digest": bundle.digest, "token": token})
+    return latencies, before
+
+
+def _measure(connection: Connection, folder: str, wanted: BoardRun, threads: int) -> dict[str, Any]:
+    before = probe(connection)
+    arguments = ["--bench", "--runs", str(wanted.runs), "--warmup", str(wanted.warmup), "--threads", str(threads)]
+    arguments += ["--variant", wanted.variant] if wanted.variant else []
+    result = run_runner(connection, folder, arguments, wanted.limit_s)
+    after = probe(connection)
+    where = connection.address.destination
+    figures = {}
+    for name in FIGURES:
+        value = result.get(name)
+        if type(value) not in (int, float) or not 0 < float(str(value)) < 1e7:
+            raise IntegrityError(f"the runner on {where} says that {name} is {value!r}; it has to be milliseconds.")
+        figures[name] = float(str(value))
+    return {
+        **figures,
+        "runs": wanted.runs,
+        "warmup": wanted.warmup,
+        "threads": threads,
+        "variant": str(result.get("variant"))[:40],
+        "core": core(before),
+        "clock": f"governor {before.governor}" if before.governor else "not reported by the kernel",
+        "before": _state(before),
+        "after": _state(after),
+        "throttled": throttled(before, after),
+        "runner": {name: value for name, value in result.items() if name not in figures},
+    }
+
+
+def core(facts: BoardFacts) -> str:
+    """Return what the board and its core are called."""
+    names = [facts.board, facts.core, f"({facts.cores} cores)" if facts.cores else ""]
+    return " ".join(name for name in names if name) or facts.machine
+
+
+def _state(facts: BoardFacts) -> dict[str, Any]:
+    return {"clock_khz": facts.clock_khz, "temperature_c": facts.temperature_c}
+
+
+def throttled(before: BoardFacts, after: BoardFacts) -> bool | None:
+    """Return whether the clock fell while measuring; None where the board does not say its clock."""
+    if not before.clock_khz or not after.clock_khz:
+        return None
+    return after.clock_khz < SLOWER_CLOCK * before.clock_khz
+
+
+def result_code(result: Mapping[str, Any]) -> int:
+    """Return 0 when everything was measured, else the exit code of the first error."""
+    return next((int(entry["exit_code"]) for entry in result["results"] if not entry["measured"]), 0)
