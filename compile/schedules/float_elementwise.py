@@ -9,8 +9,8 @@ from compile.float_program import FloatGate, FloatInput, FloatPool
 from compile.layout import AnyOperator
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
 from compile.schedules.input_table import COLOURS, TABLE_BYTES
-from compile.schedules.multiply import load_gate
-from compile.schedules.phases import flat_phases, pixel_phases
+from compile.schedules.multiply import gate_runs, load_gate
+from compile.schedules.phases import channel_phases, phase_runs, pixel_phases
 
 SIXTH = float(np.float32(1 / 6))
 
@@ -46,14 +46,16 @@ def schedule_float_pool(operator: AnyOperator, context: Context) -> Answer:
     frame = KernelFrame(operator.name, 2, element="float32")
     kernel, vector = frame.kernel, f"float32x{phases.lanes}"
     with kernel.when(frame.begin < frame.end):
-        for start in phases.starts:
-            total = kernel.local(1, vector)
-            kernel.store(total, 0, tir.splat(0.0, vector))
-            with kernel.loop(height, name="row") as row, kernel.loop(width, name="x") as x:
-                at = source.origin + row * source.pitch + x * source.pixel + start
-                kernel.store(total, 0, total.load(0) + frame.tensors[0].load(at, phases.lanes))
-            mean = total.load(0) * tir.splat(1 / (height * width), vector)
-            kernel.store(frame.tensors[1], target.origin + start, mean)
+        for first, step, count in phase_runs(phases.starts):
+            with kernel.loop(count, name="phase") as number:
+                start = phases.starts[first] + number * step
+                total = kernel.local(1, vector)
+                kernel.store(total, 0, tir.splat(0.0, vector))
+                with kernel.loop(height, name="row") as row, kernel.loop(width, name="x") as x:
+                    at = source.origin + row * source.pitch + x * source.pixel + start
+                    kernel.store(total, 0, total.load(0) + frame.tensors[0].load(at, phases.lanes))
+                mean = total.load(0) * tir.splat(1 / (height * width), vector)
+                kernel.store(frame.tensors[1], target.origin + start, mean)
     return Scheduled(
         function=kernel.finish(),
         name=f"rg_f32_pool_{height}x{width}_c{operator.input.channels}__{context.isa.name}",
@@ -67,21 +69,24 @@ def schedule_float_gate(operator: AnyOperator, context: Context) -> Answer:
     if not isinstance(operator, FloatGate):
         return None
     source, gate, target = (context.place(t) for t in (operator.input, operator.gate, operator.output))
-    phases = flat_phases(context.isa.float_lanes, target)
+    phases = channel_phases(context.isa.float_lanes, target)
     frame = KernelFrame(operator.name, 3, element="float32")
     kernel, vector = frame.kernel, f"float32x{phases.lanes}"
-    for start in phases.starts:
-        raw = load_gate(kernel, frame.tensors[1], gate, phases.lanes, start)
-        opened = raw * tir.splat(SIXTH, vector) + tir.splat(0.5, vector)
-        opened = tir.minimum(tir.maximum(opened, tir.splat(0.0, vector)), tir.splat(1.0, vector))
-        opened = kernel.bind(opened, "gate")
-        with (
-            kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
-            kernel.loop(phases.count, name="column") as column,
-        ):
-            along = phases.along(column) + start
-            x = frame.tensors[0].load(source.origin + row * source.pitch + along, phases.lanes)
-            kernel.store(frame.tensors[2], target.origin + row * target.pitch + along, x * opened)
+    for first, step, count in gate_runs(phases, target):
+        with kernel.loop(count, name="phase") as number:
+            start = phases.starts[first] + number * step
+            raw = load_gate(kernel, frame.tensors[1], gate, phases.lanes, start if count > 1 else phases.starts[first])
+            opened = raw * tir.splat(SIXTH, vector) + tir.splat(0.5, vector)
+            opened = tir.minimum(tir.maximum(opened, tir.splat(0.0, vector)), tir.splat(1.0, vector))
+            opened = kernel.bind(opened, "gate")
+            with (
+                kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
+                kernel.loop(phases.count, name="column") as column,
+            ):
+                for pixel in range(phases.pixels):
+                    along = phases.along(column) + start + pixel * target.pixel
+                    x = frame.tensors[0].load(source.origin + row * source.pitch + along, phases.lanes)
+                    kernel.store(frame.tensors[2], target.origin + row * target.pitch + along, x * opened)
     shape = f"{operator.input.height}x{operator.input.width}_c{operator.input.channels}"
     return Scheduled(
         function=kernel.finish(),

@@ -6,7 +6,7 @@ from calib.program import Multiply
 from compile import tir
 from compile.layout import AnyOperator, Placement
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, product_fits_int16
-from compile.schedules.phases import flat_phases
+from compile.schedules.phases import Phases, channel_phases, phase_runs
 from compile.tir import Expr, Kernel, Pointer
 
 LARGEST_PRODUCT = 255 * 255
@@ -18,7 +18,7 @@ def schedule_multiply(operator: AnyOperator, context: Context) -> Answer:
         return None
     isa = context.isa
     source, gate, target = (context.place(t) for t in (operator.input, operator.gate, operator.output))
-    phases = flat_phases(isa.lanes8, target)
+    phases = channel_phases(isa.lanes8, target)
     frame = KernelFrame(operator.name, 3, 3)
     kernel, lanes = frame.kernel, phases.lanes
     multiplier = kernel.bind(frame.constants("float32").load(0), "multiplier")
@@ -26,20 +26,23 @@ def schedule_multiply(operator: AnyOperator, context: Context) -> Answer:
     factors = [tir.splat(multiplier, f"float32x{native}")] * (lanes // native)
     zero_x, zero_g, zero_y = frame.scalars
     fits_int16 = product_fits_int16(LARGEST_PRODUCT, operator.epilogue.multiplier)
-    for start in phases.starts:
-        gates = load_gate(kernel, frame.tensors[1], gate, lanes, start)
-        gates = kernel.bind(tir.cast(gates, "int16") - tir.splat(zero_g, f"int16x{lanes}"), "gates")
-        with (
-            kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
-            kernel.loop(phases.count, name="column") as column,
-        ):
-            along = phases.along(column) + start
-            x = frame.tensors[0].load(source.origin + row * source.pitch + along, lanes)
-            x = tir.cast(x, "int16") - tir.splat(zero_x, f"int16x{lanes}")
-            product = kernel.bind(tir.cast(x, "int32") * tir.cast(gates, "int32"), "product")
-            epilogue = operator.epilogue
-            value = isa.requantize(tir.split(product, native), factors, zero_y, epilogue.low, epilogue.high, fits_int16)
-            kernel.store(frame.tensors[2], target.origin + row * target.pitch + along, value)
+    for first, step, count in gate_runs(phases, target):
+        with kernel.loop(count, name="phase") as number:
+            start = phases.starts[first] + number * step
+            gates = load_gate(kernel, frame.tensors[1], gate, lanes, start if count > 1 else phases.starts[first])
+            gates = kernel.bind(tir.cast(gates, "int16") - tir.splat(zero_g, f"int16x{lanes}"), "gates")
+            with (
+                kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
+                kernel.loop(phases.count, name="column") as column,
+            ):
+                for pixel in range(phases.pixels):
+                    along = phases.along(column) + start + pixel * target.pixel
+                    x = frame.tensors[0].load(source.origin + row * source.pitch + along, lanes)
+                    x = tir.cast(x, "int16") - tir.splat(zero_x, f"int16x{lanes}")
+                    product = tir.split(kernel.bind(tir.cast(x, "int32") * tir.cast(gates, "int32"), "product"), native)
+                    low, high = operator.epilogue.low, operator.epilogue.high
+                    value = isa.requantize(product, factors, zero_y, low, high, fits_int16)
+                    kernel.store(frame.tensors[2], target.origin + row * target.pitch + along, value)
     shape = f"{operator.input.height}x{operator.input.width}_c{operator.input.channels}"
     return Scheduled(
         function=kernel.finish(),
@@ -55,8 +58,20 @@ def schedule_multiply(operator: AnyOperator, context: Context) -> Answer:
     )
 
 
-def load_gate(kernel: Kernel, source: Pointer, gate: Placement, lanes: int, start: int) -> Expr:
-    """Return the gate of each lane of a phase; where a phase wraps around the channels it is put together."""
+def gate_runs(phases: Phases, target: Placement) -> list[tuple[int, int, int]]:
+    """Return the runs of phases that can share a loop; a phase that wraps around the channels stands alone."""
+    last = phases.starts[-1] + phases.lanes
+    return phase_runs(phases.starts) if last <= target.pixel else [(i, 0, 1) for i in range(len(phases.starts))]
+
+
+def load_gate(kernel: Kernel, source: Pointer, gate: Placement, lanes: int, start: Expr) -> Expr:
+    """Return the gate of each lane of a phase; where a phase wraps around the channels it is put together.
+
+    Args:
+        start: the first lane's channel, counted on over the pixels; a phase in a loop never wraps.
+    """
+    if not isinstance(start, int):
+        return kernel.bind(source.load(gate.origin + start, lanes), "gate")
     pixel = gate.pixel
     pieces, at, left = [], start % pixel, lanes
     while left:

@@ -13,6 +13,7 @@ from compile.layout import Placement
 from compile.tir import Expr
 
 PIXELS_TOGETHER = 2  # with a stride: 5x5 taps do not fit the registers, so two pixels share each load of a tap
+FEW_VECTORS = 4  # of a pixel, below which an overlap of the last one costs too much
 MOST_ROWS = 7  # output rows of one unit: (rows + kernel - 1) / rows input loads for each output row
 
 
@@ -59,6 +60,13 @@ def pixel_phases(most_lanes: int, target: Placement) -> Phases:
     together = min(PIXELS_TOGETHER, width)
     count, last = -(-width // together), (width - together) * pixel
     return Phases(lanes, channels, starts, together * pixel, count, last, together)
+
+
+def channel_phases(most_lanes: int, target: Placement) -> Phases:
+    """Spread a row for kernels that take one value per channel along: with many channels, no vector wraps around."""
+    if target.pixel % most_lanes == 0 or target.pixel < FEW_VECTORS * most_lanes:
+        return flat_phases(most_lanes, target)
+    return pixel_phases(most_lanes, target)
 
 
 def lane_options(most: int) -> list[int]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from calib.program import GlobalAveragePool
 from compile import tir
-from compile.layout import AnyOperator
+from compile.layout import AnyOperator, Placement
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
-from compile.schedules.phases import pixel_phases
+from compile.schedules.phases import phase_runs, pixel_phases
+from compile.tir import Expr, Kernel, Pointer
 
 SAFE_TERMS = 256  # 256 * -128 is the lowest int16
 
@@ -52,28 +53,16 @@ def schedule_pool(operator: AnyOperator, context: Context) -> Answer:
     scale = frame.constants("float32")
     multiplier = kernel.bind(scale.load(0), "multiplier")
     with kernel.when(frame.begin < frame.end):
-        for start in phases.starts:
-            wide = kernel.local(1, f"int32x{lanes}")
-            kernel.store(wide, 0, tir.splat(start_value, f"int32x{lanes}"))
-
-            for block in blocks:
-                with kernel.loop(block.count, name="block") as index:
-                    narrow = kernel.local(1, f"int16x{lanes}")
-                    kernel.store(narrow, 0, tir.splat(0, f"int16x{lanes}"))
-                    top = block.row + index * block.rows
-                    with (
-                        kernel.loop(block.rows, name="row") as row,
-                        kernel.loop(block.columns, block.column, name="x") as x,
-                    ):
-                        at = source.origin + (top + row) * source.pitch + x * source.pixel + start
-                        kernel.store(narrow, 0, narrow.load(0) + tir.cast(frame.tensors[0].load(at, lanes), "int16"))
-                    kernel.store(wide, 0, wide.load(0) + tir.cast(narrow.load(0), "int32"))
-            native = isa.vector_widths(lanes)[0]
-            acc = tir.split(kernel.bind(wide.load(0), "sum"), native)
-            factors = [tir.splat(multiplier, f"float32x{native}")] * len(acc)
-            epilogue = operator.epilogue
-            value = isa.requantize(acc, factors, zero_point, epilogue.low, epilogue.high)
-            kernel.store(frame.tensors[1], target.origin + start, value)
+        for first, step, count in phase_runs(phases.starts):
+            with kernel.loop(count, name="phase") as number:
+                start = phases.starts[first] + number * step
+                total = _sum(kernel, frame.tensors[0], source, blocks, start, tir.splat(start_value, f"int32x{lanes}"))
+                native = isa.vector_widths(lanes)[0]
+                acc = tir.split(kernel.bind(total, "sum"), native)
+                factors = [tir.splat(multiplier, f"float32x{native}")] * len(acc)
+                epilogue = operator.epilogue
+                value = isa.requantize(acc, factors, zero_point, epilogue.low, epilogue.high)
+                kernel.store(frame.tensors[1], target.origin + start, value)
     return Scheduled(
         function=kernel.finish(),
         name=f"rg_qs8_pool_{height}x{width}_c{operator.input.channels}__{isa.name}",
@@ -82,3 +71,25 @@ def schedule_pool(operator: AnyOperator, context: Context) -> Answer:
         scalars=(operator.bias, operator.epilogue.zero_point),
         constants=operator.epilogue.multiplier.tobytes(),
     )
+
+
+def _sum(
+    kernel: Kernel, x: Pointer, source: Placement, blocks: tuple[Block, ...], start: Expr, start_value: Expr
+) -> Expr:
+    """Return `start_value` plus the sum over all pixels of the channels from `start` on, as int32."""
+    lanes = tir.split_dtype(tir.dtype_of(start_value))[1]
+    wide = kernel.local(1, f"int32x{lanes}")
+    kernel.store(wide, 0, start_value)
+    for block in blocks:
+        with kernel.loop(block.count, name="block") as index:
+            narrow = kernel.local(1, f"int16x{lanes}")
+            kernel.store(narrow, 0, tir.splat(0, f"int16x{lanes}"))
+            top = block.row + index * block.rows
+            with (
+                kernel.loop(block.rows, name="row") as row,
+                kernel.loop(block.columns, block.column, name="x") as column,
+            ):
+                at = source.origin + (top + row) * source.pitch + column * source.pixel + start
+                kernel.store(narrow, 0, narrow.load(0) + tir.cast(x.load(at, lanes), "int16"))
+            kernel.store(wide, 0, wide.load(0) + tir.cast(narrow.load(0), "int32"))
+    return wide.load(0)
