@@ -127,9 +127,7 @@ def measure(request: Request, item: Packed, progress: Progress) -> Packed:
             record = {"measured": True, **latency.to_dict()}
             progress.note = f"{item.folder}: median {latency.median_ms:.3g} ms, variant {latency.variant}"
         except ToolMissingError as error:
-            command = (
-                f"scp -r {item.bundle.path} DEVICE: && ssh DEVICE {item.build.precision.name}/repghost-run --bench"
-            )
+            command = f"{own_command('repghost')} bench {item.bundle.path} --on USER@BOARD"
             record = {"measured": False, "reason": str(error), "command": command}
             progress.note = f"{item.folder}: not measured, this machine does not run {item.build.target.name} code"
     return replace(item, latency=record)

@@ -143,12 +143,19 @@ def _latency(build: Mapping[str, Any]) -> list[str]:
     record = build["latency"]
     if not record["measured"]:
         return [f"- {build['folder']}: {NOT_MEASURED}. Measure it on a device: `{record['command']}`"]
+    boards = [_latency_line(build, item) for item in build.get("boards", [])]
+    return boards if "board" in record else [_latency_line(build, record), *boards]
+
+
+def _latency_line(build: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     threads = f"{record['threads']} thread" + ("s" if record["threads"] > 1 else "")
-    return [
-        f"- {build['folder']}: median {record['median_ms']:.3f} ms, p90 {record['p90_ms']:.3f} ms, min "
+    place = f", on {record['board']}" if "board" in record else ""
+    throttled = ", THROTTLED" if record.get("throttled") else ""
+    return (
+        f"- {build['folder']}{place}: median {record['median_ms']:.3f} ms, p90 {record['p90_ms']:.3f} ms, min "
         f"{record['min_ms']:.3f} ms ({record['runs']} runs after {record['warmup']}, {threads}, variant "
-        f"{record['variant']}, {record['core']}, clock {record['clock']})"
-    ]
+        f"{record['variant']}, {record['core']}, clock {record['clock']}{throttled})"
+    )
 
 
 def summary_lines(report: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from compile.bundle import Bundle, check_bundle
 from compile.deploy.connection import Connection
-from compile.deploy.copy import BUNDLES, INCOMING
+from compile.deploy.copy import BUNDLES
 from compile.deploy.fit import check_fit
 from compile.deploy.hold import hold
 from compile.deploy.install import place

@@ -1,4 +1,4 @@
-"""`repghost bench`: a bundle against other runtimes on this machine, or its own time layer by layer."""
+"""`repghost bench`: a bundle against other runtimes on this machine, time by layer, or executed instructions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from repghost.errors import UsageError, unknown_value
+from repghost.commands.ssh_options import connect, ssh_options
+from repghost.errors import RepGhostError, UsageError, unknown_value
 
 if TYPE_CHECKING:
     from compile.bench import Entry
+    from compile.deploy.connection import Connection
 
 
 @click.command("bench", short_help="Measure a bundle against other runtimes, or layer by layer.")
@@ -26,12 +28,17 @@ if TYPE_CHECKING:
 @click.option("--warmup", default=3, show_default=True, type=click.IntRange(0, 1000), help="Untimed before them.")
 @click.option("--weights", type=click.Path(path_type=Path), help="The float network, if not beside the bundle.")
 @click.option("--python", type=click.Path(path_type=Path), help="The interpreter that has the other runtimes.")
+@click.option("--hold", is_flag=True, help="Measure the other runtimes held to AVX2 besides.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result as JSON too.")
 @click.option("--per-layer", is_flag=True, help="Measure each layer of one bundle instead.")
 @click.option("--keep", type=click.Path(path_type=Path), help="With --per-layer: where to leave the profiling bundle.")
+@click.option("--count", is_flag=True, help="Count the executed instructions of an arm64 bundle under emulation.")
+@click.option("--cpu", help="With --count: cortex-a53, cortex-a72, cortex-a76 or max.  [default: cortex-a76]")
+@click.option("--on", "boards", metavar="BOARD[,BOARD...]", help="Measure on these boards, as [user@]host, over ssh.")
 @click.option("--bars", is_flag=True, help="Build and measure what docs/performance.md shows, and write it.")
 @click.option("--output", "-o", default="build", type=click.Path(path_type=Path), help="With --bars: of the builds.")
 @click.option("--docs", default="docs", type=click.Path(path_type=Path), help="With --bars: the folder to write.")
+@ssh_options
 def command(
     bundles: tuple[Path, ...],
     against: str,
@@ -43,21 +50,44 @@ def command(
     warmup: int,
     weights: Path | None,
     python: Path | None,
+    hold: bool,
     json_file: Path | None,
     per_layer: bool,
     keep: Path | None,
+    count: bool,
+    cpu: str | None,
     bars: bool,
     output: Path,
     docs: Path,
+    boards: str | None,
+    ssh_config: Path | None,
+    port: int | None,
+    connect_limit: int,
 ) -> None:
     """Measure bundles for this machine.
 
     The first BUNDLE is compared with every other build: further bundles, further instruction sets, and the runtimes
     of --against, which come from the extra [peers]. All of them run in turns in one run. The other runtimes get the
     float network and the QDQ file that the bundle was made from.
+
+    With --on, each BUNDLE is copied to each board, proven there, measured by its own runner and removed again; the
+    report of the run that built it then knows the latency. A board that fails does not disturb another.
+
+    An arm64 bundle can be counted on any machine: --count gives the executed instructions of one inference under
+    emulation, the same everywhere, and with --per-layer those of each layer.
     """
+    if boards is not None and bundles and not bars:
+        names = [name.strip() for name in boards.split(",")]
+        run = (parse_threads(threads), rounds * inferences, warmup * inferences, variants)
+        _on_boards(bundles, [connect(name, ssh_config, port, connect_limit) for name in names], run, json_file)
+        return
     if bool(bundles) == bars:
         raise UsageError("give the folder of a bundle, e.g. build/<model>/host/int8, or --bars; not both.")
+    if count or (per_layer and cpu is not None):
+        _count(bundles, variants, cpu, per_layer, weights, json_file, keep)
+        return
+    if cpu is not None:
+        raise UsageError(f"--cpu {cpu} belongs to --count; add it, or leave --cpu out.")
     if per_layer:
         _per_layer(bundles, variants, inferences * rounds, weights, json_file, keep)
         return
@@ -74,6 +104,7 @@ def command(
         warmup=warmup,
         precisions=parse_precision_names(precision),
         python=None if python is None else python.absolute(),
+        hold=hold,
     )
     if python is not None and not python.is_file():
         raise UsageError(f"{python} is no file; give an interpreter, e.g. peers/bin/python.")
@@ -100,6 +131,32 @@ def command(
     if json_file is not None:
         write_text_atomically(json_file, json.dumps(result, indent=2) + "\n")
     click.echo(render_bench(result))
+
+
+def _on_boards(
+    bundles: tuple[Path, ...],
+    connections: list[Connection],
+    run: tuple[tuple[int, ...], int, int, tuple[str, ...]],
+    json_file: Path | None,
+) -> None:
+    from compile.deploy.measure import BoardRun, measure_on_boards, result_code
+    from compile.deploy.record import add_to_reports
+    from repghost.files import write_text_atomically
+
+    threads, runs, warmup, variants = run
+    if len(variants) > 1:
+        raise UsageError("--on measures one instruction set at a time; give one --variant, or none for the best.")
+    wanted = BoardRun(threads, runs, warmup, variants[0] if variants else None)
+    result = measure_on_boards(bundles, connections, wanted, click.echo)
+    if json_file is not None:
+        write_text_atomically(json_file, json.dumps(result, indent=2) + "\n")
+    for folder in add_to_reports(result):
+        click.echo(f"written: {folder / 'report.md'}")
+    failed = [entry for entry in result["results"] if not entry["measured"]]
+    if failed:
+        error = RepGhostError(f"{len(failed)} of {len(result['results'])} measurements failed; see above.")
+        error.exit_code = result_code(result)
+        raise error
 
 
 def _tell(line: str) -> None:
@@ -163,9 +220,48 @@ def _per_layer(
     from compile.profile import profile_bundle, render_profile
     from repghost.files import write_text_atomically
 
-    if len(bundles) > 1 or len(variants) > 1:
-        raise UsageError("--per-layer measures one bundle with one instruction set at a time.")
+    _check_one(bundles, variants, "--per-layer")
+    if counts_layers(bundles[0]):
+        _count(bundles, variants, None, True, weights, json_file, keep)
+        return
     result = profile_bundle(bundles[0], variants[0] if variants else None, runs, weights, keep, click.echo)
     if json_file is not None:
         write_text_atomically(json_file, json.dumps(result, indent=2) + "\n")
     click.echo(render_profile(result))
+
+
+def counts_layers(path: Path) -> bool:
+    """Return whether the layers of a bundle are counted here, because this machine does not run it."""
+    from compile.bundle import check_bundle
+    from compile.execute import bundle_target
+    from compile.targets import ARM64, host_target
+
+    return bundle_target(check_bundle(path)) is ARM64 and host_target() is not ARM64
+
+
+def _count(
+    bundles: tuple[Path, ...],
+    variants: tuple[str, ...],
+    cpu: str | None,
+    per_layer: bool,
+    weights: Path | None,
+    json_file: Path | None,
+    keep: Path | None,
+) -> None:
+    from compile.count import DEFAULT_CPU, count_bundle, find_cpu
+    from compile.count_page import render_count
+    from repghost.files import write_text_atomically
+
+    _check_one(bundles, variants, "--count")
+    if keep is not None and not per_layer:
+        raise UsageError("--keep belongs to --per-layer; add it, or leave --keep out.")
+    variant = variants[0] if variants else None
+    result = count_bundle(bundles[0], find_cpu(cpu or DEFAULT_CPU), variant, weights, per_layer, keep, _tell)
+    if json_file is not None:
+        write_text_atomically(json_file, json.dumps(result, indent=2) + "\n")
+    click.echo(render_count(result))
+
+
+def _check_one(bundles: tuple[Path, ...], variants: tuple[str, ...], option: str) -> None:
+    if len(bundles) != 1 or len(variants) > 1:
+        raise UsageError(f"{option} takes one bundle and at most one instruction set at a time.")

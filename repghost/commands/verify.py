@@ -7,14 +7,26 @@ from pathlib import Path
 
 import click
 
+from repghost.commands.ssh_options import public_key_option
+
 
 @click.command("verify", short_help="Check a bundle's digests and replay its recorded pictures.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--variant", "variants", multiple=True, help="Only this instruction set; may be repeated.")
 @click.option("--vectors", type=click.Path(path_type=Path), help="Other recorded pictures than the bundle's.")
 @click.option("--fetch", is_flag=True, help="Fetch an emulator when there is none (Debian, Ubuntu; no root).")
+@public_key_option
+@click.option("--signature", type=click.Path(path_type=Path), help="The signature.  [default: BUNDLE.sig]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-def command(bundle: Path, variants: tuple[str, ...], vectors: Path | None, fetch: bool, as_json: bool) -> None:
+def command(
+    bundle: Path,
+    variants: tuple[str, ...],
+    vectors: Path | None,
+    fetch: bool,
+    public_key: Path | None,
+    signature: Path | None,
+    as_json: bool,
+) -> None:
     """Check every digest of BUNDLE, then replay its recorded pictures with each instruction set that runs here.
 
     Bundles for arm64 run under qemu-aarch64 on other machines. Exit code 6: something does not match.
@@ -22,6 +34,11 @@ def command(bundle: Path, variants: tuple[str, ...], vectors: Path | None, fetch
     from compile.emulator import fetch_emulator
     from compile.verify import verify_bundle
 
+    if public_key is not None:
+        from compile.bundle import check_bundle
+        from compile.signing import verify_signature
+
+        verify_signature(check_bundle(bundle), public_key, signature)
     emulator = fetch_emulator() if fetch else None
     result = verify_bundle(bundle, variants, vectors, emulator, (lambda line: None) if as_json else click.echo)
     if as_json:

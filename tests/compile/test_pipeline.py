@@ -211,7 +211,7 @@ def test_without_an_emulator_the_bundle_is_built_and_the_report_says_so(
     path = output / "repghostnet_0_5x-32px/arm64/int8"
     assert arm64["verification"]["command"].endswith(f"repghost verify {path}")
     assert not arm64["latency"]["measured"]
-    assert "--bench" in arm64["latency"]["command"]
+    assert "bench" in arm64["latency"]["command"] and "--on" in arm64["latency"]["command"]
     page = (output / "repghostnet_0_5x-32px/report.md").read_text()
     assert "not verified under emulation" in page
     assert own["verification"]["verified"]
