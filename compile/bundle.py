@@ -198,7 +198,7 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
         raise IntegrityError(f"{MANIFEST}: input {sides} or classes {manifest['classes']} is out of range.")
     files = manifest["files"]
     if not isinstance(files, dict) or set(files) != FILES:
-        raise IntegrityError(f"{MANIFEST}: files must be exactly {sorted(FILES)}, not {sorted(files)}.")
+        raise IntegrityError(f"{MANIFEST}: files must be exactly {sorted(FILES)}, not {str(files)[:200]}.")
     for name, entry in files.items():
         _check_entry(name, entry)
 
