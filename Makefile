@@ -12,6 +12,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/$(TORCH)
 # What to compile; an empty variable means the program's default (see 'repghost compile --help').
 TARGET ?=
 WIDTH ?=
+MODEL ?=
 SIZE ?=
 WEIGHTS ?=
 DATA ?=
@@ -34,7 +35,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 PACKAGES := repghost calib compile tests assets
 
 option = $(if $($(1)),--$(2) "$($(1))")
-OPTIONS = $(call option,WIDTH,width) $(call option,SIZE,size) $(call option,WEIGHTS,weights) $(call option,DATA,data) \
+OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SIZE,size) $(call option,WEIGHTS,weights) $(call option,DATA,data) \
 	$(call option,PREPROCESS,preprocess) $(call option,PRECISION,precision) $(call option,CONFIG,config) \
 	$(call option,IMAGES,images) $(call option,TEST_IMAGES,test-images) $(call option,THREADS,threads) \
 	$(call option,MAX_DROP,max-drop) $(call option,OUTPUT,output)

@@ -64,6 +64,7 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
             request.test_images,
             request.seed,
             request.preprocess,
+            request.model,
         )
         folder = request.output / subject.folder
         progress.note = _loaded(subject)

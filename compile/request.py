@@ -15,6 +15,7 @@ class Request:
     target: str  # a name of `compile.targets`, or "host"
     precisions: tuple[Precision, ...]
     weights: str | None = None  # a file, "timm", "random"; None: the carried ones
+    model: str | None = None  # another network, of timm, with weights "random"; None: RepGhostNet
     data: Path | None = None  # a set of pictures; None: the carried one
     width: str | None = None
     size: int | None = None  # pixels

@@ -84,6 +84,7 @@ def load_subject(
     test_images: int | None,
     seed: int,
     preprocess_file: Path | None = None,
+    model: str | None = None,
 ) -> Subject:
     """Read weights and pictures.
 
@@ -96,13 +97,23 @@ def load_subject(
         test_images: only so many pictures are judged by; all of them by default.
         seed: chooses pictures, and makes random weights.
         preprocess_file: JSON that says how pictures are prepared, instead of the checkpoint.
+        model: another network than RepGhostNet, as timm calls it; of random weights only.
 
     Raises:
         UsageError: when weights, pictures and width do not fit together.
     """
     from compile.quantized_subject import quantized_subject
-    from compile.random_subject import random_subject
+    from compile.random_subject import RANDOM_CLASSES, random_subject
 
+    if model is not None:
+        if weights != RANDOM or width is not None:
+            raise UsageError(
+                f"MODEL={model} is built with WEIGHTS=random and without WIDTH, to measure speed and size. A trained one "
+                "is compiled from a QDQ file: WEIGHTS=FILE.qdq.onnx."
+            )
+        from compile.baseline import baseline_subject
+
+        return baseline_subject(model, size or RANDOM_SIZE, RANDOM_CLASSES, seed)
     if weights == RANDOM:
         return random_subject(width, size or RANDOM_SIZE, seed)
     if weights and weights.endswith(QDQ_SUFFIX):
@@ -122,8 +133,8 @@ def load_subject(
     _check_classes(checkpoint, classes, folder)
     labels = checkpoint.labels or classes
     unmeasured = "" if test else f"{folder.name} has no test split"
-    model = build_model(checkpoint)
-    return Subject(spec.name, spec, model, checkpoint.digest, origin, preprocess, labels, calibration, test, unmeasured)
+    network = build_model(checkpoint)
+    return Subject(spec.name, spec, network, checkpoint.digest, origin, preprocess, labels, calibration, test, unmeasured)
 
 
 def _checkpoint(weights: str | None, data: Path | None, width: str | None) -> tuple[Checkpoint, dict[str, Any]]:

@@ -7,7 +7,6 @@ from compile.intrin.x86 import X86
 from compile.tir import Expr
 
 PAIR = 2  # bytes of a pixel, and weights of a channel, one vpmaddwd takes
-MULTIPLY_ADD = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd"}
 
 
 class Avx2(X86):
@@ -33,6 +32,4 @@ class Avx2(X86):
 
     def multiply_add(self, acc: Expr, pixel: Expr, weight: Expr) -> Expr:
         """Emit vpmaddwd and vpaddd."""
-        width = tir.split_dtype(tir.dtype_of(acc))[1]
-        pairs = tir.reinterpret(pixel, f"int16x{PAIR * width}")
-        return acc + tir.intrinsic(f"int32x{width}", MULTIPLY_ADD[width], pairs, weight)
+        return acc + self.multiply_pairs(pixel, tir.reinterpret(weight, tir.dtype_of(pixel)))

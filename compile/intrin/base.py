@@ -57,6 +57,7 @@ class InstructionSet(ABC):
     gathers_pixels: bool = False  # whether the pixels of a tile may lie anywhere, see `compile.schedules.walk`
     start_copies: int = 1  # times the start values are stored: loading pairs of registers can be cheaper than moving
     has_table_lookup: bool = False
+    multiplies_pairs: bool = False
 
     # -- numerics ------------------------------------------------------------------------------------------------
     @abstractmethod
@@ -86,6 +87,10 @@ class InstructionSet(ABC):
     def table_lookup(self, kernel: Kernel, table: Pointer, index: Expr) -> Expr:
         """Return table[index] of 256 bytes for a uint8 vector, as int8; only if `has_table_lookup`."""
         raise NotImplementedError(f"{self.name} has no table lookup")
+
+    def multiply_pairs(self, left: Expr, right: Expr) -> Expr:
+        """Return the products of the two int16 in each lane of int32 vectors, added; only if `multiplies_pairs`."""
+        raise NotImplementedError(f"{self.name} multiplies no pairs")
 
     # -- matrix product ------------------------------------------------------------------------------------------
     @abstractmethod

@@ -9,6 +9,7 @@ from compile import tir
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
 from compile.tir import Expr, Kernel, Pointer
 
+MULTIPLY_ADD_PAIRS = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd"}
 MOST_ROWS = 8  # pixels of a tile; each has an address in a general-purpose register
 MULTIPLY_HIGH_ROUNDED = {
     8: "llvm.x86.ssse3.pmul.hr.sw.128",
@@ -22,6 +23,7 @@ class X86(InstructionSet):
 
     widest32: int
     gathers_pixels = True  # they are copied before use
+    multiplies_pairs = True
 
     def round_to_int32(self, value: Expr) -> Expr:
         """Round to nearest, ties to even, by an immediate that overrides MXCSR; the conversion then is exact."""
@@ -54,6 +56,12 @@ class X86(InstructionSet):
         """Multiply by 2**(15 - bits): pmulhrsw then is the rounding shift."""
         factor = tir.splat(1 << (15 - bits), tir.dtype_of(value))
         return self.narrow_to_int8(self.multiply_q15(value, factor))
+
+    def multiply_pairs(self, left: Expr, right: Expr) -> Expr:
+        """Use vpmaddwd."""
+        width = tir.split_dtype(tir.dtype_of(left))[1]
+        pairs = [tir.reinterpret(value, f"int16x{2 * width}") for value in (left, right)]
+        return tir.intrinsic(f"int32x{width}", MULTIPLY_ADD_PAIRS[width], *pairs)
 
     def vector_widths(self, columns: int) -> list[int]:
         """Cut columns into the widest vectors first."""

@@ -11,6 +11,7 @@ import click
 @click.command("compile", short_help="Build, verify and measure the bundles of a target.")
 @click.option("--target", required=True, help="arm64, host, x86-64 or jetson.")
 @click.option("--width", help="0.5, 0.58, 0.8, 1.0, 1.11, 1.3, 1.5 or 2.0.  [default: the weights' own]")
+@click.option("--model", help="Another network, as timm calls it, e.g. mobilenetv3_large_100; --weights random.")
 @click.option("--size", type=click.IntRange(32, 1024), help="Pixels of the input.  [default: the weights' own]")
 @click.option("--weights", help="A checkpoint, QDQ ONNX, 'timm' or 'random'.  [default: the carried ones]")
 @click.option(
@@ -30,6 +31,7 @@ import click
 def command(
     target: str,
     width: str | None,
+    model: str | None,
     size: int | None,
     weights: str | None,
     data: Path | None,
@@ -50,7 +52,7 @@ def command(
     from compile.targets import find_target
 
     find_target(target)  # a wrong name is told before the slow imports
-    quantized = bool(weights) and str(weights).endswith(".onnx")  # it has no float form
+    quantized = bool(model) or str(weights).endswith(".onnx")  # it has no float form
     precisions = parse_precisions(precision or ("int8" if quantized else default_precisions()))
 
     from compile.pipeline import run
@@ -61,6 +63,7 @@ def command(
         target=target,
         precisions=precisions,
         weights=weights or None,
+        model=model or None,
         data=data,
         width=width or None,
         size=size,

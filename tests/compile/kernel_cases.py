@@ -160,6 +160,7 @@ def elementwise_cases() -> list[Case]:
         cases.append(_pool_case(height=height, width=width, fill=("lowest", "highest")[seed % 2], seed=seed, **row))
     sizes = ((1, 1), (2, 15), (3, 16), (2, 17), (1, 31), (2, 32), (5, 33), (4, 48), (1, 67))
     cases += [_table_case(height, width, seed) for seed, (height, width) in enumerate(sizes)]
+    cases += [_table_case(height, width, seed, lines=True) for seed, (height, width) in enumerate(sizes)]
     return cases
 
 
@@ -324,10 +325,20 @@ def _lookup_case(
     return Case(name, operator, {"x": _values(fill, x, rng)}, halos={"x": halo, "y": out_halo})
 
 
-def _table_case(height: int, width: int, seed: int) -> Case:
+def line_tables(rng: np.random.Generator) -> NDArray[np.int8]:
+    """Return three tables as a normalization gives them, int8 [3, 256]; some saturate."""
+    mean, deviation = rng.uniform(0.2, 0.7, 3), rng.uniform(0.15, 0.4, 3)
+    scale, zero_point = np.float32(rng.uniform(0.01, 0.04)), int(rng.integers(-60, 60))
+    bytes_ = np.arange(256, dtype=np.float32) / 255
+    normalized = (bytes_ - mean[:, None].astype(np.float32)) / deviation[:, None].astype(np.float32)
+    return np.clip(np.rint(normalized / scale) + zero_point, -128, 127).astype(np.int8)
+
+
+def _table_case(height: int, width: int, seed: int, lines: bool = False) -> Case:
     rng = np.random.default_rng(seed)
     output = Tensor("y", height, width, 3, QParams(0.1, int(rng.integers(-128, 128))))
     tables = np.stack([rng.permutation(np.arange(-128, 128)) for _ in range(3)]).astype(np.int8)
+    tables = line_tables(rng) if lines else tables
     picture = rng.integers(0, 256, (1, height, width, 3)).astype(np.uint8)
     return Case(f"picture {height}x{width}", InputTable("y", output, tables), picture=picture, halos={"y": seed % 3})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -29,11 +30,13 @@ from compile.intrin.table import INSTRUCTION_SETS, find_instruction_set
 from compile.layout import CHANNEL_GROUP, AnyOperator, MemoryPlan, Placement, plan_memory, round_up
 from compile.schedules import RULES, Context, schedule
 from compile.schedules.gemm import gemm_shape, plan_panels
+from compile.schedules.input_table import find_lines
 from compile.schedules.phases import MOST_ROWS, Phases, flat_phases, lane_options, pixel_phases, row_tile
 from compile.schedules.pool import SAFE_TERMS, sum_blocks
+from compile.schedules.walk import shared
 from repghost.errors import UsageError
 from repghost.spec import WIDTHS
-from tests.compile.kernel_cases import FAMILIES
+from tests.compile.kernel_cases import FAMILIES, line_tables
 from tests.compile.kernel_harness import _program
 from tests.compile.shapes import shape_program, small_program
 
@@ -272,3 +275,34 @@ def test_scores_are_no_tensor() -> None:
             is_logits = isinstance(operator.epilogue, ToLogits)
             assert len(step.kernel.offsets) == (1 if is_logits else 2)
             assert not (is_logits and step.halo)
+
+
+# -- the picture -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("seed", range(20))
+def test_tables_of_a_normalization_are_lines_at_every_byte(seed: int) -> None:
+    tables = line_tables(np.random.default_rng(seed))
+    lines = find_lines(tables)
+    assert lines is not None
+    products = np.arange(256)[None] * lines.factor[:, None].astype(np.int64) + lines.start[:, None]
+    assert np.abs(products).max() <= np.iinfo(np.int32).max
+    np.testing.assert_array_equal(np.clip(products >> lines.shift, -128, 127), tables)
+    assert len(lines.constants()) == 2 * 8 * 4
+
+
+def test_other_tables_are_no_lines() -> None:
+    tables = line_tables(np.random.default_rng(1))
+    assert find_lines(np.full((3, 256), 127, np.int8)) is None  # no slope is known
+    changed = tables.copy()
+    changed[1, 128] += 3
+    assert find_lines(changed) is None
+    assert find_lines(tables[:, ::-1]) is not None  # a falling line is one
+
+
+@pytest.mark.parametrize("pixels", [1, 4, 6])
+@pytest.mark.parametrize(("height", "width"), [(7, 7), (1, 5), (14, 14), (3, 1)])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_units_share_all_tiles(pixels: int, height: int, width: int, threads: int) -> None:
+    tiles = -(-height * width // pixels)
+    cuts = [height * index // threads for index in range(threads + 1)]
+    shares = [shared(tiles, (begin, end), height) for begin, end in itertools.pairwise(cuts)]
+    assert [begin for begin, _ in shares] == [0, *(end for _, end in shares[:-1])] and shares[-1][1] == tiles
