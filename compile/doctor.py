@@ -5,11 +5,14 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from compile.cache import versions
+from compile.deploy.doctor import diagnose_here
 from compile.emulator import INSTALL_HINT, TOOLS, find_emulator
+from compile.findings import Finding
+from compile.ssh_server import INSTALL_HINT as SSH_SERVER_HINT
+from compile.ssh_server import find_ssh_server
 from compile.subject import CARRIED_DATA, CARRIED_WEIGHTS
 from compile.targets import ARM64, host_target
 from compile.toolchain import zig_version
@@ -19,23 +22,18 @@ OLDEST_PYTHON = (3, 11)
 PACKAGES = ("torch", "torchvision", "apache-tvm", "ziglang", "numpy", "onnx", "pillow", "safetensors", "click", "tqdm")
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked for."""
-
-    name: str
-    mark: str  # "ok", "absent" (something optional) or "missing" (something needed)
-    found: str
-    remedy: str = ""
-
-    def to_dict(self) -> dict[str, str]:
-        """Return a JSON-ready dictionary."""
-        return dict(vars(self))
-
-
 def diagnose() -> list[Finding]:
     """Look for everything a run uses; nothing is changed."""
-    checks: list[Callable[[], Iterator[Finding]]] = [_python, _packages, _linker, _host, _emulator, _carried]
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _python,
+        _packages,
+        _linker,
+        _host,
+        _emulator,
+        _carried,
+        diagnose_here,
+        _ssh_server,
+    ]
     return [finding for check in checks for finding in check()]
 
 
@@ -86,3 +84,12 @@ def _carried() -> Iterator[Finding]:
     for name, path in (("pictures", CARRIED_DATA), ("weights", CARRIED_WEIGHTS)):
         there = path.exists()
         yield Finding(name, "ok" if there else "absent", str(path), "" if there else "they come with a clone")
+
+
+def _ssh_server() -> Iterator[Finding]:
+    found = next(filter(None, (find_ssh_server(tools) for tools in (TOOLS, Path("tools")))), None)
+    if found:
+        yield Finding("test server", "ok", str(found.program))
+    else:
+        line = f"{SSH_SERVER_HINT}, or: repghost doctor --fetch"
+        yield Finding("test server", "absent", "the tests of deployment are left out", line)

@@ -1,24 +1,40 @@
-"""`repghost doctor`: what this machine has, what is missing, and how to get it."""
+"""`repghost doctor`: what this machine or a board has, what is missing, and how to get it."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
+from repghost.commands.ssh_options import connect, ssh_options
+
 
 @click.command("doctor", short_help="Say what is installed, what is missing and how to get it.")
-@click.option("--fetch", is_flag=True, help="Fetch an emulator when there is none (Debian, Ubuntu; no root).")
+@click.option("--on", "board", metavar="[USER@]BOARD[:FOLDER]", help="Look at a board instead of this machine.")
+@click.option("--fetch", is_flag=True, help="Fetch what verifying and testing use (Debian, Ubuntu; no root).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-def command(fetch: bool, as_json: bool) -> None:
-    """Check everything that 'make compile' and 'make test' use. Exit code 4: something needed is missing."""
-    from compile.doctor import diagnose
-    from compile.emulator import fetch_emulator
-    from repghost.errors import ToolMissingError
+@ssh_options
+def command(
+    board: str | None, fetch: bool, as_json: bool, ssh_config: Path | None, port: int | None, connect_limit: int
+) -> None:
+    """Check everything that 'make compile' and 'make test' use, or with --on whether a board can take a bundle.
+
+    --fetch gets an emulator, and the ssh server that the tests of deployment use. Exit code 4: something needed is
+    missing; 5: the board cannot be reached.
+    """
+    from repghost.errors import DeviceUnreachableError, ToolMissingError
 
     if fetch:
-        fetch_emulator()
-    findings = diagnose()
+        _fetch()
+    if board is not None:
+        from compile.deploy.doctor import diagnose_board
+
+        findings = diagnose_board(connect(board, ssh_config, port, connect_limit))
+    else:
+        from compile.doctor import diagnose
+
+        findings = diagnose()
     if as_json:
         click.echo(json.dumps([finding.to_dict() for finding in findings]))
     else:
@@ -27,5 +43,23 @@ def command(fetch: bool, as_json: bool) -> None:
             if finding.remedy:
                 click.echo(f"{'':<23} {finding.remedy}")
     missing = [finding.name for finding in findings if finding.mark == "missing"]
+    if "board" in missing:
+        raise DeviceUnreachableError("the board was not looked at.")
     if missing:
         raise ToolMissingError(f"needed and missing: {', '.join(missing)}.")
+
+
+def _fetch() -> None:
+    """Fetch both, and tell of the emulator first when neither can be had."""
+    from compile.emulator import fetch_emulator
+    from compile.ssh_server import fetch_ssh_server
+    from repghost.errors import ToolMissingError
+
+    problems = []
+    for fetch in (fetch_emulator, fetch_ssh_server):
+        try:
+            fetch()
+        except ToolMissingError as error:
+            problems.append(error)
+    if problems:
+        raise problems[0]

@@ -1,7 +1,7 @@
 # Prepares the upload of a bundle (digest, the names of its files one a line) and prints what is there of it:
 # 'complete', or 'have SIZE NAME' a line. What does not belong there is removed.
 must_hold
-mkdir -p "$root/bundles" "$root/incoming/$digest" || fail "$(mkdir -p "$root/bundles" "$root/incoming/$digest" 2>&1)"
+mkdir -p "$root/bundles" "$root/incoming" || fail "$(mkdir -p "$root/bundles" "$root/incoming" 2>&1)"
 [ ! -e "$root/current" ] || [ -L "$root/current" ] || fail "$root/current is in the way: it is no symbolic link"
 
 # Only a rename that replaces a link to a folder can switch versions in one step.
@@ -17,7 +17,10 @@ rm -rf "$trial"
 
 if [ -d "$root/bundles/$digest" ]; then
   printf 'complete\n'
+  rm -rf "$root/incoming/$digest"
+  exit 0
 fi
+mkdir -p "$root/incoming/$digest" || fail "$(mkdir -p "$root/incoming/$digest" 2>&1)"
 cd "$root/incoming/$digest" || fail "cannot enter $root/incoming/$digest"
 for file in * .[!.]*; do
   [ -e "$file" ] || [ -L "$file" ] || continue
