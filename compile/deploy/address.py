@@ -69,6 +69,8 @@ def _folder(text: str, given: str) -> str:
     folder = given.removeprefix("~/").rstrip("/") or ("/" if given.startswith("/") else DEFAULT_FOLDER)
     if len(folder) > FOLDER_LIMIT or not folder.isprintable():
         raise _refused(text, f"its folder is longer than {FOLDER_LIMIT} characters or has unprintable ones")
+    if folder.startswith("//"):
+        raise _refused(text, "it is written as a URL; a port is given with --port")
     if folder == "/" or ".." in folder.split("/"):
         raise _refused(text, f"the folder {given!r} is the root or leads upwards")
     return folder
