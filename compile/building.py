@@ -30,7 +30,7 @@ class Build:
 
     target: Target
     precision: Precision
-    info: dict[str, Any]  # what `rg_info` says
+    info: dict[str, Any]  # what `rg_info` says, and the bytes of the workspace
     model: bytes  # model.so
     runner: bytes  # repghost-run
     weight_bytes: int  # of all layouts together
@@ -189,7 +189,7 @@ def link(network: CompiledNetwork, compilation: Compilation, subject: Subject, c
     return Build(
         target=target,
         precision=compilation.precision,
-        info=info,
+        info={**info, "workspace_bytes": network.workspace_bytes},
         model=model["model.so"],
         runner=runner["repghost-run"],
         weight_bytes=sum(len(blob) for blob in network.blobs.values()),

@@ -29,11 +29,18 @@ class Target:
     zig_triple: str  # for the linker; its suffix is the oldest glibc the runner starts on
     elf_machine: int  # e_machine of the ELF header
     variants: tuple[Variant, ...]  # from the plainest to the fastest; the last one whose needs are met is used
+    effort: int = 3  # LLVM's optimization level
     refusal: str = ""  # why nothing can be built for it yet
 
     def tvm_target(self, variant: Variant) -> dict[str, object]:
         """Return the description `tvm.target.Target` takes for one instruction set; a triple is always given."""
-        return {"kind": "llvm", "mtriple": self.triple, "mcpu": variant.mcpu, "mattr": list(variant.mattr)}
+        return {
+            "kind": "llvm",
+            "mtriple": self.triple,
+            "mcpu": variant.mcpu,
+            "mattr": list(variant.mattr),
+            "opt-level": self.effort,
+        }
 
     def variants_for(self, floating: bool) -> tuple[Variant, ...]:
         """Return the variants worth compiling for a program in floating point, or in integers."""
@@ -73,6 +80,7 @@ X86_64 = Target(
         Variant("avx2", "x86-64-v3", (), ("AVX2",), "Haswell"),
         Variant("vnni", "x86-64-v4", ("+avx512vnni",), ("AVX2", "AVX512VNNI"), "Cascadelake-Server"),
     ),
+    effort=2,  # at 3 the 0.5x is 2 % slower, 6 % larger, and takes a tenth longer to compile
 )
 
 JETSON = Target(
