@@ -277,7 +277,7 @@ GRAMMAR = re.compile(
       | qs8_dwconv \d+x\d+s\d+ (?:_add|_q15|_q15_add)? _r\d+c\d+ _c\d+
       | qs8_(?:gate|pool|lookup|add) _\d+x\d+ _c\d+
       | s8_halo\d+ _\d+x\d+ _c\d+
-      | u8_table_c\d+
+      | u8_(?:table|line)_c\d+
     ) __ (?:{SET})""",
     re.VERBOSE,
 )
