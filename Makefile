@@ -41,12 +41,13 @@ OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SI
 	$(call option,MAX_DROP,max-drop) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
-.PHONY: help compile bars test check lint types format doctor setup clean distclean
+.PHONY: help compile bars baselines test check lint types format doctor setup clean distclean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
 	@echo "  make check                   lint and type checks"
 	@echo "  make bars                    measure this host against other runtimes, into docs/performance.md"
+	@echo "  make baselines               build other mobile networks, of random weights, to compare with"
 	@echo "  make doctor                  what this machine has and lacks"
 	@echo "  make clean                   remove build/; 'make distclean' also removes $(VENV)"
 
@@ -74,6 +75,13 @@ format: $(DEV_STAMP)
 # PEERS_PYTHON: an interpreter that has the runtimes to compare with; .venv with the extra [peers] by default.
 bars: $(STAMP)
 	@$(REPGHOST) bench --bars --output "$(OUTPUT)" $(if $(PEERS_PYTHON),--python "$(PEERS_PYTHON)")
+
+# Other networks, of random weights: build/<network>-<size>px-random/, each with a report.
+BASELINES ?= mobilenetv2_100 mobilenetv3_small_100 mobilenetv3_large_100 ghostnet_100 efficientnet_lite0 resnet18
+baselines: $(STAMP)
+	@for name in $(BASELINES); do \
+	$(REPGHOST) compile --target "$(or $(TARGET),arm64)" --model $$name --weights random $(call option,SIZE,size) \
+	$(call option,OUTPUT,output) || exit; done
 
 doctor: $(STAMP)
 	@$(REPGHOST) doctor

@@ -19,6 +19,7 @@ from compile.bench import Entry, Settings, run_bench
 from compile.bench_case import prepare
 from compile.bundle import Bundle, check_bundle
 from compile.contender import link_packages
+from compile.first_answer import measure_first_answer
 from compile.machine import cpu_flags
 from compile.peers import PEERS
 from compile.precisions import FP32, INT8
@@ -89,7 +90,8 @@ def _measure(bar: Bar, bundles: Sequence[Bundle], settings: Settings, say: Calla
         prepared = prepare(bundles[0], folder, None, flags)
         hold = WIDE_REGISTERS in flags
         result = run_bench(entries, tuple(PEERS.values()), prepared, replace(settings, hold=hold), say)
-    return {"width": bar.width, **result}
+    first = {str(bundle.manifest["precision"]): measure_first_answer(bundle) for bundle in bundles}
+    return {"width": bar.width, **result, "first_answer": first}
 
 
 def usable_variants(bundle: Bundle) -> list[str]:

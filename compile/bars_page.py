@@ -130,7 +130,18 @@ def _network_lines(network: Mapping[str, Any]) -> list[str]:
         cosine = f"{agreement['lowest_cosine']:.4f}" if known else "-"
         same = f"{agreement['with_float']} of {agreement['pictures']}" if known else "-"
         lines.append(f"| {result['name']} | {' | '.join(cells)} | {cosine} | {same} |")
-    return lines
+    return [*lines, *_first_answers(network)]
+
+
+def _first_answers(network: Mapping[str, Any]) -> list[str]:
+    """Return how long a fresh process waits for its first answer, where that was measured."""
+    texts = [
+        f"{precision} {it['median_ms']:.1f} ms (median of {it['processes']} processes, at most {it['max_ms']:.1f})"
+        for precision, it in network.get("first_answer", {}).items()
+    ]
+    return (
+        ["", f"From opening `model.so` to the first answer: {', '.join(texts)}; bar for int8: 10 ms."] if texts else []
+    )
 
 
 def _times(run: Mapping[str, Any], name: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from compile.bars import BEGIN, END, write_performance
-from compile.bars_page import bar_rows
+from compile.bars_page import bar_rows, render_bars
 from compile.bench import Entry, Field, Settings, measure_rounds, run_bench
 from compile.bench_case import Prepared, prepare
 from compile.bench_page import fastest_other, render_bench
@@ -28,6 +28,7 @@ from compile.contender import (
     start_ours,
     start_peer,
 )
+from compile.first_answer import measure_first_answer
 from compile.peers import PEERS, parse_peers
 from compile.peers.case import Case
 from compile.statistics import Times, agreement, median_interval, paired_ratio
@@ -197,6 +198,15 @@ def test_a_bar_is_measured_against_the_right_build() -> None:
     assert (int8["other"]["name"], round(int8["ratio"]["median"], 3), int8["reached"]) == ("openvino int8", 0.625, True)
     assert (fp32["other"]["name"], fp32["reached"]) == ("onnxruntime fp32", False)
     assert fastest_other({"results": []}) is None
+
+
+def test_the_first_answer_of_a_fresh_process_is_measured_and_shown(host_bundle: Path) -> None:
+    found = measure_first_answer(check_bundle(host_bundle), processes=3)
+    assert 0 < found["min_ms"] <= found["median_ms"] <= found["max_ms"] < 1000 and found["processes"] == 3
+    host = host_part()
+    assert "first answer" not in render_bars(host)
+    host["networks"][0]["first_answer"] = {"int8": {"processes": 3, "min_ms": 1.0, "median_ms": 1.25, "max_ms": 2.0}}
+    assert "first answer: int8 1.2 ms (median of 3 processes, at most 2.0)" in render_bars(host)
 
 
 def test_the_page_keeps_what_is_not_its_own(tmp_path: Path) -> None:
