@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from compile.bench_page import fastest_other, of_rounds
+from compile.peers.hold import HELD
 from compile.precisions import INT8
 from compile.statistics import paired_ratio
 
@@ -84,9 +85,26 @@ def render_bars(host: Mapping[str, Any]) -> str:
             f"{of_rounds(ours):.3f} | {other['name']} | {of_rounds(other):.3f} | {ratio['median']:.2f} | "
             f"{ratio['low']:.2f} to {ratio['high']:.2f} | {row['limit']:g} | {verdict} |"
         )
+    lines += _not_held_lines(host)
     for network in host["networks"]:
         lines += ["", *_network_lines(network)]
     return "\n".join([*lines, "", *_notes(first)])
+
+
+def _not_held_lines(host: Mapping[str, Any]) -> list[str]:
+    """Return how our AVX2 builds stand against runtimes that use all instruction sets; nothing where none was held."""
+    texts = []
+    for network in host["networks"]:
+        for run in network["runs"]:
+            for ours in (it for it in run["results"] if it["ours"] and it["variant"] == HELD):
+                other = fastest_other(run, None if ours["precision"] == INT8.name else ours["precision"])
+                if other is not None and fastest_other(run, variant=HELD) is not fastest_other(run):
+                    ratio = paired_ratio(np.array(ours["rounds_ms"]), np.array(other["rounds_ms"]))["median"]
+                    threads = f"{run['threads']} thread{'s' * (run['threads'] > 1)}"
+                    texts.append(f"{network['width']:g}x {ours['precision']}, {threads}: {ratio:.2f} ({other['name']})")
+    if not texts:
+        return []
+    return ["", f"Our AVX2 builds against runtimes that are not held to AVX2: {'; '.join(texts)}."]
 
 
 def _held(network: Mapping[str, Any]) -> str:
