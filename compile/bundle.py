@@ -33,6 +33,9 @@ VERSION = 1
 MANIFEST = "manifest.json"
 EXECUTABLE = frozenset({"repghost-run", "model.so"})
 FILES = frozenset({"model.so", "repghost-run", "repghost.h", "labels.txt", "vectors.bin"})
+ENGINE_TARGETS = frozenset({"jetson"})  # the board builds the engine itself, with scripts of the bundle
+ENGINE_FILES = frozenset({"build.sh", "check.sh", "labels.txt"})  # what such a bundle holds at least
+MOST_FILES = 64
 FILE_LIMIT = 1 << 30  # bytes of one file
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -139,14 +142,12 @@ def write_bundle(path: Path, files: dict[str, bytes], sections: dict[str, Any]) 
 
     Args:
         path: the folder of the bundle.
-        files: content of the five files named above.
+        files: content of the five files named above; a bundle for one of `ENGINE_TARGETS` has others.
         sections: every key of `SECTIONS`.
 
     Raises:
         UsageError: when a file or section is missing or unknown.
     """
-    if set(files) != FILES:
-        raise UsageError(f"a bundle holds exactly {sorted(FILES)}, not {sorted(files)}.")
     entries = {name: {"size": len(data), "sha256": sha256(data)} for name, data in files.items()}
     manifest = {"format": FORMAT, "version": VERSION, "files": entries, **sections}
     try:
@@ -197,8 +198,13 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
     if any(type(side) is not int or not 1 <= side <= 1 << 14 for side in sides) or manifest["classes"] < 1:
         raise IntegrityError(f"{MANIFEST}: input {sides} or classes {manifest['classes']} is out of range.")
     files = manifest["files"]
-    if not isinstance(files, dict) or set(files) != FILES:
-        raise IntegrityError(f"{MANIFEST}: files must be exactly {sorted(FILES)}, not {str(files)[:200]}.")
+    if not isinstance(files, dict) or len(files) > MOST_FILES:
+        raise IntegrityError(f"{MANIFEST}: files must be an object of at most {MOST_FILES}, not {str(files)[:200]}.")
+    if manifest["target"].get("name") in ENGINE_TARGETS:
+        if not set(files) >= ENGINE_FILES:
+            raise IntegrityError(f"{MANIFEST}: files must name {sorted(ENGINE_FILES)}, not {sorted(files)}.")
+    elif set(files) != FILES:
+        raise IntegrityError(f"{MANIFEST}: files must be exactly {sorted(FILES)}, not {sorted(files)}.")
     for name, entry in files.items():
         _check_entry(name, entry)
 
@@ -215,7 +221,7 @@ def parse_manifest(text: bytes) -> dict[str, Any]:
 
 
 def _check_entry(name: str, entry: Any) -> None:
-    if not NAME.fullmatch(name) or not isinstance(entry, dict) or set(entry) != {"size", "sha256"}:
+    if not NAME.fullmatch(name) or name == MANIFEST or not isinstance(entry, dict) or set(entry) != {"size", "sha256"}:
         raise IntegrityError(f"{MANIFEST}: the entry of {name!r} must hold size and sha256 and nothing else.")
     if type(entry["size"]) is not int or not 0 <= entry["size"] <= FILE_LIMIT:
         raise IntegrityError(f"{MANIFEST}: the size of {name!r} is {entry['size']!r}; at most {FILE_LIMIT} is allowed.")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shlex
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from compile.deploy.address import BoardAddress
+from compile.deploy.exchange import exchange
 from compile.deploy.reasons import connection_reason
 from repghost.errors import DeviceUnreachableError, ToolMissingError, UsageError
 
@@ -148,18 +147,18 @@ class Connection:
         token = secrets.token_hex(8)
         command = self.command(framed(self.script(name, values), token))
         try:
-            done = subprocess.run(
-                command, input=content, capture_output=True, timeout=limit_s, check=False, env=environment()
-            )
-        except subprocess.TimeoutExpired:
+            done = exchange(command, content, limit_s, OUTPUT_LIMIT_BYTES)
+        except TimeoutError:
             raise DeviceUnreachableError(
                 f"{self.address.destination} did not finish '{name}' within {limit_s:g} s. Check the board, then try "
                 "again: nothing that ran before was replaced."
             ) from None
-        errors = done.stderr.decode("utf-8", "replace")
-        found = unframed(done.stdout, token) if len(done.stdout) <= OUTPUT_LIMIT_BYTES else None
+        errors = done.errors.decode("utf-8", "replace")
+        if len(done.output) > OUTPUT_LIMIT_BYTES:
+            return Answer(1, b"problem it printed more than %d MiB" % (OUTPUT_LIMIT_BYTES >> 20), errors)
+        found = unframed(done.output, token)
         if found is None:
-            raise self.failure(done.returncode, errors, began=f"<{token}>".encode() in done.stdout)
+            raise self.failure(done.code, errors, began=f"<{token}>".encode() in done.output)
         return Answer(found[1], found[0], errors)
 
     def failure(self, code: int, errors: str, began: bool) -> DeviceUnreachableError:
@@ -177,8 +176,3 @@ class Connection:
         return DeviceUnreachableError(
             f"{where} ran no command (exit code {code}).{detail} The account needs a login shell and a POSIX sh."
         )
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of ssh: messages in English, so that they are understood here."""
-    return {**os.environ, "LC_ALL": "C"}

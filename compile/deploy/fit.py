@@ -6,8 +6,7 @@ from compile.bundle import Bundle
 from compile.deploy.copy import RUNNER
 from compile.deploy.probe import BoardFacts
 from compile.elf import read_elf
-from compile.execute import bundle_target
-from compile.targets import Target
+from compile.targets import TARGETS, Target
 from repghost.errors import DeviceUnreachableError, IntegrityError, UsageError
 
 SPARE_BYTES = 1 << 20  # left free on the board, for the history and what the board itself writes
@@ -51,7 +50,9 @@ def check_fit(bundle: Bundle, facts: BoardFacts, where: str) -> str:
         UsageError: when the bundle is for another kind of machine.
         DeviceUnreachableError: when the board has no room, or cannot be written.
     """
-    target = bundle_target(bundle)
+    target = TARGETS.get(bundle.target_name)
+    if target is None:
+        raise IntegrityError(f"{bundle.path} is for {bundle.target_name!r}; this program knows {', '.join(TARGETS)}.")
     if facts.target_name not in {target.name, ALSO_RUNS.get(target.name)}:
         raise UsageError(
             f"{bundle.path} is for {target.name}, but {where} is {facts.machine} ({facts.system}). Build one for it: "

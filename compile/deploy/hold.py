@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from compile.deploy.connection import Connection, environment, framed
+from compile.deploy.connection import Connection, framed
+from compile.deploy.exchange import environment
 from compile.deploy.reasons import storage_reason
 from repghost.errors import DeviceUnreachableError
 
