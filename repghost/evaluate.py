@@ -68,7 +68,11 @@ def accuracy(answers: NDArray[np.integer], labels: NDArray[np.integer]) -> Accur
         UsageError: when there are no pictures or the lengths differ.
     """
     _check_paired(answers, labels)
-    count, correct = len(labels), int(np.count_nonzero(answers == labels))
+    return wilson(int(np.count_nonzero(answers == labels)), len(labels))
+
+
+def wilson(correct: int, count: int) -> Accuracy:
+    """Return the share of right answers among at least one, with its 95 % interval."""
     share, squared = correct / count, Z_95 * Z_95
     centre = (share + squared / (2 * count)) / (1 + squared / count)
     half = Z_95 / (1 + squared / count) * math.sqrt(share * (1 - share) / count + squared / (4 * count * count))
@@ -79,9 +83,6 @@ def paired_difference(
     before: NDArray[np.integer], after: NDArray[np.integer], labels: NDArray[np.integer]
 ) -> PairedDifference:
     """Return how much top-1 changes from `before` to `after`, with a paired 95 % interval.
-
-    The interval is Agresti and Min's (2005): Wald's for matched pairs with half a picture added to each of the four
-    cells, which keeps its coverage when few pictures differ and never collapses to a point.
 
     Args:
         before: integer [N], answers of the network that is compared with.
@@ -94,9 +95,26 @@ def paired_difference(
     _check_paired(before, labels)
     _check_paired(after, labels)
     before_right, after_right = before == labels, after == labels
-    only_before = int(np.count_nonzero(before_right & ~after_right))
-    only_after = int(np.count_nonzero(after_right & ~before_right))
-    count = len(labels)
+    return agresti_min(
+        only_before=int(np.count_nonzero(before_right & ~after_right)),
+        only_after=int(np.count_nonzero(after_right & ~before_right)),
+        agreeing=int(np.count_nonzero(before == after)),
+        count=len(labels),
+    )
+
+
+def agresti_min(only_before: int, only_after: int, agreeing: int, count: int) -> PairedDifference:
+    """Return a paired difference from its counts.
+
+    The interval is Agresti and Min's (2005): Wald's for matched pairs with half a picture added to each of the four
+    cells, which keeps its coverage when few pictures differ and never collapses to a point.
+
+    Args:
+        only_before: pictures that only the network compared with has right.
+        only_after: pictures that only the other one has right.
+        agreeing: pictures with the same answer.
+        count: all pictures, at least one.
+    """
     lost, won, total = only_before + 0.5, only_after + 0.5, count + 2.0
     centre = (won - lost) / total
     half = Z_95 * math.sqrt(lost + won - (won - lost) ** 2 / total) / total
@@ -106,7 +124,7 @@ def paired_difference(
         high=min(centre + half, 1.0),
         only_before=only_before,
         only_after=only_after,
-        agreeing=int(np.count_nonzero(before == after)),
+        agreeing=agreeing,
         pictures=count,
     )
 

@@ -16,6 +16,7 @@ from repghost.errors import UsageError
 from repghost.model import RepGhostNet
 from repghost.preprocess import Preprocess
 from repghost.validate import check_classes, validate
+from repghost.validation.sources import open_checkpoints
 
 CLASSES = ("ant", "bee", "cow")
 PREPROCESS = Preprocess(size=32, resize=32, interpolation="bilinear")
@@ -47,18 +48,19 @@ def make_tree(root: Path) -> Path:
 
 
 def test_the_fused_form_answers_as_the_checkpoint_does(checkpoint: Path) -> None:
-    report = validate(checkpoint, made_set())
-    assert report.fp32 == report.fused
-    assert report.change.agreeing == report.change.pictures == 30
-    assert report.preprocess == PREPROCESS
+    report = validate(open_checkpoints(checkpoint), made_set())
+    plain, fused = report.networks
+    assert [plain.name, fused.name] == ["fp32", "fp32 fused"]
+    assert (plain.top1, plain.top5, plain.per_class) == (fused.top1, fused.top5, fused.per_class)
+    assert fused.change is not None
+    assert fused.change.agreeing == fused.change.pictures == 30
+    assert Preprocess.from_dict(report.preprocess) == PREPROCESS
 
 
 def test_chosen_pictures_are_judged_by_their_own_labels(checkpoint: Path) -> None:
-    chosen = np.asarray([0, 3, 6, 9])
-    report = validate(checkpoint, made_set(), indices=chosen)
-    assert report.fp32.pictures == 4
-    full = validate(checkpoint, made_set())
-    assert full.fp32.pictures == 30
+    report = validate(open_checkpoints(checkpoint), made_set(), indices=np.asarray([0, 3, 6, 9]))
+    assert report.pictures == (4, 0, 0)
+    assert validate(open_checkpoints(checkpoint), made_set()).pictures == (10, 10, 10)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +85,9 @@ def test_command_prints_json_alone(checkpoint: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["validate", str(checkpoint), "--data", str(make_tree(tmp_path)), "--json"])
     assert result.exit_code == 0, result.output
     values = json.loads(result.stdout)
-    assert values["fp32"]["pictures"] == 12
-    assert values["change"]["agreeing"] == 12
+    first, fused = values["networks"]
+    assert first["top1"]["pictures"] == 12
+    assert fused["change"]["agreeing"] == 12
     assert values["broken"] == []
     assert Preprocess.from_dict(values["preprocess"]) == PREPROCESS
 
@@ -95,15 +98,14 @@ def test_command_names_and_counts_broken_pictures(checkpoint: Path, tmp_path: Pa
     result = CliRunner().invoke(cli, ["validate", str(checkpoint), "--data", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert "ant/0.png" in result.stderr
-    assert "of 11" in result.stdout
-    assert "broken: 1" in result.stdout
+    assert "11 pictures, broken: 1" in result.stdout
 
 
 def test_command_chooses_pictures_by_seed(checkpoint: Path, tmp_path: Path) -> None:
     arguments = ["validate", str(checkpoint), "--data", str(make_tree(tmp_path)), "--json", "--images", "6"]
     first, second = (CliRunner().invoke(cli, [*arguments, "--seed", "1"]).stdout for _ in range(2))
     assert json.loads(first) == json.loads(second)
-    assert json.loads(first)["fp32"]["pictures"] == 6
+    assert json.loads(first)["networks"][0]["top1"]["pictures"] == 6
 
 
 def test_command_takes_the_preprocessing_of_a_file(tmp_path: Path) -> None:
@@ -124,6 +126,11 @@ def test_command_takes_the_preprocessing_of_a_file(tmp_path: Path) -> None:
         (["{checkpoint}", "--data", "absent"], "no such file"),
         (["{checkpoint}", "--data", "{tree}", "--split", "train"], "no split"),
         (["{checkpoint}", "--data", "{tree}", "--images", "13"], "1 to 12"),
+        (["--data", "{tree}"], "--all-widths DIR"),
+        (["{checkpoint}", "--data", "{tree}", "--all-widths", "{tree}"], "--all-widths DIR"),
+        (["--data", "{tree}", "--all-widths", "{tree}"], "holds no checkpoint"),
+        (["--data", "{tree}", "--all-widths", "absent"], "no such folder"),
+        (["{checkpoint}", "--data", "{tree}", "--width", "0.5"], "width"),
     ],
 )
 def test_command_names_what_is_wrong(checkpoint: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -132,3 +139,31 @@ def test_command_names_what_is_wrong(checkpoint: Path, tmp_path: Path, arguments
     result = CliRunner().invoke(cli, ["validate", *filled])
     assert result.exit_code == 2, result.output
     assert message in result.output
+
+
+def test_per_class_counts_add_up(checkpoint: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["validate", str(checkpoint), "--data", str(make_tree(tmp_path)), "--per-class"])
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert [line.split()[:2] for line in lines if line.startswith(CLASSES)] == [[name, "4"] for name in CLASSES]
+
+
+def test_all_widths_stand_beside_the_published_figures(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "half"
+    write_checkpoint(folder / "model.safetensors", RepGhostNet(0.5, 3).eval(), PREPROCESS.to_dict(), CLASSES)
+    arguments = ["validate", "--all-widths", str(tmp_path / "runs"), "--data", str(make_tree(tmp_path))]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    rows = {line.split()[0]: line for line in result.stdout.splitlines()[1:9]}
+    assert list(rows) == ["0.5", "0.58", "0.8", "1", "1.11", "1.3", "1.5", "2"]
+    assert "66.95%" in rows["0.5"]
+    assert "no checkpoint" not in rows["0.5"]
+    assert all("no checkpoint" in line for name, line in rows.items() if name != "0.5")
+    assert "do not compare" in result.stdout
+    values = json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)["widths"]
+    assert values[0]["measured"]["networks"][0]["top1"]["pictures"] == 12
+    assert values[1]["measured"] is None
+    write_checkpoint(tmp_path / "runs" / "again.safetensors", RepGhostNet(0.5, 3).eval())
+    twice = CliRunner().invoke(cli, arguments)
+    assert twice.exit_code == 2
+    assert "both of width 0.5" in twice.output

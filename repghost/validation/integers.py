@@ -1,0 +1,109 @@
+"""Integer networks: a QDQ file by the numpy reference and compiled for this machine, and a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repghost.errors import ToolMissingError
+from repghost.preprocess import read_preprocess
+from repghost.training.ranks import Ranks
+from repghost.validation.contender import HOST_BUILD, REFERENCE, Contender
+
+if TYPE_CHECKING:
+    from calib.program import Program
+
+QDQ_SUFFIX = ".onnx"
+
+
+def open_qdq(path: Path, preprocess_file: Path | None, ranks: Ranks, cache: Path | None = None) -> list[Contender]:
+    """Return the integer program of a QDQ file, by the numpy reference and compiled where asked for.
+
+    Args:
+        path: the ONNX file.
+        preprocess_file: JSON, for a file that does not say how pictures are prepared.
+        ranks: this process among the others; the first one compiles.
+        cache: where compiled objects are kept; None: nothing is compiled.
+
+    Raises:
+        UsageError: when the file cannot be read, or has a layer that cannot be computed in integers.
+        ToolMissingError: when there is no target for this machine.
+    """
+    from calib.reference import run
+    from compile.frontend import read_qdq
+    from compile.passes import lower
+    from compile.quantized_subject import labels_of
+    from repghost.checkpoint import file_digest
+
+    graph = read_qdq(path, read_preprocess(preprocess_file) if preprocess_file else None)
+    program = lower(graph)
+    reference = Contender(
+        name="int8 reference",
+        source=str(path),
+        digest=file_digest(path),
+        by=REFERENCE,
+        preprocess=graph.preprocess,
+        classes=program.classes,
+        labels=labels_of(graph, program.classes),
+        logits=partial(run, program),
+        program=program.digest,
+    )
+    if cache is None:
+        return [reference]
+    return [reference, _compiled(reference, program, ranks, cache)]
+
+
+def _compiled(reference: Contender, program: Program, ranks: Ranks, cache: Path) -> Contender:
+    """Return the program built for this machine; the first process compiles and gives the library to the others."""
+    from compile.load import LoadedModel
+
+    library = ranks.gather(_library(program, cache) if ranks.first else None)[0]
+    model = LoadedModel(library, reference.preprocess.size, program.classes)
+    by = f"{HOST_BUILD}, {model.variant}"
+    return replace(reference, name="int8 compiled", by=by, logits=model.logits)
+
+
+def _library(program: Program, cache: Path) -> bytes:
+    """Return model.so of a program for this machine."""
+    from compile.building import Compilation, compile_all
+    from compile.cache import StageCache
+    from compile.load import ABI
+    from compile.precisions import INT8
+    from compile.targets import host_target
+    from compile.toolchain import link_model
+
+    target = host_target()
+    if target is None:
+        raise ToolMissingError("there is no target for this machine, so nothing can be compiled for it.")
+    networks, _ = compile_all([Compilation(program, target, INT8)], StageCache(cache), 1)
+    info = {"abi": ABI, "target": target.name, "precision": INT8.name, "program_digest": program.digest}
+    return link_model(networks[0], target, info)
+
+
+def open_bundle(path: Path) -> list[Contender]:
+    """Return the network of a bundle for this kind of machine; its digests are checked first.
+
+    Raises:
+        UsageError: when the folder is no bundle, or for another kind of machine.
+        IntegrityError: when a file was changed.
+    """
+    from compile.load import load
+
+    model = load(path)
+    manifest = model.bundle.manifest
+    precision = str(manifest["precision"])
+    return [
+        Contender(
+            name=f"{precision} bundle",
+            source=str(path),
+            digest=model.bundle.digest,
+            by=f"{HOST_BUILD}, {model.variant}",
+            preprocess=model.preprocess,
+            classes=model.classes,
+            labels=tuple(model.labels),
+            logits=model.logits,
+            program=str(manifest["program_digest"]) if precision == "int8" else None,
+        )
+    ]

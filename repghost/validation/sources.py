@@ -1,0 +1,101 @@
+"""From what a user names to networks: a checkpoint, the state of a run, a QDQ file, a bundle, or timm's weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from repghost.checkpoint import Checkpoint, build_model, file_digest, read_checkpoint
+from repghost.errors import UsageError
+from repghost.evaluate import BATCH, predict
+from repghost.fuse import fuse
+from repghost.model import RepGhostNet
+from repghost.preprocess import Preprocess, resolve_preprocess
+from repghost.runstate import read_state
+from repghost.timm_hub import SOURCE, open_checkpoint
+from repghost.validation.contender import Contender
+
+EMA, RAW = "EMA", "raw"
+_KINDS = {"state_dict_ema": EMA, "state_dict": RAW}
+
+
+def open_checkpoints(
+    source: str | Path,
+    preprocess_file: Path | None = None,
+    device: torch.device | None = None,
+    width: float | None = None,
+    batch: int = BATCH,
+) -> list[Contender]:
+    """Return the float networks of a weight file: as they are, raw and averaged where it has both, and fused.
+
+    Args:
+        source: a checkpoint of any kind, the state.pt of a run, or "timm".
+        preprocess_file: JSON that takes precedence over the checkpoint's preprocessing.
+        device: where PyTorch computes.
+        width: needed for timm; for a file, another width is refused.
+        batch: pictures per step.
+
+    Raises:
+        UsageError: when the file cannot be used, or nothing says how its pictures are prepared.
+    """
+    device = device or torch.device("cpu")
+    state = _from_state(source) if str(source).endswith(".pt") else None
+    checkpoints = state or _from_file(source, width)
+    contenders = []
+    for kind, checkpoint in checkpoints.items():
+        preprocess = resolve_preprocess(checkpoint.preprocess, checkpoint.spec.num_classes, preprocess_file)
+        forms = {" ".join(filter(None, ("fp32", kind))): build_model(checkpoint)}
+        if kind != RAW and checkpoint.spec.form != "fused":  # the raw weights of a run are not the ones deployed
+            forms |= {f"{name} fused": fuse(model) for name, model in forms.items()}
+        contenders += [
+            _contender(name, str(source), checkpoint, model.to(device), preprocess, device, batch)
+            for name, model in forms.items()
+        ]
+    return contenders
+
+
+def _contender(
+    name: str,
+    source: str,
+    checkpoint: Checkpoint,
+    model: RepGhostNet,
+    preprocess: Preprocess,
+    device: torch.device,
+    batch: int,
+) -> Contender:
+    return Contender(
+        name=name,
+        source=source,
+        digest=checkpoint.digest,
+        by=f"PyTorch on {device.type}",
+        preprocess=preprocess,
+        classes=checkpoint.spec.num_classes,
+        labels=checkpoint.labels,
+        logits=partial(predict, model, preprocess=preprocess, batch=batch),
+    )
+
+
+def _from_file(source: str | Path, width: float | None) -> dict[str, Checkpoint]:
+    """Return the weights in a file by their kind, "" where it has one kind only."""
+    chosen = open_checkpoint(source, width)
+    kind = _KINDS.get(str(chosen.metadata.get("weights")), "")
+    if kind != EMA or str(source) == SOURCE:
+        return {"": chosen}
+    other = read_checkpoint(source, width=width, prefer_ema=False)
+    both = other.metadata.get("weights") == "state_dict"
+    return {RAW: other, EMA: chosen} if both else {EMA: chosen}
+
+
+def _from_state(source: str | Path) -> dict[str, Checkpoint] | None:
+    """Return the weights in the state of a run, None for another kind of file."""
+    path = Path(source)
+    try:
+        state = read_state(path)
+    except UsageError:
+        return None
+    spec = RepGhostNet(state.recipe.width, len(state.classes), dropout=state.recipe.dropout).spec
+    raw = Checkpoint(dict(state.model), spec, state.recipe.preprocess.to_dict(), state.classes, {}, file_digest(path))
+    return {RAW: raw, EMA: replace(raw, state_dict=dict(state.average))} if state.average else {"": raw}
