@@ -52,11 +52,13 @@ def test_killed_after_each_remote_command(board: Standin, versions: list[Bundle]
     old, new = versions[0], versions[1]
     place = board.home / folder
     killed, switched = 0, 0
+    deploy(old.path, board.connection(folder))
+    shutil.copytree(place, tmp_path / "before", symlinks=True)
     for commands in range(1, 40):
-        if place.exists():
-            wait_until_free(board, folder)
-            shutil.rmtree(place)
-        deploy(old.path, board.connection(folder))
+        wait_until_free(board, folder)
+        shutil.rmtree(place)
+        shutil.copytree(tmp_path / "before", place, symlinks=True)
+        board.give(place)
         code = killed_after(board, new, folder, commands, tmp_path)
         current = board.current(folder)
         assert current in (old.digest, new.digest)
