@@ -26,14 +26,14 @@ if TYPE_CHECKING:
               help="Folder for model.safetensors, best.safetensors, state.pt, log.jsonl and log.csv.")  # fmt: skip
 @click.option("--experiment", help="A folder of this name in --output.")
 @click.option("--resume", is_flag=False, flag_value="continue",
-              help="Go on with the run in --output; 'auto' starts one where there is none.")  # fmt: skip
+              help="Go on with the run in --output or in a given folder; 'auto' starts one if there is none.")  # fmt: skip
 @click.option("--train-split", default="train", show_default=True, help="Which part of the set is trained on.")
 @click.option("--val-split", default="val", show_default=True, help="Which part judges, where nothing is held out.")
 @click.option("--pretrained", "--initial-checkpoint", "pretrained", is_flag=False, flag_value="timm",
               help="Begin with the weights of a checkpoint, or with timm's.")  # fmt: skip
 @click.option("--num-classes", type=click.IntRange(1), help="At least as many as the pictures have.")
 @click.option("--amp", "--native-amp", "mixed", is_flag=True, help="Mixed precision: --amp-dtype float16.")
-@click.option("--workers", "-j", type=click.IntRange(0), help="Processes that decode pictures.  [default: 4]")
+@click.option("--workers", "-j", type=click.IntRange(0), help="Processes that decode.  [default: 4, or one per core]")
 @click.option("--pin-mem", is_flag=True, help="Lock pages for faster copies to a GPU.")
 @click.option("--validation-batch-size-multiplier", "-vb", type=click.IntRange(1), help="Judging batch / batch.")
 @click.option("--broken-limit", type=click.IntRange(0), help="Pictures that may be broken.  [default: 50]")
@@ -60,13 +60,30 @@ def command(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    folder = output / experiment if experiment else output
     given = {key: value for key, value in given.items() if value is not None}
+    folder = _folder(output / experiment if experiment else output, given)
     recipe = _recipe(recipe_name, given)
     with join(device, dist_timeout) as ranks:
         result, dataset = _train(recipe, data, folder, given, ranks)
     if ranks.first:
         _report(recipe, result, dataset, data, folder, given.get("num_classes"))
+
+
+def _folder(output: Path, given: dict[str, Any]) -> Path:
+    """Return the folder of the run; a path given to --resume names it, and becomes "continue" in `given`."""
+    from repghost.errors import UsageError
+    from repghost.train import STATE_FILE
+
+    resume = given.get("resume", "new")
+    if resume in ("new", "continue", "auto"):
+        return output
+    folder = Path(resume).parent if resume.endswith(STATE_FILE) else Path(resume)
+    if not (folder / STATE_FILE).is_file():
+        raise UsageError(
+            f"--resume {resume}: there is no {STATE_FILE}; give --resume, --resume auto, or the folder of a run."
+        )
+    given["resume"] = "continue"
+    return folder
 
 
 def _recipe(name: str, given: dict[str, Any]) -> Recipe:
@@ -95,6 +112,8 @@ def _train(
     recipe: Recipe, data: Path, folder: Path, given: dict[str, Any], ranks: Ranks
 ) -> tuple[TrainResult, PictureSet]:
     """Open the pictures and train."""
+    import os
+
     from repghost.commands.follow import follow
     from repghost.data import open_dataset
     from repghost.errors import UsageError
@@ -108,11 +127,8 @@ def _train(
             raise UsageError(f"--{name.replace('_', '-')} has no effect on recipe {recipe.name!r}; leave it out.")
     if given["pin_mem"] and ranks.device.type == "cpu":
         raise UsageError("--pin-mem has no effect without a GPU; leave it out.")
-    resume = given.get("resume", "new")
-    if resume not in ("new", "continue", "auto"):
-        raise UsageError(f"--resume {resume!r} is not understood; allowed: --resume or --resume auto, with --output.")
     loading = Loading(
-        workers=given.get("workers", 4),
+        workers=given.get("workers", min(4, os.cpu_count() or 1)),
         pin_memory=given["pin_mem"],
         broken_limit=given.get("broken_limit", 50),
         judging_batch=recipe.batch * given.get("validation_batch_size_multiplier", 1),
@@ -124,7 +140,7 @@ def _train(
     if ranks.first:
         _say_rate(recipe, ranks)
     with follow(recipe, quiet=not ranks.first) as hooks:
-        return train(recipe, dataset, folder, resume, hooks, judging, options, ranks), dataset
+        return train(recipe, dataset, folder, given.get("resume", "new"), hooks, judging, options, ranks), dataset
 
 
 def _say_rate(recipe: Recipe, ranks: Ranks) -> None:

@@ -27,7 +27,7 @@ def run_epoch(loop: Loop, epoch: int, progress: Progress, random: tuple[torch.Te
         torch.set_rng_state(random[ranks.rank % len(random)])
     train_mode(run.model, recipe.execution.freeze)
     progress, rate = loop.train(epoch, progress)
-    _share_statistics(run)
+    share_statistics(run)
     ranks.share(run.judged)
     judged = judge_epoch(run.judged, loop.feed, recipe.preprocess, ranks)
     raw = None
@@ -52,7 +52,7 @@ def run_epoch(loop: Loop, epoch: int, progress: Progress, random: tuple[torch.Te
     )
 
 
-def _share_statistics(run: Run) -> None:
+def share_statistics(run: Run) -> None:
     """Bring the processes' batch-norm statistics together, where the recipe says how."""
     how, ranks = run.recipe.execution.dist_bn, run.ranks
     if how:

@@ -60,12 +60,12 @@ class Loop:
                 self._pause(epoch, number, progress.batches, meter)
                 rate = run.set_rate(epoch, number // recipe.execution.accumulate)
             inputs, labels, targets = next(batches)
-            loss, logits = self._learn(inputs, targets, loss_of, epoch, number)
+            loss, logits = self.learn(inputs, targets, loss_of, epoch, number)
             meter.add(loss.detach(), (logits.detach().argmax(1) == labels).sum(), len(labels), number)
             self.hooks.step(StepRecord(epoch, len(labels) * run.ranks.count, meter.latest, rate, meter.top1))
         return meter.progress(total), rate
 
-    def _learn(
+    def learn(
         self, inputs: torch.Tensor, targets: torch.Tensor, loss_of: Loss, epoch: int, number: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Add the gradients of one batch, and step when enough of them came together; return loss and logits."""

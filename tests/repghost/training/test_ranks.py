@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,10 +12,13 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from repghost.checkpoint import read_checkpoint
+from repghost.checkpoint import read_checkpoint, write_checkpoint
 from repghost.cli import cli
+from repghost.model import RepGhostNet
 from repghost.runstate import read_state
-from tests.repghost.training.sets import make_tree
+from repghost.training.ranks import Ranks
+from tests.repghost.training import processes
+from tests.repghost.training.sets import make_tree, tiny_recipe
 
 ROOT = Path(__file__).parents[3]
 SMALL = [
@@ -64,6 +68,71 @@ def test_two_processes_train_as_one_with_twice_the_batch(data: Path, tmp_path: P
     assert two.stdout.count("written:") == 1
 
 
+def helper(processes: int, *arguments: object) -> None:
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    result = finish([*words, "-m", "tests.repghost.training.processes", *map(str, arguments)])
+    assert result.returncode == 0, result.stderr
+
+
+def test_two_processes_average_the_gradients_of_twice_the_batch(tmp_path: Path) -> None:
+    helper(2, "gradients", 8, tmp_path)
+    processes.gradients(Ranks(), 16, tmp_path)
+    whole, halves = (torch.load(tmp_path / f"gradients-{count}.pt", weights_only=True) for count in (1, 2))
+    assert whole.keys() == halves.keys()
+    assert any(float(tensor.abs().max()) > 1e-3 for tensor in whole.values())
+    for name, tensor in whole.items():
+        assert torch.allclose(tensor, halves[name], rtol=1e-4, atol=1e-6), name
+
+
+def test_statistics_are_broadcast_or_averaged(tmp_path: Path) -> None:
+    helper(2, "statistics", "", tmp_path)
+    values = json.loads((tmp_path / "statistics.json").read_text())
+    assert values == {"broadcast": [1.0, 1.0], "reduce": [1.5, 1.5]}
+
+
+def test_a_lost_process_is_started_again_and_changes_nothing(data: Path, tmp_path: Path) -> None:
+    more = ("-b", "8", "--epochs", "3", "--resume", "auto", "--recovery-interval", "1")
+    whole = finish(torchrun(data, tmp_path / "whole", *more))
+    command = torchrun(data, tmp_path / "run", *more)
+    command.insert(4, "--max-restarts=1")
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
+    state, deadline = tmp_path / "run" / "state.pt", time.monotonic() + 90
+    while not state.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    before = children(process.pid)
+    os.kill(before[-1], signal.SIGKILL)
+    while set(before) & set(children(process.pid)) or len(children(process.pid)) != 2:
+        assert process.poll() is None, "the run ended before both processes were started again"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    _, errors = process.communicate(timeout=90)
+    assert (whole.returncode, process.returncode) == (0, 0), errors
+    first, second = (read_checkpoint(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
+    assert all(torch.equal(first.state_dict[name], second.state_dict[name]) for name in first.state_dict)
+
+
+def children(parent: int) -> list[int]:
+    """The workers of torchrun, by the kernel's own list."""
+    return [int(word) for word in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def test_two_processes_validate_uneven_shares_as_one(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    torch.manual_seed(0)
+    preprocess = tiny_recipe().preprocess.to_dict()
+    write_checkpoint(path, RepGhostNet(0.25, 3).eval(), preprocess, ("blue", "green", "red"))
+    arguments = ["validate", str(path), "--data", str(data), "--split", "val", "--images", "9", "--json"]
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    two = finish([*words, "-m", "repghost.cli", *arguments])
+    assert two.returncode == 0, two.stderr
+    first, second = json.loads(two.stdout), json.loads(CliRunner().invoke(cli, arguments).stdout)
+    assert (first.pop("processes"), second.pop("processes")) == (2, 1)
+    for one, other in zip(first["networks"], second["networks"], strict=True):
+        assert one.pop("loss") == pytest.approx(other.pop("loss"))
+    assert first == second
+
+
 def test_an_error_in_one_process_ends_all(data: Path, tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "data")
     for path in sorted((tree / "train" / "red").iterdir()):
@@ -74,10 +143,10 @@ def test_an_error_in_one_process_ends_all(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_killed_process_does_not_leave_the_other_waiting(data: Path, tmp_path: Path) -> None:
-    processes = []
+    started = []
     for rank in range(2):
         more = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-        processes.append(
+        started.append(
             subprocess.Popen(
                 single(data, tmp_path / "run", "-b", "8", "--epochs", "5000"),
                 env=environment() | more | {"MASTER_PORT": "29653"}, stderr=subprocess.PIPE, text=True,
@@ -87,10 +156,10 @@ def test_a_killed_process_does_not_leave_the_other_waiting(data: Path, tmp_path:
     while not (tmp_path / "run" / "state.pt").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    processes[1].kill()
-    _, errors = processes[0].communicate(timeout=40)
-    processes[1].communicate(timeout=10)
-    assert processes[0].returncode == 1, errors
+    started[1].kill()
+    _, errors = started[0].communicate(timeout=40)
+    started[1].communicate(timeout=10)
+    assert started[0].returncode == 1, errors
     assert "another one ended" in errors
     assert "--resume auto" in errors
     assert "Traceback" not in errors

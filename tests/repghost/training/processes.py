@@ -1,0 +1,62 @@
+"""Started by torchrun: what each process of a run computes, printed by the first one as one line of JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from repghost.train import Options
+from repghost.training.build import start
+from repghost.training.epoch import share_statistics
+from repghost.training.hooks import Hooks
+from repghost.training.loader_feed import Loading
+from repghost.training.loop import Loop, recipe_loss
+from repghost.training.pictures import open_feed
+from repghost.training.ranks import Ranks, join
+from tests.repghost.training.sets import made_set, tiny_recipe
+
+# nothing that depends on how a batch is cut
+EXACT = {"freeze": "bn", "dropout": 0.0, "reprob": 0.0, "ema": False}
+
+
+def gradients(ranks: Ranks, batch: int, folder: Path) -> None:
+    """Write the averaged gradients of one batch."""
+    recipe, options = tiny_recipe(batch=batch, **EXACT), Options(Loading(workers=0))
+    feed = open_feed(recipe, made_set(), made_set(10), 3, Hooks(), options.loading, ranks)
+    run = start(recipe, 3, 1, ranks)
+    loop = Loop(run, feed, Hooks(), options, lambda progress: None)
+    found: dict[str, torch.Tensor] = {}
+
+    def keep(epoch: int, step: int) -> None:
+        found.update({name: p.grad.clone() for name, p in run.model.named_parameters() if p.grad is not None})
+
+    object.__setattr__(run, "update", keep)  # in place of the step of the optimizer
+    inputs, _, targets = next(feed.batches(0, 0))
+    loop.learn(inputs, targets, recipe_loss(recipe), 0, 0)
+    if ranks.first:
+        torch.save(found, folder / f"gradients-{ranks.count}.pt")
+
+
+def statistics(ranks: Ranks, how: str) -> list[float]:
+    """Return each process's running mean after it was shared."""
+    run = start(tiny_recipe(dist_bn=how, ema=False), 3, 1, ranks)
+    run.model.bn1.running_mean.fill_(float(1 + ranks.rank))
+    share_statistics(run)
+    return [float(value) for value in ranks.gather(run.model.bn1.running_mean[0].item())]
+
+
+def main(what: str, argument: str, folder: str) -> None:
+    with join("cpu", 60) as ranks:
+        if what == "gradients":
+            gradients(ranks, int(argument), Path(folder))
+        else:
+            values = {how: statistics(ranks, how) for how in ("broadcast", "reduce")}
+            if ranks.first:
+                (Path(folder) / "statistics.json").write_text(json.dumps(values))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

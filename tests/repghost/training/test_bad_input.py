@@ -1,0 +1,145 @@
+"""What goes wrong in a run: a clear error, and nothing that was there is lost."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from repghost.checkpoint import read_checkpoint, write_checkpoint
+from repghost.cli import cli
+from repghost.data.arrays import ArraySet
+from repghost.errors import UsageError
+from repghost.model import RepGhostNet
+from repghost.runstate import read_state
+from repghost.train import Hooks, Options, train
+from repghost.training.loader_feed import Loading
+from tests.repghost.training.sets import made_set, make_tree, tiny_recipe
+from tests.repghost.training.test_ranks import environment, single
+
+FAST = Options(Loading(workers=0))
+
+
+def invoke(data: Path, output: Path, *more: str) -> Result:
+    return CliRunner().invoke(cli, single(data, output, "-b", "8", *more)[3:])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tree(tmp_path_factory.mktemp("data"))
+
+
+def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "data")
+    (tree / "train" / "yellow").mkdir()
+    result = invoke(tree, tmp_path / "run")
+    assert result.exit_code == 2, result.output
+    assert "'yellow'" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_outside_the_classes_is_named(tmp_path: Path, label: int) -> None:
+    made = made_set()
+    labels = made.labels.copy()
+    labels[7] = label
+    with pytest.raises(UsageError, match=rf"label {label} is outside the 3 classes"):
+        train(tiny_recipe(), ArraySet("made", made.classes, made.pictures, labels), tmp_path, judging=made_set(10))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_corrupt_picture_is_named_once_and_left_out(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "data")
+    bad = sorted((tree / "train" / "red").iterdir())[1]
+    bad.write_bytes(bad.read_bytes()[:40])
+    result = invoke(tree, tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert result.output.count(bad.name) == 1
+    assert read_state(tmp_path / "run" / "state.pt").history[-1].broken_pictures == 1
+
+
+def test_a_state_of_other_shapes_is_refused_and_stays(data: Path, tmp_path: Path) -> None:
+    assert invoke(data, tmp_path / "run").exit_code == 0
+    path = tmp_path / "run" / "state.pt"
+    values = torch.load(path, weights_only=True)
+    values["model"]["conv_head.bias"] = torch.zeros(7)
+    torch.save(values, path)
+    before = path.read_bytes()
+    result = invoke(data, tmp_path / "run", "--resume")
+    assert result.exit_code == 2
+    assert "conv_head.bias" in result.output
+    assert path.read_bytes() == before
+
+
+def test_resume_takes_the_folder_or_the_file_of_a_run(data: Path, tmp_path: Path) -> None:
+    assert invoke(data, tmp_path / "run").exit_code == 0
+    for name in ("run", "run/state.pt"):
+        result = invoke(data, tmp_path / "other", "--resume", str(tmp_path / name))
+        assert result.exit_code == 0, result.output
+    assert not (tmp_path / "other").exists()
+    absent = invoke(data, tmp_path / "other", "--resume", str(tmp_path / "absent"))
+    assert absent.exit_code == 2
+    assert "no state.pt" in absent.output
+
+
+def test_a_checkpoint_of_another_width_is_refused(data: Path, tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "wide.safetensors", RepGhostNet(0.3, 3).eval())
+    result = invoke(data, tmp_path / "run", "--pretrained", str(tmp_path / "wide.safetensors"))
+    assert result.exit_code == 2
+    assert "0.3" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny_recipe(epochs=3)
+    whole = train(recipe, made_set(), tmp_path / "whole", judging=made_set(10), options=FAST)
+
+    def fill(record: object) -> None:
+        import repghost.runstate
+
+        def full(path: Path, data: bytes) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+        monkeypatch.setattr(repghost.runstate, "write_bytes_atomically", full)
+
+    with pytest.raises(OSError, match="No space"):
+        train(recipe, made_set(), tmp_path / "run", hooks=Hooks(epoch=fill), judging=made_set(10), options=FAST)
+    monkeypatch.undo()
+    assert len(read_state(tmp_path / "run" / "state.pt").history) == 1
+    result = train(recipe, made_set(), tmp_path / "run", "continue", judging=made_set(10), options=FAST)
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, result.model.state_dict()[name]), name
+
+
+def test_the_command_says_that_the_disk_is_full(data: Path, tmp_path: Path) -> None:
+    # a limit on the size of a file stops the writer as a full disk does: in the middle of the state
+    def limit() -> None:
+        import signal
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    command = single(data, tmp_path / "run", "-b", "8")
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env=environment(), check=False, preexec_fn=limit
+    )
+    assert result.returncode == 1
+    assert "free space" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list((tmp_path / "run").glob("*.pt")) + list((tmp_path / "run").glob(".*"))
+
+
+def test_frozen_batch_norms_keep_everything_but_the_rest_learns(data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / "start.safetensors"
+    write_checkpoint(path, RepGhostNet(0.25, 3).eval())
+    assert invoke(data, tmp_path / "run", "--pretrained", str(path), "--freeze", "bn").exit_code == 0
+    before, after = (read_checkpoint(name).state_dict for name in (path, tmp_path / "run" / "model.safetensors"))
+    kept = [name for name in before if ".running_" in name or name.startswith("bn1.")]
+    assert all(torch.equal(before[name], after[name]) for name in kept if not name.endswith("tracked"))
+    assert not torch.equal(before["conv_head.weight"], after["conv_head.weight"])
