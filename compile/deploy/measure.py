@@ -92,9 +92,10 @@ def _measured_or_not(
 def latency_line(latency: Mapping[str, Any]) -> str:
     """Return one measured latency as a line."""
     throttled = ", THROTTLED" if latency["throttled"] else ""
+    threads = f"{latency['threads']} thread" + ("s" if latency["threads"] > 1 else "")
     return (
         f"median {latency['median_ms']:.3f} ms, p90 {latency['p90_ms']:.3f} ms, min {latency['min_ms']:.3f} ms "
-        f"({latency['threads']} threads, {latency['variant']}{throttled})"
+        f"({threads}, {latency['variant']}{throttled})"
     )
 
 

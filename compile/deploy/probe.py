@@ -13,6 +13,28 @@ from repghost.errors import DeviceUnreachableError
 
 VALUE_LIMIT = 4096  # characters of one value; the flags of an x86-64 core take about 1600
 GLIBC = re.compile(r"(?:glibc|GLIBC|GNU libc)\D*(\d+)\.(\d+)")
+ARM_MAKER = "0x41"
+ARM_PARTS = {
+    "0xd03": "Cortex-A53",
+    "0xd04": "Cortex-A35",
+    "0xd05": "Cortex-A55",
+    "0xd07": "Cortex-A57",
+    "0xd08": "Cortex-A72",
+    "0xd09": "Cortex-A73",
+    "0xd0a": "Cortex-A75",
+    "0xd0b": "Cortex-A76",
+    "0xd0c": "Neoverse N1",
+    "0xd0d": "Cortex-A77",
+    "0xd40": "Neoverse V1",
+    "0xd41": "Cortex-A78",
+    "0xd42": "Cortex-A78AE",
+    "0xd44": "Cortex-X1",
+    "0xd46": "Cortex-A510",
+    "0xd47": "Cortex-A710",
+    "0xd49": "Neoverse N2",
+    "0xd4b": "Cortex-A78C",
+    "0xd4d": "Cortex-A715",
+}
 DIGEST_TOOLS = ("sha256sum", "shasum", "openssl")
 
 
@@ -26,7 +48,7 @@ class BoardFacts:
     libc: str  # e.g. "glibc 2.36"
     cores: int | None
     features: frozenset[str]  # of /proc/cpuinfo
-    core: str  # a name, or the part number that ARM cores have
+    core: str  # a name, or the numbers of its maker and part
     board: str  # of the device tree
     governor: str
     clock_khz: int | None
@@ -85,7 +107,7 @@ def parse_probe(lines: list[str]) -> BoardFacts:
         libc=values.get("libc", "")[:100],
         cores=_number(values, "cores"),
         features=frozenset(values.get("features", "").split()),
-        core=values.get("core", "")[:100],
+        core=core_name(values.get("core", "")[:100]),
         board=values.get("board", "")[:100],
         governor=values.get("governor", "")[:100],
         clock_khz=_number(values, "clock_khz"),
@@ -96,6 +118,12 @@ def parse_probe(lines: list[str]) -> BoardFacts:
         digest_tool=tool if tool in DIGEST_TOOLS else "",
         current=values.get("current", "")[:200],
     )
+
+
+def core_name(text: str) -> str:
+    """Return the name of a core that the kernel gives as the numbers of its maker and part."""
+    maker, _, part = text.partition(" ")
+    return ARM_PARTS.get(part, text) if maker == ARM_MAKER else text
 
 
 def _number(values: Mapping[str, str], name: str) -> int | None:

@@ -44,10 +44,12 @@ TOOLS = (
     ),
     *("rm", "sed", "sh", "sha256sum", "sleep", "sync", "tail", "tr", "uname", "wc"),
 )
-CPUINFO = {
-    "aarch64": "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd aes asimddp\nCPU part\t: 0xd0b\n",
-    "x86_64": None,  # this machine's own
-}
+CPUINFO = """\
+processor\t: 0
+Features\t: fp asimd aes asimddp
+CPU implementer\t: 0x41
+CPU part\t: 0xd0b
+"""
 
 
 def run(*words: str | Path, **options: object) -> None:
@@ -161,7 +163,7 @@ def start(base: Path, server: SshServer, machine: str, emulator: Emulator | None
     variables = {"BOARD_USER": "board", "BOARD_HOME": str(base / "home"), "BOARD_SHELL": str(base / "shell")}
     if machine == "aarch64" and emulator is not None:
         variables |= {"BOARD_FILES": str(base / "files"), **_copy_emulator(base, emulator)}
-        (base / "files/proc/cpuinfo").write_text(CPUINFO[machine] or "")
+        (base / "files/proc/cpuinfo").write_text(CPUINFO)
     _write_shell(base, variables)
     port = free_port()
     (base / "known_hosts").write_text(f"[127.0.0.1]:{port} {(base / 'host_key.pub').read_text()}")

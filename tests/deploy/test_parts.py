@@ -122,7 +122,7 @@ def test_scripts_are_plain_posix(script: Path) -> None:
 
 PI = {
     "machine": "aarch64", "system": "Linux 6.6.20", "bits": "64", "libc": "glibc 2.36", "cores": "4",
-    "features": "fp asimd asimddp", "core": "0xd0b", "board": "Raspberry Pi 5", "governor": "ondemand",
+    "features": "fp asimd asimddp", "core": "0x41 0xd0b", "board": "Raspberry Pi 5", "governor": "ondemand",
     "clock_khz": "1500000", "top_clock_khz": "2400000", "temperature_millicelsius": "51250", "free_kb": "500000",
     "writable": "yes", "digest_tool": "sha256sum", "current": "",
 }  # fmt: skip
@@ -135,6 +135,11 @@ def facts(**changes: str) -> BoardFacts:
 def test_a_board_is_read() -> None:
     pi = facts()
     assert (pi.target_name, pi.glibc, pi.temperature_c, pi.cores) == ("arm64", (2, 36), 51.25, 4)
+    assert (pi.core, facts(core="0x61 0x022").core, facts(core="0x41 0xfff").core) == (
+        "Cortex-A76",
+        "0x61 0x022",
+        "0x41 0xfff",
+    )
     assert expected_variant(ARM64, ["neon", "dot", "i8mm"], pi) == "dot"
 
 

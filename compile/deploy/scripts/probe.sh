@@ -20,7 +20,7 @@ value cores "$(getconf _NPROCESSORS_ONLN 2>/dev/null || nproc 2>/dev/null)"
 features=$(cpu Features)
 value features "${features:-$(cpu flags)}"
 core=$(cpu 'model name')
-value core "${core:-$(cpu 'CPU part')}"
+value core "${core:-$(cpu 'CPU implementer') $(cpu 'CPU part')}"
 value board "$(word_of /proc/device-tree/model)"
 
 scaling=/sys/devices/system/cpu/cpu0/cpufreq
