@@ -26,7 +26,7 @@ if TYPE_CHECKING:
               help="Folder for model.safetensors, best.safetensors, state.pt, log.jsonl and log.csv.")  # fmt: skip
 @click.option("--experiment", help="A folder of this name in --output.")
 @click.option("--resume", is_flag=False, flag_value="continue",
-              help="Go on with the run in --output or in a given folder; 'auto' starts one if there is none.")  # fmt: skip
+              help="Continue the run in --output or a given folder; 'auto' starts one if there is none.")  # fmt: skip
 @click.option("--train-split", default="train", show_default=True, help="Which part of the set is trained on.")
 @click.option("--val-split", default="val", show_default=True, help="Which part judges, where nothing is held out.")
 @click.option("--pretrained", "--initial-checkpoint", "pretrained", is_flag=False, flag_value="timm",
