@@ -41,13 +41,14 @@ OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SI
 	$(call option,MAX_DROP,max-drop) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
-.PHONY: help compile bars baselines test check lint types format doctor setup clean distclean
+.PHONY: help compile bars train-bars baselines test check lint types format doctor setup clean distclean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
 	@echo "  make check                   lint and type checks"
 	@echo "  make bars                    measure this host against other runtimes, into docs/performance.md"
 	@echo "  make baselines               build other mobile networks, of random weights, to compare with"
+	@echo "  make train-bars              measure a training step and epoch, into docs/training-bars.md"
 	@echo "  make doctor                  what this machine has and lacks"
 	@echo "  make clean                   remove build/; 'make distclean' also removes $(VENV)"
 
@@ -75,6 +76,11 @@ format: $(DEV_STAMP)
 # PEERS_PYTHON: an interpreter that has the runtimes to compare with; .venv with the extra [peers] by default.
 bars: $(STAMP)
 	@$(REPGHOST) bench --bars --output "$(OUTPUT)" $(if $(PEERS_PYTHON),--python "$(PEERS_PYTHON)")
+
+# TRAIN_DATA: the set of pictures to train on; the carried ones by default.
+train-bars: $(STAMP)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m repghost.training.bars --data "$(or $(TRAIN_DATA),assets/fashion-mnist)" \
+	--output docs
 
 # Other networks, of random weights: build/<network>-<size>px-random/, each with a report.
 BASELINES ?= mobilenetv2_100 mobilenetv3_small_100 mobilenetv3_large_100 ghostnet_100 efficientnet_lite0 resnet18
