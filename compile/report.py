@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compile.bundle import MANIFEST, sha256
 from compile.cache import versions
+from compile.deploy.record import carry_over
 from compile.own_command import own_command
 from compile.packing import TOOLS, quantization_config
 from compile.precisions import INT8
@@ -101,6 +103,9 @@ def finish_report(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
     Builds of an earlier run for another target are kept as long as their bundle lies there unchanged and belongs to
     the same program.
     """
+    if (folder / JSON_FILE).is_file():
+        with suppress(IntegrityError):  # a damaged report is replaced by this one
+            carry_over(report["builds"], read_report(folder)["builds"])
     report = {**report, "builds": [*report["builds"], *_earlier_builds(folder, report)]}
     write_bytes_atomically(folder / JSON_FILE, canonical_json(report))
     write_text_atomically(folder / PAGE_FILE, render_report(read_report(folder)))
