@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -57,13 +58,20 @@ class Compilation:
         }
 
 
-def compile_all(wanted: list[Compilation], cache: StageCache, jobs: int) -> tuple[list[CompiledNetwork], int]:
+def silent(line: str) -> None:
+    """Say nothing."""
+
+
+def compile_all(
+    wanted: list[Compilation], cache: StageCache, jobs: int, say: Callable[[str], None] = silent
+) -> tuple[list[CompiledNetwork], int]:
     """Compile with TVM what earlier runs have not compiled; the instruction sets are compiled side by side.
 
     Args:
         wanted: programs and targets.
         cache: where the objects are kept.
         jobs: how many processes; 1 compiles in this one.
+        say: is given one line for each instruction set that is ready.
 
     Returns:
         The networks in the order of `wanted`, and how many were there already.
@@ -74,9 +82,11 @@ def compile_all(wanted: list[Compilation], cache: StageCache, jobs: int) -> tupl
         for variant in item.target.variants_for(floating=not item.precision.exact)
     ]
     absent = [item for _, item in alone if not cache.has("compile", item.key())]
-    made = {
-        key_digest(item.key()): files for item, files in zip(absent, compile_side_by_side(absent, jobs), strict=True)
-    }
+    made: dict[str, Files] = {}
+    for number, (item, files) in enumerate(zip(absent, compile_side_by_side(absent, jobs), strict=True), 1):
+        made[key_digest(item.key())] = files
+        name = f"{item.target.name} {item.precision.name} {item.target.variants[0].name}"
+        say(f"  compiled {name}, {number} of {len(absent)}")
     parts: list[list[CompiledNetwork]] = [[] for _ in wanted]
     for index, item in alone:
         files, _ = cache.get("compile", item.key(), partial(made.__getitem__, key_digest(item.key())))
@@ -84,14 +94,15 @@ def compile_all(wanted: list[Compilation], cache: StageCache, jobs: int) -> tupl
     return [merge_variants(networks) for networks in parts], len(alone) - len(absent)
 
 
-def compile_side_by_side(items: list[Compilation], jobs: int) -> list[Files]:
-    """Compile each item, in as many processes as there are jobs."""
+def compile_side_by_side(items: list[Compilation], jobs: int) -> Iterator[Files]:
+    """Compile each item, in as many processes as there are jobs; yields in their order."""
     if jobs == 1 or len(items) < 2:
-        return [compile_one(item.program, item.target) for item in items]
+        yield from (compile_one(item.program, item.target) for item in items)
+        return
     # A fresh interpreter per worker: TVM starts threads, which a forked process would lose.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(jobs, len(items)), mp_context=context) as pool:
-        return list(pool.map(compile_one, [item.program for item in items], [item.target for item in items]))
+        yield from pool.map(compile_one, [item.program for item in items], [item.target for item in items])
 
 
 def compile_one(program: AnyProgram, target: Target) -> Files:

@@ -174,7 +174,7 @@ def _build(
     rows = dict.fromkeys([target, host_target() or target])
     wanted = [Compilation(programs[precision.name], row, precision) for row in rows for precision in request.precisions]
     with progress.stage("compile"):
-        networks, known = compile_all(wanted, cache, request.jobs)
+        networks, known = compile_all(wanted, cache, request.jobs, progress.say)
         count = sum(len(network.variants) for network in networks)
         progress.note = f"{count} instruction sets" + (f", {known} as in an earlier run" if known else "")
     with progress.stage("link"), ThreadPoolExecutor(request.jobs) as pool:
