@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "flops": "repghost.commands.flops:command",
     "export": "repghost.commands.export:command",
     "quantize": "repghost.commands.quantize:command",
+    "qat": "repghost.commands.qat:command",
     "lint": "repghost.commands.lint:command",
     "compile": "repghost.commands.compile:command",
     "explain": "repghost.commands.explain:command",

@@ -1,0 +1,133 @@
+"""What decides a quantization-aware training run, apart from the weights and the pictures: frozen values, in the file.
+
+The schedule has four phases, each a name: `observe` finds the first scales on calibration pictures, `quantize` trains
+weights and scales, `freeze_observers` trains weights under final scales, `freeze_statistics` trains under final scales
+and final batch-norm statistics, which is the network that is written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from repghost.errors import UsageError, unknown_value
+
+MODES = ("fused", "reparam")
+OBSERVE, QUANTIZE = "observe", "quantize"
+FREEZE_OBSERVERS, FREEZE_STATISTICS = "freeze_observers", "freeze_statistics"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the run: its name and its first step; the next phase's first step ends it."""
+
+    name: str
+    first_step: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When what stops changing.
+
+    Attributes:
+        observe: calibration pictures that the first scales come from, before the first step.
+        freeze_observers: share of the steps after which scales and zero points stay.
+        freeze_statistics: share of the steps after which batch-norm statistics stay; at least `freeze_observers`.
+        replan: steps between two choices of the int16 multipliers, while scales still change.
+    """
+
+    observe: int = 512
+    freeze_observers: float = 0.5
+    freeze_statistics: float = 0.75
+    replan: int = 25
+
+    def __post_init__(self) -> None:
+        """Refuse phases that are out of order or out of range."""
+        _check_whole("observe", self.observe, 1, 10_000_000)
+        _check_whole("replan", self.replan, 1, 1_000_000)
+        for name in ("freeze_observers", "freeze_statistics"):
+            _check_number(name, getattr(self, name), 0.0, 1.0)
+        if self.freeze_observers > self.freeze_statistics:
+            raise UsageError(
+                f"freeze_statistics ({self.freeze_statistics}) must not come before freeze_observers "
+                f"({self.freeze_observers}); give a larger share."
+            )
+
+    def phases(self, steps: int) -> tuple[Phase, ...]:
+        """Return the phases of a run of `steps` steps, in order."""
+        return (
+            Phase(OBSERVE, 0),
+            Phase(QUANTIZE, 0),
+            Phase(FREEZE_OBSERVERS, round(self.freeze_observers * steps)),
+            Phase(FREEZE_STATISTICS, round(self.freeze_statistics * steps)),
+        )
+
+
+@dataclass(frozen=True)
+class QatSettings:
+    """How a network is trained under quantization.
+
+    Attributes:
+        mode: "fused" trains the fused network; "reparam" trains the branches, whose fused kernel is quantized.
+        epochs: passes over `images` training pictures each.
+        images: training pictures of an epoch, chosen anew for each; None takes all.
+        batch: pictures per step.
+        learning_rate: Adam's peak for weights and biases, in units of each layer's mean |weight|.
+        scale_learning_rate: Adam's peak for the logarithms of the scales.
+        distillation: share of the loss that compares with the float network's answers; the rest compares with labels.
+        temperature: of both answers in that comparison.
+        held_out: pictures never trained on, which choose between the start and what training made of it.
+        seed: of the held-out pictures, the order and the augmentation.
+        crop_padding: pixels of reflection on each side before a random crop; 0 turns it off.
+        flip: whether half of the pictures are mirrored.
+        statistics_momentum: share of a batch in the running statistics (reparam only).
+        schedule: the phases.
+    """
+
+    mode: str = "fused"
+    epochs: int = 1
+    images: int | None = None
+    batch: int = 64
+    learning_rate: float = 1e-3
+    scale_learning_rate: float = 1e-3
+    distillation: float = 1.0
+    temperature: float = 1.0
+    held_out: int = 2000
+    seed: int = 0
+    crop_padding: int = 0
+    flip: bool = False
+    statistics_momentum: float = 0.02
+    schedule: Schedule = field(default_factory=Schedule)
+
+    def __post_init__(self) -> None:
+        """Check every value, so that an object that exists can be trained with."""
+        if self.mode not in MODES:
+            raise unknown_value("mode", self.mode, MODES)
+        _check_whole("epochs", self.epochs, 1, 10_000)
+        if self.images is not None:
+            _check_whole("images", self.images, 1, 1_000_000_000)
+        _check_whole("batch", self.batch, 2, 65_536)
+        _check_whole("held_out", self.held_out, 1, 10_000_000)
+        _check_whole("seed", self.seed, 0, 2**31 - 1)
+        _check_whole("crop_padding", self.crop_padding, 0, 512)
+        _check_number("learning_rate", self.learning_rate, 0.0, 1.0)
+        _check_number("scale_learning_rate", self.scale_learning_rate, 0.0, 1.0)
+        _check_number("distillation", self.distillation, 0.0, 1.0)
+        _check_number("temperature", self.temperature, 0.1, 100.0)
+        _check_number("statistics_momentum", self.statistics_momentum, 0.0, 1.0)
+        if not isinstance(self.flip, bool):
+            raise UsageError(f"flip must be true or false, not {self.flip!r}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form, which is written into the file."""
+        return asdict(self)
+
+
+def _check_whole(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise UsageError(f"{name} must be a whole number from {low} to {high}, not {value!r}.")
+
+
+def _check_number(name: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise UsageError(f"{name} must be from {low:g} to {high:g}, not {value!r}.")

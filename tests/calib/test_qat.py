@@ -1,0 +1,176 @@
+"""Quantization-aware training: fold, limits, conversion, choice, command."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from calib import qdq
+from calib.calibrate import calibrate
+from calib.config import QuantConfig
+from calib.fakequant import ExactNetwork
+from calib.graph import Convolution
+from calib.qat import check_accumulators
+from calib.qat_branches import BranchWeights
+from calib.qat_candidates import Score
+from calib.qat_fake import weight_steps
+from calib.qat_feed import split_pictures
+from calib.qat_network import QatNetwork
+from calib.qat_settings import QatSettings
+from calib.qat_train import make_optimizer, training_step
+from calib.qat_weights import FusedWeights, layers_of
+from calib.qparams import quantize_weights
+from calib.reference import run
+from calib.walk import graph_of
+from compile.frontend import read_qdq
+from compile.passes import lower
+from repghost.checkpoint import write_checkpoint
+from repghost.cli import cli
+from repghost.errors import UsageError
+from repghost.fuse import fuse
+from repghost.preprocess import Preprocess
+from tests.calib.conftest import CLASSES, SIZE, lively_model
+
+PREPROCESS = Preprocess(size=SIZE, resize=SIZE, interpolation="bilinear")
+BYTES = np.random.default_rng(0).integers(0, 256, (8, SIZE // 8, SIZE // 8, 3), np.uint8).repeat(8, 1).repeat(8, 2)
+
+
+def trained(mode: str) -> QatNetwork:
+    model = lively_model()
+    graph = graph_of(fuse(model))
+    x = PREPROCESS.normalize(BYTES)
+    weights = FusedWeights(graph) if mode == "fused" else BranchWeights(copy.deepcopy(model), 0.02)
+    network = QatNetwork(graph, calibrate(graph, [x], QuantConfig()), weights).train()
+    settings = QatSettings(mode=mode, distillation=0.0, learning_rate=0.02)
+    optimizer = make_optimizer(network, settings)
+    labels = torch.arange(8) % CLASSES
+    for step in range(4):
+        if step == 2:
+            network.replan()
+        if step == 3:
+            network.freeze_observers()
+        training_step(network, None, optimizer, torch.from_numpy(x), labels, settings)
+    return network.eval()
+
+
+def test_the_branches_fuse_to_the_bits_of_the_fused_network() -> None:
+    model = lively_model()
+    weights = BranchWeights(copy.deepcopy(model), 0.02)
+    for op in layers_of(graph_of(fuse(model))):
+        weight, bias = weights.layer(op.name)
+        np.testing.assert_array_equal(weight.detach().numpy(), op.weight, err_msg=op.name)
+        np.testing.assert_array_equal(bias.detach().numpy(), op.bias, err_msg=op.name)
+
+
+def test_a_fused_network_has_no_branches_to_train() -> None:
+    with pytest.raises(UsageError, match="branches are gone"):
+        BranchWeights(fuse(lively_model()), 0.02)
+
+
+@pytest.mark.parametrize("mode", ["fused", "reparam"])
+def test_the_converted_network_equals_the_reference_and_stays_int16(mode: str, tmp_path: Path) -> None:
+    network = trained(mode)
+    graph, spec = network.convert()
+    check_accumulators(graph, spec)
+    for op in layers_of(graph):  # training's weights are the integers' to the bit
+        weight, _ = network._layer(op.name, torch.empty(0))
+        np.testing.assert_array_equal(weight.detach().numpy(), op.weight, err_msg=op.name)
+    model = qdq.build_qdq(graph, spec, SIZE)
+    description = qdq.Description("m", PREPROCESS.to_dict(), (), "", {}, {})
+    qdq.describe(model, description, QuantConfig(), spec)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(qdq.serialize(model))
+    expected = run(lower(read_qdq(path)), BYTES)
+    exact = ExactNetwork(graph, spec)(torch.from_numpy(PREPROCESS.normalize(BYTES)))
+    np.testing.assert_array_equal(exact.numpy(), expected)
+    before = graph_of(fuse(lively_model()))
+    changed = [np.any(a.weight != b.weight) for a, b in zip(layers_of(before), layers_of(graph), strict=True)]
+    assert all(changed)
+    depthwise = [op for op in graph.operators if isinstance(op, Convolution) and op.is_depthwise]
+    sums = [np.abs(quantize_weights(op.weight, spec.weight_scales[op.name]).astype(int)).sum((1, 2, 3)).max()
+            for op in depthwise if spec.accumulators[op.name] == "int16"]  # fmt: skip
+    assert sums and max(sums) <= 65535 // 255
+
+
+@pytest.mark.parametrize("limit", [0, 3, 17, 10_000])
+def test_sums_are_limited_a_step_at_a_time(limit: int) -> None:
+    weight = torch.randn(6, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    scales = torch.full((6,), 0.1)
+    free = weight_steps(weight, scales, None)
+    steps = weight_steps(weight, scales, torch.full((6,), float(limit)))
+    wanted = torch.minimum(free.abs().sum((1, 2, 3)), torch.tensor(float(limit)))
+    assert torch.equal(steps.abs().sum((1, 2, 3)), wanted)
+    assert bool((steps * free >= 0).all())
+
+
+def test_a_candidate_that_is_not_better_is_not_taken() -> None:
+    start = Score(0.8, 1.0, 0.9)
+    assert not start.better_than(start) and not Score(0.7, 0.1, 1.0).better_than(start)
+    assert Score(0.8, 0.9, 0.5).better_than(start) and Score(0.9, 2.0, 0.5).better_than(start)
+
+
+def test_pictures_that_choose_are_used_for_nothing_else() -> None:
+    parts = split_pictures(np.arange(100) % 5, QatSettings())
+    assert not set(parts.held_out) & (set(parts.training) | set(parts.calibration)) and len(parts.held_out) == 25
+    with pytest.raises(UsageError, match="too few"):
+        split_pictures(np.arange(3), QatSettings())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pictures")
+    for index in range(20):
+        folder = root / "train" / "abcde"[index % CLASSES]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.roll(BYTES[index % 8], index, 0)).save(folder / f"{index}.png")
+    write_checkpoint(root / "model.safetensors", lively_model(), PREPROCESS.to_dict(), tuple("abcde"))
+    write_checkpoint(root / "other.safetensors", lively_model(), PREPROCESS.to_dict(), tuple("edcba"))
+    return root
+
+
+def qat(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, ["qat", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("mode", ["fused", "reparam"])
+def test_the_command_twice_gives_the_same_bytes_and_never_worse_than_its_start(
+    mode: str, data: Path, tmp_path: Path
+) -> None:
+    for name in "ab":
+        result = qat(data / "model.safetensors", "--data", data, "--mode", mode, "--batch", 8, "-o", tmp_path / name)
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    entries = {entry.key: entry.value for entry in onnx.load(tmp_path / "a").metadata_props}
+    training = json.loads(entries[qdq.QUANTIZATION])["training"]
+    assert training["algorithm"] == "qat" and training["mode"] == mode and len(training["candidates"]) == 2
+    scores = {one["name"]: one["top1"] for one in training["candidates"]}
+    assert scores[training["chosen"]] == max(scores.values()) >= scores["calibrated"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--mode", "fusd"], "Did you mean 'fused'"), (["--width", "1.0"], "has width 0.5"), (["--split", "x"], "x")],
+)
+def test_wrong_usage_writes_nothing(arguments: list[str], message: str, data: Path, tmp_path: Path) -> None:
+    result = qat(data / "model.safetensors", "--data", data, "-o", tmp_path / "m.onnx", *arguments)
+    assert result.exit_code == 2 and message in result.output and not list(tmp_path.iterdir())
+
+
+def test_other_classes_are_refused(data: Path, tmp_path: Path) -> None:
+    result = qat(data / "other.safetensors", "--data", data, "-o", tmp_path / "m.onnx")
+    assert result.exit_code == 2 and "in the same order" in result.output
+
+
+def test_training_that_diverges_writes_nothing(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("calib.qat_train.training_step", lambda *_: float("nan"))
+    result = qat(data / "model.safetensors", "--data", data, "-o", tmp_path / "m.onnx")
+    assert result.exit_code == 1 and "lower --learning-rate" in result.output.lower()
+    assert not list(tmp_path.iterdir())
