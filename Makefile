@@ -23,6 +23,8 @@ IMAGES ?=
 TEST_IMAGES ?=
 THREADS ?=
 MAX_DROP ?=
+WIDTHS ?=
+COMPARE ?=
 OUTPUT ?= build
 
 # How many test processes run side by side.
@@ -41,10 +43,11 @@ OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SI
 	$(call option,MAX_DROP,max-drop) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
-.PHONY: help compile bars train-bars baselines test check lint types format doctor setup clean distclean
+.PHONY: help compile report bars train-bars baselines test check lint types format doctor setup clean distclean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
+	@echo "  make report                  one page: which width, at which precision, for which machine"
 	@echo "  make check                   lint and type checks"
 	@echo "  make bars                    measure this host against other runtimes, into docs/performance.md"
 	@echo "  make baselines               build other mobile networks, of random weights, to compare with"
@@ -55,6 +58,13 @@ help:
 compile: $(STAMP)
 	@$(if $(TARGET),:,echo "error: which target? make compile TARGET=arm64, or host, x86-64, jetson" >&2; exit 2)
 	@$(REPGHOST) compile --target "$(TARGET)" $(OPTIONS)
+
+# WIDTHS: separated by commas. WEIGHTS may also be a folder of checkpoints, one per width. A finished width is not repeated.
+report: $(STAMP)
+	@$(REPGHOST) report "$(OUTPUT)" docs/performance.json --build --target "$(or $(TARGET),arm64)" \
+	$(call option,WEIGHTS,weights) $(call option,DATA,data) $(call option,SIZE,size) $(call option,WIDTHS,widths) \
+	$(call option,IMAGES,images) $(call option,TEST_IMAGES,test-images) $(call option,MAX_DROP,max-drop) \
+	$(call option,COMPARE,compare) --output "$(OUTPUT)/report"
 
 test: $(DEV_STAMP)
 	@$(REPGHOST) doctor --fetch || true

@@ -15,6 +15,7 @@ from compile.packing import TOOLS, quantization_config
 from compile.precisions import INT8
 from compile.report_page import render_report
 from compile.strict_json import canonical_json, parse_strict
+from compile.summary.card import render_card
 from repghost.errors import IntegrityError, UsageError
 from repghost.files import write_bytes_atomically, write_text_atomically
 
@@ -74,7 +75,13 @@ def _build_entry(item: Packed) -> dict[str, Any]:
         "variants": item.build.info["variants"],
         "bundle_digest": item.bundle.digest,
         "program_digest": item.bundle.manifest["program_digest"],
-        "sizes": {"files": files, "weights": item.build.weight_bytes, "bundle": sum(files.values())},
+        "sizes": {
+            "files": files,
+            "weights": item.build.weight_bytes,
+            "bundle": sum(files.values()),
+            "workspace": item.build.info["workspace_bytes"],
+        },
+        "layers": item.build.layers,
         "steps": len(item.build.kernels),
         "verification": item.verification,
         "latency": item.latency,
@@ -98,7 +105,7 @@ def next_commands(request: Request, packed: Sequence[Packed], folder: Path) -> l
 
 
 def finish_report(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
-    """Write report.json and report.md, and return what was written.
+    """Write report.json, report.md and a model card for each bundle, and return what was written.
 
     Builds of an earlier run for another target are kept as long as their bundle lies there unchanged and belongs to
     the same program.
@@ -108,7 +115,10 @@ def finish_report(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
             carry_over(report["builds"], read_report(folder)["builds"])
     report = {**report, "builds": [*report["builds"], *_earlier_builds(folder, report)]}
     write_bytes_atomically(folder / JSON_FILE, canonical_json(report))
-    write_text_atomically(folder / PAGE_FILE, render_report(read_report(folder)))
+    known = read_report(folder)
+    write_text_atomically(folder / PAGE_FILE, render_report(known))
+    for build in known["builds"]:  # beside the bundle, which holds what its manifest names and nothing else
+        write_text_atomically(folder / f"{build['folder']}.md", render_card(known, build))
     return report
 
 

@@ -33,18 +33,19 @@ def _depth(value: Any, limit: int) -> None:
             _depth(member, limit - 1)
 
 
-def parse_strict(data: bytes, name: str) -> dict[str, Any]:
+def parse_strict(data: bytes, name: str, limit: int = SIZE_LIMIT) -> dict[str, Any]:
     """Return the JSON object in `data`.
 
     Args:
         data: the whole file, UTF-8.
         name: what messages call the file.
+        limit: of its size, in bytes.
 
     Raises:
         IntegrityError: when it is too large, not UTF-8, not strict JSON, nested too deeply or not an object.
     """
-    if len(data) > SIZE_LIMIT:
-        raise IntegrityError(f"{name} has {len(data)} bytes; at most {SIZE_LIMIT} are allowed.")
+    if len(data) > limit:
+        raise IntegrityError(f"{name} has {len(data)} bytes; at most {limit} are allowed.")
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
         _depth(value, DEPTH_LIMIT)

@@ -108,8 +108,8 @@ def load_subject(
     if model is not None:
         if weights != RANDOM or width is not None:
             raise UsageError(
-                f"MODEL={model} is built with WEIGHTS=random and without WIDTH, to measure speed and size. A trained one "
-                "is compiled from a QDQ file: WEIGHTS=FILE.qdq.onnx."
+                f"MODEL={model} is built with WEIGHTS=random and without WIDTH, to measure speed and size. A trained "
+                "one is compiled from a QDQ file: WEIGHTS=FILE.qdq.onnx."
             )
         from compile.baseline import baseline_subject
 
@@ -134,7 +134,8 @@ def load_subject(
     labels = checkpoint.labels or classes
     unmeasured = "" if test else f"{folder.name} has no test split"
     network = build_model(checkpoint)
-    return Subject(spec.name, spec, network, checkpoint.digest, origin, preprocess, labels, calibration, test, unmeasured)
+    digest = checkpoint.digest
+    return Subject(spec.name, spec, network, digest, origin, preprocess, labels, calibration, test, unmeasured)
 
 
 def _checkpoint(weights: str | None, data: Path | None, width: str | None) -> tuple[Checkpoint, dict[str, Any]]:

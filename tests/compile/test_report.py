@@ -93,7 +93,7 @@ REPORT: dict[str, Any] = {
     "folder": "build/x",
     "model": {"name": "repghostnet_0_5x", "width": 0.5, "classes": 10},
     "weights": {"kind": "file", "source": "my.safetensors", "sha256": "11"},
-    "preprocess": {"size": 64},
+    "preprocess": {"size": 64, "resize": 64, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.5] * 3},
     "quantization": {
         "config": {"observer": "percentile", "policy": "cpu"},
         "program_digest": "ab" * 32,

@@ -1,0 +1,122 @@
+"""From JSON files to one summary; inputs that do not belong together are named, never averaged."""
+
+from __future__ import annotations
+
+import datetime
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from compile.bundle import sha256
+from compile.machine import describe_machine
+from compile.strict_json import parse_strict
+from compile.summary.facts import FORMAT, LayerTable, Network, Size, Source, Speed, Summary
+from compile.summary.sources import File, Learned, readers
+from repghost.errors import IntegrityError, UsageError
+
+SIZE_LIMIT = 32 << 20  # bytes of one file
+NAMES = ("report.json", "performance.json")  # looked for in folders
+
+T = TypeVar("T", Network, Speed, Size, LayerTable)
+
+
+def find_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the JSON files that are meant: a file as it is, a folder's own ones, else those of its subfolders.
+
+    Raises:
+        UsageError: when there is none.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_file():
+            found.append(path)
+            continue
+        here = [path / name for name in NAMES if (path / name).is_file()]
+        found += here or sorted(item for name in NAMES for item in path.glob(f"*/{name}"))
+    if not found:
+        given = ", ".join(map(str, paths)) or "nothing"
+        raise UsageError(
+            f"no results in {given}; 'make compile' writes build/<model>-<size>px/report.json. Give such folders, the "
+            "folder that holds them, or JSON files."
+        )
+    return list(dict.fromkeys(found))
+
+
+def collect(paths: Sequence[Path], max_drop: float | None = None, made: datetime.datetime | None = None) -> Summary:
+    """Read every file and return what they say together.
+
+    Args:
+        paths: from `find_files`.
+        max_drop: percentage points of top-1 that int8 may lose.
+        made: the date of the summary; now by default.
+
+    Raises:
+        IntegrityError: naming a file that is damaged, of another version, or contradicts another one.
+    """
+    known, sources, learned = readers(), [], []
+    for path in paths:
+        data = path.read_bytes()
+        values = parse_strict(data, str(path), SIZE_LIMIT)
+        kind = values.get("format")
+        if kind == FORMAT:
+            continue  # an earlier summary is made of these very files
+        if kind not in known:
+            raise IntegrityError(f"{path} is {kind!r}; a summary is made from {', '.join(sorted(known))}.")
+        facts = _read(File(values, path, str(path)), known[str(kind)])
+        learned.append(facts)
+        sources.append(Source(str(path), str(kind), sha256(data), facts.about))
+    machine = describe_machine()
+    return Summary(
+        made=(made or datetime.datetime.now(datetime.UTC)).isoformat(timespec="seconds"),
+        machine=f"{machine['core']}, {machine['cores']} cores, {machine['system']}",
+        max_drop=max_drop,
+        tools=_tools(learned),
+        sources=tuple(sources),
+        networks=_distinct(item for facts in learned for item in facts.networks),
+        speeds=_distinct(item for facts in learned for item in facts.speeds),
+        sizes=_distinct(item for facts in learned for item in facts.sizes),
+        layers=_distinct(item for facts in learned for item in facts.layers),
+        missing=tuple(dict.fromkeys(item for facts in learned for item in facts.missing)),
+    )
+
+
+def _read(file: File, reader: object) -> Learned:
+    try:
+        answer = reader(file)  # type: ignore[operator]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise IntegrityError(f"{file.name} is not as its format says ({type(error).__name__}: {error}).") from error
+    if not isinstance(answer, Learned):
+        raise IntegrityError(f"{file.name} could not be read.")
+    return answer
+
+
+def _tools(learned: Iterable[Learned]) -> dict[str, str]:
+    """Return each tool's version; where files disagree, all of them."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for facts in learned:
+        for name, version in (facts.tools or {}).items():
+            found[name].add(str(version))
+    return {name: " and ".join(sorted(versions)) for name, versions in sorted(found.items())}
+
+
+def _distinct(items: Iterable[T]) -> tuple[T, ...]:
+    """Return the items without repetitions; of two that measure the same thing both stay, with their sources."""
+    return tuple(dict.fromkeys(items))
+
+
+def find_conflicts(summary: Summary) -> list[str]:
+    """Return a sentence for each pair of results that must not be put side by side without saying so."""
+    found = []
+    by_weights: dict[tuple[str, str, str], list[Network]] = defaultdict(list)
+    for network in summary.networks:
+        by_weights[network.model, network.weights_sha256, network.data].append(network)
+    for (model, _, data), networks in by_weights.items():
+        if len({network.data_sha256 for network in networks if network.data_sha256}) > 1:
+            files = " and ".join(sorted({network.source for network in networks}))
+            found.append(f"{model}: {files} judge the same weights by different pictures of {data!r}.")
+        shares = {(network.data_sha256, network.fp32) for network in networks if network.fp32 is not None}
+        if len(shares) > len({digest for digest, _ in shares}):
+            files = " and ".join(sorted({network.source for network in networks}))
+            found.append(f"{model}: {files} give different fp32 accuracies for the same weights and pictures.")
+    return found

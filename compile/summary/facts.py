@@ -1,0 +1,263 @@
+"""What a summary knows: frozen records, and the one JSON form they are written in."""
+
+from __future__ import annotations
+
+import math
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
+
+from repghost.errors import IntegrityError
+
+FORMAT = "repghost-summary"
+VERSION = 1
+
+# How a figure came to be. Milliseconds are "measured" only; an instruction count is "emulated", a cycle "modelled".
+Kind = Literal["measured", "emulated", "modelled", "published"]
+OURS = "repghost"  # the runtime whose builds are ours
+
+
+@dataclass(frozen=True)
+class Share:
+    """A top-1 accuracy: share in [0, 1] with its 95 % interval."""
+
+    top1: float
+    low: float
+    high: float
+    pictures: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """A paired difference of two top-1 shares on the same pictures, with its 95 % interval."""
+
+    difference: float
+    low: float
+    high: float
+    agreeing: int  # pictures that both give the same class
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way a network was made int8, and what it kept."""
+
+    name: str  # e.g. "percentile", "fused"
+    kind: Literal["ptq", "qat"]
+    share: Share
+    change: Change | None
+    program_digest: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """Trained weights and their accuracy on one set of test pictures.
+
+    Attributes:
+        model: upstream's spelling, e.g. repghostnet_0_5x, or the name of another network.
+        size: pixels of the input.
+        weights: where they come from, for a reader.
+        weights_sha256: of their file.
+        data: the set, for a reader.
+        data_sha256: of the test pictures; two networks are compared only where it is equal. "" where a source does not
+            say it.
+        fp32: None for a file that was given quantized.
+        methods: none where nothing was quantized.
+        note: how far training got, or why something is missing.
+    """
+
+    model: str
+    size: int
+    weights: str
+    weights_sha256: str
+    data: str
+    data_sha256: str
+    fp32: Share | None
+    methods: tuple[Method, ...]
+    note: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One time or count of one build.
+
+    Attributes:
+        runtime: "repghost", or a rival.
+        machine: what ran it: a processor, "emulated cortex-a76", ...
+        where: "host", "board", "jetson" or "emulated".
+        variant: the instruction set.
+        value: the median, or the count.
+        unit: "ms", "instructions" or "cycles".
+        low: the fastest, for times.
+        high: the 90th percentile, for times.
+        agreement: share of pictures that get the float network's class; None where it was not compared.
+        weights: "random" where only the shapes matter.
+        made_by: who quantized it.
+    """
+
+    model: str
+    size: int
+    runtime: str
+    precision: str
+    machine: str
+    where: str
+    variant: str
+    threads: int
+    kind: Kind
+    value: float
+    unit: str
+    low: float | None
+    high: float | None
+    agreement: float | None
+    weights: str
+    made_by: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a build needs: bytes of model.so, of the whole bundle, and of working memory."""
+
+    model: str
+    size: int
+    classes: int
+    target: str
+    precision: str
+    model_bytes: int
+    bundle_bytes: int
+    workspace_bytes: int | None
+    source: str
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """Where the time and the error of one layer go."""
+
+    name: str
+    operator: str
+    output: str
+    macs: int
+    weight_bytes: int
+    arithmetic: str
+    reason: str
+    kernel: str
+    instructions: int | None
+    sqnr_db: float | None
+
+
+@dataclass(frozen=True)
+class LayerTable:
+    """The layers of one build."""
+
+    model: str
+    size: int
+    build: str
+    rows: tuple[LayerRow, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What was looked for and not measured, with the command that would."""
+
+    what: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that was read."""
+
+    name: str
+    format: str
+    sha256: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything a page shows.
+
+    Attributes:
+        made: the date, ISO 8601.
+        machine: that made the summary; each figure names its own.
+        max_drop: percentage points of top-1 that int8 may lose; None: no gate.
+        comparison: what is different from an earlier summary, in sentences.
+    """
+
+    made: str
+    machine: str
+    max_drop: float | None
+    tools: Mapping[str, str]
+    sources: tuple[Source, ...]
+    networks: tuple[Network, ...]
+    speeds: tuple[Speed, ...]
+    sizes: tuple[Size, ...]
+    layers: tuple[LayerTable, ...]
+    missing: tuple[Missing, ...]
+    comparison: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary that `from_dict` turns back into an equal object."""
+        return {"format": FORMAT, "version": VERSION, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], name: str) -> Summary:
+        """Rebuild a summary.
+
+        Args:
+            values: as `to_dict` made them, read from a file.
+            name: what messages call the file.
+
+        Raises:
+            IntegrityError: for another format or version, a missing or unknown key, a wrong type, NaN or infinity.
+        """
+        if values.get("format") != FORMAT or values.get("version") != VERSION:
+            raise IntegrityError(
+                f"{name} is {values.get('format')!r} version {values.get('version')!r}, not {FORMAT} version "
+                f"{VERSION}; make it again with 'repghost report'."
+            )
+        body = {key: value for key, value in values.items() if key not in ("format", "version")}
+        summary = _build(cls, body, name)
+        if not isinstance(summary, cls):
+            raise IntegrityError(f"{name} is no summary.")
+        return summary
+
+
+def _build(kind: Any, value: Any, place: str) -> Any:
+    """Return `value` as the type `kind`, checking everything on the way."""
+    if is_dataclass(kind):
+        return _build_record(kind, value, place)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (UnionType, typing.Union):
+        inner = next(argument for argument in arguments if argument is not type(None))
+        return None if value is None else _build(inner, value, place)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise IntegrityError(f"{place} has to be a list, not {value!r:.80}.")
+        return tuple(_build(arguments[0], item, f"{place}[{index}]") for index, item in enumerate(value))
+    if origin is Literal:
+        if value not in arguments:
+            raise IntegrityError(f"{place} is {value!r:.80}; allowed: {', '.join(map(str, arguments))}.")
+        return value
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    if kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind is str and isinstance(value, str):
+        return value
+    if origin is not None and isinstance(value, dict):  # Mapping[str, str]
+        return {_build(str, key, place): _build(str, item, f"{place}.{key}") for key, item in value.items()}
+    raise IntegrityError(f"{place} is {value!r:.80}, which is no {getattr(kind, '__name__', kind)}.")
+
+
+def _build_record(kind: Any, value: Any, place: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise IntegrityError(f"{place} has to be an object, not {value!r:.80}.")
+    hints = typing.get_type_hints(kind)
+    names = {item.name for item in fields(kind)}
+    if set(value) != names:
+        raise IntegrityError(f"{place}: the keys {sorted(set(value) ^ names)} are missing or unknown.")
+    return kind(**{key: _build(hints[key], item, f"{place}.{key}") for key, item in value.items()})

@@ -1,0 +1,61 @@
+"""A summary as files: the page, Markdown, CSV, JSON and the figures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from compile.strict_json import canonical_json, parse_strict
+from compile.summary.collect import SIZE_LIMIT
+from compile.summary.facts import FORMAT, Summary
+from compile.summary.markdown import render_markdown
+from compile.summary.page import render_page
+from compile.summary.plots import all_plots
+from compile.summary.sheet import render_csv
+from repghost.errors import UsageError
+from repghost.files import write_bytes_atomically, write_text_atomically
+
+NAME = "report"
+FORMATS = {"md": render_markdown, "csv": render_csv, "html": render_page}
+
+
+def render(summary: Summary, form: str) -> str:
+    """Return the summary in one of FORMATS, or as "json"."""
+    return canonical_json(summary.to_dict()).decode() if form == "json" else FORMATS[form](summary)
+
+
+def write_all(summary: Summary, folder: Path) -> list[Path]:
+    """Write report.json, .md, .csv, .html and one SVG per figure; each file is whole or absent.
+
+    The JSON is read back and everything else made from that, so that no page can know more than the JSON.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    first = folder / f"{NAME}.json"
+    write_bytes_atomically(first, canonical_json(summary.to_dict()))
+    known, written = read_summary(first), [first]
+    for form in FORMATS:
+        written.append(folder / f"{NAME}.{form}")
+        write_text_atomically(written[-1], render(known, form))
+    for title, svg in all_plots(known).items():
+        written.append(folder / f"{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}.svg")
+        write_text_atomically(written[-1], svg)
+    return written
+
+
+def is_summary(path: Path) -> bool:
+    """Return whether a file says that it is a summary."""
+    if not path.is_file():
+        return False
+    return parse_strict(path.read_bytes(), str(path), SIZE_LIMIT).get("format") == FORMAT
+
+
+def read_summary(path: Path) -> Summary:
+    """Read report.json of an earlier summary.
+
+    Raises:
+        UsageError: when there is none.
+        IntegrityError: when it is something else, or damaged.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist; 'repghost report PATHS -o DIR' writes DIR/{NAME}.json.")
+    return Summary.from_dict(parse_strict(path.read_bytes(), str(path), SIZE_LIMIT), str(path))

@@ -1,0 +1,118 @@
+"""The summary as one self-contained HTML file: no network, no framework, light and dark."""
+
+from __future__ import annotations
+
+from html import escape
+from importlib.resources import files
+
+from compile.summary.advice import advise
+from compile.summary.collect import find_conflicts
+from compile.summary.facts import Summary
+from compile.summary.gate import gate_sentences
+from compile.summary.plots import all_plots
+from compile.summary.tables import Cell, Column, Table, all_tables
+
+TITLE = "Which width, at which precision, for which machine"
+FOLDED = "layers-"  # tables whose names begin so are long, and shown on demand
+
+
+def render_page(summary: Summary) -> str:
+    """Return the whole file."""
+    style, script = ((files("compile.summary") / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    # Nothing is loaded from anywhere; the policy makes the browser hold the page to it.
+    policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+    parts = [
+        "<!doctype html>",
+        '<html lang="en">',
+        "<head>",
+        '<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<link rel="icon" href="data:,">',
+        f"<title>RepGhostNet: {TITLE.lower()}</title>",
+        f"<style>\n{style}</style>",
+        "</head>",
+        "<body>",
+        f"<h1>{TITLE}</h1>",
+        *_advice(summary),
+        *_body(summary),
+        *_missing(summary),
+        *_sources(summary),
+        f"<script>\n{script}</script>",
+        "</body>",
+        "</html>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _advice(summary: Summary) -> list[str]:
+    passed, missed = gate_sentences(summary)
+    sentences = [f"<li>{escape(sentence)}</li>" for sentence in (*advise(summary), *passed)]
+    warnings = (*missed, *find_conflicts(summary))
+    careful = [f'<p class="careful">{escape(sentence)}</p>' for sentence in warnings]
+    changed = [f"<li>{escape(sentence)}</li>" for sentence in summary.comparison]
+    comparison = ["<h2>What changed</h2>", "<ul>", *changed, "</ul>"] if changed else []
+    return ['<ul class="advice">', *sentences, "</ul>", *careful, *comparison]
+
+
+def _body(summary: Summary) -> list[str]:
+    tables, plots = all_tables(summary), all_plots(summary)
+    links = [f'<a href="#{table.name}">{escape(table.title)}</a>' for table in tables]
+    parts = [f"<nav>{' · '.join(links)}</nav>", *_table(tables[0])]
+    for title, svg in plots.items():
+        drawing = svg[svg.index("<svg") :]  # without the XML head, which HTML has no use for
+        parts.append(f"<figure>{drawing}<figcaption>{escape(title)}</figcaption></figure>")
+    for table in tables[1:]:
+        parts += _table(table)
+    return parts
+
+
+def _table(table: Table) -> list[str]:
+    heads = "".join(_head(column) for column in table.columns)
+    rows = ["<tr>" + "".join(map(_cell, row, table.columns)) + "</tr>" for row in table.rows]
+    folded = table.name.startswith(FOLDED)
+    opening = [f'<details id="{table.name}"><summary>{escape(table.title)}</summary>'] if folded else [
+        f'<h2 id="{table.name}">{escape(table.title)}</h2>'
+    ]  # fmt: skip
+    closing = ["</details>"] if folded else []
+    return [
+        *opening,
+        f'<p class="about">{escape(table.about)}</p>',
+        f'<div class="scroll" tabindex="0"><table><thead><tr>{heads}</tr></thead><tbody>',
+        *rows,
+        "</tbody></table></div>",
+        *closing,
+    ]
+
+
+def _head(column: Column) -> str:
+    unit = f" <small>{escape(column.unit)}</small>" if column.unit else ""
+    kind = ' class="number"' if column.numeric else ""
+    return f'<th scope="col"{kind}><button type="button">{escape(column.title)}{unit}</button></th>'
+
+
+def _cell(cell: Cell, column: Column) -> str:
+    classes = ["number"] if column.numeric else []
+    if cell.text in ("not measured", "no weights"):
+        classes = ["absent"]
+    attributes = f' class="{" ".join(classes)}"' if classes else ""
+    attributes += "" if cell.value is None else f' data-value="{cell.value!r}"'
+    attributes += f' title="{escape(cell.note)}"' if cell.note else ""
+    return f"<td{attributes}>{escape(cell.text)}</td>"
+
+
+def _missing(summary: Summary) -> list[str]:
+    if not summary.missing:
+        return []
+    items = [f"<li>{escape(it.what)}. Measure it: <code>{escape(it.command)}</code></li>" for it in summary.missing]
+    return ['<h2 id="missing">Not measured</h2>', "<ul>", *items, "</ul>"]
+
+
+def _sources(summary: Summary) -> list[str]:
+    items = [
+        f"<li>{escape(source.name)} (<code>{source.sha256[:16]}</code>): {escape(source.about)}</li>"
+        for source in summary.sources
+    ]
+    tools = ", ".join(f"{escape(name)} {escape(version)}" for name, version in summary.tools.items())
+    made = f"<p>Made {escape(summary.made)} on {escape(summary.machine)}. Tools: {tools}.</p>"
+    return ['<h2 id="sources">Where it comes from</h2>', made, "<ul>", *items, "</ul>"]

@@ -1,0 +1,149 @@
+"""The figures of a summary, as SVG that takes the colours of the page around it."""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from compile.summary.facts import OURS, Network, Speed, Summary
+from compile.summary.published import published_figures
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK = "#7a7a7a"  # legible on white and on black; text and axes
+# Okabe and Ito's colours, which the colour-blind can tell apart (https://jfly.uni-koeln.de/color/).
+FAMILY_COLOURS = {"RepGhostNet": "#d55e00", "GhostNet": "#0072b2", "MobileNetV3": "#009e73", "MobileNetV2": "#cc79a7"}
+PRECISION_MARKS = {"int8": "o", "fp32": "s", "fp16": "^"}
+METHOD_COLOURS = {"fp32": "#7a7a7a", "ptq": "#0072b2", "qat": "#d55e00"}
+SETTINGS = {
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "repghost",  # the same figure has the same bytes
+    "font.size": 11,
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+}
+
+
+def all_plots(summary: Summary) -> dict[str, str]:
+    """Return every figure that there is something to draw for: its title and the SVG."""
+    found: dict[str, str] = {}
+    for key, speeds in speed_groups(summary).items():
+        machine, size, threads, unit = key
+        title = f"Published accuracy against {_AXIS[unit]}: {machine}, {size} px, {threads} thread{'s' * (threads > 1)}"
+        found[title] = draw_pareto(speeds, unit)
+    judged = [network for network in summary.networks if network.fp32 is not None and network.methods]
+    if judged:
+        found["What int8 keeps, with 95 % intervals of the change"] = draw_changes(judged)
+    return found
+
+
+_AXIS = {"ms": "latency", "instructions": "executed instructions", "cycles": "modelled cycles"}
+_AXIS_LABEL = {"ms": "median latency, ms", "instructions": "million instructions", "cycles": "million modelled cycles"}
+
+
+def speed_groups(summary: Summary) -> dict[tuple[str, int, int, str], list[Speed]]:
+    """Return our builds of networks with a published accuracy, by machine, size, threads and unit.
+
+    Of several instruction sets of one precision the fastest is kept; groups with fewer than three networks have no
+    figure.
+    """
+    groups: dict[tuple[str, int, int, str], dict[tuple[str, str], Speed]] = defaultdict(dict)
+    for speed in summary.speeds:
+        if speed.runtime == OURS and speed.model in published_figures():
+            group = groups[speed.machine, speed.size, speed.threads, speed.unit]
+            known = group.get((speed.model, speed.precision))
+            if known is None or speed.value < known.value:
+                group[speed.model, speed.precision] = speed
+    enough = {key: list(group.values()) for key, group in groups.items() if len({s.model for s in group.values()}) > 2}
+    return dict(sorted(enough.items()))
+
+
+def draw_pareto(speeds: Sequence[Speed], unit: str) -> str:
+    """Return published top-1 against time or work, one line per family and precision."""
+    figures = published_figures()
+    with _figure(7.5, 4.6) as (axes, finish):
+        lines: dict[tuple[str, str], list[Speed]] = defaultdict(list)
+        for speed in speeds:
+            lines[figures[speed.model].family, speed.precision].append(speed)
+        for (family, precision), members in sorted(lines.items()):
+            members.sort(key=lambda speed: speed.value)
+            scale = 1.0 if unit == "ms" else 1e-6
+            x, y = [speed.value * scale for speed in members], [figures[speed.model].top1 for speed in members]
+            filled = precision == "int8"
+            axes.plot(
+                x, y, marker=PRECISION_MARKS.get(precision, "d"), label=f"{family}, {precision}",
+                color=FAMILY_COLOURS.get(family, INK), linestyle="-" if filled else "--",
+                markerfacecolor=None if filled else "none",
+            )  # fmt: skip
+            if family == "RepGhostNet" and filled:
+                for speed, left, top in zip(members, x, y, strict=True):
+                    axes.annotate(figures[speed.model].label, (left, top), (-4, 6), textcoords="offset points",
+                                  ha="right", fontsize=9)  # fmt: skip
+        axes.set_xlabel(_AXIS_LABEL[unit])
+        axes.set_ylabel("ImageNet top-1, %, published (float32)")
+        axes.set_xlim(left=0)
+        axes.legend(loc="lower right")
+        return finish()
+
+
+def draw_changes(networks: Sequence[Network]) -> str:
+    """Return the change from float32 to int8 of every method, in points with its 95 % interval."""
+    rows = [
+        (f"{network.model.removeprefix('repghostnet_').replace('_', '.')} {method.name}", method)
+        for network in networks
+        for method in network.methods
+        if method.change is not None
+    ]
+    with _figure(7.5, 1.2 + 0.32 * len(rows)) as (axes, finish):
+        for index, (_, method) in enumerate(rows):
+            change = method.change
+            if change is None:
+                continue
+            middle = 100 * change.difference
+            reach = [[max(0.0, middle - 100 * change.low)], [max(0.0, 100 * change.high - middle)]]
+            axes.errorbar([middle], [index], xerr=reach, fmt="o", capsize=3, color=METHOD_COLOURS[method.kind])
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+        axes.invert_yaxis()
+        axes.set_xlabel("change of top-1, points")
+        return finish()
+
+
+class _figure:  # noqa: N801 - reads as a function
+    """A figure of so many inches; gives the axes and a function that returns the finished SVG."""
+
+    def __init__(self, width: float, height: float) -> None:
+        self._size = (width, height)
+
+    def __enter__(self) -> tuple[Axes, Any]:
+        import matplotlib
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+
+        self._settings = matplotlib.rc_context(SETTINGS)
+        self._settings.__enter__()
+        figure = Figure(figsize=self._size, layout="constrained")
+        axes = figure.add_subplot()
+        axes.grid(color=INK, alpha=0.25, linewidth=0.6)
+
+        def finish() -> str:
+            buffer = io.StringIO()
+            FigureCanvasSVG(figure)
+            figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+            return buffer.getvalue()
+
+        return axes, finish
+
+    def __exit__(self, *error: object) -> None:
+        self._settings.__exit__(None, None, None)

@@ -1,0 +1,53 @@
+"""Accuracies that others published, for the axis of a figure; none of them was measured here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from repghost.spec import EVAL_LOGS, WIDTHS
+
+FIGURE = "main figure of the RepGhost repository, as its authors plot it"
+
+
+@dataclass(frozen=True)
+class NetworkFigures:
+    """One published network, float32 on ImageNet at 224 pixels.
+
+    Attributes:
+        name: as our builds of it are called; timm's name where it is not a RepGhostNet.
+        family: networks that differ in width only.
+        label: short, for a figure.
+        top1: percent.
+        phone_ms: the authors' latency on an unnamed ARM phone; threads and precision are not stated.
+        source: who says so.
+    """
+
+    name: str
+    family: str
+    label: str
+    top1: float
+    phone_ms: float | None
+    source: str
+
+
+# The points of the authors' main figure; 1.3x RepGhost is 92.2 ms there and 92.9 ms in the readme.
+_OTHERS = (
+    NetworkFigures("ghostnet_050", "GhostNet", "0.5x", 66.4, 31.7, FIGURE),
+    NetworkFigures("ghostnet_100", "GhostNet", "1.0x", 74.0, 74.5, FIGURE),
+    NetworkFigures("ghostnet_130", "GhostNet", "1.3x", 76.2, 117.6, FIGURE),
+    NetworkFigures("mobilenetv3_small_075", "MobileNetV3", "small 0.75", 65.4, 26.0, FIGURE),
+    NetworkFigures("mobilenetv3_small_100", "MobileNetV3", "small 1.0", 67.4, 31.9, FIGURE),
+    NetworkFigures("mobilenetv3_large_075", "MobileNetV3", "large 0.75", 73.3, 72.0, FIGURE),
+    NetworkFigures("mobilenetv3_large_100", "MobileNetV3", "large 1.0", 75.2, 95.2, FIGURE),
+)
+
+
+@cache
+def published_figures() -> dict[str, NetworkFigures]:
+    """Return what is published, by the name of the network."""
+    own = [
+        NetworkFigures(row.name, "RepGhostNet", f"{row.multiplier:g}x", row.top1, row.latency_ms, EVAL_LOGS)
+        for row in WIDTHS
+    ]
+    return {figures.name: figures for figures in (*own, *_OTHERS)}

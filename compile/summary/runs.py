@@ -1,0 +1,121 @@
+"""The runs behind a page: one per width that has weights; what an earlier call finished is not repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from compile.bundle import MANIFEST, sha256
+from compile.cache import code_digest, key_digest, versions
+from compile.precisions import default_precisions, parse_precisions
+from compile.report import JSON_FILE, read_report
+from compile.request import Request
+from compile.stages import TOOLS
+from compile.subject import CARRIED_WEIGHTS, CARRIED_WIDTH, RANDOM, TIMM
+from repghost.errors import RepGhostError, UsageError
+from repghost.files import write_text_atomically
+from repghost.spec import WIDTHS, parse_width
+
+CHECKPOINTS = (".safetensors", ".pth", ".pt", ".tar", ".qdq.onnx")
+
+
+def plan_runs(
+    weights: str | None, data: Path | None, widths: str, target: str, size: int | None, images: int,
+    test_images: int | None, output: Path = Path("build"),
+) -> list[Request]:  # fmt: skip
+    """Return one request for each width that has weights.
+
+    Args:
+        weights: "timm", "random", a checkpoint, a folder of checkpoints, or None for the carried ones.
+        data: pictures, or None for the carried ones.
+        widths: "all", or widths separated by commas.
+        target: what is compiled for.
+        size: pixels of the input, or the weights' own.
+        images: pictures to calibrate with.
+        test_images: pictures to judge by; all of them by default.
+        output: the folder of the runs.
+
+    Raises:
+        UsageError: for an unknown width, or a folder without checkpoints.
+    """
+    wanted = [row.multiplier for row in WIDTHS] if widths == "all" else [parse_width(w) for w in widths.split(",")]
+    base = Request(
+        target=target,
+        precisions=parse_precisions(default_precisions()),
+        weights=weights,
+        data=data,
+        size=size,
+        output=output,
+        calibration_images=images,
+        test_images=test_images,
+    )
+    if weights in (TIMM, RANDOM):
+        return [replace(base, width=f"{width:g}") for width in wanted]
+    if weights and Path(weights).is_dir():
+        files = sorted(path for path in Path(weights).rglob("*") if path.name.endswith(CHECKPOINTS) and path.is_file())
+        if not files:
+            raise UsageError(f"{weights} holds no checkpoint; allowed: {', '.join(CHECKPOINTS)}.")
+        return [replace(base, weights=str(path)) for path in files]
+    if weights is None and CARRIED_WIDTH not in wanted:
+        raise UsageError(f"the carried weights are {CARRIED_WIDTH:g}x; for other widths give --weights, e.g. timm.")
+    return [base]
+
+
+def run_all(requests: Iterable[Request], say: Callable[[str], None]) -> list[str]:
+    """Run what has not been run, each width alone; return a sentence for each that failed.
+
+    Args:
+        requests: from `plan_runs`.
+        say: is told each line.
+    """
+    from compile.pipeline import run
+
+    failures = []
+    for request in requests:
+        name = f"{request.weights or CARRIED_WEIGHTS.name}{f' {request.width}x' if request.width else ''}"
+        stamp = request.output / ".cache" / f"run-{_key(request)}"
+        if _finished(stamp):
+            say(f"== {name}: as in an earlier run")
+            continue
+        say(f"== {name}")
+        try:
+            report = run(request, say)
+        except RepGhostError as error:  # the other widths do not suffer from it
+            failures.append(f"{name}: {error}")
+            say(f"== {name} failed: {error}")
+            continue
+        write_text_atomically(stamp, f"{report['folder']}\n{_digest(Path(report['folder']))}\n")
+    return failures
+
+
+def _key(request: Request) -> str:
+    """Return a name made of everything that can change what a run writes."""
+    files = [path for path in (request.config, request.preprocess) if path]
+    if request.weights and Path(request.weights).is_file():
+        files.append(Path(request.weights))
+    values = {
+        "request": {key: str(value) for key, value in asdict(request).items()},
+        "files": [sha256(path.read_bytes()) for path in files],
+        "code": code_digest("repghost", "calib", "compile"),
+        "tools": versions(*TOOLS),
+    }
+    return key_digest(values)
+
+
+def _finished(stamp: Path) -> bool:
+    """Return whether the run that wrote the stamp is still there as it was."""
+    if not stamp.is_file():
+        return False
+    folder, digest = stamp.read_text().splitlines()
+    return _digest(Path(folder)) == digest
+
+
+def _digest(folder: Path) -> str:
+    """Return what the run's report says of its bundles, with the digests that they have on the disk."""
+    if not (folder / JSON_FILE).is_file():
+        return ""
+    bundles = [folder / str(build["folder"]) / MANIFEST for build in read_report(folder)["builds"]]
+    if not all(path.is_file() for path in bundles):
+        return ""
+    return key_digest({"bundles": [sha256(path.read_bytes()) for path in bundles]})

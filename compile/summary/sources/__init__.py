@@ -1,0 +1,54 @@
+"""The files a summary is made from: one reader per format, and the table of them.
+
+A reader is given the JSON of one file and answers with what it learned. A new kind of file is a reader and a row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compile.summary.facts import LayerTable, Missing, Network, Size, Speed
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one file says.
+
+    Attributes:
+        about: one line for the list of sources.
+        tools: versions it names.
+    """
+
+    about: str
+    networks: tuple[Network, ...] = ()
+    speeds: tuple[Speed, ...] = ()
+    sizes: tuple[Size, ...] = ()
+    layers: tuple[LayerTable, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    tools: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that is read: its JSON, its place, and the name it is cited by."""
+
+    values: Mapping[str, Any]
+    path: Path
+    name: str
+
+
+Reader = Callable[[File], Learned]
+
+
+def readers() -> dict[str, Reader]:
+    """Return the reader of each format."""
+    from compile.summary.sources import count, performance, run
+
+    return {
+        run.FORMAT: run.read,
+        performance.FORMAT: performance.read,
+        count.FORMAT: count.read,
+    }

@@ -1,0 +1,87 @@
+"""One counted inference of `repghost bench --count`: executed instructions, modelled cycles, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from compile.summary.facts import OURS, Kind, LayerRow, LayerTable, Speed
+from compile.summary.sources import File, Learned
+from repghost.errors import IntegrityError
+
+FORMAT = "repghost-count"
+VERSION = 1
+
+
+def read(file: File) -> Learned:
+    """Return the counts.
+
+    Raises:
+        IntegrityError: when it is of another version.
+    """
+    if file.values.get("version") != VERSION:
+        raise IntegrityError(f"{file.name} has version {file.values.get('version')!r}, not {VERSION}; count again.")
+    return of_result(file.values, file.name)
+
+
+def of_result(result: Mapping[str, Any], source: str, weights: str = "") -> Learned:
+    """Return what one counted inference says.
+
+    Args:
+        result: as `compile.count.count_result` makes it.
+        source: the file it is from.
+        weights: their kind, where the file says it.
+    """
+    whole = result["whole"]
+    emulated = f"emulated {result['cpu']}"
+    speeds = [_speed(result, emulated, whole["total"], "instructions", "emulated", source, weights)]
+    for core, cycles in whole["modelled_cycles"].items():
+        machine = f"{core} model, code for {result['cpu']}"
+        speeds.append(_speed(result, machine, cycles, "cycles", "modelled", source, weights))
+    tables = (_layers(result, source),) if result.get("layers") else ()
+    about = f"{result['model']} {result['precision']} at {result['size']} px on {emulated}, {result['emulator']}"
+    return Learned(about=about, speeds=tuple(speeds), layers=tables)
+
+
+def _speed(
+    result: Mapping[str, Any], machine: str, value: float, unit: str, kind: Kind, source: str, weights: str
+) -> Speed:
+    return Speed(
+        model=result["model"],
+        size=int(result["size"]),
+        runtime=OURS,
+        precision=result["precision"],
+        machine=machine,
+        where="emulated",
+        variant=result["variant"],
+        threads=1,
+        kind=kind,
+        value=float(value),
+        unit=unit,
+        low=None,
+        high=None,
+        agreement=None,
+        weights=weights or "unnamed",
+        made_by="this project",
+        source=source,
+    )
+
+
+def _layers(result: Mapping[str, Any], source: str) -> LayerTable:
+    rows = tuple(
+        LayerRow(
+            name=layer["name"],
+            operator=layer["operator"],
+            output="x".join(map(str, layer["output"])),
+            macs=int(layer["macs"]),
+            weight_bytes=int(layer["weight_bytes"]),
+            arithmetic=layer["arithmetic"],
+            reason=str(layer.get("reason", "")),
+            kernel=layer["kernel"],
+            instructions=int(layer["total"]),
+            sqnr_db=None,
+        )
+        for layer in result["layers"]
+    )
+    build = f"{result['precision']} {result['variant']} on {result['cpu']}"
+    return LayerTable(result["model"], int(result["size"]), build, rows, source)

@@ -1,0 +1,55 @@
+"""docs/performance.json: this host against other runtimes, and counts of executed arm64 instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from compile.summary.facts import OURS, Speed
+from compile.summary.sources import File, Learned
+from repghost.errors import IntegrityError
+
+FORMAT = "repghost-performance"
+VERSION = 1
+
+
+def read(file: File) -> Learned:
+    """Return every build that was timed.
+
+    Raises:
+        IntegrityError: when it is of another version.
+    """
+    if file.values.get("version") != VERSION:
+        raise IntegrityError(f"{file.name} has version {file.values.get('version')!r}, not {VERSION}; make it again.")
+    host = file.values.get("host", {"networks": []})
+    return Learned(
+        about="builds and other runtimes in paired rounds on one machine",
+        speeds=tuple(speed for network in host["networks"] for speed in _of_network(file, network)),
+    )
+
+
+def _of_network(file: File, network: Mapping[str, Any]) -> Iterator[Speed]:
+    machine, subject = network["machine"], network["network"]
+    for run in network["runs"]:
+        for result in run["results"]:
+            agreement = result.get("agreement") or {}
+            pictures, same = agreement.get("pictures"), agreement.get("with_float")
+            yield Speed(
+                model=subject["name"],
+                size=int(subject["size"]),
+                runtime=OURS if result["ours"] else result["runtime"],
+                precision=result["precision"],
+                machine=f"{machine['core']} ({machine['cores']} cores)",
+                where="host",
+                variant=result["variant"] or "",
+                threads=int(run["threads"]),
+                kind="measured",
+                value=float(result["median_ms"]),
+                unit="ms",
+                low=float(result["min_ms"]),
+                high=float(result["p90_ms"]),
+                agreement=same / pictures if pictures and same is not None else None,
+                weights=subject["weights"]["kind"],
+                made_by=f"{result['made_by']}{', ' + result['version'] if result['version'] else ''}",
+                source=file.name,
+            )

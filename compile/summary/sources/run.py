@@ -1,0 +1,147 @@
+"""The report of one run of `make compile`: accuracy, sizes, and the latency on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from compile.report import FORMAT, VERSION
+from compile.summary.facts import OURS, Change, LayerRow, LayerTable, Method, Missing, Network, Share, Size, Speed
+from compile.summary.sources import File, Learned
+from repghost.errors import IntegrityError
+
+__all__ = ["FORMAT", "read"]
+
+
+def read(file: File) -> Learned:
+    """Return what a run's report.json says.
+
+    Raises:
+        IntegrityError: when it is of another version.
+    """
+    report = file.values
+    if report.get("version") != VERSION:
+        raise IntegrityError(f"{file.name} has version {report.get('version')!r}, not {VERSION}; run it again.")
+    return Learned(
+        about=f"{report['model']['name']} at {report['preprocess']['size']} px, {report['weights']['kind']} weights",
+        networks=_networks(file),
+        speeds=tuple(speed for build in report["builds"] for speed in _speeds(file, build)),
+        sizes=tuple(_size(file, build) for build in report["builds"]),
+        layers=tuple(_layers(file, build) for build in report["builds"] if build.get("layers")),
+        missing=_missing(report),
+        tools=report["tools"],
+    )
+
+
+def _networks(file: File) -> tuple[Network, ...]:
+    report = file.values
+    accuracy, weights = report["accuracy"], report["weights"]
+    if not accuracy["measured"]:
+        return ()
+    config = report["quantization"]["config"]
+    method = Method(
+        name=str(config.get("algorithm") or config.get("observer") or "as given"),
+        kind="qat" if config.get("algorithm") == "qat" else "ptq",
+        share=share(accuracy["int8"]),
+        change=None if accuracy["change"] is None else change(accuracy["change"]),
+        program_digest=accuracy["program_digest"],
+    )
+    network = Network(
+        model=report["model"]["name"],
+        size=report["preprocess"]["size"],
+        weights=f"{weights['kind']} ({weights['source']})",
+        weights_sha256=weights.get("sha256", ""),
+        data=f"{accuracy['test']['data']}, split {accuracy['test']['split']}",
+        data_sha256=accuracy["test"]["sha256"],
+        fp32=None if accuracy["fp32"] is None else share(accuracy["fp32"]),
+        methods=(method,),
+        note="",
+        source=file.name,
+    )
+    return (network,)
+
+
+def share(record: Mapping[str, Any]) -> Share:
+    """Return an accuracy as the runs write it."""
+    return Share(float(record["top1"]), float(record["low"]), float(record["high"]), int(record["pictures"]))
+
+
+def change(record: Mapping[str, Any]) -> Change:
+    """Return a paired difference as the runs write it."""
+    return Change(float(record["difference"]), float(record["low"]), float(record["high"]), int(record["agreeing"]))
+
+
+def _speeds(file: File, build: Mapping[str, Any]) -> list[Speed]:
+    report, boards = file.values, list(build.get("boards", []))
+    own = [build["latency"]] if build["latency"].get("measured") and "board" not in build["latency"] else []
+    return [
+        Speed(
+            model=report["model"]["name"],
+            size=report["preprocess"]["size"],
+            runtime=OURS,
+            precision=build["precision"],
+            machine=latency["core"],
+            where="board" if "board" in latency else "host",
+            variant=latency["variant"],
+            threads=int(latency["threads"]),
+            kind="measured",
+            value=float(latency["median_ms"]),
+            unit="ms",
+            low=float(latency["min_ms"]),
+            high=float(latency["p90_ms"]),
+            agreement=None,
+            weights=report["weights"]["kind"],
+            made_by="this project",
+            source=file.name,
+        )
+        for latency in own + boards
+    ]
+
+
+def _size(file: File, build: Mapping[str, Any]) -> Size:
+    sizes, report = build["sizes"], file.values
+    workspace = sizes.get("workspace")
+    return Size(
+        model=report["model"]["name"],
+        size=report["preprocess"]["size"],
+        classes=int(report["model"]["classes"]),
+        target=build["target"],
+        precision=build["precision"],
+        model_bytes=int(sizes["files"]["model.so"]),
+        bundle_bytes=int(sizes["bundle"]),
+        workspace_bytes=None if workspace is None else int(workspace),
+        source=file.name,
+    )
+
+
+def _layers(file: File, build: Mapping[str, Any]) -> LayerTable:
+    """Return the layers of one build with the kernels of its best instruction set."""
+    report, variant = file.values, build["variants"][-1]
+    rows = tuple(
+        LayerRow(
+            name=layer["name"],
+            operator=layer["operator"],
+            output="x".join(map(str, layer["output"])),
+            macs=int(layer["macs"]),
+            weight_bytes=int(layer["weight_bytes"]),
+            arithmetic=layer["arithmetic"],
+            reason=str(layer.get("reason", "")),
+            kernel=str(layer["kernels"].get(variant, "-")),
+            instructions=None,
+            sqnr_db=None,
+        )
+        for layer in build["layers"]
+    )
+    name = f"{build['target']} {build['precision']}, {variant}"
+    return LayerTable(report["model"]["name"], report["preprocess"]["size"], name, rows, file.name)
+
+
+def _missing(report: Mapping[str, Any]) -> tuple[Missing, ...]:
+    name, found = report["model"]["name"], []
+    if not report["accuracy"]["measured"]:
+        what = f"accuracy of {name}: {report['accuracy']['reason']}"
+        found.append(Missing(what, report["accuracy"]["command"]))
+    for build in report["builds"]:
+        if not build["latency"].get("measured"):
+            found.append(Missing(f"latency of {name}, {build['folder']}", str(build["latency"].get("command", ""))))
+    return tuple(found)

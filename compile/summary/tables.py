@@ -1,0 +1,277 @@
+"""The tables of a summary: rows of cells that every renderer shows in its own way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from compile.summary.advice import pareto
+from compile.summary.facts import LayerTable, Method, Network, Share, Size, Speed, Summary
+from compile.summary.published import NetworkFigures, published_figures
+from repghost.spec import WIDTHS
+
+ABSENT = "not measured"
+MEGA = 1e6
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a table shows at one place.
+
+    Attributes:
+        text: for a reader.
+        value: the number behind it, exactly as the JSON has it; None for words.
+        note: more, shown on demand.
+    """
+
+    text: str
+    value: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's head."""
+
+    title: str
+    unit: str = ""
+    numeric: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with what has to be said of it."""
+
+    name: str  # for links and file names
+    title: str
+    about: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def _columns(*heads: str) -> tuple[Column, ...]:
+    """Return columns written as "title", "title | unit" or, for numbers, "#title | unit"."""
+    parts = [head.removeprefix("#").partition(" | ") for head in heads]
+    return tuple(Column(title, unit, head.startswith("#")) for head, (title, _, unit) in zip(heads, parts, strict=True))
+
+
+def all_tables(summary: Summary) -> tuple[Table, ...]:
+    """Return every table of the page, in its order."""
+    tables = [width_table(summary), accuracy_table(summary), *latency_tables(summary), size_table(summary)]
+    tables += [layer_table(layers) for layers in summary.layers]
+    return tuple(table for table in tables if table.rows)
+
+
+def percent(value: float) -> str:
+    """Return a share in percent."""
+    return f"{100 * value:.2f}"
+
+
+def points(value: float) -> str:
+    """Return a difference of shares in percentage points, with its sign; zero has none of its own."""
+    return f"{round(100 * value, 2) + 0.0:+.2f}"
+
+
+def _name(text: str) -> str:
+    """Return text as the name of a table, for links."""
+    return "".join(c if c.isalnum() else "-" for c in text.lower())
+
+
+def _share(share: Share | None, absent: str = ABSENT) -> Cell:
+    if share is None:
+        return Cell(absent)
+    note = f"95 %: {percent(share.low)} to {percent(share.high)}, {share.pictures} pictures"
+    return Cell(percent(share.top1), share.top1, note)
+
+
+def _change(method: Method | None) -> Cell:
+    if method is None or method.change is None:
+        return Cell(ABSENT)
+    change = method.change
+    text = f"{points(change.difference)} ({points(change.low)} to {points(change.high)})"
+    return Cell(text, change.difference, f"same answer on {change.agreeing} of {method.share.pictures} pictures")
+
+
+def best(network: Network, kind: str) -> Method | None:
+    """Return the first method of a kind: sources list the default one first."""
+    return next((method for method in network.methods if method.kind == kind), None)
+
+
+def width_table(summary: Summary) -> Table:
+    """Return one row per width and network, all eight widths present."""
+    columns = _columns(
+        "width",
+        "#parameters | M",
+        "#multiply-adds | M",
+        "#published top-1 | %",
+        "#published top-5 | %",
+        "judged on",
+        "#fp32 top-1 | %",
+        "#int8 by calibration | %",
+        "#change | points",
+        "#int8 by training | %",
+        "#change | points",
+    )
+    rows = [row for width in WIDTHS for row in _width_rows(summary, width.name)]
+    about = (
+        "Published figures are the authors', float32 on ImageNet at 224 pixels, counted in train form. Accuracies "
+        "beside them are measured by this project on the pictures named in the row, int8 by the compiled integer "
+        "program; a change is paired, with its 95 % interval. Widths judged on different pictures, or trained for "
+        "different times, are not to be compared with each other."
+    )
+    return Table("widths", "The eight widths", about, columns, tuple(rows))
+
+
+def _width_rows(summary: Summary, name: str) -> list[tuple[Cell, ...]]:
+    width = next(row for row in WIDTHS if row.name == name)
+    head = (
+        Cell(f"{width.multiplier:g}x", width.multiplier), Cell(f"{width.params_millions:g}", width.params_millions),
+        Cell(f"{width.flops_millions}", float(width.flops_millions)), Cell(f"{width.top1:.1f}", width.top1),
+        Cell(f"{width.top5:.1f}", width.top5),
+    )  # fmt: skip
+    networks = [network for network in summary.networks if network.model == name]
+    if not networks:
+        command = f"make compile TARGET=arm64 WIDTH={width.multiplier:g} WEIGHTS=timm DATA=imagenet"
+        return [(*head, Cell("no weights", None, command), *[Cell(ABSENT)] * 5)]
+    return [
+        (
+            *head,
+            Cell(f"{network.data} at {network.size} px", None, f"{network.weights}. {network.note}".strip()),
+            _share(network.fp32),
+            _share(_method_share(best(network, "ptq"))), _change(best(network, "ptq")),
+            _share(_method_share(best(network, "qat"))), _change(best(network, "qat")),
+        )
+        for network in networks
+    ]  # fmt: skip
+
+
+def _method_share(method: Method | None) -> Share | None:
+    return None if method is None else method.share
+
+
+def accuracy_table(summary: Summary) -> Table:
+    """Return one row for each way each network was quantized."""
+    columns = _columns("network", "pictures", "method", "kind", "#top-1 | %", "#change | points", "#same answer | %")
+    rows = []
+    for network in summary.networks:
+        name = Cell(network.model, None, network.weights)
+        if network.fp32 is not None:
+            rows.append(
+                (name, Cell(network.data), Cell("float32"), Cell("-"), _share(network.fp32), Cell("-"), Cell("-"))
+            )
+        for method in network.methods:
+            agreeing = None if method.change is None else method.change.agreeing / method.share.pictures
+            same = Cell(ABSENT) if agreeing is None else Cell(percent(agreeing), agreeing)
+            kind = "trained" if method.kind == "qat" else "calibrated"
+            cells = (Cell(method.name), Cell(kind), _share(method.share), _change(method), same)
+            rows.append((name, Cell(network.data), *cells))
+    about = "Every figure is that of the compiled integer program on pictures that chose nothing."
+    return Table("accuracy", "Every way to int8", about, columns, tuple(rows))
+
+
+def latency_tables(summary: Summary) -> list[Table]:
+    """Return a table for each machine, size and unit."""
+    keys = dict.fromkeys((speed.where, speed.machine, speed.size, speed.unit) for speed in summary.speeds)
+    order = {"board": 0, "jetson": 1, "emulated": 2, "host": 3}
+    return [_latency_table(summary, *key) for key in sorted(keys, key=lambda key: (order.get(key[0], 9), *key[1:]))]
+
+
+def _latency_table(summary: Summary, where: str, machine: str, size: int, unit: str) -> Table:
+    speeds = [s for s in summary.speeds if (s.where, s.machine, s.size, s.unit) == (where, machine, size, unit)]
+    speeds.sort(key=lambda speed: (speed.threads, speed.model, speed.value))
+    marked = pareto(speeds, published_figures())
+    scale, shown, count = (1.0, "ms", "median") if unit == "ms" else (MEGA, f"million {unit}", "count")
+    columns = _columns(
+        "network",
+        "precision",
+        "runtime",
+        "instruction set",
+        "#threads",
+        f"#{count} | {shown}",
+        "#fastest | ms",
+        "#90 % | ms",
+        "#same class as float | %",
+        "#published top-1 | %",
+        "best of its speed",
+    )
+    rows = [_latency_row(speed, scale, speed in marked) for speed in speeds]
+    kinds = " and ".join(sorted({speed.kind for speed in speeds}))
+    about = f"{kinds.capitalize()}: {machine}, {size} x {size} pixels, batch 1."
+    if any(speed.weights == "random" for speed in speeds):
+        about += " Where weights are random only the time says something; accuracies are then the published ones."
+    name = f"{where}-{machine}-{size}-{unit}"
+    return Table(_name(name), _latency_title(where, machine, size, unit),
+                 about, columns, tuple(rows))  # fmt: skip
+
+
+def _latency_title(where: str, machine: str, size: int, unit: str) -> str:
+    what = {"ms": "Latency", "instructions": "Executed instructions", "cycles": "Modelled cycles"}[unit]
+    place = {"host": "on this host", "board": "on a board", "jetson": "on a Jetson", "emulated": "under emulation"}
+    return f"{what} {place.get(where, where)}: {machine}, {size} px"
+
+
+def _latency_row(speed: Speed, scale: float, marked: bool) -> tuple[Cell, ...]:
+    figures: NetworkFigures | None = published_figures().get(speed.model)
+    digits = 3 if speed.unit == "ms" else 2
+    times = [Cell("-") if t is None else Cell(f"{t:.{digits}f}", t) for t in (speed.low, speed.high)]
+    agreement = Cell(ABSENT) if speed.agreement is None else Cell(percent(speed.agreement), speed.agreement)
+    return (
+        Cell(speed.model, None, f"{speed.weights} weights"), Cell(speed.precision),
+        Cell(speed.runtime, None, speed.made_by), Cell(speed.variant or "-"), Cell(str(speed.threads), speed.threads),
+        Cell(f"{speed.value / scale:.{digits}f}", speed.value), *times, agreement,
+        Cell("-") if figures is None else Cell(f"{figures.top1:.1f}", figures.top1, figures.source),
+        Cell("yes" if marked else ""),
+    )  # fmt: skip
+
+
+def size_table(summary: Summary) -> Table:
+    """Return what each build needs."""
+    columns = _columns(
+        "network",
+        "#input | px",
+        "#classes",
+        "target",
+        "precision",
+        "#model.so | MB",
+        "#bundle | MB",
+        "#working memory | KB",
+    )
+    rows = tuple(_size_row(size) for size in summary.sizes)
+    about = "model.so holds the code of every instruction set of its target and the weights once for each layout."
+    return Table("sizes", "Sizes", about, columns, rows)
+
+
+def _size_row(size: Size) -> tuple[Cell, ...]:
+    memory = size.workspace_bytes
+    return (
+        Cell(size.model), Cell(str(size.size), size.size), Cell(str(size.classes), size.classes), Cell(size.target),
+        Cell(size.precision), Cell(f"{size.model_bytes / MEGA:.2f}", size.model_bytes),
+        Cell(f"{size.bundle_bytes / MEGA:.2f}", size.bundle_bytes),
+        Cell(ABSENT) if memory is None else Cell(f"{memory / 1e3:.0f}", memory),
+    )  # fmt: skip
+
+
+def layer_table(layers: LayerTable) -> Table:
+    """Return where the time and the error of one build go."""
+    columns = _columns(
+        "layer",
+        "operator",
+        "output",
+        "#MACs",
+        "#weights | bytes",
+        "arithmetic",
+        "#instructions",
+        "#SQNR | dB",
+        "kernel",
+    )
+    rows = tuple(
+        (
+            Cell(row.name), Cell(row.operator), Cell(row.output), Cell(f"{row.macs:,}", row.macs),
+            Cell(f"{row.weight_bytes:,}", row.weight_bytes), Cell(row.arithmetic, None, row.reason),
+            Cell(ABSENT) if row.instructions is None else Cell(f"{row.instructions:,}", row.instructions),
+            Cell(ABSENT) if row.sqnr_db is None else Cell(f"{row.sqnr_db:.1f}", row.sqnr_db), Cell(row.kernel),
+        )
+        for row in layers.rows
+    )  # fmt: skip
+    about = "MACs are multiply-adds for one picture. SQNR is the layer's signal to quantization noise ratio."
+    name = _name(f"layers-{layers.model}-{layers.size}-{layers.build}")
+    return Table(name, f"Layer by layer: {layers.model}, {layers.build}", about, columns, rows)

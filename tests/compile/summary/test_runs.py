@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compile import pipeline
+from compile.request import Request
+from compile.strict_json import canonical_json
+from compile.summary.runs import plan_runs, run_all
+from repghost.errors import UsageError
+from repghost.spec import WIDTHS
+from tests.compile.summary.cases import run_report
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
+    """Requests that reached the pipeline, which here writes a report and bundles of two bytes."""
+    requests: list[Request] = []
+
+    def run(request: Request, say: Any) -> dict[str, Any]:
+        requests.append(request)
+        if request.width == "1":
+            raise UsageError("no such weights")
+        report = run_report(f"repghostnet_{request.width}", 0.001, 1.0)
+        folder = request.output / report["model"]["name"]
+        for build in report["builds"]:
+            (folder / build["folder"]).mkdir(parents=True, exist_ok=True)
+            (folder / build["folder"] / "manifest.json").write_bytes(b"{}")
+        report["folder"] = str(folder)
+        (folder / "report.json").write_bytes(canonical_json(report))
+        return report
+
+    monkeypatch.setattr(pipeline, "run", run)
+    return requests
+
+
+def plan(weights: str | None, widths: str, output: Path) -> list[Request]:
+    return plan_runs(weights, None, widths, "host", None, 512, None, output)
+
+
+def test_named_weights_mean_all_eight_widths(tmp_path: Path) -> None:
+    planned = plan("timm", "all", tmp_path)
+    assert [request.width for request in planned] == [f"{row.multiplier:g}" for row in WIDTHS]
+
+
+def test_a_folder_of_checkpoints_is_one_run_each(tmp_path: Path) -> None:
+    for name in ("a.safetensors", "b.pth", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert [Path(str(r.weights)).name for r in plan(str(tmp_path), "all", tmp_path)] == ["a.safetensors", "b.pth"]
+
+
+def test_a_folder_without_checkpoints_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no checkpoint"):
+        plan(str(tmp_path), "all", tmp_path)
+
+
+def test_widths_that_are_not_carried_need_weights(tmp_path: Path) -> None:
+    assert len(plan(None, "0.5,1.0", tmp_path)) == 1
+    with pytest.raises(UsageError, match="the carried weights"):
+        plan(None, "1.0", tmp_path)
+
+
+def test_a_finished_width_is_not_repeated_and_a_failing_one_stops_no_other(tmp_path: Path, ran: list[Request]) -> None:
+    lines: list[str] = []
+    failures = run_all(plan("random", "0.5,1.0,2.0", tmp_path), lines.append)
+    assert [request.width for request in ran] == ["0.5", "1", "2"]
+    assert len(failures) == 1 and "no such weights" in failures[0]
+    run_all(plan("random", "0.5,1.0,2.0", tmp_path), lines.append)
+    assert [request.width for request in ran[3:]] == ["1"]  # the failed one alone is tried again
+
+
+def test_a_changed_bundle_is_built_again(tmp_path: Path, ran: list[Request]) -> None:
+    run_all(plan("random", "0.5", tmp_path), print)
+    (tmp_path / "repghostnet_0.5" / "host" / "int8" / "manifest.json").write_bytes(b"[]")
+    run_all(plan("random", "0.5", tmp_path), print)
+    assert len(ran) == 2

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from compile.strict_json import canonical_json
+from compile.summary.advice import advise
+from compile.summary.card import render_card
+from compile.summary.collect import collect, find_conflicts, find_files
+from compile.summary.compare import Margins, compare
+from compile.summary.facts import Summary
+from compile.summary.gate import gate_sentences
+from compile.summary.output import read_summary, render, write_all
+from compile.summary.page import render_page
+from compile.summary.plots import all_plots
+from compile.summary.tables import all_tables
+from repghost.cli import cli
+from repghost.errors import IntegrityError, UsageError
+from repghost.spec import WIDTHS
+from tests.compile.summary.cases import run_report, write_runs
+
+NAMES = ("repghostnet_0_5x", "repghostnet_1_0x", "repghostnet_2_0x")
+
+
+@pytest.fixture
+def summary(tmp_path: Path) -> Summary:
+    reports = [run_report(name, 0.002, 1.5 * (index + 1)) for index, name in enumerate(NAMES)]
+    return collect(find_files([write_runs(tmp_path / "build", *reports)]), max_drop=0.3)
+
+
+class Values(HTMLParser):
+    """Collects the numbers and the text of every cell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: list[float] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        value = dict(attrs).get("data-value")
+        if tag == "td" and value is not None:
+            self.values.append(float(value))
+
+
+def test_summary_is_equal_after_a_round_trip_through_json(summary: Summary) -> None:
+    text = render(summary, "json")
+    assert Summary.from_dict(json.loads(text), "x") == summary
+    assert render(Summary.from_dict(json.loads(text), "x"), "json") == text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v.update(version=99), "version 99"),
+        (lambda v: v.update(format="repghost-report"), "not repghost-summary"),
+        (lambda v: v.pop("networks"), "'networks'"),
+        (lambda v: v.update(extra=1), "'extra'"),
+        (lambda v: v["networks"][0]["fp32"].update(top1=float("nan")), "networks[0].fp32.top1"),
+        (lambda v: v["networks"][0]["fp32"].update(top1="0.8"), "networks[0].fp32.top1"),
+        (lambda v: v["speeds"][0].update(kind="guessed"), "allowed: measured"),
+        (lambda v: v["speeds"][0].update(value=True), "speeds[0].value"),
+        (lambda v: v.update(sizes=3), "has to be a list"),
+    ],
+)
+def test_damaged_summary_is_named(summary: Summary, change: Any, message: str) -> None:
+    values = summary.to_dict()
+    values = json.loads(json.dumps(values))
+    change(values)
+    with pytest.raises(IntegrityError, match=re.escape(message)):
+        Summary.from_dict(values, "old.json")
+
+
+def test_every_width_has_a_row_and_absent_ones_say_so(summary: Summary) -> None:
+    table = next(table for table in all_tables(summary) if table.name == "widths")
+    assert [row[0].value for row in table.rows] == [width.multiplier for width in WIDTHS]
+    by_width = {row[0].value: row for row in table.rows}
+    assert by_width[0.5][6].value == pytest.approx(0.8)
+    assert by_width[0.58][5].text == "no weights"
+    assert "WIDTH=0.58" in by_width[0.58][5].note
+
+
+def test_every_number_of_the_page_is_one_of_the_tables(summary: Summary) -> None:
+    parser = Values()
+    parser.feed(render_page(summary))
+    expected = [cell.value for table in all_tables(summary) for row in table.rows for cell in row]
+    assert parser.values == [value for value in expected if value is not None]
+
+
+def test_the_sheet_holds_every_value_in_full(summary: Summary) -> None:
+    rows = list(csv.DictReader(io.StringIO(render(summary, "csv"))))
+    values = [float(row["value"]) for row in rows if row["value"]]
+    expected = [cell.value for table in all_tables(summary) for row in table.rows for cell in row]
+    assert values == [value for value in expected if value is not None]
+
+
+def test_one_changed_number_changes_page_figure_and_gate(summary: Summary) -> None:
+    values = json.loads(render(summary, "json"))
+    network = values["networks"][1]
+    network["methods"][0]["share"]["top1"] = 0.7431
+    network["methods"][0]["change"]["difference"] = 0.7431 - 0.8
+    changed = Summary.from_dict(values, "changed")
+    assert "74.31" in render(changed, "html") and "74.31" not in render(summary, "html")
+    assert "74.31" in render(changed, "md")
+    assert all_plots(changed) != all_plots(summary)
+    assert gate_sentences(summary)[1] == []
+    assert "do not ship it" in gate_sentences(changed)[1][0]
+    assert "do not ship it" in render(changed, "html")
+
+
+def test_figures_are_the_same_bytes_each_time(summary: Summary) -> None:
+    first, second = all_plots(summary), all_plots(summary)
+    assert first == second
+    assert len(first) == 2
+    assert all("<svg" in svg and "</svg>" in svg for svg in first.values())
+
+
+def test_page_loads_nothing_and_escapes_what_files_say(tmp_path: Path) -> None:
+    report = run_report(NAMES[0], 0.0, 1.0)
+    report["weights"]["source"] = '<script>alert("x")</script>'
+    report["accuracy"]["test"]["data"] = '"><img src=x onerror=alert(1)>'
+    page = render_page(collect(find_files([write_runs(tmp_path / "build", report)])))
+    assert "<script>alert" not in page and "<img" not in page
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
+
+
+def test_advice_names_the_widest_that_fits_and_whether_int8_pays(summary: Summary) -> None:
+    first, second = advise(summary)
+    assert first == (
+        "On Test Core, 64 px, 1 thread: under 2 ms take 0.5x int8; under 5 ms take 2x int8."
+    )  # 1.5, 3.0 and 4.5 ms
+    assert "int8 takes 0.50 of the float32 build's time" in second
+
+
+def test_two_runs_of_different_pictures_are_named_and_both_stay(tmp_path: Path) -> None:
+    reports = [run_report(NAMES[0], 0.001, 1.0, "e" * 64), run_report(NAMES[0], 0.001, 1.0, "f" * 64)]
+    summary = collect(find_files([write_runs(tmp_path / "build", *reports)]))
+    assert len(summary.networks) == 2
+    (sentence,) = find_conflicts(summary)
+    assert "different pictures" in sentence and sentence in render(summary, "md")
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        (b'{"format": "something"}', IntegrityError, "'something'"),
+        (b'{"format": "repghost-report", "version": 7}', IntegrityError, "version 7"),
+        (b'{"format": "repghost-report", "version": 1}', IntegrityError, "not as its format says"),
+        (b'{"format": NaN}', IntegrityError, "NaN"),
+        (b"[]", IntegrityError, "not an object"),
+    ],
+)
+def test_broken_sources_are_named(tmp_path: Path, content: bytes, error: type[Exception], message: str) -> None:
+    path = tmp_path / "report.json"
+    path.write_bytes(content)
+    with pytest.raises(error, match=message):
+        collect(find_files([path]))
+
+
+def test_nothing_to_report_on_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no results"):
+        find_files([tmp_path])
+
+
+def test_comparison_tells_changes_from_regressions(summary: Summary, tmp_path: Path) -> None:
+    reports = [run_report(name, 0.002, 1.5 * (index + 1)) for index, name in enumerate(NAMES)]
+    reports[0] = run_report(NAMES[0], 0.01, 1.55)  # loses 0.8 points more, and is 3 % slower
+    new = collect(find_files([write_runs(tmp_path / "new", *reports)]))
+    found = compare(summary, new, Margins())
+    assert [item.regression for item in found if "int8 top-1" in item.what] == [True]
+    times = [item for item in found if "ms" in item.what.split(", ")]
+    assert len(times) == 2 and not any(item.regression for item in times)
+    assert all(
+        item.regression for item in compare(summary, new, Margins(time=0.01)) if item in times or "ms" in item.what
+    )
+    assert compare(summary, summary, Margins()) == []
+
+
+def test_command_writes_every_format_and_makes_the_same_page_of_its_json(summary: Summary, tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["report", str(tmp_path / "build"), "-o", str(tmp_path / "page")])
+    assert done.exit_code == 0, done.output
+    assert {path.suffix for path in (tmp_path / "page").iterdir()} == {".json", ".md", ".csv", ".html", ".svg"}
+    again = CliRunner().invoke(cli, ["report", str(tmp_path / "page" / "report.json"), "--format", "html"])
+    assert again.output == (tmp_path / "page" / "report.html").read_text()
+
+
+def test_command_ends_with_3_where_int8_loses_too_much(tmp_path: Path) -> None:
+    folder = write_runs(tmp_path / "build", run_report(NAMES[0], 0.05, 1.0))
+    done = CliRunner().invoke(cli, ["report", str(folder), "-o", str(tmp_path / "page"), "--max-drop", "0.3"])
+    assert done.exit_code == 3
+    assert "do not ship it" in (tmp_path / "page" / "report.html").read_text()
+
+
+def test_command_ends_with_3_on_a_regression(summary: Summary, tmp_path: Path) -> None:
+    write_all(summary, tmp_path / "old")
+    folder = write_runs(tmp_path / "new", run_report(NAMES[0], 0.02, 1.5))
+    old = str(tmp_path / "old" / "report.json")
+    done = CliRunner().invoke(cli, ["report", str(folder), "-o", str(tmp_path / "page"), "--compare", old])
+    assert done.exit_code == 3
+    changed = read_summary(tmp_path / "page" / "report.json").comparison
+    assert any("worse than allowed" in sentence for sentence in changed)
+
+
+@pytest.mark.parametrize("arguments", [[], ["x", "--weights", "timm"]])
+def test_command_without_anything_to_do_says_what_to_give(arguments: list[str]) -> None:
+    done = CliRunner().invoke(cli, ["report", *arguments])
+    assert done.exit_code == 2
+
+
+def test_card_has_a_head_and_the_measured_figures() -> None:
+    report = run_report(NAMES[0], 0.002, 1.5)
+    card = render_card(report, report["builds"][0])
+    assert card.startswith("---\nlibrary_name: ")
+    head = card.split("---\n")[1]
+    assert all(json.loads(line.partition(": ")[2]) for line in head.splitlines())
+    assert "79.80%" in card and "1.500 ms" in card
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt install chromium")
+def test_browser_shows_the_page_without_errors_and_sorts_a_table(summary: Summary, tmp_path: Path) -> None:
+    presses = (
+        "<script>const t = document.querySelector('table'); const b = t.tHead.rows[0].cells[3].querySelector('button');"
+        "b.click(); b.click(); document.title = [...t.tBodies[0].rows].map(r => r.cells[0].textContent).join(' ');"
+        "</script></body>"
+    )
+    page = tmp_path / "page.html"
+    page.write_text(render_page(summary).replace("</body>", presses))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    command = [str(CHROMIUM), *flags, "--enable-logging=stderr", f"--user-data-dir={tmp_path / 'user'}", "--dump-dom"]
+    done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in done.stderr
+    (title,) = re.findall("<title>(.*?)</title>", done.stdout)
+    assert title.split() == [f"{width.multiplier:g}x" for width in sorted(WIDTHS, key=lambda row: -row.top1)]
+
+
+def test_canonical_json_is_what_is_written(summary: Summary, tmp_path: Path) -> None:
+    write_all(summary, tmp_path / "page")
+    assert (tmp_path / "page" / "report.json").read_bytes() == canonical_json(summary.to_dict())
