@@ -34,15 +34,24 @@ def fuse(model: RepGhostNet) -> RepGhostNet:
     """
     fused = copy.deepcopy(model)
     fused.convert_to_deploy()
-    for parent, conv_name, norm_name in list(_pairs(fused)):
+    fold_batch_norms(fused)
+    fused.spec = replace(fused.spec, form="fused")
+    return fused
+
+
+def fold_batch_norms(model: nn.Module) -> None:
+    """Fold every batch norm that conversion leaves into the convolution before it, in place.
+
+    Args:
+        model: a converted RepGhostNet in evaluation mode, or a part of one that begins with its stem.
+    """
+    for parent, conv_name, norm_name in list(_pairs(model)):
         conv, norm = getattr(parent, conv_name), getattr(parent, norm_name)
         if isinstance(norm, nn.BatchNorm2d):
             scale, shift = batch_norm_scale(norm)
             weight = conv.weight.detach().double() * scale.reshape(-1, 1, 1, 1)
             setattr(parent, conv_name, folded_convolution(conv, weight, shift))
             setattr(parent, norm_name, nn.Identity().eval())
-    fused.spec = replace(fused.spec, form="fused")
-    return fused
 
 
 def drop_batch_norms(model: RepGhostNet) -> None:
@@ -53,7 +62,7 @@ def drop_batch_norms(model: RepGhostNet) -> None:
     model.spec = replace(model.spec, form="fused")
 
 
-def _pairs(model: RepGhostNet) -> Iterator[tuple[nn.Module, str, str]]:
+def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
     """Yield (parent, name of a convolution, name of the norm right behind it) for all that conversion leaves."""
     yield model, "conv_stem", "bn1"
     for module in model.modules():

@@ -33,8 +33,8 @@ class PictureError(UsageError):
     """A picture that cannot be turned into RGB; a caller may count it and go on."""
 
 
-def read_picture(path: Path) -> Image.Image:
-    """Return the picture of a file as RGB, upright.
+def read_picture(path: Path, upright: bool = True) -> Image.Image:
+    """Return the picture of a file as RGB, upright unless told otherwise.
 
     Raises:
         PictureError: when the file cannot be read or decoded; the message names it.
@@ -46,15 +46,16 @@ def read_picture(path: Path) -> Image.Image:
         data = path.read_bytes()
     except OSError as error:
         raise PictureError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    return decode_picture(data, str(path))
+    return decode_picture(data, str(path), upright)
 
 
-def decode_picture(data: bytes, name: str) -> Image.Image:
+def decode_picture(data: bytes, name: str, upright: bool = True) -> Image.Image:
     """Return the picture in `data` as RGB, upright.
 
     Args:
         data: the content of a picture file.
         name: what error messages call it.
+        upright: follow the EXIF tag that says how the picture is rotated.
 
     Raises:
         PictureError: when the bytes are no picture, are truncated, or describe more than MAX_PIXELS pixels.
@@ -67,7 +68,7 @@ def decode_picture(data: bytes, name: str) -> Image.Image:
                 if image.width * image.height > MAX_PIXELS:
                     raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
                 image.load()
-                return to_rgb(ImageOps.exif_transpose(image))
+                return to_rgb(ImageOps.exif_transpose(image) if upright else image.copy())
     except PictureError as error:
         raise PictureError(f"{name}: {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

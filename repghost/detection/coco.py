@@ -1,0 +1,158 @@
+"""Pictures with boxes and masks in COCO's format, read by torchvision's CocoDetection after the file was checked.
+
+Pictures are taken as they are stored: COCO's boxes do not follow the EXIF tag that turns a picture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torchvision.datasets import CocoDetection
+from torchvision.transforms.functional import pil_to_tensor
+
+from repghost.data.decode import PictureError, read_picture
+from repghost.detection.checkpoint import Category
+from repghost.detection.coco_checks import check_annotations
+from repghost.errors import ToolMissingError, UsageError
+
+MAX_FILE_BYTES = 2 << 30  # the annotations of COCO's training pictures have 0.45 GB
+MIN_SIDE = 1.0  # pixels; torchvision refuses boxes without an area
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture and what is on it.
+
+    Attributes:
+        picture: float32 [3, H, W] in [0, 1].
+        target: boxes float32 [N, 4] (left, top, right, bottom), labels int64 [N] from 1, image_id, and, where asked
+            for, masks uint8 [N, H, W].
+    """
+
+    picture: Tensor
+    target: dict[str, Any]
+
+
+class CocoPictures(CocoDetection):
+    """One split of a set in COCO's format.
+
+    Args:
+        pictures: the folder of the pictures.
+        annotations: the JSON file.
+        masks: also read the outlines.
+
+    Raises:
+        ToolMissingError: when pycocotools is not installed.
+        UsageError: when the file or the folder is missing, or the file is not in COCO's format.
+    """
+
+    def __init__(self, pictures: Path, annotations: Path, masks: bool) -> None:
+        _check_files(pictures, annotations)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints how long it took
+                super().__init__(str(pictures), str(annotations))
+        except ModuleNotFoundError as error:
+            raise ToolMissingError(
+                "data in COCO's format needs pycocotools: pip install 'repghost-deploy[detection]'."
+            ) from error
+        except (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError) as error:
+            raise UsageError(
+                f"{annotations}: not in COCO's format ({type(error).__name__}: {error}); it needs images, annotations "
+                "and categories."
+            ) from error
+        self.annotations, self.masks = annotations, masks
+        check_annotations(self.coco.dataset, annotations, masks)
+        rows = sorted(self.coco.dataset["categories"], key=lambda row: row["id"])
+        self.categories = tuple(Category(row["id"], row["name"]) for row in rows)
+        self._label = {category.number: label for label, category in enumerate(self.categories, 1)}
+
+    def trainable(self) -> NDArray[np.int64]:
+        """Return the places of the pictures with at least one object to learn, int64 [N]."""
+        places = [place for place, number in enumerate(self.ids) if self._objects(number)]
+        return np.asarray(places, np.int64)
+
+    def sample(self, place: int) -> Sample:
+        """Return a picture; crowds and objects smaller than a pixel are left out.
+
+        Raises:
+            PictureError: when it cannot be decoded, or has another size than the file says.
+        """
+        number = self.ids[place]
+        image = self._load_image(number)
+        objects = self._objects(number)
+        boxes = torch.tensor([row["bbox"] for row in objects], dtype=torch.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        boxes[:, 0::2] = boxes[:, 0::2].clamp(0, image.width)
+        boxes[:, 1::2] = boxes[:, 1::2].clamp(0, image.height)
+        labels = torch.tensor([self._label[row["category_id"]] for row in objects], dtype=torch.int64)
+        target: dict[str, Any] = {"boxes": boxes, "labels": labels, "image_id": number}
+        if self.masks:
+            with warnings.catch_warnings():  # its compiled code speaks to numpy in the old way
+                warnings.simplefilter("ignore", DeprecationWarning)
+                found = [self.coco.annToMask(row) for row in objects]
+            stacked = np.stack(found) if found else np.empty((0, image.height, image.width), np.uint8)
+            target["masks"] = torch.from_numpy(stacked)
+        return Sample(pil_to_tensor(image).float() / 255, target)
+
+    def _load_image(self, id: int) -> Image.Image:
+        """Return a picture as RGB; torchvision calls it by this name."""
+        row = self.coco.imgs[id]
+        path = Path(self.root) / row["file_name"]
+        image = read_picture(path, upright=False)
+        if image.size != (row["width"], row["height"]):
+            raise PictureError(
+                f"{path}: has {image.width} x {image.height} pixels, {self.annotations} says {row['width']} x "
+                f"{row['height']}; its boxes do not belong to this picture."
+            )
+        return image
+
+    def _objects(self, number: int) -> list[dict[str, Any]]:
+        """Return the annotations to learn from."""
+        size = self.coco.imgs[number]
+        return [
+            row
+            for row in self.coco.imgToAnns[number]
+            if not row.get("iscrowd", 0) and _visible(row["bbox"], size["width"], size["height"])
+        ]
+
+
+def _visible(box: list[float], width: int, height: int) -> bool:
+    """Return whether at least a pixel of a box (left, top, width, height) lies in the picture."""
+    left, top, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
+    return min(right, width) - max(left, 0) >= MIN_SIDE and min(bottom, height) - max(top, 0) >= MIN_SIDE
+
+
+def _check_files(pictures: Path, annotations: Path) -> None:
+    if not annotations.is_file():
+        raise UsageError(f"{annotations}: no such file; give the annotations of the split in COCO's format.")
+    if not pictures.is_dir():
+        raise UsageError(f"{pictures}: no such folder; give the pictures that {annotations} describes.")
+    size = annotations.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise UsageError(f"{annotations}: {size} bytes are more than the {MAX_FILE_BYTES} annotations may have.")
+
+
+def open_coco(folder: Path, split: str, masks: bool) -> CocoPictures:
+    """Open a split of COCO's layout: `annotations/instances_<split>.json` and the pictures in `<split>/`.
+
+    Args:
+        folder: that has both.
+        split: e.g. train2017 or val2017.
+        masks: also read the outlines.
+
+    Raises:
+        UsageError: when one of them is missing or broken.
+    """
+    if Path(split).name != split:
+        raise UsageError(f"--split {split!r} must be a name such as train2017, not a path.")
+    return CocoPictures(folder / split, folder / "annotations" / f"instances_{split}.json", masks)

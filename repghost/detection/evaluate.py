@@ -1,0 +1,122 @@
+"""Average precision of a detector, computed by pycocotools as COCO defines it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from repghost.data.decode import PictureError
+from repghost.detection.coco import CocoPictures
+from repghost.training.ranks import Ranks
+
+MASK_THRESHOLD = 0.5  # of a mask's probability, as Mask R-CNN's authors
+
+
+@dataclass(frozen=True)
+class Precision:
+    """COCO's figures for boxes or masks, in [0, 1]; None where no object of that kind is in the set."""
+
+    ap: float | None  # mean over overlaps of 0.50 to 0.95
+    ap50: float | None
+    ap75: float | None
+    ap_small: float | None  # objects below 32 x 32 pixels
+    ap_medium: float | None
+    ap_large: float | None  # above 96 x 96
+    ar100: float | None  # recall with 100 detections per picture
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How good a detector is on one split."""
+
+    pictures: int
+    objects: int
+    boxes: Precision
+    masks: Precision | None
+    broken: tuple[str, ...]  # pictures that could not be decoded; they count as pictures without detections
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    dataset: CocoPictures,
+    ranks: Ranks | None = None,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Scores:
+    """Run a detector on every picture of a split; the processes share the pictures.
+
+    Args:
+        model: in evaluation mode.
+        dataset: with masks, where the detector gives masks and they shall be judged.
+        ranks: this process among those of torchrun.
+        progress: wraps the loop.
+    """
+    ranks = ranks or Ranks()
+    detections: list[dict[str, Any]] = []
+    broken: list[str] = []
+    for place in progress(range(ranks.rank, len(dataset), ranks.count)):
+        try:
+            picture = dataset.sample(place).picture
+        except PictureError as error:
+            broken.append(str(error))
+            continue
+        (found,) = model([picture.to(ranks.device)])
+        detections += _as_coco(dataset, dataset.ids[place], found)
+    everything = [row for part in ranks.gather(detections) for row in part]
+    messages = tuple(message for part in ranks.gather(broken) for message in part)
+    kinds = ["bbox", "segm"] if dataset.masks and (not everything or "segmentation" in everything[0]) else ["bbox"]
+    figures = [_precision(dataset, everything, kind) for kind in kinds]
+    objects = sum(not row.get("iscrowd", 0) for row in dataset.coco.dataset["annotations"])
+    return Scores(len(dataset), objects, figures[0], figures[1] if len(figures) > 1 else None, messages)
+
+
+def _as_coco(dataset: CocoPictures, number: int, found: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
+    """Return the detections of one picture as rows of COCO's result format."""
+    boxes = found["boxes"].cpu().double().numpy()
+    boxes[:, 2:] -= boxes[:, :2]
+    rows: list[dict[str, Any]] = [
+        {
+            "image_id": number,
+            "category_id": dataset.categories[label - 1].number,
+            "bbox": box.tolist(),
+            "score": float(score),
+        }
+        for box, score, label in zip(boxes, found["scores"].tolist(), found["labels"].tolist(), strict=True)
+        if 1 <= label <= len(dataset.categories)
+    ]
+    if dataset.masks and "masks" in found:
+        from pycocotools import mask as coder
+
+        for row, mask in zip(rows, found["masks"][:, 0].cpu().numpy(), strict=True):
+            row["segmentation"] = coder.encode(np.asfortranarray(mask > MASK_THRESHOLD, dtype=np.uint8))
+    return rows
+
+
+def _precision(dataset: CocoPictures, detections: Sequence[dict[str, Any]], kind: str) -> Precision:
+    """Return COCO's figures; no detection at all gives zeros where there are objects."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it prints a table
+        warnings.simplefilter("ignore", DeprecationWarning)  # its compiled code speaks to numpy in the old way
+        results: Any = COCO()
+        if detections:
+            results = dataset.coco.loadRes([dict(row) for row in detections])
+        else:
+            results.dataset = {**dataset.coco.dataset, "annotations": []}
+            results.createIndex()
+        judge = COCOeval(dataset.coco, results, kind)
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    values = [None if value < 0 else float(value) for value in judge.stats]
+    ap, ap50, ap75, small, medium, large, _, _, recall = values[:9]
+    return Precision(ap, ap50, ap75, small, medium, large, recall)

@@ -1,0 +1,133 @@
+"""How a detector is trained: the customary "1x" schedule of COCO, 12 epochs at 800 pixels, as a frozen object.
+
+The RepGhost paper reports RetinaNet and Mask R-CNN with its backbone in the manner of MMDetection; its repository has
+no detection code, configuration or weights, so that these values are the framework's customary ones, not the authors'.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from repghost.errors import UsageError, unknown_value
+from repghost.recipe_parts import check_choices, check_ranges
+
+KINDS = ("retinanet", "maskrcnn")
+FREEZE = ("none", "stem", "stride 4", "stride 8", "stride 16", "stride 32")
+REFERENCE_BATCH = 16  # pictures per step for which the rates are chosen
+_RATES = {"retinanet": 0.01, "maskrcnn": 0.02}  # for REFERENCE_BATCH
+
+
+@dataclass(frozen=True)
+class DetectionRecipe:
+    """Everything that decides a detector and its weights, apart from the pictures.
+
+    Attributes:
+        kind: "retinanet" or "maskrcnn".
+        width: of the backbone.
+        epochs: passes over the pictures.
+        batch: pictures per step and process.
+        learning_rate: after the warm-up; None is the customary one by the linear rule.
+        momentum: of SGD, without Nesterov.
+        weight_decay: on every parameter that learns.
+        milestones: epochs after which the rate is divided by 10.
+        warmup_steps: steps of the linear rise.
+        warmup_factor: share of the rate with which it begins.
+        clip_grad: limit of the gradient's norm; None does not clip.
+        flip: probability of mirroring left to right.
+        min_size: short side of the pictures as the network sees them, in pixels.
+        max_size: limit of their long side.
+        freeze: what of the backbone does not learn, up to the end of a resolution.
+        train_norm: let batch norms follow the small batches instead of keeping the statistics they came with; needed
+            where the backbone begins with random weights.
+        seed: of weights, order, flips and samplers.
+    """
+
+    kind: str = "retinanet"
+    width: float = 1.0
+    epochs: int = 12
+    batch: int = 2
+    learning_rate: float | None = None
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    milestones: tuple[int, ...] = (8, 11)
+    warmup_steps: int = 500
+    warmup_factor: float = 0.001
+    clip_grad: float | None = None
+    flip: float = 0.5
+    min_size: int = 800
+    max_size: int = 1333
+    freeze: str = "stem"
+    train_norm: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        check_choices(self, {"kind": KINDS, "freeze": FREEZE})
+        ranges: dict[str, tuple[float, float]] = {
+            "width": (1e-3, 16.0),
+            "epochs": (1, 10_000),
+            "batch": (1, 4096),
+            "learning_rate": (0.0, 100.0),
+            "momentum": (0.0, 0.9999),
+            "weight_decay": (0.0, 1.0),
+            "warmup_steps": (0, 1_000_000),
+            "warmup_factor": (0.0, 1.0),
+            "clip_grad": (1e-9, 1e9),
+            "flip": (0.0, 1.0),
+            "min_size": (32, 4096),
+            "max_size": (32, 8192),
+            "seed": (0, 2**32 - 1),
+        }
+        check_ranges("recipe", self, ranges, ("epochs", "batch", "warmup_steps", "min_size", "max_size", "seed"))
+        if self.max_size < self.min_size:
+            raise UsageError(f"recipe: max_size {self.max_size} is below min_size {self.min_size}.")
+        milestones = tuple(self.milestones)
+        if not all(isinstance(epoch, int) and epoch > 0 for epoch in milestones) or list(milestones) != sorted(
+            set(milestones)
+        ):
+            raise UsageError(f"recipe: milestones must be ascending epochs, not {self.milestones!r}.")
+        object.__setattr__(self, "milestones", milestones)
+
+    def peak_rate(self, pictures_per_step: int) -> float:
+        """Return the learning rate after the warm-up for so many pictures per step, over all processes."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return _RATES[self.kind] * pictures_per_step / REFERENCE_BATCH
+
+    def rate(self, epoch: int, step: int, steps_per_epoch: int, pictures_per_step: int) -> float:
+        """Return the learning rate of one step.
+
+        Args:
+            epoch: from 0.
+            step: in the epoch, from 0.
+            steps_per_epoch: of the run.
+            pictures_per_step: over all processes.
+        """
+        rate = self.peak_rate(pictures_per_step) * 0.1 ** sum(epoch >= milestone for milestone in self.milestones)
+        done = epoch * steps_per_epoch + step
+        if done < self.warmup_steps:
+            rate *= self.warmup_factor + (1 - self.warmup_factor) * done / self.warmup_steps
+        return rate
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return {**dataclasses.asdict(self), "milestones": list(self.milestones)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DetectionRecipe:
+        """Return the recipe that `to_dict` wrote.
+
+        Raises:
+            UsageError: for a key or a value this version does not know.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in values:
+            if key not in known:
+                raise unknown_value("key in the recipe", key, known)
+        milestones = values.get("milestones", ())
+        if not isinstance(milestones, list | tuple):
+            raise UsageError(f"recipe: milestones must be ascending epochs, not {milestones!r}.")
+        return cls(**{**values, "milestones": tuple(milestones)})

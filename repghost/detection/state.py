@@ -1,0 +1,101 @@
+"""The state of a detection training on disk: between any two steps, read back without running what it contains."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import pickle
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from repghost.detection.evaluate import Precision
+from repghost.detection.recipe import DetectionRecipe
+from repghost.errors import UsageError
+from repghost.files import write_bytes_atomically
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class DetectionEpoch:
+    """One line of the log."""
+
+    epoch: int  # from 1
+    loss: float  # mean over the steps and processes, the sum of the parts
+    parts: dict[str, float]  # e.g. classification, bbox_regression
+    learning_rate: float  # of the last step
+    seconds: float
+    pictures_per_second: float
+    boxes: Precision | None = None  # None: not judged
+    masks: Precision | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DetectionEpoch:
+        """Return the record that `dataclasses.asdict` wrote."""
+        figures = {name: None if values.get(name) is None else Precision(**values[name]) for name in ("boxes", "masks")}
+        return cls(**{**values, **figures})
+
+
+@dataclass(frozen=True)
+class DetectionState:
+    """Everything a resumed run needs."""
+
+    recipe: DetectionRecipe
+    categories: tuple[str, ...]
+    history: tuple[DetectionEpoch, ...]
+    step: int  # done in the epoch after those of the history
+    processes: int
+    sums: dict[str, float]  # of that epoch, of one process
+    seconds: float
+    model: Mapping[str, torch.Tensor]
+    optimizer: dict[str, Any]
+
+
+def write_state(path: Path, state: DetectionState) -> None:
+    """Write the state whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "version": VERSION,
+            "recipe": json.dumps(state.recipe.to_dict()),
+            "categories": json.dumps(state.categories),
+            "history": json.dumps([dataclasses.asdict(record) for record in state.history]),
+            "progress": json.dumps(
+                {"step": state.step, "processes": state.processes, "sums": state.sums, "seconds": state.seconds}
+            ),
+            "model": dict(state.model),
+            "optimizer": state.optimizer,
+        },
+        buffer,
+    )
+    write_bytes_atomically(path, buffer.getvalue())
+
+
+def read_state(path: Path) -> DetectionState:
+    """Read a state that `write_state` wrote.
+
+    Raises:
+        UsageError: when the file is something else.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a foreign pickle protocol is refused below like any other
+            values = torch.load(path, map_location="cpu", weights_only=True)
+        if values["version"] != VERSION:
+            raise UsageError(f"{path}: state version {values['version']!r}; this program reads version {VERSION}.")
+        return DetectionState(
+            recipe=DetectionRecipe.from_dict(json.loads(values["recipe"])),
+            categories=tuple(json.loads(values["categories"])),
+            history=tuple(DetectionEpoch.from_dict(record) for record in json.loads(values["history"])),
+            model=values["model"],
+            optimizer=values["optimizer"],
+            **json.loads(values["progress"]),
+        )
+    except (pickle.UnpicklingError, RuntimeError, LookupError, TypeError, ValueError, EOFError, OSError) as error:
+        raise UsageError(f"{path}: not a state of detection training ({type(error).__name__}: {error}).") from error

@@ -1,0 +1,240 @@
+"""The training loop of detectors: forward, backward, step; a state after every epoch and when it is asked to stop."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from repghost.detection.checkpoint import Detector, empty_detector, write_detector
+from repghost.detection.coco import CocoPictures
+from repghost.detection.evaluate import evaluate
+from repghost.detection.feed import DetectionFeed
+from repghost.detection.recipe import DetectionRecipe
+from repghost.detection.state import DetectionEpoch, DetectionState, read_state, write_state
+from repghost.errors import RepGhostError, UsageError
+from repghost.files import write_text_atomically
+from repghost.training.ranks import Ranks
+from repghost.training.seeding import seeded
+from repghost.training.transfer import Start, train_mode
+
+STATE_FILE, MODEL_FILE, LOG_FILE = "state.pt", "detector.safetensors", "log.jsonl"
+
+
+@dataclass(frozen=True)
+class DetectionHooks:
+    """How the caller follows and stops a run; the defaults do nothing."""
+
+    step: Callable[[int, int, int, float, float], None] = lambda epoch, step, steps, loss, rate: None
+    epoch: Callable[[DetectionEpoch], None] = lambda record: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+class DetectionStoppedError(RepGhostError):
+    """Training was asked to stop; everything up to the last step is in the state file."""
+
+
+def build(recipe: DetectionRecipe, classes: int, weights: Start | None = None) -> nn.Module:
+    """Return a detector to train: random heads, the backbone random or from a checkpoint, frozen as the recipe says."""
+    with seeded(recipe.seed):
+        model: Any = empty_detector(recipe, classes)
+    body = model.backbone.body
+    if weights is not None:
+        names = body.state_dict().keys()
+        body.load_state_dict({name: tensor for name, tensor in weights.tensors.items() if name in names})
+    if recipe.freeze != "none":
+        body.freeze(recipe.freeze)
+    detector: nn.Module = model
+    return detector
+
+
+def train(
+    recipe: DetectionRecipe,
+    dataset: CocoPictures,
+    folder: Path,
+    resume: str = "new",
+    hooks: DetectionHooks | None = None,
+    judging: CocoPictures | None = None,
+    weights: Start | None = None,
+    ranks: Ranks | None = None,
+    workers: int = 0,
+    broken_limit: int = 50,
+) -> tuple[Detector, tuple[DetectionEpoch, ...]]:
+    """Train a detector and write `detector.safetensors`, `state.pt` and `log.jsonl` into a folder.
+
+    Args:
+        recipe: how.
+        dataset: the training split.
+        folder: where files go.
+        resume: "new" refuses a folder with a state, "continue" needs one, "auto" goes on if there is one.
+        hooks: follows and stops the run.
+        judging: the split whose average precision is measured after each epoch.
+        weights: of the backbone to begin with.
+        ranks: this process among those of torchrun.
+        workers: processes that decode.
+        broken_limit: pictures that may be broken before the run stops.
+
+    Raises:
+        UsageError: when the folder holds another run, there is nothing to resume, or too few pictures.
+        DetectionStoppedError: when `hooks.should_stop` said so.
+        RepGhostError: when the loss is no longer finite, or too many pictures are broken.
+    """
+    hooks, ranks = hooks or DetectionHooks(), ranks or Ranks()
+    if judging is not None and judging.categories != dataset.categories:
+        raise UsageError("the categories of the training pictures and of those that judge differ.")
+    names = tuple(category.name for category in dataset.categories)
+    state = _starting_state(recipe, names, folder / STATE_FILE, resume)
+    if state and state.step and state.processes != ranks.count:
+        raise UsageError(
+            f"{folder / STATE_FILE}: stopped within an epoch of {state.processes} processes; go on with as many, not "
+            f"{ranks.count}."
+        )
+    feed = DetectionFeed(recipe, dataset, ranks, workers, broken_limit)
+    run = _start(recipe, len(names), weights, ranks, state)
+    history = list(state.history) if state else []
+    for epoch in range(len(history), recipe.epochs):
+        begun = state if state and epoch == len(state.history) else None
+        record = _epoch(run, feed, epoch, begun, hooks, _Writer(folder / STATE_FILE, names, tuple(history)))
+        if judging is not None:
+            scores = evaluate(run.model.eval(), judging, ranks)
+            record = dataclasses.replace(record, boxes=scores.boxes, masks=scores.masks)
+        history.append(record)
+        if ranks.first:
+            metadata = {"epoch": record.epoch, "ap": None if record.boxes is None else record.boxes.ap}
+            kept = Detector(run.model.eval(), recipe, dataset.categories, "train", metadata)
+            write_detector(folder / MODEL_FILE, kept)
+            _Writer(folder / STATE_FILE, names, tuple(history)).write(run, 0, {}, 0.0)
+            lines = [json.dumps(dataclasses.asdict(row)) for row in history]
+            write_text_atomically(folder / LOG_FILE, "".join(line + "\n" for line in lines))
+        hooks.epoch(record)
+        ranks.wait()
+    last = {"epoch": recipe.epochs, "ap": None if history[-1].boxes is None else history[-1].boxes.ap}
+    return Detector(run.model.eval(), recipe, dataset.categories, "train", last), tuple(history)
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """The parts that change while training."""
+
+    recipe: DetectionRecipe
+    ranks: Ranks
+    model: nn.Module
+    forward: nn.Module  # the model, distributed where there are several processes
+    optimizer: torch.optim.Optimizer
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes the state with what an epoch does not change."""
+
+    path: Path
+    categories: tuple[str, ...]
+    history: tuple[DetectionEpoch, ...]
+
+    def write(self, run: _Run, step: int, sums: dict[str, float], seconds: float) -> None:
+        """Write the state between two steps."""
+        model, optimizer = run.model.state_dict(), run.optimizer.state_dict()
+        place = (step, run.ranks.count, sums, seconds)
+        state = DetectionState(run.recipe, self.categories, self.history, *place, model, optimizer)
+        write_state(self.path, state)
+
+
+def _starting_state(
+    recipe: DetectionRecipe, categories: tuple[str, ...], path: Path, resume: str
+) -> DetectionState | None:
+    """Return the state to go on from, None for a new run."""
+    if resume == "continue" and not path.is_file():
+        raise UsageError(f"{path}: no training state to resume from; leave --resume out to start a run.")
+    if resume == "new" and path.exists():
+        raise UsageError(f"{path}: a run is here already; give --resume to go on, or another --output.")
+    if resume == "new" or not path.is_file():
+        return None
+    state = read_state(path)
+    if state.recipe != recipe:
+        mine, theirs = recipe.to_dict(), state.recipe.to_dict()
+        changed = ", ".join(f"{name} {theirs[name]} -> {mine[name]}" for name in mine if mine[name] != theirs[name])
+        raise UsageError(f"{path}: belongs to a run with other settings ({changed}); give the same, or another folder.")
+    if state.categories != categories:
+        raise UsageError(f"{path}: belongs to a run on other categories; give the same data, or another folder.")
+    return state
+
+
+def _start(
+    recipe: DetectionRecipe, classes: int, weights: Start | None, ranks: Ranks, state: DetectionState | None
+) -> _Run:
+    model = build(recipe, classes, weights)
+    if state is not None:
+        try:
+            model.load_state_dict(dict(state.model))
+        except RuntimeError as error:
+            raise UsageError(f"the state's weights are of another detector ({str(error)[:200]}).") from error
+    model.to(ranks.device)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(learning, 0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    if state is not None:
+        try:
+            optimizer.load_state_dict(state.optimizer)
+        except (ValueError, LookupError, TypeError) as error:
+            raise UsageError(f"the state's optimizer is of another detector ({error}).") from error
+    forward: nn.Module = model
+    if ranks.count > 1:
+        devices = [ranks.device.index] if ranks.device.type == "cuda" else None
+        forward = DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+    return _Run(recipe, ranks, model, forward, optimizer)
+
+
+def _epoch(
+    run: _Run, feed: DetectionFeed, epoch: int, begun: DetectionState | None, hooks: DetectionHooks, writer: _Writer
+) -> DetectionEpoch:
+    """Train on every picture with objects once."""
+    recipe, ranks, steps = run.recipe, run.ranks, feed.steps_per_epoch
+    done, sums, before = (begun.step, dict(begun.sums), begun.seconds) if begun else (0, {}, 0.0)
+    train_mode(run.model, "none" if recipe.train_norm else "bn")
+    started, rate, per_step = time.monotonic(), 0.0, recipe.batch * ranks.count
+    for step, (pictures, targets) in enumerate(feed.batches(epoch, done), done):
+        if ranks.any(hooks.should_stop()):
+            if ranks.first:
+                writer.write(run, step, sums, before + time.monotonic() - started)
+            raise DetectionStoppedError(f"stopped in epoch {epoch + 1}; give --resume to go on from this step.")
+        rate = recipe.rate(epoch, step, steps, per_step)
+        with seeded(recipe.seed, epoch, step, ranks.rank):  # the samplers of anchors and proposals
+            losses = run.forward(pictures, targets)
+        loss = _step(run, losses, rate, epoch)
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + float(value.detach())
+        hooks.step(epoch, step, steps, loss, rate)
+    seconds = before + time.monotonic() - started
+    names = sorted(sums)
+    means = [value / (steps * ranks.count) for value in ranks.sums([sums[name] for name in names])]
+    parts = dict(zip(names, means, strict=True))
+    return DetectionEpoch(epoch + 1, sum(means), parts, rate, seconds, steps * per_step / seconds)
+
+
+def _step(run: _Run, losses: dict[str, torch.Tensor], rate: float, epoch: int) -> float:
+    """Take one step of the optimizer and return the loss.
+
+    Raises:
+        RepGhostError: when the loss is not finite.
+    """
+    total = torch.stack(list(losses.values())).sum()
+    value = float(total.detach())
+    if not math.isfinite(value):
+        raise RepGhostError(f"the loss became {value} in epoch {epoch + 1}; lower --lr or give --clip-grad.")
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    run.optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    if run.recipe.clip_grad is not None:
+        learning = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
+        nn.utils.clip_grad_norm_(learning, run.recipe.clip_grad)
+    run.optimizer.step()
+    return value

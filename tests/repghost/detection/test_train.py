@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from repghost.cli import cli
+from repghost.detection.checkpoint import read_detector
+from repghost.detection.coco import open_coco
+from repghost.detection.recipe import DetectionRecipe
+from repghost.detection.train import DetectionHooks, DetectionStoppedError, build, train
+from repghost.errors import RepGhostError, UsageError
+from repghost.training.transfer import Start
+from tests.repghost.detection.drawn import draw
+from tests.repghost.networks import network
+
+RECIPE = DetectionRecipe(
+    width=0.25, epochs=2, batch=2, milestones=(1,), warmup_steps=2, min_size=64, max_size=96, train_norm=True,
+    learning_rate=0.002, freeze="none",
+)  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return draw(tmp_path / "set", "train", 6)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return read_detector(path / "detector.safetensors").model.state_dict()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(steps: int, folder: Path, tmp_path: Path) -> None:
+    dataset = open_coco(folder, "train", masks=False)
+    train(RECIPE, dataset, tmp_path / "whole")
+    asked: list[None] = []
+    hooks = DetectionHooks(should_stop=lambda: asked.append(None) or len(asked) > steps)  # type: ignore[func-returns-value]
+    with pytest.raises(DetectionStoppedError):
+        train(RECIPE, dataset, tmp_path / "cut", hooks=hooks)
+    _, history = train(RECIPE, dataset, tmp_path / "cut", resume="continue")
+    assert len(history) == 2
+    expected, actual = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(value, actual[name]) for name, value in expected.items())
+
+
+def test_another_recipe_or_a_finished_folder_is_refused(folder: Path, tmp_path: Path) -> None:
+    dataset, run = open_coco(folder, "train", masks=False), tmp_path / "run"
+    with pytest.raises(UsageError, match="no training state"):
+        train(RECIPE, dataset, run, resume="continue")
+    train(DetectionRecipe(**{**RECIPE.to_dict(), "epochs": 1}), dataset, run)
+    with pytest.raises(UsageError, match="a run is here"):
+        train(RECIPE, dataset, run)
+    with pytest.raises(UsageError, match="epochs 1 -> 2"):
+        train(RECIPE, dataset, run, resume="auto")
+    (run / "state.pt").write_bytes(b"no state")
+    with pytest.raises(UsageError, match="not a state"):
+        train(RECIPE, dataset, run, resume="auto")
+
+
+@pytest.mark.parametrize(("limit", "works"), [(1, True), (0, False)])
+def test_broken_pictures_are_skipped_up_to_a_limit(limit: int, works: bool, folder: Path, tmp_path: Path) -> None:
+    (folder / "train" / "3.png").write_bytes(b"no picture")
+    dataset = open_coco(folder, "train", masks=False)
+    recipe = DetectionRecipe(**{**RECIPE.to_dict(), "epochs": 1})
+    if works:
+        train(recipe, dataset, tmp_path / "run", broken_limit=limit)
+    else:
+        with pytest.raises(RepGhostError, match=r"3\.png"):
+            train(recipe, dataset, tmp_path / "run", broken_limit=limit)
+
+
+def test_too_few_pictures_for_a_step_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="lower --batch"):
+        train(DetectionRecipe(**{**RECIPE.to_dict(), "batch": 7}), open_coco(folder, "train", False), tmp_path / "run")
+
+
+def test_the_backbone_begins_with_the_weights_of_a_classifier_and_keeps_fixed_statistics() -> None:
+    classifier = network(0.5)
+    start = Start("a file", classifier.state_dict(), classifier.num_classes)
+    recipe = DetectionRecipe(width=0.5, freeze="stride 4")
+    model: Any = build(recipe, 2, start)
+    body = model.backbone.body
+    assert all(torch.equal(value, start.tensors[name]) for name, value in body.state_dict().items())
+    assert not body.conv_stem.weight.requires_grad
+    assert body.blocks[3][0].ghost1.primary_conv[0].weight.requires_grad
+
+
+def test_the_commands_train_validate_and_export(folder: Path, tmp_path: Path) -> None:
+    draw(folder, "val", 2, seed=1)
+    run = tmp_path / "a run"
+    sizes = ["--width", "0.25", "--epochs", "1", "--batch", "2", "--min-size", "64", "--max-size", "96", "-j", "0"]
+    splits = ["--train-split", "train", "--val-split", "val"]
+    result = CliRunner().invoke(cli, ["detect-train", "--data", str(folder), *sizes, *splits, "-o", str(run)])
+    assert result.exit_code == 0, result.output
+    assert "average precision: boxes" in result.stdout
+    assert sorted(path.name for path in run.iterdir()) == ["detector.safetensors", "log.jsonl", "state.pt"]
+    path = str(run / "detector.safetensors")
+    result = CliRunner().invoke(cli, ["detect-validate", path, "--data", str(folder), "--split", "val", "--fused"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("2 pictures, 2 objects")
+    result = CliRunner().invoke(cli, ["detect-export", path, str(run / "pyramid.onnx")])
+    assert result.exit_code == 0, result.output
+    assert (run / "pyramid.onnx").stat().st_size > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--detector", "yolo"], "kind"),
+        (["--milestones", "a,b"], "--milestones"),
+        (["--resume", "maybe"], "--resume"),
+        (["--width", "x"], "width"),
+        (["--data", "nowhere"], "no such file"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: list[str], message: str, folder: Path, tmp_path: Path) -> None:
+    given = [
+        "detect-train",
+        "--data",
+        str(folder),
+        "--train-split",
+        "train",
+        "--val-split",
+        "",
+        "-o",
+        str(tmp_path / "r"),
+    ]
+    result = CliRunner().invoke(cli, given + arguments)
+    assert result.exit_code == 2
+    assert message in result.output
