@@ -6,7 +6,7 @@ from compile.summary.advice import advise
 from compile.summary.collect import find_conflicts
 from compile.summary.facts import Summary
 from compile.summary.gate import gate_sentences
-from compile.summary.tables import Cell, Table, all_tables
+from compile.summary.tables import LAYERS, Cell, Table, all_tables
 
 
 def render_markdown(summary: Summary) -> str:
@@ -19,8 +19,12 @@ def render_markdown(summary: Summary) -> str:
         lines += ["", f"**Careful**: {sentence}"]
     if summary.comparison:
         lines += ["", "## What changed", "", *[f"- {sentence}" for sentence in summary.comparison]]
-    for table in all_tables(summary):
-        lines += ["", *_table(table)]
+    tables = all_tables(summary)
+    for table in tables:
+        if not table.name.startswith(LAYERS):
+            lines += ["", *_table(table)]
+    if any(table.name.startswith(LAYERS) for table in tables):
+        lines += ["", "Layer by layer: in the page and in the CSV."]
     if summary.missing:
         lines += ["", "## Not measured", ""]
         lines += [f"- {item.what}. Measure it: `{item.command}`" for item in summary.missing]

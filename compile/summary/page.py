@@ -10,10 +10,9 @@ from compile.summary.collect import find_conflicts
 from compile.summary.facts import Summary
 from compile.summary.gate import gate_sentences
 from compile.summary.plots import all_plots
-from compile.summary.tables import Cell, Column, Table, all_tables
+from compile.summary.tables import LAYERS, Cell, Column, Table, all_tables
 
 TITLE = "Which width, at which precision, for which machine"
-FOLDED = "layers-"  # tables whose names begin so are long, and shown on demand
 
 
 def render_page(summary: Summary) -> str:
@@ -70,7 +69,7 @@ def _body(summary: Summary) -> list[str]:
 def _table(table: Table) -> list[str]:
     heads = "".join(_head(column) for column in table.columns)
     rows = ["<tr>" + "".join(map(_cell, row, table.columns)) + "</tr>" for row in table.rows]
-    folded = table.name.startswith(FOLDED)
+    folded = table.name.startswith(LAYERS)  # long, and shown on demand
     opening = [f'<details id="{table.name}"><summary>{escape(table.title)}</summary>'] if folded else [
         f'<h2 id="{table.name}">{escape(table.title)}</h2>'
     ]  # fmt: skip

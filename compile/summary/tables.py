@@ -10,6 +10,7 @@ from compile.summary.published import NetworkFigures, published_figures
 from repghost.spec import WIDTHS
 
 ABSENT = "not measured"
+LAYERS = "layers-"  # begins the names of the tables of layers
 MEGA = 1e6
 
 
@@ -273,5 +274,5 @@ def layer_table(layers: LayerTable) -> Table:
         for row in layers.rows
     )  # fmt: skip
     about = "MACs are multiply-adds for one picture. SQNR is the layer's signal to quantization noise ratio."
-    name = _name(f"layers-{layers.model}-{layers.size}-{layers.build}")
+    name = _name(f"{LAYERS}{layers.model}-{layers.size}-{layers.build}")
     return Table(name, f"Layer by layer: {layers.model}, {layers.build}", about, columns, rows)

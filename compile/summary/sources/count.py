@@ -11,6 +11,9 @@ from repghost.errors import IntegrityError
 
 FORMAT = "repghost-count"
 VERSION = 1
+# The cores of compile/counter/cores.h, and whose code they run: a Cortex-A72 has no dot-product; a Cortex-A55 has it,
+# and stands for a Cortex-A53 where it runs the code without it.
+MODELLED = {"a76": ("cortex-a76",), "a72": ("cortex-a72",), "a55": ("cortex-a76", "cortex-a72")}
 
 
 def read(file: File) -> Learned:
@@ -36,6 +39,8 @@ def of_result(result: Mapping[str, Any], source: str, weights: str = "") -> Lear
     emulated = f"emulated {result['cpu']}"
     speeds = [_speed(result, emulated, whole["total"], "instructions", "emulated", source, weights)]
     for core, cycles in whole["modelled_cycles"].items():
+        if result["cpu"] not in MODELLED.get(core, ()):
+            continue
         machine = f"{core} model, code for {result['cpu']}"
         speeds.append(_speed(result, machine, cycles, "cycles", "modelled", source, weights))
     tables = (_layers(result, source),) if result.get("layers") else ()

@@ -247,3 +247,24 @@ def test_browser_shows_the_page_without_errors_and_sorts_a_table(summary: Summar
 def test_canonical_json_is_what_is_written(summary: Summary, tmp_path: Path) -> None:
     write_all(summary, tmp_path / "page")
     assert (tmp_path / "page" / "report.json").read_bytes() == canonical_json(summary.to_dict())
+
+
+def test_counts_are_emulated_cycles_are_modelled_and_neither_is_a_time(tmp_path: Path) -> None:
+    count = {
+        "format": "repghost-count", "version": 1, "model": NAMES[0], "precision": "int8", "size": 224,
+        "cpu": "cortex-a76", "variant": "dot", "emulator": "qemu",
+        "whole": {
+            "total": 7_000_001, "instructions": {}, "modelled_cycles": {"a76": 3.0e6, "a72": 8.0e6, "a55": 9.0e6},
+        },
+        "layers": [],
+    }  # fmt: skip
+    path = tmp_path / "count.json"
+    path.write_bytes(canonical_json(count))
+    summary = collect([path])
+    found = {(speed.machine, speed.kind, speed.unit): speed.value for speed in summary.speeds}
+    assert found == {
+        ("emulated cortex-a76", "emulated", "instructions"): 7_000_001,
+        ("a76 model, code for cortex-a76", "modelled", "cycles"): 3.0e6,
+        ("a55 model, code for cortex-a76", "modelled", "cycles"): 9.0e6,
+    }
+    assert " ms" not in render(summary, "md")
