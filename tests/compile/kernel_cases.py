@@ -340,7 +340,8 @@ def _table_case(height: int, width: int, seed: int, lines: bool = False) -> Case
     tables = np.stack([rng.permutation(np.arange(-128, 128)) for _ in range(3)]).astype(np.int8)
     tables = line_tables(rng) if lines else tables
     picture = rng.integers(0, 256, (1, height, width, 3)).astype(np.uint8)
-    return Case(f"picture {height}x{width}", InputTable("y", output, tables), picture=picture, halos={"y": seed % 3})
+    name = f"picture {height}x{width}{' by lines' * lines}"
+    return Case(name, InputTable("y", output, tables), picture=picture, halos={"y": seed % 3})
 
 
 def _max_pool_case(

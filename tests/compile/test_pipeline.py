@@ -266,7 +266,8 @@ def test_a_file_that_is_already_quantized(
     shutil.copy(finished / "repghostnet_0_5x-32px/model.qdq.onnx", qdq)
     lines: list[str] = []
     report = run(request_for(qdq, data, tmp_path / "build"), lines.append)
-    assert [line[:10].strip() for line in lines] == [name for name in STAGES if name not in ("fuse", "calibrate")]
+    stages = [line[:10].strip() for line in lines if not line.startswith(" ")]
+    assert stages == [name for name in STAGES if name not in ("fuse", "calibrate")]
     assert report["model"]["name"] == "repghostnet_0_5x"
     assert report["accuracy"]["int8"] == earlier["accuracy"]["int8"]
     assert report["accuracy"]["fp32"] is None

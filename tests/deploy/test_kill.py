@@ -87,9 +87,11 @@ def test_two_at_once_one_wins_and_none_breaks(board: Standin, versions: list[Bun
     folder = board.new_folder()
     deploy(versions[0].path, board.connection(folder))
 
+    connection = board.connection(folder)  # one for both: making one writes the configuration that ssh reads
+
     def attempt(bundle: Bundle) -> str | None:
         try:
-            deploy(bundle.path, board.connection(folder))
+            deploy(bundle.path, connection)
         except DeviceUnreachableError as error:
             assert "busy with a deployment" in str(error)
             return None
