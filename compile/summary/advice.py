@@ -47,7 +47,8 @@ def _advise(key: tuple[str, str, int, int, str], speeds: Sequence[Speed]) -> lis
     for speed in sorted(speeds, key=lambda speed: speed.value, reverse=True):
         fastest[speed.model, speed.precision] = speed  # of several instruction sets the best one stays
     found = _fitting(place, list(fastest.values())) if unit == "ms" else _relative(place, unit, fastest)
-    return [*found, *_precision(place, fastest)]
+    # Instructions of different precisions do not cost the same: a count recommends nothing.
+    return found if unit == "instructions" else [*found, *_precision(place, fastest)]
 
 
 def _fitting(place: str, speeds: Sequence[Speed]) -> list[str]:
