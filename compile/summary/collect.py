@@ -12,7 +12,7 @@ from compile.bundle import sha256
 from compile.machine import describe_machine
 from compile.strict_json import parse_strict
 from compile.summary.facts import FORMAT, LayerTable, Network, Size, Source, Speed, Summary
-from compile.summary.sources import File, Learned, readers
+from compile.summary.sources import File, Learned, Reader, readers
 from repghost.errors import IntegrityError, UsageError
 
 SIZE_LIMIT = 32 << 20  # bytes of one file
@@ -52,7 +52,7 @@ def collect(paths: Sequence[Path], max_drop: float | None = None, made: datetime
         made: the date of the summary; now by default.
 
     Raises:
-        IntegrityError: naming a file that is damaged, of another version, or contradicts another one.
+        IntegrityError: naming a file that is damaged, of an unknown format, or of another version.
     """
     known, sources, learned = readers(), [], []
     for path in paths:
@@ -63,7 +63,7 @@ def collect(paths: Sequence[Path], max_drop: float | None = None, made: datetime
             continue  # an earlier summary is made of these very files
         if kind not in known:
             raise IntegrityError(f"{path} is {kind!r}; a summary is made from {', '.join(sorted(known))}.")
-        facts = _read(File(values, path, str(path)), known[str(kind)])
+        facts = _read(File(values, str(path)), known[str(kind)])
         learned.append(facts)
         sources.append(Source(str(path), str(kind), sha256(data), facts.about))
     machine = describe_machine()
@@ -81,14 +81,12 @@ def collect(paths: Sequence[Path], max_drop: float | None = None, made: datetime
     )
 
 
-def _read(file: File, reader: object) -> Learned:
+def _read(file: File, reader: Reader) -> Learned:
+    """Return what a reader learns, or name the file that lacks something its format has."""
     try:
-        answer = reader(file)  # type: ignore[operator]
+        return reader(file)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise IntegrityError(f"{file.name} is not as its format says ({type(error).__name__}: {error}).") from error
-    if not isinstance(answer, Learned):
-        raise IntegrityError(f"{file.name} could not be read.")
-    return answer
 
 
 def _tools(learned: Iterable[Learned]) -> dict[str, str]:

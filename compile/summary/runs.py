@@ -22,7 +22,7 @@ CHECKPOINTS = (".safetensors", ".pth", ".pt", ".tar", ".qdq.onnx")
 
 def plan_runs(
     weights: str | None, data: Path | None, widths: str, target: str, size: int | None, images: int,
-    test_images: int | None, output: Path = Path("build"),
+    test_images: int | None, output: Path,
 ) -> list[Request]:  # fmt: skip
     """Return one request for each width that has weights.
 
@@ -90,7 +90,7 @@ def run_all(requests: Iterable[Request], say: Callable[[str], None]) -> list[str
 
 
 def _key(request: Request) -> str:
-    """Return a name made of everything that can change what a run writes."""
+    """Return a name made of what can change a run: settings, weights, code and tools; pictures count by their path."""
     files = [path for path in (request.config, request.preprocess) if path]
     if request.weights and Path(request.weights).is_file():
         files.append(Path(request.weights))
@@ -112,7 +112,7 @@ def _finished(stamp: Path) -> bool:
 
 
 def _digest(folder: Path) -> str:
-    """Return what the run's report says of its bundles, with the digests that they have on the disk."""
+    """Return the digest of the bundles that a run's report names, as they lie on the disk; "" where one is gone."""
     if not (folder / JSON_FILE).is_file():
         return ""
     bundles = [folder / str(build["folder"]) / MANIFEST for build in read_report(folder)["builds"]]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from compile.request import Request
     from compile.summary.facts import Summary
 
 FORMATS = ("md", "csv", "html", "json")
@@ -49,9 +48,11 @@ def command(
 
     failures: list[str] = []
     if build:
+        from compile.summary.runs import plan_runs, run_all
+
         paths = paths or (Path("build"),)
-        requests = _requests(weights, data, widths, target, size, images, test_images, paths[0])
-        failures = _build(requests)
+        requests = plan_runs(weights, data, widths, target, size, images, test_images, paths[0])
+        failures = run_all(requests, lambda line: click.echo(line, err=True))
     elif weights or data:
         raise UsageError("--weights and --data have no effect without --build; add it, or leave them out.")
     if not paths:
@@ -64,23 +65,6 @@ def command(
     summary, worse = _compared(summary, old, margin_points, margin_time)
     _show(summary, output, form)
     _end(summary, worse, failures)
-
-
-def _requests(
-    weights: str | None, data: Path | None, widths: str, target: str, size: int | None, images: int,
-    test_images: int | None, folder: Path,
-) -> list[Request]:  # fmt: skip
-    """Return what has to be compiled: one request per width that has weights."""
-    from compile.summary.runs import plan_runs
-
-    return plan_runs(weights, data, widths, target, size, images, test_images, folder)
-
-
-def _build(requests: list[Request]) -> list[str]:
-    """Compile the widths and return what failed, in sentences."""
-    from compile.summary.runs import run_all
-
-    return run_all(requests, lambda line: click.echo(line, err=True))
 
 
 def _single_run(path: Path, form: str) -> str | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from compile.summary.facts import LayerTable, Missing, Network, Size, Speed
@@ -33,10 +32,9 @@ class Learned:
 
 @dataclass(frozen=True)
 class File:
-    """A file that is read: its JSON, its place, and the name it is cited by."""
+    """A file that is read: its JSON, and the name it is cited by."""
 
     values: Mapping[str, Any]
-    path: Path
     name: str
 
 
