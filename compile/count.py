@@ -6,7 +6,6 @@ The cycles that stand beside them are modelled from the instructions alone, see 
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,10 +16,10 @@ from compile.bundle import Bundle, check_bundle
 from compile.cache import StageCache
 from compile.counter_build import GUEST, PLUGIN, build_counter, find_counting_emulator
 from compile.emulator import TOOLS, Emulator
-from compile.execute import INTEGRITY, TIME_LIMIT, UNSUPPORTED, UnsupportedVariantError, bundle_target
+from compile.execute import bundle_target, run_program
 from compile.layers import bundle_layers
 from compile.targets import ARM64
-from repghost.errors import IntegrityError, RepGhostError, ToolMissingError, UsageError, unknown_value
+from repghost.errors import IntegrityError, ToolMissingError, UsageError, unknown_value
 
 FORMAT, VERSION = "repghost-count", 1
 COUNTS = "counts.jsonl"
@@ -152,36 +151,9 @@ def run_counted(
             (folder / file).chmod(0o755)
         plugin = ["-plugin", f"./{PLUGIN},out={COUNTS}"]  # relative: a comma in the path would end the argument
         command = [*emulator.command(cpu.emulated), *plugin, f"./{GUEST}", "./model.so", "./vectors.bin", variant or ""]
-        said = _run(command, folder, cpu)
+        said = run_program(command, "the counted program", cpu.name, folder=folder)
         lines = (folder / COUNTS).read_text().splitlines() if (folder / COUNTS).is_file() else []
     return _read_counts(said, [json.loads(line) for line in lines])
-
-
-def _run(command: list[str], folder: Path, cpu: CountedCpu) -> dict[str, Any]:
-    """Run the guest and return what it said."""
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIME_LIMIT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise RepGhostError(f"counting on {cpu.name} did not end within {TIME_LIMIT} s.") from None
-    except OSError as error:
-        raise ToolMissingError(f"cannot start {command[0]}: {error.strerror}.") from error
-    message = done.stderr.strip() or f"counting on {cpu.name} ended with code {done.returncode}"
-    if done.returncode == UNSUPPORTED:
-        raise UnsupportedVariantError(message)
-    if done.returncode == INTEGRITY:
-        raise IntegrityError(message)
-    if done.returncode:
-        raise RepGhostError(message)
-    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return said
 
 
 def _read_counts(said: dict[str, Any], marks: list[dict[str, Any]]) -> CountRun:

@@ -83,27 +83,48 @@ def run_runner(bundle: Bundle, machine: Machine, arguments: list[str], limit: fl
     """
     command = [*machine.prefix, str((bundle.path / "repghost-run").absolute())]
     command += ["--bundle", str(Path(bundle.path).absolute()), *arguments]
+    return run_program(command, "repghost-run", machine.name, limit)
+
+
+def run_program(
+    command: list[str], name: str, machine: str, limit: float = TIME_LIMIT, folder: Path | None = None
+) -> dict[str, Any]:
+    """Run a program that ends with the runner's exit codes and return the JSON object it printed.
+
+    Args:
+        command: the program, behind its emulator where it needs one, and its arguments.
+        name: what messages call it.
+        machine: what runs it, for messages.
+        limit: seconds until the run is stopped.
+        folder: where it runs.
+
+    Raises:
+        IntegrityError: when the program says that a digest or a recorded picture did not match.
+        UnsupportedVariantError: when the machine lacks the instruction set.
+        ToolMissingError: when it cannot be started.
+        RepGhostError: when it crashed, hung or printed something else.
+    """
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit, check=False
+            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit, check=False
         )
     except subprocess.TimeoutExpired:
-        raise RepGhostError(f"repghost-run did not end within {limit:g} s on {machine.name}.") from None
+        raise RepGhostError(f"{name} did not end within {limit:g} s on {machine}.") from None
     except OSError as error:
         raise ToolMissingError(f"cannot start {command[0]}: {error.strerror}.") from error
-    message = done.stderr.strip() or f"repghost-run ended with code {done.returncode} on {machine.name}"
+    message = done.stderr.strip() or f"{name} ended with code {done.returncode} on {machine}"
     if done.returncode == INTEGRITY:
         raise IntegrityError(message)
     if done.returncode == UNSUPPORTED:
         raise UnsupportedVariantError(message)
     if done.returncode < 0:
-        raise RepGhostError(f"repghost-run was ended by signal {-done.returncode} on {machine.name}.")
+        raise RepGhostError(f"{name} was ended by signal {-done.returncode} on {machine}.")
     if done.returncode:
         raise RepGhostError(message)
-    return _last_object(done.stdout)
+    return _last_object(done.stdout, name)
 
 
-def _last_object(text: str) -> dict[str, Any]:
+def _last_object(text: str, name: str = "repghost-run") -> dict[str, Any]:
     """Return the last line of `text` that is a JSON object; other lines, such as a banner, are ignored."""
     for line in reversed(text.splitlines()):
         try:
@@ -112,4 +133,4 @@ def _last_object(text: str) -> dict[str, Any]:
             continue
         if isinstance(value, dict):
             return value
-    raise RepGhostError(f"repghost-run printed no result; it printed {text[:200]!r}.")
+    raise RepGhostError(f"{name} printed no result; it printed {text[:200]!r}.")
