@@ -119,15 +119,16 @@ def quantize_graph(
     """Return the graph as it will be quantized, and its scales (arguments and errors as `quantize_model`)."""
     config.check_patterns(graph.names())
     if config.equalize:
-        graph = equalize(graph, _batches(pictures, preprocess))
-    spec = calibrate(graph, _batches(pictures, preprocess), config, on_batch)
+        graph = equalize(graph, batches(pictures, preprocess))
+    spec = calibrate(graph, batches(pictures, preprocess), config, on_batch)
     if config.bias_correction:
         most = max(1, MOST_PIXELS // preprocess.size**2)
         graph = correct_biases(graph, spec, preprocess.normalize(pictures[:most]))
     return graph, spec
 
 
-def _batches(pictures: NDArray[np.uint8], preprocess: Preprocess) -> Iterator[NDArray[np.float32]]:
+def batches(pictures: NDArray[np.uint8], preprocess: Preprocess) -> Iterator[NDArray[np.float32]]:
+    """Yield pictures [N, size, size, 3] as normalized float32 [n, 3, size, size], a bounded amount at a time."""
     step = max(1, BATCH_PIXELS // preprocess.size**2)
     for start in range(0, len(pictures), step):
         yield preprocess.normalize(pictures[start : start + step])

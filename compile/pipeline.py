@@ -80,6 +80,7 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     with progress.stage("judge"):
         judgement = _judge(subject, network, program, builds, vectors, cache)
         progress.note = _judged(judgement)
+    error = _layer_error(subject, network, program, config, cache, progress)
     packed = []
     for build in builds:
         place = bundle_folder(request, build)
@@ -88,7 +89,9 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
         packed.append(Packed(place, build, bundle))
     packed = [measure(request, verify(request, item, progress), progress) for item in packed]
     with progress.stage("report"):
-        report = finish_report(folder, build_report(request, subject, config, programs, judgement, packed, folder))
+        report = finish_report(
+            folder, build_report(request, subject, config, programs, judgement, packed, folder, error)
+        )
         progress.note = str(folder / "report.md")
     _gate(request, judgement)
     return report
@@ -140,6 +143,24 @@ def _quantize(
         program = stages.read_program(folder / QDQ_FILE, subject.preprocess)
         progress.note = f"{len(program.operators)} integer operators, program {program.digest[:12]}"
     return program
+
+
+def _layer_error(
+    subject: Subject,
+    network: RepGhostNet | None,
+    program: Program,
+    config: QuantConfig,
+    cache: StageCache,
+    progress: Progress,
+) -> dict[str, Any] | None:
+    """Return the error of each integer layer; None for a file that has no float form to compare with."""
+    if network is None:
+        return None
+    with progress.stage("layer error"):
+        found = stages.layer_error(subject, network, program, config, cache)
+        worst = min(found["decibels"], key=found["decibels"].__getitem__)
+        progress.note = f"signal to quantization noise at least {found['decibels'][worst]:.1f} dB, at {worst}"
+    return found
 
 
 def _expect(

@@ -40,6 +40,7 @@ def build_report(
     judgement: Judgement,
     packed: Sequence[Packed],
     folder: Path,
+    error: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Return the report of one run as JSON values; what was not measured says so, with the command that would."""
     calibration = subject.calibration
@@ -56,6 +57,7 @@ def build_report(
             "program_digest": programs[INT8.name].digest,
             "operators": len(programs[INT8.name].operators),
             "calibration": used if subject.qdq is None else dict(subject.quantization["calibration"]),
+            "sqnr": error,
         },
         "programs": {name: program.digest for name, program in programs.items()},
         "accuracy": dict(judgement.record),

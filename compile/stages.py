@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 VECTOR_BYTES = 1_300_000  # of recorded pictures in a bundle; half of what the weights of the smallest network take
 VECTOR_LIMITS = (8, 100)  # pictures
+ERROR_PICTURES = 32  # that the error of each layer is measured on; a mean over all their pixels
 TOOLS = ("repghost-deploy", "apache-tvm", "ziglang", "torch", "numpy", "onnx")
 
 
@@ -79,6 +80,45 @@ def quantize(
 
     files, cached = cache.get("quantize", key, make)
     return files["model.qdq.onnx"], cached
+
+
+def layer_error(
+    subject: Subject, fused: RepGhostNet, program: Program, config: QuantConfig, cache: StageCache
+) -> dict[str, Any]:
+    """Return how far each integer layer is from float32 on pictures of the calibration set, for the report.
+
+    Args:
+        subject: Preprocess and calibration pictures.
+        fused: the network without batch norms.
+        program: its quantized form.
+        config: how it was quantized; what equalization moved between layers is no error.
+        cache: where the answer is kept.
+    """
+    from calib.equalize import equalize
+    from calib.layer_error import measure_sqnr
+    from calib.pipeline import batches
+    from calib.walk import graph_of
+
+    pictures = subject.calibration.pictures[:ERROR_PICTURES]
+    key = {
+        "program": program.digest,
+        "weights": subject.digest,
+        "pictures": sha256(pictures.tobytes()),
+        "config": config.to_dict(),
+        "code": code_digest("repghost", "calib"),
+        "tools": versions("torch", "numpy"),
+    }
+
+    def make() -> Files:
+        graph = graph_of(fused)
+        if config.equalize:
+            graph = equalize(graph, batches(subject.calibration.pictures, subject.preprocess))
+        found = measure_sqnr(graph, program, pictures, subject.preprocess)
+        return {"sqnr.json": json.dumps({"pictures": len(pictures), "decibels": found}).encode()}
+
+    files, _ = cache.get("layer_error", key, make)
+    result: dict[str, Any] = json.loads(files["sqnr.json"])
+    return result
 
 
 def choose_vectors(subject: Subject) -> Pictures:

@@ -117,6 +117,8 @@ def _size(file: File, build: Mapping[str, Any]) -> Size:
 def _layers(file: File, build: Mapping[str, Any]) -> LayerTable:
     """Return the layers of one build with the kernels of its best instruction set."""
     report, variant = file.values, build["variants"][-1]
+    # The error is that of the integer program, which the other precisions do not run.
+    error = (report["quantization"].get("sqnr") or {}).get("decibels", {}) if build["exact"] else {}
     rows = tuple(
         LayerRow(
             name=layer["name"],
@@ -128,7 +130,7 @@ def _layers(file: File, build: Mapping[str, Any]) -> LayerTable:
             reason=str(layer.get("reason", "")),
             kernel=str(layer["kernels"].get(variant, "-")),
             instructions=None,
-            sqnr_db=None,
+            sqnr_db=error.get(layer["name"]),
         )
         for layer in build["layers"]
     )
