@@ -39,6 +39,7 @@ def run_report(model: str, drop: float, median_ms: float, data_sha256: str = "d"
             "operators": 119,
             "program_digest": "b" * 64,
             "calibration": {"pictures": 512, "data": "clothes", "split": "train"},
+            "sqnr": {"pictures": 32, "decibels": {"conv_stem": 31.25}},
         },
         "programs": {"int8": "b" * 64},
         "accuracy": {
@@ -71,6 +72,7 @@ def _build(precision: str, latency: dict[str, Any], layer: dict[str, Any]) -> di
         "folder": f"host/{precision}",
         "target": "x86-64",
         "precision": precision,
+        "exact": precision == "int8",
         "variants": ["avx2"],
         "bundle_digest": "c" * 64,
         "program_digest": "b" * 64,

@@ -244,6 +244,12 @@ def test_browser_shows_the_page_without_errors_and_sorts_a_table(summary: Summar
     assert title.split() == [f"{width.multiplier:g}x" for width in sorted(WIDTHS, key=lambda row: -row.top1)]
 
 
+def test_the_error_of_a_layer_is_shown_for_integers_only(summary: Summary) -> None:
+    shown = {layers.build: [row.sqnr_db for row in layers.rows] for layers in summary.layers}
+    assert shown == {"x86-64 int8, avx2": [31.25], "x86-64 fp32, avx2": [None]}
+    assert ">31.2<" in render(summary, "html")
+
+
 def test_canonical_json_is_what_is_written(summary: Summary, tmp_path: Path) -> None:
     write_all(summary, tmp_path / "page")
     assert (tmp_path / "page" / "report.json").read_bytes() == canonical_json(summary.to_dict())
