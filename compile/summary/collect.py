@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from compile.bundle import sha256
 from compile.machine import describe_machine
 from compile.strict_json import parse_strict
-from compile.summary.facts import FORMAT, LayerTable, Network, Size, Source, Speed, Summary
+from compile.summary.facts import FORMAT, LayerRow, LayerTable, Network, Size, Source, Speed, Summary
 from compile.summary.sources import File, Learned, Reader, readers
 from repghost.errors import IntegrityError, UsageError
 
@@ -76,7 +77,7 @@ def collect(paths: Sequence[Path], max_drop: float | None = None, made: datetime
         networks=_distinct(item for facts in learned for item in facts.networks),
         speeds=_distinct(item for facts in learned for item in facts.speeds),
         sizes=_distinct(item for facts in learned for item in facts.sizes),
-        layers=_distinct(item for facts in learned for item in facts.layers),
+        layers=_with_errors(_distinct(item for facts in learned for item in facts.layers)),
         missing=tuple(dict.fromkeys(item for facts in learned for item in facts.missing)),
     )
 
@@ -101,6 +102,20 @@ def _tools(learned: Iterable[Learned]) -> dict[str, str]:
 def _distinct(items: Iterable[T]) -> tuple[T, ...]:
     """Return the items without repetitions; of two that measure the same thing both stay, with their sources."""
     return tuple(dict.fromkeys(items))
+
+
+def _with_errors(tables: Sequence[LayerTable]) -> tuple[LayerTable, ...]:
+    """Return the tables, those that were counted with the error of each layer where a run of the same bundle has it."""
+    errors: dict[tuple[str, str], float] = {}
+    for table in tables:
+        found = {(table.bundle_digest, row.name): row.sqnr_db for row in table.rows if row.sqnr_db is not None}
+        errors.update(found if table.bundle_digest else {})
+
+    def complete(table: LayerTable, row: LayerRow) -> LayerRow:
+        known = errors.get((table.bundle_digest, row.name))
+        return row if row.sqnr_db is not None or known is None else replace(row, sqnr_db=known)
+
+    return tuple(replace(table, rows=tuple(complete(table, row) for row in table.rows)) for table in tables)
 
 
 def find_conflicts(summary: Summary) -> list[str]:

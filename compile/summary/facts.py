@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 from repghost.errors import IntegrityError
 
 FORMAT = "repghost-summary"
-VERSION = 1
+VERSION = 2
 
 # How a figure came to be. Milliseconds are "measured" only; an instruction count is "emulated", a cycle "modelled".
 Kind = Literal["measured", "emulated", "modelled", "published"]
@@ -149,13 +149,14 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class LayerTable:
-    """The layers of one build."""
+    """The layers of one build; `bundle_digest` tells whether two tables are of the same one, "" where it is unknown."""
 
     model: str
     size: int
     build: str
     rows: tuple[LayerRow, ...]
     source: str
+    bundle_digest: str = ""
 
 
 @dataclass(frozen=True)

@@ -89,4 +89,4 @@ def _layers(result: Mapping[str, Any], source: str) -> LayerTable:
         for layer in result["layers"]
     )
     build = f"{result['precision']} {result['variant']} on {result['cpu']}"
-    return LayerTable(result["model"], int(result["size"]), build, rows, source)
+    return LayerTable(result["model"], int(result["size"]), build, rows, source, result.get("bundle", ""))

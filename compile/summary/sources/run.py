@@ -135,7 +135,8 @@ def _layers(file: File, build: Mapping[str, Any]) -> LayerTable:
         for layer in build["layers"]
     )
     name = f"{build['target']} {build['precision']}, {variant}"
-    return LayerTable(report["model"]["name"], report["preprocess"]["size"], name, rows, file.name)
+    model, size = report["model"]["name"], report["preprocess"]["size"]
+    return LayerTable(model, size, name, rows, file.name, build["bundle_digest"])
 
 
 def _missing(report: Mapping[str, Any]) -> tuple[Missing, ...]:

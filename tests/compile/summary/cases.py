@@ -74,7 +74,7 @@ def _build(precision: str, latency: dict[str, Any], layer: dict[str, Any]) -> di
         "precision": precision,
         "exact": precision == "int8",
         "variants": ["avx2"],
-        "bundle_digest": "c" * 64,
+        "bundle_digest": ("c" if precision == "int8" else "f") * 64,
         "program_digest": "b" * 64,
         "sizes": {"files": {"model.so": 1_234_567}, "weights": 1, "bundle": 2_345_678, "workspace": 412_345},
         "layers": [layer],

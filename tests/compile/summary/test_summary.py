@@ -274,3 +274,24 @@ def test_counts_are_emulated_cycles_are_modelled_and_neither_is_a_time(tmp_path:
         ("a55 model, code for cortex-a76", "modelled", "cycles"): 9.0e6,
     }
     assert " ms" not in render(summary, "md")
+
+
+def test_a_count_takes_the_error_of_its_layers_from_the_run_of_the_same_bundle(tmp_path: Path) -> None:
+    layer = {
+        "name": "conv_stem", "operator": "Conv2d", "output": [32, 32, 16], "macs": 442368, "weight_bytes": 496,
+        "arithmetic": "int32", "kernel": "rg_qs8_conv", "total": 123,
+    }  # fmt: skip
+    count = {
+        "format": "repghost-count", "version": 1, "model": NAMES[0], "precision": "int8", "size": 64,
+        "cpu": "cortex-a76", "variant": "dot", "emulator": "qemu",
+        "whole": {"total": 123, "instructions": {}, "modelled_cycles": {}}, "layers": [layer],
+    }  # fmt: skip
+    folder = write_runs(tmp_path / "build", run_report(NAMES[0], 0.002, 1.5))
+    shown = {}
+    for bundle in ("c" * 64, "e" * 64):
+        path = tmp_path / "count.json"
+        path.write_bytes(canonical_json({**count, "bundle": bundle}))
+        tables = collect([*find_files([folder]), path]).layers
+        (row,) = next(table.rows for table in tables if table.source == str(path))
+        shown[bundle[0]] = (row.instructions, row.sqnr_db)
+    assert shown == {"c": (123, 31.25), "e": (123, None)}
