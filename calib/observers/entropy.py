@@ -45,7 +45,13 @@ def divergence(centres: NDArray[np.float64], counts: NDArray[np.float64], low: f
 def find_range(statistics: TensorStatistics, percentile: float, symmetric: bool) -> tuple[float, float]:
     """Return the range with the least divergence; `percentile` is not used."""
     del percentile
-    return search_range(statistics, symmetric, divergence)
+    return search_range(statistics, symmetric, _cost)
+
+
+def _cost(centres: NDArray[np.float64], counts: NDArray[np.float64], low: float, high: float) -> float:
+    """Return the divergence; a range with fewer bins than levels would lose nothing, whatever it leaves out."""
+    first, last = np.searchsorted(centres, [low, high])
+    return divergence(centres, counts, low, high) if last - first >= LEVELS else np.inf
 
 
 ENTROPY = Observer("entropy", "loses least information (Kullback-Leibler divergence)", find_range)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from calib.observers import min_max
-from calib.observers.base import BINS, Observer, TensorStatistics
+from calib.observers.base import Observer, TensorStatistics
+
+SPARSE = 2.0**-12  # of the extreme; a range as narrow as that would keep none of a tensor's larger values
 
 
 def find_range(statistics: TensorStatistics, percentile: float, symmetric: bool) -> tuple[float, float]:
@@ -17,8 +19,7 @@ def find_range(statistics: TensorStatistics, percentile: float, symmetric: bool)
         low, high = -extreme, extreme
     else:
         low, high = statistics.quantile(1.0 - fraction), statistics.quantile(fraction)
-    bin_width = 2 * statistics.limit / BINS
-    if max(-low, high) <= bin_width:
+    if max(-low, high) <= SPARSE * statistics.limit:
         return min_max.find_range(statistics, percentile, symmetric)
     return low, high
 

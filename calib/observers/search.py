@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calib.observers.base import BINS, TensorStatistics
 
-CANDIDATES = 64  # per end: steps of 1.5 % of the extreme, finer than the cost can tell apart
-SMALLEST = 0.05  # of the extreme; a range 20 times too small is never best
+SMALLEST = 2.0**-10  # of the extreme: a lone value may be a thousand times as large as the useful ones
+# First steps by a factor, because the useful range can be of any size, then even ones around the best.
+COARSE = 2.0 ** np.linspace(-10.0, 0.0, 41)
+FINE = 17  # within two coarse steps: 2 % each, finer than the cost can tell apart
 ROUNDS = 2  # in turn over both ends; a third changes nothing on trained networks
 
 Cost = Callable[[NDArray[np.float64], NDArray[np.float64], float, float], float]
@@ -33,17 +36,33 @@ def search_range(statistics: TensorStatistics, symmetric: bool, cost: Cost) -> t
     centres, counts = _bins_in_use(statistics)
     if not len(centres):
         return low, high
-    fractions = np.linspace(SMALLEST, 1.0, CANDIDATES)
-    if symmetric:
-        best = min(fractions, key=lambda share: (cost(centres, counts, low * share, high * share), -share))
-        return float(low * best), float(high * best)
+
+    def judge(low: float, high: float) -> float:
+        return cost(centres, counts, low, high)
+
     least, most = low, high
+    if symmetric:
+        high = most * best_share(lambda share: judge(-most * share, most * share))
+        return -high, high
     for _ in range(ROUNDS if low < 0.0 < high else 1):
         if most > 0.0:
-            high = float(min(most * fractions, key=lambda end: (cost(centres, counts, low, end), -end)))
+            high = most * best_share(partial(lambda low, share: judge(low, most * share), low))
         if least < 0.0:
-            low = float(min(least * fractions, key=lambda end: (cost(centres, counts, end, high), end)))
+            low = least * best_share(partial(lambda high, share: judge(least * share, high), high))
     return low, high
+
+
+def best_share(cost: Callable[[float], float]) -> float:
+    """Return the share in [SMALLEST, 1] with the least cost, the largest of equals."""
+    coarse = _cheapest(COARSE, cost)
+    below, above = COARSE[max(coarse - 1, 0)], COARSE[min(coarse + 1, len(COARSE) - 1)]
+    fine = np.append(np.linspace(below, above, FINE), COARSE[coarse])
+    return float(fine[_cheapest(fine, cost)])
+
+
+def _cheapest(shares: NDArray[np.float64], cost: Callable[[float], float]) -> int:
+    costs = [(cost(float(share)), -share) for share in shares]
+    return min(range(len(costs)), key=costs.__getitem__)
 
 
 def _bins_in_use(statistics: TensorStatistics) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from calib.observers import OBSERVERS, TensorStatistics
 from calib.observers.base import AVERAGE_SHARE
 from calib.observers.entropy import divergence
-from calib.observers.search import CANDIDATES, SMALLEST
+from calib.observers.search import SMALLEST
 from calib.policy import qparams_of_range
 from calib.qparams import dequantize, quantize
 
@@ -48,10 +48,10 @@ def test_mse_is_as_good_as_the_best_of_every_pair_of_ends(name: str, symmetric: 
     values = TENSORS[name][::8] if name != "one outlier" else TENSORS[name][-5000:]
     least, most = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     if symmetric:
-        ends = max(-least, most) * np.linspace(SMALLEST, 1.0, 2 * CANDIDATES)
+        ends = max(-least, most) * np.geomspace(SMALLEST, 1.0, 400)
         best = min(square_error(values, -end, end, True) for end in ends)
     else:
-        shares = np.linspace(SMALLEST, 1.0, 24)
+        shares = np.geomspace(0.02, 1.0, 24)
         lows = least * shares if least < 0 else [0.0]
         highs = most * shares if most > 0 else [0.0]
         best = min(square_error(values, low, high, False) for low in lows for high in highs)
@@ -102,11 +102,31 @@ def test_entropy_clips_a_lone_outlier_and_mse_knows_what_that_costs() -> None:
     assert high > 350.0  # clipping 400 to 100 costs 300**2 / 40001 = 2.2, steps of 1.6 cost 0.2
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+@pytest.mark.parametrize("name", ["entropy", "mse"])
+def test_a_useful_range_a_hundredth_of_the_extreme_is_found(name: str, sign: float, symmetric: bool) -> None:
+    useful = np.abs(np.random.default_rng(2).normal(size=300_000)).astype(np.float32)
+    statistics = observed(sign * np.append(useful, np.float32(400.0))[None])
+    statistics.histogram[statistics.histogram > 1] *= 1000  # 3 * 10**8 useful values, and one
+    low, high = OBSERVERS[name].find_range(statistics, 99.0, symmetric)
+    assert 2.0 < max(-low, high) < 8.0
+
+
+@pytest.mark.parametrize(("symmetric", "steps"), [(False, 255), (True, 127)])
+def test_mse_weighs_a_lone_outlier_as_the_formula_does(symmetric: bool, steps: int) -> None:
+    """The error (400 - c)**2 + n * (c / steps)**2 / 12 is least at c = 400 / (1 + n / (12 * steps**2))."""
+    useful = np.abs(np.random.default_rng(2).normal(size=1_000_000)).astype(np.float32)
+    statistics = observed(np.append(useful, np.float32(400.0))[None])
+    _, high = OBSERVERS["mse"].find_range(statistics, 99.0, symmetric)
+    assert high == pytest.approx(400.0 / (1 + len(useful) / (12 * steps**2)), rel=0.1)
+
+
 @pytest.mark.parametrize("name", ["entropy", "mse"])
 def test_zeros_do_not_matter(name: str) -> None:
     values = TENSORS["two-sided"]
     low, high = OBSERVERS[name].find_range(observed(values), 99.0, False)
-    with_zeros = observed(np.concatenate([values, np.zeros(10_000_000, np.float32)]))
+    with_zeros = observed(np.concatenate([values, np.zeros(1_000_000, np.float32)]))
     assert OBSERVERS[name].find_range(with_zeros, 99.0, False) == (low, high)
 
 
