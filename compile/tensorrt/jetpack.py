@@ -93,6 +93,20 @@ def find_board(name: str) -> Board:
     return BOARDS[name]
 
 
+def check_board(board: Board, jetpack: JetPack) -> None:
+    """Refuse a board that a JetPack does not run on.
+
+    Raises:
+        UsageError: naming the boards it runs on, and the JetPacks of this board.
+    """
+    if board.name not in jetpack.boards:
+        have = ", ".join(name for name, row in JETPACKS.items() if board.name in row.boards)
+        raise UsageError(
+            f"JetPack {jetpack.name} does not run on {board.name}, only on {', '.join(jetpack.boards)}. For "
+            f"{board.name} choose JetPack {have}."
+        )
+
+
 def check_dla(board: Board) -> None:
     """Refuse DLA on a board that has none.
 

@@ -89,9 +89,9 @@ def weight_scale(graph: LintGraph, jetpack: JetPack) -> Iterator[Breach]:
         if value is None:
             continue  # the rule for scales names it
         wanted = _output_axis(node)
-        if value.size == 1:
+        if value.size == 1 and _output_channels(graph, node) != 1:
             yield _breach("per-channel", node, "its weight has one scale; one per output channel is wanted.")
-        elif attribute(dequantize, "axis", 1) != wanted:
+        elif value.ndim and attribute(dequantize, "axis", 1) != wanted:
             given = attribute(dequantize, "axis", 1)
             yield _breach("axis", node, f"its weight's scales lie on axis {given}; the output channels on {wanted}.")
 
@@ -100,6 +100,19 @@ def _output_axis(node: onnx.NodeProto) -> int:
     if node.op_type == "Gemm":
         return 0 if attribute(node, "transB", 0) else 1
     return {"Conv": 0, "ConvTranspose": 1, "MatMul": 1}[node.op_type]
+
+
+def _output_channels(graph: LintGraph, node: onnx.NodeProto) -> int | None:
+    """Return how many channels a layer makes, from the constant behind its weight; None where there is none."""
+    tensor = node.input[1]
+    while tensor not in graph.constants:
+        maker = graph.maker.get(tensor)
+        if maker is None:
+            return None
+        tensor = maker.input[0]
+    shape = graph.constants[tensor].shape
+    axis = _output_axis(node)
+    return int(shape[axis]) if axis < len(shape) else None
 
 
 def bias(graph: LintGraph, jetpack: JetPack) -> Iterator[Breach]:

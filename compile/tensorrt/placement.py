@@ -7,10 +7,20 @@ with int8 in and out. Nothing else gets a Q/DQ pair: every further pair can only
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from calib.graph import INPUT, AveragePool, Classifier, Convolution, Graph, HardSigmoid, ResidualAdd
+from calib.graph import (
+    INPUT,
+    AveragePool,
+    Classifier,
+    Convolution,
+    Graph,
+    HardSigmoid,
+    ResidualAdd,
+    operator_inputs,
+)
 from repghost.errors import unknown_value
 
 INT8, FLOAT = "int8", "float"
@@ -77,9 +87,23 @@ def place(graph: Graph, options: PlacementOptions) -> Placement:
         and not (options.depthwise == FLOAT and isinstance(op, Convolution) and op.is_depthwise)
     )
     reads = {(op.name, op.input) for op in convolutions if op.name in layers}
-    adds = graph.fused_adds()
-    reads |= {(add.name, add.other) for name, add in adds.items() if name in layers}
+    reads |= _residual_reads(graph, layers)
     return Placement(layers, frozenset(reads), tuple(op.name for op in convolutions))
+
+
+def _residual_reads(graph: Graph, layers: frozenset[str]) -> set[tuple[str, str]]:
+    """Return what residual adds read quantized: their second operand, where a convolution beside it is int8.
+
+    The first operand is an int8 convolution the add can be fused into, and has no scale of its own. Where it is float
+    and the second one is such a convolution, that one writes int8 and the add stands alone.
+    """
+    readers = Counter(name for op in graph.operators for name in operator_inputs(op))
+    fusible = {
+        op.name
+        for op in graph.operators
+        if isinstance(op, Convolution) and op.name in layers and not op.relu and readers[op.name] == 1
+    }
+    return {(add.name, add.other) for add in residual_adds(graph) if {add.input, add.other} & fusible}
 
 
 def float_placement(graph: Graph) -> Placement:
