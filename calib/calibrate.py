@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from calib import q15
 from calib.config import QuantConfig
 from calib.graph import Classifier, Convolution, Graph
-from calib.lower import lower_q15
+from calib.int16 import plan_int16
 from calib.observers import TensorStatistics, find_observer
 from calib.policy import find_policy, qparams_of_range, quantized_tensors, useful_range
-from calib.program import Tensor
-from calib.qparams import INT8_MAX, INT8_MIN, QParams, quantize_weights
+from calib.qparams import INT8_MIN, QParams
 from calib.quantspec import QuantSpec
 from calib.walk import run_float
 from repghost.errors import UsageError
@@ -110,25 +109,3 @@ def _activation_qparams(
             qparams = QParams(1.0, 0 if symmetric or entry.minimum < 0 else INT8_MIN)
         result[name] = qparams
     return result
-
-
-def plan_int16(layer: Convolution, x: QParams, y: QParams, residual: QParams | None) -> NDArray[np.float32] | None:
-    """Return weight scales with which `calib.lower.lower_q15` provably works for a depthwise layer, or None.
-
-    Args:
-        layer: a depthwise convolution.
-        x: of its input.
-        y: of its output, or of the add behind it.
-        residual: of the other tensor of that add.
-    """
-    weight = layer.weight[:, 0]
-    scales = q15.plan_scales(weight, x.scale, y.scale, residual is not None)
-    if scales is None:
-        return None
-    other = None if residual is None else Tensor("residual", 1, 1, len(weight), residual)
-    low = max(INT8_MIN, y.zero_point) if layer.relu else INT8_MIN
-    quantized = quantize_weights(weight, scales)
-    lowered = lower_q15(
-        quantized, layer.bias, x.scale, x.zero_point, scales, y.scale, y.zero_point, low, INT8_MAX, other
-    )
-    return None if lowered is None else scales

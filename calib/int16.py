@@ -1,0 +1,48 @@
+"""Depthwise layers with int16 accumulators: whether one fits, and the weight scales with which it does."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib import q15
+from calib.graph import Convolution, Graph
+from calib.lower import lower_q15
+from calib.program import Tensor
+from calib.qparams import INT8_MAX, INT8_MIN, QParams, quantize_weights
+from calib.quantspec import QuantSpec
+
+
+def plan_int16(layer: Convolution, x: QParams, y: QParams, residual: QParams | None) -> NDArray[np.float32] | None:
+    """Return weight scales with which `calib.lower.lower_q15` provably works for a depthwise layer, or None.
+
+    Args:
+        layer: a depthwise convolution.
+        x: of its input.
+        y: of its output, or of the add behind it.
+        residual: of the other tensor of that add.
+    """
+    scales = q15.plan_scales(layer.weight[:, 0], x.scale, y.scale, residual is not None)
+    return scales if scales is not None and _fits(layer, scales, x, y, residual) else None
+
+
+def fits_int16(layer: Convolution, graph: Graph, spec: QuantSpec) -> bool:
+    """Return whether a depthwise layer fits int16 accumulators with its present weights and bias, for every input.
+
+    Args:
+        layer: perhaps with other numbers than in `graph`.
+        graph: says which add is the layer's epilogue.
+        spec: has the scales.
+    """
+    add = graph.fused_adds().get(layer.name)
+    output = spec.activations[layer.name if add is None else add.name]
+    residual = None if add is None else spec.activations[add.other]
+    return _fits(layer, spec.weight_scales[layer.name], spec.activations[layer.input], output, residual)
+
+
+def _fits(layer: Convolution, scales: NDArray[np.float32], x: QParams, y: QParams, residual: QParams | None) -> bool:
+    other = None if residual is None else Tensor("residual", 1, 1, len(scales), residual)
+    low = max(INT8_MIN, y.zero_point) if layer.relu else INT8_MIN
+    weight = quantize_weights(layer.weight[:, 0], scales)
+    lowered = lower_q15(weight, layer.bias, x.scale, x.zero_point, scales, y.scale, y.zero_point, low, INT8_MAX, other)
+    return lowered is not None
