@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from calib import q15
-from calib.calibrate import plan_int16
 from calib.graph import INPUT, Classifier, Convolution, Graph
+from calib.int16 import plan_int16
 from calib.qat_weights import Layer, key, layers_of
 from calib.qparams import INT8_MAX, INT8_MIN, Q15_ADD_SHIFT, Q15_SHIFT, QParams
 from calib.quantspec import QuantSpec
