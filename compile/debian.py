@@ -38,6 +38,30 @@ class PackageSource:
                 return False
             return any([_keep(unpacked, part, tools) for part in parts])
 
+    def keep_whole(self, packages: Sequence[str], place: Path) -> bool:
+        """Download packages and everything they need that this system lacks; returns whether all could be had.
+
+        Args:
+            packages: their names.
+            place: the folder that stands for the root; it appears whole or not at all.
+        """
+        if place.exists():
+            return True
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place.parent) as name:
+            archives, unpacked = Path(name) / "archives", Path(name) / "unpacked"
+            (archives / "partial").mkdir(parents=True)
+            options = ["-y", "--no-install-recommends", "--download-only", "-oDebug::NoLocking=1"]
+            options.append(f"-oDir::Cache::archives={archives}")
+            if not _apt_get([*options, "install", *packages], archives):
+                if not _apt_get([*_private_lists(self.lists), *options, "install", *packages], archives):
+                    return False
+            for archive in sorted(archives.glob("*.deb")):
+                if not _run(["dpkg", "-x", str(archive), str(unpacked)], archives):
+                    return False
+            unpacked.rename(place)
+        return True
+
 
 @contextmanager
 def package_source(why: str) -> Iterator[PackageSource]:

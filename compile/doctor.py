@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from compile.browser import INSTALL_HINT as BROWSER_HINT
+from compile.browser import find_browser
 from compile.cache import versions
 from compile.deploy.doctor import diagnose_here
 from compile.emulator import INSTALL_HINT, TOOLS, find_emulator
@@ -33,6 +35,7 @@ def diagnose() -> list[Finding]:
         _carried,
         diagnose_here,
         _ssh_server,
+        _browser,
     ]
     return [finding for check in checks for finding in check()]
 
@@ -93,3 +96,12 @@ def _ssh_server() -> Iterator[Finding]:
     else:
         line = f"{SSH_SERVER_HINT}, or: repghost doctor --fetch"
         yield Finding("test server", "absent", "the tests of deployment are left out", line)
+
+
+def _browser() -> Iterator[Finding]:
+    found = next(filter(None, (find_browser(tools) for tools in (TOOLS, Path("tools")))), None)
+    if found:
+        yield Finding("test browser", "ok", str(found.program))
+    else:
+        line = f"{BROWSER_HINT}, or: repghost doctor --fetch"
+        yield Finding("test browser", "absent", "the tests of the report's page are left out", line)

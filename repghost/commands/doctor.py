@@ -20,7 +20,7 @@ def command(
 ) -> None:
     """Check everything that 'make compile' and 'make test' use, or with --on whether a board can take a bundle.
 
-    --fetch gets an emulator, and the ssh server that the tests of deployment use. Exit code 4: something needed is
+    --fetch gets an emulator, and the ssh server and the browser that the tests use. Exit code 4: something needed is
     missing; 5: the board cannot be reached.
     """
     from repghost.errors import DeviceUnreachableError, ToolMissingError
@@ -50,13 +50,14 @@ def command(
 
 
 def _fetch() -> None:
-    """Fetch both, and tell of the emulator first when neither can be had."""
+    """Fetch all of them, and tell of the first that cannot be had."""
+    from compile.browser import fetch_browser
     from compile.emulator import fetch_emulator
     from compile.ssh_server import fetch_ssh_server
     from repghost.errors import ToolMissingError
 
     problems = []
-    for fetch in (fetch_emulator, fetch_ssh_server):
+    for fetch in (fetch_emulator, fetch_ssh_server, fetch_browser):
         try:
             fetch()
         except ToolMissingError as error:

@@ -4,8 +4,6 @@ import csv
 import io
 import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -222,26 +220,6 @@ def test_card_has_a_head_and_the_measured_figures() -> None:
     head = card.split("---\n")[1]
     assert all(json.loads(line.partition(": ")[2]) for line in head.splitlines())
     assert "79.80%" in card and "1.500 ms" in card
-
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt install chromium")
-def test_browser_shows_the_page_without_errors_and_sorts_a_table(summary: Summary, tmp_path: Path) -> None:
-    presses = (
-        "<script>const t = document.querySelector('table'); const b = t.tHead.rows[0].cells[3].querySelector('button');"
-        "b.click(); b.click(); document.title = [...t.tBodies[0].rows].map(r => r.cells[0].textContent).join(' ');"
-        "</script></body>"
-    )
-    page = tmp_path / "page.html"
-    page.write_text(render_page(summary).replace("</body>", presses))
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    command = [str(CHROMIUM), *flags, "--enable-logging=stderr", f"--user-data-dir={tmp_path / 'user'}", "--dump-dom"]
-    done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    assert "CONSOLE" not in done.stderr
-    (title,) = re.findall("<title>(.*?)</title>", done.stdout)
-    assert title.split() == [f"{width.multiplier:g}x" for width in sorted(WIDTHS, key=lambda row: -row.top1)]
 
 
 def test_the_error_of_a_layer_is_shown_for_integers_only(summary: Summary) -> None:
