@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from repghost.data import PictureSet, prepare_in_parts, refuse_empty
+from repghost.data import PictureSet, left_out, prepare_in_parts, refuse_empty
 from repghost.errors import IntegrityError, UsageError
 from repghost.evaluate import BATCH, Accuracy, PairedDifference, agresti_min, wilson
 from repghost.training.ranks import Ranks
@@ -91,6 +91,7 @@ def validate(
     everything = np.arange(len(dataset)) if indices is None else indices
     own = everything[ranks.rank :: ranks.count]
     tally, equals, broken = Tally.empty(len(contenders), len(dataset.classes)), _equals(contenders), list[str]()
+    broken.extend(left_out(dataset) if ranks.first else ())
     for part in prepare_in_parts(dataset, preprocess, own, batch, progress):
         broken.extend(part.broken)
         if len(part.labels):

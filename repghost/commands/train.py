@@ -29,6 +29,8 @@ if TYPE_CHECKING:
               help="Continue the run in --output or a given folder; 'auto' starts one if there is none.")  # fmt: skip
 @click.option("--train-split", default="train", show_default=True, help="Which part of the set is trained on.")
 @click.option("--val-split", default="val", show_default=True, help="Which part judges, where nothing is held out.")
+@click.option("--val-data", type=click.Path(path_type=Path),
+              help="A set of its own that judges each epoch; WebDataset shards of --data need one.")  # fmt: skip
 @click.option("--pretrained", "--initial-checkpoint", "pretrained", is_flag=False, flag_value="timm",
               help="Begin with the weights of a checkpoint, or with timm's.")  # fmt: skip
 @click.option("--num-classes", type=click.IntRange(1), help="At least as many as the pictures have.")
@@ -119,8 +121,11 @@ def _train(
     from repghost.errors import UsageError
     from repghost.train import Options, train
     from repghost.training.loader_feed import Loading
+    from repghost.training.pictures import open_judging
     from repghost.training.transfer import read_start
 
+    if recipe.held_out and "val_data" in given:
+        raise UsageError(f"--val-data has no effect on recipe {recipe.name!r}, which holds pictures out; leave it out.")
     in_memory = recipe.augmentation is None
     for name in ("workers", "pin_mem", "validation_batch_size_multiplier", "broken_limit"):
         if in_memory and given.get(name):
@@ -136,7 +141,7 @@ def _train(
     weights = read_start(given["pretrained"], recipe.width) if "pretrained" in given else None
     options = Options(loading, given["recovery_interval"], given["log_interval"], given.get("num_classes"), weights)
     dataset = open_dataset(data, given["train_split"])
-    judging = None if recipe.held_out else open_dataset(data, given["val_split"])
+    judging = None if recipe.held_out else open_judging(data, given.get("val_data"), given["val_split"], dataset)
     if ranks.first:
         _say_rate(recipe, ranks)
     with follow(recipe, quiet=not ranks.first) as hooks:

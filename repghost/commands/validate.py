@@ -105,8 +105,8 @@ def _measure(networks: tuple[str, ...], ranks: Ranks, **given: Any) -> Validatio
     from repghost.data.subset import choose_balanced
     from repghost.validate import validate
 
-    contenders = [found for source in networks for found in _open(source, ranks, **given)]
     dataset = open_dataset(given["data"], given["split"])
+    contenders = [found for source in networks for found in _open(source, ranks, dataset.classes, **given)]
     images = given["images"]
     indices = None if images is None else choose_balanced(dataset.labels, images, given["seed"])
     disable = None if ranks.first else True
@@ -115,7 +115,7 @@ def _measure(networks: tuple[str, ...], ranks: Ranks, **given: Any) -> Validatio
     )
 
 
-def _open(source: str, ranks: Ranks, **given: Any) -> list[Contender]:
+def _open(source: str, ranks: Ranks, classes: tuple[str, ...], **given: Any) -> list[Contender]:
     """Return the networks of one argument."""
     from repghost.spec import parse_width
     from repghost.validation.integers import QDQ_SUFFIX, open_bundle, open_qdq
@@ -123,7 +123,7 @@ def _open(source: str, ranks: Ranks, **given: Any) -> list[Contender]:
 
     path, preprocess_file = Path(source), given["preprocess_file"]
     if source.endswith(QDQ_SUFFIX):
-        return open_qdq(path, preprocess_file, ranks, given["cache"] if given["compiled"] else None)
+        return open_qdq(path, preprocess_file, ranks, given["cache"] if given["compiled"] else None, classes)
     if path.is_dir():
         return open_bundle(path)
     width = given.get("width")

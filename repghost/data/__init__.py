@@ -1,6 +1,14 @@
 """Sets of labelled pictures, however they are stored."""
 
-from repghost.data.base import MissingSplitError, PictureSet, Prepared, prepare, prepare_in_parts, refuse_empty
+from repghost.data.base import (
+    MissingSplitError,
+    PictureSet,
+    Prepared,
+    left_out,
+    prepare,
+    prepare_in_parts,
+    refuse_empty,
+)
 from repghost.data.decode import PictureError, decode_picture, read_picture, to_rgb
 from repghost.data.opening import open_dataset
 
@@ -10,6 +18,7 @@ __all__ = [
     "PictureSet",
     "Prepared",
     "decode_picture",
+    "left_out",
     "open_dataset",
     "prepare",
     "prepare_in_parts",

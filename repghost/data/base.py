@@ -106,6 +106,11 @@ def prepare_in_parts(
         yield _prepare(dataset, preprocess, wanted[start : start + size], iter)
 
 
+def left_out(dataset: PictureSet) -> tuple[str, ...]:
+    """Return a message for each sample of a set that could not become one of its pictures; only shards have them."""
+    return tuple(getattr(dataset, "broken", ()))
+
+
 def refuse_empty(count: int, broken: Sequence[str]) -> None:
     """Raise UsageError when no picture is left; the message names the first broken one."""
     if count == 0:

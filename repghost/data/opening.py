@@ -8,6 +8,7 @@ from repghost.data.base import PictureSet
 from repghost.data.cifar10 import is_cifar10, open_cifar10
 from repghost.data.fashion_mnist import open_fashion_mnist, splits_in
 from repghost.data.imagefolder import open_imagefolder
+from repghost.data.shards import is_shards, open_shards
 from repghost.data.tar import TAR_SUFFIXES, open_tar
 from repghost.errors import UsageError
 
@@ -17,7 +18,7 @@ def open_dataset(path: Path | str, split: str) -> PictureSet:
 
     Args:
         path: an ImageFolder tree, a folder with Fashion-MNIST's idx files, a folder with CIFAR-10 as torchvision
-            downloads it, or a tar of pictures in `split/class/` folders.
+            downloads it, a tar of pictures in `split/class/` folders, or WebDataset shards by a name with braces.
         split: e.g. "train" or "test"; 'val' and 'validation' are tried where a set has no 'test'.
 
     Returns:
@@ -27,6 +28,8 @@ def open_dataset(path: Path | str, split: str) -> PictureSet:
         UsageError: when the path does not exist, is none of these, or has no such split.
     """
     path = Path(path)
+    if is_shards(path):
+        return open_shards(path, split)
     if path.is_file():
         if path.name.endswith(TAR_SUFFIXES):
             return open_tar(path, split)

@@ -18,7 +18,7 @@ from timm.data.loader import PrefetchLoader, fast_collate
 from timm.data.random_erasing import RandomErasing
 from torch.utils.data import DataLoader, Dataset
 
-from repghost.data import PictureError, PictureSet
+from repghost.data import PictureError, PictureSet, left_out
 from repghost.errors import RepGhostError, UsageError
 from repghost.recipe import Recipe
 from repghost.recipe_parts import Augmentation
@@ -159,8 +159,10 @@ class LoaderFeed:
         self, recipe: Recipe, training: PictureSet, judging: PictureSet, classes: int, loading: Loading, ranks: Ranks
     ) -> None:
         self.recipe, self.loading, self.ranks = recipe, loading, ranks
-        self.count = len(training)
+        self.count, self._starts = len(training), getattr(training, "starts", None)
         self._messages: dict[str, None] = {}
+        if ranks.first:  # samples of shards that have no picture or no label
+            self._note((*left_out(training), *left_out(judging)))
         self._order = _Order()
         shared: dict[str, Any] = {
             "num_workers": loading.workers,
@@ -196,7 +198,7 @@ class LoaderFeed:
 
     def batches(self, epoch: int, done: int) -> Iterator[Batch]:
         """Yield the batches of an epoch from number `done` on."""
-        order = epoch_order(self.count, self.recipe.seed, epoch, self.recipe.batch, self.ranks.count)
+        order = epoch_order(self.count, self.recipe.seed, epoch, self.recipe.batch, self.ranks.count, self._starts)
         own = order[done:, self.ranks.rank]
         self._order.batches = [[(epoch, index) for index in batch] for batch in own.tolist()]
         prefetched = PrefetchLoader(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
-from repghost.data import PictureSet, prepare
+from repghost.data import PictureSet, open_dataset, prepare
+from repghost.data.shards import is_shards, open_shards, shard_paths
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError
 from repghost.recipe import Recipe
@@ -56,6 +59,29 @@ def class_names(dataset: PictureSet, num_classes: int | None = None) -> tuple[st
             "out, or give at least so many."
         )
     return dataset.classes + tuple(f"unused {place}" for place in range(len(dataset.classes), num_classes))
+
+
+def open_judging(data: Path, val_data: Path | None, split: str, training: PictureSet) -> PictureSet:
+    """Return the pictures that judge each epoch.
+
+    Args:
+        data: the set that is trained on.
+        val_data: a set of its own instead of a split of `data`.
+        split: of either.
+        training: the pictures trained on; shards that judge get their classes from them.
+
+    Raises:
+        UsageError: when there are no such pictures, or shards are also trained on.
+    """
+    if val_data is None and is_shards(data):
+        raise UsageError(f"{data} is one split; give the shards that judge each epoch as --val-data.")
+    if val_data is None or not is_shards(val_data):
+        return open_dataset(data if val_data is None else val_data, split)
+    if is_shards(data):
+        both = {path.resolve() for path in shard_paths(data)} & {path.resolve() for path in shard_paths(val_data)}
+        if both:
+            raise UsageError(f"--val-data names {min(both)}, which --data trains on; no picture may do both.")
+    return open_shards(val_data, None, training.classes)
 
 
 def open_feed(

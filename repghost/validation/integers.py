@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from repghost.errors import ToolMissingError
 from repghost.preprocess import read_preprocess
 from repghost.training.ranks import Ranks
+from repghost.validate import check_classes
 from repghost.validation.contender import HOST_BUILD, REFERENCE, Contender
 
 if TYPE_CHECKING:
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
 QDQ_SUFFIX = ".onnx"
 
 
-def open_qdq(path: Path, preprocess_file: Path | None, ranks: Ranks, cache: Path | None = None) -> list[Contender]:
+def open_qdq(
+    path: Path,
+    preprocess_file: Path | None,
+    ranks: Ranks,
+    cache: Path | None = None,
+    classes: tuple[str, ...] | None = None,
+) -> list[Contender]:
     """Return the integer program of a QDQ file, by the numpy reference and compiled where asked for.
 
     Args:
@@ -26,9 +33,10 @@ def open_qdq(path: Path, preprocess_file: Path | None, ranks: Ranks, cache: Path
         preprocess_file: JSON, for a file that does not say how pictures are prepared.
         ranks: this process among the others; the first one compiles.
         cache: where compiled objects are kept; None: nothing is compiled.
+        classes: of the pictures; other ones are refused before minutes go into compiling.
 
     Raises:
-        UsageError: when the file cannot be read, or has a layer that cannot be computed in integers.
+        UsageError: when the file cannot be read, has other classes, or a layer that cannot be computed in integers.
         ToolMissingError: when there is no target for this machine.
     """
     from calib.reference import run
@@ -50,6 +58,8 @@ def open_qdq(path: Path, preprocess_file: Path | None, ranks: Ranks, cache: Path
         logits=partial(run, program),
         program=program.digest,
     )
+    if classes is not None:
+        check_classes(reference.labels, reference.classes, classes)
     if cache is None:
         return [reference]
     return [reference, _compiled(reference, program, ranks, cache)]

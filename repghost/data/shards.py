@@ -1,0 +1,175 @@
+"""WebDataset shards: plain tars whose pictures are read where they lie, so that any order is exact.
+
+A name such as `train/{000000..001281}.tar` is one split. Pictures have numbers as those in folders do, and an epoch is
+a permutation of the numbers: it has an exact length, processes share it exactly, and a resumed run goes on in it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from repghost.data.base import MissingSplitError
+from repghost.data.decode import PictureError, decode_picture
+from repghost.data.imagefolder import SYNONYMS
+from repghost.data.shard_index import MAX_CLASSES, ShardIndex, index_shard
+from repghost.errors import ToolMissingError, UsageError
+
+CLASSES_FILE = "classes.txt"
+MAX_SHARDS = 100_000
+_SPLITS = ("train", "val", "validation", "test", "calibration")
+_CLASSES_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class ShardSet:
+    """Pictures in shards.
+
+    Attributes:
+        classes: names, from classes.txt beside the shards or else the numbers.
+        labels: int64 [N].
+        broken: one message for each sample that is left out because it has no picture or no label.
+        starts: int64 [shards], the number of each shard's first picture.
+    """
+
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64]
+    broken: tuple[str, ...]
+    starts: NDArray[np.int64]
+    _paths: tuple[Path, ...]
+    _indices: tuple[ShardIndex, ...]
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        """Return the picture (RGB) and its label.
+
+        Raises:
+            PictureError: when it cannot be read or decoded.
+        """
+        shard, place = self._place(index)
+        offset, size = int(self._indices[shard].offsets[place]), int(self._indices[shard].sizes[place])
+        try:
+            with self._paths[shard].open("rb") as file:
+                file.seek(offset)
+                data = file.read(size)
+        except OSError as error:
+            raise PictureError(f"{self.name(index)}: cannot be read ({error.strerror or error}).") from error
+        return decode_picture(data, self.name(index)), int(self.labels[index])
+
+    def name(self, index: int) -> str:
+        """Return the shard and the member."""
+        shard, place = self._place(index)
+        return f"{self._paths[shard]}:{self._indices[shard].names[place]}"
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """Return the shard of a picture and its place there."""
+        shard = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return shard, index - int(self.starts[shard])
+
+
+def is_shards(path: Path) -> bool:
+    """Return whether a name means WebDataset shards: braces that are no folder or file."""
+    return "{" in str(path) and not path.exists()
+
+
+def open_shards(pattern: Path, split: str | None, classes: Sequence[str] | None = None) -> ShardSet:
+    """Open every shard of a name with braces.
+
+    Args:
+        pattern: e.g. imagenet/train-{000000..001281}.tar.
+        split: that is wanted. The one that is there is the last word of train, val, validation, test or calibration
+            in the file's name, or its folder's name, or else "train". None takes the shards as they are.
+        classes: of the set these shards belong to, instead of classes.txt.
+
+    Raises:
+        MissingSplitError: when the shards are another split.
+        ToolMissingError: when webdataset is not installed.
+        UsageError: when a shard is missing or broken, or holds labels outside the classes.
+    """
+    present = split_of(pattern)
+    if split is not None and present not in SYNONYMS.get(split, (split,)):
+        raise MissingSplitError(
+            f"{pattern}: no split {split!r}; by their name these shards are {present!r}, and one name is one split."
+        )
+    paths = shard_paths(pattern)
+    indices = tuple(index_shard(path) for path in paths)
+    broken = tuple(message for index in indices for message in index.broken)
+    labels = np.concatenate([index.labels for index in indices])
+    if not len(labels):
+        first = f" The first: {broken[0]}" if broken else ""
+        raise UsageError(f"{pattern}: no pictures with labels in {len(paths)} shards.{first}")
+    names = _class_names(paths[0].parent / CLASSES_FILE, labels) if classes is None else tuple(classes)
+    if labels.max() >= len(names):
+        raise UsageError(
+            f"{pattern}: label {labels.max()} is outside the {len(names)} classes (0 to {len(names) - 1}); mend the "
+            f"shards or {CLASSES_FILE}."
+        )
+    starts = np.cumsum([0, *(len(index.labels) for index in indices[:-1])])
+    return ShardSet(names, labels, broken, np.asarray(starts, np.int64), paths, indices)
+
+
+def shard_paths(pattern: Path) -> tuple[Path, ...]:
+    """Return the files that a name with braces means, in the order it means them.
+
+    Raises:
+        ToolMissingError: when webdataset, whose way of writing names this is, is not installed.
+        UsageError: when the braces do not match, name too much, or a file is missing or there twice.
+    """
+    try:
+        from braceexpand import braceexpand
+    except ModuleNotFoundError as error:
+        raise ToolMissingError(
+            "WebDataset shards need webdataset: pip install 'repghost-deploy[webdataset]'."
+        ) from error
+    # The package makes a list of each range before it yields its first name.
+    ranges = re.findall(r"\{(-?\d+)\.\.(-?\d+)", str(pattern))
+    if any(abs(int(last) - int(first)) >= MAX_SHARDS for first, last in ranges):
+        raise UsageError(f"{pattern}: names more than {MAX_SHARDS} shards.")
+    try:
+        names = list(itertools.islice(braceexpand(str(pattern)), MAX_SHARDS + 1))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{pattern}: the braces do not match ({error}); write e.g. {{000000..000099}}.tar.") from error
+    if len(names) > MAX_SHARDS:
+        raise UsageError(f"{pattern}: names more than {MAX_SHARDS} shards.")
+    if len(set(names)) < len(names):
+        raise UsageError(f"{pattern}: names a shard twice.")
+    missing = [name for name in names if not Path(name).is_file()]
+    if missing:
+        raise UsageError(
+            f"{missing[0]}: no such file, and {len(missing)} of the {len(names)} shards of {pattern} are missing; "
+            "shards are files of this machine."
+        )
+    return tuple(Path(name) for name in names)
+
+
+def split_of(pattern: Path) -> str:
+    """Return which split the name of shards means."""
+    words = [pattern.parent.name.lower(), *re.split("[^a-z]+", pattern.name.lower())]
+    return next((word for word in reversed(words) if word in _SPLITS), "train")
+
+
+def _class_names(path: Path, labels: NDArray[np.int64]) -> tuple[str, ...]:
+    """Return a name for each class: the lines of a file, or the numbers up to the largest label."""
+    if not path.is_file():
+        return tuple(str(number) for number in range(int(labels.max()) + 1))
+    if path.stat().st_size > _CLASSES_BYTES:
+        raise UsageError(
+            f"{path}: {path.stat().st_size} bytes are more than the {_CLASSES_BYTES} class names may have."
+        )
+    try:
+        names = tuple(path.read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 text ({error}).") from error
+    if not 0 < len(names) <= MAX_CLASSES or len(set(names)) < len(names) or not all(name.strip() for name in names):
+        raise UsageError(f"{path}: needs one line for each class, each another name, {MAX_CLASSES} at most.")
+    return names
