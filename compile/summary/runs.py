@@ -12,7 +12,7 @@ from compile.precisions import default_precisions, parse_precisions
 from compile.report import JSON_FILE, read_report
 from compile.request import Request
 from compile.stages import TOOLS
-from compile.subject import CARRIED_WEIGHTS, CARRIED_WIDTH, RANDOM, TIMM
+from compile.subject import CARRIED_DATA, CARRIED_WEIGHTS, CARRIED_WIDTH, RANDOM, TIMM
 from repghost.errors import RepGhostError, UsageError
 from repghost.files import write_text_atomically
 from repghost.spec import WIDTHS, parse_width
@@ -90,17 +90,28 @@ def run_all(requests: Iterable[Request], say: Callable[[str], None]) -> list[str
 
 
 def _key(request: Request) -> str:
-    """Return a name made of what can change a run: settings, weights, code and tools; pictures count by their path."""
+    """Return a name made of what can change a run: settings, weights, pictures, code and tools."""
     files = [path for path in (request.config, request.preprocess) if path]
     if request.weights and Path(request.weights).is_file():
         files.append(Path(request.weights))
     values = {
         "request": {key: str(value) for key, value in asdict(request).items()},
         "files": [sha256(path.read_bytes()) for path in files],
+        "pictures": _listing(request.data or CARRIED_DATA),
         "code": code_digest("repghost", "calib", "compile"),
         "tools": versions(*TOOLS),
     }
     return key_digest(values)
+
+
+def _listing(data: Path) -> list[tuple[str, int, int]]:
+    """Return every file of a set with its size and time of change: a set of a million pictures is not read for a name.
+
+    A run reads them all, and its own stages are kept under the digest of the pictures.
+    """
+    files = sorted(path for path in data.rglob("*") if path.is_file()) if data.is_dir() else [data]
+    stats = [(path, path.stat()) for path in files if path.is_file()]
+    return [(str(path.relative_to(data)), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
 
 
 def _finished(stamp: Path) -> bool:

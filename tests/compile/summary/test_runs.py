@@ -76,3 +76,16 @@ def test_a_changed_bundle_is_built_again(tmp_path: Path, ran: list[Request]) -> 
     (tmp_path / "repghostnet_0.5" / "host" / "int8" / "manifest.json").write_bytes(b"[]")
     run_all(plan("random", "0.5", tmp_path), print)
     assert len(ran) == 2
+
+
+def test_a_changed_picture_means_another_run(tmp_path: Path, ran: list[Request]) -> None:
+    data, output = tmp_path / "pictures", tmp_path / "build"
+    data.mkdir()
+    (data / "a.png").write_bytes(b"one")
+    requests = plan_runs("random", data, "0.5", "host", None, 512, None, output)
+    run_all(requests, print)
+    run_all(requests, print)
+    assert len(ran) == 1
+    (data / "b.png").write_bytes(b"two")
+    run_all(requests, print)
+    assert len(ran) == 2
