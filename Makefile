@@ -25,6 +25,8 @@ THREADS ?=
 MAX_DROP ?=
 WIDTHS ?=
 COMPARE ?=
+# For TARGET=jetson: 5, 6 or 7.
+JETPACK ?=
 OUTPUT ?= build
 
 # How many test processes run side by side.
@@ -40,7 +42,7 @@ option = $(if $($(1)),--$(2) "$($(1))")
 OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SIZE,size) $(call option,WEIGHTS,weights) $(call option,DATA,data) \
 	$(call option,PREPROCESS,preprocess) $(call option,PRECISION,precision) $(call option,CONFIG,config) \
 	$(call option,IMAGES,images) $(call option,TEST_IMAGES,test-images) $(call option,THREADS,threads) \
-	$(call option,MAX_DROP,max-drop) $(call option,OUTPUT,output)
+	$(call option,MAX_DROP,max-drop) $(call option,JETPACK,jetpack) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
 .PHONY: help compile report bars train-bars baselines test check lint types format doctor setup clean distclean

@@ -31,7 +31,7 @@ from repghost.files import write_bytes_atomically
 FORMAT = "repghost-bundle"
 VERSION = 1
 MANIFEST = "manifest.json"
-EXECUTABLE = frozenset({"repghost-run", "model.so"})
+EXECUTABLE = frozenset({"repghost-run", "model.so", "build.sh", "check.sh", "measure.sh"})
 FILES = frozenset({"model.so", "repghost-run", "repghost.h", "labels.txt", "vectors.bin"})
 ENGINE_TARGETS = frozenset({"jetson"})  # the board builds the engine itself, with scripts of the bundle
 ENGINE_FILES = frozenset({"build.sh", "check.sh", "labels.txt"})  # what such a bundle holds at least

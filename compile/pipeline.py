@@ -19,7 +19,7 @@ from compile.progress import Progress
 from compile.report import build_report, finish_report
 from compile.request import Request
 from compile.subject import Subject, load_subject
-from compile.targets import Target, find_target, host_target
+from compile.targets import JETSON, Target, find_target, host_target
 from compile.vectors import Vectors
 from repghost.errors import AccuracyGateError, UsageError
 from repghost.files import write_bytes_atomically
@@ -50,6 +50,10 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     from repghost.commands.quantize import read_config
 
     target = find_target(request.target)
+    if target is JETSON:
+        from compile.tensorrt import pipeline
+
+        return pipeline.run(request, say)
     config = read_config(request.config, None)
     if config.policy != "cpu":
         raise UsageError(f"policy {config.policy!r} is not for {target.name}; a CPU needs the policy 'cpu'.")

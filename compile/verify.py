@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compile.bundle import Bundle, check_bundle
+from compile.bundle import ENGINE_TARGETS, Bundle, check_bundle
 from compile.emulator import Emulator
 from compile.execute import Machine, bundle_target, machine_for, run_runner
 from compile.targets import Target, Variant
@@ -79,6 +79,12 @@ def verify_bundle(
         ToolMissingError: when not one instruction set can be run here.
     """
     bundle = check_bundle(path)
+    if bundle.target_name in ENGINE_TARGETS:
+        from compile.tensorrt.verify import verify_engine_bundle
+
+        if vectors is not None:
+            raise UsageError(f"{path} is for {bundle.target_name} and has samples of its own; leave --vectors out.")
+        return verify_engine_bundle(bundle, variants, say)
     target = bundle_target(bundle)
     try:
         check_model(bundle.read("model.so"), target)

@@ -31,6 +31,18 @@ class JetPack:
     boards: tuple[str, ...]
     note: str = ""
 
+    @property
+    def half_file(self) -> bool:
+        """Whether what is not int8 is float16 in the file; otherwise the builder chooses it where it pays."""
+        return self.strongly_typed
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """The options of trtexec for each file."""
+        if self.strongly_typed:
+            return {"int8": "--stronglyTyped", "fp16": "--stronglyTyped"}
+        return {"int8": "--int8 --fp16", "fp16": "--fp16"}
+
     def supports(self, version: str) -> bool:
         """Return whether a version of TensorRT such as "10.3.0" is one the bundles are for."""
         return any(version == prefix or version.startswith(f"{prefix}.") for prefix in self.tensorrt)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from repghost.errors import UsageError
+
 
 @click.command("compile", short_help="Build, verify and measure the bundles of a target.")
 @click.option("--target", required=True, help="arm64, host, x86-64 or jetson.")
@@ -26,6 +28,9 @@ import click
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures.")
 @click.option("--max-drop", type=float, help="Fail with code 3 when int8 loses more points of top-1.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes that compile side by side.  [default: one per core]")
+@click.option("--jetpack", default="6", show_default=True, help="Of the target jetson: 5, 6 or 7.")
+@click.option("--squeeze-excite", default="float", show_default=True, help="Of the target jetson: int8 or float.")
+@click.option("--depthwise", default="int8", show_default=True, help="Of the target jetson: int8 or float.")
 @click.option("--no-fetch", is_flag=True, help="Do not fetch an emulator when there is none.")
 @click.option("--output", "-o", default="build", show_default=True, type=click.Path(path_type=Path), help="Folder.")
 def command(
@@ -44,14 +49,19 @@ def command(
     seed: int,
     max_drop: float | None,
     jobs: int | None,
+    jetpack: str,
+    squeeze_excite: str,
+    depthwise: str,
     no_fetch: bool,
     output: Path,
 ) -> None:
     """Fuse, quantize, compile, pack, verify and measure a network for a target, and report on all of it."""
     from compile.precisions import default_precisions, parse_precisions
-    from compile.targets import find_target
+    from compile.targets import JETSON, find_target
 
-    find_target(target)  # a wrong name is told before the slow imports
+    for_jetson = find_target(target) is JETSON  # a wrong name is told before the slow imports
+    if for_jetson and precision:
+        raise UsageError(f"PRECISION={precision}: a bundle for Jetson always holds int8 and fp16; leave it out.")
     quantized = bool(model) or str(weights).endswith(".onnx")  # it has no float form
     precisions = parse_precisions(precision or ("int8" if quantized else default_precisions()))
 
@@ -77,7 +87,12 @@ def command(
         max_drop=max_drop,
         fetch=not no_fetch,
         jobs=jobs or os.cpu_count() or 1,
+        jetpack=jetpack,
+        squeeze_excite=squeeze_excite,
+        depthwise=depthwise,
     )
     report = run(request, click.echo)
+    if for_jetson:
+        from compile.tensorrt.report import summary_lines
     for line in summary_lines(report):
         click.echo(line)

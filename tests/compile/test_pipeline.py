@@ -332,7 +332,7 @@ def test_a_wrong_quantized_file_is_named(data: Path, finished: Path, tmp_path: P
     ("changes", "message"),
     [
         ({"target": "amr64"}, "Did you mean 'arm64'"),
-        ({"target": "jetson"}, "not part of this version yet"),
+        ({"target": "jetson", "jetpack": "4"}, "unknown JetPack '4'; allowed: 5, 6, 7"),
         ({"width": "0.55"}, "has width 0.5, not 0.55"),
         ({"width": "abc"}, "unknown width"),
         ({"weights": "absent.safetensors"}, "absent.safetensors"),
@@ -452,7 +452,7 @@ def test_precisions_are_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "message"),
     [
         (["compile", "--target", "amr64"], "Did you mean 'arm64'"),
-        (["compile", "--target", "jetson"], "not part of this version yet"),
+        (["compile", "--target", "jetson", "--precision", "fp32"], "always holds int8 and fp16"),
         (["compile", "--target", "arm64", "--precision", "int4"], "unknown precision 'int4'"),
         (["compile", "--target", "arm64", "--width", "0.55"], "Did you mean '0.5'|carries weights of width 0.5 only"),
         (["verify", "absent"], "is no folder"),

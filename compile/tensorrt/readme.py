@@ -1,0 +1,75 @@
+"""README.md of a bundle for Jetson: three commands, and what was and was not proven before it met a board."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from compile.tensorrt.contents import Contents
+
+TEMPLATE = """# {model} for Jetson, JetPack {jetpack} (TensorRT {tensorrt})
+
+{classes} classes, {size} x {size} pixels, {weights} weights. On the board, in this folder:
+
+```sh
+./build.sh      # builds the int8 and the fp16 engine here; takes minutes
+./check.sh      # int8 really used in {int8} of {layers} layers, and the answers to {samples} samples
+./measure.sh    # median and 99th percentile of both, power mode, clocks, temperature: measurement.json
+```
+
+They need a POSIX shell, awk and NVIDIA's trtexec (`/usr/src/tensorrt/bin/trtexec`, part of JetPack), and no Python.
+An engine belongs to one GPU, one TensorRT and one CUDA, so it is built where it runs and kept in `engines/` under a
+name made of the three. {note}
+
+| file | what it is |
+|---|---|
+| `int8.onnx` | the network with explicit Q/DQ, {form}, opset {opset}; built with `{int8_flags}` |
+| `fp16.onnx` | the same network in float; built with `{fp16_flags}`. On small depthwise networks it may win |
+| `calibration.cache` | ranges for implicit quantization, which DLA needs: `./build.sh --dla 0` (not on every board) |
+| `promise.txt` | what each convolution has to become |
+| `sample-N.bin`, `expected-*.txt` | normalized float32 pictures, and the logits they have to give |
+| `preprocess.json`, `labels.txt` | how pictures are prepared, and the classes |
+
+The input is `input`, float32 [1, 3, {size}, {size}]: pixels in [0, 1] minus mean {mean}, divided by {std}. The output
+is `logits`, float32 [1, {classes}].
+
+On a board with little memory: `TRTEXEC_ARGS=--memPoolSize=workspace:512 ./build.sh`.
+
+## What was proven before
+
+Both files keep TensorRT's rules for Q/DQ as far as they can be checked without it (`repghost lint`), and the logits
+were computed by one program and repeated by another. A logit may differ by {int8_tolerance:.3g} (int8) and
+{fp16_tolerance:.3g} (fp16): twice what rounding to float16 alone moved it here ({int8_distance:.3g} and
+{fp16_distance:.3g}), and at least 2 % of the largest one. What TensorRT fuses on the board, how fast it is, and the
+DLA were not seen: `check.sh` and `measure.sh` say so there. {accuracy}
+"""
+
+
+def bundle_readme(contents: Contents) -> str:
+    """Return the text of README.md."""
+    subject, networks, jetpack = contents.subject, contents.networks, contents.networks.jetpack
+    expected = contents.expected
+    random = subject.weights["kind"] == "random"
+    return TEMPLATE.format(
+        model=subject.name,
+        jetpack=jetpack.name,
+        tensorrt=" or ".join(jetpack.tensorrt),
+        classes=len(subject.labels),
+        size=subject.preprocess.size,
+        weights=subject.weights["kind"],
+        int8=len(networks.placement.layers),
+        layers=len(networks.placement.layer_names),
+        samples=len(contents.samples),
+        note=jetpack.note,
+        form="float16 around the int8 layers" if jetpack.half_file else "float32 around the int8 layers",
+        opset=jetpack.opset,
+        int8_flags=jetpack.flags["int8"],
+        fp16_flags=jetpack.flags["fp16"],
+        mean=list(subject.preprocess.mean),
+        std=list(subject.preprocess.std),
+        int8_tolerance=expected["int8"].tolerance,
+        fp16_tolerance=expected["fp16"].tolerance,
+        int8_distance=expected["int8"].half_distance,
+        fp16_distance=expected["fp16"].half_distance,
+        accuracy="The weights are random: answers mean nothing, speed and layers do." if random else "",
+    )

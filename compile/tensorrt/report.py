@@ -1,0 +1,173 @@
+"""The report of a bundle for Jetson: jetson.json is the truth, jetson.md is made from it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from compile.bundle import Bundle
+from compile.own_command import own_command
+from compile.report_page import accuracy_lines
+from compile.strict_json import canonical_json, parse_strict
+from compile.subject import Subject
+from compile.targets import JETSON
+from compile.tensorrt.measurement import FILE, read_measurement, throttled
+from repghost.files import write_bytes_atomically, write_text_atomically
+
+FORMAT, VERSION = "repghost-jetson", 1
+JSON_FILE, PAGE_FILE = f"{JETSON.name}.json", f"{JETSON.name}.md"
+NOT_MEASURED = "not measured: no Jetson reached"
+
+
+def build_report(folder: Path, subject: Subject, bundle: Bundle, verification: dict[str, Any]) -> dict[str, Any]:
+    """Return what is known of a bundle as JSON values.
+
+    Args:
+        folder: of the run.
+        subject: the network and its pictures.
+        bundle: as it was written.
+        verification: the record of its samples.
+    """
+    manifest = bundle.manifest
+    measured = read_measurement(folder, bundle.digest)
+    kinds = [layer["arithmetic"] for layer in manifest["layers"]]
+    calibration = subject.calibration
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "folder": str(folder),
+        "bundle": {
+            "folder": JETSON.name,
+            "digest": bundle.digest,
+            "files": {name: entry["size"] for name, entry in manifest["files"].items()},
+        },
+        "model": {"name": subject.name, "classes": len(subject.labels)},
+        "weights": dict(subject.weights),
+        "preprocess": subject.preprocess.to_dict(),
+        "target": manifest["target"],
+        "quantization": {
+            "config": manifest["quantization"],
+            "program_digest": manifest["program_digest"],
+            "int8_layers": kinds.count("int8"),
+            "layers": len(kinds),
+            "calibration": {"pictures": len(calibration.labels), **calibration.origin},
+        },
+        "tolerance": manifest["input"]["tolerance"],
+        "accuracy": manifest["accuracy"],
+        "verification": verification,
+        "latency": {"measured": False, "reason": NOT_MEASURED, "commands": board_commands(folder)}
+        if measured is None
+        else {"measured": True, **measured},
+        "tools": manifest["tools"],
+    }
+
+
+def board_commands(folder: Path) -> list[str]:
+    """Return the commands that build, check and measure the engines on a board, and show the result."""
+    repghost = own_command("repghost")
+    return [
+        f"{repghost} deploy {folder / JETSON.name} USER@JETSON",
+        f"ssh USER@JETSON sh repghost/current/measure.sh > {folder / FILE}",
+        f"{repghost} report {folder}",
+    ]
+
+
+def write_report(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
+    """Write jetson.json and jetson.md, and return what was written."""
+    data = canonical_json(report)
+    write_bytes_atomically(folder / JSON_FILE, data)
+    known = parse_strict(data, JSON_FILE)
+    write_text_atomically(folder / PAGE_FILE, render_page(known))
+    return known
+
+
+def render_page(report: Mapping[str, Any]) -> str:
+    """Return jetson.md.
+
+    Args:
+        report: as `build_report` makes it.
+    """
+    model, target, quantization = report["model"], report["target"], report["quantization"]
+    size, files = report["preprocess"]["size"], report["bundle"]["files"]
+    calibration = quantization["calibration"]
+    lines = [
+        f"# {model['name']} at {size}x{size} pixels for Jetson, JetPack {target['jetpack']}",
+        "",
+        f"{model['classes']} classes, {report['weights']['kind']} weights ({report['weights']['source']}). TensorRT "
+        f"{' or '.join(target['tensorrt'])}; int8 in {quantization['int8_layers']} of {quantization['layers']} "
+        f"layers. int8.onnx {files['int8.onnx'] / 1e6:.2f} MB, fp16.onnx {files['fp16.onnx'] / 1e6:.2f} MB, bundle "
+        f"{sum(files.values()) / 1e6:.2f} MB, digest `{report['bundle']['digest'][:16]}`.",
+        "",
+        "## Accuracy",
+        "",
+        *[f"- {line}" for line in accuracy_lines(report["accuracy"])],
+        f"- calibrated with {calibration['pictures']} pictures of {calibration['data']} (split {calibration['split']})",
+        "",
+        "## Verification",
+        "",
+        *[f"- {line}" for line in _verified(report["verification"])],
+        "- no engine was built here: TensorRT builds it on the board, and check.sh checks it there",
+        "",
+        "## Latency",
+        "",
+        *_latency(report["latency"]),
+        "",
+        f"Tools: {', '.join(f'{name} {version}' for name, version in sorted(report['tools'].items()))}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _verified(record: Mapping[str, Any]) -> list[str]:
+    if not record["verified"]:
+        return [f"not verified: {record['reason']}; `{record['command']}`"]
+    return [
+        f"{it['variant']}: {it['pictures']} samples within {it['tolerance']:.2g} (largest difference "
+        f"{it['largest_difference']:.2g}) by {it['machine']}"
+        for it in record["replays"]
+    ]
+
+
+def _latency(record: Mapping[str, Any]) -> list[str]:
+    if not record["measured"]:
+        return [f"{record['reason']}. It is measured so:", "", *[f"    {command}" for command in record["commands"]]]
+    lines = [
+        f"{record['board']}, power mode {record['power_mode']}, TensorRT {record['tensorrt']}, CUDA {record['cuda']}, "
+        f"batch {record['batch']}:",
+        "",
+    ]
+    return lines + [f"- {measured_line(result)}" for result in record["results"]]
+
+
+def measured_line(result: Mapping[str, Any]) -> str:
+    """Return one precision of a measurement as a line."""
+
+    def known(key: str, form: str) -> str:
+        return "" if result[key] is None else form.format(result[key])
+
+    states = [
+        known("gpu_mhz_min", "GPU {} ") + known("gpu_mhz_max", "to {} MHz"),
+        known("temperature_c", "{} °C"),
+        known("power_mw", "{} mW"),
+        "THROTTLED" if throttled(result) else "",
+    ]
+    text = ", ".join(state.strip() for state in states if state.strip())
+    percentiles = known("p90_ms", ", p90 {:.3f} ms") + known("p99_ms", ", p99 {:.3f} ms")
+    return (
+        f"{result['precision']}: median {result['median_ms']:.3f} ms, min {result['min_ms']:.3f} ms{percentiles} GPU "
+        f"time ({text or 'states unknown'})"
+    )
+
+
+def summary_lines(report: Mapping[str, Any]) -> list[str]:
+    """Return what a run prints at its end."""
+    path = Path(report["folder"]) / report["bundle"]["folder"]
+    quantization, latency = report["quantization"], report["latency"]
+    return [
+        "",
+        *accuracy_lines(report["accuracy"]),
+        f"{path}: int8 in {quantization['int8_layers']} of {quantization['layers']} layers, TensorRT "
+        f"{' or '.join(report['target']['tensorrt'])}",
+        *[f"  {line}" for line in _verified(report["verification"])],
+        *[f"  {line}" for line in _latency(latency) if line],
+    ]

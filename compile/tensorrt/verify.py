@@ -1,0 +1,102 @@
+"""Verifying a bundle for Jetson here: digests, TensorRT's rules, the promise, and the samples by a second evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+
+from compile.bundle import Bundle
+from compile.tensorrt.jetpack import JETPACKS
+from compile.tensorrt.lint import lint_graph
+from compile.tensorrt.lint_graph import index_graph
+from compile.tensorrt.placement import INT8
+from compile.tensorrt.samples import KINDS, read_samples
+from compile.verify import Replay, Verification
+from repghost.errors import IntegrityError, UsageError, unknown_value
+
+FILES = {"int8": "int8.onnx", "fp16": "fp16.onnx"}
+
+
+def verify_engine_bundle(
+    bundle: Bundle, kinds: tuple[str, ...] = (), say: Callable[[str], None] = lambda line: None
+) -> Verification:
+    """Replay the samples of a bundle through its ONNX files.
+
+    What was expected was written by PyTorch; here ONNX Runtime computes the Q/DQ nodes as they stand, or onnx's
+    reference evaluator where that is not installed. No engine is built: that is what build.sh and check.sh do.
+
+    Args:
+        bundle: from `check_bundle`.
+        kinds: "int8", "fp16", or both by default.
+        say: is told each result.
+
+    Raises:
+        UsageError: for an unknown kind.
+        IntegrityError: when a file breaks a rule, a layer is not what was promised, or a logit differs.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise unknown_value(f"variant of {bundle.path}", kind, KINDS)
+    _check_promise(bundle)
+    replays = []
+    for kind in kinds or KINDS:
+        replays.append(_replay(bundle, kind))
+        say(_line(replays[-1]))
+    return Verification(bundle, tuple(replays), ())
+
+
+def _check_promise(bundle: Bundle) -> None:
+    """Lint the int8 file, and compare its int8 layers with promise.txt and the manifest."""
+    jetpack = JETPACKS.get(str(bundle.manifest["target"].get("jetpack")))
+    if jetpack is None:
+        raise IntegrityError(f"{bundle.path} is for an unknown JetPack; this program knows {', '.join(JETPACKS)}.")
+    try:
+        result = lint_graph(index_graph(_model(bundle, "int8")), jetpack)
+    except UsageError as error:
+        raise IntegrityError(f"{bundle.path}: int8.onnx: {error}") from error
+    if result.breaches:
+        raise IntegrityError(f"{bundle.path}: int8.onnx breaks a rule of TensorRT: {result.breaches[0]}")
+    lines = [line.split() for line in bundle.read("promise.txt").decode("utf-8", "replace").splitlines()]
+    promised = sorted(words[0] for words in lines if words[1:] == [INT8])
+    listed = sorted(str(layer["name"]) for layer in bundle.manifest["layers"] if layer.get("arithmetic") == INT8)
+    if not promised == listed == sorted(result.int8_layers):
+        raise IntegrityError(f"{bundle.path}: promise.txt, the manifest and int8.onnx name different int8 layers.")
+
+
+def _model(bundle: Bundle, kind: str) -> onnx.ModelProto:
+    if FILES[kind] not in bundle.manifest["files"]:
+        raise IntegrityError(f"{bundle.path} holds no {FILES[kind]}. Build it again with 'make compile TARGET=jetson'.")
+    try:
+        model = onnx.ModelProto.FromString(bundle.read(FILES[kind]))
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf and onnx raise classes of their own
+        raise IntegrityError(f"{bundle.path}: {FILES[kind]} is no valid ONNX: {str(error)[:200]}") from error
+    return model
+
+
+def _replay(bundle: Bundle, kind: str) -> Replay:
+    from compile.tensorrt.evaluate import exact_runner
+
+    inputs, expected = read_samples(bundle, kind)
+    _model(bundle, kind)
+    tolerance = bundle.manifest["input"].get("tolerance", {}).get(kind)
+    if not isinstance(tolerance, float) or not 0 < tolerance < np.inf:
+        raise IntegrityError(f"{bundle.path}: the tolerance of {kind} is {tolerance!r}; it has to be above 0.")
+    machine, evaluate = exact_runner(bundle.read(FILES[kind]))
+    difference = np.abs(evaluate(inputs) - expected)
+    largest = float(difference.max())
+    if not largest <= tolerance:  # NaN too
+        raise IntegrityError(
+            f"{bundle.path}: {FILES[kind]} gives logits that differ by {largest:.3g} from the expected ones, at most "
+            f"{tolerance:.3g} is allowed ({machine}, sample {int(difference.max(1).argmax())})."
+        )
+    return Replay(kind, machine, False, len(inputs), tolerance, largest)
+
+
+def _line(replay: Replay) -> str:
+    return (
+        f"{replay.variant}: {replay.pictures} samples equal within {replay.tolerance:.2g} (largest difference "
+        f"{replay.largest_difference:.2g}), by {replay.machine}"
+    )
