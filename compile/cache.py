@@ -37,7 +37,7 @@ class StageCache:
             key: JSON values; everything that can change the result.
             make: makes the files when they are not there.
         """
-        place = self._place(stage, key)
+        place = self.place(stage, key)
         found = _read(place)
         if found is not None:
             return found, True
@@ -49,9 +49,10 @@ class StageCache:
 
     def has(self, stage: str, key: dict[str, Any]) -> bool:
         """Return whether the files of a stage are there and unchanged."""
-        return _read(self._place(stage, key)) is not None
+        return _read(self.place(stage, key)) is not None
 
-    def _place(self, stage: str, key: dict[str, Any]) -> Path:
+    def place(self, stage: str, key: dict[str, Any]) -> Path:
+        """Return the folder of a stage's files, whether it is there or not."""
         return self.folder / f"{stage}-{key_digest(key)[:32]}"
 
 

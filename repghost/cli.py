@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "export": "repghost.commands.export:command",
     "quantize": "repghost.commands.quantize:command",
     "qat": "repghost.commands.qat:command",
+    "accuracy": "repghost.commands.accuracy:command",
     "lint": "repghost.commands.lint:command",
     "compile": "repghost.commands.compile:command",
     "explain": "repghost.commands.explain:command",

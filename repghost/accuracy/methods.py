@@ -1,0 +1,139 @@
+"""What is measured: one row per way to quantize a network. A new lever is a row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, TypeAlias
+
+from calib.config import LayerSettings, QuantConfig
+from calib.qat_settings import QatSettings
+from repghost.errors import unknown_value
+
+FUSED, UNFUSED = "fused", "unfused"
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """Our post-training quantization."""
+
+    config: QuantConfig = field(default_factory=QuantConfig)
+
+    def key(self) -> dict[str, Any]:
+        """Return what decides the result, apart from weights and pictures."""
+        return {"calibrated": self.config.to_dict()}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Our training under quantization."""
+
+    settings: QatSettings
+    config: QuantConfig = field(default_factory=QuantConfig)
+
+    def key(self) -> dict[str, Any]:
+        """Return what decides the result, apart from weights and pictures."""
+        return {"trained": self.settings.to_dict(), "config": self.config.to_dict()}
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Another tool's quantizer.
+
+    Attributes:
+        tool: a module of `repghost.accuracy.tools`.
+        options: for its `quantize`.
+        form: of the network it is given.
+    """
+
+    tool: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    form: str = FUSED
+
+    def key(self) -> dict[str, Any]:
+        """Return what decides the result, apart from weights and pictures."""
+        return {"foreign": asdict(self)}
+
+
+Quantizer: TypeAlias = Calibrated | Trained | Foreign
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row.
+
+    Attributes:
+        name: unique; what tables call it.
+        group: a name of `GROUPS`.
+        quantizer: how.
+        bar: a name of `repghost.accuracy.verdict.BARS` that it has to keep; "" where nothing was asked for.
+    """
+
+    name: str
+    group: str
+    quantizer: Quantizer
+    bar: str = ""
+
+
+GROUPS = {
+    "calibrated": "Calibrated",
+    "trained": "Trained under quantization",
+    "other": "Other tools, the fused network",
+    "unfused": "The network that was not fused",
+}
+
+
+def _observer(name: str, **settings: Any) -> Calibrated:
+    return _default(observer=name, **settings)
+
+
+def _default(**settings: Any) -> Calibrated:
+    """Return the default configuration with other settings of its layers."""
+    return Calibrated(QuantConfig(defaults=LayerSettings(**settings)))
+
+
+METHODS: tuple[Method, ...] = (
+    Method("default", "calibrated", Calibrated(), bar="calibrated"),
+    Method("QAT fused", "trained", Trained(QatSettings(mode="fused", images=12_500)), bar="trained"),
+    Method("QAT reparam", "trained", Trained(QatSettings(mode="reparam", images=12_500)), bar="trained"),
+    Method("min-max", "calibrated", _observer("min_max")),
+    Method("moving average", "calibrated", _observer("moving_average")),
+    Method("percentile 99.9", "calibrated", _observer("percentile", percentile=99.9)),
+    Method("percentile 99.99", "calibrated", _observer("percentile", percentile=99.99)),
+    Method("percentile 99.999", "calibrated", _observer("percentile", percentile=99.999)),
+    Method("entropy", "calibrated", _observer("entropy")),
+    Method("mean square error", "calibrated", _observer("mse")),
+    Method("int32 depthwise sums", "calibrated", _default(depthwise_accumulator="int32")),
+    Method("equalization", "calibrated", Calibrated(QuantConfig(equalize=True))),
+    Method("bias correction", "calibrated", Calibrated(QuantConfig(bias_correction=True))),
+    Method("symmetric (policy tensorrt)", "calibrated", Calibrated(QuantConfig(policy="tensorrt"))),
+    Method("ONNX Runtime min-max", "other", Foreign("onnxruntime", {"method": "MinMax"})),
+    Method("ONNX Runtime min-max symmetric", "other", Foreign("onnxruntime", {"method": "MinMax", "symmetric": True})),
+    Method("ONNX Runtime percentile", "other", Foreign("onnxruntime", {"method": "Percentile"})),
+    Method("ONNX Runtime entropy", "other", Foreign("onnxruntime", {"method": "Entropy"})),
+    Method("ONNX Runtime per tensor", "other", Foreign("onnxruntime", {"method": "MinMax", "per_channel": False})),
+    Method("NNCF", "other", Foreign("nncf", {"preset": "performance"})),
+    Method("NNCF mixed", "other", Foreign("nncf", {"preset": "mixed"})),
+    Method("ModelOpt max", "other", Foreign("modelopt", {"method": "max"})),
+    Method("ModelOpt entropy", "other", Foreign("modelopt", {"method": "entropy"})),
+    Method("ONNX Runtime, batch norms folded", "unfused", Foreign("onnxruntime", {"method": "MinMax"}, UNFUSED)),
+    Method(
+        "ONNX Runtime, as exported", "unfused", Foreign("onnxruntime", {"method": "MinMax", "fold": False}, UNFUSED)
+    ),
+)  # fmt: skip
+
+
+def choose_methods(patterns: tuple[str, ...]) -> tuple[Method, ...]:
+    """Return the rows whose name matches one of the patterns, all of them for none.
+
+    Raises:
+        UsageError: for a pattern that matches no row.
+    """
+    if not patterns:
+        return METHODS
+    names = [method.name for method in METHODS]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise unknown_value("method", pattern, names)
+    return tuple(method for method in METHODS if any(fnmatchcase(method.name, pattern) for pattern in patterns))

@@ -1,0 +1,65 @@
+"""What a tool is given: a float network, calibration pictures, and the pictures to answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+INPUT = "input"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One network for one tool.
+
+    Attributes:
+        folder: where the tool puts what it makes.
+        tool: a module of this package.
+        options: for its `quantize`.
+        onnx: float32, "input" [N, 3, H, W] to "logits" [N, classes].
+        calibration: uint8 [N, H, W, 3], as .npy.
+        pictures: the same of the pictures to answer.
+        normalized: float32 [3, 256], as .npy: what each byte of each colour becomes.
+        answers: int64 [N], the .npy to write.
+    """
+
+    folder: Path
+    tool: str
+    options: Mapping[str, Any]
+    onnx: Path
+    calibration: Path
+    pictures: Path
+    normalized: Path
+    answers: Path
+
+    def calibration_batches(self, size: int = 1) -> Iterator[NDArray[np.float32]]:
+        """Yield normalized calibration pictures, float32 [size, 3, H, W]."""
+        yield from self._batches(self.calibration, size)
+
+    def picture_batches(self, size: int = 100) -> Iterator[NDArray[np.float32]]:
+        """Yield the normalized pictures to answer, float32 [size, 3, H, W]; the last batch may be smaller."""
+        yield from self._batches(self.pictures, size)
+
+    def _batches(self, path: Path, size: int) -> Iterator[NDArray[np.float32]]:
+        pictures, table = np.load(path, allow_pickle=False), np.load(self.normalized, allow_pickle=False)
+        for start in range(0, len(pictures), size):
+            part = pictures[start : start + size]
+            yield np.ascontiguousarray(np.stack([table[c][part[..., c]] for c in range(3)], axis=1))
+
+    def to_json(self) -> str:
+        """Return text that `from_json` reads."""
+        return json.dumps(asdict(self), default=str)
+
+    @staticmethod
+    def from_json(text: str) -> Task:
+        """Return the task that `to_json` wrote."""
+        values: dict[str, Any] = json.loads(text)
+        for name in ("folder", "onnx", "calibration", "pictures", "normalized", "answers"):
+            values[name] = Path(values[name])
+        return Task(**values)
