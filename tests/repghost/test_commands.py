@@ -175,7 +175,9 @@ def test_export(options: list[str], size: int, weights: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("output", "options", "message"),
     [
-        ("net.pb", [], "ends in .onnx, not '.pb'"),
+        ("net.pb", [], "has to end in .onnx or .mnn, not '.pb'"),
+        ("net.onnx", ["--format", "mnn"], "has to end in .mnn, not '.onnx'"),
+        ("net.mnn", ["--batch", "2"], "is written for batch 1, not 2"),
         ("net.onnx", ["--batch", "-1"], "takes a number or a name"),
         ("net.onnx", ["--batch", "0"], "at least 1"),
         ("net.onnx", ["--size", "99999"], "not in the range"),
