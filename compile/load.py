@@ -21,7 +21,7 @@ from repghost.preprocess import Preprocess
 if TYPE_CHECKING:
     from PIL import Image
 
-ABI = 1  # RG_ABI of compile/runner/repghost.h
+ABI = 2  # RG_ABI of compile/runner/repghost.h
 ALIGNMENT = 64  # RG_WORKSPACE_ALIGNMENT
 
 

@@ -150,7 +150,7 @@ def _float_program(source: Path, preprocess: Preprocess) -> AnyProgram:
 def _info(bundle: Bundle) -> dict[str, Any]:
     """Return what `rg_info` of the bundle's model.so says, from the manifest."""
     manifest = bundle.manifest
-    same = ("abi", "precision", "program_digest", "input", "classes", "variants")
+    same = ("abi", "precision", "program_digest", "input", "classes", "preprocess", "variants")
     return {
         **{key: manifest[key] for key in same},
         "model": manifest["model"]["name"],

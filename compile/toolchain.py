@@ -20,11 +20,14 @@ from compile.targets import Target
 from repghost.errors import ToolMissingError, UsageError
 
 RUNNER_SOURCES = Path(__file__).parent / "runner"
-MODEL_UNITS = ("entry.c", "hwcaps.c", "memory.c")
+MODEL_UNITS = ("entry.c", "hwcaps.c", "memory.c", "prepare.c", "resample.c")
 RUNNER_UNITS = (
     "repghost_run.c", "bundle.c", "image.c", "json.c", "measure.c", "model.c", "pool.c", "sha256.c", "vectors.c"
 )  # fmt: skip
-API = ("rg_abi", "rg_infer", "rg_infer_parallel", "rg_info", "rg_select", "rg_variant", "rg_workspace_bytes")
+API = (
+    "rg_abi", "rg_infer", "rg_infer_parallel", "rg_info", "rg_prepare", "rg_prepare_bytes", "rg_select", "rg_variant",
+    "rg_workspace_bytes",
+)  # fmt: skip
 PROFILING_API = ("rg_run_step", "rg_steps")  # besides, in a build whose steps can be timed one by one
 MAY_BE_ABSENT = {"getauxval"}  # weak: model.so then runs its plainest variant
 SMALLEST_PAGE = 16 * 1024  # bytes; Android and Apple kernels use 16 KB pages
@@ -75,9 +78,10 @@ def model_config(network: CompiledNetwork, target: Target, info: dict[str, Any],
     Args:
         network: what the compiler made.
         target: what it was made for.
-        info: the object `rg_info` returns.
+        info: the object `rg_info` returns; its "preprocess", if it has one, is what `rg_prepare` does.
         profiling: whether the steps can be run one by one.
     """
+    preprocess = info.get("preprocess") or {"size": 1, "resize": 0, "interpolation": "bilinear"}
     blobs = {name: f"rg_weights_{index}" for index, name in enumerate(sorted(network.blobs))}
     rows = []
     for variant in network.variants:
@@ -90,6 +94,9 @@ def model_config(network: CompiledNetwork, target: Target, info: dict[str, Any],
             f"#define RG_STEPS {len(network.units)}",
             f"#define RG_UNITS {', '.join(str(count) for count in network.units)}",
             f"#define RG_WORKSPACE_BYTES {network.workspace_bytes}",
+            f"#define RG_SIDE {preprocess['size']}",
+            f"#define RG_RESIZE {preprocess['resize']}",
+            f"#define RG_CUBIC {int(preprocess['interpolation'] == 'bicubic')}",
             f"#define RG_INFO {_c_string(text)}",
             "#define RG_VARIANTS(X) \\\n" + " \\\n".join(rows),
             "",

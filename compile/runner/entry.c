@@ -4,6 +4,7 @@
  *   RG_STEPS, RG_UNITS         how many steps, and the units of work of each
  *   RG_WORKSPACE_BYTES         scratch memory of one inference
  *   RG_INFO                    the JSON text of rg_info
+ *   RG_SIDE, RG_RESIZE, RG_CUBIC  how pictures are prepared, see prepare.c
  *   RG_VARIANTS(X)             X(name, step function, weights, needed RG_CPU_* bits), from the plainest to the fastest
  *   RG_PROFILING               only in a profiling build, which is never shipped: the steps can be run one by one
  */

@@ -1,7 +1,16 @@
-/* The C interface of a compiled network, model.so.
+/* The C interface of a compiled network, model.so: a picture in, one score per class out.
  *
- * model.so needs no library and keeps no state besides the chosen instruction set: every function but rg_select may be
- * called from any thread at any time, as long as each call has its own workspace.
+ *     struct rg_picture picture = {pixels, NULL, width, height, RG_RGB, stride, 0};
+ *     rg_prepare(&picture, rgb, scratch);         resized and cropped as in training
+ *     rg_infer(rgb, logits, workspace);
+ *
+ * Version: rg_abi() has to equal RG_ABI. A change that breaks a caller raises it, an addition raises it too.
+ * Errors: functions that can fail return an enum rg_status; 0 is success, and nothing is written otherwise, besides
+ *   what rg_infer left in logits before RG_KERNEL_FAILED or RG_PARALLEL_FAILED. No function ends the process.
+ * Threads: model.so needs no library, allocates nothing and keeps no state besides the chosen instruction set. Every
+ *   function may be called from any thread at any time, as long as each call has memory of its own for what it writes
+ *   (rgb, scratch, logits, workspace). rg_select changes the instruction set of calls that begin later.
+ * Alignment: workspace and scratch to 64 bytes, logits to 4, pixels and rgb not at all.
  */
 #ifndef REPGHOST_H
 #define REPGHOST_H
@@ -13,7 +22,7 @@
 extern "C" {
 #endif
 
-#define RG_ABI 1
+#define RG_ABI 2
 #define RG_WORKSPACE_ALIGNMENT 64 /* bytes */
 
 enum rg_status {
@@ -24,7 +33,30 @@ enum rg_status {
   RG_UNKNOWN_VARIANT = 4,   /* rg_select: no variant has that name */
   RG_KERNEL_FAILED = 5,     /* a step of the network reported a failure; the logits are not to be used */
   RG_INVALID_THREADS = 6,   /* rg_infer_parallel: threads is below 1 */
-  RG_PARALLEL_FAILED = 7    /* rg_infer_parallel: the caller's pool reported a failure */
+  RG_PARALLEL_FAILED = 7,   /* rg_infer_parallel: the caller's pool reported a failure */
+  RG_WRONG_PICTURE = 8,     /* rg_prepare: a size, stride or order out of range; see struct rg_picture */
+  RG_NOT_PREPARED = 9       /* rg_prepare: the network does not say how its pictures are prepared */
+};
+
+/* How the bytes of a picture lie in memory. NV12 is a plane of luma and one of Cb and Cr in turn, half as large in both
+ * directions; each pixel takes the colour of its block of 2 x 2. */
+enum rg_order {
+  RG_RGB = 0,       /* red, green, blue */
+  RG_BGR = 1,       /* blue, green, red */
+  RG_NV12 = 2,      /* BT.601, luma from 16 to 235: what most cameras give */
+  RG_NV12_FULL = 3, /* BT.601, all from 0 to 255, as in JPEG */
+  RG_NV12_BT709 = 4 /* BT.709, luma from 16 to 235: high-definition video */
+};
+
+/* A picture of any size up to 89478485 pixels, upright. */
+struct rg_picture {
+  const uint8_t *pixels;   /* the upper left corner; with NV12 that of the luma */
+  const uint8_t *chroma;   /* with NV12 the upper left corner of the other plane; otherwise ignored */
+  int32_t width, height;   /* in pixels */
+  int32_t order;           /* an enum rg_order */
+  ptrdiff_t stride;        /* bytes from one row to the next, at least 3 * width or, with NV12, width; below 0 when the
+                            * picture stands on its head in memory */
+  ptrdiff_t chroma_stride; /* with NV12 the same of the other plane, at least width rounded up to even */
 };
 
 /* The version of this interface; compare it with RG_ABI before calling anything else. */
@@ -35,6 +67,16 @@ const char *rg_info(void);
 
 /* The size of the scratch memory of one inference. */
 size_t rg_workspace_bytes(void);
+
+/* The size of the scratch memory rg_prepare needs for a picture: it depends on its width, height and order alone. 0 when
+ * rg_prepare would refuse it. */
+size_t rg_prepare_bytes(const struct rg_picture *picture);
+
+/* Makes the picture that rg_infer takes: the short side is resized, the centre cropped, to the byte as in training.
+ *   rgb        uint8 [height][width][3], written; sizes as in rg_info
+ *   scratch    rg_prepare_bytes(picture) bytes, 64-byte aligned
+ * Returns RG_DONE or another rg_status. */
+int rg_prepare(const struct rg_picture *picture, uint8_t *rgb, void *scratch);
 
 /* One inference.
  *   rgb        uint8 [height][width][3], the cropped picture, red first; sizes as in rg_info

@@ -8,29 +8,37 @@ import pytest
 
 from compile.bundle import write_bundle
 from compile.emulator import Emulator, find_emulator
+from compile.load import ABI
 from compile.targets import ARM64, Target, host_target
 from compile.toolchain import RUNNER_SOURCES, build_runner, link_model
 from compile.vectors import Vectors, pack_vectors
 from repghost.preprocess import Preprocess
 from tests.compile.fake_network import CLASSES, HEIGHT, WIDTH, expected_logits, fake_network, pictures
 
+PREPROCESS = Preprocess(size=HEIGHT, resize=HEIGHT)
 LABELS = tuple(f"class {index}" for index in range(CLASSES))
 
 
 def fake_info() -> dict[str, object]:
-    return {"abi": 1, "input": {"height": HEIGHT, "width": WIDTH, "channels": 3}, "classes": CLASSES, "model": "fake"}
+    return {
+        "abi": ABI,
+        "input": {"height": HEIGHT, "width": WIDTH, "channels": 3},
+        "classes": CLASSES,
+        "model": "fake",
+        "preprocess": PREPROCESS.to_dict(),
+    }
 
 
 def fake_sections(target: Target) -> dict[str, object]:
     return {
-        "abi": 1,
+        "abi": ABI,
         "model": {"name": "fake"},
         "target": {"name": target.name, "triple": target.triple},
         "precision": "int8",
         "program_digest": "0" * 64,
         "input": {"height": HEIGHT, "width": WIDTH, "channels": 3},
         "classes": CLASSES,
-        "preprocess": Preprocess(size=HEIGHT, resize=HEIGHT).to_dict(),
+        "preprocess": PREPROCESS.to_dict(),
         "quantization": {},
         "variants": [variant.name for variant in target.variants],
         "layers": [],

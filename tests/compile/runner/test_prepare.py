@@ -1,0 +1,175 @@
+"""`rg_prepare` gives the bytes of `Preprocess.apply`: the golden pixel test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from compile.targets import Target
+from repghost.preprocess import INTERPOLATIONS, Preprocess
+from tests.compile.runner.prepared import (
+    BGR,
+    NV12,
+    NV12_BT709,
+    NV12_FULL,
+    RGB,
+    Picture,
+    Prepared,
+    picture_of,
+)
+
+Library = Callable[..., Prepared]
+# Width and height: tiny, odd, tall, wide, square, the size itself, up and down, by little and by much.
+SIDES = [(1, 1), (2, 3), (1, 40), (40, 1), (7, 7), (8, 8), (9, 8), (8, 9), (10, 10), (31, 33), (33, 31), (64, 48)]
+SIDES += [(15, 200), (200, 15), (255, 256), (97, 301), (301, 97), (500, 375), (1001, 667)]
+CASES = [(8, 8), (8, 10), (33, 37), (64, 64), (64, 73)]
+
+
+@pytest.fixture(scope="session")
+def library(host: Target, tmp_path_factory: pytest.TempPathFactory) -> Library:
+    folder, made = tmp_path_factory.mktemp("prepare"), {}
+
+    def get(preprocess: Preprocess) -> Prepared:
+        if preprocess not in made:
+            made[preprocess] = Prepared(host, preprocess, folder)
+        return made[preprocess]
+
+    return get
+
+
+def noise(width: int, height: int) -> NDArray[np.uint8]:
+    """Noise with black and white areas, so that bicubic overshoots on both ends."""
+    random = np.random.default_rng(width * 1009 + height)
+    pixels = random.integers(0, 256, (height, width, 3)).astype(np.uint8)
+    pixels[random.random((height, width)) < 0.3] = 0
+    pixels[random.random((height, width)) < 0.3] = 255
+    return pixels
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize(("size", "resize"), CASES)
+def test_every_byte_is_that_of_pillow(library: Library, size: int, resize: int, interpolation: str) -> None:
+    preprocess = Preprocess(size, resize, interpolation)
+    prepared = library(preprocess)
+    for width, height in SIDES:
+        pixels = noise(width, height)
+        expected = preprocess.apply(Image.fromarray(pixels))
+        np.testing.assert_array_equal(prepared.rgb(pixels), expected, f"{width} x {height}")
+
+
+def test_a_photograph_of_imagenet_size(library: Library) -> None:
+    preprocess = Preprocess(224, 256, "bicubic")
+    for width, height in ((500, 333), (1280, 720), (224, 4000)):
+        pixels = noise(width, height)
+        np.testing.assert_array_equal(library(preprocess).rgb(pixels), preprocess.apply(Image.fromarray(pixels)))
+
+
+def test_rows_may_be_apart_and_stand_on_their_head(library: Library) -> None:
+    preprocess = Preprocess(8, 10, "bicubic")
+    wide = noise(60, 31)
+    for view in (wide[:, 5:50], wide[::-1], wide[::2, 3:40], wide[::-3, :20]):
+        expected = preprocess.apply(Image.fromarray(np.ascontiguousarray(view)))
+        np.testing.assert_array_equal(library(preprocess).rgb(view), expected)
+
+
+def test_blue_may_come_first(library: Library) -> None:
+    preprocess = Preprocess(8, 10, "bilinear")
+    pixels = noise(41, 30)
+    flipped = np.ascontiguousarray(pixels[:, :, ::-1])
+    np.testing.assert_array_equal(library(preprocess).rgb(flipped, BGR), preprocess.apply(Image.fromarray(pixels)))
+
+
+# Of luma, then Cr and Cb: (red, green, blue) = MATRIX @ (Y - black, Cb - 128, Cr - 128), from the standards.
+def matrix(red: float, blue: float, full: bool) -> NDArray[np.float64]:
+    green = 1 - red - blue
+    columns = [[1, 0, 2 - 2 * red], [1, -(2 - 2 * blue) * blue / green, -(2 - 2 * red) * red / green]]
+    rows = np.array([*columns, [1, 2 - 2 * blue, 0]])
+    return rows if full else rows * np.array([255 / 219, 255 / 224, 255 / 224])
+
+
+STANDARDS = {
+    NV12: (16, matrix(0.299, 0.114, False)),
+    NV12_FULL: (0, matrix(0.299, 0.114, True)),
+    NV12_BT709: (16, matrix(0.2126, 0.0722, False)),
+}
+
+
+def from_nv12(luma: NDArray[np.uint8], chroma: NDArray[np.uint8], order: int) -> NDArray[np.uint8]:
+    """The conversion in integers: the matrix in units of 2^-16, rounded to nearest."""
+    black, weights = STANDARDS[order]
+    height, width = luma.shape
+    cb, cr = (np.repeat(np.repeat(chroma[:, i::2], 2, 0), 2, 1)[:height, :width].astype(np.int64) for i in (0, 1))
+    values = np.stack([luma.astype(np.int64) - black, cb - 128, cr - 128], -1)
+    return np.asarray(np.clip((values @ np.rint(weights * 65536).astype(np.int64).T + 32768) >> 16, 0, 255), np.uint8)
+
+
+def nv12(width: int, height: int, apart: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    random = np.random.default_rng(width + height)
+    luma = random.integers(0, 256, (height, width + apart)).astype(np.uint8)[:, :width]
+    pairs = (width + 1) // 2 * 2
+    return luma, random.integers(0, 256, ((height + 1) // 2, pairs + apart)).astype(np.uint8)[:, :pairs]
+
+
+@pytest.mark.parametrize("order", STANDARDS)
+@pytest.mark.parametrize("sides", [(8, 8), (20, 14), (21, 15), (1, 1), (64, 48)])
+def test_camera_pictures(library: Library, order: int, sides: tuple[int, int]) -> None:
+    preprocess = Preprocess(8, 10, "bilinear")
+    luma, chroma = nv12(*sides, apart=7)
+    rgb = from_nv12(luma, chroma, order)
+    picture = Picture(luma.ctypes.data, chroma.ctypes.data, *sides, order, luma.strides[0], chroma.strides[0])
+    np.testing.assert_array_equal(library(preprocess).picture(picture), preprocess.apply(Image.fromarray(rgb)))
+
+
+@pytest.mark.parametrize("order", STANDARDS)
+def test_every_camera_colour_is_that_of_the_standard(library: Library, order: int) -> None:
+    """All 256 x 256 chroma values at several lumas, within the half step of rounding."""
+    black, weights = STANDARDS[order]
+    pairs = np.stack(np.meshgrid(np.arange(0, 256, 4), np.arange(0, 256, 4)), -1).astype(np.uint8).reshape(64, 128)
+    for value in (0, 16, 77, 128, 235, 255):
+        luma = np.full((128, 128), value, np.uint8)
+        picture = Picture(luma.ctypes.data, pairs.ctypes.data, 128, 128, order, 128, 128)
+        got = library(Preprocess(128, 128, "bilinear")).picture(picture)[::2, ::2]
+        colours = np.stack([np.full((64, 64), value), pairs[:, ::2], pairs[:, 1::2]], -1) - np.array([black, 128, 128])
+        expected = np.clip(colours @ weights.T, 0, 255)
+        assert np.abs(got - expected).max() < 0.51
+
+
+WRONG = {
+    "no width": {"width": 0},
+    "no height": {"height": 0},
+    "negative": {"width": -5},
+    "huge": {"width": 1 << 20, "height": 1 << 20, "stride": 1 << 22},
+    "widest": {"width": 2**31 - 1, "height": 1, "stride": 2**40},
+    "long and thin": {"width": 1 << 24, "height": 1, "stride": 1 << 26},
+    "short stride": {"stride": 3 * 30 - 1},
+    "short negative stride": {"stride": 1 - 3 * 30},
+    "no such order": {"order": 5},
+    "negative order": {"order": -1},
+}
+
+
+@pytest.mark.parametrize("changes", WRONG.values(), ids=WRONG.keys())
+def test_wrong_pictures_are_refused(library: Library, changes: dict[str, int]) -> None:
+    prepared, pixels = library(Preprocess(8, 10, "bilinear")), noise(30, 20)
+    picture = picture_of(pixels, RGB, **changes)
+    assert prepared.library.rg_prepare_bytes(picture) == 0
+    assert prepared.status(picture) == 8
+
+
+def test_null_and_unaligned_pointers_are_refused(library: Library) -> None:
+    prepared, (luma, chroma) = library(Preprocess(8, 10, "bilinear")), nv12(30, 20)
+    assert prepared.status(picture_of(noise(30, 20), pixels=None)) == 1
+    assert prepared.status(Picture(luma.ctypes.data, None, 30, 20, NV12, 30, 30)) == 1
+    assert prepared.status(Picture(luma.ctypes.data, chroma.ctypes.data, 30, 20, NV12, 29, 30)) == 8
+    assert prepared.status(Picture(luma.ctypes.data, chroma.ctypes.data, 30, 20, NV12, 30, 29)) == 8
+    good, memory = picture_of(noise(30, 20)), np.zeros(4096, np.uint8).ctypes.data
+    aligned = memory + -memory % 64
+    call = prepared.library.rg_prepare
+    assert call(None, memory, aligned) == 1
+    assert call(good, None, aligned) == 1
+    assert call(good, memory, None) == 1
+    assert call(good, memory, aligned + 8) == 2
