@@ -2,8 +2,9 @@
 
 The picture is made RGB, its short side is resized, the centre is cropped. These bytes are what a device is given.
 Resizing follows Pillow: half-pixel centres; the filter widens when it shrinks a picture (antialias) and does not when
-it enlarges one; the result is rounded to bytes after each axis. `normalize` then maps each byte on its own, so a
-network with int8 input needs no arithmetic on pixels, only a table of 256 entries per colour.
+it enlarges one; the result is rounded to bytes after each axis, the width first. `normalize` then maps each byte on its
+own, so a network with int8 input needs no arithmetic on pixels, only a table of 256 entries per colour.
+`compile/runner/prepare.c` does the same on a device, to the byte.
 """
 
 from __future__ import annotations
@@ -80,8 +81,11 @@ class Preprocess:
         """
         rgb = to_rgb(image)
         width, height = self._resized(*rgb.size)
-        if (width, height) != rgb.size:
-            rgb = rgb.resize((width, height), INTERPOLATIONS[self.interpolation])
+        # One axis at a time: which one Pillow takes first depends on its version and on the shape of the picture, and a
+        # picture must not become other bytes when Pillow is updated.
+        for resized in ((width, rgb.height), (width, height)):
+            if resized != rgb.size:
+                rgb = rgb.resize(resized, INTERPOLATIONS[self.interpolation])
         # An odd margin goes where torchvision puts it, so that published accuracies can be reproduced.
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)
         return np.asarray(rgb.crop((left, top, left + self.size, top + self.size)), np.uint8)
