@@ -177,6 +177,7 @@ def model_info(subject: Subject, compilation: Compilation, network: CompiledNetw
         "program_digest": program.digest,
         "input": {"height": program.height, "width": program.width, "channels": 3},
         "classes": program.classes,
+        "preprocess": subject.preprocess.to_dict(),
         "variants": [variant.name for variant in network.variants],
     }
 
