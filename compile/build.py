@@ -52,7 +52,7 @@ def compile_program(program: AnyProgram, target: Target) -> CompiledNetwork:
         object files, weights and the steps the runner executes.
     """
     plan = plan_memory(program)
-    chosen = target.variants_for(floating=isinstance(program, FloatProgram))
+    chosen = target.variants_for(element_of(program))
     networks = [schedule_network(program, plan, find_instruction_set(variant.name)) for variant in chosen]
 
     def build(index: int) -> CompiledVariant:
@@ -71,6 +71,11 @@ def compile_program(program: AnyProgram, target: Target) -> CompiledNetwork:
         workspace_bytes=plan.workspace_bytes,
         kernels=tuple(step.kernel.name for step in networks[-1].steps),
     )
+
+
+def element_of(program: AnyProgram) -> str:
+    """Return what a program keeps its activations as."""
+    return program.element if isinstance(program, FloatProgram) else "int8"
 
 
 def _blob_name(weights: bytes) -> str:

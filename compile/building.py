@@ -79,7 +79,7 @@ def compile_all(
     alone = [
         (index, replace(item, target=replace(item.target, variants=(variant,))))
         for index, item in enumerate(wanted)
-        for variant in item.target.variants_for(floating=not item.precision.exact)
+        for variant in item.target.variants_for(item.precision.element)
     ]
     absent = [item for _, item in alone if not cache.has("compile", item.key())]
     made: dict[str, Files] = {}

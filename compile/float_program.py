@@ -1,7 +1,7 @@
 """The float program: the same network without quantization, so that int8 can be compared with the best float build.
 
 It goes through the same memory plan, the same step function and the same tiles as the integer program. Weights are
-float32 in the layouts of `calib.program`.
+float32 in the layouts of `calib.program`; a kernel of half precision rounds them when it packs them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from repghost.preprocess import Preprocess
 
 @dataclass(frozen=True)
 class FloatTensor:
-    """A float32 activation of shape (height, width, channels)."""
+    """A float activation of shape (height, width, channels)."""
 
     name: str
     height: int
     width: int
     channels: int
-    element: str = "float32"
+    element: str = "float32"  # or "float16": what the workspace holds
 
 
 @dataclass(frozen=True)
@@ -123,16 +123,18 @@ class FloatProgram:
     width: int
     classes: int
     digest: str  # sha256 over shapes, weights and Preprocess
+    element: str = "float32"  # of every activation, weight and bias; the logits are always float32
 
 
-def float_program(graph: Graph, preprocess: Preprocess) -> FloatProgram:
+def float_program(graph: Graph, preprocess: Preprocess, element: str = "float32") -> FloatProgram:
     """Return the float program of a fused network.
 
     Args:
         graph: from `calib.walk.graph_of`.
         preprocess: gives the size of the picture and the value of each byte.
+        element: what activations, weights and biases are kept in: "float32" or "float16".
     """
-    picture = FloatTensor(INPUT, preprocess.size, preprocess.size, graph.channels)
+    picture = FloatTensor(INPUT, preprocess.size, preprocess.size, graph.channels, element)
     tensors: dict[str, FloatTensor] = {INPUT: picture}
     operators: list[FloatOperator] = [FloatInput(INPUT, picture, preprocess.table())]
     sigmoids = {op.name: op.input for op in graph.operators if isinstance(op, HardSigmoid)}
@@ -146,9 +148,8 @@ def float_program(graph: Graph, preprocess: Preprocess) -> FloatProgram:
         operators.append(made)
         tensors[made.output.name] = made.output
     last = operators[-1]
-    return FloatProgram(
-        tuple(operators), preprocess.size, preprocess.size, last.output.channels, _digest(operators, preprocess)
-    )
+    side = preprocess.size
+    return FloatProgram(tuple(operators), side, side, last.output.channels, _digest(operators, preprocess), element)
 
 
 def _operator(
@@ -167,14 +168,14 @@ def _operator(
             return FloatConv2d(op.name, x, _convolved(op, x, op.name), weight, op.bias, op.stride, op.padding, op.relu)
         case AveragePool():
             x = tensors[op.input]
-            return FloatPool(op.name, x, FloatTensor(op.name, 1, 1, x.channels))
+            return FloatPool(op.name, x, FloatTensor(op.name, 1, 1, x.channels, x.element))
         case Gate():
             x, gate = tensors[op.input], tensors[sigmoids[op.gate]]
-            return FloatGate(op.name, x, gate, FloatTensor(op.name, x.height, x.width, x.channels))
+            return FloatGate(op.name, x, gate, FloatTensor(op.name, x.height, x.width, x.channels, x.element))
         case Classifier():
             x = tensors[op.input]
             weight = op.weight[:, None, None, :]
-            output = FloatTensor(op.name, 1, 1, len(op.weight))
+            output = FloatTensor(op.name, 1, 1, len(op.weight), x.element)
             return FloatConv2d(op.name, x, output, weight, op.bias, 1, 0, relu=False, logits=True)
     raise TypeError(f"no float operator for {op!r}")
 
@@ -182,7 +183,7 @@ def _operator(
 def _convolved(op: Convolution, x: FloatTensor, name: str) -> FloatTensor:
     kernel = op.weight.shape[2]
     height, width = ((side + 2 * op.padding - kernel) // op.stride + 1 for side in (x.height, x.width))
-    return FloatTensor(name, height, width, len(op.weight))
+    return FloatTensor(name, height, width, len(op.weight), x.element)
 
 
 def _digest(operators: list[FloatOperator], preprocess: Preprocess) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from calib.program import Conv2d, DepthwiseConv2d, MaxPool, Operator, Program, Tensor, operator_inputs, trailing_padding
 from compile.float_program import FloatOperator, FloatProgram, FloatTensor
 
@@ -52,7 +54,7 @@ class Placement:
     @property
     def element_bytes(self) -> int:
         """Bytes of one element."""
-        return 4 if isinstance(self.tensor, FloatTensor) else 1
+        return np.dtype(self.tensor.element).itemsize if isinstance(self.tensor, FloatTensor) else 1
 
 
 @dataclass(frozen=True)

@@ -72,14 +72,17 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
         )
         folder = request.output / subject.folder
         progress.note = _loaded(subject)
+    for precision in request.precisions:
+        target.check_element(precision.name, precision.element)
     if subject.model is None and any(not precision.exact for precision in request.precisions):
         raise UsageError(f"{subject.weights['source']} is quantized and has no float form; ask for PRECISION=int8.")
     network = _fuse(subject, folder, progress)
     program = _quantize(subject, network, config, folder, cache, progress)
-    vectors = _expect(subject, network, request, folder, cache, progress)
     programs: dict[str, AnyProgram] = {INT8.name: program}
     if network is not None:
-        programs[FP32.name] = float_program(graph_of(network), subject.preprocess)
+        for precision in (FP32, *(it for it in request.precisions if not it.exact)):
+            programs[precision.name] = float_program(graph_of(network), subject.preprocess, precision.element)
+    vectors = _expect(subject, network, request, programs, folder, cache, progress)
     builds = _build(request, target, subject, programs, cache, progress)
     with progress.stage("judge"):
         judgement = _judge(subject, network, program, builds, vectors, cache)
@@ -171,6 +174,7 @@ def _expect(
     subject: Subject,
     network: RepGhostNet | None,
     request: Request,
+    programs: Mapping[str, AnyProgram],
     folder: Path,
     cache: StageCache,
     progress: Progress,
@@ -182,7 +186,8 @@ def _expect(
         found = {INT8.name: reference}
         for precision in request.precisions:
             if network is not None and not precision.exact:
-                found[precision.name] = stages.expect_float(network, subject, pictures, precision)
+                program = programs[precision.name]
+                found[precision.name] = stages.expect_float(network, program, subject, pictures, precision)
         progress.note = f"{len(pictures.labels)} pictures, {INT8.oracle}" + (", as in an earlier run" if cached else "")
     return found
 
@@ -197,7 +202,12 @@ def _build(
 ) -> list[Build]:
     """Compile and link the target, and this machine too: it measures latency and judges the integer program."""
     rows = dict.fromkeys([target, host_target() or target])
-    wanted = [Compilation(programs[precision.name], row, precision) for row in rows for precision in request.precisions]
+    wanted = [
+        Compilation(programs[precision.name], row, precision)
+        for row in rows
+        for precision in request.precisions
+        if row.variants_for(precision.element)
+    ]
     with progress.stage("compile"):
         networks, known = compile_all(wanted, cache, request.jobs, progress.say)
         count = sum(len(network.variants) for network in networks)

@@ -15,7 +15,7 @@ import numpy as np
 
 from compile.bundle import sha256
 from compile.cache import ROOT, Files, StageCache, code_digest, versions
-from compile.precisions import Precision
+from compile.precisions import FP32, Precision
 from compile.subject import Pictures, Subject
 from compile.vectors import Vectors, unpack_vectors
 from repghost.errors import IntegrityError
@@ -23,6 +23,7 @@ from repghost.errors import IntegrityError
 if TYPE_CHECKING:
     from calib.config import QuantConfig
     from calib.program import Program
+    from compile.layout import AnyProgram
     from repghost.model import RepGhostNet
     from repghost.preprocess import Preprocess
 
@@ -166,11 +167,18 @@ def expect(qdq: Path, preprocess: Preprocess, pictures: Pictures, cache: StageCa
     return unpack_vectors(files["vectors.bin"]), cached
 
 
-def expect_float(fused: RepGhostNet, subject: Subject, pictures: Pictures, precision: Precision) -> Vectors:
-    """Return what PyTorch says about pictures, with the tolerance a float build has to keep."""
+def expect_float(
+    fused: RepGhostNet, program: AnyProgram, subject: Subject, pictures: Pictures, precision: Precision
+) -> Vectors:
+    """Return what PyTorch, or the numpy reference of a rounded program, says about pictures, with its tolerance."""
+    from compile.float_program import FloatProgram
+    from compile.float_reference import run_float
     from repghost.evaluate import predict
 
-    logits = predict(fused, pictures.pictures, subject.preprocess)
+    if isinstance(program, FloatProgram) and program.element != FP32.element:
+        logits = run_float(program, pictures.pictures)
+    else:
+        logits = predict(fused, pictures.pictures, subject.preprocess)
     return Vectors(pictures.pictures, logits, float(np.float32(precision.tolerance * np.abs(logits).max())))
 
 

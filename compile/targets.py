@@ -17,7 +17,7 @@ class Variant:
     mattr: tuple[str, ...]  # LLVM's names of the features the code may use on top
     requires: tuple[str, ...]  # names in `RG_CPU_*` of compile/runner/hwcaps.h; all must be there at run time
     emulated_cpu: str = ""  # the qemu core that has these features and as few others as possible
-    helps_float: bool = True  # whether float code for it differs from that of the plainer variants
+    elements: tuple[str, ...] = ("int8", "float32")  # whose code differs from that of the plainer variants
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,23 @@ class Target:
             "opt-level": self.effort,
         }
 
-    def variants_for(self, floating: bool) -> tuple[Variant, ...]:
-        """Return the variants worth compiling for a program in floating point, or in integers."""
-        return tuple(variant for variant in self.variants if variant.helps_float or not floating)
+    def variants_for(self, element: str) -> tuple[Variant, ...]:
+        """Return the variants worth compiling for a program that keeps its activations as `element`; none may be."""
+        return tuple(variant for variant in self.variants if element in variant.elements)
+
+    def check_element(self, precision: str, element: str) -> None:
+        """Refuse a precision that no instruction set of this target computes in.
+
+        Raises:
+            UsageError: naming the targets that do.
+        """
+        if self.variants_for(element):
+            return
+        able = [target.name for target in TARGETS.values() if target.variants_for(element)]
+        raise UsageError(
+            f"precision {precision!r} cannot be compiled for target {self.name!r}, which has no instructions for "
+            f"{element}; allowed: {', '.join(able)}."
+        )
 
     def variant(self, name: str) -> Variant:
         """Return the variant called `name`.
@@ -66,8 +80,9 @@ ARM64 = Target(
     elf_machine=183,
     variants=(
         Variant("neon", "generic", ("+neon",), (), "cortex-a53"),
-        Variant("dot", "generic", ("+neon", "+dotprod"), ("DOTPROD",), "cortex-a76", helps_float=False),
-        Variant("i8mm", "generic", ("+neon", "+dotprod", "+i8mm"), ("DOTPROD", "I8MM"), "max", helps_float=False),
+        Variant("dot", "generic", ("+neon", "+dotprod"), ("DOTPROD",), "cortex-a76", ("int8",)),
+        Variant("i8mm", "generic", ("+neon", "+dotprod", "+i8mm"), ("DOTPROD", "I8MM"), "max", ("int8",)),
+        Variant("half", "generic", ("+neon", "+fullfp16"), ("FULLFP16",), "cortex-a76", ("float16",)),
     ),
 )
 

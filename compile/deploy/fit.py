@@ -14,6 +14,7 @@ SPARE_BYTES = 1 << 20  # left free on the board, for the history and what the bo
 FEATURE_NAMES: dict[str, frozenset[str]] = {
     "DOTPROD": frozenset({"asimddp"}),
     "I8MM": frozenset({"i8mm"}),
+    "FULLFP16": frozenset({"fphp", "asimdhp"}),
     "AVX2": frozenset({"avx2", "fma", "bmi2"}),
     "AVX512VNNI": frozenset({"avx512_vnni", "avx512bw", "avx512vl"}),
 }

@@ -52,12 +52,14 @@ class InstructionSet(ABC):
     lanes8: int  # int8 elements the schedules process at a time in element-wise and depthwise kernels
     registers: int
     group_bytes: int  # neighbouring bytes of a pixel, and of a channel's weights, that one product takes
-    float_lanes: int  # float32 in the widest register
-    float_step: int  # neighbouring float32 of a pixel loaded at once and used by lane; 1 where a load can repeat one
+    float_lanes: int  # float32 in the widest register; float16 in a set for half precision
+    float_step: int  # neighbouring floats of a pixel loaded at once and used by lane; 1 where a load can repeat one
+    products_in_half: int = 0  # summed in float16 before float32 takes the sum; 0 where products are float32
     gathers_pixels: bool = False  # whether the pixels of a tile may lie anywhere, see `compile.schedules.walk`
     start_copies: int = 1  # times the start values are stored: loading pairs of registers can be cheaper than moving
     has_table_lookup: bool = False
     multiplies_pairs: bool = False
+    has_dot_product: bool = False
 
     # -- numerics ------------------------------------------------------------------------------------------------
     @abstractmethod
@@ -91,6 +93,10 @@ class InstructionSet(ABC):
     def multiply_pairs(self, left: Expr, right: Expr) -> Expr:
         """Return the products of the two int16 in each lane of int32 vectors, added; only if `multiplies_pairs`."""
         raise NotImplementedError(f"{self.name} multiplies no pairs")
+
+    def dot_product(self, acc: Expr, left: Expr, right: Expr) -> Expr:
+        """Return an int32 vector plus the products of the four int8 of each lane; only if `has_dot_product`."""
+        raise NotImplementedError(f"{self.name} has no dot product")
 
     # -- matrix product ------------------------------------------------------------------------------------------
     @abstractmethod

@@ -1,4 +1,7 @@
-"""Float depthwise convolutions, with the phases and row tiles of the integer ones."""
+"""Float depthwise convolutions, with the phases and row tiles of the integer ones.
+
+Nine or twenty-five products are few enough to be summed in the element that is stored, half precision too.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import numpy as np
 from compile import tir
 from compile.float_program import FloatDepthwiseConv2d
 from compile.layout import AnyOperator
-from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
+from compile.schedules.base import FLOAT_NAMES, Answer, Context, KernelFrame, Scheduled
 from compile.schedules.phases import Phases, flat_phases, phase_runs, pixel_phases, row_tile
 from compile.tir import Expr, Kernel
 
@@ -24,7 +27,7 @@ def schedule_float_depthwise(operator: AnyOperator, context: Context) -> Answer:
     return Scheduled(
         function=writer.function(),
         name=(
-            f"rg_f32_dwconv{kernel}x{kernel}s{operator.stride}{add}_r{rows}c{phases.lanes}"
+            f"rg_{FLOAT_NAMES[writer.element]}_dwconv{kernel}x{kernel}s{operator.stride}{add}_r{rows}c{phases.lanes}"
             f"_c{operator.output.channels}__{context.isa.name}"
         ),
         offsets=writer.offsets(),
@@ -41,7 +44,7 @@ def pack_phases(operator: FloatDepthwiseConv2d, phases: Phases) -> bytes:
         index, keep = np.minimum(phase, channels - 1), phase < channels
         taps = operator.weight[index].reshape(len(phase), -1).T
         parts += [np.where(keep, operator.bias[index], 0), np.where(keep, taps, 0).reshape(-1)]
-    return np.concatenate(parts).astype(np.float32).tobytes()
+    return np.concatenate(parts).astype(operator.output.element).tobytes()
 
 
 class _Writer:
@@ -49,7 +52,7 @@ class _Writer:
 
     def __init__(self, operator: FloatDepthwiseConv2d, context: Context, phases: Phases, rows: int) -> None:
         self.operator, self.isa, self.phases, self.rows = operator, context.isa, phases, rows
-        self.size = operator.weight.shape[1]
+        self.size, self.element = operator.weight.shape[1], operator.output.element
         self.source, self.target = context.place(operator.input), context.place(operator.output)
         self.residual = None if operator.residual is None else context.place(operator.residual)
 
@@ -60,10 +63,10 @@ class _Writer:
 
     def function(self) -> Expr:
         """Return the kernel: row tiles, phases, vectors along the row."""
-        frame = KernelFrame(self.operator.name, len(self.offsets()), element="float32")
+        frame = KernelFrame(self.operator.name, len(self.offsets()), element=self.element)
         kernel, height = frame.kernel, self.operator.output.height
         self.x, self.y, self.r = frame.tensors[0], frame.tensors[1], frame.tensors[-1]
-        constants = frame.constants("float32")
+        constants = frame.constants(self.element)
         lanes, taps = self.phases.lanes, self.size**2
         with kernel.loop(frame.end - frame.begin, frame.begin, "unit") as unit:
             row = unit * self.rows

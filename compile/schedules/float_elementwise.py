@@ -7,7 +7,7 @@ import numpy as np
 from compile import tir
 from compile.float_program import FloatGate, FloatInput, FloatPool
 from compile.layout import AnyOperator
-from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
+from compile.schedules.base import FLOAT_NAMES, Answer, Context, KernelFrame, Scheduled
 from compile.schedules.input_table import COLOURS, TABLE_BYTES
 from compile.schedules.multiply import gate_runs, load_gate
 from compile.schedules.phases import channel_phases, phase_runs, pixel_phases
@@ -19,9 +19,9 @@ def schedule_float_input(operator: AnyOperator, context: Context) -> Answer:
     """Schedule the lookup of picture bytes; None for anything else."""
     if not isinstance(operator, FloatInput):
         return None
-    place, width = context.place(operator.output), operator.output.width
-    frame = KernelFrame(operator.name, 1, element="float32")
-    kernel, table = frame.kernel, frame.constants("float32")
+    place, width, element = context.place(operator.output), operator.output.width, operator.output.element
+    frame = KernelFrame(operator.name, 1, element=element)
+    kernel, table = frame.kernel, frame.constants(element)
     with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row, kernel.loop(width, name="x") as x:
         for channel, colour in enumerate((*range(COLOURS), 0)):
             byte = tir.cast(frame.rgb.load((row * width + x) * COLOURS + colour), tir.INDEX)
@@ -29,21 +29,21 @@ def schedule_float_input(operator: AnyOperator, context: Context) -> Answer:
             kernel.store(frame.tensors[0], target, table.load(byte + colour * TABLE_BYTES))
     return Scheduled(
         function=kernel.finish(),
-        name=f"rg_f32_table_c1_{operator.output.height}x{width}__{context.isa.name}",
+        name=f"rg_{FLOAT_NAMES[element]}_table_c1_{operator.output.height}x{width}__{context.isa.name}",
         offsets=(place.offset,),
         units=operator.output.height,
-        constants=operator.tables.tobytes(),
+        constants=operator.tables.astype(element).tobytes(),
     )
 
 
 def schedule_float_pool(operator: AnyOperator, context: Context) -> Answer:
-    """Schedule a global average pool; None for anything else."""
+    """Schedule a global average pool, summed in float32 whatever is stored; None for anything else."""
     if not isinstance(operator, FloatPool):
         return None
-    source, target = context.place(operator.input), context.place(operator.output)
+    source, target, element = context.place(operator.input), context.place(operator.output), operator.output.element
     height, width = operator.input.height, operator.input.width
     phases = pixel_phases(context.isa.float_lanes, target)
-    frame = KernelFrame(operator.name, 2, element="float32")
+    frame = KernelFrame(operator.name, 2, element=element)
     kernel, vector = frame.kernel, f"float32x{phases.lanes}"
     with kernel.when(frame.begin < frame.end):
         for first, step, count in phase_runs(phases.starts):
@@ -53,12 +53,12 @@ def schedule_float_pool(operator: AnyOperator, context: Context) -> Answer:
                 kernel.store(total, 0, tir.splat(0.0, vector))
                 with kernel.loop(height, name="row") as row, kernel.loop(width, name="x") as x:
                     at = source.origin + row * source.pitch + x * source.pixel + start
-                    kernel.store(total, 0, total.load(0) + frame.tensors[0].load(at, phases.lanes))
-                mean = total.load(0) * tir.splat(1 / (height * width), vector)
+                    kernel.store(total, 0, total.load(0) + tir.cast(frame.tensors[0].load(at, phases.lanes), "float32"))
+                mean = tir.cast(total.load(0) * tir.splat(1 / (height * width), vector), element)
                 kernel.store(frame.tensors[1], target.origin + start, mean)
     return Scheduled(
         function=kernel.finish(),
-        name=f"rg_f32_pool_{height}x{width}_c{operator.input.channels}__{context.isa.name}",
+        name=f"rg_{FLOAT_NAMES[element]}_pool_{height}x{width}_c{operator.input.channels}__{context.isa.name}",
         offsets=(source.offset, target.offset),
         units=1,
     )
@@ -69,9 +69,9 @@ def schedule_float_gate(operator: AnyOperator, context: Context) -> Answer:
     if not isinstance(operator, FloatGate):
         return None
     source, gate, target = (context.place(t) for t in (operator.input, operator.gate, operator.output))
-    phases = channel_phases(context.isa.float_lanes, target)
-    frame = KernelFrame(operator.name, 3, element="float32")
-    kernel, vector = frame.kernel, f"float32x{phases.lanes}"
+    phases, element = channel_phases(context.isa.float_lanes, target), operator.output.element
+    frame = KernelFrame(operator.name, 3, element=element)
+    kernel, vector = frame.kernel, f"{element}x{phases.lanes}"
     for first, step, count in gate_runs(phases, target):
         with kernel.loop(count, name="phase") as number:
             start = phases.starts[first] + number * step
@@ -90,7 +90,7 @@ def schedule_float_gate(operator: AnyOperator, context: Context) -> Answer:
     shape = f"{operator.input.height}x{operator.input.width}_c{operator.input.channels}"
     return Scheduled(
         function=kernel.finish(),
-        name=f"rg_f32_gate_{shape}__{context.isa.name}",
+        name=f"rg_{FLOAT_NAMES[element]}_gate_{shape}__{context.isa.name}",
         offsets=(source.offset, gate.offset, target.offset),
         units=operator.output.height,
     )

@@ -1,4 +1,7 @@
-"""Dense float convolutions as a matrix product, with the tiles and panels of the integer ones."""
+"""Dense float convolutions as a matrix product, with the tiles and panels of the integer ones.
+
+In half precision a long sum is cut into runs: each is added up in float16, and float32 adds up the runs.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,14 @@ from compile.intrin import InstructionSet
 from compile.intrin.arm import row_options
 from compile.intrin.base import GemmShape, GemmTile
 from compile.layout import CHANNEL_GROUP, AnyOperator, round_up
-from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
+from compile.schedules.base import ELEMENT_BYTES, FLOAT_NAMES, Answer, Context, KernelFrame, Scheduled
 from compile.schedules.gemm import Panel
 from compile.schedules.walk import ONLY, Position, Walk, shared, units_of
 from compile.tir import Expr, Kernel
 
 SPARE_REGISTERS = 4  # left to LLVM's scheduler where it moves loads ahead; cores that repeat on loading need none
 MOST_COLUMNS = 32
+WIDENING = 5  # instructions to add a register of float16 to two of float32, and to clear it
 MOST_ROWS = 8  # pixels of a tile across rows; each has an address in a general-purpose register
 
 
@@ -31,12 +35,12 @@ def schedule_float_gemm(operator: AnyOperator, context: Context) -> Answer:
     output, isa = operator.output, context.isa
     pixels = output.height * output.width if isa.gathers_pixels else output.width
     tile = choose_tile(isa, pixels, round_up(output.channels, CHANNEL_GROUP), shape)
-    panels = plan_panels(operator.output.channels, tile, shape)
+    panels = plan_panels(operator.output.channels, tile, shape, ELEMENT_BYTES[output.element])
     writer = _Writer(operator, context, shape, tile, panels)
     return Scheduled(
         function=writer.function(),
         name=(
-            f"rg_f32_gemm{kernel}x{kernel}s{operator.stride}_m{tile.rows}n{tile.columns}"
+            f"rg_{FLOAT_NAMES[output.element]}_gemm{kernel}x{kernel}s{operator.stride}_m{tile.rows}n{tile.columns}"
             f"_k{operator.weight[0].size}n{operator.output.channels}__{context.isa.name}"
         ),
         offsets=writer.offsets(),
@@ -48,6 +52,7 @@ def schedule_float_gemm(operator: AnyOperator, context: Context) -> Answer:
 def choose_tile(isa: InstructionSet, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
     """Return the tile with the fewest instructions for all pixels that fits the registers."""
     steps = shape.segments * shape.length
+    widened = sum(count for _, _, count in runs(isa, shape)) * shape.segments if is_cut(isa, shape) else 0
 
     def cost(tile: GemmTile) -> float:
         full, rest = divmod(channels, tile.columns)
@@ -55,7 +60,8 @@ def choose_tile(isa: InstructionSet, pixels: int, channels: int, shape: GemmShap
         for columns, count in ((tile.columns, full), (rest, 1)):
             vectors = -(-columns // isa.float_lanes)
             inner = tile.rows / isa.float_step + vectors * (tile.rows + 0.5) + 3 / isa.float_step
-            total += count * (inner * steps + tile.rows * vectors * 3) if columns else 0
+            sums = tile.rows * vectors
+            total += count * (inner * steps + sums * (3 + WIDENING * widened)) if columns else 0
         return -(-pixels // tile.rows) * total
 
     def fits(rows: int, columns: int) -> bool:
@@ -70,7 +76,22 @@ def choose_tile(isa: InstructionSet, pixels: int, channels: int, shape: GemmShap
     return min(options, key=cost)
 
 
-def plan_panels(channels: int, tile: GemmTile, shape: GemmShape) -> tuple[Panel, ...]:
+def is_cut(isa: InstructionSet, shape: GemmShape) -> bool:
+    """Tell whether a sum is too long for the element it is stored in."""
+    return 0 < isa.products_in_half < shape.segments * shape.length
+
+
+def runs(isa: InstructionSet, shape: GemmShape) -> list[tuple[int, int, int]]:
+    """Return (start, length, count) of the runs of a segment: equal ones, then a rest."""
+    if not is_cut(isa, shape):
+        return [(0, shape.length, 1)]
+    number = -(-shape.length // isa.products_in_half)
+    length = round_up(-(-shape.length // number), isa.float_step)
+    whole, rest = divmod(shape.length, length)
+    return [(0, length, whole)] + ([(whole * length, rest, 1)] if rest else [])
+
+
+def plan_panels(channels: int, tile: GemmTile, shape: GemmShape, element_bytes: int) -> tuple[Panel, ...]:
     """Cut the output channels into full tiles and narrower ones; a last group that is not full stands alone."""
     panels: list[Panel] = []
     first = start = 0
@@ -78,9 +99,10 @@ def plan_panels(channels: int, tile: GemmTile, shape: GemmShape) -> tuple[Panel,
     while first < channels:
         columns = min(columns, grouped - first) if first < grouped else CHANNEL_GROUP
         count = max(1, (grouped - first) // columns)
-        panels.append(Panel(first, columns, count, start, 4 * columns * (1 + shape.segments * shape.length)))
+        bytes_each = element_bytes * columns * (1 + shape.segments * shape.length)
+        panels.append(Panel(first, columns, count, start, bytes_each))
         first += count * columns
-        start += count * panels[-1].bytes_each
+        start += count * bytes_each
     return tuple(panels)
 
 
@@ -98,7 +120,7 @@ def pack_panels(operator: FloatConv2d, panels: tuple[Panel, ...], shape: GemmSha
         for index in range(panel.count):
             part = slice(panel.first + index * panel.columns, panel.first + (index + 1) * panel.columns)
             parts += [bias[part], np.ascontiguousarray(flat[part].T).reshape(-1)]
-    return np.concatenate(parts).tobytes()
+    return np.concatenate(parts).astype(operator.output.element).tobytes()
 
 
 class _Writer:
@@ -110,6 +132,7 @@ class _Writer:
         self.operator, self.isa, self.shape, self.tile, self.panels = operator, context.isa, shape, tile, panels
         self.source = context.place(operator.input)
         self.target = None if operator.logits else context.place(operator.output)
+        self.element = operator.output.element
 
     def offsets(self) -> tuple[int, ...]:
         """Return where input and output are."""
@@ -117,10 +140,10 @@ class _Writer:
 
     def function(self) -> Expr:
         """Return the kernel: rows of the image, tiles of a row, panels of channels."""
-        frame = KernelFrame(self.operator.name, len(self.offsets()), element="float32")
+        frame = KernelFrame(self.operator.name, len(self.offsets()), element=self.element)
         kernel, self.x = frame.kernel, frame.tensors[0]
         self.y = frame.logits if self.target is None else frame.tensors[1]
-        self.constants = frame.constants("float32")
+        self.constants = frame.constants(self.element)
         output = self.operator.output
         walk = Walk(output.height, output.width, self.tile.rows, self.isa.gathers_pixels)
         bounds = (frame.begin, frame.end)
@@ -153,18 +176,15 @@ class _Writer:
         return self.isa.gathers_pixels and rounds * self.source.size < tiles * weights
 
     def _tile(self, kernel: Kernel, positions: list[Position], panel: Panel, number: Expr) -> None:
-        widths = self._widths(panel.columns)
-        constants = tir.floordiv(panel.start, 4) + number * (panel.bytes_each // 4)
-        acc = [[kernel.local(1, f"float32x{width}") for width in widths] for _ in positions]
-        at = 0
-        for column, width in enumerate(widths):
-            bias = kernel.bind(self.constants.load(constants + at, width), "bias")
-            for cells in acc:
-                kernel.store(cells[column], 0, bias)
+        widths, element_bytes = self._widths(panel.columns), ELEMENT_BYTES[self.element]
+        constants = tir.floordiv(panel.start, element_bytes) + number * (panel.bytes_each // element_bytes)
+        at, biases = 0, []
+        for width in widths:
+            biases.append(kernel.bind(self.constants.load(constants + at, width), "bias"))
             at += width
-        self._accumulate(kernel, positions, constants + panel.columns, widths, acc)
+        sums = self._accumulate(kernel, positions, constants + panel.columns, widths, biases)
         partial = panel.first + panel.count * panel.columns > self.operator.output.channels
-        for position, cells in zip(positions, acc, strict=True):
+        for position, cells in zip(positions, sums, strict=True):
             channel = panel.first + number * panel.columns
             for cell, width in zip(cells, widths, strict=True):
                 self._finish(kernel, position, channel, cell.load(0), partial)
@@ -180,28 +200,54 @@ class _Writer:
         return widths
 
     def _accumulate(
-        self,
-        kernel: Kernel,
-        positions: list[Position],
-        weights: Expr,
-        widths: list[int],
-        acc: list[list[tir.Pointer]],
-    ) -> None:
-        place, step, columns = self.source, self.isa.float_step, sum(widths)
+        self, kernel: Kernel, positions: list[Position], weights: Expr, widths: list[int], biases: list[Expr]
+    ) -> list[list[tir.Pointer]]:
+        """Emit the sums of a tile and return them by pixel and vector: in float32 where they are cut into runs."""
+        place, columns, cut = self.source, sum(widths), is_cut(self.isa, self.shape)
         origin = place.origin - self.operator.padding * (place.pitch + place.pixel)
         starts = [position.at(place, self.operator.stride) + origin for position in positions]
         if self.isa.gathers_pixels:
             starts = [kernel.bind(start, "start") for start in starts]
-        with (
-            kernel.loop(self.shape.segments, name="segment") as segment,
-            kernel.loop(self.shape.length // step, name="k") as k,
-        ):
-            along = segment * place.pitch + k * step
-            weight_at = weights + (segment * self.shape.length + k * step) * columns
-            if step == 1:
-                self._step_repeated(kernel, [start + along for start in starts], weight_at, widths, acc)
-            else:
-                self._step_by_lane(kernel, [start + along for start in starts], weight_at, widths, acc)
+        acc = [[kernel.local(1, f"{self.element}x{width}") for width in widths] for _ in positions]
+        sums = [[kernel.local(1, f"float32x{width}") for width in widths] for _ in positions] if cut else acc
+        for cells in sums:
+            for cell, bias in zip(cells, biases, strict=True):
+                kernel.store(cell, 0, tir.cast(bias, "float32") if cut else bias)
+        with kernel.loop(self.shape.segments, name="segment") as segment:
+            for first, length, count in runs(self.isa, self.shape):
+                with kernel.loop(count, name="run") as number:
+                    along = first + number * length
+                    at = [start + segment * place.pitch + along for start in starts]
+                    weight_at = weights + (segment * self.shape.length + along) * columns
+                    if cut:
+                        _clear(kernel, acc)
+                    self._run(kernel, at, weight_at, length, widths, acc)
+                    if cut:
+                        _add_up(kernel, sums, acc)
+        return sums
+
+    def _run(
+        self,
+        kernel: Kernel,
+        at: list[Expr],
+        weight_at: Expr,
+        length: int,
+        widths: list[int],
+        acc: list[list[tir.Pointer]],
+    ) -> None:
+        """Emit the products of `length` neighbouring input channels."""
+        step, columns = self.isa.float_step, sum(widths)
+        whole, rest = divmod(length, step)
+        if whole:
+            with kernel.loop(whole, name="k") as k:
+                here = [start + k * step for start in at]
+                if step == 1:
+                    self._step_repeated(kernel, here, weight_at + k * columns, widths, acc)
+                else:
+                    self._step_by_lane(kernel, here, weight_at + k * (step * columns), step, widths, acc)
+        if rest:
+            here = [start + whole * step for start in at]
+            self._step_by_lane(kernel, here, weight_at + whole * step * columns, rest, widths, acc)
 
     def _step_repeated(
         self, kernel: Kernel, at: list[Expr], weight_at: Expr, widths: list[int], acc: list[list[tir.Pointer]]
@@ -214,23 +260,29 @@ class _Writer:
         for cells, start in zip(acc, at, strict=True):
             pixel = kernel.bind(self.x.load(start), "pixel")
             for cell, weight, width in zip(cells, vectors, widths, strict=True):
-                kernel.store(cell, 0, cell.load(0) + tir.splat(pixel, f"float32x{width}") * weight)
+                kernel.store(cell, 0, cell.load(0) + tir.splat(pixel, f"{self.element}x{width}") * weight)
 
     def _step_by_lane(
-        self, kernel: Kernel, at: list[Expr], weight_at: Expr, widths: list[int], acc: list[list[tir.Pointer]]
+        self,
+        kernel: Kernel,
+        at: list[Expr],
+        weight_at: Expr,
+        step: int,
+        widths: list[int],
+        acc: list[list[tir.Pointer]],
     ) -> None:
-        """Load `float_step` input channels of every pixel and use them lane by lane."""
-        step = self.isa.float_step
+        """Load `step` input channels of every pixel and use them lane by lane."""
         loaded = [kernel.bind(self.x.load(start, step), "pixel") for start in at]
         for lane in range(step):
             for column, width in enumerate(widths):
                 where = weight_at + lane * sum(widths) + sum(widths[:column])
                 weight = kernel.bind(self.constants.load(where, width), "weight")
                 for cells, pixel in zip(acc, loaded, strict=True):
-                    product = tir.splat(tir.shuffle([pixel], [lane]), f"float32x{width}") * weight
+                    product = tir.splat(tir.shuffle([pixel], [lane]), f"{self.element}x{width}") * weight
                     kernel.store(cells[column], 0, cells[column].load(0) + product)
 
     def _finish(self, kernel: Kernel, position: Position, channel: Expr, value: Expr, partial: bool) -> None:
+        value = tir.cast(value, "float32" if self.target is None else self.element)
         if self.operator.relu:
             value = tir.maximum(value, tir.splat(0.0, tir.dtype_of(value)))
         if self.target is not None:
@@ -242,3 +294,16 @@ class _Writer:
             named = kernel.bind(value, "scores")
             for lane in range(self.operator.output.channels % CHANNEL_GROUP):
                 kernel.store(self.y, channel + lane, tir.shuffle([named], [lane]))
+
+
+def _clear(kernel: Kernel, acc: list[list[tir.Pointer]]) -> None:
+    for cells in acc:
+        for cell in cells:
+            kernel.store(cell, 0, tir.splat(0.0, cell.element))
+
+
+def _add_up(kernel: Kernel, sums: list[list[tir.Pointer]], acc: list[list[tir.Pointer]]) -> None:
+    """Add what a run came to, widened to float32."""
+    for wide, narrow in zip(sums, acc, strict=True):
+        for total, cell in zip(wide, narrow, strict=True):
+            kernel.store(total, 0, total.load(0) + tir.cast(cell.load(0), "float32"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from compile import tir
 from compile.float_program import FloatTensor
 from compile.layout import AnyTensor
-from compile.schedules.base import Context, KernelFrame, Scheduled
+from compile.schedules.base import FLOAT_NAMES, Context, KernelFrame, Scheduled
 from compile.tir import Expr, Kernel, Pointer
 
 
@@ -14,8 +14,9 @@ def schedule_halo(tensor: AnyTensor, context: Context) -> Scheduled | None:
     place = context.place(tensor)
     if place.halo == 0:
         return None
-    is_float = isinstance(tensor, FloatTensor)
-    element, lanes = ("float32", context.isa.float_lanes) if is_float else ("int8", context.isa.lanes8)
+    element, lanes = "int8", context.isa.lanes8
+    if isinstance(tensor, FloatTensor):
+        element, lanes = tensor.element, context.isa.float_lanes
     frame = KernelFrame(f"{tensor.name}.halo", 1, 1, element)
     kernel, target = frame.kernel, frame.tensors[0]
     zero = 0 if isinstance(tensor, FloatTensor) else tensor.qparams.zero_point
@@ -30,7 +31,7 @@ def schedule_halo(tensor: AnyTensor, context: Context) -> Scheduled | None:
     return Scheduled(
         function=kernel.finish(),
         name=(
-            f"rg_{'f32' if is_float else 's8'}_halo{place.halo}_{tensor.height}x{tensor.width}_c{tensor.channels}"
+            f"rg_{FLOAT_NAMES.get(element, 's8')}_halo{place.halo}_{tensor.height}x{tensor.width}_c{tensor.channels}"
             f"__{context.isa.name}"
         ),
         offsets=(place.offset,),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from calib.program import Conv2d, DepthwiseConv2d, Operator
 from compile.build import ScheduledNetwork, build_module, compile_program, schedule_network
 from compile.elf import _Reader, _text
-from compile.intrin.table import INSTRUCTION_SETS, find_instruction_set
+from compile.intrin.table import find_instruction_set
 from compile.layout import plan_memory
 from compile.network import BLOB_ALIGNMENT, CompiledNetwork
 from compile.schedules.gemm import gemm_shape, parameter_bytes, plan_panels
@@ -28,7 +28,7 @@ from tests.compile.kernel_cases import FAMILIES
 from tests.compile.kernel_harness import _prepare_all
 from tests.compile.shapes import shape_program, small_program
 
-VARIANTS = [(target, variant) for target in (ARM64, X86_64) for variant in target.variants]
+VARIANTS = [(target, variant) for target in (ARM64, X86_64) for variant in target.variants_for("int8")]
 VARIANT_IDS = [variant.name for _, variant in VARIANTS]
 SYMBOL = "rg_step_test"
 PROVIDED = {"memcpy", "memmove", "memset"}  # by compile/runner/memory.c, inside model.so
@@ -235,7 +235,7 @@ def test_blobs_are_aligned_and_named_by_what_they_hold(target: str) -> None:
     assert {variant.weights for variant in network.variants} == set(network.blobs)
     assert len(network.units) == len(network.kernels) == len(small_program().operators)
     assert [variant.step_symbol for variant in network.variants] == [
-        f"rg_step_{variant.name}" for variant in TARGETS[target].variants
+        f"rg_step_{variant.name}" for variant in TARGETS[target].variants_for("int8")
     ]
 
 
@@ -270,7 +270,7 @@ def test_another_process_makes_the_same_bytes(tmp_path: Path) -> None:
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
-SET = "|".join(INSTRUCTION_SETS)
+SET = "|".join(VARIANT_IDS)
 GRAMMAR = re.compile(
     rf"""rg_
     (?: qs8_gemm \d+x\d+s\d+ (?:_add|_f32)? _m\d+n\d+ _k\d+n\d+
@@ -283,7 +283,7 @@ GRAMMAR = re.compile(
 )
 
 
-@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@pytest.mark.parametrize("isa", VARIANT_IDS)
 def test_names_follow_one_grammar(isa: str) -> None:
     for program in (small_program(), shape_program(0.5, 64)):
         steps = schedule_network(program, plan_memory(program), find_instruction_set(isa)).steps

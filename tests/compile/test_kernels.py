@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 from compile import tir
+from compile.intrin.dot import Dot
 from compile.intrin.i8mm import I8mm
-from compile.schedules import Context, Scheduled
+from compile.schedules import Context, Scheduled, depthwise_dot
 from compile.schedules.base import KernelFrame
 from compile.targets import ARM64, X86_64, Target, Variant
 from repghost.errors import ToolMissingError
 from tests.compile import kernel_harness
-from tests.compile.kernel_cases import FAMILIES, covering
+from tests.compile.kernel_cases import FAMILIES, covering, interleaved_cases
 from tests.compile.kernel_harness import Case, run_cases
 
-VARIANTS = [(target, variant) for target in (ARM64, X86_64) for variant in target.variants]
+VARIANTS = [(target, variant) for target in (ARM64, X86_64) for variant in target.variants_for("int8")]
 # Without a matrix product these run the kernels of plain NEON (see test_schedules.py), compiled with more features.
 SHARED = {("dot", "depthwise"), ("dot", "elementwise"), ("i8mm", "depthwise"), ("i8mm", "elementwise")}
 
@@ -46,6 +47,19 @@ def test_smmla_equals_the_reference_wherever_it_fits(monkeypatch: pytest.MonkeyP
     except ToolMissingError as error:
         pytest.skip(str(error))
     assert not failures, "\n".join(failures)
+
+
+def test_interleaved_depthwise_equals_the_reference_wherever_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it pays is an estimate too."""
+    taken = []
+    monkeypatch.setattr(depthwise_dot, "pays", lambda *shape: taken.append(shape) or True)
+    cases = interleaved_cases()
+    try:
+        failures = run_cases(cases, ARM64, ARM64.variant(Dot.name))
+    except ToolMissingError as error:
+        pytest.skip(str(error))
+    assert not failures, "\n".join(failures)
+    assert len(taken) > len(cases) * 0.8
 
 
 # -- the grid and the harness themselves -------------------------------------------------------------------------------

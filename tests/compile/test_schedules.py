@@ -26,9 +26,11 @@ from compile.float_program import (
 )
 from compile.intrin import InstructionSet
 from compile.intrin.base import GemmShape, GemmTile
-from compile.intrin.table import INSTRUCTION_SETS, find_instruction_set
+from compile.intrin.table import find_instruction_set
 from compile.layout import CHANNEL_GROUP, AnyOperator, MemoryPlan, Placement, plan_memory, round_up
-from compile.schedules import RULES, Context, schedule
+from compile.schedules import RULES, Context, Scheduled, schedule
+from compile.schedules.depthwise import schedule_depthwise
+from compile.schedules.depthwise_dot import schedule_depthwise_dot
 from compile.schedules.gemm import gemm_shape, plan_panels
 from compile.schedules.input_table import find_lines
 from compile.schedules.phases import MOST_ROWS, Phases, flat_phases, lane_options, pixel_phases, row_tile
@@ -38,9 +40,10 @@ from repghost.errors import UsageError
 from repghost.spec import WIDTHS
 from tests.compile.kernel_cases import FAMILIES, line_tables
 from tests.compile.kernel_harness import _program
-from tests.compile.shapes import shape_program, small_program
+from tests.compile.shapes import _ShapeBuilder, shape_program, small_program
 
 ARM, X86 = ("neon", "dot", "i8mm"), ("avx2", "vnni")
+INTEGER_SETS = (*ARM, *X86)
 SIZES = (160, 224)
 NETWORKS = [(width.multiplier, size) for width in WIDTHS for size in SIZES]
 REGISTERS = {"neon": 32, "dot": 32, "i8mm": 32, "avx2": 16, "vnni": 32}
@@ -83,7 +86,8 @@ def test_exactly_one_rule_answers_for_an_operator(isa: str) -> None:
         (answered,) = [rule for rule, answer in answers.items() if answer is not None]
         answering.append(answered)
         assert schedule(operator, context).name == answers[answered].name
-    assert sorted(rule.__name__ for rule in answering) == sorted(rule.__name__ for rule in RULES)
+    expected = [rule for rule in RULES if rule is not schedule_depthwise_dot]
+    assert sorted(rule.__name__ for rule in answering) == sorted(rule.__name__ for rule in expected)
 
 
 def test_an_operator_no_rule_knows_is_named() -> None:
@@ -100,19 +104,60 @@ def scheduled(program: Program, isa: str) -> ScheduledNetwork:
 
 def test_every_instruction_set_cuts_the_work_alike() -> None:
     """The runner has one table of units for all of them."""
-    units = {isa: [step.kernel.units for step in scheduled(small_program(), isa).steps] for isa in INSTRUCTION_SETS}
+    units = {isa: [step.kernel.units for step in scheduled(small_program(), isa).steps] for isa in INTEGER_SETS}
     assert all(counts == units["neon"] for counts in units.values())
 
 
-def test_arm_variants_differ_in_their_matrix_products_only() -> None:
+def test_arm_variants_differ_in_their_products_only() -> None:
     """This is why test_kernels.py runs the other kernels of the newer ones on a part of the grid."""
-    networks = [scheduled(small_program(), isa).steps for isa in ARM]
+    program = small_program()
+    neon, *newer = [scheduled(program, isa).steps for isa in ARM]
     different = 0
-    for operator, *steps in zip(small_program().operators, *networks, strict=True):
-        equal = all(tvm_ffi.structural_equal(steps[0].kernel.function, s.kernel.function) for s in steps[1:])
-        assert equal or isinstance(operator, Conv2d)
-        different += not equal
+    for index, operator in enumerate(program.operators):
+        dot, i8mm = (steps[index].kernel for steps in newer)
+        interleaved = "x2_c" in dot.name  # by `schedule_depthwise_dot`
+        equal = [tvm_ffi.structural_equal(neon[index].kernel.function, kernel.function) for kernel in (dot, i8mm)]
+        assert all(equal) or interleaved or isinstance(operator, Conv2d)
+        assert tvm_ffi.structural_equal(dot.function, i8mm.function) or isinstance(operator, Conv2d)
+        assert dot.constants == neon[index].kernel.constants, "the variants of a bundle read one copy"
+        different += not all(equal)
     assert different > 2
+
+
+def depthwise_rules(size: int, channels: int, isa: str = "dot", kernel: int = 3) -> list[Scheduled | None]:
+    """Return what both rules say about a layer; the first one that answers wins."""
+    builder = _ShapeBuilder(size, 0, int16=True)
+    picture = builder.dense("x", builder.picture(), channels, relu=True)
+    builder.depthwise("y", picture, kernel=kernel, relu=True)
+    program = Program(tuple(builder.operators), size, size, 1, "")
+    context = Context(find_instruction_set(isa), plan_memory(program))
+    return [rule(program.operators[-1], context) for rule in (schedule_depthwise_dot, schedule_depthwise)]
+
+
+@pytest.mark.parametrize(("size", "channels"), [(112, 16), (56, 24), (28, 40), (14, 120)])
+def test_depthwise_layers_use_dot_products_where_that_pays(size: int, channels: int) -> None:
+    interleaved, other = depthwise_rules(size, channels)
+    assert interleaved is not None and other is not None
+    assert interleaved.constants == other.constants and interleaved.units == other.units
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "isa", "kernel"),
+    [
+        (7, 120, "dot", 3),  # the last pair of columns overlaps its neighbour
+        (56, 12, "dot", 3),  # and here the last channels do
+        (56, 4, "dot", 3),
+        (1, 40, "dot", 3),
+        (56, 24, "dot", 5),
+        (56, 24, "neon", 3),
+        (56, 24, "avx2", 3),
+    ],
+)
+def test_depthwise_layers_multiply_where_dot_products_do_not_pay(
+    size: int, channels: int, isa: str, kernel: int
+) -> None:
+    interleaved, other = depthwise_rules(size, channels, isa, kernel)
+    assert interleaved is None and other is not None
 
 
 # -- matrix products ---------------------------------------------------------------------------------------------------
@@ -135,7 +180,7 @@ def accumulators(isa: str, tile: GemmTile, uses_smmla: bool) -> int:
 
 
 @pytest.mark.parametrize(("width", "size"), NETWORKS)
-@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@pytest.mark.parametrize("isa", INTEGER_SETS)
 def test_tiles_fit_the_registers(isa: str, width: float, size: int) -> None:
     """The sums of a tile stay in registers, with at least two more for a pixel and a weight."""
     instruction_set = find_instruction_set(isa)
@@ -148,7 +193,7 @@ def test_tiles_fit_the_registers(isa: str, width: float, size: int) -> None:
 
 
 @pytest.mark.parametrize(("width", "size"), NETWORKS)
-@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@pytest.mark.parametrize("isa", INTEGER_SETS)
 def test_tiles_and_panels_cover_every_output(isa: str, width: float, size: int) -> None:
     instruction_set = find_instruction_set(isa)
     for operator, shape in convolutions(shape_program(width, size)):
@@ -159,7 +204,7 @@ def test_tiles_and_panels_cover_every_output(isa: str, width: float, size: int) 
         check_panels(instruction_set, operator.output.channels, tile, shape)
 
 
-@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@pytest.mark.parametrize("isa", INTEGER_SETS)
 @pytest.mark.parametrize("columns", [4, 8, 12, 16, 20, 24, 32, 48, 64])
 def test_panels_cover_any_number_of_channels(isa: str, columns: int) -> None:
     for channels in range(1, 140):
@@ -182,7 +227,7 @@ def check_panels(isa: InstructionSet, channels: int, tile: GemmTile, shape: Gemm
         assert covered == list(range(round_up(channels, CHANNEL_GROUP)))
 
 
-@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@pytest.mark.parametrize("isa", INTEGER_SETS)
 def test_stores_are_powers_of_two_and_cover_a_tile(isa: str) -> None:
     instruction_set = find_instruction_set(isa)
     for columns in range(4, 68, 4):

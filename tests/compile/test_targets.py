@@ -8,11 +8,12 @@ import pytest
 
 from compile import targets
 from compile.network import CompiledNetwork, CompiledVariant
+from compile.precisions import FP16, PRECISIONS, Precision
 from compile.targets import ALIASES, ARM64, JETSON, TARGETS, X86_64, Target, find_target, host_target
 from compile.toolchain import RUNNER_SOURCES
 from repghost.errors import UsageError
 
-BUILT = [target for target in TARGETS.values() if not target.refusal]
+BUILT = [target for target in TARGETS.values() if target.variants]  # those whose code is compiled here
 
 
 @pytest.mark.parametrize("target", BUILT, ids=lambda target: target.name)
@@ -33,9 +34,12 @@ def test_rows_are_complete(target: Target) -> None:
 def test_needs_grow_from_plainest_to_fastest(target: Target) -> None:
     header = (RUNNER_SOURCES / "hwcaps.h").read_text()
     known = set(re.findall(r"#define RG_CPU_(\w+)", header))
-    needs = [set(variant.requires) for variant in target.variants]
-    assert all(earlier < later for earlier, later in itertools.pairwise(needs))
-    assert needs[-1] <= known
+    for precision in PRECISIONS.values():
+        needs = [set(variant.requires) for variant in target.variants_for(precision.element)]
+        assert all(earlier < later for earlier, later in itertools.pairwise(needs))
+        assert all(names <= known for names in needs)
+    elements = {precision.element for precision in PRECISIONS.values()}
+    assert {element for variant in target.variants for element in variant.elements} <= elements
 
 
 def test_the_plainest_arm64_code_runs_on_every_core() -> None:
@@ -47,6 +51,17 @@ def test_extra_features_are_tested_for() -> None:
     for variant in ARM64.variants:
         extra = {feature.removeprefix("+").upper() for feature in variant.mattr} - {"NEON"}
         assert extra == set(variant.requires)
+
+
+@pytest.mark.parametrize("target", BUILT, ids=lambda target: target.name)
+@pytest.mark.parametrize("precision", PRECISIONS.values(), ids=lambda precision: precision.name)
+def test_a_target_computes_in_a_precision_or_says_which_targets_do(target: Target, precision: Precision) -> None:
+    if target is ARM64 or precision is not FP16:
+        target.check_element(precision.name, precision.element)
+        assert target.variants_for(precision.element)
+        return
+    with pytest.raises(UsageError, match=r"'fp16' cannot be compiled for target 'x86-64'.*allowed: arm64\."):
+        target.check_element(precision.name, precision.element)
 
 
 def test_unknown_target_gets_a_suggestion() -> None:

@@ -1,0 +1,118 @@
+"""What a float program has to answer: a numpy executor that sums in float32 and rounds what a build stores.
+
+A half-precision build keeps weights, biases and activations in 16 bits, so the reference rounds exactly these and
+nothing else. How a kernel adds up in between is its own matter and what the tolerance of its precision is for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from compile.float_program import (
+    FloatConv2d,
+    FloatDepthwiseConv2d,
+    FloatGate,
+    FloatInput,
+    FloatOperator,
+    FloatPool,
+    FloatProgram,
+)
+from repghost.errors import UsageError
+
+CHUNK = 16  # pictures computed together
+
+Activations = dict[str, NDArray[np.float32]]  # [N, H, W, C] by tensor name
+
+
+def run_float(program: FloatProgram, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the logits of pictures.
+
+    Args:
+        program: the float program; its element says what is rounded.
+        pictures: uint8 [N, height, width, 3].
+
+    Returns:
+        float32 [N, classes].
+
+    Raises:
+        UsageError: when a weight, a bias or an activation is too large for the element.
+    """
+    scores = []
+    for start in range(0, len(pictures), CHUNK):
+        tensors: Activations = {}
+        for operator in program.operators:
+            value = _execute(operator, tensors, pictures[start : start + CHUNK], program.element)
+            is_logits = operator is program.operators[-1]
+            tensors[operator.output.name] = value if is_logits else stored(value, program.element, operator.output.name)
+        scores.append(tensors[program.operators[-1].output.name].reshape(-1, program.classes))
+    return np.concatenate(scores)
+
+
+def stored(value: NDArray[np.float32], element: str, name: str) -> NDArray[np.float32]:
+    """Return values as a build keeps them.
+
+    Args:
+        value: float32 of any shape.
+        element: "float32" or "float16".
+        name: of the tensor, for the message.
+
+    Raises:
+        UsageError: when a value is beyond the largest one of the element.
+    """
+    with np.errstate(over="ignore"):
+        kept = value.astype(element).astype(np.float32)
+    if not np.isfinite(kept).all():
+        raise UsageError(
+            f"{name!r} reaches {np.abs(value).max():g}, but {element} ends at {np.finfo(element).max:g}. Compile this "
+            "network with PRECISION=fp32 or int8."
+        )
+    return kept
+
+
+def _execute(
+    operator: FloatOperator, tensors: Activations, pictures: NDArray[np.uint8], element: str
+) -> NDArray[np.float32]:
+    match operator:
+        case FloatInput():
+            return np.stack([operator.tables[c][pictures[..., c]] for c in range(3)], axis=-1)
+        case FloatConv2d():
+            return _dense(operator, tensors, element)
+        case FloatDepthwiseConv2d():
+            return _depthwise(operator, tensors, element)
+        case FloatPool():
+            return tensors[operator.input.name].mean(axis=(1, 2), keepdims=True, dtype=np.float32)
+        case FloatGate():
+            gate = np.clip(tensors[operator.gate.name] * np.float32(1 / 6) + np.float32(0.5), 0, 1)
+            return tensors[operator.input.name] * gate
+
+
+def _windows(operator: FloatConv2d | FloatDepthwiseConv2d, tensors: Activations, kernel: int) -> NDArray[np.float32]:
+    """Return the inputs of each output pixel, [N, H, W, C, kernel, kernel]."""
+    pad = (operator.padding, operator.padding)
+    padded = np.pad(tensors[operator.input.name], ((0, 0), pad, pad, (0, 0)))
+    return sliding_window_view(padded, (kernel, kernel), axis=(1, 2))[:, :: operator.stride, :: operator.stride]
+
+
+def _dense(operator: FloatConv2d, tensors: Activations, element: str) -> NDArray[np.float32]:
+    out, kernel, _, _ = operator.weight.shape
+    windows = _windows(operator, tensors, kernel)
+    weight = stored(operator.weight, element, f"{operator.name}.weight").transpose(3, 1, 2, 0).reshape(-1, out)
+    total = windows.reshape(-1, len(weight)) @ weight + stored(operator.bias, element, f"{operator.name}.bias")
+    total = total.reshape(*windows.shape[:3], out)
+    return np.maximum(total, 0) if operator.relu else total
+
+
+def _depthwise(operator: FloatDepthwiseConv2d, tensors: Activations, element: str) -> NDArray[np.float32]:
+    kernel = operator.weight.shape[1]
+    windows = _windows(operator, tensors, kernel)
+    weight = stored(operator.weight, element, f"{operator.name}.weight")
+    bias = stored(operator.bias, element, f"{operator.name}.bias")
+    total = np.broadcast_to(bias, windows.shape[:4]).copy()
+    for row in range(kernel):
+        for column in range(kernel):
+            total += windows[..., row, column] * weight[:, row, column]
+    if operator.residual is not None:
+        total += tensors[operator.residual.name]
+    return np.maximum(total, 0) if operator.relu else total
