@@ -56,10 +56,10 @@ check_version() {
 }
 
 find_board() {
-    file=${DEVICE_MODEL:-/proc/device-tree/model}
+    model_file=${DEVICE_MODEL:-/proc/device-tree/model}
     board=unknown
     # Only plain characters are left: the name becomes part of file names and of JSON.
-    [ -r "$file" ] && board=$(tr -cd 'A-Za-z0-9 ._+-' <"$file")
+    [ -r "$model_file" ] && board=$(tr -cd 'A-Za-z0-9 ._+-' <"$model_file")
     place=$(printf '%s' "$board" | tr -c 'A-Za-z0-9' '-')
 }
 
@@ -95,8 +95,8 @@ layers_of() {
 need_engine() {
     [ -s "$(engine_of "$1")" ] && [ -s "$(layers_of "$1")" ] && return 0
     others=
-    for file in "$ENGINES/$1".*.engine; do
-        [ -e "$file" ] && others="$others ${file#"$ENGINES/"}"
+    for other in "$ENGINES/$1".*.engine; do
+        [ -e "$other" ] && others="$others ${other#"$ENGINES/"}"
     done
     fail 6 "there is no $1 engine for $key.${others:+ There is$others, which TensorRT would not load here.}" \
         "Run ./build.sh first."

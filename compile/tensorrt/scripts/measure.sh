@@ -12,7 +12,7 @@ cd "$(dirname "$0")"
 . ./common.sh
 
 [ $# -le 1 ] || fail 2 "measure.sh takes one argument at most, the file to write."
-file=${1:-measurement.json}
+written=${1:-measurement.json}
 seconds=${SECONDS_EACH:-10}
 case $seconds in
     '' | *[!0-9]*) fail 2 "SECONDS_EACH is '$seconds'; it has to be a whole number of seconds." ;;
@@ -78,7 +78,7 @@ measure_one fp16 >"$ENGINES/fp16.result"
     printf '  ,'
     cat "$ENGINES/fp16.result"
     printf ' ]}\n'
-} >"$file.part"
-mv "$file.part" "$file"
+} >"$written.part"
+mv "$written.part" "$written"
 rm -f "$ENGINES/int8.result" "$ENGINES/fp16.result"
-cat "$file"
+cat "$written"
