@@ -9,11 +9,14 @@ from compile.intrin.arm import STEP, Arm, emit_steps
 from compile.intrin.base import GemmShape, GemmTile, Operand
 from compile.tir import Expr, Kernel, Pointer
 
+SDOT = "llvm.aarch64.neon.sdot.v4i32.v16i8"
+
 
 class Dot(Arm):
     """Cortex-A75 and later, Neoverse, Apple."""
 
     name = "dot"
+    has_dot_product = True
 
     def accumulate(
         self, kernel: Kernel, tile: GemmTile, shape: GemmShape, pixels: Operand, weights: Pointer, weight_start: Expr,
@@ -42,8 +45,13 @@ class Dot(Arm):
         return [[acc.load(row * vectors + v) for v in range(vectors)] for row in range(tile.rows)]
 
 
+    def dot_product(self, acc: Expr, left: Expr, right: Expr) -> Expr:
+        """Use sdot."""
+        return tir.intrinsic("int32x4", SDOT, acc, left, right)
+
+
 def sdot_lane(acc: Expr, weight: Expr, pixels: Expr, lane: int) -> Expr:
     """Return acc + dot(weight, lane of pixels); with the lane last LLVM selects the by-element form."""
     words = tir.reinterpret(pixels, "int32x4")
     repeated = tir.reinterpret(tir.shuffle([words], [lane] * 4), "int8x16")
-    return tir.intrinsic("int32x4", "llvm.aarch64.neon.sdot.v4i32.v16i8", acc, weight, repeated)
+    return tir.intrinsic("int32x4", SDOT, acc, weight, repeated)

@@ -7,10 +7,12 @@ from compile.schedules.add import schedule_add
 from compile.schedules.base import Context, Scheduled
 from compile.schedules.copy import schedule_concat, schedule_crop
 from compile.schedules.depthwise import schedule_depthwise
+from compile.schedules.depthwise_dot import schedule_depthwise_dot
 from compile.schedules.dequantize import schedule_dequantize
 from compile.schedules.float_depthwise import schedule_float_depthwise
-from compile.schedules.float_elementwise import schedule_float_gate, schedule_float_input, schedule_float_pool
+from compile.schedules.float_elementwise import schedule_float_gate, schedule_float_pool
 from compile.schedules.float_gemm import schedule_float_gemm
+from compile.schedules.float_input import schedule_float_input
 from compile.schedules.gemm import schedule_gemm
 from compile.schedules.halo import schedule_halo
 from compile.schedules.input_table import schedule_input_table
@@ -22,6 +24,7 @@ from repghost.errors import UsageError
 
 RULES = (
     schedule_gemm,
+    schedule_depthwise_dot,
     schedule_depthwise,
     schedule_multiply,
     schedule_pool,

@@ -24,12 +24,12 @@ from calib.program import (
     RequantizeQ15Add,
     Tensor,
 )
-from calib.qparams import Q15_ADD_SHIFT, RESIDUAL_SHIFT
 from compile import tir
 from compile.intrin import InstructionSet
 from compile.layout import AnyOperator
 from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, add_scalars, requantize_add
 from compile.schedules.phases import Phases, flat_phases, phase_runs, pixel_phases, row_tile
+from compile.schedules.q15 import Residual, requantize_q15
 from compile.tir import Expr, Kernel
 
 
@@ -99,7 +99,7 @@ class _Writer:
         self.operator, self.isa, self.phases, self.rows = operator, context.isa, phases, rows
         self.kernel_size = operator.weight.shape[1]
         self.source, self.target = context.place(operator.input), context.place(operator.output)
-        residual = _residual(operator)
+        residual = residual_of(operator)
         self.residual = None if residual is None else context.place(residual)
         self.int16 = is_int16(operator)
 
@@ -208,19 +208,11 @@ class _Writer:
         kernel.store(self.y, row * self.target.pitch + along + self.target.origin, value)
 
     def _q15(self, row: Expr, along: Expr, total: Expr, parameters: _Parameters) -> Expr:
-        """Return the epilogue of an int16 accumulator, see `calib.qparams.requantize_q15` and `requantize_q15_add`."""
-        epilogue, isa = self.operator.epilogue, self.isa
+        """Return the epilogue of an int16 accumulator."""
+        epilogue = self.operator.epilogue
         assert isinstance(epilogue, RequantizeQ15 | RequantizeQ15Add)
-        value = isa.multiply_q15(total, parameters.multiplier)
-        if isinstance(epilogue, RequantizeQ15Add):
-            dtype = tir.dtype_of(value)
-            residual = tir.shift_left(tir.cast(self._residual_at(row, along), "int16"), RESIDUAL_SHIFT)
-            value = isa.add_saturating(value, isa.multiply_q15(residual, tir.splat(self.values[0], dtype)))
-            value = isa.add_saturating(value, parameters.offset)
-            value = isa.shift_and_narrow(value, Q15_ADD_SHIFT)
-        else:
-            value = isa.narrow_to_int8(isa.add_saturating(value, parameters.offset))
-        return isa.clamp_int8(value, epilogue.low, epilogue.high)
+        residual = None if self.residual is None else Residual(self._residual_at(row, along), self.values[0])
+        return requantize_q15(self.isa, total, parameters.multiplier, parameters.offset, epilogue, residual)
 
     def _int32(self, row: Expr, along: Expr, total: Expr, parameters: _Parameters) -> Expr:
         """Return the epilogue of an int32 accumulator, see `calib.qparams.requantize` and `requantize_add`."""
@@ -247,7 +239,8 @@ class _Parameters:
     weights: list[Expr]
 
 
-def _residual(operator: DepthwiseConv2d) -> Tensor | None:
+def residual_of(operator: DepthwiseConv2d) -> Tensor | None:
+    """Return what the epilogue adds, if it adds something."""
     if isinstance(operator.epilogue, RequantizeAdd | RequantizeQ15Add):
         return operator.epilogue.residual
     return None

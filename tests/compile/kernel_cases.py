@@ -130,6 +130,20 @@ def depthwise_cases() -> list[Case]:
     return cases
 
 
+def interleaved_cases() -> list[Case]:
+    """Return what `compile.schedules.depthwise_dot` can take: 3x3, stride 1, int16, at least two columns."""
+    axes: Axes = {
+        "channels": (8, 12, 16, 17, 24, 33, 40, 52),
+        "height": (1, 2, 3, 5, 7, 9),
+        "width": (4, 5, 7, 8, 13),
+        "residual": (False, True),
+        "same": (True, True, False, "below"),
+        **NUMBERS,
+    }
+    rows = covering(axes, 7)
+    return [_depthwise_case(kernel=3, stride=1, int16=True, seed=seed, **row) for seed, row in enumerate(rows)]
+
+
 def logits_cases() -> list[Case]:
     """Return classifiers; the scores are float and there are exactly as many as classes."""
     axes: Axes = {

@@ -128,10 +128,12 @@ def depthwise_rules(size: int, channels: int, isa: str = "dot", kernel: int = 3)
     """Return what both rules say about a layer; the first one that answers wins."""
     builder = _ShapeBuilder(size, 0, int16=True)
     picture = builder.dense("x", builder.picture(), channels, relu=True)
-    builder.depthwise("y", picture, kernel=kernel, relu=True)
-    program = Program(tuple(builder.operators), size, size, 1, "")
+    y = builder.depthwise("y", picture, kernel=kernel, relu=True)
+    builder.dense("classifier", builder.pool("pool", y), 10, logits=True)
+    program = Program(tuple(builder.operators), size, size, 10, "")
+    (operator,) = (operator for operator in program.operators if operator.output is y)
     context = Context(find_instruction_set(isa), plan_memory(program))
-    return [rule(program.operators[-1], context) for rule in (schedule_depthwise_dot, schedule_depthwise)]
+    return [rule(operator, context) for rule in (schedule_depthwise_dot, schedule_depthwise)]
 
 
 @pytest.mark.parametrize(("size", "channels"), [(112, 16), (56, 24), (28, 40), (14, 120)])
@@ -144,7 +146,7 @@ def test_depthwise_layers_use_dot_products_where_that_pays(size: int, channels: 
 @pytest.mark.parametrize(
     ("size", "channels", "isa", "kernel"),
     [
-        (7, 120, "dot", 3),  # the last pair of columns overlaps its neighbour
+        (7, 240, "dot", 3),  # the last pair of columns overlaps its neighbour
         (56, 12, "dot", 3),  # and here the last channels do
         (56, 4, "dot", 3),
         (1, 40, "dot", 3),
