@@ -12,12 +12,12 @@ from typing import TypeVar
 from compile.bundle import sha256
 from compile.machine import describe_machine
 from compile.strict_json import parse_strict
-from compile.summary.facts import FORMAT, LayerRow, LayerTable, Network, Size, Source, Speed, Summary
+from compile.summary.facts import FORMAT, LayerRow, LayerTable, Missing, Network, Size, Source, Speed, Summary
 from compile.summary.sources import File, Learned, Reader, readers
 from repghost.errors import IntegrityError, UsageError
 
 SIZE_LIMIT = 32 << 20  # bytes of one file
-NAMES = ("report.json", "performance.json")  # looked for in folders
+NAMES = ("report.json", "performance.json", "jetson.json", "jetson-measurement.json")  # looked for in folders
 
 T = TypeVar("T", Network, Speed, Size, LayerTable)
 
@@ -78,8 +78,14 @@ def collect(paths: Sequence[Path], max_drop: float | None = None, made: datetime
         speeds=_distinct(item for facts in learned for item in facts.speeds),
         sizes=_distinct(item for facts in learned for item in facts.sizes),
         layers=_with_errors(_distinct(item for facts in learned for item in facts.layers)),
-        missing=tuple(dict.fromkeys(item for facts in learned for item in facts.missing)),
+        missing=_missing(learned),
     )
+
+
+def _missing(learned: Sequence[Learned]) -> tuple[Missing, ...]:
+    """Return what is missing and that no file has, each once."""
+    found = {what for facts in learned for what in facts.found}
+    return tuple(dict.fromkeys(item for facts in learned for item in facts.missing if item.what not in found))
 
 
 def _read(file: File, reader: Reader) -> Learned:

@@ -119,7 +119,7 @@ def _finished(stamp: Path) -> bool:
     if not stamp.is_file():
         return False
     folder, digest = stamp.read_text().splitlines()
-    return _digest(Path(folder)) == digest
+    return bool(digest) and _digest(Path(folder)) == digest
 
 
 def _digest(folder: Path) -> str:

@@ -165,7 +165,8 @@ def accuracy_table(summary: Summary) -> Table:
             kind = "trained" if method.kind == "qat" else "calibrated"
             cells = (Cell(method.name), Cell(kind), _share(method.share), _change(method), same)
             rows.append((name, Cell(network.data), *cells))
-    about = "Every figure is that of the compiled integer program on pictures that chose nothing."
+    about = "Every figure is that of the compiled integer program on pictures that chose nothing"
+    about += "; TensorRT's are those of its Q/DQ file." if any("TensorRT" in row[2].text for row in rows) else "."
     return Table("accuracy", "Every way to int8", about, columns, tuple(rows))
 
 

@@ -13,6 +13,7 @@ from compile.strict_json import canonical_json, parse_strict
 from compile.subject import Subject
 from compile.targets import JETSON
 from compile.tensorrt.measurement import FILE, read_measurement, throttled
+from repghost.errors import IntegrityError
 from repghost.files import write_bytes_atomically, write_text_atomically
 
 FORMAT, VERSION = "repghost-jetson", 1
@@ -80,6 +81,25 @@ def write_report(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
     known = parse_strict(data, JSON_FILE)
     write_text_atomically(folder / PAGE_FILE, render_page(known))
     return known
+
+
+def read_page(folder: Path) -> str | None:
+    """Return the page of a run's bundle, with what was measured since; None where there is no such bundle.
+
+    Raises:
+        IntegrityError: when jetson.json or the measurement is damaged.
+    """
+    path = folder / JSON_FILE
+    if not path.is_file():
+        return None
+    report = parse_strict(path.read_bytes(), str(path))
+    if report.get("format") != FORMAT or report.get("version") != VERSION:
+        raise IntegrityError(f"{path} is no {FORMAT} of version {VERSION}; run 'make compile TARGET=jetson' again.")
+    try:
+        measured = read_measurement(folder, report["bundle"]["digest"])
+        return render_page(report if measured is None else {**report, "latency": {"measured": True, **measured}})
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise IntegrityError(f"{path} is not as its format says ({type(error).__name__}: {error}).") from error
 
 
 def render_page(report: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ FORMATS = ("md", "csv", "html", "json")
 @click.option("--margin-points", default=0.1, show_default=True, help="Top-1 that may be lost against --compare.")
 @click.option("--margin-time", default=0.1, show_default=True, help="Share of a time that it may grow by.")
 @click.option("--build", "build", is_flag=True, help="First compile every width that has weights; cached ones stay.")
-@click.option("--target", default="arm64", show_default=True, help="Of --build: arm64, host or x86-64.")
+@click.option("--target", default="arm64", show_default=True, help="Of --build: arm64, host, x86-64 or jetson.")
 @click.option("--widths", default="all", show_default=True, help="Of --build, separated by commas.")
 @click.option("--weights", help="Of --build: 'timm', 'random', a checkpoint or a folder of them.  [default: carried]")
 @click.option("--data", type=click.Path(path_type=Path), help="Of --build: a set of pictures.  [default: carried]")
@@ -77,6 +77,8 @@ def _single_run(path: Path, form: str) -> str | None:
     from repghost.errors import UsageError
 
     file = path / JSON_FILE
+    if form == "md" and not file.is_file():
+        return _jetson_page(path)
     if not file.is_file():
         return None
     if parse_strict(file.read_bytes(), str(file), SIZE_LIMIT).get("format") == FORMAT:
@@ -84,7 +86,16 @@ def _single_run(path: Path, form: str) -> str | None:
     if form not in ("md", "json"):
         raise UsageError(f"the report of one run is md or json, not {form}; add -o DIR for a page in every format.")
     report = read_report(path)
-    return canonical_json(report).decode() if form == "json" else render_report(report)
+    if form == "json":
+        return canonical_json(report).decode()
+    return "\n".join(page for page in (render_report(report), _jetson_page(path)) if page)
+
+
+def _jetson_page(path: Path) -> str | None:
+    """Return the report of a run's bundle for Jetson, None where it has none."""
+    from compile.tensorrt.report import read_page
+
+    return read_page(path)
 
 
 def _summarize(paths: tuple[Path, ...], max_drop: float | None) -> Summary:

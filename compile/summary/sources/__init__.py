@@ -19,6 +19,7 @@ class Learned:
     Attributes:
         about: one line for the list of sources.
         tools: versions it names.
+        found: what other files say is missing, and this one has; as they say it in `Missing.what`.
     """
 
     about: str
@@ -28,6 +29,7 @@ class Learned:
     layers: tuple[LayerTable, ...] = ()
     missing: tuple[Missing, ...] = ()
     tools: Mapping[str, str] | None = None
+    found: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,12 @@ Reader = Callable[[File], Learned]
 
 def readers() -> dict[str, Reader]:
     """Return the reader of each format."""
-    from compile.summary.sources import count, performance, run
+    from compile.summary.sources import count, jetson, performance, run
 
     return {
         run.FORMAT: run.read,
         performance.FORMAT: performance.read,
         count.FORMAT: count.read,
+        jetson.FORMAT: jetson.read,
+        jetson.MEASUREMENT_FORMAT: jetson.read_measured,
     }

@@ -1,0 +1,115 @@
+"""A bundle for Jetson, and what its measure.sh found on a board."""
+
+from __future__ import annotations
+
+from compile.summary.facts import Method, Missing, Network, Size, Speed
+from compile.summary.sources import File, Learned
+from compile.summary.sources.run import change, share
+from compile.tensorrt.measurement import FORMAT as MEASUREMENT_FORMAT
+from compile.tensorrt.measurement import check_measurement, throttled
+from compile.tensorrt.report import FORMAT, VERSION
+from repghost.errors import IntegrityError
+
+__all__ = ["FORMAT", "MEASUREMENT_FORMAT", "read", "read_measured"]
+
+
+def read(file: File) -> Learned:
+    """Return what jetson.json says; the latency is missing until a measurement of the same bundle is read too.
+
+    Raises:
+        IntegrityError: when it is of another version.
+    """
+    report = file.values
+    if report.get("version") != VERSION:
+        raise IntegrityError(f"{file.name} has version {report.get('version')!r}, not {VERSION}; compile it again.")
+    model, size, target = report["model"]["name"], int(report["preprocess"]["size"]), report["target"]
+    latency, accuracy = report["latency"], report["accuracy"]
+    missing = []
+    if not accuracy["measured"]:
+        missing.append(Missing(f"accuracy of {model} for Jetson: {accuracy['reason']}", accuracy["command"]))
+    if not latency["measured"]:
+        what = latency_of(model, report["bundle"]["digest"])
+        missing.append(Missing(what, " && ".join(latency["commands"])))
+    files = report["bundle"]["files"]
+    return Learned(
+        about=f"{model} at {size} px for JetPack {target['jetpack']}, {report['weights']['kind']} weights",
+        networks=_networks(file),
+        sizes=(
+            Size(
+                model=model,
+                size=size,
+                classes=int(report["model"]["classes"]),
+                target=f"jetson, JetPack {target['jetpack']}",
+                precision="int8",
+                model_bytes=int(files["int8.onnx"]),
+                bundle_bytes=sum(int(count) for count in files.values()),
+                workspace_bytes=None,
+                source=file.name,
+            ),
+        ),
+        missing=tuple(missing),
+        tools=report["tools"],
+    )
+
+
+def latency_of(model: str, bundle_digest: str) -> str:
+    """Return what is missing before a board measured a bundle."""
+    return f"latency of {model}, bundle {bundle_digest[:12]}: not measured: no Jetson reached"
+
+
+def _networks(file: File) -> tuple[Network, ...]:
+    report, accuracy, weights = file.values, file.values["accuracy"], file.values["weights"]
+    if not accuracy["measured"]:
+        return ()
+    config, test = report["quantization"]["config"], accuracy["test"]
+    name = f"TensorRT, symmetric {config.get('observer', 'as given')}"
+    digest = accuracy["program_digest"]
+    method = Method(name, "ptq", share(accuracy["int8"]), change(accuracy["change"]), digest)
+    network = Network(
+        model=report["model"]["name"],
+        size=report["preprocess"]["size"],
+        weights=f"{weights['kind']} ({weights['source']})",
+        weights_sha256=weights.get("sha256", ""),
+        data=f"{test['data']}, split {test['split']}",
+        data_sha256=test["sha256"],
+        fp32=share(accuracy["fp32"]),
+        methods=(method,),
+        note=f"For Jetson: {accuracy['int8']['by']}; no engine was judged.",
+        source=file.name,
+    )
+    return (network,)
+
+
+def read_measured(file: File) -> Learned:
+    """Return what measure.sh found.
+
+    Raises:
+        IntegrityError: when a value is not of its kind.
+    """
+    values = check_measurement(file.values, file.name)
+    speeds = tuple(
+        Speed(
+            model=values["model"],
+            size=values["size"],
+            runtime="TensorRT",
+            precision=result["precision"],
+            machine=f"{values['board']}, power mode {values['power_mode']}",
+            where="jetson",
+            variant=f"TensorRT {values['tensorrt']}, CUDA {values['cuda']}",
+            threads=1,
+            kind="measured",
+            value=float(result["median_ms"]),
+            unit="ms",
+            low=float(result["min_ms"]),
+            high=None if result["p90_ms"] is None else float(result["p90_ms"]),
+            agreement=None,
+            weights=values["weights"],
+            made_by="this project"
+            + ("" if result["p99_ms"] is None else f", 99 % within {result['p99_ms']:.3f} ms")
+            + (", THROTTLED" if throttled(result) else ""),
+            source=file.name,
+        )
+        for result in values["results"]
+    )
+    about = f"{values['model']} at {values['size']} px on {values['board']}, TensorRT {values['tensorrt']}"
+    return Learned(about, speeds=speeds, found=(latency_of(values["model"], values["bundle_digest"]),))
