@@ -88,7 +88,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     if image.width < 1 or image.height < 1:
         raise PictureError(f"a picture of {image.width} x {image.height} has no pixels.")
-    if image.mode == "RGB":
+    if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in _SIXTEEN_BIT:
         return _from_sixteen_bit(image)

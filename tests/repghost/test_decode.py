@@ -62,6 +62,14 @@ def test_transparent_colour_of_a_palette_is_white() -> None:
     assert result.getpixel((0, 0)) == (255, 255, 255)
 
 
+def test_transparent_colour_of_an_rgb_picture_is_white() -> None:
+    image = Image.new("RGB", (4, 4), (10, 20, 30))
+    image.putpixel((1, 1), (10, 20, 31))
+    result = decode_picture(encoded(image, "PNG", transparency=(10, 20, 30)), "x")
+    assert result.getpixel((0, 0)) == (255, 255, 255)
+    assert result.getpixel((1, 1)) == (10, 20, 31)
+
+
 @pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (2, (5, 0)), (3, (5, 3)), (6, (3, 0)), (8, (0, 5))])
 def test_exif_rotation_is_applied(orientation: int, corner: tuple[int, int]) -> None:
     image = Image.new("RGB", (6, 4))
