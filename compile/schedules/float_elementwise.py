@@ -1,39 +1,17 @@
-"""The small float operators: picture to float, average pool, squeeze-excite gate."""
+"""The small float operators: average pool, squeeze-excite gate."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from compile import tir
-from compile.float_program import FloatGate, FloatInput, FloatPool
+from compile.float_program import FloatGate, FloatPool
 from compile.layout import AnyOperator
 from compile.schedules.base import FLOAT_NAMES, Answer, Context, KernelFrame, Scheduled
-from compile.schedules.input_table import COLOURS, TABLE_BYTES
 from compile.schedules.multiply import gate_runs, load_gate
 from compile.schedules.phases import channel_phases, phase_runs, pixel_phases
 
 SIXTH = float(np.float32(1 / 6))
-
-
-def schedule_float_input(operator: AnyOperator, context: Context) -> Answer:
-    """Schedule the lookup of picture bytes; None for anything else."""
-    if not isinstance(operator, FloatInput):
-        return None
-    place, width, element = context.place(operator.output), operator.output.width, operator.output.element
-    frame = KernelFrame(operator.name, 1, element=element)
-    kernel, table = frame.kernel, frame.constants(element)
-    with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row, kernel.loop(width, name="x") as x:
-        for channel, colour in enumerate((*range(COLOURS), 0)):
-            byte = tir.cast(frame.rgb.load((row * width + x) * COLOURS + colour), tir.INDEX)
-            target = place.origin + row * place.pitch + x * place.pixel + channel
-            kernel.store(frame.tensors[0], target, table.load(byte + colour * TABLE_BYTES))
-    return Scheduled(
-        function=kernel.finish(),
-        name=f"rg_{FLOAT_NAMES[element]}_table_c1_{operator.output.height}x{width}__{context.isa.name}",
-        offsets=(place.offset,),
-        units=operator.output.height,
-        constants=operator.tables.astype(element).tobytes(),
-    )
 
 
 def schedule_float_pool(operator: AnyOperator, context: Context) -> Answer:
