@@ -36,7 +36,7 @@ class _Writer:
         self.dequantized: dict[str, str] = {}  # tensor -> what its quantized readers take
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self.initializers.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
     def node(self, kind: str, name: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:

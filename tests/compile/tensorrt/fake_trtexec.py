@@ -48,7 +48,9 @@ def int8_form(name: str, int8: bool) -> dict[str, object]:
     if MAJOR == 8:
         form = "Thirty-two wide channel vectorized row major Int8 format" if int8 else "Row major linear FP16 format"
         return {
-            "Name": f"{name}.weight + {name}.weight.quantize + {name} + {name}.relu" if int8 else f"{name} + {name}.relu",
+            "Name": f"{name}.weight + {name}.weight.quantize + {name} + {name}.relu"
+            if int8
+            else f"{name} + {name}.relu",
             "LayerType": "CaskConvolution",
             "Inputs": [{"Name": "x", "Location": "Device", "Dimensions": [1, 3, 8, 8], "Format/Datatype": form}],
             "Outputs": [{"Name": name, "Format/Datatype": form}],
@@ -86,9 +88,9 @@ def layer_info(int8: bool) -> str:
         },
     ]
     for name, kind in promise:
-        if FAULT == f"absent {name}":
+        if f"absent {name}" == FAULT:
             continue
-        layers.append(int8_form(name, int8 and kind == "int8" and FAULT != f"float {name}"))
+        layers.append(int8_form(name, int8 and kind == "int8" and f"float {name}" != FAULT))
     if FAULT == "names":
         layers = [name for name, _ in promise]
     if MAJOR == 8:

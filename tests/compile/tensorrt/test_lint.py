@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,7 +83,60 @@ def _set_scale(model: onnx.ModelProto) -> str:
     return node.name
 
 
-@pytest.mark.parametrize(("edit", "rule"), [(_set_zero_point, "zero-point"), (_set_scale, "scale")])
+def _initializer(model: onnx.ModelProto, name: str, values: np.ndarray) -> None:
+    found = next((item for item in model.graph.initializer if item.name == name), None)
+    (found or model.graph.initializer.add()).CopyFrom(numpy_helper.from_array(values, name))
+
+
+def _first(model: onnx.ModelProto, operator: str) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if node.op_type == operator)
+
+
+def _int32_bias(model: onnx.ModelProto) -> str:
+    convolution = _first(model, "Conv")
+    channels = int(next(v for v in model.graph.initializer if v.name == convolution.input[2]).dims[0])
+    _initializer(model, "bias.integers", np.zeros(channels, np.int32))
+    _initializer(model, "bias.scale", np.full(channels, 0.1, np.float32))
+    node = onnx.helper.make_node("DequantizeLinear", ["bias.integers", "bias.scale"], ["bias.real"], "bias.dq", axis=0)
+    model.graph.node.insert(0, node)
+    convolution.input[2] = "bias.real"
+    return "bias.dq"
+
+
+def _weight_axis(model: onnx.ModelProto) -> str:
+    name = _first(model, "Conv").input[1]
+    pair = [node for node in model.graph.node if name in node.output]
+    (entry,) = [item for item in pair[0].attribute if item.name == "axis"]
+    entry.i = 1
+    return _first(model, "Conv").name
+
+
+def _one_weight_scale(model: onnx.ModelProto) -> str:
+    name = _first(model, "Conv").name
+    for part, values in (("scale", np.array(0.1, np.float32)), ("zero_point", np.array(0, np.int8))):
+        _initializer(model, f"{name}.weight.{part}", values)
+    return name
+
+
+def _float_weight(model: onnx.ModelProto) -> str:
+    convolution = _first(model, "Conv")
+    convolution.input[1] = convolution.input[1].removesuffix(".dequantized")
+    return str(convolution.name)
+
+
+def _unsigned(model: onnx.ModelProto) -> str:
+    node = _first(model, "QuantizeLinear")
+    _initializer(model, node.input[2], np.array(128, np.uint8))
+    return str(node.name)
+
+
+EDITS = [
+    (_set_zero_point, "zero-point"), (_unsigned, "zero-point"), (_set_scale, "scale"), (_int32_bias, "bias"),
+    (_weight_axis, "axis"), (_one_weight_scale, "per-channel"), (_float_weight, "half-quantized"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("edit", "rule"), EDITS, ids=[f"{edit.__name__} {rule}" for edit, rule in EDITS])
 def test_a_breach_names_the_node(
     made: tuple, tmp_path: Path, edit: Callable[[onnx.ModelProto], str], rule: str
 ) -> None:
@@ -90,7 +144,42 @@ def test_a_breach_names_the_node(
     node = edit(model)
     code, output = lint(model, tmp_path, "--jetpack", "5")
     assert code == 2
-    assert rule in output and node in output
+    assert f"[{rule}]" in output and f"{node} (" in output
+
+
+def test_one_scale_is_right_for_one_output_channel(tmp_path: Path) -> None:
+    """A layer with a single output channel, whose only scale is a scalar, as other tools write it."""
+    make, values = onnx.helper.make_node, numpy_helper.from_array
+    constants = [
+        values(np.ones((1, 3, 1, 1), np.float32), "w"), values(np.array(0.1, np.float32), "s"),
+        values(np.array(0, np.int8), "z"),
+    ]  # fmt: skip
+    nodes = [
+        make("QuantizeLinear", ["x", "s", "z"], ["xq"], "xq"), make("DequantizeLinear", ["xq", "s", "z"], ["xd"], "xd"),
+        make("QuantizeLinear", ["w", "s", "z"], ["wq"], "wq"), make("DequantizeLinear", ["wq", "s", "z"], ["wd"], "wd"),
+        make("Conv", ["xd", "wd"], ["y"], "conv"),
+    ]  # fmt: skip
+    ends = [onnx.helper.make_tensor_value_info(name, 1, [1, depth, 4, 4]) for name, depth in (("x", 3), ("y", 1))]
+    body = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], constants)
+    model = onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    code, output = lint(model, tmp_path, "--jetpack", "5")
+    assert code == 0, output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--board", "agx-thor", "--jetpack", "6"], "JetPack 6 does not run on agx-thor.*choose JetPack 7"),
+        (["--board", "xavier-nx", "--jetpack", "7"], "JetPack 7 does not run on xavier-nx.*choose JetPack 5"),
+        (["--board", "orin-nano", "--dla"], "orin-nano has no DLA; .*agx-orin have one"),
+        (["--board", "nano"], "unknown board 'nano'"),
+        (["--jetpack", "8"], "unknown JetPack '8'; allowed: 5, 6, 7"),
+    ],
+)
+def test_a_board_that_does_not_fit_is_named(made: tuple, tmp_path: Path, arguments: list[str], words: str) -> None:
+    code, output = lint(made[0]("float32", 17, True), tmp_path, *arguments)
+    assert code == 2 and re.search(words, output), output
 
 
 def test_what_concerns_the_file_is_named(made: tuple, tmp_path: Path) -> None:

@@ -1,0 +1,152 @@
+"""What is int8 by choice, scales that float16 holds, and the evaluators against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from calib.config import LayerSettings, QuantConfig
+from calib.graph import Classifier, Convolution, Graph, HardSigmoid
+from calib.pipeline import fused, quantize_graph
+from calib.qparams import QParams
+from calib.quantspec import QuantSpec
+from calib.walk import graph_of
+from compile.tensorrt.evaluate import ONNX_REFERENCE, TorchNetwork, exact_runner
+from compile.tensorrt.jetpack import JETPACKS, version_of_banner
+from compile.tensorrt.lint import lint_graph
+from compile.tensorrt.lint_graph import index_graph
+from compile.tensorrt.placement import PlacementOptions, float_placement, place
+from compile.tensorrt.scales import LARGEST, SMALLEST, half_scale, half_spec, half_weight_scales
+from compile.tensorrt.writer import write_onnx
+from repghost.errors import UsageError
+from repghost.model import RepGhostNet
+from repghost.preprocess import Preprocess
+
+SIZE = 32
+CHOICES = [(se, depthwise) for se in ("int8", "float") for depthwise in ("int8", "float")]
+
+
+@dataclass(frozen=True)
+class Made:
+    graph: Graph
+    spec: QuantSpec
+    inputs: np.ndarray
+
+    def file(self, options: PlacementOptions | None, opset: int = 17, dtype: str = "float32") -> onnx.ModelProto:
+        placement = float_placement(self.graph) if options is None else place(self.graph, options)
+        return write_onnx(self.graph, self.spec, placement, SIZE, opset, dtype, {})
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Made]:
+    torch.manual_seed(1)
+    network = fused(RepGhostNet(0.5, num_classes=10).eval())
+    preprocess = Preprocess(size=SIZE, resize=SIZE)
+    pictures = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3)).astype(np.uint8)
+    config = QuantConfig("tensorrt", LayerSettings(observer="min_max"))
+    graph, spec = quantize_graph(graph_of(network), pictures, preprocess, config)
+    yield Made(graph, half_spec(graph, spec), preprocess.normalize(pictures))
+
+
+@pytest.mark.parametrize(("squeeze_excite", "depthwise"), CHOICES)
+def test_every_choice_keeps_every_rule(made: Made, squeeze_excite: str, depthwise: str) -> None:
+    options = PlacementOptions(squeeze_excite, depthwise)
+    result = lint_graph(index_graph(made.file(options)), JETPACKS["5"])
+    assert not result.breaches, [str(breach) for breach in result.breaches]
+    placement = place(made.graph, options)
+    assert set(result.int8_layers) == placement.layers
+    depthwise_layers = {op.name for op in made.graph.operators if isinstance(op, Convolution) and op.is_depthwise}
+    gates = {op.input for op in made.graph.operators if isinstance(op, HardSigmoid)}
+    assert bool(placement.layers & depthwise_layers) == (depthwise == "int8")
+    assert (gates <= placement.layers) == (squeeze_excite == "int8")
+    layers = [op for op in made.graph.operators if isinstance(op, Convolution | Classifier)]
+    assert list(placement.promise()) == [op.name for op in layers]
+
+
+def test_what_an_int8_convolution_is_added_to_is_quantized(made: Made) -> None:
+    fused_adds = made.graph.fused_adds()
+    assert fused_adds
+    for squeeze_excite, depthwise in CHOICES:
+        placement = place(made.graph, PlacementOptions(squeeze_excite, depthwise))
+        for name, add in fused_adds.items():
+            assert (add.name, add.input) not in placement.quantized_reads
+            if name in placement.layers:
+                assert (add.name, add.other) in placement.quantized_reads
+
+
+def test_scales_are_those_that_float16_holds(made: Made) -> None:
+    scales = np.array([0.1, 1e-9, 3.14159, 0.25], np.float32)
+    half = half_weight_scales(scales)
+    assert (half >= scales).all() and (half.astype(np.float16).astype(np.float32) == half).all()
+    assert half_scale(1e-12) == SMALLEST
+    assert half_scale(0.1) == float(np.float16(0.1))
+    for qparams in made.spec.activations.values():
+        assert qparams.zero_point == 0 and float(np.float16(qparams.scale)) == qparams.scale
+
+
+@pytest.mark.parametrize(
+    ("qparams", "words"),
+    [(QParams(0.1, 3), "has zero point 3; TensorRT takes only 0"), (QParams(2 * LARGEST, 0), "float16 ends at 65504")],
+)
+def test_scales_that_tensorrt_does_not_take_are_named(made: Made, qparams: QParams, words: str) -> None:
+    name = made.graph.names()[1]
+    spec = replace(made.spec, activations={**made.spec.activations, name: qparams})
+    with pytest.raises(UsageError, match=words):
+        half_spec(made.graph, spec)
+
+
+@pytest.mark.parametrize(("opset", "dtype"), [(17, "float32"), (19, "float16")])
+def test_the_evaluators_agree(made: Made, opset: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = made.file(PlacementOptions(), opset, dtype)
+    content = model.SerializeToString()
+    own = TorchNetwork(model, half=dtype == "float16")(made.inputs)
+    _, runtime = exact_runner(content)
+    close = 0.02 * np.abs(own).max()
+    assert np.abs(runtime(made.inputs) - own).max() <= close
+    if dtype == "float32":
+        monkeypatch.setattr("compile.tensorrt.evaluate.find_spec", lambda name: None)
+        name, reference = exact_runner(content)
+        assert name == ONNX_REFERENCE
+        assert np.abs(reference(made.inputs[:1]) - own[:1]).max() <= close
+
+
+def test_int8_is_near_float_and_not_float(made: Made) -> None:
+    before, after = TorchNetwork(made.file(None))(made.inputs), TorchNetwork(made.file(PlacementOptions()))(made.inputs)
+    assert 0 < np.abs(before - after).max() < 0.3 * np.abs(before).max()
+
+
+def test_rounding_to_float16_moves_the_answers(made: Made) -> None:
+    model = made.file(None, 19, "float16")
+    assert np.abs(TorchNetwork(model, half=True)(made.inputs) - TorchNetwork(model)(made.inputs)).max() > 0
+
+
+def test_a_foreign_operator_is_named() -> None:
+    node = onnx.helper.make_node("Softmax", ["input"], ["logits"], name="soft")
+    values = [onnx.helper.make_tensor_value_info(name, 1, [1, 3]) for name in ("input", "logits")]
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", values[:1], values[1:]))
+    with pytest.raises(UsageError, match="'soft': operator Softmax"):
+        TorchNetwork(model)(np.zeros((1, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("number", "version"),
+    [(8502, "8.5.2"), (8602, "8.6.2"), (100300, "10.3.0"), (101303, "10.13.3"), (110401, "11.4.1")],
+)
+def test_versions_of_banners(number: int, version: str) -> None:
+    assert version_of_banner(number) == version
+
+
+@pytest.mark.parametrize(
+    ("jetpack", "version", "supported"),
+    [
+        ("5", "8.5.2", True), ("5", "8.6.13", True), ("5", "8.4.1", False), ("6", "10.3.0", True),
+        ("6", "10.30.0", False), ("7", "10.13.3", True), ("7", "11.4.1", True), ("7", "10.3.0", False),
+    ],
+)  # fmt: skip
+def test_which_tensorrt_a_jetpack_has(jetpack: str, version: str, supported: bool) -> None:
+    assert JETPACKS[jetpack].supports(version) == supported
