@@ -112,7 +112,9 @@ def train(
         saved.finish_epoch(record)
         hooks.epoch(record)
         ranks.wait()
-    return _result(run, saved.history, feed, folder)
+    result = _result(run, saved.history, feed, folder)
+    hooks.end(result.model, result.history)
+    return result
 
 
 @dataclass(frozen=True, eq=False)

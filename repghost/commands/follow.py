@@ -47,7 +47,13 @@ def follow(recipe: Recipe, quiet: bool = False) -> Iterator[Hooks]:
         if quiet:
             yield Hooks(should_stop=lambda: bool(received))
         else:
-            yield Hooks(progress.prepare, progress.begin, progress.step, progress.epoch, lambda: bool(received))
+            yield Hooks(
+                preparing=progress.prepare,
+                begin=progress.begin,
+                step=progress.step,
+                epoch=progress.epoch,
+                should_stop=lambda: bool(received),
+            )
     except TrainingStoppedError as error:
         error.exit_code = 128 + (received[0] if received else signal.SIGTERM)  # as a shell reports a signal
         raise

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "--recipe", "recipe_name", default="demo", show_default=True, help="imagenet, imagenet-wide, finetune, demo, cifar."
 )
 @click.option("--output", "-o", default="runs/train", show_default=True, type=click.Path(path_type=Path),
-              help="Folder for model.safetensors, best.safetensors, state.pt, log.jsonl and log.csv.")  # fmt: skip
+              help="Folder of the weights, the state, the log and the plot.")  # fmt: skip
 @click.option("--experiment", help="A folder of this name in --output.")
 @click.option("--resume", is_flag=False, flag_value="continue",
               help="Continue the run in --output or a given folder; 'auto' starts one if there is none.")  # fmt: skip
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--broken-limit", type=click.IntRange(0), help="Pictures that may be broken.  [default: 50]")
 @click.option("--recovery-interval", default=0, type=click.IntRange(0), help="Batches between states in an epoch.")
 @click.option("--log-interval", default=50, type=click.IntRange(1), help="Batches between looks at a GPU's loss.")
+@click.option("--tensorboard/--no-tensorboard", default=None, help="Events for TensorBoard.  [default: if installed]")
 @click.option("--device", help="cpu or cuda; a GPU by default where there is one.")
 @click.option("--dist-timeout", default=600.0, type=click.FloatRange(1), help="Seconds to wait for other processes.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of PyTorch; its own choice by default.")
@@ -120,8 +121,11 @@ def _train(
     from repghost.data import open_dataset
     from repghost.errors import UsageError
     from repghost.train import Options, train
+    from repghost.training.board import board
+    from repghost.training.hooks import joined
     from repghost.training.loader_feed import Loading
     from repghost.training.pictures import open_judging
+    from repghost.training.plot import plotting
     from repghost.training.transfer import read_start
 
     if recipe.held_out and "val_data" in given:
@@ -144,8 +148,11 @@ def _train(
     judging = None if recipe.held_out else open_judging(data, given.get("val_data"), given["val_split"], dataset)
     if ranks.first:
         _say_rate(recipe, ranks)
-    with follow(recipe, quiet=not ranks.first) as hooks:
-        return train(recipe, dataset, folder, given.get("resume", "new"), hooks, judging, options, ranks), dataset
+    resume = given.get("resume", "new")
+    events_wanted = given.get("tensorboard") if ranks.first else False
+    with follow(recipe, quiet=not ranks.first) as shown, board(folder, events_wanted) as events:
+        hooks = joined(shown, events, plotting(folder)) if ranks.first else shown
+        return train(recipe, dataset, folder, resume, hooks, judging, options, ranks), dataset
 
 
 def _say_rate(recipe: Recipe, ranks: Ranks) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from repghost.errors import RepGhostError
+from repghost.model import RepGhostNet
 from repghost.runstate import EpochRecord
 
 
@@ -33,6 +34,8 @@ class Hooks:
         begin: gets the number of epochs and of pictures per epoch, all processes together.
         step: gets the record of each batch.
         epoch: gets the record of each epoch, after its state was written.
+        end: gets the network that is kept, in eval mode, and all records, once the last epoch is done or a finished run
+            was resumed; every process calls it.
         should_stop: is asked before each step of the optimizer; true ends the run with a state to go on from.
     """
 
@@ -40,4 +43,35 @@ class Hooks:
     begin: Callable[[int, int], None] = lambda epochs, pictures_per_epoch: None
     step: Callable[[StepRecord], None] = lambda record: None
     epoch: Callable[[EpochRecord], None] = lambda record: None
+    end: Callable[[RepGhostNet, Sequence[EpochRecord]], None] = lambda model, history: None
     should_stop: Callable[[], bool] = lambda: False
+
+
+def joined(*every: Hooks) -> Hooks:
+    """Return hooks that call all of these, in their order; any of them may stop the run."""
+
+    def preparing(work: Iterable[int]) -> Iterable[int]:
+        for hooks in every:
+            work = hooks.preparing(work)
+        return work
+
+    def begin(epochs: int, pictures_per_epoch: int) -> None:
+        for hooks in every:
+            hooks.begin(epochs, pictures_per_epoch)
+
+    def step(record: StepRecord) -> None:
+        for hooks in every:
+            hooks.step(record)
+
+    def epoch(record: EpochRecord) -> None:
+        for hooks in every:
+            hooks.epoch(record)
+
+    def end(model: RepGhostNet, history: Sequence[EpochRecord]) -> None:
+        for hooks in every:
+            hooks.end(model, history)
+
+    def should_stop() -> bool:
+        return any(hooks.should_stop() for hooks in every)
+
+    return Hooks(preparing=preparing, begin=begin, step=step, epoch=epoch, end=end, should_stop=should_stop)

@@ -39,8 +39,8 @@ def test_train_writes_a_checkpoint_with_the_test_figure_and_says_what_comes_next
     checkpoint = read_checkpoint(output / "model.safetensors", width=0.25)
     assert checkpoint.metadata["seed"] == 5
     assert checkpoint.metadata["test"]["pictures"] == 20
-    written = ["best.safetensors", "log.csv", "log.jsonl", "model.safetensors", "state.pt"]
-    assert sorted(path.name for path in output.iterdir()) == written
+    written = ["best.safetensors", "log.csv", "log.jsonl", "model.safetensors", "state.pt", "summary.svg"]
+    assert sorted(path.name for path in output.iterdir() if path.is_file()) == written
     again = CliRunner().invoke(cli, arguments(data, output, "--seed", "5"))
     assert again.exit_code == 2
     assert "--resume" in again.output
@@ -89,4 +89,5 @@ def test_a_signal_stops_between_steps_and_resume_goes_on(tmp_path: Path, number:
     assert process.returncode == 128 + number
     assert "--resume" in errors
     assert "Traceback" not in errors
-    assert sorted(path.name for path in output.iterdir()) == ["best.safetensors", "log.csv", "log.jsonl", "state.pt"]
+    files = sorted(path.name for path in output.iterdir() if path.is_file())
+    assert files == ["best.safetensors", "log.csv", "log.jsonl", "state.pt"]

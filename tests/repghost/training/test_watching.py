@@ -1,0 +1,112 @@
+"""What a run leaves to look at: the plot, TensorBoard's events, and hooks that several want."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import warnings
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from repghost.cli import cli
+from repghost.errors import ToolMissingError
+from repghost.runstate import EpochRecord, read_state
+from repghost.train import Hooks, Options, TrainingStoppedError, train
+from repghost.training.board import board, scalars
+from repghost.training.hooks import joined
+from repghost.training.loader_feed import Loading
+from repghost.training.plot import draw
+from tests.repghost.training.sets import made_set, make_tree, tiny_recipe
+from tests.repghost.training.test_ranks import single
+
+FAST = Options(Loading(workers=0))
+
+
+def record(epoch: int, raw: float | None = 0.4) -> EpochRecord:
+    return EpochRecord(
+        epoch, 2.0 / epoch, 0.1 * epoch, 0.3 / epoch, 9.0, 100.0, 0.15 * epoch, 0.9, 1.5 / epoch, 10, raw
+    )
+
+
+def points(svg: str, name: str) -> list[tuple[float, float]]:
+    """The points of a line, as they lie in the picture: y grows downwards."""
+    group = next((item for item in ET.fromstring(svg).iter() if item.get("id") == name), None)
+    if group is None:
+        return []
+    words = str(next(item for item in group.iter() if item.tag.endswith("path")).get("d")).replace("L", "M").split("M")
+    return [(float(x), float(y)) for x, y in (word.split()[:2] for word in words if word.strip())]
+
+
+@pytest.mark.parametrize("name", ["loss-training", "loss-judged", "top1-training", "top1-judged", "rate"])
+def test_each_line_of_the_plot_has_the_values_of_its_epochs(name: str) -> None:
+    found = points(draw([record(epoch) for epoch in range(1, 6)]), name)
+    assert len(found) == 5
+    steps = [second[1] - first[1] for first, second in itertools.pairwise(found)]
+    assert all((step < 0) == name.startswith("top1") for step in steps)  # top-1 rises, the others fall
+    if name.startswith("top1"):
+        assert max(steps) - min(steps) < 0.01  # it rises evenly
+    else:
+        assert steps[0] / steps[-1] == pytest.approx((1 - 1 / 2) / (1 / 4 - 1 / 5), rel=0.01)
+
+
+def test_the_plot_is_the_same_bytes_and_leaves_out_what_was_not_judged() -> None:
+    history = [record(epoch) for epoch in range(1, 4)]
+    assert draw(history) == draw(history)
+    assert points(draw(history), "top1-raw")
+    assert not points(draw([record(1, None), record(2, None)]), "top1-raw")
+    assert len(points(draw([record(1)]), "rate")) == 1
+
+
+def test_the_command_leaves_a_plot_and_events_of_every_epoch(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    data, run = make_tree(tmp_path / "data"), tmp_path / "run"
+    result = CliRunner().invoke(cli, single(data, run, "-b", "8")[3:])
+    assert result.exit_code == 0, result.output
+    history = read_state(run / "state.pt").history
+    assert (run / "summary.svg").read_text() == draw(history)
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    assert set(events.Tags()["scalars"]) == set(scalars(history[0]))
+    for name in scalars(history[0]):
+        found = [(event.step, event.value) for event in events.Scalars(name)]
+        expected = [(one.epoch, pytest.approx(scalars(one)[name], rel=1e-6)) for one in history]
+        assert found == expected, name
+
+
+def test_events_are_left_out_where_they_are_not_wanted(tmp_path: Path) -> None:
+    with board(tmp_path, False) as hooks:
+        hooks.epoch(record(1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_events_that_are_wanted_need_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(ToolMissingError, match=r"repghost-deploy\[tensorboard\]"), board(tmp_path, True):
+        pass
+    with board(tmp_path, None) as hooks:
+        hooks.epoch(record(1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_joined_hooks_are_all_called_and_each_may_stop(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def note(name: str) -> Hooks:
+        return Hooks(
+            begin=lambda epochs, pictures: seen.append((name, "begin", epochs, pictures)),
+            epoch=lambda one: seen.append((name, one.epoch)),
+            end=lambda model, history: seen.append((name, "end", model.training, len(history))),
+        )
+
+    train(tiny_recipe(), made_set(), tmp_path, "new", joined(note("a"), note("b")), made_set(10), FAST)
+    each = [("begin", 2, 48), (1,), (2,), ("end", False, 2)]
+    assert seen == [(name, *words) for words in each for name in "ab"]
+    stopping = joined(Hooks(), Hooks(should_stop=lambda: True))
+    with pytest.raises(TrainingStoppedError):
+        train(tiny_recipe(), made_set(), tmp_path / "other", "new", stopping, made_set(10), FAST)
