@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from onnx import helper
 
@@ -28,7 +27,7 @@ from calib.qat_candidates import Candidate, HeldOut, judge
 from calib.qat_feed import TrainingFeed
 from calib.qat_network import QatNetwork
 from calib.qat_settings import QatSettings
-from calib.qat_train import QatStep, train_quantized
+from calib.qat_train import QatStep, prepare_teacher, train_quantized
 from calib.qat_weights import FusedWeights, WeightSource
 from calib.qdq import QUANTIZATION, Description, build_qdq, describe
 from calib.qparams import INT8_MAX, INT8_MIN, quantize_weights
@@ -138,8 +137,7 @@ def train_aware(
         hooks.candidate(candidate)
 
     hooks.begin(settings.epochs * pictures.training.steps_per_epoch)
-    teacher = float_model.to(memory_format=torch.channels_last) if settings.distillation > 0 else None
-    train_quantized(network, teacher, pictures.training, settings, hooks.step, keep)
+    train_quantized(network, prepare_teacher(float_model, settings), pictures.training, settings, hooks.step, keep)
     chosen = candidates[0]
     for candidate in candidates[1:]:
         chosen = candidate if candidate.score.better_than(chosen.score) else chosen

@@ -32,6 +32,18 @@ class QatStep:
     loss: float
 
 
+def prepare_teacher(model: nn.Module, settings: QatSettings) -> Teacher | None:
+    """Return the float network as the one whose answers are learned from, or None where labels alone are.
+
+    Args:
+        model: fused, in evaluation mode; its memory layout is changed.
+        settings: whether there is a teacher.
+    """
+    if settings.distillation == 0:
+        return None
+    return model.to(memory_format=torch.channels_last)
+
+
 def train_quantized(
     network: QatNetwork,
     teacher: Teacher | None,

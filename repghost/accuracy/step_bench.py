@@ -1,0 +1,198 @@
+"""What a step of training under quantization costs, against the float step of the same network: `make qat-bench`.
+
+All contenders take turns in rounds of one thread; a ratio is the median over the rounds' own ratios. What is counted is
+the processor's time: waiting for others who use the machine is no part of it. docs/qat.json is the truth; the part of
+docs/qat.md between the two markers is made from it alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from torch import nn
+
+from calib.config import QuantConfig
+from calib.pipeline import fused, quantize_graph
+from calib.qat_branches import BranchWeights
+from calib.qat_network import QatNetwork
+from calib.qat_settings import QatSettings
+from calib.qat_train import Teacher, make_optimizer, prepare_teacher, training_step
+from calib.qat_weights import FusedWeights, WeightSource
+from calib.walk import graph_of
+from compile.statistics import paired_ratio
+from compile.subject import load_subject
+from repghost.errors import UsageError
+from repghost.files import write_text_atomically
+
+ROUNDS = 15
+STEPS = 3  # of a turn
+FORMAT, VERSION = "repghost-qat-bench", 1
+JSON_FILE, PAGE_FILE = "qat.json", "qat.md"
+BEGIN, END = "<!-- cost: written by 'make qat-bench' -->", "<!-- end of cost -->"
+
+Turn = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a step may cost: `step` divided by `base`, both names of contenders."""
+
+    step: str
+    base: str
+    limit: float
+
+
+FLOAT_FUSED, FLOAT_BRANCHES = "float, fused network", "float, branches and batch norms"
+FUSED, FUSED_LABELS = "fused, as it comes", "fused, labels only"
+REPARAM, REPARAM_LABELS = "reparam, as it comes", "reparam, labels only"
+BARS = (
+    Bar(FUSED, FLOAT_FUSED, 1.8),
+    Bar(FUSED_LABELS, FLOAT_FUSED, 1.8),
+    Bar(REPARAM, FLOAT_BRANCHES, 3.0),
+    Bar(REPARAM_LABELS, FLOAT_BRANCHES, 3.0),
+)
+
+
+def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any]:
+    """Measure every contender on this machine with the threads that are set.
+
+    Args:
+        weights: a checkpoint with branches; None takes the carried one.
+        data: its pictures; None takes the carried ones.
+        batch: pictures per step.
+
+    Raises:
+        UsageError: when the checkpoint has no branches.
+    """
+    subject = load_subject(weights, data, None, None, 2 * batch, batch, 0)
+    model, pictures = subject.model, subject.calibration.pictures
+    if model is None or model.spec.form == "fused":
+        raise UsageError("a checkpoint with branches is needed; give the one that the training wrote.")
+    inputs = torch.from_numpy(subject.preprocess.normalize(pictures[:batch]))
+    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    labels = torch.from_numpy(subject.calibration.labels[: len(inputs)])
+    float_model = fused(model)
+    graph, spec = quantize_graph(graph_of(float_model), pictures, subject.preprocess, QuantConfig())
+    settings = QatSettings()
+    plain = replace(settings, distillation=0.0)
+    teacher = prepare_teacher(float_model, settings)
+
+    def quantized(source: WeightSource, settings: QatSettings) -> Turn:
+        network = QatNetwork(graph, spec, source).train()
+        return _turn(network, teacher, make_optimizer(network, settings), inputs, labels, settings)
+
+    def floating(network: nn.Module) -> Turn:
+        network = network.train().to(memory_format=torch.channels_last)
+        return _turn(network, None, torch.optim.Adam(network.parameters(), 1e-6, fused=True), inputs, labels, plain)
+
+    def branches() -> BranchWeights:
+        return BranchWeights(copy.deepcopy(model), settings.statistics_momentum)
+
+    contenders = {
+        FLOAT_FUSED: floating(copy.deepcopy(float_model)),
+        FLOAT_BRANCHES: floating(copy.deepcopy(model)),
+        FUSED: quantized(FusedWeights(graph), settings),
+        FUSED_LABELS: quantized(FusedWeights(graph), plain),
+        REPARAM: quantized(branches(), settings),
+        REPARAM_LABELS: quantized(branches(), plain),
+    }
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "machine": {"system": platform.platform(), "threads": torch.get_num_threads(), "torch": torch.__version__},
+        "network": {"name": subject.name, "size": subject.preprocess.size, "batch": len(inputs)},
+        "rounds": ROUNDS,
+        "steps": STEPS,
+        "seconds": _in_turns(contenders),
+    }
+
+
+def _turn(
+    network: nn.Module,
+    teacher: Teacher | None,
+    optimizer: torch.optim.Optimizer,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    settings: QatSettings,
+) -> Turn:
+    def run() -> None:
+        for _ in range(STEPS):
+            training_step(network, teacher, optimizer, inputs, labels, settings)
+
+    return run
+
+
+def _in_turns(contenders: dict[str, Turn]) -> dict[str, list[float]]:
+    """Return the processor seconds of a step in each round."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    random = np.random.default_rng(0)
+    for number in range(ROUNDS + 1):
+        for place in random.permutation(len(contenders)):
+            name = list(contenders)[place]
+            begun = time.process_time()
+            contenders[name]()
+            if number:  # the first round warms up
+                seconds[name].append((time.process_time() - begun) / STEPS)
+    return seconds
+
+
+def render(found: dict[str, Any]) -> str:
+    """Return the measurements as Markdown."""
+    seconds, network, machine = found["seconds"], found["network"], found["machine"]
+    lines = [
+        f"A step of {network['name']} at {network['size']} px, batch {network['batch']}: forward, backward and Adam, "
+        f"{machine['threads']} thread(s), processor time, median of {found['rounds']} interleaved rounds of "
+        f"{found['steps']} steps. The float step is that of the same kind of network, with labels and no teacher; "
+        "*as it comes* includes the teacher's answers.",
+        "",
+        "| step | ms | float step | ms | ratio (95 %) | bar | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for bar in BARS:
+        step, base = np.array(seconds[bar.step]), np.array(seconds[bar.base])
+        ratio = paired_ratio(step, base)
+        verdict = "kept" if ratio["median"] <= bar.limit else f"**missed by {ratio['median'] - bar.limit:.2f}**"
+        lines.append(
+            f"| {bar.step} | {1e3 * np.median(step):.0f} | {bar.base} | {1e3 * np.median(base):.0f} | "
+            f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f}) | {bar.limit:g} | {verdict} |"
+        )
+    return "\n".join(lines)
+
+
+def write(docs: Path, found: dict[str, Any]) -> None:
+    """Write docs/qat.json and the part of docs/qat.md that is made from it."""
+    page = docs / PAGE_FILE
+    text = page.read_text() if page.is_file() else f"# Training under quantization\n\n{BEGIN}\n{END}\n"
+    before, found_begin, rest = text.partition(BEGIN)
+    _, found_end, after = rest.partition(END)
+    if not found_begin or not found_end:
+        raise UsageError(f"{page} lacks the line {(END if found_begin else BEGIN)!r}, where the table belongs; add it.")
+    write_text_atomically(docs / JSON_FILE, json.dumps(found, indent=1, sort_keys=True) + "\n")
+    write_text_atomically(page, f"{before}{BEGIN}\n{render(found)}\n{END}{after}")
+
+
+@click.command()
+@click.option("--weights", help="A checkpoint with branches instead of the carried one.")
+@click.option("--data", type=click.Path(path_type=Path), help="Its pictures.")
+@click.option("--batch", default=64, show_default=True, type=click.IntRange(2), help="Pictures per step.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder of the two files.")
+def main(weights: str | None, data: Path | None, batch: int, output: Path) -> None:
+    """Measure, and write qat.json and the table in qat.md."""
+    torch.set_num_threads(1)
+    found = measure(weights, data, batch)
+    write(output, found)
+    click.echo(render(found))
+
+
+if __name__ == "__main__":
+    main()
