@@ -6,8 +6,10 @@ nothing else. How a kernel adds up in between is its own matter and what the tol
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TypeAlias
+
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from compile.float_program import (
@@ -23,10 +25,11 @@ from repghost.errors import UsageError
 
 CHUNK = 16  # pictures computed together
 
-Activations = dict[str, NDArray[np.float32]]  # [N, H, W, C] by tensor name
+Array: TypeAlias = NDArray[np.float32]
+Activations: TypeAlias = dict[str, Array]  # [N, H, W, C] by tensor name
 
 
-def run_float(program: FloatProgram, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+def run_float(program: FloatProgram, pictures: NDArray[np.uint8]) -> Array:
     """Return the logits of pictures.
 
     Args:
@@ -50,7 +53,7 @@ def run_float(program: FloatProgram, pictures: NDArray[np.uint8]) -> NDArray[np.
     return np.concatenate(scores)
 
 
-def stored(value: NDArray[np.float32], element: str, name: str) -> NDArray[np.float32]:
+def stored(value: Array, element: str, name: str) -> Array:
     """Return values as a build keeps them.
 
     Args:
@@ -71,9 +74,7 @@ def stored(value: NDArray[np.float32], element: str, name: str) -> NDArray[np.fl
     return kept
 
 
-def _execute(
-    operator: FloatOperator, tensors: Activations, pictures: NDArray[np.uint8], element: str
-) -> NDArray[np.float32]:
+def _execute(operator: FloatOperator, tensors: Activations, pictures: NDArray[np.uint8], element: str) -> Array:
     match operator:
         case FloatInput():
             return np.stack([operator.tables[c][pictures[..., c]] for c in range(3)], axis=-1)
@@ -88,31 +89,29 @@ def _execute(
             return tensors[operator.input.name] * gate
 
 
-def _windows(operator: FloatConv2d | FloatDepthwiseConv2d, tensors: Activations, kernel: int) -> NDArray[np.float32]:
-    """Return the inputs of each output pixel, [N, H, W, C, kernel, kernel]."""
-    pad = (operator.padding, operator.padding)
+def _taps(operator: FloatConv2d | FloatDepthwiseConv2d, tensors: Activations) -> Iterator[tuple[int, int, Array]]:
+    """Yield row and column of each tap and the input it meets at every output pixel, [N, H, W, C]."""
+    pad, stride, kernel = (operator.padding, operator.padding), operator.stride, operator.weight.shape[1]
     padded = np.pad(tensors[operator.input.name], ((0, 0), pad, pad, (0, 0)))
-    return sliding_window_view(padded, (kernel, kernel), axis=(1, 2))[:, :: operator.stride, :: operator.stride]
+    rows, columns = operator.output.height * stride, operator.output.width * stride
+    for row in range(kernel):
+        for column in range(kernel):
+            yield row, column, padded[:, row : row + rows : stride, column : column + columns : stride]
 
 
-def _dense(operator: FloatConv2d, tensors: Activations, element: str) -> NDArray[np.float32]:
-    out, kernel, _, _ = operator.weight.shape
-    windows = _windows(operator, tensors, kernel)
-    weight = stored(operator.weight, element, f"{operator.name}.weight").transpose(3, 1, 2, 0).reshape(-1, out)
-    total = windows.reshape(-1, len(weight)) @ weight + stored(operator.bias, element, f"{operator.name}.bias")
-    total = total.reshape(*windows.shape[:3], out)
+def _dense(operator: FloatConv2d, tensors: Activations, element: str) -> Array:
+    weight = stored(operator.weight, element, f"{operator.name}.weight")
+    total = stored(operator.bias, element, f"{operator.name}.bias")
+    for row, column, value in _taps(operator, tensors):
+        total = total + value @ weight[:, row, column].T
     return np.maximum(total, 0) if operator.relu else total
 
 
-def _depthwise(operator: FloatDepthwiseConv2d, tensors: Activations, element: str) -> NDArray[np.float32]:
-    kernel = operator.weight.shape[1]
-    windows = _windows(operator, tensors, kernel)
+def _depthwise(operator: FloatDepthwiseConv2d, tensors: Activations, element: str) -> Array:
     weight = stored(operator.weight, element, f"{operator.name}.weight")
-    bias = stored(operator.bias, element, f"{operator.name}.bias")
-    total = np.broadcast_to(bias, windows.shape[:4]).copy()
-    for row in range(kernel):
-        for column in range(kernel):
-            total += windows[..., row, column] * weight[:, row, column]
+    total = stored(operator.bias, element, f"{operator.name}.bias")
+    for row, column, value in _taps(operator, tensors):
+        total = total + value * weight[:, row, column]
     if operator.residual is not None:
         total += tensors[operator.residual.name]
     return np.maximum(total, 0) if operator.relu else total

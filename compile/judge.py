@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.cache import StageCache, code_digest, versions
+from compile.float_program import FloatProgram
+from compile.float_reference import run_float
 from compile.load import LoadedModel
-from compile.precisions import FP32, INT8
+from compile.precisions import INT8
 from compile.subject import Pictures, Subject
 from compile.vectors import Vectors
 from repghost.errors import IntegrityError
@@ -75,6 +77,7 @@ def judge(
     program: Program,
     host_models: Mapping[str, bytes],
     expected: Vectors,
+    references: Mapping[str, NDArray[np.int64]] | None = None,
 ) -> Judgement:
     """Compare the answers of float32 with those of the integer program.
 
@@ -85,6 +88,7 @@ def judge(
         program: the integer program, run by the numpy reference where there is no host build of it.
         host_models: the bytes of each model.so that was linked for this machine, by precision.
         expected: pictures and logits of the numpy reference; a host build has to repeat them to the bit.
+        references: int64 [N] by precision, from `reference_answers`, for float builds this machine cannot run.
 
     Raises:
         IntegrityError: when the host build and the numpy reference disagree.
@@ -111,15 +115,33 @@ def judge(
     if before is not None:
         record["fp32"] = {**accuracy(before, test.labels).to_dict(), "by": "PyTorch, fused network"}
         record["change"] = paired_difference(before, after, test.labels).to_dict()
-    if before is not None and FP32.name in models:
-        compiled = models[FP32.name].logits(test.pictures).argmax(1)
-        agreeing = int(np.count_nonzero(compiled == before))
-        record["fp32_build"] = {
-            **accuracy(compiled, test.labels).to_dict(),
-            "by": HOST_BUILD,
-            "agreeing": agreeing,
-        }
+    if before is not None:
+        answers = {name: (value, REFERENCE) for name, value in (references or {}).items()}
+        for name in models.keys() - {INT8.name}:
+            answers[name] = models[name].logits(test.pictures).argmax(1), HOST_BUILD
+        for name, (answered, by) in sorted(answers.items()):
+            record[f"{name}_build"] = {
+                **accuracy(answered, test.labels).to_dict(),
+                "by": by,
+                "agreeing": int(np.count_nonzero(answered == before)),
+            }
     return Judgement(record)
+
+
+def reference_answers(program: FloatProgram, test: Pictures, cache: StageCache) -> NDArray[np.int64]:
+    """Return the class the numpy reference of a float program gives each test picture, int64 [N]; kept in the cache."""
+    key = {
+        "program": program.digest,
+        "pictures": test.digest,
+        "code": code_digest("compile"),
+        "tools": versions("numpy"),
+    }
+
+    def make() -> dict[str, bytes]:
+        return {"answers.npy": _to_npy(run_float(program, test.pictures).argmax(1))}
+
+    files, _ = cache.get("reference_answers", key, make)
+    return np.load(io.BytesIO(files["answers.npy"]), allow_pickle=False)
 
 
 def _check_against_reference(model: LoadedModel, expected: Vectors) -> int:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from compile import stages
 from compile.building import Build, Compilation, compile_all, link
 from compile.cache import StageCache
-from compile.float_program import float_program
-from compile.judge import Judgement, float_answers, judge, not_measured
+from compile.float_program import FloatProgram, float_program
+from compile.judge import Judgement, float_answers, judge, not_measured, reference_answers
 from compile.packing import Packed, bundle_folder, manifest_sections, measure, pack, verify
 from compile.precisions import FP32, INT8
 from compile.progress import Progress
@@ -85,7 +85,7 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     vectors = _expect(subject, network, request, programs, folder, cache, progress)
     builds = _build(request, target, subject, programs, cache, progress)
     with progress.stage("judge"):
-        judgement = _judge(subject, network, program, builds, vectors, cache)
+        judgement = _judge(subject, network, programs, builds, vectors, cache)
         progress.note = _judged(judgement)
     error = _layer_error(subject, network, program, config, cache, progress)
     packed = []
@@ -222,7 +222,7 @@ def _build(
 def _judge(
     subject: Subject,
     network: RepGhostNet | None,
-    program: Program,
+    programs: Mapping[str, AnyProgram],
     builds: list[Build],
     vectors: dict[str, Vectors],
     cache: StageCache,
@@ -231,7 +231,15 @@ def _judge(
         return not_measured(subject.unmeasured)
     host = {build.precision.name: build.model for build in builds if build.target is host_target()}
     before = None if network is None else float_answers(network, subject, subject.test, cache)
-    return judge(subject, subject.test, before, program, host, vectors[INT8.name])
+    references = {
+        build.precision.name: reference_answers(program, subject.test, cache)
+        for build in builds
+        if build.precision.name not in host
+        and isinstance(program := programs[build.precision.name], FloatProgram)
+        and program.element != FP32.element  # float32 is judged by PyTorch
+    }
+    program = cast("Program", programs[INT8.name])
+    return judge(subject, subject.test, before, program, host, vectors[INT8.name], references)
 
 
 def _judged(judgement: Judgement) -> str:

@@ -70,7 +70,7 @@ def accuracy_lines(accuracy: Mapping[str, Any]) -> list[str]:
         f"change {_points(change['difference'])} points (paired 95 %: {_points(change['low'])} to "
         f"{_points(change['high'])}) on {change['pictures']} pictures; {change['only_before']} only fp32 got right, "
         f"{change['only_after']} only int8, same answer on {change['agreeing']}",
-        *_float_build(accuracy.get("fp32_build")),
+        *(line for name in ("fp32", "fp16") for line in _float_build(name, accuracy.get(f"{name}_build"))),
     ]
 
 
@@ -78,12 +78,14 @@ def _share(record: Mapping[str, Any]) -> str:
     return f"{record['top1']:.2%} (95 %: {record['low']:.2%} to {record['high']:.2%})"
 
 
-def _float_build(record: Mapping[str, Any] | None) -> list[str]:
+def _float_build(name: str, record: Mapping[str, Any] | None) -> list[str]:
     if record is None:
         return []
+    compiled = record["by"].startswith("compiled")  # by this machine, else by a reference
+    who = f"the compiled {name} build" if compiled else f"the {record['by']} of the {name} build"
     return [
-        f"the compiled fp32 build gives the same answer as PyTorch on {record['agreeing']} of {record['pictures']} "
-        f"pictures (top-1 {record['top1']:.2%})"
+        f"{who} gives the same answer as PyTorch on {record['agreeing']} of {record['pictures']} pictures (top-1 "
+        f"{record['top1']:.2%})"
     ]
 
 

@@ -149,6 +149,13 @@ def test_the_float_build_is_compared_with_pytorch() -> None:
     assert "compiled fp32 build" not in render_report(REPORT)
 
 
+def test_a_build_this_machine_cannot_run_is_not_said_to_have_answered() -> None:
+    record = {**MEASURED, "fp16_build": {"top1": 0.9, "agreeing": 4319, "pictures": 4321, "by": "numpy reference"}}
+    page = render_report(changed(accuracy=record))
+    assert "the numpy reference of the fp16 build gives the same answer as PyTorch on 4319 of 4321 pictures" in page
+    assert "compiled fp16 build" not in page
+
+
 def test_what_was_not_measured_says_so_with_the_command() -> None:
     report = changed(accuracy={"measured": False, "reason": "the weights are random", "command": "make compile ..."})
     for text in (render_report(report), "\n".join(summary_lines(report))):
