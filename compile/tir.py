@@ -81,6 +81,18 @@ def split(value: Expr, lanes: int) -> list[Expr]:
     return [shuffle([value], range(start, start + lanes)) for start in range(0, total, lanes)]
 
 
+def words(value: Expr, lanes: int) -> list[Expr]:
+    """Return an int8 vector cut into pieces of four lanes; LLVM stores a piece from where it is in the register.
+
+    Cut by `split` it would take such a piece for four numbers and repack them.
+    """
+    if lanes != 4:
+        return split(value, lanes)
+    total = split_dtype(dtype_of(value))[1]
+    whole = reinterpret(value, f"int32x{total // 4}")
+    return [reinterpret(shuffle([whole], [index]), "int8x4") for index in range(total // 4)]
+
+
 def maximum(left: Expr, right: Expr) -> Expr:
     """Return the larger of two values, lane by lane."""
     return tirx.Max(left, right)

@@ -228,8 +228,7 @@ class _Writer:
         weight_start = constants + panel.columns * parameter_bytes(self.copies)
         acc = self.isa.accumulate(kernel, tile, self.shape, pixels, self.weights, weight_start, starts)
         scale = self._vectors(kernel, self.multiplier, constants, one * self.copies, panel.columns)
-        for position, sums in zip(positions, acc, strict=True):
-            self._finish(kernel, position, channel, sums, scale)
+        self._finish(kernel, positions, channel, acc, scale)
 
     def _vectors(self, kernel: Kernel, pointer: Pointer, constants: Expr, skip: int, columns: int) -> list[Expr]:
         """Load a parameter of `columns` channels, cut as the accumulators are; `skip` is in bytes."""
@@ -240,17 +239,38 @@ class _Writer:
             at += lanes
         return vectors
 
-    def _finish(self, kernel: Kernel, position: Position, channel: Expr, acc: list[Expr], scale: list[Expr]) -> None:
-        """Turn the accumulators of one pixel into what is stored."""
-        widths = [tir.split_dtype(tir.dtype_of(a))[1] for a in acc]
+    def _finish(
+        self, kernel: Kernel, positions: list[Position], channel: Expr, acc: list[list[Expr]], scale: list[Expr]
+    ) -> None:
+        """Turn the accumulators of a tile into what is stored."""
+        widths = [tir.split_dtype(tir.dtype_of(a))[1] for a in scale]
         for group in self.isa.store_groups(sum(widths)):
             at = channel + sum(widths[: group.start])
-            part, multiplier = acc[group.start : group.stop], scale[group.start : group.stop]
-            if self.target is None:
-                self._store_logits(kernel, at, tir.cast(tir.concat(part), "float32") * tir.concat(multiplier))
-                continue
-            address = position.at(self.target) + self.target.origin + at
-            kernel.store(self.y, address, self._requantize(position, at, part, multiplier))
+            multiplier = scale[group.start : group.stop]
+            parts = [sums[group.start : group.stop] for sums in acc]
+            together = self._pixels_together(sum(widths[group.start : group.stop]))
+            for first in range(0, len(positions), together):
+                several = slice(first, first + together)
+                self._store(kernel, positions[several], at, parts[several], multiplier)
+
+    def _pixels_together(self, lanes: int) -> int:
+        """Return how many pixels are narrowed together, because `lanes` of one do not fill a register."""
+        alone = not isinstance(self.operator.epilogue, Requantize)
+        return 1 if alone else max(1, self.isa.narrowed_lanes // lanes)
+
+    def _store(
+        self, kernel: Kernel, positions: list[Position], channel: Expr, parts: list[list[Expr]], scale: list[Expr]
+    ) -> None:
+        """Store the same channels of some pixels; of an odd pixel twice the same ones are computed."""
+        if self.target is None:
+            self._store_logits(kernel, channel, tir.cast(tir.concat(parts[0]), "float32") * tir.concat(scale))
+            return
+        width = sum(tir.split_dtype(tir.dtype_of(part))[1] for part in scale)
+        parts = (parts * self._pixels_together(width))[: self._pixels_together(width)]
+        value = self._requantize(positions[0], channel, [acc for part in parts for acc in part], scale * len(parts))
+        pieces = [value] if len(parts) == 1 else tir.words(kernel.bind(value, "pixels"), width)
+        for position, piece in zip(positions, pieces, strict=False):
+            kernel.store(self.y, position.at(self.target) + self.target.origin + channel, piece)
 
     def _store_logits(self, kernel: Kernel, channel: Expr, value: Expr) -> None:
         """Store float scores, and of a last group that is not full only the classes there are."""
