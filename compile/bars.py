@@ -1,12 +1,7 @@
-"""The bars of the host: our builds against the fastest other runtime, in one table that a command writes.
-
-docs/performance.json is the truth; the section of docs/performance.md between the two markers is made from it alone.
-Other keys of the JSON and other sections of the page stay as they are.
-"""
+"""The bars of the host: our builds against the fastest other runtime, in one table that a command writes."""
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,15 +17,18 @@ from compile.contender import link_packages
 from compile.first_answer import measure_first_answer
 from compile.machine import cpu_flags
 from compile.peers import PEERS
+from compile.performance_files import Section, write_section
 from compile.precisions import FP32, INT8
-from compile.strict_json import parse_strict
 from compile.subject import RANDOM
 from repghost.errors import UsageError
-from repghost.files import write_text_atomically
 
-FORMAT, VERSION = "repghost-performance", 1
-JSON_FILE, PAGE_FILE = "performance.json", "performance.md"
-BEGIN, END = "<!-- host: written by 'make bars' -->", "<!-- end of host -->"
+HOST_SECTION = Section(
+    key="host",
+    begin="<!-- host: written by 'make bars' -->",
+    end="<!-- end of host -->",
+    what="the host's table",
+    render=render_bars,
+)
 THREADS = (1, 2)
 WIDE_REGISTERS = "avx512f"  # where cores have it, runtimes are also measured without
 
@@ -53,7 +51,7 @@ def run_bars(output: Path, docs: Path, settings: Settings, say: Callable[[str], 
         say(f"width {bar.width:g}")
         networks.append(_measure(bar, bundles, replace(settings, threads=THREADS), say))
     host = {"networks": networks}
-    write_performance(docs, host)
+    write_section(docs, HOST_SECTION, host)
     return host
 
 
@@ -106,21 +104,3 @@ def usable_variants(bundle: Bundle) -> list[str]:
             continue
         found.append(str(name))
     return found
-
-
-def write_performance(docs: Path, host: dict[str, Any]) -> None:
-    """Replace the host part of the JSON and of the page, and nothing else."""
-    data, page = docs / JSON_FILE, docs / PAGE_FILE
-    document = parse_strict(data.read_bytes(), str(data)) if data.is_file() else {}
-    document.update({"format": FORMAT, "version": VERSION, "host": host})
-    docs.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(data, json.dumps(document, indent=1, sort_keys=True) + "\n")
-    section = f"{BEGIN}\n{render_bars(document['host'])}\n{END}"
-    text = page.read_text() if page.is_file() else f"# Performance\n\n{BEGIN}\n{END}\n"
-    before, found, rest = text.partition(BEGIN)
-    _, closed, after = rest.partition(END)
-    if not found or not closed:
-        raise UsageError(
-            f"{page} lacks the line {(END if found else BEGIN)!r}, where the host's table belongs; add it."
-        )
-    write_text_atomically(page, before + section + after)

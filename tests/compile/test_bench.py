@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from compile.bars import BEGIN, END, write_performance
+from compile.bars import HOST_SECTION
 from compile.bars_page import bar_rows, render_bars
 from compile.bench import Entry, Field, Settings, measure_rounds, run_bench
 from compile.bench_case import Prepared, prepare
@@ -31,6 +31,7 @@ from compile.contender import (
 from compile.first_answer import measure_first_answer
 from compile.peers import PEERS, parse_peers
 from compile.peers.case import Case
+from compile.performance_files import write_section
 from compile.statistics import Times, agreement, median_interval, paired_ratio
 from repghost.cli import cli
 from repghost.errors import IntegrityError, ToolMissingError, UsageError
@@ -210,18 +211,19 @@ def test_the_first_answer_of_a_fresh_process_is_measured_and_shown(host_bundle: 
 
 
 def test_the_page_keeps_what_is_not_its_own(tmp_path: Path) -> None:
-    write_performance(tmp_path, host_part())
+    write_section(tmp_path, HOST_SECTION, host_part())
     page, data = tmp_path / "performance.md", tmp_path / "performance.json"
     assert "**missed by 0.05**" in page.read_text() and "| reached |" in page.read_text()
     data.write_text(json.dumps({**json.loads(data.read_text()), "arm64": {"counts": [1]}}))
     page.write_text(page.read_text() + "\n## arm64\n\nby another command\n")
-    write_performance(tmp_path, host_part())
+    write_section(tmp_path, HOST_SECTION, host_part())
     assert json.loads(data.read_text())["arm64"] == {"counts": [1]}
-    assert page.read_text().endswith("## arm64\n\nby another command\n") and page.read_text().count(BEGIN) == 1
-    page.write_text(f"# Performance\n\n{BEGIN}\n")
+    assert page.read_text().endswith("## arm64\n\nby another command\n")
+    assert page.read_text().count(HOST_SECTION.begin) == 1
+    page.write_text(f"# Performance\n\n{HOST_SECTION.begin}\n")
     with pytest.raises(UsageError, match="lacks the line") as caught:
-        write_performance(tmp_path, host_part())
-    assert END in str(caught.value)
+        write_section(tmp_path, HOST_SECTION, host_part())
+    assert HOST_SECTION.end in str(caught.value)
 
 
 @pytest.mark.parametrize(
