@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from repghost.errors import ToolMissingError, UsageError
 RUNNER_SOURCES = Path(__file__).parent / "runner"
 MODEL_UNITS = ("entry.c", "hwcaps.c", "memory.c", "prepare.c", "resample.c")
 RUNNER_UNITS = (
-    "repghost_run.c", "bundle.c", "image.c", "json.c", "measure.c", "model.c", "pool.c", "sha256.c", "vectors.c"
+    "repghost_run.c", "bundle.c", "classify.c", "image.c", "json.c", "machine.c", "measure.c", "model.c",
+    "orientation.c", "pool.c", "sha256.c", "text.c", "vectors.c", "watch.c",
 )  # fmt: skip
 API = (
+DECODER = "decode.c"  # with Wuffs in it, which takes longer to compile than all of the others
     "rg_abi", "rg_infer", "rg_infer_parallel", "rg_info", "rg_prepare", "rg_prepare_bytes", "rg_select", "rg_variant",
     "rg_workspace_bytes",
 )  # fmt: skip
@@ -37,6 +40,7 @@ OLDEST_GLIBC = (2, 17)  # CentOS 7, 2012; older than every 64-bit board's system
 # zig turns on the undefined-behaviour sanitizer unless told not to; -g0 and the prefix map keep paths out.
 REPRODUCIBLE = ("-O2", "-g0", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fno-sanitize=all", "-fno-ident")
 LINK_FLAGS = ("-Wl,--build-id=none", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack", "-s")
+RUNNER_FLAGS = ("-D_GNU_SOURCE", "-fPIE", "-fstack-protector-strong", "-ffunction-sections", "-fdata-sections")
 
 
 def run_zig(arguments: Sequence[str], cwd: Path | None = None) -> str:
@@ -165,11 +169,20 @@ def build_runner(target: Target) -> bytes:
     with tempfile.TemporaryDirectory(prefix="repghost-runner-") as name:
         folder = Path(name)
         units = [str(RUNNER_SOURCES / unit) for unit in RUNNER_UNITS]
-        flags = [*_compile_flags(folder, target), "-D_GNU_SOURCE", "-fPIE", "-pie", "-fstack-protector-strong"]
-        link = [*LINK_FLAGS, f"-Wl,-z,max-page-size={LARGEST_PAGE}", "-ldl", "-lpthread"]
-        run_zig(["cc", *flags, *units, *link, "-o", "repghost-run"], cwd=folder)
+        flags = [*_compile_flags(folder, target), *RUNNER_FLAGS]
+        link = [
+            "-pie",
+            *LINK_FLAGS,
+            "-Wl,--gc-sections",
+            f"-Wl,-z,max-page-size={LARGEST_PAGE}",
+            "-ldl",
+            "-lpthread",
+            "-lm",
+        ]
+        run_zig(["cc", *flags, *units, "decode.o", *link, "-o", "repghost-run"], cwd=folder)
         data = _output(folder / "repghost-run")
     check_runner(data, target)
+        (folder / "decode.o").write_bytes(_decoder_object(target))
     return data
 
 
@@ -179,6 +192,15 @@ def _output(path: Path) -> bytes:
         raise UsageError(
             f"the linker reported success but wrote no {path.name}; check the free space of {path.parent}."
         )
+@cache
+def _decoder_object(target: Target) -> bytes:
+    """Compile the decoders of pictures, once for each target in a process."""
+    with tempfile.TemporaryDirectory(prefix="repghost-decoder-") as name:
+        flags = [*_compile_flags(Path(name), target), *RUNNER_FLAGS]
+        run_zig(["cc", *flags, "-c", str(RUNNER_SOURCES / DECODER), "-o", "decode.o"], cwd=Path(name))
+        return _output(Path(name) / "decode.o")
+
+
     return path.read_bytes()
 
 

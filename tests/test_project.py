@@ -106,8 +106,9 @@ def test_what_is_installed_is_what_the_readme_says() -> None:
     for name in PACKAGES:
         assert f"| `{name}` |" in README
     data = project["tool"]["setuptools"]["package-data"]["compile"]
-    for path in (ROOT / "compile/runner").iterdir():
-        assert any(fnmatch(f"runner/{path.name}", pattern) for pattern in data), path.name
+    for path in (ROOT / "compile/runner").rglob("*"):
+        name = str(path.relative_to(ROOT / "compile"))
+        assert path.is_dir() or any(fnmatch(name, pattern) for pattern in data), name
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,25 +43,52 @@ char *join(const char *folder, const char *name) {
   return path;
 }
 
-struct file read_file(const char *path, size_t limit, int code) {
-  struct file file = {NULL, 0};
+static const char *failure(const char *path, const char *reason) {
+  static char text[PATH_MAX + 128];
+  snprintf(text, sizeof text, "cannot read %s: %s", path, reason);
+  return text;
+}
+
+/* Reads `size` bytes of an open file. */
+static const char *read_all(int descriptor, const char *path, size_t size, struct file *file) {
+  while (file->size < size) {
+    ssize_t got = read(descriptor, file->data + file->size, size - file->size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return failure(path, got ? strerror(errno) : "it became shorter");
+    file->size += (size_t)got;
+  }
+  file->data[size] = 0;
+  return NULL;
+}
+
+static const char *read_open_file(int descriptor, const char *path, size_t limit, struct file *file) {
   struct stat status;
+  char reason[96];
+  if (fstat(descriptor, &status)) return failure(path, strerror(errno));
+  if (!S_ISREG(status.st_mode)) return failure(path, "it is not a regular file");
+  snprintf(reason, sizeof reason, "it has %lld bytes; at most %zu are allowed", (long long)status.st_size, limit);
+  if ((uint64_t)status.st_size > limit) return failure(path, reason);
+  file->data = malloc((size_t)status.st_size + 1);
+  if (!file->data) return failure(path, "there is not enough memory");
+  const char *problem = read_all(descriptor, path, (size_t)status.st_size, file);
+  if (problem) free(file->data);
+  return problem;
+}
+
+const char *try_read_file(const char *path, size_t limit, struct file *file) {
+  *file = (struct file){NULL, 0};
   /* O_NONBLOCK: opening a pipe that nobody writes to must not wait; regular files ignore it. */
   int descriptor = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-  if (descriptor < 0) stop(code, "cannot read %s: %s", path, errno == ELOOP ? "it is a symbolic link" : strerror(errno));
-  if (fstat(descriptor, &status)) stop(code, "cannot read %s: %s", path, strerror(errno));
-  if (!S_ISREG(status.st_mode)) stop(code, "%s is not a regular file", path);
-  if ((uint64_t)status.st_size > limit)
-    stop(code, "%s has %lld bytes; at most %zu are allowed", path, (long long)status.st_size, limit);
-  file.data = allocate((size_t)status.st_size + 1);
-  while (file.size < (size_t)status.st_size) {
-    ssize_t got = read(descriptor, file.data + file.size, (size_t)status.st_size - file.size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) stop(code, "cannot read %s: %s", path, got ? strerror(errno) : "it became shorter");
-    file.size += (size_t)got;
-  }
-  file.data[file.size] = 0;
+  if (descriptor < 0) return failure(path, errno == ELOOP ? "it is a symbolic link" : strerror(errno));
+  const char *problem = read_open_file(descriptor, path, limit, file);
   close(descriptor);
+  return problem;
+}
+
+struct file read_file(const char *path, size_t limit, int code) {
+  struct file file;
+  const char *problem = try_read_file(path, limit, &file);
+  if (problem) stop(code, "%s", problem);
   return file;
 }
 

@@ -19,7 +19,10 @@ void stop(int code, const char *format, ...) __attribute__((noreturn, format(pri
 /* Returns memory of `size` bytes, at least 1; ends the program when there is none. */
 void *allocate(size_t size);
 
-/* Reads a regular file of at most `limit` bytes; ends the program with `code` when that fails. */
+/* Reads a regular file of at most `limit` bytes. Returns null, or a sentence that lasts until the next call. */
+const char *try_read_file(const char *path, size_t limit, struct file *file);
+
+/* The same, but ends the program with `code` when that fails. */
 struct file read_file(const char *path, size_t limit, int code);
 
 /* Returns folder/name. */

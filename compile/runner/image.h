@@ -1,11 +1,14 @@
-/* Pictures that are already cropped to the size of the network. */
+/* From a picture file to the bytes the network takes. */
 #ifndef RG_IMAGE_H
 #define RG_IMAGE_H
 
 #include <stdint.h>
 
-/* Reads a picture of exactly width x height, either a binary PPM (P6, 8 bits a channel) or raw bytes, red first.
- * Ends the program when the file is neither. */
-uint8_t *read_picture(const char *path, int width, int height);
+#include "model.h"
+
+/* Reads a JPEG, PNG or binary PPM file (P6, 8 bits a channel) of any size and prepares it as in training, or takes the
+ * raw bytes of a picture that is prepared already. `rgb` is uint8 [height][width][3] of the network.
+ * Returns null, or a sentence that names the file and what is wrong with it; it lasts until the next call. */
+const char *load_picture(const struct model *model, const char *path, uint8_t *rgb);
 
 #endif

@@ -7,10 +7,12 @@
 #include <time.h>
 
 #include "bundle.h"
+#include "machine.h"
 
-enum { MOST_INFERENCES = 1000000 };
+enum { MOST_INFERENCES = 1000000, MOST_PARTS = 60 };
+static const double SLOWER_CLOCK = 0.9; /* of the clock before: below it the machine throttled */
 
-static double milliseconds(void) {
+double milliseconds(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
@@ -36,14 +38,100 @@ static void time_inferences(const struct model *model, const uint8_t *picture, i
 
 static double *new_times(size_t count) { return allocate(count * sizeof(double)); }
 
-void print_latency(const struct model *model, const uint8_t *picture, int warmup, int runs) {
-  double *times = new_times((size_t)runs);
-  time_inferences(model, picture, warmup, runs, times);
-  qsort(times, (size_t)runs, sizeof *times, ascending);
-  printf("{\"command\":\"bench\",\"variant\":\"%s\",\"threads\":%d,\"warmup\":%d,\"runs\":%d,\"min_ms\":%.6g,\"median_ms\":%.6g,"
-         "\"p90_ms\":%.6g,\"max_ms\":%.6g}\n",
-         model->variant(), model->threads, warmup, runs, times[0], times[(runs - 1) / 2], times[(runs - 1) * 9 / 10],
-         times[runs - 1]);
+/* Times, growing as they come. */
+struct series {
+  double *times;
+  size_t count, room;
+};
+
+static void append(struct series *series, double time) {
+  if (series->count == series->room) {
+    series->room = series->room * 2 + 1024;
+    series->times = realloc(series->times, series->room * sizeof *series->times);
+    if (!series->times) stop(EXIT_OTHER, "out of memory: %zu times were measured", series->count);
+  }
+  series->times[series->count++] = time;
+}
+
+static void time_one(const struct model *model, const uint8_t *picture, float *logits, struct series *series) {
+  double start = milliseconds();
+  infer(model, picture, logits);
+  append(series, milliseconds() - start);
+}
+
+/* The value below which a part of the sorted times lies. */
+static double percentile(const struct series *sorted, double part) {
+  return sorted->times[(size_t)((double)(sorted->count - 1) * part)];
+}
+
+static void sort(struct series *series) { qsort(series->times, series->count, sizeof *series->times, ascending); }
+
+/* One part of a sustained measurement. */
+struct part {
+  double from_s, median_ms;
+  size_t runs;
+  struct machine_state state;
+};
+
+/* Measures until `end_ms`; the times are added to `all`. */
+static struct part time_part(const struct model *model, const uint8_t *picture, float *logits, double begin_ms, double end_ms,
+                             struct series *all) {
+  struct series series = {NULL, 0, 0};
+  struct part part = {.from_s = (milliseconds() - begin_ms) / 1e3};
+  do time_one(model, picture, logits, &series);
+  while (milliseconds() < end_ms);
+  for (size_t i = 0; i < series.count; i++) append(all, series.times[i]);
+  sort(&series);
+  part.median_ms = percentile(&series, 0.5), part.runs = series.count, part.state = machine_state();
+  free(series.times);
+  return part;
+}
+
+static void print_curve(const struct part *parts, int count) {
+  printf(",\"curve\":[");
+  for (int i = 0; i < count; i++) {
+    printf("%s{\"from_s\":%.4g,\"runs\":%zu,\"median_ms\":%.6g,\"state\":", i ? "," : "", parts[i].from_s, parts[i].runs,
+           parts[i].median_ms);
+    print_state(parts[i].state);
+    putchar('}');
+  }
+  printf("]");
+}
+
+static void print_throttled(long before_khz, long lowest_khz) {
+  if (before_khz <= 0 || lowest_khz <= 0) printf(",\"throttled\":null");
+  else printf(",\"throttled\":%s", (double)lowest_khz < SLOWER_CLOCK * (double)before_khz ? "true" : "false");
+}
+
+void print_latency(const struct model *model, const uint8_t *picture, int warmup, int runs, int seconds) {
+  struct series all = {NULL, 0, 0};
+  struct part parts[MOST_PARTS];
+  float *logits = new_logits(model);
+  int count = seconds < MOST_PARTS ? seconds : MOST_PARTS;
+  for (int i = 0; i < warmup; i++) infer(model, picture, logits);
+  struct machine_state before = machine_state(); /* after the warm-up, when the clock has risen */
+  double begin = milliseconds();
+  for (int i = 0; i < count; i++)
+    parts[i] = time_part(model, picture, logits, begin, begin + 1e3 * seconds * (i + 1) / count, &all);
+  for (int i = 0; !count && i < runs; i++) time_one(model, picture, logits, &all);
+  struct machine_state after = machine_state();
+  long lowest = after.clock_khz;
+  for (int i = 0; i < count; i++) lowest = parts[i].state.clock_khz < lowest ? parts[i].state.clock_khz : lowest;
+  sort(&all);
+  printf("{\"command\":\"bench\",\"variant\":\"%s\",\"threads\":%d,\"warmup\":%d,\"runs\":%zu,\"min_ms\":%.6g,\"median_ms\":%.6g,"
+         "\"p90_ms\":%.6g,\"p95_ms\":%.6g,\"p99_ms\":%.6g,\"max_ms\":%.6g,\"cores\":",
+         model->variant(), model->threads, warmup, all.count, all.times[0], percentile(&all, 0.5), percentile(&all, 0.9),
+         percentile(&all, 0.95), percentile(&all, 0.99), all.times[all.count - 1]);
+  print_cores();
+  printf(",\"before\":");
+  print_state(before);
+  printf(",\"after\":");
+  print_state(after);
+  print_throttled(before.clock_khz, lowest);
+  if (count) print_curve(parts, count);
+  printf("}\n");
+  free(all.times);
+  free(logits);
 }
 
 static int turn_length(const char *line) {

@@ -6,7 +6,6 @@
 
 #include "bundle.h"
 #include "json.h"
-#include "repghost.h"
 
 static void *symbol(void *library, const char *name) {
   void *address = dlsym(library, name);
@@ -37,6 +36,8 @@ struct model load_model(const char *path, const char *variant, int threads) {
   if (abi != RG_ABI) stop(EXIT_INTEGRITY, "model.so has interface version %d, this runner knows %d", abi, RG_ABI);
   model.info = ((const char *(*)(void))symbol(library, "rg_info"))();
   model.variant = (const char *(*)(void))symbol(library, "rg_variant");
+  *(void **)&model.prepare_bytes = symbol(library, "rg_prepare_bytes");
+  *(void **)&model.prepare = symbol(library, "rg_prepare");
   *(void **)&model.infer = symbol(library, "rg_infer");
   *(void **)&model.infer_parallel = symbol(library, "rg_infer_parallel");
   int (*steps)(void) = (int (*)(void))dlsym(library, "rg_steps");

@@ -6,11 +6,14 @@
 #include <stdint.h>
 
 #include "pool.h"
+#include "repghost.h"
 
 struct model {
   int height, width, classes;
   const char *info; /* the JSON text of rg_info */
   const char *(*variant)(void);
+  size_t (*prepare_bytes)(const struct rg_picture *);
+  int (*prepare)(const struct rg_picture *, uint8_t *, void *);
   int (*infer)(const uint8_t *, float *, void *);
   int (*infer_parallel)(const uint8_t *, float *, void *, int (*)(void *, void (*)(void *, int), void *, int), void *, int);
   int (*run_step)(int32_t, const uint8_t *, float *, void *); /* null unless model.so is a profiling build */

@@ -5,17 +5,19 @@
  */
 #include <errno.h>
 #include <limits.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "bundle.h"
-#include "image.h"
+#include "classify.h"
+#include "machine.h"
 #include "measure.h"
 #include "model.h"
+#include "text.h"
 #include "vectors.h"
+#include "watch.h"
 
 static const char usage[] =
     "usage: repghost-run COMMAND [OPTIONS] [PICTURE...]\n"
@@ -23,7 +25,8 @@ static const char usage[] =
     "  --verify             check every digest, then replay the recorded pictures\n"
     "  --bench              measure the latency of one inference\n"
     "  --profile            measure each step; needs a profiling build (repghost bench --per-layer)\n"
-    "  --classify           name what is on each PICTURE (binary PPM or raw RGB, already cropped)\n"
+    "  --classify           name what is on each PICTURE: JPEG, PNG, binary PPM, or raw RGB that is prepared already\n"
+    "  --watch DIR          classify the pictures that arrive in a folder until it is ended\n"
     "options:\n"
     "  --bundle DIR         the bundle; default: the folder of this program\n"
     "  --variant NAME       use this instruction set instead of the best one\n"
@@ -31,13 +34,18 @@ static const char usage[] =
     "  --vectors FILE       with --verify, --bench and --profile: other recorded pictures\n"
     "  --runs N             with --bench and --profile: measured inferences, 1 to 1000000; default 100\n"
     "  --warmup N           with --bench and --profile: inferences before, 0 to 1000000; default 10\n"
+    "  --seconds N          with --bench: measure so long instead, 1 to 3600, and print the curve\n"
+    "  --cores LIST         stay on these cores, e.g. 4-7 or 0,2\n"
     "  --turns              with --bench: for each line of standard input, a count, measure so many inferences\n"
-    "  --top N              with --classify: how many classes to name; default 5\n"
+    "  --top N              with --classify and --watch: how many classes to name; default 5\n"
+    "  --interval N         with --watch: milliseconds between two looks into the folder, 10 to 60000; default 500\n"
+    "  --existing           with --watch: also the pictures that are there already\n"
+    "  --count N            with --watch: end after so many pictures\n"
     "exit codes: 0 done, 2 wrong usage, 4 this machine cannot run it, 6 a digest or a recorded picture did not match\n";
 
 struct options {
-  const char *command, *bundle, *variant, *vectors;
-  int threads, runs, warmup, top, turns;
+  const char *command, *bundle, *variant, *vectors, *cores, *folder;
+  int threads, runs, warmup, seconds, top, turns, interval_ms, existing, most;
   char **pictures;
   int picture_count;
 };
@@ -59,12 +67,16 @@ static void read_option(struct options *o, const char *name, const char *value) 
   else if (!strcmp(name, "--threads")) o->threads = whole_number(name, value, 1, 64);
   else if (!strcmp(name, "--runs")) o->runs = whole_number(name, value, 1, 1000000);
   else if (!strcmp(name, "--warmup")) o->warmup = whole_number(name, value, 0, 1000000);
+  else if (!strcmp(name, "--seconds")) o->seconds = whole_number(name, value, 1, 3600);
+  else if (!strcmp(name, "--cores")) o->cores = value;
+  else if (!strcmp(name, "--interval")) o->interval_ms = whole_number(name, value, 10, 60000);
+  else if (!strcmp(name, "--count")) o->most = whole_number(name, value, 1, 1 << 30);
   else if (!strcmp(name, "--top")) o->top = whole_number(name, value, 1, 1 << 20);
   else stop(EXIT_USAGE, "unknown option %s\n%s", name, usage);
 }
 
 static int is_command(const char *name) {
-  static const char *const commands[] = {"--info", "--verify", "--bench", "--profile", "--classify"};
+  static const char *const commands[] = {"--info", "--verify", "--bench", "--profile", "--classify", "--watch"};
   for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
     if (!strcmp(name, commands[i])) return 1;
   }
@@ -72,7 +84,7 @@ static int is_command(const char *name) {
 }
 
 static struct options read_options(int count, char **arguments) {
-  struct options o = {.threads = 1, .runs = 100, .warmup = 10, .top = 5};
+  struct options o = {.threads = 1, .runs = 100, .warmup = 10, .top = 5, .interval_ms = 500};
   int i = 1;
   for (; i < count && !strncmp(arguments[i], "--", 2); i++) {
     const char *name = arguments[i];
@@ -84,13 +96,17 @@ static struct options read_options(int count, char **arguments) {
       fputs(usage, stdout);
       exit(EXIT_DONE);
     }
-    if (!strcmp(name, "--turns")) {
-      o.turns = 1;
+    int *flag = !strcmp(name, "--turns") ? &o.turns : !strcmp(name, "--existing") ? &o.existing : NULL;
+    if (flag) {
+      *flag = 1;
       continue;
     }
     if (is_command(name)) {
       if (o.command) stop(EXIT_USAGE, "%s and %s were given; one command at a time", o.command, name);
       o.command = name;
+      if (strcmp(name, "--watch")) continue;
+      if (++i == count) stop(EXIT_USAGE, "--watch needs a folder");
+      o.folder = arguments[i];
       continue;
     }
     i++;
@@ -114,24 +130,13 @@ static char *own_folder(void) {
   return path;
 }
 
-static void print_string(const char *text, size_t size) {
-  putchar('"');
-  for (size_t i = 0; i < size; i++) {
-    unsigned char c = (unsigned char)text[i];
-    if (c == '"' || c == '\\') printf("\\%c", c);
-    else if (c < 0x20) printf("\\u%04x", c);
-    else putchar(c);
-  }
-  putchar('"');
-}
-
 static int verify(const struct options *o, const struct model *model, const char *vectors, int files) {
   struct replay r = replay_vectors(model, vectors);
   printf("{\"command\":\"verify\",\"ok\":%s,\"files\":%d,\"variant\":\"%s\",\"threads\":%d,\"pictures\":%u,\"mismatches\":%u,"
          "\"tolerance\":%.9g,\"largest_difference\":",
          r.mismatches ? "false" : "true", files, model->variant(), o->threads, r.count, r.mismatches, (double)r.tolerance);
-  if (isfinite(r.largest)) printf("%.9g}\n", r.largest);
-  else printf("null}\n");
+  print_number(r.largest);
+  printf("}\n");
   if (r.mismatches)
     stop(EXIT_INTEGRITY, "%u of %u recorded pictures gave other scores than expected with the variant %s", r.mismatches,
          r.count, model->variant());
@@ -142,69 +147,46 @@ static int measure(const struct options *o, const struct model *model, const cha
   const uint8_t *picture = first_picture(model, vectors);
   if (!strcmp(o->command, "--profile")) print_profile(model, picture, o->warmup, o->runs);
   else if (o->turns) print_turns(model, picture, o->warmup);
-  else print_latency(model, picture, o->warmup, o->runs);
+  else print_latency(model, picture, o->warmup, o->runs, o->seconds);
   return EXIT_DONE;
 }
 
-/* The labels file holds one name a line; a class without one is printed by its number alone. */
-static void print_label(const struct file *labels, int index) {
-  const char *at = (const char *)labels->data, *end = at + labels->size;
-  for (; index > 0 && at < end; index--) {
-    const char *line = memchr(at, '\n', (size_t)(end - at));
-    at = line ? line + 1 : end;
-  }
-  const char *line = memchr(at, '\n', (size_t)(end - at));
-  print_string(at, (size_t)((line ? line : end) - at));
-}
-
-static int better(const float *logits, int left, int right) {
-  return logits[left] > logits[right] || (logits[left] == logits[right] && left < right);
-}
-
-static void print_top(const struct model *model, const float *logits, int top, const struct file *labels) {
-  double sum = 0;
-  int best = 0;
-  for (int c = 1; c < model->classes; c++) best = better(logits, c, best) ? c : best;
-  for (int c = 0; c < model->classes; c++) sum += exp((double)logits[c] - (double)logits[best]);
-  int last = -1;
-  for (int rank = 0; rank < top && rank < model->classes; rank++) {
-    int next = -1;
-    for (int c = 0; c < model->classes; c++) {
-      if (last >= 0 && !better(logits, last, c)) continue; /* already printed */
-      if (c != last && (next < 0 || better(logits, c, next))) next = c;
-    }
-    if (next < 0) break; /* scores that are not numbers have no order */
-    printf("%s{\"class\":%d,\"label\":", rank ? "," : "", next);
-    print_label(labels, next);
-    printf(",\"logit\":%.9g,\"probability\":%.6g}", (double)logits[next], exp((double)logits[next] - (double)logits[best]) / sum);
-    last = next;
-  }
-}
-
-static int classify(const struct options *o, const struct model *model) {
-  struct file labels = read_file(join(o->bundle, "labels.txt"), 1 << 24, EXIT_INTEGRITY);
-  float *logits = allocate((size_t)model->classes * sizeof *logits);
+static int classify_all(const struct options *o, const struct model *model) {
+  struct classifier classifier = new_classifier(model, "classify", o->bundle, o->top);
+  int code = EXIT_DONE;
   for (int i = 0; i < o->picture_count; i++) {
-    infer(model, read_picture(o->pictures[i], model->width, model->height), logits);
-    printf("{\"command\":\"classify\",\"picture\":");
-    print_string(o->pictures[i], strlen(o->pictures[i]));
-    printf(",\"variant\":\"%s\",\"top\":[", model->variant());
-    print_top(model, logits, o->top, &labels);
-    printf("]}\n");
+    const char *problem = classify(&classifier, o->pictures[i]);
+    if (!problem) continue;
+    fflush(stdout);
+    fprintf(stderr, "repghost-run: %s\n", problem);
+    code = EXIT_USAGE;
   }
+  return code;
+}
+
+static int watch_folder(const struct options *o, const struct model *model) {
+  struct classifier classifier = new_classifier(model, "watch", o->bundle, o->top);
+  watch(&classifier, &(struct watch){o->folder, o->interval_ms, o->existing, o->most});
+  return EXIT_DONE;
+}
+
+static int information(const struct model *model, int files) {
+  printf("{\"command\":\"info\",\"files\":%d,\"variant\":\"%s\",\"model\":%s}\n", files, model->variant(), model->info);
   return EXIT_DONE;
 }
 
 int main(int count, char **arguments) {
   struct options o = read_options(count, arguments);
   if (!o.bundle) o.bundle = own_folder();
+  if (o.cores) use_cores(o.cores);
   int files = check_bundle(o.bundle), code = EXIT_DONE;
   struct model model = load_model(join(o.bundle, "model.so"), o.variant, o.threads);
   const char *vectors = o.vectors ? o.vectors : join(o.bundle, "vectors.bin");
   if (!strcmp(o.command, "--verify")) code = verify(&o, &model, vectors, files);
   else if (!strcmp(o.command, "--bench") || !strcmp(o.command, "--profile")) code = measure(&o, &model, vectors);
-  else if (!strcmp(o.command, "--classify")) code = classify(&o, &model);
-  else printf("{\"command\":\"info\",\"files\":%d,\"variant\":\"%s\",\"model\":%s}\n", files, model.variant(), model.info);
+  else if (!strcmp(o.command, "--classify")) code = classify_all(&o, &model);
+  else if (!strcmp(o.command, "--watch")) code = watch_folder(&o, &model);
+  else code = information(&model, files);
   if (fflush(stdout) || ferror(stdout)) stop(EXIT_OTHER, "cannot write the result: %s", strerror(errno));
   return code;
 }

@@ -198,12 +198,14 @@ def test_wrong_use_of_the_runner(host_bundle: Path, arguments: tuple[str, ...], 
 
 
 PICTURES = {
-    "wrong size": b"P6 8 9 255\n" + bytes(8 * 9 * 3),
+    "no width": b"P6 0 9 255\n",
+    "a thread": b"P6 1 1500000 255\n" + bytes(1500000 * 3),
     "truncated": b"P6 8 8 255\n" + bytes(8 * 8 * 3 - 1),
     "too long": b"P6 8 8 255\n" + bytes(8 * 8 * 3 + 1),
     "sixteen bits": b"P6 8 8 65535\n" + bytes(8 * 8 * 6),
     "no numbers": b"P6 eight",
     "huge number": b"P6 99999999999999999999 8 255\n",
+    "a bomb": b"P6 16000000 16000000 255\n",
     "text": b"hello",
     "empty": b"",
 }
