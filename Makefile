@@ -45,7 +45,7 @@ OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SI
 	$(call option,MAX_DROP,max-drop) $(call option,JETPACK,jetpack) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
-.PHONY: help compile report bars train-bars baselines test check lint types format doctor setup clean distclean
+.PHONY: help compile report bars train-bars baselines rival-counts test check lint types format doctor setup clean distclean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
@@ -53,6 +53,7 @@ help:
 	@echo "  make check                   lint and type checks"
 	@echo "  make bars                    measure this host against other runtimes, into docs/performance.md"
 	@echo "  make baselines               build other mobile networks, of random weights, to compare with"
+	@echo "  make rival-counts            count what other runtimes execute on emulated arm64 cores"
 	@echo "  make train-bars              measure a training step and epoch, into docs/training-bars.md"
 	@echo "  make doctor                  what this machine has and lacks"
 	@echo "  make clean                   remove build/; 'make distclean' also removes $(VENV)"
@@ -100,6 +101,20 @@ baselines: $(STAMP)
 	@for name in $(BASELINES); do \
 	$(REPGHOST) compile --target "$(or $(TARGET),arm64)" --model $$name --weights random $(call option,SIZE,size) \
 	$(call option,OUTPUT,output) || exit; done
+
+# Other runtimes' executed arm64 instructions, for the network of an arm64 run: build/rivals/<width>-<core>.json.
+# A file that is there is not made again. PEERS_PYTHON as for bars.
+RIVALS ?= onnxruntime,openvino,ncnn,mnn,litert
+RIVAL_WIDTHS ?= 0.5 1.0
+rival-counts: $(STAMP)
+	@mkdir -p "$(OUTPUT)/rivals"
+	@for width in $(RIVAL_WIDTHS); do \
+	run="$(OUTPUT)/repghostnet_$$(echo $$width | tr . _)x-224px-random"; \
+	test -d "$$run/arm64/int8" || $(REPGHOST) compile --target arm64 --weights random --width $$width --precision int8 \
+	--output "$(OUTPUT)" || exit; \
+	for core in cortex-a72 cortex-a76 max; do file="$(OUTPUT)/rivals/$$width-$$core.json"; \
+	test -f "$$file" || $(REPGHOST) bench "$$run/arm64/int8" --count --cpu $$core --against $(RIVALS) --json "$$file" \
+	$(if $(PEERS_PYTHON),--python "$(PEERS_PYTHON)") || exit; done; done
 
 doctor: $(STAMP)
 	@$(REPGHOST) doctor

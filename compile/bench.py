@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -143,6 +144,8 @@ def _line_up(
                 link_packages(case.case.folder)
             for peer in peers:
                 for form in peer.forms:
+                    if form.only not in ("", platform.machine()):
+                        continue
                     if settings.precisions and form.precision not in settings.precisions:
                         continue
                     held = f", held to {case.case.held}" if case.case.held else ""

@@ -77,3 +77,22 @@ def _figures(group: Sequence[dict[str, Any]], total: int) -> tuple[str, ...]:
     rate = f"{macs / instructions:.2f}" if macs and instructions else ""
     share = f"{instructions / total:.1%}" if total else ""
     return f"{macs:,}", f"{instructions:,}", share, rate, *(f"{value:,.0f}" for value in cycles)
+
+
+def render_peer_counts(result: dict[str, Any]) -> str:
+    """Return the result of `compile.peer_counts.count_peers` as text, the cheapest first."""
+    header = ("runtime", "version", "made by", "instructions", *(f"{it} cycles" for it in CORES), "same class as float")
+    cells = []
+    for entry in sorted(result["results"], key=lambda entry: entry["whole"]["total"]):
+        whole, answers = entry["whole"], entry["agreement"]
+        same = f"{answers['with_float']} of {answers['pictures']}" if "with_float" in answers else "-"
+        cycles = [f"{whole['modelled_cycles'][core]:,.0f}" for core in CORES]
+        name = f"{entry['runtime']} {entry['form']}"
+        cells.append((name, entry["version"], entry["made_by"], f"{whole['total']:,}", *cycles, same))
+    lines = [
+        f"{result['model']}, {result['size']} px, on {result['cpu']}: one inference, one thread",
+        f"executed instructions are emulated and exact ({result['emulator']}); cycles are modelled, a lower bound",
+        "",
+        *format_columns([header, *cells], numbers=range(3, 8)),
+    ]
+    return "\n".join([*lines, *[f"{it['name']}: not counted: {it['reason']}" for it in result["absent"]]])

@@ -38,12 +38,13 @@ class PackageSource:
                 return False
             return any([_keep(unpacked, part, tools) for part in parts])
 
-    def keep_whole(self, packages: Sequence[str], place: Path) -> bool:
+    def keep_whole(self, packages: Sequence[str], place: Path, architecture: str | None = None) -> bool:
         """Download packages and everything they need that this system lacks; returns whether all could be had.
 
         Args:
             packages: their names.
             place: the folder that stands for the root; it appears whole or not at all.
+            architecture: another one than this machine's, e.g. "arm64"; nothing of it counts as installed.
         """
         if place.exists():
             return True
@@ -53,7 +54,11 @@ class PackageSource:
             (archives / "partial").mkdir(parents=True)
             options = ["-y", "--no-install-recommends", "--download-only", "-oDebug::NoLocking=1"]
             options.append(f"-oDir::Cache::archives={archives}")
+            if architecture is not None:
+                options = [*_foreign_lists(self.lists / architecture, architecture), *options]
             if not _apt_get([*options, "install", *packages], archives):
+                if architecture is not None:
+                    return False
                 if not _apt_get([*_private_lists(self.lists), *options, "install", *packages], archives):
                     return False
             for archive in sorted(archives.glob("*.deb")):
@@ -98,7 +103,21 @@ def _keep(unpacked: Path, part: str, tools: Path) -> bool:
 
 def _private_lists(lists: Path) -> list[str]:
     """Return options that make apt-get use package lists of our own, fetched on first use."""
-    options = [f"-oDir::State={lists}", f"-oDir::Cache={lists}/cache", "-oDir::State::status=/var/lib/dpkg/status"]
+    return _fetched(lists, ["-oDir::State::status=/var/lib/dpkg/status"])
+
+
+def _foreign_lists(lists: Path, architecture: str) -> list[str]:
+    """Return options that make apt-get see a machine of another architecture on which nothing is installed."""
+    lists.mkdir(parents=True, exist_ok=True)
+    status = lists / "status"
+    status.touch()
+    named = [f"-oAPT::Architecture={architecture}", f"-oAPT::Architectures::={architecture}"]
+    return _fetched(lists, [f"-oDir::State::status={status}", *named])
+
+
+def _fetched(lists: Path, more: list[str]) -> list[str]:
+    """Return the options of a folder of package lists, fetching them on first use."""
+    options = [f"-oDir::State={lists}", f"-oDir::Cache={lists}/cache", *more]
     if not (lists / "lists").exists():
         (lists / "lists/partial").mkdir(parents=True)
         (lists / "cache/archives/partial").mkdir(parents=True)

@@ -51,6 +51,7 @@ class Form:
     precision: str
     made_by: str  # who quantized it and how, for the report
     needs: str  # the file it is made from: "onnx", "qdq" or "checkpoint" of `compile.peers.case.Case`
+    only: str = ""  # the machine it is for, as `platform.machine` calls it; "" for every one
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Peer:
 
 
 FLOAT = "exported from the fused network"
+HALF = "aarch64"  # computes with halves
 PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
@@ -105,7 +107,7 @@ PEERS: dict[str, Peer] = {
             "compile.peers.ncnn",
             ("ncnn", "pnnx"),
             "ncnn",
-            (Form("fp32", "fp32", FLOAT, "onnx"),),
+            (Form("fp32", "fp32", FLOAT, "onnx"), Form("fp16", "fp16", FLOAT, "onnx", only=HALF)),
             missing="int8 is left out: its quantizer is not among its Python packages",
             code=("ncnn", "ncnn.libs"),
         ),
@@ -114,7 +116,11 @@ PEERS: dict[str, Peer] = {
             "compile.peers.mnn",
             ("MNN",),
             "MNN",
-            (Form("fp32", "fp32", FLOAT, "onnx"), Form("int8", "int8", "MNN's quantizer, moving averages", "onnx")),
+            (
+                Form("fp32", "fp32", FLOAT, "onnx"),
+                Form("fp16", "fp16", FLOAT, "onnx", only=HALF),
+                Form("int8", "int8", "MNN's quantizer, moving averages", "onnx"),
+            ),
             code=("MNN", "_mnncengine", "_tools", "mnn.libs"),
         ),
         Peer(

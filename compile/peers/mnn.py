@@ -19,9 +19,9 @@ from compile.peers.case import Case
 class MnnSession:
     """An interpreter with one session."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, precision: str) -> None:
         self._net = MNN.Interpreter(str(path))
-        self._session = self._net.createSession({"numThread": threads, "backend": "CPU", "precision": "high"})
+        self._session = self._net.createSession({"numThread": threads, "backend": "CPU", "precision": precision})
         self._input, self._output = self._net.getSessionInput(self._session), self._net.getSessionOutput(self._session)
 
     def feed(self, picture: NDArray[np.float32]) -> None:
@@ -51,8 +51,8 @@ def prepare(case: Case, form: str) -> Path:
         _tools.mnnconvert(
             ["mnnconvert", "-f", "ONNX", "--modelFile", str(case.source("onnx")), "--MNNModel", str(path)]
         )
-    if form == "fp32":
-        return path
+    if form != "int8":
+        return path  # halves are chosen when it is loaded
     quantized = case.folder / "mnn-int8.mnn"
     if not quantized.exists():
         _tools.mnnquant(["mnnquant", str(path), str(quantized), str(_write_settings(case, path))])
@@ -88,4 +88,4 @@ def _write_settings(case: Case, model: Path) -> Path:
 
 def open_session(path: Path, case: Case, form: str, threads: int) -> MnnSession:
     """Load a file."""
-    return MnnSession(path, threads)
+    return MnnSession(path, threads, "low" if form == "fp16" else "high")

@@ -1,4 +1,4 @@
-"""Tencent's ncnn in float32; the network comes through pnnx, a program that its own package carries."""
+"""Tencent's ncnn in floating point; the network comes through pnnx, a program that its own package carries."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ TIME_LIMIT = 300  # seconds of the conversion
 class NcnnSession:
     """A net; the library wants a fresh extractor for every inference."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, half: bool) -> None:
         self._net = ncnn.Net()
         self._net.opt.num_threads = threads
         self._net.opt.use_vulkan_compute = False
-        for name in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
-            setattr(self._net.opt, name, False)  # what is called fp32 is fp32
+        for name in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic"):
+            setattr(self._net.opt, name, half)  # what is called fp32 is fp32
+        self._net.opt.use_bf16_storage = False
         if self._net.load_param(str(path)) or self._net.load_model(str(path.with_suffix(".bin"))):
             raise RuntimeError(f"ncnn cannot load {path}")
         self._input, self._output = self._net.input_names()[0], self._net.output_names()[0]
@@ -64,4 +65,4 @@ def prepare(case: Case, form: str) -> Path:
 
 def open_session(path: Path, case: Case, form: str, threads: int) -> NcnnSession:
     """Load a file."""
-    return NcnnSession(path, threads)
+    return NcnnSession(path, threads, form == "fp16")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("bench", short_help="Measure a bundle against other runtimes, or layer by layer.")
 @click.argument("bundles", nargs=-1, type=click.Path(path_type=Path), metavar="[BUNDLE...]")
-@click.option("--against", default="all", show_default=True, help="Runtimes: onnxruntime,openvino,ncnn,mnn,litert.")
+@click.option("--against", help="Runtimes: onnxruntime,openvino,ncnn,mnn,litert.  [default: all; none with --count]")
 @click.option("--precision", help="Only these precisions of the other runtimes, e.g. fp32.  [default: all]")
 @click.option("--variant", "variants", multiple=True, help="An instruction set of the bundles; may be repeated.")
 @click.option("--threads", default="1", show_default=True, help="Numbers of threads, e.g. 1,2.")
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @ssh_options
 def command(
     bundles: tuple[Path, ...],
-    against: str,
+    against: str | None,
     precision: str | None,
     variants: tuple[str, ...],
     threads: str,
@@ -74,7 +74,8 @@ def command(
     report of the run that built it then knows the latency. A board that fails does not disturb another.
 
     An arm64 bundle can be counted on any machine: --count gives the executed instructions of one inference under
-    emulation, the same everywhere, and with --per-layer those of each layer.
+    emulation, the same everywhere, and with --per-layer those of each layer. With --against it counts other runtimes
+    instead, their own wheels in an emulated Python, which is fetched first (500 MB, Debian).
     """
     if boards is not None and bundles and not bars:
         names = [name.strip() for name in boards.split(",")]
@@ -83,6 +84,9 @@ def command(
         return
     if bool(bundles) == bars:
         raise UsageError("give the folder of a bundle, e.g. build/<model>/host/int8, or --bars; not both.")
+    if count and against is not None:
+        _count_others(bundles, against, cpu, weights, python, json_file)
+        return
     if count or (per_layer and cpu is not None):
         _count(bundles, variants, cpu, per_layer, weights, json_file, keep)
         return
@@ -96,7 +100,7 @@ def command(
     from compile.bench import Settings
     from compile.peers import parse_peers
 
-    chosen = parse_peers(against)
+    chosen = parse_peers(against or "all")
     settings = Settings(
         threads=parse_threads(threads),
         rounds=rounds,
@@ -260,6 +264,28 @@ def _count(
     if json_file is not None:
         write_text_atomically(json_file, json.dumps(result, indent=2) + "\n")
     click.echo(render_count(result))
+
+
+def _count_others(
+    bundles: tuple[Path, ...],
+    against: str,
+    cpu: str | None,
+    weights: Path | None,
+    python: Path | None,
+    json_file: Path | None,
+) -> None:
+    from compile.count import DEFAULT_CPU, find_cpu
+    from compile.count_page import render_peer_counts
+    from compile.peer_counts import count_peers
+    from compile.peers import parse_peers
+    from repghost.files import write_text_atomically
+
+    _check_one(bundles, (), "--count")
+    where = None if python is None else python.absolute()
+    result = count_peers(bundles[0], parse_peers(against), find_cpu(cpu or DEFAULT_CPU), weights, where, _tell)
+    if json_file is not None:
+        write_text_atomically(json_file, json.dumps(result, indent=2) + "\n")
+    click.echo(render_peer_counts(result))
 
 
 def _check_one(bundles: tuple[Path, ...], variants: tuple[str, ...], option: str) -> None:

@@ -35,17 +35,27 @@ def of_result(result: Mapping[str, Any], source: str, weights: str = "") -> Lear
         source: the file it is from.
         weights: their kind, where the file says it.
     """
-    whole = result["whole"]
-    emulated = f"emulated {result['cpu']}"
-    speeds = [_speed(result, emulated, whole["total"], "instructions", "emulated", source, weights)]
-    for core, cycles in whole["modelled_cycles"].items():
-        if result["cpu"] not in MODELLED.get(core, ()):
-            continue
-        machine = f"{core} model, code for {result['cpu']}"
-        speeds.append(_speed(result, machine, cycles, "cycles", "modelled", source, weights))
+    speeds = [
+        _speed(result, machine, value, unit, kind, source, weights)
+        for machine, value, unit, kind in machines_of(result["cpu"], result["whole"])
+    ]
     tables = (_layers(result, source),) if result.get("layers") else ()
-    about = f"{result['model']} {result['precision']} at {result['size']} px on {emulated}, {result['emulator']}"
+    about = f"{result['model']} {result['precision']} at {result['size']} px on {result['cpu']}, {result['emulator']}"
     return Learned(about=about, speeds=tuple(speeds), layers=tables)
+
+
+def machines_of(cpu: str, whole: Mapping[str, Any]) -> list[tuple[str, float, str, Kind]]:
+    """Return every figure of a counted inference: the machine it is of, the figure, its unit and how it came to be.
+
+    Args:
+        cpu: the emulated core.
+        whole: as `compile.count.Counted.to_dict` gives it.
+    """
+    found: list[tuple[str, float, str, Kind]] = [(f"emulated {cpu}", float(whole["total"]), "instructions", "emulated")]
+    for core, cycles in whole["modelled_cycles"].items():
+        if cpu in MODELLED.get(core, ()):
+            found.append((f"{core} model, code for {cpu}", float(cycles), "cycles", "modelled"))
+    return found
 
 
 def _speed(

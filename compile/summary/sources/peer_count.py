@@ -1,0 +1,54 @@
+"""Other runtimes under the counter of `repghost bench --count --against`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from compile.summary.facts import Kind, Speed
+from compile.summary.sources import File, Learned
+from compile.summary.sources.count import machines_of
+from repghost.errors import IntegrityError
+
+FORMAT, VERSION = "repghost-peer-counts", 1
+
+
+def read(file: File) -> Learned:
+    """Return the counts.
+
+    Raises:
+        IntegrityError: when it is of another version.
+    """
+    result = file.values
+    if result.get("version") != VERSION:
+        raise IntegrityError(f"{file.name} has version {result.get('version')!r}, not {VERSION}; count again.")
+    return Learned(
+        about=f"other runtimes, {result['model']} at {result['size']} px on {result['cpu']}, {result['emulator']}",
+        speeds=tuple(speed for entry in result["results"] for speed in _speeds(file, entry)),
+    )
+
+
+def _speeds(file: File, entry: Mapping[str, Any]) -> Iterator[Speed]:
+    result, answers = file.values, entry["agreement"]
+    same = answers.get("with_float")
+    figures: list[tuple[str, float, str, Kind]] = machines_of(result["cpu"], entry["whole"])
+    for machine, value, unit, kind in figures:
+        yield Speed(
+            model=result["model"],
+            size=int(result["size"]),
+            runtime=entry["runtime"],
+            precision=entry["precision"],
+            machine=machine,
+            where="emulated",
+            variant="",
+            threads=1,
+            kind=kind,
+            value=value,
+            unit=unit,
+            low=None,
+            high=None,
+            agreement=None if same is None else same / answers["pictures"],
+            weights=str(result["weights"].get("kind", "unnamed")),
+            made_by=f"{entry['made_by']}, {entry['version']}",
+            source=file.name,
+        )
