@@ -20,7 +20,7 @@ FOLDER = "arm64-python"
 # dpkg and tar come with them, a hundredth of the download; libgomp1 is what MNN and ncnn share their work with.
 PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6", "libgomp1", "zlib1g")
 LIBRARIES = ("usr/lib/aarch64-linux-gnu", "lib/aarch64-linux-gnu")
-# The runtimes that have wheels for Linux on arm64. ONNX Runtime 1.32 asks for the caches of the cores while it is loaded,
+# Runtimes that have wheels for Linux on arm64. ONNX Runtime 1.32 asks for the caches of the cores while it is loaded,
 # and crashes under QEMU 7.2; 1.23 is the newest that was seen to run.
 WHEELS = ("numpy", "MNN", "ncnn", "ai-edge-litert", "onnxruntime<1.24", "openvino")
 PLATFORMS = ("manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in (17, 24, 27, 28, 31, 34, 35)))
