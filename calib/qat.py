@@ -76,11 +76,13 @@ class QatResult:
     Attributes:
         quantized: the file, and the values it was made from.
         chosen: which candidate that is.
+        held_out_pictures: how many chose it.
         candidates: all of them, the calibrated one first.
     """
 
     quantized: Quantized
     chosen: Candidate
+    held_out_pictures: int
     candidates: tuple[Candidate, ...] = field(default=())
 
 
@@ -142,7 +144,7 @@ def train_aware(
     for candidate in candidates[1:]:
         chosen = candidate if candidate.score.better_than(chosen.score) else chosen
     quantized = _file(model, chosen, candidates, pictures, preprocess, config, settings, source)
-    return QatResult(quantized, chosen, tuple(candidates))
+    return QatResult(quantized, chosen, len(pictures.held_out.labels), tuple(candidates))
 
 
 def build_network(

@@ -88,25 +88,19 @@ def _calibrate(network: Network, quantizer: Calibrated) -> tuple[Quantized, dict
 def _train(network: Network, quantizer: Trained) -> tuple[Quantized, dict[str, Any]]:
     """Train as `repghost qat` does; what is written was chosen by pictures held out of the training split."""
     from calib.pipeline import Source
-    from calib.qat import Pictures, train_aware
-    from calib.qat_feed import TrainingFeed, split_pictures
-    from repghost.data.base import prepare
+    from calib.qat_job import train_on_set
 
-    subject, dataset, settings = network.subject, network.training_set, quantizer.settings
-    parts = split_pictures(dataset.labels, settings)
-    pictures = Pictures(
-        subject.calibration.pictures,
-        prepare(dataset, subject.preprocess, parts.held_out),
-        TrainingFeed(dataset, parts.training, subject.preprocess, settings),
-    )
+    subject, settings = network.subject, quantizer.settings
+    observe = replace(settings.schedule, observe=len(subject.calibration.labels))
+    settings = replace(settings, schedule=observe, seed=SEED)
     source = Source(subject.labels, subject.digest, subject.calibration.origin)
-    result = train_aware(network.model, pictures, subject.preprocess, quantizer.config, settings, source)
+    result = train_on_set(network.model, network.training_set, subject.preprocess, quantizer.config, settings, source)
     held_out = {
-        "pictures": len(parts.held_out),
+        "pictures": result.held_out_pictures,
         "candidates": [candidate.to_dict() for candidate in result.candidates],
         "chosen": result.chosen.name,
     }
-    return result.quantized, {"held_out": held_out, "training_pictures": pictures.training.pictures_per_epoch}
+    return result.quantized, {"held_out": held_out}
 
 
 def _read_program(network: Network, qdq: bytes) -> Program:

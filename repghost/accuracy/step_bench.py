@@ -11,7 +11,7 @@ import copy
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from calib.config import QuantConfig
 from calib.pipeline import fused, quantize_graph
 from calib.qat_branches import BranchWeights
 from calib.qat_network import QatNetwork
-from calib.qat_settings import QatSettings
+from calib.qat_settings import QatSettings, Schedule
 from calib.qat_train import Teacher, make_optimizer, prepare_teacher, training_step
 from calib.qat_weights import FusedWeights, WeightSource
 from calib.walk import graph_of
@@ -35,7 +35,7 @@ from repghost.errors import UsageError
 from repghost.files import write_text_atomically
 
 ROUNDS = 15
-STEPS = 3  # of a turn
+STEPS = 2  # of a turn
 FORMAT, VERSION = "repghost-qat-bench", 1
 JSON_FILE, PAGE_FILE = "qat.json", "qat.md"
 BEGIN, END = "<!-- cost: written by 'make qat-bench' -->", "<!-- end of cost -->"
@@ -45,22 +45,39 @@ Turn = Callable[[], None]
 
 @dataclass(frozen=True)
 class Bar:
-    """What a step may cost: `step` divided by `base`, both names of contenders."""
+    """What a step may cost, relative to the float step of the same kind of network.
 
-    step: str
+    Attributes:
+        title: what the table calls it.
+        shares: contenders and their shares of the steps.
+        base: the contender it is divided by.
+        limit: of the ratio.
+    """
+
+    title: str
+    shares: Mapping[str, float]
     base: str
     limit: float
 
 
 FLOAT_FUSED, FLOAT_BRANCHES = "float, fused network", "float, branches and batch norms"
-FUSED, FUSED_LABELS = "fused, as it comes", "fused, labels only"
-REPARAM, REPARAM_LABELS = "reparam, as it comes", "reparam, labels only"
-BARS = (
-    Bar(FUSED, FLOAT_FUSED, 1.8),
-    Bar(FUSED_LABELS, FLOAT_FUSED, 1.8),
-    Bar(REPARAM, FLOAT_BRANCHES, 3.0),
-    Bar(REPARAM_LABELS, FLOAT_BRANCHES, 3.0),
-)
+FUSED, REPARAM = "fused", "reparam"  # with the teacher's answers, as they come
+LABELS = ", labels only"
+LEARN, FINAL = ", scales learn", ", scales final"
+
+
+def bars(schedule: Schedule) -> tuple[Bar, ...]:
+    """Return the rows of the table: the mean step of a run with this schedule, its parts, a step without a teacher."""
+    share = schedule.freeze_observers
+    rows = []
+    for mode, base, limit in ((FUSED, FLOAT_FUSED, 1.8), (REPARAM, FLOAT_BRANCHES, 3.0)):
+        rows += [
+            Bar(f"{mode}, mean of a run", {mode + LEARN: share, mode + FINAL: 1 - share}, base, limit),
+            Bar(f"{mode}, while scales learn", {mode + LEARN: 1.0}, base, limit),
+            Bar(f"{mode}, once they are final", {mode + FINAL: 1.0}, base, limit),
+            Bar(f"{mode}, while scales learn, without a teacher", {mode + LABELS: 1.0}, base, limit),
+        ]
+    return tuple(rows)
 
 
 def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any]:
@@ -87,9 +104,12 @@ def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any
     plain = replace(settings, distillation=0.0)
     teacher = prepare_teacher(float_model, settings)
 
-    def quantized(source: WeightSource, settings: QatSettings) -> Turn:
+    def quantized(source: WeightSource, settings: QatSettings, final: bool = False) -> Turn:
         network = QatNetwork(graph, spec, source).train()
-        return _turn(network, teacher, make_optimizer(network, settings), inputs, labels, settings)
+        optimizer = make_optimizer(network, settings)
+        if final:
+            network.freeze_observers()
+        return _turn(network, teacher, optimizer, inputs, labels, settings)
 
     def floating(network: nn.Module) -> Turn:
         network = network.train().to(memory_format=torch.channels_last)
@@ -101,10 +121,12 @@ def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any
     contenders = {
         FLOAT_FUSED: floating(copy.deepcopy(float_model)),
         FLOAT_BRANCHES: floating(copy.deepcopy(model)),
-        FUSED: quantized(FusedWeights(graph), settings),
-        FUSED_LABELS: quantized(FusedWeights(graph), plain),
-        REPARAM: quantized(branches(), settings),
-        REPARAM_LABELS: quantized(branches(), plain),
+        FUSED + LEARN: quantized(FusedWeights(graph), settings),
+        FUSED + FINAL: quantized(FusedWeights(graph), settings, final=True),
+        FUSED + LABELS: quantized(FusedWeights(graph), plain),
+        REPARAM + LEARN: quantized(branches(), settings),
+        REPARAM + FINAL: quantized(branches(), settings, final=True),
+        REPARAM + LABELS: quantized(branches(), plain),
     }
     return {
         "format": FORMAT,
@@ -113,6 +135,7 @@ def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any
         "network": {"name": subject.name, "size": subject.preprocess.size, "batch": len(inputs)},
         "rounds": ROUNDS,
         "steps": STEPS,
+        "share_of_learning": settings.schedule.freeze_observers,
         "seconds": _in_turns(contenders),
     }
 
@@ -152,18 +175,19 @@ def render(found: dict[str, Any]) -> str:
     lines = [
         f"A step of {network['name']} at {network['size']} px, batch {network['batch']}: forward, backward and Adam, "
         f"{machine['threads']} thread(s), processor time, median of {found['rounds']} interleaved rounds of "
-        f"{found['steps']} steps. The float step is that of the same kind of network, with labels and no teacher; "
-        "*as it comes* includes the teacher's answers.",
+        f"{found['steps']} steps. The float step is that of the same kind of network, with labels and without a "
+        "teacher; a step under quantization includes the teacher's answers where nothing else is said.",
         "",
         "| step | ms | float step | ms | ratio (95 %) | bar | |",
         "|---|---|---|---|---|---|---|",
     ]
-    for bar in BARS:
-        step, base = np.array(seconds[bar.step]), np.array(seconds[bar.base])
+    for bar in bars(Schedule(freeze_observers=found["share_of_learning"], freeze_statistics=1.0)):
+        step = np.sum([share * np.array(seconds[name]) for name, share in bar.shares.items()], axis=0)
+        base = np.array(seconds[bar.base])
         ratio = paired_ratio(step, base)
         verdict = "kept" if ratio["median"] <= bar.limit else f"**missed by {ratio['median'] - bar.limit:.2f}**"
         lines.append(
-            f"| {bar.step} | {1e3 * np.median(step):.0f} | {bar.base} | {1e3 * np.median(base):.0f} | "
+            f"| {bar.title} | {1e3 * np.median(step):.0f} | {bar.base} | {1e3 * np.median(base):.0f} | "
             f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f}) | {bar.limit:g} | {verdict} |"
         )
     return "\n".join(lines)

@@ -1,0 +1,29 @@
+"""Options that `repghost quantize` and `repghost qat` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+_FILE = click.Path(path_type=Path)
+_OPTIONS = (
+    click.option("--data", required=True, type=_FILE, help="A set of pictures (see the README)."),
+    click.option("--split", default="train", show_default=True, help="Never the split that accuracy is measured on."),
+    click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures."),
+    click.option("--preprocess", "preprocess_path", type=_FILE, help="JSON, where the file has none."),
+    click.option("--size", type=click.IntRange(32), help="Pixels of the input, instead of the checkpoint's."),
+    click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'."),
+    click.option("--config", "config_path", type=_FILE, help="Quantization settings as JSON."),
+    click.option("--policy", help="cpu or tensorrt, instead of the config's."),
+    click.option("--output", "-o", required=True, type=_FILE, help="The file to write."),
+)
+
+
+def quantization_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a click command the checkpoint argument and the options above."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return click.argument("checkpoint", metavar="CKPT")(command)
