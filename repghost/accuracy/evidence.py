@@ -114,6 +114,7 @@ def _measure(network: Network, plan: Plan, say: Callable[[str], None]) -> dict[s
     return {
         "name": subject.name,
         "width": network.model.spec.width,
+        "size": subject.preprocess.size,
         "file": network.file,
         "sha256": subject.digest,
         "calibration": {**calibration, **subject.calibration.origin},
