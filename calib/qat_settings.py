@@ -13,6 +13,7 @@ from typing import Any
 from repghost.errors import UsageError, unknown_value
 
 MODES = ("fused", "reparam")
+EPOCH_PICTURES = 12_500  # of an epoch, where nothing else is asked for
 OBSERVE, QUANTIZE = "observe", "quantize"
 FREEZE_OBSERVERS, FREEZE_STATISTICS = "freeze_observers", "freeze_statistics"
 

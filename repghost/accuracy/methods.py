@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from calib.config import LayerSettings, QuantConfig
-from calib.qat_settings import QatSettings
+from calib.qat_settings import EPOCH_PICTURES, QatSettings
 from repghost.errors import unknown_value
 
 FUSED, UNFUSED = "fused", "unfused"
@@ -95,8 +95,8 @@ def _default(**settings: Any) -> Calibrated:
 
 METHODS: tuple[Method, ...] = (
     Method("default", "calibrated", Calibrated(), bar="calibrated"),
-    Method("QAT fused", "trained", Trained(QatSettings(mode="fused", images=12_500)), bar="trained"),
-    Method("QAT reparam", "trained", Trained(QatSettings(mode="reparam", images=12_500)), bar="trained"),
+    Method("QAT fused", "trained", Trained(QatSettings(mode="fused", images=EPOCH_PICTURES)), bar="trained"),
+    Method("QAT reparam", "trained", Trained(QatSettings(mode="reparam", images=EPOCH_PICTURES)), bar="trained"),
     Method("min-max", "calibrated", _observer("min_max")),
     Method("moving average", "calibrated", _observer("moving_average")),
     Method("percentile 99.9", "calibrated", _observer("percentile", percentile=99.9)),

@@ -1,0 +1,62 @@
+"""`repghost train --qat`: the trained network goes on under quantization, and its int8 form lies beside the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repghost.commands.qat import write_result
+from repghost.commands.qat_follow import following
+
+if TYPE_CHECKING:
+    from calib.qat_settings import QatSettings
+    from repghost.data import PictureSet
+    from repghost.recipe import Recipe
+
+QDQ_FILE = "model.qdq.onnx"
+TRAINED_FILE = "model.safetensors"
+
+
+def qat_settings(mode: str | None, epochs: int | None, images: int | None, seed: int) -> QatSettings | None:
+    """Return how the network is trained under quantization, None where it is not asked for.
+
+    Args:
+        mode: fused or reparam.
+        epochs: passes; 1 by default.
+        images: pictures of an epoch; those of `repghost qat` by default.
+        seed: of the training, so that what it held out also chooses here.
+
+    Raises:
+        UsageError: for an unknown mode, or values without one.
+    """
+    from calib.qat_settings import EPOCH_PICTURES, QatSettings
+    from repghost.errors import UsageError
+
+    if mode is None:
+        if epochs is not None or images is not None:
+            raise UsageError("--qat-epochs and --qat-images have no effect without --qat; give --qat fused.")
+        return None
+    return QatSettings(mode=mode, epochs=epochs or 1, images=images or EPOCH_PICTURES, seed=seed)
+
+
+def continue_quantized(folder: Path, recipe: Recipe, dataset: PictureSet, data: Path, settings: QatSettings) -> None:
+    """Train the finished run's network under quantization and write FOLDER/model.qdq.onnx.
+
+    Args:
+        folder: of the run.
+        recipe: whose pictures are prepared alike.
+        dataset: the training split.
+        data: where it lies, for the file.
+        settings: how.
+    """
+    from calib.config import QuantConfig
+    from calib.pipeline import Source
+    from calib.qat_job import matching_classes, train_on_set
+    from repghost.checkpoint import build_model, read_checkpoint
+
+    trained = read_checkpoint(folder / TRAINED_FILE, width=recipe.width)
+    labels = matching_classes(dataset, trained.spec.num_classes, trained.labels)
+    source = Source(labels, trained.digest, {"data": data.name, "split": "train", "seed": settings.seed})
+    with following() as hooks:
+        result = train_on_set(build_model(trained), dataset, recipe.preprocess, QuantConfig(), settings, source, hooks)
+    write_result(folder / QDQ_FILE, result, settings)
