@@ -45,13 +45,14 @@ OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SI
 	$(call option,MAX_DROP,max-drop) $(call option,JETPACK,jetpack) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
-.PHONY: help compile report bars train-bars baselines rival-counts test check lint types format doctor setup clean distclean
+.PHONY: help compile report bars counts train-bars baselines rival-counts test check lint types format doctor setup clean distclean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
 	@echo "  make report                  one page: which width, at which precision, for which machine"
 	@echo "  make check                   lint and type checks"
 	@echo "  make bars                    measure this host against other runtimes, into docs/performance.md"
+	@echo "  make counts                  count arm64 instructions under emulation, into docs/performance.md"
 	@echo "  make baselines               build other mobile networks, of random weights, to compare with"
 	@echo "  make rival-counts            count what other runtimes execute on emulated arm64 cores"
 	@echo "  make train-bars              measure a training step and epoch, into docs/training-bars.md"
@@ -89,6 +90,10 @@ format: $(DEV_STAMP)
 # PEERS_PYTHON: an interpreter that has the runtimes to compare with; .venv with the extra [peers] by default.
 bars: $(STAMP)
 	@$(REPGHOST) bench --bars --output "$(OUTPUT)" $(if $(PEERS_PYTHON),--python "$(PEERS_PYTHON)")
+
+# Needs qemu-user with plugins. Goes on where it was interrupted; what did not change is not counted again.
+counts: $(STAMP)
+	@$(REPGHOST) bench --counts --output "$(OUTPUT)"
 
 # TRAIN_DATA: the set of pictures to train on; the carried ones by default.
 train-bars: $(STAMP)

@@ -14,6 +14,7 @@ from compile.targets import ARM64, HOST, Target, Variant, find_target, host_targ
 from repghost.errors import IntegrityError, RepGhostError, ToolMissingError, UsageError
 
 TIME_LIMIT = 900  # seconds of one run; emulation is 20 to 50 times slower than the machine itself
+RUNNER = "repghost-run"
 UNSUPPORTED = 4  # the runner's exit code for a core that lacks an instruction set
 INTEGRITY = 6
 
@@ -81,9 +82,20 @@ def run_runner(bundle: Bundle, machine: Machine, arguments: list[str], limit: fl
         UnsupportedVariantError: when the machine lacks the instruction set.
         RepGhostError: when the runner crashed, hung or printed something else.
     """
-    command = [*machine.prefix, str((bundle.path / "repghost-run").absolute())]
-    command += ["--bundle", str(Path(bundle.path).absolute()), *arguments]
-    return run_program(command, "repghost-run", machine.name, limit)
+    return run_program(_runner_command(bundle, machine, arguments), RUNNER, machine.name, limit)
+
+
+def run_runner_lines(
+    bundle: Bundle, machine: Machine, arguments: list[str], limit: float = TIME_LIMIT
+) -> list[dict[str, Any]]:
+    """Run `repghost-run` and return every JSON object it printed; arguments and errors as `run_runner`."""
+    output = _output_of(_runner_command(bundle, machine, arguments), RUNNER, machine.name, limit, None)
+    return [value for value in map(_object, output.splitlines()) if value is not None]
+
+
+def _runner_command(bundle: Bundle, machine: Machine, arguments: list[str]) -> list[str]:
+    command = [*machine.prefix, str((bundle.path / RUNNER).absolute())]
+    return [*command, "--bundle", str(Path(bundle.path).absolute()), *arguments]
 
 
 def run_program(
@@ -104,6 +116,11 @@ def run_program(
         ToolMissingError: when it cannot be started.
         RepGhostError: when it crashed, hung or printed something else.
     """
+    return _last_object(_output_of(command, name, machine, limit, folder), name)
+
+
+def _output_of(command: list[str], name: str, machine: str, limit: float, folder: Path | None) -> str:
+    """Return what a program printed; the errors of `run_program`."""
     try:
         done = subprocess.run(
             command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit, check=False
@@ -121,16 +138,22 @@ def run_program(
         raise RepGhostError(f"{name} was ended by signal {-done.returncode} on {machine}.")
     if done.returncode:
         raise RepGhostError(message)
-    return _last_object(done.stdout, name)
+    return done.stdout
 
 
 def _last_object(text: str, name: str = "repghost-run") -> dict[str, Any]:
     """Return the last line of `text` that is a JSON object; other lines, such as a banner, are ignored."""
     for line in reversed(text.splitlines()):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
+        value = _object(line)
+        if value is not None:
             return value
     raise RepGhostError(f"{name} printed no result; it printed {text[:200]!r}.")
+
+
+def _object(line: str) -> dict[str, Any] | None:
+    """Return the JSON object of a line, None for any other line."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

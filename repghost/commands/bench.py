@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--cpu", help="With --count: cortex-a53, cortex-a72, cortex-a76 or max.  [default: cortex-a76]")
 @click.option("--on", "boards", metavar="BOARD[,BOARD...]", help="Measure on these boards, as [user@]host, over ssh.")
 @click.option("--bars", is_flag=True, help="Build and measure what docs/performance.md shows, and write it.")
+@click.option("--counts", is_flag=True, help="Build and count what docs/performance.md shows of arm64, and write it.")
 @click.option("--output", "-o", default="build", type=click.Path(path_type=Path), help="With --bars: of the builds.")
 @click.option("--docs", default="docs", type=click.Path(path_type=Path), help="With --bars: the folder to write.")
 @ssh_options
@@ -57,6 +58,7 @@ def command(
     count: bool,
     cpu: str | None,
     bars: bool,
+    counts: bool,
     output: Path,
     docs: Path,
     boards: str | None,
@@ -82,8 +84,16 @@ def command(
         run = (parse_threads(threads), rounds * inferences, warmup * inferences, variants)
         _on_boards(bundles, [connect(name, ssh_config, port, connect_limit) for name in names], run, json_file)
         return
-    if bool(bundles) == bars:
-        raise UsageError("give the folder of a bundle, e.g. build/<model>/host/int8, or --bars; not both.")
+    if bars + counts + bool(bundles) != 1:
+        raise UsageError(
+            "give the folder of a bundle, e.g. build/<model>/host/int8, or --bars, or --counts; one of them."
+        )
+    if counts:
+        from compile.counts import run_counts
+
+        run_counts(output, docs, _tell)
+        click.echo(f"written: {docs / 'performance.json'} and {docs / 'performance.md'}")
+        return
     if count and against is not None:
         _count_others(bundles, against, cpu, weights, python, json_file)
         return
