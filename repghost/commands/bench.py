@@ -85,9 +85,7 @@ def command(
         _on_boards(bundles, [connect(name, ssh_config, port, connect_limit) for name in names], run, json_file)
         return
     if bars + counts + bool(bundles) != 1:
-        raise UsageError(
-            "give the folder of a bundle, e.g. build/<model>/host/int8, or --bars, or --counts; one of them."
-        )
+        raise UsageError("give the folder of a bundle, e.g. build/<model>/host/int8, --bars or --counts; not both.")
     if counts:
         from compile.counts import run_counts
 
