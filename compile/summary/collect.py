@@ -74,7 +74,7 @@ def collect(paths: Sequence[Path], max_drop: float | None = None, made: datetime
         max_drop=max_drop,
         tools=_tools(learned),
         sources=tuple(sources),
-        networks=_distinct(item for facts in learned for item in facts.networks),
+        networks=_joined(_distinct(item for facts in learned for item in facts.networks)),
         speeds=_distinct(item for facts in learned for item in facts.speeds),
         sizes=_distinct(item for facts in learned for item in facts.sizes),
         layers=_with_errors(_distinct(item for facts in learned for item in facts.layers)),
@@ -108,6 +108,27 @@ def _tools(learned: Iterable[Learned]) -> dict[str, str]:
 def _distinct(items: Iterable[T]) -> tuple[T, ...]:
     """Return the items without repetitions; of two that measure the same thing both stay, with their sources."""
     return tuple(dict.fromkeys(items))
+
+
+def _joined(networks: Sequence[Network]) -> tuple[Network, ...]:
+    """Return the networks; what several files say of one, judged by the same pictures with the same result, is joined.
+
+    Files that disagree stay apart, for `find_conflicts` to name.
+    """
+    groups: dict[tuple[object, ...], list[Network]] = defaultdict(list)
+    for index, network in enumerate(networks):
+        known = network.data_sha256 and network.fp32
+        key = (network.model, network.size, network.weights_sha256, network.data_sha256, network.fp32)
+        groups[key if known else (index,)].append(network)
+    return tuple(_join(sorted(group, key=lambda it: -len(it.methods))) for group in groups.values())
+
+
+def _join(group: Sequence[Network]) -> Network:
+    """Return the first of a group with the methods that the others have besides."""
+    methods = {method.program_digest or method.name: method for it in reversed(group) for method in it.methods}
+    first = list(group[0].methods)
+    more = [method for method in methods.values() if method not in first]
+    return replace(group[0], methods=(*first, *more), source=", ".join(dict.fromkeys(it.source for it in group)))
 
 
 def _with_errors(tables: Sequence[LayerTable]) -> tuple[LayerTable, ...]:

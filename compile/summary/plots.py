@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from compile.summary.facts import OURS, Network, Speed, Summary
+from compile.summary.facts import OURS, Method, Network, Speed, Summary
 from compile.summary.published import published_figures
 
 if TYPE_CHECKING:
@@ -97,13 +97,18 @@ def draw_pareto(speeds: Sequence[Speed], unit: str) -> str:
         return finish()
 
 
+def shown_methods(network: Network) -> list[Method]:
+    """Return what stands for a network in the figure: the first calibrated method, and every trained one."""
+    known = [method for method in network.methods if method.change is not None]
+    return [*[method for method in known if method.kind == "ptq"][:1], *[it for it in known if it.kind == "qat"]]
+
+
 def draw_changes(networks: Sequence[Network]) -> str:
-    """Return the change from float32 to int8 of every method, in points with its 95 % interval."""
+    """Return the change from float32 to int8, calibrated and trained, in points with its 95 % interval."""
     rows = [
         (f"{network.model.removeprefix('repghostnet_').replace('_', '.')} {method.name}", method)
         for network in networks
-        for method in network.methods
-        if method.change is not None
+        for method in shown_methods(network)
     ]
     with _figure(7.5, 1.2 + 0.32 * len(rows)) as (axes, finish):
         for index, (_, method) in enumerate(rows):

@@ -45,11 +45,12 @@ Reader = Callable[[File], Learned]
 
 def readers() -> dict[str, Reader]:
     """Return the reader of each format."""
-    from compile.summary.sources import count, jetson, peer_count, performance, run
+    from compile.summary.sources import accuracy, count, jetson, peer_count, performance, run
 
     return {
         run.FORMAT: run.read,
         performance.FORMAT: performance.read,
+        accuracy.FORMAT: accuracy.read,
         count.FORMAT: count.read,
         peer_count.FORMAT: peer_count.read,
         jetson.FORMAT: jetson.read,

@@ -273,3 +273,53 @@ def test_a_count_takes_the_error_of_its_layers_from_the_run_of_the_same_bundle(t
         (row,) = next(table.rows for table in tables if table.source == str(path))
         shown[bundle[0]] = (row.instructions, row.sqnr_db)
     assert shown == {"c": (123, 31.25), "e": (123, None)}
+
+
+def accuracy_document(**changes: Any) -> dict[str, Any]:
+    """Return evidence about the network of `run_report`: the same default, and one that was trained."""
+    share = {"low": 0.7, "high": 0.9, "pictures": 1000}
+    difference = {"low": -0.004, "high": 0.001, "pictures": 1000, "agreeing": 985, "only_before": 5, "only_after": 3}
+
+    def row(name: str, group: str, digest: str, drop: float) -> dict[str, Any]:
+        top1 = {"top1": 0.8 - drop, **share}
+        return {"name": name, "group": group, "bar": "", "top1": top1, "program_digest": digest,
+                "change": {"difference": -drop, **difference}}  # fmt: skip
+
+    rows = [
+        row("default", "calibrated", "b" * 64, 0.002),
+        row("QAT fused", "trained", "e" * 64, 0.001),
+        row("another tool", "other", "", 0.004),
+        {"name": "entropy", "group": "calibrated", "not_measured": "it was stopped"},
+    ]
+    network = {
+        "name": NAMES[0], "width": 0.5, "size": 64, "file": "0_5x.safetensors", "sha256": "a" * 64,
+        "test": {"data": "clothes", "split": "test", "pictures": 1000, "sha256": "d" * 64},
+        "fp32": {"top1": 0.8, **share}, "rows": rows,
+    }  # fmt: skip
+    return {"format": "repghost-accuracy", "version": 1, "machine": {}, "networks": [{**network, **changes}]}
+
+
+def test_evidence_of_accuracy_joins_the_run_of_the_same_weights(tmp_path: Path) -> None:
+    folder = write_runs(tmp_path / "build", run_report(NAMES[0], 0.002, 1.5))
+    path = tmp_path / "accuracy.json"
+    path.write_bytes(canonical_json(accuracy_document()))
+    summary = collect([*find_files([folder]), path])
+    (network,) = summary.networks
+    assert [(method.name, method.kind) for method in network.methods] == [("default", "ptq"), ("QAT fused", "qat")]
+    assert any(missing.what.startswith("entropy of") for missing in summary.missing)
+    row = next(row for row in all_tables(summary)[0].rows if row[0].text == "0.5x")
+    assert [cell.text for cell in row[6:]] == [
+        "80.00", "79.80", "-0.20 (-0.40 to +0.10)", "79.90", "-0.10 (-0.40 to +0.10)",
+    ]  # fmt: skip
+
+
+def test_evidence_that_disagrees_with_the_run_is_named_and_stays_apart(tmp_path: Path) -> None:
+    folder = write_runs(tmp_path / "build", run_report(NAMES[0], 0.002, 1.5))
+    path = tmp_path / "accuracy.json"
+    path.write_bytes(canonical_json(accuracy_document(fp32={"top1": 0.81, "low": 0.7, "high": 0.9, "pictures": 1000})))
+    summary = collect([*find_files([folder]), path])
+    assert len(summary.networks) == 2
+    assert any("different fp32 accuracies" in sentence for sentence in find_conflicts(summary))
+    path.write_bytes(canonical_json({**accuracy_document(), "version": 7}))
+    with pytest.raises(IntegrityError, match="version 7, not 1"):
+        collect([path])
