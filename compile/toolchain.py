@@ -26,8 +26,8 @@ RUNNER_UNITS = (
     "repghost_run.c", "bundle.c", "classify.c", "image.c", "json.c", "machine.c", "measure.c", "model.c",
     "orientation.c", "pool.c", "sha256.c", "text.c", "vectors.c", "watch.c",
 )  # fmt: skip
-API = (
 DECODER = "decode.c"  # with Wuffs in it, which takes longer to compile than all of the others
+API = (
     "rg_abi", "rg_infer", "rg_infer_parallel", "rg_info", "rg_prepare", "rg_prepare_bytes", "rg_select", "rg_variant",
     "rg_workspace_bytes",
 )  # fmt: skip
@@ -39,8 +39,8 @@ OLDEST_GLIBC = (2, 17)  # CentOS 7, 2012; older than every 64-bit board's system
 
 # zig turns on the undefined-behaviour sanitizer unless told not to; -g0 and the prefix map keep paths out.
 REPRODUCIBLE = ("-O2", "-g0", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fno-sanitize=all", "-fno-ident")
-LINK_FLAGS = ("-Wl,--build-id=none", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack", "-s")
 RUNNER_FLAGS = ("-D_GNU_SOURCE", "-fPIE", "-fstack-protector-strong", "-ffunction-sections", "-fdata-sections")
+LINK_FLAGS = ("-Wl,--build-id=none", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack", "-s")
 
 
 def run_zig(arguments: Sequence[str], cwd: Path | None = None) -> str:
@@ -168,6 +168,7 @@ def build_runner(target: Target) -> bytes:
     """Compile repghost-run, the program that checks, verifies and measures a bundle on the device itself."""
     with tempfile.TemporaryDirectory(prefix="repghost-runner-") as name:
         folder = Path(name)
+        (folder / "decode.o").write_bytes(_decoder_object(target))
         units = [str(RUNNER_SOURCES / unit) for unit in RUNNER_UNITS]
         flags = [*_compile_flags(folder, target), *RUNNER_FLAGS]
         link = [
@@ -182,16 +183,9 @@ def build_runner(target: Target) -> bytes:
         run_zig(["cc", *flags, *units, "decode.o", *link, "-o", "repghost-run"], cwd=folder)
         data = _output(folder / "repghost-run")
     check_runner(data, target)
-        (folder / "decode.o").write_bytes(_decoder_object(target))
     return data
 
 
-def _output(path: Path) -> bytes:
-    """Return what the linker wrote; a linker that reports success and writes nothing is caught here."""
-    if not path.is_file() or path.stat().st_size == 0:
-        raise UsageError(
-            f"the linker reported success but wrote no {path.name}; check the free space of {path.parent}."
-        )
 @cache
 def _decoder_object(target: Target) -> bytes:
     """Compile the decoders of pictures, once for each target in a process."""
@@ -201,6 +195,12 @@ def _decoder_object(target: Target) -> bytes:
         return _output(Path(name) / "decode.o")
 
 
+def _output(path: Path) -> bytes:
+    """Return what the linker wrote; a linker that reports success and writes nothing is caught here."""
+    if not path.is_file() or path.stat().st_size == 0:
+        raise UsageError(
+            f"the linker reported success but wrote no {path.name}; check the free space of {path.parent}."
+        )
     return path.read_bytes()
 
 
