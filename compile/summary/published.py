@@ -8,6 +8,7 @@ from functools import cache
 from repghost.spec import EVAL_LOGS, WIDTHS
 
 FIGURE = "main figure of the RepGhost repository, as its authors plot it"
+READ_OFF = "the same figure, read off its pixels to 1 ms; the widths are inferred from the latencies"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ _OTHERS = (
     NetworkFigures("ghostnet_050", "GhostNet", "0.5x", 66.4, 31.7, FIGURE),
     NetworkFigures("ghostnet_100", "GhostNet", "1.0x", 74.0, 74.5, FIGURE),
     NetworkFigures("ghostnet_130", "GhostNet", "1.3x", 76.2, 117.6, FIGURE),
+    NetworkFigures("mobilenetv2_050", "MobileNetV2", "0.5", 65.6, 42.0, READ_OFF),
+    NetworkFigures("mobilenetv2_075", "MobileNetV2", "0.75", 70.6, 78.0, READ_OFF),
+    NetworkFigures("mobilenetv2_100", "MobileNetV2", "1.0", 73.2, 107.0, READ_OFF),
     NetworkFigures("mobilenetv3_small_075", "MobileNetV3", "small 0.75", 65.4, 26.0, FIGURE),
     NetworkFigures("mobilenetv3_small_100", "MobileNetV3", "small 1.0", 67.4, 31.9, FIGURE),
     NetworkFigures("mobilenetv3_large_075", "MobileNetV3", "large 0.75", 73.3, 72.0, FIGURE),
