@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repghost.training.flags import PREPROCESS_FLAGS, changed_preprocess, recipe_options, refuse_without_effect
+from repghost.commands.train_qat import continue_quantized, qat_settings
+from repghost.errors import UsageError
+from repghost.training.flags import PREPROCESS_FLAGS, changed_preprocess, recipe_options
 
 if TYPE_CHECKING:
     from repghost.data import PictureSet
     from repghost.recipe import Recipe
     from repghost.train import TrainResult
     from repghost.training.ranks import Ranks
+
+# Flags of pictures that are decoded again in every epoch.
+_LOADING = {"workers", "pin_mem", "validation_batch_size_multiplier", "broken_limit", "val_split", "val_data"}
 
 
 @click.command("train", short_help="Train a network by a named recipe.")
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=False, flag_value="continue",
               help="Continue the run in --output or a given folder; 'auto' starts one if there is none.")  # fmt: skip
 @click.option("--train-split", default="train", show_default=True, help="Which part of the set is trained on.")
-@click.option("--val-split", default="val", show_default=True, help="Which part judges, where nothing is held out.")
+@click.option("--val-split", help="Which part judges, where nothing is held out.  [default: val]")
 @click.option("--val-data", type=click.Path(path_type=Path),
               help="A set of its own that judges each epoch; WebDataset shards of --data need one.")  # fmt: skip
 @click.option("--pretrained", "--initial-checkpoint", "pretrained", is_flag=False, flag_value="timm",
@@ -36,18 +41,22 @@ if TYPE_CHECKING:
 @click.option("--num-classes", type=click.IntRange(1), help="At least as many as the pictures have.")
 @click.option("--amp", "--native-amp", "mixed", is_flag=True, help="Mixed precision: --amp-dtype float16.")
 @click.option("--workers", "-j", type=click.IntRange(0), help="Processes that decode.  [default: 4, or one per core]")
-@click.option("--pin-mem", is_flag=True, help="Lock pages for faster copies to a GPU.")
+@click.option("--pin-mem", is_flag=True, default=None, help="Lock pages for faster copies to a GPU.")
 @click.option("--validation-batch-size-multiplier", "-vb", type=click.IntRange(1), help="Judging batch / batch.")
 @click.option("--broken-limit", type=click.IntRange(0), help="Pictures that may be broken.  [default: 50]")
 @click.option("--recovery-interval", default=0, type=click.IntRange(0), help="Batches between states in an epoch.")
-@click.option("--log-interval", default=50, type=click.IntRange(1), help="Batches between looks at a GPU's loss.")
+@click.option("--log-interval", type=click.IntRange(1), help="Batches between looks at a GPU's loss.  [default: 50]")
 @click.option("--tensorboard/--no-tensorboard", default=None, help="Events for TensorBoard.  [default: if installed]")
 @click.option("--device", help="cpu or cuda; a GPU by default where there is one.")
-@click.option("--dist-timeout", default=600.0, type=click.FloatRange(1), help="Seconds to wait for other processes.")
+@click.option("--dist-timeout", type=click.FloatRange(1), help="Seconds to wait for other processes.  [default: 600]")
+@click.option("--qat", "qat_mode", metavar="MODE",
+              help="Go on under quantization: fused, or reparam; writes OUTPUT/model.qdq.onnx.")  # fmt: skip
+@click.option("--qat-epochs", type=click.IntRange(1), help="Passes under quantization.  [default: 1]")
+@click.option("--qat-images", type=click.IntRange(1), help="Pictures of such a pass.  [default: 12500]")
 @click.option("--threads", type=click.IntRange(1), help="Threads of PyTorch; its own choice by default.")
 @recipe_options
 def command(
-    data: Path, recipe_name: str, output: Path, experiment: str | None, device: str | None, dist_timeout: float,
+    data: Path, recipe_name: str, output: Path, experiment: str | None, device: str | None, dist_timeout: float | None,
     threads: int | None, **given: Any,
 ) -> None:  # fmt: skip
     """Train a RepGhostNet and write OUTPUT/model.safetensors.
@@ -59,22 +68,26 @@ def command(
     """
     import torch
 
-    from repghost.training.ranks import join
+    from repghost.training.ranks import TIMEOUT, join
 
     if threads is not None:
         torch.set_num_threads(threads)
     given = {key: value for key, value in given.items() if value is not None}
     folder = _folder(output / experiment if experiment else output, given)
     recipe = _recipe(recipe_name, given)
-    with join(device, dist_timeout) as ranks:
+    settings = qat_settings(given.get("qat_mode"), given.get("qat_epochs"), given.get("qat_images"), recipe.seed)
+    with join(device, dist_timeout or TIMEOUT) as ranks:
+        if dist_timeout is not None and ranks.count == 1:
+            raise UsageError("--dist-timeout has no effect with one process; leave it out or start with torchrun.")
         result, dataset = _train(recipe, data, folder, given, ranks)
     if ranks.first:
         _report(recipe, result, dataset, data, folder, given.get("num_classes"))
+        if settings is not None:
+            continue_quantized(folder, recipe, dataset, data, settings)
 
 
 def _folder(output: Path, given: dict[str, Any]) -> Path:
     """Return the folder of the run; a path given to --resume names it, and becomes "continue" in `given`."""
-    from repghost.errors import UsageError
     from repghost.train import STATE_FILE
 
     resume = given.get("resume", "new")
@@ -91,8 +104,8 @@ def _folder(output: Path, given: dict[str, Any]) -> Path:
 
 def _recipe(name: str, given: dict[str, Any]) -> Recipe:
     """Return the recipe of the command line."""
-    from repghost.errors import UsageError
     from repghost.recipe import get_recipe
+    from repghost.training.effects import refuse_without_effect
     from repghost.training.flags import FLAGS
 
     recipe = get_recipe(name)
@@ -119,7 +132,6 @@ def _train(
 
     from repghost.commands.follow import follow
     from repghost.data import open_dataset
-    from repghost.errors import UsageError
     from repghost.train import Options, train
     from repghost.training.board import board
     from repghost.training.hooks import joined
@@ -128,24 +140,27 @@ def _train(
     from repghost.training.plot import plotting
     from repghost.training.transfer import read_start
 
-    if recipe.held_out and "val_data" in given:
-        raise UsageError(f"--val-data has no effect on recipe {recipe.name!r}, which holds pictures out; leave it out.")
-    in_memory = recipe.augmentation is None
-    for name in ("workers", "pin_mem", "validation_batch_size_multiplier", "broken_limit"):
-        if in_memory and given.get(name):
-            raise UsageError(f"--{name.replace('_', '-')} has no effect on recipe {recipe.name!r}; leave it out.")
-    if given["pin_mem"] and ranks.device.type == "cpu":
-        raise UsageError("--pin-mem has no effect without a GPU; leave it out.")
+    if recipe.augmentation is None:
+        for name in sorted(given.keys() & _LOADING):
+            raise UsageError(
+                f"--{name.replace('_', '-')} has no effect on recipe {recipe.name!r}, which keeps its pictures in "
+                "memory and holds some out to judge; leave it out."
+            )
+    for name in sorted(given.keys() & {"pin_mem", "log_interval"} if ranks.device.type == "cpu" else ()):
+        raise UsageError(f"--{name.replace('_', '-')} has no effect without a GPU; leave it out.")
     loading = Loading(
         workers=given.get("workers", min(4, os.cpu_count() or 1)),
-        pin_memory=given["pin_mem"],
+        pin_memory=given.get("pin_mem", False),
         broken_limit=given.get("broken_limit", 50),
         judging_batch=recipe.batch * given.get("validation_batch_size_multiplier", 1),
     )
     weights = read_start(given["pretrained"], recipe.width) if "pretrained" in given else None
-    options = Options(loading, given["recovery_interval"], given["log_interval"], given.get("num_classes"), weights)
+    intervals = (given["recovery_interval"], given.get("log_interval", 50))
+    options = Options(loading, *intervals, given.get("num_classes"), weights)
     dataset = open_dataset(data, given["train_split"])
-    judging = None if recipe.held_out else open_judging(data, given.get("val_data"), given["val_split"], dataset)
+    judging = (
+        None if recipe.held_out else open_judging(data, given.get("val_data"), given.get("val_split", "val"), dataset)
+    )
     if ranks.first:
         _say_rate(recipe, ranks)
     resume = given.get("resume", "new")

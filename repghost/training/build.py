@@ -191,5 +191,5 @@ def _check_execution(recipe: Recipe, ranks: Ranks) -> None:
         raise UsageError("--sync-bn needs several processes on GPUs (torchrun); leave it out here.")
     if execution.dist_bn and ranks.count == 1:
         raise UsageError("--dist-bn has no effect with one process; leave it out or start with torchrun.")
-    if execution.freeze == "bn" and recipe.optimization.bn_momentum is not None:
-        raise UsageError("--bn-momentum has no effect with --freeze bn; leave one of them out.")
+    if execution.freeze != "none" and recipe.optimization.bn_momentum is not None:
+        raise UsageError(f"--bn-momentum has no effect with --freeze {execution.freeze}; leave one of them out.")

@@ -70,7 +70,7 @@ def draw(history: Sequence[EpochRecord]) -> str:
             percent = [100 * value for value in raw if value is not None]
             _line(top1, epochs, percent, "judged, not averaged", _RAW, "top1-raw")
         _line(rate, epochs, [record.learning_rate for record in history], None, _TRAINED, "rate")
-        for axes, title in ((loss, "loss"), (top1, "top-1, %"), (rate, "learning rate at the end of the epoch")):
+        for axes, title in ((loss, "loss"), (top1, "top-1, %"), (rate, "learning rate")):
             axes.set_title(title)
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))

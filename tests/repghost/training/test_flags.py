@@ -1,20 +1,28 @@
 from __future__ import annotations
 
+import functools
 import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
 from repghost.cli import cli
 from repghost.commands.train import _recipe, command
+from repghost.data.arrays import ArraySet
 from repghost.errors import UsageError
 from repghost.recipe import Recipe, get_recipe
+from repghost.runstate import EpochRecord, best_epoch
 from repghost.training.build import Run, start
 from repghost.training.flags import FLAGS, PREPROCESS_FLAGS, REFUSED, REFUSED_SWITCHES
-from repghost.training.loader_feed import make_mixup, train_transform
+from repghost.training.hooks import Hooks
+from repghost.training.loader_feed import LoaderFeed, Loading
+from repghost.training.loop import Loop, recipe_loss
+from repghost.training.options import Options
+from repghost.training.pictures import open_feed
 from repghost.training.ranks import Ranks
 
 ORIGINAL = (
@@ -39,120 +47,165 @@ def test_the_original_command_is_the_recipe() -> None:
     assert recipe_of(wide, "imagenet-wide") == get_recipe("imagenet-wide")
 
 
-def rates(run: Run) -> list[float]:
+def rates(arguments: str) -> list[float]:
+    run = built(arguments)
     return [run.set_rate(epoch, 0) for epoch in range(run.epochs)]
 
 
-def transform(arguments: str) -> str:
-    return str(train_transform(recipe_of(arguments)))
+def pictures(count: int = 24) -> ArraySet:
+    """Larger than the input and not square, so that crop and interpolation matter."""
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 40, 48, 3), np.uint8)
+    return ArraySet("made", tuple("0123456789"), pixels, np.arange(count) % 10)
 
 
-def group(run: Run) -> dict[str, Any]:
-    return {key: value for key, value in run.optimizer.param_groups[1].items() if key != "params"} | {
-        "kind": type(run.optimizer).__name__
-    }
+def feed_of(arguments: str) -> LoaderFeed:
+    size = "" if "-size 3" in arguments else "--img-size 32"
+    recipe = recipe_of(f"--width 0.25 -b 8 {size} {arguments}")
+    return LoaderFeed(recipe, pictures(), pictures(), 10, Loading(workers=0), Ranks())
+
+
+def fed(arguments: str, epoch: int = 0) -> Any:
+    """The inputs and targets of an epoch, to the bit."""
+    batches = list(feed_of(arguments).batches(epoch, 0))
+    return [(inputs.shape, inputs.numpy().tobytes(), targets.numpy().tobytes()) for inputs, _, targets in batches]
+
+
+def judged(arguments: str) -> Any:
+    """The pictures that judge an epoch, to the bit."""
+    return [(shown.shape, shown.tobytes()) for shown, _ in feed_of(arguments).judged()]
+
+
+def held_out(arguments: str) -> int:
+    recipe = recipe_of(f"-b 8 --img-size 32 {arguments}", "demo")
+    feed = open_feed(recipe, pictures(100), None, 10, Hooks(), Loading(), Ranks())
+    return sum(len(labels) for _, labels in feed.judged())
+
+
+INPUTS = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def moved(arguments: str, look: Any = None) -> Any:
+    """Two steps on the same pictures; by default, the learned weights."""
+    run = built(arguments)
+    for step in range(2):
+        torch.manual_seed(0)
+        run.forward(INPUTS).square().sum().backward()
+        run.set_rate(1, step)
+        run.update(1, step)
+    return [float(p.detach().double().sum()) for p in run.model.parameters()] if look is None else look(run)
+
+
+def loss(arguments: str) -> float:
+    return float(recipe_loss(recipe_of(arguments))(INPUTS, INPUTS.flatten(1)[:, :10], torch.arange(4)))
+
+
+def logits(arguments: str) -> torch.Tensor:
+    run = built(arguments)
+    torch.manual_seed(0)
+    with run.autocast():
+        return run.forward(INPUTS)
+
+
+def learned_from_one_batch(arguments: str) -> bool:
+    run = built(arguments)
+    before = run.model.conv_head.weight.clone()
+    loop = Loop(run, feed_of(arguments), Hooks(), Options(), lambda progress: None)
+    run.set_rate(1, 0)
+    loop.learn(INPUTS, torch.arange(4), recipe_loss(run.recipe), 1, 0)
+    return not torch.equal(before, run.model.conv_head.weight)
+
+
+def kept(arguments: str) -> int:
+    """The epoch that is kept of two, of which the first has the better loss and the second the better top-1."""
+    history = [EpochRecord(1, 0, 0, 0, 0, 0, 0.5, 0.9, 1.0), EpochRecord(2, 0, 0, 0, 0, 0, 0.6, 0.9, 2.0)]
+    best = best_epoch(history, recipe_of(arguments).eval_metric)
+    assert best is not None
+    return best.epoch
 
 
 SHORT = "--epochs 6 --warmup-epochs 2 --amp-dtype off"
-# flag -> what it needs besides itself, its value, and what is looked at in the parts of the run
+# flag -> what it needs besides itself, its value or how it is written, and what of the run has to change
 EFFECTS: dict[str, tuple[str, str, Any]] = {
-    "--model": ("", "0.3", lambda a: start(recipe_of(a + " --amp-dtype off"), 10, 4, Ranks()).model.spec.width),
-    "--epochs": ("", "7", lambda a: len(rates(built(a + " --amp-dtype off")))),
-    "--batch-size": ("", "16", lambda a: recipe_of(a).batch),
-    "--lr": (SHORT, "0.3", lambda a: rates(built(a))),
-    "--held-out": ("", "30", lambda a: recipe_of(a).held_out),
-    "--seed": (SHORT, "7", lambda a: float(built(a).model.conv_stem.weight[0, 0, 0, 0].detach())),
-    "--opt": (SHORT, "adamw", lambda a: group(built(a))),
-    "--opt-eps": (SHORT + " --opt adamw", "0.001", lambda a: group(built(a))),
-    "--opt-betas": (SHORT + " --opt adamw", "0.5 0.6", lambda a: group(built(a))),
-    "--momentum": (SHORT, "0.5", lambda a: group(built(a))),
-    "--weight-decay": (SHORT, "0.5", lambda a: group(built(a))),
-    "--clip-grad": (SHORT, "0.001", lambda a: stepped(a)),
-    "--clip-mode": (SHORT + " --clip-grad 0.001", "value", lambda a: stepped(a)),
-    "--sched": (SHORT, "tanh", lambda a: rates(built(a))),
-    "--lr-noise": (SHORT, "0 1", lambda a: rates(built(a))),
-    "--lr-noise-pct": (SHORT + " --lr-noise 0 1", "0.1", lambda a: rates(built(a))),
-    "--lr-noise-std": (SHORT + " --lr-noise 0 1", "0.01", lambda a: rates(built(a))),
-    "--lr-cycle-mul": (SHORT + " --lr-cycle-limit 2", "2", lambda a: rates(built(a))),
-    "--lr-cycle-limit": (SHORT, "2", lambda a: rates(built(a))),
-    "--warmup-lr": (SHORT, "0.01", lambda a: rates(built(a))),
-    "--min-lr": (SHORT, "0.01", lambda a: rates(built(a))),
-    "--decay-epochs": (SHORT + " --sched step", "2", lambda a: rates(built(a))),
-    "--warmup-epochs": ("--epochs 6 --amp-dtype off", "3", lambda a: rates(built(a))),
-    "--cooldown-epochs": (SHORT, "2", lambda a: rates(built(a))),
-    "--dr": (SHORT + " --sched step --decay-epochs 2", "0.5", lambda a: rates(built(a))),
-    "--no-aug": ("", "", transform),
-    "--scale": ("", "0.5 0.9", transform),
-    "--ratio": ("", "0.9 1.1", transform),
-    "--hflip": ("", "0.1", transform),
-    "--vflip": ("", "0.1", transform),
-    "--color-jitter": ("", "0.1", transform),
-    "--aa": ("", "rand-m3", transform),
-    "--reprob": ("", "0.9", lambda a: erasing(a).probability),
-    "--remode": ("", "const", lambda a: erasing(a).per_pixel),
-    "--recount": ("", "3", lambda a: erasing(a).max_count),
-    "--mixup": ("", "0.2", lambda a: make_mixup(recipe_of(a), 10).mixup_alpha),
-    "--cutmix": ("", "0.2", lambda a: make_mixup(recipe_of(a), 10).cutmix_alpha),
-    "--cutmix-minmax": ("", "0.2 0.4", lambda a: make_mixup(recipe_of(a), 10).cutmix_minmax),
-    "--mixup-prob": ("--mixup 0.2", "0.3", lambda a: make_mixup(recipe_of(a), 10).mix_prob),
-    "--mixup-switch-prob": ("--mixup 0.2 --cutmix 1", "0.3", lambda a: make_mixup(recipe_of(a), 10).switch_prob),
-    "--mixup-mode": ("--mixup 0.2", "elem", lambda a: make_mixup(recipe_of(a), 10).mode),
-    "--mixup-off-epoch": ("--mixup 0.2", "3", lambda a: recipe_of(a).augmentation),
-    "--smoothing": (SHORT, "0.3", lambda a: recipe_of(a).label_smoothing),
-    "--train-interpolation": ("", "bilinear", transform),
-    "--drop": (SHORT, "0.5", lambda a: built(a).model.dropout),
-    "--bn-momentum": (SHORT, "0.3", lambda a: built(a).model.bn1.momentum),
-    "--model-ema": (SHORT, "", lambda a: built(a.replace("--model-ema", "--no-model-ema")).average),
-    "--model-ema-decay": (SHORT, "0.5", lambda a: built(a).average.decay),
-    "--channels-last": (SHORT, "", lambda a: built(a.replace("--channels-l", "--no-channels-l")).model.blocks[9][0]),
-    "--eval-metric": (SHORT, "loss", lambda a: recipe_of(a).eval_metric),
-    "--amp-dtype": ("--epochs 6", "bfloat16", lambda a: str(built(a).autocast().fast_dtype)),
-    "--compile": (SHORT, "", lambda a: type(built(a).forward).__name__),
-    "--grad-accum-steps": (SHORT, "2", lambda a: recipe_of(a).execution.accumulate),
-    "--freeze": (SHORT, "backbone", lambda a: sum(p.requires_grad for p in built(a).model.parameters())),
-    "--img-size": ("", "128", lambda a: recipe_of(a).preprocess),
-    "--input-size": ("", "3 128 128", lambda a: recipe_of(a).preprocess),
-    "--crop-pct": ("", "0.95", lambda a: recipe_of(a).preprocess),
-    "--mean": ("", "0.1 0.2 0.3", lambda a: recipe_of(a).preprocess),
-    "--std": ("", "0.1 0.2 0.3", lambda a: recipe_of(a).preprocess),
-    "--interpolation": ("", "bilinear", lambda a: recipe_of(a).preprocess),
+    "--model": (SHORT, "0.3", lambda a: start(recipe_of(a), 10, 4, Ranks()).model.conv_head.weight.shape),
+    "--epochs": ("--amp-dtype off", "7", rates),
+    "--batch-size": ("", "16", fed),
+    "--lr": (SHORT, "0.3", rates),
+    "--held-out": ("--held-out 20", "30", held_out),
+    "--seed": (SHORT, "7", moved),
+    "--opt": (SHORT, "adamw", moved),
+    "--opt-eps": (SHORT + " --opt adamw", "0.1", moved),
+    "--opt-betas": (SHORT + " --opt adamw", "0.5 0.6", moved),
+    "--momentum": (SHORT, "0.5", moved),
+    "--weight-decay": (SHORT, "0.5", moved),
+    "--clip-grad": (SHORT, "0.001", moved),
+    "--clip-mode": (SHORT + " --clip-grad 0.001", "value", moved),
+    "--sched": (SHORT, "tanh", rates),
+    "--lr-noise": (SHORT, "0 1", rates),
+    "--lr-noise-pct": (SHORT + " --lr-noise 0 1", "0.1", rates),
+    "--lr-noise-std": (SHORT + " --lr-noise 0 1", "0.01", rates),
+    "--lr-cycle-mul": (SHORT + " --lr-cycle-limit 2", "2", rates),
+    "--lr-cycle-limit": (SHORT, "2", rates),
+    "--warmup-lr": (SHORT, "0.01", rates),
+    "--min-lr": (SHORT, "0.01", rates),
+    "--decay-epochs": (SHORT + " --sched step", "2", rates),
+    "--warmup-epochs": ("--epochs 6 --amp-dtype off", "3", rates),
+    "--cooldown-epochs": (SHORT, "2", rates),
+    "--dr": (SHORT + " --sched step --decay-epochs 2", "0.5", rates),
+    "--no-aug": ("", "", fed),
+    "--scale": ("", "0.5 0.9", fed),
+    "--ratio": ("", "0.9 1.1", fed),
+    "--hflip": ("", "0.1", fed),
+    "--vflip": ("", "0.9", fed),
+    "--color-jitter": ("", "0.1", fed),
+    "--aa": ("", "rand-m3", fed),
+    "--reprob": ("", "0.9", fed),
+    "--remode": ("--reprob 0.9", "const", fed),
+    "--recount": ("--reprob 0.9", "3", fed),
+    "--mixup": ("", "0.2", fed),
+    "--cutmix": ("", "0.2", fed),
+    "--cutmix-minmax": ("", "0.2 0.4", fed),
+    "--mixup-prob": ("--mixup 0.2", "0", fed),
+    "--mixup-switch-prob": ("--mixup 0.2 --cutmix 1", "1", fed),
+    "--mixup-mode": ("--mixup 0.2", "elem", fed),
+    "--mixup-off-epoch": ("--mixup 0.2", "3", lambda a: fed(a, 3)),
+    "--smoothing": (SHORT, "0.3", loss),
+    "--train-interpolation": ("", "bilinear", fed),
+    "--drop": (SHORT, "0.5", lambda a: logits(a).tolist()),
+    "--bn-momentum": (SHORT, "0.3", lambda a: moved(a, lambda run: run.model.bn1.running_mean.tolist())),
+    "--model-ema": (SHORT, "--no-model-ema", lambda a: moved(a, lambda run: run.judged is run.model)),
+    "--model-ema-decay": (SHORT, "0.5", lambda a: moved(a, lambda run: run.judged.conv_stem.weight.tolist())),
+    "--channels-last": (SHORT, "--no-channels-last", lambda a: built(a).model.conv_stem.weight.is_contiguous()),
+    "--eval-metric": (SHORT, "loss", kept),
+    "--amp-dtype": ("--amp-dtype off", "bfloat16", lambda a: logits(a).dtype),
+    "--compile": (SHORT, "", lambda a: type(built(a).forward)),
+    "--grad-accum-steps": (SHORT, "2", learned_from_one_batch),
+    "--freeze": (SHORT, "backbone", moved),
+    "--img-size": ("", "48", fed),
+    "--input-size": ("", "3 48 48", fed),
+    "--crop-pct": ("", "0.95", judged),
+    "--mean": ("", "0.1 0.2 0.3", fed),
+    "--std": ("", "0.1 0.2 0.3", fed),
+    "--interpolation": ("", "bilinear", judged),
 }
 ELSEWHERE = {"--sync-bn", "--dist-bn"}  # refused with one process: see below
-
-
-def erasing(arguments: str) -> Any:
-    from repghost.training.loader_feed import _Finish
-
-    return _Finish(recipe_of(arguments), 10, Ranks()).erasing
-
-
-def stepped(arguments: str) -> float:
-    run = built(arguments)
-    run.forward(torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))).square().sum().backward()
-    run.set_rate(1, 0)
-    run.update(1, 0)
-    return float(run.model.conv_head.weight.detach().double().abs().sum())
 
 
 def test_every_flag_is_tried() -> None:
     assert set(EFFECTS) | ELSEWHERE == {flag.names[-1] for flag in FLAGS + PREPROCESS_FLAGS}
 
 
+@functools.cache
+def without(look: Any, needs: str) -> Any:
+    before = look(needs)
+    assert before == look(needs)  # nothing else changes it
+    return before
+
+
 @pytest.mark.parametrize("name", EFFECTS)
 def test_a_flag_changes_the_run(name: str) -> None:
     needs, value, look = EFFECTS[name]
-    changed = look(f"{needs} {name} {value}")
-    if name in ("--mixup", "--cutmix", "--cutmix-minmax"):
-        expected = tuple(float(part) for part in value.split())
-        assert changed == (expected if len(expected) > 1 else expected[0])
-        return
-    if name == "--channels-last":
-        assert changed.conv.weight.is_contiguous()
-        return
-    if name == "--amp-dtype":
-        assert changed == "torch.bfloat16"
-        return
-    assert changed != look(needs)
+    written = value if value.startswith("--") else f"{name} {value}"
+    assert look(f"{needs} {written}") != without(look, needs)
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -176,6 +229,12 @@ def test_what_would_have_no_effect_is_refused(name: str, tmp_path: Path) -> None
         ("--reprob 0 --remode rand", "--reprob above 0"),
         ("--no-aug --scale 0.5 1", "--no-aug"),
         ("--input-size 3 32 64", "--input-size"),
+        ("--held-out 30", "keeps its pictures in memory"),
+        ("--opt-eps 0.1", "an --opt that has an epsilon"),
+        ("--opt-betas 0.5 0.6", "an --opt that has betas"),
+        ("--opt adamw --momentum 0.5", "an --opt that has a momentum"),
+        ("--sched step --cooldown-epochs 2", "--sched than step"),
+        ("--mixup 0.2 --mixup-off-epoch 300", "more --epochs"),
         ("--amp --amp-dtype bfloat16", "--amp"),
         ("--sched cosin", "Did you mean 'cosine'"),
     ],
@@ -190,7 +249,10 @@ def test_flags_of_the_loader_are_refused_by_the_demo() -> None:
         recipe_of("--reprob 0.1", "demo")
 
 
-@pytest.mark.parametrize("more", [{"sync_bn": True}, {"dist_bn": "reduce"}, {"freeze": "bn", "bn_momentum": 0.2}])
+@pytest.mark.parametrize(
+    "more",
+    [{"sync_bn": True}, {"dist_bn": "reduce"}] + [{"freeze": what, "bn_momentum": 0.2} for what in ("bn", "backbone")],
+)
 def test_execution_that_cannot_be_is_refused(more: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=r"no effect|needs several"):
         start(get_recipe("demo").changed(width=0.25, **more), 3, 3, Ranks())
@@ -202,3 +264,21 @@ def test_the_learning_rate_is_that_of_the_authors_log() -> None:
     assert run.epochs == 300
     for epoch, rate in logged.items():
         assert run.set_rate(epoch, 1) == pytest.approx(rate, abs=5.1e-5 if rate > 1e-3 else 5e-7), epoch
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe", "imagenet", "--pin-mem"], "--pin-mem has no effect without a GPU"),
+        (["--recipe", "imagenet", "--log-interval", "5"], "--log-interval has no effect without a GPU"),
+        (["--dist-timeout", "5"], "--dist-timeout has no effect with one process"),
+        (["-j", "0"], "--workers has no effect on recipe 'demo'"),
+        (["-vb", "2"], "--validation-batch-size-multiplier has no effect on recipe 'demo'"),
+        (["--broken-limit", "0"], "--broken-limit has no effect on recipe 'demo'"),
+        (["--val-split", "test"], "--val-split has no effect on recipe 'demo'"),
+    ],
+)
+def test_flags_of_the_command_without_effect_are_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(cli, ["train", "--data", str(tmp_path), "--device", "cpu", *arguments])
+    assert result.exit_code == 2, result.output
+    assert message in result.output

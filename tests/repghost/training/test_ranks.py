@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 SMALL = [
     *("--recipe", "imagenet", "--width", "0.25", "--img-size", "32", "--interpolation", "bilinear"),
     *("--epochs", "2", "--warmup-epochs", "1", "--lr", "0.05", "--amp-dtype", "off"),
-    *("-j", "0", "--device", "cpu", "--threads", "1", "--dist-timeout", "20"),
+    *("-j", "0", "--device", "cpu", "--threads", "1"),
 ]
 # nothing that depends on how a batch is cut
 EXACT = ["--freeze", "bn", "--drop", "0", "--reprob", "0", "--no-model-ema"]
@@ -40,7 +40,7 @@ def single(data: Path, output: Path, *more: str) -> list[str]:
 
 def torchrun(data: Path, output: Path, *more: str) -> list[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    return [*command, *single(data, output, *more)[1:]]
+    return [*command, *single(data, output, "--dist-timeout", "20", *more)[1:]]
 
 
 def here(command: list[str]) -> Result:
@@ -148,7 +148,7 @@ def test_a_killed_process_does_not_leave_the_other_waiting(data: Path, tmp_path:
         more = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
         started.append(
             subprocess.Popen(
-                single(data, tmp_path / "run", "-b", "8", "--epochs", "5000"),
+                single(data, tmp_path / "run", "-b", "8", "--epochs", "5000", "--dist-timeout", "20"),
                 env=environment() | more | {"MASTER_PORT": "29653"}, stderr=subprocess.PIPE, text=True,
             )
         )  # fmt: skip
