@@ -44,7 +44,7 @@ def compare_answers(output: Path, pictures: int, cache: StageCache, say: Callabl
     from calib.pipeline import fused
 
     subject = load_subject(None, None, None, None, 1, pictures, 0)
-    request = Request(ARM64.name, (FP16,), output=output, test_images=pictures, fetch=False)
+    request = Request(ARM64.name, (FP16,), output=output, test_images=pictures, fetch=False, host=False)
     (bundle,) = fresh_bundles(request, subject.folder, cache, say)
     assert subject.model is not None and subject.test is not None  # the carried network has both
     before = float_answers(fused(subject.model), subject, subject.test, cache)

@@ -40,6 +40,7 @@ ARM64_SECTION = Section(
     render=render_counts,
 )
 RIVALS_FILE, RIVALS_FORMAT = "rivals-arm64.json", "repghost-rivals"
+CALIBRATION = 32  # pictures; of random weights nothing but the counts is told
 CPU_OF_FLOAT = {FP32.name: "cortex-a72", FP16.name: "cortex-a76"}  # plain NEON code is the same on every core
 
 
@@ -133,7 +134,9 @@ def built(
         width=str(network.width),
         size=network.size,
         output=output,
+        calibration_images=CALIBRATION,
         fetch=False,
+        host=False,
         jobs=os.cpu_count() or 1,
     )
     say(f"width {network.width:g}, {network.size} px")

@@ -163,7 +163,7 @@ def _layer_error(
     """Return the error of each integer layer; None for a file that has no float form to compare with."""
     if network is None:
         return None
-    with progress.stage("layer error"):
+    with progress.stage("error"):
         found = stages.layer_error(subject, network, program, config, cache)
         worst = min(found["decibels"], key=found["decibels"].__getitem__)
         progress.note = f"signal to quantization noise at least {found['decibels'][worst]:.1f} dB, at {worst}"
@@ -201,7 +201,7 @@ def _build(
     progress: Progress,
 ) -> list[Build]:
     """Compile and link the target, and this machine too: it measures latency and judges the integer program."""
-    rows = dict.fromkeys([target, host_target() or target])
+    rows = dict.fromkeys([target, (host_target() if request.host else None) or target])
     wanted = [
         Compilation(programs[precision.name], row, precision)
         for row in rows
