@@ -34,8 +34,8 @@ from tests.compile.oracle_network import Oracle, oracle
 SIZE = 32
 CLASSES = ("blue", "green", "red")
 NETWORKS = {"model.fused.safetensors", "model.qdq.onnx"}
-STAGES = ["load", "fuse", "calibrate", "write QDQ", "lower", "expect", "compile", "link", "judge", "pack", "verify"]
-STAGES += ["measure", "report"]
+STAGES = ["load", "fuse", "calibrate", "write QDQ", "lower", "expect", "compile", "link", "judge", "error", "pack"]
+STAGES += ["verify", "measure", "report"]
 
 
 def write_pictures(folder: Path, splits: dict[str, int]) -> Path:
@@ -267,11 +267,11 @@ def test_a_file_that_is_already_quantized(
     lines: list[str] = []
     report = run(request_for(qdq, data, tmp_path / "build"), lines.append)
     stages = [line[:10].strip() for line in lines if not line.startswith(" ")]
-    assert stages == [name for name in STAGES if name not in ("fuse", "calibrate")]
+    assert stages == [name for name in STAGES if name not in ("fuse", "calibrate", "error")]
     assert report["model"]["name"] == "repghostnet_0_5x"
     assert report["accuracy"]["int8"] == earlier["accuracy"]["int8"]
     assert report["accuracy"]["fp32"] is None
-    assert report["quantization"] == earlier["quantization"]
+    assert report["quantization"] == {**earlier["quantization"], "sqnr": None}  # it has no float form to compare with
     page = (tmp_path / "build/repghostnet_0_5x-32px/report.md").read_text()
     assert "fp32 top-1 and change: not measured (a quantized file has no float form)" in page
     with pytest.raises(AccuracyGateError, match="none was measured"):
@@ -467,6 +467,28 @@ def test_the_command_line_explains_errors(
     assert result.exit_code == 2
     assert "Traceback" not in result.output
     assert re.search(message, result.output), result.output
+
+
+@pytest.mark.parametrize("target", ["arm64", "x86-64"])
+def test_another_target_does_not_calibrate_again(
+    target: str, weights: Path, data: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ReachedError(Exception):
+        """The stage after the ones in question began."""
+
+    def stop(*_: Any) -> Any:
+        raise ReachedError
+
+    def calibrate(*_: Any, **__: Any) -> Any:
+        raise AssertionError("calibrated again")
+
+    monkeypatch.setattr(pipeline, "compile_all", stop)
+    monkeypatch.setattr("calib.pipeline.quantize_model", calibrate)
+    lines: list[str] = []
+    with pytest.raises(ReachedError):
+        run(request_for(weights, data, output, target=target), lines.append)
+    (line,) = [line for line in lines if line.startswith("calibrate")]
+    assert line.endswith("as in an earlier run")
 
 
 def test_stage_names_are_the_ones_the_readme_names() -> None:
