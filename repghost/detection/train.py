@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from repghost.detection.checkpoint import Detector, empty_detector, write_detector
 from repghost.detection.coco import CocoPictures
@@ -187,8 +186,7 @@ def _start(
             raise UsageError(f"the state's optimizer is of another detector ({error}).") from error
     forward: nn.Module = model
     if ranks.count > 1:
-        devices = [ranks.device.index] if ranks.device.type == "cuda" else None
-        forward = DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+        forward = ranks.distributed(model)
     return _Run(recipe, ranks, model, forward, optimizer)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -175,12 +174,7 @@ def _forward(recipe: Recipe, model: nn.Module, ranks: Ranks) -> Callable[[torch.
     """Wrap the model for several processes and for the compiler."""
     wrapped: Any = model
     if ranks.count > 1:
-        # Each process keeps its own running statistics, as upstream's; the first one's are judged and kept.
-        devices = [ranks.device.index] if ranks.device.type == "cuda" else None
-        # PyTorch 2.14 gave the switch another name.
-        known = "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters
-        own_buffers: dict[str, Any] = {"forward_sync_buffers" if known else "broadcast_buffers": False}
-        wrapped = DistributedDataParallel(model, device_ids=devices, **own_buffers)
+        wrapped = ranks.distributed(model)
     return torch.compile(wrapped) if recipe.execution.compile else wrapped
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import inspect
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 from repghost.errors import RepGhostError, UsageError
 
@@ -60,6 +62,17 @@ class Ranks:
         if self.count > 1:
             for tensor in module.state_dict().values():
                 dist.broadcast(tensor, 0)
+
+    def distributed(self, module: torch.nn.Module) -> DistributedDataParallel:
+        """Return a module whose gradients are averaged over all processes.
+
+        Each process keeps its own running statistics, as upstream's; the first one's are judged and kept.
+        """
+        devices = [self.device.index] if self.device.type == "cuda" else None
+        # PyTorch 2.14 gave the switch another name.
+        known = "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters
+        own_buffers: dict[str, Any] = {"forward_sync_buffers" if known else "broadcast_buffers": False}
+        return DistributedDataParallel(module, device_ids=devices, **own_buffers)
 
     def wait(self) -> None:
         """Return once every process is here."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from repghost.errors import RepGhostError, UsageError
 from repghost.training.transfer import Start
 from tests.repghost.detection.drawn import draw
 from tests.repghost.networks import network
+from tests.repghost.training.test_ranks import finish
 
 RECIPE = DetectionRecipe(
     width=0.25, epochs=2, batch=2, milestones=(1,), warmup_steps=2, min_size=64, max_size=96, train_norm=True,
@@ -104,6 +107,28 @@ def test_the_commands_train_validate_and_export(folder: Path, tmp_path: Path) ->
     result = CliRunner().invoke(cli, ["detect-export", path, str(run / "pyramid.onnx")])
     assert result.exit_code == 0, result.output
     assert (run / "pyramid.onnx").stat().st_size > 1_000_000
+
+
+def test_two_processes_train_as_one_with_twice_the_batch(folder: Path, tmp_path: Path) -> None:
+    draw(folder, "val", 3, seed=1)
+    words = ["detect-train", "--data", str(folder), "--width", "0.25", "--epochs", "1", "--min-size", "64"]
+    words += ["--max-size", "96", "-j", "0", "--train-split", "train", "--val-split", "val", "--fixed-norm"]
+    words += ["--device", "cpu", "--lr", "0.001"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    two = finish([*torchrun, "repghost.cli", *words, "--batch", "1", "-o", str(tmp_path / "two")])
+    assert two.returncode == 0, two.stderr
+    assert "FutureWarning" not in two.stderr
+    assert two.stdout.count("written:") == 1
+    one = CliRunner().invoke(cli, [*words, "--batch", "2", "-o", str(tmp_path / "one")])
+    assert one.exit_code == 0, one.output
+    expected, actual = weights(tmp_path / "one"), weights(tmp_path / "two")
+    start: Any = build(DetectionRecipe(**{**RECIPE.to_dict(), "train_norm": False}), 2)
+    assert not torch.equal(start.backbone.body.conv_stem.weight, expected["backbone.body.conv_stem.weight"])
+    for name, value in expected.items():
+        assert torch.allclose(value, actual[name], atol=1e-6), name
+    first, second = (json.loads((tmp_path / name / "log.jsonl").read_text()) for name in ("one", "two"))
+    assert first["loss"] == pytest.approx(second["loss"], rel=1e-5)
+    assert first["boxes"] == pytest.approx(second["boxes"], abs=1e-6)
 
 
 @pytest.mark.parametrize(
