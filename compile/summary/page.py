@@ -13,6 +13,7 @@ from compile.summary.plots import all_plots
 from compile.summary.tables import LAYERS, Cell, Column, Table, all_tables
 
 TITLE = "Which width, at which precision, for which machine"
+BY_LAYER = "Layer by layer"
 
 
 def render_page(summary: Summary) -> str:
@@ -56,20 +57,29 @@ def _advice(summary: Summary) -> list[str]:
 
 def _body(summary: Summary) -> list[str]:
     tables, plots = all_tables(summary), all_plots(summary)
-    links = [f'<a href="#{table.name}">{escape(table.title)}</a>' for table in tables]
+    folded = [table for table in tables if _is_folded(table)]
+    targets = [(table.name, table.title) for table in tables if table not in folded]
+    targets += [("layers", BY_LAYER)] if folded else []
+    links = [f'<a href="#{name}">{escape(title)}</a>' for name, title in targets]
     parts = [f"<nav>{' · '.join(links)}</nav>", *_table(tables[0])]
     for title, svg in plots.items():
         drawing = svg[svg.index("<svg") :]  # without the XML head, which HTML has no use for
         parts.append(f"<figure>{drawing}<figcaption>{escape(title)}</figcaption></figure>")
     for table in tables[1:]:
+        parts += [f'<h2 id="layers">{BY_LAYER}</h2>'] if folded and table is folded[0] else []
         parts += _table(table)
     return parts
+
+
+def _is_folded(table: Table) -> bool:
+    """Return whether a table is long, and shown on demand."""
+    return table.name.startswith(LAYERS)
 
 
 def _table(table: Table) -> list[str]:
     heads = "".join(_head(column) for column in table.columns)
     rows = ["<tr>" + "".join(map(_cell, row, table.columns)) + "</tr>" for row in table.rows]
-    folded = table.name.startswith(LAYERS)  # long, and shown on demand
+    folded = _is_folded(table)
     opening = [f'<details id="{table.name}"><summary>{escape(table.title)}</summary>'] if folded else [
         f'<h2 id="{table.name}">{escape(table.title)}</h2>'
     ]  # fmt: skip
