@@ -9,7 +9,7 @@ from calib import q15
 from calib.graph import Convolution, Graph
 from calib.lower import lower_q15
 from calib.program import Tensor
-from calib.qparams import INT8_MAX, INT8_MIN, QParams, quantize_weights
+from calib.qparams import INT8_MAX, INT8_MIN, Q15_ADD_SHIFT, Q15_SHIFT, QParams, quantize_weights
 from calib.quantspec import QuantSpec
 
 
@@ -38,6 +38,17 @@ def fits_int16(layer: Convolution, graph: Graph, spec: QuantSpec) -> bool:
     output = spec.activations[layer.name if add is None else add.name]
     residual = None if add is None else spec.activations[add.other]
     return _fits(layer, spec.weight_scales[layer.name], spec.activations[layer.input], output, residual)
+
+
+def magnitude_limits(layer: Convolution, graph: Graph, spec: QuantSpec) -> NDArray[np.float32]:
+    """Return the most that the int8 magnitudes of each channel may sum to, float32 [C] (see `calib.q15`)."""
+    add = graph.fused_adds().get(layer.name)
+    output = spec.activations[layer.name if add is None else add.name].scale
+    shift = Q15_SHIFT + (0 if add is None else Q15_ADD_SHIFT)
+    unit = output / (2.0**shift * spec.activations[layer.input].scale)
+    multiplier = np.rint(spec.weight_scales[layer.name].astype(np.float64) / unit)
+    room = q15.INT16_WIDTH - np.ceil(2.0**Q15_SHIFT / multiplier)
+    return np.floor(room / q15.INPUT_WIDTH).astype(np.float32)
 
 
 def _fits(layer: Convolution, scales: NDArray[np.float32], x: QParams, y: QParams, residual: QParams | None) -> bool:

@@ -102,11 +102,11 @@ def weight_steps(weight: torch.Tensor, scales: torch.Tensor, limits: torch.Tenso
     column = scales.reshape((-1,) + (1,) * (weight.ndim - 1))
     scaled = weight / column
     steps = scaled.round().clamp_(-WEIGHT_MAX, WEIGHT_MAX)
-    return steps if limits is None else _limited(steps, scaled, limits)
+    return steps if limits is None else limited_steps(steps, scaled, limits)
 
 
-def _limited(steps: torch.Tensor, scaled: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
-    """Take one step off the weight that was rounded away from 0 the most, until each channel's sum is allowed."""
+def limited_steps(steps: torch.Tensor, scaled: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
+    """Return the steps, less one where the weight was rounded away from 0 the most, until each channel's sum fits."""
     flat, wanted = steps.reshape(len(steps), -1), scaled.reshape(len(steps), -1).abs()
     over = torch.nonzero(flat.abs().sum(1) > limits)[:, 0]
     while len(over):
