@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import tvm_ffi
-from tvm import ir
 
 from compile import tir
+from compile.archive import pack_archive
 from compile.float_program import FloatProgram
 from compile.intrin import InstructionSet
 from compile.intrin.table import find_instruction_set
@@ -22,6 +19,9 @@ from compile.network import BLOB_ALIGNMENT, CompiledNetwork, CompiledVariant
 from compile.schedules import Context, Scheduled, schedule, schedule_halo
 from compile.targets import Target, Variant
 from compile.tir import Kernel
+from compile.workshop import Source, Workshop
+
+_64_BITS = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -41,29 +41,39 @@ class ScheduledNetwork:
     weights: bytes
 
 
-def compile_program(program: AnyProgram, target: Target) -> CompiledNetwork:
+def compile_program(program: AnyProgram, target: Target, workshop: Workshop | None = None) -> CompiledNetwork:
     """Compile a program for every instruction set of a target.
 
     Args:
         program: the integer or float program of one network.
         target: a row of `compile.targets`.
+        workshop: where its kernels are compiled; one of its own if it is not given.
 
     Returns:
         object files, weights and the steps the runner executes.
     """
+    if workshop is None:
+        with Workshop() as own:
+            return compile_program(program, target, own)
     plan = plan_memory(program)
-    chosen = target.variants_for(element_of(program))
-    networks = [schedule_network(program, plan, find_instruction_set(variant.name)) for variant in chosen]
-
-    def build(index: int) -> CompiledVariant:
-        variant, network = chosen[index], networks[index]
-        symbol = f"rg_step_{variant.name}"
-        code = build_variant(network, symbol, target, variant)
-        names = tuple(step.kernel.name for step in network.steps)
-        return CompiledVariant(variant.name, code, symbol, _blob_name(network.weights), names)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # LLVM works without Python's lock
-        variants = tuple(pool.map(build, range(len(chosen))))
+    networks: list[ScheduledNetwork] = []
+    ordered: list[tuple[Variant, dict[str, Future[bytes]]]] = []
+    shelf = Shelf()
+    for variant in target.variants_for(element_of(program)):
+        network = schedule_network(program, plan, find_instruction_set(variant.name))
+        networks.append(network)
+        shelf = shelf if target.shares_kernels else Shelf()
+        ordered.append((variant, order_kernels(network, target, variant, shelf, workshop)))
+    variants = tuple(
+        CompiledVariant(
+            name=variant.name,
+            object_bytes=pack_archive({name: future.result() for name, future in objects.items()}),
+            step_symbol=step_symbol(variant),
+            weights=_blob_name(network.weights),
+            kernels=tuple(step.kernel.name for step in network.steps),
+        )
+        for network, (variant, objects) in zip(networks, ordered, strict=True)
+    )
     return CompiledNetwork(
         variants=variants,
         blobs={_blob_name(network.weights): network.weights for network in networks},
@@ -98,51 +108,81 @@ def schedule_network(program: AnyProgram, plan: MemoryPlan, isa: InstructionSet)
     return ScheduledNetwork(tuple(steps), bytes(weights))
 
 
-def build_variant(network: ScheduledNetwork, symbol: str, target: Target, variant: Variant) -> bytes:
-    """Return the object file of one instruction set; kernels of the same shape are compiled once."""
-    module = build_module(network, symbol, target, variant)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.o"
-        module.write_to_file(str(path), "o")
-        return path.read_bytes()
+class Shelf:
+    """The kernels of a program that are already ordered, each with the symbol it has.
 
+    A kernel that comes out the same for another layer, or for the next instruction set, is not compiled again. The
+    plainest instruction set that has it comes first, so what is compiled for it runs on all.
+    """
 
-def build_module(network: ScheduledNetwork, symbol: str, target: Target, variant: Variant) -> Any:
-    """Compile the kernels and the step function that calls them, see `compile.network.CompiledVariant`."""
-    functions: dict[Any, Any] = {}
-    known: list[tuple[Any, Any]] = []
+    def __init__(self) -> None:
+        self._known: dict[int, list[tuple[Any, str]]] = {}
+        self.sources: dict[str, Source] = {}
 
-    def function_of(scheduled: Scheduled) -> Any:
-        for variable, function in known:
+    def place(self, scheduled: Scheduled, described: dict[str, Any]) -> str:
+        """Return the symbol of a kernel: its name and a number made of what it does, equal in every process."""
+        number = tvm_ffi.structural_hash(scheduled.function) & _64_BITS
+        known = self._known.setdefault(number, [])
+        for function, symbol in known:
             if tvm_ffi.structural_equal(function, scheduled.function):
-                return variable
-        variable = ir.GlobalVar(f"{scheduled.name}_{len(known)}")
-        functions[variable] = scheduled.function
-        known.append((variable, scheduled.function))
-        return variable
-
-    calls = [
-        [(function_of(kernel), kernel) for kernel in (step.halo, step.kernel) if kernel is not None]
-        for step in network.steps
-    ]
-    functions[ir.GlobalVar(symbol)] = _step_function(network, calls)
-    return tir.build_object(functions, target.tvm_target(variant))
+                return symbol
+        symbol = f"{scheduled.name}_{number:016x}" + f"_{len(known)}" * bool(known)
+        known.append((scheduled.function, symbol))
+        self.sources[symbol] = Source(((symbol, scheduled.function),), described)
+        return symbol
 
 
-def _step_function(network: ScheduledNetwork, calls: list[list[tuple[Any, Scheduled]]]) -> Any:
+def order_kernels(
+    network: ScheduledNetwork, target: Target, variant: Variant, shelf: Shelf, workshop: Workshop
+) -> dict[str, Future[bytes]]:
+    """Order every kernel of a variant and its step function; returns objects by their names in the archive."""
+    described = target.tvm_target(variant)
+    symbols = call_symbols(network, shelf, described)
+    objects = {}
+    for symbol in dict.fromkeys(symbol for calls in symbols for symbol in calls):
+        objects[_member(symbol)] = workshop.order(shelf.sources[symbol])
+    step = Source(((step_symbol(variant), step_function(network, symbols)),), described)
+    objects[_member(step_symbol(variant))] = workshop.order(step)
+    return objects
+
+
+def step_symbol(variant: Variant) -> str:
+    """Return the name of the function that runs the steps of a variant."""
+    return f"rg_step_{variant.name}"
+
+
+def _member(symbol: str) -> str:
+    return f"{hashlib.sha256(symbol.encode()).hexdigest()[:12]}.o"
+
+
+def call_symbols(network: ScheduledNetwork, shelf: Shelf, described: dict[str, Any]) -> list[list[str]]:
+    """Return for each step the symbols it calls: of the kernel that fills the border, if there is one, and its own."""
+    return [[shelf.place(kernel, described) for kernel in _called(step)] for step in network.steps]
+
+
+def _called(step: Step) -> list[Scheduled]:
+    return [kernel for kernel in (step.halo, step.kernel) if kernel is not None]
+
+
+def step_function(network: ScheduledNetwork, symbols: list[list[str]]) -> Any:
+    """Return the function that runs some units of one step, see `compile.network.CompiledVariant`.
+
+    Args:
+        symbols: from `call_symbols`.
+    """
     kernel = Kernel("step")
     step, begin, end = kernel.scalar("step"), kernel.scalar("begin"), kernel.scalar("end")
     rgb, logits = kernel.pointer("rgb", "uint8"), kernel.pointer("logits", "float32")
     workspace, weights = kernel.pointer("workspace", "int8"), kernel.pointer("weights", "int8")
     pointers = [p.data for p in (rgb, logits, workspace, weights)]
-    for index, (entry, targets) in enumerate(zip(network.steps, calls, strict=True)):
+    for index, (entry, called) in enumerate(zip(network.steps, symbols, strict=True)):
         with kernel.when(tir.equal(step, index)):
-            for variable, scheduled in targets:
+            for symbol, scheduled in zip(called, _called(entry), strict=True):
                 numbers = [tir.const(number, "int32") for number in (*scheduled.offsets, *scheduled.scalars)]
                 arguments = [*pointers, *numbers, tir.const(entry.constants, "int32"), begin, end]
                 if scheduled is entry.halo:  # by whoever runs the first unit
                     with kernel.when(tir.equal(begin, 0)):
-                        kernel.call(variable, *arguments)
+                        kernel.call(symbol, *arguments)
                 else:
-                    kernel.call(variable, *arguments)
+                    kernel.call(symbol, *arguments)
     return kernel.finish(returns=tir.const(0, "int32"))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +17,11 @@ from compile.network import CompiledNetwork, CompiledVariant
 from compile.precisions import Precision
 from compile.targets import Target
 from compile.toolchain import build_runner, link_model
-from repghost.errors import RepGhostError
 
 if TYPE_CHECKING:
     from compile.layout import AnyProgram
     from compile.subject import Subject
+    from compile.workshop import Workshop
 
 
 @dataclass(frozen=True)
@@ -58,80 +57,66 @@ class Compilation:
         }
 
 
+@dataclass(frozen=True)
+class Effort:
+    """What compiling some networks cost."""
+
+    kept: int  # networks an earlier run had compiled
+    kernels: int = 0  # compiled now
+    known_kernels: int = 0  # compiled by an earlier run for whatever network
+    seconds: float = 0.0  # processor time in TVM and LLVM
+
+    def __str__(self) -> str:
+        """Describe it for the line of the stage."""
+        parts = [f"{self.kernels} kernels compiled, {self.seconds:.1f} s of processor time"] if self.kernels else []
+        parts += [f"{self.known_kernels} kernels as in an earlier run"] if self.known_kernels else []
+        parts += [f"{self.kept} networks as in an earlier run"] if self.kept else []
+        return ", ".join(parts)
+
+
 def silent(line: str) -> None:
     """Say nothing."""
 
 
 def compile_all(
     wanted: list[Compilation], cache: StageCache, jobs: int, say: Callable[[str], None] = silent
-) -> tuple[list[CompiledNetwork], int]:
-    """Compile with TVM what earlier runs have not compiled; the instruction sets are compiled side by side.
+) -> tuple[list[CompiledNetwork], Effort]:
+    """Compile with TVM what earlier runs have not compiled; the kernels are compiled side by side.
 
     Args:
         wanted: programs and targets.
         cache: where the objects are kept.
-        jobs: how many processes; 1 compiles in this one.
-        say: is given one line for each instruction set that is ready.
+        jobs: how many threads compile.
+        say: is given one line for each network that is ready.
 
     Returns:
-        The networks in the order of `wanted`, and how many were there already.
+        The networks in the order of `wanted`, and what they cost.
     """
-    alone = [
-        (index, replace(item, target=replace(item.target, variants=(variant,))))
-        for index, item in enumerate(wanted)
-        for variant in item.target.variants_for(item.precision.element)
-    ]
-    absent = [item for _, item in alone if not cache.has("compile", item.key())]
+    absent = [item for item in wanted if not cache.has("compile", item.key())]
     made: dict[str, Files] = {}
-    for number, (item, files) in enumerate(zip(absent, compile_side_by_side(absent, jobs), strict=True), 1):
-        made[key_digest(item.key())] = files
-        name = f"{item.target.name} {item.precision.name} {item.target.variants[0].name}"
-        say(f"  compiled {name}, {number} of {len(absent)}")
-    parts: list[list[CompiledNetwork]] = [[] for _ in wanted]
-    for index, item in alone:
+    effort = Effort(kept=len(wanted) - len(absent))
+    if absent:
+        from compile.workshop import Workshop  # loads TVM
+
+        with Workshop(jobs) as workshop:
+            for number, (item, network) in enumerate(zip(absent, compile_absent(absent, workshop), strict=True), 1):
+                made[key_digest(item.key())] = pack_network(network)
+                names = ", ".join(variant.name for variant in network.variants)
+                say(f"  compiled {item.target.name} {item.precision.name} for {names}, {number} of {len(absent)}")
+        effort = Effort(effort.kept, workshop.made, workshop.found, workshop.seconds)
+    networks = []
+    for item in wanted:
         files, _ = cache.get("compile", item.key(), partial(made.__getitem__, key_digest(item.key())))
-        parts[index].append(unpack_network(files))
-    return [merge_variants(networks) for networks in parts], len(alone) - len(absent)
+        networks.append(unpack_network(files))
+    return networks, effort
 
 
-def compile_side_by_side(items: list[Compilation], jobs: int) -> Iterator[Files]:
-    """Compile each item, in as many processes as there are jobs; yields in their order."""
-    if jobs == 1 or len(items) < 2:
-        yield from (compile_one(item.program, item.target) for item in items)
-        return
-    # A fresh interpreter per worker: TVM starts threads, which a forked process would lose.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(items)), mp_context=context) as pool:
-        yield from pool.map(compile_one, [item.program for item in items], [item.target for item in items])
-
-
-def compile_one(program: AnyProgram, target: Target) -> Files:
-    """Compile a program for a target, in this process."""
+def compile_absent(items: list[Compilation], workshop: Workshop) -> Iterator[CompiledNetwork]:
+    """Compile each item; yields in their order. While the kernels of one are compiled the next ones are scheduled."""
     from compile import build
 
-    return pack_network(build.compile_program(program, target))
-
-
-def merge_variants(networks: list[CompiledNetwork]) -> CompiledNetwork:
-    """Return one network with the variants of several, which have to agree on everything the runner sees.
-
-    Raises:
-        RepGhostError: when they do not.
-    """
-    first = networks[0]
-    for other in networks[1:]:
-        if (other.units, other.workspace_bytes) != (first.units, first.workspace_bytes):
-            names = [network.variants[0].name for network in (first, other)]
-            raise RepGhostError(f"the variants {names} cut the network into different steps; please report it.")
-    blobs: dict[str, bytes] = {}
-    variants = []
-    for network in networks:
-        for variant in network.variants:
-            # Equal layouts are stored once, whatever their name is.
-            name = f"weights_{sha256(network.blobs[variant.weights])[:16]}"
-            blobs[name] = network.blobs[variant.weights]
-            variants.append(replace(variant, weights=name))
-    return CompiledNetwork(tuple(variants), blobs, first.units, first.workspace_bytes, networks[-1].kernels)
+    with ThreadPoolExecutor(len(items)) as pool:
+        yield from pool.map(lambda item: build.compile_program(item.program, item.target, workshop), items)
 
 
 def pack_network(network: CompiledNetwork) -> Files:

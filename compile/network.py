@@ -23,7 +23,7 @@ class CompiledVariant:
     """
 
     name: str  # the `compile.targets.Variant` it was compiled for
-    object_bytes: bytes  # a relocatable ELF object
+    object_bytes: bytes  # a relocatable ELF object, or an archive of them (`compile.archive`)
     step_symbol: str
     weights: str  # the key in `CompiledNetwork.blobs` of the weights it reads
     kernels: tuple[str, ...] = ()  # the name of the kernel of each step

@@ -209,9 +209,9 @@ def _build(
         if row.variants_for(precision.element)
     ]
     with progress.stage("compile"):
-        networks, known = compile_all(wanted, cache, request.jobs, progress.say)
+        networks, effort = compile_all(wanted, cache, request.jobs, progress.say)
         count = sum(len(network.variants) for network in networks)
-        progress.note = f"{count} instruction sets" + (f", {known} as in an earlier run" if known else "")
+        progress.note = f"{count} instruction sets, {effort}"
     with progress.stage("link"), ThreadPoolExecutor(request.jobs) as pool:
         builds = list(pool.map(partial(link, subject=subject, cache=cache), networks, wanted))
         sizes = [f"{b.target.name} {b.precision.name} {len(b.model) / 1e6:.2f} MB" for b in builds]

@@ -30,6 +30,7 @@ class Target:
     elf_machine: int  # e_machine of the ELF header
     variants: tuple[Variant, ...]  # from the plainest to the fastest; the last one whose needs are met is used
     effort: int = 3  # LLVM's optimization level
+    shares_kernels: bool = False  # whether a kernel that two variants have in common runs as fast built for the plainer
     refusal: str = ""  # why nothing can be built for it yet
 
     def tvm_target(self, variant: Variant) -> dict[str, object]:
@@ -84,6 +85,7 @@ ARM64 = Target(
         Variant("i8mm", "generic", ("+neon", "+dotprod", "+i8mm"), ("DOTPROD", "I8MM"), "max", ("int8",)),
         Variant("half", "generic", ("+neon", "+fullfp16"), ("FULLFP16",), "cortex-a76", ("float16",)),
     ),
+    shares_kernels=True,  # all have the same registers; a kernel without products needs nothing a plainer one lacks
 )
 
 X86_64 = Target(

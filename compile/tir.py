@@ -244,10 +244,10 @@ class Kernel:
         yield
         self.append(tirx.IfThenElse(condition, _sequence(self._blocks.pop()), None))
 
-    def call(self, callee: Any, *args: Expr) -> None:
-        """Call another function of the module by its global variable; indices become int32 again."""
+    def call(self, symbol: str, *args: Expr) -> None:
+        """Call a function that the linker finds by its symbol; indices become int32 again."""
         passed = [tirx.Cast("int32", a) if str(a.ty) == INDEX else a for a in args]
-        self.append(tirx.Evaluate(ir.Call(callee, passed)))
+        self.append(tirx.Evaluate(tirx.call_extern("void", symbol, *passed)))
 
     def finish(self, returns: Expr | None = None) -> Any:
         """Return the PrimFunc; with `returns` it is an int32 function."""

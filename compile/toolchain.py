@@ -15,8 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from compile.archive import is_archive
 from compile.elf import MACHINE_NAMES, ElfFile, read_elf
-from compile.network import BLOB_ALIGNMENT, CompiledNetwork
+from compile.network import BLOB_ALIGNMENT, CompiledNetwork, CompiledVariant
 from compile.targets import Target
 from repghost.errors import ToolMissingError, UsageError
 
@@ -117,6 +118,10 @@ def _weights_assembly(names: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _object_name(variant: CompiledVariant) -> str:
+    return f"variant_{variant.name}.{'a' if is_archive(variant.object_bytes) else 'o'}"
+
+
 def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any], profiling: bool = False) -> bytes:
     """Link the compiled steps, the weights and the entry functions into model.so.
 
@@ -138,7 +143,7 @@ def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any], p
         for index, blob in enumerate(names):
             (folder / f"weights_{index}.bin").write_bytes(network.blobs[blob])
         for variant in network.variants:
-            (folder / f"variant_{variant.name}.o").write_bytes(variant.object_bytes)
+            (folder / _object_name(variant)).write_bytes(variant.object_bytes)
         freestanding = ["-ffreestanding", "-fno-builtin", "-fvisibility=hidden", "-fPIC", "-fno-stack-protector", "-I."]
         objects = []
         for unit in [*(RUNNER_SOURCES / unit for unit in MODEL_UNITS), folder / "weights.S"]:
@@ -146,7 +151,7 @@ def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any], p
             run_zig(
                 ["cc", *_compile_flags(folder, target), *freestanding, "-c", str(unit), "-o", objects[-1]], cwd=folder
             )
-        objects += [f"variant_{variant.name}.o" for variant in network.variants]
+        objects += [_object_name(variant) for variant in network.variants]
         # The objects of the variants export their step function; the list keeps it private to model.so.
         (folder / "exports.map").write_text(f"{{ global: {'; '.join(exports)}; local: *; }};\n")
         link = [
@@ -155,6 +160,7 @@ def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any], p
             "-shared",
             "-nostdlib",
             *LINK_FLAGS,
+            "-Wl,--gc-sections",  # TVM writes the same two helpers into every object
             f"-Wl,-z,max-page-size={LARGEST_PAGE}",
         ]
         link += ["-Wl,-soname,model.so", "-Wl,--version-script=exports.map"]

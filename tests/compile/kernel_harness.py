@@ -30,7 +30,7 @@ from calib.program import (
 )
 from calib.qparams import QParams
 from calib.reference import execute
-from compile.build import ScheduledNetwork, Step, build_module
+from compile.build import ScheduledNetwork, Shelf, Step, call_symbols, step_function
 from compile.execute import machine_for
 from compile.intrin.table import find_instruction_set
 from compile.layout import MemoryPlan, Placement, plan_memory
@@ -38,6 +38,7 @@ from compile.network import BLOB_ALIGNMENT
 from compile.schedules import Context, schedule, schedule_halo
 from compile.targets import Target, Variant
 from compile.toolchain import REPRODUCIBLE, RUNNER_SOURCES, run_zig
+from compile.workshop import Source, object_of
 from repghost.errors import ToolMissingError
 
 REPLAY = Path(__file__).with_name("kernel_replay.c")
@@ -196,12 +197,20 @@ def _pack(prepared: Sequence[_Prepared]) -> bytes:
 
 def _link(network: ScheduledNetwork, target: Target, variant: Variant, folder: Path) -> Path:
     """Return a program that holds the kernels and the replay."""
-    build_module(network, SYMBOL, target, variant).write_to_file(str(folder / "kernels.o"), "o")
+    (folder / "kernels.o").write_bytes(object_of(whole_source(network, SYMBOL, target, variant).module()))
     needs = " | ".join(f"RG_CPU_{name}" for name in variant.requires) or "0"
     flags = ["-target", target.zig_triple, *REPRODUCIBLE, "-D_GNU_SOURCE", f"-DSTEP={SYMBOL}", f"-DNEEDS={needs}"]
     sources = [str(REPLAY), str(RUNNER_SOURCES / "hwcaps.c"), str(folder / "kernels.o")]
     run_zig(["cc", *flags, f"-I{RUNNER_SOURCES}", *sources, "-o", str(folder / "replay")])
     return folder / "replay"
+
+
+def whole_source(network: ScheduledNetwork, symbol: str, target: Target, variant: Variant) -> Source:
+    """Return all kernels of a network and its step function together: one object is made faster than many."""
+    shelf = Shelf()
+    symbols = call_symbols(network, shelf, target.tvm_target(variant))
+    kernels = [function for source in shelf.sources.values() for function in source.functions]
+    return Source((*kernels, (symbol, step_function(network, symbols))), target.tvm_target(variant))
 
 
 def _compare(item: _Prepared, results: io.BytesIO) -> str:

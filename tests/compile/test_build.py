@@ -16,16 +16,19 @@ import pytest
 from numpy.typing import NDArray
 
 from calib.program import Conv2d, DepthwiseConv2d, Operator
-from compile.build import ScheduledNetwork, build_module, compile_program, schedule_network
+from compile.archive import unpack_archive
+from compile.build import ScheduledNetwork, compile_program, schedule_network
 from compile.elf import _Reader, _text
 from compile.intrin.table import find_instruction_set
+from compile.kernel_store import FOLDER_VARIABLE, OFF
 from compile.layout import plan_memory
 from compile.network import BLOB_ALIGNMENT, CompiledNetwork
 from compile.schedules.gemm import gemm_shape, parameter_bytes, plan_panels
 from compile.schedules.phases import flat_phases
 from compile.targets import ARM64, TARGETS, X86_64, Target, Variant
+from compile.workshop import object_of
 from tests.compile.kernel_cases import FAMILIES
-from tests.compile.kernel_harness import _prepare_all
+from tests.compile.kernel_harness import _prepare_all, whole_source
 from tests.compile.shapes import shape_program, small_program
 
 VARIANTS = [(target, variant) for target in (ARM64, X86_64) for variant in target.variants_for("int8")]
@@ -48,18 +51,12 @@ class Built:
 
 
 @cache
-def built(variant: str, folder: Path) -> Built:
+def built(variant: str) -> Built:
     target, row = next((target, row) for target, row in VARIANTS if row.name == variant)
     program = small_program()
     network = schedule_network(program, plan_memory(program), find_instruction_set(variant))
-    module = build_module(network, SYMBOL, target, row)
-    module.write_to_file(str(folder / f"{variant}.o"), "o")
-    return Built(network, module.inspect_source("asm"), (folder / f"{variant}.o").read_bytes())
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("objects")
+    module = whole_source(network, SYMBOL, target, row).module()
+    return Built(network, module.inspect_source("asm"), object_of(module))
 
 
 # -- objects -----------------------------------------------------------------------------------------------------------
@@ -78,26 +75,53 @@ def symbols(data: bytes) -> tuple[set[str], set[str]]:
 
 
 @pytest.mark.parametrize("variant", VARIANT_IDS)
-def test_objects_export_the_step_function_and_need_no_library(variant: str, folder: Path) -> None:
-    defined, needed = symbols(built(variant, folder).object_bytes)
+def test_objects_export_the_step_function_and_need_no_library(variant: str) -> None:
+    defined, needed = symbols(built(variant).object_bytes)
     assert needed <= PROVIDED
-    kernels = {
-        name for name in defined if (found := GRAMMAR.match(name)) and re.fullmatch(r"_\d+", name[found.end() :])
-    }
+    kernels = {name for name in defined if is_kernel(name)}
     assert kernels
-    assert all(f"__{variant}_" in name for name in kernels), "objects of two variants are linked together"
+    assert all(f"__{variant}_" in name for name in kernels)
     assert defined - kernels - HALF_FLOAT_HELPERS == {SYMBOL}
 
 
 @pytest.mark.parametrize(("target", "variant"), VARIANTS, ids=VARIANT_IDS)
-def test_large_layers_need_no_library_either(target: Target, variant: Variant, folder: Path) -> None:
+def test_large_layers_need_no_library_either(target: Target, variant: Variant) -> None:
     """Large scratch arrays must not come from an allocator that no device has."""
     cases = [case for case in FAMILIES["gemm"]() if isinstance(case.operator, Conv2d)]
     largest = max(cases, key=lambda case: case.operator.weight.size)  # type: ignore[union-attr]
     _, network = _prepare_all([largest, *FAMILIES["logits"]()[:1]], variant)
-    path = folder / f"large_{variant.name}.o"
-    build_module(network, SYMBOL, target, variant).write_to_file(str(path), "o")
-    assert symbols(path.read_bytes())[1] <= FREESTANDING
+    assert symbols(object_of(whole_source(network, SYMBOL, target, variant).module()))[1] <= FREESTANDING
+
+
+def is_kernel(symbol: str) -> bool:
+    """Tell whether a symbol is the name of a kernel and a number made of what it does."""
+    found = GRAMMAR.match(symbol)
+    return found is not None and re.fullmatch(r"_[0-9a-f]{16}", symbol[found.end() :]) is not None
+
+
+@pytest.mark.parametrize("target", ["arm64", "x86-64"])
+def test_the_archive_of_a_variant_has_each_kernel_once_and_needs_no_other(target: str) -> None:
+    for variant in compiled(target).variants:
+        defined, needed = zip(*map(symbols, unpack_archive(variant.object_bytes).values()), strict=True)
+        functions = [name for names in defined for name in names - HALF_FLOAT_HELPERS]
+        assert len(functions) == len(set(functions)), "each member holds one function"
+        assert set().union(*needed) <= set(functions) | FREESTANDING
+        assert {name for name in functions if not is_kernel(name)} == {variant.step_symbol}
+
+
+def test_what_two_arm_variants_have_in_common_is_compiled_once_for_the_plainer() -> None:
+    neon, dot, i8mm = (unpack_archive(variant.object_bytes) for variant in compiled("arm64").variants)
+    for plain, fast in ((neon, dot), (dot, i8mm)):
+        both = plain.keys() & fast.keys()
+        assert both
+        assert all(plain[name] == fast[name] for name in both)
+    shared = [name for name in symbols_of(dot) if is_kernel(name) and "__neon_" in name]
+    assert any("_dwconv" in name for name in shared)
+    assert not any("_gemm" in name for name in shared)
+
+
+def symbols_of(members: dict[str, bytes]) -> set[str]:
+    return set().union(*(symbols(content)[0] for content in members.values()))
 
 
 # -- instructions ------------------------------------------------------------------------------------------------------
@@ -126,8 +150,8 @@ def count(assembly: str, mnemonic: str) -> int:
 
 
 @pytest.mark.parametrize("variant", VARIANT_IDS)
-def test_the_promised_instructions_are_used_and_no_others(variant: str, folder: Path) -> None:
-    assembly = built(variant, folder).assembly
+def test_the_promised_instructions_are_used_and_no_others(variant: str) -> None:
+    assembly = built(variant).assembly
     for mnemonic in PROMISED[variant]:
         assert count(assembly, mnemonic), f"{variant} has no {mnemonic}"
     for mnemonic in FORBIDDEN[variant]:
@@ -157,9 +181,9 @@ def code_words(data: bytes) -> NDArray[np.uint32]:
     ],
 )
 def test_instructions_are_in_the_object_itself(
-    variant: str, present: list[tuple[int, int]], absent: list[tuple[int, int]], folder: Path
+    variant: str, present: list[tuple[int, int]], absent: list[tuple[int, int]]
 ) -> None:
-    words = code_words(built(variant, folder).object_bytes)
+    words = code_words(built(variant).object_bytes)
     for mask, value in present:
         assert np.any(words & mask == value), hex(value)
     for mask, value in absent:
@@ -198,20 +222,18 @@ def unpacked(variant: str, operator: Conv2d, constants: bytes) -> NDArray[np.int
 
 @pytest.mark.parametrize("layer", ["stem", "expand", "project", "classifier"])
 @pytest.mark.parametrize(("target", "variant"), VARIANTS, ids=VARIANT_IDS)
-def test_int8_weights_of_a_dense_layer_are_in_the_blob(
-    target: Target, variant: Variant, layer: str, folder: Path
-) -> None:
+def test_int8_weights_of_a_dense_layer_are_in_the_blob(target: Target, variant: Variant, layer: str) -> None:
     network = compiled(target.name)
     blob = network.blobs[next(v.weights for v in network.variants if v.name == variant.name)]
-    operator, start = operator_at(built(variant.name, folder).network, layer)
+    operator, start = operator_at(built(variant.name).network, layer)
     assert isinstance(operator, Conv2d)
     assert len(np.unique(operator.weight)) > 80
     np.testing.assert_array_equal(unpacked(variant.name, operator, blob[start:]), operator.weight)
 
 
 @pytest.mark.parametrize("variant", ["neon", "vnni"])
-def test_int8_weights_of_a_depthwise_layer_are_in_the_blob(variant: str, folder: Path) -> None:
-    network = built(variant, folder).network
+def test_int8_weights_of_a_depthwise_layer_are_in_the_blob(variant: str) -> None:
+    network = built(variant).network
     operator, start = operator_at(network, "cheap")
     assert isinstance(operator, DepthwiseConv2d)
     isa = find_instruction_set(variant)
@@ -257,7 +279,7 @@ for name in ("arm64", "x86-64"):
 
 
 def test_another_process_makes_the_same_bytes(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "12345"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "12345", FOLDER_VARIABLE: OFF}
     done = subprocess.run(
         [sys.executable, "-c", DIGEST], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
@@ -274,7 +296,7 @@ SET = "|".join(VARIANT_IDS)
 GRAMMAR = re.compile(
     rf"""rg_
     (?: qs8_gemm \d+x\d+s\d+ (?:_add|_f32)? _m\d+n\d+ _k\d+n\d+
-      | qs8_dwconv \d+x\d+s\d+ (?:_add|_q15|_q15_add)? _r\d+c\d+ _c\d+
+      | qs8_dwconv \d+x\d+s\d+ (?:_add|_q15|_q15_add)? _r\d+c\d+(?:x\d+)? _c\d+
       | qs8_(?:gate|pool|lookup|add) _\d+x\d+ _c\d+
       | s8_halo\d+ _\d+x\d+ _c\d+
       | u8_(?:table|line)_c\d+

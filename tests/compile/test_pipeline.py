@@ -151,7 +151,7 @@ def test_a_second_run_computes_nothing_twice_and_gives_the_same_bundle(
 ) -> None:
     calls = []
 
-    def counted(program: Any, target: Target) -> Any:
+    def counted(program: Any, target: Target, workshop: object) -> Any:
         calls.append(target.name)
         return answers(program, target)
 
@@ -159,7 +159,7 @@ def test_a_second_run_computes_nothing_twice_and_gives_the_same_bundle(
     first = run(request_for(weights, data, tmp_path), lambda line: None)
     lines: list[str] = []
     second = run(request_for(weights, data, tmp_path), lines.append)
-    assert len(calls) == len(host.variants)
+    assert len(calls) == 1
     assert sum("as in an earlier run" in line for line in lines) == 3
     digests = [report["builds"][0]["bundle_digest"] for report in (first, second)]
     assert digests[0] == digests[1]
@@ -167,7 +167,7 @@ def test_a_second_run_computes_nothing_twice_and_gives_the_same_bundle(
     again = run(request_for(weights, data, tmp_path), lambda line: None)
     assert again["builds"][0]["bundle_digest"] == digests[0]
     run(request_for(weights, data, tmp_path, calibration_images=6), lambda line: None)
-    assert len(calls) == 3 * len(host.variants), "other calibration pictures give another program"
+    assert len(calls) == 3, "other calibration pictures give another program"
 
 
 def test_wrong_kernels_never_reach_a_bundle(
