@@ -1,0 +1,235 @@
+"""`--classify` and `--watch`: a picture on the device gives the scores that Python gives it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from compile.emulator import Emulator
+from compile.load import load
+from tests.compile.fake_network import HEIGHT, WIDTH, pictures
+from tests.compile.runner.test_decode import encoded, scene
+
+
+def classify(bundle: Path, *arguments: str | Path, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    command = [*prefix, str(bundle / "repghost-run"), "--classify", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def written(folder: Path) -> dict[str, Path]:
+    """Pictures of every kind, larger and smaller than the network's."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    contents = {
+        "wide.jpg": encoded(scene(90, 40), "JPEG", quality=85),
+        "tall.JPEG": encoded(scene(40, 90), "JPEG", progressive=True),
+        "turned.jpg": encoded(scene(60, 33), "JPEG", exif=exif),
+        "tiny.png": encoded(scene(3, 5), "PNG"),
+        "clear.png": encoded(scene(20, 31).convert("LA"), "PNG"),
+        "exact.png": encoded(scene(WIDTH, HEIGHT), "PNG"),
+        "odd.ppm": encoded(scene(31, 47), "PPM"),
+        "-dash and space é.png": encoded(scene(50, 50), "PNG"),
+    }
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+    return {name: folder / name for name in contents}
+
+
+def expected(bundle: Path, path: Path) -> NDArray[np.float32]:
+    """What Python says about a file."""
+    from repghost.data import read_picture
+
+    model = load(bundle)
+    return np.asarray(model.logits(model.preprocess.apply(read_picture(path))[None])[0])
+
+
+def scores(line: str) -> dict[int, float]:
+    """The logits of a line; nine digits give a float32 back."""
+    return {entry["class"]: float(np.float32(entry["logit"])) for entry in json.loads(line)["top"]}
+
+
+def test_every_kind_of_picture_gets_the_scores_of_python(host_bundle: Path, tmp_path: Path) -> None:
+    files = written(tmp_path)
+    done = classify(host_bundle, "--top", "10", "--", *files.values())
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [json.loads(line)["picture"] for line in lines] == [str(path) for path in files.values()]
+    for line, path in zip(lines, files.values(), strict=True):
+        assert scores(line) == dict(enumerate(expected(host_bundle, path).tolist())), path.name
+        assert json.loads(line)["prepare_ms"] > 0
+
+
+def test_arm64_gives_the_same_scores(host_bundle: Path, arm64_bundle: Path, emulator: Emulator, tmp_path: Path) -> None:
+    files = written(tmp_path)
+    done = classify(arm64_bundle, "--top", "10", *files.values(), prefix=tuple(emulator.command("cortex-a53")))
+    assert done.returncode == 0, done.stderr
+    for line, path in zip(done.stdout.splitlines(), files.values(), strict=True):
+        assert scores(line) == dict(enumerate(expected(host_bundle, path).tolist())), path.name
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_classified(host_bundle: Path, tmp_path: Path) -> None:
+    files = written(tmp_path)
+    broken, link = tmp_path / "broken.jpg", tmp_path / "link.png"
+    broken.write_bytes(files["wide.jpg"].read_bytes()[:200])
+    link.symlink_to(files["tiny.png"])
+    done = classify(host_bundle, files["tiny.png"], broken, link, tmp_path / "absent.png", files["odd.ppm"])
+    assert done.returncode == 2
+    assert [Path(json.loads(line)["picture"]).name for line in done.stdout.splitlines()] == ["tiny.png", "odd.ppm"]
+    errors = done.stderr.splitlines()
+    assert len(errors) == 3
+    assert "broken.jpg is no picture that can be read: truncated input" in errors[0]
+    assert "link.png: it is a symbolic link" in errors[1]
+    assert "absent.png: No such file" in errors[2]
+
+
+def test_names_that_are_no_text_stay_json(host_bundle: Path, tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b'/a"\\\xff\xc3\xa9\n.rgb'
+    Path(os.fsdecode(name)).write_bytes(pictures(1)[0].tobytes())
+    done = subprocess.run(
+        [str(host_bundle / "repghost-run"), "--classify", name], capture_output=True, timeout=60, check=True
+    )
+    assert os.fsencode(json.loads(done.stdout)["picture"]) == name
+
+
+def test_a_raw_picture_is_taken_as_it_is(host_bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "picture.rgb"
+    path.write_bytes(pictures(1)[0].tobytes())
+    done = classify(host_bundle, "--top", "10", path)
+    assert scores(done.stdout) == dict(enumerate(load(host_bundle).logits(pictures(1))[0].tolist()))
+
+
+class Watched:
+    """A runner that watches a folder."""
+
+    def __init__(self, bundle: Path, folder: Path, *options: str) -> None:
+        command = [str(bundle / "repghost-run"), "--watch", str(folder), "--interval", "30", *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.lines: Queue[str] = Queue()
+        self.reader = Thread(target=lambda: [self.lines.put(line) for line in self.process.stdout or ()], daemon=True)
+        self.reader.start()
+
+    def line(self) -> dict[str, Any]:
+        return dict(json.loads(self.lines.get(timeout=60)))
+
+    def name(self) -> str:
+        return Path(self.line()["picture"]).name
+
+    def silent(self, seconds: float) -> bool:
+        try:
+            self.lines.get(timeout=seconds)
+        except Empty:
+            return True
+        return False
+
+    def end(self) -> tuple[int, str]:
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(60)
+        return code, self.process.stderr.read() if self.process.stderr else ""
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.reader.join(10)
+        for stream in filter(None, (self.process.stdout, self.process.stderr)):
+            stream.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "a folder"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def watched(host_bundle: Path, folder: Path) -> Iterator[Watched]:
+    (folder / "old.png").write_bytes(encoded(scene(9, 9), "PNG"))
+    found = Watched(host_bundle, folder)
+    assert found.line()["command"] == "watch"
+    yield found
+    found.close()
+
+
+def test_pictures_are_classified_as_they_arrive(watched: Watched, folder: Path, host_bundle: Path) -> None:
+    path = folder / "first.png"
+    path.write_bytes(encoded(scene(20, 30), "PNG"))
+    line = watched.line()
+    assert line["command"] == "watch"
+    assert Path(line["picture"]) == path
+    best = expected(host_bundle, path).max()
+    assert line["top"][0]["logit"] == pytest.approx(best)
+    (folder / ".hidden.png").write_bytes(path.read_bytes())
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "pipe.png").mkdir()
+    Path(shutil.copy(path, folder / ".incoming")).rename(folder / "second.jpg")
+    assert watched.name() == "second.jpg"
+    path.write_bytes(encoded(scene(21, 30), "PNG"))  # the same name, another picture
+    assert watched.name() == "first.png"
+    assert watched.end() == (0, "")
+
+
+def test_a_half_written_picture_is_taken_when_it_is_whole(watched: Watched, folder: Path) -> None:
+    data = encoded(scene(200, 150), "PNG")
+    with (folder / "slow.png").open("wb") as file:
+        for start in range(0, len(data), len(data) // 12 + 1):
+            file.write(data[start : start + len(data) // 12 + 1])
+            file.flush()
+            time.sleep(0.02)
+    assert watched.name() == "slow.png"
+    with (folder / "stuck.png").open("wb") as file:
+        file.write(data[:1000])
+        file.flush()
+        assert watched.silent(0.5)
+        file.write(data[1000:])
+    assert watched.name() == "stuck.png"
+    code, errors = watched.end()
+    assert code == 0
+    assert all("truncated input" in line for line in errors.splitlines())
+
+
+def test_the_pictures_that_are_there_can_be_asked_for(host_bundle: Path, folder: Path) -> None:
+    for index in range(5):
+        (folder / f"{index}.png").write_bytes(encoded(scene(9, 9 + index), "PNG"))
+    found = Watched(host_bundle, folder, "--existing", "--count", "4")
+    assert found.line()["interval_ms"] == 30
+    assert [found.name() for _ in range(4)] == ["0.png", "1.png", "2.png", "3.png"]
+    assert found.process.wait(60) == 0
+    found.close()
+
+
+def test_a_folder_that_goes_away_is_an_error(watched: Watched, folder: Path) -> None:
+    shutil.rmtree(folder)
+    assert watched.process.wait(60) == 2
+    assert watched.process.stderr is not None
+    assert "cannot list" in watched.process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--watch"], "--watch needs a folder"),
+        (["--watch", "/nonexistent"], "cannot list /nonexistent"),
+        (["--watch", "/", "--interval", "5"], "--interval takes a whole number from 10"),
+        (["--watch", "/", "--classify"], "one command at a time"),
+    ],
+)
+def test_wrong_watching_is_named(host_bundle: Path, arguments: list[str], message: str) -> None:
+    command = [str(host_bundle / "repghost-run"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
