@@ -75,8 +75,15 @@ def scale(graph: LintGraph, jetpack: JetPack) -> Iterator[Breach]:
             yield _breach("scale", node, f"a scale is {float(bad):g}; it must be finite and above 0.")
         if value.size > 1 and node.input[0] not in graph.constant_tensors:
             yield _breach("per-tensor", node, f"it has {value.size} scales for an activation; one is allowed.")
+        elif value.ndim and node.input[0] not in graph.constant_tensors and _of_activation(graph, node):
+            yield _breach("per-tensor", node, "its scale has the shape [1]; the builder fuses only scalars.")
         if value.dtype == np.float16 and graph.opset < 19:
             yield _breach("scale", node, f"a float16 scale needs opset 19, the file has {graph.opset}.")
+
+
+def _of_activation(graph: LintGraph, node: onnx.NodeProto) -> bool:
+    quantize = graph.made_by(node.input[0], QUANTIZE) if node.op_type == DEQUANTIZE else node
+    return quantize is not None and quantize.input[0] not in graph.constant_tensors
 
 
 def weight_scale(graph: LintGraph, jetpack: JetPack) -> Iterator[Breach]:

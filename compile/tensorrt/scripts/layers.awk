@@ -31,7 +31,10 @@ function end_layer(    words, count, i, int8, seen_here) {
     count = split(name " " metadata, words, /[^A-Za-z0-9_.]+/)
     for (i = 1; i <= count; i++) {
         if (!(words[i] in promised)) continue
-        seen[words[i]] = 1
+        # Element-wise kernels before and after a convolution name it too; they count only where nothing else does.
+        if (type == "kgen" && seen[words[i]] == 2) continue
+        if (type != "kgen" && seen[words[i]] != 2) delete good[words[i]]
+        seen[words[i]] = (type == "kgen") ? 1 : 2
         if (int8) good[words[i]] = 1
         what[words[i]] = name " (" type ", input " (inputs == "" ? "unknown" : inputs) \
             (weights == "" ? "" : ", weight " weights) ")"

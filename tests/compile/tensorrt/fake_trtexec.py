@@ -90,6 +90,12 @@ def layer_info(int8: bool) -> str:
     for name, kind in promise:
         if f"absent {name}" == FAULT:
             continue
+        if MAJOR >= 10:  # what is element-wise around a convolution names it too
+            around = {"Name": f"__myl_MulMinMaxRounCast_{len(layers)}", "LayerType": "kgen", "Outputs": []}
+            for kind_before in ("Int8", "Float"):
+                metadata = f"[ONNX Layer: {name}.quantize][ONNX Layer: {name}]"
+                inputs = [{"Name": "z", "Format/Datatype": kind_before}]
+                layers.append({**around, "Inputs": inputs, "Metadata": metadata})
         layers.append(int8_form(name, int8 and kind == "int8" and f"float {name}" != FAULT))
     if FAULT == "names":
         layers = [name for name, _ in promise]

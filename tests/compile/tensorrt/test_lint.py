@@ -130,8 +130,16 @@ def _unsigned(model: onnx.ModelProto) -> str:
     return str(node.name)
 
 
+def _scale_of_shape_one(model: onnx.ModelProto) -> str:
+    node = _first(model, "QuantizeLinear")
+    _initializer(model, node.input[1], np.full(1, 0.1, np.float32))
+    _initializer(model, node.input[2], np.zeros(1, np.int8))
+    return str(node.name)
+
+
 EDITS = [
-    (_set_zero_point, "zero-point"), (_unsigned, "zero-point"), (_set_scale, "scale"), (_int32_bias, "bias"),
+    (_set_zero_point, "zero-point"), (_unsigned, "zero-point"), (_scale_of_shape_one, "per-tensor"),
+    (_set_scale, "scale"), (_int32_bias, "bias"),
     (_weight_axis, "axis"), (_one_weight_scale, "per-channel"), (_float_weight, "half-quantized"),
 ]  # fmt: skip
 
