@@ -3,9 +3,9 @@
 Rounded weights and clipped activations shift a layer's mean. The shift is taken out of the bias, layer after layer,
 each with the inputs that the corrected layers before it really give (Nagel et al. 2019, section 4.2, by pictures).
 
-A plain mean over the pictures does harm: a few of 512 make activations a hundred times as large as the others do,
-their clipping is most of the mean, and every other picture pays for it. So each picture has its own shift, and the
-mean is that of the middle ones.
+A plain mean does harm: on a few pictures of a hundred, and at a few positions of those, activations are a hundred times
+as large as elsewhere; their clipping is most of the mean, and every other picture would pay for it. So the mean is
+that of the middle values over pictures and positions.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from calib.fakequant import ExactNetwork
-from calib.graph import INPUT, Classifier, Convolution, Graph, Operator
+from calib.graph import INPUT, Classifier, Convolution, Graph, Operator, operator_inputs
 from calib.int16 import fits_int16
-from calib.qparams import quantize_weights
 from calib.quantspec import QuantSpec
+from calib.simulate import Tensors, dequantized_weight, simulate_operator, through_int8
 from calib.walk import run_operator
 
-TRIMMED = 0.1  # of the pictures, at each end
+TRIMMED = 0.1  # of the values, at each end
+POSITIONS = 16  # of a picture's that are looked at, evenly spread
 STEP = 32  # pictures through a layer at a time
 MOST_PIXELS = 4 << 20  # of all pictures together; the tensors that are alive at a time stay within a gigabyte
 
@@ -41,50 +41,50 @@ def correct_biases(graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32])
     """
     count = max(1, MOST_PIXELS // (pictures.shape[2] * pictures.shape[3]))
     x = torch.from_numpy(np.ascontiguousarray(pictures[:count], np.float32))
-    network = ExactNetwork(graph, spec)
-    readers = Counter(name for op in graph.operators if not network.is_fused(op.name) for name in network.reads(op))
-    real, exact = {INPUT: x}, {INPUT: network.quantize_input(x)}
+    readers = Counter(name for op in graph.operators for name in operator_inputs(op))
+    real: Tensors = {INPUT: x}
+    seen: Tensors = {INPUT: through_int8(x, spec.activations.get(INPUT))}
     corrected: list[Operator] = []
     for op in graph.operators:
-        changed = op
-        if isinstance(op, Convolution | Classifier):
-            changed = _corrected(op, graph, spec, real[op.input], exact[op.input])
-            network.replace_layer(changed)
+        changed, weight = op, None
+        if isinstance(op, Convolution | Classifier) and op.name in spec.weight_scales:
+            weight = dequantized_weight(op, spec.weight_scales[op.name])
+            changed = _corrected(op, graph, spec, weight, real[op.input], seen[op.input])
         corrected.append(changed)
         real[op.name] = run_operator(op, real)
-        if network.is_fused(op.name):
-            continue  # runs as part of the add, which needs the inputs of both
-        exact[op.name] = network.run_operator(op, exact)
-        for name in network.reads(op):
+        seen[op.name] = simulate_operator(changed, seen, spec.activations.get(op.name), weight)
+        for name in operator_inputs(op):
             readers[name] -= 1
             if not readers[name]:
-                real.pop(name, None)
-                exact.pop(name, None)
+                del real[name], seen[name]
     return replace(graph, operators=tuple(corrected))
 
 
 def _corrected(
-    op: Convolution | Classifier, graph: Graph, spec: QuantSpec, real: torch.Tensor, exact: torch.Tensor
+    op: Convolution | Classifier,
+    graph: Graph,
+    spec: QuantSpec,
+    weight: torch.Tensor,
+    real: torch.Tensor,
+    seen: torch.Tensor,
 ) -> Convolution | Classifier:
     """Return the layer with its corrected bias, or as it was where the new bias would not fit its accumulator."""
-    qparams, scales = spec.activations[op.input], spec.weight_scales[op.name]
-    column = scales.reshape((-1,) + (1,) * (op.weight.ndim - 1))
-    weight = quantize_weights(op.weight, scales).astype(np.float32) * column
-    dequantized = (exact - qparams.zero_point).to(torch.float32) * qparams.scale
-    shift = _mean_outputs(op, op.weight, real) - _mean_outputs(op, weight, dequantized)
-    changed = replace(op, bias=(op.bias + trimmed_mean(shift).numpy()).astype(np.float32))
-    return changed if _fits(changed, graph, spec) else op
+    parts = zip(real.split(STEP), seen.split(STEP), strict=True)
+    shifts = [_sample(op, torch.from_numpy(op.weight), a) - _sample(op, weight, b) for a, b in parts]
+    changed = replace(op, bias=(op.bias + trimmed_mean(torch.cat(shifts)).numpy()).astype(np.float32))
+    if isinstance(op, Convolution) and spec.accumulators.get(op.name) == "int16":
+        return changed if fits_int16(changed, graph, spec) else op
+    return changed
 
 
-def _mean_outputs(op: Convolution | Classifier, weight: NDArray[np.float32], x: torch.Tensor) -> torch.Tensor:
-    """Return the mean over all positions of what a layer makes of each picture, without its bias, float64 [N, O]."""
+def _sample(op: Convolution | Classifier, weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Return what a layer makes of its input at some positions, without its bias, float64 [N * positions, O]."""
     if isinstance(op, Classifier):
-        return F.linear(x.flatten(1), torch.from_numpy(weight)).double()
-    parts = [
-        F.conv2d(part, torch.from_numpy(weight), None, op.stride, op.padding, groups=op.groups).mean((2, 3))
-        for part in x.split(STEP)
-    ]
-    return torch.cat(parts).double()
+        return F.linear(x.flatten(1), weight).double()
+    y = F.conv2d(x, weight, None, op.stride, op.padding, groups=op.groups).flatten(2)
+    # A step that shares no factor with the width of a map goes through its columns too.
+    step = max(1, y.shape[2] // POSITIONS) | 1
+    return y[:, :, ::step].permute(0, 2, 1).flatten(0, 1).double()
 
 
 def trimmed_mean(values: torch.Tensor) -> torch.Tensor:
@@ -96,10 +96,3 @@ def trimmed_mean(values: torch.Tensor) -> torch.Tensor:
     left_out = int(TRIMMED * len(values))
     ordered = values.sort(dim=0).values
     return ordered[left_out : len(values) - left_out].mean(0)
-
-
-def _fits(op: Convolution | Classifier, graph: Graph, spec: QuantSpec) -> bool:
-    """Return whether a layer planned for int16 still fits it; int32 has room for any bias that calibration allowed."""
-    if isinstance(op, Convolution) and spec.accumulators.get(op.name) == "int16":
-        return fits_int16(op, graph, spec)
-    return bool(np.all(np.isfinite(op.bias)))

@@ -71,8 +71,10 @@ def choose_spec(graph: Graph, statistics: dict[str, TensorStatistics], config: Q
     accumulators: dict[str, str] = {}
     adds = graph.fused_adds()
     for op in graph.operators:
+        if config.stays_float(op.name):
+            continue
         if isinstance(op, Classifier):
-            weight_scales[op.name] = q15.plan_dense_scales(op.weight, op.bias, activations[op.input].scale, 1.0)
+            weight_scales[op.name] = _dense_scales(op, config, activations[op.input].scale, 1.0)
         elif isinstance(op, Convolution):
             add = adds.get(op.name)
             output = activations[op.name if add is None else add.name]
@@ -85,9 +87,16 @@ def choose_spec(graph: Graph, statistics: dict[str, TensorStatistics], config: Q
             if op.is_depthwise:
                 accumulators[op.name] = "int32" if scales is None else "int16"
             if scales is None:
-                scales = q15.plan_dense_scales(op.weight, op.bias, activations[op.input].scale, output.scale)
+                scales = _dense_scales(op, config, activations[op.input].scale, output.scale)
             weight_scales[op.name] = scales
     return QuantSpec(activations, weight_scales, accumulators, tuple(notes))
+
+
+def _dense_scales(
+    op: Convolution | Classifier, config: QuantConfig, scale_x: float, scale_y: float
+) -> NDArray[np.float32]:
+    """Return the weight scales of a layer with int32 accumulators."""
+    return q15.plan_dense_scales(op.weight, op.bias, scale_x, scale_y, config.settings(op.name).weight_range)
 
 
 def _wants_int16(config: QuantConfig, layer: str) -> bool:
@@ -100,7 +109,8 @@ def _activation_qparams(
     """Return each tensor's scale and zero point; a tensor that was always 0, or nearly, gets scale 1 and a note."""
     symmetric = find_policy(config.policy).symmetric
     result = {}
-    for name, entry in statistics.items():
+    for name in quantized_tensors(graph, config.stays_float):
+        entry = statistics[name]
         settings = config.settings(name)
         low, high = find_observer(settings.observer).find_range(entry, settings.percentile, symmetric)
         qparams = qparams_of_range(*useful_range(graph, name, low, high), symmetric)

@@ -14,7 +14,9 @@ from repghost.errors import UsageError, unknown_value
 
 CONFIG_VERSION = 1
 DEPTHWISE_ACCUMULATORS = ("int16", "int32")
-SWITCHES = ("equalize", "bias_correction")
+WEIGHT_RANGES = ("min_max", "mse")
+SWITCHES = ("equalize", "bias_correction", "learned_rounding")
+Changes = tuple[tuple[str, Any], ...]  # the settings of a pattern that differ from the defaults
 MAX_CONFIG_BYTES = 1 << 20
 
 
@@ -26,17 +28,22 @@ class LayerSettings:
         observer: a name of `calib.observers.OBSERVERS`.
         percentile: in (50, 100], for the percentile observer.
         depthwise_accumulator: int16 (fast kernels, weights a little coarser) or int32.
+        weight_range: min_max (the largest weight of a channel is 127) or mse (the scale with the least square error);
+            int16 layers choose theirs by the error of their sums whatever this says.
     """
 
     observer: str = "percentile"
     percentile: float = 99.99
     depthwise_accumulator: str = "int16"
+    weight_range: str = "min_max"
 
     def __post_init__(self) -> None:
         """Refuse names outside their tables and a percentile outside (50, 100]."""
         find_observer(self.observer)
         if self.depthwise_accumulator not in DEPTHWISE_ACCUMULATORS:
             raise unknown_value("depthwise_accumulator", self.depthwise_accumulator, DEPTHWISE_ACCUMULATORS)
+        if self.weight_range not in WEIGHT_RANGES:
+            raise unknown_value("weight_range", self.weight_range, WEIGHT_RANGES)
         if isinstance(self.percentile, bool) or not isinstance(self.percentile, int | float):
             raise UsageError(f"percentile must be a number in (50, 100], not {self.percentile!r}.")
         if not 50.0 < self.percentile <= 100.0:
@@ -52,14 +59,17 @@ class QuantConfig:
         defaults: the settings of every layer no pattern matches.
         equalize: bring the channels of a tensor to one range where that is exact (`calib.equalize`).
         bias_correction: keep every layer's mean output (`calib.bias_correction`).
+        learned_rounding: learn block by block whether each weight is rounded up or down (`calib.adaround`).
         layers: (pattern, settings that differ) in order; `*` matches any part of a layer's name, the last match wins.
+            None instead of settings keeps the layer in float.
     """
 
     policy: str = "cpu"
     defaults: LayerSettings = LayerSettings()
-    layers: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
+    layers: tuple[tuple[str, Changes | None], ...] = ()
     equalize: bool = False
     bias_correction: bool = False
+    learned_rounding: bool = False
 
     def __post_init__(self) -> None:
         """Refuse an unknown policy and settings that no layer could have."""
@@ -68,18 +78,23 @@ class QuantConfig:
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"{name} must be true or false, not {getattr(self, name)!r}.")
         for pattern, changes in self.layers:
-            self._changed(self.defaults, pattern, changes)
+            self._changed(self.defaults, pattern, changes or ())
 
     def settings(self, layer: str) -> LayerSettings:
-        """Return the settings of one layer, e.g. of "blocks.3.0.ghost1.primary"."""
+        """Return the settings of one layer, e.g. of "blocks.3.0.ghost1.primary"; a float layer has no use for them."""
         result = self.defaults
         for pattern, changes in self.layers:
             if fnmatchcase(layer, pattern):
-                result = self._changed(result, pattern, changes)
+                result = self._changed(result, pattern, changes or ())
         return result
 
+    def stays_float(self, layer: str) -> bool:
+        """Return whether a layer is left in float: whether None is the last that matches it."""
+        matching = [changes for pattern, changes in self.layers if fnmatchcase(layer, pattern)]
+        return bool(matching) and matching[-1] is None
+
     @staticmethod
-    def _changed(settings: LayerSettings, pattern: str, changes: tuple[tuple[str, Any], ...]) -> LayerSettings:
+    def _changed(settings: LayerSettings, pattern: str, changes: Changes) -> LayerSettings:
         known = [field.name for field in fields(LayerSettings)]
         for key, _ in changes:
             if key not in known:
@@ -103,7 +118,7 @@ class QuantConfig:
             "policy": self.policy,
             **asdict(self.defaults),
             **{name: getattr(self, name) for name in SWITCHES},
-            "layers": {pattern: dict(changes) for pattern, changes in self.layers},
+            "layers": {pattern: None if changes is None else dict(changes) for pattern, changes in self.layers},
         }
 
     def to_json(self) -> str:
@@ -115,7 +130,7 @@ def config_from_dict(values: Mapping[str, Any]) -> QuantConfig:
     """Return the configuration written in a mapping; absent keys take their defaults.
 
     Raises:
-        UsageError: for an unknown key or value, a newer version, or a layer that is to stay float.
+        UsageError: for an unknown key or value, or a newer version.
     """
     if not isinstance(values, Mapping):
         raise UsageError(f"a quantization config must be a JSON object, not {type(values).__name__}.")
@@ -137,19 +152,17 @@ def config_from_dict(values: Mapping[str, Any]) -> QuantConfig:
     return QuantConfig(values.get("policy", "cpu"), defaults, _read_layers(values.get("layers", {})), **switches)
 
 
-def _read_layers(layers: Any) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]:
+def _read_layers(layers: Any) -> tuple[tuple[str, Changes | None], ...]:
     """Return the patterns in the order of the file."""
     if not isinstance(layers, Mapping):
         raise UsageError(f'"layers" must be an object {{pattern: settings}}, not {type(layers).__name__}.')
-    result = []
+    result: list[tuple[str, Changes | None]] = []
     for pattern, changes in layers.items():
         if changes is None:
-            raise UsageError(
-                f"layers {pattern!r}: null asks for float, but every layer must be int8 so far. Give it finer settings "
-                'instead, e.g. {"observer": "min_max", "depthwise_accumulator": "int32"}.'
-            )
+            result.append((pattern, None))
+            continue
         if not isinstance(changes, Mapping):
-            raise UsageError(f"layers {pattern!r}: settings must be an object, not {changes!r}.")
+            raise UsageError(f"layers {pattern!r}: settings must be an object, or null for float, not {changes!r}.")
         result.append((pattern, tuple(changes.items())))
     return tuple(result)
 

@@ -28,6 +28,7 @@ from calib.graph import (
     ResidualAdd,
     operator_inputs,
 )
+from calib.policy import NO_FLOAT_LAYERS, float_parts
 from calib.program import Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, ToLogits
 from calib.program import Tensor as ProgramTensor
 from calib.qparams import (
@@ -70,10 +71,13 @@ class ExactNetwork:
         spec: from `calib.calibrate.calibrate`.
 
     Raises:
-        UsageError: when an accumulator could leave its type (see `calib.lower`).
+        UsageError: when an accumulator could leave its type (see `calib.lower`), or a layer stays float.
     """
 
     def __init__(self, graph: Graph, spec: QuantSpec) -> None:
+        kept = float_parts(graph, spec)
+        if kept:
+            raise UsageError(f"{', '.join(kept[:3])}: {NO_FLOAT_LAYERS}")
         self._graph = graph
         self._spec = spec
         self._adds = graph.fused_adds()

@@ -13,11 +13,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from calib.adaround import learn_rounding
 from calib.bias_correction import MOST_PIXELS, correct_biases
 from calib.calibrate import calibrate
 from calib.config import QuantConfig
 from calib.equalize import equalize
 from calib.graph import Graph
+from calib.policy import NO_FLOAT_LAYERS, find_policy
 from calib.qdq import Description, build_qdq, describe
 from calib.quantspec import QuantSpec
 from calib.walk import graph_of
@@ -118,13 +120,33 @@ def quantize_graph(
 ) -> tuple[Graph, QuantSpec]:
     """Return the graph as it will be quantized, and its scales (arguments and errors as `quantize_model`)."""
     config.check_patterns(graph.names())
+    check_float_layers(graph, config)
     if config.equalize:
         graph = equalize(graph, batches(pictures, preprocess))
     spec = calibrate(graph, batches(pictures, preprocess), config, on_batch)
-    if config.bias_correction:
-        most = max(1, MOST_PIXELS // preprocess.size**2)
-        graph = correct_biases(graph, spec, preprocess.normalize(pictures[:most]))
-    return graph, spec
+    return correct(graph, spec, pictures, preprocess, config), spec
+
+
+def check_float_layers(graph: Graph, config: QuantConfig) -> None:
+    """Refuse layers that stay float where everything has to be an integer.
+
+    Raises:
+        UsageError: naming the first of them.
+    """
+    kept = [name for name in graph.names() if config.stays_float(name)]
+    if kept and find_policy(config.policy).integer_only:
+        raise UsageError(f"{', '.join(kept[:3])}: {NO_FLOAT_LAYERS}")
+
+
+def correct(
+    graph: Graph, spec: QuantSpec, pictures: NDArray[np.uint8], preprocess: Preprocess, config: QuantConfig
+) -> Graph:
+    """Return the graph with the biases and weights that the config wants changed for these scales."""
+    if config.bias_correction or config.learned_rounding:
+        normalized = preprocess.normalize(pictures[: max(2, MOST_PIXELS // preprocess.size**2)])
+        graph = correct_biases(graph, spec, normalized) if config.bias_correction else graph
+        graph = learn_rounding(graph, spec, normalized) if config.learned_rounding else graph
+    return graph
 
 
 def batches(pictures: NDArray[np.uint8], preprocess: Preprocess) -> Iterator[NDArray[np.float32]]:

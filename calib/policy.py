@@ -6,14 +6,21 @@ tensors on one scale, because every operator requantizes its result.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from calib.graph import INPUT, Classifier, Graph, HardSigmoid
+from calib.graph import INPUT, Classifier, Convolution, Graph, HardSigmoid, operator_inputs
 from calib.qparams import INT8_MAX, INT8_MIN, QParams
+from calib.quantspec import QuantSpec
 from repghost.errors import unknown_value
 
+NO_FLOAT_LAYERS = (
+    "an integer program has no float layers, so only --policy tensorrt can leave layers in float. Give them finer "
+    'settings instead, e.g. {"observer": "min_max", "depthwise_accumulator": "int32"}, or train under quantization '
+    "with `repghost qat`."
+)
 HARD_SIGMOID_LIMIT = 3.0  # beyond it the gate is 0 or 1, whatever the value
 
 
@@ -26,20 +33,22 @@ class Policy:
         symmetric: every activation's zero point is 0.
         int16_depthwise: the kernels can accumulate depthwise convolutions in int16, so their weight scales follow
             `calib.q15`.
+        integer_only: every layer has to be int8.
         summary: one line for the user.
     """
 
     name: str
     symmetric: bool
     int16_depthwise: bool
+    integer_only: bool
     summary: str
 
 
 POLICIES: dict[str, Policy] = {
     policy.name: policy
     for policy in (
-        Policy("cpu", False, True, "affine activations, int16 depthwise accumulators; for `repghost compile`"),
-        Policy("tensorrt", True, False, "symmetric activations (zero point 0); for TensorRT"),
+        Policy("cpu", False, True, True, "affine activations, int16 depthwise accumulators; for `repghost compile`"),
+        Policy("tensorrt", True, False, False, "symmetric activations (zero point 0); for TensorRT"),
     )
 }
 
@@ -55,11 +64,30 @@ def find_policy(name: str) -> Policy:
     return POLICIES[name]
 
 
-def quantized_tensors(graph: Graph) -> tuple[str, ...]:
-    """Return the tensors that are int8: all but the logits and what a convolution hands to the add behind it."""
+def quantized_tensors(graph: Graph, stays_float: Callable[[str], bool] | None = None) -> tuple[str, ...]:
+    """Return the tensors that are int8: all but the logits and what a convolution hands to the add behind it.
+
+    Args:
+        graph: from `calib.walk.graph_of`.
+        stays_float: says which operators are computed in float. What only such operators make and read stays float
+            too; what an int8 operator makes or reads is int8, so a float layer dequantizes and quantizes again.
+    """
     inside = graph.fused_adds()
     made = [op.name for op in graph.operators if not isinstance(op, Classifier) and op.name not in inside]
-    return INPUT, *made
+    if stays_float is None:
+        return INPUT, *made
+    integer = [op for op in graph.operators if not stays_float(op.name)]
+    wanted = {op.name for op in integer} | {name for op in integer for name in operator_inputs(op)}
+    if not stays_float(INPUT):
+        wanted.add(INPUT)
+    return tuple(name for name in (INPUT, *made) if name in wanted)
+
+
+def float_parts(graph: Graph, spec: QuantSpec) -> tuple[str, ...]:
+    """Return the layers and tensors that would be integers in an integer program and that `spec` leaves in float."""
+    layers = {op.name for op in graph.operators if isinstance(op, Convolution | Classifier)} - set(spec.weight_scales)
+    tensors = set(quantized_tensors(graph)) - set(spec.activations)
+    return tuple(name for name in graph.names() if name in layers | tensors)
 
 
 def useful_range(graph: Graph, tensor: str, low: float, high: float) -> tuple[float, float]:

@@ -22,6 +22,7 @@ SUM_SHARE = 3.0
 # Of the weights' own `weight_error`. A channel whose input is always 0 in training ends up with enormous weights: its
 # batch norm divides by a variance near 0. M would leave int16, and at the largest M they are clipped by so much.
 LARGEST_ERROR = 0.02
+CLIPPED = np.linspace(1.0, 0.5, 51)  # shares of the scale that clips no weight
 BIAS_LIMIT = 2.0**28  # of an int32 accumulator, the share a bias may take
 SMALLEST_MULTIPLIER = 2.0**-32  # a finer weight scale cannot move the output by one of its steps
 
@@ -90,9 +91,13 @@ def _candidates(flat: NDArray[np.float64], unit: float) -> NDArray[np.float64]:
 
 
 def plan_dense_scales(
-    weight: NDArray[np.float32], bias: NDArray[np.float32], scale_x: float, scale_y: float
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    scale_x: float,
+    scale_y: float,
+    weight_range: str = "min_max",
 ) -> NDArray[np.float32]:
-    """Return per-channel weight scales for int32 accumulators: the largest weight becomes 127.
+    """Return per-channel weight scales for int32 accumulators.
 
     A channel with tiny weights gets a coarser scale, so that its bias fits int32 and its multiplier stays a normal
     float32; a dead channel then simply has weights 0.
@@ -102,11 +107,34 @@ def plan_dense_scales(
         bias: float32 [O].
         scale_x: scale of the input.
         scale_y: scale of the output; 1 for logits.
+        weight_range: min_max makes the largest weight 127, mse takes the scale with the least square error.
 
     Returns:
         float32 [O].
     """
-    largest = np.abs(weight.reshape(len(weight), -1).astype(np.float64)).max(axis=1)
+    flat = weight.reshape(len(weight), -1).astype(np.float64)
+    wanted = np.abs(flat).max(axis=1) / WEIGHT_MAX
+    if weight_range == "mse":
+        wanted = least_square_scales(flat, wanted)
     for_bias = np.abs(bias.astype(np.float64)) / (scale_x * BIAS_LIMIT)
     smallest = max(SMALLEST_MULTIPLIER * scale_y / scale_x, float(np.finfo(np.float32).tiny))
-    return np.maximum(np.maximum(largest / WEIGHT_MAX, for_bias), smallest).astype(np.float32)
+    return np.maximum(np.maximum(wanted, for_bias), smallest).astype(np.float32)
+
+
+def least_square_scales(flat: NDArray[np.float64], largest: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the scales, shares of those that clip nothing, with the least square error of the int8 weights.
+
+    Args:
+        flat: float64 [O, K].
+        largest: float64 [O], the scales at which the largest weight is 127.
+    """
+    best_error = np.full(len(flat), np.inf)
+    best = largest.copy()
+    for share in CLIPPED:
+        scales = np.maximum(share * largest, float(np.finfo(np.float32).tiny))
+        column = scales[:, None]
+        steps = np.clip(np.rint(flat / column), -WEIGHT_MAX, WEIGHT_MAX)
+        error = np.square(steps * column - flat).sum(axis=1)
+        best = np.where(error < best_error, scales, best)
+        best_error = np.minimum(error, best_error)
+    return best

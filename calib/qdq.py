@@ -90,9 +90,11 @@ class _Writer:
         return self.node("DequantizeLinear", f"{tensor}.dequantize", inputs, f"{tensor}.dequantized")
 
     def weight(self, layer: Convolution | Classifier) -> str:
-        """Return the layer's dequantized weight."""
-        scales = self.spec.weight_scales[layer.name]
+        """Return the layer's dequantized weight, or its float one where it stays float."""
         name = f"{layer.name}.weight"
+        if layer.name not in self.spec.weight_scales:
+            return self.constant(name, layer.weight)
+        scales = self.spec.weight_scales[layer.name]
         inputs = (
             self.constant(name, quantize_weights(layer.weight, scales)),
             self.constant(f"{name}.scale", np.asarray(scales, np.float32)),

@@ -54,6 +54,14 @@ def test_the_last_pattern_that_matches_wins() -> None:
     assert config.settings("blocks.3.0.se.pool") == LayerSettings("min_max", 98.0)
 
 
+def test_null_keeps_layers_in_float_and_the_last_match_wins() -> None:
+    config = config_from_json('{"layers": {"blocks.8.*": null, "*.add": {"percentile": 99.0}, "blocks.8.3.add": null}}')
+    assert config.stays_float("blocks.8.2.ghost1.primary") and config.stays_float("blocks.8.3.add")
+    assert not config.stays_float("blocks.8.2.add") and not config.stays_float("classifier")
+    assert config.settings("blocks.8.2.add").percentile == 99.0
+    assert config_from_json(config.to_json()) == config
+
+
 REFUSED: list[tuple[Any, str]] = [
     ({"policy": "tensort"}, "unknown policy 'tensort'.*Did you mean 'tensorrt'"),
     ({"observer": "minmax"}, "unknown observer 'minmax'.*Did you mean 'min_max'"),
@@ -71,7 +79,8 @@ REFUSED: list[tuple[Any, str]] = [
     ({"version": "1"}, "version must be an integer"),
     ({"version": True}, "version must be an integer"),
     ({"layers": []}, "must be an object"),
-    ({"layers": {"classifier": None}}, "'classifier': null asks for float.*every layer must be int8"),
+    ({"weight_range": "lsq"}, "unknown weight_range 'lsq'.*allowed: min_max, mse"),
+    ({"learned_rounding": 1}, "learned_rounding must be true or false"),
     ({"layers": {"classifier": 8}}, "'classifier': settings must be an object"),
     ({"layers": {"classifier": {"bits": 4}}}, "unknown setting for layers 'classifier': 'bits'"),
     ({"layers": {"*": {"observer": "percentle"}}}, "Did you mean 'percentile'"),
