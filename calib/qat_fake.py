@@ -106,15 +106,32 @@ def weight_steps(weight: torch.Tensor, scales: torch.Tensor, limits: torch.Tenso
 
 
 def limited_steps(steps: torch.Tensor, scaled: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
-    """Return the steps, less one where the weight was rounded away from 0 the most, until each channel's sum fits."""
-    flat, wanted = steps.reshape(len(steps), -1), scaled.reshape(len(steps), -1).abs()
-    over = torch.nonzero(flat.abs().sum(1) > limits)[:, 0]
-    while len(over):
-        rows = flat[over]
-        magnitude = rows.abs()
-        excess = torch.where(magnitude > 0, magnitude - wanted[over], -torch.inf)
-        place = excess.argmax(1, keepdim=True)
-        rows.scatter_add_(1, place, -rows.gather(1, place).sign())
-        flat[over] = rows
-        over = over[rows.abs().sum(1) > limits[over]]
+    """Return the steps within the limits: one at a time is taken off the weight that was rounded away from 0 the most.
+
+    A weight of magnitude m whose rounding added e can give the steps that are worth e, e - 1, ..., e - m + 1, so the
+    steps to take are the largest of all of these; no loop is needed.
+
+    Args:
+        steps: whole float32 numbers, output channel on axis 0; changed in place.
+        scaled: float32, what they were rounded from.
+        limits: float32 [O], the most that a channel's magnitudes may sum to.
+    """
+    flat = steps.reshape(len(steps), -1)
+    surplus = flat.abs().sum(1) - limits
+    over = torch.nonzero(surplus > 0)[:, 0]
+    if not len(over):
+        return steps
+    rows, count = flat[over], surplus[over].ceil()
+    magnitude = rows.abs()
+    wanted = scaled.reshape(len(scaled), -1)[over].abs()
+    most = int(torch.minimum(count, magnitude.amax(1)).max())
+    taken = torch.arange(most, dtype=steps.dtype, device=steps.device)
+    left = magnitude[..., None] - taken
+    worth = torch.where(left > 0, left - wanted[..., None], -torch.inf).flatten(1)
+    order = torch.argsort(worth, dim=1, descending=True, stable=True)  # of equal ones the first weight gives
+    place = torch.empty_like(order).scatter_(
+        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+    )
+    given = ((place < count[:, None]) & worth.isfinite()).reshape(*magnitude.shape, most).sum(2)
+    flat[over] = rows - rows.sign() * given
     return flat.reshape(steps.shape)
