@@ -26,7 +26,7 @@ class Arm(InstructionSet):
     float_lanes = 4
     float_step = 4
     start_copies = 8  # the most rows of a tile: ldp fills two accumulators, mov one, and mov is SIMD work
-    narrowed_lanes = 8  # of a register of int16
+    product_lanes16 = narrowed_lanes = 8  # of a register of int16
     has_table_lookup = True
 
     def round_to_int32(self, value: Expr) -> Expr:

@@ -57,6 +57,7 @@ class InstructionSet(ABC):
     products_in_half: int = 0  # summed in float16 before float32 takes the sum; 0 where products are float32
     gathers_pixels: bool = False  # whether the pixels of a tile may lie anywhere, see `compile.schedules.walk`
     start_copies: int = 1  # times the start values are stored: loading pairs of registers can be cheaper than moving
+    product_lanes16: int | None = None  # int16 that one instruction multiplies, where vectors may be wider or narrower
     narrowed_lanes: int = 1  # a narrower vector of outputs shares its requantization with that of another pixel
     has_table_lookup: bool = False
     multiplies_pairs: bool = False

@@ -39,7 +39,10 @@ def schedule_depthwise(operator: AnyOperator, context: Context) -> Answer:
         return None
     isa = context.isa
     target = context.place(operator.output)
-    phases = (flat_phases if operator.stride == 1 else pixel_phases)(isa.lanes8, target)
+    if operator.stride == 1:
+        phases = flat_phases(isa.lanes8, target)
+    else:
+        phases = pixel_phases(isa.lanes8, target, isa.product_lanes16)
     rows = row_tile(operator.output.height) if operator.stride == 1 else 1
     writer = _Writer(operator, context, phases, rows)
     return Scheduled(

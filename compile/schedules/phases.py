@@ -14,6 +14,7 @@ from compile.tir import Expr
 
 PIXELS_TOGETHER = 2  # with a stride: 5x5 taps do not fit the registers, so two pixels share each load of a tap
 FEW_VECTORS = 4  # of a pixel, below which an overlap of the last one costs too much
+VECTOR_SHARE = 0.34  # of a product: what a vector takes besides, counted on 3x3 and 5x5 of 12 to 336 channels
 MOST_ROWS = 7  # output rows of one unit: (rows + kernel - 1) / rows input loads for each output row
 
 
@@ -51,10 +52,19 @@ def flat_phases(most_lanes: int, target: Placement) -> Phases:
     return Phases(lanes, channels, starts, period, -(-width * pixel // period), width * pixel - period)
 
 
-def pixel_phases(most_lanes: int, target: Placement) -> Phases:
-    """Spread the channels of one pixel over vectors; the last vector overlaps its neighbour if it has to."""
+def pixel_phases(most_lanes: int, target: Placement, product_lanes: int | None = None) -> Phases:
+    """Spread the channels of one pixel over vectors; the last vector overlaps its neighbour if it has to.
+
+    Args:
+        most_lanes: elements of the widest vector.
+        target: the output.
+        product_lanes: elements that one multiplication takes; narrower vectors are used where they need fewer.
+    """
     width, pixel = target.tensor.width, target.pixel
-    lanes = next(lanes for lanes in lane_options(most_lanes) if lanes <= pixel)
+    options = [lanes for lanes in lane_options(most_lanes) if lanes <= pixel]
+    vectors = {lanes: -(-pixel // lanes) for lanes in options}
+    products = {lanes: -(-lanes // (product_lanes or most_lanes)) for lanes in options}
+    lanes = min(options, key=lambda option: vectors[option] * (products[option] + VECTOR_SHARE))
     starts = tuple(min(start, pixel - lanes) for start in range(0, pixel, lanes))
     channels = np.array(starts)[:, None] + np.arange(lanes)
     together = min(PIXELS_TOGETHER, width)

@@ -262,6 +262,7 @@ def check_phases(phases: Phases, place: Placement, most_lanes: int) -> None:
 def check_both(place: Placement, most_lanes: int) -> None:
     check_phases(flat_phases(most_lanes, place), place, most_lanes)
     check_phases(pixel_phases(most_lanes, place), place, most_lanes)
+    check_phases(pixel_phases(most_lanes, place, 8), place, most_lanes)
 
 
 @pytest.mark.parametrize("lanes", [16, 32])
@@ -284,6 +285,16 @@ def test_phases_cover_the_networks(width: float, size: int) -> None:
     for operator in shapes.values():
         for lanes in (16, 32):
             check_both(plan.placements[operator.output.name], lanes)
+
+
+@pytest.mark.parametrize(
+    ("channels", "lanes"), [(8, 8), (16, 16), (20, 8), (24, 8), (36, 8), (40, 8), (60, 16), (120, 16)]
+)
+def test_strided_rows_waste_few_products(channels: int, lanes: int) -> None:
+    """One multiplication takes eight lanes: twice sixteen lanes for twenty channels would be a third too many."""
+    place = Placement(Tensor("t", 1, 14, channels, QParams(1.0)), 0, 1)
+    assert pixel_phases(16, place, 8).lanes == lanes
+    assert pixel_phases(16, place).lanes == min(16, channels)
 
 
 def test_row_tiles_cover_every_row() -> None:
