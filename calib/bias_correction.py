@@ -71,10 +71,11 @@ def _corrected(
     """Return the layer with its corrected bias, or as it was where the new bias would not fit its accumulator."""
     parts = zip(real.split(STEP), seen.split(STEP), strict=True)
     shifts = [_sample(op, torch.from_numpy(op.weight), a) - _sample(op, weight, b) for a, b in parts]
-    changed = replace(op, bias=(op.bias + trimmed_mean(torch.cat(shifts)).numpy()).astype(np.float32))
+    bias = (op.bias + trimmed_mean(torch.cat(shifts)).numpy()).astype(np.float32)
     if isinstance(op, Convolution) and spec.accumulators.get(op.name) == "int16":
+        changed = replace(op, bias=bias)
         return changed if fits_int16(changed, graph, spec) else op
-    return changed
+    return replace(op, bias=bias)
 
 
 def _sample(op: Convolution | Classifier, weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

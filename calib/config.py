@@ -13,9 +13,10 @@ from calib.policy import find_policy
 from repghost.errors import UsageError, unknown_value
 
 CONFIG_VERSION = 1
+SEARCH = "search"  # a key for people: what a search tried before it wrote this file; it decides nothing
 DEPTHWISE_ACCUMULATORS = ("int16", "int32")
 WEIGHT_RANGES = ("min_max", "mse")
-SWITCHES = ("equalize", "bias_correction", "learned_rounding")
+SWITCHES = ("ranges_by_answers", "equalize", "bias_correction", "learned_rounding")
 Changes = tuple[tuple[str, Any], ...]  # the settings of a pattern that differ from the defaults
 MAX_CONFIG_BYTES = 1 << 20
 
@@ -57,6 +58,7 @@ class QuantConfig:
     Args:
         policy: a name of `calib.policy.POLICIES`.
         defaults: the settings of every layer no pattern matches.
+        ranges_by_answers: take another observer for a tensor where that changes the answers less (`calib.ranges`).
         equalize: bring the channels of a tensor to one range where that is exact (`calib.equalize`).
         bias_correction: keep every layer's mean output (`calib.bias_correction`).
         learned_rounding: learn block by block whether each weight is rounded up or down (`calib.adaround`).
@@ -67,6 +69,7 @@ class QuantConfig:
     policy: str = "cpu"
     defaults: LayerSettings = LayerSettings()
     layers: tuple[tuple[str, Changes | None], ...] = ()
+    ranges_by_answers: bool = False
     equalize: bool = False
     bias_correction: bool = False
     learned_rounding: bool = False
@@ -143,7 +146,7 @@ def config_from_dict(values: Mapping[str, Any]) -> QuantConfig:
             "Update repghost, or rewrite the config for the older version."
         )
     setting_names = [field.name for field in fields(LayerSettings)]
-    known = ["version", "policy", "layers", *setting_names, *SWITCHES]
+    known = ["version", "policy", "layers", *setting_names, *SWITCHES, SEARCH]
     for key in values:
         if key not in known:
             raise unknown_value("config key", key, known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from calib.adaround import learn_rounding
 from calib.bias_correction import MOST_PIXELS, correct_biases
-from calib.calibrate import calibrate
-from calib.config import QuantConfig
+from calib.calibrate import choose_spec, collect_statistics
+from calib.config import LayerSettings, QuantConfig
 from calib.equalize import equalize
 from calib.graph import Graph
+from calib.observers import TensorStatistics
 from calib.policy import NO_FLOAT_LAYERS, find_policy
 from calib.qdq import Description, build_qdq, describe
 from calib.quantspec import QuantSpec
+from calib.ranges import choose_observers
 from calib.walk import graph_of
 from repghost.errors import UsageError
 from repghost.fuse import check_equivalence, fuse
@@ -29,6 +31,7 @@ from repghost.model import RepGhostNet
 from repghost.preprocess import Preprocess
 
 BATCH_PIXELS = 1 << 18  # keeps the activations of a batch within some tens of megabytes
+ANSWER_PIXELS = 1 << 20  # of the pictures whose answers choose ranges: some seconds on one core for 0.5x
 TOOLS = ("numpy", "onnx", "torch")
 
 
@@ -98,6 +101,24 @@ def quantize_model(
             "for RGB pictures (in_chans=3) can be quantized. Train one with three input channels."
         )
     graph, spec = quantize_graph(graph_of(fused(model)), pictures, preprocess, config, on_batch)
+    return write_model(model, graph, spec, pictures, preprocess, config, source)
+
+
+def write_model(
+    model: RepGhostNet,
+    graph: Graph,
+    spec: QuantSpec,
+    pictures: NDArray[np.uint8],
+    preprocess: Preprocess,
+    config: QuantConfig,
+    source: Source,
+    search: Mapping[str, Any] | None = None,
+) -> Quantized:
+    """Return the QDQ model of what `quantize_graph` decided (arguments as `quantize_model`).
+
+    Args:
+        search: what was tried before, for the record.
+    """
     file = build_qdq(graph, spec, preprocess.size)
     calibration = {**source.calibration, "pictures": len(pictures), "sha256": _digest(pictures)}
     description = Description(
@@ -108,7 +129,7 @@ def quantize_model(
         calibration=calibration,
         tools=tool_versions(),
     )
-    return Quantized(file, graph, spec, describe(file, description, config, spec))
+    return Quantized(file, graph, spec, describe(file, description, config, spec, search))
 
 
 def quantize_graph(
@@ -123,8 +144,31 @@ def quantize_graph(
     check_float_layers(graph, config)
     if config.equalize:
         graph = equalize(graph, batches(pictures, preprocess))
-    spec = calibrate(graph, batches(pictures, preprocess), config, on_batch)
+    statistics = collect_statistics(graph, batches(pictures, preprocess), on_batch)
+    spec = choose_ranges(graph, statistics, pictures, preprocess, config)
     return correct(graph, spec, pictures, preprocess, config), spec
+
+
+def choose_ranges(
+    graph: Graph,
+    statistics: dict[str, TensorStatistics],
+    pictures: NDArray[np.uint8],
+    preprocess: Preprocess,
+    config: QuantConfig,
+) -> QuantSpec:
+    """Return the scales by the config's observers, or by those that the answers prefer to them."""
+    if not config.ranges_by_answers:
+        return choose_spec(graph, statistics, config)
+    few = pictures[: max(1, ANSWER_PIXELS // preprocess.size**2)]
+    chosen = choose_observers(graph, statistics, list(batches(few, preprocess)), config)
+    added = chosen.layers[len(config.layers) :]
+    observers = {name: describe_observer(chosen.settings(name)) for name, _ in added}
+    return replace(choose_spec(graph, statistics, chosen), observers=observers)
+
+
+def describe_observer(settings: LayerSettings) -> str:
+    """Return an observer in words, e.g. "percentile 99.9"."""
+    return settings.observer + (f" {settings.percentile:g}" if settings.observer == "percentile" else "")
 
 
 def check_float_layers(graph: Graph, config: QuantConfig) -> None:

@@ -169,10 +169,31 @@ def build_qdq(graph: Graph, spec: QuantSpec, size: int) -> onnx.ModelProto:
     return model
 
 
-def describe(model: onnx.ModelProto, description: Description, config: QuantConfig, spec: QuantSpec) -> str:
-    """Write the metadata into `model`, replacing what was there, and return its program digest."""
+def describe(
+    model: onnx.ModelProto,
+    description: Description,
+    config: QuantConfig,
+    spec: QuantSpec,
+    search: Mapping[str, Any] | None = None,
+) -> str:
+    """Write the metadata into `model`, replacing what was there, and return its program digest.
+
+    Args:
+        model: from `build_qdq`.
+        description: what is written beside the graph.
+        config: the settings it was quantized with.
+        spec: what calibration decided.
+        search: what was tried before these settings were chosen.
+    """
     digest = program_digest(model, description.preprocess)
-    quantization = {"config": config.to_dict(), "accumulators": dict(spec.accumulators), "notes": list(spec.notes)}
+    quantization = {
+        "config": config.to_dict(),
+        "accumulators": dict(spec.accumulators),
+        "observers": dict(spec.observers),
+        "notes": list(spec.notes),
+    }
+    if search is not None:
+        quantization["search"] = dict(search)
     entries = {
         MODEL: description.model,
         PREPROCESS: _json(description.preprocess),

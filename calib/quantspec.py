@@ -20,6 +20,7 @@ class QuantSpec:
         activations: scale and zero point by tensor.
         weight_scales: float32 [O] by layer.
         accumulators: "int16" or "int32" by depthwise layer.
+        observers: by tensor, where the answers chose another than the config says, e.g. "percentile 99.9".
         notes: what the user should know, e.g. tensors that were constant on the calibration pictures.
     """
 
@@ -27,6 +28,7 @@ class QuantSpec:
     weight_scales: Mapping[str, NDArray[np.float32]]
     accumulators: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    observers: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; `from_dict` reads back equal numbers."""
@@ -35,6 +37,7 @@ class QuantSpec:
             "weight_scales": {name: [float(s) for s in scales] for name, scales in self.weight_scales.items()},
             "accumulators": dict(self.accumulators),
             "notes": list(self.notes),
+            "observers": dict(self.observers),
         }
 
     @classmethod
@@ -45,6 +48,7 @@ class QuantSpec:
             {name: np.asarray(scales, np.float32) for name, scales in values["weight_scales"].items()},
             dict(values["accumulators"]),
             tuple(values["notes"]),
+            dict(values.get("observers", {})),
         )
 
     def table(self) -> str:
