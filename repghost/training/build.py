@@ -22,6 +22,10 @@ from repghost.training.ranks import Ranks
 from repghost.training.transfer import Start, freeze, train_mode
 
 
+# timm's names of the optimizer that PyTorch has as one kernel: a step of 336 small tensors takes 1 ms instead of 9.
+FUSED = ("sgd", "momentum")
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """One process's parts; each step updates them in place."""
@@ -122,7 +126,11 @@ def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     optimization = recipe.optimization
     options = {
         key: value
-        for key, value in (("eps", optimization.opt_eps), ("betas", optimization.opt_betas))
+        for key, value in (
+            ("eps", optimization.opt_eps),
+            ("betas", optimization.opt_betas),
+            ("fused", True if optimization.opt in FUSED else None),
+        )
         if value is not None
     }
     try:

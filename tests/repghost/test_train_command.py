@@ -85,7 +85,7 @@ def test_a_signal_stops_between_steps_and_resume_goes_on(tmp_path: Path, number:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 128 + number
     assert "--resume" in errors
     assert "Traceback" not in errors

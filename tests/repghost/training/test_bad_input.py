@@ -130,7 +130,7 @@ def test_the_command_says_that_the_disk_is_full(data: Path, tmp_path: Path) -> N
 
     command = single(data, tmp_path / "run", "-b", "8")
     result = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, env=environment(), check=False, preexec_fn=limit
+        command, capture_output=True, text=True, timeout=240, env=environment(), check=False, preexec_fn=limit
     )
     assert result.returncode == 1
     assert "free space" in result.stderr
