@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "quantize": "repghost.commands.quantize:command",
     "qat": "repghost.commands.qat:command",
     "accuracy": "repghost.commands.accuracy:command",
+    "widths": "repghost.commands.widths:command",
     "lint": "repghost.commands.lint:command",
     "compile": "repghost.commands.compile:command",
     "explain": "repghost.commands.explain:command",

@@ -1,0 +1,72 @@
+"""`repghost widths`: train and quantize several widths, one after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("widths", short_help="Train and quantize several widths.")
+@click.option("--widths", "names", required=True, help="Separated by commas, e.g. 0.5,0.58; or all.")
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="A set of pictures (see the README).")
+@click.option("--recipe", "recipe_name", default="demo", show_default=True, help="demo or cifar.")
+@click.option("--epochs", type=int, help="Passes over the pictures, instead of the recipe's.")
+@click.option("--batch", type=int, help="Pictures per step, instead of the recipe's.")
+@click.option("--held-out", type=int, help="Training pictures that judge each epoch, instead of the recipe's.")
+@click.option("--seed", type=int, help="Start of every random choice.")
+@click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Calibration pictures.")
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Quantization settings as JSON.")
+@click.option("--qat", "modes", multiple=True, metavar="MODE", help="Also train under quantization: fused, reparam.")
+@click.option("--qat-images", default=12_500, show_default=True, type=click.IntRange(1), help="Pictures of that.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of PyTorch; its own choice by default.")
+@click.option("--output", "-o", default="runs/widths", show_default=True, type=click.Path(path_type=Path),
+              help="A folder in it for each width.")  # fmt: skip
+def command(
+    names: str,
+    data: Path,
+    recipe_name: str,
+    epochs: int | None,
+    batch: int | None,
+    held_out: int | None,
+    seed: int | None,
+    images: int,
+    config_path: Path | None,
+    modes: tuple[str, ...],
+    qat_images: int,
+    threads: int | None,
+    output: Path,
+) -> None:
+    """Train each width by the recipe, quantize it, and with --qat train it under quantization.
+
+    OUTPUT/repghostnet_0_5x and so on hold the weights and the quantized files. A finished step is not repeated; a
+    training that was stopped goes on from its last state. `repghost accuracy` measures what came out.
+    """
+    from repghost.commands.quantize import read_config
+
+    config = read_config(config_path, None)
+
+    import torch
+
+    from calib.qat_settings import QatSettings
+    from repghost.commands.follow import follow
+    from repghost.recipe import get_recipe
+    from repghost.spec import WIDTHS, parse_width
+    from repghost.widths import WidthsPlan, run_widths
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    recipe = get_recipe(recipe_name).changed(epochs=epochs, batch=batch, held_out=held_out, seed=seed)
+    if names.strip() == "all":
+        widths = [row.multiplier for row in WIDTHS]
+    else:
+        widths = [parse_width(name.strip(), custom=True) for name in names.split(",")]
+    trainings = tuple(QatSettings(mode=mode, images=qat_images, seed=recipe.seed) for mode in dict.fromkeys(modes))
+    recipes = tuple(recipe.changed(width=width) for width in dict.fromkeys(widths))
+    plan = WidthsPlan(recipes, data, output, config, images, trainings)
+    results = list(run_widths(plan, follow, click.echo))
+    for result in results:
+        test = "not measured" if result.test is None else f"{result.test:.2%}"
+        click.echo(f"{result.name}: float32 test top-1 {test}; {result.folder}: {', '.join(result.files)}")
+    click.echo("next:")
+    click.echo(f"  repghost accuracy {output}/*/model.safetensors --data {data}")
