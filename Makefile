@@ -45,7 +45,7 @@ OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SI
 	$(call option,MAX_DROP,max-drop) $(call option,JETPACK,jetpack) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
-.PHONY: help compile report bars counts train-bars baselines rival-counts test check lint types format doctor setup clean distclean
+.PHONY: help compile report bars counts train-bars baselines rival-counts widths accuracy qat-bench test check lint types format doctor setup clean distclean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
@@ -56,6 +56,9 @@ help:
 	@echo "  make baselines               build other mobile networks, of random weights, to compare with"
 	@echo "  make rival-counts            count what other runtimes execute on emulated arm64 cores"
 	@echo "  make train-bars              measure a training step and epoch, into docs/training-bars.md"
+	@echo "  make widths                  train and quantize a list of widths, into runs/widths"
+	@echo "  make accuracy                measure every way to quantize on the same pictures, into docs/accuracy.md"
+	@echo "  make qat-bench               measure a step of training under quantization, into docs/qat.md"
 	@echo "  make doctor                  what this machine has and lacks"
 	@echo "  make clean                   remove build/; 'make distclean' also removes $(VENV)"
 
@@ -99,6 +102,28 @@ counts: $(STAMP)
 train-bars: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m repghost.training.bars --data "$(or $(TRAIN_DATA),assets/fashion-mnist)" \
 	--output docs
+
+# WIDTHS, DATA; RECIPE, EPOCHS, QAT (fused, reparam or both): what is finished is not repeated.
+RECIPE ?= demo
+EPOCHS ?=
+QAT ?=
+RUNS ?= runs/widths
+widths: $(STAMP)
+	@$(REPGHOST) widths --widths "$(or $(WIDTHS),0.5)" --data "$(DATA)" --recipe "$(RECIPE)" \
+	$(call option,EPOCHS,epochs) $(call option,THREADS,threads) $(call option,IMAGES,images) \
+	$(addprefix --qat ,$(QAT)) --output "$(RUNS)"
+
+# CHECKPOINTS: of `make widths` by default. PEERS_PYTHON: interpreters that have onnxruntime, nncf, nvidia-modelopt.
+CHECKPOINTS ?= $(wildcard $(RUNS)/*/model.safetensors)
+accuracy: $(STAMP)
+	@$(if $(CHECKPOINTS),:,echo "error: which networks? make accuracy CHECKPOINTS=... DATA=..." >&2; exit 2)
+	@OMP_NUM_THREADS=1 $(REPGHOST) accuracy $(CHECKPOINTS) --data "$(DATA)" $(call option,PREPROCESS,preprocess) \
+	$(call option,IMAGES,images) $(call option,TEST_IMAGES,test-images) $(addprefix --python ,$(PEERS_PYTHON)) \
+	--cells "$(OUTPUT)/accuracy"
+
+qat-bench: $(STAMP)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m repghost.accuracy.step_bench $(call option,WEIGHTS,weights) \
+	$(call option,DATA,data) --output docs
 
 # Other networks, of random weights: build/<network>-<size>px-random/, each with a report.
 BASELINES ?= mobilenetv2_100 mobilenetv3_small_100 mobilenetv3_large_100 ghostnet_100 efficientnet_lite0 resnet18
