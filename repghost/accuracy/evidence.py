@@ -20,7 +20,7 @@ from repghost.accuracy.methods import Foreign, Method
 from repghost.accuracy.network import Network, open_network
 from repghost.accuracy.ours import Row, measure_ours, qdq_file
 from repghost.accuracy.page import render
-from repghost.errors import ToolMissingError, UsageError
+from repghost.errors import AccuracyGateError, ToolMissingError, UsageError
 from repghost.evaluate import accuracy, paired_difference
 from repghost.files import write_text_atomically
 
@@ -96,7 +96,7 @@ def _measure(network: Network, plan: Plan, say: Callable[[str], None]) -> dict[s
         chosen = replace(cells, again=any(fnmatchcase(method.name, pattern) for pattern in plan.again))
         try:
             row = _row(network, method, chosen, plan.pythons)
-        except (ToolMissingError, UsageError, ForeignError) as error:
+        except (ToolMissingError, UsageError, AccuracyGateError, ForeignError) as error:
             rows.append({"name": method.name, "group": method.group, "not_measured": str(error)})
             say(f"  {method.name}: not measured: {error}")
             continue

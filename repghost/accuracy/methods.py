@@ -16,13 +16,19 @@ FUSED, UNFUSED = "fused", "unfused"
 
 @dataclass(frozen=True)
 class Calibrated:
-    """Our post-training quantization."""
+    """Our post-training quantization.
+
+    Attributes:
+        config: the settings, or those that a search starts from.
+        max_drop: points of top-1 that a search may lose on held-out training pictures; None does not search.
+    """
 
     config: QuantConfig = field(default_factory=QuantConfig)
+    max_drop: float | None = None
 
     def key(self) -> dict[str, Any]:
         """Return what decides the result, apart from weights and pictures."""
-        return {"calibrated": self.config.to_dict()}
+        return {"calibrated": self.config.to_dict(), "max_drop": self.max_drop}
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,10 @@ METHODS: tuple[Method, ...] = (
     Method("int32 depthwise sums", "calibrated", _default(depthwise_accumulator="int32")),
     Method("equalization", "calibrated", Calibrated(QuantConfig(equalize=True))),
     Method("bias correction", "calibrated", Calibrated(QuantConfig(bias_correction=True))),
+    Method("weights by least squares", "calibrated", _default(weight_range="mse")),
+    Method("ranges by answers", "calibrated", Calibrated(QuantConfig(ranges_by_answers=True))),
+    Method("learned rounding", "calibrated", Calibrated(QuantConfig(learned_rounding=True))),
+    Method("auto, at most 0.3 points", "calibrated", Calibrated(max_drop=0.3)),
     Method("symmetric (policy tensorrt)", "calibrated", Calibrated(QuantConfig(policy="tensorrt"))),
     Method("ONNX Runtime min-max", "other", Foreign("onnxruntime", {"method": "MinMax"})),
     Method("ONNX Runtime min-max symmetric", "other", Foreign("onnxruntime", {"method": "MinMax", "symmetric": True})),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,7 @@ from repghost.accuracy.network import SEED, Network
 from repghost.errors import IntegrityError, ToolMissingError
 
 if TYPE_CHECKING:
+    from calib.config import QuantConfig
     from calib.pipeline import Quantized
     from calib.program import Program
 
@@ -60,29 +63,59 @@ def qdq_file(network: Network, method: Method, cells: Cells) -> bytes:
 
 def _quantized(network: Network, method: Method, cells: Cells) -> dict[str, bytes]:
     quantizer = method.quantizer
-    assert isinstance(quantizer, Calibrated | Trained)
-    key = {**network.key(), **quantizer.key(), "calibration": network.subject.calibration.digest, "seed": SEED}
+    if isinstance(quantizer, Calibrated):
+        key = {**network.key(), **quantizer.key(), "calibration": network.subject.calibration.digest, "seed": SEED}
+        return cells.get("quantized", key, lambda: _timed(partial(_calibrate, network, quantizer)))
+    assert isinstance(quantizer, Trained)
+    # What a training starts from names weights, pictures, settings and their meaning at once.
+    start = _read_program(network, _quantized(network, _start_of(quantizer), cells)[QDQ]).digest
+    key = {**network.key(), "trained": quantizer.settings.to_dict(), "start": start, "seed": SEED}
+    return cells.get("trained", key, lambda: _timed(partial(_train, network, quantizer)))
 
-    def make() -> dict[str, bytes]:
-        from calib.qdq import serialize
 
-        begun = time.process_time()
-        result, notes = (
-            _calibrate(network, quantizer) if isinstance(quantizer, Calibrated) else _train(network, quantizer)
-        )
-        record = {"seconds": time.process_time() - begun, **notes}
-        return {QDQ: serialize(result.onnx), RECORD: record_bytes(record)}
+def _start_of(quantizer: Trained) -> Method:
+    return Method("start", "calibrated", Calibrated(quantizer.config))
 
-    return cells.get("quantized", key, make)
+
+def _timed(quantize: Callable[[], tuple[Quantized, dict[str, Any]]]) -> dict[str, bytes]:
+    """Return the file and the record of a quantization, with the processor's time that it took."""
+    from calib.qdq import serialize
+
+    begun = time.process_time()
+    result, notes = quantize()
+    record = {"seconds": time.process_time() - begun, **notes}
+    return {QDQ: serialize(result.onnx), RECORD: record_bytes(record)}
 
 
 def _calibrate(network: Network, quantizer: Calibrated) -> tuple[Quantized, dict[str, Any]]:
     from calib.pipeline import Source, quantize_model
 
     subject = network.subject
+    config, search = quantizer.config, None
+    if quantizer.max_drop is not None:
+        config, search = _searched(network, quantizer.max_drop, config)
     source = Source(subject.labels, subject.digest, subject.calibration.origin)
-    result = quantize_model(network.model, subject.calibration.pictures, subject.preprocess, quantizer.config, source)
-    return result, {"notes": list(result.spec.notes)}
+    result = quantize_model(network.model, subject.calibration.pictures, subject.preprocess, config, source)
+    return result, {"notes": list(result.spec.notes), **({} if search is None else {"search": search})}
+
+
+def _searched(network: Network, max_drop: float, config: QuantConfig) -> tuple[QuantConfig, dict[str, Any]]:
+    """Return the settings a search keeps, judged by training pictures that calibrate nothing, and what it tried."""
+    from calib.pipeline import fused
+    from calib.qat_feed import split_pictures
+    from calib.qat_settings import QatSettings, Schedule
+    from calib.search import HeldOut, search_settings
+    from calib.walk import graph_of
+    from repghost.data.base import prepare
+
+    subject, dataset = network.subject, network.training_set
+    schedule = Schedule(observe=len(subject.calibration.labels))
+    chosen = split_pictures(dataset.labels, QatSettings(seed=SEED, schedule=schedule)).held_out
+    prepared = prepare(dataset, subject.preprocess, chosen)
+    held_out = HeldOut(prepared.pictures, prepared.labels)
+    graph = graph_of(fused(network.model))
+    search = search_settings(graph, subject.calibration.pictures, subject.preprocess, config, held_out, max_drop)
+    return search.chosen.config, search.to_dict()
 
 
 def _train(network: Network, quantizer: Trained) -> tuple[Quantized, dict[str, Any]]:
