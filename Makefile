@@ -109,7 +109,7 @@ EPOCHS ?=
 QAT ?=
 RUNS ?= runs/widths
 widths: $(STAMP)
-	@$(REPGHOST) widths --widths "$(or $(WIDTHS),0.5)" --data "$(DATA)" --recipe "$(RECIPE)" \
+	@$(REPGHOST) widths --widths "$(or $(WIDTHS),0.5)" $(call option,DATA,data) --recipe "$(RECIPE)" \
 	$(call option,EPOCHS,epochs) $(call option,THREADS,threads) $(call option,IMAGES,images) \
 	$(addprefix --qat ,$(QAT)) --output "$(RUNS)"
 
@@ -117,7 +117,7 @@ widths: $(STAMP)
 CHECKPOINTS ?= $(wildcard $(RUNS)/*/model.safetensors)
 accuracy: $(STAMP)
 	@$(if $(CHECKPOINTS),:,echo "error: which networks? make accuracy CHECKPOINTS=... DATA=..." >&2; exit 2)
-	@OMP_NUM_THREADS=1 $(REPGHOST) accuracy $(CHECKPOINTS) --data "$(DATA)" $(call option,PREPROCESS,preprocess) \
+	@OMP_NUM_THREADS=1 $(REPGHOST) accuracy $(CHECKPOINTS) $(call option,DATA,data) $(call option,PREPROCESS,preprocess) \
 	$(call option,IMAGES,images) $(call option,TEST_IMAGES,test-images) $(addprefix --python ,$(PEERS_PYTHON)) \
 	--cells "$(OUTPUT)/accuracy"
 
