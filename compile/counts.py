@@ -109,7 +109,7 @@ def _network(network: Network, output: Path, counting: Counting, say: Callable[[
             result = counted(bundle, find_cpu(name), counting)
             whole = result["whole"]
             say(f"{network.width:g}x {network.size} px {precision} on {name}: {whole['total'] / 1e6:.2f} M")
-            counts.append({key: value for key, value in result.items() if key not in ("layers", "emulator")})
+            counts.append({key: value for key, value in result.items() if key != "layers"})
     return {"width": network.width, "size": network.size, "verification": verification, "counts": counts}
 
 

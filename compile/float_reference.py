@@ -46,7 +46,7 @@ def run_float(program: FloatProgram, pictures: NDArray[np.uint8]) -> Array:
     for start in range(0, len(pictures), CHUNK):
         tensors: Activations = {}
         for operator in program.operators:
-            value = _execute(operator, tensors, pictures[start : start + CHUNK], program.element)
+            value = execute(operator, tensors, pictures[start : start + CHUNK], program.element)
             is_logits = operator is program.operators[-1]
             tensors[operator.output.name] = value if is_logits else stored(value, program.element, operator.output.name)
         scores.append(tensors[program.operators[-1].output.name].reshape(-1, program.classes))
@@ -74,7 +74,15 @@ def stored(value: Array, element: str, name: str) -> Array:
     return kept
 
 
-def _execute(operator: FloatOperator, tensors: Activations, pictures: NDArray[np.uint8], element: str) -> Array:
+def execute(operator: FloatOperator, tensors: Activations, pictures: NDArray[np.uint8], element: str) -> Array:
+    """Return the output of one operator, [N, H, W, C], before it is stored.
+
+    Args:
+        operator: any operator of `compile.float_program`.
+        tensors: its inputs by name.
+        pictures: uint8 [N, H, W, 3], read by `FloatInput` alone.
+        element: what weights and biases are kept as.
+    """
     match operator:
         case FloatInput():
             return np.stack([operator.tables[c][pictures[..., c]] for c in range(3)], axis=-1)

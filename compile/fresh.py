@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
 from compile.bundle import Bundle, check_bundle
 from compile.cache import StageCache, code_digest, versions
@@ -30,9 +31,13 @@ def fresh_bundles(request: Request, folder: str, cache: StageCache, say: Callabl
 
     def make() -> dict[str, bytes]:
         run(request, say)
-        return {"bundles.json": json.dumps([check_bundle(path).digest for path in paths]).encode()}
+        return {"bundles.json": json.dumps({"digests": _digests(paths)}).encode()}
 
     known = parse_strict(cache.get("fresh-bundles", key, make)[0]["bundles.json"], "bundles.json")
-    if not all(path.is_dir() for path in paths) or [check_bundle(path).digest for path in paths] != known:
+    if not all(path.is_dir() for path in paths) or _digests(paths) != known["digests"]:
         make()
     return [check_bundle(path) for path in paths]
+
+
+def _digests(paths: list[Path]) -> list[str]:
+    return [check_bundle(path).digest for path in paths]

@@ -7,24 +7,29 @@ from typing import Any
 
 from compile.summary.facts import OURS, Speed
 from compile.summary.sources import File, Learned
+from compile.summary.sources.count import of_result
 from repghost.errors import IntegrityError
 
 FORMAT = "repghost-performance"
 VERSION = 1
+RANDOM = "random"  # the weights of what is counted
 
 
 def read(file: File) -> Learned:
-    """Return every build that was timed.
+    """Return every build that was timed, and every one whose instructions were counted.
 
     Raises:
         IntegrityError: when it is of another version.
     """
     if file.values.get("version") != VERSION:
         raise IntegrityError(f"{file.name} has version {file.values.get('version')!r}, not {VERSION}; make it again.")
-    host = file.values.get("host", {"networks": []})
+    host, arm64 = (file.values.get(part, {"networks": []}) for part in ("host", "arm64"))
+    timed = [speed for network in host["networks"] for speed in _of_network(file, network)]
+    counts = [result for network in arm64["networks"] for result in network["counts"]]
+    counted = [speed for result in counts for speed in of_result(result, file.name, RANDOM).speeds]
     return Learned(
-        about="builds and other runtimes in paired rounds on one machine",
-        speeds=tuple(speed for network in host["networks"] for speed in _of_network(file, network)),
+        about="builds and other runtimes in paired rounds on one machine" + "; counted arm64 builds" * bool(counted),
+        speeds=(*timed, *counted),
     )
 
 
