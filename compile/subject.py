@@ -15,7 +15,7 @@ from compile.cache import ROOT
 from repghost.data import MissingSplitError, PictureSet, open_dataset, prepare
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError
-from repghost.preprocess import Preprocess, resolve_preprocess
+from repghost.preprocess import Preprocess, resized, resolve_preprocess
 from repghost.spec import ModelSpec, parse_width
 
 if TYPE_CHECKING:
@@ -120,7 +120,6 @@ def load_subject(
         return quantized_subject(Path(weights), data, width, size, test_images, seed, preprocess_file)
     checkpoint, origin = _checkpoint(weights, data, width)
     from repghost.checkpoint import build_model
-    from repghost.commands.quantize import resized
 
     spec = checkpoint.spec
     preprocess = resized(resolve_preprocess(checkpoint.preprocess, spec.num_classes, preprocess_file), size)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -226,3 +226,10 @@ def resolve_preprocess(stored: Mapping[str, Any] | None, num_classes: int, path:
         f"the checkpoint does not say how its pictures were prepared, and {num_classes} classes are not ImageNet's "
         f"1000; give --preprocess FILE with JSON like {example}."
     )
+
+
+def resized(preprocess: Preprocess, size: int | None) -> Preprocess:
+    """Return the same preprocessing for another input size, its resize scaled alike; None changes nothing."""
+    if size is None or size == preprocess.size:
+        return preprocess
+    return replace(preprocess, size=size, resize=round(size * preprocess.resize / preprocess.size))

@@ -9,7 +9,7 @@ import click
 
 from repghost.commands.qat_follow import following
 from repghost.commands.quant_options import quantization_options
-from repghost.commands.quantize import read_config, resized
+from repghost.commands.quantize import read_config
 
 if TYPE_CHECKING:
     from calib.qat import QatResult
@@ -62,7 +62,7 @@ def command(
     from calib.qat_settings import QatSettings
     from repghost.checkpoint import build_model
     from repghost.data import open_dataset
-    from repghost.preprocess import resolve_preprocess
+    from repghost.preprocess import resized, resolve_preprocess
     from repghost.spec import parse_width
     from repghost.timm_hub import open_checkpoint
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repghost.errors import UsageError
+from repghost.commands.calibration import (
+    DEFAULT_IMAGES,
+    Calibration,
+    open_calibration,
+    progress_bar,
+    read_config,
+    read_pictures,
+)
+from repghost.errors import UsageError, unknown_value
 
 if TYPE_CHECKING:
     from calib.config import QuantConfig
-    from repghost.data.base import PictureSet, Prepared
-    from repghost.preprocess import Preprocess
+    from calib.pipeline import Quantized, Source
+    from calib.search import Search, Trial
 
-DEFAULT_IMAGES = 512
+AUTO, ANSWERS = "auto", "answers"
+CONFIG_SUFFIX = ".config.json"
+DEFAULT_HELD_OUT = 2000
 
 
 @click.command("quantize", short_help="Calibrate a checkpoint and write int8 QDQ ONNX.")
@@ -30,6 +41,11 @@ DEFAULT_IMAGES = 512
 @click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Quantization settings as JSON.")
 @click.option("--policy", help="cpu or tensorrt, instead of the config's.")
+@click.option("--algorithm", help="An observer, 'answers' (one per tensor), or 'auto' (a search; needs labels).")
+@click.option("--max-drop", type=float, help="With auto: points of top-1 that may be lost.  [default: 0.3]")
+@click.option(
+    "--held-out", type=click.IntRange(1), help=f"With auto: pictures that judge.  [default: {DEFAULT_HELD_OUT}]"
+)
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The file to write.")
 def command(
     checkpoint: str,
@@ -42,120 +58,139 @@ def command(
     width: str | None,
     config_path: Path | None,
     policy: str | None,
+    algorithm: str | None,
+    max_drop: float | None,
+    held_out: int | None,
     output: Path,
 ) -> None:
     """Quantize CKPT to int8 with scales calibrated on pictures, and write a QDQ ONNX file.
 
     CKPT is a weight file, or the word timm. A network that is not fused yet is fused first. The file holds its
-    Preprocess, labels and settings.
+    Preprocess, labels and settings; the settings are also written beside it, as JSON for --config.
+
+    With --algorithm auto, the levers are tried in order of what they cost, each judged on labelled pictures of the
+    same split that calibrate nothing, and the cheapest is kept that loses at most --max-drop points. Where none does,
+    nothing is written and the exit code is 3.
     """
-    config = read_config(config_path, policy)
+    if algorithm != AUTO and (max_drop is not None or held_out is not None):
+        raise UsageError("--max-drop and --held-out belong to --algorithm auto, which is not given.")
+    config = with_algorithm(read_config(config_path, policy), algorithm)
 
-    from calib.pipeline import Source, quantize_model
-    from calib.qdq import serialize
-    from repghost.checkpoint import build_model
-    from repghost.data import open_dataset
-    from repghost.files import write_bytes_atomically
-    from repghost.preprocess import resolve_preprocess
-    from repghost.spec import parse_width
-    from repghost.timm_hub import open_checkpoint
+    from calib.pipeline import Source
 
-    loaded = open_checkpoint(checkpoint, None if width is None else parse_width(width, custom=True))
-    preprocess = resized(resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, preprocess_path), size)
-    dataset = open_dataset(data, split)
-    prepared = _prepare(dataset, preprocess, images, seed)
-    model = build_model(loaded)
-    if loaded.spec.form != "fused":
-        click.echo(f"{Path(checkpoint).name} is in {loaded.spec.form} form; it is fused before it is quantized")
-    calibration = {"data": data.name, "split": split, "seed": seed, "broken": len(prepared.broken)}
-    labels = loaded.labels or _labels(dataset, loaded.spec.num_classes)
-    with _progress(len(prepared.pictures), "calibrate") as bar:
-        result = quantize_model(
-            model, prepared.pictures, preprocess, config, Source(labels, loaded.digest, calibration), bar.update
-        )
-    write_bytes_atomically(output, serialize(result.onnx))
-    for note in result.spec.notes:
-        click.echo(f"note: {note}")
-    _summary(output, len(prepared.pictures), config, result.digest)
+    opened = open_calibration(checkpoint, data, split, images, seed, preprocess_path, size, width)
+    calibration = {"data": data.name, "split": split, "seed": seed, "broken": len(opened.prepared.broken)}
+    source = Source(opened.labels, opened.checkpoint.digest, calibration)
+    search: Search | None = None
+    if algorithm == AUTO:
+        wanted = 0.3 if max_drop is None else max_drop
+        result, search = _search(opened, config, source, wanted, held_out, seed)
+        config = search.chosen.config
+    else:
+        result = _calibrate(opened, config, source)
+    write_result(output, result, config, search)
+    _summary(output, len(opened.prepared.pictures), config, result.digest, search)
     click.echo("next:")
-    files = {"--preprocess": preprocess_path, "--config": config_path}
+    files = {"--preprocess": preprocess_path, "--config": config_beside(output)}
     for line in _next_commands(checkpoint, data, output, files, config.policy):
         click.echo(f"  {line}")
 
 
-def read_config(path: Path | None, policy: str | None) -> QuantConfig:
-    """Return the quantization settings of a file, or the defaults; `policy` replaces the file's.
+def with_algorithm(config: QuantConfig, algorithm: str | None) -> QuantConfig:
+    """Return the settings with an algorithm's observers for every layer that has no entry of its own.
 
     Raises:
-        UsageError: when the file cannot be read or its content is refused.
+        UsageError: when there is no such algorithm.
     """
-    from calib.config import MAX_CONFIG_BYTES, QuantConfig, config_from_json
+    from calib.observers import OBSERVERS
 
-    config = QuantConfig()
-    if path is not None:
-        try:
-            with path.open("rb") as file:
-                data = file.read(4 * MAX_CONFIG_BYTES + 1)
-            config = config_from_json(data.decode("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"quantization config {str(path)!r} cannot be read: {error}") from error
-        except UsageError as error:
-            raise UsageError(f"{str(path)!r}: {error}") from error
-    return config if policy is None else replace(config, policy=policy)
+    if algorithm is None or algorithm == AUTO:
+        return config
+    if algorithm == ANSWERS:
+        return replace(config, ranges_by_answers=True)
+    if algorithm not in OBSERVERS:
+        raise unknown_value("algorithm", algorithm, (*OBSERVERS, ANSWERS, AUTO))
+    return replace(config, defaults=replace(config.defaults, observer=algorithm), ranges_by_answers=False)
 
 
-def resized(preprocess: Preprocess, size: int | None) -> Preprocess:
-    """Return the same preprocessing for another input size, its resize scaled alike."""
-    if size is None or size == preprocess.size:
-        return preprocess
-    return replace(preprocess, size=size, resize=round(size * preprocess.resize / preprocess.size))
+def config_beside(output: Path) -> Path:
+    """Return where the settings of a file are written: net.qdq.onnx has net.qdq.config.json beside it."""
+    return output.with_name(output.name.removesuffix(".onnx") + CONFIG_SUFFIX)
 
 
-def _prepare(dataset: PictureSet, preprocess: Preprocess, images: int | None, seed: int) -> Prepared:
-    """Return the calibration pictures: equally many of each class, chosen by the seed."""
-    from repghost.data.base import prepare
+def write_result(output: Path, result: Quantized, config: QuantConfig, search: Search | None) -> None:
+    """Write the settings, then the file, each whole or not at all."""
+    from calib.config import SEARCH
+    from calib.qdq import serialize
+    from repghost.files import write_bytes_atomically, write_text_atomically
+
+    settings = config.to_dict() | ({} if search is None else {SEARCH: search.to_dict()})
+    write_text_atomically(config_beside(output), json.dumps(settings, indent=2) + "\n")
+    write_bytes_atomically(output, serialize(result.onnx))
+    for note in result.spec.notes:
+        click.echo(f"note: {note}")
+    for tensor, observer in result.spec.observers.items():
+        click.echo(f"note: {tensor}: {observer} changes the answers least")
+
+
+def _calibrate(opened: Calibration, config: QuantConfig, source: Source) -> Quantized:
+    from calib.pipeline import quantize_model
+
+    pictures = opened.prepared.pictures
+    with progress_bar(len(pictures), "calibrate", "picture") as bar:
+        return quantize_model(opened.model, pictures, opened.preprocess, config, source, bar.update)
+
+
+def _search(
+    opened: Calibration, config: QuantConfig, source: Source, max_drop: float, held_out: int | None, seed: int
+) -> tuple[Quantized, Search]:
+    """Return the file of the settings that the search kept, and what it tried."""
+    from calib.pipeline import fused, write_model
+    from calib.search import HeldOut, search_settings
+    from calib.walk import graph_of
     from repghost.data.subset import choose_balanced
 
-    if len(dataset) == 0:
+    left = len(opened.dataset) - len(opened.chosen)
+    count = min(DEFAULT_HELD_OUT, left) if held_out is None else held_out
+    if left == 0:
         raise UsageError(
-            "the calibration set is empty; at least one picture is needed. Give --data a set with pictures."
+            f"all {len(opened.dataset)} pictures calibrate, and a search needs others to judge with. Give fewer "
+            "--images, or --data a larger set."
         )
-    chosen = choose_balanced(dataset.labels, images or min(DEFAULT_IMAGES, len(dataset)), seed)
-    with _progress(len(chosen), "read pictures") as bar:
-
-        def progress(indices: Any) -> Any:
-            for index in indices:
-                yield index
-                bar.update(1)
-
-        prepared = prepare(dataset, preprocess, chosen, progress)
-    for message in prepared.broken:
-        click.echo(f"broken picture, left out: {message}", err=True)
-    return prepared
+    judges = choose_balanced(opened.dataset.labels, count, seed + 1, opened.chosen)
+    prepared = read_pictures(opened.dataset, opened.preprocess, judges, "read held-out pictures")
+    click.echo(f"{'lever':56} {'points lost':>11}  {'95 % interval':>15}  same answer")
+    judged = HeldOut(prepared.pictures, prepared.labels)
+    graph, pictures = graph_of(fused(opened.model)), opened.prepared.pictures
+    found = search_settings(graph, pictures, opened.preprocess, config, judged, max_drop, _echo_trial)
+    file = write_model(
+        opened.model, found.graph, found.spec, pictures, opened.preprocess, found.chosen.config, source, found.to_dict()
+    )
+    return file, found
 
 
-def _labels(dataset: PictureSet, classes: int) -> tuple[str, ...]:
-    """Return the set's class names where they fit the network, otherwise numbers."""
-    if len(dataset.classes) == classes:
-        return dataset.classes
-    return tuple(str(index) for index in range(classes))
+def _echo_trial(trial: Trial) -> None:
+    change = trial.difference
+    interval = f"{-100 * change.high:.2f} .. {-100 * change.low:.2f}"
+    agreement = f"{change.agreeing / change.pictures:.2%}"
+    click.echo(f"{trial.name:56} {trial.drop_points:11.2f}  {interval:>15}  {agreement:>11}")
 
 
-def _progress(total: int, title: str) -> Any:
-    from tqdm import tqdm
+def _summary(output: Path, pictures: int, config: QuantConfig, digest: str, search: Search | None) -> None:
+    from calib.pipeline import describe_observer
 
-    return tqdm(total=total, desc=title, unit="picture", leave=False)
-
-
-def _summary(output: Path, pictures: int, config: QuantConfig, digest: str) -> None:
-    settings = config.defaults
-    observer = settings.observer + (f" {settings.percentile:g}" if settings.observer == "percentile" else "")
-    click.echo(f"written: {output} ({output.stat().st_size / 1e6:.2f} MB)")
-    click.echo(f"policy {config.policy}, observer {observer}, {pictures} pictures; accuracy: not measured here")
+    click.echo(f"written: {output} ({output.stat().st_size / 1e6:.2f} MB) and {config_beside(output).name}")
+    accuracy = "accuracy: not measured here"
+    if search is not None:
+        held = search.chosen.difference.pictures
+        accuracy = f"chosen: {search.chosen.name}, by {held} held-out pictures; accuracy on others: not measured here"
+    click.echo(
+        f"policy {config.policy}, observer {describe_observer(config.defaults)}, {pictures} pictures; {accuracy}"
+    )
     click.echo(f"program digest: {digest}")
 
 
-def _next_commands(checkpoint: str, data: Path, output: Path, files: dict[str, Path | None], policy: str) -> list[str]:
+def _next_commands(checkpoint: str, data: Path, output: Path, files: dict[str, Any], policy: str) -> list[str]:
     """Return what the user can run with the file, or on the way further; `files` are options to repeat."""
     if policy == "tensorrt":
         plan = output.with_suffix(".plan")
