@@ -50,6 +50,18 @@ def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(cli, list(arguments))
 
 
+def test_other_classes_are_refused_before_anything_is_compiled(
+    quantized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repghost.validation.integers._library", lambda *given: pytest.fail("it was compiled"))
+    other = make_tree(tmp_path / "other")
+    for split in ("train", "val"):
+        (other / split / "red").rename(other / split / "yellow")
+    result = invoke("validate", str(quantized), "--data", str(other), "--split", "val", "--compiled")
+    assert result.exit_code == 2, result.output
+    assert "names and order have to be the same" in result.output
+
+
 def test_the_state_of_a_run_has_raw_and_averaged_weights(run: Path, data: Path) -> None:
     report = validate(open_checkpoints(run / "state.pt"), open_dataset(data, "val"))
     assert [item.name for item in report.networks] == ["fp32 raw", "fp32 EMA", "fp32 EMA fused"]
