@@ -69,7 +69,7 @@ class QuantConfig:
     policy: str = "cpu"
     defaults: LayerSettings = LayerSettings()
     layers: tuple[tuple[str, Changes | None], ...] = ()
-    ranges_by_answers: bool = False
+    ranges_by_answers: bool = True
     equalize: bool = False
     bias_correction: bool = False
     learned_rounding: bool = False

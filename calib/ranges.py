@@ -21,7 +21,7 @@ from calib.quantspec import QuantSpec
 from calib.sensitivity import measure_sensitivity, tapes
 from calib.simulate import through_int8
 
-# From the widest to the narrowest; of equals the first is taken.
+# Tried beside the present one, from the widest to the narrowest; of equals the first is taken.
 CANDIDATES: tuple[tuple[str, float], ...] = (
     ("min_max", 100.0),
     ("percentile", 99.999),
@@ -41,7 +41,8 @@ def choose_observers(
 ) -> QuantConfig:
     """Return the configuration with an entry for each tensor that another observer than its present one suits better.
 
-    Only the tensors that together make up most of the change are looked at: the others could not matter.
+    Only the tensors that together make up most of the change on the first batch are looked at: the others could not
+    matter much.
 
     Args:
         graph: from `calib.walk.graph_of`.
@@ -54,15 +55,17 @@ def choose_observers(
         for name, entry in statistics.items()
         if (qparams := _scale(graph, entry, config, config.settings(name))) is not None
     }
-    before = {entry.name: entry.activation or 0.0 for entry in measure_sensitivity(graph, _spec(present), batches)}
-    options = {name: _options(graph, statistics[name], config) for name in largest(before, MOST)}
+    screened = measure_sensitivity(graph, QuantSpec(present, {}), batches[:1])
+    suspects = largest({entry.name: entry.activation or 0.0 for entry in screened}, MOST)
+    options = {name: _options(graph, statistics[name], config) for name in suspects}
     change = _changes(graph, batches, options)
     entries = list(config.layers)
     for name, found in options.items():
-        if found and min(change[name]) < before[name]:
-            observer, percentile = list(found)[int(np.argmin(change[name]))]
-            wanted = replace(config.settings(name), observer=observer, percentile=percentile)
-            entries.append((name, _differences(config.settings(name), wanted)))
+        settings = config.settings(name)
+        observer, percentile = list(found)[int(np.argmin(change[name]))]
+        if (observer, percentile) != (settings.observer, settings.percentile):
+            wanted = replace(settings, observer=observer, percentile=percentile)
+            entries.append((name, _differences(settings, wanted)))
     return replace(config, layers=tuple(entries))
 
 
@@ -76,20 +79,17 @@ def largest(values: Mapping[str, float], share: float) -> list[str]:
 
 
 def _changes(
-    graph: Graph, batches: Sequence[NDArray[np.float32]], options: Mapping[str, Mapping[tuple[str, float], QParams]]
+    graph: Graph,
+    batches: Sequence[NDArray[np.float32]],
+    options: Mapping[str, Mapping[tuple[str, float], QParams]],
 ) -> dict[str, list[float]]:
-    """Return the mean divergence of every option of every tensor."""
+    """Return the sum of the divergences of every option of every tensor."""
     result = {name: [0.0] * len(found) for name, found in options.items()}
-    pictures = sum(len(batch) for batch in batches)
     for tape in tapes(graph, batches):
         for name, found in options.items():
             for index, qparams in enumerate(found.values()):
-                result[name][index] += tape.change(name, through_int8(tape.tensors[name], qparams)) / pictures
+                result[name][index] += tape.change(name, through_int8(tape.tensors[name], qparams))
     return result
-
-
-def _spec(activations: Mapping[str, QParams]) -> QuantSpec:
-    return QuantSpec(activations, {})
 
 
 def _scale(graph: Graph, entry: TensorStatistics, config: QuantConfig, settings: LayerSettings) -> QParams | None:
@@ -99,9 +99,10 @@ def _scale(graph: Graph, entry: TensorStatistics, config: QuantConfig, settings:
 
 
 def _options(graph: Graph, entry: TensorStatistics, config: QuantConfig) -> dict[tuple[str, float], QParams]:
-    """Return the scale that each candidate gives a tensor; a scale that an earlier one gives too is left out."""
+    """Return the scale of the present observer, then of each candidate that gives another one than those before it."""
+    present = config.settings(entry.name)
     result: dict[tuple[str, float], QParams] = {}
-    for observer, percentile in CANDIDATES:
+    for observer, percentile in ((present.observer, present.percentile), *CANDIDATES):
         qparams = _scale(graph, entry, config, LayerSettings(observer, percentile))
         if qparams is not None and qparams not in result.values():
             result[observer, percentile] = qparams
