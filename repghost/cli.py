@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "flops": "repghost.commands.flops:command",
     "export": "repghost.commands.export:command",
     "quantize": "repghost.commands.quantize:command",
+    "sensitivity": "repghost.commands.sensitivity:command",
     "qat": "repghost.commands.qat:command",
     "accuracy": "repghost.commands.accuracy:command",
     "widths": "repghost.commands.widths:command",

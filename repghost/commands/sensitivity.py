@@ -1,0 +1,125 @@
+"""`repghost sensitivity`: which layers int8 hurts, and what each would cost in float."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from repghost.commands.calibration import DEFAULT_IMAGES, Calibration, open_calibration, progress_bar, read_config
+from repghost.errors import UsageError
+
+if TYPE_CHECKING:
+    from calib.config import QuantConfig
+    from calib.sensitivity import Sensitivity
+
+MEASURED_PIXELS = 1 << 19  # of the pictures that measure: 128 at 64 pixels
+SHOWN = 20
+MAX_PROFILE_BYTES = 16 << 20
+
+
+@click.command("sensitivity", short_help="Say which layers int8 hurts, and what each would cost in float.")
+@click.argument("checkpoint", metavar="CKPT")
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="A set of pictures (see the README).")
+@click.option("--split", default="train", show_default=True, help="Never the split that accuracy is measured on.")
+@click.option("--images", type=click.IntRange(1), help=f"Calibration pictures.  [default: {DEFAULT_IMAGES} or all]")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures.")
+@click.option("--preprocess", "preprocess_path", type=click.Path(path_type=Path), help="JSON, where the file has none.")
+@click.option("--size", type=click.IntRange(32), help="Pixels of the input, instead of the checkpoint's.")
+@click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'.")
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Quantization settings as JSON.")
+@click.option("--policy", help="cpu or tensorrt, instead of the config's.")
+@click.option(
+    "--profile",
+    "profiles",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="Twice: of the int8 and the fp32 bundle, from `repghost bench BUNDLE --per-layer --json FILE`.",
+)
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every row as JSON.")
+@click.option("--svg", "svg_path", type=click.Path(path_type=Path), help="Write a figure.")
+@click.option("--all", "everything", is_flag=True, help=f"Print every layer, not the first {SHOWN}.")
+def command(
+    checkpoint: str,
+    data: Path,
+    split: str,
+    images: int | None,
+    seed: int,
+    preprocess_path: Path | None,
+    size: int | None,
+    width: str | None,
+    config_path: Path | None,
+    policy: str | None,
+    profiles: tuple[Path, ...],
+    json_path: Path | None,
+    svg_path: Path | None,
+    everything: bool,
+) -> None:
+    """Quantize one tensor or one layer of CKPT at a time, and say how much the answers change.
+
+    The change is the Kullback-Leibler divergence of the class probabilities from those of the float network; it needs
+    no labels. With two profiles, each layer also shows how much longer it takes in float on the machine that was
+    measured, which is what leaving it in float would cost beside two conversions.
+    """
+    from calib.sensitivity_page import float_prices, make_rows, to_cells, to_dict, to_svg
+    from compile.text_table import format_columns
+    from repghost.files import write_text_atomically
+
+    if len(profiles) not in (0, 2):
+        raise UsageError(f"--profile is given twice, for the int8 and for the fp32 bundle; not {len(profiles)} times.")
+    config = read_config(config_path, policy)
+    prices = float_prices(*(_read_profile(path) for path in profiles)) if profiles else {}
+    opened = open_calibration(checkpoint, data, split, images, seed, preprocess_path, size, width)
+    entries, pictures = _measure(opened, config)
+    rows = make_rows(entries, prices)
+    about = {
+        "model": opened.model.spec.name,
+        "checkpoint_sha256": opened.checkpoint.digest,
+        "pictures": pictures,
+        "size": opened.preprocess.size,
+        "config": config.to_dict(),
+    }
+    if json_path is not None:
+        write_text_atomically(json_path, json.dumps(to_dict(rows, about), indent=2) + "\n")
+    if svg_path is not None:
+        title = f"{opened.model.spec.name}, {opened.preprocess.size} px: change of the answers by one layer in int8"
+        write_text_atomically(svg_path, to_svg(rows, title))
+    shown = rows if everything else rows[:SHOWN]
+    for line in format_columns(to_cells(shown), numbers=range(1, 5)):
+        click.echo(line)
+    click.echo(
+        f"divergence in nats, mean over {pictures} pictures; all {len(rows)} rows: "
+        f"outputs {sum(row.activation or 0.0 for row in rows):.2e}, weights {sum(row.weight or 0.0 for row in rows):.2e}"
+    )
+
+
+def _measure(opened: Calibration, config: QuantConfig) -> tuple[tuple[Sensitivity, ...], int]:
+    """Return the sensitivities with the scales that `repghost quantize` would choose, and on how many pictures."""
+    from calib.pipeline import batches, fused, quantize_graph
+    from calib.sensitivity import measure_sensitivity
+    from calib.walk import graph_of
+
+    pictures, preprocess = opened.prepared.pictures, opened.preprocess
+    with progress_bar(len(pictures), "calibrate", "picture") as bar:
+        graph, spec = quantize_graph(graph_of(fused(opened.model)), pictures, preprocess, config, bar.update)
+    few = pictures[: max(1, MEASURED_PIXELS // preprocess.size**2)]
+    with progress_bar(len(few), "measure", "picture") as bar:
+        return measure_sensitivity(graph, spec, batches(few, preprocess), bar.update), len(few)
+
+
+def _read_profile(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            values = json.loads(file.read(MAX_PROFILE_BYTES).decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"profile {str(path)!r} cannot be read: {error}") from error
+    layers = values.get("layers") if isinstance(values, dict) else None
+    if not isinstance(layers, list) or not all(
+        isinstance(layer, dict) and "name" in layer and isinstance(layer.get("min_us"), int | float) for layer in layers
+    ):
+        raise UsageError(
+            f"{str(path)!r} is not a profile. Write one with `repghost bench BUNDLE --per-layer --json FILE`."
+        )
+    return dict(values)
