@@ -89,9 +89,10 @@ def command(
     shown = rows if everything else rows[:SHOWN]
     for line in format_columns(to_cells(shown), numbers=range(1, 5)):
         click.echo(line)
+    outputs, weights = sum(row.activation or 0.0 for row in rows), sum(row.weight or 0.0 for row in rows)
     click.echo(
-        f"divergence in nats, mean over {pictures} pictures; all {len(rows)} rows: "
-        f"outputs {sum(row.activation or 0.0 for row in rows):.2e}, weights {sum(row.weight or 0.0 for row in rows):.2e}"
+        f"divergence in nats, mean over {pictures} pictures; the sum over all {len(rows)} rows: outputs {outputs:.2e}, "
+        f"weights {weights:.2e}"
     )
 
 
