@@ -1,0 +1,137 @@
+"""The evidence without a network: its rows, its verdicts, its cells and its page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from repghost.accuracy.cells import ANSWERS, Cells, answers_bytes, read_answers, read_record, record_bytes
+from repghost.accuracy.methods import FUSED, GROUPS, METHODS, UNFUSED, Calibrated, Foreign, Trained, choose_methods
+from repghost.accuracy.page import render
+from repghost.accuracy.verdict import BARS, KEPT, MISSED, OPEN, drop_points, judge_against, judge_drop
+from repghost.errors import UsageError
+from repghost.evaluate import accuracy, agresti_min
+
+
+def test_every_row_has_a_name_of_its_own_and_a_group_of_the_table() -> None:
+    names = [method.name for method in METHODS]
+    assert len(set(names)) == len(names)
+    assert {method.group for method in METHODS} == set(GROUPS)
+    assert {method.bar for method in METHODS} - {""} == set(BARS)
+    keys = [repr(method.quantizer.key()) for method in METHODS if not isinstance(method.quantizer, Calibrated)]
+    assert len(set(keys)) == len(keys)
+
+
+def test_both_modes_and_every_tool_are_among_the_rows() -> None:
+    modes = {method.quantizer.settings.mode for method in METHODS if isinstance(method.quantizer, Trained)}
+    assert modes == {"fused", "reparam"}
+    foreign = [method.quantizer for method in METHODS if isinstance(method.quantizer, Foreign)]
+    assert {it.tool for it in foreign} == {"onnxruntime", "nncf", "modelopt"}
+    assert {it.form for it in foreign} == {FUSED, UNFUSED}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [(("QAT*",), {"QAT fused", "QAT reparam"}), (("default", "NNCF"), {"default", "NNCF"})],
+)
+def test_rows_are_chosen_by_patterns(patterns: tuple[str, ...], names: set[str]) -> None:
+    assert {method.name for method in choose_methods(patterns)} == names
+    assert choose_methods(()) == METHODS
+
+
+def test_a_pattern_without_a_row_is_refused() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'entropy'"):
+        choose_methods(("entropi",))
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "bar", "verdict"),
+    [
+        (10, 10, 0.1, KEPT),
+        (0, 40, 0.1, KEPT),
+        (30, 20, 0.1, KEPT),  # exactly at the bar
+        (60, 45, 0.1, OPEN),  # 0.15 points, and the interval reaches below 0.1
+        (200, 100, 0.3, MISSED),
+    ],
+)
+def test_a_drop_is_judged_by_its_interval(lost: int, won: int, bar: float, verdict: str) -> None:
+    change = agresti_min(lost, won, 9000, 10_000).to_dict()
+    drop, low, high = drop_points(change)
+    assert low <= drop <= high
+    assert drop == pytest.approx((lost - won) / 100)
+    assert judge_drop(change, bar) == verdict
+
+
+@pytest.mark.parametrize(("lost", "won", "verdict"), [(50, 50, KEPT), (60, 50, KEPT), (120, 50, MISSED), (0, 9, KEPT)])
+def test_ours_is_behind_another_only_where_that_is_significant(lost: int, won: int, verdict: str) -> None:
+    assert judge_against(agresti_min(lost, won, 9000, 10_000).to_dict()) == verdict
+
+
+def test_a_cell_is_measured_once_again_when_asked_for_and_when_it_was_damaged(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def measure() -> dict[str, bytes]:
+        calls.append(1)
+        return {ANSWERS: answers_bytes(np.arange(5)), "record.json": record_bytes({"seconds": 1})}
+
+    for _ in range(2):
+        files = Cells(tmp_path).get("kind", {"a": 1}, measure)
+    assert len(calls) == 1
+    assert read_answers(files).tolist() == [0, 1, 2, 3, 4] and read_record(files) == {"seconds": 1}
+    Cells(tmp_path).get("kind", {"a": 2}, measure)
+    assert len(calls) == 2
+    Cells(tmp_path, again=True).get("kind", {"a": 1}, measure)
+    assert len(calls) == 3
+    for path in tmp_path.glob("*/answers.npy"):
+        path.write_bytes(b"damaged")
+    assert read_answers(Cells(tmp_path).get("kind", {"a": 1}, measure)).tolist() == [0, 1, 2, 3, 4]
+    assert len(calls) == 4
+
+
+def _row(name: str, group: str, lost: int, won: int, bar: str = "") -> dict[str, Any]:
+    answers, labels = np.zeros(1000, np.int64), np.arange(1000) % 2
+    change = agresti_min(lost, won, 900, 1000).to_dict()
+    top1 = accuracy(answers, labels).to_dict() | {"top1": 0.5 + (won - lost) / 1000}
+    return {"name": name, "group": group, "bar": bar, "top1": top1, "change": change, "seconds": 3.2,
+            "versions": {"nncf": "9.9"}}  # fmt: skip
+
+
+def document() -> dict[str, Any]:
+    """Return a small document with a row of each kind."""
+    rows = [
+        _row("default", "calibrated", 1, 2, "calibrated"),
+        _row("QAT fused", "trained", 90, 10, "trained"),
+        _row("QAT reparam", "trained", 12, 8, "trained"),
+        _row("NNCF", "other", 4, 3),
+        _row("ONNX Runtime min-max", "other", 30, 3),
+        {"name": "ModelOpt max", "group": "other", "not_measured": "no interpreter has 'modelopt'"},
+    ]
+    against = [
+        {"ours": "default", "other": "NNCF", "change": agresti_min(3, 5, 900, 1000).to_dict()},
+        {"ours": "default", "other": "ONNX Runtime min-max", "change": agresti_min(3, 30, 900, 1000).to_dict()},
+        {"ours": "QAT fused", "other": "NNCF", "change": agresti_min(90, 8, 900, 1000).to_dict()},
+    ]
+    network = {
+        "name": "repghostnet_0_5x", "width": 0.5, "file": "a.safetensors", "sha256": "ab" * 32,
+        "calibration": {"pictures": 512, "sha256": "cd" * 32, "data": "set", "split": "train"},
+        "test": {"pictures": 1000, "sha256": "ef" * 32, "data": "set", "split": "test"},
+        "fp32": accuracy(np.zeros(1000, np.int64), np.arange(1000) % 2).to_dict(),
+        "rows": rows, "against": against, "arm64": {"not_measured": "it was not asked for"},
+    }  # fmt: skip
+    return {"format": "repghost-accuracy", "version": 1, "machine": {"system": "here"}, "networks": [network]}
+
+
+def test_the_page_says_what_was_kept_missed_and_not_measured() -> None:
+    page = render(document())
+    lines = page.splitlines()
+    bars = {line.split("|")[3].strip(): line for line in lines if line.startswith("| 0.5x |") and line.count("|") == 11}
+    assert "| 0.3 | kept |" in bars["default"]
+    assert "NNCF" in bars["default"]  # the better one of the others, not the one with the larger distance
+    assert "| 0.1 | **missed** |" in bars["QAT fused"] and bars["QAT fused"].rstrip().endswith("**missed** |")
+    assert "open, 0.30 over" in bars["QAT reparam"] and "not measured" in bars["QAT reparam"]
+    assert any("ModelOpt max" in line and "no interpreter has 'modelopt'" in line for line in lines)
+    assert any("not measured: it was not asked for" in line for line in lines)
+    assert "nncf 9.9" in page
