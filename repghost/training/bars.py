@@ -28,6 +28,7 @@ from repghost.data.subset import choose_balanced
 from repghost.files import write_text_atomically
 from repghost.recipe import Recipe, get_recipe
 from repghost.runstate import Progress
+from repghost.training.bars_demo import compare_runs
 from repghost.training.bars_page import page
 from repghost.training.build import start
 from repghost.training.feed import Batch, Feed
@@ -232,14 +233,22 @@ def _open(data: Path) -> PictureSet:
 
 
 @click.command()
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="A set of pictures with a split train.")
+@click.option("--data", type=click.Path(path_type=Path), help="A set of pictures with a split train; measures on it.")
+@click.option("--demo", type=click.Path(path_type=Path), help="A finished run of --recipe demo; compares its accuracy.")
+@click.option("--carried", default="assets/fashion-mnist/repghostnet_0_5x.safetensors", show_default=True,
+              type=click.Path(path_type=Path), help="What --demo is compared with.")  # fmt: skip
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder of the two files.")
 @click.option("--epoch-pictures", type=click.IntRange(1000), help="Of the epoch.  [default: the whole split]")
-def main(data: Path, output: Path, epoch_pictures: int | None) -> None:
-    """Measure and write training-bars.json and training-bars.md."""
+def main(data: Path | None, demo: Path | None, carried: Path, output: Path, epoch_pictures: int | None) -> None:
+    """Measure and write training-bars.json and training-bars.md; what is not measured again stays."""
     torch.set_num_threads(1)
-    found = measure(data, epoch_pictures)
-    write_text_atomically(output / "training-bars.json", json.dumps(found, indent=1) + "\n")
+    path = output / "training-bars.json"
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    if data is not None:
+        found |= measure(data, epoch_pictures)
+    if demo is not None:
+        found["demo"] = compare_runs(demo, carried)
+    write_text_atomically(path, json.dumps(found, indent=1) + "\n")
     write_text_atomically(output / "training-bars.md", page(found))
     click.echo(page(found))
 

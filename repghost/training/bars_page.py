@@ -20,6 +20,13 @@ def page(found: dict[str, Any]) -> str:
         ("peak memory after the last of six epochs / after the second", f"{memory[-1] / memory[1]:.3f}",
          "1.01 at most", memory[-1] <= 1.01 * memory[1]),
     ]  # fmt: skip
+    demo = found.get("demo")
+    if demo is not None:
+        rows.append((
+            f"`{demo['again']['command']}`: test top-1 / the carried network's",
+            f"{demo['again']['test']['top1']:.2%} / {demo['carried']['test']['top1']:.2%}",
+            f"{demo['limit_points']} points apart at most", abs(demo["points"]) <= demo["limit_points"],
+        ))  # fmt: skip
     lines = ["# Training bars", "", "| bar | measured | limit | |", "|---|---|---|---|"]
     lines += [f"| {name} | {value} | {limit} | {'met' if met else 'missed'} |" for name, value, limit, met in rows]
     pictures, machine, seconds = found["pictures"], found["machine"], epoch["seconds"]
@@ -34,7 +41,23 @@ def page(found: dict[str, Any]) -> str:
         f"- Step: {step['pairs']} pairs in turns on one batch, the median of their ratios and its 95 % interval. Ours "
         "is the network, loss, backward pass, SGD in one kernel and average; timm's is its own network, optimizer and "
         "average, with the same layout.",
+        _demo_line(demo),
         "",
         "Made by `make train-bars TRAIN_DATA=...` from training-bars.json.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _demo_line(demo: dict[str, Any] | None) -> str:
+    """Say what was run for the comparison with the carried network."""
+    if demo is None:
+        return (
+            "- The recipe demo was not run again: `repghost train --recipe demo`, then this program with `--demo RUN`."
+        )
+    again, test = demo["again"], demo["again"]["test"]
+    return (
+        f"- Demo: all of `{again['command']}` on Fashion-MNIST (DIR), in {demo['seconds'] / 60:.0f} minutes on a "
+        f"machine in use; {test['correct']} of {test['pictures']} test pictures right (95 %: {test['low']:.2%} to "
+        f"{test['high']:.2%}), the carried network {demo['carried']['test']['correct']}. PyTorch "
+        f"{again['versions']['torch']}, checkpoint {again['sha256'][:12]}."
+    )
