@@ -1,0 +1,103 @@
+"""The remainder grid of the float operators: small integers, crossed pairwise as those of `kernel_cases`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.float_program import FloatConv2d, FloatDepthwiseConv2d, FloatGate, FloatInput, FloatPool, FloatTensor
+from repghost.preprocess import Preprocess
+from tests.compile.float_harness import FloatCase
+from tests.compile.kernel_cases import covering
+
+ODD_TABLE = np.arange(3 * 256, dtype=np.float32).reshape(3, 256) ** 2 % 97  # no line
+
+
+def small(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Return integers from -2 to 2: 500 products of two of them add up to at most 2000, which float16 holds exactly."""
+    return rng.integers(-2, 3, shape).astype(np.float32)
+
+
+def gemm_cases(element: str) -> list[FloatCase]:
+    """Return dense convolutions: channels around the tiles, sums below and above a run of half precision."""
+    axes = {
+        "inputs": (1, 3, 4, 8, 9, 23, 24, 25, 33, 100),
+        "outputs": (1, 3, 4, 8, 12, 15, 28, 33),
+        "size": ((1, 1), (2, 3), (7, 7), (5, 11), (9, 8)),
+        "form": ((1, 1), (1, 2), (3, 1), (3, 2)),
+        "relu": (False, True),
+        "logits": (False, False, True),
+    }
+    cases = []
+    for seed, row in enumerate(covering(axes, 1)):
+        rng = np.random.default_rng(seed)
+        (kernel, stride), padding = row["form"], row["form"][0] // 2
+        logits = bool(row["logits"])
+        height, width = (1, 1) if logits else row["size"]
+        kernel, stride, padding = (1, 1, 0) if logits else (kernel, stride, padding)
+        x = FloatTensor("x", height, width, row["inputs"], element)
+        sides = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
+        y = FloatTensor("y", *sides, row["outputs"], element)
+        weight, bias = small(rng, y.channels, kernel, kernel, x.channels), small(rng, y.channels)
+        operator = FloatConv2d("y", x, y, weight, bias, stride, padding, row["relu"] and not logits, logits)
+        tensors = {"x": small(rng, 1, height, width, x.channels)}
+        cases.append(FloatCase(f"gemm {row}", operator, tensors, halo=seed % 3 if not logits else 0))
+    return cases
+
+
+def depthwise_cases(element: str) -> list[FloatCase]:
+    """Return depthwise convolutions: rows that fill vectors and rows that do not, every kernel size and stride."""
+    axes = {
+        "channels": (1, 3, 4, 6, 8, 12, 15, 16, 20, 33),
+        "size": ((1, 1), (2, 2), (3, 5), (7, 7), (8, 12), (9, 9)),
+        "kernel": (3, 5),
+        "stride": (1, 2),
+        "residual": (False, True),
+        "relu": (False, True),
+    }
+    cases = []
+    for seed, row in enumerate(covering(axes, 2)):
+        rng = np.random.default_rng(seed)
+        (height, width), kernel, stride, channels = row["size"], row["kernel"], row["stride"], row["channels"]
+        x = FloatTensor("x", height, width, channels, element)
+        y = FloatTensor("y", *((side - 1) // stride + 1 for side in (height, width)), channels, element)
+        other = FloatTensor("r", y.height, y.width, channels, element) if row["residual"] else None
+        weight, bias = small(rng, channels, kernel, kernel), small(rng, channels)
+        operator = FloatDepthwiseConv2d("y", x, y, weight, bias, stride, kernel // 2, row["relu"], other)
+        tensors = {"x": small(rng, 1, height, width, channels)}
+        if other is not None:
+            tensors["r"] = small(rng, 1, y.height, y.width, channels)
+        cases.append(FloatCase(f"depthwise {row}", operator, tensors, halo=seed % 3))
+    return cases
+
+
+def small_cases(element: str) -> list[FloatCase]:
+    """Return pools, gates and pictures; a mean and a gate are rounded, a picture as a line is off by a last place."""
+    cases = []
+    for seed, row in enumerate(covering({"channels": (1, 4, 7, 8, 20, 36), "size": ((1, 1), (3, 5), (8, 8))}, 3)):
+        rng = np.random.default_rng(seed)
+        (height, width), channels = row["size"], row["channels"]
+        x, one = FloatTensor("x", height, width, channels, element), FloatTensor("g", 1, 1, channels, element)
+        tensors = {"x": small(rng, 1, height, width, channels)}
+        near = 1e-3 if element == "float16" else 1e-6
+        cases.append(FloatCase(f"pool {row}", FloatPool("g", x, one), tensors, tolerance=near))
+        gate = FloatGate("y", x, one, FloatTensor("y", height, width, channels, element))
+        tensors = {**tensors, "g": rng.integers(-4, 5, (1, 1, 1, channels)).astype(np.float32)}
+        cases.append(FloatCase(f"gate {row}", gate, tensors, halo=seed % 3, tolerance=2 * near))
+    for width in (1, 5, 8, 11, 32):
+        picture = np.random.default_rng(width).integers(0, 256, (1, 3, width, 3)).astype(np.uint8)
+        for name, table in (("line", Preprocess(size=32, resize=32).table()), ("odd table", ODD_TABLE)):
+            y = FloatTensor("y", 3, width, 3, element)
+            near = 2e-3 if element == "float16" else 1e-6
+            operator = FloatInput("y", y, table.astype(np.float32))
+            cases.append(FloatCase(f"picture of {name}, {width}", operator, {}, picture, width % 3, near))
+    return cases
+
+
+FLOAT_FAMILIES: dict[str, Callable[[str], list[FloatCase]]] = {
+    "gemm": gemm_cases,
+    "depthwise": depthwise_cases,
+    "small": small_cases,
+}
