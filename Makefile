@@ -63,7 +63,7 @@ help:
 	@echo "  make clean                   remove build/; 'make distclean' also removes $(VENV)"
 
 compile: $(STAMP)
-	@$(if $(TARGET),:,echo "error: which target? make compile TARGET=arm64, or host, x86-64, jetson" >&2; exit 2)
+	@$(if $(TARGET),:,echo "error: which target? make compile TARGET=arm64, or android, host, x86-64, jetson" >&2; exit 2)
 	@$(REPGHOST) compile --target "$(TARGET)" $(OPTIONS)
 
 # WIDTHS: separated by commas. WEIGHTS may also be a folder of checkpoints, one per width. A finished width is not repeated.

@@ -15,7 +15,7 @@ from repghost.errors import ToolMissingError
 
 COUNTER_SOURCES = Path(__file__).parent / "counter"
 PLUGIN_UNITS = ("counter.c", "classes.c", "cores.c")
-RUNNER_UNITS = ("bundle.c", "json.c", "model.c", "pool.c", "sha256.c", "vectors.c")
+RUNNER_UNITS = ("bundle.c", "json.c", "loader_system.c", "model.c", "pool.c", "sha256.c", "vectors.c")
 PLUGIN, GUEST = "counter.so", "guest"
 INTERFACES = (((9, 1), 3), ((9, 0), 2), ((0, 0), 1))  # since this version of QEMU: the version of its plugin interface
 PLUGIN_HINT = "apt install qemu-user libc6-arm64-cross; the statically linked qemu-user-static has none"

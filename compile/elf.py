@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from repghost.errors import UsageError
 
-PROGRAM_LOAD, PROGRAM_DYNAMIC, PROGRAM_STACK = 1, 2, 0x6474E551
+PROGRAM_LOAD, PROGRAM_DYNAMIC, PROGRAM_INTERPRETER, PROGRAM_STACK = 1, 2, 3, 0x6474E551
 SECTION_DYNSYM, SECTION_VERNEED = 11, 0x6FFFFFFE
 DYNAMIC_NEEDED, DYNAMIC_INIT, DYNAMIC_INIT_ARRAY, DYNAMIC_TEXTREL = 1, 12, 25, 22
 FLAG_EXECUTE, FLAG_WRITE = 1, 2
@@ -31,6 +31,7 @@ class ElfFile:
     initializers: bool  # code that runs while loading
     executable_stack: bool
     writable_code: bool
+    interpreter: bool = False  # started by a loader of the system, so it is not static
 
     @property
     def newest_glibc(self) -> tuple[int, ...]:
@@ -160,4 +161,5 @@ def read_elf(data: bytes) -> ElfFile:
         initializers=bool(tags & {DYNAMIC_INIT, DYNAMIC_INIT_ARRAY}),
         executable_stack=any(row[1] & FLAG_EXECUTE for row in stacks) or not stacks,
         writable_code=any(row[1] & FLAG_EXECUTE and row[1] & FLAG_WRITE for row in loads) or DYNAMIC_TEXTREL in tags,
+        interpreter=any(row[0] == PROGRAM_INTERPRETER for row in reader.programs),
     )

@@ -57,9 +57,10 @@ def machine_for(target: Target, variant: Variant, emulator: Emulator | None = No
     Raises:
         ToolMissingError: when this machine can run it neither itself nor under emulation.
     """
-    if host_target() is target:
+    host = host_target()
+    if host is not None and host.elf_machine == target.elf_machine:
         return Machine("this machine", (), emulated=False)
-    if target is not ARM64:
+    if target.elf_machine != ARM64.elf_machine:
         raise ToolMissingError(f"this machine cannot run {target.name} code; verify the bundle on the device itself.")
     emulator = emulator or find_emulator()
     if emulator is None:

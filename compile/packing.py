@@ -106,7 +106,7 @@ def verify(request: Request, item: Packed, progress: Progress) -> Packed:
     with progress.stage("verify"):
         try:
             emulator = None
-            if item.build.target is ARM64 and host_target() is not ARM64 and request.fetch:
+            if item.build.target.elf_machine == ARM64.elf_machine and host_target() is not ARM64 and request.fetch:
                 emulator = fetch_emulator(request.output / "tools")
             result = verify_bundle(path, emulator=emulator)
             record = {"verified": True, **result.to_dict()}

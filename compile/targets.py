@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from repghost.errors import UsageError, unknown_value
 
@@ -31,6 +31,7 @@ class Target:
     variants: tuple[Variant, ...]  # from the plainest to the fastest; the last one whose needs are met is used
     effort: int = 3  # LLVM's optimization level
     shares_kernels: bool = False  # whether a kernel that two variants have in common runs as fast built for the plainer
+    runner_triple: str = ""  # for the linker, of a static runner that loads model.so itself; empty: a dynamic one
     refusal: str = ""  # why nothing can be built for it yet
 
     def tvm_target(self, variant: Variant) -> dict[str, object]:
@@ -88,6 +89,16 @@ ARM64 = Target(
     shares_kernels=True,  # all have the same registers; a kernel without products needs nothing a plainer one lacks
 )
 
+# Android keeps a register for itself (x18) and has a C library of its own, bionic. model.so needs no library; the
+# runner brings musl with it and depends on the kernel alone, so it also starts on boards with musl (Alpine, OpenWrt).
+ANDROID = replace(
+    ARM64,
+    name="android",
+    triple="aarch64-linux-android",
+    zig_triple="aarch64-linux-android",
+    runner_triple="aarch64-linux-musl",
+)
+
 X86_64 = Target(
     name="x86-64",
     triple="x86_64-linux-gnu",
@@ -108,7 +119,7 @@ JETSON = Target(
     variants=(),  # TensorRT builds an engine on the board, see compile/tensorrt
 )
 
-TARGETS = {target.name: target for target in (ARM64, X86_64, JETSON)}
+TARGETS = {target.name: target for target in (ARM64, ANDROID, X86_64, JETSON)}
 ALIASES = {"aarch64": "arm64", "x86_64": "x86-64", "amd64": "x86-64"}
 HOST = "host"
 

@@ -40,8 +40,8 @@ OLDEST_GLIBC = (2, 17)  # CentOS 7, 2012; older than every 64-bit board's system
 
 # zig turns on the undefined-behaviour sanitizer unless told not to; -g0 and the prefix map keep paths out.
 REPRODUCIBLE = ("-O2", "-g0", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fno-sanitize=all", "-fno-ident")
-RUNNER_FLAGS = ("-D_GNU_SOURCE", "-fPIE", "-fstack-protector-strong", "-ffunction-sections", "-fdata-sections")
-LINK_FLAGS = ("-Wl,--build-id=none", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack", "-s")
+DYNAMIC, STATIC = ("-pie", "-ldl", "-lpthread", "-lm"), ("-static",)  # forms of the runner
+LINK_FLAGS = ("-Wl,--hash-style=both", "-Wl,--build-id=none", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack", "-s")
 
 
 def run_zig(arguments: Sequence[str], cwd: Path | None = None) -> str:
@@ -68,8 +68,8 @@ def zig_version() -> str:
     return run_zig(["version"]).strip()
 
 
-def _compile_flags(folder: Path, target: Target) -> list[str]:
-    return ["-target", target.zig_triple, *REPRODUCIBLE, f"-ffile-prefix-map={folder}=.", f"-I{RUNNER_SOURCES}"]
+def _compile_flags(folder: Path, triple: str) -> list[str]:
+    return ["-target", triple, *REPRODUCIBLE, f"-ffile-prefix-map={folder}=.", f"-I{RUNNER_SOURCES}"]
 
 
 def _c_string(text: str) -> str:
@@ -148,9 +148,8 @@ def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any], p
         objects = []
         for unit in [*(RUNNER_SOURCES / unit for unit in MODEL_UNITS), folder / "weights.S"]:
             objects.append(f"{unit.stem}.o")
-            run_zig(
-                ["cc", *_compile_flags(folder, target), *freestanding, "-c", str(unit), "-o", objects[-1]], cwd=folder
-            )
+            flags = [*_compile_flags(folder, target.zig_triple), *freestanding]
+            run_zig(["cc", *flags, "-c", str(unit), "-o", objects[-1]], cwd=folder)
         objects += [_object_name(variant) for variant in network.variants]
         # The objects of the variants export their step function; the list keeps it private to model.so.
         (folder / "exports.map").write_text(f"{{ global: {'; '.join(exports)}; local: *; }};\n")
@@ -175,29 +174,27 @@ def build_runner(target: Target) -> bytes:
     with tempfile.TemporaryDirectory(prefix="repghost-runner-") as name:
         folder = Path(name)
         (folder / "decode.o").write_bytes(_decoder_object(target))
-        units = [str(RUNNER_SOURCES / unit) for unit in RUNNER_UNITS]
-        flags = [*_compile_flags(folder, target), *RUNNER_FLAGS]
-        link = [
-            "-pie",
-            *LINK_FLAGS,
-            "-Wl,--gc-sections",
-            f"-Wl,-z,max-page-size={LARGEST_PAGE}",
-            "-ldl",
-            "-lpthread",
-            "-lm",
-        ]
-        run_zig(["cc", *flags, *units, "decode.o", *link, "-o", "repghost-run"], cwd=folder)
+        loader, form = ("loader_own.c", STATIC) if target.runner_triple else ("loader_system.c", DYNAMIC)
+        units = [str(RUNNER_SOURCES / unit) for unit in (*RUNNER_UNITS, loader)]
+        link = [*form, *LINK_FLAGS, "-Wl,--gc-sections", f"-Wl,-z,max-page-size={LARGEST_PAGE}"]
+        run_zig(["cc", *_runner_flags(folder, target), *units, "decode.o", *link, "-o", "repghost-run"], cwd=folder)
         data = _output(folder / "repghost-run")
     check_runner(data, target)
     return data
+
+
+def _runner_flags(folder: Path, target: Target) -> list[str]:
+    flags = [*_compile_flags(folder, target.runner_triple or target.zig_triple), "-D_GNU_SOURCE"]
+    flags += ["-fstack-protector-strong", "-ffunction-sections", "-fdata-sections"]
+    return flags if target.runner_triple else [*flags, "-fPIE"]
 
 
 @cache
 def _decoder_object(target: Target) -> bytes:
     """Compile the decoders of pictures, once for each target in a process."""
     with tempfile.TemporaryDirectory(prefix="repghost-decoder-") as name:
-        flags = [*_compile_flags(Path(name), target), *RUNNER_FLAGS]
-        run_zig(["cc", *flags, "-c", str(RUNNER_SOURCES / DECODER), "-o", "decode.o"], cwd=Path(name))
+        source = str(RUNNER_SOURCES / DECODER)
+        run_zig(["cc", *_runner_flags(Path(name), target), "-c", source, "-o", "decode.o"], cwd=Path(name))
         return _output(Path(name) / "decode.o")
 
 
@@ -248,13 +245,16 @@ def check_model(data: bytes, target: Target, exports: tuple[str, ...] = API) -> 
 
 
 def check_runner(data: bytes, target: Target) -> ElfFile:
-    """Check that repghost-run is for the target and starts on every glibc since 2.17.
+    """Check that repghost-run is for the target, and starts on every glibc since 2.17 or, static, on every kernel.
 
     Raises:
         UsageError: naming the promise that is broken.
     """
     elf = read_elf(data)
     _check_common(elf, target, "repghost-run")
+    if target.runner_triple and (elf.needed or elf.interpreter):
+        needed = ", ".join(elf.needed) or "a loader"
+        raise UsageError(f"repghost-run for {target.name} has to be static, but it needs {needed} of the system.")
     if elf.newest_glibc > OLDEST_GLIBC:
         newest, oldest = (".".join(str(part) for part in version) for version in (elf.newest_glibc, OLDEST_GLIBC))
         raise UsageError(f"repghost-run needs glibc {newest}; older boards have {oldest}.")

@@ -78,7 +78,11 @@ def check_fit(bundle: Bundle, facts: BoardFacts, where: str) -> str:
     return variant
 
 
-ALSO_RUNS = {"jetson": "arm64"}  # a Jetson answers as any 64-bit ARM board does
+# What a board of another row answers with: a Jetson and a phone say aarch64, as any 64-bit ARM board does.
+ALSO_RUNS = {"jetson": "arm64", "android": "arm64"}
+
+
+STATIC_HINT = "On 64-bit ARM a bundle made with 'make compile TARGET=android' does: its runner needs no C library."
 
 
 def _check_libc(bundle: Bundle, facts: BoardFacts, where: str) -> None:
@@ -90,9 +94,9 @@ def _check_libc(bundle: Bundle, facts: BoardFacts, where: str) -> None:
         return  # a static runner starts everywhere
     needed = ".".join(str(part) for part in elf.newest_glibc)
     if "musl" in facts.libc:
-        raise UsageError(f"{where} has {facts.libc}, but {RUNNER} needs glibc {needed} or newer.")
+        raise UsageError(f"{where} has {facts.libc}, but {RUNNER} needs glibc {needed} or newer. {STATIC_HINT}")
     if facts.glibc is not None and facts.glibc < elf.newest_glibc:
-        raise UsageError(f"{where} has {facts.libc}, but {RUNNER} needs glibc {needed} or newer. Update the board.")
+        raise UsageError(f"{where} has {facts.libc}, but {RUNNER} needs glibc {needed} or newer. {STATIC_HINT}")
 
 
 def check_room(bundle: Bundle, facts: BoardFacts, where: str) -> None:

@@ -32,6 +32,8 @@ class BoardRun:
     runs: int = 300
     warmup: int = 30
     variant: str | None = None  # an instruction set; the best one by default
+    seconds: int | None = None  # measure so long, whatever `runs` is, and keep the curve
+    cores: str | None = None  # a list like "4-7": the cores to stay on
     limit_s: float = LIMIT_S
 
 
@@ -123,7 +125,8 @@ def measure_on_board(
 def _measure(connection: Connection, folder: str, wanted: BoardRun, threads: int) -> dict[str, Any]:
     before = probe(connection)
     arguments = ["--bench", "--runs", str(wanted.runs), "--warmup", str(wanted.warmup), "--threads", str(threads)]
-    arguments += ["--variant", wanted.variant] if wanted.variant else []
+    for option, value in (("--variant", wanted.variant), ("--seconds", wanted.seconds), ("--cores", wanted.cores)):
+        arguments += [] if value is None else [option, str(value)]
     result = run_runner(connection, folder, arguments, wanted.limit_s)
     after = probe(connection)
     where = connection.address.destination
@@ -135,7 +138,7 @@ def _measure(connection: Connection, folder: str, wanted: BoardRun, threads: int
         figures[name] = float(str(value))
     return {
         **figures,
-        "runs": wanted.runs,
+        "runs": result["runs"] if type(result.get("runs")) is int else wanted.runs,
         "warmup": wanted.warmup,
         "threads": threads,
         "variant": str(result.get("variant"))[:40],
@@ -143,7 +146,7 @@ def _measure(connection: Connection, folder: str, wanted: BoardRun, threads: int
         "clock": f"governor {before.governor}" if before.governor else "not reported by the kernel",
         "before": _state(before),
         "after": _state(after),
-        "throttled": throttled(before, after),
+        "throttled": _throttled(result, before, after),
         "runner": {name: value for name, value in result.items() if name not in figures},
     }
 
@@ -156,6 +159,12 @@ def core(facts: BoardFacts) -> str:
 
 def _state(facts: BoardFacts) -> dict[str, Any]:
     return {"clock_khz": facts.clock_khz, "temperature_c": facts.temperature_c}
+
+
+def _throttled(result: Mapping[str, Any], before: BoardFacts, after: BoardFacts) -> bool | None:
+    """Return what the runner says: it looks while the cores still work, and a probe later finds them resting."""
+    told = result.get("throttled")
+    return told if isinstance(told, bool) else throttled(before, after)
 
 
 def throttled(before: BoardFacts, after: BoardFacts) -> bool | None:

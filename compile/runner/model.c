@@ -1,14 +1,14 @@
 #include "model.h"
 
-#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bundle.h"
 #include "json.h"
+#include "loader.h"
 
 static void *symbol(void *library, const char *name) {
-  void *address = dlsym(library, name);
+  void *address = loader_symbol(library, name);
   if (!address) stop(EXIT_INTEGRITY, "model.so has no function %s", name);
   return address;
 }
@@ -30,8 +30,9 @@ static void read_info(struct model *model) {
 
 struct model load_model(const char *path, const char *variant, int threads) {
   struct model model = {0};
-  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (!library) stop(EXIT_UNSUPPORTED, "cannot load %s: %s", path, dlerror());
+  const char *problem;
+  void *library = loader_open(path, &problem);
+  if (!library) stop(EXIT_UNSUPPORTED, "cannot load %s: %s", path, problem);
   int abi = ((int (*)(void))symbol(library, "rg_abi"))();
   if (abi != RG_ABI) stop(EXIT_INTEGRITY, "model.so has interface version %d, this runner knows %d", abi, RG_ABI);
   model.info = ((const char *(*)(void))symbol(library, "rg_info"))();
@@ -40,7 +41,7 @@ struct model load_model(const char *path, const char *variant, int threads) {
   *(void **)&model.prepare = symbol(library, "rg_prepare");
   *(void **)&model.infer = symbol(library, "rg_infer");
   *(void **)&model.infer_parallel = symbol(library, "rg_infer_parallel");
-  int (*steps)(void) = (int (*)(void))dlsym(library, "rg_steps");
+  int (*steps)(void) = (int (*)(void))loader_symbol(library, "rg_steps");
   if (steps) model.steps = steps(), *(void **)&model.run_step = symbol(library, "rg_run_step");
   int status = ((int (*)(const char *))symbol(library, "rg_select"))(variant);
   if (status == RG_UNKNOWN_VARIANT) stop(EXIT_USAGE, "no variant '%s'; this model describes itself as %s", variant, model.info);

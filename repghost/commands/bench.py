@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 @click.option("--keep", type=click.Path(path_type=Path), help="With --per-layer: where to leave the profiling bundle.")
 @click.option("--count", is_flag=True, help="Count the executed instructions of an arm64 bundle under emulation.")
 @click.option("--cpu", help="With --count: cortex-a53, cortex-a72, cortex-a76 or max.  [default: cortex-a76]")
+@click.option("--seconds", type=click.IntRange(1, 3600), help="With --on: measure so long, and keep the curve.")
+@click.option("--cores", metavar="LIST", help="With --on: stay on these cores of the board, e.g. 4-7 or 0,2.")
 @click.option("--on", "boards", metavar="BOARD[,BOARD...]", help="Measure on these boards, as [user@]host, over ssh.")
 @click.option("--bars", is_flag=True, help="Build and measure what docs/performance.md shows, and write it.")
 @click.option("--counts", is_flag=True, help="Build and count what docs/performance.md shows of arm64, and write it.")
@@ -61,6 +63,8 @@ def command(
     counts: bool,
     output: Path,
     docs: Path,
+    seconds: int | None,
+    cores: str | None,
     boards: str | None,
     ssh_config: Path | None,
     port: int | None,
@@ -81,9 +85,11 @@ def command(
     """
     if boards is not None and bundles and not bars:
         names = [name.strip() for name in boards.split(",")]
-        run = (parse_threads(threads), rounds * inferences, warmup * inferences, variants)
+        run = (parse_threads(threads), rounds * inferences, warmup * inferences, variants, seconds, cores)
         _on_boards(bundles, [connect(name, ssh_config, port, connect_limit) for name in names], run, json_file)
         return
+    if seconds is not None or cores is not None:
+        raise UsageError("--seconds and --cores belong to --on; on this machine: repghost-run --bench --seconds N.")
     if bars + counts + bool(bundles) != 1:
         raise UsageError("give the folder of a bundle, e.g. build/<model>/host/int8, --bars or --counts; not both.")
     if counts:
@@ -148,17 +154,17 @@ def command(
 def _on_boards(
     bundles: tuple[Path, ...],
     connections: list[Connection],
-    run: tuple[tuple[int, ...], int, int, tuple[str, ...]],
+    run: tuple[tuple[int, ...], int, int, tuple[str, ...], int | None, str | None],
     json_file: Path | None,
 ) -> None:
     from compile.deploy.measure import BoardRun, measure_on_boards, result_code
     from compile.deploy.record import add_to_reports
     from repghost.files import write_text_atomically
 
-    threads, runs, warmup, variants = run
+    threads, runs, warmup, variants, seconds, cores = run
     if len(variants) > 1:
         raise UsageError("--on measures one instruction set at a time; give one --variant, or none for the best.")
-    wanted = BoardRun(threads, runs, warmup, variants[0] if variants else None)
+    wanted = BoardRun(threads, runs, warmup, variants[0] if variants else None, seconds, cores)
     result = measure_on_boards(bundles, connections, wanted, click.echo)
     if json_file is not None:
         write_text_atomically(json_file, json.dumps(result, indent=2) + "\n")

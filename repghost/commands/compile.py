@@ -11,7 +11,7 @@ from repghost.errors import UsageError
 
 
 @click.command("compile", short_help="Build, verify and measure the bundles of a target.")
-@click.option("--target", required=True, help="arm64, host, x86-64 or jetson.")
+@click.option("--target", required=True, help="arm64, android, host, x86-64 or jetson.")
 @click.option("--width", help="0.5, 0.58, 0.8, 1.0, 1.11, 1.3, 1.5 or 2.0.  [default: the weights' own]")
 @click.option("--model", help="Another network, as timm calls it, e.g. mobilenetv3_large_100; --weights random.")
 @click.option("--size", type=click.IntRange(32, 1024), help="Pixels of the input.  [default: the weights' own]")

@@ -20,7 +20,7 @@ HEIGHT, WIDTH, CLASSES = 8, 8, 10
 
 SOURCE = """
 #include <stdint.h>
-#include <string.h>
+
 enum { HEIGHT = 8, WIDTH = 8, CLASSES = 10 };
 int32_t SYMBOL(int32_t step, int32_t begin, int32_t end, const uint8_t *rgb, float *logits, int8_t *workspace,
                const int8_t *weights) {
@@ -28,7 +28,7 @@ int32_t SYMBOL(int32_t step, int32_t begin, int32_t end, const uint8_t *rgb, flo
   if (step == 0) {
     for (int32_t row = begin; row < end; row++) {
       uint8_t line[WIDTH * 3];
-      memcpy(line, rgb + row * WIDTH * 3, sizeof line);
+      __builtin_memcpy(line, rgb + row * WIDTH * 3, sizeof line);
       rows[row] = 0;
       for (int32_t i = 0; i < WIDTH * 3; i++) rows[row] += line[i] * weights[i];
     }

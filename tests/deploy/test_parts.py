@@ -231,7 +231,7 @@ def test_a_reason_is_given_for_anything_ssh_says() -> None:
     [
         ({"governor": "performance"}, "ok", "performance"),
         ({}, "absent", "scaling_governor"),
-        ({"libc": "musl libc"}, "missing", "needs glibc"),
+        ({"libc": "musl libc"}, "absent", "TARGET=android is static"),
         ({"bits": "32"}, "missing", "64-bit system"),
         ({"machine": "riscv64"}, "missing", "arm64"),
         ({"digest_tool": ""}, "absent", "coreutils"),
