@@ -19,7 +19,7 @@ from repghost.errors import UsageError
 @click.option(
     "--data", type=click.Path(path_type=Path), help="A set of pictures.  [default: the one in the repository]"
 )
-@click.option("--precision", help="int8, fp32 or both, separated by a comma.  [default: all that can be built]")
+@click.option("--precision", help="int8, fp32, fp16 (arm64), separated by a comma.  [default: int8,fp32]")
 @click.option("--config", type=click.Path(path_type=Path), help="Quantization settings as JSON.")
 @click.option("--preprocess", type=click.Path(path_type=Path), help="JSON, for weights that do not say it.")
 @click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Pictures to calibrate with.")
@@ -31,6 +31,7 @@ from repghost.errors import UsageError
 @click.option("--jetpack", default="6", show_default=True, help="Of the target jetson: 5, 6 or 7.")
 @click.option("--squeeze-excite", default="float", show_default=True, help="Of the target jetson: int8 or float.")
 @click.option("--depthwise", default="int8", show_default=True, help="Of the target jetson: int8 or float.")
+@click.option("--via", default="trtexec", show_default=True, help="Of the target jetson: trtexec or torch-tensorrt.")
 @click.option("--no-fetch", is_flag=True, help="Do not fetch an emulator when there is none.")
 @click.option("--output", "-o", default="build", show_default=True, type=click.Path(path_type=Path), help="Folder.")
 def command(
@@ -52,6 +53,7 @@ def command(
     jetpack: str,
     squeeze_excite: str,
     depthwise: str,
+    via: str,
     no_fetch: bool,
     output: Path,
 ) -> None:
@@ -90,6 +92,7 @@ def command(
         jetpack=jetpack,
         squeeze_excite=squeeze_excite,
         depthwise=depthwise,
+        via=via,
     )
     report = run(request, click.echo)
     if for_jetson:
