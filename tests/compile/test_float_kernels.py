@@ -40,6 +40,13 @@ def test_kernels_equal_the_reference(target: Target, variant: Variant, element: 
     assert not failures, f"{len(failures)} of {len(cases)} cases fail:\n" + "\n".join(failures)
 
 
+@pytest.mark.parametrize("cpu", ["cortex-a53", "cortex-a72"])
+def test_a_core_without_half_precision_refuses(cpu: str) -> None:
+    variant = replace(ARM64.variant("half"), emulated_cpu=cpu)
+    with pytest.raises(ToolMissingError, match=r"has no half instructions|no qemu-aarch64"):
+        run_float_cases(FLOAT_FAMILIES["small"]("float16")[:1], ARM64, variant)
+
+
 class _Wrong(FloatCase):
     """A case whose answer is off by one in one place."""
 
