@@ -13,6 +13,7 @@ StepWriter: TypeAlias = Callable[[Expr, Expr, int], None]  # (source, weights, g
 STEP = 16  # bytes of a pixel loaded at once: four groups of four, each used by lane
 COLUMNS = (4, 8, 12, 16, 20, 24, 32)  # candidate tile widths
 REGISTERS = 32  # v0 .. v31, 16 bytes each
+MOST_ROWS = 8  # of a tile
 UNROLLED_STEPS = 2  # steps of 16 bytes LLVM may unroll; a longer reduction is a loop
 SPARE, SPARE_UNROLLED = 1, 5  # registers LLVM's scheduler needs to move loads ahead, found by looking for spills
 
@@ -25,7 +26,6 @@ class Arm(InstructionSet):
     registers = REGISTERS
     float_lanes = 4
     float_step = 4
-    start_copies = 8  # the most rows of a tile: ldp fills two accumulators, mov one, and mov is SIMD work
     product_lanes16 = narrowed_lanes = 8  # of a register of int16
     has_table_lookup = True
 
@@ -87,6 +87,11 @@ class Arm(InstructionSet):
     def vector_widths(self, columns: int) -> list[int]:
         """Cut columns into registers of four int32."""
         return [4] * (columns // 4)
+
+    def start_copies(self, columns: int) -> int:
+        """Return the most rows of a tile: ldp fills two accumulators, mov one, and mov is SIMD work."""
+        vectors = columns // 4
+        return min(MOST_ROWS, (REGISTERS - SPARE - vectors) // (vectors + 1))
 
     def choose_tile(self, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
         """Return the tile with the fewest instructions that fits the registers.
@@ -150,9 +155,9 @@ def row_cost(
 
 
 def row_options(pixels: int) -> list[int]:
-    """Return tile heights up to 8 that divide a row of pixels, and those that overlap the least."""
-    exact = [rows for rows in range(1, 9) if pixels % rows == 0 and rows <= pixels]
-    return exact if max(exact) >= 4 or pixels < 4 else [*exact, *(r for r in range(4, 9) if r <= pixels)]
+    """Return tile heights that divide a row of pixels, and those that overlap the least."""
+    exact = [rows for rows in range(1, MOST_ROWS + 1) if pixels % rows == 0 and rows <= pixels]
+    return exact if max(exact) >= 4 or pixels < 4 else [*exact, *(r for r in range(4, MOST_ROWS + 1) if r <= pixels)]
 
 
 def _call(dtype: str, name: str, *args: Expr) -> Expr:

@@ -56,7 +56,6 @@ class InstructionSet(ABC):
     float_step: int  # neighbouring floats of a pixel loaded at once and used by lane; 1 where a load can repeat one
     products_in_half: int = 0  # summed in float16 before float32 takes the sum; 0 where products are float32
     gathers_pixels: bool = False  # whether the pixels of a tile may lie anywhere, see `compile.schedules.walk`
-    start_copies: int = 1  # times the start values are stored: loading pairs of registers can be cheaper than moving
     product_lanes16: int | None = None  # int16 that one instruction multiplies, where vectors may be wider or narrower
     narrowed_lanes: int = 1  # a narrower vector of outputs shares its requantization with that of another pixel
     has_table_lookup: bool = False
@@ -114,6 +113,10 @@ class InstructionSet(ABC):
         columns, segments, length = weight.shape
         groups = weight.reshape(columns, segments, length // self.group_bytes, self.group_bytes)
         return groups.transpose(1, 2, 0, 3).tobytes()
+
+    def start_copies(self, columns: int) -> int:
+        """Return how often the start values of a tile are stored: a copy for each row where loads are cheaper."""
+        return 1
 
     def packed_bytes(self, shape: GemmShape, columns: int) -> int:
         """Return the length of `pack` for a tile of `columns` channels: one byte for each weight."""

@@ -34,20 +34,27 @@ class Dot(Arm):
                 kernel.bind(pixels.pointer.load(source_at + row * pixels.row_stride, STEP), "pixel")
                 for row in range(tile.rows)
             ]
-            for group in range(groups):
-                for v in range(vectors):
-                    weight = kernel.bind(weights.load(weight_at + (group * vectors + v) * 16, 16), "weight")
-                    for row in range(tile.rows):
-                        at = row * vectors + v
-                        kernel.store(acc, at, sdot_lane(acc.load(at), weight, loaded_pixels[row], group))
+            for at, weight in enumerate(load_registers(kernel, weights, weight_at, groups * vectors)):
+                group, v = divmod(at, vectors)
+                for row in range(tile.rows):
+                    place = row * vectors + v
+                    kernel.store(acc, place, sdot_lane(acc.load(place), weight, loaded_pixels[row], group))
 
         emit_steps(kernel, shape, pixels, weight_start, tile.columns, step)
         return [[acc.load(row * vectors + v) for v in range(vectors)] for row in range(tile.rows)]
 
-
     def dot_product(self, acc: Expr, left: Expr, right: Expr) -> Expr:
         """Use sdot."""
         return tir.intrinsic("int32x4", SDOT, acc, left, right)
+
+
+def load_registers(kernel: Kernel, source: Pointer, start: Expr, count: int) -> list[Expr]:
+    """Return `count` vectors of 16 bytes that follow each other, loaded in pairs: alone LLVM finds but some of them."""
+    pairs = [kernel.bind(source.load(start + at * 16, 32), "pair") for at in range(0, count - 1, 2)]
+    loaded = [kernel.bind(half, "loaded") for pair in pairs for half in tir.split(pair, 16)]
+    if count % 2:
+        loaded.append(kernel.bind(source.load(start + (count - 1) * 16, 16), "loaded"))
+    return loaded
 
 
 def sdot_lane(acc: Expr, weight: Expr, pixels: Expr, lane: int) -> Expr:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.program import Conv2d, Requantize, RequantizeAdd, ToLogits
+from calib.program import Conv2d, Requantize, RequantizeAdd, Tensor, ToLogits
 from calib.qparams import accumulator_range
 from compile import tir
 from compile.intrin import InstructionSet
@@ -44,6 +44,7 @@ class Panel:
     count: int
     start: int  # bytes into the operator's constants
     bytes_each: int
+    copies: int = 1  # of the bias
 
 
 def schedule_gemm(operator: AnyOperator, context: Context) -> Answer:
@@ -55,10 +56,9 @@ def schedule_gemm(operator: AnyOperator, context: Context) -> Answer:
     output = operator.output
     pixels = output.height * output.width if isa.gathers_pixels else output.width
     tile = isa.choose_tile(pixels, round_up(output.channels, CHANNEL_GROUP), shape)
-    copies = isa.start_copies if output.width > 1 else 1
-    panels = plan_panels(isa, operator.output.channels, tile, shape, copies)
-    constants = pack_panels(isa, operator, panels, shape, copies)
-    writer = _Writer(operator, context, shape, tile, panels, copies)
+    panels = plan_panels(isa, output, tile, shape)
+    constants = pack_panels(isa, operator, panels, shape)
+    writer = _Writer(operator, context, shape, tile, panels)
     return Scheduled(
         function=writer.function(),
         name=gemm_name(operator, tile, isa),
@@ -90,30 +90,29 @@ def gemm_name(operator: Conv2d, tile: GemmTile, isa: InstructionSet) -> str:
     )
 
 
-def plan_panels(isa: InstructionSet, channels: int, tile: GemmTile, shape: GemmShape, copies: int) -> tuple[Panel, ...]:
+def plan_panels(isa: InstructionSet, output: Tensor, tile: GemmTile, shape: GemmShape) -> tuple[Panel, ...]:
     """Cut the output channels into full tiles and narrower ones; a last group that is not full stands alone."""
     panels: list[Panel] = []
     first = start = 0
-    columns = tile.columns
+    channels, columns = output.channels, tile.columns
     grouped = channels // CHANNEL_GROUP * CHANNEL_GROUP
     while first < channels:
         columns = min(columns, grouped - first) if first < grouped else CHANNEL_GROUP
         count = max(1, (grouped - first) // columns)
-        each = columns * parameter_bytes(copies) + isa.packed_bytes(shape, columns)
-        panels.append(Panel(first, columns, count, start, each))
+        copies = isa.start_copies(columns) if output.width > 1 else 1
+        each = parameter_bytes(columns, copies) + isa.packed_bytes(shape, columns)
+        panels.append(Panel(first, columns, count, start, each, copies))
         first += count * columns
         start += count * each
     return tuple(panels)
 
 
-def parameter_bytes(copies: int) -> int:
-    """Return the bytes of one channel before the weights: the copies of its bias and its multiplier."""
-    return copies * BIAS_BYTES + MULTIPLIER_BYTES
+def parameter_bytes(columns: int, copies: int) -> int:
+    """Return the bytes of a tile before its weights: the copies of the bias, and the multipliers."""
+    return columns * (copies * BIAS_BYTES + MULTIPLIER_BYTES)
 
 
-def pack_panels(
-    isa: InstructionSet, operator: Conv2d, panels: tuple[Panel, ...], shape: GemmShape, copies: int
-) -> bytes:
+def pack_panels(isa: InstructionSet, operator: Conv2d, panels: tuple[Panel, ...], shape: GemmShape) -> bytes:
     """Return the copies of the bias, multipliers and weights of each tile in the order the kernel walks over them."""
     channels = round_up(operator.output.channels, CHANNEL_GROUP)
     weight = padded_weight(operator, shape, channels)
@@ -126,7 +125,7 @@ def pack_panels(
     for panel in panels:
         for index in range(panel.count):
             part = slice(panel.first + index * panel.columns, panel.first + (index + 1) * panel.columns)
-            parts.append(bias[part].astype(np.int32).tobytes() * copies)
+            parts.append(bias[part].astype(np.int32).tobytes() * panel.copies)
             parts.append(multiplier[part].tobytes())
             parts.append(isa.pack(weight[part], panel.columns))
     return b"".join(parts)
@@ -150,17 +149,10 @@ class _Writer:
     """Writes the kernel of one convolution."""
 
     def __init__(
-        self,
-        operator: Conv2d,
-        context: Context,
-        shape: GemmShape,
-        tile: GemmTile,
-        panels: tuple[Panel, ...],
-        copies: int,
+        self, operator: Conv2d, context: Context, shape: GemmShape, tile: GemmTile, panels: tuple[Panel, ...]
     ) -> None:
         self.operator, self.isa, self.shape, self.tile, self.panels = operator, context.isa, shape, tile, panels
         self.source = context.place(operator.input)
-        self.copies = copies
         self.logits = isinstance(operator.epilogue, ToLogits)
         self.target = None if self.logits else context.place(operator.output)
         self.fits_int16 = isinstance(operator.epilogue, Requantize) and product_fits_int16(
@@ -222,12 +214,12 @@ class _Writer:
         channel = panel.first + number * panel.columns
         one = panel.columns * BIAS_BYTES
         starts = [
-            self._vectors(kernel, self.bias, constants, pixel % self.copies * one, panel.columns)
+            self._vectors(kernel, self.bias, constants, pixel % panel.copies * one, panel.columns)
             for pixel in range(tile.rows)
         ]
-        weight_start = constants + panel.columns * parameter_bytes(self.copies)
+        weight_start = constants + parameter_bytes(panel.columns, panel.copies)
         acc = self.isa.accumulate(kernel, tile, self.shape, pixels, self.weights, weight_start, starts)
-        scale = self._vectors(kernel, self.multiplier, constants, one * self.copies, panel.columns)
+        scale = self._vectors(kernel, self.multiplier, constants, one * panel.copies, panel.columns)
         self._finish(kernel, positions, channel, acc, scale)
 
     def _vectors(self, kernel: Kernel, pointer: Pointer, constants: Expr, skip: int, columns: int) -> list[Expr]:

@@ -207,13 +207,12 @@ def unpacked(variant: str, operator: Conv2d, constants: bytes) -> NDArray[np.int
     place = plan_memory(small_program()).placements[operator.input.name]
     shape = gemm_shape(operator, place)
     out, height, width, depth = operator.weight.shape
-    copies = isa.start_copies if operator.output.width > 1 else 1
     tile = isa.choose_tile(operator.output.width, -(-out // 4) * 4, shape)
     group = 2 if variant == "avx2" else 4  # bytes of a channel that lie together
     rows = []
-    for panel in plan_panels(isa, out, tile, shape, copies):
+    for panel in plan_panels(isa, operator.output, tile, shape):
         for index in range(panel.count):
-            start = panel.start + index * panel.bytes_each + panel.columns * parameter_bytes(copies)
+            start = panel.start + index * panel.bytes_each + parameter_bytes(panel.columns, panel.copies)
             packed = np.frombuffer(constants, np.int8, shape.segments * shape.length * panel.columns, start)
             steps = packed.reshape(shape.segments, shape.length // group, panel.columns, group)
             rows.append(steps.transpose(2, 0, 1, 3).reshape(panel.columns, height, width, place.pixel))

@@ -216,14 +216,15 @@ def test_panels_cover_any_number_of_channels(isa: str, columns: int) -> None:
 
 def check_panels(isa: InstructionSet, channels: int, tile: GemmTile, shape: GemmShape) -> None:
     """Panels hold each channel once, the padded ones of the last group included, and follow each other in memory."""
-    for copies in {1, isa.start_copies}:
+    for width in (1, 8):  # a map of one pixel needs no copies of the start values
         covered: list[int] = []
         start = 0
-        for panel in plan_panels(isa, channels, tile, shape, copies):
+        for panel in plan_panels(isa, Tensor("y", 1, width, channels, QParams(1.0)), tile, shape):
             assert panel.start == start
             assert panel.first == len(covered)
             assert panel.columns <= max(tile.columns, CHANNEL_GROUP)
             assert panel.bytes_each % 4 == 0, "parameters are loaded as 32-bit numbers"
+            assert panel.copies == (isa.start_copies(panel.columns) if width > 1 else 1)
             covered += range(panel.first, panel.first + panel.count * panel.columns)
             start += panel.count * panel.bytes_each
         assert covered == list(range(round_up(channels, CHANNEL_GROUP)))
