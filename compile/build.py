@@ -117,6 +117,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self._known: dict[int, list[tuple[Any, str]]] = {}
+        self._ordered: dict[str, Future[bytes]] = {}
         self.sources: dict[str, Source] = {}
 
     def place(self, scheduled: Scheduled, described: dict[str, Any]) -> str:
@@ -131,6 +132,12 @@ class Shelf:
         self.sources[symbol] = Source(((symbol, scheduled.function),), described)
         return symbol
 
+    def order(self, symbol: str, workshop: Workshop) -> Future[bytes]:
+        """Return the object of a kernel that was placed here; the first time it is ordered."""
+        if symbol not in self._ordered:
+            self._ordered[symbol] = workshop.order(self.sources[symbol])
+        return self._ordered[symbol]
+
 
 def order_kernels(
     network: ScheduledNetwork, target: Target, variant: Variant, shelf: Shelf, workshop: Workshop
@@ -140,7 +147,7 @@ def order_kernels(
     symbols = call_symbols(network, shelf, described)
     objects = {}
     for symbol in dict.fromkeys(symbol for calls in symbols for symbol in calls):
-        objects[_member(symbol)] = workshop.order(shelf.sources[symbol])
+        objects[_member(symbol)] = shelf.order(symbol, workshop)
     step = Source(((step_symbol(variant), step_function(network, symbols)),), described)
     objects[_member(step_symbol(variant))] = workshop.order(step)
     return objects

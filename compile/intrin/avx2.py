@@ -21,6 +21,7 @@ class Avx2(X86):
     group_bytes = PAIR
     instructions = 2
     words_per_copy = 8
+    table_lanes = 32
 
     def convert(self, value: Expr) -> Expr:
         """Sign-extend to int16: a pair is one int32 that vpbroadcastd repeats."""

@@ -59,6 +59,7 @@ class InstructionSet(ABC):
     product_lanes16: int | None = None  # int16 that one instruction multiplies, where vectors may be wider or narrower
     narrowed_lanes: int = 1  # a narrower vector of outputs shares its requantization with that of another pixel
     has_table_lookup: bool = False
+    table_lanes: int = 16  # the most bytes `table_lookup` takes at once
     multiplies_pairs: bool = False
     has_dot_product: bool = False
 
@@ -86,6 +87,10 @@ class InstructionSet(ABC):
     @abstractmethod
     def shift_and_narrow(self, value: Expr, bits: int) -> Expr:
         """Return (value + 2**(bits - 1)) >> bits of an int16 vector, limited to int8."""
+
+    def pack_table(self, table: NDArray[np.int8]) -> bytes:
+        """Return 256 entries in the form `table_lookup` takes: here as they are."""
+        return table.tobytes()
 
     def table_lookup(self, kernel: Kernel, table: Pointer, index: Expr) -> Expr:
         """Return table[index] of 256 bytes for a uint8 vector, as int8; only if `has_table_lookup`."""

@@ -29,6 +29,7 @@ class Vnni(X86):
     group_bytes = GROUP
     instructions = 1
     words_per_copy = 8
+    table_lanes = 64
 
     def convert(self, value: Expr) -> Expr:
         """Flip the top bit."""

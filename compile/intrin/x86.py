@@ -5,12 +5,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from compile import tir
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
 from compile.tir import Expr, Kernel, Pointer
 
 MULTIPLY_ADD_PAIRS = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd"}
 MOST_ROWS = 8  # pixels of a tile; each has an address in a general-purpose register
+TABLE_ENTRIES = 16  # vpshufb takes the entry that the low four bits of a byte name; none for a negative byte
+LOOK_UP = {16: "llvm.x86.ssse3.pshuf.b.128", 32: "llvm.x86.avx2.pshuf.b", 64: "llvm.x86.avx512.pshuf.b.512"}
 MULTIPLY_HIGH_ROUNDED = {
     8: "llvm.x86.ssse3.pmul.hr.sw.128",
     16: "llvm.x86.avx2.pmul.hr.sw",
@@ -24,6 +29,7 @@ class X86(InstructionSet):
     widest32: int
     gathers_pixels = True  # they are copied before use
     multiplies_pairs = True
+    has_table_lookup = True
 
     def round_to_int32(self, value: Expr) -> Expr:
         """Round to nearest, ties to even, by an immediate that overrides MXCSR; the conversion then is exact."""
@@ -62,6 +68,32 @@ class X86(InstructionSet):
         width = tir.split_dtype(tir.dtype_of(left))[1]
         pairs = [tir.reinterpret(value, f"int16x{2 * width}") for value in (left, right)]
         return tir.intrinsic(f"int32x{width}", MULTIPLY_ADD_PAIRS[width], *pairs)
+
+    def pack_table(self, table: NDArray[np.int8]) -> bytes:
+        """Return for every 16 entries what the exclusive or with the 16 before leaves; each half starts anew."""
+        halves = table.view(np.uint8).reshape(2, -1, TABLE_ENTRIES)
+        before = np.concatenate([np.zeros_like(halves[:, :1]), halves[:, :-1]], axis=1)
+        return (halves ^ before).tobytes()
+
+    def table_lookup(self, kernel: Kernel, table: Pointer, index: Expr) -> Expr:
+        """Use vpshufb: each step takes 16 off the index, and adds what changes from one 16 entries to the next.
+
+        A byte that has become negative finds nothing any more, and neither does one of the other half, whose top bit is
+        set from the start; the subtraction saturates, so it stays so.
+        """
+        lanes = tir.split_dtype(tir.dtype_of(index))[1]
+        dtype = f"int8x{lanes}"
+        found, lower = None, tir.reinterpret(index, dtype)
+        for half, rest in enumerate((lower, tir.bitwise_xor(lower, tir.splat(-128, dtype)))):
+            rest = kernel.bind(rest, "index")
+            for step in range(128 // TABLE_ENTRIES):
+                entries = table.load((half * 128 // TABLE_ENTRIES + step) * TABLE_ENTRIES, TABLE_ENTRIES)
+                repeated = tir.concat([kernel.bind(entries, "entries")] * (lanes // TABLE_ENTRIES))
+                picked = tir.intrinsic(dtype, LOOK_UP[lanes], repeated, rest)
+                found = kernel.bind(picked if found is None else tir.bitwise_xor(found, picked), "found")
+                sixteen = tir.splat(TABLE_ENTRIES, dtype)
+                rest = kernel.bind(tir.intrinsic(dtype, f"llvm.ssub.sat.v{lanes}i8", rest, sixteen), "index")
+        return found
 
     def vector_widths(self, columns: int) -> list[int]:
         """Cut columns into the widest vectors first."""

@@ -100,8 +100,11 @@ def schedule_input_table(operator: AnyOperator, context: Context) -> Answer:
 
 
 def table_lanes(isa: InstructionSet, width: int) -> int:
-    """Return how many pixels are looked up at once: two vectors, which share the table, if they divide a row."""
-    if not isa.has_table_lookup or width < isa.lanes8:
+    """Return how many pixels are looked up at once: two vectors, which share the table, if they divide a row.
+
+    A set that multiplies pairs has lines for the tables of a normalization; others are too rare to be worth code.
+    """
+    if not isa.has_table_lookup or isa.multiplies_pairs or width < isa.lanes8:
         return 1
     return isa.lanes8 if width % (2 * isa.lanes8) else 2 * isa.lanes8
 

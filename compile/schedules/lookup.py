@@ -9,7 +9,7 @@ from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
 from compile.tir import Expr, Kernel
 
 OFFSET = 128  # the table starts with the entry of -128
-VECTOR = 16  # bytes that are looked up at once
+LEAST = 16  # bytes that are looked up at once; a shorter row goes byte by byte
 
 
 def schedule_lookup(operator: AnyOperator, context: Context) -> Answer:
@@ -20,7 +20,7 @@ def schedule_lookup(operator: AnyOperator, context: Context) -> Answer:
     frame = KernelFrame(operator.name, 2)
     kernel = frame.kernel
     length = target.tensor.width * target.pixel  # bytes of a row; both tensors have pixels of one size
-    is_vector = context.isa.has_table_lookup and length >= VECTOR
+    is_vector = context.isa.has_table_lookup and length >= LEAST
     with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row:
         here, there = source.origin + row * source.pitch, target.origin + row * target.pitch
         if is_vector:
@@ -39,7 +39,7 @@ def schedule_lookup(operator: AnyOperator, context: Context) -> Answer:
         name=f"rg_qs8_lookup_{shape}__{context.isa.name}",
         offsets=(source.offset, target.offset),
         units=operator.input.height,
-        constants=operator.table.tobytes(),
+        constants=context.isa.pack_table(operator.table) if is_vector else operator.table.tobytes(),
     )
 
 
@@ -47,11 +47,14 @@ def _look_up_vectors(
     kernel: Kernel, frame: KernelFrame, context: Context, length: int, here: Expr, there: Expr
 ) -> None:
     """Look up a row as one run of bytes; the last vector overlaps the one before."""
-    with kernel.loop(-(-length // VECTOR), name="part") as part:
-        at = part * VECTOR
-        if length % VECTOR:
-            at = tir.minimum(at, tir.const(length - VECTOR))
-        value = frame.tensors[0].load(here + at, VECTOR)
-        index = tir.reinterpret(tir.bitwise_xor(value, tir.splat(-OFFSET, f"int8x{VECTOR}")), f"uint8x{VECTOR}")
+    lanes = context.isa.table_lanes
+    while lanes > length:
+        lanes //= 2
+    with kernel.loop(-(-length // lanes), name="part") as part:
+        at = part * lanes
+        if length % lanes:
+            at = tir.minimum(at, tir.const(length - lanes))
+        value = frame.tensors[0].load(here + at, lanes)
+        index = tir.reinterpret(tir.bitwise_xor(value, tir.splat(-OFFSET, f"int8x{lanes}")), f"uint8x{lanes}")
         entries = context.isa.table_lookup(kernel, frame.weights, kernel.bind(index, "index"))
         kernel.store(frame.tensors[1], there + at, entries)
