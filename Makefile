@@ -45,7 +45,7 @@ OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SI
 	$(call option,MAX_DROP,max-drop) $(call option,JETPACK,jetpack) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
-.PHONY: help compile report bars counts train-bars baselines rival-counts widths accuracy qat-bench test check lint types format doctor setup clean distclean
+.PHONY: help compile report bars counts train-bars jetson-check baselines rival-counts widths accuracy qat-bench test check lint types format doctor setup clean distclean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
@@ -59,6 +59,7 @@ help:
 	@echo "  make widths                  train and quantize a list of widths, into runs/widths"
 	@echo "  make accuracy                measure every way to quantize on the same pictures, into docs/accuracy.md"
 	@echo "  make qat-bench               measure a step of training under quantization, into docs/qat.md"
+	@echo "  make jetson-check            what is proven for Jetson without one, into docs/jetson.md"
 	@echo "  make doctor                  what this machine has and lacks"
 	@echo "  make clean                   remove build/; 'make distclean' also removes $(VENV)"
 
@@ -146,6 +147,13 @@ rival-counts: $(STAMP)
 	test -f "$$file" || $(REPGHOST) bench "$$run/arm64/int8" --count --cpu $$core --against $(RIVALS) --json "$$file" \
 	$(if $(PEERS_PYTHON),--python "$(PEERS_PYTHON)") || exit; done; done
 
+# What is proven for Jetson without one, into docs/jetson.md. RTX_PYTHON: an interpreter with the extra [tensorrt-rtx];
+# TORCH_TENSORRT_PYTHON: one with [torch-tensorrt-rtx]; JETSON_REPORTS: jetson.json of trained networks.
+jetson-check: $(STAMP)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m compile.tensorrt.checked $(JETSON_REPORTS) --output "$(OUTPUT)" \
+	$(if $(RTX_PYTHON),--rtx-python "$(RTX_PYTHON)") \
+	$(if $(TORCH_TENSORRT_PYTHON),--torch-tensorrt-python "$(TORCH_TENSORRT_PYTHON)")
+
 doctor: $(STAMP)
 	@$(REPGHOST) doctor
 
@@ -165,6 +173,8 @@ $(STAMP): pyproject.toml | $(BIN)/python
 
 $(DEV_STAMP): pyproject.toml $(STAMP)
 	@$(BIN)/pip install --quiet --editable ".[dev]"
+	@$(if $(TORCH),:,$(BIN)/pip install --quiet --editable ".[tensorrt-rtx]" || \
+	echo "TensorRT for RTX is not to be had here; the tests that need it are skipped")
 	@touch $@
 
 clean:

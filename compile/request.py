@@ -33,3 +33,4 @@ class Request:
     jetpack: str = "6"  # of the target jetson: a name of `compile.tensorrt.jetpack`
     squeeze_excite: str = "float"  # of the target jetson, see `compile.tensorrt.placement`
     depthwise: str = "int8"
+    via: str = "trtexec"  # of the target jetson, see `compile.tensorrt.via_torch`

@@ -23,6 +23,8 @@ from compile.tensorrt.placement import PlacementOptions
 from compile.tensorrt.report import build_report, write_report
 from compile.tensorrt.samples import choose_samples, expect
 from compile.tensorrt.verify import verify_engine_bundle
+from compile.tensorrt.via_torch import FILE as TORCH_FILE
+from compile.tensorrt.via_torch import TORCH_TENSORRT, build_via_torch, check_way
 from repghost.errors import AccuracyGateError, ToolMissingError, UsageError
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
         IntegrityError: when the written files break a rule, or two evaluations of them disagree.
         AccuracyGateError: when int8 loses more than `max_drop`; bundle and report are written all the same.
     """
+    check_way(request.via)
     jetpack, options = find_jetpack(request.jetpack), PlacementOptions(request.squeeze_excite, request.depthwise)
     config = _config(request.config)
     progress, cache = Progress(say), StageCache(request.output / ".cache")
@@ -62,6 +65,15 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
         bundle = write_bundle(folder / JETSON.name, bundle_files(contents), bundle_sections(contents, accuracy))
         progress.note = f"{bundle.path}, bundle {bundle.digest[:12]}"
     verification = _verify(bundle, progress)
+    if request.via == TORCH_TENSORRT:
+        with progress.stage("torch"):
+            largest = build_via_torch(
+                networks,
+                subject.preprocess.normalize(contents.samples),
+                contents.expected["int8"],
+                folder / TORCH_FILE,
+            )
+            progress.note = f"{folder / TORCH_FILE}, for this machine's GPU; largest difference {largest:.2g}"
     with progress.stage("report"):
         report = write_report(folder, build_report(folder, subject, bundle, verification))
         progress.note = str(folder / f"{JETSON.name}.md")
@@ -70,7 +82,7 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _config(path: Path | None) -> QuantConfig:
-    from repghost.commands.quantize import read_config
+    from repghost.commands.calibration import read_config
 
     config = read_config(path, None if path else POLICY)
     if config.policy != POLICY:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from compile.cache import ROOT
+from compile.bundle import sha256
+from compile.cache import ROOT, Files, StageCache
 from repghost.errors import RepGhostError, ToolMissingError
 
 MODULE = "tensorrt_rtx"
@@ -82,6 +84,27 @@ def build_with_rtx(paths: Sequence[Path], python: Path | None = None) -> list[Rt
             raise ToolMissingError(f"{command[0]} has no {MODULE}: pip install tensorrt-rtx-cu12 there.")
         raise RepGhostError(f"TensorRT for RTX ended with code {done.returncode}: {done.stderr.strip()[-500:]}")
     return [_read(json.loads(line)) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def cached_build(content: bytes, python: Path | None, cache: StageCache) -> RtxBuild:
+    """Return what building a file gave, from the cache where the same bytes were built before.
+
+    Args:
+        content: of the ONNX file.
+        python: see `build_with_rtx`.
+        cache: where it is kept.
+    """
+    worker = (Path(__file__).parent / "rtx_worker.py").read_bytes()
+    key = {"file": sha256(content), "worker": sha256(worker), "python": str(python)}
+
+    def make() -> Files:
+        with tempfile.TemporaryDirectory(prefix="repghost-rtx-") as name:
+            path = Path(name) / "model.onnx"
+            path.write_bytes(content)
+            (build,) = build_with_rtx([path], python)
+        return {"build.json": json.dumps(asdict(build)).encode()}
+
+    return _read(json.loads(cache.get("rtx", key, make)[0]["build.json"]))
 
 
 def _read(values: dict[str, Any]) -> RtxBuild:

@@ -52,7 +52,7 @@ def build(path: Path, trt: Any) -> dict[str, Any]:
     """
     lines: list[str] = []
 
-    class Logger(trt.ILogger):  # type: ignore[misc]
+    class Logger(trt.ILogger):
         def log(self, severity: Any, message: str) -> None:
             lines.extend(str(message).splitlines())
 

@@ -1,0 +1,40 @@
+"""The dry run of torch-tensorrt's converters, in an interpreter of its own: its pins exclude other packages."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from compile.cache import ROOT
+from repghost.errors import RepGhostError, ToolMissingError
+
+TIME_LIMIT_S = 3600.0
+
+
+def dry_run(python: Path, size: int) -> dict[str, Any]:
+    """Return which operators torch-tensorrt converts and what its builder makes of them.
+
+    Args:
+        python: an interpreter with the extra [torch-tensorrt-rtx].
+        size: pixels.
+
+    Raises:
+        ToolMissingError: when it cannot be started or lacks the packages.
+        RepGhostError: when the run failed.
+    """
+    command = [str(python), "-m", "compile.tensorrt.dry_run_worker", str(size)]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False)
+    except OSError as error:
+        raise ToolMissingError(f"cannot start {python}: {error.strerror}.") from error
+    except subprocess.TimeoutExpired:
+        raise RepGhostError(f"the dry run did not end within {TIME_LIMIT_S:g} s.") from None
+    if "ModuleNotFoundError" in done.stderr and done.returncode:
+        raise ToolMissingError(f"{python} lacks packages: pip install 'repghost-deploy[torch-tensorrt-rtx]' there.")
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode or not lines:
+        raise RepGhostError(f"the dry run ended with code {done.returncode}: {done.stderr.strip()[-500:]}")
+    result: dict[str, Any] = json.loads(lines[-1])
+    return result

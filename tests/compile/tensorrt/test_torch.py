@@ -1,0 +1,91 @@
+"""torch-tensorrt: the module it is given, and what is said where it cannot go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+
+from calib.config import LayerSettings, QuantConfig
+from calib.pipeline import fused, quantize_graph
+from calib.walk import graph_of
+from compile.tensorrt.dry_run import dry_run
+from compile.tensorrt.evaluate import TorchNetwork
+from compile.tensorrt.placement import PlacementOptions, float_placement, place
+from compile.tensorrt.scales import half_spec
+from compile.tensorrt.torch_network import TorchTensorRTNetwork
+from compile.tensorrt.via_torch import check_way
+from compile.tensorrt.writer import write_onnx
+from repghost.cli import cli
+from repghost.errors import ToolMissingError, UsageError
+from repghost.model import RepGhostNet
+from repghost.preprocess import Preprocess
+
+SIZE = 32
+
+
+def test_the_module_computes_what_the_file_says() -> None:
+    torch.manual_seed(2)
+    network = fused(RepGhostNet(0.5, num_classes=10).eval())
+    preprocess = Preprocess(size=SIZE, resize=SIZE)
+    pictures = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3)).astype(np.uint8)
+    config = QuantConfig("tensorrt", LayerSettings(observer="min_max"))
+    graph, spec = quantize_graph(graph_of(network), pictures, preprocess, config)
+    half, inputs = half_spec(graph, spec), preprocess.normalize(pictures)
+    for placement in (float_placement(graph), place(graph, PlacementOptions())):
+        file: onnx.ModelProto = write_onnx(graph, half, placement, SIZE, 17, "float32", {})
+        module = TorchTensorRTNetwork(graph, half, placement).eval()
+        with torch.no_grad():
+            answers = module(torch.from_numpy(inputs)).numpy()
+        expected = TorchNetwork(file)(inputs)
+        assert np.abs(answers - expected).max() <= 0.01 * np.abs(expected).max()
+    program = torch.export.export(module, (torch.from_numpy(inputs[:1]),))
+    targets = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert sum("repghost.int8_convolution" in target for target in targets) == len(placement.layers)
+
+
+def test_without_a_gpu_one_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    arguments = ["compile", "--target", "jetson", "--via", "torch-tensorrt", "-o", str(tmp_path / "out")]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 4
+    assert "needs an NVIDIA GPU" in done.output and len(done.output.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_ways_that_cannot_be_gone_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_way("trtexec")
+    with pytest.raises(UsageError, match="unknown way to an engine"):
+        check_way("tensorflow")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("compile.tensorrt.via_torch.find_spec", lambda name: None)
+    with pytest.raises(ToolMissingError, match=r"pip install 'repghost-deploy\[tensorrt\]'"):
+        check_way("torch-tensorrt")
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (
+            SimpleNamespace(returncode=1, stdout="", stderr="ModuleNotFoundError"),
+            4,
+            "lacks packages",
+        ),
+        (SimpleNamespace(returncode=1, stdout="", stderr="Boom"), 1, "ended with code 1: Boom"),
+        (SimpleNamespace(returncode=0, stdout="nothing", stderr=""), 1, "ended with code 0"),
+    ],
+)
+def test_a_dry_run_that_fails_says_why(
+    monkeypatch: pytest.MonkeyPatch, answer: SimpleNamespace, error: int, words: str
+) -> None:
+    monkeypatch.setattr("compile.tensorrt.dry_run.subprocess.run", lambda *_, **__: answer)
+    from repghost.errors import RepGhostError
+
+    with pytest.raises(RepGhostError, match=words) as caught:
+        dry_run(Path("python"), 32)
+    assert caught.value.exit_code == error
