@@ -27,12 +27,12 @@ def pretend_a_gpu() -> None:
     properties = SimpleNamespace(
         name="none", major=8, minor=6, total_memory=8 << 30, multi_processor_count=16, uuid="none"
     )
-    torch.cuda.get_device_capability = lambda *_: (8, 6)  # type: ignore[assignment]
-    torch.cuda.current_device = lambda: 0  # type: ignore[assignment]
+    torch.cuda.get_device_capability = lambda *_: (8, 6)
+    torch.cuda.current_device = lambda: 0
     torch.cuda.get_device_properties = lambda *_: properties  # type: ignore[assignment]
-    torch.cuda.get_device_name = lambda *_: "none"  # type: ignore[assignment]
-    torch.cuda.mem_get_info = lambda *_: (8 << 30, 8 << 30)  # type: ignore[assignment]
-    torch.cuda.synchronize = lambda *_: None  # type: ignore[assignment]
+    torch.cuda.get_device_name = lambda *_: "none"
+    torch.cuda.mem_get_info = lambda *_: (8 << 30, 8 << 30)
+    torch.cuda.synchronize = lambda *_: None
 
 
 def networks(size: int) -> dict[str, tuple[Any, int]]:
