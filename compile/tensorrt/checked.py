@@ -32,6 +32,7 @@ FORMAT, VERSION = "repghost-jetson-check", 1
 CALIBRATED_ON = 4  # noise pictures; only the structure is looked at
 KINDS = ("int8", "fp16")
 DROP_LIMIT_POINTS = 0.3
+DRY_RUN_SIZE = 64  # pixels; operators and engines do not depend on it
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,9 +187,9 @@ def main(
         cache = StageCache(output / ".cache")
         result = run_check(widths.split(","), size, rtx_python, read_accuracies(reports), cache, click.echo)
         if torch_tensorrt_python is not None:
-            from compile.tensorrt.dry_run import dry_run
+            from compile.tensorrt.dry_run import cached_dry_run
 
-            result["torch_tensorrt"] = dry_run(torch_tensorrt_python, size)
+            result["torch_tensorrt"] = cached_dry_run(torch_tensorrt_python, DRY_RUN_SIZE, cache)
     except RepGhostError as error:
         raise SystemExit(f"error: {error}") from error
     data = canonical_json(result)
