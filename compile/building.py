@@ -1,4 +1,4 @@
-"""From a program to a linked network: compile every instruction set with TVM, merge them, link."""
+"""From a program to a linked network: compile every instruction set with TVM, link."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from compile.layers import manifest_layers
 from compile.load import ABI
 from compile.network import CompiledNetwork, CompiledVariant
 from compile.precisions import Precision
+from compile.stored_runner import stored_runner
 from compile.targets import Target
-from compile.toolchain import build_runner, link_model
+from compile.toolchain import link_model
 
 if TYPE_CHECKING:
     from compile.layout import AnyProgram
@@ -178,7 +179,7 @@ def link(network: CompiledNetwork, compilation: Compilation, subject: Subject, c
     """
     target, info = compilation.target, model_info(subject, compilation, network)
     key = {"target": asdict(target), "code": code_digest("compile"), "tools": versions("ziglang")}
-    runner, _ = cache.get("runner", key, lambda: {"repghost-run": build_runner(target)})
+    runner, _ = cache.get("runner", key, lambda: {"repghost-run": stored_runner(target)})
     parts = {name: sha256(data) for name, data in pack_network(network).items()}
     model, _ = cache.get(
         "link", {**key, "network": parts, "info": info}, lambda: {"model.so": link_model(network, target, info)}

@@ -1,0 +1,39 @@
+"""repghost-run is the same for every network: it is built once for a target and kept beside the user's kernels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from compile import toolchain
+from compile.cache import versions
+from compile.kernel_store import KernelStore, user_store
+from compile.targets import Target
+
+
+def stored_runner(target: Target, store: KernelStore | None = None) -> bytes:
+    """Return repghost-run for a target, built only where no earlier run built it from the same sources.
+
+    Args:
+        target: a row of `compile.targets`.
+        store: where it is kept; the user's store where it is not given.
+    """
+    store = user_store() if store is None else store
+    key = runner_key(target)
+    found = store.get(key)
+    if found is None:
+        found = toolchain.build_runner(target)
+        store.put(key, found)
+    toolchain.check_runner(found, target)
+    return found
+
+
+def runner_key(target: Target) -> str:
+    """Return a name made of everything the runner depends on: its sources, how they are compiled, and the compiler."""
+    digest = hashlib.sha256(json.dumps([asdict(target), versions("ziglang")], sort_keys=True).encode())
+    sources = [path for path in sorted(toolchain.RUNNER_SOURCES.rglob("*")) if path.is_file()]
+    for path in [*sources, Path(toolchain.__file__)]:
+        digest.update(f"\0{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
+    return digest.hexdigest()
