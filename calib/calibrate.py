@@ -77,17 +77,18 @@ def choose_spec(graph: Graph, statistics: dict[str, TensorStatistics], config: Q
             weight_scales[op.name] = _dense_scales(op, config, activations[op.input].scale, 1.0)
         elif isinstance(op, Convolution):
             add = adds.get(op.name)
-            output = activations[op.name if add is None else add.name]
-            residual = None if add is None else activations[add.other]
+            output = activations.get(op.name if add is None else add.name)  # None where only float layers read it
+            residual = None if add is None else activations.get(add.other)
             scales = None
-            if op.is_depthwise and _wants_int16(config, op.name):
+            if op.is_depthwise and output is not None and _wants_int16(config, op.name):
                 scales = plan_int16(op, activations[op.input], output, residual)
                 if scales is None:
                     notes.append(f"{op.name}: no int16 accumulator fits its weights and bias, so it has int32 ones")
             if op.is_depthwise:
                 accumulators[op.name] = "int32" if scales is None else "int16"
             if scales is None:
-                scales = _dense_scales(op, config, activations[op.input].scale, output.scale)
+                scale_y = 1.0 if output is None else output.scale
+                scales = _dense_scales(op, config, activations[op.input].scale, scale_y)
             weight_scales[op.name] = scales
     return QuantSpec(activations, weight_scales, accumulators, tuple(notes))
 

@@ -69,17 +69,14 @@ def quantized_tensors(graph: Graph, stays_float: Callable[[str], bool] | None = 
 
     Args:
         graph: from `calib.walk.graph_of`.
-        stays_float: says which operators are computed in float. What only such operators make and read stays float
-            too; what an int8 operator makes or reads is int8, so a float layer dequantizes and quantizes again.
+        stays_float: says which operators are computed in float. They read tensors as they were before quantization, as
+            TensorRT demands, so what only they read stays float.
     """
     inside = graph.fused_adds()
     made = [op.name for op in graph.operators if not isinstance(op, Classifier) and op.name not in inside]
     if stays_float is None:
         return INPUT, *made
-    integer = [op for op in graph.operators if not stays_float(op.name)]
-    wanted = {op.name for op in integer} | {name for op in integer for name in operator_inputs(op)}
-    if not stays_float(INPUT):
-        wanted.add(INPUT)
+    wanted = {name for op in graph.operators if not stays_float(op.name) for name in operator_inputs(op)}
     return tuple(name for name in (INPUT, *made) if name in wanted)
 
 

@@ -102,6 +102,10 @@ class _Writer:
         )
         return self.node("DequantizeLinear", f"{name}.dequantize", inputs, f"{name}.dequantized", axis=0)
 
+    def read_by(self, layer: Convolution | Classifier) -> str:
+        """Return the tensor that a layer reads: a float one reads what is not quantized, both or none for TensorRT."""
+        return self.readable[layer.input] if layer.name in self.spec.weight_scales else layer.input
+
     def convolution(self, op: Convolution) -> None:
         weight = self.weight(op)
         bias = self.constant(f"{op.name}.bias", op.bias)
@@ -110,7 +114,7 @@ class _Writer:
         self.node(
             "Conv",
             op.name,
-            (self.readable[op.input], weight, bias),
+            (self.read_by(op), weight, bias),
             output,
             kernel_shape=kernel,
             strides=[op.stride] * 2,
@@ -123,7 +127,7 @@ class _Writer:
     def classifier(self, op: Classifier) -> None:
         weight = self.weight(op)
         bias = self.constant(f"{op.name}.bias", op.bias)
-        flat = self.node("Flatten", f"{op.name}.flatten", (self.readable[op.input],), f"{op.name}.flat", axis=1)
+        flat = self.node("Flatten", f"{op.name}.flatten", (self.read_by(op),), f"{op.name}.flat", axis=1)
         self.node("Gemm", op.name, (flat, weight, bias), LOGITS, transB=1)
 
     def operator(self, op: Operator) -> None:

@@ -91,7 +91,7 @@ class SimulatedNetwork:
 
     Args:
         graph: from `calib.walk.graph_of`.
-        spec: tensors and layers it does not name stay float.
+        spec: tensors and layers it does not name stay float; a float layer reads tensors before they are quantized.
     """
 
     def __init__(self, graph: Graph, spec: QuantSpec) -> None:
@@ -102,6 +102,8 @@ class SimulatedNetwork:
             for op in graph.operators
             if isinstance(op, Convolution | Classifier) and op.name in spec.weight_scales
         }
+        layers = {op.name for op in graph.operators if isinstance(op, Convolution | Classifier)}
+        self._float = layers - set(self._weights)
 
     @torch.no_grad()
     def __call__(
@@ -114,20 +116,25 @@ class SimulatedNetwork:
             observe: called with each tensor's name and its values, float32 [N, C, H, W].
         """
         readers = Counter(name for op in self._graph.operators for name in operator_inputs(op))
+        real: Tensors = {INPUT: pictures}  # what float layers read
         tensors: Tensors = {INPUT: through_int8(pictures, self._spec.activations.get(INPUT))}
         if observe is not None:
             observe(INPUT, tensors[INPUT])
         for op in self._graph.operators:
-            tensors[op.name] = self.run_operator(op, tensors)
+            real[op.name] = self._compute(op, real if op.name in self._float else tensors)
+            tensors[op.name] = through_int8(real[op.name], self._spec.activations.get(op.name))
             if observe is not None:
                 observe(op.name, tensors[op.name])
             for name in operator_inputs(op):
                 readers[name] -= 1
                 if not readers[name]:
-                    tensors.pop(name, None)
+                    del tensors[name], real[name]
         return tensors[self._graph.operators[-1].name]
 
     @torch.no_grad()
     def run_operator(self, op: Operator, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return one operator's output from its inputs by name."""
-        return simulate_operator(op, tensors, self._spec.activations.get(op.name), self._weights.get(op.name))
+        """Return one operator's output, quantized and dequantized where it has a scale, from its inputs by name."""
+        return through_int8(self._compute(op, tensors), self._spec.activations.get(op.name))
+
+    def _compute(self, op: Operator, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return simulate_operator(op, tensors, None, self._weights.get(op.name))
