@@ -91,7 +91,8 @@ GROUPS = {
 
 
 def _observer(name: str, **settings: Any) -> Calibrated:
-    return _default(observer=name, **settings)
+    """Return one observer for every tensor, which the answers do not change."""
+    return Calibrated(QuantConfig(defaults=LayerSettings(observer=name, **settings), ranges_by_answers=False))
 
 
 def _default(**settings: Any) -> Calibrated:
