@@ -45,10 +45,10 @@ def mirror() -> Iterator[tuple[str, dict[str, bytes], list[str]]]:
     asked: list[str] = []
 
     class Hub(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:  # noqa: N802 - the name is the protocol's
+        def do_HEAD(self) -> None:
             self.answer(with_body=False)
 
-        def do_GET(self) -> None:  # noqa: N802 - the name is the protocol's
+        def do_GET(self) -> None:
             self.answer(with_body=True)
 
         def answer(self, with_body: bool) -> None:
