@@ -22,7 +22,8 @@ from compile.targets import Target
 from repghost.errors import ToolMissingError, UsageError
 
 RUNNER_SOURCES = Path(__file__).parent / "runner"
-MODEL_UNITS = ("entry.c", "hwcaps.c", "memory.c", "prepare.c", "resample.c")
+MODEL_UNITS = ("hwcaps.c", "memory.c", "resample.c")
+NETWORK_UNITS = ("entry.c", "prepare.c")  # those that rg_config.h ties to one network
 RUNNER_UNITS = (
     "repghost_run.c", "bundle.c", "classify.c", "image.c", "json.c", "machine.c", "measure.c", "model.c",
     "orientation.c", "pool.c", "sha256.c", "text.c", "vectors.c", "watch.c",
@@ -136,20 +137,21 @@ def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any], p
     """
     names = sorted(network.blobs)
     exports = tuple(sorted(API + PROFILING_API)) if profiling else API
-    with tempfile.TemporaryDirectory(prefix="repghost-link-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="repghost-link-") as temporary:
+        folder = Path(temporary)
         (folder / "rg_config.h").write_text(model_config(network, target, info, profiling))
         (folder / "weights.S").write_text(_weights_assembly(names))
         for index, blob in enumerate(names):
             (folder / f"weights_{index}.bin").write_bytes(network.blobs[blob])
         for variant in network.variants:
             (folder / _object_name(variant)).write_bytes(variant.object_bytes)
-        freestanding = ["-ffreestanding", "-fno-builtin", "-fvisibility=hidden", "-fPIC", "-fno-stack-protector", "-I."]
         objects = []
-        for unit in [*(RUNNER_SOURCES / unit for unit in MODEL_UNITS), folder / "weights.S"]:
+        for unit in [*(RUNNER_SOURCES / unit for unit in NETWORK_UNITS), folder / "weights.S"]:
             objects.append(f"{unit.stem}.o")
-            flags = [*_compile_flags(folder, target.zig_triple), *freestanding]
-            run_zig(["cc", *flags, "-c", str(unit), "-o", objects[-1]], cwd=folder)
+            run_zig(["cc", *_model_flags(folder, target), "-c", str(unit), "-o", objects[-1]], cwd=folder)
+        for name in MODEL_UNITS:
+            objects.append(f"{Path(name).stem}.o")
+            (folder / objects[-1]).write_bytes(_model_object(target, name))
         objects += [_object_name(variant) for variant in network.variants]
         # The objects of the variants export their step function; the list keeps it private to model.so.
         (folder / "exports.map").write_text(f"{{ global: {'; '.join(exports)}; local: *; }};\n")
@@ -167,6 +169,20 @@ def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any], p
         data = _output(folder / "model.so")
     check_model(data, target, exports)
     return data
+
+
+def _model_flags(folder: Path, target: Target) -> list[str]:
+    flags = [*_compile_flags(folder, target.zig_triple), "-ffreestanding", "-fno-builtin", "-fvisibility=hidden"]
+    return [*flags, "-fPIC", "-fno-stack-protector", "-I."]
+
+
+@cache
+def _model_object(target: Target, unit: str) -> bytes:
+    """Compile a unit of model.so that is the same for every network, once for each target in a process."""
+    with tempfile.TemporaryDirectory(prefix="repghost-unit-") as name:
+        source = str(RUNNER_SOURCES / unit)
+        run_zig(["cc", *_model_flags(Path(name), target), "-c", source, "-o", "unit.o"], cwd=Path(name))
+        return _output(Path(name) / "unit.o")
 
 
 def build_runner(target: Target) -> bytes:

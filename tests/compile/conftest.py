@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def fake_sections(target: Target) -> dict[str, object]:
         "classes": CLASSES,
         "preprocess": PREPROCESS.to_dict(),
         "quantization": {},
-        "variants": [variant.name for variant in target.variants],
+        "variants": [variant.name for variant in target.variants_for("int8")],
         "layers": [],
         "accuracy": {"measured": False, "reason": "a network made for tests"},
         "tools": {},
@@ -48,6 +49,12 @@ def fake_sections(target: Target) -> dict[str, object]:
 
 
 def fake_files(target: Target) -> dict[str, bytes]:
+    """The files of a bundle, made once for each target in a process."""
+    return dict(_made(target))
+
+
+@cache
+def _made(target: Target) -> dict[str, bytes]:
     images = pictures(12)
     return {
         "model.so": link_model(fake_network(target), target, fake_info()),

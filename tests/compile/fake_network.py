@@ -63,7 +63,7 @@ def expected_logits(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 def compile_variants(target: Target, source: str) -> tuple[CompiledVariant, ...]:
     variants = []
     with tempfile.TemporaryDirectory() as folder:
-        for variant in target.variants:
+        for variant in target.variants_for("int8"):
             symbol = f"rg_step_{variant.name}"
             unit, output = Path(folder) / f"{variant.name}.c", Path(folder) / f"{variant.name}.o"
             unit.write_text(source.replace("SYMBOL", symbol))

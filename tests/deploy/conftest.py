@@ -13,7 +13,7 @@ import pytest
 from compile.bundle import Bundle, write_bundle
 from compile.emulator import Emulator, find_emulator
 from compile.ssh_server import SshServer, fetch_ssh_server
-from compile.targets import ARM64, Target, host_target
+from compile.targets import ANDROID, ARM64, Target, host_target
 from repghost.errors import ToolMissingError
 from tests.compile.conftest import fake_files, fake_sections
 from tests.deploy.standin import Standin, start
@@ -105,3 +105,8 @@ def versions(host_files: dict[str, bytes], host: Target, tmp_path_factory: pytes
 @pytest.fixture(scope="session")
 def arm64_version(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return bundle_of(fake_files(ARM64), ARM64, tmp_path_factory.mktemp("arm64") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def android_version(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return bundle_of(fake_files(ANDROID), ANDROID, tmp_path_factory.mktemp("android") / "bundle")

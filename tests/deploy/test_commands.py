@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,19 @@ def test_measuring_leaves_a_board_as_it_was(board: Standin, versions: list[Bundl
     assert [latency["threads"] for latency in results[0]["latencies"]] == [1, 2]
     assert "cannot be reached" in results[4]["reason"]
     assert sorted(str(path) for path in (board.home / folder).rglob("*")) == before
+
+
+def test_a_sustained_measurement_keeps_its_curve(board: Standin, versions: list[Bundle], tmp_path: Path) -> None:
+    core = str(min(os.sched_getaffinity(0)))
+    words = ["bench", str(versions[0].path), "--on", "board", "--seconds", "1", "--cores", core]
+    done = invoke(board, *words, "--json", str(tmp_path / "latency.json"))
+    assert done.exit_code == 0, done.output
+    latency = json.loads((tmp_path / "latency.json").read_text())["results"][0]["latencies"][0]
+    assert latency["runner"]["cores"] == core
+    assert sum(part["runs"] for part in latency["runner"]["curve"]) == latency["runs"] > 1
+    assert latency["throttled"] is latency["runner"]["throttled"] or latency["runner"]["throttled"] is None
+    refused = invoke(None, "bench", versions[0].path, "--seconds", "1")
+    assert refused.exit_code == 2 and "belong to --on" in refused.output
 
 
 @pytest.mark.parametrize(

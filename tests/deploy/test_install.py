@@ -28,3 +28,12 @@ def test_an_arm64_board_proves_an_arm64_bundle(arm64_board: Standin, arm64_versi
     assert (result.proof.variant, result.proof.pictures) == ("dot", 12)
     assert result.facts.machine == "aarch64"
     assert arm64_board.current(folder) == arm64_version.digest
+
+
+def test_a_board_with_musl_proves_a_bundle_with_a_static_runner(arm64_board: Standin, android_version: Bundle) -> None:
+    arm64_board.tool("getconf", "[ $1 = GNU_LIBC_VERSION ] && echo musl libc")
+    folder = arm64_board.new_folder()
+    result = deploy(android_version.path, arm64_board.connection(folder))
+    assert result.facts.libc == "musl libc"
+    assert (result.proof.variant, result.proof.pictures) == ("dot", 12)
+    assert arm64_board.current(folder) == android_version.digest

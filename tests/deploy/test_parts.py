@@ -187,6 +187,13 @@ def test_a_board_that_does_not_fit(
         check_fit(arm64_version, facts(**changes), "pi")
 
 
+def test_a_static_runner_fits_every_c_library(android_version: Bundle) -> None:
+    for libc in ("glibc 2.16", "musl libc (aarch64)", ""):
+        assert check_fit(android_version, facts(libc=libc), "phone") == "dot"
+    with pytest.raises(UsageError, match="is for android"):
+        check_fit(android_version, facts(machine="x86_64"), "desktop")
+
+
 def test_a_core_without_the_instructions_is_refused(versions: list[Bundle]) -> None:
     if versions[0].target_name != "x86-64":
         pytest.skip("every arm64 core has NEON")
