@@ -45,7 +45,7 @@ OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SI
 	$(call option,MAX_DROP,max-drop) $(call option,JETPACK,jetpack) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
-.PHONY: help compile report bars counts train-bars jetson-check baselines rival-counts widths accuracy qat-bench test check lint types format doctor setup clean distclean
+.PHONY: help compile report bars counts compile-time train-bars jetson-check baselines rival-counts widths accuracy qat-bench test check lint types format doctor setup clean distclean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
@@ -55,6 +55,7 @@ help:
 	@echo "  make counts                  count arm64 instructions under emulation, into docs/performance.md"
 	@echo "  make baselines               build other mobile networks, of random weights, to compare with"
 	@echo "  make rival-counts            count what other runtimes execute on emulated arm64 cores"
+	@echo "  make compile-time            measure how long compiling takes, into docs/performance.md"
 	@echo "  make train-bars              measure a training step and epoch, into docs/training-bars.md"
 	@echo "  make widths                  train and quantize a list of widths, into runs/widths"
 	@echo "  make accuracy                measure every way to quantize on the same pictures, into docs/accuracy.md"
@@ -98,6 +99,10 @@ bars: $(STAMP)
 # Needs qemu-user with plugins. Goes on where it was interrupted; what did not change is not counted again.
 counts: $(STAMP)
 	@$(REPGHOST) bench --counts --output "$(OUTPUT)"
+
+# What the kernels of earlier runs save is left out: each run starts without any.
+compile-time: $(STAMP)
+	@$(BIN)/python -m compile.compile_time --docs docs
 
 # TRAIN_DATA: the set of pictures to train on; the carried ones by default.
 train-bars: $(STAMP)

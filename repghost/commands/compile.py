@@ -27,11 +27,12 @@ from repghost.errors import UsageError
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Of the measured inference.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures.")
 @click.option("--max-drop", type=float, help="Fail with code 3 when int8 loses more points of top-1.")
-@click.option("--jobs", type=click.IntRange(1), help="Processes that compile side by side.  [default: one per core]")
+@click.option("--jobs", type=click.IntRange(1), help="Threads that compile side by side.  [default: one per core]")
 @click.option("--jetpack", default="6", show_default=True, help="Of the target jetson: 5, 6 or 7.")
 @click.option("--squeeze-excite", default="float", show_default=True, help="Of the target jetson: int8 or float.")
 @click.option("--depthwise", default="int8", show_default=True, help="Of the target jetson: int8 or float.")
 @click.option("--via", default="trtexec", show_default=True, help="Of the target jetson: trtexec or torch-tensorrt.")
+@click.option("--no-host", is_flag=True, help="No builds for this machine besides: no latency, and a slower judge.")
 @click.option("--no-fetch", is_flag=True, help="Do not fetch an emulator when there is none.")
 @click.option("--output", "-o", default="build", show_default=True, type=click.Path(path_type=Path), help="Folder.")
 def command(
@@ -54,6 +55,7 @@ def command(
     squeeze_excite: str,
     depthwise: str,
     via: str,
+    no_host: bool,
     no_fetch: bool,
     output: Path,
 ) -> None:
@@ -87,6 +89,7 @@ def command(
         threads=threads,
         seed=seed,
         max_drop=max_drop,
+        host=not no_host,
         fetch=not no_fetch,
         jobs=jobs or os.cpu_count() or 1,
         jetpack=jetpack,
