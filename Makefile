@@ -53,7 +53,7 @@ help:
 	@echo "  make check                   lint and type checks"
 	@echo "  make bars                    measure this host against other runtimes, into docs/performance.md"
 	@echo "  make counts                  count arm64 instructions under emulation, into docs/performance.md"
-	@echo "  make baselines               build other mobile networks, of random weights, to compare with"
+	@echo "  make baselines               build and count other mobile networks, of random weights, into docs/baselines.json"
 	@echo "  make rival-counts            count what other runtimes execute on emulated arm64 cores"
 	@echo "  make compile-time            measure how long compiling takes, into docs/performance.md"
 	@echo "  make train-bars              measure a training step and epoch, into docs/training-bars.md"
@@ -131,12 +131,11 @@ qat-bench: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m repghost.accuracy.step_bench $(call option,WEIGHTS,weights) \
 	$(call option,DATA,data) --output docs
 
-# Other networks, of random weights: build/<network>-<size>px-random/, each with a report.
-BASELINES ?= mobilenetv2_100 mobilenetv3_small_100 mobilenetv3_large_100 ghostnet_100 efficientnet_lite0 resnet18
+# Other networks, of random weights: build/<network>-224px-random/, and docs/baselines.json. BASELINES: timm's names, by commas.
+BASELINES ?=
 baselines: $(STAMP)
-	@for name in $(BASELINES); do \
-	$(REPGHOST) compile --target "$(or $(TARGET),arm64)" --model $$name --weights random $(call option,SIZE,size) \
-	$(call option,OUTPUT,output) || exit; done
+	@OMP_NUM_THREADS=1 $(BIN)/python -m compile.baselines --docs docs $(call option,OUTPUT,output) \
+	$(call option,BASELINES,networks)
 
 # Other runtimes' executed arm64 instructions, for the network of an arm64 run: build/rivals/<width>-<core>.json.
 # A file that is there is not made again. PEERS_PYTHON as for bars.

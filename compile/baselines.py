@@ -1,0 +1,158 @@
+"""Other mobile networks through the same compiler: what RepGhostNet is compared with, in one file.
+
+`make baselines` builds each network of random weights, measures it on this machine and counts it under emulation. The
+result is docs/baselines.json:
+
+    {"format": "repghost-baselines", "version": 1, "date": "2026-11-24", "size": 224, "machine": {...},
+     "emulator": "...", "networks": [{
+        "name": "mobilenetv3_large_100",   as timm calls it
+        "family": "MobileNetV3",
+        "top1": 75.2,                      percent on ImageNet as RepGhost's authors plot it; null where they do not
+        "builds": [{
+            "precision": "int8",
+            "model_bytes": {"arm64": 3970000, "host": 7410000},
+            "workspace_bytes": 1500000,    of the arm64 build
+            "host": {"measured": true, "median_ms": 1.2, "p90_ms": 1.3, "min_ms": 1.1, "threads": 1, "variant": "vnni",
+                     "runs": 200, ...},
+            "arm64": [{"cpu": "cortex-a76", "variant": "dot", "instructions": 30000000,
+                       "modelled_cycles": {"a76": 12000000, ...}}, ...],
+            "verified": true               every instruction set gave the bits of the numpy reference
+        }]}]}
+
+Accuracy is published, instructions are emulated, cycles modelled, and the milliseconds those of the machine named.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from compile.bundle import Bundle
+from compile.cache import StageCache
+from compile.count import find_cpu
+from compile.counter_build import build_counter, find_counting_emulator
+from compile.counts import Counting, counted
+from compile.fresh import fresh_bundles
+from compile.machine import describe_machine
+from compile.precisions import INT8
+from compile.report import read_report
+from compile.request import Request
+from compile.subject import RANDOM
+from compile.targets import ARM64, HOST
+from repghost.files import write_text_atomically
+
+FORMAT, VERSION = "repghost-baselines", 1
+FILE = "baselines.json"
+SIZE = 224  # pixels
+CPUS = ("cortex-a72", "cortex-a76")  # plain NEON, and the dot-product instructions
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A network and its published accuracy."""
+
+    name: str  # timm's
+    family: str
+    top1: float | None = None  # percent, from the figure in RepGhost's repository
+
+
+NETWORKS = (
+    Baseline("mobilenetv2_100", "MobileNetV2"),
+    Baseline("mobilenetv3_small_100", "MobileNetV3", 67.4),
+    Baseline("mobilenetv3_large_100", "MobileNetV3", 75.2),
+    Baseline("ghostnet_050", "GhostNet", 66.4),
+    Baseline("ghostnet_100", "GhostNet", 74.0),
+)
+
+
+def run_baselines(
+    output: Path, docs: Path, say: Callable[[str], None], networks: Sequence[Baseline] = NETWORKS
+) -> dict[str, Any]:
+    """Build, measure and count each network, and write docs/baselines.json.
+
+    Args:
+        output: the folder of builds.
+        docs: where the file goes.
+        say: is given one line per stage.
+        networks: what is built.
+
+    Raises:
+        ToolMissingError: when there is no QEMU with plugins.
+    """
+    cache = StageCache(output / ".cache")
+    emulator = find_counting_emulator()
+    counting = Counting(emulator, build_counter(emulator, cache), cache)
+    value = {
+        "format": FORMAT,
+        "version": VERSION,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "size": SIZE,
+        "machine": describe_machine(),
+        "emulator": emulator.version(),
+        "networks": [
+            {**asdict(network), "builds": [measure_baseline(network, output, counting, say)]} for network in networks
+        ],
+    }
+    write_text_atomically(docs / FILE, json.dumps(value, indent=1, sort_keys=True) + "\n")
+    return value
+
+
+def measure_baseline(network: Baseline, output: Path, counting: Counting, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return one entry of "builds"."""
+    folder = f"{network.name}-{SIZE}px-{RANDOM}"
+    request = Request(
+        target=ARM64.name,
+        precisions=(INT8,),
+        weights=RANDOM,
+        model=network.name,
+        size=SIZE,
+        output=output,
+        fetch=False,
+        jobs=os.cpu_count() or 1,
+    )
+    say(network.name)
+    (bundle,) = fresh_bundles(request, folder, counting.cache, say)
+    builds = {build["target"]: build for build in read_report(output / folder)["builds"]}
+    arm64, host = builds[ARM64.name], next(build for name, build in builds.items() if name != ARM64.name)
+    return {
+        "precision": INT8.name,
+        "model_bytes": {ARM64.name: arm64["sizes"]["files"]["model.so"], HOST: host["sizes"]["files"]["model.so"]},
+        "workspace_bytes": arm64["sizes"]["workspace"],
+        "host": host["latency"],
+        "arm64": [_count(bundle, name, counting, say) for name in CPUS],
+        "verified": bool(arm64["verification"]["verified"] and host["verification"]["verified"]),
+    }
+
+
+def _count(bundle: Bundle, name: str, counting: Counting, say: Callable[[str], None]) -> dict[str, Any]:
+    result = counted(bundle, find_cpu(name), counting)
+    whole = result["whole"]
+    say(f"  {name}: {whole['total'] / 1e6:.2f} M instructions")
+    return {
+        "cpu": name,
+        "variant": result["variant"],
+        "instructions": whole["total"],
+        "modelled_cycles": whole["modelled_cycles"],
+    }
+
+
+@click.command()
+@click.option("--output", default="build", show_default=True, type=click.Path(path_type=Path), help="Of the builds.")
+@click.option("--docs", default="docs", show_default=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--networks", default=",".join(it.name for it in NETWORKS), show_default=True, help="timm's names.")
+def main(output: Path, docs: Path, networks: str) -> None:
+    """Build, measure and count other mobile networks."""
+    known = {network.name: network for network in NETWORKS}
+    chosen = [known.get(name, Baseline(name, name.split("_")[0])) for name in networks.split(",")]
+    run_baselines(output, docs, click.echo, chosen)
+
+
+if __name__ == "__main__":
+    main()
