@@ -174,15 +174,25 @@ def _by_pieces_2(left: Expr, right: Expr, lanes: int, apply: Callable[[Expr, Exp
 
 
 def emit_steps(
-    kernel: Kernel, shape: GemmShape, pixels: Operand, weight_start: Expr, columns: int, step: StepWriter
+    kernel: Kernel,
+    shape: GemmShape,
+    pixels: Operand,
+    weight_start: Expr,
+    columns: int,
+    step: StepWriter,
+    source_step: int = STEP,
 ) -> None:
-    """Walk over all segments in steps of 16 bytes; what is left of a segment is a shorter step, never a scalar loop."""
+    """Walk over all segments in steps of 16 bytes; what is left of a segment is a shorter step, never a scalar loop.
+
+    Args:
+        source_step: how far two steps are apart where the pixels are read, 16 bytes if they are read in place.
+    """
     whole, rest = divmod(shape.length, STEP)
     with kernel.loop(shape.segments, name="segment") as segment:
         source_at = pixels.start + segment * pixels.segment_stride
         weight_at = weight_start + segment * (shape.length * columns)
         if whole:
             with kernel.loop(whole if whole <= UNROLLED_STEPS else pixels.whole_steps, name="k") as k:
-                step(source_at + k * STEP, weight_at + k * (STEP * columns), STEP // 4)
+                step(source_at + k * source_step, weight_at + k * (STEP * columns), STEP // 4)
         if rest:
-            step(source_at + whole * STEP, weight_at + whole * STEP * columns, rest // 4)
+            step(source_at + whole * source_step, weight_at + whole * STEP * columns, rest // 4)

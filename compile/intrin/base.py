@@ -105,6 +105,10 @@ class InstructionSet(ABC):
         raise NotImplementedError(f"{self.name} has no dot product")
 
     # -- matrix product ------------------------------------------------------------------------------------------
+    def for_product(self, height: int, width: int, channels: int, shape: GemmShape) -> InstructionSet:
+        """Return the set that writes a product of this size; here the same for all."""
+        return self
+
     @abstractmethod
     def choose_tile(self, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
         """Return the register tile for rows of `pixels` pixels and `channels` output channels."""

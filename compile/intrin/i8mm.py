@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from compile import tir
-from compile.intrin.arm import REGISTERS, STEP, dot_cost, emit_steps, fits_dot
-from compile.intrin.base import GemmShape, GemmTile, Operand
-from compile.intrin.dot import Dot
+from compile.intrin.arm import MOST_ROWS, REGISTERS, SPARE, STEP, emit_steps, epilogue_cost, row_cost
+from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
+from compile.intrin.dot import Dot, load_registers
 from compile.tir import Expr, Kernel, Pointer
 
 LOW_WORDS, HIGH_WORDS = (0, 4, 1, 5), (2, 6, 3, 7)  # zip1, zip2 of four words
 LOW_HALVES, HIGH_HALVES = (0, 1, 4, 5), (2, 3, 6, 7)  # zip1, zip2 of two halves, in words
+SCRATCH_BYTES = 1 << 14  # of interleaved pixels: half of the smallest first-level cache
+GAIN = 0.97  # what smmla may cost at most of what sdot does: the estimates are not better than that
 
 
 class I8mm(Dot):
@@ -19,19 +22,85 @@ class I8mm(Dot):
 
     name = "i8mm"
 
+    def for_product(self, height: int, width: int, channels: int, shape: GemmShape) -> InstructionSet:
+        """Return the set that uses smmla where that takes fewer instructions, and otherwise this one with sdot."""
+        along = self.choose_tile(width, channels, shape)
+        smmla = Smmla(along.columns)
+        if height * width == 1 or not smmla.fits(GemmTile(2, along.columns), shape):
+            return self
+        sdot_cost = height * row_cost(self.tile_cost, along, width, channels, shape)
+        return smmla if self.prefers(smmla.cost(height * width, channels, shape), sdot_cost) else self
+
+    def prefers(self, smmla_cost: float, sdot_cost: float) -> bool:
+        """Tell whether smmla is the cheaper way to compute a layer."""
+        return smmla_cost < GAIN * sdot_cost
+
+
+@dataclass(frozen=True)
+class Smmla(Dot):
+    """Products by smmla in tiles of even rows that walk across the rows of the map.
+
+    The pixels of a tile are interleaved once, before the loop over channels: eight bytes of two pixels are one operand.
+    The weights lie as four channels of four bytes, and two such vectors give two operands by zips.
+    """
+
+    fixed_columns: int  # of the dot-product variant, whose weights are read
+    name = I8mm.name
+    gathers_pixels = True
+
+    def choose_tile(self, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
+        """Return the tile with the fewest instructions for a map of `pixels`."""
+        options = [GemmTile(rows, self.fixed_columns) for rows in range(2, MOST_ROWS + 1, 2) if rows <= pixels]
+        options = [tile for tile in options if self.fits(tile, shape)]
+        return min(options, key=lambda tile: self._cost(tile, pixels, channels, shape))
+
+    def cost(self, pixels: int, channels: int, shape: GemmShape) -> float:
+        """Return the estimated instructions for a map of `pixels`."""
+        return self._cost(self.choose_tile(pixels, channels, shape), pixels, channels, shape)
+
+    def _cost(self, tile: GemmTile, pixels: int, channels: int, shape: GemmShape) -> float:
+        interleaving = 3 * tile.rows * shape.segments * _steps(shape) + 6 * tile.rows
+        full, rest = divmod(-(-channels // 4) * 4, tile.columns)
+        total = interleaving + full * self.tile_cost(tile, shape)
+        total += self.tile_cost(GemmTile(tile.rows, rest), shape) if rest else 0
+        return -(-pixels // tile.rows) * total
+
+    def fits(self, tile: GemmTile, shape: GemmShape) -> bool:
+        """Tell whether the sums, the paired pixels and the weights of eight bytes fit, and the scratch a cache."""
+        pairs, vectors = tile.rows // 2, tile.columns // 4
+        scratch = shape.segments * _steps(shape) * 2 * pairs * 16
+        return 2 * pairs * vectors + pairs + 2 * vectors <= REGISTERS - SPARE and scratch <= SCRATCH_BYTES
+
+    def tile_cost(self, tile: GemmTile, shape: GemmShape) -> float:
+        """Return the estimated instructions of one tile: pixels, weights and their zips, products, loop; epilogue."""
+        pairs, vectors = tile.rows // 2, tile.columns // 4
+        inner = pairs + 2 * vectors + 4 * vectors + 4 * pairs * vectors + 4
+        copied = 2 * vectors * (pairs + 1) - vectors * tile.rows / 2  # start values, which sdot loads in pairs
+        return shape.segments * shape.length / STEP * inner + copied + 2 * pairs * vectors + epilogue_cost(tile)
+
+    def prepare(self, kernel: Kernel, shape: GemmShape, source: Pointer, starts: Sequence[Expr]) -> Operand:
+        """Interleave the pixels in steps of 16 bytes: the first eight bytes of each pair, then the others."""
+        pairs, steps = len(starts) // 2, _steps(shape)
+        scratch = kernel.local(shape.segments * steps * 2 * pairs, "int32x4")
+        places = [kernel.bind(start, "place") for start in starts]
+        with (
+            kernel.loop(shape.segments, name="segment") as segment,
+            kernel.loop(steps, name="step") as step,
+        ):
+            offset = segment * shape.segment_stride + step * STEP
+            rows = [kernel.bind(tir.reinterpret(source.load(at + offset, STEP), "int32x4"), "pixel") for at in places]
+            for half, order in enumerate((LOW_HALVES, HIGH_HALVES)):
+                for pair in range(pairs):
+                    twin = tir.shuffle(rows[2 * pair : 2 * pair + 2], order)
+                    kernel.store(scratch, ((segment * steps + step) * 2 + half) * pairs + pair, twin)
+        return Operand(scratch, 0, 1, steps * 2 * pairs)
+
     def accumulate(
         self, kernel: Kernel, tile: GemmTile, shape: GemmShape, pixels: Operand, weights: Pointer, weight_start: Expr,
         starts: Sequence[Sequence[Expr]],
     ) -> list[list[Expr]]:  # fmt: skip
-        """Emit smmla, or sdot where that takes fewer instructions: few rows, or a reduction too short to pay.
-
-        The weights lie as four channels of four bytes. Interleaving the words of two such vectors gives two channels of
-        eight bytes, and interleaving the halves of two pixels gives two pixels of eight bytes: the operands of smmla.
-        An odd last row is paired with itself.
-        """
-        if not self.uses_smmla(tile, shape):
-            return super().accumulate(kernel, tile, shape, pixels, weights, weight_start, starts)
-        vectors, pairs = tile.columns // 4, -(-tile.rows // 2)
+        """Emit smmla: a sum of two pixels and two channels in each accumulator."""
+        vectors, pairs = tile.columns // 4, tile.rows // 2
         acc = kernel.local(pairs * vectors * 2, "int32x4")
         for pair in range(pairs):
             for v in range(vectors):
@@ -40,72 +109,36 @@ class I8mm(Dot):
                     kernel.store(acc, (pair * vectors + v) * 2 + half, tir.shuffle([starts[0][v]], repeated))
 
         def step(source_at: Expr, weight_at: Expr, groups: int) -> None:
-            rows = [
-                tir.reinterpret(pixels.pointer.load(source_at + row * pixels.row_stride, STEP), "int32x4")
-                for row in range(tile.rows)
-            ]
-            rows = [kernel.bind(row, "pixel") for row in rows]
-            rows += rows[-1:] * (2 * pairs - tile.rows)
             for depth in range(0, groups, 2):
-                halves = LOW_HALVES if depth == 0 else HIGH_HALVES
-                twins = [_as_bytes(kernel, rows[2 * pair], rows[2 * pair + 1], halves) for pair in range(pairs)]
-                words = [  # in the order of their addresses, so that LLVM loads them in pairs
-                    [
-                        kernel.bind(_weight(weights, weight_at, group, vectors, v, groups), "weight")
-                        for v in range(vectors)
-                    ]
-                    for group in (depth, depth + 1)
+                twins = [
+                    kernel.bind(tir.reinterpret(pixels.pointer.load(source_at + depth // 2 * pairs + pair), "int8x16"))
+                    for pair in range(pairs)
                 ]
+                count = min(2, groups - depth) * vectors
+                words = load_registers(kernel, weights, weight_at + depth * vectors * 16, count)
+                words += [tir.splat(0, "int8x16")] * (2 * vectors - count)  # where the reduction has ended
                 for v in range(vectors):
                     for half, order in enumerate((LOW_WORDS, HIGH_WORDS)):
-                        two_channels = _as_bytes(kernel, words[0][v], words[1][v], order)
+                        channels = _two_channels(kernel, words[v], words[vectors + v], order)
                         for pair in range(pairs):
                             at = (pair * vectors + v) * 2 + half
-                            kernel.store(acc, at, _smmla(acc.load(at), twins[pair], two_channels))
+                            kernel.store(acc, at, _smmla(acc.load(at), twins[pair], channels))
 
-        emit_steps(kernel, shape, pixels, weight_start, tile.columns, step)
+        emit_steps(kernel, shape, pixels, weight_start, tile.columns, step, source_step=2 * pairs)
         return [
             [_row(acc, (row // 2 * vectors + v) * 2, HIGH_HALVES if row % 2 else LOW_HALVES) for v in range(vectors)]
             for row in range(tile.rows)
         ]
 
-    def uses_smmla(self, tile: GemmTile, shape: GemmShape) -> bool:
-        """Tell whether smmla is the cheaper way to compute a tile."""
-        return self._fits_smmla(tile) and (
-            not fits_dot(tile, shape) or self._smmla_cost(tile, shape) < dot_cost(tile, shape)
-        )
 
-    def fits(self, tile: GemmTile, shape: GemmShape) -> bool:
-        """Tell whether the tile fits in one of the two ways."""
-        return fits_dot(tile, shape) or self._fits_smmla(tile)
-
-    def tile_cost(self, tile: GemmTile, shape: GemmShape) -> float:
-        """Return the estimated instructions of one tile by the cheaper of the two ways."""
-        cost = dot_cost(tile, shape)
-        return self._smmla_cost(tile, shape) if self.uses_smmla(tile, shape) else cost
-
-    def _smmla_cost(self, tile: GemmTile, shape: GemmShape) -> float:
-        vectors, pairs = tile.columns // 4, -(-tile.rows // 2)
-        steps = shape.segments * -(-shape.length // 16)
-        pixel_work, weight_work = tile.rows + 2 * pairs, vectors * (2 + 4)  # loads and interleaves
-        inner = pixel_work + weight_work + 4 * pairs * vectors + 3
-        return inner * steps + tile.rows * (vectors * 8 + 1) + 10
-
-    def _fits_smmla(self, tile: GemmTile) -> bool:
-        """Four sums for each two by two, the paired pixels and four weight vectors have to fit the registers."""
-        pairs = -(-tile.rows // 2)
-        return tile.rows > 1 and pairs * (tile.columns // 2) + 2 * pairs + 4 <= REGISTERS - 2
+def _steps(shape: GemmShape) -> int:
+    """Return the steps of 16 bytes of a segment."""
+    return -(-shape.length // STEP)
 
 
-def _weight(weights: Pointer, weight_at: Expr, group: int, vectors: int, v: int, groups: int) -> Expr:
-    """Return four channels of one group of four bytes as words; zeros where the reduction has ended."""
-    if group >= groups:
-        return tir.splat(0, "int32x4")
-    return tir.reinterpret(weights.load(weight_at + (group * vectors + v) * 16, 16), "int32x4")
-
-
-def _as_bytes(kernel: Kernel, left: Expr, right: Expr, order: Sequence[int]) -> Expr:
-    return kernel.bind(tir.reinterpret(tir.shuffle([left, right], order), "int8x16"), "operand")
+def _two_channels(kernel: Kernel, left: Expr, right: Expr, order: Sequence[int]) -> Expr:
+    words = [tir.reinterpret(value, "int32x4") for value in (left, right)]
+    return kernel.bind(tir.reinterpret(tir.shuffle(words, order), "int8x16"), "operand")
 
 
 def _smmla(acc: Expr, pixels: Expr, channels: Expr) -> Expr:

@@ -51,14 +51,15 @@ def schedule_gemm(operator: AnyOperator, context: Context) -> Answer:
     """Schedule a dense convolution; None for anything else."""
     if not isinstance(operator, Conv2d):
         return None
-    isa, source = context.isa, context.place(operator.input)
+    source, output = context.place(operator.input), operator.output
     shape = gemm_shape(operator, source)
-    output = operator.output
+    channels = round_up(output.channels, CHANNEL_GROUP)
+    isa = context.isa.for_product(output.height, output.width, channels, shape)
     pixels = output.height * output.width if isa.gathers_pixels else output.width
-    tile = isa.choose_tile(pixels, round_up(output.channels, CHANNEL_GROUP), shape)
+    tile = isa.choose_tile(pixels, channels, shape)
     panels = plan_panels(isa, output, tile, shape)
     constants = pack_panels(isa, operator, panels, shape)
-    writer = _Writer(operator, context, shape, tile, panels)
+    writer = _Writer(operator, context, isa, shape, tile, panels)
     return Scheduled(
         function=writer.function(),
         name=gemm_name(operator, tile, isa),
@@ -149,9 +150,15 @@ class _Writer:
     """Writes the kernel of one convolution."""
 
     def __init__(
-        self, operator: Conv2d, context: Context, shape: GemmShape, tile: GemmTile, panels: tuple[Panel, ...]
+        self,
+        operator: Conv2d,
+        context: Context,
+        isa: InstructionSet,
+        shape: GemmShape,
+        tile: GemmTile,
+        panels: tuple[Panel, ...],
     ) -> None:
-        self.operator, self.isa, self.shape, self.tile, self.panels = operator, context.isa, shape, tile, panels
+        self.operator, self.isa, self.shape, self.tile, self.panels = operator, isa, shape, tile, panels
         self.source = context.place(operator.input)
         self.logits = isinstance(operator.epilogue, ToLogits)
         self.target = None if self.logits else context.place(operator.output)

@@ -39,8 +39,8 @@ def test_kernels_equal_the_reference(target: Target, variant: Variant, family: s
 
 
 def test_smmla_equals_the_reference_wherever_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which tiles use smmla is a matter of cost; here all that can do, so that no estimate hides a mistake."""
-    monkeypatch.setattr(I8mm, "uses_smmla", lambda self, tile, shape: self._fits_smmla(tile))
+    """Which layers use smmla is a matter of cost; here all that can do, so that no estimate hides a mistake."""
+    monkeypatch.setattr(I8mm, "prefers", lambda self, smmla_cost, sdot_cost: True)
     cases = [*FAMILIES["gemm"]()[::2], *FAMILIES["dense"]()[::4]]
     try:
         failures = run_cases(cases, ARM64, ARM64.variant(I8mm.name))

@@ -170,40 +170,49 @@ def convolutions(program: Program) -> Iterator[tuple[Conv2d, GemmShape]]:
             yield operator, gemm_shape(operator, plan.placements[operator.input.name])
 
 
-def tile_of(isa: InstructionSet, operator: Conv2d, shape: GemmShape) -> GemmTile:
-    return isa.choose_tile(operator.output.width, round_up(operator.output.channels, CHANNEL_GROUP), shape)
-
-
-def accumulators(isa: str, tile: GemmTile, uses_smmla: bool) -> int:
-    """Return the registers that hold sums: smmla sums two pixels at a time, plain NEON has two parts of each sum."""
-    rows = 2 * -(-tile.rows // 2) if uses_smmla else tile.rows
-    vectors = -(-tile.columns // LANES[isa])
-    return rows * vectors * (2 if isa == "neon" else 1)
+def tile_of(name: str, operator: Conv2d, shape: GemmShape) -> tuple[InstructionSet, GemmTile, int]:
+    """Return the set that writes a product, its tile, and the pixels the tile walks along."""
+    output, channels = operator.output, round_up(operator.output.channels, CHANNEL_GROUP)
+    isa = find_instruction_set(name).for_product(output.height, output.width, channels, shape)
+    pixels = output.height * output.width if isa.gathers_pixels else output.width
+    return isa, isa.choose_tile(pixels, channels, shape), pixels
 
 
 @pytest.mark.parametrize(("width", "size"), NETWORKS)
 @pytest.mark.parametrize("isa", INTEGER_SETS)
 def test_tiles_fit_the_registers(isa: str, width: float, size: int) -> None:
     """The sums of a tile stay in registers, with at least two more for a pixel and a weight."""
-    instruction_set = find_instruction_set(isa)
     for operator, shape in convolutions(shape_program(width, size)):
-        tile = tile_of(instruction_set, operator, shape)
-        smmla = isa == "i8mm" and instruction_set.uses_smmla(tile, shape)  # type: ignore[attr-defined]
-        assert accumulators(isa, tile, smmla) + 2 <= REGISTERS[isa], operator.name
-        assert 1 <= tile.rows <= operator.output.width
+        _, tile, pixels = tile_of(isa, operator, shape)
+        sums = (
+            tile.rows * -(-tile.columns // LANES[isa]) * (2 if isa == "neon" else 1)
+        )  # plain NEON has two parts of each
+        assert sums + 2 <= REGISTERS[isa], operator.name
+        assert 1 <= tile.rows <= pixels
         assert tile.columns % CHANNEL_GROUP == 0
 
 
 @pytest.mark.parametrize(("width", "size"), NETWORKS)
 @pytest.mark.parametrize("isa", INTEGER_SETS)
 def test_tiles_and_panels_cover_every_output(isa: str, width: float, size: int) -> None:
-    instruction_set = find_instruction_set(isa)
     for operator, shape in convolutions(shape_program(width, size)):
-        tile = tile_of(instruction_set, operator, shape)
-        pixels = operator.output.width
+        chosen, tile, pixels = tile_of(isa, operator, shape)
         starts = [min(index * tile.rows, pixels - tile.rows) for index in range(-(-pixels // tile.rows))]
         assert {start + row for start in starts for row in range(tile.rows)} == set(range(pixels))
-        check_panels(instruction_set, operator.output.channels, tile, shape)
+        check_panels(chosen, operator.output.channels, tile, shape)
+
+
+@pytest.mark.parametrize("width", [0.5, 1.0, 2.0])
+def test_smmla_is_for_deep_products_and_reads_the_weights_of_sdot(width: float) -> None:
+    chosen = []
+    for operator, shape in convolutions(shape_program(width, 224)):
+        isa, tile, _ = tile_of("i8mm", operator, shape)
+        _, sdot_tile, _ = tile_of("dot", operator, shape)
+        assert tile.columns == sdot_tile.columns
+        if isa.gathers_pixels:
+            assert tile.rows % 2 == 0
+            chosen.append(shape.length)
+    assert len(chosen) > 15 and min(chosen) >= 36
 
 
 @pytest.mark.parametrize("isa", INTEGER_SETS)
