@@ -81,7 +81,10 @@ class Bundle:
 
         Raises:
             IntegrityError: when the file is not what the manifest says.
+            UsageError: when a bundle of this target has no such file.
         """
+        if name not in self.manifest["files"]:
+            raise UsageError(f"{self.path} is for {self.target_name} and holds no {name}; give a bundle that has one.")
         entry, data = self.manifest["files"][name], read_plain_file(self.path / name, FILE_LIMIT)
         if len(data) != entry["size"] or sha256(data) != entry["sha256"]:
             raise IntegrityError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compile.bundle import Bundle
+from compile.bundle import ENGINE_TARGETS, Bundle
 from compile.emulator import Emulator, find_emulator
 from compile.targets import ARM64, HOST, Target, Variant, find_target, host_target
 from repghost.errors import IntegrityError, RepGhostError, ToolMissingError, UsageError
@@ -37,7 +37,13 @@ def bundle_target(bundle: Bundle) -> Target:
 
     Raises:
         IntegrityError: when the manifest names a row that this version does not have.
+        UsageError: for a bundle without a runner, whose engine is built on the board.
     """
+    if bundle.target_name in ENGINE_TARGETS:
+        raise UsageError(
+            f"{bundle.path} is for {bundle.target_name} and runs nowhere else: its build.sh, check.sh and measure.sh "
+            "build, check and measure an engine on the board. 'repghost verify' replays its samples here."
+        )
     try:
         if bundle.target_name == HOST:
             raise UsageError("a bundle names the machine it is for")

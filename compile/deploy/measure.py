@@ -10,7 +10,7 @@ from typing import Any
 
 from compile.bundle import Bundle, check_bundle
 from compile.deploy.connection import Connection
-from compile.deploy.copy import BUNDLES
+from compile.deploy.copy import BUNDLES, RUNNER
 from compile.deploy.fit import check_fit
 from compile.deploy.hold import hold
 from compile.deploy.install import place
@@ -109,6 +109,11 @@ def measure_on_board(
     Raises:
         RepGhostError: when the bundle does not fit or the board does not prove it.
     """
+    if RUNNER not in bundle.manifest["files"]:
+        raise UsageError(
+            f"{bundle.path} brings no runner; deploy it, then: ssh {connection.address.destination} sh "
+            "repghost/current/measure.sh > jetson-measurement.json"
+        )
     before = probe(connection)
     check_fit(bundle, before, connection.address.destination)
     with hold(connection) as token:

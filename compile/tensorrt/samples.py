@@ -109,7 +109,7 @@ def read_samples(bundle: Bundle, kind: str) -> tuple[NDArray[np.float32], NDArra
     try:
         rows = [[float(value) for value in line.split()] for line in bundle.read(f"expected-{kind}.txt").splitlines()]
         logits = np.array(rows, np.float32)
-    except (KeyError, ValueError) as error:
+    except ValueError as error:
         raise IntegrityError(f"{bundle.path}: expected-{kind}.txt cannot be read: {error}.") from error
     if logits.shape != (len(bodies), bundle.manifest["classes"]) or not np.isfinite(logits).all():
         raise IntegrityError(f"{bundle.path}: expected-{kind}.txt is {logits.shape}, for {len(bodies)} samples.")

@@ -39,12 +39,19 @@ def verify_engine_bundle(
     for kind in kinds:
         if kind not in KINDS:
             raise unknown_value(f"variant of {bundle.path}", kind, KINDS)
+    absent = sorted({*FILES.values(), "promise.txt", *(f"expected-{kind}.txt" for kind in KINDS)} - _names(bundle))
+    if absent:
+        raise IntegrityError(f"{bundle.path} lacks {', '.join(absent)}; build it again: make compile TARGET=jetson.")
     _check_promise(bundle)
     replays = []
     for kind in kinds or KINDS:
         replays.append(_replay(bundle, kind))
         say(_line(replays[-1]))
     return Verification(bundle, tuple(replays), ())
+
+
+def _names(bundle: Bundle) -> set[str]:
+    return set(bundle.manifest["files"])
 
 
 def _check_promise(bundle: Bundle) -> None:
@@ -66,8 +73,6 @@ def _check_promise(bundle: Bundle) -> None:
 
 
 def _model(bundle: Bundle, kind: str) -> onnx.ModelProto:
-    if FILES[kind] not in bundle.manifest["files"]:
-        raise IntegrityError(f"{bundle.path} holds no {FILES[kind]}. Build it again with 'make compile TARGET=jetson'.")
     try:
         model = onnx.ModelProto.FromString(bundle.read(FILES[kind]))
         onnx.checker.check_model(model)

@@ -35,10 +35,12 @@ def command(file: Path, variant: str | None, as_json: bool) -> None:
 
 
 def _explain_bundle(path: Path, variant: str | None, as_json: bool) -> None:
-    from compile.bundle import check_bundle
+    from compile.bundle import ENGINE_TARGETS, check_bundle
     from compile.layers import bundle_layers
 
     bundle = check_bundle(path)
+    if bundle.target_name in ENGINE_TARGETS:
+        raise UsageError(f"{path} is for {bundle.target_name}; its promise.txt says what each layer has to become.")
     variants = [str(name) for name in bundle.manifest["variants"]]
     if variant is not None and variant not in variants:
         raise unknown_value("variant of this bundle", variant, variants)

@@ -267,3 +267,16 @@ def test_a_config_with_zero_points_is_refused(runs: Runs, tmp_path: Path) -> Non
 def test_a_gate_without_a_measurement_fails_after_the_bundle_is_written(runs: Runs) -> None:
     with pytest.raises(AccuracyGateError, match="none was measured: the weights are random"):
         run(runs.request("6", max_drop=1.0), lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["bench"], "is for jetson and holds no vectors.bin"),
+        (["explain"], "promise.txt says what each layer"),
+        (["bench", "--on", "user@nowhere"], "sh repghost/current/measure.sh > jetson-measurement.json"),
+    ],
+)
+def test_commands_that_need_a_runner_say_what_to_do(runs: Runs, arguments: list[str], words: str) -> None:
+    done = CliRunner().invoke(cli, [arguments[0], str(runs.bundle("6")), *arguments[1:]])
+    assert done.exit_code == 2 and words in done.output, done.output
