@@ -64,6 +64,11 @@ class BranchWeights(nn.Module):
         self._frozen = False
         self._layers = branches_of(model)
 
+    @property
+    def observes(self) -> bool:
+        """Whether statistics still follow the batches."""
+        return not self._frozen
+
     def layer(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a layer's fused weight and bias, float32."""
         parts = self._layers[name]

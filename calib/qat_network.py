@@ -47,10 +47,12 @@ class QatNetwork(nn.Module):
         self._graph = graph
         self.source = weights
         self.scales = LearnedScales(graph, spec)
+        self._weights: Tensors = {}  # of this step, by layer, where they do not depend on what the layer sees
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return the logits [N, classes] of float32 [N, C, H, W], normalized."""
         tensors: Tensors = {INPUT: self._quantized(INPUT, pictures, False)}
+        self._weights = {} if self.source.observes else self._quantized_weights()
         for op in self._graph.operators:
             value = self._run(op, tensors)
             if op.name in self.scales.zero_points:
@@ -121,7 +123,31 @@ class QatNetwork(nn.Module):
         if self.training:
             self.source.observe(name, x)
         weight, bias = self.source.layer(name)
+        if name in self._weights:
+            return self._weights[name].reshape(weight.shape), bias
         return fake_quantize_weight(weight, *self.scales.weight_scales(name)), bias
+
+    def _quantized_weights(self) -> Tensors:
+        """Return every layer's quantized weight, float32 [O, weights of a channel].
+
+        Layers whose channels have as many weights go through the quantizer together: it is a dozen small operations.
+        """
+        groups: dict[tuple[int, bool], list[str]] = {}
+        rows, scales = {}, {}
+        for op in layers_of(self._graph):
+            rows[op.name] = self.source.layer(op.name)[0].flatten(1)
+            scales[op.name] = self.scales.weight_scales(op.name)
+            groups.setdefault((rows[op.name].shape[1], scales[op.name][1] is None), []).append(op.name)
+        result: Tensors = {}
+        for names in groups.values():
+            limits = [limit for _, limit in (scales[name] for name in names) if limit is not None]
+            quantized = fake_quantize_weight(
+                torch.cat([rows[name] for name in names]),
+                torch.cat([scales[name][0] for name in names]),
+                torch.cat(limits) if limits else None,
+            )
+            result |= zip(names, quantized.split([len(rows[name]) for name in names]), strict=True)
+        return result
 
     def _quantized(self, name: str, value: torch.Tensor, relu: bool) -> torch.Tensor:
         return fake_quantize(value, self.scales.activation[key(name)], *self.scales.bounds(name, relu))

@@ -16,6 +16,11 @@ Layer = Convolution | Classifier
 class WeightSource(Protocol):
     """Float weights by layer, and what training has to know about them."""
 
+    @property
+    def observes(self) -> bool:
+        """Whether a layer's weight depends on the input that it sees in the same step."""
+        ...
+
     def layer(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a layer's fused float32 weight and bias; gradients reach whatever they are made of."""
         ...
@@ -49,6 +54,8 @@ class FusedWeights(nn.Module):
     Args:
         graph: from `calib.walk.graph_of`; its arrays are copied.
     """
+
+    observes = False
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
@@ -96,14 +96,22 @@ def _observer(name: str, **settings: Any) -> Calibrated:
 
 
 def _default(**settings: Any) -> Calibrated:
-    """Return the default configuration with other settings of its layers."""
-    return Calibrated(QuantConfig(defaults=LayerSettings(**settings)))
+    """Return a configuration with one observer for all tensors, and other settings of its layers."""
+    return Calibrated(replace(ONE_OBSERVER, defaults=LayerSettings(**settings)))
+
+
+# One observer for all tensors: a row shows one lever at a time. Training starts from this, too, and moves the scales.
+ONE_OBSERVER = QuantConfig(ranges_by_answers=False)
+
+
+def _trained(mode: str) -> Trained:
+    return Trained(QatSettings(mode=mode, images=EPOCH_PICTURES), ONE_OBSERVER)
 
 
 METHODS: tuple[Method, ...] = (
-    Method("default", "calibrated", Calibrated(), bar="calibrated"),
-    Method("QAT fused", "trained", Trained(QatSettings(mode="fused", images=EPOCH_PICTURES)), bar="trained"),
-    Method("QAT reparam", "trained", Trained(QatSettings(mode="reparam", images=EPOCH_PICTURES)), bar="trained"),
+    Method("default (ranges by answers)", "calibrated", Calibrated(), bar="calibrated"),
+    Method("QAT fused", "trained", _trained("fused"), bar="trained"),
+    Method("QAT reparam", "trained", _trained("reparam"), bar="trained"),
     Method("min-max", "calibrated", _observer("min_max")),
     Method("moving average", "calibrated", _observer("moving_average")),
     Method("percentile 99.9", "calibrated", _observer("percentile", percentile=99.9)),
@@ -112,13 +120,12 @@ METHODS: tuple[Method, ...] = (
     Method("entropy", "calibrated", _observer("entropy")),
     Method("mean square error", "calibrated", _observer("mse")),
     Method("int32 depthwise sums", "calibrated", _default(depthwise_accumulator="int32")),
-    Method("equalization", "calibrated", Calibrated(QuantConfig(equalize=True))),
-    Method("bias correction", "calibrated", Calibrated(QuantConfig(bias_correction=True))),
+    Method("equalization", "calibrated", Calibrated(replace(ONE_OBSERVER, equalize=True))),
+    Method("bias correction", "calibrated", Calibrated(replace(ONE_OBSERVER, bias_correction=True))),
     Method("weights by least squares", "calibrated", _default(weight_range="mse")),
-    Method("ranges by answers", "calibrated", Calibrated(QuantConfig(ranges_by_answers=True))),
-    Method("learned rounding", "calibrated", Calibrated(QuantConfig(learned_rounding=True))),
+    Method("learned rounding", "calibrated", Calibrated(replace(ONE_OBSERVER, learned_rounding=True))),
     Method("auto, at most 0.3 points", "calibrated", Calibrated(max_drop=0.3)),
-    Method("symmetric (policy tensorrt)", "calibrated", Calibrated(QuantConfig(policy="tensorrt"))),
+    Method("symmetric (policy tensorrt)", "calibrated", Calibrated(replace(ONE_OBSERVER, policy="tensorrt"))),
     Method("ONNX Runtime min-max", "other", Foreign("onnxruntime", {"method": "MinMax"})),
     Method("ONNX Runtime min-max symmetric", "other", Foreign("onnxruntime", {"method": "MinMax", "symmetric": True})),
     Method("ONNX Runtime percentile", "other", Foreign("onnxruntime", {"method": "Percentile"})),

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from repghost.commands.calibration import read_config
 from repghost.commands.qat_follow import following
 from repghost.commands.quant_options import quantization_options
-from repghost.commands.quantize import read_config
 
 if TYPE_CHECKING:
     from calib.qat import QatResult

@@ -42,7 +42,7 @@ def command(
     OUTPUT/repghostnet_0_5x and so on hold the weights and the quantized files. A finished step is not repeated; a
     training that was stopped goes on from its last state. `repghost accuracy` measures what came out.
     """
-    from repghost.commands.quantize import read_config
+    from repghost.commands.calibration import read_config
 
     config = read_config(config_path, None)
 
