@@ -45,12 +45,13 @@ Reader = Callable[[File], Learned]
 
 def readers() -> dict[str, Reader]:
     """Return the reader of each format."""
-    from compile.summary.sources import accuracy, count, jetson, peer_count, performance, run
+    from compile.summary.sources import accuracy, baselines, count, jetson, peer_count, performance, run
 
     return {
         run.FORMAT: run.read,
         performance.FORMAT: performance.read,
         accuracy.FORMAT: accuracy.read,
+        baselines.FORMAT: baselines.read,
         count.FORMAT: count.read,
         peer_count.FORMAT: peer_count.read,
         jetson.FORMAT: jetson.read,

@@ -323,3 +323,33 @@ def test_evidence_that_disagrees_with_the_run_is_named_and_stays_apart(tmp_path:
     path.write_bytes(canonical_json({**accuracy_document(), "version": 7}))
     with pytest.raises(IntegrityError, match="version 7, not 1"):
         collect([path])
+
+
+def test_other_networks_of_the_same_compiler_stand_in_the_figures(tmp_path: Path) -> None:
+    host = {"measured": True, "median_ms": 1.2, "min_ms": 1.1, "p90_ms": 1.4, "threads": 1, "variant": "avx2"}
+    cycles = {"a76": 5e6, "a72": 9e6, "a55": 1e7}
+    count = {"cpu": "cortex-a76", "variant": "dot", "instructions": 9_000_000, "modelled_cycles": cycles}
+    names = ("ghostnet_050", "ghostnet_100", "mobilenetv3_large_100")
+    networks = [
+        {"name": name, "builds": [{"precision": precision, "host": host, "arm64": [count]}]}
+        for name in names
+        for precision in ("int8", "fp32")
+    ]
+    document = {
+        "format": "repghost-baselines", "version": 1, "size": 224, "emulator": "qemu",
+        "machine": {"core": "Test Core", "cores": 2}, "networks": networks,
+    }  # fmt: skip
+    path = tmp_path / "baselines.json"
+    path.write_bytes(canonical_json(document))
+    summary = collect([path])
+    assert {(s.machine, s.kind) for s in summary.speeds} == {
+        ("Test Core (2 cores)", "measured"),
+        ("emulated cortex-a76", "emulated"),
+        ("a76 model, code for cortex-a76", "modelled"),
+        ("a55 model, code for cortex-a76", "modelled"),
+    }
+    figures = all_plots(summary)
+    assert len(figures) == 4 and all("GhostNet, int8" in svg and "MobileNetV3, fp32" in svg for svg in figures.values())
+    path.write_bytes(canonical_json({**document, "version": 3}))
+    with pytest.raises(IntegrityError, match="version 3, not 1"):
+        collect([path])
