@@ -58,6 +58,7 @@ class QatNetwork(nn.Module):
             if op.name in self.scales.zero_points:
                 value = self._quantized(op.name, value, isinstance(op, Convolution) and op.relu)
             tensors[op.name] = value
+        self._weights = {}  # the next step has others
         return tensors[self._graph.operators[-1].name]
 
     def freeze_observers(self) -> None:
