@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from compile.summary.facts import OURS, Kind, Speed
 from compile.summary.sources import File, Learned
@@ -11,6 +11,8 @@ from compile.summary.sources.count import machines_of
 from repghost.errors import IntegrityError
 
 FORMAT, VERSION = "repghost-baselines", 1
+
+Figure: TypeAlias = tuple[str, float, str, Kind]  # machine, value, unit, how it came to be
 
 
 def read(file: File) -> Learned:
@@ -55,7 +57,7 @@ def _speed(
     file: File,
     network: Mapping[str, Any],
     build: Mapping[str, Any],
-    figure: tuple[str, float, str, Kind],
+    figure: Figure,
     where: str,
     variant: str,
     threads: int = 1,
