@@ -25,11 +25,11 @@ from compile.emulator import Emulator
 from compile.fresh import fresh_bundles
 from compile.performance_files import Section, write_section
 from compile.precisions import FP16, FP32, INT8
-from compile.report import read_report
 from compile.request import Request
 from compile.strict_json import parse_strict
 from compile.subject import RANDOM
 from compile.targets import ARM64
+from compile.verify import verify_bundle
 from repghost.errors import UsageError
 
 ARM64_SECTION = Section(
@@ -101,10 +101,10 @@ def run_counts(
 
 
 def _network(network: Network, output: Path, counting: Counting, say: Callable[[str], None]) -> dict[str, Any]:
-    bundles, verification = built(network, output, counting.cache, say)
-    counts = []
-    for bundle in bundles:
+    counts, verification = [], {}
+    for bundle in built(network, output, counting.cache, say):
         precision = str(bundle.manifest["precision"])
+        verification[precision] = verified(bundle, counting)
         for name in CPUS if precision == INT8.name else (CPU_OF_FLOAT[precision],):
             result = counted(bundle, find_cpu(name), counting)
             whole = result["whole"]
@@ -113,10 +113,8 @@ def _network(network: Network, output: Path, counting: Counting, say: Callable[[
     return {"width": network.width, "size": network.size, "verification": verification, "counts": counts}
 
 
-def built(
-    network: Network, output: Path, cache: StageCache, say: Callable[[str], None]
-) -> tuple[list[Bundle], dict[str, Any]]:
-    """Return the bundles of a network in every precision, and how each was verified.
+def built(network: Network, output: Path, cache: StageCache, say: Callable[[str], None]) -> list[Bundle]:
+    """Return the bundles of a network in every precision.
 
     Args:
         network: the width and size.
@@ -137,13 +135,31 @@ def built(
         calibration_images=CALIBRATION,
         fetch=False,
         host=False,
+        verify=False,  # see `verified`
         jobs=os.cpu_count() or 1,
     )
     say(f"width {network.width:g}, {network.size} px")
-    bundles = fresh_bundles(request, folder, cache, say)
-    report = read_report(output / folder)
-    wanted = {f"{ARM64.name}/{precision.name}" for precision in request.precisions}
-    return bundles, {it["folder"]: it["verification"] for it in report["builds"] if it["folder"] in wanted}
+    return fresh_bundles(request, folder, cache, say)
+
+
+def verified(bundle: Bundle, counting: Counting) -> list[dict[str, Any]]:
+    """Return how the recorded pictures were replayed, now or by an earlier run of the same bytes.
+
+    Raises:
+        IntegrityError: when a picture does not match; nothing is counted then.
+    """
+    key = {
+        "model": sha256(bundle.read("model.so")),
+        "vectors": sha256(bundle.read("vectors.bin")),
+        "emulator": counting.emulator.version(),
+    }
+
+    def make() -> dict[str, bytes]:
+        result = verify_bundle(bundle.path, emulator=counting.emulator)
+        return {"replays.json": json.dumps({"replays": [replay.to_dict() for replay in result.replays]}).encode()}
+
+    files, _ = counting.cache.get("replays", key, make)
+    return list(parse_strict(files["replays.json"], "replays.json")["replays"])
 
 
 def counted(bundle: Bundle, cpu: CountedCpu, counting: Counting) -> dict[str, Any]:

@@ -48,21 +48,15 @@ def render_counts(arm64: Mapping[str, Any]) -> str:
 
 def _verified(arm64: Mapping[str, Any]) -> str:
     """Return what was proven about the counted builds."""
-    exact = within = 0
-    missing = []
-    for network in arm64["networks"]:
-        for folder, record in network["verification"].items():
-            if not record["verified"]:
-                missing.append(f"{network['width']:g}x {network['size']} px {folder}: {record['reason']}")
-                continue
-            replays = record["replays"]
-            exact += sum(replay["tolerance"] == 0 for replay in replays)
-            within += sum(replay["tolerance"] > 0 for replay in replays)
-    said = (
+    replays = [
+        replay for network in arm64["networks"] for replays in network["verification"].values() for replay in replays
+    ]
+    exact = sum(replay["tolerance"] == 0 for replay in replays)
+    within = len(replays) - exact
+    return (
         f"Before they were counted, {exact} int8 builds (a width, a size, an instruction set) repeated the numpy "
         f"reference to the bit under emulation, and {within} float builds their reference within its tolerance."
     )
-    return said + "".join(f" Not verified: {reason}" for reason in missing)
 
 
 def _bar_lines(rows: list[Outcome]) -> list[str]:

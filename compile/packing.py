@@ -103,6 +103,9 @@ def pack(
 def verify(request: Request, item: Packed, progress: Progress) -> Packed:
     """Replay the vectors of a bundle; where nothing can run it, the record says so with the command that would."""
     path = item.bundle.path
+    command = f"{own_command('repghost')} verify {path}"
+    if not request.verify:
+        return replace(item, verification={"verified": False, "reason": "It was not asked for.", "command": command})
     with progress.stage("verify"):
         try:
             emulator = None
@@ -113,7 +116,7 @@ def verify(request: Request, item: Packed, progress: Progress) -> Packed:
             replays = [f"{it.variant} {it.pictures} pictures on {it.machine}" for it in result.replays]
             progress.note = f"{item.folder}: {', '.join(replays)}"
         except ToolMissingError as error:
-            record = {"verified": False, "reason": str(error), "command": f"{own_command('repghost')} verify {path}"}
+            record = {"verified": False, "reason": str(error), "command": command}
             progress.note = f"{item.folder}: not verified: {error}"
     return replace(item, verification=record)
 

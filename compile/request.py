@@ -30,6 +30,7 @@ class Request:
     fetch: bool = True  # whether an absent emulator may be fetched
     jobs: int = 1  # processes that compile side by side
     host: bool = True  # whether this machine's builds are made besides; they judge and measure
+    verify: bool = True  # whether the recorded pictures are replayed
     jetpack: str = "6"  # of the target jetson: a name of `compile.tensorrt.jetpack`
     squeeze_excite: str = "float"  # of the target jetson, see `compile.tensorrt.placement`
     depthwise: str = "int8"
