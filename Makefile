@@ -69,8 +69,9 @@ compile: $(STAMP)
 	@$(REPGHOST) compile --target "$(TARGET)" $(OPTIONS)
 
 # WIDTHS: separated by commas. WEIGHTS may also be a folder of checkpoints, one per width. A finished width is not repeated.
+MEASURED := $(wildcard $(addprefix docs/,performance.json baselines.json accuracy.json jetson.json rivals/*.json))
 report: $(STAMP)
-	@$(REPGHOST) report "$(OUTPUT)" docs/performance.json --build --target "$(or $(TARGET),arm64)" \
+	@$(REPGHOST) report "$(OUTPUT)" $(MEASURED) --build --target "$(or $(TARGET),arm64)" \
 	$(call option,WEIGHTS,weights) $(call option,DATA,data) $(call option,SIZE,size) $(call option,WIDTHS,widths) \
 	$(call option,IMAGES,images) $(call option,TEST_IMAGES,test-images) $(call option,MAX_DROP,max-drop) \
 	$(call option,COMPARE,compare) --output "$(OUTPUT)/report"
