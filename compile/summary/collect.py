@@ -17,7 +17,8 @@ from compile.summary.sources import File, Learned, Reader, readers
 from repghost.errors import IntegrityError, UsageError
 
 SIZE_LIMIT = 32 << 20  # bytes of one file
-NAMES = ("report.json", "performance.json", "jetson.json", "jetson-measurement.json")  # looked for in folders
+RUN_NAMES = ("report.json", "jetson.json", "jetson-measurement.json")  # looked for in the folders of runs
+NAMES = (*RUN_NAMES, "performance.json", "baselines.json", "accuracy.json")
 
 T = TypeVar("T", Network, Speed, Size, LayerTable)
 
