@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from repghost.errors import RepGhostError, UsageError
+from repghost.training.meeting import meet
 
 TIMEOUT = 600.0  # seconds that a process waits for the others
 
@@ -99,7 +100,7 @@ def join(device: str | None = None, timeout: float = TIMEOUT) -> Iterator[Ranks]
     # Numbers for people go over gloo also where gradients go over nccl: they must not wait for the GPU.
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
     try:
-        dist.init_process_group(backend, timeout=datetime.timedelta(seconds=timeout))
+        _start_group(backend, timeout)
         yield Ranks(dist.get_rank(), local, count, chosen)
     except RuntimeError as error:
         if not _is_about_peers(error):
@@ -114,6 +115,14 @@ def join(device: str | None = None, timeout: float = TIMEOUT) -> Iterator[Ranks]
             # Ending a group waits for work in flight, which never ends when a peer is gone.
             with contextlib.suppress(RuntimeError):
                 dist.destroy_process_group()
+
+
+def _start_group(backend: str, timeout: float) -> None:
+    """Form the group of the processes that were started together."""
+    limit = datetime.timedelta(seconds=timeout)
+    store, rank, count = next(dist.rendezvous("env://", timeout=limit))  # type: ignore[attr-defined]
+    store = dist.PrefixStore(meet(store, rank, count, timeout), store)  # type: ignore[attr-defined]
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=limit)
 
 
 def choose_device(name: str | None, local_rank: int = 0) -> torch.device:
