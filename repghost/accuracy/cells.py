@@ -18,8 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.cache import Files, StageCache
+from repghost.errors import RepGhostError
 
 QDQ, RECORD, ANSWERS = "model.qdq.onnx", "record.json", "answers.npy"
+
+
+class NotMeasuredError(RepGhostError):
+    """A measurement that is not there."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +34,22 @@ class Cells:
     Attributes:
         folder: where they lie.
         again: whether what is there is measured again.
+        kept: whether only what is there is given, and nothing measured.
     """
 
     folder: Path
     again: bool = False
+    kept: bool = False
 
     def get(self, kind: str, key: dict[str, Any], make: Callable[[], Files]) -> Files:
-        """Return the files of a measurement, making them where they are not there."""
+        """Return the files of a measurement, making them where they are not there.
+
+        Raises:
+            NotMeasuredError: when they are not there and nothing shall be measured.
+        """
         cache = StageCache(self.folder)
+        if self.kept and not cache.has(kind, key):
+            raise NotMeasuredError("not yet; the same command without --kept measures it")
         if self.again:
             shutil.rmtree(cache.place(kind, key), ignore_errors=True)
         return cache.get(kind, key, make)[0]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repghost.accuracy.arm64 import measure_arm64
-from repghost.accuracy.cells import Cells
+from repghost.accuracy.cells import Cells, NotMeasuredError
 from repghost.accuracy.foreign import ForeignError, measure_foreign
 from repghost.accuracy.methods import Foreign, Method
 from repghost.accuracy.network import Network, open_network
@@ -43,6 +43,7 @@ class Plan:
         test_images: only so many judge; all of them by default.
         arm64: whether the arm64 build is compared under emulation.
         preprocess: JSON, for checkpoints that do not say how their pictures were prepared.
+        kept: whether nothing is measured, and what is not known yet is named as such.
     """
 
     checkpoints: tuple[str, ...]
@@ -55,6 +56,7 @@ class Plan:
     test_images: int | None = None
     arm64: bool = True
     preprocess: Path | None = None
+    kept: bool = False
 
 
 def run_accuracy(plan: Plan, docs: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def run_accuracy(plan: Plan, docs: Path, say: Callable[[str], None]) -> dict[str
 
 def _measure(network: Network, plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
     """Return what the document says about one checkpoint."""
-    cells, labels = Cells(plan.cells), network.test.labels
+    cells, labels = Cells(plan.cells, kept=plan.kept), network.test.labels
     before = network.float_answers(cells)
     rows: list[dict[str, Any]] = []
     answers: dict[str, NDArray[np.int64]] = {}
@@ -96,7 +98,7 @@ def _measure(network: Network, plan: Plan, say: Callable[[str], None]) -> dict[s
         chosen = replace(cells, again=any(fnmatchcase(method.name, pattern) for pattern in plan.again))
         try:
             row = _row(network, method, chosen, plan.pythons)
-        except (ToolMissingError, UsageError, AccuracyGateError, ForeignError) as error:
+        except (NotMeasuredError, ToolMissingError, UsageError, AccuracyGateError, ForeignError) as error:
             rows.append({"name": method.name, "group": method.group, "not_measured": str(error)})
             say(f"  {method.name}: not measured: {error}")
             continue
@@ -154,7 +156,7 @@ def _arm64(network: Network, plan: Plan, cells: Cells, say: Callable[[str], None
         return {"not_measured": "it was not asked for"}
     try:
         found = measure_arm64(network, qdq_file(network, ours, cells), cells)
-    except ToolMissingError as error:
+    except (NotMeasuredError, ToolMissingError) as error:
         return {"not_measured": str(error)}
     say(f"  arm64: {found['pictures']} pictures equal on {len(found['equal_to_the_bit'])} instruction sets")
     return {"method": ours.name, **found}

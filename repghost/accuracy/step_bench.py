@@ -34,7 +34,7 @@ from compile.subject import load_subject
 from repghost.errors import UsageError
 from repghost.files import write_text_atomically
 
-ROUNDS = 15
+ROUNDS = 11
 STEPS = 2  # of a turn
 FORMAT, VERSION = "repghost-qat-bench", 1
 JSON_FILE, PAGE_FILE = "qat.json", "qat.md"

@@ -16,6 +16,7 @@ from repghost.errors import UsageError
 @click.option("--preprocess", type=click.Path(path_type=Path), help="JSON, for a CKPT that has none.")
 @click.option("--method", "methods", multiple=True, metavar="PATTERN", help="Only these rows, e.g. 'QAT*'; repeatable.")
 @click.option("--again", multiple=True, metavar="PATTERN", help="Measure these rows again, e.g. after a change.")
+@click.option("--kept", is_flag=True, help="Measure nothing: write what is kept, and name what is not there.")
 @click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Calibration pictures.")
 @click.option("--test-images", type=click.IntRange(2), help="Only so many judge.  [default: all]")
 @click.option("--python", "pythons", multiple=True, type=click.Path(path_type=Path),
@@ -30,6 +31,7 @@ def command(
     preprocess: Path | None,
     methods: tuple[str, ...],
     again: tuple[str, ...],
+    kept: bool,
     images: int,
     test_images: int | None,
     pythons: tuple[Path, ...],
@@ -53,6 +55,6 @@ def command(
     if again:
         choose_methods(again)
     found = tuple(python.absolute() for python in pythons) or (Path(sys.executable),)
-    plan = Plan(checkpoints, data, chosen, again, cells, found, images, test_images, arm64, preprocess)
+    plan = Plan(checkpoints, data, chosen, again, cells, found, images, test_images, arm64, preprocess, kept)
     run_accuracy(plan, docs, click.echo)
     click.echo(f"written: {docs / JSON_FILE} and {docs / PAGE_FILE}")
