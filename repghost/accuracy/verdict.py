@@ -22,7 +22,7 @@ def judge_drop(change: Mapping[str, Any], bar: float) -> str:
     where it does, but the interval reaches below the bar, so that these pictures cannot tell.
     """
     drop, low, _ = drop_points(change)
-    if drop <= bar:
+    if drop <= bar + 1e-9:  # a picture is at least a thousandth of a point
         return KEPT
     return MISSED if low > bar else OPEN
 

@@ -35,7 +35,7 @@ def test_both_modes_and_every_tool_are_among_the_rows() -> None:
 
 @pytest.mark.parametrize(
     ("patterns", "names"),
-    [(("QAT*",), {"QAT fused", "QAT reparam"}), (("default", "NNCF"), {"default", "NNCF"})],
+    [(("QAT*",), {"QAT fused", "QAT reparam"}), (("min-max", "NNCF"), {"min-max", "NNCF"})],
 )
 def test_rows_are_chosen_by_patterns(patterns: tuple[str, ...], names: set[str]) -> None:
     assert {method.name for method in choose_methods(patterns)} == names
