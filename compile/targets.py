@@ -82,8 +82,10 @@ ARM64 = Target(
     elf_machine=183,
     variants=(
         Variant("neon", "generic", ("+neon",), (), "cortex-a53"),
-        Variant("dot", "generic", ("+neon", "+dotprod"), ("DOTPROD",), "cortex-a76", ("int8",)),
-        Variant("i8mm", "generic", ("+neon", "+dotprod", "+i8mm"), ("DOTPROD", "I8MM"), "max", ("int8",)),
+        Variant("dot", "generic", ("+neon", "+rdm", "+dotprod"), ("RDM", "DOTPROD"), "cortex-a76", ("int8",)),
+        Variant(
+            "i8mm", "generic", ("+neon", "+rdm", "+dotprod", "+i8mm"), ("RDM", "DOTPROD", "I8MM"), "max", ("int8",)
+        ),
         Variant("half", "generic", ("+neon", "+fullfp16"), ("FULLFP16",), "cortex-a76", ("float16",)),
     ),
     shares_kernels=True,  # all have the same registers; a kernel without products needs nothing a plainer one lacks

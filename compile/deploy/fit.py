@@ -12,6 +12,7 @@ from repghost.errors import DeviceUnreachableError, IntegrityError, UsageError
 SPARE_BYTES = 1 << 20  # left free on the board, for the history and what the board itself writes
 # What /proc/cpuinfo calls the features that `requires` of a variant names.
 FEATURE_NAMES: dict[str, frozenset[str]] = {
+    "RDM": frozenset({"asimdrdm"}),
     "DOTPROD": frozenset({"asimddp"}),
     "I8MM": frozenset({"i8mm"}),
     "FULLFP16": frozenset({"fphp", "asimdhp"}),

@@ -80,6 +80,10 @@ class InstructionSet(ABC):
     def multiply_q15(self, value: Expr, factor: Expr) -> Expr:
         """Return (value * factor + 2**14) >> 15 of int16 vectors."""
 
+    def add_product_q15(self, total: Expr, value: Expr, factor: Expr) -> Expr:
+        """Return the int16 sum of `total` and `multiply_q15` of the others, limited to int16."""
+        return self.add_saturating(total, self.multiply_q15(value, factor))
+
     @abstractmethod
     def add_saturating(self, left: Expr, right: Expr) -> Expr:
         """Return the int16 sum limited to int16."""

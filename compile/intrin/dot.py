@@ -43,6 +43,13 @@ class Dot(Arm):
         emit_steps(kernel, shape, pixels, weight_start, tile.columns, step)
         return [[acc.load(row * vectors + v) for v in range(vectors)] for row in range(tile.rows)]
 
+    def add_product_q15(self, total: Expr, value: Expr, factor: Expr) -> Expr:
+        """Use sqrdmlah, which every core with sdot has: it rounds the product and limits the sum."""
+        lanes = min(8, tir.split_dtype(tir.dtype_of(value))[1])
+        pieces = zip(*(tir.split(operand, lanes) for operand in (total, value, factor)), strict=True)
+        call = f"llvm.aarch64.neon.sqrdmlah.v{lanes}i16"
+        return tir.concat([tir.intrinsic(f"int16x{lanes}", call, *piece) for piece in pieces])
+
     def dot_product(self, acc: Expr, left: Expr, right: Expr) -> Expr:
         """Use sdot."""
         return tir.intrinsic("int32x4", SDOT, acc, left, right)

@@ -5,6 +5,7 @@
 enum { AUXILIARY_HWCAP = 16, AUXILIARY_HWCAP2 = 26 }; /* AT_HWCAP, AT_HWCAP2 of <elf.h> */
 #define HWCAP_FPHP (1ul << 9)
 #define HWCAP_ASIMDHP (1ul << 10)
+#define HWCAP_ASIMDRDM (1ul << 12)
 #define HWCAP_ASIMDDP (1ul << 20)
 #define HWCAP2_I8MM (1ul << 13)
 
@@ -15,6 +16,7 @@ uint32_t rg_cpu_features(void) {
   uint32_t features = 0;
   if (!getauxval) return 0;
   unsigned long hwcap = getauxval(AUXILIARY_HWCAP);
+  if (hwcap & HWCAP_ASIMDRDM) features |= RG_CPU_RDM;
   if (hwcap & HWCAP_ASIMDDP) features |= RG_CPU_DOTPROD;
   if ((hwcap & HWCAP_FPHP) && (hwcap & HWCAP_ASIMDHP)) features |= RG_CPU_FULLFP16;
   if (getauxval(AUXILIARY_HWCAP2) & HWCAP2_I8MM) features |= RG_CPU_I8MM;

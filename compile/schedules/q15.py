@@ -43,6 +43,6 @@ def requantize_q15(
     else:
         shifted = tir.shift_left(tir.cast(residual.values, "int16"), RESIDUAL_SHIFT)
         factor = tir.splat(residual.factor, tir.dtype_of(value))
-        value = isa.add_saturating(value, isa.multiply_q15(shifted, factor))
+        value = isa.add_product_q15(value, shifted, factor)
         value = isa.shift_and_narrow(isa.add_saturating(value, offset), Q15_ADD_SHIFT)
     return isa.clamp_int8(value, epilogue.low, epilogue.high)

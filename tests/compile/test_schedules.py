@@ -115,9 +115,10 @@ def test_arm_variants_differ_in_their_products_only() -> None:
     different = 0
     for index, operator in enumerate(program.operators):
         dot, i8mm = (steps[index].kernel for steps in newer)
-        interleaved = "x2_c" in dot.name  # by `schedule_depthwise_dot`
+        # `schedule_depthwise_dot`, and a residual that sqrdmlah adds
+        own = "x2_c" in dot.name or "q15_add" in dot.name
         equal = [tvm_ffi.structural_equal(neon[index].kernel.function, kernel.function) for kernel in (dot, i8mm)]
-        assert all(equal) or interleaved or isinstance(operator, Conv2d)
+        assert all(equal) or own or isinstance(operator, Conv2d)
         assert tvm_ffi.structural_equal(dot.function, i8mm.function) or isinstance(operator, Conv2d)
         assert dot.constants == neon[index].kernel.constants, "the variants of a bundle read one copy"
         different += not all(equal)

@@ -46,7 +46,7 @@ TOOLS = (
 )
 CPUINFO = """\
 processor\t: 0
-Features\t: fp asimd aes asimddp
+Features\t: fp asimd aes asimdrdm asimddp
 CPU implementer\t: 0x41
 CPU part\t: 0xd0b
 """

@@ -122,7 +122,7 @@ def test_scripts_are_plain_posix(script: Path) -> None:
 
 PI = {
     "machine": "aarch64", "system": "Linux 6.6.20", "bits": "64", "libc": "glibc 2.36", "cores": "4",
-    "features": "fp asimd asimddp", "core": "0x41 0xd0b", "board": "Raspberry Pi 5", "governor": "ondemand",
+    "features": "fp asimd asimdrdm asimddp", "core": "0x41 0xd0b", "board": "Raspberry Pi 5", "governor": "ondemand",
     "clock_khz": "1500000", "top_clock_khz": "2400000", "temperature_millicelsius": "51250", "free_kb": "500000",
     "writable": "yes", "digest_tool": "sha256sum", "current": "",
 }  # fmt: skip
