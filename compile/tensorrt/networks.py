@@ -77,7 +77,8 @@ def make_networks(
         UsageError: when a scale does not fit float16.
     """
     graph = calibrated.graph
-    return Networks(graph, plain, half_spec(graph, calibrated.spec), place(graph, options), jetpack, size)
+    placement = place(graph, options, calibrated.spec)
+    return Networks(graph, plain, half_spec(graph, calibrated.spec), placement, jetpack, size)
 
 
 def check_networks(int8: onnx.ModelProto, fp16: onnx.ModelProto, placement: Placement, jetpack: JetPack) -> None:

@@ -21,6 +21,7 @@ from calib.graph import (
     ResidualAdd,
     operator_inputs,
 )
+from calib.quantspec import QuantSpec
 from repghost.errors import unknown_value
 
 INT8, FLOAT = "int8", "float"
@@ -71,23 +72,25 @@ class Placement:
         return {name: INT8 if name in self.layers else FLOAT for name in self.layer_names}
 
 
-def place(graph: Graph, options: PlacementOptions) -> Placement:
+def place(graph: Graph, options: PlacementOptions, spec: QuantSpec | None = None) -> Placement:
     """Return what is int8 in a network.
 
     Args:
         graph: from `calib.walk.graph_of`.
         options: the user's choices.
+        spec: what calibration left in float stays float; None leaves nothing.
     """
     convolutions = [op for op in graph.operators if isinstance(op, Convolution | Classifier)]
     inside_gates = _squeeze_excite_layers(graph)
     layers = frozenset(
         op.name
         for op in convolutions
-        if not (options.squeeze_excite == FLOAT and op.name in inside_gates)
+        if (spec is None or op.name in spec.weight_scales)
+        and not (options.squeeze_excite == FLOAT and op.name in inside_gates)
         and not (options.depthwise == FLOAT and isinstance(op, Convolution) and op.is_depthwise)
     )
     reads = {(op.name, op.input) for op in convolutions if op.name in layers}
-    reads |= _residual_reads(graph, layers)
+    reads |= {read for read in _residual_reads(graph, layers) if spec is None or read[1] in spec.activations}
     return Placement(layers, frozenset(reads), tuple(op.name for op in convolutions))
 
 

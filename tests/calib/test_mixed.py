@@ -24,6 +24,9 @@ from compile.frontend import read_qdq
 from compile.passes import lower
 from compile.tensorrt.jetpack import find_jetpack
 from compile.tensorrt.lint import lint_file
+from compile.tensorrt.placement import PlacementOptions, place
+from compile.tensorrt.scales import half_spec
+from compile.tensorrt.writer import write_onnx
 from repghost.errors import UsageError
 from repghost.preprocess import Preprocess
 from tests.calib.conftest import CLASSES, SIZE
@@ -88,6 +91,16 @@ def test_symmetric_files_pass_the_rules_of_tensorrt(
         result = lint_file(path, find_jetpack(jetpack))
         assert result.breaches == ()
         assert layers is None or len(result.int8_layers) == layers
+
+
+def test_a_bundle_for_jetson_keeps_them_in_float(graph: Graph, mixed: QuantSpec, tmp_path: Path) -> None:
+    placement = place(graph, PlacementOptions(), mixed)
+    promise = placement.promise()
+    assert promise["classifier"] == "float" and promise["blocks.5.0.ghost1.primary"] == "int8"
+    assert {promise[name] for name in promise if name.startswith("blocks.6.")} == {"float"}
+    path = tmp_path / "m.onnx"
+    path.write_bytes(write_onnx(graph, half_spec(graph, mixed), placement, SIZE, 19, "float16", {}).SerializeToString())
+    assert lint_file(path, find_jetpack("6")).breaches == ()
 
 
 def test_an_integer_program_refuses_it_by_the_layers_name(graph: Graph, mixed: QuantSpec, file: Path) -> None:
