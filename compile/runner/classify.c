@@ -52,7 +52,8 @@ static void print_top(const struct classifier *c) {
     if (next < 0) break; /* scores that are not numbers have no order */
     printf("%s{\"class\":%d,\"label\":", rank ? "," : "", next);
     print_label(c->labels, next);
-    printf(",\"logit\":%.9g,\"probability\":%.6g}", (double)logits[next], exp((double)logits[next] - (double)logits[best]) / sum);
+    double share = exp((double)logits[next] - (double)logits[best]) / sum;
+    printf(",\"logit\":%.9g,\"probability\":%.6g}", (double)logits[next], share);
     last = next;
   }
 }
@@ -66,7 +67,8 @@ const char *classify(const struct classifier *c, const char *path) {
   double done = milliseconds();
   printf("{\"command\":\"%s\",\"picture\":", c->command);
   print_string(path, strlen(path));
-  printf(",\"variant\":\"%s\",\"prepare_ms\":%.4g,\"infer_ms\":%.4g,\"top\":[", c->model->variant(), prepared - start, done - prepared);
+  printf(",\"variant\":\"%s\",\"prepare_ms\":%.4g,\"infer_ms\":%.4g,\"top\":[", c->model->variant(), prepared - start,
+         done - prepared);
   print_top(c);
   printf("]}\n");
   return NULL;

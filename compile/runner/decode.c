@@ -1,4 +1,4 @@
-/* The decoders are Wuffs', memory-safe by construction; see third_party/wuffs. Only what JPEG and PNG need is compiled. */
+/* The decoders are Wuffs', memory-safe by construction; see third_party. Only what JPEG and PNG need is compiled. */
 #define WUFFS_IMPLEMENTATION
 #define WUFFS_CONFIG__STATIC_FUNCTIONS
 #define WUFFS_CONFIG__MODULES
@@ -36,13 +36,14 @@ enum depth { OPAQUE = 3, TRANSPARENT = 4, SIXTEEN_BITS = 8 }; /* bytes of a pixe
 
 /* Grey with 16 bits is rounded; of 16-bit colours Pillow takes the upper byte, and so does Wuffs. */
 static int is_deep_grey(const uint8_t *data, size_t size) {
-  return size > 25 && data[0] == png_magic[0] && data[24] == 16 && data[25] == 0; /* bit depth and colour type of IHDR */
+  return size > 25 && data[0] == png_magic[0] && data[24] == 16 && data[25] == 0; /* IHDR: bit depth, colour type */
 }
 
 static enum depth depth_of(const uint8_t *data, size_t size, const wuffs_base__image_config *config) {
   wuffs_base__pixel_format format = wuffs_base__pixel_config__pixel_format(&config->pixcfg);
   if (is_deep_grey(data, size)) return SIXTEEN_BITS;
-  return wuffs_base__pixel_format__transparency(&format) == WUFFS_BASE__PIXEL_ALPHA_TRANSPARENCY__OPAQUE ? OPAQUE : TRANSPARENT;
+  uint32_t alpha = wuffs_base__pixel_format__transparency(&format);
+  return alpha == WUFFS_BASE__PIXEL_ALPHA_TRANSPARENCY__OPAQUE ? OPAQUE : TRANSPARENT;
 }
 
 static uint32_t format_of(enum depth depth) {
@@ -87,8 +88,8 @@ static const char *decode_pixels(wuffs_base__image_decoder *decoder, wuffs_base_
   if (work_bytes > SIZE_MAX / 2) return no_memory;
   uint8_t *memory = malloc(count * depth), *work = malloc((size_t)work_bytes + 1);
   const char *problem = memory && work ? NULL : no_memory;
-  wuffs_base__pixel_config__set(&config->pixcfg, format_of(depth), WUFFS_BASE__PIXEL_SUBSAMPLING__NONE, (uint32_t)pixels->width,
-                                (uint32_t)pixels->height);
+  wuffs_base__pixel_config__set(&config->pixcfg, format_of(depth), WUFFS_BASE__PIXEL_SUBSAMPLING__NONE,
+                                (uint32_t)pixels->width, (uint32_t)pixels->height);
   if (!problem) {
     wuffs_base__status status = wuffs_base__pixel_buffer__set_from_slice(
         &buffer, &config->pixcfg, wuffs_base__make_slice_u8(memory, count * depth));
@@ -107,12 +108,14 @@ static const char *decode_pixels(wuffs_base__image_decoder *decoder, wuffs_base_
   return NULL;
 }
 
-static const char *decode_with(wuffs_base__image_decoder *decoder, const uint8_t *data, size_t size, struct pixels *pixels) {
+static const char *decode_with(wuffs_base__image_decoder *decoder, const uint8_t *data, size_t size,
+                               struct pixels *pixels) {
   wuffs_base__io_buffer source = wuffs_base__ptr_u8__reader((uint8_t *)data, size, true);
   wuffs_base__image_config config = {0};
   wuffs_base__status status = wuffs_base__image_decoder__decode_image_config(decoder, &config, &source);
   if (status.repr) return why(status);
-  uint32_t width = wuffs_base__pixel_config__width(&config.pixcfg), height = wuffs_base__pixel_config__height(&config.pixcfg);
+  uint32_t width = wuffs_base__pixel_config__width(&config.pixcfg);
+  uint32_t height = wuffs_base__pixel_config__height(&config.pixcfg);
   if (width < 1 || height < 1) return "it has no pixels";
   if ((uint64_t)width * height > MOST_PIXELS) return "it has more than the 89478485 pixels allowed";
   pixels->width = (int32_t)width, pixels->height = (int32_t)height;

@@ -52,7 +52,9 @@ static const char *read_ppm(const struct file *file, struct pixels *pixels) {
 }
 
 static const char *prepare(const struct model *model, const struct pixels *pixels, uint8_t *rgb) {
-  struct rg_picture picture = {pixels->rgb, NULL, pixels->width, pixels->height, RG_RGB, (ptrdiff_t)pixels->width * 3, 0};
+  struct rg_picture picture = {
+      .pixels = pixels->rgb, .width = pixels->width, .height = pixels->height, .order = RG_RGB};
+  picture.stride = (ptrdiff_t)pixels->width * 3;
   size_t bytes = model->prepare_bytes(&picture);
   void *scratch = NULL;
   if (!bytes) return "it is too long and thin to be resized, or the network does not say how; crop it first";
@@ -76,8 +78,8 @@ static const char *to_network(const struct model *model, const struct file *file
   } else if (file->size == prepared) {
     memcpy(rgb, file->data, prepared);
   } else {
-    return sentence("%s is no picture that can be read: JPEG, PNG, binary PPM (P6), or %zu raw bytes (%d x %d, RGB)", path,
-                    prepared, model->width, model->height);
+    return sentence("%s is no picture that can be read: JPEG, PNG, binary PPM (P6), or %zu raw bytes (%d x %d, RGB)",
+                    path, prepared, model->width, model->height);
   }
   return problem ? sentence("%s is no picture that can be read: %s", path, problem) : NULL;
 }

@@ -1,9 +1,9 @@
-/* A loader for libraries like model.so: they need no other library, run nothing while they are loaded, and want at most one
- * function, getauxval, from outside. A static program with it starts on every Linux kernel of its architecture, whatever
- * the C library of the system is; Android's is one of those.
+/* A loader for libraries like model.so: they need no other library, run nothing while they are loaded, and want at most
+ * one function, getauxval, from outside. A static program with it starts on every Linux kernel of its architecture,
+ * whatever the C library of the system is; Android's is one of those.
  *
- * The digest of the file was checked before. Nothing in it is believed all the same: no table may leave the image, and no
- * memory is writable and executable at once.
+ * The digest of the file was checked before. Nothing in it is believed all the same: no table may leave the image, and
+ * no memory is writable and executable at once.
  */
 #include <elf.h>
 #include <errno.h>
@@ -52,10 +52,10 @@ static int held(const struct image *image, uint64_t address, uint64_t bytes, uin
   return 0;
 }
 
-/* Returns the memory of `count` things of `size` bytes at an address of the library, or null when they are not in it. */
+/* Returns the memory of `count` things of `size` bytes at an address of the library; null when they are not in it. */
 static void *within(const struct image *image, uint64_t address, uint64_t count, uint64_t size) {
-  if (count > image->size / size || address % (size < 8 ? size : 8) || !held(image, address, count * size, PF_R)) return NULL;
-  return image->base + address;
+  int aligned = address % (size < 8 ? size : 8) == 0;
+  return count <= image->size / size && aligned && held(image, address, count * size, PF_R) ? image->base + address : NULL;
 }
 
 static const char *read_headers(int file, struct image *image) {
@@ -92,19 +92,22 @@ static int protection(uint32_t flags) {
   return (flags & PF_R ? PROT_READ : 0) | (flags & PF_W ? PROT_WRITE : 0) | (flags & PF_X ? PROT_EXEC : 0);
 }
 
+static int map_at(void *place, uint64_t bytes, int rights, int flags, int file, uint64_t offset) {
+  return mmap(place, bytes, rights, MAP_PRIVATE | MAP_FIXED | flags, file, (off_t)offset) != MAP_FAILED;
+}
+
 /* Maps one segment; what the file does not hold of it is zero. */
 static const char *map_segment(int file, const struct image *image, const Elf64_Phdr *s) {
+  int rights = protection(s->p_flags);
   uint64_t before = s->p_vaddr % image->page, filled = s->p_filesz + before, whole = s->p_memsz + before;
   uint8_t *start = image->base + s->p_vaddr - before;
   uint64_t pages = (filled + image->page - 1) / image->page * image->page;
-  if (s->p_filesz && mmap(start, filled, protection(s->p_flags), MAP_PRIVATE | MAP_FIXED, file, (off_t)(s->p_offset - before)) == MAP_FAILED)
-    return strerror(errno);
+  if (s->p_filesz && !map_at(start, filled, rights, 0, file, s->p_offset - before)) return strerror(errno);
   if (!s->p_filesz) pages = 0;
   if (whole <= filled) return NULL;
   if (!(s->p_flags & PF_W)) return "a segment with zeros cannot be written";
   if (pages) memset(start + filled, 0, (whole < pages ? whole : pages) - filled);
-  if (whole > pages && mmap(start + pages, whole - pages, protection(s->p_flags), MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
-    return strerror(errno);
+  if (whole > pages && !map_at(start + pages, whole - pages, rights, MAP_ANONYMOUS, -1, 0)) return strerror(errno);
   return NULL;
 }
 
@@ -135,7 +138,7 @@ static uint64_t dynamic(const struct image *image, int64_t tag) {
 static const char *find_symbols(struct image *image) {
   static const int64_t unwanted[] = {DT_NEEDED, DT_INIT, DT_INIT_ARRAY, DT_TEXTREL, DT_REL, DT_RELR};
   for (size_t i = 0; i < sizeof unwanted / sizeof unwanted[0]; i++) {
-    if (dynamic(image, unwanted[i])) return "it needs another library, runs code while it is loaded, or has relocations of another kind";
+    if (dynamic(image, unwanted[i])) return "it needs a library, runs code while it is loaded, or is relocated otherwise";
   }
   const uint32_t *hash = within(image, dynamic(image, DT_HASH), 2, sizeof *hash);
   if (!dynamic(image, DT_HASH) || !hash) return "it has no table of symbols";
@@ -170,7 +173,8 @@ static const char *relocate(const struct image *image, uint64_t table, uint64_t 
     uint64_t value = (uint64_t)(uintptr_t)image->base, type = ELF64_R_TYPE(entry->r_info);
     uint64_t *place = within(image, entry->r_offset, 1, sizeof *place);
     if (!place || !held(image, entry->r_offset, sizeof *place, PF_R | PF_W)) return "a relocation leaves the data";
-    if (type != RELATIVE && type != GLOBAL && type != SLOT && type != ABSOLUTE) return "a relocation is of an unknown kind";
+    int known = type == RELATIVE || type == GLOBAL || type == SLOT || type == ABSOLUTE;
+    if (!known) return "a relocation is of an unknown kind";
     const char *problem = type == RELATIVE ? NULL : resolve(image, ELF64_R_SYM(entry->r_info), &value);
     if (problem) return problem;
     *place = value + (type == GLOBAL || type == SLOT ? 0 : (uint64_t)entry->r_addend);
@@ -182,7 +186,8 @@ static const char *relocate(const struct image *image, uint64_t table, uint64_t 
 static const char *seal(const struct image *image) {
   for (int i = 0; i < image->segments; i++) {
     const Elf64_Phdr *s = &image->segment[i];
-    uint64_t start = s->p_vaddr / image->page * image->page, end = (s->p_vaddr + s->p_memsz) / image->page * image->page;
+    uint64_t start = s->p_vaddr / image->page * image->page;
+    uint64_t end = (s->p_vaddr + s->p_memsz) / image->page * image->page;
     if (s->p_type != PT_GNU_RELRO || end <= start) continue;
     if (mprotect(image->base + start, end - start, PROT_READ)) return "it cannot be sealed";
   }

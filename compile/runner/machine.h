@@ -10,8 +10,8 @@ struct machine_state {
 
 struct machine_state machine_state(void);
 
-/* Keeps this program and the threads it will start on the cores of a list like "4-7" or "0,2"; ends the program when the
- * list is none or names a core that this machine does not have. */
+/* Keeps this program and the threads it will start on the cores of a list like "4-7" or "0,2"; ends the program when
+ * the list is none or names a core that this machine does not have. */
 void use_cores(const char *list);
 
 /* Prints the cores this program may use as a JSON string like "0-3,6". */

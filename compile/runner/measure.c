@@ -64,6 +64,13 @@ static double percentile(const struct series *sorted, double part) {
   return sorted->times[(size_t)((double)(sorted->count - 1) * part)];
 }
 
+static void print_percentiles(const struct series *sorted) {
+  static const struct { const char *name; double part; } figures[] = {
+      {"min", 0}, {"median", 0.5}, {"p90", 0.9}, {"p95", 0.95}, {"p99", 0.99}, {"max", 1}};
+  for (size_t i = 0; i < sizeof figures / sizeof figures[0]; i++)
+    printf("%s\"%s_ms\":%.6g", i ? "," : "", figures[i].name, percentile(sorted, figures[i].part));
+}
+
 static void sort(struct series *series) { qsort(series->times, series->count, sizeof *series->times, ascending); }
 
 /* One part of a sustained measurement. */
@@ -74,8 +81,8 @@ struct part {
 };
 
 /* Measures until `end_ms`; the times are added to `all`. */
-static struct part time_part(const struct model *model, const uint8_t *picture, float *logits, double begin_ms, double end_ms,
-                             struct series *all) {
+static struct part time_part(const struct model *model, const uint8_t *picture, float *logits, double begin_ms,
+                             double end_ms, struct series *all) {
   struct series series = {NULL, 0, 0};
   struct part part = {.from_s = (milliseconds() - begin_ms) / 1e3};
   do time_one(model, picture, logits, &series);
@@ -90,8 +97,8 @@ static struct part time_part(const struct model *model, const uint8_t *picture, 
 static void print_curve(const struct part *parts, int count) {
   printf(",\"curve\":[");
   for (int i = 0; i < count; i++) {
-    printf("%s{\"from_s\":%.4g,\"runs\":%zu,\"median_ms\":%.6g,\"state\":", i ? "," : "", parts[i].from_s, parts[i].runs,
-           parts[i].median_ms);
+    printf("%s{\"from_s\":%.3f,\"runs\":%zu,\"median_ms\":%.6g,\"state\":", i ? "," : "", parts[i].from_s,
+           parts[i].runs, parts[i].median_ms);
     print_state(parts[i].state);
     putchar('}');
   }
@@ -118,10 +125,10 @@ void print_latency(const struct model *model, const uint8_t *picture, int warmup
   long lowest = after.clock_khz;
   for (int i = 0; i < count; i++) lowest = parts[i].state.clock_khz < lowest ? parts[i].state.clock_khz : lowest;
   sort(&all);
-  printf("{\"command\":\"bench\",\"variant\":\"%s\",\"threads\":%d,\"warmup\":%d,\"runs\":%zu,\"min_ms\":%.6g,\"median_ms\":%.6g,"
-         "\"p90_ms\":%.6g,\"p95_ms\":%.6g,\"p99_ms\":%.6g,\"max_ms\":%.6g,\"cores\":",
-         model->variant(), model->threads, warmup, all.count, all.times[0], percentile(&all, 0.5), percentile(&all, 0.9),
-         percentile(&all, 0.95), percentile(&all, 0.99), all.times[all.count - 1]);
+  printf("{\"command\":\"bench\",\"variant\":\"%s\",\"threads\":%d,\"warmup\":%d,\"runs\":%zu,", model->variant(),
+         model->threads, warmup, all.count);
+  print_percentiles(&all);
+  printf(",\"cores\":");
   print_cores();
   printf(",\"before\":");
   print_state(before);

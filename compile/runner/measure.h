@@ -7,9 +7,9 @@
 /* Milliseconds of a clock that only goes forward. */
 double milliseconds(void);
 
-/* Prints the latency over `runs` inferences after `warmup` others, as one JSON object: percentiles, and the clock and the
- * temperature before and after. With `seconds` above 0 it goes on that long instead, whatever `runs` is, and the object
- * has a curve besides: the median of each of at most 60 equal parts of the time. */
+/* Prints the latency over `runs` inferences after `warmup` others, as one JSON object: percentiles, and the clock and
+ * the temperature before and after. With `seconds` above 0 it goes on that long instead, whatever `runs` is, and the
+ * object has a curve besides: the median of each of at most 60 equal parts of the time. */
 void print_latency(const struct model *model, const uint8_t *picture, int warmup, int runs, int seconds);
 
 /* For measurements in turns with other programs: prints a JSON object, and from then on for each line of standard input,

@@ -34,7 +34,8 @@ static int from_tiff(struct bytes tiff) {
     const uint8_t *entry = tiff.data + at;
     uint32_t type = number(entry + 2, 2, little);
     if (number(entry, 2, little) != TAG || number(entry + 4, 4, little) != 1) continue;
-    if (type == TYPE_SHORT || type == TYPE_LONG) found = (int)(number(entry + 8, type == TYPE_SHORT ? 2 : 4, little) & 0xffff);
+    if (type != TYPE_SHORT && type != TYPE_LONG) continue;
+    found = (int)(number(entry + 8, type == TYPE_SHORT ? 2 : 4, little) & 0xffff);
   }
   return found;
 }
@@ -79,7 +80,8 @@ static struct metadata in_jpeg(struct bytes file) {
     size_t length = big_endian(file.data + at + 2, 2);
     if (marker == 0xda || marker == 0xd9 || length < 2 || length > file.size - at - 2) return found;
     struct bytes segment = {file.data + at + 4, length - 2};
-    if (marker == 0xe1 && !found.exif.size && begins(segment, exif, sizeof exif)) found.exif = after(segment, sizeof exif);
+    int first_exif = !found.exif.size && begins(segment, exif, sizeof exif);
+    if (marker == 0xe1 && first_exif) found.exif = after(segment, sizeof exif);
     if (marker == 0xe1 && begins(segment, xmp, sizeof xmp)) found.xmp = after(segment, sizeof xmp);
     at += 2 + length;
   }
@@ -94,8 +96,9 @@ static struct metadata in_png(struct bytes file) {
     size_t length = big_endian(file.data + at, 4);
     if (length > file.size - at - 12) return found;
     struct bytes chunk = {file.data + at + 8, length};
-    if (!memcmp(file.data + at + 4, "eXIf", 4)) found.exif = begins(chunk, exif, sizeof exif) ? after(chunk, sizeof exif) : chunk;
-    if (!memcmp(file.data + at + 4, "iTXt", 4) && begins(chunk, xmp, sizeof xmp)) found.xmp = after(chunk, sizeof xmp);
+    const uint8_t *kind = file.data + at + 4;
+    if (!memcmp(kind, "eXIf", 4)) found.exif = begins(chunk, exif, sizeof exif) ? after(chunk, sizeof exif) : chunk;
+    if (!memcmp(kind, "iTXt", 4) && begins(chunk, xmp, sizeof xmp)) found.xmp = after(chunk, sizeof xmp);
     at += 12 + length;
   }
   return found;

@@ -28,9 +28,11 @@ static void row_from_bgr(const uint8_t *row, int32_t width, uint8_t *out) {
   for (int32_t x = 0; x < width; x++, row += 3, out += 3) out[0] = row[2], out[1] = row[1], out[2] = row[0];
 }
 
-static void row_from_nv12(const struct matrix *m, const uint8_t *luma, const uint8_t *chroma, int32_t width, uint8_t *out) {
+static void row_from_nv12(const struct matrix *m, const uint8_t *luma, const uint8_t *chroma, int32_t width,
+                          uint8_t *out) {
   for (int32_t x = 0; x < width; x++, out += 3) {
-    int32_t y = m->luma * (luma[x] - m->black) + (1 << 15), cb = chroma[x / 2 * 2] - 128, cr = chroma[x / 2 * 2 + 1] - 128;
+    int32_t y = m->luma * (luma[x] - m->black) + (1 << 15);
+    int32_t cb = chroma[x / 2 * 2] - 128, cr = chroma[x / 2 * 2 + 1] - 128;
     out[0] = to_byte((y + m->red_cr * cr) >> 16);
     out[1] = to_byte((y + m->green_cb * cb + m->green_cr * cr) >> 16);
     out[2] = to_byte((y + m->blue_cb * cb) >> 16);
@@ -61,8 +63,8 @@ static int refuse(const struct rg_picture *picture) {
     return too_short(picture->stride, width * 3) ? RG_WRONG_PICTURE : RG_DONE;
   if (picture->order < RG_NV12 || picture->order > RG_NV12_BT709) return RG_WRONG_PICTURE;
   if (!picture->chroma) return RG_NULL_POINTER;
-  if (too_short(picture->stride, width) || too_short(picture->chroma_stride, (width + 1) / 2 * 2)) return RG_WRONG_PICTURE;
-  return RG_DONE;
+  int short_rows = too_short(picture->stride, width) || too_short(picture->chroma_stride, (width + 1) / 2 * 2);
+  return short_rows ? RG_WRONG_PICTURE : RG_DONE;
 }
 
 struct plan {
@@ -82,7 +84,8 @@ static struct plan plan_of(const struct rg_picture *picture) {
   int32_t width = picture->width, height = picture->height;
   int32_t out_width = width <= height ? RG_RESIZE : (int32_t)((int64_t)RG_RESIZE * width / height);
   int32_t out_height = width <= height ? (int32_t)((int64_t)RG_RESIZE * height / width) : RG_RESIZE;
-  struct plan plan = {axis_of(width, out_width, RG_SIDE, RG_CUBIC), axis_of(height, out_height, RG_SIDE, RG_CUBIC), 0, 0};
+  struct plan plan = {.x = axis_of(width, out_width, RG_SIDE, RG_CUBIC)};
+  plan.y = axis_of(height, out_height, RG_SIDE, RG_CUBIC);
   plan.line_bytes = picture->order == RG_RGB ? 0 : round_up((size_t)width * 3);
   plan.rows_bytes = plan.y.taps ? round_up((size_t)most_rows(&plan.y) * RG_SIDE * 3) : 0;
   return plan;
@@ -110,7 +113,8 @@ EXPORT int rg_prepare(const struct rg_picture *picture, uint8_t *rgb, void *scra
   if (!rgb || !scratch) return RG_NULL_POINTER;
   if ((uintptr_t)scratch % RG_WORKSPACE_ALIGNMENT) return RG_UNALIGNED;
   struct plan plan = plan_of(picture);
-  uint8_t *y_weights = (uint8_t *)scratch + round_up(axis_bytes(&plan.x)), *line = y_weights + round_up(axis_bytes(&plan.y));
+  uint8_t *y_weights = (uint8_t *)scratch + round_up(axis_bytes(&plan.x));
+  uint8_t *line = y_weights + round_up(axis_bytes(&plan.y));
   uint8_t *rows = plan.y.taps ? line + plan.line_bytes : rgb;
   axis_fill(&plan.x, scratch);
   axis_fill(&plan.y, y_weights);

@@ -68,8 +68,8 @@ const char *rg_info(void);
 /* The size of the scratch memory of one inference. */
 size_t rg_workspace_bytes(void);
 
-/* The size of the scratch memory rg_prepare needs for a picture: it depends on its width, height and order alone. 0 when
- * rg_prepare would refuse it. */
+/* The size of the scratch memory rg_prepare needs for a picture: it depends on its width, height and order alone; 0
+ * when rg_prepare would refuse it. */
 size_t rg_prepare_bytes(const struct rg_picture *picture);
 
 /* Makes the picture that rg_infer takes: the short side is resized, the centre cropped, to the byte as in training.

@@ -83,40 +83,41 @@ static int is_command(const char *name) {
   return 0;
 }
 
+static void choose_command(struct options *o, const char *name, const char *next) {
+  if (o->command) stop(EXIT_USAGE, "%s and %s were given; one command at a time", o->command, name);
+  o->command = name;
+  if (strcmp(name, "--watch")) return;
+  if (!next) stop(EXIT_USAGE, "--watch needs a folder");
+  o->folder = next;
+}
+
+/* Reads one option and returns how many words it took; `next` is null after the last one. */
+static int take_option(struct options *o, const char *name, const char *next) {
+  int *flag = !strcmp(name, "--turns") ? &o->turns : !strcmp(name, "--existing") ? &o->existing : NULL;
+  if (!strcmp(name, "--help")) {
+    fputs(usage, stdout);
+    exit(EXIT_DONE);
+  }
+  if (flag) return *flag = 1;
+  if (!is_command(name)) return read_option(o, name, next), 2;
+  choose_command(o, name, next);
+  return strcmp(name, "--watch") ? 1 : 2;
+}
+
+/* Options and pictures may stand in any order; what follows "--" is a picture whatever it looks like. */
 static struct options read_options(int count, char **arguments) {
   struct options o = {.threads = 1, .runs = 100, .warmup = 10, .top = 5, .interval_ms = 500};
-  int i = 1;
-  for (; i < count && !strncmp(arguments[i], "--", 2); i++) {
-    const char *name = arguments[i];
-    if (!strcmp(name, "--")) {
-      i++;
-      break;
-    }
-    if (!strcmp(name, "--help")) {
-      fputs(usage, stdout);
-      exit(EXIT_DONE);
-    }
-    int *flag = !strcmp(name, "--turns") ? &o.turns : !strcmp(name, "--existing") ? &o.existing : NULL;
-    if (flag) {
-      *flag = 1;
-      continue;
-    }
-    if (is_command(name)) {
-      if (o.command) stop(EXIT_USAGE, "%s and %s were given; one command at a time", o.command, name);
-      o.command = name;
-      if (strcmp(name, "--watch")) continue;
-      if (++i == count) stop(EXIT_USAGE, "--watch needs a folder");
-      o.folder = arguments[i];
-      continue;
-    }
-    i++;
-    read_option(&o, name, i < count ? arguments[i] : NULL);
+  o.pictures = allocate((size_t)count * sizeof *o.pictures);
+  for (int i = 1, ended = 0; i < count;) {
+    const char *word = arguments[i];
+    if (ended || strncmp(word, "--", 2)) o.pictures[o.picture_count++] = arguments[i++];
+    else if (!strcmp(word, "--")) ended = 1, i++;
+    else i += take_option(&o, word, i + 1 < count ? arguments[i + 1] : NULL);
   }
   if (!o.command) stop(EXIT_USAGE, "a command is missing\n%s", usage);
-  o.pictures = arguments + i, o.picture_count = count - i;
   int classify = !strcmp(o.command, "--classify");
   if (classify && o.picture_count == 0) stop(EXIT_USAGE, "--classify needs a picture");
-  if (!classify && o.picture_count) stop(EXIT_USAGE, "%s takes no '%s'", o.command, arguments[i]);
+  if (!classify && o.picture_count) stop(EXIT_USAGE, "%s takes no '%s'", o.command, o.pictures[0]);
   return o;
 }
 

@@ -66,7 +66,8 @@ static int32_t fixed_point(double weight) {
 
 static void fill_one(struct axis *axis, int32_t index) {
   struct window window = window_of(axis, axis->first + index);
-  int32_t begin = (int32_t)(window.center - window.support + 0.5), end = (int32_t)(window.center + window.support + 0.5);
+  int32_t begin = (int32_t)(window.center - window.support + 0.5);
+  int32_t end = (int32_t)(window.center + window.support + 0.5);
   if (begin < 0) begin = 0;
   if (end > axis->in) end = axis->in;
   double sum = 0;
@@ -118,7 +119,8 @@ void resample_column(const struct axis *axis, int32_t index, const uint8_t *rows
   const uint8_t *first = rows + (size_t)(axis->start[index] - begin) * (size_t)width;
   for (int32_t x = 0; x < width; x++) {
     int32_t sum = 1 << (BITS - 1);
-    for (int32_t tap = 0; tap < axis->used[index]; tap++) sum += first[(size_t)tap * (size_t)width + (size_t)x] * weights[tap];
+    for (int32_t tap = 0; tap < axis->used[index]; tap++)
+      sum += first[(size_t)tap * (size_t)width + (size_t)x] * weights[tap];
     out[x] = to_byte(sum);
   }
 }

@@ -3,11 +3,12 @@
 #include <math.h>
 #include <stdio.h>
 
-static const unsigned least_of_length[] = {0, 0, 0x80, 0x800, 0x10000}; /* the first code point that needs so many bytes */
+static const unsigned least_of_length[] = {0, 0, 0x80, 0x800, 0x10000}; /* of the code points with so many bytes */
 
 /* Returns how many bytes the UTF-8 character at `text` has, or 0 when it is none. */
 static size_t character(const unsigned char *text, size_t size) {
-  size_t length = text[0] < 0x80 ? 1 : text[0] < 0xc2 ? 0 : text[0] < 0xe0 ? 2 : text[0] < 0xf0 ? 3 : text[0] < 0xf5 ? 4 : 0;
+  unsigned char first = text[0];
+  size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
   if (length <= 1 || length > size) return length <= 1 ? length : 0;
   unsigned code = text[0] & (0x7fu >> length);
   for (size_t i = 1; i < length; i++) {

@@ -11,8 +11,8 @@ struct watch {
   int most;        /* end after so many pictures, readable or not; 0: never */
 };
 
-/* Prints a JSON object when it begins and one for each picture; a picture that cannot be read is named on standard error.
- * Returns when `most` is reached or the program is asked to end; ends the program when the folder cannot be listed. */
+/* Prints a JSON object when it begins and one for each picture; a picture that cannot be read is named on standard
+ * error. Returns when `most` is reached or the program is asked to end; ends the program when the folder cannot be listed. */
 void watch(const struct classifier *classifier, const struct watch *wanted);
 
 #endif

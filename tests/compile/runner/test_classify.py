@@ -96,6 +96,16 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_classified(host_bundle: Pa
     assert "absent.png: No such file" in errors[2]
 
 
+def test_options_may_stand_behind_the_picture(host_bundle: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "--top"
+    odd.write_bytes(encoded(scene(9, 9), "PNG"))
+    done = classify(host_bundle, odd, "--top", "2")
+    assert len(json.loads(done.stdout)["top"]) == 2
+    command = [str((host_bundle / "repghost-run").absolute()), "--classify", "--top", "1", "--", "--top"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert len(json.loads(done.stdout)["top"]) == 1
+
+
 def test_names_that_are_no_text_stay_json(host_bundle: Path, tmp_path: Path) -> None:
     name = os.fsencode(tmp_path) + b'/a"\\\xff\xc3\xa9\n.rgb'
     Path(os.fsdecode(name)).write_bytes(pictures(1)[0].tobytes())
