@@ -67,8 +67,11 @@ choose() {
             ;;
         dla)
             onnx=fp16.onnx
+            # TensorRT may reject a cache that another version of it wrote, so the first line names this one.
+            cache=$ENGINES/calibration.$version.cache
+            sed "1s/^TRT-[0-9]*/TRT-$number/" calibration.cache >"$cache"
             # Ranges come from the cache, so the network must not be typed by its file.
-            flags="--int8 --fp16 --calib=calibration.cache --useDLACore=$core --allowGPUFallback"
+            flags="--int8 --fp16 --calib=$cache --useDLACore=$core --allowGPUFallback"
             ;;
     esac
     if [ "$flags" = --stronglyTyped ] && [ "${version%%.*}" -ge 11 ] && ! has_flag --stronglyTyped; then

@@ -174,11 +174,21 @@ def test_int8_without_ranges_is_refused(bundle: Copy, board: Board) -> None:
     assert done.returncode == 6 and "calibration.cache is missing" in done.stderr
 
 
+def test_the_cache_names_the_version_that_reads_it(bundle: Copy, board: Board) -> None:
+    jetson, folder = board("5", "8.6.2", model="NVIDIA Jetson Orin NX"), bundle("5")
+    assert jetson.run(folder, "build.sh", "--dla", "0").returncode == 0
+    cache = (folder / "engines/calibration.8.6.2.cache").read_text()
+    assert cache.startswith("TRT-8602-EntropyCalibration2\ninput: ")
+
+
 def test_dla_takes_its_ranges_from_the_cache(bundle: Copy, board: Board) -> None:
     jetson, folder = board("6", model="NVIDIA Jetson AGX Orin Developer Kit"), bundle("6")
     assert jetson.run(folder, "build.sh", "--dla", "1").returncode == 0
     text = next((folder / "engines").glob("dla.*.engine")).read_text()
-    assert "--onnx=fp16.onnx --int8 --fp16 --calib=calibration.cache --useDLACore=1 --allowGPUFallback" in text
+    cache = "engines/calibration.10.3.0.cache"
+    assert f"--onnx=fp16.onnx --int8 --fp16 --calib={cache} --useDLACore=1 --allowGPUFallback" in text
+    head, _, rest = (folder / cache).read_text().partition("\n")
+    assert head == "TRT-100300-EntropyCalibration2" and rest in (folder / "calibration.cache").read_text()
 
 
 @pytest.mark.parametrize(
