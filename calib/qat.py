@@ -19,9 +19,8 @@ from onnx import helper
 
 from calib.config import QuantConfig
 from calib.graph import Convolution, Graph
-from calib.lower import lower_q15
+from calib.int16 import fits_int16
 from calib.pipeline import Quantized, Source, fused, quantize_graph, tool_versions
-from calib.program import Tensor
 from calib.qat_branches import BranchWeights
 from calib.qat_candidates import Candidate, HeldOut, judge
 from calib.qat_feed import TrainingFeed
@@ -30,7 +29,6 @@ from calib.qat_settings import QatSettings
 from calib.qat_train import QatStep, prepare_teacher, train_quantized
 from calib.qat_weights import FusedWeights, WeightSource
 from calib.qdq import QUANTIZATION, Description, build_qdq, describe
-from calib.qparams import INT8_MAX, INT8_MIN, quantize_weights
 from calib.quantspec import QuantSpec
 from calib.walk import graph_of
 from repghost.data.base import Prepared
@@ -180,20 +178,9 @@ def check_accumulators(graph: Graph, spec: QuantSpec) -> None:
     Raises:
         UsageError: naming the first such layer.
     """
-    adds = graph.fused_adds()
     for op in graph.operators:
-        if not isinstance(op, Convolution) or spec.accumulators.get(op.name) != "int16":
-            continue
-        add = adds.get(op.name)
-        x, y = spec.activations[op.input], spec.activations[op.name if add is None else add.name]
-        scales = spec.weight_scales[op.name]
-        residual = None if add is None else Tensor(add.other, 1, 1, len(scales), spec.activations[add.other])
-        low = max(INT8_MIN, y.zero_point) if op.relu else INT8_MIN
-        weight = quantize_weights(op.weight, scales)[:, 0]
-        if (
-            lower_q15(weight, op.bias, x.scale, x.zero_point, scales, y.scale, y.zero_point, low, INT8_MAX, residual)
-            is None
-        ):
+        planned = spec.accumulators.get(op.name)
+        if isinstance(op, Convolution) and planned == "int16" and not fits_int16(op, graph, spec):
             raise UsageError(
                 f"layer {op.name!r}: after training it does not fit int16 accumulators, most likely because of its "
                 "bias; lower --learning-rate, or give it int32 ones in the config."
