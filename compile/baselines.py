@@ -9,14 +9,14 @@ result is docs/baselines.json:
         "family": "MobileNetV3",
         "top1": 75.2,                      percent on ImageNet as RepGhost's authors plot it; null where they do not
         "builds": [{
-            "precision": "int8",
+            "precision": "int8",               or "fp32": the same layers and weights, nothing rounded in between
             "model_bytes": {"arm64": 3970000, "host": 7410000},
             "workspace_bytes": 1500000,    of the arm64 build
             "host": {"measured": true, "median_ms": 1.2, "p90_ms": 1.3, "min_ms": 1.1, "threads": 1, "variant": "vnni",
                      "runs": 200, ...},
             "arm64": [{"cpu": "cortex-a76", "variant": "dot", "instructions": 30000000,
                        "modelled_cycles": {"a76": 12000000, ...}}, ...],
-            "verified": true               every instruction set gave the bits of the numpy reference
+            "verified": true               every instruction set agreed with the numpy reference: to the bit, or fp32
         }]}]}
 
 Accuracy is published, instructions are emulated, cycles modelled, and the milliseconds those of the machine named.
@@ -41,7 +41,7 @@ from compile.counter_build import build_counter, find_counting_emulator
 from compile.counts import Counting, counted
 from compile.fresh import fresh_bundles
 from compile.machine import describe_machine
-from compile.precisions import INT8
+from compile.precisions import FP32, INT8
 from compile.report import read_report
 from compile.request import Request
 from compile.subject import RANDOM
@@ -97,19 +97,21 @@ def run_baselines(
         "machine": describe_machine(),
         "emulator": emulator.version(),
         "networks": [
-            {**asdict(network), "builds": [measure_baseline(network, output, counting, say)]} for network in networks
+            {**asdict(network), "builds": measure_baseline(network, output, counting, say)} for network in networks
         ],
     }
     write_text_atomically(docs / FILE, json.dumps(value, indent=1, sort_keys=True) + "\n")
     return value
 
 
-def measure_baseline(network: Baseline, output: Path, counting: Counting, say: Callable[[str], None]) -> dict[str, Any]:
-    """Return one entry of "builds"."""
+def measure_baseline(
+    network: Baseline, output: Path, counting: Counting, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Return the entries of "builds": int8, then float32 with the same weights (`compile.float_twin`)."""
     folder = f"{network.name}-{SIZE}px-{RANDOM}"
     request = Request(
         target=ARM64.name,
-        precisions=(INT8,),
+        precisions=(INT8, FP32),
         weights=RANDOM,
         model=network.name,
         size=SIZE,
@@ -118,11 +120,22 @@ def measure_baseline(network: Baseline, output: Path, counting: Counting, say: C
         jobs=os.cpu_count() or 1,
     )
     say(network.name)
-    (bundle,) = fresh_bundles(request, folder, counting.cache, say)
-    builds = {build["target"]: build for build in read_report(output / folder)["builds"]}
+    bundles = fresh_bundles(request, folder, counting.cache, say)
+    report = read_report(output / folder)["builds"]
+    return [
+        _build(precision.name, bundle, report, counting, say)
+        for precision, bundle in zip(request.precisions, bundles, strict=True)
+    ]
+
+
+def _build(
+    precision: str, bundle: Bundle, report: list[dict[str, Any]], counting: Counting, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Return one entry of "builds"."""
+    builds = {build["target"]: build for build in report if build["precision"] == precision}
     arm64, host = builds[ARM64.name], next(build for name, build in builds.items() if name != ARM64.name)
     return {
-        "precision": INT8.name,
+        "precision": precision,
         "model_bytes": {ARM64.name: arm64["sizes"]["files"]["model.so"], HOST: host["sizes"]["files"]["model.so"]},
         "workspace_bytes": arm64["sizes"]["workspace"],
         "host": host["latency"],

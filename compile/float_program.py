@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from calib.graph import INPUT, AveragePool, Classifier, Convolution, Gate, Graph, HardSigmoid, ResidualAdd
 from repghost.preprocess import Preprocess
 
+# What an operator has besides tensors and weights.
+SETTINGS = ("stride", "padding", "relu", "function", "row", "column", "channel")
+
 
 @dataclass(frozen=True)
 class FloatTensor:
@@ -111,7 +114,74 @@ class FloatGate:
         return self.input, self.gate
 
 
-FloatOperator: TypeAlias = FloatInput | FloatConv2d | FloatDepthwiseConv2d | FloatPool | FloatGate
+@dataclass(frozen=True)
+class FloatFunction:
+    """An element-wise function: "hard_swish", "hard_sigmoid" or "relu"."""
+
+    name: str
+    input: FloatTensor
+    output: FloatTensor
+    function: str
+
+    @property
+    def inputs(self) -> tuple[FloatTensor, ...]:
+        """The activations it reads."""
+        return (self.input,)
+
+
+@dataclass(frozen=True)
+class FloatAdd:
+    """The sum of two maps, then an optional ReLU."""
+
+    name: str
+    input: FloatTensor
+    other: FloatTensor
+    output: FloatTensor
+    relu: bool
+
+    @property
+    def inputs(self) -> tuple[FloatTensor, ...]:
+        """The activations it reads."""
+        return self.input, self.other
+
+
+@dataclass(frozen=True)
+class FloatConcat:
+    """The channels of several maps of one size behind each other."""
+
+    name: str
+    inputs: tuple[FloatTensor, ...]
+    output: FloatTensor
+
+
+@dataclass(frozen=True)
+class FloatCrop:
+    """A part of a map: y[i, j, c] = x[i + row, j + column, c + channel]."""
+
+    name: str
+    input: FloatTensor
+    output: FloatTensor
+    row: int
+    column: int
+    channel: int
+
+    @property
+    def inputs(self) -> tuple[FloatTensor, ...]:
+        """The activations it reads."""
+        return (self.input,)
+
+
+FloatOperator: TypeAlias = (
+    FloatInput
+    | FloatConv2d
+    | FloatDepthwiseConv2d
+    | FloatPool
+    | FloatGate
+    | FloatFunction
+    | FloatAdd
+    | FloatConcat
+    | FloatCrop
+)
 
 
 @dataclass(frozen=True)
@@ -149,7 +219,8 @@ def float_program(graph: Graph, preprocess: Preprocess, element: str = "float32"
         tensors[made.output.name] = made.output
     last = operators[-1]
     side = preprocess.size
-    return FloatProgram(tuple(operators), side, side, last.output.channels, _digest(operators, preprocess), element)
+    digest = program_digest(operators, preprocess)
+    return FloatProgram(tuple(operators), side, side, last.output.channels, digest, element)
 
 
 def _operator(
@@ -186,7 +257,8 @@ def _convolved(op: Convolution, x: FloatTensor, name: str) -> FloatTensor:
     return FloatTensor(name, height, width, len(op.weight), x.element)
 
 
-def _digest(operators: list[FloatOperator], preprocess: Preprocess) -> str:
+def program_digest(operators: list[FloatOperator], preprocess: Preprocess) -> str:
+    """Return the SHA-256 over shapes, weights and Preprocess."""
     digest = hashlib.sha256(repr(sorted(preprocess.to_dict().items())).encode())
     for operator in operators:
         digest.update(f"{type(operator).__name__} {operator.output} {[t.name for t in operator.inputs]}".encode())
@@ -194,5 +266,5 @@ def _digest(operators: list[FloatOperator], preprocess: Preprocess) -> str:
             value = getattr(operator, name, None)
             if value is not None:
                 digest.update(np.ascontiguousarray(value).tobytes())
-        digest.update(repr([getattr(operator, name, None) for name in ("stride", "padding", "relu")]).encode())
+        digest.update(repr([getattr(operator, name, None) for name in SETTINGS]).encode())
     return digest.hexdigest()

@@ -6,15 +6,19 @@ nothing else. How a kernel adds up in between is its own matter and what the tol
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compile.float_program import (
+    FloatAdd,
+    FloatConcat,
     FloatConv2d,
+    FloatCrop,
     FloatDepthwiseConv2d,
+    FloatFunction,
     FloatGate,
     FloatInput,
     FloatOperator,
@@ -27,6 +31,20 @@ CHUNK = 16  # pictures computed together
 
 Array: TypeAlias = NDArray[np.float32]
 Activations: TypeAlias = dict[str, Array]  # [N, H, W, C] by tensor name
+
+
+def hard_sigmoid(x: Array) -> Array:
+    """Return clip(x / 6 + 0.5, 0, 1)."""
+    opened: Array = np.clip(x * np.float32(1 / 6) + np.float32(0.5), 0, 1)
+    return opened
+
+
+# Element-wise functions by their names in `FloatFunction`.
+FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    "hard_swish": lambda x: x * hard_sigmoid(x),
+    "hard_sigmoid": hard_sigmoid,
+    "relu": lambda x: np.maximum(x, 0),
+}
 
 
 def run_float(program: FloatProgram, pictures: NDArray[np.uint8]) -> Array:
@@ -93,8 +111,18 @@ def execute(operator: FloatOperator, tensors: Activations, pictures: NDArray[np.
         case FloatPool():
             return tensors[operator.input.name].mean(axis=(1, 2), keepdims=True, dtype=np.float32)
         case FloatGate():
-            gate = np.clip(tensors[operator.gate.name] * np.float32(1 / 6) + np.float32(0.5), 0, 1)
-            return tensors[operator.input.name] * gate
+            return tensors[operator.input.name] * hard_sigmoid(tensors[operator.gate.name])
+        case FloatFunction():
+            return FUNCTIONS[operator.function](tensors[operator.input.name])
+        case FloatAdd():
+            total = tensors[operator.input.name] + tensors[operator.other.name]
+            return np.maximum(total, 0) if operator.relu else total
+        case FloatConcat():
+            return np.concatenate([tensors[tensor.name] for tensor in operator.inputs], axis=3)
+        case FloatCrop():
+            y, row, column, channel = operator.output, operator.row, operator.column, operator.channel
+            x = tensors[operator.input.name]
+            return x[:, row : row + y.height, column : column + y.width, channel : channel + y.channels]
 
 
 def _taps(operator: FloatConv2d | FloatDepthwiseConv2d, tensors: Activations) -> Iterator[tuple[int, int, Array]]:

@@ -12,6 +12,7 @@ from compile import stages
 from compile.building import Build, Compilation, compile_all, link
 from compile.cache import StageCache
 from compile.float_program import FloatProgram, float_program
+from compile.float_twin import float_twin
 from compile.judge import Judgement, float_answers, judge, not_measured, reference_answers
 from compile.packing import Packed, bundle_folder, manifest_sections, measure, pack, verify
 from compile.precisions import FP32, INT8
@@ -74,14 +75,16 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
         progress.note = _loaded(subject)
     for precision in request.precisions:
         target.check_element(precision.name, precision.element)
-    if subject.model is None and any(not precision.exact for precision in request.precisions):
-        raise UsageError(f"{subject.weights['source']} is quantized and has no float form; ask for PRECISION=int8.")
+    if subject.model is None and any(not precision.exact for precision in request.precisions if precision is not FP32):
+        raise UsageError(f"{subject.weights['source']} is quantized: it can be compiled with PRECISION=int8,fp32 only.")
     network = _fuse(subject, folder, progress)
     program = _quantize(subject, network, config, folder, cache, progress)
     programs: dict[str, AnyProgram] = {INT8.name: program}
     if network is not None:
         for precision in (FP32, *(it for it in request.precisions if not it.exact)):
             programs[precision.name] = float_program(graph_of(network), subject.preprocess, precision.element)
+    elif FP32 in request.precisions:
+        programs[FP32.name] = float_twin(program, subject.preprocess)
     vectors = _expect(subject, network, request, programs, folder, cache, progress)
     builds = _build(request, target, subject, programs, cache, progress)
     with progress.stage("judge"):
@@ -185,7 +188,7 @@ def _expect(
         reference, cached = stages.expect(folder / QDQ_FILE, subject.preprocess, pictures, cache)
         found = {INT8.name: reference}
         for precision in request.precisions:
-            if network is not None and not precision.exact:
+            if not precision.exact:
                 program = programs[precision.name]
                 found[precision.name] = stages.expect_float(network, program, subject, pictures, precision)
         progress.note = f"{len(pictures.labels)} pictures, {INT8.oracle}" + (", as in an earlier run" if cached else "")

@@ -168,16 +168,20 @@ def expect(qdq: Path, preprocess: Preprocess, pictures: Pictures, cache: StageCa
 
 
 def expect_float(
-    fused: RepGhostNet, program: AnyProgram, subject: Subject, pictures: Pictures, precision: Precision
+    fused: RepGhostNet | None, program: AnyProgram, subject: Subject, pictures: Pictures, precision: Precision
 ) -> Vectors:
-    """Return what PyTorch, or the numpy reference of a rounded program, says about pictures, with its tolerance."""
+    """Return what PyTorch says about pictures, with the tolerance; where it cannot, what the numpy reference says.
+
+    That is so for a program that rounds what it stores, and for one that was made from a quantized file.
+    """
     from compile.float_program import FloatProgram
     from compile.float_reference import run_float
     from repghost.evaluate import predict
 
-    if isinstance(program, FloatProgram) and program.element != FP32.element:
+    if isinstance(program, FloatProgram) and (fused is None or program.element != FP32.element):
         logits = run_float(program, pictures.pictures)
     else:
+        assert fused is not None
         logits = predict(fused, pictures.pictures, subject.preprocess)
     return Vectors(pictures.pictures, logits, float(np.float32(precision.tolerance * np.abs(logits).max())))
 

@@ -13,6 +13,7 @@ from compile.schedules.float_depthwise import schedule_float_depthwise
 from compile.schedules.float_elementwise import schedule_float_gate, schedule_float_pool
 from compile.schedules.float_gemm import schedule_float_gemm
 from compile.schedules.float_input import schedule_float_input
+from compile.schedules.float_maps import schedule_float_copy, schedule_float_map
 from compile.schedules.gemm import schedule_gemm
 from compile.schedules.halo import schedule_halo
 from compile.schedules.input_table import schedule_input_table
@@ -40,6 +41,8 @@ RULES = (
     schedule_float_gate,
     schedule_float_pool,
     schedule_float_input,
+    schedule_float_map,
+    schedule_float_copy,
 )
 
 

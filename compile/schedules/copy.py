@@ -21,9 +21,9 @@ def schedule_concat(operator: AnyOperator, context: Context) -> Answer:
             kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
             kernel.loop(width, name="column") as column,
         ):
-            here = _pixel(source, row, column)
-            there = _pixel(target, row, column) + first
-            _copy(kernel, pointer, here, frame.tensors[-1], there, channels, context.isa.lanes8)
+            here = pixel_at(source, row, column)
+            there = pixel_at(target, row, column) + first
+            copy_channels(kernel, pointer, here, frame.tensors[-1], there, channels, context.isa.lanes8)
         first += channels
     parts = "_".join(str(source.tensor.channels) for source in sources)
     return Scheduled(
@@ -45,9 +45,9 @@ def schedule_crop(operator: AnyOperator, context: Context) -> Answer:
         kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
         kernel.loop(y.width, name="column") as column,
     ):
-        here = _pixel(source, row + operator.row, column + operator.column) + operator.channel
-        there = _pixel(target, row, column)
-        _copy(kernel, frame.tensors[0], here, frame.tensors[1], there, y.channels, context.isa.lanes8)
+        here = pixel_at(source, row + operator.row, column + operator.column) + operator.channel
+        there = pixel_at(target, row, column)
+        copy_channels(kernel, frame.tensors[0], here, frame.tensors[1], there, y.channels, context.isa.lanes8)
     return Scheduled(
         function=kernel.finish(),
         name=f"rg_s8_crop_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
@@ -56,11 +56,12 @@ def schedule_crop(operator: AnyOperator, context: Context) -> Answer:
     )
 
 
-def _pixel(place: Placement, row: Expr, column: Expr) -> Expr:
+def pixel_at(place: Placement, row: Expr, column: Expr) -> Expr:
+    """Return how many elements lie between the start of a tensor and its first channel at a place."""
     return place.origin + row * place.pitch + column * place.pixel
 
 
-def _copy(
+def copy_channels(
     kernel: Kernel, source: Pointer, here: Expr, target: Pointer, there: Expr, channels: int, most_lanes: int
 ) -> None:
     """Copy the channels of a pixel and not one more: behind them are those of another tensor."""

@@ -66,7 +66,7 @@ def command(
     for_jetson = find_target(target) is JETSON  # a wrong name is told before the slow imports
     if for_jetson and precision:
         raise UsageError(f"PRECISION={precision}: a bundle for Jetson always holds int8 and fp16; leave it out.")
-    quantized = bool(model) or str(weights).endswith(".onnx")  # it has no float form
+    quantized = bool(model) or str(weights).endswith(".onnx")  # its float form has rounded weights
     precisions = parse_precisions(precision or ("int8" if quantized else default_precisions()))
 
     from compile.pipeline import run

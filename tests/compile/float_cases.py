@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.float_program import FloatConv2d, FloatDepthwiseConv2d, FloatGate, FloatInput, FloatPool, FloatTensor
+from compile.float_program import (
+    FloatAdd,
+    FloatConcat,
+    FloatConv2d,
+    FloatCrop,
+    FloatDepthwiseConv2d,
+    FloatFunction,
+    FloatGate,
+    FloatInput,
+    FloatPool,
+    FloatTensor,
+)
+from compile.float_reference import FUNCTIONS
 from repghost.preprocess import Preprocess
 from tests.compile.float_harness import FloatCase
 from tests.compile.kernel_cases import covering
@@ -96,8 +109,35 @@ def small_cases(element: str) -> list[FloatCase]:
     return cases
 
 
+def map_cases(element: str) -> list[FloatCase]:
+    """Return functions, sums, concatenations and crops; a function is rounded, whatever only moves is exact."""
+    cases = []
+    near = 4e-3 if element == "float16" else 1e-6
+    axes = {"channels": (4, 8, 12, 20, 36), "size": ((1, 1), (3, 5), (8, 8)), "relu": (False, True)}
+    for seed, row in enumerate(covering(axes, 4)):
+        rng = np.random.default_rng(seed)
+        (height, width), channels = row["size"], row["channels"]
+
+        values = {"x": small(rng, 1, height, width, channels) * 2, "r": small(rng, 1, height, width, channels)}
+        x, other, y = (FloatTensor(name, height, width, channels, element) for name in "xry")
+        cases += [
+            FloatCase(f"{name} {row}", FloatFunction("y", x, y, name), {"x": values["x"]}, None, seed % 3, near)
+            for name in FUNCTIONS
+        ]
+        cases.append(FloatCase(f"add {row}", FloatAdd("y", x, other, y, row["relu"]), values, halo=seed % 3))
+        joined = FloatConcat("y", (x, other), FloatTensor("y", height, width, 2 * channels, element))
+        cases.append(FloatCase(f"concat {row}", joined, values, halo=seed % 3))
+        large = small(rng, 1, height + 2, width + 2, channels + 4)
+        cut = FloatCrop(
+            "y", replace(x, height=height + 2, width=width + 2, channels=channels + 4), y, seed % 3, 1, 4 * (seed % 2)
+        )
+        cases.append(FloatCase(f"crop {row}", cut, {"x": large}, halo=seed % 3))
+    return cases
+
+
 FLOAT_FAMILIES: dict[str, Callable[[str], list[FloatCase]]] = {
     "gemm": gemm_cases,
     "depthwise": depthwise_cases,
     "small": small_cases,
+    "maps": map_cases,
 }

@@ -24,15 +24,20 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def fresh(request: Any, folder: str, cache: Any, say: Any) -> list[str]:
         requests.append((request, folder))
-        return [folder]
+        return [folder, folder]
 
     def report(folder: Path) -> dict[str, Any]:
-        def build(target: str, size: int, latency: dict[str, Any]) -> dict[str, Any]:
-            sizes = {"files": {"model.so": size}, "workspace": 5}
-            return {"target": target, "sizes": sizes, "latency": latency, "verification": {"verified": True}}
+        def build(target: str, precision: str, size: int, latency: dict[str, Any]) -> dict[str, Any]:
+            sizes = {"files": {"model.so": size * len(precision)}, "workspace": 5}
+            verification = {"verified": True}
+            return {"target": target, "precision": precision, "sizes": sizes, "latency": latency,
+                    "verification": verification}  # fmt: skip
 
-        latency = {"measured": True, "median_ms": len(folder.name)}
-        return {"builds": [build("arm64", 3, {"measured": False}), build("x86-64", 4, latency)]}
+        builds = []
+        for precision in ("fp32", "int8"):
+            latency = {"measured": True, "median_ms": len(folder.name) + (precision == "fp32")}
+            builds += [build("arm64", precision, 3, {"measured": False}), build("x86-64", precision, 4, latency)]
+        return {"builds": builds}
 
     def counted(bundle: str, cpu: Any, counting: Any) -> dict[str, Any]:
         total = COUNTS[cpu.name] * len(bundle)
@@ -58,11 +63,12 @@ def test_each_network_is_built_counted_and_written(stand_ins: list[Any], tmp_pat
     first, second = written["networks"]
     assert (first["family"], first["top1"], second["family"], second["top1"]) == ("GhostNet", 74.0, "resnet18", None)
     for network in (first, second):
-        (build,) = network["builds"]
+        assert [build["precision"] for build in network["builds"]] == ["int8", "fp32"]
         length = len(f"{network['name']}-224px-random")
-        assert build["host"]["median_ms"] == length
-        assert [count["instructions"] for count in build["arm64"]] == [70 * length, 30 * length]
-        assert build["model_bytes"] == {"arm64": 3, "host": 4}
+        for build in network["builds"]:
+            assert build["host"]["median_ms"] == length + (build["precision"] == "fp32")
+            assert [count["instructions"] for count in build["arm64"]] == [70 * length, 30 * length]
+            assert build["model_bytes"] == {"arm64": 12, "host": 16}
 
 
 def check_schema(value: dict[str, Any]) -> None:
