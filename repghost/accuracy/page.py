@@ -8,6 +8,7 @@ from typing import Any
 from repghost.accuracy.methods import GROUPS
 from repghost.accuracy.verdict import BARS, KEPT, MISSED, drop_points, judge_against, judge_drop
 
+BRANCHED = ("ONNX Runtime min-max", "ONNX Runtime, batch norms folded", "ONNX Runtime, as exported")
 WORDS = {KEPT: "kept", MISSED: "**missed**"}
 
 
@@ -26,6 +27,8 @@ def render(document: Mapping[str, Any]) -> str:
         *_bar_table(networks),
         "",
         *_arm64(networks),
+        "",
+        *_unfused(networks),
     ]
     for network in networks:
         lines += ["", *_network(network)]
@@ -101,6 +104,23 @@ def _arm64(networks: list[Mapping[str, Any]]) -> Iterator[str]:
         where = ", ".join(f"{it['variant']} ({it['machine']})" for it in found["equal_to_the_bit"])
         top1 = found["reference"]["top1"]
         yield f"| {network['width']:g}x | {found['method']} | {found['pictures']} | {where} | {top1:.2%} |"
+
+
+def _unfused(networks: list[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what the same quantizer makes of the network before and after fusion."""
+    yield "## Quantizing before fusing"
+    yield ""
+    yield (
+        "The same quantizer with the same pictures. repghost always fuses first and refuses a batch norm, whatever "
+        "this table says: its kernels have one convolution where the branches are."
+    )
+    yield ""
+    yield "| network | fused: drop (95 %) | branches left, batch norms folded | as exported |"
+    yield "|---|---|---|---|"
+    for network in networks:
+        rows = {row["name"]: row for row in network["rows"]}
+        cells = [_drop(rows[name]["change"]) if "change" in rows.get(name, {}) else "not measured" for name in BRANCHED]
+        yield f"| {network['width']:g}x | {' | '.join(cells)} |"
 
 
 def _network(network: Mapping[str, Any]) -> Iterator[str]:
