@@ -24,8 +24,8 @@ def render_compile_time(value: Mapping[str, Any]) -> str:
         "to a verified bundle, in a process of its own and without a kernel of an earlier run. Machine: "
         f"{machine['core']}, {machine['cores']} cores, {machine['system']}. Processor time is that of all threads and "
         f"children together; a bar in seconds on {CORES} free cores is compared with half of it. The time on the clock "
-        "is that of a machine on which as many programs wanted to run as the last column says; where these are more than "
-        "it has cores, caches are shared and the processor time grows, too.",
+        "is that of a machine on which as many programs wanted to run as the last column says; where these are more "
+        "than it has cores, caches are shared and the processor time grows, too.",
         "",
         "| width | for | kernels | model.so, MB | processor time, s | on the clock, s | load |",
         "|---|---|---|---|---|---|---|",
