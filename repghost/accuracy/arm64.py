@@ -29,7 +29,7 @@ def measure_arm64(network: Network, qdq: bytes, cells: Cells) -> dict[str, Any]:
     """
     from compile.bundle import sha256
 
-    key = {"qdq": sha256(qdq), "pictures": network.test.digest, "count": PICTURES}
+    key = {"qdq": sha256(qdq), "pictures": network.test_digest, "count": PICTURES}
     return read_record(cells.get("arm64", key, lambda: {RECORD: record_bytes(_compare(network, qdq, cells))}))
 
 

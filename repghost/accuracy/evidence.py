@@ -111,8 +111,8 @@ def _measure(network: Network, plan: Plan, say: Callable[[str], None]) -> dict[s
         )  # fmt: skip
         say(f"  {method.name}: {top1['top1']:.2%}, {100 * change['difference']:+.2f} points")
     subject = network.subject
-    calibration = {"pictures": len(subject.calibration.labels), "sha256": subject.calibration.digest}
-    test = {"pictures": len(labels), "sha256": network.test.digest}
+    calibration = {"pictures": len(subject.calibration.labels), "sha256": network.calibration_digest}
+    test = {"pictures": len(labels), "sha256": network.test_digest}
     return {
         "name": subject.name,
         "width": network.model.spec.width,

@@ -48,8 +48,8 @@ def measure_foreign(network: Network, method: Method, cells: Cells, pythons: Seq
     key = {
         **network.key(),
         **quantizer.key(),
-        "calibration": network.subject.calibration.digest,
-        "test": network.test.digest,
+        "calibration": network.calibration_digest,
+        "test": network.test_digest,
     }
     files = cells.get("foreign", key, lambda: _run(network, quantizer, pythons))
     return Row(read_answers(files), read_record(files))

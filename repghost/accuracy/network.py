@@ -46,6 +46,16 @@ class Network:
         return self.subject.test
 
     @cached_property
+    def test_digest(self) -> str:
+        """The SHA-256 of the pictures that judge; every cell's key has it."""
+        return self.test.digest
+
+    @cached_property
+    def calibration_digest(self) -> str:
+        """The SHA-256 of the calibration pictures."""
+        return self.subject.calibration.digest
+
+    @cached_property
     def training_set(self) -> PictureSet:
         """The pictures to train on: of the split that the calibration pictures are from."""
         return open_dataset(self.data, str(self.subject.calibration.origin["split"]))
@@ -60,7 +70,7 @@ class Network:
             logits = predict(fused(self.model), self.test.pictures, self.subject.preprocess)
             return {ANSWERS: answers_bytes(logits.argmax(1).astype(np.int64)), RECORD: record_bytes({})}
 
-        return read_answers(cells.get("float", {**self.key(), "test": self.test.digest}, make))
+        return read_answers(cells.get("float", {**self.key(), "test": self.test_digest}, make))
 
     def key(self) -> dict[str, object]:
         """Return what names the weights and how pictures are prepared for them."""

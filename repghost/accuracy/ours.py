@@ -51,7 +51,7 @@ def measure_ours(network: Network, method: Method, cells: Cells) -> Row:
     """
     made = _quantized(network, method, cells)
     program = _read_program(network, made[QDQ])
-    key = {"program": program.digest, "pictures": network.test.digest}
+    key = {"program": program.digest, "pictures": network.test_digest}
     answered = cells.get("answers", key, lambda: _compiled_answers(network, program))
     return Row(read_answers(answered), {**read_record(made), **read_record(answered), "program_digest": program.digest})
 
@@ -64,7 +64,7 @@ def qdq_file(network: Network, method: Method, cells: Cells) -> bytes:
 def _quantized(network: Network, method: Method, cells: Cells) -> dict[str, bytes]:
     quantizer = method.quantizer
     if isinstance(quantizer, Calibrated):
-        key = {**network.key(), **quantizer.key(), "calibration": network.subject.calibration.digest, "seed": SEED}
+        key = {**network.key(), **quantizer.key(), "calibration": network.calibration_digest, "seed": SEED}
         return cells.get("quantized", key, lambda: _timed(partial(_calibrate, network, quantizer)))
     assert isinstance(quantizer, Trained)
     # What a training starts from names weights, pictures, settings and their meaning at once.
