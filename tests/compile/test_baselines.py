@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from compile import baselines
-from compile.baselines import FILE, NETWORKS, Baseline, main
+from compile.baselines import FILE, NETWORKS, Baseline, main, quiet
 
 DOCS = Path(__file__).parents[2] / "docs"
 COUNTS = {"cortex-a72": 70, "cortex-a76": 30}
@@ -44,6 +45,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return {"variant": "dot", "whole": {"total": total, "modelled_cycles": {"a76": total // 2}}}
 
     monkeypatch.setattr(baselines, "find_counting_emulator", lambda: SimpleNamespace(version=lambda: "qemu"))
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
     monkeypatch.setattr(baselines, "build_counter", lambda emulator, cache: {})
     for name, stand_in in (("fresh_bundles", fresh), ("read_report", report), ("counted", counted)):
         monkeypatch.setattr(baselines, name, stand_in)
@@ -71,15 +73,32 @@ def test_each_network_is_built_counted_and_written(stand_ins: list[Any], tmp_pat
             assert build["model_bytes"] == {"arm64": 12, "host": 16}
 
 
+def test_a_busy_machine_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    latency = {"measured": True, "median_ms": 1.0}
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    for load, measured in ((0.1, True), (3.0, True), (3.5, False), (35.0, False)):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 9.0, 9.0))
+        assert quiet(latency)["measured"] is measured
+    assert quiet(latency)["reason"] == "35 programs ran on 2 cores"
+
+
 def check_schema(value: dict[str, Any]) -> None:
     assert set(value) == {"format", "version", "date", "size", "machine", "emulator", "networks"}
     for network in value["networks"]:
         assert set(network) == {"name", "family", "top1", "builds"}
         for build in network["builds"]:
             assert set(build) == {"precision", "model_bytes", "workspace_bytes", "host", "arm64", "verified"}
-            assert {"median_ms", "measured"} <= set(build["host"])
+            assert {"median_ms"} <= set(build["host"]) if build["host"]["measured"] else build["host"]["command"]
             for count in build["arm64"]:
                 assert set(count) == {"cpu", "variant", "instructions", "modelled_cycles"}
+
+
+def test_the_committed_file_has_that_schema() -> None:
+    value = json.loads((DOCS / FILE).read_text())
+    check_schema(value)
+    names = {network["name"] for network in value["networks"]}
+    assert names <= {network.name for network in NETWORKS}
+    assert all(build["verified"] for network in value["networks"] for build in network["builds"])
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
