@@ -28,7 +28,7 @@ class Request:
     seed: int = 0
     max_drop: float | None = None  # percentage points of top-1 that int8 may lose
     fetch: bool = True  # whether an absent emulator may be fetched
-    jobs: int = 1  # processes that compile side by side
+    jobs: int = 1  # threads that compile side by side
     host: bool = True  # whether this machine's builds are made besides; they judge and measure
     verify: bool = True  # whether the recorded pictures are replayed
     jetpack: str = "6"  # of the target jetson: a name of `compile.tensorrt.jetpack`
