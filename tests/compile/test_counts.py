@@ -14,8 +14,8 @@ from compile import answers, counts
 from compile.bars import HOST_SECTION
 from compile.cache import StageCache
 from compile.count import CPUS, Counted, CountRun
-from compile.counts import ARM64_SECTION, CPU_OF_FLOAT, Counting, counted, read_rivals
-from compile.counts_bars import best_rival, outcomes
+from compile.counts import ARM64_SECTION, CPU_OF_FLOAT, NETWORKS, Counting, counted, read_rivals
+from compile.counts_bars import COUNT_BARS, best_rival, outcomes
 from compile.counts_page import render_counts
 from compile.performance_files import write_section
 from compile.summary.sources import File
@@ -119,6 +119,15 @@ def test_hosts_section_and_arm64s_stand_beside_each_other(tmp_path: Path) -> Non
     write_section(tmp_path, ARM64_SECTION, ARM64)
     assert page.read_text() == first
     assert json.loads((tmp_path / "performance.json").read_text())["arm64"] == ARM64
+
+
+def test_the_committed_page_is_made_from_the_committed_json() -> None:
+    document = json.loads((DOCS / "performance.json").read_text())
+    page = (DOCS / "performance.md").read_text()
+    assert f"{ARM64_SECTION.begin}\n{render_counts(document['arm64'])}\n{ARM64_SECTION.end}" in page
+    counted_networks = {(network["width"], network["size"]) for network in document["arm64"]["networks"]}
+    assert counted_networks == {(network.width, network.size) for network in NETWORKS}
+    assert len(outcomes(document["arm64"])) >= len(COUNT_BARS) + 5 + 4 + 3
 
 
 def test_rivals_are_data_with_a_source(tmp_path: Path) -> None:
