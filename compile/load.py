@@ -142,6 +142,20 @@ def load_library(data: bytes) -> ctypes.CDLL:
     return library
 
 
+def check_interface(bundle: Bundle) -> None:
+    """Refuse a bundle whose model.so has another interface than this program calls.
+
+    Raises:
+        IntegrityError: naming both versions.
+    """
+    found = bundle.manifest["abi"]
+    if found != ABI:
+        raise IntegrityError(
+            f"{bundle.path} has version {found} of the C interface; this program knows {ABI}. Build the bundle again, "
+            "or use the version of repghost that made it."
+        )
+
+
 def load(path: str | os.PathLike[str]) -> HostModel:
     """Return the network of a host bundle; every digest is checked before anything of it is loaded.
 
@@ -159,6 +173,7 @@ def load(path: str | os.PathLike[str]) -> HostModel:
             f"{path} is a bundle for {target.name}, which this machine is not. Build one with 'make compile "
             "TARGET=host', or verify this one with 'repghost verify'."
         )
+    check_interface(bundle)
     try:
         check_model(bundle.read("model.so"), target)
     except UsageError as error:

@@ -12,6 +12,7 @@ from typing import Any
 from compile.bundle import ENGINE_TARGETS, Bundle, check_bundle
 from compile.emulator import Emulator
 from compile.execute import Machine, bundle_target, machine_for, run_runner
+from compile.load import check_interface
 from compile.targets import Target, Variant
 from compile.toolchain import check_model, check_runner
 from repghost.errors import IntegrityError, ToolMissingError, UsageError
@@ -86,6 +87,7 @@ def verify_bundle(
             raise UsageError(f"{path} is for {bundle.target_name} and has samples of its own; leave --vectors out.")
         return verify_engine_bundle(bundle, variants, say)
     target = bundle_target(bundle)
+    check_interface(bundle)
     try:
         check_model(bundle.read("model.so"), target)
         check_runner(bundle.read("repghost-run"), target)

@@ -104,6 +104,15 @@ def test_a_library_that_exports_more_is_refused(host_bundle: Path, tmp_path: Pat
         verify_bundle(bundle)
 
 
+def test_a_bundle_of_another_interface_is_named(host_bundle: Path, tmp_path: Path) -> None:
+    bundle = copied(host_bundle, tmp_path)
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    (bundle / MANIFEST).write_bytes(canonical_json({**manifest, "abi": 1}))
+    for use in (verify_bundle, load):
+        with pytest.raises(IntegrityError, match=r"version 1 of the C interface.*knows 2.*Build the bundle again"):
+            use(bundle)
+
+
 def test_python_and_runner_give_the_reference(host_bundle: Path, tmp_path: Path) -> None:
     images = pictures(2)
     model = repghost.load(host_bundle)
