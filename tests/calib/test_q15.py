@@ -90,3 +90,22 @@ def test_dead_channels_get_scales_that_hold_their_bias(size: float, bias: float)
     multiplier = requantize_multiplier(0.01, scales, 0.05)
     assert multiplier.min() >= SMALLEST_MULTIPLIER * 0.99
     assert scales[1] == np.float32(0.5 / 127)
+
+
+def test_least_square_scales_clip_where_that_is_nearer_on_the_whole() -> None:
+    """An outlier a among n weights is worth clipping to a / (1 + n / (12 * 127**2)), which takes thousands of them."""
+    generator = np.random.default_rng(0)
+    weight = generator.normal(size=(3, 40_000)).astype(np.float32)
+    weight[1, 0] = 6.0
+    weight[2] = 0.0
+    errors, scales = {}, {}
+    for weight_range in ("min_max", "mse"):
+        scales[weight_range] = plan_dense_scales(weight, np.zeros(3, np.float32), 0.02, 0.05, weight_range)
+        column = scales[weight_range][:, None].astype(np.float64)
+        real = quantize_weights(weight, scales[weight_range]).astype(np.float64) * column
+        errors[weight_range] = np.square(real - weight).sum(axis=1)
+    assert np.all(errors["mse"] <= errors["min_max"] * (1 + 1e-6))
+    assert errors["mse"][1] < 0.9 * errors["min_max"][1]
+    share = scales["mse"][1] / scales["min_max"][1]
+    assert share == pytest.approx(1 / (1 + 40_000 / (12 * 127**2)), abs=0.06)
+    assert scales["mse"][2] == scales["min_max"][2]
