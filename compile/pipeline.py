@@ -48,7 +48,7 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
         AccuracyGateError: when int8 loses more than `max_drop`; bundles and report are written all the same.
     """
     from calib.walk import graph_of
-    from repghost.commands.quantize import read_config
+    from repghost.commands.calibration import read_config
 
     target = find_target(request.target)
     if target is JETSON:
