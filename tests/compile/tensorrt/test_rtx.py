@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from compile.cache import ROOT
+from compile.strict_json import parse_strict
 from compile.tensorrt.checked import DROP_LIMIT_POINTS
 from compile.tensorrt.checked_page import render_check
+from compile.tensorrt.jetpack import JETPACKS
 from compile.tensorrt.rtx import build_with_rtx, rtx_is_here
 from compile.tensorrt.rtx_worker import read_layers
 from repghost.errors import ToolMissingError
+from repghost.spec import WIDTHS
 from tests.compile.tensorrt.conftest import Runs
 
 CONSTANTS = "Constants: [ { Name: c, Dimensions: [1], Datatype: Int8, Format: (Linear) }], "
@@ -73,6 +77,15 @@ RESULT = {
         "within_limit": True,
     }],
 }  # fmt: skip
+
+
+def test_the_committed_page_is_that_of_its_json() -> None:
+    docs = ROOT / "docs"
+    result = parse_strict((docs / "jetson.json").read_bytes(), "jetson.json", 32 << 20)
+    assert (docs / "jetson.md").read_text() == render_check(result)
+    cases = {(build["width"], build["jetpack"], build["kind"]) for build in result["builds"]}
+    assert len(cases) == len(WIDTHS) * len(JETPACKS) * 2
+    assert all(build["parsed"] and build["built"] and build["as_promised"] for build in result["builds"])
 
 
 def test_the_page_says_what_failed_and_what_was_not_made() -> None:
