@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +25,14 @@ RELAY = Path(__file__).with_name("relay.py")
 
 @pytest.fixture
 def folder(board: Standin, versions: list[Bundle]) -> str:
-    """A folder of the board in which version 0 runs."""
-    name = board.new_folder()
-    deploy(versions[0].path, board.connection(name))
+    """A folder of the board in which version 0 runs; deployed once, and copied from then on."""
+    name, deployed = board.new_folder(), board.base / "deployed"
+    if deployed.exists():
+        shutil.copytree(deployed, board.home / name, symlinks=True)
+        board.give(board.home / name)
+    else:
+        deploy(versions[0].path, board.connection(name))
+        shutil.copytree(board.home / name, deployed, symlinks=True)
     return name
 
 
