@@ -40,7 +40,7 @@ def _networks(file: File) -> tuple[Network, ...]:
         return ()
     config = report["quantization"]["config"]
     method = Method(
-        name=str(config.get("algorithm") or config.get("observer") or "as given"),
+        name=_method_name(config),
         kind="qat" if config.get("algorithm") == "qat" else "ptq",
         share=share(accuracy["int8"]),
         change=None if accuracy["change"] is None else change(accuracy["change"]),
@@ -59,6 +59,13 @@ def _networks(file: File) -> tuple[Network, ...]:
         source=file.name,
     )
     return (network,)
+
+
+def _method_name(config: Mapping[str, Any]) -> str:
+    """Return what a table calls the way that a configuration describes."""
+    if config.get("algorithm"):
+        return str(config["algorithm"])
+    return "ranges by answers" if config.get("ranges_by_answers") else str(config.get("observer") or "as given")
 
 
 def share(record: Mapping[str, Any]) -> Share:

@@ -353,3 +353,19 @@ def test_other_networks_of_the_same_compiler_stand_in_the_figures(tmp_path: Path
     path.write_bytes(canonical_json({**document, "version": 3}))
     with pytest.raises(IntegrityError, match="version 3, not 1"):
         collect([path])
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"observer": "percentile"}, "percentile"),
+        ({"observer": "percentile", "ranges_by_answers": True}, "ranges by answers"),
+        ({"observer": "percentile", "algorithm": "qat"}, "qat"),
+        ({}, "as given"),
+    ],
+)
+def test_a_run_is_named_by_how_it_chose_its_scales(config: dict[str, Any], name: str, tmp_path: Path) -> None:
+    report = run_report(NAMES[0], 0.002, 1.5)
+    report["quantization"]["config"] = config
+    (network,) = collect(find_files([write_runs(tmp_path / "build", report)])).networks
+    assert [method.name for method in network.methods] == [name]
