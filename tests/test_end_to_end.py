@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from calib.calibrate import calibrate
 from calib.config import QuantConfig
 from calib.fakequant import ExactNetwork
+from calib.pipeline import quantize_graph
 from calib.walk import graph_of
 from compile.emulator import find_emulator
 from compile.pipeline import run
@@ -53,12 +53,8 @@ def replays(report: dict[str, Any], target: str) -> dict[str, dict[str, Any]]:
 
 def test_fake_quant_equals_the_numpy_reference(report: dict[str, Any]) -> None:
     subject = load_subject(None, None, None, None, 512, PICTURES, 0, None)
-    graph = graph_of(fuse(subject.model))
-    batches = (
-        subject.preprocess.normalize(subject.calibration.pictures[first : first + 64])
-        for first in range(0, len(subject.calibration.pictures), 64)
-    )
-    network = ExactNetwork(graph, calibrate(graph, batches, QuantConfig()))
+    fused = graph_of(fuse(subject.model))
+    network = ExactNetwork(*quantize_graph(fused, subject.calibration.pictures, subject.preprocess, QuantConfig()))
     vectors = recorded(report, "arm64")
     assert len(vectors.pictures) >= PICTURES
     logits = network(torch.from_numpy(subject.preprocess.normalize(vectors.pictures))).numpy()

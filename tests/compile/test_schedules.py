@@ -16,7 +16,9 @@ from calib.qparams import QParams
 from compile.build import ScheduledNetwork, schedule_network
 from compile.float_program import (
     FloatConv2d,
+    FloatCrop,
     FloatDepthwiseConv2d,
+    FloatFunction,
     FloatGate,
     FloatInput,
     FloatOperator,
@@ -71,8 +73,12 @@ def float_operators() -> list[tuple[AnyOperator, MemoryPlan]]:
         FloatDepthwiseConv2d("c", b, c, ones(3, 3, 3), ones(3), 1, 1, relu=True),
         FloatPool("p", c, replace(pooled, height=1, width=1)),
         FloatGate("g", c, replace(pooled, height=1, width=1), gated),
+        FloatFunction("f", gated, replace(gated, name="f"), "hard_swish"),
+        FloatCrop("k", replace(gated, name="f"), replace(gated, name="k"), 0, 0, 0),
     ]
-    last = FloatConv2d("l", gated, FloatTensor("l", 1, 1, 2), ones(2, 4, 4, 3), ones(2), 1, 0, relu=False, logits=True)
+    scores = FloatTensor("l", 1, 1, 2)
+    cropped = operators[-1].output
+    last = FloatConv2d("l", cropped, scores, ones(2, 4, 4, 3), ones(2), 1, 0, relu=False, logits=True)
     plan = plan_memory(FloatProgram((*operators, last), 4, 4, 2, ""))
     return [(operator, plan) for operator in operators]
 
