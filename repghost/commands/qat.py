@@ -9,7 +9,7 @@ import click
 
 from repghost.commands.calibration import read_config
 from repghost.commands.qat_follow import following
-from repghost.commands.quant_options import quantization_options
+from repghost.commands.quant_options import output_option, quantization_options
 
 if TYPE_CHECKING:
     from calib.qat import QatResult
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 )
 @click.option("--flip", is_flag=True, help="Mirror half of the pictures.")
 @quantization_options
+@output_option
 def command(
     checkpoint: str,
     data: Path,

@@ -1,4 +1,4 @@
-"""Options that `repghost quantize` and `repghost qat` share."""
+"""Options that the commands that calibrate share: `repghost quantize`, `repghost sensitivity` and `repghost qat`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _OPTIONS = (
     click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'."),
     click.option("--config", "config_path", type=_FILE, help="Quantization settings as JSON."),
     click.option("--policy", help="cpu or tensorrt, instead of the config's."),
-    click.option("--output", "-o", required=True, type=_FILE, help="The file to write."),
 )
+output_option = click.option("--output", "-o", required=True, type=_FILE, help="The file to write.")
 
 
 def quantization_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,6 +18,7 @@ from repghost.commands.calibration import (
     read_config,
     read_pictures,
 )
+from repghost.commands.quant_options import output_option, quantization_options
 from repghost.errors import UsageError, unknown_value
 
 if TYPE_CHECKING:
@@ -31,22 +32,14 @@ DEFAULT_HELD_OUT = 2000
 
 
 @click.command("quantize", short_help="Calibrate a checkpoint and write int8 QDQ ONNX.")
-@click.argument("checkpoint", metavar="CKPT")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="A set of pictures (see the README).")
-@click.option("--split", default="train", show_default=True, help="Never the split that accuracy is measured on.")
+@quantization_options
 @click.option("--images", type=click.IntRange(1), help=f"Calibration pictures.  [default: {DEFAULT_IMAGES} or all]")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures.")
-@click.option("--preprocess", "preprocess_path", type=click.Path(path_type=Path), help="JSON, where the file has none.")
-@click.option("--size", type=click.IntRange(32), help="Pixels of the input, instead of the checkpoint's.")
-@click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'.")
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Quantization settings as JSON.")
-@click.option("--policy", help="cpu or tensorrt, instead of the config's.")
 @click.option("--algorithm", help="An observer, 'answers' (one per tensor), or 'auto' (a search; needs labels).")
 @click.option("--max-drop", type=float, help="With auto: points of top-1 that may be lost.  [default: 0.3]")
 @click.option(
     "--held-out", type=click.IntRange(1), help=f"With auto: pictures that judge.  [default: {DEFAULT_HELD_OUT}]"
 )
-@click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The file to write.")
+@output_option
 def command(
     checkpoint: str,
     data: Path,

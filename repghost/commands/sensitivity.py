@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from repghost.commands.calibration import DEFAULT_IMAGES, Calibration, open_calibration, progress_bar, read_config
+from repghost.commands.quant_options import quantization_options
 from repghost.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,16 +22,8 @@ MAX_PROFILE_BYTES = 16 << 20
 
 
 @click.command("sensitivity", short_help="Say which layers int8 hurts, and what each would cost in float.")
-@click.argument("checkpoint", metavar="CKPT")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="A set of pictures (see the README).")
-@click.option("--split", default="train", show_default=True, help="Never the split that accuracy is measured on.")
+@quantization_options
 @click.option("--images", type=click.IntRange(1), help=f"Calibration pictures.  [default: {DEFAULT_IMAGES} or all]")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures.")
-@click.option("--preprocess", "preprocess_path", type=click.Path(path_type=Path), help="JSON, where the file has none.")
-@click.option("--size", type=click.IntRange(32), help="Pixels of the input, instead of the checkpoint's.")
-@click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'.")
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Quantization settings as JSON.")
-@click.option("--policy", help="cpu or tensorrt, instead of the config's.")
 @click.option(
     "--profile",
     "profiles",
