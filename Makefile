@@ -45,7 +45,7 @@ OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SI
 	$(call option,MAX_DROP,max-drop) $(call option,JETPACK,jetpack) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
-.PHONY: help compile report bars counts compile-time train-bars jetson-check baselines rival-counts widths accuracy qat-bench test check lint types format doctor setup clean distclean
+.PHONY: help compile report bars counts compile-time train-bars jetson-check baselines baseline-latency rival-counts widths accuracy qat-bench test check lint types format doctor setup clean distclean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
@@ -54,6 +54,7 @@ help:
 	@echo "  make bars                    measure this host against other runtimes, into docs/performance.md"
 	@echo "  make counts                  count arm64 instructions under emulation, into docs/performance.md"
 	@echo "  make baselines               build and count other mobile networks, of random weights, into docs/baselines.json"
+	@echo "  make baseline-latency        measure what 'make baselines' built, where the machine was busy then"
 	@echo "  make rival-counts            count what other runtimes execute on emulated arm64 cores"
 	@echo "  make compile-time            measure how long compiling takes, into docs/performance.md"
 	@echo "  make train-bars              measure a training step and epoch, into docs/training-bars.md"
@@ -137,6 +138,10 @@ BASELINES ?=
 baselines: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m compile.baselines --docs docs $(call option,OUTPUT,output) \
 	$(call option,BASELINES,networks)
+
+# Only the milliseconds that are missing in docs/baselines.json, on a quiet machine; compiles nothing, takes a minute.
+baseline-latency: $(STAMP)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m compile.baseline_latency --docs docs $(call option,OUTPUT,output)
 
 # Other runtimes' executed arm64 instructions, for the network of an arm64 run: build/rivals/<width>-<core>.json.
 # A file that is there is not made again. PEERS_PYTHON as for bars.
