@@ -62,7 +62,7 @@ def written_cases(widths: Sequence[str], size: int) -> Iterator[Case]:
     from compile.random_subject import random_subject
     from compile.tensorrt.calibrated import Calibrated
 
-    config = QuantConfig("tensorrt", LayerSettings(observer="min_max"))
+    config = QuantConfig("tensorrt", LayerSettings(observer="min_max"), ranges_by_answers=False)
     for width in widths:
         subject = random_subject(width, size, 0)
         assert subject.model is not None

@@ -48,7 +48,7 @@ def networks(size: int) -> dict[str, tuple[Any, int]]:
     subject = random_subject("0.5", size, 0)
     assert subject.model is not None
     network = fused(subject.model)
-    config = QuantConfig("tensorrt", LayerSettings(observer="min_max"))
+    config = QuantConfig("tensorrt", LayerSettings(observer="min_max"), ranges_by_answers=False)
     pictures = subject.calibration.pictures[:4]
     graph, spec = quantize_graph(graph_of(network), pictures, subject.preprocess, config)
     placement = place(graph, PlacementOptions())

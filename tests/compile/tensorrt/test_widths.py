@@ -1,0 +1,51 @@
+"""All eight widths, of random weights, for every JetPack: legal by the rules, and built by NVIDIA as promised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from compile.tensorrt.checked import KINDS, Case, written_cases
+from compile.tensorrt.jetpack import JETPACKS
+from compile.tensorrt.rtx import RtxBuild, build_with_rtx, rtx_is_here
+from repghost.spec import WIDTHS
+
+SIZE = 64  # pixels: which layers are int8 does not depend on it
+MULTIPLIERS = [f"{row.multiplier:g}" for row in WIDTHS]
+LAYERS, INT8_LAYERS = 96, 82  # of every width: what is float is the first convolution and squeeze-and-excite
+
+
+@pytest.fixture(scope="module", params=MULTIPLIERS)
+def cases(request: pytest.FixtureRequest) -> Iterator[list[Case]]:
+    """The files of one width, linted while they were written."""
+    yield list(written_cases([request.param], SIZE))
+
+
+def test_every_file_of_a_width_keeps_the_rules(cases: list[Case]) -> None:
+    assert [(case.jetpack.name, case.kind) for case in cases] == [(name, kind) for name in JETPACKS for kind in KINDS]
+    for case in cases:
+        placement = case.networks.placement
+        assert len(placement.layer_names) == LAYERS and len(placement.layers) == INT8_LAYERS
+
+
+def test_every_file_of_a_width_is_built_as_promised(cases: list[Case], tmp_path: Path) -> None:
+    if not rtx_is_here():
+        pytest.skip("TensorRT for RTX is not installed; pip install 'repghost-deploy[tensorrt-rtx]'")
+    built = _built_once(cases, tmp_path)
+    for case in cases:
+        build, placement = built[case.content], case.networks.placement
+        assert build.parsed and build.built and not build.errors and build.engine_bytes > 1 << 20
+        assert set(placement.layer_names) <= set(build.layers)
+        promised = placement.layers if case.kind == "int8" else frozenset()
+        assert build.int8_layers(placement.layer_names) == promised
+
+
+def _built_once(cases: list[Case], folder: Path) -> dict[bytes, RtxBuild]:
+    """Return what was built of each content; JetPacks that read the same file share it."""
+    contents = list(dict.fromkeys(case.content for case in cases))
+    paths = [folder / f"{index}.onnx" for index in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    return dict(zip(contents, build_with_rtx(paths), strict=True))
