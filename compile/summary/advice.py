@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from compile.summary.facts import OURS, Speed, Summary
 from compile.summary.published import NetworkFigures, published_figures
 
 BUDGETS_MS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+INT8, FLOATS = "int8", ("fp32", "fp16")
+
+# By unit: what the sentences under it are worth. Times first; a count recommends no precision, since instructions of
+# different precisions do not cost the same.
+HEADINGS = {
+    "ms": "Measured",
+    "cycles": "Modelled cycles: no machine ran it, so no milliseconds",
+    "instructions": "Executed instructions, counted under emulation: how the widths compare, not the precisions",
+}
+
+Fastest = dict[tuple[str, str], Speed]  # by network and precision; of several instruction sets the best one
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to take on one machine, and what the sentence rests on."""
+
+    unit: str
+    sentence: str
 
 
 def pareto(speeds: Sequence[Speed], figures: Mapping[str, NetworkFigures]) -> frozenset[Speed]:
@@ -31,66 +51,84 @@ def pareto(speeds: Sequence[Speed], figures: Mapping[str, NetworkFigures]) -> fr
     return frozenset(speed for speed in known if not beaten(speed))
 
 
-def advise(summary: Summary) -> list[str]:
-    """Return one or two sentences for each machine: what fits a time, and which precision is faster."""
-    groups: dict[tuple[str, str, int, int, str], list[Speed]] = defaultdict(list)
+def advise(summary: Summary) -> list[Advice]:
+    """Return a sentence for each machine and size: what fits a time, and which precision is faster; times first."""
+    groups: dict[tuple[str, str, int, int], list[Speed]] = defaultdict(list)
     for speed in summary.speeds:
         if speed.runtime == OURS and speed.model in published_figures():
-            groups[speed.where, speed.machine, speed.size, speed.threads, speed.unit].append(speed)
-    return [sentence for key in sorted(groups) for sentence in _advise(key, groups[key])]
+            groups[speed.unit, speed.machine, speed.size, speed.threads].append(speed)
+    units = list(HEADINGS)
+    found = [_advise(key, groups[key]) for key in sorted(groups, key=lambda key: (units.index(key[0]), *key[1:]))]
+    return [advice for advice in found if advice]
 
 
-def _advise(key: tuple[str, str, int, int, str], speeds: Sequence[Speed]) -> list[str]:
-    _, machine, size, threads, unit = key
-    place = f"{machine}, {size} px, {threads} thread{'s' * (threads > 1)}"
-    fastest: dict[tuple[str, str], Speed] = {}
+def advice_by_heading(summary: Summary) -> dict[str, list[str]]:
+    """Return the sentences of `advise` below what they rest on."""
+    found: dict[str, list[str]] = {}
+    for advice in advise(summary):
+        found.setdefault(HEADINGS[advice.unit], []).append(advice.sentence)
+    return found
+
+
+def _advise(key: tuple[str, str, int, int], speeds: Sequence[Speed]) -> Advice | None:
+    unit, machine, size, threads = key
+    fastest: Fastest = {}
     for speed in sorted(speeds, key=lambda speed: speed.value, reverse=True):
-        fastest[speed.model, speed.precision] = speed  # of several instruction sets the best one stays
-    found = _fitting(place, list(fastest.values())) if unit == "ms" else _relative(place, unit, fastest)
-    # Instructions of different precisions do not cost the same: a count recommends nothing.
-    return found if unit == "instructions" else [*found, *_precision(place, fastest)]
+        fastest[speed.model, speed.precision] = speed
+    parts = [_fitting(fastest)] if unit == "ms" else []
+    parts += [] if unit == "instructions" else [_precision(fastest, "time" if unit == "ms" else "cycles")]
+    parts += [] if unit == "ms" else [_relative(fastest)]
+    place = f"{machine}, {size} px, {threads} thread{'s' * (threads > 1)}"
+    said = "; ".join(part for part in parts if part)
+    return Advice(unit, f"On {place}: {said}.") if said else None
 
 
-def _fitting(place: str, speeds: Sequence[Speed]) -> list[str]:
-    """Return which width fits a time, for the times that tell widths apart."""
+def _fitting(fastest: Fastest) -> str:
+    """Return which network fits a time, for the times that tell networks apart."""
     figures = published_figures()
     chosen: list[tuple[float, Speed]] = []
     for budget in BUDGETS_MS:
-        within = [speed for speed in speeds if speed.value <= budget]
+        within = [speed for speed in fastest.values() if speed.value <= budget]
         if within:
             take = max(within, key=lambda speed: (figures[speed.model].top1, -speed.value))
             if not chosen or take != chosen[-1][1]:
                 chosen.append((budget, take))
-    parts = [f"under {budget:g} ms take {figures[take.model].label} {take.precision}" for budget, take in chosen]
-    return [f"On {place}: {'; '.join(parts)}."] if parts else []
+    parts = [f"under {budget:g} ms {_label(take.model)} {take.precision}" for budget, take in chosen]
+    return f"take {', '.join(parts)}" if parts else ""
 
 
-def _relative(place: str, unit: str, fastest: Mapping[tuple[str, str], Speed]) -> list[str]:
-    """Return how the widths compare where no machine ran them."""
-    figures = published_figures()
-    own = sorted((s for s in fastest.values() if figures[s.model].family == "RepGhostNet"), key=lambda s: s.value)
-    if len(own) < 2:
-        return []
-    base = own[0]
-    others = [f"{figures[s.model].label} {s.precision} {s.value / base.value:.2f}" for s in own[1:]]
-    name = f"{figures[base.model].label} {base.precision}"
-    return [f"On {place}, {unit} as a multiple of {name}: {', '.join(others)}. No machine ran it: no milliseconds."]
+def _label(model: str) -> str:
+    """Return a network's short name; the family is named where it is not ours."""
+    figures = published_figures()[model]
+    return figures.label if figures.family == "RepGhostNet" else f"{figures.family} {figures.label}"
 
 
-def _precision(place: str, fastest: Mapping[tuple[str, str], Speed]) -> list[str]:
-    """Return in words whether int8 pays."""
-    ratios = {
-        model: fastest[model, "int8"].value / speed.value
-        for (model, precision), speed in fastest.items()
-        if precision == "fp32" and (model, "int8") in fastest
-    }
+def _precision(fastest: Fastest, what: str) -> str:
+    """Return in words whether int8 pays beside the fastest float build of the same network."""
+    ratios = {}
+    for (model, precision), speed in fastest.items():
+        floats = [fastest[model, name].value for name in FLOATS if (model, name) in fastest]
+        if precision == INT8 and floats:
+            ratios[model] = speed.value / min(floats)
     if not ratios:
-        return []
+        return ""
     low, high = min(ratios.values()), max(ratios.values())
     span = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
     if high < 1:
-        return [f"On {place}, int8 takes {span} of the float32 build's time or work: use int8."]
+        return f"int8 takes {span} of the fastest float build's {what}: use int8"
     if low >= 1:
-        return [f"On {place}, int8 is slower ({span} of float32): use float32."]
-    labels = [published_figures()[model].label for model, ratio in ratios.items() if ratio >= 1]
-    return [f"On {place}, int8 pays except for {', '.join(labels)}, where float32 is as fast."]
+        return f"int8 takes {span} times the fastest float build's {what}: use float"
+    names = ", ".join(_label(model) for model, ratio in ratios.items() if ratio >= 1)
+    return f"int8 pays ({span} of the fastest float build's {what}) except for {names}"
+
+
+def _relative(fastest: Fastest) -> str:
+    """Return how our widths compare where no machine ran them, in the precision that takes least."""
+    figures = published_figures()
+    own = [speed for speed in fastest.values() if figures[speed.model].family == "RepGhostNet"]
+    if not own:
+        return ""
+    precision = min(own, key=lambda speed: speed.value).precision
+    base, *others = sorted((s for s in own if s.precision == precision), key=lambda speed: speed.value)
+    ratios = ", ".join(f"{_label(speed.model)} {speed.value / base.value:.2f}" for speed in others)
+    return f"as a multiple of {_label(base.model)} {precision}: {ratios}" if others else ""

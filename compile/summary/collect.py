@@ -15,6 +15,7 @@ from compile.strict_json import parse_strict
 from compile.summary.facts import FORMAT, LayerRow, LayerTable, Missing, Network, Size, Source, Speed, Summary
 from compile.summary.sources import File, Learned, Reader, readers
 from repghost.errors import IntegrityError, UsageError
+from repghost.spec import WIDTHS
 
 SIZE_LIMIT = 32 << 20  # bytes of one file
 RUN_NAMES = ("report.json", "jetson.json", "jetson-measurement.json")  # looked for in the folders of runs
@@ -75,7 +76,7 @@ def collect(paths: Sequence[Path], max_drop: float | None = None, made: datetime
         max_drop=max_drop,
         tools=_tools(learned),
         sources=tuple(sources),
-        networks=_joined(_distinct(item for facts in learned for item in facts.networks)),
+        networks=_by_width(_joined(_distinct(item for facts in learned for item in facts.networks))),
         speeds=_distinct(item for facts in learned for item in facts.speeds),
         sizes=_distinct(item for facts in learned for item in facts.sizes),
         layers=_with_errors(_distinct(item for facts in learned for item in facts.layers)),
@@ -122,6 +123,12 @@ def _joined(networks: Sequence[Network]) -> tuple[Network, ...]:
         key = (network.model, network.size, network.weights_sha256, network.data_sha256, network.fp32)
         groups[key if known else (index,)].append(network)
     return tuple(_join(sorted(group, key=lambda it: -len(it.methods))) for group in groups.values())
+
+
+def _by_width(networks: Sequence[Network]) -> tuple[Network, ...]:
+    """Return the networks from the narrowest RepGhostNet to the widest; what is none comes last."""
+    widths = {row.name: index for index, row in enumerate(WIDTHS)}
+    return tuple(sorted(networks, key=lambda network: (widths.get(network.model, len(widths)), network.model)))
 
 
 def _join(group: Sequence[Network]) -> Network:

@@ -16,6 +16,7 @@ VERSION = 2
 
 # How a figure came to be. Milliseconds are "measured" only; an instruction count is "emulated", a cycle "modelled".
 Kind = Literal["measured", "emulated", "modelled", "published"]
+Unit = Literal["ms", "instructions", "cycles"]
 OURS = "repghost"  # the runtime whose builds are ours
 
 
@@ -89,7 +90,7 @@ class Speed:
         where: "host", "board", "jetson" or "emulated".
         variant: the instruction set.
         value: the median, or the count.
-        unit: "ms", "instructions" or "cycles".
+        unit: of `value`, `low` and `high`.
         low: the fastest, for times.
         high: the 90th percentile, for times.
         agreement: share of pictures that get the float network's class; None where it was not compared.
@@ -107,7 +108,7 @@ class Speed:
     threads: int
     kind: Kind
     value: float
-    unit: str
+    unit: Unit
     low: float | None
     high: float | None
     agreement: float | None

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from compile.summary.advice import advise
+from collections.abc import Mapping, Sequence
+
+from compile.summary.advice import advice_by_heading
 from compile.summary.collect import find_conflicts
 from compile.summary.facts import Summary
 from compile.summary.gate import gate_sentences
 from compile.summary.tables import LAYERS, Cell, Table, all_tables
 
 
-def render_markdown(summary: Summary) -> str:
-    """Return the page without its figures."""
-    lines = ["# Which width, at which precision, for which machine", ""]
-    lines += [f"- {sentence}" for sentence in advise(summary)]
+def render_markdown(summary: Summary, figures: Mapping[str, str] | None = None) -> str:
+    """Return the page.
+
+    Args:
+        summary: everything it shows.
+        figures: files beside the page by their titles; a page that is printed has none.
+    """
+    lines = ["# Which width, at which precision, for which machine"]
     passed, missed = gate_sentences(summary)
-    lines += [f"- {sentence}" for sentence in passed]
     for sentence in (*missed, *find_conflicts(summary)):
         lines += ["", f"**Careful**: {sentence}"]
-    if summary.comparison:
-        lines += ["", "## What changed", "", *[f"- {sentence}" for sentence in summary.comparison]]
+    for heading, sentences in advice_by_heading(summary).items():
+        lines += _list(heading, sentences)
+    lines += _list("Accuracy", passed) if passed else []
+    lines += _list("What changed", summary.comparison) if summary.comparison else []
     tables = all_tables(summary)
-    for table in tables:
+    for index, table in enumerate(tables):
         if not table.name.startswith(LAYERS):
             lines += ["", *_table(table)]
+        if index == 0:
+            for title, file in (figures or {}).items():
+                lines += ["", f"![{title}]({file})", "", title]
     if any(table.name.startswith(LAYERS) for table in tables):
         lines += ["", "Layer by layer: in the page and in the CSV."]
     if summary.missing:
@@ -32,6 +42,10 @@ def render_markdown(summary: Summary) -> str:
     lines += [f"- {source.name} (`{source.sha256[:16]}`): {source.about}" for source in summary.sources]
     tools = ", ".join(f"{name} {version}" for name, version in summary.tools.items())
     return "\n".join([*lines, "", f"Tools: {tools}."]) + "\n"
+
+
+def _list(heading: str, sentences: Sequence[str]) -> list[str]:
+    return ["", f"## {heading}", "", *[f"- {sentence}" for sentence in sentences]]
 
 
 def _table(table: Table) -> list[str]:

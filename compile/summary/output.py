@@ -32,14 +32,15 @@ def write_all(summary: Summary, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     first = folder / f"{NAME}.json"
     write_bytes_atomically(first, canonical_json(summary.to_dict()))
-    known, written = read_summary(first), [first]
-    for form in FORMATS:
-        written.append(folder / f"{NAME}.{form}")
-        write_text_atomically(written[-1], render(known, form))
-    for title, svg in all_plots(known).items():
-        written.append(folder / f"{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}.svg")
-        write_text_atomically(written[-1], svg)
-    return written
+    known = read_summary(first)
+    plots = all_plots(known)
+    figures = {title: f"{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}.svg" for title in plots}
+    texts = {f"{NAME}.{form}": render(known, form) for form in FORMATS}
+    texts[f"{NAME}.md"] = render_markdown(known, figures)
+    texts |= {figures[title]: svg for title, svg in plots.items()}
+    for name, text in texts.items():
+        write_text_atomically(folder / name, text)
+    return [first, *[folder / name for name in texts]]
 
 
 def is_summary(path: Path) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from compile.summary.advice import advise
+from compile.summary.advice import advice_by_heading
 from compile.summary.collect import find_conflicts
 from compile.summary.facts import Summary
 from compile.summary.gate import gate_sentences
@@ -47,12 +48,16 @@ def render_page(summary: Summary) -> str:
 
 def _advice(summary: Summary) -> list[str]:
     passed, missed = gate_sentences(summary)
-    sentences = [f"<li>{escape(sentence)}</li>" for sentence in (*advise(summary), *passed)]
-    warnings = (*missed, *find_conflicts(summary))
-    careful = [f'<p class="careful">{escape(sentence)}</p>' for sentence in warnings]
-    changed = [f"<li>{escape(sentence)}</li>" for sentence in summary.comparison]
-    comparison = ["<h2>What changed</h2>", "<ul>", *changed, "</ul>"] if changed else []
-    return ['<ul class="advice">', *sentences, "</ul>", *careful, *comparison]
+    parts = [f'<p class="careful">{escape(sentence)}</p>' for sentence in (*missed, *find_conflicts(summary))]
+    for heading, sentences in advice_by_heading(summary).items():
+        parts += [f"<h3>{escape(heading)}</h3>", *_list(sentences)]
+    parts += ["<h3>Accuracy</h3>", *_list(passed)] if passed else []
+    parts += ["<h2>What changed</h2>", *_list(summary.comparison)] if summary.comparison else []
+    return parts
+
+
+def _list(sentences: Sequence[str]) -> list[str]:
+    return ['<ul class="advice">', *[f"<li>{escape(sentence)}</li>" for sentence in sentences], "</ul>"]
 
 
 def _body(summary: Summary) -> list[str]:

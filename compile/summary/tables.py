@@ -92,7 +92,7 @@ def _change(method: Method | None) -> Cell:
     return Cell(text, change.difference, f"same answer on {change.agreeing} of {method.share.pictures} pictures")
 
 
-def best(network: Network, kind: str) -> Method | None:
+def first_method(network: Network, kind: str) -> Method | None:
     """Return the first method of a kind: sources list the default one first."""
     return next((method for method in network.methods if method.kind == kind), None)
 
@@ -138,8 +138,8 @@ def _width_rows(summary: Summary, name: str) -> list[tuple[Cell, ...]]:
             *head,
             Cell(f"{network.data} at {network.size} px", None, f"{network.weights}. {network.note}".strip()),
             _share(network.fp32),
-            _share(_method_share(best(network, "ptq"))), _change(best(network, "ptq")),
-            _share(_method_share(best(network, "qat"))), _change(best(network, "qat")),
+            _share(_method_share(first_method(network, "ptq"))), _change(first_method(network, "ptq")),
+            _share(_method_share(first_method(network, "qat"))), _change(first_method(network, "qat")),
         )
         for network in networks
     ]  # fmt: skip

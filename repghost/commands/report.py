@@ -136,7 +136,7 @@ def _show(summary: Summary, output: Path | None, form: str) -> None:
         return
     for path in write_all(summary, output):
         click.echo(f"written: {path}")
-    for sentence in (*advise(summary), *summary.comparison):
+    for sentence in (*[advice.sentence for advice in advise(summary)], *summary.comparison):
         click.echo(sentence)
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
-from compile.summary.facts import OURS, Kind, Speed
+from compile.summary.facts import OURS, Speed
 from compile.summary.sources import File, Learned
-from compile.summary.sources.count import machines_of
+from compile.summary.sources.count import Figure, machines_of
 from repghost.errors import IntegrityError
 
 FORMAT, VERSION = "repghost-baselines", 1
-
-Figure: TypeAlias = tuple[str, float, str, Kind]  # machine, value, unit, how it came to be
 
 
 def read(file: File) -> Learned:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
-from compile.summary.facts import OURS, Kind, LayerRow, LayerTable, Speed
+from compile.summary.facts import OURS, Kind, LayerRow, LayerTable, Speed, Unit
 from compile.summary.sources import File, Learned
 from repghost.errors import IntegrityError
 
@@ -14,6 +14,8 @@ VERSION = 1
 # The cores of compile/counter/cores.h, and whose code they run: a Cortex-A72 has no dot-product; a Cortex-A55 has it,
 # and stands for a Cortex-A53 where it runs the code without it.
 MODELLED = {"a76": ("cortex-a76",), "a72": ("cortex-a72",), "a55": ("cortex-a76", "cortex-a72")}
+
+Figure: TypeAlias = tuple[str, float, Unit, Kind]  # machine, value, unit, how it came to be
 
 
 def read(file: File) -> Learned:
@@ -44,14 +46,16 @@ def of_result(result: Mapping[str, Any], source: str, weights: str = "") -> Lear
     return Learned(about=about, speeds=tuple(speeds), layers=tables)
 
 
-def machines_of(cpu: str, whole: Mapping[str, Any]) -> list[tuple[str, float, str, Kind]]:
+def machines_of(cpu: str, whole: Mapping[str, Any]) -> list[Figure]:
     """Return every figure of a counted inference: the machine it is of, the figure, its unit and how it came to be.
 
     Args:
         cpu: the emulated core.
         whole: as `compile.count.Counted.to_dict` gives it.
     """
-    found: list[tuple[str, float, str, Kind]] = [(f"emulated {cpu}", float(whole["total"]), "instructions", "emulated")]
+    found: list[tuple[str, float, Unit, Kind]] = [
+        (f"emulated {cpu}", float(whole["total"]), "instructions", "emulated")
+    ]
     for core, cycles in whole["modelled_cycles"].items():
         if cpu in MODELLED.get(core, ()):
             found.append((f"{core} model, code for {cpu}", float(cycles), "cycles", "modelled"))
@@ -59,7 +63,7 @@ def machines_of(cpu: str, whole: Mapping[str, Any]) -> list[tuple[str, float, st
 
 
 def _speed(
-    result: Mapping[str, Any], machine: str, value: float, unit: str, kind: Kind, source: str, weights: str
+    result: Mapping[str, Any], machine: str, value: float, unit: Unit, kind: Kind, source: str, weights: str
 ) -> Speed:
     return Speed(
         model=result["model"],

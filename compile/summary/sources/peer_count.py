@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from compile.summary.facts import Kind, Speed
+from compile.summary.facts import Speed
 from compile.summary.sources import File, Learned
 from compile.summary.sources.count import machines_of
 from repghost.errors import IntegrityError
@@ -31,8 +31,7 @@ def read(file: File) -> Learned:
 def _speeds(file: File, entry: Mapping[str, Any]) -> Iterator[Speed]:
     result, answers = file.values, entry["agreement"]
     same = answers.get("with_float")
-    figures: list[tuple[str, float, str, Kind]] = machines_of(result["cpu"], entry["whole"])
-    for machine, value, unit, kind in figures:
+    for machine, value, unit, kind in machines_of(result["cpu"], entry["whole"]):
         yield Speed(
             model=result["model"],
             size=int(result["size"]),

@@ -8,6 +8,8 @@ from typing import Any
 from compile.report import FORMAT, VERSION
 from compile.strict_json import canonical_json
 
+NAMES = ("repghostnet_0_5x", "repghostnet_1_0x", "repghostnet_2_0x")
+
 
 def run_report(model: str, drop: float, median_ms: float, data_sha256: str = "d" * 64) -> dict[str, Any]:
     """Return the report of a run: int8 loses `drop` of the share of right answers."""

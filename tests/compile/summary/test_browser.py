@@ -19,9 +19,8 @@ from compile.summary.output import write_all
 from compile.summary.page import render_page
 from compile.summary.tables import all_tables
 from repghost.spec import WIDTHS
-from tests.compile.summary.cases import run_report, write_runs
+from tests.compile.summary.cases import NAMES, run_report, write_runs
 
-NAMES = ("repghostnet_0_5x", "repghostnet_1_0x", "repghostnet_2_0x")
 SCREENSHOTS = Path(__file__).parents[3] / "build" / "screenshots"
 SIZES = {"desktop": (1280, 1600), "phone": (390, 844)}
 

@@ -12,7 +12,6 @@ import pytest
 from click.testing import CliRunner
 
 from compile.strict_json import canonical_json
-from compile.summary.advice import advise
 from compile.summary.card import render_card
 from compile.summary.collect import collect, find_conflicts, find_files
 from compile.summary.compare import Margins, compare
@@ -25,15 +24,7 @@ from compile.summary.tables import all_tables
 from repghost.cli import cli
 from repghost.errors import IntegrityError, UsageError
 from repghost.spec import WIDTHS
-from tests.compile.summary.cases import run_report, write_runs
-
-NAMES = ("repghostnet_0_5x", "repghostnet_1_0x", "repghostnet_2_0x")
-
-
-@pytest.fixture
-def summary(tmp_path: Path) -> Summary:
-    reports = [run_report(name, 0.002, 1.5 * (index + 1)) for index, name in enumerate(NAMES)]
-    return collect(find_files([write_runs(tmp_path / "build", *reports)]), max_drop=0.3)
+from tests.compile.summary.cases import NAMES, run_report, write_runs
 
 
 class Values(HTMLParser):
@@ -66,6 +57,7 @@ def test_summary_is_equal_after_a_round_trip_through_json(summary: Summary) -> N
         (lambda v: v["networks"][0]["fp32"].update(top1="0.8"), "networks[0].fp32.top1"),
         (lambda v: v["speeds"][0].update(kind="guessed"), "allowed: measured"),
         (lambda v: v["speeds"][0].update(value=True), "speeds[0].value"),
+        (lambda v: v["speeds"][0].update(unit="years"), "allowed: ms, instructions, cycles"),
         (lambda v: v.update(sizes=3), "has to be a list"),
     ],
 )
@@ -130,12 +122,10 @@ def test_page_loads_nothing_and_escapes_what_files_say(tmp_path: Path) -> None:
     assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
 
 
-def test_advice_names_the_widest_that_fits_and_whether_int8_pays(summary: Summary) -> None:
-    first, second = advise(summary)
-    assert first == (
-        "On Test Core, 64 px, 1 thread: under 2 ms take 0.5x int8; under 5 ms take 2x int8."
-    )  # 1.5, 3.0 and 4.5 ms
-    assert "int8 takes 0.50 of the float32 build's time" in second
+def test_networks_come_from_the_narrowest_to_the_widest(tmp_path: Path) -> None:
+    reports = [run_report(f"repghostnet_{name}x", 0.0, 1.0) for name in ("2_0", "0_58", "0_5")]
+    summary = collect(find_files([write_runs(tmp_path / "build", *reports)]))
+    assert [network.model for network in summary.networks] == [f"repghostnet_{w}x" for w in ("0_5", "0_58", "2_0")]
 
 
 def test_two_runs_of_different_pictures_are_named_and_both_stay(tmp_path: Path) -> None:

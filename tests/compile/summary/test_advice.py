@@ -1,0 +1,55 @@
+"""What is said first: which width and precision to take, and whether int8 keeps enough."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from compile.summary.advice import HEADINGS, advice_by_heading, advise
+from compile.summary.facts import Method, Summary
+from compile.summary.gate import gate_sentences
+from tests.compile.summary.cases import NAMES
+
+
+def test_advice_names_the_widest_that_fits_and_whether_int8_pays(summary: Summary) -> None:
+    (advice,) = advise(summary)  # 1.5, 3.0 and 4.5 ms; float32 takes twice as long
+    assert advice.sentence == (
+        "On Test Core, 64 px, 1 thread: take under 2 ms 0.5x int8, under 5 ms 2x int8; int8 takes 0.50 of the fastest "
+        "float build's time: use int8."
+    )
+
+
+def figures(summary: Summary, unit: str, values: dict[str, float]) -> Summary:
+    """The summary with figures of 0.5x and 1.0x in a unit, by width and precision."""
+    first = summary.speeds[0]
+    speeds = [
+        replace(first, model=NAMES[int(key[0] == "1")], precision=key[3:], unit=unit, value=value, machine=f"a {unit}")
+        for key, value in values.items()
+    ]
+    return replace(summary, speeds=(*speeds, *summary.speeds))
+
+
+def test_advice_says_first_what_a_machine_measured_and_compares_with_the_best_float(summary: Summary) -> None:
+    changed = figures(summary, "instructions", {"0.5int8": 2.0, "1.0int8": 5.0, "0.5fp32": 9.0})
+    changed = figures(changed, "cycles", {"0.5int8": 3.0, "1.0int8": 8.0, "0.5fp32": 9.0, "0.5fp16": 2.0, "1.0fp32": 6})
+    assert list(advice_by_heading(changed)) == list(HEADINGS.values())
+    sentences = {advice.unit: advice.sentence for advice in advise(changed)}
+    assert "int8 takes 1.33 to 1.50 times the fastest float build's cycles: use float" in sentences["cycles"]
+    assert sentences["instructions"] == "On a instructions, 64 px, 1 thread: as a multiple of 0.5x int8: 1x 2.50."
+    mixed = figures(summary, "cycles", {"0.5int8": 3.0, "0.5fp32": 2.0, "1.0int8": 4.0, "1.0fp32": 8.0})
+    assert "except for 0.5x" in advise(mixed)[1].sentence
+
+
+def test_gate_judges_what_is_taken_by_default_and_not_the_luckiest(summary: Summary) -> None:
+    network = summary.networks[0]
+    default = network.methods[0]
+    assert default.change is not None
+    bad = replace(default, change=replace(default.change, difference=-0.01))
+    lucky = replace(default, name="lucky")
+
+    def judged(*methods: Method) -> tuple[list[str], list[str]]:
+        return gate_sentences(replace(summary, networks=(replace(network, methods=methods),)))
+
+    assert judged(bad, lucky)[0] == [] and "do not ship it" in judged(bad, lucky)[1][0]
+    passed, missed = judged(bad, replace(lucky, name="trained", kind="qat"))
+    assert "(trained)" in passed[0] and not missed
+    assert "was not measured" in judged(replace(default, change=None))[1][0]
