@@ -1,7 +1,8 @@
 """Quantization-aware training from a checkpoint and pictures to a QDQ file, never worse than the calibrated start.
 
 The start is what `repghost quantize` makes of the same checkpoint and config. It stays a candidate: what is written is
-the best of it and of the network after each epoch, by held-out pictures and in the integers of the compiled program.
+the best of it and of the network after each epoch, by held-out pictures and in the integers of the compiled program;
+where training is not better by more than chance makes it, that is the start.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from calib.graph import Convolution, Graph
 from calib.int16 import fits_int16
 from calib.pipeline import Quantized, Source, fused, quantize_graph, tool_versions
 from calib.qat_branches import BranchWeights
-from calib.qat_candidates import Candidate, HeldOut, judge
+from calib.qat_candidates import Candidate, HeldOut, choose, judge
 from calib.qat_feed import TrainingFeed
 from calib.qat_network import QatNetwork
 from calib.qat_settings import QatSettings
@@ -119,9 +120,9 @@ def train_aware(
     held_out = HeldOut(
         pictures.held_out.pictures,
         pictures.held_out.labels,
-        predict(float_model, pictures.held_out.pictures, preprocess).argmax(1),
+        predict(float_model, pictures.held_out.pictures, preprocess),
     )
-    candidates = [judge(CALIBRATED, start, spec, held_out, preprocess)]
+    candidates = [judge(CALIBRATED, start, spec, held_out, preprocess, settings)]
     hooks.candidate(candidates[0])
 
     def keep(epoch: int) -> None:
@@ -129,7 +130,7 @@ def train_aware(
         try:
             converted = network.convert()
             check_accumulators(*converted)
-            candidate = judge(name, *converted, held_out, preprocess)
+            candidate = judge(name, *converted, held_out, preprocess, settings)
         except UsageError as error:  # it cannot be computed in the planned integers, so it is no candidate
             hooks.refused(name, str(error))
             return
@@ -138,9 +139,7 @@ def train_aware(
 
     hooks.begin(settings.epochs * pictures.training.steps_per_epoch)
     train_quantized(network, prepare_teacher(float_model, settings), pictures.training, settings, hooks.step, keep)
-    chosen = candidates[0]
-    for candidate in candidates[1:]:
-        chosen = candidate if candidate.score.better_than(chosen.score) else chosen
+    chosen = choose(candidates)
     quantized = _file(model, chosen, candidates, pictures, preprocess, config, settings, source)
     return QatResult(quantized, chosen, len(pictures.held_out.labels), tuple(candidates))
 

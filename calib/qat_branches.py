@@ -3,9 +3,10 @@
 For a layer with the branches u_k = W_k * x (W_k the depthwise or pointwise kernel, or the unit kernel of the identity)
 and a batch norm on each, the fused kernel is computed in every step, in float64 as `repghost.fuse` does:
     K = sum_k a_k W_k,   b = sum_k (beta_k - a_k mu_k),   a_k = gamma_k / sqrt(var_k + eps)
-Gradients of the quantized kernel reach every W_k, gamma_k and beta_k. The statistics mu_k and var_k are running ones:
-each step moves them towards those that the branches' own float outputs have on a part of the batch, whose inputs come
-from the quantized layers before. So the kernel that is quantized in training is the kernel that is written.
+Gradients of the quantized kernel reach every W_k, gamma_k and beta_k. The statistics mu_k and var_k stay those of the
+checkpoint, or follow: with a momentum, each step moves them towards those that the branches' own float outputs have on
+a part of the batch, whose inputs come from the quantized layers before. Either way the kernel that is quantized in
+training is the kernel that is written.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class BranchWeights(nn.Module):
 
     Args:
         model: in train or deploy form; it learns in place.
-        momentum: share of a batch in the running statistics.
+        momentum: share of a batch in the running statistics; with 0 they stay.
 
     Raises:
         UsageError: when the network is fused, so that nothing is left to re-parameterize.
@@ -61,7 +62,7 @@ class BranchWeights(nn.Module):
             )
         self.model = model
         self._momentum = momentum
-        self._frozen = False
+        self._frozen = momentum == 0
         self._layers = branches_of(model)
 
     @property

@@ -81,7 +81,7 @@ class QatSettings:
         seed: of the held-out pictures, the order and the augmentation.
         crop_padding: pixels of reflection on each side before a random crop; 0 turns it off.
         flip: whether half of the pictures are mirrored.
-        statistics_momentum: share of a batch in the running statistics (reparam only).
+        statistics_momentum: share of a batch in the running statistics (reparam only); 0 keeps the checkpoint's.
         schedule: the phases.
     """
 
@@ -89,7 +89,7 @@ class QatSettings:
     epochs: int = 1
     images: int | None = None
     batch: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
     scale_learning_rate: float = 1e-3
     distillation: float = 1.0
     temperature: float = 1.0
@@ -97,7 +97,7 @@ class QatSettings:
     seed: int = 0
     crop_padding: int = 0
     flip: bool = False
-    statistics_momentum: float = 0.02
+    statistics_momentum: float = 0.0
     schedule: Schedule = field(default_factory=Schedule)
 
     def __post_init__(self) -> None:

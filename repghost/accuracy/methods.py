@@ -100,12 +100,12 @@ def _default(**settings: Any) -> Calibrated:
     return Calibrated(replace(ONE_OBSERVER, defaults=LayerSettings(**settings)))
 
 
-# One observer for all tensors: a row shows one lever at a time. Training starts from this, too, and moves the scales.
+# One observer for all tensors: a row shows one lever at a time.
 ONE_OBSERVER = QuantConfig(ranges_by_answers=False)
 
 
 def _trained(mode: str) -> Trained:
-    return Trained(QatSettings(mode=mode, images=EPOCH_PICTURES), ONE_OBSERVER)
+    return Trained(QatSettings(mode=mode, images=EPOCH_PICTURES))
 
 
 METHODS: tuple[Method, ...] = (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--epochs", default=1, show_default=True, type=click.IntRange(1), help="Passes over --images pictures.")
 @click.option("--images", default=12_500, show_default=True, type=click.IntRange(1), help="Pictures of an epoch.")
 @click.option("--batch", default=64, show_default=True, type=click.IntRange(2), help="Pictures per step.")
-@click.option("--learning-rate", default=1e-3, show_default=True, type=float, help="Relative to each layer's weights.")
+@click.option("--learning-rate", default=3e-4, show_default=True, type=float, help="Relative to each layer's weights.")
 @click.option(
     "--distillation", default=1.0, show_default=True, type=float, help="Share of the float network's answers."
 )

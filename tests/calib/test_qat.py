@@ -20,7 +20,7 @@ from calib.fakequant import ExactNetwork
 from calib.graph import Convolution
 from calib.qat import check_accumulators
 from calib.qat_branches import BranchWeights
-from calib.qat_candidates import Score
+from calib.qat_candidates import Candidate, HeldOut, Score, choose, score
 from calib.qat_fake import weight_steps
 from calib.qat_feed import split_pictures
 from calib.qat_network import QatNetwork
@@ -28,6 +28,7 @@ from calib.qat_settings import QatSettings
 from calib.qat_train import make_optimizer, training_step
 from calib.qat_weights import FusedWeights, layers_of
 from calib.qparams import quantize_weights
+from calib.quantspec import QuantSpec
 from calib.reference import run
 from calib.walk import graph_of
 from compile.frontend import read_qdq
@@ -111,10 +112,55 @@ def test_sums_are_limited_a_step_at_a_time(limit: int) -> None:
     assert bool((steps * free >= 0).all())
 
 
-def test_a_candidate_that_is_not_better_is_not_taken() -> None:
-    start = Score(0.8, 1.0, 0.9)
-    assert not start.better_than(start) and not Score(0.7, 0.1, 1.0).better_than(start)
-    assert Score(0.8, 0.9, 0.5).better_than(start) and Score(0.9, 2.0, 0.5).better_than(start)
+def scored(top1: float, objective: list[float]) -> Candidate:
+    graph = graph_of(fuse(lively_model()))
+    return Candidate("", graph, QuantSpec({}, {}), Score(top1, 1.0, 1.0, 1.0, np.array(objective)))
+
+
+@pytest.mark.parametrize(
+    ("top1", "objective", "taken"),
+    [
+        (0.8, [1.0, 2.0, 3.0, 4.0], False),  # the same
+        (0.8, [0.9, 1.9, 2.9, 3.9], True),  # less on every picture
+        (0.8, [0.9, 1.8, 2.9, 3.8], True),
+        (0.9, [0.0, 2.0, 3.0, 4.0], False),  # less on one picture, which may be luck, whatever the right answers say
+        (0.9, [1.1, 2.1, 3.1, 4.1], False),
+        (0.7, [0.9, 1.9, 2.9, 3.9], False),  # less right answers
+    ],
+)
+def test_a_candidate_that_is_not_surely_better_is_not_taken(top1: float, objective: list[float], taken: bool) -> None:
+    start, candidate = scored(0.8, [1.0, 2.0, 3.0, 4.0]), scored(top1, objective)
+    assert choose([start, candidate]) is (candidate if taken else start)
+
+
+@pytest.mark.parametrize(("distillation", "temperature"), [(1.0, 1.0), (0.5, 2.0), (0.0, 1.0)])
+def test_what_chooses_is_what_training_minimizes(distillation: float, temperature: float) -> None:
+    random = np.random.default_rng(0)
+    wanted = random.normal(size=(8, CLASSES)).astype(np.float32)
+    logits = torch.from_numpy(random.normal(size=(8, CLASSES)))
+    labels = np.arange(8) % CLASSES
+    settings = QatSettings(distillation=distillation, temperature=temperature)
+    found = score(logits, HeldOut(BYTES, labels, wanted), settings)
+    network = torch.nn.Linear(1, 1)  # gives the logits; its parameter only makes them learnable
+    network.forward = lambda x: logits + 0.0 * network.bias  # type: ignore[method-assign]
+    optimizer = torch.optim.SGD(network.parameters(), 0.0)
+    teacher = lambda x: torch.from_numpy(wanted).double()  # noqa: E731
+    loss = training_step(network, teacher, optimizer, torch.empty(0), torch.from_numpy(labels), settings)
+    assert found.objective.mean() == pytest.approx(loss, rel=1e-6)
+    p, q = (torch.softmax(x, 1).numpy() for x in (torch.from_numpy(wanted).double(), logits))
+    assert found.divergence == pytest.approx((p * np.log(p / q)).sum(1).mean())
+    assert found.agreement == (wanted.argmax(1) == logits.numpy().argmax(1)).mean()
+    assert found.top1 == (logits.numpy().argmax(1) == labels).mean()
+
+
+@pytest.mark.parametrize(("momentum", "stays"), [(0.0, True), (0.02, False)])
+def test_statistics_stay_where_there_is_no_momentum(momentum: float, stays: bool) -> None:
+    model = lively_model()
+    weights = BranchWeights(copy.deepcopy(model), momentum)
+    assert weights.observes != stays
+    weights.observe("conv_stem", torch.from_numpy(PREPROCESS.normalize(BYTES)))
+    same = torch.equal(weights.model.bn1.running_mean, model.bn1.running_mean)  # type: ignore[arg-type]
+    assert same == stays
 
 
 def test_pictures_that_choose_are_used_for_nothing_else() -> None:
@@ -151,8 +197,9 @@ def test_the_command_twice_gives_the_same_bytes_and_never_worse_than_its_start(
     entries = {entry.key: entry.value for entry in onnx.load(tmp_path / "a").metadata_props}
     training = json.loads(entries[qdq.QUANTIZATION])["training"]
     assert training["algorithm"] == "qat" and training["mode"] == mode and len(training["candidates"]) == 2
-    scores = {one["name"]: one["top1"] for one in training["candidates"]}
-    assert scores[training["chosen"]] == max(scores.values()) >= scores["calibrated"]
+    scores = {one["name"]: one for one in training["candidates"]}
+    chosen, start = scores[training["chosen"]], scores["calibrated"]
+    assert chosen["top1"] >= start["top1"] and chosen["divergence"] <= start["divergence"]
 
 
 @pytest.mark.parametrize(
