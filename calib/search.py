@@ -25,6 +25,7 @@ from calib.quantspec import QuantSpec
 from calib.sensitivity import measure_sensitivity
 from calib.simulate import SimulatedNetwork
 from calib.walk import run_float
+from calib.work import shares_of_work
 from repghost.errors import AccuracyGateError, UsageError
 from repghost.evaluate import PairedDifference, paired_difference
 from repghost.preprocess import Preprocess
@@ -188,9 +189,16 @@ def search_settings(
     best = min(trials, key=lambda trial: trial.drop_points)
     raise AccuracyGateError(
         f"no setting loses at most {max_drop:g} points of top-1 on {len(held_out.labels)} held-out pictures; the best, "
-        f"{best.name!r}, loses {best.drop_points:.2f}. Nothing was written. Allow more with --max-drop, calibrate on "
-        "more pictures with --images, or train under quantization with `repghost qat`."
+        f"{best.name!r}, loses {best.drop_points:.2f}. Nothing was written. {_beyond(config)}Allow more with "
+        "--max-drop, calibrate on more pictures with --images, or train under quantization with `repghost qat`."
     )
+
+
+def _beyond(config: QuantConfig) -> str:
+    """Return why no layer was tried in float, where none was."""
+    if not find_policy(config.policy).integer_only:
+        return ""
+    return "No layer was tried in float: an integer program has none, only files for TensorRT do (--policy tensorrt). "
 
 
 def _levers(bench: _Bench, config: QuantConfig) -> Iterator[Lever]:
@@ -240,10 +248,14 @@ class _Bench:
         few = list(batches(self._pictures[:SENSITIVITY_PICTURES], self._preprocess))
         harm = block_sensitivity(self._graph, spec, few)
         worst = sorted(harm, key=lambda name: -harm[name])[:MOST_FLOAT]
-        return [
-            Lever(f"{', '.join(worst[:count])} in float", "float kernels", _FloatBlocks(config, tuple(worst[:count])))
-            for count in range(1, len(worst) + 1)
-        ]
+        shares = shares_of_work(self._graph, self._preprocess.size)
+        levers = []
+        for count in range(1, len(worst) + 1):
+            names = tuple(worst[:count])
+            price = sum(share for layer, share in shares.items() if layer.startswith(tuple(f"{it}." for it in names)))
+            cost = f"float kernels for {price:.1%} of the multiply-adds"
+            levers.append(Lever(f"{', '.join(names)} in float", cost, _FloatBlocks(config, names)))
+        return levers
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from repghost.errors import UsageError
 
 FORMAT, VERSION = "repghost-sensitivity", 1
 PROFILE_FORMAT = "repghost-profile"
-HEADER = ("layer", "output in int8", "weights in int8", "of all", "float costs, us")
+HEADER = ("layer", "output in int8", "weights in int8", "of all", "of the work", "float costs, us")
 SHOWN = 40  # rows of the figure: behind them the changes are too small to see
 ROW, LEFT, WIDTH = 18, 250, 420  # pixels
 # Okabe and Ito's colours, which the colour-blind can tell apart (https://jfly.uni-koeln.de/color/).
@@ -28,6 +28,7 @@ class Row:
         activation: divergence in nats with its output alone in int8; None where it has none.
         weight: the same with its weights.
         share: of the sum over all rows.
+        work: share of the network's multiply-adds; None where it has none.
         price_us: microseconds that it takes longer in float than in int8; None where it was not measured.
     """
 
@@ -35,14 +36,26 @@ class Row:
     activation: float | None
     weight: float | None
     share: float
+    work: float | None
     price_us: float | None
 
 
-def make_rows(entries: Sequence[Sensitivity], prices: Mapping[str, float] | None = None) -> tuple[Row, ...]:
-    """Return a row for each entry, the most sensitive first."""
+def make_rows(
+    entries: Sequence[Sensitivity], work: Mapping[str, float], prices: Mapping[str, float] | None = None
+) -> tuple[Row, ...]:
+    """Return a row for each entry, the most sensitive first.
+
+    Args:
+        entries: from `calib.sensitivity.measure_sensitivity`.
+        work: from `calib.work.shares_of_work`.
+        prices: from `float_prices`, where they were measured.
+    """
     total = sum(entry.total for entry in entries) or 1.0
     prices = prices or {}
-    rows = [Row(it.name, it.activation, it.weight, it.total / total, prices.get(it.name)) for it in entries]
+    rows = [
+        Row(it.name, it.activation, it.weight, it.total / total, work.get(it.name), prices.get(it.name))
+        for it in entries
+    ]
     return tuple(sorted(rows, key=lambda row: (-row.share, row.name)))
 
 
@@ -87,6 +100,7 @@ def to_cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
             "" if row.activation is None else f"{row.activation:.2e}",
             "" if row.weight is None else f"{row.weight:.2e}",
             f"{row.share:.1%}",
+            "" if row.work is None else f"{row.work:.1%}",
             "" if row.price_us is None else f"{row.price_us:+.1f}",
         )
         for row in rows

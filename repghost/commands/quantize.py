@@ -63,7 +63,7 @@ def command(
 
     With --algorithm auto, the levers are tried in order of what they cost, each judged on labelled pictures of the
     same split that calibrate nothing, and the cheapest is kept that loses at most --max-drop points. Where none does,
-    nothing is written and the exit code is 3.
+    nothing is written and the exit code is 3. Layers in float are the last of them, with --policy tensorrt alone.
     """
     if algorithm != AUTO and (max_drop is not None or held_out is not None):
         raise UsageError("--max-drop and --held-out belong to --algorithm auto, which is not given.")

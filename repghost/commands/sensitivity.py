@@ -53,8 +53,9 @@ def command(
     """Quantize one tensor or one layer of CKPT at a time, and say how much the answers change.
 
     The change is the Kullback-Leibler divergence of the class probabilities from those of the float network; it needs
-    no labels. With two profiles, each layer also shows how much longer it takes in float on the machine that was
-    measured, which is what leaving it in float would cost beside two conversions.
+    no labels. What float would cost is shown beside it, as the layer's share of the network's multiply-adds. With two
+    profiles, each layer also shows how much longer it takes in float on the machine that was measured; two conversions
+    come on top.
     """
     from calib.sensitivity_page import float_prices, make_rows, to_cells, to_dict, to_svg
     from compile.text_table import format_columns
@@ -65,8 +66,8 @@ def command(
     config = read_config(config_path, policy)
     prices = float_prices(*(_read_profile(path) for path in profiles)) if profiles else {}
     opened = open_calibration(checkpoint, data, split, images, seed, preprocess_path, size, width)
-    entries, pictures = _measure(opened, config)
-    rows = make_rows(entries, prices)
+    entries, work, pictures = _measure(opened, config)
+    rows = make_rows(entries, work, prices)
     about = {
         "model": opened.model.spec.name,
         "checkpoint_sha256": opened.checkpoint.digest,
@@ -80,7 +81,7 @@ def command(
         title = f"{opened.model.spec.name}, {opened.preprocess.size} px: change of the answers by one layer in int8"
         write_text_atomically(svg_path, to_svg(rows, title))
     shown = rows if everything else rows[:SHOWN]
-    for line in format_columns(to_cells(shown), numbers=range(1, 5)):
+    for line in format_columns(to_cells(shown), numbers=range(1, 6)):
         click.echo(line)
     outputs, weights = sum(row.activation or 0.0 for row in rows), sum(row.weight or 0.0 for row in rows)
     click.echo(
@@ -89,18 +90,20 @@ def command(
     )
 
 
-def _measure(opened: Calibration, config: QuantConfig) -> tuple[tuple[Sensitivity, ...], int]:
-    """Return the sensitivities with the scales that `repghost quantize` would choose, and on how many pictures."""
+def _measure(opened: Calibration, config: QuantConfig) -> tuple[tuple[Sensitivity, ...], dict[str, float], int]:
+    """Return the sensitivities under the scales `repghost quantize` would choose, the work, and how many pictures."""
     from calib.pipeline import batches, fused, quantize_graph
     from calib.sensitivity import measure_sensitivity
     from calib.walk import graph_of
+    from calib.work import shares_of_work
 
     pictures, preprocess = opened.prepared.pictures, opened.preprocess
     with progress_bar(len(pictures), "calibrate", "picture") as bar:
         graph, spec = quantize_graph(graph_of(fused(opened.model)), pictures, preprocess, config, bar.update)
+    work = shares_of_work(graph, preprocess.size)
     few = pictures[: max(1, MEASURED_PIXELS // preprocess.size**2)]
     with progress_bar(len(few), "measure", "picture") as bar:
-        return measure_sensitivity(graph, spec, batches(few, preprocess), bar.update), len(few)
+        return measure_sensitivity(graph, spec, batches(few, preprocess), bar.update), work, len(few)
 
 
 def _read_profile(path: Path) -> dict[str, Any]:

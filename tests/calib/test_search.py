@@ -17,11 +17,13 @@ from calib.calibrate import calibrate
 from calib.config import QuantConfig, config_from_dict, config_from_json
 from calib.fakequant import ExactNetwork
 from calib.graph import Graph
-from calib.search import LEVERS, HeldOut, Lever, block_sensitivity, search_settings
+from calib.search import LEVERS, HeldOut, Lever, Trial, block_sensitivity, search_settings
+from calib.work import shares_of_work
 from repghost.checkpoint import write_checkpoint
 from repghost.cli import cli
 from repghost.commands.quantize import config_beside
 from repghost.errors import AccuracyGateError, UsageError
+from repghost.flops import count
 from repghost.preprocess import Preprocess
 from tests.calib.conftest import CLASSES, SIZE, lively_model
 
@@ -79,7 +81,8 @@ def test_nothing_that_is_enough_is_an_accuracy_gate_missed(
     graph: Graph, held_out: HeldOut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "LEVERS", SHORT[:1])
-    with pytest.raises(AccuracyGateError, match=r"at most 0\.1 points.*40 held-out.*'bad', loses.*repghost qat"):
+    message = r"at most 0\.1 points.*40 held-out.*'bad', loses.*No layer was tried in float.*repghost qat"
+    with pytest.raises(AccuracyGateError, match=message):
         search_settings(graph, random_bytes(8), PREPROCESS, QuantConfig(), held_out, 0.1)
 
 
@@ -89,12 +92,25 @@ def test_float_bottlenecks_are_the_last_resort_of_a_policy_that_has_them(
     monkeypatch.setattr(search, "LEVERS", ())
     monkeypatch.setattr(search, "MOST_FLOAT", 2)
     config = config_from_dict({"policy": "tensorrt", "ranges_by_answers": False})
-    names: list[str] = []
-    with pytest.raises(AccuracyGateError):
-        search_settings(
-            graph, random_bytes(4), PREPROCESS, config, held_out, -100.0, lambda trial: names.append(trial.name)
-        )
+    trials: list[Trial] = []
+    with pytest.raises(AccuracyGateError) as missed:
+        search_settings(graph, random_bytes(4), PREPROCESS, config, held_out, -100.0, trials.append)
+    assert "No layer" not in str(missed.value)
+    names = [trial.name for trial in trials]
     assert len(names) == 2 and names[1].startswith(names[0].removesuffix(" in float") + ", blocks.")
+    shares = shares_of_work(graph, SIZE)
+    for trial in trials:  # each says what it costs
+        blocks = trial.name.removesuffix(" in float").split(", ")
+        price = sum(share for layer, share in shares.items() for block in blocks if layer.startswith(f"{block}."))
+        assert 0 < price < 1 and trial.cost == f"float kernels for {price:.1%} of the multiply-adds"
+
+
+def test_the_work_of_layers_is_that_of_the_published_count(graph: Graph) -> None:
+    counted = {layer.name: layer.macs for layer in count(lively_model(), (3, SIZE, SIZE)).layers}
+    found = shares_of_work(graph, SIZE)
+    assert sum(found.values()) == pytest.approx(1.0)
+    assert found["conv_stem"] == pytest.approx(counted["conv_stem"] / sum(counted.values()))
+    assert found["classifier"] == pytest.approx(counted["classifier"] / sum(counted.values()))
 
 
 def test_bottlenecks_are_ranked_by_the_sum_of_their_parts(graph: Graph, pictures: NDArray[np.float32]) -> None:

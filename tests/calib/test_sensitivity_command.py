@@ -29,16 +29,17 @@ def profile(precision: str, **times: float) -> dict[str, Any]:
 
 
 def test_rows_are_sorted_and_share_the_whole() -> None:
-    rows = make_rows(ENTRIES, {"c": 3.5})
+    rows = make_rows(ENTRIES, {"a": 0.25}, {"c": 3.5})
     assert [row.name for row in rows] == ["b<&>", "c", "a"]
     assert [row.share for row in rows] == pytest.approx([0.7, 0.2, 0.1])
     cells = to_cells(rows)
     assert cells[0][-1] == "float costs, us" and cells[2][-1] == "+3.5" and cells[1][-1] == ""
-    assert len(to_cells(make_rows(ENTRIES))[0]) == 4  # no column for what nobody measured
+    assert [line[4] for line in cells] == ["of the work", "", "", "25.0%"]
+    assert len(to_cells(make_rows(ENTRIES, {}))[0]) == 5  # no column for what nobody measured
 
 
 def test_the_figure_is_an_svg_whose_bars_are_in_proportion() -> None:
-    root = ElementTree.fromstring(to_svg(make_rows(ENTRIES), "t < u"))
+    root = ElementTree.fromstring(to_svg(make_rows(ENTRIES, {}), "t < u"))
     space = "{http://www.w3.org/2000/svg}"
     bars = [float(bar.get("width", "0")) for bar in root.iter(f"{space}rect")][2:]  # behind the legend's
     assert bars == pytest.approx([120.0, 300.0, 0.0, 120.0, 60.0, 0.0], abs=0.1)
@@ -46,7 +47,7 @@ def test_the_figure_is_an_svg_whose_bars_are_in_proportion() -> None:
 
 
 def test_nothing_sensitive_still_has_a_figure() -> None:
-    assert "nan" not in to_svg(make_rows([Sensitivity("a", 0.0, 0.0)]), "none").lower()
+    assert "nan" not in to_svg(make_rows([Sensitivity("a", 0.0, 0.0)], {}), "none").lower()
 
 
 def test_the_price_of_float_is_the_difference_of_two_profiles() -> None:
