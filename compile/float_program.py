@@ -100,6 +100,23 @@ class FloatPool:
 
 
 @dataclass(frozen=True)
+class FloatMaxPool:
+    """The largest number under a square window; pixels outside the map never win."""
+
+    name: str
+    input: FloatTensor
+    output: FloatTensor
+    kernel: int
+    stride: int
+    padding: int
+
+    @property
+    def inputs(self) -> tuple[FloatTensor, ...]:
+        """The activations it reads."""
+        return (self.input,)
+
+
+@dataclass(frozen=True)
 class FloatGate:
     """The squeeze-excite gate: x * clip(g / 6 + 0.5, 0, 1) with g of shape (1, 1, C)."""
 
@@ -176,6 +193,7 @@ FloatOperator: TypeAlias = (
     | FloatConv2d
     | FloatDepthwiseConv2d
     | FloatPool
+    | FloatMaxPool
     | FloatGate
     | FloatFunction
     | FloatAdd
@@ -267,4 +285,6 @@ def program_digest(operators: list[FloatOperator], preprocess: Preprocess) -> st
             if value is not None:
                 digest.update(np.ascontiguousarray(value).tobytes())
         digest.update(repr([getattr(operator, name, None) for name in SETTINGS]).encode())
+        if isinstance(operator, FloatMaxPool):
+            digest.update(f"window {operator.kernel}".encode())
     return digest.hexdigest()

@@ -21,6 +21,7 @@ from compile.float_program import (
     FloatFunction,
     FloatGate,
     FloatInput,
+    FloatMaxPool,
     FloatOperator,
     FloatPool,
     FloatProgram,
@@ -110,6 +111,8 @@ def execute(operator: FloatOperator, tensors: Activations, pictures: NDArray[np.
             return _depthwise(operator, tensors, element)
         case FloatPool():
             return tensors[operator.input.name].mean(axis=(1, 2), keepdims=True, dtype=np.float32)
+        case FloatMaxPool():
+            return _largest(operator, tensors[operator.input.name])
         case FloatGate():
             return tensors[operator.input.name] * hard_sigmoid(tensors[operator.gate.name])
         case FloatFunction():
@@ -133,6 +136,18 @@ def _taps(operator: FloatConv2d | FloatDepthwiseConv2d, tensors: Activations) ->
     for row in range(kernel):
         for column in range(kernel):
             yield row, column, padded[:, row : row + rows : stride, column : column + columns : stride]
+
+
+def _largest(operator: FloatMaxPool, x: Array) -> Array:
+    pad, stride, y = (operator.padding, operator.padding), operator.stride, operator.output
+    padded = np.pad(x, ((0, 0), pad, pad, (0, 0)), constant_values=-np.inf)
+    taps = [
+        padded[:, row : row + y.height * stride : stride, column : column + y.width * stride : stride]
+        for row in range(operator.kernel)
+        for column in range(operator.kernel)
+    ]
+    largest: Array = np.max(taps, axis=0)
+    return largest
 
 
 def _dense(operator: FloatConv2d, tensors: Activations, element: str) -> Array:

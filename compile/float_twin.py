@@ -22,6 +22,7 @@ from calib.program import (
     GlobalAveragePool,
     InputTable,
     Lookup,
+    MaxPool,
     Multiply,
     Operator,
     Program,
@@ -41,6 +42,7 @@ from compile.float_program import (
     FloatFunction,
     FloatGate,
     FloatInput,
+    FloatMaxPool,
     FloatOperator,
     FloatPool,
     FloatProgram,
@@ -108,6 +110,9 @@ class _Twin:
                 x, other = self.tensors[op.input.name], self.tensors[op.other.name]
                 relu = op.low == op.output.qparams.zero_point
                 self._append(FloatAdd(op.name, x, other, self._output(op), relu))
+            case MaxPool():
+                x = self.tensors[op.input.name]
+                self._append(FloatMaxPool(op.name, x, self._output(op), op.kernel, op.stride, op.padding))
             case Concat():
                 inputs = tuple(self.tensors[tensor.name] for tensor in op.inputs)
                 self._append(FloatConcat(op.name, inputs, self._output(op)))

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from calib.program import Conv2d, DepthwiseConv2d, MaxPool, Operator, Program, Tensor, operator_inputs, trailing_padding
-from compile.float_program import FloatOperator, FloatProgram, FloatTensor
+from compile.float_program import FloatMaxPool, FloatOperator, FloatProgram, FloatTensor
 
 AnyProgram: TypeAlias = Program | FloatProgram
 AnyOperator: TypeAlias = Operator | FloatOperator
@@ -112,7 +112,7 @@ def _halos(operators: tuple[Any, ...]) -> dict[str, int]:
     """Return the border each tensor needs: the largest padding among its readers; the border of a pool is not read."""
     halos: dict[str, int] = {}
     for operator in operators:
-        padding = 0 if isinstance(operator, MaxPool) else getattr(operator, "padding", 0)
+        padding = 0 if isinstance(operator, MaxPool | FloatMaxPool) else getattr(operator, "padding", 0)
         if isinstance(operator, Conv2d | DepthwiseConv2d):
             padding = max(padding, *trailing_padding(operator))
         if padding:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from calib.program import MaxPool
 from compile import tir
+from compile.float_program import FloatMaxPool
 from compile.layout import AnyOperator
-from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
+from compile.schedules.base import FLOAT_NAMES, Answer, Context, KernelFrame, Scheduled
 from compile.schedules.phases import phase_runs, pixel_phases
 from compile.tir import Expr
 
 
 def schedule_max_pool(operator: AnyOperator, context: Context) -> Answer:
-    """Schedule a max pool; None for anything else."""
-    if not isinstance(operator, MaxPool):
+    """Schedule a max pool of integers or floats; None for anything else."""
+    if not isinstance(operator, MaxPool | FloatMaxPool):
         return None
     isa, source, target = context.isa, context.place(operator.input), context.place(operator.output)
-    phases = pixel_phases(isa.lanes8, target)
-    frame = KernelFrame(operator.name, 2)
-    kernel, lanes = frame.kernel, phases.lanes
+    is_float = isinstance(operator, FloatMaxPool)
+    element = operator.output.element if isinstance(operator, FloatMaxPool) else "int8"
+    lowest = float(np.finfo(element).min) if is_float else -128
+    phases = pixel_phases(isa.float_lanes if is_float else isa.lanes8, target)
+    frame = KernelFrame(operator.name, 2, element=element)
+    kernel, vector = frame.kernel, f"{element}x{phases.lanes}"
     x, y, size = operator.input, operator.output, operator.kernel
     for first, step, count in phase_runs(phases.starts):
         with (
@@ -26,18 +32,19 @@ def schedule_max_pool(operator: AnyOperator, context: Context) -> Answer:
             kernel.loop(count, name="phase") as phase,
         ):
             channel = phases.starts[first] + phase * step
-            largest = kernel.local(1, f"int8x{lanes}")
-            kernel.store(largest, 0, tir.splat(-128, f"int8x{lanes}"))
+            largest = kernel.local(1, vector)
+            kernel.store(largest, 0, tir.splat(lowest, vector))
             with kernel.loop(size, name="i") as i, kernel.loop(size, name="j") as j:
                 top = _inside(row * operator.stride + i - operator.padding, x.height)
                 left = _inside(column * operator.stride + j - operator.padding, x.width)
                 at = source.origin + top * source.pitch + left * source.pixel + channel
-                kernel.store(largest, 0, tir.maximum(largest.load(0), frame.tensors[0].load(at, lanes)))
+                kernel.store(largest, 0, tir.maximum(largest.load(0), frame.tensors[0].load(at, phases.lanes)))
             place = target.origin + row * target.pitch + column * target.pixel + channel
             kernel.store(frame.tensors[1], place, largest.load(0))
+    form = f"maxpool{size}x{size}s{operator.stride}_{y.height}x{y.width}_c{y.channels}"
     return Scheduled(
         function=kernel.finish(),
-        name=f"rg_s8_maxpool{size}x{size}s{operator.stride}_{y.height}x{y.width}_c{y.channels}__{isa.name}",
+        name=f"rg_{FLOAT_NAMES.get(element, 's8')}_{form}__{isa.name}",
         offsets=(source.offset, target.offset),
         units=y.height,
     )

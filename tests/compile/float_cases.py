@@ -17,6 +17,7 @@ from compile.float_program import (
     FloatFunction,
     FloatGate,
     FloatInput,
+    FloatMaxPool,
     FloatPool,
     FloatTensor,
 )
@@ -135,9 +136,25 @@ def map_cases(element: str) -> list[FloatCase]:
     return cases
 
 
+def max_pool_cases(element: str) -> list[FloatCase]:
+    """Return max pools of maps below zero, where padding with a number would win."""
+    axes = {"channels": (3, 4, 8, 20, 36), "size": ((3, 3), (5, 9), (8, 8)), "form": ((2, 2, 0), (3, 2, 1), (3, 1, 1))}
+    cases = []
+    for seed, row in enumerate(covering(axes, 5)):
+        rng = np.random.default_rng(seed)
+        (height, width), (kernel, stride, padding) = row["size"], row["form"]
+        x = FloatTensor("x", height, width, row["channels"], element)
+        sides = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
+        y = FloatTensor("y", *sides, row["channels"], element)
+        values = small(rng, 1, height, width, x.channels) - 5
+        cases.append(FloatCase(f"max pool {row}", FloatMaxPool("y", x, y, kernel, stride, padding), {"x": values}))
+    return cases
+
+
 FLOAT_FAMILIES: dict[str, Callable[[str], list[FloatCase]]] = {
     "gemm": gemm_cases,
     "depthwise": depthwise_cases,
     "small": small_cases,
     "maps": map_cases,
+    "max pool": max_pool_cases,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from calib.program import Conv2d, Lookup, MaxPool, Program, Tensor
 from calib.qparams import QParams
 from calib.reference import run
-from compile.float_program import FloatConv2d, FloatDepthwiseConv2d, FloatGate
+from compile.float_program import FloatConv2d, FloatDepthwiseConv2d, FloatGate, FloatMaxPool
 from compile.float_reference import FUNCTIONS, run_float
 from compile.float_twin import float_twin, function_of, real_weights
 from repghost.errors import UsageError
@@ -77,6 +78,16 @@ def test_what_has_no_float_form_is_named() -> None:
         float_twin(program(int16=True), PREPROCESS)
     integers = program()
     first = integers.operators[0]
-    pool: Any = MaxPool("largest", first.output, replace(first.output, name="largest"), 3, 1, 1)
-    with pytest.raises(UsageError, match=r"largest .MaxPool. has no float form"):
-        float_twin(replace(integers, operators=(first, pool, *integers.operators[1:])), PREPROCESS)
+    other: Any = SimpleNamespace(name="other", input=first.output, output=replace(first.output, name="other"))
+    with pytest.raises(UsageError, match=r"other .SimpleNamespace. has no float form"):
+        float_twin(replace(integers, operators=(first, other, *integers.operators[1:])), PREPROCESS)
+
+
+def test_a_max_pool_stays_one() -> None:
+    first = program().operators[0]
+    x = first.output
+    pool = MaxPool("largest", x, replace(x, name="largest", height=8, width=8), 3, 2, 1)
+    twin = float_twin(Program((first, pool), 16, 16, 3, digest="0" * 64), PREPROCESS)
+    assert twin.operators[1] == FloatMaxPool("largest", *(it.output for it in twin.operators), 3, 2, 1)
+    smaller = float_twin(Program((first, replace(pool, kernel=2)), 16, 16, 3, digest="0" * 64), PREPROCESS)
+    assert smaller.digest != twin.digest
