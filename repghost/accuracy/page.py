@@ -138,6 +138,9 @@ def _network(network: Mapping[str, Any]) -> Iterator[str]:
             yield f"| {title} | top-1 | drop (95 %) | agreement | seconds |"
             yield "|---|---|---|---|---|"
             yield from (_row(row) for row in rows)
+            if group == "trained":
+                yield ""
+                yield from _chosen(rows)
 
 
 def _row(row: Mapping[str, Any]) -> str:
@@ -145,7 +148,18 @@ def _row(row: Mapping[str, Any]) -> str:
         return f"| {row['name']} | not measured: {row['not_measured']} | | | |"
     change = row["change"]
     same = change["agreeing"] / change["pictures"]
-    return f"| {row['name']} | {row['top1']['top1']:.2%} | {_drop(change)} | {same:.2%} | {row['seconds']:.0f} |"
+    name = row["name"] + (f", {row['held_out']['chosen']}" if "held_out" in row else "")
+    return f"| {name} | {row['top1']['top1']:.2%} | {_drop(change)} | {same:.2%} | {row['seconds']:.0f} |"
+
+
+def _chosen(rows: list[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield by how many pictures the trained rows were chosen, where any was."""
+    counts = {row["held_out"]["pictures"] for row in rows if "held_out" in row}
+    if counts:
+        yield (
+            f"Behind the comma: what {max(counts):,} held-out training pictures chose, the calibrated start or what "
+            "an epoch made of it ([qat.md](qat.md))."
+        )
 
 
 def _drop(change: Mapping[str, Any]) -> str:

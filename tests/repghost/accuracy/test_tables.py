@@ -103,7 +103,7 @@ def document() -> dict[str, Any]:
     """Return a small document with a row of each kind."""
     rows = [
         _row("default", "calibrated", 1, 2, "calibrated"),
-        _row("QAT fused", "trained", 90, 10, "trained"),
+        _row("QAT fused", "trained", 90, 10, "trained") | {"held_out": {"chosen": "epoch 1", "pictures": 2000}},
         _row("QAT reparam", "trained", 12, 8, "trained"),
         _row("NNCF", "other", 4, 3),
         _row("ONNX Runtime min-max", "other", 30, 3),
@@ -135,4 +135,6 @@ def test_the_page_says_what_was_kept_missed_and_not_measured() -> None:
     assert any("ModelOpt max" in line and "no interpreter has 'modelopt'" in line for line in lines)
     assert any("not measured: it was not asked for" in line for line in lines)
     assert "nncf 9.9" in page
+    assert "| QAT fused, epoch 1 | " in page and "what 2,000 held-out training pictures chose" in page
+    assert "| QAT reparam | " in page
     assert "| 0.5x | 2.70 (1.57 to 3.82) | not measured | not measured |" in page
