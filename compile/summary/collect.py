@@ -20,6 +20,10 @@ from repghost.spec import WIDTHS
 SIZE_LIMIT = 32 << 20  # bytes of one file
 RUN_NAMES = ("report.json", "jetson.json", "jetson-measurement.json")  # looked for in the folders of runs
 NAMES = (*RUN_NAMES, "performance.json", "baselines.json", "accuracy.json")
+WHAT_TO_GIVE = (
+    "'make compile TARGET=arm64' writes build/<model>-<size>px/report.json. Give such folders, the folder that holds "
+    "them, or JSON files; 'repghost report --build' compiles first."
+)
 
 T = TypeVar("T", Network, Speed, Size, LayerTable)
 
@@ -28,10 +32,12 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
     """Return the JSON files that are meant: a file as it is, a folder's own ones, else those of its subfolders.
 
     Raises:
-        UsageError: when there is none.
+        UsageError: when there is none, or a path does not exist.
     """
     found: list[Path] = []
     for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path} does not exist. {WHAT_TO_GIVE}")
         if path.is_file():
             found.append(path)
             continue
@@ -39,10 +45,7 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
         found += here or sorted(item for name in NAMES for item in path.glob(f"*/{name}"))
     if not found:
         given = ", ".join(map(str, paths)) or "nothing"
-        raise UsageError(
-            f"no results in {given}; 'make compile' writes build/<model>-<size>px/report.json. Give such folders, the "
-            "folder that holds them, or JSON files."
-        )
+        raise UsageError(f"no results in {given}. {WHAT_TO_GIVE}")
     return list(dict.fromkeys(found))
 
 

@@ -18,7 +18,8 @@ import click
 from compile.bundle import sha256
 from compile.cache import StageCache
 from compile.strict_json import canonical_json, parse_strict
-from compile.tensorrt.checked_page import render_check
+from compile.tensorrt.bundle_time import time_bundle
+from compile.tensorrt.checked_page import FORMAT, VERSION, render_check
 from compile.tensorrt.jetpack import JETPACKS, JetPack
 from compile.tensorrt.networks import Networks, check_networks, make_networks
 from compile.tensorrt.placement import PlacementOptions
@@ -28,10 +29,10 @@ from repghost.errors import RepGhostError, UsageError
 from repghost.files import write_bytes_atomically, write_text_atomically
 from repghost.spec import WIDTHS
 
-FORMAT, VERSION = "repghost-jetson-check", 1
 CALIBRATED_ON = 4  # noise pictures; only the structure is looked at
 KINDS = ("int8", "fp16")
 DROP_LIMIT_POINTS = 0.3
+WIDEST = f"{WIDTHS[-1].multiplier:g}"
 DRY_RUN_SIZE = 64  # pixels; operators and engines do not depend on it
 
 
@@ -117,7 +118,6 @@ def read_accuracies(paths: Sequence[Path]) -> list[dict[str, Any]]:
             "model": report["model"]["name"],
             "weights": report["weights"],
             "size": report["preprocess"]["size"],
-            "observer": report["quantization"]["config"].get("observer"),
             "config": report["quantization"]["config"],
             "test": accuracy["test"],
             "fp32": accuracy["fp32"],
@@ -162,6 +162,7 @@ def run_check(
         "builds": builds,
         "accuracy": accuracies,
         "torch_tensorrt": None,
+        "building": None,
     }
 
 
@@ -190,6 +191,7 @@ def main(
             from compile.tensorrt.dry_run import cached_dry_run
 
             result["torch_tensorrt"] = cached_dry_run(torch_tensorrt_python, DRY_RUN_SIZE, cache)
+        result["building"] = time_bundle(WIDEST, size)
     except RepGhostError as error:
         raise SystemExit(f"error: {error}") from error
     data = canonical_json(result)

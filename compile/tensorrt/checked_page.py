@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compile.report_page import accuracy_lines
+FORMAT, VERSION = "repghost-jetson-check", 2
 
 HEAD = """# Jetson: what is proven without one
 
@@ -35,17 +35,19 @@ def render_check(result: Mapping[str, Any]) -> str:
     versions = ", ".join(sorted({build["version"] for build in builds if build["version"]}))
     lines = [
         HEAD,
+        *_accuracy(result),
+        "",
         RTX.format(size=result["size"], version=versions),
+        _summary(builds),
+        "",
         "| width | JetPack | file | MB | parsed | built | engine MB | int8 layers promised | int8 layers built |"
         " as promised |",
         "|---|---|---|---:|---|---|---:|---:|---:|---|",
         *[_build_row(build) for build in builds],
         "",
-        _summary(builds),
-        "",
-        *_accuracy(result),
-        "",
         *_torch(result["torch_tensorrt"]),
+        "",
+        *_building(result["building"]),
         "",
         "## Not proven",
         "",
@@ -92,19 +94,54 @@ def _accuracy(result: Mapping[str, Any]) -> list[str]:
         "samples of each bundle were repeated by ONNX Runtime.",
         "",
     ]
-    for entry in entries:
-        judged = {"measured": True, **{key: entry[key] for key in ("fp32", "int8", "change")}}
-        test = entry["test"]
-        verdict = "within" if entry["within_limit"] else "NOT within"
-        lines += [
-            f"### {entry['model']} ({entry['weights']['source']}, SHA-256 `{entry['weights']['sha256'][:16]}`)",
-            "",
-            *[f"- {line}" for line in accuracy_lines(judged)],
-            f"- {test['pictures']} pictures of {test['data']}, split {test['split']}, {entry['size']} px; observer "
-            f"{entry['observer']}; {verdict} the bar of {result['limit_points']} points",
-            "",
-        ]
-    return lines[:-1]
+    head = (
+        "network",
+        "pictures",
+        "fp32 top-1",
+        "int8 top-1",
+        "change, points (paired 95 %)",
+        "same answer",
+        "ranges",
+        "bar",
+    )
+    lines += [f"| {' | '.join(head)} |", "|---|---:|---:|---:|---:|---:|---|---|"]
+    lines += [_accuracy_row(entry, result["limit_points"]) for entry in entries]
+    lines += ["", "Judged by:", ""]
+    return lines + [
+        f"- {entry['model']}: {entry['weights']['source']} (SHA-256 `{entry['weights']['sha256'][:16]}`), "
+        f"{entry['test']['data']}, split {entry['test']['split']}, {entry['size']} px"
+        for entry in entries
+    ]
+
+
+def _accuracy_row(entry: Mapping[str, Any], limit: float) -> str:
+    change = entry["change"]
+    difference, low, high = (f"{100 * change[key]:+.2f}" for key in ("difference", "low", "high"))
+    words = [
+        entry["model"],
+        str(change["pictures"]),
+        f"{entry['fp32']['top1']:.2%}",
+        f"{entry['int8']['top1']:.2%}",
+        f"{difference} ({low} to {high})",
+        f"{change['agreeing'] / change['pictures']:.2%}",
+        ("by answers, from " if entry["config"]["ranges_by_answers"] else "") + entry["config"]["observer"],
+        f"{'within' if entry['within_limit'] else 'NOT within'} {limit:g}",
+    ]
+    return f"| {' | '.join(words)} |"
+
+
+def _building(record: Mapping[str, Any] | None) -> list[str]:
+    lines = ["## Time to build a bundle", ""]
+    if record is None:
+        return [*lines, "Not measured."]
+    machine, (before, after) = record["machine"], record["load"]
+    verdict = "within" if record["seconds"] <= record["limit_seconds"] else "NOT within"
+    return [
+        *lines,
+        f"{record['width']}x at {record['size']} px, from the quantized network to the verified bundle: "
+        f"{record['seconds']:.1f} s, {verdict} the bar of {record['limit_seconds']:g} s ({machine['core']}, "
+        f"{machine['cores']} cores, load {before:.2f} to {after:.2f}).",
+    ]
 
 
 def _torch(record: Mapping[str, Any] | None) -> list[str]:

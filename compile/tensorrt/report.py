@@ -12,12 +12,14 @@ from compile.report_page import accuracy_lines
 from compile.strict_json import canonical_json, parse_strict
 from compile.subject import Subject
 from compile.targets import JETSON
+from compile.tensorrt.checked_page import FORMAT as CHECK_FORMAT
 from compile.tensorrt.measurement import FILE, read_measurement, throttled
 from repghost.errors import IntegrityError
 from repghost.files import write_bytes_atomically, write_text_atomically
 
 FORMAT, VERSION = "repghost-jetson", 1
 JSON_FILE, PAGE_FILE = f"{JETSON.name}.json", f"{JETSON.name}.md"
+SIZE_LIMIT = 32 << 20  # bytes of either
 NOT_MEASURED = "not measured: no Jetson reached"
 
 
@@ -92,7 +94,9 @@ def read_page(folder: Path) -> str | None:
     path = folder / JSON_FILE
     if not path.is_file():
         return None
-    report = parse_strict(path.read_bytes(), str(path))
+    report = parse_strict(path.read_bytes(), str(path), SIZE_LIMIT)
+    if report.get("format") == CHECK_FORMAT:  # docs/jetson.json is about no bundle
+        return None
     if report.get("format") != FORMAT or report.get("version") != VERSION:
         raise IntegrityError(f"{path} is no {FORMAT} of version {VERSION}; run 'make compile TARGET=jetson' again.")
     try:

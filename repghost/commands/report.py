@@ -74,7 +74,7 @@ def _single_run(path: Path, form: str) -> str | None:
     from compile.strict_json import canonical_json, parse_strict
     from compile.summary.collect import SIZE_LIMIT
     from compile.summary.facts import FORMAT
-    from repghost.errors import UsageError
+    from repghost.errors import IntegrityError, UsageError
 
     file = path / JSON_FILE
     if form == "md" and not file.is_file():
@@ -88,7 +88,11 @@ def _single_run(path: Path, form: str) -> str | None:
     report = read_report(path)
     if form == "json":
         return canonical_json(report).decode()
-    return "\n".join(page for page in (render_report(report), _jetson_page(path)) if page)
+    try:
+        pages = (render_report(report), _jetson_page(path))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise IntegrityError(f"{file} is not as its format says ({type(error).__name__}: {error}).") from error
+    return "\n".join(page for page in pages if page)
 
 
 def _jetson_page(path: Path) -> str | None:

@@ -55,5 +55,6 @@ def readers() -> dict[str, Reader]:
         count.FORMAT: count.read,
         peer_count.FORMAT: peer_count.read,
         jetson.FORMAT: jetson.read,
+        jetson.CHECK_FORMAT: jetson.read_check,
         jetson.MEASUREMENT_FORMAT: jetson.read_measured,
     }

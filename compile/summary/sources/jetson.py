@@ -1,16 +1,21 @@
-"""A bundle for Jetson, and what its measure.sh found on a board."""
+"""A bundle for Jetson, what its measure.sh found on a board, and what was proven of all widths without one."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from compile.summary.facts import Method, Missing, Network, Size, Speed
 from compile.summary.sources import File, Learned
 from compile.summary.sources.run import change, share
+from compile.tensorrt.checked_page import FORMAT as CHECK_FORMAT
+from compile.tensorrt.checked_page import VERSION as CHECK_VERSION
 from compile.tensorrt.measurement import FORMAT as MEASUREMENT_FORMAT
 from compile.tensorrt.measurement import check_measurement, throttled
 from compile.tensorrt.report import FORMAT, VERSION
 from repghost.errors import IntegrityError
 
-__all__ = ["FORMAT", "MEASUREMENT_FORMAT", "read", "read_measured"]
+__all__ = ["CHECK_FORMAT", "FORMAT", "MEASUREMENT_FORMAT", "read", "read_check", "read_measured"]
 
 
 def read(file: File) -> Learned:
@@ -61,23 +66,55 @@ def _networks(file: File) -> tuple[Network, ...]:
     report, accuracy, weights = file.values, file.values["accuracy"], file.values["weights"]
     if not accuracy["measured"]:
         return ()
-    config, test = report["quantization"]["config"], accuracy["test"]
-    name = f"TensorRT, symmetric {config.get('observer', 'as given')}"
-    digest = accuracy["program_digest"]
-    method = Method(name, "ptq", share(accuracy["int8"]), change(accuracy["change"]), digest)
-    network = Network(
-        model=report["model"]["name"],
-        size=report["preprocess"]["size"],
+    config, digest = report["quantization"]["config"], accuracy["program_digest"]
+    model, size = report["model"]["name"], report["preprocess"]["size"]
+    return (_network(file, model, size, weights, config, accuracy, digest),)
+
+
+def _network(
+    file: File,
+    model: str,
+    size: int,
+    weights: Mapping[str, Any],
+    config: Mapping[str, Any],
+    accuracy: Mapping[str, Any],
+    digest: str,
+) -> Network:
+    """Return what was judged of one Q/DQ file."""
+    test, observer = accuracy["test"], config.get("observer", "as given")
+    name = f"TensorRT, symmetric {observer}{', ranges by answers' * bool(config.get('ranges_by_answers'))}"
+    return Network(
+        model=model,
+        size=size,
         weights=f"{weights['kind']} ({weights['source']})",
         weights_sha256=weights.get("sha256", ""),
         data=f"{test['data']}, split {test['split']}",
         data_sha256=test["sha256"],
         fp32=share(accuracy["fp32"]),
-        methods=(method,),
+        methods=(Method(name, "ptq", share(accuracy["int8"]), change(accuracy["change"]), digest),),
         note=f"For Jetson: {accuracy['int8']['by']}; no engine was judged.",
         source=file.name,
     )
-    return (network,)
+
+
+def read_check(file: File) -> Learned:
+    """Return the accuracies of docs/jetson.json; what was built without a Jetson is on its own page.
+
+    Raises:
+        IntegrityError: when it is of another version.
+    """
+    result = file.values
+    if result.get("version") != CHECK_VERSION:
+        raise IntegrityError(f"{file.name} has version {result.get('version')!r}, not {CHECK_VERSION}; make it again.")
+    builds = result["builds"]
+    good = sum(bool(build["as_promised"]) for build in builds)
+    return Learned(
+        about=f"files for Jetson, {good} of {len(builds)} built as promised by TensorRT for RTX, of random weights",
+        networks=tuple(
+            _network(file, entry["model"], int(entry["size"]), entry["weights"], entry["config"], entry, "")
+            for entry in result["accuracy"]
+        ),
+    )
 
 
 def read_measured(file: File) -> Learned:

@@ -359,3 +359,16 @@ def test_a_run_is_named_by_how_it_chose_its_scales(config: dict[str, Any], name:
     report["quantization"]["config"] = config
     (network,) = collect(find_files([write_runs(tmp_path / "build", report)])).networks
     assert [method.name for method in network.methods] == [name]
+
+
+def test_what_does_not_exist_is_told_from_what_is_empty(tmp_path: Path) -> None:
+    for path, words in ((tmp_path / "absent", "does not exist"), (tmp_path, "no results in")):
+        done = CliRunner().invoke(cli, ["report", str(path)])
+        assert done.exit_code == 2 and words in done.output and "make compile TARGET=arm64" in done.output
+
+
+@pytest.mark.parametrize("text", ['{"format": "repghost-report", "version": 1}', '{"format": "repghost-report"}', "{"])
+def test_a_damaged_report_of_one_run_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "report.json").write_text(text)
+    done = CliRunner().invoke(cli, ["report", str(tmp_path)])
+    assert done.exit_code == 6 and str(tmp_path / "report.json") in done.output

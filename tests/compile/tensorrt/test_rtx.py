@@ -70,9 +70,10 @@ CHANGE = {
     "agreeing": 990,
 }  # fmt: skip
 RESULT = {
-    "size": 224, "limit_points": DROP_LIMIT_POINTS, "builds": [BUILD], "torch_tensorrt": None,
+    "size": 224, "limit_points": DROP_LIMIT_POINTS, "builds": [BUILD], "torch_tensorrt": None, "building": None,
     "accuracy": [{
-        "model": "net", "weights": {"source": "net.safetensors", "sha256": "cd" * 32}, "size": 64, "observer": "x",
+        "model": "net", "weights": {"source": "net.safetensors", "sha256": "cd" * 32}, "size": 64,
+        "config": {"observer": "x", "ranges_by_answers": True},
         "test": {"pictures": 1000, "data": "set", "split": "test"}, "fp32": SHARE, "int8": SHARE, "change": CHANGE,
         "within_limit": True,
     }],
@@ -91,15 +92,21 @@ def test_the_committed_page_is_that_of_its_json() -> None:
 def test_the_page_says_what_failed_and_what_was_not_made() -> None:
     page = render_check(RESULT)
     assert "| 0.5x | 6 | int8 | 2.25 | yes | yes | 13.12 | 82 of 96 | 82 | yes |" in page
-    assert "1 of 1 are as promised" in page and "; within the bar of 0.3 points" in page
+    assert "1 of 1 are as promised" in page and "| by answers, from x | within 0.3 |" in page
+    assert "| net | 1000 | 91.00% | 91.00% | -0.10 (-0.20 to +0.10) | 99.00% |" in page and "Not measured." in page
     assert "The dry run of its converters was not made" in page and "no Jetson reached" in page
     worse = copy.deepcopy(RESULT)
     worse["builds"][0].update(built_int8=81, as_promised=False)  # type: ignore[index]
     worse["accuracy"][0]["within_limit"] = False  # type: ignore[index]
+    worse["building"] = {
+        "width": "2", "size": 224, "seconds": 31.5, "limit_seconds": 30.0, "load": [0.1, 2.0],
+        "machine": {"core": "A", "cores": 2, "system": "Linux"},
+    }  # fmt: skip
     worse["torch_tensorrt"] = {
         "version": "2.14.0", "tensorrt_version": "1.6",
         "networks": {"int8": {"operators": 9, "supported": 8, "engines": 2, "int8": 1, "promised": 2}},
     }  # fmt: skip
     page = render_check(worse)
-    assert "0 of 1 are as promised" in page and "| 81 | NO |" in page and "NOT within the bar" in page
+    assert "0 of 1 are as promised" in page and "| 81 | NO |" in page and "| NOT within 0.3 |" in page
+    assert "31.5 s, NOT within the bar of 30 s (A, 2 cores, load 0.10 to 2.00)" in page
     assert "int8: 9 operators, 8 of them convertible, 2 engines" in page and "A harness" in page
