@@ -52,14 +52,22 @@ def pareto(speeds: Sequence[Speed], figures: Mapping[str, NetworkFigures]) -> fr
 
 
 def advise(summary: Summary) -> list[Advice]:
-    """Return a sentence for each machine and size: what fits a time, and which precision is faster; times first."""
+    """Return a sentence for each machine: what fits a time, and which precision is faster; times first.
+
+    Where no machine ran anything one size speaks for a machine, the one of most builds; the tables have them all.
+    """
     groups: dict[tuple[str, str, int, int], list[Speed]] = defaultdict(list)
     for speed in summary.speeds:
         if speed.runtime == OURS and speed.model in published_figures():
             groups[speed.unit, speed.machine, speed.size, speed.threads].append(speed)
     units = list(HEADINGS)
-    found = [_advise(key, groups[key]) for key in sorted(groups, key=lambda key: (units.index(key[0]), *key[1:]))]
-    return [advice for advice in found if advice]
+    most = {key: len(speeds) for key, speeds in groups.items()}
+    shown = [
+        key
+        for key in sorted(groups, key=lambda key: (units.index(key[0]), *key[1:]))
+        if key[0] == "ms" or most[key] == max(most[other] for other in groups if other[:2] == key[:2])
+    ]
+    return [advice for key in shown if (advice := _advise(key, groups[key]))]
 
 
 def advice_by_heading(summary: Summary) -> dict[str, list[str]]:
@@ -93,8 +101,8 @@ def _fitting(fastest: Fastest) -> str:
             take = max(within, key=lambda speed: (figures[speed.model].top1, -speed.value))
             if not chosen or take != chosen[-1][1]:
                 chosen.append((budget, take))
-    parts = [f"under {budget:g} ms {_label(take.model)} {take.precision}" for budget, take in chosen]
-    return f"take {', '.join(parts)}" if parts else ""
+    parts = [f"under {budget:g} ms take {_label(take.model)} {take.precision}" for budget, take in chosen]
+    return ", ".join(parts)
 
 
 def _label(model: str) -> str:

@@ -17,6 +17,7 @@ VERSION = 2
 # How a figure came to be. Milliseconds are "measured" only; an instruction count is "emulated", a cycle "modelled".
 Kind = Literal["measured", "emulated", "modelled", "published"]
 Unit = Literal["ms", "instructions", "cycles"]
+Where = Literal["host", "board", "jetson", "emulated"]
 OURS = "repghost"  # the runtime whose builds are ours
 
 
@@ -87,7 +88,7 @@ class Speed:
     Attributes:
         runtime: "repghost", or a rival.
         machine: what ran it: a processor, "emulated cortex-a76", ...
-        where: "host", "board", "jetson" or "emulated".
+        where: whether it was this host, a board, or none.
         variant: the instruction set.
         value: the median, or the count.
         unit: of `value`, `low` and `high`.
@@ -103,7 +104,7 @@ class Speed:
     runtime: str
     precision: str
     machine: str
-    where: str
+    where: Where
     variant: str
     threads: int
     kind: Kind

@@ -15,6 +15,7 @@ from compile.summary.tables import LAYERS, Cell, Column, Table, all_tables
 
 TITLE = "Which width, at which precision, for which machine"
 BY_LAYER = "Layer by layer"
+LONG = 20  # letters; longer texts are broken into lines, but not at every word
 
 
 def render_page(summary: Summary) -> str:
@@ -63,15 +64,16 @@ def _list(sentences: Sequence[str]) -> list[str]:
 def _body(summary: Summary) -> list[str]:
     tables, plots = all_tables(summary), all_plots(summary)
     folded = [table for table in tables if _is_folded(table)]
-    targets = [(table.name, table.title) for table in tables if table not in folded]
-    targets += [("layers", BY_LAYER)] if folded else []
-    links = [f'<a href="#{name}">{escape(title)}</a>' for name, title in targets]
+    targets: dict[str, str] = {}  # one link for each kind of table
+    for table in tables:
+        targets.setdefault(BY_LAYER if table in folded else table.title.partition(":")[0], table.name)
+    links = [f'<a href="#{name}">{escape(title)}</a>' for title, name in targets.items()]
     parts = [f"<nav>{' · '.join(links)}</nav>", *_table(tables[0])]
     for title, svg in plots.items():
         drawing = svg[svg.index("<svg") :]  # without the XML head, which HTML has no use for
         parts.append(f"<figure>{drawing}<figcaption>{escape(title)}</figcaption></figure>")
     for table in tables[1:]:
-        parts += [f'<h2 id="layers">{BY_LAYER}</h2>'] if folded and table is folded[0] else []
+        parts += [f"<h2>{BY_LAYER}</h2>"] if folded and table is folded[0] else []
         parts += _table(table)
     return parts
 
@@ -109,6 +111,8 @@ def _cell(cell: Cell, column: Column) -> str:
     classes = ["number"] if column.numeric else []
     if cell.text in ("not measured", "no weights"):
         classes = ["absent"]
+    elif not column.numeric and len(cell.text) > LONG:
+        classes = ["long"]
     attributes = f' class="{" ".join(classes)}"' if classes else ""
     attributes += "" if cell.value is None else f' data-value="{cell.value!r}"'
     attributes += f' title="{escape(cell.note)}"' if cell.note else ""

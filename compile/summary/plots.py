@@ -76,7 +76,7 @@ def draw_pareto(speeds: Sequence[Speed], unit: str) -> str:
         lines: dict[tuple[str, str], list[Speed]] = defaultdict(list)
         for speed in speeds:
             lines[figures[speed.model].family, speed.precision].append(speed)
-        for (family, precision), members in sorted(lines.items()):
+        for (family, precision), members in sorted(lines.items(), key=_order):
             members.sort(key=lambda speed: speed.value)
             scale = 1.0 if unit == "ms" else 1e-6
             x, y = [speed.value * scale for speed in members], [figures[speed.model].top1 for speed in members]
@@ -86,15 +86,23 @@ def draw_pareto(speeds: Sequence[Speed], unit: str) -> str:
                 color=FAMILY_COLOURS.get(family, INK), linestyle="-" if filled else "--",
                 markerfacecolor=None if filled else "none",
             )  # fmt: skip
-            if family == "RepGhostNet" and filled:
+            if filled:  # ours are named to the left of their line, the others to the right of theirs
+                place, side = ((-4, 6), "right") if family == "RepGhostNet" else ((5, -10), "left")
                 for speed, left, top in zip(members, x, y, strict=True):
-                    axes.annotate(figures[speed.model].label, (left, top), (-4, 6), textcoords="offset points",
-                                  ha="right", fontsize=9)  # fmt: skip
+                    axes.annotate(figures[speed.model].label, (left, top), place, textcoords="offset points",
+                                  ha=side, fontsize=8, color=FAMILY_COLOURS.get(family, INK))  # fmt: skip
         axes.set_xlabel(_AXIS_LABEL[unit])
         axes.set_ylabel("ImageNet top-1, %, published (float32)")
         axes.set_xlim(left=0)
-        axes.legend(loc="lower right")
+        axes.margins(y=0.08)
+        axes.figure.legend(loc="outside lower center", ncols=4, fontsize=9)
         return finish()
+
+
+def _order(line: tuple[tuple[str, str], object]) -> tuple[int, int]:
+    """Return where a line stands in the legend: our family first, int8 before float."""
+    family, precision = line[0]
+    return list(FAMILY_COLOURS).index(family), list(PRECISION_MARKS).index(precision)
 
 
 def shown_methods(network: Network) -> list[Method]:

@@ -173,8 +173,8 @@ def accuracy_table(summary: Summary) -> Table:
 def latency_tables(summary: Summary) -> list[Table]:
     """Return a table for each machine, size and unit."""
     keys = dict.fromkeys((speed.where, speed.machine, speed.size, speed.unit) for speed in summary.speeds)
-    order = {"board": 0, "jetson": 1, "emulated": 2, "host": 3}
-    return [_latency_table(summary, *key) for key in sorted(keys, key=lambda key: (order.get(key[0], 9), *key[1:]))]
+    order = ("board", "jetson", "host", "emulated")
+    return [_latency_table(summary, *key) for key in sorted(keys, key=lambda key: (order.index(key[0]), *key[1:]))]
 
 
 def _latency_table(summary: Summary, where: str, machine: str, size: int, unit: str) -> Table:
@@ -208,7 +208,7 @@ def _latency_table(summary: Summary, where: str, machine: str, size: int, unit: 
 def _latency_title(where: str, machine: str, size: int, unit: str) -> str:
     what = {"ms": "Latency", "instructions": "Executed instructions", "cycles": "Modelled cycles"}[unit]
     place = {"host": "on this host", "board": "on a board", "jetson": "on a Jetson", "emulated": "under emulation"}
-    return f"{what} {place.get(where, where)}: {machine}, {size} px"
+    return f"{what} {place[where]}: {machine}, {size} px"
 
 
 def _latency_row(speed: Speed, scale: float, marked: bool) -> tuple[Cell, ...]:

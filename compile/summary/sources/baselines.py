@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from compile.summary.facts import OURS, Speed
+from compile.summary.facts import OURS, Speed, Where
 from compile.summary.sources import File, Learned
 from compile.summary.sources.count import Figure, machines_of
 from repghost.errors import IntegrityError
@@ -56,7 +56,7 @@ def _speed(
     network: Mapping[str, Any],
     build: Mapping[str, Any],
     figure: Figure,
-    where: str,
+    where: Where,
     variant: str,
     threads: int = 1,
     limits: tuple[float, float] | None = None,

@@ -13,8 +13,8 @@ from tests.compile.summary.cases import NAMES
 def test_advice_names_the_widest_that_fits_and_whether_int8_pays(summary: Summary) -> None:
     (advice,) = advise(summary)  # 1.5, 3.0 and 4.5 ms; float32 takes twice as long
     assert advice.sentence == (
-        "On Test Core, 64 px, 1 thread: take under 2 ms 0.5x int8, under 5 ms 2x int8; int8 takes 0.50 of the fastest "
-        "float build's time: use int8."
+        "On Test Core, 64 px, 1 thread: under 2 ms take 0.5x int8, under 5 ms take 2x int8; int8 takes 0.50 of the "
+        "fastest float build's time: use int8."
     )
 
 
