@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,6 @@ from compile.layers import manifest_layers
 from compile.load import ABI
 from compile.network import CompiledNetwork, CompiledVariant
 from compile.precisions import Precision
-from compile.stored_runner import stored_runner
 from compile.targets import Target
 from compile.toolchain import link_model
 
@@ -168,18 +167,20 @@ def model_info(subject: Subject, compilation: Compilation, network: CompiledNetw
     }
 
 
-def link(network: CompiledNetwork, compilation: Compilation, subject: Subject, cache: StageCache) -> Build:
-    """Link model.so and the runner.
+def link(
+    network: CompiledNetwork, compilation: Compilation, subject: Subject, runner: Future[bytes], cache: StageCache
+) -> Build:
+    """Link model.so and put the runner beside it.
 
     Args:
         network: from `compile_all`.
         compilation: what it was compiled from and for.
         subject: gives the model's name.
-        cache: keeps both; the runner is the same for every network.
+        runner: of the target, from `compile.stored_runner.start_runners`.
+        cache: keeps model.so.
     """
     target, info = compilation.target, model_info(subject, compilation, network)
     key = {"target": asdict(target), "code": code_digest("compile"), "tools": versions("ziglang")}
-    runner, _ = cache.get("runner", key, lambda: {"repghost-run": stored_runner(target)})
     parts = {name: sha256(data) for name, data in pack_network(network).items()}
     model, _ = cache.get(
         "link", {**key, "network": parts, "info": info}, lambda: {"model.so": link_model(network, target, info)}
@@ -189,7 +190,7 @@ def link(network: CompiledNetwork, compilation: Compilation, subject: Subject, c
         precision=compilation.precision,
         info={**info, "workspace_bytes": network.workspace_bytes},
         model=model["model.so"],
-        runner=runner["repghost-run"],
+        runner=runner.result(),
         weight_bytes=sum(len(blob) for blob in network.blobs.values()),
         kernels=network.kernels,
         layers=manifest_layers(compilation.program, {item.name: item.kernels for item in network.variants}),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +20,7 @@ from compile.precisions import FP32, INT8
 from compile.progress import Progress
 from compile.report import build_report, finish_report
 from compile.request import Request
+from compile.stored_runner import start_runners
 from compile.subject import Subject, load_subject
 from compile.targets import JETSON, Target, find_target, host_target
 from compile.vectors import Vectors
@@ -77,6 +79,9 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
         target.check_element(precision.name, precision.element)
     if subject.model is None and any(not precision.exact for precision in request.precisions if precision is not FP32):
         raise UsageError(f"{subject.weights['source']} is quantized: it can be compiled with PRECISION=int8,fp32 only.")
+    rows = tuple(dict.fromkeys([target, (host_target() if request.host else None) or target]))
+    runners = start_runners(rows)
+    config = stages.settle(config, subject)
     network = _fuse(subject, folder, progress)
     program = _quantize(subject, network, config, folder, cache, progress)
     programs: dict[str, AnyProgram] = {INT8.name: program}
@@ -86,7 +91,7 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     elif FP32 in request.precisions:
         programs[FP32.name] = float_twin(program, subject.preprocess)
     vectors = _expect(subject, network, request, programs, folder, cache, progress)
-    builds = _build(request, target, subject, programs, cache, progress)
+    builds = _build(request, rows, subject, programs, runners, cache, progress)
     with progress.stage("judge"):
         judgement = _judge(subject, network, programs, builds, vectors, cache)
         progress.note = _judged(judgement)
@@ -197,14 +202,14 @@ def _expect(
 
 def _build(
     request: Request,
-    target: Target,
+    rows: Sequence[Target],
     subject: Subject,
     programs: Mapping[str, AnyProgram],
+    runners: Mapping[str, Future[bytes]],
     cache: StageCache,
     progress: Progress,
 ) -> list[Build]:
     """Compile and link the target, and this machine too: it measures latency and judges the integer program."""
-    rows = dict.fromkeys([target, (host_target() if request.host else None) or target])
     wanted = [
         Compilation(programs[precision.name], row, precision)
         for row in rows
@@ -216,7 +221,8 @@ def _build(
         count = sum(len(network.variants) for network in networks)
         progress.note = f"{count} instruction sets, {effort}"
     with progress.stage("link"), ThreadPoolExecutor(request.jobs) as pool:
-        builds = list(pool.map(partial(link, subject=subject, cache=cache), networks, wanted))
+        made_by = [runners[item.target.name] for item in wanted]
+        builds = list(pool.map(partial(link, cache=cache), networks, wanted, repeat(subject), made_by))
         sizes = [f"{b.target.name} {b.precision.name} {len(b.model) / 1e6:.2f} MB" for b in builds]
         progress.note = "model.so: " + ", ".join(sizes)
     return builds

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from compile.bundle import sha256
 from compile.cache import ROOT, Files, StageCache, code_digest, versions
 from compile.precisions import FP32, Precision
-from compile.subject import Pictures, Subject
+from compile.subject import RANDOM, Pictures, Subject
 from compile.vectors import Vectors, unpack_vectors
 from repghost.errors import IntegrityError
 
@@ -45,6 +46,16 @@ def write_fused(path: Path, network: RepGhostNet, subject: Subject) -> None:
 
     notes = {"weights_sha256": subject.digest}
     write_checkpoint(path, network, subject.preprocess.to_dict(), subject.labels, notes)
+
+
+def settle(config: QuantConfig, subject: Subject) -> QuantConfig:
+    """Return the config without what asks for the network's answers, where these mean nothing.
+
+    Args:
+        config: the user's, or the default.
+        subject: the network; random weights answer at random.
+    """
+    return replace(config, ranges_by_answers=False) if subject.weights["kind"] == RANDOM else config
 
 
 def quantize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,6 +30,21 @@ def stored_runner(target: Target, store: KernelStore | None = None) -> bytes:
         store.put(key, found)
     toolchain.check_runner(found, target)
     return found
+
+
+def start_runners(targets: Iterable[Target]) -> dict[str, Future[bytes]]:
+    """Begin to build the runner of each target and return at once; other stages run meanwhile.
+
+    Args:
+        targets: rows of `compile.targets`.
+
+    Returns:
+        by the target's name what `stored_runner` will give.
+    """
+    pool = ThreadPoolExecutor(1)  # the compiler is a process of its own, so the others go on
+    runners = {target.name: pool.submit(stored_runner, target) for target in targets}
+    pool.shutdown(wait=False)
+    return runners
 
 
 def runner_key(target: Target) -> str:

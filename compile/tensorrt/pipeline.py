@@ -12,6 +12,7 @@ from compile.cache import StageCache
 from compile.own_command import own_command
 from compile.progress import Progress
 from compile.request import Request
+from compile.stages import settle
 from compile.subject import Subject, load_subject
 from compile.targets import JETSON
 from compile.tensorrt.calibrated import calibrate_network
@@ -54,6 +55,7 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
         subject = _load(request)
         size = subject.preprocess.size
         progress.note = f"{subject.name}, {subject.weights['kind']} weights, {size}x{size} px, JetPack {jetpack.name}"
+    config = settle(config, subject)
     network = _fuse(subject, progress)
     networks = _calibrate(subject, network, config, jetpack, options, cache, progress)
     contents = _write(subject, networks, config, options, progress)

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from calib.config import QuantConfig
 from compile import building, bundle, pipeline, stages
 from compile.bundle import check_bundle
 from compile.cache import StageCache
@@ -393,6 +394,14 @@ def test_random_weights_are_asked_for_and_say_so() -> None:
     again = random_subject("1.11", SIZE, seed=0)
     assert again.digest == subject.digest
     assert random_subject("1.11", SIZE, seed=1).digest != subject.digest
+
+
+def test_answers_of_random_weights_choose_no_ranges(weights: Path, data: Path) -> None:
+    config = QuantConfig()
+    assert config.ranges_by_answers
+    assert not stages.settle(config, random_subject("0.5", 32, seed=0)).ranges_by_answers
+    trained = load_subject(str(weights), data, None, None, 4, 4, seed=0)
+    assert stages.settle(config, trained) == config
 
 
 def test_random_weights_have_sane_statistics() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from compile import stored_runner as module
 from compile import toolchain
 from compile.kernel_store import KernelStore
-from compile.stored_runner import runner_key, stored_runner
+from compile.stored_runner import runner_key, start_runners, stored_runner
 from compile.targets import ARM64, X86_64, Target
 from repghost.errors import UsageError
 
@@ -32,6 +34,24 @@ def test_the_runner_is_built_once_and_checked_each_time(tmp_path: Path, monkeypa
     assert len(checked) == 4
     assert stored_runner(ARM64, KernelStore(None)) == b"arm64"
     assert built[2:] == ["arm64"]
+
+
+def test_runners_are_built_while_other_stages_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    others_done = threading.Event()
+
+    def build(target: Target) -> bytes:
+        assert others_done.wait(30)
+        if target is X86_64:
+            raise UsageError("no compiler")
+        return target.name.encode()
+
+    monkeypatch.setattr(module, "stored_runner", build)
+    runners = start_runners([ARM64, X86_64])
+    assert not any(runner.done() for runner in runners.values())
+    others_done.set()
+    assert runners["arm64"].result() == b"arm64"
+    with pytest.raises(UsageError, match="no compiler"):
+        runners["x86-64"].result()
 
 
 def test_a_stored_file_that_is_no_runner_is_refused(tmp_path: Path) -> None:
