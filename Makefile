@@ -36,6 +36,8 @@ BIN := $(VENV)/bin
 REPGHOST := $(BIN)/repghost
 STAMP := $(VENV)/.installed$(if $(TORCH),-$(TORCH))
 DEV_STAMP := $(VENV)/.installed-dev
+CONVERTERS := $(VENV)/torch-tensorrt
+CONVERTERS_STAMP := $(CONVERTERS)/.installed
 PACKAGES := repghost calib compile tests assets
 
 option = $(if $($(1)),--$(2) "$($(1))")
@@ -77,7 +79,7 @@ report: $(STAMP)
 	$(call option,IMAGES,images) $(call option,TEST_IMAGES,test-images) $(call option,MAX_DROP,max-drop) \
 	$(call option,COMPARE,compare) --output "$(OUTPUT)/report"
 
-test: $(DEV_STAMP)
+test: $(DEV_STAMP) $(if $(TORCH),,$(CONVERTERS_STAMP))
 	@$(REPGHOST) doctor --fetch || true
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope
 
@@ -185,6 +187,15 @@ $(DEV_STAMP): pyproject.toml $(STAMP)
 	@$(BIN)/pip install --quiet --editable ".[dev]"
 	@$(if $(TORCH),:,$(BIN)/pip install --quiet --editable ".[tensorrt-rtx]" || \
 	echo "TensorRT for RTX is not to be had here; the tests that need it are skipped")
+	@touch $@
+
+# torch-tensorrt wants another TensorRT for RTX than the other tests; the rest it finds in the first environment.
+$(CONVERTERS_STAMP): pyproject.toml $(DEV_STAMP)
+	@$(BIN)/python -m venv $(CONVERTERS)
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $(CONVERTERS)/beside.pth
+	@mv $(CONVERTERS)/beside.pth "$$($(CONVERTERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@$(CONVERTERS)/bin/pip install --quiet --editable ".[torch-tensorrt-rtx]" || \
+	echo "torch-tensorrt is not to be had here; the test that needs it is skipped"
 	@touch $@
 
 clean:

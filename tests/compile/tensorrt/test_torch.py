@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -66,6 +67,22 @@ def test_ways_that_cannot_be_gone_are_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("compile.tensorrt.via_torch.find_spec", lambda name: None)
     with pytest.raises(ToolMissingError, match=r"pip install 'repghost-deploy\[tensorrt\]'"):
         check_way("torch-tensorrt")
+
+
+def test_converters_take_the_whole_network_as_one_engine() -> None:
+    """A harness on made-up device properties, in the environment that `make test` makes beside this one."""
+    python = Path(sys.prefix) / "torch-tensorrt/bin/python"
+    if not python.exists():
+        pytest.skip("no environment with torch-tensorrt-rtx; make test makes one")
+    try:
+        result = dry_run(python, SIZE)
+    except ToolMissingError as error:
+        pytest.skip(str(error))
+    for network in result["networks"].values():
+        assert network["supported"] == network["operators"] > 100 and network["in_torch"] == []
+        assert network["engines"] == 1 and network["engine_bytes"] > 1 << 20
+        assert network["int8"] == network["promised"]
+    assert result["networks"]["int8"]["promised"] > 50 and result["networks"]["float"]["promised"] == 0
 
 
 @pytest.mark.parametrize(
