@@ -467,7 +467,7 @@ def test_precisions_are_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
         (["compile", "--target", "arm64", "--precision", "int4"], "unknown precision 'int4'"),
         (["compile", "--target", "arm64", "--width", "0.55"], "Did you mean '0.5'|carries weights of width 0.5 only"),
         (["verify", "absent"], "is no folder"),
-        (["report", "absent"], "no results in absent"),
+        (["report", "absent"], "absent does not exist"),
     ],
 )
 def test_the_command_line_explains_errors(
