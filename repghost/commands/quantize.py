@@ -152,7 +152,7 @@ def _search(
         )
     judges = choose_balanced(opened.dataset.labels, count, seed + 1, opened.chosen)
     prepared = read_pictures(opened.dataset, opened.preprocess, judges, "read held-out pictures")
-    click.echo(f"{'lever':56} {'points lost':>11}  {'95 % interval':>15}  same answer")
+    click.echo(f"{'lever':56} {'points lost':>11}  {'95 % interval':>15}  same answer  costs")
     judged = HeldOut(prepared.pictures, prepared.labels)
     graph, pictures = graph_of(fused(opened.model)), opened.prepared.pictures
     found = search_settings(graph, pictures, opened.preprocess, config, judged, max_drop, _echo_trial)
@@ -166,7 +166,7 @@ def _echo_trial(trial: Trial) -> None:
     change = trial.difference
     interval = f"{-100 * change.high:.2f} .. {-100 * change.low:.2f}"
     agreement = f"{change.agreeing / change.pictures:.2%}"
-    click.echo(f"{trial.name:56} {trial.drop_points:11.2f}  {interval:>15}  {agreement:>11}")
+    click.echo(f"{trial.name:56} {trial.drop_points:11.2f}  {interval:>15}  {agreement:>11}  {trial.cost}")
 
 
 def _summary(output: Path, pictures: int, config: QuantConfig, digest: str, search: Search | None) -> None:
