@@ -47,11 +47,12 @@ OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SI
 	$(call option,MAX_DROP,max-drop) $(call option,JETPACK,jetpack) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
-.PHONY: help compile report bars counts compile-time train-bars jetson-check baselines baseline-latency rival-counts widths accuracy qat-bench test check lint types format doctor setup clean distclean
+.PHONY: help compile report front bars counts compile-time train-bars jetson-check baselines baseline-latency rival-counts widths accuracy qat-bench test check lint types format doctor setup clean distclean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
 	@echo "  make report                  one page: which width, at which precision, for which machine"
+	@echo "  make front                   the figures of the README, from the JSON of docs"
 	@echo "  make check                   lint and type checks"
 	@echo "  make bars                    measure this host against other runtimes, into docs/performance.md"
 	@echo "  make counts                  count arm64 instructions under emulation, into docs/performance.md"
@@ -78,6 +79,10 @@ report: $(STAMP)
 	$(call option,WEIGHTS,weights) $(call option,DATA,data) $(call option,SIZE,size) $(call option,WIDTHS,widths) \
 	$(call option,IMAGES,images) $(call option,TEST_IMAGES,test-images) $(call option,MAX_DROP,max-drop) \
 	$(call option,COMPARE,compare) --output "$(OUTPUT)/report"
+
+# The figures at the front of the README, from docs/accuracy.json and docs/performance.json.
+front: $(STAMP)
+	@$(BIN)/python -m compile.summary.front
 
 test: $(DEV_STAMP) $(if $(TORCH),,$(CONVERTERS_STAMP))
 	@$(REPGHOST) doctor --fetch || true
