@@ -120,7 +120,7 @@ def write_model(
         search: what was tried before, for the record.
     """
     file = build_qdq(graph, spec, preprocess.size)
-    calibration = {**source.calibration, "pictures": len(pictures), "sha256": _digest(pictures)}
+    calibration = {**source.calibration, "pictures": len(pictures), "sha256": pictures_digest(pictures)}
     description = Description(
         model=model.spec.name,
         preprocess=preprocess.to_dict(),
@@ -200,8 +200,9 @@ def batches(pictures: NDArray[np.uint8], preprocess: Preprocess) -> Iterator[NDA
         yield preprocess.normalize(pictures[start : start + step])
 
 
-def _digest(pictures: NDArray[np.uint8]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(pictures).tobytes()).hexdigest()
+def pictures_digest(pictures: NDArray[np.uint8]) -> str:
+    """Return the SHA-256 of pictures, without a copy of them."""
+    return hashlib.sha256(np.ascontiguousarray(pictures).data).hexdigest()
 
 
 def tool_versions() -> dict[str, str]:

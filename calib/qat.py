@@ -8,7 +8,6 @@ where training is not better by more than chance makes it, that is the start.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from onnx import helper
 from calib.config import QuantConfig
 from calib.graph import Convolution, Graph
 from calib.int16 import fits_int16
-from calib.pipeline import Quantized, Source, fused, quantize_graph, tool_versions
+from calib.pipeline import Quantized, Source, fused, pictures_digest, quantize_graph, tool_versions
 from calib.qat_branches import BranchWeights
 from calib.qat_candidates import Candidate, HeldOut, choose, judge
 from calib.qat_feed import TrainingFeed
@@ -201,7 +200,7 @@ def _file(
     calibration: dict[str, Any] = {
         **source.calibration,
         "pictures": len(pictures.calibration),
-        "sha256": hashlib.sha256(np.ascontiguousarray(pictures.calibration).tobytes()).hexdigest(),
+        "sha256": pictures_digest(pictures.calibration),
     }
     description = Description(
         model.spec.name, preprocess.to_dict(), source.labels, source.checkpoint_sha256, calibration, tool_versions()
