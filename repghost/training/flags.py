@@ -157,13 +157,18 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for flag in reversed(FLAGS + PREPROCESS_FLAGS):
         if flag.kind is bool:
             name = flag.names[0]
-            option = click.option(f"{name}/--no-{name[2:]}", flag.sets, default=None, help=flag.text)
+            option = click.option(f"{name}/{opposite(name)}", flag.sets, default=None, help=flag.text)
         else:
             option = click.option(
                 *flag.names, flag.sets, type=flag.kind, nargs=flag.values, default=None, help=flag.text
             )
         command = option(command)
     return command
+
+
+def opposite(name: str) -> str:
+    """Return the switch that takes another back: --no-x for --x, and --x for --no-x."""
+    return f"--{name.removeprefix('--no-')}" if name.startswith("--no-") else f"--no-{name.removeprefix('--')}"
 
 
 def _refuse(name: str, reason: str) -> Callable[[click.Context, click.Parameter, Any], None]:

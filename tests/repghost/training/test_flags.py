@@ -17,7 +17,7 @@ from repghost.errors import UsageError
 from repghost.recipe import Recipe, get_recipe
 from repghost.runstate import EpochRecord, best_epoch
 from repghost.training.build import Run, start
-from repghost.training.flags import FLAGS, PREPROCESS_FLAGS, REFUSED, REFUSED_SWITCHES
+from repghost.training.flags import FLAGS, PREPROCESS_FLAGS, REFUSED, REFUSED_SWITCHES, opposite
 from repghost.training.hooks import Hooks
 from repghost.training.loader_feed import LoaderFeed, Loading
 from repghost.training.loop import Loop, recipe_loss
@@ -282,3 +282,10 @@ def test_flags_of_the_command_without_effect_are_refused(tmp_path: Path, argumen
     result = CliRunner().invoke(cli, ["train", "--data", str(tmp_path), "--device", "cpu", *arguments])
     assert result.exit_code == 2, result.output
     assert message in result.output
+
+
+@pytest.mark.parametrize(("switch", "taken_back"), [("--sync-bn", "--no-sync-bn"), ("--no-aug", "--aug")])
+def test_a_switch_is_taken_back_by_its_opposite(switch: str, taken_back: str) -> None:
+    assert opposite(switch) == taken_back
+    text = CliRunner().invoke(cli, ["train", "--help"]).output
+    assert f"{switch} / {taken_back}" in text
