@@ -1,4 +1,7 @@
-"""One integer program on every machine: the carried network on real pictures, from checkpoint to emulated cores."""
+"""One integer program on every machine: the carried network on real pictures, from checkpoint to emulated cores.
+
+The same run builds it in half precision, which has to answer as float32 does.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,12 @@ from calib.config import QuantConfig
 from calib.fakequant import ExactNetwork
 from calib.pipeline import quantize_graph
 from calib.walk import graph_of
+from compile.answers import answers
+from compile.bundle import check_bundle
+from compile.cache import StageCache
 from compile.emulator import find_emulator
 from compile.pipeline import run
-from compile.precisions import INT8
+from compile.precisions import FP16, INT8
 from compile.request import Request
 from compile.subject import load_subject
 from compile.targets import ARM64, host_target
@@ -24,6 +30,7 @@ from repghost.errors import IntegrityError
 from repghost.fuse import fuse
 
 PICTURES = 100
+HALF_AGREEMENT = 0.995  # of the answers of half precision with those of float32
 EMULATED = {"neon": "cortex-a53", "dot": "cortex-a76", "i8mm": "max"}
 
 
@@ -34,21 +41,26 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(output: Path) -> dict[str, Any]:
-    request = Request("arm64", (INT8,), test_images=500, output=output, fetch=False, jobs=2)
+    request = Request("arm64", (INT8, FP16), test_images=500, output=output, fetch=False, jobs=2)
     return run(request, lambda line: None)
 
 
-def folder(report: dict[str, Any], target: str) -> Path:
-    return Path(report["folder"]) / next(b["folder"] for b in report["builds"] if b["folder"].startswith(target))
+def build(report: dict[str, Any], target: str, precision: str = "int8") -> dict[str, Any]:
+    found: dict[str, Any] = next(it for it in report["builds"] if it["folder"] == f"{target}/{precision}")
+    return found
+
+
+def folder(report: dict[str, Any], target: str, precision: str = "int8") -> Path:
+    return Path(report["folder"]) / str(build(report, target, precision)["folder"])
 
 
 def recorded(report: dict[str, Any], target: str) -> Vectors:
     return unpack_vectors((folder(report, target) / "vectors.bin").read_bytes())
 
 
-def replays(report: dict[str, Any], target: str) -> dict[str, dict[str, Any]]:
-    build = next(b for b in report["builds"] if b["folder"].startswith(target))
-    return {replay["variant"]: replay for replay in build["verification"]["replays"]}
+def replays(report: dict[str, Any], target: str, precision: str = "int8") -> dict[str, dict[str, Any]]:
+    found = build(report, target, precision)["verification"]["replays"]
+    return {replay["variant"]: replay for replay in found}
 
 
 def test_fake_quant_equals_the_numpy_reference(report: dict[str, Any]) -> None:
@@ -76,6 +88,22 @@ def test_this_machine_equals_the_numpy_reference(report: dict[str, Any]) -> None
         pytest.skip("no target fits this machine")
     found = replays(report, "arm64" if target is ARM64 else "host")
     assert found and all(replay["pictures"] >= PICTURES for replay in found.values())
+
+
+def test_half_precision_answers_as_float32(report: dict[str, Any], tmp_path: Path) -> None:
+    if host_target() is not ARM64 and find_emulator() is None:
+        pytest.skip("no qemu-aarch64; 'repghost doctor --fetch' gets one")
+    replay = replays(report, "arm64", "fp16")["half"]
+    assert replay["pictures"] >= PICTURES
+    assert host_target() is ARM64 or "cortex-a76" in replay["machine"]
+    subject = load_subject(None, None, None, None, 1, 500, 0, None)
+    assert subject.test is not None and subject.model is not None
+    pictures = subject.test.pictures[:200]
+    with torch.no_grad():
+        logits = fuse(subject.model)(torch.from_numpy(subject.preprocess.normalize(pictures))).numpy()
+    found = answers(check_bundle(folder(report, "arm64", "fp16")), pictures, StageCache(tmp_path), lambda line: None)
+    assert len(set(found.tolist())) > 5  # ten kinds of clothes: not one answer for all
+    assert np.mean(found == logits.argmax(axis=1)) >= HALF_AGREEMENT
 
 
 def test_quantization_costs_what_the_report_says_and_not_much(report: dict[str, Any]) -> None:
