@@ -1,0 +1,87 @@
+"""`make report WEIGHTS=timm DATA=imagenet`: all eight rows in one command, the weights from a mirror on this machine.
+
+Weights and pictures are read as always; compiling, which other tests do, is replaced by a report of what was read.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from compile.summary.output import read_summary
+from compile.summary.tables import width_table
+from repghost.spec import WIDTHS
+from tests.repghost.test_mirror import mirror
+
+__all__ = ["mirror"]
+
+CLASSES = 1000
+RUN = """
+import sys
+from pathlib import Path
+from compile import pipeline
+from compile.strict_json import canonical_json
+from compile.subject import load_subject
+from repghost.cli import main
+from tests.compile.summary.cases import run_report
+
+def run(request, say):
+    subject = load_subject(request.weights, request.data, request.width, request.size, request.calibration_images,
+                           request.test_images, request.seed, request.preprocess, request.model)
+    report = run_report(subject.name, 0.001, 1.0)
+    report["weights"] = dict(subject.weights)
+    report["accuracy"]["test"].update(subject.test.origin, pictures=len(subject.test.labels))
+    folder = request.output / subject.name
+    for build in report["builds"]:
+        (folder / build["folder"]).mkdir(parents=True)
+        (folder / build["folder"] / "manifest.json").write_bytes(b"{}")
+    report["folder"] = str(folder)
+    (folder / "report.json").write_bytes(canonical_json(report))
+    return report
+
+pipeline.run = run
+sys.argv = ["repghost", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture of each of a thousand classes, in both splits."""
+    folder = tmp_path_factory.mktemp("data") / "imagenet"
+    picture = folder / "train/n00000000/a.png"
+    for split in ("train", "val"):
+        for index in range(CLASSES):
+            place = folder / split / f"n{index:08d}"
+            place.mkdir(parents=True)
+            if place == picture.parent:
+                Image.new("RGB", (40, 40), (200, 30, 90)).save(picture)
+            else:
+                os.link(picture, place / f"{split}.png")
+    return folder
+
+
+def test_one_command_fills_all_eight_rows(
+    mirror: tuple[str, dict[str, bytes], list[str]], imagenet: Path, tmp_path: Path
+) -> None:
+    address, files, asked = mirror
+    environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hub"), "NO_PROXY": "127.0.0.1"}
+    arguments = [
+        "report", str(tmp_path / "build"), "--build", "--weights", "timm", "--data", str(imagenet), "--target", "host",
+        "--size", "32", "--images", "4", "--test-images", "4", "-o", str(tmp_path / "page"),
+    ]  # fmt: skip
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-c", RUN, *arguments]
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {path for path in asked if path in files} == set(files)
+    rows = width_table(read_summary(tmp_path / "page/report.json")).rows
+    assert [row[0].value for row in rows] == [width.multiplier for width in WIDTHS]
+    assert all("imagenet" in row[5].text and row[7].value is not None for row in rows)
+    again = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=False)
+    assert again.returncode == 0 and again.stderr.count("as in an earlier run") == len(WIDTHS)
