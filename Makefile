@@ -73,7 +73,7 @@ compile: $(STAMP)
 	@$(REPGHOST) compile --target "$(TARGET)" $(OPTIONS)
 
 # WIDTHS: separated by commas. WEIGHTS may also be a folder of checkpoints, one per width. A finished width is not repeated.
-MEASURED := $(wildcard $(addprefix docs/,performance.json baselines.json accuracy.json rivals/*.json))
+MEASURED := $(wildcard $(addprefix docs/,performance.json baselines.json accuracy.json jetson.json rivals/*.json))
 report: $(STAMP)
 	@$(REPGHOST) report "$(OUTPUT)" $(MEASURED) --build --target "$(or $(TARGET),arm64)" \
 	$(call option,WEIGHTS,weights) $(call option,DATA,data) $(call option,SIZE,size) $(call option,WIDTHS,widths) \

@@ -24,6 +24,11 @@ def render(summary: Summary, form: str) -> str:
     return canonical_json(summary.to_dict()).decode() if form == "json" else FORMATS[form](summary)
 
 
+def figure_files(summary: Summary) -> dict[str, str]:
+    """Return the name of each figure's file by its title."""
+    return {title: f"{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}.svg" for title in all_plots(summary)}
+
+
 def write_all(summary: Summary, folder: Path) -> list[Path]:
     """Write report.json, .md, .csv, .html and one SVG per figure; each file is whole or absent.
 
@@ -33,8 +38,7 @@ def write_all(summary: Summary, folder: Path) -> list[Path]:
     first = folder / f"{NAME}.json"
     write_bytes_atomically(first, canonical_json(summary.to_dict()))
     known = read_summary(first)
-    plots = all_plots(known)
-    figures = {title: f"{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}.svg" for title in plots}
+    plots, figures = all_plots(known), figure_files(known)
     texts = {f"{NAME}.{form}": render(known, form) for form in FORMATS}
     texts[f"{NAME}.md"] = render_markdown(known, figures)
     texts |= {figures[title]: svg for title, svg in plots.items()}

@@ -11,7 +11,7 @@ from compile.summary.collect import find_conflicts
 from compile.summary.facts import Summary
 from compile.summary.gate import gate_sentences
 from compile.summary.plots import all_plots
-from compile.summary.tables import LAYERS, Cell, Column, Table, all_tables
+from compile.summary.tables import ABSENT, LAYERS, NO_WEIGHTS, Cell, Column, Table, all_tables
 
 TITLE = "Which width, at which precision, for which machine"
 BY_LAYER = "Layer by layer"
@@ -109,7 +109,7 @@ def _head(column: Column) -> str:
 
 def _cell(cell: Cell, column: Column) -> str:
     classes = ["number"] if column.numeric else []
-    if cell.text in ("not measured", "no weights"):
+    if cell.text in (ABSENT, NO_WEIGHTS):
         classes = ["absent"]
     elif not column.numeric and len(cell.text) > LONG:
         classes = ["long"]

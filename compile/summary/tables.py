@@ -9,7 +9,8 @@ from compile.summary.facts import LayerTable, Method, Network, Share, Size, Spee
 from compile.summary.published import NetworkFigures, published_figures
 from repghost.spec import WIDTHS
 
-ABSENT = "not measured"
+ABSENT, NO_WEIGHTS = "not measured", "no weights"
+FILL = "make compile TARGET=arm64 WIDTH={width} WEIGHTS=timm DATA=imagenet"
 LAYERS = "layers-"  # begins the names of the tables of layers
 MEGA = 1e6
 
@@ -119,6 +120,8 @@ def width_table(summary: Summary) -> Table:
         "program; a change is paired, with its 95 % interval. Widths judged on different pictures, or trained for "
         "different times, are not to be compared with each other."
     )
+    if any(row[5].text == NO_WEIGHTS for row in rows):
+        about += f" A width without weights is filled in by: {FILL.format(width='WIDTH')}."
     return Table("widths", "The eight widths", about, columns, tuple(rows))
 
 
@@ -131,8 +134,8 @@ def _width_rows(summary: Summary, name: str) -> list[tuple[Cell, ...]]:
     )  # fmt: skip
     networks = [network for network in summary.networks if network.model == name]
     if not networks:
-        command = f"make compile TARGET=arm64 WIDTH={width.multiplier:g} WEIGHTS=timm DATA=imagenet"
-        return [(*head, Cell("no weights", None, command), *[Cell(ABSENT)] * 5)]
+        command = FILL.format(width=f"{width.multiplier:g}")
+        return [(*head, Cell(NO_WEIGHTS, None, command), *[Cell(ABSENT)] * 5)]
     return [
         (
             *head,

@@ -56,8 +56,8 @@ def test_page_shows_them_beside_ours_with_the_agreement_of_their_answers(tmp_pat
     speeds = collect([path]).speeds
     assert {(s.machine, s.runtime, s.value, s.agreement) for s in speeds} == {
         ("emulated cortex-a76", "mnn", 20_000_001, 0.75),
-        ("a76 model, code for cortex-a76", "mnn", 8e6, 0.75),
-        ("a55 model, code for cortex-a76", "mnn", 2e7, 0.75),
+        ("Cortex-A76 model, code for cortex-a76", "mnn", 8e6, 0.75),
+        ("Cortex-A55 model, code for cortex-a76", "mnn", 2e7, 0.75),
     }
     path.write_text(json.dumps(result(version=2)))
     with pytest.raises(RepGhostError, match="has version 2, not 1"):

@@ -58,7 +58,7 @@ def machines_of(cpu: str, whole: Mapping[str, Any]) -> list[Figure]:
     ]
     for core, cycles in whole["modelled_cycles"].items():
         if cpu in MODELLED.get(core, ()):
-            found.append((f"{core} model, code for {cpu}", float(cycles), "cycles", "modelled"))
+            found.append((f"Cortex-{core.upper()} model, code for {cpu}", float(cycles), "cycles", "modelled"))
     return found
 
 

@@ -238,8 +238,8 @@ def test_counts_are_emulated_cycles_are_modelled_and_neither_is_a_time(tmp_path:
     found = {(speed.machine, speed.kind, speed.unit): speed.value for speed in summary.speeds}
     assert found == {
         ("emulated cortex-a76", "emulated", "instructions"): 7_000_001,
-        ("a76 model, code for cortex-a76", "modelled", "cycles"): 3.0e6,
-        ("a55 model, code for cortex-a76", "modelled", "cycles"): 9.0e6,
+        ("Cortex-A76 model, code for cortex-a76", "modelled", "cycles"): 3.0e6,
+        ("Cortex-A55 model, code for cortex-a76", "modelled", "cycles"): 9.0e6,
     }
     assert " ms" not in render(summary, "md")
 
@@ -335,8 +335,8 @@ def test_other_networks_of_the_same_compiler_stand_in_the_figures(tmp_path: Path
     assert {(s.machine, s.kind) for s in summary.speeds} == {
         ("Test Core (2 cores)", "measured"),
         ("emulated cortex-a76", "emulated"),
-        ("a76 model, code for cortex-a76", "modelled"),
-        ("a55 model, code for cortex-a76", "modelled"),
+        ("Cortex-A76 model, code for cortex-a76", "modelled"),
+        ("Cortex-A55 model, code for cortex-a76", "modelled"),
     }
     figures = all_plots(summary)
     assert len(figures) == 4 and all("GhostNet, int8" in svg and "MobileNetV3, fp32" in svg for svg in figures.values())

@@ -1,0 +1,38 @@
+"""What is committed under docs: read by the report, free of this machine's paths, and each page as its JSON says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from compile.cache import ROOT
+from compile.summary.collect import collect, find_conflicts, find_files
+from compile.summary.markdown import render_markdown
+from compile.summary.output import figure_files, read_summary
+from compile.summary.tables import all_tables
+
+DOCS = ROOT / "docs"
+FILES = sorted(DOCS.rglob("*.json"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(DOCS)) for path in FILES])
+def test_no_json_names_a_folder_of_a_machine(path: Path) -> None:
+    assert not re.findall(r'"(?:/(?:tmp|home|root|work|usr|opt|var)/|[A-Z]:\\\\)[^"]*"', path.read_text())
+
+
+def test_the_page_over_widths_is_that_of_its_json() -> None:
+    folder = DOCS / "widths"
+    summary = read_summary(folder / "report.json")
+    figures = figure_files(summary)
+    assert (folder / "report.md").read_text() == render_markdown(summary, figures)
+    assert {path.name for path in folder.glob("*.svg")} == set(figures.values())
+
+
+def test_docs_themselves_can_be_reported_on() -> None:
+    summary = collect(find_files([DOCS]))
+    assert len({source.format for source in summary.sources}) == 4
+    assert find_conflicts(summary) == []
+    (accuracy,) = [table for table in all_tables(summary) if table.name == "accuracy"]
+    assert any(row[2].text.startswith("TensorRT, symmetric") for row in accuracy.rows)
