@@ -124,10 +124,15 @@ def _accuracy_row(entry: Mapping[str, Any], limit: float) -> str:
         f"{entry['int8']['top1']:.2%}",
         f"{difference} ({low} to {high})",
         f"{change['agreeing'] / change['pictures']:.2%}",
-        ("by answers, from " if entry["config"]["ranges_by_answers"] else "") + entry["config"]["observer"],
+        _settings(entry["config"]),
         f"{'within' if entry['within_limit'] else 'NOT within'} {limit:g}",
     ]
     return f"| {' | '.join(words)} |"
+
+
+def _settings(config: Mapping[str, Any]) -> str:
+    ranges = "ranges by answers" if config["ranges_by_answers"] else f"ranges by {config['observer']}"
+    return ranges + ", bias correction" * config["bias_correction"]
 
 
 def _building(record: Mapping[str, Any] | None) -> list[str]:

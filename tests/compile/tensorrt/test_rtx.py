@@ -73,7 +73,7 @@ RESULT = {
     "size": 224, "limit_points": DROP_LIMIT_POINTS, "builds": [BUILD], "torch_tensorrt": None, "building": None,
     "accuracy": [{
         "model": "net", "weights": {"source": "net.safetensors", "sha256": "cd" * 32}, "size": 64,
-        "config": {"observer": "x", "ranges_by_answers": True},
+        "config": {"observer": "x", "ranges_by_answers": True, "bias_correction": True},
         "test": {"pictures": 1000, "data": "set", "split": "test"}, "fp32": SHARE, "int8": SHARE, "change": CHANGE,
         "within_limit": True,
     }],
@@ -92,7 +92,7 @@ def test_the_committed_page_is_that_of_its_json() -> None:
 def test_the_page_says_what_failed_and_what_was_not_made() -> None:
     page = render_check(RESULT)
     assert "| 0.5x | 6 | int8 | 2.25 | yes | yes | 13.12 | 82 of 96 | 82 | yes |" in page
-    assert "1 of 1 are as promised" in page and "| by answers, from x | within 0.3 |" in page
+    assert "1 of 1 are as promised" in page and "| ranges by answers, bias correction | within 0.3 |" in page
     assert "| net | 1000 | 91.00% | 91.00% | -0.10 (-0.20 to +0.10) | 99.00% |" in page and "Not measured." in page
     assert "The dry run of its converters was not made" in page and "no Jetson reached" in page
     worse = copy.deepcopy(RESULT)
