@@ -11,6 +11,7 @@ from compile.summary.facts import FORMAT, Summary
 from compile.summary.markdown import render_markdown
 from compile.summary.page import render_page
 from compile.summary.plots import all_plots
+from compile.summary.schema import schema
 from compile.summary.sheet import render_csv
 from repghost.errors import UsageError
 from repghost.files import write_bytes_atomically, write_text_atomically
@@ -30,7 +31,7 @@ def figure_files(summary: Summary) -> dict[str, str]:
 
 
 def write_all(summary: Summary, folder: Path) -> list[Path]:
-    """Write report.json, .md, .csv, .html and one SVG per figure; each file is whole or absent.
+    """Write report.json, its schema, .md, .csv, .html and one SVG per figure; each file is whole or absent.
 
     The JSON is read back and everything else made from that, so that no page can know more than the JSON.
     """
@@ -41,6 +42,7 @@ def write_all(summary: Summary, folder: Path) -> list[Path]:
     plots, figures = all_plots(known), figure_files(known)
     texts = {f"{NAME}.{form}": render(known, form) for form in FORMATS}
     texts[f"{NAME}.md"] = render_markdown(known, figures)
+    texts[f"{NAME}.schema.json"] = canonical_json(schema()).decode()
     texts |= {figures[title]: svg for title, svg in plots.items()}
     for name, text in texts.items():
         write_text_atomically(folder / name, text)
