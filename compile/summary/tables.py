@@ -120,8 +120,8 @@ def width_table(summary: Summary) -> Table:
         "program; a change is paired, with its 95 % interval. Widths judged on different pictures, or trained for "
         "different times, are not to be compared with each other."
     )
-    if any(row[5].text == NO_WEIGHTS for row in rows):
-        about += f" A width without weights is filled in by: {FILL.format(width='WIDTH')}."
+    absent = [row[5].note for row in rows if row[5].text == NO_WEIGHTS]
+    about += f" A width without weights is filled in like this: {absent[0]}." if absent else ""
     return Table("widths", "The eight widths", about, columns, tuple(rows))
 
 
