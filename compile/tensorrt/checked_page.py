@@ -101,7 +101,7 @@ def _accuracy(result: Mapping[str, Any]) -> list[str]:
         "int8 top-1",
         "change, points (paired 95 %)",
         "same answer",
-        "ranges",
+        "quantized by",
         "bar",
     )
     lines += [f"| {' | '.join(head)} |", "|---|---:|---:|---:|---:|---:|---|---|"]
