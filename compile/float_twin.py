@@ -7,6 +7,7 @@ float can hold.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,8 @@ class _Twin:
         match op:
             case Dequantize():
                 return  # the operator before already writes the scores
+            case Lookup() if only_rescales(op):
+                self.tensors[op.output.name] = self.tensors[op.input.name]  # the same real numbers
             case Lookup() if function_of(op) == "hard_sigmoid" and self._only_gates(op.output):
                 return  # part of the gates that read it
             case Conv2d() | DepthwiseConv2d():
@@ -178,18 +181,27 @@ def real_weights(op: Conv2d | DepthwiseConv2d) -> tuple[NDArray[np.float32], NDA
     return weight.astype(np.float32), bias.astype(np.float32)
 
 
+def only_rescales(op: Lookup) -> bool:
+    """Return whether a table stands for the same real number in another scale, as before a concatenation."""
+    return _differs_by(op, lambda x: x) <= TABLE_STEPS
+
+
 def function_of(op: Lookup) -> str:
     """Return which function a table of 256 is.
 
     Raises:
         UsageError: when it is none of `compile.float_reference.FUNCTIONS`.
     """
-    x = _real(np.arange(-128, 128), op.input.qparams.scale, op.input.qparams.zero_point)
     for name, function in FUNCTIONS.items():
-        expected = _quantized(function(x), op.output.qparams)
-        if np.abs(expected - op.table).max() <= TABLE_STEPS:
+        if _differs_by(op, function) <= TABLE_STEPS:
             return name
     raise UsageError(f"{op.name}: its table is none of {', '.join(FUNCTIONS)}; ask for PRECISION=int8.")
+
+
+def _differs_by(op: Lookup, function: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> float:
+    """Return the largest difference of a table from that of a function, in steps of the output."""
+    x = _real(np.arange(-128, 128), op.input.qparams.scale, op.input.qparams.zero_point)
+    return float(np.abs(_quantized(function(x), op.output.qparams) - op.table).max())
 
 
 def _real(values: NDArray[Any], scale: float, zero_point: int) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from calib.qparams import QParams
 from calib.reference import run
 from compile.float_program import FloatConv2d, FloatDepthwiseConv2d, FloatGate, FloatMaxPool
 from compile.float_reference import FUNCTIONS, run_float
-from compile.float_twin import float_twin, function_of, real_weights
+from compile.float_twin import float_twin, function_of, only_rescales, real_weights
 from repghost.errors import UsageError
 from repghost.preprocess import Preprocess
 from tests.programs import _Builder, random_pictures
@@ -71,6 +71,20 @@ def test_a_function_is_told_by_its_table(name: str) -> None:
     assert function_of(operator) == name
     with pytest.raises(UsageError, match="f: its table is none of"):
         function_of(replace(operator, table=np.roll(table, 20)))
+
+
+def test_the_same_numbers_in_another_scale_are_no_operator() -> None:
+    first = program().operators[0]
+    x, y = first.output, QParams(first.output.qparams.scale * 1.3, -20)
+    real = (np.arange(-128, 128) - x.qparams.zero_point) * np.float32(x.qparams.scale)
+    table = np.clip(np.rint(real / y.scale) + y.zero_point, -128, 127).astype(np.int8)
+    rescaled = Lookup("rescaled", x, replace(x, name="rescaled", qparams=y), table)
+    pool = MaxPool("largest", rescaled.output, replace(rescaled.output, name="largest", height=8, width=8), 3, 2, 1)
+    assert only_rescales(rescaled)
+    twin = float_twin(Program((first, rescaled, pool), 16, 16, 3, digest="0" * 64), PREPROCESS)
+    assert [operator.name for operator in twin.operators] == [first.name, "largest"]
+    assert twin.operators[1] == FloatMaxPool("largest", *(it.output for it in twin.operators), 3, 2, 1)
+    assert not only_rescales(replace(rescaled, table=np.roll(table, 20)))
 
 
 def test_what_has_no_float_form_is_named() -> None:
