@@ -7,7 +7,8 @@ rewrites the lines between the two markers and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import click
 
 from compile.bars_page import bar_rows
 from compile.bench_page import of_rounds
-from compile.counts_bars import MILLION, best_rival, find_count
+from compile.counts_bars import MILLION, SIZE, find_count
 from compile.performance_files import read_performance
 from compile.strict_json import parse_strict
 from compile.summary.collect import SIZE_LIMIT
@@ -37,6 +38,8 @@ COUNTED = (
     ("fp16", "cortex-a76", "half"),
 )
 
+OTHERS_ON = "cortex-a76"  # the core that other runtimes are compared on
+
 
 def render_front(docs: Path) -> str:
     """Return the figures in Markdown.
@@ -47,7 +50,8 @@ def render_front(docs: Path) -> str:
     path = docs / "accuracy.json"
     networks = read(File(parse_strict(path.read_bytes(), str(path), SIZE_LIMIT), path.name)).networks
     performance = read_performance(docs)
-    parts = [_accuracy(networks), _latency(performance["host"]), _counts(performance["arm64"])]
+    others = _other_runtimes(docs, performance["arm64"]["rivals"]["rows"])
+    parts = [_accuracy(networks), _latency(performance["host"]), _counts(performance["arm64"], others)]
     return "\n".join(line for part in parts for line in (*part, ""))
 
 
@@ -102,22 +106,47 @@ def _latency(host: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _counts(arm64: Mapping[str, Any]) -> list[str]:
+def _other_runtimes(docs: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, str]]]:
+    """Return what other runtimes execute on OTHERS_ON, in millions, by network: from each file that counts them."""
+    found: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for width in WIDTHS:
+        for row in rows:
+            figures = row.get(f"{width.multiplier:.1f}", {})
+            if OTHERS_ON in figures:
+                name = row["runtime"].lower().replace(" ", "")
+                found[width.name].append((float(figures[OTHERS_ON]), f"{name} {row['precision']}"))
+    for path in sorted((docs / "rivals").glob("*.json")):
+        counts = parse_strict(path.read_bytes(), str(path), SIZE_LIMIT)
+        if (counts["cpu"], counts["size"]) == (OTHERS_ON, SIZE):
+            for entry in counts["results"]:
+                total = entry["whole"]["total"] / MILLION
+                found[counts["model"]].append((total, f"{entry['runtime']} {entry['precision']}"))
+    return found
+
+
+def _best_others(others: Sequence[tuple[float, str]]) -> str:
+    """Return the least of int8, and the least of all where that is another."""
+    groups = ([other for other in others if other[1].endswith("int8")], others)
+    best = dict.fromkeys(min(group) for group in groups if group)
+    return ", ".join(f"{value:.1f} ({name})" for value, name in best) or "not counted"
+
+
+def _counts(arm64: Mapping[str, Any], others: Mapping[str, Sequence[tuple[float, str]]]) -> list[str]:
     heads = [f"{precision}, {cpu} ({name})" for precision, cpu, name in COUNTED]
     lines = [
         "**Million instructions on emulated 64-bit ARM cores**, one inference at 224 px. No ARM board was reached, so "
         "there are no milliseconds; modelled cycles and other runtimes: [docs/performance.md](docs/performance.md), "
         "`make counts`.",
         "",
-        f"| width | {' | '.join(heads)} | best other on cortex-a76 |",
+        f"| width | {' | '.join(heads)} | the least of others, {OTHERS_ON} |",
         f"|---|{'---:|' * len(heads)}---|",
     ]
-    for width in (row.multiplier for row in WIDTHS):
-        found = [find_count(arm64, width, precision, cpu) for precision, cpu, _ in COUNTED]
+    for width in WIDTHS:
+        found = [find_count(arm64, width.multiplier, precision, cpu) for precision, cpu, _ in COUNTED]
         if any(found):
             cells = ["-" if count is None else f"{count['whole']['total'] / MILLION:.1f}" for count in found]
-            other = best_rival(arm64, width, "cortex-a76", "int8") or "not counted"
-            lines.append(f"| {width:g}x | {' | '.join(cells)} | {other} |")
+            other = _best_others(others.get(width.name, ()))
+            lines.append(f"| {width.multiplier:g}x | {' | '.join(cells)} | {other} |")
     return lines
 
 

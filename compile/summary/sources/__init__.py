@@ -45,7 +45,7 @@ Reader = Callable[[File], Learned]
 
 def readers() -> dict[str, Reader]:
     """Return the reader of each format."""
-    from compile.summary.sources import accuracy, baselines, count, jetson, peer_count, performance, run
+    from compile.summary.sources import accuracy, baselines, count, elsewhere, jetson, peer_count, performance, run
 
     return {
         run.FORMAT: run.read,
@@ -57,4 +57,5 @@ def readers() -> dict[str, Reader]:
         jetson.FORMAT: jetson.read,
         jetson.CHECK_FORMAT: jetson.read_check,
         jetson.MEASUREMENT_FORMAT: jetson.read_measured,
+        **dict.fromkeys(elsewhere.SHOWN, elsewhere.read),
     }
