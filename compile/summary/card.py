@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compile.report_page import accuracy_lines
@@ -18,40 +18,13 @@ def render_card(report: Mapping[str, Any], build: Mapping[str, Any]) -> str:
         report: of the run, from `compile.report.read_report`.
         build: one of its builds.
     """
-    model, weights = report["model"], report["weights"]
-    head = {
-        "library_name": "repghost-deploy",
-        "pipeline_tag": "image-classification",
-        "tags": ["repghostnet", build["precision"], build["target"], "tvm"],
-        **_index(report),
-    }
-    preprocess = report["preprocess"]
     lines = [
-        "---",
-        *[f"{key}: {json.dumps(value)}" for key, value in head.items()],  # JSON is YAML
-        "---",
+        *_head(report, [build["precision"], build["target"], "tvm"]),
+        f"# {report['model']['name']}, {build['precision']}, for {build['target']}",
         "",
-        f"# {model['name']}, {build['precision']}, for {build['target']}",
-        "",
-        f"RepGhostNet ({PAPER}) with {model['classes']} classes; {weights['kind']} weights ({weights['source']}).",
-        "",
-        "## What it is for",
-        "",
-        f"Image classification on devices: {', '.join(build['variants'])}. It gives a score for each class of "
-        "labels.txt to any picture, also to one that shows none of them. It was judged on the pictures named below "
-        "and says nothing about others; check it on your own before decisions about people depend on it.",
-        "",
-        "## Input",
-        "",
-        f"{preprocess['size']} x {preprocess['size']} RGB bytes: the short side resized to {preprocess['resize']} "
-        f"({preprocess['interpolation']}), the centre cropped. Mean {preprocess['mean']} and deviation "
-        f"{preprocess['std']} are applied inside.",
-        "",
-        "## Accuracy",
-        "",
-        *[f"- {line}" for line in accuracy_lines(report["accuracy"])],
-        *_pictures(report["accuracy"]),
-        "",
+        *_use(report, ", ".join(build["variants"])),
+        *_input(report, "RGB bytes", "are applied inside"),
+        *_accuracy(report),
         "## Quantization",
         "",
         *_quantization(report, build),
@@ -65,6 +38,88 @@ def render_card(report: Mapping[str, Any], build: Mapping[str, Any]) -> str:
         *_checks(build),
     ]
     return "\n".join(lines) + "\n"
+
+
+def render_engine_card(report: Mapping[str, Any]) -> str:
+    """Return the card of a bundle for Jetson.
+
+    Args:
+        report: of the run, from `compile.tensorrt.report.build_report`.
+    """
+    target, quantization, record = report["target"], report["quantization"], report["verification"]
+    size, latency = sum(report["bundle"]["files"].values()), report["latency"]
+    checks = [
+        f"- {it['variant']}: {it['pictures']} samples within {it['tolerance']:.2g} ({it['machine']})"
+        for it in record.get("replays", ())
+    ]
+    lines = [
+        *_head(report, ["int8", "jetson", "tensorrt"]),
+        f"# {report['model']['name']}, int8, for Jetson with JetPack {target['jetpack']}",
+        "",
+        *_use(report, f"TensorRT {' or '.join(target['tensorrt'])}"),
+        *_input(report, "pixels in [0, 1]", "are applied before"),
+        *_accuracy(report),
+        "## Quantization",
+        "",
+        *_quantization(report, {"precision": "int8"}),
+        "",
+        f"int8 in {quantization['int8_layers']} of {quantization['layers']} layers.",
+        "",
+        "## Latency and size",
+        "",
+        f"- bundle {size} bytes; the engine is built on the board",
+        f"- measured on {latency['board']}" if latency["measured"] else f"- {latency['reason']}",
+        "",
+        "## Checks",
+        "",
+        f"- bundle digest `{report['bundle']['digest']}`",
+        *(checks if record["verified"] else [f"- not verified: {record['reason']}"]),
+        "- no engine was built here; check.sh checks it on the board",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _head(report: Mapping[str, Any], tags: Sequence[str]) -> list[str]:
+    """Return the head in YAML; JSON is YAML."""
+    head = {
+        "library_name": "repghost-deploy",
+        "pipeline_tag": "image-classification",
+        "tags": ["repghostnet", *tags],
+        **_index(report),
+    }
+    return ["---", *[f"{key}: {json.dumps(value)}" for key, value in head.items()], "---", ""]
+
+
+def _use(report: Mapping[str, Any], devices: str) -> list[str]:
+    weights = report["weights"]
+    return [
+        f"RepGhostNet ({PAPER}) with {report['model']['classes']} classes; {weights['kind']} weights "
+        f"({weights['source']}).",
+        "",
+        "## What it is for",
+        "",
+        f"Image classification on devices: {devices}. It gives a score for each class of labels.txt to any picture, "
+        "also to one that shows none of them. It was judged on the pictures named below and says nothing about "
+        "others; check it on your own before decisions about people depend on it.",
+        "",
+    ]
+
+
+def _input(report: Mapping[str, Any], what: str, where: str) -> list[str]:
+    preprocess = report["preprocess"]
+    return [
+        "## Input",
+        "",
+        f"{preprocess['size']} x {preprocess['size']} {what}: the short side resized to {preprocess['resize']} "
+        f"({preprocess['interpolation']}), the centre cropped. Mean {preprocess['mean']} and deviation "
+        f"{preprocess['std']} {where}.",
+        "",
+    ]
+
+
+def _accuracy(report: Mapping[str, Any]) -> list[str]:
+    lines = [f"- {line}" for line in accuracy_lines(report["accuracy"])]
+    return ["## Accuracy", "", *lines, *_pictures(report["accuracy"]), ""]
 
 
 def _index(report: Mapping[str, Any]) -> dict[str, Any]:

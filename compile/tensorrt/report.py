@@ -11,6 +11,7 @@ from compile.own_command import own_command
 from compile.report_page import accuracy_lines
 from compile.strict_json import canonical_json, parse_strict
 from compile.subject import Subject
+from compile.summary.card import render_engine_card
 from compile.targets import JETSON
 from compile.tensorrt.checked_page import FORMAT as CHECK_FORMAT
 from compile.tensorrt.measurement import FILE, read_measurement, throttled
@@ -18,7 +19,7 @@ from repghost.errors import IntegrityError
 from repghost.files import write_bytes_atomically, write_text_atomically
 
 FORMAT, VERSION = "repghost-jetson", 1
-JSON_FILE, PAGE_FILE = f"{JETSON.name}.json", f"{JETSON.name}.md"
+JSON_FILE, PAGE_FILE, CARD_FILE = f"{JETSON.name}.json", f"{JETSON.name}.md", f"{JETSON.name}-card.md"
 SIZE_LIMIT = 32 << 20  # bytes of either
 NOT_MEASURED = "not measured: no Jetson reached"
 
@@ -77,11 +78,12 @@ def board_commands(folder: Path) -> list[str]:
 
 
 def write_report(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
-    """Write jetson.json and jetson.md, and return what was written."""
+    """Write jetson.json, jetson.md and the model card, and return what was written."""
     data = canonical_json(report)
     write_bytes_atomically(folder / JSON_FILE, data)
     known = parse_strict(data, JSON_FILE)
     write_text_atomically(folder / PAGE_FILE, render_page(known))
+    write_text_atomically(folder / CARD_FILE, render_engine_card(known))
     return known
 
 

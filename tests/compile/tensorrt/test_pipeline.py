@@ -100,6 +100,9 @@ def test_the_report_says_that_no_jetson_was_reached(runs: Runs) -> None:
         assert command in page
     shown = CliRunner().invoke(cli, ["report", str(folder)])
     assert shown.exit_code == 0 and NOT_MEASURED in shown.output
+    card = (folder / "jetson-card.md").read_text()
+    assert card.startswith("---\nlibrary_name: ") and f"- {NOT_MEASURED}" in card and "weights are random" in card
+    assert report["bundle"]["digest"] in card and "int8 in 82 of 96 layers" in card
     summary = collect(find_files([folder]))
     (missing,) = [item for item in summary.missing if "Jetson reached" in item.what]
     assert "measure.sh" in missing.command and "deploy" in missing.command
