@@ -11,6 +11,7 @@ from compile.summary.published import NetworkFigures, published_figures
 
 BUDGETS_MS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 INT8, FLOATS = "int8", ("fp32", "fp16")
+OUR_FAMILY = "RepGhostNet"
 
 # By unit: what the sentences under it are worth. Times first; a count recommends no precision, since instructions of
 # different precisions do not cost the same.
@@ -92,31 +93,44 @@ def _advise(key: tuple[str, str, int, int], speeds: Sequence[Speed]) -> Advice |
 
 
 def _fitting(fastest: Fastest) -> str:
-    """Return which network fits a time, for the times that tell networks apart."""
-    figures = published_figures()
-    chosen: list[tuple[float, Speed]] = []
+    """Return which width fits a time, for the times that tell widths apart, and what other network is better there."""
+    chosen: list[tuple[float, Speed, Speed]] = []
     for budget in BUDGETS_MS:
         within = [speed for speed in fastest.values() if speed.value <= budget]
-        if within:
-            take = max(within, key=lambda speed: (figures[speed.model].top1, -speed.value))
+        own = [speed for speed in within if published_figures()[speed.model].family == OUR_FAMILY]
+        if own:
+            take = max(own, key=_worth)
             if not chosen or take != chosen[-1][1]:
-                chosen.append((budget, take))
-    parts = [f"under {budget:g} ms take {_label(take.model)} {take.precision}" for budget, take in chosen]
-    return ", ".join(parts)
+                chosen.append((budget, take, max(within, key=_worth)))
+    return ", ".join(f"under {budget:g} ms take {_name(take)}{_better(take, best)}" for budget, take, best in chosen)
+
+
+def _worth(speed: Speed) -> tuple[float, float]:
+    return published_figures()[speed.model].top1, -speed.value
+
+
+def _better(take: Speed, best: Speed) -> str:
+    """Return by how much another network's published accuracy is above what is advised."""
+    points = published_figures()[best.model].top1 - published_figures()[take.model].top1
+    return f" ({_name(best)}: {points:.1f} points more, published)" if points > 0 else ""
+
+
+def _name(speed: Speed) -> str:
+    return f"{_label(speed.model)} {speed.precision}"
 
 
 def _label(model: str) -> str:
     """Return a network's short name; the family is named where it is not ours."""
     figures = published_figures()[model]
-    return figures.label if figures.family == "RepGhostNet" else f"{figures.family} {figures.label}"
+    return figures.label if figures.family == OUR_FAMILY else f"{figures.family} {figures.label}"
 
 
 def _precision(fastest: Fastest, what: str) -> str:
-    """Return in words whether int8 pays beside the fastest float build of the same network."""
+    """Return in words whether int8 pays beside the fastest float build of the same width."""
     ratios = {}
     for (model, precision), speed in fastest.items():
         floats = [fastest[model, name].value for name in FLOATS if (model, name) in fastest]
-        if precision == INT8 and floats:
+        if precision == INT8 and floats and published_figures()[model].family == OUR_FAMILY:
             ratios[model] = speed.value / min(floats)
     if not ratios:
         return ""
@@ -133,7 +147,7 @@ def _precision(fastest: Fastest, what: str) -> str:
 def _relative(fastest: Fastest) -> str:
     """Return how our widths compare where no machine ran them, in the precision that takes least."""
     figures = published_figures()
-    own = [speed for speed in fastest.values() if figures[speed.model].family == "RepGhostNet"]
+    own = [speed for speed in fastest.values() if figures[speed.model].family == OUR_FAMILY]
     if not own:
         return ""
     precision = min(own, key=lambda speed: speed.value).precision

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from compile.summary.sources.run import change, share
 from repghost.errors import IntegrityError
 
 FORMAT, VERSION = "repghost-accuracy", 1
+ARCHIVE = re.compile(r"\.(tar(\.\w+)?|tgz|zip)$")  # how the file of a set ends
 OURS = {"calibrated": "ptq", "trained": "qat"}  # groups of rows that are ours; the others are other tools' files
 
 
@@ -37,7 +39,7 @@ def _network(file: File, network: Mapping[str, Any]) -> Network:
         size=int(network["size"]),
         weights=f"file ({network['file']})",
         weights_sha256=network["sha256"],
-        data=f"{test['data']}, split {test['split']}",
+        data=f"{ARCHIVE.sub('', test['data'])}, split {test['split']}",
         data_sha256=test["sha256"],
         fp32=share(network["fp32"]),
         methods=tuple(_methods(network)),

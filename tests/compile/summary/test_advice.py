@@ -18,6 +18,13 @@ def test_advice_names_the_widest_that_fits_and_whether_int8_pays(summary: Summar
     )
 
 
+def test_advice_says_where_another_network_is_published_as_better(summary: Summary) -> None:
+    rival = replace(summary.speeds[0], model="mobilenetv3_small_100", value=1.2)
+    (advice,) = advise(replace(summary, speeds=(*summary.speeds, rival)))
+    better = "(MobileNetV3 small 1.0 int8: 0.5 points more, published)"
+    assert f"under 2 ms take 0.5x int8 {better}, under 5 ms take 2x int8;" in advice.sentence
+
+
 def figures(summary: Summary, unit: str, values: dict[str, float]) -> Summary:
     """The summary with figures of 0.5x and 1.0x in a unit, by width and precision."""
     first = summary.speeds[0]
