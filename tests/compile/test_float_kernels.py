@@ -13,8 +13,8 @@ from compile.float_reference import run_float
 from compile.intrin.base import GemmShape
 from compile.intrin.half import Half
 from compile.intrin.neon import Neon
-from compile.schedules.float_gemm import is_cut, runs
 from compile.schedules.float_input import find_float_lines
+from compile.schedules.float_panels import is_cut, runs
 from compile.targets import ARM64, X86_64, Target, Variant
 from repghost.errors import ToolMissingError, UsageError
 from repghost.preprocess import Preprocess
