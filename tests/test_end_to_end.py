@@ -5,6 +5,7 @@ The same run builds it in half precision, which has to answer as float32 does.
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,20 @@ from compile.answers import answers
 from compile.bundle import check_bundle
 from compile.cache import StageCache
 from compile.emulator import find_emulator
+from compile.execute import machine_for
 from compile.pipeline import run
-from compile.precisions import FP16, INT8
+from compile.precisions import FP16, INT8, PRECISIONS
 from compile.request import Request
 from compile.subject import load_subject
 from compile.targets import ARM64, host_target
+from compile.toolchain import run_zig
 from compile.vectors import Vectors, unpack_vectors
-from repghost.errors import IntegrityError
+from repghost.errors import IntegrityError, ToolMissingError
 from repghost.fuse import fuse
 
 PICTURES = 100
 HALF_AGREEMENT = 0.995  # of the answers of half precision with those of float32
+REPLAY = Path(__file__).with_name("rounding_mode.c")
 EMULATED = {"neon": "cortex-a53", "dot": "cortex-a76", "i8mm": "max"}
 
 
@@ -88,6 +92,23 @@ def test_this_machine_equals_the_numpy_reference(report: dict[str, Any]) -> None
         pytest.skip("no target fits this machine")
     found = replays(report, "arm64" if target is ARM64 else "host")
     assert found and all(replay["pictures"] >= PICTURES for replay in found.values())
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_the_mode_the_calling_thread_rounds_in_changes_nothing(
+    report: dict[str, Any], precision: str, tmp_path: Path
+) -> None:
+    vectors = recorded(report, "arm64")
+    (tmp_path / "picture").write_bytes(vectors.pictures[0].tobytes())
+    bundle, program = folder(report, "arm64", precision), tmp_path / "rounding_mode"
+    run_zig(["cc", "-target", ARM64.zig_triple, str(REPLAY), "-ldl", "-o", str(program)])
+    try:
+        machine = machine_for(ARM64, ARM64.variants_for(PRECISIONS[precision].element)[-1])
+    except ToolMissingError as error:
+        pytest.skip(str(error))
+    arguments = [str(bundle / "model.so"), str(tmp_path / "picture"), str(vectors.logits.shape[1])]
+    done = subprocess.run([*machine.prefix, str(program), *arguments], timeout=120, check=False)
+    assert done.returncode == 0, {1: "other answers", 2: "the thread has another mode"}.get(done.returncode, "no run")
 
 
 def test_half_precision_answers_as_float32(report: dict[str, Any], tmp_path: Path) -> None:

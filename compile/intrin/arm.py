@@ -14,6 +14,7 @@ STEP = 16  # bytes of a pixel loaded at once: four groups of four, each used by 
 COLUMNS = (4, 8, 12, 16, 20, 24, 32)  # candidate tile widths
 REGISTERS = 32  # v0 .. v31, 16 bytes each
 MOST_ROWS = 8  # of a tile
+ROUNDING = 1.5 * 2**23  # floats near it are one apart, and their low 16 bits count from it
 UNROLLED_STEPS = 2  # steps of 16 bytes LLVM may unroll; a longer reduction is a loop
 SPARE, SPARE_UNROLLED = 1, 5  # registers LLVM's scheduler needs to move loads ahead, found by looking for spills
 
@@ -32,6 +33,24 @@ class Arm(InstructionSet):
     def round_to_int32(self, value: Expr) -> Expr:
         """Use fcvtns: to nearest, ties to even, whatever FPCR says."""
         return _by_pieces(value, 4, lambda v: _call("int32x4", "fcvtns.v4i32.v4f32", v))
+
+    def requantize(
+        self, acc: Sequence[Expr], multiplier: Sequence[Expr], zero_point: Expr, low: int, high: int,
+        fits_int16: bool = False, from_lowest: bool = False,
+    ) -> Expr:  # fmt: skip
+        """Round by adding a number whose neighbours are one apart, and the zero point with it, where that is -128.
+
+        The sum's low 16 bits are those of the rounded product plus the zero point, which is even and so keeps ties at
+        even products. It is fabd because LLVM would fuse an addition with the multiplication and round once too little.
+        """
+        if not from_lowest:
+            return super().requantize(acc, multiplier, zero_point, low, high, fits_int16)
+        down = tir.splat(-(ROUNDING - 128.0), "float32x4")
+        scaled = [
+            tir.reinterpret(_call("float32x4", "fabd.v4f32", tir.cast(a, "float32") * m, down), "int32x4")
+            for a, m in zip(acc, multiplier, strict=True)
+        ]
+        return self.clamp_int8(self.narrow_to_int8(self.cut_to_int16(scaled)), low, high)
 
     def narrow_to_int16(self, value: Expr) -> Expr:
         """Use sqxtn."""

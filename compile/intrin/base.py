@@ -177,11 +177,13 @@ class InstructionSet(ABC):
         low: int,
         high: int,
         fits_int16: bool = False,
+        from_lowest: bool = False,
     ) -> Expr:
         """Return one int8 vector: clamp(rint(float32(acc) * m) + z, low, high), see `calib.qparams.requantize`.
 
         Args:
             fits_int16: whether the rounded product is known to fit int16, so that it can be cut instead of limited.
+            from_lowest: whether the zero point is -128, as that of every ReLU, and the sum is known to fit int16, too.
         """
         scaled = [self.round_to_int32(tir.cast(a, "float32") * m) for a, m in zip(acc, multiplier, strict=True)]
         if fits_int16:

@@ -93,13 +93,39 @@ static int refuse(const uint8_t *rgb, const float *logits, const void *workspace
   return RG_DONE;
 }
 
+/* Kernels round to nearest, ties to even, whatever mode the calling thread is in; it has its mode back afterwards. */
+#ifdef __aarch64__
+static uint64_t enter_rounding(void) {
+  uint64_t before;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+  if (before) __asm__ volatile("msr fpcr, xzr" ::: "memory");
+  return before;
+}
+
+static void leave_rounding(uint64_t before) {
+  if (before) __asm__ volatile("msr fpcr, %0" ::"r"(before) : "memory");
+}
+#else
+static uint64_t enter_rounding(void) { return 0; }
+
+static void leave_rounding(uint64_t before) { (void)before; }
+#endif
+
+static int run_units(const struct variant *variant, int32_t step, int32_t begin, int32_t end, const uint8_t *rgb,
+                     float *logits, int8_t *workspace) {
+  uint64_t before = enter_rounding();
+  int failed = variant->step(step, begin, end, rgb, logits, workspace, variant->weights);
+  leave_rounding(before);
+  return failed;
+}
+
 EXPORT int rg_infer(const uint8_t *rgb, float *logits, void *workspace) {
   int status = refuse(rgb, logits, workspace);
   if (status) return status;
   const struct variant *variant = current();
   if (!variant) return RG_UNSUPPORTED_CPU;
   for (int32_t step = 0; step < RG_STEPS; step++) {
-    if (variant->step(step, 0, units[step], rgb, logits, workspace, variant->weights)) return RG_KERNEL_FAILED;
+    if (run_units(variant, step, 0, units[step], rgb, logits, workspace)) return RG_KERNEL_FAILED;
   }
   return RG_DONE;
 }
@@ -118,7 +144,7 @@ static void run_piece(void *data, int index) {
   struct job *job = data;
   int64_t total = units[job->step];
   int32_t begin = (int32_t)(total * index / job->pieces), end = (int32_t)(total * (index + 1) / job->pieces);
-  if (job->variant->step(job->step, begin, end, job->rgb, job->logits, job->workspace, job->variant->weights))
+  if (run_units(job->variant, job->step, begin, end, job->rgb, job->logits, job->workspace))
     __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
 }
 
@@ -147,6 +173,6 @@ EXPORT int rg_run_step(int32_t step, const uint8_t *rgb, float *logits, void *wo
   if (status) return status;
   const struct variant *variant = current();
   if (!variant) return RG_UNSUPPORTED_CPU;
-  return variant->step(step, 0, units[step], rgb, logits, workspace, variant->weights) ? RG_KERNEL_FAILED : RG_DONE;
+  return run_units(variant, step, 0, units[step], rgb, logits, workspace) ? RG_KERNEL_FAILED : RG_DONE;
 }
 #endif

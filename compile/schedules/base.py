@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.program import RequantizeAdd
-from calib.qparams import ADD_SHIFT, INT16_MAX
+from calib.program import Requantize, RequantizeAdd
+from calib.qparams import ADD_SHIFT, INT8_MIN, INT16_MAX
 from compile import tir
 from compile.intrin import InstructionSet
 from compile.layout import AnyTensor, MemoryPlan, Placement
@@ -111,6 +111,11 @@ def add_scalars(epilogue: RequantizeAdd) -> tuple[int, ...]:
     return epilogue.zero_point, epilogue.residual.qparams.zero_point, epilogue.residual_factor
 
 
-def product_fits_int16(largest: NDArray[np.integer] | int, multiplier: NDArray[np.float32]) -> bool:
-    """Tell whether rint(float32(acc) * m[c]) fits int16 for every |acc| up to `largest`."""
-    return bool((np.abs(np.asarray(largest, np.float64)) * multiplier).max() + 1 < INT16_MAX)
+def product_fits_int16(largest: NDArray[np.integer] | int, multiplier: NDArray[np.float32], room: int = 0) -> bool:
+    """Tell whether rint(float32(acc) * m[c]) fits int16 for every |acc| up to `largest`, and `room` more does."""
+    return bool((np.abs(np.asarray(largest, np.float64)) * multiplier).max() + 1 + room < INT16_MAX)
+
+
+def starts_lowest(epilogue: Requantize, largest: NDArray[np.integer] | int) -> bool:
+    """Tell whether the zero point is -128 and what is rounded fits int16 with it: `InstructionSet.requantize`."""
+    return epilogue.zero_point == INT8_MIN and product_fits_int16(largest, epilogue.multiplier, room=-INT8_MIN)

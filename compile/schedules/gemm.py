@@ -27,6 +27,7 @@ from compile.schedules.base import (
     add_scalars,
     product_fits_int16,
     requantize_add,
+    starts_lowest,
 )
 from compile.schedules.walk import ONLY, Position, Walk, shared, units_of
 from compile.tir import Expr, Kernel, Pointer
@@ -162,9 +163,11 @@ class _Writer:
         self.source = context.place(operator.input)
         self.logits = isinstance(operator.epilogue, ToLogits)
         self.target = None if self.logits else context.place(operator.output)
-        self.fits_int16 = isinstance(operator.epilogue, Requantize) and product_fits_int16(
-            np.maximum(*np.abs(accumulator_range(operator.weight, operator.bias))), operator.epilogue.multiplier
-        )
+        self.fits_int16 = self.from_lowest = False
+        if isinstance(operator.epilogue, Requantize):
+            largest = np.maximum(*np.abs(accumulator_range(operator.weight, operator.bias)))
+            self.fits_int16 = product_fits_int16(largest, operator.epilogue.multiplier)
+            self.from_lowest = starts_lowest(operator.epilogue, largest)
         self.residual = None
         if isinstance(operator.epilogue, RequantizeAdd):
             self.residual = context.place(operator.epilogue.residual)
@@ -288,7 +291,8 @@ class _Writer:
             residual = self._residual_at(position, channel, lanes)
             return requantize_add(self.isa, acc, scale, residual, epilogue, self.values)
         assert isinstance(epilogue, Requantize)
-        return self.isa.requantize(acc, scale, self.values[0], epilogue.low, epilogue.high, self.fits_int16)
+        low, high = epilogue.low, epilogue.high
+        return self.isa.requantize(acc, scale, self.values[0], low, high, self.fits_int16, self.from_lowest)
 
     def _residual_at(self, position: Position, channel: Expr, lanes: int) -> Expr:
         assert self.residual is not None

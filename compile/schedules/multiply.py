@@ -5,7 +5,7 @@ from __future__ import annotations
 from calib.program import Multiply
 from compile import tir
 from compile.layout import AnyOperator, Placement
-from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, product_fits_int16
+from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, product_fits_int16, starts_lowest
 from compile.schedules.phases import Phases, channel_phases, phase_runs
 from compile.tir import Expr, Kernel, Pointer
 
@@ -25,7 +25,9 @@ def schedule_multiply(operator: AnyOperator, context: Context) -> Answer:
     native = isa.vector_widths(lanes)[0]
     factors = [tir.splat(multiplier, f"float32x{native}")] * (lanes // native)
     zero_x, zero_g, zero_y = frame.scalars
-    fits_int16 = product_fits_int16(LARGEST_PRODUCT, operator.epilogue.multiplier)
+    epilogue = operator.epilogue
+    fits_int16 = product_fits_int16(LARGEST_PRODUCT, epilogue.multiplier)
+    from_lowest = starts_lowest(epilogue, LARGEST_PRODUCT)
     for first, step, count in gate_runs(phases, target):
         with kernel.loop(count, name="phase") as number:
             start = phases.starts[first] + number * step
@@ -40,8 +42,8 @@ def schedule_multiply(operator: AnyOperator, context: Context) -> Answer:
                     x = frame.tensors[0].load(source.origin + row * source.pitch + along, lanes)
                     x = tir.cast(x, "int16") - tir.splat(zero_x, f"int16x{lanes}")
                     product = tir.split(kernel.bind(tir.cast(x, "int32") * tir.cast(gates, "int32"), "product"), native)
-                    low, high = operator.epilogue.low, operator.epilogue.high
-                    value = isa.requantize(product, factors, zero_y, low, high, fits_int16)
+                    low, high = epilogue.low, epilogue.high
+                    value = isa.requantize(product, factors, zero_y, low, high, fits_int16, from_lowest)
                     kernel.store(frame.tensors[2], target.origin + row * target.pitch + along, value)
     shape = f"{operator.input.height}x{operator.input.width}_c{operator.input.channels}"
     return Scheduled(

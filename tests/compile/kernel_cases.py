@@ -28,6 +28,7 @@ from calib.program import (
     Lookup,
     MaxPool,
     Multiply,
+    Requantize,
     RequantizeQ15,
     RequantizeQ15Add,
     Tensor,
@@ -91,7 +92,8 @@ def gemm_cases() -> list[Case]:
     # Two of the widest tiles and one channel more; a classifier-like depth; a row longer than two cache lines.
     for inputs, outputs, width in ((4, 65, 14), (17, 129, 8), (33, 130, 5), (320, 8, 2), (5, 5, 67)):
         rows.append({**rows[0], "inputs": inputs, "outputs": outputs, "width": width})
-    return [_dense_case(kernel=1, stride=1, same=False, seed=seed, **row) for seed, row in enumerate(rows)]
+    cases = [_dense_case(kernel=1, stride=1, same=False, seed=seed, **row) for seed, row in enumerate(rows)]
+    return cases + [_tie_case(zero, outputs) for zero in NUMBERS["out_zero"] for outputs in (4, 9, 16)]
 
 
 def dense_cases() -> list[Case]:
@@ -242,6 +244,17 @@ def _dense_case(
         f"{', residual' * residual}, {_numbers(fill, weights, zero, out_zero, bounds, halo, out_halo)}"
     )
     return Case(name, operator, tensors, halos={"x": halo, "y": out_halo})
+
+
+def _tie_case(out_zero: int, outputs: int) -> Case:
+    """Return a 1x1 convolution whose products are whole numbers and halves, which go to the even neighbour."""
+    rng = np.random.default_rng(outputs)
+    x = Tensor("x", 3, 5, 1, QParams(1.0, 0))
+    y = Tensor("y", 3, 5, outputs, QParams(1.0, out_zero))
+    weight = rng.integers(-2, 3, (outputs, 1, 1, 1)).astype(np.int8)
+    epilogue = Requantize(np.full(outputs, 0.5, np.float32), out_zero, -128, 127)
+    operator = Conv2d("y", x, y, weight, rng.integers(-3, 4, outputs).astype(np.int32), 1, 0, epilogue)
+    return Case(f"halves in {outputs} channels, zero point {out_zero}", operator, {"x": _values("random", x, rng)})
 
 
 def _depthwise_case(
