@@ -166,7 +166,7 @@ def check_schema(value: dict[str, Any]) -> None:
         assert set(network) == {"name", "family", "top1", "builds"}
         for build in network["builds"]:
             keys = {"precision", "model_bytes", "workspace_bytes", "bundles", "host", "arm64", "verified"}
-            assert keys - {"bundles"} <= set(build) <= keys
+            assert set(build) == keys
             assert {"median_ms"} <= set(build["host"]) if build["host"]["measured"] else build["host"]["command"]
             for count in build["arm64"]:
                 assert set(count) == {"cpu", "variant", "instructions", "modelled_cycles"}
