@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.random_subject import RANDOM_PICTURES, STATISTICS_SIDE, noise_pictures
+from compile.random_subject import RANDOM_PICTURES, noise_pictures, statistics_side
 from compile.subject import RANDOM, Pictures, Subject
 from repghost.errors import ToolMissingError, UsageError, unknown_value
 from repghost.preprocess import Preprocess
@@ -90,7 +90,7 @@ def random_network(name: str, preprocess: Preprocess, classes: int, seed: int) -
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # a plain mean over the batches
-    small = noise_pictures(RANDOM_PICTURES, min(preprocess.size, STATISTICS_SIDE), seed + 1)
+    small = noise_pictures(RANDOM_PICTURES, statistics_side(preprocess.size), seed + 1)
     with torch.no_grad():
         for start in range(0, len(small), 8):
             model.train()(torch.from_numpy(preprocess.normalize(small[start : start + 8])))

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 RANDOM_CLASSES = 1000
 RANDOM_PICTURES = 32
-STATISTICS_SIDE = 128  # pixels; batch statistics of random weights hardly depend on the size
+# Pixels; batch statistics of random weights hardly depend on the size, but need more than a pixel of the last stages.
+STATISTICS_SIDES = (64, 128)
 
 
 def random_subject(width: str | None, size: int, seed: int) -> Subject:
@@ -53,12 +54,18 @@ def _measure_statistics(model: RepGhostNet, preprocess: Preprocess, seed: int) -
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # a plain mean over the batches
-    small = noise_pictures(RANDOM_PICTURES, min(preprocess.size, STATISTICS_SIDE), seed + 1)
+    small = noise_pictures(RANDOM_PICTURES, statistics_side(preprocess.size), seed + 1)
     model.train()
     with torch.no_grad():
         for start in range(0, len(small), 8):
             model(torch.from_numpy(preprocess.normalize(small[start : start + 8])))
     model.eval()
+
+
+def statistics_side(size: int) -> int:
+    """Return the pixels of the pictures that give batch statistics to a network for pictures of `size` pixels."""
+    smallest, largest = STATISTICS_SIDES
+    return min(max(size, smallest), largest)
 
 
 def noise_pictures(count: int, size: int, seed: int) -> NDArray[np.uint8]:

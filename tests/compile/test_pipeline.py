@@ -404,10 +404,11 @@ def test_answers_of_random_weights_choose_no_ranges(weights: Path, data: Path) -
     assert stages.settle(config, trained) == config
 
 
-def test_random_weights_have_sane_statistics() -> None:
+@pytest.mark.parametrize(("width", "size"), [("0.5", 64), ("1.3", 32)])
+def test_random_weights_have_sane_statistics(width: str, size: int) -> None:
     import torch
 
-    subject = random_subject("0.5", 64, seed=0)
+    subject = random_subject(width, size, seed=0)
     with torch.inference_mode():
         features = subject.model.forward_features(
             torch.from_numpy(subject.preprocess.normalize(subject.calibration.pictures))
