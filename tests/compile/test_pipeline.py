@@ -408,12 +408,15 @@ def test_answers_of_random_weights_choose_no_ranges(weights: Path, data: Path) -
 def test_random_weights_have_sane_statistics(width: str, size: int) -> None:
     import torch
 
+    from repghost.fuse import check_equivalence, fuse
+
     subject = random_subject(width, size, seed=0)
     with torch.inference_mode():
         features = subject.model.forward_features(
             torch.from_numpy(subject.preprocess.normalize(subject.calibration.pictures))
         )
     assert 0.1 < float(features.std()) < 10
+    check_equivalence(subject.model, fuse(subject.model))  # impossible where a variance is nothing but rounding
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "index", "folder"])
