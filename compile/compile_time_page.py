@@ -52,7 +52,8 @@ def bars(runs: list[dict[str, Any]]) -> list[str]:
     sentences = []
     for run in smallest:
         what = made_for(run["host"])
-        sentences.append(_bar(f"0.5x for {what}", run["processor_seconds"], ONE_BAR))
+        besides = " `--no-host` leaves out the builds that only judge and measure here." if run["host"] else ""
+        sentences.append(_bar(f"0.5x for {what}", run["processor_seconds"], ONE_BAR) + besides)
     if len({run["width"] for run in alone}) == ALL_WIDTHS:
         sentences.append(_bar("all eight widths for arm64", sum(run["processor_seconds"] for run in alone), ALL_BAR))
     else:
