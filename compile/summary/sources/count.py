@@ -53,9 +53,7 @@ def machines_of(cpu: str, whole: Mapping[str, Any]) -> list[Figure]:
         cpu: the emulated core.
         whole: as `compile.count.Counted.to_dict` gives it.
     """
-    found: list[tuple[str, float, Unit, Kind]] = [
-        (f"emulated {cpu}", float(whole["total"]), "instructions", "emulated")
-    ]
+    found: list[Figure] = [(f"emulated {cpu}", float(whole["total"]), "instructions", "emulated")]
     for core, cycles in whole["modelled_cycles"].items():
         if cpu in MODELLED.get(core, ()):
             found.append((f"Cortex-{core.upper()} model, code for {cpu}", float(cycles), "cycles", "modelled"))
