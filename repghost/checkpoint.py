@@ -1,7 +1,8 @@
 """Checkpoints: weights with everything needed to rebuild and to feed the network they belong to.
 
-Read are upstream's training files (timm's CheckpointSaver), their converted state dicts, timm's safetensors, and what
-`write_checkpoint` writes: safetensors whose header holds the spec, the preprocessing and the labels as JSON.
+Read are upstream's training files (timm's CheckpointSaver), their converted state dicts, timm's safetensors, those of
+other training loops (`repghost.weight_names`), and what `write_checkpoint` writes: safetensors whose header holds the
+spec, the preprocessing and the labels as JSON.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from repghost.identify import empty_model, identify, validated
 from repghost.model import RepGhostNet
 from repghost.spec import BRANCHES, Branches, Form, ModelSpec
 from repghost.weight_files import WeightFile, parse_weights, read_file_bytes
+from repghost.weight_names import without_prefix
 
 HEADER_KEY = "repghost"  # the only key: safetensors does not keep an order, and equal content must give equal bytes
 HEADER_VERSION = 1
@@ -81,8 +83,9 @@ def read_checkpoint(
     content = parse_weights(data, path, prefer_ema)
     try:
         own = _own_header(content)
-        spec = ModelSpec.from_dict(own["spec"]) if own else identify(content.tensors, branches)
-        state_dict = validated(content.tensors, spec)
+        tensors = content.tensors if own else without_prefix(content.tensors)
+        spec = ModelSpec.from_dict(own["spec"]) if own else identify(tensors, branches)
+        state_dict = validated(tensors, spec)
         labels = _checked_labels(own.get("labels"), spec)
     except UsageError as error:
         raise UsageError(f"checkpoint {str(path)!r}: {error}") from error

@@ -22,10 +22,12 @@ import torch
 from torch import Tensor
 
 from repghost.errors import UsageError
+from repghost.weight_names import weights_key
 
 SIZE_LIMIT = 1 << 30  # a 2.0x with its optimizer's state takes 0.2 GB
 TENSOR_LIMIT = 10_000  # the train form has 672
 SAFETENSORS_HEADER_LIMIT = 100_000_000  # as the format's description demands
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 SHOWN = 3  # names printed in a message
 
 READABLE = "readable are safetensors files and files of torch.save that hold a state dict"
@@ -36,7 +38,7 @@ class WeightFile:
     """What a file contains, before anything is known about the network.
 
     Attributes:
-        tensors: by name, on the CPU.
+        tensors: by name as in the file, on the CPU.
         header: the safetensors metadata, text by text; empty for a torch file.
         notes: plain values beside the weights of a torch file, such as epoch and metric.
     """
@@ -79,6 +81,8 @@ def parse_weights(data: bytes, path: Path, prefer_ema: bool = True) -> WeightFil
         return _parse_torch(data, path, prefer_ema)
     if len(data) > 8 and data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= SAFETENSORS_HEADER_LIMIT:
         return _parse_safetensors(data, path)
+    if data.startswith(LFS_POINTER):
+        raise UsageError(f"{str(path)!r} is a pointer of Git LFS, not the weights. Fetch them: git lfs pull.")
     raise UsageError(f"{str(path)!r} is not a checkpoint: {READABLE}. Files of torch < 1.6 must be saved again.")
 
 
@@ -114,17 +118,13 @@ def _parse_torch(data: bytes, path: Path, prefer_ema: bool) -> WeightFile:
 
 def _from_mapping(content: Mapping[Any, Any], path: Path, prefer_ema: bool, size: int) -> WeightFile:
     """Return the weights of a state dict, or of the state dict inside a training file."""
-    order = ("state_dict_ema", "state_dict") if prefer_ema else ("state_dict", "state_dict_ema")
-    source = next((key for key in order if isinstance(content.get(key), Mapping)), None)
+    source = weights_key(content, prefer_ema)
     weights = content if source is None else content[source]
     notes: dict[str, Any] = {}
     if source is not None:
         notes = {"weights": source} | {
             str(key): value for key, value in content.items() if isinstance(value, str | int | float)
         }
-    prefix = "module."
-    if weights and all(isinstance(key, str) and key.startswith(prefix) for key in weights):
-        weights = {key.removeprefix(prefix): value for key, value in weights.items()}
     return WeightFile(_checked(weights, path, size), {}, notes)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from repghost import weight_names
 from repghost.checkpoint import Checkpoint, build_model, file_digest, read_checkpoint
 from repghost.errors import UsageError
 from repghost.evaluate import BATCH, predict
@@ -19,7 +20,7 @@ from repghost.timm_hub import SOURCE, open_checkpoint
 from repghost.validation.contender import Contender
 
 EMA, RAW = "EMA", "raw"
-_KINDS = {"state_dict_ema": EMA, "state_dict": RAW}
+_KINDS = dict.fromkeys(weight_names.AVERAGED, EMA) | dict.fromkeys(weight_names.RAW, RAW)
 
 
 def open_checkpoints(
@@ -85,7 +86,7 @@ def _from_file(source: str | Path, width: float | None) -> dict[str, Checkpoint]
     if kind != EMA or str(source) == SOURCE:
         return {"": chosen}
     other = read_checkpoint(source, width=width, prefer_ema=False)
-    both = other.metadata.get("weights") == "state_dict"
+    both = _KINDS.get(str(other.metadata.get("weights"))) == RAW
     return {RAW: other, EMA: chosen} if both else {EMA: chosen}
 
 

@@ -93,9 +93,32 @@ def test_a_training_file_without_averaged_weights(tmp_path: Path) -> None:
     assert checkpoint.metadata["weights"] == "state_dict"
 
 
-def test_data_parallel_prefixes_are_stripped(tmp_path: Path) -> None:
-    weights = {f"module.{name}": tensor for name, tensor in state().items()}
-    assert list(read_checkpoint(put(tmp_path, torch_bytes(weights))).state_dict) == list(model().state_dict())
+@pytest.mark.parametrize("container", ["safetensors", "torch"])
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.", "net.", "model.backbone."])
+def test_prefixes_of_wrappers_are_stripped(prefix: str, container: str, tmp_path: Path) -> None:
+    weights = {f"{prefix}{name}": tensor for name, tensor in state().items()}
+    weights["n_averaged"] = torch.tensor(5)  # of torch's AveragedModel
+    weights["criterion.weight"] = torch.ones(7)
+    data = safetensors.torch.save(weights) if container == "safetensors" else torch_bytes(weights)
+    checkpoint = read_checkpoint(put(tmp_path, data))
+    assert list(checkpoint.state_dict) == list(model().state_dict())
+    assert all(torch.equal(tensor, model().state_dict()[name]) for name, tensor in checkpoint.state_dict.items())
+
+
+@pytest.mark.parametrize("key", ["model", "model_state_dict", "state_dict"])
+def test_training_files_of_other_loops(key: str, tmp_path: Path) -> None:
+    content = {key: state(), "epoch": 2, "hyper_parameters": {"lr": 0.1}}
+    checkpoint = read_checkpoint(put(tmp_path, torch_bytes(content)))
+    assert checkpoint.metadata == {"weights": key, "epoch": 2}
+
+
+def test_torchvisions_training_file(tmp_path: Path) -> None:
+    averaged = {f"module.{name}": tensor for name, tensor in state().items()}
+    averaged["module.classifier.bias"] += 1
+    path = put(tmp_path, torch_bytes({"model": state(), "model_ema": {"n_averaged": torch.tensor(3), **averaged}}))
+    assert torch.equal(read_checkpoint(path).state_dict["classifier.bias"], averaged["module.classifier.bias"])
+    raw = read_checkpoint(path, prefer_ema=False)
+    assert torch.equal(raw.state_dict["classifier.bias"], model().classifier.bias)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -24,6 +24,14 @@ from tests.repghost.networks import network
 from tests.repghost.weight_bytes import State, model, put, safetensors_bytes, state, torch_bytes, training_file
 
 
+def twice() -> State:
+    return {f"{prefix}{name}": tensor for prefix in ("model.", "ema_model.") for name, tensor in state().items()}
+
+
+def with_head() -> State:
+    return {f"model.{name}": tensor for name, tensor in state().items()} | {"head.weight": torch.ones(2, 7)}
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -34,6 +42,9 @@ from tests.repghost.weight_bytes import State, model, put, safetensors_bytes, st
         (lambda folder: put(folder, b"PK\x03\x04" + random.Random(0).randbytes(5000)), "damaged or cut short"),
         (lambda folder: put(folder, struct.pack("<Q", 50) + b"{" + random.Random(0).randbytes(99)), "damaged"),
         (lambda folder: put(folder, struct.pack("<Q", 1 << 62) + b"{}"), "is not a checkpoint"),
+        (lambda folder: put(folder, b"version https://git-lfs.github.com/spec/v1\noid sha256:0"), "git lfs pull"),
+        (lambda folder: put(folder, torch_bytes(twice())), "holds 2 networks, under 'model.', 'ema_model.'"),
+        (lambda folder: put(folder, torch_bytes(with_head())), "beside it are other weights: head.weight"),
         (lambda folder: put(folder, pickle.dumps({"a": 1})), "is not a checkpoint"),
         (lambda folder: put(folder, torch_bytes([1, 2])), "holds a list, not a state dict"),
         (lambda folder: put(folder, torch_bytes({})), "this is not a RepGhostNet"),
