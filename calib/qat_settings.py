@@ -13,7 +13,7 @@ from typing import Any
 from repghost.errors import UsageError, unknown_value
 
 MODES = ("fused", "reparam")
-EPOCH_PICTURES = 12_500  # of an epoch, where nothing else is asked for
+EPOCHS, EPOCH_PICTURES = 4, 12_500  # where nothing else is asked for
 OBSERVE, QUANTIZE = "observe", "quantize"
 FREEZE_OBSERVERS, FREEZE_STATISTICS = "freeze_observers", "freeze_statistics"
 
@@ -86,12 +86,12 @@ class QatSettings:
     """
 
     mode: str = "fused"
-    epochs: int = 1
+    epochs: int = EPOCHS
     images: int | None = None
     batch: int = 64
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     scale_learning_rate: float = 1e-3
-    distillation: float = 1.0
+    distillation: float = 0.5
     temperature: float = 1.0
     held_out: int = 2000
     seed: int = 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -127,21 +128,23 @@ def training_step(
 
 
 def make_optimizer(network: QatNetwork, settings: QatSettings) -> torch.optim.Optimizer:
-    """Return Adam; each layer's rate is in units of its own weights, which differ a hundredfold after fusion."""
-    groups = [
-        {"params": parameters, "lr": settings.learning_rate * _typical(parameters)} for parameters in _learning(network)
-    ]
+    """Return Adam for the weights of a network and its scales."""
     scales = [parameter for parameter in network.scales.parameters() if parameter.requires_grad]
-    groups.append({"params": scales, "lr": settings.scale_learning_rate})
+    groups = relative_groups((parameters for _, parameters in network.source.groups()), settings)
+    return adam([*groups, {"params": scales, "lr": settings.scale_learning_rate}])
+
+
+def relative_groups(tensors: Iterable[list[torch.Tensor]], settings: QatSettings) -> list[dict[str, Any]]:
+    """Return a group for each: its rate is in units of its own weights, which differ a hundredfold after fusion."""
+    return [{"params": tensor, "lr": settings.learning_rate * _typical(tensor)} for tensor in tensors]
+
+
+def adam(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Return Adam, whose groups' rates are the peaks that `set_rates` takes shares of."""
     optimizer = torch.optim.Adam(groups, fused=True)
     for group in optimizer.param_groups:
         group["peak"] = group["lr"]
     return optimizer
-
-
-def _learning(network: QatNetwork) -> Iterator[list[torch.Tensor]]:
-    for _, parameters in network.source.groups():
-        yield parameters
 
 
 def _typical(parameters: list[torch.Tensor]) -> float:

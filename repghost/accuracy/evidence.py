@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from repghost.accuracy.arm64 import measure_arm64
 from repghost.accuracy.cells import Cells, NotMeasuredError
+from repghost.accuracy.float_trained import measure_float_trained
 from repghost.accuracy.foreign import ForeignError, measure_foreign
-from repghost.accuracy.methods import Foreign, Method
+from repghost.accuracy.methods import FLOAT_TWIN, FloatTrained, Foreign, Method
 from repghost.accuracy.network import Network, open_network
 from repghost.accuracy.ours import Row, measure_ours, qdq_file
 from repghost.accuracy.page import render
@@ -124,11 +125,14 @@ def _measure(network: Network, plan: Plan, say: Callable[[str], None]) -> dict[s
         "fp32": accuracy(before, labels).to_dict(),
         "rows": rows,
         "against": _against(plan.methods, answers, labels),
+        "against_float": _against_float(plan.methods, answers, labels),
         "arm64": _arm64(network, plan, cells, say),
     }
 
 
 def _row(network: Network, method: Method, cells: Cells, pythons: Sequence[Path]) -> Row:
+    if isinstance(method.quantizer, FloatTrained):
+        return measure_float_trained(network, method.quantizer, cells)
     if isinstance(method.quantizer, Foreign):
         return measure_foreign(network, method, cells, pythons)
     return measure_ours(network, method, cells)
@@ -147,6 +151,17 @@ def _against(
         for ours in methods
         for other in methods
         if ours.bar and other.group == "other" and {ours.name, other.name} <= answers.keys()
+    ]
+
+
+def _against_float(
+    methods: Sequence[Method], answers: dict[str, NDArray[np.int64]], labels: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """Return every row of training under quantization, compared with the float network that was trained on alike."""
+    return [
+        {"ours": ours.name, "change": paired_difference(answers[FLOAT_TWIN], answers[ours.name], labels).to_dict()}
+        for ours in methods
+        if ours.group == "trained" and {ours.name, FLOAT_TWIN} <= answers.keys()
     ]
 
 

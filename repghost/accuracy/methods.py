@@ -12,6 +12,7 @@ from calib.qat_settings import EPOCH_PICTURES, QatSettings
 from repghost.errors import unknown_value
 
 FUSED, UNFUSED = "fused", "unfused"
+FLOAT_TWIN = "float32, as QAT fused"  # the row that says what training changes without quantization
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,18 @@ class Foreign:
         return {"foreign": asdict(self)}
 
 
-Quantizer: TypeAlias = Calibrated | Trained | Foreign
+@dataclass(frozen=True)
+class FloatTrained:
+    """The fused float network trained on as `Trained` is, without any quantizer: what training alone changes."""
+
+    settings: QatSettings
+
+    def key(self) -> dict[str, Any]:
+        """Return what decides the result, apart from weights and pictures."""
+        return {"float_trained": self.settings.to_dict()}
+
+
+Quantizer: TypeAlias = Calibrated | Trained | FloatTrained | Foreign
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,7 @@ class Method:
 GROUPS = {
     "calibrated": "Calibrated",
     "trained": "Trained under quantization",
+    "float": "float32, trained on",
     "other": "Other tools, the fused network",
     "unfused": "The network that was not fused",
 }
@@ -104,14 +117,15 @@ def _default(**settings: Any) -> Calibrated:
 ONE_OBSERVER = QuantConfig(ranges_by_answers=False)
 
 
-def _trained(mode: str) -> Trained:
-    return Trained(QatSettings(mode=mode, images=EPOCH_PICTURES))
+def _settings(mode: str) -> QatSettings:
+    return QatSettings(mode=mode, images=EPOCH_PICTURES)
 
 
 METHODS: tuple[Method, ...] = (
     Method("default (ranges by answers)", "calibrated", Calibrated(), bar="calibrated"),
-    Method("QAT fused", "trained", _trained("fused"), bar="trained"),
-    Method("QAT reparam", "trained", _trained("reparam"), bar="trained"),
+    Method("QAT fused", "trained", Trained(_settings("fused")), bar="trained"),
+    Method("QAT reparam", "trained", Trained(_settings("reparam")), bar="trained"),
+    Method(FLOAT_TWIN, "float", FloatTrained(_settings("fused"))),
     Method("min-max", "calibrated", _observer("min_max")),
     Method("moving average", "calibrated", _observer("moving_average")),
     Method("percentile 99.9", "calibrated", _observer("percentile", percentile=99.9)),

@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 
 @click.command("qat", short_help="Train under quantization and write int8 QDQ ONNX.")
 @click.option("--mode", default="fused", show_default=True, help="fused, or reparam: the branches stay and learn.")
-@click.option("--epochs", default=1, show_default=True, type=click.IntRange(1), help="Passes over --images pictures.")
+@click.option("--epochs", default=4, show_default=True, type=click.IntRange(1), help="Passes over --images pictures.")
 @click.option("--images", default=12_500, show_default=True, type=click.IntRange(1), help="Pictures of an epoch.")
 @click.option("--batch", default=64, show_default=True, type=click.IntRange(2), help="Pictures per step.")
-@click.option("--learning-rate", default=3e-4, show_default=True, type=float, help="Relative to each layer's weights.")
-@click.option(
-    "--distillation", default=1.0, show_default=True, type=float, help="Share of the float network's answers."
-)
+@click.option("--learning-rate", default=1e-3, show_default=True, type=float, help="Relative to each layer's weights.")
+@click.option("--distillation", default=0.5, show_default=True, type=float,
+              help="Share of the loss that compares with the float network, not with the labels.")  # fmt: skip
 @click.option(
     "--crop-padding", default=0, show_default=True, type=click.IntRange(0), help="Of a random crop, in pixels."
 )

@@ -51,7 +51,7 @@ _LOADING = {"workers", "pin_mem", "validation_batch_size_multiplier", "broken_li
 @click.option("--dist-timeout", type=click.FloatRange(1), help="Seconds to wait for other processes.  [default: 600]")
 @click.option("--qat", "qat_mode", metavar="MODE",
               help="Go on under quantization: fused, or reparam; writes OUTPUT/model.qdq.onnx.")  # fmt: skip
-@click.option("--qat-epochs", type=click.IntRange(1), help="Passes under quantization.  [default: 1]")
+@click.option("--qat-epochs", type=click.IntRange(1), help="Passes under quantization.  [default: 4]")
 @click.option("--qat-images", type=click.IntRange(1), help="Pictures of such a pass.  [default: 12500]")
 @click.option("--threads", type=click.IntRange(1), help="Threads of PyTorch; its own choice by default.")
 @recipe_options

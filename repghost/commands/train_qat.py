@@ -22,21 +22,21 @@ def qat_settings(mode: str | None, epochs: int | None, images: int | None, seed:
 
     Args:
         mode: fused or reparam.
-        epochs: passes; 1 by default.
-        images: pictures of an epoch; those of `repghost qat` by default.
+        epochs: passes; as many as `repghost qat` makes by default.
+        images: pictures of an epoch; as many as `repghost qat` takes by default.
         seed: of the training, so that what it held out also chooses here.
 
     Raises:
         UsageError: for an unknown mode, or values without one.
     """
-    from calib.qat_settings import EPOCH_PICTURES, QatSettings
+    from calib.qat_settings import EPOCH_PICTURES, EPOCHS, QatSettings
     from repghost.errors import UsageError
 
     if mode is None:
         if epochs is not None or images is not None:
             raise UsageError("--qat-epochs and --qat-images have no effect without --qat; give --qat fused.")
         return None
-    return QatSettings(mode=mode, epochs=epochs or 1, images=images or EPOCH_PICTURES, seed=seed)
+    return QatSettings(mode=mode, epochs=epochs or EPOCHS, images=images or EPOCH_PICTURES, seed=seed)
 
 
 def continue_quantized(folder: Path, recipe: Recipe, dataset: PictureSet, data: Path, settings: QatSettings) -> None:

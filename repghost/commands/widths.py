@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,7 +19,8 @@ import click
 @click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Calibration pictures.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Quantization settings as JSON.")
 @click.option("--qat", "modes", multiple=True, metavar="MODE", help="Also train under quantization: fused, reparam.")
-@click.option("--qat-images", default=12_500, show_default=True, type=click.IntRange(1), help="Pictures of that.")
+@click.option("--qat-epochs", default=4, show_default=True, type=click.IntRange(1), help="Passes of that training.")
+@click.option("--qat-images", default=12_500, show_default=True, type=click.IntRange(1), help="Pictures of a pass.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of PyTorch; its own choice by default.")
 @click.option("--output", "-o", default="runs/widths", show_default=True, type=click.Path(path_type=Path),
               help="A folder in it for each width.")  # fmt: skip
@@ -33,6 +35,7 @@ def command(
     images: int,
     config_path: Path | None,
     modes: tuple[str, ...],
+    qat_epochs: int,
     qat_images: int,
     threads: int | None,
     output: Path,
@@ -61,7 +64,8 @@ def command(
         widths = [row.multiplier for row in WIDTHS]
     else:
         widths = [parse_width(name.strip(), custom=True) for name in names.split(",")]
-    trainings = tuple(QatSettings(mode=mode, images=qat_images, seed=recipe.seed) for mode in dict.fromkeys(modes))
+    training = QatSettings(epochs=qat_epochs, images=qat_images, seed=recipe.seed)
+    trainings = tuple(replace(training, mode=mode) for mode in dict.fromkeys(modes))
     recipes = tuple(recipe.changed(width=width) for width in dict.fromkeys(widths))
     plan = WidthsPlan(recipes, data, output, config, images, trainings)
     results = list(run_widths(plan, follow, click.echo))

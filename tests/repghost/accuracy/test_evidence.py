@@ -13,8 +13,9 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from repghost.accuracy import evidence, foreign, ours
+from repghost.accuracy import evidence, float_trained, foreign, ours
 from repghost.accuracy.foreign import float_onnx
+from repghost.accuracy.methods import FLOAT_TWIN
 from repghost.accuracy.tools.task import Task
 from repghost.checkpoint import write_checkpoint
 from repghost.cli import cli
@@ -27,7 +28,7 @@ from tests.repghost.networks import network
 SIZE = 32
 LABELS = tuple("abcde")
 PREPROCESS = Preprocess(size=SIZE, resize=SIZE, interpolation="bilinear")
-ROWS = ("default (ranges by answers)", "QAT fused", "ONNX Runtime min-max")
+ROWS = ("default (ranges by answers)", "QAT fused", FLOAT_TWIN, "ONNX Runtime min-max")
 
 
 def small() -> RepGhostNet:
@@ -68,14 +69,18 @@ def test_rows_are_measured_once_and_a_second_run_measures_nothing(
         assert row["change"]["pictures"] == 20 and row["seconds"] > 0
     assert [row["by"].partition(",")[0] for row in found["rows"][:2]] == ["compiled host build"] * 2
     assert found["rows"][0]["checked_on"] == 20
-    assert {(it["ours"], it["other"]) for it in found["against"]} == {(name, ROWS[2]) for name in ROWS[:2]}
+    assert {(it["ours"], it["other"]) for it in found["against"]} == {(name, ROWS[3]) for name in ROWS[:2]}
+    assert [it["ours"] for it in found["against_float"]] == [ROWS[1]]
     page = (tmp_path / "docs/accuracy.md").read_text()
     assert all(name in page for name in ROWS)
 
     def fail(*arguments: object, **more: object) -> None:
         raise AssertionError("measured again")
 
-    for module, name in ((ours, "_calibrate"), (ours, "_train"), (ours, "_compiled_answers"), (foreign, "_run")):
+    for module, name in (
+        (ours, "_calibrate"), (ours, "_train"), (ours, "_compiled_answers"), (float_trained, "_train"),
+        (foreign, "_run"),
+    ):  # fmt: skip
         monkeypatch.setattr(module, name, fail)
     assert measure(data, tmp_path).exit_code == 0
     assert (tmp_path / "docs/accuracy.md").read_text() == page

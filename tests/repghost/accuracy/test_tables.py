@@ -105,6 +105,7 @@ def document() -> dict[str, Any]:
         _row("default", "calibrated", 1, 2, "calibrated"),
         _row("QAT fused", "trained", 90, 10, "trained") | {"held_out": {"chosen": "epoch 1", "pictures": 2000}},
         _row("QAT reparam", "trained", 12, 8, "trained"),
+        _row("float32, as QAT fused", "float", 10, 60),
         _row("NNCF", "other", 4, 3),
         _row("ONNX Runtime min-max", "other", 30, 3),
         {"name": "ModelOpt max", "group": "other", "not_measured": "no interpreter has 'modelopt'"},
@@ -119,7 +120,9 @@ def document() -> dict[str, Any]:
         "calibration": {"pictures": 512, "sha256": "cd" * 32, "data": "set", "split": "train"},
         "test": {"pictures": 1000, "sha256": "ef" * 32, "data": "set", "split": "test"},
         "fp32": accuracy(np.zeros(1000, np.int64), np.arange(1000) % 2).to_dict(),
-        "rows": rows, "against": against, "arm64": {"not_measured": "it was not asked for"},
+        "rows": rows, "against": against,
+        "against_float": [{"ours": "QAT fused", "change": agresti_min(70, 20, 900, 1000).to_dict()}],
+        "arm64": {"not_measured": "it was not asked for"},
     }  # fmt: skip
     return {"format": "repghost-accuracy", "version": 1, "machine": {"system": "here"}, "networks": [network]}
 
@@ -137,4 +140,6 @@ def test_the_page_says_what_was_kept_missed_and_not_measured() -> None:
     assert "nncf 9.9" in page
     assert "| QAT fused, epoch 1 | " in page and "what 2,000 held-out training pictures chose" in page
     assert "| QAT reparam | " in page
+    assert "| float32, as QAT fused | 55.00% | -5.00 (" in page
+    assert "The drop against it: QAT fused 5.00 (" in page
     assert "| 0.5x | 2.70 (1.57 to 3.82) | not measured | not measured |" in page
