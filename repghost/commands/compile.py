@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
+from repghost.commands.compile_options import refuse_without_effect
 from repghost.errors import UsageError
 
 
@@ -64,6 +66,7 @@ def command(
     from compile.targets import JETSON, find_target
 
     for_jetson = find_target(target) is JETSON  # a wrong name is told before the slow imports
+    refuse_without_effect(_given(), for_jetson, weights, data is not None)
     if for_jetson and precision:
         raise UsageError(f"PRECISION={precision}: a bundle for Jetson always holds int8 and fp16; leave it out.")
     quantized = bool(model) or str(weights).endswith(".onnx")  # its float form has rounded weights
@@ -102,3 +105,9 @@ def command(
         from compile.tensorrt.report import summary_lines
     for line in summary_lines(report):
         click.echo(line)
+
+
+def _given() -> set[str]:
+    """Return the names of the options that stand in the command line."""
+    context = click.get_current_context()
+    return {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}

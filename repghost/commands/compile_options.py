@@ -1,0 +1,45 @@
+"""Options of `repghost compile` that could change nothing in a run: refused, so that nobody believes they worked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from repghost.errors import UsageError
+
+OF_JETSON = ("jetpack", "squeeze_excite", "depthwise", "via")
+# Which options mean nothing for weights that are not a trained checkpoint, and why.
+OF_CHECKPOINTS = {
+    "random": (
+        ("data", "preprocess", "images", "test_images"),
+        "random weights are calibrated on noise, and their accuracy is not measured",
+    ),
+    "quantized": (("config", "images"), "a QDQ file is quantized already"),
+}
+
+
+def refuse_without_effect(given: Collection[str], for_jetson: bool, weights: str | None, data: bool) -> None:
+    """Refuse options that were given and would be ignored.
+
+    Args:
+        given: the names of the options that the user wrote.
+        for_jetson: whether the target is a Jetson.
+        weights: as the user wrote them.
+        data: whether there are pictures to judge by.
+
+    Raises:
+        UsageError: for the first of them, with the reason.
+    """
+    if not for_jetson:
+        _refuse(given, OF_JETSON, "it belongs to the target jetson")
+    kind = "quantized" if str(weights).endswith(".onnx") else weights
+    if kind in OF_CHECKPOINTS:
+        _refuse(given, *OF_CHECKPOINTS[kind])
+    if kind == "quantized" and not data:
+        _refuse(given, ("test_images",), "nothing is judged without --data")
+
+
+def _refuse(given: Collection[str], names: Collection[str], reason: str) -> None:
+    for name in names:
+        if name in given:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} ({name.upper()} of make) has no effect here: {reason}; leave it out.")
