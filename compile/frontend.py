@@ -19,7 +19,7 @@ from compile.qdq_checks import check_quantization
 from compile.splits import SPLIT, split_into_slices
 from compile.unsigned import to_signed, unsigned_tensors
 from repghost.errors import IntegrityError, UsageError
-from repghost.preprocess import Preprocess
+from repghost.preprocess import IMAGENET, Preprocess, read_preprocess, resized
 
 TENSOR_TYPES = {TensorProto.FLOAT: "float32", TensorProto.INT8: "int8", TensorProto.UINT8: "uint8"}
 
@@ -43,6 +43,26 @@ def read_qdq(path: Path, preprocess: Preprocess | None = None) -> QdqGraph:
         return _read(load_model(path), preprocess)
     except (UsageError, IntegrityError) as error:
         raise type(error)(f"{path}: {error}") from error
+
+
+def read_qdq_as_given(path: Path, preprocess_file: Path | None) -> QdqGraph:
+    """Read a QDQ ONNX file with the preprocessing that a user may have given.
+
+    Args:
+        path: the file.
+        preprocess_file: JSON, needed for a file that does not say how pictures are prepared.
+
+    Raises:
+        UsageError: as `read_qdq`, and when the file says something else than the JSON.
+    """
+    given = read_preprocess(preprocess_file) if preprocess_file else None
+    graph = read_qdq(path, given)
+    if given is not None and given != graph.preprocess:
+        raise UsageError(
+            f"{path} says how its pictures are prepared, {json.dumps(graph.preprocess.to_dict())}, and "
+            f"{preprocess_file} says otherwise. Its first layer was made for what it says; leave --preprocess out."
+        )
+    return graph
 
 
 def _read(model: onnx.ModelProto, preprocess: Preprocess | None) -> QdqGraph:
@@ -205,9 +225,10 @@ def _preprocess(metadata: dict[str, str], given: Preprocess | None, shape: tuple
         except (json.JSONDecodeError, RecursionError) as error:
             raise UsageError(f"metadata {PREPROCESS!r} is not JSON: {error}. Write the file again.") from error
     if given is None:
+        example = json.dumps(resized(IMAGENET, shape[-1]).to_dict())
         raise UsageError(
-            f"the file does not say how pictures are prepared (metadata {PREPROCESS!r} is absent). "
-            "Write it with 'repghost quantize', or give a Preprocess."
+            f"the file does not say how pictures are prepared (metadata {PREPROCESS!r} is absent); give --preprocess "
+            f"FILE with JSON like {example}."
         )
     if (given.size, given.size) != shape[2:]:
         raise UsageError(f"the Preprocess makes pictures of {given.size} px, the network reads {list(shape[2:])}.")

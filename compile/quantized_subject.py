@@ -11,12 +11,11 @@ import numpy as np
 
 from calib.qdq import CALIBRATION, LABELS, MODEL, QUANTIZATION
 from compile.bundle import sha256
-from compile.frontend import read_qdq
+from compile.frontend import read_qdq_as_given
 from compile.graph import QdqGraph
 from compile.random_subject import RANDOM_PICTURES, noise_pictures
 from compile.subject import Pictures, Subject, open_test, test_pictures
 from repghost.errors import UsageError
-from repghost.preprocess import read_preprocess
 from repghost.spec import model_name, parse_width
 from repghost.validate import check_classes
 
@@ -46,7 +45,7 @@ def quantized_subject(
     Raises:
         UsageError: when the file cannot be used, or pictures and file do not fit together.
     """
-    graph = read_qdq(path, read_preprocess(preprocess_file) if preprocess_file else None)
+    graph = read_qdq_as_given(path, preprocess_file)
     name = _name(graph, path, width)
     if size not in (None, graph.preprocess.size):
         raise UsageError(f"{path} is for {graph.preprocess.size} px, not {size}; quantize it again with --size {size}.")

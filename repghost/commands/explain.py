@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,19 +20,26 @@ if TYPE_CHECKING:
 @click.command("explain", short_help="Show each layer of a quantized or compiled network.")
 @click.argument("file", type=click.Path(path_type=Path), metavar="BUNDLE|FILE.qdq.onnx")
 @click.option("--variant", help="The instruction set of a bundle to show.  [default: its fastest]")
+@click.option(
+    "--preprocess",
+    type=click.Path(path_type=Path),
+    help="JSON, for a file that does not say how pictures are prepared.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(file: Path, variant: str | None, as_json: bool) -> None:
+def command(file: Path, variant: str | None, preprocess: Path | None, as_json: bool) -> None:
     """List the layers of a network: operator, shapes, multiply-adds, bytes of weights and arithmetic.
 
     For a bundle the kernel of each layer is named too; the end of its name is the instruction set. In a QDQ file a
     layer that cannot be computed in integers is shown as float, with the reason below it.
     """
     if file.is_dir():
+        if preprocess is not None:
+            raise UsageError(f"--preprocess {preprocess} has no effect: a bundle says how pictures are prepared.")
         _explain_bundle(file, variant, as_json)
     elif variant is not None:
         raise UsageError(f"--variant {variant} needs the folder of a bundle, not {file}: a QDQ file is not compiled.")
     else:
-        _explain_file(file, as_json)
+        _explain_file(file, preprocess, as_json)
 
 
 def _explain_bundle(path: Path, variant: str | None, as_json: bool) -> None:
@@ -60,12 +68,12 @@ def _explain_bundle(path: Path, variant: str | None, as_json: bool) -> None:
     click.echo(f"Next: repghost bench {path} --per-layer")
 
 
-def _explain_file(file: Path, as_json: bool) -> None:
-    from compile.frontend import read_qdq
+def _explain_file(file: Path, preprocess: Path | None, as_json: bool) -> None:
+    from compile.frontend import read_qdq_as_given
     from compile.layers import layers
     from compile.passes import explain
 
-    graph = read_qdq(file)
+    graph = read_qdq_as_given(file, preprocess)
     rows = layers(graph, explain(graph))
     if as_json:
         _print_json(file, graph.digest, rows)
@@ -74,7 +82,11 @@ def _explain_file(file: Path, as_json: bool) -> None:
     if any(row.reason for row in rows):
         click.echo("As it is, this file cannot be compiled to integers: change the layers above where it is exported.")
     else:
-        click.echo("Every layer is an integer operator. Next: repghost compile --target arm64 --weights CKPT")
+        option = f" --preprocess {shlex.quote(str(preprocess))}" if preprocess else ""
+        click.echo(
+            "Every layer is an integer operator. Next: "
+            f"repghost compile --target arm64 --weights {shlex.quote(str(file))} --data DIR{option}"
+        )
 
 
 def _print_table(rows: Sequence[Layer], digest: str) -> None:

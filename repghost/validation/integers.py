@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repghost.errors import ToolMissingError
-from repghost.preprocess import read_preprocess
 from repghost.training.ranks import Ranks
 from repghost.validate import check_classes
 from repghost.validation.contender import HOST_BUILD, REFERENCE, Contender
@@ -40,12 +39,12 @@ def open_qdq(
         ToolMissingError: when there is no target for this machine.
     """
     from calib.reference import run
-    from compile.frontend import read_qdq
+    from compile.frontend import read_qdq_as_given
     from compile.passes import lower
     from compile.quantized_subject import labels_of
     from repghost.checkpoint import file_digest
 
-    graph = read_qdq(path, read_preprocess(preprocess_file) if preprocess_file else None)
+    graph = read_qdq_as_given(path, preprocess_file)
     program = lower(graph)
     reference = Contender(
         name="int8 reference",

@@ -1,8 +1,10 @@
 """The rows of `repghost explain`, and the command itself."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 from click.testing import CliRunner
 
@@ -11,7 +13,7 @@ from compile.layers import Layer, format_table, layers, macs, weight_bytes
 from compile.passes import explain
 from repghost.cli import cli
 from repghost.spec import network_shape
-from tests.compile.qdq_models import mini_net, save
+from tests.compile.qdq_models import mini_net, preprocess, save
 from tests.compile.test_networks import local_pool, one_layer
 from tests.programs import random_program
 
@@ -72,6 +74,28 @@ def test_command(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["explain", str(path)])
     assert result.exit_code == 0, result.output
     assert "depthwise.node" in result.output and "Every layer is an integer operator" in result.output
+
+
+def test_a_foreign_file_is_explained_with_the_preprocessing_that_is_given(tmp_path: Path) -> None:
+    path, rule = save(mini_net(), tmp_path), tmp_path / "preprocess.json"
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    onnx.save(model, path)
+    refused = CliRunner().invoke(cli, ["explain", str(path)])
+    assert refused.exit_code == 2 and '--preprocess FILE with JSON like {"version": 1, "size": 16' in refused.output
+    rule.write_text(refused.output[refused.output.index("{") : refused.output.rindex("}") + 1])
+    result = CliRunner().invoke(cli, ["explain", str(path), "--preprocess", str(rule)])
+    assert result.exit_code == 0, result.output
+    assert f"--weights {path} --data DIR --preprocess {rule}" in result.output
+
+
+def test_a_file_that_says_how_pictures_are_prepared_takes_no_other_way(tmp_path: Path) -> None:
+    path, rule = save(mini_net(), tmp_path), tmp_path / "preprocess.json"
+    rule.write_text(json.dumps(preprocess().to_dict()))
+    assert CliRunner().invoke(cli, ["explain", str(path), "--preprocess", str(rule)]).exit_code == 0
+    rule.write_text(json.dumps(replace(preprocess(), mean=(0.5, 0.5, 0.5)).to_dict()))
+    result = CliRunner().invoke(cli, ["explain", str(path), "--preprocess", str(rule)])
+    assert result.exit_code == 2 and "says otherwise" in result.output
 
 
 def test_command_with_json(tmp_path: Path) -> None:
