@@ -16,6 +16,8 @@ from repghost.training.ranks import Ranks
 from repghost.validation.contender import Contender, common_preprocess
 from repghost.validation.tally import Tally
 
+SHOWN_CLASSES = 5  # in a message
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -157,9 +159,10 @@ def check_classes(labels: tuple[str, ...] | None, count: int, classes: tuple[str
         UsageError: when number, names or order differ.
     """
     if len(classes) != count:
+        shown = ", ".join(classes[:SHOWN_CLASSES]) + (", ..." if len(classes) > SHOWN_CLASSES else "")
         raise UsageError(
-            f"the network has {count} classes, the set of pictures {len(classes)}; give the set the network was "
-            "trained for."
+            f"the network has {count} classes, the set of pictures {len(classes)} ({shown}); give the set the network "
+            "was trained for."
         )
     if labels is not None and labels != classes:
         place = next(number for number in range(count) if labels[number] != classes[number])

@@ -20,6 +20,7 @@ from repghost.timm_hub import SOURCE, open_checkpoint
 from repghost.validation.contender import Contender
 
 EMA, RAW = "EMA", "raw"
+COLOURS = 3  # of a picture, red, green and blue
 _KINDS = dict.fromkeys(weight_names.AVERAGED, EMA) | dict.fromkeys(weight_names.RAW, RAW)
 
 
@@ -47,6 +48,7 @@ def open_checkpoints(
     checkpoints = state or _from_file(source, width)
     contenders = []
     for kind, checkpoint in checkpoints.items():
+        _refuse_other_colours(source, checkpoint)
         preprocess = resolve_preprocess(checkpoint.preprocess, checkpoint.spec.num_classes, preprocess_file)
         forms = {" ".join(filter(None, ("fp32", kind))): build_model(checkpoint)}
         if kind != RAW and checkpoint.spec.form != "fused":  # the raw weights of a run are not the ones deployed
@@ -56,6 +58,15 @@ def open_checkpoints(
             for name, model in forms.items()
         ]
     return contenders
+
+
+def _refuse_other_colours(source: str | Path, checkpoint: Checkpoint) -> None:
+    colours = checkpoint.spec.in_chans
+    if colours != COLOURS:
+        raise UsageError(
+            f"{source} takes {colours} colours, the pictures have {COLOURS}; only networks for RGB pictures "
+            f"(in_chans={COLOURS}) can be validated."
+        )
 
 
 def _contender(

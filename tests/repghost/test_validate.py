@@ -69,6 +69,8 @@ def test_chosen_pictures_are_judged_by_their_own_labels(checkpoint: Path) -> Non
         (("a", "b"), ("a", "b", "c"), "2 classes, the set of pictures 3"),
         (("a", "b"), ("b", "a"), "class 0 is 'a'"),
         (None, ("a",), "2 classes"),
+        (None, ("a", "b", "empty"), r"3 \(a, b, empty\)"),
+        (None, tuple("abcdefg"), r"7 \(a, b, c, d, e, \.\.\.\)"),
     ],
 )
 def test_other_classes_are_refused(labels: tuple[str, ...] | None, classes: tuple[str, ...], message: str) -> None:
@@ -117,6 +119,13 @@ def test_command_takes_the_preprocessing_of_a_file(tmp_path: Path) -> None:
     assert "--preprocess" in refused.output
     preprocess.write_text(json.dumps(PREPROCESS.to_dict()))
     assert CliRunner().invoke(cli, [*arguments, "--preprocess", str(preprocess)]).exit_code == 0
+
+
+def test_a_network_for_grey_pictures_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "grey.safetensors"
+    write_checkpoint(path, RepGhostNet(width=0.25, num_classes=3, in_chans=1).eval(), PREPROCESS.to_dict(), CLASSES)
+    result = CliRunner().invoke(cli, ["validate", str(path), "--data", str(make_tree(tmp_path))])
+    assert result.exit_code == 2 and "takes 1 colours, the pictures have 3" in result.output
 
 
 @pytest.mark.parametrize(
