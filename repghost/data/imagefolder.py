@@ -15,6 +15,7 @@ from repghost.data.decode import EXTENSIONS, read_picture
 from repghost.errors import UsageError
 
 MAX_PICTURES = 20_000_000
+SHOWN = 20  # folders in a message
 SYNONYMS = {"test": ("test", "val", "validation"), "val": ("val", "validation", "test")}
 
 
@@ -67,11 +68,22 @@ def _split_folder(folder: Path, split: str) -> Path:
     for name in SYNONYMS.get(split, (split,)):
         if name and Path(name).name == name and (folder / name).is_dir():
             return folder / name
-    present = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())[:20]
+    present = sorted(entry for entry in folder.iterdir() if entry.is_dir())[:SHOWN]
+    names = ", ".join(entry.name for entry in present) or "none"
+    if any(is_picture(entry.name) for parent in present for entry in parent.iterdir()):
+        raise MissingSplitError(
+            f"{folder}: no split {split!r}; the folders there hold pictures, so they are classes: {names}. Put them "
+            f"into a folder for the split, {folder / split}, or give the folder above if this is one."
+        )
     raise MissingSplitError(
-        f"{folder}: no split {split!r}; folders there: {', '.join(present) or 'none'}. Known layouts: "
-        "split/class/picture (ImageNet), Fashion-MNIST's idx files, CIFAR-10 as torchvision downloads it."
+        f"{folder}: no split {split!r}; folders there: {names}. Known layouts: split/class/picture (ImageNet), also in "
+        "a tar, Fashion-MNIST's idx files, CIFAR-10 as torchvision downloads it, WebDataset shards by a name with {}."
     )
+
+
+def is_picture(name: str) -> bool:
+    """Return whether a file's name is that of a picture; hidden ones, as macOS leaves beside each file, are not."""
+    return Path(name).suffix.lower() in EXTENSIONS and not name.startswith(".")
 
 
 def _pictures_below(folder: Path) -> list[Path]:
@@ -79,7 +91,7 @@ def _pictures_below(folder: Path) -> list[Path]:
     found: list[Path] = []
     for parent, folders, files in os.walk(folder, followlinks=False):
         folders.sort()
-        found.extend(Path(parent) / name for name in files if Path(name).suffix.lower() in EXTENSIONS)
+        found.extend(Path(parent) / name for name in files if is_picture(name))
         if len(found) > MAX_PICTURES:
             raise UsageError(f"{folder}: more than {MAX_PICTURES} pictures in one class.")
     return sorted(found)

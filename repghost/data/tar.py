@@ -1,4 +1,7 @@
-"""A tar of pictures in `split/class/` folders, read in one pass into memory and never unpacked to disk."""
+"""A tar of pictures in `split/class/` folders, read in one pass into memory and never unpacked to disk.
+
+The splits may lie in one folder more, named after the set, as in most archives that are published.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from repghost.data.base import MissingSplitError
-from repghost.data.decode import EXTENSIONS, MAX_FILE_BYTES, decode_picture
-from repghost.data.imagefolder import SYNONYMS
+from repghost.data.decode import MAX_FILE_BYTES, decode_picture
+from repghost.data.imagefolder import SYNONYMS, is_picture
 from repghost.errors import UsageError
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+SPLITS = frozenset({"train", "val", "validation", "test", "calibration"})
 MAX_TOTAL_BYTES = 4 << 30  # of one split, decompressed
 
 
@@ -74,6 +78,7 @@ def open_tar(path: Path, split: str) -> TarSet:
 
 def _pictures(path: Path, wanted: tuple[str, ...], seen: set[str]) -> Iterator[tuple[str, tuple[str, ...], bytes]]:
     """Yield name, path parts and content of every regular picture file of the wanted splits."""
+    above: set[str] = set()
     try:
         with tarfile.open(path, "r|*") as archive:
             for member in archive:
@@ -82,9 +87,14 @@ def _pictures(path: Path, wanted: tuple[str, ...], seen: set[str]) -> Iterator[t
                     parts = parts[1:]
                 if parts:
                     seen.add(parts[0])
+                if len(parts) > 3 and parts[0] not in {*SPLITS, *wanted, "/"} and parts[1] in wanted:
+                    above.add(parts[0])
+                    parts = parts[1:]
+                if len(above) > 1:
+                    raise UsageError(f"{path}: two sets, {' and '.join(sorted(above))}; unpack it and give one folder.")
                 if not member.isreg() or len(parts) < 3 or ".." in parts or parts[0] not in wanted:
                     continue
-                if PurePosixPath(parts[-1]).suffix.lower() not in EXTENSIONS:
+                if not is_picture(parts[-1]):
                     continue
                 if member.size > MAX_FILE_BYTES:
                     raise UsageError(f"{path}: {member.name} has {member.size} bytes; {MAX_FILE_BYTES} are allowed.")

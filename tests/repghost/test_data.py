@@ -117,6 +117,21 @@ def test_imagefolder_names_the_splits_it_has(tmp_path: Path, split: str) -> None
         open_dataset(make_tree(tmp_path), split)
 
 
+@pytest.mark.parametrize("asked", ["train", "test"])
+def test_classes_where_a_split_is_expected_are_recognized(tmp_path: Path, asked: str) -> None:
+    flat = make_tree(tmp_path) / "train"
+    with pytest.raises(MissingSplitError, match=f"they are classes: ant, bird, cat. Put them .*train/{asked}, or give"):
+        open_dataset(flat, asked)
+
+
+def test_the_files_macos_leaves_beside_pictures_are_none(tmp_path: Path) -> None:
+    root = make_tree(tmp_path)
+    (root / "train/cat/._0.PNG").write_bytes(b"\0\5\x16\7")
+    assert len(open_dataset(root, "train")) == 6
+    names = {"train/a/1.png": png(1), "train/a/._1.png": b"\0\5\x16\7"}
+    assert open_dataset(make_tar(tmp_path / "mac.tar", "w", names), "train").names == ("train/a/1.png",)
+
+
 def test_imagefolder_without_classes_or_pictures(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     with pytest.raises(UsageError, match="no class folders"):
@@ -324,6 +339,17 @@ def test_tar_takes_regular_pictures_of_the_split_only(tmp_path: Path) -> None:
     dataset = open_dataset(path, "train")
     assert [dataset.name(index) for index in range(len(dataset))] == [f"{path}:train/a/0.png"]
     assert sorted(tmp_path.iterdir()) == before  # nothing is unpacked
+
+
+def test_tar_may_have_a_folder_above_the_splits(tmp_path: Path) -> None:
+    names = {f"./imagenette/{split}/{kind}/1.png": png(1) for split in ("train", "val") for kind in ("b", "a")}
+    dataset = open_dataset(make_tar(tmp_path / "a.tgz", names=names), "test")
+    assert dataset.classes == ("a", "b") and dataset.name(0).endswith("val/a/1.png")
+    nested = {"train/val/deep/1.png": png(1), "val/a/1.png": png(2)}  # a class called val is no split
+    assert open_dataset(make_tar(tmp_path / "b.tgz", names=nested), "val").classes == ("a",)
+    both = {f"{root}/train/a/1.png": png(1) for root in ("one", "two")}
+    with pytest.raises(UsageError, match="two sets, one and two"):
+        open_dataset(make_tar(tmp_path / "c.tgz", names=both), "train")
 
 
 def test_tar_names_the_splits_it_has(tmp_path: Path) -> None:
