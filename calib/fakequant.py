@@ -137,22 +137,19 @@ class ExactNetwork:
         activations, scales = self._spec.activations, self._spec.weight_scales[op.name]
         x = activations[op.input]
         weight = quantize_weights(op.weight, scales)
-        arguments = (weight, op.bias, x.scale, x.zero_point, scales)
+        layer = lower.IntegerLayer(op.name, weight, op.bias, scales, x)
         epilogue: Epilogue
         if isinstance(op, Classifier):
-            epilogue, start = lower.lower_logits(op.name, *arguments)
+            epilogue, start = lower.lower_logits(layer)
             return _Layer(_exact(weight)[:, :, None, None], _column(start, x.zero_point, weight), epilogue)
         add = self._adds.get(op.name)
         y = activations[op.name if add is None else add.name]
         residual = None
         if add is not None:
             residual = ProgramTensor(add.other, 1, 1, len(scales), activations[add.other])
-        low = max(INT8_MIN, y.zero_point) if op.relu else INT8_MIN
-        if op.is_depthwise:
-            arguments = (weight[:, 0], *arguments[1:])
-            epilogue, start = lower.lower_depthwise(op.name, *arguments, y.scale, y.zero_point, low, INT8_MAX, residual)
-        else:
-            epilogue, start = lower.lower_dense(op.name, *arguments, y.scale, y.zero_point, low, INT8_MAX, residual)
+        output = lower.LayerOutput(y, y.zero_point if op.relu else INT8_MIN, INT8_MAX, residual)
+        lowered = lower.lower_depthwise(layer, output) if op.is_depthwise else lower.lower_dense(layer, output)
+        epilogue, start = lowered
         column = _column(start, x.zero_point, weight)
         return _Layer(_exact(weight), column, epilogue, op.stride, op.padding, op.groups)
 

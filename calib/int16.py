@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from calib import q15
 from calib.graph import Convolution, Graph
-from calib.lower import lower_q15
+from calib.lower import IntegerLayer, LayerOutput, lower_q15
 from calib.program import Tensor
-from calib.qparams import INT8_MAX, INT8_MIN, Q15_ADD_SHIFT, Q15_SHIFT, QParams, quantize_weights
+from calib.qparams import INT8_MIN, Q15_ADD_SHIFT, Q15_SHIFT, QParams, quantize_weights
 from calib.quantspec import QuantSpec
 
 
@@ -53,7 +53,6 @@ def magnitude_limits(layer: Convolution, graph: Graph, spec: QuantSpec) -> NDArr
 
 def _fits(layer: Convolution, scales: NDArray[np.float32], x: QParams, y: QParams, residual: QParams | None) -> bool:
     other = None if residual is None else Tensor("residual", 1, 1, len(scales), residual)
-    low = max(INT8_MIN, y.zero_point) if layer.relu else INT8_MIN
-    weight = quantize_weights(layer.weight[:, 0], scales)
-    lowered = lower_q15(weight, layer.bias, x.scale, x.zero_point, scales, y.scale, y.zero_point, low, INT8_MAX, other)
-    return lowered is not None
+    quantized = IntegerLayer(layer.name, quantize_weights(layer.weight, scales), layer.bias, scales, x)
+    output = LayerOutput(y, y.zero_point if layer.relu else INT8_MIN, residual=other)
+    return lower_q15(quantized, output) is not None

@@ -24,6 +24,8 @@ from calib.program import (
     Multiply,
     Operator,
     Program,
+    RequantizeQ15,
+    RequantizeQ15Add,
     Tensor,
     ToLogits,
 )
@@ -101,16 +103,13 @@ class _Builder:
         output = _output(name, x, out, kernel, stride)
         draft = Conv2d(name, x, output, weight, np.zeros(out, np.int32), stride, kernel // 2, ToLogits(scales))
         bias, scales, real = self._measure(draft, scales, relu)
-        scale, zero = x.qparams.scale, x.qparams.zero_point
+        layer = lower.IntegerLayer(name, weight, bias, scales, x.qparams)
         epilogue: Epilogue
         if logits:
-            epilogue, start = lower.lower_logits(name, weight, bias, scale, zero, scales)
+            epilogue, start = lower.lower_logits(layer)
         else:
             output = replace(output, qparams=_params(real))
-            bounds = output.qparams.zero_point if relu else -128, 127
-            epilogue, start = lower.lower_dense(
-                name, weight, bias, scale, zero, scales, output.qparams.scale, output.qparams.zero_point, *bounds
-            )
+            epilogue, start = lower.lower_dense(layer, _layer_output(output.qparams, relu))
         return self._append(replace(draft, output=output, bias=start, epilogue=epilogue))
 
     def depthwise(
@@ -127,20 +126,14 @@ class _Builder:
         if residual is not None:
             real = real + qparams.dequantize(self.tensors[residual.name], residual.qparams)
         y = _params(real)
-        bounds = y.zero_point if relu else -128, 127
-        answer = None
         if self.int16:
             float_weight = weight * scales[:, None, None]
             planned = plan_scales(float_weight, x.qparams.scale, y.scale, residual is not None)
             assert planned is not None
             weight, scales = qparams.quantize_weights(float_weight, planned), planned
-            answer = lower.lower_q15(
-                weight, bias, x.qparams.scale, x.qparams.zero_point, scales, y.scale, y.zero_point, *bounds, residual
-            )
-            assert answer is not None
-        epilogue, start = answer or lower.lower_dense(
-            name, weight, bias, x.qparams.scale, x.qparams.zero_point, scales, y.scale, y.zero_point, *bounds, residual
-        )
+        layer = lower.IntegerLayer(name, weight, bias, scales, x.qparams)
+        epilogue, start = lower.lower_depthwise(layer, _layer_output(y, relu, residual))
+        assert isinstance(epilogue, RequantizeQ15 | RequantizeQ15Add) == self.int16
         output = replace(output, qparams=y)
         return self._append(replace(draft, output=output, weight=weight, bias=start, epilogue=epilogue))
 
@@ -185,9 +178,13 @@ class _Builder:
         self, draft: Conv2d | DepthwiseConv2d, bias: NDArray[np.float64], scales: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Return the layer's output as real numbers."""
-        x = draft.input.qparams
-        epilogue, start = lower.lower_logits(draft.name, draft.weight, bias, x.scale, x.zero_point, scales)
+        layer = lower.IntegerLayer(draft.name, draft.weight, bias, scales, draft.input.qparams)
+        epilogue, start = lower.lower_logits(layer)
         return execute(replace(draft, bias=start, epilogue=epilogue), self.tensors)
+
+
+def _layer_output(y: QParams, relu: bool, residual: Tensor | None = None) -> lower.LayerOutput:
+    return lower.LayerOutput(y, y.zero_point if relu else -128, residual=residual)
 
 
 def _params(real: NDArray[np.floating]) -> QParams:

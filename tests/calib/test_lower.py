@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from calib import lower, q15
+from calib.lower import IntegerLayer, LayerOutput
 from calib.program import Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, Tensor
 from calib.qparams import (
     INT16_MAX,
@@ -16,6 +19,7 @@ from calib.qparams import (
     QParams,
     accumulator_range,
     dequantize,
+    multiply_q15,
     quantize_weights,
     requantize,
     requantize_add,
@@ -25,14 +29,14 @@ from calib.qparams import (
 from repghost.errors import UsageError
 
 CHANNELS = 6
+Change = Callable[[IntegerLayer, LayerOutput], tuple[IntegerLayer, LayerOutput]]
 
 
-def real_answer(
-    x: NDArray[np.int8], weight: NDArray[np.int8], bias: NDArray[np.float64], unit: NDArray[np.float64], zero_x: int
-) -> NDArray[np.float64]:
+def real_answer(x: NDArray[np.int8], layer: IntegerLayer) -> NDArray[np.float64]:
     """Return the convolution's real value at each of the given patches, [N, C]."""
-    sums = np.einsum("nk,ck->nc", x.astype(np.float64) - zero_x, weight.reshape(len(weight), -1).astype(np.float64))
-    return sums * unit + bias
+    weight = layer.weight.reshape(len(layer.weight), -1).astype(np.float64)
+    sums = np.einsum("nk,ck->nc", x.astype(np.float64) - layer.input.zero_point, weight)
+    return sums * (layer.input.scale * layer.scales.astype(np.float64)) + layer.bias
 
 
 def patches(generator: np.random.Generator, size: int) -> NDArray[np.int8]:
@@ -42,8 +46,8 @@ def patches(generator: np.random.Generator, size: int) -> NDArray[np.int8]:
     return np.concatenate([random, extremes]).astype(np.int8)
 
 
-def layer(seed: int, residual: bool, reach: float | None = None) -> dict[str, Any]:
-    """Return a depthwise layer whose scales are planned for int16, as keyword arguments of `lower_q15`.
+def planned(seed: int, residual: bool, reach: float | None = None) -> tuple[IntegerLayer, LayerOutput]:
+    """Return a depthwise layer whose scales are planned for int16, and its output.
 
     Args:
         reach: steps of the output per step of the largest weighted sum of inputs; a real layer clips some of it.
@@ -56,41 +60,38 @@ def layer(seed: int, residual: bool, reach: float | None = None) -> dict[str, An
     scales = q15.plan_scales(weight, float(scale_x), float(scale_y), residual)
     assert scales is not None
     other = Tensor("r", 1, 1, CHANNELS, QParams(float(scale_y) * generator.uniform(0.2, 1.5), int(seed % 50) - 20))
-    return {
-        "weight": quantize_weights(weight, scales),
-        "bias": generator.normal(size=CHANNELS),
-        "scale_x": float(scale_x),
-        "zero_point_x": int(generator.integers(-128, 128)),
-        "scales_w": scales,
-        "scale_y": float(scale_y),
-        "zero_point_y": int(generator.integers(-128, 128)),
-        "low": -128,
-        "high": 127,
-        "residual": other if residual else None,
-    }
+    bias, zero_x, zero_y = generator.normal(size=CHANNELS), *generator.integers(-128, 128, 2).tolist()
+    layer = IntegerLayer("layer", quantize_weights(weight, scales), bias, scales, QParams(float(scale_x), zero_x))
+    return layer, LayerOutput(QParams(float(scale_y), zero_y), residual=other if residual else None)
+
+
+def layer_with(**changes: Any) -> Change:
+    return lambda layer, output: (replace(layer, **changes), output)
+
+
+def output_with(**changes: Any) -> Change:
+    return lambda layer, output: (layer, replace(output, **changes))
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**31), st.booleans())
 def test_q15_is_within_a_step_of_the_real_value_and_inside_int16(seed: int, residual: bool) -> None:
-    arguments = layer(seed, residual)
-    lowered = lower.lower_q15(**arguments)
+    layer, output = planned(seed, residual)
+    lowered = lower.lower_q15(layer, output)
     assert lowered is not None
     epilogue, start = lowered
-    weight, bias = arguments["weight"], arguments["bias"]
+    weight = layer.weight
     least, most = accumulator_range(weight, start)
     assert least.min() >= INT16_MIN and most.max() <= INT16_MAX
     generator = np.random.default_rng(seed)
     x = patches(generator, 9)
     acc = start + np.einsum("nk,ck->nc", x.astype(np.int64), weight.reshape(CHANNELS, -1).astype(np.int64))
-    unit = arguments["scale_x"] * arguments["scales_w"].astype(np.float64)
-    real = real_answer(x, weight, bias, unit, arguments["zero_point_x"])
+    real = real_answer(x, layer)
     # The largest rounding: half a step of the start value, of q15's result and, with a residual, of 1/32 step twice.
     if residual:
         assert isinstance(epilogue, RequantizeQ15Add)
         r = generator.integers(-128, 128, acc.shape).astype(np.int8)
-        other = arguments["residual"].qparams
-        real += dequantize(r, other)
+        real += dequantize(r, epilogue.residual.qparams)
         y = requantize_q15_add(
             acc, epilogue.multiplier, r, epilogue.residual_factor, epilogue.offset, epilogue.low, epilogue.high
         )
@@ -99,23 +100,22 @@ def test_q15_is_within_a_step_of_the_real_value_and_inside_int16(seed: int, resi
         assert isinstance(epilogue, RequantizeQ15)
         y = requantize_q15(acc, epilogue.multiplier, epilogue.offset, epilogue.low, epilogue.high)
         allowed = 0.5 + epilogue.multiplier / 2.0**16
-    expected = np.clip(real / arguments["scale_y"] + arguments["zero_point_y"], -128, 127)
+    expected = np.clip(real / output.qparams.scale + output.qparams.zero_point, -128, 127)
     assert np.all(np.abs(y - expected) <= allowed + 1e-3)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**31), st.booleans())
 def test_dense_is_within_half_a_step_of_the_real_value(seed: int, residual: bool) -> None:
-    arguments = layer(seed, residual)
-    epilogue, start = lower.lower_dense("layer", **arguments)
-    weight = arguments["weight"]
+    layer, output = planned(seed, residual)
+    epilogue, start = lower.lower_dense(layer, output)
+    weight = layer.weight
     generator = np.random.default_rng(seed)
     x = patches(generator, 9)
     acc = start + np.einsum("nk,ck->nc", x.astype(np.int64), weight.reshape(CHANNELS, -1).astype(np.int64))
     acc = acc.astype(np.int32)
-    unit = arguments["scale_x"] * arguments["scales_w"].astype(np.float64)
-    real = real_answer(x, weight, arguments["bias"], unit, arguments["zero_point_x"])
-    allowed = 0.5 + unit.max() / arguments["scale_y"]
+    real = real_answer(x, layer)
+    allowed = 0.5 + (layer.input.scale * layer.scales).max() / output.qparams.scale
     if residual:
         assert isinstance(epilogue, RequantizeAdd)
         r = generator.integers(-128, 128, acc.shape).astype(np.int8)
@@ -135,7 +135,7 @@ def test_dense_is_within_half_a_step_of_the_real_value(seed: int, residual: bool
     else:
         assert isinstance(epilogue, Requantize)
         y = requantize(acc, epilogue.multiplier, epilogue.zero_point, epilogue.low, epilogue.high)
-    expected = np.clip(real / arguments["scale_y"] + arguments["zero_point_y"], -128, 127)
+    expected = np.clip(real / output.qparams.scale + output.qparams.zero_point, -128, 127)
     assert np.all(np.abs(y - expected) <= allowed + 1e-3)
 
 
@@ -143,32 +143,35 @@ def other(scale: float, zero_point: int = 0) -> Tensor:
     return Tensor("r", 1, 1, CHANNELS, QParams(scale, zero_point))
 
 
+def one_scale_off(layer: IntegerLayer, output: LayerOutput) -> tuple[IntegerLayer, LayerOutput]:
+    scales = layer.scales.copy()
+    scales[3] *= 1 + 1e-5
+    return replace(layer, scales=scales), output
+
+
 # What makes int16 impossible, as a change to a layer for which it is possible.
-IMPOSSIBLE: dict[str, tuple[bool, dict[str, Any]]] = {
-    "scales not planned": (False, {"scales_w": np.full(CHANNELS, 0.0123, np.float32)}),
-    "one scale off by 1e-5": (False, {"scales_w": None}),
-    "multiplier below 1": (False, {"scale_y": 1e6}),
-    "multiplier above int16": (False, {"scale_y": 1e-6}),
-    "range too wide": (False, {"weight": np.full((CHANNELS, 3, 3), 29, np.int8)}),
-    "bias too large": (False, {"bias": np.full(CHANNELS, 1e9)}),
-    "bias not finite": (False, {"bias": np.full(CHANNELS, np.nan)}),
-    "bias enormous": (False, {"bias": np.full(CHANNELS, 1e30)}),
-    "residual factor above int16": (True, {"residual": "times 4.1"}),
+IMPOSSIBLE: dict[str, tuple[bool, Change]] = {
+    "scales not planned": (False, layer_with(scales=np.full(CHANNELS, 0.0123, np.float32))),
+    "one scale off by 1e-5": (False, one_scale_off),
+    "multiplier below 1": (False, output_with(qparams=QParams(1e6))),
+    "multiplier above int16": (False, output_with(qparams=QParams(1e-6))),
+    "range too wide": (False, layer_with(weight=np.full((CHANNELS, 3, 3), 29, np.int8))),
+    "bias too large": (False, layer_with(bias=np.full(CHANNELS, 1e9))),
+    "bias not finite": (False, layer_with(bias=np.full(CHANNELS, np.nan))),
+    "bias enormous": (False, layer_with(bias=np.full(CHANNELS, 1e30))),
+    "residual factor above int16": (
+        True,
+        lambda layer, output: (layer, replace(output, residual=other(4.1 * output.qparams.scale))),
+    ),
 }
 
 
 @pytest.mark.parametrize("case", IMPOSSIBLE)
 def test_q15_answers_none_where_int16_cannot_be_proven(case: str) -> None:
     residual, change = IMPOSSIBLE[case]
-    arguments = layer(11, residual)
-    assert lower.lower_q15(**arguments) is not None
-    if case == "one scale off by 1e-5":
-        scales = arguments["scales_w"].copy()
-        scales[3] *= 1 + 1e-5
-        change = {"scales_w": scales}
-    if case == "residual factor above int16":
-        change = {"residual": other(4.1 * arguments["scale_y"])}
-    assert lower.lower_q15(**{**arguments, **change}) is None
+    layer, output = planned(11, residual)
+    assert lower.lower_q15(layer, output) is not None
+    assert lower.lower_q15(*change(layer, output)) is None
 
 
 def test_sum_of_weights_at_the_limit() -> None:
@@ -177,16 +180,21 @@ def test_sum_of_weights_at_the_limit() -> None:
     for total, fits in ((256, True), (258, False)):
         weight = np.zeros((1, 3, 3), np.int8)
         weight.reshape(-1)[:4] = [64, 64, 64, total - 192]
-        result = lower.lower_q15(weight, np.zeros(1), 0.1, -128, scale, 0.1, -128, -128, 127)
+        layer = IntegerLayer("layer", weight, np.zeros(1), scale, QParams(0.1, -128))
+        result = lower.lower_q15(layer, LayerOutput(QParams(0.1, -128)))
         assert (result is not None) == fits
 
 
 def test_saturation_that_would_show_is_refused() -> None:
     """A large bias against a large residual: the sum leaves int16 before the offset could bring it back."""
-    arguments = layer(5, True, reach=0.14)
-    arguments.update(residual=other(arguments["scale_y"]), zero_point_y=0, zero_point_x=0)
+    layer, output = planned(5, True, reach=0.14)
+    scale_y = output.qparams.scale
+    layer, output = (
+        replace(layer, input=QParams(layer.input.scale)),
+        LayerOutput(QParams(scale_y), residual=other(scale_y)),
+    )
     lowered = [
-        lower.lower_q15(**{**arguments, "bias": np.full(CHANNELS, sign * steps * arguments["scale_y"])})
+        lower.lower_q15(replace(layer, bias=np.full(CHANNELS, sign * steps * scale_y)), output)
         for sign in (-1, 1)
         for steps in (0, 850, 950)  # 28672 / 32 = 896 is the limit
     ]
@@ -196,88 +204,83 @@ def test_saturation_that_would_show_is_refused() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**31), st.floats(-900, 900))
 def test_what_is_accepted_never_saturates_visibly(seed: int, steps: float) -> None:
-    arguments = layer(seed, True)
-    arguments["bias"] = np.full(CHANNELS, steps * arguments["scale_y"])
-    lowered = lower.lower_q15(**arguments)
+    layer, output = planned(seed, True)
+    lowered = lower.lower_q15(replace(layer, bias=np.full(CHANNELS, steps * output.qparams.scale)), output)
     if lowered is None:
         return
     epilogue, start = lowered
     assert isinstance(epilogue, RequantizeQ15Add)
     x = patches(np.random.default_rng(seed), 9)
-    flat = arguments["weight"].reshape(CHANNELS, -1).astype(np.int64)
+    flat = layer.weight.reshape(CHANNELS, -1).astype(np.int64)
     acc = start + x.astype(np.int64) @ flat.T
     best = np.where(flat > 0, 127, -128)
     acc = np.concatenate([acc, [start + (flat * best).sum(axis=1), start + (flat * (-1 - best)).sum(axis=1)]])
     for r in (-128, 127):
         factor = np.asarray([epilogue.residual_factor])
-        exact = lower.multiply_q15(acc, epilogue.multiplier) + lower.multiply_q15(np.asarray([r << 7]), factor)
+        exact = multiply_q15(acc, epilogue.multiplier) + multiply_q15(np.asarray([r << 7]), factor)
         wide = np.clip((exact + epilogue.offset + 16) >> 5, -128, 127)
         residual = np.full(acc.shape, r, np.int8)
         y = requantize_q15_add(acc, epilogue.multiplier, residual, epilogue.residual_factor, epilogue.offset, -128, 127)
         np.testing.assert_array_equal(y, wide)
 
 
-def dense(**changes: Any) -> dict[str, Any]:
-    arguments: dict[str, Any] = {
-        "layer": "blocks.1.0.ghost1.primary",
-        "weight": np.full((2, 4), 100, np.int8),
-        "bias": np.zeros(2),
-        "scale_x": 0.1,
-        "zero_point_x": -128,
-        "scales_w": np.full(2, 0.01, np.float32),
-        "scale_y": 0.1,
-        "zero_point_y": 0,
-        "low": -128,
-        "high": 127,
-    }
-    return {**arguments, **changes}
+NAME = "blocks.1.0.ghost1.primary"
+DENSE = (
+    IntegerLayer(NAME, np.full((2, 4), 100, np.int8), np.zeros(2), np.full(2, 0.01, np.float32), QParams(0.1, -128)),
+    LayerOutput(QParams(0.1)),
+)
 
-
-REFUSED: list[tuple[dict[str, Any], str | None]] = [
-    ({"bias": np.asarray([0.0, 1e9])}, "channel 1 could leave int32; its bias is 1e"),
-    ({"bias": np.asarray([0.0, -1e300])}, "channel 1 could leave int32"),
-    ({"bias": np.asarray([0.0, np.nan])}, "channel 1 could leave int32; its bias is nan"),
-    ({"bias": np.asarray([0.0, 2147450.0])}, "channel 1 could leave int32"),
-    ({"scales_w": np.asarray([0.01, 1e-30], np.float32), "bias": np.ones(2)}, "channel 1 could leave int32"),
-    ({"scale_y": 1e-8}, "could reach .* steps of its output before clamping"),
-    ({"scales_w": np.asarray([0.01, 1e-38], np.float32), "scale_y": 10.0}, "requantization factor is"),
-    ({"scale_y": 1e-3, "residual": other(0.1)}, None),
-    ({"scale_y": 2e-5, "residual": other(0.1)}, "could reach"),
+REFUSED: list[tuple[Change, str | None]] = [
+    (layer_with(bias=np.asarray([0.0, 1e9])), "channel 1 could leave int32; its bias is 1e"),
+    (layer_with(bias=np.asarray([0.0, -1e300])), "channel 1 could leave int32"),
+    (layer_with(bias=np.asarray([0.0, np.nan])), "channel 1 could leave int32; its bias is nan"),
+    (layer_with(bias=np.asarray([0.0, 2147450.0])), "channel 1 could leave int32"),
+    (layer_with(scales=np.asarray([0.01, 1e-30], np.float32), bias=np.ones(2)), "channel 1 could leave int32"),
+    (output_with(qparams=QParams(1e-8)), "could reach .* steps of its output before clamping"),
+    (
+        lambda layer, output: (
+            replace(layer, scales=np.asarray([0.01, 1e-38], np.float32)),
+            replace(output, qparams=QParams(10.0)),
+        ),
+        "requantization factor is",
+    ),
+    (output_with(qparams=QParams(1e-3), residual=other(0.1)), None),
+    (output_with(qparams=QParams(2e-5), residual=other(0.1)), "could reach"),
     (  # finite until it is multiplied by 4096; with weights and bias 0 the reach would be 0 * infinity
-        {
-            "weight": np.zeros((2, 4), np.int8),
-            "scales_w": np.full(2, 1e37, np.float32),
-            "residual": other(0.1),
-        },
+        lambda layer, output: (
+            replace(layer, weight=np.zeros((2, 4), np.int8), scales=np.full(2, 1e37, np.float32)),
+            replace(output, residual=other(0.1)),
+        ),
         "requantization factor is inf",
     ),
 ]
 
 
 @pytest.mark.parametrize(("change", "message"), REFUSED)
-def test_dense_refuses_by_name_what_could_overflow(change: dict[str, Any], message: str | None) -> None:
-    lower.lower_dense(**dense())
+def test_dense_refuses_by_name_what_could_overflow(change: Change, message: str | None) -> None:
+    lower.lower_dense(*DENSE)
     if message is None:
-        lower.lower_dense(**dense(**change))
+        lower.lower_dense(*change(*DENSE))
         return
-    with pytest.raises(UsageError, match=rf"'blocks.1.0.ghost1.primary'.*{message}"):
-        lower.lower_dense(**dense(**change))
+    with pytest.raises(UsageError, match=rf"'{NAME}'.*{message}"):
+        lower.lower_dense(*change(*DENSE))
 
 
 def test_depthwise_falls_back_to_int32() -> None:
-    arguments = layer(2, False)
-    assert isinstance(lower.lower_depthwise("d", **arguments)[0], RequantizeQ15)
-    arguments["scales_w"] = np.full(CHANNELS, 0.0123, np.float32)
-    assert isinstance(lower.lower_depthwise("d", **arguments)[0], Requantize)
+    layer, output = planned(2, False)
+    assert isinstance(lower.lower_depthwise(layer, output)[0], RequantizeQ15)
+    unplanned = replace(layer, scales=np.full(CHANNELS, 0.0123, np.float32))
+    assert isinstance(lower.lower_depthwise(unplanned, output)[0], Requantize)
 
 
 def test_logits_keep_the_scale() -> None:
     weight = np.arange(-6, 6, dtype=np.int8).reshape(3, 4)
     scales = np.asarray([0.1, 0.2, 0.3], np.float32)
-    epilogue, bias = lower.lower_logits("classifier", weight, np.asarray([1.0, 2.0, 3.0]), 0.5, -128, scales)
+    bias = np.asarray([1.0, 2.0, 3.0])
+    epilogue, start = lower.lower_logits(IntegerLayer("classifier", weight, bias, scales, QParams(0.5, -128)))
     np.testing.assert_array_equal(epilogue.multiplier, (np.float64(0.5) * scales).astype(np.float32))
     total = weight.astype(int).sum(axis=1)
-    np.testing.assert_array_equal(bias, [20 + 128 * total[0], 20 + 128 * total[1], 20 + 128 * total[2]])
+    np.testing.assert_array_equal(start, [20 + 128 * total[0], 20 + 128 * total[1], 20 + 128 * total[2]])
 
 
 @pytest.mark.parametrize("zero_x", [-128, 0, 77])

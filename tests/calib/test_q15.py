@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calib.lower import lower_q15
+from calib.lower import IntegerLayer, LayerOutput, lower_q15
 from calib.program import Tensor
 from calib.q15 import INT16_WIDTH, SMALLEST_MULTIPLIER, plan_dense_scales, plan_scales, weight_error
 from calib.qparams import WEIGHT_MAX, QParams, quantize_weights, requantize_multiplier
@@ -34,7 +34,8 @@ def test_planned_scales_can_be_lowered(seed: int, kernel: int, size: float, rati
     assert (255 * np.abs(quantized.reshape(7, -1).astype(int)).sum(axis=1)).max() <= INT16_WIDTH
     other = Tensor("r", 1, 1, 7, QParams(scale_y, 3)) if residual else None
     bias = (generator.normal(size=7) * scale_y * 50).astype(np.float32)
-    lowered = lower_q15(quantized, bias, scale_x, -128, scales, scale_y, 5, -128, 127, other)
+    layer = IntegerLayer("layer", quantized, bias, scales, QParams(scale_x, -128))
+    lowered = lower_q15(layer, LayerOutput(QParams(scale_y, 5), residual=other))
     assert lowered is not None
     # One of the limits, 127 or a sum of 257, is nearly reached, but where M is too small to choose from.
     total, largest = np.abs(quantized.astype(int)).sum(axis=(1, 2)), np.abs(quantized.astype(int)).max(axis=(1, 2))

@@ -235,9 +235,8 @@ def _dense_case(
         other = _residual(output, rng)
         tensors["r"] = _values("random", other, rng)
     scales, bias = _scales_and_bias(weight, zero, out_zero, fill, weights, rng)
-    epilogue, start = lower.lower_dense(
-        "case", weight, bias, 1.0, zero, scales, 1.0, out_zero, *_bounds(bounds, out_zero), other
-    )
+    layer = lower.IntegerLayer("case", weight, bias, scales, x.qparams)
+    epilogue, start = lower.lower_dense(layer, lower.LayerOutput(output.qparams, *_bounds(bounds, out_zero), other))
     operator = Conv2d("y", x, output, weight, start, stride, padding, epilogue)
     name = (
         f"conv {kernel}x{kernel} stride {stride} padding {padding}, {height}x{width}x{inputs} to {outputs} channels"
@@ -277,7 +276,8 @@ def _depthwise_case(
         epilogue, start = _q15(weight, limits, other, rng)
     else:
         scales, bias = _scales_and_bias(weight, zero, out_zero, fill, weights, rng)
-        epilogue, start = lower.lower_dense("case", weight, bias, 1.0, zero, scales, 1.0, out_zero, *limits, other)
+        layer = lower.IntegerLayer("case", weight, bias, scales, x.qparams)
+        epilogue, start = lower.lower_dense(layer, lower.LayerOutput(output.qparams, *limits, other))
     operator = DepthwiseConv2d("y", x, output, weight, start, stride, padding, epilogue)
     name = (
         f"depthwise {kernel}x{kernel} stride {stride} padding {padding}, {height}x{width}x{channels}, "
@@ -292,7 +292,8 @@ def _logits_case(inputs: int, classes: int, fill: str, weights: str, zero: int, 
     x = Tensor("x", 1, 1, inputs, QParams(0.03, zero))
     weight = _weights(weights, (classes, 1, 1, inputs), rng)
     scales = rng.uniform(0.001, 0.01, classes).astype(np.float32)
-    epilogue, start = lower.lower_logits("case", weight, rng.normal(0, 1, classes), 0.03, zero, scales)
+    layer = lower.IntegerLayer("case", weight, rng.normal(0, 1, classes), scales, x.qparams)
+    epilogue, start = lower.lower_logits(layer)
     operator = Conv2d("y", x, Tensor("y", 1, 1, classes, QParams(1.0)), weight, start, 1, 0, epilogue)
     name = f"logits of {classes} classes from {inputs} channels, {fill} input, {weights} weights, zero point {zero}"
     return Case(name, operator, {"x": _values(fill, x, rng)})

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.lower import lower_dense, lower_logits
+from calib.lower import IntegerLayer, LayerOutput, lower_dense, lower_logits
 from calib.program import Conv2d, Operator, Tensor
 from calib.qparams import INT32_MAX, WEIGHT_MAX, QParams, quantize
 from compile.graph import Node, QdqGraph
@@ -37,6 +37,13 @@ def integer_bounds(node: Node, params: QParams) -> tuple[int, int]:
     """Return the node's real bounds as the integers they quantize to."""
     low, high = quantize(np.asarray(node.bounds, np.float32), params)
     return int(low), int(high)
+
+
+def layer_output(graph: QdqGraph, node: Node) -> LayerOutput:
+    """Return the int8 tensor a node writes, with its bounds and the residual added to it."""
+    params = graph.qparams[node.output]
+    residual = None if node.residual is None else tensor_of(graph, node.residual)
+    return LayerOutput(params, *integer_bounds(node, params), residual)
 
 
 def is_logits(graph: QdqGraph, node: Node) -> bool:
@@ -118,16 +125,12 @@ def dense_operator(
     if misfit := shape_misfit(graph, node, weight.shape[:3], weight.shape[3], stride, padding):
         return misfit
     x, y = tensor_of(graph, node.inputs[0]), tensor_of(graph, node.output)
-    scale, zero_point = x.qparams.scale, x.qparams.zero_point
     weight = np.ascontiguousarray(weight)
+    layer = IntegerLayer(node.name, weight, bias, scales, x.qparams)
     if is_logits(graph, node):
         if node.bounds != (-np.inf, np.inf) or node.residual is not None or (y.height, y.width) != (1, 1):
             return Refusal("the scores are the plain result of the last layer: no activation, no add, no map")
-        scores, start = lower_logits(node.name, weight, bias, scale, zero_point, scales)
+        scores, start = lower_logits(layer)
         return Conv2d(node.name, x, y, weight, start, stride, padding, scores)
-    low, high = integer_bounds(node, y.qparams)
-    residual = None if node.residual is None else tensor_of(graph, node.residual)
-    epilogue, start = lower_dense(
-        node.name, weight, bias, scale, zero_point, scales, y.qparams.scale, y.qparams.zero_point, low, high, residual
-    )
+    epilogue, start = lower_dense(layer, layer_output(graph, node))
     return Conv2d(node.name, x, y, weight, start, stride, padding, epilogue)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.lower import lower_dense, lower_q15
+from calib.lower import IntegerLayer, lower_depthwise
 from calib.program import DepthwiseConv2d
 from compile.graph import Node, QdqGraph
 from compile.passes.rules.common import (
@@ -15,7 +13,7 @@ from compile.passes.rules.common import (
     Refusal,
     bias_of,
     dense_operator,
-    integer_bounds,
+    layer_output,
     shape_misfit,
     tensor_of,
     weight_of,
@@ -59,27 +57,10 @@ def depthwise(graph: QdqGraph, node: Node) -> Answer:
         return bias
     if misfit := shape_misfit(graph, node, (group, *weight.shape[2:]), group, *geometry):
         return misfit
-    return _depthwise_operator(graph, node, np.ascontiguousarray(weight[:, 0]), scales, bias, *geometry)
-
-
-def _depthwise_operator(
-    graph: QdqGraph,
-    node: Node,
-    weight: NDArray[np.int8],
-    scales: NDArray[np.float32],
-    bias: NDArray[np.floating],
-    stride: int,
-    padding: int,
-) -> DepthwiseConv2d:
-    """Return the operator with an int16 accumulator where the scales were planned for one, else with int32."""
     x, y = tensor_of(graph, node.inputs[0]), tensor_of(graph, node.output)
-    residual = None if node.residual is None else tensor_of(graph, node.residual)
-    arguments: tuple[Any, ...] = (
-        weight, bias, x.qparams.scale, x.qparams.zero_point, scales, y.qparams.scale, y.qparams.zero_point,
-        *integer_bounds(node, y.qparams), residual,
-    )  # fmt: skip
-    epilogue, start = lower_q15(*arguments) or lower_dense(node.name, *arguments)
-    return DepthwiseConv2d(node.name, x, y, weight, start, stride, padding, epilogue)
+    layer = IntegerLayer(node.name, np.ascontiguousarray(weight[:, 0]), bias, scales, x.qparams)
+    epilogue, start = lower_depthwise(layer, layer_output(graph, node))
+    return DepthwiseConv2d(node.name, x, y, layer.weight, start, *geometry, epilogue)
 
 
 def _oblong(weight: NDArray[np.int8]) -> Refusal | None:
