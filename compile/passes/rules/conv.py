@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,19 +22,25 @@ from compile.passes.rules.common import (
 )
 
 
+@dataclass(frozen=True)
+class _Kernel:
+    """What every Conv is read as."""
+
+    weight: NDArray[np.int8]  # OIHW, square
+    scales: NDArray[np.float32]  # [O]
+    stride: int
+    padding: int  # above and on the left
+
+
 def conv(graph: QdqGraph, node: Node) -> Answer:
     """Lower a Conv with one group."""
     if node.operator != "Conv" or node.attributes.get("group", 1) != 1:
         return None
-    geometry, found = _geometry(node), weight_of(graph, node, rank=4, channel_axis=0)
-    if isinstance(geometry, Refusal):
-        return geometry
-    if isinstance(found, Refusal):
-        return found
-    weight, scales = found
-    if oblong := _oblong(weight):
-        return oblong
-    return dense_operator(graph, node, weight.transpose(0, 2, 3, 1), scales, *geometry)  # OIHW to OHWI
+    kernel = _kernel(graph, node)
+    if isinstance(kernel, Refusal):
+        return kernel
+    weight = kernel.weight.transpose(0, 2, 3, 1)  # OIHW to OHWI
+    return dense_operator(graph, node, weight, kernel.scales, kernel.stride, kernel.padding)
 
 
 def depthwise(graph: QdqGraph, node: Node) -> Answer:
@@ -40,33 +48,34 @@ def depthwise(graph: QdqGraph, node: Node) -> Answer:
     group = node.attributes.get("group", 1)
     if node.operator != "Conv" or group == 1:
         return None
+    kernel = _kernel(graph, node)
+    if isinstance(kernel, Refusal):
+        return kernel
+    channels, per_group, *sides = kernel.weight.shape
+    if channels != group or per_group != 1:
+        return Refusal(f"it has {group} groups of {per_group} channels; 1 group or 1 channel a group is supported")
+    bias = bias_of(graph, node, group)
+    if isinstance(bias, Refusal):
+        return bias
+    if misfit := shape_misfit(graph, node, (group, *sides), group, kernel.stride, kernel.padding):
+        return misfit
+    x, y = tensor_of(graph, node.inputs[0]), tensor_of(graph, node.output)
+    layer = IntegerLayer(node.name, np.ascontiguousarray(kernel.weight[:, 0]), bias, kernel.scales, x.qparams)
+    epilogue, start = lower_depthwise(layer, layer_output(graph, node))
+    return DepthwiseConv2d(node.name, x, y, layer.weight, start, kernel.stride, kernel.padding, epilogue)
+
+
+def _kernel(graph: QdqGraph, node: Node) -> _Kernel | Refusal:
+    """Return weight and geometry; the schedules walk over square kernels, so others are refused."""
     geometry, found = _geometry(node), weight_of(graph, node, rank=4, channel_axis=0)
     if isinstance(geometry, Refusal):
         return geometry
     if isinstance(found, Refusal):
         return found
-    weight, scales = found
-    if oblong := _oblong(weight):
-        return oblong
-    if weight.shape[0] != group or weight.shape[1] != 1:
-        return Refusal(
-            f"it has {group} groups of {weight.shape[1]} channels; 1 group or 1 channel a group is supported"
-        )
-    bias = bias_of(graph, node, group)
-    if isinstance(bias, Refusal):
-        return bias
-    if misfit := shape_misfit(graph, node, (group, *weight.shape[2:]), group, *geometry):
-        return misfit
-    x, y = tensor_of(graph, node.inputs[0]), tensor_of(graph, node.output)
-    layer = IntegerLayer(node.name, np.ascontiguousarray(weight[:, 0]), bias, scales, x.qparams)
-    epilogue, start = lower_depthwise(layer, layer_output(graph, node))
-    return DepthwiseConv2d(node.name, x, y, layer.weight, start, *geometry, epilogue)
-
-
-def _oblong(weight: NDArray[np.int8]) -> Refusal | None:
-    """Refuse a kernel that is higher than wide or wider than high: the schedules walk over square ones."""
-    height, width = weight.shape[2:]
-    return None if height == width else Refusal(f"its kernel is {height}x{width}; only square kernels are supported")
+    height, width = found[0].shape[2:]
+    if height != width:
+        return Refusal(f"its kernel is {height}x{width}; only square kernels are supported")
+    return _Kernel(*found, *geometry)
 
 
 def _geometry(node: Node) -> tuple[int, int] | Refusal:
