@@ -31,6 +31,7 @@ from repghost.files import write_bytes_atomically
 FORMAT = "repghost-bundle"
 VERSION = 1
 MANIFEST = "manifest.json"
+SHOWN = 8  # bundles in a message
 EXECUTABLE = frozenset({"repghost-run", "model.so", "build.sh", "check.sh", "measure.sh"})
 FILES = frozenset({"model.so", "repghost-run", "repghost.h", "labels.txt", "vectors.bin"})
 ENGINE_TARGETS = frozenset({"jetson"})  # the board builds the engine itself, with scripts of the bundle
@@ -246,7 +247,9 @@ def check_bundle(path: Path) -> Bundle:
     if not path.is_dir():
         raise UsageError(f"{path} is no folder; give the folder of a bundle, e.g. build/<model>/arm64/int8.")
     if not os.path.lexists(path / MANIFEST):
-        raise UsageError(f"{path} holds no {MANIFEST}, so it is no bundle; build one with 'make compile'.")
+        found = sorted(str(entry.parent) for entry in (*path.glob(f"*/{MANIFEST}"), *path.glob(f"*/*/{MANIFEST}")))
+        hint = f"there are bundles in it: {', '.join(found[:SHOWN])}." if found else "build one with 'make compile'."
+        raise UsageError(f"{path} holds no {MANIFEST}, so it is no bundle; {hint}")
     text = read_plain_file(path / MANIFEST, 1 << 20)
     manifest = parse_manifest(text)
     listed = {*manifest["files"], MANIFEST}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +128,11 @@ def run_program(
     return _last_object(_output_of(command, name, machine, limit, folder), name)
 
 
+def _lost_its_mode(program: str) -> bool:
+    """Return whether a file is there and may not be executed, as after a copy by a zip or a Windows machine."""
+    return Path(program).is_file() and not os.access(program, os.X_OK)
+
+
 def _output_of(command: list[str], name: str, machine: str, limit: float, folder: Path | None) -> str:
     """Return what a program printed; the errors of `run_program`."""
     try:
@@ -135,7 +142,8 @@ def _output_of(command: list[str], name: str, machine: str, limit: float, folder
     except subprocess.TimeoutExpired:
         raise RepGhostError(f"{name} did not end within {limit:g} s on {machine}.") from None
     except OSError as error:
-        raise ToolMissingError(f"cannot start {command[0]}: {error.strerror}.") from error
+        hint = f" Make it executable: chmod +x {shlex.quote(command[0])}." if _lost_its_mode(command[0]) else ""
+        raise ToolMissingError(f"cannot start {command[0]}: {error.strerror}.{hint}") from error
     message = done.stderr.strip() or f"{name} ended with code {done.returncode} on {machine}"
     if done.returncode == INTEGRITY:
         raise IntegrityError(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ class Prediction:
     label: str
     index: int
     probability: float  # softmax of the logits
-    logits: NDArray[np.float32]  # [classes]
+    logits: NDArray[np.float32] = field(repr=False)  # [classes]
 
     def top(self, count: int) -> list[int]:
         """Return the `count` best classes, best first; of equal scores the lower index comes first."""

@@ -12,6 +12,8 @@ from compile.bundle import check_bundle
 from compile.execute import bundle_target, machine_for, run_runner
 from repghost.errors import ToolMissingError
 
+UNREPORTED = "not reported by the kernel"
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -51,7 +53,7 @@ def clock_policy() -> str:
     try:
         return f"governor {governor.read_text().strip()}"
     except OSError:
-        return "not reported by the kernel"
+        return UNREPORTED
 
 
 def measure_latency(
@@ -87,5 +89,14 @@ def measure_latency(
         threads=threads,
         variant=str(result["variant"]),
         core=f"{core_name()} ({os.cpu_count()} cores)",
-        clock=clock_policy(),
+        clock=_clock(result.get("after")),
     )
+
+
+def _clock(state: object) -> str:
+    """Return the clock after the measurement, where the runner saw one, and the governor."""
+    khz = state.get("clock_khz") if isinstance(state, dict) else None
+    policy = clock_policy()
+    if not isinstance(khz, int):
+        return policy
+    return f"{khz / 1e6:.2f} GHz, " + (f"governor {policy}" if policy == UNREPORTED else policy)

@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 import repghost
+from compile import measure
 from compile.bundle import MANIFEST, check_bundle, sha256
 from compile.emulator import Emulator
 from compile.execute import _last_object
-from compile.load import load
-from compile.measure import measure_latency
+from compile.load import Prediction, load
+from compile.measure import UNREPORTED, measure_latency
 from compile.strict_json import canonical_json
 from compile.targets import Target
 from compile.vectors import Vectors, pack_vectors
@@ -172,6 +173,44 @@ def test_latency_is_measured_on_the_host_only(host_bundle: Path, arm64_bundle: P
     if host.name != "arm64":
         with pytest.raises(ToolMissingError, match="--bench"):
             measure_latency(arm64_bundle)
+
+
+@pytest.mark.parametrize(
+    ("policy", "state", "text"),
+    [
+        ("governor performance", {"clock_khz": 1_500_000}, "1.50 GHz, governor performance"),
+        (UNREPORTED, {"clock_khz": 2_596_126, "temperature_c": None}, "2.60 GHz, governor not reported by the kernel"),
+        (UNREPORTED, {"clock_khz": None}, UNREPORTED),
+        ("governor ondemand", None, "governor ondemand"),
+    ],
+)
+def test_the_clock_is_the_one_the_runner_saw(
+    policy: str, state: object, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "clock_policy", lambda: policy)
+    assert measure._clock(state) == text
+
+
+def test_the_folder_of_a_run_is_no_bundle_but_holds_some(host_bundle: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(host_bundle, tmp_path / "run/host/int8")
+    with pytest.raises(UsageError, match=f"there are bundles in it: {bundle}"):
+        check_bundle(tmp_path / "run")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="build one with 'make compile'"):
+        check_bundle(tmp_path / "empty")
+
+
+def test_a_runner_that_lost_its_mode_is_named(host_bundle: Path, tmp_path: Path) -> None:
+    bundle = copied(host_bundle, tmp_path)
+    (bundle / "repghost-run").chmod(0o644)
+    with pytest.raises(ToolMissingError, match=f"Make it executable: chmod [+]x {bundle}/repghost-run"):
+        measure_latency(bundle, runs=1, warmup=0)
+
+
+def test_a_prediction_is_printed_without_its_thousand_scores() -> None:
+    assert repr(Prediction("cat", 3, 0.5, np.zeros(1000, np.float32))) == (
+        "Prediction(label='cat', index=3, probability=0.5)"
+    )
 
 
 def test_a_foreign_bundle_is_not_loaded(arm64_bundle: Path, host: Target) -> None:
