@@ -7,25 +7,22 @@ alone defines the program: the integers follow from its scales by `calib.qparams
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from calib.config import QuantConfig
 from calib.digest import program_digest
-from calib.graph import INPUT, AveragePool, Classifier, Convolution, Gate, Graph, HardSigmoid, Operator, ResidualAdd
+from calib.graph import INPUT, Classifier, Convolution, Graph, Operator, operator_inputs
+from calib.onnx_graph import LOGITS, OnnxGraph
 from calib.qparams import QParams, quantize_weights
 from calib.quantspec import QuantSpec
 
 OPSET = 17
-IR_VERSION = 8  # the one that belongs to opset 17
-LOGITS = "logits"
-PRODUCER = "repghost"
 
 # Keys of the metadata; every value is a string, structured ones are JSON.
 MODEL = "repghost.model"
@@ -59,23 +56,13 @@ class Description:
     tools: Mapping[str, str]
 
 
-class _Writer:
-    """Collects nodes and initializers; tensors are int8 as soon as a Q/DQ pair follows them."""
+class _Writer(OnnxGraph):
+    """Tensors are int8 as soon as a Q/DQ pair follows them."""
 
-    def __init__(self, graph: Graph, spec: QuantSpec) -> None:
-        self.graph = graph
+    def __init__(self, spec: QuantSpec) -> None:
+        super().__init__()
         self.spec = spec
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
         self.readable: dict[str, str] = {}  # tensor -> the ONNX tensor its readers take
-
-    def constant(self, name: str, values: NDArray[Any]) -> str:
-        self.initializers.append(numpy_helper.from_array(values, name))
-        return name
-
-    def node(self, kind: str, name: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=name, **attributes))
-        return output
 
     def publish(self, tensor: str) -> None:
         """Make a float tensor readable, through a Q/DQ pair if it is int8."""
@@ -106,46 +93,21 @@ class _Writer:
         """Return the tensor that a layer reads: a float one reads what is not quantized, both or none for TensorRT."""
         return self.readable[layer.input] if layer.name in self.spec.weight_scales else layer.input
 
-    def convolution(self, op: Convolution) -> None:
-        weight = self.weight(op)
-        bias = self.constant(f"{op.name}.bias", op.bias)
-        kernel = list(op.weight.shape[2:])
-        output = f"{op.name}.convolution" if op.relu else op.name
-        self.node(
-            "Conv",
-            op.name,
-            (self.read_by(op), weight, bias),
-            output,
-            kernel_shape=kernel,
-            strides=[op.stride] * 2,
-            pads=[op.padding] * 4,
-            group=op.groups,
-        )
-        if op.relu:
-            self.node("Relu", f"{op.name}.relu", (output,), op.name)
-
-    def classifier(self, op: Classifier) -> None:
-        weight = self.weight(op)
-        bias = self.constant(f"{op.name}.bias", op.bias)
-        flat = self.node("Flatten", f"{op.name}.flatten", (self.read_by(op),), f"{op.name}.flat", axis=1)
-        self.node("Gemm", op.name, (flat, weight, bias), LOGITS, transB=1)
-
     def operator(self, op: Operator) -> None:
         """Write one operator and what makes its output readable."""
         match op:
             case Convolution():
-                self.convolution(op)
-            case ResidualAdd():
-                self.node("Add", op.name, (self.readable[op.input], self.readable[op.other]), op.name)
-            case AveragePool():
-                self.node("GlobalAveragePool", op.name, (self.readable[op.input],), op.name)
-            case HardSigmoid():
-                self.node("HardSigmoid", op.name, (self.readable[op.input],), op.name, alpha=1 / 6, beta=0.5)
-            case Gate():
-                self.node("Mul", op.name, (self.readable[op.input], self.readable[op.gate]), op.name)
+                weight = self.weight(op)
+                bias = self.constant(f"{op.name}.bias", op.bias)
+                self.convolution(op, self.read_by(op), weight, bias, f"{op.name}.convolution")
             case Classifier():
-                self.classifier(op)
+                weight = self.weight(op)
+                bias = self.constant(f"{op.name}.bias", op.bias)
+                flat = self.node("Flatten", f"{op.name}.flatten", (self.read_by(op),), f"{op.name}.flat", axis=1)
+                self.node("Gemm", op.name, (flat, weight, bias), LOGITS, transB=1)
                 return
+            case _:
+                self.weightless(op, [self.readable[name] for name in operator_inputs(op)])
         self.publish(op.name)
 
 
@@ -157,20 +119,13 @@ def build_qdq(graph: Graph, spec: QuantSpec, size: int) -> onnx.ModelProto:
         spec: from `calib.calibrate.calibrate`.
         size: height and width of the input, in pixels.
     """
-    writer = _Writer(graph, spec)
+    writer = _Writer(spec)
     writer.publish(INPUT)
     for operator in graph.operators:
         writer.operator(operator)
     last = graph.operators[-1]
     assert isinstance(last, Classifier)
-    picture = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1, graph.channels, size, size])
-    logits = helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, [1, len(last.bias)])
-    body = helper.make_graph(writer.nodes, "repghostnet", [picture], [logits], writer.initializers)
-    model = helper.make_model(body, producer_name=PRODUCER, opset_imports=[helper.make_opsetid("", OPSET)])
-    model.ir_version = IR_VERSION
-    model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return writer.model("repghostnet", (1, graph.channels, size, size), len(last.bias), OPSET, {})
 
 
 def describe(

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from calib.graph import INPUT, AveragePool, Classifier, Convolution, Gate, Graph, HardSigmoid, Operator, ResidualAdd
+from calib.graph import INPUT, Classifier, Convolution, Operator, operator_inputs
+from calib.onnx_graph import LOGITS, OnnxGraph
 from calib.walk import graph_of
 from repghost import __version__
 from repghost.errors import IntegrityError, UsageError
@@ -25,8 +24,6 @@ from repghost.fuse import TOLERANCE, fuse
 from repghost.model import RepGhostNet
 
 OPSET = 17
-IR_VERSION = 8  # the one that came with opset 17
-OUTPUT = "logits"
 LARGEST_SIZE = 4096
 CHECKED_SIZE = 48  # pixels; enough for every operator, and the reference evaluator is slow
 
@@ -57,13 +54,16 @@ def to_onnx(
     if isinstance(batch, int) and batch < 1:
         raise UsageError(f"a batch must be at least 1, not {batch}; for an open batch give a name, e.g. 'batch'.")
     fused = fuse(model)
-    graph = graph_of(fused)
     texts = {"repghost.spec": json.dumps(fused.spec.to_dict(), sort_keys=True), **(metadata or {})}
     if preprocess is not None:
         texts["repghost.preprocess"] = json.dumps(dict(preprocess), sort_keys=True)
     if labels is not None:
         texts["repghost.labels"] = json.dumps(list(labels), ensure_ascii=False)
-    return _model_proto(graph, fused, (batch, fused.spec.in_chans, size, size), texts)
+    file = OnnxGraph()
+    for operator in graph_of(fused).operators:
+        _append(file, operator)
+    shape = (batch, fused.spec.in_chans, size, size)
+    return file.model(fused.spec.name, shape, fused.spec.num_classes, OPSET, texts, __version__)
 
 
 def to_bytes(model: onnx.ModelProto) -> bytes:
@@ -92,74 +92,20 @@ def check_onnx(proto: onnx.ModelProto, model: RepGhostNet) -> float:
     return difference
 
 
-def _model_proto(graph: Graph, model: RepGhostNet, shape: tuple[int | str, ...], texts: dict[str, str]) -> Any:
-    nodes: list[onnx.NodeProto] = []
-    weights: list[TensorProto] = []
-    for operator in graph.operators:
-        nodes += _nodes(operator)
-        if isinstance(operator, Convolution | Classifier):
-            weights += [
-                _stored(f"{operator.name}.weight", operator.weight),
-                _stored(f"{operator.name}.bias", operator.bias),
-            ]
-    body = helper.make_graph(
-        nodes,
-        model.spec.name,
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, (shape[0], model.spec.num_classes))],
-        weights,
-    )
-    proto = helper.make_model(
-        body,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="repghost",
-        producer_version=__version__,
-    )
-    helper.set_model_props(proto, dict(sorted(texts.items())))
-    proto = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
-
-
-def _stored(name: str, values: NDArray[np.float32]) -> TensorProto:
-    return numpy_helper.from_array(np.ascontiguousarray(values), name)
-
-
-def _nodes(operator: Operator) -> list[onnx.NodeProto]:
-    """Return the ONNX nodes of one operator; its result is the tensor of the operator's name."""
+def _append(file: OnnxGraph, operator: Operator) -> None:
+    """Append one operator with its constants; its result is the tensor of the operator's name."""
     name = operator.name
     match operator:
         case Convolution():
-            return _convolution(operator)
-        case ResidualAdd():
-            return [helper.make_node("Add", [operator.input, operator.other], [name], name)]
-        case AveragePool():
-            return [helper.make_node("GlobalAveragePool", [operator.input], [name], name)]
-        case HardSigmoid():
-            return [helper.make_node("HardSigmoid", [operator.input], [name], name, alpha=1 / 6, beta=0.5)]
-        case Gate():
-            return [helper.make_node("Mul", [operator.input, operator.gate], [name], name)]
+            weight, bias = _constants(file, operator)
+            file.convolution(operator, operator.input, weight, bias, f"{name}.linear")
         case Classifier():
-            flat = f"{name}.flatten"
-            operands = [flat, f"{name}.weight", f"{name}.bias"]
-            return [
-                helper.make_node("Flatten", [operator.input], [flat], flat, axis=1),
-                helper.make_node("Gemm", operands, [OUTPUT], name, transB=1),
-            ]
+            flat = file.node("Flatten", f"{name}.flatten", (operator.input,), f"{name}.flatten", axis=1)
+            file.node("Gemm", name, (flat, *_constants(file, operator)), LOGITS, transB=1)
+        case _:
+            file.weightless(operator, operator_inputs(operator))
 
 
-def _convolution(operator: Convolution) -> list[onnx.NodeProto]:
-    name = operator.name
-    linear = f"{name}.linear" if operator.relu else name
-    conv = helper.make_node(
-        "Conv",
-        [operator.input, f"{name}.weight", f"{name}.bias"],
-        [linear],
-        name,
-        kernel_shape=operator.weight.shape[2:],
-        strides=[operator.stride] * 2,
-        pads=[operator.padding] * 4,
-        group=operator.groups,
-    )
-    return [conv, helper.make_node("Relu", [linear], [name], f"{name}.relu")] if operator.relu else [conv]
+def _constants(file: OnnxGraph, layer: Convolution | Classifier) -> tuple[str, str]:
+    """Append a layer's weight and bias and return their names."""
+    return file.constant(f"{layer.name}.weight", layer.weight), file.constant(f"{layer.name}.bias", layer.bias)

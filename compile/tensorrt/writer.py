@@ -8,40 +8,30 @@ stay float. Weights are float constants behind a QuantizeLinear/DequantizeLinear
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
-from calib.graph import INPUT, AveragePool, Classifier, Convolution, Gate, Graph, HardSigmoid, Operator, ResidualAdd
-from calib.qdq import LOGITS, PRODUCER
+from calib.graph import INPUT, Classifier, Convolution, Graph, Operator, operator_inputs
+from calib.onnx_graph import LOGITS, OnnxGraph
 from calib.qparams import quantize_weights
 from calib.quantspec import QuantSpec
 from compile.tensorrt.placement import Placement
 
-IR_VERSIONS = {17: 8, 19: 9}  # the one that came with each opset
 ELEMENT_TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
 
 
-class _Writer:
-    """Collects nodes and initializers of one file."""
+class _Writer(OnnxGraph):
+    """Nodes and initializers of one file."""
 
     def __init__(self, placement: Placement, spec: QuantSpec, dtype: str) -> None:
+        super().__init__()
         self.placement, self.spec, self.dtype = placement, spec, np.dtype(dtype)
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
         self.dequantized: dict[str, str] = {}  # tensor -> what its quantized readers take
-
-    def constant(self, name: str, values: NDArray[Any]) -> str:
-        self.initializers.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
-        return name
-
-    def node(self, kind: str, name: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=name, **attributes))
-        return output
 
     def read(self, reader: str, tensor: str) -> str:
         """Return the ONNX tensor that `reader` takes for `tensor`."""
@@ -76,41 +66,31 @@ class _Writer:
         real = (integers * scales.reshape(-1, 1, 1, 1)).astype(self.dtype)
         return self.pair(name, self.constant(name, real), scales.astype(self.dtype), axis=0)
 
-    def convolution(self, op: Convolution | Classifier, output: str) -> str:
-        weight = op.weight.reshape(*op.weight.shape[:2], 1, 1) if isinstance(op, Classifier) else op.weight
-        stride, padding, groups = (1, 0, 1) if isinstance(op, Classifier) else (op.stride, op.padding, op.groups)
-        source = self.read(op.name, op.input)
-        inputs = (source, self.weight(op.name, weight), self.constant(f"{op.name}.bias", op.bias.astype(self.dtype)))
-        kernel = list(weight.shape[2:])
-        attributes: Mapping[str, Any] = {
-            "kernel_shape": kernel, "strides": [stride] * 2, "pads": [padding] * 4, "group": groups
-        }  # fmt: skip
-        return self.node("Conv", op.name, inputs, output, **attributes)
+    def layer(self, op: Convolution) -> None:
+        """Append a convolution with its weight and bias."""
+        source, weight = self.read(op.name, op.input), self.weight(op.name, op.weight)
+        bias = self.constant(f"{op.name}.bias", op.bias.astype(self.dtype))
+        self.convolution(op, source, weight, bias, f"{op.name}.convolution")
+
+    def classifier(self, op: Classifier) -> None:
+        """Append a 1x1 convolution and what makes its map of one pixel the logits."""
+        weight = op.weight.reshape(*op.weight.shape, 1, 1)
+        self.layer(Convolution(op.name, op.input, weight, op.bias, stride=1, padding=0, groups=1, relu=False))
+        half = self.dtype == np.float16
+        flat = self.node("Flatten", f"{op.name}.flatten", (op.name,), f"{LOGITS}.half" if half else LOGITS, axis=1)
+        if half:
+            self.node("Cast", f"{LOGITS}.cast", (flat,), LOGITS, to=TensorProto.FLOAT)
 
     def operator(self, op: Operator) -> None:
         """Append one operator and the Q/DQ pair of its output."""
         match op:
             case Convolution():
-                output = self.convolution(op, f"{op.name}.convolution" if op.relu else op.name)
-                if op.relu:
-                    self.node("Relu", f"{op.name}.relu", (output,), op.name)
-            case ResidualAdd():
-                self.node("Add", op.name, (self.read(op.name, op.input), self.read(op.name, op.other)), op.name)
-            case AveragePool():
-                self.node("GlobalAveragePool", op.name, (self.read(op.name, op.input),), op.name)
-            case HardSigmoid():
-                self.node("HardSigmoid", op.name, (self.read(op.name, op.input),), op.name, alpha=1 / 6, beta=0.5)
-            case Gate():
-                self.node("Mul", op.name, (self.read(op.name, op.input), self.read(op.name, op.gate)), op.name)
+                self.layer(op)
             case Classifier():
-                scores = self.convolution(op, op.name)
-                half = self.dtype == np.float16
-                flat = self.node(
-                    "Flatten", f"{op.name}.flatten", (scores,), f"{LOGITS}.half" if half else LOGITS, axis=1
-                )
-                if half:
-                    self.node("Cast", f"{LOGITS}.cast", (flat,), LOGITS, to=TensorProto.FLOAT)
+                self.classifier(op)
                 return
+            case _:
+                self.weightless(op, [self.read(op.name, name) for name in operator_inputs(op)])
         self.publish(op.name)
 
 
@@ -124,7 +104,7 @@ def write_onnx(
         spec: from `compile.tensorrt.scales.half_spec`.
         placement: what is int8; from `float_placement` nothing is.
         size: height and width of the input, in pixels.
-        opset: a key of `IR_VERSIONS`.
+        opset: a key of `calib.onnx_graph.IR_VERSIONS`.
         dtype: "float32" or "float16", of everything that is not int8.
         metadata: texts to store.
     """
@@ -136,12 +116,5 @@ def write_onnx(
         writer.operator(operator)
     last = graph.operators[-1]
     assert isinstance(last, Classifier)
-    picture = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1, graph.channels, size, size])
-    logits = helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, [1, len(last.bias)])
-    body = helper.make_graph(writer.nodes, "repghostnet", [picture], [logits], writer.initializers)
-    model = helper.make_model(body, producer_name=PRODUCER, opset_imports=[helper.make_opsetid("", opset)])
-    model.ir_version = IR_VERSIONS[opset]
-    helper.set_model_props(model, dict(sorted(metadata.items())))
-    model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    shape = (1, graph.channels, size, size)
+    return writer.model("repghostnet", shape, len(last.bias), opset, dict(metadata))
