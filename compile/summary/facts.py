@@ -148,6 +148,24 @@ class LayerRow:
     instructions: int | None
     sqnr_db: float | None
 
+    @classmethod
+    def of(
+        cls, layer: Mapping[str, Any], kernel: str, instructions: int | None = None, sqnr_db: float | None = None
+    ) -> LayerRow:
+        """Return the row of a layer as the report of a run and a count describe it, with the figures they have."""
+        return cls(
+            name=layer["name"],
+            operator=layer["operator"],
+            output="x".join(map(str, layer["output"])),
+            macs=int(layer["macs"]),
+            weight_bytes=int(layer["weight_bytes"]),
+            arithmetic=layer["arithmetic"],
+            reason=str(layer.get("reason", "")),
+            kernel=kernel,
+            instructions=instructions,
+            sqnr_db=sqnr_db,
+        )
+
 
 @dataclass(frozen=True)
 class LayerTable:

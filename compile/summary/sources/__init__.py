@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compile.summary.facts import LayerTable, Missing, Network, Size, Speed
+from repghost.errors import IntegrityError
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,20 @@ class File:
 
     values: Mapping[str, Any]
     name: str
+
+    def require_version(self, version: int, remedy: str) -> None:
+        """Refuse a file of another version than a reader knows.
+
+        Args:
+            version: the one it knows.
+            remedy: what makes such a file, e.g. "count again".
+
+        Raises:
+            IntegrityError: when it is of another version.
+        """
+        given = self.values.get("version")
+        if given != version:
+            raise IntegrityError(f"{self.name} has version {given!r}, not {version}; {remedy}.")
 
 
 Reader = Callable[[File], Learned]

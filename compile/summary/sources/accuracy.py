@@ -9,7 +9,6 @@ from typing import Any
 from compile.summary.facts import Method, Missing, Network
 from compile.summary.sources import File, Learned
 from compile.summary.sources.run import change, share
-from repghost.errors import IntegrityError
 
 FORMAT, VERSION = "repghost-accuracy", 1
 ARCHIVE = re.compile(r"\.(tar(\.\w+)?|tgz|zip)$")  # how the file of a set ends
@@ -22,8 +21,7 @@ def read(file: File) -> Learned:
     Raises:
         IntegrityError: when it is of another version.
     """
-    if file.values.get("version") != VERSION:
-        raise IntegrityError(f"{file.name} has version {file.values.get('version')!r}, not {VERSION}; make it again.")
+    file.require_version(VERSION, "make it again")
     networks = file.values["networks"]
     return Learned(
         about=f"{len(networks)} checkpoints by every method, on the same pictures",

@@ -8,7 +8,6 @@ from typing import Any
 from compile.summary.facts import OURS, Speed, Where
 from compile.summary.sources import File, Learned
 from compile.summary.sources.count import Figure, machines_of
-from repghost.errors import IntegrityError
 
 FORMAT, VERSION = "repghost-baselines", 1
 
@@ -19,8 +18,7 @@ def read(file: File) -> Learned:
     Raises:
         IntegrityError: when it is of another version.
     """
-    if file.values.get("version") != VERSION:
-        raise IntegrityError(f"{file.name} has version {file.values.get('version')!r}, not {VERSION}; make it again.")
+    file.require_version(VERSION, "make it again")
     networks = file.values["networks"]
     builds = [(network, build) for network in networks for build in network["builds"]]
     return Learned(

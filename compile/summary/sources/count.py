@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 from compile.summary.facts import OURS, Kind, LayerRow, LayerTable, Speed, Unit
 from compile.summary.sources import File, Learned
-from repghost.errors import IntegrityError
 
 FORMAT = "repghost-count"
 VERSION = 1
@@ -24,8 +23,7 @@ def read(file: File) -> Learned:
     Raises:
         IntegrityError: when it is of another version.
     """
-    if file.values.get("version") != VERSION:
-        raise IntegrityError(f"{file.name} has version {file.values.get('version')!r}, not {VERSION}; count again.")
+    file.require_version(VERSION, "count again")
     return of_result(file.values, file.name)
 
 
@@ -85,20 +83,6 @@ def _speed(
 
 
 def _layers(result: Mapping[str, Any], source: str) -> LayerTable:
-    rows = tuple(
-        LayerRow(
-            name=layer["name"],
-            operator=layer["operator"],
-            output="x".join(map(str, layer["output"])),
-            macs=int(layer["macs"]),
-            weight_bytes=int(layer["weight_bytes"]),
-            arithmetic=layer["arithmetic"],
-            reason=str(layer.get("reason", "")),
-            kernel=layer["kernel"],
-            instructions=int(layer["total"]),
-            sqnr_db=None,
-        )
-        for layer in result["layers"]
-    )
+    rows = tuple(LayerRow.of(layer, layer["kernel"], instructions=int(layer["total"])) for layer in result["layers"])
     build = f"{result['precision']} {result['variant']} on {result['cpu']}"
     return LayerTable(result["model"], int(result["size"]), build, rows, source, result.get("bundle", ""))

@@ -13,7 +13,6 @@ from compile.tensorrt.checked_page import VERSION as CHECK_VERSION
 from compile.tensorrt.measurement import FORMAT as MEASUREMENT_FORMAT
 from compile.tensorrt.measurement import check_measurement, throttled
 from compile.tensorrt.report import FORMAT, VERSION
-from repghost.errors import IntegrityError
 
 __all__ = ["CHECK_FORMAT", "FORMAT", "MEASUREMENT_FORMAT", "read", "read_check", "read_measured"]
 
@@ -25,8 +24,7 @@ def read(file: File) -> Learned:
         IntegrityError: when it is of another version.
     """
     report = file.values
-    if report.get("version") != VERSION:
-        raise IntegrityError(f"{file.name} has version {report.get('version')!r}, not {VERSION}; compile it again.")
+    file.require_version(VERSION, "compile it again")
     model, size, target = report["model"]["name"], int(report["preprocess"]["size"]), report["target"]
     latency, accuracy = report["latency"], report["accuracy"]
     missing = []
@@ -105,8 +103,7 @@ def read_check(file: File) -> Learned:
         IntegrityError: when it is of another version.
     """
     result = file.values
-    if result.get("version") != CHECK_VERSION:
-        raise IntegrityError(f"{file.name} has version {result.get('version')!r}, not {CHECK_VERSION}; make it again.")
+    file.require_version(CHECK_VERSION, "make it again")
     builds = result["builds"]
     good = sum(bool(build["as_promised"]) for build in builds)
     return Learned(

@@ -8,7 +8,6 @@ from typing import Any
 from compile.summary.facts import Speed
 from compile.summary.sources import File, Learned
 from compile.summary.sources.count import machines_of
-from repghost.errors import IntegrityError
 
 FORMAT, VERSION = "repghost-peer-counts", 1
 
@@ -20,8 +19,7 @@ def read(file: File) -> Learned:
         IntegrityError: when it is of another version.
     """
     result = file.values
-    if result.get("version") != VERSION:
-        raise IntegrityError(f"{file.name} has version {result.get('version')!r}, not {VERSION}; count again.")
+    file.require_version(VERSION, "count again")
     return Learned(
         about=f"other runtimes, {result['model']} at {result['size']} px on {result['cpu']}, {result['emulator']}",
         speeds=tuple(speed for entry in result["results"] for speed in _speeds(file, entry)),

@@ -8,7 +8,6 @@ from typing import Any
 from compile.summary.facts import OURS, Speed
 from compile.summary.sources import File, Learned
 from compile.summary.sources.count import of_result
-from repghost.errors import IntegrityError
 
 FORMAT = "repghost-performance"
 VERSION = 1
@@ -21,8 +20,7 @@ def read(file: File) -> Learned:
     Raises:
         IntegrityError: when it is of another version.
     """
-    if file.values.get("version") != VERSION:
-        raise IntegrityError(f"{file.name} has version {file.values.get('version')!r}, not {VERSION}; make it again.")
+    file.require_version(VERSION, "make it again")
     host, arm64 = (file.values.get(part, {"networks": []}) for part in ("host", "arm64"))
     timed = [speed for network in host["networks"] for speed in _of_network(file, network)]
     counts = [result for network in arm64["networks"] for result in network["counts"]]

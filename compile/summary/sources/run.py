@@ -8,7 +8,6 @@ from typing import Any
 from compile.report import FORMAT, VERSION
 from compile.summary.facts import OURS, Change, LayerRow, LayerTable, Method, Missing, Network, Share, Size, Speed
 from compile.summary.sources import File, Learned
-from repghost.errors import IntegrityError
 
 __all__ = ["FORMAT", "read"]
 
@@ -20,8 +19,7 @@ def read(file: File) -> Learned:
         IntegrityError: when it is of another version.
     """
     report = file.values
-    if report.get("version") != VERSION:
-        raise IntegrityError(f"{file.name} has version {report.get('version')!r}, not {VERSION}; run it again.")
+    file.require_version(VERSION, "run it again")
     return Learned(
         about=f"{report['model']['name']} at {report['preprocess']['size']} px, {report['weights']['kind']} weights",
         networks=_networks(file),
@@ -127,18 +125,7 @@ def _layers(file: File, build: Mapping[str, Any]) -> LayerTable:
     # The error is that of the integer program, which the other precisions do not run.
     error = (report["quantization"].get("sqnr") or {}).get("decibels", {}) if build["exact"] else {}
     rows = tuple(
-        LayerRow(
-            name=layer["name"],
-            operator=layer["operator"],
-            output="x".join(map(str, layer["output"])),
-            macs=int(layer["macs"]),
-            weight_bytes=int(layer["weight_bytes"]),
-            arithmetic=layer["arithmetic"],
-            reason=str(layer.get("reason", "")),
-            kernel=str(layer["kernels"].get(variant, "-")),
-            instructions=None,
-            sqnr_db=error.get(layer["name"]),
-        )
+        LayerRow.of(layer, str(layer["kernels"].get(variant, "-")), sqnr_db=error.get(layer["name"]))
         for layer in build["layers"]
     )
     name = f"{build['target']} {build['precision']}, {variant}"
