@@ -60,7 +60,8 @@ def _accuracy(networks: tuple[Network, ...]) -> list[str]:
     pictures = first.fp32.pictures if first.fp32 else 0
     lines = [
         f"**Top-1 in percent**, {pictures:,} pictures of {first.data} at {first.size} px that chose nothing; the "
-        "change in points with its paired 95 % interval. Every way to quantize, and other tools on the same pictures: "
+        "change in points with its paired 95 % interval. Training learns from labels, too, so it can pass float32; "
+        "float32 trained on alike, every way to quantize, and other tools on the same pictures: "
         "[docs/accuracy.md](docs/accuracy.md), `make accuracy`.",
         "",
         "| width | float32 | int8, calibrated | change | int8, trained | change |",

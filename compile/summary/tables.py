@@ -117,7 +117,8 @@ def width_table(summary: Summary) -> Table:
     about = (
         "Published figures are the authors', float32 on ImageNet at 224 pixels, counted in train form. Accuracies "
         "beside them are measured by this project on the pictures named in the row, int8 by the compiled integer "
-        "program; a change is paired, with its 95 % interval. Widths judged on different pictures, or trained for "
+        "program; a change is paired, with its 95 % interval. Training learns from labels, too, so it can pass "
+        "float32 of a checkpoint that was not trained to its end. Widths judged on different pictures, or trained for "
         "different times, are not to be compared with each other."
     )
     absent = [row[5].note for row in rows if row[5].text == NO_WEIGHTS]
