@@ -1,12 +1,9 @@
-"""The state of a training run on disk: read back without running anything that a file may contain."""
+"""The state of a training run, between two steps, and its form on disk."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
-import pickle
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +12,8 @@ from typing import Any
 import torch
 
 from repghost.errors import UsageError
-from repghost.files import write_bytes_atomically
 from repghost.recipe import Recipe
+from repghost.state_file import read_values, write_values
 
 VERSION = 2
 
@@ -82,23 +79,18 @@ def best_epoch(history: Sequence[EpochRecord], metric: str) -> EpochRecord | Non
 
 def write_state(path: Path, state: RunState) -> None:
     """Write the state whole or not at all."""
-    buffer = io.BytesIO()
-    torch.save(
-        {
-            "version": VERSION,
-            "recipe": json.dumps(state.recipe.to_dict()),
-            "classes": json.dumps(state.classes),
-            "history": json.dumps([dataclasses.asdict(record) for record in state.history]),
-            "progress": json.dumps(dataclasses.asdict(state.progress)),
-            "model": dict(state.model),
-            "average": dict(state.average),
-            "optimizer": state.optimizer,
-            "scaler": state.scaler,
-            "random": list(state.random),
-        },
-        buffer,
-    )
-    write_bytes_atomically(path, buffer.getvalue())
+    values = {
+        "recipe": json.dumps(state.recipe.to_dict()),
+        "classes": json.dumps(state.classes),
+        "history": json.dumps([dataclasses.asdict(record) for record in state.history]),
+        "progress": json.dumps(dataclasses.asdict(state.progress)),
+        "model": dict(state.model),
+        "average": dict(state.average),
+        "optimizer": state.optimizer,
+        "scaler": state.scaler,
+        "random": list(state.random),
+    }
+    write_values(path, VERSION, values)
 
 
 def read_state(path: Path) -> RunState:
@@ -109,22 +101,18 @@ def read_state(path: Path) -> RunState:
     """
     if not path.is_file():
         raise UsageError(f"{path}: no training state to resume from; leave --resume out to start a run.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a foreign pickle protocol is refused below like any other
-            values = torch.load(path, map_location="cpu", weights_only=True)
-        if values["version"] != VERSION:
-            raise UsageError(f"{path}: state version {values['version']!r}; this program reads version {VERSION}.")
-        return RunState(
-            recipe=Recipe.from_dict(json.loads(values["recipe"])),
-            classes=tuple(json.loads(values["classes"])),
-            history=tuple(EpochRecord(**record) for record in json.loads(values["history"])),
-            progress=Progress(**json.loads(values["progress"])),
-            model=values["model"],
-            average=values["average"],
-            optimizer=values["optimizer"],
-            scaler=values["scaler"],
-            random=tuple(values["random"]),
-        )
-    except (pickle.UnpicklingError, RuntimeError, LookupError, TypeError, ValueError, EOFError, OSError) as error:
-        raise UsageError(f"{path}: not a training state ({type(error).__name__}: {error}).") from error
+    return read_values(path, VERSION, "a training state", _state)
+
+
+def _state(values: Mapping[str, Any]) -> RunState:
+    return RunState(
+        recipe=Recipe.from_dict(json.loads(values["recipe"])),
+        classes=tuple(json.loads(values["classes"])),
+        history=tuple(EpochRecord(**record) for record in json.loads(values["history"])),
+        progress=Progress(**json.loads(values["progress"])),
+        model=values["model"],
+        average=values["average"],
+        optimizer=values["optimizer"],
+        scaler=values["scaler"],
+        random=tuple(values["random"]),
+    )

@@ -1,12 +1,9 @@
-"""The state of a detection training on disk: between any two steps, read back without running what it contains."""
+"""The state of a detection training, between any two steps, and its form on disk."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
-import pickle
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +13,7 @@ import torch
 
 from repghost.detection.evaluate import Precision
 from repghost.detection.recipe import DetectionRecipe
-from repghost.errors import UsageError
-from repghost.files import write_bytes_atomically
+from repghost.state_file import read_values, write_values
 
 VERSION = 1
 
@@ -59,22 +55,16 @@ class DetectionState:
 
 def write_state(path: Path, state: DetectionState) -> None:
     """Write the state whole or not at all."""
-    buffer = io.BytesIO()
-    torch.save(
-        {
-            "version": VERSION,
-            "recipe": json.dumps(state.recipe.to_dict()),
-            "categories": json.dumps(state.categories),
-            "history": json.dumps([dataclasses.asdict(record) for record in state.history]),
-            "progress": json.dumps(
-                {"step": state.step, "processes": state.processes, "sums": state.sums, "seconds": state.seconds}
-            ),
-            "model": dict(state.model),
-            "optimizer": state.optimizer,
-        },
-        buffer,
-    )
-    write_bytes_atomically(path, buffer.getvalue())
+    progress = {"step": state.step, "processes": state.processes, "sums": state.sums, "seconds": state.seconds}
+    values = {
+        "recipe": json.dumps(state.recipe.to_dict()),
+        "categories": json.dumps(state.categories),
+        "history": json.dumps([dataclasses.asdict(record) for record in state.history]),
+        "progress": json.dumps(progress),
+        "model": dict(state.model),
+        "optimizer": state.optimizer,
+    }
+    write_values(path, VERSION, values)
 
 
 def read_state(path: Path) -> DetectionState:
@@ -83,19 +73,15 @@ def read_state(path: Path) -> DetectionState:
     Raises:
         UsageError: when the file is something else.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a foreign pickle protocol is refused below like any other
-            values = torch.load(path, map_location="cpu", weights_only=True)
-        if values["version"] != VERSION:
-            raise UsageError(f"{path}: state version {values['version']!r}; this program reads version {VERSION}.")
-        return DetectionState(
-            recipe=DetectionRecipe.from_dict(json.loads(values["recipe"])),
-            categories=tuple(json.loads(values["categories"])),
-            history=tuple(DetectionEpoch.from_dict(record) for record in json.loads(values["history"])),
-            model=values["model"],
-            optimizer=values["optimizer"],
-            **json.loads(values["progress"]),
-        )
-    except (pickle.UnpicklingError, RuntimeError, LookupError, TypeError, ValueError, EOFError, OSError) as error:
-        raise UsageError(f"{path}: not a state of detection training ({type(error).__name__}: {error}).") from error
+    return read_values(path, VERSION, "a state of detection training", _state)
+
+
+def _state(values: Mapping[str, Any]) -> DetectionState:
+    return DetectionState(
+        recipe=DetectionRecipe.from_dict(json.loads(values["recipe"])),
+        categories=tuple(json.loads(values["categories"])),
+        history=tuple(DetectionEpoch.from_dict(record) for record in json.loads(values["history"])),
+        model=values["model"],
+        optimizer=values["optimizer"],
+        **json.loads(values["progress"]),
+    )

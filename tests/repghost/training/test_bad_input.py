@@ -104,12 +104,12 @@ def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path, monkeypatch:
     whole = train(recipe, made_set(), tmp_path / "whole", judging=made_set(10), options=FAST)
 
     def fill(record: object) -> None:
-        import repghost.runstate
+        import repghost.state_file
 
         def full(path: Path, data: bytes) -> None:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-        monkeypatch.setattr(repghost.runstate, "write_bytes_atomically", full)
+        monkeypatch.setattr(repghost.state_file, "write_bytes_atomically", full)
 
     with pytest.raises(OSError, match="No space"):
         train(recipe, made_set(), tmp_path / "run", hooks=Hooks(epoch=fill), judging=made_set(10), options=FAST)
