@@ -219,6 +219,11 @@ def _only_output(graph: onnx.GraphProto) -> str:
 
 def _preprocess(metadata: dict[str, str], given: Preprocess | None, shape: tuple[int, ...]) -> Preprocess:
     """Return the Preprocess of the file, or the given one, and compare it with the input's shape."""
+    if shape[2] != shape[3]:
+        raise UsageError(
+            f"the network reads pictures of {shape[2]} x {shape[3]} pixels (height x width); only square ones are "
+            "understood. Export it for a square input."
+        )
     if PREPROCESS in metadata:
         try:
             given = Preprocess.from_dict(json.loads(metadata[PREPROCESS]))

@@ -41,12 +41,13 @@ class Packed:
 
 
 def bundle_folder(request: Request, build: Build) -> str:
-    """Return where a build's bundle lies in the run's folder: the target as the user wrote it, then the precision.
+    """Return where a build's bundle lies in the run's folder: the target's name, then the precision.
 
-    The build for this machine that every run makes besides goes to "host".
+    "host" is this machine, asked for by that word or made besides.
     """
     asked_for = find_target(request.target) is build.target
-    return f"{request.target if asked_for else HOST}/{build.precision.name}"
+    name = build.target.name if asked_for and request.target != HOST else HOST
+    return f"{name}/{build.precision.name}"
 
 
 def quantization_config(subject: Subject, config: QuantConfig) -> dict[str, Any]:

@@ -224,6 +224,7 @@ BAD_FILES: list[tuple[str, Edit, str]] = [
     ("dynamic size", input_shape(1, 3, "height", 16), "every size must be fixed"),
     ("batch of 2", input_shape(2, 3, 16, 16), "batch 1"),
     ("grey picture", input_shape(1, 1, 16, 16), "one RGB picture"),
+    ("not square", input_shape(1, 3, 16, 24), "16 x 24 pixels .height x width.; only square ones are understood"),
     ("no picture", input_shape(1, 3), "one RGB picture"),
     ("channels last", input_shape(1, 16, 16, 3), "channels last"),
     ("input of bytes", float_input_of_bytes, "must be float32"),
