@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,18 +56,32 @@ def float_answers(model: RepGhostNet, subject: Subject, test: Pictures, cache: S
         "code": code_digest("repghost"),
         "tools": versions("torch"),
     }
+    return _kept(cache, "float_answers", key, lambda: predict(model, test.pictures, subject.preprocess))
+
+
+def reference_answers(program: FloatProgram, test: Pictures, cache: StageCache) -> NDArray[np.int64]:
+    """Return the class the numpy reference of a float program gives each test picture, int64 [N]; kept in the cache."""
+    key = {
+        "program": program.digest,
+        "pictures": test.digest,
+        "code": code_digest("compile"),
+        "tools": versions("numpy"),
+    }
+    return _kept(cache, "reference_answers", key, lambda: run_float(program, test.pictures))
+
+
+def _kept(
+    cache: StageCache, stage: str, key: dict[str, Any], logits: Callable[[], NDArray[np.float32]]
+) -> NDArray[np.int64]:
+    """Return the classes with the highest logits, int64 [N], computed where no earlier run did."""
 
     def make() -> dict[str, bytes]:
-        return {"answers.npy": _to_npy(predict(model, test.pictures, subject.preprocess).argmax(1))}
+        buffer = io.BytesIO()
+        np.save(buffer, logits().argmax(1), allow_pickle=False)
+        return {"answers.npy": buffer.getvalue()}
 
-    files, _ = cache.get("float_answers", key, make)
+    files, _ = cache.get(stage, key, make)
     return np.load(io.BytesIO(files["answers.npy"]), allow_pickle=False)
-
-
-def _to_npy(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
 
 
 def judge(
@@ -96,52 +110,52 @@ def judge(
     models = {
         name: LoadedModel(data, subject.preprocess.size, len(subject.labels)) for name, data in host_models.items()
     }
-    if INT8.name in models:
-        checked, judge_name = _check_against_reference(models[INT8.name], expected), HOST_BUILD
-        after = models[INT8.name].logits(test.pictures).argmax(1)
-    else:
-        from calib.reference import run
-
-        checked, judge_name = 0, REFERENCE
-        after = run(program, test.pictures).argmax(1)
+    after, by, checked = _int8_answers(models.get(INT8.name), program, test, expected)
     record: dict[str, Any] = {
         "measured": True,
         "program_digest": program.digest,
         "test": {"pictures": len(test.labels), "sha256": test.digest, **test.origin},
         "fp32": None,
-        "int8": {**accuracy(after, test.labels).to_dict(), "by": judge_name, "checked_on": checked},
+        "int8": {**accuracy(after, test.labels).to_dict(), "by": by, "checked_on": checked},
         "change": None,
     }
     if before is not None:
         record["fp32"] = {**accuracy(before, test.labels).to_dict(), "by": "PyTorch, fused network"}
         record["change"] = paired_difference(before, after, test.labels).to_dict()
-    if before is not None:
-        answers = {name: (value, REFERENCE) for name, value in (references or {}).items()}
-        for name in models.keys() - {INT8.name}:
-            answers[name] = models[name].logits(test.pictures).argmax(1), HOST_BUILD
-        for name, (answered, by) in sorted(answers.items()):
-            record[f"{name}_build"] = {
-                **accuracy(answered, test.labels).to_dict(),
-                "by": by,
-                "agreeing": int(np.count_nonzero(answered == before)),
-            }
+        record |= _float_builds(models, references or {}, test, before)
     return Judgement(record)
 
 
-def reference_answers(program: FloatProgram, test: Pictures, cache: StageCache) -> NDArray[np.int64]:
-    """Return the class the numpy reference of a float program gives each test picture, int64 [N]; kept in the cache."""
-    key = {
-        "program": program.digest,
-        "pictures": test.digest,
-        "code": code_digest("compile"),
-        "tools": versions("numpy"),
+def _int8_answers(
+    model: LoadedModel | None, program: Program, test: Pictures, expected: Vectors
+) -> tuple[NDArray[np.int64], str, int]:
+    """Return the integer program's answers, by what they were computed, and on how many pictures that was checked."""
+    if model is not None:
+        checked = _check_against_reference(model, expected)
+        return model.logits(test.pictures).argmax(1), HOST_BUILD, checked
+    from calib.reference import run
+
+    return run(program, test.pictures).argmax(1), REFERENCE, 0
+
+
+def _float_builds(
+    models: Mapping[str, LoadedModel],
+    references: Mapping[str, NDArray[np.int64]],
+    test: Pictures,
+    before: NDArray[np.int64],
+) -> dict[str, Any]:
+    """Return, for each build in float, its accuracy and how often it answers as PyTorch does."""
+    answers = {name: (value, REFERENCE) for name, value in references.items()}
+    for name in models.keys() - {INT8.name}:
+        answers[name] = models[name].logits(test.pictures).argmax(1), HOST_BUILD
+    return {
+        f"{name}_build": {
+            **accuracy(answered, test.labels).to_dict(),
+            "by": by,
+            "agreeing": int(np.count_nonzero(answered == before)),
+        }
+        for name, (answered, by) in sorted(answers.items())
     }
-
-    def make() -> dict[str, bytes]:
-        return {"answers.npy": _to_npy(run_float(program, test.pictures).argmax(1))}
-
-    files, _ = cache.get("reference_answers", key, make)
-    return np.load(io.BytesIO(files["answers.npy"]), allow_pickle=False)
 
 
 def _check_against_reference(model: LoadedModel, expected: Vectors) -> int:

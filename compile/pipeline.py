@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -37,6 +38,22 @@ QDQ_FILE = "model.qdq.onnx"
 FUSED_FILE = "model.fused.safetensors"  # the float network int8 is compared with
 
 
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What every stage of a run may look at."""
+
+    request: Request
+    subject: Subject
+    config: QuantConfig
+    cache: StageCache
+    progress: Progress
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's files go."""
+        return self.request.output / self.subject.folder
+
+
 def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     """Run every stage and return the report.
 
@@ -49,18 +66,36 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
         IntegrityError: when two computations that have to agree do not.
         AccuracyGateError: when int8 loses more than `max_drop`; bundles and report are written all the same.
     """
-    from calib.walk import graph_of
-    from repghost.commands.calibration import read_config
-
     target = find_target(request.target)
     if target is JETSON:
         from compile.tensorrt import pipeline
 
         return pipeline.run(request, say)
+    this = _load(request, target, say)
+    rows = tuple(dict.fromkeys([target, (host_target() if request.host else None) or target]))
+    runners = start_runners(rows)
+    network = _fuse(this)
+    program = _quantize(this, network)
+    programs = _programs(this, network, program)
+    vectors = _expect(this, network, programs)
+    builds = _build(this, rows, programs, runners)
+    judgement = _judge(this, network, programs, builds, vectors)
+    error = _layer_error(this, network, program)
+    packed = [_pack(this, build, judgement, vectors[build.precision.name]) for build in builds]
+    packed = [measure(request, verify(request, item, this.progress), this.progress) for item in packed]
+    report = _report(this, programs, judgement, packed, error)
+    _gate(request, judgement)
+    return report
+
+
+def _load(request: Request, target: Target, say: Callable[[str], None]) -> _Run:
+    """Return weights, pictures and settings, checked against what the target can do."""
+    from repghost.commands.calibration import read_config
+
     config = read_config(request.config, None)
     if config.policy != "cpu":
         raise UsageError(f"policy {config.policy!r} is not for {target.name}; a CPU needs the policy 'cpu'.")
-    progress, cache = Progress(say), StageCache(request.output / ".cache")
+    progress = Progress(say)
     with progress.stage("load"):
         subject = load_subject(
             request.weights,
@@ -73,43 +108,12 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
             request.preprocess,
             request.model,
         )
-        folder = request.output / subject.folder
         progress.note = _loaded(subject)
     for precision in request.precisions:
         target.check_element(precision.name, precision.element)
     if subject.model is None and any(not precision.exact for precision in request.precisions if precision is not FP32):
         raise UsageError(f"{subject.weights['source']} is quantized: it can be compiled with PRECISION=int8,fp32 only.")
-    rows = tuple(dict.fromkeys([target, (host_target() if request.host else None) or target]))
-    runners = start_runners(rows)
-    config = stages.settle(config, subject)
-    network = _fuse(subject, folder, progress)
-    program = _quantize(subject, network, config, folder, cache, progress)
-    programs: dict[str, AnyProgram] = {INT8.name: program}
-    if network is not None:
-        for precision in (FP32, *(it for it in request.precisions if not it.exact)):
-            programs[precision.name] = float_program(graph_of(network), subject.preprocess, precision.element)
-    elif FP32 in request.precisions:
-        programs[FP32.name] = float_twin(program, subject.preprocess)
-    vectors = _expect(subject, network, request, programs, folder, cache, progress)
-    builds = _build(request, rows, subject, programs, runners, cache, progress)
-    with progress.stage("judge"):
-        judgement = _judge(subject, network, programs, builds, vectors, cache)
-        progress.note = _judged(judgement)
-    error = _layer_error(subject, network, program, config, cache, progress)
-    packed = []
-    for build in builds:
-        place = bundle_folder(request, build)
-        sections = manifest_sections(build, subject, config, judgement)
-        bundle = pack(folder / place, build, subject.labels, vectors[build.precision.name], sections, progress)
-        packed.append(Packed(place, build, bundle))
-    packed = [measure(request, verify(request, item, progress), progress) for item in packed]
-    with progress.stage("report"):
-        report = finish_report(
-            folder, build_report(request, subject, config, programs, judgement, packed, folder, error)
-        )
-        progress.note = str(folder / "report.md")
-    _gate(request, judgement)
-    return report
+    return _Run(request, subject, stages.settle(config, subject), StageCache(request.output / ".cache"), progress)
 
 
 def _loaded(subject: Subject) -> str:
@@ -121,78 +125,61 @@ def _loaded(subject: Subject) -> str:
     )
 
 
-def _fuse(subject: Subject, folder: Path, progress: Progress) -> RepGhostNet | None:
+def _fuse(this: _Run) -> RepGhostNet | None:
     """Return the fused network, which is kept in the run's folder; None for a file that is already quantized."""
-    if subject.model is None:
+    if this.subject.model is None:
         return None
     from calib.pipeline import fused
 
-    with progress.stage("fuse"):
-        network = fused(subject.model)
-        stages.write_fused(folder / FUSED_FILE, network, subject)
-        progress.note = "no batch norm left; the outputs were compared"
+    with this.progress.stage("fuse"):
+        network = fused(this.subject.model)
+        stages.write_fused(this.folder / FUSED_FILE, network, this.subject)
+        this.progress.note = "no batch norm left; the outputs were compared"
     return network
 
 
-def _quantize(
-    subject: Subject,
-    network: RepGhostNet | None,
-    config: QuantConfig,
-    folder: Path,
-    cache: StageCache,
-    progress: Progress,
-) -> Program:
+def _quantize(this: _Run, network: RepGhostNet | None) -> Program:
     """Write the quantized file and return its integer program."""
+    progress, path = this.progress, this.folder / QDQ_FILE
     if network is None:
-        content = subject.qdq or b""
+        content = this.subject.qdq or b""
     else:
         done: list[int] = []
         with progress.stage("calibrate"):
-            content, cached = stages.quantize(subject, network, config, cache, done.append)
-            observer = config.defaults.observer
+            content, cached = stages.quantize(this.subject, network, this.config, this.cache, done.append)
+            observer = this.config.defaults.observer
             progress.note = "as in an earlier run" if cached else f"{sum(done)} pictures, observer {observer}"
     with progress.stage("write QDQ"):
-        write_bytes_atomically(folder / QDQ_FILE, content)
-        progress.note = f"{folder / QDQ_FILE}, {len(content) / 1e6:.2f} MB"
+        write_bytes_atomically(path, content)
+        progress.note = f"{path}, {len(content) / 1e6:.2f} MB"
     with progress.stage("lower"):
-        program = stages.read_program(folder / QDQ_FILE, subject.preprocess)
+        program = stages.read_program(path, this.subject.preprocess)
         progress.note = f"{len(program.operators)} integer operators, program {program.digest[:12]}"
     return program
 
 
-def _layer_error(
-    subject: Subject,
-    network: RepGhostNet | None,
-    program: Program,
-    config: QuantConfig,
-    cache: StageCache,
-    progress: Progress,
-) -> dict[str, Any] | None:
-    """Return the error of each integer layer; None for a file that has no float form to compare with."""
-    if network is None:
-        return None
-    with progress.stage("error"):
-        found = stages.layer_error(subject, network, program, config, cache)
-        worst = min(found["decibels"], key=found["decibels"].__getitem__)
-        progress.note = f"signal to quantization noise at least {found['decibels'][worst]:.1f} dB, at {worst}"
-    return found
+def _programs(this: _Run, network: RepGhostNet | None, program: Program) -> dict[str, AnyProgram]:
+    """Return the program of each precision: the integer one, float32 to compare it with, and what was asked for."""
+    from calib.walk import graph_of
+
+    programs: dict[str, AnyProgram] = {INT8.name: program}
+    preprocess, precisions = this.subject.preprocess, this.request.precisions
+    if network is not None:
+        for precision in (FP32, *(it for it in precisions if not it.exact)):
+            programs[precision.name] = float_program(graph_of(network), preprocess, precision.element)
+    elif FP32 in precisions:
+        programs[FP32.name] = float_twin(program, preprocess)
+    return programs
 
 
-def _expect(
-    subject: Subject,
-    network: RepGhostNet | None,
-    request: Request,
-    programs: Mapping[str, AnyProgram],
-    folder: Path,
-    cache: StageCache,
-    progress: Progress,
-) -> dict[str, Vectors]:
+def _expect(this: _Run, network: RepGhostNet | None, programs: Mapping[str, AnyProgram]) -> dict[str, Vectors]:
     """Return the recorded pictures and expected logits of each precision."""
+    subject, progress = this.subject, this.progress
     with progress.stage("expect"):
         pictures = stages.choose_vectors(subject)
-        reference, cached = stages.expect(folder / QDQ_FILE, subject.preprocess, pictures, cache)
+        reference, cached = stages.expect(this.folder / QDQ_FILE, subject.preprocess, pictures, this.cache)
         found = {INT8.name: reference}
-        for precision in request.precisions:
+        for precision in this.request.precisions:
             if not precision.exact:
                 program = programs[precision.name]
                 found[precision.name] = stages.expect_float(network, program, subject, pictures, precision)
@@ -201,54 +188,53 @@ def _expect(
 
 
 def _build(
-    request: Request,
-    rows: Sequence[Target],
-    subject: Subject,
-    programs: Mapping[str, AnyProgram],
-    runners: Mapping[str, Future[bytes]],
-    cache: StageCache,
-    progress: Progress,
+    this: _Run, rows: Sequence[Target], programs: Mapping[str, AnyProgram], runners: Mapping[str, Future[bytes]]
 ) -> list[Build]:
     """Compile and link the target, and this machine too: it measures latency and judges the integer program."""
+    progress, jobs = this.progress, this.request.jobs
     wanted = [
         Compilation(programs[precision.name], row, precision)
         for row in rows
-        for precision in request.precisions
+        for precision in this.request.precisions
         if row.variants_for(precision.element)
     ]
     with progress.stage("compile"):
-        networks, effort = compile_all(wanted, cache, request.jobs, progress.say)
+        networks, effort = compile_all(wanted, this.cache, jobs, progress.say)
         count = sum(len(network.variants) for network in networks)
         progress.note = f"{count} instruction sets, {effort}"
-    with progress.stage("link"), ThreadPoolExecutor(request.jobs) as pool:
+    with progress.stage("link"), ThreadPoolExecutor(jobs) as pool:
         made_by = [runners[item.target.name] for item in wanted]
-        builds = list(pool.map(partial(link, cache=cache), networks, wanted, repeat(subject), made_by))
+        builds = list(pool.map(partial(link, cache=this.cache), networks, wanted, repeat(this.subject), made_by))
         sizes = [f"{b.target.name} {b.precision.name} {len(b.model) / 1e6:.2f} MB" for b in builds]
         progress.note = "model.so: " + ", ".join(sizes)
     return builds
 
 
 def _judge(
-    subject: Subject,
+    this: _Run,
     network: RepGhostNet | None,
     programs: Mapping[str, AnyProgram],
-    builds: list[Build],
-    vectors: dict[str, Vectors],
-    cache: StageCache,
+    builds: Sequence[Build],
+    vectors: Mapping[str, Vectors],
 ) -> Judgement:
-    if subject.test is None:
-        return not_measured(subject.unmeasured)
-    host = {build.precision.name: build.model for build in builds if build.target is host_target()}
-    before = None if network is None else float_answers(network, subject, subject.test, cache)
-    references = {
-        build.precision.name: reference_answers(program, subject.test, cache)
-        for build in builds
-        if build.precision.name not in host
-        and isinstance(program := programs[build.precision.name], FloatProgram)
-        and program.element != FP32.element  # float32 is judged by PyTorch
-    }
-    program = cast("Program", programs[INT8.name])
-    return judge(subject, subject.test, before, program, host, vectors[INT8.name], references)
+    """Return what the labelled pictures say of float32, of the integer program and of each build."""
+    subject, host = this.subject, {it.precision.name: it.model for it in builds if it.target is host_target()}
+    with this.progress.stage("judge"):
+        if subject.test is None:
+            judgement = not_measured(subject.unmeasured)
+        else:
+            before = None if network is None else float_answers(network, subject, subject.test, this.cache)
+            references = {
+                build.precision.name: reference_answers(program, subject.test, this.cache)
+                for build in builds
+                if build.precision.name not in host
+                and isinstance(program := programs[build.precision.name], FloatProgram)
+                and program.element != FP32.element  # float32 is judged by PyTorch
+            }
+            integers = cast("Program", programs[INT8.name])
+            judgement = judge(subject, subject.test, before, integers, host, vectors[INT8.name], references)
+        this.progress.note = _judged(judgement)
+    return judgement
 
 
 def _judged(judgement: Judgement) -> str:
@@ -257,6 +243,39 @@ def _judged(judgement: Judgement) -> str:
         return f"accuracy not measured: {record['reason']}"
     fp32 = f"fp32 {record['fp32']['top1']:.2%}, " if record["fp32"] else ""
     return f"top-1 {fp32}int8 {record['int8']['top1']:.2%} of {record['int8']['pictures']}"
+
+
+def _layer_error(this: _Run, network: RepGhostNet | None, program: Program) -> dict[str, Any] | None:
+    """Return the error of each integer layer; None for a file that has no float form to compare with."""
+    if network is None:
+        return None
+    with this.progress.stage("error"):
+        found = stages.layer_error(this.subject, network, program, this.config, this.cache)
+        worst = min(found["decibels"], key=found["decibels"].__getitem__)
+        this.progress.note = f"signal to quantization noise at least {found['decibels'][worst]:.1f} dB, at {worst}"
+    return found
+
+
+def _pack(this: _Run, build: Build, judgement: Judgement, vectors: Vectors) -> Packed:
+    """Write the bundle of a build."""
+    place = bundle_folder(this.request, build)
+    sections = manifest_sections(build, this.subject, this.config, judgement)
+    return Packed(place, build, pack(this.folder / place, build, this.subject.labels, vectors, sections, this.progress))
+
+
+def _report(
+    this: _Run,
+    programs: Mapping[str, AnyProgram],
+    judgement: Judgement,
+    packed: Sequence[Packed],
+    error: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Write the report, as JSON and as a page."""
+    with this.progress.stage("report"):
+        made = build_report(this.request, this.subject, this.config, programs, judgement, packed, this.folder, error)
+        report = finish_report(this.folder, made)
+        this.progress.note = str(this.folder / "report.md")
+    return report
 
 
 def _gate(request: Request, judgement: Judgement) -> None:
