@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from compile.cache import ROOT
 from repghost.data import MissingSplitError, PictureSet, open_dataset, prepare
+from repghost.data.opening import CALIBRATION_SPLITS
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError
 from repghost.preprocess import Preprocess, resized, resolve_preprocess
@@ -28,7 +29,6 @@ CARRIED_WIDTH = 0.5
 QDQ_SUFFIX = ".onnx"
 RANDOM = "random"  # what a user writes for weights that were never trained
 TIMM = "timm"
-CALIBRATION_SPLITS = ("calibration", "train")  # tried in this order; never a split that is judged by
 RANDOM_SIZE = 224
 
 

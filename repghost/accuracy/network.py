@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.subject import CALIBRATION_SPLITS, Pictures, Subject, load_subject
+from compile.subject import Pictures, Subject, load_subject
 from repghost.accuracy.cells import ANSWERS, RECORD, Cells, answers_bytes, read_answers, record_bytes
 from repghost.data import PictureSet, open_dataset
+from repghost.data.opening import CALIBRATION_SPLITS
 from repghost.errors import UsageError
 from repghost.model import RepGhostNet
 

@@ -33,6 +33,7 @@ class Calibration:
         model: in the checkpoint's form.
         preprocess: of all pictures.
         dataset: the pictures' set.
+        split: which part of the set that is.
         chosen: int64 [N], the indices of the calibration pictures.
         prepared: those that could be read.
         labels: class names in the order of the logits.
@@ -42,6 +43,7 @@ class Calibration:
     model: RepGhostNet
     preprocess: Preprocess
     dataset: PictureSet
+    split: str
     chosen: NDArray[np.int64]
     prepared: Prepared
     labels: tuple[str, ...]
@@ -50,16 +52,20 @@ class Calibration:
 def open_calibration(
     checkpoint: str,
     data: Path,
-    split: str,
+    split: str | None,
     images: int | None,
     seed: int,
     preprocess_path: Path | None,
     size: int | None,
     width: str | None,
 ) -> Calibration:
-    """Return the network and its calibration pictures, equally many of each class, chosen by the seed."""
+    """Return the network and its calibration pictures, equally many of each class, chosen by the seed.
+
+    Without a split, the one for calibration is taken, or that for training.
+    """
     from repghost.checkpoint import build_model
     from repghost.data import open_dataset
+    from repghost.data.opening import open_calibration_split
     from repghost.data.subset import choose_balanced
     from repghost.preprocess import resized, resolve_preprocess
     from repghost.spec import parse_width
@@ -67,7 +73,7 @@ def open_calibration(
 
     loaded = open_checkpoint(checkpoint, None if width is None else parse_width(width, custom=True))
     preprocess = resized(resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, preprocess_path), size)
-    dataset = open_dataset(data, split)
+    dataset, split = (open_dataset(data, split), split) if split else open_calibration_split(data)
     if len(dataset) == 0:
         raise UsageError(
             "the calibration set is empty; at least one picture is needed. Give --data a set with pictures."
@@ -78,7 +84,7 @@ def open_calibration(
     if loaded.spec.form != "fused":
         click.echo(f"{Path(checkpoint).name} is in {loaded.spec.form} form; it is fused before it is quantized")
     labels = loaded.labels or _labels(dataset, loaded.spec.num_classes)
-    return Calibration(loaded, model, preprocess, dataset, chosen, prepared, labels)
+    return Calibration(loaded, model, preprocess, dataset, split, chosen, prepared, labels)
 
 
 def read_pictures(dataset: PictureSet, preprocess: Preprocess, chosen: NDArray[np.int64], title: str) -> Prepared:

@@ -9,9 +9,14 @@ from typing import Any
 import click
 
 _FILE = click.Path(path_type=Path)
+_DATA = click.option("--data", required=True, type=_FILE, help="A set of pictures (see the README).")
+_TRAINING_SPLIT = click.option(
+    "--split", default="train", show_default=True, help="Never the split that accuracy is measured on."
+)
+_CALIBRATION_SPLIT = click.option(
+    "--split", help="Never the split that accuracy is measured on.  [default: calibration, or else train]"
+)
 _OPTIONS = (
-    click.option("--data", required=True, type=_FILE, help="A set of pictures (see the README)."),
-    click.option("--split", default="train", show_default=True, help="Never the split that accuracy is measured on."),
     click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures."),
     click.option("--preprocess", "preprocess_path", type=_FILE, help="JSON, where the file has none."),
     click.option("--size", type=click.IntRange(32), help="Pixels of the input, instead of the checkpoint's."),
@@ -23,7 +28,16 @@ output_option = click.option("--output", "-o", required=True, type=_FILE, help="
 
 
 def quantization_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a click command the checkpoint argument and the options above."""
-    for option in reversed(_OPTIONS):
+    """Give a click command that trains the checkpoint argument and the options above."""
+    return _with_options(command, _TRAINING_SPLIT)
+
+
+def calibration_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a click command that only calibrates the checkpoint argument and the options above."""
+    return _with_options(command, _CALIBRATION_SPLIT)
+
+
+def _with_options(command: Callable[..., Any], split: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed((_DATA, split, *_OPTIONS)):
         command = option(command)
     return click.argument("checkpoint", metavar="CKPT")(command)

@@ -18,7 +18,7 @@ from repghost.commands.calibration import (
     read_config,
     read_pictures,
 )
-from repghost.commands.quant_options import output_option, quantization_options
+from repghost.commands.quant_options import calibration_options, output_option
 from repghost.errors import UsageError, unknown_value
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ DEFAULT_HELD_OUT = 2000
 
 
 @click.command("quantize", short_help="Calibrate a checkpoint and write int8 QDQ ONNX.")
-@quantization_options
+@calibration_options
 @click.option("--images", type=click.IntRange(1), help=f"Calibration pictures.  [default: {DEFAULT_IMAGES} or all]")
 @click.option("--algorithm", help="An observer, 'answers' (one per tensor), or 'auto' (a search; needs labels).")
 @click.option("--max-drop", type=float, help="With auto: points of top-1 that may be lost.  [default: 0.3]")
@@ -43,7 +43,7 @@ DEFAULT_HELD_OUT = 2000
 def command(
     checkpoint: str,
     data: Path,
-    split: str,
+    split: str | None,
     images: int | None,
     seed: int,
     preprocess_path: Path | None,
@@ -72,7 +72,7 @@ def command(
     from calib.pipeline import Source
 
     opened = open_calibration(checkpoint, data, split, images, seed, preprocess_path, size, width)
-    calibration = {"data": data.name, "split": split, "seed": seed, "broken": len(opened.prepared.broken)}
+    calibration = {"data": data.name, "split": opened.split, "seed": seed, "broken": len(opened.prepared.broken)}
     source = Source(opened.labels, opened.checkpoint.digest, calibration)
     search: Search | None = None
     if algorithm == AUTO:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from repghost.commands.calibration import DEFAULT_IMAGES, Calibration, open_calibration, progress_bar, read_config
-from repghost.commands.quant_options import quantization_options
+from repghost.commands.quant_options import calibration_options
 from repghost.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ MAX_PROFILE_BYTES = 16 << 20
 
 
 @click.command("sensitivity", short_help="Say which layers int8 hurts, and what each would cost in float.")
-@quantization_options
+@calibration_options
 @click.option("--images", type=click.IntRange(1), help=f"Calibration pictures.  [default: {DEFAULT_IMAGES} or all]")
 @click.option(
     "--profile",
@@ -37,7 +37,7 @@ MAX_PROFILE_BYTES = 16 << 20
 def command(
     checkpoint: str,
     data: Path,
-    split: str,
+    split: str | None,
     images: int | None,
     seed: int,
     preprocess_path: Path | None,

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from repghost.data.base import PictureSet
+from repghost.data.base import MissingSplitError, PictureSet
 from repghost.data.cifar10 import is_cifar10, open_cifar10
 from repghost.data.fashion_mnist import open_fashion_mnist, splits_in
 from repghost.data.imagefolder import open_imagefolder
 from repghost.data.shards import is_shards, open_shards
 from repghost.data.tar import TAR_SUFFIXES, open_tar
 from repghost.errors import UsageError
+
+CALIBRATION_SPLITS = ("calibration", "train")  # tried in this order; never a split that is judged by
+
+
+def open_calibration_split(path: Path | str) -> tuple[PictureSet, str]:
+    """Open the pictures of a set that may choose scales, and say which split they are.
+
+    Raises:
+        UsageError: when the path is no set of pictures, or has no such split.
+    """
+    for split in CALIBRATION_SPLITS[:-1]:
+        try:
+            return open_dataset(path, split), split
+        except MissingSplitError:
+            continue
+    return open_dataset(path, CALIBRATION_SPLITS[-1]), CALIBRATION_SPLITS[-1]
 
 
 def open_dataset(path: Path | str, split: str) -> PictureSet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,17 @@ def test_the_same_command_writes_the_same_bytes(checkpoint: Path, pictures_folde
     for output in outputs:
         assert quantize(checkpoint, "--data", pictures_folder, "-o", output).exit_code == 0
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
+def test_a_split_for_calibration_comes_before_the_one_for_training(
+    checkpoint: Path, pictures_folder: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "both"
+    shutil.copytree(pictures_folder / "train", data / "train")
+    shutil.copytree(pictures_folder / "train", data / "calibration")
+    result = quantize(checkpoint, "--data", data, "-o", tmp_path / "net.onnx", "--images", 12)
+    assert result.exit_code == 0, result.output
+    assert json.loads(metadata(tmp_path / "net.onnx")[qdq.CALIBRATION])["split"] == "calibration"
 
 
 def test_a_broken_picture_is_named(checkpoint: Path, pictures_folder: Path, tmp_path: Path) -> None:
