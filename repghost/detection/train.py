@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from repghost.detection.checkpoint import Detector, empty_detector, write_detector
+from repghost.detection.checkpoint import Category, Detector, empty_detector, write_detector
 from repghost.detection.coco import CocoPictures
 from repghost.detection.evaluate import evaluate
 from repghost.detection.feed import DetectionFeed
@@ -99,25 +99,17 @@ def train(
         )
     feed = DetectionFeed(recipe, dataset, ranks, workers, broken_limit)
     run = _start(recipe, len(names), weights, ranks, state)
-    history = list(state.history) if state else []
-    for epoch in range(len(history), recipe.epochs):
+    saved = _Saved(run, folder, dataset.categories, list(state.history) if state else [])
+    for epoch in range(len(saved.history), recipe.epochs):
         begun = state if state and epoch == len(state.history) else None
-        record = _epoch(run, feed, epoch, begun, hooks, _Writer(folder / STATE_FILE, names, tuple(history)))
+        record = _epoch(saved, feed, epoch, begun, hooks)
         if judging is not None:
             scores = evaluate(run.model.eval(), judging, ranks)
             record = dataclasses.replace(record, boxes=scores.boxes, masks=scores.masks)
-        history.append(record)
-        if ranks.first:
-            metadata = {"epoch": record.epoch, "ap": None if record.boxes is None else record.boxes.ap}
-            kept = Detector(run.model.eval(), recipe, dataset.categories, "train", metadata)
-            write_detector(folder / MODEL_FILE, kept)
-            _Writer(folder / STATE_FILE, names, tuple(history)).write(run, 0, {}, 0.0)
-            lines = [json.dumps(dataclasses.asdict(row)) for row in history]
-            write_text_atomically(folder / LOG_FILE, "".join(line + "\n" for line in lines))
+        saved.finish_epoch(record)
         hooks.epoch(record)
         ranks.wait()
-    last = {"epoch": recipe.epochs, "ap": None if history[-1].boxes is None else history[-1].boxes.ap}
-    return Detector(run.model.eval(), recipe, dataset.categories, "train", last), tuple(history)
+    return saved.detector(), tuple(saved.history)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,20 +123,38 @@ class _Run:
     optimizer: torch.optim.Optimizer
 
 
-@dataclass(frozen=True)
-class _Writer:
-    """Writes the state with what an epoch does not change."""
+@dataclass(frozen=True, eq=False)
+class _Saved:
+    """What of a run is on disk; the first process writes, each file whole or not at all."""
 
-    path: Path
-    categories: tuple[str, ...]
-    history: tuple[DetectionEpoch, ...]
+    run: _Run
+    folder: Path
+    categories: tuple[Category, ...]
+    history: list[DetectionEpoch]
 
-    def write(self, run: _Run, step: int, sums: dict[str, float], seconds: float) -> None:
+    def write(self, step: int, sums: dict[str, float], seconds: float) -> None:
         """Write the state between two steps."""
+        run, names = self.run, tuple(category.name for category in self.categories)
         model, optimizer = run.model.state_dict(), run.optimizer.state_dict()
         place = (step, run.ranks.count, sums, seconds)
-        state = DetectionState(run.recipe, self.categories, self.history, *place, model, optimizer)
-        write_state(self.path, state)
+        state = DetectionState(run.recipe, names, tuple(self.history), *place, model, optimizer)
+        write_state(self.folder / STATE_FILE, state)
+
+    def finish_epoch(self, record: DetectionEpoch) -> None:
+        """Write the detector, the state and the log."""
+        self.history.append(record)
+        if not self.run.ranks.first:
+            return
+        write_detector(self.folder / MODEL_FILE, self.detector())
+        self.write(0, {}, 0.0)
+        lines = [json.dumps(dataclasses.asdict(row)) for row in self.history]
+        write_text_atomically(self.folder / LOG_FILE, "".join(line + "\n" for line in lines))
+
+    def detector(self) -> Detector:
+        """Return the detector after the last epoch."""
+        last = self.history[-1]
+        metadata = {"epoch": last.epoch, "ap": None if last.boxes is None else last.boxes.ap}
+        return Detector(self.run.model.eval(), self.run.recipe, self.categories, "train", metadata)
 
 
 def _starting_state(
@@ -191,17 +201,18 @@ def _start(
 
 
 def _epoch(
-    run: _Run, feed: DetectionFeed, epoch: int, begun: DetectionState | None, hooks: DetectionHooks, writer: _Writer
+    saved: _Saved, feed: DetectionFeed, epoch: int, begun: DetectionState | None, hooks: DetectionHooks
 ) -> DetectionEpoch:
     """Train on every picture with objects once."""
-    recipe, ranks, steps = run.recipe, run.ranks, feed.steps_per_epoch
+    run, steps = saved.run, feed.steps_per_epoch
+    recipe, ranks = run.recipe, run.ranks
     done, sums, before = (begun.step, dict(begun.sums), begun.seconds) if begun else (0, {}, 0.0)
     train_mode(run.model, "none" if recipe.train_norm else "bn")
     started, rate, per_step = time.monotonic(), 0.0, recipe.batch * ranks.count
     for step, (pictures, targets) in enumerate(feed.batches(epoch, done), done):
         if ranks.any(hooks.should_stop()):
             if ranks.first:
-                writer.write(run, step, sums, before + time.monotonic() - started)
+                saved.write(step, sums, before + time.monotonic() - started)
             raise DetectionStoppedError(f"stopped in epoch {epoch + 1}; give --resume to go on from this step.")
         rate = recipe.rate(epoch, step, steps, per_step)
         with seeded(recipe.seed, epoch, step, ranks.rank):  # the samplers of anchors and proposals
