@@ -83,6 +83,11 @@ def parse_weights(data: bytes, path: Path, prefer_ema: bool = True) -> WeightFil
         return _parse_safetensors(data, path)
     if data.startswith(LFS_POINTER):
         raise UsageError(f"{str(path)!r} is a pointer of Git LFS, not the weights. Fetch them: git lfs pull.")
+    if path.suffix == ".onnx":
+        raise UsageError(
+            f"{str(path)!r} is ONNX, not a checkpoint: {READABLE}. Give the weights it was exported from; 'repghost "
+            "compile', 'explain' and 'validate' take an ONNX file that is quantized already."
+        )
     raise UsageError(f"{str(path)!r} is not a checkpoint: {READABLE}. Files of torch < 1.6 must be saved again.")
 
 

@@ -84,8 +84,9 @@ def command(
     write_result(output, result, config, search)
     _summary(output, len(opened.prepared.pictures), config, result.digest, search)
     click.echo("next:")
+    same = {"--width": width, "--size": size, "--images": images, "--seed": seed or None}
     files = {"--preprocess": preprocess_path, "--config": config_beside(output)}
-    for line in _next_commands(checkpoint, data, output, files, config.policy):
+    for line in _next_commands(checkpoint, data, output, same | files, config.policy):
         click.echo(f"  {line}")
 
 
@@ -183,8 +184,8 @@ def _summary(output: Path, pictures: int, config: QuantConfig, digest: str, sear
     click.echo(f"program digest: {digest}")
 
 
-def _next_commands(checkpoint: str, data: Path, output: Path, files: dict[str, Any], policy: str) -> list[str]:
-    """Return what the user can run with the file, or on the way further; `files` are options to repeat."""
+def _next_commands(checkpoint: str, data: Path, output: Path, options: dict[str, Any], policy: str) -> list[str]:
+    """Return what the user can run with the file, or on the way further; `options` are to be repeated."""
     if policy == "tensorrt":
         plan = output.with_suffix(".plan")
         return [
@@ -192,6 +193,6 @@ def _next_commands(checkpoint: str, data: Path, output: Path, files: dict[str, A
             + "  (on the Jetson; TensorRT 8: --int8 --fp16 instead of --stronglyTyped)"
         ]
     build = ["repghost", "compile", "--target", "arm64", "--weights", checkpoint, "--data", str(data)]
-    for option, path in files.items():
-        build += [] if path is None else [option, str(path)]
+    for option, value in options.items():
+        build += [] if value is None else [option, str(value)]
     return [shlex.join(["repghost", "explain", str(output)]), shlex.join(build)]

@@ -118,6 +118,15 @@ def test_the_same_command_writes_the_same_bytes(checkpoint: Path, pictures_folde
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
 
 
+def test_the_command_that_goes_on_calibrates_alike(checkpoint: Path, pictures_folder: Path, tmp_path: Path) -> None:
+    result = quantize(
+        checkpoint, "--data", pictures_folder, "-o", tmp_path / "n.onnx", "--images", 5, "--seed", 3, "--size", 40
+    )
+    assert result.exit_code == 0, result.output
+    further = next(line for line in result.output.splitlines() if "repghost compile" in line)
+    assert "--size 40 --images 5 --seed 3 --config" in further
+
+
 def test_a_split_for_calibration_comes_before_the_one_for_training(
     checkpoint: Path, pictures_folder: Path, tmp_path: Path
 ) -> None:

@@ -43,6 +43,7 @@ def with_head() -> State:
         (lambda folder: put(folder, struct.pack("<Q", 50) + b"{" + random.Random(0).randbytes(99)), "damaged"),
         (lambda folder: put(folder, struct.pack("<Q", 1 << 62) + b"{}"), "is not a checkpoint"),
         (lambda folder: put(folder, b"version https://git-lfs.github.com/spec/v1\noid sha256:0"), "git lfs pull"),
+        (lambda folder: put(folder, b"\x08\x08onnx", "net.onnx"), "is ONNX, not a checkpoint"),
         (lambda folder: put(folder, torch_bytes(twice())), "holds 2 networks, under 'model.', 'ema_model.'"),
         (lambda folder: put(folder, torch_bytes(with_head())), "beside it are other weights: head.weight"),
         (lambda folder: put(folder, pickle.dumps({"a": 1})), "is not a checkpoint"),
