@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 @click.option(
     "--crop-padding", default=0, show_default=True, type=click.IntRange(0), help="Of a random crop, in pixels."
 )
+@click.option("--held-out", default=2000, show_default=True, type=click.IntRange(1),
+              help="Pictures that choose between the start and what training made of it.")  # fmt: skip
 @click.option("--flip", is_flag=True, help="Mirror half of the pictures.")
 @quantization_options
 @output_option
@@ -41,6 +43,7 @@ def command(
     learning_rate: float,
     distillation: float,
     crop_padding: int,
+    held_out: int,
     flip: bool,
     seed: int,
     preprocess_path: Path | None,
@@ -68,7 +71,7 @@ def command(
 
     settings = QatSettings(
         mode=mode, epochs=epochs, images=images, batch=batch, learning_rate=learning_rate, distillation=distillation,
-        crop_padding=crop_padding, flip=flip, seed=seed,
+        crop_padding=crop_padding, held_out=held_out, flip=flip, seed=seed,
     )  # fmt: skip
     loaded = open_checkpoint(checkpoint, None if width is None else parse_width(width, custom=True))
     preprocess = resized(resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, preprocess_path), size)
