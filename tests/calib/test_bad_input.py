@@ -131,9 +131,9 @@ def quantize(checkpoint: Path, folder: Path, output: Path) -> Result:
 
 def vanish_after_opening(monkeypatch: pytest.MonkeyPatch, paths: list[Path]) -> None:
     """Delete pictures once the set is open and before any is read."""
-    import repghost.data
+    from repghost.data import opening
 
-    real = repghost.data.open_dataset
+    real = opening.open_dataset
 
     def opened(*arguments: object) -> object:
         dataset = real(*arguments)  # type: ignore[arg-type]
@@ -141,7 +141,7 @@ def vanish_after_opening(monkeypatch: pytest.MonkeyPatch, paths: list[Path]) -> 
             path.unlink()
         return dataset
 
-    monkeypatch.setattr(repghost.data, "open_dataset", opened)
+    monkeypatch.setattr(opening, "open_dataset", opened)
 
 
 def test_pictures_that_vanish_are_named_and_left_out(
