@@ -128,13 +128,14 @@ widths: $(STAMP)
 	$(call option,EPOCHS,epochs) $(call option,THREADS,threads) $(call option,IMAGES,images) \
 	$(addprefix --qat ,$(QAT)) --output "$(RUNS)"
 
-# CHECKPOINTS: of `make widths` by default. PEERS_PYTHON: interpreters that have onnxruntime, nncf, nvidia-modelopt.
+# CHECKPOINTS: of `make widths` by default. ADD=1 keeps the other networks of docs/accuracy.json.
+# PEERS_PYTHON: interpreters that have onnxruntime, nncf, nvidia-modelopt.
 CHECKPOINTS ?= $(wildcard $(RUNS)/*/model.safetensors)
 accuracy: $(STAMP)
 	@$(if $(CHECKPOINTS),:,echo "error: which networks? make accuracy CHECKPOINTS=... DATA=..." >&2; exit 2)
 	@OMP_NUM_THREADS=1 $(REPGHOST) accuracy $(CHECKPOINTS) $(call option,DATA,data) $(call option,PREPROCESS,preprocess) \
 	$(call option,IMAGES,images) $(call option,TEST_IMAGES,test-images) $(addprefix --python ,$(PEERS_PYTHON)) \
-	--cells "$(OUTPUT)/accuracy"
+	$(if $(ADD),--add) --cells "$(OUTPUT)/accuracy"
 
 qat-bench: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m repghost.accuracy.step_bench $(call option,WEIGHTS,weights) \

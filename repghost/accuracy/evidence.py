@@ -25,7 +25,7 @@ from repghost.errors import AccuracyGateError, ToolMissingError, UsageError
 from repghost.evaluate import accuracy, paired_difference
 from repghost.files import write_text_atomically
 
-FORMAT, VERSION = "repghost-accuracy", 1
+FORMAT, VERSION = "repghost-accuracy", 2
 JSON_FILE, PAGE_FILE = "accuracy.json", "accuracy.md"
 
 
@@ -45,6 +45,7 @@ class Plan:
         arm64: whether the arm64 build is compared under emulation.
         preprocess: JSON, for checkpoints that do not say how their pictures were prepared.
         kept: whether nothing is measured, and what is not known yet is named as such.
+        add: whether the other networks of the document that is there stay in it.
     """
 
     checkpoints: tuple[str, ...]
@@ -58,6 +59,7 @@ class Plan:
     arm64: bool = True
     preprocess: Path | None = None
     kept: bool = False
+    add: bool = False
 
 
 def run_accuracy(plan: Plan, docs: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -72,21 +74,52 @@ def run_accuracy(plan: Plan, docs: Path, say: Callable[[str], None]) -> dict[str
         the document.
 
     Raises:
-        UsageError: when a checkpoint cannot be measured.
+        UsageError: when a checkpoint cannot be measured, or what is there is no document to add to.
         IntegrityError: when two computations that have to agree do not.
     """
-    networks = []
+    earlier = read_networks(docs / JSON_FILE) if plan.add else []
+    networks: list[dict[str, Any]] = []
     for checkpoint in plan.checkpoints:
         network = open_network(checkpoint, plan.data, plan.calibration_images, plan.test_images, plan.preprocess)
         say(f"{network.file}: {network.subject.name}")
-        networks.append(_measure(network, plan, say))
+        networks.append({**_measure(network, plan, say), "machine": _machine()})
+    measured = {network["sha256"] for network in networks}
+    networks += [network for network in earlier if network["sha256"] not in measured]
     if len({network["test"]["sha256"] for network in networks}) > 1:
-        raise UsageError("the checkpoints prepare their pictures differently, so they do not share the test pictures.")
+        raise UsageError(
+            "the networks were not judged by the same test pictures: they prepare them differently, or --data is "
+            "another set than that of the networks to add to. One document compares on one set."
+        )
     networks.sort(key=lambda network: network["width"])
-    document = {"format": FORMAT, "version": VERSION, "machine": _machine(), "networks": networks}
+    document = {"format": FORMAT, "version": VERSION, "networks": networks}
     write_text_atomically(docs / JSON_FILE, json.dumps(document, indent=1, sort_keys=True) + "\n")
     write_text_atomically(docs / PAGE_FILE, render(document))
     return document
+
+
+def read_networks(path: Path) -> list[dict[str, Any]]:
+    """Return the networks of a document.
+
+    Args:
+        path: accuracy.json; without it there are none.
+
+    Raises:
+        UsageError: when it cannot be read, or is of another version.
+    """
+    if not path.is_file():
+        return []
+    try:
+        document = json.loads(path.read_bytes())
+        given = document["format"], document["version"]
+        networks: list[dict[str, Any]] = document["networks"]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is no document to add to: {error!r}. Leave --add out to write it anew.") from error
+    if given != (FORMAT, VERSION):
+        raise UsageError(
+            f"{path} is of format {given[0]!r}, version {given[1]!r}; this program adds to {FORMAT!r}, version "
+            f"{VERSION}. Leave --add out to write it anew."
+        )
+    return networks
 
 
 def _measure(network: Network, plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
@@ -120,6 +153,7 @@ def _measure(network: Network, plan: Plan, say: Callable[[str], None]) -> dict[s
         "size": subject.preprocess.size,
         "file": network.file,
         "sha256": subject.digest,
+        "training": network.training,
         "calibration": {**calibration, **subject.calibration.origin},
         "test": {**test, **network.test.origin},
         "fp32": accuracy(before, labels).to_dict(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +16,11 @@ from repghost.data import PictureSet, open_dataset
 from repghost.data.opening import CALIBRATION_SPLITS
 from repghost.errors import UsageError
 from repghost.model import RepGhostNet
+from repghost.timm_hub import open_checkpoint
 
 CALIBRATION_PICTURES = 512
 SEED = 0
+TRAINING = ("command", "epochs", "seed")  # entries of a checkpoint that say how it was made
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,13 @@ class Network:
         file: its name.
         subject: weights, calibration and test pictures.
         data: the set of pictures.
+        training: what the checkpoint says of how it was made: command, epochs, seed, as far as it does.
     """
 
     file: str
     subject: Subject
     data: Path
+    training: Mapping[str, str]
 
     @property
     def model(self) -> RepGhostNet:
@@ -106,4 +111,6 @@ def open_network(
             f"{data} has none of the splits {', '.join(CALIBRATION_SPLITS)}; calibration and training need one. Give "
             "--data another set."
         )
-    return Network(Path(checkpoint).name, subject, data)
+    metadata = open_checkpoint(checkpoint).metadata
+    training = {name: str(metadata[name]) for name in TRAINING if name in metadata}
+    return Network(Path(checkpoint).name, subject, data, training)

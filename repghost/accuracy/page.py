@@ -129,7 +129,7 @@ def _network(network: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         f"`{network['file']}` (sha256 `{network['sha256'][:12]}`): float32 {fp32['top1']:.2%} "
-        f"({fp32['low']:.2%} to {fp32['high']:.2%})."
+        f"({fp32['low']:.2%} to {fp32['high']:.2%}). {_training(network['training'])}"
     )
     for group, title in GROUPS.items():
         rows = [row for row in network["rows"] if row["group"] == group]
@@ -144,6 +144,14 @@ def _network(network: Mapping[str, Any]) -> Iterator[str]:
             if group == "float":
                 yield ""
                 yield from _beside_float(network)
+
+
+def _training(training: Mapping[str, str]) -> str:
+    """Return what the checkpoint says of how it was made."""
+    if "command" in training:
+        return f"Made by `{training['command']}`."
+    said = ", ".join(f"{name} {value}" for name, value in training.items())
+    return f"How it was trained, by its own word: {said}." if said else "It does not say how it was trained."
 
 
 def _row(row: Mapping[str, Any]) -> str:
@@ -184,9 +192,13 @@ def _notes(document: Mapping[str, Any]) -> Iterator[str]:
     yield "## How it was made"
     yield ""
     versions: dict[str, str] = {}
+    machines: dict[str, list[str]] = {}
     for network in document["networks"]:
+        machine = ", ".join(f"{name} {value}" for name, value in sorted(network["machine"].items()))
+        machines.setdefault(machine, []).append(f"{network['width']:g}x")
         for row in network["rows"]:
             versions |= row.get("versions", {})
+    for machine, widths in machines.items():
+        yield f"- {', '.join(widths)}: {machine}."
     others = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
-    machine = ", ".join(f"{name} {value}" for name, value in document["machine"].items())
-    yield f"Here: {machine}. Other tools: {others or 'none'}."
+    yield f"- Other tools: {others or 'none'}."

@@ -17,6 +17,7 @@ from repghost.errors import UsageError
 @click.option("--method", "methods", multiple=True, metavar="PATTERN", help="Only these rows, e.g. 'QAT*'; repeatable.")
 @click.option("--again", multiple=True, metavar="PATTERN", help="Measure these rows again, e.g. after a change.")
 @click.option("--kept", is_flag=True, help="Measure nothing: write what is kept, and name what is not there.")
+@click.option("--add", is_flag=True, help="Keep the networks in the document that are not among CKPT.")
 @click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Calibration pictures.")
 @click.option("--test-images", type=click.IntRange(2), help="Only so many judge.  [default: all]")
 @click.option("--python", "pythons", multiple=True, type=click.Path(path_type=Path),
@@ -32,6 +33,7 @@ def command(
     methods: tuple[str, ...],
     again: tuple[str, ...],
     kept: bool,
+    add: bool,
     images: int,
     test_images: int | None,
     pythons: tuple[Path, ...],
@@ -55,6 +57,6 @@ def command(
     if again:
         choose_methods(again)
     found = tuple(python.absolute() for python in pythons) or (Path(sys.executable),)
-    plan = Plan(checkpoints, data, chosen, again, cells, found, images, test_images, arm64, preprocess, kept)
+    plan = Plan(checkpoints, data, chosen, again, cells, found, images, test_images, arm64, preprocess, kept, add)
     run_accuracy(plan, docs, click.echo)
     click.echo(f"written: {docs / JSON_FILE} and {docs / PAGE_FILE}")

@@ -286,7 +286,7 @@ def accuracy_document(**changes: Any) -> dict[str, Any]:
         "test": {"data": "clothes", "split": "test", "pictures": 1000, "sha256": "d" * 64},
         "fp32": {"top1": 0.8, **share}, "rows": rows,
     }  # fmt: skip
-    return {"format": "repghost-accuracy", "version": 1, "machine": {}, "networks": [{**network, **changes}]}
+    return {"format": "repghost-accuracy", "version": 2, "networks": [{**network, **changes}]}
 
 
 def test_evidence_of_accuracy_joins_the_run_of_the_same_weights(tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_evidence_that_disagrees_with_the_run_is_named_and_stays_apart(tmp_path:
     assert len(summary.networks) == 2
     assert any("different fp32 accuracies" in sentence for sentence in find_conflicts(summary))
     path.write_bytes(canonical_json({**accuracy_document(), "version": 7}))
-    with pytest.raises(IntegrityError, match="version 7, not 1"):
+    with pytest.raises(IntegrityError, match="version 7, not 2"):
         collect([path])
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from repghost.accuracy import evidence, float_trained, foreign, ours
 from repghost.accuracy.foreign import float_onnx
 from repghost.accuracy.methods import FLOAT_TWIN
+from repghost.accuracy.network import Network
 from repghost.accuracy.tools.task import Task
 from repghost.checkpoint import write_checkpoint
 from repghost.cli import cli
@@ -97,6 +98,64 @@ def test_a_tool_that_is_missing_is_named_and_the_others_are_measured(
     assert result.exit_code == 0, result.output
     assert "ONNX Runtime min-max: not measured: no interpreter that was given has" in result.output
     assert "not measured" in (tmp_path / "docs/accuracy.md").read_text()
+
+
+def measure_quickly(checkpoint: Path, data: Path, output: Path, *more: str) -> Result:
+    folders = ["--cells", str(output / "cells"), "--docs", str(output), "--method", "default*", "--no-arm64"]
+    return CliRunner().invoke(cli, ["accuracy", str(checkpoint), "--data", str(data / "set"), *folders, *more])
+
+
+@pytest.fixture
+def no_quantizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(network: Network, *_: object) -> ours.Row:
+        return ours.Row(np.zeros(len(network.test.labels), np.int64), {"seconds": 1.0})
+
+    monkeypatch.setattr(evidence, "measure_ours", answer)
+
+
+@pytest.mark.usefixtures("no_quantizer")
+def test_networks_that_were_measured_before_stay_where_that_is_asked_for(data: Path, tmp_path: Path) -> None:
+    def widths() -> list[float]:
+        return [network["width"] for network in json.loads((tmp_path / "accuracy.json").read_text())["networks"]]
+
+    wider, notes = tmp_path / "wider.safetensors", {"command": "repghost train --width 0.2", "seed": 3, "x": 1}
+    write_checkpoint(wider, network(0.2, num_classes=len(LABELS)), PREPROCESS.to_dict(), LABELS, notes)
+    for checkpoint, more, expected in (
+        (wider, ["--add"], [0.2]),  # nothing is there yet
+        (data / "model.safetensors", ["--add"], [0.1, 0.2]),
+        (data / "model.safetensors", ["--add"], [0.1, 0.2]),  # measured again, it takes its own place
+        (data / "model.safetensors", [], [0.1]),
+        (wider, ["--add"], [0.1, 0.2]),
+    ):
+        result = measure_quickly(checkpoint, data, tmp_path, *more)
+        assert result.exit_code == 0, result.output
+        assert widths() == expected
+    page = (tmp_path / "accuracy.md").read_text()
+    assert "Made by `repghost train --width 0.2`." in page and "It does not say how it was trained." in page
+    assert "- 0.1x, 0.2x: apache-tvm " in page  # one machine measured both
+    before = (tmp_path / "accuracy.json").read_bytes()
+    result = measure_quickly(wider, data, tmp_path, "--add", "--test-images", "10")
+    assert result.exit_code == 2 and "not judged by the same test pictures" in result.output
+    assert (tmp_path / "accuracy.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("no JSON", "is no document to add to"),
+        ("[1]", "is no document to add to"),
+        ('{"format": "repghost-accuracy", "version": 2}', "is no document to add to"),
+        ('{"format": "repghost-accuracy", "version": 1, "networks": []}', "version 1; this program adds to"),
+    ],
+)
+@pytest.mark.usefixtures("no_quantizer")
+def test_a_document_that_cannot_be_added_to_is_left_as_it_is(
+    content: str, message: str, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "accuracy.json").write_text(content)
+    result = measure_quickly(data / "model.safetensors", data, tmp_path, "--add")
+    assert result.exit_code == 2 and message in result.output
+    assert (tmp_path / "accuracy.json").read_text() == content
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,7 @@ def document() -> dict[str, Any]:
     ]
     network = {
         "name": "repghostnet_0_5x", "width": 0.5, "file": "a.safetensors", "sha256": "ab" * 32,
+        "machine": {"system": "here"}, "training": {"command": "repghost train --data DIR --recipe cifar --seed 3"},
         "calibration": {"pictures": 512, "sha256": "cd" * 32, "data": "set", "split": "train"},
         "test": {"pictures": 1000, "sha256": "ef" * 32, "data": "set", "split": "test"},
         "fp32": accuracy(np.zeros(1000, np.int64), np.arange(1000) % 2).to_dict(),
@@ -124,7 +125,7 @@ def document() -> dict[str, Any]:
         "against_float": [{"ours": "QAT fused", "change": agresti_min(70, 20, 900, 1000).to_dict()}],
         "arm64": {"not_measured": "it was not asked for"},
     }  # fmt: skip
-    return {"format": "repghost-accuracy", "version": 1, "machine": {"system": "here"}, "networks": [network]}
+    return {"format": "repghost-accuracy", "version": 2, "networks": [network]}
 
 
 def test_the_page_says_what_was_kept_missed_and_not_measured() -> None:
@@ -137,7 +138,8 @@ def test_the_page_says_what_was_kept_missed_and_not_measured() -> None:
     assert "open, 0.30 over" in bars["QAT reparam"] and "not measured" in bars["QAT reparam"]
     assert any("ModelOpt max" in line and "no interpreter has 'modelopt'" in line for line in lines)
     assert any("not measured: it was not asked for" in line for line in lines)
-    assert "nncf 9.9" in page
+    assert "nncf 9.9" in page and "- 0.5x: system here." in page
+    assert "Made by `repghost train --data DIR --recipe cifar --seed 3`." in page
     assert "| QAT fused, epoch 1 | " in page and "what 2,000 held-out training pictures chose" in page
     assert "| QAT reparam | " in page
     assert "| float32, as QAT fused | 55.00% | -5.00 (" in page
