@@ -48,6 +48,7 @@ class PackageSource:
         """
         if place.exists():
             return True
+        place = place.absolute()  # the programs below run in another folder
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place.parent) as name:
             archives, unpacked = Path(name) / "archives", Path(name) / "unpacked"
@@ -61,11 +62,13 @@ class PackageSource:
                     return False
                 if not _apt_get([*_private_lists(self.lists), *options, "install", *packages], archives):
                     return False
-            for archive in sorted(archives.glob("*.deb")):
+            downloaded = sorted(archives.glob("*.deb"))
+            for archive in downloaded:
                 if not _run(["dpkg", "-x", str(archive), str(unpacked)], archives):
                     return False
-            unpacked.rename(place)
-        return True
+            if downloaded:
+                unpacked.rename(place)
+        return bool(downloaded)
 
 
 @contextmanager
