@@ -145,3 +145,14 @@ def test_the_page_says_what_was_kept_missed_and_not_measured() -> None:
     assert "| float32, as QAT fused | 55.00% | -5.00 (" in page
     assert "The drop against it: QAT fused 5.00 (" in page
     assert "| 0.5x | 2.70 (1.57 to 3.82) | not measured | not measured |" in page
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [(35, "lose at most 0.50 points more than fused: none collapses"), (60, "loses 3.00 points more than fused, so")],
+)
+def test_the_guard_is_as_strict_as_the_measured_loss_asks_for(lost: int, said: str) -> None:
+    values = document()
+    assert "repghost always fuses first: its kernels" in render(values)
+    values["networks"][0]["rows"].append(_row("ONNX Runtime, as exported", "unfused", lost, 3))
+    assert said in render(values)
