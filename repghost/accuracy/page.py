@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from repghost.accuracy.held_out import held_out_table
 from repghost.accuracy.methods import GROUPS
 from repghost.accuracy.verdict import BARS, KEPT, MISSED, drop_points, judge_against, judge_drop
 
@@ -29,6 +30,7 @@ def render(document: Mapping[str, Any]) -> str:
         "",
         *_arm64(networks),
         "",
+        *held_out_table(networks),
         *_unfused(networks),
     ]
     for network in networks:
@@ -189,7 +191,7 @@ def _chosen(rows: list[Mapping[str, Any]]) -> Iterator[str]:
     if counts:
         yield (
             f"Behind the comma: what {max(counts):,} held-out training pictures chose, the calibrated start or what "
-            "an epoch made of it ([qat.md](qat.md))."
+            "an epoch made of it (the table above)."
         )
 
 

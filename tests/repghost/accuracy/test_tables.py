@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from repghost.accuracy.cells import ANSWERS, Cells, answers_bytes, read_answers, read_record, record_bytes
+from repghost.accuracy.held_out import held_out_table
 from repghost.accuracy.methods import FUSED, GROUPS, METHODS, UNFUSED, Calibrated, Foreign, Trained, choose_methods
 from repghost.accuracy.page import render
 from repghost.accuracy.verdict import BARS, KEPT, MISSED, OPEN, drop_points, judge_against, judge_drop
@@ -156,3 +157,23 @@ def test_the_guard_is_as_strict_as_the_measured_loss_asks_for(lost: int, said: s
     assert "repghost always fuses first: its kernels" in render(values)
     values["networks"][0]["rows"].append(_row("ONNX Runtime, as exported", "unfused", lost, 3))
     assert said in render(values)
+
+
+def test_what_held_out_pictures_chose_stands_in_a_table() -> None:
+    values = document()
+    rows = values["networks"][0]["rows"]
+    assert not list(held_out_table(values["networks"]))  # nothing is known of the candidates
+    figures = ((0.02, 0.5, 0.7), (0.04, 0.4, 0.69), (0.03, 0.3, 0.71))
+    candidates = [
+        {"name": name, "divergence": divergence, "loss": loss, "top1": top1}
+        for name, (divergence, loss, top1) in zip(("calibrated", "epoch 1", "epoch 2"), figures, strict=True)
+    ]
+    for row, chosen in ((rows[1], "epoch 1"), (rows[2], "calibrated")):
+        row["held_out"] = {"chosen": chosen, "pictures": 2000, "candidates": candidates}
+        row["key"] = {"trained": {"distillation": 0.25}}
+    table = "\n".join(held_out_table(values["networks"]))
+    assert "| 0.5x | QAT fused | 2,000 | 380, 70.00 | 310, 69.00 | epoch 1 |" in table
+    assert "| 0.5x | QAT reparam | 2,000 | 380, 70.00 | 232, 71.00 | calibrated |" in table  # the last one is shown
+    assert table in render(values)
+    rows[2]["held_out"]["candidates"] = candidates[:1]
+    assert "| no epoch fits its integers | calibrated |" in "\n".join(held_out_table(values["networks"]))
