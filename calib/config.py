@@ -129,8 +129,21 @@ class QuantConfig:
         return json.dumps(self.to_dict(), indent=2)
 
 
+def default_config(policy: str | None = None) -> QuantConfig:
+    """Return the settings that a policy begins with.
+
+    Args:
+        policy: a name of `calib.policy.POLICIES`; the one for CPUs by default.
+
+    Raises:
+        UsageError: when there is no such policy.
+    """
+    found = find_policy(QuantConfig.policy if policy is None else policy)
+    return QuantConfig(policy=found.name, bias_correction=found.corrects_biases)
+
+
 def config_from_dict(values: Mapping[str, Any]) -> QuantConfig:
-    """Return the configuration written in a mapping; absent keys take their defaults.
+    """Return the configuration written in a mapping; absent keys take the defaults of its policy.
 
     Raises:
         UsageError: for an unknown key or value, or a newer version.
@@ -152,7 +165,8 @@ def config_from_dict(values: Mapping[str, Any]) -> QuantConfig:
             raise unknown_value("config key", key, known)
     defaults = LayerSettings(**{key: values[key] for key in setting_names if key in values})
     switches = {key: values[key] for key in SWITCHES if key in values}
-    return QuantConfig(values.get("policy", "cpu"), defaults, _read_layers(values.get("layers", {})), **switches)
+    start = default_config(values.get("policy", QuantConfig.policy))
+    return replace(start, defaults=defaults, layers=_read_layers(values.get("layers", {})), **switches)
 
 
 def _read_layers(layers: Any) -> tuple[tuple[str, Changes | None], ...]:

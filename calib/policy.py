@@ -34,6 +34,8 @@ class Policy:
         int16_depthwise: the kernels can accumulate depthwise convolutions in int16, so their weight scales follow
             `calib.q15`.
         integer_only: every layer has to be int8.
+        corrects_biases: whether that is the default. Biases are float on TensorRT and cost nothing there; what was
+            measured is in docs/quantization.md and docs/jetson.md.
         summary: one line for the user.
     """
 
@@ -41,14 +43,29 @@ class Policy:
     symmetric: bool
     int16_depthwise: bool
     integer_only: bool
+    corrects_biases: bool
     summary: str
 
 
 POLICIES: dict[str, Policy] = {
     policy.name: policy
     for policy in (
-        Policy("cpu", False, True, True, "affine activations, int16 depthwise accumulators; for `repghost compile`"),
-        Policy("tensorrt", True, False, False, "symmetric activations (zero point 0); for TensorRT"),
+        Policy(
+            "cpu",
+            symmetric=False,
+            int16_depthwise=True,
+            integer_only=True,
+            corrects_biases=False,
+            summary="affine activations, int16 depthwise accumulators; for `repghost compile`",
+        ),
+        Policy(
+            "tensorrt",
+            symmetric=True,
+            int16_depthwise=False,
+            integer_only=False,
+            corrects_biases=True,
+            summary="symmetric activations (zero point 0), corrected biases; for TensorRT",
+        ),
     )
 }
 

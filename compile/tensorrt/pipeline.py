@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,12 +84,10 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _config(path: Path | None) -> QuantConfig:
-    """Return the user's settings, or the default: biases are float on TensorRT, so that correcting them is free."""
+    """Return the user's settings, or the policy's defaults."""
     from repghost.commands.calibration import read_config
 
-    if path is None:
-        return replace(read_config(None, POLICY), bias_correction=True)
-    config = read_config(path, None)
+    config = read_config(path, None if path else POLICY)
     if config.policy != POLICY:
         raise UsageError(
             f"{path} has the policy {config.policy!r}, which has zero points; TensorRT takes only symmetric int8. Give "

@@ -14,13 +14,29 @@ from calib.config import (
     QuantConfig,
     config_from_dict,
     config_from_json,
+    default_config,
 )
 from calib.observers import OBSERVERS
+from calib.policy import POLICIES
 from repghost.errors import UsageError
 
 
 def test_defaults_survive_json() -> None:
     assert config_from_json(QuantConfig().to_json()) == QuantConfig()
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_policy_begins_with_defaults_of_its_own_which_a_file_may_change(policy: str) -> None:
+    expected = POLICIES[policy].corrects_biases
+    assert default_config(policy) == config_from_dict({"policy": policy})
+    assert default_config(policy).bias_correction is expected
+    assert config_from_dict({"policy": policy, "bias_correction": not expected}).bias_correction is not expected
+
+
+def test_without_a_policy_it_is_the_one_for_cpus() -> None:
+    assert default_config() == config_from_dict({}) == QuantConfig()
+    with pytest.raises(UsageError, match="Did you mean 'cpu'"):
+        default_config("cpus")
 
 
 def test_everything_survives_json() -> None:
