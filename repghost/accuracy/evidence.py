@@ -206,6 +206,7 @@ def _arm64(network: Network, plan: Plan, cells: Cells, say: Callable[[str], None
     try:
         found = measure_arm64(network, qdq_file(network, ours, cells), cells)
     except (NotMeasuredError, ToolMissingError) as error:
+        say(f"  arm64: not measured: {error}")
         return {"not_measured": str(error)}
     say(f"  arm64: {found['pictures']} pictures equal on {len(found['equal_to_the_bit'])} instruction sets")
     return {"method": ours.name, **found}
