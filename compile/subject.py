@@ -62,6 +62,7 @@ class Subject:
     unmeasured: str = ""  # why there is no test set
     qdq: bytes | None = None  # the quantized file
     quantization: Mapping[str, Any] = field(default_factory=dict)  # what the quantized file says of itself
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint says of how it was made
 
     @property
     def folder(self) -> str:
@@ -133,8 +134,10 @@ def load_subject(
     labels = checkpoint.labels or classes
     unmeasured = "" if test else f"{folder.name} has no test split"
     network = build_model(checkpoint)
-    digest = checkpoint.digest
-    return Subject(spec.name, spec, network, digest, origin, preprocess, labels, calibration, test, unmeasured)
+    return Subject(
+        spec.name, spec, network, checkpoint.digest, origin, preprocess, labels, calibration, test, unmeasured,
+        metadata=checkpoint.metadata,
+    )  # fmt: skip
 
 
 def _checkpoint(weights: str | None, data: Path | None, width: str | None) -> tuple[Checkpoint, dict[str, Any]]:

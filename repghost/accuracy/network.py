@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,6 @@ from repghost.data import PictureSet, open_dataset
 from repghost.data.opening import CALIBRATION_SPLITS
 from repghost.errors import UsageError
 from repghost.model import RepGhostNet
-from repghost.timm_hub import open_checkpoint
 
 CALIBRATION_PICTURES = 512
 SEED = 0
@@ -31,19 +29,23 @@ class Network:
         file: its name.
         subject: weights, calibration and test pictures.
         data: the set of pictures.
-        training: what the checkpoint says of how it was made: command, epochs, seed, as far as it does.
     """
 
     file: str
     subject: Subject
     data: Path
-    training: Mapping[str, str]
 
     @property
     def model(self) -> RepGhostNet:
         """The network in the form of the checkpoint, in evaluation mode."""
         assert self.subject.model is not None
         return self.subject.model
+
+    @property
+    def training(self) -> dict[str, str]:
+        """What the checkpoint says of how it was made, as far as it does."""
+        said = self.subject.metadata
+        return {name: str(said[name]) for name in TRAINING if name in said}
 
     @property
     def test(self) -> Pictures:
@@ -111,6 +113,4 @@ def open_network(
             f"{data} has none of the splits {', '.join(CALIBRATION_SPLITS)}; calibration and training need one. Give "
             "--data another set."
         )
-    metadata = open_checkpoint(checkpoint).metadata
-    training = {name: str(metadata[name]) for name in TRAINING if name in metadata}
-    return Network(Path(checkpoint).name, subject, data, training)
+    return Network(Path(checkpoint).name, subject, data)
