@@ -38,7 +38,7 @@ STAMP := $(VENV)/.installed$(if $(TORCH),-$(TORCH))
 DEV_STAMP := $(VENV)/.installed-dev
 CONVERTERS := $(VENV)/torch-tensorrt
 CONVERTERS_STAMP := $(CONVERTERS)/.installed
-PACKAGES := repghost calib compile tests assets
+PACKAGES := repghost calib compile benchmarks tests assets
 
 option = $(if $($(1)),--$(2) "$($(1))")
 OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SIZE,size) $(call option,WEIGHTS,weights) $(call option,DATA,data) \
@@ -82,15 +82,16 @@ report: $(STAMP)
 
 # The figures at the front of the README, from docs/accuracy.json and docs/performance.json.
 front: $(STAMP)
-	@$(BIN)/python -m compile.summary.front
+	@$(BIN)/python -m benchmarks.readme_figures
 
 test: $(DEV_STAMP) $(if $(TORCH),,$(CONVERTERS_STAMP))
-	@$(REPGHOST) doctor --fetch || true
+	@$(BIN)/python -m tests.support.fetch
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope
 
 check: lint types
 
 lint: $(DEV_STAMP)
+	$(BIN)/lint-imports
 	$(BIN)/ruff check $(PACKAGES)
 	$(BIN)/ruff format --check $(PACKAGES)
 
@@ -103,19 +104,19 @@ format: $(DEV_STAMP)
 
 # PEERS_PYTHON: an interpreter that has the runtimes to compare with; .venv with the extra [peers] by default.
 bars: $(STAMP)
-	@$(REPGHOST) bench --bars --output "$(OUTPUT)" $(if $(PEERS_PYTHON),--python "$(PEERS_PYTHON)")
+	@$(BIN)/python -m benchmarks.host --output "$(OUTPUT)" $(if $(PEERS_PYTHON),--python "$(PEERS_PYTHON)")
 
 # Needs qemu-user with plugins. Goes on where it was interrupted; what did not change is not counted again.
 counts: $(STAMP)
-	@$(REPGHOST) bench --counts --output "$(OUTPUT)"
+	@$(BIN)/python -m benchmarks.arm64 --output "$(OUTPUT)"
 
 # What the kernels of earlier runs save is left out: each run starts without any.
 compile-time: $(STAMP)
-	@$(BIN)/python -m compile.compile_time --docs docs
+	@$(BIN)/python -m benchmarks.compile_time --docs docs
 
 # TRAIN_DATA: the set of pictures to train on; the carried ones by default.
 train-bars: $(STAMP)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m repghost.training.bars --data "$(or $(TRAIN_DATA),assets/fashion-mnist)" \
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.training --data "$(or $(TRAIN_DATA),assets/fashion-mnist)" \
 	--output docs
 
 # WIDTHS, DATA; RECIPE, EPOCHS, QAT (fused, reparam or both): what is finished is not repeated.
@@ -124,7 +125,7 @@ EPOCHS ?=
 QAT ?=
 RUNS ?= runs/widths
 widths: $(STAMP)
-	@$(REPGHOST) widths --widths "$(or $(WIDTHS),0.5)" $(call option,DATA,data) --recipe "$(RECIPE)" \
+	@$(BIN)/python -m benchmarks.widths_command --widths "$(or $(WIDTHS),0.5)" $(call option,DATA,data) --recipe "$(RECIPE)" \
 	$(call option,EPOCHS,epochs) $(call option,THREADS,threads) $(call option,IMAGES,images) \
 	$(addprefix --qat ,$(QAT)) --output "$(RUNS)"
 
@@ -138,18 +139,18 @@ accuracy: $(STAMP)
 	$(if $(ADD),--add) --cells "$(OUTPUT)/accuracy"
 
 qat-bench: $(STAMP)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m repghost.accuracy.step_bench $(call option,WEIGHTS,weights) \
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.qat_step $(call option,WEIGHTS,weights) \
 	$(call option,DATA,data) --output docs
 
 # Other networks, of random weights: build/<network>-224px-random/, and docs/baselines.json. BASELINES: timm's names, by commas.
 BASELINES ?=
 baselines: $(STAMP)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m compile.baselines --docs docs $(call option,OUTPUT,output) \
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.baselines --docs docs $(call option,OUTPUT,output) \
 	$(call option,BASELINES,networks)
 
 # Only the milliseconds that are missing in docs/baselines.json, on a quiet machine; compiles nothing, takes a minute.
 baseline-latency: $(STAMP)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m compile.baseline_latency --docs docs $(call option,OUTPUT,output)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.baseline_latency --docs docs $(call option,OUTPUT,output)
 
 # Other runtimes' executed arm64 instructions, for the network of an arm64 run: build/rivals/<width>-<core>.json.
 # A file that is there is not made again. PEERS_PYTHON as for bars.
@@ -168,7 +169,7 @@ rival-counts: $(STAMP)
 # What is proven for Jetson without one, into docs/jetson.md. RTX_PYTHON: an interpreter with the extra [tensorrt-rtx];
 # TORCH_TENSORRT_PYTHON: one with [torch-tensorrt-rtx]; JETSON_REPORTS: jetson.json of trained networks.
 jetson-check: $(STAMP)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m compile.tensorrt.checked $(JETSON_REPORTS) --output "$(OUTPUT)" \
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.tensorrt.checked $(JETSON_REPORTS) --output "$(OUTPUT)" \
 	$(if $(RTX_PYTHON),--rtx-python "$(RTX_PYTHON)") \
 	$(if $(TORCH_TENSORRT_PYTHON),--torch-tensorrt-python "$(TORCH_TENSORRT_PYTHON)")
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from repghost.data.fashion_mnist import open_fashion_mnist, write_idx
 from repghost.data.subset import choose_balanced
 from repghost.files import write_bytes_atomically
-from repghost.recipe import get_recipe
-from repghost.train import held_out_indices
+from repghost.training.recipe import get_recipe
+from repghost.training.train import held_out_indices
 
 CALIBRATION_PICTURES = 1024
 CALIBRATION_SEED = 1

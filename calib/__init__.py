@@ -1,1 +1,1 @@
-"""Numbers: the numerics contract, calibration, the integer program and its numpy reference."""
+"""Numbers: from a float graph to scales, integers and the QDQ file. Knows networks, not machines or compilers."""

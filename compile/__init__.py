@@ -1,1 +1,1 @@
-"""ONNX in, bundle out. Import as `from compile import ...`: the name shadows a builtin."""
+"""ONNX in, bundle out: the pipeline, and one package for each of its stages. Imported by its parts: from compile import ..."""

@@ -10,29 +10,32 @@ from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from compile import stages
-from compile.building import Build, Compilation, compile_all, link
-from compile.cache import StageCache
-from compile.float_program import FloatProgram, float_program
-from compile.float_twin import float_twin
-from compile.judge import Judgement, float_answers, judge, not_measured, reference_answers
-from compile.packing import Packed, bundle_folder, manifest_sections, measure, pack, verify
-from compile.precisions import FP32, INT8
-from compile.progress import Progress
-from compile.report import build_report, finish_report
-from compile.request import Request
-from compile.stored_runner import start_runners
-from compile.subject import Subject, load_subject
-from compile.targets import JETSON, Target, find_target, host_target
-from compile.vectors import Vectors
+from compile.bundle.vectors import Vectors
+from compile.ir.float_from_integer import float_twin
+from compile.ir.float_program import FloatProgram, float_program
+from compile.link.stored_runner import start_runners
+from compile.report.run_report import build_report, finish_report
+from compile.stages.compile_networks import Build, Compilation, compile_all, link
+from compile.stages.evaluate import Judgement, float_answers, judge, not_measured, reference_answers
+from compile.stages.expect import choose_vectors, expect, expect_float
+from compile.stages.layer_error import layer_error
+from compile.stages.pack import Packed, bundle_folder, manifest_sections, measure, pack, verify
+from compile.stages.progress import Progress
+from compile.stages.quantize import quantize, read_program, settle, write_fused
+from compile.storage.stage_cache import StageCache
+from compile.subject.load import load_subject
+from compile.subject.request import Request
+from compile.subject.subject import Subject
+from compile.targets.precisions import FP32, INT8
+from compile.targets.table import JETSON, Target, find_target, host_target
 from repghost.errors import AccuracyGateError, UsageError
 from repghost.files import write_bytes_atomically
 
 if TYPE_CHECKING:
-    from calib.config import QuantConfig
-    from calib.program import Program
-    from compile.layout import AnyProgram
-    from repghost.model import RepGhostNet
+    from calib.integer.program import Program
+    from calib.settings.config import QuantConfig
+    from compile.ir.memory_plan import AnyProgram
+    from repghost.network.model import RepGhostNet
 
 QDQ_FILE = "model.qdq.onnx"
 FUSED_FILE = "model.fused.safetensors"  # the float network int8 is compared with
@@ -90,7 +93,7 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
 
 def _load(request: Request, target: Target, say: Callable[[str], None]) -> _Run:
     """Return weights, pictures and settings, checked against what the target can do."""
-    from repghost.commands.calibration import read_config
+    from calib.settings.config_file import read_config
 
     config = read_config(request.config, None)
     if config.policy != "cpu":
@@ -113,7 +116,7 @@ def _load(request: Request, target: Target, say: Callable[[str], None]) -> _Run:
         target.check_element(precision.name, precision.element)
     if subject.model is None and any(not precision.exact for precision in request.precisions if precision is not FP32):
         raise UsageError(f"{subject.weights['source']} is quantized: it can be compiled with PRECISION=int8,fp32 only.")
-    return _Run(request, subject, stages.settle(config, subject), StageCache(request.output / ".cache"), progress)
+    return _Run(request, subject, settle(config, subject), StageCache(request.output / ".cache"), progress)
 
 
 def _loaded(subject: Subject) -> str:
@@ -129,11 +132,11 @@ def _fuse(this: _Run) -> RepGhostNet | None:
     """Return the fused network, which is kept in the run's folder; None for a file that is already quantized."""
     if this.subject.model is None:
         return None
-    from calib.pipeline import fused
+    from repghost.network.fuse import fused
 
     with this.progress.stage("fuse"):
         network = fused(this.subject.model)
-        stages.write_fused(this.folder / FUSED_FILE, network, this.subject)
+        write_fused(this.folder / FUSED_FILE, network, this.subject)
         this.progress.note = "no batch norm left; the outputs were compared"
     return network
 
@@ -146,21 +149,21 @@ def _quantize(this: _Run, network: RepGhostNet | None) -> Program:
     else:
         done: list[int] = []
         with progress.stage("calibrate"):
-            content, cached = stages.quantize(this.subject, network, this.config, this.cache, done.append)
+            content, cached = quantize(this.subject, network, this.config, this.cache, done.append)
             observer = this.config.defaults.observer
             progress.note = "as in an earlier run" if cached else f"{sum(done)} pictures, observer {observer}"
     with progress.stage("write QDQ"):
         write_bytes_atomically(path, content)
         progress.note = f"{path}, {len(content) / 1e6:.2f} MB"
     with progress.stage("lower"):
-        program = stages.read_program(path, this.subject.preprocess)
+        program = read_program(path, this.subject.preprocess)
         progress.note = f"{len(program.operators)} integer operators, program {program.digest[:12]}"
     return program
 
 
 def _programs(this: _Run, network: RepGhostNet | None, program: Program) -> dict[str, AnyProgram]:
     """Return the program of each precision: the integer one, float32 to compare it with, and what was asked for."""
-    from calib.walk import graph_of
+    from repghost.graph.trace import graph_of
 
     programs: dict[str, AnyProgram] = {INT8.name: program}
     preprocess, precisions = this.subject.preprocess, this.request.precisions
@@ -176,13 +179,13 @@ def _expect(this: _Run, network: RepGhostNet | None, programs: Mapping[str, AnyP
     """Return the recorded pictures and expected logits of each precision."""
     subject, progress = this.subject, this.progress
     with progress.stage("expect"):
-        pictures = stages.choose_vectors(subject)
-        reference, cached = stages.expect(this.folder / QDQ_FILE, subject.preprocess, pictures, this.cache)
+        pictures = choose_vectors(subject)
+        reference, cached = expect(this.folder / QDQ_FILE, subject.preprocess, pictures, this.cache)
         found = {INT8.name: reference}
         for precision in this.request.precisions:
             if not precision.exact:
                 program = programs[precision.name]
-                found[precision.name] = stages.expect_float(network, program, subject, pictures, precision)
+                found[precision.name] = expect_float(network, program, subject, pictures, precision)
         progress.note = f"{len(pictures.labels)} pictures, {INT8.oracle}" + (", as in an earlier run" if cached else "")
     return found
 
@@ -250,7 +253,7 @@ def _layer_error(this: _Run, network: RepGhostNet | None, program: Program) -> d
     if network is None:
         return None
     with this.progress.stage("error"):
-        found = stages.layer_error(this.subject, network, program, this.config, this.cache)
+        found = layer_error(this.subject, network, program, this.config, this.cache)
         worst = min(found["decibels"], key=found["decibels"].__getitem__)
         this.progress.note = f"signal to quantization noise at least {found['decibels'][worst]:.1f} dB, at {worst}"
     return found

@@ -8,23 +8,24 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from compile.load import load as load
-    from repghost.checkpoint import load_model as load_model
-    from repghost.checkpoint import read_checkpoint as read_checkpoint
-    from repghost.model import RepGhostNet as RepGhostNet
-    from repghost.model import create_model as create_model
-    from repghost.preprocess import Preprocess as Preprocess
+from repghost.version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from compile.bundle.host_model import load as load
+    from repghost.checkpoints.checkpoint import load_model as load_model
+    from repghost.checkpoints.checkpoint import read_checkpoint as read_checkpoint
+    from repghost.data.preprocess import Preprocess as Preprocess
+    from repghost.network.model import RepGhostNet as RepGhostNet
+    from repghost.network.model import create_model as create_model
+
 
 _LAZY = {
-    "Preprocess": "repghost.preprocess",
-    "RepGhostNet": "repghost.model",
-    "create_model": "repghost.model",
-    "load": "compile.load",
-    "load_model": "repghost.checkpoint",
-    "read_checkpoint": "repghost.checkpoint",
+    "Preprocess": "repghost.data.preprocess",
+    "RepGhostNet": "repghost.network.model",
+    "create_model": "repghost.network.model",
+    "load": "compile.bundle.host_model",
+    "load_model": "repghost.checkpoints.checkpoint",
+    "read_checkpoint": "repghost.checkpoints.checkpoint",
 }
 
 __all__ = ["Preprocess", "RepGhostNet", "__version__", "create_model", "load", "load_model", "read_checkpoint"]

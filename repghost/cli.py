@@ -8,37 +8,36 @@ from typing import Any
 
 import click
 
-from repghost import __version__
 from repghost.errors import RepGhostError, unknown_value
+from repghost.version import __version__
 
 # One row per command: its name -> module:function. The modules import torch and TVM inside their functions only.
 # A row whose module is absent is left out.
 COMMANDS: dict[str, str] = {
-    "train": "repghost.commands.train:command",
-    "validate": "repghost.commands.validate:command",
-    "fuse": "repghost.commands.fuse:command",
-    "convert": "repghost.commands.fuse:command",
-    "flops": "repghost.commands.flops:command",
-    "export": "repghost.commands.export:command",
-    "quantize": "repghost.commands.quantize:command",
-    "sensitivity": "repghost.commands.sensitivity:command",
-    "qat": "repghost.commands.qat:command",
-    "accuracy": "repghost.commands.accuracy:command",
-    "widths": "repghost.commands.widths:command",
-    "lint": "repghost.commands.lint:command",
-    "compile": "repghost.commands.compile:command",
-    "explain": "repghost.commands.explain:command",
-    "verify": "repghost.commands.verify:command",
-    "sign": "repghost.commands.sign:command",
-    "deploy": "repghost.commands.deploy:command",
-    "status": "repghost.commands.status:command",
-    "rollback": "repghost.commands.rollback:command",
-    "bench": "repghost.commands.bench:command",
-    "report": "repghost.commands.report:command",
-    "detect-train": "repghost.commands.detect_train:command",
-    "detect-validate": "repghost.commands.detect_validate:command",
-    "detect-export": "repghost.commands.detect_export:command",
-    "doctor": "repghost.commands.doctor:command",
+    "train": "repghost.commands.training.train:command",
+    "validate": "repghost.commands.training.validate:command",
+    "fuse": "repghost.commands.network.fuse:command",
+    "convert": "repghost.commands.network.fuse:command",
+    "flops": "repghost.commands.network.flops:command",
+    "export": "repghost.commands.network.export:command",
+    "quantize": "repghost.commands.quantization.quantize:command",
+    "sensitivity": "repghost.commands.quantization.sensitivity:command",
+    "qat": "repghost.commands.quantization.qat:command",
+    "accuracy": "repghost.commands.quantization.accuracy:command",
+    "lint": "repghost.commands.bundles.lint:command",
+    "compile": "repghost.commands.bundles.compile:command",
+    "explain": "repghost.commands.bundles.explain:command",
+    "verify": "repghost.commands.bundles.verify:command",
+    "sign": "repghost.commands.bundles.sign:command",
+    "deploy": "repghost.commands.boards.deploy:command",
+    "status": "repghost.commands.boards.status:command",
+    "rollback": "repghost.commands.boards.rollback:command",
+    "bench": "repghost.commands.bundles.bench:command",
+    "report": "repghost.commands.bundles.report:command",
+    "detect-train": "repghost.commands.training.detect_train:command",
+    "detect-validate": "repghost.commands.training.detect_validate:command",
+    "detect-export": "repghost.commands.training.detect_export:command",
+    "doctor": "repghost.commands.boards.doctor:command",
 }
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it

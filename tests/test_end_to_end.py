@@ -13,24 +13,24 @@ import numpy as np
 import pytest
 import torch
 
-from calib.config import QuantConfig
-from calib.fakequant import ExactNetwork
-from calib.pipeline import quantize_graph
-from calib.walk import graph_of
-from compile.answers import answers
-from compile.bundle import check_bundle
-from compile.cache import StageCache
-from compile.emulator import find_emulator
-from compile.execute import machine_for
+from benchmarks.fp16_agreement import answers
+from calib.ptq.apply import quantize_graph
+from calib.settings.config import QuantConfig
+from calib.simulate.exact import ExactNetwork
+from compile.bundle.manifest import check_bundle
+from compile.bundle.vectors import Vectors, unpack_vectors
+from compile.link.zig import run_zig
+from compile.machine.emulator import find_emulator
+from compile.machine.execute import machine_for
 from compile.pipeline import run
-from compile.precisions import FP16, INT8, PRECISIONS
-from compile.request import Request
-from compile.subject import load_subject
-from compile.targets import ARM64, host_target
-from compile.toolchain import run_zig
-from compile.vectors import Vectors, unpack_vectors
+from compile.storage.stage_cache import StageCache
+from compile.subject.load import load_subject
+from compile.subject.request import Request
+from compile.targets.precisions import FP16, INT8, PRECISIONS
+from compile.targets.table import ARM64, host_target
 from repghost.errors import IntegrityError, ToolMissingError
-from repghost.fuse import fuse
+from repghost.graph.trace import graph_of
+from repghost.network.fuse import fuse
 
 PICTURES = 100
 HALF_AGREEMENT = 0.995  # of the answers of half precision with those of float32
@@ -136,7 +136,7 @@ def test_quantization_costs_what_the_report_says_and_not_much(report: dict[str, 
 
 
 def test_one_changed_weight_byte_is_found(report: dict[str, Any], tmp_path: Path) -> None:
-    from compile.verify import verify_bundle
+    from compile.machine.replay import verify_bundle
 
     target = host_target()
     if target is None:

@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compile.bundle import check_bundle
-from compile.load import load
+from compile.bundle.host_model import load
+from compile.bundle.manifest import check_bundle
+from compile.bundle.vectors import Vectors, pack_vectors, unpack_vectors
+from compile.machine.replay import verify_bundle
 from compile.pipeline import run
-from compile.precisions import default_precisions, parse_precisions
-from compile.request import Request
-from compile.targets import TARGETS, host_target
-from compile.vectors import Vectors, pack_vectors, unpack_vectors
-from compile.verify import verify_bundle
+from compile.subject.request import Request
+from compile.targets.precisions import default_precisions, parse_precisions
+from compile.targets.table import TARGETS, host_target
 from repghost.cli import COMMANDS
 from repghost.errors import IntegrityError
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 PACKAGES = ("repghost", "calib", "compile")
@@ -74,7 +74,7 @@ def test_make_passes_every_variable_on() -> None:
     done = make("compile", "TARGET=arm64", *(f"{name}=value of {name}" for name in wanted))
     for name, option in wanted.items():
         assert f'{option} "value of {name}"' in done.stdout
-    from repghost.commands.compile import command
+    from repghost.commands.bundles.compile import command
 
     known = {option for parameter in command.params for option in parameter.opts}
     assert set(wanted.values()) <= known

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.integer.qparams import INT8_MAX, INT8_MIN
 from calib.observers.base import Observer, TensorStatistics
 from calib.observers.search import search_range
-from calib.qparams import INT8_MAX, INT8_MIN
 
 
 def find_range(statistics: TensorStatistics, percentile: float, symmetric: bool) -> tuple[float, float]:

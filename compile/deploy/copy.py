@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from compile.bundle import MANIFEST, Bundle, sha256
-from compile.deploy.connection import Answer, Connection
-from compile.deploy.reasons import storage_reason
+from compile.bundle.manifest import MANIFEST, Bundle
+from compile.deploy.ssh.connection import Answer, Connection
+from compile.deploy.ssh.reasons import storage_reason
+from compile.storage.files import sha256
 from repghost.errors import DeviceUnreachableError, IntegrityError, ToolMissingError
 
 SLOWEST_BYTES_PER_S = 20_000  # a slower link is given up

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from compile.bundle import Bundle
+from compile.bundle.manifest import Bundle
 from compile.deploy.copy import RUNNER
 from compile.deploy.probe import BoardFacts
-from compile.elf import read_elf
-from compile.targets import TARGETS, Target
+from compile.link.elf import read_elf
+from compile.targets.table import TARGETS, Target
 from repghost.errors import DeviceUnreachableError, IntegrityError, UsageError
 
 SPARE_BYTES = 1 << 20  # left free on the board, for the history and what the board itself writes

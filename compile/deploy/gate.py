@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compile.bundle import Bundle
-from compile.precisions import INT8
+from compile.bundle.manifest import Bundle
+from compile.targets.precisions import INT8
 from repghost.errors import AccuracyGateError
 
 DROP_LIMIT_POINTS = 2.0  # percentage points of top-1 that a build may lose against the float network

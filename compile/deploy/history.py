@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from compile.bundle import DIGEST, Bundle
+from compile.bundle.manifest import Bundle
+from compile.storage.files import DIGEST
 
 PLAIN = re.compile(r"[^A-Za-z0-9._@+-]")
 

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from compile.deploy.connection import Connection, framed
-from compile.deploy.exchange import environment
-from compile.deploy.reasons import storage_reason
+from compile.deploy.ssh.connection import Connection, framed
+from compile.deploy.ssh.exchange import environment
+from compile.deploy.ssh.reasons import storage_reason
 from repghost.errors import DeviceUnreachableError
 
 HOLD_LIMIT_S = 30.0  # until the board says whether it is free

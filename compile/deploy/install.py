@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compile.bundle import Bundle, check_bundle
-from compile.deploy.connection import Connection
+from compile.bundle.manifest import Bundle, check_bundle
 from compile.deploy.copy import BUNDLES, INCOMING, begin, refuse, send
 from compile.deploy.fit import check_fit
 from compile.deploy.gate import DROP_LIMIT_POINTS, check_gate
@@ -17,6 +16,7 @@ from compile.deploy.hold import hold
 from compile.deploy.inventory import take_inventory
 from compile.deploy.probe import BoardFacts, probe
 from compile.deploy.prove import Proof, prove
+from compile.deploy.ssh.connection import Connection
 from repghost.errors import IntegrityError
 
 KEEP = 3  # versions that stay on a board
@@ -107,7 +107,7 @@ def describe(facts: BoardFacts) -> str:
 def check_signature(bundle: Bundle, settings: DeploySettings) -> None:
     """Check the signature of a bundle when a key is configured."""
     if settings.public_key is not None:
-        from compile.signing import verify_signature
+        from compile.bundle.signing import verify_signature
 
         verify_signature(bundle, settings.public_key, settings.signature)
 

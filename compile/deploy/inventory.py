@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from compile.bundle import DIGEST
-from compile.deploy.connection import Connection
 from compile.deploy.copy import BUNDLES
 from compile.deploy.history import Version, parse_version
+from compile.deploy.ssh.connection import Connection
+from compile.storage.files import DIGEST
 from repghost.errors import UsageError
 
 

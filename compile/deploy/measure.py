@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compile.bundle import Bundle, check_bundle
-from compile.deploy.connection import Connection
+from compile.bundle.manifest import Bundle, check_bundle
 from compile.deploy.copy import BUNDLES, RUNNER
 from compile.deploy.fit import check_fit
 from compile.deploy.hold import hold
 from compile.deploy.install import place
 from compile.deploy.probe import BoardFacts, probe
 from compile.deploy.prove import prove, run_runner
+from compile.deploy.ssh.connection import Connection
+from compile.storage import formats
 from repghost.errors import IntegrityError, RepGhostError, UsageError
 
-FORMAT, VERSION = "repghost-board-latency", 1
+FORMAT, VERSION = formats.BOARD_LATENCY
 LIMIT_S = 1800.0  # of one measurement
 FIGURES = ("min_ms", "median_ms", "p90_ms")  # what the runner has to say
 SLOWER_CLOCK = 0.9  # of the clock before: below it the board throttled

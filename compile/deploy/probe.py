@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compile.deploy.connection import Connection
-from compile.targets import ALIASES
+from compile.deploy.ssh.connection import Connection
+from compile.targets.table import ALIASES
 from repghost.errors import DeviceUnreachableError
 
 VALUE_LIMIT = 4096  # characters of one value; the flags of an x86-64 core take about 1600
@@ -67,7 +67,7 @@ class BoardFacts:
 
     @property
     def target_name(self) -> str:
-        """The row of `compile.targets` for such a machine, or the machine itself."""
+        """The row of `compile.targets.table` for such a machine, or the machine itself."""
         return ALIASES.get(self.machine, self.machine)
 
     def to_dict(self) -> dict[str, Any]:

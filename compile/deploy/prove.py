@@ -7,9 +7,9 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from compile.bundle import Bundle
-from compile.deploy.connection import Answer, Connection
+from compile.bundle.manifest import Bundle
 from compile.deploy.copy import RUNNER, differing
+from compile.deploy.ssh.connection import Answer, Connection
 from repghost.errors import IntegrityError
 
 VERIFY_LIMIT_S = 300.0

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compile.bundle import MANIFEST, Bundle, parse_manifest, sha256
-from compile.deploy.connection import Connection
+from compile.bundle.manifest import MANIFEST, Bundle, parse_manifest
 from compile.deploy.copy import BUNDLES, refuse
 from compile.deploy.history import Version
 from compile.deploy.hold import hold
@@ -13,6 +12,8 @@ from compile.deploy.install import switch
 from compile.deploy.inventory import take_inventory
 from compile.deploy.probe import probe
 from compile.deploy.prove import prove
+from compile.deploy.ssh.connection import Connection
+from compile.storage.files import sha256
 from repghost.errors import IntegrityError, UsageError
 
 

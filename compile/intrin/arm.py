@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from compile import tir
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
-from compile.tir import Expr, Kernel, Pointer
+from compile.ir import tir
+from compile.ir.tir import Expr, Kernel, Pointer
 
 StepWriter: TypeAlias = Callable[[Expr, Expr, int], None]  # (source, weights, groups of four)
 STEP = 16  # bytes of a pixel loaded at once: four groups of four, each used by lane

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from compile import tir
 from compile.intrin.x86 import X86
-from compile.tir import Expr
+from compile.ir import tir
+from compile.ir.tir import Expr
 
 PAIR = 2  # bytes of a pixel, and weights of a channel, one vpmaddwd takes
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compile import tir
-from compile.tir import Expr, Kernel, Pointer
+from compile.ir import tir
+from compile.ir.tir import Expr, Kernel, Pointer
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class InstructionSet(ABC):
         fits_int16: bool = False,
         from_lowest: bool = False,
     ) -> Expr:
-        """Return one int8 vector: clamp(rint(float32(acc) * m) + z, low, high), see `calib.qparams.requantize`.
+        """Return one int8 vector: clamp(rint(float32(acc) * m) + z, low, high), see `calib.integer.qparams.requantize`.
 
         Args:
             fits_int16: whether the rounded product is known to fit int16, so that it can be cut instead of limited.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compile import tir
 from compile.intrin.arm import MOST_ROWS, REGISTERS, SPARE, STEP, emit_steps, epilogue_cost, row_cost
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
 from compile.intrin.dot import Dot, load_registers
-from compile.tir import Expr, Kernel, Pointer
+from compile.ir import tir
+from compile.ir.tir import Expr, Kernel, Pointer
 
 LOW_WORDS, HIGH_WORDS = (0, 4, 1, 5), (2, 6, 3, 7)  # zip1, zip2 of four words
 LOW_HALVES, HIGH_HALVES = (0, 1, 4, 5), (2, 3, 6, 7)  # zip1, zip2 of two halves, in words

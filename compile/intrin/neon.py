@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compile import tir
 from compile.intrin.arm import REGISTERS, SPARE_UNROLLED, STEP, Arm, emit_steps
 from compile.intrin.base import GemmShape, GemmTile, Operand
-from compile.tir import Expr, Kernel, Pointer
+from compile.ir import tir
+from compile.ir.tir import Expr, Kernel, Pointer
 
 
 class Neon(Arm):

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from compile import tir
 from compile.intrin.x86 import X86
-from compile.tir import Expr
+from compile.ir import tir
+from compile.ir.tir import Expr
 
 GROUP = 4  # bytes of a pixel one vpdpbusd takes
 SIGN = -128  # flips the top bit of a byte

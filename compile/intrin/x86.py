@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from compile import tir
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
-from compile.tir import Expr, Kernel, Pointer
+from compile.ir import tir
+from compile.ir.tir import Expr, Kernel, Pointer
 
 MULTIPLY_ADD_PAIRS = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd"}
 MOST_ROWS = 8  # pixels of a tile; each has an address in a general-purpose register

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from calib.program import Program
-from compile.graph import QdqGraph
+from calib.integer.program import Program
+from compile.ir.qdq_graph import QdqGraph
 from compile.passes.fold_constants import fold_constants
 from compile.passes.fold_lookups import fold_lookups
 from compile.passes.fold_quantization import fold_quantization

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.qparams import INT8_MAX, INT8_MIN
-from compile.graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
+from calib.integer.qparams import INT8_MAX, INT8_MIN
+from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
 
 
 def fold_constants(graph: QdqGraph) -> QdqGraph:

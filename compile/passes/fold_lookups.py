@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.qparams import INT8_MAX, INT8_MIN, dequantize, quantize
-from compile.graph import LOOKUP_TABLE, REQUANTIZE, Node, QdqGraph
+from calib.integer.qparams import INT8_MAX, INT8_MIN, dequantize, quantize
+from compile.ir.qdq_graph import LOOKUP_TABLE, REQUANTIZE, Node, QdqGraph
 
 Floats = NDArray[np.float32]
 

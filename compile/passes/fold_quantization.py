@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from calib.qparams import QParams
-from compile.graph import DEQUANTIZE, DEQUANTIZE_SCORES, INPUT_TABLE, QUANTIZE, REQUANTIZE, Node, QdqGraph
+from calib.integer.qparams import QParams
+from compile.ir.qdq_graph import DEQUANTIZE, DEQUANTIZE_SCORES, INPUT_TABLE, QUANTIZE, REQUANTIZE, Node, QdqGraph
 from compile.passes.rename import rename_inputs
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from compile.graph import Node, QdqGraph
+from compile.ir.qdq_graph import Node, QdqGraph
 from compile.passes.rename import rename_inputs
 from compile.passes.rules.movement import slice_values
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from compile.graph import DEQUANTIZE, QdqGraph, QuantizedWeight
+from compile.ir.qdq_graph import DEQUANTIZE, QdqGraph, QuantizedWeight
 
 
 def fold_weights(graph: QdqGraph) -> QdqGraph:

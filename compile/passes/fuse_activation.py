@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from compile.graph import Node, QdqGraph
+from compile.ir.qdq_graph import Node, QdqGraph
 
 
 def fuse_activation(graph: QdqGraph) -> QdqGraph:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from compile.graph import Node, QdqGraph
+from compile.ir.qdq_graph import Node, QdqGraph
 
 HOSTS = ("Conv", "Gemm")  # operators whose epilogue can add, or keep float scores
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from compile.graph import REQUANTIZE, Node, QdqGraph
+from compile.ir.qdq_graph import REQUANTIZE, Node, QdqGraph
 
 MOVERS = {"MaxPool": 1, "Slice": 1, "Pad": 1, "Concat": None}  # how many of their inputs are maps; None: all
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calib.program import Operator
-from compile.graph import DEQUANTIZE, DEQUANTIZE_SCORES, QUANTIZE, Node, QdqGraph
+from calib.integer.program import Operator
+from compile.ir.qdq_graph import DEQUANTIZE, DEQUANTIZE_SCORES, QUANTIZE, Node, QdqGraph
 from compile.passes.fuse_residual import HOSTS
 from compile.passes.rules import RULES, Refusal
 from repghost.errors import UsageError

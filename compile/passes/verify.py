@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compile.graph import LOOKUP_TABLE, QdqGraph
+from compile.ir.qdq_graph import LOOKUP_TABLE, QdqGraph
 
 
 class BrokenGraphError(AssertionError):

@@ -1,6 +1,6 @@
 /* The functions of repghost.h over the steps that TVM compiled.
  *
- * rg_config.h is written by compile/toolchain.py for each network:
+ * rg_config.h is written by compile/link/toolchain.py for each network:
  *   RG_STEPS, RG_UNITS         how many steps, and the units of work of each
  *   RG_WORKSPACE_BYTES         scratch memory of one inference
  *   RG_INFO                    the JSON text of rg_info

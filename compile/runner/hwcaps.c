@@ -65,5 +65,5 @@ uint32_t rg_cpu_features(void) {
 }
 
 #else
-#error "only aarch64 and x86-64 have rows in compile/targets.py"
+#error "only aarch64 and x86-64 have rows in compile/targets/table.py"
 #endif

@@ -23,7 +23,7 @@ enum { MACHINE = EM_AARCH64, RELATIVE = 1027, GLOBAL = 1025, SLOT = 1026, ABSOLU
 #elif defined(__x86_64__)
 enum { MACHINE = EM_X86_64, RELATIVE = 8, GLOBAL = 6, SLOT = 7, ABSOLUTE = 1 }; /* R_X86_64_* */
 #else
-#error "only aarch64 and x86-64 have rows in compile/targets.py"
+#error "only aarch64 and x86-64 have rows in compile/targets/table.py"
 #endif
 
 enum { MOST_SEGMENTS = 16 };

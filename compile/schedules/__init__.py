@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from compile.layout import AnyOperator
-from compile.schedules.add import schedule_add
+from compile.ir.memory_plan import AnyOperator
 from compile.schedules.base import Context, Scheduled
-from compile.schedules.copy import schedule_concat, schedule_crop
-from compile.schedules.depthwise import schedule_depthwise
-from compile.schedules.depthwise_dot import schedule_depthwise_dot
-from compile.schedules.dequantize import schedule_dequantize
-from compile.schedules.float_depthwise import schedule_float_depthwise
-from compile.schedules.float_elementwise import schedule_float_gate, schedule_float_pool
-from compile.schedules.float_gemm import schedule_float_gemm
-from compile.schedules.float_input import schedule_float_input
-from compile.schedules.float_maps import schedule_float_copy, schedule_float_map
-from compile.schedules.gemm import schedule_gemm
+from compile.schedules.float.depthwise import schedule_float_depthwise
+from compile.schedules.float.elementwise import schedule_float_gate, schedule_float_pool
+from compile.schedules.float.gemm import schedule_float_gemm
+from compile.schedules.float.input import schedule_float_input
+from compile.schedules.float.maps import schedule_float_copy, schedule_float_map
 from compile.schedules.halo import schedule_halo
-from compile.schedules.input_table import schedule_input_table
-from compile.schedules.lookup import schedule_lookup
-from compile.schedules.max_pool import schedule_max_pool
-from compile.schedules.multiply import schedule_multiply
-from compile.schedules.pool import schedule_pool
+from compile.schedules.int8.add import schedule_add
+from compile.schedules.int8.copy import schedule_concat, schedule_crop
+from compile.schedules.int8.depthwise import schedule_depthwise
+from compile.schedules.int8.depthwise_dot import schedule_depthwise_dot
+from compile.schedules.int8.dequantize import schedule_dequantize
+from compile.schedules.int8.gemm import schedule_gemm
+from compile.schedules.int8.input_table import schedule_input_table
+from compile.schedules.int8.lookup import schedule_lookup
+from compile.schedules.int8.max_pool import schedule_max_pool
+from compile.schedules.int8.multiply import schedule_multiply
+from compile.schedules.int8.pool import schedule_pool
 from repghost.errors import UsageError
 
 RULES = (

@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.program import Requantize, RequantizeAdd
-from calib.qparams import ADD_SHIFT, INT8_MIN, INT16_MAX
-from compile import tir
+from calib.integer.program import Requantize, RequantizeAdd
+from calib.integer.qparams import ADD_SHIFT, INT8_MIN, INT16_MAX
 from compile.intrin import InstructionSet
-from compile.layout import AnyTensor, MemoryPlan, Placement
-from compile.tir import Expr, Kernel, Pointer
+from compile.ir import tir
+from compile.ir.memory_plan import AnyTensor, MemoryPlan, Placement
+from compile.ir.tir import Expr, Kernel, Pointer
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def requantize_add(
     epilogue: RequantizeAdd,
     scalars: Sequence[Expr],
 ) -> Expr:
-    """Return one int8 vector: the epilogue with a residual, see `calib.qparams.requantize_add`.
+    """Return one int8 vector: the epilogue with a residual, see `calib.integer.qparams.requantize_add`.
 
     Args:
         acc: int32 vectors.

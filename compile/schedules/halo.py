@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from compile import tir
-from compile.float_program import FloatTensor
-from compile.layout import AnyTensor
+from compile.ir import tir
+from compile.ir.float_program import FloatTensor
+from compile.ir.memory_plan import AnyTensor
+from compile.ir.tir import Expr, Kernel, Pointer
 from compile.schedules.base import FLOAT_NAMES, Context, KernelFrame, Scheduled
-from compile.tir import Expr, Kernel, Pointer
 
 
 def schedule_halo(tensor: AnyTensor, context: Context) -> Scheduled | None:

@@ -8,9 +8,9 @@ from math import lcm
 import numpy as np
 from numpy.typing import NDArray
 
-from compile import tir
-from compile.layout import Placement
-from compile.tir import Expr
+from compile.ir import tir
+from compile.ir.memory_plan import Placement
+from compile.ir.tir import Expr
 
 PIXELS_TOGETHER = 2  # with a stride: 5x5 taps do not fit the registers, so two pixels share each load of a tap
 FEW_VECTORS = 4  # of a pixel, below which an overlap of the last one costs too much

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from compile import tir
-from compile.layout import AnyTensor, Placement
-from compile.tir import Expr, Kernel
+from compile.ir import tir
+from compile.ir.memory_plan import AnyTensor, Placement
+from compile.ir.tir import Expr, Kernel
 
 CHANNEL_UNITS = 4  # of a map of one pixel, whose channels are shared instead of its rows
 SHARED_MACS = 1 << 17  # below this a map of one pixel is done before another thread has begun

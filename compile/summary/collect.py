@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from compile.bundle import sha256
-from compile.machine import describe_machine
-from compile.strict_json import parse_strict
+from compile.machine.facts import describe_machine
+from compile.storage.files import sha256
+from compile.storage.strict_json import parse_strict
 from compile.summary.facts import FORMAT, LayerRow, LayerTable, Missing, Network, Size, Source, Speed, Summary
 from compile.summary.sources import File, Learned, Reader, readers
 from repghost.errors import IntegrityError, UsageError
-from repghost.spec import WIDTHS
+from repghost.network.spec import WIDTHS
 
 SIZE_LIMIT = 32 << 20  # bytes of one file
 RUN_NAMES = ("report.json", "jetson.json", "jetson-measurement.json")  # looked for in the folders of runs

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from compile.strict_json import canonical_json, parse_strict
+from compile.storage.strict_json import canonical_json, parse_strict
 from compile.summary.collect import SIZE_LIMIT
 from compile.summary.facts import FORMAT, Summary
-from compile.summary.markdown import render_markdown
-from compile.summary.page import render_page
-from compile.summary.plots import all_plots
+from compile.summary.pages.csv_sheet import render_csv
+from compile.summary.pages.html import render_page
+from compile.summary.pages.markdown import render_markdown
+from compile.summary.pages.plots import all_plots
 from compile.summary.schema import schema
-from compile.summary.sheet import render_csv
 from repghost.errors import UsageError
 from repghost.files import write_bytes_atomically, write_text_atomically
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from repghost.spec import EVAL_LOGS, WIDTHS
+from repghost.network.spec import EVAL_LOGS, WIDTHS
 
 FIGURE = "main figure of the RepGhost repository, as its authors plot it"
 READ_OFF = "the same figure, read off its pixels to 1 ms; the widths are inferred from the latencies"

@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from compile.bundle import MANIFEST, sha256
-from compile.cache import code_digest, key_digest, versions
-from compile.precisions import default_precisions, parse_precisions
-from compile.report import JSON_FILE, read_report
-from compile.request import Request
-from compile.stages import TOOLS
-from compile.subject import CARRIED_DATA, CARRIED_WEIGHTS, CARRIED_WIDTH, RANDOM, TIMM
+from compile.bundle.manifest import MANIFEST
+from compile.report.run_report import JSON_FILE, read_report
+from compile.stages.quantize import TOOLS
+from compile.storage.files import sha256
+from compile.storage.stage_cache import code_digest, key_digest, versions
+from compile.subject.request import Request
+from compile.subject.subject import CARRIED_DATA, CARRIED_WEIGHTS, CARRIED_WIDTH, RANDOM, TIMM
+from compile.targets.precisions import default_precisions, parse_precisions
 from repghost.errors import RepGhostError, UsageError
 from repghost.files import write_text_atomically
-from repghost.spec import WIDTHS, parse_width
+from repghost.network.spec import WIDTHS, parse_width
 
 CHECKPOINTS = (".safetensors", ".pth", ".pt", ".tar", ".qdq.onnx")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from compile.summary.advice import pareto
 from compile.summary.facts import LayerTable, Method, Network, Share, Size, Speed, Summary
 from compile.summary.published import NetworkFigures, published_figures
-from repghost.spec import WIDTHS
+from repghost.network.spec import WIDTHS
 
 ABSENT, NO_WEIGHTS = "not measured", "no weights"
 FILL = "make compile TARGET=arm64 WIDTH={width} WEIGHTS=timm DATA=imagenet"

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional as F
 
-from calib.graph import INPUT
 from repghost.errors import UsageError
+from repghost.graph.operators import INPUT
 
 ONNX_RUNTIME, ONNX_REFERENCE = "ONNX Runtime, Q/DQ computed as written", "onnx reference evaluator"
 # Without it ONNX Runtime's int8 kernels add in 16 bits on processors without VNNI, and logits move by up to a tenth.
@@ -30,7 +30,7 @@ Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class TorchNetwork:
-    """A file of `compile.tensorrt.writer`, evaluated by PyTorch in float32.
+    """A file of `compile.tensorrt.network.writer`, evaluated by PyTorch in float32.
 
     Args:
         model: the file.

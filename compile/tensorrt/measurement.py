@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compile.strict_json import parse_strict
+from compile.storage.strict_json import parse_strict
 from repghost.errors import IntegrityError
 
 FORMAT, VERSION = "repghost-jetson-measurement", 1

@@ -7,30 +7,32 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compile.bundle import Bundle, write_bundle
-from compile.cache import StageCache
-from compile.own_command import own_command
-from compile.progress import Progress
-from compile.request import Request
-from compile.stages import settle
-from compile.subject import Subject, load_subject
-from compile.targets import JETSON
-from compile.tensorrt.calibrated import calibrate_network
-from compile.tensorrt.contents import Contents, bundle_files, bundle_sections, metadata_of
+from compile.bundle.manifest import Bundle, write_bundle
+from compile.stages.own_command import own_command
+from compile.stages.progress import Progress
+from compile.stages.quantize import settle
+from compile.storage.stage_cache import StageCache
+from compile.subject.load import load_subject
+from compile.subject.request import Request
+from compile.subject.subject import Subject
+from compile.targets.table import JETSON
+from compile.tensorrt.accuracy import judge_contents
+from compile.tensorrt.bundle_files import bundle_files, bundle_sections, metadata_of
+from compile.tensorrt.contents import Contents
 from compile.tensorrt.jetpack import JetPack, find_jetpack
-from compile.tensorrt.judge import judge_contents
-from compile.tensorrt.networks import Networks, check_networks, make_networks
-from compile.tensorrt.placement import PlacementOptions
+from compile.tensorrt.network.calibrated import calibrate_network
+from compile.tensorrt.network.networks import Networks, check_networks, make_networks
+from compile.tensorrt.network.placement import PlacementOptions
 from compile.tensorrt.report import build_report, write_report
 from compile.tensorrt.samples import choose_samples, expect
+from compile.tensorrt.torch.build import FILE as TORCH_FILE
+from compile.tensorrt.torch.build import TORCH_TENSORRT, build_via_torch, check_way
 from compile.tensorrt.verify import verify_engine_bundle
-from compile.tensorrt.via_torch import FILE as TORCH_FILE
-from compile.tensorrt.via_torch import TORCH_TENSORRT, build_via_torch, check_way
 from repghost.errors import AccuracyGateError, ToolMissingError, UsageError
 
 if TYPE_CHECKING:
-    from calib.config import QuantConfig
-    from repghost.model import RepGhostNet
+    from calib.settings.config import QuantConfig
+    from repghost.network.model import RepGhostNet
 
 POLICY = "tensorrt"
 
@@ -85,7 +87,7 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
 
 def _config(path: Path | None) -> QuantConfig:
     """Return the user's settings, or the policy's defaults."""
-    from repghost.commands.calibration import read_config
+    from calib.settings.config_file import read_config
 
     config = read_config(path, None if path else POLICY)
     if config.policy != POLICY:
@@ -111,7 +113,7 @@ def _load(request: Request) -> Subject:
 
 
 def _fuse(subject: Subject, progress: Progress) -> RepGhostNet:
-    from calib.pipeline import fused
+    from repghost.network.fuse import fused
 
     assert subject.model is not None
     with progress.stage("fuse"):
@@ -129,7 +131,7 @@ def _calibrate(
     cache: StageCache,
     progress: Progress,
 ) -> Networks:
-    from calib.walk import graph_of
+    from repghost.graph.trace import graph_of
 
     done: list[int] = []
     with progress.stage("calibrate"):

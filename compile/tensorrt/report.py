@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compile.bundle import Bundle
-from compile.own_command import own_command
-from compile.report_page import accuracy_lines
-from compile.strict_json import canonical_json, parse_strict
-from compile.subject import Subject
-from compile.summary.card import render_engine_card
-from compile.targets import JETSON
-from compile.tensorrt.checked_page import FORMAT as CHECK_FORMAT
+from compile.bundle.manifest import Bundle
+from compile.report.card import render_engine_card
+from compile.report.run_page import accuracy_lines
+from compile.stages.own_command import own_command
+from compile.storage import formats
+from compile.storage.strict_json import canonical_json, parse_strict
+from compile.subject.subject import Subject
+from compile.targets.table import JETSON
 from compile.tensorrt.measurement import FILE, read_measurement, throttled
 from repghost.errors import IntegrityError
 from repghost.files import write_bytes_atomically, write_text_atomically
 
-FORMAT, VERSION = "repghost-jetson", 1
+FORMAT, VERSION = formats.JETSON
+CHECK_FORMAT, _ = formats.JETSON_CHECK
 JSON_FILE, PAGE_FILE, CARD_FILE = f"{JETSON.name}.json", f"{JETSON.name}.md", f"{JETSON.name}-card.md"
 SIZE_LIMIT = 32 << 20  # bytes of either
 NOT_MEASURED = "not measured: no Jetson reached"

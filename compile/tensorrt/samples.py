@@ -14,12 +14,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from compile.bundle import Bundle
-from compile.subject import Pictures
+from compile.bundle.manifest import Bundle
+from compile.subject.subject import Pictures
 from repghost.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from repghost.preprocess import Preprocess
+    from repghost.data.preprocess import Preprocess
 
 COUNT = 8  # each is a start of trtexec on the board
 MEASURED_ON = 32  # pictures

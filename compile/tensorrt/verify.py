@@ -7,13 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 
-from compile.bundle import Bundle
+from compile.bundle.manifest import Bundle
+from compile.bundle.verification import Replay, Verification
 from compile.tensorrt.jetpack import JETPACKS
-from compile.tensorrt.lint import lint_graph
-from compile.tensorrt.lint_graph import index_graph
-from compile.tensorrt.placement import INT8
+from compile.tensorrt.lint.check import lint_graph
+from compile.tensorrt.lint.graph import index_graph
+from compile.tensorrt.network.placement import INT8
 from compile.tensorrt.samples import KINDS, read_samples
-from compile.verify import Replay, Verification
 from repghost.errors import IntegrityError, UsageError, unknown_value
 
 FILES = {"int8": "int8.onnx", "fp16": "fp16.onnx"}

@@ -10,7 +10,7 @@ from repghost.data.base import (
     refuse_empty,
 )
 from repghost.data.decode import PictureError, decode_picture, read_picture, to_rgb
-from repghost.data.opening import open_dataset
+from repghost.data.open_by_format import open_dataset
 
 __all__ = [
     "MissingSplitError",

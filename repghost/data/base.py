@@ -15,7 +15,7 @@ from repghost.data.decode import PictureError
 from repghost.errors import UsageError
 
 if TYPE_CHECKING:
-    from repghost.preprocess import Preprocess
+    from repghost.data.preprocess import Preprocess
 
 
 _MEMORY_SHARE = 0.75  # of this machine's memory; the rest is for the network and everybody else

@@ -13,12 +13,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from repghost.checkpoints.weight_files import parse_weights, read_file_bytes
 from repghost.detection.detector import MAX_CLASSES, build_detector, fuse_detector
 from repghost.detection.recipe import DetectionRecipe
 from repghost.errors import UsageError
 from repghost.files import write_bytes_atomically
-from repghost.model import RepGhostNet
-from repghost.weight_files import parse_weights, read_file_bytes
+from repghost.network.model import RepGhostNet
 
 HEADER_KEY = "repghost-detector"
 VERSION = 1

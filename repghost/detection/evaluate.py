@@ -15,7 +15,7 @@ from torch import nn
 
 from repghost.data.decode import PictureError
 from repghost.detection.coco import CocoPictures
-from repghost.training.ranks import Ranks
+from repghost.distributed.ranks import Ranks
 
 MASK_THRESHOLD = 0.5  # of a mask's probability, as Mask R-CNN's authors
 

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from onnx import helper
 from torch import nn
 
-from repghost import __version__
 from repghost.detection.checkpoint import Detector
 from repghost.detection.detector import fuse_detector
 from repghost.errors import IntegrityError, UsageError
-from repghost.fuse import TOLERANCE
+from repghost.network.fuse import TOLERANCE
+from repghost.version import __version__
 
 OPSET = 17
 INPUT = "input"

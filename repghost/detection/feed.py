@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader, Dataset
 from repghost.data.decode import PictureError
 from repghost.detection.coco import CocoPictures, Sample
 from repghost.detection.recipe import DetectionRecipe
+from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError
-from repghost.training.feed import epoch_order
-from repghost.training.ranks import Ranks
-from repghost.training.seeding import seeded
+from repghost.training.feeds.base import epoch_order
+from repghost.training.feeds.seeding import seeded
 
 DetectionBatch = tuple[list[Tensor], list[dict[str, Tensor]]]
 

@@ -14,11 +14,11 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
-from repghost.blocks import RepGhostModule, refuse_training
 from repghost.errors import UsageError, unknown_value
-from repghost.fuse import fold_batch_norms
-from repghost.model import RepGhostNet
-from repghost.spec import network_shape
+from repghost.network.blocks import RepGhostModule, refuse_training
+from repghost.network.fuse import fold_batch_norms
+from repghost.network.model import RepGhostNet
+from repghost.network.spec import network_shape
 
 TAPS = {4: 2, 8: 4, 16: 6, 32: 8}  # stride -> the stage of `RepGhostNet.blocks` that ends its resolution
 FREEZABLE = ("stem", *(f"stride {stride}" for stride in TAPS))

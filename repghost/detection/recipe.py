@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from repghost.errors import UsageError, unknown_value
-from repghost.recipe_parts import check_choices, check_ranges
+from repghost.training.recipe_parts import check_choices, check_ranges
 
 KINDS = ("retinanet", "maskrcnn")
 FREEZE = ("none", "stem", "stride 4", "stride 8", "stride 16", "stride 32")

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from repghost.checkpoints.state_file import read_values, write_values
 from repghost.detection.evaluate import Precision
 from repghost.detection.recipe import DetectionRecipe
-from repghost.state_file import read_values, write_values
 
 VERSION = 1
 

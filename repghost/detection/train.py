@@ -20,10 +20,10 @@ from repghost.detection.evaluate import evaluate
 from repghost.detection.feed import DetectionFeed
 from repghost.detection.recipe import DetectionRecipe
 from repghost.detection.state import DetectionEpoch, DetectionState, read_state, write_state
+from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError
 from repghost.files import write_text_atomically
-from repghost.training.ranks import Ranks
-from repghost.training.seeding import seeded
+from repghost.training.feeds.seeding import seeded
 from repghost.training.transfer import Start, train_mode
 
 STATE_FILE, MODEL_FILE, LOG_FILE = "state.pt", "detector.safetensors", "log.jsonl"

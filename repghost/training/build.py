@@ -15,10 +15,10 @@ from timm.utils import ModelEmaV3, dispatch_clip_grad
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError
-from repghost.model import RepGhostNet
-from repghost.recipe import Recipe
-from repghost.training.ranks import Ranks
+from repghost.network.model import RepGhostNet
+from repghost.training.recipe import Recipe
 from repghost.training.transfer import Start, freeze, train_mode
 
 # timm's names of the optimizer that PyTorch has as one kernel: a step of 336 small tensors takes 1 ms instead of 9.

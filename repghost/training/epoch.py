@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from timm.utils import distribute_bn
 
-from repghost.runstate import EpochRecord, Progress
 from repghost.training.build import Run
-from repghost.training.judging import judge_epoch
+from repghost.training.epoch_accuracy import judge_epoch
 from repghost.training.loop import Loop
+from repghost.training.state.state import EpochRecord, Progress
 from repghost.training.transfer import train_mode
 
 

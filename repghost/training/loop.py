@@ -9,13 +9,13 @@ import torch
 from timm.loss import SoftTargetCrossEntropy
 from torch import nn
 
-from repghost.recipe import Recipe
-from repghost.runstate import Progress
 from repghost.training.build import Run
-from repghost.training.feed import Feed
-from repghost.training.hooks import Hooks, StepRecord, TrainingStoppedError
+from repghost.training.feeds.base import Feed
+from repghost.training.follow.hooks import Hooks, StepRecord, TrainingStoppedError
 from repghost.training.meter import Meter
 from repghost.training.options import Loss, Options
+from repghost.training.recipe import Recipe
+from repghost.training.state.state import Progress
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import time
 import torch
 
 from repghost.errors import RepGhostError
-from repghost.runstate import Progress
+from repghost.training.state.state import Progress
 
 
 class Meter:

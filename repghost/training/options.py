@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from repghost.training.loader_feed import Loading
+from repghost.training.feeds.loader import Loading
 from repghost.training.transfer import Start
 
 # inputs float32 [N, 3, H, W], logits [N, classes], targets int64 [N] or float32 [N, classes] -> scalar

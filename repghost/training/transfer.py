@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from repghost.checkpoints.timm_hub import open_checkpoint
 from repghost.errors import UsageError
-from repghost.model import RepGhostNet
-from repghost.timm_hub import open_checkpoint
+from repghost.network.model import RepGhostNet
 
 HEAD = ("classifier.weight", "classifier.bias")
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import torch
 
-from repghost import weight_names
-from repghost.checkpoint import Checkpoint, build_model, file_digest, read_checkpoint
+from repghost.checkpoints import weight_names
+from repghost.checkpoints.checkpoint import Checkpoint, build_model, file_digest, read_checkpoint
+from repghost.checkpoints.timm_hub import SOURCE, open_checkpoint
+from repghost.data.preprocess import Preprocess, resolve_preprocess
 from repghost.errors import UsageError
-from repghost.evaluate import BATCH, predict
-from repghost.fuse import fuse
-from repghost.model import RepGhostNet
-from repghost.preprocess import Preprocess, resolve_preprocess
-from repghost.runstate import read_state
-from repghost.timm_hub import SOURCE, open_checkpoint
-from repghost.validation.contender import Contender
+from repghost.evaluation.accuracy import BATCH, predict
+from repghost.evaluation.predictor import Contender
+from repghost.network.fuse import fuse
+from repghost.network.model import RepGhostNet
+from repghost.training.state.state import read_state
 
 EMA, RAW = "EMA", "raw"
 COLOURS = 3  # of a picture, red, green and blue

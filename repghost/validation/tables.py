@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compile.text_table import format_columns
-from repghost.validate import Measured, Validation
-from repghost.validation.widths import WidthRow
+from repghost.text_table import format_columns
+from repghost.validation.published_widths import WidthRow
+from repghost.validation.validate import Measured, Validation
 
 IMAGENET_CLASSES = 1000
 

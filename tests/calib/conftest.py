@@ -7,13 +7,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from calib.calibrate import calibrate
-from calib.config import QuantConfig
-from calib.graph import Graph
-from calib.quantspec import QuantSpec
-from calib.walk import graph_of
-from repghost.fuse import fuse
-from repghost.model import RepGhostNet
+from calib.ptq.calibrate import calibrate
+from calib.settings.config import QuantConfig
+from calib.settings.quantspec import QuantSpec
+from repghost.graph.operators import Graph
+from repghost.graph.trace import graph_of
+from repghost.network.fuse import fuse
+from repghost.network.model import RepGhostNet
 
 SIZE = 32
 CLASSES = 5

@@ -13,18 +13,18 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
-from calib import pipeline
-from calib.adaround import RoundingSettings, learn_rounding
-from calib.config import QuantConfig
-from calib.fakequant import ExactNetwork
-from calib.pipeline import quantize_graph
-from calib.walk import graph_of
-from repghost.checkpoint import write_checkpoint
+from calib import quantize as pipeline
+from calib.ptq.adaround import RoundingSettings, learn_rounding
+from calib.ptq.apply import quantize_graph
+from calib.settings.config import QuantConfig
+from calib.simulate.exact import ExactNetwork
+from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
+from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
-from repghost.fuse import fuse
-from repghost.model import RepGhostNet
-from repghost.preprocess import Preprocess
+from repghost.graph.trace import graph_of
+from repghost.network.fuse import fuse
+from repghost.network.model import RepGhostNet
 from tests.calib.conftest import CLASSES, SIZE, lively_model
 
 PREPROCESS = Preprocess(size=SIZE, resize=SIZE, interpolation="bilinear")
@@ -131,7 +131,7 @@ def quantize(checkpoint: Path, folder: Path, output: Path) -> Result:
 
 def vanish_after_opening(monkeypatch: pytest.MonkeyPatch, paths: list[Path]) -> None:
     """Delete pictures once the set is open and before any is read."""
-    from repghost.data import opening
+    from repghost.data import open_by_format as opening
 
     real = opening.open_dataset
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from compile.bundle import write_bundle
-from compile.emulator import Emulator, find_emulator
-from compile.load import ABI
-from compile.targets import ARM64, Target, host_target
-from compile.toolchain import RUNNER_SOURCES, build_runner, link_model
-from compile.vectors import Vectors, pack_vectors
-from repghost.preprocess import Preprocess
-from tests.compile.fake_network import CLASSES, HEIGHT, WIDTH, expected_logits, fake_network, pictures
+from compile.bundle.host_model import ABI
+from compile.bundle.manifest import write_bundle
+from compile.bundle.vectors import Vectors, pack_vectors
+from compile.link.toolchain import RUNNER_SOURCES, build_runner, link_model
+from compile.machine.emulator import Emulator, find_emulator
+from compile.targets.table import ARM64, Target, host_target
+from repghost.data.preprocess import Preprocess
+from tests.support.fake_network import CLASSES, HEIGHT, WIDTH, expected_logits, fake_network, pictures
 
 PREPROCESS = Preprocess(size=HEIGHT, resize=HEIGHT)
 LABELS = tuple(f"class {index}" for index in range(CLASSES))

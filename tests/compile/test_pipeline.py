@@ -13,24 +13,29 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from calib.config import QuantConfig
-from compile import building, bundle, pipeline, stages
-from compile.bundle import check_bundle
-from compile.cache import StageCache
-from compile.judge import HOST_BUILD
-from compile.load import load
+from calib.settings.config import QuantConfig
+from compile import pipeline
+from compile.bundle import manifest as bundle
+from compile.bundle.host_model import load
+from compile.bundle.manifest import check_bundle
+from compile.bundle.vectors import unpack_vectors
 from compile.pipeline import run
-from compile.precisions import INT8, PRECISIONS, Precision, parse_precisions
-from compile.random_subject import RANDOM_PICTURES, noise_pictures, random_subject
-from compile.report import read_report
-from compile.request import Request
-from compile.subject import load_subject
-from compile.targets import ARM64, Target
-from compile.vectors import unpack_vectors
+from compile.report.run_report import read_report
+from compile.stages import compile_networks as building
+from compile.stages import quantize as stages
+from compile.stages.evaluate import HOST_BUILD
+from compile.storage.stage_cache import StageCache
+from compile.subject.from_random_weights import random_subject
+from compile.subject.load import load_subject
+from compile.subject.noise import RANDOM_PICTURES, noise_pictures
+from compile.subject.request import Request
+from compile.targets.precisions import INT8, PRECISIONS, Precision, parse_precisions
+from compile.targets.table import ARM64, Target
 from repghost.cli import cli
+from repghost.data.preprocess import Preprocess
 from repghost.errors import AccuracyGateError, IntegrityError, UsageError
-from repghost.preprocess import Preprocess
-from tests.compile.oracle_network import Oracle, oracle
+from tests.support import ROOT
+from tests.support.oracle_network import Oracle, oracle
 
 SIZE = 32
 CLASSES = ("blue", "green", "red")
@@ -57,7 +62,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from repghost.checkpoint import write_checkpoint
+    from repghost.checkpoints.checkpoint import write_checkpoint
 
     model = random_subject("0.5", SIZE, seed=3).model
     model.reset_classifier(len(CLASSES))
@@ -75,7 +80,7 @@ def answers(weights: Path, data: Path) -> Oracle:
 
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Oracle], None]:
-    return lambda compiler: monkeypatch.setattr("compile.build.compile_program", compiler)
+    return lambda compiler: monkeypatch.setattr("compile.codegen.program_to_objects.compile_program", compiler)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +88,7 @@ def finished(weights: Path, data: Path, answers: Oracle, tmp_path_factory: pytes
     """The output folder of a run for the host."""
     output = tmp_path_factory.mktemp("finished") / "build"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("compile.build.compile_program", answers)
+        patch.setattr("compile.codegen.program_to_objects.compile_program", answers)
         run(request_for(weights, data, output), lambda line: None)
     return output
 
@@ -132,7 +137,7 @@ def test_a_run_from_weights_to_report(
 def test_the_reported_accuracy_is_that_of_the_integer_program(
     weights: Path, data: Path, answers: Oracle, use: Callable[[Oracle], None], output: Path
 ) -> None:
-    from calib.reference import run as reference
+    from calib.integer.reference import run as reference
 
     use(answers)
     report = run(request_for(weights, data, output), lambda line: None)
@@ -206,7 +211,7 @@ def test_without_an_emulator_the_bundle_is_built_and_the_report_says_so(
     if host is ARM64:
         pytest.skip("arm64 bundles run here")
     use(answers)
-    monkeypatch.setattr("compile.execute.find_emulator", lambda: None)
+    monkeypatch.setattr("compile.machine.execute.find_emulator", lambda: None)
     report = run(request_for(weights, data, output, target="arm64"), lambda line: None)
     arm64, own = report["builds"]
     assert (arm64["folder"], own["folder"]) == ("arm64/int8", "host/int8")
@@ -408,7 +413,7 @@ def test_answers_of_random_weights_choose_no_ranges(weights: Path, data: Path) -
 def test_random_weights_have_sane_statistics(width: str, size: int) -> None:
     import torch
 
-    from repghost.fuse import check_equivalence, fuse
+    from repghost.network.fuse import check_equivalence, fuse
 
     subject = random_subject(width, size, seed=0)
     with torch.inference_mode():
@@ -447,7 +452,7 @@ def test_a_damaged_cache_entry_is_made_anew(tmp_path: Path, damage: str) -> None
 
 
 def test_a_compiled_network_survives_the_cache(host: Target) -> None:
-    from tests.compile.fake_network import fake_network
+    from tests.support.fake_network import fake_network
 
     network = fake_network(host)
     assert building.unpack_network(building.pack_network(network)) == network
@@ -498,7 +503,7 @@ def test_another_target_does_not_calibrate_again(
         raise AssertionError("calibrated again")
 
     monkeypatch.setattr(pipeline, "compile_all", stop)
-    monkeypatch.setattr("calib.pipeline.quantize_model", calibrate)
+    monkeypatch.setattr("calib.quantize.quantize_model", calibrate)
     lines: list[str] = []
     with pytest.raises(ReachedError):
         run(request_for(weights, data, output, target=target), lines.append)
@@ -507,6 +512,6 @@ def test_another_target_does_not_calibrate_again(
 
 
 def test_stage_names_are_the_ones_the_readme_names() -> None:
-    text = (Path(pipeline.__file__).parent.parent / "README.md").read_text()
+    text = (ROOT / "README.md").read_text()
     for stage in STAGES:
         assert f"`{stage}`" in text, stage

@@ -8,15 +8,16 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from repghost.checkpoint import build_model, read_checkpoint
+from repghost.checkpoints.checkpoint import build_model, read_checkpoint
 from repghost.data import open_dataset, prepare
-from repghost.evaluate import accuracy, predict
-from repghost.preprocess import Preprocess
-from repghost.recipe import Recipe, get_recipe
-from repghost.train import held_out_indices
-from repghost.trained import train_command
+from repghost.data.preprocess import Preprocess
+from repghost.evaluation.accuracy import accuracy, predict
+from repghost.training.recipe import Recipe, get_recipe
+from repghost.training.result import train_command
+from repghost.training.train import held_out_indices
+from tests.support import ROOT
 
-ASSETS = Path(__file__).parents[2] / "assets"
+ASSETS = ROOT / "assets"
 FOLDER = ASSETS / "fashion-mnist"
 WEIGHTS = FOLDER / "repghostnet_0_5x.safetensors"
 COMPLETE = Path("/usr/share/datasets/fashion-mnist")

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from repghost.files import write_bytes_atomically, write_text_atomically
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ROOT
 
 
 def test_folder_content_and_mode(tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from calib.program import Add
-from calib.qparams import ADD_SHIFT, INT32_MAX
-from compile.graph import Node, QdqGraph
+from calib.integer.program import Add
+from calib.integer.qparams import ADD_SHIFT, INT32_MAX
+from compile.ir.qdq_graph import Node, QdqGraph
 from compile.passes.rules.common import Answer, Refusal, integer_bounds, tensor_of
 
 

@@ -9,10 +9,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.lower import IntegerLayer, LayerOutput, lower_dense, lower_logits
-from calib.program import Conv2d, Operator, Tensor
-from calib.qparams import INT32_MAX, WEIGHT_MAX, QParams, quantize
-from compile.graph import Node, QdqGraph
+from calib.integer.lower import IntegerLayer, LayerOutput, lower_dense, lower_logits
+from calib.integer.program import Conv2d, Operator, Tensor
+from calib.integer.qparams import INT32_MAX, WEIGHT_MAX, QParams, quantize
+from compile.ir.qdq_graph import Node, QdqGraph
 
 
 @dataclass(frozen=True)

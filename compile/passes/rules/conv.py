@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.lower import IntegerLayer, lower_depthwise
-from calib.program import DepthwiseConv2d
-from compile.graph import Node, QdqGraph
+from calib.integer.lower import IntegerLayer, lower_depthwise
+from calib.integer.program import DepthwiseConv2d
+from compile.ir.qdq_graph import Node, QdqGraph
 from compile.passes.rules.common import (
     Answer,
     Refusal,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compile.graph import Node, QdqGraph
+from compile.ir.qdq_graph import Node, QdqGraph
 from compile.passes.rules.common import Answer, Refusal, dense_operator, tensor_of, weight_of
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from calib.program import InputTable
-from calib.qparams import quantize
-from compile.graph import INPUT_TABLE, Node, QdqGraph
+from calib.integer.program import InputTable
+from calib.integer.qparams import quantize
+from compile.ir.qdq_graph import INPUT_TABLE, Node, QdqGraph
 from compile.passes.rules.common import Answer, tensor_of
 
 

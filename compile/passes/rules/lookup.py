@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from calib.program import Lookup
-from compile.graph import LOOKUP_TABLE, Node, QdqGraph
+from calib.integer.program import Lookup
+from compile.ir.qdq_graph import LOOKUP_TABLE, Node, QdqGraph
 from compile.passes.rules.common import Answer, tensor_of
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from calib.program import Concat, Crop, Dequantize, MaxPool
-from compile.graph import DEQUANTIZE_SCORES, Node, QdqGraph
+from calib.integer.program import Concat, Crop, Dequantize, MaxPool
+from compile.ir.qdq_graph import DEQUANTIZE_SCORES, Node, QdqGraph
 from compile.passes.rules.common import Answer, Refusal, tensor_of
 
 OTHER_SCALE = "its result has another scale or zero point than what it reads"

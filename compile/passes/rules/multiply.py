@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from calib.lower import lower_multiply
-from calib.program import Multiply
-from compile.graph import Node, QdqGraph
+from calib.integer.lower import lower_multiply
+from calib.integer.program import Multiply
+from compile.ir.qdq_graph import Node, QdqGraph
 from compile.passes.rules.common import Answer, Refusal, exceeds_int32, integer_bounds, tensor_of
 
 

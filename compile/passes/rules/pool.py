@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from calib.lower import lower_pool
-from calib.program import GlobalAveragePool
-from compile.graph import Node, QdqGraph
+from calib.integer.lower import lower_pool
+from calib.integer.program import GlobalAveragePool
+from compile.ir.qdq_graph import Node, QdqGraph
 from compile.passes.rules.common import Answer, Refusal, exceeds_int32, integer_bounds, tensor_of
 
 SPELLINGS = ("GlobalAveragePool", "ReduceMean", "AveragePool")

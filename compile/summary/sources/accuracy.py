@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from compile.storage import formats
 from compile.summary.facts import Method, Missing, Network
 from compile.summary.sources import File, Learned
 from compile.summary.sources.run import change, share
 
-FORMAT, VERSION = "repghost-accuracy", 2
+FORMAT, VERSION = formats.ACCURACY
 ARCHIVE = re.compile(r"\.(tar(\.\w+)?|tgz|zip)$")  # how the file of a set ends
 OURS = {"calibrated": "ptq", "trained": "qat"}  # groups of rows that are ours; the others are other tools' files
 

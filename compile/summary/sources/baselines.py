@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from compile.storage import formats
 from compile.summary.facts import OURS, Speed, Where
 from compile.summary.sources import File, Learned
 from compile.summary.sources.count import Figure, machines_of
 
-FORMAT, VERSION = "repghost-baselines", 1
+FORMAT, VERSION = formats.BASELINES
 
 
 def read(file: File) -> Learned:

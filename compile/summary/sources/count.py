@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+from compile.storage import formats
 from compile.summary.facts import OURS, Kind, LayerRow, LayerTable, Speed, Unit
 from compile.summary.sources import File, Learned
 
-FORMAT = "repghost-count"
-VERSION = 1
+FORMAT, VERSION = formats.COUNT
 # The cores of compile/counter/cores.h, and whose code they run: a Cortex-A72 has no dot-product; a Cortex-A55 has it,
 # and stands for a Cortex-A53 where it runs the code without it.
 MODELLED = {"a76": ("cortex-a76",), "a72": ("cortex-a72",), "a55": ("cortex-a76", "cortex-a72")}
@@ -31,7 +31,7 @@ def of_result(result: Mapping[str, Any], source: str, weights: str = "") -> Lear
     """Return what one counted inference says.
 
     Args:
-        result: as `compile.count.count_result` makes it.
+        result: as `compile.bench.count.count_result` makes it.
         source: the file it is from.
         weights: their kind, where the file says it.
     """
@@ -49,7 +49,7 @@ def machines_of(cpu: str, whole: Mapping[str, Any]) -> list[Figure]:
 
     Args:
         cpu: the emulated core.
-        whole: as `compile.count.Counted.to_dict` gives it.
+        whole: as `compile.bench.count.Counted.to_dict` gives it.
     """
     found: list[Figure] = [(f"emulated {cpu}", float(whole["total"]), "instructions", "emulated")]
     for core, cycles in whole["modelled_cycles"].items():

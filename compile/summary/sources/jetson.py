@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from compile.storage import formats
 from compile.summary.facts import Method, Missing, Network, Size, Speed
 from compile.summary.sources import File, Learned
 from compile.summary.sources.run import change, share
-from compile.tensorrt.checked_page import FORMAT as CHECK_FORMAT
-from compile.tensorrt.checked_page import VERSION as CHECK_VERSION
 from compile.tensorrt.measurement import FORMAT as MEASUREMENT_FORMAT
 from compile.tensorrt.measurement import check_measurement, throttled
-from compile.tensorrt.report import FORMAT, VERSION
+
+FORMAT, VERSION = formats.JETSON
+CHECK_FORMAT, CHECK_VERSION = formats.JETSON_CHECK
 
 __all__ = ["CHECK_FORMAT", "FORMAT", "MEASUREMENT_FORMAT", "read", "read_check", "read_measured"]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from compile.storage import formats
 from compile.summary.facts import Speed
 from compile.summary.sources import File, Learned
 from compile.summary.sources.count import machines_of
 
-FORMAT, VERSION = "repghost-peer-counts", 1
+FORMAT, VERSION = formats.PEER_COUNTS
 
 
 def read(file: File) -> Learned:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from compile.storage import formats
 from compile.summary.facts import OURS, Speed
 from compile.summary.sources import File, Learned
 from compile.summary.sources.count import of_result
 
-FORMAT = "repghost-performance"
-VERSION = 1
+FORMAT, VERSION = formats.PERFORMANCE
 RANDOM = "random"  # the weights of what is counted
 
 

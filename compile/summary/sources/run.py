@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compile.report import FORMAT, VERSION
+from compile.report.run_report import FORMAT, VERSION
 from compile.summary.facts import OURS, Change, LayerRow, LayerTable, Method, Missing, Network, Share, Size, Speed
 from compile.summary.sources import File, Learned
 

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from compile.bundle import write_bundle
-from compile.elf import read_elf
-from compile.emulator import Emulator
-from compile.targets import ANDROID, ARM64
-from compile.toolchain import LARGEST_PAGE, check_model, check_runner
-from compile.verify import verify_bundle
+from compile.bundle.manifest import write_bundle
+from compile.link.elf import read_elf
+from compile.link.promises import check_model, check_runner
+from compile.link.toolchain import LARGEST_PAGE
+from compile.machine.emulator import Emulator
+from compile.machine.replay import verify_bundle
+from compile.targets.table import ANDROID, ARM64
 from repghost.errors import UsageError
 from tests.compile.conftest import fake_files, fake_sections
+from tests.compile.machine.test_replay import reseal
 from tests.compile.runner.test_classify import classify, expected, scores, written
-from tests.compile.test_verify import reseal
 
 HEADER, PROGRAM = 64, 56  # bytes of the ELF header and of one row of its table of segments
 

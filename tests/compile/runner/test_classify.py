@@ -19,10 +19,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from compile.emulator import Emulator
-from compile.load import load
-from tests.compile.fake_network import HEIGHT, WIDTH, pictures
+from compile.bundle.host_model import load
+from compile.machine.emulator import Emulator
 from tests.compile.runner.test_decode import encoded, scene
+from tests.support.fake_network import HEIGHT, WIDTH, pictures
 
 
 def classify(bundle: Path, *arguments: str | Path, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:

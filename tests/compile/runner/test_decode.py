@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from compile.targets import Target
-from compile.toolchain import RUNNER_SOURCES
+from compile.link.toolchain import RUNNER_SOURCES
+from compile.targets.table import Target
 from repghost.data.decode import MAX_PIXELS, decode_picture
-from tests.compile.runner.decoding import Decoder, build_decoder
+from tests.support.decoding import Decoder, build_decoder
 
 WIDTH, HEIGHT = 37, 29
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compile.load import ABI, ALIGNMENT, load
-from compile.targets import Target
-from compile.toolchain import API, RUNNER_SOURCES, run_zig
+from compile.bundle.host_model import ABI, ALIGNMENT, load
+from compile.link.promises import API
+from compile.link.toolchain import RUNNER_SOURCES
+from compile.link.zig import run_zig
+from compile.targets.table import Target
 from tests.compile.runner.test_decode import scene
 
 EXAMPLE = RUNNER_SOURCES / "example"

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from compile.targets import Target
-from repghost.preprocess import INTERPOLATIONS, Preprocess
-from tests.compile.runner.prepared import (
+from compile.targets.table import Target
+from repghost.data.preprocess import INTERPOLATIONS, Preprocess
+from tests.support.prepared import (
     BGR,
     NV12,
     NV12_BT709,

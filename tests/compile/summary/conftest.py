@@ -6,7 +6,7 @@ import pytest
 
 from compile.summary.collect import collect, find_files
 from compile.summary.facts import Summary
-from tests.compile.summary.cases import NAMES, run_report, write_runs
+from tests.support.summary_cases import NAMES, run_report, write_runs
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import replace
 from compile.summary.advice import HEADINGS, advice_by_heading, advise
 from compile.summary.facts import Method, Summary
 from compile.summary.gate import gate_sentences
-from tests.compile.summary.cases import NAMES
+from tests.support.summary_cases import NAMES
 
 
 def test_advice_names_the_widest_that_fits_and_whether_int8_pays(summary: Summary) -> None:

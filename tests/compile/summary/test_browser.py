@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compile.browser import INSTALL_HINT, Browser, find_browser
-from compile.strict_json import canonical_json
+from compile.storage.strict_json import canonical_json
 from compile.summary.collect import collect, find_files
 from compile.summary.facts import Summary
 from compile.summary.output import write_all
-from compile.summary.page import render_page
+from compile.summary.pages.html import render_page
 from compile.summary.tables import all_tables
-from repghost.spec import WIDTHS
-from tests.compile.summary.cases import NAMES, run_report, write_runs
+from repghost.network.spec import WIDTHS
+from tests.support import ROOT
+from tests.support.browser import INSTALL_HINT, Browser, find_browser
+from tests.support.summary_cases import NAMES, run_report, write_runs
 
-SCREENSHOTS = Path(__file__).parents[3] / "build" / "screenshots"
+SCREENSHOTS = ROOT / "build" / "screenshots"
 SIZES = {"desktop": (1280, 1600), "phone": (390, 844)}
 
 

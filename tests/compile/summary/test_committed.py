@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from compile.cache import ROOT
+from compile.storage.stage_cache import ROOT
 from compile.summary.collect import collect, find_conflicts, find_files
-from compile.summary.markdown import render_markdown
 from compile.summary.output import figure_files, read_summary
+from compile.summary.pages.markdown import render_markdown
 from compile.summary.tables import all_tables
 
 DOCS = ROOT / "docs"

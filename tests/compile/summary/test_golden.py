@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from compile.summary.card import render_card
+from compile.report.card import render_card
 from compile.summary.collect import collect, find_files
 from compile.summary.facts import Summary
 from compile.summary.output import render, write_all
-from compile.summary.plots import all_plots
-from tests.compile.summary.cases import NAMES, run_report, write_runs
+from compile.summary.pages.plots import all_plots
+from tests.support.summary_cases import NAMES, run_report, write_runs
 
 GOLDEN = Path(__file__).parent / "golden"
 DROPS = (0.001, 0.002, 0.05)  # the last one misses the gate

@@ -15,8 +15,9 @@ from PIL import Image
 
 from compile.summary.output import read_summary
 from compile.summary.tables import width_table
-from repghost.spec import WIDTHS
-from tests.repghost.test_mirror import mirror
+from repghost.network.spec import WIDTHS
+from tests.repghost.checkpoints.test_mirror import mirror
+from tests.support import ROOT
 
 __all__ = ["mirror"]
 
@@ -25,10 +26,10 @@ RUN = """
 import sys
 from pathlib import Path
 from compile import pipeline
-from compile.strict_json import canonical_json
-from compile.subject import load_subject
+from compile.storage.strict_json import canonical_json
+from compile.subject.load import load_subject
 from repghost.cli import main
-from tests.compile.summary.cases import run_report
+from tests.support.summary_cases import run_report
 
 def run(request, say):
     subject = load_subject(request.weights, request.data, request.width, request.size, request.calibration_images,
@@ -75,7 +76,7 @@ def test_one_command_fills_all_eight_rows(
         "report", str(tmp_path / "build"), "--build", "--weights", "timm", "--data", str(imagenet), "--target", "host",
         "--size", "32", "--images", "4", "--test-images", "4", "-o", str(tmp_path / "page"),
     ]  # fmt: skip
-    root = Path(__file__).parents[3]
+    root = ROOT
     command = [sys.executable, "-c", RUN, *arguments]
     done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

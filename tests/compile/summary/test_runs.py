@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from compile import pipeline
-from compile.request import Request
-from compile.strict_json import canonical_json
+from compile.storage.strict_json import canonical_json
+from compile.subject.request import Request
 from compile.summary.runs import plan_runs, run_all
 from repghost.errors import UsageError
-from repghost.spec import WIDTHS
-from tests.compile.summary.cases import run_report
+from repghost.network.spec import WIDTHS
+from tests.support.summary_cases import run_report
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from compile.cache import ROOT
+from compile.storage.stage_cache import ROOT
 from compile.summary.facts import Summary
 from compile.summary.output import render, write_all
 from compile.summary.schema import schema

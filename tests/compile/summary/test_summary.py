@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from compile.strict_json import canonical_json
-from compile.summary.card import render_card
+from compile.report.card import render_card
+from compile.storage.strict_json import canonical_json
 from compile.summary.collect import collect, find_conflicts, find_files
 from compile.summary.compare import Margins, compare
 from compile.summary.facts import Summary
 from compile.summary.gate import gate_sentences
 from compile.summary.output import read_summary, render, write_all
-from compile.summary.page import render_page
-from compile.summary.plots import all_plots
+from compile.summary.pages.html import render_page
+from compile.summary.pages.plots import all_plots
 from compile.summary.tables import all_tables
 from repghost.cli import cli
 from repghost.errors import IntegrityError, UsageError
-from repghost.spec import WIDTHS
-from tests.compile.summary.cases import NAMES, run_report, write_runs
+from repghost.network.spec import WIDTHS
+from tests.support.summary_cases import NAMES, run_report, write_runs
 
 
 class Values(HTMLParser):

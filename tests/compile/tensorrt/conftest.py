@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from compile.precisions import INT8
-from compile.request import Request
+from compile.subject.request import Request
+from compile.targets.precisions import INT8
 from compile.tensorrt.pipeline import run
-from tests.compile.tensorrt.jetson import Jetson
+from tests.support.jetson import Jetson
 
 VERSIONS = {"5": "8.5.2", "6": "10.3.0", "7": "10.13.3"}
 

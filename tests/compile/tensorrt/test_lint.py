@@ -11,17 +11,18 @@ import torch
 from click.testing import CliRunner
 from onnx import numpy_helper
 
-from calib.config import LayerSettings, QuantConfig
-from calib.pipeline import fused, quantize_graph
-from calib.walk import graph_of
+from calib.ptq.apply import quantize_graph
+from calib.settings.config import LayerSettings, QuantConfig
 from compile.tensorrt.jetpack import check_dla, find_board, find_jetpack
-from compile.tensorrt.placement import Placement, PlacementOptions, float_placement, place
-from compile.tensorrt.scales import half_spec
-from compile.tensorrt.writer import write_onnx
+from compile.tensorrt.network.placement import Placement, PlacementOptions, float_placement, place
+from compile.tensorrt.network.scales import half_spec
+from compile.tensorrt.network.writer import write_onnx
 from repghost.cli import cli
+from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
-from repghost.model import RepGhostNet
-from repghost.preprocess import Preprocess
+from repghost.graph.trace import graph_of
+from repghost.network.fuse import fused
+from repghost.network.model import RepGhostNet
 
 SIZE = 32
 PREPROCESS = Preprocess(size=SIZE, resize=SIZE)

@@ -10,22 +10,23 @@ import onnx
 import pytest
 import torch
 
-from calib.config import LayerSettings, QuantConfig
-from calib.graph import Classifier, Convolution, Graph, HardSigmoid
-from calib.pipeline import fused, quantize_graph
-from calib.qparams import QParams
-from calib.quantspec import QuantSpec
-from calib.walk import graph_of
+from calib.integer.qparams import QParams
+from calib.ptq.apply import quantize_graph
+from calib.settings.config import LayerSettings, QuantConfig
+from calib.settings.quantspec import QuantSpec
 from compile.tensorrt.evaluate import ONNX_REFERENCE, TorchNetwork, exact_runner
 from compile.tensorrt.jetpack import JETPACKS, version_of_banner
-from compile.tensorrt.lint import lint_graph
-from compile.tensorrt.lint_graph import index_graph
-from compile.tensorrt.placement import PlacementOptions, float_placement, place
-from compile.tensorrt.scales import LARGEST, SMALLEST, half_scale, half_spec, half_weight_scales
-from compile.tensorrt.writer import write_onnx
+from compile.tensorrt.lint.check import lint_graph
+from compile.tensorrt.lint.graph import index_graph
+from compile.tensorrt.network.placement import PlacementOptions, float_placement, place
+from compile.tensorrt.network.scales import LARGEST, SMALLEST, half_scale, half_spec, half_weight_scales
+from compile.tensorrt.network.writer import write_onnx
+from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
-from repghost.model import RepGhostNet
-from repghost.preprocess import Preprocess
+from repghost.graph.operators import Classifier, Convolution, Graph, HardSigmoid
+from repghost.graph.trace import graph_of
+from repghost.network.fuse import fused
+from repghost.network.model import RepGhostNet
 
 SIZE = 32
 CHOICES = [(se, depthwise) for se in ("int8", "float") for depthwise in ("int8", "float")]

@@ -16,18 +16,18 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from compile.bundle import check_bundle
+from compile.bundle.manifest import check_bundle
 from compile.summary.collect import collect, find_files
-from compile.tensorrt.cache_file import parse_calibration_cache
 from compile.tensorrt.jetpack import JETPACKS
-from compile.tensorrt.lint import lint_file
+from compile.tensorrt.lint.check import lint_file
 from compile.tensorrt.measurement import FILE
+from compile.tensorrt.network.cache_file import parse_calibration_cache
 from compile.tensorrt.pipeline import run
 from compile.tensorrt.report import NOT_MEASURED, board_commands, read_page
 from repghost.cli import cli
 from repghost.errors import AccuracyGateError, IntegrityError, UsageError
 from tests.compile.tensorrt.conftest import Runs
-from tests.compile.tensorrt.jetson import Jetson
+from tests.support.jetson import Jetson
 
 SCRIPTS = {"build.sh", "check.sh", "measure.sh"}
 FORMS = {"5": (17, onnx.TensorProto.FLOAT), "6": (19, onnx.TensorProto.FLOAT16), "7": (19, onnx.TensorProto.FLOAT16)}

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from compile.bundle import MANIFEST, sha256
-from compile.tensorrt.contents import SCRIPTS
+from compile.bundle.manifest import MANIFEST
+from compile.storage.files import sha256
+from compile.tensorrt.bundle_files import SCRIPTS
 from compile.tensorrt.measurement import check_measurement, throttled
-from tests.compile.tensorrt.jetson import Jetson
+from tests.support.jetson import Jetson
 
 Board = Callable[..., Jetson]
 Copy = Callable[[str], Path]

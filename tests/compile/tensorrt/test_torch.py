@@ -12,20 +12,21 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from calib.config import LayerSettings, QuantConfig
-from calib.pipeline import fused, quantize_graph
-from calib.walk import graph_of
-from compile.tensorrt.dry_run import dry_run
+from benchmarks.tensorrt.dry_run import dry_run
+from calib.ptq.apply import quantize_graph
+from calib.settings.config import LayerSettings, QuantConfig
 from compile.tensorrt.evaluate import TorchNetwork
-from compile.tensorrt.placement import PlacementOptions, float_placement, place
-from compile.tensorrt.scales import half_spec
-from compile.tensorrt.torch_network import TorchTensorRTNetwork
-from compile.tensorrt.via_torch import check_way
-from compile.tensorrt.writer import write_onnx
+from compile.tensorrt.network.placement import PlacementOptions, float_placement, place
+from compile.tensorrt.network.scales import half_spec
+from compile.tensorrt.network.writer import write_onnx
+from compile.tensorrt.torch.build import check_way
+from compile.tensorrt.torch.network import TorchTensorRTNetwork
 from repghost.cli import cli
+from repghost.data.preprocess import Preprocess
 from repghost.errors import ToolMissingError, UsageError
-from repghost.model import RepGhostNet
-from repghost.preprocess import Preprocess
+from repghost.graph.trace import graph_of
+from repghost.network.fuse import fused
+from repghost.network.model import RepGhostNet
 
 SIZE = 32
 
@@ -64,7 +65,7 @@ def test_ways_that_cannot_be_gone_are_named(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(UsageError, match="unknown way to an engine"):
         check_way("tensorflow")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("compile.tensorrt.via_torch.find_spec", lambda name: None)
+    monkeypatch.setattr("compile.tensorrt.torch.build.find_spec", lambda name: None)
     with pytest.raises(ToolMissingError, match=r"pip install 'repghost-deploy\[tensorrt\]'"):
         check_way("torch-tensorrt")
 
@@ -100,7 +101,7 @@ def test_converters_take_the_whole_network_as_one_engine() -> None:
 def test_a_dry_run_that_fails_says_why(
     monkeypatch: pytest.MonkeyPatch, answer: SimpleNamespace, error: int, words: str
 ) -> None:
-    monkeypatch.setattr("compile.tensorrt.dry_run.subprocess.run", lambda *_, **__: answer)
+    monkeypatch.setattr("benchmarks.tensorrt.dry_run.subprocess.run", lambda *_, **__: answer)
     from repghost.errors import RepGhostError
 
     with pytest.raises(RepGhostError, match=words) as caught:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from compile.tensorrt.checked import KINDS, Case, written_cases
+from benchmarks.tensorrt.checked import KINDS, Case, written_cases
+from benchmarks.tensorrt.rtx import RtxBuild, build_with_rtx, rtx_is_here
 from compile.tensorrt.jetpack import JETPACKS
-from compile.tensorrt.rtx import RtxBuild, build_with_rtx, rtx_is_here
-from repghost.spec import WIDTHS
+from repghost.network.spec import WIDTHS
 
 SIZE = 64  # pixels: which layers are int8 does not depend on it
 MULTIPLIERS = [f"{row.multiplier:g}" for row in WIDTHS]

@@ -15,7 +15,7 @@ from repghost.detection.coco import CocoPictures, open_coco
 from repghost.detection.evaluate import evaluate
 from repghost.detection.feed import flipped
 from repghost.errors import UsageError
-from tests.repghost.detection.drawn import HEIGHT, WIDTH, annotations_path, draw, read, write
+from tests.support.drawn import HEIGHT, WIDTH, annotations_path, draw, read, write
 
 
 @pytest.fixture

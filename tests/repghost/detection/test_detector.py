@@ -15,7 +15,7 @@ from repghost.detection.detector import build_detector, fuse_detector
 from repghost.detection.export import export_detector, export_pyramid
 from repghost.detection.recipe import DetectionRecipe
 from repghost.errors import UsageError
-from tests.repghost.networks import network
+from tests.support.networks import network
 
 # Fewer candidates than COCO's customary ones, so that a test takes seconds.
 SMALL: dict[str, dict[str, Any]] = {

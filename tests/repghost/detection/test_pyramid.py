@@ -6,8 +6,8 @@ from torch import nn
 
 from repghost.detection.pyramid import TAPS, PyramidBackbone, RepGhostFeatures, fuse_features, tap_channels
 from repghost.errors import UsageError
-from repghost.model import RepGhostNet
-from tests.repghost.networks import network, pictures
+from repghost.network.model import RepGhostNet
+from tests.support.networks import network, pictures
 
 
 @pytest.mark.parametrize(

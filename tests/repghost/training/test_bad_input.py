@@ -13,16 +13,16 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from repghost.checkpoint import read_checkpoint, write_checkpoint
+from repghost.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from repghost.cli import cli
 from repghost.data.arrays import ArraySet
 from repghost.errors import UsageError
-from repghost.model import RepGhostNet
-from repghost.runstate import read_state
-from repghost.train import Hooks, Options, class_names, train
-from repghost.training.loader_feed import Loading
-from tests.repghost.training.sets import made_set, make_tree, tiny_recipe
-from tests.repghost.training.test_ranks import environment, single
+from repghost.network.model import RepGhostNet
+from repghost.training.feeds.loader import Loading
+from repghost.training.state.state import read_state
+from repghost.training.train import Hooks, Options, class_names, train
+from tests.repghost.distributed.test_ranks import environment, single
+from tests.support.training_sets import made_set, make_tree, tiny_recipe
 
 FAST = Options(Loading(workers=0))
 
@@ -104,12 +104,12 @@ def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path, monkeypatch:
     whole = train(recipe, made_set(), tmp_path / "whole", judging=made_set(10), options=FAST)
 
     def fill(record: object) -> None:
-        import repghost.state_file
+        import repghost.checkpoints.state_file
 
         def full(path: Path, data: bytes) -> None:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-        monkeypatch.setattr(repghost.state_file, "write_bytes_atomically", full)
+        monkeypatch.setattr(repghost.checkpoints.state_file, "write_bytes_atomically", full)
 
     with pytest.raises(OSError, match="No space"):
         train(recipe, made_set(), tmp_path / "run", hooks=Hooks(epoch=fill), judging=made_set(10), options=FAST)

@@ -6,9 +6,9 @@ import io
 import pytest
 import torch
 
+from repghost.distributed.ranks import Ranks
 from repghost.training.build import FUSED, Run, start
-from repghost.training.ranks import Ranks
-from tests.repghost.training.sets import tiny_recipe
+from tests.support.training_sets import tiny_recipe
 
 INPUTS = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 

@@ -10,15 +10,15 @@ from click.testing import CliRunner, Result
 
 from repghost.cli import cli
 from repghost.data import PictureSet, open_dataset
-from repghost.runstate import read_state
-from repghost.train import Hooks, Options, TrainingStoppedError, TrainResult, train
-from repghost.training.feed import TOGETHER, epoch_order
-from repghost.training.loader_feed import LoaderFeed, Loading
-from repghost.training.ranks import Ranks
-from tests.repghost.training import processes
-from tests.repghost.training.sets import make_tree, tiny_recipe
-from tests.repghost.training.shards import write_numbered, write_shards
-from tests.repghost.training.test_ranks import finish, helper, single, torchrun
+from repghost.distributed.ranks import Ranks
+from repghost.training.feeds.base import TOGETHER, epoch_order
+from repghost.training.feeds.loader import LoaderFeed, Loading
+from repghost.training.state.state import read_state
+from repghost.training.train import Hooks, Options, TrainingStoppedError, TrainResult, train
+from tests.repghost.distributed.test_ranks import finish, helper, single, torchrun
+from tests.support import training_processes as processes
+from tests.support.training_sets import make_tree, tiny_recipe
+from tests.support.training_shards import write_numbered, write_shards
 
 FAST = Options(Loading(workers=0))
 

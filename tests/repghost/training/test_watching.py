@@ -14,14 +14,14 @@ from click.testing import CliRunner
 
 from repghost.cli import cli
 from repghost.errors import ToolMissingError
-from repghost.runstate import EpochRecord, read_state
-from repghost.train import Hooks, Options, TrainingStoppedError, train
-from repghost.training.board import board, scalars
-from repghost.training.hooks import joined
-from repghost.training.loader_feed import Loading
-from repghost.training.plot import draw
-from tests.repghost.training.sets import made_set, make_tree, tiny_recipe
-from tests.repghost.training.test_ranks import single
+from repghost.training.feeds.loader import Loading
+from repghost.training.follow.hooks import joined
+from repghost.training.follow.plot import draw
+from repghost.training.follow.tensorboard import board, scalars
+from repghost.training.state.state import EpochRecord, read_state
+from repghost.training.train import Hooks, Options, TrainingStoppedError, train
+from tests.repghost.distributed.test_ranks import single
+from tests.support.training_sets import made_set, make_tree, tiny_recipe
 
 FAST = Options(Loading(workers=0))
 

@@ -9,19 +9,19 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from repghost.checkpoint import write_checkpoint
+from compile.stages.predictors import open_qdq
+from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
 from repghost.data import open_dataset
+from repghost.distributed.ranks import Ranks
 from repghost.errors import IntegrityError, UsageError
-from repghost.model import RepGhostNet
-from repghost.train import Options, train
-from repghost.training.loader_feed import Loading
-from repghost.training.ranks import Ranks
-from repghost.validate import validate
-from repghost.validation.contender import Contender
-from repghost.validation.integers import open_qdq
+from repghost.evaluation.predictor import Contender
+from repghost.network.model import RepGhostNet
+from repghost.training.feeds.loader import Loading
+from repghost.training.train import Options, train
 from repghost.validation.sources import open_checkpoints
-from tests.repghost.training.sets import make_tree, tiny_recipe
+from repghost.validation.validate import validate
+from tests.support.training_sets import make_tree, tiny_recipe
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def invoke(*arguments: str) -> Result:
 def test_other_classes_are_refused_before_anything_is_compiled(
     quantized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("repghost.validation.integers._library", lambda *given: pytest.fail("it was compiled"))
+    monkeypatch.setattr("compile.stages.predictors._library", lambda *given: pytest.fail("it was compiled"))
     other = make_tree(tmp_path / "other")
     for split in ("train", "val"):
         (other / split / "red").rename(other / split / "yellow")

@@ -1,0 +1,257 @@
+"""What training costs on this machine, against a bare loop and against timm: `make train-bars`.
+
+Rivals take turns batch by batch, so that whatever else the machine does hits both, and what is counted is the
+processor's time: waiting for others is no part of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import timm
+import torch
+from timm.optim import create_optimizer_v2
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from benchmarks.training_demo import compare_runs
+from benchmarks.training_page import page
+from repghost.data import MissingSplitError, PictureSet, open_dataset
+from repghost.data.subset import choose_balanced
+from repghost.distributed.ranks import Ranks
+from repghost.files import write_text_atomically
+from repghost.training.build import start
+from repghost.training.epoch_accuracy import judge_epoch
+from repghost.training.feeds.base import Batch, Feed
+from repghost.training.feeds.choose import open_feed
+from repghost.training.feeds.loader import LoaderFeed, Loading
+from repghost.training.follow.hooks import Hooks, StepRecord
+from repghost.training.loop import Loop, recipe_loss
+from repghost.training.options import Options
+from repghost.training.recipe import Recipe, get_recipe
+from repghost.training.state.state import Progress
+
+PAIRS = 120  # of steps
+READ = 6  # batches that the loader's and the memory's measurements take
+EPOCH_LIMIT, STEP_LIMIT = 1.15, 1.0
+
+Step = Callable[[], None]
+
+
+class Part:
+    """The data set's first pictures per class, so that a bar does not decode more than it trains on."""
+
+    def __init__(self, pictures: PictureSet, count: int) -> None:
+        self.pictures, self.chosen = pictures, choose_balanced(pictures.labels, count, 0)
+        self.classes, self.labels = pictures.classes, pictures.labels[self.chosen]
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.pictures[int(self.chosen[index])]
+
+    def name(self, index: int) -> str:
+        """Return what messages call a picture."""
+        return self.pictures.name(int(self.chosen[index]))
+
+
+def bare_step(recipe: Recipe, batches: list[Batch], classes: int) -> Step:
+    """Return a step of the plainest loop: tensors that are there already, no average, no schedule, no count."""
+    run = start(recipe.changed(ema=False), classes, len(batches), Ranks())
+    optimizer = torch.optim.SGD(run.model.parameters(), 0.05, 0.9, weight_decay=5e-4, nesterov=True)
+    criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+    turns = itertools.cycle(batches)
+
+    def train() -> None:
+        inputs, labels, _ = next(turns)
+        criterion(run.model(inputs), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return train
+
+
+def our_step(recipe: Recipe, batch: Batch, classes: int) -> Step:
+    """Return the product's step on a batch that is there already."""
+    run = start(recipe, classes, PAIRS, Ranks())
+    loop = Loop(run, None, Hooks(), Options(), lambda progress: None)  # type: ignore[arg-type]
+    criterion, numbers = recipe_loss(recipe), itertools.count()
+
+    def train() -> None:
+        loop.learn(batch[0], batch[2], criterion, 0, next(numbers))
+
+    return train
+
+
+def timm_step(recipe: Recipe, batch: Batch, classes: int) -> Step:
+    """Return a step of timm's network, optimizer and average, with the same layout."""
+    model = timm.create_model("repghostnet_050", num_classes=classes, drop_rate=recipe.dropout)
+    model = model.train().to(memory_format=torch.channels_last)
+    optimizer = create_optimizer_v2(model, "sgd", lr=0.05, momentum=0.9, weight_decay=5e-4)
+    average = ModelEmaV3(model, recipe.ema_decay)
+    criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+
+    def train() -> None:
+        criterion(model(batch[0]), batch[1]).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        average.update(model)
+
+    return train
+
+
+def paired(first: Step, second: Step, pairs: int) -> dict[str, Any]:
+    """Return the processor seconds of steps that take turns, and the median of their ratios with its 95 % interval."""
+    seconds: list[list[float]] = [[], []]
+    for number in range(pairs + 1):
+        for place in (0, 1) if number % 2 else (1, 0):
+            begun = time.process_time()
+            (first, second)[place]()
+            if number:  # the first turn warms up
+                seconds[place].append(time.process_time() - begun)
+    ratios = sorted(one / other for one, other in zip(*seconds, strict=True))
+    # The ranks between which the median lies in 95 of 100 samples, by the normal form of the binomial distribution.
+    reach = 0.98 * len(ratios) ** 0.5
+    low, high = (ratios[min(max(round(len(ratios) / 2 + sign * reach), 0), len(ratios) - 1)] for sign in (-1, 1))
+    return {"ratio": statistics.median(ratios), "low": low, "high": high, "pairs": pairs, "seconds": seconds}
+
+
+def whole_epoch(recipe: Recipe, feed: Feed, rival: Step, classes: int) -> dict[str, Any]:
+    """Return the processor seconds of one whole epoch of the product and of as many steps of the rival in between.
+
+    Args:
+        recipe: of both.
+        feed: of the whole set; reading, augmenting, counting and the schedule are the product's cost.
+        rival: takes one step after each of the product's.
+        classes: of the network.
+    """
+    run = start(recipe, classes, feed.batches_per_epoch, Ranks())
+    spent = [0.0]
+
+    def take_turn(record: StepRecord) -> None:
+        begun = time.process_time()
+        rival()
+        spent[0] += time.process_time() - begun
+
+    rival()  # warms up
+    loop = Loop(run, feed, Hooks(step=take_turn), Options(), lambda progress: None)
+    begun = time.process_time()
+    loop.train(0, Progress())
+    ours = time.process_time() - begun - spent[0]
+    begun = time.process_time()
+    judge_epoch(run.judged, feed, recipe.preprocess, run.ranks)
+    judging = time.process_time() - begun
+    pictures = feed.batches_per_epoch * recipe.batch
+    return {
+        "ratio": ours / spent[0],
+        "ratio_with_judging": (ours + judging) / spent[0],
+        "seconds": {"ours": ours, "bare": spent[0], "judging": judging},
+        "pictures": pictures,
+        "ours_pictures_per_second": pictures / ours,
+    }
+
+
+def loader_speed(recipe: Recipe, pictures: Part) -> float:
+    """Return the pictures that decoding and augmentation give per second of one processor."""
+    feed = LoaderFeed(recipe, pictures, pictures, len(pictures.classes), Loading(workers=0), Ranks())
+    for _ in feed.batches(0, 0):  # warms up
+        pass
+    begun, count = time.process_time(), 0
+    for _, labels, _ in feed.batches(1, 0):
+        count += len(labels)
+    return count / (time.process_time() - begun)
+
+
+def peaks(recipe: Recipe, feed: Feed, classes: int, epochs: int = 6) -> list[int]:
+    """Return the largest memory of this process so far, in bytes, after each of some epochs."""
+    loop = Loop(
+        start(recipe, classes, feed.batches_per_epoch, Ranks()), feed, Hooks(), Options(), lambda progress: None
+    )
+    found = []
+    for number in range(epochs):
+        loop.train(number, Progress())
+        found.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    return found
+
+
+def measure(data: Path, epoch_pictures: int | None) -> dict[str, Any]:
+    """Measure everything on this machine with one thread.
+
+    Args:
+        data: a set of pictures with a split train.
+        epoch_pictures: of the epoch; by default all that the recipe trains on.
+    """
+    recipe, pictures = get_recipe("cifar").changed(held_out=100), _open(data)
+    part, classes = Part(pictures, 100 + READ * recipe.batch), len(pictures.classes)
+    feed = open_feed(recipe, part, None, classes, Hooks(), Loading(), Ranks())
+    batches = [
+        (inputs.contiguous(memory_format=torch.channels_last), labels, targets)
+        for inputs, labels, targets in feed.batches(0, 0)
+    ]
+    found: dict[str, Any] = {
+        "format": "repghost-training-bars",
+        "machine": {"system": platform.platform(), "threads": torch.get_num_threads(), "torch": torch.__version__},
+        "pictures": {"set": data.name, "size": recipe.preprocess.size, "batch": recipe.batch},
+        "peak_bytes": peaks(recipe, feed, classes),
+    }
+    say("memory measured")
+    ours, theirs = our_step(recipe, batches[0], classes), timm_step(recipe, batches[0], classes)
+    found["step"] = paired(ours, theirs, PAIRS) | {"limit": STEP_LIMIT, "timm": timm.__version__}
+    say(f"step measured: {found['step']['ratio']:.4f}")
+    augmented = get_recipe("finetune").changed(width=0.5, batch=128, preprocess=recipe.preprocess)
+    found["loader"] = {"pictures_per_second": loader_speed(augmented, part)}
+    say("loader measured")
+    whole = pictures if epoch_pictures is None else Part(pictures, min(epoch_pictures, len(pictures)))
+    recipe = recipe.changed(held_out=len(whole) // 10)
+    feed = open_feed(recipe, whole, None, classes, Hooks(), Loading(), Ranks())
+    rival = bare_step(recipe, batches, classes)
+    found["epoch"] = whole_epoch(recipe, feed, rival, classes) | {"limit": EPOCH_LIMIT}
+    return found
+
+
+def say(text: str) -> None:
+    """Print where a long measurement is."""
+    click.echo(text, err=True)
+
+
+def _open(data: Path) -> PictureSet:
+    """Return the training pictures; what the repository carries has calibration pictures in their place."""
+    try:
+        return open_dataset(data, "train")
+    except MissingSplitError:
+        return open_dataset(data, "calibration")
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), help="A set of pictures with a split train; measures on it.")
+@click.option("--demo", type=click.Path(path_type=Path), help="A finished run of --recipe demo; compares its accuracy.")
+@click.option("--carried", default="assets/fashion-mnist/repghostnet_0_5x.safetensors", show_default=True,
+              type=click.Path(path_type=Path), help="What --demo is compared with.")  # fmt: skip
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder of the two files.")
+@click.option("--epoch-pictures", type=click.IntRange(1000), help="Of the epoch.  [default: the whole split]")
+def main(data: Path | None, demo: Path | None, carried: Path, output: Path, epoch_pictures: int | None) -> None:
+    """Measure and write training-bars.json and training-bars.md; what is not measured again stays."""
+    torch.set_num_threads(1)
+    path = output / "training-bars.json"
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    if data is not None:
+        found |= measure(data, epoch_pictures)
+    if demo is not None:
+        found["demo"] = compare_runs(demo, carried)
+    write_text_atomically(path, json.dumps(found, indent=1) + "\n")
+    write_text_atomically(output / "training-bars.md", page(found))
+    click.echo(page(found))
+
+
+if __name__ == "__main__":
+    main()

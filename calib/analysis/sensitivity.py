@@ -1,0 +1,115 @@
+"""Sensitivity: how much the answers change when one tensor or one layer alone is quantized.
+
+The change is the Kullback-Leibler divergence of the class probabilities from those of the float network, in nats, mean
+over the pictures. It needs no labels, and is smooth where counted answers are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calib.settings.quantspec import QuantSpec
+from calib.simulate.float32 import Tensors, dequantized_weight, simulate_operator, through_int8
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, operator_inputs
+from repghost.graph.run import run_float, run_operator
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What one layer's quantization does to the answers, in nats.
+
+    Attributes:
+        name: of the layer, or of a tensor that no layer with weights makes.
+        activation: with its output alone in int8.
+        weight: with its weights alone in int8; None where it has none.
+    """
+
+    name: str
+    activation: float | None
+    weight: float | None
+
+    @property
+    def total(self) -> float:
+        """Both together; small changes add up."""
+        return (self.activation or 0.0) + (self.weight or 0.0)
+
+
+class FloatTape:
+    """A float network's tensors for some pictures, from which it can be run again with one of them changed.
+
+    Args:
+        graph: from `repghost.graph.trace.graph_of`.
+        pictures: float32 [N, C, H, W], normalized; every tensor is kept.
+    """
+
+    def __init__(self, graph: Graph, pictures: torch.Tensor) -> None:
+        self._graph = graph
+        self.tensors: Tensors = {}
+        self.logits = run_float(graph, pictures, self.tensors.__setitem__)
+        self._log = self.logits.double().log_softmax(1)
+
+    @torch.no_grad()
+    def change(self, name: str, value: torch.Tensor) -> float:
+        """Return the sum over the pictures of the divergence when a tensor has another value."""
+        changed = {name: value}
+        for op in self._graph.operators:
+            inputs = operator_inputs(op)
+            if op.name != name and any(source in changed for source in inputs):
+                tensors = {source: changed.get(source, self.tensors[source]) for source in inputs}
+                changed[op.name] = run_operator(op, tensors)
+        return self.divergence(changed[self._graph.operators[-1].name])
+
+    def divergence(self, logits: torch.Tensor) -> float:
+        """Return the sum over the pictures of the divergence of other logits."""
+        return float((self._log.exp() * (self._log - logits.double().log_softmax(1))).sum())
+
+
+def tapes(graph: Graph, batches: Iterable[NDArray[np.float32]]) -> Iterator[FloatTape]:
+    """Yield the tape of each batch, float32 [N, C, H, W] normalized; one is alive at a time."""
+    for batch in batches:
+        yield FloatTape(graph, torch.from_numpy(np.ascontiguousarray(batch, np.float32)))
+
+
+def measure_sensitivity(
+    graph: Graph,
+    spec: QuantSpec,
+    batches: Iterable[NDArray[np.float32]],
+    on_batch: Callable[[int], None] | None = None,
+) -> tuple[Sensitivity, ...]:
+    """Return the sensitivity of every layer and tensor, in execution order.
+
+    Args:
+        graph: from `repghost.graph.trace.graph_of`; the one that `spec` belongs to.
+        spec: what it does not name is left out.
+        batches: float32 [N, C, H, W] each, normalized.
+        on_batch: called with the number of pictures of each batch once it is done.
+    """
+    activation: dict[str, float] = dict.fromkeys(spec.activations, 0.0)
+    weight: dict[str, float] = dict.fromkeys(spec.weight_scales, 0.0)
+    layers = {op.name: op for op in graph.operators if isinstance(op, Convolution | Classifier)}
+    pictures = 0
+    for tape in tapes(graph, batches):
+        for name, qparams in spec.activations.items():
+            activation[name] += tape.change(name, through_int8(tape.tensors[name], qparams))
+        for name, scales in spec.weight_scales.items():
+            with torch.no_grad():
+                value = simulate_operator(layers[name], tape.tensors, None, dequantized_weight(layers[name], scales))
+            weight[name] += tape.change(name, value)
+        pictures += len(tape.logits)
+        if on_batch is not None:
+            on_batch(len(tape.logits))
+    names = [INPUT, *(op.name for op in graph.operators)]
+    return tuple(
+        Sensitivity(name, _mean(activation, name, pictures), _mean(weight, name, pictures))
+        for name in names
+        if name in activation or name in weight
+    )
+
+
+def _mean(sums: dict[str, float], name: str, pictures: int) -> float | None:
+    return sums[name] / max(pictures, 1) if name in sums else None

@@ -1,0 +1,90 @@
+"""Where the error of an integer program arises: the signal to quantization noise ratio of every tensor."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calib.integer import qparams
+from calib.integer.program import Dequantize, Program, Tensor, ToLogits
+from calib.integer.reference import run
+from repghost.data.preprocess import Preprocess
+from repghost.graph.operators import Graph
+from repghost.graph.run import run_float
+
+MOST_DECIBELS = 200.0  # what a tensor without any error is given; float32 itself has about 150
+CHUNK_PIXELS = 1 << 17  # every tensor of so many pixels of pictures is alive at once
+
+
+def measure_sqnr(
+    graph: Graph, program: Program, pictures: NDArray[np.uint8], preprocess: Preprocess
+) -> dict[str, float]:
+    """Return 10 log10(sum x^2 / sum (x - y)^2) in dB of each operator: x in float32, y by the integer program.
+
+    The error is that of everything up to the operator, as it runs; not of the operator alone.
+
+    Args:
+        graph: the float network, with the same names as the program.
+        program: its quantized form.
+        pictures: uint8 [N, size, size, 3], cropped by `preprocess`.
+        preprocess: the one of the program.
+
+    Returns:
+        by the name of the program's operator; operators of which the float network has no tensor are left out.
+    """
+    signal: dict[str, float] = defaultdict(float)
+    noise: dict[str, float] = defaultdict(float)
+    for part in _chunks(pictures):
+        found = _float_tensors(graph, part, preprocess)
+        for name, tensor, quantized in _integer_tensors(program, part):
+            exact = found.get(tensor)
+            if exact is None or exact.shape != quantized.shape:
+                continue
+            signal[name] += float(np.sum(np.square(exact, dtype=np.float64)))
+            noise[name] += float(np.sum(np.square(exact - quantized, dtype=np.float64)))
+    return {name: _decibels(signal[name], noise[name]) for name in signal}
+
+
+def _chunks(pictures: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    step = max(1, CHUNK_PIXELS // (pictures.shape[1] * pictures.shape[2]))
+    for start in range(0, len(pictures), step):
+        yield pictures[start : start + step]
+
+
+def _float_tensors(graph: Graph, pictures: NDArray[np.uint8], preprocess: Preprocess) -> dict[str, NDArray[np.float32]]:
+    """Return every float tensor by name as [N, H, W, C]; the scores under the last operator's name."""
+    tensors: dict[str, NDArray[np.float32]] = {}
+
+    def keep(name: str, value: torch.Tensor) -> None:
+        four = value if value.dim() == 4 else value[:, :, None, None]
+        tensors[name] = four.permute(0, 2, 3, 1).numpy().copy()  # a later ReLU may write into the same memory
+
+    run_float(graph, torch.from_numpy(preprocess.normalize(pictures)), keep)
+    return tensors
+
+
+def _integer_tensors(program: Program, pictures: NDArray[np.uint8]) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
+    """Yield each operator's name, its float tensor's name, and its value [N, H, W, C] in float32."""
+    trace: dict[str, NDArray[np.int8]] = {}
+    scores = run(program, pictures, trace)
+    for operator in program.operators:
+        if isinstance(getattr(operator, "epilogue", None), ToLogits):
+            yield operator.name, operator.name, scores[:, None, None, :]
+        elif not isinstance(operator, Dequantize):
+            yield operator.name, operator.output.name, _values(trace, operator.output)
+
+
+def _values(trace: dict[str, NDArray[np.int8]], tensor: Tensor) -> NDArray[np.float32]:
+    return qparams.dequantize(trace[tensor.name], tensor.qparams)
+
+
+def _decibels(signal: float, noise: float) -> float:
+    """Return the ratio in dB, 0 where there is no signal and bounded where there is no noise."""
+    if signal == 0.0:
+        return 0.0
+    limit = 10.0 ** (-MOST_DECIBELS / 10.0)
+    return float(10.0 * np.log10(signal / max(noise, signal * limit)))

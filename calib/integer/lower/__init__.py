@@ -1,0 +1,23 @@
+"""From the scales of a QDQ graph to the integers of the program: biases, multipliers, offsets, tables.
+
+The passes in `compile` and the exact fake-quant in `calib.simulate.exact` call the same functions, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from calib.integer.lower.dense import lower_dense, lower_logits
+from calib.integer.lower.depthwise import lower_depthwise, lower_q15
+from calib.integer.lower.elementwise import hard_sigmoid_table, lower_multiply, lower_pool
+from calib.integer.lower.layer import IntegerLayer, LayerOutput
+
+__all__ = [
+    "IntegerLayer",
+    "LayerOutput",
+    "hard_sigmoid_table",
+    "lower_dense",
+    "lower_depthwise",
+    "lower_logits",
+    "lower_multiply",
+    "lower_pool",
+    "lower_q15",
+]

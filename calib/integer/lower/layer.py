@@ -1,0 +1,57 @@
+"""What is known of a layer before its integers are: weights and scales on one side, the output on the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.integer.program import Tensor
+from calib.integer.qparams import INT8_MAX, INT8_MIN, QParams
+
+
+@dataclass(frozen=True)
+class IntegerLayer:
+    """A convolution or classifier with int8 weights, whose bias is still a real number.
+
+    Attributes:
+        name: for messages.
+        weight: int8 with the output channel on axis 0; how the other axes are ordered changes nothing.
+        bias: float [O].
+        scales: of the weights, float32 [O].
+        input: scale and zero point of what the layer reads.
+    """
+
+    name: str
+    weight: NDArray[np.int8]
+    bias: NDArray[np.floating]
+    scales: NDArray[np.floating]
+    input: QParams
+
+    @property
+    def step(self) -> NDArray[np.float64]:
+        """What one unit of each channel's accumulator is worth, s_x * s_w[c], [O]."""
+        return np.float64(np.float32(self.input.scale)) * np.asarray(self.scales, np.float32).astype(np.float64)
+
+    @property
+    def weight_sum(self) -> NDArray[np.int64]:
+        """The sum of each channel's weights, [O]."""
+        return self.weight.reshape(self.weight.shape[0], -1).astype(np.int64).sum(axis=1)
+
+
+@dataclass(frozen=True)
+class LayerOutput:
+    """The int8 tensor that a layer writes, or that the residual add behind it writes.
+
+    Attributes:
+        qparams: scale and zero point; those of the add's output when there is a residual.
+        low: smallest integer after clamping; the zero point behind a ReLU.
+        high: largest integer after clamping.
+        residual: the tensor added after the layer.
+    """
+
+    qparams: QParams
+    low: int = INT8_MIN
+    high: int = INT8_MAX
+    residual: Tensor | None = None

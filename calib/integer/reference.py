@@ -1,0 +1,238 @@
+"""The definition of an integer program in action: a numpy executor whose answers every other one has to equal.
+
+Epilogues call the functions of `calib.integer.qparams` as they stand. Accumulators are summed in floating point, which is
+exact here: a layer uses float32 only where no partial sum can reach 2**24, and float64 (exact below 2**53) elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from calib.integer import movement, qparams
+from calib.integer.program import (
+    Add,
+    Concat,
+    Conv2d,
+    Crop,
+    DepthwiseConv2d,
+    Dequantize,
+    Epilogue,
+    GlobalAveragePool,
+    InputTable,
+    Lookup,
+    MaxPool,
+    Multiply,
+    Operator,
+    Program,
+    Requantize,
+    RequantizeAdd,
+    RequantizeQ15,
+    RequantizeQ15Add,
+    Tensor,
+    ToLogits,
+    operator_inputs,
+    trailing_padding,
+)
+from repghost.errors import UsageError
+
+FLOAT32_EXACT = 1 << 24  # float32 holds every integer up to here
+CHUNK_ELEMENTS = 1 << 18  # of the largest activation: its float32 form stays in a level-2 cache of 1 MB
+
+Activations = dict[str, NDArray[Any]]  # int8 [N, H, W, C] by tensor name
+
+
+def run(
+    program: Program, pictures: NDArray[np.uint8], trace: dict[str, NDArray[np.int8]] | None = None
+) -> NDArray[np.float32]:
+    """Return the logits of pictures, exactly as every build of the program gives them.
+
+    Args:
+        program: the integer program.
+        pictures: uint8 [N, height, width, 3], RGB as `Preprocess.apply` leaves them.
+        trace: a dictionary to fill with every int8 tensor by name, each [N, H, W, C]; None keeps memory small.
+
+    Returns:
+        float32 [N, classes].
+
+    Raises:
+        UsageError: if the pictures do not have the program's size.
+    """
+    expected = (program.height, program.width, 3)
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != expected:
+        raise UsageError(
+            f"the program reads uint8 pictures of shape (N, {program.height}, {program.width}, 3), not "
+            f"{pictures.dtype} {pictures.shape}. Crop them with the Preprocess of this program."
+        )
+    scores = np.empty((len(pictures), program.classes), np.float32)
+    kept: dict[str, list[NDArray[np.int8]]] = {}
+    for part in _chunks(program, len(pictures)):
+        tensors = _run_chunk(program, pictures[part], keep_all=trace is not None)
+        scores[part] = tensors.pop(program.operators[-1].output.name).reshape(-1, program.classes)
+        for name, value in tensors.items():
+            kept.setdefault(name, []).append(value)
+    if trace is not None:
+        trace.update({name: np.concatenate(parts) for name, parts in kept.items()})
+    return scores
+
+
+def execute(operator: Operator, tensors: Activations, pictures: NDArray[np.uint8] | None = None) -> NDArray[Any]:
+    """Return the output of one operator: int8 [N, H, W, C], or float32 [N, 1, 1, classes] for scores.
+
+    Args:
+        operator: any operator of `calib.integer.program`.
+        tensors: its inputs by name, each int8 [N, H, W, C].
+        pictures: uint8 [N, H, W, 3], read by `InputTable` alone.
+    """
+    match operator:
+        case InputTable():
+            if pictures is None:
+                raise ValueError("InputTable reads pictures, and none were given")
+            return np.stack([operator.tables[c][pictures[..., c]] for c in range(3)], axis=-1)
+        case Conv2d():
+            return _finish(operator, _dense_sums(operator, tensors[operator.input.name]), tensors)
+        case DepthwiseConv2d():
+            return _finish(operator, _depthwise_sums(operator, tensors[operator.input.name]), tensors)
+        case GlobalAveragePool():
+            sums = tensors[operator.input.name].sum(axis=(1, 2), keepdims=True, dtype=np.int32) + operator.bias
+            return _requantize(operator.epilogue, sums)
+        case Lookup():
+            return operator.table[tensors[operator.input.name].astype(np.int16) + 128]
+        case Multiply():
+            value = _centred(operator.input, tensors) * _centred(operator.gate, tensors)
+            return _requantize(operator.epilogue, value)
+        case Add():
+            return _add(operator, tensors)
+        case MaxPool():
+            return movement.max_pool(operator, tensors[operator.input.name])
+        case Concat():
+            return np.concatenate([tensors[tensor.name] for tensor in operator.inputs], axis=3)
+        case Crop():
+            return movement.crop(operator, tensors[operator.input.name])
+        case Dequantize():
+            return qparams.dequantize(tensors[operator.input.name], operator.input.qparams)
+
+
+def _chunks(program: Program, count: int) -> Iterator[slice]:
+    """Yield slices of pictures whose largest activation fits the cache."""
+    largest = max(op.output.height * op.output.width * op.output.channels for op in program.operators)
+    size = max(1, CHUNK_ELEMENTS // largest)
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+def _run_chunk(program: Program, pictures: NDArray[np.uint8], keep_all: bool) -> Activations:
+    """Return the tensors alive at the end: the logits, and with `keep_all` everything before them."""
+    readers = Counter(tensor.name for operator in program.operators for tensor in operator_inputs(operator))
+    tensors: Activations = {}
+    for operator in program.operators:
+        tensors[operator.output.name] = execute(operator, tensors, pictures)
+        for tensor in operator_inputs(operator):
+            readers[tensor.name] -= 1
+            if not readers[tensor.name] and not keep_all:
+                tensors.pop(tensor.name, None)
+    return tensors
+
+
+def _padded(operator: Conv2d | DepthwiseConv2d, x: NDArray[np.int8], dtype: type) -> NDArray[Any]:
+    """Return the input as floats with the zero point around it, so that padding is the real number 0."""
+    before, (below, right) = operator.padding, trailing_padding(operator)
+    if not (before or below or right):
+        return x.astype(dtype)
+    batch, height, width, channels = x.shape
+    shape = (batch, before + height + below, before + width + right, channels)
+    padded = np.full(shape, operator.input.qparams.zero_point, dtype)
+    padded[:, before : before + height, before : before + width] = x
+    return padded
+
+
+def _exact_float(weight: NDArray[np.int8]) -> type:
+    """Return the float type in which every partial sum of w * x is exact, whatever the order of the additions."""
+    low, high = qparams.accumulator_range(weight, np.zeros(len(weight), np.int64))
+    return np.float32 if max(-low.min(), high.max()) < FLOAT32_EXACT else np.float64
+
+
+def _dense_sums(operator: Conv2d, x: NDArray[np.int8]) -> NDArray[Any]:
+    """Return sum(w * x) as integral floats [N, H, W, O]."""
+    weight = operator.weight
+    out_channels, kernel_h, kernel_w, in_channels = weight.shape
+    dtype = _exact_float(weight)
+    padded = _padded(operator, x, dtype)
+    if kernel_h == kernel_w == operator.stride == 1:
+        return padded @ weight.reshape(out_channels, in_channels).T.astype(dtype)
+    windows = sliding_window_view(padded, (kernel_h, kernel_w), axis=(1, 2))[:, :: operator.stride, :: operator.stride]
+    columns = windows.reshape(*windows.shape[:3], -1)  # channel, then row, then column of the kernel
+    return columns @ weight.transpose(3, 1, 2, 0).reshape(-1, out_channels).astype(dtype)
+
+
+def _depthwise_sums(operator: DepthwiseConv2d, x: NDArray[np.int8]) -> NDArray[Any]:
+    """Return sum(w * x) as integral floats [N, H, W, C], one shifted multiply-add per weight of the kernel."""
+    channels, kernel_h, kernel_w = operator.weight.shape
+    out, stride = operator.output, operator.stride
+    dtype = _exact_float(operator.weight)
+    padded = _padded(operator, x, dtype)
+    sums = np.zeros((len(x), out.height, out.width * channels), dtype)
+    product = np.empty_like(sums)
+    for i in range(kernel_h):
+        for j in range(kernel_w):
+            rows = slice(i, i + stride * (out.height - 1) + 1, stride)
+            columns = slice(j, j + stride * (out.width - 1) + 1, stride)
+            shifted = np.ascontiguousarray(padded[:, rows, columns]).reshape(sums.shape)
+            # One row of weights per picture row keeps the inner loop long where there are few channels.
+            np.multiply(shifted, np.tile(operator.weight[:, i, j].astype(dtype), out.width), out=product)
+            sums += product
+    return sums.reshape(len(x), out.height, out.width, channels)
+
+
+def _finish(operator: Conv2d | DepthwiseConv2d, sums: NDArray[Any], tensors: Activations) -> NDArray[Any]:
+    """Return the operator's output from its sums: the start value, then the epilogue, one long row at a time."""
+    batch, height, width, channels = sums.shape
+    row = (batch, height, width * channels)
+    acc = sums.reshape(row).astype(np.int32) + np.tile(operator.bias, width)
+    residual = getattr(operator.epilogue, "residual", None)
+    value = tensors[residual.name].reshape(row) if residual is not None else None
+    return _epilogue(operator.epilogue, acc, value, width).reshape(sums.shape)
+
+
+def _epilogue(
+    epilogue: Epilogue, acc: NDArray[np.int32], residual: NDArray[np.int8] | None, repeat: int
+) -> NDArray[Any]:
+    """Apply an epilogue to rows of `repeat` pixels; the last axis of `acc` is pixel by pixel, channel by channel."""
+    multiplier: NDArray[Any] = np.tile(epilogue.multiplier, repeat)
+    match epilogue:
+        case Requantize(zero_point=zero, low=low, high=high):
+            return qparams.requantize(acc, multiplier, zero, low, high)
+        case RequantizeAdd(zero_point=zero, low=low, high=high, residual=source, residual_factor=factor):
+            assert residual is not None
+            zero_r = source.qparams.zero_point
+            return qparams.requantize_add(acc, multiplier, residual, zero_r, factor, zero, low, high)
+        case RequantizeQ15(offset=offset, low=low, high=high):
+            return qparams.requantize_q15(acc, multiplier, np.tile(offset, repeat), low, high)
+        case RequantizeQ15Add(offset=offset, low=low, high=high, residual_factor=factor):
+            assert residual is not None
+            offset = np.tile(offset, repeat)
+            return qparams.requantize_q15_add(acc, multiplier, residual, factor, offset, low, high)
+        case ToLogits():
+            return qparams.logits(acc, multiplier)
+
+
+def _requantize(epilogue: Requantize, acc: NDArray[np.int32]) -> NDArray[np.int8]:
+    return qparams.requantize(acc, epilogue.multiplier, epilogue.zero_point, epilogue.low, epilogue.high)
+
+
+def _centred(tensor: Tensor, tensors: Activations) -> NDArray[np.int32]:
+    """Return q - z."""
+    return tensors[tensor.name].astype(np.int32) - tensor.qparams.zero_point
+
+
+def _add(operator: Add, tensors: Activations) -> NDArray[np.int8]:
+    """Return both inputs brought to 1/4096 of the output's step, summed and rounded once."""
+    total = _centred(operator.input, tensors) * operator.factor
+    total += _centred(operator.other, tensors) * operator.other_factor
+    rounded = (total + (1 << (qparams.ADD_SHIFT - 1))) >> qparams.ADD_SHIFT
+    return np.clip(rounded + operator.output.qparams.zero_point, operator.low, operator.high).astype(np.int8)

@@ -1,0 +1,270 @@
+"""Rounding learned block by block: whether each weight goes up or down (AdaRound, Nagel et al. 2020).
+
+A weight lies between two int8 values. Rounding to the nearest one is best for the weight and not for the layer: errors
+of neighbouring weights add up where inputs correlate. Here the choice is learned. Within a block, a weight is
+s * (floor(w / s) + h(v)) with h(v) = clip(1.2 * sigmoid(v) - 0.1, 0, 1), and v minimizes
+
+    |block(x) - y|**2 / |block with nearest rounding(x) - y|**2 + strength * mean(1 - |2 h(v) - 1|**beta)
+
+over calibration pictures, where x is what the quantized blocks before really give, y what the float block gives, and
+beta falls, which drives every h to 0 or 1. Biases learn along. A block keeps what it learned only where its error on
+pictures that it did not learn from became smaller, so the result is never a worse block than the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calib.integer.qparams import WEIGHT_MAX
+from calib.settings.quantspec import QuantSpec
+from calib.simulate.fake_quantize import limited_steps
+from calib.simulate.float32 import dequantized_weight, simulate_operator, through_int8
+from calib.weight_scales.int16 import fits_int16, magnitude_limits
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, operator_inputs
+from repghost.graph.run import run_operator
+
+Layer = Convolution | Classifier
+STRETCH, SHIFT = 1.2, -0.1  # of the sigmoid, so that h reaches 0 and 1
+BETA = (20.0, 2.0)  # from, to
+MOST_PIXELS = 4 << 20  # of all pictures together: a block's inputs and outputs stay within some hundred megabytes
+HELD_OUT = 0.125  # of the pictures, which judge a block and teach none
+
+
+@dataclass(frozen=True)
+class RoundingSettings:
+    """How long and how fast rounding learns.
+
+    Attributes:
+        steps: per block.
+        batch: pictures per step.
+        rate: of v, for Adam.
+        bias_rate: of the biases, in steps of the output.
+        strength: of the term that drives h to 0 or 1.
+        warm_up: the share of the steps before that term begins.
+        seed: chooses the pictures of each step.
+    """
+
+    steps: int = 400
+    batch: int = 32
+    rate: float = 2e-2
+    bias_rate: float = 2e-2
+    strength: float = 1.0
+    warm_up: float = 0.2
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Block:
+    """Operators that are reconstructed together; only the last one's output is read outside."""
+
+    name: str
+    operators: tuple[Operator, ...]
+
+    @property
+    def input(self) -> str:
+        """The one tensor it reads from outside."""
+        inside = {op.name for op in self.operators}
+        outside = {name for op in self.operators for name in operator_inputs(op)} - inside
+        return outside.pop()
+
+    @property
+    def output(self) -> str:
+        """The tensor that is reconstructed."""
+        return self.operators[-1].name
+
+    def layers(self) -> list[Layer]:
+        """Return the operators that have weights."""
+        return [op for op in self.operators if isinstance(op, Convolution | Classifier)]
+
+
+def find_blocks(graph: Graph) -> tuple[Block, ...]:
+    """Return the bottlenecks, and what lies before and after them operator by operator, in execution order."""
+    groups: dict[str, list[Operator]] = {}
+    for op in graph.operators:
+        parts = op.name.split(".")
+        name = ".".join(parts[:3]) if parts[0] == "blocks" else op.name
+        groups.setdefault(name, []).append(op)
+    return tuple(Block(name, tuple(operators)) for name, operators in groups.items())
+
+
+def learn_rounding(
+    graph: Graph,
+    spec: QuantSpec,
+    pictures: NDArray[np.float32],
+    settings: RoundingSettings | None = None,
+    on_block: Callable[[str], None] | None = None,
+) -> Graph:
+    """Return the graph with weights that round to what was learned, and biases that learned along; scales stay.
+
+    Args:
+        graph: from `repghost.graph.trace.graph_of`, perhaps equalized or corrected.
+        spec: from `calib.ptq.calibrate.calibrate`.
+        pictures: float32 [N, C, H, W], normalized; as many are used as fit memory.
+        settings: None takes the defaults.
+        on_block: called with each block's name once it is done.
+    """
+    settings = RoundingSettings() if settings is None else settings
+    count = max(2, MOST_PIXELS // (pictures.shape[2] * pictures.shape[3]))
+    real = torch.from_numpy(np.ascontiguousarray(pictures[:count], np.float32))
+    seen = through_int8(real, spec.activations.get(INPUT))
+    layers: dict[str, Operator] = {}
+    for block in find_blocks(graph):
+        target = run_block(block, real)
+        if any(layer.name in spec.weight_scales for layer in block.layers()):
+            block = _learn_block(block, graph, spec, seen, target, settings)
+        layers |= {op.name: op for op in block.operators}
+        real, seen = target, simulate_block(block, spec, seen, weights_of(block, spec))
+        if on_block is not None:
+            on_block(block.name)
+    return replace(graph, operators=tuple(layers[op.name] for op in graph.operators))
+
+
+@torch.no_grad()
+def run_block(block: Block, x: torch.Tensor, step: int = 64) -> torch.Tensor:
+    """Return what the float block makes of its input."""
+    results = []
+    for part in x.split(step):
+        tensors = {block.input: part}
+        for op in block.operators:
+            tensors[op.name] = run_operator(op, tensors)
+        results.append(tensors[block.output])
+    return torch.cat(results)
+
+
+def weights_of(block: Block, spec: QuantSpec) -> dict[str, torch.Tensor]:
+    """Return the dequantized weights of a block's int8 layers by name."""
+    return {
+        layer.name: dequantized_weight(layer, spec.weight_scales[layer.name])
+        for layer in block.layers()
+        if layer.name in spec.weight_scales
+    }
+
+
+@torch.no_grad()
+def simulate_block(
+    block: Block, spec: QuantSpec, x: torch.Tensor, weights: Mapping[str, torch.Tensor], step: int = 64
+) -> torch.Tensor:
+    """Return what the quantized block makes of its input."""
+    return torch.cat([_forward(block, spec, part, weights, {}) for part in x.split(step)])
+
+
+def _forward(
+    block: Block,
+    spec: QuantSpec,
+    x: torch.Tensor,
+    weights: Mapping[str, torch.Tensor],
+    biases: Mapping[str, torch.Tensor],
+) -> torch.Tensor:
+    tensors = {block.input: x}
+    for op in block.operators:
+        bias = biases.get(op.name)
+        tensors[op.name] = simulate_operator(op, tensors, spec.activations.get(op.name), weights.get(op.name), bias)
+    return tensors[block.output]
+
+
+def _learn_block(
+    block: Block, graph: Graph, spec: QuantSpec, x: torch.Tensor, y: torch.Tensor, settings: RoundingSettings
+) -> Block:
+    """Return the block as learned, or as it was where learning did not help."""
+    held = max(1, int(HELD_OUT * len(x)))
+    if len(x) - held < 1:
+        return block
+    start = _error(block, spec, x[-held:], y[-held:])
+    soft = {layer.name: SoftLayer(layer, spec) for layer in block.layers() if layer.name in spec.weight_scales}
+    _descend(block, spec, soft, x[:-held], y[:-held], settings)
+    changed = {name: layer.rounded(graph, spec) for name, layer in soft.items()}
+    learned = replace(block, operators=tuple(changed.get(op.name, op) for op in block.operators))
+    return learned if _error(learned, spec, x[-held:], y[-held:]) < start else block
+
+
+def _error(block: Block, spec: QuantSpec, x: torch.Tensor, y: torch.Tensor) -> float:
+    return float((simulate_block(block, spec, x, weights_of(block, spec)) - y).double().square().mean())
+
+
+def _descend(
+    block: Block,
+    spec: QuantSpec,
+    soft: Mapping[str, SoftLayer],
+    x: torch.Tensor,
+    y: torch.Tensor,
+    settings: RoundingSettings,
+) -> None:
+    """Minimize the block's error over its choices and biases."""
+    unit = max(_error(block, spec, x, y), float(np.finfo(np.float32).tiny))
+    optimizer = torch.optim.Adam(
+        [
+            {"params": [layer.v for layer in soft.values()], "lr": settings.rate},
+            {"params": [layer.change for layer in soft.values()], "lr": settings.bias_rate},
+        ]
+    )
+    number = sum(layer.v.numel() for layer in soft.values())
+    for progress, chosen in _batches(len(x), settings):
+        weights = {name: layer.weight() for name, layer in soft.items()}
+        biases = {name: layer.bias() for name, layer in soft.items()}
+        loss = (_forward(block, spec, x[chosen], weights, biases) - y[chosen]).square().mean() / unit
+        if progress > settings.warm_up:
+            share = (progress - settings.warm_up) / (1.0 - settings.warm_up)
+            beta = BETA[1] + (BETA[0] - BETA[1]) * 0.5 * (1.0 + float(np.cos(np.pi * share)))
+            loss = loss + settings.strength / number * torch.stack([s.undecided(beta) for s in soft.values()]).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+
+def _batches(count: int, settings: RoundingSettings) -> Iterator[tuple[float, torch.Tensor]]:
+    """Yield each step's progress in [0, 1] and its pictures."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    for step in range(settings.steps):
+        yield step / settings.steps, torch.randperm(count, generator=generator)[: settings.batch]
+
+
+class SoftLayer:
+    """A layer whose weights are between their two neighbouring int8 values.
+
+    Args:
+        layer: with float weights.
+        spec: has its scales.
+    """
+
+    def __init__(self, layer: Layer, spec: QuantSpec) -> None:
+        self._layer = layer
+        scales = torch.from_numpy(np.asarray(spec.weight_scales[layer.name], np.float32))
+        self._column = scales.reshape((-1,) + (1,) * (layer.weight.ndim - 1))
+        scaled = (torch.from_numpy(layer.weight) / self._column).clamp(-WEIGHT_MAX, WEIGHT_MAX)
+        self._floor = scaled.floor()
+        share = ((scaled - self._floor).clamp(0.01, 0.99) - SHIFT) / STRETCH
+        self.v = torch.log(share / (1.0 - share)).requires_grad_()
+        self._unit = scales * spec.activations[layer.input].scale * WEIGHT_MAX  # of a bias: one weight times one input
+        self.change = torch.zeros_like(scales).requires_grad_()
+
+    def _height(self) -> torch.Tensor:
+        return (torch.sigmoid(self.v) * STRETCH + SHIFT).clamp(0.0, 1.0)
+
+    def weight(self) -> torch.Tensor:
+        """Return the weights as they are now, float32."""
+        return (self._floor + self._height()).clamp(-WEIGHT_MAX, WEIGHT_MAX) * self._column
+
+    def bias(self) -> torch.Tensor:
+        """Return the bias as it is now, float32 [O]."""
+        return torch.from_numpy(self._layer.bias) + self.change * self._unit
+
+    def undecided(self, beta: float) -> torch.Tensor:
+        """Return the sum of 1 - |2 h - 1|**beta, 0 where every weight has chosen."""
+        return (1.0 - (2.0 * self._height() - 1.0).abs().pow(beta)).sum()
+
+    @torch.no_grad()
+    def rounded(self, graph: Graph, spec: QuantSpec) -> Layer:
+        """Return the layer with the weights it chose, or as it was where an int16 accumulator cannot hold them."""
+        wanted = self._floor + self._height()
+        steps = wanted.round().clamp(-WEIGHT_MAX, WEIGHT_MAX)
+        layer = self._layer
+        if not (isinstance(layer, Convolution) and spec.accumulators.get(layer.name) == "int16"):
+            return replace(layer, weight=(steps * self._column).numpy(), bias=self.bias().numpy())
+        steps = limited_steps(steps, wanted, torch.from_numpy(magnitude_limits(layer, graph, spec)))
+        changed = replace(layer, weight=(steps * self._column).numpy(), bias=self.bias().numpy())
+        return changed if fits_int16(changed, graph, spec) else layer

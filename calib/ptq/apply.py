@@ -1,0 +1,95 @@
+"""Calibration of a graph: from images to the scales of every tensor, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.observers import TensorStatistics
+from calib.ptq.adaround import learn_rounding
+from calib.ptq.bias_correction import MOST_PIXELS, correct_biases
+from calib.ptq.calibrate import choose_spec, collect_statistics
+from calib.ptq.choose_observers import choose_observers
+from calib.ptq.equalize import equalize
+from calib.settings.config import LayerSettings, QuantConfig
+from calib.settings.policy import NO_FLOAT_LAYERS, find_policy
+from calib.settings.quantspec import QuantSpec
+from repghost.data.preprocess import Preprocess
+from repghost.errors import UsageError
+from repghost.graph.operators import Graph
+
+BATCH_PIXELS = 1 << 18  # keeps the activations of a batch within some tens of megabytes
+
+
+ANSWER_PIXELS = 1 << 20  # of the pictures whose answers choose ranges: some seconds on one core for 0.5x
+
+
+def quantize_graph(
+    graph: Graph,
+    pictures: NDArray[np.uint8],
+    preprocess: Preprocess,
+    config: QuantConfig,
+    on_batch: Callable[[int], None] | None = None,
+) -> tuple[Graph, QuantSpec]:
+    """Return the graph as it will be quantized, and its scales (arguments and errors as `quantize_model`)."""
+    config.check_patterns(graph.names())
+    check_float_layers(graph, config)
+    if config.equalize:
+        graph = equalize(graph, batches(pictures, preprocess))
+    statistics = collect_statistics(graph, batches(pictures, preprocess), on_batch)
+    spec = choose_ranges(graph, statistics, pictures, preprocess, config)
+    return correct(graph, spec, pictures, preprocess, config), spec
+
+
+def choose_ranges(
+    graph: Graph,
+    statistics: dict[str, TensorStatistics],
+    pictures: NDArray[np.uint8],
+    preprocess: Preprocess,
+    config: QuantConfig,
+) -> QuantSpec:
+    """Return the scales by the config's observers, or by those that the answers prefer to them."""
+    if not config.ranges_by_answers:
+        return choose_spec(graph, statistics, config)
+    few = pictures[: max(1, ANSWER_PIXELS // preprocess.size**2)]
+    chosen = choose_observers(graph, statistics, list(batches(few, preprocess)), config)
+    added = chosen.layers[len(config.layers) :]
+    observers = {name: describe_observer(chosen.settings(name)) for name, _ in added}
+    return replace(choose_spec(graph, statistics, chosen), observers=observers)
+
+
+def describe_observer(settings: LayerSettings) -> str:
+    """Return an observer in words, e.g. "percentile 99.9"."""
+    return settings.observer + (f" {settings.percentile:g}" if settings.observer == "percentile" else "")
+
+
+def check_float_layers(graph: Graph, config: QuantConfig) -> None:
+    """Refuse layers that stay float where everything has to be an integer.
+
+    Raises:
+        UsageError: naming the first of them.
+    """
+    kept = [name for name in graph.names() if config.stays_float(name)]
+    if kept and find_policy(config.policy).integer_only:
+        raise UsageError(f"{', '.join(kept[:3])}: {NO_FLOAT_LAYERS}")
+
+
+def correct(
+    graph: Graph, spec: QuantSpec, pictures: NDArray[np.uint8], preprocess: Preprocess, config: QuantConfig
+) -> Graph:
+    """Return the graph with the biases and weights that the config wants changed for these scales."""
+    if config.bias_correction or config.learned_rounding:
+        normalized = preprocess.normalize(pictures[: max(2, MOST_PIXELS // preprocess.size**2)])
+        graph = correct_biases(graph, spec, normalized) if config.bias_correction else graph
+        graph = learn_rounding(graph, spec, normalized) if config.learned_rounding else graph
+    return graph
+
+
+def batches(pictures: NDArray[np.uint8], preprocess: Preprocess) -> Iterator[NDArray[np.float32]]:
+    """Yield pictures [N, size, size, 3] as normalized float32 [n, 3, size, size], a bounded amount at a time."""
+    step = max(1, BATCH_PIXELS // preprocess.size**2)
+    for start in range(0, len(pictures), step):
+        yield preprocess.normalize(pictures[start : start + step])

@@ -1,0 +1,99 @@
+"""Bias correction: each layer's mean output is that of the float network again.
+
+Rounded weights and clipped activations shift a layer's mean. The shift is taken out of the bias, layer after layer,
+each with the inputs that the corrected layers before it really give (Nagel et al. 2019, section 4.2, by pictures).
+
+A plain mean does harm: on a few pictures of a hundred, and at a few positions of those, activations are a hundred times
+as large as elsewhere; their clipping is most of the mean, and every other picture would pay for it. So the mean is
+that of the middle values over pictures and positions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from calib.settings.quantspec import QuantSpec
+from calib.simulate.float32 import Tensors, dequantized_weight, simulate_operator, through_int8
+from calib.weight_scales.int16 import fits_int16
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, operator_inputs
+from repghost.graph.run import run_operator
+
+TRIMMED = 0.1  # of the values, at each end
+POSITIONS = 16  # of a picture's that are looked at, evenly spread
+STEP = 32  # pictures through a layer at a time
+MOST_PIXELS = 4 << 20  # of all pictures together; the tensors that are alive at a time stay within a gigabyte
+
+
+@torch.no_grad()
+def correct_biases(graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]) -> Graph:
+    """Return the graph with the biases that keep every layer's mean output where the float network has it.
+
+    Args:
+        graph: from `repghost.graph.trace.graph_of`, perhaps equalized.
+        spec: from `calib.ptq.calibrate.calibrate`; it stays as it is.
+        pictures: float32 [N, C, H, W], normalized; as many are used as fit memory.
+    """
+    count = max(1, MOST_PIXELS // (pictures.shape[2] * pictures.shape[3]))
+    x = torch.from_numpy(np.ascontiguousarray(pictures[:count], np.float32))
+    readers = Counter(name for op in graph.operators for name in operator_inputs(op))
+    real: Tensors = {INPUT: x}
+    seen: Tensors = {INPUT: through_int8(x, spec.activations.get(INPUT))}
+    corrected: list[Operator] = []
+    for op in graph.operators:
+        changed, weight = op, None
+        if isinstance(op, Convolution | Classifier) and op.name in spec.weight_scales:
+            weight = dequantized_weight(op, spec.weight_scales[op.name])
+            changed = _corrected(op, graph, spec, weight, real[op.input], seen[op.input])
+        corrected.append(changed)
+        real[op.name] = run_operator(op, real)
+        seen[op.name] = simulate_operator(changed, seen, spec.activations.get(op.name), weight)
+        for name in operator_inputs(op):
+            readers[name] -= 1
+            if not readers[name]:
+                del real[name], seen[name]
+    return replace(graph, operators=tuple(corrected))
+
+
+def _corrected(
+    op: Convolution | Classifier,
+    graph: Graph,
+    spec: QuantSpec,
+    weight: torch.Tensor,
+    real: torch.Tensor,
+    seen: torch.Tensor,
+) -> Convolution | Classifier:
+    """Return the layer with its corrected bias, or as it was where the new bias would not fit its accumulator."""
+    parts = zip(real.split(STEP), seen.split(STEP), strict=True)
+    shifts = [_sample(op, torch.from_numpy(op.weight), a) - _sample(op, weight, b) for a, b in parts]
+    bias = (op.bias + trimmed_mean(torch.cat(shifts)).numpy()).astype(np.float32)
+    if isinstance(op, Convolution) and spec.accumulators.get(op.name) == "int16":
+        changed = replace(op, bias=bias)
+        return changed if fits_int16(changed, graph, spec) else op
+    return replace(op, bias=bias)
+
+
+def _sample(op: Convolution | Classifier, weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Return what a layer makes of its input at some positions, without its bias, float64 [N * positions, O]."""
+    if isinstance(op, Classifier):
+        return F.linear(x.flatten(1), weight).double()
+    y = F.conv2d(x, weight, None, op.stride, op.padding, groups=op.groups).flatten(2)
+    # A step that shares no factor with the width of a map goes through its columns too.
+    step = max(1, y.shape[2] // POSITIONS) | 1
+    return y[:, :, ::step].permute(0, 2, 1).flatten(0, 1).double()
+
+
+def trimmed_mean(values: torch.Tensor) -> torch.Tensor:
+    """Return the mean over axis 0 without the TRIMMED share of the smallest and of the largest values.
+
+    Args:
+        values: float64 [N, O].
+    """
+    left_out = int(TRIMMED * len(values))
+    ordered = values.sort(dim=0).values
+    return ordered[left_out : len(values) - left_out].mean(0)

@@ -1,0 +1,122 @@
+"""Calibration: pictures through the float network, then scales for every tensor and every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calib.integer.qparams import INT8_MIN, QParams
+from calib.observers import TensorStatistics, find_observer
+from calib.settings.config import QuantConfig
+from calib.settings.policy import find_policy, qparams_of_range, quantized_tensors, useful_range
+from calib.settings.quantspec import QuantSpec
+from calib.weight_scales import planning as q15
+from calib.weight_scales.int16 import plan_int16
+from repghost.errors import UsageError
+from repghost.graph.operators import Classifier, Convolution, Graph
+from repghost.graph.run import run_float
+
+
+def calibrate(
+    graph: Graph,
+    batches: Iterable[NDArray[np.float32]],
+    config: QuantConfig,
+    on_batch: Callable[[int], None] | None = None,
+) -> QuantSpec:
+    """Return the scales of a network from pictures like those it will see.
+
+    Args:
+        graph: from `repghost.graph.trace.graph_of`.
+        batches: float32 [N, C, H, W] each, normalized.
+        config: the user's decisions.
+        on_batch: called with the number of pictures of each batch once it is done.
+
+    Raises:
+        UsageError: when there is no picture, a value is not finite, or a config pattern matches no layer.
+    """
+    config.check_patterns(graph.names())
+    return choose_spec(graph, collect_statistics(graph, batches, on_batch), config)
+
+
+def collect_statistics(
+    graph: Graph, batches: Iterable[NDArray[np.float32]], on_batch: Callable[[int], None] | None = None
+) -> dict[str, TensorStatistics]:
+    """Return the statistics of every tensor that will be int8, from one pass over the pictures (see `calibrate`)."""
+    statistics = {name: TensorStatistics(name) for name in quantized_tensors(graph)}
+
+    def observe(name: str, value: torch.Tensor) -> None:
+        if name in statistics:
+            statistics[name].update(value.numpy())
+
+    for batch in batches:
+        run_float(graph, torch.from_numpy(np.ascontiguousarray(batch, np.float32)), observe)
+        if on_batch is not None:
+            on_batch(len(batch))
+    if not all(entry.count for entry in statistics.values()):
+        raise UsageError(
+            "the calibration set is empty; at least one picture is needed and a few hundred are usual. "
+            "Give --data a set with pictures and --images at least 1."
+        )
+    return statistics
+
+
+def choose_spec(graph: Graph, statistics: dict[str, TensorStatistics], config: QuantConfig) -> QuantSpec:
+    """Return the scales that the config's observers and accumulators ask for."""
+    notes: list[str] = []
+    activations = _activation_qparams(graph, statistics, config, notes)
+    weight_scales: dict[str, NDArray[np.float32]] = {}
+    accumulators: dict[str, str] = {}
+    adds = graph.fused_adds()
+    for op in graph.operators:
+        if config.stays_float(op.name):
+            continue
+        if isinstance(op, Classifier):
+            weight_scales[op.name] = _dense_scales(op, config, activations[op.input].scale, 1.0)
+        elif isinstance(op, Convolution):
+            add = adds.get(op.name)
+            output = activations.get(op.name if add is None else add.name)  # None where only float layers read it
+            residual = None if add is None else activations.get(add.other)
+            scales = None
+            if op.is_depthwise and output is not None and _wants_int16(config, op.name):
+                scales = plan_int16(op, activations[op.input], output, residual)
+                if scales is None:
+                    notes.append(f"{op.name}: no int16 accumulator fits its weights and bias, so it has int32 ones")
+            if op.is_depthwise:
+                accumulators[op.name] = "int32" if scales is None else "int16"
+            if scales is None:
+                scale_y = 1.0 if output is None else output.scale
+                scales = _dense_scales(op, config, activations[op.input].scale, scale_y)
+            weight_scales[op.name] = scales
+    return QuantSpec(activations, weight_scales, accumulators, tuple(notes))
+
+
+def _dense_scales(
+    op: Convolution | Classifier, config: QuantConfig, scale_x: float, scale_y: float
+) -> NDArray[np.float32]:
+    """Return the weight scales of a layer with int32 accumulators."""
+    return q15.plan_dense_scales(op.weight, op.bias, scale_x, scale_y, config.settings(op.name).weight_range)
+
+
+def _wants_int16(config: QuantConfig, layer: str) -> bool:
+    return find_policy(config.policy).int16_depthwise and config.settings(layer).depthwise_accumulator == "int16"
+
+
+def _activation_qparams(
+    graph: Graph, statistics: dict[str, TensorStatistics], config: QuantConfig, notes: list[str]
+) -> dict[str, QParams]:
+    """Return each tensor's scale and zero point; a tensor that was always 0, or nearly, gets scale 1 and a note."""
+    symmetric = find_policy(config.policy).symmetric
+    result = {}
+    for name in quantized_tensors(graph, config.stays_float):
+        entry = statistics[name]
+        settings = config.settings(name)
+        low, high = find_observer(settings.observer).find_range(entry, settings.percentile, symmetric)
+        qparams = qparams_of_range(*useful_range(graph, name, low, high), symmetric)
+        if qparams is None:
+            notes.append(f"{name}: 0, or too small for a scale, on every calibration picture; it gets scale 1")
+            qparams = QParams(1.0, 0 if symmetric or entry.minimum < 0 else INT8_MIN)
+        result[name] = qparams
+    return result

@@ -1,0 +1,114 @@
+"""Choosing an observer for each tensor: the one whose range changes the answers least when that tensor alone is int8.
+
+No observer is best everywhere: what lies far outside may be noise in one tensor and the answer in another. The result
+is a configuration with an entry for each such tensor, so it can be read, edited and repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.analysis.sensitivity import measure_sensitivity, tapes
+from calib.integer.qparams import QParams
+from calib.observers import TensorStatistics, find_observer
+from calib.settings.config import LayerSettings, QuantConfig
+from calib.settings.policy import find_policy, qparams_of_range, useful_range
+from calib.settings.quantspec import QuantSpec
+from calib.simulate.float32 import through_int8
+from repghost.graph.operators import Graph
+
+# Tried beside the present one, from the widest to the narrowest; of equals the first is taken.
+CANDIDATES: tuple[tuple[str, float], ...] = (
+    ("min_max", 100.0),
+    ("percentile", 99.999),
+    ("percentile", 99.99),
+    ("percentile", 99.97),
+    ("percentile", 99.9),
+    ("percentile", 99.5),
+)
+MOST = 0.95  # of the change of all tensors
+
+
+def choose_observers(
+    graph: Graph,
+    statistics: Mapping[str, TensorStatistics],
+    batches: Sequence[NDArray[np.float32]],
+    config: QuantConfig,
+) -> QuantConfig:
+    """Return the configuration with an entry for each tensor that another observer than its present one suits better.
+
+    Only the tensors that together make up most of the change on the first batch are looked at: the others could not
+    matter much.
+
+    Args:
+        graph: from `repghost.graph.trace.graph_of`.
+        statistics: from `calib.ptq.calibrate.collect_statistics`.
+        batches: float32 [N, C, H, W] each, normalized; those of the statistics or a part of them.
+        config: its policy counts; its entries by layer stay and come first.
+    """
+    present = {
+        name: qparams
+        for name, entry in statistics.items()
+        if (qparams := _scale(graph, entry, config, config.settings(name))) is not None
+    }
+    screened = measure_sensitivity(graph, QuantSpec(present, {}), batches[:1])
+    suspects = largest({entry.name: entry.activation or 0.0 for entry in screened}, MOST)
+    options = {name: _options(graph, statistics[name], config) for name in suspects}
+    change = _changes(graph, batches, options)
+    entries = list(config.layers)
+    for name, found in options.items():
+        settings = config.settings(name)
+        observer, percentile = list(found)[int(np.argmin(change[name]))]
+        if (observer, percentile) != (settings.observer, settings.percentile):
+            wanted = replace(settings, observer=observer, percentile=percentile)
+            entries.append((name, _differences(settings, wanted)))
+    return replace(config, layers=tuple(entries))
+
+
+def largest(values: Mapping[str, float], share: float) -> list[str]:
+    """Return the names of the fewest values that make up a share of the sum, in the order of the mapping."""
+    ordered = sorted(values, key=lambda name: -values[name])
+    total = np.cumsum([values[name] for name in ordered])
+    count = int(np.searchsorted(total, share * total[-1])) + 1 if len(total) and total[-1] > 0 else 0
+    chosen = set(ordered[:count])
+    return [name for name in values if name in chosen]
+
+
+def _changes(
+    graph: Graph,
+    batches: Sequence[NDArray[np.float32]],
+    options: Mapping[str, Mapping[tuple[str, float], QParams]],
+) -> dict[str, list[float]]:
+    """Return the sum of the divergences of every option of every tensor."""
+    result = {name: [0.0] * len(found) for name, found in options.items()}
+    for tape in tapes(graph, batches):
+        for name, found in options.items():
+            for index, qparams in enumerate(found.values()):
+                result[name][index] += tape.change(name, through_int8(tape.tensors[name], qparams))
+    return result
+
+
+def _scale(graph: Graph, entry: TensorStatistics, config: QuantConfig, settings: LayerSettings) -> QParams | None:
+    symmetric = find_policy(config.policy).symmetric
+    low, high = find_observer(settings.observer).find_range(entry, settings.percentile, symmetric)
+    return qparams_of_range(*useful_range(graph, entry.name, low, high), symmetric)
+
+
+def _options(graph: Graph, entry: TensorStatistics, config: QuantConfig) -> dict[tuple[str, float], QParams]:
+    """Return the scale of the present observer, then of each candidate that gives another one than those before it."""
+    present = config.settings(entry.name)
+    result: dict[tuple[str, float], QParams] = {}
+    for observer, percentile in ((present.observer, present.percentile), *CANDIDATES):
+        qparams = _scale(graph, entry, config, LayerSettings(observer, percentile))
+        if qparams is not None and qparams not in result.values():
+            result[observer, percentile] = qparams
+    return result
+
+
+def _differences(before: LayerSettings, after: LayerSettings) -> tuple[tuple[str, object], ...]:
+    old = asdict(before)
+    return tuple((key, value) for key, value in asdict(after).items() if value != old[key])

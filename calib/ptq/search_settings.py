@@ -1,0 +1,282 @@
+"""Searching settings: the levers in order of what they cost, the cheapest that loses no more than is allowed.
+
+Every trial is judged on labelled pictures that calibrate nothing, by the integer program itself, against the float
+network on the same pictures. Nothing here sees the pictures that a report judges with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calib.analysis.sensitivity import measure_sensitivity
+from calib.ptq.apply import batches, check_float_layers, choose_ranges, correct
+from calib.ptq.calibrate import collect_statistics
+from calib.ptq.equalize import equalize
+from calib.settings.config import QuantConfig
+from calib.settings.policy import find_policy, float_parts
+from calib.settings.quantspec import QuantSpec
+from calib.simulate.exact import ExactNetwork
+from calib.simulate.float32 import SimulatedNetwork
+from repghost.data.preprocess import Preprocess
+from repghost.errors import AccuracyGateError, UsageError
+from repghost.evaluation.accuracy import PairedDifference, paired_difference
+from repghost.graph.macs import shares_of_work
+from repghost.graph.operators import Graph
+from repghost.graph.run import run_float
+
+MOST_FLOAT = 4  # bottlenecks that the last resort leaves in float, one more in each trial
+SENSITIVITY_PICTURES = 64
+
+
+@dataclass(frozen=True)
+class Lever:
+    """A way to lose less.
+
+    Attributes:
+        name: as the table calls it.
+        cost: what it takes, in words.
+        change: from the user's settings to those of the trial.
+    """
+
+    name: str
+    cost: str
+    change: Callable[[QuantConfig], QuantConfig]
+
+
+def _int32(config: QuantConfig) -> QuantConfig:
+    return replace(config, defaults=replace(config.defaults, depthwise_accumulator="int32"), ranges_by_answers=True)
+
+
+LEVERS: tuple[Lever, ...] = (
+    Lever("the settings as given", "nothing", lambda config: config),
+    Lever("ranges by answers", "seconds", lambda config: replace(config, ranges_by_answers=True)),
+    Lever(
+        "and bias correction",
+        "seconds",
+        lambda config: replace(config, ranges_by_answers=True, bias_correction=True),
+    ),
+    Lever(
+        "and equalization, weight scales by least squares",
+        "seconds",
+        lambda config: replace(
+            config,
+            ranges_by_answers=True,
+            bias_correction=True,
+            equalize=True,
+            defaults=replace(config.defaults, weight_range="mse"),
+        ),
+    ),
+    Lever(
+        "ranges by answers and learned rounding",
+        "minutes",
+        lambda config: replace(config, ranges_by_answers=True, learned_rounding=True),
+    ),
+    Lever("ranges by answers and int32 depthwise accumulators", "seconds; slower depthwise kernels", _int32),
+)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Labelled pictures that judge trials and nothing else.
+
+    Attributes:
+        pictures: uint8 [N, size, size, 3].
+        labels: int64 [N].
+    """
+
+    pictures: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One lever and what it lost.
+
+    Attributes:
+        name: of the lever.
+        cost: in words.
+        config: the settings that were tried.
+        difference: top-1 of int8 minus float32 on the held-out pictures.
+    """
+
+    name: str
+    cost: str
+    config: QuantConfig
+    difference: PairedDifference
+
+    @property
+    def drop_points(self) -> float:
+        """Percentage points of top-1 that were lost; negative where int8 is better."""
+        return -100.0 * self.difference.difference
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        change = self.difference
+        return {
+            "name": self.name,
+            "cost": self.cost,
+            "drop_points": round(self.drop_points, 4),
+            "interval_points": [round(-100.0 * change.high, 4), round(-100.0 * change.low, 4)],
+            "agreement": round(change.agreeing / change.pictures, 6),
+        }
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search tried and what it kept; `graph` and `spec` are those of the last trial."""
+
+    trials: tuple[Trial, ...]
+    graph: Graph
+    spec: QuantSpec
+    max_drop: float
+
+    @property
+    def chosen(self) -> Trial:
+        """The trial that was kept."""
+        return self.trials[-1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record that is written into the file and beside it."""
+        return {
+            "max_drop_points": self.max_drop,
+            "held_out_pictures": self.chosen.difference.pictures,
+            "trials": [trial.to_dict() for trial in self.trials],
+            "chosen": self.chosen.name,
+        }
+
+
+def search_settings(
+    graph: Graph,
+    pictures: NDArray[np.uint8],
+    preprocess: Preprocess,
+    config: QuantConfig,
+    held_out: HeldOut,
+    max_drop: float,
+    on_trial: Callable[[Trial], None] | None = None,
+) -> Search:
+    """Return the cheapest settings whose loss on the held-out pictures is within `max_drop` points.
+
+    Args:
+        graph: of the fused float network.
+        pictures: uint8 [N, size, size, 3], for calibration.
+        preprocess: of all pictures.
+        config: the settings to start from.
+        held_out: none of the calibration pictures.
+        max_drop: percentage points of top-1.
+        on_trial: called with each trial once it is judged.
+
+    Raises:
+        AccuracyGateError: when no lever is enough; the message names the best.
+    """
+    bench = _Bench(graph, pictures, preprocess, held_out)
+    trials: list[Trial] = []
+    for lever in _levers(bench, config):
+        wanted = lever.change(config)
+        if any(wanted == trial.config for trial in trials):
+            continue
+        trial, quantized, spec = bench.judge(lever, wanted)
+        trials.append(trial)
+        if on_trial is not None:
+            on_trial(trial)
+        if trial.drop_points <= max_drop:
+            return Search(tuple(trials), quantized, spec, max_drop)
+    best = min(trials, key=lambda trial: trial.drop_points)
+    raise AccuracyGateError(
+        f"no setting loses at most {max_drop:g} points of top-1 on {len(held_out.labels)} held-out pictures; the best, "
+        f"{best.name!r}, loses {best.drop_points:.2f}. Nothing was written. {_beyond(config)}Allow more with "
+        "--max-drop, calibrate on more pictures with --images, or train under quantization with `repghost qat`."
+    )
+
+
+def _beyond(config: QuantConfig) -> str:
+    """Return why no layer was tried in float, where none was."""
+    if not find_policy(config.policy).integer_only:
+        return ""
+    return "No layer was tried in float: an integer program has none, only files for TensorRT do (--policy tensorrt). "
+
+
+def _levers(bench: _Bench, config: QuantConfig) -> Iterator[Lever]:
+    """Yield the levers in order of their cost; float bottlenecks come last, where a policy has room for them."""
+    yield from LEVERS
+    if not find_policy(config.policy).integer_only:
+        yield from bench.float_levers(replace(config, ranges_by_answers=True))
+
+
+class _Bench:
+    """Everything the trials share: the float answers, and the statistics of the network as it is."""
+
+    def __init__(self, graph: Graph, pictures: NDArray[np.uint8], preprocess: Preprocess, held_out: HeldOut) -> None:
+        if len(held_out.labels) == 0:
+            raise UsageError(
+                "a search needs labelled pictures that calibrate nothing, and the set has none left. Give --data a "
+                "larger set, or fewer --images."
+            )
+        self._graph, self._pictures, self._preprocess, self._held_out = graph, pictures, preprocess, held_out
+        self._float = self._answers(lambda x: run_float(graph, x))
+        self._statistics = collect_statistics(graph, batches(pictures, preprocess))
+
+    def _answers(self, network: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.int64]:
+        parts = [
+            network(torch.from_numpy(batch)).argmax(1).numpy()
+            for batch in batches(self._held_out.pictures, self._preprocess)
+        ]
+        return np.concatenate(parts)
+
+    def judge(self, lever: Lever, config: QuantConfig) -> tuple[Trial, Graph, QuantSpec]:
+        """Return a lever's trial, and the network as it quantized it."""
+        config.check_patterns(self._graph.names())
+        check_float_layers(self._graph, config)
+        graph, statistics = self._graph, self._statistics
+        if config.equalize:
+            graph = equalize(graph, batches(self._pictures, self._preprocess))
+            statistics = collect_statistics(graph, batches(self._pictures, self._preprocess))
+        spec = choose_ranges(graph, statistics, self._pictures, self._preprocess, config)
+        graph = correct(graph, spec, self._pictures, self._preprocess, config)
+        network = SimulatedNetwork(graph, spec) if float_parts(graph, spec) else ExactNetwork(graph, spec)
+        difference = paired_difference(self._float, self._answers(network), self._held_out.labels)
+        return Trial(lever.name, lever.cost, config, difference), graph, spec
+
+    def float_levers(self, config: QuantConfig) -> list[Lever]:
+        """Return the last resort: the most sensitive bottlenecks in float, one more in each lever."""
+        spec = choose_ranges(self._graph, self._statistics, self._pictures, self._preprocess, config)
+        few = list(batches(self._pictures[:SENSITIVITY_PICTURES], self._preprocess))
+        harm = block_sensitivity(self._graph, spec, few)
+        worst = sorted(harm, key=lambda name: -harm[name])[:MOST_FLOAT]
+        shares = shares_of_work(self._graph, self._preprocess.size)
+        levers = []
+        for count in range(1, len(worst) + 1):
+            names = tuple(worst[:count])
+            price = sum(share for layer, share in shares.items() if layer.startswith(tuple(f"{it}." for it in names)))
+            cost = f"float kernels for {price:.1%} of the multiply-adds"
+            levers.append(Lever(f"{', '.join(names)} in float", cost, _FloatBlocks(config, names)))
+        return levers
+
+
+@dataclass(frozen=True)
+class _FloatBlocks:
+    """The change of a lever that leaves whole bottlenecks in float."""
+
+    config: QuantConfig
+    names: tuple[str, ...]
+
+    def __call__(self, config: QuantConfig) -> QuantConfig:
+        del config
+        entries = tuple((f"{name}.*", None) for name in self.names)
+        return replace(self.config, layers=(*self.config.layers, *entries))
+
+
+def block_sensitivity(graph: Graph, spec: QuantSpec, few: list[NDArray[np.float32]]) -> Mapping[str, float]:
+    """Return the sum of the sensitivities of each bottleneck's layers and tensors."""
+    result: dict[str, float] = {}
+    for entry in measure_sensitivity(graph, spec, few):
+        parts = entry.name.split(".")
+        if len(parts) > 3:  # blocks.<stage>.<bottleneck>.<layer>
+            name = ".".join(parts[:3])
+            result[name] = result.get(name, 0.0) + entry.total
+    return result

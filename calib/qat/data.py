@@ -1,0 +1,96 @@
+"""The pictures of a quantization-aware run: which calibrate, which choose, which train, and the batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calib.qat.settings import QatSettings
+from repghost.data.augment import random_crop, random_flip
+from repghost.data.base import PictureSet, prepare
+from repghost.data.preprocess import Preprocess
+from repghost.data.subset import choose_balanced
+from repghost.errors import UsageError
+
+Batch = tuple[torch.Tensor, torch.Tensor]  # normalized float32 [N, 3, H, W], channels last; labels int64 [N]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices of one set of pictures; `held_out` shares none with the other two.
+
+    Attributes:
+        calibration: what the first scales come from; those that `repghost quantize` takes with the same seed.
+        held_out: what chooses between candidates.
+        training: all but the held-out ones.
+    """
+
+    calibration: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+    training: NDArray[np.int64]
+
+
+def split_pictures(labels: NDArray[np.int64], settings: QatSettings) -> Split:
+    """Choose each part by the seed, balanced over the classes; small sets get small parts.
+
+    The held-out ones are among those that `repghost train` holds out with the same seed, as far as they go.
+
+    Raises:
+        UsageError: when fewer than four pictures are there.
+    """
+    if len(labels) < 4:
+        raise UsageError(
+            f"{len(labels)} pictures are too few: some calibrate, others choose, the rest trains; a few thousand are "
+            "usual. Give --data a larger set."
+        )
+    held = max(1, min(settings.held_out, len(labels) // 4))
+    observe = max(1, min(settings.schedule.observe, len(labels) - held - 1))
+    calibration = choose_balanced(labels, observe, settings.seed)
+    chosen = choose_balanced(labels, observe + held, settings.seed)
+    held_out = np.setdiff1d(chosen, calibration)
+    return Split(calibration, held_out, np.setdiff1d(np.arange(len(labels)), held_out))
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingFeed:
+    """Batches of training pictures, decoded when they are needed.
+
+    Args:
+        dataset: where they come from.
+        indices: which of it are trained on.
+        preprocess: what is done to each before augmentation.
+        settings: batch, seed and augmentation.
+    """
+
+    dataset: PictureSet
+    indices: NDArray[np.int64]
+    preprocess: Preprocess
+    settings: QatSettings
+
+    @property
+    def pictures_per_epoch(self) -> int:
+        """Pictures of an epoch."""
+        wanted = self.settings.images
+        return len(self.indices) if wanted is None else min(wanted, len(self.indices))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch, the last one perhaps smaller."""
+        return -(-self.pictures_per_epoch // self.settings.batch)
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield an epoch's batches; they depend on the seed and the number of the epoch alone."""
+        settings = self.settings
+        random = np.random.default_rng([settings.seed, epoch])
+        order = random.permutation(self.indices)[: self.pictures_per_epoch]
+        for start in range(0, len(order), settings.batch):
+            prepared = prepare(self.dataset, self.preprocess, order[start : start + settings.batch])
+            pictures = random_crop(prepared.pictures, settings.crop_padding, random)
+            if settings.flip:
+                pictures = random_flip(pictures, random)
+            x = torch.from_numpy(self.preprocess.normalize(pictures))
+            yield x.contiguous(memory_format=torch.channels_last), torch.from_numpy(prepared.labels)

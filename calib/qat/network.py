@@ -1,0 +1,154 @@
+"""The network that quantization-aware training trains: its graph with a fake-quant where inference has integers.
+
+Values are float32 and close to what the integers stand for; once scales are final, weights are exactly those of the
+integer program. Conversion gives a graph and a spec, from which everything else follows as after calibration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+
+from calib.qat.scales import LearnedScales
+from calib.qat.weights import Layer, WeightSource, key, layers_of
+from calib.settings.quantspec import QuantSpec
+from calib.simulate.fake_quantize import fake_quantize, fake_quantize_weight, weight_steps
+from repghost.graph.operators import (
+    INPUT,
+    AveragePool,
+    Classifier,
+    Convolution,
+    Gate,
+    Graph,
+    HardSigmoid,
+    Operator,
+    ResidualAdd,
+)
+
+Tensors = dict[str, torch.Tensor]
+
+
+class QatNetwork(nn.Module):
+    """Maps normalized pictures to logits as the integer program will, with gradients.
+
+    Args:
+        graph: from `repghost.graph.trace.graph_of`, perhaps equalized.
+        spec: of the same graph, from calibration.
+        weights: a module that is a `WeightSource`, for the layers of the graph.
+    """
+
+    def __init__(self, graph: Graph, spec: QuantSpec, weights: WeightSource) -> None:
+        super().__init__()
+        self._graph = graph
+        self.source = weights
+        self.scales = LearnedScales(graph, spec)
+        self._weights: Tensors = {}  # of this step, by layer, where they do not depend on what the layer sees
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Return the logits [N, classes] of float32 [N, C, H, W], normalized."""
+        tensors: Tensors = {INPUT: self._quantized(INPUT, pictures, False)}
+        self._weights = {} if self.source.observes else self._quantized_weights()
+        for op in self._graph.operators:
+            value = self._run(op, tensors)
+            if op.name in self.scales.zero_points:
+                value = self._quantized(op.name, value, isinstance(op, Convolution) and op.relu)
+            tensors[op.name] = value
+        self._weights = {}  # the next step has others
+        return tensors[self._graph.operators[-1].name]
+
+    def freeze_observers(self) -> None:
+        """Make scales, zero points and multipliers final."""
+        self.scales.freeze(self.float_layers())
+
+    def freeze_statistics(self) -> None:
+        """Make batch-norm statistics final, where there are any."""
+        self.source.freeze_statistics()
+
+    def replan(self) -> None:
+        """Choose the int16 multipliers for the weights as they are now."""
+        self.scales.replan(self.float_layers())
+
+    @torch.no_grad()
+    def float_layers(self) -> dict[str, Layer]:
+        """Return every layer with its float weights as they are now."""
+        result = {}
+        for op in layers_of(self._graph):
+            weight, bias = self.source.layer(op.name)
+            result[op.name] = replace(op, weight=weight.cpu().numpy().copy(), bias=bias.cpu().numpy().copy())
+        return result
+
+    def convert(self) -> tuple[Graph, QuantSpec]:
+        """Return the network as calibration would have: a graph, whose weights lie on their int8 steps, and a spec."""
+        layers = self.float_layers()
+        scales = self.scales.plan(layers)
+        operators: list[Operator] = []
+        for op in self._graph.operators:
+            if op.name in layers:
+                operators.append(self._on_steps(layers[op.name], scales[op.name]))
+            else:
+                operators.append(op)
+        return replace(self._graph, operators=tuple(operators)), self.scales.spec(scales)
+
+    def _on_steps(self, op: Layer, scales: NDArray[np.float32]) -> Layer:
+        """Return a layer whose weights are those that its integers stand for."""
+        limits = self.scales.limits(op.name, scales)
+        steps = weight_steps(torch.from_numpy(op.weight), torch.from_numpy(scales), limits)
+        return replace(op, weight=steps.numpy() * scales.reshape((-1,) + (1,) * (op.weight.ndim - 1)))
+
+    def _run(self, op: Operator, tensors: Tensors) -> torch.Tensor:
+        """Return one operator's output before it is quantized; a ReLU is left to the quantizer."""
+        x = tensors[op.input]
+        match op:
+            case Convolution():
+                weight, bias = self._layer(op.name, x)
+                return F.conv2d(x, weight, bias, op.stride, op.padding, groups=op.groups)
+            case ResidualAdd():
+                return x + tensors[op.other]
+            case AveragePool():
+                return x.mean((2, 3), keepdim=True)
+            case HardSigmoid():
+                return F.hardsigmoid(x)
+            case Gate():
+                return x * tensors[op.gate]
+            case Classifier():
+                weight, bias = self._layer(op.name, x)
+                return F.linear(x.flatten(1), weight, bias)
+
+    def _layer(self, name: str, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a layer's quantized weight and its bias."""
+        if self.training:
+            self.source.observe(name, x)
+        weight, bias = self.source.layer(name)
+        if name in self._weights:
+            return self._weights[name].reshape(weight.shape), bias
+        return fake_quantize_weight(weight, *self.scales.weight_scales(name)), bias
+
+    def _quantized_weights(self) -> Tensors:
+        """Return every layer's quantized weight, float32 [O, weights of a channel].
+
+        Layers whose channels have as many weights go through the quantizer together: it is a dozen small operations.
+        """
+        groups: dict[tuple[int, bool], list[str]] = {}
+        rows, scales = {}, {}
+        for op in layers_of(self._graph):
+            rows[op.name] = self.source.layer(op.name)[0].flatten(1)
+            scales[op.name] = self.scales.weight_scales(op.name)
+            groups.setdefault((rows[op.name].shape[1], scales[op.name][1] is None), []).append(op.name)
+        result: Tensors = {}
+        for names in groups.values():
+            limits = [limit for _, limit in (scales[name] for name in names) if limit is not None]
+            quantized = fake_quantize_weight(
+                torch.cat([rows[name] for name in names]),
+                torch.cat([scales[name][0] for name in names]),
+                torch.cat(limits) if limits else None,
+            )
+            result |= zip(names, quantized.split([len(rows[name]) for name in names]), strict=True)
+        return result
+
+    def _quantized(self, name: str, value: torch.Tensor, relu: bool) -> torch.Tensor:
+        return fake_quantize(value, self.scales.activation[key(name)], *self.scales.bounds(name, relu))

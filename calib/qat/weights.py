@@ -1,0 +1,79 @@
+"""Where a quantization-aware network's float weights come from: here, the fused network's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from repghost.graph.operators import Classifier, Convolution, Graph
+
+Layer = Convolution | Classifier
+
+
+class WeightSource(Protocol):
+    """Float weights by layer, and what training has to know about them."""
+
+    @property
+    def observes(self) -> bool:
+        """Whether a layer's weight depends on the input that it sees in the same step."""
+        ...
+
+    def layer(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a layer's fused float32 weight and bias; gradients reach whatever they are made of."""
+        ...
+
+    def observe(self, name: str, x: torch.Tensor) -> None:
+        """See a layer's input, float32 [N, C, H, W], in training."""
+        ...
+
+    def freeze_statistics(self) -> None:
+        """Keep every batch-norm statistic from here on."""
+        ...
+
+    def groups(self) -> Iterator[tuple[str, list[torch.Tensor]]]:
+        """Yield the parameters that learn, by kind of parameter."""
+        ...
+
+
+def key(name: str) -> str:
+    """Return a layer's or tensor's name as PyTorch accepts it for a parameter."""
+    return name.replace(".", "/")
+
+
+def layers_of(graph: Graph) -> tuple[Layer, ...]:
+    """Return the operators that have weights."""
+    return tuple(op for op in graph.operators if isinstance(op, Convolution | Classifier))
+
+
+class FusedWeights(nn.Module):
+    """The fused network's weights and biases, each a parameter.
+
+    Args:
+        graph: from `repghost.graph.trace.graph_of`; its arrays are copied.
+    """
+
+    observes = False
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        layers = layers_of(graph)
+        self.weight = nn.ParameterDict({key(op.name): nn.Parameter(torch.tensor(op.weight)) for op in layers})
+        self.bias = nn.ParameterDict({key(op.name): nn.Parameter(torch.tensor(op.bias)) for op in layers})
+
+    def layer(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a layer's weight and bias."""
+        return self.weight[key(name)], self.bias[key(name)]
+
+    def observe(self, name: str, x: torch.Tensor) -> None:
+        """Do nothing: a fused network has no statistics."""
+
+    def freeze_statistics(self) -> None:
+        """Do nothing: a fused network has no statistics."""
+
+    def groups(self) -> Iterator[tuple[str, list[torch.Tensor]]]:
+        """Yield weights and biases."""
+        yield from (("weight", [parameter]) for parameter in self.weight.values())
+        yield from (("bias", [parameter]) for parameter in self.bias.values())

@@ -1,0 +1,176 @@
+"""The QDQ ONNX writer: the float graph with a QuantizeLinear/DequantizeLinear pair on every int8 tensor.
+
+Weights are int8 initializers with a scale per output channel behind a DequantizeLinear; biases stay float32. The file
+alone defines the program: the integers follow from its scales by `calib.integer.qparams` and `calib.integer.lower`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from calib.integer.qparams import QParams, quantize_weights
+from calib.qdq.digest import program_digest
+from calib.settings.config import QuantConfig
+from calib.settings.quantspec import QuantSpec
+from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, operator_inputs
+
+OPSET = 17
+
+# Keys of the metadata; every value is a string, structured ones are JSON.
+MODEL = "repghost.model"
+PREPROCESS = "repghost.preprocess"
+LABELS = "repghost.labels"
+QUANTIZATION = "repghost.quantization"
+DIGEST = "repghost.program_digest"
+TOOLS = "repghost.tools"
+CHECKPOINT = "repghost.checkpoint_sha256"
+CALIBRATION = "repghost.calibration"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is written beside the graph.
+
+    Attributes:
+        model: e.g. "repghostnet_0_5x".
+        preprocess: `Preprocess.to_dict()`.
+        labels: class names in the order of the logits.
+        checkpoint_sha256: of the file the weights came from.
+        calibration: which pictures were used: how many, from where, chosen how.
+        tools: version by tool.
+    """
+
+    model: str
+    preprocess: Mapping[str, Any]
+    labels: tuple[str, ...]
+    checkpoint_sha256: str
+    calibration: Mapping[str, Any]
+    tools: Mapping[str, str]
+
+
+class _Writer(OnnxGraph):
+    """Tensors are int8 as soon as a Q/DQ pair follows them."""
+
+    def __init__(self, spec: QuantSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.readable: dict[str, str] = {}  # tensor -> the ONNX tensor its readers take
+
+    def publish(self, tensor: str) -> None:
+        """Make a float tensor readable, through a Q/DQ pair if it is int8."""
+        qparams = self.spec.activations.get(tensor)
+        self.readable[tensor] = tensor if qparams is None else self._quantized(tensor, qparams)
+
+    def _quantized(self, tensor: str, qparams: QParams) -> str:
+        scale = self.constant(f"{tensor}.scale", np.asarray(qparams.scale, np.float32))
+        zero = self.constant(f"{tensor}.zero_point", np.asarray(qparams.zero_point, np.int8))
+        self.node("QuantizeLinear", f"{tensor}.quantize", (tensor, scale, zero), f"{tensor}.quantized")
+        inputs = (f"{tensor}.quantized", scale, zero)
+        return self.node("DequantizeLinear", f"{tensor}.dequantize", inputs, f"{tensor}.dequantized")
+
+    def weight(self, layer: Convolution | Classifier) -> str:
+        """Return the layer's dequantized weight, or its float one where it stays float."""
+        name = f"{layer.name}.weight"
+        if layer.name not in self.spec.weight_scales:
+            return self.constant(name, layer.weight)
+        scales = self.spec.weight_scales[layer.name]
+        inputs = (
+            self.constant(name, quantize_weights(layer.weight, scales)),
+            self.constant(f"{name}.scale", np.asarray(scales, np.float32)),
+            self.constant(f"{name}.zero_point", np.zeros(len(scales), np.int8)),
+        )
+        return self.node("DequantizeLinear", f"{name}.dequantize", inputs, f"{name}.dequantized", axis=0)
+
+    def read_by(self, layer: Convolution | Classifier) -> str:
+        """Return the tensor that a layer reads: a float one reads what is not quantized, both or none for TensorRT."""
+        return self.readable[layer.input] if layer.name in self.spec.weight_scales else layer.input
+
+    def operator(self, op: Operator) -> None:
+        """Write one operator and what makes its output readable."""
+        match op:
+            case Convolution():
+                weight = self.weight(op)
+                bias = self.constant(f"{op.name}.bias", op.bias)
+                self.convolution(op, self.read_by(op), weight, bias, f"{op.name}.convolution")
+            case Classifier():
+                weight = self.weight(op)
+                bias = self.constant(f"{op.name}.bias", op.bias)
+                flat = self.node("Flatten", f"{op.name}.flatten", (self.read_by(op),), f"{op.name}.flat", axis=1)
+                self.node("Gemm", op.name, (flat, weight, bias), LOGITS, transB=1)
+                return
+            case _:
+                self.weightless(op, [self.readable[name] for name in operator_inputs(op)])
+        self.publish(op.name)
+
+
+def build_qdq(graph: Graph, spec: QuantSpec, size: int) -> onnx.ModelProto:
+    """Return the QDQ graph without metadata, checked by onnx, with the shape of every tensor.
+
+    Args:
+        graph: from `repghost.graph.trace.graph_of`.
+        spec: from `calib.ptq.calibrate.calibrate`.
+        size: height and width of the input, in pixels.
+    """
+    writer = _Writer(spec)
+    writer.publish(INPUT)
+    for operator in graph.operators:
+        writer.operator(operator)
+    last = graph.operators[-1]
+    assert isinstance(last, Classifier)
+    return writer.model("repghostnet", (1, graph.channels, size, size), len(last.bias), OPSET, {})
+
+
+def describe(
+    model: onnx.ModelProto,
+    description: Description,
+    config: QuantConfig,
+    spec: QuantSpec,
+    search: Mapping[str, Any] | None = None,
+) -> str:
+    """Write the metadata into `model`, replacing what was there, and return its program digest.
+
+    Args:
+        model: from `build_qdq`.
+        description: what is written beside the graph.
+        config: the settings it was quantized with.
+        spec: what calibration decided.
+        search: what was tried before these settings were chosen.
+    """
+    digest = program_digest(model, description.preprocess)
+    quantization = {
+        "config": config.to_dict(),
+        "accumulators": dict(spec.accumulators),
+        "observers": dict(spec.observers),
+        "notes": list(spec.notes),
+    }
+    if search is not None:
+        quantization["search"] = dict(search)
+    entries = {
+        MODEL: description.model,
+        PREPROCESS: _json(description.preprocess),
+        LABELS: _json(list(description.labels)),
+        QUANTIZATION: _json(quantization),
+        DIGEST: digest,
+        TOOLS: _json(dict(description.tools)),
+        CHECKPOINT: description.checkpoint_sha256,
+        CALIBRATION: _json(dict(description.calibration)),
+    }
+    helper.set_model_props(model, entries)
+    return digest
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def serialize(model: onnx.ModelProto) -> bytes:
+    """Return the file's bytes; equal models give equal bytes."""
+    return model.SerializeToString(deterministic=True)

@@ -1,0 +1,127 @@
+"""From a checkpoint and pictures to a QDQ file: fuse, calibrate, write."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from calib.ptq.apply import quantize_graph
+from calib.qdq.writer import Description, build_qdq, describe
+from calib.settings.config import QuantConfig
+from calib.settings.quantspec import QuantSpec
+from repghost.data.preprocess import Preprocess
+from repghost.errors import UsageError
+from repghost.graph.operators import Graph
+from repghost.graph.trace import graph_of
+from repghost.network.fuse import fused
+from repghost.network.model import RepGhostNet
+
+TOOLS = ("numpy", "onnx", "torch")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights, labels and calibration pictures came from; written into the file.
+
+    Attributes:
+        labels: class names in the order of the logits.
+        checkpoint_sha256: of the checkpoint file.
+        calibration: how the pictures were chosen; their number and digest are added.
+    """
+
+    labels: tuple[str, ...]
+    checkpoint_sha256: str
+    calibration: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """The result of `quantize_model`: the file, and the values it was made from."""
+
+    onnx: onnx.ModelProto
+    graph: Graph
+    spec: QuantSpec
+    digest: str
+
+
+def quantize_model(
+    model: RepGhostNet,
+    pictures: NDArray[np.uint8],
+    preprocess: Preprocess,
+    config: QuantConfig,
+    source: Source,
+    on_batch: Callable[[int], None] | None = None,
+) -> Quantized:
+    """Return the QDQ model of a network, complete with its metadata.
+
+    Args:
+        model: any form, in evaluation mode; fused here when it is not.
+        pictures: uint8 [N, size, size, 3] for calibration, from `Preprocess.apply`.
+        preprocess: the one of the pictures; embedded in the file.
+        config: the user's decisions.
+        source: embedded in the file.
+        on_batch: called with the number of pictures of each batch once it is done.
+
+    Raises:
+        UsageError: for an empty set, values that are not finite, or a config that does not fit the network.
+        IntegrityError: when fusion changed the answers.
+    """
+    if model.spec.in_chans != pictures.shape[-1]:
+        raise UsageError(
+            f"the network takes {model.spec.in_chans} colours, the pictures have {pictures.shape[-1]}; only networks "
+            "for RGB pictures (in_chans=3) can be quantized. Train one with three input channels."
+        )
+    graph, spec = quantize_graph(graph_of(fused(model)), pictures, preprocess, config, on_batch)
+    return write_model(model, graph, spec, pictures, preprocess, config, source)
+
+
+def write_model(
+    model: RepGhostNet,
+    graph: Graph,
+    spec: QuantSpec,
+    pictures: NDArray[np.uint8],
+    preprocess: Preprocess,
+    config: QuantConfig,
+    source: Source,
+    search: Mapping[str, Any] | None = None,
+) -> Quantized:
+    """Return the QDQ model of what `quantize_graph` decided (arguments as `quantize_model`).
+
+    Args:
+        search: what was tried before, for the record.
+    """
+    file = build_qdq(graph, spec, preprocess.size)
+    calibration = {**source.calibration, "pictures": len(pictures), "sha256": pictures_digest(pictures)}
+    description = Description(
+        model=model.spec.name,
+        preprocess=preprocess.to_dict(),
+        labels=source.labels,
+        checkpoint_sha256=source.checkpoint_sha256,
+        calibration=calibration,
+        tools=tool_versions(),
+    )
+    return Quantized(file, graph, spec, describe(file, description, config, spec, search))
+
+
+def pictures_digest(pictures: NDArray[np.uint8]) -> str:
+    """Return the SHA-256 of pictures, without a copy of them."""
+    return hashlib.sha256(np.ascontiguousarray(pictures).data).hexdigest()
+
+
+def tool_versions() -> dict[str, str]:
+    """Return the version of everything that can change the numbers."""
+    versions = {"python": platform.python_version()}
+    for name in ("repghost-deploy", *TOOLS):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed as a package"
+    return versions

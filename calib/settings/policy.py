@@ -1,0 +1,132 @@
+"""Policies: what a kind of device wants from a quantized network.
+
+Both policies quantize the same tensors, and each tensor has a scale of its own: no operator of RepGhostNet needs two
+tensors on one scale, because every operator requantizes its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from calib.integer.qparams import INT8_MAX, INT8_MIN, QParams
+from calib.settings.quantspec import QuantSpec
+from repghost.errors import unknown_value
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, HardSigmoid, operator_inputs
+
+NO_FLOAT_LAYERS = (
+    "an integer program has no float layers, so only --policy tensorrt can leave layers in float. Give them finer "
+    'settings instead, e.g. {"observer": "min_max", "depthwise_accumulator": "int32"}, or train under quantization '
+    "with `repghost qat`."
+)
+HARD_SIGMOID_LIMIT = 3.0  # beyond it the gate is 0 or 1, whatever the value
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a kind of device wants.
+
+    Attributes:
+        name: as the user writes it.
+        symmetric: every activation's zero point is 0.
+        int16_depthwise: the kernels can accumulate depthwise convolutions in int16, so their weight scales follow
+            `calib.weight_scales.planning`.
+        integer_only: every layer has to be int8.
+        corrects_biases: whether that is the default. Biases are float on TensorRT and cost nothing there; what was
+            measured is in docs/quantization.md and docs/jetson.md.
+        summary: one line for the user.
+    """
+
+    name: str
+    symmetric: bool
+    int16_depthwise: bool
+    integer_only: bool
+    corrects_biases: bool
+    summary: str
+
+
+POLICIES: dict[str, Policy] = {
+    policy.name: policy
+    for policy in (
+        Policy(
+            "cpu",
+            symmetric=False,
+            int16_depthwise=True,
+            integer_only=True,
+            corrects_biases=False,
+            summary="affine activations, int16 depthwise accumulators; for `repghost compile`",
+        ),
+        Policy(
+            "tensorrt",
+            symmetric=True,
+            int16_depthwise=False,
+            integer_only=False,
+            corrects_biases=True,
+            summary="symmetric activations (zero point 0), corrected biases; for TensorRT",
+        ),
+    )
+}
+
+
+def find_policy(name: str) -> Policy:
+    """Return the policy of that name.
+
+    Raises:
+        UsageError: when there is none; the message suggests the nearest.
+    """
+    if not isinstance(name, str) or name not in POLICIES:
+        raise unknown_value("policy", name, POLICIES)
+    return POLICIES[name]
+
+
+def quantized_tensors(graph: Graph, stays_float: Callable[[str], bool] | None = None) -> tuple[str, ...]:
+    """Return the tensors that are int8: all but the logits and what a convolution hands to the add behind it.
+
+    Args:
+        graph: from `repghost.graph.trace.graph_of`.
+        stays_float: says which operators are computed in float. They read tensors as they were before quantization, as
+            TensorRT demands, so what only they read stays float.
+    """
+    inside = graph.fused_adds()
+    made = [op.name for op in graph.operators if not isinstance(op, Classifier) and op.name not in inside]
+    if stays_float is None:
+        return INPUT, *made
+    wanted = {name for op in graph.operators if not stays_float(op.name) for name in operator_inputs(op)}
+    return tuple(name for name in (INPUT, *made) if name in wanted)
+
+
+def float_parts(graph: Graph, spec: QuantSpec) -> tuple[str, ...]:
+    """Return the layers and tensors that would be integers in an integer program and that `spec` leaves in float."""
+    layers = {op.name for op in graph.operators if isinstance(op, Convolution | Classifier)} - set(spec.weight_scales)
+    tensors = set(quantized_tensors(graph)) - set(spec.activations)
+    return tuple(name for name in graph.names() if name in layers | tensors)
+
+
+def useful_range(graph: Graph, tensor: str, low: float, high: float) -> tuple[float, float]:
+    """Return the part of a range that can make a difference to the network.
+
+    What a hard sigmoid reads is limited to [-3, 3]: finer steps for free.
+    """
+    if any(isinstance(op, HardSigmoid) and op.input == tensor for op in graph.operators):
+        return max(low, -HARD_SIGMOID_LIMIT), min(high, HARD_SIGMOID_LIMIT)
+    return low, high
+
+
+def qparams_of_range(low: float, high: float, symmetric: bool) -> QParams | None:
+    """Return the scale and zero point that cover [low, high] and 0 with int8, or None for a range without extent.
+
+    The real number 0 is always exact, because padding and ReLU need it. A range that starts at 0, as behind a ReLU,
+    gets zero point -128 when affine.
+    """
+    low, high = min(low, 0.0), max(high, 0.0)
+    steps = 2 * INT8_MAX if symmetric else INT8_MAX - INT8_MIN
+    width = 2 * max(-low, high) if symmetric else high - low
+    scale = np.float32(width / steps)
+    if not (np.isfinite(scale) and scale >= np.finfo(np.float32).tiny):
+        return None
+    if symmetric:
+        return QParams(float(scale), 0)
+    zero_point = int(np.clip(np.rint(INT8_MIN - low / float(scale)), INT8_MIN, INT8_MAX))
+    return QParams(float(scale), zero_point)

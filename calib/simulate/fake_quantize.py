@@ -1,0 +1,137 @@
+"""Fake-quantization for training: float32, straight-through gradients, and gradients for the scales.
+
+With v = x / s and y = s * clamp(rint(v), low, high), where low and high are whole numbers that count from the zero
+point, the gradients are those of Esser et al. 2020 (LSQ), for the logarithm of the scale:
+    dx        = dy where low < v < high, else 0
+    d(log s)  = sum(dy * (y - x)) over the inside + sum(dy * y) over the rest = <dy, y> - <dx, x>
+so one masked copy and two inner products are all the backward pass adds, and a ReLU needs no pass of its own: it is
+the bound low = 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from calib.integer.qparams import WEIGHT_MAX
+
+
+class _FakeQuantize(torch.autograd.Function):
+    """One scale for a whole tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, log_scale: torch.Tensor, low: int, high: int) -> torch.Tensor:
+        scale = float(torch.exp(log_scale.detach()))
+        y = x.mul(1.0 / scale).round_().clamp_(low, high).mul_(scale)
+        ctx.bounds = low * scale, high * scale
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None]:
+        x, y = ctx.saved_tensors
+        dx = torch.ops.aten.hardtanh_backward(dy, x, *ctx.bounds)
+        dlog = None
+        if ctx.needs_input_grad[1]:
+            dlog = torch.dot(_flat(dy), _flat(y)) - torch.dot(_flat(dx), _flat(x))
+        return dx, dlog, None, None
+
+
+def _flat(x: torch.Tensor) -> torch.Tensor:
+    """Return all values of [N, C, H, W] as a vector, in the order of channels-last memory, where that is a view."""
+    return x.permute(0, 2, 3, 1).reshape(-1)
+
+
+def fake_quantize(x: torch.Tensor, log_scale: torch.Tensor, low: int, high: int) -> torch.Tensor:
+    """Return s * clamp(rint(x / s), low, high) with straight-through and scale gradients.
+
+    Args:
+        x: float32 [N, C, H, W].
+        log_scale: float32 scalar, the natural logarithm of s.
+        low: smallest q - zero point; 0 where a ReLU comes first.
+        high: largest q - zero point.
+    """
+    result: torch.Tensor = _FakeQuantize.apply(x, log_scale, low, high)
+    return result
+
+
+class _FakeQuantizeWeight(torch.autograd.Function):
+    """A scale per output channel; sums of magnitudes limited where an int16 accumulator asks for it."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: torch.Tensor, scales: torch.Tensor, limits: torch.Tensor | None) -> torch.Tensor:
+        column = scales.reshape((-1,) + (1,) * (weight.ndim - 1))
+        y = weight_steps(weight, scales, limits).mul_(column)
+        ctx.save_for_backward(weight, y, column)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None]:
+        weight, y, column = ctx.saved_tensors
+        dx = dy * (weight.abs() < WEIGHT_MAX * column)
+        dscales = None
+        if ctx.needs_input_grad[1]:
+            dscales = (dy * y - dx * weight).reshape(len(weight), -1).sum(1) / column.reshape(-1)
+        return dx, dscales, None
+
+
+def fake_quantize_weight(
+    weight: torch.Tensor, scales: torch.Tensor, limits: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return the weights that the integers of `weight_steps` stand for, with gradients for weight and scales.
+
+    Args:
+        weight: float32, output channel on axis 0.
+        scales: float32 [O].
+        limits: see `weight_steps`.
+    """
+    result: torch.Tensor = _FakeQuantizeWeight.apply(weight, scales, limits)
+    return result
+
+
+@torch.no_grad()
+def weight_steps(weight: torch.Tensor, scales: torch.Tensor, limits: torch.Tensor | None) -> torch.Tensor:
+    """Return the int8 weights as whole float32 numbers: those of `calib.integer.qparams.quantize_weights`, within the limits.
+
+    Args:
+        weight: float32, output channel on axis 0.
+        scales: float32 [O].
+        limits: float32 [O], the most that a channel's magnitudes may sum to; None does not limit them.
+    """
+    column = scales.reshape((-1,) + (1,) * (weight.ndim - 1))
+    scaled = weight / column
+    steps = scaled.round().clamp_(-WEIGHT_MAX, WEIGHT_MAX)
+    return steps if limits is None else limited_steps(steps, scaled, limits)
+
+
+def limited_steps(steps: torch.Tensor, scaled: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
+    """Return the steps within the limits: one at a time is taken off the weight that was rounded away from 0 the most.
+
+    A weight of magnitude m whose rounding added e can give the steps that are worth e, e - 1, ..., e - m + 1, so the
+    steps to take are the largest of all of these; no loop is needed.
+
+    Args:
+        steps: whole float32 numbers, output channel on axis 0; changed in place.
+        scaled: float32, what they were rounded from.
+        limits: float32 [O], the most that a channel's magnitudes may sum to.
+    """
+    flat = steps.reshape(len(steps), -1)
+    surplus = flat.abs().sum(1) - limits
+    over = torch.nonzero(surplus > 0)[:, 0]
+    if not len(over):
+        return steps
+    rows, count = flat[over], surplus[over].ceil()
+    magnitude = rows.abs()
+    wanted = scaled.reshape(len(scaled), -1)[over].abs()
+    most = int(torch.minimum(count, magnitude.amax(1)).max())
+    taken = torch.arange(most, dtype=steps.dtype, device=steps.device)
+    left = magnitude[..., None] - taken
+    worth = torch.where(left > 0, left - wanted[..., None], -torch.inf).flatten(1)
+    order = torch.argsort(worth, dim=1, descending=True, stable=True)  # of equal ones the first weight gives
+    place = torch.empty_like(order).scatter_(
+        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+    )
+    given = ((place < count[:, None]) & worth.isfinite()).reshape(*magnitude.shape, most).sum(2)
+    flat[over] = rows - rows.sign() * given
+    return flat.reshape(steps.shape)

@@ -1,0 +1,1 @@
+"""Weight scales that follow from an integer: the q15 multipliers and layers that sum in int16."""

@@ -1,0 +1,67 @@
+"""The compiled arm64 build under emulation: every logit of every picture has to be that of the numpy reference."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compile.accuracy.cells import QDQ, RECORD, Cells, read_record, record_bytes
+from compile.accuracy.network import Network
+from repghost.evaluation.accuracy import accuracy
+
+PICTURES = 1000
+
+
+def measure_arm64(network: Network, qdq: bytes, cells: Cells) -> dict[str, Any]:
+    """Return what was compared: pictures, instruction sets, and the top-1 that both have.
+
+    Args:
+        network: its test pictures are taken at equal distances.
+        qdq: the quantized file.
+        cells: where the result is kept.
+
+    Raises:
+        IntegrityError: when one logit differs.
+        ToolMissingError: when there is no emulator.
+    """
+    from compile.storage.files import sha256
+
+    key = {"qdq": sha256(qdq), "pictures": network.test_digest, "count": PICTURES}
+    return read_record(cells.get("arm64", key, lambda: {RECORD: record_bytes(_compare(network, qdq, cells))}))
+
+
+def _compare(network: Network, qdq: bytes, cells: Cells) -> dict[str, Any]:
+    from compile.bundle.vectors import pack_vectors
+    from compile.machine.replay import verify_bundle
+    from compile.pipeline import run
+    from compile.stages.expect import expect
+    from compile.storage.stage_cache import StageCache
+    from compile.subject.request import Request
+    from compile.subject.subject import Pictures
+    from compile.targets.precisions import INT8
+
+    test, count = network.test, min(PICTURES, len(network.test.labels))
+    chosen = np.unique(np.linspace(0, len(test.labels) - 1, count).astype(int))
+    pictures = Pictures(test.pictures[chosen], test.labels[chosen], test.origin)
+    with tempfile.TemporaryDirectory(prefix="repghost-accuracy-") as name:
+        folder = Path(name)
+        file = folder / QDQ
+        file.write_bytes(qdq)
+        expected, _ = expect(file, network.subject.preprocess, pictures, StageCache(folder / "cache"))
+        vectors = folder / "vectors.bin"
+        vectors.write_bytes(pack_vectors(expected))
+        run(
+            Request(target="arm64", precisions=(INT8,), weights=str(file), output=folder / "build", fetch=False),
+            lambda line: None,
+        )
+        (bundle,) = (folder / "build").glob("*/arm64/int8")
+        verified = verify_bundle(bundle, vectors=vectors)
+    return {
+        "pictures": len(chosen),
+        "reference": accuracy(expected.logits.argmax(1), pictures.labels).to_dict(),
+        "equal_to_the_bit": [{"variant": it.variant, "machine": it.machine} for it in verified.replays],
+        "not_run": [{"variant": it.variant, "reason": it.reason} for it in verified.skipped],
+    }

@@ -1,0 +1,219 @@
+"""All of the evidence as one JSON document: every checkpoint by every method, on the same pictures."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.accuracy.arm64 import measure_arm64
+from compile.accuracy.cells import Cells, NotMeasuredError
+from compile.accuracy.float_trained import measure_float_trained
+from compile.accuracy.foreign import ForeignError, measure_foreign
+from compile.accuracy.methods import FLOAT_TWIN, FloatTrained, Foreign, Method
+from compile.accuracy.network import Network, open_network
+from compile.accuracy.ours import Row, measure_ours, qdq_file
+from compile.accuracy.page import render
+from compile.storage import formats
+from repghost.errors import AccuracyGateError, ToolMissingError, UsageError
+from repghost.evaluation.accuracy import accuracy, paired_difference
+from repghost.files import write_text_atomically
+
+FORMAT, VERSION = formats.ACCURACY
+JSON_FILE, PAGE_FILE = "accuracy.json", "accuracy.md"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured.
+
+    Attributes:
+        checkpoints: files.
+        data: a set of pictures.
+        methods: the rows.
+        again: patterns of rows that are measured again.
+        cells: the folder of what was measured.
+        pythons: interpreters that have the other tools.
+        calibration_images: pictures that calibrate.
+        test_images: only so many judge; all of them by default.
+        arm64: whether the arm64 build is compared under emulation.
+        preprocess: JSON, for checkpoints that do not say how their pictures were prepared.
+        kept: whether nothing is measured, and what is not known yet is named as such.
+        add: whether the other networks of the document that is there stay in it.
+    """
+
+    checkpoints: tuple[str, ...]
+    data: Path
+    methods: tuple[Method, ...]
+    again: tuple[str, ...]
+    cells: Path
+    pythons: tuple[Path, ...]
+    calibration_images: int = 512
+    test_images: int | None = None
+    arm64: bool = True
+    preprocess: Path | None = None
+    kept: bool = False
+    add: bool = False
+
+
+def run_accuracy(plan: Plan, docs: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Measure what is not known yet, and write docs/accuracy.json and docs/accuracy.md.
+
+    Args:
+        plan: what is measured.
+        docs: the folder of the two files.
+        say: is given one line per measurement.
+
+    Returns:
+        the document.
+
+    Raises:
+        UsageError: when a checkpoint cannot be measured, or what is there is no document to add to.
+        IntegrityError: when two computations that have to agree do not.
+    """
+    earlier = read_networks(docs / JSON_FILE) if plan.add else []
+    networks: list[dict[str, Any]] = []
+    for checkpoint in plan.checkpoints:
+        network = open_network(checkpoint, plan.data, plan.calibration_images, plan.test_images, plan.preprocess)
+        say(f"{network.file}: {network.subject.name}")
+        networks.append({**_measure(network, plan, say), "machine": _machine()})
+    measured = {network["sha256"] for network in networks}
+    networks += [network for network in earlier if network["sha256"] not in measured]
+    if len({network["test"]["sha256"] for network in networks}) > 1:
+        raise UsageError(
+            "the networks were not judged by the same test pictures: they prepare them differently, or --data is "
+            "another set than that of the networks to add to. One document compares on one set."
+        )
+    networks.sort(key=lambda network: network["width"])
+    document = {"format": FORMAT, "version": VERSION, "networks": networks}
+    write_text_atomically(docs / JSON_FILE, json.dumps(document, indent=1, sort_keys=True) + "\n")
+    write_text_atomically(docs / PAGE_FILE, render(document))
+    return document
+
+
+def read_networks(path: Path) -> list[dict[str, Any]]:
+    """Return the networks of a document.
+
+    Args:
+        path: accuracy.json; without it there are none.
+
+    Raises:
+        UsageError: when it cannot be read, or is of another version.
+    """
+    if not path.is_file():
+        return []
+    try:
+        document = json.loads(path.read_bytes())
+        given = document["format"], document["version"]
+        networks: list[dict[str, Any]] = document["networks"]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is no document to add to: {error!r}. Leave --add out to write it anew.") from error
+    if given != (FORMAT, VERSION):
+        raise UsageError(
+            f"{path} is of format {given[0]!r}, version {given[1]!r}; this program adds to {FORMAT!r}, version "
+            f"{VERSION}. Leave --add out to write it anew."
+        )
+    return networks
+
+
+def _measure(network: Network, plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return what the document says about one checkpoint."""
+    cells, labels = Cells(plan.cells, kept=plan.kept), network.test.labels
+    before = network.float_answers(cells)
+    rows: list[dict[str, Any]] = []
+    answers: dict[str, NDArray[np.int64]] = {}
+    for method in plan.methods:
+        chosen = replace(cells, again=any(fnmatchcase(method.name, pattern) for pattern in plan.again))
+        try:
+            row = _row(network, method, chosen, plan.pythons)
+        except (NotMeasuredError, ToolMissingError, UsageError, AccuracyGateError, ForeignError) as error:
+            rows.append({"name": method.name, "group": method.group, "not_measured": str(error)})
+            say(f"  {method.name}: not measured: {error}")
+            continue
+        answers[method.name] = row.answers
+        change = paired_difference(before, row.answers, labels).to_dict()
+        top1 = accuracy(row.answers, labels).to_dict()
+        rows.append(
+            {"name": method.name, "group": method.group, "bar": method.bar, "key": method.quantizer.key(), "top1": top1,
+             "change": change, **row.record}
+        )  # fmt: skip
+        say(f"  {method.name}: {top1['top1']:.2%}, {100 * change['difference']:+.2f} points")
+    subject = network.subject
+    calibration = {"pictures": len(subject.calibration.labels), "sha256": network.calibration_digest}
+    test = {"pictures": len(labels), "sha256": network.test_digest}
+    return {
+        "name": subject.name,
+        "width": network.model.spec.width,
+        "size": subject.preprocess.size,
+        "file": network.file,
+        "sha256": subject.digest,
+        "training": network.training,
+        "calibration": {**calibration, **subject.calibration.origin},
+        "test": {**test, **network.test.origin},
+        "fp32": accuracy(before, labels).to_dict(),
+        "rows": rows,
+        "against": _against(plan.methods, answers, labels),
+        "against_float": _against_float(plan.methods, answers, labels),
+        "arm64": _arm64(network, plan, cells, say),
+    }
+
+
+def _row(network: Network, method: Method, cells: Cells, pythons: Sequence[Path]) -> Row:
+    if isinstance(method.quantizer, FloatTrained):
+        return measure_float_trained(network, method.quantizer, cells)
+    if isinstance(method.quantizer, Foreign):
+        return measure_foreign(network, method, cells, pythons)
+    return measure_ours(network, method, cells)
+
+
+def _against(
+    methods: Sequence[Method], answers: dict[str, NDArray[np.int64]], labels: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """Return every row of ours that has a bar, compared with every other tool's fused row, picture by picture."""
+    return [
+        {
+            "ours": ours.name,
+            "other": other.name,
+            "change": paired_difference(answers[other.name], answers[ours.name], labels).to_dict(),
+        }
+        for ours in methods
+        for other in methods
+        if ours.bar and other.group == "other" and {ours.name, other.name} <= answers.keys()
+    ]
+
+
+def _against_float(
+    methods: Sequence[Method], answers: dict[str, NDArray[np.int64]], labels: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """Return every row of training under quantization, compared with the float network that was trained on alike."""
+    return [
+        {"ours": ours.name, "change": paired_difference(answers[FLOAT_TWIN], answers[ours.name], labels).to_dict()}
+        for ours in methods
+        if ours.group == "trained" and {ours.name, FLOAT_TWIN} <= answers.keys()
+    ]
+
+
+def _arm64(network: Network, plan: Plan, cells: Cells, say: Callable[[str], None]) -> dict[str, Any]:
+    ours = next((method for method in plan.methods if method.bar), None)
+    if not plan.arm64 or ours is None:
+        return {"not_measured": "it was not asked for"}
+    try:
+        found = measure_arm64(network, qdq_file(network, ours, cells), cells)
+    except (NotMeasuredError, ToolMissingError) as error:
+        say(f"  arm64: not measured: {error}")
+        return {"not_measured": str(error)}
+    say(f"  arm64: {found['pictures']} pictures equal on {len(found['equal_to_the_bit'])} instruction sets")
+    return {"method": ours.name, **found}
+
+
+def _machine() -> dict[str, str]:
+    from compile.storage.stage_cache import versions
+
+    return {"system": platform.platform(), **versions("torch", "numpy", "onnx", "apache-tvm")}

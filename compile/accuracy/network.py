@@ -1,0 +1,117 @@
+"""A checkpoint and its pictures, and what its float form answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.accuracy.cells import ANSWERS, RECORD, Cells, answers_bytes, read_answers, record_bytes
+from compile.subject.load import load_subject
+from compile.subject.subject import Pictures, Subject
+from repghost.data import PictureSet, open_dataset
+from repghost.data.open_by_format import CALIBRATION_SPLITS
+from repghost.errors import UsageError
+from repghost.network.model import RepGhostNet
+
+CALIBRATION_PICTURES = 512
+SEED = 0
+TRAINING = ("command", "epochs", "seed")  # entries of a checkpoint that say how it was made
+
+
+@dataclass(frozen=True)
+class Network:
+    """One checkpoint of the evidence.
+
+    Attributes:
+        file: its name.
+        subject: weights, calibration and test pictures.
+        data: the set of pictures.
+    """
+
+    file: str
+    subject: Subject
+    data: Path
+
+    @property
+    def model(self) -> RepGhostNet:
+        """The network in the form of the checkpoint, in evaluation mode."""
+        assert self.subject.model is not None
+        return self.subject.model
+
+    @property
+    def training(self) -> dict[str, str]:
+        """What the checkpoint says of how it was made, as far as it does."""
+        said = self.subject.metadata
+        return {name: str(said[name]) for name in TRAINING if name in said}
+
+    @property
+    def test(self) -> Pictures:
+        """The pictures that judge."""
+        assert self.subject.test is not None
+        return self.subject.test
+
+    @cached_property
+    def test_digest(self) -> str:
+        """The SHA-256 of the pictures that judge; every cell's key has it."""
+        return self.test.digest
+
+    @cached_property
+    def calibration_digest(self) -> str:
+        """The SHA-256 of the calibration pictures."""
+        return self.subject.calibration.digest
+
+    @cached_property
+    def training_set(self) -> PictureSet:
+        """The pictures to train on: of the split that the calibration pictures are from."""
+        return open_dataset(self.data, str(self.subject.calibration.origin["split"]))
+
+    def float_answers(self, cells: Cells) -> NDArray[np.int64]:
+        """Return the class PyTorch gives each test picture, int64 [N], branches and batch norms folded."""
+
+        def make() -> dict[str, bytes]:
+            from repghost.evaluation.accuracy import predict
+            from repghost.network.fuse import fused
+
+            logits = predict(fused(self.model), self.test.pictures, self.subject.preprocess)
+            return {ANSWERS: answers_bytes(logits.argmax(1).astype(np.int64)), RECORD: record_bytes({})}
+
+        return read_answers(cells.get("float", {**self.key(), "test": self.test_digest}, make))
+
+    def key(self) -> dict[str, object]:
+        """Return what names the weights and how pictures are prepared for them."""
+        return {"weights": self.subject.digest, "preprocess": self.subject.preprocess.to_dict()}
+
+
+def open_network(
+    checkpoint: str, data: Path, calibration_images: int, test_images: int | None, preprocess: Path | None
+) -> Network:
+    """Read a checkpoint and its pictures.
+
+    Args:
+        checkpoint: a file.
+        data: a set of pictures with the splits "train" (or "calibration") and "test" (or "val").
+        calibration_images: pictures of the first that calibrate.
+        test_images: only so many judge; all of them by default.
+        preprocess: JSON, for a checkpoint that does not say how its pictures were prepared.
+
+    Raises:
+        UsageError: when the file is quantized already or fused, or pictures and network do not fit together.
+    """
+    subject = load_subject(checkpoint, data, None, None, calibration_images, test_images, SEED, preprocess)
+    if subject.model is None or subject.test is None:
+        raise UsageError(f"{checkpoint} cannot be measured: a float checkpoint and labelled test pictures are needed.")
+    if subject.model.spec.form == "fused":
+        raise UsageError(
+            f"{checkpoint} is fused; the branches are needed to measure what becomes of them. Give the checkpoint that "
+            "the training wrote."
+        )
+    if subject.calibration.origin["split"] not in CALIBRATION_SPLITS:
+        raise UsageError(
+            f"{data} has none of the splits {', '.join(CALIBRATION_SPLITS)}; calibration and training need one. Give "
+            "--data another set."
+        )
+    return Network(Path(checkpoint).name, subject, data)

@@ -1,0 +1,178 @@
+"""Our quantized networks: their files, and the answers of code that was compiled from them for this machine."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.accuracy.cells import (
+    ANSWERS,
+    QDQ,
+    RECORD,
+    Cells,
+    answers_bytes,
+    read_answers,
+    read_record,
+    record_bytes,
+)
+from compile.accuracy.methods import Calibrated, Method, Trained
+from compile.accuracy.network import SEED, Network
+from repghost.errors import IntegrityError, ToolMissingError
+
+if TYPE_CHECKING:
+    from calib.integer.program import Program
+    from calib.quantize import Quantized
+    from calib.settings.config import QuantConfig
+
+CHECKED = 100  # pictures on which the compiled code has to repeat the numpy reference to the bit
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A measured method: the answers, and what the document says besides."""
+
+    answers: NDArray[np.int64]
+    record: dict[str, Any]
+
+
+def measure_ours(network: Network, method: Method, cells: Cells) -> Row:
+    """Return the answers of a method of ours, by the code that TVM makes of it for this machine.
+
+    Raises:
+        IntegrityError: when that code and the numpy reference disagree.
+    """
+    made = _quantized(network, method, cells)
+    program = _read_program(network, made[QDQ])
+    key = {"program": program.digest, "pictures": network.test_digest}
+    answered = cells.get("answers", key, lambda: _compiled_answers(network, program))
+    return Row(read_answers(answered), {**read_record(made), **read_record(answered), "program_digest": program.digest})
+
+
+def qdq_file(network: Network, method: Method, cells: Cells) -> bytes:
+    """Return the quantized file of a method of ours."""
+    return _quantized(network, method, cells)[QDQ]
+
+
+def _quantized(network: Network, method: Method, cells: Cells) -> dict[str, bytes]:
+    quantizer = method.quantizer
+    if isinstance(quantizer, Calibrated):
+        key = {**network.key(), **quantizer.key(), "calibration": network.calibration_digest, "seed": SEED}
+        return cells.get("quantized", key, lambda: _timed(partial(_calibrate, network, quantizer)))
+    assert isinstance(quantizer, Trained)
+    # What a training starts from names weights, pictures, settings and their meaning at once.
+    start = _read_program(network, _quantized(network, _start_of(quantizer), cells)[QDQ]).digest
+    key = {**network.key(), "trained": quantizer.settings.to_dict(), "start": start, "seed": SEED}
+    return cells.get("trained", key, lambda: _timed(partial(_train, network, quantizer)))
+
+
+def _start_of(quantizer: Trained) -> Method:
+    return Method("start", "calibrated", Calibrated(quantizer.config))
+
+
+def _timed(quantize: Callable[[], tuple[Quantized, dict[str, Any]]]) -> dict[str, bytes]:
+    """Return the file and the record of a quantization, with the processor's time that it took."""
+    from calib.qdq.writer import serialize
+
+    begun = time.process_time()
+    result, notes = quantize()
+    record = {"seconds": time.process_time() - begun, **notes}
+    return {QDQ: serialize(result.onnx), RECORD: record_bytes(record)}
+
+
+def _calibrate(network: Network, quantizer: Calibrated) -> tuple[Quantized, dict[str, Any]]:
+    from calib.quantize import Source, quantize_model
+
+    subject = network.subject
+    config, search = quantizer.config, None
+    if quantizer.max_drop is not None:
+        config, search = _searched(network, quantizer.max_drop, config)
+    source = Source(subject.labels, subject.digest, subject.calibration.origin)
+    result = quantize_model(network.model, subject.calibration.pictures, subject.preprocess, config, source)
+    return result, {"notes": list(result.spec.notes), **({} if search is None else {"search": search})}
+
+
+def _searched(network: Network, max_drop: float, config: QuantConfig) -> tuple[QuantConfig, dict[str, Any]]:
+    """Return the settings a search keeps, judged by training pictures that calibrate nothing, and what it tried."""
+    from calib.ptq.search_settings import HeldOut, search_settings
+    from calib.qat.data import split_pictures
+    from calib.qat.settings import QatSettings, Schedule
+    from repghost.data.base import prepare
+    from repghost.graph.trace import graph_of
+    from repghost.network.fuse import fused
+
+    subject, dataset = network.subject, network.training_set
+    schedule = Schedule(observe=len(subject.calibration.labels))
+    chosen = split_pictures(dataset.labels, QatSettings(seed=SEED, schedule=schedule)).held_out
+    prepared = prepare(dataset, subject.preprocess, chosen)
+    held_out = HeldOut(prepared.pictures, prepared.labels)
+    graph = graph_of(fused(network.model))
+    search = search_settings(graph, subject.calibration.pictures, subject.preprocess, config, held_out, max_drop)
+    return search.chosen.config, search.to_dict()
+
+
+def _train(network: Network, quantizer: Trained) -> tuple[Quantized, dict[str, Any]]:
+    """Train as `repghost qat` does; what is written was chosen by pictures held out of the training split."""
+    from calib.qat.train_on_set import train_on_set
+    from calib.quantize import Source
+
+    subject, settings = network.subject, quantizer.settings
+    observe = replace(settings.schedule, observe=len(subject.calibration.labels))
+    settings = replace(settings, schedule=observe, seed=SEED)
+    source = Source(subject.labels, subject.digest, subject.calibration.origin)
+    result = train_on_set(network.model, network.training_set, subject.preprocess, quantizer.config, settings, source)
+    held_out = {
+        "pictures": result.held_out_pictures,
+        "candidates": [candidate.to_dict() for candidate in result.candidates],
+        "chosen": result.chosen.name,
+    }
+    return result.quantized, {"held_out": held_out}
+
+
+def _read_program(network: Network, qdq: bytes) -> Program:
+    from compile.stages.quantize import read_program
+
+    with tempfile.TemporaryDirectory(prefix="repghost-accuracy-") as name:
+        path = Path(name) / QDQ
+        path.write_bytes(qdq)
+        return read_program(path, network.subject.preprocess)
+
+
+def _compiled_answers(network: Network, program: Program) -> dict[str, bytes]:
+    from calib.integer.reference import run
+    from compile.bundle.host_model import LoadedModel
+
+    subject, pictures = network.subject, network.test.pictures
+    model = LoadedModel(_library(program), subject.preprocess.size, program.classes)
+    logits = model.logits(pictures)
+    chosen = np.unique(np.linspace(0, len(pictures) - 1, min(CHECKED, len(pictures))).astype(int))
+    wrong = (logits[chosen] != run(program, pictures[chosen])).any(axis=1)
+    if wrong.any():
+        raise IntegrityError(
+            f"{network.file}: compiled code and numpy reference differ on {int(wrong.sum())} of {len(wrong)} pictures."
+        )
+    record = {"by": f"compiled host build, {model.variant}", "checked_on": len(chosen)}
+    return {ANSWERS: answers_bytes(logits.argmax(1).astype(np.int64)), RECORD: record_bytes(record)}
+
+
+def _library(program: Program) -> bytes:
+    """Return model.so with the plainest instruction set of this machine; all of them give the same bits."""
+    from compile.bundle.host_model import ABI
+    from compile.codegen.program_to_objects import compile_program
+    from compile.link.toolchain import link_model
+    from compile.targets.precisions import INT8
+    from compile.targets.table import host_target
+
+    target = host_target()
+    if target is None:
+        raise ToolMissingError("there is no target for this machine, so nothing can be compiled for it.")
+    target = replace(target, variants=target.variants[:1])
+    info = {"abi": ABI, "target": target.name, "precision": INT8.name, "program_digest": program.digest}
+    return link_model(compile_program(program, target), target, info)

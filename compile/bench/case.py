@@ -1,0 +1,149 @@
+"""What other runtimes are given: the same float network and QDQ file as the bundle, and the pictures it carries."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.bench.peers.case import Case
+from compile.bench.peers.hold import HELD
+from compile.bundle.host_model import load
+from compile.bundle.manifest import Bundle
+from compile.bundle.vectors import unpack_vectors
+from compile.pipeline import FUSED_FILE, QDQ_FILE
+from repghost.data.preprocess import Preprocess
+from repghost.errors import UsageError
+
+if TYPE_CHECKING:
+    from repghost.network.model import RepGhostNet
+
+VNNI = frozenset({"avx512_vnni", "avx_vnni"})
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A case, its pictures, and what the float network says about them."""
+
+    case: Case
+    pictures: NDArray[np.uint8]  # [N, size, size, 3]
+    float_answers: NDArray[np.float32] | None  # [N, classes]; None where there is no checkpoint
+    reasons: dict[str, str]  # why a file is absent, by the name it has in `Case`
+
+    def why_absent(self, kind: str) -> str:
+        """Return why there is no "onnx", "qdq" or "checkpoint"."""
+        return self.reasons.get(kind, f"the {kind} file is not there")
+
+    def held(self) -> Prepared:
+        """Return the same for runtimes that are held to AVX2, whose 8-bit products saturate."""
+        return replace(self, case=replace(self.case, folder=self.case.folder / HELD, saturates=True, held=HELD))
+
+
+def prepare(bundle: Bundle, folder: Path, weights: Path | None, flags: frozenset[str]) -> Prepared:
+    """Write everything other runtimes start from into a folder.
+
+    Args:
+        bundle: a bundle for this machine, usually in the folder of a run: build/<model>/<target>/<precision>.
+        folder: an empty one.
+        weights: a float checkpoint or .onnx to use instead of the one the run kept.
+        flags: the features of this machine's cores.
+
+    Raises:
+        UsageError: when `weights` cannot be used.
+    """
+    pictures = unpack_vectors(bundle.read("vectors.bin")).pictures
+    preprocess = Preprocess.from_dict(bundle.manifest["preprocess"])
+    np.save(folder / "pictures.npy", pictures)
+    np.save(folder / "inputs.npy", preprocess.normalize(pictures))
+    run_folder = bundle.path.absolute().parent.parent
+    reasons: dict[str, str] = {}
+    qdq = _run_file(run_folder / QDQ_FILE, partial(_is_qdq_of, bundle, preprocess), "qdq", reasons)
+    checkpoint, onnx, answers = None, None, None
+    if weights is not None and weights.suffix == ".onnx":
+        onnx, reasons["checkpoint"] = _existing(weights), "an ONNX file was given; it starts from a checkpoint"
+    else:
+        kept = _run_file(run_folder / FUSED_FILE, partial(_is_network_of, bundle), "checkpoint", reasons)
+        source = _existing(weights) if weights is not None else kept
+        if source is not None:
+            checkpoint, onnx, answers = _export(source, folder, preprocess, pictures)
+        reasons["onnx"] = reasons.get("checkpoint", "")
+    case = Case(
+        folder=folder,
+        onnx=onnx,
+        qdq=qdq,
+        checkpoint=checkpoint,
+        pictures=folder / "pictures.npy",
+        inputs=folder / "inputs.npy",
+        mean=preprocess.mean,
+        std=preprocess.std,
+        saturates=platform.machine() == "x86_64" and not VNNI & flags,
+    )
+    return Prepared(case, pictures, answers, reasons)
+
+
+def our_answers(bundle: Bundle, variant: str | None, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the scores of a host bundle for cropped pictures, float32 [N, classes]."""
+    model = load(bundle.path)
+    model.select(variant)
+    return model.logits(pictures)
+
+
+def _weights_digest(bundle: Bundle) -> str:
+    weights = bundle.manifest["model"].get("weights")
+    return str(weights.get("sha256", "")) if isinstance(weights, dict) else ""
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise UsageError(f"{path} is no file; give a float checkpoint, or a float32 .onnx.")
+    return path.absolute()
+
+
+def _run_file(path: Path, belongs: Callable[[Path], bool], kind: str, reasons: dict[str, str]) -> Path | None:
+    """Return a file of the run the bundle belongs to, or None when it is not there or of other weights."""
+    hint = "give the float network with --weights FILE"
+    if not path.is_file():
+        reasons[kind] = f"{path} is not there; {hint}"
+    elif not belongs(path):
+        reasons[kind] = f"{path} was made from other weights than the bundle; {hint}, or build the bundle again"
+    else:
+        return path
+    return None
+
+
+def _is_qdq_of(bundle: Bundle, preprocess: Preprocess, path: Path) -> bool:
+    """Return whether a QDQ file is the bundle's program, or its weights in integers."""
+    from compile.frontend.qdq_file import read_qdq
+
+    graph = read_qdq(path, preprocess)
+    same_weights = graph.metadata.get("repghost.checkpoint_sha256", "") == _weights_digest(bundle)
+    return same_weights or graph.digest == bundle.manifest["program_digest"]
+
+
+def _is_network_of(bundle: Bundle, path: Path) -> bool:
+    """Return whether a fused network was made from the bundle's weights."""
+    from repghost.checkpoints.checkpoint import read_checkpoint
+
+    return read_checkpoint(path).metadata.get("weights_sha256", "") == _weights_digest(bundle)
+
+
+def _export(
+    source: Path, folder: Path, preprocess: Preprocess, pictures: NDArray[np.uint8]
+) -> tuple[Path, Path, NDArray[np.float32]]:
+    """Write checkpoint and ONNX of the fused network; return both paths and what it says about pictures."""
+    from repghost.checkpoints.checkpoint import load_model, write_checkpoint
+    from repghost.evaluation.accuracy import predict
+    from repghost.exporters.onnx import to_bytes, to_onnx
+    from repghost.network.fuse import fuse
+
+    network: RepGhostNet = fuse(load_model(source))
+    checkpoint, onnx = folder / FUSED_FILE, folder / "model.onnx"
+    write_checkpoint(checkpoint, network)
+    onnx.write_bytes(to_bytes(to_onnx(network, preprocess.size)))
+    return checkpoint, onnx, predict(network, pictures, preprocess)

@@ -1,0 +1,207 @@
+"""Executed arm64 instructions of one inference, counted under emulation; exact, and the same on every machine.
+
+The cycles that stand beside them are modelled from the instructions alone, see compile/counter/cores.h.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from compile.bench.counter_build import GUEST, PLUGIN, build_counter, find_counting_emulator
+from compile.bundle.layers import bundle_layers
+from compile.bundle.manifest import Bundle, bundle_target, check_bundle
+from compile.machine.emulator import TOOLS, Emulator
+from compile.machine.execute import run_program
+from compile.storage import formats
+from compile.storage.stage_cache import StageCache
+from compile.targets.table import ARM64
+from repghost.errors import IntegrityError, ToolMissingError, UsageError, unknown_value
+
+FORMAT, VERSION = formats.COUNT
+COUNTS = "counts.jsonl"
+WHOLE, FIRST_STEP = 1, 2  # of compile/counter/marks.h
+
+
+@dataclass(frozen=True)
+class CountedCpu:
+    """A core that can be counted on."""
+
+    name: str
+    emulated: str  # for qemu
+    has: str  # what decides which code runs
+
+
+# The newest features are turned off in "max": the C library would use them, and the code that is counted does not.
+CPUS = {
+    cpu.name: cpu
+    for cpu in (
+        CountedCpu("cortex-a53", "cortex-a53", "plain NEON, in order"),
+        CountedCpu("cortex-a72", "cortex-a72", "plain NEON"),
+        CountedCpu("cortex-a76", "cortex-a76", "dot-product and half precision"),
+        CountedCpu("max", "max,sve=off,sme=off,pauth=off", "i8mm, dot-product and half precision"),
+    )
+}
+DEFAULT_CPU = "cortex-a76"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a stretch of execution took."""
+
+    instructions: dict[str, int]  # by class, see compile/counter/classes.h
+    cycles: dict[str, float]  # modelled, by core
+
+    @property
+    def total(self) -> int:
+        """All executed instructions."""
+        return sum(self.instructions.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {"total": self.total, "instructions": self.instructions, "modelled_cycles": self.cycles}
+
+
+@dataclass(frozen=True)
+class CountRun:
+    """One counted inference."""
+
+    variant: str  # the instruction set
+    workspace_bytes: int
+    whole: Counted
+    steps: tuple[Counted, ...]  # of a profiling build; none otherwise
+
+
+def find_cpu(name: str) -> CountedCpu:
+    """Return the row called `name`.
+
+    Raises:
+        UsageError: when there is none.
+    """
+    if name not in CPUS:
+        raise unknown_value("core to count on", name, CPUS)
+    return CPUS[name]
+
+
+def count_bundle(
+    path: Path, cpu: CountedCpu, variant: str | None = None, weights: Path | None = None, per_layer: bool = False,
+    keep: Path | None = None, say: Callable[[str], None] = print,
+) -> dict[str, Any]:  # fmt: skip
+    """Count the instructions of one inference of an arm64 bundle and return the result as JSON values.
+
+    Args:
+        path: the bundle; with `per_layer` in the folder of its run, as for `compile.bench.profile.profile_bundle`.
+        cpu: the core that is emulated.
+        variant: the instruction set; the best one of that core by default.
+        weights: with `per_layer`: see `compile.bench.profile.profile_bundle`.
+        per_layer: count every layer too, which needs a profiling build.
+        keep: with `per_layer`: where to leave that build.
+        say: is told what takes time.
+
+    Raises:
+        UsageError: when the bundle is not for arm64.
+        ToolMissingError: when there is no QEMU with plugins.
+        IntegrityError: when the bundle is not as it was written.
+    """
+    bundle = check_bundle(path)
+    target = bundle_target(bundle)
+    if target is not ARM64:
+        raise UsageError(f"{path} is for {target.name}; instructions are counted of arm64 bundles only.")
+    emulator = find_counting_emulator()
+    files = build_counter(emulator, StageCache(TOOLS.parent / ".cache"))
+    if not per_layer:
+        run = run_counted(bundle, emulator, cpu, files, variant)
+        return count_result(bundle, emulator, cpu, run)
+    from compile.bench.profile import make_profiling_bundle
+
+    say("building the profiling bundle")
+    with tempfile.TemporaryDirectory(prefix="repghost-profile-") as folder:
+        made = make_profiling_bundle(bundle, target, keep or Path(folder) / "bundle", weights)
+        run = run_counted(made, emulator, cpu, files, variant)
+    # The whole is that of the bundle itself; both are the same code, so they are counted alike.
+    return count_result(bundle, emulator, cpu, run)
+
+
+def run_counted(
+    bundle: Bundle, emulator: Emulator, cpu: CountedCpu, files: dict[str, bytes], variant: str | None = None
+) -> CountRun:
+    """Run the guest program on the model of a checked bundle and return what it executed.
+
+    Args:
+        bundle: from `check_bundle`, or a profiling build of it.
+        emulator: from `find_counting_emulator`.
+        cpu: the core that is emulated.
+        files: from `build_counter`.
+        variant: the instruction set; the best one of that core by default.
+
+    Raises:
+        UnsupportedVariantError: when the core lacks the instruction set.
+        RepGhostError: when the emulator or the program failed.
+    """
+    if variant is not None and variant not in bundle.manifest["variants"]:
+        raise unknown_value(f"variant of {bundle.path}", variant, bundle.manifest["variants"])
+    with tempfile.TemporaryDirectory(prefix="repghost-count-") as name:
+        folder = Path(name)
+        contents = {**files, "model.so": bundle.read("model.so"), "vectors.bin": bundle.read("vectors.bin")}
+        for file, content in contents.items():
+            (folder / file).write_bytes(content)
+            (folder / file).chmod(0o755)
+        plugin = ["-plugin", f"./{PLUGIN},out={COUNTS}"]  # relative: a comma in the path would end the argument
+        command = [*emulator.command(cpu.emulated), *plugin, f"./{GUEST}", "./model.so", "./vectors.bin", variant or ""]
+        said = run_program(command, "the counted program", cpu.name, folder=folder)
+        lines = (folder / COUNTS).read_text().splitlines() if (folder / COUNTS).is_file() else []
+    return _read_counts(said, [json.loads(line) for line in lines])
+
+
+def _read_counts(said: dict[str, Any], marks: list[dict[str, Any]]) -> CountRun:
+    counted = {int(mark["mark"]): Counted(dict(mark["instructions"]), dict(mark["cycles"])) for mark in marks}
+    steps = range(FIRST_STEP, FIRST_STEP + int(said["steps"]))
+    absent = [number for number in (WHOLE, *steps) if number not in counted]
+    if absent:
+        raise ToolMissingError(
+            f"the emulator ran the program but reported nothing for {len(absent)} of its marks; its plugins do not "
+            "report system calls. Try another version of qemu-user."
+        )
+    return CountRun(
+        str(said["variant"]), int(said["workspace_bytes"]), counted[WHOLE], tuple(counted[number] for number in steps)
+    )
+
+
+def count_result(bundle: Bundle, emulator: Emulator, cpu: CountedCpu, run: CountRun) -> dict[str, Any]:
+    """Return one counted inference as JSON values, with its layers where they were counted.
+
+    Args:
+        bundle: whose model ran; carries the layers.
+        emulator: what ran it.
+        cpu: the emulated core.
+        run: from `run_counted`.
+
+    Raises:
+        IntegrityError: when there are more or fewer steps than layers.
+    """
+    rows = bundle_layers(bundle, run.variant) if run.steps else ()
+    if len(rows) != len(run.steps):
+        raise IntegrityError(f"{len(run.steps)} steps were counted, but {bundle.path} names {len(rows)} layers.")
+    layers = [
+        {**{key: value for key, value in asdict(row).items() if key != "reason"}, **step.to_dict()}
+        for row, step in zip(rows, run.steps, strict=True)
+    ]
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "bundle": bundle.digest,
+        "model": bundle.manifest["model"]["name"],
+        "precision": bundle.manifest["precision"],
+        "size": bundle.size,
+        "cpu": cpu.name,
+        "variant": run.variant,
+        "emulator": emulator.version(),
+        "model_bytes": len(bundle.read("model.so")),
+        "workspace_bytes": run.workspace_bytes,
+        "whole": run.whole.to_dict(),
+        "layers": layers,
+    }

@@ -1,0 +1,201 @@
+"""Executed arm64 instructions of other runtimes: their own wheels, in an arm64 Python, under the same counter as ours.
+
+What is counted is the call that runs the network, Python's part of it included: some thousand instructions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.bench.arm64_python import Arm64Python, fetch_arm64_python
+from compile.bench.case import VNNI, Prepared, prepare
+from compile.bench.count import COUNTS, WHOLE, Counted, CountedCpu
+from compile.bench.counter_build import PLUGIN, build_counter, find_counting_emulator
+from compile.bench.peers import Form, Peer
+from compile.bench.processes import PREPARATION_LIMIT, link_packages, peer_environment
+from compile.bench.statistics import agreement
+from compile.bundle.manifest import Bundle, check_bundle
+from compile.bundle.vectors import unpack_vectors
+from compile.machine.emulator import TOOLS, Emulator
+from compile.storage import formats
+from compile.storage.stage_cache import StageCache
+from repghost.errors import RepGhostError, ToolMissingError
+
+PICTURES = 8  # that the answers are compared on; an emulated inference takes seconds
+FORMAT, VERSION = formats.PEER_COUNTS
+COUNT_LIMIT = 1800  # seconds of one runtime on one core
+SCORES = "scores.npy"
+
+
+@dataclass(frozen=True)
+class Counter:
+    """What counting another runtime takes."""
+
+    emulator: Emulator
+    python: Arm64Python
+    plugin: bytes
+
+
+def count_peers(
+    path: Path, peers: Sequence[Peer], cpu: CountedCpu, weights: Path | None = None, python: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:  # fmt: skip
+    """Count one inference of each form of each runtime and return the result as JSON values.
+
+    Args:
+        path: a bundle of the network, in the folder of its run.
+        peers: rows of `compile.bench.peers.PEERS`.
+        cpu: the core that is emulated.
+        weights: the float network, where it is not beside the bundle.
+        python: the interpreter that has the runtimes' converters; this one by default.
+        say: is given one line per runtime.
+
+    Raises:
+        ToolMissingError: when there is no QEMU with plugins, no Python for arm64, or no runtime could be counted.
+    """
+    bundle = check_bundle(path)
+    emulator = find_counting_emulator()
+    plugin = build_counter(emulator, StageCache(TOOLS.parent / ".cache"))[PLUGIN]
+    counter = Counter(emulator, fetch_arm64_python(), plugin)
+    results: list[dict[str, Any]] = []
+    absent: list[dict[str, str]] = []
+    with tempfile.TemporaryDirectory(prefix="repghost-peer-counts-") as name:
+        folder = Path(name)
+        link_packages(folder)
+        prepared = prepare(bundle, folder, weights, VNNI)  # arm64 cores do not saturate
+        ours = unpack_vectors(bundle.read("vectors.bin")).logits  # what every build of the bundle gives
+        for peer in peers:
+            for form in peer.forms:
+                say(f"counting {peer.name} {form.name} on {cpu.name}")
+                try:
+                    results.append(_count(peer, form, prepared, ours, counter, cpu, python))
+                except RepGhostError as error:
+                    absent.append({"name": f"{peer.name} {form.name}", "reason": str(error)})
+    if not results:
+        reasons = " ".join(f"{it['name']}: {it['reason']}" for it in absent)
+        raise ToolMissingError(f"no other runtime could be counted. {reasons}")
+    return _result(bundle, cpu, emulator, results, absent)
+
+
+def _result(
+    bundle: Bundle, cpu: CountedCpu, emulator: Emulator, results: list[dict[str, Any]], absent: list[dict[str, str]]
+) -> dict[str, Any]:
+    manifest = bundle.manifest
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": manifest["model"]["name"],
+        "weights": manifest["model"].get("weights", {}),
+        "size": bundle.size,
+        "cpu": cpu.name,
+        "emulator": emulator.version(),
+        "results": results,
+        "absent": absent,
+    }
+
+
+def _count(
+    peer: Peer,
+    form: Form,
+    prepared: Prepared,
+    ours: NDArray[np.float32],
+    counter: Counter,
+    cpu: CountedCpu,
+    python: Path | None,
+) -> dict[str, Any]:
+    """Return what one runtime executed and how its answers agree with the float network's."""
+    if getattr(prepared.case, form.needs) is None:
+        raise RepGhostError(prepared.why_absent(form.needs))
+    folder = prepared.case.folder
+    settings = folder / "case.json"
+    settings.write_text(prepared.case.to_json())
+    file = _convert(peer, form, settings, folder, python)
+    inputs = folder / "inputs-few.npy"
+    np.save(inputs, prepared.case.load_inputs()[:PICTURES])
+    settings.write_text(replace(prepared.case, inputs=inputs).to_json())
+    version, counted = _run(peer, form, file, settings, folder, counter, cpu)
+    scores = np.load(folder / SCORES, allow_pickle=False)
+    answers = None if prepared.float_answers is None else prepared.float_answers[:PICTURES]
+    return {
+        "runtime": peer.name,
+        "form": form.name,
+        "precision": form.precision,
+        "made_by": form.made_by,
+        "version": version,
+        "whole": counted.to_dict(),
+        "agreement": agreement(scores, ours[:PICTURES], answers),
+    }
+
+
+def _convert(peer: Peer, form: Form, settings: Path, folder: Path, python: Path | None) -> Path:
+    """Return the runtime's own file, converted in a process of this machine."""
+    command = [str(python or sys.executable), "-m", "compile.bench.peers.prepare", str(settings), peer.name, form.name]
+    environment = peer_environment(os.cpu_count() or 1, folder / "packages")
+    said = _ask(command, environment, PREPARATION_LIMIT, f"converting for {peer.name}")
+    if "missing" in said:
+        raise ToolMissingError(f"the Python package {said['missing']!r} is not installed; {peer.command(python)}")
+    if "path" not in said:
+        raise RepGhostError(f"the converter failed: {said.get('failed', said)}")
+    return Path(str(said["path"]))
+
+
+def _run(
+    peer: Peer, form: Form, file: Path, settings: Path, folder: Path, counter: Counter, cpu: CountedCpu
+) -> tuple[str, Counted]:
+    """Return the runtime's version and what one inference executed."""
+    (folder / PLUGIN).write_bytes(counter.plugin)
+    counts = folder / COUNTS
+    counts.unlink(missing_ok=True)
+    (folder / SCORES).unlink(missing_ok=True)
+    options = ["-plugin", f"{folder / PLUGIN},out={counts}"]
+    command = counter.python.command(counter.emulator, cpu.emulated, folder / "packages", options)
+    command += [
+        "-m",
+        "compile.bench.peers.counted",
+        str(settings),
+        peer.name,
+        form.name,
+        str(file),
+        str(folder / SCORES),
+    ]
+    said = _ask(command, dict(os.environ), COUNT_LIMIT, f"{peer.name} on {cpu.name}")
+    for line in counts.read_text().splitlines() if counts.is_file() else []:
+        mark = json.loads(line)
+        if int(mark["mark"]) == WHOLE:
+            return str(said["version"]), Counted(dict(mark["instructions"]), dict(mark["cycles"]))
+    raise RepGhostError(f"{peer.name} ran, but the emulator reported no count of it.")
+
+
+def _ask(command: list[str], environment: dict[str, str], limit: float, what: str) -> dict[str, Any]:
+    """Return the JSON object a process prints last."""
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise RepGhostError(f"{what} did not end within {limit:g} s.") from None
+    try:
+        said = json.loads(done.stdout.strip().splitlines()[-1])
+    except (ValueError, IndexError):
+        words = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise RepGhostError(f"{what} ended with code {done.returncode}: {words[-1][:300]}") from None
+    if not isinstance(said, dict):
+        raise RepGhostError(f"{what} said {str(said)[:100]!r}.")
+    return said

@@ -1,0 +1,99 @@
+"""Building the counter of executed instructions: a QEMU plugin and the arm64 program that runs under it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from compile.link.toolchain import REPRODUCIBLE, RUNNER_SOURCES
+from compile.link.zig import run_zig
+from compile.machine.emulator import TOOLS, Emulator, find_emulators
+from compile.storage.stage_cache import StageCache, versions
+from compile.targets.table import ARM64, host_target
+from repghost.errors import ToolMissingError
+
+COUNTER_SOURCES = Path(__file__).parent / "counter"
+PLUGIN_UNITS = ("counter.c", "classes.c", "cores.c")
+RUNNER_UNITS = ("bundle.c", "json.c", "loader_system.c", "model.c", "pool.c", "sha256.c", "vectors.c")
+PLUGIN, GUEST = "counter.so", "guest"
+INTERFACES = (((9, 1), 3), ((9, 0), 2), ((0, 0), 1))  # since this version of QEMU: the version of its plugin interface
+PLUGIN_HINT = "apt install qemu-user libc6-arm64-cross; the statically linked qemu-user-static has none"
+
+
+def find_counting_emulator(tools: Path = TOOLS) -> Emulator:
+    """Return a qemu-aarch64 that takes plugins, with an arm64 C library.
+
+    Raises:
+        ToolMissingError: when there is none.
+    """
+    found = find_emulators(tools)
+    for emulator in found:
+        if "-plugin" in _output([str(emulator.program), "-h"]):
+            return emulator
+    if found:
+        raise ToolMissingError(
+            f"{found[0].program} was built without plugins, which count instructions. Install one that has them: "
+            f"{PLUGIN_HINT}."
+        )
+    raise ToolMissingError(f"no qemu-aarch64 with an arm64 C library was found. Install it: {PLUGIN_HINT}.")
+
+
+def plugin_interface(version: str) -> int:
+    """Return the version of the plugin interface to build for.
+
+    Args:
+        version: QEMU's version line, e.g. "qemu-aarch64 version 7.2.22 (Debian ...)".
+
+    Raises:
+        ToolMissingError: when the line names no version.
+    """
+    found = re.search(r"version (\d+)\.(\d+)", version)
+    if not found:
+        raise ToolMissingError(f"the emulator does not say which version of QEMU it is, but {version!r}.")
+    number = (int(found[1]), int(found[2]))
+    return next(interface for since, interface in INTERFACES if number >= since)
+
+
+def build_counter(emulator: Emulator, cache: StageCache) -> dict[str, bytes]:
+    """Return the files PLUGIN and GUEST, which are kept in the cache.
+
+    Args:
+        emulator: decides which version of the interface the plugin has to have.
+        cache: where they are kept.
+
+    Raises:
+        ToolMissingError: when no plugin can be built for this machine, or the linker is not installed.
+    """
+    host = host_target()
+    if host is None:
+        raise ToolMissingError("instructions are counted on Linux on x86-64 or aarch64 only.")
+    interface = plugin_interface(emulator.version())
+    sources = sorted([*COUNTER_SOURCES.glob("*.[ch]"), *RUNNER_SOURCES.glob("*.[ch]")])
+    key = {
+        "sources": {path.name: path.read_text() for path in sources},
+        "interface": interface,
+        "host": host.zig_triple,
+        "tools": versions("ziglang"),
+    }
+
+    def make() -> dict[str, bytes]:
+        with tempfile.TemporaryDirectory(prefix="repghost-counter-") as name:
+            folder = Path(name)
+            common = [*REPRODUCIBLE, f"-I{COUNTER_SOURCES}", f"-I{RUNNER_SOURCES}", "-D_GNU_SOURCE"]
+            plugin = ["-target", host.zig_triple, f"-DPLUGIN_INTERFACE={interface}", "-fPIC", "-fvisibility=hidden"]
+            # QEMU itself has the functions that are missing.
+            link = ["-shared", "-Wl,-z,undefs", "-lpthread", *(str(COUNTER_SOURCES / unit) for unit in PLUGIN_UNITS)]
+            run_zig(["cc", *common, *plugin, *link, "-o", PLUGIN], cwd=folder)
+            units = [str(RUNNER_SOURCES / unit) for unit in RUNNER_UNITS]
+            guest = ["-target", ARM64.zig_triple, str(COUNTER_SOURCES / "guest.c"), *units, "-ldl", "-lpthread"]
+            run_zig(["cc", *common, *guest, "-o", GUEST], cwd=folder)
+            return {file: (folder / file).read_bytes() for file in (PLUGIN, GUEST)}
+
+    files, _ = cache.get("counter", key, make)
+    return files
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False).stdout

@@ -1,0 +1,154 @@
+"""Other runtimes that run the same network, for comparison: one file each, and the table of them.
+
+Each module holds two functions, called in a process of its own (`compile.bench.peers.worker`):
+
+    prepare(case, form) -> Path                 converts the network into the runtime's file, once for all thread counts
+    open_session(path, case, form, threads)     returns a `Session`
+
+A new runtime is a file and a row here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repghost.errors import unknown_value
+
+
+class Session(Protocol):
+    """A network that is ready to run with a fixed number of threads."""
+
+    def feed(self, picture: NDArray[np.float32]) -> None:
+        """Copy a normalized picture, [1, 3, H, W], to where `run` reads it."""
+
+    def run(self) -> None:
+        """Run one inference; this alone is timed."""
+
+    def logits(self) -> NDArray[np.float32]:
+        """Return the scores of the last inference, [classes]."""
+
+
+class PeerModule(Protocol):
+    """What every module of this package has."""
+
+    def prepare(self, case: Any, form: str) -> Path:
+        """Convert the network."""
+
+    def open_session(self, path: Path, case: Any, form: str, threads: int) -> Session:
+        """Load the network."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way a runtime runs the network."""
+
+    name: str  # unique within the peer
+    precision: str
+    made_by: str  # who quantized it and how, for the report
+    needs: str  # the file it is made from: "onnx", "qdq" or "checkpoint" of `compile.bench.peers.case.Case`
+    only: str = ""  # the machine it is for, as `platform.machine` calls it; "" for every one
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A runtime that can be compared with."""
+
+    name: str
+    module: str
+    packages: tuple[str, ...]  # what pip installs
+    version_of: str  # the package whose version is reported
+    forms: tuple[Form, ...]
+    missing: str = ""  # what it cannot do, and why
+    alone: bool = False  # whether its packages exclude TVM's and so need an environment of their own
+    code: tuple[str, ...] = ()  # what holds its machine code, see `compile.bench.peers.hold`
+
+    def command(self, python: Path | None = None) -> str:
+        """Return the command that installs it for the interpreter `python`, or for this one."""
+        install = f"pip install {' '.join(self.packages)}"
+        if python is not None:
+            return f"{python} -m {install}"
+        if not self.alone:
+            return install
+        return f"python3 -m venv peers && peers/bin/{install}; then 'repghost bench --python peers/bin/python'"
+
+
+FLOAT = "exported from the fused network"
+HALF = "aarch64"  # computes with halves
+PEERS: dict[str, Peer] = {
+    peer.name: peer
+    for peer in (
+        Peer(
+            "onnxruntime",
+            "compile.bench.peers.onnxruntime",
+            ("onnxruntime", "onnx"),
+            "onnxruntime",
+            (
+                Form("fp32", "fp32", FLOAT, "onnx"),
+                Form("int8", "int8", "ONNX Runtime's static quantizer, per channel", "onnx"),
+                Form("qdq", "int8", "our QDQ file", "qdq"),
+            ),
+            code=("onnxruntime",),
+        ),
+        Peer(
+            "openvino",
+            "compile.bench.peers.openvino",
+            ("openvino", "nncf"),
+            "openvino",
+            (Form("fp32", "fp32", FLOAT, "onnx"), Form("int8", "int8", "NNCF", "onnx")),
+            code=("openvino",),
+        ),
+        Peer(
+            "ncnn",
+            "compile.bench.peers.ncnn",
+            ("ncnn", "pnnx"),
+            "ncnn",
+            (Form("fp32", "fp32", FLOAT, "onnx"), Form("fp16", "fp16", FLOAT, "onnx", only=HALF)),
+            missing="int8 is left out: its quantizer is not among its Python packages",
+            code=("ncnn", "ncnn.libs"),
+        ),
+        Peer(
+            "mnn",
+            "compile.bench.peers.mnn",
+            ("MNN",),
+            "MNN",
+            (
+                Form("fp32", "fp32", FLOAT, "onnx"),
+                Form("fp16", "fp16", FLOAT, "onnx", only=HALF),
+                Form("int8", "int8", "MNN's quantizer, moving averages", "onnx"),
+            ),
+            code=("MNN", "_mnncengine", "_tools", "mnn.libs"),
+        ),
+        Peer(
+            "litert",
+            "compile.bench.peers.litert",
+            ("litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
+            "ai-edge-litert",
+            (
+                Form("fp32", "fp32", f"{FLOAT}, NHWC", "checkpoint"),
+                Form("int8", "int8", "AI Edge Quantizer, NHWC", "checkpoint"),
+            ),
+            alone=True,
+            code=("ai_edge_litert",),
+        ),
+    )
+}
+
+
+def parse_peers(text: str) -> tuple[Peer, ...]:
+    """Return the rows named in a comma-separated list; "all" is every row.
+
+    Raises:
+        UsageError: for a name that is not in the table.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if "all" in names:
+        return tuple(PEERS.values())
+    for name in names:
+        if name not in PEERS:
+            raise unknown_value("runtime", name, [*PEERS, "all"])
+    return tuple(peer for peer in PEERS.values() if peer.name in names)

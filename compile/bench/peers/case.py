@@ -1,0 +1,56 @@
+"""What a comparison is made of: the files every runtime starts from, in one folder that lasts as long as it does."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network and its pictures; an absent file is None."""
+
+    folder: Path  # runtimes put what they make here
+    onnx: Path | None  # float32, "input" [1, 3, H, W] to "logits" [1, classes]
+    qdq: Path | None  # int8
+    checkpoint: Path | None  # fused, for runtimes that start from PyTorch
+    pictures: Path  # uint8 [N, H, W, 3], as .npy
+    inputs: Path  # the same, normalized: float32 [N, 3, H, W], as .npy
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    saturates: bool  # whether the products of 8-bit numbers saturate on this machine: x86 without VNNI
+    held: str = ""  # the instruction set runtimes are held to, see `compile.bench.peers.hold`; "" for all there are
+
+    def source(self, kind: str) -> Path:
+        """Return the file called "onnx", "qdq" or "checkpoint", which has to be there."""
+        path = getattr(self, kind)
+        if path is None:
+            raise FileNotFoundError(f"the {kind} file is not there")
+        return Path(path)
+
+    def load_inputs(self) -> NDArray[np.float32]:
+        """Return the normalized pictures."""
+        return np.load(self.inputs, allow_pickle=False)
+
+    def load_pictures(self) -> NDArray[np.uint8]:
+        """Return the pictures as bytes."""
+        return np.load(self.pictures, allow_pickle=False)
+
+    def to_json(self) -> str:
+        """Return text that `from_json` reads."""
+        return json.dumps(asdict(self), default=str)
+
+    @staticmethod
+    def from_json(text: str) -> Case:
+        """Return the case that `to_json` wrote."""
+        values: dict[str, Any] = json.loads(text)
+        for name in ("folder", "onnx", "qdq", "checkpoint", "pictures", "inputs"):
+            values[name] = None if values[name] is None else Path(values[name])
+        for name in ("mean", "std"):
+            values[name] = tuple(values[name])
+        return Case(**values)

@@ -1,0 +1,91 @@
+"""Alibaba's MNN.
+
+Its converter and quantizer are called directly: the scripts around them, MNN.tools, install a logging client and report
+to a remote service.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import MNN
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.bench.peers.case import Case
+
+
+class MnnSession:
+    """An interpreter with one session."""
+
+    def __init__(self, path: Path, threads: int, precision: str) -> None:
+        self._net = MNN.Interpreter(str(path))
+        self._session = self._net.createSession({"numThread": threads, "backend": "CPU", "precision": precision})
+        self._input, self._output = self._net.getSessionInput(self._session), self._net.getSessionOutput(self._session)
+
+    def feed(self, picture: NDArray[np.float32]) -> None:
+        """Copy the picture into the session's tensor."""
+        kind = MNN.Tensor_DimensionType_Caffe  # NCHW
+        self._input.copyFrom(MNN.Tensor(picture.shape, MNN.Halide_Type_Float, picture, kind))
+
+    def run(self) -> None:
+        """Run one inference."""
+        self._net.runSession(self._session)
+
+    def logits(self) -> NDArray[np.float32]:
+        """Return the scores."""
+        shape = self._output.getShape()
+        scores = np.zeros(shape, np.float32)
+        target = MNN.Tensor(shape, MNN.Halide_Type_Float, scores, MNN.Tensor_DimensionType_Caffe)
+        self._output.copyToHostTensor(target)
+        return np.array(target.getData(), np.float32).reshape(shape)
+
+
+def prepare(case: Case, form: str) -> Path:
+    """Return the converted network, quantized for int8."""
+    import _tools  # the compiled part of MNN.tools
+
+    path = case.folder / "mnn-fp32.mnn"
+    if not path.exists():
+        _tools.mnnconvert(
+            ["mnnconvert", "-f", "ONNX", "--modelFile", str(case.source("onnx")), "--MNNModel", str(path)]
+        )
+    if form != "int8":
+        return path  # halves are chosen when it is loaded
+    quantized = case.folder / "mnn-int8.mnn"
+    if not quantized.exists():
+        _tools.mnnquant(["mnnquant", str(path), str(quantized), str(_write_settings(case, path))])
+    return quantized
+
+
+def _write_settings(case: Case, model: Path) -> Path:
+    """Write the pictures and the file that tells the quantizer how to normalize them."""
+    folder = case.folder / "mnn-pictures"
+    folder.mkdir(exist_ok=True)
+    pictures = case.load_pictures()
+    count, height, width, _ = pictures.shape
+    for index, picture in enumerate(pictures):
+        (folder / f"{index}.ppm").write_bytes(f"P6\n{width} {height}\n255\n".encode() + picture.tobytes())
+    settings = {
+        "format": "RGB",
+        "mean": [255 * value for value in case.mean],
+        "normal": [1 / (255 * value) for value in case.std],
+        "width": width,
+        "height": height,
+        "path": f"{folder}/",
+        "used_image_num": count,
+        "feature_quantize_method": "EMA",  # KL crashes on this network
+        "weight_quantize_method": "MAX_ABS",
+        "quant_bits": 8,
+        "batch_size": 1,
+        "model": str(model),
+    }
+    path = case.folder / "mnn-settings.json"
+    path.write_text(json.dumps(settings))
+    return path
+
+
+def open_session(path: Path, case: Case, form: str, threads: int) -> MnnSession:
+    """Load a file."""
+    return MnnSession(path, threads, "low" if form == "fp16" else "high")

@@ -1,0 +1,67 @@
+"""OpenVINO, CPU device, in latency mode; int8 by NNCF."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from compile.bench.peers.case import Case
+
+
+class OpenvinoSession:
+    """One infer request with a fixed input tensor."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "INFERENCE_PRECISION_HINT": "f32",  # what is called fp32 is fp32, also where bfloat16 is faster
+        }
+        core = openvino.Core()
+        self._request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
+
+    def feed(self, picture: NDArray[np.float32]) -> None:
+        """Copy the picture into the request's tensor."""
+        self._request.get_input_tensor().data[:] = picture
+
+    def run(self) -> None:
+        """Run one inference."""
+        self._request.infer()
+
+    def logits(self) -> NDArray[np.float32]:
+        """Return the scores."""
+        result: NDArray[np.float32] = self._request.get_output_tensor().data
+        return result
+
+
+def prepare(case: Case, form: str) -> Path:
+    """Return the float file, which it reads as it is, or the one NNCF makes from it."""
+    if form == "fp32":
+        return case.source("onnx")
+    path = case.folder / "openvino-int8.xml"
+    if not path.exists():
+        _quantize(case, path)
+    return path
+
+
+def _quantize(case: Case, path: Path) -> None:
+    import nncf
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+
+    fix = OverflowFix.ENABLE if case.saturates else OverflowFix.DISABLE
+    quantized = nncf.quantize(
+        openvino.Core().read_model(case.source("onnx")),
+        nncf.Dataset([picture[None] for picture in case.load_inputs()]),
+        preset=nncf.QuantizationPreset.MIXED,
+        advanced_parameters=AdvancedQuantizationParameters(overflow_fix=fix),
+    )
+    openvino.save_model(quantized, path, compress_to_fp16=False)
+
+
+def open_session(path: Path, case: Case, form: str, threads: int) -> OpenvinoSession:
+    """Load a file."""
+    return OpenvinoSession(path, threads)

@@ -1,0 +1,93 @@
+"""A runtime in a process of its own, which measures when it is told to.
+
+    python -m compile.bench.peers.worker CASE.json PEER FORM THREADS WARMUP LOGITS.npy
+
+It prepares the network, writes the scores of all pictures, prints one JSON object, and from then on answers each line
+of standard input, the number of inferences of a turn, with a JSON array of their milliseconds: the protocol of
+`repghost-run --bench --turns`. Each turn begins with WARMUP inferences that are not timed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from compile.bench.peers import PEERS, PeerModule, Session
+from compile.bench.peers.case import Case
+from compile.bench.peers.hold import held_packages
+
+
+def claim_output() -> IO[str]:
+    """Return what was standard output; whatever runtimes print there goes to standard error from now on."""
+    output = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return output
+
+
+def answer_pictures(session: Session, case: Case) -> np.ndarray[Any, Any]:
+    """Return the scores of every picture, float32 [N, classes]."""
+    scores = []
+    for picture in case.load_inputs():
+        session.feed(np.ascontiguousarray(picture[None]))
+        session.run()
+        scores.append(np.array(session.logits(), np.float32).reshape(-1))
+    return np.stack(scores)
+
+
+def turn(session: Session, warmup: int, inferences: int) -> list[float]:
+    """Return the milliseconds of each inference."""
+    for _ in range(warmup):
+        session.run()
+    times = []
+    for _ in range(inferences):
+        start = time.perf_counter_ns()
+        session.run()
+        times.append((time.perf_counter_ns() - start) / 1e6)
+    return times
+
+
+def package_version(package: str) -> str:
+    """Return the version of an installed package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def main(arguments: list[str]) -> int:
+    """Serve turns until standard input ends; see the top of the file."""
+    output = claim_output()
+    case = Case.from_json(Path(arguments[0]).read_text())
+    peer, form, threads, warmup = PEERS[arguments[1]], arguments[2], int(arguments[3]), int(arguments[4])
+
+    def say(value: Any) -> None:
+        print(json.dumps(value), file=output, flush=True)
+
+    try:
+        if case.held:
+            sys.path.insert(0, str(held_packages(peer.code, case.folder / f"held-{peer.name}")))
+        module: PeerModule = importlib.import_module(peer.module)
+        session = module.open_session(module.prepare(case, form), case, form, threads)
+        np.save(Path(arguments[5]), answer_pictures(session, case))
+    except ModuleNotFoundError as error:
+        say({"missing": error.name})
+        return 4
+    except Exception as error:  # a runtime may fail in any way; the others are still compared
+        say({"failed": f"{type(error).__name__}: {error}"[:500]})
+        return 1
+    say({"ready": True, "version": package_version(peer.version_of)})
+    for line in sys.stdin:
+        say([round(milliseconds, 6) for milliseconds in turn(session, warmup, int(line))])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

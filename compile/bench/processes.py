@@ -1,0 +1,192 @@
+"""Programs that are measured in turns: each runs in a process of its own and waits while the others are measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compile.bench.peers import Form, Peer
+from compile.bench.peers.case import Case
+from compile.bundle.manifest import Bundle
+from compile.storage.stage_cache import ROOT
+from repghost.errors import RepGhostError, ToolMissingError
+
+PREPARATION_LIMIT = 900  # seconds; quantizers take a minute
+TURN_LIMIT = 300  # seconds
+PACKAGES = ("repghost", "calib", "compile")
+
+
+class ContenderError(RepGhostError):
+    """A runtime that cannot take part; the others are compared without it."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What is known about a contender besides its times."""
+
+    name: str  # unique in one comparison, e.g. "openvino int8"
+    runtime: str
+    precision: str
+    made_by: str  # where its numbers come from
+    variant: str = ""  # the instruction set, where it was chosen
+    ours: bool = False
+
+
+class Contender:
+    """A running process that answers each request for inferences with their milliseconds."""
+
+    def __init__(self, identity: Identity, command: list[str], environment: dict[str, str], log: Path) -> None:
+        """Start the process and wait until it is ready.
+
+        Args:
+            identity: what it is.
+            command: the program; it prints one JSON object when ready, see `compile.bench.peers.worker`.
+            environment: its environment variables.
+            log: receives what it writes to standard error.
+
+        Raises:
+            ToolMissingError: when a package it needs is not installed.
+            ContenderError: when it fails in any other way.
+        """
+        self.identity, self._log = identity, log
+        with log.open("w") as errors:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+            )
+        try:
+            ready = self._answer(PREPARATION_LIMIT)
+            if not isinstance(ready, dict) or "missing" in ready or "failed" in ready:
+                raise self._refusal(ready)
+        except RepGhostError:
+            self.close()
+            raise
+        self.version = str(ready.get("version", ""))
+        self.variant = str(ready.get("variant", identity.variant))
+
+    def _refusal(self, answer: Any) -> RepGhostError:
+        if isinstance(answer, dict) and "missing" in answer:
+            return ToolMissingError(f"the Python package {answer['missing']!r} is not installed")
+        reason = answer.get("failed") if isinstance(answer, dict) else f"it answered {str(answer)[:100]!r}"
+        return ContenderError(f"{self.identity.name}: {reason}")
+
+    def turn(self, inferences: int) -> list[float]:
+        """Return the milliseconds of each of so many inferences, after the ones that are not timed.
+
+        Raises:
+            ContenderError: when the process ended or hung.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(f"{inferences}\n")
+            self._process.stdin.flush()
+        except OSError:
+            pass  # the process is gone; reading says so
+        times = self._answer(TURN_LIMIT)
+        if not isinstance(times, list) or len(times) != inferences:
+            raise ContenderError(f"{self.identity.name} answered {str(times)[:100]!r} instead of {inferences} times.")
+        return [float(time) for time in times]
+
+    def _answer(self, limit: float) -> Any:
+        """Return the JSON value on the next line; a process that takes longer than `limit` seconds is ended."""
+        assert self._process.stdout is not None
+        watchdog = threading.Timer(limit, self._process.kill)
+        watchdog.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            watchdog.cancel()
+        try:
+            return json.loads(line)
+        except ValueError:
+            code = self._process.wait() if not line else 0
+            raise ContenderError(
+                f"{self.identity.name} ended with code {code}: {self._last_words()}"
+                if not line
+                else f"{self.identity.name} printed {line[:100]!r}"
+            ) from None
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return lines[-1][:300] if lines else "it said nothing"
+
+    def close(self) -> None:
+        """End the process."""
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def start_ours(bundle: Bundle, variant: str | None, threads: int, warmup: int, folder: Path) -> Contender:
+    """Start the runner of a bundle for this machine.
+
+    Args:
+        bundle: from `check_bundle`.
+        variant: the instruction set; the best one by default.
+        threads: how many share one inference.
+        warmup: inferences at the start of each turn that are not timed.
+        folder: for its log.
+    """
+    precision = str(bundle.manifest["precision"])
+    name = f"repghost {precision}" + (f" {variant}" if variant else "")
+    command = [str((bundle.path / "repghost-run").absolute()), "--bundle", str(bundle.path.absolute())]
+    command += ["--bench", "--turns", "--threads", str(threads), "--warmup", str(warmup)]
+    identity = Identity(name, "repghost", precision, "this bundle", variant or "", ours=True)
+    log = folder / f"{name.replace(' ', '-')}.log"
+    return Contender(identity, command + (["--variant", variant] if variant else []), dict(os.environ), log)
+
+
+def peer_environment(threads: int, packages: Path) -> dict[str, str]:
+    """Return the environment of a runtime: our packages in reach, its threads bounded, its telemetry off."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(packages),
+        "OMP_NUM_THREADS": str(threads),
+        "CI": "true",  # OpenVINO's telemetry asks for this
+        "NNCF_CI": "1",
+    }
+
+
+def link_packages(folder: Path) -> Path:
+    """Return a folder that holds our packages and nothing else, for another interpreter to import."""
+    place = folder / "packages"
+    place.mkdir(parents=True)
+    for package in PACKAGES:
+        (place / package).symlink_to(ROOT / package, target_is_directory=True)
+    return place
+
+
+def start_peer(peer: Peer, form: Form, case: Case, threads: int, warmup: int, python: Path | None = None) -> Contender:
+    """Start a runtime; the scores it gives lie at `answers_of` afterwards.
+
+    Args:
+        peer: a row of `compile.bench.peers.PEERS`.
+        form: one of its forms.
+        case: the network, in a folder `link_packages` was called for.
+        threads: how many share one inference.
+        warmup: inferences at the start of each turn that are not timed.
+        python: the interpreter that has its packages; this one by default.
+    """
+    name = f"{peer.name} {form.name}" + (f" {case.held}" if case.held else "")
+    identity = Identity(name, peer.name, form.precision, form.made_by, case.held)
+    settings = case.folder / "case.json"
+    settings.write_text(case.to_json())
+    arguments = [str(settings), peer.name, form.name, str(threads), str(warmup), str(answers_of(identity, case))]
+    command = [str(python or sys.executable), "-m", "compile.bench.peers.worker", *arguments]
+    log = case.folder / f"{peer.name}-{form.name}-{threads}.log"
+    return Contender(identity, command, peer_environment(threads, case.folder / "packages"), log)
+
+
+def answers_of(identity: Identity, case: Case) -> Path:
+    """Return where the scores of a runtime are."""
+    return case.folder / f"answers-{identity.name.replace(' ', '-')}.npy"

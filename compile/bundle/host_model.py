@@ -1,0 +1,180 @@
+"""Using a host bundle from Python: `repghost.load(bundle)(image)`."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.bundle.manifest import Bundle, bundle_target, check_bundle
+from compile.link.promises import check_model
+from compile.targets.table import host_target
+from repghost.data.preprocess import Preprocess
+from repghost.errors import IntegrityError, RepGhostError, UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+ABI = 2  # RG_ABI of compile/runner/repghost.h
+ALIGNMENT = 64  # RG_WORKSPACE_ALIGNMENT
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says about one picture."""
+
+    label: str
+    index: int
+    probability: float  # softmax of the logits
+    logits: NDArray[np.float32] = field(repr=False)  # [classes]
+
+    def top(self, count: int) -> list[int]:
+        """Return the `count` best classes, best first; of equal scores the lower index comes first."""
+        return [int(index) for index in np.argsort(-self.logits, kind="stable")[:count]]
+
+
+class LoadedModel:
+    """model.so in this process; calls from several threads need a `LoadedModel` each."""
+
+    def __init__(self, data: bytes, size: int, classes: int) -> None:
+        """Load a library whose bytes were checked.
+
+        Args:
+            data: the bytes of model.so.
+            size: height and width of its pictures in pixels.
+            classes: how many logits it gives.
+        """
+        self.size, self.classes = size, classes
+        self._library = load_library(data)
+        if self._library.rg_abi() != ABI:
+            raise IntegrityError(f"model.so has interface version {self._library.rg_abi()}; this program knows {ABI}.")
+        workspace = int(self._library.rg_workspace_bytes())
+        self._memory = np.zeros(workspace + ALIGNMENT, np.uint8)
+        self._workspace = -(-self._memory.ctypes.data // ALIGNMENT) * ALIGNMENT
+
+    @property
+    def variant(self) -> str | None:
+        """The instruction set in use; None when this core has none of the library's."""
+        name = self._library.rg_variant()
+        return name.decode("ascii") if name else None
+
+    def select(self, variant: str | None) -> None:
+        """Use an instruction set by name; None means the best one.
+
+        Raises:
+            UsageError: when the library has no such variant, or this core cannot run it.
+        """
+        status = self._library.rg_select(variant.encode("ascii", "replace") if variant else None)
+        if status:
+            raise UsageError(f"variant {variant!r} cannot be used (status {status}); {self.variant!r} stays in use.")
+
+    def logits(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the scores of cropped pictures.
+
+        Args:
+            pictures: uint8 [N, size, size, 3], as `Preprocess.apply` gives them.
+
+        Returns:
+            float32 [N, classes].
+
+        Raises:
+            UsageError: when the pictures have another type or shape.
+        """
+        if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (self.size, self.size, 3):
+            raise UsageError(
+                f"this network reads uint8 pictures of shape (N, {self.size}, {self.size}, 3), not {pictures.dtype} "
+                f"{pictures.shape}. Call the model with a PIL image, or crop with its .preprocess."
+            )
+        pictures = np.ascontiguousarray(pictures)
+        scores = np.empty((len(pictures), self.classes), np.float32)
+        for picture, row in zip(pictures, scores, strict=True):
+            status = self._library.rg_infer(picture.ctypes.data, row.ctypes.data, self._workspace)
+            if status:
+                raise RepGhostError(f"the inference failed with status {status} (rg_status in repghost.h).")
+        return scores
+
+
+class HostModel(LoadedModel):
+    """The network of a bundle, with its labels and the preprocessing it was trained with."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle.read("model.so"), bundle.size, bundle.manifest["classes"])
+        self.bundle = bundle
+        self.labels = bundle.labels()
+        self.preprocess = Preprocess.from_dict(bundle.manifest["preprocess"])
+
+    def __call__(self, image: Image.Image) -> Prediction:
+        """Resize, crop and classify one picture.
+
+        Args:
+            image: a PIL image of any size and mode.
+        """
+        scores = self.logits(self.preprocess.apply(image)[None])[0]
+        exponentials = np.exp(scores.astype(np.float64) - float(scores.max()))
+        index = int(scores.argmax())
+        probability = float(exponentials[index] / exponentials.sum())
+        return Prediction(self.labels[index], index, probability, scores)
+
+
+def load_library(data: bytes) -> ctypes.CDLL:
+    """Load model.so from bytes that were checked.
+
+    The bytes go through an anonymous file: what is loaded is what was checked, whatever happens to the file on disk,
+    and a bundle that was rebuilt at the same path is not taken for the one loaded before.
+    """
+    descriptor = os.memfd_create("model.so")
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(data)
+    # The descriptor stays open: the loader knows the library by this path, which must not be given out twice.
+    library = ctypes.CDLL(f"/proc/self/fd/{descriptor}", mode=os.RTLD_NOW | os.RTLD_LOCAL)
+    library.rg_abi.restype = ctypes.c_int
+    library.rg_workspace_bytes.restype = ctypes.c_size_t
+    library.rg_info.restype = ctypes.c_char_p
+    library.rg_variant.restype = ctypes.c_char_p
+    library.rg_select.argtypes = [ctypes.c_char_p]
+    library.rg_infer.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+    return library
+
+
+def check_interface(bundle: Bundle) -> None:
+    """Refuse a bundle whose model.so has another interface than this program calls.
+
+    Raises:
+        IntegrityError: naming both versions.
+    """
+    found = bundle.manifest["abi"]
+    if found != ABI:
+        raise IntegrityError(
+            f"{bundle.path} has version {found} of the C interface; this program knows {ABI}. Build the bundle again, "
+            "or use the version of repghost that made it."
+        )
+
+
+def load(path: str | os.PathLike[str]) -> HostModel:
+    """Return the network of a host bundle; every digest is checked before anything of it is loaded.
+
+    Args:
+        path: the folder of a bundle for this kind of machine, e.g. build/<model>/host/int8.
+
+    Raises:
+        UsageError: when there is no bundle, or it is for another kind of machine.
+        IntegrityError: when a file was changed.
+    """
+    bundle = check_bundle(Path(path))
+    target = bundle_target(bundle)
+    if host_target() is not target:
+        raise UsageError(
+            f"{path} is a bundle for {target.name}, which this machine is not. Build one with 'make compile "
+            "TARGET=host', or verify this one with 'repghost verify'."
+        )
+    check_interface(bundle)
+    try:
+        check_model(bundle.read("model.so"), target)
+    except UsageError as error:
+        raise IntegrityError(f"{path}: {error}") from error
+    return HostModel(bundle)

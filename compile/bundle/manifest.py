@@ -1,0 +1,210 @@
+"""A bundle: the folder that goes to a device. Writing it whole, and checking it before anything in it is used.
+
+    model.so        code and weights; needs no library
+    repghost-run    checks, verifies, measures and uses the bundle on the device
+    repghost.h      the C interface of model.so
+    labels.txt      one class name a line
+    vectors.bin     recorded pictures and expected logits (compile/bundle/vectors.py)
+    manifest.json   everything else, and the SHA-256 of each other file
+
+A bundle is flat and holds nothing besides the files its manifest names. The bundle digest is the SHA-256 of the
+manifest.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compile.storage.files import DIGEST, FILE_LIMIT, NAME, read_plain_file, sha256, write_folder_atomically
+from compile.storage.strict_json import canonical_json, parse_strict
+from compile.targets.table import HOST, Target, find_target
+from repghost.errors import IntegrityError, UsageError
+
+FORMAT = "repghost-bundle"
+VERSION = 1
+MANIFEST = "manifest.json"
+SHOWN = 8  # bundles in a message
+FILES = frozenset({"model.so", "repghost-run", "repghost.h", "labels.txt", "vectors.bin"})
+ENGINE_TARGETS = frozenset({"jetson"})  # the board builds the engine itself, with scripts of the bundle
+ENGINE_FILES = frozenset({"build.sh", "check.sh", "labels.txt"})  # what such a bundle holds at least
+MOST_FILES = 64
+
+# Each key of the manifest besides format, version and files, and the JSON type it must have.
+SECTIONS: dict[str, type] = {
+    "abi": int,
+    "model": dict,
+    "target": dict,
+    "precision": str,
+    "program_digest": str,
+    "input": dict,
+    "classes": int,
+    "preprocess": dict,
+    "quantization": dict,
+    "variants": list,
+    "layers": list,
+    "accuracy": dict,
+    "tools": dict,
+}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle: every file was there with the promised size and digest."""
+
+    path: Path
+    manifest: dict[str, Any]  # the sections above, and files
+    digest: str  # the bundle digest
+
+    @property
+    def target_name(self) -> str:
+        """The row of `compile.targets.table` it was made for."""
+        return str(self.manifest["target"].get("name"))
+
+    @property
+    def size(self) -> int:
+        """Height and width in pixels of the pictures it takes."""
+        return int(self.manifest["input"]["height"])
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file, checked against the manifest at this moment.
+
+        Raises:
+            IntegrityError: when the file is not what the manifest says.
+            UsageError: when a bundle of this target has no such file.
+        """
+        if name not in self.manifest["files"]:
+            raise UsageError(f"{self.path} is for {self.target_name} and holds no {name}; give a bundle that has one.")
+        entry, data = self.manifest["files"][name], read_plain_file(self.path / name, FILE_LIMIT)
+        if len(data) != entry["size"] or sha256(data) != entry["sha256"]:
+            raise IntegrityError(
+                f"{self.path / name} was changed: {len(data)} bytes with SHA-256 {sha256(data)}, but the manifest says "
+                f"{entry['size']} bytes with {entry['sha256']}. Copy or build the bundle again."
+            )
+        return data
+
+    def labels(self) -> tuple[str, ...]:
+        """Return the class names."""
+        return tuple(self.read("labels.txt").decode("utf-8", "replace").splitlines())
+
+
+def write_bundle(path: Path, files: dict[str, bytes], sections: dict[str, Any]) -> Bundle:
+    """Write a bundle and check it as a reader would.
+
+    Args:
+        path: the folder of the bundle.
+        files: content of the five files named above; a bundle for one of `ENGINE_TARGETS` has others.
+        sections: every key of `SECTIONS`.
+
+    Raises:
+        UsageError: when a file or section is missing or unknown.
+    """
+    entries = {name: {"size": len(data), "sha256": sha256(data)} for name, data in files.items()}
+    manifest = {"format": FORMAT, "version": VERSION, "files": entries, **sections}
+    try:
+        _check_manifest(manifest)
+    except IntegrityError as error:
+        raise UsageError(f"the bundle cannot be written: {error}") from error
+    write_folder_atomically(path, {**files, MANIFEST: canonical_json(manifest)})
+    return check_bundle(path)
+
+
+def _check_manifest(manifest: dict[str, Any]) -> None:
+    """Raise IntegrityError when a manifest is not one of ours, or names a file it must not."""
+    if manifest.get("format") != FORMAT:
+        raise IntegrityError(f"{MANIFEST} is of format {manifest.get('format')!r}, not {FORMAT!r}.")
+    version = manifest.get("version")
+    if type(version) is not int or version != VERSION:
+        raise IntegrityError(f"{MANIFEST} has version {version!r}; this program reads version {VERSION}.")
+    wrong = sorted({"format", "version", "files", *SECTIONS} ^ set(manifest))
+    if wrong:
+        raise IntegrityError(f"{MANIFEST}: the keys {wrong} are missing or unknown.")
+    for key, kind in SECTIONS.items():
+        if type(manifest[key]) is not kind:
+            raise IntegrityError(f"{MANIFEST}: {key} must be a {kind.__name__}, not {manifest[key]!r}.")
+    sides = [manifest["input"].get(key) for key in ("height", "width")]
+    if any(type(side) is not int or not 1 <= side <= 1 << 14 for side in sides) or manifest["classes"] < 1:
+        raise IntegrityError(f"{MANIFEST}: input {sides} or classes {manifest['classes']} is out of range.")
+    files = manifest["files"]
+    if not isinstance(files, dict) or len(files) > MOST_FILES:
+        raise IntegrityError(f"{MANIFEST}: files must be an object of at most {MOST_FILES}, not {str(files)[:200]}.")
+    if manifest["target"].get("name") in ENGINE_TARGETS:
+        if not set(files) >= ENGINE_FILES:
+            raise IntegrityError(f"{MANIFEST}: files must name {sorted(ENGINE_FILES)}, not {sorted(files)}.")
+    elif set(files) != FILES:
+        raise IntegrityError(f"{MANIFEST}: files must be exactly {sorted(FILES)}, not {sorted(files)}.")
+    for name, entry in files.items():
+        _check_entry(name, entry)
+
+
+def parse_manifest(text: bytes) -> dict[str, Any]:
+    """Return the content of a manifest.
+
+    Raises:
+        IntegrityError: when it is not one of ours, or names a file it must not.
+    """
+    manifest = parse_strict(text, MANIFEST)
+    _check_manifest(manifest)
+    return manifest
+
+
+def _check_entry(name: str, entry: Any) -> None:
+    if not NAME.fullmatch(name) or name == MANIFEST or not isinstance(entry, dict) or set(entry) != {"size", "sha256"}:
+        raise IntegrityError(f"{MANIFEST}: the entry of {name!r} must hold size and sha256 and nothing else.")
+    if type(entry["size"]) is not int or not 0 <= entry["size"] <= FILE_LIMIT:
+        raise IntegrityError(f"{MANIFEST}: the size of {name!r} is {entry['size']!r}; at most {FILE_LIMIT} is allowed.")
+    if not isinstance(entry["sha256"], str) or not DIGEST.fullmatch(entry["sha256"]):
+        raise IntegrityError(f"{MANIFEST}: the sha256 of {name!r} is not 64 lower-case hexadecimal digits.")
+
+
+def check_bundle(path: Path) -> Bundle:
+    """Check every promise of a bundle that can be checked without running anything in it.
+
+    Args:
+        path: the folder of the bundle.
+
+    Raises:
+        UsageError: when there is no bundle at `path`.
+        IntegrityError: when a file is missing, foreign, changed, or no regular file, or the manifest is not ours.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise UsageError(f"{path} is no folder; give the folder of a bundle, e.g. build/<model>/arm64/int8.")
+    if not os.path.lexists(path / MANIFEST):
+        found = sorted(str(entry.parent) for entry in (*path.glob(f"*/{MANIFEST}"), *path.glob(f"*/*/{MANIFEST}")))
+        hint = f"there are bundles in it: {', '.join(found[:SHOWN])}." if found else "build one with 'make compile'."
+        raise UsageError(f"{path} holds no {MANIFEST}, so it is no bundle; {hint}")
+    text = read_plain_file(path / MANIFEST, 1 << 20)
+    manifest = parse_manifest(text)
+    listed = {*manifest["files"], MANIFEST}
+    foreign = sorted({entry.name for entry in path.iterdir()} - listed)
+    if foreign:
+        raise IntegrityError(f"{path} holds {foreign}, which its manifest does not name; remove them.")
+    bundle = Bundle(path, manifest, sha256(text))
+    for name in manifest["files"]:
+        bundle.read(name)
+    if len(bundle.labels()) != manifest["classes"]:
+        raise IntegrityError(f"{path}: labels.txt names {len(bundle.labels())} classes, not {manifest['classes']}.")
+    return bundle
+
+
+def bundle_target(bundle: Bundle) -> Target:
+    """Return the row a bundle was made for.
+
+    Raises:
+        IntegrityError: when the manifest names a row that this version does not have.
+        UsageError: for a bundle without a runner, whose engine is built on the board.
+    """
+    if bundle.target_name in ENGINE_TARGETS:
+        raise UsageError(
+            f"{bundle.path} is for {bundle.target_name} and runs nowhere else: its build.sh, check.sh and measure.sh "
+            "build, check and measure an engine on the board. 'repghost verify' replays its samples here."
+        )
+    try:
+        if bundle.target_name == HOST:
+            raise UsageError("a bundle names the machine it is for")
+        return find_target(bundle.target_name)
+    except UsageError as error:
+        raise IntegrityError(f"{bundle.path} is for an unknown target: {error}") from error

@@ -1,0 +1,105 @@
+"""The vectors of a bundle: real pictures and the logits that the numpy reference gives for them.
+
+The file format stands in compile/runner/vectors.h. As a program this module reads a QDQ file and pictures and writes
+vectors in a process that never loads TVM, so that a mistake of the compiler cannot write its own answer:
+
+    python -m compile.bundle.vectors MODEL.qdq.onnx PREPROCESS.json PICTURES.npy VECTORS.bin
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repghost.errors import IntegrityError, RepGhostError, UsageError
+from repghost.files import write_bytes_atomically
+
+USAGE = "python -m compile.bundle.vectors MODEL.qdq.onnx PREPROCESS.json PICTURES.npy VECTORS.bin"
+MAGIC = b"RGVEC\0\0\1"
+HEADER = struct.Struct("<8sIIIIfI")
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """Recorded inputs and expected outputs."""
+
+    pictures: NDArray[np.uint8]  # [N, height, width, 3]
+    logits: NDArray[np.float32]  # [N, classes]
+    tolerance: float = 0.0  # the largest allowed difference of a logit; 0 means equal to the bit
+
+
+def pack_vectors(vectors: Vectors) -> bytes:
+    """Return the bytes of a vectors file.
+
+    Raises:
+        UsageError: when the arrays do not fit together or there are none.
+    """
+    pictures, logits = vectors.pictures, vectors.logits
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3 or not len(pictures):
+        raise UsageError(f"vectors need uint8 pictures [N, height, width, 3], not {pictures.dtype} {pictures.shape}.")
+    if logits.dtype != np.float32 or logits.ndim != 2 or len(logits) != len(pictures):
+        raise UsageError(f"vectors need {len(pictures)} rows of float32 logits, not {logits.dtype} {logits.shape}.")
+    if not np.isfinite(logits).all() or not 0 <= vectors.tolerance < np.inf:
+        raise UsageError("vectors need finite logits and a tolerance of at least 0.")
+    count, height, width, _ = pictures.shape
+    header = HEADER.pack(MAGIC, count, height, width, logits.shape[1], vectors.tolerance, 0)
+    body = pictures.tobytes()
+    return header + body + b"\0" * (-len(body) % 4) + logits.astype("<f4").tobytes()
+
+
+def unpack_vectors(data: bytes) -> Vectors:
+    """Read a vectors file.
+
+    Raises:
+        IntegrityError: when it is truncated, too long or of another format.
+    """
+    if len(data) < HEADER.size or data[: len(MAGIC)] != MAGIC:
+        raise IntegrityError("this is no vectors file; its first bytes are wrong.")
+    _, count, height, width, classes, tolerance, _ = HEADER.unpack_from(data)
+    size = count * height * width * 3
+    start = HEADER.size + size + -size % 4
+    expected = start + 4 * count * classes
+    if not count or len(data) != expected:
+        raise IntegrityError(f"the vectors file has {len(data)} bytes, but {count} pictures need {expected}.")
+    pictures = np.frombuffer(data, np.uint8, size, HEADER.size).reshape(count, height, width, 3)
+    logits = np.frombuffer(data, "<f4", count * classes, start).reshape(count, classes).astype(np.float32)
+    return Vectors(pictures, logits, tolerance)
+
+
+def tvm_is_loaded() -> bool:
+    """Return whether this process holds TVM, as a Python module or as a library."""
+    maps = Path("/proc/self/maps")
+    return "tvm" in sys.modules or (maps.exists() and "libtvm" in maps.read_text())
+
+
+def main(arguments: list[str]) -> int:
+    """Write the vectors of the pictures `arguments` names; see the top of the file."""
+    from calib.integer.reference import run
+    from compile.frontend.qdq_file import read_qdq
+    from compile.passes import lower
+    from repghost.data.preprocess import read_preprocess
+
+    if len(arguments) != 4:
+        print(f"usage: {USAGE}", file=sys.stderr)
+        return 2
+    model, rule, pictures, output = (Path(argument) for argument in arguments)
+    try:
+        loaded = np.load(pictures, allow_pickle=False)
+        program = lower(read_qdq(model, read_preprocess(rule)))
+        vectors = Vectors(loaded, run(program, loaded))
+        if tvm_is_loaded():
+            raise IntegrityError("TVM is loaded in the process that writes the expected logits; it must not be.")
+        write_bytes_atomically(output, pack_vectors(vectors))
+    except RepGhostError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,49 @@
+"""What was proven about a bundle by replaying its vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from compile.bundle.manifest import Bundle
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The vectors, replayed by one instruction set."""
+
+    variant: str
+    machine: str
+    emulated: bool
+    pictures: int
+    tolerance: float  # 0: equal to the bit
+    largest_difference: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An instruction set that could not be run here."""
+
+    variant: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was proven about a bundle; it exists only if nothing failed."""
+
+    bundle: Bundle
+    replays: tuple[Replay, ...]
+    skipped: tuple[Skipped, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return {
+            "bundle_digest": self.bundle.digest,
+            "replays": [replay.to_dict() for replay in self.replays],
+            "not_run": [dict(vars(skipped)) for skipped in self.skipped],
+        }

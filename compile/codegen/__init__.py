@@ -1,0 +1,1 @@
+"""From a program to object files: the only package that loads TVM."""

@@ -1,0 +1,1 @@
+"""Addresses of boards and commands over one ssh connection. Knows no bundle."""

@@ -1,0 +1,1 @@
+"""What this machine or a board has and lacks. Looks, and changes nothing."""

@@ -1,0 +1,114 @@
+"""What deployment needs, here and on a board, with the line that mends what is missing."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from compile.bundle.signing import EXTRA, is_installed
+from compile.deploy.fit import FEATURE_NAMES
+from compile.deploy.probe import BoardFacts, probe
+from compile.deploy.ssh.connection import Connection
+from compile.doctor.findings import ABSENT, MISSING, OK, Finding
+from compile.link.promises import OLDEST_GLIBC
+from compile.targets.table import TARGETS
+from repghost.errors import DeviceUnreachableError
+
+SMALLEST_ROOM_KB = 32 * 1024  # three versions of the largest network
+WARM_C = 70.0
+
+
+def diagnose_here() -> Iterator[Finding]:
+    """Look for what a deployment needs on this machine."""
+    ssh = shutil.which("ssh")
+    if ssh is None:
+        yield Finding("ssh", ABSENT, "boards cannot be reached", "apt install openssh-client")
+    else:
+        done = subprocess.run([ssh, "-V"], capture_output=True, text=True, check=False)
+        yield Finding("ssh", OK, (done.stderr or done.stdout).strip().partition(",")[0] or ssh)
+        yield _key()
+    signing = is_installed()
+    found = "model-signing" if signing else "bundles are neither signed nor checked for a signature"
+    yield Finding("signing", OK if signing else ABSENT, found, "" if signing else EXTRA)
+
+
+def _key() -> Finding:
+    agent = shutil.which("ssh-add")
+    listed = subprocess.run([agent, "-l"], capture_output=True, check=False) if agent else None
+    if listed is not None and listed.returncode == 0:
+        return Finding("ssh key", OK, f"{len(listed.stdout.splitlines())} in the agent")
+    try:
+        keys = sorted(path.name for path in (Path.home() / ".ssh").glob("id_*.pub"))
+    except (OSError, RuntimeError):  # no home, or one that cannot be read
+        keys = []
+    if keys:
+        return Finding("ssh key", OK, ", ".join(keys))
+    return Finding("ssh key", ABSENT, "neither in ~/.ssh nor in an agent", "ssh-keygen -t ed25519")
+
+
+def diagnose_board(connection: Connection) -> list[Finding]:
+    """Look for what a board needs; nothing is changed there."""
+    try:
+        facts = probe(connection)
+    except DeviceUnreachableError as error:
+        return [Finding("board", MISSING, str(error))]
+    return list(board_findings(facts))
+
+
+def board_findings(facts: BoardFacts) -> Iterator[Finding]:
+    """Return what there is to say about a board."""
+    yield _machine(facts)
+    yield _libc(facts)
+    features = sorted(name for name, words in FEATURE_NAMES.items() if words <= facts.features)
+    yield Finding("instructions", OK, ", ".join(features) or "the plainest of its kind")
+    room = facts.free_kb
+    if room is None:
+        yield Finding("room", OK, "not reported")
+    else:
+        small = room < SMALLEST_ROOM_KB
+        remedy = "free some space, or name another folder: user@board:folder" if small else ""
+        yield Finding("room", ABSENT if small else OK, f"{room / 1024:.0f} MiB free", remedy)
+    if not facts.writable:
+        yield Finding("folder", MISSING, "the account cannot write it", "name another one: user@board:folder")
+    tool = facts.digest_tool
+    found = tool or "no sha256sum: the runner is read back over ssh and checks the rest"
+    yield Finding("digests", OK if tool else ABSENT, found, "" if tool else "apt install coreutils")
+    yield _governor(facts)
+    if facts.temperature_c is not None:
+        warm = facts.temperature_c >= WARM_C
+        remedy = "it may throttle: cool it before measuring" if warm else ""
+        yield Finding("temperature", ABSENT if warm else OK, f"{facts.temperature_c:.0f} degrees Celsius", remedy)
+
+
+def _machine(facts: BoardFacts) -> Finding:
+    known = facts.target_name in TARGETS and facts.bits in (None, 64) and facts.system.startswith("Linux")
+    name = " ".join(word for word in (facts.board or facts.core, facts.machine, facts.system) if word)
+    if facts.bits not in (None, 64):
+        return Finding("machine", MISSING, f"{name}, {facts.bits}-bit system", "install the board's 64-bit system")
+    remedy = "" if known else f"bundles are made for Linux on {', '.join(TARGETS)}"
+    return Finding("machine", OK if known else MISSING, name, remedy)
+
+
+def _libc(facts: BoardFacts) -> Finding:
+    oldest = ".".join(str(part) for part in OLDEST_GLIBC)
+    if "musl" in facts.libc or (facts.glibc is not None and facts.glibc < OLDEST_GLIBC):
+        remedy = f"the runner of TARGET=arm64 needs glibc {oldest} or newer, that of TARGET=android is static"
+        return Finding("libc", ABSENT, facts.libc, remedy)
+    return Finding("libc", OK, facts.libc or "not reported")
+
+
+def _governor(facts: BoardFacts) -> Finding:
+    if not facts.governor:
+        return Finding("governor", OK, "not reported by the kernel")
+    steady = facts.governor == "performance"
+    remedy = (
+        ""
+        if steady
+        else (
+            "latency will vary; for a measurement: echo performance | sudo tee "
+            "/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+        )
+    )
+    return Finding("governor", OK if steady else ABSENT, facts.governor, remedy)

@@ -1,0 +1,83 @@
+"""What this machine has of everything a run uses, and how to get the rest."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from compile.doctor.board import diagnose_here
+from compile.doctor.findings import Finding
+from compile.link.zig import zig_version
+from compile.machine.emulator import INSTALL_HINT, TOOLS, find_emulator
+from compile.storage.stage_cache import versions
+from compile.subject.subject import CARRIED_DATA, CARRIED_WEIGHTS
+from compile.targets.table import ARM64, host_target
+from repghost.errors import ToolMissingError, UsageError
+
+OLDEST_PYTHON = (3, 11)
+PACKAGES = ("torch", "torchvision", "apache-tvm", "ziglang", "numpy", "onnx", "pillow", "safetensors", "click", "tqdm")
+
+
+def diagnose() -> list[Finding]:
+    """Look for everything a run uses; nothing is changed."""
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _python,
+        _packages,
+        _linker,
+        _host,
+        _emulator,
+        _carried,
+        diagnose_here,
+    ]
+    return [finding for check in checks for finding in check()]
+
+
+def _python() -> Iterator[Finding]:
+    wanted = ".".join(str(part) for part in OLDEST_PYTHON)
+    good = sys.version_info[:2] >= OLDEST_PYTHON
+    remedy = "" if good else f"install Python {wanted} or newer, then: make PYTHON=python{wanted} ..."
+    yield Finding("python", "ok" if good else "missing", platform.python_version(), remedy)
+
+
+def _packages() -> Iterator[Finding]:
+    for name, found in versions(*PACKAGES).items():
+        good = found[:1].isdigit()
+        yield Finding(name, "ok" if good else "missing", found, "" if good else "pip install .")
+
+
+def _linker() -> Iterator[Finding]:
+    try:
+        yield Finding("linker", "ok", f"zig {zig_version()}")
+    except (ToolMissingError, UsageError) as error:
+        yield Finding("linker", "missing", str(error), "pip install ziglang")
+
+
+def _host() -> Iterator[Finding]:
+    target = host_target()
+    machine = f"{platform.system()} on {platform.machine()}"
+    if target:
+        yield Finding("host", "ok", f"{machine}: host builds are for {target.name}")
+    else:
+        yield Finding("host", "absent", machine, "host builds and latency need Linux on x86-64 or aarch64")
+
+
+def _emulator() -> Iterator[Finding]:
+    if host_target() is ARM64:
+        yield Finding("emulator", "ok", "not needed: arm64 bundles run on this machine")
+        return
+    for tools in (TOOLS, Path("tools")):
+        emulator = find_emulator(tools)
+        if emulator:
+            yield Finding("emulator", "ok", f"{emulator.version()}, C library in {emulator.sysroot}")
+            return
+    yield Finding(
+        "emulator", "absent", "arm64 bundles are built but not verified", f"{INSTALL_HINT}, or: repghost doctor --fetch"
+    )
+
+
+def _carried() -> Iterator[Finding]:
+    for name, path in (("pictures", CARRIED_DATA), ("weights", CARRIED_WEIGHTS)):
+        there = path.exists()
+        yield Finding(name, "ok" if there else "absent", str(path), "" if there else "they come with a clone")

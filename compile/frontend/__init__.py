@@ -1,0 +1,1 @@
+"""From an ONNX file to a QdqGraph: checked, with other tools' habits translated to ours. Plans nothing."""

@@ -1,0 +1,89 @@
+"""What has to hold for every QuantizeLinear and DequantizeLinear node before its numbers are used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE, Node
+from repghost.errors import UsageError
+
+SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # below, float32 loses digits
+LARGEST_SCALE = float(np.finfo(np.float32).max) / 256  # above, a dequantized value can overflow
+DEFAULT_AXIS = 1  # ONNX's default
+
+
+def check_quantization(
+    nodes: tuple[Node, ...], constants: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Check scale, zero point and axis of every Q/DQ node.
+
+    Raises:
+        UsageError: naming the node, the value and what is allowed.
+    """
+    weights = set(constants)  # and what Q and DQ nodes make of them
+    for node in nodes:
+        if node.operator in (QUANTIZE, DEQUANTIZE):
+            try:
+                _check_node(node, constants, shapes, node.inputs[0] in weights)
+            except UsageError as error:
+                raise UsageError(f"node {node.name!r} ({node.operator}): {error} Quantize it again.") from error
+            if node.inputs[0] in weights:
+                weights.add(node.output)
+
+
+def _check_node(
+    node: Node, constants: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]], is_weight: bool
+) -> None:
+    scale = _constant("scale", node.inputs[1], constants)
+    _check_scale(scale)
+    _check_zero_point(node, scale, constants)
+    if node.attributes.get("block_size", 0):
+        raise UsageError("blocked quantization is not understood; use one scale per tensor or per channel.")
+    if scale.size > 1 and not is_weight:
+        raise UsageError(f"it has {scale.size} scales for an activation; an activation has one.")
+    if scale.size > 1:
+        _check_axis(node, scale, constants, shapes[node.inputs[0]])
+
+
+def _constant(kind: str, name: str, constants: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    if name not in constants:
+        raise UsageError(f"its {kind} {name!r} is computed by the graph; only constants are understood.")
+    return constants[name]
+
+
+def _check_scale(scale: NDArray[Any]) -> None:
+    if scale.dtype != np.float32 or scale.ndim > 1:
+        raise UsageError(f"its scale is {scale.dtype} of shape {list(scale.shape)}; float32, scalar or [C], is needed.")
+    bad = ~((scale >= SMALLEST_SCALE) & (scale <= LARGEST_SCALE))
+    if bad.any():
+        raise UsageError(
+            f"a scale must be a finite normal float32 above 0 and at most {LARGEST_SCALE:.3g}, not "
+            f"{float(scale[bad].flat[0])!r}."
+        )
+
+
+def _check_zero_point(node: Node, scale: NDArray[Any], constants: Mapping[str, NDArray[Any]]) -> None:
+    name = node.inputs[2] if len(node.inputs) > 2 else ""
+    if not name:
+        return  # 0 of int8; where it means 0 of uint8 the frontend has given the node one
+    zero_point = _constant("zero point", name, constants)
+    # An int32 bias is dequantized with an int32 zero point of 0; everything else is int8.
+    bias = node.operator == DEQUANTIZE and zero_point.dtype == np.int32 and not zero_point.any()
+    if zero_point.dtype != np.int8 and not bias:
+        raise UsageError(f"its zero point is {zero_point.dtype}; int8 is allowed.")
+    if zero_point.size != scale.size:
+        raise UsageError(f"it has {scale.size} scales and {zero_point.size} zero points; as many of each are allowed.")
+    if zero_point.size > 1 and zero_point.any():
+        raise UsageError("it has a scale per channel and a zero point other than 0; per channel, only 0 is allowed.")
+
+
+def _check_axis(node: Node, scale: NDArray[Any], constants: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> None:
+    axis = node.attributes.get("axis", DEFAULT_AXIS)
+    if not -len(shape) <= axis < len(shape):
+        raise UsageError(f"its axis is {axis}; its tensor has shape {list(shape)}.")
+    if shape[axis] != scale.size:
+        raise UsageError(f"it has {scale.size} scales for {shape[axis]} channels (axis {axis} of {list(shape)}).")

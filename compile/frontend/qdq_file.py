@@ -1,0 +1,240 @@
+"""From a QDQ ONNX file to a checked, frozen graph; every later stage may rely on what is proven here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import AttributeProto, TensorProto
+
+from calib.qdq.digest import program_digest
+from calib.qdq.writer import DIGEST, PREPROCESS
+from compile.frontend.onnx_file import load_model, stored_array
+from compile.frontend.qdq_checks import check_quantization
+from compile.frontend.split_to_slices import SPLIT, split_into_slices
+from compile.frontend.uint8_to_int8 import to_signed, unsigned_tensors
+from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
+from repghost.data.preprocess import IMAGENET, Preprocess, read_preprocess, resized
+from repghost.errors import IntegrityError, UsageError
+
+TENSOR_TYPES = {TensorProto.FLOAT: "float32", TensorProto.INT8: "int8", TensorProto.UINT8: "uint8"}
+
+
+def read_qdq(path: Path, preprocess: Preprocess | None = None) -> QdqGraph:
+    """Read a QDQ ONNX file and check everything the passes rely on.
+
+    Args:
+        path: a file as `repghost quantize` writes it, or any other QDQ network with tensors of 8 bits.
+        preprocess: how pictures become the network's input, for a file that does not say so itself.
+
+    Returns:
+        The graph with every Q/DQ node still in place.
+
+    Raises:
+        UsageError: for a file that is missing, damaged, not quantized, or outside what the compiler understands.
+        IntegrityError: when the graph does not match the program digest in its metadata.
+    """
+    path = Path(path)
+    try:
+        return _read(load_model(path), preprocess)
+    except (UsageError, IntegrityError) as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def read_qdq_as_given(path: Path, preprocess_file: Path | None) -> QdqGraph:
+    """Read a QDQ ONNX file with the preprocessing that a user may have given.
+
+    Args:
+        path: the file.
+        preprocess_file: JSON, needed for a file that does not say how pictures are prepared.
+
+    Raises:
+        UsageError: as `read_qdq`, and when the file says something else than the JSON.
+    """
+    given = read_preprocess(preprocess_file) if preprocess_file else None
+    graph = read_qdq(path, given)
+    if given is not None and given != graph.preprocess:
+        raise UsageError(
+            f"{path} says how its pictures are prepared, {json.dumps(graph.preprocess.to_dict())}, and "
+            f"{preprocess_file} says otherwise. Its first layer was made for what it says; leave --preprocess out."
+        )
+    return graph
+
+
+def _read(model: onnx.ModelProto, preprocess: Preprocess | None) -> QdqGraph:
+    picture, output = _only_input(model.graph), _only_output(model.graph)
+    constants = _constants(model.graph)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if not any(node.op_type in (QUANTIZE, DEQUANTIZE) for node in model.graph.node):
+        raise UsageError(
+            "the network is not quantized: it has no QuantizeLinear and DequantizeLinear nodes. "
+            "Write a quantized one with 'repghost quantize CKPT --data DIR -o FILE.qdq.onnx'."
+        )
+    _check_results(model.graph)
+    inferred = _inferred(model)
+    shapes = _shapes(inferred)
+    shapes.update({name: array.shape for name, array in constants.items()})
+    nodes = _nodes(model.graph, constants, shapes)
+    nodes, constants = to_signed(nodes, constants, unsigned_tensors(inferred))
+    check_quantization(nodes, constants, shapes)
+    preprocess = _preprocess(metadata, preprocess, shapes[picture])
+    digest = program_digest(model, preprocess.to_dict())
+    if metadata.get(DIGEST, digest) != digest:
+        raise IntegrityError(
+            f"the graph's program digest is {digest}, its metadata says {metadata[DIGEST]}; the file was changed after "
+            "it was written. Write it again with 'repghost quantize'."
+        )
+    return QdqGraph(nodes, picture, output, shapes, constants, preprocess, digest, metadata)
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
+    """Return every stored tensor by name, the values of Constant nodes included."""
+    constants = {tensor.name: stored_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            value = onnx.helper.get_attribute_value(node.attribute[0])
+            constants[node.output[0]] = stored_array(value) if isinstance(value, TensorProto) else np.asarray(value)
+    return constants
+
+
+def _check_results(graph: onnx.GraphProto) -> None:
+    """Refuse nodes with several results, except Split."""
+    for node in graph.node:
+        if node.op_type != SPLIT and len([name for name in node.output if name]) != 1:
+            raise UsageError(
+                f"node {node.name!r} ({node.op_type}) has {len(node.output)} outputs; operators with one are "
+                "understood. Export the network in evaluation mode."
+            )
+
+
+def _nodes(
+    graph: onnx.GraphProto, constants: dict[str, NDArray[Any]], shapes: dict[str, tuple[int, ...]]
+) -> tuple[Node, ...]:
+    """Return every node but the constants; a Split as several Slices."""
+    nodes: list[Node] = []
+    for node in graph.node:
+        if node.op_type == "Constant":
+            continue
+        attributes = {attribute.name: _attribute(node, attribute) for attribute in node.attribute}
+        if node.op_type == SPLIT:
+            size = shapes[node.input[0]][attributes.get("axis", 0)]
+            nodes += split_into_slices(node, attributes, constants, size)
+            continue
+        nodes.append(Node(node.name or node.output[0], node.op_type, tuple(node.input), node.output[0], attributes))
+    return tuple(nodes)
+
+
+def _attribute(node: onnx.NodeProto, attribute: AttributeProto) -> Any:
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, str) or not all(isinstance(item, int | float) for item in value):
+        raise UsageError(f"node {node.name!r} ({node.op_type}): attribute {attribute.name!r} is not made of numbers.")
+    return tuple(value)
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with the type and shape of every tensor."""
+    try:
+        return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    except Exception as error:  # InferenceError and, for some operators, RuntimeError
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(f"the shapes in the file do not fit together: {reason}. Export it again.") from error
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Return the static shape of every computed tensor; refuse other types and unknown sizes."""
+    graph = model.graph
+    shapes: dict[str, tuple[int, ...]] = {}
+    stored = {tensor.name for tensor in graph.initializer}
+    for value in [*graph.input, *graph.value_info, *graph.output]:
+        if value.name not in stored:
+            shapes[value.name] = _static_shape(value)
+    for node in graph.node:
+        missing = [name for name in node.output if name and name not in shapes]
+        if node.op_type != "Constant" and missing:
+            raise UsageError(f"the shape of {missing[0]!r} ({node.op_type}) cannot be derived. Export it again.")
+    return shapes
+
+
+def _static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+    tensor = value.type.tensor_type
+    if tensor.elem_type not in (*TENSOR_TYPES, TensorProto.INT32, TensorProto.INT64):
+        kinds = TensorProto.DataType
+        kind = kinds.Name(tensor.elem_type) if tensor.elem_type in kinds.values() else tensor.elem_type
+        raise UsageError(
+            f"tensor {value.name!r} has type {kind}; {', '.join(TENSOR_TYPES.values())} are understood. "
+            "Quantize activations to 8 bits (in ONNX Runtime: QuantType.QInt8)."
+        )
+    sizes = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+    if not tensor.HasField("shape") or any(size is None or size < 1 for size in sizes):
+        names = [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]
+        raise UsageError(
+            f"tensor {value.name!r} has shape {names}; every size must be fixed, the batch at 1. "
+            "Export with static shapes (or fix them with onnx.tools.update_model_dims)."
+        )
+    return tuple(size for size in sizes if size is not None)
+
+
+def _only_input(graph: onnx.GraphProto) -> str:
+    """Return the picture's tensor: float32 [1, 3, H, W]."""
+    stored = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in stored]
+    if len(inputs) != 1:
+        raise UsageError(f"the network has {len(inputs)} inputs; exactly one picture is understood.")
+    shape = _static_shape(inputs[0])
+    if inputs[0].type.tensor_type.elem_type != TensorProto.FLOAT:
+        raise UsageError(f"input {inputs[0].name!r} must be float32, the normalized picture; quantize it in the graph.")
+    if len(shape) == 4 and shape[3] == 3 and shape[1] != 3:
+        raise UsageError(
+            f"input {inputs[0].name!r} has shape {list(shape)}, channels last; ONNX convolutions read [1, 3, H, W]. "
+            "Export without the transposition."
+        )
+    if len(shape) != 4 or shape[0] != 1 or shape[1] != 3:
+        raise UsageError(
+            f"input {inputs[0].name!r} has shape {list(shape)}; one RGB picture [1, 3, H, W] is understood. "
+            "Export with batch 1."
+        )
+    return inputs[0].name
+
+
+def _only_output(graph: onnx.GraphProto) -> str:
+    """Return the logits' tensor: float32 [1, classes]."""
+    if len(graph.output) != 1:
+        raise UsageError(f"the network has {len(graph.output)} outputs; exactly one, the logits, is understood.")
+    output = graph.output[0]
+    shape = _static_shape(output)
+    if output.type.tensor_type.elem_type != TensorProto.FLOAT or len(shape) != 2 or shape[0] != 1:
+        raise UsageError(f"output {output.name!r} has shape {list(shape)}; float32 logits [1, classes] are understood.")
+    if not any(output.name in node.output for node in graph.node):
+        raise UsageError(f"nothing computes the output {output.name!r}.")
+    return output.name
+
+
+def _preprocess(metadata: dict[str, str], given: Preprocess | None, shape: tuple[int, ...]) -> Preprocess:
+    """Return the Preprocess of the file, or the given one, and compare it with the input's shape."""
+    if shape[2] != shape[3]:
+        raise UsageError(
+            f"the network reads pictures of {shape[2]} x {shape[3]} pixels (height x width); only square ones are "
+            "understood. Export it for a square input."
+        )
+    if PREPROCESS in metadata:
+        try:
+            given = Preprocess.from_dict(json.loads(metadata[PREPROCESS]))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise UsageError(f"metadata {PREPROCESS!r} is not JSON: {error}. Write the file again.") from error
+    if given is None:
+        example = json.dumps(resized(IMAGENET, shape[-1]).to_dict())
+        raise UsageError(
+            f"the file does not say how pictures are prepared (metadata {PREPROCESS!r} is absent); give --preprocess "
+            f"FILE with JSON like {example}."
+        )
+    if (given.size, given.size) != shape[2:]:
+        raise UsageError(f"the Preprocess makes pictures of {given.size} px, the network reads {list(shape[2:])}.")
+    return given

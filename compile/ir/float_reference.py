@@ -1,0 +1,168 @@
+"""What a float program has to answer: a numpy executor that sums in float32 and rounds what a build stores.
+
+A half-precision build keeps weights, biases and activations in 16 bits, so the reference rounds exactly these and
+nothing else. How a kernel adds up in between is its own matter and what the tolerance of its precision is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.ir.float_program import (
+    FloatAdd,
+    FloatConcat,
+    FloatConv2d,
+    FloatCrop,
+    FloatDepthwiseConv2d,
+    FloatFunction,
+    FloatGate,
+    FloatInput,
+    FloatMaxPool,
+    FloatOperator,
+    FloatPool,
+    FloatProgram,
+)
+from repghost.errors import UsageError
+
+CHUNK = 16  # pictures computed together
+
+Array: TypeAlias = NDArray[np.float32]
+Activations: TypeAlias = dict[str, Array]  # [N, H, W, C] by tensor name
+
+
+def hard_sigmoid(x: Array) -> Array:
+    """Return clip(x / 6 + 0.5, 0, 1)."""
+    opened: Array = np.clip(x * np.float32(1 / 6) + np.float32(0.5), 0, 1)
+    return opened
+
+
+# Element-wise functions by their names in `FloatFunction`.
+FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    "hard_swish": lambda x: x * hard_sigmoid(x),
+    "hard_sigmoid": hard_sigmoid,
+    "relu": lambda x: np.maximum(x, 0),
+}
+
+
+def run_float(program: FloatProgram, pictures: NDArray[np.uint8]) -> Array:
+    """Return the logits of pictures.
+
+    Args:
+        program: the float program; its element says what is rounded.
+        pictures: uint8 [N, height, width, 3].
+
+    Returns:
+        float32 [N, classes].
+
+    Raises:
+        UsageError: when a weight, a bias or an activation is too large for the element.
+    """
+    scores = []
+    for start in range(0, len(pictures), CHUNK):
+        tensors: Activations = {}
+        for operator in program.operators:
+            value = execute(operator, tensors, pictures[start : start + CHUNK], program.element)
+            is_logits = operator is program.operators[-1]
+            tensors[operator.output.name] = value if is_logits else stored(value, program.element, operator.output.name)
+        scores.append(tensors[program.operators[-1].output.name].reshape(-1, program.classes))
+    return np.concatenate(scores)
+
+
+def stored(value: Array, element: str, name: str) -> Array:
+    """Return values as a build keeps them.
+
+    Args:
+        value: float32 of any shape.
+        element: "float32" or "float16".
+        name: of the tensor, for the message.
+
+    Raises:
+        UsageError: when a value is beyond the largest one of the element.
+    """
+    with np.errstate(over="ignore"):
+        kept = value.astype(element).astype(np.float32)
+    if not np.isfinite(kept).all():
+        raise UsageError(
+            f"{name!r} reaches {np.abs(value).max():g}, but {element} ends at {np.finfo(element).max:g}. Compile this "
+            "network with PRECISION=fp32 or int8."
+        )
+    return kept
+
+
+def execute(operator: FloatOperator, tensors: Activations, pictures: NDArray[np.uint8], element: str) -> Array:
+    """Return the output of one operator, [N, H, W, C], before it is stored.
+
+    Args:
+        operator: any operator of `compile.ir.float_program`.
+        tensors: its inputs by name.
+        pictures: uint8 [N, H, W, 3], read by `FloatInput` alone.
+        element: what weights and biases are kept as.
+    """
+    match operator:
+        case FloatInput():
+            return np.stack([operator.tables[c][pictures[..., c]] for c in range(3)], axis=-1)
+        case FloatConv2d():
+            return _dense(operator, tensors, element)
+        case FloatDepthwiseConv2d():
+            return _depthwise(operator, tensors, element)
+        case FloatPool():
+            return tensors[operator.input.name].mean(axis=(1, 2), keepdims=True, dtype=np.float32)
+        case FloatMaxPool():
+            return _largest(operator, tensors[operator.input.name])
+        case FloatGate():
+            return tensors[operator.input.name] * hard_sigmoid(tensors[operator.gate.name])
+        case FloatFunction():
+            return FUNCTIONS[operator.function](tensors[operator.input.name])
+        case FloatAdd():
+            total = tensors[operator.input.name] + tensors[operator.other.name]
+            return np.maximum(total, 0) if operator.relu else total
+        case FloatConcat():
+            return np.concatenate([tensors[tensor.name] for tensor in operator.inputs], axis=3)
+        case FloatCrop():
+            y, row, column, channel = operator.output, operator.row, operator.column, operator.channel
+            x = tensors[operator.input.name]
+            return x[:, row : row + y.height, column : column + y.width, channel : channel + y.channels]
+
+
+def _taps(operator: FloatConv2d | FloatDepthwiseConv2d, tensors: Activations) -> Iterator[tuple[int, int, Array]]:
+    """Yield row and column of each tap and the input it meets at every output pixel, [N, H, W, C]."""
+    pad, stride, kernel = (operator.padding, operator.padding), operator.stride, operator.weight.shape[1]
+    padded = np.pad(tensors[operator.input.name], ((0, 0), pad, pad, (0, 0)))
+    rows, columns = operator.output.height * stride, operator.output.width * stride
+    for row in range(kernel):
+        for column in range(kernel):
+            yield row, column, padded[:, row : row + rows : stride, column : column + columns : stride]
+
+
+def _largest(operator: FloatMaxPool, x: Array) -> Array:
+    pad, stride, y = (operator.padding, operator.padding), operator.stride, operator.output
+    padded = np.pad(x, ((0, 0), pad, pad, (0, 0)), constant_values=-np.inf)
+    taps = [
+        padded[:, row : row + y.height * stride : stride, column : column + y.width * stride : stride]
+        for row in range(operator.kernel)
+        for column in range(operator.kernel)
+    ]
+    largest: Array = np.max(taps, axis=0)
+    return largest
+
+
+def _dense(operator: FloatConv2d, tensors: Activations, element: str) -> Array:
+    weight = stored(operator.weight, element, f"{operator.name}.weight")
+    total = stored(operator.bias, element, f"{operator.name}.bias")
+    for row, column, value in _taps(operator, tensors):
+        total = total + value @ weight[:, row, column].T
+    return np.maximum(total, 0) if operator.relu else total
+
+
+def _depthwise(operator: FloatDepthwiseConv2d, tensors: Activations, element: str) -> Array:
+    weight = stored(operator.weight, element, f"{operator.name}.weight")
+    total = stored(operator.bias, element, f"{operator.name}.bias")
+    for row, column, value in _taps(operator, tensors):
+        total = total + value * weight[:, row, column]
+    if operator.residual is not None:
+        total += tensors[operator.residual.name]
+    return np.maximum(total, 0) if operator.relu else total

@@ -1,0 +1,146 @@
+"""Where activations live in the workspace: NHWC with a border, and memory that is used again once a tensor is dead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from calib.integer.program import (
+    Conv2d,
+    DepthwiseConv2d,
+    MaxPool,
+    Operator,
+    Program,
+    Tensor,
+    operator_inputs,
+    trailing_padding,
+)
+from compile.ir.float_program import FloatMaxPool, FloatOperator, FloatProgram, FloatTensor
+
+AnyProgram: TypeAlias = Program | FloatProgram
+AnyOperator: TypeAlias = Operator | FloatOperator
+AnyTensor: TypeAlias = Tensor | FloatTensor
+
+ALIGNMENT = 64  # bytes, one cache line
+CHANNEL_GROUP = 4  # a pixel is stored in a multiple of this, so that products run in groups of four
+OVERREAD = 64  # bytes a kernel may read past the last pixel: one load of the widest vector
+
+
+@dataclass(frozen=True)
+class Placement:
+    """An activation in the workspace: pixel (y, x) is the element `origin + y * pitch + x * pixel` from `offset` on.
+
+    `halo` pixels of padding stand above, below and left of the image; the padding on the right of a row is the one on
+    the left of the next row.
+    """
+
+    tensor: AnyTensor
+    offset: int  # bytes from the start of the workspace
+    halo: int  # pixels
+
+    @property
+    def pixel(self) -> int:
+        """Elements of one pixel."""
+        return round_up(self.tensor.channels, CHANNEL_GROUP)
+
+    @property
+    def pitch(self) -> int:
+        """Elements from one row to the next."""
+        return (self.tensor.width + self.halo) * self.pixel
+
+    @property
+    def origin(self) -> int:
+        """Elements from `offset` to pixel (0, 0)."""
+        return self.halo * (self.pitch + self.pixel)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole image with its border."""
+        return (self.origin + (self.tensor.height + self.halo) * self.pitch) * self.element_bytes
+
+    @property
+    def element_bytes(self) -> int:
+        """Bytes of one element."""
+        return np.dtype(self.tensor.element).itemsize if isinstance(self.tensor, FloatTensor) else 1
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Placements by tensor name and the bytes they need together."""
+
+    placements: dict[str, Placement]
+    workspace_bytes: int
+
+
+def round_up(value: int, multiple: int) -> int:
+    """Return the smallest multiple not below `value`."""
+    return -(-value // multiple) * multiple
+
+
+def plan_memory(program: AnyProgram) -> MemoryPlan:
+    """Give each activation the lowest free address for the operators between its birth and its last use.
+
+    The logits are not placed: the last operator writes them to the caller's array.
+    """
+    lives = _lifetimes(program.operators)
+    halos = _halos(program.operators)
+    placed: dict[str, Placement] = {}
+    end = 0
+    for name, (born, last) in sorted(lives.items(), key=lambda item: -_largest(program, item[0], halos)):
+        tensor = _tensor(program, name)
+        draft = Placement(tensor, 0, halos.get(name, 0))
+        busy = sorted(
+            (other.offset, other.offset + round_up(other.size + OVERREAD, ALIGNMENT))
+            for other_name, other in placed.items()
+            if lives[other_name][0] <= last and born <= lives[other_name][1]
+        )
+        offset = _first_gap(busy, round_up(draft.size + OVERREAD, ALIGNMENT))
+        placed[name] = Placement(tensor, offset, draft.halo)
+        end = max(end, offset + round_up(draft.size + OVERREAD, ALIGNMENT))
+    return MemoryPlan(placed, end)
+
+
+def _lifetimes(operators: tuple[Any, ...]) -> dict[str, tuple[int, int]]:
+    lives: dict[str, tuple[int, int]] = {}
+    for index, operator in enumerate(operators):
+        for tensor in inputs_of(operator):
+            lives[tensor.name] = (lives[tensor.name][0], index)
+        if index < len(operators) - 1:
+            lives[operator.output.name] = (index, index)
+    return lives
+
+
+def inputs_of(operator: AnyOperator) -> tuple[AnyTensor, ...]:
+    """Return the activations an operator reads, integer or float."""
+    return operator_inputs(operator) if isinstance(operator, Operator) else operator.inputs
+
+
+def _halos(operators: tuple[Any, ...]) -> dict[str, int]:
+    """Return the border each tensor needs: the largest padding among its readers; the border of a pool is not read."""
+    halos: dict[str, int] = {}
+    for operator in operators:
+        padding = 0 if isinstance(operator, MaxPool | FloatMaxPool) else getattr(operator, "padding", 0)
+        if isinstance(operator, Conv2d | DepthwiseConv2d):
+            padding = max(padding, *trailing_padding(operator))
+        if padding:
+            halos[operator.input.name] = max(halos.get(operator.input.name, 0), padding)
+    return halos
+
+
+def _tensor(program: AnyProgram, name: str) -> AnyTensor:
+    return next(operator.output for operator in program.operators if operator.output.name == name)
+
+
+def _largest(program: AnyProgram, name: str, halos: dict[str, int]) -> int:
+    return Placement(_tensor(program, name), 0, halos.get(name, 0)).size
+
+
+def _first_gap(busy: list[tuple[int, int]], size: int) -> int:
+    at = 0
+    for begin, stop in busy:
+        if begin - at >= size:
+            return at
+        at = max(at, stop)
+    return at

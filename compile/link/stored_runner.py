@@ -1,0 +1,57 @@
+"""repghost-run is the same for every network: it is built once for a target and kept beside the user's kernels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+from compile.link import toolchain, zig
+from compile.link.promises import check_runner
+from compile.storage.kernel_store import KernelStore, user_store
+from compile.storage.stage_cache import versions
+from compile.targets.table import Target
+
+
+def stored_runner(target: Target, store: KernelStore | None = None) -> bytes:
+    """Return repghost-run for a target, built only where no earlier run built it from the same sources.
+
+    Args:
+        target: a row of `compile.targets.table`.
+        store: where it is kept; the user's store where it is not given.
+    """
+    store = user_store() if store is None else store
+    key = runner_key(target)
+    found = store.get(key)
+    if found is None:
+        found = toolchain.build_runner(target)
+        store.put(key, found)
+    check_runner(found, target)
+    return found
+
+
+def start_runners(targets: Iterable[Target]) -> dict[str, Future[bytes]]:
+    """Begin to build the runner of each target and return at once; other stages run meanwhile.
+
+    Args:
+        targets: rows of `compile.targets.table`.
+
+    Returns:
+        by the target's name what `stored_runner` will give.
+    """
+    pool = ThreadPoolExecutor(1)  # the compiler is a process of its own, so the others go on
+    runners = {target.name: pool.submit(stored_runner, target) for target in targets}
+    pool.shutdown(wait=False)
+    return runners
+
+
+def runner_key(target: Target) -> str:
+    """Return a name made of everything the runner depends on: its sources, how they are compiled, and the compiler."""
+    digest = hashlib.sha256(json.dumps([asdict(target), versions("ziglang")], sort_keys=True).encode())
+    sources = [path for path in sorted(toolchain.RUNNER_SOURCES.rglob("*")) if path.is_file()]
+    for path in [*sources, Path(toolchain.__file__), Path(zig.__file__)]:
+        digest.update(f"\0{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
+    return digest.hexdigest()

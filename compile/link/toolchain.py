@@ -1,0 +1,189 @@
+"""From objects to model.so and repghost-run: `zig cc` as the linker, and the checks of what it wrote.
+
+The results depend on nothing but the inputs: no build ids, no paths, no dates; the same bytes on every machine.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from compile.codegen.object_archive import is_archive
+from compile.ir.compiled_network import BLOB_ALIGNMENT, CompiledNetwork, CompiledVariant
+from compile.link.promises import API, PROFILING_API, check_model, check_runner
+from compile.link.zig import run_zig
+from compile.targets.table import Target
+from repghost.errors import UsageError
+
+RUNNER_SOURCES = Path(__file__).parent.parent / "runner"
+MODEL_UNITS = ("hwcaps.c", "memory.c", "resample.c")
+NETWORK_UNITS = ("entry.c", "prepare.c")  # those that rg_config.h ties to one network
+RUNNER_UNITS = (
+    "repghost_run.c", "bundle.c", "classify.c", "image.c", "json.c", "machine.c", "measure.c", "model.c",
+    "orientation.c", "pool.c", "sha256.c", "text.c", "vectors.c", "watch.c",
+)  # fmt: skip
+DECODER = "decode.c"  # with Wuffs in it, which takes longer to compile than all of the others
+LARGEST_PAGE = 64 * 1024  # bytes; some server kernels use 64 KB pages, so segments are aligned for all of them
+
+# zig turns on the undefined-behaviour sanitizer unless told not to; -g0 and the prefix map keep paths out.
+REPRODUCIBLE = ("-O2", "-g0", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fno-sanitize=all", "-fno-ident")
+DYNAMIC, STATIC = ("-pie", "-ldl", "-lpthread", "-lm"), ("-static",)  # forms of the runner
+LINK_FLAGS = ("-Wl,--hash-style=both", "-Wl,--build-id=none", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack", "-s")
+
+
+def _compile_flags(folder: Path, triple: str) -> list[str]:
+    return ["-target", triple, *REPRODUCIBLE, f"-ffile-prefix-map={folder}=.", f"-I{RUNNER_SOURCES}"]
+
+
+def _c_string(text: str) -> str:
+    """Return printable ASCII `text` as a C string literal."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def model_config(network: CompiledNetwork, target: Target, info: dict[str, Any], profiling: bool = False) -> str:
+    """Return rg_config.h, the header that ties entry.c to one network.
+
+    Args:
+        network: what the compiler made.
+        target: what it was made for.
+        info: the object `rg_info` returns; its "preprocess", if it has one, is what `rg_prepare` does.
+        profiling: whether the steps can be run one by one.
+    """
+    preprocess = info.get("preprocess") or {"size": 1, "resize": 0, "interpolation": "bilinear"}
+    blobs = {name: f"rg_weights_{index}" for index, name in enumerate(sorted(network.blobs))}
+    rows = []
+    for variant in network.variants:
+        needs = " | ".join(f"RG_CPU_{name}" for name in target.variant(variant.name).requires) or "0"
+        rows.append(f"  X({variant.name}, {variant.step_symbol}, {blobs[variant.weights]}, {needs})")
+    text = json.dumps(info, sort_keys=True, separators=(",", ":"))
+    return "\n".join(
+        [
+            *(["#define RG_PROFILING"] if profiling else []),
+            f"#define RG_STEPS {len(network.units)}",
+            f"#define RG_UNITS {', '.join(str(count) for count in network.units)}",
+            f"#define RG_WORKSPACE_BYTES {network.workspace_bytes}",
+            f"#define RG_SIDE {preprocess['size']}",
+            f"#define RG_RESIZE {preprocess['resize']}",
+            f"#define RG_CUBIC {int(preprocess['interpolation'] == 'bicubic')}",
+            f"#define RG_INFO {_c_string(text)}",
+            "#define RG_VARIANTS(X) \\\n" + " \\\n".join(rows),
+            "",
+        ]
+    )
+
+
+def _weights_assembly(names: Sequence[str]) -> str:
+    lines = ['.section .note.GNU-stack,"",%progbits', '.section .rodata.weights,"a",%progbits']
+    for index, _ in enumerate(names):
+        symbol = f"rg_weights_{index}"
+        lines += [f".balign {BLOB_ALIGNMENT}", f".globl {symbol}", f".hidden {symbol}", f".type {symbol}, %object"]
+        lines += [f"{symbol}:", f'.incbin "weights_{index}.bin"', f".size {symbol}, . - {symbol}"]
+    return "\n".join(lines) + "\n"
+
+
+def _object_name(variant: CompiledVariant) -> str:
+    return f"variant_{variant.name}.{'a' if is_archive(variant.object_bytes) else 'o'}"
+
+
+def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any], profiling: bool = False) -> bytes:
+    """Link the compiled steps, the weights and the entry functions into model.so.
+
+    Args:
+        network: what the compiler made.
+        target: what it was made for.
+        info: the object `rg_info` returns; ASCII after JSON encoding.
+        profiling: export `PROFILING_API` too; such a file is for measuring and is never shipped.
+
+    Returns:
+        The bytes of model.so, already checked with `check_model`.
+    """
+    names = sorted(network.blobs)
+    exports = tuple(sorted(API + PROFILING_API)) if profiling else API
+    with tempfile.TemporaryDirectory(prefix="repghost-link-") as temporary:
+        folder = Path(temporary)
+        (folder / "rg_config.h").write_text(model_config(network, target, info, profiling))
+        (folder / "weights.S").write_text(_weights_assembly(names))
+        for index, blob in enumerate(names):
+            (folder / f"weights_{index}.bin").write_bytes(network.blobs[blob])
+        for variant in network.variants:
+            (folder / _object_name(variant)).write_bytes(variant.object_bytes)
+        objects = []
+        for unit in [*(RUNNER_SOURCES / unit for unit in NETWORK_UNITS), folder / "weights.S"]:
+            objects.append(f"{unit.stem}.o")
+            run_zig(["cc", *_model_flags(folder, target), "-c", str(unit), "-o", objects[-1]], cwd=folder)
+        for name in MODEL_UNITS:
+            objects.append(f"{Path(name).stem}.o")
+            (folder / objects[-1]).write_bytes(_model_object(target, name))
+        objects += [_object_name(variant) for variant in network.variants]
+        # The objects of the variants export their step function; the list keeps it private to model.so.
+        (folder / "exports.map").write_text(f"{{ global: {'; '.join(exports)}; local: *; }};\n")
+        link = [
+            "-target",
+            target.zig_triple,
+            "-shared",
+            "-nostdlib",
+            *LINK_FLAGS,
+            "-Wl,--gc-sections",  # TVM writes the same two helpers into every object
+            f"-Wl,-z,max-page-size={LARGEST_PAGE}",
+        ]
+        link += ["-Wl,-soname,model.so", "-Wl,--version-script=exports.map"]
+        run_zig(["cc", *link, *objects, "-o", "model.so"], cwd=folder)
+        data = _output(folder / "model.so")
+    check_model(data, target, exports)
+    return data
+
+
+def _model_flags(folder: Path, target: Target) -> list[str]:
+    flags = [*_compile_flags(folder, target.zig_triple), "-ffreestanding", "-fno-builtin", "-fvisibility=hidden"]
+    return [*flags, "-fPIC", "-fno-stack-protector", "-I."]
+
+
+@cache
+def _model_object(target: Target, unit: str) -> bytes:
+    """Compile a unit of model.so that is the same for every network, once for each target in a process."""
+    with tempfile.TemporaryDirectory(prefix="repghost-unit-") as name:
+        source = str(RUNNER_SOURCES / unit)
+        run_zig(["cc", *_model_flags(Path(name), target), "-c", source, "-o", "unit.o"], cwd=Path(name))
+        return _output(Path(name) / "unit.o")
+
+
+def build_runner(target: Target) -> bytes:
+    """Compile repghost-run, the program that checks, verifies and measures a bundle on the device itself."""
+    with tempfile.TemporaryDirectory(prefix="repghost-runner-") as name:
+        folder = Path(name)
+        (folder / "decode.o").write_bytes(_decoder_object(target))
+        loader, form = ("loader_own.c", STATIC) if target.runner_triple else ("loader_system.c", DYNAMIC)
+        units = [str(RUNNER_SOURCES / unit) for unit in (*RUNNER_UNITS, loader)]
+        link = [*form, *LINK_FLAGS, "-Wl,--gc-sections", f"-Wl,-z,max-page-size={LARGEST_PAGE}"]
+        run_zig(["cc", *_runner_flags(folder, target), *units, "decode.o", *link, "-o", "repghost-run"], cwd=folder)
+        data = _output(folder / "repghost-run")
+    check_runner(data, target)
+    return data
+
+
+def _runner_flags(folder: Path, target: Target) -> list[str]:
+    flags = [*_compile_flags(folder, target.runner_triple or target.zig_triple), "-D_GNU_SOURCE"]
+    flags += ["-fstack-protector-strong", "-ffunction-sections", "-fdata-sections"]
+    return flags if target.runner_triple else [*flags, "-fPIE"]
+
+
+@cache
+def _decoder_object(target: Target) -> bytes:
+    """Compile the decoders of pictures, once for each target in a process."""
+    with tempfile.TemporaryDirectory(prefix="repghost-decoder-") as name:
+        source = str(RUNNER_SOURCES / DECODER)
+        run_zig(["cc", *_runner_flags(Path(name), target), "-c", source, "-o", "decode.o"], cwd=Path(name))
+        return _output(Path(name) / "decode.o")
+
+
+def _output(path: Path) -> bytes:
+    """Return what the linker wrote; a linker that reports success and writes nothing is caught here."""
+    if not path.is_file() or path.stat().st_size == 0:
+        raise UsageError(
+            f"the linker reported success but wrote no {path.name}; check the free space of {path.parent}."
+        )
+    return path.read_bytes()

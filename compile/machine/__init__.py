@@ -1,0 +1,1 @@
+"""Running and measuring bundles on this machine or under emulation."""

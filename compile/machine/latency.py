@@ -1,0 +1,78 @@
+"""Latency on this machine, measured by the runner of a host bundle; nothing else is ever called a latency."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compile.bundle.manifest import bundle_target, check_bundle
+from compile.machine.execute import machine_for, run_runner
+from compile.machine.facts import UNREPORTED, clock_policy, core_name
+from repghost.errors import ToolMissingError
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one inference, batch 1."""
+
+    median_ms: float
+    p90_ms: float
+    min_ms: float
+    runs: int
+    warmup: int
+    threads: int
+    variant: str
+    core: str  # as the kernel names it
+    clock: str  # what is known of the clock while measuring
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return dict(vars(self))
+
+
+def measure_latency(
+    path: Path, variant: str | None = None, threads: int = 1, runs: int = 200, warmup: int = 20
+) -> Latency:
+    """Measure one inference of a bundle on this machine.
+
+    Args:
+        path: the folder of a host bundle.
+        variant: an instruction set; the best one by default.
+        threads: how many threads share one inference.
+        runs: measured inferences.
+        warmup: inferences before them.
+
+    Raises:
+        ToolMissingError: when the bundle is for another kind of machine; an emulated time is no latency.
+    """
+    bundle = check_bundle(path)
+    target = bundle_target(bundle)
+    machine = machine_for(target, target.variants[0])
+    if machine.emulated:
+        raise ToolMissingError(
+            f"{path} is for {target.name}: copy it to a device and run './repghost-run --bench' there."
+        )
+    arguments = ["--bench", "--runs", str(runs), "--warmup", str(warmup), "--threads", str(threads)]
+    result = run_runner(bundle, machine, arguments + (["--variant", variant] if variant else []))
+    return Latency(
+        median_ms=float(result["median_ms"]),
+        p90_ms=float(result["p90_ms"]),
+        min_ms=float(result["min_ms"]),
+        runs=runs,
+        warmup=warmup,
+        threads=threads,
+        variant=str(result["variant"]),
+        core=f"{core_name()} ({os.cpu_count()} cores)",
+        clock=_clock(result.get("after")),
+    )
+
+
+def _clock(state: object) -> str:
+    """Return the clock after the measurement, where the runner saw one, and the governor."""
+    khz = state.get("clock_khz") if isinstance(state, dict) else None
+    policy = clock_policy()
+    if not isinstance(khz, int):
+        return policy
+    return f"{khz / 1e6:.2f} GHz, " + (f"governor {policy}" if policy == UNREPORTED else policy)

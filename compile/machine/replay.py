@@ -1,0 +1,97 @@
+"""Verifying a bundle: its digests first, then its vectors replayed by every instruction set that can run here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from compile.bundle.host_model import check_interface
+from compile.bundle.manifest import Bundle, bundle_target, check_bundle
+from compile.bundle.verification import Replay, Skipped, Verification
+from compile.link.promises import check_model, check_runner
+from compile.machine.emulator import Emulator
+from compile.machine.execute import Machine, machine_for, run_runner
+from compile.targets.table import Target, Variant
+from repghost.errors import IntegrityError, ToolMissingError, UsageError
+
+
+def verify_bundle(
+    path: Path,
+    variants: tuple[str, ...] = (),
+    vectors: Path | None = None,
+    emulator: Emulator | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Verification:
+    """Check the digests of a bundle and what its programs promise, then replay its vectors.
+
+    Args:
+        path: the folder of the bundle.
+        variants: the instruction sets to run; all of the bundle's by default.
+        vectors: another vectors file to replay.
+        emulator: for arm64 bundles on another machine; looked for by default.
+        say: is told each result.
+
+    Raises:
+        UsageError: for a bundle whose engine is built on the board (`compile.tensorrt.verify` checks those).
+        IntegrityError: when a digest, a promise or a recorded picture does not hold.
+        ToolMissingError: when not one instruction set can be run here.
+    """
+    bundle = check_bundle(path)
+    target = bundle_target(bundle)
+    check_interface(bundle)
+    try:
+        check_model(bundle.read("model.so"), target)
+        check_runner(bundle.read("repghost-run"), target)
+        wanted = [target.variant(name) for name in variants or tuple(bundle.manifest["variants"])]
+    except UsageError as error:
+        raise (UsageError if variants else IntegrityError)(f"{path}: {error}") from error
+    replays, skipped = [], []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each replay is a process of its own
+        for result in pool.map(lambda variant: _replay_or_skip(bundle, target, variant, emulator, vectors), wanted):
+            if isinstance(result, Replay):
+                replays.append(result)
+                say(_line(result))
+            else:
+                skipped.append(result)
+                say(f"{result.variant}: not run here: {result.reason}")
+    if not replays:
+        raise ToolMissingError(f"{path}: the digests match, but no vector was replayed. {skipped[0].reason}")
+    return Verification(bundle, tuple(replays), tuple(skipped))
+
+
+def _replay_or_skip(
+    bundle: Bundle, target: Target, variant: Variant, emulator: Emulator | None, vectors: Path | None
+) -> Replay | Skipped:
+    try:
+        return _replay(bundle, variant, machine_for(target, variant, emulator), vectors)
+    except ToolMissingError as error:
+        return Skipped(variant.name, str(error))
+
+
+def _replay(bundle: Bundle, variant: Variant, machine: Machine, vectors: Path | None) -> Replay:
+    # Under emulation the core is chosen to fit, so the runner has to come to the same choice by itself.
+    arguments = ["--verify"] if machine.emulated else ["--verify", "--variant", variant.name]
+    if vectors:
+        arguments += ["--vectors", str(Path(vectors).absolute())]
+    result = run_runner(bundle, machine, arguments)
+    if result.get("variant") != variant.name or result.get("ok") is not True:
+        raise IntegrityError(f"{machine.name} should have run {variant.name} without a mismatch, but says {result}.")
+    largest = result.get("largest_difference")
+    return Replay(
+        variant=variant.name,
+        machine=machine.name,
+        emulated=machine.emulated,
+        pictures=int(result["pictures"]),
+        tolerance=float(result["tolerance"]),
+        largest_difference=float("nan") if largest is None else float(largest),
+    )
+
+
+def _line(replay: Replay) -> str:
+    if replay.tolerance:
+        how = f"equal within {replay.tolerance:.2g} (largest difference {replay.largest_difference:.2g})"
+    else:
+        how = "equal to the bit"
+    return f"{replay.variant}: {replay.pictures} pictures {how}, on {replay.machine}"

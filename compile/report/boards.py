@@ -1,0 +1,35 @@
+"""Latency on boards in the report of the run that built the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+BOARDS = "boards"  # of a build in report.json: what boards measured
+
+
+def add_to_build(build: dict[str, Any], entry: Mapping[str, Any]) -> bool:
+    """Put an entry of a measurement into the build of a report that it belongs to; returns whether it does.
+
+    A build that was not measured before, because it is for another machine, gets its latency from the board. An older
+    measurement by the same board and number of threads is replaced.
+    """
+    if build.get("bundle_digest") != entry["bundle_digest"]:
+        return False
+    new = [{"board": entry["board"], **latency} for latency in entry["latencies"]]
+    replaced = {(it["board"], it["threads"]) for it in new}
+    build[BOARDS] = [it for it in build.get(BOARDS, []) if (it["board"], it["threads"]) not in replaced] + new
+    if not build["latency"].get("measured") or "board" in build["latency"]:
+        build["latency"] = {"measured": True, **new[0]}
+    return True
+
+
+def carry_over(builds: list[dict[str, Any]], earlier: list[dict[str, Any]]) -> None:
+    """Keep what boards measured of bundles that a new run built with the same bytes."""
+    known = {build.get("bundle_digest"): build for build in earlier if build.get(BOARDS)}
+    for build in builds:
+        before = known.get(build["bundle_digest"])
+        if before is not None:
+            build[BOARDS] = before[BOARDS]
+            if not build["latency"].get("measured"):
+                build["latency"] = before["latency"]

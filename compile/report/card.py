@@ -1,0 +1,178 @@
+"""A model card per bundle: Markdown with a head of YAML, as model hubs read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from compile.report.run_page import accuracy_lines
+
+PAPER = "https://arxiv.org/abs/2211.06088"
+
+
+def render_card(report: Mapping[str, Any], build: Mapping[str, Any]) -> str:
+    """Return the card of one build.
+
+    Args:
+        report: of the run, from `compile.report.run_report.read_report`.
+        build: one of its builds.
+    """
+    lines = [
+        *_head(report, [build["precision"], build["target"], "tvm"]),
+        f"# {report['model']['name']}, {build['precision']}, for {build['target']}",
+        "",
+        *_use(report, ", ".join(build["variants"])),
+        *_input(report, "RGB bytes", "are applied inside"),
+        *_accuracy(report),
+        "## Quantization",
+        "",
+        *_quantization(report, build),
+        "",
+        "## Latency and size",
+        "",
+        *_cost(build),
+        "",
+        "## Checks",
+        "",
+        *_checks(build),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def render_engine_card(report: Mapping[str, Any]) -> str:
+    """Return the card of a bundle for Jetson.
+
+    Args:
+        report: of the run, from `compile.tensorrt.report.build_report`.
+    """
+    target, quantization, record = report["target"], report["quantization"], report["verification"]
+    size, latency = sum(report["bundle"]["files"].values()), report["latency"]
+    checks = [
+        f"- {it['variant']}: {it['pictures']} samples within {it['tolerance']:.2g} ({it['machine']})"
+        for it in record.get("replays", ())
+    ]
+    lines = [
+        *_head(report, ["int8", "jetson", "tensorrt"]),
+        f"# {report['model']['name']}, int8, for Jetson with JetPack {target['jetpack']}",
+        "",
+        *_use(report, f"TensorRT {' or '.join(target['tensorrt'])}"),
+        *_input(report, "pixels in [0, 1]", "are applied before"),
+        *_accuracy(report),
+        "## Quantization",
+        "",
+        *_quantization(report, {"precision": "int8"}),
+        "",
+        f"int8 in {quantization['int8_layers']} of {quantization['layers']} layers.",
+        "",
+        "## Latency and size",
+        "",
+        f"- bundle {size} bytes; the engine is built on the board",
+        f"- measured on {latency['board']}" if latency["measured"] else f"- {latency['reason']}",
+        "",
+        "## Checks",
+        "",
+        f"- bundle digest `{report['bundle']['digest']}`",
+        *(checks if record["verified"] else [f"- not verified: {record['reason']}"]),
+        "- no engine was built here; check.sh checks it on the board",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _head(report: Mapping[str, Any], tags: Sequence[str]) -> list[str]:
+    """Return the head in YAML; JSON is YAML."""
+    head = {
+        "library_name": "repghost-deploy",
+        "pipeline_tag": "image-classification",
+        "tags": ["repghostnet", *tags],
+        **_index(report),
+    }
+    return ["---", *[f"{key}: {json.dumps(value)}" for key, value in head.items()], "---", ""]
+
+
+def _use(report: Mapping[str, Any], devices: str) -> list[str]:
+    weights = report["weights"]
+    return [
+        f"RepGhostNet ({PAPER}) with {report['model']['classes']} classes; {weights['kind']} weights "
+        f"({weights['source']}).",
+        "",
+        "## What it is for",
+        "",
+        f"Image classification on devices: {devices}. It gives a score for each class of labels.txt to any picture, "
+        "also to one that shows none of them. It was judged on the pictures named below and says nothing about "
+        "others; check it on your own before decisions about people depend on it.",
+        "",
+    ]
+
+
+def _input(report: Mapping[str, Any], what: str, where: str) -> list[str]:
+    preprocess = report["preprocess"]
+    return [
+        "## Input",
+        "",
+        f"{preprocess['size']} x {preprocess['size']} {what}: the short side resized to {preprocess['resize']} "
+        f"({preprocess['interpolation']}), the centre cropped. Mean {preprocess['mean']} and deviation "
+        f"{preprocess['std']} {where}.",
+        "",
+    ]
+
+
+def _accuracy(report: Mapping[str, Any]) -> list[str]:
+    lines = [f"- {line}" for line in accuracy_lines(report["accuracy"])]
+    return ["## Accuracy", "", *lines, *_pictures(report["accuracy"]), ""]
+
+
+def _index(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of the head that hubs draw accuracy from."""
+    accuracy = report["accuracy"]
+    if not accuracy["measured"]:
+        return {}
+    result = {
+        "task": {"type": "image-classification"},
+        "dataset": {"name": accuracy["test"]["data"], "type": accuracy["test"]["data"]},
+        "metrics": [{"type": "accuracy", "value": accuracy["int8"]["top1"], "name": "top-1, int8"}],
+    }
+    return {"model-index": [{"name": report["model"]["name"], "results": [result]}]}
+
+
+def _pictures(accuracy: Mapping[str, Any]) -> list[str]:
+    if not accuracy["measured"]:
+        return []
+    test = accuracy["test"]
+    return [f"- judged by {test['pictures']} pictures of {test['data']}, split {test['split']}, used for nothing else"]
+
+
+def _quantization(report: Mapping[str, Any], build: Mapping[str, Any]) -> list[str]:
+    if build["precision"] != "int8":
+        return [f"None: {build['precision']}."]
+    config, calibration = report["quantization"]["config"], report["quantization"]["calibration"]
+    text = json.dumps(config, sort_keys=True)
+    return [
+        f"Calibrated with {calibration.get('pictures', 'an unknown number of')} pictures of "
+        f"{calibration.get('data', 'an unknown set')} (split {calibration.get('split', 'unknown')}). Settings:",
+        "",
+        f"    {text}",
+    ]
+
+
+def _cost(build: Mapping[str, Any]) -> list[str]:
+    latency, sizes = build["latency"], build["sizes"]
+    lines = [f"- model.so {sizes['files']['model.so']} bytes, bundle {sizes['bundle']} bytes"]
+    if latency.get("measured"):
+        return [
+            *lines,
+            f"- median {latency['median_ms']:.3f} ms, 90 % within {latency['p90_ms']:.3f} ms, fastest "
+            f"{latency['min_ms']:.3f} ms: {latency['core']}, {latency['threads']} thread(s), {latency['variant']}",
+        ]
+    return [*lines, f"- latency not measured; `{latency.get('command', './repghost-run --bench')}` measures it"]
+
+
+def _checks(build: Mapping[str, Any]) -> list[str]:
+    record = build["verification"]
+    lines = [f"- bundle digest `{build['bundle_digest']}`", f"- program digest `{build['program_digest']}`"]
+    if not record["verified"]:
+        return [*lines, f"- not verified: {record['reason']}"]
+    for replay in record["replays"]:
+        how = f"within {replay['tolerance']:.2g}" if replay["tolerance"] else "equal to the bit"
+        lines.append(f"- {replay['variant']}: {replay['pictures']} recorded pictures {how} ({replay['machine']})")
+    return lines

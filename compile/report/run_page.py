@@ -1,0 +1,172 @@
+"""report.md, made from the JSON of a report and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+MEGABYTE = 1e6
+NOT_MEASURED = "not measured"
+
+
+def render_report(report: Mapping[str, Any]) -> str:
+    """Return the page of a report, Markdown.
+
+    Args:
+        report: as `compile.report.run_report.read_report` returns it.
+    """
+    model, weights = report["model"], report["weights"]
+    size = report["preprocess"]["size"]
+    lines = [
+        f"# {model['name']} at {size}x{size} pixels",
+        "",
+        f"{model['classes']} classes, {weights['kind']} weights ({weights['source']}).",
+        "",
+        "## Accuracy",
+        "",
+        *_accuracy(report["accuracy"]),
+        "",
+        *_quantization(report["quantization"]),
+        "",
+        "## Builds",
+        "",
+        *_builds(report["builds"]),
+        "",
+        "## Verification",
+        "",
+        *[line for build in report["builds"] for line in _verification(build)],
+        "",
+        "## Latency",
+        "",
+        *[line for build in report["builds"] for line in _latency(build)],
+        "",
+        "## Next",
+        "",
+        *[f"- `{entry['command']}`: {entry['does']}" for entry in report["next"]],
+        "",
+        f"Tools: {', '.join(f'{name} {version}' for name, version in sorted(report['tools'].items()))}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _points(value: float) -> str:
+    """Return a share as signed percentage points; plus or minus zero is zero."""
+    return f"{round(100 * value, 2) + 0.0:+.2f}"
+
+
+def accuracy_lines(accuracy: Mapping[str, Any]) -> list[str]:
+    """Return the accuracy as plain sentences, for the page and the terminal."""
+    if not accuracy["measured"]:
+        return [f"accuracy: {NOT_MEASURED} ({accuracy['reason']}); measure it with `{accuracy['command']}`"]
+    fp32, int8, change = accuracy["fp32"], accuracy["int8"], accuracy["change"]
+    checked = int8["checked_on"]
+    check = f", equal to the numpy reference on the {checked} pictures compared" if checked else ""
+    lines = [f"int8 top-1 {_share(int8)}, by the {int8['by']}{check}"]
+    if fp32 is None:
+        return [f"fp32 top-1 and change: {NOT_MEASURED} (a quantized file has no float form)", *lines]
+    return [
+        f"fp32 top-1 {_share(fp32)}, by {fp32['by']}",
+        *lines,
+        f"change {_points(change['difference'])} points (paired 95 %: {_points(change['low'])} to "
+        f"{_points(change['high'])}) on {change['pictures']} pictures; {change['only_before']} only fp32 got right, "
+        f"{change['only_after']} only int8, same answer on {change['agreeing']}",
+        *(line for name in ("fp32", "fp16") for line in _float_build(name, accuracy.get(f"{name}_build"))),
+    ]
+
+
+def _share(record: Mapping[str, Any]) -> str:
+    return f"{record['top1']:.2%} (95 %: {record['low']:.2%} to {record['high']:.2%})"
+
+
+def _float_build(name: str, record: Mapping[str, Any] | None) -> list[str]:
+    if record is None:
+        return []
+    compiled = record["by"].startswith("compiled")  # by this machine, else by a reference
+    who = f"the compiled {name} build" if compiled else f"the {record['by']} of the {name} build"
+    return [
+        f"{who} gives the same answer as PyTorch on {record['agreeing']} of {record['pictures']} pictures (top-1 "
+        f"{record['top1']:.2%})"
+    ]
+
+
+def _accuracy(accuracy: Mapping[str, Any]) -> list[str]:
+    lines = [f"- {line}" for line in accuracy_lines(accuracy)]
+    if accuracy["measured"]:
+        test = accuracy["test"]
+        broken = f", {len(test['broken'])} broken ones not counted" if test["broken"] else ""
+        lines.append(f"- pictures: {test['pictures']} of {test['data']}, split {test['split']}{broken}")
+    return lines
+
+
+def _quantization(quantization: Mapping[str, Any]) -> list[str]:
+    calibration, config = quantization["calibration"], quantization["config"]
+    unknown = "not recorded in the file"
+    return [
+        f"Calibration: {calibration.get('pictures', unknown)} pictures of {calibration.get('data', unknown)} (split "
+        f"{calibration.get('split', unknown)}); observer {config.get('observer', unknown)}, policy "
+        f"{config.get('policy', unknown)}. {quantization['operators']} integer operators, program digest "
+        f"`{quantization['program_digest']}`.",
+    ]
+
+
+def _builds(builds: list[Mapping[str, Any]]) -> list[str]:
+    lines = ["| bundle | instruction sets | model.so | bundle | bundle digest |", "|---|---|---|---|---|"]
+    for build in builds:
+        sizes = build["sizes"]
+        lines.append(
+            f"| {build['folder']} | {', '.join(build['variants'])} | {sizes['files']['model.so'] / MEGABYTE:.2f} MB "
+            f"| {sizes['bundle'] / MEGABYTE:.2f} MB | `{build['bundle_digest'][:16]}` |"
+        )
+    return lines
+
+
+def _verification(build: Mapping[str, Any]) -> list[str]:
+    record = build["verification"]
+    if not record["verified"]:
+        where = "not verified under emulation" if build["target"] == "arm64" else "not verified"
+        return [f"- {build['folder']}: {where}: {record['reason']} Verify it with `{record['command']}`"]
+    lines = []
+    for replay in record["replays"]:
+        how = (
+            f"within {replay['tolerance']:.2g} of the expected logits (largest difference "
+            f"{replay['largest_difference']:.2g})"
+            if replay["tolerance"]
+            else "equal to the bit"
+        )
+        kind = "emulated, " if replay["emulated"] else ""
+        lines.append(
+            f"- {build['folder']}, {replay['variant']}: {replay['pictures']} pictures {how} ({kind}{replay['machine']})"
+        )
+    lines += [f"- {build['folder']}, {item['variant']}: not run: {item['reason']}" for item in record["not_run"]]
+    return lines
+
+
+def _latency(build: Mapping[str, Any]) -> list[str]:
+    record = build["latency"]
+    if not record["measured"]:
+        return [f"- {build['folder']}: {NOT_MEASURED}. Measure it on a device: `{record['command']}`"]
+    boards = [_latency_line(build, item) for item in build.get("boards", [])]
+    return boards if "board" in record else [_latency_line(build, record), *boards]
+
+
+def _latency_line(build: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    threads = f"{record['threads']} thread" + ("s" if record["threads"] > 1 else "")
+    place = f", on {record['board']}" if "board" in record else ""
+    throttled = ", THROTTLED" if record.get("throttled") else ""
+    return (
+        f"- {build['folder']}{place}: median {record['median_ms']:.3f} ms, p90 {record['p90_ms']:.3f} ms, min "
+        f"{record['min_ms']:.3f} ms ({record['runs']} runs after {record['warmup']}, {threads}, variant "
+        f"{record['variant']}, {record['core']}, clock {record['clock']}{throttled})"
+    )
+
+
+def summary_lines(report: Mapping[str, Any]) -> list[str]:
+    """Return what a run prints at its end."""
+    lines = ["", *accuracy_lines(report["accuracy"])]
+    for build in report["builds"]:
+        size = build["sizes"]["files"]["model.so"] / MEGABYTE
+        lines.append(f"{build['folder']}: model.so {size:.2f} MB")
+        lines += [f"  {line.removeprefix('- ').partition(', ')[2]}" for line in _verification(build) if ", " in line]
+        lines += [f"  latency: {line.partition(': ')[2]}" for line in _latency(build)]
+    lines += ["", "next:", *[f"  {entry['command']}   # {entry['does']}" for entry in report["next"]]]
+    return lines

@@ -1,0 +1,161 @@
+"""The report of a run: report.json is the truth, report.md is made from it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compile.bundle.manifest import MANIFEST
+from compile.report.boards import carry_over
+from compile.report.card import render_card
+from compile.report.run_page import render_report
+from compile.stages.own_command import own_command
+from compile.stages.pack import TOOLS, quantization_config
+from compile.storage.files import sha256
+from compile.storage.stage_cache import versions
+from compile.storage.strict_json import canonical_json, parse_strict
+from compile.targets.precisions import INT8
+from repghost.errors import IntegrityError, UsageError
+from repghost.files import write_bytes_atomically, write_text_atomically
+
+if TYPE_CHECKING:
+    from calib.settings.config import QuantConfig
+    from compile.ir.memory_plan import AnyProgram
+    from compile.stages.evaluate import Judgement
+    from compile.stages.pack import Packed
+    from compile.subject.request import Request
+    from compile.subject.subject import Subject
+
+FORMAT = "repghost-report"
+VERSION = 1
+JSON_FILE, PAGE_FILE = "report.json", "report.md"
+
+
+def build_report(
+    request: Request,
+    subject: Subject,
+    config: QuantConfig,
+    programs: Mapping[str, AnyProgram],
+    judgement: Judgement,
+    packed: Sequence[Packed],
+    folder: Path,
+    error: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return the report of one run as JSON values; what was not measured says so, with the command that would."""
+    calibration = subject.calibration
+    used = {"pictures": len(calibration.labels), "sha256": sha256(calibration.pictures.tobytes()), **calibration.origin}
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "folder": str(folder),
+        "model": {"name": subject.name, "classes": len(subject.labels)},
+        "weights": dict(subject.weights),
+        "preprocess": subject.preprocess.to_dict(),
+        "quantization": {
+            "config": quantization_config(subject, config),
+            "program_digest": programs[INT8.name].digest,
+            "operators": len(programs[INT8.name].operators),
+            "calibration": used if subject.qdq is None else dict(subject.quantization["calibration"]),
+            "sqnr": error,
+        },
+        "programs": {name: program.digest for name, program in programs.items()},
+        "accuracy": dict(judgement.record),
+        "builds": [_build_entry(item) for item in packed],
+        "next": next_commands(request, packed, folder),
+        "tools": versions(*TOOLS),
+    }
+
+
+def _build_entry(item: Packed) -> dict[str, Any]:
+    files = {name: entry["size"] for name, entry in item.bundle.manifest["files"].items()}
+    return {
+        "folder": item.folder,
+        "target": item.build.target.name,
+        "precision": item.build.precision.name,
+        "exact": item.build.precision.exact,
+        "variants": item.build.info["variants"],
+        "bundle_digest": item.bundle.digest,
+        "program_digest": item.bundle.manifest["program_digest"],
+        "sizes": {
+            "files": files,
+            "weights": item.build.weight_bytes,
+            "bundle": sum(files.values()),
+            "workspace": item.build.info["workspace_bytes"],
+        },
+        "layers": item.build.layers,
+        "steps": len(item.build.kernels),
+        "verification": item.verification,
+        "latency": item.latency,
+    }
+
+
+def next_commands(request: Request, packed: Sequence[Packed], folder: Path) -> list[dict[str, str]]:
+    """Return what is useful after a run: a command and what it does."""
+    first = packed[0]
+    path, repghost = folder / first.folder, own_command("repghost")
+    found = [{"command": f"{repghost} verify {path}", "does": "replay the recorded pictures again"}]
+    if not first.latency.get("measured"):
+        found.append({"command": first.latency["command"], "does": "measure the latency on a device"})
+    for item in packed:
+        if item.latency.get("measured"):
+            code = f'import repghost; print(repghost.load("{folder / item.folder}").labels)'
+            found.append({"command": f"{own_command('python')} -c '{code}'", "does": "use the network from Python"})
+            break
+    found.append({"command": f"{repghost} explain {folder / 'model.qdq.onnx'}", "does": "see what each layer costs"})
+    return found
+
+
+def finish_report(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
+    """Write report.json, report.md and a model card for each bundle, and return what was written.
+
+    Builds of an earlier run for another target are kept as long as their bundle lies there unchanged and belongs to
+    the same program.
+    """
+    if (folder / JSON_FILE).is_file():
+        with suppress(IntegrityError):  # a damaged report is replaced by this one
+            carry_over(report["builds"], read_report(folder)["builds"])
+    report = {**report, "builds": [*report["builds"], *_earlier_builds(folder, report)]}
+    write_bytes_atomically(folder / JSON_FILE, canonical_json(report))
+    known = read_report(folder)
+    write_text_atomically(folder / PAGE_FILE, render_report(known))
+    for build in known["builds"]:  # beside the bundle, which holds what its manifest names and nothing else
+        write_text_atomically(folder / f"{build['folder']}.md", render_card(known, build))
+    return report
+
+
+def _earlier_builds(folder: Path, report: dict[str, Any]) -> list[dict[str, Any]]:
+    if not (folder / JSON_FILE).is_file():
+        return []
+    try:
+        earlier = read_report(folder)
+    except IntegrityError:
+        return []  # a damaged report is replaced by this one
+    known = {build["folder"] for build in report["builds"]}
+    kept = []
+    for build in earlier.get("builds", []):
+        manifest = folder / str(build.get("folder")) / MANIFEST
+        same = (
+            build.get("program_digest") == report["programs"].get(build.get("precision"))
+            and build.get("folder") not in known
+        )
+        if same and manifest.is_file() and sha256(manifest.read_bytes()) == build.get("bundle_digest"):
+            kept.append(build)
+    return kept
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Read report.json of a run's folder.
+
+    Raises:
+        UsageError: when there is none.
+        IntegrityError: when it is not a report of ours.
+    """
+    path = Path(folder) / JSON_FILE
+    if not path.is_file():
+        raise UsageError(f"{folder} holds no {JSON_FILE}; 'make compile' writes one into build/<model>-<size>px/.")
+    report = parse_strict(path.read_bytes(), str(path))
+    if report.get("format") != FORMAT or report.get("version") != VERSION:
+        raise IntegrityError(f"{path} is no {FORMAT} of version {VERSION}; run 'make compile' again.")
+    return report

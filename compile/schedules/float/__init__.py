@@ -1,0 +1,1 @@
+"""Kernels of float programs: one operator per file."""

@@ -1,0 +1,92 @@
+"""How a dense float convolution is cut: the tile of the registers, panels of channels, runs of a long sum."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.intrin import InstructionSet
+from compile.intrin.arm import row_options
+from compile.intrin.base import GemmShape, GemmTile
+from compile.ir.float_program import FloatConv2d
+from compile.ir.memory_plan import CHANNEL_GROUP, round_up
+from compile.schedules.int8.gemm import Panel
+
+SPARE_REGISTERS = 4  # left to LLVM's scheduler where it moves loads ahead; cores that repeat on loading need none
+MOST_COLUMNS = 32
+WIDENING = 5  # instructions to add a register of float16 to two of float32, and to clear it
+MOST_ROWS = 8  # pixels of a tile across rows; each has an address in a general-purpose register
+
+
+def choose_tile(isa: InstructionSet, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
+    """Return the tile with the fewest instructions for all pixels that fits the registers."""
+    steps = shape.segments * shape.length
+    widened = sum(count for _, _, count in runs(isa, shape)) * shape.segments if is_cut(isa, shape) else 0
+
+    def cost(tile: GemmTile) -> float:
+        full, rest = divmod(channels, tile.columns)
+        total = 0.0
+        for columns, count in ((tile.columns, full), (rest, 1)):
+            vectors = -(-columns // isa.float_lanes)
+            inner = tile.rows / isa.float_step + vectors * (tile.rows + 0.5) + 3 / isa.float_step
+            sums = tile.rows * vectors
+            total += count * (inner * steps + sums * (3 + WIDENING * widened)) if columns else 0
+        return -(-pixels // tile.rows) * total
+
+    def fits(rows: int, columns: int) -> bool:
+        vectors = -(-columns // isa.float_lanes)
+        loaded = rows if isa.float_step > 1 else 1
+        spare = SPARE_REGISTERS if isa.float_step > 1 else 0
+        return rows * vectors + loaded + vectors + spare <= isa.registers
+
+    widths = range(CHANNEL_GROUP, min(MOST_COLUMNS, channels) + 1, CHANNEL_GROUP)
+    heights = range(1, min(MOST_ROWS, pixels) + 1) if isa.gathers_pixels else row_options(pixels)
+    options = [GemmTile(rows, columns) for rows in heights for columns in widths if fits(rows, columns)]
+    return min(options, key=cost)
+
+
+def is_cut(isa: InstructionSet, shape: GemmShape) -> bool:
+    """Tell whether a sum is too long for the element it is stored in."""
+    return 0 < isa.products_in_half < shape.segments * shape.length
+
+
+def runs(isa: InstructionSet, shape: GemmShape) -> list[tuple[int, int, int]]:
+    """Return (start, length, count) of the runs of a segment: equal ones, then a rest."""
+    if not is_cut(isa, shape):
+        return [(0, shape.length, 1)]
+    number = -(-shape.length // isa.products_in_half)
+    length = round_up(-(-shape.length // number), isa.float_step)
+    whole, rest = divmod(shape.length, length)
+    return [(0, length, whole)] + ([(whole * length, rest, 1)] if rest else [])
+
+
+def plan_panels(channels: int, tile: GemmTile, shape: GemmShape, element_bytes: int) -> tuple[Panel, ...]:
+    """Cut the output channels into full tiles and narrower ones; a last group that is not full stands alone."""
+    panels: list[Panel] = []
+    first = start = 0
+    columns, grouped = tile.columns, channels // CHANNEL_GROUP * CHANNEL_GROUP
+    while first < channels:
+        columns = min(columns, grouped - first) if first < grouped else CHANNEL_GROUP
+        count = max(1, (grouped - first) // columns)
+        bytes_each = element_bytes * columns * (1 + shape.segments * shape.length)
+        panels.append(Panel(first, columns, count, start, bytes_each))
+        first += count * columns
+        start += count * bytes_each
+    return tuple(panels)
+
+
+def pack_panels(operator: FloatConv2d, panels: tuple[Panel, ...], shape: GemmShape) -> bytes:
+    """Return bias, then weights as [segment][k][column], of each tile."""
+    out, height, width, depth = operator.weight.shape
+    channels = round_up(out, CHANNEL_GROUP)
+    weight = np.zeros((channels, height, width, shape.length // width), np.float32)
+    weight[:out, :, :, :depth] = operator.weight
+    flat = weight.reshape(channels, -1)
+    bias = np.zeros(channels, np.float32)
+    bias[:out] = operator.bias
+    parts: list[NDArray[np.float32]] = []
+    for panel in panels:
+        for index in range(panel.count):
+            part = slice(panel.first + index * panel.columns, panel.first + (index + 1) * panel.columns)
+            parts += [bias[part], np.ascontiguousarray(flat[part].T).reshape(-1)]
+    return np.concatenate(parts).astype(operator.output.element).tobytes()

@@ -1,0 +1,1 @@
+"""Kernels of integer programs: one operator per file."""

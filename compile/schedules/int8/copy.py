@@ -1,0 +1,74 @@
+"""Parts of maps copied to other places: concatenation of channels, and crops."""
+
+from __future__ import annotations
+
+from calib.integer.program import Concat, Crop
+from compile.ir.memory_plan import AnyOperator, Placement
+from compile.ir.tir import Expr, Kernel, Pointer
+from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
+
+
+def schedule_concat(operator: AnyOperator, context: Context) -> Answer:
+    """Schedule a concatenation; None for anything else."""
+    if not isinstance(operator, Concat):
+        return None
+    sources, target = [context.place(tensor) for tensor in operator.inputs], context.place(operator.output)
+    frame = KernelFrame(operator.name, len(sources) + 1)
+    kernel, width, first = frame.kernel, operator.output.width, 0
+    for source, pointer in zip(sources, frame.tensors, strict=False):
+        channels = source.tensor.channels
+        with (
+            kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
+            kernel.loop(width, name="column") as column,
+        ):
+            here = pixel_at(source, row, column)
+            there = pixel_at(target, row, column) + first
+            copy_channels(kernel, pointer, here, frame.tensors[-1], there, channels, context.isa.lanes8)
+        first += channels
+    parts = "_".join(str(source.tensor.channels) for source in sources)
+    return Scheduled(
+        function=kernel.finish(),
+        name=f"rg_s8_concat_{operator.output.height}x{width}_c{parts}__{context.isa.name}",
+        offsets=(*(source.offset for source in sources), target.offset),
+        units=operator.output.height,
+    )
+
+
+def schedule_crop(operator: AnyOperator, context: Context) -> Answer:
+    """Schedule a crop; None for anything else."""
+    if not isinstance(operator, Crop):
+        return None
+    source, target, y = context.place(operator.input), context.place(operator.output), operator.output
+    frame = KernelFrame(operator.name, 2)
+    kernel = frame.kernel
+    with (
+        kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
+        kernel.loop(y.width, name="column") as column,
+    ):
+        here = pixel_at(source, row + operator.row, column + operator.column) + operator.channel
+        there = pixel_at(target, row, column)
+        copy_channels(kernel, frame.tensors[0], here, frame.tensors[1], there, y.channels, context.isa.lanes8)
+    return Scheduled(
+        function=kernel.finish(),
+        name=f"rg_s8_crop_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
+        offsets=(source.offset, target.offset),
+        units=y.height,
+    )
+
+
+def pixel_at(place: Placement, row: Expr, column: Expr) -> Expr:
+    """Return how many elements lie between the start of a tensor and its first channel at a place."""
+    return place.origin + row * place.pitch + column * place.pixel
+
+
+def copy_channels(
+    kernel: Kernel, source: Pointer, here: Expr, target: Pointer, there: Expr, channels: int, most_lanes: int
+) -> None:
+    """Copy the channels of a pixel and not one more: behind them are those of another tensor."""
+    lanes = most_lanes
+    while lanes > channels:
+        lanes //= 2
+    with kernel.loop(channels // lanes, name="part") as part:
+        kernel.store(target, there + part * lanes, source.load(here + part * lanes, lanes))
+    if channels % lanes:  # the last vector overlaps the one before
+        kernel.store(target, there + (channels - lanes), source.load(here + (channels - lanes), lanes))

@@ -1,0 +1,54 @@
+"""Max pooling; a tap beyond the border reads the nearest pixel instead, which the window holds anyway."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from calib.integer.program import MaxPool
+from compile.ir import tir
+from compile.ir.float_program import FloatMaxPool
+from compile.ir.memory_plan import AnyOperator
+from compile.ir.tir import Expr
+from compile.schedules.base import FLOAT_NAMES, Answer, Context, KernelFrame, Scheduled
+from compile.schedules.phases import phase_runs, pixel_phases
+
+
+def schedule_max_pool(operator: AnyOperator, context: Context) -> Answer:
+    """Schedule a max pool of integers or floats; None for anything else."""
+    if not isinstance(operator, MaxPool | FloatMaxPool):
+        return None
+    isa, source, target = context.isa, context.place(operator.input), context.place(operator.output)
+    is_float = isinstance(operator, FloatMaxPool)
+    element = operator.output.element if isinstance(operator, FloatMaxPool) else "int8"
+    lowest = float(np.finfo(element).min) if is_float else -128
+    phases = pixel_phases(isa.float_lanes if is_float else isa.lanes8, target)
+    frame = KernelFrame(operator.name, 2, element=element)
+    kernel, vector = frame.kernel, f"{element}x{phases.lanes}"
+    x, y, size = operator.input, operator.output, operator.kernel
+    for first, step, count in phase_runs(phases.starts):
+        with (
+            kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
+            kernel.loop(y.width, name="column") as column,
+            kernel.loop(count, name="phase") as phase,
+        ):
+            channel = phases.starts[first] + phase * step
+            largest = kernel.local(1, vector)
+            kernel.store(largest, 0, tir.splat(lowest, vector))
+            with kernel.loop(size, name="i") as i, kernel.loop(size, name="j") as j:
+                top = _inside(row * operator.stride + i - operator.padding, x.height)
+                left = _inside(column * operator.stride + j - operator.padding, x.width)
+                at = source.origin + top * source.pitch + left * source.pixel + channel
+                kernel.store(largest, 0, tir.maximum(largest.load(0), frame.tensors[0].load(at, phases.lanes)))
+            place = target.origin + row * target.pitch + column * target.pixel + channel
+            kernel.store(frame.tensors[1], place, largest.load(0))
+    form = f"maxpool{size}x{size}s{operator.stride}_{y.height}x{y.width}_c{y.channels}"
+    return Scheduled(
+        function=kernel.finish(),
+        name=f"rg_{FLOAT_NAMES.get(element, 's8')}_{form}__{isa.name}",
+        offsets=(source.offset, target.offset),
+        units=y.height,
+    )
+
+
+def _inside(position: Expr, size: int) -> Expr:
+    return tir.minimum(tir.maximum(position, tir.const(0)), tir.const(size - 1))

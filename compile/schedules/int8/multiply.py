@@ -1,0 +1,85 @@
+"""The squeeze-excite gate: every pixel times one vector of channels, requantized."""
+
+from __future__ import annotations
+
+from calib.integer.program import Multiply
+from compile.ir import tir
+from compile.ir.memory_plan import AnyOperator, Placement
+from compile.ir.tir import Expr, Kernel, Pointer
+from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, product_fits_int16, starts_lowest
+from compile.schedules.phases import Phases, channel_phases, phase_runs
+
+LARGEST_PRODUCT = 255 * 255
+
+
+def schedule_multiply(operator: AnyOperator, context: Context) -> Answer:
+    """Schedule a gate; None for anything else."""
+    if not isinstance(operator, Multiply):
+        return None
+    isa = context.isa
+    source, gate, target = (context.place(t) for t in (operator.input, operator.gate, operator.output))
+    phases = channel_phases(isa.lanes8, target)
+    frame = KernelFrame(operator.name, 3, 3)
+    kernel, lanes = frame.kernel, phases.lanes
+    multiplier = kernel.bind(frame.constants("float32").load(0), "multiplier")
+    native = isa.vector_widths(lanes)[0]
+    factors = [tir.splat(multiplier, f"float32x{native}")] * (lanes // native)
+    zero_x, zero_g, zero_y = frame.scalars
+    epilogue = operator.epilogue
+    fits_int16 = product_fits_int16(LARGEST_PRODUCT, epilogue.multiplier)
+    from_lowest = starts_lowest(epilogue, LARGEST_PRODUCT)
+    for first, step, count in gate_runs(phases, target):
+        with kernel.loop(count, name="phase") as number:
+            start = phases.starts[first] + number * step
+            gates = load_gate(kernel, frame.tensors[1], gate, lanes, start if count > 1 else phases.starts[first])
+            gates = kernel.bind(tir.cast(gates, "int16") - tir.splat(zero_g, f"int16x{lanes}"), "gates")
+            with (
+                kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
+                kernel.loop(phases.count, name="column") as column,
+            ):
+                for pixel in range(phases.pixels):
+                    along = phases.along(column) + start + pixel * target.pixel
+                    x = frame.tensors[0].load(source.origin + row * source.pitch + along, lanes)
+                    x = tir.cast(x, "int16") - tir.splat(zero_x, f"int16x{lanes}")
+                    product = tir.split(kernel.bind(tir.cast(x, "int32") * tir.cast(gates, "int32"), "product"), native)
+                    low, high = epilogue.low, epilogue.high
+                    value = isa.requantize(product, factors, zero_y, low, high, fits_int16, from_lowest)
+                    kernel.store(frame.tensors[2], target.origin + row * target.pitch + along, value)
+    shape = f"{operator.input.height}x{operator.input.width}_c{operator.input.channels}"
+    return Scheduled(
+        function=kernel.finish(),
+        name=f"rg_qs8_gate_{shape}__{isa.name}",
+        offsets=(source.offset, gate.offset, target.offset),
+        units=operator.output.height,
+        scalars=(
+            operator.input.qparams.zero_point,
+            operator.gate.qparams.zero_point,
+            operator.epilogue.zero_point,
+        ),
+        constants=operator.epilogue.multiplier.tobytes(),
+    )
+
+
+def gate_runs(phases: Phases, target: Placement) -> list[tuple[int, int, int]]:
+    """Return the runs of phases that can share a loop; a phase that wraps around the channels stands alone."""
+    last = phases.starts[-1] + phases.lanes
+    return phase_runs(phases.starts) if last <= target.pixel else [(i, 0, 1) for i in range(len(phases.starts))]
+
+
+def load_gate(kernel: Kernel, source: Pointer, gate: Placement, lanes: int, start: Expr) -> Expr:
+    """Return the gate of each lane of a phase; where a phase wraps around the channels it is put together.
+
+    Args:
+        start: the first lane's channel, counted on over the pixels; a phase in a loop never wraps.
+    """
+    if not isinstance(start, int):
+        return kernel.bind(source.load(gate.origin + start, lanes), "gate")
+    pixel = gate.pixel
+    pieces, at, left = [], start % pixel, lanes
+    while left:
+        step = min(left, pixel - at)
+        while step & (step - 1):
+            step &= step - 1  # the largest power of two: loads have the width of a vector
+        pieces.append(kernel.bind(source.load(gate.origin + at, step), "gate"))
+        at, left = (at + step) % pixel, left - step
+    return pieces[0] if len(pieces) == 1 else tir.shuffle(pieces, range(lanes))

@@ -1,0 +1,95 @@
+"""The stage "expect": the recorded images and the logits that a build must give for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compile.bundle.vectors import Vectors, unpack_vectors
+from compile.storage.files import sha256
+from compile.storage.stage_cache import ROOT, Files, StageCache, code_digest, versions
+from compile.subject.subject import Pictures, Subject
+from compile.targets.precisions import FP32, Precision
+from repghost.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from compile.ir.memory_plan import AnyProgram
+    from repghost.data.preprocess import Preprocess
+    from repghost.network.model import RepGhostNet
+
+
+VECTOR_BYTES = 1_300_000  # of recorded pictures in a bundle; half of what the weights of the smallest network take
+
+
+VECTOR_LIMITS = (8, 100)  # pictures
+
+
+def choose_vectors(subject: Subject) -> Pictures:
+    """Return the pictures a bundle records: the first ones that are judged by, as many as fit its budget."""
+    source = subject.test or subject.calibration
+    low, high = VECTOR_LIMITS
+    count = max(low, min(high, VECTOR_BYTES // source.pictures[0].size))
+    # The sets are often sorted by class, so the pictures are taken at equal distances.
+    chosen = np.unique(np.linspace(0, len(source.labels) - 1, min(count, len(source.labels))).astype(int))
+    return Pictures(source.pictures[chosen], source.labels[chosen], source.origin)
+
+
+def expect(qdq: Path, preprocess: Preprocess, pictures: Pictures, cache: StageCache) -> tuple[Vectors, bool]:
+    """Return what the numpy reference says about pictures, computed in a process that never loads TVM.
+
+    Args:
+        qdq: the QDQ file.
+        preprocess: for a file that does not say how pictures are prepared.
+        pictures: the pictures to record.
+        cache: where the answers are kept.
+    """
+    key = {
+        "qdq": sha256(qdq.read_bytes()),
+        "preprocess": preprocess.to_dict(),
+        "pictures": pictures.digest,
+        "code": code_digest("repghost", "calib", "compile"),
+        "tools": versions("numpy"),
+    }
+
+    def make() -> Files:
+        with tempfile.TemporaryDirectory(prefix="repghost-vectors-") as name:
+            source, output = Path(name) / "pictures.npy", Path(name) / "vectors.bin"
+            rule = Path(name) / "preprocess.json"
+            np.save(source, pictures.pictures, allow_pickle=False)
+            rule.write_text(json.dumps(preprocess.to_dict()))
+            command = [sys.executable, "-m", "compile.bundle.vectors"]
+            command += [str(path) for path in (qdq.absolute(), rule, source, output)]
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise IntegrityError(f"the numpy reference failed: {done.stderr.strip()[-2000:]}")
+            return {"vectors.bin": output.read_bytes()}
+
+    files, cached = cache.get("expect", key, make)
+    return unpack_vectors(files["vectors.bin"]), cached
+
+
+def expect_float(
+    fused: RepGhostNet | None, program: AnyProgram, subject: Subject, pictures: Pictures, precision: Precision
+) -> Vectors:
+    """Return what PyTorch says about pictures, with the tolerance; where it cannot, what the numpy reference says.
+
+    That is so for a program that rounds what it stores, and for one that was made from a quantized file.
+    """
+    from compile.ir.float_program import FloatProgram
+    from compile.ir.float_reference import run_float
+    from repghost.evaluation.accuracy import predict
+
+    if isinstance(program, FloatProgram) and (fused is None or program.element != FP32.element):
+        logits = run_float(program, pictures.pictures)
+    else:
+        assert fused is not None
+        logits = predict(fused, pictures.pictures, subject.preprocess)
+    return Vectors(pictures.pictures, logits, float(np.float32(precision.tolerance * np.abs(logits).max())))

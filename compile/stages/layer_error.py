@@ -1,0 +1,57 @@
+"""The stage "error": how far each integer layer is from float32."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from compile.storage.files import sha256
+from compile.storage.stage_cache import Files, StageCache, code_digest, versions
+from compile.subject.subject import Subject
+
+if TYPE_CHECKING:
+    from calib.integer.program import Program
+    from calib.settings.config import QuantConfig
+    from repghost.network.model import RepGhostNet
+
+
+ERROR_PICTURES = 32  # that the error of each layer is measured on; a mean over all their pixels
+
+
+def layer_error(
+    subject: Subject, fused: RepGhostNet, program: Program, config: QuantConfig, cache: StageCache
+) -> dict[str, Any]:
+    """Return how far each integer layer is from float32 on pictures of the calibration set, for the report.
+
+    Args:
+        subject: Preprocess and calibration pictures.
+        fused: the network without batch norms.
+        program: its quantized form.
+        config: how it was quantized; what equalization moved between layers is no error.
+        cache: where the answer is kept.
+    """
+    from calib.analysis.sqnr import measure_sqnr
+    from calib.ptq.apply import batches
+    from calib.ptq.equalize import equalize
+    from repghost.graph.trace import graph_of
+
+    pictures = subject.calibration.pictures[:ERROR_PICTURES]
+    key = {
+        "program": program.digest,
+        "weights": subject.digest,
+        "pictures": sha256(pictures.tobytes()),
+        "config": config.to_dict(),
+        "code": code_digest("repghost", "calib"),
+        "tools": versions("torch", "numpy"),
+    }
+
+    def make() -> Files:
+        graph = graph_of(fused)
+        if config.equalize:
+            graph = equalize(graph, batches(subject.calibration.pictures, subject.preprocess))
+        found = measure_sqnr(graph, program, pictures, subject.preprocess)
+        return {"sqnr.json": json.dumps({"pictures": len(pictures), "decibels": found}).encode()}
+
+    files, _ = cache.get("layer_error", key, make)
+    result: dict[str, Any] = json.loads(files["sqnr.json"])
+    return result

@@ -1,0 +1,137 @@
+"""The stages of a run that work on a bundle: pack it, verify it, measure it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compile.bundle.manifest import Bundle, write_bundle
+from compile.bundle.vectors import Vectors, pack_vectors
+from compile.link.toolchain import RUNNER_SOURCES
+from compile.machine.emulator import fetch_emulator
+from compile.machine.latency import measure_latency
+from compile.machine.replay import verify_bundle
+from compile.stages.compile_networks import Build
+from compile.stages.evaluate import Judgement
+from compile.stages.own_command import own_command
+from compile.stages.progress import Progress
+from compile.storage.stage_cache import versions
+from compile.subject.request import Request
+from compile.subject.subject import Subject
+from compile.targets.precisions import INT8
+from compile.targets.table import ARM64, HOST, find_target, host_target
+from repghost.errors import ToolMissingError
+
+if TYPE_CHECKING:
+    from calib.settings.config import QuantConfig
+
+TOOLS = ("repghost-deploy", "apache-tvm", "ziglang", "torch", "numpy", "onnx")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A bundle on disk and what was proven and measured about it."""
+
+    folder: str  # relative to the run's folder
+    build: Build
+    bundle: Bundle
+    verification: dict[str, Any] = field(default_factory=dict)
+    latency: dict[str, Any] = field(default_factory=dict)
+
+
+def bundle_folder(request: Request, build: Build) -> str:
+    """Return where a build's bundle lies in the run's folder: the target's name, then the precision.
+
+    "host" is this machine, asked for by that word or made besides.
+    """
+    asked_for = find_target(request.target) is build.target
+    name = build.target.name if asked_for and request.target != HOST else HOST
+    return f"{name}/{build.precision.name}"
+
+
+def quantization_config(subject: Subject, config: QuantConfig) -> dict[str, Any]:
+    """Return the settings a network was quantized with: this run's, or what the quantized file says."""
+    return config.to_dict() if subject.qdq is None else dict(subject.quantization["config"])
+
+
+def manifest_sections(build: Build, subject: Subject, config: QuantConfig, judgement: Judgement) -> dict[str, Any]:
+    """Return everything the manifest of a bundle says, besides the list of its files."""
+    info = build.info
+    return {
+        "abi": info["abi"],
+        "model": subject.facts,
+        "target": {"name": build.target.name, "triple": build.target.triple},
+        "precision": info["precision"],
+        "program_digest": info["program_digest"],
+        "input": info["input"],
+        "classes": info["classes"],
+        "preprocess": subject.preprocess.to_dict(),
+        "quantization": quantization_config(subject, config) if build.precision is INT8 else {},
+        "variants": info["variants"],
+        "layers": build.layers,
+        "accuracy": dict(judgement.record),
+        "tools": versions(*TOOLS),
+    }
+
+
+def pack(
+    path: Path, build: Build, labels: tuple[str, ...], vectors: Vectors, sections: dict[str, Any], progress: Progress
+) -> Bundle:
+    """Write a bundle.
+
+    Args:
+        path: its folder.
+        build: the linked network.
+        labels: class names in the order of the logits; a line break in one becomes a space.
+        vectors: pictures and expected logits.
+        sections: from `manifest_sections`.
+        progress: is told.
+    """
+    with progress.stage("pack"):
+        files = {
+            "model.so": build.model,
+            "repghost-run": build.runner,
+            "repghost.h": (RUNNER_SOURCES / "repghost.h").read_bytes(),
+            "labels.txt": "".join(f"{' '.join(label.split())}\n" for label in labels).encode(),
+            "vectors.bin": pack_vectors(vectors),
+        }
+        bundle = write_bundle(path, files, sections)
+        progress.note = f"{path}, bundle {bundle.digest[:12]}"
+    return bundle
+
+
+def verify(request: Request, item: Packed, progress: Progress) -> Packed:
+    """Replay the vectors of a bundle; where nothing can run it, the record says so with the command that would."""
+    path = item.bundle.path
+    command = f"{own_command('repghost')} verify {path}"
+    if not request.verify:
+        return replace(item, verification={"verified": False, "reason": "It was not asked for.", "command": command})
+    with progress.stage("verify"):
+        try:
+            emulator = None
+            if item.build.target.elf_machine == ARM64.elf_machine and host_target() is not ARM64 and request.fetch:
+                emulator = fetch_emulator(request.output / "tools")
+            result = verify_bundle(path, emulator=emulator)
+            record = {"verified": True, **result.to_dict()}
+            replays = [f"{it.variant} {it.pictures} pictures on {it.machine}" for it in result.replays]
+            progress.note = f"{item.folder}: {', '.join(replays)}"
+        except ToolMissingError as error:
+            record = {"verified": False, "reason": str(error), "command": command}
+            progress.note = f"{item.folder}: not verified: {error}"
+    return replace(item, verification=record)
+
+
+def measure(request: Request, item: Packed, progress: Progress) -> Packed:
+    """Measure the latency of a bundle; where it does not run natively, the record holds the command for a device."""
+    path = item.bundle.path
+    with progress.stage("measure"):
+        try:
+            latency = measure_latency(path, threads=request.threads)
+            record = {"measured": True, **latency.to_dict()}
+            progress.note = f"{item.folder}: median {latency.median_ms:.3g} ms, variant {latency.variant}"
+        except ToolMissingError as error:
+            command = f"{own_command('repghost')} bench {item.bundle.path} --on USER@BOARD"
+            record = {"measured": False, "reason": str(error), "command": command}
+            progress.note = f"{item.folder}: not measured, this machine does not run {item.build.target.name} code"
+    return replace(item, latency=record)

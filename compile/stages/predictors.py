@@ -1,0 +1,118 @@
+"""Integer networks: a QDQ file by the numpy reference and compiled for this machine, and a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repghost.distributed.ranks import Ranks
+from repghost.errors import ToolMissingError
+from repghost.evaluation.classes import check_classes
+from repghost.evaluation.predictor import HOST_BUILD, REFERENCE, Contender
+
+if TYPE_CHECKING:
+    from calib.integer.program import Program
+
+QDQ_SUFFIX = ".onnx"
+
+
+def open_qdq(
+    path: Path,
+    preprocess_file: Path | None,
+    ranks: Ranks,
+    cache: Path | None = None,
+    classes: tuple[str, ...] | None = None,
+) -> list[Contender]:
+    """Return the integer program of a QDQ file, by the numpy reference and compiled where asked for.
+
+    Args:
+        path: the ONNX file.
+        preprocess_file: JSON, for a file that does not say how pictures are prepared.
+        ranks: this process among the others; the first one compiles.
+        cache: where compiled objects are kept; None: nothing is compiled.
+        classes: of the pictures; other ones are refused before minutes go into compiling.
+
+    Raises:
+        UsageError: when the file cannot be read, has other classes, or a layer that cannot be computed in integers.
+        ToolMissingError: when there is no target for this machine.
+    """
+    from calib.integer.reference import run
+    from compile.frontend.qdq_file import read_qdq_as_given
+    from compile.passes import lower
+    from compile.subject.from_qdq_file import labels_of
+    from repghost.checkpoints.checkpoint import file_digest
+
+    graph = read_qdq_as_given(path, preprocess_file)
+    program = lower(graph)
+    reference = Contender(
+        name="int8 reference",
+        source=str(path),
+        digest=file_digest(path),
+        by=REFERENCE,
+        preprocess=graph.preprocess,
+        classes=program.classes,
+        labels=labels_of(graph, program.classes),
+        logits=partial(run, program),
+        program=program.digest,
+    )
+    if classes is not None:
+        check_classes(reference.labels, reference.classes, classes)
+    if cache is None:
+        return [reference]
+    return [reference, _compiled(reference, program, ranks, cache)]
+
+
+def _compiled(reference: Contender, program: Program, ranks: Ranks, cache: Path) -> Contender:
+    """Return the program built for this machine; the first process compiles and gives the library to the others."""
+    from compile.bundle.host_model import LoadedModel
+
+    library = ranks.gather(_library(program, cache) if ranks.first else None)[0]
+    model = LoadedModel(library, reference.preprocess.size, program.classes)
+    by = f"{HOST_BUILD}, {model.variant}"
+    return replace(reference, name="int8 compiled", by=by, logits=model.logits)
+
+
+def _library(program: Program, cache: Path) -> bytes:
+    """Return model.so of a program for this machine."""
+    from compile.bundle.host_model import ABI
+    from compile.link.toolchain import link_model
+    from compile.stages.compile_networks import Compilation, compile_all
+    from compile.storage.stage_cache import StageCache
+    from compile.targets.precisions import INT8
+    from compile.targets.table import host_target
+
+    target = host_target()
+    if target is None:
+        raise ToolMissingError("there is no target for this machine, so nothing can be compiled for it.")
+    networks, _ = compile_all([Compilation(program, target, INT8)], StageCache(cache), 1)
+    info = {"abi": ABI, "target": target.name, "precision": INT8.name, "program_digest": program.digest}
+    return link_model(networks[0], target, info)
+
+
+def open_bundle(path: Path) -> list[Contender]:
+    """Return the network of a bundle for this kind of machine; its digests are checked first.
+
+    Raises:
+        UsageError: when the folder is no bundle, or for another kind of machine.
+        IntegrityError: when a file was changed.
+    """
+    from compile.bundle.host_model import load
+
+    model = load(path)
+    manifest = model.bundle.manifest
+    precision = str(manifest["precision"])
+    return [
+        Contender(
+            name=f"{precision} bundle",
+            source=str(path),
+            digest=model.bundle.digest,
+            by=f"{HOST_BUILD}, {model.variant}",
+            preprocess=model.preprocess,
+            classes=model.classes,
+            labels=tuple(model.labels),
+            logits=model.logits,
+            program=str(manifest["program_digest"]) if precision == "int8" else None,
+        )
+    ]

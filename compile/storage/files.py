@@ -1,0 +1,91 @@
+"""Files and folders that are written whole, and read only where they are plain files."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+from repghost.errors import IntegrityError, UsageError
+from repghost.files import write_bytes_atomically
+
+EXECUTABLE = frozenset({"repghost-run", "model.so", "build.sh", "check.sh", "measure.sh"})
+
+
+FILE_LIMIT = 1 << 30  # bytes of one file
+
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 in lower-case hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_folder_atomically(path: Path, files: dict[str, bytes]) -> None:
+    """Put a folder with exactly `files` at `path`, replacing what was there; a reader never sees half of it.
+
+    Args:
+        path: the folder; its parent is created.
+        files: content by plain file name.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    try:
+        for name in sorted(files):
+            write_bytes_atomically(staging / name, files[name], mode=0o755 if name in EXECUTABLE else 0o644)
+        staging.chmod(0o755)
+        _replace_folder(staging, path)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    """Move `new` to `path`. A folder cannot be replaced in one step, so the old one is moved aside first."""
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise UsageError(f"{path} is in the way: it is not a folder. Remove it or choose another place.")
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+    try:
+        if path.exists():
+            path.rename(old / path.name)
+        try:
+            new.rename(path)
+        except OSError:
+            if (old / path.name).exists():
+                (old / path.name).rename(path)
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def read_plain_file(path: Path, limit: int) -> bytes:
+    """Return the content of a regular file; symbolic links, pipes and devices are refused.
+
+    Raises:
+        IntegrityError: when it is missing, no regular file, or larger than `limit` bytes.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+        raise IntegrityError(f"cannot read {path}: {reason}. Copy the bundle again.") from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise IntegrityError(f"{path} is not a regular file. Copy the bundle again.")
+        if status.st_size > limit:
+            raise IntegrityError(f"{path} has {status.st_size} bytes; at most {limit} are allowed.")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(limit + 1)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,35 @@
+"""Random images for networks of random weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    pass
+
+
+RANDOM_CLASSES = 1000
+
+
+RANDOM_PICTURES = 32
+
+
+# Pixels; batch statistics of random weights hardly depend on the size, but need more than a pixel of the last stages.
+STATISTICS_SIDES = (64, 128)
+
+
+def statistics_side(size: int) -> int:
+    """Return the pixels of the pictures that give batch statistics to a network for pictures of `size` pixels."""
+    smallest, largest = STATISTICS_SIDES
+    return min(max(size, smallest), largest)
+
+
+def noise_pictures(count: int, size: int, seed: int) -> NDArray[np.uint8]:
+    """Return uint8 [count, size, size, 3]: coloured patches of 8 pixels with fine noise on top."""
+    generator = np.random.default_rng(seed)
+    cells = -(-size // 8)
+    patches = generator.integers(0, 256, (count, cells, cells, 3)).repeat(8, 1).repeat(8, 2)[:, :size, :size]
+    return np.clip(patches + generator.normal(0, 20, patches.shape), 0, 255).astype(np.uint8)

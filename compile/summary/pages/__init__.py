@@ -1,0 +1,1 @@
+"""A summary as HTML, Markdown, CSV and figures. Adds no number of its own."""

@@ -1,0 +1,1 @@
+"""Tables of what can be compiled for: machines, instruction sets, precisions."""

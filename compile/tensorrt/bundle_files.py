@@ -1,0 +1,114 @@
+"""The files of a Jetson bundle."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from calib.qdq.writer import LABELS, MODEL, PREPROCESS
+from compile.storage.stage_cache import versions
+from compile.subject.subject import Subject
+from compile.targets.table import JETSON
+from compile.tensorrt.contents import Contents
+from compile.tensorrt.network.cache_file import calibration_cache
+from compile.tensorrt.network.placement import INT8
+from compile.tensorrt.readme import bundle_readme
+from compile.tensorrt.samples import sample_files
+
+SCRIPTS = Path(__file__).resolve().parent / "scripts"
+
+
+SCRIPT_NAMES = (
+    "build.sh", "check.sh", "common.sh", "compare.awk", "layers.awk", "measure.awk", "measure.sh"
+)  # fmt: skip
+
+
+TOOLS = ("repghost-deploy", "torch", "numpy", "onnx")
+
+
+def metadata_of(subject: Subject) -> dict[str, str]:
+    """Return the texts that are stored in both files."""
+    return {
+        MODEL: subject.name,
+        PREPROCESS: json.dumps(subject.preprocess.to_dict()),
+        LABELS: json.dumps(list(subject.labels)),
+    }
+
+
+def bundle_files(contents: Contents) -> dict[str, bytes]:
+    """Return the content of every file by name."""
+    subject, networks = contents.subject, contents.networks
+    promise = "".join(f"{name} {kind}\n" for name, kind in networks.placement.promise().items())
+    files = {name: (SCRIPTS / name).read_bytes() for name in SCRIPT_NAMES}
+    return {
+        **files,
+        **sample_files(contents.samples, contents.expected, subject.preprocess),
+        "int8.onnx": contents.int8.SerializeToString(deterministic=True),
+        "fp16.onnx": contents.fp16.SerializeToString(deterministic=True),
+        "calibration.cache": calibration_cache(networks.plain, networks.spec, networks.jetpack).encode(),
+        "promise.txt": promise.encode(),
+        "labels.txt": "".join(f"{' '.join(label.split())}\n" for label in subject.labels).encode(),
+        "preprocess.json": (json.dumps(subject.preprocess.to_dict(), indent=2) + "\n").encode(),
+        "settings.sh": _settings(contents).encode(),
+        "README.md": bundle_readme(contents).encode(),
+    }
+
+
+def _settings(contents: Contents) -> str:
+    """Return what the scripts have to know, as assignments of the shell; every value is plain."""
+    jetpack, subject = contents.networks.jetpack, contents.subject
+    values = {
+        "MODEL": subject.name,
+        "SIZE": subject.preprocess.size,
+        "WEIGHTS": subject.weights["kind"],
+        "JETPACK": jetpack.name,
+        "TENSORRT": " ".join(jetpack.tensorrt),
+        "INT8_FLAGS": jetpack.flags["int8"],
+        "FP16_FLAGS": jetpack.flags["fp16"],
+        "SAMPLES": len(contents.samples),
+        "INT8_TOLERANCE": contents.expected["int8"].tolerance,
+        "FP16_TOLERANCE": contents.expected["fp16"].tolerance,
+    }
+    lines = [f'{name}="{re.sub(r"[^A-Za-z0-9 ._+-]", "_", str(value))}"' for name, value in values.items()]
+    return "# What this bundle is for; read by common.sh.\n" + "\n".join(lines) + "\n"
+
+
+def bundle_sections(contents: Contents, accuracy: dict[str, Any]) -> dict[str, Any]:
+    """Return what the manifest says besides the list of files.
+
+    Args:
+        contents: of the bundle.
+        accuracy: the record of the int8 file.
+    """
+    subject, networks = contents.subject, contents.networks
+    jetpack, size = networks.jetpack, subject.preprocess.size
+    kinds = networks.placement.promise()
+    return {
+        "abi": 0,  # no library, so no C interface
+        "model": subject.facts,
+        "target": {
+            "name": JETSON.name,
+            "triple": JETSON.triple,
+            "jetpack": jetpack.name,
+            "tensorrt": list(jetpack.tensorrt),
+            "strongly_typed": jetpack.strongly_typed,
+        },
+        "precision": INT8,
+        "program_digest": contents.digest,
+        "input": {
+            "height": size,
+            "width": size,
+            "channels": 3,
+            "samples": len(contents.samples),
+            "tolerance": {kind: expected.tolerance for kind, expected in contents.expected.items()},
+        },
+        "classes": len(subject.labels),
+        "preprocess": subject.preprocess.to_dict(),
+        "quantization": {**contents.config, **vars(contents.options)},
+        "variants": [],
+        "layers": [{"name": name, "arithmetic": kind} for name, kind in kinds.items()],
+        "accuracy": accuracy,
+        "tools": versions(*TOOLS),
+    }

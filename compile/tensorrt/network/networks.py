@@ -1,0 +1,99 @@
+"""The two files of a bundle: int8 with Q/DQ, and the float network beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+
+from calib.settings.quantspec import QuantSpec
+from compile.tensorrt.jetpack import JetPack
+from compile.tensorrt.lint.check import lint_graph
+from compile.tensorrt.lint.graph import index_graph
+from compile.tensorrt.network.calibrated import Calibrated
+from compile.tensorrt.network.placement import Placement, PlacementOptions, float_placement, place
+from compile.tensorrt.network.scales import half_spec
+from compile.tensorrt.network.writer import write_onnx
+from repghost.errors import IntegrityError
+from repghost.graph.operators import Graph
+
+HALF_OPSET = 19  # the first with float16 scales
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """What is written for one JetPack.
+
+    Attributes:
+        graph: as it is quantized.
+        plain: as it is in float: biases uncorrected, channels as they were.
+        spec: scales that float16 holds.
+        placement: what is int8.
+        jetpack: whose TensorRT reads the files.
+        size: pixels.
+    """
+
+    graph: Graph
+    plain: Graph
+    spec: QuantSpec
+    placement: Placement
+    jetpack: JetPack
+    size: int
+
+    def int8(self, metadata: dict[str, str] | None = None) -> onnx.ModelProto:
+        """Return the Q/DQ file."""
+        return self._write(self.graph, self.placement, self.jetpack.half_file, metadata or {})
+
+    def fp16(self, metadata: dict[str, str] | None = None) -> onnx.ModelProto:
+        """Return the float file; its tensors are float16 where the JetPack's TensorRT is strongly typed."""
+        return self._write(self.plain, float_placement(self.plain), self.jetpack.half_file, metadata or {})
+
+    def int8_half(self) -> onnx.ModelProto:
+        """Return the Q/DQ file with float16 around the int8 layers, to evaluate it."""
+        return self._write(self.graph, self.placement, True, {})
+
+    def fp16_half(self) -> onnx.ModelProto:
+        """Return the float file in float16, to evaluate it."""
+        return self._write(self.plain, float_placement(self.plain), True, {})
+
+    def _write(self, graph: Graph, placement: Placement, half: bool, metadata: dict[str, str]) -> onnx.ModelProto:
+        dtype, opset = ("float16", HALF_OPSET) if half else ("float32", self.jetpack.opset)
+        return write_onnx(graph, self.spec, placement, self.size, opset, dtype, metadata)
+
+
+def make_networks(
+    plain: Graph, calibrated: Calibrated, jetpack: JetPack, options: PlacementOptions, size: int
+) -> Networks:
+    """Return what is written for a JetPack.
+
+    Args:
+        plain: the fused network, from `repghost.graph.trace.graph_of`.
+        calibrated: the same with its scales.
+        jetpack: whose TensorRT reads the files.
+        options: the user's choices.
+        size: pixels of the input.
+
+    Raises:
+        UsageError: when a scale does not fit float16.
+    """
+    graph = calibrated.graph
+    placement = place(graph, options, calibrated.spec)
+    return Networks(graph, plain, half_spec(graph, calibrated.spec), placement, jetpack, size)
+
+
+def check_networks(int8: onnx.ModelProto, fp16: onnx.ModelProto, placement: Placement, jetpack: JetPack) -> None:
+    """Lint both files and compare the int8 layers with the promise.
+
+    Raises:
+        IntegrityError: naming each breach; the writer is wrong then.
+    """
+    result = lint_graph(index_graph(int8), jetpack)
+    breaches = [str(breach) for breach in result.breaches]
+    breaches += [str(breach) for breach in lint_graph(index_graph(fp16), jetpack, int8=False).breaches]
+    if breaches:
+        raise IntegrityError(
+            f"the written files break rules of TensorRT: {' '.join(breaches)[:2000]} Please report it."
+        )
+    if set(result.int8_layers) != placement.layers:
+        wrong = sorted(set(result.int8_layers) ^ placement.layers)
+        raise IntegrityError(f"the int8 layers of the file are not the promised ones: {wrong}.")

@@ -1,0 +1,1 @@
+"""The same networks built by torch-tensorrt."""

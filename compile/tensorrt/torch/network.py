@@ -1,0 +1,144 @@
+"""The placed network as a PyTorch module, for torch-tensorrt: int8 with the scales of the ONNX file.
+
+torch-tensorrt folds what depends on constants alone, which would take a weight's Q/DQ pair away and leave the
+convolution half quantized. So an int8 convolution is one operator of our own, `repghost::int8_convolution`, and its
+converter (compile/tensorrt/torch/converters.py) adds the pairs and the convolution to TensorRT's network.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from calib.integer.qparams import quantize_weights
+from calib.settings.quantspec import QuantSpec
+from compile.tensorrt.network.placement import Placement
+from repghost.graph.operators import (
+    INPUT,
+    AveragePool,
+    Classifier,
+    Convolution,
+    Gate,
+    Graph,
+    HardSigmoid,
+    Operator,
+    ResidualAdd,
+)
+
+
+@torch.library.custom_op("repghost::quantize_dequantize", mutates_args=())
+def quantize_dequantize(x: torch.Tensor, scale: float) -> torch.Tensor:
+    """Return float32 values rounded to int8 steps of one scale."""
+    return torch.clamp(torch.round(x / scale), -128, 127) * scale
+
+
+@quantize_dequantize.register_fake
+def _(x: torch.Tensor, scale: float) -> torch.Tensor:
+    return torch.empty_like(x)
+
+
+@torch.library.custom_op("repghost::int8_convolution", mutates_args=())
+def int8_convolution(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    weight_scale: torch.Tensor,
+    bias: torch.Tensor,
+    scale: float,
+    stride: int,
+    padding: int,
+    groups: int,
+) -> torch.Tensor:
+    """Return a convolution of which input and weight are rounded to int8 steps.
+
+    Args:
+        x: float32 [N, I, H, W].
+        weight: float32 [O, I / groups, kh, kw].
+        weight_scale: float32 [O].
+        bias: float32 [O].
+        scale: of the input.
+        stride: of both sides.
+        padding: of all four.
+        groups: as PyTorch counts them.
+    """
+    rounded = torch.clamp(torch.round(x / scale), -128, 127) * scale
+    steps = weight_scale.reshape(-1, 1, 1, 1)
+    return F.conv2d(rounded, torch.round(weight / steps) * steps, bias, stride, padding, 1, groups)
+
+
+@int8_convolution.register_fake
+def _(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    weight_scale: torch.Tensor,
+    bias: torch.Tensor,
+    scale: float,
+    stride: int,
+    padding: int,
+    groups: int,
+) -> torch.Tensor:
+    height, width = (
+        (side + 2 * padding - k) // stride + 1 for side, k in zip(x.shape[2:], weight.shape[2:], strict=True)
+    )
+    return x.new_empty(x.shape[0], weight.shape[0], height, width)
+
+
+class TorchTensorRTNetwork(nn.Module):
+    """The operators of a graph in order; what is placed in int8 goes through our two operators.
+
+    Args:
+        graph: the network.
+        spec: from `compile.tensorrt.network.scales.half_spec`.
+        placement: what is int8.
+    """
+
+    def __init__(self, graph: Graph, spec: QuantSpec, placement: Placement) -> None:
+        super().__init__()
+        self.graph, self.spec, self.placement = graph, spec, placement
+        for index, op in enumerate(graph.operators):
+            if isinstance(op, Convolution | Classifier):
+                weight = op.weight.reshape(*op.weight.shape[:2], 1, 1) if isinstance(op, Classifier) else op.weight
+                if op.name in placement.layers:
+                    scales = spec.weight_scales[op.name]
+                    self.register_buffer(f"scale{index}", torch.from_numpy(scales))
+                    weight = (quantize_weights(weight, scales) * scales.reshape(-1, 1, 1, 1)).astype("float32")
+                self.register_buffer(f"weight{index}", torch.from_numpy(weight))
+                self.register_buffer(f"bias{index}", torch.from_numpy(op.bias))
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Return the logits, float32 [N, classes], of normalized pictures, float32 [N, 3, H, W]."""
+        tensors = {INPUT: pictures}
+        for index, op in enumerate(self.graph.operators):
+            tensors[op.name] = self._operator(index, op, tensors)
+        return tensors[self.graph.operators[-1].name].flatten(1)
+
+    def _read(self, reader: str, tensor: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        if (reader, tensor) in self.placement.quantized_reads:
+            return quantize_dequantize(tensors[tensor], self.spec.activations[tensor].scale)
+        return tensors[tensor]
+
+    def _operator(self, index: int, op: Operator, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        match op:
+            case Convolution():
+                result = self._convolution(index, op.name, op.input, (op.stride, op.padding, op.groups), tensors)
+                return torch.relu(result) if op.relu else result
+            case Classifier():
+                return self._convolution(index, op.name, op.input, (1, 0, 1), tensors)
+            case ResidualAdd():
+                return self._read(op.name, op.input, tensors) + self._read(op.name, op.other, tensors)
+            case AveragePool():
+                return tensors[op.input].mean((2, 3), keepdim=True)
+            case HardSigmoid():
+                return F.hardsigmoid(tensors[op.input])
+            case Gate():
+                return tensors[op.input] * tensors[op.gate]
+
+    def _convolution(
+        self, index: int, name: str, source: str, geometry: tuple[int, int, int], tensors: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        weight, bias = getattr(self, f"weight{index}"), getattr(self, f"bias{index}")
+        stride, padding, groups = geometry
+        if name not in self.placement.layers:
+            return F.conv2d(tensors[source], weight, bias, stride, padding, 1, groups)
+        scale, weight_scale = self.spec.activations[source].scale, getattr(self, f"scale{index}")
+        return int8_convolution(tensors[source], weight, weight_scale, bias, scale, stride, padding, groups)

@@ -1,0 +1,58 @@
+"""`repghost verify`: prove that a bundle is what was built and answers as the reference does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from repghost.commands.options.ssh_options import public_key_option
+from repghost.errors import UsageError
+
+
+@click.command("verify", short_help="Check a bundle's digests and replay its recorded pictures.")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--variant", "variants", multiple=True, help="Only this instruction set; may be repeated.")
+@click.option("--vectors", type=click.Path(path_type=Path), help="Other recorded pictures than the bundle's.")
+@click.option("--fetch", is_flag=True, help="Fetch an emulator when there is none (Debian, Ubuntu; no root).")
+@public_key_option
+@click.option("--signature", type=click.Path(path_type=Path), help="The signature.  [default: BUNDLE.sig]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def command(
+    bundle: Path,
+    variants: tuple[str, ...],
+    vectors: Path | None,
+    fetch: bool,
+    public_key: Path | None,
+    signature: Path | None,
+    as_json: bool,
+) -> None:
+    """Check every digest of BUNDLE, then replay its recorded pictures with each instruction set that runs here.
+
+    Bundles for arm64 run under qemu-aarch64 on other machines. Exit code 6: something does not match.
+    """
+    from compile.bundle.manifest import ENGINE_TARGETS, check_bundle
+
+    checked = check_bundle(bundle)
+    if public_key is not None:
+        from compile.bundle.signing import verify_signature
+
+        verify_signature(checked, public_key, signature)
+    say: Callable[[str], None] = (lambda line: None) if as_json else click.echo
+    if checked.target_name in ENGINE_TARGETS:
+        from compile.tensorrt.verify import verify_engine_bundle
+
+        if vectors is not None:
+            raise UsageError(f"{bundle} is for {checked.target_name} and has samples of its own; leave --vectors out.")
+        result = verify_engine_bundle(checked, variants, say)
+    else:
+        from compile.machine.emulator import fetch_emulator
+        from compile.machine.replay import verify_bundle
+
+        result = verify_bundle(bundle, variants, vectors, fetch_emulator() if fetch else None, say)
+    if as_json:
+        click.echo(json.dumps(result.to_dict()))
+    else:
+        click.echo(f"verified: {bundle} (bundle digest {result.bundle.digest})")

@@ -1,0 +1,117 @@
+"""What commands that calibrate share: the checkpoint, its pictures, the settings, and progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from repghost.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from repghost.checkpoints.checkpoint import Checkpoint
+    from repghost.data.base import PictureSet, Prepared
+    from repghost.data.preprocess import Preprocess
+    from repghost.network.model import RepGhostNet
+
+DEFAULT_IMAGES = 512
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A network and the pictures to calibrate it with.
+
+    Attributes:
+        checkpoint: as it was read.
+        model: in the checkpoint's form.
+        preprocess: of all pictures.
+        dataset: the pictures' set.
+        split: which part of the set that is.
+        chosen: int64 [N], the indices of the calibration pictures.
+        prepared: those that could be read.
+        labels: class names in the order of the logits.
+    """
+
+    checkpoint: Checkpoint
+    model: RepGhostNet
+    preprocess: Preprocess
+    dataset: PictureSet
+    split: str
+    chosen: NDArray[np.int64]
+    prepared: Prepared
+    labels: tuple[str, ...]
+
+
+def open_calibration(
+    checkpoint: str,
+    data: Path,
+    split: str | None,
+    images: int | None,
+    seed: int,
+    preprocess_path: Path | None,
+    size: int | None,
+    width: str | None,
+) -> Calibration:
+    """Return the network and its calibration pictures, equally many of each class, chosen by the seed.
+
+    Without a split, the one for calibration is taken, or that for training.
+    """
+    from repghost.checkpoints.checkpoint import build_model
+    from repghost.checkpoints.timm_hub import open_checkpoint
+    from repghost.data import open_dataset
+    from repghost.data.open_by_format import open_calibration_split
+    from repghost.data.preprocess import resized, resolve_preprocess
+    from repghost.data.subset import choose_balanced
+    from repghost.network.spec import parse_width
+
+    loaded = open_checkpoint(checkpoint, None if width is None else parse_width(width, custom=True))
+    preprocess = resized(resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, preprocess_path), size)
+    dataset, split = (open_dataset(data, split), split) if split else open_calibration_split(data)
+    if len(dataset) == 0:
+        raise UsageError(
+            "the calibration set is empty; at least one picture is needed. Give --data a set with pictures."
+        )
+    chosen = choose_balanced(dataset.labels, images or min(DEFAULT_IMAGES, len(dataset)), seed)
+    prepared = read_pictures(dataset, preprocess, chosen, "read pictures")
+    model = build_model(loaded)
+    if loaded.spec.form != "fused":
+        click.echo(f"{Path(checkpoint).name} is in {loaded.spec.form} form; it is fused before it is quantized")
+    labels = loaded.labels or _labels(dataset, loaded.spec.num_classes)
+    return Calibration(loaded, model, preprocess, dataset, split, chosen, prepared, labels)
+
+
+def read_pictures(dataset: PictureSet, preprocess: Preprocess, chosen: NDArray[np.int64], title: str) -> Prepared:
+    """Return the chosen pictures prepared; broken ones are left out and named."""
+    from repghost.data.base import prepare
+
+    with progress_bar(len(chosen), title, "picture") as bar:
+
+        def progress(indices: Any) -> Iterator[Any]:
+            for index in indices:
+                yield index
+                bar.update(1)
+
+        prepared = prepare(dataset, preprocess, chosen, progress)
+    for message in prepared.broken:
+        click.echo(f"broken picture, left out: {message}", err=True)
+    return prepared
+
+
+def progress_bar(total: int, title: str, unit: str) -> Any:
+    """Return a progress bar on stderr that leaves nothing behind."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=title, unit=unit, leave=False)
+
+
+def _labels(dataset: PictureSet, classes: int) -> tuple[str, ...]:
+    """Return the set's class names where they fit the network, otherwise numbers."""
+    if len(dataset.classes) == classes:
+        return dataset.classes
+    return tuple(str(index) for index in range(classes))

@@ -1,0 +1,1 @@
+"""How training tells the terminal of its progress."""

@@ -1,0 +1,44 @@
+"""How a run of training under quantization is followed in a terminal or a log."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from calib.qat.candidates import Candidate
+    from calib.qat.loop import QatStep
+    from calib.qat.train_aware import Hooks
+
+
+@contextlib.contextmanager
+def following() -> Iterator[Hooks]:
+    """Give hooks that show a bar with phase and loss in a terminal, and every candidate with its score."""
+    from tqdm import tqdm
+
+    from calib.qat.train_aware import Hooks
+
+    bar = tqdm(unit="step", leave=False, disable=None)  # None: no bar where the output is no terminal
+
+    def begin(steps: int) -> None:
+        bar.reset(total=steps)
+
+    def step(step: QatStep) -> None:
+        bar.set_description(step.phase, refresh=False)
+        bar.set_postfix_str(f"loss {step.loss:.4f}", refresh=False)
+        bar.update()
+
+    def candidate(one: Candidate) -> None:
+        score = one.score
+        bar.clear()
+        click.echo(f"{one.name}: top-1 {score.top1:.2%}, loss {score.loss:.4f}, as float {score.agreement:.2%}")
+
+    def refused(name: str, reason: str) -> None:
+        bar.clear()
+        click.echo(f"{name}: refused, {reason}", err=True)
+
+    with contextlib.closing(bar):
+        yield Hooks(begin=begin, step=step, candidate=candidate, refused=refused)

@@ -1,0 +1,126 @@
+"""How a training run is followed in a terminal or a log, and stopped by a signal without losing an epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from repghost.training.recipe import Recipe
+    from repghost.training.state.state import EpochRecord
+    from repghost.training.train import Hooks, StepRecord
+
+LOG_INTERVAL = 60.0  # seconds between two lines where the output is no terminal
+
+
+@contextlib.contextmanager
+def follow(recipe: Recipe, quiet: bool = False) -> Iterator[Hooks]:
+    """Give hooks that show progress, pictures per second and the time left, and stop on SIGINT or SIGTERM.
+
+    A second signal of the same kind acts at once.
+
+    Args:
+        recipe: of the run.
+        quiet: show nothing, for all processes of a run but one.
+    """
+    from repghost.training.train import Hooks, TrainingStoppedError
+
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, old[signal.Signals(number)])
+
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    progress = _Progress(recipe)
+    for number in old:
+        signal.signal(number, note)
+    try:
+        if quiet:
+            yield Hooks(should_stop=lambda: bool(received))
+        else:
+            yield Hooks(
+                preparing=progress.prepare,
+                begin=progress.begin,
+                step=progress.step,
+                epoch=progress.epoch,
+                should_stop=lambda: bool(received),
+            )
+    except TrainingStoppedError as error:
+        error.exit_code = 128 + (received[0] if received else signal.SIGTERM)  # as a shell reports a signal
+        raise
+    finally:
+        progress.close()
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+class _Progress:
+    """A bar in a terminal; plain lines anywhere else."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe, self.epochs, self.per_epoch = recipe, recipe.epochs, 0
+        self.bar: Any = None
+        self.done = self.first = 0
+        self.started = self.printed = time.monotonic()
+
+    def prepare(self, indices: Iterable[int]) -> Iterable[int]:
+        """Wrap the loop that decodes the pictures."""
+        from tqdm import tqdm
+
+        return tqdm(indices, desc="prepare", unit="picture", unit_scale=True, disable=None)
+
+    def begin(self, epochs: int, pictures_per_epoch: int) -> None:
+        """Learn how long the run is."""
+        self.epochs, self.per_epoch = epochs, pictures_per_epoch
+
+    def step(self, record: StepRecord) -> None:
+        """Show one step."""
+        if self.bar is None:
+            self._start(record.epoch)
+        self.done += record.pictures
+        text = (
+            f"epoch {record.epoch + 1}/{self.epochs} loss {record.loss:.3f} top-1 {record.top1:.1%} "
+            f"rate {record.rate:.4f}"
+        )
+        self.bar.set_description(text, refresh=False)
+        self.bar.update(record.pictures)
+        now = time.monotonic()
+        if self.bar.disable and now - self.printed > LOG_INTERVAL:
+            self.printed = now
+            speed = (self.done - self.first) / (now - self.started)
+            left = datetime.timedelta(seconds=round((self.epochs * self.per_epoch - self.done) / speed))
+            click.echo(f"{text}, {speed:.0f} pictures/s, {left} left", err=True)
+
+    def _start(self, epoch: int) -> None:
+        """Begin to count at the first step; a resumed run does not begin at zero."""
+        from tqdm import tqdm
+
+        self.done = self.first = epoch * self.per_epoch
+        self.started = self.printed = time.monotonic()
+        total = self.epochs * self.per_epoch
+        self.bar = tqdm(total=total, initial=self.first, unit="picture", unit_scale=True, disable=None)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Print what an epoch achieved."""
+        line = (
+            f"epoch {record.epoch}/{self.epochs}: loss {record.loss:.4f}, held-out top-1 "
+            f"{record.held_out_top1:.2%} of {record.held_out_pictures}, {record.pictures_per_second:.0f} pictures/s"
+        )
+        if self.bar is None or self.bar.disable:
+            click.echo(line, err=True)
+        else:
+            self.bar.write(line, file=sys.stderr)
+
+    def close(self) -> None:
+        """Leave the terminal in order."""
+        if self.bar is not None:
+            self.bar.close()

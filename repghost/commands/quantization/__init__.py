@@ -1,0 +1,1 @@
+"""Commands that quantize and compare ways to quantize."""

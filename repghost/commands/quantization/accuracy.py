@@ -1,0 +1,62 @@
+"""`repghost accuracy`: measure every way to quantize on the same pictures, and write docs/accuracy.md."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from repghost.errors import UsageError
+
+
+@click.command("accuracy", short_help="Evidence of accuracy: every way to quantize, on the same pictures.")
+@click.argument("checkpoints", nargs=-1, required=True, metavar="CKPT...")
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Pictures with a split to judge by.")
+@click.option("--preprocess", type=click.Path(path_type=Path), help="JSON, for a CKPT that has none.")
+@click.option("--method", "methods", multiple=True, metavar="PATTERN", help="Only these rows, e.g. 'QAT*'; repeatable.")
+@click.option("--again", multiple=True, metavar="PATTERN", help="Measure these rows again, e.g. after a change.")
+@click.option("--kept", is_flag=True, help="Measure nothing: write what is kept, and name what is not there.")
+@click.option("--add", is_flag=True, help="Keep the networks in the document that are not among CKPT.")
+@click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Calibration pictures.")
+@click.option("--test-images", type=click.IntRange(2), help="Only so many judge.  [default: all]")
+@click.option("--python", "pythons", multiple=True, type=click.Path(path_type=Path),
+              help="An interpreter that has other tools (onnxruntime, nncf, nvidia-modelopt); repeatable.")  # fmt: skip
+@click.option("--arm64/--no-arm64", default=True, show_default=True, help="Compare the arm64 build under emulation.")
+@click.option("--cells", default="build/accuracy", show_default=True, type=click.Path(path_type=Path),
+              help="Where measurements are kept; what is there is not measured again.")  # fmt: skip
+@click.option("--docs", default="docs", show_default=True, type=click.Path(path_type=Path), help="Folder to write to.")
+def command(
+    checkpoints: tuple[str, ...],
+    data: Path,
+    preprocess: Path | None,
+    methods: tuple[str, ...],
+    again: tuple[str, ...],
+    kept: bool,
+    add: bool,
+    images: int,
+    test_images: int | None,
+    pythons: tuple[Path, ...],
+    arm64: bool,
+    cells: Path,
+    docs: Path,
+) -> None:
+    """Quantize each CKPT in every way, measure all of them on the same test pictures, and write what came out.
+
+    CKPT is a trained checkpoint with its branches. Post-training quantization by algorithm, training under
+    quantization in both modes, and the quantizers of other tools get the same calibration pictures. A run that was
+    stopped goes on where it was: each measurement is kept whole or not at all.
+    """
+    for python in pythons:
+        if not python.is_file():
+            raise UsageError(f"{python} is no file; give an interpreter, e.g. peers/bin/python.")
+    from compile.accuracy.evidence import JSON_FILE, PAGE_FILE, Plan, run_accuracy
+    from compile.accuracy.methods import choose_methods
+
+    chosen = choose_methods(methods)
+    if again:
+        choose_methods(again)
+    found = tuple(python.absolute() for python in pythons) or (Path(sys.executable),)
+    plan = Plan(checkpoints, data, chosen, again, cells, found, images, test_images, arm64, preprocess, kept, add)
+    run_accuracy(plan, docs, click.echo)
+    click.echo(f"written: {docs / JSON_FILE} and {docs / PAGE_FILE}")

@@ -1,0 +1,98 @@
+"""`repghost qat`: train a checkpoint under quantization and write its int8 form as QDQ ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from calib.settings.config_file import read_config
+from repghost.commands.options.quant_options import output_option, quantization_options
+from repghost.commands.progress.qat import following
+
+if TYPE_CHECKING:
+    from calib.qat.settings import QatSettings
+    from calib.qat.train_aware import QatResult
+
+
+@click.command("qat", short_help="Train under quantization and write int8 QDQ ONNX.")
+@click.option("--mode", default="fused", show_default=True, help="fused, or reparam: the branches stay and learn.")
+@click.option("--epochs", default=4, show_default=True, type=click.IntRange(1), help="Passes over --images pictures.")
+@click.option("--images", default=12_500, show_default=True, type=click.IntRange(1), help="Pictures of an epoch.")
+@click.option("--batch", default=64, show_default=True, type=click.IntRange(2), help="Pictures per step.")
+@click.option("--learning-rate", default=1e-3, show_default=True, type=float, help="Relative to each layer's weights.")
+@click.option("--distillation", default=0.5, show_default=True, type=float,
+              help="Share of the loss that compares with the float network, not with the labels.")  # fmt: skip
+@click.option(
+    "--crop-padding", default=0, show_default=True, type=click.IntRange(0), help="Of a random crop, in pixels."
+)
+@click.option("--held-out", default=2000, show_default=True, type=click.IntRange(1),
+              help="Pictures that choose between the start and what training made of it.")  # fmt: skip
+@click.option("--flip", is_flag=True, help="Mirror half of the pictures.")
+@quantization_options
+@output_option
+def command(
+    checkpoint: str,
+    data: Path,
+    split: str,
+    mode: str,
+    epochs: int,
+    images: int,
+    batch: int,
+    learning_rate: float,
+    distillation: float,
+    crop_padding: int,
+    held_out: int,
+    flip: bool,
+    seed: int,
+    preprocess_path: Path | None,
+    size: int | None,
+    width: str | None,
+    config_path: Path | None,
+    policy: str | None,
+    output: Path,
+) -> None:
+    """Calibrate CKPT as `repghost quantize` does, train it under quantization, and write the better of the two.
+
+    Held-out pictures of the same split choose, by the answers of the integer program. The file is written at the end,
+    whole; a run that was interrupted is started again and gives the same bytes.
+    """
+    config = read_config(config_path, policy)
+
+    from calib.qat.settings import QatSettings
+    from calib.qat.train_on_set import train_on_set
+    from calib.quantize import Source
+    from repghost.checkpoints.checkpoint import build_model
+    from repghost.checkpoints.timm_hub import open_checkpoint
+    from repghost.data import open_dataset
+    from repghost.data.preprocess import resized, resolve_preprocess
+    from repghost.evaluation.classes import matching_classes
+    from repghost.network.spec import parse_width
+
+    settings = QatSettings(
+        mode=mode, epochs=epochs, images=images, batch=batch, learning_rate=learning_rate, distillation=distillation,
+        crop_padding=crop_padding, held_out=held_out, flip=flip, seed=seed,
+    )  # fmt: skip
+    loaded = open_checkpoint(checkpoint, None if width is None else parse_width(width, custom=True))
+    preprocess = resized(resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, preprocess_path), size)
+    dataset = open_dataset(data, split)
+    labels = matching_classes(dataset, loaded.spec.num_classes, loaded.labels)
+    source = Source(labels, loaded.digest, {"data": data.name, "split": split, "seed": seed})
+    with following() as hooks:
+        result = train_on_set(build_model(loaded), dataset, preprocess, config, settings, source, hooks)
+    write_result(output, result, settings)
+
+
+def write_result(output: Path, result: QatResult, settings: QatSettings) -> None:
+    """Write the quantized file, whole, and say what was chosen."""
+    from calib.qdq.writer import serialize
+    from repghost.files import write_bytes_atomically
+
+    write_bytes_atomically(output, serialize(result.quantized.onnx))
+    click.echo(f"written: {output} ({output.stat().st_size / 1e6:.2f} MB), mode {settings.mode}")
+    click.echo(
+        f"chosen by {result.held_out_pictures} held-out pictures: {result.chosen.name}; accuracy on other pictures: "
+        "not measured here"
+    )
+    click.echo(f"program digest: {result.quantized.digest}")

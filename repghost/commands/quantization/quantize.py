@@ -1,0 +1,199 @@
+"""`repghost quantize`: calibrate a checkpoint on pictures and write its int8 form as QDQ ONNX."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from calib.settings.config_file import read_config
+from repghost.commands.options.calibration import (
+    DEFAULT_IMAGES,
+    Calibration,
+    open_calibration,
+    progress_bar,
+    read_pictures,
+)
+from repghost.commands.options.quant_options import calibration_options, output_option
+from repghost.errors import UsageError, unknown_value
+
+if TYPE_CHECKING:
+    from calib.ptq.search_settings import Search, Trial
+    from calib.quantize import Quantized, Source
+    from calib.settings.config import QuantConfig
+
+AUTO, ANSWERS = "auto", "answers"
+CONFIG_SUFFIX = ".config.json"
+DEFAULT_HELD_OUT = 2000
+
+
+@click.command("quantize", short_help="Calibrate a checkpoint and write int8 QDQ ONNX.")
+@calibration_options
+@click.option("--images", type=click.IntRange(1), help=f"Calibration pictures.  [default: {DEFAULT_IMAGES} or all]")
+@click.option("--algorithm", help="An observer, 'answers' (one per tensor), or 'auto' (a search; needs labels).")
+@click.option("--max-drop", type=float, help="With auto: points of top-1 that may be lost.  [default: 0.3]")
+@click.option(
+    "--held-out", type=click.IntRange(1), help=f"With auto: pictures that judge.  [default: {DEFAULT_HELD_OUT}]"
+)
+@output_option
+def command(
+    checkpoint: str,
+    data: Path,
+    split: str | None,
+    images: int | None,
+    seed: int,
+    preprocess_path: Path | None,
+    size: int | None,
+    width: str | None,
+    config_path: Path | None,
+    policy: str | None,
+    algorithm: str | None,
+    max_drop: float | None,
+    held_out: int | None,
+    output: Path,
+) -> None:
+    """Quantize CKPT to int8 with scales calibrated on pictures, and write a QDQ ONNX file.
+
+    CKPT is a weight file, or the word timm. A network that is not fused yet is fused first. The file holds its
+    Preprocess, labels and settings; the settings are also written beside it, as JSON for --config.
+
+    With --algorithm auto, the levers are tried in order of what they cost, each judged on labelled pictures of the
+    same split that calibrate nothing, and the cheapest is kept that loses at most --max-drop points. Where none does,
+    nothing is written and the exit code is 3. Layers in float are the last of them, with --policy tensorrt alone.
+    """
+    if algorithm != AUTO and (max_drop is not None or held_out is not None):
+        raise UsageError("--max-drop and --held-out belong to --algorithm auto, which is not given.")
+    config = with_algorithm(read_config(config_path, policy), algorithm)
+
+    from calib.quantize import Source
+
+    opened = open_calibration(checkpoint, data, split, images, seed, preprocess_path, size, width)
+    calibration = {"data": data.name, "split": opened.split, "seed": seed, "broken": len(opened.prepared.broken)}
+    source = Source(opened.labels, opened.checkpoint.digest, calibration)
+    search: Search | None = None
+    if algorithm == AUTO:
+        wanted = 0.3 if max_drop is None else max_drop
+        result, search = _search(opened, config, source, wanted, held_out, seed)
+        config = search.chosen.config
+    else:
+        result = _calibrate(opened, config, source)
+    write_result(output, result, config, search)
+    _summary(output, len(opened.prepared.pictures), config, result.digest, search)
+    click.echo("next:")
+    same = {"--width": width, "--size": size, "--images": images, "--seed": seed or None}
+    files = {"--preprocess": preprocess_path, "--config": config_beside(output)}
+    for line in _next_commands(checkpoint, data, output, same | files, config.policy):
+        click.echo(f"  {line}")
+
+
+def with_algorithm(config: QuantConfig, algorithm: str | None) -> QuantConfig:
+    """Return the settings with an algorithm's observers for every layer that has no entry of its own.
+
+    Raises:
+        UsageError: when there is no such algorithm.
+    """
+    from calib.observers import OBSERVERS
+
+    if algorithm is None or algorithm == AUTO:
+        return config
+    if algorithm == ANSWERS:
+        return replace(config, ranges_by_answers=True)
+    if algorithm not in OBSERVERS:
+        raise unknown_value("algorithm", algorithm, (*OBSERVERS, ANSWERS, AUTO))
+    return replace(config, defaults=replace(config.defaults, observer=algorithm), ranges_by_answers=False)
+
+
+def config_beside(output: Path) -> Path:
+    """Return where the settings of a file are written: net.qdq.onnx has net.qdq.config.json beside it."""
+    return output.with_name(output.name.removesuffix(".onnx") + CONFIG_SUFFIX)
+
+
+def write_result(output: Path, result: Quantized, config: QuantConfig, search: Search | None) -> None:
+    """Write the settings, then the file, each whole or not at all."""
+    from calib.qdq.writer import serialize
+    from calib.settings.config import SEARCH
+    from repghost.files import write_bytes_atomically, write_text_atomically
+
+    settings = config.to_dict() | ({} if search is None else {SEARCH: search.to_dict()})
+    write_text_atomically(config_beside(output), json.dumps(settings, indent=2) + "\n")
+    write_bytes_atomically(output, serialize(result.onnx))
+    for note in result.spec.notes:
+        click.echo(f"note: {note}")
+    for tensor, observer in result.spec.observers.items():
+        click.echo(f"note: {tensor}: {observer} changes the answers least")
+
+
+def _calibrate(opened: Calibration, config: QuantConfig, source: Source) -> Quantized:
+    from calib.quantize import quantize_model
+
+    pictures = opened.prepared.pictures
+    with progress_bar(len(pictures), "calibrate", "picture") as bar:
+        return quantize_model(opened.model, pictures, opened.preprocess, config, source, bar.update)
+
+
+def _search(
+    opened: Calibration, config: QuantConfig, source: Source, max_drop: float, held_out: int | None, seed: int
+) -> tuple[Quantized, Search]:
+    """Return the file of the settings that the search kept, and what it tried."""
+    from calib.ptq.search_settings import HeldOut, search_settings
+    from calib.quantize import write_model
+    from repghost.data.subset import choose_balanced
+    from repghost.graph.trace import graph_of
+    from repghost.network.fuse import fused
+
+    left = len(opened.dataset) - len(opened.chosen)
+    count = min(DEFAULT_HELD_OUT, left) if held_out is None else held_out
+    if left == 0:
+        raise UsageError(
+            f"all {len(opened.dataset)} pictures calibrate, and a search needs others to judge with. Give fewer "
+            "--images, or --data a larger set."
+        )
+    judges = choose_balanced(opened.dataset.labels, count, seed + 1, opened.chosen)
+    prepared = read_pictures(opened.dataset, opened.preprocess, judges, "read held-out pictures")
+    click.echo(f"{'lever':56} {'points lost':>11}  {'95 % interval':>15}  same answer  costs")
+    judged = HeldOut(prepared.pictures, prepared.labels)
+    graph, pictures = graph_of(fused(opened.model)), opened.prepared.pictures
+    found = search_settings(graph, pictures, opened.preprocess, config, judged, max_drop, _echo_trial)
+    file = write_model(
+        opened.model, found.graph, found.spec, pictures, opened.preprocess, found.chosen.config, source, found.to_dict()
+    )
+    return file, found
+
+
+def _echo_trial(trial: Trial) -> None:
+    change = trial.difference
+    interval = f"{-100 * change.high:.2f} .. {-100 * change.low:.2f}"
+    agreement = f"{change.agreeing / change.pictures:.2%}"
+    click.echo(f"{trial.name:56} {trial.drop_points:11.2f}  {interval:>15}  {agreement:>11}  {trial.cost}")
+
+
+def _summary(output: Path, pictures: int, config: QuantConfig, digest: str, search: Search | None) -> None:
+    from calib.ptq.apply import describe_observer
+
+    click.echo(f"written: {output} ({output.stat().st_size / 1e6:.2f} MB) and {config_beside(output).name}")
+    accuracy = "accuracy: not measured here"
+    if search is not None:
+        held = search.chosen.difference.pictures
+        accuracy = f"chosen: {search.chosen.name}, by {held} held-out pictures; accuracy on others: not measured here"
+    click.echo(
+        f"policy {config.policy}, observer {describe_observer(config.defaults)}, {pictures} pictures; {accuracy}"
+    )
+    click.echo(f"program digest: {digest}")
+
+
+def _next_commands(checkpoint: str, data: Path, output: Path, options: dict[str, Any], policy: str) -> list[str]:
+    """Return what the user can run with the file, or on the way further; `options` are to be repeated."""
+    if policy == "tensorrt":
+        plan = output.with_suffix(".plan")
+        return [
+            shlex.join(["trtexec", f"--onnx={output}", "--stronglyTyped", f"--saveEngine={plan}"])
+            + "  (on the Jetson; TensorRT 8: --int8 --fp16 instead of --stronglyTyped)"
+        ]
+    build = ["repghost", "compile", "--target", "arm64", "--weights", checkpoint, "--data", str(data)]
+    for option, value in options.items():
+        build += [] if value is None else [option, str(value)]
+    return [shlex.join(["repghost", "explain", str(output)]), shlex.join(build)]

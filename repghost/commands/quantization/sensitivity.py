@@ -1,0 +1,124 @@
+"""`repghost sensitivity`: which layers int8 hurts, and what each would cost in float."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from calib.settings.config_file import read_config
+from repghost.commands.options.calibration import DEFAULT_IMAGES, Calibration, open_calibration, progress_bar
+from repghost.commands.options.quant_options import calibration_options
+from repghost.errors import UsageError
+
+if TYPE_CHECKING:
+    from calib.analysis.sensitivity import Sensitivity
+    from calib.settings.config import QuantConfig
+
+MEASURED_PIXELS = 1 << 19  # of the pictures that measure: 128 at 64 pixels
+SHOWN = 20
+MAX_PROFILE_BYTES = 16 << 20
+
+
+@click.command("sensitivity", short_help="Say which layers int8 hurts, and what each would cost in float.")
+@calibration_options
+@click.option("--images", type=click.IntRange(1), help=f"Calibration pictures.  [default: {DEFAULT_IMAGES} or all]")
+@click.option(
+    "--profile",
+    "profiles",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="Twice: of the int8 and the fp32 bundle, from `repghost bench BUNDLE --per-layer --json FILE`.",
+)
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every row as JSON.")
+@click.option("--svg", "svg_path", type=click.Path(path_type=Path), help="Write a figure.")
+@click.option("--all", "everything", is_flag=True, help=f"Print every layer, not the first {SHOWN}.")
+def command(
+    checkpoint: str,
+    data: Path,
+    split: str | None,
+    images: int | None,
+    seed: int,
+    preprocess_path: Path | None,
+    size: int | None,
+    width: str | None,
+    config_path: Path | None,
+    policy: str | None,
+    profiles: tuple[Path, ...],
+    json_path: Path | None,
+    svg_path: Path | None,
+    everything: bool,
+) -> None:
+    """Quantize one tensor or one layer of CKPT at a time, and say how much the answers change.
+
+    The change is the Kullback-Leibler divergence of the class probabilities from those of the float network; it needs
+    no labels. What float would cost is shown beside it, as the layer's share of the network's multiply-adds. With two
+    profiles, each layer also shows how much longer it takes in float on the machine that was measured; two conversions
+    come on top.
+    """
+    from calib.analysis.sensitivity_page import float_prices, make_rows, to_cells, to_dict, to_svg
+    from repghost.files import write_text_atomically
+    from repghost.text_table import format_columns
+
+    if len(profiles) not in (0, 2):
+        raise UsageError(f"--profile is given twice, for the int8 and for the fp32 bundle; not {len(profiles)} times.")
+    config = read_config(config_path, policy)
+    prices = float_prices(*(_read_profile(path) for path in profiles)) if profiles else {}
+    opened = open_calibration(checkpoint, data, split, images, seed, preprocess_path, size, width)
+    entries, work, pictures = _measure(opened, config)
+    rows = make_rows(entries, work, prices)
+    about = {
+        "model": opened.model.spec.name,
+        "checkpoint_sha256": opened.checkpoint.digest,
+        "pictures": pictures,
+        "size": opened.preprocess.size,
+        "config": config.to_dict(),
+    }
+    if json_path is not None:
+        write_text_atomically(json_path, json.dumps(to_dict(rows, about), indent=2) + "\n")
+    if svg_path is not None:
+        title = f"{opened.model.spec.name}, {opened.preprocess.size} px: change of the answers by one layer in int8"
+        write_text_atomically(svg_path, to_svg(rows, title))
+    shown = rows if everything else rows[:SHOWN]
+    for line in format_columns(to_cells(shown), numbers=range(1, 6)):
+        click.echo(line)
+    outputs, weights = sum(row.activation or 0.0 for row in rows), sum(row.weight or 0.0 for row in rows)
+    click.echo(
+        f"divergence in nats, mean over {pictures} pictures; the sum over all {len(rows)} rows: outputs {outputs:.2e}, "
+        f"weights {weights:.2e}"
+    )
+
+
+def _measure(opened: Calibration, config: QuantConfig) -> tuple[tuple[Sensitivity, ...], dict[str, float], int]:
+    """Return the sensitivities under the scales `repghost quantize` would choose, the work, and how many pictures."""
+    from calib.analysis.sensitivity import measure_sensitivity
+    from calib.ptq.apply import batches, quantize_graph
+    from repghost.graph.macs import shares_of_work
+    from repghost.graph.trace import graph_of
+    from repghost.network.fuse import fused
+
+    pictures, preprocess = opened.prepared.pictures, opened.preprocess
+    with progress_bar(len(pictures), "calibrate", "picture") as bar:
+        graph, spec = quantize_graph(graph_of(fused(opened.model)), pictures, preprocess, config, bar.update)
+    work = shares_of_work(graph, preprocess.size)
+    few = pictures[: max(1, MEASURED_PIXELS // preprocess.size**2)]
+    with progress_bar(len(few), "measure", "picture") as bar:
+        return measure_sensitivity(graph, spec, batches(few, preprocess), bar.update), work, len(few)
+
+
+def _read_profile(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            values = json.loads(file.read(MAX_PROFILE_BYTES).decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"profile {str(path)!r} cannot be read: {error}") from error
+    layers = values.get("layers") if isinstance(values, dict) else None
+    if not isinstance(layers, list) or not all(
+        isinstance(layer, dict) and "name" in layer and isinstance(layer.get("min_us"), int | float) for layer in layers
+    ):
+        raise UsageError(
+            f"{str(path)!r} is not a profile. Write one with `repghost bench BUNDLE --per-layer --json FILE`."
+        )
+    return dict(values)

@@ -1,0 +1,209 @@
+"""`repghost train`: train a network by a named recipe and write its checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from repghost.commands.options.train_flags import PREPROCESS_FLAGS, changed_preprocess, recipe_options
+from repghost.commands.training.train_qat import continue_quantized, qat_settings
+from repghost.errors import UsageError
+
+if TYPE_CHECKING:
+    from repghost.data import PictureSet
+    from repghost.distributed.ranks import Ranks
+    from repghost.training.recipe import Recipe
+    from repghost.training.train import TrainResult
+
+# Flags of pictures that are decoded again in every epoch.
+_LOADING = {"workers", "pin_mem", "validation_batch_size_multiplier", "broken_limit", "val_split", "val_data"}
+
+
+@click.command("train", short_help="Train a network by a named recipe.")
+@click.option("--data", "--data_dir", "--data-dir", "data", required=True, type=click.Path(path_type=Path),
+              help="A set of pictures (see the README).")  # fmt: skip
+@click.option(
+    "--recipe", "recipe_name", default="demo", show_default=True, help="imagenet, imagenet-wide, finetune, demo, cifar."
+)
+@click.option("--output", "-o", default="runs/train", show_default=True, type=click.Path(path_type=Path),
+              help="Folder of the weights, the state, the log and the plot.")  # fmt: skip
+@click.option("--experiment", help="A folder of this name in --output.")
+@click.option("--resume", is_flag=False, flag_value="continue",
+              help="Continue the run in --output or a given folder; 'auto' starts one if there is none.")  # fmt: skip
+@click.option("--train-split", default="train", show_default=True, help="Which part of the set is trained on.")
+@click.option("--val-split", help="Which part judges, where nothing is held out.  [default: val]")
+@click.option("--val-data", type=click.Path(path_type=Path),
+              help="A set of its own that judges each epoch; WebDataset shards of --data need one.")  # fmt: skip
+@click.option("--pretrained", "--initial-checkpoint", "pretrained", is_flag=False, flag_value="timm",
+              help="Begin with the weights of a checkpoint, or with timm's.")  # fmt: skip
+@click.option("--num-classes", type=click.IntRange(1), help="At least as many as the pictures have.")
+@click.option("--amp", "--native-amp", "mixed", is_flag=True, help="Mixed precision: --amp-dtype float16.")
+@click.option("--workers", "-j", type=click.IntRange(0), help="Processes that decode.  [default: 4, or one per core]")
+@click.option("--pin-mem", is_flag=True, default=None, help="Lock pages for faster copies to a GPU.")
+@click.option("--validation-batch-size-multiplier", "-vb", type=click.IntRange(1), help="Judging batch / batch.")
+@click.option("--broken-limit", type=click.IntRange(0), help="Pictures that may be broken.  [default: 50]")
+@click.option("--recovery-interval", default=0, type=click.IntRange(0), help="Batches between states in an epoch.")
+@click.option("--log-interval", type=click.IntRange(1), help="Batches between looks at a GPU's loss.  [default: 50]")
+@click.option("--tensorboard/--no-tensorboard", default=None, help="Events for TensorBoard.  [default: if installed]")
+@click.option("--device", help="cpu or cuda; a GPU by default where there is one.")
+@click.option("--dist-timeout", type=click.FloatRange(1), help="Seconds to wait for other processes.  [default: 600]")
+@click.option("--qat", "qat_mode", metavar="MODE",
+              help="Go on under quantization: fused, or reparam; writes OUTPUT/model.qdq.onnx.")  # fmt: skip
+@click.option("--qat-epochs", type=click.IntRange(1), help="Passes under quantization.  [default: 4]")
+@click.option("--qat-images", type=click.IntRange(1), help="Pictures of such a pass.  [default: 12500]")
+@click.option("--threads", type=click.IntRange(1), help="Threads of PyTorch; its own choice by default.")
+@recipe_options
+def command(
+    data: Path, recipe_name: str, output: Path, experiment: str | None, device: str | None, dist_timeout: float | None,
+    threads: int | None, **given: Any,
+) -> None:  # fmt: skip
+    """Train a RepGhostNet and write OUTPUT/model.safetensors.
+
+    Each epoch is judged by training pictures that are held out (demo) or by --val-split. The set's test split, if there
+    is one, is used once, after the last epoch, for the figure that is written into the checkpoint.
+
+    Several processes: torchrun --nproc-per-node=N -m repghost.cli train ...
+    """
+    import torch
+
+    from repghost.distributed.ranks import TIMEOUT, join
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    given = {key: value for key, value in given.items() if value is not None}
+    folder = _folder(output / experiment if experiment else output, given)
+    recipe = _recipe(recipe_name, given)
+    settings = qat_settings(given.get("qat_mode"), given.get("qat_epochs"), given.get("qat_images"), recipe.seed)
+    with join(device, dist_timeout or TIMEOUT) as ranks:
+        if dist_timeout is not None and ranks.count == 1:
+            raise UsageError("--dist-timeout has no effect with one process; leave it out or start with torchrun.")
+        result, dataset = _train(recipe, data, folder, given, ranks)
+    if ranks.first:
+        _report(recipe, result, dataset, data, folder, given.get("num_classes"))
+        if settings is not None:
+            continue_quantized(folder, recipe, dataset, data, settings)
+
+
+def _folder(output: Path, given: dict[str, Any]) -> Path:
+    """Return the folder of the run; a path given to --resume names it, and becomes "continue" in `given`."""
+    from repghost.training.train import STATE_FILE
+
+    resume = given.get("resume", "new")
+    if resume in ("new", "continue", "auto"):
+        return output
+    folder = Path(resume).parent if resume.endswith(STATE_FILE) else Path(resume)
+    if not (folder / STATE_FILE).is_file():
+        raise UsageError(
+            f"--resume {resume}: there is no {STATE_FILE}; give --resume, --resume auto, or the folder of a run."
+        )
+    given["resume"] = "continue"
+    return folder
+
+
+def _recipe(name: str, given: dict[str, Any]) -> Recipe:
+    """Return the recipe of the command line."""
+    from repghost.commands.options.train_flag_checks import refuse_without_effect
+    from repghost.commands.options.train_flags import FLAGS
+    from repghost.training.recipe import get_recipe
+
+    recipe = get_recipe(name)
+    values = {flag.sets: given[flag.sets] for flag in FLAGS if flag.sets in given}
+    if given["mixed"]:
+        if values.get("amp", "float16") != "float16":
+            raise UsageError("--amp is --amp-dtype float16; leave one of them out.")
+        values["amp"] = "float16"
+    if "width" in values:  # the original writes repghost.repghostnet_0_5x
+        values["width"] = str(values["width"]).removeprefix("repghost.")
+    pictures = {flag.sets: given[flag.sets] for flag in PREPROCESS_FLAGS if flag.sets in given}
+    if pictures:
+        values["preprocess"] = changed_preprocess(recipe, pictures)
+    recipe = recipe.changed(**values)
+    refuse_without_effect(recipe, values)
+    return recipe
+
+
+def _train(
+    recipe: Recipe, data: Path, folder: Path, given: dict[str, Any], ranks: Ranks
+) -> tuple[TrainResult, PictureSet]:
+    """Open the pictures and train."""
+    import os
+
+    from repghost.commands.progress.train import follow
+    from repghost.data import open_dataset
+    from repghost.training.feeds.choose import open_judging
+    from repghost.training.feeds.loader import Loading
+    from repghost.training.follow.hooks import joined
+    from repghost.training.follow.plot import plotting
+    from repghost.training.follow.tensorboard import board
+    from repghost.training.train import Options, train
+    from repghost.training.transfer import read_start
+
+    if recipe.augmentation is None:
+        for name in sorted(given.keys() & _LOADING):
+            raise UsageError(
+                f"--{name.replace('_', '-')} has no effect on recipe {recipe.name!r}, which keeps its pictures in "
+                "memory and holds some out to judge; leave it out."
+            )
+    for name in sorted(given.keys() & {"pin_mem", "log_interval"} if ranks.device.type == "cpu" else ()):
+        raise UsageError(f"--{name.replace('_', '-')} has no effect without a GPU; leave it out.")
+    loading = Loading(
+        workers=given.get("workers", min(4, os.cpu_count() or 1)),
+        pin_memory=given.get("pin_mem", False),
+        broken_limit=given.get("broken_limit", 50),
+        judging_batch=recipe.batch * given.get("validation_batch_size_multiplier", 1),
+    )
+    weights = read_start(given["pretrained"], recipe.width) if "pretrained" in given else None
+    intervals = (given["recovery_interval"], given.get("log_interval", 50))
+    options = Options(loading, *intervals, given.get("num_classes"), weights)
+    dataset = open_dataset(data, given["train_split"])
+    judging = (
+        None if recipe.held_out else open_judging(data, given.get("val_data"), given.get("val_split", "val"), dataset)
+    )
+    if ranks.first:
+        _say_rate(recipe, ranks)
+    resume = given.get("resume", "new")
+    events_wanted = given.get("tensorboard") if ranks.first else False
+    with follow(recipe, quiet=not ranks.first) as shown, board(folder, events_wanted) as events:
+        hooks = joined(shown, events, plotting(folder)) if ranks.first else shown
+        return train(recipe, dataset, folder, resume, hooks, judging, options, ranks), dataset
+
+
+def _say_rate(recipe: Recipe, ranks: Ranks) -> None:
+    """Print the linear rule: the learning rate grows with the pictures per step."""
+    reference = recipe.optimization.reference_batch
+    total = recipe.batch * ranks.count * recipe.execution.accumulate
+    if reference is not None:
+        from repghost.training.recipe import get_recipe
+
+        usual = get_recipe(recipe.name).learning_rate
+        click.echo(
+            f"{total} pictures per step; the recipe's rate {usual:g} is for {reference}, the linear rule gives "
+            f"{usual * total / reference:.4g}, this run uses {recipe.learning_rate:g} (--lr)",
+            err=True,
+        )
+
+
+def _report(
+    recipe: Recipe, result: TrainResult, dataset: PictureSet, data: Path, folder: Path, num_classes: int | None
+) -> None:
+    """Judge the network on the test split, write it, and say what comes next."""
+    from repghost.training.result import judge, write_trained
+    from repghost.training.train import class_names
+
+    for message in result.broken:
+        click.echo(f"broken picture, left out: {message}", err=True)
+    tested = judge(result.model.cpu(), recipe, data) if recipe.held_out else None
+    path = folder / "model.safetensors"
+    write_trained(path, recipe, result, class_names(dataset, num_classes), tested)
+    if tested is not None:
+        click.echo(f"test top-1: {tested.top1:.2%} of {tested.pictures} (95 %: {tested.low:.2%} to {tested.high:.2%})")
+    else:
+        kept = result.kept
+        click.echo("test top-1: not measured, the set has no test split that did not judge the epochs")
+        click.echo(f"kept: epoch {kept.epoch}, top-1 {kept.held_out_top1:.2%} of {kept.held_out_pictures}")
+    click.echo(f"written: {path}")
+    click.echo("next:")
+    click.echo(f"  repghost validate {path} --data {data}")
+    click.echo(f"  repghost fuse {path} {folder / 'fused.safetensors'}")

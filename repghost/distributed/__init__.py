@@ -1,0 +1,1 @@
+"""Training processes: their ranks, how they meet, and what they exchange."""

@@ -1,0 +1,1 @@
+"""Accuracy: predictions, intervals, paired differences, classes matched by name. Trains nothing."""

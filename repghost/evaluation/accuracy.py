@@ -1,0 +1,172 @@
+"""How often a network is right, and how sure one can be of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repghost.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from repghost.data.preprocess import Preprocess
+
+BATCH = 250  # pictures per step where nothing else is asked for
+Z_95 = 1.959963984540054  # the standard normal is within +-Z_95 with probability 0.95
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of right answers with its 95 % interval (Wilson's score interval)."""
+
+    top1: float  # in [0, 1]
+    low: float
+    high: float
+    correct: int
+    pictures: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Top-1 of `after` minus top-1 of `before` on the same pictures, with its 95 % interval.
+
+    Only pictures on which exactly one of the two is right tell them apart, so the interval is far narrower than two
+    separate ones.
+    """
+
+    difference: float  # in [-1, 1]; negative means that `after` is worse
+    low: float
+    high: float
+    only_before: int  # pictures that only `before` got right
+    only_after: int  # pictures that only `after` got right
+    agreeing: int  # pictures with the same answer, right or wrong
+    pictures: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return asdict(self)
+
+
+def accuracy(answers: NDArray[np.integer], labels: NDArray[np.integer]) -> Accuracy:
+    """Return the top-1 of a vector of answers.
+
+    Args:
+        answers: integer [N], the class given for each picture.
+        labels: integer [N], the true class.
+
+    Raises:
+        UsageError: when there are no pictures or the lengths differ.
+    """
+    _check_paired(answers, labels)
+    return wilson(int(np.count_nonzero(answers == labels)), len(labels))
+
+
+def wilson(correct: int, count: int) -> Accuracy:
+    """Return the share of right answers among at least one, with its 95 % interval."""
+    share, squared = correct / count, Z_95 * Z_95
+    centre = (share + squared / (2 * count)) / (1 + squared / count)
+    half = Z_95 / (1 + squared / count) * math.sqrt(share * (1 - share) / count + squared / (4 * count * count))
+    return Accuracy(share, max(centre - half, 0.0), min(centre + half, 1.0), correct, count)
+
+
+def paired_difference(
+    before: NDArray[np.integer], after: NDArray[np.integer], labels: NDArray[np.integer]
+) -> PairedDifference:
+    """Return how much top-1 changes from `before` to `after`, with a paired 95 % interval.
+
+    Args:
+        before: integer [N], answers of the network that is compared with.
+        after: integer [N], answers of the other network on the same pictures.
+        labels: integer [N], the true classes.
+
+    Raises:
+        UsageError: when there are no pictures or the lengths differ.
+    """
+    _check_paired(before, labels)
+    _check_paired(after, labels)
+    before_right, after_right = before == labels, after == labels
+    return agresti_min(
+        only_before=int(np.count_nonzero(before_right & ~after_right)),
+        only_after=int(np.count_nonzero(after_right & ~before_right)),
+        agreeing=int(np.count_nonzero(before == after)),
+        count=len(labels),
+    )
+
+
+def agresti_min(only_before: int, only_after: int, agreeing: int, count: int) -> PairedDifference:
+    """Return a paired difference from its counts.
+
+    The interval is Agresti and Min's (2005): Wald's for matched pairs with half a picture added to each of the four
+    cells, which keeps its coverage when few pictures differ and never collapses to a point.
+
+    Args:
+        only_before: pictures that only the network compared with has right.
+        only_after: pictures that only the other one has right.
+        agreeing: pictures with the same answer.
+        count: all pictures, at least one.
+    """
+    lost, won, total = only_before + 0.5, only_after + 0.5, count + 2.0
+    centre = (won - lost) / total
+    half = Z_95 * math.sqrt(lost + won - (won - lost) ** 2 / total) / total
+    return PairedDifference(
+        difference=(only_after - only_before) / count,
+        low=max(centre - half, -1.0),
+        high=min(centre + half, 1.0),
+        only_before=only_before,
+        only_after=only_after,
+        agreeing=agreeing,
+        pictures=count,
+    )
+
+
+def predict(
+    model: torch.nn.Module,
+    pictures: NDArray[np.uint8],
+    preprocess: Preprocess,
+    batch: int = BATCH,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> NDArray[np.float32]:
+    """Return the logits of a PyTorch network, float32 [N, classes]; the model is left in the mode it was in.
+
+    Args:
+        model: takes float32 [N, 3, H, W], on any device.
+        pictures: uint8 [N, H, W, 3], from `Preprocess.apply`.
+        preprocess: its `normalize` is used.
+        batch: pictures per step.
+        progress: wraps the loop over the starts of the batches.
+    """
+    import torch
+
+    modes = [(module, module.training) for module in model.modules()]
+    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    model.eval()
+    parts = []
+    try:
+        with torch.inference_mode():
+            for start in progress(range(0, len(pictures), batch)):
+                inputs = torch.from_numpy(preprocess.normalize(pictures[start : start + batch]))
+                inputs = inputs.to(device, memory_format=torch.channels_last)
+                parts.append(model(inputs).float().cpu().numpy())
+    finally:
+        for module, mode in modes:  # one by one: a frozen batch norm is not in the mode of the rest
+            module.training = mode
+    return np.concatenate(parts)
+
+
+def _check_paired(answers: NDArray[np.integer], labels: NDArray[np.integer]) -> None:
+    """Refuse empty vectors and vectors of different lengths."""
+    if answers.ndim != 1 or answers.shape != labels.shape or not len(labels):
+        raise UsageError(
+            f"{list(answers.shape)} answers cannot be judged by {list(labels.shape)} labels; one answer for each of "
+            "at least one picture is needed."
+        )

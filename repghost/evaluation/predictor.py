@@ -1,0 +1,59 @@
+"""A network that can be asked about pictures, whatever computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repghost.data.preprocess import Preprocess
+from repghost.errors import UsageError
+
+REFERENCE = "numpy reference"
+HOST_BUILD = "compiled host build"
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """One network with its weights.
+
+    Attributes:
+        name: what tables call it, e.g. "fp32 EMA fused".
+        source: the file or folder it came from.
+        digest: sha256 of that file; for a bundle, of its manifest.
+        by: what computes it, e.g. "PyTorch on cpu".
+        preprocess: what is done to its pictures.
+        classes: how many logits it gives.
+        labels: one name per class, None when the source does not say.
+        logits: uint8 [N, size, size, 3] -> float32 [N, classes].
+        program: digest of the integer program; two networks with the same one have to agree to the bit.
+    """
+
+    name: str
+    source: str
+    digest: str
+    by: str
+    preprocess: Preprocess
+    classes: int
+    labels: tuple[str, ...] | None
+    logits: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    program: str | None = None
+
+
+def common_preprocess(contenders: Sequence[Contender]) -> Preprocess:
+    """Return the preprocessing of all of them, because they are asked about the same bytes.
+
+    Raises:
+        UsageError: when two of them differ.
+    """
+    first = contenders[0]
+    for other in contenders[1:]:
+        if other.preprocess != first.preprocess:
+            raise UsageError(
+                f"{other.source} and {first.source} prepare their pictures differently ({other.preprocess.to_dict()} "
+                f"and {first.preprocess.to_dict()}), so they cannot be compared picture by picture; validate them one "
+                "after the other, or give --preprocess FILE for both."
+            )
+    return first.preprocess

@@ -1,0 +1,1 @@
+"""The float network as a file of another framework."""

@@ -1,0 +1,31 @@
+"""How much of a network's work each layer is: the price of leaving it in float, where nobody has measured one.
+
+On every machine a float multiply-add costs more than an int8 one, by a factor that differs; the share of the network's
+multiply-adds is the part of it that is known without the machine.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from repghost.graph.operators import Classifier, Convolution, Graph
+from repghost.graph.run import run_float
+
+
+def shares_of_work(graph: Graph, size: int) -> dict[str, float]:
+    """Return the share of all multiply-adds that each layer with weights has, by its name; they sum to 1.
+
+    Args:
+        graph: from `repghost.graph.trace.graph_of`.
+        size: of the square picture, in pixels.
+    """
+    pixels: dict[str, int] = {}
+
+    def observe(name: str, value: torch.Tensor) -> None:
+        pixels[name] = value[0, 0].numel()  # 1 for the logits
+
+    run_float(graph, torch.zeros(1, graph.channels, size, size), observe)
+    counts = {op.name: op.weight.size * pixels[op.name] for op in graph.operators
+              if isinstance(op, Convolution | Classifier)}  # fmt: skip
+    total = sum(counts.values())
+    return {name: count / total for name, count in counts.items()}

@@ -1,0 +1,1 @@
+"""RepGhostNet: its shapes, its blocks, its fusion, its parameters and FLOPs."""

@@ -1,0 +1,46 @@
+"""How good the network is after an epoch: exact counts over all processes, each of which judges its share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from repghost.data.preprocess import Preprocess
+from repghost.distributed.ranks import Ranks
+from repghost.errors import UsageError
+from repghost.evaluation.accuracy import predict
+from repghost.network.model import RepGhostNet
+from repghost.training.feeds.base import Feed
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Shares over all pictures of all processes."""
+
+    top1: float
+    top5: float
+    loss: float
+    pictures: int
+
+
+def judge_epoch(model: RepGhostNet, feed: Feed, preprocess: Preprocess, ranks: Ranks) -> Judgement:
+    """Return how often a network is right on the pictures that judge an epoch.
+
+    Raises:
+        UsageError: when not one of them can be read.
+    """
+    sums = [0.0, 0.0, 0.0, 0.0]
+    for pictures, labels in feed.judged():
+        logits = torch.from_numpy(predict(model, pictures, preprocess, len(labels)))
+        targets = torch.from_numpy(labels)
+        ranked = logits.topk(min(5, logits.shape[1])).indices == targets[:, None]
+        loss = F.cross_entropy(logits, targets, reduction="sum")
+        found = (int(ranked[:, 0].sum()), int(ranked.sum()), float(loss), len(labels))
+        for place, value in enumerate(found):
+            sums[place] += value
+    top1, top5, loss_sum, count = ranks.sums(sums)
+    if not count:
+        raise UsageError("not one of the pictures that judge an epoch can be read; look at the files of that split.")
+    return Judgement(top1 / count, top5 / count, loss_sum / count, int(count))

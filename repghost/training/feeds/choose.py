@@ -1,0 +1,119 @@
+"""Which pictures a run trains on and which judge its epochs, and the feed they come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repghost.data import PictureSet, open_dataset, prepare
+from repghost.data.shards import is_shards, open_shards, shard_paths
+from repghost.data.subset import choose_balanced
+from repghost.distributed.ranks import Ranks
+from repghost.errors import UsageError
+from repghost.training.feeds.base import Feed
+from repghost.training.feeds.loader import LoaderFeed, Loading
+from repghost.training.feeds.memory import MemoryFeed, split_prepared
+from repghost.training.follow.hooks import Hooks
+from repghost.training.recipe import Recipe
+
+
+def held_out_indices(labels: NDArray[np.int64], recipe: Recipe) -> NDArray[np.int64]:
+    """Return the training pictures that judge each epoch and are never trained on, balanced over the classes.
+
+    Raises:
+        UsageError: when fewer than two batches would be left to train on.
+    """
+    if len(labels) - recipe.held_out < 2 * recipe.batch:
+        raise UsageError(
+            f"{len(labels)} pictures are too few to hold out {recipe.held_out} and train with batches of "
+            f"{recipe.batch}; lower --held-out or --batch."
+        )
+    return choose_balanced(labels, recipe.held_out, recipe.seed)
+
+
+def class_names(dataset: PictureSet, num_classes: int | None = None) -> tuple[str, ...]:
+    """Return one name per class of the network.
+
+    Raises:
+        UsageError: when a class has no picture, a label is outside the classes, or `num_classes` is less than the set
+            has.
+    """
+    outside = dataset.labels[(dataset.labels < 0) | (dataset.labels >= len(dataset.classes))]
+    if len(outside):
+        raise UsageError(
+            f"label {outside[0]} is outside the {len(dataset.classes)} classes of the set (0 to "
+            f"{len(dataset.classes) - 1}), and so are the labels of {len(outside)} of {len(dataset.labels)} pictures; "
+            "mend the set."
+        )
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    if not counts.all():
+        names = ", ".join(repr(dataset.classes[place]) for place in np.flatnonzero(counts == 0)[:3])
+        raise UsageError(f"no training picture of {names}; put pictures into that folder or remove it.")
+    if num_classes is None:
+        return dataset.classes
+    if num_classes < len(dataset.classes):
+        raise UsageError(
+            f"--num-classes {num_classes} is less than the {len(dataset.classes)} classes of the pictures; leave it "
+            "out, or give at least so many."
+        )
+    return dataset.classes + tuple(f"unused {place}" for place in range(len(dataset.classes), num_classes))
+
+
+def open_judging(data: Path, val_data: Path | None, split: str, training: PictureSet) -> PictureSet:
+    """Return the pictures that judge each epoch.
+
+    Args:
+        data: the set that is trained on.
+        val_data: a set of its own instead of a split of `data`.
+        split: of either.
+        training: the pictures trained on; shards that judge get their classes from them.
+
+    Raises:
+        UsageError: when there are no such pictures, or shards are also trained on.
+    """
+    if val_data is None and is_shards(data):
+        raise UsageError(f"{data} is one split; give the shards that judge each epoch as --val-data.")
+    if val_data is None or not is_shards(val_data):
+        return open_dataset(data if val_data is None else val_data, split)
+    if is_shards(data):
+        both = {path.resolve() for path in shard_paths(data)} & {path.resolve() for path in shard_paths(val_data)}
+        if both:
+            raise UsageError(f"--val-data names {min(both)}, which --data trains on; no picture may do both.")
+    return open_shards(val_data, None, training.classes)
+
+
+def open_feed(
+    recipe: Recipe,
+    dataset: PictureSet,
+    judging: PictureSet | None,
+    classes: int,
+    hooks: Hooks,
+    loading: Loading,
+    ranks: Ranks,
+) -> Feed:
+    """Return where the recipe's batches come from.
+
+    Args:
+        recipe: says whether pictures are kept in memory.
+        dataset: the training split.
+        judging: judges each epoch, where no training pictures are held out.
+        classes: of the network.
+        hooks: follow the decoding.
+        loading: workers and limits, where pictures are decoded in every epoch.
+        ranks: this process among the others.
+
+    Raises:
+        UsageError: when there are too few pictures, or nothing that judges.
+    """
+    if recipe.augmentation is None:
+        held = held_out_indices(dataset.labels, recipe)
+        rest = np.setdiff1d(np.arange(len(dataset)), held)
+        everything = prepare(dataset, recipe.preprocess, np.concatenate([rest, held]), hooks.preparing)
+        return MemoryFeed(recipe, *split_prepared(everything, int(np.isin(everything.indices, rest).sum())), ranks)
+    if judging is None:
+        raise UsageError(f"recipe {recipe.name!r} judges each epoch on a split of its own; the set has none.")
+    if judging.classes != dataset.classes:
+        raise UsageError("the classes of the training pictures and of those that judge an epoch differ.")
+    return LoaderFeed(recipe, dataset, judging, classes, loading, ranks)

@@ -1,0 +1,296 @@
+"""Pictures that are decoded again in every epoch by worker processes and augmented by timm.
+
+What happens to a picture depends on (seed, epoch, picture) alone: neither the number of workers nor of processes nor an
+interruption changes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from timm.data import Mixup, create_transform
+from timm.data.loader import PrefetchLoader, fast_collate
+from timm.data.random_erasing import RandomErasing
+from torch.utils.data import DataLoader, Dataset
+
+from repghost.data import PictureError, PictureSet, left_out
+from repghost.distributed.ranks import Ranks
+from repghost.errors import RepGhostError, UsageError
+from repghost.training.feeds.base import Batch, epoch_order
+from repghost.training.feeds.seeding import seeded
+from repghost.training.recipe import Recipe
+from repghost.training.recipe_parts import Augmentation
+
+MIXING, ERASING = 1, 2  # keep the random numbers of one step apart
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How pictures are read; none of it changes a result.
+
+    Args:
+        workers: processes that decode; 0 decodes in the training process.
+        pin_memory: lock pages for faster copies to a GPU.
+        broken_limit: pictures that may be broken, in all processes of a run together, before it stops.
+        judging_batch: pictures per step when an epoch is judged.
+    """
+
+    workers: int = 4
+    pin_memory: bool = False
+    broken_limit: int = 50
+    judging_batch: int = 128
+
+
+def train_transform(recipe: Recipe) -> Any:
+    """Return timm's transform from a picture to a uint8 array [3, size, size]; erasing and mixing come later.
+
+    Raises:
+        UsageError: when timm does not understand the policy in `aa`.
+    """
+    augmentation, preprocess = _augmentation(recipe), recipe.preprocess
+    interpolation = preprocess.interpolation if augmentation.no_aug else augmentation.train_interpolation
+    try:
+        return create_transform(
+            preprocess.size,
+            is_training=True,
+            no_aug=augmentation.no_aug,
+            scale=augmentation.scale,
+            ratio=augmentation.ratio,
+            hflip=augmentation.hflip,
+            vflip=augmentation.vflip,
+            color_jitter=augmentation.color_jitter,
+            auto_augment=augmentation.aa,
+            interpolation=interpolation,
+            mean=preprocess.mean,
+            std=preprocess.std,
+            use_prefetcher=True,
+        )
+    except (AssertionError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise UsageError(
+            f"timm cannot build these augmentations ({type(error).__name__}: {error}); a policy looks like "
+            "rand-m9-mstd0.5, augmix-m5-w4-d2, original or v0."
+        ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingPictures(Dataset):
+    """Augmented pictures by (epoch, index); a broken one is replaced by the next that can be read."""
+
+    pictures: PictureSet
+    transform: Any
+    seed: int
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray[np.uint8], int, tuple[str, ...]]:
+        """Return uint8 [3, size, size], the label, and messages about broken pictures."""
+        epoch, index = key
+        broken: list[str] = []
+        for place in range(index, index + len(self.pictures)):
+            number = place % len(self.pictures)
+            try:
+                picture, label = self.pictures[number]
+            except PictureError as error:
+                broken.append(_named(self.pictures, number, error))
+                continue
+            with seeded(self.seed, epoch, index):
+                return np.asarray(self.transform(picture), np.uint8), label, tuple(broken)
+        raise UsageError(f"not one picture of {len(self.pictures)} can be read. The first: {broken[0]}")
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedPictures(Dataset):
+    """Pictures as the network is given them in deployment; a broken one is left out."""
+
+    pictures: PictureSet
+    recipe: Recipe
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8] | None, int, tuple[str, ...]]:
+        """Return uint8 [size, size, 3] or None, the label, and a message about a broken picture."""
+        try:
+            return self.recipe.preprocess.apply(self.pictures[index][0]), int(self.pictures.labels[index]), ()
+        except PictureError as error:
+            return None, int(self.pictures.labels[index]), (_named(self.pictures, index, error),)
+
+
+def collate_training(samples: list[Any]) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:
+    """Return uint8 [N, 3, H, W], int64 [N] and the messages of a batch."""
+    pictures, labels = fast_collate([sample[:2] for sample in samples])
+    return pictures, labels, tuple(message for sample in samples for message in sample[2])
+
+
+def collate_judged(samples: list[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
+    """Return uint8 [N, H, W, 3], int64 [N] and the messages of a batch; N is 0 when every picture is broken."""
+    good = [sample for sample in samples if sample[0] is not None]
+    pictures = np.stack([sample[0] for sample in good]) if good else np.empty((0, 1, 1, 3), np.uint8)
+    labels = np.asarray([sample[1] for sample in good], np.int64)
+    return pictures, labels, tuple(message for sample in samples for message in sample[2])
+
+
+@dataclass
+class _Order:
+    """The batches of the epoch that is about to be read; the loader asks for them when its iteration begins."""
+
+    batches: list[list[tuple[int, int]]] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class LoaderFeed:
+    """Batches from worker processes.
+
+    Args:
+        recipe: batch, seed and augmentation.
+        training: the pictures trained on.
+        judging: those that judge an epoch.
+        classes: of the network; mixed targets have so many columns.
+        loading: workers and limits.
+        ranks: this process among the others.
+    """
+
+    def __init__(
+        self, recipe: Recipe, training: PictureSet, judging: PictureSet, classes: int, loading: Loading, ranks: Ranks
+    ) -> None:
+        self.recipe, self.loading, self.ranks = recipe, loading, ranks
+        self.count, self._starts = len(training), getattr(training, "starts", None)
+        self._messages: dict[str, None] = {}
+        if ranks.first:  # samples of shards that have no picture or no label
+            self._note((*left_out(training), *left_out(judging)))
+        self._order = _Order()
+        shared: dict[str, Any] = {
+            "num_workers": loading.workers,
+            "persistent_workers": loading.workers > 0,
+            "pin_memory": loading.pin_memory,
+            "generator": torch.Generator(),  # else the loader draws from the generator that dropout uses
+        }
+        self._training = DataLoader(
+            TrainingPictures(training, train_transform(recipe), recipe.seed),
+            batch_sampler=self._order,
+            collate_fn=collate_training,
+            **shared,
+        )
+        own = list(range(ranks.rank, len(judging), ranks.count))
+        self._judging = DataLoader(
+            JudgedPictures(judging, recipe),
+            batch_size=loading.judging_batch,
+            sampler=own,
+            collate_fn=collate_judged,
+            **shared,
+        )
+        self._finish = _Finish(recipe, classes, ranks)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches of this process in one epoch."""
+        return self.count // (self.recipe.batch * self.ranks.count)
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Messages about pictures that could not be decoded so far."""
+        return tuple(self._messages)
+
+    def batches(self, epoch: int, done: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch from number `done` on."""
+        order = epoch_order(self.count, self.recipe.seed, epoch, self.recipe.batch, self.ranks.count, self._starts)
+        own = order[done:, self.ranks.rank]
+        self._order.batches = [[(epoch, index) for index in batch] for batch in own.tolist()]
+        prefetched = PrefetchLoader(
+            _WithoutMessages(self._training, self._note),
+            self.recipe.preprocess.mean,
+            self.recipe.preprocess.std,
+            device=self.ranks.device,
+        )
+        for step, (inputs, labels) in enumerate(prefetched, done):
+            yield self._finish(inputs, labels, epoch, step)
+
+    def judged(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+        """Yield this process's share of the pictures that judge an epoch."""
+        for pictures, labels, messages in self._judging:
+            self._note(messages)
+            if len(labels):
+                yield pictures, labels
+
+    def _note(self, messages: tuple[str, ...]) -> None:
+        """Remember broken pictures once each; too many end the run."""
+        self._messages.update(dict.fromkeys(messages))
+        if len(self._messages) > self.loading.broken_limit:
+            raise RepGhostError(
+                f"{len(self._messages)} pictures are broken, {self.loading.broken_limit} are allowed "
+                f"(--broken-limit). The last: {next(reversed(self._messages))}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _WithoutMessages:
+    """The loader as timm's prefetcher wants it: pairs."""
+
+    loader: Any
+    note: Any
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for pictures, labels, messages in self.loader:
+            self.note(messages)
+            yield pictures, labels
+
+
+class _Finish:
+    """Erasing and mixing of a normalized batch on the device, with random numbers of that step alone."""
+
+    def __init__(self, recipe: Recipe, classes: int, ranks: Ranks) -> None:
+        self.recipe, self.ranks = recipe, ranks
+        augmentation = _augmentation(recipe)
+        self.erasing = None
+        if augmentation.reprob and not augmentation.no_aug:
+            self.erasing = RandomErasing(
+                augmentation.reprob, mode=augmentation.remode, max_count=augmentation.recount, device=ranks.device
+            )
+        self.mixup = make_mixup(recipe, classes) if augmentation.mixes else None
+
+    def __call__(self, inputs: torch.Tensor, labels: torch.Tensor, epoch: int, step: int) -> Batch:
+        """Return the batch that is trained on."""
+        key = (self.recipe.seed, epoch, step, self.ranks.rank)
+        if self.erasing is not None:
+            with seeded(*key, ERASING):
+                inputs = self.erasing(inputs)
+        off = _augmentation(self.recipe).mixup_off_epoch
+        if self.mixup is None:
+            return inputs, labels, labels
+        self.mixup.mixup_enabled = not off or epoch < off
+        with seeded(*key, MIXING):
+            inputs, targets = self.mixup(inputs, labels)
+        return inputs, labels, targets
+
+
+def make_mixup(recipe: Recipe, classes: int) -> Any:
+    """Return timm's Mixup of a recipe; its targets carry the label smoothing."""
+    augmentation = _augmentation(recipe)
+    if recipe.batch % 2:
+        raise UsageError(f"mixup and cutmix need an even --batch, not {recipe.batch}.")
+    return Mixup(
+        mixup_alpha=augmentation.mixup,
+        cutmix_alpha=augmentation.cutmix,
+        cutmix_minmax=augmentation.cutmix_minmax,
+        prob=augmentation.mixup_prob,
+        switch_prob=augmentation.mixup_switch_prob,
+        mode=augmentation.mixup_mode,
+        label_smoothing=recipe.label_smoothing,
+        num_classes=classes,
+    )
+
+
+def _augmentation(recipe: Recipe) -> Augmentation:
+    if recipe.augmentation is None:
+        raise UsageError(f"recipe {recipe.name!r} prepares its pictures in memory.")
+    return recipe.augmentation
+
+
+def _named(pictures: PictureSet, index: int, error: PictureError) -> str:
+    message = str(error)
+    return message if pictures.name(index) in message else f"{pictures.name(index)}: {message}"

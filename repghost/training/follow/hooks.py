@@ -1,0 +1,77 @@
+"""How a run is followed and stopped from outside; the loop knows nothing of bars, files or signals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from repghost.errors import RepGhostError
+from repghost.network.model import RepGhostNet
+from repghost.training.state.state import EpochRecord
+
+
+class TrainingStoppedError(RepGhostError):
+    """Training was asked to stop; everything up to the last step is in the state file."""
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What one batch did, over all processes where it says so."""
+
+    epoch: int  # from 0
+    pictures: int  # of all processes
+    loss: float  # of this process
+    rate: float
+    top1: float  # of the epoch so far, of this process
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """How the caller follows and stops a run; the defaults do nothing.
+
+    Attributes:
+        preparing: wraps the loop that decodes pictures once, where a recipe keeps them in memory.
+        begin: gets the number of epochs and of pictures per epoch, all processes together.
+        step: gets the record of each batch.
+        epoch: gets the record of each epoch, after its state was written.
+        end: gets the network that is kept, in eval mode, and all records, once the last epoch is done or a finished run
+            was resumed; every process calls it.
+        should_stop: is asked before each step of the optimizer; true ends the run with a state to go on from.
+    """
+
+    preparing: Callable[[Iterable[int]], Iterable[int]] = iter
+    begin: Callable[[int, int], None] = lambda epochs, pictures_per_epoch: None
+    step: Callable[[StepRecord], None] = lambda record: None
+    epoch: Callable[[EpochRecord], None] = lambda record: None
+    end: Callable[[RepGhostNet, Sequence[EpochRecord]], None] = lambda model, history: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+def joined(*every: Hooks) -> Hooks:
+    """Return hooks that call all of these, in their order; any of them may stop the run."""
+
+    def preparing(work: Iterable[int]) -> Iterable[int]:
+        for hooks in every:
+            work = hooks.preparing(work)
+        return work
+
+    def begin(epochs: int, pictures_per_epoch: int) -> None:
+        for hooks in every:
+            hooks.begin(epochs, pictures_per_epoch)
+
+    def step(record: StepRecord) -> None:
+        for hooks in every:
+            hooks.step(record)
+
+    def epoch(record: EpochRecord) -> None:
+        for hooks in every:
+            hooks.epoch(record)
+
+    def end(model: RepGhostNet, history: Sequence[EpochRecord]) -> None:
+        for hooks in every:
+            hooks.end(model, history)
+
+    def should_stop() -> bool:
+        return any(hooks.should_stop() for hooks in every)
+
+    return Hooks(preparing=preparing, begin=begin, step=step, epoch=epoch, end=end, should_stop=should_stop)

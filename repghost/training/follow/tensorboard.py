@@ -1,0 +1,68 @@
+"""What TensorBoard shows of a run: one value per epoch and figure, where the package is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from repghost.errors import ToolMissingError
+from repghost.training.follow.hooks import Hooks
+from repghost.training.state.state import EpochRecord
+
+BOARD_FOLDER = "tensorboard"
+
+
+@contextmanager
+def board(folder: Path, wanted: bool | None) -> Iterator[Hooks]:
+    """Give hooks that write events for TensorBoard into a folder of the run.
+
+    Args:
+        folder: of the run.
+        wanted: None writes them where TensorBoard is installed.
+
+    Raises:
+        ToolMissingError: when it is wanted and not installed.
+    """
+    installed = importlib.util.find_spec("tensorboard") is not None
+    if wanted and not installed:
+        raise ToolMissingError("--tensorboard needs TensorBoard: pip install 'repghost-deploy[tensorboard]'.")
+    if not installed or wanted is False:
+        yield Hooks()
+        return
+    with warnings.catch_warnings():  # its imports are not ours to mend
+        warnings.simplefilter("ignore")
+        from torch.utils.tensorboard import SummaryWriter
+
+    writer = None
+
+    def epoch(record: EpochRecord) -> None:
+        nonlocal writer
+        if writer is None:  # not before there is something: a refused run leaves no folder
+            writer = SummaryWriter(str(folder / BOARD_FOLDER))
+        for name, value in scalars(record).items():
+            writer.add_scalar(name, value, record.epoch)
+        writer.flush()
+
+    try:
+        yield Hooks(epoch=epoch)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def scalars(record: EpochRecord) -> dict[str, float]:
+    """Return the values of an epoch by the names TensorBoard shows them under."""
+    values = {
+        "loss/training": record.loss,
+        "loss/judged": record.held_out_loss,
+        "top1/training": record.train_top1,
+        "top1/judged": record.held_out_top1,
+        "top5/judged": record.held_out_top5,
+        "learning rate": record.learning_rate,
+        "pictures per second": record.pictures_per_second,
+        "broken pictures": float(record.broken_pictures),
+    }
+    return values if record.raw_top1 is None else values | {"top1/judged, not averaged": record.raw_top1}

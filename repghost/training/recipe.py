@@ -1,0 +1,256 @@
+"""How a network is trained: one frozen object, and a table of named ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from repghost.data.preprocess import Preprocess
+from repghost.errors import UsageError, unknown_value
+from repghost.network.spec import WIDTH_LIMIT, parse_width
+from repghost.training.recipe_parts import Augmentation, Execution, Optimization, check_choices, check_ranges
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what training does, apart from the pictures and the number of threads and processes.
+
+    Args:
+        name: its name in RECIPES.
+        width: the width multiplier of RepGhostNet.
+        preprocess: what is done to every picture before augmentation, or to judge it.
+        seed: start of every random choice: weights, order, augmentation, dropout, held-out pictures.
+        epochs: passes over the training pictures.
+        batch: pictures per step and process.
+        learning_rate: the peak, reached after the warm-up.
+        min_learning_rate: the end of the cosine.
+        warmup_epochs: epochs of linear warm-up, counted inside `epochs`.
+        momentum: of SGD with Nesterov momentum.
+        weight_decay: on weights with two or more dimensions; none on biases and batch norm.
+        label_smoothing: share of the target spread over all classes.
+        dropout: before the classifier.
+        ema_decay: of the averaged weights, which are the ones evaluated and kept.
+        crop_padding: pixels of reflection added on each side before a random crop; 0 turns it off.
+        flip: whether half of the pictures are mirrored.
+        cutout: side of the grey square put at a random place, in pixels; 0 turns it off.
+        held_out: number of training pictures that are never trained on and judge each epoch; 0: a split of its own.
+        ema: whether weights are averaged at all.
+        ema_warmup: the average begins as a plain mean of all steps so far, so that few steps are enough.
+        keep: which epoch's weights the run ends with, the "last" or the "best" one.
+        eval_metric: what "best" means, "top1", "top5" or "loss".
+        augmentation: timm's, on pictures that are decoded again in every epoch; None: pictures are prepared once and
+            kept in memory, and `crop_padding`, `flip` and `cutout` are all that is done to them.
+        optimization: optimizer and schedule.
+        execution: precision, layout, accumulation.
+
+    Raises:
+        UsageError: when a value is out of range.
+    """
+
+    name: str
+    width: float
+    preprocess: Preprocess
+    seed: int = 0
+    epochs: int = 14
+    batch: int = 128
+    learning_rate: float = 0.2
+    min_learning_rate: float = 1e-5
+    warmup_epochs: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    dropout: float = 0.1
+    ema_decay: float = 0.998
+    crop_padding: int = 0
+    flip: bool = False
+    cutout: int = 0
+    held_out: int = 5000
+    ema: bool = True
+    ema_warmup: bool = True
+    keep: str = "last"
+    eval_metric: str = "top1"
+    augmentation: Augmentation | None = None
+    optimization: Optimization = field(default_factory=Optimization)
+    execution: Execution = field(default_factory=Execution)
+
+    def __post_init__(self) -> None:
+        """Check every value, so that an object that exists can be trained with."""
+        owner = f"recipe {self.name!r}"
+        check_ranges(owner, self, _RANGES, _WHOLE)
+        check_choices(self, {"keep": ("last", "best"), "eval_metric": ("top1", "top5", "loss")})
+        if self.warmup_epochs >= self.epochs:
+            raise UsageError(
+                f"{owner}: {self.warmup_epochs} warm-up epochs leave nothing of {self.epochs} epochs; "
+                "give more --epochs."
+            )
+        if max(self.crop_padding, self.cutout) >= self.preprocess.size:
+            raise UsageError(
+                f"{owner}: crop_padding and cutout must be below the {self.preprocess.size} pixels of "
+                f"the input, not {self.crop_padding} and {self.cutout}."
+            )
+        if self.augmentation is None and not self.held_out:
+            raise UsageError(f"{owner}: held_out must be from 1 to 10000000 where pictures are prepared in memory.")
+
+    def changed(self, **values: Any) -> Recipe:
+        """Return the recipe with other values; None leaves a value as it is, a width may be written as its name.
+
+        The fields of augmentation, optimization and execution are given by their own names.
+
+        Raises:
+            UsageError: for a name that no part has, or one of an augmentation that this recipe does without.
+        """
+        given = {name: value for name, value in values.items() if value is not None}
+        if "width" in given:
+            given["width"] = parse_width(given["width"], custom=True)
+        for part, kind in _PARTS.items():
+            names = {item.name for item in dataclasses.fields(kind)} & set(given)
+            if names and getattr(self, part) is None:
+                raise UsageError(
+                    f"recipe {self.name!r} prepares its pictures once, in memory; {', '.join(sorted(names))} would "
+                    "have no effect. Choose another --recipe."
+                )
+            if names:
+                given[part] = dataclasses.replace(getattr(self, part), **{name: given.pop(name) for name in names})
+        unknown = sorted(set(given) - {item.name for item in dataclasses.fields(self)})
+        if unknown:
+            raise unknown_value("value of a recipe", unknown[0], [item.name for item in dataclasses.fields(self)])
+        return dataclasses.replace(self, **given)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary that `from_dict` turns back into an equal object."""
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        for part in _PARTS:
+            values[part] = None if values[part] is None else dataclasses.asdict(values[part])
+        return values | {"preprocess": self.preprocess.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """Rebuild the object from `to_dict`; every key has to be there.
+
+        Recipes written before there were parts lack the keys in `_LATER`, and meant the defaults.
+
+        Raises:
+            UsageError: for a missing or an unknown key, or a value out of range.
+        """
+        expected = {item.name for item in dataclasses.fields(cls)}
+        if not set(values) & _LATER:
+            expected -= _LATER
+        if set(values) != expected:
+            raise UsageError(f"recipe keys {sorted(set(values) ^ expected)} are missing or unknown.")
+        given = dict(values) | {"preprocess": Preprocess.from_dict(values["preprocess"])}
+        for part, kind in _PARTS.items():
+            if given.get(part) is not None:
+                given[part] = _part(kind, given[part])
+        return cls(**given)
+
+
+def _part(kind: type, values: object) -> Any:
+    """Rebuild one part of a recipe."""
+    expected = {item.name for item in dataclasses.fields(kind)}
+    if not isinstance(values, Mapping) or set(values) != expected:
+        raise UsageError(f"a recipe's {kind.__name__.lower()} needs exactly the keys {sorted(expected)}.")
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+_PARTS: dict[str, type] = {"augmentation": Augmentation, "optimization": Optimization, "execution": Execution}
+_LATER = frozenset({"ema", "ema_warmup", "keep", "eval_metric", *_PARTS})
+_WHOLE = ("seed", "epochs", "batch", "crop_padding", "cutout", "held_out")
+_RANGES: dict[str, tuple[float, float]] = {
+    "width": (0.01, WIDTH_LIMIT),
+    "seed": (0, 2**31 - 1),
+    "epochs": (1, 10_000),
+    "batch": (2, 65_536),  # batch norm needs two
+    "learning_rate": (1e-6, 100.0),
+    "min_learning_rate": (0.0, 100.0),
+    "warmup_epochs": (0.0, 1000.0),
+    "momentum": (0.0, 0.9999),
+    "weight_decay": (0.0, 1.0),
+    "label_smoothing": (0.0, 0.9),
+    "dropout": (0.0, 0.9),
+    "ema_decay": (0.0, 0.99999),
+    "crop_padding": (0, 512),
+    "cutout": (0, 512),
+    "held_out": (0, 10_000_000),
+}
+
+# The authors' command for 0.5x to 1.11x: 8 processes of 128 pictures, 300 epochs; what it leaves out is the default
+# of timm 0.6.7, whose script it ran.
+IMAGENET_RECIPE = Recipe(
+    name="imagenet",
+    width=0.5,
+    preprocess=Preprocess(),
+    seed=42,
+    epochs=300,
+    learning_rate=0.6,
+    warmup_epochs=5,
+    weight_decay=1e-5,
+    dropout=0.2,
+    ema_decay=0.9999,
+    ema_warmup=False,
+    held_out=0,
+    keep="best",
+    augmentation=Augmentation(reprob=0.2, remode="pixel"),
+    optimization=Optimization(per_epoch=True, warmup_lr=1e-4, reference_batch=1024),
+    execution=Execution(amp="float16"),
+)
+
+RECIPES = {
+    "imagenet": IMAGENET_RECIPE,
+    # The authors' command for 1.3x, 1.5x and 2.0x.
+    "imagenet-wide": IMAGENET_RECIPE.changed(name="imagenet-wide", width=1.3, aa="rand-m9-mstd0.5"),
+    # Other classes on pretrained weights: short and gentle; the average begins as a plain mean of the steps.
+    "finetune": IMAGENET_RECIPE.changed(
+        name="finetune",
+        seed=0,
+        epochs=20,
+        batch=64,
+        learning_rate=0.02,
+        warmup_epochs=1,
+        weight_decay=1e-4,
+        ema_decay=0.998,
+        ema_warmup=True,
+        scale=(0.25, 1.0),
+        warmup_lr=1e-4,
+        per_epoch=False,
+        reference_batch=64,
+        amp="off",
+    ),
+    # Small enough for one core and half an hour: 28 x 28 grey pictures of Fashion-MNIST as 64 x 64 RGB.
+    "demo": Recipe(
+        name="demo",
+        width=0.5,
+        preprocess=Preprocess(
+            size=64,
+            resize=64,
+            interpolation="bilinear",
+            mean=(0.286, 0.286, 0.286),  # mean and deviation of the training pictures at 28 x 28
+            std=(0.353, 0.353, 0.353),
+        ),
+        crop_padding=4,
+        flip=True,
+        cutout=16,
+    ),
+    # Small colour pictures such as CIFAR-10, enlarged to 64 x 64.
+    "cifar": Recipe(
+        name="cifar",
+        width=0.5,
+        preprocess=Preprocess(size=64, resize=64, interpolation="bilinear"),
+        epochs=24,
+        crop_padding=4,
+        flip=True,
+        cutout=20,
+    ),
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """Return a recipe of the table.
+
+    Raises:
+        UsageError: for an unknown name, with the nearest one as a suggestion.
+    """
+    if name not in RECIPES:
+        raise unknown_value("recipe", name, RECIPES)
+    return RECIPES[name]

@@ -1,0 +1,1 @@
+"""What a training keeps on disk to go on exactly where it stopped."""

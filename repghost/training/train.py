@@ -1,0 +1,157 @@
+"""Training from the first epoch to the last: every epoch is judged and every state can be gone on from.
+
+A run that is stopped and resumed takes the same random choices as one that was not: pictures and augmentation depend on
+(seed, epoch, place) alone, and the generator that dropout uses is in the state. The loop itself is in
+`repghost.training.loop`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from repghost.checkpoints.checkpoint import load_model, write_checkpoint
+from repghost.data import PictureSet
+from repghost.distributed.ranks import Ranks
+from repghost.errors import UsageError
+from repghost.network.model import RepGhostNet
+from repghost.training.build import Run, start
+from repghost.training.epoch import run_epoch
+from repghost.training.feeds.base import Feed
+from repghost.training.feeds.choose import class_names, held_out_indices, open_feed
+from repghost.training.follow.hooks import Hooks, StepRecord, TrainingStoppedError
+from repghost.training.loop import Loop
+from repghost.training.options import Options
+from repghost.training.recipe import Recipe
+from repghost.training.state.records import write_records
+from repghost.training.state.resuming import restore, snapshot, starting_state
+from repghost.training.state.state import EpochRecord, Progress, best_epoch, write_state
+
+__all__ = [
+    "BEST_FILE",
+    "STATE_FILE",
+    "Hooks",
+    "Options",
+    "Resume",
+    "StepRecord",
+    "TrainResult",
+    "TrainingStoppedError",
+    "class_names",
+    "held_out_indices",
+    "train",
+]
+
+STATE_FILE = "state.pt"
+BEST_FILE = "best.safetensors"
+
+Resume = Literal["new", "continue", "auto"]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training leaves: the network that is kept, in eval mode, and one record per epoch."""
+
+    model: RepGhostNet
+    history: tuple[EpochRecord, ...]
+    broken: tuple[str, ...]  # pictures that could not be decoded
+    kept: EpochRecord  # of the epoch whose weights `model` has
+
+
+def train(
+    recipe: Recipe,
+    dataset: PictureSet,
+    folder: Path,
+    resume: Resume = "new",
+    hooks: Hooks | None = None,
+    judging: PictureSet | None = None,
+    options: Options | None = None,
+    ranks: Ranks | None = None,
+) -> TrainResult:
+    """Train a RepGhostNet.
+
+    Args:
+        recipe: how.
+        dataset: the training split.
+        folder: where state, best weights and log go.
+        resume: "new" refuses a folder with a state, "continue" needs one, "auto" goes on if there is one.
+        hooks: follows and stops the run.
+        judging: judges each epoch, where the recipe holds no training pictures out.
+        options: what does not decide the result.
+        ranks: this process among those of torchrun.
+
+    Raises:
+        UsageError: when the folder holds another run, there is nothing to resume, or too few pictures.
+        TrainingStoppedError: when `hooks.should_stop` said so.
+        RepGhostError: when the loss is no longer finite, or too many pictures are broken.
+    """
+    hooks, options, ranks = hooks or Hooks(), options or Options(), ranks or Ranks()
+    classes = class_names(dataset, options.num_classes)
+    state = starting_state(recipe, classes, folder / STATE_FILE, resume)
+    feed = open_feed(recipe, dataset, judging, len(classes), hooks, options.loading, ranks)
+    steps = feed.batches_per_epoch // recipe.execution.accumulate
+    if not steps:
+        raise UsageError(
+            f"{len(dataset)} training pictures do not fill one step of {recipe.batch} x {ranks.count} processes x "
+            f"{recipe.execution.accumulate}; lower --batch."
+        )
+    run = start(recipe, len(classes), steps, ranks, options.weights)
+    saved = _Saved(run, folder, classes, [])
+    progress, random = Progress(), tuple[torch.Tensor, ...]()
+    if state is not None:
+        restore(run, state)
+        saved.history.extend(state.history)
+        progress, random = state.progress, state.random if state.progress.batches else ()
+    hooks.begin(run.epochs, steps * recipe.execution.accumulate * recipe.batch * ranks.count)
+    loop = Loop(run, feed, hooks, options, saved.write)
+    for epoch in range(len(saved.history), run.epochs):
+        record = run_epoch(loop, epoch, progress, random)
+        progress, random = Progress(), ()
+        saved.finish_epoch(record)
+        hooks.epoch(record)
+        ranks.wait()
+    result = _result(run, saved.history, feed, folder)
+    hooks.end(result.model, result.history)
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Saved:
+    """What of a run is on disk; the first process writes, each file whole or not at all."""
+
+    run: Run
+    folder: Path
+    classes: tuple[str, ...]
+    history: list[EpochRecord]
+
+    def write(self, progress: Progress) -> None:
+        """Write the state between two steps; every process takes part."""
+        random = tuple(self.run.ranks.gather(torch.get_rng_state()))
+        if self.run.ranks.first:
+            write_state(self.folder / STATE_FILE, snapshot(self.run, self.classes, self.history, progress, random))
+
+    def finish_epoch(self, record: EpochRecord) -> None:
+        """Write the best weights before the state that says the epoch is done, and the log after it."""
+        metric = self.run.recipe.eval_metric
+        best = record.better_than(best_epoch(self.history, metric), metric)
+        self.history.append(record)
+        if not self.run.ranks.first:
+            return
+        if best:
+            metadata = {"epoch": record.epoch, "held_out_top1": record.held_out_top1}
+            preprocess = self.run.recipe.preprocess.to_dict()
+            write_checkpoint(self.folder / BEST_FILE, self.run.judged, preprocess, self.classes, metadata)
+        write_state(self.folder / STATE_FILE, snapshot(self.run, self.classes, self.history, Progress(), ()))
+        write_records(self.folder, self.history)
+
+
+def _result(run: Run, history: list[EpochRecord], feed: Feed, folder: Path) -> TrainResult:
+    """Return the last or the best network."""
+    kept, model = history[-1], run.judged
+    best = best_epoch(history, run.recipe.eval_metric)
+    if run.recipe.keep == "best" and best is not None and best.epoch != kept.epoch:
+        kept, model = best, load_model(folder / BEST_FILE, width=run.recipe.width)
+    broken = tuple(message for part in run.ranks.gather(feed.broken) for message in part)
+    return TrainResult(model.eval(), tuple(history), tuple(dict.fromkeys(broken)), kept)

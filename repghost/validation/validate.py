@@ -1,0 +1,146 @@
+"""How good networks are on labelled pictures: exact counts, whatever computes them and in how many processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repghost.data import PictureSet, left_out, prepare_in_parts, refuse_empty
+from repghost.distributed.ranks import Ranks
+from repghost.errors import IntegrityError
+from repghost.evaluation.accuracy import BATCH, Accuracy, PairedDifference, agresti_min, wilson
+from repghost.evaluation.classes import check_classes
+from repghost.evaluation.predictor import Contender, common_preprocess
+from repghost.evaluation.tally import Tally
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one network."""
+
+    name: str
+    source: str
+    digest: str  # sha256 of the source
+    by: str  # what computed it
+    top1: Accuracy
+    top5: Accuracy
+    loss: float  # mean cross-entropy, without label smoothing
+    per_class: tuple[int, ...]  # right answers for the pictures of each class
+    change: PairedDifference | None  # against the first network; None for the first
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        values = {key: getattr(self, key) for key in ("name", "source", "digest", "by", "loss")}
+        change = None if self.change is None else self.change.to_dict()
+        counts = {"top1": self.top1.to_dict(), "top5": self.top5.to_dict(), "right_per_class": list(self.per_class)}
+        return values | counts | {"change": change}
+
+
+@dataclass(frozen=True)
+class Validation:
+    """All networks on the same pictures."""
+
+    preprocess: dict[str, Any]
+    classes: tuple[str, ...]
+    pictures: tuple[int, ...]  # of each class
+    networks: tuple[Measured, ...]
+    broken: tuple[str, ...]  # pictures that could not be decoded; they are not counted above
+    processes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return {
+            "preprocess": self.preprocess,
+            "classes": list(self.classes),
+            "pictures_per_class": list(self.pictures),
+            "networks": [network.to_dict() for network in self.networks],
+            "broken": list(self.broken),
+            "processes": self.processes,
+        }
+
+
+def validate(
+    contenders: Sequence[Contender],
+    dataset: PictureSet,
+    indices: NDArray[np.int64] | None = None,
+    batch: int = BATCH,
+    ranks: Ranks | None = None,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Validation:
+    """Ask networks about the same pictures; every process takes its share, and the counts are added up.
+
+    Args:
+        contenders: the networks; changes are measured against the first one.
+        dataset: labelled pictures; the classes must be the networks'.
+        indices: which pictures; all of them by default.
+        batch: pictures that are decoded together.
+        ranks: this process among the others.
+        progress: wraps the loop over batches.
+
+    Raises:
+        UsageError: when the classes differ, the networks' preprocessing differs, or no picture can be decoded.
+        IntegrityError: when two forms of one integer program differ in a bit.
+    """
+    ranks = ranks or Ranks()
+    preprocess = common_preprocess(contenders)
+    for contender in contenders:
+        check_classes(contender.labels, contender.classes, dataset.classes)
+    everything = np.arange(len(dataset)) if indices is None else indices
+    own = everything[ranks.rank :: ranks.count]
+    tally, equals, broken = Tally.empty(len(contenders), len(dataset.classes)), _equals(contenders), list[str]()
+    broken.extend(left_out(dataset) if ranks.first else ())
+    for part in prepare_in_parts(dataset, preprocess, own, batch, progress):
+        broken.extend(part.broken)
+        if len(part.labels):
+            tally.add(part.labels, [contender.logits(part.pictures) for contender in contenders], equals)
+    total = tally.from_vector(ranks.sums(tally.to_vector().tolist()))
+    messages = tuple(message for share in ranks.gather(broken) for message in share)
+    refuse_empty(int(total.pictures.sum()), messages)
+    _refuse_unequal(contenders, equals, total)
+    measured = tuple(_measured(contender, total, place) for place, contender in enumerate(contenders))
+    counts = tuple(total.pictures.tolist())
+    return Validation(preprocess.to_dict(), dataset.classes, counts, measured, messages, ranks.count)
+
+
+def _equals(contenders: Sequence[Contender]) -> list[int | None]:
+    """Return for each network the earlier one with the same integer program."""
+    seen: dict[str, int] = {}
+    equals: list[int | None] = []
+    for place, contender in enumerate(contenders):
+        equals.append(None if contender.program is None else seen.get(contender.program))
+        if contender.program is not None:
+            seen.setdefault(contender.program, place)
+    return equals
+
+
+def _refuse_unequal(contenders: Sequence[Contender], equals: Sequence[int | None], tally: Tally) -> None:
+    """Raise IntegrityError when two forms of one integer program gave different scores."""
+    for contender, earlier, count in zip(contenders, equals, tally.unequal.tolist(), strict=True):
+        if count and earlier is not None:
+            other = contenders[earlier]
+            raise IntegrityError(
+                f"{contender.source} ({contender.by}) and {other.source} ({other.by}) are one integer program and "
+                f"differ on {count} of {int(tally.pictures.sum())} pictures. Build it again; if that does not help, "
+                "please report it with the QDQ file."
+            )
+
+
+def _measured(contender: Contender, tally: Tally, place: int) -> Measured:
+    """Make shares of the counts of one network."""
+    count = int(tally.pictures.sum())
+    only_first, only_this, agreeing = tally.pairs[place].tolist()
+    return Measured(
+        name=contender.name,
+        source=contender.source,
+        digest=contender.digest,
+        by=contender.by,
+        top1=wilson(int(tally.right[place].sum()), count),
+        top5=wilson(int(tally.top5[place]), count),
+        loss=float(tally.loss[place]) / count,
+        per_class=tuple(tally.right[place].tolist()),
+        change=agresti_min(only_first, only_this, agreeing, count) if place else None,
+    )

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import training as bars
+from benchmarks.training_demo import compare_runs
+from benchmarks.training_page import page
+from repghost.checkpoints.checkpoint import write_checkpoint
+from repghost.distributed.ranks import Ranks
+from repghost.errors import UsageError
+from repghost.network.model import RepGhostNet
+from repghost.training.feeds.choose import open_feed
+from repghost.training.feeds.loader import Loading
+from repghost.training.follow.hooks import Hooks
+from tests.repghost.training.test_train import RECIPE, made_set
+from tests.support import ROOT
+
+CARRIED = ROOT / "assets" / "fashion-mnist" / "repghostnet_0_5x.safetensors"
+
+
+class Clock:
+    """A processor whose time passes only where a step says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def step(self, seconds: list[float]) -> bars.Step:
+        turns = iter(seconds)
+
+        def take() -> None:
+            self.now += next(turns)
+
+        return take
+
+
+def test_pairs_are_compared_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(bars.time, "process_time", lambda: clock.now)
+    # the machine becomes ten times slower in the middle: the ratio of the sums would still be 2, that of unpaired
+    # medians not
+    slow = [1.0] * 12 + [10.0] * 9
+    found = bars.paired(clock.step([2 * value for value in slow]), clock.step(slow), 20)
+    assert (found["ratio"], found["low"], found["high"], found["pairs"]) == (2.0, 2.0, 2.0, 20)
+    noisy = [1.0, *(1 + place / 100 for place in range(20))]
+    found = bars.paired(clock.step(noisy), clock.step([1.0] * 21), 20)
+    assert found["low"] < found["ratio"] < found["high"]
+    assert found["ratio"] == pytest.approx(1.095)
+
+
+def test_an_epoch_does_not_pay_for_its_rival(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(bars.time, "process_time", lambda: clock.step([0.001])() or clock.now)
+    feed = open_feed(RECIPE, made_set(), None, 3, Hooks(), Loading(), Ranks())
+    found = bars.whole_epoch(RECIPE, feed, clock.step([1.0] * 9), 3)
+    assert found["seconds"]["bare"] == pytest.approx(feed.batches_per_epoch, abs=0.01)
+    assert 0 < found["seconds"]["ours"] < 0.1
+    assert found["pictures"] == 96
+
+
+FOUND: dict[str, Any] = {
+    "machine": {"threads": 1, "torch": "2"}, "pictures": {"set": "set", "size": 64, "batch": 128},
+    "epoch": {
+        "ratio": 1.1, "ratio_with_judging": 1.2, "limit": 1.15, "pictures": 9, "ours_pictures_per_second": 400,
+        "seconds": {"ours": 1.1, "bare": 1.0, "judging": 0.1},
+    },
+    "step": {"ratio": 0.98, "low": 0.97, "high": 0.99, "limit": 1.0, "timm": "1", "pairs": 9},
+    "loader": {"pictures_per_second": 300}, "peak_bytes": [1, 100, 102],
+}  # fmt: skip
+
+
+def test_the_page_says_what_is_met_and_what_is_missed() -> None:
+    lines = {line.split(" | ")[0]: line for line in page(FOUND).splitlines() if line.startswith("| ")}
+    verdicts = [line.rstrip(" |").rsplit(" ", 1)[1] for name, line in lines.items() if name != "| bar"]
+    assert verdicts == ["met", "missed", "met", "missed", "missed"]
+    assert "was not run again" in page(FOUND)
+
+
+def test_a_run_of_the_demo_is_compared_with_what_is_carried(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(CARRIED.read_bytes())
+    (tmp_path / "log.jsonl").write_text(json.dumps({"seconds": 90.0}) + "\n" + json.dumps({"seconds": 30.0}) + "\n")
+    found = compare_runs(tmp_path, CARRIED)
+    assert (found["points"], found["seconds"]) == (0.0, 120.0)
+    shown = page(FOUND | {"demo": found | {"points": -0.51}})
+    assert "| 0.5 points apart at most | missed |" in shown
+    assert "9273 of 10000 test pictures right" in shown
+    write_checkpoint(tmp_path / "other.safetensors", RepGhostNet(0.25, 3).eval())
+    with pytest.raises(UsageError, match=r"other\.safetensors: not a network of"):
+        compare_runs(tmp_path, tmp_path / "other.safetensors")

@@ -1,0 +1,95 @@
+"""Sensitivity against running the whole network again, and the choice of observers by it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from calib.analysis.sensitivity import measure_sensitivity
+from calib.integer.qparams import QParams
+from calib.ptq.calibrate import choose_spec, collect_statistics
+from calib.ptq.choose_observers import choose_observers, largest
+from calib.settings.config import QuantConfig, config_from_dict
+from calib.settings.quantspec import QuantSpec
+from calib.simulate.float32 import SimulatedNetwork, through_int8
+from repghost.graph.operators import INPUT, Graph
+from repghost.graph.run import run_float, run_operator
+
+SOME = ("input", "conv_stem", "blocks.3.0.ghost1.primary", "blocks.3.0.se.gate", "blocks.3.0.add", "classifier")
+
+
+def divergence(real: torch.Tensor, other: torch.Tensor) -> float:
+    p, q = real.double().softmax(1), other.double().softmax(1)
+    return float((p * (p / q).log()).sum(1).mean())
+
+
+def with_one_tensor_quantized(graph: Graph, pictures: torch.Tensor, name: str, qparams: QParams) -> torch.Tensor:
+    """Return the logits where every layer is float and reads one tensor as int8."""
+    tensors = {INPUT: through_int8(pictures, qparams) if name == INPUT else pictures}
+    with torch.no_grad():
+        for op in graph.operators:
+            value = run_operator(op, tensors)
+            tensors[op.name] = through_int8(value, qparams) if op.name == name else value
+    return tensors[graph.operators[-1].name]
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_it_is_the_divergence_with_that_one_thing_quantized(
+    name: str, graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]
+) -> None:
+    activations = {key: q for key, q in spec.activations.items() if key == name}
+    weights = {key: scales for key, scales in spec.weight_scales.items() if key == name}
+    (entry,) = measure_sensitivity(graph, QuantSpec(activations, weights), [pictures[:5], pictures[5:]])
+    x = torch.from_numpy(pictures)
+    real = run_float(graph, x)
+    if entry.activation is not None:
+        expected = divergence(real, with_one_tensor_quantized(graph, x, name, spec.activations[name]))
+        assert entry.activation == pytest.approx(expected, rel=1e-2, abs=1e-9)
+    if entry.weight is not None:
+        expected = divergence(real, SimulatedNetwork(graph, QuantSpec({}, weights))(x))
+        assert entry.weight == pytest.approx(expected, rel=1e-2, abs=1e-9)
+    assert entry.total == (entry.activation or 0.0) + (entry.weight or 0.0) > 0
+
+
+def test_every_layer_and_tensor_is_in_the_table(graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]) -> None:
+    counts: list[int] = []
+    entries = measure_sensitivity(graph, spec, [pictures[:4]], counts.append)
+    assert counts == [4]
+    assert {entry.name for entry in entries} == {*spec.activations, *spec.weight_scales}
+    assert all(entry.total >= -1e-9 for entry in entries)
+
+
+def test_the_fewest_that_make_up_a_share() -> None:
+    values = {"a": 1.0, "b": 6.0, "c": 0.5, "d": 2.5}
+    assert largest(values, 0.6) == ["b"]
+    assert largest(values, 0.85) == ["b", "d"]
+    assert largest(values, 1.0) == ["a", "b", "c", "d"]
+    assert largest({"a": 0.0}, 0.9) == [] and largest({}, 0.9) == []
+
+
+def test_a_tensor_whose_range_is_far_too_wide_gets_another_observer(
+    graph: Graph, pictures: NDArray[np.float32]
+) -> None:
+    statistics = collect_statistics(graph, [pictures])
+    wide = {"blocks.2.0.add", "blocks.5.0.ghost1.primary"}
+    for name in wide:  # one value of thousands is 50 times as large as any other
+        statistics[name].update(np.asarray([[50.0 * statistics[name].maximum]], np.float32))
+    config = config_from_dict({"observer": "min_max", "layers": {"classifier": {"percentile": 98.0}}})
+    chosen = choose_observers(graph, statistics, [pictures], config)
+    assert chosen.layers[0] == config.layers[0] and chosen.defaults == config.defaults
+    assert {name for name, _ in chosen.layers[1:]} >= wide
+    x = torch.from_numpy(pictures)
+    real = run_float(graph, x)
+    before, after = (
+        divergence(real, SimulatedNetwork(graph, choose_spec(graph, statistics, c))(x)) for c in (config, chosen)
+    )
+    assert after < 0.5 * before
+
+
+def test_a_choice_repeats_itself_from_its_json(graph: Graph, pictures: NDArray[np.float32]) -> None:
+    statistics = collect_statistics(graph, [pictures[:4]])
+    chosen = choose_observers(graph, statistics, [pictures[:4]], QuantConfig())
+    again = config_from_dict(chosen.to_dict())
+    assert choose_spec(graph, statistics, again).to_dict() == choose_spec(graph, statistics, chosen).to_dict()

@@ -1,0 +1,146 @@
+"""Learned rounding, the simulated network it learns in, and its bounds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from calib.integer.qparams import quantize_weights
+from calib.ptq.adaround import Block, RoundingSettings, SoftLayer, find_blocks, learn_rounding
+from calib.ptq.calibrate import calibrate
+from calib.settings.config import QuantConfig
+from calib.settings.quantspec import QuantSpec
+from calib.simulate.exact import ExactNetwork
+from calib.simulate.float32 import SimulatedNetwork
+from calib.weight_scales.int16 import fits_int16, magnitude_limits
+from repghost.graph.operators import INPUT, Convolution, Graph, operator_inputs
+from repghost.graph.run import run_float
+
+QUICK = RoundingSettings(steps=40, batch=8)
+
+
+@pytest.fixture(scope="module")
+def learned(graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]) -> Graph:
+    return learn_rounding(graph, spec, pictures, QUICK)
+
+
+def test_blocks_are_a_chain_with_one_tensor_between_each_two(graph: Graph) -> None:
+    blocks = find_blocks(graph)
+    assert [op for block in blocks for op in block.operators] == list(graph.operators)
+    assert [block.input for block in blocks] == [INPUT, *(block.output for block in blocks[:-1])]
+    for block in blocks:
+        outside = {name for op in block.operators for name in operator_inputs(op)} - {op.name for op in block.operators}
+        assert outside == {block.input}
+
+
+def test_every_weight_stays_beside_where_it_was(graph: Graph, spec: QuantSpec, learned: Graph) -> None:
+    moved = 0
+    for before, after in zip(graph.operators, learned.operators, strict=True):
+        if not hasattr(before, "weight"):
+            continue
+        scales = spec.weight_scales[before.name]
+        column = scales.reshape((-1,) + (1,) * (before.weight.ndim - 1))
+        chosen = quantize_weights(after.weight, scales).astype(np.float64)
+        exact = np.clip(before.weight / column, -127, 127)
+        assert np.abs(chosen - exact).max() < 2.0  # 1 by choice, another where int16 has no room
+        assert np.mean(np.abs(chosen - exact) > 1.0) < 0.01
+        moved += int(np.sum(chosen != quantize_weights(before.weight, scales)))
+    assert moved > 100
+
+
+def test_int16_layers_keep_their_bound(graph: Graph, spec: QuantSpec, learned: Graph) -> None:
+    checked = 0
+    for op in learned.operators:
+        if isinstance(op, Convolution) and spec.accumulators.get(op.name) == "int16":
+            sums = np.abs(quantize_weights(op.weight, spec.weight_scales[op.name]).astype(int)).sum(axis=(1, 2, 3))
+            assert np.all(sums <= magnitude_limits(op, graph, spec)) and fits_int16(op, graph, spec)
+            checked += 1
+    assert checked > 20
+    ExactNetwork(learned, spec)  # proves every accumulator again
+
+
+def test_weights_that_all_want_up_are_held_by_the_bound(graph: Graph, spec: QuantSpec) -> None:
+    layer = next(op for op in graph.operators if spec.accumulators.get(op.name) == "int16")
+    assert isinstance(layer, Convolution)
+    soft = SoftLayer(layer, spec)
+    with torch.no_grad():  # outwards, wherever that is
+        soft.v.copy_(torch.from_numpy(np.where(layer.weight > 0, 20.0, -20.0)))
+    rounded = soft.rounded(graph, spec)
+    sums = np.abs(quantize_weights(rounded.weight, spec.weight_scales[layer.name]).astype(int)).sum(axis=(1, 2, 3))
+    assert np.all(sums <= magnitude_limits(layer, graph, spec))
+
+
+def test_the_answers_come_nearer_to_float(
+    graph: Graph, spec: QuantSpec, learned: Graph, pictures: NDArray[np.float32]
+) -> None:
+    x = torch.from_numpy(pictures)
+    real = run_float(graph, x)
+    before, after = (float((ExactNetwork(g, spec)(x) - real).square().mean()) for g in (graph, learned))
+    assert after < 0.9 * before
+
+
+def test_equal_seeds_learn_equal_weights(graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]) -> None:
+    quick = replace(QUICK, steps=3)
+    once, again = (learn_rounding(graph, spec, pictures[:4], quick) for _ in range(2))
+    for a, b in zip(once.operators, again.operators, strict=True):
+        np.testing.assert_array_equal(getattr(a, "weight", 0), getattr(b, "weight", 0))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_pictures_to_judge_leave_or_learn_but_never_fail(
+    count: int, graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]
+) -> None:
+    result = learn_rounding(graph, spec, pictures[:count], replace(QUICK, steps=1))
+    assert (result == graph) if count == 1 else len(result.operators) == len(graph.operators)
+
+
+def test_a_block_that_learning_does_not_help_stays(
+    graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]
+) -> None:
+    wild = RoundingSettings(steps=2, batch=4, rate=1e3, bias_rate=1e3)
+    result = learn_rounding(graph, spec, pictures, wild)
+    assert all(a is b for a, b in zip(result.operators, graph.operators, strict=True))
+
+
+def test_each_block_is_told(graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]) -> None:
+    told: list[str] = []
+    learn_rounding(graph, spec, pictures[:2], replace(QUICK, steps=1), told.append)
+    assert told == [block.name for block in find_blocks(graph)]
+    assert isinstance(find_blocks(graph)[0], Block)
+
+
+@pytest.mark.parametrize("policy", ["cpu", "tensorrt"])
+def test_the_simulated_network_is_as_far_from_float_as_the_integers(
+    policy: str, graph: Graph, pictures: NDArray[np.float32]
+) -> None:
+    spec = calibrate(graph, [pictures], QuantConfig(policy))
+    x = torch.from_numpy(pictures)
+    real = run_float(graph, x)
+    exact, simulated = (
+        float((kind(graph, spec)(x) - real).square().mean()) for kind in (ExactNetwork, SimulatedNetwork)
+    )
+    assert 0.5 < simulated / exact < 2.0
+
+
+def test_equal_inputs_give_the_integers_within_a_step(
+    graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]
+) -> None:
+    exact, simulated = ExactNetwork(graph, spec), SimulatedNetwork(graph, spec)
+    integers: dict[str, torch.Tensor] = {}
+    exact(torch.from_numpy(pictures[:4]), integers.__setitem__)
+    real = {
+        name: (q - spec.activations[name].zero_point) * spec.activations[name].scale for name, q in integers.items()
+    }
+    for op in graph.operators:
+        if op.name in integers and op.name not in {add.name for add in graph.fused_adds().values()}:
+            steps = (simulated.run_operator(op, real) - real[op.name]).abs() / spec.activations[op.name].scale
+            assert steps.max() < 1.01, op.name
+
+
+def test_without_scales_the_simulated_network_is_the_float_one(graph: Graph, pictures: NDArray[np.float32]) -> None:
+    x = torch.from_numpy(pictures)
+    torch.testing.assert_close(SimulatedNetwork(graph, QuantSpec({}, {}))(x), run_float(graph, x))

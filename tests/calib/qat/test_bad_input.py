@@ -1,0 +1,114 @@
+"""What training under quantization is given that it cannot use, and runs that end early: nothing half is written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import onnx
+import pytest
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from calib.qdq import writer as qdq
+from compile.frontend.qdq_file import read_qdq
+from compile.passes import lower
+from repghost.checkpoints.checkpoint import write_checkpoint
+from repghost.network.fuse import fuse
+from tests.calib.conftest import lively_model
+from tests.calib.qat.test_qat import PREPROCESS, data, qat
+
+__all__ = ["data"]  # the fixture
+
+LABELS = tuple("abcde")
+
+
+def damaged(source: Path, path: Path, value: float) -> Path:
+    """Write a checkpoint of which the classifier holds one wrong value."""
+    tensors = load_file(source)
+    tensors["classifier.weight"][0, 0] = value
+    with safe_open(source, "pt") as file:
+        save_file(tensors, path, file.metadata())
+    return path
+
+
+@pytest.mark.parametrize("mode", ["fused", "reparam"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(mode: str, value: float, data: Path, tmp_path: Path) -> None:
+    wrong = damaged(data / "model.safetensors", tmp_path / "wrong.safetensors", value)
+    result = qat(wrong, "--data", data, "--mode", mode, "-o", tmp_path / "m.qdq.onnx")
+    assert result.exit_code == 2, result.output
+    assert "NaN or infinite" in result.output and "classifier" in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["wrong.safetensors"]
+
+
+def test_a_set_that_is_too_small_is_refused(data: Path, tmp_path: Path) -> None:
+    for label in LABELS:
+        (tmp_path / "few/train" / label).mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(tmp_path / "few/train/a/1.png")
+    result = qat(data / "model.safetensors", "--data", tmp_path / "few", "-o", tmp_path / "m.qdq.onnx")
+    assert result.exit_code == 2, result.output
+    assert not (tmp_path / "m.qdq.onnx").exists()
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_counted(data: Path, tmp_path: Path) -> None:
+    for index in range(20):
+        folder = tmp_path / "set/train" / LABELS[index % 5]
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{index}.png"
+        path.write_bytes((data / f"train/{LABELS[index % 5]}/{index}.png").read_bytes())
+        if index in (3, 11):
+            path.write_bytes(path.read_bytes()[:40])
+    output = tmp_path / "m.qdq.onnx"
+    result = qat(data / "model.safetensors", "--data", tmp_path / "set", "--batch", 4, "-o", output)
+    assert result.exit_code == 0, result.output
+    assert output.exists()
+
+
+def test_a_fused_checkpoint_trains_fused_and_says_why_not_otherwise(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "fused.safetensors"
+    write_checkpoint(path, fuse(lively_model()), PREPROCESS.to_dict(), LABELS)
+    refused = qat(path, "--data", data, "--mode", "reparam", "-o", tmp_path / "m.qdq.onnx")
+    assert refused.exit_code == 2 and "use --mode fused" in refused.output
+    trained = qat(path, "--data", data, "--batch", 8, "-o", tmp_path / "m.qdq.onnx")
+    assert trained.exit_code == 0, trained.output
+
+
+@pytest.mark.parametrize("mode", ["fused", "reparam"])
+def test_the_symmetric_policy_stays_symmetric_after_training(mode: str, data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "m.qdq.onnx"
+    result = qat(
+        data / "model.safetensors", "--data", data, "--mode", mode, "--policy", "tensorrt", "--batch", 8, "-o", output
+    )
+    assert result.exit_code == 0, result.output
+    file = onnx.load(output)
+    zero_points = [onnx.numpy_helper.to_array(it) for it in file.graph.initializer if it.name.endswith("zero_point")]
+    assert zero_points and not any(it.any() for it in zero_points)
+    assert lower(read_qdq(output)).operators
+    assert {entry.key for entry in file.metadata_props} >= {qdq.DIGEST, qdq.QUANTIZATION}
+
+
+def test_a_run_that_is_killed_leaves_no_file_and_the_next_one_gives_the_same_bytes(data: Path, tmp_path: Path) -> None:
+    arguments = [str(data / "model.safetensors"), "--data", str(data), "--batch", "4", "--epochs", "2"]
+    whole = tmp_path / "whole.qdq.onnx"
+    assert qat(*arguments, "-o", whole).exit_code == 0
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    command = [sys.executable, "-m", "repghost.cli", "qat", *arguments, "-o", str(folder / "m.qdq.onnx")]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("calibrated:"):  # training begins
+                break
+        time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode != 0
+    assert list(folder.iterdir()) == []
+    assert qat(*arguments, "-o", folder / "m.qdq.onnx").exit_code == 0
+    assert (folder / "m.qdq.onnx").read_bytes() == whole.read_bytes()

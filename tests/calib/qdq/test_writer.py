@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from calib.integer.qparams import quantize_weights
+from calib.ptq.calibrate import calibrate
+from calib.qdq import writer as qdq
+from calib.qdq.digest import program_digest
+from calib.settings.config import QuantConfig, config_from_dict
+from calib.settings.quantspec import QuantSpec
+from calib.simulate.exact import ExactNetwork
+from repghost.data.preprocess import Preprocess
+from repghost.graph.operators import Convolution, Graph
+from tests.calib.conftest import CLASSES, SIZE
+
+DESCRIPTION = qdq.Description(
+    model="repghostnet_0_5x",
+    preprocess=Preprocess(size=SIZE, resize=SIZE).to_dict(),
+    labels=("a", "b", "c", "d", "é"),
+    checkpoint_sha256="0" * 64,
+    calibration={"pictures": 16},
+    tools={"torch": "2"},
+)
+
+
+@pytest.fixture(scope="module")
+def model(graph: Graph, spec: QuantSpec) -> onnx.ModelProto:
+    return qdq.build_qdq(graph, spec, SIZE)
+
+
+def test_the_operators_are_those_of_the_network(model: onnx.ModelProto, spec: QuantSpec) -> None:
+    kinds = Counter(node.op_type for node in model.graph.node)
+    assert kinds == Counter(
+        Conv=95,
+        Relu=42,
+        Add=16,
+        GlobalAveragePool=8,
+        HardSigmoid=7,
+        Mul=7,
+        Flatten=1,
+        Gemm=1,
+        QuantizeLinear=len(spec.activations),
+        DequantizeLinear=len(spec.activations) + 96,
+    )
+    assert model.opset_import[0].version == 17 and model.ir_version == 8
+
+
+def test_no_pair_stands_between_a_convolution_and_its_add_nor_behind_the_logits(model: onnx.ModelProto) -> None:
+    makers = {node.output[0]: node for node in model.graph.node}
+    adds = [node for node in model.graph.node if node.op_type == "Add"]
+    assert {(makers[add.input[0]].op_type, makers[add.input[1]].op_type) for add in adds} == {
+        ("Conv", "DequantizeLinear")
+    }
+    assert makers["logits"].op_type == "Gemm"
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "Mul", "GlobalAveragePool", "HardSigmoid", "Flatten"):
+            assert makers[node.input[0]].op_type == "DequantizeLinear"
+
+
+def test_weights_are_int8_with_a_scale_per_channel_and_biases_float(
+    model: onnx.ModelProto, graph: Graph, spec: QuantSpec
+) -> None:
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    layers = [op for op in graph.operators if isinstance(op, Convolution)]
+    for op in layers:
+        weight = tensors[f"{op.name}.weight"]
+        assert weight.dtype == np.int8 and weight.min() >= -127
+        np.testing.assert_array_equal(weight, quantize_weights(op.weight, spec.weight_scales[op.name]))
+        np.testing.assert_array_equal(tensors[f"{op.name}.weight.scale"], spec.weight_scales[op.name])
+        np.testing.assert_array_equal(tensors[f"{op.name}.bias"], op.bias)
+        assert not tensors[f"{op.name}.weight.zero_point"].any()
+    for name, qparams in spec.activations.items():
+        assert tensors[f"{name}.scale"] == np.float32(qparams.scale)
+        assert tensors[f"{name}.zero_point"].dtype == np.int8 and tensors[f"{name}.zero_point"] == qparams.zero_point
+
+
+def test_every_tensor_has_a_shape(model: onnx.ModelProto) -> None:
+    known = {value.name for value in (*model.graph.value_info, *model.graph.output)}
+    assert {name for node in model.graph.node for name in node.output} <= known
+
+
+@pytest.mark.parametrize("policy", ["cpu", "tensorrt"])
+def test_onnx_runtime_answers_like_the_exact_network(policy: str, graph: Graph, pictures: NDArray[np.float32]) -> None:
+    import onnxruntime
+
+    spec = calibrate(graph, [pictures], config_from_dict({"policy": policy}))
+    model = qdq.build_qdq(graph, spec, SIZE)
+    early = ["conv_stem", "blocks.0.0.ghost1.primary", "blocks.0.0.ghost1.cheap", "blocks.0.0.add", "blocks.1.0.add"]
+    model.graph.output.extend(
+        onnx.helper.make_tensor_value_info(f"{name}.quantized", onnx.TensorProto.INT8, None) for name in early
+    )
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    session = onnxruntime.InferenceSession(qdq.serialize(model), options, providers=["CPUExecutionProvider"])
+    exact: dict[str, NDArray[np.int32]] = {}
+    expected = ExactNetwork(graph, spec)(
+        torch.from_numpy(pictures[:1]), lambda name, value: exact.update({name: value.numpy()})
+    )
+    logits, *tensors = session.run(None, {"input": pictures[:1]})
+    # The float evaluation rounds differently at ties and in residual sums, and the differences add up with depth.
+    for depth, (name, values) in enumerate(zip(early, tensors, strict=True)):
+        difference = np.abs(values.astype(int) - exact[name])
+        assert difference.max() <= 1 + depth, name
+        assert (difference > 0).mean() < 0.1 * (1 + depth), name
+    assert logits.shape == (1, CLASSES)
+    assert np.abs(logits - expected.numpy()).max() < 0.5 * np.abs(expected.numpy()).max()
+
+
+def test_onnx_runtime_loads_the_file_with_its_own_optimizations(
+    model: onnx.ModelProto, pictures: NDArray[np.float32]
+) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(qdq.serialize(model), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"input": pictures[:1]})
+    assert logits.shape == (1, CLASSES) and np.all(np.isfinite(logits)) and len(np.unique(logits)) > 1
+
+
+def test_the_metadata_describes_the_file(graph: Graph, spec: QuantSpec) -> None:
+    model = qdq.build_qdq(graph, spec, SIZE)
+    config = QuantConfig()
+    digest = qdq.describe(model, DESCRIPTION, config, spec)
+    onnx.checker.check_model(model, full_check=True)
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    assert entries[qdq.DIGEST] == digest == program_digest(model, DESCRIPTION.preprocess)
+    assert Preprocess.from_dict(json.loads(entries[qdq.PREPROCESS])) == Preprocess(size=SIZE, resize=SIZE)
+    assert json.loads(entries[qdq.LABELS]) == ["a", "b", "c", "d", "é"]
+    assert config_from_dict(json.loads(entries[qdq.QUANTIZATION])["config"]) == config
+    assert json.loads(entries[qdq.CALIBRATION]) == {"pictures": 16}
+    assert entries[qdq.MODEL] == "repghostnet_0_5x" and entries[qdq.CHECKPOINT] == "0" * 64
+
+
+def test_describing_twice_is_describing_once(graph: Graph, spec: QuantSpec) -> None:
+    once, twice = (qdq.build_qdq(graph, spec, SIZE) for _ in range(2))
+    qdq.describe(once, DESCRIPTION, QuantConfig(), spec)
+    qdq.describe(twice, DESCRIPTION, QuantConfig(), spec)
+    qdq.describe(twice, DESCRIPTION, QuantConfig(), spec)
+    assert qdq.serialize(once) == qdq.serialize(twice)

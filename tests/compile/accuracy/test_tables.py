@@ -1,0 +1,179 @@
+"""The evidence without a network: its rows, its verdicts, its cells and its page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compile.accuracy.cells import ANSWERS, Cells, answers_bytes, read_answers, read_record, record_bytes
+from compile.accuracy.held_out import held_out_table
+from compile.accuracy.methods import FUSED, GROUPS, METHODS, UNFUSED, Calibrated, Foreign, Trained, choose_methods
+from compile.accuracy.page import render
+from compile.accuracy.verdict import BARS, KEPT, MISSED, OPEN, drop_points, judge_against, judge_drop
+from repghost.errors import UsageError
+from repghost.evaluation.accuracy import accuracy, agresti_min
+
+
+def test_every_row_has_a_name_of_its_own_and_a_group_of_the_table() -> None:
+    names = [method.name for method in METHODS]
+    assert len(set(names)) == len(names)
+    assert {method.group for method in METHODS} == set(GROUPS)
+    assert {method.bar for method in METHODS} - {""} == set(BARS)
+    keys = [repr(method.quantizer.key()) for method in METHODS if not isinstance(method.quantizer, Calibrated)]
+    assert len(set(keys)) == len(keys)
+
+
+def test_both_modes_and_every_tool_are_among_the_rows() -> None:
+    modes = {method.quantizer.settings.mode for method in METHODS if isinstance(method.quantizer, Trained)}
+    assert modes == {"fused", "reparam"}
+    foreign = [method.quantizer for method in METHODS if isinstance(method.quantizer, Foreign)]
+    assert {it.tool for it in foreign} == {"onnxruntime", "nncf", "modelopt"}
+    assert {it.form for it in foreign} == {FUSED, UNFUSED}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [(("QAT*",), {"QAT fused", "QAT reparam"}), (("min-max", "NNCF"), {"min-max", "NNCF"})],
+)
+def test_rows_are_chosen_by_patterns(patterns: tuple[str, ...], names: set[str]) -> None:
+    assert {method.name for method in choose_methods(patterns)} == names
+    assert choose_methods(()) == METHODS
+
+
+def test_a_pattern_without_a_row_is_refused() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'entropy'"):
+        choose_methods(("entropi",))
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "bar", "verdict"),
+    [
+        (10, 10, 0.1, KEPT),
+        (0, 40, 0.1, KEPT),
+        (30, 20, 0.1, KEPT),  # exactly at the bar
+        (60, 45, 0.1, OPEN),  # 0.15 points, and the interval reaches below 0.1
+        (200, 100, 0.3, MISSED),
+    ],
+)
+def test_a_drop_is_judged_by_its_interval(lost: int, won: int, bar: float, verdict: str) -> None:
+    change = agresti_min(lost, won, 9000, 10_000).to_dict()
+    drop, low, high = drop_points(change)
+    assert low <= drop <= high
+    assert drop == pytest.approx((lost - won) / 100)
+    assert judge_drop(change, bar) == verdict
+
+
+@pytest.mark.parametrize(("lost", "won", "verdict"), [(50, 50, KEPT), (60, 50, KEPT), (120, 50, MISSED), (0, 9, KEPT)])
+def test_ours_is_behind_another_only_where_that_is_significant(lost: int, won: int, verdict: str) -> None:
+    assert judge_against(agresti_min(lost, won, 9000, 10_000).to_dict()) == verdict
+
+
+def test_a_cell_is_measured_once_again_when_asked_for_and_when_it_was_damaged(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def measure() -> dict[str, bytes]:
+        calls.append(1)
+        return {ANSWERS: answers_bytes(np.arange(5)), "record.json": record_bytes({"seconds": 1})}
+
+    for _ in range(2):
+        files = Cells(tmp_path).get("kind", {"a": 1}, measure)
+    assert len(calls) == 1
+    assert read_answers(files).tolist() == [0, 1, 2, 3, 4] and read_record(files) == {"seconds": 1}
+    Cells(tmp_path).get("kind", {"a": 2}, measure)
+    assert len(calls) == 2
+    Cells(tmp_path, again=True).get("kind", {"a": 1}, measure)
+    assert len(calls) == 3
+    for path in tmp_path.glob("*/answers.npy"):
+        path.write_bytes(b"damaged")
+    assert read_answers(Cells(tmp_path).get("kind", {"a": 1}, measure)).tolist() == [0, 1, 2, 3, 4]
+    assert len(calls) == 4
+
+
+def _row(name: str, group: str, lost: int, won: int, bar: str = "") -> dict[str, Any]:
+    answers, labels = np.zeros(1000, np.int64), np.arange(1000) % 2
+    change = agresti_min(lost, won, 900, 1000).to_dict()
+    top1 = accuracy(answers, labels).to_dict() | {"top1": 0.5 + (won - lost) / 1000}
+    return {"name": name, "group": group, "bar": bar, "top1": top1, "change": change, "seconds": 3.2,
+            "versions": {"nncf": "9.9"}}  # fmt: skip
+
+
+def document() -> dict[str, Any]:
+    """Return a small document with a row of each kind."""
+    rows = [
+        _row("default", "calibrated", 1, 2, "calibrated"),
+        _row("QAT fused", "trained", 90, 10, "trained") | {"held_out": {"chosen": "epoch 1", "pictures": 2000}},
+        _row("QAT reparam", "trained", 12, 8, "trained"),
+        _row("float32, as QAT fused", "float", 10, 60),
+        _row("NNCF", "other", 4, 3),
+        _row("ONNX Runtime min-max", "other", 30, 3),
+        {"name": "ModelOpt max", "group": "other", "not_measured": "no interpreter has 'modelopt'"},
+    ]
+    against = [
+        {"ours": "default", "other": "NNCF", "change": agresti_min(3, 5, 900, 1000).to_dict()},
+        {"ours": "default", "other": "ONNX Runtime min-max", "change": agresti_min(3, 30, 900, 1000).to_dict()},
+        {"ours": "QAT fused", "other": "NNCF", "change": agresti_min(90, 8, 900, 1000).to_dict()},
+    ]
+    network = {
+        "name": "repghostnet_0_5x", "width": 0.5, "file": "a.safetensors", "sha256": "ab" * 32,
+        "machine": {"system": "here"}, "training": {"command": "repghost train --data DIR --recipe cifar --seed 3"},
+        "calibration": {"pictures": 512, "sha256": "cd" * 32, "data": "set", "split": "train"},
+        "test": {"pictures": 1000, "sha256": "ef" * 32, "data": "set", "split": "test"},
+        "fp32": accuracy(np.zeros(1000, np.int64), np.arange(1000) % 2).to_dict(),
+        "rows": rows, "against": against,
+        "against_float": [{"ours": "QAT fused", "change": agresti_min(70, 20, 900, 1000).to_dict()}],
+        "arm64": {"not_measured": "it was not asked for"},
+    }  # fmt: skip
+    return {"format": "repghost-accuracy", "version": 2, "networks": [network]}
+
+
+def test_the_page_says_what_was_kept_missed_and_not_measured() -> None:
+    page = render(document())
+    lines = page.splitlines()
+    bars = {line.split("|")[3].strip(): line for line in lines if line.startswith("| 0.5x |") and line.count("|") == 11}
+    assert "| 0.3 | kept |" in bars["default"]
+    assert "NNCF" in bars["default"]  # the better one of the others, not the one with the larger distance
+    assert "| 0.1 | **missed** |" in bars["QAT fused"] and bars["QAT fused"].rstrip().endswith("**missed** |")
+    assert "open, 0.30 over" in bars["QAT reparam"] and "not measured" in bars["QAT reparam"]
+    assert any("ModelOpt max" in line and "no interpreter has 'modelopt'" in line for line in lines)
+    assert any("not measured: it was not asked for" in line for line in lines)
+    assert "nncf 9.9" in page and "- 0.5x: system here." in page
+    assert "Made by `repghost train --data DIR --recipe cifar --seed 3`." in page
+    assert "| QAT fused, epoch 1 | " in page and "what 2,000 held-out training pictures chose" in page
+    assert "| QAT reparam | " in page
+    assert "| float32, as QAT fused | 55.00% | -5.00 (" in page
+    assert "The drop against it: QAT fused 5.00 (" in page
+    assert "| 0.5x | 2.70 (1.57 to 3.82) | not measured | not measured |" in page
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [(35, "lose at most 0.50 points more than fused: none collapses"), (60, "loses 3.00 points more than fused, so")],
+)
+def test_the_guard_is_as_strict_as_the_measured_loss_asks_for(lost: int, said: str) -> None:
+    values = document()
+    assert "repghost always fuses first: its kernels" in render(values)
+    values["networks"][0]["rows"].append(_row("ONNX Runtime, as exported", "unfused", lost, 3))
+    assert said in render(values)
+
+
+def test_what_held_out_pictures_chose_stands_in_a_table() -> None:
+    values = document()
+    rows = values["networks"][0]["rows"]
+    assert not list(held_out_table(values["networks"]))  # nothing is known of the candidates
+    figures = ((0.02, 0.5, 0.7), (0.04, 0.4, 0.69), (0.03, 0.3, 0.71))
+    candidates = [
+        {"name": name, "divergence": divergence, "loss": loss, "top1": top1}
+        for name, (divergence, loss, top1) in zip(("calibrated", "epoch 1", "epoch 2"), figures, strict=True)
+    ]
+    for row, chosen in ((rows[1], "epoch 1"), (rows[2], "calibrated")):
+        row["held_out"] = {"chosen": chosen, "pictures": 2000, "candidates": candidates}
+        row["key"] = {"trained": {"distillation": 0.25}}
+    table = "\n".join(held_out_table(values["networks"]))
+    assert "| 0.5x | QAT fused | 2,000 | 380, 70.00 | 310, 69.00 | epoch 1 |" in table
+    assert "| 0.5x | QAT reparam | 2,000 | 380, 70.00 | 232, 71.00 | calibrated |" in table  # the last one is shown
+    assert table in render(values)
+    rows[2]["held_out"]["candidates"] = candidates[:1]
+    assert "| no epoch fits its integers | calibrated |" in "\n".join(held_out_table(values["networks"]))

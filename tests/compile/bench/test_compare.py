@@ -1,0 +1,297 @@
+"""Paired turns: what is measured, what is made of it, and what happens to a runtime that cannot take part."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.first_answer import measure_first_answer
+from benchmarks.host import HOST_SECTION
+from benchmarks.host_page import bar_rows, render_bars
+from benchmarks.performance_files import write_section
+from compile.bench.case import Prepared, prepare
+from compile.bench.compare import Entry, Field, Settings, measure_rounds, run_bench
+from compile.bench.compare_page import fastest_other, render_bench
+from compile.bench.peers import PEERS, parse_peers
+from compile.bench.peers.case import Case
+from compile.bench.processes import (
+    Contender,
+    ContenderError,
+    Identity,
+    answers_of,
+    link_packages,
+    start_ours,
+    start_peer,
+)
+from compile.bench.statistics import Times, agreement, median_interval, paired_ratio
+from compile.bundle.manifest import check_bundle
+from repghost.cli import cli
+from repghost.errors import IntegrityError, ToolMissingError, UsageError
+
+
+def program(ms: float, ready: str = '{"version": "9"}') -> list[str]:
+    text = f"import json,sys; print({ready!r}, flush=True)\nfor line in sys.stdin: print(json.dumps([{ms}]*int(line)), "
+    return [sys.executable, "-c", text + "flush=True)"]
+
+
+def contender(tmp_path: Path, command: list[str], name: str = "other fp32") -> Contender:
+    identity = Identity(name, "other", "fp32", "a test")
+    return Contender(identity, command, dict(os.environ), tmp_path / "log")
+
+
+@pytest.fixture
+def prepared(host_bundle: Path, tmp_path: Path) -> Prepared:
+    folder = tmp_path / "case"
+    folder.mkdir()
+    link_packages(folder)
+    return prepare(check_bundle(host_bundle), folder, None, frozenset())
+
+
+def test_the_runner_answers_turns(host_bundle: Path, tmp_path: Path) -> None:
+    ours = start_ours(check_bundle(host_bundle), None, 2, warmup=1, folder=tmp_path)
+    try:
+        assert [len(ours.turn(count)) for count in (3, 1, 7)] == [3, 1, 7]
+        assert all(0 < time < 1000 for time in ours.turn(5))
+        assert ours.variant
+        with pytest.raises(ContenderError, match="a turn has 1 to"):
+            ours.turn(0)
+    finally:
+        ours.close()
+
+
+def test_a_runtime_that_is_absent_or_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ToolMissingError, match="'openvino' is not installed"):
+        contender(tmp_path, program(1, '{"missing": "openvino"}'))
+    with pytest.raises(ContenderError, match="no such operator"):
+        contender(tmp_path, program(1, '{"failed": "no such operator"}'))
+    with pytest.raises(ContenderError, match="ended with code 3: last words"):
+        contender(tmp_path, [sys.executable, "-c", "import sys; print('last words', file=sys.stderr); sys.exit(3)"])
+
+
+def test_every_contender_has_one_turn_per_round_and_one_that_dies_is_left_out(tmp_path: Path) -> None:
+    dying = [sys.executable, "-c", "print('{}', flush=True); input(); print('[1, 1]', flush=True); input()"]
+    field = Field(
+        [contender(tmp_path, program(2), "a"), contender(tmp_path, dying, "b"), contender(tmp_path, program(4), "c")]
+    )
+    times = measure_rounds(field, Settings(rounds=5, inferences=2))
+    assert [it.identity.name for it in field.contenders] == ["a", "c"]
+    assert [it.values.shape for it in times] == [(5, 2), (5, 2)]
+    assert field.absent[0]["name"] == "b" and "ended with code" in field.absent[0]["reason"]
+    assert paired_ratio(times[0].of_rounds, times[1].of_rounds)["median"] == 0.5
+    for it in field.contenders:
+        it.close()
+
+
+def test_the_ratio_is_that_of_pairs() -> None:
+    """A load that slows whole rounds down leaves the ratio alone, and so does one disturbed turn."""
+    load = np.array([1.0, 2.0, 9.0, 1.0, 9.0, 30.0, 30.0, 1.0, 5.0, 7.0])
+    assert paired_ratio(load, load * 2) == {"median": 0.5, "low": 0.5, "high": 0.5}
+    disturbed = load.copy()
+    disturbed[3] *= 50
+    assert paired_ratio(disturbed, load * 2)["median"] == 0.5
+    assert paired_ratio(np.array([1.0, 4.0, 2.0]), np.array([1.0, 1.0, 1.0]))["median"] == 2.0
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 10, 30, 101])
+def test_the_interval_of_the_median_covers_it_as_promised(count: int) -> None:
+    low, high = median_interval(count)
+    assert 0 <= low <= (count - 1) / 2 <= high <= count - 1
+    if count < 10:
+        return
+    values = np.sort(np.random.default_rng(0).normal(size=(4000, count)), axis=1)
+    covered = np.mean((values[:, low] <= 0) & (values[:, high] >= 0))
+    assert 0.93 <= covered <= 0.99
+
+
+def test_times_are_summed_up_over_all_inferences() -> None:
+    times = Times(np.arange(1.0, 21.0).reshape(4, 5))
+    assert times.to_dict() == {"inferences": 20, "min_ms": 1.0, "median_ms": 10.5, "p90_ms": 18.0}
+    assert times.of_rounds.tolist() == [1, 6, 11, 16]
+
+
+def test_agreement_counts_pictures() -> None:
+    ours = np.eye(4, dtype=np.float32)
+    other = ours.copy()
+    other[2] = -other[2]
+    found = agreement(other, ours, ours)
+    assert found == {"pictures": 4, "with_ours": 3, "with_float": 3, "lowest_cosine": -1.0}
+    assert "with_float" not in agreement(other, ours, None)
+    with pytest.raises(IntegrityError, match="shape"):
+        agreement(other[:, :3], ours, None)
+
+
+def test_a_bundle_alone_is_measured_with_every_number_of_threads(host_bundle: Path, prepared: Prepared) -> None:
+    bundle, said = check_bundle(host_bundle), list[str]()
+    plainest = bundle.manifest["variants"][0]
+    settings = Settings(threads=(1, 2), rounds=3, inferences=2)
+    result = run_bench([Entry(bundle), Entry(bundle, plainest)], (), prepared, settings, said.append)
+    assert [run["threads"] for run in result["runs"]] == [1, 2]
+    for run in result["runs"]:
+        first, second = run["results"]
+        assert first["ratio"] is None and second["ratio"]["low"] <= second["ratio"]["median"] <= second["ratio"]["high"]
+        assert second["variant"] == plainest and second["agreement"]["with_ours"] == 12
+        assert len(first["rounds_ms"]) == 3 and 0 < first["min_ms"] <= first["median_ms"] <= first["p90_ms"]
+    assert json.loads(json.dumps(result)) == result
+    text = render_bench(result)
+    assert "2 threads" in text and f"repghost int8 {plainest}" in text
+
+
+def test_no_peer_at_all_is_an_error_that_says_what_to_do(host_bundle: Path, prepared: Prepared) -> None:
+    with pytest.raises(ToolMissingError, match=r"nothing could be compared.*model\.fused\.safetensors is not there"):
+        run_bench([Entry(check_bundle(host_bundle))], parse_peers("onnxruntime"), prepared, Settings(rounds=1), print)
+
+
+def test_files_of_another_network_are_not_compared_with(prepared: Prepared) -> None:
+    """The hand-written bundle lies in no run, so there is nothing to give to others, and each absence has a reason."""
+    assert (prepared.case.onnx, prepared.case.qdq, prepared.case.checkpoint) == (None, None, None)
+    assert all("--weights" in prepared.why_absent(kind) for kind in ("onnx", "qdq", "checkpoint"))
+
+
+@pytest.mark.parametrize("flags", [frozenset(), frozenset({"avx512_vnni"}), frozenset({"avx_vnni"})])
+def test_peers_that_saturate_are_told_so(host_bundle: Path, tmp_path: Path, flags: frozenset[str]) -> None:
+    case = prepare(check_bundle(host_bundle), tmp_path, None, flags).case
+    assert case.saturates == (os.uname().machine == "x86_64" and not flags)
+    assert type(case).from_json(case.to_json()) == case
+
+
+def test_the_table_of_peers() -> None:
+    assert [peer.name for peer in parse_peers("mnn, onnxruntime")] == ["onnxruntime", "mnn"]
+    assert parse_peers("all") == tuple(PEERS.values())
+    with pytest.raises(UsageError, match="Did you mean 'openvino'"):
+        parse_peers("openvin")
+    for peer in PEERS.values():
+        assert len({form.name for form in peer.forms}) == len(peer.forms)
+        assert peer.command(Path("/x/python")).startswith("/x/python -m pip install ")
+
+
+def result(name: str, precision: str, rounds: list[float], ours: bool = False) -> dict[str, Any]:
+    median = float(np.median(rounds))
+    times = {"min_ms": min(rounds), "median_ms": median, "p90_ms": max(rounds), "inferences": 9, "rounds_ms": rounds}
+    agreement = {"pictures": 8, "with_ours": 8, "with_float": 7, "lowest_cosine": 0.99}
+    labels = {"variant": "avx2" if ours else "", "version": "", "made_by": "a test"}
+    return {"name": name, "precision": precision, "ours": ours, "agreement": agreement, **labels, **times}
+
+
+def host_part() -> dict[str, Any]:
+    results = [
+        result("repghost int8 avx2", "int8", [1.0, 1.0, 2.0], ours=True),
+        result("repghost fp32 avx2", "fp32", [2.0, 2.0, 4.0], ours=True),
+        result("onnxruntime fp32", "fp32", [1.9, 1.9, 3.8]),
+        result("openvino int8", "int8", [1.6, 1.6, 3.2]),
+    ]
+    run = {"threads": 1, "load_before": [0.5, 0, 0], "load_after": [0.7, 0, 0], "results": results}
+    machine = {"core": "a core", "cores": 2, "flags": ["avx2"], "system": "Linux", "clock": "unknown"}
+    settings = {"rounds": 3, "inferences": 3, "warmup": 1}
+    return {"networks": [{"width": 0.5, "machine": machine, "settings": settings, "runs": [run], "absent": []}]}
+
+
+def test_a_bar_is_measured_against_the_right_build() -> None:
+    host = host_part()
+    int8, fp32 = bar_rows(host)
+    assert (int8["other"]["name"], round(int8["ratio"]["median"], 3), int8["reached"]) == ("openvino int8", 0.625, True)
+    assert (fp32["other"]["name"], fp32["reached"]) == ("onnxruntime fp32", False)
+    assert fastest_other({"results": []}) is None
+
+
+def test_the_first_answer_of_a_fresh_process_is_measured_and_shown(host_bundle: Path) -> None:
+    found = measure_first_answer(check_bundle(host_bundle), processes=3)
+    assert 0 < found["min_ms"] <= found["median_ms"] <= found["max_ms"] < 1000 and found["processes"] == 3
+    host = host_part()
+    assert "first answer" not in render_bars(host)
+    host["networks"][0]["first_answer"] = {"int8": {"processes": 3, "min_ms": 1.0, "median_ms": 1.25, "max_ms": 2.0}}
+    assert "first answer: int8 1.2 ms (median of 3 processes, at most 2.0)" in render_bars(host)
+
+
+def test_the_page_keeps_what_is_not_its_own(tmp_path: Path) -> None:
+    write_section(tmp_path, HOST_SECTION, host_part())
+    page, data = tmp_path / "performance.md", tmp_path / "performance.json"
+    assert "**missed by 0.05**" in page.read_text() and "| reached |" in page.read_text()
+    data.write_text(json.dumps({**json.loads(data.read_text()), "arm64": {"counts": [1]}}))
+    page.write_text(page.read_text() + "\n## arm64\n\nby another command\n")
+    write_section(tmp_path, HOST_SECTION, host_part())
+    assert json.loads(data.read_text())["arm64"] == {"counts": [1]}
+    assert page.read_text().endswith("## arm64\n\nby another command\n")
+    assert page.read_text().count(HOST_SECTION.begin) == 1
+    page.write_text(f"# Performance\n\n{HOST_SECTION.begin}\n")
+    with pytest.raises(UsageError, match="lacks the line") as caught:
+        write_section(tmp_path, HOST_SECTION, host_part())
+    assert HOST_SECTION.end in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "give the folder of a bundle"),
+        (["BUNDLE", "--bars"], 2, "not both"),
+        (["BUNDLE", "--threads", "0"], 2, "whole numbers from 1 to 64"),
+        (["BUNDLE", "--against", "tensorflow"], 2, "unknown runtime"),
+        (["BUNDLE", "--precision", "int4"], 2, "unknown precision"),
+        (["BUNDLE", "--variant", "sse9"], 2, "unknown variant"),
+        (["BUNDLE", "--keep", "x"], 2, "--per-layer"),
+        (["BUNDLE", "--python", "/nonexistent/python"], 2, "is no file"),
+        (["BUNDLE", "--weights", "/nonexistent.onnx"], 2, "is no file"),
+        (["BUNDLE", "--against", "onnxruntime", "--rounds", "1"], 4, "nothing could be compared"),
+    ],
+)
+def test_wrong_use_of_the_command(host_bundle: Path, arguments: list[str], code: int, message: str) -> None:
+    words = [str(host_bundle) if word == "BUNDLE" else word for word in arguments]
+    done = CliRunner().invoke(cli, ["bench", *words])
+    assert (done.exit_code, message in done.output) == (code, True), done.output
+
+
+def test_an_absent_runtime_is_named_with_its_command(
+    host_bundle: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(*_: object) -> Contender:
+        raise ToolMissingError("the Python package 'openvino' is not installed")
+
+    monkeypatch.setattr("compile.bench.compare.start_peer", absent)
+    case = replace(prepared.case, onnx=prepared.case.inputs)
+    entry = Entry(check_bundle(host_bundle))
+    with pytest.raises(ToolMissingError, match=r"openvino int8: .*not installed; pip install openvino nncf\."):
+        run_bench([entry], parse_peers("openvino"), replace(prepared, case=case), Settings(rounds=1), print)
+
+
+@pytest.fixture(scope="module")
+def small_case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, np.ndarray[Any, Any]]:
+    """A 0.5x of random weights at 32 px as other runtimes get it, and what PyTorch says about its pictures."""
+    from compile.subject.from_random_weights import random_subject
+    from compile.subject.noise import noise_pictures
+    from repghost.evaluation.accuracy import predict
+    from repghost.exporters.onnx import to_bytes, to_onnx
+    from repghost.network.fuse import fuse
+
+    folder = tmp_path_factory.mktemp("small")
+    subject = random_subject("0.5", 32, seed=0)
+    network, preprocess, pictures = fuse(subject.model), subject.preprocess, noise_pictures(4, 32, seed=5)
+    (folder / "model.onnx").write_bytes(to_bytes(to_onnx(network, 32)))
+    np.save(folder / "pictures.npy", pictures)
+    np.save(folder / "inputs.npy", preprocess.normalize(pictures))
+    link_packages(folder)
+    files = {"pictures": folder / "pictures.npy", "inputs": folder / "inputs.npy", "onnx": folder / "model.onnx"}
+    case = Case(folder, qdq=None, checkpoint=None, mean=preprocess.mean, std=preprocess.std, saturates=True, **files)
+    return case, predict(network, pictures, preprocess)
+
+
+@pytest.mark.parametrize(("form", "bound"), [("fp32", 0.99999), ("int8", 0.8)])
+def test_onnx_runtime_answers_as_the_network_does(
+    small_case: tuple[Case, np.ndarray[Any, Any]], form: str, bound: float
+) -> None:
+    case, expected = small_case
+    peer = PEERS["onnxruntime"]
+    row = next(it for it in peer.forms if it.name == form)
+    running = start_peer(peer, row, case, threads=1, warmup=0)
+    try:
+        assert len(running.turn(2)) == 2 and running.version
+        scores = np.load(answers_of(running.identity, case), allow_pickle=False)
+    finally:
+        running.close()
+    assert agreement(scores, expected, expected)["lowest_cosine"] > bound

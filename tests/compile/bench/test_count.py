@@ -1,0 +1,271 @@
+"""Counting executed instructions: classes by the assembler's word, prices by hand, counts that only code changes."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from compile.bench import count
+from compile.bench.count import CPUS, Counted, CountRun, count_bundle, count_result, find_cpu, run_counted
+from compile.bench.count_page import render_count
+from compile.bench.counter_build import COUNTER_SOURCES, build_counter, find_counting_emulator, plugin_interface
+from compile.bundle.manifest import check_bundle, write_bundle
+from compile.link.toolchain import link_model
+from compile.link.zig import run_zig
+from compile.machine.emulator import Emulator
+from compile.machine.execute import UnsupportedVariantError
+from compile.storage.stage_cache import StageCache
+from compile.targets.table import ARM64
+from repghost.cli import cli
+from repghost.errors import IntegrityError, ToolMissingError, UsageError
+from tests.compile.conftest import fake_info, fake_sections
+from tests.support.fake_network import CLASSES, HEIGHT, fake_network
+
+# What the assembler takes, and what the counter has to say about it.
+INSTRUCTIONS = {
+    "dot": ["sdot v0.4s, v1.16b, v2.16b", "udot v0.2s, v1.8b, v2.8b", "sdot v0.4s, v1.16b, v2.4b[1]",
+            "usdot v0.4s, v1.16b, v2.16b", "sudot v0.4s, v1.16b, v2.4b[3]", "bfdot v0.4s, v1.8h, v2.8h"],
+    "matrix": ["smmla v0.4s, v1.16b, v2.16b", "ummla v0.4s, v1.16b, v2.16b", "usmmla v0.4s, v1.16b, v2.16b",
+               "bfmmla v0.4s, v1.8h, v2.8h"],
+    "float_fma": ["fmla v0.4s, v1.4s, v2.4s", "fmls v0.2d, v1.2d, v2.2d", "fmla v0.4s, v1.4s, v2.s[3]",
+                  "fmla v0.8h, v1.8h, v2.8h", "fmls v0.8h, v1.8h, v2.8h", "fmla v0.8h, v1.8h, v2.h[7]",
+                  "fmlal v0.4s, v1.4h, v2.4h", "fmlal2 v0.4s, v1.4h, v2.h[2]", "fmlal2 v0.4s, v1.4h, v2.4h",
+                  "bfmlalb v0.4s, v1.8h, v2.h[1]"],
+    "float": ["fadd v0.4s, v1.4s, v2.4s", "fmul v0.8h, v1.8h, v2.8h", "fmul v0.4s, v1.4s, v2.s[0]",
+              "fmax v0.8h, v1.8h, v2.8h", "fmaxnm v0.4s, v1.4s, v2.4s", "scvtf v0.4s, v1.4s", "fcvtns v0.4s, v1.4s",
+              "fcvtl v0.4s, v1.4h", "fcvtn2 v0.8h, v1.4s", "fabs v0.8h, v1.8h", "frintn v0.4s, v1.4s",
+              "fmaxnmv s0, v1.4s", "fcmgt v0.4s, v1.4s, #0.0", "fneg v0.4s, v1.4s"],
+    "multiply": ["mul v0.8h, v1.8h, v2.8h", "mla v0.8h, v1.8h, v2.8h", "mls v0.4s, v1.4s, v2.s[1]",
+                 "smull v0.8h, v1.8b, v2.8b", "smlal2 v0.8h, v1.16b, v2.16b", "smlal v0.4s, v1.4h, v2.h[3]",
+                 "sqrdmulh v0.8h, v1.8h, v2.8h", "sqrdmlah v0.8h, v1.8h, v2.8h", "mul v0.8h, v1.8h, v2.h[1]",
+                 "pmull v0.8h, v1.8b, v2.8b"],
+    "vector": ["add v0.16b, v1.16b, v2.16b", "sqxtn v0.8b, v1.8h", "sqxtn2 v0.16b, v1.8h", "xtn v0.8b, v1.8h",
+               "addp v0.4s, v1.4s, v2.4s", "saddlp v0.4s, v1.8h", "sadalp v0.4s, v1.8h", "saddw v0.4s, v1.4s, v2.4h",
+               "zip1 v0.16b, v1.16b, v2.16b", "ext v0.16b, v1.16b, v2.16b, #3", "tbl v0.16b, {v1.16b, v2.16b}, v3.16b",
+               "dup v0.4s, v1.s[1]", "ins v0.s[1], v1.s[0]", "movi v0.4s, #1", "sqrshrn v0.8b, v1.8h, #3",
+               "sshll v0.8h, v1.8b, #0", "smax v0.16b, v1.16b, v2.16b", "orr v0.16b, v1.16b, v2.16b",
+               "sqadd v0.8h, v1.8h, v2.8h", "addv b0, v1.16b", "uzp1 v0.8h, v1.8h, v2.8h", "cmgt v0.16b, v1.16b, #0",
+               "shll v0.8h, v1.8b, #8", "sqadd h0, h1, h2"],
+    "scalar_float": ["fmul s0, s1, s2", "fmadd s0, s1, s2, s3", "fcvt s0, h1", "fmov w0, s1", "scvtf s0, w1"],
+    "scalable": ["add z0.s, z1.s, z2.s"],
+    "vector_load": ["ldr q0, [x1, #16]", "ldr s0, [x1]", "ldur q0, [x1, #-3]", "ldp q0, q1, [x2]", "ldr d0, [x1, x2]",
+                    "ld1 {v0.16b}, [x1], #16", "ld4 {v0.16b, v1.16b, v2.16b, v3.16b}, [x1]", "ld1r {v0.4s}, [x1]",
+                    "ld1 {v0.s}[1], [x2]", "ldr q0, [x1], #16"],
+    "vector_store": ["str q0, [x1, #16]", "stp q0, q1, [x2]", "st1 {v0.16b, v1.16b}, [x1]", "stur d0, [x1, #1]",
+                     "st1 {v0.h}[2], [x1]"],
+    "load": ["ldr x0, [x1]", "ldrsw x0, [x1, #4]", "ldp x0, x1, [sp, #16]", "ldxr w0, [x1]", "ldrb w0, [x1, x2]"],
+    "store": ["str x0, [x1]", "stp x29, x30, [sp, #-16]!", "strb w0, [x1]", "stlr w0, [x1]"],
+    "integer": ["add x0, x1, x2", "add x0, x1, #4", "subs x0, x0, #1", "madd x0, x1, x2, x3", "csel x0, x1, x2, eq",
+                "adrp x0, .", "lsl x0, x1, #3", "movz x0, #5"],
+    "branch": ["b .", "b.ne .", "cbnz x0, .", "ret", "blr x1", "nop", "svc #0", "tbz x0, #3, ."],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[int]]:
+    """Every instruction of the table as the assembler writes it."""
+    folder = tmp_path_factory.mktemp("words")
+    lines = [line for group in INSTRUCTIONS.values() for line in group]
+    (folder / "all.s").write_text(".arch armv8.6-a+sve+bf16+i8mm+fp16+fp16fml\n" + "\n".join(lines) + "\n")
+    run_zig(["cc", "-target", "aarch64-linux-gnu", "-c", "all.s", "-o", "all.o"], cwd=folder)
+    run_zig(["objcopy", "-O", "binary", "--only-section=.text", "all.o", "all.bin"], cwd=folder)
+    data = (folder / "all.bin").read_bytes()
+    found = iter(int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data), 4))
+    return {name: [next(found) for _ in group] for name, group in INSTRUCTIONS.items()}
+
+
+class Price(ctypes.Structure):
+    _fields_ = [("instructions", ctypes.c_uint32 * 15), ("cycles", ctypes.c_double * 3)]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    path = tmp_path_factory.mktemp("classes") / "classes.so"
+    units = [str(COUNTER_SOURCES / unit) for unit in ("classes.c", "cores.c")]
+    run_zig(["cc", "-O1", "-fno-sanitize=all", "-shared", "-fPIC", *units, "-o", str(path)])
+    loaded = ctypes.CDLL(str(path))
+    loaded.price_block.restype = Price
+    return loaded
+
+
+CLASS_NAMES = ("dot", "matrix", "float_fma", "float", "multiply", "vector", "scalar_float", "scalable", "vector_load",
+               "vector_store", "load", "store", "integer", "branch", "other")  # fmt: skip
+
+
+def test_every_instruction_is_of_its_class(words: dict[str, list[int]], library: ctypes.CDLL) -> None:
+    wrong = [
+        f"{text}: {CLASS_NAMES[library.classify(ctypes.c_uint32(word))]} instead of {name}"
+        for name, group in words.items()
+        for text, word in zip(INSTRUCTIONS[name], group, strict=True)
+        if CLASS_NAMES[library.classify(ctypes.c_uint32(word))] != name
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_registers_are_counted(words: dict[str, list[int]], library: ctypes.CDLL) -> None:
+    loads = dict(zip(INSTRUCTIONS["vector_load"], words["vector_load"], strict=True))
+    stores = dict(zip(INSTRUCTIONS["vector_store"], words["vector_store"], strict=True))
+    moved = {text: library.registers_moved(ctypes.c_uint32(word)) for text, word in {**loads, **stores}.items()}
+    more = {text: number for text, number in moved.items() if number > 1}
+    assert more == {
+        "ldp q0, q1, [x2]": 2,
+        "ld4 {v0.16b, v1.16b, v2.16b, v3.16b}, [x1]": 4,
+        "stp q0, q1, [x2]": 2,
+        "st1 {v0.16b, v1.16b}, [x1]": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("block", "a76", "a72", "a55"),
+    [
+        ("dot dot dot dot", 2, 8, 4),  # two units, half of one, one
+        ("multiply multiply", 2, 4, 2),  # the one multiplier
+        ("vector_load vector_load vector_load vector_load", 2, 4, 8),  # the load units; two cycles each in order
+        ("integer integer integer integer", 1, 4 / 3, 2),  # issue
+        ("float_fma integer load branch branch", 2, 2, 2.5),  # branches, branches, issue
+    ],
+)
+def test_a_block_costs_its_tightest_bound(
+    words: dict[str, list[int]], library: ctypes.CDLL, block: str, a76: float, a72: float, a55: float
+) -> None:
+    chosen = [words[name][0] for name in block.split()]
+    price = library.price_block((ctypes.c_uint32 * len(chosen))(*chosen), ctypes.c_size_t(len(chosen)))
+    assert list(price.cycles) == pytest.approx([a76, a72, a55])
+    assert sum(price.instructions) == len(chosen)
+
+
+@pytest.mark.parametrize(
+    ("line", "interface"),
+    [("qemu-aarch64 version 7.2.22 (Debian 1:7.2+dfsg)", 1), ("qemu-aarch64 version 8.2.2", 1),
+     ("qemu-aarch64 version 9.0.1", 2), ("qemu-aarch64 version 9.2.0", 3), ("qemu-aarch64 version 10.0.2 (Debian)", 3)],
+)  # fmt: skip
+def test_the_interface_follows_the_version(line: str, interface: int) -> None:
+    assert plugin_interface(line) == interface
+
+
+def test_an_unknown_version_is_refused() -> None:
+    with pytest.raises(ToolMissingError, match="does not say which version"):
+        plugin_interface("unknown")
+
+
+@pytest.mark.parametrize("interface", [1, 3])
+def test_the_plugin_compiles_for_every_interface(interface: int, tmp_path: Path) -> None:
+    flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", f"-DPLUGIN_INTERFACE={interface}", "-c"]
+    run_zig(["cc", *flags, str(COUNTER_SOURCES / "counter.c"), "-o", "counter.o"], cwd=tmp_path)
+
+
+def test_an_emulator_without_plugins_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = tmp_path / "qemu-aarch64-static"
+    plain.write_text("#!/bin/sh\necho '-cpu model'\n")
+    plain.chmod(0o755)
+    monkeypatch.setattr("compile.bench.counter_build.find_emulators", lambda _: [Emulator(plain, tmp_path)])
+    with pytest.raises(ToolMissingError, match="was built without plugins") as caught:
+        find_counting_emulator()
+    assert caught.value.exit_code == 4
+    monkeypatch.setattr("compile.bench.counter_build.find_emulators", lambda _: [])
+    with pytest.raises(ToolMissingError, match="no qemu-aarch64 with an arm64 C library"):
+        find_counting_emulator()
+
+
+@pytest.fixture(scope="module")
+def counting() -> Emulator:
+    try:
+        return find_counting_emulator()
+    except ToolMissingError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def counter(counting: Emulator, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return build_counter(counting, StageCache(tmp_path_factory.mktemp("counter")))
+
+
+def test_counts_are_exact_and_follow_the_core(
+    arm64_bundle: Path, counting: Emulator, counter: dict[str, bytes]
+) -> None:
+    bundle = check_bundle(arm64_bundle)
+    first, again, plain = (
+        run_counted(bundle, counting, CPUS[name], counter) for name in ("cortex-a76", "cortex-a76", "cortex-a72")
+    )
+    assert first == again
+    assert (first.variant, plain.variant) == ("dot", "neon")
+    assert first.whole.total > 500 and first.steps == () and first.workspace_bytes > 0
+    # A row of 24 products and a sum of 8 rows for each score: the loops cannot run fewer branches than rows.
+    assert first.whole.instructions["branch"] >= HEIGHT + CLASSES
+    chosen = run_counted(bundle, counting, CPUS["cortex-a76"], counter, "neon")
+    assert chosen.variant == "neon"
+    with pytest.raises(UnsupportedVariantError):
+        run_counted(bundle, counting, CPUS["cortex-a72"], counter, "i8mm")
+    with pytest.raises(UsageError, match="Did you mean 'neon'"):
+        run_counted(bundle, counting, CPUS["cortex-a76"], counter, "noen")
+
+
+def test_the_steps_add_up(arm64_bundle: Path, counting: Emulator, counter: dict[str, bytes], tmp_path: Path) -> None:
+    bundle = check_bundle(arm64_bundle)
+    model = link_model(fake_network(ARM64), ARM64, fake_info(), profiling=True)
+    files = {name: bundle.read(name) for name in bundle.manifest["files"]}
+    made = write_bundle(tmp_path / "bundle", {**files, "model.so": model}, fake_sections(ARM64))
+    run = run_counted(made, counting, CPUS["cortex-a76"], counter)
+    assert len(run.steps) == 2
+    # The loop over the steps is not in them, and each call of one checks its arguments.
+    assert sum(step.total for step in run.steps) == pytest.approx(run.whole.total, abs=400)
+    assert run.steps[0].total > run.steps[1].total / 10
+
+
+def test_more_steps_than_layers_are_refused(arm64_bundle: Path, counting: Emulator) -> None:
+    nothing = Counted({"dot": 1}, {"a76": 1.0})
+    with pytest.raises(IntegrityError, match="1 steps were counted"):
+        count_result(check_bundle(arm64_bundle), counting, CPUS["max"], CountRun("dot", 0, nothing, (nothing,)))
+
+
+def test_the_whole_command(
+    arm64_bundle: Path, counting: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(count, "TOOLS", tmp_path / "build" / "tools")
+    output = tmp_path / "count.json"
+    done = CliRunner().invoke(cli, ["bench", str(arm64_bundle), "--count", "--cpu", "max", "--json", str(output)])
+    assert done.exit_code == 0, done.output
+    assert "executed instructions (emulated" in done.output and "modelled cycles" in done.output
+    result = json.loads(output.read_text())
+    assert result["variant"] == "i8mm" and result["layers"] == []
+    assert f"{result['whole']['total']:,}" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--count", "--cpu", "cortex-a67"], "Did you mean 'cortex-a76'"),
+        (["--cpu", "max"], "--cpu max belongs to --count"),
+        (["--count", "--keep", "x"], "--keep belongs to --per-layer"),
+        (["--count", "--variant", "dot", "--variant", "neon"], "one instruction set at a time"),
+    ],
+)
+def test_wrong_usage_is_refused(arm64_bundle: Path, arguments: list[str], message: str) -> None:
+    done = CliRunner().invoke(cli, ["bench", str(arm64_bundle), *arguments])
+    assert done.exit_code == 2 and message in done.output
+
+
+def test_other_targets_are_refused(host_bundle: Path) -> None:
+    if check_bundle(host_bundle).target_name == ARM64.name:
+        pytest.skip("a host bundle is an arm64 bundle here")
+    with pytest.raises(UsageError, match="arm64 bundles only"):
+        count_bundle(host_bundle, find_cpu("max"))
+
+
+def test_layers_are_shown_with_their_sums() -> None:
+    layer = {
+        "name": "a", "operator": "Conv2d", "input": [1, 1, 1], "output": [2, 3, 4], "macs": 300, "kernel": "k",
+        "total": 100, "instructions": {"dot": 100}, "modelled_cycles": {"a76": 50.0, "a72": 100.0, "a55": 200.0},
+    }  # fmt: skip
+    result = {
+        "model": "m", "precision": "int8", "size": 8, "cpu": "max", "variant": "dot", "emulator": "qemu",
+        "model_bytes": 1, "workspace_bytes": 2, "layers": [layer, {**layer, "name": "b", "total": 300}],
+        "whole": {"total": 400, "instructions": {"dot": 400}, "modelled_cycles": layer["modelled_cycles"]},
+    }  # fmt: skip
+    text = render_count(result)
+    assert "75.0%" in text and "2x3x4" in text
+    assert any(line.split()[:5] == ["Conv2d", "2", "600", "400", "100.0%"] for line in text.splitlines())

@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compile.bundle import manifest as bundle_module
+from compile.bundle.manifest import MANIFEST, check_bundle, write_bundle
+from compile.bundle.vectors import Vectors, pack_vectors, unpack_vectors
+from compile.storage.files import write_folder_atomically
+from compile.storage.strict_json import canonical_json, parse_strict
+from compile.targets.table import Target
+from repghost.errors import IntegrityError, UsageError
+from tests.compile.conftest import LABELS, fake_sections
+from tests.support.fake_network import expected_logits, pictures
+
+REFUSAL = (2, 6)  # the runner's exit codes for "no bundle" and "changed"
+
+
+@pytest.fixture
+def copy(host_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(host_bundle, tmp_path / "copy"))
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    manifest = json.loads((path / MANIFEST).read_text())
+    change(manifest)
+    (path / MANIFEST).write_bytes(canonical_json(manifest))
+
+
+def runner_refuses(host_bundle: Path, path: Path) -> bool:
+    command = [str(host_bundle / "repghost-run"), "--info", "--bundle", str(path)]
+    done = subprocess.run(command, capture_output=True, timeout=20, check=False)
+    return done.returncode in REFUSAL and not done.stdout
+
+
+def test_a_bundle_is_read_back(host_bundle: Path, host: Target) -> None:
+    bundle = check_bundle(host_bundle)
+    assert bundle.target_name == host.name
+    assert bundle.labels() == LABELS
+    assert bundle.digest == bundle_module.sha256((host_bundle / MANIFEST).read_bytes())
+    assert os.access(host_bundle / "repghost-run", os.X_OK)
+
+
+def test_the_same_inputs_give_the_same_bytes(host_files: dict[str, bytes], host: Target, tmp_path: Path) -> None:
+    first = write_bundle(tmp_path / "a", host_files, fake_sections(host))
+    second = write_bundle(tmp_path / "b", dict(reversed(host_files.items())), fake_sections(host))
+    assert first.digest == second.digest
+
+
+def set_files(name: str, entry: object) -> Callable[[dict[str, Any]], None]:
+    return lambda manifest: manifest["files"].__setitem__(name, entry)
+
+
+def set_entry(key: str, value: object) -> Callable[[dict[str, Any]], None]:
+    return lambda manifest: manifest["files"]["model.so"].__setitem__(key, value)
+
+
+MANIFEST_CHANGES: dict[str, Callable[[dict[str, Any]], None]] = {
+    "other format": lambda manifest: manifest.update(format="zip"),
+    "version 0": lambda manifest: manifest.update(version=0),
+    "future version": lambda manifest: manifest.update(version=2),
+    "version as text": lambda manifest: manifest.update(version="1"),
+    "no files": lambda manifest: manifest.pop("files"),
+    "files as list": lambda manifest: manifest.update(files=[]),
+    "model.so not listed": lambda manifest: manifest["files"].pop("model.so"),
+    "parent folder": set_files("../model.so", {"size": 0, "sha256": "0" * 64}),
+    "absolute path": set_files("/etc/passwd", {"size": 0, "sha256": "0" * 64}),
+    "sub-folder": set_files("a/b", {"size": 0, "sha256": "0" * 64}),
+    "backslash": set_files("a\\b", {"size": 0, "sha256": "0" * 64}),
+    "hidden file": set_files(".hidden", {"size": 0, "sha256": "0" * 64}),
+    "empty name": set_files("", {"size": 0, "sha256": "0" * 64}),
+    "long name": set_files("x" * 65, {"size": 0, "sha256": "0" * 64}),
+    "the manifest itself": set_files(MANIFEST, {"size": 0, "sha256": "0" * 64}),
+    "entry without digest": set_files("model.so", {"size": 1}),
+    "entry as number": set_files("model.so", 5),
+    "size one less": lambda manifest: manifest["files"]["model.so"].__setitem__(
+        "size", manifest["files"]["model.so"]["size"] - 1
+    ),
+    "negative size": set_entry("size", -1),
+    "size as text": set_entry("size", "12"),
+    "fractional size": set_entry("size", 12.5),
+    "short digest": set_entry("sha256", "0" * 63),
+    "long digest": set_entry("sha256", "0" * 65),
+    "upper-case digest": lambda manifest: manifest["files"]["model.so"].__setitem__(
+        "sha256", manifest["files"]["model.so"]["sha256"].upper()
+    ),
+    "digest of nothing": set_entry("sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+    "digest as number": set_entry("sha256", 0),
+    "digests swapped": lambda manifest: manifest["files"].update(
+        {"labels.txt": manifest["files"]["vectors.bin"], "vectors.bin": manifest["files"]["labels.txt"]}
+    ),
+}
+
+
+@pytest.mark.parametrize("change", MANIFEST_CHANGES.values(), ids=MANIFEST_CHANGES.keys())
+def test_a_changed_manifest_is_refused(copy: Path, host_bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    edit(copy, change)
+    with pytest.raises(IntegrityError, match=r".{20}"):
+        check_bundle(copy)
+    assert runner_refuses(host_bundle, copy)
+
+
+PYTHON_ONLY: dict[str, Callable[[dict[str, Any]], None]] = {
+    "unknown key": lambda manifest: manifest.update(extra=1),
+    "missing section": lambda manifest: manifest.pop("preprocess"),
+    "section of another type": lambda manifest: manifest.update(target="arm64"),
+    "boolean as number": lambda manifest: manifest.update(classes=True),
+    "no classes": lambda manifest: manifest.update(classes=0),
+    "more classes than labels": lambda manifest: manifest.update(classes=11),
+    "input of size 0": lambda manifest: manifest["input"].update(height=0),
+    "more in an entry": set_entry("mode", 0o777),
+}
+
+
+@pytest.mark.parametrize("change", PYTHON_ONLY.values(), ids=PYTHON_ONLY.keys())
+def test_sections_are_checked(copy: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    edit(copy, change)
+    with pytest.raises(IntegrityError):
+        check_bundle(copy)
+
+
+RAW_MANIFESTS = {
+    "empty": b"",
+    "not JSON": b"hello",
+    "array": b"[]",
+    "not UTF-8": b'{"format": "\xff"}',
+    "duplicate key": b'{"format": "repghost-bundle", "format": "repghost-bundle"}',
+    "depth bomb": b"[" * 200000,
+    "object bomb": b'{"a":' * 200000,
+    "too large": b" " * ((1 << 20) + 1),
+    "not a number": b'{"version": NaN}',
+}
+
+
+@pytest.mark.parametrize("content", RAW_MANIFESTS.values(), ids=RAW_MANIFESTS.keys())
+def test_a_foreign_manifest_is_refused(copy: Path, host_bundle: Path, content: bytes) -> None:
+    (copy / MANIFEST).write_bytes(content)
+    with pytest.raises(IntegrityError):
+        check_bundle(copy)
+    assert runner_refuses(host_bundle, copy)
+
+
+def symlink(path: Path) -> None:
+    path.rename(path.with_name("..elsewhere"))
+    shutil.move(path.with_name("..elsewhere"), path.parent.parent / "elsewhere")
+    path.symlink_to(path.parent.parent / "elsewhere")
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+FILE_CHANGES: dict[str, Callable[[Path], None]] = {
+    "removed": lambda path: path.unlink(),
+    "emptied": lambda path: path.write_bytes(b"") and None,
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-1]) and None,
+    "extended": lambda path: path.write_bytes(path.read_bytes() + b"\n") and None,
+    "a symbolic link": symlink,
+    "a pipe": pipe,
+    "a folder": folder,
+    "replaced by another": lambda path: shutil.copy(path.with_name("repghost.h"), path) and None,
+}
+
+
+@pytest.mark.parametrize("change", FILE_CHANGES.values(), ids=FILE_CHANGES.keys())
+@pytest.mark.parametrize("name", ["model.so", "labels.txt"])
+def test_a_changed_file_is_refused(copy: Path, host_bundle: Path, name: str, change: Callable[[Path], None]) -> None:
+    change(copy / name)
+    with pytest.raises(IntegrityError):
+        check_bundle(copy)
+    assert runner_refuses(host_bundle, copy)
+
+
+@pytest.mark.parametrize("name", ["extra", "model.so.1", ".hidden"])
+def test_an_added_file_is_refused(copy: Path, host_bundle: Path, name: str) -> None:
+    (copy / name).write_bytes(b"")
+    with pytest.raises(IntegrityError, match="does not name"):
+        check_bundle(copy)
+    assert runner_refuses(host_bundle, copy)
+
+
+def test_no_bundle_is_a_wrong_argument(tmp_path: Path, host_bundle: Path) -> None:
+    for path in (tmp_path / "absent", tmp_path, host_bundle / "model.so"):
+        with pytest.raises(UsageError):
+            check_bundle(path)
+        assert runner_refuses(host_bundle, path)
+
+
+def test_nothing_is_left_when_writing_fails(
+    host_files: dict[str, bytes], host: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bundle"
+    before = write_bundle(path, host_files, fake_sections(host)).digest
+    real = bundle_module.write_bytes_atomically
+
+    def full_disk(target: Path, data: bytes, mode: int = 0o644) -> None:
+        if target.name == "repghost-run":
+            raise OSError(28, "No space left on device")
+        real(target, data, mode)
+
+    monkeypatch.setattr(bundle_module, "write_bytes_atomically", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_bundle(path, host_files, fake_sections(host) | {"precision": "other"})
+    assert check_bundle(path).digest == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_failed_rename_brings_the_old_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "folder"
+    write_folder_atomically(path, {"a": b"old"})
+    real = Path.rename
+
+    def refuse_new(self: Path, target: Path) -> Path:
+        if self.name.endswith(".tmp"):
+            raise OSError(5, "Input/output error")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_new)
+    with pytest.raises(OSError, match="Input/output"):
+        write_folder_atomically(path, {"a": b"new"})
+    assert (path / "a").read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UsageError, match="in the way"):
+        write_folder_atomically(tmp_path / "file", {"a": b""})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda files: files.pop("labels.txt"), lambda files: files.update(extra=b"")],
+    ids=["missing", "extra"],
+)
+def test_a_wrong_set_of_files_is_not_written(
+    host_files: dict[str, bytes], host: Target, tmp_path: Path, change: Callable[[dict[str, bytes]], object]
+) -> None:
+    files = dict(host_files)
+    change(files)
+    with pytest.raises(UsageError, match="exactly"):
+        write_bundle(tmp_path / "bundle", files, fake_sections(host))
+    assert not list(tmp_path.iterdir())
+
+
+def test_strict_json_round_trip() -> None:
+    value = {"b": [1, 2.5, None, True], "a": {"ä": "x"}}
+    assert parse_strict(canonical_json(value), "x") == value
+
+
+def test_vectors_round_trip() -> None:
+    images = pictures(5)
+    vectors = Vectors(images[:, :5, :7], expected_logits(images), 0.25)
+    back = unpack_vectors(pack_vectors(vectors))
+    assert np.array_equal(back.pictures, vectors.pictures)
+    assert back.logits.tobytes() == vectors.logits.tobytes()
+    assert back.tolerance == 0.25
+
+
+def test_damaged_vectors_are_refused() -> None:
+    images = pictures(2)
+    data = pack_vectors(Vectors(images, expected_logits(images)))
+    for damaged in (b"", data[:31], data[:-1], data + b"\0", b"X" + data[1:], data[:8] + b"\xff" * 4 + data[12:]):
+        with pytest.raises(IntegrityError):
+            unpack_vectors(damaged)
+
+
+@pytest.mark.parametrize(
+    ("images", "logits"),
+    [
+        (pictures(2), expected_logits(pictures(3))),
+        (pictures(2).astype(np.int8), expected_logits(pictures(2))),
+        (pictures(2), expected_logits(pictures(2)).astype(np.float64)),
+        (pictures(2), expected_logits(pictures(2)) * np.float32(np.nan)),
+        (pictures(2)[:0], expected_logits(pictures(2))[:0]),
+    ],
+)
+def test_wrong_vectors_are_not_written(images: np.ndarray, logits: np.ndarray) -> None:
+    with pytest.raises(UsageError):
+        pack_vectors(Vectors(images, logits))
+
+
+def test_reading_a_bundle_needs_neither_torch_nor_tvm(host_bundle: Path) -> None:
+    code = (
+        "import sys, repghost; repghost.load(sys.argv[1]);"
+        "wrong = {'torch', 'tvm', 'onnx'} & set(sys.modules); sys.exit(str(wrong) if wrong else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(host_bundle)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,112 @@
+"""Stand-in boards, started once per run, and bundles of the hand-written network to deploy to them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compile.bundle.manifest import Bundle, write_bundle
+from compile.machine.emulator import Emulator, find_emulator
+from compile.targets.table import ANDROID, ARM64, Target, host_target
+from repghost.errors import ToolMissingError
+from tests.compile.conftest import fake_files, fake_sections
+from tests.support.ssh_server import SshServer, fetch_ssh_server
+from tests.support.standin import Standin, start
+
+SHARE = {"top1": 0.9, "low": 0.88, "high": 0.92, "correct": 90, "pictures": 100}
+PASSING: dict[str, Any] = {
+    "measured": True,
+    "program_digest": "0" * 64,
+    "test": {"pictures": 100},
+    "fp32": {**SHARE, "top1": 0.905},
+    "int8": SHARE,
+}
+
+
+@pytest.fixture(scope="session")
+def ssh_server() -> SshServer:
+    if not shutil.which("ssh") or not shutil.which("ssh-keygen"):
+        pytest.skip("no ssh; apt install openssh-client")
+    try:
+        return fetch_ssh_server()
+    except ToolMissingError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def host() -> Target:
+    target = host_target()
+    if target is None:
+        pytest.skip("no target fits this machine")
+    return target
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Emulator:
+    found = find_emulator()
+    if found is None:
+        pytest.skip("no qemu-aarch64 with an arm64 C library; 'repghost doctor' says how to get one")
+    return found
+
+
+def running(server: SshServer, machine: str, emulator: Emulator | None) -> Iterator[Standin]:
+    with tempfile.TemporaryDirectory(prefix="repghost-board-", ignore_cleanup_errors=True) as name:
+        board = start(Path(name), server, machine, emulator)
+        yield board
+        board.stop()
+
+
+@pytest.fixture(scope="session")
+def host_standin(ssh_server: SshServer, host: Target) -> Iterator[Standin]:
+    yield from running(ssh_server, {"x86-64": "x86_64"}.get(host.name, "aarch64"), None)
+
+
+@pytest.fixture(scope="session")
+def arm64_standin(ssh_server: SshServer, emulator: Emulator) -> Iterator[Standin]:
+    yield from running(ssh_server, "aarch64", emulator)
+
+
+@pytest.fixture
+def board(host_standin: Standin) -> Iterator[Standin]:
+    """A board of this machine's kind, as it was set up."""
+    yield host_standin
+    host_standin.reset()
+
+
+@pytest.fixture
+def arm64_board(arm64_standin: Standin) -> Iterator[Standin]:
+    yield arm64_standin
+    arm64_standin.reset()
+
+
+@pytest.fixture(scope="session")
+def host_files(host: Target) -> dict[str, bytes]:
+    return fake_files(host)
+
+
+def bundle_of(files: dict[str, bytes], target: Target, path: Path, version: int = 1, **changes: Any) -> Bundle:
+    """Write a bundle whose digest differs from that of another version."""
+    sections = {**fake_sections(target), "accuracy": PASSING, "tools": {"version": str(version)}, **changes}
+    return write_bundle(path, files, sections)
+
+
+@pytest.fixture(scope="session")
+def versions(host_files: dict[str, bytes], host: Target, tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
+    """Five versions of a bundle for this machine."""
+    folder = tmp_path_factory.mktemp("versions")
+    return [bundle_of(host_files, host, folder / str(number), number) for number in range(5)]
+
+
+@pytest.fixture(scope="session")
+def arm64_version(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return bundle_of(fake_files(ARM64), ARM64, tmp_path_factory.mktemp("arm64") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def android_version(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return bundle_of(fake_files(ANDROID), ANDROID, tmp_path_factory.mktemp("android") / "bundle")

@@ -1,0 +1,76 @@
+"""The runner is built once for a target and a set of sources."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from compile.link import stored_runner as module
+from compile.link import toolchain
+from compile.link.stored_runner import runner_key, start_runners, stored_runner
+from compile.storage.kernel_store import KernelStore
+from compile.targets.table import ARM64, X86_64, Target
+from repghost.errors import UsageError
+
+
+def test_the_runner_is_built_once_and_checked_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[str] = []
+    checked: list[tuple[bytes, str]] = []
+
+    def build(target: Target) -> bytes:
+        built.append(target.name)
+        return target.name.encode()
+
+    monkeypatch.setattr(toolchain, "build_runner", build)
+    monkeypatch.setattr(toolchain, "check_runner", lambda data, target: checked.append((data, target.name)))
+    store = KernelStore(tmp_path)
+    for target in (ARM64, X86_64, ARM64, X86_64):
+        assert stored_runner(target, store) == target.name.encode()
+    assert built == ["arm64", "x86-64"]
+    assert len(checked) == 4
+    assert stored_runner(ARM64, KernelStore(None)) == b"arm64"
+    assert built[2:] == ["arm64"]
+
+
+def test_runners_are_built_while_other_stages_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    others_done = threading.Event()
+
+    def build(target: Target) -> bytes:
+        assert others_done.wait(30)
+        if target is X86_64:
+            raise UsageError("no compiler")
+        return target.name.encode()
+
+    monkeypatch.setattr(module, "stored_runner", build)
+    runners = start_runners([ARM64, X86_64])
+    assert not any(runner.done() for runner in runners.values())
+    others_done.set()
+    assert runners["arm64"].result() == b"arm64"
+    with pytest.raises(UsageError, match="no compiler"):
+        runners["x86-64"].result()
+
+
+def test_a_stored_file_that_is_no_runner_is_refused(tmp_path: Path) -> None:
+    store = KernelStore(tmp_path)
+    store.put(runner_key(ARM64), b"no ELF file")
+    with pytest.raises(UsageError):
+        stored_runner(ARM64, store)
+
+
+def test_the_key_holds_the_sources_and_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def key(target: Target = ARM64) -> str:
+        return runner_key(target)
+
+    before = key()
+    assert key() == before
+    assert key(replace(ARM64, zig_triple="aarch64-linux-gnu.2.28")) != before
+    copy = Path(shutil.copytree(toolchain.RUNNER_SOURCES, tmp_path / "runner"))
+    monkeypatch.setattr(toolchain, "RUNNER_SOURCES", copy)
+    assert key() == before
+    header = copy / "bundle.h"
+    header.write_text(header.read_text() + "\n")
+    assert key() != before

@@ -1,0 +1,111 @@
+"""The rows of `repghost explain`, and the command itself."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+from click.testing import CliRunner
+
+from compile.frontend.qdq_file import read_qdq
+from compile.passes import explain
+from compile.passes.layers import Layer, format_table, layers, macs, weight_bytes
+from repghost.cli import cli
+from repghost.network.spec import network_shape
+from tests.compile.codegen.test_networks import local_pool, one_layer
+from tests.support.programs import random_program
+from tests.support.qdq_models import mini_net, preprocess, save
+
+
+def rows(path: Path, kernels: tuple[str, ...] = ()) -> tuple[Layer, ...]:
+    graph = read_qdq(path)
+    return layers(graph, explain(graph), kernels)
+
+
+def test_rows_of_the_mini_net(tmp_path: Path) -> None:
+    table = rows(save(mini_net(), tmp_path))
+    by_name = {row.name: row for row in table}
+    assert len(table) == 16 and not any(row.reason for row in table)
+    stem = by_name["stem.node"]
+    assert (stem.operator, stem.input, stem.output) == ("Conv2d", (16, 16, 3), (8, 8, 8))
+    assert stem.macs == 8 * 8 * 8 * 27 and stem.weight_bytes == 8 * 27 + 8 * 4
+    assert by_name["cheap.node"].arithmetic == "int16 + residual"
+    assert by_name["se.gate.node"].arithmetic == "table" and by_name["se.gate.node"].weight_bytes == 256
+    assert by_name["input.q.node"].weight_bytes == 3 * 256
+    assert by_name["logits.node"].arithmetic == "int32, float scores"
+
+
+def test_kernels_are_shown_once_known(tmp_path: Path) -> None:
+    path = save(mini_net(), tmp_path)
+    names = tuple(f"kernel {index}" for index in range(16))
+    assert [row.kernel for row in rows(path, names)] == list(names)
+    with pytest.raises(ValueError, match="zip"):
+        rows(path, names[:3])
+
+
+# Multiply-adds at 224 px and 1000 classes: exactly the network's published count.
+@pytest.mark.parametrize(("width", "expected"), [(0.5, 43_314_720), (1.0, 142_394_128)])
+def test_macs_are_those_of_the_network(width: float, expected: int) -> None:
+    program = random_program(width, 224, classes=1000)
+    assert sum(macs(operator) for operator in program.operators) == expected
+    assert sum(weight_bytes(operator) for operator in program.operators) > network_shape(width).tail_channels * 1280
+
+
+def test_refused_layers_have_shape_and_reason(tmp_path: Path) -> None:
+    path = save(one_layer(local_pool).build("logits", 4), tmp_path)
+    (refused,) = (row for row in rows(path) if row.reason)
+    assert (refused.operator, refused.input, refused.output) == ("AveragePool", (8, 8, 8), (4, 4, 8))
+    assert refused.arithmetic == "float" and "only the mean over the whole height" in refused.reason
+    text = format_table(rows(path))
+    assert "1 in float" in text and "    only the mean over the whole height" in text
+
+
+def test_table_is_aligned(tmp_path: Path) -> None:
+    lines = format_table(rows(save(mini_net(), tmp_path))).splitlines()
+    assert len(lines) == 18
+    column = lines[0].index("arithmetic")
+    assert all(line[column - 1] == " " and line[column] != " " for line in lines)
+    assert "all integer" in lines[-1]
+
+
+def test_command(tmp_path: Path) -> None:
+    path = save(mini_net(), tmp_path)
+    result = CliRunner().invoke(cli, ["explain", str(path)])
+    assert result.exit_code == 0, result.output
+    assert "depthwise.node" in result.output and "Every layer is an integer operator" in result.output
+
+
+def test_a_foreign_file_is_explained_with_the_preprocessing_that_is_given(tmp_path: Path) -> None:
+    path, rule = save(mini_net(), tmp_path), tmp_path / "preprocess.json"
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    onnx.save(model, path)
+    refused = CliRunner().invoke(cli, ["explain", str(path)])
+    assert refused.exit_code == 2 and '--preprocess FILE with JSON like {"version": 1, "size": 16' in refused.output
+    rule.write_text(refused.output[refused.output.index("{") : refused.output.rindex("}") + 1])
+    result = CliRunner().invoke(cli, ["explain", str(path), "--preprocess", str(rule)])
+    assert result.exit_code == 0, result.output
+    assert f"--weights {path} --data DIR --preprocess {rule}" in result.output
+
+
+def test_a_file_that_says_how_pictures_are_prepared_takes_no_other_way(tmp_path: Path) -> None:
+    path, rule = save(mini_net(), tmp_path), tmp_path / "preprocess.json"
+    rule.write_text(json.dumps(preprocess().to_dict()))
+    assert CliRunner().invoke(cli, ["explain", str(path), "--preprocess", str(rule)]).exit_code == 0
+    rule.write_text(json.dumps(replace(preprocess(), mean=(0.5, 0.5, 0.5)).to_dict()))
+    result = CliRunner().invoke(cli, ["explain", str(path), "--preprocess", str(rule)])
+    assert result.exit_code == 2 and "says otherwise" in result.output
+
+
+def test_command_with_json(tmp_path: Path) -> None:
+    path = save(one_layer(local_pool).build("logits", 4), tmp_path)
+    result = CliRunner().invoke(cli, ["explain", "--json", str(path)])
+    document = json.loads(result.output)
+    assert result.exit_code == 0 and document["file"] == str(path) and len(document["program_digest"]) == 64
+    assert [layer["operator"] for layer in document["layers"] if layer["reason"]] == ["AveragePool"]
+
+
+def test_command_names_a_missing_file(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["explain", str(tmp_path / "absent.onnx")])
+    assert result.exit_code == 2 and "no such file" in result.output

@@ -1,0 +1,394 @@
+"""Each pass: a graph before, the nodes expected after. Each rule: what it makes, what it refuses and in which words."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calib.integer import program as ir
+from compile.frontend.qdq_file import read_qdq
+from compile.ir.qdq_graph import INPUT_TABLE, LOOKUP_TABLE, REQUANTIZE, Node, QdqGraph
+from compile.passes import PASSES, lower, simplify
+from compile.passes.fold_constants import fold_constants
+from compile.passes.fold_lookups import fold_lookups
+from compile.passes.fold_quantization import fold_quantization
+from compile.passes.fold_views import fold_views
+from compile.passes.fold_weights import fold_weights
+from compile.passes.fuse_activation import fuse_activation
+from compile.passes.fuse_residual import fuse_residual
+from compile.passes.keep_scales import keep_scales
+from compile.passes.plan import plan
+from compile.passes.rules import Refusal
+from compile.passes.verify import BrokenGraphError, verify
+from tests.support.graphs import CONSTANTS, MAP, P, Q, dq, graph, n, q, written
+from tests.support.qdq_models import mini_net, save
+
+# name, pass, graph before, nodes after
+BEFORE_AND_AFTER: list[tuple[str, Callable[[QdqGraph], QdqGraph], QdqGraph, list[str]]] = [
+    (
+        "copies of constants vanish",
+        fold_constants,
+        graph(n("Identity", "three", "copy"), n("Add", "input copy", "y")),
+        ["Add input copy -> y"],
+    ),
+    (
+        "dequantized int8 constants become weights",
+        fold_weights,
+        graph(dq("w", "w.dq", "s z0"), n("Conv", "input w.dq", "y"),
+              constants={"w": np.ones((2, 8, 1, 1), np.int8), "z0": np.int8(0)}),
+        ["Conv input w.dq -> y"],
+    ),
+    (
+        "asymmetric weights stay",
+        fold_weights,
+        graph(dq("w", "w.dq"), n("Conv", "input w.dq", "y"), constants={"w": np.ones((2, 8, 1, 1), np.int8)}),
+        ["DequantizeLinear w s z -> w.dq", "Conv input w.dq -> y"],
+    ),
+    (
+        "Q and DQ move into the tensors, the input becomes a table",
+        fold_quantization,
+        graph(q("input", "x.q"), dq("x.q", "x.dq"), n("Conv", "x.dq w", "y"), q("y", "y.q", "s2 z2"),
+              dq("y.q", "y.dq", "s2 z2"), n("Gemm", "y.dq w", "logits"), constants={"w": np.float32(0)}),
+        ["InputTable  -> input", "Conv input w -> y", "Gemm y w -> logits"],
+    ),
+    (
+        "a copy with equal parameters vanishes",
+        fold_quantization,
+        graph(q("input", "x.q"), dq("x.q", "x.dq"), q("x.dq", "c.q"), dq("c.q", "c.dq"), n("Gemm", "c.dq w", "logits"),
+              constants={"w": np.float32(0)}),
+        ["InputTable  -> input", "Gemm input w -> logits"],
+    ),
+    (
+        "another scale is a requantization",
+        fold_quantization,
+        graph(q("input", "x.q"), dq("x.q", "x.dq"), q("x.dq", "c.q", "s2 z2"), dq("c.q", "c.dq", "s2 z2"),
+              n("Gemm", "c.dq w", "logits"), constants={"w": np.float32(0)}),
+        ["InputTable  -> input", "Requantize input -> c.q", "Gemm c.q w -> logits"],
+    ),
+    (
+        "a tensor that is also used in float keeps its Q",
+        fold_quantization,
+        graph(n("Relu", "input", "r"), q("r", "r.q"), dq("r.q", "r.dq"), n("Add", "r.dq r", "y")),
+        ["Relu input -> r", "QuantizeLinear r s z -> r.q", "DequantizeLinear r.q s z -> r.dq", "Add r.dq r -> y"],
+    ),
+    (
+        "an int8 tensor read without DQ keeps its Q",
+        fold_quantization,
+        graph(n("Conv", "input three", "r"), q("r", "r.q"), n("Relu", "r.q", "raw"), dq("raw", "y")),
+        ["Conv input three -> r", "QuantizeLinear r s z -> r.q", "Relu r.q -> raw", "DequantizeLinear raw s z -> y"],
+    ),
+    (
+        "a DQ with another scale stays",
+        fold_quantization,
+        graph(n("Conv", "input three", "r"), q("r", "r.q"), dq("r.q", "r.dq", "s2 z2"), n("Gemm", "r.dq three", "y")),
+        ["Conv input three -> r", "DequantizeLinear r s2 z2 -> r.dq", "Gemm r.dq three -> y"],
+    ),
+    (
+        "a view of a map of one pixel vanishes",
+        fold_views,
+        graph(n("Flatten", "x", "flat"), n("Gemm", "flat three", "y"), qparams={"x": P},
+              shapes={"x": (1, 8, 1, 1), "flat": (1, 8)}),
+        ["Gemm x three -> y"],
+    ),
+    (
+        "a flattened map vanishes into Gemm",
+        fold_views,
+        graph(n("Flatten", "x", "flat"), n("Gemm", "flat three", "y"), qparams={"x": P}, shapes={"flat": (1, 128)}),
+        ["Gemm x three -> y"],
+    ),
+    (
+        "a flattened map that anything else reads stays",
+        fold_views,
+        graph(n("Flatten", "x", "flat"), n("Relu", "flat", "y"), qparams={"x": P, "y": P},
+              shapes={"flat": (1, 128), "y": (1, 128)}),
+        ["Flatten x -> flat", "Relu flat -> y"],
+    ),
+    (
+        "a view of a float result gives its maker another output",
+        fold_views,
+        graph(n("Conv", "x three", "c"), n("Flatten", "c", "y"), qparams={"x": P},
+              shapes={"c": (1, 8, 1, 1), "y": (1, 8)}),
+        ["Conv x three -> y"],
+    ),
+    (
+        "views in a row all vanish",
+        fold_views,
+        graph(n("Conv", "x three", "c"), n("Flatten", "c", "flat"), n("Dropout", "flat", "y"), qparams={"x": P},
+              shapes={"c": (1, 8, 1, 1), "flat": (1, 8), "y": (1, 8)}),
+        ["Conv x three -> y"],
+    ),
+    (
+        "a view of the picture stays",
+        fold_views,
+        graph(n("Flatten", "input", "flat"), n("Gemm", "flat three", "y"), qparams={"flat": P},
+              shapes={"flat": (1, 128)}),
+        ["Flatten input -> flat", "Gemm flat three -> y"],
+    ),
+    (
+        "a view that would mix up float readers stays",
+        fold_views,
+        graph(n("Conv", "x three", "c"), n("Flatten", "c", "y"), n("Add", "c c", "other"), n("Add", "y other", "z"),
+              qparams={"x": P, "y": P}, shapes={"c": (1, 8, 1, 1), "y": (1, 8)}),
+        ["Conv x three -> c", "Flatten c -> y", "Add c c -> other", "Add y other -> z"],
+    ),
+    (
+        "a slice of everything vanishes",
+        fold_views,
+        graph(n("Slice", "x", "s", starts=(0,), ends=(8,), axes=(1,)), n("Gemm", "s three", "y"), qparams={"x": P}),
+        ["Gemm x three -> y"],
+    ),
+    (
+        "a concatenation of two scales requantizes one input",
+        keep_scales,
+        graph(n("Concat", "x g", "y", axis=1), qparams={"x": P, "g": Q, "y": P}),
+        ["Requantize g -> g, as in y", "Concat x g, as in y -> y"],
+    ),
+    (
+        "a copy of a weight is that weight",
+        fold_weights,
+        graph(dq("w", "w.dq", "s z0"), n("Identity", "w.dq", "copy"), n("Conv", "input copy", "y"),
+              constants={"w": np.ones((2, 8, 1, 1), np.int8), "z0": np.int8(0)}),
+        ["Conv input copy -> y"],
+    ),
+    (
+        "int8 scores are dequantized at the end",
+        fold_quantization,
+        graph(n("Conv", "input three", "r"), q("r", "r.q"), dq("r.q", "y")),
+        ["Conv input three -> r", "DequantizeScores r -> y"],
+    ),
+    (
+        "Clip with one limit is a table",
+        fold_lookups,
+        graph(Node("y", "Clip", ("x", "", "six"), "y"), qparams={"x": P, "y": Q}),
+        ["LookupTable x -> y"],
+    ),
+    (
+        "Clip to a computed limit stays",
+        fuse_activation,
+        graph(n("Conv", "x three", "a"), n("Clip", "a x", "y"), qparams={"x": P, "y": Q}),
+        ["Conv x three -> a", "Clip a x -> y"],
+    ),
+    (
+        "hard-swish in four nodes is one table",
+        fold_lookups,
+        graph(n("Add", "x three", "a"), n("Clip", "a zero six", "b"), n("Mul", "x b", "c"), n("Div", "c six", "y"),
+              qparams={"x": P, "y": Q}),
+        ["LookupTable x -> y"],
+    ),
+    (
+        "a function that other float nodes need is kept for them",
+        fold_lookups,
+        graph(n("Relu", "x", "a"), n("Sigmoid", "a", "b"), n("Conv", "a three", "y"), qparams={"x": P, "b": Q}),
+        ["Relu x -> a", "Conv a three -> y"],
+    ),
+    (
+        "a function of two tensors is no table",
+        fold_lookups,
+        graph(n("Mul", "x g", "y"), qparams={"x": P, "g": P, "y": Q}),
+        ["Mul x g -> y"],
+    ),
+    (
+        "Relu and Clip become bounds",
+        fuse_activation,
+        graph(n("Conv", "x three", "a"), n("Relu", "a", "b"), n("Clip", "b zero six", "y"), qparams={"x": P, "y": Q}),
+        ["Conv x three -> y"],
+    ),
+    (
+        "an activation of a tensor with two readers stays",
+        fuse_activation,
+        graph(n("Conv", "x three", "a"), n("Relu", "a", "b"), n("Add", "a b", "y"), qparams={"x": P, "y": Q}),
+        ["Conv x three -> a", "Relu a -> b", "Add a b -> y"],
+    ),
+    (
+        "Add becomes part of the convolution, at the place of the add",
+        fuse_residual,
+        graph(n("Conv", "x three", "a"), n("Conv", "x three", "r"), n("Add", "a r", "y"),
+              qparams={"x": P, "r": P, "y": Q}),
+        ["Conv x three -> r", "Conv x three r -> y"],
+    ),
+    (
+        "either operand may be the convolution",
+        fuse_residual,
+        graph(n("Conv", "x three", "a"), n("Add", "x a", "y"), qparams={"x": P, "y": Q}),
+        ["Conv x three x -> y"],
+    ),
+    (
+        "an add of two int8 tensors stays",
+        fuse_residual,
+        graph(n("Conv", "x three", "a"), n("Add", "a x", "y"), qparams={"x": P, "a": P, "y": Q}),
+        ["Conv x three -> a", "Add a x -> y"],
+    ),
+    (
+        "a broadcast add stays",
+        fuse_residual,
+        graph(n("Conv", "x three", "a"), n("Add", "a r", "y"), qparams={"x": P, "r": P, "y": Q},
+              shapes={"r": (1, 8, 1, 1)}),
+        ["Conv x three -> a", "Add a r -> y"],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("apply", "before", "expected"), [row[1:] for row in BEFORE_AND_AFTER], ids=[row[0] for row in BEFORE_AND_AFTER]
+)
+def test_before_and_after(apply: Callable[[QdqGraph], QdqGraph], before: QdqGraph, expected: list[str]) -> None:
+    after = apply(before)
+    assert written(after) == expected
+    assert written(apply(after)) == expected  # a pass has nothing left to do after itself
+
+
+def test_weights_keep_scales_and_axis() -> None:
+    values = np.arange(-8, 8, dtype=np.int8).reshape(2, 8, 1, 1)
+    before = graph(
+        n("DequantizeLinear", "w scales", "w.dq", axis=-4), n("Conv", "input w.dq", "y"), constants={"w": values}
+    )
+    weight = fold_weights(before).weights["w.dq"]
+    assert weight.axis == 0 and weight.scales.tolist() == CONSTANTS["scales"].tolist()
+    np.testing.assert_array_equal(weight.values, values)
+
+
+def test_constants_are_computed_as_onnx_does() -> None:
+    bias = np.int32([2**31 - 1, -7])
+    before = graph(
+        n("DequantizeLinear", "b scales", "bias", axis=0),
+        n("QuantizeLinear", "float scales zeros", "int8", axis=0),
+        n("Conv", "input int8 bias", "y"),
+        constants={"b": bias, "float": np.float32([[0.25, 99.0], [0.5, -99.0]]), "zeros": np.int8([0, 0])},
+    )
+    constants = fold_constants(before).constants
+    assert constants["bias"].tolist() == [float(np.float32(0.1)) * (2**31 - 1), float(np.float32(0.2)) * -7]
+    assert constants["int8"].tolist() == [[2, 127], [2, -128]]  # 0.25 / 0.1 and 0.5 / 0.2 are ties
+
+
+def test_quantization_parameters_move_to_the_tensors() -> None:
+    after = fold_quantization(graph(n("Conv", "input three", "y"), q("y", "y.q", "s2 z2"), dq("y.q", "o", "s2 z2"),
+                                    n("Gemm", "o three", "logits")))  # fmt: skip
+    assert dict(after.qparams) == {"y": Q}
+
+
+@pytest.mark.parametrize(
+    ("operator", "inputs", "attributes", "function"),
+    [
+        ("Relu", "x", {}, lambda x: np.maximum(x, 0)),
+        ("Clip", "x zero six", {}, lambda x: np.clip(x, 0, 6)),
+        ("HardSigmoid", "x", {"alpha": 1 / 6}, lambda x: np.clip(x / 6 + 0.5, 0, 1)),
+        ("HardSigmoid", "x", {}, lambda x: np.clip(x * 0.2 + 0.5, 0, 1)),
+        ("HardSwish", "x", {}, lambda x: x * np.clip(x / 6 + 0.5, 0, 1)),
+        ("Sigmoid", "x", {}, lambda x: 1 / (1 + np.exp(-x))),
+        ("Tanh", "x", {}, np.tanh),
+        ("LeakyRelu", "x", {"alpha": 0.1}, lambda x: np.where(x < 0, 0.1 * x, x)),
+        ("Neg", "x", {}, np.negative),
+        ("Abs", "x", {}, np.abs),
+        ("Add", "three x", {}, lambda x: x + 3),
+        ("Sub", "three x", {}, lambda x: 3 - x),
+        ("Mul", "x x", {}, lambda x: x * x),
+        ("Div", "x six", {}, lambda x: x / 6),
+        (REQUANTIZE, "x", {}, lambda x: x),
+    ],
+)
+def test_tables(operator: str, inputs: str, attributes: dict, function: Callable) -> None:
+    after = fold_lookups(graph(n(operator, inputs, "y", **attributes), qparams={"x": P, "y": Q}))
+    assert written(after) == ["LookupTable x -> y"]
+    real = function((np.arange(-128, 128) - P.zero_point) * P.scale)
+    exact = real / Q.scale + Q.zero_point
+    # Half a step from rounding, and the rounding errors of float32 at a tie.
+    assert np.abs(after.tables["y"] - np.clip(exact, -128, 127)).max() <= 0.5 + 1e-4
+
+
+def test_a_function_that_is_not_finite_is_no_table() -> None:
+    after = fold_lookups(graph(n("Div", "three x", "y"), qparams={"x": P, "y": Q}))
+    assert written(after) == ["Div three x -> y"]
+
+
+@pytest.mark.parametrize(
+    ("activations", "bounds"),
+    [
+        (["Relu"], (0, math.inf)),
+        (["Clip zero six"], (0, 6)),
+        (["Clip zero"], (0, math.inf)),
+        (["Relu", "Clip three six"], (3, 6)),
+        (["Clip three six", "Clip zero three"], (3, 3)),
+        (["Clip zero three", "Clip six"], (6, 6)),
+    ],
+)
+def test_bounds(activations: list[str], bounds: tuple[float, float]) -> None:
+    nodes = [n("Conv", "x three", "t0")]
+    for index, text in enumerate(activations):
+        operator, *limits = text.split()
+        nodes.append(n(operator, " ".join([f"t{index}", *limits]), f"t{index + 1}"))
+    after = fuse_activation(graph(*nodes, qparams={"x": P, nodes[-1].output: Q}))
+    assert len(after.nodes) == 1 and after.nodes[0].bounds == bounds
+
+
+def test_activation_before_the_add_is_not_moved_behind_it() -> None:
+    before = graph(n("Conv", "x three", "a"), n("Relu", "a", "b"), n("Add", "b x", "y"), qparams={"x": P, "y": Q})
+    assert written(fuse_residual(fuse_activation(before))) == ["Conv x three -> b", "Add b x -> y"]
+
+
+def test_activation_after_the_add_is_the_bound_of_the_sum() -> None:
+    before = graph(n("Conv", "x three", "a"), n("Add", "a x", "b"), n("Relu", "b", "y"), qparams={"x": P, "y": Q})
+    (node,) = fuse_residual(fuse_activation(before)).nodes
+    assert (node.residual, node.bounds, node.output) == ("x", (0, math.inf), "y")
+
+
+BROKEN: list[tuple[str, QdqGraph, str]] = [
+    ("reads the future", graph(n("Relu", "b", "a"), n("Relu", "input", "b")), "before anything writes"),
+    ("writes twice", graph(n("Relu", "input", "a"), n("Abs", "input", "a")), "exists twice"),
+    ("no output", graph(n("Relu", "input", "a"), output="b"), "nothing writes the output"),
+    ("unknown shape", replace(graph(n("Relu", "input", "a")), shapes={"input": MAP}), "shape of 'a' is unknown"),
+    ("no table", graph(n(LOOKUP_TABLE, "input", "a")), "has no table"),
+    ("float residual", graph(Node("c", "Conv", ("input", "three"), "y", residual="input")), "is not int8"),
+]
+
+
+@pytest.mark.parametrize(("broken", "words"), [row[1:] for row in BROKEN], ids=[row[0] for row in BROKEN])
+def test_verifier(broken: QdqGraph, words: str) -> None:
+    with pytest.raises(BrokenGraphError, match=words):
+        verify(broken, "a test")
+
+
+def test_pipeline_leaves_no_float_tensor(tmp_path: Path) -> None:
+    graph = simplify(read_qdq(save(mini_net(), tmp_path)))
+    assert {node.output for node in graph.nodes} - {"logits"} == set(graph.qparams)
+    assert graph.nodes[0].operator == INPUT_TABLE
+    assert len(PASSES) == 8
+
+
+@pytest.mark.parametrize("int16", [True, False])
+def test_mini_net_becomes_the_expected_program(tmp_path: Path, int16: bool) -> None:
+    program = lower(read_qdq(save(mini_net(int16=int16), tmp_path)))
+    kinds = [(type(op).__name__, type(getattr(op, "epilogue", None)).__name__) for op in program.operators]
+    plain, residual = ("RequantizeQ15", "RequantizeQ15Add") if int16 else ("Requantize", "RequantizeAdd")
+    assert kinds == [
+        ("InputTable", "NoneType"), ("Conv2d", "Requantize"), ("Conv2d", "Requantize"), ("DepthwiseConv2d", plain),
+        ("GlobalAveragePool", "Requantize"), ("Conv2d", "Requantize"), ("Conv2d", "Requantize"),
+        ("Lookup", "NoneType"), ("Multiply", "Requantize"), ("Conv2d", "Requantize"), ("DepthwiseConv2d", residual),
+        ("DepthwiseConv2d", plain), ("Conv2d", "Requantize"), ("GlobalAveragePool", "Requantize"),
+        ("Conv2d", "Requantize"), ("Conv2d", "ToLogits"),
+    ]  # fmt: skip
+    assert (program.height, program.width, program.classes) == (16, 16, 7)
+
+
+def test_layouts(tmp_path: Path) -> None:
+    path = save(mini_net(), tmp_path)
+    constants, program = read_qdq(path).constants, lower(read_qdq(path))
+    by_name = {operator.output.name: operator for operator in program.operators}
+    stem, depthwise, linear = by_name["stem.relu"], by_name["depthwise.relu"], by_name["logits"]
+    assert isinstance(stem, ir.Conv2d) and isinstance(depthwise, ir.DepthwiseConv2d) and isinstance(linear, ir.Conv2d)
+    np.testing.assert_array_equal(stem.weight, constants["stem.weight"].transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(depthwise.weight, constants["depthwise.weight"][:, 0])
+    np.testing.assert_array_equal(linear.weight, constants["logits.weight"][:, None, None, :])
+    assert all(op.weight.flags.c_contiguous for op in (stem, depthwise, linear))
+    assert (stem.stride, stem.padding) == (2, 1)
+    assert stem.epilogue.low == -128  # Relu: the zero point
+
+
+def test_plan_names_a_quantize_that_is_left() -> None:
+    before = fold_quantization(
+        graph(n("Conv", "input three", "r"), q("r", "r.q"), n("Relu", "r.q", "raw"), dq("raw", "y"))
+    )
+    reasons = [step.result.reason for step in plan(before) if isinstance(step.result, Refusal)]
+    assert any("without a DequantizeLinear" in reason for reason in reasons)

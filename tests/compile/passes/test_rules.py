@@ -1,0 +1,192 @@
+"""Each lowering rule: the integers it computes, and every reason for which it refuses a node."""
+
+import re
+
+import numpy as np
+import pytest
+
+from calib.integer import program as ir
+from calib.integer.qparams import QParams
+from compile.ir.qdq_graph import Node, QdqGraph, QuantizedWeight
+from compile.passes.plan import plan
+from compile.passes.rules import RULES, Refusal
+from compile.passes.rules.pool import LARGEST_MAP
+from tests.support.graphs import CONSTANTS, P, Q, graph, n
+
+ONES = np.ones(8, np.float32)
+TINY = QParams(1e-37)
+HUGE = QParams(1e30)
+POINTWISE = QuantizedWeight(np.full((8, 8, 1, 1), 3, np.int8), ONES, 0)
+DEPTHWISE = QuantizedWeight(np.full((8, 1, 3, 3), 3, np.int8), ONES, 0)
+OBLONG = QuantizedWeight(np.full((8, 8, 1, 3), 3, np.int8), ONES, 0)
+OBLONG_DEPTHWISE = QuantizedWeight(np.full((8, 1, 3, 1), 3, np.int8), ONES, 0)
+LINEAR = QuantizedWeight(np.full((8, 8), 3, np.int8), ONES, 0)
+
+
+def weights(**named: QuantizedWeight) -> dict:
+    return {"weights": {"w": POINTWISE, "d": DEPTHWISE, "l": LINEAR} | named}
+
+
+def only(node: Node, **changes: object) -> QdqGraph:
+    """Return a graph of one node whose operands and result are int8."""
+    changes.setdefault("qparams", {"x": P, "y": Q, "r": P, "g": P})
+    changes.setdefault("output", "none")
+    return graph(node, **(weights() | changes))
+
+
+def result(graph: QdqGraph) -> ir.Operator | Refusal:
+    (step,) = plan(graph)
+    return step.result
+
+
+def operator(graph: QdqGraph) -> ir.Operator:
+    answer = result(graph)
+    assert not isinstance(answer, Refusal), answer
+    return answer
+
+
+VECTOR = {"x": (1, 8, 1, 1), "y": (1, 8)}
+SCORES = {"output": "y", "qparams": {"x": P}}
+
+REFUSED: list[tuple[str, QdqGraph, str]] = [
+    ("auto_pad", only(n("Conv", "x w", "y", auto_pad="SAME_UPPER")), "SAME_UPPER.*explicit pads"),
+    ("dilation", only(n("Conv", "x w", "y", dilations=(2, 2))), "no dilation"),
+    ("two strides", only(n("Conv", "x w", "y", strides=(1, 2))), "equal strides"),
+    ("one side padded", only(n("Conv", "x w", "y", pads=(0, 1, 1, 1))), "above and on the left"),
+    ("depthwise padded on one side", only(n("Conv", "x d", "y", group=8, pads=(0, 1, 1, 1))), "above and on the left"),
+    ("oblong kernel", only(n("Conv", "x o", "y", pads=(1, 1, 1, 1)), weights={"o": OBLONG}), "1x3; only square"),
+    ("oblong depthwise kernel", only(n("Conv", "x o", "y", group=8), weights={"o": OBLONG_DEPTHWISE}),
+     "3x1; only square"),
+    ("float weight", only(n("Conv", "x three", "y")), "not an int8 constant"),
+    ("float depthwise weight", only(n("Conv", "x three", "y", group=8)), "not an int8 constant"),
+    ("float linear weight", only(n("Gemm", "x three", "y", transB=1)), "not an int8 constant"),
+    ("matrix as kernel", only(n("Conv", "x l", "y")), "shape.*4 dimensions"),
+    ("kernel as matrix", only(n("Gemm", "x w", "y", transB=1), shapes=VECTOR), "shape.*2 dimensions"),
+    ("int8 bias", only(n("Conv", "x w l", "y")), "its bias is int8"),
+    ("int8 depthwise bias", only(n("Conv", "x d l", "y", group=8, pads=(1, 1, 1, 1))), "its bias is int8"),
+    ("short bias", only(n("Conv", "x w three", "y")), "not a constant of 8 values"),
+    ("too much padding", only(n("Conv", "x w", "y", pads=(1, 1, 1, 1))), "padding 1"),
+    ("depthwise of other channels", only(n("Conv", "x d", "y", group=8, pads=(1,) * 4), shapes={"x": (1, 7, 4, 4)}),
+     "do not fit"),
+    ("output of another size", only(n("Conv", "x w", "y"), shapes={"y": (1, 8, 5, 4)}), r"\(5, 4, 8\).*\(4, 4, 8\)"),
+    ("scaled linear layer", only(n("Gemm", "x l", "y", transB=1, alpha=0.5), shapes=VECTOR), "alpha"),
+    ("transposed input", only(n("Gemm", "x l", "y", transB=1, transA=1), shapes=VECTOR), "transA"),
+    ("linear layer of another size", only(n("Gemm", "x l", "y", transB=1), shapes={"x": (1, 9), "y": (1, 8)}),
+     "reads 8 values, its input has 9"),
+    ("scores behind Relu", only(Node("y", "Gemm", ("x", "l"), "y", {"transB": 1}, (0.0, np.inf)), shapes=VECTOR,
+                                **SCORES), "no activation"),
+    ("scores plus a residual", only(Node("y", "Gemm", ("x", "l"), "y", {"transB": 1}, residual="r"), shapes=VECTOR,
+                                    output="y", qparams={"x": P, "r": P}), "no add"),
+    ("scores as a map", only(n("Conv", "x w", "y"), **SCORES), "no map"),
+    ("scores of a depthwise layer", only(n("Conv", "x d", "y", group=8), **SCORES), "scores must be"),
+    ("scores of a mean", only(n("GlobalAveragePool", "x", "y"), **SCORES), "scores must be"),
+    ("scores of a sum", only(n("Add", "x x", "y"), **SCORES), "scores must be"),
+    ("mean of one axis", only(n("ReduceMean", "x", "y", axes=(3,))), "whole height and width"),
+    ("mean of channels", only(n("ReduceMean", "x axes", "y"), constants={"axes": np.int64([1])}), "whole height"),
+    ("mean of a vector", only(n("ReduceMean", "x", "y", axes=(1,)), shapes={"x": (1, 8)}), "whole height"),
+    ("mean with padding", only(n("AveragePool", "x", "y", kernel_shape=(4, 4), pads=(1, 1, 1, 1))), "whole height"),
+    ("mean of a huge map", only(n("GlobalAveragePool", "x", "y"), shapes={"x": (1, 8, LARGEST_MAP, 2)}), "pixels"),
+    ("mean with far scales", only(n("GlobalAveragePool", "x", "y"), qparams={"x": HUGE, "y": P}), "too far apart"),
+    ("product of two maps", only(n("Mul", "x g", "y")), "one value per channel"),
+    ("product of other channels", only(n("Mul", "x g", "y"), shapes={"g": (1, 7, 1, 1)}), "one value per channel"),
+    ("product with far scales", only(n("Mul", "x g", "y"), qparams={"x": HUGE, "g": P, "y": P},
+                                     shapes={"g": (1, 8, 1, 1)}), "too far apart"),
+    ("product with vanishing scales", only(n("Mul", "x g", "y"), qparams={"x": TINY, "g": TINY, "y": P},
+                                           shapes={"g": (1, 8, 1, 1)}), "too far apart"),
+    ("sum of two shapes", only(n("Add", "x g", "y"), shapes={"g": (1, 8, 1, 1)}), "one shape"),
+    ("sum with far scales", only(n("Add", "x g", "y"), qparams={"x": HUGE, "g": P, "y": P}), "times the output's"),
+    ("convolution with far scales", only(Node("y", "Conv", ("x", "w"), "y", residual="r"),
+                                         qparams={"x": P, "r": P, "y": TINY}), "factor is inf"),
+    ("a constant as input", only(n("Conv", "three w", "y")), "reads the constant 'three'"),
+    ("a float input", only(n("Conv", "x w", "y"), qparams={"y": P}), "reads 'x' in float"),
+    ("a float result", only(n("Conv", "x w", "y"), qparams={"x": P}), "'y' stays float"),
+    ("unknown operator", only(n("Resize", "x", "y")), "no integer rule for Resize"),
+    ("oblong max pool", only(n("MaxPool", "x", "y", kernel_shape=(3, 2))), "square window"),
+    ("max pool that starts outside", only(n("MaxPool", "x", "y", kernel_shape=(2, 2), pads=(2, 2, 0, 0))), "pads"),
+    ("max pool with other scales", only(n("MaxPool", "x", "y", kernel_shape=(1, 1))), "another scale"),
+    ("concatenated rows", only(n("Concat", "x g", "y", axis=2)), "concatenation of channels"),
+    ("concatenation of too much", only(n("Concat", "x g", "y", axis=1)), "do not fit"),
+    ("slice with steps", only(n("Slice", "x", "y", starts=(0,), axes=(1,), steps=(2,))), "steps of 1"),
+    ("slice beyond the end", only(n("Slice", "x", "y", starts=(3,), axes=(1,))), "limits"),
+    ("scores as an int8 map", only(n("DequantizeScores", "x", "y"), output="y"), "not a map"),
+    ("Q of a shared tensor", only(n("QuantizeLinear", "r s z", "y"), qparams={}), "also used"),
+    ("asymmetric weight", only(n("DequantizeLinear", "three s z", "y"), qparams={}), "weights are symmetric"),
+    ("DQ with another scale", only(n("DequantizeLinear", "x s2 z2", "y")), "another scale or zero point"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("graph", "words"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_refusals_say_why(graph: QdqGraph, words: str) -> None:
+    answer = result(graph)
+    assert isinstance(answer, Refusal)
+    assert re.search(words, answer.reason), answer.reason
+
+
+def test_rules_leave_other_nodes_alone() -> None:
+    stranger = only(n("Resize", "x", "y"))
+    assert [rule(stranger, stranger.nodes[0]) for rule in RULES] == [None] * len(RULES)
+
+
+def test_each_node_has_at_most_one_rule() -> None:
+    for node in (n("Conv", "x w", "y"), n("Conv", "x d", "y", group=8, pads=(1,) * 4), n("Mul", "x r", "y")):
+        one = only(node, shapes={"r": (1, 8, 1, 1)})
+        assert sum(rule(one, one.nodes[0]) is not None for rule in RULES) == 1
+
+
+def test_residual_of_a_dense_convolution() -> None:
+    made = operator(only(Node("y", "Conv", ("x", "w"), "y", {}, (0.0, np.inf), "r")))
+    assert isinstance(made, ir.Conv2d) and isinstance(made.epilogue, ir.RequantizeAdd)
+    # s_r = 0.1 and s_y = 0.2; the factor is in 4096ths
+    assert (made.epilogue.residual.name, made.epilogue.residual_factor) == ("r", 2048)
+    assert (made.epilogue.low, made.epilogue.high, made.epilogue.zero_point) == (-5, 127, -5)
+    np.testing.assert_array_equal(made.epilogue.multiplier, np.float32(4096 * np.float32(0.1) / np.float32(0.2)))
+
+
+def test_bias_takes_the_zero_point_with_it() -> None:
+    bias = np.arange(8, dtype=np.float32)
+    made = operator(only(n("Conv", "x w b", "y"), constants={"b": bias}))
+    assert isinstance(made, ir.Conv2d)
+    np.testing.assert_array_equal(made.bias, np.rint(bias / np.float64(np.float32(0.1))) - 3 * 8 * 3)
+
+
+def test_clip_becomes_two_integers() -> None:
+    made = operator(only(Node("y", "Conv", ("x", "w"), "y", {}, (0.0, 6.0))))
+    assert (made.epilogue.low, made.epilogue.high) == (-5, 25)
+
+
+@pytest.mark.parametrize("node", [
+    n("GlobalAveragePool", "x", "y"), n("ReduceMean", "x", "y", axes=(2, 3)), n("ReduceMean", "x", "y", axes=(-1, -2)),
+    n("ReduceMean", "x axes", "y"), n("AveragePool", "x", "y", kernel_shape=(4, 4)),
+])  # fmt: skip
+@pytest.mark.parametrize("shape", [(1, 8, 1, 1), (1, 8)])
+def test_spellings_of_the_mean(node: Node, shape: tuple[int, ...]) -> None:
+    made = operator(only(node, shapes={"y": shape}, constants={"axes": np.int64([2, 3])}))
+    assert isinstance(made, ir.GlobalAveragePool)
+    assert made.bias == -16 * 3 and made.epilogue.multiplier == np.float32(0.1 / (np.float64(np.float32(0.2)) * 16))
+
+
+@pytest.mark.parametrize("inputs", ["x g", "g x"])
+def test_gate_in_either_order(inputs: str) -> None:
+    made = operator(only(n("Mul", inputs, "y"), shapes={"g": (1, 8, 1, 1)}))
+    assert isinstance(made, ir.Multiply) and (made.input.name, made.gate.name) == ("x", "g")
+
+
+def test_sum_of_two_tensors() -> None:
+    made = operator(only(Node("y", "Add", ("x", "g"), "y", {}, (-1.0, np.inf)), qparams={"x": P, "g": Q, "y": Q}))
+    assert isinstance(made, ir.Add)
+    assert (made.factor, made.other_factor, made.low, made.high) == (2048, 4096, -10, 127)
+
+
+def test_linear_layer_over_a_map_turns_channels_last() -> None:
+    values = np.arange(2 * 12, dtype=np.int8).reshape(2, 12)
+    linear = QuantizedWeight(values, np.ones(1, np.float32), 1)
+    made = operator(only(n("Gemm", "x m", "y", transB=1), shapes={"x": (1, 3, 2, 2), "y": (1, 2)}, **weights(m=linear)))
+    assert isinstance(made, ir.Conv2d) and made.weight.shape == (2, 2, 2, 3)
+    assert made.weight[1, 1, 0].tolist() == [values[1, c * 4 + 2] for c in range(3)]
+
+
+def test_scores_stay_float() -> None:
+    made = operator(only(n("Gemm", "x l", "y", transB=1), shapes=VECTOR, **SCORES))
+    assert isinstance(made, ir.Conv2d) and isinstance(made.epilogue, ir.ToLogits)
+    assert made.epilogue.multiplier.tolist() == [float(np.float32(0.1))] * 8
+    assert CONSTANTS["s"] == np.float32(0.1)

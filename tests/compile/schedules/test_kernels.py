@@ -1,0 +1,159 @@
+"""Every compiled kernel gives the integers of the reference, for every remainder of its tiles and for every extreme."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compile.intrin.dot import Dot
+from compile.intrin.i8mm import I8mm
+from compile.ir import tir
+from compile.schedules import Context, Scheduled
+from compile.schedules.base import KernelFrame
+from compile.schedules.int8 import depthwise_dot
+from compile.targets.table import ARM64, X86_64, Target, Variant
+from repghost.errors import ToolMissingError
+from tests.support import kernel_harness
+from tests.support.kernel_cases import FAMILIES, covering, interleaved_cases
+from tests.support.kernel_harness import Case, run_cases
+
+VARIANTS = [(target, variant) for target in (ARM64, X86_64) for variant in target.variants_for("int8")]
+# Without a matrix product these run the kernels of plain NEON (see test_schedules.py), compiled with more features.
+SHARED = {("dot", "depthwise"), ("dot", "elementwise"), ("i8mm", "depthwise"), ("i8mm", "elementwise")}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("target", "variant"), VARIANTS, ids=[variant.name for _, variant in VARIANTS])
+def test_kernels_equal_the_reference(target: Target, variant: Variant, family: str) -> None:
+    cases = FAMILIES[family]()
+    if (variant.name, family) in SHARED:
+        cases = cases[::4]
+    try:
+        failures = run_cases(cases, target, variant)
+    except ToolMissingError as error:
+        pytest.skip(str(error))
+    assert not failures, f"{len(failures)} of {len(cases)} cases fail:\n" + "\n".join(failures)
+
+
+def test_smmla_equals_the_reference_wherever_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which layers use smmla is a matter of cost; here all that can do, so that no estimate hides a mistake."""
+    monkeypatch.setattr(I8mm, "prefers", lambda self, smmla_cost, sdot_cost: True)
+    cases = [*FAMILIES["gemm"]()[::2], *FAMILIES["dense"]()[::4]]
+    try:
+        failures = run_cases(cases, ARM64, ARM64.variant(I8mm.name))
+    except ToolMissingError as error:
+        pytest.skip(str(error))
+    assert not failures, "\n".join(failures)
+
+
+def test_interleaved_depthwise_equals_the_reference_wherever_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it pays is an estimate too."""
+    taken = []
+    monkeypatch.setattr(depthwise_dot, "pays", lambda *shape: taken.append(shape) or True)
+    cases = interleaved_cases()
+    try:
+        failures = run_cases(cases, ARM64, ARM64.variant(Dot.name))
+    except ToolMissingError as error:
+        pytest.skip(str(error))
+    assert not failures, "\n".join(failures)
+    assert len(taken) > len(cases) * 0.8
+
+
+# -- the grid and the harness themselves -------------------------------------------------------------------------------
+def test_rows_cover_every_pair() -> None:
+    axes = {"a": (1, 2, 3), "b": "xy", "c": (True, False), "d": range(5)}
+    rows = covering(axes, 0)
+    for first, second in itertools.combinations(axes, 2):
+        pairs = {(row[first], row[second]) for row in rows}
+        assert pairs == set(itertools.product(axes[first], axes[second]))
+    assert len(rows) < 25 < 3 * 2 * 2 * 5
+    assert rows == covering(axes, 0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_grid_compares_something(family: str) -> None:
+    """Where inputs and weights are random the answers vary, and most of them are not limited by a bound."""
+    varied = []
+    for case in FAMILIES[family]():
+        answers = case.expected().astype(np.float64).ravel()
+        if len(answers) >= 8 and "random input" in case.name and "bounds none" in case.name:
+            varied.append(np.mean((answers > answers.min()) & (answers < answers.max())))
+    assert (np.median(varied) if varied else 1.0) > 0.5
+    assert varied or family in ("logits", "movement")  # a movement makes no numbers
+
+
+def test_names_of_cases_are_distinct() -> None:
+    for family, cases in FAMILIES.items():
+        names = [case.name for case in cases()]
+        assert len(set(names)) == len(names), family
+
+
+class _Wrong(Case):
+    """A case whose answer is off by one in one place."""
+
+    def expected(self) -> Any:
+        answer = super().expected().copy()
+        answer[-1, -1, -1] += 1
+        return answer
+
+
+@pytest.fixture
+def host_variant(host: Target) -> Variant:
+    return host.variants[0]
+
+
+def test_one_wrong_answer_is_found_and_named(host: Target, host_variant: Variant) -> None:
+    case = FAMILIES["gemm"]()[0]
+    wrong = _Wrong(case.name, case.operator, case.tensors, case.picture, case.halos)
+    failures = run_cases([case, wrong, case], host, host_variant)
+    output = case.operator.output
+    place = f"y[{output.height - 1}, {output.width - 1}, {output.channels - 1}]"
+    assert len(failures) == 1
+    assert failures[0].startswith(f"{case.name}: 1 bytes differ, first {place} of")
+
+
+@pytest.mark.parametrize(
+    ("offset", "message"),
+    [(0, "bytes differ"), (1 << 16, "reads or writes outside its memory"), (-1, "writes before its memory")],
+)
+def test_a_stray_store_is_found(
+    host: Target, host_variant: Variant, offset: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = kernel_harness.schedule
+
+    def with_stray_store(operator: Any, context: Context) -> Scheduled:
+        answer = schedule(operator, context)
+        place = context.place(operator.input)
+        frame = KernelFrame("stray", len(answer.offsets), len(answer.scalars))
+        at = offset or place.offset + place.origin
+        flipped = tir.bitwise_xor(frame.workspace.load(at), tir.const(-1, "int8"))
+        frame.kernel.store(frame.workspace, at, flipped)
+        return replace(answer, function=frame.kernel.finish(), constants=b"")
+
+    monkeypatch.setattr(kernel_harness, "schedule", with_stray_store)
+    case = FAMILIES["elementwise"]()[0]
+    (failure,) = run_cases([case], host, host_variant)
+    assert message in failure
+
+
+def test_results_of_other_cases_survive_a_fault(
+    host: Target, host_variant: Variant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = [replace(case, name=f"case {index}") for index, case in enumerate(FAMILIES["logits"]()[:3])]
+    schedule = kernel_harness.schedule
+
+    def faulty(operator: Any, context: Context) -> Scheduled:
+        answer = schedule(operator, context)
+        if operator is not cases[1].operator:
+            return answer
+        frame = KernelFrame("faulty", len(answer.offsets), len(answer.scalars))
+        frame.kernel.store(frame.logits, 1 << 20, tir.const(1.0, "float32"))
+        return replace(answer, function=frame.kernel.finish())
+
+    monkeypatch.setattr(kernel_harness, "schedule", faulty)
+    failures = run_cases(cases, host, host_variant)
+    assert failures == [f"case 1: {kernel_harness.STATUS[1]} (forwards)"]

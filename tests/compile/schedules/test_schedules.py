@@ -1,0 +1,383 @@
+"""Schedules: who answers for what; tiles, panels, phases and blocks cover every output exactly. No compiler runs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tvm_ffi
+from numpy.typing import NDArray
+
+from calib.integer.program import Conv2d, DepthwiseConv2d, Program, Tensor, ToLogits
+from calib.integer.qparams import QParams
+from compile.codegen.program_to_objects import ScheduledNetwork, schedule_network
+from compile.intrin import InstructionSet
+from compile.intrin.base import GemmShape, GemmTile
+from compile.intrin.table import find_instruction_set
+from compile.ir.float_program import (
+    FloatConv2d,
+    FloatCrop,
+    FloatDepthwiseConv2d,
+    FloatFunction,
+    FloatGate,
+    FloatInput,
+    FloatOperator,
+    FloatPool,
+    FloatProgram,
+    FloatTensor,
+)
+from compile.ir.memory_plan import CHANNEL_GROUP, AnyOperator, MemoryPlan, Placement, plan_memory, round_up
+from compile.schedules import RULES, Context, Scheduled, schedule
+from compile.schedules.int8.depthwise import schedule_depthwise
+from compile.schedules.int8.depthwise_dot import schedule_depthwise_dot
+from compile.schedules.int8.gemm import gemm_shape, plan_panels
+from compile.schedules.int8.input_table import find_lines
+from compile.schedules.int8.pool import SAFE_TERMS, sum_blocks
+from compile.schedules.phases import MOST_ROWS, Phases, flat_phases, lane_options, pixel_phases, row_tile
+from compile.schedules.walk import shared
+from repghost.errors import UsageError
+from repghost.network.spec import WIDTHS
+from tests.support.kernel_cases import FAMILIES, line_tables
+from tests.support.kernel_harness import _program
+from tests.support.shapes import _ShapeBuilder, shape_program, small_program
+
+ARM, X86 = ("neon", "dot", "i8mm"), ("avx2", "vnni")
+INTEGER_SETS = (*ARM, *X86)
+SIZES = (160, 224)
+NETWORKS = [(width.multiplier, size) for width in WIDTHS for size in SIZES]
+REGISTERS = {"neon": 32, "dot": 32, "i8mm": 32, "avx2": 16, "vnni": 32}
+LANES = {"neon": 4, "dot": 4, "i8mm": 4, "avx2": 8, "vnni": 16}  # int32 in a register
+
+
+# -- which rule answers ------------------------------------------------------------------------------------------------
+def integer_operators() -> list[tuple[AnyOperator, MemoryPlan]]:
+    kinds = {}
+    for cases in FAMILIES.values():
+        for case in cases():
+            kinds.setdefault(type(case.operator), (case.operator, plan_memory(_program(case))))
+    return list(kinds.values())
+
+
+def float_operators() -> list[tuple[AnyOperator, MemoryPlan]]:
+    def ones(*shape: int) -> NDArray[np.float32]:
+        return np.ones(shape, np.float32)
+
+    a, b, c, pooled = (FloatTensor(name, 4, 4, 3) for name in "abcp")
+    gated = FloatTensor("g", 4, 4, 3)
+    operators: list[FloatOperator] = [
+        FloatInput("a", a, ones(3, 256)),
+        FloatConv2d("b", a, b, ones(3, 3, 3, 3), ones(3), 1, 1, relu=True),
+        FloatDepthwiseConv2d("c", b, c, ones(3, 3, 3), ones(3), 1, 1, relu=True),
+        FloatPool("p", c, replace(pooled, height=1, width=1)),
+        FloatGate("g", c, replace(pooled, height=1, width=1), gated),
+        FloatFunction("f", gated, replace(gated, name="f"), "hard_swish"),
+        FloatCrop("k", replace(gated, name="f"), replace(gated, name="k"), 0, 0, 0),
+    ]
+    scores = FloatTensor("l", 1, 1, 2)
+    cropped = operators[-1].output
+    last = FloatConv2d("l", cropped, scores, ones(2, 4, 4, 3), ones(2), 1, 0, relu=False, logits=True)
+    plan = plan_memory(FloatProgram((*operators, last), 4, 4, 2, ""))
+    return [(operator, plan) for operator in operators]
+
+
+@pytest.mark.parametrize("isa", ["neon", "avx2"])
+def test_exactly_one_rule_answers_for_an_operator(isa: str) -> None:
+    answering = []
+    for operator, plan in [*integer_operators(), *float_operators()]:
+        context = Context(find_instruction_set(isa), plan)
+        answers = {rule: rule(operator, context) for rule in RULES}
+        (answered,) = [rule for rule, answer in answers.items() if answer is not None]
+        answering.append(answered)
+        assert schedule(operator, context).name == answers[answered].name
+    expected = [rule for rule in RULES if rule is not schedule_depthwise_dot]
+    assert sorted(rule.__name__ for rule in answering) == sorted(rule.__name__ for rule in expected)
+
+
+def test_an_operator_no_rule_knows_is_named() -> None:
+    class Softmax:
+        name = "attention.softmax"
+
+    with pytest.raises(UsageError, match=r"'attention\.softmax' of type Softmax"):
+        schedule(Softmax(), Context(find_instruction_set("neon"), MemoryPlan({}, 0)))  # type: ignore[arg-type]
+
+
+def scheduled(program: Program, isa: str) -> ScheduledNetwork:
+    return schedule_network(program, plan_memory(program), find_instruction_set(isa))
+
+
+def test_every_instruction_set_cuts_the_work_alike() -> None:
+    """The runner has one table of units for all of them."""
+    units = {isa: [step.kernel.units for step in scheduled(small_program(), isa).steps] for isa in INTEGER_SETS}
+    assert all(counts == units["neon"] for counts in units.values())
+
+
+def test_arm_variants_differ_in_their_products_only() -> None:
+    """This is why test_kernels.py runs the other kernels of the newer ones on a part of the grid."""
+    program = small_program()
+    neon, *newer = [scheduled(program, isa).steps for isa in ARM]
+    different = 0
+    for index, operator in enumerate(program.operators):
+        dot, i8mm = (steps[index].kernel for steps in newer)
+        # `schedule_depthwise_dot`, and a residual that sqrdmlah adds
+        own = "x2_c" in dot.name or "q15_add" in dot.name
+        equal = [tvm_ffi.structural_equal(neon[index].kernel.function, kernel.function) for kernel in (dot, i8mm)]
+        assert all(equal) or own or isinstance(operator, Conv2d)
+        assert tvm_ffi.structural_equal(dot.function, i8mm.function) or isinstance(operator, Conv2d)
+        assert dot.constants == neon[index].kernel.constants, "the variants of a bundle read one copy"
+        different += not all(equal)
+    assert different > 2
+
+
+def depthwise_rules(size: int, channels: int, isa: str = "dot", kernel: int = 3) -> list[Scheduled | None]:
+    """Return what both rules say about a layer; the first one that answers wins."""
+    builder = _ShapeBuilder(size, 0, int16=True)
+    picture = builder.dense("x", builder.picture(), channels, relu=True)
+    y = builder.depthwise("y", picture, kernel=kernel, relu=True)
+    builder.dense("classifier", builder.pool("pool", y), 10, logits=True)
+    program = Program(tuple(builder.operators), size, size, 10, "")
+    (operator,) = (operator for operator in program.operators if operator.output is y)
+    context = Context(find_instruction_set(isa), plan_memory(program))
+    return [rule(operator, context) for rule in (schedule_depthwise_dot, schedule_depthwise)]
+
+
+@pytest.mark.parametrize(("size", "channels"), [(112, 16), (56, 24), (28, 40), (14, 120)])
+def test_depthwise_layers_use_dot_products_where_that_pays(size: int, channels: int) -> None:
+    interleaved, other = depthwise_rules(size, channels)
+    assert interleaved is not None and other is not None
+    assert interleaved.constants == other.constants and interleaved.units == other.units
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "isa", "kernel"),
+    [
+        (7, 240, "dot", 3),  # the last pair of columns overlaps its neighbour
+        (56, 12, "dot", 3),  # and here the last channels do
+        (56, 4, "dot", 3),
+        (1, 40, "dot", 3),
+        (56, 24, "dot", 5),
+        (56, 24, "neon", 3),
+        (56, 24, "avx2", 3),
+    ],
+)
+def test_depthwise_layers_multiply_where_dot_products_do_not_pay(
+    size: int, channels: int, isa: str, kernel: int
+) -> None:
+    interleaved, other = depthwise_rules(size, channels, isa, kernel)
+    assert interleaved is None and other is not None
+
+
+# -- matrix products ---------------------------------------------------------------------------------------------------
+def convolutions(program: Program) -> Iterator[tuple[Conv2d, GemmShape]]:
+    plan = plan_memory(program)
+    for operator in program.operators:
+        if isinstance(operator, Conv2d):
+            yield operator, gemm_shape(operator, plan.placements[operator.input.name])
+
+
+def tile_of(name: str, operator: Conv2d, shape: GemmShape) -> tuple[InstructionSet, GemmTile, int]:
+    """Return the set that writes a product, its tile, and the pixels the tile walks along."""
+    output, channels = operator.output, round_up(operator.output.channels, CHANNEL_GROUP)
+    isa = find_instruction_set(name).for_product(output.height, output.width, channels, shape)
+    pixels = output.height * output.width if isa.gathers_pixels else output.width
+    return isa, isa.choose_tile(pixels, channels, shape), pixels
+
+
+@pytest.mark.parametrize(("width", "size"), NETWORKS)
+@pytest.mark.parametrize("isa", INTEGER_SETS)
+def test_tiles_fit_the_registers(isa: str, width: float, size: int) -> None:
+    """The sums of a tile stay in registers, with at least two more for a pixel and a weight."""
+    for operator, shape in convolutions(shape_program(width, size)):
+        _, tile, pixels = tile_of(isa, operator, shape)
+        sums = (
+            tile.rows * -(-tile.columns // LANES[isa]) * (2 if isa == "neon" else 1)
+        )  # plain NEON has two parts of each
+        assert sums + 2 <= REGISTERS[isa], operator.name
+        assert 1 <= tile.rows <= pixels
+        assert tile.columns % CHANNEL_GROUP == 0
+
+
+@pytest.mark.parametrize(("width", "size"), NETWORKS)
+@pytest.mark.parametrize("isa", INTEGER_SETS)
+def test_tiles_and_panels_cover_every_output(isa: str, width: float, size: int) -> None:
+    for operator, shape in convolutions(shape_program(width, size)):
+        chosen, tile, pixels = tile_of(isa, operator, shape)
+        starts = [min(index * tile.rows, pixels - tile.rows) for index in range(-(-pixels // tile.rows))]
+        assert {start + row for start in starts for row in range(tile.rows)} == set(range(pixels))
+        check_panels(chosen, operator.output.channels, tile, shape)
+
+
+@pytest.mark.parametrize("width", [0.5, 1.0, 2.0])
+def test_smmla_is_for_deep_products_and_reads_the_weights_of_sdot(width: float) -> None:
+    chosen = []
+    for operator, shape in convolutions(shape_program(width, 224)):
+        isa, tile, _ = tile_of("i8mm", operator, shape)
+        _, sdot_tile, _ = tile_of("dot", operator, shape)
+        assert tile.columns == sdot_tile.columns
+        if isa.gathers_pixels:
+            assert tile.rows % 2 == 0
+            chosen.append(shape.length)
+    assert len(chosen) > 15 and min(chosen) >= 36
+
+
+@pytest.mark.parametrize("isa", INTEGER_SETS)
+@pytest.mark.parametrize("columns", [4, 8, 12, 16, 20, 24, 32, 48, 64])
+def test_panels_cover_any_number_of_channels(isa: str, columns: int) -> None:
+    for channels in range(1, 140):
+        shape = GemmShape(segments=3, length=12, segment_stride=100, pixel_stride=4)
+        check_panels(find_instruction_set(isa), channels, GemmTile(1, columns), shape)
+
+
+def check_panels(isa: InstructionSet, channels: int, tile: GemmTile, shape: GemmShape) -> None:
+    """Panels hold each channel once, the padded ones of the last group included, and follow each other in memory."""
+    for width in (1, 8):  # a map of one pixel needs no copies of the start values
+        covered: list[int] = []
+        start = 0
+        for panel in plan_panels(isa, Tensor("y", 1, width, channels, QParams(1.0)), tile, shape):
+            assert panel.start == start
+            assert panel.first == len(covered)
+            assert panel.columns <= max(tile.columns, CHANNEL_GROUP)
+            assert panel.bytes_each % 4 == 0, "parameters are loaded as 32-bit numbers"
+            assert panel.copies == (isa.start_copies(panel.columns) if width > 1 else 1)
+            covered += range(panel.first, panel.first + panel.count * panel.columns)
+            start += panel.count * panel.bytes_each
+        assert covered == list(range(round_up(channels, CHANNEL_GROUP)))
+
+
+@pytest.mark.parametrize("isa", INTEGER_SETS)
+def test_stores_are_powers_of_two_and_cover_a_tile(isa: str) -> None:
+    instruction_set = find_instruction_set(isa)
+    for columns in range(4, 68, 4):
+        widths = instruction_set.vector_widths(columns)
+        groups = instruction_set.store_groups(columns)
+        assert sum(widths) == columns
+        assert [index for group in groups for index in group] == list(range(len(widths)))
+        for group in groups:
+            lanes = sum(widths[group.start : group.stop])
+            assert lanes & (lanes - 1) == 0
+            assert lanes <= instruction_set.lanes8 or len(group) == 1
+
+
+# -- depthwise, element-wise and pooling -------------------------------------------------------------------------------
+def check_phases(phases: Phases, place: Placement, most_lanes: int) -> None:
+    """Vectors cover each byte of a row, none beside it, and know which channel each byte belongs to."""
+    row = place.tensor.width * place.pixel
+    covered = np.zeros(row, bool)
+    for start, channels in zip(phases.starts, phases.channels, strict=True):
+        for index in range(phases.count):
+            first = min(index * phases.step, phases.last) + start
+            for at in range(first, first + phases.pixels * place.pixel, place.pixel):
+                assert 0 <= at <= row - phases.lanes
+                assert np.array_equal((at + np.arange(phases.lanes)) % place.pixel, channels)
+                covered[at : at + phases.lanes] = True
+    assert covered.all()
+    assert phases.lanes in lane_options(most_lanes)
+
+
+def check_both(place: Placement, most_lanes: int) -> None:
+    check_phases(flat_phases(most_lanes, place), place, most_lanes)
+    check_phases(pixel_phases(most_lanes, place), place, most_lanes)
+    check_phases(pixel_phases(most_lanes, place, 8), place, most_lanes)
+
+
+@pytest.mark.parametrize("lanes", [16, 32])
+def test_phases_cover_rows_of_any_width(lanes: int) -> None:
+    for channels in range(1, 49):
+        for width in (1, 2, 3, 4, 5, 7, 8, 13, 14, 28):
+            place = Placement(Tensor("t", 1, width, channels, QParams(1.0)), 0, 1)
+            check_both(place, lanes)
+
+
+@pytest.mark.parametrize(("width", "size"), NETWORKS)
+def test_phases_cover_the_networks(width: float, size: int) -> None:
+    program = shape_program(width, size)
+    plan = plan_memory(program)
+    shapes = {}
+    for operator in program.operators:
+        if isinstance(operator, DepthwiseConv2d):
+            shapes.setdefault((operator.output.width, operator.output.channels), operator)
+    assert len(shapes) > 5
+    for operator in shapes.values():
+        for lanes in (16, 32):
+            check_both(plan.placements[operator.output.name], lanes)
+
+
+@pytest.mark.parametrize(
+    ("channels", "lanes"), [(8, 8), (16, 16), (20, 8), (24, 8), (36, 8), (40, 8), (60, 16), (120, 16)]
+)
+def test_strided_rows_waste_few_products(channels: int, lanes: int) -> None:
+    """One multiplication takes eight lanes: twice sixteen lanes for twenty channels would be a third too many."""
+    place = Placement(Tensor("t", 1, 14, channels, QParams(1.0)), 0, 1)
+    assert pixel_phases(16, place, 8).lanes == lanes
+    assert pixel_phases(16, place).lanes == min(16, channels)
+
+
+def test_row_tiles_cover_every_row() -> None:
+    for height in range(1, 300):
+        rows = row_tile(height)
+        starts = [min(unit * rows, height - rows) for unit in range(-(-height // rows))]
+        assert {start + row for start in starts for row in range(rows)} == set(range(height))
+        assert rows <= MOST_ROWS
+        assert len(starts) * rows < height + rows
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_row_tiles_of_the_networks_compute_nothing_twice(size: int) -> None:
+    for height in (size // 2, size // 4, size // 8, size // 16, size // 32):
+        assert height % row_tile(height) == 0
+
+
+@pytest.mark.parametrize("height", [1, 2, 7, 16, 17, 40, 257])
+@pytest.mark.parametrize("width", [1, 2, 7, 16, 17, 255, 256, 257, 600])
+def test_sums_of_a_pool_cover_the_map_and_fit_int16(height: int, width: int) -> None:
+    seen = np.zeros((height, width), int)
+    for block in sum_blocks(height, width):
+        assert 0 < block.rows * block.columns <= SAFE_TERMS
+        for index in range(block.count):
+            top = block.row + index * block.rows
+            seen[top : top + block.rows, block.column : block.column + block.columns] += 1
+    assert np.all(seen == 1)
+    assert np.iinfo(np.int16).min <= SAFE_TERMS * -128
+
+
+def test_scores_are_no_tensor() -> None:
+    """The classifier writes to the caller's array: it has one offset less than a convolution with an output."""
+    network = scheduled(small_program(), "neon")
+    for operator, step in zip(small_program().operators, network.steps, strict=True):
+        if isinstance(operator, Conv2d):
+            is_logits = isinstance(operator.epilogue, ToLogits)
+            assert len(step.kernel.offsets) == (1 if is_logits else 2)
+            assert not (is_logits and step.halo)
+
+
+# -- the picture -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("seed", range(20))
+def test_tables_of_a_normalization_are_lines_at_every_byte(seed: int) -> None:
+    tables = line_tables(np.random.default_rng(seed))
+    lines = find_lines(tables)
+    assert lines is not None
+    products = np.arange(256)[None] * lines.factor[:, None].astype(np.int64) + lines.start[:, None]
+    assert np.abs(products).max() <= np.iinfo(np.int32).max
+    np.testing.assert_array_equal(np.clip(products >> lines.shift, -128, 127), tables)
+    assert len(lines.constants()) == 2 * 8 * 4
+
+
+def test_other_tables_are_no_lines() -> None:
+    tables = line_tables(np.random.default_rng(1))
+    assert find_lines(np.full((3, 256), 127, np.int8)) is None  # no slope is known
+    changed = tables.copy()
+    changed[1, 128] += 3
+    assert find_lines(changed) is None
+    assert find_lines(tables[:, ::-1]) is not None  # a falling line is one
+
+
+@pytest.mark.parametrize("pixels", [1, 4, 6])
+@pytest.mark.parametrize(("height", "width"), [(7, 7), (1, 5), (14, 14), (3, 1)])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_units_share_all_tiles(pixels: int, height: int, width: int, threads: int) -> None:
+    tiles = -(-height * width // pixels)
+    cuts = [height * index // threads for index in range(threads + 1)]
+    shares = [shared(tiles, (begin, end), height) for begin, end in itertools.pairwise(cuts)]
+    assert [begin for begin, _ in shares] == [0, *(end for _, end in shares[:-1])] and shares[-1][1] == tiles

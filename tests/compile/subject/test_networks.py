@@ -1,0 +1,49 @@
+"""Mobile networks in ONNX Runtime's QDQ form become integers, and the host build gives those of the reference."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calib.integer.reference import run
+from compile.bundle.host_model import LoadedModel
+from compile.codegen.program_to_objects import compile_program
+from compile.frontend.qdq_file import read_qdq
+from compile.link.toolchain import link_model
+from compile.passes import lower
+from compile.targets.table import Target
+from repghost.data.preprocess import Preprocess
+from tests.compile.conftest import host  # noqa: F401  (a fixture)
+from tests.support.generate_networks import CLASSES, SIZE, write_qdq
+from tests.support.programs import random_pictures
+
+NETWORKS = {
+    "mobilenetv2_100": {"Conv2d": 36, "DepthwiseConv2d": 17, "Add": 10},
+    "mobilenetv3_small_100": {"Lookup": 28, "Multiply": 9},
+    "mobilenetv3_large_100": {"Lookup": 29, "Multiply": 8},
+    "ghostnet_100": {"Concat": 32, "DepthwiseConv2d": 41},
+    "efficientnet_lite0": {"DepthwiseConv2d": 16, "Add": 9},
+    "resnet18": {"Conv2d": 21, "MaxPool": 1, "Add": 8},
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_layer_is_an_integer_operator(name: str, tmp_path: Path, host: Target) -> None:  # noqa: F811
+    program = lower(read_qdq(write_qdq(name, tmp_path), Preprocess(SIZE, SIZE)))
+    kinds = [type(operator).__name__ for operator in program.operators]
+    assert {kind: kinds.count(kind) for kind in NETWORKS[name]} == NETWORKS[name]
+    pictures = random_pictures(2, SIZE, SIZE)
+    expected = run(program, pictures)
+    assert len(np.unique(expected)) > 3
+    info = {"abi": 1, "input": {"height": SIZE, "width": SIZE, "channels": 3}, "classes": CLASSES, "model": name}
+    model = LoadedModel(link_model(compile_program(program, host), host, info), SIZE, CLASSES)
+    np.testing.assert_array_equal(model.logits(pictures), expected)
+
+
+def test_unsigned_activations_are_the_same_integers(tmp_path: Path) -> None:
+    signed, unsigned = (
+        run(lower(read_qdq(write_qdq("mobilenetv2_100", tmp_path, kind), Preprocess(SIZE, SIZE))),
+            random_pictures(2, SIZE, SIZE))
+        for kind in (False, True)
+    )  # fmt: skip
+    np.testing.assert_allclose(unsigned, signed, atol=0.2 * np.abs(signed).max())

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import itertools
+import platform
+import re
+
+import pytest
+
+from compile.ir.compiled_network import CompiledNetwork, CompiledVariant
+from compile.link.toolchain import RUNNER_SOURCES
+from compile.targets import table as targets
+from compile.targets.precisions import FP16, PRECISIONS, Precision
+from compile.targets.table import ALIASES, ARM64, JETSON, TARGETS, X86_64, Target, find_target, host_target
+from repghost.errors import UsageError
+
+BUILT = [target for target in TARGETS.values() if target.variants]  # those whose code is compiled here
+
+
+@pytest.mark.parametrize("target", BUILT, ids=lambda target: target.name)
+def test_rows_are_complete(target: Target) -> None:
+    assert find_target(target.name) is target
+    assert target.zig_triple.startswith(target.triple)
+    assert target.zig_triple.endswith(".2.17") or target.runner_triple.endswith("-musl")
+    names = [variant.name for variant in target.variants]
+    assert len(set(names)) == len(names) > 0
+    for variant in target.variants:
+        description = target.tvm_target(variant)
+        assert description["mtriple"] == target.triple
+        assert target.variant(variant.name) is variant
+        assert re.fullmatch(r"[a-z0-9]+", variant.name), "a C identifier is made of it"
+
+
+@pytest.mark.parametrize("target", BUILT, ids=lambda target: target.name)
+def test_needs_grow_from_plainest_to_fastest(target: Target) -> None:
+    header = (RUNNER_SOURCES / "hwcaps.h").read_text()
+    known = set(re.findall(r"#define RG_CPU_(\w+)", header))
+    for precision in PRECISIONS.values():
+        needs = [set(variant.requires) for variant in target.variants_for(precision.element)]
+        assert all(earlier < later for earlier, later in itertools.pairwise(needs))
+        assert all(names <= known for names in needs)
+    elements = {precision.element for precision in PRECISIONS.values()}
+    assert {element for variant in target.variants for element in variant.elements} <= elements
+
+
+def test_the_plainest_arm64_code_runs_on_every_core() -> None:
+    assert ARM64.variants[0].requires == ()
+    assert ARM64.variants[0].mattr == ("+neon",)
+
+
+def test_extra_features_are_tested_for() -> None:
+    for variant in ARM64.variants:
+        extra = {feature.removeprefix("+").upper() for feature in variant.mattr} - {"NEON"}
+        assert extra == set(variant.requires)
+
+
+@pytest.mark.parametrize("target", BUILT, ids=lambda target: target.name)
+@pytest.mark.parametrize("precision", PRECISIONS.values(), ids=lambda precision: precision.name)
+def test_a_target_computes_in_a_precision_or_says_which_targets_do(target: Target, precision: Precision) -> None:
+    if target.elf_machine == ARM64.elf_machine or precision is not FP16:
+        target.check_element(precision.name, precision.element)
+        assert target.variants_for(precision.element)
+        return
+    with pytest.raises(UsageError, match=r"'fp16' cannot be compiled for target 'x86-64'.*allowed: arm64, android\."):
+        target.check_element(precision.name, precision.element)
+
+
+def test_unknown_target_gets_a_suggestion() -> None:
+    with pytest.raises(UsageError, match=r"unknown target 'amr64'.*Did you mean 'arm64'\?"):
+        find_target("amr64")
+    with pytest.raises(UsageError, match="unknown variant of target arm64 'sse'"):
+        ARM64.variant("sse")
+
+
+def test_jetson_has_no_instruction_sets_because_the_board_builds() -> None:
+    assert find_target("jetson") is JETSON
+    assert JETSON.variants == ()
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "expected"),
+    [
+        ("Linux", "x86_64", X86_64),
+        ("Linux", "aarch64", ARM64),
+        ("Linux", "armv7l", None),
+        ("Darwin", "arm64", None),
+        ("Windows", "AMD64", None),
+    ],
+)
+def test_host(monkeypatch: pytest.MonkeyPatch, system: str, machine: str, expected: Target | None) -> None:
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert host_target() is expected
+    if expected is None:
+        with pytest.raises(UsageError, match=re.escape(f"{system} on {machine}")):
+            find_target("host")
+    else:
+        assert find_target("host") is expected
+
+
+def test_kernel_names_are_understood() -> None:
+    assert {find_target(alias).name for alias in ALIASES} == {"arm64", "x86-64"}
+    assert targets.HOST not in TARGETS
+
+
+VARIANT = CompiledVariant("neon", b"", "rg_step_neon", "weights")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"variants": ()}, "distinct names"),
+        ({"variants": (VARIANT, VARIANT)}, "distinct names"),
+        ({"blobs": {"other": b""}}, "read the weights"),
+        ({"units": ()}, "at least one unit"),
+        ({"units": (0,)}, "at least one unit"),
+        ({"kernels": ("a", "b")}, "2 descriptions"),
+        ({"workspace_bytes": -1}, "must not be negative"),
+    ],
+)
+def test_an_impossible_network_is_refused(change: dict[str, object], message: str) -> None:
+    good = {
+        "variants": (VARIANT,),
+        "blobs": {"weights": b"\1"},
+        "units": (1,),
+        "workspace_bytes": 0,
+        "kernels": ("a",),
+    }
+    CompiledNetwork(**good)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=message):
+        CompiledNetwork(**{**good, **change})  # type: ignore[arg-type]

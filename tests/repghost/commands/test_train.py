@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from repghost.checkpoints.checkpoint import read_checkpoint
+from repghost.cli import cli
+from repghost.data.fashion_mnist import write_idx
+
+
+def make_set(folder: Path, count: int = 120) -> Path:
+    random = np.random.default_rng(0)
+    for split, pictures in (("train", count), ("t10k", 20)):
+        labels = (np.arange(pictures) % 10).astype(np.uint8)
+        write_idx(folder / f"{split}-images-idx3-ubyte.gz", random.integers(0, 256, (pictures, 28, 28), np.uint8))
+        write_idx(folder / f"{split}-labels-idx1-ubyte.gz", labels)
+    return folder
+
+
+def arguments(data: Path, output: Path, *more: str) -> list[str]:
+    sizes = ["--epochs", "2", "--batch", "32", "--held-out", "40", "--width", "0.25"]
+    return ["train", "--data", str(data), "--output", str(output), *sizes, *more]
+
+
+def test_train_writes_a_checkpoint_with_the_test_figure_and_says_what_comes_next(tmp_path: Path) -> None:
+    data, output = make_set(tmp_path / "data"), tmp_path / "a run"
+    result = CliRunner().invoke(cli, arguments(data, output, "--seed", "5"))
+    assert result.exit_code == 0, result.output
+    assert "test top-1:" in result.stdout
+    assert "repghost validate" in result.stdout
+    checkpoint = read_checkpoint(output / "model.safetensors", width=0.25)
+    assert checkpoint.metadata["seed"] == 5
+    assert checkpoint.metadata["test"]["pictures"] == 20
+    written = ["best.safetensors", "log.csv", "log.jsonl", "model.safetensors", "state.pt", "summary.svg"]
+    assert sorted(path.name for path in output.iterdir() if path.is_file()) == written
+    again = CliRunner().invoke(cli, arguments(data, output, "--seed", "5"))
+    assert again.exit_code == 2
+    assert "--resume" in again.output
+
+
+def test_train_without_a_test_split_says_not_measured(tmp_path: Path) -> None:
+    data = make_set(tmp_path / "data")
+    for path in data.glob("t10k*"):
+        path.unlink()
+    result = CliRunner().invoke(cli, arguments(data, tmp_path / "run"))
+    assert result.exit_code == 0, result.output
+    assert "not measured" in result.stdout
+    assert read_checkpoint(tmp_path / "run" / "model.safetensors").metadata["test"] is None
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--recipe", "dmo"], "Did you mean 'demo'"),
+        (["--held-out", "100"], "--held-out"),
+        (["--resume"], "no training state"),
+        (["--width", "0"], "width"),
+        (["--learning-rate", "-1"], "learning_rate"),
+    ],
+)
+def test_train_names_what_is_wrong(tmp_path: Path, more: list[str], message: str) -> None:
+    result = CliRunner().invoke(cli, arguments(make_set(tmp_path / "data"), tmp_path / "run", *more))
+    assert result.exit_code == 2, result.output
+    assert message in result.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_between_steps_and_resume_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+    data, output = make_set(tmp_path / "data"), tmp_path / "run"
+    sizes = ["--epochs", "500", "--batch", "32", "--held-out", "40", "--width", "0.25"]
+    command = [sys.executable, "-m", "repghost.cli", "train", "--data", str(data), "--output", str(output), *sizes]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 120
+    while not (output / "state.pt").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 128 + number
+    assert "--resume" in errors
+    assert "Traceback" not in errors
+    files = sorted(path.name for path in output.iterdir() if path.is_file())
+    assert files == ["best.safetensors", "log.csv", "log.jsonl", "state.pt"]

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from repghost.checkpoints.checkpoint import read_checkpoint, write_checkpoint
+from repghost.cli import cli
+from repghost.distributed.ranks import Ranks
+from repghost.network.model import RepGhostNet
+from repghost.training.state.state import read_state
+from tests.support import ROOT
+from tests.support import training_processes as processes
+from tests.support.training_sets import make_tree, tiny_recipe
+
+SMALL = [
+    *("--recipe", "imagenet", "--width", "0.25", "--img-size", "32", "--interpolation", "bilinear"),
+    *("--epochs", "2", "--warmup-epochs", "1", "--lr", "0.05", "--amp-dtype", "off"),
+    *("-j", "0", "--device", "cpu", "--threads", "1"),
+]
+# nothing that depends on how a batch is cut
+EXACT = ["--freeze", "bn", "--drop", "0", "--reprob", "0", "--no-model-ema"]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def single(data: Path, output: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "repghost.cli", "train", "--data", str(data), "-o", str(output), *SMALL, *more]
+
+
+def torchrun(data: Path, output: Path, *more: str) -> list[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return [*command, *single(data, output, "--dist-timeout", "20", *more)[1:]]
+
+
+def here(command: list[str]) -> Result:
+    return CliRunner().invoke(cli, command[3:])
+
+
+def finish(command: list[str], timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment(), check=False)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tree(tmp_path_factory.mktemp("data"))
+
+
+def test_two_processes_train_as_one_with_twice_the_batch(data: Path, tmp_path: Path) -> None:
+    two = finish(torchrun(data, tmp_path / "two", "-b", "8", *EXACT))
+    one = here(single(data, tmp_path / "one", "-b", "16", *EXACT))
+    assert (one.exit_code, two.returncode) == (0, 0), one.output + two.stderr
+    first, second = (read_state(tmp_path / name / "state.pt") for name in ("one", "two"))
+    for name, tensor in first.model.items():
+        assert torch.allclose(tensor, second.model[name], atol=1e-5), name
+    assert [r.held_out_top1 for r in first.history] == [r.held_out_top1 for r in second.history]
+    assert second.history[0].held_out_pictures == 10
+    assert two.stdout.count("written:") == 1
+
+
+def helper(processes: int, *arguments: object) -> None:
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    result = finish([*words, "-m", "tests.support.training_processes", *map(str, arguments)])
+    assert result.returncode == 0, result.stderr
+
+
+def test_two_processes_average_the_gradients_of_twice_the_batch(tmp_path: Path) -> None:
+    helper(2, "gradients", 8, tmp_path)
+    processes.gradients(Ranks(), 16, tmp_path)
+    whole, halves = (torch.load(tmp_path / f"gradients-{count}.pt", weights_only=True) for count in (1, 2))
+    assert whole.keys() == halves.keys()
+    assert any(float(tensor.abs().max()) > 1e-3 for tensor in whole.values())
+    for name, tensor in whole.items():
+        assert torch.allclose(tensor, halves[name], rtol=1e-4, atol=1e-6), name
+
+
+def test_statistics_are_broadcast_or_averaged(tmp_path: Path) -> None:
+    helper(2, "statistics", "", tmp_path)
+    values = json.loads((tmp_path / "statistics.json").read_text())
+    assert values == {"broadcast": [1.0, 1.0], "reduce": [1.5, 1.5]}
+
+
+def test_a_lost_process_is_started_again_and_changes_nothing(data: Path, tmp_path: Path) -> None:
+    more = ("-b", "8", "--epochs", "3", "--resume", "auto", "--recovery-interval", "1")
+    whole = finish(torchrun(data, tmp_path / "whole", *more))
+    command = torchrun(data, tmp_path / "run", *more)
+    command.insert(4, "--max-restarts=1")
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
+    state, deadline = tmp_path / "run" / "state.pt", time.monotonic() + 240
+    while not state.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    before = children(process.pid)
+    os.kill(before[-1], signal.SIGKILL)
+    while set(before) & set(children(process.pid)) or len(children(process.pid)) != 2:
+        assert process.poll() is None, "the run ended before both processes were started again"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    _, errors = process.communicate(timeout=240)
+    assert (whole.returncode, process.returncode) == (0, 0), errors
+    first, second = (read_checkpoint(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
+    assert all(torch.equal(first.state_dict[name], second.state_dict[name]) for name in first.state_dict)
+
+
+def children(parent: int) -> list[int]:
+    """The workers of torchrun, by the kernel's own list."""
+    return [int(word) for word in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def test_two_processes_validate_uneven_shares_as_one(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    torch.manual_seed(0)
+    preprocess = tiny_recipe().preprocess.to_dict()
+    write_checkpoint(path, RepGhostNet(0.25, 3).eval(), preprocess, ("blue", "green", "red"))
+    arguments = ["validate", str(path), "--data", str(data), "--split", "val", "--images", "9", "--json"]
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    two = finish([*words, "-m", "repghost.cli", *arguments])
+    assert two.returncode == 0, two.stderr
+    first, second = json.loads(two.stdout), json.loads(CliRunner().invoke(cli, arguments).stdout)
+    assert (first.pop("processes"), second.pop("processes")) == (2, 1)
+    for one, other in zip(first["networks"], second["networks"], strict=True):
+        assert one.pop("loss") == pytest.approx(other.pop("loss"))
+    assert first == second
+
+
+def test_an_error_in_one_process_ends_all(data: Path, tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "data")
+    for path in sorted((tree / "train" / "red").iterdir()):
+        path.write_bytes(b"broken")
+    result = finish(torchrun(tree, tmp_path / "run", "-b", "8", "--broken-limit", "2"))
+    assert result.returncode != 0
+    assert "--broken-limit" in result.stderr
+
+
+def test_a_killed_process_does_not_leave_the_other_waiting(data: Path, tmp_path: Path) -> None:
+    started = []
+    for rank in range(2):
+        more = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+        started.append(
+            subprocess.Popen(
+                single(data, tmp_path / "run", "-b", "8", "--epochs", "5000", "--dist-timeout", "20"),
+                env=environment() | more | {"MASTER_PORT": "29653"}, stderr=subprocess.PIPE, text=True,
+            )
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 180
+        while not (tmp_path / "run" / "state.pt").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        started[1].kill()
+        _, errors = started[0].communicate(timeout=90)
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+    assert started[0].returncode == 1, errors
+    assert "another one ended" in errors
+    assert "--resume auto" in errors
+    assert "Traceback" not in errors
+
+
+def test_kills_at_any_moment_change_nothing(data: Path, tmp_path: Path) -> None:
+    more = ("-b", "8", "--epochs", "4", "--recovery-interval", "2")
+    assert here(single(data, tmp_path / "whole", *more)).exit_code == 0
+    state = tmp_path / "run" / "state.pt"
+    for attempt, kind in enumerate([signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]):
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        command = single(data, tmp_path / "run", *more, "--resume", "auto")
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment())
+        deadline = time.monotonic() + 180
+        while process.poll() is None and (not state.exists() or state.stat().st_mtime_ns == before):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        time.sleep(0.013 * attempt)
+        process.send_signal(kind)
+        process.wait(timeout=120)
+    assert here(single(data, tmp_path / "run", *more, "--resume", "auto")).exit_code == 0
+    whole, stopped = (read_checkpoint(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
+    assert all(torch.equal(whole.state_dict[name], stopped.state_dict[name]) for name in whole.state_dict)
+
+
+def test_other_weights_under_a_new_classifier(data: Path, tmp_path: Path) -> None:
+    first = here(single(data, tmp_path / "first", "-b", "8"))
+    assert first.exit_code == 0, first.output
+    weights = str(tmp_path / "first" / "model.safetensors")
+    more = ("--pretrained", weights, "--num-classes", "5", "--freeze", "backbone", "-b", "8")
+    second = here(single(data, tmp_path / "second", *more))
+    assert second.exit_code == 0, second.output
+    before, after = (read_checkpoint(tmp_path / name / "model.safetensors") for name in ("first", "second"))
+    assert after.spec.num_classes == 5
+    for name, tensor in before.state_dict.items():
+        assert name.startswith("classifier") or torch.equal(tensor, after.state_dict[name]), name
+    other = here(single(data, tmp_path / "third", "--pretrained", weights, "--width", "0.5"))
+    assert other.exit_code == 2
+    assert "width" in other.output

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from repghost.data import PictureError
+from repghost.data.arrays import ArraySet
+from repghost.distributed.ranks import Ranks
+from repghost.errors import RepGhostError, UsageError
+from repghost.training.feeds.base import epoch_order
+from repghost.training.feeds.loader import LoaderFeed, Loading
+from repghost.training.state.state import read_state
+from repghost.training.train import Hooks, Options, TrainingStoppedError, TrainResult, train
+from tests.support.training_sets import made_set, tiny_recipe
+
+FAST = Options(Loading(workers=0))
+
+
+def feed(recipe: Any, workers: int = 0, ranks: Ranks | None = None, pictures: Any = None) -> LoaderFeed:
+    loading = Loading(workers=workers, broken_limit=3)
+    return LoaderFeed(recipe, pictures or made_set(), made_set(10), 3, loading, ranks or Ranks())
+
+
+def batches(source: LoaderFeed, epoch: int, done: int = 0) -> list[torch.Tensor]:
+    return [part[0] for part in source.batches(epoch, done)]
+
+
+@pytest.mark.parametrize("more", [{}, {"mixup": 0.4}, {"aa": "rand-m9-mstd0.5"}])
+def test_a_batch_depends_on_its_epoch_and_place_alone(more: dict[str, Any]) -> None:
+    recipe = tiny_recipe(**more)
+    first = batches(feed(recipe), 1)
+    torch.manual_seed(99)
+    other = feed(recipe, workers=1)
+    batches(other, 0)
+    again = batches(other, 1)
+    assert len(first) == 6
+    assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
+    late = batches(feed(recipe), 1, done=4)
+    assert all(torch.equal(one, two) for one, two in zip(first[4:], late, strict=True))
+    assert not torch.equal(first[0], batches(feed(recipe), 0)[0])
+
+
+def test_two_processes_share_the_batches_of_one_with_twice_the_batch() -> None:
+    recipe = tiny_recipe(reprob=0.0)
+    parts = [batches(feed(recipe, ranks=Ranks(rank, rank, 2)), 0) for rank in range(2)]
+    whole = batches(feed(recipe.changed(batch=16)), 0)
+    for step, batch in enumerate(whole):
+        assert torch.equal(batch, torch.cat([part[step] for part in parts]))
+
+
+def test_an_epoch_takes_every_picture_once() -> None:
+    order = epoch_order(50, 1, 0, 8, 2)
+    assert order.shape == (3, 2, 8)
+    assert len(np.unique(order)) == 48
+
+
+def test_reading_leaves_the_generator_of_dropout_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    source = feed(tiny_recipe(mixup=0.4))
+    batches(source, 0)
+    list(source.judged())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_judged_shares_are_exact_and_uneven() -> None:
+    shares = [
+        np.concatenate([part[1] for part in feed(tiny_recipe(), ranks=Ranks(r, r, 3)).judged()]) for r in range(3)
+    ]
+    assert [len(share) for share in shares] == [4, 3, 3]
+    assert sorted(np.concatenate(shares)) == sorted(made_set(10).labels)
+
+
+class Broken(ArraySet):
+    bad = (5, 6)
+
+    def __getitem__(self, index: int) -> Any:
+        if index in self.bad:
+            raise PictureError("broken on purpose")
+        return super().__getitem__(index)
+
+
+def with_broken(bad: tuple[int, ...]) -> Broken:
+    made = made_set()
+    result = Broken(made.source, made.classes, made.pictures, made.labels)
+    object.__setattr__(result, "bad", bad)
+    return result
+
+
+def test_broken_pictures_are_named_replaced_and_counted(tmp_path: Path) -> None:
+    result = train(tiny_recipe(), with_broken((5, 6)), tmp_path, judging=made_set(10), options=FAST)
+    assert sorted(result.broken) == ["made#5: broken on purpose", "made#6: broken on purpose"]
+    assert [record.broken_pictures for record in result.history] == [2, 2]
+
+
+def test_too_many_broken_pictures_end_the_run(tmp_path: Path) -> None:
+    with pytest.raises(RepGhostError, match="--broken-limit"):
+        batches(feed(tiny_recipe(), pictures=with_broken((1, 5, 9, 13))), 0)
+    with pytest.raises(UsageError, match="not one picture"):
+        batches(feed(tiny_recipe(), pictures=with_broken(tuple(range(48)))), 0)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    return train(tiny_recipe(), made_set(), tmp_path_factory.mktemp("run"), judging=made_set(10), options=FAST)
+
+
+@pytest.mark.parametrize("steps", [0, 2, 6, 9])
+def test_a_stopped_run_goes_on_bit_for_bit(finished: TrainResult, tmp_path: Path, steps: int) -> None:
+    seen: list[int] = []
+    hooks = Hooks(step=lambda record: seen.append(record.epoch), should_stop=lambda: len(seen) >= steps)
+    with pytest.raises(TrainingStoppedError, match="--resume"):
+        train(tiny_recipe(), made_set(), tmp_path, hooks=hooks, judging=made_set(10), options=FAST)
+    assert read_state(tmp_path / "state.pt").progress.batches == steps % 6
+    result = train(tiny_recipe(), made_set(), tmp_path, "auto", judging=made_set(10), options=FAST)
+    for name, tensor in finished.model.state_dict().items():
+        assert torch.equal(tensor, result.model.state_dict()[name]), name
+    assert [record.loss for record in result.history] == [record.loss for record in finished.history]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"amp": "bfloat16"}, {"mixup": 0.2}, {"ema": False}, {"accumulate": 2}, {"clip_grad": 1.0}, {"freeze": "bn"},
+     {"opt": "adamw"}, {"freeze": "backbone"}],
+)  # fmt: skip
+def test_each_kind_of_run_trains(finished: TrainResult, tmp_path: Path, more: dict[str, Any]) -> None:
+    result = train(tiny_recipe(epochs=2, **more), made_set(), tmp_path, judging=made_set(10), options=FAST)
+    assert len(result.history) == 2
+    first, second = finished.history[-1], result.history[-1]
+    assert (first.loss, first.held_out_loss) != (second.loss, second.held_out_loss)
+
+
+def test_accumulating_halves_equals_the_whole(tmp_path: Path) -> None:
+    recipe = tiny_recipe(freeze="bn", dropout=0.0, reprob=0.0, ema=False)
+    whole = train(recipe.changed(batch=16), made_set(), tmp_path / "whole", judging=made_set(10), options=FAST)
+    halves = train(recipe.changed(accumulate=2), made_set(), tmp_path / "halves", judging=made_set(10), options=FAST)
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.allclose(tensor, halves.model.state_dict()[name], atol=1e-5), name
+
+
+def test_an_empty_class_and_too_few_classes_are_named(tmp_path: Path) -> None:
+    made = made_set()
+    empty = ArraySet("made", (*made.classes, "none"), made.pictures, made.labels)
+    with pytest.raises(UsageError, match="no training picture of 'none'"):
+        train(tiny_recipe(), empty, tmp_path, judging=made_set(10))
+    with pytest.raises(UsageError, match="--num-classes 2"):
+        train(tiny_recipe(), made, tmp_path, judging=made_set(10), options=Options(num_classes=2))
+    with pytest.raises(UsageError, match="split of its own"):
+        train(tiny_recipe(), made, tmp_path)

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from repghost.checkpoints.checkpoint import load_model, read_checkpoint
+from repghost.data.arrays import ArraySet
+from repghost.data.preprocess import Preprocess
+from repghost.distributed.ranks import Ranks
+from repghost.errors import RepGhostError, UsageError
+from repghost.evaluation.accuracy import accuracy, predict
+from repghost.training.build import start
+from repghost.training.recipe import Recipe
+from repghost.training.result import judge, train_command, write_trained
+from repghost.training.state.state import read_state, write_state
+from repghost.training.train import Hooks, TrainingStoppedError, TrainResult, held_out_indices, train
+
+RECIPE = Recipe(
+    name="tiny",
+    width=0.25,
+    preprocess=Preprocess(size=32, resize=32, interpolation="bilinear"),
+    seed=3,
+    epochs=2,
+    batch=32,
+    learning_rate=0.05,
+    ema_decay=0.8,
+    crop_padding=2,
+    cutout=4,
+    held_out=24,
+)
+
+
+def made_set(count: int = 120) -> ArraySet:
+    """Three classes told apart by the colour that is bright."""
+    random = np.random.default_rng(0)
+    labels = np.arange(count) % 3
+    pictures = random.integers(0, 90, (count, 32, 32, 3), np.uint8)
+    pictures[np.arange(count), ..., labels] += 140
+    return ArraySet("made", ("red", "green", "blue"), pictures, labels)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainResult, Path]:
+    folder = tmp_path_factory.mktemp("finished")
+    return train(RECIPE, made_set(), folder), folder
+
+
+def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return model.state_dict()
+
+
+def assert_equal_weights(first: torch.nn.Module, second: torch.nn.Module) -> None:
+    for name, tensor in weights(first).items():
+        assert torch.equal(tensor, weights(second)[name]), name
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    result = train(RECIPE.changed(epochs=6, batch=16), made_set(), tmp_path)
+    assert result.history[-1].loss < result.history[0].loss
+    assert not result.model.training
+    everything = made_set(90)
+    answers = predict(result.model, everything.pictures, RECIPE.preprocess).argmax(1)
+    assert accuracy(answers, everything.labels).top1 > 0.6  # a third would be chance
+
+
+def test_every_epoch_is_in_the_log(finished: tuple[TrainResult, Path]) -> None:
+    result, folder = finished
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert lines == [dataclasses.asdict(record) for record in result.history]
+    assert {line["held_out_pictures"] for line in lines} == {24}
+    assert sorted(path.name for path in folder.iterdir()) == ["best.safetensors", "log.csv", "log.jsonl", "state.pt"]
+
+
+def test_a_seed_decides_everything(finished: tuple[TrainResult, Path], tmp_path: Path) -> None:
+    assert_equal_weights(finished[0].model, train(RECIPE, made_set(), tmp_path / "same").model)
+    other = train(RECIPE.changed(seed=4), made_set(), tmp_path / "other").model
+    assert not torch.equal(weights(other)["conv_stem.weight"], weights(finished[0].model)["conv_stem.weight"])
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3, 4])
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
+    finished: tuple[TrainResult, Path], tmp_path: Path, steps: int
+) -> None:
+    seen: list[int] = []
+    hooks = Hooks(step=lambda record: seen.append(record.epoch), should_stop=lambda: len(seen) >= steps)
+    with pytest.raises(TrainingStoppedError, match="--resume"):
+        train(RECIPE, made_set(), tmp_path, hooks=hooks)
+    assert len(read_state(tmp_path / "state.pt").history) == steps // 3
+    result = train(RECIPE, made_set(), tmp_path, resume="continue")
+    assert_equal_weights(result.model, finished[0].model)
+    assert [record.loss for record in result.history] == [record.loss for record in finished[0].history]
+
+
+def test_resuming_a_finished_run_trains_no_further(finished: tuple[TrainResult, Path]) -> None:
+    result, folder = finished
+    hooks = Hooks(step=lambda record: pytest.fail("a step was made"))
+    again = train(RECIPE, made_set(), folder, resume="continue", hooks=hooks)
+    assert_equal_weights(again.model, result.model)
+    assert again.history == result.history
+
+
+def test_a_run_is_neither_overwritten_nor_mixed_up(finished: tuple[TrainResult, Path], tmp_path: Path) -> None:
+    _, folder = finished
+    with pytest.raises(UsageError, match="--resume"):
+        train(RECIPE, made_set(), folder)
+    with pytest.raises(UsageError, match="other values of epochs, learning_rate"):
+        train(RECIPE.changed(epochs=4, learning_rate=0.1), made_set(), folder, resume="continue")
+    other = ArraySet("other", ("a", "b"), made_set().pictures, made_set().labels % 2)
+    with pytest.raises(UsageError, match="another network or set"):
+        train(RECIPE, other, folder, resume="continue")
+    with pytest.raises(UsageError, match="no training state"):
+        train(RECIPE, made_set(), tmp_path, resume="continue")
+
+
+def test_the_learning_rate_warms_up_and_follows_a_cosine(tmp_path: Path) -> None:
+    rates: list[float] = []
+    train(RECIPE, made_set(), tmp_path, hooks=Hooks(step=lambda record: rates.append(record.rate)))
+    total, warmup, peak, low = 6, 3, RECIPE.learning_rate, RECIPE.min_learning_rate
+    start = peak / warmup
+    for step, rate in enumerate(rates):
+        expected = (
+            start + (peak - start) * step / warmup
+            if step < warmup
+            else low + (peak - low) * (1 + np.cos(np.pi * step / total)) / 2
+        )
+        assert rate == pytest.approx(expected, rel=1e-6)
+    assert len(rates) == total
+
+
+def test_weights_with_one_dimension_do_not_decay() -> None:
+    run = start(RECIPE, 3, 3, Ranks())
+    decays = {id(tensor): group["weight_decay"] for group in run.optimizer.param_groups for tensor in group["params"]}
+    assert len(decays) == len(list(run.model.parameters()))
+    for name, tensor in run.model.named_parameters():
+        assert decays[id(tensor)] == (0 if tensor.ndim == 1 else RECIPE.weight_decay), name
+    assert all(group["nesterov"] for group in run.optimizer.param_groups)
+
+
+def test_held_out_pictures_are_balanced_and_never_trained_on(
+    finished: tuple[TrainResult, Path], tmp_path: Path
+) -> None:
+    dataset = made_set()
+    held = held_out_indices(dataset.labels, RECIPE)
+    assert np.bincount(dataset.labels[held]).tolist() == [8, 8, 8]
+    poisoned = ArraySet("made", dataset.classes, dataset.pictures, dataset.labels.copy())
+    poisoned.pictures[held] = 255 - poisoned.pictures[held]
+    second = train(RECIPE, poisoned, tmp_path)
+    assert_equal_weights(finished[0].model, second.model)
+    assert second.history[-1].loss == finished[0].history[-1].loss
+
+
+def test_too_few_pictures_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--held-out"):
+        train(RECIPE, made_set(50), tmp_path)
+
+
+class WithBroken(ArraySet):
+    """Two pictures cannot be decoded."""
+
+    def __getitem__(self, index: int) -> Any:
+        from repghost.data import PictureError
+
+        if index in (5, 60):
+            raise PictureError("broken on purpose")
+        return super().__getitem__(index)
+
+
+def test_broken_pictures_are_named_and_left_out(tmp_path: Path) -> None:
+    made = made_set()
+    dataset = WithBroken(made.source, made.classes, made.pictures, made.labels)
+    result = train(RECIPE, dataset, tmp_path)
+    assert sorted(result.broken) == ["made#5: broken on purpose", "made#60: broken on purpose"]
+
+
+def test_a_diverging_run_ends_with_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RepGhostError, match="loss became"):
+        train(RECIPE.changed(learning_rate=100.0), made_set(), tmp_path)
+
+
+class Payload:
+    def __reduce__(self) -> Any:
+        return (pytest.fail, ("a pickle was run",))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"text", bytes(1000), pickle.dumps({"version": 1}, 2), pickle.dumps(Payload(), 4)]
+)
+def test_a_foreign_state_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "state.pt").write_bytes(content)
+    with pytest.raises(UsageError, match=r"state\.pt"):
+        train(RECIPE, made_set(), tmp_path, resume="continue")
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.99])
+def test_a_truncated_state_is_refused(finished: tuple[TrainResult, Path], tmp_path: Path, part: float) -> None:
+    data = (finished[1] / "state.pt").read_bytes()
+    (tmp_path / "state.pt").write_bytes(data[: int(len(data) * part)])
+    with pytest.raises(UsageError, match="not a training state"):
+        read_state(tmp_path / "state.pt")
+
+
+def test_state_round_trip(finished: tuple[TrainResult, Path], tmp_path: Path) -> None:
+    state = read_state(finished[1] / "state.pt")
+    write_state(tmp_path / "copy.pt", state)
+    again = read_state(tmp_path / "copy.pt")
+    assert (again.recipe, again.history) == (state.recipe, state.history)
+    assert all(torch.equal(state.average[name], again.average[name]) for name in state.average)
+
+
+def test_the_checkpoint_says_how_it_was_made(finished: tuple[TrainResult, Path], tmp_path: Path) -> None:
+    result, _ = finished
+    path = tmp_path / "model.safetensors"
+    tested = accuracy(np.asarray([0, 1, 1]), np.asarray([0, 1, 2]))
+    write_trained(path, RECIPE, result, made_set().classes, tested)
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.labels == ("red", "green", "blue")
+    assert checkpoint.preprocess is not None
+    assert Preprocess.from_dict(checkpoint.preprocess) == RECIPE.preprocess
+    assert Recipe.from_dict(checkpoint.metadata["recipe"]) == RECIPE
+    assert checkpoint.metadata["test"]["pictures"] == 3
+    assert checkpoint.metadata["seed"] == 3
+    pictures = made_set().pictures[:8]
+    before, after = (predict(net, pictures, RECIPE.preprocess) for net in (result.model, load_model(path)))
+    assert np.array_equal(before, after)
+
+
+def test_the_command_names_what_differs_from_the_table() -> None:
+    from repghost.training.recipe import get_recipe
+
+    demo = get_recipe("demo")
+    assert train_command(demo) == f"repghost train --data DIR --recipe demo --seed 0 --epochs {demo.epochs}"
+    assert train_command(demo.changed(width=0.8, held_out=100)).endswith("--width 0.8 --held-out 100")
+
+
+def test_judging_needs_a_test_split(finished: tuple[TrainResult, Path], tmp_path: Path) -> None:
+    from PIL import Image
+
+    made = made_set()
+    for split in ("train", "test"):
+        for index in range(6):
+            folder = tmp_path / split / made.classes[made.labels[index]]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(made.pictures[index]).save(folder / f"{index}.png")
+    judged = judge(finished[0].model, RECIPE, tmp_path)
+    assert judged is not None
+    assert judged.pictures == 6
+    (tmp_path / "test").rename(tmp_path / "other")
+    assert judge(finished[0].model, RECIPE, tmp_path) is None

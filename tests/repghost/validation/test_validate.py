@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from repghost.checkpoints.checkpoint import write_checkpoint
+from repghost.cli import cli
+from repghost.data.arrays import ArraySet
+from repghost.data.preprocess import Preprocess
+from repghost.errors import UsageError
+from repghost.evaluation.classes import check_classes
+from repghost.network.model import RepGhostNet
+from repghost.validation.sources import open_checkpoints
+from repghost.validation.validate import validate
+
+CLASSES = ("ant", "bee", "cow")
+PREPROCESS = Preprocess(size=32, resize=32, interpolation="bilinear")
+
+
+def made_set(count: int = 30) -> ArraySet:
+    random = np.random.default_rng(0)
+    return ArraySet("made", CLASSES, random.integers(0, 256, (count, 32, 32, 3), np.uint8), np.arange(count) % 3)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("checkpoint") / "model.safetensors"
+    model = RepGhostNet(width=0.25, num_classes=3)
+    with torch.no_grad():
+        model(torch.randn(8, 3, 32, 32))  # batch-norm statistics that differ from the initial ones
+    write_checkpoint(path, model.eval(), PREPROCESS.to_dict(), CLASSES)
+    return path
+
+
+def make_tree(root: Path) -> Path:
+    made = made_set(12)
+    for index in range(len(made)):
+        folder = root / "test" / CLASSES[made.labels[index]]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(made.pictures[index]).save(folder / f"{index}.png")
+    return root
+
+
+def test_the_fused_form_answers_as_the_checkpoint_does(checkpoint: Path) -> None:
+    report = validate(open_checkpoints(checkpoint), made_set())
+    plain, fused = report.networks
+    assert [plain.name, fused.name] == ["fp32", "fp32 fused"]
+    assert (plain.top1, plain.top5, plain.per_class) == (fused.top1, fused.top5, fused.per_class)
+    assert fused.change is not None
+    assert fused.change.agreeing == fused.change.pictures == 30
+    assert Preprocess.from_dict(report.preprocess) == PREPROCESS
+
+
+def test_chosen_pictures_are_judged_by_their_own_labels(checkpoint: Path) -> None:
+    report = validate(open_checkpoints(checkpoint), made_set(), indices=np.asarray([0, 3, 6, 9]))
+    assert report.pictures == (4, 0, 0)
+    assert validate(open_checkpoints(checkpoint), made_set()).pictures == (10, 10, 10)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "message"),
+    [
+        (("a", "b"), ("a", "b", "c"), "2 classes, the set of pictures 3"),
+        (("a", "b"), ("b", "a"), "class 0 is 'a'"),
+        (None, ("a",), "2 classes"),
+        (None, ("a", "b", "empty"), r"3 \(a, b, empty\)"),
+        (None, tuple("abcdefg"), r"7 \(a, b, c, d, e, \.\.\.\)"),
+    ],
+)
+def test_other_classes_are_refused(labels: tuple[str, ...] | None, classes: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_classes(labels, 2, classes)
+
+
+def test_unknown_labels_cannot_differ() -> None:
+    check_classes(None, 2, ("x", "y"))
+    check_classes(("x", "y"), 2, ("x", "y"))
+
+
+def test_command_prints_json_alone(checkpoint: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["validate", str(checkpoint), "--data", str(make_tree(tmp_path)), "--json"])
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.stdout)
+    first, fused = values["networks"]
+    assert first["top1"]["pictures"] == 12
+    assert fused["change"]["agreeing"] == 12
+    assert values["broken"] == []
+    assert Preprocess.from_dict(values["preprocess"]) == PREPROCESS
+
+
+def test_command_names_and_counts_broken_pictures(checkpoint: Path, tmp_path: Path) -> None:
+    make_tree(tmp_path)
+    (tmp_path / "test" / "ant" / "0.png").write_bytes(b"broken")
+    result = CliRunner().invoke(cli, ["validate", str(checkpoint), "--data", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "ant/0.png" in result.stderr
+    assert "11 pictures, broken: 1" in result.stdout
+
+
+def test_command_chooses_pictures_by_seed(checkpoint: Path, tmp_path: Path) -> None:
+    arguments = ["validate", str(checkpoint), "--data", str(make_tree(tmp_path)), "--json", "--images", "6"]
+    first, second = (CliRunner().invoke(cli, [*arguments, "--seed", "1"]).stdout for _ in range(2))
+    assert json.loads(first) == json.loads(second)
+    assert json.loads(first)["networks"][0]["top1"]["pictures"] == 6
+
+
+def test_command_takes_the_preprocessing_of_a_file(tmp_path: Path) -> None:
+    path, preprocess = tmp_path / "bare.safetensors", tmp_path / "preprocess.json"
+    write_checkpoint(path, RepGhostNet(width=0.25, num_classes=3).eval())
+    arguments = ["validate", str(path), "--data", str(make_tree(tmp_path)), "--json"]
+    refused = CliRunner().invoke(cli, arguments)
+    assert refused.exit_code == 2
+    assert "--preprocess" in refused.output
+    preprocess.write_text(json.dumps(PREPROCESS.to_dict()))
+    assert CliRunner().invoke(cli, [*arguments, "--preprocess", str(preprocess)]).exit_code == 0
+
+
+def test_a_network_for_grey_pictures_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "grey.safetensors"
+    write_checkpoint(path, RepGhostNet(width=0.25, num_classes=3, in_chans=1).eval(), PREPROCESS.to_dict(), CLASSES)
+    result = CliRunner().invoke(cli, ["validate", str(path), "--data", str(make_tree(tmp_path))])
+    assert result.exit_code == 2 and "takes 1 colours, the pictures have 3" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.safetensors", "--data", "{tree}"], "absent.safetensors"),
+        (["{checkpoint}", "--data", "absent"], "no such file"),
+        (["{checkpoint}", "--data", "{tree}", "--split", "train"], "no split"),
+        (["{checkpoint}", "--data", "{tree}", "--images", "13"], "1 to 12"),
+        (["--data", "{tree}"], "--all-widths DIR"),
+        (["{checkpoint}", "--data", "{tree}", "--all-widths", "{tree}"], "--all-widths DIR"),
+        (["--data", "{tree}", "--all-widths", "{tree}"], "holds no checkpoint"),
+        (["--data", "{tree}", "--all-widths", "absent"], "no such folder"),
+        (["{checkpoint}", "--data", "{tree}", "--width", "0.5"], "width"),
+    ],
+)
+def test_command_names_what_is_wrong(checkpoint: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    tree = make_tree(tmp_path)
+    filled = [argument.format(checkpoint=checkpoint, tree=tree) for argument in arguments]
+    result = CliRunner().invoke(cli, ["validate", *filled])
+    assert result.exit_code == 2, result.output
+    assert message in result.output
+
+
+def test_per_class_counts_add_up(checkpoint: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["validate", str(checkpoint), "--data", str(make_tree(tmp_path)), "--per-class"])
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert [line.split()[:2] for line in lines if line.startswith(CLASSES)] == [[name, "4"] for name in CLASSES]
+
+
+def test_all_widths_stand_beside_the_published_figures(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "half"
+    write_checkpoint(folder / "model.safetensors", RepGhostNet(0.5, 3).eval(), PREPROCESS.to_dict(), CLASSES)
+    arguments = ["validate", "--all-widths", str(tmp_path / "runs"), "--data", str(make_tree(tmp_path))]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    rows = {line.split()[0]: line for line in result.stdout.splitlines()[1:9]}
+    assert list(rows) == ["0.5", "0.58", "0.8", "1", "1.11", "1.3", "1.5", "2"]
+    assert "66.95%" in rows["0.5"]
+    assert "no checkpoint" not in rows["0.5"]
+    assert all("no checkpoint" in line for name, line in rows.items() if name != "0.5")
+    assert "do not compare" in result.stdout
+    values = json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)["widths"]
+    assert values[0]["measured"]["networks"][0]["top1"]["pictures"] == 12
+    assert values[1]["measured"] is None
+    write_checkpoint(tmp_path / "runs" / "again.safetensors", RepGhostNet(0.5, 3).eval())
+    twice = CliRunner().invoke(cli, arguments)
+    assert twice.exit_code == 2
+    assert "both of width 0.5" in twice.output

@@ -1,0 +1,6 @@
+"""Helpers of the tests: stand-ins, oracles, files made for a test, and where the repository lies."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"  # pictures and checkpoints beside the repository; tests that use them skip without

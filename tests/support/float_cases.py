@@ -1,0 +1,160 @@
+"""The remainder grid of the float operators: small integers, crossed pairwise as those of `kernel_cases`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.ir.float_program import (
+    FloatAdd,
+    FloatConcat,
+    FloatConv2d,
+    FloatCrop,
+    FloatDepthwiseConv2d,
+    FloatFunction,
+    FloatGate,
+    FloatInput,
+    FloatMaxPool,
+    FloatPool,
+    FloatTensor,
+)
+from compile.ir.float_reference import FUNCTIONS
+from repghost.data.preprocess import Preprocess
+from tests.support.float_harness import FloatCase
+from tests.support.kernel_cases import covering
+
+ODD_TABLE = np.arange(3 * 256, dtype=np.float32).reshape(3, 256) ** 2 % 97  # no line
+
+
+def small(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Return integers from -2 to 2: 500 products of two of them add up to at most 2000, which float16 holds exactly."""
+    return rng.integers(-2, 3, shape).astype(np.float32)
+
+
+def gemm_cases(element: str) -> list[FloatCase]:
+    """Return dense convolutions: channels around the tiles, sums below and above a run of half precision."""
+    axes = {
+        "inputs": (1, 3, 4, 8, 9, 23, 24, 25, 33, 100),
+        "outputs": (1, 3, 4, 8, 12, 15, 28, 33),
+        "size": ((1, 1), (2, 3), (7, 7), (5, 11), (9, 8)),
+        "form": ((1, 1), (1, 2), (3, 1), (3, 2)),
+        "relu": (False, True),
+        "logits": (False, False, True),
+    }
+    cases = []
+    for seed, row in enumerate(covering(axes, 1)):
+        rng = np.random.default_rng(seed)
+        (kernel, stride), padding = row["form"], row["form"][0] // 2
+        logits = bool(row["logits"])
+        height, width = (1, 1) if logits else row["size"]
+        kernel, stride, padding = (1, 1, 0) if logits else (kernel, stride, padding)
+        x = FloatTensor("x", height, width, row["inputs"], element)
+        sides = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
+        y = FloatTensor("y", *sides, row["outputs"], element)
+        weight, bias = small(rng, y.channels, kernel, kernel, x.channels), small(rng, y.channels)
+        operator = FloatConv2d("y", x, y, weight, bias, stride, padding, row["relu"] and not logits, logits)
+        tensors = {"x": small(rng, 1, height, width, x.channels)}
+        cases.append(FloatCase(f"gemm {row}", operator, tensors, halo=seed % 3 if not logits else 0))
+    return cases
+
+
+def depthwise_cases(element: str) -> list[FloatCase]:
+    """Return depthwise convolutions: rows that fill vectors and rows that do not, every kernel size and stride."""
+    axes = {
+        "channels": (1, 3, 4, 6, 8, 12, 15, 16, 20, 33),
+        "size": ((1, 1), (2, 2), (3, 5), (7, 7), (8, 12), (9, 9)),
+        "kernel": (3, 5),
+        "stride": (1, 2),
+        "residual": (False, True),
+        "relu": (False, True),
+    }
+    cases = []
+    for seed, row in enumerate(covering(axes, 2)):
+        rng = np.random.default_rng(seed)
+        (height, width), kernel, stride, channels = row["size"], row["kernel"], row["stride"], row["channels"]
+        x = FloatTensor("x", height, width, channels, element)
+        y = FloatTensor("y", *((side - 1) // stride + 1 for side in (height, width)), channels, element)
+        other = FloatTensor("r", y.height, y.width, channels, element) if row["residual"] else None
+        weight, bias = small(rng, channels, kernel, kernel), small(rng, channels)
+        operator = FloatDepthwiseConv2d("y", x, y, weight, bias, stride, kernel // 2, row["relu"], other)
+        tensors = {"x": small(rng, 1, height, width, channels)}
+        if other is not None:
+            tensors["r"] = small(rng, 1, y.height, y.width, channels)
+        cases.append(FloatCase(f"depthwise {row}", operator, tensors, halo=seed % 3))
+    return cases
+
+
+def small_cases(element: str) -> list[FloatCase]:
+    """Return pools, gates and pictures; a mean and a gate are rounded, a picture as a line is off by a last place."""
+    cases = []
+    for seed, row in enumerate(covering({"channels": (1, 4, 7, 8, 20, 36), "size": ((1, 1), (3, 5), (8, 8))}, 3)):
+        rng = np.random.default_rng(seed)
+        (height, width), channels = row["size"], row["channels"]
+        x, one = FloatTensor("x", height, width, channels, element), FloatTensor("g", 1, 1, channels, element)
+        tensors = {"x": small(rng, 1, height, width, channels)}
+        near = 1e-3 if element == "float16" else 1e-6
+        cases.append(FloatCase(f"pool {row}", FloatPool("g", x, one), tensors, tolerance=near))
+        gate = FloatGate("y", x, one, FloatTensor("y", height, width, channels, element))
+        tensors = {**tensors, "g": rng.integers(-4, 5, (1, 1, 1, channels)).astype(np.float32)}
+        cases.append(FloatCase(f"gate {row}", gate, tensors, halo=seed % 3, tolerance=2 * near))
+    for width in (1, 5, 8, 11, 32):
+        picture = np.random.default_rng(width).integers(0, 256, (1, 3, width, 3)).astype(np.uint8)
+        for name, table in (("line", Preprocess(size=32, resize=32).table()), ("odd table", ODD_TABLE)):
+            y = FloatTensor("y", 3, width, 3, element)
+            near = 2e-3 if element == "float16" else 1e-6
+            operator = FloatInput("y", y, table.astype(np.float32))
+            cases.append(FloatCase(f"picture of {name}, {width}", operator, {}, picture, width % 3, near))
+    return cases
+
+
+def map_cases(element: str) -> list[FloatCase]:
+    """Return functions, sums, concatenations and crops; a function is rounded, whatever only moves is exact."""
+    cases = []
+    near = 4e-3 if element == "float16" else 1e-6
+    axes = {"channels": (4, 8, 12, 20, 36), "size": ((1, 1), (3, 5), (8, 8)), "relu": (False, True)}
+    for seed, row in enumerate(covering(axes, 4)):
+        rng = np.random.default_rng(seed)
+        (height, width), channels = row["size"], row["channels"]
+
+        values = {"x": small(rng, 1, height, width, channels) * 2, "r": small(rng, 1, height, width, channels)}
+        x, other, y = (FloatTensor(name, height, width, channels, element) for name in "xry")
+        cases += [
+            FloatCase(f"{name} {row}", FloatFunction("y", x, y, name), {"x": values["x"]}, None, seed % 3, near)
+            for name in FUNCTIONS
+        ]
+        cases.append(FloatCase(f"add {row}", FloatAdd("y", x, other, y, row["relu"]), values, halo=seed % 3))
+        joined = FloatConcat("y", (x, other), FloatTensor("y", height, width, 2 * channels, element))
+        cases.append(FloatCase(f"concat {row}", joined, values, halo=seed % 3))
+        large = small(rng, 1, height + 2, width + 2, channels + 4)
+        cut = FloatCrop(
+            "y", replace(x, height=height + 2, width=width + 2, channels=channels + 4), y, seed % 3, 1, 4 * (seed % 2)
+        )
+        cases.append(FloatCase(f"crop {row}", cut, {"x": large}, halo=seed % 3))
+    return cases
+
+
+def max_pool_cases(element: str) -> list[FloatCase]:
+    """Return max pools of maps below zero, where padding with a number would win."""
+    axes = {"channels": (3, 4, 8, 20, 36), "size": ((3, 3), (5, 9), (8, 8)), "form": ((2, 2, 0), (3, 2, 1), (3, 1, 1))}
+    cases = []
+    for seed, row in enumerate(covering(axes, 5)):
+        rng = np.random.default_rng(seed)
+        (height, width), (kernel, stride, padding) = row["size"], row["form"]
+        x = FloatTensor("x", height, width, row["channels"], element)
+        sides = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
+        y = FloatTensor("y", *sides, row["channels"], element)
+        values = small(rng, 1, height, width, x.channels) - 5
+        cases.append(FloatCase(f"max pool {row}", FloatMaxPool("y", x, y, kernel, stride, padding), {"x": values}))
+    return cases
+
+
+FLOAT_FAMILIES: dict[str, Callable[[str], list[FloatCase]]] = {
+    "gemm": gemm_cases,
+    "depthwise": depthwise_cases,
+    "small": small_cases,
+    "maps": map_cases,
+    "max pool": max_pool_cases,
+}

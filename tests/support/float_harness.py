@@ -1,0 +1,188 @@
+"""Runs single float operators as compiled kernels, on numbers whose sums are exact in half precision.
+
+Inputs, weights and biases are small integers, so no order of adding up and no rounding of a partial sum can change an
+answer: what differs is a mistake. The replay, its noise and its guard pages are those of the integer kernels.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.codegen.program_to_objects import ScheduledNetwork, Step
+from compile.intrin.table import find_instruction_set
+from compile.ir.compiled_network import BLOB_ALIGNMENT
+from compile.ir.float_program import FloatDepthwiseConv2d, FloatInput, FloatOperator, FloatProgram, FloatTensor
+from compile.ir.float_reference import execute, stored
+from compile.ir.memory_plan import MemoryPlan, Placement, plan_memory
+from compile.machine.execute import machine_for
+from compile.schedules import Context, schedule, schedule_halo
+from compile.targets.table import Target, Variant
+from repghost.errors import ToolMissingError
+from tests.support.kernel_harness import ORDERS, STATUS, TIME_LIMIT, UNSUPPORTED, _link, _pack
+
+NO_PICTURE = np.zeros((1, 1, 1, 3), np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class FloatCase:
+    """One operator and its inputs."""
+
+    name: str
+    operator: FloatOperator
+    tensors: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # [1, H, W, C] by name
+    picture: NDArray[np.uint8] | None = None  # [1, H, W, 3]
+    halo: int = 0  # the border another reader of the output would need
+    tolerance: float = 0.0  # of the answers, where a sum cannot be exact
+
+    @property
+    def is_logits(self) -> bool:
+        """Whether the operator writes the caller's array."""
+        return bool(getattr(self.operator, "logits", False))
+
+    def expected(self) -> NDArray[np.float32]:
+        """Return what the reference says, [H, W, C]."""
+        element = self.operator.output.element
+        value = execute(self.operator, self.tensors, NO_PICTURE if self.picture is None else self.picture, element)[0]
+        return value if self.is_logits else stored(value, element, self.name)
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    case: FloatCase
+    plan: MemoryPlan
+    steps: tuple[tuple[int, int], ...]
+    before: NDArray[np.int8]
+    weights: bytes
+    logits: NDArray[np.float32]
+
+
+def run_float_cases(cases: Sequence[FloatCase], target: Target, variant: Variant) -> list[str]:
+    """Compile and run cases for one instruction set and return what is wrong, one line for each case that fails.
+
+    Raises:
+        ToolMissingError: when this machine cannot run the instruction set.
+    """
+    machine = machine_for(target, variant)
+    steps: list[Step] = []
+    prepared = [_prepare(case, steps, variant, np.random.default_rng(seed)) for seed, case in enumerate(cases)]
+    with tempfile.TemporaryDirectory(prefix="repghost-kernels-") as name:
+        program = _link(ScheduledNetwork(tuple(steps), b""), target, variant, Path(name))
+        command = [*machine.prefix, str(program)]
+        packed = _pack(prepared)  # type: ignore[arg-type]
+        done = subprocess.run(command, input=packed, capture_output=True, timeout=TIME_LIMIT, check=False)
+    if done.returncode == UNSUPPORTED:
+        raise ToolMissingError(f"{machine.name} has no {variant.name} instructions")
+    if done.returncode:
+        raise RuntimeError(f"the replay ended with code {done.returncode} on {machine.name}: {done.stderr.decode()}")
+    results = io.BytesIO(done.stdout)
+    return [failure for item in prepared if (failure := _compare(item, results))]
+
+
+def _prepare(case: FloatCase, steps: list[Step], variant: Variant, noise: np.random.Generator) -> _Prepared:
+    plan = plan_memory(_program(case))
+    context = Context(find_instruction_set(variant.name), plan)
+    first = len(steps)
+    borders = [schedule_halo(tensor, context) for tensor in _distinct_inputs(case.operator)]
+    steps += [Step(border, None, 0) for border in borders if border is not None]
+    kernel = schedule(case.operator, context)
+    halo = None if case.is_logits else schedule_halo(case.operator.output, context)
+    steps.append(Step(kernel, halo, BLOB_ALIGNMENT))
+    before = noise.integers(-128, 128, plan.workspace_bytes).astype(np.int8)
+    for name, value in case.tensors.items():
+        inside = _inside(before, plan.placements[name])
+        inside[...] = 0  # channels that pad a pixel are always written by whoever writes the pixel
+        inside[..., : value.shape[3]] = value[0]
+    weights = bytes(BLOB_ALIGNMENT) + kernel.constants + bytes(-len(kernel.constants) % BLOB_ALIGNMENT)
+    logits = case.expected().astype(np.float32).ravel() if case.is_logits else np.zeros(0, np.float32)
+    numbers = tuple((index, steps[index].kernel.units) for index in range(first, len(steps)))
+    return _Prepared(case, plan, numbers, before, weights, logits)
+
+
+def _program(case: FloatCase) -> FloatProgram:
+    """Return a program in which the case's tensors are alive together and have the borders it asks for."""
+    inputs, output = _distinct_inputs(case.operator), case.operator.output
+    operators: list[FloatOperator] = [FloatInput(t.name, t, np.zeros((3, 256), np.float32)) for t in inputs]
+    operators.append(case.operator)
+    if not case.is_logits:
+        weight = np.zeros((output.channels, 2 * case.halo + 1, 2 * case.halo + 1), np.float32)
+        end = FloatTensor("end", 1, 1, 1, output.element)
+        operators += [FloatDepthwiseConv2d("end", t, end, weight, weight[:, 0, 0], 1, 0, False) for t in inputs]
+        operators.append(FloatDepthwiseConv2d("end", output, end, weight, weight[:, 0, 0], 1, case.halo, False))
+    return FloatProgram(tuple(operators), 1, 1, 1, "", output.element)
+
+
+def _distinct_inputs(operator: FloatOperator) -> list[FloatTensor]:
+    return list({tensor.name: tensor for tensor in operator.inputs}.values())
+
+
+def _inside(memory: NDArray[np.int8], place: Placement) -> NDArray[np.floating]:
+    """Return the pixels of a tensor as a view of the memory: [H, W, elements of a pixel]."""
+    height, width = place.tensor.height, place.tensor.width
+    whole = memory[place.offset : place.offset + place.size].view(np.dtype(place.tensor.element))
+    rows = whole[place.origin : place.origin + height * place.pitch].reshape(height, place.pitch)
+    return rows[:, : width * place.pixel].reshape(height, width, place.pixel)
+
+
+def _compare(item: _Prepared, results: io.BytesIO) -> str:
+    """Return what is wrong with a case, or an empty text; reads the results of both orders."""
+    wrong = ""
+    for order in ORDERS:
+        status = int(np.frombuffer(results.read(4), np.int32)[0])
+        workspace = np.frombuffer(results.read(len(item.before)), np.int8).copy()
+        logits = np.frombuffer(results.read(4 * len(item.logits)), np.float32)
+        said = STATUS[status] if status else _difference(item, workspace, logits)
+        wrong = wrong or (f"{item.case.name}: {said} ({order})" if said else "")
+    return wrong
+
+
+def _difference(item: _Prepared, workspace: NDArray[np.int8], logits: NDArray[np.float32]) -> str:
+    case, expected = item.case, item.case.expected()
+    if case.is_logits:
+        found = logits.reshape(expected.shape)
+    else:
+        place = item.plan.placements[case.operator.output.name]
+        pixels = _inside(workspace, place)
+        if not np.isfinite(pixels).all():
+            return "a channel that pads a pixel is not a number"
+        found = pixels[..., : expected.shape[2]].astype(np.float32)
+        border = _border(workspace, place)
+        if border.any():
+            return f"{int(np.count_nonzero(border))} numbers of the border are not zero"
+        if touched := _touched(item, workspace):
+            return f"{touched} bytes of no output were changed"
+    off = np.abs(found - expected) > case.tolerance * np.maximum(1, np.abs(expected))
+    if not (off | ~np.isfinite(found)).any():
+        return ""
+    at = tuple(int(index) for index in np.argwhere(off | ~np.isfinite(found))[0])
+    return f"{int(off.sum())} of {off.size} differ, first at {at}: {found[at]:g} instead of {expected[at]:g}"
+
+
+def _border(workspace: NDArray[np.int8], place: Placement) -> NDArray[np.floating]:
+    if not place.halo:
+        return np.zeros(0, np.float32)
+    memory = workspace.copy()
+    _inside(memory, place)[...] = 0
+    return memory[place.offset : place.offset + place.size].view(np.dtype(place.tensor.element))
+
+
+def _touched(item: _Prepared, workspace: NDArray[np.int8]) -> int:
+    """Return how many bytes outside the output and the borders of the inputs are not as they were."""
+    changed = workspace != item.before
+    output = item.plan.placements[item.case.operator.output.name]
+    changed[output.offset : output.offset + output.size] = False
+    for tensor in _distinct_inputs(item.case.operator):
+        place = item.plan.placements[tensor.name]
+        if place.halo:
+            before, after = _inside(item.before.copy(), place), _inside(workspace.copy(), place)
+            changed[place.offset : place.offset + place.size] = False
+            if not np.array_equal(before, after):
+                return int(np.count_nonzero(before != after))
+    return int(changed.sum())

@@ -1,0 +1,245 @@
+"""Runs single operators as compiled kernels: all cases of a table in one object and one process.
+
+A case's inputs lie in a workspace full of noise, so a kernel that reads what nobody wrote gives wrong answers. After
+the run every byte of the workspace is compared: the answer, the borders, and all that must not have been touched.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.integer.program import (
+    DepthwiseConv2d,
+    Dequantize,
+    InputTable,
+    Operator,
+    Program,
+    Requantize,
+    Tensor,
+    ToLogits,
+    operator_inputs,
+)
+from calib.integer.qparams import QParams
+from calib.integer.reference import execute
+from compile.codegen.kernel_compiler import Source, object_of
+from compile.codegen.program_to_objects import ScheduledNetwork, Shelf, Step, call_symbols, step_function
+from compile.intrin.table import find_instruction_set
+from compile.ir.compiled_network import BLOB_ALIGNMENT
+from compile.ir.memory_plan import MemoryPlan, Placement, plan_memory
+from compile.link.toolchain import REPRODUCIBLE, RUNNER_SOURCES
+from compile.link.zig import run_zig
+from compile.machine.execute import machine_for
+from compile.schedules import Context, schedule, schedule_halo
+from compile.targets.table import Target, Variant
+from repghost.errors import ToolMissingError
+
+REPLAY = Path(__file__).with_name("kernel_replay.c")
+SYMBOL = "rg_step"
+UNSUPPORTED = 4  # the exit code for a core without the instruction set
+STATUS = {1: "reads or writes outside its memory", 2: "writes before its memory", 3: "does not return 0"}
+ORDERS = ("forwards", "backwards, unit by unit")
+TIME_LIMIT = 300  # seconds
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One operator and its inputs."""
+
+    name: str
+    operator: Operator
+    tensors: dict[str, NDArray[np.int8]] = field(default_factory=dict)  # [1, H, W, C] by name
+    picture: NDArray[np.uint8] | None = None  # [1, H, W, 3]
+    halos: dict[str, int] = field(default_factory=dict)  # borders that other readers of a tensor would need
+
+    @property
+    def is_logits(self) -> bool:
+        """Whether the operator writes float scores instead of a tensor."""
+        return isinstance(self.operator, Dequantize) or isinstance(getattr(self.operator, "epilogue", None), ToLogits)
+
+    def expected(self) -> NDArray[np.int8] | NDArray[np.float32]:
+        """Return what the reference says, [H, W, C]."""
+        return execute(self.operator, self.tensors, self.picture)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A case in memory: what is there before, and what has to be there afterwards."""
+
+    case: Case
+    plan: MemoryPlan
+    steps: tuple[tuple[int, int], ...]  # index and units
+    before: NDArray[np.int8]
+    after: NDArray[np.int8]
+    free: NDArray[np.bool_]  # bytes that may hold anything afterwards
+    weights: bytes
+    logits: NDArray[np.float32]
+
+
+def run_cases(cases: Sequence[Case], target: Target, variant: Variant) -> list[str]:
+    """Compile and run cases for one instruction set and return what is wrong, one line for each case that fails.
+
+    Raises:
+        ToolMissingError: when this machine cannot run the instruction set.
+    """
+    machine = machine_for(target, variant)
+    prepared, network = _prepare_all(cases, variant)
+    with tempfile.TemporaryDirectory(prefix="repghost-kernels-") as name:
+        program = _link(network, target, variant, Path(name))
+        command = [*machine.prefix, str(program)]
+        done = subprocess.run(command, input=_pack(prepared), capture_output=True, timeout=TIME_LIMIT, check=False)
+    if done.returncode == UNSUPPORTED:
+        raise ToolMissingError(f"{machine.name} has no {variant.name} instructions")
+    if done.returncode:
+        raise RuntimeError(f"the replay ended with code {done.returncode} on {machine.name}: {done.stderr.decode()}")
+    results = io.BytesIO(done.stdout)
+    failures = [failure for item in prepared if (failure := _compare(item, results))]
+    if results.read():
+        raise RuntimeError("the replay wrote more than was asked for")
+    return failures
+
+
+def _prepare_all(cases: Sequence[Case], variant: Variant) -> tuple[list[_Prepared], ScheduledNetwork]:
+    isa = find_instruction_set(variant.name)
+    steps: list[Step] = []
+    prepared = []
+    for seed, case in enumerate(cases):
+        plan = plan_memory(_program(case))
+        context = Context(isa, plan)
+        first = len(steps)
+        borders = [schedule_halo(tensor, context) for tensor in _distinct_inputs(case.operator)]
+        steps += [Step(border, None, 0) for border in borders if border is not None]
+        kernel = schedule(case.operator, context)
+        halo = None if case.is_logits else schedule_halo(case.operator.output, context)
+        steps.append(Step(kernel, halo, BLOB_ALIGNMENT))
+        numbers = tuple((index, steps[index].kernel.units) for index in range(first, len(steps)))
+        prepared.append(_prepare(case, plan, numbers, kernel.constants, np.random.default_rng(seed)))
+    return prepared, ScheduledNetwork(tuple(steps), b"")
+
+
+def _program(case: Case) -> Program:
+    """Return a program in which the case's tensors are alive together and have the borders it asks for."""
+    sources = [InputTable(t.name, t, np.zeros((3, 256), np.int8)) for t in _distinct_inputs(case.operator)]
+    readers = []
+    for tensor in {t.name: t for t in (*operator_inputs(case.operator), case.operator.output)}.values():
+        if not (case.is_logits and tensor is case.operator.output):
+            readers.append(_reader(tensor, case.halos.get(tensor.name, 0)))
+    return Program((*sources, case.operator, *readers), 1, 1, 1, "")
+
+
+def _reader(tensor: Tensor, halo: int) -> DepthwiseConv2d:
+    """Return an operator that is only planned for, never run."""
+    output = Tensor(f"{tensor.name}.reader", 1, 1, 1, QParams(1.0))
+    weight = np.zeros((tensor.channels, 2 * halo + 1, 2 * halo + 1), np.int8)
+    epilogue = Requantize(np.ones(tensor.channels, np.float32), 0, -128, 127)
+    return DepthwiseConv2d(output.name, tensor, output, weight, np.zeros(tensor.channels, np.int32), 1, halo, epilogue)
+
+
+def _distinct_inputs(operator: Operator) -> list[Tensor]:
+    return list({tensor.name: tensor for tensor in operator_inputs(operator)}.values())
+
+
+def _prepare(
+    case: Case, plan: MemoryPlan, steps: tuple[tuple[int, int], ...], constants: bytes, noise: np.random.Generator
+) -> _Prepared:
+    before = noise.integers(-128, 128, plan.workspace_bytes).astype(np.int8)
+    for name, value in case.tensors.items():
+        _inside(before, plan.placements[name])[..., : value.shape[3]] = value[0]
+    after, free = before.copy(), np.zeros(len(before), bool)
+    for tensor in _distinct_inputs(case.operator):
+        _fill_border(after, plan.placements[tensor.name])
+    logits = np.zeros(0, np.float32)
+    if case.is_logits:
+        logits = case.expected().astype(np.float32).ravel()
+    else:
+        place = plan.placements[case.operator.output.name]
+        channels = place.tensor.channels
+        _inside(after, place)[..., :channels] = case.expected()
+        _inside(free, place)[..., channels:] = True
+        _fill_border(after, place)
+    garbage = noise.integers(0, 256, BLOB_ALIGNMENT).astype(np.uint8).tobytes()
+    weights = garbage + constants + bytes(-len(constants) % BLOB_ALIGNMENT)
+    return _Prepared(case, plan, steps, before, after, free, weights, logits)
+
+
+def _inside(memory: NDArray[Any], place: Placement) -> NDArray[Any]:
+    """Return the pixels of a tensor as a view of the memory: [H, W, bytes of a pixel]."""
+    height, width = place.tensor.height, place.tensor.width
+    start = place.offset + place.origin
+    rows = memory[start : start + height * place.pitch].reshape(height, place.pitch)
+    return rows[:, : width * place.pixel].reshape(height, width, place.pixel)
+
+
+def _fill_border(memory: NDArray[np.int8], place: Placement) -> None:
+    kept = _inside(memory, place).copy()
+    if place.halo:
+        memory[place.offset : place.offset + place.size] = place.tensor.qparams.zero_point
+    _inside(memory, place)[...] = kept
+
+
+def _pack(prepared: Sequence[_Prepared]) -> bytes:
+    """Return the input of the replay, see the top of kernel_replay.c."""
+    parts = [np.int32(len(prepared)).tobytes()]
+    for item in prepared:
+        picture = b"" if item.case.picture is None else item.case.picture.tobytes()
+        sizes = [len(item.before), len(item.weights), len(picture), len(item.logits), len(item.steps)]
+        parts.append(np.array([*sizes, *np.ravel(item.steps)], np.int32).tobytes())
+        parts += [item.before.tobytes(), item.weights, picture]
+    return b"".join(parts)
+
+
+def _link(network: ScheduledNetwork, target: Target, variant: Variant, folder: Path) -> Path:
+    """Return a program that holds the kernels and the replay."""
+    (folder / "kernels.o").write_bytes(object_of(whole_source(network, SYMBOL, target, variant).module()))
+    needs = " | ".join(f"RG_CPU_{name}" for name in variant.requires) or "0"
+    flags = ["-target", target.zig_triple, *REPRODUCIBLE, "-D_GNU_SOURCE", f"-DSTEP={SYMBOL}", f"-DNEEDS={needs}"]
+    sources = [str(REPLAY), str(RUNNER_SOURCES / "hwcaps.c"), str(folder / "kernels.o")]
+    run_zig(["cc", *flags, f"-I{RUNNER_SOURCES}", *sources, "-o", str(folder / "replay")])
+    return folder / "replay"
+
+
+def whole_source(network: ScheduledNetwork, symbol: str, target: Target, variant: Variant) -> Source:
+    """Return all kernels of a network and its step function together: one object is made faster than many."""
+    shelf = Shelf()
+    symbols = call_symbols(network, shelf, target.tvm_target(variant))
+    kernels = [function for source in shelf.sources.values() for function in source.functions]
+    return Source((*kernels, (symbol, step_function(network, symbols))), target.tvm_target(variant))
+
+
+def _compare(item: _Prepared, results: io.BytesIO) -> str:
+    """Return what is wrong with a case, or an empty text; reads the results of both orders."""
+    wrong = ""
+    for order in ORDERS:
+        status = int(np.frombuffer(results.read(4), np.int32)[0])
+        workspace = np.frombuffer(results.read(len(item.before)), np.int8)
+        logits = np.frombuffer(results.read(4 * len(item.logits)), np.float32)
+        different = np.flatnonzero((workspace != item.after) & ~item.free)
+        if wrong:
+            continue
+        if status:
+            wrong = f"{item.case.name}: {STATUS[status]} ({order})"
+        elif len(different):
+            at = int(different[0])
+            where = f"{_describe(item, at)}: {workspace[at]} instead of {item.after[at]}"
+            wrong = f"{item.case.name}: {len(different)} bytes differ, first {where} ({order})"
+        elif logits.tobytes() != item.logits.tobytes():
+            wrong = f"{item.case.name}: logits {logits[:4]} instead of {item.logits[:4]} ({order})"
+    return wrong
+
+
+def _describe(item: _Prepared, at: int) -> str:
+    """Say what a byte of the workspace is."""
+    for place in item.plan.placements.values():
+        if place.offset <= at < place.offset + place.size:
+            row, rest = divmod(at - place.offset - place.origin, place.pitch)
+            column, channel = divmod(rest, place.pixel)
+            return f"{place.tensor.name}[{row}, {column}, {channel}] of {place.tensor.height}x{place.tensor.width}"
+    return f"byte {at} of no tensor"

@@ -1,0 +1,84 @@
+"""The C preparation alone, as a library that stops at undefined behaviour, called with guarded memory."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.link.toolchain import RUNNER_SOURCES
+from compile.link.zig import run_zig
+from compile.targets.table import Target
+from repghost.data.preprocess import Preprocess
+
+RGB, BGR, NV12, NV12_FULL, NV12_BT709 = range(5)
+GUARD = 0xA5
+
+
+class Picture(ctypes.Structure):
+    _fields_ = [
+        ("pixels", ctypes.c_void_p),
+        ("chroma", ctypes.c_void_p),
+        ("width", ctypes.c_int32),
+        ("height", ctypes.c_int32),
+        ("order", ctypes.c_int32),
+        ("stride", ctypes.c_ssize_t),
+        ("chroma_stride", ctypes.c_ssize_t),
+    ]
+
+
+class Prepared:
+    """`rg_prepare` for one Preprocess."""
+
+    def __init__(self, target: Target, preprocess: Preprocess, folder: Path) -> None:
+        self.size = preprocess.size
+        name = f"{preprocess.size}-{preprocess.resize}-{preprocess.interpolation}"
+        config = folder / name
+        config.mkdir(exist_ok=True)
+        cubic = int(preprocess.interpolation == "bicubic")
+        (config / "rg_config.h").write_text(
+            f"#define RG_SIDE {preprocess.size}\n#define RG_RESIZE {preprocess.resize}\n#define RG_CUBIC {cubic}\n"
+        )
+        flags = ["-std=c11", "-O2", "-shared", "-fPIC", "-fsanitize=undefined", "-fsanitize-trap=all"]
+        flags += ["-Wall", "-Wextra", "-Werror", f"-I{RUNNER_SOURCES}", f"-I{config}"]
+        sources = [str(RUNNER_SOURCES / unit) for unit in ("prepare.c", "resample.c")]
+        run_zig(["cc", "-target", target.zig_triple, *flags, *sources, "-o", str(config / "prepare.so")])
+        self.library = ctypes.CDLL(str(config / "prepare.so"))
+        self.library.rg_prepare_bytes.restype = ctypes.c_size_t
+        self.library.rg_prepare_bytes.argtypes = [ctypes.POINTER(Picture)]
+        self.library.rg_prepare.argtypes = [ctypes.POINTER(Picture), ctypes.c_void_p, ctypes.c_void_p]
+
+    def status(self, picture: Picture) -> int:
+        """What `rg_prepare` says to a picture, with memory that is not touched."""
+        memory = (ctypes.c_uint8 * 4096)()
+        base = -(-ctypes.addressof(memory) // 64) * 64
+        return int(self.library.rg_prepare(picture, base, base))
+
+    def picture(self, picture: Picture) -> NDArray[np.uint8]:
+        """Prepare a picture; whatever is written outside of the promised memory fails the test."""
+        needed = int(self.library.rg_prepare_bytes(picture))
+        assert needed > 0
+        result = np.full(self.size * self.size * 3 + 128, GUARD, np.uint8)
+        memory = np.full(needed + 256, GUARD, np.uint8)
+        start = -memory.ctypes.data % 64 + 64
+        status = self.library.rg_prepare(picture, result.ctypes.data + 64, memory.ctypes.data + start)
+        assert status == 0
+        assert (memory[:start] == GUARD).all()
+        assert (memory[start + needed :] == GUARD).all()
+        assert (result[:64] == GUARD).all()
+        assert (result[-64:] == GUARD).all()
+        return result[64:-64].reshape(self.size, self.size, 3)
+
+    def rgb(self, pixels: NDArray[np.uint8], order: int = RGB) -> NDArray[np.uint8]:
+        """Prepare an array [height][width][3]."""
+        return self.picture(picture_of(pixels, order))
+
+
+def picture_of(array: NDArray[np.uint8], layout: int = RGB, **changes: Any) -> Picture:
+    """Describe an array [height][width][3] whose rows may be apart; the array has to stay alive."""
+    height, width = array.shape[:2]
+    values = {"pixels": array.ctypes.data, "width": width, "height": height, "stride": array.strides[0]}
+    return Picture(**{**values, "order": layout, **changes})
