@@ -19,7 +19,7 @@ import click
 
 from benchmarks.arm64_page import render_counts
 from benchmarks.command import run_command
-from benchmarks.fp16_agreement import FP16_PICTURES, compare_answers
+from benchmarks.fp16_agreement import FP16_IMAGES, compare_predictions
 from benchmarks.fresh_bundles import fresh_bundles
 from benchmarks.performance_files import Section, write_section
 from compile.bench.count import CPUS, CountedCpu, count_result, find_cpu, run_counted
@@ -45,7 +45,7 @@ ARM64_SECTION = Section(
     render=render_counts,
 )
 RIVALS_FILE, RIVALS_FORMAT = "rivals-arm64.json", "repghost-rivals"
-CALIBRATION = 32  # pictures; of random weights nothing but the counts is told
+CALIBRATION = 32  # images; of random weights nothing but the counts is told
 CPU_OF_FLOAT = {FP32.name: "cortex-a72", FP16.name: "cortex-a76"}  # plain NEON code is the same on every core
 
 
@@ -98,7 +98,7 @@ def run_counts(
         "emulator": emulator.version(),
         "cores": {cpu.name: cpu.has for cpu in CPUS.values()},
         "networks": [_network(network, output, counting, say) for network in networks],
-        "agreement": compare_answers(output, FP16_PICTURES, cache, say),
+        "agreement": compare_predictions(output, FP16_IMAGES, cache, say),
         "rivals": read_rivals(docs),
     }
     write_section(docs, ARM64_SECTION, arm64)
@@ -148,10 +148,10 @@ def built(network: Network, output: Path, cache: StageCache, say: Callable[[str]
 
 
 def verified(bundle: Bundle, counting: Counting) -> list[dict[str, Any]]:
-    """Return how the recorded pictures were replayed, now or by an earlier run of the same bytes.
+    """Return how the recorded images were replayed, now or by an earlier run of the same bytes.
 
     Raises:
-        IntegrityError: when a picture does not match; nothing is counted then.
+        IntegrityError: when an image does not match; nothing is counted then.
     """
     key = {
         "model": sha256(bundle.read("model.so")),

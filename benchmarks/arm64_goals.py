@@ -9,7 +9,7 @@ from typing import Any
 SIZE = 224  # pixels of every bar
 MILLION = 1e6
 OF_BEST_RIVAL = 0.6  # modelled cycles: at most this part of the best runtime at any precision
-AGREEMENT = 0.995  # of real pictures that fp16 answers as float32
+AGREEMENT = 0.995  # of real images that fp16 answers as float32
 
 
 @dataclass(frozen=True)

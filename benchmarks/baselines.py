@@ -2,8 +2,8 @@
 
 `make baselines` builds each network of random weights, measures it on this machine and counts it under emulation. What
 the file said of other networks stays, so they can be done one by one. Milliseconds are taken on a quiet machine only;
-`make baseline-latency` fills in those that are missing, from the bundles that are there (`benchmarks.baseline_latency`).
-The result is docs/baselines.json:
+`make baseline-latency` fills in those that are missing, from the bundles that are there
+(`benchmarks.baseline_latency`). The result is docs/baselines.json:
 
     {"format": "repghost-baselines", "version": 1, "date": "2026-11-24", "size": 224, "machine": {...},
      "emulator": "...", "networks": [{

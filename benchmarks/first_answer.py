@@ -47,14 +47,14 @@ def measure_first_answer(bundle: Bundle, processes: int = PROCESSES) -> dict[str
 
 
 def first_answer(model: Path, size: int, classes: int) -> float:
-    """Return the milliseconds from opening a library until it has answered; the picture is black."""
-    picture, logits = (ctypes.c_uint8 * (size * size * 3))(), (ctypes.c_float * classes)()
+    """Return the milliseconds from opening a library until it has answered; the image is black."""
+    image, logits = (ctypes.c_uint8 * (size * size * 3))(), (ctypes.c_float * classes)()
     start = time.perf_counter_ns()
     library = ctypes.CDLL(str(model), mode=os.RTLD_NOW | os.RTLD_LOCAL)
     library.rg_workspace_bytes.restype = ctypes.c_size_t
     memory = ctypes.create_string_buffer(library.rg_workspace_bytes() + ALIGNMENT)
     workspace = -(-ctypes.addressof(memory) // ALIGNMENT) * ALIGNMENT
-    status = library.rg_infer(picture, logits, ctypes.c_void_p(workspace))
+    status = library.rg_infer(image, logits, ctypes.c_void_p(workspace))
     elapsed = time.perf_counter_ns() - start
     if status:
         raise RuntimeError(f"rg_infer answers {status}")

@@ -1,4 +1,4 @@
-"""Whether a half-precision build answers as float32 does: real pictures through the bundle itself, under emulation.
+"""Whether a half-precision build answers as float32 does: real images through the bundle itself, under emulation.
 
 A run of these takes minutes, since the emulator computes every half-precision number by software. The answers are kept
 in the cache in small parts, so that an interrupted run goes on where it stopped.
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.fresh_bundles import fresh_bundles
 from compile.bundle.manifest import Bundle, bundle_target
 from compile.machine.execute import Machine, machine_for, run_runner_lines
-from compile.stages.evaluate import float_answers
+from compile.stages.evaluate import float_predictions
 from compile.storage.files import sha256
 from compile.storage.stage_cache import Files, StageCache
 from compile.subject.load import load_subject
@@ -30,27 +30,27 @@ from compile.targets.precisions import FP16
 from compile.targets.table import ARM64
 from repghost.evaluation.accuracy import paired_difference
 
-FP16_PICTURES = 1000
-PART = 50  # pictures of one process and one entry of the cache
+FP16_IMAGES = 1000
+PART = 50  # images of one process and one entry of the cache
 
 
-def compare_answers(output: Path, pictures: int, cache: StageCache, say: Callable[[str], None]) -> dict[str, Any]:
-    """Return on how many pictures the fp16 bundle of the carried network answers as PyTorch does in float32.
+def compare_predictions(output: Path, images: int, cache: StageCache, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return on how many images the fp16 bundle of the carried network answers as PyTorch does in float32.
 
     Args:
         output: the folder of builds; the bundle is made where it is absent.
-        pictures: how many of the carried test pictures.
+        images: how many of the carried test images.
         cache: keeps answers.
         say: is given one line per part.
     """
     from repghost.network.fuse import fused
 
-    subject = load_subject(None, None, None, None, 1, pictures, 0)
-    request = Request(ARM64.name, (FP16,), output=output, test_images=pictures, fetch=False, host=False)
+    subject = load_subject(None, None, None, None, 1, images, 0)
+    request = Request(ARM64.name, (FP16,), output=output, test_images=images, fetch=False, host=False)
     (bundle,) = fresh_bundles(request, subject.folder, cache, say)
     assert subject.model is not None and subject.test is not None  # the carried network has both
-    before = float_answers(fused(subject.model), subject, subject.test, cache)
-    after = answers(bundle, subject.test.pictures, cache, say)
+    before = float_predictions(fused(subject.model), subject, subject.test, cache)
+    after = predictions(bundle, subject.test.images, cache, say)
     return _record(subject, bundle, before, after)
 
 
@@ -74,36 +74,36 @@ def _machine(bundle: Bundle) -> Machine:
     return machine_for(target, target.variant(str(bundle.manifest["variants"][-1])))
 
 
-def answers(
-    bundle: Bundle, pictures: NDArray[np.uint8], cache: StageCache, say: Callable[[str], None] = print
+def predictions(
+    bundle: Bundle, images: NDArray[np.uint8], cache: StageCache, say: Callable[[str], None] = print
 ) -> NDArray[np.int64]:
-    """Return the class a bundle gives each picture, by its own runner, int64 [N].
+    """Return the class a bundle gives each image, by its own runner, int64 [N].
 
     Args:
         bundle: from `check_bundle`.
-        pictures: uint8 [N, height, width, 3].
+        images: uint8 [N, height, width, 3].
         cache: keeps the answers to each part.
         say: is given one line per part.
     """
     machine, model = _machine(bundle), sha256(bundle.read("model.so"))
 
     def part(start: int) -> list[int]:
-        chosen = pictures[start : start + PART]
+        chosen = images[start : start + PART]
         key = {"model": model, "machine": machine.name, "pictures": sha256(chosen.tobytes())}
         files, _ = cache.get("answers", key, partial(_classify, bundle, machine, chosen))
-        say(f"answers to pictures {start + 1} to {start + len(chosen)} of {len(pictures)}, on {machine.name}")
+        say(f"answers to pictures {start + 1} to {start + len(chosen)} of {len(images)}, on {machine.name}")
         return list(json.loads(files["classes.json"]))
 
     with ThreadPoolExecutor(2) as pool:
-        return np.array([answer for found in pool.map(part, range(0, len(pictures), PART)) for answer in found])
+        return np.array([answer for found in pool.map(part, range(0, len(images), PART)) for answer in found])
 
 
-def _classify(bundle: Bundle, machine: Machine, pictures: NDArray[np.uint8]) -> Files:
+def _classify(bundle: Bundle, machine: Machine, images: NDArray[np.uint8]) -> Files:
     with tempfile.TemporaryDirectory(prefix="repghost-answers-") as name:
         paths = []
-        for number, picture in enumerate(pictures):
+        for number, image in enumerate(images):
             path = Path(name) / f"{number}.ppm"
-            path.write_bytes(b"P6 %d %d 255\n" % picture.shape[1::-1] + picture.tobytes())
+            path.write_bytes(b"P6 %d %d 255\n" % image.shape[1::-1] + image.tobytes())
             paths.append(str(path))
         lines = run_runner_lines(bundle, machine, ["--top", "1", "--classify", *paths])
     return {"classes.json": json.dumps([int(line["top"][0]["class"]) for line in lines]).encode()}

@@ -113,9 +113,9 @@ def _held(network: Mapping[str, Any]) -> str:
         return "The other runtimes use every instruction set this machine has."
     return (
         "Our AVX2 builds are compared with runtimes that are held to AVX2, too: in a copy of their libraries the "
-        "question whether the system keeps AVX-512 registers is answered with no (`compile/bench/peers/hold.py`), and their "
-        "quantizers know that 8-bit products saturate then. Our AVX-512 builds are compared with runtimes that use "
-        "every instruction set this machine has."
+        "question whether the system keeps AVX-512 registers is answered with no (`compile/bench/peers/hold.py`), "
+        "and their quantizers know that 8-bit products saturate then. Our AVX-512 builds are compared with runtimes "
+        "that use every instruction set this machine has."
     )
 
 

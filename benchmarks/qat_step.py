@@ -86,21 +86,21 @@ def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any
 
     Args:
         weights: a checkpoint with branches; None takes the carried one.
-        data: its pictures; None takes the carried ones.
-        batch: pictures per step.
+        data: its images; None takes the carried ones.
+        batch: images per step.
 
     Raises:
         UsageError: when the checkpoint has no branches.
     """
     subject = load_subject(weights, data, None, None, 2 * batch, batch, 0)
-    model, pictures = subject.model, subject.calibration.pictures
+    model, images = subject.model, subject.calibration.images
     if model is None or model.spec.form == "fused":
         raise UsageError("a checkpoint with branches is needed; give the one that the training wrote.")
-    inputs = torch.from_numpy(subject.preprocess.normalize(pictures[:batch]))
+    inputs = torch.from_numpy(subject.preprocess.normalize(images[:batch]))
     inputs = inputs.contiguous(memory_format=torch.channels_last)
     labels = torch.from_numpy(subject.calibration.labels[: len(inputs)])
     float_model = fused(model)
-    graph, spec = quantize_graph(graph_of(float_model), pictures, subject.preprocess, QuantConfig())
+    graph, spec = quantize_graph(graph_of(float_model), images, subject.preprocess, QuantConfig())
     settings = QatSettings()
     plain = replace(settings, distillation=0.0)
     teacher = prepare_teacher(float_model, settings)

@@ -57,9 +57,9 @@ def render_front(docs: Path) -> str:
 
 def _accuracy(networks: tuple[Network, ...]) -> list[str]:
     first = networks[0]
-    pictures = first.fp32.pictures if first.fp32 else 0
+    images = first.fp32.pictures if first.fp32 else 0
     lines = [
-        f"**Top-1 in percent**, {pictures:,} pictures of {first.data} at {first.size} px that chose nothing; the "
+        f"**Top-1 in percent**, {images:,} pictures of {first.data} at {first.size} px that chose nothing; the "
         "change in points with its paired 95 % interval. Training learns from labels, too, so it can pass float32; "
         "float32 trained on alike, every way to quantize, and other tools on the same pictures: "
         "[docs/accuracy.md](docs/accuracy.md), `make accuracy`.",

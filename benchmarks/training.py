@@ -25,12 +25,12 @@ from torch import nn
 
 from benchmarks.training_demo import compare_runs
 from benchmarks.training_page import page
-from repghost.data import MissingSplitError, PictureSet, open_dataset
+from repghost.data import ImageSet, MissingSplitError, open_dataset
 from repghost.data.subset import choose_balanced
 from repghost.distributed.ranks import Ranks
 from repghost.files import write_text_atomically
 from repghost.training.build import start
-from repghost.training.epoch_accuracy import judge_epoch
+from repghost.training.epoch_accuracy import evaluate_epoch
 from repghost.training.feeds.base import Batch, Feed
 from repghost.training.feeds.choose import open_feed
 from repghost.training.feeds.loader import LoaderFeed, Loading
@@ -48,21 +48,21 @@ Step = Callable[[], None]
 
 
 class Part:
-    """The data set's first pictures per class, so that a bar does not decode more than it trains on."""
+    """The data set's first images per class, so that a bar does not decode more than it trains on."""
 
-    def __init__(self, pictures: PictureSet, count: int) -> None:
-        self.pictures, self.chosen = pictures, choose_balanced(pictures.labels, count, 0)
-        self.classes, self.labels = pictures.classes, pictures.labels[self.chosen]
+    def __init__(self, images: ImageSet, count: int) -> None:
+        self.images, self.chosen = images, choose_balanced(images.labels, count, 0)
+        self.classes, self.labels = images.classes, images.labels[self.chosen]
 
     def __len__(self) -> int:
         return len(self.chosen)
 
     def __getitem__(self, index: int) -> Any:
-        return self.pictures[int(self.chosen[index])]
+        return self.images[int(self.chosen[index])]
 
     def name(self, index: int) -> str:
-        """Return what messages call a picture."""
-        return self.pictures.name(int(self.chosen[index]))
+        """Return what messages call an image."""
+        return self.images.name(int(self.chosen[index]))
 
 
 def bare_step(recipe: Recipe, batches: list[Batch], classes: int) -> Step:
@@ -149,21 +149,21 @@ def whole_epoch(recipe: Recipe, feed: Feed, rival: Step, classes: int) -> dict[s
     loop.train(0, Progress())
     ours = time.process_time() - begun - spent[0]
     begun = time.process_time()
-    judge_epoch(run.judged, feed, recipe.preprocess, run.ranks)
-    judging = time.process_time() - begun
-    pictures = feed.batches_per_epoch * recipe.batch
+    evaluate_epoch(run.evaluated, feed, recipe.preprocess, run.ranks)
+    validation = time.process_time() - begun
+    images = feed.batches_per_epoch * recipe.batch
     return {
         "ratio": ours / spent[0],
-        "ratio_with_judging": (ours + judging) / spent[0],
-        "seconds": {"ours": ours, "bare": spent[0], "judging": judging},
-        "pictures": pictures,
-        "ours_pictures_per_second": pictures / ours,
+        "ratio_with_judging": (ours + validation) / spent[0],
+        "seconds": {"ours": ours, "bare": spent[0], "judging": validation},
+        "pictures": images,
+        "ours_pictures_per_second": images / ours,
     }
 
 
-def loader_speed(recipe: Recipe, pictures: Part) -> float:
-    """Return the pictures that decoding and augmentation give per second of one processor."""
-    feed = LoaderFeed(recipe, pictures, pictures, len(pictures.classes), Loading(workers=0), Ranks())
+def loader_speed(recipe: Recipe, images: Part) -> float:
+    """Return the images that decoding and augmentation give per second of one processor."""
+    feed = LoaderFeed(recipe, images, images, len(images.classes), Loading(workers=0), Ranks())
     for _ in feed.batches(0, 0):  # warms up
         pass
     begun, count = time.process_time(), 0
@@ -184,15 +184,15 @@ def peaks(recipe: Recipe, feed: Feed, classes: int, epochs: int = 6) -> list[int
     return found
 
 
-def measure(data: Path, epoch_pictures: int | None) -> dict[str, Any]:
+def measure(data: Path, epoch_images: int | None) -> dict[str, Any]:
     """Measure everything on this machine with one thread.
 
     Args:
-        data: a set of pictures with a split train.
-        epoch_pictures: of the epoch; by default all that the recipe trains on.
+        data: a set of images with a split train.
+        epoch_images: of the epoch; by default all that the recipe trains on.
     """
-    recipe, pictures = get_recipe("cifar").changed(held_out=100), _open(data)
-    part, classes = Part(pictures, 100 + READ * recipe.batch), len(pictures.classes)
+    recipe, images = get_recipe("cifar").changed(held_out=100), _open(data)
+    part, classes = Part(images, 100 + READ * recipe.batch), len(images.classes)
     feed = open_feed(recipe, part, None, classes, Hooks(), Loading(), Ranks())
     batches = [
         (inputs.contiguous(memory_format=torch.channels_last), labels, targets)
@@ -211,7 +211,7 @@ def measure(data: Path, epoch_pictures: int | None) -> dict[str, Any]:
     augmented = get_recipe("finetune").changed(width=0.5, batch=128, preprocess=recipe.preprocess)
     found["loader"] = {"pictures_per_second": loader_speed(augmented, part)}
     say("loader measured")
-    whole = pictures if epoch_pictures is None else Part(pictures, min(epoch_pictures, len(pictures)))
+    whole = images if epoch_images is None else Part(images, min(epoch_images, len(images)))
     recipe = recipe.changed(held_out=len(whole) // 10)
     feed = open_feed(recipe, whole, None, classes, Hooks(), Loading(), Ranks())
     rival = bare_step(recipe, batches, classes)
@@ -224,8 +224,8 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def _open(data: Path) -> PictureSet:
-    """Return the training pictures; what the repository carries has calibration pictures in their place."""
+def _open(data: Path) -> ImageSet:
+    """Return the training images; what the repository carries has calibration images in their place."""
     try:
         return open_dataset(data, "train")
     except MissingSplitError:
@@ -238,14 +238,14 @@ def _open(data: Path) -> PictureSet:
 @click.option("--carried", default="assets/fashion-mnist/repghostnet_0_5x.safetensors", show_default=True,
               type=click.Path(path_type=Path), help="What --demo is compared with.")  # fmt: skip
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder of the two files.")
-@click.option("--epoch-pictures", type=click.IntRange(1000), help="Of the epoch.  [default: the whole split]")
-def main(data: Path | None, demo: Path | None, carried: Path, output: Path, epoch_pictures: int | None) -> None:
+@click.option("--epoch-images", type=click.IntRange(1000), help="Of the epoch.  [default: the whole split]")
+def main(data: Path | None, demo: Path | None, carried: Path, output: Path, epoch_images: int | None) -> None:
     """Measure and write training-bars.json and training-bars.md; what is not measured again stays."""
     torch.set_num_threads(1)
     path = output / "training-bars.json"
     found = json.loads(path.read_text()) if path.is_file() else {}
     if data is not None:
-        found |= measure(data, epoch_pictures)
+        found |= measure(data, epoch_images)
     if demo is not None:
         found["demo"] = compare_runs(demo, carried)
     write_text_atomically(path, json.dumps(found, indent=1) + "\n")

@@ -21,7 +21,7 @@ def compare_runs(run: Path, carried: Path) -> dict[str, Any]:
         carried: the checkpoint in assets/.
 
     Raises:
-        UsageError: when one of them is absent, is of another recipe, or they were not judged on as many test pictures.
+        UsageError: when one of them is absent, is of another recipe, or they were not evaluated on as many test images.
     """
     again, first = read_checkpoint(run / "model.safetensors"), read_checkpoint(carried)
     for checkpoint, path in ((again, run), (first, carried)):

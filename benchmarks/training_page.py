@@ -29,10 +29,10 @@ def page(found: dict[str, Any]) -> str:
         ))  # fmt: skip
     lines = ["# Training bars", "", "| bar | measured | limit | |", "|---|---|---|---|"]
     lines += [f"| {name} | {value} | {limit} | {'met' if met else 'missed'} |" for name, value, limit, met in rows]
-    pictures, machine, seconds = found["pictures"], found["machine"], epoch["seconds"]
+    images, machine, seconds = found["pictures"], found["machine"], epoch["seconds"]
     lines += [
         "",
-        f"0.5x, {pictures['size']} px, batch {pictures['batch']}, {pictures['set']}, {machine['threads']} thread(s), "
+        f"0.5x, {images['size']} px, batch {images['batch']}, {images['set']}, {machine['threads']} thread(s), "
         f"PyTorch {machine['torch']}, timm {step['timm']}; seconds are the processor's.",
         "",
         f"- Epoch: {epoch['pictures']} pictures, {seconds['ours']:.1f} s of ours and {seconds['bare']:.1f} s of the "

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.ledger import Ledger
 from repghost.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint
-from repghost.data import PictureSet, open_dataset, prepare
+from repghost.data import ImageSet, open_dataset, prepare
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError
 from repghost.files import write_bytes_atomically
 from repghost.network.spec import model_name
 from repghost.training.recipe import Recipe
-from repghost.training.result import judge, write_trained
+from repghost.training.result import evaluate, write_trained
 from repghost.training.train import Hooks, Options, class_names, train
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ class WidthsPlan:
 
     Attributes:
         recipes: how each is trained, one per width.
-        data: a set of pictures with a split "train".
+        data: a set of images with a split "train".
         output: the folder of the folders.
         config: how each is quantized.
-        images: calibration pictures.
+        images: calibration images.
         trainings: under quantization, besides.
     """
 
@@ -84,7 +84,7 @@ def run_widths(plan: WidthsPlan, follow: Follow, say: Callable[[str], None]) -> 
         say: is given one line per step.
 
     Raises:
-        UsageError: when a folder holds another run, or the pictures do not fit.
+        UsageError: when a folder holds another run, or the images do not fit.
         TrainingStoppedError: when a hook said so; the next call goes on.
     """
     for recipe in plan.recipes:
@@ -99,19 +99,19 @@ def run_widths(plan: WidthsPlan, follow: Follow, say: Callable[[str], None]) -> 
 
 
 def _one_width(
-    plan: WidthsPlan, recipe: Recipe, dataset: PictureSet, follow: Follow, say: Callable[[str], None]
+    plan: WidthsPlan, recipe: Recipe, dataset: ImageSet, follow: Follow, say: Callable[[str], None]
 ) -> WidthResult:
     name = model_name(recipe.width)
     ledger, made = Ledger(plan.output / name), []
-    pictures = {"data": plan.data.name, "count": len(dataset), "classes": list(dataset.classes)}
-    key: dict[str, Any] = {"recipe": recipe.to_dict(), **pictures}
+    images = {"data": plan.data.name, "count": len(dataset), "classes": list(dataset.classes)}
+    key: dict[str, Any] = {"recipe": recipe.to_dict(), **images}
     if ledger.make(WEIGHTS, key, partial(_train, plan, recipe, dataset, follow)):
         made.append(WEIGHTS)
     say(f"{name}: {WEIGHTS}{'' if made else EARLIER}")
     trained = read_checkpoint(ledger.folder / WEIGHTS, width=recipe.width)
     files = []
     for file, decided_by, quantize in _quantizations(plan, recipe):
-        key = {**decided_by, **pictures, "weights": trained.digest, "config": plan.config.to_dict()}
+        key = {**decided_by, **images, "weights": trained.digest, "config": plan.config.to_dict()}
         fresh = ledger.make(file, key, partial(_write, partial(quantize, trained, dataset)))
         made += [file] if fresh else []
         files.append(file)
@@ -120,7 +120,7 @@ def _one_width(
     return WidthResult(name, ledger.folder, tuple(files), None if test is None else float(test["top1"]), tuple(made))
 
 
-Quantize = Callable[[Checkpoint, PictureSet], "Quantized"]
+Quantize = Callable[[Checkpoint, ImageSet], "Quantized"]
 
 
 def _quantizations(plan: WidthsPlan, recipe: Recipe) -> Iterator[tuple[str, dict[str, Any], Quantize]]:
@@ -134,10 +134,10 @@ def _quantizations(plan: WidthsPlan, recipe: Recipe) -> Iterator[tuple[str, dict
         )
 
 
-def _train(plan: WidthsPlan, recipe: Recipe, dataset: PictureSet, follow: Follow, path: Path) -> None:
+def _train(plan: WidthsPlan, recipe: Recipe, dataset: ImageSet, follow: Follow, path: Path) -> None:
     with follow(recipe) as hooks:
         result = train(recipe, dataset, path.parent, "auto", hooks, None, Options())
-    write_trained(path, recipe, result, class_names(dataset), judge(result.model.cpu(), recipe, plan.data))
+    write_trained(path, recipe, result, class_names(dataset), evaluate(result.model.cpu(), recipe, plan.data))
 
 
 def _write(quantize: Callable[[], Quantized], path: Path) -> None:
@@ -146,7 +146,7 @@ def _write(quantize: Callable[[], Quantized], path: Path) -> None:
     write_bytes_atomically(path, serialize(quantize().onnx))
 
 
-def _calibrate(plan: WidthsPlan, recipe: Recipe, trained: Checkpoint, dataset: PictureSet) -> Quantized:
+def _calibrate(plan: WidthsPlan, recipe: Recipe, trained: Checkpoint, dataset: ImageSet) -> Quantized:
     """Quantize as `repghost quantize` does."""
     from calib.quantize import Source, quantize_model
 
@@ -154,11 +154,11 @@ def _calibrate(plan: WidthsPlan, recipe: Recipe, trained: Checkpoint, dataset: P
     prepared = prepare(dataset, recipe.preprocess, chosen)
     notes = {"data": plan.data.name, "split": SPLIT, "seed": recipe.seed, "broken": len(prepared.broken)}
     source = Source(class_names(dataset), trained.digest, notes)
-    return quantize_model(build_model(trained), prepared.pictures, recipe.preprocess, plan.config, source)
+    return quantize_model(build_model(trained), prepared.images, recipe.preprocess, plan.config, source)
 
 
 def _train_quantized(
-    plan: WidthsPlan, recipe: Recipe, settings: QatSettings, trained: Checkpoint, dataset: PictureSet
+    plan: WidthsPlan, recipe: Recipe, settings: QatSettings, trained: Checkpoint, dataset: ImageSet
 ) -> Quantized:
     """Train under quantization as `repghost qat` does."""
     from calib.qat.train_on_set import train_on_set

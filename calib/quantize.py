@@ -1,4 +1,4 @@
-"""From a checkpoint and pictures to a QDQ file: fuse, calibrate, write."""
+"""From a checkpoint and images to a QDQ file: fuse, calibrate, write."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ TOOLS = ("numpy", "onnx", "torch")
 
 @dataclass(frozen=True)
 class Source:
-    """Where the weights, labels and calibration pictures came from; written into the file.
+    """Where the weights, labels and calibration images came from; written into the file.
 
     Attributes:
         labels: class names in the order of the logits.
         checkpoint_sha256: of the checkpoint file.
-        calibration: how the pictures were chosen; their number and digest are added.
+        calibration: how the images were chosen; their number and digest are added.
     """
 
     labels: tuple[str, ...]
@@ -54,7 +54,7 @@ class Quantized:
 
 def quantize_model(
     model: RepGhostNet,
-    pictures: NDArray[np.uint8],
+    images: NDArray[np.uint8],
     preprocess: Preprocess,
     config: QuantConfig,
     source: Source,
@@ -64,30 +64,30 @@ def quantize_model(
 
     Args:
         model: any form, in evaluation mode; fused here when it is not.
-        pictures: uint8 [N, size, size, 3] for calibration, from `Preprocess.apply`.
-        preprocess: the one of the pictures; embedded in the file.
+        images: uint8 [N, size, size, 3] for calibration, from `Preprocess.apply`.
+        preprocess: the one of the images; embedded in the file.
         config: the user's decisions.
         source: embedded in the file.
-        on_batch: called with the number of pictures of each batch once it is done.
+        on_batch: called with the number of images of each batch once it is done.
 
     Raises:
         UsageError: for an empty set, values that are not finite, or a config that does not fit the network.
         IntegrityError: when fusion changed the answers.
     """
-    if model.spec.in_chans != pictures.shape[-1]:
+    if model.spec.in_chans != images.shape[-1]:
         raise UsageError(
-            f"the network takes {model.spec.in_chans} colours, the pictures have {pictures.shape[-1]}; only networks "
+            f"the network takes {model.spec.in_chans} colours, the pictures have {images.shape[-1]}; only networks "
             "for RGB pictures (in_chans=3) can be quantized. Train one with three input channels."
         )
-    graph, spec = quantize_graph(graph_of(fused(model)), pictures, preprocess, config, on_batch)
-    return write_model(model, graph, spec, pictures, preprocess, config, source)
+    graph, spec = quantize_graph(graph_of(fused(model)), images, preprocess, config, on_batch)
+    return write_model(model, graph, spec, images, preprocess, config, source)
 
 
 def write_model(
     model: RepGhostNet,
     graph: Graph,
     spec: QuantSpec,
-    pictures: NDArray[np.uint8],
+    images: NDArray[np.uint8],
     preprocess: Preprocess,
     config: QuantConfig,
     source: Source,
@@ -99,7 +99,7 @@ def write_model(
         search: what was tried before, for the record.
     """
     file = build_qdq(graph, spec, preprocess.size)
-    calibration = {**source.calibration, "pictures": len(pictures), "sha256": pictures_digest(pictures)}
+    calibration = {**source.calibration, "pictures": len(images), "sha256": images_digest(images)}
     description = Description(
         model=model.spec.name,
         preprocess=preprocess.to_dict(),
@@ -111,9 +111,9 @@ def write_model(
     return Quantized(file, graph, spec, describe(file, description, config, spec, search))
 
 
-def pictures_digest(pictures: NDArray[np.uint8]) -> str:
-    """Return the SHA-256 of pictures, without a copy of them."""
-    return hashlib.sha256(np.ascontiguousarray(pictures).data).hexdigest()
+def images_digest(images: NDArray[np.uint8]) -> str:
+    """Return the SHA-256 of images, without a copy of them."""
+    return hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
 
 
 def tool_versions() -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""ONNX in, bundle out: the pipeline, and one package for each of its stages. Imported by its parts: from compile import ..."""
+"""ONNX in, bundle out: the pipeline, and one package for each of its stages. Always imported by its parts."""

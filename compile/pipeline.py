@@ -1,4 +1,4 @@
-"""The whole line, one named stage after the other: from weights and pictures to bundles and a report."""
+"""The whole line, one named stage after the other: from weights and images to bundles and a report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from compile.ir.float_program import FloatProgram, float_program
 from compile.link.stored_runner import start_runners
 from compile.report.run_report import build_report, finish_report
 from compile.stages.compile_networks import Build, Compilation, compile_all, link
-from compile.stages.evaluate import Judgement, float_answers, judge, not_measured, reference_answers
+from compile.stages.evaluate import Evaluation, evaluate, float_predictions, not_measured, reference_predictions
 from compile.stages.expect import choose_vectors, expect, expect_float
 from compile.stages.layer_error import layer_error
 from compile.stages.pack import Packed, bundle_folder, manifest_sections, measure, pack, verify
@@ -65,7 +65,7 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
         say: is given one line per stage.
 
     Raises:
-        UsageError: when the request, the weights or the pictures cannot be used.
+        UsageError: when the request, the weights or the images cannot be used.
         IntegrityError: when two computations that have to agree do not.
         AccuracyGateError: when int8 loses more than `max_drop`; bundles and report are written all the same.
     """
@@ -82,17 +82,17 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     programs = _programs(this, network, program)
     vectors = _expect(this, network, programs)
     builds = _build(this, rows, programs, runners)
-    judgement = _judge(this, network, programs, builds, vectors)
+    evaluation = _evaluate(this, network, programs, builds, vectors)
     error = _layer_error(this, network, program)
-    packed = [_pack(this, build, judgement, vectors[build.precision.name]) for build in builds]
+    packed = [_pack(this, build, evaluation, vectors[build.precision.name]) for build in builds]
     packed = [measure(request, verify(request, item, this.progress), this.progress) for item in packed]
-    report = _report(this, programs, judgement, packed, error)
-    _gate(request, judgement)
+    report = _report(this, programs, evaluation, packed, error)
+    _gate(request, evaluation)
     return report
 
 
 def _load(request: Request, target: Target, say: Callable[[str], None]) -> _Run:
-    """Return weights, pictures and settings, checked against what the target can do."""
+    """Return weights, images and settings, checked against what the target can do."""
     from calib.settings.config_file import read_config
 
     config = read_config(request.config, None)
@@ -176,24 +176,24 @@ def _programs(this: _Run, network: RepGhostNet | None, program: Program) -> dict
 
 
 def _expect(this: _Run, network: RepGhostNet | None, programs: Mapping[str, AnyProgram]) -> dict[str, Vectors]:
-    """Return the recorded pictures and expected logits of each precision."""
+    """Return the recorded images and expected logits of each precision."""
     subject, progress = this.subject, this.progress
     with progress.stage("expect"):
-        pictures = choose_vectors(subject)
-        reference, cached = expect(this.folder / QDQ_FILE, subject.preprocess, pictures, this.cache)
+        images = choose_vectors(subject)
+        reference, cached = expect(this.folder / QDQ_FILE, subject.preprocess, images, this.cache)
         found = {INT8.name: reference}
         for precision in this.request.precisions:
             if not precision.exact:
                 program = programs[precision.name]
-                found[precision.name] = expect_float(network, program, subject, pictures, precision)
-        progress.note = f"{len(pictures.labels)} pictures, {INT8.oracle}" + (", as in an earlier run" if cached else "")
+                found[precision.name] = expect_float(network, program, subject, images, precision)
+        progress.note = f"{len(images.labels)} pictures, {INT8.oracle}" + (", as in an earlier run" if cached else "")
     return found
 
 
 def _build(
     this: _Run, rows: Sequence[Target], programs: Mapping[str, AnyProgram], runners: Mapping[str, Future[bytes]]
 ) -> list[Build]:
-    """Compile and link the target, and this machine too: it measures latency and judges the integer program."""
+    """Compile and link the target, and this machine too: it measures latency and evaluates the integer program."""
     progress, jobs = this.progress, this.request.jobs
     wanted = [
         Compilation(programs[precision.name], row, precision)
@@ -213,35 +213,35 @@ def _build(
     return builds
 
 
-def _judge(
+def _evaluate(
     this: _Run,
     network: RepGhostNet | None,
     programs: Mapping[str, AnyProgram],
     builds: Sequence[Build],
     vectors: Mapping[str, Vectors],
-) -> Judgement:
-    """Return what the labelled pictures say of float32, of the integer program and of each build."""
+) -> Evaluation:
+    """Return what the labelled images say of float32, of the integer program and of each build."""
     subject, host = this.subject, {it.precision.name: it.model for it in builds if it.target is host_target()}
     with this.progress.stage("judge"):
         if subject.test is None:
-            judgement = not_measured(subject.unmeasured)
+            evaluation = not_measured(subject.unmeasured)
         else:
-            before = None if network is None else float_answers(network, subject, subject.test, this.cache)
+            before = None if network is None else float_predictions(network, subject, subject.test, this.cache)
             references = {
-                build.precision.name: reference_answers(program, subject.test, this.cache)
+                build.precision.name: reference_predictions(program, subject.test, this.cache)
                 for build in builds
                 if build.precision.name not in host
                 and isinstance(program := programs[build.precision.name], FloatProgram)
-                and program.element != FP32.element  # float32 is judged by PyTorch
+                and program.element != FP32.element  # float32 is evaluated by PyTorch
             }
             integers = cast("Program", programs[INT8.name])
-            judgement = judge(subject, subject.test, before, integers, host, vectors[INT8.name], references)
-        this.progress.note = _judged(judgement)
-    return judgement
+            evaluation = evaluate(subject, subject.test, before, integers, host, vectors[INT8.name], references)
+        this.progress.note = _evaluated(evaluation)
+    return evaluation
 
 
-def _judged(judgement: Judgement) -> str:
-    record = judgement.record
+def _evaluated(evaluation: Evaluation) -> str:
+    record = evaluation.record
     if not record["measured"]:
         return f"accuracy not measured: {record['reason']}"
     fp32 = f"fp32 {record['fp32']['top1']:.2%}, " if record["fp32"] else ""
@@ -259,33 +259,33 @@ def _layer_error(this: _Run, network: RepGhostNet | None, program: Program) -> d
     return found
 
 
-def _pack(this: _Run, build: Build, judgement: Judgement, vectors: Vectors) -> Packed:
+def _pack(this: _Run, build: Build, evaluation: Evaluation, vectors: Vectors) -> Packed:
     """Write the bundle of a build."""
     place = bundle_folder(this.request, build)
-    sections = manifest_sections(build, this.subject, this.config, judgement)
+    sections = manifest_sections(build, this.subject, this.config, evaluation)
     return Packed(place, build, pack(this.folder / place, build, this.subject.labels, vectors, sections, this.progress))
 
 
 def _report(
     this: _Run,
     programs: Mapping[str, AnyProgram],
-    judgement: Judgement,
+    evaluation: Evaluation,
     packed: Sequence[Packed],
     error: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Write the report, as JSON and as a page."""
     with this.progress.stage("report"):
-        made = build_report(this.request, this.subject, this.config, programs, judgement, packed, this.folder, error)
+        made = build_report(this.request, this.subject, this.config, programs, evaluation, packed, this.folder, error)
         report = finish_report(this.folder, made)
         this.progress.note = str(this.folder / "report.md")
     return report
 
 
-def _gate(request: Request, judgement: Judgement) -> None:
+def _gate(request: Request, evaluation: Evaluation) -> None:
     """Raise when int8 loses more accuracy than was allowed."""
     if request.max_drop is None:
         return
-    drop = judgement.drop_points
+    drop = evaluation.drop_points
     if drop is None:
         raise AccuracyGateError(f"a drop of at most {request.max_drop:g} points was asked for, but none was measured.")
     if drop > request.max_drop:

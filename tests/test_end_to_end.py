@@ -1,4 +1,4 @@
-"""One integer program on every machine: the carried network on real pictures, from checkpoint to emulated cores.
+"""One integer program on every machine: the carried network on real images, from checkpoint to emulated cores.
 
 The same run builds it in half precision, which has to answer as float32 does.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.fp16_agreement import answers
+from benchmarks.fp16_agreement import predictions
 from calib.ptq.apply import quantize_graph
 from calib.settings.config import QuantConfig
 from calib.simulate.exact import ExactNetwork
@@ -32,7 +32,7 @@ from repghost.errors import IntegrityError, ToolMissingError
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse
 
-PICTURES = 100
+IMAGES = 100
 HALF_AGREEMENT = 0.995  # of the answers of half precision with those of float32
 REPLAY = Path(__file__).with_name("rounding_mode.c")
 EMULATED = {"neon": "cortex-a53", "dot": "cortex-a76", "i8mm": "max"}
@@ -68,12 +68,12 @@ def replays(report: dict[str, Any], target: str, precision: str = "int8") -> dic
 
 
 def test_fake_quant_equals_the_numpy_reference(report: dict[str, Any]) -> None:
-    subject = load_subject(None, None, None, None, 512, PICTURES, 0, None)
+    subject = load_subject(None, None, None, None, 512, IMAGES, 0, None)
     fused = graph_of(fuse(subject.model))
-    network = ExactNetwork(*quantize_graph(fused, subject.calibration.pictures, subject.preprocess, QuantConfig()))
+    network = ExactNetwork(*quantize_graph(fused, subject.calibration.images, subject.preprocess, QuantConfig()))
     vectors = recorded(report, "arm64")
-    assert len(vectors.pictures) >= PICTURES
-    logits = network(torch.from_numpy(subject.preprocess.normalize(vectors.pictures))).numpy()
+    assert len(vectors.images) >= IMAGES
+    logits = network(torch.from_numpy(subject.preprocess.normalize(vectors.images))).numpy()
     assert np.array_equal(logits.view(np.int32), vectors.logits.view(np.int32))
 
 
@@ -82,7 +82,7 @@ def test_every_arm_core_equals_the_numpy_reference(report: dict[str, Any], varia
     if host_target() is not ARM64 and find_emulator() is None:
         pytest.skip("no qemu-aarch64; 'repghost doctor --fetch' gets one")
     replay = replays(report, "arm64")[variant]
-    assert replay["pictures"] >= PICTURES
+    assert replay["pictures"] >= IMAGES
     assert host_target() is ARM64 or EMULATED[variant] in replay["machine"]
 
 
@@ -91,7 +91,7 @@ def test_this_machine_equals_the_numpy_reference(report: dict[str, Any]) -> None
     if target is None:
         pytest.skip("no target fits this machine")
     found = replays(report, "arm64" if target is ARM64 else "host")
-    assert found and all(replay["pictures"] >= PICTURES for replay in found.values())
+    assert found and all(replay["pictures"] >= IMAGES for replay in found.values())
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
@@ -99,7 +99,7 @@ def test_the_mode_the_calling_thread_rounds_in_changes_nothing(
     report: dict[str, Any], precision: str, tmp_path: Path
 ) -> None:
     vectors = recorded(report, "arm64")
-    (tmp_path / "picture").write_bytes(vectors.pictures[0].tobytes())
+    (tmp_path / "picture").write_bytes(vectors.images[0].tobytes())
     bundle, program = folder(report, "arm64", precision), tmp_path / "rounding_mode"
     run_zig(["cc", "-target", ARM64.zig_triple, str(REPLAY), "-ldl", "-o", str(program)])
     try:
@@ -115,14 +115,14 @@ def test_half_precision_answers_as_float32(report: dict[str, Any], tmp_path: Pat
     if host_target() is not ARM64 and find_emulator() is None:
         pytest.skip("no qemu-aarch64; 'repghost doctor --fetch' gets one")
     replay = replays(report, "arm64", "fp16")["half"]
-    assert replay["pictures"] >= PICTURES
+    assert replay["pictures"] >= IMAGES
     assert host_target() is ARM64 or "cortex-a76" in replay["machine"]
     subject = load_subject(None, None, None, None, 1, 500, 0, None)
     assert subject.test is not None and subject.model is not None
-    pictures = subject.test.pictures[:200]
+    images = subject.test.images[:200]
     with torch.no_grad():
-        logits = fuse(subject.model)(torch.from_numpy(subject.preprocess.normalize(pictures))).numpy()
-    found = answers(check_bundle(folder(report, "arm64", "fp16")), pictures, StageCache(tmp_path), lambda line: None)
+        logits = fuse(subject.model)(torch.from_numpy(subject.preprocess.normalize(images))).numpy()
+    found = predictions(check_bundle(folder(report, "arm64", "fp16")), images, StageCache(tmp_path), lambda line: None)
     assert len(set(found.tolist())) > 5  # ten kinds of clothes: not one answer for all
     assert np.mean(found == logits.argmax(axis=1)) >= HALF_AGREEMENT
 
@@ -132,7 +132,7 @@ def test_quantization_costs_what_the_report_says_and_not_much(report: dict[str, 
     assert accuracy["measured"] and accuracy["fp32"]["pictures"] == 500
     lost = accuracy["fp32"]["correct"] - accuracy["int8"]["correct"]
     assert lost == accuracy["change"]["only_before"] - accuracy["change"]["only_after"]
-    assert lost <= 5  # 1 point of 500 pictures
+    assert lost <= 5  # 1 point of 500 images
 
 
 def test_one_changed_weight_byte_is_found(report: dict[str, Any], tmp_path: Path) -> None:

@@ -165,9 +165,9 @@ def test_the_host_bundle_classifies_from_python(host_run: tuple[Path, dict[str, 
 
     model = load(host_run[0] / "host/int8")
     dataset = open_dataset(ROOT / "assets/fashion-mnist", "test")
-    pictures = [dataset[index] for index in range(0, 10000, 250)]
-    answers = [model(picture).index for picture, _ in pictures]
-    assert np.mean(np.asarray(answers) == [label for _, label in pictures]) > 0.75
+    images = [dataset[index] for index in range(0, 10000, 250)]
+    predictions = [model(image).index for image, _ in images]
+    assert np.mean(np.asarray(predictions) == [label for _, label in images]) > 0.75
     assert model.labels == dataset.classes
 
 
@@ -177,6 +177,6 @@ def test_one_changed_expectation_is_noticed(host_run: tuple[Path, dict[str, Any]
     logits = vectors.logits.copy()
     logits[50, 3] = np.nextafter(logits[50, 3], np.float32(np.inf))
     path = tmp_path / "vectors.bin"
-    path.write_bytes(pack_vectors(Vectors(vectors.pictures, logits)))
+    path.write_bytes(pack_vectors(Vectors(vectors.images, logits)))
     with pytest.raises(IntegrityError, match="1 of 100 recorded pictures"):
         verify_bundle(bundle, vectors=path)

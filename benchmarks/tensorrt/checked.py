@@ -1,6 +1,7 @@
 """`make jetson-check`: what can be proven of every width without a Jetson, as docs/jetson.json and docs/jetson.md.
 
-    python -m benchmarks.tensorrt.checked [--rtx-python FILE] [--torch-tensorrt-python FILE] [--docs DIR] [JETSON.json ...]
+    python -m benchmarks.tensorrt.checked [--rtx-python FILE] [--torch-tensorrt-python FILE] [--docs DIR] [JETSON.json
+    ...]
 
 Random weights of every width are written for every JetPack, linted, and given to TensorRT for RTX, which parses them,
 builds them, and lists what became int8. Reports of trained networks (`jetson.json`) bring the accuracy.
@@ -29,7 +30,7 @@ from repghost.errors import RepGhostError, UsageError
 from repghost.files import write_bytes_atomically, write_text_atomically
 from repghost.network.spec import WIDTHS
 
-CALIBRATED_ON = 4  # noise pictures; only the structure is looked at
+CALIBRATED_ON = 4  # noise images; only the structure is looked at
 KINDS = ("int8", "fp16")
 DROP_LIMIT_POINTS = 0.3
 WIDEST = f"{WIDTHS[-1].multiplier:g}"
@@ -69,8 +70,8 @@ def written_cases(widths: Sequence[str], size: int) -> Iterator[Case]:
         subject = random_subject(width, size, 0)
         assert subject.model is not None
         plain = graph_of(fused(subject.model))
-        pictures = subject.calibration.pictures[:CALIBRATED_ON]
-        calibrated = Calibrated(*quantize_graph(plain, pictures, subject.preprocess, config))
+        images = subject.calibration.images[:CALIBRATED_ON]
+        calibrated = Calibrated(*quantize_graph(plain, images, subject.preprocess, config))
         for jetpack in JETPACKS.values():
             networks = make_networks(plain, calibrated, jetpack, PlacementOptions(), size)
             int8, fp16 = networks.int8(), networks.fp16()

@@ -50,8 +50,8 @@ def networks(size: int) -> dict[str, tuple[Any, int]]:
     assert subject.model is not None
     network = fused(subject.model)
     config = QuantConfig("tensorrt", LayerSettings(observer="min_max"), ranges_by_answers=False)
-    pictures = subject.calibration.pictures[:4]
-    graph, spec = quantize_graph(graph_of(network), pictures, subject.preprocess, config)
+    images = subject.calibration.images[:4]
+    graph, spec = quantize_graph(graph_of(network), images, subject.preprocess, config)
     placement = place(graph, PlacementOptions())
     int8 = TorchTensorRTNetwork(graph, half_spec(graph, spec), placement)
     return {"float": (network, 0), "int8": (int8, len(placement.layers))}
@@ -82,13 +82,13 @@ def try_network(module: Any, size: int) -> dict[str, Any]:
         found["engine_bytes"] = 0 if engine is None else int(engine.nbytes)
         raise _BuiltError
 
-    picture = (torch.zeros(1, 3, size, size),)
-    program = torch.export.export(module.eval(), picture)
+    image = (torch.zeros(1, 3, size, size),)
+    program = torch.export.export(module.eval(), image)
     _compiler.dryrun_stats_display = note
-    dynamo.compile(program, arg_inputs=picture, dryrun=True, min_block_size=1)
+    dynamo.compile(program, arg_inputs=image, dryrun=True, min_block_size=1)
     TRTInterpreter.run = build
     try:
-        dynamo.convert_exported_program_to_serialized_trt_engine(program, arg_inputs=picture, min_block_size=1)
+        dynamo.convert_exported_program_to_serialized_trt_engine(program, arg_inputs=image, min_block_size=1)
     except RuntimeError as error:  # torch-tensorrt wraps what ends a conversion
         if not isinstance(error.__cause__, _BuiltError):
             raise

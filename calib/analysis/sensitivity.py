@@ -1,7 +1,7 @@
 """Sensitivity: how much the answers change when one tensor or one layer alone is quantized.
 
 The change is the Kullback-Leibler divergence of the class probabilities from those of the float network, in nats, mean
-over the pictures. It needs no labels, and is smooth where counted answers are not.
+over the images. It needs no labels, and is smooth where counted answers are not.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ class Sensitivity:
 
 
 class FloatTape:
-    """A float network's tensors for some pictures, from which it can be run again with one of them changed.
+    """A float network's tensors for some images, from which it can be run again with one of them changed.
 
     Args:
         graph: from `repghost.graph.trace.graph_of`.
-        pictures: float32 [N, C, H, W], normalized; every tensor is kept.
+        images: float32 [N, C, H, W], normalized; every tensor is kept.
     """
 
-    def __init__(self, graph: Graph, pictures: torch.Tensor) -> None:
+    def __init__(self, graph: Graph, images: torch.Tensor) -> None:
         self._graph = graph
         self.tensors: Tensors = {}
-        self.logits = run_float(graph, pictures, self.tensors.__setitem__)
+        self.logits = run_float(graph, images, self.tensors.__setitem__)
         self._log = self.logits.double().log_softmax(1)
 
     @torch.no_grad()
     def change(self, name: str, value: torch.Tensor) -> float:
-        """Return the sum over the pictures of the divergence when a tensor has another value."""
+        """Return the sum over the images of the divergence when a tensor has another value."""
         changed = {name: value}
         for op in self._graph.operators:
             inputs = operator_inputs(op)
@@ -65,7 +65,7 @@ class FloatTape:
         return self.divergence(changed[self._graph.operators[-1].name])
 
     def divergence(self, logits: torch.Tensor) -> float:
-        """Return the sum over the pictures of the divergence of other logits."""
+        """Return the sum over the images of the divergence of other logits."""
         return float((self._log.exp() * (self._log - logits.double().log_softmax(1))).sum())
 
 
@@ -87,12 +87,12 @@ def measure_sensitivity(
         graph: from `repghost.graph.trace.graph_of`; the one that `spec` belongs to.
         spec: what it does not name is left out.
         batches: float32 [N, C, H, W] each, normalized.
-        on_batch: called with the number of pictures of each batch once it is done.
+        on_batch: called with the number of images of each batch once it is done.
     """
     activation: dict[str, float] = dict.fromkeys(spec.activations, 0.0)
     weight: dict[str, float] = dict.fromkeys(spec.weight_scales, 0.0)
     layers = {op.name: op for op in graph.operators if isinstance(op, Convolution | Classifier)}
-    pictures = 0
+    images = 0
     for tape in tapes(graph, batches):
         for name, qparams in spec.activations.items():
             activation[name] += tape.change(name, through_int8(tape.tensors[name], qparams))
@@ -100,16 +100,16 @@ def measure_sensitivity(
             with torch.no_grad():
                 value = simulate_operator(layers[name], tape.tensors, None, dequantized_weight(layers[name], scales))
             weight[name] += tape.change(name, value)
-        pictures += len(tape.logits)
+        images += len(tape.logits)
         if on_batch is not None:
             on_batch(len(tape.logits))
     names = [INPUT, *(op.name for op in graph.operators)]
     return tuple(
-        Sensitivity(name, _mean(activation, name, pictures), _mean(weight, name, pictures))
+        Sensitivity(name, _mean(activation, name, images), _mean(weight, name, images))
         for name in names
         if name in activation or name in weight
     )
 
 
-def _mean(sums: dict[str, float], name: str, pictures: int) -> float | None:
-    return sums[name] / max(pictures, 1) if name in sums else None
+def _mean(sums: dict[str, float], name: str, images: int) -> float | None:
+    return sums[name] / max(images, 1) if name in sums else None

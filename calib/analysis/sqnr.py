@@ -17,12 +17,10 @@ from repghost.graph.operators import Graph
 from repghost.graph.run import run_float
 
 MOST_DECIBELS = 200.0  # what a tensor without any error is given; float32 itself has about 150
-CHUNK_PIXELS = 1 << 17  # every tensor of so many pixels of pictures is alive at once
+CHUNK_PIXELS = 1 << 17  # every tensor of so many pixels of images is alive at once
 
 
-def measure_sqnr(
-    graph: Graph, program: Program, pictures: NDArray[np.uint8], preprocess: Preprocess
-) -> dict[str, float]:
+def measure_sqnr(graph: Graph, program: Program, images: NDArray[np.uint8], preprocess: Preprocess) -> dict[str, float]:
     """Return 10 log10(sum x^2 / sum (x - y)^2) in dB of each operator: x in float32, y by the integer program.
 
     The error is that of everything up to the operator, as it runs; not of the operator alone.
@@ -30,7 +28,7 @@ def measure_sqnr(
     Args:
         graph: the float network, with the same names as the program.
         program: its quantized form.
-        pictures: uint8 [N, size, size, 3], cropped by `preprocess`.
+        images: uint8 [N, size, size, 3], cropped by `preprocess`.
         preprocess: the one of the program.
 
     Returns:
@@ -38,7 +36,7 @@ def measure_sqnr(
     """
     signal: dict[str, float] = defaultdict(float)
     noise: dict[str, float] = defaultdict(float)
-    for part in _chunks(pictures):
+    for part in _chunks(images):
         found = _float_tensors(graph, part, preprocess)
         for name, tensor, quantized in _integer_tensors(program, part):
             exact = found.get(tensor)
@@ -49,13 +47,13 @@ def measure_sqnr(
     return {name: _decibels(signal[name], noise[name]) for name in signal}
 
 
-def _chunks(pictures: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    step = max(1, CHUNK_PIXELS // (pictures.shape[1] * pictures.shape[2]))
-    for start in range(0, len(pictures), step):
-        yield pictures[start : start + step]
+def _chunks(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    step = max(1, CHUNK_PIXELS // (images.shape[1] * images.shape[2]))
+    for start in range(0, len(images), step):
+        yield images[start : start + step]
 
 
-def _float_tensors(graph: Graph, pictures: NDArray[np.uint8], preprocess: Preprocess) -> dict[str, NDArray[np.float32]]:
+def _float_tensors(graph: Graph, images: NDArray[np.uint8], preprocess: Preprocess) -> dict[str, NDArray[np.float32]]:
     """Return every float tensor by name as [N, H, W, C]; the scores under the last operator's name."""
     tensors: dict[str, NDArray[np.float32]] = {}
 
@@ -63,14 +61,14 @@ def _float_tensors(graph: Graph, pictures: NDArray[np.uint8], preprocess: Prepro
         four = value if value.dim() == 4 else value[:, :, None, None]
         tensors[name] = four.permute(0, 2, 3, 1).numpy().copy()  # a later ReLU may write into the same memory
 
-    run_float(graph, torch.from_numpy(preprocess.normalize(pictures)), keep)
+    run_float(graph, torch.from_numpy(preprocess.normalize(images)), keep)
     return tensors
 
 
-def _integer_tensors(program: Program, pictures: NDArray[np.uint8]) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
+def _integer_tensors(program: Program, images: NDArray[np.uint8]) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
     """Yield each operator's name, its float tensor's name, and its value [N, H, W, C] in float32."""
     trace: dict[str, NDArray[np.int8]] = {}
-    scores = run(program, pictures, trace)
+    scores = run(program, images, trace)
     for operator in program.operators:
         if isinstance(getattr(operator, "epilogue", None), ToLogits):
             yield operator.name, operator.name, scores[:, None, None, :]

@@ -82,7 +82,7 @@ Epilogue: TypeAlias = Requantize | RequantizeAdd | RequantizeQ15 | RequantizeQ15
 
 @dataclass(frozen=True)
 class InputTable:
-    """Bytes of an RGB picture to int8, one table of 256 per colour: x[.., c] = tables[c, byte]."""
+    """Bytes of an RGB image to int8, one table of 256 per colour: x[.., c] = tables[c, byte]."""
 
     name: str
     output: Tensor
@@ -206,7 +206,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Dequantize:
-    """The last operator of a file that quantizes its scores: float32(q - z) * s (`calib.integer.qparams.dequantize`)."""
+    """The last operator of a file that quantizes its scores: float32(q - z) * s (`qparams.dequantize`)."""
 
     name: str
     input: Tensor
@@ -230,7 +230,7 @@ Operator: TypeAlias = (
 
 @dataclass(frozen=True)
 class Program:
-    """Operators in execution order; the first reads the picture, the last writes the logits."""
+    """Operators in execution order; the first reads the image, the last writes the logits."""
 
     operators: tuple[Operator, ...]
     height: int

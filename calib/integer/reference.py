@@ -1,7 +1,8 @@
 """The definition of an integer program in action: a numpy executor whose answers every other one has to equal.
 
-Epilogues call the functions of `calib.integer.qparams` as they stand. Accumulators are summed in floating point, which is
-exact here: a layer uses float32 only where no partial sum can reach 2**24, and float64 (exact below 2**53) elsewhere.
+Epilogues call the functions of `calib.integer.qparams` as they stand. Accumulators are summed in floating point, which
+is exact here: a layer uses float32 only where no partial sum can reach 2**24, and float64 (exact below 2**53)
+elsewhere.
 """
 
 from __future__ import annotations
@@ -48,31 +49,31 @@ Activations = dict[str, NDArray[Any]]  # int8 [N, H, W, C] by tensor name
 
 
 def run(
-    program: Program, pictures: NDArray[np.uint8], trace: dict[str, NDArray[np.int8]] | None = None
+    program: Program, images: NDArray[np.uint8], trace: dict[str, NDArray[np.int8]] | None = None
 ) -> NDArray[np.float32]:
-    """Return the logits of pictures, exactly as every build of the program gives them.
+    """Return the logits of images, exactly as every build of the program gives them.
 
     Args:
         program: the integer program.
-        pictures: uint8 [N, height, width, 3], RGB as `Preprocess.apply` leaves them.
+        images: uint8 [N, height, width, 3], RGB as `Preprocess.apply` leaves them.
         trace: a dictionary to fill with every int8 tensor by name, each [N, H, W, C]; None keeps memory small.
 
     Returns:
         float32 [N, classes].
 
     Raises:
-        UsageError: if the pictures do not have the program's size.
+        UsageError: if the images do not have the program's size.
     """
     expected = (program.height, program.width, 3)
-    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != expected:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
         raise UsageError(
             f"the program reads uint8 pictures of shape (N, {program.height}, {program.width}, 3), not "
-            f"{pictures.dtype} {pictures.shape}. Crop them with the Preprocess of this program."
+            f"{images.dtype} {images.shape}. Crop them with the Preprocess of this program."
         )
-    scores = np.empty((len(pictures), program.classes), np.float32)
+    scores = np.empty((len(images), program.classes), np.float32)
     kept: dict[str, list[NDArray[np.int8]]] = {}
-    for part in _chunks(program, len(pictures)):
-        tensors = _run_chunk(program, pictures[part], keep_all=trace is not None)
+    for part in _chunks(program, len(images)):
+        tensors = _run_chunk(program, images[part], keep_all=trace is not None)
         scores[part] = tensors.pop(program.operators[-1].output.name).reshape(-1, program.classes)
         for name, value in tensors.items():
             kept.setdefault(name, []).append(value)
@@ -81,19 +82,19 @@ def run(
     return scores
 
 
-def execute(operator: Operator, tensors: Activations, pictures: NDArray[np.uint8] | None = None) -> NDArray[Any]:
+def execute(operator: Operator, tensors: Activations, images: NDArray[np.uint8] | None = None) -> NDArray[Any]:
     """Return the output of one operator: int8 [N, H, W, C], or float32 [N, 1, 1, classes] for scores.
 
     Args:
         operator: any operator of `calib.integer.program`.
         tensors: its inputs by name, each int8 [N, H, W, C].
-        pictures: uint8 [N, H, W, 3], read by `InputTable` alone.
+        images: uint8 [N, H, W, 3], read by `InputTable` alone.
     """
     match operator:
         case InputTable():
-            if pictures is None:
+            if images is None:
                 raise ValueError("InputTable reads pictures, and none were given")
-            return np.stack([operator.tables[c][pictures[..., c]] for c in range(3)], axis=-1)
+            return np.stack([operator.tables[c][images[..., c]] for c in range(3)], axis=-1)
         case Conv2d():
             return _finish(operator, _dense_sums(operator, tensors[operator.input.name]), tensors)
         case DepthwiseConv2d():
@@ -119,19 +120,19 @@ def execute(operator: Operator, tensors: Activations, pictures: NDArray[np.uint8
 
 
 def _chunks(program: Program, count: int) -> Iterator[slice]:
-    """Yield slices of pictures whose largest activation fits the cache."""
+    """Yield slices of images whose largest activation fits the cache."""
     largest = max(op.output.height * op.output.width * op.output.channels for op in program.operators)
     size = max(1, CHUNK_ELEMENTS // largest)
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
 
 
-def _run_chunk(program: Program, pictures: NDArray[np.uint8], keep_all: bool) -> Activations:
+def _run_chunk(program: Program, images: NDArray[np.uint8], keep_all: bool) -> Activations:
     """Return the tensors alive at the end: the logits, and with `keep_all` everything before them."""
     readers = Counter(tensor.name for operator in program.operators for tensor in operator_inputs(operator))
     tensors: Activations = {}
     for operator in program.operators:
-        tensors[operator.output.name] = execute(operator, tensors, pictures)
+        tensors[operator.output.name] = execute(operator, tensors, images)
         for tensor in operator_inputs(operator):
             readers[tensor.name] -= 1
             if not readers[tensor.name] and not keep_all:
@@ -183,7 +184,7 @@ def _depthwise_sums(operator: DepthwiseConv2d, x: NDArray[np.int8]) -> NDArray[A
             rows = slice(i, i + stride * (out.height - 1) + 1, stride)
             columns = slice(j, j + stride * (out.width - 1) + 1, stride)
             shifted = np.ascontiguousarray(padded[:, rows, columns]).reshape(sums.shape)
-            # One row of weights per picture row keeps the inner loop long where there are few channels.
+            # One row of weights per image row keeps the inner loop long where there are few channels.
             np.multiply(shifted, np.tile(operator.weight[:, i, j].astype(dtype), out.width), out=product)
             sums += product
     return sums.reshape(len(x), out.height, out.width, channels)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from repghost.errors import UsageError
 
-AVERAGE_SHARE = 0.01  # of a new picture in the moving average, as PyTorch's observer has it for a batch
+AVERAGE_SHARE = 0.01  # of a new image in the moving average, as PyTorch's observer has it for a batch
 BINS = 1 << 16  # over [-limit, limit]: a hundredth of a one-sided range still has 160 to 330 bins; half a MB a tensor
 
 
@@ -19,7 +19,7 @@ class TensorStatistics:
     """Extremes and histogram of every value seen so far.
 
     The histogram covers [-limit, limit]. `limit` is a power of two and grows by doubling, where two old bins become
-    exactly one new bin, so the result depends neither on the order of the pictures nor on the first batch.
+    exactly one new bin, so the result depends neither on the order of the images nor on the first batch.
     """
 
     name: str
@@ -28,12 +28,12 @@ class TensorStatistics:
     limit: float = 0.0
     count: int = 0
     zeros: int = 0
-    average_minimum: float = 0.0  # over the pictures, the latest ones weigh most
+    average_minimum: float = 0.0  # over the images, the latest ones weigh most
     average_maximum: float = 0.0
     histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
 
     def update(self, values: NDArray[np.float32]) -> None:
-        """Add a batch of values of any shape; the first axis is the picture.
+        """Add a batch of values of any shape; the first axis is the image.
 
         Raises:
             UsageError: when a value is NaN or infinite.
@@ -62,7 +62,7 @@ class TensorStatistics:
         self.histogram += np.bincount(index, minlength=BINS)
 
     def _average(self, lows: NDArray[np.float32], highs: NDArray[np.float32]) -> None:
-        """Move the averages towards each picture's extremes; the first picture sets them."""
+        """Move the averages towards each image's extremes; the first image sets them."""
         for index, (low, high) in enumerate(zip(lows.tolist(), highs.tolist(), strict=True)):
             share = 1.0 if index == 0 and self.count == 0 else AVERAGE_SHARE
             self.average_minimum += share * (low - self.average_minimum)

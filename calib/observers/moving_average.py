@@ -1,4 +1,4 @@
-"""Moving average: the extremes of single pictures, averaged, so that one odd picture does not set the range."""
+"""Moving average: the extremes of single images, averaged, so that one odd image does not set the range."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from calib.observers.base import Observer, TensorStatistics
 
 
 def find_range(statistics: TensorStatistics, percentile: float, symmetric: bool) -> tuple[float, float]:
-    """Return the averaged extremes, which depend on the pictures' order; `percentile` is not used."""
+    """Return the averaged extremes, which depend on the images' order; `percentile` is not used."""
     del percentile
     low, high = statistics.average_minimum, statistics.average_maximum
     if symmetric:

@@ -1,4 +1,4 @@
-"""Searching a range: candidates between nothing and the extremes, judged by a cost on the histogram."""
+"""Searching a range: candidates between nothing and the extremes, rated by a cost on the histogram."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def search_range(statistics: TensorStatistics, symmetric: bool, cost: Cost) -> t
     if not len(centres):
         return low, high
 
-    def judge(low: float, high: float) -> float:
+    def evaluate(low: float, high: float) -> float:
         return cost(centres, counts, low, high)
 
     least, most = low, high
     if symmetric:
-        high = most * best_share(lambda share: judge(-most * share, most * share))
+        high = most * best_share(lambda share: evaluate(-most * share, most * share))
         return -high, high
     for _ in range(ROUNDS if low < 0.0 < high else 1):
         if most > 0.0:
-            high = most * best_share(partial(lambda low, share: judge(low, most * share), low))
+            high = most * best_share(partial(lambda low, share: evaluate(low, most * share), low))
         if least < 0.0:
-            low = least * best_share(partial(lambda high, share: judge(least * share, high), high))
+            low = least * best_share(partial(lambda high, share: evaluate(least * share, high), high))
     return low, high
 
 

@@ -6,9 +6,9 @@ s * (floor(w / s) + h(v)) with h(v) = clip(1.2 * sigmoid(v) - 0.1, 0, 1), and v 
 
     |block(x) - y|**2 / |block with nearest rounding(x) - y|**2 + strength * mean(1 - |2 h(v) - 1|**beta)
 
-over calibration pictures, where x is what the quantized blocks before really give, y what the float block gives, and
+over calibration images, where x is what the quantized blocks before really give, y what the float block gives, and
 beta falls, which drives every h to 0 or 1. Biases learn along. A block keeps what it learned only where its error on
-pictures that it did not learn from became smaller, so the result is never a worse block than the start.
+images that it did not learn from became smaller, so the result is never a worse block than the start.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from repghost.graph.run import run_operator
 Layer = Convolution | Classifier
 STRETCH, SHIFT = 1.2, -0.1  # of the sigmoid, so that h reaches 0 and 1
 BETA = (20.0, 2.0)  # from, to
-MOST_PIXELS = 4 << 20  # of all pictures together: a block's inputs and outputs stay within some hundred megabytes
-HELD_OUT = 0.125  # of the pictures, which judge a block and teach none
+MOST_PIXELS = 4 << 20  # of all images together: a block's inputs and outputs stay within some hundred megabytes
+HELD_OUT = 0.125  # of the images, which evaluate a block and teach none
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class RoundingSettings:
 
     Attributes:
         steps: per block.
-        batch: pictures per step.
+        batch: images per step.
         rate: of v, for Adam.
         bias_rate: of the biases, in steps of the output.
         strength: of the term that drives h to 0 or 1.
         warm_up: the share of the steps before that term begins.
-        seed: chooses the pictures of each step.
+        seed: chooses the images of each step.
     """
 
     steps: int = 400
@@ -95,7 +95,7 @@ def find_blocks(graph: Graph) -> tuple[Block, ...]:
 def learn_rounding(
     graph: Graph,
     spec: QuantSpec,
-    pictures: NDArray[np.float32],
+    images: NDArray[np.float32],
     settings: RoundingSettings | None = None,
     on_block: Callable[[str], None] | None = None,
 ) -> Graph:
@@ -104,13 +104,13 @@ def learn_rounding(
     Args:
         graph: from `repghost.graph.trace.graph_of`, perhaps equalized or corrected.
         spec: from `calib.ptq.calibrate.calibrate`.
-        pictures: float32 [N, C, H, W], normalized; as many are used as fit memory.
+        images: float32 [N, C, H, W], normalized; as many are used as fit memory.
         settings: None takes the defaults.
         on_block: called with each block's name once it is done.
     """
     settings = RoundingSettings() if settings is None else settings
-    count = max(2, MOST_PIXELS // (pictures.shape[2] * pictures.shape[3]))
-    real = torch.from_numpy(np.ascontiguousarray(pictures[:count], np.float32))
+    count = max(2, MOST_PIXELS // (images.shape[2] * images.shape[3]))
+    real = torch.from_numpy(np.ascontiguousarray(images[:count], np.float32))
     seen = through_int8(real, spec.activations.get(INPUT))
     layers: dict[str, Operator] = {}
     for block in find_blocks(graph):
@@ -217,7 +217,7 @@ def _descend(
 
 
 def _batches(count: int, settings: RoundingSettings) -> Iterator[tuple[float, torch.Tensor]]:
-    """Yield each step's progress in [0, 1] and its pictures."""
+    """Yield each step's progress in [0, 1] and its images."""
     generator = torch.Generator().manual_seed(settings.seed)
     for step in range(settings.steps):
         yield step / settings.steps, torch.randperm(count, generator=generator)[: settings.batch]

@@ -24,12 +24,12 @@ from repghost.graph.operators import Graph
 BATCH_PIXELS = 1 << 18  # keeps the activations of a batch within some tens of megabytes
 
 
-ANSWER_PIXELS = 1 << 20  # of the pictures whose answers choose ranges: some seconds on one core for 0.5x
+PREDICTION_PIXELS = 1 << 20  # of the images whose answers choose ranges: some seconds on one core for 0.5x
 
 
 def quantize_graph(
     graph: Graph,
-    pictures: NDArray[np.uint8],
+    images: NDArray[np.uint8],
     preprocess: Preprocess,
     config: QuantConfig,
     on_batch: Callable[[int], None] | None = None,
@@ -38,23 +38,23 @@ def quantize_graph(
     config.check_patterns(graph.names())
     check_float_layers(graph, config)
     if config.equalize:
-        graph = equalize(graph, batches(pictures, preprocess))
-    statistics = collect_statistics(graph, batches(pictures, preprocess), on_batch)
-    spec = choose_ranges(graph, statistics, pictures, preprocess, config)
-    return correct(graph, spec, pictures, preprocess, config), spec
+        graph = equalize(graph, batches(images, preprocess))
+    statistics = collect_statistics(graph, batches(images, preprocess), on_batch)
+    spec = choose_ranges(graph, statistics, images, preprocess, config)
+    return correct(graph, spec, images, preprocess, config), spec
 
 
 def choose_ranges(
     graph: Graph,
     statistics: dict[str, TensorStatistics],
-    pictures: NDArray[np.uint8],
+    images: NDArray[np.uint8],
     preprocess: Preprocess,
     config: QuantConfig,
 ) -> QuantSpec:
     """Return the scales by the config's observers, or by those that the answers prefer to them."""
     if not config.ranges_by_answers:
         return choose_spec(graph, statistics, config)
-    few = pictures[: max(1, ANSWER_PIXELS // preprocess.size**2)]
+    few = images[: max(1, PREDICTION_PIXELS // preprocess.size**2)]
     chosen = choose_observers(graph, statistics, list(batches(few, preprocess)), config)
     added = chosen.layers[len(config.layers) :]
     observers = {name: describe_observer(chosen.settings(name)) for name, _ in added}
@@ -78,18 +78,18 @@ def check_float_layers(graph: Graph, config: QuantConfig) -> None:
 
 
 def correct(
-    graph: Graph, spec: QuantSpec, pictures: NDArray[np.uint8], preprocess: Preprocess, config: QuantConfig
+    graph: Graph, spec: QuantSpec, images: NDArray[np.uint8], preprocess: Preprocess, config: QuantConfig
 ) -> Graph:
     """Return the graph with the biases and weights that the config wants changed for these scales."""
     if config.bias_correction or config.learned_rounding:
-        normalized = preprocess.normalize(pictures[: max(2, MOST_PIXELS // preprocess.size**2)])
+        normalized = preprocess.normalize(images[: max(2, MOST_PIXELS // preprocess.size**2)])
         graph = correct_biases(graph, spec, normalized) if config.bias_correction else graph
         graph = learn_rounding(graph, spec, normalized) if config.learned_rounding else graph
     return graph
 
 
-def batches(pictures: NDArray[np.uint8], preprocess: Preprocess) -> Iterator[NDArray[np.float32]]:
-    """Yield pictures [N, size, size, 3] as normalized float32 [n, 3, size, size], a bounded amount at a time."""
+def batches(images: NDArray[np.uint8], preprocess: Preprocess) -> Iterator[NDArray[np.float32]]:
+    """Yield images [N, size, size, 3] as normalized float32 [n, 3, size, size], a bounded amount at a time."""
     step = max(1, BATCH_PIXELS // preprocess.size**2)
-    for start in range(0, len(pictures), step):
-        yield preprocess.normalize(pictures[start : start + step])
+    for start in range(0, len(images), step):
+        yield preprocess.normalize(images[start : start + step])

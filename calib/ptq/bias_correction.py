@@ -1,11 +1,11 @@
 """Bias correction: each layer's mean output is that of the float network again.
 
 Rounded weights and clipped activations shift a layer's mean. The shift is taken out of the bias, layer after layer,
-each with the inputs that the corrected layers before it really give (Nagel et al. 2019, section 4.2, by pictures).
+each with the inputs that the corrected layers before it really give (Nagel et al. 2019, section 4.2, by images).
 
-A plain mean does harm: on a few pictures of a hundred, and at a few positions of those, activations are a hundred times
-as large as elsewhere; their clipping is most of the mean, and every other picture would pay for it. So the mean is
-that of the middle values over pictures and positions.
+A plain mean does harm: on a few images of a hundred, and at a few positions of those, activations are a hundred times
+as large as elsewhere; their clipping is most of the mean, and every other image would pay for it. So the mean is
+that of the middle values over images and positions.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Oper
 from repghost.graph.run import run_operator
 
 TRIMMED = 0.1  # of the values, at each end
-POSITIONS = 16  # of a picture's that are looked at, evenly spread
-STEP = 32  # pictures through a layer at a time
-MOST_PIXELS = 4 << 20  # of all pictures together; the tensors that are alive at a time stay within a gigabyte
+POSITIONS = 16  # of an image's that are looked at, evenly spread
+STEP = 32  # images through a layer at a time
+MOST_PIXELS = 4 << 20  # of all images together; the tensors that are alive at a time stay within a gigabyte
 
 
 @torch.no_grad()
-def correct_biases(graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]) -> Graph:
+def correct_biases(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -> Graph:
     """Return the graph with the biases that keep every layer's mean output where the float network has it.
 
     Args:
         graph: from `repghost.graph.trace.graph_of`, perhaps equalized.
         spec: from `calib.ptq.calibrate.calibrate`; it stays as it is.
-        pictures: float32 [N, C, H, W], normalized; as many are used as fit memory.
+        images: float32 [N, C, H, W], normalized; as many are used as fit memory.
     """
-    count = max(1, MOST_PIXELS // (pictures.shape[2] * pictures.shape[3]))
-    x = torch.from_numpy(np.ascontiguousarray(pictures[:count], np.float32))
+    count = max(1, MOST_PIXELS // (images.shape[2] * images.shape[3]))
+    x = torch.from_numpy(np.ascontiguousarray(images[:count], np.float32))
     readers = Counter(name for op in graph.operators for name in operator_inputs(op))
     real: Tensors = {INPUT: x}
     seen: Tensors = {INPUT: through_int8(x, spec.activations.get(INPUT))}

@@ -1,4 +1,4 @@
-"""Calibration: pictures through the float network, then scales for every tensor and every layer."""
+"""Calibration: images through the float network, then scales for every tensor and every layer."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def calibrate(
     config: QuantConfig,
     on_batch: Callable[[int], None] | None = None,
 ) -> QuantSpec:
-    """Return the scales of a network from pictures like those it will see.
+    """Return the scales of a network from images like those it will see.
 
     Args:
         graph: from `repghost.graph.trace.graph_of`.
         batches: float32 [N, C, H, W] each, normalized.
         config: the user's decisions.
-        on_batch: called with the number of pictures of each batch once it is done.
+        on_batch: called with the number of images of each batch once it is done.
 
     Raises:
-        UsageError: when there is no picture, a value is not finite, or a config pattern matches no layer.
+        UsageError: when there is no image, a value is not finite, or a config pattern matches no layer.
     """
     config.check_patterns(graph.names())
     return choose_spec(graph, collect_statistics(graph, batches, on_batch), config)
@@ -44,7 +44,7 @@ def calibrate(
 def collect_statistics(
     graph: Graph, batches: Iterable[NDArray[np.float32]], on_batch: Callable[[int], None] | None = None
 ) -> dict[str, TensorStatistics]:
-    """Return the statistics of every tensor that will be int8, from one pass over the pictures (see `calibrate`)."""
+    """Return the statistics of every tensor that will be int8, from one pass over the images (see `calibrate`)."""
     statistics = {name: TensorStatistics(name) for name in quantized_tensors(graph)}
 
     def observe(name: str, value: torch.Tensor) -> None:

@@ -3,7 +3,7 @@
 Where a tensor has one reader, dividing a channel by s in the layer that makes it and multiplying by s in the layer
 that reads it changes nothing, also through a ReLU (s > 0), zero padding and an average pool. The tensor has one scale
 for all channels, so channels of one range waste fewer of its steps. Nagel et al. 2019 equalize weights; the weights
-here have a scale per channel already, so it is the activations that are equalized, by what the pictures show of them.
+here have a scale per channel already, so it is the activations that are equalized, by what the images show of them.
 """
 
 from __future__ import annotations
@@ -112,9 +112,9 @@ def rescale(
 def _channel_extremes(
     graph: Graph, tensors: set[str], batches: Iterable[NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float64]]:
-    """Return each channel's largest magnitude, averaged over the pictures so that one odd picture does not set it."""
+    """Return each channel's largest magnitude, averaged over the images so that one odd image does not set it."""
     totals: dict[str, NDArray[np.float64]] = {}
-    pictures = 0
+    images = 0
 
     def observe(name: str, value: torch.Tensor) -> None:
         if name in tensors:
@@ -123,5 +123,5 @@ def _channel_extremes(
 
     for batch in batches:
         run_float(graph, torch.from_numpy(np.ascontiguousarray(batch, np.float32)), observe)
-        pictures += len(batch)
-    return {name: total / max(pictures, 1) for name, total in totals.items()}
+        images += len(batch)
+    return {name: total / max(images, 1) for name, total in totals.items()}

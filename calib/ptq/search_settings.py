@@ -1,7 +1,7 @@
 """Searching settings: the levers in order of what they cost, the cheapest that loses no more than is allowed.
 
-Every trial is judged on labelled pictures that calibrate nothing, by the integer program itself, against the float
-network on the same pictures. Nothing here sees the pictures that a report judges with.
+Every trial is evaluated on labelled images that calibrate nothing, by the integer program itself, against the float
+network on the same images. Nothing here sees the images that a report evaluates with.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from repghost.graph.operators import Graph
 from repghost.graph.run import run_float
 
 MOST_FLOAT = 4  # bottlenecks that the last resort leaves in float, one more in each trial
-SENSITIVITY_PICTURES = 64
+SENSITIVITY_IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,14 @@ LEVERS: tuple[Lever, ...] = (
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Labelled pictures that judge trials and nothing else.
+    """Labelled images that evaluate trials and nothing else.
 
     Attributes:
-        pictures: uint8 [N, size, size, 3].
+        images: uint8 [N, size, size, 3].
         labels: int64 [N].
     """
 
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
     labels: NDArray[np.int64]
 
 
@@ -102,7 +102,7 @@ class Trial:
         name: of the lever.
         cost: in words.
         config: the settings that were tried.
-        difference: top-1 of int8 minus float32 on the held-out pictures.
+        difference: top-1 of int8 minus float32 on the held-out images.
     """
 
     name: str
@@ -153,34 +153,34 @@ class Search:
 
 def search_settings(
     graph: Graph,
-    pictures: NDArray[np.uint8],
+    images: NDArray[np.uint8],
     preprocess: Preprocess,
     config: QuantConfig,
     held_out: HeldOut,
     max_drop: float,
     on_trial: Callable[[Trial], None] | None = None,
 ) -> Search:
-    """Return the cheapest settings whose loss on the held-out pictures is within `max_drop` points.
+    """Return the cheapest settings whose loss on the held-out images is within `max_drop` points.
 
     Args:
         graph: of the fused float network.
-        pictures: uint8 [N, size, size, 3], for calibration.
-        preprocess: of all pictures.
+        images: uint8 [N, size, size, 3], for calibration.
+        preprocess: of all images.
         config: the settings to start from.
-        held_out: none of the calibration pictures.
+        held_out: none of the calibration images.
         max_drop: percentage points of top-1.
-        on_trial: called with each trial once it is judged.
+        on_trial: called with each trial once it is evaluated.
 
     Raises:
         AccuracyGateError: when no lever is enough; the message names the best.
     """
-    bench = _Bench(graph, pictures, preprocess, held_out)
+    bench = _Bench(graph, images, preprocess, held_out)
     trials: list[Trial] = []
     for lever in _levers(bench, config):
         wanted = lever.change(config)
         if any(wanted == trial.config for trial in trials):
             continue
-        trial, quantized, spec = bench.judge(lever, wanted)
+        trial, quantized, spec = bench.evaluate(lever, wanted)
         trials.append(trial)
         if on_trial is not None:
             on_trial(trial)
@@ -211,41 +211,41 @@ def _levers(bench: _Bench, config: QuantConfig) -> Iterator[Lever]:
 class _Bench:
     """Everything the trials share: the float answers, and the statistics of the network as it is."""
 
-    def __init__(self, graph: Graph, pictures: NDArray[np.uint8], preprocess: Preprocess, held_out: HeldOut) -> None:
+    def __init__(self, graph: Graph, images: NDArray[np.uint8], preprocess: Preprocess, held_out: HeldOut) -> None:
         if len(held_out.labels) == 0:
             raise UsageError(
                 "a search needs labelled pictures that calibrate nothing, and the set has none left. Give --data a "
                 "larger set, or fewer --images."
             )
-        self._graph, self._pictures, self._preprocess, self._held_out = graph, pictures, preprocess, held_out
-        self._float = self._answers(lambda x: run_float(graph, x))
-        self._statistics = collect_statistics(graph, batches(pictures, preprocess))
+        self._graph, self._images, self._preprocess, self._held_out = graph, images, preprocess, held_out
+        self._float = self._predictions(lambda x: run_float(graph, x))
+        self._statistics = collect_statistics(graph, batches(images, preprocess))
 
-    def _answers(self, network: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.int64]:
+    def _predictions(self, network: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.int64]:
         parts = [
             network(torch.from_numpy(batch)).argmax(1).numpy()
-            for batch in batches(self._held_out.pictures, self._preprocess)
+            for batch in batches(self._held_out.images, self._preprocess)
         ]
         return np.concatenate(parts)
 
-    def judge(self, lever: Lever, config: QuantConfig) -> tuple[Trial, Graph, QuantSpec]:
+    def evaluate(self, lever: Lever, config: QuantConfig) -> tuple[Trial, Graph, QuantSpec]:
         """Return a lever's trial, and the network as it quantized it."""
         config.check_patterns(self._graph.names())
         check_float_layers(self._graph, config)
         graph, statistics = self._graph, self._statistics
         if config.equalize:
-            graph = equalize(graph, batches(self._pictures, self._preprocess))
-            statistics = collect_statistics(graph, batches(self._pictures, self._preprocess))
-        spec = choose_ranges(graph, statistics, self._pictures, self._preprocess, config)
-        graph = correct(graph, spec, self._pictures, self._preprocess, config)
+            graph = equalize(graph, batches(self._images, self._preprocess))
+            statistics = collect_statistics(graph, batches(self._images, self._preprocess))
+        spec = choose_ranges(graph, statistics, self._images, self._preprocess, config)
+        graph = correct(graph, spec, self._images, self._preprocess, config)
         network = SimulatedNetwork(graph, spec) if float_parts(graph, spec) else ExactNetwork(graph, spec)
-        difference = paired_difference(self._float, self._answers(network), self._held_out.labels)
+        difference = paired_difference(self._float, self._predictions(network), self._held_out.labels)
         return Trial(lever.name, lever.cost, config, difference), graph, spec
 
     def float_levers(self, config: QuantConfig) -> list[Lever]:
         """Return the last resort: the most sensitive bottlenecks in float, one more in each lever."""
-        spec = choose_ranges(self._graph, self._statistics, self._pictures, self._preprocess, config)
-        few = list(batches(self._pictures[:SENSITIVITY_PICTURES], self._preprocess))
+        spec = choose_ranges(self._graph, self._statistics, self._images, self._preprocess, config)
+        few = list(batches(self._images[:SENSITIVITY_IMAGES], self._preprocess))
         harm = block_sensitivity(self._graph, spec, few)
         worst = sorted(harm, key=lambda name: -harm[name])[:MOST_FLOAT]
         shares = shares_of_work(self._graph, self._preprocess.size)

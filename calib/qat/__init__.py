@@ -1,1 +1,1 @@
-"""Quantization-aware training: fake-quantized networks, learned scales and the loop. What it learns is written by calib.qdq."""
+"""Quantization-aware training: fake-quantized networks, learned scales, the loop. Writes no file."""

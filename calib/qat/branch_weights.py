@@ -22,7 +22,7 @@ from repghost.errors import UsageError
 from repghost.network.blocks import RepGhostBottleneck, RepGhostModule
 from repghost.network.model import RepGhostNet
 
-OBSERVED_SHARE = 4  # one picture in so many gives the statistics; the running ones average hundreds of batches
+OBSERVED_SHARE = 4  # one image in so many gives the statistics; the running ones average hundreds of batches
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
-"""Candidates for the file that is written: the calibrated network and what training made of it, judged as integers.
+"""Candidates for the file that is written: the calibrated network and what training made of it, evaluated as integers.
 
 A network replaces the one before it only where that cannot be luck: by the objective that it was trained for, on
-held-out pictures, paired, by two standard errors; and never with fewer right answers. Right answers alone would not do:
+held-out images, paired, by two standard errors; and never with fewer right answers. Right answers alone would not do:
 some 30 of 2,000 differ from the float network's, which ones is chance, and so is which of two equal networks has more.
 """
 
@@ -23,34 +23,34 @@ from repghost.data.preprocess import Preprocess
 from repghost.graph.operators import Graph
 
 SIGNIFICANT = 2.0  # standard errors of a paired difference
-JUDGED_PIXELS = 1 << 18  # of one batch
+VALIDATION_PIXELS = 1 << 18  # of one batch
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Pictures that only choose.
+    """Images that only choose.
 
     Attributes:
-        pictures: uint8 [N, size, size, 3].
+        images: uint8 [N, size, size, 3].
         labels: int64 [N].
         float_logits: float32 [N, classes], of the float network.
     """
 
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     float_logits: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """How good the integer program of a candidate is on the held-out pictures.
+    """How good the integer program of a candidate is on the held-out images.
 
     Attributes:
         top1: share of right answers.
         loss: mean cross-entropy with the labels.
         agreement: share of the float network's answers.
         divergence: mean Kullback-Leibler divergence of the class probabilities from the float network's, in nats.
-        objective: what training minimizes, for each picture, float64 [N].
+        objective: what training minimizes, for each image, float64 [N].
     """
 
     top1: float
@@ -74,7 +74,7 @@ class Candidate:
         name: "calibrated", or the epoch it comes from.
         graph: its operators.
         spec: its scales.
-        score: on the held-out pictures.
+        score: on the held-out images.
     """
 
     name: str
@@ -102,7 +102,7 @@ def choose(candidates: Sequence[Candidate]) -> Candidate:
     return chosen
 
 
-def judge(
+def evaluate(
     name: str, graph: Graph, spec: QuantSpec, held_out: HeldOut, preprocess: Preprocess, settings: QatSettings
 ) -> Candidate:
     """Return a candidate with its score, computed in the integers of the compiled program.
@@ -111,9 +111,9 @@ def judge(
         UsageError: when an accumulator could leave its type.
     """
     network = ExactNetwork(graph, spec)
-    step = max(1, JUDGED_PIXELS // preprocess.size**2)
+    step = max(1, VALIDATION_PIXELS // preprocess.size**2)
     parts = [
-        network(torch.from_numpy(preprocess.normalize(held_out.pictures[start : start + step])))
+        network(torch.from_numpy(preprocess.normalize(held_out.images[start : start + step])))
         for start in range(0, len(held_out.labels), step)
     ]
     return Candidate(name, graph, spec, score(torch.cat(parts).double(), held_out, settings))
@@ -124,24 +124,24 @@ def score(logits: torch.Tensor, held_out: HeldOut, settings: QatSettings) -> Sco
 
     Args:
         logits: float64 [N, classes].
-        held_out: the pictures they answer.
+        held_out: the images they answer.
         settings: which share of the objective is the float network's answers, and at which temperature.
     """
     wanted, labels = torch.from_numpy(held_out.float_logits).double(), torch.from_numpy(held_out.labels)
     losses = F.cross_entropy(logits, labels, reduction="none")
     share, temperature = settings.distillation, settings.temperature
     distances = temperature**2 * _divergences(logits / temperature, wanted / temperature)
-    answers = logits.argmax(1)
+    predictions = logits.argmax(1)
     return Score(
-        top1=float((answers == labels).double().mean()),
+        top1=float((predictions == labels).double().mean()),
         loss=float(losses.mean()),
-        agreement=float((answers == wanted.argmax(1)).double().mean()),
+        agreement=float((predictions == wanted.argmax(1)).double().mean()),
         divergence=float(_divergences(logits, wanted).mean()),
         objective=(share * distances + (1.0 - share) * losses).numpy(),
     )
 
 
 def _divergences(given: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Return the divergence of each picture's class probabilities, float64 [N]."""
+    """Return the divergence of each image's class probabilities, float64 [N]."""
     distances = F.kl_div(F.log_softmax(given, 1), F.log_softmax(wanted, 1), reduction="none", log_target=True)
     return distances.sum(1)

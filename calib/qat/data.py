@@ -1,4 +1,4 @@
-"""The pictures of a quantization-aware run: which calibrate, which choose, which train, and the batches."""
+"""The images of a quantization-aware run: which calibrate, which choose, which train, and the batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from calib.qat.settings import QatSettings
 from repghost.data.augment import random_crop, random_flip
-from repghost.data.base import PictureSet, prepare
+from repghost.data.base import ImageSet, prepare
 from repghost.data.preprocess import Preprocess
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError
@@ -21,7 +21,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]  # normalized float32 [N, 3, H, W], ch
 
 @dataclass(frozen=True)
 class Split:
-    """Indices of one set of pictures; `held_out` shares none with the other two.
+    """Indices of one set of images; `held_out` shares none with the other two.
 
     Attributes:
         calibration: what the first scales come from; those that `repghost quantize` takes with the same seed.
@@ -34,13 +34,13 @@ class Split:
     training: NDArray[np.int64]
 
 
-def split_pictures(labels: NDArray[np.int64], settings: QatSettings) -> Split:
+def split_images(labels: NDArray[np.int64], settings: QatSettings) -> Split:
     """Choose each part by the seed, balanced over the classes; small sets get small parts.
 
     The held-out ones are among those that `repghost train` holds out with the same seed, as far as they go.
 
     Raises:
-        UsageError: when fewer than four pictures are there.
+        UsageError: when fewer than four images are there.
     """
     if len(labels) < 4:
         raise UsageError(
@@ -57,7 +57,7 @@ def split_pictures(labels: NDArray[np.int64], settings: QatSettings) -> Split:
 
 @dataclass(frozen=True, eq=False)
 class TrainingFeed:
-    """Batches of training pictures, decoded when they are needed.
+    """Batches of training images, decoded when they are needed.
 
     Args:
         dataset: where they come from.
@@ -66,31 +66,31 @@ class TrainingFeed:
         settings: batch, seed and augmentation.
     """
 
-    dataset: PictureSet
+    dataset: ImageSet
     indices: NDArray[np.int64]
     preprocess: Preprocess
     settings: QatSettings
 
     @property
-    def pictures_per_epoch(self) -> int:
-        """Pictures of an epoch."""
+    def images_per_epoch(self) -> int:
+        """Images of an epoch."""
         wanted = self.settings.images
         return len(self.indices) if wanted is None else min(wanted, len(self.indices))
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches of an epoch, the last one perhaps smaller."""
-        return -(-self.pictures_per_epoch // self.settings.batch)
+        return -(-self.images_per_epoch // self.settings.batch)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield an epoch's batches; they depend on the seed and the number of the epoch alone."""
         settings = self.settings
         random = np.random.default_rng([settings.seed, epoch])
-        order = random.permutation(self.indices)[: self.pictures_per_epoch]
+        order = random.permutation(self.indices)[: self.images_per_epoch]
         for start in range(0, len(order), settings.batch):
             prepared = prepare(self.dataset, self.preprocess, order[start : start + settings.batch])
-            pictures = random_crop(prepared.pictures, settings.crop_padding, random)
+            images = random_crop(prepared.images, settings.crop_padding, random)
             if settings.flip:
-                pictures = random_flip(pictures, random)
-            x = torch.from_numpy(self.preprocess.normalize(pictures))
+                images = random_flip(images, random)
+            x = torch.from_numpy(self.preprocess.normalize(images))
             yield x.contiguous(memory_format=torch.channels_last), torch.from_numpy(prepared.labels)

@@ -1,4 +1,4 @@
-"""The quantization-aware training loop: steps through the phases of a schedule, and judges after each epoch."""
+"""The quantization-aware training loop: steps through the phases of a schedule, and evaluates after each epoch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class QatStep:
 
     number: int  # from 0
     epoch: int  # from 0
-    pictures: int
+    images: int
     phase: str
     loss: float
 
@@ -58,7 +58,7 @@ def train_quantized(
     Args:
         network: just built.
         teacher: the float network, for distillation; None without.
-        feed: the training pictures.
+        feed: the training images.
         settings: how.
         on_step: called after each step.
         on_epoch: called with the number of the epoch that has ended, from 0.
@@ -72,10 +72,10 @@ def train_quantized(
     number, name = 0, "quantize"
     network.train()
     for epoch in range(settings.epochs):
-        for pictures, labels in feed.batches(epoch):
+        for images, labels in feed.batches(epoch):
             name = _enter_phase(network, phases, number, name, settings)
             set_rates(optimizer, number, total)
-            loss = training_step(network, teacher, optimizer, pictures, labels, settings)
+            loss = training_step(network, teacher, optimizer, images, labels, settings)
             if not math.isfinite(loss):
                 raise RepGhostError(
                     f"the loss became {loss} in step {number + 1} of {total}; nothing was written. "
@@ -105,16 +105,16 @@ def training_step(
     network: nn.Module,
     teacher: Teacher | None,
     optimizer: torch.optim.Optimizer,
-    pictures: torch.Tensor,
+    images: torch.Tensor,
     labels: torch.Tensor,
     settings: QatSettings,
 ) -> float:
     """Run forward, backward and one step of the optimizer; return the loss."""
-    logits = network(pictures)
+    logits = network(images)
     loss = torch.zeros((), device=logits.device)
     if teacher is not None and settings.distillation > 0:
         with torch.no_grad():
-            wanted = F.log_softmax(teacher(pictures) / settings.temperature, 1)
+            wanted = F.log_softmax(teacher(images) / settings.temperature, 1)
         given = F.log_softmax(logits / settings.temperature, 1)
         distance = F.kl_div(given, wanted, reduction="batchmean", log_target=True)
         loss = loss + settings.distillation * settings.temperature**2 * distance

@@ -34,7 +34,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 class QatNetwork(nn.Module):
-    """Maps normalized pictures to logits as the integer program will, with gradients.
+    """Maps normalized images to logits as the integer program will, with gradients.
 
     Args:
         graph: from `repghost.graph.trace.graph_of`, perhaps equalized.
@@ -49,9 +49,9 @@ class QatNetwork(nn.Module):
         self.scales = LearnedScales(graph, spec)
         self._weights: Tensors = {}  # of this step, by layer, where they do not depend on what the layer sees
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits [N, classes] of float32 [N, C, H, W], normalized."""
-        tensors: Tensors = {INPUT: self._quantized(INPUT, pictures, False)}
+        tensors: Tensors = {INPUT: self._quantized(INPUT, images, False)}
         self._weights = {} if self.source.observes else self._quantized_weights()
         for op in self._graph.operators:
             value = self._run(op, tensors)

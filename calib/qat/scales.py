@@ -1,7 +1,7 @@
 """The scales of a quantized network while they learn, and the moment they become final.
 
 Activation scales and the weight scales of int32 layers are parameters, as logarithms. The weight scales of int16
-layers follow from theirs and an integer multiplier M (see `calib.weight_scales.planning`), which is chosen again now and then; the sum of
+layers follow from theirs and an integer multiplier M (see `planning`), which is chosen again now and then; the sum of
 each channel's int8 magnitudes is limited in every step, so that no accumulator can ever leave int16.
 """
 
@@ -70,7 +70,7 @@ class LearnedScales(nn.Module):
         self.activation = nn.ParameterDict(
             {key(name): nn.Parameter(torch.tensor(math.log(q.scale))) for name, q in spec.activations.items()}
         )
-        self.activation[key(INPUT)].requires_grad_(False)  # it belongs to the pictures, not to the network
+        self.activation[key(INPUT)].requires_grad_(False)  # it belongs to the images, not to the network
         self.weight = nn.ParameterDict()
         for name, scales in spec.weight_scales.items():
             values = torch.from_numpy(np.asarray(scales, np.float32).copy())
@@ -185,6 +185,6 @@ class LearnedScales(nn.Module):
 
 
 def _limits(multiplier: NDArray[np.float64]) -> torch.Tensor:
-    """Return the largest sums of magnitudes that fit int16 with what the rounded offset leaves (see `calib.weight_scales.planning`)."""
+    """Return the largest sums of magnitudes that fit int16 with what the rounded offset leaves (see `planning`)."""
     step = np.ceil(2.0**Q15_SHIFT / multiplier)
     return torch.tensor(np.floor((q15.INT16_WIDTH - step) / q15.INPUT_WIDTH), dtype=torch.float32)

@@ -1,6 +1,6 @@
-"""What decides a quantization-aware training run, apart from the weights and the pictures: frozen values, in the file.
+"""What decides a quantization-aware training run, apart from the weights and the images: frozen values, in the file.
 
-The schedule has four phases, each a name: `observe` finds the first scales on calibration pictures, `quantize` trains
+The schedule has four phases, each a name: `observe` finds the first scales on calibration images, `quantize` trains
 weights and scales, `freeze_observers` trains weights under final scales, `freeze_statistics` trains under final scales
 and final batch-norm statistics, which is the network that is written.
 """
@@ -13,7 +13,7 @@ from typing import Any
 from repghost.errors import UsageError, unknown_value
 
 MODES = ("fused", "reparam")
-EPOCHS, EPOCH_PICTURES = 4, 12_500  # where nothing else is asked for
+EPOCHS, EPOCH_IMAGES = 4, 12_500  # where nothing else is asked for
 OBSERVE, QUANTIZE = "observe", "quantize"
 FREEZE_OBSERVERS, FREEZE_STATISTICS = "freeze_observers", "freeze_statistics"
 
@@ -31,7 +31,7 @@ class Schedule:
     """When what stops changing.
 
     Attributes:
-        observe: calibration pictures that the first scales come from, before the first step.
+        observe: calibration images that the first scales come from, before the first step.
         freeze_observers: share of the steps after which scales and zero points stay.
         freeze_statistics: share of the steps after which batch-norm statistics stay; at least `freeze_observers`.
         replan: steps between two choices of the int16 multipliers, while scales still change.
@@ -70,17 +70,17 @@ class QatSettings:
 
     Attributes:
         mode: "fused" trains the fused network; "reparam" trains the branches, whose fused kernel is quantized.
-        epochs: passes over `images` training pictures each.
-        images: training pictures of an epoch, chosen anew for each; None takes all.
-        batch: pictures per step.
+        epochs: passes over `images` training images each.
+        images: training images of an epoch, chosen anew for each; None takes all.
+        batch: images per step.
         learning_rate: Adam's peak for weights and biases, in units of each layer's mean |weight|.
         scale_learning_rate: Adam's peak for the logarithms of the scales.
         distillation: share of the loss that compares with the float network's answers; the rest compares with labels.
         temperature: of both answers in that comparison.
-        held_out: pictures never trained on, which choose between the start and what training made of it.
-        seed: of the held-out pictures, the order and the augmentation.
+        held_out: images never trained on, which choose between the start and what training made of it.
+        seed: of the held-out images, the order and the augmentation.
         crop_padding: pixels of reflection on each side before a random crop; 0 turns it off.
-        flip: whether half of the pictures are mirrored.
+        flip: whether half of the images are mirrored.
         statistics_momentum: share of a batch in the running statistics (reparam only); 0 keeps the checkpoint's.
         schedule: the phases.
     """

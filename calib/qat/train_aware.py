@@ -1,7 +1,7 @@
-"""Quantization-aware training from a checkpoint and pictures to a QDQ file, never worse than the calibrated start.
+"""Quantization-aware training from a checkpoint and images to a QDQ file, never worse than the calibrated start.
 
 The start is what `repghost quantize` makes of the same checkpoint and config. It stays a candidate: what is written is
-the best of it and of the network after each epoch, by held-out pictures and in the integers of the compiled program;
+the best of it and of the network after each epoch, by held-out images and in the integers of the compiled program;
 where training is not better by more than chance makes it, that is the start.
 """
 
@@ -19,14 +19,14 @@ from onnx import helper
 
 from calib.ptq.apply import quantize_graph
 from calib.qat.branch_weights import BranchWeights
-from calib.qat.candidates import Candidate, HeldOut, choose, judge
+from calib.qat.candidates import Candidate, HeldOut, choose, evaluate
 from calib.qat.data import TrainingFeed
 from calib.qat.loop import QatStep, prepare_teacher, train_quantized
 from calib.qat.network import QatNetwork
 from calib.qat.settings import QatSettings
 from calib.qat.weights import FusedWeights, WeightSource
 from calib.qdq.writer import QUANTIZATION, Description, build_qdq, describe
-from calib.quantize import Quantized, Source, pictures_digest, tool_versions
+from calib.quantize import Quantized, Source, images_digest, tool_versions
 from calib.settings.config import QuantConfig
 from calib.settings.quantspec import QuantSpec
 from calib.weight_scales.int16 import fits_int16
@@ -47,7 +47,7 @@ CALIBRATED = "calibrated"
 class Hooks:
     """How the caller follows a run; the defaults do nothing."""
 
-    calibrated: Callable[[int], None] = lambda pictures: None
+    calibrated: Callable[[int], None] = lambda images: None
     begin: Callable[[int], None] = lambda steps: None
     step: Callable[[QatStep], None] = lambda step: None
     candidate: Callable[[Candidate], None] = lambda candidate: None
@@ -55,12 +55,12 @@ class Hooks:
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
+class Images:
     """What a run reads, already split (see `calib.qat.data.split_pictures`).
 
     Attributes:
         calibration: uint8 [N, size, size, 3].
-        held_out: the pictures that choose, with labels.
+        held_out: the images that choose, with labels.
         training: batches.
     """
 
@@ -82,13 +82,13 @@ class QatResult:
 
     quantized: Quantized
     chosen: Candidate
-    held_out_pictures: int
+    held_out_images: int
     candidates: tuple[Candidate, ...] = field(default=())
 
 
 def train_aware(
     model: RepGhostNet,
-    pictures: Pictures,
+    images: Images,
     preprocess: Preprocess,
     config: QuantConfig,
     settings: QatSettings,
@@ -99,15 +99,15 @@ def train_aware(
 
     Args:
         model: any form for mode "fused", one with branches for "reparam"; in evaluation mode, left as it is.
-        pictures: for calibration, for training, and for the choice.
-        preprocess: the one of the pictures; embedded in the file.
+        images: for calibration, for training, and for the choice.
+        preprocess: the one of the images; embedded in the file.
         config: observers, policy and accumulators of the start.
         settings: how it is trained.
         source: embedded in the file.
         hooks: follows the run.
 
     Raises:
-        UsageError: for pictures or a config that do not fit the network, or weights that are not finite.
+        UsageError: for images or a config that do not fit the network, or weights that are not finite.
         RepGhostError: when training diverges.
         IntegrityError: when fusion changed the answers.
     """
@@ -116,14 +116,14 @@ def train_aware(
         raise UsageError(f"the network takes {model.spec.in_chans} colours; only networks for RGB can be trained here.")
     float_model = fused(model)
     graph = graph_of(float_model)
-    start, spec = quantize_graph(graph, pictures.calibration, preprocess, config, hooks.calibrated)
-    network = build_network(model, graph, start, spec, pictures, preprocess, config, settings)
+    start, spec = quantize_graph(graph, images.calibration, preprocess, config, hooks.calibrated)
+    network = build_network(model, graph, start, spec, images, preprocess, config, settings)
     held_out = HeldOut(
-        pictures.held_out.pictures,
-        pictures.held_out.labels,
-        predict(float_model, pictures.held_out.pictures, preprocess),
+        images.held_out.images,
+        images.held_out.labels,
+        predict(float_model, images.held_out.images, preprocess),
     )
-    candidates = [judge(CALIBRATED, start, spec, held_out, preprocess, settings)]
+    candidates = [evaluate(CALIBRATED, start, spec, held_out, preprocess, settings)]
     hooks.candidate(candidates[0])
 
     def keep(epoch: int) -> None:
@@ -131,18 +131,18 @@ def train_aware(
         try:
             converted = network.convert()
             check_accumulators(*converted)
-            candidate = judge(name, *converted, held_out, preprocess, settings)
+            candidate = evaluate(name, *converted, held_out, preprocess, settings)
         except UsageError as error:  # it cannot be computed in the planned integers, so it is no candidate
             hooks.refused(name, str(error))
             return
         candidates.append(candidate)
         hooks.candidate(candidate)
 
-    hooks.begin(settings.epochs * pictures.training.steps_per_epoch)
-    train_quantized(network, prepare_teacher(float_model, settings), pictures.training, settings, hooks.step, keep)
+    hooks.begin(settings.epochs * images.training.steps_per_epoch)
+    train_quantized(network, prepare_teacher(float_model, settings), images.training, settings, hooks.step, keep)
     chosen = choose(candidates)
-    quantized = _file(model, chosen, candidates, pictures, preprocess, config, settings, source)
-    return QatResult(quantized, chosen, len(pictures.held_out.labels), tuple(candidates))
+    quantized = _file(model, chosen, candidates, images, preprocess, config, settings, source)
+    return QatResult(quantized, chosen, len(images.held_out.labels), tuple(candidates))
 
 
 def build_network(
@@ -150,7 +150,7 @@ def build_network(
     graph: Graph,
     start: Graph,
     spec: QuantSpec,
-    pictures: Pictures,
+    images: Images,
     preprocess: Preprocess,
     config: QuantConfig,
     settings: QatSettings,
@@ -166,7 +166,7 @@ def build_network(
     weights = BranchWeights(copy.deepcopy(model), settings.statistics_momentum)
     if config.equalize or config.bias_correction:
         plain = replace(config, equalize=False, bias_correction=False)
-        graph, spec = quantize_graph(graph, pictures.calibration, preprocess, plain)
+        graph, spec = quantize_graph(graph, images.calibration, preprocess, plain)
     else:
         graph = start
     return QatNetwork(graph, spec, weights)
@@ -191,7 +191,7 @@ def _file(
     model: RepGhostNet,
     chosen: Candidate,
     candidates: list[Candidate],
-    pictures: Pictures,
+    images: Images,
     preprocess: Preprocess,
     config: QuantConfig,
     settings: QatSettings,
@@ -201,8 +201,8 @@ def _file(
     file = build_qdq(chosen.graph, chosen.spec, preprocess.size)
     calibration: dict[str, Any] = {
         **source.calibration,
-        "pictures": len(pictures.calibration),
-        "sha256": pictures_digest(pictures.calibration),
+        "pictures": len(images.calibration),
+        "sha256": images_digest(images.calibration),
     }
     description = Description(
         model.spec.name, preprocess.to_dict(), source.labels, source.checkpoint_sha256, calibration, tool_versions()
@@ -211,8 +211,8 @@ def _file(
     training = {
         "algorithm": ALGORITHM,
         **settings.to_dict(),
-        "training_pictures": pictures.training.pictures_per_epoch,
-        "held_out_pictures": len(pictures.held_out.labels),
+        "training_pictures": images.training.images_per_epoch,
+        "held_out_pictures": len(images.held_out.labels),
         "candidates": [candidate.to_dict() for candidate in candidates],
         "chosen": chosen.name,
     }

@@ -1,23 +1,23 @@
-"""One run of training under quantization, from a set of pictures: what calibrates, what chooses and what trains."""
+"""One run of training under quantization, from a set of images: what calibrates, what chooses and what trains."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from calib.qat.data import TrainingFeed, split_pictures
+from calib.qat.data import TrainingFeed, split_images
 from calib.qat.settings import QatSettings
-from calib.qat.train_aware import Hooks, Pictures, QatResult, train_aware
+from calib.qat.train_aware import Hooks, Images, QatResult, train_aware
 from calib.quantize import Source
 from calib.settings.config import QuantConfig
-from repghost.data import PictureSet, prepare
+from repghost.data import ImageSet, prepare
 from repghost.data.preprocess import Preprocess
 from repghost.network.model import RepGhostNet
 
 
 def train_on_set(
     model: RepGhostNet,
-    dataset: PictureSet,
+    dataset: ImageSet,
     preprocess: Preprocess,
     config: QuantConfig,
     settings: QatSettings,
@@ -28,24 +28,24 @@ def train_on_set(
 
     Args:
         model: see `calib.qat.train_aware.train_aware`.
-        dataset: the pictures, never those that accuracy is measured on.
+        dataset: the images, never those that accuracy is measured on.
         preprocess: what is done to each.
         config: of the calibrated start.
         settings: how it is trained.
-        source: embedded in the file; how many calibration pictures were broken is added.
+        source: embedded in the file; how many calibration images were broken is added.
         hooks: follows the run.
 
     Raises:
-        UsageError: for an empty set, too few pictures, or what `train_aware` refuses.
+        UsageError: for an empty set, too few images, or what `train_aware` refuses.
         RepGhostError: when training diverges.
     """
-    parts = split_pictures(dataset.labels, settings)
+    parts = split_images(dataset.labels, settings)
     calibration = prepare(dataset, preprocess, parts.calibration)
-    pictures = Pictures(
-        calibration.pictures,
+    images = Images(
+        calibration.images,
         prepare(dataset, preprocess, parts.held_out),
         TrainingFeed(dataset, parts.training, preprocess, settings),
     )
     notes: Mapping[str, Any] = {**source.calibration, "broken": len(calibration.broken)}
     source = Source(source.labels, source.checkpoint_sha256, notes)
-    return train_aware(model, pictures, preprocess, config, settings, source, hooks)
+    return train_aware(model, images, preprocess, config, settings, source, hooks)

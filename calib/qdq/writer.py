@@ -44,7 +44,7 @@ class Description:
         preprocess: `Preprocess.to_dict()`.
         labels: class names in the order of the logits.
         checkpoint_sha256: of the file the weights came from.
-        calibration: which pictures were used: how many, from where, chosen how.
+        calibration: which images were used: how many, from where, chosen how.
         tools: version by tool.
     """
 

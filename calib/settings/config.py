@@ -58,7 +58,7 @@ class QuantConfig:
     Args:
         policy: a name of `calib.settings.policy.POLICIES`.
         defaults: the settings of every layer no pattern matches.
-        ranges_by_answers: take another observer for a tensor where that changes the answers less (`calib.ptq.choose_observers`).
+        ranges_by_answers: take another observer for a tensor where that changes the answers less (`choose_observers`).
         equalize: bring the channels of a tensor to one range where that is exact (`calib.ptq.equalize`).
         bias_correction: keep every layer's mean output (`calib.ptq.bias_correction`).
         learned_rounding: learn block by block whether each weight is rounded up or down (`calib.ptq.adaround`).

@@ -21,7 +21,7 @@ class QuantSpec:
         weight_scales: float32 [O] by layer.
         accumulators: "int16" or "int32" by depthwise layer.
         observers: by tensor, where the answers chose another than the config says, e.g. "percentile 99.9".
-        notes: what the user should know, e.g. tensors that were constant on the calibration pictures.
+        notes: what the user should know, e.g. tensors that were constant on the calibration images.
     """
 
     activations: Mapping[str, QParams]

@@ -88,16 +88,16 @@ class ExactNetwork:
 
     @torch.no_grad()
     def __call__(
-        self, pictures: torch.Tensor, observe: Callable[[str, torch.Tensor], None] | None = None
+        self, images: torch.Tensor, observe: Callable[[str, torch.Tensor], None] | None = None
     ) -> torch.Tensor:
         """Return the float32 logits [N, classes].
 
         Args:
-            pictures: float32 [N, C, H, W], normalized.
+            images: float32 [N, C, H, W], normalized.
             observe: called with each int8 tensor's name and its values, int32 [N, C, H, W].
         """
         readers = Counter(name for op in self._graph.operators if op.name not in self._adds for name in self.reads(op))
-        tensors = {INPUT: self.quantize_input(pictures)}
+        tensors = {INPUT: self.quantize_input(images)}
         if observe is not None:
             observe(INPUT, tensors[INPUT])
         for op in self._graph.operators:
@@ -126,10 +126,10 @@ class ExactNetwork:
         """Give a layer other weights or another bias; its scales stay."""
         self._layers[op.name] = self._prepare(op)
 
-    def quantize_input(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Return normalized pictures as int8 values, stored as int32."""
+    def quantize_input(self, images: torch.Tensor) -> torch.Tensor:
+        """Return normalized images as int8 values, stored as int32."""
         qparams = self._spec.activations[INPUT]
-        scaled = torch.round(pictures.to(torch.float32) / torch.tensor(qparams.scale, dtype=torch.float32))
+        scaled = torch.round(images.to(torch.float32) / torch.tensor(qparams.scale, dtype=torch.float32))
         return torch.clamp(scaled + qparams.zero_point, INT8_MIN, INT8_MAX).to(torch.int32)
 
     def _prepare(self, op: Convolution | Classifier) -> _Layer:

@@ -92,7 +92,7 @@ def fake_quantize_weight(
 
 @torch.no_grad()
 def weight_steps(weight: torch.Tensor, scales: torch.Tensor, limits: torch.Tensor | None) -> torch.Tensor:
-    """Return the int8 weights as whole float32 numbers: those of `calib.integer.qparams.quantize_weights`, within the limits.
+    """Return the int8 weights as whole float32 numbers: those of `qparams.quantize_weights`, within the limits.
 
     Args:
         weight: float32, output channel on axis 0.

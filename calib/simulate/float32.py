@@ -1,7 +1,7 @@
 """The quantized network in float32: what the QDQ file says, with some layers in float where it says nothing.
 
-It differs from the integers of `calib.simulate.exact` by single steps, costs half as much, has gradients, and is the only
-one that can leave layers in float.
+It differs from the integers of `calib.simulate.exact` by single steps, costs half as much, has gradients, and is the
+only one that can leave layers in float.
 """
 
 from __future__ import annotations
@@ -107,17 +107,17 @@ class SimulatedNetwork:
 
     @torch.no_grad()
     def __call__(
-        self, pictures: torch.Tensor, observe: Callable[[str, torch.Tensor], None] | None = None
+        self, images: torch.Tensor, observe: Callable[[str, torch.Tensor], None] | None = None
     ) -> torch.Tensor:
         """Return the float32 logits [N, classes].
 
         Args:
-            pictures: float32 [N, C, H, W], normalized.
+            images: float32 [N, C, H, W], normalized.
             observe: called with each tensor's name and its values, float32 [N, C, H, W].
         """
         readers = Counter(name for op in self._graph.operators for name in operator_inputs(op))
-        real: Tensors = {INPUT: pictures}  # what float layers read
-        tensors: Tensors = {INPUT: through_int8(pictures, self._spec.activations.get(INPUT))}
+        real: Tensors = {INPUT: images}  # what float layers read
+        tensors: Tensors = {INPUT: through_int8(images, self._spec.activations.get(INPUT))}
         if observe is not None:
             observe(INPUT, tensors[INPUT])
         for op in self._graph.operators:

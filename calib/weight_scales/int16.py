@@ -41,7 +41,7 @@ def fits_int16(layer: Convolution, graph: Graph, spec: QuantSpec) -> bool:
 
 
 def magnitude_limits(layer: Convolution, graph: Graph, spec: QuantSpec) -> NDArray[np.float32]:
-    """Return the most that the int8 magnitudes of each channel may sum to, float32 [C] (see `calib.weight_scales.planning`)."""
+    """Return the most that the int8 magnitudes of each channel may sum to, float32 [C] (see `planning.py`)."""
     add = graph.fused_adds().get(layer.name)
     output = spec.activations[layer.name if add is None else add.name].scale
     shift = Q15_SHIFT + (0 if add is None else Q15_ADD_SHIFT)

@@ -1,4 +1,4 @@
-"""The compiled arm64 build under emulation: every logit of every picture has to be that of the numpy reference."""
+"""The compiled arm64 build under emulation: every logit of every image has to be that of the numpy reference."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from compile.accuracy.cells import QDQ, RECORD, Cells, read_record, record_bytes
 from compile.accuracy.network import Network
 from repghost.evaluation.accuracy import accuracy
 
-PICTURES = 1000
+IMAGES = 1000
 
 
 def measure_arm64(network: Network, qdq: bytes, cells: Cells) -> dict[str, Any]:
-    """Return what was compared: pictures, instruction sets, and the top-1 that both have.
+    """Return what was compared: images, instruction sets, and the top-1 that both have.
 
     Args:
-        network: its test pictures are taken at equal distances.
+        network: its test images are taken at equal distances.
         qdq: the quantized file.
         cells: where the result is kept.
 
@@ -29,7 +29,7 @@ def measure_arm64(network: Network, qdq: bytes, cells: Cells) -> dict[str, Any]:
     """
     from compile.storage.files import sha256
 
-    key = {"qdq": sha256(qdq), "pictures": network.test_digest, "count": PICTURES}
+    key = {"qdq": sha256(qdq), "pictures": network.test_digest, "count": IMAGES}
     return read_record(cells.get("arm64", key, lambda: {RECORD: record_bytes(_compare(network, qdq, cells))}))
 
 
@@ -40,17 +40,17 @@ def _compare(network: Network, qdq: bytes, cells: Cells) -> dict[str, Any]:
     from compile.stages.expect import expect
     from compile.storage.stage_cache import StageCache
     from compile.subject.request import Request
-    from compile.subject.subject import Pictures
+    from compile.subject.subject import Images
     from compile.targets.precisions import INT8
 
-    test, count = network.test, min(PICTURES, len(network.test.labels))
+    test, count = network.test, min(IMAGES, len(network.test.labels))
     chosen = np.unique(np.linspace(0, len(test.labels) - 1, count).astype(int))
-    pictures = Pictures(test.pictures[chosen], test.labels[chosen], test.origin)
+    images = Images(test.images[chosen], test.labels[chosen], test.origin)
     with tempfile.TemporaryDirectory(prefix="repghost-accuracy-") as name:
         folder = Path(name)
         file = folder / QDQ
         file.write_bytes(qdq)
-        expected, _ = expect(file, network.subject.preprocess, pictures, StageCache(folder / "cache"))
+        expected, _ = expect(file, network.subject.preprocess, images, StageCache(folder / "cache"))
         vectors = folder / "vectors.bin"
         vectors.write_bytes(pack_vectors(expected))
         run(
@@ -61,7 +61,7 @@ def _compare(network: Network, qdq: bytes, cells: Cells) -> dict[str, Any]:
         verified = verify_bundle(bundle, vectors=vectors)
     return {
         "pictures": len(chosen),
-        "reference": accuracy(expected.logits.argmax(1), pictures.labels).to_dict(),
+        "reference": accuracy(expected.logits.argmax(1), images.labels).to_dict(),
         "equal_to_the_bit": [{"variant": it.variant, "machine": it.machine} for it in verified.replays],
         "not_run": [{"variant": it.variant, "reason": it.reason} for it in verified.skipped],
     }

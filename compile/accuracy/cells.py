@@ -1,6 +1,6 @@
 """What was measured is kept: a run that was stopped goes on, and an added row measures nothing else again.
 
-A cell's key holds what the measurement is about: weights, pictures, method; for answers the program and the pictures.
+A cell's key holds what the measurement is about: weights, images, method; for answers the program and the images.
 It does not hold the code: after a change that alters a method's numbers, its rows have to be named with --again.
 """
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from compile.storage.stage_cache import Files, StageCache
 from repghost.errors import RepGhostError
 
-QDQ, RECORD, ANSWERS = "model.qdq.onnx", "record.json", "answers.npy"
+QDQ, RECORD, PREDICTIONS = "model.qdq.onnx", "record.json", "answers.npy"
 
 
 class NotMeasuredError(RepGhostError):
@@ -66,14 +66,14 @@ def read_record(files: Files) -> dict[str, Any]:
     return record
 
 
-def answers_bytes(answers: NDArray[np.int64]) -> bytes:
+def predictions_bytes(predictions: NDArray[np.int64]) -> bytes:
     """Return answers as .npy."""
     buffer = io.BytesIO()
-    np.save(buffer, answers, allow_pickle=False)
+    np.save(buffer, predictions, allow_pickle=False)
     return buffer.getvalue()
 
 
-def read_answers(files: Files) -> NDArray[np.int64]:
+def read_predictions(files: Files) -> NDArray[np.int64]:
     """Return the answers of a cell, int64 [N]."""
-    answers: NDArray[np.int64] = np.load(io.BytesIO(files[ANSWERS]), allow_pickle=False)
-    return answers
+    predictions: NDArray[np.int64] = np.load(io.BytesIO(files[PREDICTIONS]), allow_pickle=False)
+    return predictions

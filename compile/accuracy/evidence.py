@@ -1,4 +1,4 @@
-"""All of the evidence as one JSON document: every checkpoint by every method, on the same pictures."""
+"""All of the evidence as one JSON document: every checkpoint by every method, on the same images."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class Plan:
 
     Attributes:
         checkpoints: files.
-        data: a set of pictures.
+        data: a set of images.
         methods: the rows.
         again: patterns of rows that are measured again.
         cells: the folder of what was measured.
         pythons: interpreters that have the other tools.
-        calibration_images: pictures that calibrate.
-        test_images: only so many judge; all of them by default.
+        calibration_images: images that calibrate.
+        test_images: only so many evaluate; all of them by default.
         arm64: whether the arm64 build is compared under emulation.
-        preprocess: JSON, for checkpoints that do not say how their pictures were prepared.
+        preprocess: JSON, for checkpoints that do not say how their images were prepared.
         kept: whether nothing is measured, and what is not known yet is named as such.
         add: whether the other networks of the document that is there stay in it.
     """
@@ -126,9 +126,9 @@ def read_networks(path: Path) -> list[dict[str, Any]]:
 def _measure(network: Network, plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
     """Return what the document says about one checkpoint."""
     cells, labels = Cells(plan.cells, kept=plan.kept), network.test.labels
-    before = network.float_answers(cells)
+    before = network.float_predictions(cells)
     rows: list[dict[str, Any]] = []
-    answers: dict[str, NDArray[np.int64]] = {}
+    predictions: dict[str, NDArray[np.int64]] = {}
     for method in plan.methods:
         chosen = replace(cells, again=any(fnmatchcase(method.name, pattern) for pattern in plan.again))
         try:
@@ -137,9 +137,9 @@ def _measure(network: Network, plan: Plan, say: Callable[[str], None]) -> dict[s
             rows.append({"name": method.name, "group": method.group, "not_measured": str(error)})
             say(f"  {method.name}: not measured: {error}")
             continue
-        answers[method.name] = row.answers
-        change = paired_difference(before, row.answers, labels).to_dict()
-        top1 = accuracy(row.answers, labels).to_dict()
+        predictions[method.name] = row.predictions
+        change = paired_difference(before, row.predictions, labels).to_dict()
+        top1 = accuracy(row.predictions, labels).to_dict()
         rows.append(
             {"name": method.name, "group": method.group, "bar": method.bar, "key": method.quantizer.key(), "top1": top1,
              "change": change, **row.record}
@@ -159,8 +159,8 @@ def _measure(network: Network, plan: Plan, say: Callable[[str], None]) -> dict[s
         "test": {**test, **network.test.origin},
         "fp32": accuracy(before, labels).to_dict(),
         "rows": rows,
-        "against": _against(plan.methods, answers, labels),
-        "against_float": _against_float(plan.methods, answers, labels),
+        "against": _against(plan.methods, predictions, labels),
+        "against_float": _against_float(plan.methods, predictions, labels),
         "arm64": _arm64(network, plan, cells, say),
     }
 
@@ -174,29 +174,32 @@ def _row(network: Network, method: Method, cells: Cells, pythons: Sequence[Path]
 
 
 def _against(
-    methods: Sequence[Method], answers: dict[str, NDArray[np.int64]], labels: NDArray[np.int64]
+    methods: Sequence[Method], predictions: dict[str, NDArray[np.int64]], labels: NDArray[np.int64]
 ) -> list[dict[str, Any]]:
-    """Return every row of ours that has a bar, compared with every other tool's fused row, picture by picture."""
+    """Return every row of ours that has a bar, compared with every other tool's fused row, image by image."""
     return [
         {
             "ours": ours.name,
             "other": other.name,
-            "change": paired_difference(answers[other.name], answers[ours.name], labels).to_dict(),
+            "change": paired_difference(predictions[other.name], predictions[ours.name], labels).to_dict(),
         }
         for ours in methods
         for other in methods
-        if ours.bar and other.group == "other" and {ours.name, other.name} <= answers.keys()
+        if ours.bar and other.group == "other" and {ours.name, other.name} <= predictions.keys()
     ]
 
 
 def _against_float(
-    methods: Sequence[Method], answers: dict[str, NDArray[np.int64]], labels: NDArray[np.int64]
+    methods: Sequence[Method], predictions: dict[str, NDArray[np.int64]], labels: NDArray[np.int64]
 ) -> list[dict[str, Any]]:
     """Return every row of training under quantization, compared with the float network that was trained on alike."""
     return [
-        {"ours": ours.name, "change": paired_difference(answers[FLOAT_TWIN], answers[ours.name], labels).to_dict()}
+        {
+            "ours": ours.name,
+            "change": paired_difference(predictions[FLOAT_TWIN], predictions[ours.name], labels).to_dict(),
+        }
         for ours in methods
-        if ours.group == "trained" and {ours.name, FLOAT_TWIN} <= answers.keys()
+        if ours.group == "trained" and {ours.name, FLOAT_TWIN} <= predictions.keys()
     ]
 
 

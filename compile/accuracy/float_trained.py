@@ -1,4 +1,4 @@
-"""The float network trained on with the pictures, the loss and the rates of training under quantization.
+"""The float network trained on with the images, the loss and the rates of training under quantization.
 
 Training under quantization learns from labels besides, so a network that was not trained to its end becomes better than
 its float form. This is the float network that was given the same: what remains between the two is quantization's share.
@@ -12,7 +12,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from compile.accuracy.cells import ANSWERS, RECORD, Cells, answers_bytes, read_answers, read_record, record_bytes
+from compile.accuracy.cells import (
+    PREDICTIONS,
+    RECORD,
+    Cells,
+    predictions_bytes,
+    read_predictions,
+    read_record,
+    record_bytes,
+)
 from compile.accuracy.methods import FloatTrained
 from compile.accuracy.network import SEED, Network
 from compile.accuracy.ours import Row
@@ -27,11 +35,11 @@ def measure_float_trained(network: Network, quantizer: FloatTrained, cells: Cell
     """
     key = {**network.key(), **quantizer.key(), "test": network.test_digest, "seed": SEED}
     found = cells.get("float_trained", key, lambda: _train(network, quantizer))
-    return Row(read_answers(found), read_record(found))
+    return Row(read_predictions(found), read_record(found))
 
 
 def _train(network: Network, quantizer: FloatTrained) -> dict[str, bytes]:
-    from calib.qat.data import TrainingFeed, split_pictures
+    from calib.qat.data import TrainingFeed, split_images
     from calib.qat.loop import adam, prepare_teacher, relative_groups, set_rates, training_step
     from repghost.evaluation.accuracy import predict
     from repghost.network.fuse import fused
@@ -39,18 +47,18 @@ def _train(network: Network, quantizer: FloatTrained) -> dict[str, bytes]:
     subject, dataset = network.subject, network.training_set
     schedule = replace(quantizer.settings.schedule, observe=len(subject.calibration.labels))
     settings = replace(quantizer.settings, schedule=schedule, seed=SEED)
-    feed = TrainingFeed(dataset, split_pictures(dataset.labels, settings).training, subject.preprocess, settings)
+    feed = TrainingFeed(dataset, split_images(dataset.labels, settings).training, subject.preprocess, settings)
     teacher = prepare_teacher(fused(network.model), settings)
     begun, model = time.process_time(), fused(network.model).requires_grad_(True)
     model.to(memory_format=torch.channels_last)
     optimizer = adam(relative_groups(([parameter] for parameter in model.parameters()), settings))
     total, number = settings.epochs * feed.steps_per_epoch, 0
     for epoch in range(settings.epochs):
-        for pictures, labels in feed.batches(epoch):
+        for images, labels in feed.batches(epoch):
             set_rates(optimizer, number, total)
-            if not np.isfinite(training_step(model, teacher, optimizer, pictures, labels, settings)):
+            if not np.isfinite(training_step(model, teacher, optimizer, images, labels, settings)):
                 raise RepGhostError(f"the loss of the float network was not finite in step {number + 1} of {total}.")
             number += 1
-    logits = predict(model, network.test.pictures, subject.preprocess)
+    logits = predict(model, network.test.images, subject.preprocess)
     record = {"seconds": time.process_time() - begun}
-    return {ANSWERS: answers_bytes(logits.argmax(1).astype(np.int64)), RECORD: record_bytes(record)}
+    return {PREDICTIONS: predictions_bytes(logits.argmax(1).astype(np.int64)), RECORD: record_bytes(record)}

@@ -1,4 +1,4 @@
-"""Other tools: the same float network and calibration pictures, quantized in an interpreter that has them."""
+"""Other tools: the same float network and calibration images, quantized in an interpreter that has them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from compile.accuracy.cells import ANSWERS, RECORD, Cells, read_answers, read_record, record_bytes
+from compile.accuracy.cells import PREDICTIONS, RECORD, Cells, read_predictions, read_record, record_bytes
 from compile.accuracy.methods import FUSED, Foreign, Method
 from compile.accuracy.network import Network
 from compile.accuracy.ours import Row
@@ -52,7 +52,7 @@ def measure_foreign(network: Network, method: Method, cells: Cells, pythons: Seq
         "test": network.test_digest,
     }
     files = cells.get("foreign", key, lambda: _run(network, quantizer, pythons))
-    return Row(read_answers(files), read_record(files))
+    return Row(read_predictions(files), read_record(files))
 
 
 def _run(network: Network, quantizer: Foreign, pythons: Sequence[Path]) -> dict[str, bytes]:
@@ -74,7 +74,7 @@ def _run(network: Network, quantizer: Foreign, pythons: Sequence[Path]) -> dict[
                 "versions": answer["versions"],
                 "by": "ONNX Runtime, exact quantizers",
             }
-            return {ANSWERS: task.answers.read_bytes(), RECORD: record_bytes(record)}
+            return {PREDICTIONS: task.predictions.read_bytes(), RECORD: record_bytes(record)}
         raise ToolMissingError(f"no interpreter that was given has the Python package {missing!r}")
 
 
@@ -111,12 +111,12 @@ def _write_task(network: Network, quantizer: Foreign, folder: Path) -> Task:
         options=quantizer.options,
         onnx=onnx,
         calibration=folder / "calibration.npy",
-        pictures=folder / "pictures.npy",
+        images=folder / "pictures.npy",
         normalized=folder / "normalized.npy",
-        answers=folder / ANSWERS,
+        predictions=folder / PREDICTIONS,
     )
-    np.save(task.calibration, subject.calibration.pictures, allow_pickle=False)
-    np.save(task.pictures, network.test.pictures, allow_pickle=False)
+    np.save(task.calibration, subject.calibration.images, allow_pickle=False)
+    np.save(task.images, network.test.images, allow_pickle=False)
     every_byte = np.repeat(np.arange(256, dtype=np.uint8).reshape(1, 1, 256, 1), 3, axis=3)
     np.save(task.normalized, subject.preprocess.normalize(every_byte)[0, :, 0], allow_pickle=False)
     return task

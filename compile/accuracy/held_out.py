@@ -1,4 +1,4 @@
-"""What training under quantization did to the pictures that choose, and which candidate they chose."""
+"""What training under quantization did to the images that choose, and which candidate they chose."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
-from calib.qat.settings import EPOCH_PICTURES, QatSettings
+from calib.qat.settings import EPOCH_IMAGES, QatSettings
 from calib.settings.config import LayerSettings, QuantConfig
 from repghost.errors import unknown_value
 
@@ -21,14 +21,14 @@ class Calibrated:
 
     Attributes:
         config: the settings, or those that a search starts from.
-        max_drop: points of top-1 that a search may lose on held-out training pictures; None does not search.
+        max_drop: points of top-1 that a search may lose on held-out training images; None does not search.
     """
 
     config: QuantConfig = field(default_factory=QuantConfig)
     max_drop: float | None = None
 
     def key(self) -> dict[str, Any]:
-        """Return what decides the result, apart from weights and pictures."""
+        """Return what decides the result, apart from weights and images."""
         return {"calibrated": self.config.to_dict(), "max_drop": self.max_drop}
 
 
@@ -40,7 +40,7 @@ class Trained:
     config: QuantConfig = field(default_factory=QuantConfig)
 
     def key(self) -> dict[str, Any]:
-        """Return what decides the result, apart from weights and pictures."""
+        """Return what decides the result, apart from weights and images."""
         return {"trained": self.settings.to_dict(), "config": self.config.to_dict()}
 
 
@@ -59,7 +59,7 @@ class Foreign:
     form: str = FUSED
 
     def key(self) -> dict[str, Any]:
-        """Return what decides the result, apart from weights and pictures."""
+        """Return what decides the result, apart from weights and images."""
         return {"foreign": asdict(self)}
 
 
@@ -70,7 +70,7 @@ class FloatTrained:
     settings: QatSettings
 
     def key(self) -> dict[str, Any]:
-        """Return what decides the result, apart from weights and pictures."""
+        """Return what decides the result, apart from weights and images."""
         return {"float_trained": self.settings.to_dict()}
 
 
@@ -118,7 +118,7 @@ ONE_OBSERVER = QuantConfig(ranges_by_answers=False)
 
 
 def _settings(mode: str) -> QatSettings:
-    return QatSettings(mode=mode, images=EPOCH_PICTURES)
+    return QatSettings(mode=mode, images=EPOCH_IMAGES)
 
 
 METHODS: tuple[Method, ...] = (

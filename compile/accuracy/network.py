@@ -1,4 +1,4 @@
-"""A checkpoint and its pictures, and what its float form answers."""
+"""A checkpoint and its images, and what its float form answers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.accuracy.cells import ANSWERS, RECORD, Cells, answers_bytes, read_answers, record_bytes
+from compile.accuracy.cells import PREDICTIONS, RECORD, Cells, predictions_bytes, read_predictions, record_bytes
 from compile.subject.load import load_subject
-from compile.subject.subject import Pictures, Subject
-from repghost.data import PictureSet, open_dataset
+from compile.subject.subject import Images, Subject
+from repghost.data import ImageSet, open_dataset
 from repghost.data.open_by_format import CALIBRATION_SPLITS
 from repghost.errors import UsageError
 from repghost.network.model import RepGhostNet
 
-CALIBRATION_PICTURES = 512
+CALIBRATION_IMAGES = 512
 SEED = 0
 TRAINING = ("command", "epochs", "seed")  # entries of a checkpoint that say how it was made
 
@@ -28,8 +28,8 @@ class Network:
 
     Attributes:
         file: its name.
-        subject: weights, calibration and test pictures.
-        data: the set of pictures.
+        subject: weights, calibration and test images.
+        data: the set of images.
     """
 
     file: str
@@ -49,57 +49,57 @@ class Network:
         return {name: str(said[name]) for name in TRAINING if name in said}
 
     @property
-    def test(self) -> Pictures:
-        """The pictures that judge."""
+    def test(self) -> Images:
+        """The images that evaluate."""
         assert self.subject.test is not None
         return self.subject.test
 
     @cached_property
     def test_digest(self) -> str:
-        """The SHA-256 of the pictures that judge; every cell's key has it."""
+        """The SHA-256 of the images that evaluate; every cell's key has it."""
         return self.test.digest
 
     @cached_property
     def calibration_digest(self) -> str:
-        """The SHA-256 of the calibration pictures."""
+        """The SHA-256 of the calibration images."""
         return self.subject.calibration.digest
 
     @cached_property
-    def training_set(self) -> PictureSet:
-        """The pictures to train on: of the split that the calibration pictures are from."""
+    def training_set(self) -> ImageSet:
+        """The images to train on: of the split that the calibration images are from."""
         return open_dataset(self.data, str(self.subject.calibration.origin["split"]))
 
-    def float_answers(self, cells: Cells) -> NDArray[np.int64]:
-        """Return the class PyTorch gives each test picture, int64 [N], branches and batch norms folded."""
+    def float_predictions(self, cells: Cells) -> NDArray[np.int64]:
+        """Return the class PyTorch gives each test image, int64 [N], branches and batch norms folded."""
 
         def make() -> dict[str, bytes]:
             from repghost.evaluation.accuracy import predict
             from repghost.network.fuse import fused
 
-            logits = predict(fused(self.model), self.test.pictures, self.subject.preprocess)
-            return {ANSWERS: answers_bytes(logits.argmax(1).astype(np.int64)), RECORD: record_bytes({})}
+            logits = predict(fused(self.model), self.test.images, self.subject.preprocess)
+            return {PREDICTIONS: predictions_bytes(logits.argmax(1).astype(np.int64)), RECORD: record_bytes({})}
 
-        return read_answers(cells.get("float", {**self.key(), "test": self.test_digest}, make))
+        return read_predictions(cells.get("float", {**self.key(), "test": self.test_digest}, make))
 
     def key(self) -> dict[str, object]:
-        """Return what names the weights and how pictures are prepared for them."""
+        """Return what names the weights and how images are prepared for them."""
         return {"weights": self.subject.digest, "preprocess": self.subject.preprocess.to_dict()}
 
 
 def open_network(
     checkpoint: str, data: Path, calibration_images: int, test_images: int | None, preprocess: Path | None
 ) -> Network:
-    """Read a checkpoint and its pictures.
+    """Read a checkpoint and its images.
 
     Args:
         checkpoint: a file.
-        data: a set of pictures with the splits "train" (or "calibration") and "test" (or "val").
-        calibration_images: pictures of the first that calibrate.
-        test_images: only so many judge; all of them by default.
-        preprocess: JSON, for a checkpoint that does not say how its pictures were prepared.
+        data: a set of images with the splits "train" (or "calibration") and "test" (or "val").
+        calibration_images: images of the first that calibrate.
+        test_images: only so many evaluate; all of them by default.
+        preprocess: JSON, for a checkpoint that does not say how its images were prepared.
 
     Raises:
-        UsageError: when the file is quantized already or fused, or pictures and network do not fit together.
+        UsageError: when the file is quantized already or fused, or images and network do not fit together.
     """
     subject = load_subject(checkpoint, data, None, None, calibration_images, test_images, SEED, preprocess)
     if subject.model is None or subject.test is None:

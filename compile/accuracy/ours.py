@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.accuracy.cells import (
-    ANSWERS,
+    PREDICTIONS,
     QDQ,
     RECORD,
     Cells,
-    answers_bytes,
-    read_answers,
+    predictions_bytes,
+    read_predictions,
     read_record,
     record_bytes,
 )
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from calib.quantize import Quantized
     from calib.settings.config import QuantConfig
 
-CHECKED = 100  # pictures on which the compiled code has to repeat the numpy reference to the bit
+CHECKED = 100  # images on which the compiled code has to repeat the numpy reference to the bit
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
     """A measured method: the answers, and what the document says besides."""
 
-    answers: NDArray[np.int64]
+    predictions: NDArray[np.int64]
     record: dict[str, Any]
 
 
@@ -52,8 +52,10 @@ def measure_ours(network: Network, method: Method, cells: Cells) -> Row:
     made = _quantized(network, method, cells)
     program = _read_program(network, made[QDQ])
     key = {"program": program.digest, "pictures": network.test_digest}
-    answered = cells.get("answers", key, lambda: _compiled_answers(network, program))
-    return Row(read_answers(answered), {**read_record(made), **read_record(answered), "program_digest": program.digest})
+    answered = cells.get("answers", key, lambda: _compiled_predictions(network, program))
+    return Row(
+        read_predictions(answered), {**read_record(made), **read_record(answered), "program_digest": program.digest}
+    )
 
 
 def qdq_file(network: Network, method: Method, cells: Cells) -> bytes:
@@ -67,7 +69,7 @@ def _quantized(network: Network, method: Method, cells: Cells) -> dict[str, byte
         key = {**network.key(), **quantizer.key(), "calibration": network.calibration_digest, "seed": SEED}
         return cells.get("quantized", key, lambda: _timed(partial(_calibrate, network, quantizer)))
     assert isinstance(quantizer, Trained)
-    # What a training starts from names weights, pictures, settings and their meaning at once.
+    # What a training starts from names weights, images, settings and their meaning at once.
     start = _read_program(network, _quantized(network, _start_of(quantizer), cells)[QDQ]).digest
     key = {**network.key(), "trained": quantizer.settings.to_dict(), "start": start, "seed": SEED}
     return cells.get("trained", key, lambda: _timed(partial(_train, network, quantizer)))
@@ -95,14 +97,14 @@ def _calibrate(network: Network, quantizer: Calibrated) -> tuple[Quantized, dict
     if quantizer.max_drop is not None:
         config, search = _searched(network, quantizer.max_drop, config)
     source = Source(subject.labels, subject.digest, subject.calibration.origin)
-    result = quantize_model(network.model, subject.calibration.pictures, subject.preprocess, config, source)
+    result = quantize_model(network.model, subject.calibration.images, subject.preprocess, config, source)
     return result, {"notes": list(result.spec.notes), **({} if search is None else {"search": search})}
 
 
 def _searched(network: Network, max_drop: float, config: QuantConfig) -> tuple[QuantConfig, dict[str, Any]]:
-    """Return the settings a search keeps, judged by training pictures that calibrate nothing, and what it tried."""
+    """Return the settings a search keeps, evaluated on training images that calibrate nothing, and what it tried."""
     from calib.ptq.search_settings import HeldOut, search_settings
-    from calib.qat.data import split_pictures
+    from calib.qat.data import split_images
     from calib.qat.settings import QatSettings, Schedule
     from repghost.data.base import prepare
     from repghost.graph.trace import graph_of
@@ -110,16 +112,16 @@ def _searched(network: Network, max_drop: float, config: QuantConfig) -> tuple[Q
 
     subject, dataset = network.subject, network.training_set
     schedule = Schedule(observe=len(subject.calibration.labels))
-    chosen = split_pictures(dataset.labels, QatSettings(seed=SEED, schedule=schedule)).held_out
+    chosen = split_images(dataset.labels, QatSettings(seed=SEED, schedule=schedule)).held_out
     prepared = prepare(dataset, subject.preprocess, chosen)
-    held_out = HeldOut(prepared.pictures, prepared.labels)
+    held_out = HeldOut(prepared.images, prepared.labels)
     graph = graph_of(fused(network.model))
-    search = search_settings(graph, subject.calibration.pictures, subject.preprocess, config, held_out, max_drop)
+    search = search_settings(graph, subject.calibration.images, subject.preprocess, config, held_out, max_drop)
     return search.chosen.config, search.to_dict()
 
 
 def _train(network: Network, quantizer: Trained) -> tuple[Quantized, dict[str, Any]]:
-    """Train as `repghost qat` does; what is written was chosen by pictures held out of the training split."""
+    """Train as `repghost qat` does; what is written was chosen by images held out of the training split."""
     from calib.qat.train_on_set import train_on_set
     from calib.quantize import Source
 
@@ -129,7 +131,7 @@ def _train(network: Network, quantizer: Trained) -> tuple[Quantized, dict[str, A
     source = Source(subject.labels, subject.digest, subject.calibration.origin)
     result = train_on_set(network.model, network.training_set, subject.preprocess, quantizer.config, settings, source)
     held_out = {
-        "pictures": result.held_out_pictures,
+        "pictures": result.held_out_images,
         "candidates": [candidate.to_dict() for candidate in result.candidates],
         "chosen": result.chosen.name,
     }
@@ -145,21 +147,21 @@ def _read_program(network: Network, qdq: bytes) -> Program:
         return read_program(path, network.subject.preprocess)
 
 
-def _compiled_answers(network: Network, program: Program) -> dict[str, bytes]:
+def _compiled_predictions(network: Network, program: Program) -> dict[str, bytes]:
     from calib.integer.reference import run
     from compile.bundle.host_model import LoadedModel
 
-    subject, pictures = network.subject, network.test.pictures
+    subject, images = network.subject, network.test.images
     model = LoadedModel(_library(program), subject.preprocess.size, program.classes)
-    logits = model.logits(pictures)
-    chosen = np.unique(np.linspace(0, len(pictures) - 1, min(CHECKED, len(pictures))).astype(int))
-    wrong = (logits[chosen] != run(program, pictures[chosen])).any(axis=1)
+    logits = model.logits(images)
+    chosen = np.unique(np.linspace(0, len(images) - 1, min(CHECKED, len(images))).astype(int))
+    wrong = (logits[chosen] != run(program, images[chosen])).any(axis=1)
     if wrong.any():
         raise IntegrityError(
             f"{network.file}: compiled code and numpy reference differ on {int(wrong.sum())} of {len(wrong)} pictures."
         )
     record = {"by": f"compiled host build, {model.variant}", "checked_on": len(chosen)}
-    return {ANSWERS: answers_bytes(logits.argmax(1).astype(np.int64)), RECORD: record_bytes(record)}
+    return {PREDICTIONS: predictions_bytes(logits.argmax(1).astype(np.int64)), RECORD: record_bytes(record)}
 
 
 def _library(program: Program) -> bytes:

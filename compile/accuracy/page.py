@@ -7,7 +7,7 @@ from typing import Any
 
 from compile.accuracy.held_out import held_out_table
 from compile.accuracy.methods import GROUPS
-from compile.accuracy.verdict import BARS, KEPT, MISSED, drop_points, judge_against, judge_drop
+from compile.accuracy.verdict import BARS, KEPT, MISSED, drop_points, evaluate_against, evaluate_drop
 
 BRANCHED = ("ONNX Runtime min-max", "ONNX Runtime, batch norms folded", "ONNX Runtime, as exported")
 COLLAPSE = 1.0  # points more than fused that would make quantizing before fusing an error
@@ -22,7 +22,7 @@ def render(document: Mapping[str, Any]) -> str:
         "",
         "Written by `make accuracy` from `accuracy.json`.",
         "",
-        *_pictures(networks[0]),
+        *_images(networks[0]),
         "",
         "## Bars",
         "",
@@ -38,7 +38,7 @@ def render(document: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", *_notes(document)]) + "\n"
 
 
-def _pictures(network: Mapping[str, Any]) -> list[str]:
+def _images(network: Mapping[str, Any]) -> list[str]:
     test, calibration = network["test"], network["calibration"]
     return [
         f"{test['pictures']:,} test pictures of {test['data']} judge and choose nothing (`{test['sha256'][:12]}`); "
@@ -76,12 +76,12 @@ def _bar_table(networks: list[Mapping[str, Any]]) -> list[str]:
 
 
 def _verdict(change: Mapping[str, Any], limit: float) -> str:
-    found = judge_drop(change, limit)
+    found = evaluate_drop(change, limit)
     return WORDS.get(found, f"open, {drop_points(change)[0] - limit:.2f} over")
 
 
 def _best_other(network: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    """Return three cells: the best of the other tools on the test pictures, and ours against it."""
+    """Return three cells: the best of the other tools on the test images, and ours against it."""
     top1 = {other["name"]: other["top1"]["top1"] for other in network["rows"] if "top1" in other}
     against = [entry for entry in network["against"] if entry["ours"] == row["name"]]
     if not against:
@@ -89,7 +89,7 @@ def _best_other(network: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     entry = max(against, key=lambda entry: top1[entry["other"]])
     change = entry["change"]
     span = f"{100 * change['difference']:+.2f} ({100 * change['low']:+.2f} to {100 * change['high']:+.2f})"
-    return f"{entry['other']} {top1[entry['other']]:.2%} | {span} | {WORDS[judge_against(change)]}"
+    return f"{entry['other']} {top1[entry['other']]:.2%} | {span} | {WORDS[evaluate_against(change)]}"
 
 
 def _arm64(networks: list[Mapping[str, Any]]) -> Iterator[str]:
@@ -186,7 +186,7 @@ def _row(row: Mapping[str, Any]) -> str:
 
 
 def _chosen(rows: list[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield by how many pictures the trained rows were chosen, where any was."""
+    """Yield by how many images the trained rows were chosen, where any was."""
     counts = {row["held_out"]["pictures"] for row in rows if "held_out" in row}
     if counts:
         yield (

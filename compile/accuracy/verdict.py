@@ -1,4 +1,4 @@
-"""The bars, judged by paired 95 % intervals on the pictures that judge."""
+"""The bars, evaluated on paired 95 % intervals on the images that evaluate."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ def drop_points(change: Mapping[str, Any]) -> tuple[float, float, float]:
     return -100 * change["difference"], -100 * change["high"], -100 * change["low"]
 
 
-def judge_drop(change: Mapping[str, Any], bar: float) -> str:
+def evaluate_drop(change: Mapping[str, Any], bar: float) -> str:
     """Return whether a drop keeps a bar.
 
     "missed" where the whole interval lies above the bar; "kept" where the measured drop does not exceed it; "open"
-    where it does, but the interval reaches below the bar, so that these pictures cannot tell.
+    where it does, but the interval reaches below the bar, so that these images cannot tell.
     """
     drop, low, _ = drop_points(change)
-    if drop <= bar + 1e-9:  # a picture is at least a thousandth of a point
+    if drop <= bar + 1e-9:  # an image is at least a thousandth of a point
         return KEPT
     return MISSED if low > bar else OPEN
 
 
-def judge_against(change: Mapping[str, Any]) -> str:
+def evaluate_against(change: Mapping[str, Any]) -> str:
     """Return whether ours is behind another: `change` goes from the other's answers to ours.
 
     "missed" where ours is significantly worse, "kept" otherwise.

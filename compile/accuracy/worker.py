@@ -1,4 +1,4 @@
-"""Another tool in a process of its own: it quantizes a network, and its file answers pictures.
+"""Another tool in a process of its own: it quantizes a network, and its file answers images.
 
     python -m compile.accuracy.worker TASK.json
 
@@ -34,13 +34,13 @@ def claim_output() -> IO[str]:
 
 
 def answer(path: Path, task: Task) -> NDArray[np.int64]:
-    """Return the class that the file at `path` gives each picture, int64 [N]."""
+    """Return the class that the file at `path` gives each image, int64 [N]."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    parts = [session.run(None, {INPUT: batch})[0].argmax(1) for batch in task.picture_batches()]
+    parts = [session.run(None, {INPUT: batch})[0].argmax(1) for batch in task.image_batches()]
     return np.concatenate(parts).astype(np.int64)
 
 
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
         begun = time.process_time()
         path = module.quantize(task)
         seconds = time.process_time() - begun
-        np.save(task.answers, answer(path, task), allow_pickle=False)
+        np.save(task.predictions, answer(path, task), allow_pickle=False)
     except ModuleNotFoundError as error:
         say({"missing": error.name})
         return 4

@@ -1,4 +1,4 @@
-"""What other runtimes are given: the same float network and QDQ file as the bundle, and the pictures it carries."""
+"""What other runtimes are given: the same float network and QDQ file as the bundle, and the images it carries."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ VNNI = frozenset({"avx512_vnni", "avx_vnni"})
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A case, its pictures, and what the float network says about them."""
+    """A case, its images, and what the float network says about them."""
 
     case: Case
-    pictures: NDArray[np.uint8]  # [N, size, size, 3]
-    float_answers: NDArray[np.float32] | None  # [N, classes]; None where there is no checkpoint
+    images: NDArray[np.uint8]  # [N, size, size, 3]
+    float_predictions: NDArray[np.float32] | None  # [N, classes]; None where there is no checkpoint
     reasons: dict[str, str]  # why a file is absent, by the name it has in `Case`
 
     def why_absent(self, kind: str) -> str:
@@ -57,41 +57,41 @@ def prepare(bundle: Bundle, folder: Path, weights: Path | None, flags: frozenset
     Raises:
         UsageError: when `weights` cannot be used.
     """
-    pictures = unpack_vectors(bundle.read("vectors.bin")).pictures
+    images = unpack_vectors(bundle.read("vectors.bin")).images
     preprocess = Preprocess.from_dict(bundle.manifest["preprocess"])
-    np.save(folder / "pictures.npy", pictures)
-    np.save(folder / "inputs.npy", preprocess.normalize(pictures))
+    np.save(folder / "pictures.npy", images)
+    np.save(folder / "inputs.npy", preprocess.normalize(images))
     run_folder = bundle.path.absolute().parent.parent
     reasons: dict[str, str] = {}
     qdq = _run_file(run_folder / QDQ_FILE, partial(_is_qdq_of, bundle, preprocess), "qdq", reasons)
-    checkpoint, onnx, answers = None, None, None
+    checkpoint, onnx, predictions = None, None, None
     if weights is not None and weights.suffix == ".onnx":
         onnx, reasons["checkpoint"] = _existing(weights), "an ONNX file was given; it starts from a checkpoint"
     else:
         kept = _run_file(run_folder / FUSED_FILE, partial(_is_network_of, bundle), "checkpoint", reasons)
         source = _existing(weights) if weights is not None else kept
         if source is not None:
-            checkpoint, onnx, answers = _export(source, folder, preprocess, pictures)
+            checkpoint, onnx, predictions = _export(source, folder, preprocess, images)
         reasons["onnx"] = reasons.get("checkpoint", "")
     case = Case(
         folder=folder,
         onnx=onnx,
         qdq=qdq,
         checkpoint=checkpoint,
-        pictures=folder / "pictures.npy",
+        images=folder / "pictures.npy",
         inputs=folder / "inputs.npy",
         mean=preprocess.mean,
         std=preprocess.std,
         saturates=platform.machine() == "x86_64" and not VNNI & flags,
     )
-    return Prepared(case, pictures, answers, reasons)
+    return Prepared(case, images, predictions, reasons)
 
 
-def our_answers(bundle: Bundle, variant: str | None, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the scores of a host bundle for cropped pictures, float32 [N, classes]."""
+def our_predictions(bundle: Bundle, variant: str | None, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the scores of a host bundle for cropped images, float32 [N, classes]."""
     model = load(bundle.path)
     model.select(variant)
-    return model.logits(pictures)
+    return model.logits(images)
 
 
 def _weights_digest(bundle: Bundle) -> str:
@@ -134,9 +134,9 @@ def _is_network_of(bundle: Bundle, path: Path) -> bool:
 
 
 def _export(
-    source: Path, folder: Path, preprocess: Preprocess, pictures: NDArray[np.uint8]
+    source: Path, folder: Path, preprocess: Preprocess, images: NDArray[np.uint8]
 ) -> tuple[Path, Path, NDArray[np.float32]]:
-    """Write checkpoint and ONNX of the fused network; return both paths and what it says about pictures."""
+    """Write checkpoint and ONNX of the fused network; return both paths and what it says about images."""
     from repghost.checkpoints.checkpoint import load_model, write_checkpoint
     from repghost.evaluation.accuracy import predict
     from repghost.exporters.onnx import to_bytes, to_onnx
@@ -146,4 +146,4 @@ def _export(
     checkpoint, onnx = folder / FUSED_FILE, folder / "model.onnx"
     write_checkpoint(checkpoint, network)
     onnx.write_bytes(to_bytes(to_onnx(network, preprocess.size)))
-    return checkpoint, onnx, predict(network, pictures, preprocess)
+    return checkpoint, onnx, predict(network, images, preprocess)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.bench.case import Prepared, our_answers
+from compile.bench.case import Prepared, our_predictions
 from compile.bench.peers import Form, Peer
-from compile.bench.processes import Contender, Identity, answers_of, link_packages, start_ours, start_peer
+from compile.bench.processes import Contender, Identity, link_packages, predictions_of, start_ours, start_peer
 from compile.bench.statistics import Times, agreement, paired_ratio
 from compile.bundle.manifest import Bundle
 from compile.machine.facts import describe_machine
@@ -69,11 +69,11 @@ def run_bench(
     Raises:
         ToolMissingError: when peers were asked for and none could be measured.
     """
-    answers = [our_answers(entry.bundle, entry.variant, prepared.pictures) for entry in entries]
+    predictions = [our_predictions(entry.bundle, entry.variant, prepared.images) for entry in entries]
     machine = describe_machine()
     runs, absent = [], []
     for threads in settings.threads:
-        run, left_out = _run(entries, peers, prepared, settings, threads, answers, say)
+        run, left_out = _run(entries, peers, prepared, settings, threads, predictions, say)
         runs.append(run)
         absent += [reason for reason in left_out if reason not in absent]
     if peers and all(result["ours"] for run in runs for result in run["results"]):
@@ -96,7 +96,7 @@ def run_bench(
             "inferences": settings.inferences,
             "warmup": settings.warmup,
             "batch": 1,
-            "pictures": len(prepared.pictures),
+            "pictures": len(prepared.images),
             "saturates": prepared.case.saturates,
         },
         "runs": runs,
@@ -110,7 +110,7 @@ def _run(
     prepared: Prepared,
     settings: Settings,
     threads: int,
-    answers: list[NDArray[np.float32]],
+    predictions: list[NDArray[np.float32]],
     say: Callable[[str], None],
 ) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """Measure with one number of threads."""
@@ -119,7 +119,7 @@ def _run(
         say(f"{threads} thread{'s' * (threads > 1)}: {len(lined_up.contenders)} builds, {settings.rounds} rounds")
         times = measure_rounds(lined_up, settings)
         after = os.getloadavg()
-        results = _results(lined_up.contenders, times, prepared, answers)
+        results = _results(lined_up.contenders, times, prepared, predictions)
     run = {"threads": threads, "load_before": list(before), "load_after": list(after), "results": results}
     return run, lined_up.absent
 
@@ -207,19 +207,19 @@ def measure_rounds(lined_up: Field, settings: Settings) -> list[Times]:
 
 
 def _scores_of(identity: Identity, prepared: Prepared) -> NDArray[np.float32]:
-    """Return what a peer said about the pictures."""
+    """Return what a peer said about the images."""
     case = prepared.held().case if identity.variant else prepared.case
-    scores: NDArray[np.float32] = np.load(answers_of(identity, case), allow_pickle=False)
+    scores: NDArray[np.float32] = np.load(predictions_of(identity, case), allow_pickle=False)
     return scores
 
 
 def _results(
-    contenders: Sequence[Contender], times: Sequence[Times], prepared: Prepared, answers: list[NDArray[np.float32]]
+    contenders: Sequence[Contender], times: Sequence[Times], prepared: Prepared, predictions: list[NDArray[np.float32]]
 ) -> list[dict[str, Any]]:
     results = []
     for index, (contender, measured) in enumerate(zip(contenders, times, strict=True)):
         identity = contender.identity
-        scores = answers[index] if identity.ours else _scores_of(identity, prepared)
+        scores = predictions[index] if identity.ours else _scores_of(identity, prepared)
         results.append(
             {
                 "name": identity.name,
@@ -232,7 +232,7 @@ def _results(
                 **measured.to_dict(),
                 "rounds_ms": [round(float(value), 6) for value in measured.of_rounds],
                 "ratio": paired_ratio(times[0].of_rounds, measured.of_rounds) if index else None,
-                "agreement": agreement(scores, answers[0], prepared.float_answers),
+                "agreement": agreement(scores, predictions[0], prepared.float_predictions),
             }
         )
     return results

@@ -57,9 +57,9 @@ def _row(result: Mapping[str, Any]) -> tuple[str, ...]:
     ratio, agreement = result["ratio"], result["agreement"]
     times = tuple(f"{result[key]:.3f}" for key in ("min_ms", "median_ms", "p90_ms"))
     paired = ("", "") if ratio is None else (f"{ratio['median']:.2f}", f"{ratio['low']:.2f} to {ratio['high']:.2f}")
-    pictures = agreement["pictures"]
-    as_float = f"{agreement['with_float']}/{pictures}" if "with_float" in agreement else "-"
-    return (result["name"], *times, *paired, f"{agreement['with_ours']}/{pictures}", as_float)
+    images = agreement["pictures"]
+    as_float = f"{agreement['with_float']}/{images}" if "with_float" in agreement else "-"
+    return (result["name"], *times, *paired, f"{agreement['with_ours']}/{images}", as_float)
 
 
 def fastest_other(run: Mapping[str, Any], precision: str | None = None, variant: str = "") -> Mapping[str, Any] | None:

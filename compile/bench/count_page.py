@@ -84,8 +84,8 @@ def render_peer_counts(result: dict[str, Any]) -> str:
     header = ("runtime", "version", "made by", "instructions", *(f"{it} cycles" for it in CORES), "same class as float")
     cells = []
     for entry in sorted(result["results"], key=lambda entry: entry["whole"]["total"]):
-        whole, answers = entry["whole"], entry["agreement"]
-        same = f"{answers['with_float']} of {answers['pictures']}" if "with_float" in answers else "-"
+        whole, predictions = entry["whole"], entry["agreement"]
+        same = f"{predictions['with_float']} of {predictions['pictures']}" if "with_float" in predictions else "-"
         cycles = [f"{whole['modelled_cycles'][core]:,.0f}" for core in CORES]
         name = f"{entry['runtime']} {entry['form']}"
         cells.append((name, entry["version"], entry["made_by"], f"{whole['total']:,}", *cycles, same))

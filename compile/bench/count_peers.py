@@ -32,7 +32,7 @@ from compile.storage import formats
 from compile.storage.stage_cache import StageCache
 from repghost.errors import RepGhostError, ToolMissingError
 
-PICTURES = 8  # that the answers are compared on; an emulated inference takes seconds
+IMAGES = 8  # that the answers are compared on; an emulated inference takes seconds
 FORMAT, VERSION = formats.PEER_COUNTS
 COUNT_LIMIT = 1800  # seconds of one runtime on one core
 SCORES = "scores.npy"
@@ -122,11 +122,11 @@ def _count(
     settings.write_text(prepared.case.to_json())
     file = _convert(peer, form, settings, folder, python)
     inputs = folder / "inputs-few.npy"
-    np.save(inputs, prepared.case.load_inputs()[:PICTURES])
+    np.save(inputs, prepared.case.load_inputs()[:IMAGES])
     settings.write_text(replace(prepared.case, inputs=inputs).to_json())
     version, counted = _run(peer, form, file, settings, folder, counter, cpu)
     scores = np.load(folder / SCORES, allow_pickle=False)
-    answers = None if prepared.float_answers is None else prepared.float_answers[:PICTURES]
+    predictions = None if prepared.float_predictions is None else prepared.float_predictions[:IMAGES]
     return {
         "runtime": peer.name,
         "form": form.name,
@@ -134,7 +134,7 @@ def _count(
         "made_by": form.made_by,
         "version": version,
         "whole": counted.to_dict(),
-        "agreement": agreement(scores, ours[:PICTURES], answers),
+        "agreement": agreement(scores, ours[:IMAGES], predictions),
     }
 
 

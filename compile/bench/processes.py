@@ -181,12 +181,12 @@ def start_peer(peer: Peer, form: Form, case: Case, threads: int, warmup: int, py
     identity = Identity(name, peer.name, form.precision, form.made_by, case.held)
     settings = case.folder / "case.json"
     settings.write_text(case.to_json())
-    arguments = [str(settings), peer.name, form.name, str(threads), str(warmup), str(answers_of(identity, case))]
+    arguments = [str(settings), peer.name, form.name, str(threads), str(warmup), str(predictions_of(identity, case))]
     command = [str(python or sys.executable), "-m", "compile.bench.peers.worker", *arguments]
     log = case.folder / f"{peer.name}-{form.name}-{threads}.log"
     return Contender(identity, command, peer_environment(threads, case.folder / "packages"), log)
 
 
-def answers_of(identity: Identity, case: Case) -> Path:
+def predictions_of(identity: Identity, case: Case) -> Path:
     """Return where the scores of a runtime are."""
     return case.folder / f"answers-{identity.name.replace(' ', '-')}.npy"

@@ -62,7 +62,7 @@ def median_interval(count: int) -> tuple[int, int]:
 def agreement(
     scores: NDArray[np.float32], ours: NDArray[np.float32], reference: NDArray[np.float32] | None
 ) -> dict[str, Any]:
-    """Return on how many pictures two builds name the same class, and how close the scores are to float's.
+    """Return on how many images two builds name the same class, and how close the scores are to float's.
 
     Args:
         scores: [N, classes], of the build in question.

@@ -26,7 +26,7 @@ ALIGNMENT = 64  # RG_WORKSPACE_ALIGNMENT
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says about one picture."""
+    """What the network says about one image."""
 
     label: str
     index: int
@@ -46,7 +46,7 @@ class LoadedModel:
 
         Args:
             data: the bytes of model.so.
-            size: height and width of its pictures in pixels.
+            size: height and width of its images in pixels.
             classes: how many logits it gives.
         """
         self.size, self.classes = size, classes
@@ -73,27 +73,27 @@ class LoadedModel:
         if status:
             raise UsageError(f"variant {variant!r} cannot be used (status {status}); {self.variant!r} stays in use.")
 
-    def logits(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the scores of cropped pictures.
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the scores of cropped images.
 
         Args:
-            pictures: uint8 [N, size, size, 3], as `Preprocess.apply` gives them.
+            images: uint8 [N, size, size, 3], as `Preprocess.apply` gives them.
 
         Returns:
             float32 [N, classes].
 
         Raises:
-            UsageError: when the pictures have another type or shape.
+            UsageError: when the images have another type or shape.
         """
-        if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (self.size, self.size, 3):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (self.size, self.size, 3):
             raise UsageError(
-                f"this network reads uint8 pictures of shape (N, {self.size}, {self.size}, 3), not {pictures.dtype} "
-                f"{pictures.shape}. Call the model with a PIL image, or crop with its .preprocess."
+                f"this network reads uint8 pictures of shape (N, {self.size}, {self.size}, 3), not {images.dtype} "
+                f"{images.shape}. Call the model with a PIL image, or crop with its .preprocess."
             )
-        pictures = np.ascontiguousarray(pictures)
-        scores = np.empty((len(pictures), self.classes), np.float32)
-        for picture, row in zip(pictures, scores, strict=True):
-            status = self._library.rg_infer(picture.ctypes.data, row.ctypes.data, self._workspace)
+        images = np.ascontiguousarray(images)
+        scores = np.empty((len(images), self.classes), np.float32)
+        for image, row in zip(images, scores, strict=True):
+            status = self._library.rg_infer(image.ctypes.data, row.ctypes.data, self._workspace)
             if status:
                 raise RepGhostError(f"the inference failed with status {status} (rg_status in repghost.h).")
         return scores
@@ -109,7 +109,7 @@ class HostModel(LoadedModel):
         self.preprocess = Preprocess.from_dict(bundle.manifest["preprocess"])
 
     def __call__(self, image: Image.Image) -> Prediction:
-        """Resize, crop and classify one picture.
+        """Resize, crop and classify one image.
 
         Args:
             image: a PIL image of any size and mode.

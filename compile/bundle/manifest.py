@@ -4,7 +4,7 @@
     repghost-run    checks, verifies, measures and uses the bundle on the device
     repghost.h      the C interface of model.so
     labels.txt      one class name a line
-    vectors.bin     recorded pictures and expected logits (compile/bundle/vectors.py)
+    vectors.bin     recorded images and expected logits (compile/bundle/vectors.py)
     manifest.json   everything else, and the SHA-256 of each other file
 
 A bundle is flat and holds nothing besides the files its manifest names. The bundle digest is the SHA-256 of the
@@ -65,7 +65,7 @@ class Bundle:
 
     @property
     def size(self) -> int:
-        """Height and width in pixels of the pictures it takes."""
+        """Height and width in pixels of the images it takes."""
         return int(self.manifest["input"]["height"])
 
     def read(self, name: str) -> bytes:

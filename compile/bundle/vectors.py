@@ -1,6 +1,6 @@
-"""The vectors of a bundle: real pictures and the logits that the numpy reference gives for them.
+"""The vectors of a bundle: real images and the logits that the numpy reference gives for them.
 
-The file format stands in compile/runner/vectors.h. As a program this module reads a QDQ file and pictures and writes
+The file format stands in compile/runner/vectors.h. As a program this module reads a QDQ file and images and writes
 vectors in a process that never loads TVM, so that a mistake of the compiler cannot write its own answer:
 
     python -m compile.bundle.vectors MODEL.qdq.onnx PREPROCESS.json PICTURES.npy VECTORS.bin
@@ -28,7 +28,7 @@ HEADER = struct.Struct("<8sIIIIfI")
 class Vectors:
     """Recorded inputs and expected outputs."""
 
-    pictures: NDArray[np.uint8]  # [N, height, width, 3]
+    images: NDArray[np.uint8]  # [N, height, width, 3]
     logits: NDArray[np.float32]  # [N, classes]
     tolerance: float = 0.0  # the largest allowed difference of a logit; 0 means equal to the bit
 
@@ -39,16 +39,16 @@ def pack_vectors(vectors: Vectors) -> bytes:
     Raises:
         UsageError: when the arrays do not fit together or there are none.
     """
-    pictures, logits = vectors.pictures, vectors.logits
-    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3 or not len(pictures):
-        raise UsageError(f"vectors need uint8 pictures [N, height, width, 3], not {pictures.dtype} {pictures.shape}.")
-    if logits.dtype != np.float32 or logits.ndim != 2 or len(logits) != len(pictures):
-        raise UsageError(f"vectors need {len(pictures)} rows of float32 logits, not {logits.dtype} {logits.shape}.")
+    images, logits = vectors.images, vectors.logits
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
+        raise UsageError(f"vectors need uint8 pictures [N, height, width, 3], not {images.dtype} {images.shape}.")
+    if logits.dtype != np.float32 or logits.ndim != 2 or len(logits) != len(images):
+        raise UsageError(f"vectors need {len(images)} rows of float32 logits, not {logits.dtype} {logits.shape}.")
     if not np.isfinite(logits).all() or not 0 <= vectors.tolerance < np.inf:
         raise UsageError("vectors need finite logits and a tolerance of at least 0.")
-    count, height, width, _ = pictures.shape
+    count, height, width, _ = images.shape
     header = HEADER.pack(MAGIC, count, height, width, logits.shape[1], vectors.tolerance, 0)
-    body = pictures.tobytes()
+    body = images.tobytes()
     return header + body + b"\0" * (-len(body) % 4) + logits.astype("<f4").tobytes()
 
 
@@ -66,9 +66,9 @@ def unpack_vectors(data: bytes) -> Vectors:
     expected = start + 4 * count * classes
     if not count or len(data) != expected:
         raise IntegrityError(f"the vectors file has {len(data)} bytes, but {count} pictures need {expected}.")
-    pictures = np.frombuffer(data, np.uint8, size, HEADER.size).reshape(count, height, width, 3)
+    images = np.frombuffer(data, np.uint8, size, HEADER.size).reshape(count, height, width, 3)
     logits = np.frombuffer(data, "<f4", count * classes, start).reshape(count, classes).astype(np.float32)
-    return Vectors(pictures, logits, tolerance)
+    return Vectors(images, logits, tolerance)
 
 
 def tvm_is_loaded() -> bool:
@@ -78,7 +78,7 @@ def tvm_is_loaded() -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the vectors of the pictures `arguments` names; see the top of the file."""
+    """Write the vectors of the images `arguments` names; see the top of the file."""
     from calib.integer.reference import run
     from compile.frontend.qdq_file import read_qdq
     from compile.passes import lower
@@ -87,9 +87,9 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 4:
         print(f"usage: {USAGE}", file=sys.stderr)
         return 2
-    model, rule, pictures, output = (Path(argument) for argument in arguments)
+    model, rule, images, output = (Path(argument) for argument in arguments)
     try:
-        loaded = np.load(pictures, allow_pickle=False)
+        loaded = np.load(images, allow_pickle=False)
         program = lower(read_qdq(model, read_preprocess(rule)))
         vectors = Vectors(loaded, run(program, loaded))
         if tvm_is_loaded():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from compile.bundle.manifest import MANIFEST, Bundle
-from compile.deploy.ssh.connection import Answer, Connection
+from compile.deploy.ssh.connection import Connection, Reply
 from compile.deploy.ssh.reasons import storage_reason
 from compile.storage.files import sha256
 from repghost.errors import DeviceUnreachableError, IntegrityError, ToolMissingError
@@ -34,32 +34,32 @@ def begin(connection: Connection, bundle: Bundle, token: str) -> Upload:
         ToolMissingError: when the board cannot switch versions in one step.
     """
     names = "\n".join([*bundle.manifest["files"], MANIFEST])
-    answer = connection.run("begin", {"digest": bundle.digest, "names": names, "token": token})
+    reply = connection.run("begin", {"digest": bundle.digest, "names": names, "token": token})
     where = connection.address.destination
-    refuse(answer, where)
-    if "renames" not in answer.lines:
+    refuse(reply, where)
+    if "renames" not in reply.lines:
         raise ToolMissingError(
             f"mv on {where} has no option -T, so versions could not be switched in one step. Install coreutils, or "
             "BusyBox 1.34 or newer, there."
         )
     sizes = {}
-    for line in answer.lines:
+    for line in reply.lines:
         word, _, rest = line.partition(" ")
         size, _, name = rest.partition(" ")
         if word == "have" and size.isdigit():
             sizes[name] = int(size)
-    return Upload("complete" in answer.lines, sizes)
+    return Upload("complete" in reply.lines, sizes)
 
 
-def refuse(answer: Answer, where: str) -> None:
+def refuse(reply: Reply, where: str) -> None:
     """Raise when a script stopped, with what it said and what to do.
 
     Raises:
         DeviceUnreachableError: naming the problem.
     """
-    if answer.status:
-        advice = storage_reason(answer.problem) or "Nothing that ran before was replaced."
-        raise DeviceUnreachableError(f"{where} could not do it: {answer.problem[:300]}. {advice}")
+    if reply.status:
+        advice = storage_reason(reply.problem) or "Nothing that ran before was replaced."
+        raise DeviceUnreachableError(f"{where} could not do it: {reply.problem[:300]}. {advice}")
 
 
 def contents(bundle: Bundle) -> dict[str, bytes]:
@@ -119,10 +119,10 @@ def append(connection: Connection, bundle: Bundle, name: str, content: bytes, th
         return 0
     values = {"digest": bundle.digest, "name": name, "offset": offset, "token": token}
     rest = content[offset:]
-    answer = connection.run("append", values, rest, START_LIMIT_S + len(rest) / SLOWEST_BYTES_PER_S)
+    reply = connection.run("append", values, rest, START_LIMIT_S + len(rest) / SLOWEST_BYTES_PER_S)
     where = connection.address.destination
-    refuse(answer, where)
-    if f"size {len(content)}" not in answer.lines:
+    refuse(reply, where)
+    if f"size {len(content)}" not in reply.lines:
         raise DeviceUnreachableError(
             f"the upload of {name} to {where} was cut short. Run the same command again: it goes on where it stopped."
         )
@@ -148,10 +148,10 @@ def differing(connection: Connection, bundle: Bundle, folder: str, names: Iterab
     if not wanted:
         return set()
     values = {"folder": folder, "names": "\n".join(wanted), "tool": tool}
-    answer = connection.run("digests", values, limit_s=DIGEST_LIMIT_S)
-    refuse(answer, connection.address.destination)
+    reply = connection.run("digests", values, limit_s=DIGEST_LIMIT_S)
+    refuse(reply, connection.address.destination)
     found = {}
-    for line in answer.lines:
+    for line in reply.lines:
         word, _, rest = line.partition(" ")
         digest, _, name = rest.partition(" ")
         if word == "sha256":
@@ -160,6 +160,6 @@ def differing(connection: Connection, bundle: Bundle, folder: str, names: Iterab
 
 
 def _read_back(connection: Connection, folder: str, name: str) -> bytes:
-    answer = connection.run("read", {"folder": folder, "name": name}, limit_s=DIGEST_LIMIT_S)
-    refuse(answer, connection.address.destination)
-    return answer.output
+    reply = connection.run("read", {"folder": folder, "name": name}, limit_s=DIGEST_LIMIT_S)
+    refuse(reply, connection.address.destination)
+    return reply.output

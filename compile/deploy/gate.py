@@ -29,8 +29,8 @@ def check_gate(bundle: Bundle, limit_points: float = DROP_LIMIT_POINTS) -> str:
             f"{bundle.path} may not be deployed: {reason}. Build it with pictures that judge it (make compile "
             "DATA=...), or say --accept-unmeasured."
         )
-    judged = _judged(bundle.manifest, bundle.manifest["accuracy"])
-    return f"top-1 {judged['top1']:.2%}" if judged else "measured"
+    evaluated = _evaluated(bundle.manifest, bundle.manifest["accuracy"])
+    return f"top-1 {evaluated['top1']:.2%}" if evaluated else "measured"
 
 
 def refusal(manifest: Mapping[str, Any], limit_points: float) -> str:
@@ -38,21 +38,21 @@ def refusal(manifest: Mapping[str, Any], limit_points: float) -> str:
     accuracy = manifest["accuracy"]
     if accuracy.get("measured") is not True:
         return "its accuracy was not measured"
-    judged = _judged(manifest, accuracy)
-    if judged is None:
+    evaluated = _evaluated(manifest, accuracy)
+    if evaluated is None:
         return f"its record says nothing about the {manifest['precision']} build"
     if manifest["precision"] == INT8.name and accuracy.get("program_digest") != manifest["program_digest"]:
         return "its accuracy record belongs to another program"
-    if not judged["low"] > 1 / manifest["classes"]:
-        return f"it is no better than guessing: top-1 {judged['top1']:.2%} of {manifest['classes']} classes"
+    if not evaluated["low"] > 1 / manifest["classes"]:
+        return f"it is no better than guessing: top-1 {evaluated['top1']:.2%} of {manifest['classes']} classes"
     before = _record(accuracy.get("fp32"))
-    lost = 100 * (before["top1"] - judged["top1"]) if before else 0.0
+    lost = 100 * (before["top1"] - evaluated["top1"]) if before else 0.0
     if not lost <= limit_points:
         return f"it loses {lost:.2f} points of top-1, and at most {limit_points:g} are allowed (--max-drop)"
     return ""
 
 
-def _judged(manifest: Mapping[str, Any], accuracy: Mapping[str, Any]) -> dict[str, float] | None:
+def _evaluated(manifest: Mapping[str, Any], accuracy: Mapping[str, Any]) -> dict[str, float] | None:
     key = INT8.name if manifest["precision"] == INT8.name else f"{manifest['precision']}_build"
     return _record(accuracy.get(key))
 

@@ -128,10 +128,10 @@ def switch(connection: Connection, digest: str, version: Version | None, token: 
     Raises:
         IntegrityError: when the board then says that another one is.
     """
-    answer = connection.run("switch", {"digest": digest, "line": version.line() if version else "", "token": token})
-    refuse(answer, connection.address.destination)
-    if f"{BUNDLES}/{digest}" not in answer.lines:
-        raise IntegrityError(f"{connection.address} says that {answer.output[-100:]!r} is current, not {digest}.")
+    reply = connection.run("switch", {"digest": digest, "line": version.line() if version else "", "token": token})
+    refuse(reply, connection.address.destination)
+    if f"{BUNDLES}/{digest}" not in reply.lines:
+        raise IntegrityError(f"{connection.address} says that {reply.output[-100:]!r} is current, not {digest}.")
 
 
 def prune(connection: Connection, digest: str, keep: int, token: str) -> None:

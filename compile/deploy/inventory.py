@@ -33,13 +33,13 @@ def take_inventory(connection: Connection) -> Inventory:
     Raises:
         UsageError: when nothing was ever deployed there.
     """
-    answer = connection.run("inventory", {})
-    if answer.status:
+    reply = connection.run("inventory", {})
+    if reply.status:
         raise UsageError(
-            f"nothing was deployed to {connection.address}: {answer.problem[:200]}. Deploy a bundle: repghost deploy "
+            f"nothing was deployed to {connection.address}: {reply.problem[:200]}. Deploy a bundle: repghost deploy "
             f"BUNDLE {connection.address}"
         )
-    return parse_inventory(answer.lines)
+    return parse_inventory(reply.lines)
 
 
 def parse_inventory(lines: list[str]) -> Inventory:

@@ -81,11 +81,11 @@ def probe(connection: Connection) -> BoardFacts:
     Raises:
         DeviceUnreachableError: when it cannot be reached, or is no Unix.
     """
-    answer = connection.run("probe", {})
-    facts = parse_probe(answer.lines)
+    reply = connection.run("probe", {})
+    facts = parse_probe(reply.lines)
     if not facts.machine:
         raise DeviceUnreachableError(
-            f"{connection.address.destination} answers, but does not say what it is: {answer.problem[:200]}. It has "
+            f"{connection.address.destination} answers, but does not say what it is: {reply.problem[:200]}. It has "
             "to run Linux with uname, sed and df."
         )
     return facts

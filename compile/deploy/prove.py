@@ -1,4 +1,4 @@
-"""Proving a bundle on the board itself: its runner checks every file and replays the recorded pictures there."""
+"""Proving a bundle on the board itself: its runner checks every file and replays the recorded images there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from compile.bundle.manifest import Bundle
 from compile.deploy.copy import RUNNER, differing
-from compile.deploy.ssh.connection import Answer, Connection
+from compile.deploy.ssh.connection import Connection, Reply
 from repghost.errors import IntegrityError
 
 VERIFY_LIMIT_S = 300.0
@@ -26,7 +26,7 @@ class Proof:
     """What the board itself found."""
 
     variant: str  # the instruction set it chose
-    pictures: int  # recorded pictures that gave the expected scores
+    pictures: int  # recorded images that gave the expected scores
     tolerance: float  # 0: to the bit
 
     def __str__(self) -> str:
@@ -67,9 +67,9 @@ def _prove_engine(connection: Connection, folder: str, limit_s: float) -> Proof:
     """Build the engine on the board and check it there, with the scripts of the bundle."""
     for script in ENGINE_SCRIPTS:
         values = {"folder": folder, "program": script, "seconds": int(limit_s)}
-        answer = connection.run("engine", values, limit_s=limit_s + PATIENCE_S)
-        if answer.status:
-            reason = _why(answer, limit_s)
+        reply = connection.run("engine", values, limit_s=limit_s + PATIENCE_S)
+        if reply.status:
+            reason = _why(reply, limit_s)
             raise IntegrityError(f"{script} failed on {connection.address.destination}: {reason}")
     return Proof(variant="TensorRT", pictures=0, tolerance=0.0)
 
@@ -81,32 +81,32 @@ def run_runner(connection: Connection, folder: str, arguments: list[str], limit_
         IntegrityError: when it failed, crashed, hung or printed no such object.
     """
     values = {"folder": folder, "words": shlex.join(arguments), "seconds": int(limit_s)}
-    answer = connection.run("runner", values, limit_s=limit_s + PATIENCE_S)
+    reply = connection.run("runner", values, limit_s=limit_s + PATIENCE_S)
     where = connection.address.destination
-    if answer.status:
-        raise IntegrityError(f"{RUNNER} {' '.join(arguments)} failed on {where}: {_why(answer, limit_s)}")
-    for line in reversed(answer.lines):
+    if reply.status:
+        raise IntegrityError(f"{RUNNER} {' '.join(arguments)} failed on {where}: {_why(reply, limit_s)}")
+    for line in reversed(reply.lines):
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
             return value
-    raise IntegrityError(f"{RUNNER} {' '.join(arguments)} on {where} printed no result, but {answer.output[:100]!r}.")
+    raise IntegrityError(f"{RUNNER} {' '.join(arguments)} on {where} printed no result, but {reply.output[:100]!r}.")
 
 
-def _why(answer: Answer, limit_s: float) -> str:
-    if answer.status == TIMED_OUT:
+def _why(reply: Reply, limit_s: float) -> str:
+    if reply.status == TIMED_OUT:
         return f"it did not end within {limit_s:g} s and was stopped."
-    if answer.status > 128:
-        signal = answer.status - 128
+    if reply.status > 128:
+        signal = reply.status - 128
         return f"it was ended by signal {signal} ({SIGNALS.get(signal, 'see kill -l')})."
-    if answer.status in (126, 127):
+    if reply.status in (126, 127):
         return (
-            f"it cannot be started ({answer.problem[:200]}). The board needs glibc for 64-bit programs, and its folder "
+            f"it cannot be started ({reply.problem[:200]}). The board needs glibc for 64-bit programs, and its folder "
             "must not be mounted with noexec."
         )
-    return answer.problem[:500]
+    return reply.problem[:500]
 
 
 def read_proof(result: dict[str, Any], where: str) -> Proof:
@@ -115,8 +115,8 @@ def read_proof(result: dict[str, Any], where: str) -> Proof:
     Raises:
         IntegrityError: when it proved nothing.
     """
-    pictures, tolerance = result.get("pictures"), result.get("tolerance")
-    whole = type(pictures) is int and pictures > 0 and type(tolerance) in (int, float)
+    images, tolerance = result.get("pictures"), result.get("tolerance")
+    whole = type(images) is int and images > 0 and type(tolerance) in (int, float)
     if result.get("ok") is not True or result.get("mismatches") != 0 or not whole:
         raise IntegrityError(f"{RUNNER} on {where} did not prove the bundle, it says {str(result)[:200]}.")
-    return Proof(str(result.get("variant"))[:40], int(str(pictures)), float(str(tolerance)))
+    return Proof(str(result.get("variant"))[:40], int(str(images)), float(str(tolerance)))

@@ -61,11 +61,11 @@ def read_bundle(connection: Connection, digest: str) -> Bundle:
     Raises:
         IntegrityError: when the manifest is not the one whose digest the folder has for a name.
     """
-    answer = connection.run("read", {"folder": f"{BUNDLES}/{digest}", "name": MANIFEST})
-    refuse(answer, connection.address.destination)
-    if sha256(answer.output) != digest:
+    reply = connection.run("read", {"folder": f"{BUNDLES}/{digest}", "name": MANIFEST})
+    refuse(reply, connection.address.destination)
+    if sha256(reply.output) != digest:
         raise IntegrityError(
             f"{MANIFEST} of version {digest[:12]} on {connection.address.destination} was changed. Choose another "
             "version with --to, or deploy the bundle again."
         )
-    return Bundle(Path(BUNDLES) / digest, parse_manifest(answer.output), digest)
+    return Bundle(Path(BUNDLES) / digest, parse_manifest(reply.output), digest)

@@ -29,7 +29,7 @@ def read_qdq(path: Path, preprocess: Preprocess | None = None) -> QdqGraph:
 
     Args:
         path: a file as `repghost quantize` writes it, or any other QDQ network with tensors of 8 bits.
-        preprocess: how pictures become the network's input, for a file that does not say so itself.
+        preprocess: how images become the network's input, for a file that does not say so itself.
 
     Returns:
         The graph with every Q/DQ node still in place.
@@ -50,7 +50,7 @@ def read_qdq_as_given(path: Path, preprocess_file: Path | None) -> QdqGraph:
 
     Args:
         path: the file.
-        preprocess_file: JSON, needed for a file that does not say how pictures are prepared.
+        preprocess_file: JSON, needed for a file that does not say how images are prepared.
 
     Raises:
         UsageError: as `read_qdq`, and when the file says something else than the JSON.
@@ -66,7 +66,7 @@ def read_qdq_as_given(path: Path, preprocess_file: Path | None) -> QdqGraph:
 
 
 def _read(model: onnx.ModelProto, preprocess: Preprocess | None) -> QdqGraph:
-    picture, output = _only_input(model.graph), _only_output(model.graph)
+    image, output = _only_input(model.graph), _only_output(model.graph)
     constants = _constants(model.graph)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if not any(node.op_type in (QUANTIZE, DEQUANTIZE) for node in model.graph.node):
@@ -81,14 +81,14 @@ def _read(model: onnx.ModelProto, preprocess: Preprocess | None) -> QdqGraph:
     nodes = _nodes(model.graph, constants, shapes)
     nodes, constants = to_signed(nodes, constants, unsigned_tensors(inferred))
     check_quantization(nodes, constants, shapes)
-    preprocess = _preprocess(metadata, preprocess, shapes[picture])
+    preprocess = _preprocess(metadata, preprocess, shapes[image])
     digest = program_digest(model, preprocess.to_dict())
     if metadata.get(DIGEST, digest) != digest:
         raise IntegrityError(
             f"the graph's program digest is {digest}, its metadata says {metadata[DIGEST]}; the file was changed after "
             "it was written. Write it again with 'repghost quantize'."
         )
-    return QdqGraph(nodes, picture, output, shapes, constants, preprocess, digest, metadata)
+    return QdqGraph(nodes, image, output, shapes, constants, preprocess, digest, metadata)
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
@@ -183,7 +183,7 @@ def _static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
 
 
 def _only_input(graph: onnx.GraphProto) -> str:
-    """Return the picture's tensor: float32 [1, 3, H, W]."""
+    """Return the image's tensor: float32 [1, 3, H, W]."""
     stored = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in stored]
     if len(inputs) != 1:

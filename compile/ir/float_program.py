@@ -33,7 +33,7 @@ class FloatTensor:
 
 @dataclass(frozen=True)
 class FloatInput:
-    """Bytes of an RGB picture to float, one table of 256 per colour."""
+    """Bytes of an RGB image to float, one table of 256 per colour."""
 
     name: str
     output: FloatTensor
@@ -204,7 +204,7 @@ FloatOperator: TypeAlias = (
 
 @dataclass(frozen=True)
 class FloatProgram:
-    """Operators in execution order; the first reads the picture, the last writes the logits."""
+    """Operators in execution order; the first reads the image, the last writes the logits."""
 
     operators: tuple[FloatOperator, ...]
     height: int
@@ -219,12 +219,12 @@ def float_program(graph: Graph, preprocess: Preprocess, element: str = "float32"
 
     Args:
         graph: from `repghost.graph.trace.graph_of`.
-        preprocess: gives the size of the picture and the value of each byte.
+        preprocess: gives the size of the image and the value of each byte.
         element: what activations, weights and biases are kept in: "float32" or "float16".
     """
-    picture = FloatTensor(INPUT, preprocess.size, preprocess.size, graph.channels, element)
-    tensors: dict[str, FloatTensor] = {INPUT: picture}
-    operators: list[FloatOperator] = [FloatInput(INPUT, picture, preprocess.table())]
+    image = FloatTensor(INPUT, preprocess.size, preprocess.size, graph.channels, element)
+    tensors: dict[str, FloatTensor] = {INPUT: image}
+    operators: list[FloatOperator] = [FloatInput(INPUT, image, preprocess.table())]
     sigmoids = {op.name: op.input for op in graph.operators if isinstance(op, HardSigmoid)}
     adds = graph.fused_adds()
     fused = {add.name for add in adds.values()}

@@ -28,7 +28,7 @@ from compile.ir.float_program import (
 )
 from repghost.errors import UsageError
 
-CHUNK = 16  # pictures computed together
+CHUNK = 16  # images computed together
 
 Array: TypeAlias = NDArray[np.float32]
 Activations: TypeAlias = dict[str, Array]  # [N, H, W, C] by tensor name
@@ -48,12 +48,12 @@ FUNCTIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def run_float(program: FloatProgram, pictures: NDArray[np.uint8]) -> Array:
-    """Return the logits of pictures.
+def run_float(program: FloatProgram, images: NDArray[np.uint8]) -> Array:
+    """Return the logits of images.
 
     Args:
         program: the float program; its element says what is rounded.
-        pictures: uint8 [N, height, width, 3].
+        images: uint8 [N, height, width, 3].
 
     Returns:
         float32 [N, classes].
@@ -62,10 +62,10 @@ def run_float(program: FloatProgram, pictures: NDArray[np.uint8]) -> Array:
         UsageError: when a weight, a bias or an activation is too large for the element.
     """
     scores = []
-    for start in range(0, len(pictures), CHUNK):
+    for start in range(0, len(images), CHUNK):
         tensors: Activations = {}
         for operator in program.operators:
-            value = execute(operator, tensors, pictures[start : start + CHUNK], program.element)
+            value = execute(operator, tensors, images[start : start + CHUNK], program.element)
             is_logits = operator is program.operators[-1]
             tensors[operator.output.name] = value if is_logits else stored(value, program.element, operator.output.name)
         scores.append(tensors[program.operators[-1].output.name].reshape(-1, program.classes))
@@ -93,18 +93,18 @@ def stored(value: Array, element: str, name: str) -> Array:
     return kept
 
 
-def execute(operator: FloatOperator, tensors: Activations, pictures: NDArray[np.uint8], element: str) -> Array:
+def execute(operator: FloatOperator, tensors: Activations, images: NDArray[np.uint8], element: str) -> Array:
     """Return the output of one operator, [N, H, W, C], before it is stored.
 
     Args:
         operator: any operator of `compile.ir.float_program`.
         tensors: its inputs by name.
-        pictures: uint8 [N, H, W, 3], read by `FloatInput` alone.
+        images: uint8 [N, H, W, 3], read by `FloatInput` alone.
         element: what weights and biases are kept as.
     """
     match operator:
         case FloatInput():
-            return np.stack([operator.tables[c][pictures[..., c]] for c in range(3)], axis=-1)
+            return np.stack([operator.tables[c][images[..., c]] for c in range(3)], axis=-1)
         case FloatConv2d():
             return _dense(operator, tensors, element)
         case FloatDepthwiseConv2d():

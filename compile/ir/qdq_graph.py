@@ -22,7 +22,7 @@ from repghost.data.preprocess import Preprocess
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 # Operators the passes introduce; the names do not exist in ONNX.
-INPUT_TABLE = "InputTable"  # quantize(normalize(byte)); reads the picture, no tensor
+INPUT_TABLE = "InputTable"  # quantize(normalize(byte)); reads the image, no tensor
 REQUANTIZE = "Requantize"  # int8 to int8 of another scale
 DEQUANTIZE_SCORES = "DequantizeScores"  # the last node of a file whose scores are int8
 LOOKUP_TABLE = "LookupTable"  # any function of one int8 tensor, element by element
@@ -70,7 +70,7 @@ class QdqGraph:
     """Nodes in execution order and everything that is known about their tensors."""
 
     nodes: tuple[Node, ...]
-    input: str  # float32 [1, 3, H, W], the normalized picture
+    input: str  # float32 [1, 3, H, W], the normalized image
     output: str  # float32 [1, classes]
     shapes: Mapping[str, tuple[int, ...]]  # of every tensor, NCHW
     constants: Mapping[str, NDArray[Any]]

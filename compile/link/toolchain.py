@@ -173,7 +173,7 @@ def _runner_flags(folder: Path, target: Target) -> list[str]:
 
 @cache
 def _decoder_object(target: Target) -> bytes:
-    """Compile the decoders of pictures, once for each target in a process."""
+    """Compile the decoders of images, once for each target in a process."""
     with tempfile.TemporaryDirectory(prefix="repghost-decoder-") as name:
         source = str(RUNNER_SOURCES / DECODER)
         run_zig(["cc", *_runner_flags(Path(name), target), "-c", source, "-o", "decode.o"], cwd=Path(name))

@@ -67,7 +67,7 @@ def run_runner(bundle: Bundle, machine: Machine, arguments: list[str], limit: fl
         limit: seconds until the run is stopped.
 
     Raises:
-        IntegrityError: when a digest or a recorded picture did not match.
+        IntegrityError: when a digest or a recorded image did not match.
         UnsupportedVariantError: when the machine lacks the instruction set.
         RepGhostError: when the runner crashed, hung or printed something else.
     """
@@ -100,7 +100,7 @@ def run_program(
         folder: where it runs.
 
     Raises:
-        IntegrityError: when the program says that a digest or a recorded picture did not match.
+        IntegrityError: when the program says that a digest or a recorded image did not match.
         UnsupportedVariantError: when the machine lacks the instruction set.
         ToolMissingError: when it cannot be started.
         RepGhostError: when it crashed, hung or printed something else.

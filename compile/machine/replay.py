@@ -35,7 +35,7 @@ def verify_bundle(
 
     Raises:
         UsageError: for a bundle whose engine is built on the board (`compile.tensorrt.verify` checks those).
-        IntegrityError: when a digest, a promise or a recorded picture does not hold.
+        IntegrityError: when a digest, a promise or a recorded image does not hold.
         ToolMissingError: when not one instruction set can be run here.
     """
     bundle = check_bundle(path)

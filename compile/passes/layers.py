@@ -54,7 +54,7 @@ class Layer:
         operator: the class in `calib.integer.program`, or the ONNX operator of a refused node.
         input: shape (height, width, channels) of what it reads.
         output: shape (height, width, channels) of what it writes.
-        macs: multiply-adds for one picture.
+        macs: multiply-adds for one image.
         weight_bytes: int8 weights and int32 biases; 256 for each table.
         arithmetic: the accumulator, or "table"; "float" where integers are not possible, "float32" in an fp32 build.
         reason: why not, or "".
@@ -141,7 +141,7 @@ def manifest_layers(program: AnyProgram, kernels: Mapping[str, Sequence[str]]) -
 
 
 def macs(operator: Operator) -> int:
-    """Return the multiply-adds of the convolution or linear layer for one picture; 0 for everything else."""
+    """Return the multiply-adds of the convolution or linear layer for one image; 0 for everything else."""
     if not isinstance(operator, Conv2d | DepthwiseConv2d):
         return 0
     return operator.output.height * operator.output.width * operator.weight.size

@@ -21,7 +21,7 @@ def verify(graph: QdqGraph, after: str) -> None:
     """
     known = {*graph.constants, *graph.weights}
     if graph.input not in graph.qparams:
-        known.add(graph.input)  # still the real picture; once quantized, INPUT_TABLE writes it
+        known.add(graph.input)  # still the real image; once quantized, INPUT_TABLE writes it
     names: set[str] = set()
     for node in graph.nodes:
         missing = [name for name in node.operands if name not in known]

@@ -22,7 +22,6 @@ def add_to_reports(result: Mapping[str, Any]) -> list[Path]:
     Returns:
         The folders whose report knows of it now; a bundle that was moved away from its run has none.
     """
-
     changed = []
     for entry in result["results"]:
         folder = Path(entry["bundle"]).resolve().parent.parent

@@ -119,7 +119,7 @@ def _input(report: Mapping[str, Any], what: str, where: str) -> list[str]:
 
 def _accuracy(report: Mapping[str, Any]) -> list[str]:
     lines = [f"- {line}" for line in accuracy_lines(report["accuracy"])]
-    return ["## Accuracy", "", *lines, *_pictures(report["accuracy"]), ""]
+    return ["## Accuracy", "", *lines, *_images(report["accuracy"]), ""]
 
 
 def _index(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _index(report: Mapping[str, Any]) -> dict[str, Any]:
     return {"model-index": [{"name": report["model"]["name"], "results": [result]}]}
 
 
-def _pictures(accuracy: Mapping[str, Any]) -> list[str]:
+def _images(accuracy: Mapping[str, Any]) -> list[str]:
     if not accuracy["measured"]:
         return []
     test = accuracy["test"]

@@ -23,7 +23,7 @@ from repghost.files import write_bytes_atomically, write_text_atomically
 if TYPE_CHECKING:
     from calib.settings.config import QuantConfig
     from compile.ir.memory_plan import AnyProgram
-    from compile.stages.evaluate import Judgement
+    from compile.stages.evaluate import Evaluation
     from compile.stages.pack import Packed
     from compile.subject.request import Request
     from compile.subject.subject import Subject
@@ -38,14 +38,14 @@ def build_report(
     subject: Subject,
     config: QuantConfig,
     programs: Mapping[str, AnyProgram],
-    judgement: Judgement,
+    evaluation: Evaluation,
     packed: Sequence[Packed],
     folder: Path,
     error: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Return the report of one run as JSON values; what was not measured says so, with the command that would."""
     calibration = subject.calibration
-    used = {"pictures": len(calibration.labels), "sha256": sha256(calibration.pictures.tobytes()), **calibration.origin}
+    used = {"pictures": len(calibration.labels), "sha256": sha256(calibration.images.tobytes()), **calibration.origin}
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -61,7 +61,7 @@ def build_report(
             "sqnr": error,
         },
         "programs": {name: program.digest for name, program in programs.items()},
-        "accuracy": dict(judgement.record),
+        "accuracy": dict(evaluation.record),
         "builds": [_build_entry(item) for item in packed],
         "next": next_commands(request, packed, folder),
         "tools": versions(*TOOLS),

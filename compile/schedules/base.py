@@ -72,7 +72,7 @@ class KernelFrame:
 
 ELEMENT_BYTES = {"int8": 1, "int16": 2, "int32": 4, "float16": 2, "float32": 4}
 FLOAT_NAMES = {"float32": "f32", "float16": "f16"}  # in the names of kernels
-Answer: TypeAlias = Scheduled | None
+MaybeScheduled: TypeAlias = Scheduled | None
 
 
 def requantize_add(

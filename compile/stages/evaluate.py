@@ -1,4 +1,4 @@
-"""Accuracy: float32 in PyTorch against the integer program, picture by picture on the same set."""
+"""Accuracy: float32 in PyTorch against the integer program, image by image on the same set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from compile.bundle.vectors import Vectors
 from compile.ir.float_program import FloatProgram
 from compile.ir.float_reference import run_float
 from compile.storage.stage_cache import StageCache, code_digest, versions
-from compile.subject.subject import Pictures, Subject
+from compile.subject.subject import Images, Subject
 from compile.targets.precisions import INT8
 from repghost.errors import IntegrityError
 from repghost.evaluation.accuracy import accuracy, paired_difference, predict
@@ -29,7 +29,7 @@ REFERENCE = "numpy reference"
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """What is known about accuracy, ready for manifest and report; `record["measured"]` says whether it was."""
 
     record: Mapping[str, Any]
@@ -41,14 +41,14 @@ class Judgement:
         return None if change is None else -100.0 * float(change["difference"])
 
 
-def not_measured(reason: str) -> Judgement:
-    """Return the judgement of a run without labelled pictures."""
+def not_measured(reason: str) -> Evaluation:
+    """Return the evaluation of a run without labelled images."""
     command = "make compile TARGET=host WEIGHTS=FILE DATA=DIR"
-    return Judgement({"measured": False, "reason": reason, "command": command})
+    return Evaluation({"measured": False, "reason": reason, "command": command})
 
 
-def float_answers(model: RepGhostNet, subject: Subject, test: Pictures, cache: StageCache) -> NDArray[np.int64]:
-    """Return the class PyTorch gives each test picture, int64 [N]; kept in the cache, it is the slowest judge."""
+def float_predictions(model: RepGhostNet, subject: Subject, test: Images, cache: StageCache) -> NDArray[np.int64]:
+    """Return the class PyTorch gives each test image, int64 [N]; kept in the cache, it is the slowest evaluate."""
     key = {
         "weights": subject.digest,
         "preprocess": subject.preprocess.to_dict(),
@@ -56,18 +56,18 @@ def float_answers(model: RepGhostNet, subject: Subject, test: Pictures, cache: S
         "code": code_digest("repghost"),
         "tools": versions("torch"),
     }
-    return _kept(cache, "float_answers", key, lambda: predict(model, test.pictures, subject.preprocess))
+    return _kept(cache, "float_answers", key, lambda: predict(model, test.images, subject.preprocess))
 
 
-def reference_answers(program: FloatProgram, test: Pictures, cache: StageCache) -> NDArray[np.int64]:
-    """Return the class the numpy reference of a float program gives each test picture, int64 [N]; kept in the cache."""
+def reference_predictions(program: FloatProgram, test: Images, cache: StageCache) -> NDArray[np.int64]:
+    """Return the class the numpy reference of a float program gives each test image, int64 [N]; kept in the cache."""
     key = {
         "program": program.digest,
         "pictures": test.digest,
         "code": code_digest("compile"),
         "tools": versions("numpy"),
     }
-    return _kept(cache, "reference_answers", key, lambda: run_float(program, test.pictures))
+    return _kept(cache, "reference_answers", key, lambda: run_float(program, test.images))
 
 
 def _kept(
@@ -84,24 +84,24 @@ def _kept(
     return np.load(io.BytesIO(files["answers.npy"]), allow_pickle=False)
 
 
-def judge(
+def evaluate(
     subject: Subject,
-    test: Pictures,
+    test: Images,
     before: NDArray[np.int64] | None,
     program: Program,
     host_models: Mapping[str, bytes],
     expected: Vectors,
     references: Mapping[str, NDArray[np.int64]] | None = None,
-) -> Judgement:
+) -> Evaluation:
     """Compare the answers of float32 with those of the integer program.
 
     Args:
         subject: the network.
-        test: the labelled pictures, which were used for nothing else.
+        test: the labelled images, which were used for nothing else.
         before: int64 [N], from `float_answers`; None where there is no float network.
         program: the integer program, run by the numpy reference where there is no host build of it.
         host_models: the bytes of each model.so that was linked for this machine, by precision.
-        expected: pictures and logits of the numpy reference; a host build has to repeat them to the bit.
+        expected: images and logits of the numpy reference; a host build has to repeat them to the bit.
         references: int64 [N] by precision, from `reference_answers`, for float builds this machine cannot run.
 
     Raises:
@@ -110,7 +110,7 @@ def judge(
     models = {
         name: LoadedModel(data, subject.preprocess.size, len(subject.labels)) for name, data in host_models.items()
     }
-    after, by, checked = _int8_answers(models.get(INT8.name), program, test, expected)
+    after, by, checked = _int8_predictions(models.get(INT8.name), program, test, expected)
     record: dict[str, Any] = {
         "measured": True,
         "program_digest": program.digest,
@@ -123,44 +123,44 @@ def judge(
         record["fp32"] = {**accuracy(before, test.labels).to_dict(), "by": "PyTorch, fused network"}
         record["change"] = paired_difference(before, after, test.labels).to_dict()
         record |= _float_builds(models, references or {}, test, before)
-    return Judgement(record)
+    return Evaluation(record)
 
 
-def _int8_answers(
-    model: LoadedModel | None, program: Program, test: Pictures, expected: Vectors
+def _int8_predictions(
+    model: LoadedModel | None, program: Program, test: Images, expected: Vectors
 ) -> tuple[NDArray[np.int64], str, int]:
-    """Return the integer program's answers, by what they were computed, and on how many pictures that was checked."""
+    """Return the integer program's answers, by what they were computed, and on how many images that was checked."""
     if model is not None:
         checked = _check_against_reference(model, expected)
-        return model.logits(test.pictures).argmax(1), HOST_BUILD, checked
+        return model.logits(test.images).argmax(1), HOST_BUILD, checked
     from calib.integer.reference import run
 
-    return run(program, test.pictures).argmax(1), REFERENCE, 0
+    return run(program, test.images).argmax(1), REFERENCE, 0
 
 
 def _float_builds(
     models: Mapping[str, LoadedModel],
     references: Mapping[str, NDArray[np.int64]],
-    test: Pictures,
+    test: Images,
     before: NDArray[np.int64],
 ) -> dict[str, Any]:
     """Return, for each build in float, its accuracy and how often it answers as PyTorch does."""
-    answers = {name: (value, REFERENCE) for name, value in references.items()}
+    predictions = {name: (value, REFERENCE) for name, value in references.items()}
     for name in models.keys() - {INT8.name}:
-        answers[name] = models[name].logits(test.pictures).argmax(1), HOST_BUILD
+        predictions[name] = models[name].logits(test.images).argmax(1), HOST_BUILD
     return {
         f"{name}_build": {
             **accuracy(answered, test.labels).to_dict(),
             "by": by,
             "agreeing": int(np.count_nonzero(answered == before)),
         }
-        for name, (answered, by) in sorted(answers.items())
+        for name, (answered, by) in sorted(predictions.items())
     }
 
 
 def _check_against_reference(model: LoadedModel, expected: Vectors) -> int:
-    """Return on how many pictures the host build was compared with the numpy reference."""
-    wrong = (model.logits(expected.pictures) != expected.logits).any(axis=1)
+    """Return on how many images the host build was compared with the numpy reference."""
+    wrong = (model.logits(expected.images) != expected.logits).any(axis=1)
     if wrong.any():
         raise IntegrityError(
             f"the host build and the numpy reference differ on {int(wrong.sum())} of {len(wrong)} pictures; the "

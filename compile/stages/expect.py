@@ -15,7 +15,7 @@ import numpy as np
 from compile.bundle.vectors import Vectors, unpack_vectors
 from compile.storage.files import sha256
 from compile.storage.stage_cache import ROOT, Files, StageCache, code_digest, versions
-from compile.subject.subject import Pictures, Subject
+from compile.subject.subject import Images, Subject
 from compile.targets.precisions import FP32, Precision
 from repghost.errors import IntegrityError
 
@@ -25,35 +25,35 @@ if TYPE_CHECKING:
     from repghost.network.model import RepGhostNet
 
 
-VECTOR_BYTES = 1_300_000  # of recorded pictures in a bundle; half of what the weights of the smallest network take
+VECTOR_BYTES = 1_300_000  # of recorded images in a bundle; half of what the weights of the smallest network take
 
 
-VECTOR_LIMITS = (8, 100)  # pictures
+VECTOR_LIMITS = (8, 100)  # images
 
 
-def choose_vectors(subject: Subject) -> Pictures:
-    """Return the pictures a bundle records: the first ones that are judged by, as many as fit its budget."""
+def choose_vectors(subject: Subject) -> Images:
+    """Return the images a bundle records: the first ones that are evaluated on, as many as fit its budget."""
     source = subject.test or subject.calibration
     low, high = VECTOR_LIMITS
-    count = max(low, min(high, VECTOR_BYTES // source.pictures[0].size))
-    # The sets are often sorted by class, so the pictures are taken at equal distances.
+    count = max(low, min(high, VECTOR_BYTES // source.images[0].size))
+    # The sets are often sorted by class, so the images are taken at equal distances.
     chosen = np.unique(np.linspace(0, len(source.labels) - 1, min(count, len(source.labels))).astype(int))
-    return Pictures(source.pictures[chosen], source.labels[chosen], source.origin)
+    return Images(source.images[chosen], source.labels[chosen], source.origin)
 
 
-def expect(qdq: Path, preprocess: Preprocess, pictures: Pictures, cache: StageCache) -> tuple[Vectors, bool]:
-    """Return what the numpy reference says about pictures, computed in a process that never loads TVM.
+def expect(qdq: Path, preprocess: Preprocess, images: Images, cache: StageCache) -> tuple[Vectors, bool]:
+    """Return what the numpy reference says about images, computed in a process that never loads TVM.
 
     Args:
         qdq: the QDQ file.
-        preprocess: for a file that does not say how pictures are prepared.
-        pictures: the pictures to record.
+        preprocess: for a file that does not say how images are prepared.
+        images: the images to record.
         cache: where the answers are kept.
     """
     key = {
         "qdq": sha256(qdq.read_bytes()),
         "preprocess": preprocess.to_dict(),
-        "pictures": pictures.digest,
+        "pictures": images.digest,
         "code": code_digest("repghost", "calib", "compile"),
         "tools": versions("numpy"),
     }
@@ -62,7 +62,7 @@ def expect(qdq: Path, preprocess: Preprocess, pictures: Pictures, cache: StageCa
         with tempfile.TemporaryDirectory(prefix="repghost-vectors-") as name:
             source, output = Path(name) / "pictures.npy", Path(name) / "vectors.bin"
             rule = Path(name) / "preprocess.json"
-            np.save(source, pictures.pictures, allow_pickle=False)
+            np.save(source, images.images, allow_pickle=False)
             rule.write_text(json.dumps(preprocess.to_dict()))
             command = [sys.executable, "-m", "compile.bundle.vectors"]
             command += [str(path) for path in (qdq.absolute(), rule, source, output)]
@@ -77,9 +77,9 @@ def expect(qdq: Path, preprocess: Preprocess, pictures: Pictures, cache: StageCa
 
 
 def expect_float(
-    fused: RepGhostNet | None, program: AnyProgram, subject: Subject, pictures: Pictures, precision: Precision
+    fused: RepGhostNet | None, program: AnyProgram, subject: Subject, images: Images, precision: Precision
 ) -> Vectors:
-    """Return what PyTorch says about pictures, with the tolerance; where it cannot, what the numpy reference says.
+    """Return what PyTorch says about images, with the tolerance; where it cannot, what the numpy reference says.
 
     That is so for a program that rounds what it stores, and for one that was made from a quantized file.
     """
@@ -88,8 +88,8 @@ def expect_float(
     from repghost.evaluation.accuracy import predict
 
     if isinstance(program, FloatProgram) and (fused is None or program.element != FP32.element):
-        logits = run_float(program, pictures.pictures)
+        logits = run_float(program, images.images)
     else:
         assert fused is not None
-        logits = predict(fused, pictures.pictures, subject.preprocess)
-    return Vectors(pictures.pictures, logits, float(np.float32(precision.tolerance * np.abs(logits).max())))
+        logits = predict(fused, images.images, subject.preprocess)
+    return Vectors(images.images, logits, float(np.float32(precision.tolerance * np.abs(logits).max())))

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from repghost.network.model import RepGhostNet
 
 
-ERROR_PICTURES = 32  # that the error of each layer is measured on; a mean over all their pixels
+ERROR_IMAGES = 32  # that the error of each layer is measured on; a mean over all their pixels
 
 
 def layer_error(
     subject: Subject, fused: RepGhostNet, program: Program, config: QuantConfig, cache: StageCache
 ) -> dict[str, Any]:
-    """Return how far each integer layer is from float32 on pictures of the calibration set, for the report.
+    """Return how far each integer layer is from float32 on images of the calibration set, for the report.
 
     Args:
-        subject: Preprocess and calibration pictures.
+        subject: Preprocess and calibration images.
         fused: the network without batch norms.
         program: its quantized form.
         config: how it was quantized; what equalization moved between layers is no error.
@@ -35,11 +35,11 @@ def layer_error(
     from calib.ptq.equalize import equalize
     from repghost.graph.trace import graph_of
 
-    pictures = subject.calibration.pictures[:ERROR_PICTURES]
+    images = subject.calibration.images[:ERROR_IMAGES]
     key = {
         "program": program.digest,
         "weights": subject.digest,
-        "pictures": sha256(pictures.tobytes()),
+        "pictures": sha256(images.tobytes()),
         "config": config.to_dict(),
         "code": code_digest("repghost", "calib"),
         "tools": versions("torch", "numpy"),
@@ -48,9 +48,9 @@ def layer_error(
     def make() -> Files:
         graph = graph_of(fused)
         if config.equalize:
-            graph = equalize(graph, batches(subject.calibration.pictures, subject.preprocess))
-        found = measure_sqnr(graph, program, pictures, subject.preprocess)
-        return {"sqnr.json": json.dumps({"pictures": len(pictures), "decibels": found}).encode()}
+            graph = equalize(graph, batches(subject.calibration.images, subject.preprocess))
+        found = measure_sqnr(graph, program, images, subject.preprocess)
+        return {"sqnr.json": json.dumps({"pictures": len(images), "decibels": found}).encode()}
 
     files, _ = cache.get("layer_error", key, make)
     result: dict[str, Any] = json.loads(files["sqnr.json"])

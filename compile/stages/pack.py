@@ -13,7 +13,7 @@ from compile.machine.emulator import fetch_emulator
 from compile.machine.latency import measure_latency
 from compile.machine.replay import verify_bundle
 from compile.stages.compile_networks import Build
-from compile.stages.evaluate import Judgement
+from compile.stages.evaluate import Evaluation
 from compile.stages.own_command import own_command
 from compile.stages.progress import Progress
 from compile.storage.stage_cache import versions
@@ -55,7 +55,7 @@ def quantization_config(subject: Subject, config: QuantConfig) -> dict[str, Any]
     return config.to_dict() if subject.qdq is None else dict(subject.quantization["config"])
 
 
-def manifest_sections(build: Build, subject: Subject, config: QuantConfig, judgement: Judgement) -> dict[str, Any]:
+def manifest_sections(build: Build, subject: Subject, config: QuantConfig, evaluation: Evaluation) -> dict[str, Any]:
     """Return everything the manifest of a bundle says, besides the list of its files."""
     info = build.info
     return {
@@ -70,7 +70,7 @@ def manifest_sections(build: Build, subject: Subject, config: QuantConfig, judge
         "quantization": quantization_config(subject, config) if build.precision is INT8 else {},
         "variants": info["variants"],
         "layers": build.layers,
-        "accuracy": dict(judgement.record),
+        "accuracy": dict(evaluation.record),
         "tools": versions(*TOOLS),
     }
 
@@ -84,7 +84,7 @@ def pack(
         path: its folder.
         build: the linked network.
         labels: class names in the order of the logits; a line break in one becomes a space.
-        vectors: pictures and expected logits.
+        vectors: images and expected logits.
         sections: from `manifest_sections`.
         progress: is told.
     """

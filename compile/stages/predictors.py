@@ -29,10 +29,10 @@ def open_qdq(
 
     Args:
         path: the ONNX file.
-        preprocess_file: JSON, for a file that does not say how pictures are prepared.
+        preprocess_file: JSON, for a file that does not say how images are prepared.
         ranks: this process among the others; the first one compiles.
         cache: where compiled objects are kept; None: nothing is compiled.
-        classes: of the pictures; other ones are refused before minutes go into compiling.
+        classes: of the images; other ones are refused before minutes go into compiling.
 
     Raises:
         UsageError: when the file cannot be read, has other classes, or a layer that cannot be computed in integers.

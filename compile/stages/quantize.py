@@ -49,11 +49,11 @@ def quantize(
     """Return the QDQ file of the fused network, and whether it was in the cache.
 
     Args:
-        subject: labels, Preprocess and calibration pictures.
+        subject: labels, Preprocess and calibration images.
         fused: the network without batch norms.
         config: how to quantize.
         cache: where the file is kept.
-        on_batch: told how many calibration pictures each batch had.
+        on_batch: told how many calibration images each batch had.
     """
     from calib.qdq.writer import serialize
     from calib.quantize import Source, quantize_model
@@ -71,8 +71,8 @@ def quantize(
 
     def make() -> Files:
         source = Source(subject.labels, subject.digest, subject.calibration.origin)
-        pictures = subject.calibration.pictures
-        result = quantize_model(fused, pictures, subject.preprocess, config, source, on_batch)
+        images = subject.calibration.images
+        result = quantize_model(fused, images, subject.preprocess, config, source, on_batch)
         return {"model.qdq.onnx": serialize(result.onnx)}
 
     files, cached = cache.get("quantize", key, make)
@@ -84,7 +84,7 @@ def read_program(qdq: Path, preprocess: Preprocess | None = None) -> Program:
 
     Args:
         qdq: the file.
-        preprocess: for a file that does not say how pictures are prepared.
+        preprocess: for a file that does not say how images are prepared.
 
     Raises:
         UsageError: naming every node that cannot be computed in integers.

@@ -13,9 +13,9 @@ from calib.qdq.writer import CALIBRATION, LABELS, MODEL, QUANTIZATION
 from compile.frontend.qdq_file import read_qdq_as_given
 from compile.ir.qdq_graph import QdqGraph
 from compile.storage.files import sha256
-from compile.subject.images import open_test, test_pictures
-from compile.subject.noise import RANDOM_PICTURES, noise_pictures
-from compile.subject.subject import Pictures, Subject
+from compile.subject.images import open_test, select_test_images
+from compile.subject.noise import RANDOM_IMAGES, noise_images
+from compile.subject.subject import Images, Subject
 from repghost.errors import UsageError
 from repghost.evaluation.classes import check_classes
 from repghost.network.spec import model_name, parse_width
@@ -32,19 +32,19 @@ def quantized_subject(
     seed: int,
     preprocess_file: Path | None = None,
 ) -> Subject:
-    """Read a QDQ file and the pictures it is judged by.
+    """Read a QDQ file and the images it is evaluated on.
 
     Args:
         path: the ONNX file.
-        data: a set of pictures; without one the accuracy is not measured.
+        data: a set of images; without one the accuracy is not measured.
         width: refused when the file says another.
         size: refused when the file has another.
-        test_images: only so many pictures are judged by; all of them by default.
+        test_images: only so many images are evaluated on; all of them by default.
         seed: chooses them.
-        preprocess_file: JSON, for a file that does not say how pictures are prepared.
+        preprocess_file: JSON, for a file that does not say how images are prepared.
 
     Raises:
-        UsageError: when the file cannot be used, or pictures and file do not fit together.
+        UsageError: when the file cannot be used, or images and file do not fit together.
     """
     graph = read_qdq_as_given(path, preprocess_file)
     name = _name(graph, path, width)
@@ -58,12 +58,12 @@ def quantized_subject(
         labels = labels or dataset.classes
     none = np.empty(0, np.int64)
     test = (
-        test_pictures(dataset, data, graph.preprocess, test_images, seed, none)
+        select_test_images(dataset, data, graph.preprocess, test_images, seed, none)
         if dataset is not None and data is not None
         else None
     )
     content = path.read_bytes()
-    noise = noise_pictures(RANDOM_PICTURES, graph.preprocess.size, seed)
+    noise = noise_images(RANDOM_IMAGES, graph.preprocess.size, seed)
     return Subject(
         name=name,
         spec=None,
@@ -72,7 +72,7 @@ def quantized_subject(
         weights={"kind": KIND, "source": path.name, "sha256": sha256(content)},
         preprocess=graph.preprocess,
         labels=labels or tuple(f"class {index}" for index in range(classes)),
-        calibration=Pictures(noise, np.full(len(noise), -1), {"data": "noise", "split": "none"}),
+        calibration=Images(noise, np.full(len(noise), -1), {"data": "noise", "split": "none"}),
         test=test,
         unmeasured="" if test else "no labelled pictures were given",
         qdq=content,

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compile.subject.subject import CARRIED_WIDTH, RANDOM, Pictures, Subject
+from compile.subject.subject import CARRIED_WIDTH, RANDOM, Images, Subject
 from repghost.data.preprocess import Preprocess
 from repghost.network.spec import parse_width
 
 if TYPE_CHECKING:
     from repghost.network.model import RepGhostNet
-from compile.subject.noise import RANDOM_CLASSES, RANDOM_PICTURES, noise_pictures, statistics_side
+from compile.subject.noise import RANDOM_CLASSES, RANDOM_IMAGES, noise_images, statistics_side
 
 
 def random_subject(width: str | None, size: int, seed: int) -> Subject:
-    """Return a network of random weights with the batch statistics its activations really have, and noise for pictures.
+    """Return a network of random weights with the batch statistics its activations really have, and noise for images.
 
-    Its answers mean nothing, so nothing can be judged; sizes, speed and the equality of all builds can.
+    Its answers mean nothing, so nothing can be evaluated; sizes, speed and the equality of all builds can.
     """
     import torch
 
@@ -34,12 +34,12 @@ def random_subject(width: str | None, size: int, seed: int) -> Subject:
     for name, tensor in model.state_dict().items():
         digest.update(name.encode() + tensor.numpy().tobytes())
     labels = tuple(f"class {index}" for index in range(RANDOM_CLASSES))
-    noise = noise_pictures(RANDOM_PICTURES, size, seed)
-    pictures = Pictures(noise, np.full(len(noise), -1), {"data": "noise", "split": "none", "seed": seed, "broken": []})
+    noise = noise_images(RANDOM_IMAGES, size, seed)
+    images = Images(noise, np.full(len(noise), -1), {"data": "noise", "split": "none", "seed": seed, "broken": []})
     origin = {"kind": RANDOM, "source": f"seed {seed}", "sha256": digest.hexdigest()}
     reason = "the weights are random"
     spec = model.spec
-    return Subject(spec.name, spec, model, digest.hexdigest(), origin, preprocess, labels, pictures, None, reason)
+    return Subject(spec.name, spec, model, digest.hexdigest(), origin, preprocess, labels, images, None, reason)
 
 
 def _measure_statistics(model: RepGhostNet, preprocess: Preprocess, seed: int) -> None:
@@ -49,7 +49,7 @@ def _measure_statistics(model: RepGhostNet, preprocess: Preprocess, seed: int) -
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # a plain mean over the batches
-    small = noise_pictures(RANDOM_PICTURES, statistics_side(preprocess.size), seed + 1)
+    small = noise_images(RANDOM_IMAGES, statistics_side(preprocess.size), seed + 1)
     model.train()
     with torch.no_grad():
         for start in range(0, len(small), 8):

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.subject.noise import RANDOM_PICTURES, noise_pictures, statistics_side
-from compile.subject.subject import RANDOM, Pictures, Subject
+from compile.subject.noise import RANDOM_IMAGES, noise_images, statistics_side
+from compile.subject.subject import RANDOM, Images, Subject
 from repghost.data.preprocess import Preprocess
 from repghost.errors import ToolMissingError, UsageError, unknown_value
 
@@ -35,7 +35,7 @@ BASELINES = (
     "efficientnet_lite0",
     "resnet18",
 )  # which tests compile; another one may hold a layer that cannot be computed in integers, and is then refused
-CALIBRATION_PICTURES = 8
+CALIBRATION_IMAGES = 8
 OPSET = 17
 
 
@@ -53,11 +53,11 @@ def baseline_subject(name: str, size: int, classes: int, seed: int) -> Subject:
         ToolMissingError: when ONNX Runtime, which quantizes it, is not installed.
     """
     preprocess = Preprocess(size=size, resize=size)
-    pictures = noise_pictures(RANDOM_PICTURES, size, seed)
+    images = noise_images(RANDOM_IMAGES, size, seed)
     model = random_network(name, preprocess, classes, seed)
-    content = quantized(model, preprocess, pictures[:CALIBRATION_PICTURES])
+    content = quantized(model, preprocess, images[:CALIBRATION_IMAGES])
     digest = hashlib.sha256(content).hexdigest()
-    unknown = Pictures(pictures, np.full(len(pictures), -1), {"data": "noise", "split": "none", "seed": seed})
+    unknown = Images(images, np.full(len(images), -1), {"data": "noise", "split": "none", "seed": seed})
     return Subject(
         name=name,
         spec=None,
@@ -90,7 +90,7 @@ def random_network(name: str, preprocess: Preprocess, classes: int, seed: int) -
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # a plain mean over the batches
-    small = noise_pictures(RANDOM_PICTURES, statistics_side(preprocess.size), seed + 1)
+    small = noise_images(RANDOM_IMAGES, statistics_side(preprocess.size), seed + 1)
     with torch.no_grad():
         for start in range(0, len(small), 8):
             model.train()(torch.from_numpy(preprocess.normalize(small[start : start + 8])))
@@ -116,14 +116,14 @@ def write_float_onnx(path: Path, model: torch.nn.Module, size: int) -> None:
 
 
 def quantized(
-    model: torch.nn.Module, preprocess: Preprocess, pictures: NDArray[np.uint8], unsigned: bool = False
+    model: torch.nn.Module, preprocess: Preprocess, images: NDArray[np.uint8], unsigned: bool = False
 ) -> bytes:
     """Return the network as ONNX Runtime's static quantizer writes it: QDQ, int8 weights per channel.
 
     Args:
         model: in evaluation mode.
-        preprocess: how the pictures become its input.
-        pictures: uint8 [N, size, size, 3], to calibrate with.
+        preprocess: how the images become its input.
+        images: uint8 [N, size, size, 3], to calibrate with.
         unsigned: whether activations are uint8 instead of int8.
 
     Raises:
@@ -136,13 +136,13 @@ def quantized(
         raise ToolMissingError("ONNX Runtime quantizes other networks: pip install onnxruntime") from error
 
     class Reader(CalibrationDataReader):
-        """The pictures, one at a time."""
+        """The images, one at a time."""
 
         def __init__(self) -> None:
-            self.rest: Iterator[dict[str, Any]] = iter({"input": preprocess.normalize(it[None])} for it in pictures)
+            self.rest: Iterator[dict[str, Any]] = iter({"input": preprocess.normalize(it[None])} for it in images)
 
         def get_next(self) -> dict[str, Any] | None:
-            """Return the next picture, None after the last one."""
+            """Return the next image, None after the last one."""
             return next(self.rest, None)
 
     with tempfile.TemporaryDirectory(prefix="repghost-baseline-") as name, contextlib.redirect_stdout(io.StringIO()):

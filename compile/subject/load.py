@@ -1,4 +1,4 @@
-"""What a run is about: a network, the pictures it is calibrated with, and the ones it is judged by."""
+"""What a run is about: a network, the images it is calibrated with, and the ones it is evaluated on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from repghost.network.spec import parse_width
 
 if TYPE_CHECKING:
     from repghost.checkpoints.checkpoint import Checkpoint
-from compile.subject.images import _choose_calibration, _prepared, open_test, test_pictures
+from compile.subject.images import _choose_calibration, _prepared, open_test, select_test_images
 from compile.subject.subject import CARRIED_DATA, CARRIED_WEIGHTS, CARRIED_WIDTH, RANDOM, RANDOM_SIZE, TIMM, Subject
 
 QDQ_SUFFIX = ".onnx"
@@ -28,21 +28,21 @@ def load_subject(
     preprocess_file: Path | None = None,
     model: str | None = None,
 ) -> Subject:
-    """Read weights and pictures.
+    """Read weights and images.
 
     Args:
         weights: a checkpoint, a quantized ONNX file, "timm", "random", or None for the carried ones.
-        data: a set of pictures, or None for the carried one.
+        data: a set of images, or None for the carried one.
         width: refused when the weights have another; needed for "timm".
         size: pixels of the input, instead of the checkpoint's.
-        calibration_images: at most so many pictures are calibrated with.
-        test_images: only so many pictures are judged by; all of them by default.
-        seed: chooses pictures, and makes random weights.
-        preprocess_file: JSON that says how pictures are prepared, instead of the checkpoint.
+        calibration_images: at most so many images are calibrated with.
+        test_images: only so many images are evaluated on; all of them by default.
+        seed: chooses images, and makes random weights.
+        preprocess_file: JSON that says how images are prepared, instead of the checkpoint.
         model: another network than RepGhostNet, as timm calls it; of random weights only.
 
     Raises:
-        UsageError: when weights, pictures and width do not fit together.
+        UsageError: when weights, images and width do not fit together.
     """
     from compile.subject.from_qdq_file import quantized_subject
     from compile.subject.from_random_weights import random_subject
@@ -67,10 +67,10 @@ def load_subject(
     spec = checkpoint.spec
     preprocess = resized(resolve_preprocess(checkpoint.preprocess, spec.num_classes, preprocess_file), size)
     folder = data or CARRIED_DATA
-    judged_set = open_test(folder)
-    reserved, calibration_set = _choose_calibration(folder, judged_set, calibration_images, seed)
+    test_set = open_test(folder)
+    reserved, calibration_set = _choose_calibration(folder, test_set, calibration_images, seed)
     calibration = _prepared(*calibration_set, preprocess)
-    test = None if judged_set is None else test_pictures(judged_set, folder, preprocess, test_images, seed, reserved)
+    test = None if test_set is None else select_test_images(test_set, folder, preprocess, test_images, seed, reserved)
     classes = calibration_set[0].classes
     _check_classes(checkpoint, classes, folder)
     labels = checkpoint.labels or classes

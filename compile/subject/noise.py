@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 RANDOM_CLASSES = 1000
 
 
-RANDOM_PICTURES = 32
+RANDOM_IMAGES = 32
 
 
 # Pixels; batch statistics of random weights hardly depend on the size, but need more than a pixel of the last stages.
@@ -22,12 +22,12 @@ STATISTICS_SIDES = (64, 128)
 
 
 def statistics_side(size: int) -> int:
-    """Return the pixels of the pictures that give batch statistics to a network for pictures of `size` pixels."""
+    """Return the pixels of the images that give batch statistics to a network for images of `size` pixels."""
     smallest, largest = STATISTICS_SIDES
     return min(max(size, smallest), largest)
 
 
-def noise_pictures(count: int, size: int, seed: int) -> NDArray[np.uint8]:
+def noise_images(count: int, size: int, seed: int) -> NDArray[np.uint8]:
     """Return uint8 [count, size, size, 3]: coloured patches of 8 pixels with fine noise on top."""
     generator = np.random.default_rng(seed)
     cells = -(-size // 8)

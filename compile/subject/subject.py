@@ -37,22 +37,22 @@ RANDOM_SIZE = 224
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
-    """Cropped pictures and what is known about them."""
+class Images:
+    """Cropped images and what is known about them."""
 
-    pictures: NDArray[np.uint8]  # [N, size, size, 3]
+    images: NDArray[np.uint8]  # [N, size, size, 3]
     labels: NDArray[np.int64]  # [N]; -1 where nothing is known
     origin: Mapping[str, Any]  # for the report: set, split, how many were broken
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of pictures and labels."""
-        return hashlib.sha256(self.pictures.tobytes() + self.labels.tobytes()).hexdigest()
+        """The SHA-256 of images and labels."""
+        return hashlib.sha256(self.images.tobytes() + self.labels.tobytes()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A network and its pictures: a checkpoint that is going to be quantized, or a file that already is."""
+    """A network and its images: a checkpoint that is going to be quantized, or a file that already is."""
 
     name: str
     spec: ModelSpec | None  # None for a quantized file, which need not be a RepGhostNet
@@ -61,8 +61,8 @@ class Subject:
     weights: Mapping[str, Any]  # for the report: kind, source
     preprocess: Preprocess
     labels: tuple[str, ...]
-    calibration: Pictures
-    test: Pictures | None  # None: accuracy cannot be measured
+    calibration: Images
+    test: Images | None  # None: accuracy cannot be measured
     unmeasured: str = ""  # why there is no test set
     qdq: bytes | None = None  # the quantized file
     quantization: Mapping[str, Any] = field(default_factory=dict)  # what the quantized file says of itself

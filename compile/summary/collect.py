@@ -116,7 +116,7 @@ def _distinct(items: Iterable[T]) -> tuple[T, ...]:
 
 
 def _joined(networks: Sequence[Network]) -> tuple[Network, ...]:
-    """Return the networks; what several files say of one, judged by the same pictures with the same result, is joined.
+    """Return the networks; what several files say of one, evaluated on the same images with the same result, is joined.
 
     Files that disagree stay apart, for `find_conflicts` to name.
     """

@@ -33,12 +33,12 @@ class Share:
 
 @dataclass(frozen=True)
 class Change:
-    """A paired difference of two top-1 shares on the same pictures, with its 95 % interval."""
+    """A paired difference of two top-1 shares on the same images, with its 95 % interval."""
 
     difference: float
     low: float
     high: float
-    agreeing: int  # pictures that both give the same class
+    agreeing: int  # images that both give the same class
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Network:
-    """Trained weights and their accuracy on one set of test pictures.
+    """Trained weights and their accuracy on one set of test images.
 
     Attributes:
         model: upstream's spelling, e.g. repghostnet_0_5x, or the name of another network.
@@ -62,7 +62,7 @@ class Network:
         weights: where they come from, for a reader.
         weights_sha256: of their file.
         data: the set, for a reader.
-        data_sha256: of the test pictures; two networks are compared only where it is equal. "" where a source does not
+        data_sha256: of the test images; two networks are compared only where it is equal. "" where a source does not
             say it.
         fp32: None for a file that was given quantized.
         methods: none where nothing was quantized.
@@ -94,7 +94,7 @@ class Speed:
         unit: of `value`, `low` and `high`.
         low: the fastest, for times.
         high: the 90th percentile, for times.
-        agreement: share of pictures that get the float network's class; None where it was not compared.
+        agreement: share of images that get the float network's class; None where it was not compared.
         weights: "random" where only the shapes matter.
         made_by: who quantized it.
     """

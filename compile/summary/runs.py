@@ -29,12 +29,12 @@ def plan_runs(
 
     Args:
         weights: "timm", "random", a checkpoint, a folder of checkpoints, or None for the carried ones.
-        data: pictures, or None for the carried ones.
+        data: images, or None for the carried ones.
         widths: "all", or widths separated by commas.
         target: what is compiled for.
         size: pixels of the input, or the weights' own.
-        images: pictures to calibrate with.
-        test_images: pictures to judge by; all of them by default.
+        images: images to calibrate with.
+        test_images: images to evaluate on; all of them by default.
         output: the folder of the runs.
 
     Raises:
@@ -91,7 +91,7 @@ def run_all(requests: Iterable[Request], say: Callable[[str], None]) -> list[str
 
 
 def _key(request: Request) -> str:
-    """Return a name made of what can change a run: settings, weights, pictures, code and tools."""
+    """Return a name made of what can change a run: settings, weights, images, code and tools."""
     files = [path for path in (request.config, request.preprocess) if path]
     if request.weights and Path(request.weights).is_file():
         files.append(Path(request.weights))
@@ -106,9 +106,9 @@ def _key(request: Request) -> str:
 
 
 def _listing(data: Path) -> list[tuple[str, int, int]]:
-    """Return every file of a set with its size and time of change: a set of a million pictures is not read for a name.
+    """Return every file of a set with its size and time of change: a set of a million images is not read for a name.
 
-    A run reads them all, and its own stages are kept under the digest of the pictures.
+    A run reads them all, and its own stages are kept under the digest of the images.
     """
     files = sorted(path for path in data.rglob("*") if path.is_file()) if data.is_dir() else [data]
     stats = [(path, path.stat()) for path in files if path.is_file()]

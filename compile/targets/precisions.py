@@ -22,7 +22,7 @@ class Precision:
 
 INT8 = Precision("int8", "int8", True, 0.0, "numpy reference of the integer program")
 FP32 = Precision("fp32", "float32", False, 1e-4, "PyTorch")
-# Measured on real pictures: at most 2.3 % of the largest logit, which an added-up rounding of every sum makes.
+# Measured on real images: at most 2.3 % of the largest logit, which an added-up rounding of every sum makes.
 FP16 = Precision("fp16", "float16", False, 5e-2, "numpy reference of the float program", by_default=False)
 PRECISIONS = {precision.name: precision for precision in (INT8, FP32, FP16)}
 

@@ -1,4 +1,4 @@
-"""Accuracy of the symmetric policy: PyTorch evaluates the Q/DQ file, picture by picture on the set that judges."""
+"""Accuracy of the symmetric policy: PyTorch evaluates the Q/DQ file, image by image on the set that evaluates."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.stages.evaluate import float_answers
+from compile.stages.evaluate import float_predictions
 from compile.storage.files import sha256
 from compile.storage.stage_cache import Files, StageCache, code_digest, versions
-from compile.subject.subject import Pictures, Subject
+from compile.subject.subject import Images, Subject
 from repghost.evaluation.accuracy import accuracy, paired_difference
 
 if TYPE_CHECKING:
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from repghost.network.model import RepGhostNet
 
 BATCH_PIXELS = 1 << 18
-JUDGE = "Q/DQ file, evaluated as written by PyTorch"
+EVALUATE = "Q/DQ file, evaluated as written by PyTorch"
 
 
-def judge_contents(subject: Subject, network: RepGhostNet, contents: Contents, cache: StageCache) -> dict[str, Any]:
+def evaluate_contents(subject: Subject, network: RepGhostNet, contents: Contents, cache: StageCache) -> dict[str, Any]:
     """Return the accuracy record of the int8 file.
 
     Args:
-        subject: with the pictures it is judged by.
+        subject: with the images it is evaluated on.
         network: the fused float network.
         contents: of the bundle.
         cache: where answers are kept.
@@ -35,20 +35,20 @@ def judge_contents(subject: Subject, network: RepGhostNet, contents: Contents, c
         command = "make compile TARGET=jetson WEIGHTS=FILE DATA=DIR"
         return {"measured": False, "reason": subject.unmeasured, "command": command}
     test = subject.test
-    before = float_answers(network, subject, test, cache)
-    after = _answers(contents, test, cache)
+    before = float_predictions(network, subject, test, cache)
+    after = _predictions(contents, test, cache)
     return {
         "measured": True,
         "program_digest": contents.digest,
         "test": {"pictures": len(test.labels), "sha256": test.digest, **test.origin},
         "fp32": {**accuracy(before, test.labels).to_dict(), "by": "PyTorch, fused network"},
-        "int8": {**accuracy(after, test.labels).to_dict(), "by": JUDGE, "checked_on": 0},
+        "int8": {**accuracy(after, test.labels).to_dict(), "by": EVALUATE, "checked_on": 0},
         "change": paired_difference(before, after, test.labels).to_dict(),
     }
 
 
-def _answers(contents: Contents, test: Pictures, cache: StageCache) -> NDArray[np.int64]:
-    """Return the class the int8 file gives each picture, int64 [N]."""
+def _predictions(contents: Contents, test: Images, cache: StageCache) -> NDArray[np.int64]:
+    """Return the class the int8 file gives each image, int64 [N]."""
     from compile.tensorrt.evaluate import TorchNetwork
 
     key = {
@@ -62,8 +62,8 @@ def _answers(contents: Contents, test: Pictures, cache: StageCache) -> NDArray[n
         network, preprocess = TorchNetwork(contents.int8), contents.subject.preprocess
         step = max(1, BATCH_PIXELS // preprocess.size**2)
         parts = [
-            network(preprocess.normalize(test.pictures[start : start + step])).argmax(1)
-            for start in range(0, len(test.pictures), step)
+            network(preprocess.normalize(test.images[start : start + step])).argmax(1)
+            for start in range(0, len(test.images), step)
         ]
         buffer = io.BytesIO()
         np.save(buffer, np.concatenate(parts), allow_pickle=False)

@@ -1,7 +1,7 @@
 """The answers of a file for TensorRT, computed here: by PyTorch, ONNX Runtime or onnx's reference evaluator.
 
-PyTorch writes the expected logits and judges accuracy, in batches; the other two replay them when a bundle is verified,
-so that no program checks its own answers.
+PyTorch writes the expected logits and evaluates accuracy, in batches; the other two replay them when a bundle is
+verified, so that no program checks its own answers.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ class TorchNetwork:
         self._nodes = waiting
 
     @torch.no_grad()
-    def __call__(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits, float32 [N, classes].
 
         Args:
-            pictures: float32 [N, 3, H, W], normalized.
+            images: float32 [N, 3, H, W], normalized.
         """
-        tensors = {INPUT: torch.from_numpy(pictures)}
+        tensors = {INPUT: torch.from_numpy(images)}
         last_reader = {name: index for index, node in enumerate(self._nodes) for name in node.input}
         for index, node in enumerate(self._nodes):
             tensors[node.output[0]] = self._compute(node, tensors)
@@ -137,7 +137,7 @@ def exact_runner(content: bytes) -> tuple[str, Run]:
 
 
 def _one_by_one(run: Run) -> Run:
-    return lambda pictures: np.concatenate([run(picture[None]) for picture in pictures])
+    return lambda images: np.concatenate([run(image[None]) for image in images])
 
 
 def _onnx_runtime(content: bytes) -> Run:
@@ -148,7 +148,7 @@ def _onnx_runtime(content: bytes) -> Run:
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda picture: session.run(None, {INPUT: picture})[0]
+    return lambda image: session.run(None, {INPUT: image})[0]
 
 
 def _reference(content: bytes) -> Run:
@@ -158,4 +158,4 @@ def _reference(content: bytes) -> Run:
     # The evaluator knows DequantizeLinear since opset 19 only; nothing the writer writes changed its meaning since 17.
     model.opset_import[0].version = max(REFERENCE_OPSET, model.opset_import[0].version)
     evaluator = ReferenceEvaluator(model)
-    return lambda picture: np.asarray(evaluator.run(None, {INPUT: picture})[0], np.float32)
+    return lambda image: np.asarray(evaluator.run(None, {INPUT: image})[0], np.float32)

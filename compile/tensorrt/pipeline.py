@@ -1,4 +1,4 @@
-"""`make compile TARGET=jetson`: from weights and pictures to one bundle and its report, stage by stage."""
+"""`make compile TARGET=jetson`: from weights and images to one bundle and its report, stage by stage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from compile.subject.load import load_subject
 from compile.subject.request import Request
 from compile.subject.subject import Subject
 from compile.targets.table import JETSON
-from compile.tensorrt.accuracy import judge_contents
+from compile.tensorrt.accuracy import evaluate_contents
 from compile.tensorrt.bundle_files import bundle_files, bundle_sections, metadata_of
 from compile.tensorrt.contents import Contents
 from compile.tensorrt.jetpack import JetPack, find_jetpack
@@ -45,7 +45,7 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
         say: is given one line per stage.
 
     Raises:
-        UsageError: when the request, the weights or the pictures cannot be used.
+        UsageError: when the request, the weights or the images cannot be used.
         IntegrityError: when the written files break a rule, or two evaluations of them disagree.
         AccuracyGateError: when int8 loses more than `max_drop`; bundle and report are written all the same.
     """
@@ -62,8 +62,8 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     networks = _calibrate(subject, network, config, jetpack, options, cache, progress)
     contents = _write(subject, networks, config, options, progress)
     with progress.stage("judge"):
-        accuracy = judge_contents(subject, network, contents, cache)
-        progress.note = _judged(accuracy)
+        accuracy = evaluate_contents(subject, network, contents, cache)
+        progress.note = _evaluated(accuracy)
     folder = request.output / subject.folder
     with progress.stage("pack"):
         bundle = write_bundle(folder / JETSON.name, bundle_files(contents), bundle_sections(contents, accuracy))
@@ -154,7 +154,7 @@ def _write(
         progress.note = f"{len(layers.layers)} of {len(layers.layer_names)} layers in int8, no rule broken"
     with progress.stage("expect"):
         samples = choose_samples(subject.test or subject.calibration)
-        others = subject.calibration.pictures
+        others = subject.calibration.images
         expected = {
             "int8": expect(int8, networks.int8_half(), samples, others, subject.preprocess),
             "fp16": expect(fp16, networks.fp16_half(), samples, others, subject.preprocess),
@@ -163,7 +163,7 @@ def _write(
     return Contents(subject, networks, int8, fp16, options, config.to_dict(), samples, expected)
 
 
-def _judged(record: dict[str, Any]) -> str:
+def _evaluated(record: dict[str, Any]) -> str:
     if not record["measured"]:
         return f"accuracy not measured: {record['reason']}"
     return f"top-1 fp32 {record['fp32']['top1']:.2%}, int8 {record['int8']['top1']:.2%} of {record['int8']['pictures']}"

@@ -30,7 +30,7 @@ def build_report(folder: Path, subject: Subject, bundle: Bundle, verification: d
 
     Args:
         folder: of the run.
-        subject: the network and its pictures.
+        subject: the network and its images.
         bundle: as it was written.
         verification: the record of its samples.
     """

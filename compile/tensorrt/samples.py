@@ -1,4 +1,4 @@
-"""The samples of a bundle: pictures, the logits they have to give, and how far a board's may lie from them.
+"""The samples of a bundle: images, the logits they have to give, and how far a board's may lie from them.
 
 TensorRT computes what is not int8 in float16, in an order of its own. How far that moves the logits is measured: the
 same file is evaluated once in float32 and once with every float tensor rounded to float16. A value that falls to the
@@ -15,14 +15,14 @@ import onnx
 from numpy.typing import NDArray
 
 from compile.bundle.manifest import Bundle
-from compile.subject.subject import Pictures
+from compile.subject.subject import Images
 from repghost.errors import IntegrityError
 
 if TYPE_CHECKING:
     from repghost.data.preprocess import Preprocess
 
 COUNT = 8  # each is a start of trtexec on the board
-MEASURED_ON = 32  # pictures
+MEASURED_ON = 32  # images
 MARGIN = 2.0  # times the largest distance that was measured
 LEAST = 0.02  # of the largest logit: sums of float16 in another order
 KINDS = ("int8", "fp16")
@@ -43,10 +43,10 @@ class Expected:
     half_distance: float
 
 
-def choose_samples(pictures: Pictures) -> NDArray[np.uint8]:
+def choose_samples(images: Images) -> NDArray[np.uint8]:
     """Return uint8 [N, size, size, 3] at equal distances, because sets are often sorted by class."""
-    chosen = np.unique(np.linspace(0, len(pictures.labels) - 1, min(COUNT, len(pictures.labels))).astype(int))
-    return pictures.pictures[chosen]
+    chosen = np.unique(np.linspace(0, len(images.labels) - 1, min(COUNT, len(images.labels))).astype(int))
+    return images.images[chosen]
 
 
 def expect(
@@ -62,8 +62,8 @@ def expect(
         model: the file.
         half: the same network as a float16 file; `model` itself where it is one.
         samples: uint8 [N, size, size, 3].
-        others: more pictures, for the tolerance alone.
-        preprocess: of the pictures.
+        others: more images, for the tolerance alone.
+        preprocess: of the images.
     """
     from compile.tensorrt.evaluate import TorchNetwork
 
@@ -81,11 +81,11 @@ def sample_files(samples: NDArray[np.uint8], expected: dict[str, Expected], prep
     Args:
         samples: uint8 [N, size, size, 3].
         expected: by name, see `KINDS`.
-        preprocess: of the pictures.
+        preprocess: of the images.
     """
     files = {
-        f"sample-{index}.bin": np.ascontiguousarray(picture, "<f4").tobytes()
-        for index, picture in enumerate(preprocess.normalize(samples))
+        f"sample-{index}.bin": np.ascontiguousarray(image, "<f4").tobytes()
+        for index, image in enumerate(preprocess.normalize(samples))
     }
     for kind, values in expected.items():
         lines = [" ".join(f"{value:.9g}" for value in row) for row in values.logits]

@@ -1,8 +1,8 @@
 """Checkpoints: weights with everything needed to rebuild and to feed the network they belong to.
 
 Read are upstream's training files (timm's CheckpointSaver), their converted state dicts, timm's safetensors, those of
-other training loops (`repghost.checkpoints.weight_names`), and what `write_checkpoint` writes: safetensors whose header holds the
-spec, the preprocessing and the labels as JSON.
+other training loops (`repghost.checkpoints.weight_names`), and what `write_checkpoint` writes: safetensors whose header
+holds the spec, the preprocessing and the labels as JSON.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def write_checkpoint(
     Args:
         path: the file to write.
         model: any form.
-        preprocess: `Preprocess.to_dict()` of the pictures it was trained on.
+        preprocess: `Preprocess.to_dict()` of the images it was trained on.
         labels: one name per class, in the order of the logits.
         metadata: JSON values worth keeping, e.g. recipe, epoch, metric.
 

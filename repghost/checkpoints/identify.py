@@ -1,4 +1,4 @@
-"""Which RepGhostNet a state dict belongs to, judged by its names and shapes, and whether it is complete and sound."""
+"""Which RepGhostNet a state dict belongs to, by its names and shapes, and whether it is complete and sound."""
 
 from __future__ import annotations
 

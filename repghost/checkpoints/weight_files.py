@@ -105,7 +105,7 @@ def _parse_torch(data: bytes, path: Path, prefer_ema: bool) -> WeightFile:
     _refuse_compression(data, path)
     try:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about details of a file that is judged below
+            warnings.simplefilter("ignore")  # about details of a file that is evaluated below
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a crafted pickle can raise anything; it is never loaded another way
         asked = re.search(r"GLOBAL (\S+)", str(error))

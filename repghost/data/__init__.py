@@ -1,28 +1,28 @@
-"""Sets of labelled pictures, however they are stored."""
+"""Sets of labelled images, however they are stored."""
 
 from repghost.data.base import (
+    ImageSet,
     MissingSplitError,
-    PictureSet,
     Prepared,
     left_out,
     prepare,
     prepare_in_parts,
     refuse_empty,
 )
-from repghost.data.decode import PictureError, decode_picture, read_picture, to_rgb
+from repghost.data.decode import ImageError, decode_image, read_image, to_rgb
 from repghost.data.open_by_format import open_dataset
 
 __all__ = [
+    "ImageError",
+    "ImageSet",
     "MissingSplitError",
-    "PictureError",
-    "PictureSet",
     "Prepared",
-    "decode_picture",
+    "decode_image",
     "left_out",
     "open_dataset",
     "prepare",
     "prepare_in_parts",
-    "read_picture",
+    "read_image",
     "refuse_empty",
     "to_rgb",
 ]

@@ -1,4 +1,4 @@
-"""A set of pictures that is already an array in memory."""
+"""A set of images that is already an array in memory."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from repghost.errors import UsageError
 
 @dataclass(frozen=True, eq=False)
 class ArraySet:
-    """Pictures of one size.
+    """Images of one size.
 
     Args:
         source: what messages call the set, e.g. the file it came from.
         classes: the names of the classes, in label order.
-        pictures: uint8 [N, H, W] (grey) or [N, H, W, 3] (RGB).
+        images: uint8 [N, H, W] (grey) or [N, H, W, 3] (RGB).
         labels: int64 [N].
 
     Raises:
@@ -28,14 +28,14 @@ class ArraySet:
 
     source: str
     classes: tuple[str, ...]
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
     labels: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        """Check that pictures, labels and classes belong together."""
-        if len(self.pictures) != len(self.labels):
+        """Check that images, labels and classes belong together."""
+        if len(self.images) != len(self.labels):
             raise UsageError(
-                f"{self.source}: {len(self.pictures)} pictures but {len(self.labels)} labels; the two files do not "
+                f"{self.source}: {len(self.images)} pictures but {len(self.labels)} labels; the two files do not "
                 "belong together. Fetch the set again."
             )
         if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
@@ -45,13 +45,13 @@ class ArraySet:
             )
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        """Return the picture (RGB) and its label."""
-        return to_rgb(Image.fromarray(self.pictures[index])), int(self.labels[index])
+        """Return the image (RGB) and its label."""
+        return to_rgb(Image.fromarray(self.images[index])), int(self.labels[index])
 
     def name(self, index: int) -> str:
-        """Return the source and the number of the picture in it."""
+        """Return the source and the number of the image in it."""
         return f"{self.source}#{index}"

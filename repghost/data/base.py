@@ -1,4 +1,4 @@
-"""What every set of pictures offers, and how it becomes arrays."""
+"""What every set of images offers, and how it becomes arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from repghost.data.decode import PictureError
+from repghost.data.decode import ImageError
 from repghost.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ class MissingSplitError(UsageError):
     """The set is there, but not the split that was asked for."""
 
 
-class PictureSet(Protocol):
-    """A sequence of (picture, label) with a name for each picture; labels index `classes`."""
+class ImageSet(Protocol):
+    """A sequence of (image, label) with a name for each image; labels index `classes`."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -35,48 +35,48 @@ class PictureSet(Protocol):
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """int64 [N]; known without decoding a picture."""
+        """int64 [N]; known without decoding an image."""
         ...
 
     def __len__(self) -> int:
-        """The number of pictures, broken ones included."""
+        """The number of images, broken ones included."""
         ...
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        """The picture (RGB) and its label; raises PictureError when it cannot be decoded."""
+        """The image (RGB) and its label; raises PictureError when it cannot be decoded."""
         ...
 
     def name(self, index: int) -> str:
-        """What messages call the picture."""
+        """What messages call the image."""
         ...
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Pictures as the network is given them, and the ones that could not be decoded."""
+    """Images as the network is given them, and the ones that could not be decoded."""
 
-    pictures: NDArray[np.uint8]  # [N, size, size, 3], RGB
+    images: NDArray[np.uint8]  # [N, size, size, 3], RGB
     labels: NDArray[np.int64]  # [N]
-    indices: NDArray[np.int64]  # [N], the place of each picture in its set
-    broken: tuple[str, ...]  # one message for each picture that is missing above, beginning with its name
+    indices: NDArray[np.int64]  # [N], the place of each image in its set
+    broken: tuple[str, ...]  # one message for each image that is missing above, beginning with its name
 
 
 def prepare(
-    dataset: PictureSet,
+    dataset: ImageSet,
     preprocess: Preprocess,
     indices: Sequence[int] | NDArray[np.int64] | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Prepared:
-    """Decode and crop pictures once, into one array.
+    """Decode and crop images once, into one array.
 
     Args:
         dataset: where they come from.
         preprocess: what is done to each.
-        indices: which pictures, in which order; all of them by default.
+        indices: which images, in which order; all of them by default.
         progress: wraps the loop, e.g. a progress bar.
 
     Raises:
-        UsageError: when not a single picture is left, or they do not fit into memory.
+        UsageError: when not a single image is left, or they do not fit into memory.
     """
     wanted = _wanted(dataset, indices)
     needed = len(wanted) * preprocess.size**2 * 3
@@ -91,35 +91,35 @@ def prepare(
 
 
 def prepare_in_parts(
-    dataset: PictureSet,
+    dataset: ImageSet,
     preprocess: Preprocess,
     indices: Sequence[int] | NDArray[np.int64] | None = None,
     size: int = 1000,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Iterator[Prepared]:
-    """Yield the pictures of `prepare` in parts of at most `size`, for sets that do not fit into memory.
+    """Yield the images of `prepare` in parts of at most `size`, for sets that do not fit into memory.
 
-    A part is empty when each of its pictures is broken; `refuse_empty` is left to the caller.
+    A part is empty when each of its images is broken; `refuse_empty` is left to the caller.
     """
     wanted = _wanted(dataset, indices)
     for start in progress(range(0, len(wanted), size)):
         yield _prepare(dataset, preprocess, wanted[start : start + size], iter)
 
 
-def left_out(dataset: PictureSet) -> tuple[str, ...]:
-    """Return a message for each sample of a set that could not become one of its pictures; only shards have them."""
+def left_out(dataset: ImageSet) -> tuple[str, ...]:
+    """Return a message for each sample of a set that could not become one of its images; only shards have them."""
     return tuple(getattr(dataset, "broken", ()))
 
 
 def refuse_empty(count: int, broken: Sequence[str]) -> None:
-    """Raise UsageError when no picture is left; the message names the first broken one."""
+    """Raise UsageError when no image is left; the message names the first broken one."""
     if count == 0:
         first = f" The first: {broken[0]}" if broken else ""
         raise UsageError(f"no usable picture among {len(broken)}; at least one is needed.{first}")
 
 
-def _wanted(dataset: PictureSet, indices: Sequence[int] | NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """Return the indices of the pictures that were asked for."""
+def _wanted(dataset: ImageSet, indices: Sequence[int] | NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Return the indices of the images that were asked for."""
     return np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
 
 
@@ -129,22 +129,22 @@ def _memory_bytes() -> int:
 
 
 def _prepare(
-    dataset: PictureSet,
+    dataset: ImageSet,
     preprocess: Preprocess,
     wanted: NDArray[np.int64],
     progress: Callable[[Iterable[int]], Iterable[int]],
 ) -> Prepared:
     """Decode and crop what can be decoded, note what cannot."""
-    pictures = np.empty((len(wanted), preprocess.size, preprocess.size, 3), np.uint8)
+    images = np.empty((len(wanted), preprocess.size, preprocess.size, 3), np.uint8)
     good: list[int] = []
     broken: list[str] = []
     for index in progress(wanted.tolist()):
         try:
-            pictures[len(good)] = preprocess.apply(dataset[index][0])
-        except PictureError as error:
+            images[len(good)] = preprocess.apply(dataset[index][0])
+        except ImageError as error:
             message = str(error)
             broken.append(message if dataset.name(index) in message else f"{dataset.name(index)}: {message}")
         else:
             good.append(index)
     chosen = np.asarray(good, np.int64)
-    return Prepared(pictures[: len(good)], dataset.labels[chosen], chosen, tuple(broken))
+    return Prepared(images[: len(good)], dataset.labels[chosen], chosen, tuple(broken))

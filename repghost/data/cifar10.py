@@ -21,7 +21,7 @@ from repghost.errors import UsageError
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BATCHES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}
 
-_PICTURE_BYTES = 3 * 32 * 32
+_IMAGE_BYTES = 3 * 32 * 32
 _MAX_BYTES = 64 << 20  # a batch has 31 MB
 _SUBFOLDERS = (".", "cifar-10-batches-py", "cifar-10-batches-bin")
 
@@ -45,9 +45,9 @@ def open_cifar10(folder: Path, split: str) -> ArraySet:
         if path is None:
             raise UsageError(f"{folder}: {name} is missing; fetch CIFAR-10 again.")
         parts.append(_read_binary(path) if path.suffix == ".bin" else _read_pickle(path))
-    pictures = np.concatenate([part[0] for part in parts]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    images = np.concatenate([part[0] for part in parts]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     labels = np.concatenate([part[1] for part in parts])
-    return ArraySet(f"{folder}[{split}]", CLASSES, np.ascontiguousarray(pictures), labels)
+    return ArraySet(f"{folder}[{split}]", CLASSES, np.ascontiguousarray(images), labels)
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -69,11 +69,11 @@ def _read(path: Path) -> bytes:
 
 
 def _read_binary(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Read the binary version: rows of one label byte and 3072 picture bytes (red, green, blue planes)."""
+    """Read the binary version: rows of one label byte and 3072 image bytes (red, green, blue planes)."""
     data = np.frombuffer(_read(path), np.uint8)
-    if not len(data) or len(data) % (1 + _PICTURE_BYTES):
-        raise UsageError(f"{path}: {len(data)} bytes are not rows of {1 + _PICTURE_BYTES}; fetch CIFAR-10 again.")
-    rows = data.reshape(-1, 1 + _PICTURE_BYTES)
+    if not len(data) or len(data) % (1 + _IMAGE_BYTES):
+        raise UsageError(f"{path}: {len(data)} bytes are not rows of {1 + _IMAGE_BYTES}; fetch CIFAR-10 again.")
+    rows = data.reshape(-1, 1 + _IMAGE_BYTES)
     return rows[:, 1:], rows[:, 0].astype(np.int64)
 
 
@@ -86,16 +86,16 @@ def _read_pickle(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     except Exception as error:  # a hostile pickle can make the unpickler fail in any way
         raise UsageError(f"{path}: not a batch of CIFAR-10 ({type(error).__name__}: {error}).") from error
     if isinstance(values, Mapping):
-        pictures, labels = values.get(b"data", values.get("data")), values.get(b"labels", values.get("labels"))
+        images, labels = values.get(b"data", values.get("data")), values.get(b"labels", values.get("labels"))
         if (
-            isinstance(pictures, np.ndarray)
-            and pictures.dtype == np.uint8
-            and pictures.ndim == 2
-            and pictures.shape[1] == _PICTURE_BYTES
+            isinstance(images, np.ndarray)
+            and images.dtype == np.uint8
+            and images.ndim == 2
+            and images.shape[1] == _IMAGE_BYTES
             and isinstance(labels, list)
             and all(isinstance(label, int) for label in labels)
         ):
-            return pictures, np.asarray(labels, np.int64)
+            return images, np.asarray(labels, np.int64)
     raise UsageError(f"{path}: not a batch of CIFAR-10; fetch the set again.")
 
 

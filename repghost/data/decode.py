@@ -1,6 +1,6 @@
-"""From the bytes of a picture file to RGB, or to an error that names the file.
+"""From the bytes of an image file to RGB, or to an error that names the file.
 
-What each kind of picture becomes:
+What each kind of image becomes:
 - grey: the three colours are equal; 16-bit grey is scaled to 8 bits (65535 becomes 255)
 - transparent: laid over white, which is what a viewer shows
 - CMYK, YCbCr, LAB, palette: converted by Pillow
@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from repghost.errors import UsageError
 
-MAX_PIXELS = 89_478_485  # Pillow's own limit: a larger picture is a decompression bomb until proven otherwise
+MAX_PIXELS = 89_478_485  # Pillow's own limit: a larger image is a decompression bomb until proven otherwise
 MAX_FILE_BYTES = 256 << 20
 # Only decoders that neither start another program nor follow references to other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
@@ -29,12 +29,12 @@ _TRANSPARENT = frozenset({"RGBA", "LA", "PA", "RGBa"})
 _CONVERTED = frozenset({"1", "L", "P", "CMYK", "YCbCr", "LAB", "HSV", "RGBX"})
 
 
-class PictureError(UsageError):
-    """A picture that cannot be turned into RGB; a caller may count it and go on."""
+class ImageError(UsageError):
+    """An image that cannot be turned into RGB; a caller may count it and go on."""
 
 
-def read_picture(path: Path, upright: bool = True) -> Image.Image:
-    """Return the picture of a file as RGB, upright unless told otherwise.
+def read_image(path: Path, upright: bool = True) -> Image.Image:
+    """Return the image of a file as RGB, upright unless told otherwise.
 
     Raises:
         PictureError: when the file cannot be read or decoded; the message names it.
@@ -42,23 +42,23 @@ def read_picture(path: Path, upright: bool = True) -> Image.Image:
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
-            raise PictureError(f"{path}: {size} bytes are more than the {MAX_FILE_BYTES} a picture may have.")
+            raise ImageError(f"{path}: {size} bytes are more than the {MAX_FILE_BYTES} a picture may have.")
         data = path.read_bytes()
     except OSError as error:
-        raise PictureError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    return decode_picture(data, str(path), upright)
+        raise ImageError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    return decode_image(data, str(path), upright)
 
 
-def decode_picture(data: bytes, name: str, upright: bool = True) -> Image.Image:
-    """Return the picture in `data` as RGB, upright.
+def decode_image(data: bytes, name: str, upright: bool = True) -> Image.Image:
+    """Return the image in `data` as RGB, upright.
 
     Args:
-        data: the content of a picture file.
+        data: the content of an image file.
         name: what error messages call it.
-        upright: follow the EXIF tag that says how the picture is rotated.
+        upright: follow the EXIF tag that says how the image is rotated.
 
     Raises:
-        PictureError: when the bytes are no picture, are truncated, or describe more than MAX_PIXELS pixels.
+        PictureError: when the bytes are no image, are truncated, or describe more than MAX_PIXELS pixels.
     """
     try:
         with warnings.catch_warnings():
@@ -69,25 +69,25 @@ def decode_picture(data: bytes, name: str, upright: bool = True) -> Image.Image:
                     raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
                 image.load()
                 return to_rgb(ImageOps.exif_transpose(image) if upright else image.copy())
-    except PictureError as error:
-        raise PictureError(f"{name}: {error}") from error
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PictureError(f"{name}: larger than the {MAX_PIXELS} pixels allowed ({error}).") from error
+        raise ImageError(f"{name}: larger than the {MAX_PIXELS} pixels allowed ({error}).") from error
     except UnidentifiedImageError as error:
-        raise PictureError(f"{name}: not a picture of a known format ({', '.join(FORMATS)}).") from error
+        raise ImageError(f"{name}: not a picture of a known format ({', '.join(FORMATS)}).") from error
     except Exception as error:  # a decoder fed with hostile bytes may raise anything; the file is what is wrong
-        raise PictureError(f"{name}: broken ({type(error).__name__}: {error}).") from error
+        raise ImageError(f"{name}: broken ({type(error).__name__}: {error}).") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return the picture in mode RGB, as the table at the top of this file says.
+    """Return the image in mode RGB, as the table at the top of this file says.
 
     Raises:
         PictureError: for a mode without a defined range (float), for 32-bit values that do not fit 16 bits, or for a
-            picture without pixels.
+            image without pixels.
     """
     if image.width < 1 or image.height < 1:
-        raise PictureError(f"a picture of {image.width} x {image.height} has no pixels.")
+        raise ImageError(f"a picture of {image.width} x {image.height} has no pixels.")
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in _SIXTEEN_BIT:
@@ -98,13 +98,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return Image.alpha_composite(white, rgba).convert("RGB")
     if image.mode in _CONVERTED:
         return image.convert("RGB")
-    raise PictureError(f"pixels of mode {image.mode!r} have no defined range; save the picture with 8 or 16 bits.")
+    raise ImageError(f"pixels of mode {image.mode!r} have no defined range; save the picture with 8 or 16 bits.")
 
 
 def _from_sixteen_bit(image: Image.Image) -> Image.Image:
     """Scale 16-bit grey to 8 bits, rounding to nearest."""
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
-        raise PictureError(f"grey values from {values.min()} to {values.max()} do not fit 16 bits.")
+        raise ImageError(f"grey values from {values.min()} to {values.max()} do not fit 16 bits.")
     grey = ((values * 255 + 32767) // 65535).astype(np.uint8)
     return Image.fromarray(np.repeat(grey[:, :, None], 3, axis=2))

@@ -40,7 +40,7 @@ _MAX_BYTES = 256 << 20  # the largest file of the set has 47 MB
 
 
 def splits_in(folder: Path) -> tuple[str, ...]:
-    """Return the splits whose pictures and labels are both there."""
+    """Return the splits whose images and labels are both there."""
     return tuple(split for split in PREFIXES if _find(folder, split, 3) and _find(folder, split, 1))
 
 
@@ -50,14 +50,14 @@ def open_fashion_mnist(folder: Path, split: str) -> ArraySet:
     Raises:
         UsageError: when a file is missing, truncated, or not what its name says.
     """
-    pictures, labels = _find(folder, split, 3), _find(folder, split, 1)
-    if pictures is None or labels is None:
+    images, labels = _find(folder, split, 3), _find(folder, split, 1)
+    if images is None or labels is None:
         raise MissingSplitError(f"{folder}: no split {split!r}; found: {', '.join(splits_in(folder)) or 'none'}.")
-    return ArraySet(str(pictures), CLASSES, read_idx(pictures, 3), read_idx(labels, 1).astype(np.int64))
+    return ArraySet(str(images), CLASSES, read_idx(images, 3), read_idx(labels, 1).astype(np.int64))
 
 
 def _find(folder: Path, split: str, rank: int) -> Path | None:
-    """Return the idx file of a split: rank 3 for the pictures, 1 for the labels."""
+    """Return the idx file of a split: rank 3 for the images, 1 for the labels."""
     kind = "images" if rank == 3 else "labels"
     for subfolder in _SUBFOLDERS:
         for suffix in ("", ".gz"):

@@ -1,4 +1,4 @@
-"""An ImageFolder tree, ImageNet's layout: `split/class/picture`, classes in alphabetical order."""
+"""An ImageFolder tree, ImageNet's layout: `split/class/image`, classes in alphabetical order."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from repghost.data.base import MissingSplitError
-from repghost.data.decode import EXTENSIONS, read_picture
+from repghost.data.decode import EXTENSIONS, read_image
 from repghost.errors import UsageError
 
-MAX_PICTURES = 20_000_000
+MAX_IMAGES = 20_000_000
 SHOWN = 20  # folders in a message
 SYNONYMS = {"test": ("test", "val", "validation"), "val": ("val", "validation", "test")}
 
 
 @dataclass(frozen=True, eq=False)
 class FolderSet:
-    """Pictures in files, one folder per class."""
+    """Images in files, one folder per class."""
 
     classes: tuple[str, ...]
     paths: tuple[Path, ...]
@@ -32,8 +32,8 @@ class FolderSet:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        """Return the picture (RGB) and its label."""
-        return read_picture(self.paths[index]), int(self.labels[index])
+        """Return the image (RGB) and its label."""
+        return read_image(self.paths[index]), int(self.labels[index])
 
     def name(self, index: int) -> str:
         """Return the path of the file."""
@@ -41,12 +41,12 @@ class FolderSet:
 
 
 def open_imagefolder(folder: Path, split: str) -> FolderSet:
-    """List the pictures of one split, in an order that depends on names alone.
+    """List the images of one split, in an order that depends on names alone.
 
     Links to folders are not followed, so a loop cannot trap the search.
 
     Raises:
-        UsageError: when the split, its class folders or its pictures are missing.
+        UsageError: when the split, its class folders or its images are missing.
     """
     root = _split_folder(folder, split)
     classes = tuple(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
@@ -55,7 +55,7 @@ def open_imagefolder(folder: Path, split: str) -> FolderSet:
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = _pictures_below(root / name)
+        found = _images_below(root / name)
         paths.extend(found)
         labels.extend([label] * len(found))
     if not paths:
@@ -70,7 +70,7 @@ def _split_folder(folder: Path, split: str) -> Path:
             return folder / name
     present = sorted(entry for entry in folder.iterdir() if entry.is_dir())[:SHOWN]
     names = ", ".join(entry.name for entry in present) or "none"
-    if any(is_picture(entry.name) for parent in present for entry in parent.iterdir()):
+    if any(is_image(entry.name) for parent in present for entry in parent.iterdir()):
         raise MissingSplitError(
             f"{folder}: no split {split!r}; the folders there hold pictures, so they are classes: {names}. Put them "
             f"into a folder for the split, {folder / split}, or give the folder above if this is one."
@@ -81,17 +81,17 @@ def _split_folder(folder: Path, split: str) -> Path:
     )
 
 
-def is_picture(name: str) -> bool:
-    """Return whether a file's name is that of a picture; hidden ones, as macOS leaves beside each file, are not."""
+def is_image(name: str) -> bool:
+    """Return whether a file's name is that of an image; hidden ones, as macOS leaves beside each file, are not."""
     return Path(name).suffix.lower() in EXTENSIONS and not name.startswith(".")
 
 
-def _pictures_below(folder: Path) -> list[Path]:
-    """Return the picture files of one class, sorted."""
+def _images_below(folder: Path) -> list[Path]:
+    """Return the image files of one class, sorted."""
     found: list[Path] = []
     for parent, folders, files in os.walk(folder, followlinks=False):
         folders.sort()
-        found.extend(Path(parent) / name for name in files if is_picture(name))
-        if len(found) > MAX_PICTURES:
-            raise UsageError(f"{folder}: more than {MAX_PICTURES} pictures in one class.")
+        found.extend(Path(parent) / name for name in files if is_image(name))
+        if len(found) > MAX_IMAGES:
+            raise UsageError(f"{folder}: more than {MAX_IMAGES} pictures in one class.")
     return sorted(found)

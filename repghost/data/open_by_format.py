@@ -1,10 +1,10 @@
-"""`open_dataset`: find out how a set of pictures is stored and open one split of it."""
+"""`open_dataset`: find out how a set of images is stored and open one split of it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from repghost.data.base import MissingSplitError, PictureSet
+from repghost.data.base import ImageSet, MissingSplitError
 from repghost.data.cifar10 import is_cifar10, open_cifar10
 from repghost.data.fashion_mnist import open_fashion_mnist, splits_in
 from repghost.data.imagefolder import open_imagefolder
@@ -12,14 +12,14 @@ from repghost.data.shards import is_shards, open_shards
 from repghost.data.tar import TAR_SUFFIXES, open_tar
 from repghost.errors import UsageError
 
-CALIBRATION_SPLITS = ("calibration", "train")  # tried in this order; never a split that is judged by
+CALIBRATION_SPLITS = ("calibration", "train")  # tried in this order; never a split that is evaluated on
 
 
-def open_calibration_split(path: Path | str) -> tuple[PictureSet, str]:
-    """Open the pictures of a set that may choose scales, and say which split they are.
+def open_calibration_split(path: Path | str) -> tuple[ImageSet, str]:
+    """Open the images of a set that may choose scales, and say which split they are.
 
     Raises:
-        UsageError: when the path is no set of pictures, or has no such split.
+        UsageError: when the path is no set of images, or has no such split.
     """
     for split in CALIBRATION_SPLITS[:-1]:
         try:
@@ -29,16 +29,16 @@ def open_calibration_split(path: Path | str) -> tuple[PictureSet, str]:
     return open_dataset(path, CALIBRATION_SPLITS[-1]), CALIBRATION_SPLITS[-1]
 
 
-def open_dataset(path: Path | str, split: str) -> PictureSet:
-    """Open one split of a set of labelled pictures.
+def open_dataset(path: Path | str, split: str) -> ImageSet:
+    """Open one split of a set of labelled images.
 
     Args:
         path: an ImageFolder tree, a folder with Fashion-MNIST's idx files, a folder with CIFAR-10 as torchvision
-            downloads it, a tar of pictures in `split/class/` folders, or WebDataset shards by a name with braces.
+            downloads it, a tar of images in `split/class/` folders, or WebDataset shards by a name with braces.
         split: e.g. "train" or "test"; 'val' and 'validation' are tried where a set has no 'test'.
 
     Returns:
-        a sequence of (picture in RGB, label) with `.classes`, `.labels` and `.name(index)`.
+        a sequence of (image in RGB, label) with `.classes`, `.labels` and `.name(index)`.
 
     Raises:
         UsageError: when the path does not exist, is none of these, or has no such split.

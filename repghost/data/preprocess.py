@@ -1,7 +1,7 @@
-"""From a picture to the numbers the network sees: one frozen object, embedded in every artifact.
+"""From an image to the numbers the network sees: one frozen object, embedded in every artifact.
 
-The picture is made RGB, its short side is resized, the centre is cropped. These bytes are what a device is given.
-Resizing follows Pillow: half-pixel centres; the filter widens when it shrinks a picture (antialias) and does not when
+The image is made RGB, its short side is resized, the centre is cropped. These bytes are what a device is given.
+Resizing follows Pillow: half-pixel centres; the filter widens when it shrinks an image (antialias) and does not when
 it enlarges one; the result is rounded to bytes after each axis, the width first. `normalize` then maps each byte on its
 own, so a network with int8 input needs no arithmetic on pixels, only a table of 256 entries per colour.
 `compile/runner/prepare.c` does the same on a device, to the byte.
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from repghost.data.decode import MAX_PIXELS, PictureError, to_rgb
+from repghost.data.decode import MAX_PIXELS, ImageError, to_rgb
 from repghost.errors import UsageError, unknown_value
 
 VERSION = 1
@@ -38,7 +38,7 @@ class Preprocess:
 
     Args:
         size: height and width of the network's input, in pixels.
-        resize: length of the short side before the crop, in pixels; equal to `size` means that a square picture is not
+        resize: length of the short side before the crop, in pixels; equal to `size` means that a square image is not
             cropped.
         interpolation: "bilinear" or "bicubic", as Pillow computes them.
         mean: what is subtracted per colour (red, green, blue), for pixels in [0, 1].
@@ -71,18 +71,18 @@ class Preprocess:
             raise UsageError(f"std must be above 0 for every colour, not {self.std}; typical values are near 0.25.")
 
     def apply(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Return the bytes of the cropped picture, uint8 [size, size, 3] in RGB order.
+        """Return the bytes of the cropped image, uint8 [size, size, 3] in RGB order.
 
         Args:
-            image: any picture that `repghost.data.decode.to_rgb` understands.
+            image: any image that `repghost.data.decode.to_rgb` understands.
 
         Raises:
-            PictureError: when the mode is not supported or the picture is too long and thin to be resized.
+            PictureError: when the mode is not supported or the image is too long and thin to be resized.
         """
         rgb = to_rgb(image)
         width, height = self._resized(*rgb.size)
-        # One axis at a time: which one Pillow takes first depends on its version and on the shape of the picture, and a
-        # picture must not become other bytes when Pillow is updated.
+        # One axis at a time: which one Pillow takes first depends on its version and on the shape of the image, and a
+        # image must not become other bytes when Pillow is updated.
         for resized in ((width, rgb.height), (width, height)):
             if resized != rgb.size:
                 rgb = rgb.resize(resized, INTERPOLATIONS[self.interpolation])
@@ -95,7 +95,7 @@ class Preprocess:
         short, long = min(width, height), max(width, height)
         stretched = self.resize * long // short
         if stretched * self.resize > MAX_PIXELS:
-            raise PictureError(
+            raise ImageError(
                 f"a picture of {width} x {height} pixels would become {stretched} pixels long; at most "
                 f"{MAX_PIXELS // self.resize} are allowed. Crop it first."
             )
@@ -111,11 +111,11 @@ class Preprocess:
         mean, std = (np.asarray(values, np.float32)[:, None] for values in (self.mean, self.std))
         return (unit[None, :] - mean) / std
 
-    def normalize(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def normalize(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the network's input for a batch.
 
         Args:
-            pictures: uint8 [N, H, W, 3], RGB.
+            images: uint8 [N, H, W, 3], RGB.
 
         Returns:
             float32 [N, 3, H, W], contiguous.
@@ -123,14 +123,14 @@ class Preprocess:
         Raises:
             UsageError: when the array has another type or shape.
         """
-        if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise UsageError(
-                f"normalize takes uint8 [N, H, W, 3], not {pictures.dtype} {list(pictures.shape)}; use apply() first."
+                f"normalize takes uint8 [N, H, W, 3], not {images.dtype} {list(images.shape)}; use apply() first."
             )
-        count, height, width, _ = pictures.shape
+        count, height, width, _ = images.shape
         result = np.empty((count, 3, height, width), np.float32)
         for colour, row in enumerate(self.table()):
-            np.take(row, pictures[..., colour], out=result[:, colour], mode="clip")
+            np.take(row, images[..., colour], out=result[:, colour], mode="clip")
         return result
 
     def to_dict(self) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def resolve_preprocess(stored: Mapping[str, Any] | None, num_classes: int, path:
         path: a JSON file that takes precedence.
 
     Raises:
-        UsageError: when nothing says how pictures were prepared.
+        UsageError: when nothing says how images were prepared.
     """
     if path is not None:
         return read_preprocess(path)

@@ -1,4 +1,4 @@
-"""Where the pictures of a WebDataset shard lie: one pass over the headers of the tar, nothing unpacked or decoded.
+"""Where the images of a WebDataset shard lie: one pass over the headers of the tar, nothing unpacked or decoded.
 
 The webdataset package says which members belong together; it is given places in the file instead of contents.
 """
@@ -20,19 +20,19 @@ from repghost.errors import ToolMissingError, UsageError
 LABEL = "cls"  # the member with the number of the class, as text
 MAX_CLASSES = 100_000
 _LABEL_BYTES = 16
-_PICTURES = frozenset(suffix[1:] for suffix in EXTENSIONS)
+_IMAGES = frozenset(suffix[1:] for suffix in EXTENSIONS)
 
 
 @dataclass(frozen=True, eq=False)
 class ShardIndex:
-    """The pictures of one shard, in the order of the file.
+    """The images of one shard, in the order of the file.
 
     Attributes:
         names: of the members.
         offsets: int64 [N], where their bytes begin.
         sizes: int64 [N], in bytes.
         labels: int64 [N].
-        broken: one message for each sample that has no picture or no label.
+        broken: one message for each sample that has no image or no label.
     """
 
     names: tuple[str, ...]
@@ -51,7 +51,7 @@ class _Member:
 
 
 def index_shard(path: Path) -> ShardIndex:
-    """Return where the pictures of a shard lie.
+    """Return where the images of a shard lie.
 
     Raises:
         ToolMissingError: when webdataset is not installed.
@@ -67,7 +67,7 @@ def index_shard(path: Path) -> ShardIndex:
     rows: list[tuple[str, int, int, int]] = []
     broken: list[str] = []
     try:
-        for sample in group_by_keys(_members(path), suffixes=_PICTURES | {LABEL}):
+        for sample in group_by_keys(_members(path), suffixes=_IMAGES | {LABEL}):
             found = _row(sample)
             if isinstance(found, str):
                 broken.append(f"{path}: sample {sample['__key__']!r} {found}")
@@ -116,14 +116,14 @@ def _check(path: Path, member: tarfile.TarInfo) -> None:
 
 
 def _row(sample: dict[str, Any]) -> tuple[str, int, int, int] | str:
-    """Return name, offset, size and label of a sample's picture, or what is wrong with it."""
-    pictures = [part for suffix, part in sample.items() if suffix in _PICTURES]
-    if len(pictures) != 1:
-        return f"has {len(pictures)} pictures instead of one"
+    """Return name, offset, size and label of a sample's image, or what is wrong with it."""
+    images = [part for suffix, part in sample.items() if suffix in _IMAGES]
+    if len(images) != 1:
+        return f"has {len(images)} pictures instead of one"
     if LABEL not in sample:
         return f"has no label (a member that ends in .{LABEL})"
     text = sample[LABEL].text.strip()
     if len(sample[LABEL].text) > _LABEL_BYTES or not text.isdigit() or int(text) >= MAX_CLASSES:
         return f"has the label {text[:_LABEL_BYTES]!r}; a whole number below {MAX_CLASSES} is allowed"
-    picture = pictures[0]
-    return picture.name, picture.offset, picture.size, int(text)
+    image = images[0]
+    return image.name, image.offset, image.size, int(text)

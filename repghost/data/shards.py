@@ -1,6 +1,6 @@
-"""WebDataset shards: plain tars whose pictures are read where they lie, so that any order is exact.
+"""WebDataset shards: plain tars whose images are read where they lie, so that any order is exact.
 
-A name such as `train/{000000..001281}.tar` is one split. Pictures have numbers as those in folders do, and an epoch is
+A name such as `train/{000000..001281}.tar` is one split. Images have numbers as those in folders do, and an epoch is
 a permutation of the numbers: it has an exact length, processes share it exactly, and a resumed run goes on in it.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from repghost.data.base import MissingSplitError
-from repghost.data.decode import PictureError, decode_picture
+from repghost.data.decode import ImageError, decode_image
 from repghost.data.imagefolder import SYNONYMS
 from repghost.data.shard_index import MAX_CLASSES, ShardIndex, index_shard
 from repghost.errors import ToolMissingError, UsageError
@@ -30,13 +30,13 @@ _CLASSES_BYTES = 16 << 20
 
 @dataclass(frozen=True, eq=False)
 class ShardSet:
-    """Pictures in shards.
+    """Images in shards.
 
     Attributes:
         classes: names, from classes.txt beside the shards or else the numbers.
         labels: int64 [N].
-        broken: one message for each sample that is left out because it has no picture or no label.
-        starts: int64 [shards], the number of each shard's first picture.
+        broken: one message for each sample that is left out because it has no image or no label.
+        starts: int64 [shards], the number of each shard's first image.
     """
 
     classes: tuple[str, ...]
@@ -47,11 +47,11 @@ class ShardSet:
     _indices: tuple[ShardIndex, ...]
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        """Return the picture (RGB) and its label.
+        """Return the image (RGB) and its label.
 
         Raises:
             PictureError: when it cannot be read or decoded.
@@ -63,8 +63,8 @@ class ShardSet:
                 file.seek(offset)
                 data = file.read(size)
         except OSError as error:
-            raise PictureError(f"{self.name(index)}: cannot be read ({error.strerror or error}).") from error
-        return decode_picture(data, self.name(index)), int(self.labels[index])
+            raise ImageError(f"{self.name(index)}: cannot be read ({error.strerror or error}).") from error
+        return decode_image(data, self.name(index)), int(self.labels[index])
 
     def name(self, index: int) -> str:
         """Return the shard and the member."""
@@ -72,7 +72,7 @@ class ShardSet:
         return f"{self._paths[shard]}:{self._indices[shard].names[place]}"
 
     def _place(self, index: int) -> tuple[int, int]:
-        """Return the shard of a picture and its place there."""
+        """Return the shard of an image and its place there."""
         shard = int(np.searchsorted(self.starts, index, side="right")) - 1
         return shard, index - int(self.starts[shard])
 

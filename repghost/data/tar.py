@@ -1,4 +1,4 @@
-"""A tar of pictures in `split/class/` folders, read in one pass into memory and never unpacked to disk.
+"""A tar of images in `split/class/` folders, read in one pass into memory and never unpacked to disk.
 
 The splits may lie in one folder more, named after the set, as in most archives that are published.
 """
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from repghost.data.base import MissingSplitError
-from repghost.data.decode import MAX_FILE_BYTES, decode_picture
-from repghost.data.imagefolder import SYNONYMS, is_picture
+from repghost.data.decode import MAX_FILE_BYTES, decode_image
+from repghost.data.imagefolder import SYNONYMS, is_image
 from repghost.errors import UsageError
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
@@ -28,7 +28,7 @@ MAX_TOTAL_BYTES = 4 << 30  # of one split, decompressed
 
 @dataclass(frozen=True, eq=False)
 class TarSet:
-    """Encoded pictures kept in memory; each is decoded when it is asked for."""
+    """Encoded images kept in memory; each is decoded when it is asked for."""
 
     source: str
     classes: tuple[str, ...]
@@ -37,12 +37,12 @@ class TarSet:
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        """Return the picture (RGB) and its label."""
-        return decode_picture(self.encoded[index], self.name(index)), int(self.labels[index])
+        """Return the image (RGB) and its label."""
+        return decode_image(self.encoded[index], self.name(index)), int(self.labels[index])
 
     def name(self, index: int) -> str:
         """Return the archive and the member."""
@@ -50,16 +50,16 @@ class TarSet:
 
 
 def open_tar(path: Path, split: str) -> TarSet:
-    """Read one split; classes are in alphabetical order, pictures in the order of their names.
+    """Read one split; classes are in alphabetical order, images in the order of their names.
 
     Raises:
-        UsageError: when the archive is broken, too large, or has no pictures of that split.
+        UsageError: when the archive is broken, too large, or has no images of that split.
     """
     members: dict[str, dict[str, bytes]] = {}  # split -> member name -> content
     wanted = SYNONYMS.get(split, (split,))
     seen: set[str] = set()
     total = 0
-    for name, parts, data in _pictures(path, wanted, seen):
+    for name, parts, data in _images(path, wanted, seen):
         total += len(data)
         if total > MAX_TOTAL_BYTES:
             raise UsageError(f"{path}: more than {MAX_TOTAL_BYTES} bytes of pictures; unpack it and give the folder.")
@@ -76,8 +76,8 @@ def open_tar(path: Path, split: str) -> TarSet:
     return TarSet(str(path), classes, names, tuple(chosen[name] for name in names), labels)
 
 
-def _pictures(path: Path, wanted: tuple[str, ...], seen: set[str]) -> Iterator[tuple[str, tuple[str, ...], bytes]]:
-    """Yield name, path parts and content of every regular picture file of the wanted splits."""
+def _images(path: Path, wanted: tuple[str, ...], seen: set[str]) -> Iterator[tuple[str, tuple[str, ...], bytes]]:
+    """Yield name, path parts and content of every regular image file of the wanted splits."""
     above: set[str] = set()
     try:
         with tarfile.open(path, "r|*") as archive:
@@ -94,7 +94,7 @@ def _pictures(path: Path, wanted: tuple[str, ...], seen: set[str]) -> Iterator[t
                     raise UsageError(f"{path}: two sets, {' and '.join(sorted(above))}; unpack it and give one folder.")
                 if not member.isreg() or len(parts) < 3 or ".." in parts or parts[0] not in wanted:
                     continue
-                if not is_picture(parts[-1]):
+                if not is_image(parts[-1]):
                     continue
                 if member.size > MAX_FILE_BYTES:
                     raise UsageError(f"{path}: {member.name} has {member.size} bytes; {MAX_FILE_BYTES} are allowed.")

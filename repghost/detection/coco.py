@@ -1,6 +1,6 @@
-"""Pictures with boxes and masks in COCO's format, read by torchvision's CocoDetection after the file was checked.
+"""Images with boxes and masks in COCO's format, read by torchvision's CocoDetection after the file was checked.
 
-Pictures are taken as they are stored: COCO's boxes do not follow the EXIF tag that turns a picture.
+Images are taken as they are stored: COCO's boxes do not follow the EXIF tag that turns an image.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from torch import Tensor
 from torchvision.datasets import CocoDetection
 from torchvision.transforms.functional import pil_to_tensor
 
-from repghost.data.decode import PictureError, read_picture
+from repghost.data.decode import ImageError, read_image
 from repghost.detection.checkpoint import Category
 from repghost.detection.coco_checks import check_annotations
 from repghost.errors import ToolMissingError, UsageError
 
-MAX_FILE_BYTES = 2 << 30  # the annotations of COCO's training pictures have 0.45 GB
+MAX_FILE_BYTES = 2 << 30  # the annotations of COCO's training images have 0.45 GB
 MIN_SIDE = 1.0  # pixels; torchvision refuses boxes without an area
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture and what is on it.
+    """An image and what is on it.
 
     Attributes:
-        picture: float32 [3, H, W] in [0, 1].
+        image: float32 [3, H, W] in [0, 1].
         target: boxes float32 [N, 4] (left, top, right, bottom), labels int64 [N] from 1, image_id, and, where asked
             for, masks uint8 [N, H, W].
     """
 
-    picture: Tensor
+    image: Tensor
     target: dict[str, Any]
 
 
-class CocoPictures(CocoDetection):
+class CocoImages(CocoDetection):
     """One split of a set in COCO's format.
 
     Args:
-        pictures: the folder of the pictures.
+        images: the folder of the images.
         annotations: the JSON file.
         masks: also read the outlines.
 
@@ -56,11 +56,11 @@ class CocoPictures(CocoDetection):
         UsageError: when the file or the folder is missing, or the file is not in COCO's format.
     """
 
-    def __init__(self, pictures: Path, annotations: Path, masks: bool) -> None:
-        _check_files(pictures, annotations)
+    def __init__(self, images: Path, annotations: Path, masks: bool) -> None:
+        _check_files(images, annotations)
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints how long it took
-                super().__init__(str(pictures), str(annotations))
+                super().__init__(str(images), str(annotations))
         except ModuleNotFoundError as error:
             raise ToolMissingError(
                 "data in COCO's format needs pycocotools: pip install 'repghost-deploy[detection]'."
@@ -77,12 +77,12 @@ class CocoPictures(CocoDetection):
         self._label = {category.number: label for label, category in enumerate(self.categories, 1)}
 
     def trainable(self) -> NDArray[np.int64]:
-        """Return the places of the pictures with at least one object to learn, int64 [N]."""
+        """Return the places of the images with at least one object to learn, int64 [N]."""
         places = [place for place, number in enumerate(self.ids) if self._objects(number)]
         return np.asarray(places, np.int64)
 
     def sample(self, place: int) -> Sample:
-        """Return a picture; crowds and objects smaller than a pixel are left out.
+        """Return an image; crowds and objects smaller than a pixel are left out.
 
         Raises:
             PictureError: when it cannot be decoded, or has another size than the file says.
@@ -105,12 +105,12 @@ class CocoPictures(CocoDetection):
         return Sample(pil_to_tensor(image).float() / 255, target)
 
     def _load_image(self, id: int) -> Image.Image:
-        """Return a picture as RGB; torchvision calls it by this name."""
+        """Return an image as RGB; torchvision calls it by this name."""
         row = self.coco.imgs[id]
         path = Path(self.root) / row["file_name"]
-        image = read_picture(path, upright=False)
+        image = read_image(path, upright=False)
         if image.size != (row["width"], row["height"]):
-            raise PictureError(
+            raise ImageError(
                 f"{path}: has {image.width} x {image.height} pixels, {self.annotations} says {row['width']} x "
                 f"{row['height']}; its boxes do not belong to this picture."
             )
@@ -127,23 +127,23 @@ class CocoPictures(CocoDetection):
 
 
 def _visible(box: list[float], width: int, height: int) -> bool:
-    """Return whether at least a pixel of a box (left, top, width, height) lies in the picture."""
+    """Return whether at least a pixel of a box (left, top, width, height) lies in the image."""
     left, top, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
     return min(right, width) - max(left, 0) >= MIN_SIDE and min(bottom, height) - max(top, 0) >= MIN_SIDE
 
 
-def _check_files(pictures: Path, annotations: Path) -> None:
+def _check_files(images: Path, annotations: Path) -> None:
     if not annotations.is_file():
         raise UsageError(f"{annotations}: no such file; give the annotations of the split in COCO's format.")
-    if not pictures.is_dir():
-        raise UsageError(f"{pictures}: no such folder; give the pictures that {annotations} describes.")
+    if not images.is_dir():
+        raise UsageError(f"{images}: no such folder; give the pictures that {annotations} describes.")
     size = annotations.stat().st_size
     if size > MAX_FILE_BYTES:
         raise UsageError(f"{annotations}: {size} bytes are more than the {MAX_FILE_BYTES} annotations may have.")
 
 
-def open_coco(folder: Path, split: str, masks: bool) -> CocoPictures:
-    """Open a split of COCO's layout: `annotations/instances_<split>.json` and the pictures in `<split>/`.
+def open_coco(folder: Path, split: str, masks: bool) -> CocoImages:
+    """Open a split of COCO's layout: `annotations/instances_<split>.json` and the images in `<split>/`.
 
     Args:
         folder: that has both.
@@ -155,4 +155,4 @@ def open_coco(folder: Path, split: str, masks: bool) -> CocoPictures:
     """
     if Path(split).name != split:
         raise UsageError(f"--split {split!r} must be a name such as train2017, not a path.")
-    return CocoPictures(folder / split, folder / "annotations" / f"instances_{split}.json", masks)
+    return CocoImages(folder / split, folder / "annotations" / f"instances_{split}.json", masks)

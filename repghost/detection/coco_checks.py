@@ -11,7 +11,7 @@ from repghost.data.decode import MAX_PIXELS
 from repghost.detection.detector import MAX_CLASSES
 from repghost.errors import UsageError
 
-FARTHEST = 1e5  # pixels; outlines may leave the picture a little, not by kilometres
+FARTHEST = 1e5  # pixels; outlines may leave the image a little, not by kilometres
 MAX_POINTS = 100_000  # of one outline
 
 
@@ -40,7 +40,7 @@ def check_annotations(dataset: Mapping[str, Any], source: Path, masks: bool) -> 
 
 
 def _images(rows: list[Any]) -> dict[int, tuple[int, int]]:
-    """Return (width, height) of every picture by its number."""
+    """Return (width, height) of every image by its number."""
     sizes: dict[int, tuple[int, int]] = {}
     for row in rows:
         number = _number(row, "picture")

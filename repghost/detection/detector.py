@@ -21,13 +21,13 @@ MAX_CLASSES = 10_000
 def build_detector(
     kind: str, model: RepGhostNet, classes: int, min_size: int = 800, max_size: int = 1333, **options: Any
 ) -> nn.Module:
-    """Return a detector with random heads; in training it maps (pictures, targets) to losses, else to detections.
+    """Return a detector with random heads; in training it maps (images, targets) to losses, else to detections.
 
     Args:
         kind: "retinanet", strides 8 to 128, or "maskrcnn", strides 4 to 64.
         model: the backbone, whose weights are shared; its tail and classifier are left out.
         classes: kinds of objects; labels are 1 to `classes`, 0 is background in both detectors.
-        min_size: short side of the pictures as the network sees them, in pixels.
+        min_size: short side of the images as the network sees them, in pixels.
         max_size: limit of their long side.
         options: further arguments of torchvision's detector.
 

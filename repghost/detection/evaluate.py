@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from repghost.data.decode import PictureError
-from repghost.detection.coco import CocoPictures
+from repghost.data.decode import ImageError
+from repghost.detection.coco import CocoImages
 from repghost.distributed.ranks import Ranks
 
 MASK_THRESHOLD = 0.5  # of a mask's probability, as Mask R-CNN's authors
@@ -30,7 +30,7 @@ class Precision:
     ap_small: float | None  # objects below 32 x 32 pixels
     ap_medium: float | None
     ap_large: float | None  # above 96 x 96
-    ar100: float | None  # recall with 100 detections per picture
+    ar100: float | None  # recall with 100 detections per image
 
 
 @dataclass(frozen=True)
@@ -41,21 +41,21 @@ class Scores:
     objects: int
     boxes: Precision
     masks: Precision | None
-    broken: tuple[str, ...]  # pictures that could not be decoded; they count as pictures without detections
+    broken: tuple[str, ...]  # images that could not be decoded; they count as images without detections
 
 
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    dataset: CocoPictures,
+    dataset: CocoImages,
     ranks: Ranks | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Scores:
-    """Run a detector on every picture of a split; the processes share the pictures.
+    """Run a detector on every image of a split; the processes share the images.
 
     Args:
         model: in evaluation mode.
-        dataset: with masks, where the detector gives masks and they shall be judged.
+        dataset: with masks, where the detector gives masks and they shall be evaluated.
         ranks: this process among those of torchrun.
         progress: wraps the loop.
     """
@@ -64,11 +64,11 @@ def evaluate(
     broken: list[str] = []
     for place in progress(range(ranks.rank, len(dataset), ranks.count)):
         try:
-            picture = dataset.sample(place).picture
-        except PictureError as error:
+            image = dataset.sample(place).image
+        except ImageError as error:
             broken.append(str(error))
             continue
-        (found,) = model([picture.to(ranks.device)])
+        (found,) = model([image.to(ranks.device)])
         detections += _as_coco(dataset, dataset.ids[place], found)
     everything = [row for part in ranks.gather(detections) for row in part]
     messages = tuple(message for part in ranks.gather(broken) for message in part)
@@ -78,8 +78,8 @@ def evaluate(
     return Scores(len(dataset), objects, figures[0], figures[1] if len(figures) > 1 else None, messages)
 
 
-def _as_coco(dataset: CocoPictures, number: int, found: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
-    """Return the detections of one picture as rows of COCO's result format."""
+def _as_coco(dataset: CocoImages, number: int, found: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
+    """Return the detections of one image as rows of COCO's result format."""
     boxes = found["boxes"].cpu().double().numpy()
     boxes[:, 2:] -= boxes[:, :2]
     rows: list[dict[str, Any]] = [
@@ -100,7 +100,7 @@ def _as_coco(dataset: CocoPictures, number: int, found: dict[str, torch.Tensor])
     return rows
 
 
-def _precision(dataset: CocoPictures, detections: Sequence[dict[str, Any]], kind: str) -> Precision:
+def _precision(dataset: CocoImages, detections: Sequence[dict[str, Any]], kind: str) -> Precision:
     """Return COCO's figures; no detection at all gives zeros where there are objects."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -113,10 +113,10 @@ def _precision(dataset: CocoPictures, detections: Sequence[dict[str, Any]], kind
         else:
             results.dataset = {**dataset.coco.dataset, "annotations": []}
             results.createIndex()
-        judge = COCOeval(dataset.coco, results, kind)
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
-    values = [None if value < 0 else float(value) for value in judge.stats]
+        evaluator = COCOeval(dataset.coco, results, kind)
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    values = [None if value < 0 else float(value) for value in evaluator.stats]
     ap, ap50, ap75, small, medium, large, _, _, recall = values[:9]
     return Precision(ap, ap50, ap75, small, medium, large, recall)

@@ -67,8 +67,8 @@ class _Listed(nn.Module):
         super().__init__()
         self.backbone = backbone
 
-    def forward(self, pictures: torch.Tensor) -> list[torch.Tensor]:
-        return list(self.backbone(pictures).values())
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        return list(self.backbone(images).values())
 
 
 def _fused(detector: Detector) -> nn.Module:
@@ -102,11 +102,11 @@ def _export(
     return proto
 
 
-def _check_pyramid(proto: onnx.ModelProto, pictures: NDArray[np.float32], expected: list[NDArray[np.float32]]) -> None:
+def _check_pyramid(proto: onnx.ModelProto, images: NDArray[np.float32], expected: list[NDArray[np.float32]]) -> None:
     """Run the file by onnx's own evaluator and compare every map."""
     from onnx.reference import ReferenceEvaluator
 
-    actual = ReferenceEvaluator(proto).run(None, {INPUT: pictures})
+    actual = ReferenceEvaluator(proto).run(None, {INPUT: images})
     for name, first, second in zip((output.name for output in proto.graph.output), expected, actual, strict=True):
         bound = TOLERANCE * max(1.0, float(np.abs(first).max()))
         difference = float(np.abs(first - second).max())

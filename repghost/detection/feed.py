@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from repghost.data.decode import PictureError
-from repghost.detection.coco import CocoPictures, Sample
+from repghost.data.decode import ImageError
+from repghost.detection.coco import CocoImages, Sample
 from repghost.detection.recipe import DetectionRecipe
 from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError
@@ -21,14 +21,14 @@ DetectionBatch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
 
 def flipped(sample: Sample) -> Sample:
-    """Return a picture mirrored left to right with its boxes and masks."""
-    width = sample.picture.shape[2]
+    """Return an image mirrored left to right with its boxes and masks."""
+    width = sample.image.shape[2]
     boxes = sample.target["boxes"].clone()
     boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
     target = {**sample.target, "boxes": boxes}
     if "masks" in target:
         target["masks"] = target["masks"].flip(2)
-    return Sample(sample.picture.flip(2), target)
+    return Sample(sample.image.flip(2), target)
 
 
 class DetectionFeed:
@@ -36,17 +36,17 @@ class DetectionFeed:
 
     Args:
         recipe: batch, seed and flips.
-        dataset: the pictures; those without an object to learn are left out.
+        dataset: the images; those without an object to learn are left out.
         ranks: this process among those of torchrun.
         workers: processes that decode; 0 decodes in this one.
-        broken_limit: pictures of this process that may be broken before the run stops.
+        broken_limit: images of this process that may be broken before the run stops.
 
     Raises:
-        UsageError: when the pictures do not fill one step.
+        UsageError: when the images do not fill one step.
     """
 
     def __init__(
-        self, recipe: DetectionRecipe, dataset: CocoPictures, ranks: Ranks, workers: int = 0, broken_limit: int = 50
+        self, recipe: DetectionRecipe, dataset: CocoImages, ranks: Ranks, workers: int = 0, broken_limit: int = 50
     ) -> None:
         self.recipe, self.ranks, self.workers, self.broken_limit = recipe, ranks, workers, broken_limit
         self.dataset = _Flipping(dataset, dataset.trainable().tolist(), recipe)
@@ -60,7 +60,7 @@ class DetectionFeed:
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """Messages about pictures that could not be decoded so far."""
+        """Messages about images that could not be decoded so far."""
         return tuple(self._broken)
 
     def batches(self, epoch: int, done: int) -> Iterator[DetectionBatch]:
@@ -80,7 +80,7 @@ class DetectionFeed:
                 {name: value.to(self.ranks.device) for name, value in sample.target.items() if name != "image_id"}
                 for sample, _ in rows
             ]
-            yield [sample.picture.to(self.ranks.device) for sample, _ in rows], targets
+            yield [sample.image.to(self.ranks.device) for sample, _ in rows], targets
 
     def _note(self, messages: list[str]) -> None:
         self._broken.update(dict.fromkeys(messages))
@@ -92,10 +92,10 @@ class DetectionFeed:
 
 
 class _Flipping(Dataset):
-    """Pictures with objects by (epoch, place); a broken one is replaced by the next that can be read."""
+    """Images with objects by (epoch, place); a broken one is replaced by the next that can be read."""
 
-    def __init__(self, pictures: CocoPictures, places: list[int], recipe: DetectionRecipe) -> None:
-        self.pictures, self.places, self.recipe = pictures, places, recipe
+    def __init__(self, images: CocoImages, places: list[int], recipe: DetectionRecipe) -> None:
+        self.images, self.places, self.recipe = images, places, recipe
 
     def __len__(self) -> int:
         return len(self.places)
@@ -105,8 +105,8 @@ class _Flipping(Dataset):
         broken: list[str] = []
         for step in range(len(self.places)):
             try:
-                sample = self.pictures.sample(self.places[(place + step) % len(self.places)])
-            except PictureError as error:
+                sample = self.images.sample(self.places[(place + step) % len(self.places)])
+            except ImageError as error:
                 broken.append(str(error))
                 continue
             with seeded(self.recipe.seed, epoch, place):

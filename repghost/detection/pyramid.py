@@ -32,7 +32,7 @@ def tap_channels(width: float) -> tuple[int, ...]:
 
 
 class RepGhostFeatures(nn.Module):
-    """Maps pictures [N, 3, H, W] to {"4": [N, C4, H / 4, W / 4], "8": ..., "16": ..., "32": ...}.
+    """Maps images [N, 3, H, W] to {"4": [N, C4, H / 4, W / 4], "8": ..., "16": ..., "32": ...}.
 
     Parameter names are those of RepGhostNet, so that its weights load by name.
 

@@ -16,19 +16,19 @@ from repghost.training.recipe_parts import check_choices, check_ranges
 
 KINDS = ("retinanet", "maskrcnn")
 FREEZE = ("none", "stem", "stride 4", "stride 8", "stride 16", "stride 32")
-REFERENCE_BATCH = 16  # pictures per step for which the rates are chosen
+REFERENCE_BATCH = 16  # images per step for which the rates are chosen
 _RATES = {"retinanet": 0.01, "maskrcnn": 0.02}  # for REFERENCE_BATCH
 
 
 @dataclass(frozen=True)
 class DetectionRecipe:
-    """Everything that decides a detector and its weights, apart from the pictures.
+    """Everything that decides a detector and its weights, apart from the images.
 
     Attributes:
         kind: "retinanet" or "maskrcnn".
         width: of the backbone.
-        epochs: passes over the pictures.
-        batch: pictures per step and process.
+        epochs: passes over the images.
+        batch: images per step and process.
         learning_rate: after the warm-up; None is the customary one by the linear rule.
         momentum: of SGD, without Nesterov.
         weight_decay: on every parameter that learns.
@@ -37,7 +37,7 @@ class DetectionRecipe:
         warmup_factor: share of the rate with which it begins.
         clip_grad: limit of the gradient's norm; None does not clip.
         flip: probability of mirroring left to right.
-        min_size: short side of the pictures as the network sees them, in pixels.
+        min_size: short side of the images as the network sees them, in pixels.
         max_size: limit of their long side.
         freeze: what of the backbone does not learn, up to the end of a resolution.
         train_norm: let batch norms follow the small batches instead of keeping the statistics they came with; needed
@@ -91,13 +91,13 @@ class DetectionRecipe:
             raise UsageError(f"recipe: milestones must be ascending epochs, not {self.milestones!r}.")
         object.__setattr__(self, "milestones", milestones)
 
-    def peak_rate(self, pictures_per_step: int) -> float:
-        """Return the learning rate after the warm-up for so many pictures per step, over all processes."""
+    def peak_rate(self, images_per_step: int) -> float:
+        """Return the learning rate after the warm-up for so many images per step, over all processes."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return _RATES[self.kind] * pictures_per_step / REFERENCE_BATCH
+        return _RATES[self.kind] * images_per_step / REFERENCE_BATCH
 
-    def rate(self, epoch: int, step: int, steps_per_epoch: int, pictures_per_step: int) -> float:
+    def rate(self, epoch: int, step: int, steps_per_epoch: int, images_per_step: int) -> float:
         """Return the learning rate of one step.
 
         Args:
@@ -106,7 +106,7 @@ class DetectionRecipe:
             steps_per_epoch: of the run.
             pictures_per_step: over all processes.
         """
-        rate = self.peak_rate(pictures_per_step) * 0.1 ** sum(epoch >= milestone for milestone in self.milestones)
+        rate = self.peak_rate(images_per_step) * 0.1 ** sum(epoch >= milestone for milestone in self.milestones)
         done = epoch * steps_per_epoch + step
         if done < self.warmup_steps:
             rate *= self.warmup_factor + (1 - self.warmup_factor) * done / self.warmup_steps

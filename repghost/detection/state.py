@@ -28,7 +28,7 @@ class DetectionEpoch:
     learning_rate: float  # of the last step
     seconds: float
     pictures_per_second: float
-    boxes: Precision | None = None  # None: not judged
+    boxes: Precision | None = None  # None: not evaluated
     masks: Precision | None = None
 
     @classmethod

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from repghost.detection.checkpoint import Category, Detector, empty_detector, write_detector
-from repghost.detection.coco import CocoPictures
+from repghost.detection.coco import CocoImages
 from repghost.detection.evaluate import evaluate
 from repghost.detection.feed import DetectionFeed
 from repghost.detection.recipe import DetectionRecipe
@@ -58,11 +58,11 @@ def build(recipe: DetectionRecipe, classes: int, weights: Start | None = None) -
 
 def train(
     recipe: DetectionRecipe,
-    dataset: CocoPictures,
+    dataset: CocoImages,
     folder: Path,
     resume: str = "new",
     hooks: DetectionHooks | None = None,
-    judging: CocoPictures | None = None,
+    validation: CocoImages | None = None,
     weights: Start | None = None,
     ranks: Ranks | None = None,
     workers: int = 0,
@@ -76,19 +76,19 @@ def train(
         folder: where files go.
         resume: "new" refuses a folder with a state, "continue" needs one, "auto" goes on if there is one.
         hooks: follows and stops the run.
-        judging: the split whose average precision is measured after each epoch.
+        evaluating: the split whose average precision is measured after each epoch.
         weights: of the backbone to begin with.
         ranks: this process among those of torchrun.
         workers: processes that decode.
-        broken_limit: pictures that may be broken before the run stops.
+        broken_limit: images that may be broken before the run stops.
 
     Raises:
-        UsageError: when the folder holds another run, there is nothing to resume, or too few pictures.
+        UsageError: when the folder holds another run, there is nothing to resume, or too few images.
         DetectionStoppedError: when `hooks.should_stop` said so.
-        RepGhostError: when the loss is no longer finite, or too many pictures are broken.
+        RepGhostError: when the loss is no longer finite, or too many images are broken.
     """
     hooks, ranks = hooks or DetectionHooks(), ranks or Ranks()
-    if judging is not None and judging.categories != dataset.categories:
+    if validation is not None and validation.categories != dataset.categories:
         raise UsageError("the categories of the training pictures and of those that judge differ.")
     names = tuple(category.name for category in dataset.categories)
     state = _starting_state(recipe, names, folder / STATE_FILE, resume)
@@ -103,8 +103,8 @@ def train(
     for epoch in range(len(saved.history), recipe.epochs):
         begun = state if state and epoch == len(state.history) else None
         record = _epoch(saved, feed, epoch, begun, hooks)
-        if judging is not None:
-            scores = evaluate(run.model.eval(), judging, ranks)
+        if validation is not None:
+            scores = evaluate(run.model.eval(), validation, ranks)
             record = dataclasses.replace(record, boxes=scores.boxes, masks=scores.masks)
         saved.finish_epoch(record)
         hooks.epoch(record)
@@ -203,20 +203,20 @@ def _start(
 def _epoch(
     saved: _Saved, feed: DetectionFeed, epoch: int, begun: DetectionState | None, hooks: DetectionHooks
 ) -> DetectionEpoch:
-    """Train on every picture with objects once."""
+    """Train on every image with objects once."""
     run, steps = saved.run, feed.steps_per_epoch
     recipe, ranks = run.recipe, run.ranks
     done, sums, before = (begun.step, dict(begun.sums), begun.seconds) if begun else (0, {}, 0.0)
     train_mode(run.model, "none" if recipe.train_norm else "bn")
     started, rate, per_step = time.monotonic(), 0.0, recipe.batch * ranks.count
-    for step, (pictures, targets) in enumerate(feed.batches(epoch, done), done):
+    for step, (images, targets) in enumerate(feed.batches(epoch, done), done):
         if ranks.any(hooks.should_stop()):
             if ranks.first:
                 saved.write(step, sums, before + time.monotonic() - started)
             raise DetectionStoppedError(f"stopped in epoch {epoch + 1}; give --resume to go on from this step.")
         rate = recipe.rate(epoch, step, steps, per_step)
         with seeded(recipe.seed, epoch, step, ranks.rank):  # the samplers of anchors and proposals
-            losses = run.forward(pictures, targets)
+            losses = run.forward(images, targets)
         loss = _step(run, losses, rate, epoch)
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())

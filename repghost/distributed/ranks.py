@@ -67,7 +67,7 @@ class Ranks:
     def distributed(self, module: torch.nn.Module) -> DistributedDataParallel:
         """Return a module whose gradients are averaged over all processes.
 
-        Each process keeps its own running statistics, as upstream's; the first one's are judged and kept.
+        Each process keeps its own running statistics, as upstream's; the first one's are evaluated and kept.
         """
         devices = [self.device.index] if self.device.type == "cuda" else None
         # PyTorch 2.14 gave the switch another name.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from repghost.data.preprocess import Preprocess
 
-BATCH = 250  # pictures per step where nothing else is asked for
+BATCH = 250  # images per step where nothing else is asked for
 Z_95 = 1.959963984540054  # the standard normal is within +-Z_95 with probability 0.95
 
 
@@ -38,18 +38,18 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Top-1 of `after` minus top-1 of `before` on the same pictures, with its 95 % interval.
+    """Top-1 of `after` minus top-1 of `before` on the same images, with its 95 % interval.
 
-    Only pictures on which exactly one of the two is right tell them apart, so the interval is far narrower than two
+    Only images on which exactly one of the two is right tell them apart, so the interval is far narrower than two
     separate ones.
     """
 
     difference: float  # in [-1, 1]; negative means that `after` is worse
     low: float
     high: float
-    only_before: int  # pictures that only `before` got right
-    only_after: int  # pictures that only `after` got right
-    agreeing: int  # pictures with the same answer, right or wrong
+    only_before: int  # images that only `before` got right
+    only_after: int  # images that only `after` got right
+    agreeing: int  # images with the same answer, right or wrong
     pictures: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,18 +57,18 @@ class PairedDifference:
         return asdict(self)
 
 
-def accuracy(answers: NDArray[np.integer], labels: NDArray[np.integer]) -> Accuracy:
+def accuracy(predictions: NDArray[np.integer], labels: NDArray[np.integer]) -> Accuracy:
     """Return the top-1 of a vector of answers.
 
     Args:
-        answers: integer [N], the class given for each picture.
+        answers: integer [N], the class given for each image.
         labels: integer [N], the true class.
 
     Raises:
-        UsageError: when there are no pictures or the lengths differ.
+        UsageError: when there are no images or the lengths differ.
     """
-    _check_paired(answers, labels)
-    return wilson(int(np.count_nonzero(answers == labels)), len(labels))
+    _check_paired(predictions, labels)
+    return wilson(int(np.count_nonzero(predictions == labels)), len(labels))
 
 
 def wilson(correct: int, count: int) -> Accuracy:
@@ -86,11 +86,11 @@ def paired_difference(
 
     Args:
         before: integer [N], answers of the network that is compared with.
-        after: integer [N], answers of the other network on the same pictures.
+        after: integer [N], answers of the other network on the same images.
         labels: integer [N], the true classes.
 
     Raises:
-        UsageError: when there are no pictures or the lengths differ.
+        UsageError: when there are no images or the lengths differ.
     """
     _check_paired(before, labels)
     _check_paired(after, labels)
@@ -106,14 +106,14 @@ def paired_difference(
 def agresti_min(only_before: int, only_after: int, agreeing: int, count: int) -> PairedDifference:
     """Return a paired difference from its counts.
 
-    The interval is Agresti and Min's (2005): Wald's for matched pairs with half a picture added to each of the four
-    cells, which keeps its coverage when few pictures differ and never collapses to a point.
+    The interval is Agresti and Min's (2005): Wald's for matched pairs with half an image added to each of the four
+    cells, which keeps its coverage when few images differ and never collapses to a point.
 
     Args:
-        only_before: pictures that only the network compared with has right.
-        only_after: pictures that only the other one has right.
-        agreeing: pictures with the same answer.
-        count: all pictures, at least one.
+        only_before: images that only the network compared with has right.
+        only_after: images that only the other one has right.
+        agreeing: images with the same answer.
+        count: all images, at least one.
     """
     lost, won, total = only_before + 0.5, only_after + 0.5, count + 2.0
     centre = (won - lost) / total
@@ -131,7 +131,7 @@ def agresti_min(only_before: int, only_after: int, agreeing: int, count: int) ->
 
 def predict(
     model: torch.nn.Module,
-    pictures: NDArray[np.uint8],
+    images: NDArray[np.uint8],
     preprocess: Preprocess,
     batch: int = BATCH,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
@@ -140,9 +140,9 @@ def predict(
 
     Args:
         model: takes float32 [N, 3, H, W], on any device.
-        pictures: uint8 [N, H, W, 3], from `Preprocess.apply`.
+        images: uint8 [N, H, W, 3], from `Preprocess.apply`.
         preprocess: its `normalize` is used.
-        batch: pictures per step.
+        batch: images per step.
         progress: wraps the loop over the starts of the batches.
     """
     import torch
@@ -153,8 +153,8 @@ def predict(
     parts = []
     try:
         with torch.inference_mode():
-            for start in progress(range(0, len(pictures), batch)):
-                inputs = torch.from_numpy(preprocess.normalize(pictures[start : start + batch]))
+            for start in progress(range(0, len(images), batch)):
+                inputs = torch.from_numpy(preprocess.normalize(images[start : start + batch]))
                 inputs = inputs.to(device, memory_format=torch.channels_last)
                 parts.append(model(inputs).float().cpu().numpy())
     finally:
@@ -163,10 +163,10 @@ def predict(
     return np.concatenate(parts)
 
 
-def _check_paired(answers: NDArray[np.integer], labels: NDArray[np.integer]) -> None:
+def _check_paired(predictions: NDArray[np.integer], labels: NDArray[np.integer]) -> None:
     """Refuse empty vectors and vectors of different lengths."""
-    if answers.ndim != 1 or answers.shape != labels.shape or not len(labels):
+    if predictions.ndim != 1 or predictions.shape != labels.shape or not len(labels):
         raise UsageError(
-            f"{list(answers.shape)} answers cannot be judged by {list(labels.shape)} labels; one answer for each of "
-            "at least one picture is needed."
+            f"{list(predictions.shape)} answers cannot be judged by {list(labels.shape)} labels; one answer for "
+            "each of at least one picture is needed."
         )

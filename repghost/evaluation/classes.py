@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from repghost.data import PictureSet
+from repghost.data import ImageSet
 from repghost.errors import UsageError
 
 SHOWN_CLASSES = 5  # in a message
@@ -14,7 +14,7 @@ def check_classes(labels: tuple[str, ...] | None, count: int, classes: tuple[str
     Args:
         labels: of the checkpoint, when it knows them.
         count: the network's number of classes.
-        classes: of the set of pictures.
+        classes: of the set of images.
 
     Raises:
         UsageError: when number, names or order differ.
@@ -33,11 +33,11 @@ def check_classes(labels: tuple[str, ...] | None, count: int, classes: tuple[str
         )
 
 
-def matching_classes(dataset: PictureSet, classes: int, labels: tuple[str, ...] | None) -> tuple[str, ...]:
+def matching_classes(dataset: ImageSet, classes: int, labels: tuple[str, ...] | None) -> tuple[str, ...]:
     """Return the class names, the same in the checkpoint and in the set.
 
     Args:
-        dataset: the pictures.
+        dataset: the images.
         classes: of the network.
         labels: of the checkpoint; None where it does not say.
 

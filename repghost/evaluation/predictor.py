@@ -1,4 +1,4 @@
-"""A network that can be asked about pictures, whatever computes it."""
+"""A network that can be asked about images, whatever computes it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Contender:
         source: the file or folder it came from.
         digest: sha256 of that file; for a bundle, of its manifest.
         by: what computes it, e.g. "PyTorch on cpu".
-        preprocess: what is done to its pictures.
+        preprocess: what is done to its images.
         classes: how many logits it gives.
         labels: one name per class, None when the source does not say.
         logits: uint8 [N, size, size, 3] -> float32 [N, classes].

@@ -18,16 +18,16 @@ class Tally:
     """Counts for K networks and C classes; each is an array that `add` changes in place.
 
     Attributes:
-        pictures: int64 [C], pictures of each class.
-        right: int64 [K, C], pictures of each class that a network puts first into its class.
-        top5: int64 [K], pictures whose class is among the best five.
+        images: int64 [C], images of each class.
+        right: int64 [K, C], images of each class that a network puts first into its class.
+        top5: int64 [K], images whose class is among the best five.
         loss: float64 [K], sum of the cross-entropy.
-        pairs: int64 [K, 3], pictures that only the first network has right, that only this one has right, and that
+        pairs: int64 [K, 3], images that only the first network has right, that only this one has right, and that
             both answer alike.
-        unequal: int64 [K], pictures whose logits differ from those of an earlier network that they have to equal.
+        unequal: int64 [K], images whose logits differ from those of an earlier network that they have to equal.
     """
 
-    pictures: NDArray[np.int64]
+    images: NDArray[np.int64]
     right: NDArray[np.int64]
     top5: NDArray[np.int64]
     loss: NDArray[np.float64]
@@ -38,9 +38,9 @@ class Tally:
     def empty(cls, networks: int, classes: int) -> Tally:
         """Return a tally of nothing."""
         counts = (np.zeros(shape, np.int64) for shape in (classes, (networks, classes), networks))
-        pictures, right, top5 = counts
+        images, right, top5 = counts
         pairs, unequal = np.zeros((networks, 3), np.int64), np.zeros(networks, np.int64)
-        return cls(pictures, right, top5, np.zeros(networks), pairs, unequal)
+        return cls(images, right, top5, np.zeros(networks), pairs, unequal)
 
     def add(
         self, labels: NDArray[np.int64], logits: Sequence[NDArray[np.float32]], equals: Sequence[int | None] = ()
@@ -55,14 +55,14 @@ class Tally:
         Raises:
             UsageError: when a network gives something that is no number.
         """
-        classes = len(self.pictures)
-        self.pictures[:] += np.bincount(labels, minlength=classes)
+        classes = len(self.images)
+        self.images[:] += np.bincount(labels, minlength=classes)
         first = logits[0].argmax(1)
         for place, scores in enumerate(logits):
             if not np.isfinite(scores).all():
                 raise UsageError(f"network {place + 1} gives scores that are not finite; its weights are broken.")
-            answers = scores.argmax(1)
-            right = answers == labels
+            predictions = scores.argmax(1)
+            right = predictions == labels
             self.right[place] += np.bincount(labels[right], minlength=classes)
             self.top5[place] += np.count_nonzero(ranks_of(scores, labels) < TOP)
             self.loss[place] += cross_entropy(scores, labels).sum()
@@ -70,7 +70,7 @@ class Tally:
             self.pairs[place] += [
                 np.count_nonzero(first_right & ~right),
                 np.count_nonzero(right & ~first_right),
-                np.count_nonzero(first == answers),
+                np.count_nonzero(first == predictions),
             ]
             earlier = equals[place] if equals else None
             if earlier is not None:
@@ -89,11 +89,11 @@ class Tally:
         return Tally(*parts)
 
     def _parts(self) -> tuple[NDArray[np.generic], ...]:
-        return self.pictures, self.right, self.top5, self.loss, self.pairs, self.unequal
+        return self.images, self.right, self.top5, self.loss, self.pairs, self.unequal
 
 
 def ranks_of(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the place of each picture's class among the scores, int64 [N], 0 is best.
+    """Return the place of each image's class among the scores, int64 [N], 0 is best.
 
     Of equal scores the lower class comes first, as argmax has it; integer networks do have equal scores.
     """
@@ -104,6 +104,6 @@ def ranks_of(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[
 
 
 def cross_entropy(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the cross-entropy of each picture, float64 [N]."""
+    """Return the cross-entropy of each image, float64 [N]."""
     shifted = scores.astype(np.float64) - scores.max(1, keepdims=True)
     return np.asarray(np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(labels)), labels], np.float64)

@@ -59,19 +59,19 @@ def to_mnn(proto: onnx.ModelProto, model: RepGhostNet) -> tuple[bytes, float]:
     if find_spec("MNN") is None:
         raise ToolMissingError("the MNN format needs MNN's converter: pip install 'repghost-deploy[mnn]'.")
     shape = [dimension.dim_value for dimension in proto.graph.input[0].type.tensor_type.shape.dim]
-    pictures = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     with tempfile.TemporaryDirectory(prefix="repghost-mnn-") as name:
         folder = Path(name)
         source, result, given, answer = (folder / part for part in ("a.onnx", "a.mnn", "given.npy", "answer.npy"))
         source.write_bytes(to_bytes(proto))
-        np.save(given, pictures.numpy(), allow_pickle=False)
+        np.save(given, images.numpy(), allow_pickle=False)
         _run(CONVERT, "MNN's converter", source, result)
         if not result.is_file():
             raise RepGhostError("MNN's converter wrote no file, and did not say why. Export to .onnx instead.")
         _run(RUN, "MNN's interpreter", result, given, answer)
         actual, data = np.load(answer, allow_pickle=False), result.read_bytes()
     with torch.no_grad():
-        expected = model(pictures).numpy()
+        expected = model(images).numpy()
     difference = float(np.abs(actual - expected).max())
     bound = TOLERANCE * max(1.0, float(np.abs(expected).max()))
     if not difference <= bound:  # also catches NaN

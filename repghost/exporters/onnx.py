@@ -40,7 +40,7 @@ def to_onnx(
 
     Args:
         model: any form, in evaluation mode; it stays as it was.
-        size: height and width of the pictures, in pixels.
+        size: height and width of the images, in pixels.
         batch: a number, or a name for a batch that is chosen when the file is used.
         preprocess: `Preprocess.to_dict()`, stored as JSON in the file's metadata.
         labels: one name per class, stored as JSON.
@@ -78,10 +78,10 @@ def check_onnx(proto: onnx.ModelProto, model: RepGhostNet) -> float:
         IntegrityError: when it is above `repghost.network.fuse.TOLERANCE` of the largest logit.
     """
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.randn(1, model.spec.in_chans, CHECKED_SIZE, CHECKED_SIZE, generator=generator)
+    images = torch.randn(1, model.spec.in_chans, CHECKED_SIZE, CHECKED_SIZE, generator=generator)
     with torch.no_grad():
-        expected = model(pictures).numpy()
-    (actual,) = ReferenceEvaluator(proto).run(None, {INPUT: pictures.numpy()})
+        expected = model(images).numpy()
+    (actual,) = ReferenceEvaluator(proto).run(None, {INPUT: images.numpy()})
     difference = float(np.abs(actual - expected).max())
     bound = TOLERANCE * max(1.0, float(np.abs(expected).max()))
     if not difference <= bound:  # also catches NaN

@@ -1,7 +1,7 @@
 """What every ONNX file of the network shares: how its nodes are written, and how the file is closed and checked.
 
-The writers differ in what stands between the nodes: nothing (`repghost.exporters.onnx`), Q/DQ pairs for CPUs (`calib.qdq.writer`),
-Q/DQ pairs and float16 for TensorRT (`compile.tensorrt.network.writer`).
+The writers differ in what stands between the nodes: nothing (`repghost.exporters.onnx`), Q/DQ pairs for CPUs
+(`calib.qdq.writer`), Q/DQ pairs and float16 for TensorRT (`compile.tensorrt.network.writer`).
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ class OnnxGraph:
             metadata: texts to store.
             version: of the program that writes it, where the file should say so.
         """
-        picture = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape)
+        image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape)
         logits = helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, (shape[0], classes))
-        body = helper.make_graph(self.nodes, name, [picture], [logits], self.initializers)
+        body = helper.make_graph(self.nodes, name, [image], [logits], self.initializers)
         model = helper.make_model(
             body,
             opset_imports=[helper.make_opsetid("", opset)],

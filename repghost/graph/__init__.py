@@ -1,1 +1,1 @@
-"""The network as a list of operators with numpy weights: traced, run in float32, counted. Independent of torch modules."""
+"""The network as a list of operators with numpy weights: traced, run in float32, counted."""

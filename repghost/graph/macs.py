@@ -17,7 +17,7 @@ def shares_of_work(graph: Graph, size: int) -> dict[str, float]:
 
     Args:
         graph: from `repghost.graph.trace.graph_of`.
-        size: of the square picture, in pixels.
+        size: of the square image, in pixels.
     """
     pixels: dict[str, int] = {}
 

@@ -24,18 +24,18 @@ from repghost.graph.operators import (
 
 @torch.no_grad()
 def run_float(
-    graph: Graph, pictures: torch.Tensor, observe: Callable[[str, torch.Tensor], None] | None = None
+    graph: Graph, images: torch.Tensor, observe: Callable[[str, torch.Tensor], None] | None = None
 ) -> torch.Tensor:
     """Return the float32 logits [N, classes], showing every tensor to `observe` as soon as it exists.
 
     Args:
-        pictures: float32 [N, channels, H, W], normalized.
+        images: float32 [N, channels, H, W], normalized.
         observe: called with a tensor's name and its value.
     """
     readers = Counter(name for operator in graph.operators for name in operator_inputs(operator))
-    tensors = {INPUT: pictures}
+    tensors = {INPUT: images}
     if observe is not None:
-        observe(INPUT, pictures)
+        observe(INPUT, images)
     for operator in graph.operators:
         tensors[operator.name] = run_operator(operator, tensors)
         if observe is not None:

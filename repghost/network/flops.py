@@ -24,7 +24,7 @@ DEFAULT_SIZE = 224
 
 @dataclass(frozen=True)
 class LayerCount:
-    """One convolution or linear layer for one picture.
+    """One convolution or linear layer for one image.
 
     Attributes:
         name: of the module.
@@ -43,7 +43,7 @@ class LayerCount:
 
 @dataclass(frozen=True)
 class NetworkCount:
-    """A whole network for one picture.
+    """A whole network for one image.
 
     Attributes:
         layers: convolutions and linear layers in the order they run.
@@ -70,7 +70,7 @@ class NetworkCount:
 
 
 def count(model: nn.Module, input_size: Sequence[int]) -> NetworkCount:
-    """Return the counts of one picture; nothing is computed, shapes alone run through a copy of the network.
+    """Return the counts of one image; nothing is computed, shapes alone run through a copy of the network.
 
     Args:
         model: any network of convolutions and linear layers.
@@ -109,7 +109,7 @@ def cal_flops_params(model: nn.Module, input_size: Sequence[int]) -> tuple[int, 
 
 
 def count_forms(spec: ModelSpec, size: int = DEFAULT_SIZE) -> dict[Form, NetworkCount]:
-    """Return the counts of the train, deploy and fused form of one network at a picture side in pixels."""
+    """Return the counts of the train, deploy and fused form of one network at an image side in pixels."""
     values = spec.to_dict()
     return {
         form: count(empty_model(ModelSpec.from_dict({**values, "form": form})), (spec.in_chans, size, size))

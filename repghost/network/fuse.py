@@ -81,19 +81,19 @@ def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
 
 @dataclass(frozen=True)
 class Equivalence:
-    """How far two forms of one network are apart on the same random pictures.
+    """How far two forms of one network are apart on the same random images.
 
     Attributes:
         largest: the largest absolute difference of a logit.
         scale: the largest absolute logit, at least 1.
-        pictures: how many were compared.
+        images: how many were compared.
         same_answers: for how many the best class is the same.
     """
 
     largest: float
     scale: float
-    pictures: int
-    same_answers: int
+    images: int
+    same_predictions: int
 
     @property
     def relative(self) -> float:
@@ -102,17 +102,17 @@ class Equivalence:
 
 
 @torch.no_grad()
-def compare(before: RepGhostNet, after: RepGhostNet, pictures: int = 4, size: int = 96, seed: int = 0) -> Equivalence:
-    """Run both networks on the same normal-distributed pictures [pictures, in_chans, size, size] and compare logits."""
+def compare(before: RepGhostNet, after: RepGhostNet, images: int = 4, size: int = 96, seed: int = 0) -> Equivalence:
+    """Run both networks on the same normal-distributed images [images, in_chans, size, size] and compare logits."""
     generator = torch.Generator().manual_seed(seed)
     weight = before.conv_stem.weight
-    x = torch.randn(pictures, before.spec.in_chans, size, size, generator=generator)
+    x = torch.randn(images, before.spec.in_chans, size, size, generator=generator)
     x = x.to(device=weight.device, dtype=weight.dtype)
     expected, actual = before(x).double(), after(x).double()
     difference = (expected - actual).abs().max().item()
     scale = max(1.0, expected.abs().max().item())
     same = int((expected.argmax(1) == actual.argmax(1)).sum())
-    return Equivalence(difference, scale, pictures, same)
+    return Equivalence(difference, scale, images, same)
 
 
 def check_equivalence(before: RepGhostNet, after: RepGhostNet, tolerance: float = TOLERANCE) -> Equivalence:

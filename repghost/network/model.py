@@ -17,12 +17,12 @@ from repghost.network.spec import HEAD_CHANNELS, Branches, ModelSpec, network_sh
 
 
 class RepGhostNet(nn.Module):
-    """Maps float32 pictures [N, in_chans, H, W] to logits [N, num_classes].
+    """Maps float32 images [N, in_chans, H, W] to logits [N, num_classes].
 
     Args:
         width: multiplies every channel count except the head; any number above 0, eight are published (spec.WIDTHS).
         num_classes: logits.
-        in_chans: channels of the picture.
+        in_chans: channels of the image.
         dropout: probability before the classifier, in training.
         shortcut: False removes the identity shortcuts; the projections stay.
         enable_se: False removes the squeeze-excite blocks.
@@ -76,11 +76,11 @@ class RepGhostNet(nn.Module):
         return self.classifier(dropout(x, self.dropout, self.training))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits [N, num_classes] of pictures [N, in_chans, H, W]."""
+        """Return the logits [N, num_classes] of images [N, in_chans, H, W]."""
         return self.forward_head(self.forward_features(x))
 
     def convert_to_deploy(self) -> None:
-        """Fold every module's branches in place; upstream's deploy form, 48 batch norms stay (see `repghost.network.fuse`).
+        """Fold every module's branches in place; upstream's deploy form, 48 batch norms stay (see `fuse.py`).
 
         Raises:
             UsageError: when the model is in training mode.

@@ -1,1 +1,1 @@
-"""The parts of a training run: processes, pictures, network and optimizer, state, records."""
+"""The parts of a training run: processes, images, network and optimizer, state, records."""

@@ -41,8 +41,8 @@ class Run:
     steps_per_epoch: int  # of the optimizer
 
     @property
-    def judged(self) -> RepGhostNet:
-        """The network that judges an epoch and is kept: the average where there is one."""
+    def evaluated(self) -> RepGhostNet:
+        """The network that evaluates an epoch and is kept: the average where there is one."""
         network: RepGhostNet = self.model if self.average is None else self.average.module
         return network
 

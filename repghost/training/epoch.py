@@ -1,4 +1,4 @@
-"""One epoch: every picture once, then the judgement of what came out, as one line of the log."""
+"""One epoch: every image once, then the evaluation of what came out, as one line of the log."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import torch
 from timm.utils import distribute_bn
 
 from repghost.training.build import Run
-from repghost.training.epoch_accuracy import judge_epoch
+from repghost.training.epoch_accuracy import evaluate_epoch
 from repghost.training.loop import Loop
 from repghost.training.state.state import EpochRecord, Progress
 from repghost.training.transfer import train_mode
 
 
 def run_epoch(loop: Loop, epoch: int, progress: Progress, random: tuple[torch.Tensor, ...]) -> EpochRecord:
-    """Train on the rest of an epoch and judge the result.
+    """Train on the rest of an epoch and evaluate the result.
 
     Args:
         loop: the parts of the run.
@@ -28,25 +28,25 @@ def run_epoch(loop: Loop, epoch: int, progress: Progress, random: tuple[torch.Te
     train_mode(run.model, recipe.execution.freeze)
     progress, rate = loop.train(epoch, progress)
     share_statistics(run)
-    ranks.share(run.judged)
-    judged = judge_epoch(run.judged, loop.feed, recipe.preprocess, ranks)
+    ranks.share(run.evaluated)
+    evaluated = evaluate_epoch(run.evaluated, loop.feed, recipe.preprocess, ranks)
     raw = None
     if run.average is not None and recipe.augmentation is not None:
-        raw = judge_epoch(run.model, loop.feed, recipe.preprocess, ranks).top1
+        raw = evaluate_epoch(run.model, loop.feed, recipe.preprocess, ranks).top1
     batches = run.steps_per_epoch * recipe.execution.accumulate
     loss, right, broken = ranks.sums([progress.loss, progress.right, len(loop.feed.broken)])
-    pictures = batches * recipe.batch * ranks.count
+    images = batches * recipe.batch * ranks.count
     return EpochRecord(
         epoch=epoch + 1,
         loss=loss / (batches * ranks.count),
-        train_top1=right / pictures,
+        train_top1=right / images,
         learning_rate=rate,
         seconds=progress.seconds,
-        pictures_per_second=pictures / progress.seconds,
-        held_out_top1=judged.top1,
-        held_out_top5=judged.top5,
-        held_out_loss=judged.loss,
-        held_out_pictures=judged.pictures,
+        pictures_per_second=images / progress.seconds,
+        held_out_top1=evaluated.top1,
+        held_out_top5=evaluated.top5,
+        held_out_loss=evaluated.loss,
+        held_out_pictures=evaluated.images,
         raw_top1=raw,
         broken_pictures=int(broken),
     )

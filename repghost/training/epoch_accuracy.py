@@ -1,4 +1,4 @@
-"""How good the network is after an epoch: exact counts over all processes, each of which judges its share."""
+"""How good the network is after an epoch: exact counts over all processes, each of which evaluates its share."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from repghost.training.feeds.base import Feed
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """Shares over all pictures of all processes."""
+class Evaluation:
+    """Shares over all images of all processes."""
 
     top1: float
     top5: float
     loss: float
-    pictures: int
+    images: int
 
 
-def judge_epoch(model: RepGhostNet, feed: Feed, preprocess: Preprocess, ranks: Ranks) -> Judgement:
-    """Return how often a network is right on the pictures that judge an epoch.
+def evaluate_epoch(model: RepGhostNet, feed: Feed, preprocess: Preprocess, ranks: Ranks) -> Evaluation:
+    """Return how often a network is right on the images that evaluate an epoch.
 
     Raises:
         UsageError: when not one of them can be read.
     """
     sums = [0.0, 0.0, 0.0, 0.0]
-    for pictures, labels in feed.judged():
-        logits = torch.from_numpy(predict(model, pictures, preprocess, len(labels)))
+    for images, labels in feed.evaluated():
+        logits = torch.from_numpy(predict(model, images, preprocess, len(labels)))
         targets = torch.from_numpy(labels)
         ranked = logits.topk(min(5, logits.shape[1])).indices == targets[:, None]
         loss = F.cross_entropy(logits, targets, reduction="sum")
@@ -43,4 +43,4 @@ def judge_epoch(model: RepGhostNet, feed: Feed, preprocess: Preprocess, ranks: R
     top1, top5, loss_sum, count = ranks.sums(sums)
     if not count:
         raise UsageError("not one of the pictures that judge an epoch can be read; look at the files of that split.")
-    return Judgement(top1 / count, top5 / count, loss_sum / count, int(count))
+    return Evaluation(top1 / count, top5 / count, loss_sum / count, int(count))

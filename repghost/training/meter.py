@@ -25,23 +25,23 @@ class Meter:
     def __init__(self, progress: Progress, epoch: int, interval: int) -> None:
         self.loss, self.right, self.seconds = progress.loss, progress.right, progress.seconds
         self.interval, self.pending = interval, list[tuple[torch.Tensor, torch.Tensor]]()
-        self.started, self.pictures, self.latest, self.top1, self.epoch = time.monotonic(), 0, 0.0, 0.0, epoch
+        self.started, self.images, self.latest, self.top1, self.epoch = time.monotonic(), 0, 0.0, 0.0, epoch
         self.seen_before = progress.right
 
-    def add(self, loss: torch.Tensor, right: torch.Tensor, pictures: int, number: int) -> None:
+    def add(self, loss: torch.Tensor, right: torch.Tensor, images: int, number: int) -> None:
         """Note one batch.
 
         Args:
             loss: scalar on the device, detached.
             right: scalar on the device.
-            pictures: of the batch.
+            images: of the batch.
             number: of the batch, from 0 in its epoch.
 
         Raises:
             RepGhostError: when a loss is not finite.
         """
         self.pending.append((loss, right))
-        self.pictures += pictures
+        self.images += images
         if (number + 1) % self.interval == 0:
             self._fetch()
 
@@ -54,7 +54,7 @@ class Meter:
             self.loss += self.latest
             self.right += int(right)
         self.pending.clear()
-        self.top1 = (self.right - self.seen_before) / max(self.pictures, 1)
+        self.top1 = (self.right - self.seen_before) / max(self.images, 1)
 
     def progress(self, batches: int) -> Progress:
         """Return the sums so far."""

@@ -16,13 +16,13 @@ Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Options:
-    """Where pictures are read, how often the state is written, and what a run begins with.
+    """Where images are read, how often the state is written, and what a run begins with.
 
     Args:
-        loading: workers and limits; only where pictures are decoded in every epoch.
+        loading: workers and limits; only where images are decoded in every epoch.
         state_interval: batches between two states within an epoch; 0: after each epoch only.
         log_interval: batches between two looks at the loss on a GPU, each of which waits for it.
-        num_classes: of the network, when it shall have more than the pictures.
+        num_classes: of the network, when it shall have more than the images.
         weights: to begin with instead of random ones.
         loss: instead of the recipe's cross-entropy, e.g. one that asks a teacher about the inputs.
     """

@@ -15,15 +15,15 @@ from repghost.training.recipe_parts import Augmentation, Execution, Optimization
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what training does, apart from the pictures and the number of threads and processes.
+    """Everything that decides what training does, apart from the images and the number of threads and processes.
 
     Args:
         name: its name in RECIPES.
         width: the width multiplier of RepGhostNet.
-        preprocess: what is done to every picture before augmentation, or to judge it.
-        seed: start of every random choice: weights, order, augmentation, dropout, held-out pictures.
-        epochs: passes over the training pictures.
-        batch: pictures per step and process.
+        preprocess: what is done to every image before augmentation, or to evaluate it.
+        seed: start of every random choice: weights, order, augmentation, dropout, held-out images.
+        epochs: passes over the training images.
+        batch: images per step and process.
         learning_rate: the peak, reached after the warm-up.
         min_learning_rate: the end of the cosine.
         warmup_epochs: epochs of linear warm-up, counted inside `epochs`.
@@ -33,14 +33,14 @@ class Recipe:
         dropout: before the classifier.
         ema_decay: of the averaged weights, which are the ones evaluated and kept.
         crop_padding: pixels of reflection added on each side before a random crop; 0 turns it off.
-        flip: whether half of the pictures are mirrored.
+        flip: whether half of the images are mirrored.
         cutout: side of the grey square put at a random place, in pixels; 0 turns it off.
-        held_out: number of training pictures that are never trained on and judge each epoch; 0: a split of its own.
+        held_out: number of training images that are never trained on and evaluate each epoch; 0: a split of its own.
         ema: whether weights are averaged at all.
         ema_warmup: the average begins as a plain mean of all steps so far, so that few steps are enough.
         keep: which epoch's weights the run ends with, the "last" or the "best" one.
         eval_metric: what "best" means, "top1", "top5" or "loss".
-        augmentation: timm's, on pictures that are decoded again in every epoch; None: pictures are prepared once and
+        augmentation: timm's, on images that are decoded again in every epoch; None: images are prepared once and
             kept in memory, and `crop_padding`, `flip` and `cutout` are all that is done to them.
         optimization: optimizer and schedule.
         execution: precision, layout, accumulation.
@@ -175,7 +175,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "held_out": (0, 10_000_000),
 }
 
-# The authors' command for 0.5x to 1.11x: 8 processes of 128 pictures, 300 epochs; what it leaves out is the default
+# The authors' command for 0.5x to 1.11x: 8 processes of 128 images, 300 epochs; what it leaves out is the default
 # of timm 0.6.7, whose script it ran.
 IMAGENET_RECIPE = Recipe(
     name="imagenet",
@@ -217,7 +217,7 @@ RECIPES = {
         reference_batch=64,
         amp="off",
     ),
-    # Small enough for one core and half an hour: 28 x 28 grey pictures of Fashion-MNIST as 64 x 64 RGB.
+    # Small enough for one core and half an hour: 28 x 28 grey images of Fashion-MNIST as 64 x 64 RGB.
     "demo": Recipe(
         name="demo",
         width=0.5,
@@ -225,14 +225,14 @@ RECIPES = {
             size=64,
             resize=64,
             interpolation="bilinear",
-            mean=(0.286, 0.286, 0.286),  # mean and deviation of the training pictures at 28 x 28
+            mean=(0.286, 0.286, 0.286),  # mean and deviation of the training images at 28 x 28
             std=(0.353, 0.353, 0.353),
         ),
         crop_padding=4,
         flip=True,
         cutout=16,
     ),
-    # Small colour pictures such as CIFAR-10, enlarged to 64 x 64.
+    # Small colour images such as CIFAR-10, enlarged to 64 x 64.
     "cifar": Recipe(
         name="cifar",
         width=0.5,

@@ -57,11 +57,11 @@ def _pair(owner: str, name: str, value: object, low: float, high: float) -> Pair
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What timm does at random to a training picture, in the order crop, flip, colours or policy, erasing, mixing.
+    """What timm does at random to a training image, in the order crop, flip, colours or policy, erasing, mixing.
 
     Attributes:
         no_aug: resize and centre crop only; everything else here is off.
-        scale: area of the random crop, as shares of the picture.
+        scale: area of the random crop, as shares of the image.
         ratio: width / height of the random crop.
         hflip: probability of mirroring left to right.
         vflip: probability of mirroring top to bottom.
@@ -73,7 +73,7 @@ class Augmentation:
         recount: at most so many rectangles.
         mixup: alpha of mixup; 0 turns it off.
         cutmix: alpha of cutmix; 0 turns it off.
-        cutmix_minmax: side of the cutmix rectangle as shares of the picture, instead of `cutmix`.
+        cutmix_minmax: side of the cutmix rectangle as shares of the image, instead of `cutmix`.
         mixup_prob: probability that a batch is mixed.
         mixup_switch_prob: probability of cutmix where both are on.
         mixup_mode: one mixture per "batch", per "pair" or per "elem".
@@ -117,7 +117,7 @@ class Augmentation:
 
     @property
     def mixes(self) -> bool:
-        """Whether pictures are mixed, so that targets are distributions over the classes."""
+        """Whether images are mixed, so that targets are distributions over the classes."""
         return self.mixup > 0 or self.cutmix > 0 or self.cutmix_minmax is not None
 
 
@@ -143,7 +143,7 @@ class Optimization:
         lr_noise_pct: largest relative noise.
         lr_noise_std: deviation of the noise before it is limited.
         bn_momentum: of the running statistics of every batch norm; None is PyTorch's 0.1.
-        reference_batch: pictures per step, over all processes, for which `learning_rate` was chosen; None: unknown.
+        reference_batch: images per step, over all processes, for which `learning_rate` was chosen; None: unknown.
     """
 
     opt: str = "sgd"
@@ -194,7 +194,7 @@ class Execution:
 
     Attributes:
         amp: type of automatic mixed precision, or "off".
-        channels_last: memory layout of pictures and weights.
+        channels_last: memory layout of images and weights.
         compile: torch.compile for the forward and backward pass.
         accumulate: batches whose gradients are summed before one step.
         sync_bn: batch statistics over all processes (GPU only).

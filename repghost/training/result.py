@@ -15,24 +15,24 @@ from repghost.training.recipe import RECIPES, Recipe
 from repghost.training.train import TrainResult
 
 
-def judge(model: RepGhostNet, recipe: Recipe, data: Path) -> Accuracy | None:
+def evaluate(model: RepGhostNet, recipe: Recipe, data: Path) -> Accuracy | None:
     """Return the top-1 on the test split, or None when the set has none.
 
     Args:
         model: the averaged network.
         recipe: its preprocessing is used.
-        data: the set of pictures.
+        data: the set of images.
     """
     try:
         dataset = open_dataset(data, "test")
     except MissingSplitError:
         return None
     prepared = prepare(dataset, recipe.preprocess)
-    return accuracy(predict(model, prepared.pictures, recipe.preprocess).argmax(1), prepared.labels)
+    return accuracy(predict(model, prepared.images, recipe.preprocess).argmax(1), prepared.labels)
 
 
 def train_command(recipe: Recipe) -> str:
-    """Return the command that trains by this recipe, with DIR for the folder of the pictures."""
+    """Return the command that trains by this recipe, with DIR for the folder of the images."""
     options = [f"--recipe {recipe.name}", f"--seed {recipe.seed}", f"--epochs {recipe.epochs}"]
     base = RECIPES.get(recipe.name)
     for name in ("width", "batch", "learning_rate", "held_out"):

@@ -1,6 +1,6 @@
-"""Training from the first epoch to the last: every epoch is judged and every state can be gone on from.
+"""Training from the first epoch to the last: every epoch is evaluated and every state can be gone on from.
 
-A run that is stopped and resumed takes the same random choices as one that was not: pictures and augmentation depend on
+A run that is stopped and resumed takes the same random choices as one that was not: images and augmentation depend on
 (seed, epoch, place) alone, and the generator that dropout uses is in the state. The loop itself is in
 `repghost.training.loop`.
 """
@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 
 from repghost.checkpoints.checkpoint import load_model, write_checkpoint
-from repghost.data import PictureSet
+from repghost.data import ImageSet
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError
 from repghost.network.model import RepGhostNet
@@ -56,17 +56,17 @@ class TrainResult:
 
     model: RepGhostNet
     history: tuple[EpochRecord, ...]
-    broken: tuple[str, ...]  # pictures that could not be decoded
+    broken: tuple[str, ...]  # images that could not be decoded
     kept: EpochRecord  # of the epoch whose weights `model` has
 
 
 def train(
     recipe: Recipe,
-    dataset: PictureSet,
+    dataset: ImageSet,
     folder: Path,
     resume: Resume = "new",
     hooks: Hooks | None = None,
-    judging: PictureSet | None = None,
+    validation: ImageSet | None = None,
     options: Options | None = None,
     ranks: Ranks | None = None,
 ) -> TrainResult:
@@ -78,19 +78,19 @@ def train(
         folder: where state, best weights and log go.
         resume: "new" refuses a folder with a state, "continue" needs one, "auto" goes on if there is one.
         hooks: follows and stops the run.
-        judging: judges each epoch, where the recipe holds no training pictures out.
+        evaluating: evaluates each epoch, where the recipe holds no training images out.
         options: what does not decide the result.
         ranks: this process among those of torchrun.
 
     Raises:
-        UsageError: when the folder holds another run, there is nothing to resume, or too few pictures.
+        UsageError: when the folder holds another run, there is nothing to resume, or too few images.
         TrainingStoppedError: when `hooks.should_stop` said so.
-        RepGhostError: when the loss is no longer finite, or too many pictures are broken.
+        RepGhostError: when the loss is no longer finite, or too many images are broken.
     """
     hooks, options, ranks = hooks or Hooks(), options or Options(), ranks or Ranks()
     classes = class_names(dataset, options.num_classes)
     state = starting_state(recipe, classes, folder / STATE_FILE, resume)
-    feed = open_feed(recipe, dataset, judging, len(classes), hooks, options.loading, ranks)
+    feed = open_feed(recipe, dataset, validation, len(classes), hooks, options.loading, ranks)
     steps = feed.batches_per_epoch // recipe.execution.accumulate
     if not steps:
         raise UsageError(
@@ -142,14 +142,14 @@ class _Saved:
         if best:
             metadata = {"epoch": record.epoch, "held_out_top1": record.held_out_top1}
             preprocess = self.run.recipe.preprocess.to_dict()
-            write_checkpoint(self.folder / BEST_FILE, self.run.judged, preprocess, self.classes, metadata)
+            write_checkpoint(self.folder / BEST_FILE, self.run.evaluated, preprocess, self.classes, metadata)
         write_state(self.folder / STATE_FILE, snapshot(self.run, self.classes, self.history, Progress(), ()))
         write_records(self.folder, self.history)
 
 
 def _result(run: Run, history: list[EpochRecord], feed: Feed, folder: Path) -> TrainResult:
     """Return the last or the best network."""
-    kept, model = history[-1], run.judged
+    kept, model = history[-1], run.evaluated
     best = best_epoch(history, run.recipe.eval_metric)
     if run.recipe.keep == "best" and best is not None and best.epoch != kept.epoch:
         kept, model = best, load_model(folder / BEST_FILE, width=run.recipe.width)

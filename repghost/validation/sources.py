@@ -20,7 +20,7 @@ from repghost.network.model import RepGhostNet
 from repghost.training.state.state import read_state
 
 EMA, RAW = "EMA", "raw"
-COLOURS = 3  # of a picture, red, green and blue
+COLOURS = 3  # of an image, red, green and blue
 _KINDS = dict.fromkeys(weight_names.AVERAGED, EMA) | dict.fromkeys(weight_names.RAW, RAW)
 
 
@@ -38,10 +38,10 @@ def open_checkpoints(
         preprocess_file: JSON that takes precedence over the checkpoint's preprocessing.
         device: where PyTorch computes.
         width: needed for timm; for a file, another width is refused.
-        batch: pictures per step.
+        batch: images per step.
 
     Raises:
-        UsageError: when the file cannot be used, or nothing says how its pictures are prepared.
+        UsageError: when the file cannot be used, or nothing says how its images are prepared.
     """
     device = device or torch.device("cpu")
     state = _from_state(source) if str(source).endswith(".pt") else None

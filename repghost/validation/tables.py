@@ -29,9 +29,9 @@ def network_table(report: Validation) -> list[str]:
 
 
 def class_table(report: Validation) -> list[str]:
-    """Return one line for each class: its pictures, and the share each network has right."""
+    """Return one line for each class: its images, and the share each network has right."""
     rows = [["class", "pictures", *(item.name for item in report.networks)]]
-    for place, (name, count) in enumerate(zip(report.classes, report.pictures, strict=True)):
+    for place, (name, count) in enumerate(zip(report.classes, report.images, strict=True)):
         shares = [f"{item.per_class[place] / count:.2%}" if count else "none" for item in report.networks]
         rows.append([name, str(count), *shares])
     return format_columns(rows, set(range(1, len(rows[0]))))

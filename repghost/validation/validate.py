@@ -1,4 +1,4 @@
-"""How good networks are on labelled pictures: exact counts, whatever computes them and in how many processes."""
+"""How good networks are on labelled images: exact counts, whatever computes them and in how many processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from repghost.data import PictureSet, left_out, prepare_in_parts, refuse_empty
+from repghost.data import ImageSet, left_out, prepare_in_parts, refuse_empty
 from repghost.distributed.ranks import Ranks
 from repghost.errors import IntegrityError
 from repghost.evaluation.accuracy import BATCH, Accuracy, PairedDifference, agresti_min, wilson
@@ -29,7 +29,7 @@ class Measured:
     top1: Accuracy
     top5: Accuracy
     loss: float  # mean cross-entropy, without label smoothing
-    per_class: tuple[int, ...]  # right answers for the pictures of each class
+    per_class: tuple[int, ...]  # right answers for the images of each class
     change: PairedDifference | None  # against the first network; None for the first
 
     def to_dict(self) -> dict[str, Any]:
@@ -42,13 +42,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Validation:
-    """All networks on the same pictures."""
+    """All networks on the same images."""
 
     preprocess: dict[str, Any]
     classes: tuple[str, ...]
-    pictures: tuple[int, ...]  # of each class
+    images: tuple[int, ...]  # of each class
     networks: tuple[Measured, ...]
-    broken: tuple[str, ...]  # pictures that could not be decoded; they are not counted above
+    broken: tuple[str, ...]  # images that could not be decoded; they are not counted above
     processes: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Validation:
         return {
             "preprocess": self.preprocess,
             "classes": list(self.classes),
-            "pictures_per_class": list(self.pictures),
+            "pictures_per_class": list(self.images),
             "networks": [network.to_dict() for network in self.networks],
             "broken": list(self.broken),
             "processes": self.processes,
@@ -65,24 +65,24 @@ class Validation:
 
 def validate(
     contenders: Sequence[Contender],
-    dataset: PictureSet,
+    dataset: ImageSet,
     indices: NDArray[np.int64] | None = None,
     batch: int = BATCH,
     ranks: Ranks | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Validation:
-    """Ask networks about the same pictures; every process takes its share, and the counts are added up.
+    """Ask networks about the same images; every process takes its share, and the counts are added up.
 
     Args:
         contenders: the networks; changes are measured against the first one.
-        dataset: labelled pictures; the classes must be the networks'.
-        indices: which pictures; all of them by default.
-        batch: pictures that are decoded together.
+        dataset: labelled images; the classes must be the networks'.
+        indices: which images; all of them by default.
+        batch: images that are decoded together.
         ranks: this process among the others.
         progress: wraps the loop over batches.
 
     Raises:
-        UsageError: when the classes differ, the networks' preprocessing differs, or no picture can be decoded.
+        UsageError: when the classes differ, the networks' preprocessing differs, or no image can be decoded.
         IntegrityError: when two forms of one integer program differ in a bit.
     """
     ranks = ranks or Ranks()
@@ -96,13 +96,13 @@ def validate(
     for part in prepare_in_parts(dataset, preprocess, own, batch, progress):
         broken.extend(part.broken)
         if len(part.labels):
-            tally.add(part.labels, [contender.logits(part.pictures) for contender in contenders], equals)
+            tally.add(part.labels, [contender.logits(part.images) for contender in contenders], equals)
     total = tally.from_vector(ranks.sums(tally.to_vector().tolist()))
     messages = tuple(message for share in ranks.gather(broken) for message in share)
-    refuse_empty(int(total.pictures.sum()), messages)
+    refuse_empty(int(total.images.sum()), messages)
     _refuse_unequal(contenders, equals, total)
     measured = tuple(_measured(contender, total, place) for place, contender in enumerate(contenders))
-    counts = tuple(total.pictures.tolist())
+    counts = tuple(total.images.tolist())
     return Validation(preprocess.to_dict(), dataset.classes, counts, measured, messages, ranks.count)
 
 
@@ -124,14 +124,14 @@ def _refuse_unequal(contenders: Sequence[Contender], equals: Sequence[int | None
             other = contenders[earlier]
             raise IntegrityError(
                 f"{contender.source} ({contender.by}) and {other.source} ({other.by}) are one integer program and "
-                f"differ on {count} of {int(tally.pictures.sum())} pictures. Build it again; if that does not help, "
+                f"differ on {count} of {int(tally.images.sum())} pictures. Build it again; if that does not help, "
                 "please report it with the QDQ file."
             )
 
 
 def _measured(contender: Contender, tally: Tally, place: int) -> Measured:
     """Make shares of the counts of one network."""
-    count = int(tally.pictures.sum())
+    count = int(tally.images.sum())
     only_first, only_this, agreeing = tally.pairs[place].tolist()
     return Measured(
         name=contender.name,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import arm64 as counts
-from benchmarks import fp16_agreement as answers
+from benchmarks import fp16_agreement as predictions
 from benchmarks.arm64 import ARM64_SECTION, CPU_OF_FLOAT, NETWORKS, Counting, counted, read_rivals
 from benchmarks.arm64_goals import COUNT_BARS, best_rival, outcomes
 from benchmarks.arm64_page import render_counts
@@ -70,7 +70,7 @@ def lines_with(page: str, *words: str) -> list[str]:
     return [line for line in page.splitlines() if all(word in line for word in words)]
 
 
-def test_each_bar_is_judged_by_its_figure() -> None:
+def test_each_bar_is_evaluated_by_its_figure() -> None:
     rows = {(row.what, row.network): row for row in outcomes(ARM64)}
     a76 = rows["int8 instructions on cortex-a76", "0.5x"]
     assert (a76.measured, a76.limit, a76.stretch, a76.reached) == (7.654, 9, 7, True)
@@ -180,15 +180,15 @@ def test_a_counted_inference_is_kept_until_its_bytes_change(tmp_path: Path, monk
 def test_answers_come_part_by_part_and_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def classify(bundle: object, machine: object, pictures: np.ndarray[Any, Any]) -> dict[str, bytes]:
-        asked.append(len(pictures))
-        return {"classes.json": json.dumps(pictures[:, 0, 0, 0].tolist()).encode()}
+    def classify(bundle: object, machine: object, images: np.ndarray[Any, Any]) -> dict[str, bytes]:
+        asked.append(len(images))
+        return {"classes.json": json.dumps(images[:, 0, 0, 0].tolist()).encode()}
 
-    monkeypatch.setattr(answers, "_classify", classify)
-    monkeypatch.setattr(answers, "_machine", lambda bundle: type("M", (), {"name": "a core"}))
-    pictures = np.arange(120, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
+    monkeypatch.setattr(predictions, "_classify", classify)
+    monkeypatch.setattr(predictions, "_machine", lambda bundle: type("M", (), {"name": "a core"}))
+    images = np.arange(120, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
     for _ in range(2):
-        found = answers.answers(_Bundle(b"model"), pictures, StageCache(tmp_path), lambda line: None)  # type: ignore[arg-type]
+        found = predictions.predictions(_Bundle(b"model"), images, StageCache(tmp_path), lambda line: None)  # type: ignore[arg-type]
         assert found.tolist() == list(range(120)) and sorted(asked) == [20, 50, 50]
 
 

@@ -30,14 +30,14 @@ def lively_model(seed: int = 0, **options: object) -> RepGhostNet:
                 module.weight.data *= 0.3
             torch.nn.init.normal_(module.bias, 0.0, 0.3)
             module.momentum = None  # the plain average
-    pictures = torch.from_numpy(random_pictures(32, seed))[:, : model.spec.in_chans]
+    images = torch.from_numpy(random_images(32, seed))[:, : model.spec.in_chans]
     with torch.no_grad():
-        model.train()(pictures)
+        model.train()(images)
     return model.eval()
 
 
-def random_pictures(count: int, seed: int = 0) -> NDArray[np.float32]:
-    """Return normalized pictures, float32 [count, 3, SIZE, SIZE], with some structure between pixels."""
+def random_images(count: int, seed: int = 0) -> NDArray[np.float32]:
+    """Return normalized images, float32 [count, 3, SIZE, SIZE], with some structure between pixels."""
     generator = np.random.default_rng(seed)
     coarse = generator.normal(size=(count, 3, SIZE // 4, SIZE // 4))
     fine = 0.3 * generator.normal(size=(count, 3, SIZE, SIZE))
@@ -50,10 +50,10 @@ def graph() -> Graph:
 
 
 @pytest.fixture(scope="session")
-def pictures() -> NDArray[np.float32]:
-    return random_pictures(16)
+def images() -> NDArray[np.float32]:
+    return random_images(16)
 
 
 @pytest.fixture(scope="session")
-def spec(graph: Graph, pictures: NDArray[np.float32]) -> QuantSpec:
-    return calibrate(graph, [pictures], QuantConfig())
+def spec(graph: Graph, images: NDArray[np.float32]) -> QuantSpec:
+    return calibrate(graph, [images], QuantConfig())

@@ -74,19 +74,19 @@ HANDLED: dict[str, tuple[Callable[[RepGhostNet], None], NDArray[np.uint8]]] = {
 
 @pytest.mark.parametrize("case", HANDLED)
 def test_it_is_handled(case: str) -> None:
-    damage, pictures = HANDLED[case]
+    damage, images = HANDLED[case]
     model = fuse(lively_model())
     damage(model)
-    graph, spec = quantize_graph(graph_of(model), pictures, PREPROCESS, EVERYTHING)
+    graph, spec = quantize_graph(graph_of(model), images, PREPROCESS, EVERYTHING)
     smallest = np.finfo(np.float32).tiny
     assert all(np.isfinite(q.scale) and q.scale >= smallest for q in spec.activations.values())
     assert all(np.all(np.isfinite(s) & (s >= smallest)) for s in spec.weight_scales.values())
-    x = torch.from_numpy(PREPROCESS.normalize(pictures))
+    x = torch.from_numpy(PREPROCESS.normalize(images))
     with torch.no_grad():
         expected = model(x)
-    answers = ExactNetwork(graph, spec)(x)  # proves every accumulator
-    assert torch.isfinite(answers).all()
-    assert (answers - expected).abs().max() < 0.3 * expected.abs().max()
+    predictions = ExactNetwork(graph, spec)(x)  # proves every accumulator
+    assert torch.isfinite(predictions).all()
+    assert (predictions - expected).abs().max() < 0.3 * expected.abs().max()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -118,10 +118,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for index, picture in enumerate(usual(10)):
+    for index, image in enumerate(usual(10)):
         place = tmp_path / "pictures" / "train" / LABELS[index % CLASSES]
         place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(place / f"{index}.png")
+        Image.fromarray(image).save(place / f"{index}.png")
     return tmp_path / "pictures"
 
 
@@ -130,7 +130,7 @@ def quantize(checkpoint: Path, folder: Path, output: Path) -> Result:
 
 
 def vanish_after_opening(monkeypatch: pytest.MonkeyPatch, paths: list[Path]) -> None:
-    """Delete pictures once the set is open and before any is read."""
+    """Delete images once the set is open and before any is read."""
     from repghost.data import open_by_format as opening
 
     real = opening.open_dataset
@@ -144,7 +144,7 @@ def vanish_after_opening(monkeypatch: pytest.MonkeyPatch, paths: list[Path]) -> 
     monkeypatch.setattr(opening, "open_dataset", opened)
 
 
-def test_pictures_that_vanish_are_named_and_left_out(
+def test_images_that_vanish_are_named_and_left_out(
     checkpoint: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = sorted(folder.glob("train/a/*.png"))
@@ -154,7 +154,7 @@ def test_pictures_that_vanish_are_named_and_left_out(
     assert all(path.name in result.output for path in gone) and "8 pictures" in result.output
 
 
-def test_when_all_pictures_vanish_nothing_is_written(
+def test_when_all_images_vanish_nothing_is_written(
     checkpoint: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vanish_after_opening(monkeypatch, list(folder.glob("train/*/*.png")))

@@ -36,13 +36,13 @@ def random_bytes(count: int) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
-def pictures_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ImageFolder tree: train/<class>/<n>.png, and an empty split."""
     root = tmp_path_factory.mktemp("pictures")
-    for index, picture in enumerate(random_bytes(20)):
+    for index, image in enumerate(random_bytes(20)):
         folder = root / "train" / LABELS[index % CLASSES]
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(folder / f"{index}.png")
+        Image.fromarray(image).save(folder / f"{index}.png")
     (root / "train" / "a" / "broken.png").write_bytes(b"no picture")
     return root
 
@@ -63,9 +63,9 @@ def metadata(path: Path) -> dict[str, str]:
 
 
 def test_an_unfused_and_a_fused_network_give_the_same_bytes() -> None:
-    model, pictures = lively_model(), random_bytes(8)
+    model, images = lively_model(), random_bytes(8)
     files = [
-        qdq.serialize(quantize_model(form, pictures, PREPROCESS, QuantConfig(), SOURCE).onnx)
+        qdq.serialize(quantize_model(form, images, PREPROCESS, QuantConfig(), SOURCE).onnx)
         for form in (model, fuse(model))
     ]
     assert files[0] == files[1]
@@ -77,7 +77,7 @@ def test_a_network_in_training_mode_is_refused() -> None:
         fused(lively_model().train())
 
 
-def test_a_network_for_grey_pictures_is_refused() -> None:
+def test_a_network_for_grey_images_is_refused() -> None:
     with pytest.raises(UsageError, match="takes 1 colours, the pictures have 3"):
         quantize_model(lively_model(in_chans=1), random_bytes(1), PREPROCESS, QuantConfig(), SOURCE)
 
@@ -93,11 +93,9 @@ def test_a_fusion_that_changes_answers_is_refused(monkeypatch: pytest.MonkeyPatc
         fused(lively_model())
 
 
-def test_the_command_writes_a_file_that_says_what_it_is(
-    checkpoint: Path, pictures_folder: Path, tmp_path: Path
-) -> None:
+def test_the_command_writes_a_file_that_says_what_it_is(checkpoint: Path, images_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out dir" / "modèle.qdq.onnx"
-    result = quantize(checkpoint, "--data", pictures_folder, "--images", 12, "-o", output)
+    result = quantize(checkpoint, "--data", images_folder, "--images", 12, "-o", output)
     assert result.exit_code == 0, result.output
     assert "train form; it is fused" in result.output
     assert "next:\n  repghost explain '" in result.output and "repghost compile" in result.output
@@ -111,16 +109,16 @@ def test_the_command_writes_a_file_that_says_what_it_is(
     assert str(tmp_path) not in "".join(entries.values())
 
 
-def test_the_same_command_writes_the_same_bytes(checkpoint: Path, pictures_folder: Path, tmp_path: Path) -> None:
+def test_the_same_command_writes_the_same_bytes(checkpoint: Path, images_folder: Path, tmp_path: Path) -> None:
     outputs = [tmp_path / "a.onnx", tmp_path / "b.onnx"]
     for output in outputs:
-        assert quantize(checkpoint, "--data", pictures_folder, "-o", output).exit_code == 0
+        assert quantize(checkpoint, "--data", images_folder, "-o", output).exit_code == 0
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
 
 
-def test_the_command_that_goes_on_calibrates_alike(checkpoint: Path, pictures_folder: Path, tmp_path: Path) -> None:
+def test_the_command_that_goes_on_calibrates_alike(checkpoint: Path, images_folder: Path, tmp_path: Path) -> None:
     result = quantize(
-        checkpoint, "--data", pictures_folder, "-o", tmp_path / "n.onnx", "--images", 5, "--seed", 3, "--size", 40
+        checkpoint, "--data", images_folder, "-o", tmp_path / "n.onnx", "--images", 5, "--seed", 3, "--size", 40
     )
     assert result.exit_code == 0, result.output
     further = next(line for line in result.output.splitlines() if "repghost compile" in line)
@@ -128,31 +126,29 @@ def test_the_command_that_goes_on_calibrates_alike(checkpoint: Path, pictures_fo
 
 
 def test_a_split_for_calibration_comes_before_the_one_for_training(
-    checkpoint: Path, pictures_folder: Path, tmp_path: Path
+    checkpoint: Path, images_folder: Path, tmp_path: Path
 ) -> None:
     data = tmp_path / "both"
-    shutil.copytree(pictures_folder / "train", data / "train")
-    shutil.copytree(pictures_folder / "train", data / "calibration")
+    shutil.copytree(images_folder / "train", data / "train")
+    shutil.copytree(images_folder / "train", data / "calibration")
     result = quantize(checkpoint, "--data", data, "-o", tmp_path / "net.onnx", "--images", 12)
     assert result.exit_code == 0, result.output
     assert json.loads(metadata(tmp_path / "net.onnx")[qdq.CALIBRATION])["split"] == "calibration"
 
 
-def test_a_broken_picture_is_named(checkpoint: Path, pictures_folder: Path, tmp_path: Path) -> None:
-    result = quantize(checkpoint, "--data", pictures_folder, "-o", tmp_path / "m.onnx")
+def test_a_broken_image_is_named(checkpoint: Path, images_folder: Path, tmp_path: Path) -> None:
+    result = quantize(checkpoint, "--data", images_folder, "-o", tmp_path / "m.onnx")
     assert result.exit_code == 0
     assert "broken.png" in result.output
     assert json.loads(metadata(tmp_path / "m.onnx")[qdq.CALIBRATION])["broken"] == 1
 
 
-def test_the_config_file_and_the_policy_option_are_used(
-    checkpoint: Path, pictures_folder: Path, tmp_path: Path
-) -> None:
+def test_the_config_file_and_the_policy_option_are_used(checkpoint: Path, images_folder: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text(
         '{"version": 1, "observer": "min_max", "layers": {"*.conv_dw": {"depthwise_accumulator": "int32"}}}'
     )
-    arguments = (checkpoint, "--data", pictures_folder, "--config", config, "-o", tmp_path / "m.onnx")
+    arguments = (checkpoint, "--data", images_folder, "--config", config, "-o", tmp_path / "m.onnx")
     assert quantize(*arguments).exit_code == 0
     written = json.loads(metadata(tmp_path / "m.onnx")[qdq.QUANTIZATION])
     assert written["config"]["observer"] == "min_max" and written["config"]["policy"] == "cpu"
@@ -177,25 +173,25 @@ def test_the_config_file_and_the_policy_option_are_used(
     ],
 )
 def test_wrong_usage_exits_with_2_and_writes_nothing(
-    arguments: list[str], message: str, checkpoint: Path, pictures_folder: Path, tmp_path: Path,
+    arguments: list[str], message: str, checkpoint: Path, images_folder: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     Path("newer.json").write_text('{"version": 99}')
     Path("binary.json").write_bytes(b"\xff\xfe\x00")
-    result = quantize(checkpoint, "--data", pictures_folder, "-o", "m.onnx", *arguments)
+    result = quantize(checkpoint, "--data", images_folder, "-o", "m.onnx", *arguments)
     assert result.exit_code == 2, result.output
     assert message in result.output
     assert not Path("m.onnx").exists()
 
 
-def test_a_missing_checkpoint_exits_with_2(pictures_folder: Path, tmp_path: Path) -> None:
-    result = quantize(tmp_path / "none.safetensors", "--data", pictures_folder, "-o", tmp_path / "m.onnx")
+def test_a_missing_checkpoint_exits_with_2(images_folder: Path, tmp_path: Path) -> None:
+    result = quantize(tmp_path / "none.safetensors", "--data", images_folder, "-o", tmp_path / "m.onnx")
     assert result.exit_code == 2 and "none.safetensors" in result.output
 
 
-def test_another_size_scales_the_resize(checkpoint: Path, pictures_folder: Path, tmp_path: Path) -> None:
+def test_another_size_scales_the_resize(checkpoint: Path, images_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.onnx"
-    assert quantize(checkpoint, "--data", pictures_folder, "--size", 64, "--images", 2, "-o", output).exit_code == 0
+    assert quantize(checkpoint, "--data", images_folder, "--size", 64, "--images", 2, "-o", output).exit_code == 0
     assert Preprocess.from_dict(json.loads(metadata(output)[qdq.PREPROCESS])).resize == 64
     assert onnx.load(output).graph.input[0].type.tensor_type.shape.dim[2].dim_value == 64

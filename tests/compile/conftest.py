@@ -14,7 +14,7 @@ from compile.link.toolchain import RUNNER_SOURCES, build_runner, link_model
 from compile.machine.emulator import Emulator, find_emulator
 from compile.targets.table import ARM64, Target, host_target
 from repghost.data.preprocess import Preprocess
-from tests.support.fake_network import CLASSES, HEIGHT, WIDTH, expected_logits, fake_network, pictures
+from tests.support.fake_network import CLASSES, HEIGHT, WIDTH, expected_logits, fake_network, random_images
 
 PREPROCESS = Preprocess(size=HEIGHT, resize=HEIGHT)
 LABELS = tuple(f"class {index}" for index in range(CLASSES))
@@ -55,7 +55,7 @@ def fake_files(target: Target) -> dict[str, bytes]:
 
 @cache
 def _made(target: Target) -> dict[str, bytes]:
-    images = pictures(12)
+    images = random_images(12)
     return {
         "model.so": link_model(fake_network(target), target, fake_info()),
         "repghost-run": build_runner(target),

@@ -27,7 +27,7 @@ from compile.stages.evaluate import HOST_BUILD
 from compile.storage.stage_cache import StageCache
 from compile.subject.from_random_weights import random_subject
 from compile.subject.load import load_subject
-from compile.subject.noise import RANDOM_PICTURES, noise_pictures
+from compile.subject.noise import RANDOM_IMAGES, noise_images
 from compile.subject.request import Request
 from compile.targets.precisions import INT8, PRECISIONS, Precision, parse_precisions
 from compile.targets.table import ARM64, Target
@@ -44,20 +44,20 @@ STAGES = ["load", "fuse", "calibrate", "write QDQ", "lower", "expect", "compile"
 STAGES += ["verify", "measure", "report"]
 
 
-def write_pictures(folder: Path, splits: dict[str, int]) -> Path:
-    noise = noise_pictures(sum(splits.values()) * 3, 40, seed=1)
+def write_images(folder: Path, splits: dict[str, int]) -> Path:
+    noise = noise_images(sum(splits.values()) * 3, 40, seed=1)
     for split, count in splits.items():
         for label in CLASSES:
             (folder / split / label).mkdir(parents=True)
             for index in range(count):
-                picture, noise = noise[0], noise[1:]
-                Image.fromarray(picture).save(folder / split / label / f"{index}.png")
+                image, noise = noise[0], noise[1:]
+                Image.fromarray(image).save(folder / split / label / f"{index}.png")
     return folder
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("data") / "pictures", {"train": 4, "test": 6})
+    return write_images(tmp_path_factory.mktemp("data") / "pictures", {"train": 4, "test": 6})
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +72,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def answers(weights: Path, data: Path) -> Oracle:
+def predictions(weights: Path, data: Path) -> Oracle:
     subject = load_subject(str(weights), data, None, None, 512, None, 0)
     assert subject.test is not None
-    return oracle(subject.test.pictures)
+    return oracle(subject.test.images)
 
 
 @pytest.fixture
@@ -84,11 +84,11 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Oracle], None]:
 
 
 @pytest.fixture(scope="module")
-def finished(weights: Path, data: Path, answers: Oracle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(weights: Path, data: Path, predictions: Oracle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output folder of a run for the host."""
     output = tmp_path_factory.mktemp("finished") / "build"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("compile.codegen.program_to_objects.compile_program", answers)
+        patch.setattr("compile.codegen.program_to_objects.compile_program", predictions)
         run(request_for(weights, data, output), lambda line: None)
     return output
 
@@ -99,15 +99,15 @@ def output(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "build"))
 
 
-def request_for(checkpoint: Path, pictures: Path, output: Path, **changes: Any) -> Request:
-    request = Request("host", (INT8,), weights=str(checkpoint), data=pictures, output=output, fetch=False)
+def request_for(checkpoint: Path, images: Path, output: Path, **changes: Any) -> Request:
+    request = Request("host", (INT8,), weights=str(checkpoint), data=images, output=output, fetch=False)
     return replace(request, **changes)
 
 
 def test_a_run_from_weights_to_report(
-    weights: Path, data: Path, answers: Oracle, use: Callable[[Oracle], None], tmp_path: Path, host: Target
+    weights: Path, data: Path, predictions: Oracle, use: Callable[[Oracle], None], tmp_path: Path, host: Target
 ) -> None:
-    use(answers)
+    use(predictions)
     lines: list[str] = []
     report = run(request_for(weights, data, tmp_path), lines.append)
     assert [line[:10].strip() for line in lines if not line.startswith(" ")] == STAGES
@@ -130,21 +130,21 @@ def test_a_run_from_weights_to_report(
     assert json.loads(model._library.rg_info())["program_digest"] == written.manifest["program_digest"]
     assert model.labels == CLASSES
     vectors = unpack_vectors(written.read("vectors.bin"))
-    assert len(vectors.pictures) == 18
-    assert np.array_equal(model.logits(vectors.pictures), vectors.logits)
+    assert len(vectors.images) == 18
+    assert np.array_equal(model.logits(vectors.images), vectors.logits)
 
 
 def test_the_reported_accuracy_is_that_of_the_integer_program(
-    weights: Path, data: Path, answers: Oracle, use: Callable[[Oracle], None], output: Path
+    weights: Path, data: Path, predictions: Oracle, use: Callable[[Oracle], None], output: Path
 ) -> None:
     from calib.integer.reference import run as reference
 
-    use(answers)
+    use(predictions)
     report = run(request_for(weights, data, output), lambda line: None)
     subject = load_subject(str(weights), data, None, None, 512, None, 0)
     assert subject.test is not None
     program = stages.read_program(output / "repghostnet_0_5x-32px/model.qdq.onnx")
-    right = reference(program, subject.test.pictures).argmax(1) == subject.test.labels
+    right = reference(program, subject.test.images).argmax(1) == subject.test.labels
     record = report["accuracy"]
     assert (record["int8"]["correct"], record["int8"]["pictures"]) == (int(right.sum()), 18)
     assert record["int8"]["by"] == HOST_BUILD
@@ -153,13 +153,13 @@ def test_the_reported_accuracy_is_that_of_the_integer_program(
 
 
 def test_a_second_run_computes_nothing_twice_and_gives_the_same_bundle(
-    weights: Path, data: Path, answers: Oracle, use: Callable[[Oracle], None], tmp_path: Path, host: Target
+    weights: Path, data: Path, predictions: Oracle, use: Callable[[Oracle], None], tmp_path: Path, host: Target
 ) -> None:
     calls = []
 
     def counted(program: Any, target: Target, workshop: object) -> Any:
         calls.append(target.name)
-        return answers(program, target)
+        return predictions(program, target)
 
     use(counted)
     first = run(request_for(weights, data, tmp_path), lambda line: None)
@@ -181,7 +181,7 @@ def test_wrong_kernels_never_reach_a_bundle(
 ) -> None:
     subject = load_subject(str(weights), data, None, None, 512, None, 0)
     assert subject.test is not None
-    use(oracle(subject.test.pictures, lie=True))
+    use(oracle(subject.test.images, lie=True))
     with pytest.raises(IntegrityError, match="differ on 1 of 18 pictures"):
         run(request_for(weights, data, tmp_path), lambda line: None)
     folder = tmp_path / "repghostnet_0_5x-32px"
@@ -189,9 +189,9 @@ def test_wrong_kernels_never_reach_a_bundle(
 
 
 def test_the_gate_fails_after_the_report_is_written(
-    weights: Path, data: Path, answers: Oracle, use: Callable[[Oracle], None], output: Path
+    weights: Path, data: Path, predictions: Oracle, use: Callable[[Oracle], None], output: Path
 ) -> None:
-    use(answers)
+    use(predictions)
     with pytest.raises(AccuracyGateError, match="at most -100 were allowed") as caught:
         run(request_for(weights, data, output, max_drop=-100.0), lambda line: None)
     assert caught.value.exit_code == 3
@@ -202,7 +202,7 @@ def test_the_gate_fails_after_the_report_is_written(
 def test_without_an_emulator_the_bundle_is_built_and_the_report_says_so(
     weights: Path,
     data: Path,
-    answers: Oracle,
+    predictions: Oracle,
     use: Callable[[Oracle], None],
     output: Path,
     host: Target,
@@ -210,7 +210,7 @@ def test_without_an_emulator_the_bundle_is_built_and_the_report_says_so(
 ) -> None:
     if host is ARM64:
         pytest.skip("arm64 bundles run here")
-    use(answers)
+    use(predictions)
     monkeypatch.setattr("compile.machine.execute.find_emulator", lambda: None)
     report = run(request_for(weights, data, output, target="arm64"), lambda line: None)
     arm64, own = report["builds"]
@@ -231,12 +231,12 @@ def test_without_an_emulator_the_bundle_is_built_and_the_report_says_so(
 def test_a_stopped_run_leaves_the_bundle_as_it_was(
     weights: Path,
     data: Path,
-    answers: Oracle,
+    predictions: Oracle,
     use: Callable[[Oracle], None],
     output: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    use(answers)
+    use(predictions)
     run(request_for(weights, data, output), lambda line: None)
     path = output / "repghostnet_0_5x-32px/host/int8"
     before = check_bundle(path).digest
@@ -264,9 +264,9 @@ def test_a_stopped_run_leaves_the_bundle_as_it_was(
 
 
 def test_a_file_that_is_already_quantized(
-    data: Path, answers: Oracle, use: Callable[[Oracle], None], finished: Path, tmp_path: Path
+    data: Path, predictions: Oracle, use: Callable[[Oracle], None], finished: Path, tmp_path: Path
 ) -> None:
-    use(answers)
+    use(predictions)
     earlier = read_report(finished / "repghostnet_0_5x-32px")
     qdq = tmp_path / "mine.qdq.onnx"
     shutil.copy(finished / "repghostnet_0_5x-32px/model.qdq.onnx", qdq)
@@ -282,17 +282,17 @@ def test_a_file_that_is_already_quantized(
     assert "fp32 top-1 and change: not measured (a quantized file has no float form)" in page
     with pytest.raises(AccuracyGateError, match="none was measured"):
         run(request_for(qdq, data, tmp_path / "build", max_drop=1.0), lambda line: None)
-    use(oracle(noise_pictures(RANDOM_PICTURES, SIZE, seed=0)))  # without a set, noise is recorded
-    unjudged = run(request_for(qdq, data, tmp_path / "unjudged", data=None), lambda line: None)
-    assert not unjudged["accuracy"]["measured"]
+    use(oracle(noise_images(RANDOM_IMAGES, SIZE, seed=0)))  # without a set, noise is recorded
+    unevaluated = run(request_for(qdq, data, tmp_path / "unjudged", data=None), lambda line: None)
+    assert not unevaluated["accuracy"]["measured"]
 
 
 def test_a_foreign_file_gets_its_preprocessing_from_the_user(
-    data: Path, use: Callable[[Oracle], None], answers: Oracle, finished: Path, tmp_path: Path
+    data: Path, use: Callable[[Oracle], None], predictions: Oracle, finished: Path, tmp_path: Path
 ) -> None:
     import onnx
 
-    use(answers)
+    use(predictions)
     model = onnx.load(finished / "repghostnet_0_5x-32px/model.qdq.onnx")
     del model.metadata_props[:]
     foreign, rule = tmp_path / "a net.onnx", tmp_path / "preprocess.json"
@@ -360,7 +360,7 @@ def test_wrong_requests_are_named_before_anything_is_written(
 
 
 def test_other_classes_are_refused(weights: Path, tmp_path: Path) -> None:
-    folder = write_pictures(tmp_path / "pictures", {"train": 2, "test": 2})
+    folder = write_images(tmp_path / "pictures", {"train": 2, "test": 2})
     for split in ("train", "test"):
         (folder / split / "red").rename(folder / split / "yellow")
     with pytest.raises(UsageError, match="'yellow'"):
@@ -375,18 +375,18 @@ def test_empty_calibration_set(weights: Path, tmp_path: Path) -> None:
         load_subject(str(weights), folder, None, None, 512, None, 0)
 
 
-def test_no_picture_both_chooses_and_judges(weights: Path, tmp_path: Path) -> None:
-    folder = write_pictures(tmp_path / "pictures", {"test": 6})
+def test_no_image_both_chooses_and_judges(weights: Path, tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "pictures", {"test": 6})
     subject = load_subject(str(weights), folder, None, None, 5, None, 0)
     assert subject.test is not None
     assert (len(subject.calibration.labels), len(subject.test.labels)) == (5, 13)
-    judged = {picture.tobytes() for picture in subject.test.pictures}
-    assert not judged & {picture.tobytes() for picture in subject.calibration.pictures}
+    evaluated = {image.tobytes() for image in subject.test.images}
+    assert not evaluated & {image.tobytes() for image in subject.calibration.images}
     assert "left out" in subject.calibration.origin["split"]
 
 
-def test_pictures_without_a_test_split_are_not_judged(weights: Path, tmp_path: Path) -> None:
-    folder = write_pictures(tmp_path / "pictures", {"train": 2})
+def test_images_without_a_test_split_are_not_evaluated(weights: Path, tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "pictures", {"train": 2})
     subject = load_subject(str(weights), folder, None, None, 512, None, 0)
     assert subject.test is None
     assert subject.unmeasured == "pictures has no test split"
@@ -418,7 +418,7 @@ def test_random_weights_have_sane_statistics(width: str, size: int) -> None:
     subject = random_subject(width, size, seed=0)
     with torch.inference_mode():
         features = subject.model.forward_features(
-            torch.from_numpy(subject.preprocess.normalize(subject.calibration.pictures))
+            torch.from_numpy(subject.preprocess.normalize(subject.calibration.images))
         )
     assert 0.1 < float(features.std()) < 10
     check_equivalence(subject.model, fuse(subject.model))  # impossible where a variance is nothing but rounding

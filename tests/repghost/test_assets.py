@@ -89,7 +89,7 @@ def test_the_weights_are_as_good_as_they_say() -> None:
     assert checkpoint.preprocess is not None
     preprocess = Preprocess.from_dict(checkpoint.preprocess)
     prepared = prepare(open_dataset(FOLDER, "test"), preprocess, range(0, 10_000, 10))
-    measured = accuracy(predict(build_model(checkpoint), prepared.pictures, preprocess).argmax(1), prepared.labels)
+    measured = accuracy(predict(build_model(checkpoint), prepared.images, preprocess).argmax(1), prepared.labels)
     assert measured.low <= claimed["top1"] <= measured.high
     assert claimed["top1"] > 0.9
 

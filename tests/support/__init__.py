@@ -3,4 +3,4 @@
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = ROOT.parent / "shared"  # pictures and checkpoints beside the repository; tests that use them skip without
+SHARED = ROOT.parent / "shared"  # images and checkpoints beside the repository; tests that use them skip without

@@ -40,7 +40,7 @@ def onnx_reference(model: onnx.ModelProto) -> Evaluate:
 def check_steps(
     model: onnx.ModelProto,
     program: Program,
-    pictures: np.ndarray,
+    images: np.ndarray,
     prepare: Preprocess,
     evaluator: Callable[[onnx.ModelProto], Evaluate] = onnx_runtime,
 ) -> float:
@@ -49,14 +49,14 @@ def check_steps(
     Returns the share of int8 values that differ, by the one step that is allowed.
     """
     trace: dict[str, np.ndarray] = {}
-    logits = run(program, pictures, trace)
+    logits = run(program, images, trace)
     last = program.operators[-1]
     tensors = [operator.output for operator in program.operators[:-1]]
     pairs = {tensor.name: quantizer_and_reader(model, tensor.name) for tensor in tensors}
     evaluate = evaluator(opened(model, list(pairs.values()), last.output.name))
     differing = 0
-    for index in range(len(pictures)):
-        feeds = {"input": prepare.normalize(pictures[[index]])}
+    for index in range(len(images)):
+        feeds = {"input": prepare.normalize(images[[index]])}
         for tensor in tensors:
             real = dequantize(trace[tensor.name][[index]], tensor.qparams).transpose(0, 3, 1, 2)
             feeds[pairs[tensor.name][1]] = np.ascontiguousarray(real)

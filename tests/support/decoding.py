@@ -16,8 +16,8 @@ from compile.link.toolchain import RUNNER_SOURCES
 from compile.link.zig import run_zig
 from compile.targets.table import Target
 
-# Reads pictures, each behind its length, and answers each with its sides and pixels, or with 0 and why not. Every
-# picture lies in memory of exactly its size, so that one byte read too far is noticed.
+# Reads images, each behind its length, and answers each with its sides and pixels, or with 0 and why not. Every
+# image lies in memory of exactly its size, so that one byte read too far is noticed.
 SOURCE = """
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,9 +49,9 @@ class Decoder:
     program: Path
     sanitizers: str
 
-    def decode(self, pictures: Sequence[bytes]) -> list[NDArray[np.uint8] | str]:
-        """Return the pixels of each picture, or the sentence why there are none; a crash is an error."""
-        stream = b"".join(struct.pack("<I", len(picture)) + picture for picture in pictures)
+    def decode(self, images: Sequence[bytes]) -> list[NDArray[np.uint8] | str]:
+        """Return the pixels of each image, or the sentence why there are none; a crash is an error."""
+        stream = b"".join(struct.pack("<I", len(image)) + image for image in images)
         done = subprocess.run([str(self.program)], input=stream, capture_output=True, timeout=300, check=False)
         found, at, data = [], 0, done.stdout
         while at < len(data):
@@ -61,7 +61,7 @@ class Decoder:
             found.append(np.frombuffer(body, np.uint8).reshape(height, width, 3) if width else body.decode())
         report = done.stderr.decode(errors="replace")[:3000]
         assert done.returncode == 0, f"picture {len(found)} ended the decoder with code {done.returncode}: {report}"
-        assert len(found) == len(pictures)
+        assert len(found) == len(images)
         return found
 
 

@@ -1,6 +1,6 @@
 """A network written by hand in C: it plays the part of the compiled kernels, so that everything around them is proven.
 
-Step 0 sums the picture per unit (a unit is a row), step 1 turns the sums into ten scores. Each variant gives the same
+Step 0 sums the image per unit (a unit is a row), step 1 turns the sums into ten scores. Each variant gives the same
 scores, so that a replay cannot tell them apart, just like the real ones. `expected_logits` is the same in numpy.
 """
 
@@ -49,7 +49,7 @@ def weights() -> NDArray[np.int8]:
     return np.random.default_rng(7).integers(-127, 128, WIDTH * 3 + CLASSES * HEIGHT).astype(np.int8)
 
 
-def pictures(count: int) -> NDArray[np.uint8]:
+def random_images(count: int) -> NDArray[np.uint8]:
     return np.random.default_rng(11).integers(0, 256, (count, HEIGHT, WIDTH, 3)).astype(np.uint8)
 
 

@@ -88,7 +88,7 @@ def depthwise_cases(element: str) -> list[FloatCase]:
 
 
 def small_cases(element: str) -> list[FloatCase]:
-    """Return pools, gates and pictures; a mean and a gate are rounded, a picture as a line is off by a last place."""
+    """Return pools, gates and images; a mean and a gate are rounded, an image as a line is off by a last place."""
     cases = []
     for seed, row in enumerate(covering({"channels": (1, 4, 7, 8, 20, 36), "size": ((1, 1), (3, 5), (8, 8))}, 3)):
         rng = np.random.default_rng(seed)
@@ -101,12 +101,12 @@ def small_cases(element: str) -> list[FloatCase]:
         tensors = {**tensors, "g": rng.integers(-4, 5, (1, 1, 1, channels)).astype(np.float32)}
         cases.append(FloatCase(f"gate {row}", gate, tensors, halo=seed % 3, tolerance=2 * near))
     for width in (1, 5, 8, 11, 32):
-        picture = np.random.default_rng(width).integers(0, 256, (1, 3, width, 3)).astype(np.uint8)
+        image = np.random.default_rng(width).integers(0, 256, (1, 3, width, 3)).astype(np.uint8)
         for name, table in (("line", Preprocess(size=32, resize=32).table()), ("odd table", ODD_TABLE)):
             y = FloatTensor("y", 3, width, 3, element)
             near = 2e-3 if element == "float16" else 1e-6
             operator = FloatInput("y", y, table.astype(np.float32))
-            cases.append(FloatCase(f"picture of {name}, {width}", operator, {}, picture, width % 3, near))
+            cases.append(FloatCase(f"picture of {name}, {width}", operator, {}, image, width % 3, near))
     return cases
 
 

@@ -28,7 +28,7 @@ from compile.targets.table import Target, Variant
 from repghost.errors import ToolMissingError
 from tests.support.kernel_harness import ORDERS, STATUS, TIME_LIMIT, UNSUPPORTED, _link, _pack
 
-NO_PICTURE = np.zeros((1, 1, 1, 3), np.uint8)
+NO_IMAGE = np.zeros((1, 1, 1, 3), np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class FloatCase:
     name: str
     operator: FloatOperator
     tensors: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # [1, H, W, C] by name
-    picture: NDArray[np.uint8] | None = None  # [1, H, W, 3]
+    image: NDArray[np.uint8] | None = None  # [1, H, W, 3]
     halo: int = 0  # the border another reader of the output would need
     tolerance: float = 0.0  # of the answers, where a sum cannot be exact
 
@@ -50,7 +50,7 @@ class FloatCase:
     def expected(self) -> NDArray[np.float32]:
         """Return what the reference says, [H, W, C]."""
         element = self.operator.output.element
-        value = execute(self.operator, self.tensors, NO_PICTURE if self.picture is None else self.picture, element)[0]
+        value = execute(self.operator, self.tensors, NO_IMAGE if self.image is None else self.image, element)[0]
         return value if self.is_logits else stored(value, element, self.name)
 
 

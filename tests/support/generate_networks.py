@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from compile.subject.from_timm import quantized, random_network
-from compile.subject.noise import noise_pictures
+from compile.subject.noise import noise_images
 from repghost.data.preprocess import Preprocess
 
 SIZE, CLASSES = 64, 10
 
 
 def write_qdq(name: str, folder: Path, unsigned: bool = False) -> Path:
-    """Write the QDQ file of a timm model; its batch norms have seen a few random pictures."""
+    """Write the QDQ file of a timm model; its batch norms have seen a few random images."""
     preprocess = Preprocess(SIZE, SIZE)
     path = folder / f"{name}.qdq.onnx"
     model = random_network(name, preprocess, CLASSES, seed=0)
-    path.write_bytes(quantized(model, preprocess, noise_pictures(2, SIZE, seed=1), unsigned))
+    path.write_bytes(quantized(model, preprocess, noise_images(2, SIZE, seed=1), unsigned))
     return path

@@ -367,9 +367,9 @@ def _table_case(height: int, width: int, seed: int, lines: bool = False) -> Case
     output = Tensor("y", height, width, 3, QParams(0.1, int(rng.integers(-128, 128))))
     tables = np.stack([rng.permutation(np.arange(-128, 128)) for _ in range(3)]).astype(np.int8)
     tables = line_tables(rng) if lines else tables
-    picture = rng.integers(0, 256, (1, height, width, 3)).astype(np.uint8)
+    image = rng.integers(0, 256, (1, height, width, 3)).astype(np.uint8)
     name = f"picture {height}x{width}{' by lines' * lines}"
-    return Case(name, InputTable("y", output, tables), picture=picture, halos={"y": seed % 3})
+    return Case(name, InputTable("y", output, tables), image=image, halos={"y": seed % 3})
 
 
 def _max_pool_case(

@@ -57,7 +57,7 @@ class Case:
     name: str
     operator: Operator
     tensors: dict[str, NDArray[np.int8]] = field(default_factory=dict)  # [1, H, W, C] by name
-    picture: NDArray[np.uint8] | None = None  # [1, H, W, 3]
+    image: NDArray[np.uint8] | None = None  # [1, H, W, 3]
     halos: dict[str, int] = field(default_factory=dict)  # borders that other readers of a tensor would need
 
     @property
@@ -67,7 +67,7 @@ class Case:
 
     def expected(self) -> NDArray[np.int8] | NDArray[np.float32]:
         """Return what the reference says, [H, W, C]."""
-        return execute(self.operator, self.tensors, self.picture)[0]
+        return execute(self.operator, self.tensors, self.image)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,10 +189,10 @@ def _pack(prepared: Sequence[_Prepared]) -> bytes:
     """Return the input of the replay, see the top of kernel_replay.c."""
     parts = [np.int32(len(prepared)).tobytes()]
     for item in prepared:
-        picture = b"" if item.case.picture is None else item.case.picture.tobytes()
-        sizes = [len(item.before), len(item.weights), len(picture), len(item.logits), len(item.steps)]
+        image = b"" if item.case.image is None else item.case.image.tobytes()
+        sizes = [len(item.before), len(item.weights), len(image), len(item.logits), len(item.steps)]
         parts.append(np.array([*sizes, *np.ravel(item.steps)], np.int32).tobytes())
-        parts += [item.before.tobytes(), item.weights, picture]
+        parts += [item.before.tobytes(), item.weights, image]
     return b"".join(parts)
 
 

@@ -1,6 +1,6 @@
-"""A stand-in for the compiler: its "kernels" look pictures up and copy the logits the reference gave for them.
+"""A stand-in for the compiler: its "kernels" look images up and copy the logits the reference gave for them.
 
-The whole pipeline runs with it in seconds, and it can be told to lie. A picture it was not told about gets zeros.
+The whole pipeline runs with it in seconds, and it can be told to lie. An image it was not told about gets zeros.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ int32_t SYMBOL(int32_t step, int32_t begin, int32_t end, const uint8_t *rgb, flo
 Oracle = Callable[..., CompiledNetwork]
 
 
-def oracle(pictures: NDArray[np.uint8], lie: bool = False) -> Oracle:
-    """Return a `compile_program` that knows the answers for some pictures; a liar changes one logit by one bit."""
+def oracle(images: NDArray[np.uint8], lie: bool = False) -> Oracle:
+    """Return a `compile_program` that knows the answers for some images; a liar changes one logit by one bit."""
 
     def compile_program(program: Program, target: Target, workshop: object = None) -> CompiledNetwork:
-        logits = run(program, pictures)
+        logits = run(program, images)
         if lie:
             logits[-1, -1] = np.nextafter(logits[-1, -1], np.float32(np.inf))
-        blob = b"".join(row.tobytes() + picture.tobytes() for picture, row in zip(pictures, logits, strict=True))
+        blob = b"".join(row.tobytes() + image.tobytes() for image, row in zip(images, logits, strict=True))
         constants = {
-            "COUNT": len(pictures),
-            "PICTURE_BYTES": pictures[0].size,
+            "COUNT": len(images),
+            "PICTURE_BYTES": images[0].size,
             "LOGIT_BYTES": logits[0].nbytes,
         }
         source = SOURCE

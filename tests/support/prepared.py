@@ -18,7 +18,7 @@ RGB, BGR, NV12, NV12_FULL, NV12_BT709 = range(5)
 GUARD = 0xA5
 
 
-class Picture(ctypes.Structure):
+class Image(ctypes.Structure):
     _fields_ = [
         ("pixels", ctypes.c_void_p),
         ("chroma", ctypes.c_void_p),
@@ -48,23 +48,23 @@ class Prepared:
         run_zig(["cc", "-target", target.zig_triple, *flags, *sources, "-o", str(config / "prepare.so")])
         self.library = ctypes.CDLL(str(config / "prepare.so"))
         self.library.rg_prepare_bytes.restype = ctypes.c_size_t
-        self.library.rg_prepare_bytes.argtypes = [ctypes.POINTER(Picture)]
-        self.library.rg_prepare.argtypes = [ctypes.POINTER(Picture), ctypes.c_void_p, ctypes.c_void_p]
+        self.library.rg_prepare_bytes.argtypes = [ctypes.POINTER(Image)]
+        self.library.rg_prepare.argtypes = [ctypes.POINTER(Image), ctypes.c_void_p, ctypes.c_void_p]
 
-    def status(self, picture: Picture) -> int:
-        """What `rg_prepare` says to a picture, with memory that is not touched."""
+    def status(self, image: Image) -> int:
+        """What `rg_prepare` says to an image, with memory that is not touched."""
         memory = (ctypes.c_uint8 * 4096)()
         base = -(-ctypes.addressof(memory) // 64) * 64
-        return int(self.library.rg_prepare(picture, base, base))
+        return int(self.library.rg_prepare(image, base, base))
 
-    def picture(self, picture: Picture) -> NDArray[np.uint8]:
-        """Prepare a picture; whatever is written outside of the promised memory fails the test."""
-        needed = int(self.library.rg_prepare_bytes(picture))
+    def image(self, image: Image) -> NDArray[np.uint8]:
+        """Prepare an image; whatever is written outside of the promised memory fails the test."""
+        needed = int(self.library.rg_prepare_bytes(image))
         assert needed > 0
         result = np.full(self.size * self.size * 3 + 128, GUARD, np.uint8)
         memory = np.full(needed + 256, GUARD, np.uint8)
         start = -memory.ctypes.data % 64 + 64
-        status = self.library.rg_prepare(picture, result.ctypes.data + 64, memory.ctypes.data + start)
+        status = self.library.rg_prepare(image, result.ctypes.data + 64, memory.ctypes.data + start)
         assert status == 0
         assert (memory[:start] == GUARD).all()
         assert (memory[start + needed :] == GUARD).all()
@@ -74,11 +74,11 @@ class Prepared:
 
     def rgb(self, pixels: NDArray[np.uint8], order: int = RGB) -> NDArray[np.uint8]:
         """Prepare an array [height][width][3]."""
-        return self.picture(picture_of(pixels, order))
+        return self.image(image_of(pixels, order))
 
 
-def picture_of(array: NDArray[np.uint8], layout: int = RGB, **changes: Any) -> Picture:
+def image_of(array: NDArray[np.uint8], layout: int = RGB, **changes: Any) -> Image:
     """Describe an array [height][width][3] whose rows may be apart; the array has to stay alive."""
     height, width = array.shape[:2]
     values = {"pixels": array.ctypes.data, "width": width, "height": height, "stride": array.strides[0]}
-    return Picture(**{**values, "order": layout, **changes})
+    return Image(**{**values, "order": layout, **changes})

@@ -1,6 +1,6 @@
 """Integer programs of RepGhostNet with random weights and sane statistics, for tests that need no training.
 
-The net is built layer by layer and calibrated on the way: each layer's real output on two random pictures is measured
+The net is built layer by layer and calibrated on the way: each layer's real output on two random images is measured
 with the reference, scaled to a standard deviation near 1, and its range becomes the layer's scale and zero point. The
 integers then come from `calib.integer.lower`, as for a real network.
 """
@@ -36,7 +36,7 @@ from repghost.data.preprocess import Preprocess
 from repghost.network.spec import HEAD_CHANNELS, BlockShape, network_shape
 
 
-def random_pictures(count: int, height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+def random_images(count: int, height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     """Return uint8 [count, height, width, 3] with large patches, fine noise and saturated corners."""
     rng = np.random.default_rng(seed)
     patches = rng.integers(0, 256, (count, -(-height // 8), -(-width // 8), 3)).repeat(8, 1).repeat(8, 2)
@@ -49,12 +49,12 @@ def random_program(width: float = 0.5, size: int = 64, classes: int = 10, seed: 
 
     Args:
         width: any width multiplier.
-        size: height and width of the picture in pixels.
+        size: height and width of the image in pixels.
         int16: whether depthwise layers accumulate in int16 (the Q15 epilogues) or in int32.
     """
     b = _Builder(size, seed, int16)
     shape = network_shape(width)
-    x = b.dense("conv_stem", b.picture(), shape.stem_channels, kernel=3, stride=2, relu=True)
+    x = b.dense("conv_stem", b.image(), shape.stem_channels, kernel=3, stride=2, relu=True)
     for stage, blocks in enumerate(shape.stages):
         for index, block in enumerate(blocks):
             x = _block(b, f"blocks.{stage}.{index}", x, block)
@@ -85,12 +85,12 @@ class _Builder:
     def __init__(self, size: int, seed: int, int16: bool) -> None:
         self.int16 = int16
         self.rng = np.random.default_rng(seed)
-        self.pictures = random_pictures(2, size, size, seed)
+        self.images = random_images(2, size, size, seed)
         self.operators: list[Operator] = []
         self.tensors: dict[str, NDArray[Any]] = {}
 
-    def picture(self) -> Tensor:
-        size = self.pictures.shape[1]
+    def image(self) -> Tensor:
+        size = self.images.shape[1]
         table = Preprocess(size, size).table()
         output = Tensor("input", size, size, 3, _params(table))
         return self._append(InputTable("input.quantize", output, qparams.quantize(table, output.qparams)))
@@ -155,7 +155,7 @@ class _Builder:
 
     def _append(self, operator: Operator) -> Tensor:
         self.operators.append(operator)
-        self.tensors[operator.output.name] = execute(operator, self.tensors, self.pictures)
+        self.tensors[operator.output.name] = execute(operator, self.tensors, self.images)
         return operator.output
 
     def _weights(self, real: NDArray[np.float64]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -18,7 +18,7 @@ from calib.integer.qparams import quantize_weights
 from calib.weight_scales.planning import plan_scales
 from repghost.data.preprocess import Preprocess
 
-SIZE = 16  # pixels of the mini net's picture
+SIZE = 16  # pixels of the mini net's image
 
 
 class Model:

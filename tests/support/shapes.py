@@ -29,10 +29,10 @@ class _ShapeBuilder(_Builder):
 
 @cache
 def shape_program(width: float, size: int) -> Program:
-    """Return a program with the operators, shapes and epilogues of RepGhostNet at a width and picture size."""
+    """Return a program with the operators, shapes and epilogues of RepGhostNet at a width and image size."""
     b = _ShapeBuilder(size, 0, int16=True)
     shape = network_shape(width)
-    x = b.dense("conv_stem", b.picture(), shape.stem_channels, kernel=3, stride=2, relu=True)
+    x = b.dense("conv_stem", b.image(), shape.stem_channels, kernel=3, stride=2, relu=True)
     for stage, blocks in enumerate(shape.stages):
         for index, block in enumerate(blocks):
             x = _block(b, f"blocks.{stage}.{index}", x, block)
@@ -46,7 +46,7 @@ def shape_program(width: float, size: int) -> Program:
 def small_program() -> Program:
     """Return a real program of few operators: one of each family that RepGhostNet has."""
     b = programs._Builder(16, 0, int16=True)
-    x = b.dense("stem", b.picture(), 12, kernel=3, stride=2, relu=True)
+    x = b.dense("stem", b.image(), 12, kernel=3, stride=2, relu=True)
     y = b.depthwise("cheap", b.dense("expand", x, 60, relu=True), relu=True)
     y = b.gate("gate", y, b.dense("scores", b.pool("squeeze", y), 60))
     y = b.depthwise("spatial", b.dense("project", y, 12), residual=x)

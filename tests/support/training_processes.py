@@ -50,7 +50,7 @@ def statistics(ranks: Ranks, how: str) -> list[float]:
 
 
 def seen(ranks: Ranks, pattern: str) -> list[list[int]]:
-    """Return the numbers that each process's pictures of an epoch say, in the order they are trained on."""
+    """Return the numbers that each process's images of an epoch say, in the order they are trained on."""
     recipe = tiny_recipe(batch=4, no_aug=True, reprob=0.0)
     dataset = open_dataset(pattern, "train")
     feed = open_feed(recipe, dataset, dataset, 3, Hooks(), Loading(workers=0), ranks)

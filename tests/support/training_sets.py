@@ -1,4 +1,4 @@
-"""Small sets of pictures, in memory and on disk."""
+"""Small sets of images, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def made_set(count: int = 48) -> ArraySet:
     """Three classes told apart by the colour that is bright."""
     random = np.random.default_rng(0)
     labels = np.arange(count) % 3
-    pictures = random.integers(0, 90, (count, 32, 32, 3), np.uint8)
-    pictures[np.arange(count), ..., labels] += 140
-    return ArraySet("made", CLASSES, pictures, labels)
+    images = random.integers(0, 90, (count, 32, 32, 3), np.uint8)
+    images[np.arange(count), ..., labels] += 140
+    return ArraySet("made", CLASSES, images, labels)
 
 
 def make_tree(root: Path, train: int = 48, val: int = 10) -> Path:
@@ -37,5 +37,5 @@ def make_tree(root: Path, train: int = 48, val: int = 10) -> Path:
         for index in range(count):
             folder = root / split / CLASSES[made.labels[index]]
             folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(made.pictures[index]).save(folder / f"{index:03}.png")
+            Image.fromarray(made.images[index]).save(folder / f"{index:03}.png")
     return root

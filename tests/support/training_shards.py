@@ -27,14 +27,14 @@ def write_shards(folder: Path, counts: list[int], name: str = "{number:06}.tar")
     for number, count in enumerate(counts):
         with webdataset.TarWriter(str(folder / name.format(number=number))) as writer:
             for index in range(first, first + count):
-                sample = {"__key__": f"{index:08}", "png": png(made.pictures[index]), "cls": int(made.labels[index])}
+                sample = {"__key__": f"{index:08}", "png": png(made.images[index]), "cls": int(made.labels[index])}
                 writer.write(sample)
         first += count
     return folder / name.replace("{number:06}", f"{{000000..{len(counts) - 1:06}}}")
 
 
 def write_numbered(folder: Path, counts: list[int]) -> Path:
-    """Write shards whose pictures say their own number by their first two colours."""
+    """Write shards whose images say their own number by their first two colours."""
     folder.mkdir(parents=True, exist_ok=True)
     first = 0
     for number, count in enumerate(counts):

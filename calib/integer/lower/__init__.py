@@ -1,6 +1,7 @@
 """From the scales of a QDQ graph to the integers of the program: biases, multipliers, offsets, tables.
 
-The passes in `compile` and the exact fake-quant in `calib.simulate.exact` call the same functions, so they cannot disagree.
+The passes in `compile` and the exact fake-quant in `calib.simulate.exact` call the same functions, so they cannot
+disagree.
 """
 
 from __future__ import annotations

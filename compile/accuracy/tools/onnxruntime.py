@@ -16,14 +16,14 @@ from compile.accuracy.tools.task import INPUT, Task
 PACKAGES = ("onnxruntime", "onnx")
 
 
-class Pictures(quantization.CalibrationDataReader):
-    """Calibration pictures, one at a time."""
+class Images(quantization.CalibrationDataReader):
+    """Calibration images, one at a time."""
 
     def __init__(self, batches: Iterator[NDArray[np.float32]]) -> None:
         self._batches = batches
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """Return the next picture, None after the last one."""
+        """Return the next image, None after the last one."""
         batch = next(self._batches, None)
         return None if batch is None else {INPUT: batch}
 
@@ -40,7 +40,7 @@ def quantize(task: Task) -> Path:
     quantization.quantize_static(
         str(ready),
         str(path),
-        Pictures(task.calibration_batches()),
+        Images(task.calibration_batches()),
         quant_format=quantization.QuantFormat.QDQ,
         activation_type=quantization.QuantType.QInt8 if options["symmetric"] else quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,

@@ -1,4 +1,4 @@
-"""What a tool is given: a float network, calibration pictures, and the pictures to answer."""
+"""What a tool is given: a float network, calibration images, and the images to answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Task:
         options: for its `quantize`.
         onnx: float32, "input" [N, 3, H, W] to "logits" [N, classes].
         calibration: uint8 [N, H, W, 3], as .npy.
-        pictures: the same of the pictures to answer.
+        images: the same of the images to answer.
         normalized: float32 [3, 256], as .npy: what each byte of each colour becomes.
         answers: int64 [N], the .npy to write.
     """
@@ -34,22 +34,22 @@ class Task:
     options: Mapping[str, Any]
     onnx: Path
     calibration: Path
-    pictures: Path
+    images: Path
     normalized: Path
-    answers: Path
+    predictions: Path
 
     def calibration_batches(self, size: int = 1) -> Iterator[NDArray[np.float32]]:
-        """Yield normalized calibration pictures, float32 [size, 3, H, W]."""
+        """Yield normalized calibration images, float32 [size, 3, H, W]."""
         yield from self._batches(self.calibration, size)
 
-    def picture_batches(self, size: int = 100) -> Iterator[NDArray[np.float32]]:
-        """Yield the normalized pictures to answer, float32 [size, 3, H, W]; the last batch may be smaller."""
-        yield from self._batches(self.pictures, size)
+    def image_batches(self, size: int = 100) -> Iterator[NDArray[np.float32]]:
+        """Yield the normalized images to answer, float32 [size, 3, H, W]; the last batch may be smaller."""
+        yield from self._batches(self.images, size)
 
     def _batches(self, path: Path, size: int) -> Iterator[NDArray[np.float32]]:
-        pictures, table = np.load(path, allow_pickle=False), np.load(self.normalized, allow_pickle=False)
-        for start in range(0, len(pictures), size):
-            part = pictures[start : start + size]
+        images, table = np.load(path, allow_pickle=False), np.load(self.normalized, allow_pickle=False)
+        for start in range(0, len(images), size):
+            part = images[start : start + size]
             yield np.ascontiguousarray(np.stack([table[c][part[..., c]] for c in range(3)], axis=1))
 
     def to_json(self) -> str:

@@ -23,8 +23,8 @@ from repghost.errors import unknown_value
 class Session(Protocol):
     """A network that is ready to run with a fixed number of threads."""
 
-    def feed(self, picture: NDArray[np.float32]) -> None:
-        """Copy a normalized picture, [1, 3, H, W], to where `run` reads it."""
+    def feed(self, image: NDArray[np.float32]) -> None:
+        """Copy a normalized image, [1, 3, H, W], to where `run` reads it."""
 
     def run(self) -> None:
         """Run one inference; this alone is timed."""

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Case:
-    """One network and its pictures; an absent file is None."""
+    """One network and its images; an absent file is None."""
 
     folder: Path  # runtimes put what they make here
     onnx: Path | None  # float32, "input" [1, 3, H, W] to "logits" [1, classes]
     qdq: Path | None  # int8
     checkpoint: Path | None  # fused, for runtimes that start from PyTorch
-    pictures: Path  # uint8 [N, H, W, 3], as .npy
+    images: Path  # uint8 [N, H, W, 3], as .npy
     inputs: Path  # the same, normalized: float32 [N, 3, H, W], as .npy
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -34,12 +34,12 @@ class Case:
         return Path(path)
 
     def load_inputs(self) -> NDArray[np.float32]:
-        """Return the normalized pictures."""
+        """Return the normalized images."""
         return np.load(self.inputs, allow_pickle=False)
 
-    def load_pictures(self) -> NDArray[np.uint8]:
-        """Return the pictures as bytes."""
-        return np.load(self.pictures, allow_pickle=False)
+    def load_images(self) -> NDArray[np.uint8]:
+        """Return the images as bytes."""
+        return np.load(self.images, allow_pickle=False)
 
     def to_json(self) -> str:
         """Return text that `from_json` reads."""

@@ -2,7 +2,7 @@
 
     python -m compile.bench.peers.counted CASE.json PEER FORM FILE LOGITS.npy
 
-It loads a file that was converted elsewhere, writes the scores of the pictures, and marks one inference, so that the
+It loads a file that was converted elsewhere, writes the scores of the images, and marks one inference, so that the
 counter (compile/counter) tells its instructions from everything else the process does.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from compile.bench.peers import PEERS, PeerModule
 from compile.bench.peers.case import Case
-from compile.bench.peers.worker import answer_pictures, claim_output, package_version
+from compile.bench.peers.worker import claim_output, package_version, predict_images
 
 # Of compile/counter/marks.h: a system call that does nothing but tell the counter where a stretch ends.
 MARK_CALL, MARK_OPTION, START, WHOLE, OVERHEAD = 167, 0x52474D4B, 0, 1, 2
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     peer, form = PEERS[arguments[1]], arguments[2]
     module: PeerModule = importlib.import_module(peer.module)
     session = module.open_session(Path(arguments[3]), case, form, 1)
-    np.save(Path(arguments[4]), answer_pictures(session, case))  # also the inferences before the one that counts
+    np.save(Path(arguments[4]), predict_images(session, case))  # also the inferences before the one that counts
     call = ctypes.CDLL(None).syscall
 
     def mark(number: int) -> None:

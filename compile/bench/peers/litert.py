@@ -1,4 +1,4 @@
-"""LiteRT (TensorFlow Lite) with XNNPACK, given its own layout, NHWC, so that it need not transpose the picture."""
+"""LiteRT (TensorFlow Lite) with XNNPACK, given its own layout, NHWC, so that it need not transpose the image."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class LitertSession:
         self._interpreter.allocate_tensors()
         self._input, self._output = self._interpreter.get_input_details()[0], self._interpreter.get_output_details()[0]
 
-    def feed(self, picture: NDArray[np.float32]) -> None:
-        """Copy the picture into the input tensor."""
-        value: NDArray[Any] = picture.transpose(0, 2, 3, 1)
+    def feed(self, image: NDArray[np.float32]) -> None:
+        """Copy the image into the input tensor."""
+        value: NDArray[Any] = image.transpose(0, 2, 3, 1)
         if self._input["dtype"] == np.int8:
             scale, zero_point = self._input["quantization"]
             value = np.clip(np.rint(value / scale) + zero_point, -128, 127).astype(np.int8)
@@ -70,8 +70,8 @@ def _quantize(case: Case, source: Path, path: Path) -> None:
 
     work = quantizer.Quantizer(str(source), recipe.static_wi8_ai8())
     signature, names = next(iter(Interpreter(str(source)).get_signature_list().items()))
-    pictures = case.load_inputs().transpose(0, 2, 3, 1)
-    samples = [{names["inputs"][0]: np.ascontiguousarray(picture[None])} for picture in pictures]
+    images = case.load_inputs().transpose(0, 2, 3, 1)
+    samples = [{names["inputs"][0]: np.ascontiguousarray(image[None])} for image in images]
     result = work.quantize(work.calibrate({signature: samples}, num_threads=1), enable_progress_report=False)
     result.export_model(str(path))
 

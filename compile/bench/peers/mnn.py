@@ -24,10 +24,10 @@ class MnnSession:
         self._session = self._net.createSession({"numThread": threads, "backend": "CPU", "precision": precision})
         self._input, self._output = self._net.getSessionInput(self._session), self._net.getSessionOutput(self._session)
 
-    def feed(self, picture: NDArray[np.float32]) -> None:
-        """Copy the picture into the session's tensor."""
+    def feed(self, image: NDArray[np.float32]) -> None:
+        """Copy the image into the session's tensor."""
         kind = MNN.Tensor_DimensionType_Caffe  # NCHW
-        self._input.copyFrom(MNN.Tensor(picture.shape, MNN.Halide_Type_Float, picture, kind))
+        self._input.copyFrom(MNN.Tensor(image.shape, MNN.Halide_Type_Float, image, kind))
 
     def run(self) -> None:
         """Run one inference."""
@@ -60,13 +60,13 @@ def prepare(case: Case, form: str) -> Path:
 
 
 def _write_settings(case: Case, model: Path) -> Path:
-    """Write the pictures and the file that tells the quantizer how to normalize them."""
+    """Write the images and the file that tells the quantizer how to normalize them."""
     folder = case.folder / "mnn-pictures"
     folder.mkdir(exist_ok=True)
-    pictures = case.load_pictures()
-    count, height, width, _ = pictures.shape
-    for index, picture in enumerate(pictures):
-        (folder / f"{index}.ppm").write_bytes(f"P6\n{width} {height}\n255\n".encode() + picture.tobytes())
+    images = case.load_images()
+    count, height, width, _ = images.shape
+    for index, image in enumerate(images):
+        (folder / f"{index}.ppm").write_bytes(f"P6\n{width} {height}\n255\n".encode() + image.tobytes())
     settings = {
         "format": "RGB",
         "mean": [255 * value for value in case.mean],

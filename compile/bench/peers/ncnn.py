@@ -30,14 +30,14 @@ class NcnnSession:
             raise RuntimeError(f"ncnn cannot load {path}")
         self._input, self._output = self._net.input_names()[0], self._net.output_names()[0]
 
-    def feed(self, picture: NDArray[np.float32]) -> None:
-        """Keep the picture as ncnn's matrix."""
-        self._picture = ncnn.Mat(picture[0]).clone()
+    def feed(self, image: NDArray[np.float32]) -> None:
+        """Keep the image as ncnn's matrix."""
+        self._image = ncnn.Mat(image[0]).clone()
 
     def run(self) -> None:
         """Run one inference."""
         extractor = self._net.create_extractor()
-        extractor.input(self._input, self._picture)
+        extractor.input(self._input, self._image)
         _, self._scores = extractor.extract(self._output)
 
     def logits(self) -> NDArray[np.float32]:

@@ -28,9 +28,9 @@ class OrtSession:
         self._input = self._session.get_inputs()[0].name
         self._binding = self._session.io_binding()
 
-    def feed(self, picture: NDArray[np.float32]) -> None:
-        """Bind the picture."""
-        self._binding.bind_cpu_input(self._input, picture)
+    def feed(self, image: NDArray[np.float32]) -> None:
+        """Bind the image."""
+        self._binding.bind_cpu_input(self._input, image)
         self._binding.bind_output(self._output)
 
     def run(self) -> None:
@@ -59,14 +59,14 @@ def _quantize(case: Case, path: Path) -> None:
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Pictures(quantization.CalibrationDataReader):
-        """The recorded pictures, one at a time."""
+    class Images(quantization.CalibrationDataReader):
+        """The recorded images, one at a time."""
 
         def __init__(self) -> None:
-            self._rest: Iterator[dict[str, Any]] = iter({INPUT: picture[None]} for picture in case.load_inputs())
+            self._rest: Iterator[dict[str, Any]] = iter({INPUT: image[None]} for image in case.load_inputs())
 
         def get_next(self) -> dict[str, Any] | None:
-            """Return the next picture, None after the last one."""
+            """Return the next image, None after the last one."""
             return next(self._rest, None)
 
     ready = case.folder / "onnxruntime-ready.onnx"
@@ -74,7 +74,7 @@ def _quantize(case: Case, path: Path) -> None:
     quantization.quantize_static(
         str(ready),
         str(path),
-        Pictures(),
+        Images(),
         quant_format=quantization.QuantFormat.QDQ,
         activation_type=quantization.QuantType.QUInt8,  # the faster one on x86
         weight_type=quantization.QuantType.QInt8,

@@ -24,9 +24,9 @@ class OpenvinoSession:
         core = openvino.Core()
         self._request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
 
-    def feed(self, picture: NDArray[np.float32]) -> None:
-        """Copy the picture into the request's tensor."""
-        self._request.get_input_tensor().data[:] = picture
+    def feed(self, image: NDArray[np.float32]) -> None:
+        """Copy the image into the request's tensor."""
+        self._request.get_input_tensor().data[:] = image
 
     def run(self) -> None:
         """Run one inference."""
@@ -55,7 +55,7 @@ def _quantize(case: Case, path: Path) -> None:
     fix = OverflowFix.ENABLE if case.saturates else OverflowFix.DISABLE
     quantized = nncf.quantize(
         openvino.Core().read_model(case.source("onnx")),
-        nncf.Dataset([picture[None] for picture in case.load_inputs()]),
+        nncf.Dataset([image[None] for image in case.load_inputs()]),
         preset=nncf.QuantizationPreset.MIXED,
         advanced_parameters=AdvancedQuantizationParameters(overflow_fix=fix),
     )

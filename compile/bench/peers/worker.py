@@ -2,7 +2,7 @@
 
     python -m compile.bench.peers.worker CASE.json PEER FORM THREADS WARMUP LOGITS.npy
 
-It prepares the network, writes the scores of all pictures, prints one JSON object, and from then on answers each line
+It prepares the network, writes the scores of all images, prints one JSON object, and from then on answers each line
 of standard input, the number of inferences of a turn, with a JSON array of their milliseconds: the protocol of
 `repghost-run --bench --turns`. Each turn begins with WARMUP inferences that are not timed.
 """
@@ -32,11 +32,11 @@ def claim_output() -> IO[str]:
     return output
 
 
-def answer_pictures(session: Session, case: Case) -> np.ndarray[Any, Any]:
-    """Return the scores of every picture, float32 [N, classes]."""
+def predict_images(session: Session, case: Case) -> np.ndarray[Any, Any]:
+    """Return the scores of every image, float32 [N, classes]."""
     scores = []
-    for picture in case.load_inputs():
-        session.feed(np.ascontiguousarray(picture[None]))
+    for image in case.load_inputs():
+        session.feed(np.ascontiguousarray(image[None]))
         session.run()
         scores.append(np.array(session.logits(), np.float32).reshape(-1))
     return np.stack(scores)
@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> int:
             sys.path.insert(0, str(held_packages(peer.code, case.folder / f"held-{peer.name}")))
         module: PeerModule = importlib.import_module(peer.module)
         session = module.open_session(module.prepare(case, form), case, form, threads)
-        np.save(Path(arguments[5]), answer_pictures(session, case))
+        np.save(Path(arguments[5]), predict_images(session, case))
     except ModuleNotFoundError as error:
         say({"missing": error.name})
         return 4

@@ -44,7 +44,7 @@ class SshSettings:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """What a script printed on the board, and its exit status."""
 
     status: int
@@ -132,7 +132,7 @@ class Connection:
 
     def run(
         self, name: str, values: Mapping[str, object], content: bytes = b"", limit_s: float = COMMAND_LIMIT_S
-    ) -> Answer:
+    ) -> Reply:
         """Run a script of this package on the board.
 
         Args:
@@ -155,11 +155,11 @@ class Connection:
             ) from None
         errors = done.errors.decode("utf-8", "replace")
         if len(done.output) > OUTPUT_LIMIT_BYTES:
-            return Answer(1, b"problem it printed more than %d MiB" % (OUTPUT_LIMIT_BYTES >> 20), errors)
+            return Reply(1, b"problem it printed more than %d MiB" % (OUTPUT_LIMIT_BYTES >> 20), errors)
         found = unframed(done.output, token)
         if found is None:
             raise self.failure(done.code, errors, began=f"<{token}>".encode() in done.output)
-        return Answer(found[1], found[0], errors)
+        return Reply(found[1], found[0], errors)
 
     def failure(self, code: int, errors: str, began: bool) -> DeviceUnreachableError:
         """Return the error for a command that gave no whole answer."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from calib.integer.program import Add
 from calib.integer.qparams import ADD_SHIFT, INT32_MAX
 from compile.ir.qdq_graph import Node, QdqGraph
-from compile.passes.rules.common import Answer, Refusal, integer_bounds, tensor_of
+from compile.passes.rules.common import Refusal, RuleResult, integer_bounds, tensor_of
 
 
-def add(graph: QdqGraph, node: Node) -> Answer:
+def add(graph: QdqGraph, node: Node) -> RuleResult:
     """Lower the sum of two int8 tensors of one shape."""
     if node.operator != "Add":
         return None

@@ -22,8 +22,8 @@ class Refusal:
     reason: str
 
 
-Answer: TypeAlias = Operator | Refusal | None  # None: the node is not this rule's
-Rule: TypeAlias = Callable[[QdqGraph, Node], Answer]
+RuleResult: TypeAlias = Operator | Refusal | None  # None: the node is not this rule's
+Rule: TypeAlias = Callable[[QdqGraph, Node], RuleResult]
 
 
 def tensor_of(graph: QdqGraph, name: str) -> Tensor:

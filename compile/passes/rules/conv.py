@@ -11,8 +11,8 @@ from calib.integer.lower import IntegerLayer, lower_depthwise
 from calib.integer.program import DepthwiseConv2d
 from compile.ir.qdq_graph import Node, QdqGraph
 from compile.passes.rules.common import (
-    Answer,
     Refusal,
+    RuleResult,
     bias_of,
     dense_operator,
     layer_output,
@@ -32,7 +32,7 @@ class _Kernel:
     padding: int  # above and on the left
 
 
-def conv(graph: QdqGraph, node: Node) -> Answer:
+def conv(graph: QdqGraph, node: Node) -> RuleResult:
     """Lower a Conv with one group."""
     if node.operator != "Conv" or node.attributes.get("group", 1) != 1:
         return None
@@ -43,7 +43,7 @@ def conv(graph: QdqGraph, node: Node) -> Answer:
     return dense_operator(graph, node, weight, kernel.scales, kernel.stride, kernel.padding)
 
 
-def depthwise(graph: QdqGraph, node: Node) -> Answer:
+def depthwise(graph: QdqGraph, node: Node) -> RuleResult:
     """Lower a Conv with as many groups as channels."""
     group = node.attributes.get("group", 1)
     if node.operator != "Conv" or group == 1:

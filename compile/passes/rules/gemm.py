@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from compile.ir.qdq_graph import Node, QdqGraph
-from compile.passes.rules.common import Answer, Refusal, dense_operator, tensor_of, weight_of
+from compile.passes.rules.common import Refusal, RuleResult, dense_operator, tensor_of, weight_of
 
 
-def gemm(graph: QdqGraph, node: Node) -> Answer:
+def gemm(graph: QdqGraph, node: Node) -> RuleResult:
     """Lower a Gemm with a constant weight; a flattened map is read in the file's order, channel by channel."""
     if node.operator != "Gemm":
         return None

@@ -1,14 +1,14 @@
-"""The picture: quantize(normalize(byte)) as three tables."""
+"""The image: quantize(normalize(byte)) as three tables."""
 
 from __future__ import annotations
 
 from calib.integer.program import InputTable
 from calib.integer.qparams import quantize
 from compile.ir.qdq_graph import INPUT_TABLE, Node, QdqGraph
-from compile.passes.rules.common import Answer, tensor_of
+from compile.passes.rules.common import RuleResult, tensor_of
 
 
-def input_table(graph: QdqGraph, node: Node) -> Answer:
+def input_table(graph: QdqGraph, node: Node) -> RuleResult:
     """Lower the Q node of the network's input."""
     if node.operator != INPUT_TABLE:
         return None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from calib.integer.program import Lookup
 from compile.ir.qdq_graph import LOOKUP_TABLE, Node, QdqGraph
-from compile.passes.rules.common import Answer, tensor_of
+from compile.passes.rules.common import RuleResult, tensor_of
 
 
-def lookup(graph: QdqGraph, node: Node) -> Answer:
+def lookup(graph: QdqGraph, node: Node) -> RuleResult:
     """Lower what `fold_lookups` found."""
     if node.operator != LOOKUP_TABLE:
         return None

@@ -6,12 +6,12 @@ import numpy as np
 
 from calib.integer.program import Concat, Crop, Dequantize, MaxPool
 from compile.ir.qdq_graph import DEQUANTIZE_SCORES, Node, QdqGraph
-from compile.passes.rules.common import Answer, Refusal, tensor_of
+from compile.passes.rules.common import Refusal, RuleResult, tensor_of
 
 OTHER_SCALE = "its result has another scale or zero point than what it reads"
 
 
-def max_pool(graph: QdqGraph, node: Node) -> Answer:
+def max_pool(graph: QdqGraph, node: Node) -> RuleResult:
     """Lower a MaxPool with a square window."""
     if node.operator != "MaxPool":
         return None
@@ -33,7 +33,7 @@ def max_pool(graph: QdqGraph, node: Node) -> Answer:
     return MaxPool(node.name, x, y, size, stride, pads[0])
 
 
-def concat(graph: QdqGraph, node: Node) -> Answer:
+def concat(graph: QdqGraph, node: Node) -> RuleResult:
     """Lower a Concat of channels."""
     if node.operator != "Concat":
         return None
@@ -48,7 +48,7 @@ def concat(graph: QdqGraph, node: Node) -> Answer:
     return Concat(node.name, inputs, y)
 
 
-def crop(graph: QdqGraph, node: Node) -> Answer:
+def crop(graph: QdqGraph, node: Node) -> RuleResult:
     """Lower a Slice of channels, rows or columns without steps."""
     if node.operator != "Slice":
         return None
@@ -88,7 +88,7 @@ def slice_values(graph: QdqGraph, node: Node) -> dict[str, tuple[int, ...]] | No
     return found
 
 
-def dequantize(graph: QdqGraph, node: Node) -> Answer:
+def dequantize(graph: QdqGraph, node: Node) -> RuleResult:
     """Lower the DequantizeLinear that makes the scores."""
     if node.operator != DEQUANTIZE_SCORES:
         return None

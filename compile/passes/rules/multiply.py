@@ -5,10 +5,10 @@ from __future__ import annotations
 from calib.integer.lower import lower_multiply
 from calib.integer.program import Multiply
 from compile.ir.qdq_graph import Node, QdqGraph
-from compile.passes.rules.common import Answer, Refusal, exceeds_int32, integer_bounds, tensor_of
+from compile.passes.rules.common import Refusal, RuleResult, exceeds_int32, integer_bounds, tensor_of
 
 
-def multiply(graph: QdqGraph, node: Node) -> Answer:
+def multiply(graph: QdqGraph, node: Node) -> RuleResult:
     """Lower the product of a map and one value per channel, in either order."""
     if node.operator != "Mul":
         return None

@@ -5,13 +5,13 @@ from __future__ import annotations
 from calib.integer.lower import lower_pool
 from calib.integer.program import GlobalAveragePool
 from compile.ir.qdq_graph import Node, QdqGraph
-from compile.passes.rules.common import Answer, Refusal, exceeds_int32, integer_bounds, tensor_of
+from compile.passes.rules.common import Refusal, RuleResult, exceeds_int32, integer_bounds, tensor_of
 
 SPELLINGS = ("GlobalAveragePool", "ReduceMean", "AveragePool")
 LARGEST_MAP = 1 << 20  # pixels; keeps 255 * pixels far inside int32
 
 
-def pool(graph: QdqGraph, node: Node) -> Answer:
+def pool(graph: QdqGraph, node: Node) -> RuleResult:
     """Lower the mean over height and width."""
     if node.operator not in SPELLINGS:
         return None

@@ -11,11 +11,11 @@ from compile.ir import tir
 from compile.ir.float_program import FloatDepthwiseConv2d
 from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr, Kernel
-from compile.schedules.base import FLOAT_NAMES, Answer, Context, KernelFrame, Scheduled
+from compile.schedules.base import FLOAT_NAMES, Context, KernelFrame, MaybeScheduled, Scheduled
 from compile.schedules.phases import Phases, flat_phases, phase_runs, pixel_phases, row_tile
 
 
-def schedule_float_depthwise(operator: AnyOperator, context: Context) -> Answer:
+def schedule_float_depthwise(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule a float depthwise convolution; None for anything else."""
     if not isinstance(operator, FloatDepthwiseConv2d):
         return None

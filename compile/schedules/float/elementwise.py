@@ -7,14 +7,14 @@ import numpy as np
 from compile.ir import tir
 from compile.ir.float_program import FloatGate, FloatPool
 from compile.ir.memory_plan import AnyOperator
-from compile.schedules.base import FLOAT_NAMES, Answer, Context, KernelFrame, Scheduled
+from compile.schedules.base import FLOAT_NAMES, Context, KernelFrame, MaybeScheduled, Scheduled
 from compile.schedules.int8.multiply import gate_runs, load_gate
 from compile.schedules.phases import channel_phases, phase_runs, pixel_phases
 
 SIXTH = float(np.float32(1 / 6))
 
 
-def schedule_float_pool(operator: AnyOperator, context: Context) -> Answer:
+def schedule_float_pool(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule a global average pool, summed in float32 whatever is stored; None for anything else."""
     if not isinstance(operator, FloatPool):
         return None
@@ -42,7 +42,7 @@ def schedule_float_pool(operator: AnyOperator, context: Context) -> Answer:
     )
 
 
-def schedule_float_gate(operator: AnyOperator, context: Context) -> Answer:
+def schedule_float_gate(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule x * hard_sigmoid(gate); None for anything else."""
     if not isinstance(operator, FloatGate):
         return None

@@ -10,13 +10,13 @@ from compile.ir import tir
 from compile.ir.float_program import FloatConv2d
 from compile.ir.memory_plan import CHANNEL_GROUP, AnyOperator, round_up
 from compile.ir.tir import Expr, Kernel
-from compile.schedules.base import ELEMENT_BYTES, FLOAT_NAMES, Answer, Context, KernelFrame, Scheduled
+from compile.schedules.base import ELEMENT_BYTES, FLOAT_NAMES, Context, KernelFrame, MaybeScheduled, Scheduled
 from compile.schedules.float.panels import choose_tile, is_cut, pack_panels, plan_panels, runs
 from compile.schedules.int8.gemm import Panel
 from compile.schedules.walk import ONLY, Position, Walk, shared, units_of
 
 
-def schedule_float_gemm(operator: AnyOperator, context: Context) -> Answer:
+def schedule_float_gemm(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule a dense float convolution; None for anything else."""
     if not isinstance(operator, FloatConv2d):
         return None

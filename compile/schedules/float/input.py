@@ -1,4 +1,4 @@
-"""The picture in float: RGB bytes into pixels of four floats, the fourth of which meets weights of zero.
+"""The image in float: RGB bytes into pixels of four floats, the fourth of which meets weights of zero.
 
 A table of a normalization is a line: multiplying eight pixels at a time is several times faster than looking up. Other
 tables are looked up.
@@ -16,7 +16,7 @@ from compile.ir import tir
 from compile.ir.float_program import FloatInput
 from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr
-from compile.schedules.base import FLOAT_NAMES, Answer, Context, KernelFrame, Scheduled
+from compile.schedules.base import FLOAT_NAMES, Context, KernelFrame, MaybeScheduled, Scheduled
 from compile.schedules.int8.input_table import COLOURS, LINE_PIXELS, TABLE_BYTES
 
 ORDER = (*range(COLOURS), 0)  # the fourth float repeats the first colour
@@ -65,8 +65,8 @@ def _neighbours(value: float, element: np.dtype[np.floating]) -> list[float]:
     return [float(near + step * np.spacing(near)) for step in range(-NEAR, NEAR + 1)]
 
 
-def schedule_float_input(operator: AnyOperator, context: Context) -> Answer:
-    """Schedule the picture's bytes; None for anything else."""
+def schedule_float_input(operator: AnyOperator, context: Context) -> MaybeScheduled:
+    """Schedule the image's bytes; None for anything else."""
     if not isinstance(operator, FloatInput):
         return None
     place, width, element = context.place(operator.output), operator.output.width, operator.output.element

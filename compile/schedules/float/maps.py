@@ -8,14 +8,14 @@ from compile.ir import tir
 from compile.ir.float_program import FloatAdd, FloatConcat, FloatCrop, FloatFunction
 from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr
-from compile.schedules.base import FLOAT_NAMES, Answer, Context, KernelFrame, Scheduled
+from compile.schedules.base import FLOAT_NAMES, Context, KernelFrame, MaybeScheduled, Scheduled
 from compile.schedules.int8.copy import copy_channels, pixel_at
 from compile.schedules.phases import flat_phases
 
 SIXTH = float(np.float32(1 / 6))
 
 
-def schedule_float_map(operator: AnyOperator, context: Context) -> Answer:
+def schedule_float_map(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule a function or a sum, a row as one run of vectors; None for anything else."""
     if not isinstance(operator, FloatFunction | FloatAdd):
         return None
@@ -60,7 +60,7 @@ def _apply(operator: FloatFunction | FloatAdd, values: list[Expr]) -> Expr:
     return opened if operator.function == "hard_sigmoid" else x * opened
 
 
-def schedule_float_copy(operator: AnyOperator, context: Context) -> Answer:
+def schedule_float_copy(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule a concatenation or a crop; None for anything else."""
     if not isinstance(operator, FloatConcat | FloatCrop):
         return None

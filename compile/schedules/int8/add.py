@@ -6,11 +6,11 @@ from calib.integer.program import Add
 from calib.integer.qparams import ADD_SHIFT
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator
-from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
+from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
 from compile.schedules.phases import flat_phases
 
 
-def schedule_add(operator: AnyOperator, context: Context) -> Answer:
+def schedule_add(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule a stand-alone add; None for anything else."""
     if not isinstance(operator, Add):
         return None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from calib.integer.program import Concat, Crop
 from compile.ir.memory_plan import AnyOperator, Placement
 from compile.ir.tir import Expr, Kernel, Pointer
-from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
+from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
 
 
-def schedule_concat(operator: AnyOperator, context: Context) -> Answer:
+def schedule_concat(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule a concatenation; None for anything else."""
     if not isinstance(operator, Concat):
         return None
@@ -34,7 +34,7 @@ def schedule_concat(operator: AnyOperator, context: Context) -> Answer:
     )
 
 
-def schedule_crop(operator: AnyOperator, context: Context) -> Answer:
+def schedule_crop(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule a crop; None for anything else."""
     if not isinstance(operator, Crop):
         return None

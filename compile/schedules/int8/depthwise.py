@@ -28,12 +28,12 @@ from compile.intrin import InstructionSet
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr, Kernel
-from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, add_scalars, requantize_add
+from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled, add_scalars, requantize_add
 from compile.schedules.int8.q15 import Residual, requantize_q15
 from compile.schedules.phases import Phases, flat_phases, phase_runs, pixel_phases, row_tile
 
 
-def schedule_depthwise(operator: AnyOperator, context: Context) -> Answer:
+def schedule_depthwise(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule a depthwise convolution; None for anything else."""
     if not isinstance(operator, DepthwiseConv2d):
         return None

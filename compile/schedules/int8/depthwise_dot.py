@@ -7,8 +7,8 @@ together. Such a block serves two output columns, whose weights are shifted by o
     first output column        w0  w1  w2   0
     second output column        0  w0  w1  w2
 
-The constants are those of `compile.schedules.int8.depthwise`, so that all variants of a bundle read one copy. The sums are
-int32 here; they fit int16 by the contract of their epilogue, so their low halves are what it expects.
+The constants are those of `compile.schedules.int8.depthwise`, so that all variants of a bundle read one copy. The sums
+are int32 here; they fit int16 by the contract of their epilogue, so their low halves are what it expects.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from calib.integer.program import DepthwiseConv2d, RequantizeQ15, RequantizeQ15A
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator, Placement
 from compile.ir.tir import Expr, Kernel, Pointer
-from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
+from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
 from compile.schedules.int8.depthwise import is_int16, pack_phases, phase_bytes, residual_of
 from compile.schedules.int8.q15 import Residual, requantize_q15
 from compile.schedules.phases import Phases, flat_phases, row_tile
@@ -35,7 +35,7 @@ ZIP_LOW, ZIP_HIGH = [0, 8, 1, 9, 2, 10, 3, 11], [4, 12, 5, 13, 6, 14, 7, 15]  # 
 ZIP = [*ZIP_LOW, *ZIP_HIGH]
 
 
-def schedule_depthwise_dot(operator: AnyOperator, context: Context) -> Answer:
+def schedule_depthwise_dot(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule a depthwise convolution by sdot; None for what has another shape, or where that is no faster."""
     if not isinstance(operator, DepthwiseConv2d) or not context.isa.has_dot_product:
         return None

@@ -7,10 +7,10 @@ import numpy as np
 from calib.integer.program import Dequantize
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator
-from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
+from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
 
 
-def schedule_dequantize(operator: AnyOperator, context: Context) -> Answer:
+def schedule_dequantize(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule the last operator of a file with quantized scores; None for anything else."""
     if not isinstance(operator, Dequantize):
         return None

@@ -21,9 +21,9 @@ from compile.ir import tir
 from compile.ir.memory_plan import CHANNEL_GROUP, AnyOperator, Placement, round_up
 from compile.ir.tir import Expr, Kernel, Pointer
 from compile.schedules.base import (
-    Answer,
     Context,
     KernelFrame,
+    MaybeScheduled,
     Scheduled,
     add_scalars,
     product_fits_int16,
@@ -48,7 +48,7 @@ class Panel:
     copies: int = 1  # of the bias
 
 
-def schedule_gemm(operator: AnyOperator, context: Context) -> Answer:
+def schedule_gemm(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule a dense convolution; None for anything else."""
     if not isinstance(operator, Conv2d):
         return None

@@ -1,4 +1,4 @@
-"""The picture: RGB bytes through three tables of 256 into int8 pixels of four bytes.
+"""The image: RGB bytes through three tables of 256 into int8 pixels of four bytes.
 
 The fourth byte repeats the first: the weights it meets in the stem are zero. A table of a normalization is a line that
 was rounded: where integers of 16 bits give the same line at all 256 bytes, multiplying is faster than looking up.
@@ -17,7 +17,7 @@ from compile.intrin import InstructionSet
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr, Kernel
-from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
+from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
 
 COLOURS = 3
 TABLE_BYTES = 256
@@ -67,7 +67,7 @@ def _find_line(table: NDArray[np.int64], shift: int) -> tuple[int, int] | None:
     return None
 
 
-def schedule_input_table(operator: AnyOperator, context: Context) -> Answer:
+def schedule_input_table(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule the input lookup; None for anything else."""
     if not isinstance(operator, InputTable):
         return None

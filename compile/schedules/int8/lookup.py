@@ -6,13 +6,13 @@ from calib.integer.program import Lookup
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr, Kernel
-from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
+from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
 
 OFFSET = 128  # the table starts with the entry of -128
 LEAST = 16  # bytes that are looked up at once; a shorter row goes byte by byte
 
 
-def schedule_lookup(operator: AnyOperator, context: Context) -> Answer:
+def schedule_lookup(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule a table lookup; None for anything else."""
     if not isinstance(operator, Lookup):
         return None

@@ -9,11 +9,11 @@ from compile.ir import tir
 from compile.ir.float_program import FloatMaxPool
 from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr
-from compile.schedules.base import FLOAT_NAMES, Answer, Context, KernelFrame, Scheduled
+from compile.schedules.base import FLOAT_NAMES, Context, KernelFrame, MaybeScheduled, Scheduled
 from compile.schedules.phases import phase_runs, pixel_phases
 
 
-def schedule_max_pool(operator: AnyOperator, context: Context) -> Answer:
+def schedule_max_pool(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule a max pool of integers or floats; None for anything else."""
     if not isinstance(operator, MaxPool | FloatMaxPool):
         return None

@@ -6,13 +6,13 @@ from calib.integer.program import Multiply
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator, Placement
 from compile.ir.tir import Expr, Kernel, Pointer
-from compile.schedules.base import Answer, Context, KernelFrame, Scheduled, product_fits_int16, starts_lowest
+from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled, product_fits_int16, starts_lowest
 from compile.schedules.phases import Phases, channel_phases, phase_runs
 
 LARGEST_PRODUCT = 255 * 255
 
 
-def schedule_multiply(operator: AnyOperator, context: Context) -> Answer:
+def schedule_multiply(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule a gate; None for anything else."""
     if not isinstance(operator, Multiply):
         return None

@@ -8,7 +8,7 @@ from calib.integer.program import GlobalAveragePool
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator, Placement
 from compile.ir.tir import Expr, Kernel, Pointer
-from compile.schedules.base import Answer, Context, KernelFrame, Scheduled
+from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
 from compile.schedules.phases import phase_runs, pixel_phases
 
 SAFE_TERMS = 256  # 256 * -128 is the lowest int16
@@ -39,7 +39,7 @@ def sum_blocks(height: int, width: int) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def schedule_pool(operator: AnyOperator, context: Context) -> Answer:
+def schedule_pool(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule a global average pool; None for anything else."""
     if not isinstance(operator, GlobalAveragePool):
         return None

@@ -1,4 +1,4 @@
-"""The epilogues of an int16 accumulator as vectors, see `calib.integer.qparams.requantize_q15` and `requantize_q15_add`."""
+"""The epilogues of an int16 accumulator as vectors, see `requantize_q15` of `calib.integer.qparams`."""
 
 from __future__ import annotations
 

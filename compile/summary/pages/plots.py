@@ -42,9 +42,9 @@ def all_plots(summary: Summary) -> dict[str, str]:
         machine, size, threads, unit = key
         title = f"Published accuracy against {_AXIS[unit]}: {machine}, {size} px, {threads} thread{'s' * (threads > 1)}"
         found[title] = draw_pareto(speeds, unit)
-    judged = [network for network in summary.networks if network.fp32 is not None and network.methods]
-    if judged:
-        found["What int8 keeps, with 95 % intervals of the change"] = draw_changes(judged)
+    evaluated = [network for network in summary.networks if network.fp32 is not None and network.methods]
+    if evaluated:
+        found["What int8 keeps, with 95 % intervals of the change"] = draw_changes(evaluated)
     return found
 
 

@@ -1,4 +1,4 @@
-"""docs/accuracy.json: every way each checkpoint was quantized, judged on the same pictures."""
+"""docs/accuracy.json: every way each checkpoint was quantized, evaluated on the same images."""
 
 from __future__ import annotations
 

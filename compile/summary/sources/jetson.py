@@ -79,7 +79,7 @@ def _network(
     accuracy: Mapping[str, Any],
     digest: str,
 ) -> Network:
-    """Return what was judged of one Q/DQ file."""
+    """Return what was evaluated of one Q/DQ file."""
     test, observer = accuracy["test"], config.get("observer", "as given")
     name = f"TensorRT, symmetric {observer}{', ranges by answers' * bool(config.get('ranges_by_answers'))}"
     name += ", bias correction" * bool(config.get("bias_correction"))

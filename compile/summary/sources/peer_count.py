@@ -28,8 +28,8 @@ def read(file: File) -> Learned:
 
 
 def _speeds(file: File, entry: Mapping[str, Any]) -> Iterator[Speed]:
-    result, answers = file.values, entry["agreement"]
-    same = answers.get("with_float")
+    result, predictions = file.values, entry["agreement"]
+    same = predictions.get("with_float")
     for machine, value, unit, kind in machines_of(result["cpu"], entry["whole"]):
         yield Speed(
             model=result["model"],
@@ -45,7 +45,7 @@ def _speeds(file: File, entry: Mapping[str, Any]) -> Iterator[Speed]:
             unit=unit,
             low=None,
             high=None,
-            agreement=None if same is None else same / answers["pictures"],
+            agreement=None if same is None else same / predictions["pictures"],
             weights=str(result["weights"].get("kind", "unnamed")),
             made_by=f"{entry['made_by']}, {entry['version']}",
             source=file.name,

@@ -36,7 +36,7 @@ def _of_network(file: File, network: Mapping[str, Any]) -> Iterator[Speed]:
     for run in network["runs"]:
         for result in run["results"]:
             agreement = result.get("agreement") or {}
-            pictures, same = agreement.get("pictures"), agreement.get("with_float")
+            images, same = agreement.get("pictures"), agreement.get("with_float")
             yield Speed(
                 model=subject["name"],
                 size=int(subject["size"]),
@@ -51,7 +51,7 @@ def _of_network(file: File, network: Mapping[str, Any]) -> Iterator[Speed]:
                 unit="ms",
                 low=float(result["min_ms"]),
                 high=float(result["p90_ms"]),
-                agreement=same / pictures if pictures and same is not None else None,
+                agreement=same / images if images and same is not None else None,
                 weights=subject["weights"]["kind"],
                 made_by=f"{result['made_by']}{', ' + result['version'] if result['version'] else ''}",
                 source=file.name,

@@ -36,11 +36,11 @@ def calibrate_network(
     """Return the calibrated network, and whether it was in the cache.
 
     Args:
-        subject: its calibration pictures and Preprocess.
+        subject: its calibration images and Preprocess.
         network: without batch norms.
         config: with the policy "tensorrt".
         cache: where the result is kept.
-        on_batch: told how many pictures each batch had.
+        on_batch: told how many images each batch had.
     """
     from calib.ptq.apply import quantize_graph
     from repghost.graph.trace import graph_of
@@ -56,8 +56,8 @@ def calibrate_network(
     plain = graph_of(network)
 
     def make() -> Files:
-        pictures = subject.calibration.pictures
-        graph, spec = quantize_graph(plain, pictures, subject.preprocess, config, on_batch)
+        images = subject.calibration.images
+        graph, spec = quantize_graph(plain, images, subject.preprocess, config, on_batch)
         arrays = io.BytesIO()
         np.savez(arrays, **_arrays(graph))
         return {SPEC_FILE: json.dumps(spec.to_dict()).encode(), WEIGHTS_FILE: arrays.getvalue()}

@@ -63,21 +63,21 @@ def build_via_torch(networks: Networks, inputs: NDArray[np.float32], expected: E
 
     register_converters()
     module = TorchTensorRTNetwork(networks.graph, networks.spec, networks.placement).eval().cuda()
-    pictures = torch.from_numpy(inputs).cuda()
+    images = torch.from_numpy(inputs).cuda()
     try:
-        program = torch.export.export(module, (pictures[:1],))
+        program = torch.export.export(module, (images[:1],))
         compiled = torch_tensorrt.dynamo.compile(
-            program, arg_inputs=(pictures[:1],), min_block_size=1, require_full_compilation=True
+            program, arg_inputs=(images[:1],), min_block_size=1, require_full_compilation=True
         )
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"torch-tensorrt does not compile the network: {str(error)[:500]}") from error
     with torch.no_grad():
-        logits = np.concatenate([compiled(picture[None]).cpu().numpy() for picture in pictures])
+        logits = np.concatenate([compiled(image[None]).cpu().numpy() for image in images])
     largest = float(np.abs(logits - expected.logits).max())
     if not largest <= expected.tolerance:
         raise IntegrityError(
             f"the engine of torch-tensorrt gives logits that differ by {largest:.3g}; at most "
             f"{expected.tolerance:.3g} is allowed."
         )
-    torch_tensorrt.save(compiled, str(path), arg_inputs=(pictures[:1],))
+    torch_tensorrt.save(compiled, str(path), arg_inputs=(images[:1],))
     return largest

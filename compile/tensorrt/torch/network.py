@@ -105,9 +105,9 @@ class TorchTensorRTNetwork(nn.Module):
                 self.register_buffer(f"weight{index}", torch.from_numpy(weight))
                 self.register_buffer(f"bias{index}", torch.from_numpy(op.bias))
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Return the logits, float32 [N, classes], of normalized pictures, float32 [N, 3, H, W]."""
-        tensors = {INPUT: pictures}
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the logits, float32 [N, classes], of normalized images, float32 [N, 3, H, W]."""
+        tensors = {INPUT: images}
         for index, op in enumerate(self.graph.operators):
             tensors[op.name] = self._operator(index, op, tensors)
         return tensors[self.graph.operators[-1].name].flatten(1)

@@ -54,7 +54,7 @@ def entries_of(bundles: tuple[Path, ...], variants: tuple[str, ...]) -> list[Ent
     """Return the builds of bundles that are compared, the first one first.
 
     Raises:
-        UsageError: when they are about different pictures or classes, or have no such instruction set.
+        UsageError: when they are about different images or classes, or have no such instruction set.
     """
     from compile.bench.compare import Entry
     from compile.bundle.manifest import check_bundle

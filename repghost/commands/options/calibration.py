@@ -1,4 +1,4 @@
-"""What commands that calibrate share: the checkpoint, its pictures, the settings, and progress."""
+"""What commands that calibrate share: the checkpoint, its images, the settings, and progress."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from repghost.checkpoints.checkpoint import Checkpoint
-    from repghost.data.base import PictureSet, Prepared
+    from repghost.data.base import ImageSet, Prepared
     from repghost.data.preprocess import Preprocess
     from repghost.network.model import RepGhostNet
 
@@ -25,15 +25,15 @@ DEFAULT_IMAGES = 512
 
 @dataclass(frozen=True)
 class Calibration:
-    """A network and the pictures to calibrate it with.
+    """A network and the images to calibrate it with.
 
     Attributes:
         checkpoint: as it was read.
         model: in the checkpoint's form.
-        preprocess: of all pictures.
-        dataset: the pictures' set.
+        preprocess: of all images.
+        dataset: the images' set.
         split: which part of the set that is.
-        chosen: int64 [N], the indices of the calibration pictures.
+        chosen: int64 [N], the indices of the calibration images.
         prepared: those that could be read.
         labels: class names in the order of the logits.
     """
@@ -41,7 +41,7 @@ class Calibration:
     checkpoint: Checkpoint
     model: RepGhostNet
     preprocess: Preprocess
-    dataset: PictureSet
+    dataset: ImageSet
     split: str
     chosen: NDArray[np.int64]
     prepared: Prepared
@@ -58,7 +58,7 @@ def open_calibration(
     size: int | None,
     width: str | None,
 ) -> Calibration:
-    """Return the network and its calibration pictures, equally many of each class, chosen by the seed.
+    """Return the network and its calibration images, equally many of each class, chosen by the seed.
 
     Without a split, the one for calibration is taken, or that for training.
     """
@@ -78,7 +78,7 @@ def open_calibration(
             "the calibration set is empty; at least one picture is needed. Give --data a set with pictures."
         )
     chosen = choose_balanced(dataset.labels, images or min(DEFAULT_IMAGES, len(dataset)), seed)
-    prepared = read_pictures(dataset, preprocess, chosen, "read pictures")
+    prepared = read_images(dataset, preprocess, chosen, "read pictures")
     model = build_model(loaded)
     if loaded.spec.form != "fused":
         click.echo(f"{Path(checkpoint).name} is in {loaded.spec.form} form; it is fused before it is quantized")
@@ -86,8 +86,8 @@ def open_calibration(
     return Calibration(loaded, model, preprocess, dataset, split, chosen, prepared, labels)
 
 
-def read_pictures(dataset: PictureSet, preprocess: Preprocess, chosen: NDArray[np.int64], title: str) -> Prepared:
-    """Return the chosen pictures prepared; broken ones are left out and named."""
+def read_images(dataset: ImageSet, preprocess: Preprocess, chosen: NDArray[np.int64], title: str) -> Prepared:
+    """Return the chosen images prepared; broken ones are left out and named."""
     from repghost.data.base import prepare
 
     with progress_bar(len(chosen), title, "picture") as bar:
@@ -110,7 +110,7 @@ def progress_bar(total: int, title: str, unit: str) -> Any:
     return tqdm(total=total, desc=title, unit=unit, leave=False)
 
 
-def _labels(dataset: PictureSet, classes: int) -> tuple[str, ...]:
+def _labels(dataset: ImageSet, classes: int) -> tuple[str, ...]:
     """Return the set's class names where they fit the network, otherwise numbers."""
     if len(dataset.classes) == classes:
         return dataset.classes

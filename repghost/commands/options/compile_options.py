@@ -24,7 +24,7 @@ def refuse_without_effect(given: Collection[str], for_jetson: bool, weights: str
         given: the names of the options that the user wrote.
         for_jetson: whether the target is a Jetson.
         weights: as the user wrote them.
-        data: whether there are pictures to judge by.
+        data: whether there are images to evaluate on.
 
     Raises:
         UsageError: for the first of them, with the reason.

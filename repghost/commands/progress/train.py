@@ -23,7 +23,7 @@ LOG_INTERVAL = 60.0  # seconds between two lines where the output is no terminal
 
 @contextlib.contextmanager
 def follow(recipe: Recipe, quiet: bool = False) -> Iterator[Hooks]:
-    """Give hooks that show progress, pictures per second and the time left, and stop on SIGINT or SIGTERM.
+    """Give hooks that show progress, images per second and the time left, and stop on SIGINT or SIGTERM.
 
     A second signal of the same kind acts at once.
 
@@ -73,26 +73,26 @@ class _Progress:
         self.started = self.printed = time.monotonic()
 
     def prepare(self, indices: Iterable[int]) -> Iterable[int]:
-        """Wrap the loop that decodes the pictures."""
+        """Wrap the loop that decodes the images."""
         from tqdm import tqdm
 
         return tqdm(indices, desc="prepare", unit="picture", unit_scale=True, disable=None)
 
-    def begin(self, epochs: int, pictures_per_epoch: int) -> None:
+    def begin(self, epochs: int, images_per_epoch: int) -> None:
         """Learn how long the run is."""
-        self.epochs, self.per_epoch = epochs, pictures_per_epoch
+        self.epochs, self.per_epoch = epochs, images_per_epoch
 
     def step(self, record: StepRecord) -> None:
         """Show one step."""
         if self.bar is None:
             self._start(record.epoch)
-        self.done += record.pictures
+        self.done += record.images
         text = (
             f"epoch {record.epoch + 1}/{self.epochs} loss {record.loss:.3f} top-1 {record.top1:.1%} "
             f"rate {record.rate:.4f}"
         )
         self.bar.set_description(text, refresh=False)
-        self.bar.update(record.pictures)
+        self.bar.update(record.images)
         now = time.monotonic()
         if self.bar.disable and now - self.printed > LOG_INTERVAL:
             self.printed = now

@@ -1,4 +1,4 @@
-"""`repghost accuracy`: measure every way to quantize on the same pictures, and write docs/accuracy.md."""
+"""`repghost accuracy`: measure every way to quantize on the same images, and write docs/accuracy.md."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def command(
     cells: Path,
     docs: Path,
 ) -> None:
-    """Quantize each CKPT in every way, measure all of them on the same test pictures, and write what came out.
+    """Quantize each CKPT in every way, measure all of them on the same test images, and write what came out.
 
     CKPT is a trained checkpoint with its branches. Post-training quantization by algorithm, training under
-    quantization in both modes, and the quantizers of other tools get the same calibration pictures. A run that was
+    quantization in both modes, and the quantizers of other tools get the same calibration images. A run that was
     stopped goes on where it was: each measurement is kept whole or not at all.
     """
     for python in pythons:

@@ -55,7 +55,7 @@ def command(
 ) -> None:
     """Calibrate CKPT as `repghost quantize` does, train it under quantization, and write the better of the two.
 
-    Held-out pictures of the same split choose, by the answers of the integer program. The file is written at the end,
+    Held-out images of the same split choose, by the answers of the integer program. The file is written at the end,
     whole; a run that was interrupted is started again and gives the same bytes.
     """
     config = read_config(config_path, policy)
@@ -92,7 +92,7 @@ def write_result(output: Path, result: QatResult, settings: QatSettings) -> None
     write_bytes_atomically(output, serialize(result.quantized.onnx))
     click.echo(f"written: {output} ({output.stat().st_size / 1e6:.2f} MB), mode {settings.mode}")
     click.echo(
-        f"chosen by {result.held_out_pictures} held-out pictures: {result.chosen.name}; accuracy on other pictures: "
+        f"chosen by {result.held_out_images} held-out pictures: {result.chosen.name}; accuracy on other pictures: "
         "not measured here"
     )
     click.echo(f"program digest: {result.quantized.digest}")

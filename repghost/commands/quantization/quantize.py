@@ -1,4 +1,4 @@
-"""`repghost quantize`: calibrate a checkpoint on pictures and write its int8 form as QDQ ONNX."""
+"""`repghost quantize`: calibrate a checkpoint on images and write its int8 form as QDQ ONNX."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from repghost.commands.options.calibration import (
     Calibration,
     open_calibration,
     progress_bar,
-    read_pictures,
+    read_images,
 )
 from repghost.commands.options.quant_options import calibration_options, output_option
 from repghost.errors import UsageError, unknown_value
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from calib.quantize import Quantized, Source
     from calib.settings.config import QuantConfig
 
-AUTO, ANSWERS = "auto", "answers"
+AUTO, PREDICTIONS = "auto", "answers"
 CONFIG_SUFFIX = ".config.json"
 DEFAULT_HELD_OUT = 2000
 
@@ -56,12 +56,12 @@ def command(
     held_out: int | None,
     output: Path,
 ) -> None:
-    """Quantize CKPT to int8 with scales calibrated on pictures, and write a QDQ ONNX file.
+    """Quantize CKPT to int8 with scales calibrated on images, and write a QDQ ONNX file.
 
     CKPT is a weight file, or the word timm. A network that is not fused yet is fused first. The file holds its
     Preprocess, labels and settings; the settings are also written beside it, as JSON for --config.
 
-    With --algorithm auto, the levers are tried in order of what they cost, each judged on labelled pictures of the
+    With --algorithm auto, the levers are tried in order of what they cost, each evaluated on labelled images of the
     same split that calibrate nothing, and the cheapest is kept that loses at most --max-drop points. Where none does,
     nothing is written and the exit code is 3. Layers in float are the last of them, with --policy tensorrt alone.
     """
@@ -82,7 +82,7 @@ def command(
     else:
         result = _calibrate(opened, config, source)
     write_result(output, result, config, search)
-    _summary(output, len(opened.prepared.pictures), config, result.digest, search)
+    _summary(output, len(opened.prepared.images), config, result.digest, search)
     click.echo("next:")
     same = {"--width": width, "--size": size, "--images": images, "--seed": seed or None}
     files = {"--preprocess": preprocess_path, "--config": config_beside(output)}
@@ -100,10 +100,10 @@ def with_algorithm(config: QuantConfig, algorithm: str | None) -> QuantConfig:
 
     if algorithm is None or algorithm == AUTO:
         return config
-    if algorithm == ANSWERS:
+    if algorithm == PREDICTIONS:
         return replace(config, ranges_by_answers=True)
     if algorithm not in OBSERVERS:
-        raise unknown_value("algorithm", algorithm, (*OBSERVERS, ANSWERS, AUTO))
+        raise unknown_value("algorithm", algorithm, (*OBSERVERS, PREDICTIONS, AUTO))
     return replace(config, defaults=replace(config.defaults, observer=algorithm), ranges_by_answers=False)
 
 
@@ -130,9 +130,9 @@ def write_result(output: Path, result: Quantized, config: QuantConfig, search: S
 def _calibrate(opened: Calibration, config: QuantConfig, source: Source) -> Quantized:
     from calib.quantize import quantize_model
 
-    pictures = opened.prepared.pictures
-    with progress_bar(len(pictures), "calibrate", "picture") as bar:
-        return quantize_model(opened.model, pictures, opened.preprocess, config, source, bar.update)
+    images = opened.prepared.images
+    with progress_bar(len(images), "calibrate", "picture") as bar:
+        return quantize_model(opened.model, images, opened.preprocess, config, source, bar.update)
 
 
 def _search(
@@ -152,14 +152,14 @@ def _search(
             f"all {len(opened.dataset)} pictures calibrate, and a search needs others to judge with. Give fewer "
             "--images, or --data a larger set."
         )
-    judges = choose_balanced(opened.dataset.labels, count, seed + 1, opened.chosen)
-    prepared = read_pictures(opened.dataset, opened.preprocess, judges, "read held-out pictures")
+    evaluates = choose_balanced(opened.dataset.labels, count, seed + 1, opened.chosen)
+    prepared = read_images(opened.dataset, opened.preprocess, evaluates, "read held-out pictures")
     click.echo(f"{'lever':56} {'points lost':>11}  {'95 % interval':>15}  same answer  costs")
-    judged = HeldOut(prepared.pictures, prepared.labels)
-    graph, pictures = graph_of(fused(opened.model)), opened.prepared.pictures
-    found = search_settings(graph, pictures, opened.preprocess, config, judged, max_drop, _echo_trial)
+    evaluated = HeldOut(prepared.images, prepared.labels)
+    graph, images = graph_of(fused(opened.model)), opened.prepared.images
+    found = search_settings(graph, images, opened.preprocess, config, evaluated, max_drop, _echo_trial)
     file = write_model(
-        opened.model, found.graph, found.spec, pictures, opened.preprocess, found.chosen.config, source, found.to_dict()
+        opened.model, found.graph, found.spec, images, opened.preprocess, found.chosen.config, source, found.to_dict()
     )
     return file, found
 
@@ -171,7 +171,7 @@ def _echo_trial(trial: Trial) -> None:
     click.echo(f"{trial.name:56} {trial.drop_points:11.2f}  {interval:>15}  {agreement:>11}  {trial.cost}")
 
 
-def _summary(output: Path, pictures: int, config: QuantConfig, digest: str, search: Search | None) -> None:
+def _summary(output: Path, images: int, config: QuantConfig, digest: str, search: Search | None) -> None:
     from calib.ptq.apply import describe_observer
 
     click.echo(f"written: {output} ({output.stat().st_size / 1e6:.2f} MB) and {config_beside(output).name}")
@@ -179,9 +179,7 @@ def _summary(output: Path, pictures: int, config: QuantConfig, digest: str, sear
     if search is not None:
         held = search.chosen.difference.pictures
         accuracy = f"chosen: {search.chosen.name}, by {held} held-out pictures; accuracy on others: not measured here"
-    click.echo(
-        f"policy {config.policy}, observer {describe_observer(config.defaults)}, {pictures} pictures; {accuracy}"
-    )
+    click.echo(f"policy {config.policy}, observer {describe_observer(config.defaults)}, {images} pictures; {accuracy}")
     click.echo(f"program digest: {digest}")
 
 

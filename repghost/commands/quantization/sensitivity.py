@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from calib.analysis.sensitivity import Sensitivity
     from calib.settings.config import QuantConfig
 
-MEASURED_PIXELS = 1 << 19  # of the pictures that measure: 128 at 64 pixels
+MEASURED_PIXELS = 1 << 19  # of the images that measure: 128 at 64 pixels
 SHOWN = 20
 MAX_PROFILE_BYTES = 16 << 20
 
@@ -67,12 +67,12 @@ def command(
     config = read_config(config_path, policy)
     prices = float_prices(*(_read_profile(path) for path in profiles)) if profiles else {}
     opened = open_calibration(checkpoint, data, split, images, seed, preprocess_path, size, width)
-    entries, work, pictures = _measure(opened, config)
+    entries, work, measured = _measure(opened, config)
     rows = make_rows(entries, work, prices)
     about = {
         "model": opened.model.spec.name,
         "checkpoint_sha256": opened.checkpoint.digest,
-        "pictures": pictures,
+        "pictures": measured,
         "size": opened.preprocess.size,
         "config": config.to_dict(),
     }
@@ -86,24 +86,24 @@ def command(
         click.echo(line)
     outputs, weights = sum(row.activation or 0.0 for row in rows), sum(row.weight or 0.0 for row in rows)
     click.echo(
-        f"divergence in nats, mean over {pictures} pictures; the sum over all {len(rows)} rows: outputs {outputs:.2e}, "
+        f"divergence in nats, mean over {measured} pictures; the sum over all {len(rows)} rows: outputs {outputs:.2e}, "
         f"weights {weights:.2e}"
     )
 
 
 def _measure(opened: Calibration, config: QuantConfig) -> tuple[tuple[Sensitivity, ...], dict[str, float], int]:
-    """Return the sensitivities under the scales `repghost quantize` would choose, the work, and how many pictures."""
+    """Return the sensitivities under the scales `repghost quantize` would choose, the work, and how many images."""
     from calib.analysis.sensitivity import measure_sensitivity
     from calib.ptq.apply import batches, quantize_graph
     from repghost.graph.macs import shares_of_work
     from repghost.graph.trace import graph_of
     from repghost.network.fuse import fused
 
-    pictures, preprocess = opened.prepared.pictures, opened.preprocess
-    with progress_bar(len(pictures), "calibrate", "picture") as bar:
-        graph, spec = quantize_graph(graph_of(fused(opened.model)), pictures, preprocess, config, bar.update)
+    images, preprocess = opened.prepared.images, opened.preprocess
+    with progress_bar(len(images), "calibrate", "picture") as bar:
+        graph, spec = quantize_graph(graph_of(fused(opened.model)), images, preprocess, config, bar.update)
     work = shares_of_work(graph, preprocess.size)
-    few = pictures[: max(1, MEASURED_PIXELS // preprocess.size**2)]
+    few = images[: max(1, MEASURED_PIXELS // preprocess.size**2)]
     with progress_bar(len(few), "measure", "picture") as bar:
         return measure_sensitivity(graph, spec, batches(few, preprocess), bar.update), work, len(few)
 

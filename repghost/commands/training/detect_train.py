@@ -83,19 +83,19 @@ def command(
     masks = kind == "maskrcnn"
     with join(device, dist_timeout) as ranks:
         dataset = open_coco(data, train_split, masks)
-        judging = open_coco(data, val_split, masks) if val_split else None
+        validation = open_coco(data, val_split, masks) if val_split else None
         weights = read_start(pretrained, recipe.width) if pretrained else None
         with _follow(recipe, quiet=not ranks.first) as hooks:
             _, history = train(
-                recipe, dataset, output, resume or "new", hooks, judging, weights, ranks, workers, broken_limit
+                recipe, dataset, output, resume or "new", hooks, validation, weights, ranks, workers, broken_limit
             )
     if ranks.first:
         path = output / MODEL_FILE
-        judged = history[-1].boxes
-        if judged is None:
+        evaluated = history[-1].boxes
+        if evaluated is None:
             click.echo("average precision: not measured; give --val-split")
         else:
-            click.echo(f"average precision: boxes {_share(judged.ap)}, at overlap 0.5 {_share(judged.ap50)}")
+            click.echo(f"average precision: boxes {_share(evaluated.ap)}, at overlap 0.5 {_share(evaluated.ap50)}")
         click.echo(f"written: {path}")
         click.echo("next:")
         click.echo(f"  repghost detect-validate {path} --data {data} --split {val_split or train_split}")
@@ -168,8 +168,8 @@ class _Lines:
 
     def epoch(self, record: DetectionEpoch) -> None:
         """Show what an epoch achieved."""
-        judged = "" if record.boxes is None else f", AP of boxes {_share(record.boxes.ap)}"
+        evaluated = "" if record.boxes is None else f", AP of boxes {_share(record.boxes.ap)}"
         if record.masks is not None:
-            judged += f", of masks {_share(record.masks.ap)}"
+            evaluated += f", of masks {_share(record.masks.ap)}"
         speed = f"{record.pictures_per_second:.2f} pictures/s"
-        click.echo(f"epoch {record.epoch}/{self.epochs}: loss {record.loss:.4f}{judged}, {speed}", err=True)
+        click.echo(f"epoch {record.epoch}/{self.epochs}: loss {record.loss:.4f}{evaluated}, {speed}", err=True)

@@ -12,12 +12,12 @@ from repghost.commands.training.train_qat import continue_quantized, qat_setting
 from repghost.errors import UsageError
 
 if TYPE_CHECKING:
-    from repghost.data import PictureSet
+    from repghost.data import ImageSet
     from repghost.distributed.ranks import Ranks
     from repghost.training.recipe import Recipe
     from repghost.training.train import TrainResult
 
-# Flags of pictures that are decoded again in every epoch.
+# Flags of images that are decoded again in every epoch.
 _LOADING = {"workers", "pin_mem", "validation_batch_size_multiplier", "broken_limit", "val_split", "val_data"}
 
 
@@ -61,8 +61,8 @@ def command(
 ) -> None:  # fmt: skip
     """Train a RepGhostNet and write OUTPUT/model.safetensors.
 
-    Each epoch is judged by training pictures that are held out (demo) or by --val-split. The set's test split, if there
-    is one, is used once, after the last epoch, for the figure that is written into the checkpoint.
+    Each epoch is evaluated on training images that are held out (demo) or by --val-split. The set's test split, if
+    there is one, is used once, after the last epoch, for the figure that is written into the checkpoint.
 
     Several processes: torchrun --nproc-per-node=N -m repghost.cli train ...
     """
@@ -116,9 +116,9 @@ def _recipe(name: str, given: dict[str, Any]) -> Recipe:
         values["amp"] = "float16"
     if "width" in values:  # the original writes repghost.repghostnet_0_5x
         values["width"] = str(values["width"]).removeprefix("repghost.")
-    pictures = {flag.sets: given[flag.sets] for flag in PREPROCESS_FLAGS if flag.sets in given}
-    if pictures:
-        values["preprocess"] = changed_preprocess(recipe, pictures)
+    images = {flag.sets: given[flag.sets] for flag in PREPROCESS_FLAGS if flag.sets in given}
+    if images:
+        values["preprocess"] = changed_preprocess(recipe, images)
     recipe = recipe.changed(**values)
     refuse_without_effect(recipe, values)
     return recipe
@@ -126,13 +126,13 @@ def _recipe(name: str, given: dict[str, Any]) -> Recipe:
 
 def _train(
     recipe: Recipe, data: Path, folder: Path, given: dict[str, Any], ranks: Ranks
-) -> tuple[TrainResult, PictureSet]:
-    """Open the pictures and train."""
+) -> tuple[TrainResult, ImageSet]:
+    """Open the images and train."""
     import os
 
     from repghost.commands.progress.train import follow
     from repghost.data import open_dataset
-    from repghost.training.feeds.choose import open_judging
+    from repghost.training.feeds.choose import open_validation
     from repghost.training.feeds.loader import Loading
     from repghost.training.follow.hooks import joined
     from repghost.training.follow.plot import plotting
@@ -152,14 +152,16 @@ def _train(
         workers=given.get("workers", min(4, os.cpu_count() or 1)),
         pin_memory=given.get("pin_mem", False),
         broken_limit=given.get("broken_limit", 50),
-        judging_batch=recipe.batch * given.get("validation_batch_size_multiplier", 1),
+        validation_batch=recipe.batch * given.get("validation_batch_size_multiplier", 1),
     )
     weights = read_start(given["pretrained"], recipe.width) if "pretrained" in given else None
     intervals = (given["recovery_interval"], given.get("log_interval", 50))
     options = Options(loading, *intervals, given.get("num_classes"), weights)
     dataset = open_dataset(data, given["train_split"])
-    judging = (
-        None if recipe.held_out else open_judging(data, given.get("val_data"), given.get("val_split", "val"), dataset)
+    validation = (
+        None
+        if recipe.held_out
+        else open_validation(data, given.get("val_data"), given.get("val_split", "val"), dataset)
     )
     if ranks.first:
         _say_rate(recipe, ranks)
@@ -167,11 +169,11 @@ def _train(
     events_wanted = given.get("tensorboard") if ranks.first else False
     with follow(recipe, quiet=not ranks.first) as shown, board(folder, events_wanted) as events:
         hooks = joined(shown, events, plotting(folder)) if ranks.first else shown
-        return train(recipe, dataset, folder, resume, hooks, judging, options, ranks), dataset
+        return train(recipe, dataset, folder, resume, hooks, validation, options, ranks), dataset
 
 
 def _say_rate(recipe: Recipe, ranks: Ranks) -> None:
-    """Print the linear rule: the learning rate grows with the pictures per step."""
+    """Print the linear rule: the learning rate grows with the images per step."""
     reference = recipe.optimization.reference_batch
     total = recipe.batch * ranks.count * recipe.execution.accumulate
     if reference is not None:
@@ -186,15 +188,15 @@ def _say_rate(recipe: Recipe, ranks: Ranks) -> None:
 
 
 def _report(
-    recipe: Recipe, result: TrainResult, dataset: PictureSet, data: Path, folder: Path, num_classes: int | None
+    recipe: Recipe, result: TrainResult, dataset: ImageSet, data: Path, folder: Path, num_classes: int | None
 ) -> None:
-    """Judge the network on the test split, write it, and say what comes next."""
-    from repghost.training.result import judge, write_trained
+    """Evaluate the network on the test split, write it, and say what comes next."""
+    from repghost.training.result import evaluate, write_trained
     from repghost.training.train import class_names
 
     for message in result.broken:
         click.echo(f"broken picture, left out: {message}", err=True)
-    tested = judge(result.model.cpu(), recipe, data) if recipe.held_out else None
+    tested = evaluate(result.model.cpu(), recipe, data) if recipe.held_out else None
     path = folder / "model.safetensors"
     write_trained(path, recipe, result, class_names(dataset, num_classes), tested)
     if tested is not None:

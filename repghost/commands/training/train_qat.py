@@ -10,7 +10,7 @@ from repghost.commands.quantization.qat import write_result
 
 if TYPE_CHECKING:
     from calib.qat.settings import QatSettings
-    from repghost.data import PictureSet
+    from repghost.data import ImageSet
     from repghost.training.recipe import Recipe
 
 QDQ_FILE = "model.qdq.onnx"
@@ -23,28 +23,28 @@ def qat_settings(mode: str | None, epochs: int | None, images: int | None, seed:
     Args:
         mode: fused or reparam.
         epochs: passes; as many as `repghost qat` makes by default.
-        images: pictures of an epoch; as many as `repghost qat` takes by default.
+        images: images of an epoch; as many as `repghost qat` takes by default.
         seed: of the training, so that what it held out also chooses here.
 
     Raises:
         UsageError: for an unknown mode, or values without one.
     """
-    from calib.qat.settings import EPOCH_PICTURES, EPOCHS, QatSettings
+    from calib.qat.settings import EPOCH_IMAGES, EPOCHS, QatSettings
     from repghost.errors import UsageError
 
     if mode is None:
         if epochs is not None or images is not None:
             raise UsageError("--qat-epochs and --qat-images have no effect without --qat; give --qat fused.")
         return None
-    return QatSettings(mode=mode, epochs=epochs or EPOCHS, images=images or EPOCH_PICTURES, seed=seed)
+    return QatSettings(mode=mode, epochs=epochs or EPOCHS, images=images or EPOCH_IMAGES, seed=seed)
 
 
-def continue_quantized(folder: Path, recipe: Recipe, dataset: PictureSet, data: Path, settings: QatSettings) -> None:
+def continue_quantized(folder: Path, recipe: Recipe, dataset: ImageSet, data: Path, settings: QatSettings) -> None:
     """Train the finished run's network under quantization and write FOLDER/model.qdq.onnx.
 
     Args:
         folder: of the run.
-        recipe: whose pictures are prepared alike.
+        recipe: whose images are prepared alike.
         dataset: the training split.
         data: where it lies, for the file.
         settings: how.

@@ -1,4 +1,4 @@
-"""`repghost validate`: how often networks are right on the same labelled pictures, in every form they have."""
+"""`repghost validate`: how often networks are right on the same labelled images, in every form they have."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option("--dist-timeout", default=600.0, type=click.FloatRange(1), help="Seconds to wait for other processes.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def command(networks: tuple[str, ...], device: str | None, dist_timeout: float, **given: Any) -> None:
-    """Measure top-1 and top-5 of networks on the same pictures, and the change against the first.
+    """Measure top-1 and top-5 of networks on the same images, and the change against the first.
 
     A checkpoint is measured as it is and fused; one with averaged weights also without the average. A QDQ file is
     computed by the numpy reference, a bundle by its own code. A QDQ file with the .qdq.onnx name of a checkpoint
@@ -72,7 +72,7 @@ def _one(networks: tuple[str, ...], ranks: Ranks, as_json: bool, per_class: bool
     lines = network_table(report)
     if per_class:
         lines += ["", *class_table(report)]
-    lines.append(f"{sum(report.pictures)} pictures, broken: {len(report.broken)}")
+    lines.append(f"{sum(report.images)} pictures, broken: {len(report.broken)}")
     click.echo("\n".join(lines))
 
 
@@ -98,7 +98,7 @@ def _all_widths(ranks: Ranks, folder: Path, as_json: bool, per_class: bool, **gi
 
 
 def _measure(networks: tuple[str, ...], ranks: Ranks, **given: Any) -> Validation:
-    """Open networks and pictures, and count."""
+    """Open networks and images, and count."""
     from tqdm import tqdm
 
     from repghost.data import open_dataset

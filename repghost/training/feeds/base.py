@@ -1,4 +1,4 @@
-"""What a training loop asks of its pictures, and where each process's share of an epoch comes from."""
+"""What a training loop asks of its images, and where each process's share of an epoch comes from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Batch = tuple[Tensor, Tensor, Tensor]  # inputs float32 [N, 3, H, W]; labels int
 
 
 class Feed(Protocol):
-    """Training batches and held-out pictures of one process."""
+    """Training batches and held-out images of one process."""
 
     @property
     def batches_per_epoch(self) -> int:
@@ -22,33 +22,33 @@ class Feed(Protocol):
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """Messages about pictures that could not be decoded so far, in this process."""
+        """Messages about images that could not be decoded so far, in this process."""
         ...
 
     def batches(self, epoch: int, done: int) -> Iterator[Batch]:
         """Yield the batches of an epoch from number `done` on, the same ones whatever ran before."""
         ...
 
-    def judged(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-        """Yield this process's share of the pictures that judge an epoch: uint8 [N, H, W, 3] and labels."""
+    def evaluated(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+        """Yield this process's share of the images that evaluate an epoch: uint8 [N, H, W, 3] and labels."""
         ...
 
 
-TOGETHER = 16  # shards whose pictures are mixed: about 16,000 pictures, and they stay in the page cache meanwhile
+TOGETHER = 16  # shards whose images are mixed: about 16,000 images, and they stay in the page cache meanwhile
 
 
 def epoch_order(
     count: int, seed: int, epoch: int, batch: int, ranks: int, starts: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
-    """Return the pictures of an epoch in the order they are trained on, the same for every number of processes.
+    """Return the images of an epoch in the order they are trained on, the same for every number of processes.
 
     Args:
-        count: pictures of the set.
+        count: images of the set.
         seed: of the recipe.
         epoch: from 0.
-        batch: pictures per step and process.
+        batch: images per step and process.
         ranks: number of processes.
-        starts: int64 [shards], the first picture of each shard; the order then takes some shards at a time, so that a
+        starts: int64 [shards], the first image of each shard; the order then takes some shards at a time, so that a
             disk reads each of them once.
 
     Returns:
@@ -61,7 +61,7 @@ def epoch_order(
 
 
 def _shard_order(count: int, starts: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
-    """Return every picture once: shards in random order, and the pictures of TOGETHER shards mixed with each other."""
+    """Return every image once: shards in random order, and the images of TOGETHER shards mixed with each other."""
     ends = np.append(starts[1:], count)
     shards = random.permutation(len(starts))
     parts = []

@@ -1,4 +1,4 @@
-"""Which pictures a run trains on and which judge its epochs, and the feed they come from."""
+"""Which images a run trains on and which evaluate its epochs, and the feed they come from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from repghost.data import PictureSet, open_dataset, prepare
+from repghost.data import ImageSet, open_dataset, prepare
 from repghost.data.shards import is_shards, open_shards, shard_paths
 from repghost.data.subset import choose_balanced
 from repghost.distributed.ranks import Ranks
@@ -20,7 +20,7 @@ from repghost.training.recipe import Recipe
 
 
 def held_out_indices(labels: NDArray[np.int64], recipe: Recipe) -> NDArray[np.int64]:
-    """Return the training pictures that judge each epoch and are never trained on, balanced over the classes.
+    """Return the training images that evaluate each epoch and are never trained on, balanced over the classes.
 
     Raises:
         UsageError: when fewer than two batches would be left to train on.
@@ -33,11 +33,11 @@ def held_out_indices(labels: NDArray[np.int64], recipe: Recipe) -> NDArray[np.in
     return choose_balanced(labels, recipe.held_out, recipe.seed)
 
 
-def class_names(dataset: PictureSet, num_classes: int | None = None) -> tuple[str, ...]:
+def class_names(dataset: ImageSet, num_classes: int | None = None) -> tuple[str, ...]:
     """Return one name per class of the network.
 
     Raises:
-        UsageError: when a class has no picture, a label is outside the classes, or `num_classes` is less than the set
+        UsageError: when a class has no image, a label is outside the classes, or `num_classes` is less than the set
             has.
     """
     outside = dataset.labels[(dataset.labels < 0) | (dataset.labels >= len(dataset.classes))]
@@ -61,17 +61,17 @@ def class_names(dataset: PictureSet, num_classes: int | None = None) -> tuple[st
     return dataset.classes + tuple(f"unused {place}" for place in range(len(dataset.classes), num_classes))
 
 
-def open_judging(data: Path, val_data: Path | None, split: str, training: PictureSet) -> PictureSet:
-    """Return the pictures that judge each epoch.
+def open_validation(data: Path, val_data: Path | None, split: str, training: ImageSet) -> ImageSet:
+    """Return the images that evaluate each epoch.
 
     Args:
         data: the set that is trained on.
         val_data: a set of its own instead of a split of `data`.
         split: of either.
-        training: the pictures trained on; shards that judge get their classes from them.
+        training: the images trained on; shards that evaluate get their classes from them.
 
     Raises:
-        UsageError: when there are no such pictures, or shards are also trained on.
+        UsageError: when there are no such images, or shards are also trained on.
     """
     if val_data is None and is_shards(data):
         raise UsageError(f"{data} is one split; give the shards that judge each epoch as --val-data.")
@@ -86,8 +86,8 @@ def open_judging(data: Path, val_data: Path | None, split: str, training: Pictur
 
 def open_feed(
     recipe: Recipe,
-    dataset: PictureSet,
-    judging: PictureSet | None,
+    dataset: ImageSet,
+    validation: ImageSet | None,
     classes: int,
     hooks: Hooks,
     loading: Loading,
@@ -96,24 +96,24 @@ def open_feed(
     """Return where the recipe's batches come from.
 
     Args:
-        recipe: says whether pictures are kept in memory.
+        recipe: says whether images are kept in memory.
         dataset: the training split.
-        judging: judges each epoch, where no training pictures are held out.
+        evaluating: evaluates each epoch, where no training images are held out.
         classes: of the network.
         hooks: follow the decoding.
-        loading: workers and limits, where pictures are decoded in every epoch.
+        loading: workers and limits, where images are decoded in every epoch.
         ranks: this process among the others.
 
     Raises:
-        UsageError: when there are too few pictures, or nothing that judges.
+        UsageError: when there are too few images, or nothing that evaluates.
     """
     if recipe.augmentation is None:
         held = held_out_indices(dataset.labels, recipe)
         rest = np.setdiff1d(np.arange(len(dataset)), held)
         everything = prepare(dataset, recipe.preprocess, np.concatenate([rest, held]), hooks.preparing)
         return MemoryFeed(recipe, *split_prepared(everything, int(np.isin(everything.indices, rest).sum())), ranks)
-    if judging is None:
+    if validation is None:
         raise UsageError(f"recipe {recipe.name!r} judges each epoch on a split of its own; the set has none.")
-    if judging.classes != dataset.classes:
+    if validation.classes != dataset.classes:
         raise UsageError("the classes of the training pictures and of those that judge an epoch differ.")
-    return LoaderFeed(recipe, dataset, judging, classes, loading, ranks)
+    return LoaderFeed(recipe, dataset, validation, classes, loading, ranks)

@@ -1,6 +1,6 @@
-"""Pictures that are decoded again in every epoch by worker processes and augmented by timm.
+"""Images that are decoded again in every epoch by worker processes and augmented by timm.
 
-What happens to a picture depends on (seed, epoch, picture) alone: neither the number of workers nor of processes nor an
+What happens to an image depends on (seed, epoch, image) alone: neither the number of workers nor of processes nor an
 interruption changes it.
 """
 
@@ -18,7 +18,7 @@ from timm.data.loader import PrefetchLoader, fast_collate
 from timm.data.random_erasing import RandomErasing
 from torch.utils.data import DataLoader, Dataset
 
-from repghost.data import PictureError, PictureSet, left_out
+from repghost.data import ImageError, ImageSet, left_out
 from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError
 from repghost.training.feeds.base import Batch, epoch_order
@@ -31,23 +31,23 @@ MIXING, ERASING = 1, 2  # keep the random numbers of one step apart
 
 @dataclass(frozen=True)
 class Loading:
-    """How pictures are read; none of it changes a result.
+    """How images are read; none of it changes a result.
 
     Args:
         workers: processes that decode; 0 decodes in the training process.
         pin_memory: lock pages for faster copies to a GPU.
-        broken_limit: pictures that may be broken, in all processes of a run together, before it stops.
-        judging_batch: pictures per step when an epoch is judged.
+        broken_limit: images that may be broken, in all processes of a run together, before it stops.
+        judging_batch: images per step when an epoch is evaluated.
     """
 
     workers: int = 4
     pin_memory: bool = False
     broken_limit: int = 50
-    judging_batch: int = 128
+    validation_batch: int = 128
 
 
 def train_transform(recipe: Recipe) -> Any:
-    """Return timm's transform from a picture to a uint8 array [3, size, size]; erasing and mixing come later.
+    """Return timm's transform from an image to a uint8 array [3, size, size]; erasing and mixing come later.
 
     Raises:
         UsageError: when timm does not understand the policy in `aa`.
@@ -78,56 +78,56 @@ def train_transform(recipe: Recipe) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingPictures(Dataset):
-    """Augmented pictures by (epoch, index); a broken one is replaced by the next that can be read."""
+class TrainingImages(Dataset):
+    """Augmented images by (epoch, index); a broken one is replaced by the next that can be read."""
 
-    pictures: PictureSet
+    images: ImageSet
     transform: Any
     seed: int
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray[np.uint8], int, tuple[str, ...]]:
-        """Return uint8 [3, size, size], the label, and messages about broken pictures."""
+        """Return uint8 [3, size, size], the label, and messages about broken images."""
         epoch, index = key
         broken: list[str] = []
-        for place in range(index, index + len(self.pictures)):
-            number = place % len(self.pictures)
+        for place in range(index, index + len(self.images)):
+            number = place % len(self.images)
             try:
-                picture, label = self.pictures[number]
-            except PictureError as error:
-                broken.append(_named(self.pictures, number, error))
+                image, label = self.images[number]
+            except ImageError as error:
+                broken.append(_named(self.images, number, error))
                 continue
             with seeded(self.seed, epoch, index):
-                return np.asarray(self.transform(picture), np.uint8), label, tuple(broken)
-        raise UsageError(f"not one picture of {len(self.pictures)} can be read. The first: {broken[0]}")
+                return np.asarray(self.transform(image), np.uint8), label, tuple(broken)
+        raise UsageError(f"not one picture of {len(self.images)} can be read. The first: {broken[0]}")
 
 
 @dataclass(frozen=True, eq=False)
-class JudgedPictures(Dataset):
-    """Pictures as the network is given them in deployment; a broken one is left out."""
+class ValidationImages(Dataset):
+    """Images as the network is given them in deployment; a broken one is left out."""
 
-    pictures: PictureSet
+    images: ImageSet
     recipe: Recipe
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8] | None, int, tuple[str, ...]]:
-        """Return uint8 [size, size, 3] or None, the label, and a message about a broken picture."""
+        """Return uint8 [size, size, 3] or None, the label, and a message about a broken image."""
         try:
-            return self.recipe.preprocess.apply(self.pictures[index][0]), int(self.pictures.labels[index]), ()
-        except PictureError as error:
-            return None, int(self.pictures.labels[index]), (_named(self.pictures, index, error),)
+            return self.recipe.preprocess.apply(self.images[index][0]), int(self.images.labels[index]), ()
+        except ImageError as error:
+            return None, int(self.images.labels[index]), (_named(self.images, index, error),)
 
 
 def collate_training(samples: list[Any]) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:
     """Return uint8 [N, 3, H, W], int64 [N] and the messages of a batch."""
-    pictures, labels = fast_collate([sample[:2] for sample in samples])
-    return pictures, labels, tuple(message for sample in samples for message in sample[2])
+    images, labels = fast_collate([sample[:2] for sample in samples])
+    return images, labels, tuple(message for sample in samples for message in sample[2])
 
 
-def collate_judged(samples: list[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
-    """Return uint8 [N, H, W, 3], int64 [N] and the messages of a batch; N is 0 when every picture is broken."""
+def collate_validation(samples: list[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
+    """Return uint8 [N, H, W, 3], int64 [N] and the messages of a batch; N is 0 when every image is broken."""
     good = [sample for sample in samples if sample[0] is not None]
-    pictures = np.stack([sample[0] for sample in good]) if good else np.empty((0, 1, 1, 3), np.uint8)
+    images = np.stack([sample[0] for sample in good]) if good else np.empty((0, 1, 1, 3), np.uint8)
     labels = np.asarray([sample[1] for sample in good], np.int64)
-    return pictures, labels, tuple(message for sample in samples for message in sample[2])
+    return images, labels, tuple(message for sample in samples for message in sample[2])
 
 
 @dataclass
@@ -148,21 +148,21 @@ class LoaderFeed:
 
     Args:
         recipe: batch, seed and augmentation.
-        training: the pictures trained on.
-        judging: those that judge an epoch.
+        training: the images trained on.
+        evaluating: those that evaluate an epoch.
         classes: of the network; mixed targets have so many columns.
         loading: workers and limits.
         ranks: this process among the others.
     """
 
     def __init__(
-        self, recipe: Recipe, training: PictureSet, judging: PictureSet, classes: int, loading: Loading, ranks: Ranks
+        self, recipe: Recipe, training: ImageSet, validation: ImageSet, classes: int, loading: Loading, ranks: Ranks
     ) -> None:
         self.recipe, self.loading, self.ranks = recipe, loading, ranks
         self.count, self._starts = len(training), getattr(training, "starts", None)
         self._messages: dict[str, None] = {}
-        if ranks.first:  # samples of shards that have no picture or no label
-            self._note((*left_out(training), *left_out(judging)))
+        if ranks.first:  # samples of shards that have no image or no label
+            self._note((*left_out(training), *left_out(validation)))
         self._order = _Order()
         shared: dict[str, Any] = {
             "num_workers": loading.workers,
@@ -171,17 +171,17 @@ class LoaderFeed:
             "generator": torch.Generator(),  # else the loader draws from the generator that dropout uses
         }
         self._training = DataLoader(
-            TrainingPictures(training, train_transform(recipe), recipe.seed),
+            TrainingImages(training, train_transform(recipe), recipe.seed),
             batch_sampler=self._order,
             collate_fn=collate_training,
             **shared,
         )
-        own = list(range(ranks.rank, len(judging), ranks.count))
-        self._judging = DataLoader(
-            JudgedPictures(judging, recipe),
-            batch_size=loading.judging_batch,
+        own = list(range(ranks.rank, len(validation), ranks.count))
+        self._validation = DataLoader(
+            ValidationImages(validation, recipe),
+            batch_size=loading.validation_batch,
             sampler=own,
-            collate_fn=collate_judged,
+            collate_fn=collate_validation,
             **shared,
         )
         self._finish = _Finish(recipe, classes, ranks)
@@ -193,7 +193,7 @@ class LoaderFeed:
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """Messages about pictures that could not be decoded so far."""
+        """Messages about images that could not be decoded so far."""
         return tuple(self._messages)
 
     def batches(self, epoch: int, done: int) -> Iterator[Batch]:
@@ -210,15 +210,15 @@ class LoaderFeed:
         for step, (inputs, labels) in enumerate(prefetched, done):
             yield self._finish(inputs, labels, epoch, step)
 
-    def judged(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-        """Yield this process's share of the pictures that judge an epoch."""
-        for pictures, labels, messages in self._judging:
+    def evaluated(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+        """Yield this process's share of the images that evaluate an epoch."""
+        for images, labels, messages in self._validation:
             self._note(messages)
             if len(labels):
-                yield pictures, labels
+                yield images, labels
 
     def _note(self, messages: tuple[str, ...]) -> None:
-        """Remember broken pictures once each; too many end the run."""
+        """Remember broken images once each; too many end the run."""
         self._messages.update(dict.fromkeys(messages))
         if len(self._messages) > self.loading.broken_limit:
             raise RepGhostError(
@@ -235,9 +235,9 @@ class _WithoutMessages:
     note: Any
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for pictures, labels, messages in self.loader:
+        for images, labels, messages in self.loader:
             self.note(messages)
-            yield pictures, labels
+            yield images, labels
 
 
 class _Finish:
@@ -291,6 +291,6 @@ def _augmentation(recipe: Recipe) -> Augmentation:
     return recipe.augmentation
 
 
-def _named(pictures: PictureSet, index: int, error: PictureError) -> str:
+def _named(images: ImageSet, index: int, error: ImageError) -> str:
     message = str(error)
-    return message if pictures.name(index) in message else f"{pictures.name(index)}: {message}"
+    return message if images.name(index) in message else f"{images.name(index)}: {message}"

@@ -1,4 +1,4 @@
-"""Pictures that are decoded once and stay in memory; each batch is shifted, mirrored and covered at random."""
+"""Images that are decoded once and stay in memory; each batch is shifted, mirrored and covered at random."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from repghost.training.recipe import Recipe
 
 @dataclass(frozen=True, eq=False)
 class MemoryFeed:
-    """Batches of prepared pictures.
+    """Batches of prepared images.
 
     Args:
         recipe: batch, seed and augmentation.
-        training: the pictures trained on.
-        judging: the held-out ones.
+        training: the images trained on.
+        evaluating: the held-out ones.
         ranks: this process among the others.
     """
 
     recipe: Recipe
     training: Prepared
-    judging: Prepared
+    validation: Prepared
     ranks: Ranks
 
     @property
@@ -41,7 +41,7 @@ class MemoryFeed:
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """Messages about pictures that could not be decoded."""
+        """Messages about images that could not be decoded."""
         return self.training.broken
 
     def batches(self, epoch: int, done: int) -> Iterator[Batch]:
@@ -54,32 +54,32 @@ class MemoryFeed:
         for step in range(self.batches_per_epoch):
             start = (step * ranks.count + ranks.rank) * recipe.batch
             chosen = order[start : start + recipe.batch]
-            pictures = self._augmented(self.training.pictures[chosen], random)
+            images = self._augmented(self.training.images[chosen], random)
             if step < done:
                 continue
-            inputs = torch.from_numpy(recipe.preprocess.normalize(pictures)).to(ranks.device)
+            inputs = torch.from_numpy(recipe.preprocess.normalize(images)).to(ranks.device)
             labels = torch.from_numpy(self.training.labels[chosen]).to(ranks.device)
             yield inputs, labels, labels
 
-    def judged(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-        """Yield this process's share of the held-out pictures."""
+    def evaluated(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+        """Yield this process's share of the held-out images."""
         own = slice(self.ranks.rank, None, self.ranks.count)
-        pictures, labels = self.judging.pictures[own], self.judging.labels[own]
+        images, labels = self.validation.images[own], self.validation.labels[own]
         for start in range(0, len(labels), BATCH):
-            yield pictures[start : start + BATCH], labels[start : start + BATCH]
+            yield images[start : start + BATCH], labels[start : start + BATCH]
 
-    def _augmented(self, pictures: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    def _augmented(self, images: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
         """Return a changed copy of a batch, uint8 [N, size, size, 3]."""
         recipe = self.recipe
-        pictures = random_crop(pictures, recipe.crop_padding, random)
+        images = random_crop(images, recipe.crop_padding, random)
         if recipe.flip:
-            pictures = random_flip(pictures, random)
+            images = random_flip(images, random)
         grey = np.rint(np.asarray(recipe.preprocess.mean) * 255).clip(0, 255).astype(np.uint8)
-        return cutout(pictures, recipe.cutout, grey, random)
+        return cutout(images, recipe.cutout, grey, random)
 
 
 def split_prepared(prepared: Prepared, count: int) -> tuple[Prepared, Prepared]:
-    """Return the first `count` pictures and the rest, as views.
+    """Return the first `count` images and the rest, as views.
 
     Raises:
         UsageError: when one of the two is empty.
@@ -87,7 +87,7 @@ def split_prepared(prepared: Prepared, count: int) -> tuple[Prepared, Prepared]:
     if not 0 < count < len(prepared.labels):
         raise UsageError("every training or every held-out picture is broken; look at the set's files.")
     first, second = (
-        Prepared(prepared.pictures[part], prepared.labels[part], prepared.indices[part], prepared.broken)
+        Prepared(prepared.images[part], prepared.labels[part], prepared.indices[part], prepared.broken)
         for part in (slice(None, count), slice(count, None))
     )
     return first, second

@@ -17,7 +17,7 @@ def seeded(*key: int) -> Iterator[None]:
     timm and torchvision draw from all three.
 
     Args:
-        key: what the numbers are for, e.g. (seed, epoch, picture).
+        key: what the numbers are for, e.g. (seed, epoch, image).
     """
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint32)[0])
     python, numpy = random.getstate(), np.random.get_state()

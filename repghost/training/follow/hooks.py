@@ -19,7 +19,7 @@ class StepRecord:
     """What one batch did, over all processes where it says so."""
 
     epoch: int  # from 0
-    pictures: int  # of all processes
+    images: int  # of all processes
     loss: float  # of this process
     rate: float
     top1: float  # of the epoch so far, of this process
@@ -30,8 +30,8 @@ class Hooks:
     """How the caller follows and stops a run; the defaults do nothing.
 
     Attributes:
-        preparing: wraps the loop that decodes pictures once, where a recipe keeps them in memory.
-        begin: gets the number of epochs and of pictures per epoch, all processes together.
+        preparing: wraps the loop that decodes images once, where a recipe keeps them in memory.
+        begin: gets the number of epochs and of images per epoch, all processes together.
         step: gets the record of each batch.
         epoch: gets the record of each epoch, after its state was written.
         end: gets the network that is kept, in eval mode, and all records, once the last epoch is done or a finished run
@@ -40,7 +40,7 @@ class Hooks:
     """
 
     preparing: Callable[[Iterable[int]], Iterable[int]] = iter
-    begin: Callable[[int, int], None] = lambda epochs, pictures_per_epoch: None
+    begin: Callable[[int, int], None] = lambda epochs, images_per_epoch: None
     step: Callable[[StepRecord], None] = lambda record: None
     epoch: Callable[[EpochRecord], None] = lambda record: None
     end: Callable[[RepGhostNet, Sequence[EpochRecord]], None] = lambda model, history: None
@@ -55,9 +55,9 @@ def joined(*every: Hooks) -> Hooks:
             work = hooks.preparing(work)
         return work
 
-    def begin(epochs: int, pictures_per_epoch: int) -> None:
+    def begin(epochs: int, images_per_epoch: int) -> None:
         for hooks in every:
-            hooks.begin(epochs, pictures_per_epoch)
+            hooks.begin(epochs, images_per_epoch)
 
     def step(record: StepRecord) -> None:
         for hooks in every:

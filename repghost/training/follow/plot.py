@@ -1,4 +1,4 @@
-"""The course of a run as one picture: loss, top-1 and learning rate over the epochs, as SVG."""
+"""The course of a run as one image: loss, top-1 and learning rate over the epochs, as SVG."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PLOT_FILE = "summary.svg"
 _INK = "#7a7a7a"  # legible on white and on black
 # Okabe and Ito's colours, which the colour-blind can tell apart (https://jfly.uni-koeln.de/color/).
-_TRAINED, _JUDGED, _RAW = "#0072b2", "#d55e00", "#009e73"
+_TRAINED, _VALIDATION, _RAW = "#0072b2", "#d55e00", "#009e73"
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "repghost",  # the same run has the same bytes
@@ -61,10 +61,10 @@ def draw(history: Sequence[EpochRecord]) -> str:
         loss, top1, rate = figure.subplots(1, 3)
         epochs = [record.epoch for record in history]
         _line(loss, epochs, [record.loss for record in history], "training, augmented", _TRAINED, "loss-training")
-        _line(loss, epochs, [record.held_out_loss for record in history], "judged", _JUDGED, "loss-judged")
+        _line(loss, epochs, [record.held_out_loss for record in history], "judged", _VALIDATION, "loss-judged")
         _line(top1, epochs, [100 * record.train_top1 for record in history], "training, augmented", _TRAINED,
               "top1-training")  # fmt: skip
-        _line(top1, epochs, [100 * record.held_out_top1 for record in history], "judged", _JUDGED, "top1-judged")
+        _line(top1, epochs, [100 * record.held_out_top1 for record in history], "judged", _VALIDATION, "top1-judged")
         raw = [record.raw_top1 for record in history]
         if all(value is not None for value in raw):
             percent = [100 * value for value in raw if value is not None]

@@ -24,7 +24,7 @@ class EpochRecord:
 
     epoch: int  # from 1
     loss: float  # mean over the steps, with label smoothing and augmentation
-    train_top1: float  # of the augmented pictures while training, in [0, 1]
+    train_top1: float  # of the augmented images while training, in [0, 1]
     learning_rate: float  # of the last step
     seconds: float
     pictures_per_second: float
@@ -32,7 +32,7 @@ class EpochRecord:
     held_out_top5: float = 0.0
     held_out_loss: float = 0.0  # without label smoothing
     held_out_pictures: int = 0
-    raw_top1: float | None = None  # of the weights that are not averaged, where both are judged
+    raw_top1: float | None = None  # of the weights that are not averaged, where both are evaluated
     broken_pictures: int = 0  # so far
 
     def better_than(self, other: EpochRecord | None, metric: str) -> bool:

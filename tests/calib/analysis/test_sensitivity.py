@@ -25,9 +25,9 @@ def divergence(real: torch.Tensor, other: torch.Tensor) -> float:
     return float((p * (p / q).log()).sum(1).mean())
 
 
-def with_one_tensor_quantized(graph: Graph, pictures: torch.Tensor, name: str, qparams: QParams) -> torch.Tensor:
+def with_one_tensor_quantized(graph: Graph, images: torch.Tensor, name: str, qparams: QParams) -> torch.Tensor:
     """Return the logits where every layer is float and reads one tensor as int8."""
-    tensors = {INPUT: through_int8(pictures, qparams) if name == INPUT else pictures}
+    tensors = {INPUT: through_int8(images, qparams) if name == INPUT else images}
     with torch.no_grad():
         for op in graph.operators:
             value = run_operator(op, tensors)
@@ -37,12 +37,12 @@ def with_one_tensor_quantized(graph: Graph, pictures: torch.Tensor, name: str, q
 
 @pytest.mark.parametrize("name", SOME)
 def test_it_is_the_divergence_with_that_one_thing_quantized(
-    name: str, graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]
+    name: str, graph: Graph, spec: QuantSpec, images: NDArray[np.float32]
 ) -> None:
     activations = {key: q for key, q in spec.activations.items() if key == name}
     weights = {key: scales for key, scales in spec.weight_scales.items() if key == name}
-    (entry,) = measure_sensitivity(graph, QuantSpec(activations, weights), [pictures[:5], pictures[5:]])
-    x = torch.from_numpy(pictures)
+    (entry,) = measure_sensitivity(graph, QuantSpec(activations, weights), [images[:5], images[5:]])
+    x = torch.from_numpy(images)
     real = run_float(graph, x)
     if entry.activation is not None:
         expected = divergence(real, with_one_tensor_quantized(graph, x, name, spec.activations[name]))
@@ -53,9 +53,9 @@ def test_it_is_the_divergence_with_that_one_thing_quantized(
     assert entry.total == (entry.activation or 0.0) + (entry.weight or 0.0) > 0
 
 
-def test_every_layer_and_tensor_is_in_the_table(graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]) -> None:
+def test_every_layer_and_tensor_is_in_the_table(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -> None:
     counts: list[int] = []
-    entries = measure_sensitivity(graph, spec, [pictures[:4]], counts.append)
+    entries = measure_sensitivity(graph, spec, [images[:4]], counts.append)
     assert counts == [4]
     assert {entry.name for entry in entries} == {*spec.activations, *spec.weight_scales}
     assert all(entry.total >= -1e-9 for entry in entries)
@@ -69,18 +69,16 @@ def test_the_fewest_that_make_up_a_share() -> None:
     assert largest({"a": 0.0}, 0.9) == [] and largest({}, 0.9) == []
 
 
-def test_a_tensor_whose_range_is_far_too_wide_gets_another_observer(
-    graph: Graph, pictures: NDArray[np.float32]
-) -> None:
-    statistics = collect_statistics(graph, [pictures])
+def test_a_tensor_whose_range_is_far_too_wide_gets_another_observer(graph: Graph, images: NDArray[np.float32]) -> None:
+    statistics = collect_statistics(graph, [images])
     wide = {"blocks.2.0.add", "blocks.5.0.ghost1.primary"}
     for name in wide:  # one value of thousands is 50 times as large as any other
         statistics[name].update(np.asarray([[50.0 * statistics[name].maximum]], np.float32))
     config = config_from_dict({"observer": "min_max", "layers": {"classifier": {"percentile": 98.0}}})
-    chosen = choose_observers(graph, statistics, [pictures], config)
+    chosen = choose_observers(graph, statistics, [images], config)
     assert chosen.layers[0] == config.layers[0] and chosen.defaults == config.defaults
     assert {name for name, _ in chosen.layers[1:]} >= wide
-    x = torch.from_numpy(pictures)
+    x = torch.from_numpy(images)
     real = run_float(graph, x)
     before, after = (
         divergence(real, SimulatedNetwork(graph, choose_spec(graph, statistics, c))(x)) for c in (config, chosen)
@@ -88,8 +86,8 @@ def test_a_tensor_whose_range_is_far_too_wide_gets_another_observer(
     assert after < 0.5 * before
 
 
-def test_a_choice_repeats_itself_from_its_json(graph: Graph, pictures: NDArray[np.float32]) -> None:
-    statistics = collect_statistics(graph, [pictures[:4]])
-    chosen = choose_observers(graph, statistics, [pictures[:4]], QuantConfig())
+def test_a_choice_repeats_itself_from_its_json(graph: Graph, images: NDArray[np.float32]) -> None:
+    statistics = collect_statistics(graph, [images[:4]])
+    chosen = choose_observers(graph, statistics, [images[:4]], QuantConfig())
     again = config_from_dict(chosen.to_dict())
     assert choose_spec(graph, statistics, again).to_dict() == choose_spec(graph, statistics, chosen).to_dict()

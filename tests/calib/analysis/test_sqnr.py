@@ -31,15 +31,15 @@ LAYER = "blocks.3.0.ghost1.primary"
 
 
 @pytest.fixture(scope="module")
-def pictures() -> NDArray[np.uint8]:
+def images() -> NDArray[np.uint8]:
     coarse = np.random.default_rng(3).integers(0, 256, (5, SIZE // 4, SIZE // 4, 3), np.uint8)
     return coarse.repeat(4, axis=1).repeat(4, axis=2)
 
 
 @pytest.fixture(scope="module")
-def quantized(pictures: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> tuple[Graph, Program]:
+def quantized(images: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> tuple[Graph, Program]:
     graph = graph_of(fuse(lively_model()))
-    spec = calibrate(graph, [PREPROCESS.normalize(pictures)], QuantConfig())
+    spec = calibrate(graph, [PREPROCESS.normalize(images)], QuantConfig())
     file = qdq.build_qdq(graph, spec, SIZE)
     qdq.describe(file, DESCRIPTION, QuantConfig(), spec)
     path = tmp_path_factory.mktemp("layer-error") / "model.qdq.onnx"
@@ -48,47 +48,47 @@ def quantized(pictures: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFact
 
 
 def test_every_operator_but_moved_ones_has_an_error(
-    quantized: tuple[Graph, Program], pictures: NDArray[np.uint8]
+    quantized: tuple[Graph, Program], images: NDArray[np.uint8]
 ) -> None:
     graph, program = quantized
-    found = measure_sqnr(graph, program, pictures, PREPROCESS)
+    found = measure_sqnr(graph, program, images, PREPROCESS)
     assert list(found) == [operator.name for operator in program.operators]
     assert all(5 < decibels < MOST_DECIBELS for decibels in found.values())
 
 
-def test_error_is_its_definition(quantized: tuple[Graph, Program], pictures: NDArray[np.uint8]) -> None:
+def test_error_is_its_definition(quantized: tuple[Graph, Program], images: NDArray[np.uint8]) -> None:
     graph, program = quantized
     exact: dict[str, NDArray[np.float32]] = {}
 
     def keep(name: str, value: torch.Tensor) -> None:
         exact[name] = value.numpy().astype(np.float64).copy()
 
-    run_float(graph, torch.from_numpy(PREPROCESS.normalize(pictures)), keep)
+    run_float(graph, torch.from_numpy(PREPROCESS.normalize(images)), keep)
     trace: dict[str, NDArray[np.int8]] = {}
-    run(program, pictures, trace)
+    run(program, images, trace)
     operator = next(op for op in program.operators if op.name == LAYER)
     value = qparams.dequantize(trace[LAYER], operator.output.qparams).transpose(0, 3, 1, 2)
     expected = 10 * np.log10((exact[LAYER] ** 2).sum() / ((exact[LAYER] - value) ** 2).sum())
-    assert measure_sqnr(graph, program, pictures, PREPROCESS)[LAYER] == pytest.approx(expected, abs=1e-3)
+    assert measure_sqnr(graph, program, images, PREPROCESS)[LAYER] == pytest.approx(expected, abs=1e-3)
 
 
-def test_a_worse_layer_shows_from_there_on(quantized: tuple[Graph, Program], pictures: NDArray[np.uint8]) -> None:
+def test_a_worse_layer_shows_from_there_on(quantized: tuple[Graph, Program], images: NDArray[np.uint8]) -> None:
     graph, program = quantized
-    good = measure_sqnr(graph, program, pictures, PREPROCESS)
+    good = measure_sqnr(graph, program, images, PREPROCESS)
 
     def coarse(operator: Conv2d) -> Conv2d:
         return replace(operator, weight=(operator.weight // 64 * 64).astype(np.int8))
 
     operators = tuple(coarse(op) if op.name == LAYER and isinstance(op, Conv2d) else op for op in program.operators)
-    bad = measure_sqnr(graph, replace(program, operators=operators), pictures, PREPROCESS)
+    bad = measure_sqnr(graph, replace(program, operators=operators), images, PREPROCESS)
     before = list(good)[: list(good).index(LAYER)]
     assert {name: bad[name] for name in before} == {name: good[name] for name in before}
     assert bad[LAYER] < good[LAYER] - 5
 
 
-def test_chunks_of_pictures_add_up(
-    quantized: tuple[Graph, Program], pictures: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+def test_chunks_of_images_add_up(
+    quantized: tuple[Graph, Program], images: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = measure_sqnr(*quantized, pictures, PREPROCESS)
+    whole = measure_sqnr(*quantized, images, PREPROCESS)
     monkeypatch.setattr("calib.analysis.sqnr.CHUNK_PIXELS", 1)
-    assert measure_sqnr(*quantized, pictures, PREPROCESS) == pytest.approx(whole, rel=1e-4)
+    assert measure_sqnr(*quantized, images, PREPROCESS) == pytest.approx(whole, rel=1e-4)

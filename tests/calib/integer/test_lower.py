@@ -33,7 +33,7 @@ CHANNELS = 6
 Change = Callable[[IntegerLayer, LayerOutput], tuple[IntegerLayer, LayerOutput]]
 
 
-def real_answer(x: NDArray[np.int8], layer: IntegerLayer) -> NDArray[np.float64]:
+def real_prediction(x: NDArray[np.int8], layer: IntegerLayer) -> NDArray[np.float64]:
     """Return the convolution's real value at each of the given patches, [N, C]."""
     weight = layer.weight.reshape(len(layer.weight), -1).astype(np.float64)
     sums = np.einsum("nk,ck->nc", x.astype(np.float64) - layer.input.zero_point, weight)
@@ -87,7 +87,7 @@ def test_q15_is_within_a_step_of_the_real_value_and_inside_int16(seed: int, resi
     generator = np.random.default_rng(seed)
     x = patches(generator, 9)
     acc = start + np.einsum("nk,ck->nc", x.astype(np.int64), weight.reshape(CHANNELS, -1).astype(np.int64))
-    real = real_answer(x, layer)
+    real = real_prediction(x, layer)
     # The largest rounding: half a step of the start value, of q15's result and, with a residual, of 1/32 step twice.
     if residual:
         assert isinstance(epilogue, RequantizeQ15Add)
@@ -115,7 +115,7 @@ def test_dense_is_within_half_a_step_of_the_real_value(seed: int, residual: bool
     x = patches(generator, 9)
     acc = start + np.einsum("nk,ck->nc", x.astype(np.int64), weight.reshape(CHANNELS, -1).astype(np.int64))
     acc = acc.astype(np.int32)
-    real = real_answer(x, layer)
+    real = real_prediction(x, layer)
     allowed = 0.5 + (layer.input.scale * layer.scales).max() / output.qparams.scale
     if residual:
         assert isinstance(epilogue, RequantizeAdd)

@@ -22,7 +22,7 @@ from calib.integer.program import (
 from calib.integer.qparams import QParams
 from calib.integer.reference import execute, run
 from repghost.errors import UsageError
-from tests.support.programs import random_pictures, random_program
+from tests.support.programs import random_images, random_program
 
 
 def slow_sums(x: np.ndarray, weight: np.ndarray, stride: int, padding: int, zero_point: int) -> np.ndarray:
@@ -102,7 +102,7 @@ def test_convolution_by_the_definition(
     else:
         weight = dense = rng.integers(1 - limit, limit, (out, kernel, kernel, channels), dtype=np.int8)
         operator = Conv2d("c", source, output, weight, bias, stride, padding, epilogue)
-    acc = np.stack([slow_sums(picture, dense, stride, padding, -9) for picture in x]) + bias
+    acc = np.stack([slow_sums(image, dense, stride, padding, -9) for image in x]) + bias
     np.testing.assert_array_equal(execute(operator, {"x": x, "r": r}), finished(epilogue, acc.astype(np.int32), r))
 
 
@@ -132,31 +132,31 @@ def test_lookup_covers_every_integer() -> None:
 
 def test_input_table_keeps_colours_apart() -> None:
     tables = np.stack([np.arange(-128, 128), np.arange(127, -129, -1), np.zeros(256)]).astype(np.int8)
-    pictures = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, 3)
-    result = execute(InputTable("i", Tensor("x", 16, 16, 3, QParams(0.1)), tables), {}, pictures)
+    images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, 3)
+    result = execute(InputTable("i", Tensor("x", 16, 16, 3, QParams(0.1)), tables), {}, images)
     assert [result[0, ..., c].reshape(-1).tolist() for c in range(3)] == tables.tolist()
     with pytest.raises(ValueError, match="reads pictures"):
         execute(InputTable("i", Tensor("x", 16, 16, 3, QParams(0.1)), tables), {})
 
 
 @pytest.fixture(scope="module")
-def pictures() -> np.ndarray:
-    return random_pictures(70, 32, 32, seed=4)
+def images() -> np.ndarray:
+    return random_images(70, 32, 32, seed=4)
 
 
 @pytest.mark.parametrize("int16", [True, False])
-def test_answers_do_not_depend_on_the_batch(pictures: np.ndarray, int16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_do_not_depend_on_the_batch(images: np.ndarray, int16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     program = random_program(0.5, 32, int16=int16)
-    together = run(program, pictures)
-    np.testing.assert_array_equal(together[5], run(program, pictures[5:6])[0])
+    together = run(program, images)
+    np.testing.assert_array_equal(together[5], run(program, images[5:6])[0])
     monkeypatch.setattr(reference, "CHUNK_ELEMENTS", 1)
-    np.testing.assert_array_equal(together, run(program, pictures))
+    np.testing.assert_array_equal(together, run(program, images))
 
 
-def test_trace_holds_every_tensor_and_changes_nothing(pictures: np.ndarray) -> None:
+def test_trace_holds_every_tensor_and_changes_nothing(images: np.ndarray) -> None:
     program = random_program(0.5, 32)
     trace: dict[str, np.ndarray] = {}
-    np.testing.assert_array_equal(run(program, pictures, trace), run(program, pictures))
+    np.testing.assert_array_equal(run(program, images, trace), run(program, images))
     assert set(trace) == {operator.output.name for operator in program.operators[:-1]}
     for operator in program.operators[:-1]:
         out = operator.output
@@ -164,36 +164,36 @@ def test_trace_holds_every_tensor_and_changes_nothing(pictures: np.ndarray) -> N
         assert trace[out.name].shape == (70, out.height, out.width, out.channels)
     last = program.operators[-1]
     again = execute(last, {tensor.name: trace[tensor.name] for tensor in operator_inputs(last)})
-    np.testing.assert_array_equal(again.reshape(70, -1), run(program, pictures))
+    np.testing.assert_array_equal(again.reshape(70, -1), run(program, images))
 
 
 @pytest.mark.parametrize("width", [0.5, 0.58, 1.0, 2.0])
 def test_random_programs_are_sane(width: int) -> None:
-    """Every tensor uses a fair part of int8, and pictures get different scores."""
+    """Every tensor uses a fair part of int8, and images get different scores."""
     program = random_program(width, 64, classes=9, seed=1)
     trace: dict[str, np.ndarray] = {}
-    scores = run(program, random_pictures(3, 64, 64, seed=9), trace)
+    scores = run(program, random_images(3, 64, 64, seed=9), trace)
     assert scores.shape == (3, 9) and len(np.unique(scores, axis=0)) == 3
     assert len(program.operators) == 119
     for name, value in trace.items():
         assert value.std() > 4, name
 
 
-def test_wrong_pictures_are_refused(pictures: np.ndarray) -> None:
+def test_wrong_images_are_refused(images: np.ndarray) -> None:
     program = random_program(0.5, 32)
-    for wrong in (pictures[:, :31], pictures.astype(np.float32), pictures[0], pictures[..., :1]):
+    for wrong in (images[:, :31], images.astype(np.float32), images[0], images[..., :1]):
         with pytest.raises(UsageError, match=r"\(N, 32, 32, 3\)"):
             run(program, wrong)
 
 
-def test_no_pictures_give_no_scores() -> None:
+def test_no_images_give_no_scores() -> None:
     assert run(random_program(0.5, 32), np.zeros((0, 32, 32, 3), np.uint8)).shape == (0, 10)
 
 
-def test_ten_thousand_pictures_take_minutes_not_hours() -> None:
-    """At 64 px the 0.5x net must allow 10,000 pictures in a few minutes on one busy core."""
+def test_ten_thousand_images_take_minutes_not_hours() -> None:
+    """At 64 px the 0.5x net must allow 10,000 images in a few minutes on one busy core."""
     program = random_program(0.5, 64)
-    some = random_pictures(100, 64, 64)
+    some = random_images(100, 64, 64)
     begin = time.process_time()
     run(program, some)
     assert time.process_time() - begin < 3.0

@@ -139,13 +139,13 @@ def test_few_or_equal_values_give_a_range_around_them(name: str, values: list[fl
     assert max(abs(low), abs(high)) >= 0.04 * max(abs(value) for value in values)
 
 
-def test_moving_average_is_the_recurrence_over_pictures_however_they_are_batched() -> None:
-    pictures = np.random.default_rng(0).normal(size=(7, 3, 4, 4)).astype(np.float32)
-    low, high = float(pictures[0].min()), float(pictures[0].max())
-    for picture in pictures[1:]:
-        low += AVERAGE_SHARE * (float(picture.min()) - low)
-        high += AVERAGE_SHARE * (float(picture.max()) - high)
-    for batches in ([pictures], [pictures[:2], pictures[2:]], [pictures[i : i + 1] for i in range(7)]):
+def test_moving_average_is_the_recurrence_over_images_however_they_are_batched() -> None:
+    images = np.random.default_rng(0).normal(size=(7, 3, 4, 4)).astype(np.float32)
+    low, high = float(images[0].min()), float(images[0].max())
+    for image in images[1:]:
+        low += AVERAGE_SHARE * (float(image.min()) - low)
+        high += AVERAGE_SHARE * (float(image.max()) - high)
+    for batches in ([images], [images[:2], images[2:]], [images[i : i + 1] for i in range(7)]):
         statistics = observed(*batches)
         assert OBSERVERS["moving_average"].find_range(statistics, 99.0, False) == pytest.approx((low, high))
         extreme = max(-low, high)

@@ -24,8 +24,8 @@ QUICK = RoundingSettings(steps=40, batch=8)
 
 
 @pytest.fixture(scope="module")
-def learned(graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]) -> Graph:
-    return learn_rounding(graph, spec, pictures, QUICK)
+def learned(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -> Graph:
+    return learn_rounding(graph, spec, images, QUICK)
 
 
 def test_blocks_are_a_chain_with_one_tensor_between_each_two(graph: Graph) -> None:
@@ -75,50 +75,48 @@ def test_weights_that_all_want_up_are_held_by_the_bound(graph: Graph, spec: Quan
 
 
 def test_the_answers_come_nearer_to_float(
-    graph: Graph, spec: QuantSpec, learned: Graph, pictures: NDArray[np.float32]
+    graph: Graph, spec: QuantSpec, learned: Graph, images: NDArray[np.float32]
 ) -> None:
-    x = torch.from_numpy(pictures)
+    x = torch.from_numpy(images)
     real = run_float(graph, x)
     before, after = (float((ExactNetwork(g, spec)(x) - real).square().mean()) for g in (graph, learned))
     assert after < 0.9 * before
 
 
-def test_equal_seeds_learn_equal_weights(graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]) -> None:
+def test_equal_seeds_learn_equal_weights(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -> None:
     quick = replace(QUICK, steps=3)
-    once, again = (learn_rounding(graph, spec, pictures[:4], quick) for _ in range(2))
+    once, again = (learn_rounding(graph, spec, images[:4], quick) for _ in range(2))
     for a, b in zip(once.operators, again.operators, strict=True):
         np.testing.assert_array_equal(getattr(a, "weight", 0), getattr(b, "weight", 0))
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_too_few_pictures_to_judge_leave_or_learn_but_never_fail(
-    count: int, graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]
+def test_too_few_images_to_evaluate_leave_or_learn_but_never_fail(
+    count: int, graph: Graph, spec: QuantSpec, images: NDArray[np.float32]
 ) -> None:
-    result = learn_rounding(graph, spec, pictures[:count], replace(QUICK, steps=1))
+    result = learn_rounding(graph, spec, images[:count], replace(QUICK, steps=1))
     assert (result == graph) if count == 1 else len(result.operators) == len(graph.operators)
 
 
-def test_a_block_that_learning_does_not_help_stays(
-    graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]
-) -> None:
+def test_a_block_that_learning_does_not_help_stays(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -> None:
     wild = RoundingSettings(steps=2, batch=4, rate=1e3, bias_rate=1e3)
-    result = learn_rounding(graph, spec, pictures, wild)
+    result = learn_rounding(graph, spec, images, wild)
     assert all(a is b for a, b in zip(result.operators, graph.operators, strict=True))
 
 
-def test_each_block_is_told(graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]) -> None:
+def test_each_block_is_told(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -> None:
     told: list[str] = []
-    learn_rounding(graph, spec, pictures[:2], replace(QUICK, steps=1), told.append)
+    learn_rounding(graph, spec, images[:2], replace(QUICK, steps=1), told.append)
     assert told == [block.name for block in find_blocks(graph)]
     assert isinstance(find_blocks(graph)[0], Block)
 
 
 @pytest.mark.parametrize("policy", ["cpu", "tensorrt"])
 def test_the_simulated_network_is_as_far_from_float_as_the_integers(
-    policy: str, graph: Graph, pictures: NDArray[np.float32]
+    policy: str, graph: Graph, images: NDArray[np.float32]
 ) -> None:
-    spec = calibrate(graph, [pictures], QuantConfig(policy))
-    x = torch.from_numpy(pictures)
+    spec = calibrate(graph, [images], QuantConfig(policy))
+    x = torch.from_numpy(images)
     real = run_float(graph, x)
     exact, simulated = (
         float((kind(graph, spec)(x) - real).square().mean()) for kind in (ExactNetwork, SimulatedNetwork)
@@ -127,11 +125,11 @@ def test_the_simulated_network_is_as_far_from_float_as_the_integers(
 
 
 def test_equal_inputs_give_the_integers_within_a_step(
-    graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]
+    graph: Graph, spec: QuantSpec, images: NDArray[np.float32]
 ) -> None:
     exact, simulated = ExactNetwork(graph, spec), SimulatedNetwork(graph, spec)
     integers: dict[str, torch.Tensor] = {}
-    exact(torch.from_numpy(pictures[:4]), integers.__setitem__)
+    exact(torch.from_numpy(images[:4]), integers.__setitem__)
     real = {
         name: (q - spec.activations[name].zero_point) * spec.activations[name].scale for name, q in integers.items()
     }
@@ -141,6 +139,6 @@ def test_equal_inputs_give_the_integers_within_a_step(
             assert steps.max() < 1.01, op.name
 
 
-def test_without_scales_the_simulated_network_is_the_float_one(graph: Graph, pictures: NDArray[np.float32]) -> None:
-    x = torch.from_numpy(pictures)
+def test_without_scales_the_simulated_network_is_the_float_one(graph: Graph, images: NDArray[np.float32]) -> None:
+    x = torch.from_numpy(images)
     torch.testing.assert_close(SimulatedNetwork(graph, QuantSpec({}, {}))(x), run_float(graph, x))

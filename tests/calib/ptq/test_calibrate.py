@@ -41,9 +41,9 @@ def test_every_tensor_and_layer_gets_its_numbers(graph: Graph, spec: QuantSpec) 
             assert spec.activations[op.name].zero_point == -128
 
 
-def test_neither_order_nor_batching_changes_the_spec(graph: Graph, pictures: NDArray[np.float32]) -> None:
+def test_neither_order_nor_batching_changes_the_spec(graph: Graph, images: NDArray[np.float32]) -> None:
     config = QuantConfig()
-    single = [pictures[i : i + 1] for i in range(8)]
+    single = [images[i : i + 1] for i in range(8)]
     shuffled = [single[i] for i in (5, 2, 7, 0, 1, 6, 4, 3)]
     assert_equal(calibrate(graph, single, config), calibrate(graph, shuffled, config))
 
@@ -59,14 +59,14 @@ def test_the_table_names_everything(spec: QuantSpec) -> None:
     assert "int16" in table
 
 
-def test_progress_counts_pictures(graph: Graph, pictures: NDArray[np.float32]) -> None:
+def test_progress_counts_images(graph: Graph, images: NDArray[np.float32]) -> None:
     counts: list[int] = []
-    collect_statistics(graph, [pictures[:3], pictures[3:5]], counts.append)
+    collect_statistics(graph, [images[:3], images[3:5]], counts.append)
     assert counts == [3, 2]
 
 
-def test_percentile_is_never_wider_than_min_max(graph: Graph, pictures: NDArray[np.float32]) -> None:
-    statistics = collect_statistics(graph, [pictures])
+def test_percentile_is_never_wider_than_min_max(graph: Graph, images: NDArray[np.float32]) -> None:
+    statistics = collect_statistics(graph, [images])
     wide = choose_spec(graph, statistics, config_from_dict({"observer": "min_max"}))
     tight = choose_spec(graph, statistics, config_from_dict({"observer": "percentile", "percentile": 99.0}))
     scales = [(tight.activations[name].scale, wide.activations[name].scale) for name in wide.activations]
@@ -74,8 +74,8 @@ def test_percentile_is_never_wider_than_min_max(graph: Graph, pictures: NDArray[
     assert sum(a < 0.99 * b for a, b in scales) > len(scales) / 2
 
 
-def test_settings_by_layer_reach_only_their_layers(graph: Graph, pictures: NDArray[np.float32]) -> None:
-    statistics = collect_statistics(graph, [pictures])
+def test_settings_by_layer_reach_only_their_layers(graph: Graph, images: NDArray[np.float32]) -> None:
+    statistics = collect_statistics(graph, [images])
     plain = choose_spec(graph, statistics, QuantConfig())
     config = config_from_dict(
         {"layers": {"blocks.5.*": {"percentile": 95.0}, "*.conv_dw": {"depthwise_accumulator": "int32"}}}
@@ -88,14 +88,14 @@ def test_settings_by_layer_reach_only_their_layers(graph: Graph, pictures: NDArr
     }
 
 
-def test_tensorrt_is_symmetric_and_plans_no_int16(graph: Graph, pictures: NDArray[np.float32]) -> None:
-    spec = calibrate(graph, [pictures], config_from_dict({"policy": "tensorrt"}))
+def test_tensorrt_is_symmetric_and_plans_no_int16(graph: Graph, images: NDArray[np.float32]) -> None:
+    spec = calibrate(graph, [images], config_from_dict({"policy": "tensorrt"}))
     assert {qparams.zero_point for qparams in spec.activations.values()} == {0}
     assert set(spec.accumulators.values()) == {"int32"}
 
 
-def test_a_gate_spends_its_steps_between_minus_three_and_three(graph: Graph, pictures: NDArray[np.float32]) -> None:
-    spec = calibrate(graph, [pictures * 100], QuantConfig())
+def test_a_gate_spends_its_steps_between_minus_three_and_three(graph: Graph, images: NDArray[np.float32]) -> None:
+    spec = calibrate(graph, [images * 100], QuantConfig())
     for op in graph.operators:
         if isinstance(op, HardSigmoid):
             assert spec.activations[op.input].scale <= 6.0 / 255 * (1 + 1e-6)
@@ -118,7 +118,7 @@ def test_a_misspelt_pattern_is_refused_before_any_work(graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, -2.1])
-def test_pictures_of_one_colour_give_usable_numbers(graph: Graph, value: float) -> None:
+def test_images_of_one_colour_give_usable_numbers(graph: Graph, value: float) -> None:
     spec = calibrate(graph, [np.full((2, 3, SIZE, SIZE), value, np.float32)], QuantConfig())
     assert all(np.isfinite(qparams.scale) and qparams.scale > 0 for qparams in spec.activations.values())
     if value == 0.0:
@@ -131,24 +131,24 @@ def test_values_too_small_for_a_scale_count_as_zero(graph: Graph) -> None:
     assert spec.activations["input"] == QParams(1.0, -128)
 
 
-def test_one_picture_is_enough(graph: Graph, pictures: NDArray[np.float32]) -> None:
-    assert calibrate(graph, [pictures[:1]], QuantConfig()).activations
+def test_one_image_is_enough(graph: Graph, images: NDArray[np.float32]) -> None:
+    assert calibrate(graph, [images[:1]], QuantConfig()).activations
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_pictures_that_are_not_finite_are_refused(graph: Graph, value: float) -> None:
+def test_images_that_are_not_finite_are_refused(graph: Graph, value: float) -> None:
     wrong = np.zeros((1, 3, SIZE, SIZE), np.float32)
     wrong[0, 1, 2, 3] = value
     with pytest.raises(UsageError, match="'input' holds NaN or infinite"):
         calibrate(graph, [wrong], QuantConfig())
 
 
-def test_activations_that_overflow_are_refused_by_name(pictures: NDArray[np.float32]) -> None:
+def test_activations_that_overflow_are_refused_by_name(images: NDArray[np.float32]) -> None:
     model = fuse(lively_model())
     with torch.no_grad():
         model.conv_stem.weight.fill_(3e38)
     with pytest.raises(UsageError, match="'conv_stem' holds NaN or infinite"):
-        calibrate(graph_of(model), [pictures], QuantConfig())
+        calibrate(graph_of(model), [images], QuantConfig())
 
 
 DAMAGE: dict[str, tuple[str, float, float]] = {  # layer, factor of one channel's weights, its bias
@@ -162,7 +162,7 @@ DAMAGE: dict[str, tuple[str, float, float]] = {  # layer, factor of one channel'
 
 
 @pytest.mark.parametrize("case", DAMAGE)
-def test_damaged_channels_still_give_an_exact_network(case: str, pictures: NDArray[np.float32]) -> None:
+def test_damaged_channels_still_give_an_exact_network(case: str, images: NDArray[np.float32]) -> None:
     from calib.simulate.exact import ExactNetwork
 
     layer, factor, bias = DAMAGE[case]
@@ -172,29 +172,29 @@ def test_damaged_channels_still_give_an_exact_network(case: str, pictures: NDArr
         module.weight[0] *= factor  # type: ignore[operator]
         module.bias[0] = bias  # type: ignore[operator]
     graph = graph_of(model)
-    spec = calibrate(graph, [pictures], QuantConfig())
+    spec = calibrate(graph, [images], QuantConfig())
     assert all(np.all(scales >= np.finfo(np.float32).tiny) for scales in spec.weight_scales.values())
-    logits = ExactNetwork(graph, spec)(torch.from_numpy(pictures))
+    logits = ExactNetwork(graph, spec)(torch.from_numpy(images))
     with torch.no_grad():
-        expected = model(torch.from_numpy(pictures))
+        expected = model(torch.from_numpy(images))
     # Random weights leave little to tell apart, so the bound is loose; a wrong bias would break it by far.
     assert (logits - expected).abs().max() < 0.25 * expected.abs().max()
 
 
-def test_a_dead_depthwise_channel_stays_int16(pictures: NDArray[np.float32]) -> None:
+def test_a_dead_depthwise_channel_stays_int16(images: NDArray[np.float32]) -> None:
     model = fuse(lively_model())
     with torch.no_grad():
         model.get_submodule("blocks.2.0.ghost1.cheap_operation").weight[3] = 0.0  # type: ignore[index]
-    spec = calibrate(graph_of(model), [pictures], QuantConfig())
+    spec = calibrate(graph_of(model), [images], QuantConfig())
     assert spec.accumulators["blocks.2.0.ghost1.cheap"] == "int16"
 
 
-def test_a_depthwise_bias_beyond_int16_falls_back_to_int32_with_a_note(pictures: NDArray[np.float32]) -> None:
+def test_a_depthwise_bias_beyond_int16_falls_back_to_int32_with_a_note(images: NDArray[np.float32]) -> None:
     """One channel 2000 times as large as the 99 % of values that set the scale."""
     model = fuse(lively_model())
     with torch.no_grad():
         model.get_submodule("blocks.6.1.ghost2.cheap_operation").bias[3] = -1e6  # type: ignore[index]
     config = config_from_dict({"observer": "percentile", "percentile": 90.0})
-    spec = calibrate(graph_of(model), [pictures], config)
+    spec = calibrate(graph_of(model), [images], config)
     assert spec.accumulators["blocks.6.1.ghost2.cheap"] == "int32"
     assert any("blocks.6.1.ghost2.cheap: no int16 accumulator fits" in note for note in spec.notes)

@@ -25,8 +25,8 @@ def test_pairs_are_those_with_one_reader(graph: Graph) -> None:
     assert "conv_stem" not in firsts and "blocks.3.0.conv_dw" not in firsts  # a shortcut or a gate reads them too
 
 
-def test_the_float_network_stays_the_same(graph: Graph, pictures: NDArray[np.float32]) -> None:
-    changed, x = equalize(graph, [pictures[:5], pictures[5:]]), torch.from_numpy(pictures)
+def test_the_float_network_stays_the_same(graph: Graph, images: NDArray[np.float32]) -> None:
+    changed, x = equalize(graph, [images[:5], images[5:]]), torch.from_numpy(images)
     before, after = run_float(graph, x), run_float(changed, x)
     assert (before - after).abs().max() < 1e-4 * before.abs().max()
     old = {op.name: op for op in graph.operators}
@@ -41,24 +41,22 @@ def test_nothing_to_see_changes_nothing(graph: Graph) -> None:
     assert all(a is b for a, b in zip(equalize(graph, []).operators, graph.operators, strict=True))
 
 
-def test_corrected_biases_bring_the_mean_logits_back(graph: Graph, pictures: NDArray[np.float32]) -> None:
-    coarse = calibrate(graph, [pictures], QuantConfig())
-    x = torch.from_numpy(pictures)
+def test_corrected_biases_bring_the_mean_logits_back(graph: Graph, images: NDArray[np.float32]) -> None:
+    coarse = calibrate(graph, [images], QuantConfig())
+    x = torch.from_numpy(images)
     real = run_float(graph, x)
-    corrected = correct_biases(graph, coarse, pictures)
+    corrected = correct_biases(graph, coarse, images)
     for kind, left in ((SimulatedNetwork, 0.1), (ExactNetwork, 0.6)):  # the integers round on their way, too
         before, after = (trimmed_mean((kind(g, coarse)(x) - real).double()).abs().max() for g in (graph, corrected))
         assert after < left * before
 
 
-def test_one_picture_in_twenty_that_blows_up_does_not_shift_the_others(
-    graph: Graph, pictures: NDArray[np.float32]
-) -> None:
-    """The scales are those of usual pictures; a picture of 30 times their contrast is clipped by all of them."""
-    spec = calibrate(graph, [pictures], QuantConfig())
-    usual = correct_biases(graph, spec, pictures)
-    mixed = correct_biases(graph, spec, np.concatenate([pictures, 30 * pictures[:1]]))
-    x = torch.from_numpy(pictures)
+def test_one_image_in_twenty_that_blows_up_does_not_shift_the_others(graph: Graph, images: NDArray[np.float32]) -> None:
+    """The scales are those of usual images; an image of 30 times their contrast is clipped by all of them."""
+    spec = calibrate(graph, [images], QuantConfig())
+    usual = correct_biases(graph, spec, images)
+    mixed = correct_biases(graph, spec, np.concatenate([images, 30 * images[:1]]))
+    x = torch.from_numpy(images)
     real = run_float(graph, x)
     errors = [float((ExactNetwork(g, spec)(x) - real).square().mean()) for g in (usual, mixed)]
     assert errors[1] < 1.5 * errors[0]

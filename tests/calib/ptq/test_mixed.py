@@ -37,8 +37,8 @@ DESCRIPTION = qdq.Description("m", PREPROCESS.to_dict(), tuple("abcde"), "1" * 6
 
 
 @pytest.fixture(scope="module")
-def mixed(graph: Graph, pictures: NDArray[np.float32]) -> QuantSpec:
-    return calibrate(graph, [pictures], CONFIG)
+def mixed(graph: Graph, images: NDArray[np.float32]) -> QuantSpec:
+    return calibrate(graph, [images], CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_what_an_integer_layer_reads_is_quantized_and_nothing_else(graph: Graph,
 
 
 def test_the_file_says_the_same_as_the_simulated_network(
-    graph: Graph, mixed: QuantSpec, file: Path, pictures: NDArray[np.float32]
+    graph: Graph, mixed: QuantSpec, file: Path, images: NDArray[np.float32]
 ) -> None:
     model = onnx.load(file)
     weights = {entry.name: entry.data_type for entry in model.graph.initializer}
@@ -72,19 +72,19 @@ def test_the_file_says_the_same_as_the_simulated_network(
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(file), options, ["CPUExecutionProvider"])
-    answers = np.concatenate([session.run(None, {"input": picture[None]})[0] for picture in pictures])
-    expected = SimulatedNetwork(graph, mixed)(torch.from_numpy(pictures)).numpy()
-    assert answers.shape == (len(pictures), CLASSES)
-    difference = np.abs(answers - expected).max(axis=1)
+    predictions = np.concatenate([session.run(None, {"input": image[None]})[0] for image in images])
+    expected = SimulatedNetwork(graph, mixed)(torch.from_numpy(images)).numpy()
+    assert predictions.shape == (len(images), CLASSES)
+    difference = np.abs(predictions - expected).max(axis=1)
     assert np.median(difference) < 1e-5  # a value that lies on the edge of a step may fall to either side
     assert difference.max() < 0.2 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("jetpack", ["5", "6", "7"])
 def test_symmetric_files_pass_the_rules_of_tensorrt(
-    jetpack: str, graph: Graph, pictures: NDArray[np.float32], file: Path, tmp_path: Path
+    jetpack: str, graph: Graph, images: NDArray[np.float32], file: Path, tmp_path: Path
 ) -> None:
-    spec = calibrate(graph, [pictures], config_from_dict({"policy": "tensorrt"}))
+    spec = calibrate(graph, [images], config_from_dict({"policy": "tensorrt"}))
     whole = tmp_path / "whole.onnx"
     whole.write_bytes(qdq.serialize(qdq.build_qdq(graph, spec, SIZE)))
     for path, layers in ((whole, len(spec.weight_scales)), (file, None)):

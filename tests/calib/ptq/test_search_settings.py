@@ -47,14 +47,14 @@ def random_bytes(count: int, seed: int = 0) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def held_out(graph: Graph) -> HeldOut:
-    """Pictures whose labels are what the float network says, so that every other answer is a loss."""
+    """Images whose labels are what the float network says, so that every other answer is a loss."""
     import torch
 
     from repghost.graph.run import run_float
 
-    pictures = random_bytes(40, 1)
-    logits = run_float(graph, torch.from_numpy(PREPROCESS.normalize(pictures)))
-    return HeldOut(pictures, logits.argmax(1).numpy())
+    images = random_bytes(40, 1)
+    logits = run_float(graph, torch.from_numpy(PREPROCESS.normalize(images)))
+    return HeldOut(images, logits.argmax(1).numpy())
 
 
 def test_the_cheapest_lever_that_is_enough_is_kept(
@@ -74,8 +74,8 @@ def test_the_cheapest_lever_that_is_enough_is_kept(
     exact = ExactNetwork(found.graph, found.spec)
     import torch
 
-    answers = exact(torch.from_numpy(PREPROCESS.normalize(held_out.pictures))).argmax(1).numpy()
-    assert 100.0 * np.mean(answers != held_out.labels) == pytest.approx(found.chosen.drop_points)
+    predictions = exact(torch.from_numpy(PREPROCESS.normalize(held_out.images))).argmax(1).numpy()
+    assert 100.0 * np.mean(predictions != held_out.labels) == pytest.approx(found.chosen.drop_points)
 
 
 def test_nothing_that_is_enough_is_an_accuracy_gate_missed(
@@ -114,9 +114,9 @@ def test_the_work_of_layers_is_that_of_the_published_count(graph: Graph) -> None
     assert found["classifier"] == pytest.approx(counted["classifier"] / sum(counted.values()))
 
 
-def test_bottlenecks_are_ranked_by_the_sum_of_their_parts(graph: Graph, pictures: NDArray[np.float32]) -> None:
-    spec = calibrate(graph, [pictures], QuantConfig())
-    harm = block_sensitivity(graph, spec, [pictures[:4]])
+def test_bottlenecks_are_ranked_by_the_sum_of_their_parts(graph: Graph, images: NDArray[np.float32]) -> None:
+    spec = calibrate(graph, [images], QuantConfig())
+    harm = block_sensitivity(graph, spec, [images[:4]])
     assert set(harm) == {
         ".".join(n.split(".")[:3]) for n in graph.names() if n.startswith("blocks.") and n.count(".") > 2
     }
@@ -132,7 +132,7 @@ def test_levers_go_from_cheap_to_dear_and_leave_the_policy_alone() -> None:
     assert len({lever.name for lever in LEVERS}) == len(LEVERS)
 
 
-def test_without_held_out_pictures_there_is_no_search(graph: Graph) -> None:
+def test_without_held_out_images_there_is_no_search(graph: Graph) -> None:
     nobody = HeldOut(random_bytes(0), np.zeros(0, np.int64))
     with pytest.raises(UsageError, match="labelled pictures that calibrate nothing"):
         search_settings(graph, random_bytes(2), PREPROCESS, QuantConfig(), nobody, 0.3)
@@ -148,10 +148,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("pictures")
-    for index, picture in enumerate(random_bytes(20)):
+    for index, image in enumerate(random_bytes(20)):
         place = root / "train" / LABELS[index % CLASSES]
         place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(place / f"{index}.png")
+        Image.fromarray(image).save(place / f"{index}.png")
     return root
 
 

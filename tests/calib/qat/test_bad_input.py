@@ -56,7 +56,7 @@ def test_a_set_that_is_too_small_is_refused(data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "m.qdq.onnx").exists()
 
 
-def test_pictures_that_cannot_be_read_are_left_out_and_counted(data: Path, tmp_path: Path) -> None:
+def test_images_that_cannot_be_read_are_left_out_and_counted(data: Path, tmp_path: Path) -> None:
     for index in range(20):
         folder = tmp_path / "set/train" / LABELS[index % 5]
         folder.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from calib.integer.reference import run
 from calib.ptq.calibrate import calibrate
 from calib.qat.branch_weights import BranchWeights
 from calib.qat.candidates import Candidate, HeldOut, Score, choose, score
-from calib.qat.data import split_pictures
+from calib.qat.data import split_images
 from calib.qat.loop import make_optimizer, training_step
 from calib.qat.network import QatNetwork
 from calib.qat.settings import QatSettings
@@ -121,9 +121,9 @@ def scored(top1: float, objective: list[float]) -> Candidate:
     ("top1", "objective", "taken"),
     [
         (0.8, [1.0, 2.0, 3.0, 4.0], False),  # the same
-        (0.8, [0.9, 1.9, 2.9, 3.9], True),  # less on every picture
+        (0.8, [0.9, 1.9, 2.9, 3.9], True),  # less on every image
         (0.8, [0.9, 1.8, 2.9, 3.8], True),
-        (0.9, [0.0, 2.0, 3.0, 4.0], False),  # less on one picture, which may be luck, whatever the right answers say
+        (0.9, [0.0, 2.0, 3.0, 4.0], False),  # less on one image, which may be luck, whatever the right answers say
         (0.9, [1.1, 2.1, 3.1, 4.1], False),
         (0.7, [0.9, 1.9, 2.9, 3.9], False),  # less right answers
     ],
@@ -163,11 +163,11 @@ def test_statistics_stay_where_there_is_no_momentum(momentum: float, stays: bool
     assert same == stays
 
 
-def test_pictures_that_choose_are_used_for_nothing_else() -> None:
-    parts = split_pictures(np.arange(100) % 5, QatSettings())
+def test_images_that_choose_are_used_for_nothing_else() -> None:
+    parts = split_images(np.arange(100) % 5, QatSettings())
     assert not set(parts.held_out) & (set(parts.training) | set(parts.calibration)) and len(parts.held_out) == 25
     with pytest.raises(UsageError, match="too few"):
-        split_pictures(np.arange(3), QatSettings())
+        split_images(np.arange(3), QatSettings())
 
 
 @pytest.fixture(scope="module")

@@ -88,10 +88,10 @@ def test_every_tensor_has_a_shape(model: onnx.ModelProto) -> None:
 
 
 @pytest.mark.parametrize("policy", ["cpu", "tensorrt"])
-def test_onnx_runtime_answers_like_the_exact_network(policy: str, graph: Graph, pictures: NDArray[np.float32]) -> None:
+def test_onnx_runtime_answers_like_the_exact_network(policy: str, graph: Graph, images: NDArray[np.float32]) -> None:
     import onnxruntime
 
-    spec = calibrate(graph, [pictures], config_from_dict({"policy": policy}))
+    spec = calibrate(graph, [images], config_from_dict({"policy": policy}))
     model = qdq.build_qdq(graph, spec, SIZE)
     early = ["conv_stem", "blocks.0.0.ghost1.primary", "blocks.0.0.ghost1.cheap", "blocks.0.0.add", "blocks.1.0.add"]
     model.graph.output.extend(
@@ -102,9 +102,9 @@ def test_onnx_runtime_answers_like_the_exact_network(policy: str, graph: Graph, 
     session = onnxruntime.InferenceSession(qdq.serialize(model), options, providers=["CPUExecutionProvider"])
     exact: dict[str, NDArray[np.int32]] = {}
     expected = ExactNetwork(graph, spec)(
-        torch.from_numpy(pictures[:1]), lambda name, value: exact.update({name: value.numpy()})
+        torch.from_numpy(images[:1]), lambda name, value: exact.update({name: value.numpy()})
     )
-    logits, *tensors = session.run(None, {"input": pictures[:1]})
+    logits, *tensors = session.run(None, {"input": images[:1]})
     # The float evaluation rounds differently at ties and in residual sums, and the differences add up with depth.
     for depth, (name, values) in enumerate(zip(early, tensors, strict=True)):
         difference = np.abs(values.astype(int) - exact[name])
@@ -115,12 +115,12 @@ def test_onnx_runtime_answers_like_the_exact_network(policy: str, graph: Graph, 
 
 
 def test_onnx_runtime_loads_the_file_with_its_own_optimizations(
-    model: onnx.ModelProto, pictures: NDArray[np.float32]
+    model: onnx.ModelProto, images: NDArray[np.float32]
 ) -> None:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(qdq.serialize(model), providers=["CPUExecutionProvider"])
-    (logits,) = session.run(None, {"input": pictures[:1]})
+    (logits,) = session.run(None, {"input": images[:1]})
     assert logits.shape == (1, CLASSES) and np.all(np.isfinite(logits)) and len(np.unique(logits)) > 1
 
 

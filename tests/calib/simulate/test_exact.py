@@ -50,10 +50,10 @@ def test_every_tensor_equals_the_reference(
     generator = np.random.default_rng(2)
     coarse = generator.integers(0, 256, (6, SIZE // 4, SIZE // 4, 3), np.uint8)
     bytes_ = coarse.repeat(4, axis=1).repeat(4, axis=2)
-    pictures = PREPROCESS.normalize(bytes_)
+    images = PREPROCESS.normalize(bytes_)
     graph = graph_of(fuse(lively_model(5, **options)))
     config = config_from_dict(settings)
-    spec = calibrate(graph, [pictures[:4]], config)
+    spec = calibrate(graph, [images[:4]], config)
     model = qdq.build_qdq(graph, spec, SIZE)
     qdq.describe(model, DESCRIPTION, config, spec)
     path = tmp_path / "model.qdq.onnx"
@@ -64,7 +64,7 @@ def test_every_tensor_equals_the_reference(
     expected = run(program, bytes_, reference)
     exact: dict[str, NDArray[np.int32]] = {}
     actual = ExactNetwork(graph, spec)(
-        torch.from_numpy(pictures), lambda name, value: exact.update({name: value.numpy()})
+        torch.from_numpy(images), lambda name, value: exact.update({name: value.numpy()})
     )
 
     assert exact.keys() == reference.keys()
@@ -74,8 +74,8 @@ def test_every_tensor_equals_the_reference(
     np.testing.assert_array_equal(actual.numpy(), expected)
 
 
-def test_quantization_keeps_most_of_the_signal(graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]) -> None:
-    x = torch.from_numpy(pictures)
+def test_quantization_keeps_most_of_the_signal(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -> None:
+    x = torch.from_numpy(images)
     real, exact = run_float(graph, x), ExactNetwork(graph, spec)(x)
     noise = (real - exact).square().sum() / (real - real.mean(0)).square().sum()
     assert noise < 0.15  # random weights amplify noise; a trained network of this width has 0.003
@@ -93,12 +93,12 @@ def with_quantized_weights(graph: Graph, spec: QuantSpec) -> Graph:
 
 
 def test_each_operator_is_within_a_step_of_its_real_value(
-    graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]
+    graph: Graph, spec: QuantSpec, images: NDArray[np.float32]
 ) -> None:
     """Every operator alone, on equal inputs: its real result, quantized, against its integers."""
     exact: dict[str, NDArray[np.int32]] = {}
     logits = ExactNetwork(graph, spec)(
-        torch.from_numpy(pictures), lambda name, value: exact.update({name: value.numpy()})
+        torch.from_numpy(images), lambda name, value: exact.update({name: value.numpy()})
     )
     real = {
         name: torch.from_numpy(dequantize(values.astype(np.int8), spec.activations[name]))
@@ -130,13 +130,13 @@ def test_sums_that_float32_could_round_use_float64(total: int, dtype: torch.dtyp
     assert fakequant._exact(weight).dtype == dtype
 
 
-def test_pictures_are_independent_of_their_batch(graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]) -> None:
-    network, x = ExactNetwork(graph, spec), torch.from_numpy(pictures)
+def test_images_are_independent_of_their_batch(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -> None:
+    network, x = ExactNetwork(graph, spec), torch.from_numpy(images)
     alone = torch.cat([network(x[i : i + 1]) for i in range(4)])
     assert torch.equal(alone, network(x)[:4])
 
 
 def test_the_default_config_is_what_the_fixture_uses(
-    graph: Graph, spec: QuantSpec, pictures: NDArray[np.float32]
+    graph: Graph, spec: QuantSpec, images: NDArray[np.float32]
 ) -> None:
-    assert calibrate(graph, [pictures], QuantConfig()).to_dict() == spec.to_dict()
+    assert calibrate(graph, [images], QuantConfig()).to_dict() == spec.to_dict()

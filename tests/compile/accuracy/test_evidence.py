@@ -175,15 +175,15 @@ def test_a_tool_that_fails_in_any_way_is_an_answer(script: str, answer: dict[str
 
 
 def test_tools_are_given_the_numbers_that_the_network_sees(tmp_path: Path) -> None:
-    pictures = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), np.uint8)
     every_byte = np.repeat(np.arange(256, dtype=np.uint8).reshape(1, 1, 256, 1), 3, axis=3)
     task = Task(
         tmp_path, "x", {}, tmp_path, tmp_path / "c.npy", tmp_path / "p.npy", tmp_path / "n.npy", tmp_path / "a.npy"
     )
-    np.save(task.pictures, pictures)
+    np.save(task.images, images)
     np.save(task.normalized, PREPROCESS.normalize(every_byte)[0, :, 0])
-    given = np.concatenate(list(task.picture_batches(2)))
-    np.testing.assert_array_equal(given, PREPROCESS.normalize(pictures))
+    given = np.concatenate(list(task.image_batches(2)))
+    np.testing.assert_array_equal(given, PREPROCESS.normalize(images))
     assert Task.from_json(task.to_json()) == task
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compile.accuracy.cells import ANSWERS, Cells, answers_bytes, read_answers, read_record, record_bytes
+from compile.accuracy.cells import PREDICTIONS, Cells, predictions_bytes, read_predictions, read_record, record_bytes
 from compile.accuracy.held_out import held_out_table
 from compile.accuracy.methods import FUSED, GROUPS, METHODS, UNFUSED, Calibrated, Foreign, Trained, choose_methods
 from compile.accuracy.page import render
-from compile.accuracy.verdict import BARS, KEPT, MISSED, OPEN, drop_points, judge_against, judge_drop
+from compile.accuracy.verdict import BARS, KEPT, MISSED, OPEN, drop_points, evaluate_against, evaluate_drop
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import accuracy, agresti_min
 
@@ -58,17 +58,17 @@ def test_a_pattern_without_a_row_is_refused() -> None:
         (200, 100, 0.3, MISSED),
     ],
 )
-def test_a_drop_is_judged_by_its_interval(lost: int, won: int, bar: float, verdict: str) -> None:
+def test_a_drop_is_evaluated_by_its_interval(lost: int, won: int, bar: float, verdict: str) -> None:
     change = agresti_min(lost, won, 9000, 10_000).to_dict()
     drop, low, high = drop_points(change)
     assert low <= drop <= high
     assert drop == pytest.approx((lost - won) / 100)
-    assert judge_drop(change, bar) == verdict
+    assert evaluate_drop(change, bar) == verdict
 
 
 @pytest.mark.parametrize(("lost", "won", "verdict"), [(50, 50, KEPT), (60, 50, KEPT), (120, 50, MISSED), (0, 9, KEPT)])
 def test_ours_is_behind_another_only_where_that_is_significant(lost: int, won: int, verdict: str) -> None:
-    assert judge_against(agresti_min(lost, won, 9000, 10_000).to_dict()) == verdict
+    assert evaluate_against(agresti_min(lost, won, 9000, 10_000).to_dict()) == verdict
 
 
 def test_a_cell_is_measured_once_again_when_asked_for_and_when_it_was_damaged(tmp_path: Path) -> None:
@@ -76,26 +76,26 @@ def test_a_cell_is_measured_once_again_when_asked_for_and_when_it_was_damaged(tm
 
     def measure() -> dict[str, bytes]:
         calls.append(1)
-        return {ANSWERS: answers_bytes(np.arange(5)), "record.json": record_bytes({"seconds": 1})}
+        return {PREDICTIONS: predictions_bytes(np.arange(5)), "record.json": record_bytes({"seconds": 1})}
 
     for _ in range(2):
         files = Cells(tmp_path).get("kind", {"a": 1}, measure)
     assert len(calls) == 1
-    assert read_answers(files).tolist() == [0, 1, 2, 3, 4] and read_record(files) == {"seconds": 1}
+    assert read_predictions(files).tolist() == [0, 1, 2, 3, 4] and read_record(files) == {"seconds": 1}
     Cells(tmp_path).get("kind", {"a": 2}, measure)
     assert len(calls) == 2
     Cells(tmp_path, again=True).get("kind", {"a": 1}, measure)
     assert len(calls) == 3
     for path in tmp_path.glob("*/answers.npy"):
         path.write_bytes(b"damaged")
-    assert read_answers(Cells(tmp_path).get("kind", {"a": 1}, measure)).tolist() == [0, 1, 2, 3, 4]
+    assert read_predictions(Cells(tmp_path).get("kind", {"a": 1}, measure)).tolist() == [0, 1, 2, 3, 4]
     assert len(calls) == 4
 
 
 def _row(name: str, group: str, lost: int, won: int, bar: str = "") -> dict[str, Any]:
-    answers, labels = np.zeros(1000, np.int64), np.arange(1000) % 2
+    predictions, labels = np.zeros(1000, np.int64), np.arange(1000) % 2
     change = agresti_min(lost, won, 900, 1000).to_dict()
-    top1 = accuracy(answers, labels).to_dict() | {"top1": 0.5 + (won - lost) / 1000}
+    top1 = accuracy(predictions, labels).to_dict() | {"top1": 0.5 + (won - lost) / 1000}
     return {"name": name, "group": group, "bar": bar, "top1": top1, "change": change, "seconds": 3.2,
             "versions": {"nncf": "9.9"}}  # fmt: skip
 
@@ -159,7 +159,7 @@ def test_the_guard_is_as_strict_as_the_measured_loss_asks_for(lost: int, said: s
     assert said in render(values)
 
 
-def test_what_held_out_pictures_chose_stands_in_a_table() -> None:
+def test_what_held_out_images_chose_stands_in_a_table() -> None:
     values = document()
     rows = values["networks"][0]["rows"]
     assert not list(held_out_table(values["networks"]))  # nothing is known of the candidates

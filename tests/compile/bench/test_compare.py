@@ -26,8 +26,8 @@ from compile.bench.processes import (
     Contender,
     ContenderError,
     Identity,
-    answers_of,
     link_packages,
+    predictions_of,
     start_ours,
     start_peer,
 )
@@ -117,7 +117,7 @@ def test_times_are_summed_up_over_all_inferences() -> None:
     assert times.of_rounds.tolist() == [1, 6, 11, 16]
 
 
-def test_agreement_counts_pictures() -> None:
+def test_agreement_counts_images() -> None:
     ours = np.eye(4, dtype=np.float32)
     other = ours.copy()
     other[2] = -other[2]
@@ -262,23 +262,23 @@ def test_an_absent_runtime_is_named_with_its_command(
 
 @pytest.fixture(scope="module")
 def small_case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, np.ndarray[Any, Any]]:
-    """A 0.5x of random weights at 32 px as other runtimes get it, and what PyTorch says about its pictures."""
+    """A 0.5x of random weights at 32 px as other runtimes get it, and what PyTorch says about its images."""
     from compile.subject.from_random_weights import random_subject
-    from compile.subject.noise import noise_pictures
+    from compile.subject.noise import noise_images
     from repghost.evaluation.accuracy import predict
     from repghost.exporters.onnx import to_bytes, to_onnx
     from repghost.network.fuse import fuse
 
     folder = tmp_path_factory.mktemp("small")
     subject = random_subject("0.5", 32, seed=0)
-    network, preprocess, pictures = fuse(subject.model), subject.preprocess, noise_pictures(4, 32, seed=5)
+    network, preprocess, images = fuse(subject.model), subject.preprocess, noise_images(4, 32, seed=5)
     (folder / "model.onnx").write_bytes(to_bytes(to_onnx(network, 32)))
-    np.save(folder / "pictures.npy", pictures)
-    np.save(folder / "inputs.npy", preprocess.normalize(pictures))
+    np.save(folder / "pictures.npy", images)
+    np.save(folder / "inputs.npy", preprocess.normalize(images))
     link_packages(folder)
     files = {"pictures": folder / "pictures.npy", "inputs": folder / "inputs.npy", "onnx": folder / "model.onnx"}
     case = Case(folder, qdq=None, checkpoint=None, mean=preprocess.mean, std=preprocess.std, saturates=True, **files)
-    return case, predict(network, pictures, preprocess)
+    return case, predict(network, images, preprocess)
 
 
 @pytest.mark.parametrize(("form", "bound"), [("fp32", 0.99999), ("int8", 0.8)])
@@ -291,7 +291,7 @@ def test_onnx_runtime_answers_as_the_network_does(
     running = start_peer(peer, row, case, threads=1, warmup=0)
     try:
         assert len(running.turn(2)) == 2 and running.version
-        scores = np.load(answers_of(running.identity, case), allow_pickle=False)
+        scores = np.load(predictions_of(running.identity, case), allow_pickle=False)
     finally:
         running.close()
     assert agreement(scores, expected, expected)["lowest_cosine"] > bound

@@ -20,7 +20,7 @@ from compile.storage.strict_json import canonical_json, parse_strict
 from compile.targets.table import Target
 from repghost.errors import IntegrityError, UsageError
 from tests.compile.conftest import LABELS, fake_sections
-from tests.support.fake_network import expected_logits, pictures
+from tests.support.fake_network import expected_logits, random_images
 
 REFUSAL = (2, 6)  # the runner's exit codes for "no bundle" and "changed"
 
@@ -264,16 +264,16 @@ def test_strict_json_round_trip() -> None:
 
 
 def test_vectors_round_trip() -> None:
-    images = pictures(5)
+    images = random_images(5)
     vectors = Vectors(images[:, :5, :7], expected_logits(images), 0.25)
     back = unpack_vectors(pack_vectors(vectors))
-    assert np.array_equal(back.pictures, vectors.pictures)
+    assert np.array_equal(back.images, vectors.images)
     assert back.logits.tobytes() == vectors.logits.tobytes()
     assert back.tolerance == 0.25
 
 
 def test_damaged_vectors_are_refused() -> None:
-    images = pictures(2)
+    images = random_images(2)
     data = pack_vectors(Vectors(images, expected_logits(images)))
     for damaged in (b"", data[:31], data[:-1], data + b"\0", b"X" + data[1:], data[:8] + b"\xff" * 4 + data[12:]):
         with pytest.raises(IntegrityError):
@@ -283,11 +283,11 @@ def test_damaged_vectors_are_refused() -> None:
 @pytest.mark.parametrize(
     ("images", "logits"),
     [
-        (pictures(2), expected_logits(pictures(3))),
-        (pictures(2).astype(np.int8), expected_logits(pictures(2))),
-        (pictures(2), expected_logits(pictures(2)).astype(np.float64)),
-        (pictures(2), expected_logits(pictures(2)) * np.float32(np.nan)),
-        (pictures(2)[:0], expected_logits(pictures(2))[:0]),
+        (random_images(2), expected_logits(random_images(3))),
+        (random_images(2).astype(np.int8), expected_logits(random_images(2))),
+        (random_images(2), expected_logits(random_images(2)).astype(np.float64)),
+        (random_images(2), expected_logits(random_images(2)) * np.float32(np.nan)),
+        (random_images(2)[:0], expected_logits(random_images(2))[:0]),
     ],
 )
 def test_wrong_vectors_are_not_written(images: np.ndarray, logits: np.ndarray) -> None:

@@ -16,12 +16,12 @@ from compile.passes import explain, lower
 from compile.passes.rules import Refusal
 from repghost.errors import UsageError
 from tests.support.agreement import check_steps
-from tests.support.programs import random_pictures
+from tests.support.programs import random_images
 from tests.support.qdq_models import Model, mini_net, preprocess, save
 
 
 def one_layer(*layers: Callable[[Model, str], str], channels: int = 8) -> Model:
-    """Return a model: picture, one convolution, the given layers, mean, linear layer."""
+    """Return a model: image, one convolution, the given layers, mean, linear layer."""
     m = Model(8)
     x = m.quantize("input", 0.02, -3)
     x = m.quantize(m.conv("first", x, 3, 8), 0.03, 2)
@@ -228,7 +228,7 @@ def test_other_networks_lower_and_agree(tmp_path: Path, layer: Callable[[Model, 
     model = one_layer(layer)
     program = lowered(model, tmp_path)
     assert [type(operator) for operator in program.operators[2:-2]] == kinds
-    check_steps(model.build("logits", 4), program, random_pictures(4, 8, 8), preprocess(8))
+    check_steps(model.build("logits", 4), program, random_images(4, 8, 8), preprocess(8))
 
 
 def test_gemm_over_a_whole_map_reads_it_in_the_files_order(tmp_path: Path) -> None:
@@ -239,12 +239,12 @@ def test_gemm_over_a_whole_map_reads_it_in_the_files_order(tmp_path: Path) -> No
     model = m.build("logits", 4)
     program = lower(read_qdq(save(model, tmp_path)))
     assert program.operators[-1].weight.shape == (4, 2, 2, 5)
-    check_steps(model, program, random_pictures(4, 4, 4), preprocess(4))
+    check_steps(model, program, random_images(4, 4, 4), preprocess(4))
 
 
 def test_gemm_without_transposition(tmp_path: Path) -> None:
     model = mini_net()
-    expected = run(lower(read_qdq(save(model, tmp_path))), random_pictures(3, 16, 16))
+    expected = run(lower(read_qdq(save(model, tmp_path))), random_images(3, 16, 16))
     for tensor in model.graph.initializer:
         if tensor.name == "logits.weight":
             values = np.frombuffer(tensor.raw_data, np.int8).reshape(7, 20).T
@@ -253,5 +253,5 @@ def test_gemm_without_transposition(tmp_path: Path) -> None:
     for node in model.graph.node:
         if node.name in ("logits.node", "logits.weight.dq.node"):
             node.attribute[0].i = {"logits.node": 0, "logits.weight.dq.node": 1}[node.name]
-    result = run(lower(read_qdq(save(model, tmp_path))), random_pictures(3, 16, 16))
+    result = run(lower(read_qdq(save(model, tmp_path))), random_images(3, 16, 16))
     np.testing.assert_array_equal(result, expected)

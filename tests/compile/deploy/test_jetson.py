@@ -54,9 +54,9 @@ def test_the_board_builds_checks_and_measures(jetson: Standin, bundle: Path) -> 
     current = jetson.home / folder / "current"
     assert {path.name.split(".")[0] for path in (current / "engines").glob("*.engine")} == {"int8", "fp16"}
     values = {"folder": "current", "program": "measure.sh", "seconds": 60}
-    answer = connection.run("engine", values, limit_s=90.0)
-    assert answer.status == 0
-    assert json.loads(answer.output)["bundle_digest"] == check_bundle(bundle).digest
+    reply = connection.run("engine", values, limit_s=90.0)
+    assert reply.status == 0
+    assert json.loads(reply.output)["bundle_digest"] == check_bundle(bundle).digest
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ import os, sys
 bundle, place = sys.argv[1], sys.argv[2]
 RUNS = {"ctypes.dlopen", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.fork",
         "os.forkpty", "marshal.loads.bundle", "pickle.find_class", "socket.connect"}
-import compile.machine.replay, compile.bundle.host_model, compile.deploy.install, compile.deploy.ssh.connection, repghost, ctypes, subprocess
+import compile.machine.replay, compile.bundle.host_model, compile.deploy.install, compile.deploy.ssh.connection
+import repghost, ctypes, subprocess
 events, opened = [], set()
 def hook(event, arguments):
     if event == "open" and isinstance(arguments[0], str) and arguments[0].startswith(bundle):

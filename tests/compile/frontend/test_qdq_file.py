@@ -203,6 +203,7 @@ def test_frontend_loads_neither_torch_nor_tvm() -> None:
     import subprocess
     import sys
 
-    code = "import sys, compile.passes, compile.frontend.qdq_file, calib.integer.reference; print({'torch', 'tvm'} & set(sys.modules))"
+    modules = "compile.passes, compile.frontend.qdq_file, calib.integer.reference"
+    code = f"import sys, {modules}; print({{'torch', 'tvm'}} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"

@@ -17,14 +17,14 @@ from compile.ir.float_program import FloatConv2d, FloatDepthwiseConv2d, FloatGat
 from compile.ir.float_reference import FUNCTIONS, run_float
 from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
-from tests.support.programs import _Builder, random_pictures
+from tests.support.programs import _Builder, random_images
 
 PREPROCESS = Preprocess(size=16, resize=16)
 
 
 def program(int16: bool = False) -> Program:
     b = _Builder(16, 0, int16=int16)
-    x = b.dense("stem", b.picture(), 12, kernel=3, stride=2, relu=True)
+    x = b.dense("stem", b.image(), 12, kernel=3, stride=2, relu=True)
     y = b.depthwise("cheap", b.dense("expand", x, 60, relu=True), relu=True)
     y = b.gate("gate", y, b.dense("scores", b.pool("squeeze", y), 60))
     y = b.depthwise("spatial", b.dense("project", y, 12), residual=x)
@@ -36,8 +36,8 @@ def program(int16: bool = False) -> Program:
 def test_the_answers_are_those_of_the_integers_but_for_rounding() -> None:
     integers = program()
     twin = float_twin(integers, PREPROCESS)
-    pictures = random_pictures(2, 16, 16, seed=0)  # those the scales were made from: nothing is limited
-    exact, real = run(integers, pictures), run_float(twin, pictures)
+    images = random_images(2, 16, 16, seed=0)  # those the scales were made from: nothing is limited
+    exact, real = run(integers, images), run_float(twin, images)
     assert np.abs(exact - real).max() < 0.1 * np.abs(real).max()
     assert not np.array_equal(exact, real)
     for left, right in zip(exact, real, strict=True):

@@ -18,7 +18,7 @@ from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse
 from tests.calib.conftest import lively_model
 from tests.support.agreement import Evaluate, check_steps, onnx_reference, onnx_runtime
-from tests.support.programs import random_pictures
+from tests.support.programs import random_images
 from tests.support.qdq_models import SIZE, mini_net, preprocess, save
 
 
@@ -29,30 +29,30 @@ def test_each_layer_within_one_step(
 ) -> None:
     model = mini_net(int16=int16)
     program = lower(read_qdq(save(model, tmp_path)))
-    pictures = random_pictures(6, SIZE, SIZE, seed=2)
+    images = random_images(6, SIZE, SIZE, seed=2)
     # Only int16 rounding and the shorter fraction of the residual differ, near ties.
-    assert check_steps(model, program, pictures, preprocess(), evaluator) <= 0.005
+    assert check_steps(model, program, images, preprocess(), evaluator) <= 0.005
 
 
 @pytest.mark.parametrize("accumulator", ["int16", "int32"])
 def test_each_layer_of_a_repghostnet_within_one_step(tmp_path: Path, accumulator: str) -> None:
     config = config_from_dict({"depthwise_accumulator": accumulator})
     prepare = Preprocess(32, 32)
-    pictures = random_pictures(4, 32, 32, seed=6)
+    images = random_images(4, 32, 32, seed=6)
     graph = graph_of(fuse(lively_model(1)))
-    spec = calibrate(graph, [prepare.normalize(pictures)], config)
+    spec = calibrate(graph, [prepare.normalize(images)], config)
     model = qdq.build_qdq(graph, spec, 32)
     qdq.describe(model, qdq.Description("repghostnet_0_5x", prepare.to_dict(), (), "", {}, {}), config, spec)
     program = lower(read_qdq(save(model, tmp_path)))
-    assert check_steps(model, program, pictures, prepare) <= 0.01
+    assert check_steps(model, program, images, prepare) <= 0.01
 
 
 def test_onnx_runtime_agrees_on_the_answer(tmp_path: Path) -> None:
     model = mini_net()
     evaluate = onnx_runtime(model)
-    pictures = random_pictures(32, SIZE, SIZE, seed=3)
-    scores = run(lower(read_qdq(save(model, tmp_path))), pictures)
-    x = preprocess().normalize(pictures)
+    images = random_images(32, SIZE, SIZE, seed=3)
+    scores = run(lower(read_qdq(save(model, tmp_path))), images)
+    x = preprocess().normalize(images)
     expected = np.concatenate([evaluate({"input": x[i : i + 1]})[0] for i in range(len(x))])
     assert (scores.argmax(1) == expected.argmax(1)).mean() > 0.9
     assert np.abs(scores - expected).max() < 0.05 * np.abs(expected).max()

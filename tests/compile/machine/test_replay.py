@@ -24,7 +24,7 @@ from compile.storage.files import sha256
 from compile.storage.strict_json import canonical_json
 from compile.targets.table import Target
 from repghost.errors import IntegrityError, RepGhostError, ToolMissingError, UsageError
-from tests.support.fake_network import expected_logits, pictures
+from tests.support.fake_network import expected_logits, random_images
 
 
 def copied(bundle: Path, tmp_path: Path) -> Path:
@@ -87,7 +87,7 @@ def test_changed_weight_with_a_fitting_digest_fails_the_replay(host_bundle: Path
 
 
 def test_changed_expectation_fails_the_replay(host_bundle: Path, tmp_path: Path) -> None:
-    images = pictures(3)
+    images = random_images(3)
     expected = expected_logits(images)
     expected[2, 9] = np.nextafter(expected[2, 9], np.float32(np.inf))
     path = tmp_path / "vectors.bin"
@@ -117,7 +117,7 @@ def test_a_bundle_of_another_interface_is_named(host_bundle: Path, tmp_path: Pat
 
 
 def test_python_and_runner_give_the_reference(host_bundle: Path, tmp_path: Path) -> None:
-    images = pictures(2)
+    images = random_images(2)
     model = repghost.load(host_bundle)
     assert np.array_equal(model.logits(images), expected_logits(images))
     prediction = model(Image.fromarray(images[0]))
@@ -247,7 +247,7 @@ def test_wrong_use_of_the_runner(host_bundle: Path, arguments: tuple[str, ...], 
     assert not done.stdout
 
 
-PICTURES = {
+IMAGES = {
     "no width": b"P6 0 9 255\n",
     "a thread": b"P6 1 1500000 255\n" + bytes(1500000 * 3),
     "truncated": b"P6 8 8 255\n" + bytes(8 * 8 * 3 - 1),
@@ -261,8 +261,8 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("content", PICTURES.values(), ids=PICTURES.keys())
-def test_wrong_pictures_are_refused(host_bundle: Path, tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", IMAGES.values(), ids=IMAGES.keys())
+def test_wrong_images_are_refused(host_bundle: Path, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "picture"
     path.write_bytes(content)
     done = run(host_bundle, "--classify", str(path))

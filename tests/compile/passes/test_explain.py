@@ -89,7 +89,7 @@ def test_a_foreign_file_is_explained_with_the_preprocessing_that_is_given(tmp_pa
     assert f"--weights {path} --data DIR --preprocess {rule}" in result.output
 
 
-def test_a_file_that_says_how_pictures_are_prepared_takes_no_other_way(tmp_path: Path) -> None:
+def test_a_file_that_says_how_images_are_prepared_takes_no_other_way(tmp_path: Path) -> None:
     path, rule = save(mini_net(), tmp_path), tmp_path / "preprocess.json"
     rule.write_text(json.dumps(preprocess().to_dict()))
     assert CliRunner().invoke(cli, ["explain", str(path), "--preprocess", str(rule)]).exit_code == 0

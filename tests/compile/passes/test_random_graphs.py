@@ -12,7 +12,7 @@ from calib.integer.reference import run
 from compile.frontend.qdq_file import read_qdq
 from compile.passes import lower
 from tests.support.agreement import check_steps
-from tests.support.programs import random_pictures
+from tests.support.programs import random_images
 from tests.support.qdq_models import Model, preprocess, save
 
 SIZE = 9  # odd, so that stride 2 meets a border
@@ -93,10 +93,10 @@ class Net(Model):
 LAYERS = [Net.dense, Net.depthwise, Net.residual, Net.gate, Net.function, Net.requantize]
 
 
-def changed(program: Program, pictures: np.ndarray) -> int:
-    """Return how many tensors differ between pictures; a program that ignores its input would prove nothing."""
+def changed(program: Program, images: np.ndarray) -> int:
+    """Return how many tensors differ between images; a program that ignores its input would prove nothing."""
     trace: dict[str, np.ndarray] = {}
-    run(program, pictures, trace)
+    run(program, images, trace)
     return sum(bool((value[0] != value[1]).any()) for value in trace.values())
 
 
@@ -109,9 +109,9 @@ def test_random_graph_agrees_layer_by_layer(tmp_path: Path, seed: int, chosen: l
     net.end()
     model = net.build("logits", 3)
     program = lower(read_qdq(save(model, tmp_path)))
-    pictures = random_pictures(2, SIZE, SIZE, seed % 1000)
-    assert changed(program, pictures) >= 1
-    check_steps(model, program, pictures, preprocess(SIZE))
+    images = random_images(2, SIZE, SIZE, seed % 1000)
+    assert changed(program, images) >= 1
+    check_steps(model, program, images, preprocess(SIZE))
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -122,4 +122,4 @@ def test_each_kind_alone(tmp_path: Path, layer: object) -> None:
         layer(net)
         net.end()
         model = net.build("logits", 3)
-        check_steps(model, lower(read_qdq(save(model, tmp_path))), random_pictures(2, SIZE, SIZE), preprocess(SIZE))
+        check_steps(model, lower(read_qdq(save(model, tmp_path))), random_images(2, SIZE, SIZE), preprocess(SIZE))

@@ -53,7 +53,7 @@ def test_each_core_chooses_its_variant(android_bundle: Path, emulator: Emulator)
     assert found[:3] == ["neon", "dot", "i8mm"]
 
 
-def test_pictures_get_the_scores_of_python(
+def test_images_get_the_scores_of_python(
     android_bundle: Path, host_bundle: Path, emulator: Emulator, tmp_path: Path
 ) -> None:
     files, command = written(tmp_path), emulator.command("cortex-a76")

@@ -1,4 +1,4 @@
-"""`--classify` and `--watch`: a picture on the device gives the scores that Python gives it."""
+"""`--classify` and `--watch`: an image on the device gives the scores that Python gives it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from PIL import Image
 from compile.bundle.host_model import load
 from compile.machine.emulator import Emulator
 from tests.compile.runner.test_decode import encoded, scene
-from tests.support.fake_network import HEIGHT, WIDTH, pictures
+from tests.support.fake_network import HEIGHT, WIDTH, random_images
 
 
 def classify(bundle: Path, *arguments: str | Path, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -31,7 +31,7 @@ def classify(bundle: Path, *arguments: str | Path, prefix: tuple[str, ...] = ())
 
 
 def written(folder: Path) -> dict[str, Path]:
-    """Pictures of every kind, larger and smaller than the network's."""
+    """Images of every kind, larger and smaller than the network's."""
     exif = Image.Exif()
     exif[0x0112] = 6
     contents = {
@@ -51,10 +51,10 @@ def written(folder: Path) -> dict[str, Path]:
 
 def expected(bundle: Path, path: Path) -> NDArray[np.float32]:
     """What Python says about a file."""
-    from repghost.data import read_picture
+    from repghost.data import read_image
 
     model = load(bundle)
-    return np.asarray(model.logits(model.preprocess.apply(read_picture(path))[None])[0])
+    return np.asarray(model.logits(model.preprocess.apply(read_image(path))[None])[0])
 
 
 def scores(line: str) -> dict[int, float]:
@@ -62,7 +62,7 @@ def scores(line: str) -> dict[int, float]:
     return {entry["class"]: float(np.float32(entry["logit"])) for entry in json.loads(line)["top"]}
 
 
-def test_every_kind_of_picture_gets_the_scores_of_python(host_bundle: Path, tmp_path: Path) -> None:
+def test_every_kind_of_image_gets_the_scores_of_python(host_bundle: Path, tmp_path: Path) -> None:
     files = written(tmp_path)
     done = classify(host_bundle, "--top", "10", "--", *files.values())
     assert done.returncode == 0, done.stderr
@@ -96,7 +96,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_classified(host_bundle: Pa
     assert "absent.png: No such file" in errors[2]
 
 
-def test_options_may_stand_behind_the_picture(host_bundle: Path, tmp_path: Path) -> None:
+def test_options_may_stand_behind_the_image(host_bundle: Path, tmp_path: Path) -> None:
     odd = tmp_path / "--top"
     odd.write_bytes(encoded(scene(9, 9), "PNG"))
     done = classify(host_bundle, odd, "--top", "2")
@@ -108,18 +108,18 @@ def test_options_may_stand_behind_the_picture(host_bundle: Path, tmp_path: Path)
 
 def test_names_that_are_no_text_stay_json(host_bundle: Path, tmp_path: Path) -> None:
     name = os.fsencode(tmp_path) + b'/a"\\\xff\xc3\xa9\n.rgb'
-    Path(os.fsdecode(name)).write_bytes(pictures(1)[0].tobytes())
+    Path(os.fsdecode(name)).write_bytes(random_images(1)[0].tobytes())
     done = subprocess.run(
         [str(host_bundle / "repghost-run"), "--classify", name], capture_output=True, timeout=60, check=True
     )
     assert os.fsencode(json.loads(done.stdout)["picture"]) == name
 
 
-def test_a_raw_picture_is_taken_as_it_is(host_bundle: Path, tmp_path: Path) -> None:
+def test_a_raw_image_is_taken_as_it_is(host_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "picture.rgb"
-    path.write_bytes(pictures(1)[0].tobytes())
+    path.write_bytes(random_images(1)[0].tobytes())
     done = classify(host_bundle, "--top", "10", path)
-    assert scores(done.stdout) == dict(enumerate(load(host_bundle).logits(pictures(1))[0].tolist()))
+    assert scores(done.stdout) == dict(enumerate(load(host_bundle).logits(random_images(1))[0].tolist()))
 
 
 class Watched:
@@ -175,7 +175,7 @@ def watched(host_bundle: Path, folder: Path) -> Iterator[Watched]:
     found.close()
 
 
-def test_pictures_are_classified_as_they_arrive(watched: Watched, folder: Path, host_bundle: Path) -> None:
+def test_images_are_classified_as_they_arrive(watched: Watched, folder: Path, host_bundle: Path) -> None:
     path = folder / "first.png"
     path.write_bytes(encoded(scene(20, 30), "PNG"))
     line = watched.line()
@@ -188,12 +188,12 @@ def test_pictures_are_classified_as_they_arrive(watched: Watched, folder: Path, 
     (folder / "pipe.png").mkdir()
     Path(shutil.copy(path, folder / ".incoming")).rename(folder / "second.jpg")
     assert watched.name() == "second.jpg"
-    path.write_bytes(encoded(scene(21, 30), "PNG"))  # the same name, another picture
+    path.write_bytes(encoded(scene(21, 30), "PNG"))  # the same name, another image
     assert watched.name() == "first.png"
     assert watched.end() == (0, "")
 
 
-def test_a_half_written_picture_is_taken_when_it_is_whole(watched: Watched, folder: Path) -> None:
+def test_a_half_written_image_is_taken_when_it_is_whole(watched: Watched, folder: Path) -> None:
     data = encoded(scene(200, 150), "PNG")
     with (folder / "slow.png").open("wb") as file:
         for start in range(0, len(data), len(data) // 12 + 1):
@@ -212,7 +212,7 @@ def test_a_half_written_picture_is_taken_when_it_is_whole(watched: Watched, fold
     assert all("truncated input" in line for line in errors.splitlines())
 
 
-def test_the_pictures_that_are_there_can_be_asked_for(host_bundle: Path, folder: Path) -> None:
+def test_the_images_that_are_there_can_be_asked_for(host_bundle: Path, folder: Path) -> None:
     for index in range(5):
         (folder / f"{index}.png").write_bytes(encoded(scene(9, 9 + index), "PNG"))
     found = Watched(host_bundle, folder, "--existing", "--count", "4")

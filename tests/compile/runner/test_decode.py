@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from compile.link.toolchain import RUNNER_SOURCES
 from compile.targets.table import Target
-from repghost.data.decode import MAX_PIXELS, decode_picture
+from repghost.data.decode import MAX_PIXELS, decode_image
 from tests.support.decoding import Decoder, build_decoder
 
 WIDTH, HEIGHT = 37, 29
@@ -35,7 +35,7 @@ def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def scene(width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
-    """A picture with edges, gradients and noise."""
+    """An image with edges, gradients and noise."""
     y, x = np.mgrid[:height, :width]
     waves = np.stack([127 + 100 * np.sin(x / 7 + y / 11), 127 + 100 * np.cos(x / 5 - y / 9), (x * 3 + y * 5) % 256], -1)
     return Image.fromarray(np.clip(waves + noise(height, width, 3) / 8.0, 0, 255).astype(np.uint8))
@@ -71,7 +71,7 @@ def oriented(value: int, kind: str) -> bytes:
     return encoded(scene(), kind, exif=exif)
 
 
-def pictures() -> dict[str, bytes]:
+def images() -> dict[str, bytes]:
     image, rgba = scene(), noise(HEIGHT, WIDTH, 4)
     rgba[:9, :, 3], rgba[9:18, :, 3] = 0, 255
     text = PngInfo()
@@ -113,17 +113,17 @@ def pictures() -> dict[str, bytes]:
     return found
 
 
-PICTURES = pictures()
+IMAGES = images()
 
 
 @pytest.fixture(scope="module")
 def decoded(decoder: Decoder) -> dict[str, NDArray[np.uint8] | str]:
-    return dict(zip(PICTURES, decoder.decode(list(PICTURES.values())), strict=True))
+    return dict(zip(IMAGES, decoder.decode(list(IMAGES.values())), strict=True))
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_pixels_are_those_of_python(decoded: dict[str, Any], name: str) -> None:
-    expected = np.asarray(decode_picture(PICTURES[name], name))
+    expected = np.asarray(decode_image(IMAGES[name], name))
     assert not isinstance(decoded[name], str), decoded[name]
     np.testing.assert_array_equal(decoded[name], expected)
 
@@ -158,12 +158,12 @@ HOSTILE = {
     "text": b"no picture at all",
 }
 for _name in ("JPEG 4:2:0 95 False", "JPEG 4:2:0 95 True", "RGB", "palette"):
-    _size = len(PICTURES[_name])
+    _size = len(IMAGES[_name])
     for _part in (3, 10, 50, 90):
-        HOSTILE[f"{_name}, {_part} %"] = PICTURES[_name][: _size * _part // 100]
+        HOSTILE[f"{_name}, {_part} %"] = IMAGES[_name][: _size * _part // 100]
 
 
-def test_hostile_pictures_are_refused_with_a_reason(decoder: Decoder) -> None:
+def test_hostile_images_are_refused_with_a_reason(decoder: Decoder) -> None:
     assert MAX_PIXELS < 30000 * 30000
     for name, answer in zip(HOSTILE, decoder.decode(list(HOSTILE.values())), strict=True):
         assert isinstance(answer, str), f"{name} was decoded to {answer.shape}"
@@ -171,7 +171,7 @@ def test_hostile_pictures_are_refused_with_a_reason(decoder: Decoder) -> None:
 
 
 def mutated(chance: random.Random, seeds: list[bytes]) -> bytes:
-    """Damage a picture: bytes, a stretch, a length field, or the end; sometimes two pictures are joined."""
+    """Damage an image: bytes, a stretch, a length field, or the end; sometimes two images are joined."""
     data = bytearray(chance.choice(seeds))
     for _ in range(chance.choice((1, 1, 2, 8))):
         at, kind = chance.randrange(len(data)), chance.randrange(5)
@@ -203,22 +203,22 @@ def resealed(data: bytes) -> bytes:
     return bytes(result + data[at:])
 
 
-def test_three_thousand_damaged_pictures(decoder: Decoder) -> None:
-    # Small sides, and limits that a damaged header cannot raise far: what counts is the number of pictures.
+def test_three_thousand_damaged_images(decoder: Decoder) -> None:
+    # Small sides, and limits that a damaged header cannot raise far: what counts is the number of images.
     names = ["RGBA", "palette", "transparent palette, 4 bits", "type 2, 16 bits", "16-bit grey", "CMYK", "restarts"]
     names += ["orientation 6 JPEG", "orientation 7 PNG", "XMP in PNG", "JPEG 4:2:0 95 True", "JPEG 4:1:1 40 False"]
-    chance, seeds = random.Random(20), [PICTURES[name] for name in names]
+    chance, seeds = random.Random(20), [IMAGES[name] for name in names]
     damaged = [mutated(chance, seeds) for _ in range(3000)]
     damaged = [resealed(data) if data[:8] == SIGNATURE and index % 2 else data for index, data in enumerate(damaged)]
     damaged = [data for data in damaged if claimed_pixels(data) < 1 << 22]
-    answers = decoder.decode(damaged)
+    predictions = decoder.decode(damaged)
     assert len(damaged) > 2500
-    refused = sum(isinstance(answer, str) for answer in answers)
-    assert len(answers) * 0.2 < refused < len(answers)  # the damage is felt, and does not stop all at the door
+    refused = sum(isinstance(answer, str) for answer in predictions)
+    assert len(predictions) * 0.2 < refused < len(predictions)  # the damage is felt, and does not stop all at the door
 
 
 def claimed_pixels(data: bytes) -> int:
-    """How many pixels the header says; a picture of 80 million is legal, but takes a second each."""
+    """How many pixels the header says; an image of 80 million is legal, but takes a second each."""
     if data[:8] == SIGNATURE and len(data) > 24:
         width, height = struct.unpack_from(">II", data, 16)
         return int(width * height) if width * height <= MAX_PIXELS else 0

@@ -17,9 +17,9 @@ from tests.support.prepared import (
     NV12_BT709,
     NV12_FULL,
     RGB,
-    Picture,
+    CameraImage,
     Prepared,
-    picture_of,
+    image_of,
 )
 
 Library = Callable[..., Prepared]
@@ -116,12 +116,12 @@ def nv12(width: int, height: int, apart: int = 0) -> tuple[NDArray[np.uint8], ND
 
 @pytest.mark.parametrize("order", STANDARDS)
 @pytest.mark.parametrize("sides", [(8, 8), (20, 14), (21, 15), (1, 1), (64, 48)])
-def test_camera_pictures(library: Library, order: int, sides: tuple[int, int]) -> None:
+def test_camera_images(library: Library, order: int, sides: tuple[int, int]) -> None:
     preprocess = Preprocess(8, 10, "bilinear")
     luma, chroma = nv12(*sides, apart=7)
     rgb = from_nv12(luma, chroma, order)
-    picture = Picture(luma.ctypes.data, chroma.ctypes.data, *sides, order, luma.strides[0], chroma.strides[0])
-    np.testing.assert_array_equal(library(preprocess).picture(picture), preprocess.apply(Image.fromarray(rgb)))
+    image = CameraImage(luma.ctypes.data, chroma.ctypes.data, *sides, order, luma.strides[0], chroma.strides[0])
+    np.testing.assert_array_equal(library(preprocess).image(image), preprocess.apply(Image.fromarray(rgb)))
 
 
 @pytest.mark.parametrize("order", STANDARDS)
@@ -131,8 +131,8 @@ def test_every_camera_colour_is_that_of_the_standard(library: Library, order: in
     pairs = np.stack(np.meshgrid(np.arange(0, 256, 4), np.arange(0, 256, 4)), -1).astype(np.uint8).reshape(64, 128)
     for value in (0, 16, 77, 128, 235, 255):
         luma = np.full((128, 128), value, np.uint8)
-        picture = Picture(luma.ctypes.data, pairs.ctypes.data, 128, 128, order, 128, 128)
-        got = library(Preprocess(128, 128, "bilinear")).picture(picture)[::2, ::2]
+        image = CameraImage(luma.ctypes.data, pairs.ctypes.data, 128, 128, order, 128, 128)
+        got = library(Preprocess(128, 128, "bilinear")).image(image)[::2, ::2]
         colours = np.stack([np.full((64, 64), value), pairs[:, ::2], pairs[:, 1::2]], -1) - np.array([black, 128, 128])
         expected = np.clip(colours @ weights.T, 0, 255)
         assert np.abs(got - expected).max() < 0.51
@@ -153,20 +153,20 @@ WRONG = {
 
 
 @pytest.mark.parametrize("changes", WRONG.values(), ids=WRONG.keys())
-def test_wrong_pictures_are_refused(library: Library, changes: dict[str, int]) -> None:
+def test_wrong_images_are_refused(library: Library, changes: dict[str, int]) -> None:
     prepared, pixels = library(Preprocess(8, 10, "bilinear")), noise(30, 20)
-    picture = picture_of(pixels, RGB, **changes)
-    assert prepared.library.rg_prepare_bytes(picture) == 0
-    assert prepared.status(picture) == 8
+    image = image_of(pixels, RGB, **changes)
+    assert prepared.library.rg_prepare_bytes(image) == 0
+    assert prepared.status(image) == 8
 
 
 def test_null_and_unaligned_pointers_are_refused(library: Library) -> None:
     prepared, (luma, chroma) = library(Preprocess(8, 10, "bilinear")), nv12(30, 20)
-    assert prepared.status(picture_of(noise(30, 20), pixels=None)) == 1
-    assert prepared.status(Picture(luma.ctypes.data, None, 30, 20, NV12, 30, 30)) == 1
-    assert prepared.status(Picture(luma.ctypes.data, chroma.ctypes.data, 30, 20, NV12, 29, 30)) == 8
-    assert prepared.status(Picture(luma.ctypes.data, chroma.ctypes.data, 30, 20, NV12, 30, 29)) == 8
-    good, memory = picture_of(noise(30, 20)), np.zeros(4096, np.uint8).ctypes.data
+    assert prepared.status(image_of(noise(30, 20), pixels=None)) == 1
+    assert prepared.status(CameraImage(luma.ctypes.data, None, 30, 20, NV12, 30, 30)) == 1
+    assert prepared.status(CameraImage(luma.ctypes.data, chroma.ctypes.data, 30, 20, NV12, 29, 30)) == 8
+    assert prepared.status(CameraImage(luma.ctypes.data, chroma.ctypes.data, 30, 20, NV12, 30, 29)) == 8
+    good, memory = image_of(noise(30, 20)), np.zeros(4096, np.uint8).ctypes.data
     aligned = memory + -memory % 64
     call = prepared.library.rg_prepare
     assert call(None, memory, aligned) == 1

@@ -59,7 +59,7 @@ class _Wrong(FloatCase):
 def test_the_harness_finds_one_wrong_number() -> None:
     target, variant = ARM64, ARM64.variant("half")
     cases = [case for name in FLOAT_FAMILIES for case in FLOAT_FAMILIES[name]("float16")[:2]]
-    wrong = [_Wrong(c.name, c.operator, c.tensors, c.picture, c.halo, c.tolerance) for c in cases]
+    wrong = [_Wrong(c.name, c.operator, c.tensors, c.image, c.halo, c.tolerance) for c in cases]
     try:
         failures = run_float_cases(wrong, target, variant)
     except ToolMissingError as error:

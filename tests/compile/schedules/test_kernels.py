@@ -108,7 +108,7 @@ def host_variant(host: Target) -> Variant:
 
 def test_one_wrong_answer_is_found_and_named(host: Target, host_variant: Variant) -> None:
     case = FAMILIES["gemm"]()[0]
-    wrong = _Wrong(case.name, case.operator, case.tensors, case.picture, case.halos)
+    wrong = _Wrong(case.name, case.operator, case.tensors, case.image, case.halos)
     failures = run_cases([case, wrong, case], host, host_variant)
     output = case.operator.output
     place = f"y[{output.height - 1}, {output.width - 1}, {output.channels - 1}]"

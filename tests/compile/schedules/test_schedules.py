@@ -134,8 +134,8 @@ def test_arm_variants_differ_in_their_products_only() -> None:
 def depthwise_rules(size: int, channels: int, isa: str = "dot", kernel: int = 3) -> list[Scheduled | None]:
     """Return what both rules say about a layer; the first one that answers wins."""
     builder = _ShapeBuilder(size, 0, int16=True)
-    picture = builder.dense("x", builder.picture(), channels, relu=True)
-    y = builder.depthwise("y", picture, kernel=kernel, relu=True)
+    image = builder.dense("x", builder.image(), channels, relu=True)
+    y = builder.depthwise("y", image, kernel=kernel, relu=True)
     builder.dense("classifier", builder.pool("pool", y), 10, logits=True)
     program = Program(tuple(builder.operators), size, size, 10, "")
     (operator,) = (operator for operator in program.operators if operator.output is y)
@@ -352,7 +352,7 @@ def test_scores_are_no_tensor() -> None:
             assert not (is_logits and step.halo)
 
 
-# -- the picture -------------------------------------------------------------------------------------------------------
+# -- the image -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("seed", range(20))
 def test_tables_of_a_normalization_are_lines_at_every_byte(seed: int) -> None:
     tables = line_tables(np.random.default_rng(seed))

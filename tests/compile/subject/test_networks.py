@@ -15,7 +15,7 @@ from compile.targets.table import Target
 from repghost.data.preprocess import Preprocess
 from tests.compile.conftest import host  # noqa: F401  (a fixture)
 from tests.support.generate_networks import CLASSES, SIZE, write_qdq
-from tests.support.programs import random_pictures
+from tests.support.programs import random_images
 
 NETWORKS = {
     "mobilenetv2_100": {"Conv2d": 36, "DepthwiseConv2d": 17, "Add": 10},
@@ -32,18 +32,18 @@ def test_every_layer_is_an_integer_operator(name: str, tmp_path: Path, host: Tar
     program = lower(read_qdq(write_qdq(name, tmp_path), Preprocess(SIZE, SIZE)))
     kinds = [type(operator).__name__ for operator in program.operators]
     assert {kind: kinds.count(kind) for kind in NETWORKS[name]} == NETWORKS[name]
-    pictures = random_pictures(2, SIZE, SIZE)
-    expected = run(program, pictures)
+    images = random_images(2, SIZE, SIZE)
+    expected = run(program, images)
     assert len(np.unique(expected)) > 3
     info = {"abi": 1, "input": {"height": SIZE, "width": SIZE, "channels": 3}, "classes": CLASSES, "model": name}
     model = LoadedModel(link_model(compile_program(program, host), host, info), SIZE, CLASSES)
-    np.testing.assert_array_equal(model.logits(pictures), expected)
+    np.testing.assert_array_equal(model.logits(images), expected)
 
 
 def test_unsigned_activations_are_the_same_integers(tmp_path: Path) -> None:
     signed, unsigned = (
         run(lower(read_qdq(write_qdq("mobilenetv2_100", tmp_path, kind), Preprocess(SIZE, SIZE))),
-            random_pictures(2, SIZE, SIZE))
+            random_images(2, SIZE, SIZE))
         for kind in (False, True)
     )  # fmt: skip
     np.testing.assert_allclose(unsigned, signed, atol=0.2 * np.abs(signed).max())

@@ -46,17 +46,17 @@ def test_advice_says_first_what_a_machine_measured_and_compares_with_the_best_fl
     assert "except for 0.5x" in advise(mixed)[1].sentence
 
 
-def test_gate_judges_what_is_taken_by_default_and_not_the_luckiest(summary: Summary) -> None:
+def test_gate_evaluates_what_is_taken_by_default_and_not_the_luckiest(summary: Summary) -> None:
     network = summary.networks[0]
     default = network.methods[0]
     assert default.change is not None
     bad = replace(default, change=replace(default.change, difference=-0.01))
     lucky = replace(default, name="lucky")
 
-    def judged(*methods: Method) -> tuple[list[str], list[str]]:
+    def evaluated(*methods: Method) -> tuple[list[str], list[str]]:
         return gate_sentences(replace(summary, networks=(replace(network, methods=methods),)))
 
-    assert judged(bad, lucky)[0] == [] and "do not ship it" in judged(bad, lucky)[1][0]
-    passed, missed = judged(bad, replace(lucky, name="trained", kind="qat"))
+    assert evaluated(bad, lucky)[0] == [] and "do not ship it" in evaluated(bad, lucky)[1][0]
+    passed, missed = evaluated(bad, replace(lucky, name="trained", kind="qat"))
     assert "(trained)" in passed[0] and not missed
-    assert "was not measured" in judged(replace(default, change=None))[1][0]
+    assert "was not measured" in evaluated(replace(default, change=None))[1][0]

@@ -1,4 +1,4 @@
-"""The page in a real browser. Pictures of it are kept in build/screenshots, to be looked at."""
+"""The page in a real browser. Images of it are kept in build/screenshots, to be looked at."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ def test_every_number_that_is_shown_is_that_of_the_json(browser: Browser, summar
 
 
 @pytest.mark.parametrize("device", SIZES)
-def test_picture_of_the_page_is_kept(browser: Browser, summary: Summary, tmp_path: Path, device: str) -> None:
+def test_image_of_the_page_is_kept(browser: Browser, summary: Summary, tmp_path: Path, device: str) -> None:
     write_all(summary, tmp_path / "report")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     width, height = SIZES[device]
     path = SCREENSHOTS / f"report-{device}.png"
     page = (tmp_path / "report" / "report.html").as_uri()
     browser.run([f"--screenshot={path}", f"--window-size={width},{height}", page], tmp_path / "profile")
-    picture = np.asarray(Image.open(path).convert("L"))
-    assert picture.shape == (height, width)
-    assert np.unique(picture).size > 20  # text and a figure, not an empty page
+    image = np.asarray(Image.open(path).convert("L"))
+    assert image.shape == (height, width)
+    assert np.unique(image).size > 20  # text and a figure, not an empty page

@@ -1,6 +1,6 @@
 """`make report WEIGHTS=timm DATA=imagenet`: all eight rows in one command, the weights from a mirror on this machine.
 
-Weights and pictures are read as always; compiling, which other tests do, is replaced by a report of what was read.
+Weights and images are read as always; compiling, which other tests do, is replaced by a report of what was read.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ main()
 
 @pytest.fixture(scope="module")
 def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A picture of each of a thousand classes, in both splits."""
+    """An image of each of a thousand classes, in both splits."""
     folder = tmp_path_factory.mktemp("data") / "imagenet"
-    picture = folder / "train/n00000000/a.png"
+    image = folder / "train/n00000000/a.png"
     for split in ("train", "val"):
         for index in range(CLASSES):
             place = folder / split / f"n{index:08d}"
             place.mkdir(parents=True)
-            if place == picture.parent:
-                Image.new("RGB", (40, 40), (200, 30, 90)).save(picture)
+            if place == image.parent:
+                Image.new("RGB", (40, 40), (200, 30, 90)).save(image)
             else:
-                os.link(picture, place / f"{split}.png")
+                os.link(image, place / f"{split}.png")
     return folder
 
 

@@ -78,7 +78,7 @@ def test_a_changed_bundle_is_built_again(tmp_path: Path, ran: list[Request]) -> 
     assert len(ran) == 2
 
 
-def test_a_changed_picture_means_another_run(tmp_path: Path, ran: list[Request]) -> None:
+def test_a_changed_image_means_another_run(tmp_path: Path, ran: list[Request]) -> None:
     data, output = tmp_path / "pictures", tmp_path / "build"
     data.mkdir()
     (data / "a.png").write_bytes(b"one")

@@ -128,7 +128,7 @@ def test_networks_come_from_the_narrowest_to_the_widest(tmp_path: Path) -> None:
     assert [network.model for network in summary.networks] == [f"repghostnet_{w}x" for w in ("0_5", "0_58", "2_0")]
 
 
-def test_two_runs_of_different_pictures_are_named_and_both_stay(tmp_path: Path) -> None:
+def test_two_runs_of_different_images_are_named_and_both_stay(tmp_path: Path) -> None:
     reports = [run_report(NAMES[0], 0.001, 1.0, "e" * 64), run_report(NAMES[0], 0.001, 1.0, "f" * 64)]
     summary = collect(find_files([write_runs(tmp_path / "build", *reports)]))
     assert len(summary.networks) == 2

@@ -33,9 +33,9 @@ def made() -> tuple[Callable[[str, int, bool], onnx.ModelProto], Placement]:
     """What writes a random network, and where its quantization stands."""
     torch.manual_seed(0)
     network = fused(RepGhostNet(0.5, num_classes=10).eval())
-    pictures = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3)).astype(np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3)).astype(np.uint8)
     graph, spec = quantize_graph(
-        graph_of(network), pictures, PREPROCESS, QuantConfig("tensorrt", LayerSettings(observer="min_max"))
+        graph_of(network), images, PREPROCESS, QuantConfig("tensorrt", LayerSettings(observer="min_max"))
     )
     half, placement = half_spec(graph, spec), place(graph, PlacementOptions())
 

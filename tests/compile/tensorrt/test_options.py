@@ -48,10 +48,10 @@ def made() -> Iterator[Made]:
     torch.manual_seed(1)
     network = fused(RepGhostNet(0.5, num_classes=10).eval())
     preprocess = Preprocess(size=SIZE, resize=SIZE)
-    pictures = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3)).astype(np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3)).astype(np.uint8)
     config = QuantConfig("tensorrt", LayerSettings(observer="min_max"))
-    graph, spec = quantize_graph(graph_of(network), pictures, preprocess, config)
-    yield Made(graph, half_spec(graph, spec), preprocess.normalize(pictures))
+    graph, spec = quantize_graph(graph_of(network), images, preprocess, config)
+    yield Made(graph, half_spec(graph, spec), preprocess.normalize(images))
 
 
 @pytest.mark.parametrize(("squeeze_excite", "depthwise"), CHOICES)

@@ -35,17 +35,17 @@ def test_the_module_computes_what_the_file_says() -> None:
     torch.manual_seed(2)
     network = fused(RepGhostNet(0.5, num_classes=10).eval())
     preprocess = Preprocess(size=SIZE, resize=SIZE)
-    pictures = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3)).astype(np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3)).astype(np.uint8)
     config = QuantConfig("tensorrt", LayerSettings(observer="min_max"))
-    graph, spec = quantize_graph(graph_of(network), pictures, preprocess, config)
-    half, inputs = half_spec(graph, spec), preprocess.normalize(pictures)
+    graph, spec = quantize_graph(graph_of(network), images, preprocess, config)
+    half, inputs = half_spec(graph, spec), preprocess.normalize(images)
     for placement in (float_placement(graph), place(graph, PlacementOptions())):
         file: onnx.ModelProto = write_onnx(graph, half, placement, SIZE, 17, "float32", {})
         module = TorchTensorRTNetwork(graph, half, placement).eval()
         with torch.no_grad():
-            answers = module(torch.from_numpy(inputs)).numpy()
+            predictions = module(torch.from_numpy(inputs)).numpy()
         expected = TorchNetwork(file)(inputs)
-        assert np.abs(answers - expected).max() <= 0.01 * np.abs(expected).max()
+        assert np.abs(predictions - expected).max() <= 0.01 * np.abs(expected).max()
     program = torch.export.export(module, (torch.from_numpy(inputs[:1]),))
     targets = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
     assert sum("repghost.int8_convolution" in target for target in targets) == len(placement.layers)

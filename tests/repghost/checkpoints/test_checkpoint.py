@@ -14,7 +14,7 @@ from repghost.network.fuse import fuse
 from repghost.network.model import RepGhostNet, repghost_model_convert
 from repghost.network.spec import WIDTHS, ModelSpec
 from tests.support import SHARED
-from tests.support.networks import network, pictures
+from tests.support.networks import images, network
 from tests.support.weight_bytes import LABELS, PREPROCESS, model, put, state, torch_bytes, training_file
 
 TRAINED = SHARED / "weights"
@@ -37,7 +37,7 @@ def test_a_written_file_comes_back_whole(form: str, tmp_path: Path) -> None:
     built = build_model(checkpoint)
     assert not built.training
     assert list(built.state_dict()) == list(wanted.state_dict())
-    assert torch.equal(built(pictures()), wanted(pictures()))
+    assert torch.equal(built(images()), wanted(images()))
 
 
 def test_equal_networks_give_equal_files(tmp_path: Path) -> None:
@@ -150,5 +150,5 @@ def test_really_trained_weights(name: str) -> None:
     assert checkpoint.spec == ModelSpec(int(name) / 100, 10)
     assert checkpoint.metadata["num_classes"] == "10"
     trained = build_model(checkpoint)
-    x = pictures()
+    x = images()
     assert torch.allclose(fuse(trained)(x), trained(x), rtol=0, atol=5e-6)

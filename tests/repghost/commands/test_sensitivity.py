@@ -75,10 +75,10 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     preprocess = Preprocess(size=SIZE, resize=SIZE, interpolation="bilinear")
     write_checkpoint(root / "m.safetensors", lively_model(), preprocess.to_dict(), tuple("abcde"))
     coarse = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), np.uint8)
-    for index, picture in enumerate(coarse.repeat(8, axis=1).repeat(8, axis=2)):
+    for index, image in enumerate(coarse.repeat(8, axis=1).repeat(8, axis=2)):
         place = root / "train" / "abcde"[index % CLASSES]
         place.mkdir(parents=True)
-        Image.fromarray(picture).save(place / "0.png")
+        Image.fromarray(image).save(place / "0.png")
     return ["sensitivity", str(root / "m.safetensors"), "--data", str(root)]
 
 

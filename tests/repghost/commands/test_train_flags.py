@@ -52,7 +52,7 @@ def rates(arguments: str) -> list[float]:
     return [run.set_rate(epoch, 0) for epoch in range(run.epochs)]
 
 
-def pictures(count: int = 24) -> ArraySet:
+def images(count: int = 24) -> ArraySet:
     """Larger than the input and not square, so that crop and interpolation matter."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, 40, 48, 3), np.uint8)
     return ArraySet("made", tuple("0123456789"), pixels, np.arange(count) % 10)
@@ -61,7 +61,7 @@ def pictures(count: int = 24) -> ArraySet:
 def feed_of(arguments: str) -> LoaderFeed:
     size = "" if "-size 3" in arguments else "--img-size 32"
     recipe = recipe_of(f"--width 0.25 -b 8 {size} {arguments}")
-    return LoaderFeed(recipe, pictures(), pictures(), 10, Loading(workers=0), Ranks())
+    return LoaderFeed(recipe, images(), images(), 10, Loading(workers=0), Ranks())
 
 
 def fed(arguments: str, epoch: int = 0) -> Any:
@@ -70,22 +70,22 @@ def fed(arguments: str, epoch: int = 0) -> Any:
     return [(inputs.shape, inputs.numpy().tobytes(), targets.numpy().tobytes()) for inputs, _, targets in batches]
 
 
-def judged(arguments: str) -> Any:
-    """The pictures that judge an epoch, to the bit."""
-    return [(shown.shape, shown.tobytes()) for shown, _ in feed_of(arguments).judged()]
+def evaluated(arguments: str) -> Any:
+    """The images that evaluate an epoch, to the bit."""
+    return [(shown.shape, shown.tobytes()) for shown, _ in feed_of(arguments).evaluated()]
 
 
 def held_out(arguments: str) -> int:
     recipe = recipe_of(f"-b 8 --img-size 32 {arguments}", "demo")
-    feed = open_feed(recipe, pictures(100), None, 10, Hooks(), Loading(), Ranks())
-    return sum(len(labels) for _, labels in feed.judged())
+    feed = open_feed(recipe, images(100), None, 10, Hooks(), Loading(), Ranks())
+    return sum(len(labels) for _, labels in feed.evaluated())
 
 
 INPUTS = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 def moved(arguments: str, look: Any = None) -> Any:
-    """Two steps on the same pictures; by default, the learned weights."""
+    """Two steps on the same images; by default, the learned weights."""
     run = built(arguments)
     for step in range(2):
         torch.manual_seed(0)
@@ -172,8 +172,8 @@ EFFECTS: dict[str, tuple[str, str, Any]] = {
     "--train-interpolation": ("", "bilinear", fed),
     "--drop": (SHORT, "0.5", lambda a: logits(a).tolist()),
     "--bn-momentum": (SHORT, "0.3", lambda a: moved(a, lambda run: run.model.bn1.running_mean.tolist())),
-    "--model-ema": (SHORT, "--no-model-ema", lambda a: moved(a, lambda run: run.judged is run.model)),
-    "--model-ema-decay": (SHORT, "0.5", lambda a: moved(a, lambda run: run.judged.conv_stem.weight.tolist())),
+    "--model-ema": (SHORT, "--no-model-ema", lambda a: moved(a, lambda run: run.evaluated is run.model)),
+    "--model-ema-decay": (SHORT, "0.5", lambda a: moved(a, lambda run: run.evaluated.conv_stem.weight.tolist())),
     "--channels-last": (SHORT, "--no-channels-last", lambda a: built(a).model.conv_stem.weight.is_contiguous()),
     "--eval-metric": (SHORT, "loss", kept),
     "--amp-dtype": ("--amp-dtype off", "bfloat16", lambda a: logits(a).dtype),
@@ -182,10 +182,10 @@ EFFECTS: dict[str, tuple[str, str, Any]] = {
     "--freeze": (SHORT, "backbone", moved),
     "--img-size": ("", "48", fed),
     "--input-size": ("", "3 48 48", fed),
-    "--crop-pct": ("", "0.95", judged),
+    "--crop-pct": ("", "0.95", evaluated),
     "--mean": ("", "0.1 0.2 0.3", fed),
     "--std": ("", "0.1 0.2 0.3", fed),
-    "--interpolation": ("", "bilinear", judged),
+    "--interpolation": ("", "bilinear", evaluated),
 }
 ELSEWHERE = {"--sync-bn", "--dist-bn"}  # refused with one process: see below
 

@@ -9,12 +9,12 @@ from repghost.data.augment import cutout, random_crop, random_flip
 FILL = np.asarray([7, 8, 9], np.uint8)
 
 
-def pictures(count: int = 64, side: int = 12) -> NDArray[np.uint8]:
+def images(count: int = 64, side: int = 12) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(10, 256, (count, side, side, 3), np.uint8)
 
 
-def test_random_crop_is_one_of_the_shifts_of_the_reflected_picture() -> None:
-    source, padding = pictures(), 2
+def test_random_crop_is_one_of_the_shifts_of_the_reflected_image() -> None:
+    source, padding = images(), 2
     result = random_crop(source, padding, np.random.default_rng(1))
     padded = np.pad(source, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
     seen = set()
@@ -26,7 +26,7 @@ def test_random_crop_is_one_of_the_shifts_of_the_reflected_picture() -> None:
 
 
 def test_random_flip_mirrors_about_half_and_nothing_else() -> None:
-    source = pictures(400)
+    source = images(400)
     result = random_flip(source, np.random.default_rng(2))
     same = (result == source).all((1, 2, 3))
     mirrored = (result == source[:, :, ::-1]).all((1, 2, 3))
@@ -36,7 +36,7 @@ def test_random_flip_mirrors_about_half_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("side", [1, 4, 5])
 def test_cutout_covers_one_square_and_nothing_else(side: int) -> None:
-    source = pictures()
+    source = images()
     result = cutout(source, side, FILL, np.random.default_rng(3))
     covered = (result == FILL).all(3)
     assert np.array_equal(result[~covered], source[~covered])
@@ -49,7 +49,7 @@ def test_cutout_covers_one_square_and_nothing_else(side: int) -> None:
 
 
 def test_nothing_changes_the_source_and_a_seed_decides_everything() -> None:
-    source = pictures()
+    source = images()
     kept = source.copy()
     for change in (
         lambda random: random_crop(source, 3, random),
@@ -63,6 +63,6 @@ def test_nothing_changes_the_source_and_a_seed_decides_everything() -> None:
 
 
 def test_zero_turns_a_change_off() -> None:
-    source, random = pictures(), np.random.default_rng(0)
+    source, random = images(), np.random.default_rng(0)
     assert np.array_equal(random_crop(source, 0, random), source)
     assert np.array_equal(cutout(source, 0, FILL, random), source)

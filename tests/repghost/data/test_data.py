@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from repghost.data import MissingSplitError, PictureSet, open_dataset, prepare, prepare_in_parts
+from repghost.data import ImageSet, MissingSplitError, open_dataset, prepare, prepare_in_parts
 from repghost.data.arrays import ArraySet
 from repghost.data.cifar10 import CLASSES as CIFAR_CLASSES
 from repghost.data.fashion_mnist import CLASSES as FASHION_CLASSES
@@ -68,17 +68,17 @@ def make_cifar(folder: Path, binary: bool = False, protocol: int = 2) -> Path:
     for seed, name in enumerate(
         ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"]
     ):
-        pictures, labels = noise(seed, (4, 3072)), [(seed + number) % 10 for number in range(4)]
+        images, labels = noise(seed, (4, 3072)), [(seed + number) % 10 for number in range(4)]
         if binary:
-            rows = np.concatenate([np.asarray(labels, np.uint8)[:, None], pictures], axis=1)
+            rows = np.concatenate([np.asarray(labels, np.uint8)[:, None], images], axis=1)
             (folder / f"{name}.bin").write_bytes(rows.tobytes())
         else:
-            content = {b"batch_label": b"batch", b"labels": labels, b"data": pictures, b"filenames": [b"a", b"b"]}
+            content = {b"batch_label": b"batch", b"labels": labels, b"data": images, b"filenames": [b"a", b"b"]}
             (folder / name).write_bytes(pickle.dumps(content, protocol=protocol))
     return folder
 
 
-def check_contract(dataset: PictureSet) -> None:
+def check_contract(dataset: ImageSet) -> None:
     assert len(dataset) == len(dataset.labels) > 0
     assert dataset.labels.dtype == np.int64
     names = [dataset.name(index) for index in range(len(dataset))]
@@ -126,7 +126,7 @@ def test_classes_where_a_split_is_expected_are_recognized(tmp_path: Path, asked:
         open_dataset(flat, asked)
 
 
-def test_the_files_macos_leaves_beside_pictures_are_none(tmp_path: Path) -> None:
+def test_the_files_macos_leaves_beside_images_are_none(tmp_path: Path) -> None:
     root = make_tree(tmp_path)
     (root / "train/cat/._0.PNG").write_bytes(b"\0\5\x16\7")
     assert len(open_dataset(root, "train")) == 6
@@ -134,7 +134,7 @@ def test_the_files_macos_leaves_beside_pictures_are_none(tmp_path: Path) -> None
     assert open_dataset(make_tar(tmp_path / "mac.tar", "w", names), "train").names == ("train/a/1.png",)
 
 
-def test_imagefolder_without_classes_or_pictures(tmp_path: Path) -> None:
+def test_imagefolder_without_classes_or_images(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     with pytest.raises(UsageError, match="no class folders"):
         open_dataset(tmp_path, "train")
@@ -230,7 +230,7 @@ def test_cifar10_pickle_protocols(tmp_path: Path, protocol: int) -> None:
     assert len(open_dataset(make_cifar(tmp_path, protocol=protocol), "train")) == 20
 
 
-def python2_pickle(pictures: NDArray[np.uint8], labels: list[int]) -> bytes:
+def python2_pickle(images: NDArray[np.uint8], labels: list[int]) -> bytes:
     """The published files: written by Python 2 and numpy 1, whose strings are bytes without an encoding."""
 
     def text(value: bytes) -> bytes:
@@ -242,19 +242,19 @@ def python2_pickle(pictures: NDArray[np.uint8], labels: list[int]) -> bytes:
     empty = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(" + number(0) + b"t" + text(b"b") + b"tR"
     dtype = b"cnumpy\ndtype\n(" + text(b"u1") + number(0) + number(1) + b"tR"
     dtype += b"(" + number(3) + text(b"|") + b"NNN" + number(-1) + number(-1) + number(0) + b"tb"
-    shape = b"(" + number(pictures.shape[0]) + number(pictures.shape[1]) + b"t"
-    array = empty + b"(" + number(1) + shape + dtype + b"I00\n" + text(pictures.tobytes()) + b"tb"
+    shape = b"(" + number(images.shape[0]) + number(images.shape[1]) + b"t"
+    array = empty + b"(" + number(1) + shape + dtype + b"I00\n" + text(images.tobytes()) + b"tb"
     values = text(b"data") + array + text(b"labels") + b"](" + b"".join(map(number, labels)) + b"e"
     return b"\x80\x02}(" + values + b"u."
 
 
 def test_the_published_cifar10_pickles(tmp_path: Path) -> None:
     make_cifar(tmp_path)
-    pictures = noise(9, (3, 3072))
-    (tmp_path / "test_batch").write_bytes(python2_pickle(pictures, [1, 2, 3]))
+    images = noise(9, (3, 3072))
+    (tmp_path / "test_batch").write_bytes(python2_pickle(images, [1, 2, 3]))
     dataset = open_dataset(tmp_path, "test")
     assert dataset.labels.tolist() == [1, 2, 3]
-    assert np.array_equal(np.asarray(dataset[1][0]), pictures[1].reshape(3, 32, 32).transpose(1, 2, 0))
+    assert np.array_equal(np.asarray(dataset[1][0]), images[1].reshape(3, 32, 32).transpose(1, 2, 0))
 
 
 class Payload:
@@ -319,7 +319,7 @@ def test_tar_kinds(tmp_path: Path, name: str, mode: str) -> None:
     assert np.array_equal(np.asarray(dataset[3][0]), noise(1, (9, 7, 3)))
 
 
-def test_tar_takes_regular_pictures_of_the_split_only(tmp_path: Path) -> None:
+def test_tar_takes_regular_images_of_the_split_only(tmp_path: Path) -> None:
     path = tmp_path / "mixed.tar"
     with tarfile.open(path, "w") as archive:
         for name in (
@@ -387,7 +387,7 @@ def test_the_cifar10_archive() -> None:
 @pytest.mark.parametrize(
     ("present", "chosen"), [(["train"], "train"), (["test", "calibration"], "calibration"), (["test"], None)]
 )
-def test_scales_are_chosen_by_the_split_for_it_or_by_training_pictures(
+def test_scales_are_chosen_by_the_split_for_it_or_by_training_images(
     tmp_path: Path, present: list[str], chosen: str | None
 ) -> None:
     for split in present:
@@ -408,7 +408,7 @@ def test_what_is_no_set_is_named(tmp_path: Path) -> None:
         open_dataset(tmp_path / "a.zip", "train")
 
 
-def test_prepare_names_and_counts_broken_pictures(tmp_path: Path) -> None:
+def test_prepare_names_and_counts_broken_images(tmp_path: Path) -> None:
     make_tree(tmp_path)
     bad = tmp_path / "train" / "bird" / "0.PNG"
     bad.write_bytes(bad.read_bytes()[:40])
@@ -418,7 +418,7 @@ def test_prepare_names_and_counts_broken_pictures(tmp_path: Path) -> None:
     prepared = prepare(dataset, Preprocess(size=224, resize=256))
     assert prepared.indices.tolist() == [0, 1, 3, 5]
     assert prepared.labels.tolist() == [0, 0, 1, 2]
-    assert prepared.pictures.shape == (4, 224, 224, 3)
+    assert prepared.images.shape == (4, 224, 224, 3)
     assert [str(bad) in message or str(thin) in message for message in prepared.broken] == [True, True]
 
 
@@ -442,10 +442,10 @@ def test_prepare_keeps_the_asked_order_and_reports_progress(tmp_path: Path) -> N
     prepared = prepare(dataset, TINY, [4, 0, 5], progress)
     assert seen == prepared.indices.tolist() == [4, 0, 5]
     for place, index in enumerate(seen):
-        assert np.array_equal(prepared.pictures[place], TINY.apply(dataset[index][0]))
+        assert np.array_equal(prepared.images[place], TINY.apply(dataset[index][0]))
 
 
-def test_prepare_refuses_a_set_without_a_usable_picture(tmp_path: Path) -> None:
+def test_prepare_refuses_a_set_without_a_usable_image(tmp_path: Path) -> None:
     make_tree(tmp_path)
     for path in (tmp_path / "train").rglob("*.PNG"):
         path.write_bytes(b"broken")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from repghost.data import PictureError, decode_picture, read_picture, to_rgb
+from repghost.data import ImageError, decode_image, read_image, to_rgb
 
 RED = (200, 30, 40)
 
@@ -42,7 +42,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     ],
 )
 def test_every_kind_becomes_rgb(image: Image.Image, kind: str, expected: tuple[int, ...], tolerance: int) -> None:
-    result = decode_picture(encoded(image, kind), "x")
+    result = decode_image(encoded(image, kind), "x")
     assert result.mode == "RGB"
     assert result.size == image.size
     assert np.abs(np.asarray(result).astype(int) - np.asarray(expected)).max() <= tolerance
@@ -52,20 +52,20 @@ def test_every_kind_becomes_rgb(image: Image.Image, kind: str, expected: tuple[i
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bit_grey_is_scaled_not_cut(value: int, expected: int, kind: str) -> None:
     image = Image.fromarray(np.full((3, 5), value, np.uint16))
-    assert set(np.asarray(decode_picture(encoded(image, kind), "x")).ravel().tolist()) == {expected}
+    assert set(np.asarray(decode_image(encoded(image, kind), "x")).ravel().tolist()) == {expected}
 
 
 def test_transparent_colour_of_a_palette_is_white() -> None:
     image = Image.new("P", (4, 4), 0)
     image.putpalette([0, 0, 0, 255, 0, 0])
-    result = decode_picture(encoded(image, "PNG", transparency=0), "x")
+    result = decode_image(encoded(image, "PNG", transparency=0), "x")
     assert result.getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_transparent_colour_of_an_rgb_picture_is_white() -> None:
+def test_transparent_colour_of_an_rgb_image_is_white() -> None:
     image = Image.new("RGB", (4, 4), (10, 20, 30))
     image.putpixel((1, 1), (10, 20, 31))
-    result = decode_picture(encoded(image, "PNG", transparency=(10, 20, 30)), "x")
+    result = decode_image(encoded(image, "PNG", transparency=(10, 20, 30)), "x")
     assert result.getpixel((0, 0)) == (255, 255, 255)
     assert result.getpixel((1, 1)) == (10, 20, 31)
 
@@ -76,19 +76,19 @@ def test_exif_rotation_is_applied(orientation: int, corner: tuple[int, int]) -> 
     image.putpixel((0, 0), (255, 255, 255))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    result = decode_picture(encoded(image, "PNG", exif=exif), "x")
+    result = decode_image(encoded(image, "PNG", exif=exif), "x")
     assert result.size == ((6, 4) if orientation < 5 else (4, 6))
     assert result.getpixel(corner) == (255, 255, 255)
 
 
 @pytest.mark.parametrize(("mode", "value"), [("F", 0.5), ("I", 70_000), ("I", -1)])
 def test_pixels_without_a_range_are_refused(mode: str, value: float) -> None:
-    with pytest.raises(PictureError, match=r"no defined range|do not fit 16 bits"):
+    with pytest.raises(ImageError, match=r"no defined range|do not fit 16 bits"):
         to_rgb(Image.new(mode, (2, 2), value))
 
 
 def test_no_pixels_are_refused() -> None:
-    with pytest.raises(PictureError, match="no pixels"):
+    with pytest.raises(ImageError, match="no pixels"):
         to_rgb(Image.new("RGB", (0, 3)))
 
 
@@ -97,8 +97,8 @@ def test_a_truncated_file_is_named_at_every_length(kind: str) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8))
     data = encoded(noise, kind)
     for length in (0, 1, 10, len(data) // 4, len(data) // 2, len(data) * 3 // 4):
-        with pytest.raises(PictureError, match="holiday"):
-            decode_picture(data[:length], "holiday")
+        with pytest.raises(ImageError, match="holiday"):
+            decode_image(data[:length], "holiday")
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -113,8 +113,8 @@ def bomb(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize(("width", "height"), [(10_000, 10_000), (30_000, 30_000), (2**31 - 1, 1)])
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(width: int, height: int) -> None:
-    with pytest.raises(PictureError, match=r"bomb\.png: larger than"):
-        decode_picture(bomb(width, height), "bomb.png")
+    with pytest.raises(ImageError, match=r"bomb\.png: larger than"):
+        decode_image(bomb(width, height), "bomb.png")
 
 
 @pytest.mark.parametrize(
@@ -127,36 +127,36 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(width: int, height
         b"\x80\x04\x95cos\nsystem\n",
     ],
 )
-def test_other_files_are_no_pictures(data: bytes) -> None:
-    with pytest.raises(PictureError, match="not a picture"):
-        decode_picture(data, "x")
+def test_other_files_are_no_images(data: bytes) -> None:
+    with pytest.raises(ImageError, match="not a picture"):
+        decode_image(data, "x")
 
 
 @settings(max_examples=200, deadline=None)
 @given(place=st.integers(0, 10_000), bit=st.integers(0, 7), kind=st.sampled_from(["JPEG", "PNG", "GIF", "TIFF"]))
-def test_a_flipped_bit_gives_a_picture_or_a_named_error(place: int, bit: int, kind: str) -> None:
+def test_a_flipped_bit_gives_a_image_or_a_named_error(place: int, bit: int, kind: str) -> None:
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (12, 12, 3), np.uint8))
     data = bytearray(encoded(noise, kind))
     data[place % len(data)] ^= 1 << bit
     try:
-        assert decode_picture(bytes(data), "flipped").mode == "RGB"
-    except PictureError as error:
+        assert decode_image(bytes(data), "flipped").mode == "RGB"
+    except ImageError as error:
         assert str(error).startswith("flipped: ")
 
 
-def test_read_picture_names_what_cannot_be_read(tmp_path: Path) -> None:
+def test_read_image_names_what_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "a picture.png"
     path.write_bytes(encoded(Image.new("RGB", (2, 3), RED)))
-    assert read_picture(path).size == (2, 3)
-    with pytest.raises(PictureError, match=r"absent\.png: cannot be read"):
-        read_picture(tmp_path / "absent.png")
-    with pytest.raises(PictureError, match="cannot be read"):
-        read_picture(tmp_path)
+    assert read_image(path).size == (2, 3)
+    with pytest.raises(ImageError, match=r"absent\.png: cannot be read"):
+        read_image(tmp_path / "absent.png")
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_image(tmp_path)
 
 
-def test_read_picture_refuses_a_huge_file_unread(tmp_path: Path) -> None:
+def test_read_image_refuses_a_huge_file_unread(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
     with path.open("wb") as file:
         file.truncate((256 << 20) + 1)  # sparse
-    with pytest.raises(PictureError, match="more than"):
-        read_picture(path)
+    with pytest.raises(ImageError, match="more than"):
+        read_image(path)

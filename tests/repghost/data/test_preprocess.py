@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from repghost.data import PictureError
+from repghost.data import ImageError
 from repghost.data.preprocess import IMAGENET, Preprocess, read_preprocess, resolve_preprocess
 from repghost.errors import UsageError
 
@@ -18,7 +18,7 @@ SMALL = Preprocess(size=16, resize=20, interpolation="bilinear", mean=(0.1, 0.2,
 CIFAR_AT_64 = Preprocess(size=64, resize=64, interpolation="bilinear")
 
 
-def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+def random_image(width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
 
 
@@ -26,12 +26,12 @@ def picture(width: int, height: int, seed: int = 0) -> Image.Image:
 @pytest.mark.parametrize(
     ("width", "height"), [(32, 32), (20, 20), (47, 31), (31, 47), (200, 61), (5, 9), (1, 1), (61, 59)]
 )
-def test_apply_equals_torchvision_on_pil_pictures(width: int, height: int, interpolation: str) -> None:
+def test_apply_equals_torchvision_on_pil_images(width: int, height: int, interpolation: str) -> None:
     transforms = pytest.importorskip("torchvision.transforms")
     mode = transforms.InterpolationMode(interpolation)
-    image = picture(width, height)
+    image = random_image(width, height)
     sides = transforms.Resize(20, mode)(image).size
-    # The width first, as Pillow did until it began to choose the order of the axes by the shape of the picture.
+    # The width first, as Pillow did until it began to choose the order of the axes by the shape of the image.
     steps = [transforms.Resize((height, sides[0]), mode), transforms.Resize(sides[::-1], mode)]
     reference = transforms.Compose([*steps, transforms.CenterCrop(16)])
     ours = Preprocess(size=16, resize=20, interpolation=interpolation).apply(image)
@@ -40,15 +40,15 @@ def test_apply_equals_torchvision_on_pil_pictures(width: int, height: int, inter
 
 def test_enlarging_equals_bilinear_without_antialias() -> None:
     torch = pytest.importorskip("torch")
-    image = picture(32, 32)
+    image = random_image(32, 32)
     planes = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].float()
     exact = torch.nn.functional.interpolate(planes, size=64, mode="bilinear", align_corners=False, antialias=False)
     difference = CIFAR_AT_64.apply(image).astype(np.float32) - exact[0].permute(1, 2, 0).numpy()
     assert np.abs(difference).max() <= 1.0  # Pillow rounds to bytes after each axis
 
 
-def test_apply_leaves_a_picture_of_the_right_size_alone() -> None:
-    image = picture(64, 64)
+def test_apply_leaves_a_image_of_the_right_size_alone() -> None:
+    image = random_image(64, 64)
     assert np.array_equal(CIFAR_AT_64.apply(image), np.asarray(image))
 
 
@@ -60,13 +60,13 @@ def test_apply_takes_grey() -> None:
 
 
 def test_apply_refuses_a_thread() -> None:
-    with pytest.raises(PictureError, match="1 x 60000 pixels"):
+    with pytest.raises(ImageError, match="1 x 60000 pixels"):
         IMAGENET.apply(Image.new("L", (1, 60000)))
 
 
 def test_normalize_follows_the_written_formula_for_every_byte() -> None:
-    pictures = np.broadcast_to(np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1), (1, 16, 16, 3)).copy()
-    result = SMALL.normalize(pictures).reshape(3, 256)
+    images = np.broadcast_to(np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1), (1, 16, 16, 3)).copy()
+    result = SMALL.normalize(images).reshape(3, 256)
     for colour in range(3):
         for byte in range(256):
             unit = np.float32(np.float32(byte) / np.float32(255))
@@ -75,13 +75,13 @@ def test_normalize_follows_the_written_formula_for_every_byte() -> None:
 
 
 def test_normalize_is_the_table_and_moves_the_colours_first() -> None:
-    pictures = np.random.default_rng(3).integers(0, 256, (4, 5, 7, 3), np.uint8)
-    result, table = SMALL.normalize(pictures), SMALL.table()
+    images = np.random.default_rng(3).integers(0, 256, (4, 5, 7, 3), np.uint8)
+    result, table = SMALL.normalize(images), SMALL.table()
     assert result.shape == (4, 3, 5, 7)
     assert result.dtype == table.dtype == np.float32
     assert result.flags.c_contiguous
     for colour in range(3):
-        assert np.array_equal(result[:, colour], table[colour][pictures[..., colour]])
+        assert np.array_equal(result[:, colour], table[colour][images[..., colour]])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
-from repghost.data import MissingSplitError, PictureError, open_dataset
+from repghost.data import ImageError, MissingSplitError, open_dataset
 from repghost.data.shards import open_shards, shard_paths, split_of
 from repghost.errors import ToolMissingError, UsageError
 from tests.support.training_sets import made_set
@@ -33,7 +33,7 @@ def tar(path: Path, *members: tuple[str, bytes], **changes: Any) -> Path:
     return path
 
 
-def test_pictures_are_those_that_the_package_reads_itself(tmp_path: Path) -> None:
+def test_images_are_those_that_the_package_reads_itself(tmp_path: Path) -> None:
     pattern = write_shards(tmp_path / "train", [5, 3, 4])
     dataset, made = open_dataset(pattern, "train"), made_set(12)
     expected = []
@@ -42,8 +42,8 @@ def test_pictures_are_those_that_the_package_reads_itself(tmp_path: Path) -> Non
             expected.extend(group_by_keys(tar_file_expander([{"url": str(path), "stream": file}])))
     assert len(dataset) == len(expected) == 12
     for index, sample in enumerate(expected):
-        picture, label = dataset[index]
-        assert np.array_equal(np.asarray(picture), made.pictures[index])
+        image, label = dataset[index]
+        assert np.array_equal(np.asarray(image), made.images[index])
         assert label == int(sample["cls"]) == made.labels[index]
         assert dataset.name(index).endswith(f"{sample['__key__']}.png")
     assert dataset.classes == ("0", "1", "2")
@@ -71,12 +71,12 @@ def test_the_name_says_the_split(name: str, split: str) -> None:
 
 
 def test_shards_of_one_split_are_not_taken_for_another(tmp_path: Path) -> None:
-    training, judging = write_shards(tmp_path / "train", [6]), write_shards(tmp_path / "val", [6])
+    training, validation = write_shards(tmp_path / "train", [6]), write_shards(tmp_path / "val", [6])
     with pytest.raises(MissingSplitError, match="by their name these shards are 'train'"):
         open_dataset(training, "test")
-    assert len(open_dataset(judging, "test")) == 6  # as a folder 'val' is where there is no 'test'
+    assert len(open_dataset(validation, "test")) == 6  # as a folder 'val' is where there is no 'test'
     with pytest.raises(MissingSplitError):
-        open_dataset(judging, "calibration")
+        open_dataset(validation, "calibration")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ class Payload:
         return (pytest.fail, ("a pickle was run",))
 
 
-def test_samples_without_picture_or_label_are_named_and_left_out(tmp_path: Path) -> None:
+def test_samples_without_image_or_label_are_named_and_left_out(tmp_path: Path) -> None:
     payload = pickle.dumps(Payload())
     members = [
         *SAMPLE, ("b.png", GREY), ("c.cls", b"1"), ("d.png", GREY), ("d.cls", b"cat"), ("e.png", GREY),
@@ -169,20 +169,20 @@ def test_samples_without_picture_or_label_are_named_and_left_out(tmp_path: Path)
     assert [message.split("'")[1] for message in dataset.broken] == ["b", "c", "d", "e", "f", "h"]
 
 
-def test_a_shard_without_pictures_says_what_it_has(tmp_path: Path) -> None:
+def test_a_shard_without_images_says_what_it_has(tmp_path: Path) -> None:
     tar(tmp_path / "0.tar", ("a.png", GREY))
     with pytest.raises(UsageError, match=r"The first: .*'a' has no label"):
         open_shards(tmp_path / "{0..0}.tar", "train")
 
 
-def test_a_picture_that_went_away_is_named(tmp_path: Path) -> None:
+def test_a_image_that_went_away_is_named(tmp_path: Path) -> None:
     pattern = write_shards(tmp_path, [4])
     dataset, path = open_shards(pattern, "train"), tmp_path / "000000.tar"
     path.write_bytes(path.read_bytes()[:1200])
-    with pytest.raises(PictureError, match=r"000000\.tar:00000003\.png"):
+    with pytest.raises(ImageError, match=r"000000\.tar:00000003\.png"):
         dataset[3]
     path.unlink()
-    with pytest.raises(PictureError, match="cannot be read"):
+    with pytest.raises(ImageError, match="cannot be read"):
         dataset[0]
 
 

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from repghost.data.decode import PictureError
-from repghost.detection.coco import CocoPictures, open_coco
+from repghost.data.decode import ImageError
+from repghost.detection.coco import CocoImages, open_coco
 from repghost.detection.evaluate import evaluate
 from repghost.detection.feed import flipped
 from repghost.errors import UsageError
@@ -34,11 +34,11 @@ def test_boxes_masks_and_labels_are_those_of_the_file(folder: Path) -> None:
         expected = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.uint8)
         expected[:, y : y + side, x : x + side] = 1
         assert torch.equal(sample.target["masks"], expected)
-        red, _, blue = sample.picture[:, y + 1, x + 1].tolist()
+        red, _, blue = sample.image[:, y + 1, x + 1].tolist()
         assert (red > blue) == (row["category_id"] == 7)
 
 
-def test_mirroring_moves_boxes_and_masks_with_the_picture(folder: Path) -> None:
+def test_mirroring_moves_boxes_and_masks_with_the_image(folder: Path) -> None:
     sample = open_coco(folder, "val", masks=True).sample(0)
     mirrored = flipped(sample)
     left, top, right, bottom = (int(value) for value in mirrored.target["boxes"][0])
@@ -46,7 +46,7 @@ def test_mirroring_moves_boxes_and_masks_with_the_picture(folder: Path) -> None:
     inside[top:bottom, left:right] = 1
     assert torch.equal(mirrored.target["masks"][0], inside)
     again = flipped(mirrored)
-    assert torch.equal(again.picture, sample.picture)
+    assert torch.equal(again.image, sample.image)
     assert torch.equal(again.target["boxes"], sample.target["boxes"])
 
 
@@ -58,19 +58,19 @@ def test_crowds_and_boxes_outside_are_not_learnt(folder: Path) -> None:
     assert open_coco(folder, "val", masks=False).trainable().tolist() == [2, 3]
 
 
-def test_boxes_do_not_follow_the_tag_that_turns_a_picture(folder: Path) -> None:
+def test_boxes_do_not_follow_the_tag_that_turns_a_image(folder: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     path = folder / "val" / "1.png"
     with Image.open(path) as image:
         image.load()
     image.save(path, exif=exif)
-    assert open_coco(folder, "val", masks=False).sample(0).picture.shape == (3, HEIGHT, WIDTH)
+    assert open_coco(folder, "val", masks=False).sample(0).image.shape == (3, HEIGHT, WIDTH)
 
 
-def test_a_picture_of_another_size_is_named(folder: Path) -> None:
+def test_a_image_of_another_size_is_named(folder: Path) -> None:
     Image.new("RGB", (5, 5)).save(folder / "val" / "2.png")
-    with pytest.raises(PictureError, match=r"2\.png: has 5 x 5"):
+    with pytest.raises(ImageError, match=r"2\.png: has 5 x 5"):
         open_coco(folder, "val", masks=False).sample(1)
 
 
@@ -133,12 +133,12 @@ def test_a_split_that_is_not_there_is_refused(split: str, folder: Path) -> None:
 class Oracle(nn.Module):
     """Answers what the file says, with every box moved to the right."""
 
-    def __init__(self, dataset: CocoPictures, shift: float) -> None:
+    def __init__(self, dataset: CocoImages, shift: float) -> None:
         super().__init__()
         self.targets = [dataset.sample(place).target for place in range(len(dataset))]
         self.shift = shift
 
-    def forward(self, pictures: list[Tensor]) -> list[dict[str, Tensor]]:
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
         target = self.targets.pop(0)
         boxes = target["boxes"] + torch.tensor([self.shift, 0, self.shift, 0])
         masks = target["masks"][:, None].float()
@@ -156,7 +156,7 @@ def test_precision_is_one_for_the_truth_and_zero_far_from_it(folder: Path) -> No
     assert far.boxes.ap == pytest.approx(0.0)
 
 
-def test_a_broken_picture_counts_as_one_without_detections(folder: Path) -> None:
+def test_a_broken_image_counts_as_one_without_detections(folder: Path) -> None:
     dataset = open_coco(folder, "val", masks=True)
     oracle = Oracle(dataset, 0.0)
     del oracle.targets[1]
@@ -169,7 +169,7 @@ def test_a_broken_picture_counts_as_one_without_detections(folder: Path) -> None
 
 def test_no_detection_at_all_is_zero(folder: Path) -> None:
     class Silent(nn.Module):
-        def forward(self, pictures: list[Tensor]) -> list[dict[str, Tensor]]:
+        def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
             none = torch.zeros(0)
             return [{"boxes": none.reshape(0, 4), "labels": none.long(), "scores": none}]
 

@@ -39,11 +39,11 @@ def detector(kind: str) -> nn.Module:
 
 
 def batch() -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
-    pictures = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     masks = torch.zeros(1, 64, 96, dtype=torch.uint8)
     masks[:, 10:40, 20:50] = 1
     target = {"boxes": torch.tensor([[20.0, 10.0, 50.0, 40.0]]), "labels": torch.tensor([1]), "masks": masks}
-    return list(pictures), [target, target]
+    return list(images), [target, target]
 
 
 @pytest.mark.parametrize(
@@ -107,11 +107,11 @@ def test_the_whole_detector_in_onnx_runtime_finds_the_same(kind: str) -> None:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(export_detector(subject, 64, 96).SerializeToString(), options)
-    picture = batch()[0][0]
+    image = batch()[0][0]
     with torch.no_grad():
-        (expected,) = subject.model([picture])
+        (expected,) = subject.model([image])
     actual = dict(
-        zip((item.name for item in session.get_outputs()), session.run(None, {"input": picture.numpy()}), strict=True)
+        zip((item.name for item in session.get_outputs()), session.run(None, {"input": image.numpy()}), strict=True)
     )
     assert set(actual) == set(expected)
     assert len(expected["boxes"]) > 0

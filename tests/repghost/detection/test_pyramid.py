@@ -7,7 +7,7 @@ from torch import nn
 from repghost.detection.pyramid import TAPS, PyramidBackbone, RepGhostFeatures, fuse_features, tap_channels
 from repghost.errors import UsageError
 from repghost.network.model import RepGhostNet
-from tests.support.networks import network, pictures
+from tests.support.networks import images, network
 
 
 @pytest.mark.parametrize(
@@ -15,14 +15,14 @@ from tests.support.networks import network, pictures
 )
 def test_maps_are_the_ends_of_the_resolutions(width: float, channels: tuple[int, ...]) -> None:
     assert tap_channels(width) == channels
-    maps = RepGhostFeatures(RepGhostNet(width)).eval()(pictures(1, size=64))
+    maps = RepGhostFeatures(RepGhostNet(width)).eval()(images(1, size=64))
     assert {int(name): tuple(value.shape[1:]) for name, value in maps.items()} == {
         stride: (count, 64 // stride, 64 // stride) for stride, count in zip(TAPS, channels, strict=True)
     }
 
 
 def test_the_coarsest_map_is_what_the_classifiers_tail_gets() -> None:
-    model, x = network(), pictures()
+    model, x = network(), images()
     with torch.no_grad():
         last = RepGhostFeatures(model).eval()(x)["32"]
         assert torch.equal(model.blocks[9](last), model.forward_features(x))
@@ -30,7 +30,7 @@ def test_the_coarsest_map_is_what_the_classifiers_tail_gets() -> None:
 
 def test_every_block_before_the_tail_learns_from_the_maps() -> None:
     features = RepGhostFeatures(RepGhostNet(0.5)).train()
-    sum(value.square().mean() for value in features(pictures(2)).values()).backward()
+    sum(value.square().mean() for value in features(images(2)).values()).backward()
     assert [name for name, parameter in features.named_parameters() if parameter.grad is None] == []
 
 
@@ -45,12 +45,12 @@ def test_fused_maps_equal_those_with_branches_and_have_no_batch_norm() -> None:
     assert any(isinstance(module, nn.BatchNorm2d) for module in features.modules())
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
     with torch.no_grad():
-        for name, expected in features(pictures()).items():
-            assert torch.allclose(fused(pictures())[name], expected, atol=1e-5 * float(expected.abs().max()) + 1e-6)
+        for name, expected in features(images()).items():
+            assert torch.allclose(fused(images())[name], expected, atol=1e-5 * float(expected.abs().max()) + 1e-6)
 
 
 def test_pyramid_has_one_channel_count_at_each_stride() -> None:
-    pyramid = PyramidBackbone(RepGhostFeatures(RepGhostNet(0.5), (8, 16)), channels=32).eval()(pictures(1))
+    pyramid = PyramidBackbone(RepGhostFeatures(RepGhostNet(0.5), (8, 16)), channels=32).eval()(images(1))
     assert {name: tuple(value.shape[1:]) for name, value in pyramid.items()} == {"8": (32, 8, 8), "16": (32, 4, 4)}
 
 

@@ -64,7 +64,7 @@ def test_another_recipe_or_a_finished_folder_is_refused(folder: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(("limit", "works"), [(1, True), (0, False)])
-def test_broken_pictures_are_skipped_up_to_a_limit(limit: int, works: bool, folder: Path, tmp_path: Path) -> None:
+def test_broken_images_are_skipped_up_to_a_limit(limit: int, works: bool, folder: Path, tmp_path: Path) -> None:
     (folder / "train" / "3.png").write_bytes(b"no picture")
     dataset = open_coco(folder, "train", masks=False)
     recipe = DetectionRecipe(**{**RECIPE.to_dict(), "epochs": 1})
@@ -75,7 +75,7 @@ def test_broken_pictures_are_skipped_up_to_a_limit(limit: int, works: bool, fold
             train(recipe, dataset, tmp_path / "run", broken_limit=limit)
 
 
-def test_too_few_pictures_for_a_step_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_too_few_images_for_a_step_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="lower --batch"):
         train(DetectionRecipe(**{**RECIPE.to_dict(), "batch": 7}), open_coco(folder, "train", False), tmp_path / "run")
 

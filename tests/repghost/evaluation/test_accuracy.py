@@ -29,8 +29,8 @@ def test_accuracy_counts() -> None:
     ],
 )
 def test_accuracy_interval_is_wilsons(correct: int, count: int, low: float, high: float) -> None:
-    answers = np.arange(count) < correct
-    result = accuracy(answers.astype(int), np.ones(count, int))
+    predictions = np.arange(count) < correct
+    result = accuracy(predictions.astype(int), np.ones(count, int))
     assert result.low == pytest.approx(low, abs=1e-8)
     assert result.high == pytest.approx(high, abs=1e-8)
 
@@ -49,8 +49,8 @@ def test_paired_difference_counts_each_cell() -> None:
 
 
 def test_equal_answers_still_leave_doubt() -> None:
-    answers = np.arange(1000) % 10
-    result = paired_difference(answers, answers, answers)
+    predictions = np.arange(1000) % 10
+    result = paired_difference(predictions, predictions, predictions)
     assert result.difference == 0
     assert -0.004 < result.low < 0 < result.high < 0.004
 
@@ -88,18 +88,18 @@ def test_paired_difference_agrees_with_accuracy_and_swaps(rows: list[tuple[int, 
 
 
 @pytest.mark.parametrize(
-    ("answers", "labels"),
+    ("predictions", "labels"),
     [
         (np.zeros(0, int), np.zeros(0, int)),
         (np.zeros(3, int), np.zeros(4, int)),
         (np.zeros((2, 2), int), np.zeros((2, 2), int)),
     ],
 )
-def test_vectors_that_do_not_fit_are_refused(answers: Any, labels: Any) -> None:
+def test_vectors_that_do_not_fit_are_refused(predictions: Any, labels: Any) -> None:
     with pytest.raises(UsageError, match="one answer for each"):
-        accuracy(answers, labels)
+        accuracy(predictions, labels)
     with pytest.raises(UsageError, match="one answer for each"):
-        paired_difference(labels, answers, labels)
+        paired_difference(labels, predictions, labels)
 
 
 def test_predict_does_not_depend_on_the_batch_and_restores_the_mode() -> None:
@@ -109,22 +109,22 @@ def test_predict_does_not_depend_on_the_batch_and_restores_the_mode() -> None:
     model = torch.nn.Sequential(
         torch.nn.BatchNorm2d(3), torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(48, 5)
     )
-    pictures = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 3), np.uint8)
     preprocess = Preprocess(size=4, resize=4)
     statistics = model[0].running_mean.clone()
-    whole, parts = predict(model, pictures, preprocess, 7), predict(model, pictures, preprocess, 2)
+    whole, parts = predict(model, images, preprocess, 7), predict(model, images, preprocess, 2)
     assert whole.shape == (7, 5)
     assert np.allclose(whole, parts, atol=1e-6)
     assert model.training
     assert torch.equal(model[0].running_mean, statistics)
     model.eval()
     with torch.inference_mode():
-        assert np.allclose(model(torch.from_numpy(preprocess.normalize(pictures))).numpy(), whole, atol=1e-6)
+        assert np.allclose(model(torch.from_numpy(preprocess.normalize(images))).numpy(), whole, atol=1e-6)
 
 
 def test_dictionaries_are_json_ready() -> None:
     import json
 
-    answers = np.asarray([0, 1])
-    assert json.loads(json.dumps(accuracy(answers, answers).to_dict()))["pictures"] == 2
-    assert json.loads(json.dumps(paired_difference(answers, answers, answers).to_dict()))["agreeing"] == 2
+    predictions = np.asarray([0, 1])
+    assert json.loads(json.dumps(accuracy(predictions, predictions).to_dict()))["pictures"] == 2
+    assert json.loads(json.dumps(paired_difference(predictions, predictions, predictions).to_dict()))["agreeing"] == 2

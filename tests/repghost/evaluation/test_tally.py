@@ -40,7 +40,7 @@ def test_uneven_shares_add_up_exactly(processes: int) -> None:
     total = whole.from_vector(np.sum(vectors, 0).tolist())
     for name in ("pictures", "right", "top5", "pairs", "unequal"):
         assert (getattr(total, name) == getattr(whole, name)).all(), name
-    assert total.pictures.sum() == 40
+    assert total.images.sum() == 40
     assert np.allclose(total.loss, whole.loss)
 
 

@@ -14,7 +14,7 @@ from repghost.errors import IntegrityError, UsageError
 from repghost.exporters.onnx import check_onnx, to_bytes, to_onnx
 from repghost.network.fuse import fuse
 from repghost.network.model import RepGhostNet, repghost_model_convert
-from tests.support.networks import network, pictures
+from tests.support.networks import images, network
 
 
 @functools.cache
@@ -50,7 +50,7 @@ def test_operators() -> None:
 @torch.no_grad()
 def test_onnx_runtime_gives_the_same_logits(options: dict) -> None:
     original = network(**options)
-    x = pictures(1, options.get("in_chans", 3))
+    x = images(1, options.get("in_chans", 3))
     assert np.abs(run(to_onnx(original, 64), x) - original(x).numpy()).max() <= 2e-5
 
 
@@ -66,7 +66,7 @@ def test_an_open_batch() -> None:
     proto = to_onnx(model(), 64, "batch")
     assert proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     for count in (1, 3):
-        x = pictures(count)
+        x = images(count)
         assert np.abs(run(proto, x) - model()(x).numpy()).max() <= 2e-5
 
 

@@ -10,7 +10,7 @@ from repghost.graph.operators import INPUT, Convolution, operator_inputs
 from repghost.graph.run import run_float
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse
-from tests.calib.conftest import lively_model, random_pictures
+from tests.calib.conftest import lively_model, random_images
 
 FORMS = [{}, {"shortcut": False}, {"enable_se": False}, {"branches": "none"}, {"branches": "both"}, {"in_chans": 1}]
 
@@ -18,9 +18,9 @@ FORMS = [{}, {"shortcut": False}, {"enable_se": False}, {"branches": "none"}, {"
 @pytest.mark.parametrize("options", FORMS, ids=str)
 def test_the_graph_computes_what_the_network_computes(options: dict[str, object]) -> None:
     model = fuse(lively_model(1, **options))
-    pictures = torch.from_numpy(random_pictures(2))[:, : model.spec.in_chans].contiguous()
+    images = torch.from_numpy(random_images(2))[:, : model.spec.in_chans].contiguous()
     with torch.no_grad():
-        torch.testing.assert_close(run_float(graph_of(model), pictures), model(pictures), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(run_float(graph_of(model), images), model(images), rtol=1e-5, atol=1e-6)
 
 
 def test_operators_come_after_what_they_read_and_have_stable_names() -> None:
@@ -40,7 +40,7 @@ def test_operators_come_after_what_they_read_and_have_stable_names() -> None:
 def test_every_tensor_is_shown_once() -> None:
     graph = graph_of(fuse(lively_model()))
     seen: list[str] = []
-    run_float(graph, torch.from_numpy(random_pictures(1)), lambda name, value: seen.append(name))
+    run_float(graph, torch.from_numpy(random_images(1)), lambda name, value: seen.append(name))
     assert tuple(seen) == graph.names()
 
 

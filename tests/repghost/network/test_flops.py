@@ -93,7 +93,7 @@ def test_an_input_that_does_not_fit() -> None:
         count(RepGhostNet(0.5), (1, 64, 64))
 
 
-def test_operations_follow_the_picture_and_parameters_the_classes() -> None:
+def test_operations_follow_the_image_and_parameters_the_classes() -> None:
     spec = ModelSpec(0.5, 10)
     small, large = count_forms(spec, 64)["fused"], count_forms(spec, 128)["fused"]
     assert small.params == large.params

@@ -11,7 +11,7 @@ from repghost.network.blocks import RepGhostModule
 from repghost.network.fuse import check_equivalence, compare, fuse
 from repghost.network.model import RepGhostNet, repghost_model_convert
 from repghost.network.spec import BRANCHES, WIDTHS, Branches
-from tests.support.networks import network, pictures
+from tests.support.networks import images, network
 
 CONVERSIONS = {"deploy": repghost_model_convert, "fused": fuse}
 
@@ -20,10 +20,10 @@ CONVERSIONS = {"deploy": repghost_model_convert, "fused": fuse}
 def test_every_width_computes_the_same(width: float) -> None:
     model = network(width)
     for convert in CONVERSIONS.values():
-        result = compare(model, convert(model), pictures=2, size=48)
+        result = compare(model, convert(model), images=2, size=48)
         assert result.largest > 0  # two computations, not one
         assert result.relative <= 2e-6
-        assert result.same_answers == result.pictures == 2
+        assert result.same_predictions == result.images == 2
 
 
 OPTIONS = [{"branches": name} for name in BRANCHES] + [{"shortcut": False}, {"enable_se": False}, {"in_chans": 1}]
@@ -51,7 +51,7 @@ def test_a_module_with_extreme_statistics(branches: Branches, relu: bool) -> Non
 @pytest.mark.parametrize("form", CONVERSIONS)
 def test_float64_agrees_to_its_own_rounding(options: dict, form: str) -> None:
     model = network(**options).double()
-    result = compare(model, CONVERSIONS[form](model), pictures=2, size=48)
+    result = compare(model, CONVERSIONS[form](model), images=2, size=48)
     assert result.relative <= 1e-12
 
 
@@ -156,5 +156,5 @@ def test_comparison_repeats() -> None:
 def test_a_fused_network_still_learns() -> None:
     fused = fuse(network()).train()
     with torch.enable_grad():
-        fused(pictures(2)).square().sum().backward()
+        fused(images(2)).square().sum().backward()
     assert all(parameter.grad is not None for parameter in fused.parameters())

@@ -9,7 +9,7 @@ from repghost.errors import UsageError
 from repghost.network.fuse import fuse
 from repghost.network.model import RepGhostNet, create_model, repghost_model_convert
 from repghost.network.spec import WIDTHS
-from tests.support.networks import network, pictures, randomize
+from tests.support.networks import images, network, randomize
 
 scripting = pytest.mark.filterwarnings("ignore:`torch.jit.*:FutureWarning")
 
@@ -28,7 +28,7 @@ def test_timm_gives_the_same_logits_for_the_same_weights(row) -> None:
     assert list(model.state_dict()) == list(reference.state_dict())  # names and order
     assert len(model.state_dict()) == 672
     model.load_state_dict(reference.state_dict())
-    x = pictures(2, size=48)
+    x = images(2, size=48)
     expected = reference(x)
     assert expected.abs().max() > 0.1
     assert (expected[0] - expected[1]).abs().max() > 0.01
@@ -40,7 +40,7 @@ def test_timm_gives_the_same_logits_in_training() -> None:
     reference = timm.create_model("repghostnet_050", num_classes=7, drop_rate=0.0).train()
     model = RepGhostNet(0.5, 7, dropout=0.0).train()
     model.load_state_dict(reference.state_dict())
-    x = pictures(4)
+    x = images(4)
     assert torch.equal(model(x), reference(x))
     for name, tensor in reference.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor), name
@@ -90,7 +90,7 @@ def test_no_shortcut_spares_the_projections() -> None:
     assert list(model.state_dict()) == list(without.state_dict())
     adds = [block.shortcut is not None for stage in without.blocks[:-1] for block in stage]
     assert sum(adds) == 5 and len(adds) == 16
-    assert not torch.allclose(model(pictures()), without(pictures()))
+    assert not torch.allclose(model(images()), without(images()))
 
 
 def test_no_squeeze_excite() -> None:
@@ -102,14 +102,14 @@ def test_no_squeeze_excite() -> None:
 @pytest.mark.parametrize("width", [0.1, 0.33, 0.75, 2.5])
 @torch.no_grad()
 def test_any_other_width(width: float) -> None:
-    assert network(width, 3)(pictures(1, size=32)).shape == (1, 3)
+    assert network(width, 3)(images(1, size=32)).shape == (1, 3)
 
 
 @pytest.mark.parametrize(("channels", "size", "classes"), [(1, 32, 2), (3, 96, 10), (4, 75, 1)])
 @torch.no_grad()
 def test_channels_sizes_and_classes(channels: int, size: int, classes: int) -> None:
     model = network(0.5, classes, in_chans=channels)
-    x = pictures(2, channels, size)
+    x = images(2, channels, size)
     assert model(x).shape == (2, classes)
     assert model.forward_features(x).shape[1:] == (480, -(-size // 32), -(-size // 32))
 
@@ -117,7 +117,7 @@ def test_channels_sizes_and_classes(channels: int, size: int, classes: int) -> N
 @torch.no_grad()
 def test_dropout_acts_in_training_only() -> None:
     model = network(dropout=0.5)
-    x = pictures()
+    x = images()
     assert torch.equal(model(x), model(x))
     features = model.forward_features(x)
     model.train()
@@ -128,7 +128,7 @@ def test_dropout_acts_in_training_only() -> None:
 
 def test_a_gradient_reaches_every_parameter() -> None:
     model = network(branches="both").train()
-    model(pictures(4)).square().sum().backward()
+    model(images(4)).square().sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
@@ -151,7 +151,7 @@ def test_a_new_classifier_changes_nothing_else() -> None:
 def test_torchscript_in_every_form(form: str) -> None:
     model = network(branches="none" if form == "none" else "bn", in_chans=1)
     model = {"deploy": repghost_model_convert, "fused": fuse}.get(form, lambda same: same)(model)
-    x = pictures(1, channels=1)
+    x = images(1, channels=1)
     assert torch.equal(torch.jit.script(model)(x), model(x))
 
 
@@ -159,7 +159,7 @@ def test_torchscript_in_every_form(form: str) -> None:
 @torch.no_grad()
 def test_torch_export_in_every_form(form: str) -> None:
     model = {"train": lambda same: same, "deploy": repghost_model_convert, "fused": fuse}[form](network())
-    x = pictures(1)
+    x = images(1)
     program = torch.export.export(model, (x,))
     assert torch.equal(program.module()(x), model(x))
     norms = [node for node in program.graph.nodes if "batch_norm" in str(node.target)]

@@ -51,13 +51,13 @@ def test_a_label_outside_the_classes_is_named(label: int) -> None:
     labels = made.labels.copy()
     labels[7] = label
     with pytest.raises(UsageError, match="0 to 2 are allowed"):
-        ArraySet("made", made.classes, made.pictures, labels)
+        ArraySet("made", made.classes, made.images, labels)
     foreign: Any = SimpleNamespace(classes=made.classes, labels=labels)  # a set that does not check by itself
     with pytest.raises(UsageError, match=f"label {label} is outside the 3 classes"):
         class_names(foreign)
 
 
-def test_a_corrupt_picture_is_named_once_and_left_out(tmp_path: Path) -> None:
+def test_a_corrupt_image_is_named_once_and_left_out(tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "data")
     bad = sorted((tree / "train" / "red").iterdir())[1]
     bad.write_bytes(bad.read_bytes()[:40])
@@ -101,7 +101,7 @@ def test_a_checkpoint_of_another_width_is_refused(data: Path, tmp_path: Path) ->
 
 def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny_recipe(epochs=3)
-    whole = train(recipe, made_set(), tmp_path / "whole", judging=made_set(10), options=FAST)
+    whole = train(recipe, made_set(), tmp_path / "whole", validation=made_set(10), options=FAST)
 
     def fill(record: object) -> None:
         import repghost.checkpoints.state_file
@@ -112,10 +112,10 @@ def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path, monkeypatch:
         monkeypatch.setattr(repghost.checkpoints.state_file, "write_bytes_atomically", full)
 
     with pytest.raises(OSError, match="No space"):
-        train(recipe, made_set(), tmp_path / "run", hooks=Hooks(epoch=fill), judging=made_set(10), options=FAST)
+        train(recipe, made_set(), tmp_path / "run", hooks=Hooks(epoch=fill), validation=made_set(10), options=FAST)
     monkeypatch.undo()
     assert len(read_state(tmp_path / "run" / "state.pt").history) == 1
-    result = train(recipe, made_set(), tmp_path / "run", "continue", judging=made_set(10), options=FAST)
+    result = train(recipe, made_set(), tmp_path / "run", "continue", validation=made_set(10), options=FAST)
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, result.model.state_dict()[name]), name
 

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from repghost.cli import cli
-from repghost.data import PictureSet, open_dataset
+from repghost.data import ImageSet, open_dataset
 from repghost.distributed.ranks import Ranks
 from repghost.training.feeds.base import TOGETHER, epoch_order
 from repghost.training.feeds.loader import LoaderFeed, Loading
@@ -25,7 +25,7 @@ FAST = Options(Loading(workers=0))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """48 training pictures in 5 uneven shards, 10 that judge in 2."""
+    """48 training images in 5 uneven shards, 10 that evaluate in 2."""
     folder = tmp_path_factory.mktemp("shards")
     write_shards(folder / "train", [13, 7, 1, 17, 10])
     write_shards(folder / "val", [6, 4])
@@ -37,12 +37,12 @@ def patterns(folder: Path) -> tuple[Path, Path]:
 
 
 def command(folder: Path, output: Path, *more: str) -> Result:
-    training, judging = patterns(folder)
-    return CliRunner().invoke(cli, single(training, output, "-b", "8", "--val-data", str(judging), *more)[3:])
+    training, validation = patterns(folder)
+    return CliRunner().invoke(cli, single(training, output, "-b", "8", "--val-data", str(validation), *more)[3:])
 
 
 @pytest.mark.parametrize("shards", [1, 5, 40])
-def test_an_epoch_takes_every_picture_once_and_a_few_shards_at_a_time(shards: int) -> None:
+def test_an_epoch_takes_every_image_once_and_a_few_shards_at_a_time(shards: int) -> None:
     sizes = np.random.default_rng(0).integers(1, 30, shards)
     starts, count = np.cumsum([0, *sizes[:-1]]), int(sizes.sum())
     orders = [epoch_order(count, 3, epoch, 1, 1, starts).ravel() for epoch in range(3)]
@@ -54,7 +54,7 @@ def test_an_epoch_takes_every_picture_once_and_a_few_shards_at_a_time(shards: in
     assert open_at_once <= TOGETHER
 
 
-def test_two_processes_see_every_picture_once(tmp_path: Path) -> None:
+def test_two_processes_see_every_image_once(tmp_path: Path) -> None:
     pattern = write_numbered(tmp_path / "train", [90, 31, 3, 100])
     helper(2, "seen", pattern, tmp_path)
     two = json.loads((tmp_path / "seen.json").read_text())
@@ -66,34 +66,34 @@ def test_two_processes_see_every_picture_once(tmp_path: Path) -> None:
 
 
 def test_workers_change_nothing(folder: Path) -> None:
-    training, judging = opened(folder)
+    training, validation = opened(folder)
     found = []
     for workers in (0, 2):
-        feed = LoaderFeed(tiny_recipe(), training, judging, 3, Loading(workers=workers), Ranks())
+        feed = LoaderFeed(tiny_recipe(), training, validation, 3, Loading(workers=workers), Ranks())
         found.append([part[0] for part in feed.batches(1, 0)])
     assert len(found[0]) == 6
     assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
 
 
-def opened(folder: Path) -> tuple[PictureSet, PictureSet]:
-    training, judging = patterns(folder)
-    return open_dataset(training, "train"), open_dataset(judging, "val")
+def opened(folder: Path) -> tuple[ImageSet, ImageSet]:
+    training, validation = patterns(folder)
+    return open_dataset(training, "train"), open_dataset(validation, "val")
 
 
 @pytest.fixture(scope="module")
 def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
-    training, judging = opened(folder)
-    return train(tiny_recipe(), training, tmp_path_factory.mktemp("whole"), judging=judging, options=FAST)
+    training, validation = opened(folder)
+    return train(tiny_recipe(), training, tmp_path_factory.mktemp("whole"), validation=validation, options=FAST)
 
 
 @pytest.mark.parametrize("steps", [2, 9])
 def test_a_stopped_run_goes_on_bit_for_bit(folder: Path, whole: TrainResult, tmp_path: Path, steps: int) -> None:
-    training, judging = opened(folder)
+    training, validation = opened(folder)
     seen: list[int] = []
     hooks = Hooks(step=lambda record: seen.append(record.epoch), should_stop=lambda: len(seen) >= steps)
     with pytest.raises(TrainingStoppedError):
-        train(tiny_recipe(), training, tmp_path / "run", hooks=hooks, judging=judging, options=FAST)
-    result = train(tiny_recipe(), training, tmp_path / "run", "continue", judging=judging, options=FAST)
+        train(tiny_recipe(), training, tmp_path / "run", hooks=hooks, validation=validation, options=FAST)
+    result = train(tiny_recipe(), training, tmp_path / "run", "continue", validation=validation, options=FAST)
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, result.model.state_dict()[name]), name
 
@@ -111,8 +111,8 @@ def test_the_command_trains_and_validates_on_shards(folder: Path, tmp_path: Path
 def test_two_processes_train_on_shards_as_one(folder: Path, tmp_path: Path) -> None:
     exact = ("--freeze", "bn", "--drop", "0", "--reprob", "0", "--no-model-ema")
     assert command(folder, tmp_path / "one", *exact, "-b", "16").exit_code == 0
-    training, judging = patterns(folder)
-    two = finish(torchrun(training, tmp_path / "two", "-b", "8", "--val-data", str(judging), *exact))
+    training, validation = patterns(folder)
+    two = finish(torchrun(training, tmp_path / "two", "-b", "8", "--val-data", str(validation), *exact))
     assert two.returncode == 0, two.stderr
     first, second = (read_state(tmp_path / name / "state.pt") for name in ("one", "two"))
     for name, tensor in first.model.items():
@@ -121,13 +121,13 @@ def test_two_processes_train_on_shards_as_one(folder: Path, tmp_path: Path) -> N
 
 
 def test_broken_samples_are_named_counted_and_limited(tmp_path: Path) -> None:
-    training, judging = write_shards(tmp_path / "train", [30, 18]), write_shards(tmp_path / "val", [10])
+    training, validation = write_shards(tmp_path / "train", [30, 18]), write_shards(tmp_path / "val", [10])
     path = tmp_path / "train" / "000001.tar"
     data = path.read_bytes().replace(b"00000040.cls", b"00000040.clx")  # a sample without a label
     data = fixed_checksums(data)
     place = data.index(b"IHDR", data.index(b"00000033.png"))
-    path.write_bytes(data[:place] + b"IHDX" + data[place + 4 :])  # and a picture that is none
-    arguments = single(training, tmp_path / "run", "-b", "8", "--val-data", str(judging))[3:]
+    path.write_bytes(data[:place] + b"IHDX" + data[place + 4 :])  # and an image that is none
+    arguments = single(training, tmp_path / "run", "-b", "8", "--val-data", str(validation))[3:]
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 0, result.output
     assert result.output.count("'00000040' has no label") == 1
@@ -148,7 +148,7 @@ def fixed_checksums(data: bytes) -> bytes:
     return b"".join(blocks)
 
 
-def test_what_judges_has_to_be_given_and_must_not_be_trained_on(folder: Path, tmp_path: Path) -> None:
+def test_what_evaluates_has_to_be_given_and_must_not_be_trained_on(folder: Path, tmp_path: Path) -> None:
     training, _ = patterns(folder)
     missing = CliRunner().invoke(cli, single(training, tmp_path / "run", "-b", "8")[3:])
     assert missing.exit_code == 2
@@ -164,7 +164,7 @@ def test_what_judges_has_to_be_given_and_must_not_be_trained_on(folder: Path, tm
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_may_judge_shards_and_another_folder(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_may_evaluate_shards_and_another_folder(folder: Path, tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "tree")
     result = CliRunner().invoke(cli, single(tree, tmp_path / "run", "-b", "8", "--val-data", str(tree))[3:])
     assert result.exit_code == 0, result.output

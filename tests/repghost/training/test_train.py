@@ -18,7 +18,7 @@ from repghost.errors import RepGhostError, UsageError
 from repghost.evaluation.accuracy import accuracy, predict
 from repghost.training.build import start
 from repghost.training.recipe import Recipe
-from repghost.training.result import judge, train_command, write_trained
+from repghost.training.result import evaluate, train_command, write_trained
 from repghost.training.state.state import read_state, write_state
 from repghost.training.train import Hooks, TrainingStoppedError, TrainResult, held_out_indices, train
 
@@ -41,9 +41,9 @@ def made_set(count: int = 120) -> ArraySet:
     """Three classes told apart by the colour that is bright."""
     random = np.random.default_rng(0)
     labels = np.arange(count) % 3
-    pictures = random.integers(0, 90, (count, 32, 32, 3), np.uint8)
-    pictures[np.arange(count), ..., labels] += 140
-    return ArraySet("made", ("red", "green", "blue"), pictures, labels)
+    images = random.integers(0, 90, (count, 32, 32, 3), np.uint8)
+    images[np.arange(count), ..., labels] += 140
+    return ArraySet("made", ("red", "green", "blue"), images, labels)
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,8 @@ def test_training_learns(tmp_path: Path) -> None:
     assert result.history[-1].loss < result.history[0].loss
     assert not result.model.training
     everything = made_set(90)
-    answers = predict(result.model, everything.pictures, RECIPE.preprocess).argmax(1)
-    assert accuracy(answers, everything.labels).top1 > 0.6  # a third would be chance
+    predictions = predict(result.model, everything.images, RECIPE.preprocess).argmax(1)
+    assert accuracy(predictions, everything.labels).top1 > 0.6  # a third would be chance
 
 
 def test_every_epoch_is_in_the_log(finished: tuple[TrainResult, Path]) -> None:
@@ -113,7 +113,7 @@ def test_a_run_is_neither_overwritten_nor_mixed_up(finished: tuple[TrainResult, 
         train(RECIPE, made_set(), folder)
     with pytest.raises(UsageError, match="other values of epochs, learning_rate"):
         train(RECIPE.changed(epochs=4, learning_rate=0.1), made_set(), folder, resume="continue")
-    other = ArraySet("other", ("a", "b"), made_set().pictures, made_set().labels % 2)
+    other = ArraySet("other", ("a", "b"), made_set().images, made_set().labels % 2)
     with pytest.raises(UsageError, match="another network or set"):
         train(RECIPE, other, folder, resume="continue")
     with pytest.raises(UsageError, match="no training state"):
@@ -144,38 +144,36 @@ def test_weights_with_one_dimension_do_not_decay() -> None:
     assert all(group["nesterov"] for group in run.optimizer.param_groups)
 
 
-def test_held_out_pictures_are_balanced_and_never_trained_on(
-    finished: tuple[TrainResult, Path], tmp_path: Path
-) -> None:
+def test_held_out_images_are_balanced_and_never_trained_on(finished: tuple[TrainResult, Path], tmp_path: Path) -> None:
     dataset = made_set()
     held = held_out_indices(dataset.labels, RECIPE)
     assert np.bincount(dataset.labels[held]).tolist() == [8, 8, 8]
-    poisoned = ArraySet("made", dataset.classes, dataset.pictures, dataset.labels.copy())
-    poisoned.pictures[held] = 255 - poisoned.pictures[held]
+    poisoned = ArraySet("made", dataset.classes, dataset.images, dataset.labels.copy())
+    poisoned.images[held] = 255 - poisoned.images[held]
     second = train(RECIPE, poisoned, tmp_path)
     assert_equal_weights(finished[0].model, second.model)
     assert second.history[-1].loss == finished[0].history[-1].loss
 
 
-def test_too_few_pictures_are_refused(tmp_path: Path) -> None:
+def test_too_few_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--held-out"):
         train(RECIPE, made_set(50), tmp_path)
 
 
 class WithBroken(ArraySet):
-    """Two pictures cannot be decoded."""
+    """Two images cannot be decoded."""
 
     def __getitem__(self, index: int) -> Any:
-        from repghost.data import PictureError
+        from repghost.data import ImageError
 
         if index in (5, 60):
-            raise PictureError("broken on purpose")
+            raise ImageError("broken on purpose")
         return super().__getitem__(index)
 
 
-def test_broken_pictures_are_named_and_left_out(tmp_path: Path) -> None:
+def test_broken_images_are_named_and_left_out(tmp_path: Path) -> None:
     made = made_set()
-    dataset = WithBroken(made.source, made.classes, made.pictures, made.labels)
+    dataset = WithBroken(made.source, made.classes, made.images, made.labels)
     result = train(RECIPE, dataset, tmp_path)
     assert sorted(result.broken) == ["made#5: broken on purpose", "made#60: broken on purpose"]
 
@@ -227,8 +225,8 @@ def test_the_checkpoint_says_how_it_was_made(finished: tuple[TrainResult, Path],
     assert Recipe.from_dict(checkpoint.metadata["recipe"]) == RECIPE
     assert checkpoint.metadata["test"]["pictures"] == 3
     assert checkpoint.metadata["seed"] == 3
-    pictures = made_set().pictures[:8]
-    before, after = (predict(net, pictures, RECIPE.preprocess) for net in (result.model, load_model(path)))
+    images = made_set().images[:8]
+    before, after = (predict(net, images, RECIPE.preprocess) for net in (result.model, load_model(path)))
     assert np.array_equal(before, after)
 
 
@@ -240,7 +238,7 @@ def test_the_command_names_what_differs_from_the_table() -> None:
     assert train_command(demo.changed(width=0.8, held_out=100)).endswith("--width 0.8 --held-out 100")
 
 
-def test_judging_needs_a_test_split(finished: tuple[TrainResult, Path], tmp_path: Path) -> None:
+def test_evaluating_needs_a_test_split(finished: tuple[TrainResult, Path], tmp_path: Path) -> None:
     from PIL import Image
 
     made = made_set()
@@ -248,9 +246,9 @@ def test_judging_needs_a_test_split(finished: tuple[TrainResult, Path], tmp_path
         for index in range(6):
             folder = tmp_path / split / made.classes[made.labels[index]]
             folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(made.pictures[index]).save(folder / f"{index}.png")
-    judged = judge(finished[0].model, RECIPE, tmp_path)
-    assert judged is not None
-    assert judged.pictures == 6
+            Image.fromarray(made.images[index]).save(folder / f"{index}.png")
+    evaluated = evaluate(finished[0].model, RECIPE, tmp_path)
+    assert evaluated is not None
+    assert evaluated.pictures == 6
     (tmp_path / "test").rename(tmp_path / "other")
-    assert judge(finished[0].model, RECIPE, tmp_path) is None
+    assert evaluate(finished[0].model, RECIPE, tmp_path) is None

@@ -33,7 +33,7 @@ def record(epoch: int, raw: float | None = 0.4) -> EpochRecord:
 
 
 def points(svg: str, name: str) -> list[tuple[float, float]]:
-    """The points of a line, as they lie in the picture: y grows downwards."""
+    """The points of a line, as they lie in the image: y grows downwards."""
     group = next((item for item in ET.fromstring(svg).iter() if item.get("id") == name), None)
     if group is None:
         return []
@@ -53,7 +53,7 @@ def test_each_line_of_the_plot_has_the_values_of_its_epochs(name: str) -> None:
         assert steps[0] / steps[-1] == pytest.approx((1 - 1 / 2) / (1 / 4 - 1 / 5), rel=0.01)
 
 
-def test_the_plot_is_the_same_bytes_and_leaves_out_what_was_not_judged() -> None:
+def test_the_plot_is_the_same_bytes_and_leaves_out_what_was_not_evaluated() -> None:
     history = [record(epoch) for epoch in range(1, 4)]
     assert draw(history) == draw(history)
     assert points(draw(history), "top1-raw")
@@ -99,7 +99,7 @@ def test_joined_hooks_are_all_called_and_each_may_stop(tmp_path: Path) -> None:
 
     def note(name: str) -> Hooks:
         return Hooks(
-            begin=lambda epochs, pictures: seen.append((name, "begin", epochs, pictures)),
+            begin=lambda epochs, images: seen.append((name, "begin", epochs, images)),
             epoch=lambda one: seen.append((name, one.epoch)),
             end=lambda model, history: seen.append((name, "end", model.training, len(history))),
         )

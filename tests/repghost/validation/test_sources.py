@@ -31,9 +31,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, judging = tmp_path_factory.mktemp("run"), open_dataset(data, "val")
+    folder, validation = tmp_path_factory.mktemp("run"), open_dataset(data, "val")
     options = Options(Loading(workers=0))
-    train(tiny_recipe(), open_dataset(data, "train"), folder, judging=judging, options=options)
+    train(tiny_recipe(), open_dataset(data, "train"), folder, validation=validation, options=options)
     return folder
 
 
@@ -97,8 +97,8 @@ def test_float_reference_and_host_build_from_one_command(
 def test_a_build_that_differs_by_a_bit_is_an_integrity_error(quantized: Path, data: Path) -> None:
     (reference,) = open_qdq(quantized, None, Ranks())
 
-    def wrong(pictures: np.ndarray) -> np.ndarray:
-        result = reference.logits(pictures).copy()
+    def wrong(images: np.ndarray) -> np.ndarray:
+        result = reference.logits(images).copy()
         result[0, 1] = np.nextafter(result[0, 1], np.float32(np.inf))
         return result
 

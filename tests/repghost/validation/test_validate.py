@@ -44,7 +44,7 @@ def make_tree(root: Path) -> Path:
     for index in range(len(made)):
         folder = root / "test" / CLASSES[made.labels[index]]
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(made.pictures[index]).save(folder / f"{index}.png")
+        Image.fromarray(made.images[index]).save(folder / f"{index}.png")
     return root
 
 
@@ -58,10 +58,10 @@ def test_the_fused_form_answers_as_the_checkpoint_does(checkpoint: Path) -> None
     assert Preprocess.from_dict(report.preprocess) == PREPROCESS
 
 
-def test_chosen_pictures_are_judged_by_their_own_labels(checkpoint: Path) -> None:
+def test_chosen_images_are_evaluated_by_their_own_labels(checkpoint: Path) -> None:
     report = validate(open_checkpoints(checkpoint), made_set(), indices=np.asarray([0, 3, 6, 9]))
-    assert report.pictures == (4, 0, 0)
-    assert validate(open_checkpoints(checkpoint), made_set()).pictures == (10, 10, 10)
+    assert report.images == (4, 0, 0)
+    assert validate(open_checkpoints(checkpoint), made_set()).images == (10, 10, 10)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_command_prints_json_alone(checkpoint: Path, tmp_path: Path) -> None:
     assert Preprocess.from_dict(values["preprocess"]) == PREPROCESS
 
 
-def test_command_names_and_counts_broken_pictures(checkpoint: Path, tmp_path: Path) -> None:
+def test_command_names_and_counts_broken_images(checkpoint: Path, tmp_path: Path) -> None:
     make_tree(tmp_path)
     (tmp_path / "test" / "ant" / "0.png").write_bytes(b"broken")
     result = CliRunner().invoke(cli, ["validate", str(checkpoint), "--data", str(tmp_path)])
@@ -104,7 +104,7 @@ def test_command_names_and_counts_broken_pictures(checkpoint: Path, tmp_path: Pa
     assert "11 pictures, broken: 1" in result.stdout
 
 
-def test_command_chooses_pictures_by_seed(checkpoint: Path, tmp_path: Path) -> None:
+def test_command_chooses_images_by_seed(checkpoint: Path, tmp_path: Path) -> None:
     arguments = ["validate", str(checkpoint), "--data", str(make_tree(tmp_path)), "--json", "--images", "6"]
     first, second = (CliRunner().invoke(cli, [*arguments, "--seed", "1"]).stdout for _ in range(2))
     assert json.loads(first) == json.loads(second)
@@ -122,7 +122,7 @@ def test_command_takes_the_preprocessing_of_a_file(tmp_path: Path) -> None:
     assert CliRunner().invoke(cli, [*arguments, "--preprocess", str(preprocess)]).exit_code == 0
 
 
-def test_a_network_for_grey_pictures_is_refused(tmp_path: Path) -> None:
+def test_a_network_for_grey_images_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "grey.safetensors"
     write_checkpoint(path, RepGhostNet(width=0.25, num_classes=3, in_chans=1).eval(), PREPROCESS.to_dict(), CLASSES)
     result = CliRunner().invoke(cli, ["validate", str(path), "--data", str(make_tree(tmp_path))])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from repghost.data import PictureError
+from repghost.data import ImageError
 from repghost.data.arrays import ArraySet
 from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError
@@ -20,9 +20,9 @@ from tests.support.training_sets import made_set, tiny_recipe
 FAST = Options(Loading(workers=0))
 
 
-def feed(recipe: Any, workers: int = 0, ranks: Ranks | None = None, pictures: Any = None) -> LoaderFeed:
+def feed(recipe: Any, workers: int = 0, ranks: Ranks | None = None, images: Any = None) -> LoaderFeed:
     loading = Loading(workers=workers, broken_limit=3)
-    return LoaderFeed(recipe, pictures or made_set(), made_set(10), 3, loading, ranks or Ranks())
+    return LoaderFeed(recipe, images or made_set(), made_set(10), 3, loading, ranks or Ranks())
 
 
 def batches(source: LoaderFeed, epoch: int, done: int = 0) -> list[torch.Tensor]:
@@ -52,7 +52,7 @@ def test_two_processes_share_the_batches_of_one_with_twice_the_batch() -> None:
         assert torch.equal(batch, torch.cat([part[step] for part in parts]))
 
 
-def test_an_epoch_takes_every_picture_once() -> None:
+def test_an_epoch_takes_every_image_once() -> None:
     order = epoch_order(50, 1, 0, 8, 2)
     assert order.shape == (3, 2, 8)
     assert len(np.unique(order)) == 48
@@ -63,13 +63,13 @@ def test_reading_leaves_the_generator_of_dropout_alone() -> None:
     before = torch.get_rng_state()
     source = feed(tiny_recipe(mixup=0.4))
     batches(source, 0)
-    list(source.judged())
+    list(source.evaluated())
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_judged_shares_are_exact_and_uneven() -> None:
+def test_evaluated_shares_are_exact_and_uneven() -> None:
     shares = [
-        np.concatenate([part[1] for part in feed(tiny_recipe(), ranks=Ranks(r, r, 3)).judged()]) for r in range(3)
+        np.concatenate([part[1] for part in feed(tiny_recipe(), ranks=Ranks(r, r, 3)).evaluated()]) for r in range(3)
     ]
     assert [len(share) for share in shares] == [4, 3, 3]
     assert sorted(np.concatenate(shares)) == sorted(made_set(10).labels)
@@ -80,33 +80,33 @@ class Broken(ArraySet):
 
     def __getitem__(self, index: int) -> Any:
         if index in self.bad:
-            raise PictureError("broken on purpose")
+            raise ImageError("broken on purpose")
         return super().__getitem__(index)
 
 
 def with_broken(bad: tuple[int, ...]) -> Broken:
     made = made_set()
-    result = Broken(made.source, made.classes, made.pictures, made.labels)
+    result = Broken(made.source, made.classes, made.images, made.labels)
     object.__setattr__(result, "bad", bad)
     return result
 
 
-def test_broken_pictures_are_named_replaced_and_counted(tmp_path: Path) -> None:
-    result = train(tiny_recipe(), with_broken((5, 6)), tmp_path, judging=made_set(10), options=FAST)
+def test_broken_images_are_named_replaced_and_counted(tmp_path: Path) -> None:
+    result = train(tiny_recipe(), with_broken((5, 6)), tmp_path, validation=made_set(10), options=FAST)
     assert sorted(result.broken) == ["made#5: broken on purpose", "made#6: broken on purpose"]
     assert [record.broken_pictures for record in result.history] == [2, 2]
 
 
-def test_too_many_broken_pictures_end_the_run(tmp_path: Path) -> None:
+def test_too_many_broken_images_end_the_run(tmp_path: Path) -> None:
     with pytest.raises(RepGhostError, match="--broken-limit"):
-        batches(feed(tiny_recipe(), pictures=with_broken((1, 5, 9, 13))), 0)
+        batches(feed(tiny_recipe(), images=with_broken((1, 5, 9, 13))), 0)
     with pytest.raises(UsageError, match="not one picture"):
-        batches(feed(tiny_recipe(), pictures=with_broken(tuple(range(48)))), 0)
+        batches(feed(tiny_recipe(), images=with_broken(tuple(range(48)))), 0)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
-    return train(tiny_recipe(), made_set(), tmp_path_factory.mktemp("run"), judging=made_set(10), options=FAST)
+    return train(tiny_recipe(), made_set(), tmp_path_factory.mktemp("run"), validation=made_set(10), options=FAST)
 
 
 @pytest.mark.parametrize("steps", [0, 2, 6, 9])
@@ -114,9 +114,9 @@ def test_a_stopped_run_goes_on_bit_for_bit(finished: TrainResult, tmp_path: Path
     seen: list[int] = []
     hooks = Hooks(step=lambda record: seen.append(record.epoch), should_stop=lambda: len(seen) >= steps)
     with pytest.raises(TrainingStoppedError, match="--resume"):
-        train(tiny_recipe(), made_set(), tmp_path, hooks=hooks, judging=made_set(10), options=FAST)
+        train(tiny_recipe(), made_set(), tmp_path, hooks=hooks, validation=made_set(10), options=FAST)
     assert read_state(tmp_path / "state.pt").progress.batches == steps % 6
-    result = train(tiny_recipe(), made_set(), tmp_path, "auto", judging=made_set(10), options=FAST)
+    result = train(tiny_recipe(), made_set(), tmp_path, "auto", validation=made_set(10), options=FAST)
     for name, tensor in finished.model.state_dict().items():
         assert torch.equal(tensor, result.model.state_dict()[name]), name
     assert [record.loss for record in result.history] == [record.loss for record in finished.history]
@@ -128,7 +128,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(finished: TrainResult, tmp_path: Path
      {"opt": "adamw"}, {"freeze": "backbone"}],
 )  # fmt: skip
 def test_each_kind_of_run_trains(finished: TrainResult, tmp_path: Path, more: dict[str, Any]) -> None:
-    result = train(tiny_recipe(epochs=2, **more), made_set(), tmp_path, judging=made_set(10), options=FAST)
+    result = train(tiny_recipe(epochs=2, **more), made_set(), tmp_path, validation=made_set(10), options=FAST)
     assert len(result.history) == 2
     first, second = finished.history[-1], result.history[-1]
     assert (first.loss, first.held_out_loss) != (second.loss, second.held_out_loss)
@@ -136,18 +136,18 @@ def test_each_kind_of_run_trains(finished: TrainResult, tmp_path: Path, more: di
 
 def test_accumulating_halves_equals_the_whole(tmp_path: Path) -> None:
     recipe = tiny_recipe(freeze="bn", dropout=0.0, reprob=0.0, ema=False)
-    whole = train(recipe.changed(batch=16), made_set(), tmp_path / "whole", judging=made_set(10), options=FAST)
-    halves = train(recipe.changed(accumulate=2), made_set(), tmp_path / "halves", judging=made_set(10), options=FAST)
+    whole = train(recipe.changed(batch=16), made_set(), tmp_path / "whole", validation=made_set(10), options=FAST)
+    halves = train(recipe.changed(accumulate=2), made_set(), tmp_path / "halves", validation=made_set(10), options=FAST)
     for name, tensor in whole.model.state_dict().items():
         assert torch.allclose(tensor, halves.model.state_dict()[name], atol=1e-5), name
 
 
 def test_an_empty_class_and_too_few_classes_are_named(tmp_path: Path) -> None:
     made = made_set()
-    empty = ArraySet("made", (*made.classes, "none"), made.pictures, made.labels)
+    empty = ArraySet("made", (*made.classes, "none"), made.images, made.labels)
     with pytest.raises(UsageError, match="no training picture of 'none'"):
-        train(tiny_recipe(), empty, tmp_path, judging=made_set(10))
+        train(tiny_recipe(), empty, tmp_path, validation=made_set(10))
     with pytest.raises(UsageError, match="--num-classes 2"):
-        train(tiny_recipe(), made, tmp_path, judging=made_set(10), options=Options(num_classes=2))
+        train(tiny_recipe(), made, tmp_path, validation=made_set(10), options=Options(num_classes=2))
     with pytest.raises(UsageError, match="split of its own"):
         train(tiny_recipe(), made, tmp_path)
