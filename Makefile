@@ -47,13 +47,14 @@ OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SI
 	$(call option,MAX_DROP,max-drop) $(call option,JETPACK,jetpack) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
-.PHONY: help compile report front bars counts compile-time train-bars jetson-check baselines baseline-latency rival-counts widths accuracy qat-bench test check lint types format doctor setup clean distclean
+.PHONY: help compile report front bars counts compile-time train-bars jetson-check baselines baseline-latency rival-counts widths accuracy qat-bench test test-fast check lint imports duplicates types format doctor setup clean distclean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
 	@echo "  make report                  one page: which width, at which precision, for which machine"
 	@echo "  make front                   the figures of the README, from the JSON of docs"
-	@echo "  make check                   lint and type checks"
+	@echo "  make test-fast               the tests that take no whole network: a few minutes"
+	@echo "  make check                   lint, import order, duplicates and types"
 	@echo "  make bars                    measure this host against other runtimes, into docs/performance.md"
 	@echo "  make counts                  count arm64 instructions under emulation, into docs/performance.md"
 	@echo "  make baselines               build and count other mobile networks, of random weights, into docs/baselines.json"
@@ -84,16 +85,32 @@ report: $(STAMP)
 front: $(STAMP)
 	@$(BIN)/python -m benchmarks.readme_figures
 
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope
+
 test: $(DEV_STAMP) $(if $(TORCH),,$(CONVERTERS_STAMP))
 	@$(BIN)/python -m tests.support.fetch
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope
+	$(PYTEST)
 
-check: lint types
+# Without the tests that build, train or deploy whole networks (marked slow).
+test-fast: $(DEV_STAMP)
+	$(PYTEST) -m "not slow"
+
+check: lint imports duplicates types
 
 lint: $(DEV_STAMP)
-	$(BIN)/lint-imports
 	$(BIN)/ruff check $(PACKAGES)
 	$(BIN)/ruff format --check $(PACKAGES)
+
+# The order of the packages and no circles: see [tool.importlinter] in pyproject.toml.
+imports: $(DEV_STAMP)
+	$(BIN)/lint-imports --no-cache
+
+# Lines of code that stand in two places; imports and docstrings are not counted.
+SAME_LINES := 7
+duplicates: $(DEV_STAMP)
+	@found="$$($(BIN)/symilar --duplicates $(SAME_LINES) --ignore-imports --ignore-docstrings --ignore-comments \
+	--ignore-signatures $$(find repghost calib compile benchmarks -name '*.py'))" || exit; \
+	case "$$found" in *"similar lines in"*) echo "$$found" >&2; exit 1;; *) echo "no duplicates of $(SAME_LINES) lines";; esac
 
 types: $(DEV_STAMP)
 	$(BIN)/mypy

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from calib import quantize as pipeline
+from calib.ptq import apply
 from calib.ptq.adaround import RoundingSettings, learn_rounding
 from calib.ptq.apply import quantize_graph
 from calib.settings.config import QuantConfig
@@ -39,7 +40,7 @@ def usual(count: int = 6) -> NDArray[np.uint8]:
 
 @pytest.fixture(autouse=True)
 def quick_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "learn_rounding", partial(learn_rounding, settings=RoundingSettings(steps=2)))
+    monkeypatch.setattr(apply, "learn_rounding", partial(learn_rounding, settings=RoundingSettings(steps=2)))
 
 
 def change(layer: str, weight: float | None = None, bias: float | None = None) -> Callable[[RepGhostNet], None]:
@@ -172,7 +173,7 @@ def test_a_run_that_is_interrupted_leaves_no_file_and_the_next_one_works(
 
     output = tmp_path / "out" / "net.onnx"
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, stage, interrupted)
+        patched.setattr(pipeline if hasattr(pipeline, stage) else apply, stage, interrupted)
         assert quantize(checkpoint, folder, output).exit_code == 130
     assert not output.parent.exists() or list(output.parent.iterdir()) == []
     if stage == "build_qdq":

@@ -15,7 +15,6 @@ from PIL import Image
 
 from calib.settings.config import QuantConfig
 from compile import pipeline
-from compile.bundle import manifest as bundle
 from compile.bundle.host_model import load
 from compile.bundle.manifest import check_bundle
 from compile.bundle.vectors import unpack_vectors
@@ -24,6 +23,7 @@ from compile.report.run_report import read_report
 from compile.stages import compile_networks as building
 from compile.stages import quantize as stages
 from compile.stages.evaluate import HOST_BUILD
+from compile.storage import files as storage_files
 from compile.storage.stage_cache import StageCache
 from compile.subject.from_random_weights import random_subject
 from compile.subject.load import load_subject
@@ -256,7 +256,7 @@ def test_a_stopped_run_leaves_the_bundle_as_it_was(
     }
     for function, is_bundle in moments.items():
         with monkeypatch.context() as patch:
-            patch.setattr(bundle, function, stop_at(getattr(bundle, function), is_bundle))
+            patch.setattr(storage_files, function, stop_at(getattr(storage_files, function), is_bundle))
             with pytest.raises(KeyboardInterrupt):
                 run(request_for(weights, data, output, calibration_images=9), lambda line: None)
         assert check_bundle(path).digest == before

@@ -35,7 +35,7 @@ class Jetson:
         """Write the stand-ins."""
         programs = self.folder / "bin"
         programs.mkdir(parents=True, exist_ok=True)
-        fake = Path(__file__).parent / "fake_trtexec.py"
+        fake = Path(__file__).with_name("fake_trtexec.py")
         lines = [TEGRASTATS[self.jetpack].format(mhz=mhz, heat="58.625") for mhz in self.mhz]
         scripts = {
             "trtexec": f'exec "{sys.executable}" -S -E "{fake}" "$@"',

@@ -18,7 +18,7 @@ RGB, BGR, NV12, NV12_FULL, NV12_BT709 = range(5)
 GUARD = 0xA5
 
 
-class Image(ctypes.Structure):
+class CameraImage(ctypes.Structure):
     _fields_ = [
         ("pixels", ctypes.c_void_p),
         ("chroma", ctypes.c_void_p),
@@ -48,16 +48,16 @@ class Prepared:
         run_zig(["cc", "-target", target.zig_triple, *flags, *sources, "-o", str(config / "prepare.so")])
         self.library = ctypes.CDLL(str(config / "prepare.so"))
         self.library.rg_prepare_bytes.restype = ctypes.c_size_t
-        self.library.rg_prepare_bytes.argtypes = [ctypes.POINTER(Image)]
-        self.library.rg_prepare.argtypes = [ctypes.POINTER(Image), ctypes.c_void_p, ctypes.c_void_p]
+        self.library.rg_prepare_bytes.argtypes = [ctypes.POINTER(CameraImage)]
+        self.library.rg_prepare.argtypes = [ctypes.POINTER(CameraImage), ctypes.c_void_p, ctypes.c_void_p]
 
-    def status(self, image: Image) -> int:
+    def status(self, image: CameraImage) -> int:
         """What `rg_prepare` says to an image, with memory that is not touched."""
         memory = (ctypes.c_uint8 * 4096)()
         base = -(-ctypes.addressof(memory) // 64) * 64
         return int(self.library.rg_prepare(image, base, base))
 
-    def image(self, image: Image) -> NDArray[np.uint8]:
+    def image(self, image: CameraImage) -> NDArray[np.uint8]:
         """Prepare an image; whatever is written outside of the promised memory fails the test."""
         needed = int(self.library.rg_prepare_bytes(image))
         assert needed > 0
@@ -77,8 +77,8 @@ class Prepared:
         return self.image(image_of(pixels, order))
 
 
-def image_of(array: NDArray[np.uint8], layout: int = RGB, **changes: Any) -> Image:
+def image_of(array: NDArray[np.uint8], layout: int = RGB, **changes: Any) -> CameraImage:
     """Describe an array [height][width][3] whose rows may be apart; the array has to stay alive."""
     height, width = array.shape[:2]
     values = {"pixels": array.ctypes.data, "width": width, "height": height, "stride": array.strides[0]}
-    return Image(**{**values, "order": layout, **changes})
+    return CameraImage(**{**values, "order": layout, **changes})

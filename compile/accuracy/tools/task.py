@@ -60,6 +60,6 @@ class Task:
     def from_json(text: str) -> Task:
         """Return the task that `to_json` wrote."""
         values: dict[str, Any] = json.loads(text)
-        for name in ("folder", "onnx", "calibration", "pictures", "normalized", "answers"):
+        for name in ("folder", "onnx", "calibration", "images", "normalized", "predictions"):
             values[name] = Path(values[name])
         return Task(**values)

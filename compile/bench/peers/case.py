@@ -49,7 +49,7 @@ class Case:
     def from_json(text: str) -> Case:
         """Return the case that `to_json` wrote."""
         values: dict[str, Any] = json.loads(text)
-        for name in ("folder", "onnx", "qdq", "checkpoint", "pictures", "inputs"):
+        for name in ("folder", "onnx", "qdq", "checkpoint", "images", "inputs"):
             values[name] = None if values[name] is None else Path(values[name])
         for name in ("mean", "std"):
             values[name] = tuple(values[name])

@@ -16,7 +16,7 @@ from compile.storage.strict_json import parse_strict
 from compile.tensorrt.jetpack import JETPACKS
 from repghost.errors import ToolMissingError
 from repghost.network.spec import WIDTHS
-from tests.compile.tensorrt.conftest import Runs
+from tests.support.jetson_runs import Runs
 
 CONSTANTS = "Constants: [ { Name: c, Dimensions: [1], Datatype: Int8, Format: (Linear) }], "
 LINES = [

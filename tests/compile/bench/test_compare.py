@@ -230,7 +230,7 @@ def test_the_page_keeps_what_is_not_its_own(tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         ([], 2, "give the folder of a bundle"),
-        (["BUNDLE", "--bars"], 2, "not both"),
+        (["BUNDLE", "--bars"], 2, "No such option"),
         (["BUNDLE", "--threads", "0"], 2, "whole numbers from 1 to 64"),
         (["BUNDLE", "--against", "tensorflow"], 2, "unknown runtime"),
         (["BUNDLE", "--precision", "int4"], 2, "unknown precision"),
@@ -276,7 +276,7 @@ def small_case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, np.ndarr
     np.save(folder / "pictures.npy", images)
     np.save(folder / "inputs.npy", preprocess.normalize(images))
     link_packages(folder)
-    files = {"pictures": folder / "pictures.npy", "inputs": folder / "inputs.npy", "onnx": folder / "model.onnx"}
+    files = {"images": folder / "pictures.npy", "inputs": folder / "inputs.npy", "onnx": folder / "model.onnx"}
     case = Case(folder, qdq=None, checkpoint=None, mean=preprocess.mean, std=preprocess.std, saturates=True, **files)
     return case, predict(network, images, preprocess)
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compile.bundle import manifest as bundle_module
 from compile.bundle.manifest import MANIFEST, check_bundle, write_bundle
 from compile.bundle.vectors import Vectors, pack_vectors, unpack_vectors
+from compile.storage import files as files_module
 from compile.storage.files import write_folder_atomically
 from compile.storage.strict_json import canonical_json, parse_strict
 from compile.targets.table import Target
@@ -46,7 +46,7 @@ def test_a_bundle_is_read_back(host_bundle: Path, host: Target) -> None:
     bundle = check_bundle(host_bundle)
     assert bundle.target_name == host.name
     assert bundle.labels() == LABELS
-    assert bundle.digest == bundle_module.sha256((host_bundle / MANIFEST).read_bytes())
+    assert bundle.digest == files_module.sha256((host_bundle / MANIFEST).read_bytes())
     assert os.access(host_bundle / "repghost-run", os.X_OK)
 
 
@@ -206,14 +206,14 @@ def test_nothing_is_left_when_writing_fails(
 ) -> None:
     path = tmp_path / "bundle"
     before = write_bundle(path, host_files, fake_sections(host)).digest
-    real = bundle_module.write_bytes_atomically
+    real = files_module.write_bytes_atomically
 
     def full_disk(target: Path, data: bytes, mode: int = 0o644) -> None:
         if target.name == "repghost-run":
             raise OSError(28, "No space left on device")
         real(target, data, mode)
 
-    monkeypatch.setattr(bundle_module, "write_bytes_atomically", full_disk)
+    monkeypatch.setattr(files_module, "write_bytes_atomically", full_disk)
     with pytest.raises(OSError, match="No space left"):
         write_bundle(path, host_files, fake_sections(host) | {"precision": "other"})
     assert check_bundle(path).digest == before

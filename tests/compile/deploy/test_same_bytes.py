@@ -20,10 +20,10 @@ from compile.targets.table import ARM64 as EVERY_VARIANT
 from compile.link.toolchain import RUNNER_SOURCES, build_runner, link_model
 from compile.bundle.vectors import Vectors, pack_vectors
 from tests.compile.conftest import fake_sections
-from tests.support.programs import random_pictures, random_program
+from tests.support.programs import random_images, random_program
 
 ARM64 = replace(EVERY_VARIANT, variants=EVERY_VARIANT.variants[1:2])
-program, pictures = random_program(size=32), random_pictures(2, 32, 32)
+program, images = random_program(size=32), random_images(2, 32, 32)
 sides = {"height": 32, "width": 32, "channels": 3}
 info = {"abi": 1, "input": sides, "classes": program.classes, "model": "random"}
 files = {
@@ -31,7 +31,7 @@ files = {
     "repghost-run": build_runner(ARM64),
     "repghost.h": (RUNNER_SOURCES / "repghost.h").read_bytes(),
     "labels.txt": b"".join(b"%d\\n" % index for index in range(program.classes)),
-    "vectors.bin": pack_vectors(Vectors(pictures, run(program, pictures))),
+    "vectors.bin": pack_vectors(Vectors(images, run(program, images))),
 }
 sections = {**fake_sections(ARM64), "program_digest": program.digest, "input": sides, "classes": program.classes}
 write_bundle(Path("bundle"), files, sections)

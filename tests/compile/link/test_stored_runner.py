@@ -26,7 +26,7 @@ def test_the_runner_is_built_once_and_checked_each_time(tmp_path: Path, monkeypa
         return target.name.encode()
 
     monkeypatch.setattr(toolchain, "build_runner", build)
-    monkeypatch.setattr(toolchain, "check_runner", lambda data, target: checked.append((data, target.name)))
+    monkeypatch.setattr(module, "check_runner", lambda data, target: checked.append((data, target.name)))
     store = KernelStore(tmp_path)
     for target in (ARM64, X86_64, ARM64, X86_64):
         assert stored_runner(target, store) == target.name.encode()

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.support import ROOT
+
 
 def fake_trtexec_path() -> Path:
     """Return the stand-in for trtexec, a program."""
-    return Path(__file__).with_name("fake_trtexec.py")
+    return ROOT / "tests/support/fake_trtexec.py"

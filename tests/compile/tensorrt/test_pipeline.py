@@ -26,8 +26,8 @@ from compile.tensorrt.pipeline import run
 from compile.tensorrt.report import NOT_MEASURED, board_commands, read_page
 from repghost.cli import cli
 from repghost.errors import AccuracyGateError, IntegrityError, UsageError
-from tests.compile.tensorrt.conftest import Runs
 from tests.support.jetson import Jetson
+from tests.support.jetson_runs import Runs
 
 SCRIPTS = {"build.sh", "check.sh", "measure.sh"}
 FORMS = {"5": (17, onnx.TensorProto.FLOAT), "6": (19, onnx.TensorProto.FLOAT16), "7": (19, onnx.TensorProto.FLOAT16)}

@@ -22,7 +22,7 @@ from repghost.network.spec import WIDTHS
 COMMIT = "0" * 40
 FETCH = """
 import json
-from repghost import timm_hub
+from repghost.checkpoints import timm_hub
 from repghost.network.spec import WIDTHS
 found = {}
 for row in WIDTHS:

@@ -462,7 +462,7 @@ def test_parts_are_the_whole(tmp_path: Path) -> None:
     dataset = open_dataset(tmp_path, "train")
     whole, parts = prepare(dataset, TINY), list(prepare_in_parts(dataset, TINY, size=2))
     assert [len(part.labels) for part in parts] == [0, 2, 2]
-    for field in ("pictures", "labels", "indices", "broken"):
+    for field in ("images", "labels", "indices", "broken"):
         assert np.array_equal(np.concatenate([getattr(part, field) for part in parts]), getattr(whole, field))
 
 

@@ -1,0 +1,3 @@
+from tests.support.jetson_runs import runs
+
+__all__ = ["runs"]  # a fixture
