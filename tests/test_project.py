@@ -180,3 +180,19 @@ def test_one_changed_expectation_is_noticed(host_run: tuple[Path, dict[str, Any]
     path.write_bytes(pack_vectors(Vectors(vectors.images, logits)))
     with pytest.raises(IntegrityError, match="1 of 100 recorded pictures"):
         verify_bundle(bundle, vectors=path)
+
+
+def test_the_python_of_the_readme_runs(
+    host_run: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from repghost.data import open_dataset
+
+    (tmp_path / "build").symlink_to(host_run[0].parent)
+    open_dataset(ROOT / "assets/fashion-mnist", "test")[0][0].save(tmp_path / "shirt.png")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        exec(compile(block, "README.md", "exec"), names)
+    assert 0 < names["prediction"].probability <= 1
+    recorded = unpack_vectors(check_bundle(host_run[0] / "host/int8").read("vectors.bin"))
+    np.testing.assert_array_equal(names["logits"], recorded.logits)
