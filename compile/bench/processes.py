@@ -167,7 +167,7 @@ def link_packages(folder: Path) -> Path:
 
 
 def start_peer(peer: Peer, form: Form, case: Case, threads: int, warmup: int, python: Path | None = None) -> Contender:
-    """Start a runtime; the scores it gives lie at `answers_of` afterwards.
+    """Start a runtime; the scores it gives lie at `predictions_of` afterwards.
 
     Args:
         peer: a row of `compile.bench.peers.PEERS`.

@@ -26,7 +26,7 @@ class Task:
         calibration: uint8 [N, H, W, 3], as .npy.
         images: the same of the images to answer.
         normalized: float32 [3, 256], as .npy: what each byte of each colour becomes.
-        answers: int64 [N], the .npy to write.
+        predictions: int64 [N], the .npy to write.
     """
 
     folder: Path

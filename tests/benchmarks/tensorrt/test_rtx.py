@@ -19,6 +19,13 @@ from repghost.network.spec import WIDTHS
 from tests.support.jetson_runs import Runs
 
 CONSTANTS = "Constants: [ { Name: c, Dimensions: [1], Datatype: Int8, Format: (Linear) }], "
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(tmp_path_factory.mktemp("jetson"))
+
+
 LINES = [
     "Name: __myl_MulMaxRoun_0, LayerType: kgen, Inputs: [ { Name: a, Dimensions: [1], Datatype: Int8, Format: (L) }], "
     f"{CONSTANTS}Outputs: [ {{ Name: b, Datatype: Int8 }}], Metadata: [ONNX Layer: stem][ONNX Layer: stem.quantize]",

@@ -79,7 +79,7 @@ def test_rows_are_measured_once_and_a_second_run_measures_nothing(
         raise AssertionError("measured again")
 
     for module, name in (
-        (ours, "_calibrate"), (ours, "_train"), (ours, "_compiled_answers"), (float_trained, "_train"),
+        (ours, "_calibrate"), (ours, "_train"), (ours, "_compiled_predictions"), (float_trained, "_train"),
         (foreign, "_run"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, fail)
