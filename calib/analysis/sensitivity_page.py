@@ -9,10 +9,11 @@ from typing import Any
 
 from calib.analysis.sensitivity import Sensitivity
 from repghost.errors import UsageError
+from repghost.tables import Table, make_table
 
 FORMAT, VERSION = "repghost-sensitivity", 1
 PROFILE_FORMAT = "repghost-profile"
-HEADER = ("layer", "output in int8", "weights in int8", "of all", "of the work", "float costs, us")
+HEADS = ("layer", "#output in int8", "#weights in int8", "#of all", "#of the work", "#float costs, us")
 SHOWN = 40  # rows of the figure: behind them the changes are too small to see
 ROW, LEFT, WIDTH = 18, 250, 420  # pixels
 # Okabe and Ito's colours, which the colour-blind can tell apart (https://jfly.uni-koeln.de/color/).
@@ -91,9 +92,9 @@ def to_dict(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, Any]:
     return {"format": FORMAT, "version": VERSION, **about, "unit": "nats", "layers": [asdict(row) for row in rows]}
 
 
-def to_cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """Return the rows of a text table with its header; the price's column is left out where none is known."""
-    columns = len(HEADER) if any(row.price_us is not None for row in rows) else len(HEADER) - 1
+def to_table(rows: Sequence[Row]) -> Table:
+    """Return the rows as a table; the price's column is left out where none is known."""
+    columns = len(HEADS) if any(row.price_us is not None for row in rows) else len(HEADS) - 1
     cells = [
         (
             row.name,
@@ -105,7 +106,7 @@ def to_cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
         )
         for row in rows
     ]
-    return [line[:columns] for line in (HEADER, *cells)]
+    return make_table(HEADS[:columns], [line[:columns] for line in cells])
 
 
 def to_svg(rows: Sequence[Row], title: str) -> str:

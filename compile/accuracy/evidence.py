@@ -141,8 +141,8 @@ def _measure(network: Network, plan: Plan, say: Callable[[str], None]) -> dict[s
         change = paired_difference(before, row.predictions, labels).to_dict()
         top1 = accuracy(row.predictions, labels).to_dict()
         rows.append(
-            {"name": method.name, "group": method.group, "bar": method.bar, "key": method.quantizer.key(), "top1": top1,
-             "change": change, **row.record}
+            {"name": method.name, "group": method.group, "bar": method.goal, "key": method.quantizer.key(),
+             "top1": top1, "change": change, **row.record}
         )  # fmt: skip
         say(f"  {method.name}: {top1['top1']:.2%}, {100 * change['difference']:+.2f} points")
     subject = network.subject
@@ -176,7 +176,7 @@ def _row(network: Network, method: Method, cells: Cells, pythons: Sequence[Path]
 def _against(
     methods: Sequence[Method], predictions: dict[str, NDArray[np.int64]], labels: NDArray[np.int64]
 ) -> list[dict[str, Any]]:
-    """Return every row of ours that has a bar, compared with every other tool's fused row, image by image."""
+    """Return every row of ours that has a goal, compared with every other tool's fused row, image by image."""
     return [
         {
             "ours": ours.name,
@@ -185,7 +185,7 @@ def _against(
         }
         for ours in methods
         for other in methods
-        if ours.bar and other.group == "other" and {ours.name, other.name} <= predictions.keys()
+        if ours.goal and other.group == "other" and {ours.name, other.name} <= predictions.keys()
     ]
 
 
@@ -204,7 +204,7 @@ def _against_float(
 
 
 def _arm64(network: Network, plan: Plan, cells: Cells, say: Callable[[str], None]) -> dict[str, Any]:
-    ours = next((method for method in plan.methods if method.bar), None)
+    ours = next((method for method in plan.methods if method.goal), None)
     if not plan.arm64 or ours is None:
         return {"not_measured": "it was not asked for"}
     try:

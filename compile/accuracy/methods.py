@@ -85,13 +85,13 @@ class Method:
         name: unique; what tables call it.
         group: a name of `GROUPS`.
         quantizer: how.
-        bar: a name of `compile.accuracy.verdict.BARS` that it has to keep; "" where nothing was asked for.
+        goal: a name of `compile.accuracy.goals.GOALS` that it should reach; "" where nothing was asked for.
     """
 
     name: str
     group: str
     quantizer: Quantizer
-    bar: str = ""
+    goal: str = ""
 
 
 GROUPS = {
@@ -122,9 +122,9 @@ def _settings(mode: str) -> QatSettings:
 
 
 METHODS: tuple[Method, ...] = (
-    Method("default (ranges by answers)", "calibrated", Calibrated(), bar="calibrated"),
-    Method("QAT fused", "trained", Trained(_settings("fused")), bar="trained"),
-    Method("QAT reparam", "trained", Trained(_settings("reparam")), bar="trained"),
+    Method("default (ranges by answers)", "calibrated", Calibrated(), goal="calibrated"),
+    Method("QAT fused", "trained", Trained(_settings("fused")), goal="trained"),
+    Method("QAT reparam", "trained", Trained(_settings("reparam")), goal="trained"),
     Method(FLOAT_TWIN, "float", FloatTrained(_settings("fused"))),
     Method("min-max", "calibrated", _observer("min_max")),
     Method("moving average", "calibrated", _observer("moving_average")),

@@ -1,17 +1,19 @@
-"""The page of the evidence, made from its JSON alone."""
+"""docs/accuracy.md, made from the JSON of `compile.accuracy.evidence` alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from compile.accuracy.held_out import held_out_table
+from compile.accuracy.goals import AGAINST_OTHERS, GOALS, drop_points
 from compile.accuracy.methods import GROUPS
-from compile.accuracy.verdict import BARS, KEPT, MISSED, drop_points, evaluate_against, evaluate_drop
+from repghost.goals import Verdict, evaluate
+from repghost.tables import make_table, markdown_lines
 
+# One quantizer, given the network fused and not fused.
 BRANCHED = ("ONNX Runtime min-max", "ONNX Runtime, batch norms folded", "ONNX Runtime, as exported")
-COLLAPSE = 1.0  # points more than fused that would make quantizing before fusing an error
-WORDS = {KEPT: "kept", MISSED: "**missed**"}
+COLLAPSE = 1.0  # points lost more than fused, from which on quantizing before fusing counts as an error
+WORDS = {Verdict.REACHED: "kept", Verdict.MISSED: "**missed**"}
 
 
 def render(document: Mapping[str, Any]) -> str:
@@ -26,7 +28,7 @@ def render(document: Mapping[str, Any]) -> str:
         "",
         "## Bars",
         "",
-        *_bar_table(networks),
+        *_goal_table(networks),
         "",
         *_arm64(networks),
         "",
@@ -51,23 +53,29 @@ def _images(network: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _bar_table(networks: list[Mapping[str, Any]]) -> list[str]:
-    """Return, per network and row with a bar: the drop, whether it keeps the bar, and the best other tool."""
-    lines = [
-        "| network | float32 | method | int8 | drop (95 %) | bar | | best other tool | ours minus it (95 %) | |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+def _width(network: Mapping[str, Any]) -> str:
+    return f"{network['width']:g}x"
+
+
+def _goal_table(networks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return, per network and row with a goal: the drop, whether it reaches the goal, and the best other tool."""
+    heads = ("network", "float32", "method", "int8", "drop (95 %)", "bar", "", "best other tool")
+    rows = [
+        (
+            _width(network),
+            f"{network['fp32']['top1']:.2%}",
+            row["name"],
+            f"{row['top1']['top1']:.2%}",
+            _drop(row["change"]),
+            *_verdict(row),
+            *_best_other(network, row),
+        )
+        for network in networks
+        for row in network["rows"]
+        if row.get("bar")
     ]
-    for network in networks:
-        for row in network["rows"]:
-            if not row.get("bar"):
-                continue
-            limit, top1 = BARS[row["bar"]], row["top1"]["top1"]
-            lines.append(
-                f"| {network['width']:g}x | {network['fp32']['top1']:.2%} | {row['name']} | {top1:.2%} | "
-                f"{_drop(row['change'])} | {limit:g} | {_verdict(row['change'], limit)} | {_best_other(network, row)} |"
-            )
     return [
-        *lines,
+        *markdown_lines(make_table((*heads, "ours minus it (95 %)", ""), rows)),
         "",
         "*kept*: the measured drop does not exceed the bar; *open*: it does, but the interval reaches below the bar, "
         "so these pictures cannot tell; *missed*: the whole interval lies above it. Against the best other tool a "
@@ -75,56 +83,94 @@ def _bar_table(networks: list[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _verdict(change: Mapping[str, Any], limit: float) -> str:
-    found = evaluate_drop(change, limit)
-    return WORDS.get(found, f"open, {drop_points(change)[0] - limit:.2f} over")
+def _verdict(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return two cells: the limit of a row's goal, and whether the row reaches it."""
+    goal = GOALS[row["bar"]]
+    outcome = evaluate(goal, row["change"])
+    return f"{goal.limit:g}", WORDS.get(outcome.verdict, f"open, {outcome.missed_by:.2f} over")
 
 
-def _best_other(network: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    """Return three cells: the best of the other tools on the test images, and ours against it."""
+def _best_other(network: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return three cells: the best of the other tools on the test images, ours minus it, and whether ours is behind."""
     top1 = {other["name"]: other["top1"]["top1"] for other in network["rows"] if "top1" in other}
     against = [entry for entry in network["against"] if entry["ours"] == row["name"]]
     if not against:
-        return "not measured | | "
+        return "not measured", "", ""
     entry = max(against, key=lambda entry: top1[entry["other"]])
     change = entry["change"]
     span = f"{100 * change['difference']:+.2f} ({100 * change['low']:+.2f} to {100 * change['high']:+.2f})"
-    return f"{entry['other']} {top1[entry['other']]:.2%} | {span} | {WORDS[evaluate_against(change)]}"
+    return f"{entry['other']} {top1[entry['other']]:.2%}", span, WORDS[evaluate(AGAINST_OTHERS, change).verdict]
 
 
-def _arm64(networks: list[Mapping[str, Any]]) -> Iterator[str]:
-    yield "## The compiled arm64 build"
-    yield ""
-    yield "Emulated; every logit has to equal the numpy reference's to the bit, on every instruction set."
-    yield ""
-    yield "| network | method | pictures | equal on | top-1 of both |"
-    yield "|---|---|---|---|---|"
+def _arm64(networks: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = []
     for network in networks:
         found = network["arm64"]
         if "not_measured" in found:
-            yield f"| {network['width']:g}x | | | not measured: {found['not_measured']} | |"
+            rows.append((_width(network), "", "", f"not measured: {found['not_measured']}", ""))
             continue
         where = ", ".join(f"{it['variant']} ({it['machine']})" for it in found["equal_to_the_bit"])
-        top1 = found["reference"]["top1"]
-        yield f"| {network['width']:g}x | {found['method']} | {found['pictures']} | {where} | {top1:.2%} |"
+        top1 = f"{found['reference']['top1']:.2%}"
+        rows.append((_width(network), found["method"], str(found["pictures"]), where, top1))
+    about = "Emulated; every logit has to equal the numpy reference's to the bit, on every instruction set."
+    heads = ("network", "method", "pictures", "equal on", "top-1 of both")
+    return markdown_lines(make_table(heads, rows, title="The compiled arm64 build", about=about))
 
 
-def _unfused(networks: list[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield what the same quantizer makes of the network before and after fusion, and what follows for the guard."""
-    yield "## Quantizing before fusing"
-    yield ""
-    yield f"The same quantizer with the same pictures. {_guard(networks)}"
-    yield ""
-    yield "| network | fused: drop (95 %) | branches left, batch norms folded | as exported |"
-    yield "|---|---|---|---|"
+def held_out_table(networks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return, per network and mode: loss and top-1 of the calibrated start and of what training made of it.
+
+    Args:
+        networks: of the document; those without a trained row are left out, and without any nothing is returned.
+    """
+    trained = [
+        (network, row) for network in networks for row in network["rows"] if row.get("held_out", {}).get("candidates")
+    ]
+    if not trained:
+        return []
+    about = (
+        "What training minimizes, in thousandths, and right answers in percent, on training pictures that were held "
+        "out, in the integers of the compiled program. A candidate replaces the one before it where the first is less "
+        "by two standard errors and no right answer less ([qat.md](qat.md)); where none does, the calibrated start is "
+        "written and the last epoch is shown."
+    )
+    heads = ("network", "mode", "pictures", "start", "trained", "written")
+    rows = [(_width(network), row["name"], *_candidates(row)) for network, row in trained]
+    title = "What training did to held-out pictures"
+    return [*markdown_lines(make_table(heads, rows, title=title, about=about)), ""]
+
+
+def _candidates(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Return four cells: held-out images, the start, the chosen epoch or else the last one, and what was written."""
+    found, share = row["held_out"], row["key"]["trained"]["distillation"]
+    start, *epochs = found["candidates"]
+    chosen = next((entry for entry in epochs if entry["name"] == found["chosen"]), epochs[-1] if epochs else None)
+    trained = _loss(chosen, share) if chosen else "no epoch fits its integers"
+    return f"{found['pictures']:,}", _loss(start, share), trained, found["chosen"]
+
+
+def _loss(candidate: Mapping[str, Any], distillation: float) -> str:
+    """Return the loss of training (the share of the divergence from float, the rest with labels) and the top-1."""
+    loss = distillation * candidate["divergence"] + (1 - distillation) * candidate["loss"]
+    return f"{1000 * loss:.0f}, {100 * candidate['top1']:.2f}"
+
+
+def _unfused(networks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the same quantizer makes of the network before and after fusion, and what follows for the guard."""
+    rows = []
     for network in networks:
-        rows = {row["name"]: row for row in network["rows"]}
-        cells = [_drop(rows[name]["change"]) if "change" in rows.get(name, {}) else "not measured" for name in BRANCHED]
-        yield f"| {network['width']:g}x | {' | '.join(cells)} |"
+        found = {row["name"]: row for row in network["rows"]}
+        cells = [
+            _drop(found[name]["change"]) if "change" in found.get(name, {}) else "not measured" for name in BRANCHED
+        ]
+        rows.append((_width(network), *cells))
+    heads = ("network", "fused: drop (95 %)", "branches left, batch norms folded", "as exported")
+    about = f"The same quantizer with the same pictures. {_guard(networks)}"
+    return markdown_lines(make_table(heads, rows, title="Quantizing before fusing", about=about))
 
 
-def _guard(networks: list[Mapping[str, Any]]) -> str:
-    """Return how strict the guard has to be for the sake of accuracy, and how strict it is."""
+def _guard(networks: Sequence[Mapping[str, Any]]) -> str:
+    """Return how strictly accuracy asks for fusing before quantizing, and how strict the product is."""
     kernels = "its kernels have one convolution where the branches are, and it refuses a batch norm"
     more = []
     for network in networks:
@@ -147,7 +193,7 @@ def _guard(networks: list[Mapping[str, Any]]) -> str:
 
 def _network(network: Mapping[str, Any]) -> Iterator[str]:
     fp32 = network["fp32"]
-    yield f"## {network['width']:g}x"
+    yield f"## {_width(network)}"
     yield ""
     yield (
         f"`{network['file']}` (sha256 `{network['sha256'][:12]}`): float32 {fp32['top1']:.2%} "
@@ -157,15 +203,14 @@ def _network(network: Mapping[str, Any]) -> Iterator[str]:
         rows = [row for row in network["rows"] if row["group"] == group]
         if rows:
             yield ""
-            yield f"| {title} | top-1 | drop (95 %) | agreement | seconds |"
-            yield "|---|---|---|---|---|"
-            yield from (_row(row) for row in rows)
+            heads = (title, "top-1", "drop (95 %)", "agreement", "seconds")
+            yield from markdown_lines(make_table(heads, [_row(row) for row in rows]))
             if group == "trained":
                 yield ""
                 yield from _chosen(rows)
             if group == "float":
                 yield ""
-                yield from _beside_float(network)
+                yield _beside_float(network)
 
 
 def _training(training: Mapping[str, str]) -> str:
@@ -176,16 +221,16 @@ def _training(training: Mapping[str, str]) -> str:
     return f"How it was trained, by its own word: {said}." if said else "It does not say how it was trained."
 
 
-def _row(row: Mapping[str, Any]) -> str:
+def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     if "not_measured" in row:
-        return f"| {row['name']} | not measured: {row['not_measured']} | | | |"
+        return row["name"], f"not measured: {row['not_measured']}", "", "", ""
     change = row["change"]
     same = change["agreeing"] / change["pictures"]
     name = row["name"] + (f", {row['held_out']['chosen']}" if "held_out" in row else "")
-    return f"| {name} | {row['top1']['top1']:.2%} | {_drop(change)} | {same:.2%} | {row['seconds']:.0f} |"
+    return name, f"{row['top1']['top1']:.2%}", _drop(change), f"{same:.2%}", f"{row['seconds']:.0f}"
 
 
-def _chosen(rows: list[Mapping[str, Any]]) -> Iterator[str]:
+def _chosen(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield by how many images the trained rows were chosen, where any was."""
     counts = {row["held_out"]["pictures"] for row in rows if "held_out" in row}
     if counts:
@@ -195,10 +240,10 @@ def _chosen(rows: list[Mapping[str, Any]]) -> Iterator[str]:
         )
 
 
-def _beside_float(network: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is left of the drop where the float network had the same training."""
+def _beside_float(network: Mapping[str, Any]) -> str:
+    """Return the drop against the float network that had the same training."""
     found = [f"{entry['ours']} {_drop(entry['change'])}" for entry in network["against_float"]]
-    yield (
+    return (
         "Training under quantization learns from labels, too, and makes a network better that was not trained to its "
         "end. This is what the same pictures, loss and rates make of float32. The drop against it: "
         f"{', '.join(found) or 'not measured'}."
@@ -217,7 +262,7 @@ def _notes(document: Mapping[str, Any]) -> Iterator[str]:
     machines: dict[str, list[str]] = {}
     for network in document["networks"]:
         machine = ", ".join(f"{name} {value}" for name, value in sorted(network["machine"].items()))
-        machines.setdefault(machine, []).append(f"{network['width']:g}x")
+        machines.setdefault(machine, []).append(_width(network))
         for row in network["rows"]:
             versions |= row.get("versions", {})
     for machine, widths in machines.items():

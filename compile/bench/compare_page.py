@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from repghost.text_table import format_columns
+from repghost.tables import make_table, text_lines
 
-HEADER = ("build", "min ms", "median", "p90", "ours / this", "95 % of the median", "same class as ours", "as float")
+HEADS = ("build", "#min ms", "#median", "#p90", "#ours / this", "#95 % of the median", "same class as ours", "as float")
 
 
 def render_bench(result: Mapping[str, Any]) -> str:
@@ -49,7 +49,7 @@ def _run_lines(run: Mapping[str, Any]) -> list[str]:
     threads = run["threads"]
     load = f"load {run['load_before'][0]:.2f} before, {run['load_after'][0]:.2f} after"
     rows = [_row(result) for result in run["results"]]
-    lines = [f"{threads} thread{'s' * (threads > 1)}, {load}", *format_columns((HEADER, *rows), numbers=range(1, 6))]
+    lines = [f"{threads} thread{'s' * (threads > 1)}, {load}", *text_lines(make_table(HEADS, rows))]
     return [*lines, *(["", summary] if (summary := fastest_line(run)) else [])]
 
 

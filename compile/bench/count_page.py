@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from repghost.text_table import format_columns
+from repghost.tables import make_table, text_lines
 
 CORES = {"a76": "A76", "a72": "A72", "a55": "A55/A53"}  # of compile/counter/cores.h
-HEADER = (
-    "layer",
-    "operator",
-    "output",
-    "MACs",
-    "instructions",
-    "share",
-    "MACs each",
-    *(f"{it} cycles" for it in CORES),
-)
+CYCLES = tuple(f"#{label} cycles" for label in CORES.values())
+FIGURES = ("#MACs", "#instructions", "#share", "#MACs each", *CYCLES)
 
 
 def render_count(result: dict[str, Any]) -> str:
@@ -42,7 +34,7 @@ def class_lines(counted: dict[str, Any]) -> list[str]:
     """Return one line for each class of instructions that was executed, the most frequent first."""
     rows = sorted(counted["instructions"].items(), key=lambda item: -item[1])
     cells = [(name, f"{count:,}", f"{count / counted['total']:.1%}") for name, count in rows if count]
-    return format_columns([("instructions", "executed", "share"), *cells], numbers=(1, 2))
+    return text_lines(make_table(("instructions", "#executed", "#share"), cells))
 
 
 def _layer_lines(layers: Sequence[dict[str, Any]]) -> list[str]:
@@ -57,7 +49,7 @@ def _layer_lines(layers: Sequence[dict[str, Any]]) -> list[str]:
         )
         for layer in layers
     ]
-    return format_columns([(*HEADER, "kernel"), *cells], numbers=range(3, 10))
+    return text_lines(make_table(("layer", "operator", "output", *FIGURES, "kernel"), cells))
 
 
 def _operator_lines(layers: Sequence[dict[str, Any]]) -> list[str]:
@@ -67,7 +59,7 @@ def _operator_lines(layers: Sequence[dict[str, Any]]) -> list[str]:
     groups = {kind: [layer for layer in layers if layer["operator"] == kind] for kind in kinds}
     ordered = sorted(groups.items(), key=lambda item: -sum(layer["total"] for layer in item[1]))
     cells = [(kind, str(len(group)), *_figures(group, total)) for kind, group in ordered]
-    return format_columns([("operator", "layers", *HEADER[3:]), *cells], numbers=range(1, 9))
+    return text_lines(make_table(("operator", "#layers", *FIGURES), cells))
 
 
 def _figures(group: Sequence[dict[str, Any]], total: int) -> tuple[str, ...]:
@@ -81,7 +73,7 @@ def _figures(group: Sequence[dict[str, Any]], total: int) -> tuple[str, ...]:
 
 def render_peer_counts(result: dict[str, Any]) -> str:
     """Return the result of `compile.bench.count_peers.count_peers` as text, the cheapest first."""
-    header = ("runtime", "version", "made by", "instructions", *(f"{it} cycles" for it in CORES), "same class as float")
+    heads = ("runtime", "version", "made by", "#instructions", *CYCLES, "#same class as float")
     cells = []
     for entry in sorted(result["results"], key=lambda entry: entry["whole"]["total"]):
         whole, predictions = entry["whole"], entry["agreement"]
@@ -93,6 +85,6 @@ def render_peer_counts(result: dict[str, Any]) -> str:
         f"{result['model']}, {result['size']} px, on {result['cpu']}: one inference, one thread",
         f"executed instructions are emulated and exact ({result['emulator']}); cycles are modelled, a lower bound",
         "",
-        *format_columns([header, *cells], numbers=range(3, 8)),
+        *text_lines(make_table(heads, cells)),
     ]
     return "\n".join([*lines, *[f"{it['name']}: not counted: {it['reason']}" for it in result["absent"]]])

@@ -26,7 +26,7 @@ from compile.targets.precisions import INT8, parse_precisions
 from compile.targets.table import Target, host_target
 from repghost.data.preprocess import Preprocess
 from repghost.errors import IntegrityError, ToolMissingError, UsageError
-from repghost.text_table import format_columns
+from repghost.tables import make_table, text_lines
 
 if TYPE_CHECKING:
     from compile.ir.memory_plan import AnyProgram
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 FORMAT = "repghost-profile"
 VERSION = 1
 WARMUP = 20
-HEADER = ("layer", "operator", "output", "MACs", "min us", "median us", "share", "GMAC/s", "kernel")
+HEADS = ("layer", "operator", "output", "#MACs", "#min us", "#median us", "#share", "#GMAC/s", "kernel")
 
 
 def profile_bundle(
@@ -219,7 +219,7 @@ def render_profile(result: dict[str, Any]) -> str:
         for it in layers
     ]
     whole = result["whole"]
-    lines = format_columns((HEADER, *cells), numbers=range(3, 8))
+    lines = text_lines(make_table(HEADS, cells))
     lines += ["", *_operator_lines(layers)]
     lines.append("")
     lines.append(
@@ -237,10 +237,10 @@ def _operator_lines(layers: list[dict[str, Any]]) -> list[str]:
     """Return one line per kind of operator, the slowest first."""
     kinds = dict.fromkeys(str(it["operator"]) for it in layers)
     sums = {kind: [it for it in layers if it["operator"] == kind] for kind in kinds}
-    rows = [("operator", "layers", "MACs", "us", "share", "GMAC/s")]
+    rows = []
     for kind, group in sorted(sums.items(), key=lambda item: -sum(it["min_us"] for it in item[1])):
         macs, microseconds = sum(it["macs"] for it in group), sum(it["min_us"] for it in group)
         rate = f"{macs / microseconds / 1e3:.1f}" if macs and microseconds else ""
         share = f"{sum(it['share'] for it in group):.1%}"
         rows.append((kind, str(len(group)), f"{macs:,}", f"{microseconds:.1f}", share, rate))
-    return format_columns(rows, numbers=range(1, 6))
+    return text_lines(make_table(("operator", "#layers", "#MACs", "#us", "#share", "#GMAC/s"), rows))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from repghost.tables import make_table, markdown_lines
+
 MEGABYTE = 1e6
 NOT_MEASURED = "not measured"
 
@@ -110,14 +112,17 @@ def _quantization(quantization: Mapping[str, Any]) -> list[str]:
 
 
 def _builds(builds: list[Mapping[str, Any]]) -> list[str]:
-    lines = ["| bundle | instruction sets | model.so | bundle | bundle digest |", "|---|---|---|---|---|"]
-    for build in builds:
-        sizes = build["sizes"]
-        lines.append(
-            f"| {build['folder']} | {', '.join(build['variants'])} | {sizes['files']['model.so'] / MEGABYTE:.2f} MB "
-            f"| {sizes['bundle'] / MEGABYTE:.2f} MB | `{build['bundle_digest'][:16]}` |"
+    rows = [
+        (
+            build["folder"],
+            ", ".join(build["variants"]),
+            f"{build['sizes']['files']['model.so'] / MEGABYTE:.2f} MB",
+            f"{build['sizes']['bundle'] / MEGABYTE:.2f} MB",
+            f"`{build['bundle_digest'][:16]}`",
         )
-    return lines
+        for build in builds
+    ]
+    return markdown_lines(make_table(("bundle", "instruction sets", "model.so", "bundle", "bundle digest"), rows))
 
 
 def _verification(build: Mapping[str, Any]) -> list[str]:

@@ -2,58 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from compile.summary.advice import pareto
 from compile.summary.facts import LayerTable, Method, Network, Share, Size, Speed, Summary
 from compile.summary.published import NetworkFigures, published_figures
 from repghost.network.spec import WIDTHS
+from repghost.tables import Cell, Table, make_table
 
 ABSENT, NO_WEIGHTS = "not measured", "no weights"
 FILL = "make compile TARGET=arm64 WIDTH={width} WEIGHTS=timm DATA=imagenet"
 LAYERS = "layers-"  # begins the names of the tables of layers
 MEGA = 1e6
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What a table shows at one place.
-
-    Attributes:
-        text: for a reader.
-        value: the number behind it, exactly as the JSON has it; None for words.
-        note: more, shown on demand.
-    """
-
-    text: str
-    value: float | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column's head."""
-
-    title: str
-    unit: str = ""
-    numeric: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with what has to be said of it."""
-
-    name: str  # for links and file names
-    title: str
-    about: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-
-def _columns(*heads: str) -> tuple[Column, ...]:
-    """Return columns written as "title", "title | unit" or, for numbers, "#title | unit"."""
-    parts = [head.removeprefix("#").partition(" | ") for head in heads]
-    return tuple(Column(title, unit, head.startswith("#")) for head, (title, _, unit) in zip(heads, parts, strict=True))
 
 
 def all_tables(summary: Summary) -> tuple[Table, ...]:
@@ -100,7 +58,7 @@ def first_method(network: Network, kind: str) -> Method | None:
 
 def width_table(summary: Summary) -> Table:
     """Return one row per width and network, all eight widths present."""
-    columns = _columns(
+    heads = (
         "width",
         "#parameters | M",
         "#multiply-adds | M",
@@ -123,7 +81,7 @@ def width_table(summary: Summary) -> Table:
     )
     absent = [row[5].note for row in rows if row[5].text == NO_WEIGHTS]
     about += f" A width without weights is filled in like this: {absent[0]}." if absent else ""
-    return Table("widths", "The eight widths", about, columns, tuple(rows))
+    return make_table(heads, rows, "widths", "The eight widths", about)
 
 
 def _width_rows(summary: Summary, name: str) -> list[tuple[Cell, ...]]:
@@ -155,7 +113,7 @@ def _method_share(method: Method | None) -> Share | None:
 
 def accuracy_table(summary: Summary) -> Table:
     """Return one row for each way each network was quantized."""
-    columns = _columns("network", "pictures", "method", "kind", "#top-1 | %", "#change | points", "#same answer | %")
+    heads = ("network", "pictures", "method", "kind", "#top-1 | %", "#change | points", "#same answer | %")
     rows = []
     for network in summary.networks:
         name = Cell(network.model, None, network.weights)
@@ -171,7 +129,7 @@ def accuracy_table(summary: Summary) -> Table:
             rows.append((name, Cell(network.data), *cells))
     about = "Every figure is that of the compiled integer program on pictures that chose nothing"
     about += "; TensorRT's are those of its Q/DQ file." if any("TensorRT" in row[2].text for row in rows) else "."
-    return Table("accuracy", "Every way to int8", about, columns, tuple(rows))
+    return make_table(heads, rows, "accuracy", "Every way to int8", about)
 
 
 def latency_tables(summary: Summary) -> list[Table]:
@@ -186,7 +144,7 @@ def _latency_table(summary: Summary, where: str, machine: str, size: int, unit: 
     speeds.sort(key=lambda speed: (speed.threads, speed.model, speed.value))
     marked = pareto(speeds, published_figures())
     scale, shown, count = (1.0, "ms", "median") if unit == "ms" else (MEGA, f"million {unit}", "count")
-    columns = _columns(
+    heads = (
         "network",
         "precision",
         "runtime",
@@ -205,8 +163,7 @@ def _latency_table(summary: Summary, where: str, machine: str, size: int, unit: 
     if any(speed.weights == "random" for speed in speeds):
         about += " Where weights are random only the time says something; accuracies are then the published ones."
     name = f"{where}-{machine}-{size}-{unit}"
-    return Table(_name(name), _latency_title(where, machine, size, unit),
-                 about, columns, tuple(rows))  # fmt: skip
+    return make_table(heads, rows, _name(name), _latency_title(where, machine, size, unit), about)
 
 
 def _latency_title(where: str, machine: str, size: int, unit: str) -> str:
@@ -231,7 +188,7 @@ def _latency_row(speed: Speed, scale: float, marked: bool) -> tuple[Cell, ...]:
 
 def size_table(summary: Summary) -> Table:
     """Return what each build needs."""
-    columns = _columns(
+    heads = (
         "network",
         "#input | px",
         "#classes",
@@ -243,7 +200,7 @@ def size_table(summary: Summary) -> Table:
     )
     rows = tuple(_size_row(size) for size in summary.sizes)
     about = "model.so holds the code of every instruction set of its target and the weights once for each layout."
-    return Table("sizes", "Sizes", about, columns, rows)
+    return make_table(heads, rows, "sizes", "Sizes", about)
 
 
 def _size_row(size: Size) -> tuple[Cell, ...]:
@@ -258,7 +215,7 @@ def _size_row(size: Size) -> tuple[Cell, ...]:
 
 def layer_table(layers: LayerTable) -> Table:
     """Return where the time and the error of one build go."""
-    columns = _columns(
+    heads = (
         "layer",
         "operator",
         "output",
@@ -280,4 +237,4 @@ def layer_table(layers: LayerTable) -> Table:
     )  # fmt: skip
     about = "MACs are multiply-adds for one picture. SQNR is the layer's signal to quantization noise ratio."
     name = _name(f"{LAYERS}{layers.model}-{layers.size}-{layers.build}")
-    return Table(name, f"Layer by layer: {layers.model}, {layers.build}", about, columns, rows)
+    return make_table(heads, rows, name, f"Layer by layer: {layers.model}, {layers.build}", about)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from repghost.text_table import format_columns
+from repghost.tables import make_table, text_lines
 from repghost.validation.published_widths import WidthRow
 from repghost.validation.validate import Measured, Validation
 
@@ -13,7 +13,8 @@ IMAGENET_CLASSES = 1000
 
 def network_table(report: Validation) -> list[str]:
     """Return one line for each network."""
-    rows = [["network", "top-1", "95 %", "top-5", "loss", "change", "95 %", "same answer", "computed by"]]
+    heads = ("network", "#top-1", "#95 %", "#top-5", "#loss", "#change", "#95 %", "#same answer", "computed by")
+    rows = []
     for item in report.networks:
         change = ["", "", ""]
         if item.change is not None:
@@ -25,25 +26,26 @@ def network_table(report: Validation) -> list[str]:
         interval = f"{item.top1.low:.2%} to {item.top1.high:.2%}"
         scores = [f"{item.top1.top1:.2%}", interval, f"{item.top5.top1:.2%}", f"{item.loss:.4f}"]
         rows.append([item.name, *scores, *change, item.by])
-    return format_columns(rows, {1, 2, 3, 4, 5, 6, 7})
+    return text_lines(make_table(heads, rows))
 
 
 def class_table(report: Validation) -> list[str]:
     """Return one line for each class: its images, and the share each network has right."""
-    rows = [["class", "pictures", *(item.name for item in report.networks)]]
+    rows = []
     for place, (name, count) in enumerate(zip(report.classes, report.images, strict=True)):
         shares = [f"{item.per_class[place] / count:.2%}" if count else "none" for item in report.networks]
         rows.append([name, str(count), *shares])
-    return format_columns(rows, set(range(1, len(rows[0]))))
+    return text_lines(make_table(("class", "#pictures", *(f"#{item.name}" for item in report.networks)), rows))
 
 
 def width_table(rows: Sequence[WidthRow]) -> list[str]:
     """Return one line for each published width, and what the two halves of the table are about."""
-    lines = [["width", "params M", "published top-1", "top-5", "fp32", "95 %", "fused", "int8", "change", "95 %"]]
+    heads = ("width", "params M", "published top-1", "top-5", "fp32", "95 %", "fused", "int8", "change", "95 %")
+    lines = []
     for row in rows:
         published = [f"{row.width.params_millions}", f"{row.width.top1:.2f}%", f"{row.width.top5:.2f}%"]
         lines.append([f"{row.width.multiplier:g}", *published, *_measured(row.measured)])
-    table = format_columns(lines, set(range(10)))
+    table = text_lines(make_table([f"#{head}" for head in heads], lines))
     classes = next((len(row.measured.classes) for row in rows if row.measured is not None), IMAGENET_CLASSES)
     if classes != IMAGENET_CLASSES:
         table.append(f"Published: ImageNet-1k at 224 px. Measured: {classes} other classes, so the two do not compare.")

@@ -11,7 +11,8 @@ from compile.summary.collect import find_conflicts
 from compile.summary.facts import Summary
 from compile.summary.gate import gate_sentences
 from compile.summary.pages.plots import all_plots
-from compile.summary.tables import ABSENT, LAYERS, NO_WEIGHTS, Cell, Column, Table, all_tables
+from compile.summary.tables import ABSENT, LAYERS, NO_WEIGHTS, all_tables
+from repghost.tables import Cell, Column, Table
 
 TITLE = "Which width, at which precision, for which machine"
 BY_LAYER = "Layer by layer"

@@ -8,7 +8,8 @@ from compile.summary.advice import advice_by_heading
 from compile.summary.collect import find_conflicts
 from compile.summary.facts import Summary
 from compile.summary.gate import gate_sentences
-from compile.summary.tables import LAYERS, Cell, Table, all_tables
+from compile.summary.tables import LAYERS, all_tables
+from repghost.tables import markdown_lines
 
 
 def render_markdown(summary: Summary, figures: Mapping[str, str] | None = None) -> str:
@@ -29,7 +30,7 @@ def render_markdown(summary: Summary, figures: Mapping[str, str] | None = None) 
     tables = all_tables(summary)
     for index, table in enumerate(tables):
         if not table.name.startswith(LAYERS):
-            lines += ["", *_table(table)]
+            lines += ["", *markdown_lines(table)]
         if index == 0:
             for title, file in (figures or {}).items():
                 lines += ["", f"![{title}]({file})", "", title]
@@ -46,14 +47,3 @@ def render_markdown(summary: Summary, figures: Mapping[str, str] | None = None) 
 
 def _list(heading: str, sentences: Sequence[str]) -> list[str]:
     return ["", f"## {heading}", "", *[f"- {sentence}" for sentence in sentences]]
-
-
-def _table(table: Table) -> list[str]:
-    heads = [f"{column.title} ({column.unit})" if column.unit else column.title for column in table.columns]
-    ruler = "|".join("---:" if column.numeric else "---" for column in table.columns)
-    rows = [f"| {' | '.join(_text(cell) for cell in row)} |" for row in table.rows]
-    return [f"## {table.title}", "", table.about, "", f"| {' | '.join(heads)} |", f"|{ruler}|", *rows]
-
-
-def _text(cell: Cell) -> str:
-    return cell.text.replace("|", "\\|")

@@ -58,9 +58,9 @@ def command(
     profiles, each layer also shows how much longer it takes in float on the machine that was measured; two conversions
     come on top.
     """
-    from calib.analysis.sensitivity_page import float_prices, make_rows, to_cells, to_dict, to_svg
+    from calib.analysis.sensitivity_page import float_prices, make_rows, to_dict, to_svg, to_table
     from repghost.files import write_text_atomically
-    from repghost.text_table import format_columns
+    from repghost.tables import text_lines
 
     if len(profiles) not in (0, 2):
         raise UsageError(f"--profile is given twice, for the int8 and for the fp32 bundle; not {len(profiles)} times.")
@@ -82,7 +82,7 @@ def command(
         title = f"{opened.model.spec.name}, {opened.preprocess.size} px: change of the answers by one layer in int8"
         write_text_atomically(svg_path, to_svg(rows, title))
     shown = rows if everything else rows[:SHOWN]
-    for line in format_columns(to_cells(shown), numbers=range(1, 6)):
+    for line in text_lines(to_table(shown)):
         click.echo(line)
     outputs, weights = sum(row.activation or 0.0 for row in rows), sum(row.weight or 0.0 for row in rows)
     click.echo(

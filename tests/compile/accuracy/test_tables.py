@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from compile.accuracy.cells import PREDICTIONS, Cells, predictions_bytes, read_predictions, read_record, record_bytes
-from compile.accuracy.held_out import held_out_table
+from compile.accuracy.goals import AGAINST_OTHERS, GOALS, drop_goal, drop_points
 from compile.accuracy.methods import FUSED, GROUPS, METHODS, UNFUSED, Calibrated, Foreign, Trained, choose_methods
-from compile.accuracy.page import render
-from compile.accuracy.verdict import BARS, KEPT, MISSED, OPEN, drop_points, evaluate_against, evaluate_drop
+from compile.accuracy.page import held_out_table, render
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import accuracy, agresti_min
+from repghost.goals import Verdict, evaluate
 
 
 def test_every_row_has_a_name_of_its_own_and_a_group_of_the_table() -> None:
     names = [method.name for method in METHODS]
     assert len(set(names)) == len(names)
     assert {method.group for method in METHODS} == set(GROUPS)
-    assert {method.bar for method in METHODS} - {""} == set(BARS)
+    assert {method.goal for method in METHODS} - {""} == set(GOALS)
     keys = [repr(method.quantizer.key()) for method in METHODS if not isinstance(method.quantizer, Calibrated)]
     assert len(set(keys)) == len(keys)
 
@@ -49,26 +49,29 @@ def test_a_pattern_without_a_row_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lost", "won", "bar", "verdict"),
+    ("lost", "won", "limit", "verdict"),
     [
-        (10, 10, 0.1, KEPT),
-        (0, 40, 0.1, KEPT),
-        (30, 20, 0.1, KEPT),  # exactly at the bar
-        (60, 45, 0.1, OPEN),  # 0.15 points, and the interval reaches below 0.1
-        (200, 100, 0.3, MISSED),
+        (10, 10, 0.1, Verdict.REACHED),
+        (0, 40, 0.1, Verdict.REACHED),
+        (30, 20, 0.1, Verdict.REACHED),  # exactly at the limit
+        (60, 45, 0.1, Verdict.OPEN),  # 0.15 points, and the interval reaches below 0.1
+        (200, 100, 0.3, Verdict.MISSED),
     ],
 )
-def test_a_drop_is_evaluated_by_its_interval(lost: int, won: int, bar: float, verdict: str) -> None:
+def test_a_drop_is_evaluated_by_its_interval(lost: int, won: int, limit: float, verdict: Verdict) -> None:
     change = agresti_min(lost, won, 9000, 10_000).to_dict()
     drop, low, high = drop_points(change)
     assert low <= drop <= high
     assert drop == pytest.approx((lost - won) / 100)
-    assert evaluate_drop(change, bar) == verdict
+    assert evaluate(drop_goal(limit), change).verdict is verdict
 
 
-@pytest.mark.parametrize(("lost", "won", "verdict"), [(50, 50, KEPT), (60, 50, KEPT), (120, 50, MISSED), (0, 9, KEPT)])
-def test_ours_is_behind_another_only_where_that_is_significant(lost: int, won: int, verdict: str) -> None:
-    assert evaluate_against(agresti_min(lost, won, 9000, 10_000).to_dict()) == verdict
+@pytest.mark.parametrize(
+    ("lost", "won", "verdict"),
+    [(50, 50, Verdict.REACHED), (60, 50, Verdict.REACHED), (120, 50, Verdict.MISSED), (0, 9, Verdict.REACHED)],
+)
+def test_ours_is_behind_another_only_where_that_is_significant(lost: int, won: int, verdict: Verdict) -> None:
+    assert evaluate(AGAINST_OTHERS, agresti_min(lost, won, 9000, 10_000).to_dict()).verdict is verdict
 
 
 def test_a_cell_is_measured_once_again_when_asked_for_and_when_it_was_damaged(tmp_path: Path) -> None:
@@ -132,11 +135,13 @@ def document() -> dict[str, Any]:
 def test_the_page_says_what_was_kept_missed_and_not_measured() -> None:
     page = render(document())
     lines = page.splitlines()
-    bars = {line.split("|")[3].strip(): line for line in lines if line.startswith("| 0.5x |") and line.count("|") == 11}
-    assert "| 0.3 | kept |" in bars["default"]
-    assert "NNCF" in bars["default"]  # the better one of the others, not the one with the larger distance
-    assert "| 0.1 | **missed** |" in bars["QAT fused"] and bars["QAT fused"].rstrip().endswith("**missed** |")
-    assert "open, 0.30 over" in bars["QAT reparam"] and "not measured" in bars["QAT reparam"]
+    goals = {
+        line.split("|")[3].strip(): line for line in lines if line.startswith("| 0.5x |") and line.count("|") == 11
+    }
+    assert "| 0.3 | kept |" in goals["default"]
+    assert "NNCF" in goals["default"]  # the better one of the others, not the one with the larger distance
+    assert "| 0.1 | **missed** |" in goals["QAT fused"] and goals["QAT fused"].rstrip().endswith("**missed** |")
+    assert "open, 0.30 over" in goals["QAT reparam"] and "not measured" in goals["QAT reparam"]
     assert any("ModelOpt max" in line and "no interpreter has 'modelopt'" in line for line in lines)
     assert any("not measured: it was not asked for" in line for line in lines)
     assert "nncf 9.9" in page and "- 0.5x: system here." in page

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from calib.analysis.sensitivity import Sensitivity
-from calib.analysis.sensitivity_page import float_prices, make_rows, to_cells, to_svg
+from calib.analysis.sensitivity_page import float_prices, make_rows, to_svg, to_table
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
 from repghost.data.preprocess import Preprocess
@@ -32,10 +32,10 @@ def test_rows_are_sorted_and_share_the_whole() -> None:
     rows = make_rows(ENTRIES, {"a": 0.25}, {"c": 3.5})
     assert [row.name for row in rows] == ["b<&>", "c", "a"]
     assert [row.share for row in rows] == pytest.approx([0.7, 0.2, 0.1])
-    cells = to_cells(rows)
-    assert cells[0][-1] == "float costs, us" and cells[2][-1] == "+3.5" and cells[1][-1] == ""
-    assert [line[4] for line in cells] == ["of the work", "", "", "25.0%"]
-    assert len(to_cells(make_rows(ENTRIES, {}))[0]) == 5  # no column for what nobody measured
+    table = to_table(rows)
+    assert table.columns[-1].title == "float costs, us" and [row[-1].text for row in table.rows] == ["", "+3.5", ""]
+    assert table.columns[4].title == "of the work" and [row[4].text for row in table.rows] == ["", "", "25.0%"]
+    assert len(to_table(make_rows(ENTRIES, {})).columns) == 5  # no column for what nobody measured
 
 
 def test_the_figure_is_an_svg_whose_bars_are_in_proportion() -> None:
