@@ -142,7 +142,7 @@ EPOCHS ?=
 QAT ?=
 RUNS ?= runs/widths
 widths: $(STAMP)
-	@$(BIN)/python -m benchmarks.widths_command --widths "$(or $(WIDTHS),0.5)" $(call option,DATA,data) --recipe "$(RECIPE)" \
+	@$(BIN)/python -m benchmarks.widths --widths "$(or $(WIDTHS),0.5)" $(call option,DATA,data) --recipe "$(RECIPE)" \
 	$(call option,EPOCHS,epochs) $(call option,THREADS,threads) $(call option,IMAGES,images) \
 	$(addprefix --qat ,$(QAT)) --output "$(RUNS)"
 
@@ -162,26 +162,20 @@ qat-bench: $(STAMP)
 # Other networks, of random weights: build/<network>-224px-random/, and docs/baselines.json. BASELINES: timm's names, by commas.
 BASELINES ?=
 baselines: $(STAMP)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.baselines --docs docs $(call option,OUTPUT,output) \
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.other_networks --docs docs $(call option,OUTPUT,output) \
 	$(call option,BASELINES,networks)
 
 # Only the milliseconds that are missing in docs/baselines.json, on a quiet machine; compiles nothing, takes a minute.
 baseline-latency: $(STAMP)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.baseline_latency --docs docs $(call option,OUTPUT,output)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.other_networks --latency-only --docs docs $(call option,OUTPUT,output)
 
-# Other runtimes' executed arm64 instructions, for the network of an arm64 run: build/rivals/<width>-<core>.json.
-# A file that is there is not made again. PEERS_PYTHON as for bars.
+# Other runtimes' executed arm64 instructions, for networks of random weights: build/rivals/<width>-<core>.json.
+# What was counted for the same bundle is not counted again. PEERS_PYTHON as for bars.
 RIVALS ?= onnxruntime,openvino,ncnn,mnn,litert
-RIVAL_WIDTHS ?= 0.5 1.0
+RIVAL_WIDTHS ?= 0.5,1.0
 rival-counts: $(STAMP)
-	@mkdir -p "$(OUTPUT)/rivals"
-	@for width in $(RIVAL_WIDTHS); do \
-	run="$(OUTPUT)/repghostnet_$$(echo $$width | tr . _)x-224px-random"; \
-	test -d "$$run/arm64/int8" || $(REPGHOST) compile --target arm64 --weights random --width $$width --precision int8 \
-	--output "$(OUTPUT)" || exit; \
-	for core in cortex-a72 cortex-a76 max; do file="$(OUTPUT)/rivals/$$width-$$core.json"; \
-	test -f "$$file" || $(REPGHOST) bench "$$run/arm64/int8" --count --cpu $$core --against $(RIVALS) --json "$$file" \
-	$(if $(PEERS_PYTHON),--python "$(PEERS_PYTHON)") || exit; done; done
+	@$(BIN)/python -m benchmarks.other_runtimes --runtimes "$(RIVALS)" --widths "$(RIVAL_WIDTHS)" --output "$(OUTPUT)" \
+	$(if $(PEERS_PYTHON),--python "$(PEERS_PYTHON)")
 
 # What is proven for Jetson without one, into docs/jetson.md. RTX_PYTHON: an interpreter with the extra [tensorrt-rtx];
 # TORCH_TENSORRT_PYTHON: one with [torch-tensorrt-rtx]; JETSON_REPORTS: jetson.json of trained networks.

@@ -1,16 +1,18 @@
-"""The arm64 section of docs/performance.md, from the JSON alone: every bar, every count, which precision to use."""
+"""The arm64 section of docs/performance.md, from the JSON alone: every goal, every count, which precision to use."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.arm64_goals import MILLION, SIZE, Outcome, find_count, outcomes
+from benchmarks.goals import MEGABYTE, MILLION, SIZE, arm64_goals, count_path
 from compile.bench.count_page import CORES
+from repghost.goals import Outcome, Verdict, evaluate, find
+from repghost.tables import make_table, markdown_lines
 
 # Cores without dot-product: whose code they run, whose cycles stand for them.
 PLAIN_CORES = {"Cortex-A72": ("cortex-a72", "a72"), "Cortex-A53": ("cortex-a53", "a55")}
-RIVAL_COLUMNS = ("cortex-a72", "cortex-a76", "max")
+OTHERS_ON = ("cortex-a72", "cortex-a76", "max")  # the cores that other runtimes are counted on
 
 
 def render_counts(arm64: Mapping[str, Any]) -> str:
@@ -28,7 +30,7 @@ def render_counts(arm64: Mapping[str, Any]) -> str:
         "milliseconds. Random weights with real batch statistics. "
         f"{_verified(arm64)}",
         "",
-        *_bar_lines(outcomes(arm64)),
+        *_goal_lines(evaluate_counts(arm64)),
         "",
         "### int8 or float32 without dot-product",
         "",
@@ -41,9 +43,15 @@ def render_counts(arm64: Mapping[str, Any]) -> str:
         "",
         "### Other runtimes",
         "",
-        *_rival_lines(arm64["rivals"]),
+        *_other_lines(arm64["rivals"]),
     ]
     return "\n".join(lines)
+
+
+def evaluate_counts(arm64: Mapping[str, Any]) -> list[Outcome]:
+    """Return the outcome of every goal whose figure is there."""
+    outcomes = [evaluate(goal, arm64) for goal in arm64_goals(arm64)]
+    return [outcome for outcome in outcomes if outcome.verdict is not Verdict.NOT_MEASURED]
 
 
 def _verified(arm64: Mapping[str, Any]) -> str:
@@ -59,19 +67,17 @@ def _verified(arm64: Mapping[str, Any]) -> str:
     )
 
 
-def _bar_lines(rows: list[Outcome]) -> list[str]:
-    lines = [
-        "| what | network | measured | bar | | stretch | best elsewhere |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        missed = f"**missed by {abs(row.measured - row.limit):.3g} {row.unit}**"
-        stretch = "" if row.stretch is None else f"{row.stretch:g}{', reached' * (row.measured <= row.stretch)}"
-        lines.append(
-            f"| {row.what} | {row.network} | {_figure(row.measured)} {row.unit} | {_figure(row.limit)} | "
-            f"{'reached' if row.reached else missed} | {stretch} | {row.best_elsewhere} |"
-        )
-    return lines
+def _goal_lines(outcomes: list[Outcome]) -> list[str]:
+    rows = []
+    for outcome in outcomes:
+        goal, measured = outcome.goal, outcome.measured or 0.0
+        missed = f"**missed by {outcome.missed_by:.3g} {goal.unit}**"
+        stretch = "" if goal.stretch is None else f"{goal.stretch:g}{', reached' * (measured <= goal.stretch)}"
+        verdict = "reached" if outcome.reached else missed
+        figures = f"{_figure(measured)} {goal.unit}", _figure(goal.limit)
+        rows.append((goal.what, goal.subject, *figures, verdict, stretch, goal.note))
+    heads = ("what", "network", "measured", "bar", "", "stretch", "best elsewhere")
+    return markdown_lines(make_table(heads, rows))
 
 
 def _figure(value: float) -> str:
@@ -84,11 +90,11 @@ def _advice(arm64: Mapping[str, Any]) -> list[str]:
     for core, (cpu, model) in PLAIN_CORES.items():
         ratios: dict[float, float] = {}
         for network in arm64["networks"]:
-            int8 = find_count(arm64, network["width"], "int8", cpu)
-            fp32 = find_count(arm64, network["width"], "fp32", "cortex-a72")
+            width, cycles = network["width"], ("whole", "modelled_cycles", model)
+            int8 = find(arm64, (*count_path(width, "int8", cpu), *cycles))
+            fp32 = find(arm64, (*count_path(width, "fp32", "cortex-a72"), *cycles))
             if network["size"] == SIZE and int8 is not None and fp32 is not None:
-                cycles = [result["whole"]["modelled_cycles"][model] for result in (int8, fp32)]
-                ratios[network["width"]] = cycles[0] / cycles[1]
+                ratios[width] = int8 / fp32
         if ratios:
             figures = ", ".join(f"{ratio:.2f} at {width:g}x" for width, ratio in ratios.items())
             lines.append(f"- {core}: {_choice(ratios)}. int8 takes so much of the modelled cycles of fp32: {figures}.")
@@ -107,20 +113,23 @@ def _choice(ratios: Mapping[float, float]) -> str:
 
 
 def _count_lines(arm64: Mapping[str, Any]) -> list[str]:
-    cores = " | ".join(f"{label} cycles" for label in CORES.values())
-    lines = [
-        f"| network | build | counted on | instruction set | instructions | {cores} | model.so | working memory |",
-        f"|---|---|---|---|---|{'---|' * len(CORES)}---|---|",
+    cycles = [f"{label} cycles" for label in CORES.values()]
+    heads = ("network", "build", "counted on", "instruction set", "instructions", *cycles, "model.so", "working memory")
+    rows = [
+        (
+            f"{network['width']:g}x, {network['size']} px",
+            result["precision"],
+            result["cpu"],
+            result["variant"],
+            f"{result['whole']['total'] / MILLION:.2f} M",
+            *(f"{result['whole']['modelled_cycles'][core] / MILLION:.2f} M" for core in CORES),
+            f"{result['model_bytes'] / MEGABYTE:.2f} MB",
+            f"{result['workspace_bytes'] / MEGABYTE:.2f} MB",
+        )
+        for network in arm64["networks"]
+        for result in network["counts"]
     ]
-    for network in arm64["networks"]:
-        for result in network["counts"]:
-            cycles = " | ".join(f"{result['whole']['modelled_cycles'][core] / MILLION:.2f} M" for core in CORES)
-            lines.append(
-                f"| {network['width']:g}x, {network['size']} px | {result['precision']} | {result['cpu']} | "
-                f"{result['variant']} | {result['whole']['total'] / MILLION:.2f} M | {cycles} | "
-                f"{result['model_bytes'] / MILLION:.2f} MB | {result['workspace_bytes'] / MILLION:.2f} MB |"
-            )
-    return lines
+    return markdown_lines(make_table(heads, rows))
 
 
 def _agreement_lines(found: Mapping[str, Any] | None) -> list[str]:
@@ -136,21 +145,17 @@ def _agreement_lines(found: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _rival_lines(rivals: Mapping[str, Any]) -> list[str]:
+def _other_lines(others: Mapping[str, Any]) -> list[str]:
     """Return the figures of other runtimes: millions of instructions by core, and modelled A76 / A55 cycles."""
-    widths = [key for key in ("0.5", "1.0") if any(key in row for row in rivals["rows"])]
-    heads = [f"{float(width):g}x {column}" for width in widths for column in (*RIVAL_COLUMNS, "cycles A76 / A55")]
-    lines = [
-        f"{rivals['source'][0].upper()}{rivals['source'][1:]}. {rivals['method']}",
-        "",
-        f"| runtime | {' | '.join(heads)} |",
-        f"|---|{'---|' * len(heads)}",
-    ]
-    for row in rivals["rows"]:
+    widths = [key for key in ("0.5", "1.0") if any(key in row for row in others["rows"])]
+    heads = [f"{float(width):g}x {column}" for width in widths for column in (*OTHERS_ON, "cycles A76 / A55")]
+    rows = []
+    for row in others["rows"]:
         cells = []
         for width in widths:
             figures = row.get(width, {})
-            cells += [f"{figures[column]:g}" if column in figures else "-" for column in RIVAL_COLUMNS]
+            cells += [f"{figures[cpu]:g}" if cpu in figures else "-" for cpu in OTHERS_ON]
             cells.append(f"{figures['a76']:g} / {figures['a55']:g}" if "a76" in figures else "-")
-        lines.append(f"| {row['runtime']} {row['precision']} | {' | '.join(cells)} |")
-    return lines
+        rows.append((f"{row['runtime']} {row['precision']}", *cells))
+    source = f"{others['source'][0].upper()}{others['source'][1:]}. {others['method']}"
+    return markdown_lines(make_table(("runtime", *heads), rows, about=source))

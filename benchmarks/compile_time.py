@@ -1,6 +1,6 @@
 """How long `repghost compile` takes: the whole command, in a process of its own, with no kernel of an earlier run.
 
-The runs, bars and what was measured go to the key "compile" of docs/performance.json:
+What was measured goes to the key "compile" of docs/performance.json:
 
     {"machine": {...}, "runs": [{"width": 0.5, "host": true, "processor_seconds": 38.1, "wall_seconds": 21.0,
      "kernels": 397, "model_bytes": 2735096, "load": [0.3, 1.9]}, ...]}
@@ -16,34 +16,29 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from benchmarks.compile_time_page import made_for, render_compile_time
-from benchmarks.performance_files import Section, write_section
+from benchmarks.command import docs_option, run_command
+from benchmarks.documents import Markers, Section, write_section
+from benchmarks.goals import COMPILE_ALL, COMPILE_CORES, COMPILE_ONE, SIZE
 from compile.machine.facts import describe_machine
 from compile.stages.own_command import own_command
 from compile.storage.kernel_store import FOLDER_VARIABLE
 from repghost.errors import RepGhostError
+from repghost.goals import Goal, evaluate
 from repghost.network.spec import WIDTHS
+from repghost.tables import make_table, markdown_lines
 
-COMPILE_SECTION = Section(
-    key="compile",
-    begin="<!-- compile: written by 'make compile-time' -->",
-    end="<!-- end of compile -->",
-    what="the time of compilation",
-    render=render_compile_time,
-)
-SIZE = 224  # pixels
 ALL = ",".join(f"{width.multiplier:g}" for width in WIDTHS)
 KERNELS = re.compile(r"(\d+) kernels compiled")
 
 
 def run_compile_time(docs: Path, widths: Sequence[float], say: Callable[[str], None]) -> dict[str, Any]:
-    """Measure 0.5x with the builds for this machine, then each width for arm64 alone, and write the page.
+    """Measure the first width with the builds for this machine, then each width for arm64 alone, and write the page.
 
     Args:
         docs: where docs/performance.json and .md lie.
@@ -100,13 +95,88 @@ def measure_run(width: float, host: bool, folder: Path) -> dict[str, Any]:
     }
 
 
-@click.command()
+def render_compile_time(value: Mapping[str, Any]) -> str:
+    """Return the section of docs/performance.md in Markdown.
+
+    Args:
+        value: the key "compile" of docs/performance.json.
+    """
+    machine, runs = value["machine"], value["runs"]
+    about = (
+        "`repghost compile --target arm64 --precision int8`, 224 px, random weights: the whole command, from weights "
+        "to a verified bundle, in a process of its own and without a kernel of an earlier run. Machine: "
+        f"{machine['core']}, {machine['cores']} cores, {machine['system']}. Processor time is that of all threads and "
+        f"children together; a bar in seconds on {COMPILE_CORES} free cores is compared with half of it. The time on "
+        "the clock is that of a machine on which as many programs wanted to run as the last column says; where these "
+        "are more than it has cores, caches are shared and the processor time grows, too."
+    )
+    heads = ("width", "for", "kernels", "model.so, MB", "processor time, s", "on the clock, s", "load")
+    table = make_table(heads, [_cells(run) for run in runs], title="The time of compilation", about=about)
+    note = (
+        "A kernel depends on shapes and not on weights: a network that was trained further, or quantized again, takes "
+        "its kernels from the user's cache (`REPGHOST_CACHE`, otherwise `~/.cache/repghost`), to the same bytes."
+    )
+    return "\n".join([*markdown_lines(table), "", *(f"- {line}" for line in goal_sentences(runs)), "", note])
+
+
+def _cells(run: Mapping[str, Any]) -> tuple[str, ...]:
+    low, high = sorted(run["load"])
+    return (
+        f"{run['width']:g}x",
+        made_for(run["host"]),
+        str(run["kernels"]),
+        f"{run['model_bytes'] / 1e6:.2f}",
+        f"{run['processor_seconds']:.1f}",
+        f"{run['wall_seconds']:.0f}",
+        f"{low:.0f} to {high:.0f}",
+    )
+
+
+def made_for(host: bool) -> str:
+    """Return what a run builds for, in words."""
+    return "arm64 and this machine" if host else "arm64"
+
+
+def goal_sentences(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each goal: reached, or missed by how much, or not measured."""
+    sentences = []
+    for run in (run for run in runs if run["width"] == 0.5):
+        besides = " `--no-host` leaves out the builds that only judge and measure here." if run["host"] else ""
+        sentences.append(_sentence(f"0.5x for {made_for(run['host'])}", COMPILE_ONE, run) + besides)
+    alone = [run for run in runs if not run["host"]]
+    if len({run["width"] for run in alone}) == len(WIDTHS):
+        total = {"processor_seconds": sum(run["processor_seconds"] for run in alone)}
+        sentences.append(_sentence(COMPILE_ALL.what, COMPILE_ALL, total))
+    else:
+        sentences.append(f"{COMPILE_ALL.what}: not measured; `make compile-time` does.")
+    return sentences
+
+
+def _sentence(what: str, goal: Goal, run: Mapping[str, Any]) -> str:
+    outcome = evaluate(goal, run)
+    verdict = "reached" if outcome.reached else f"missed by {outcome.missed_by / goal.limit:.0%}"
+    return (
+        f"{what}: {run['processor_seconds']:.1f} s of processor time, {outcome.measured:.1f} s on {COMPILE_CORES} free "
+        f"cores; bar {goal.limit:g} s: {verdict}."
+    )
+
+
+COMPILE_SECTION = Section(
+    key="compile",
+    markers=Markers(
+        "<!-- compile: written by 'make compile-time' -->", "<!-- end of compile -->", "the time of compilation belongs"
+    ),
+    render=render_compile_time,
+)
+
+
+@click.command("compile_time")
 @click.option("--widths", default=ALL, show_default=True, help="Separated by commas.")
-@click.option("--docs", default="docs", show_default=True, type=click.Path(path_type=Path), help="Folder to write.")
-def main(widths: str, docs: Path) -> None:
+@docs_option
+def command(widths: str, docs: Path) -> None:
     """Measure how long it takes to compile networks of random weights for arm64."""
     run_compile_time(docs, [float(width) for width in widths.split(",")], click.echo)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(command)

@@ -1,12 +1,11 @@
-"""Whether a half-precision build answers as float32 does: real images through the bundle itself, under emulation.
+"""Whether a half-precision build predicts what float32 does: real images through the bundle itself, under emulation.
 
-A run of these takes minutes, since the emulator computes every half-precision number by software. The answers are kept
-in the cache in small parts, so that an interrupted run goes on where it stopped.
+It takes minutes, since the emulator computes every half-precision number by software. Predictions are kept in small
+parts, so that an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.fresh_bundles import fresh_bundles
+from benchmarks.bundles import fresh_bundles
 from compile.bundle.manifest import Bundle, bundle_target
 from compile.machine.execute import Machine, machine_for, run_runner_lines
 from compile.stages.evaluate import float_predictions
 from compile.storage.files import sha256
-from compile.storage.stage_cache import Files, StageCache
+from compile.storage.measurements import Measurements
+from compile.storage.stage_cache import StageCache
 from compile.subject.load import load_subject
 from compile.subject.request import Request
 from compile.subject.subject import Subject
@@ -31,26 +31,26 @@ from compile.targets.table import ARM64
 from repghost.evaluation.accuracy import paired_difference
 
 FP16_IMAGES = 1000
-PART = 50  # images of one process and one entry of the cache
+PART = 50  # images of one process and one measurement
 
 
-def compare_predictions(output: Path, images: int, cache: StageCache, say: Callable[[str], None]) -> dict[str, Any]:
-    """Return on how many images the fp16 bundle of the carried network answers as PyTorch does in float32.
+def compare_predictions(output: Path, images: int, store: Measurements, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return on how many images the fp16 bundle of the bundled network predicts what PyTorch does in float32.
 
     Args:
         output: the folder of builds; the bundle is made where it is absent.
-        images: how many of the carried test images.
-        cache: keeps answers.
+        images: how many of the bundled test images.
+        store: keeps predictions.
         say: is given one line per part.
     """
     from repghost.network.fuse import fused
 
     subject = load_subject(None, None, None, None, 1, images, 0)
     request = Request(ARM64.name, (FP16,), output=output, test_images=images, fetch=False, host=False)
-    (bundle,) = fresh_bundles(request, subject.folder, cache, say)
-    assert subject.model is not None and subject.test is not None  # the carried network has both
-    before = float_predictions(fused(subject.model), subject, subject.test, cache)
-    after = predictions(bundle, subject.test.images, cache, say)
+    (bundle,) = fresh_bundles(request, subject.folder, store, say)
+    assert subject.model is not None and subject.test is not None  # the bundled network has both
+    before = float_predictions(fused(subject.model), subject, subject.test, StageCache(store.folder))
+    after = predictions(bundle, subject.test.images, store, say)
     return _record(subject, bundle, before, after)
 
 
@@ -75,14 +75,14 @@ def _machine(bundle: Bundle) -> Machine:
 
 
 def predictions(
-    bundle: Bundle, images: NDArray[np.uint8], cache: StageCache, say: Callable[[str], None] = print
+    bundle: Bundle, images: NDArray[np.uint8], store: Measurements, say: Callable[[str], None] = print
 ) -> NDArray[np.int64]:
     """Return the class a bundle gives each image, by its own runner, int64 [N].
 
     Args:
         bundle: from `check_bundle`.
         images: uint8 [N, height, width, 3].
-        cache: keeps the answers to each part.
+        store: keeps the predictions of each part.
         say: is given one line per part.
     """
     machine, model = _machine(bundle), sha256(bundle.read("model.so"))
@@ -90,15 +90,15 @@ def predictions(
     def part(start: int) -> list[int]:
         chosen = images[start : start + PART]
         key = {"model": model, "machine": machine.name, "pictures": sha256(chosen.tobytes())}
-        files, _ = cache.get("answers", key, partial(_classify, bundle, machine, chosen))
+        found = store.record("answers", key, partial(_classify, bundle, machine, chosen))
         say(f"answers to pictures {start + 1} to {start + len(chosen)} of {len(images)}, on {machine.name}")
-        return list(json.loads(files["classes.json"]))
+        return list(found)
 
     with ThreadPoolExecutor(2) as pool:
-        return np.array([answer for found in pool.map(part, range(0, len(images), PART)) for answer in found])
+        return np.array([label for found in pool.map(part, range(0, len(images), PART)) for label in found])
 
 
-def _classify(bundle: Bundle, machine: Machine, images: NDArray[np.uint8]) -> Files:
+def _classify(bundle: Bundle, machine: Machine, images: NDArray[np.uint8]) -> list[int]:
     with tempfile.TemporaryDirectory(prefix="repghost-answers-") as name:
         paths = []
         for number, image in enumerate(images):
@@ -106,4 +106,4 @@ def _classify(bundle: Bundle, machine: Machine, images: NDArray[np.uint8]) -> Fi
             path.write_bytes(b"P6 %d %d 255\n" % image.shape[1::-1] + image.tobytes())
             paths.append(str(path))
         lines = run_runner_lines(bundle, machine, ["--top", "1", "--classify", *paths])
-    return {"classes.json": json.dumps([int(line["top"][0]["class"]) for line in lines]).encode()}
+    return [int(line["top"][0]["class"]) for line in lines]

@@ -1,4 +1,4 @@
-"""The bars of the host: our builds against the fastest other runtime, in one table that a command writes."""
+"""This host: our builds against the fastest other runtime, in the host's part of docs/performance.json and .md."""
 
 from __future__ import annotations
 
@@ -11,34 +11,36 @@ from typing import Any
 
 import click
 
-from benchmarks.command import run_command
+from benchmarks.bundles import fresh_bundles, random_folder
+from benchmarks.command import docs_option, output_option, python_option, run_command, say_progress
+from benchmarks.documents import Markers, Section, write_section
 from benchmarks.first_answer import measure_first_answer
-from benchmarks.host_page import BARS, SIZE, Bar, render_bars
-from benchmarks.performance_files import Section, write_section
-from compile.bench.case import prepare
+from benchmarks.goals import HOST_WIDTHS, SIZE
+from benchmarks.host_page import render_host
 from compile.bench.compare import Entry, Settings, run_bench
 from compile.bench.peers import PEERS
+from compile.bench.prepare_inputs import prepare
 from compile.bench.processes import link_packages
-from compile.bundle.manifest import Bundle, check_bundle
+from compile.bundle.manifest import Bundle
 from compile.machine.facts import cpu_flags
+from compile.storage.measurements import Measurements
+from compile.subject.request import Request
 from compile.subject.subject import RANDOM
 from compile.targets.precisions import FP32, INT8
-from repghost.commands.options.bench_request import tell
+from compile.targets.table import HOST
 from repghost.errors import UsageError
+from repghost.network.spec import model_name
 
 HOST_SECTION = Section(
     key="host",
-    begin="<!-- host: written by 'make bars' -->",
-    end="<!-- end of host -->",
-    what="the host's table",
-    render=render_bars,
+    markers=Markers("<!-- host: written by 'make bars' -->", "<!-- end of host -->", "the host's table belongs"),
+    render=render_host,
 )
 THREADS = (1, 2)
-WIDE_REGISTERS = "avx512f"  # where cores have it, runtimes are also measured without
 
 
-def run_bars(output: Path, docs: Path, settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
-    """Build what is missing, measure every bar on this machine, and write docs/performance.json and .md.
+def run_host(output: Path, docs: Path, settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
+    """Build each width, measure it on this machine, and write docs/performance.json and .md.
 
     Args:
         output: the folder of builds.
@@ -50,50 +52,40 @@ def run_bars(output: Path, docs: Path, settings: Settings, say: Callable[[str], 
         the "host" part of the JSON.
     """
     networks = []
-    for bar in BARS:
-        bundles = [built(output, bar.width, precision.name, say) for precision in (INT8, FP32)]
-        say(f"width {bar.width:g}")
-        networks.append(_measure(bar, bundles, replace(settings, threads=THREADS), say))
+    for width in HOST_WIDTHS:
+        say(f"width {width:g}")
+        bundles = built(output, width, say)
+        networks.append({"width": width, **_measure(bundles, replace(settings, threads=THREADS), say)})
     host = {"networks": networks}
     write_section(docs, HOST_SECTION, host)
     return host
 
 
-def built(output: Path, width: float, precision: str, say: Callable[[str], None]) -> Bundle:
-    """Return the host bundle of random weights of a width, building it where there is none."""
-    from compile.pipeline import run
-    from compile.subject.request import Request
-    from repghost.network.spec import model_name
-
-    path = output / f"{model_name(width)}-{SIZE}px-{RANDOM}" / "host" / precision
-    if not path.is_dir():
-        run(
-            Request(
-                target="host",
-                precisions=(INT8, FP32),
-                weights=RANDOM,
-                width=str(width),
-                size=SIZE,
-                output=output,
-                fetch=False,
-                jobs=os.cpu_count() or 1,
-            ),
-            say,
-        )
-    return check_bundle(path)
+def built(output: Path, width: float, say: Callable[[str], None]) -> list[Bundle]:
+    """Return the int8 and the fp32 bundle of a width for this machine, of random weights."""
+    request = Request(
+        target=HOST,
+        precisions=(INT8, FP32),
+        weights=RANDOM,
+        width=str(width),
+        size=SIZE,
+        output=output,
+        fetch=False,
+        jobs=os.cpu_count() or 1,
+    )
+    return fresh_bundles(request, random_folder(model_name(width), SIZE), Measurements(output / ".cache"), say)
 
 
-def _measure(bar: Bar, bundles: Sequence[Bundle], settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
+def _measure(bundles: Sequence[Bundle], settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
     flags = cpu_flags()
     entries = [Entry(bundle, variant) for bundle in bundles for variant in usable_variants(bundle)]
-    with tempfile.TemporaryDirectory(prefix="repghost-bars-") as name:
+    with tempfile.TemporaryDirectory(prefix="repghost-host-") as name:
         folder = Path(name)
         link_packages(folder)
         prepared = prepare(bundles[0], folder, None, flags)
-        hold = WIDE_REGISTERS in flags
-        result = run_bench(entries, tuple(PEERS.values()), prepared, replace(settings, hold=hold), say)
+        result = run_bench(entries, tuple(PEERS.values()), prepared, settings, say)
     first = {str(bundle.manifest["precision"]): measure_first_answer(bundle) for bundle in bundles}
-    return {"width": bar.width, **result, "first_answer": first}
+    return {**result, "first_answer": first}
 
 
 def usable_variants(bundle: Bundle) -> list[str]:
@@ -111,18 +103,12 @@ def usable_variants(bundle: Bundle) -> list[str]:
 
 
 @click.command("host")
-@click.option(
-    "--output", "-o", default="build", show_default=True, type=click.Path(path_type=Path), help="Of the builds."
-)
-@click.option("--docs", default="docs", show_default=True, type=click.Path(path_type=Path), help="The folder to write.")
-@click.option(
-    "--python",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The interpreter that has the runtimes.",
-)
+@output_option
+@docs_option
+@python_option
 def command(output: Path, docs: Path, python: Path | None) -> None:
     """Measure int8 and fp32 on this machine against other runtimes, into docs/performance.md."""
-    run_bars(output, docs, Settings(python=None if python is None else python.absolute()), tell)
+    run_host(output, docs, Settings(python=None if python is None else python.absolute()), say_progress)
     click.echo(f"written: {docs / 'performance.json'} and {docs / 'performance.md'}")
 
 

@@ -1,62 +1,66 @@
-"""The bars of the host and their page: what was asked for, what was measured, against whom."""
+"""The section of docs/performance.md about this host, made from its JSON alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from benchmarks.goals import FIRST_ANSWER, HOST, SIZE
 from compile.bench.compare_page import fastest_other, of_rounds
-from compile.bench.peers.hold import HELD
 from compile.bench.statistics import paired_ratio
-from compile.targets.precisions import INT8
+from compile.targets.precisions import FP32, INT8
+from repghost.goals import Outcome, evaluate
+from repghost.tables import make_table, markdown_lines
 
-SIZE = 224  # pixels
 LOADS = ("load_before", "load_after")
+PRECISIONS = (INT8.name, FP32.name)
 
 
 @dataclass(frozen=True)
-class Bar:
-    """What one width has to reach: our time divided by that of the fastest other build."""
+class HostRow:
+    """One build of ours beside the fastest other one.
+
+    Attributes:
+        width: of the network.
+        threads: that share an inference.
+        ours: a result of `compile.bench.compare.run_bench`.
+        other: the result it is compared with.
+        ratio: our time divided by the other's: median, low and high.
+        outcome: of the goal for this ratio.
+    """
 
     width: float
-    int8: float  # against any precision
-    fp32: float  # against fp32
+    threads: int
+    ours: Mapping[str, Any]
+    other: Mapping[str, Any]
+    ratio: Mapping[str, float]
+    outcome: Outcome
 
 
-BARS = (Bar(0.5, 0.65, 1.0), Bar(1.0, 0.75, 1.0), Bar(2.0, 0.9, 1.0))
+def host_rows(host: Mapping[str, Any]) -> list[HostRow]:
+    """Return a row for each build of ours that has another to be compared with.
 
-
-def bar_rows(host: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return one row per bar and instruction set: what was asked for, what was measured, against whom."""
-    limits = {bar.width: bar for bar in BARS}
+    Args:
+        host: the part of docs/performance.json.
+    """
     rows = []
     for network in host["networks"]:
         for run in network["runs"]:
             for ours in (result for result in run["results"] if result["ours"]):
-                is_int8 = ours["precision"] == INT8.name
-                other = fastest_other(run, None if is_int8 else ours["precision"], ours["variant"])
+                precision = ours["precision"]
+                other = fastest_other(run, None if precision == INT8.name else precision, ours["variant"])
                 if other is None:
                     continue
                 ratio = paired_ratio(np.array(ours["rounds_ms"]), np.array(other["rounds_ms"]))
-                limit = limits[network["width"]].int8 if is_int8 else limits[network["width"]].fp32
-                rows.append(
-                    {
-                        "width": network["width"],
-                        "threads": run["threads"],
-                        "ours": ours,
-                        "other": other,
-                        "ratio": ratio,
-                        "limit": limit,
-                        "reached": ratio["median"] <= limit,
-                    }
-                )
+                outcome = evaluate(HOST[network["width"], precision], {"ratio": ratio})
+                rows.append(HostRow(network["width"], run["threads"], ours, other, ratio, outcome))
     return rows
 
 
-def render_bars(host: Mapping[str, Any]) -> str:
+def render_host(host: Mapping[str, Any]) -> str:
     """Return the host's section of the page in Markdown."""
     first = host["networks"][0]
     machine, settings = first["machine"], first["settings"]
@@ -71,55 +75,50 @@ def render_bars(host: Mapping[str, Any]) -> str:
         f"{settings['inferences']} timed inferences after {settings['warmup']} untimed ones. A ratio is our time "
         "divided by theirs in the same round, taking the fastest inference of each turn; the median of the rounds "
         "counts, with its 95 % interval. int8 is compared with the fastest other build of any precision, fp32 with the "
-        f"fastest fp32. {_held(first)}",
+        f"fastest fp32. {_instruction_sets(first)}",
         *_busy(loads, machine["cores"]),
         "",
-        "| width | threads | our build | ms | fastest other | ms | ratio | 95 % | bar | |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        *_goal_lines(host_rows(host)),
     ]
-    for row in bar_rows(host):
-        ours, other, ratio = row["ours"], row["other"], row["ratio"]
-        verdict = "reached" if row["reached"] else f"**missed by {ratio['median'] - row['limit']:.2f}**"
-        lines.append(
-            f"| {row['width']:g}x | {row['threads']} | {ours['precision']} {ours['variant']} | "
-            f"{of_rounds(ours):.3f} | {other['name']} | {of_rounds(other):.3f} | {ratio['median']:.2f} | "
-            f"{ratio['low']:.2f} to {ratio['high']:.2f} | {row['limit']:g} | {verdict} |"
-        )
-    lines += _not_held_lines(host)
     for network in host["networks"]:
         lines += ["", *_network_lines(network)]
     return "\n".join([*lines, "", *_notes(first)])
 
 
-def _not_held_lines(host: Mapping[str, Any]) -> list[str]:
-    """Return how our AVX2 builds stand against runtimes that use all instruction sets; nothing where none was held."""
-    texts = []
-    for network in host["networks"]:
-        for run in network["runs"]:
-            for ours in (it for it in run["results"] if it["ours"] and it["variant"] == HELD):
-                other = fastest_other(run, None if ours["precision"] == INT8.name else ours["precision"])
-                if other is not None and fastest_other(run, variant=HELD) is not fastest_other(run):
-                    ratio = paired_ratio(np.array(ours["rounds_ms"]), np.array(other["rounds_ms"]))["median"]
-                    threads = f"{run['threads']} thread{'s' * (run['threads'] > 1)}"
-                    texts.append(f"{network['width']:g}x {ours['precision']}, {threads}: {ratio:.2f} ({other['name']})")
-    if not texts:
-        return []
-    return ["", f"Our AVX2 builds against runtimes that are not held to AVX2: {'; '.join(texts)}."]
+def _goal_lines(found: Sequence[HostRow]) -> list[str]:
+    heads = ("width", "threads", "our build", "ms", "fastest other", "ms", "ratio", "95 %", "bar", "")
+    rows = [
+        (
+            f"{row.width:g}x",
+            str(row.threads),
+            f"{row.ours['precision']} {row.ours['variant']}",
+            f"{of_rounds(row.ours):.3f}",
+            row.other["name"],
+            f"{of_rounds(row.other):.3f}",
+            f"{row.ratio['median']:.2f}",
+            f"{row.ratio['low']:.2f} to {row.ratio['high']:.2f}",
+            f"{row.outcome.goal.limit:g}",
+            "reached" if row.outcome.reached else f"**missed by {row.outcome.missed_by:.2f}**",
+        )
+        for row in found
+    ]
+    return markdown_lines(make_table(heads, rows))
 
 
-def _held(network: Mapping[str, Any]) -> str:
+def _instruction_sets(network: Mapping[str, Any]) -> str:
     """Return which instruction sets the other runtimes used."""
-    if not any(result["variant"] for result in network["runs"][0]["results"] if not result["ours"]):
+    limited = {it["variant"] for it in network["runs"][0]["results"] if not it["ours"]} - {""}
+    if not limited:
         return "The other runtimes use every instruction set this machine has."
     return (
-        "Our AVX2 builds are compared with runtimes that are held to AVX2, too: in a copy of their libraries the "
-        "question whether the system keeps AVX-512 registers is answered with no (`compile/bench/peers/hold.py`), "
-        "and their quantizers know that 8-bit products saturate then. Our AVX-512 builds are compared with runtimes "
-        "that use every instruction set this machine has."
+        f"Other builds whose name ends in {' or '.join(sorted(limited))} were measured with patched libraries that use "
+        "no wider instruction set, and with quantizers that know that 8-bit products saturate then; the program no "
+        "longer does this. Our builds for that instruction set are compared with these, all others with runtimes that "
+        "use every instruction set this machine has."
     )
 
 
-def _busy(loads: list[float], cores: int) -> list[str]:
+def _busy(loads: Sequence[float], cores: int) -> list[str]:
     """Return a warning when other programs wanted the cores too; a comparison alone loads a thread each."""
     if max(loads) <= cores + 1:
         return []
@@ -134,32 +133,32 @@ def _busy(loads: list[float], cores: int) -> list[str]:
 def _network_lines(network: Mapping[str, Any]) -> list[str]:
     """Return the table of every build of one width: minimum / median / 90th percentile in milliseconds."""
     runs = network["runs"]
-    heads = " | ".join(f"{run['threads']} thread{'s' * (run['threads'] > 1)}" for run in runs)
-    lines = [
-        f"### {network['width']:g}x, every build: min / median / p90 in ms",
-        "",
-        f"| build | {heads} | lowest cosine to float | same class as float |",
-        f"|---|{'---|' * len(runs)}---|---|",
-    ]
+    threads = [f"{run['threads']} thread{'s' * (run['threads'] > 1)}" for run in runs]
+    rows = []
     for result in runs[0]["results"]:
-        cells = [_times(run, result["name"]) for run in runs]
         agreement = result["agreement"]
         known = "with_float" in agreement
         cosine = f"{agreement['lowest_cosine']:.4f}" if known else "-"
         same = f"{agreement['with_float']} of {agreement['pictures']}" if known else "-"
-        lines.append(f"| {result['name']} | {' | '.join(cells)} | {cosine} | {same} |")
-    return [*lines, *_first_answers(network)]
+        rows.append((result["name"], *(_times(run, result["name"]) for run in runs), cosine, same))
+    table = make_table(("build", *threads, "lowest cosine to float", "same class as float"), rows)
+    title = f"### {network['width']:g}x, every build: min / median / p90 in ms"
+    return [title, "", *markdown_lines(table), *_first_answers(network)]
 
 
 def _first_answers(network: Mapping[str, Any]) -> list[str]:
     """Return how long a fresh process waits for its first answer, where that was measured."""
+    found = network.get("first_answer", {})
     texts = [
-        f"{precision} {it['median_ms']:.1f} ms (median of {it['processes']} processes, at most {it['max_ms']:.1f})"
-        for precision, it in network.get("first_answer", {}).items()
+        f"{name} {found[name]['median_ms']:.1f} ms (median of {found[name]['processes']} processes, at most "
+        f"{found[name]['max_ms']:.1f})"
+        for name in PRECISIONS
+        if name in found
     ]
-    return (
-        ["", f"From opening `model.so` to the first answer: {', '.join(texts)}; bar for int8: 10 ms."] if texts else []
-    )
+    if not texts:
+        return []
+    limit = f"{FIRST_ANSWER.limit:g} {FIRST_ANSWER.unit}"
+    return ["", f"From opening `model.so` to the first answer: {', '.join(texts)}; bar for int8: {limit}."]
 
 
 def _times(run: Mapping[str, Any], name: str) -> str:

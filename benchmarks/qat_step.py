@@ -1,17 +1,16 @@
 """What a step of training under quantization costs, against the float step of the same network: `make qat-bench`.
 
-All contenders take turns in rounds of one thread; a ratio is the median over the rounds' own ratios. What is counted is
-the processor's time: waiting for others who use the machine is no part of it. docs/qat.json is the truth; the part of
-docs/qat.md between the two markers is made from it alone.
+All steps take turns in rounds of one thread; a ratio is the median over the rounds' own ratios. Processor time is
+measured: waiting for other programs is no part of it. The part of docs/qat.md between the two markers is made from
+docs/qat.json alone.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.command import run_command
+from benchmarks.documents import Markers, write_json
+from benchmarks.goals import QAT_STEP
 from calib.ptq.apply import quantize_graph
 from calib.qat.branch_weights import BranchWeights
 from calib.qat.loop import Teacher, make_optimizer, prepare_teacher, training_step
@@ -32,57 +34,59 @@ from compile.bench.statistics import paired_ratio
 from compile.subject.load import load_subject
 from repghost.errors import UsageError
 from repghost.files import write_text_atomically
+from repghost.goals import Goal, evaluate
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fused
+from repghost.tables import make_table, markdown_lines
 
 ROUNDS = 11
 STEPS = 2  # of a turn
 FORMAT, VERSION = "repghost-qat-bench", 1
 JSON_FILE, PAGE_FILE = "qat.json", "qat.md"
-BEGIN, END = "<!-- cost: written by 'make qat-bench' -->", "<!-- end of cost -->"
+MARKERS = Markers("<!-- cost: written by 'make qat-bench' -->", "<!-- end of cost -->", "the table belongs")
 
 Turn = Callable[[], None]
 
 
 @dataclass(frozen=True)
-class Bar:
-    """What a step may cost, relative to the float step of the same kind of network.
+class CostRow:
+    """What a step costs relative to the float step of the same kind of network.
 
     Attributes:
         title: what the table calls it.
-        shares: contenders and their shares of the steps.
-        base: the contender it is divided by.
-        limit: of the ratio.
+        shares: measured steps and their shares of the row's.
+        base: the float step it is divided by.
+        goal: for the ratio.
     """
 
     title: str
     shares: Mapping[str, float]
     base: str
-    limit: float
+    goal: Goal
 
 
 FLOAT_FUSED, FLOAT_BRANCHES = "float, fused network", "float, branches and batch norms"
-FUSED, REPARAM = "fused", "reparam"  # with the teacher's answers, as they come
+FUSED, REPARAM = "fused", "reparam"  # including the teacher's predictions
 LABELS = ", labels only"
 LEARN, FINAL = ", scales learn", ", scales final"
 
 
-def bars(schedule: Schedule) -> tuple[Bar, ...]:
-    """Return the rows of the table: the mean step of a run with this schedule, its parts, a step without a teacher."""
+def cost_rows(schedule: Schedule) -> Iterator[CostRow]:
+    """Yield the rows of the table: the mean step of a run with this schedule, its parts, a step without a teacher."""
     share = schedule.freeze_observers
-    rows = []
-    for mode, base, limit in ((FUSED, FLOAT_FUSED, 1.8), (REPARAM, FLOAT_BRANCHES, 3.0)):
-        rows += [
-            Bar(f"{mode}, mean of a run", {mode + LEARN: share, mode + FINAL: 1 - share}, base, limit),
-            Bar(f"{mode}, while scales learn", {mode + LEARN: 1.0}, base, limit),
-            Bar(f"{mode}, once they are final", {mode + FINAL: 1.0}, base, limit),
-            Bar(f"{mode}, while scales learn, without a teacher", {mode + LABELS: 1.0}, base, limit),
-        ]
-    return tuple(rows)
+    for mode, base in ((FUSED, FLOAT_FUSED), (REPARAM, FLOAT_BRANCHES)):
+        parts: dict[str, dict[str, float]] = {
+            "mean of a run": {mode + LEARN: share, mode + FINAL: 1 - share},
+            "while scales learn": {mode + LEARN: 1.0},
+            "once they are final": {mode + FINAL: 1.0},
+            "while scales learn, without a teacher": {mode + LABELS: 1.0},
+        }
+        for title, shares in parts.items():
+            yield CostRow(f"{mode}, {title}", shares, base, QAT_STEP[mode])
 
 
 def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any]:
-    """Measure every contender on this machine with the threads that are set.
+    """Measure every step on this machine with the threads that are set.
 
     Args:
         weights: a checkpoint with branches; None takes the carried one.
@@ -119,7 +123,7 @@ def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any
     def branches() -> BranchWeights:
         return BranchWeights(copy.deepcopy(model), settings.statistics_momentum)
 
-    contenders = {
+    steps = {
         FLOAT_FUSED: floating(copy.deepcopy(float_model)),
         FLOAT_BRANCHES: floating(copy.deepcopy(model)),
         FUSED + LEARN: quantized(FusedWeights(graph), settings),
@@ -137,7 +141,7 @@ def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any
         "rounds": ROUNDS,
         "steps": STEPS,
         "share_of_learning": settings.schedule.freeze_observers,
-        "seconds": _in_turns(contenders),
+        "seconds": _in_turns(steps),
     }
 
 
@@ -156,68 +160,71 @@ def _turn(
     return run
 
 
-def _in_turns(contenders: dict[str, Turn]) -> dict[str, list[float]]:
+def _in_turns(steps: dict[str, Turn]) -> dict[str, list[float]]:
     """Return the processor seconds of a step in each round."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
     random = np.random.default_rng(0)
     for number in range(ROUNDS + 1):
-        for place in random.permutation(len(contenders)):
-            name = list(contenders)[place]
+        for place in random.permutation(len(steps)):
+            name = list(steps)[place]
             begun = time.process_time()
-            contenders[name]()
+            steps[name]()
             if number:  # the first round warms up
                 seconds[name].append((time.process_time() - begun) / STEPS)
     return seconds
 
 
-def render(found: dict[str, Any]) -> str:
+def render_cost(found: dict[str, Any]) -> str:
     """Return the measurements as Markdown."""
-    seconds, network, machine = found["seconds"], found["network"], found["machine"]
-    lines = [
+    network, machine = found["network"], found["machine"]
+    about = (
         f"A step of {network['name']} at {network['size']} px, batch {network['batch']}: forward, backward and Adam, "
         f"{machine['threads']} thread(s), processor time, median of {found['rounds']} interleaved rounds of "
         f"{found['steps']} steps. The float step is that of the same kind of network, with labels and without a "
-        "teacher; a step under quantization includes the teacher's answers where nothing else is said.",
-        "",
-        "| step | ms | float step | ms | ratio (95 %) | bar | |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for bar in bars(Schedule(freeze_observers=found["share_of_learning"], freeze_statistics=1.0)):
-        step = np.sum([share * np.array(seconds[name]) for name, share in bar.shares.items()], axis=0)
-        base = np.array(seconds[bar.base])
-        ratio = paired_ratio(step, base)
-        verdict = "kept" if ratio["median"] <= bar.limit else f"**missed by {ratio['median'] - bar.limit:.2f}**"
-        lines.append(
-            f"| {bar.title} | {1e3 * np.median(step):.0f} | {bar.base} | {1e3 * np.median(base):.0f} | "
-            f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f}) | {bar.limit:g} | {verdict} |"
-        )
-    return "\n".join(lines)
+        "teacher; a step under quantization includes the teacher's answers where nothing else is said."
+    )
+    schedule = Schedule(freeze_observers=found["share_of_learning"], freeze_statistics=1.0)
+    rows = [_cells(row, found["seconds"]) for row in cost_rows(schedule)]
+    heads = ("step", "ms", "float step", "ms", "ratio (95 %)", "bar", "")
+    return "\n".join(markdown_lines(make_table(heads, rows, about=about)))
+
+
+def _cells(row: CostRow, seconds: Mapping[str, list[float]]) -> tuple[str, ...]:
+    step = np.sum([share * np.array(seconds[name]) for name, share in row.shares.items()], axis=0)
+    base = np.array(seconds[row.base])
+    ratio = paired_ratio(step, base)
+    outcome = evaluate(row.goal, ratio)
+    return (
+        row.title,
+        f"{1e3 * np.median(step):.0f}",
+        row.base,
+        f"{1e3 * np.median(base):.0f}",
+        f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})",
+        f"{row.goal.limit:g}",
+        "kept" if outcome.reached else f"**missed by {outcome.missed_by:.2f}**",
+    )
 
 
 def write(docs: Path, found: dict[str, Any]) -> None:
     """Write docs/qat.json and the part of docs/qat.md that is made from it."""
-    page = docs / PAGE_FILE
-    text = page.read_text() if page.is_file() else f"# Training under quantization\n\n{BEGIN}\n{END}\n"
-    before, found_begin, rest = text.partition(BEGIN)
-    _, found_end, after = rest.partition(END)
-    if not found_begin or not found_end:
-        raise UsageError(f"{page} lacks the line {(END if found_begin else BEGIN)!r}, where the table belongs; add it.")
-    write_text_atomically(docs / JSON_FILE, json.dumps(found, indent=1, sort_keys=True) + "\n")
-    write_text_atomically(page, f"{before}{BEGIN}\n{render(found)}\n{END}{after}")
+    page, empty = docs / PAGE_FILE, MARKERS.empty("Training under quantization")
+    text = MARKERS.replace(page.read_text() if page.is_file() else empty, render_cost(found), str(page))
+    write_json(docs / JSON_FILE, found)
+    write_text_atomically(page, text)
 
 
-@click.command()
+@click.command("qat_step")
 @click.option("--weights", help="A checkpoint with branches instead of the carried one.")
 @click.option("--data", type=click.Path(path_type=Path), help="Its pictures.")
 @click.option("--batch", default=64, show_default=True, type=click.IntRange(2), help="Pictures per step.")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder of the two files.")
-def main(weights: str | None, data: Path | None, batch: int, output: Path) -> None:
+def command(weights: str | None, data: Path | None, batch: int, output: Path) -> None:
     """Measure, and write qat.json and the table in qat.md."""
     torch.set_num_threads(1)
     found = measure(weights, data, batch)
     write(output, found)
-    click.echo(render(found))
+    click.echo(render_cost(found))
 
 
 if __name__ == "__main__":
-    main()
+    run_command(command)

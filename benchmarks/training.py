@@ -1,7 +1,7 @@
-"""What training costs on this machine, against a bare loop and against timm: `make train-bars`.
+"""What training costs on this machine, against a bare loop and against timm's step: `make train-bars`.
 
-Rivals take turns batch by batch, so that whatever else the machine does hits both, and what is counted is the
-processor's time: waiting for others is no part of it.
+The two sides take turns batch by batch, so that whatever else the machine does slows both down, and processor time is
+measured: waiting for other programs is no part of it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from benchmarks.command import run_command
 from benchmarks.training_demo import compare_runs
-from benchmarks.training_page import page
+from benchmarks.training_page import render_training
 from repghost.data import ImageSet, MissingSplitError, open_dataset
 from repghost.data.subset import choose_balanced
 from repghost.distributed.ranks import Ranks
@@ -42,13 +43,12 @@ from repghost.training.state.state import Progress
 
 PAIRS = 120  # of steps
 READ = 6  # batches that the loader's and the memory's measurements take
-EPOCH_LIMIT, STEP_LIMIT = 1.15, 1.0
 
 Step = Callable[[], None]
 
 
 class Part:
-    """The data set's first images per class, so that a bar does not decode more than it trains on."""
+    """The data set's first images per class, so that a measurement does not decode more than it trains on."""
 
     def __init__(self, images: ImageSet, count: int) -> None:
         self.images, self.chosen = images, choose_balanced(images.labels, count, 0)
@@ -126,13 +126,13 @@ def paired(first: Step, second: Step, pairs: int) -> dict[str, Any]:
     return {"ratio": statistics.median(ratios), "low": low, "high": high, "pairs": pairs, "seconds": seconds}
 
 
-def whole_epoch(recipe: Recipe, feed: Feed, rival: Step, classes: int) -> dict[str, Any]:
-    """Return the processor seconds of one whole epoch of the product and of as many steps of the rival in between.
+def whole_epoch(recipe: Recipe, feed: Feed, bare: Step, classes: int) -> dict[str, Any]:
+    """Return the processor seconds of one whole epoch of the product and of as many bare steps in between.
 
     Args:
         recipe: of both.
         feed: of the whole set; reading, augmenting, counting and the schedule are the product's cost.
-        rival: takes one step after each of the product's.
+        bare: takes one step after each of the product's.
         classes: of the network.
     """
     run = start(recipe, classes, feed.batches_per_epoch, Ranks())
@@ -140,10 +140,10 @@ def whole_epoch(recipe: Recipe, feed: Feed, rival: Step, classes: int) -> dict[s
 
     def take_turn(record: StepRecord) -> None:
         begun = time.process_time()
-        rival()
+        bare()
         spent[0] += time.process_time() - begun
 
-    rival()  # warms up
+    bare()  # warms up
     loop = Loop(run, feed, Hooks(step=take_turn), Options(), lambda progress: None)
     begun = time.process_time()
     loop.train(0, Progress())
@@ -206,7 +206,7 @@ def measure(data: Path, epoch_images: int | None) -> dict[str, Any]:
     }
     say("memory measured")
     ours, theirs = our_step(recipe, batches[0], classes), timm_step(recipe, batches[0], classes)
-    found["step"] = paired(ours, theirs, PAIRS) | {"limit": STEP_LIMIT, "timm": timm.__version__}
+    found["step"] = paired(ours, theirs, PAIRS) | {"timm": timm.__version__}
     say(f"step measured: {found['step']['ratio']:.4f}")
     augmented = get_recipe("finetune").changed(width=0.5, batch=128, preprocess=recipe.preprocess)
     found["loader"] = {"pictures_per_second": loader_speed(augmented, part)}
@@ -214,8 +214,8 @@ def measure(data: Path, epoch_images: int | None) -> dict[str, Any]:
     whole = images if epoch_images is None else Part(images, min(epoch_images, len(images)))
     recipe = recipe.changed(held_out=len(whole) // 10)
     feed = open_feed(recipe, whole, None, classes, Hooks(), Loading(), Ranks())
-    rival = bare_step(recipe, batches, classes)
-    found["epoch"] = whole_epoch(recipe, feed, rival, classes) | {"limit": EPOCH_LIMIT}
+    bare = bare_step(recipe, batches, classes)
+    found["epoch"] = whole_epoch(recipe, feed, bare, classes)
     return found
 
 
@@ -232,14 +232,14 @@ def _open(data: Path) -> ImageSet:
         return open_dataset(data, "calibration")
 
 
-@click.command()
+@click.command("training")
 @click.option("--data", type=click.Path(path_type=Path), help="A set of pictures with a split train; measures on it.")
 @click.option("--demo", type=click.Path(path_type=Path), help="A finished run of --recipe demo; compares its accuracy.")
 @click.option("--carried", default="assets/fashion-mnist/repghostnet_0_5x.safetensors", show_default=True,
               type=click.Path(path_type=Path), help="What --demo is compared with.")  # fmt: skip
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder of the two files.")
 @click.option("--epoch-images", type=click.IntRange(1000), help="Of the epoch.  [default: the whole split]")
-def main(data: Path | None, demo: Path | None, carried: Path, output: Path, epoch_images: int | None) -> None:
+def command(data: Path | None, demo: Path | None, carried: Path, output: Path, epoch_images: int | None) -> None:
     """Measure and write training-bars.json and training-bars.md; what is not measured again stays."""
     torch.set_num_threads(1)
     path = output / "training-bars.json"
@@ -249,9 +249,9 @@ def main(data: Path | None, demo: Path | None, carried: Path, output: Path, epoc
     if demo is not None:
         found["demo"] = compare_runs(demo, carried)
     write_text_atomically(path, json.dumps(found, indent=1) + "\n")
-    write_text_atomically(output / "training-bars.md", page(found))
-    click.echo(page(found))
+    write_text_atomically(output / "training-bars.md", render_training(found))
+    click.echo(render_training(found))
 
 
 if __name__ == "__main__":
-    main()
+    run_command(command)

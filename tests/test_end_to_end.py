@@ -23,7 +23,7 @@ from compile.link.zig import run_zig
 from compile.machine.emulator import find_emulator
 from compile.machine.execute import machine_for
 from compile.pipeline import run
-from compile.storage.stage_cache import StageCache
+from compile.storage.measurements import Measurements
 from compile.subject.load import load_subject
 from compile.subject.request import Request
 from compile.targets.precisions import FP16, INT8, PRECISIONS
@@ -122,7 +122,9 @@ def test_half_precision_answers_as_float32(report: dict[str, Any], tmp_path: Pat
     images = subject.test.images[:200]
     with torch.no_grad():
         logits = fuse(subject.model)(torch.from_numpy(subject.preprocess.normalize(images))).numpy()
-    found = predictions(check_bundle(folder(report, "arm64", "fp16")), images, StageCache(tmp_path), lambda line: None)
+    found = predictions(
+        check_bundle(folder(report, "arm64", "fp16")), images, Measurements(tmp_path), lambda line: None
+    )
     assert len(set(found.tolist())) > 5  # ten kinds of clothes: not one answer for all
     assert np.mean(found == logits.argmax(axis=1)) >= HALF_AGREEMENT
 

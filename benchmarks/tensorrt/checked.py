@@ -1,7 +1,4 @@
-"""`make jetson-check`: what can be proven of every width without a Jetson, as docs/jetson.json and docs/jetson.md.
-
-    python -m benchmarks.tensorrt.checked [--rtx-python FILE] [--torch-tensorrt-python FILE] [--docs DIR] [JETSON.json
-    ...]
+"""What is proven of every width for Jetson without one, as docs/jetson.json and docs/jetson.md: `make jetson-check`.
 
 Random weights of every width are written for every JetPack, linted, and given to TensorRT for RTX, which parses them,
 builds them, and lists what became int8. Reports of trained networks (`jetson.json`) bring the accuracy.
@@ -16,29 +13,32 @@ from typing import Any
 
 import click
 
+from benchmarks.command import docs_option, output_option, run_command
+from benchmarks.goals import JETSON_DROP
 from benchmarks.tensorrt.bundle_time import time_bundle
 from benchmarks.tensorrt.checked_page import FORMAT, VERSION, render_check
-from benchmarks.tensorrt.rtx import RtxBuild, cached_build
+from benchmarks.tensorrt.dry_run import dry_run_once
+from benchmarks.tensorrt.rtx import RtxBuild, build_once
 from compile.storage.files import sha256
-from compile.storage.stage_cache import StageCache
+from compile.storage.measurements import Measurements
 from compile.storage.strict_json import canonical_json, parse_strict
 from compile.tensorrt.jetpack import JETPACKS, JetPack
 from compile.tensorrt.network.networks import Networks, check_networks, make_networks
 from compile.tensorrt.network.placement import PlacementOptions
 from compile.tensorrt.report import FORMAT as RUN_FORMAT
-from repghost.errors import RepGhostError, UsageError
+from repghost.errors import UsageError
 from repghost.files import write_bytes_atomically, write_text_atomically
+from repghost.goals import evaluate
 from repghost.network.spec import WIDTHS
 
 CALIBRATED_ON = 4  # noise images; only the structure is looked at
 KINDS = ("int8", "fp16")
-DROP_LIMIT_POINTS = 0.3
 WIDEST = f"{WIDTHS[-1].multiplier:g}"
 DRY_RUN_SIZE = 64  # pixels; operators and engines do not depend on it
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class WrittenFile:
     """One file that was written and linted."""
 
     width: str
@@ -48,7 +48,7 @@ class Case:
     networks: Networks
 
 
-def written_cases(widths: Sequence[str], size: int) -> Iterator[Case]:
+def written_files(widths: Sequence[str], size: int) -> Iterator[WrittenFile]:
     """Yield both files of each width for each JetPack, of random weights.
 
     Args:
@@ -77,19 +77,19 @@ def written_cases(widths: Sequence[str], size: int) -> Iterator[Case]:
             int8, fp16 = networks.int8(), networks.fp16()
             check_networks(int8, fp16, networks.placement, jetpack)
             for kind, model in zip(KINDS, (int8, fp16), strict=True):
-                yield Case(width, jetpack, kind, model.SerializeToString(deterministic=True), networks)
+                yield WrittenFile(width, jetpack, kind, model.SerializeToString(deterministic=True), networks)
 
 
-def _record(case: Case, build: RtxBuild) -> dict[str, Any]:
-    placement = case.networks.placement
-    promised = placement.layers if case.kind == "int8" else frozenset()
+def _record(file: WrittenFile, build: RtxBuild) -> dict[str, Any]:
+    placement = file.networks.placement
+    promised = placement.layers if file.kind == "int8" else frozenset()
     found = build.int8_layers(placement.layer_names)
     return {
-        "width": case.width,
-        "jetpack": case.jetpack.name,
-        "kind": case.kind,
-        "sha256": sha256(case.content),
-        "bytes": len(case.content),
+        "width": file.width,
+        "jetpack": file.jetpack.name,
+        "kind": file.kind,
+        "sha256": sha256(file.content),
+        "bytes": len(file.content),
         "lint": "clean",
         "parsed": build.parsed,
         "built": build.built,
@@ -125,7 +125,7 @@ def read_accuracies(paths: Sequence[Path]) -> list[dict[str, Any]]:
             "fp32": accuracy["fp32"],
             "int8": accuracy["int8"],
             "change": accuracy["change"],
-            "within_limit": -100 * accuracy["change"]["difference"] <= DROP_LIMIT_POINTS,
+            "within_limit": evaluate(JETSON_DROP, accuracy["change"]).reached,
             "verification": report["verification"],
             "tolerance": report["tolerance"],
         })  # fmt: skip
@@ -137,7 +137,7 @@ def run_check(
     size: int,
     python: Path | None,
     accuracies: list[dict[str, Any]],
-    cache: StageCache,
+    store: Measurements,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Return everything as JSON values.
@@ -147,12 +147,12 @@ def run_check(
         size: pixels.
         python: the interpreter that has TensorRT for RTX; this one by default.
         accuracies: from `read_accuracies`.
-        cache: keeps what was built.
+        store: keeps what was built.
         say: is told each width.
     """
     builds: list[dict[str, Any]] = []
     for width in widths:
-        builds += [_record(case, cached_build(case.content, python, cache)) for case in written_cases([width], size)]
+        builds += [_record(file, build_once(file.content, python, store)) for file in written_files([width], size)]
         wrong = [record for record in builds if not record["as_promised"] or not record["built"]]
         say(f"{width}x: {len(builds)} builds so far, {len(wrong)} of them not as promised")
     return {
@@ -160,7 +160,7 @@ def run_check(
         "version": VERSION,
         "size": size,
         "weights": "random",
-        "limit_points": DROP_LIMIT_POINTS,
+        "limit_points": JETSON_DROP.limit,
         "builds": builds,
         "accuracy": accuracies,
         "torch_tensorrt": None,
@@ -168,34 +168,39 @@ def run_check(
     }
 
 
-@click.command()
+@dataclass(frozen=True)
+class CheckRequest:
+    """The arguments and options of the command, each under its own name."""
+
+    reports: tuple[Path, ...]
+    rtx_python: Path | None
+    torch_tensorrt_python: Path | None
+    widths: str
+    size: int
+    output: Path
+    docs: Path
+
+
+@click.command("checked")
 @click.argument("reports", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @click.option("--rtx-python", type=click.Path(path_type=Path), help="The interpreter with TensorRT for RTX.")
 @click.option("--torch-tensorrt-python", type=click.Path(path_type=Path), help="The one with torch-tensorrt-rtx.")
 @click.option("--widths", default=",".join(f"{row.multiplier:g}" for row in WIDTHS), help="Separated by commas.")
 @click.option("--size", default=224, show_default=True, type=click.IntRange(32, 1024), help="Pixels.")
-@click.option("--output", default="build", show_default=True, type=click.Path(path_type=Path), help="Of the cache.")
-@click.option("--docs", default="docs", show_default=True, type=click.Path(path_type=Path), help="Written to.")
-def main(
-    reports: tuple[Path, ...],
-    rtx_python: Path | None,
-    torch_tensorrt_python: Path | None,
-    widths: str,
-    size: int,
-    output: Path,
-    docs: Path,
-) -> None:
-    """Check every width against NVIDIA's builder and write docs/jetson.json and docs/jetson.md."""
-    try:
-        cache = StageCache(output / ".cache")
-        result = run_check(widths.split(","), size, rtx_python, read_accuracies(reports), cache, click.echo)
-        if torch_tensorrt_python is not None:
-            from benchmarks.tensorrt.dry_run import cached_dry_run
+@output_option
+@docs_option
+def command(**options: Any) -> None:
+    """Check every width against NVIDIA's builder and write docs/jetson.json and docs/jetson.md.
 
-            result["torch_tensorrt"] = cached_dry_run(torch_tensorrt_python, DRY_RUN_SIZE, cache)
-        result["building"] = time_bundle(WIDEST, size)
-    except RepGhostError as error:
-        raise SystemExit(f"error: {error}") from error
+    REPORTS are jetson.json files of trained networks, whose accuracy the page shows.
+    """
+    request = CheckRequest(**options)
+    docs, store = request.docs, Measurements(request.output / ".cache")
+    accuracies = read_accuracies(request.reports)
+    result = run_check(request.widths.split(","), request.size, request.rtx_python, accuracies, store, click.echo)
+    if request.torch_tensorrt_python is not None:
+        result["torch_tensorrt"] = dry_run_once(request.torch_tensorrt_python, DRY_RUN_SIZE, store)
+    result["building"] = time_bundle(WIDEST, request.size)
     data = canonical_json(result)
     write_bytes_atomically(docs / "jetson.json", data)
     write_text_atomically(docs / "jetson.md", render_check(parse_strict(data, "jetson.json", 32 << 20)))
@@ -203,4 +208,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    run_command(command)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.goals import JETSON_BUNDLE, JETSON_DROP
 from compile.storage import formats
+from repghost.goals import Goal, evaluate
+from repghost.tables import make_table, markdown_lines
 
 FORMAT, VERSION = formats.JETSON_CHECK
 
@@ -27,6 +30,30 @@ which opset its older parser reads (that is from NVIDIA's lists), or any speed: 
 """
 
 
+BUILD_HEADS = (
+    "width",
+    "JetPack",
+    "file",
+    "#MB",
+    "parsed",
+    "built",
+    "#engine MB",
+    "#int8 layers promised",
+    "#int8 layers built",
+    "as promised",
+)
+ACCURACY_HEADS = (
+    "network",
+    "#pictures",
+    "#fp32 top-1",
+    "#int8 top-1",
+    "#change, points (paired 95 %)",
+    "#same answer",
+    "quantized by",
+    "bar",
+)
+
+
 def render_check(result: Mapping[str, Any]) -> str:
     """Return the page.
 
@@ -42,10 +69,7 @@ def render_check(result: Mapping[str, Any]) -> str:
         RTX.format(size=result["size"], version=versions),
         _summary(builds),
         "",
-        "| width | JetPack | file | MB | parsed | built | engine MB | int8 layers promised | int8 layers built |"
-        " as promised |",
-        "|---|---|---|---:|---|---|---:|---:|---:|---|",
-        *[_build_row(build) for build in builds],
+        *markdown_lines(make_table(BUILD_HEADS, [_build_cells(build) for build in builds])),
         "",
         *_torch(result["torch_tensorrt"]),
         "",
@@ -61,8 +85,8 @@ def render_check(result: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _build_row(build: Mapping[str, Any]) -> str:
-    words = [
+def _build_cells(build: Mapping[str, Any]) -> list[str]:
+    return [
         f"{build['width']}x",
         build["jetpack"],
         build["kind"],
@@ -74,7 +98,6 @@ def _build_row(build: Mapping[str, Any]) -> str:
         str(build["built_int8"]),
         "yes" if build["as_promised"] else "NO",
     ]
-    return f"| {' | '.join(words)} |"
 
 
 def _summary(builds: list[Mapping[str, Any]]) -> str:
@@ -91,35 +114,22 @@ def _accuracy(result: Mapping[str, Any]) -> list[str]:
     lines = ["## Accuracy of the symmetric policy", ""]
     if not entries:
         return [*lines, "Not measured: no reports of trained networks were given."]
-    lines += [
+    about = (
         "The Q/DQ file of trained networks, evaluated as written by PyTorch on pictures that chose nothing; the "
-        "samples of each bundle were repeated by ONNX Runtime.",
-        "",
-    ]
-    head = (
-        "network",
-        "pictures",
-        "fp32 top-1",
-        "int8 top-1",
-        "change, points (paired 95 %)",
-        "same answer",
-        "quantized by",
-        "bar",
+        "samples of each bundle were repeated by ONNX Runtime."
     )
-    lines += [f"| {' | '.join(head)} |", "|---|---:|---:|---:|---:|---:|---|---|"]
-    lines += [_accuracy_row(entry, result["limit_points"]) for entry in entries]
-    lines += ["", "Judged by:", ""]
-    return lines + [
+    lines += markdown_lines(make_table(ACCURACY_HEADS, [_accuracy_cells(entry) for entry in entries], about=about))
+    return [*lines, "", "Judged by:", ""] + [
         f"- {entry['model']}: {entry['weights']['source']} (SHA-256 `{entry['weights']['sha256'][:16]}`), "
         f"{entry['test']['data']}, split {entry['test']['split']}, {entry['size']} px"
         for entry in entries
     ]
 
 
-def _accuracy_row(entry: Mapping[str, Any], limit: float) -> str:
+def _accuracy_cells(entry: Mapping[str, Any]) -> list[str]:
     change = entry["change"]
     difference, low, high = (f"{100 * change[key]:+.2f}" for key in ("difference", "low", "high"))
-    words = [
+    return [
         entry["model"],
         str(change["pictures"]),
         f"{entry['fp32']['top1']:.2%}",
@@ -127,9 +137,12 @@ def _accuracy_row(entry: Mapping[str, Any], limit: float) -> str:
         f"{difference} ({low} to {high})",
         f"{change['agreeing'] / change['pictures']:.2%}",
         _settings(entry["config"]),
-        f"{'within' if entry['within_limit'] else 'NOT within'} {limit:g}",
+        f"{_within(JETSON_DROP, change)} {JETSON_DROP.limit:g}",
     ]
-    return f"| {' | '.join(words)} |"
+
+
+def _within(goal: Goal, document: Mapping[str, Any]) -> str:
+    return "within" if evaluate(goal, document).reached else "NOT within"
 
 
 def _settings(config: Mapping[str, Any]) -> str:
@@ -142,11 +155,11 @@ def _building(record: Mapping[str, Any] | None) -> list[str]:
     if record is None:
         return [*lines, "Not measured."]
     machine, (before, after) = record["machine"], record["load"]
-    verdict = "within" if record["processor_seconds"] <= record["limit_seconds"] else "NOT within"
     return [
         *lines,
         f"{record['width']}x at {record['size']} px, from the quantized network to the verified bundle: "
-        f"{record['processor_seconds']:.1f} s of processor time, {verdict} the bar of {record['limit_seconds']:g} s; "
+        f"{record['processor_seconds']:.1f} s of processor time, "
+        f"{_within(JETSON_BUNDLE, record)} the bar of {JETSON_BUNDLE.limit:g} s; "
         f"{record['seconds']:.1f} s by the clock, beside other work ({machine['core']}, {machine['cores']} cores, load "
         f"{before:.2f} to {after:.2f}).",
     ]

@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from compile.storage.files import sha256
-from compile.storage.stage_cache import ROOT, StageCache
+from compile.storage.measurements import Measurements
+from compile.storage.stage_cache import ROOT
 from repghost.errors import RepGhostError, ToolMissingError
 
 TIME_LIMIT_S = 3600.0
-SOURCES = ("dry_run_worker.py", "torch_converters.py", "torch_network.py")
+SOURCES = (Path(__file__).with_name("dry_run_worker.py"), *sorted((ROOT / "compile/tensorrt/torch").glob("*.py")))
 
 
-def cached_dry_run(python: Path, size: int, cache: StageCache) -> dict[str, Any]:
-    """Return the same as `dry_run`, from the cache where nothing changed (arguments and errors as there)."""
-    sources = {name: sha256((Path(__file__).parent / name).read_bytes()) for name in SOURCES}
+def dry_run_once(python: Path, size: int, store: Measurements) -> dict[str, Any]:
+    """Return the result of `dry_run`, made once for the same sources; arguments and errors as there."""
+    sources = {path.name: sha256(path.read_bytes()) for path in SOURCES}
     key = {"python": str(python), "size": size, "sources": sources}
-    files, _ = cache.get("dry-run", key, lambda: {"result.json": json.dumps(dry_run(python, size)).encode()})
-    result: dict[str, Any] = json.loads(files["result.json"])
-    return result
+    return dict(store.record("dry-run", key, lambda: dry_run(python, size)))
 
 
 def dry_run(python: Path, size: int) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from compile.storage.files import sha256
-from compile.storage.stage_cache import ROOT, Files, StageCache
+from compile.storage.measurements import Measurements
+from compile.storage.stage_cache import ROOT
 from repghost.errors import RepGhostError, ToolMissingError
 
 MODULE = "tensorrt_rtx"
@@ -86,25 +87,25 @@ def build_with_rtx(paths: Sequence[Path], python: Path | None = None) -> list[Rt
     return [_read(json.loads(line)) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def cached_build(content: bytes, python: Path | None, cache: StageCache) -> RtxBuild:
-    """Return what building a file gave, from the cache where the same bytes were built before.
+def build_once(content: bytes, python: Path | None, store: Measurements) -> RtxBuild:
+    """Return what building a file gave; the same bytes are built once.
 
     Args:
         content: of the ONNX file.
         python: see `build_with_rtx`.
-        cache: where it is kept.
+        store: keeps the result.
     """
     worker = (Path(__file__).parent / "rtx_worker.py").read_bytes()
     key = {"file": sha256(content), "worker": sha256(worker), "python": str(python)}
 
-    def make() -> Files:
+    def build() -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="repghost-rtx-") as name:
             path = Path(name) / "model.onnx"
             path.write_bytes(content)
-            (build,) = build_with_rtx([path], python)
-        return {"build.json": json.dumps(asdict(build)).encode()}
+            (found,) = build_with_rtx([path], python)
+        return asdict(found)
 
-    return _read(json.loads(cache.get("rtx", key, make)[0]["build.json"]))
+    return _read(store.record("rtx", key, build))
 
 
 def _read(values: dict[str, Any]) -> RtxBuild:

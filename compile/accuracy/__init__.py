@@ -1,12 +1,13 @@
-"""Evidence of accuracy: every way to quantize a network, measured on the same images; `repghost accuracy`.
+"""How a user compares the ways to quantize a network on images of their own: `repghost accuracy`.
 
-network    a checkpoint, its images, and what its float form answers
-methods    the table of what is measured: a row per way to quantize
-cells      what was measured is kept, so that a run that was stopped goes on
-ours       our quantized files, answered by code compiled for this machine
-foreign    other tools' files, made and answered in an interpreter of their own (`tools/`)
-arm64      the compiled arm64 build under emulation, image by image
-evidence   all of it for each checkpoint, as one JSON document
-verdict    the bars, by paired intervals
-page       the document as Markdown
+network        a checkpoint, its images, and the predictions of its float form
+methods        the table of what is measured: a row per way to quantize
+row            what was measured of one of them
+ours           our quantized files, run as code compiled for this machine
+float_trained  the float network with the same further training
+foreign        other tools' files, made and run by an interpreter that has the tool (`worker`, `tools/`)
+arm64          the compiled arm64 build under emulation, image by image
+evidence       all of it for each checkpoint, as one JSON document
+goals          what may be lost at most
+page           the document as Markdown
 """

@@ -8,20 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from compile.accuracy.cells import QDQ, RECORD, Cells, read_record, record_bytes
 from compile.accuracy.network import Network
+from compile.accuracy.ours import QDQ
+from compile.storage.measurements import Measurements
 from repghost.evaluation.accuracy import accuracy
 
 IMAGES = 1000
 
 
-def measure_arm64(network: Network, qdq: bytes, cells: Cells) -> dict[str, Any]:
+def measure_arm64(network: Network, qdq: bytes, store: Measurements) -> dict[str, Any]:
     """Return what was compared: images, instruction sets, and the top-1 that both have.
 
     Args:
         network: its test images are taken at equal distances.
         qdq: the quantized file.
-        cells: where the result is kept.
+        store: keeps the result.
 
     Raises:
         IntegrityError: when one logit differs.
@@ -30,10 +31,10 @@ def measure_arm64(network: Network, qdq: bytes, cells: Cells) -> dict[str, Any]:
     from compile.storage.files import sha256
 
     key = {"qdq": sha256(qdq), "pictures": network.test_digest, "count": IMAGES}
-    return read_record(cells.get("arm64", key, lambda: {RECORD: record_bytes(_compare(network, qdq, cells))}))
+    return dict(store.record("arm64", key, lambda: _compare(network, qdq)))
 
 
-def _compare(network: Network, qdq: bytes, cells: Cells) -> dict[str, Any]:
+def _compare(network: Network, qdq: bytes) -> dict[str, Any]:
     from compile.bundle.vectors import pack_vectors
     from compile.machine.replay import verify_bundle
     from compile.pipeline import run

@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.accuracy.arm64 import measure_arm64
-from compile.accuracy.cells import Cells, NotMeasuredError
 from compile.accuracy.float_trained import measure_float_trained
 from compile.accuracy.foreign import ForeignError, measure_foreign
 from compile.accuracy.methods import FLOAT_TWIN, FloatTrained, Foreign, Method
 from compile.accuracy.network import Network, open_network
-from compile.accuracy.ours import Row, measure_ours, qdq_file
+from compile.accuracy.ours import measure_ours, qdq_file
 from compile.accuracy.page import render
+from compile.accuracy.row import Row
 from compile.storage import formats
+from compile.storage.measurements import Measurements, NotMeasuredError
 from repghost.errors import AccuracyGateError, ToolMissingError, UsageError
 from repghost.evaluation.accuracy import accuracy, paired_difference
 from repghost.files import write_text_atomically
@@ -39,7 +40,7 @@ class Plan:
         data: a set of images.
         methods: the rows.
         again: patterns of rows that are measured again.
-        cells: the folder of what was measured.
+        measurements: the folder of what was measured.
         pythons: interpreters that have the other tools.
         calibration_images: images that calibrate.
         test_images: only so many evaluate; all of them by default.
@@ -53,7 +54,7 @@ class Plan:
     data: Path
     methods: tuple[Method, ...]
     again: tuple[str, ...]
-    cells: Path
+    measurements: Path
     pythons: tuple[Path, ...]
     calibration_images: int = 512
     test_images: int | None = None
@@ -125,12 +126,12 @@ def read_networks(path: Path) -> list[dict[str, Any]]:
 
 def _measure(network: Network, plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
     """Return what the document says about one checkpoint."""
-    cells, labels = Cells(plan.cells, kept=plan.kept), network.test.labels
-    before = network.float_predictions(cells)
+    store, labels = Measurements(plan.measurements, kept=plan.kept), network.test.labels
+    before = network.float_predictions(store)
     rows: list[dict[str, Any]] = []
     predictions: dict[str, NDArray[np.int64]] = {}
     for method in plan.methods:
-        chosen = replace(cells, again=any(fnmatchcase(method.name, pattern) for pattern in plan.again))
+        chosen = replace(store, again=any(fnmatchcase(method.name, pattern) for pattern in plan.again))
         try:
             row = _row(network, method, chosen, plan.pythons)
         except (NotMeasuredError, ToolMissingError, UsageError, AccuracyGateError, ForeignError) as error:
@@ -161,16 +162,16 @@ def _measure(network: Network, plan: Plan, say: Callable[[str], None]) -> dict[s
         "rows": rows,
         "against": _against(plan.methods, predictions, labels),
         "against_float": _against_float(plan.methods, predictions, labels),
-        "arm64": _arm64(network, plan, cells, say),
+        "arm64": _arm64(network, plan, store, say),
     }
 
 
-def _row(network: Network, method: Method, cells: Cells, pythons: Sequence[Path]) -> Row:
+def _row(network: Network, method: Method, store: Measurements, pythons: Sequence[Path]) -> Row:
     if isinstance(method.quantizer, FloatTrained):
-        return measure_float_trained(network, method.quantizer, cells)
+        return measure_float_trained(network, method.quantizer, store)
     if isinstance(method.quantizer, Foreign):
-        return measure_foreign(network, method, cells, pythons)
-    return measure_ours(network, method, cells)
+        return measure_foreign(network, method, store, pythons)
+    return measure_ours(network, method, store)
 
 
 def _against(
@@ -203,12 +204,12 @@ def _against_float(
     ]
 
 
-def _arm64(network: Network, plan: Plan, cells: Cells, say: Callable[[str], None]) -> dict[str, Any]:
+def _arm64(network: Network, plan: Plan, store: Measurements, say: Callable[[str], None]) -> dict[str, Any]:
     ours = next((method for method in plan.methods if method.goal), None)
     if not plan.arm64 or ours is None:
         return {"not_measured": "it was not asked for"}
     try:
-        found = measure_arm64(network, qdq_file(network, ours, cells), cells)
+        found = measure_arm64(network, qdq_file(network, ours, store), store)
     except (NotMeasuredError, ToolMissingError) as error:
         say(f"  arm64: not measured: {error}")
         return {"not_measured": str(error)}

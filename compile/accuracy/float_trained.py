@@ -12,33 +12,24 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from compile.accuracy.cells import (
-    PREDICTIONS,
-    RECORD,
-    Cells,
-    predictions_bytes,
-    read_predictions,
-    read_record,
-    record_bytes,
-)
 from compile.accuracy.methods import FloatTrained
 from compile.accuracy.network import SEED, Network
-from compile.accuracy.ours import Row
+from compile.accuracy.row import Row, keep_row
+from compile.storage.measurements import Measurements
 from repghost.errors import RepGhostError
 
 
-def measure_float_trained(network: Network, quantizer: FloatTrained, cells: Cells) -> Row:
+def measure_float_trained(network: Network, quantizer: FloatTrained, store: Measurements) -> Row:
     """Return the answers of the fused float network after that training, and what the document says besides.
 
     Raises:
         RepGhostError: when training diverges.
     """
     key = {**network.key(), **quantizer.key(), "test": network.test_digest, "seed": SEED}
-    found = cells.get("float_trained", key, lambda: _train(network, quantizer))
-    return Row(read_predictions(found), read_record(found))
+    return keep_row(store, "float_trained", key, lambda: _train(network, quantizer))
 
 
-def _train(network: Network, quantizer: FloatTrained) -> dict[str, bytes]:
+def _train(network: Network, quantizer: FloatTrained) -> Row:
     from calib.qat.data import TrainingFeed, split_images
     from calib.qat.loop import adam, prepare_teacher, relative_groups, set_rates, training_step
     from repghost.evaluation.accuracy import predict
@@ -60,5 +51,4 @@ def _train(network: Network, quantizer: FloatTrained) -> dict[str, bytes]:
                 raise RepGhostError(f"the loss of the float network was not finite in step {number + 1} of {total}.")
             number += 1
     logits = predict(model, network.test.images, subject.preprocess)
-    record = {"seconds": time.process_time() - begun}
-    return {PREDICTIONS: predictions_bytes(logits.argmax(1).astype(np.int64)), RECORD: record_bytes(record)}
+    return Row(logits.argmax(1).astype(np.int64), {"seconds": time.process_time() - begun})

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from compile.accuracy.cells import PREDICTIONS, RECORD, Cells, read_predictions, read_record, record_bytes
 from compile.accuracy.methods import FUSED, Foreign, Method
 from compile.accuracy.network import Network
-from compile.accuracy.ours import Row
+from compile.accuracy.row import PREDICTIONS, Row, keep_row
 from compile.accuracy.tools.task import INPUT, Task
 from compile.bench.processes import link_packages, peer_environment
+from compile.storage.measurements import Measurements
 from repghost.errors import RepGhostError, ToolMissingError
 from repghost.network.model import RepGhostNet
 
@@ -30,13 +30,13 @@ class ForeignError(RepGhostError):
     """A tool that failed; the others are measured without it."""
 
 
-def measure_foreign(network: Network, method: Method, cells: Cells, pythons: Sequence[Path]) -> Row:
+def measure_foreign(network: Network, method: Method, store: Measurements, pythons: Sequence[Path]) -> Row:
     """Return the answers of another tool's file.
 
     Args:
         network: what is quantized.
         method: a row with a `Foreign` quantizer.
-        cells: where the answers are kept.
+        store: keeps the answers.
         pythons: interpreters; the first that has the tool is used.
 
     Raises:
@@ -51,11 +51,10 @@ def measure_foreign(network: Network, method: Method, cells: Cells, pythons: Seq
         "calibration": network.calibration_digest,
         "test": network.test_digest,
     }
-    files = cells.get("foreign", key, lambda: _run(network, quantizer, pythons))
-    return Row(read_predictions(files), read_record(files))
+    return keep_row(store, "foreign", key, lambda: _run(network, quantizer, pythons))
 
 
-def _run(network: Network, quantizer: Foreign, pythons: Sequence[Path]) -> dict[str, bytes]:
+def _run(network: Network, quantizer: Foreign, pythons: Sequence[Path]) -> Row:
     with tempfile.TemporaryDirectory(prefix="repghost-accuracy-") as name:
         folder = Path(name)
         task = _write_task(network, quantizer, folder)
@@ -74,7 +73,7 @@ def _run(network: Network, quantizer: Foreign, pythons: Sequence[Path]) -> dict[
                 "versions": answer["versions"],
                 "by": "ONNX Runtime, exact quantizers",
             }
-            return {PREDICTIONS: task.predictions.read_bytes(), RECORD: record_bytes(record)}
+            return Row(np.load(task.predictions, allow_pickle=False), record)
         raise ToolMissingError(f"no interpreter that was given has the Python package {missing!r}")
 
 

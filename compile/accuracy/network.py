@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.accuracy.cells import PREDICTIONS, RECORD, Cells, predictions_bytes, read_predictions, record_bytes
+from compile.accuracy.row import Row, keep_row
+from compile.storage.measurements import Measurements
 from compile.subject.load import load_subject
 from compile.subject.subject import Images, Subject
 from repghost.data import ImageSet, open_dataset
@@ -56,7 +57,7 @@ class Network:
 
     @cached_property
     def test_digest(self) -> str:
-        """The SHA-256 of the images that evaluate; every cell's key has it."""
+        """The SHA-256 of the images that evaluate; every measurement's key has it."""
         return self.test.digest
 
     @cached_property
@@ -69,17 +70,17 @@ class Network:
         """The images to train on: of the split that the calibration images are from."""
         return open_dataset(self.data, str(self.subject.calibration.origin["split"]))
 
-    def float_predictions(self, cells: Cells) -> NDArray[np.int64]:
+    def float_predictions(self, store: Measurements) -> NDArray[np.int64]:
         """Return the class PyTorch gives each test image, int64 [N], branches and batch norms folded."""
 
-        def make() -> dict[str, bytes]:
+        def make() -> Row:
             from repghost.evaluation.accuracy import predict
             from repghost.network.fuse import fused
 
             logits = predict(fused(self.model), self.test.images, self.subject.preprocess)
-            return {PREDICTIONS: predictions_bytes(logits.argmax(1).astype(np.int64)), RECORD: record_bytes({})}
+            return Row(logits.argmax(1).astype(np.int64), {})
 
-        return read_predictions(cells.get("float", {**self.key(), "test": self.test_digest}, make))
+        return keep_row(store, "float", {**self.key(), "test": self.test_digest}, make).predictions
 
     def key(self) -> dict[str, object]:
         """Return what names the weights and how images are prepared for them."""

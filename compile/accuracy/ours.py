@@ -5,26 +5,17 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from compile.accuracy.cells import (
-    PREDICTIONS,
-    QDQ,
-    RECORD,
-    Cells,
-    predictions_bytes,
-    read_predictions,
-    read_record,
-    record_bytes,
-)
 from compile.accuracy.methods import Calibrated, Method, Trained
 from compile.accuracy.network import SEED, Network
+from compile.accuracy.row import Row, keep_row
+from compile.storage.measurements import RECORD, Measurements, read_record, record_bytes
 from repghost.errors import IntegrityError, ToolMissingError
 
 if TYPE_CHECKING:
@@ -32,47 +23,38 @@ if TYPE_CHECKING:
     from calib.quantize import Quantized
     from calib.settings.config import QuantConfig
 
+QDQ = "model.qdq.onnx"
 CHECKED = 100  # images on which the compiled code has to repeat the numpy reference to the bit
 
 
-@dataclass(frozen=True, eq=False)
-class Row:
-    """A measured method: the answers, and what the document says besides."""
-
-    predictions: NDArray[np.int64]
-    record: dict[str, Any]
-
-
-def measure_ours(network: Network, method: Method, cells: Cells) -> Row:
+def measure_ours(network: Network, method: Method, store: Measurements) -> Row:
     """Return the answers of a method of ours, by the code that TVM makes of it for this machine.
 
     Raises:
         IntegrityError: when that code and the numpy reference disagree.
     """
-    made = _quantized(network, method, cells)
+    made = _quantized(network, method, store)
     program = _read_program(network, made[QDQ])
     key = {"program": program.digest, "pictures": network.test_digest}
-    answered = cells.get("answers", key, lambda: _compiled_predictions(network, program))
-    return Row(
-        read_predictions(answered), {**read_record(made), **read_record(answered), "program_digest": program.digest}
-    )
+    row = keep_row(store, "answers", key, lambda: _compiled_predictions(network, program))
+    return Row(row.predictions, {**read_record(made), **row.record, "program_digest": program.digest})
 
 
-def qdq_file(network: Network, method: Method, cells: Cells) -> bytes:
+def qdq_file(network: Network, method: Method, store: Measurements) -> bytes:
     """Return the quantized file of a method of ours."""
-    return _quantized(network, method, cells)[QDQ]
+    return _quantized(network, method, store)[QDQ]
 
 
-def _quantized(network: Network, method: Method, cells: Cells) -> dict[str, bytes]:
+def _quantized(network: Network, method: Method, store: Measurements) -> dict[str, bytes]:
     quantizer = method.quantizer
     if isinstance(quantizer, Calibrated):
         key = {**network.key(), **quantizer.key(), "calibration": network.calibration_digest, "seed": SEED}
-        return cells.get("quantized", key, lambda: _timed(partial(_calibrate, network, quantizer)))
+        return store.files("quantized", key, lambda: _timed(partial(_calibrate, network, quantizer)))
     assert isinstance(quantizer, Trained)
     # What a training starts from names weights, images, settings and their meaning at once.
-    start = _read_program(network, _quantized(network, _start_of(quantizer), cells)[QDQ]).digest
+    start = _read_program(network, _quantized(network, _start_of(quantizer), store)[QDQ]).digest
     key = {**network.key(), "trained": quantizer.settings.to_dict(), "start": start, "seed": SEED}
-    return cells.get("trained", key, lambda: _timed(partial(_train, network, quantizer)))
+    return store.files("trained", key, lambda: _timed(partial(_train, network, quantizer)))
 
 
 def _start_of(quantizer: Trained) -> Method:
@@ -147,7 +129,7 @@ def _read_program(network: Network, qdq: bytes) -> Program:
         return read_program(path, network.subject.preprocess)
 
 
-def _compiled_predictions(network: Network, program: Program) -> dict[str, bytes]:
+def _compiled_predictions(network: Network, program: Program) -> Row:
     from calib.integer.reference import run
     from compile.bundle.host_model import LoadedModel
 
@@ -161,7 +143,7 @@ def _compiled_predictions(network: Network, program: Program) -> dict[str, bytes
             f"{network.file}: compiled code and numpy reference differ on {int(wrong.sum())} of {len(wrong)} pictures."
         )
     record = {"by": f"compiled host build, {model.variant}", "checked_on": len(chosen)}
-    return {PREDICTIONS: predictions_bytes(logits.argmax(1).astype(np.int64)), RECORD: record_bytes(record)}
+    return Row(logits.argmax(1).astype(np.int64), record)
 
 
 def _library(program: Program) -> bytes:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.bench.case import Prepared, our_predictions
 from compile.bench.peers import Form, Peer
-from compile.bench.processes import Contender, Identity, link_packages, predictions_of, start_ours, start_peer
+from compile.bench.prepare_inputs import Prepared, our_logits
+from compile.bench.processes import Contender, logits_of, start_ours, start_peer
 from compile.bench.statistics import Times, agreement, paired_ratio
 from compile.bundle.manifest import Bundle
 from compile.machine.facts import describe_machine
@@ -33,9 +33,8 @@ class Settings:
     rounds: int = 30  # every contender has one turn in each
     inferences: int = 10  # timed in a turn
     warmup: int = 3  # not timed, at the start of a turn
-    precisions: tuple[str, ...] = ()  # of the peers; none means all
-    python: Path | None = None  # the interpreter that has the peers' packages
-    hold: bool = False  # whether the peers also run held to AVX2, see `compile.bench.peers.hold`
+    precisions: tuple[str, ...] = ()  # of the other runtimes; none means all
+    python: Path | None = None  # the interpreter that has the other runtimes' packages
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,25 @@ class Entry:
 
     bundle: Bundle
     variant: str | None = None  # None: the best one
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What is compared, and how.
+
+    Attributes:
+        entries: ours; the first one is what everything else is compared with.
+        peers: rows of `compile.bench.peers.PEERS`.
+        prepared: from `compile.bench.prepare_inputs.prepare`.
+        settings: how to compare.
+        logits: of each entry for the images, float32 [N, classes].
+    """
+
+    entries: Sequence[Entry]
+    peers: Sequence[Peer]
+    prepared: Prepared
+    settings: Settings
+    logits: Sequence[NDArray[np.float32]]
 
 
 @dataclass
@@ -60,20 +78,21 @@ def run_bench(
     """Compare and return the result as JSON values.
 
     Args:
-        entries: ours; the first one is what everything else is compared with.
-        peers: rows of `compile.bench.peers.PEERS`.
-        prepared: from `compile.bench.case.prepare`.
+        entries: see `Comparison`, as the next three.
+        peers: other runtimes.
+        prepared: what these start from.
         settings: how to compare.
         say: is given one line per step.
 
     Raises:
         ToolMissingError: when peers were asked for and none could be measured.
     """
-    predictions = [our_predictions(entry.bundle, entry.variant, prepared.images) for entry in entries]
+    logits = [our_logits(entry.bundle, entry.variant, prepared.images) for entry in entries]
+    comparison = Comparison(entries, peers, prepared, settings, logits)
     machine = describe_machine()
     runs, absent = [], []
     for threads in settings.threads:
-        run, left_out = _run(entries, peers, prepared, settings, threads, predictions, say)
+        run, left_out = _run(comparison, threads, say)
         runs.append(run)
         absent += [reason for reason in left_out if reason not in absent]
     if peers and all(result["ours"] for run in runs for result in run["results"]):
@@ -97,7 +116,7 @@ def run_bench(
             "warmup": settings.warmup,
             "batch": 1,
             "pictures": len(prepared.images),
-            "saturates": prepared.case.saturates,
+            "saturates": prepared.inputs.saturates,
         },
         "runs": runs,
         "absent": absent,
@@ -105,53 +124,41 @@ def run_bench(
 
 
 def _run(
-    entries: Sequence[Entry],
-    peers: Sequence[Peer],
-    prepared: Prepared,
-    settings: Settings,
-    threads: int,
-    predictions: list[NDArray[np.float32]],
-    say: Callable[[str], None],
+    comparison: Comparison, threads: int, say: Callable[[str], None]
 ) -> tuple[dict[str, Any], list[dict[str, str]]]:
-    """Measure with one number of threads."""
-    with _line_up(entries, peers, prepared, settings, threads, say) as lined_up:
+    """Return what was measured with one number of threads, and who could not take part."""
+    settings = comparison.settings
+    with _line_up(comparison, threads, say) as lined_up:
         before = os.getloadavg()
-        say(f"{threads} thread{'s' * (threads > 1)}: {len(lined_up.contenders)} builds, {settings.rounds} rounds")
+        say(f"{_threads(threads)}: {len(lined_up.contenders)} builds, {settings.rounds} rounds")
         times = measure_rounds(lined_up, settings)
         after = os.getloadavg()
-        results = _results(lined_up.contenders, times, prepared, predictions)
+        results = _results(comparison, lined_up.contenders, times)
     run = {"threads": threads, "load_before": list(before), "load_after": list(after), "results": results}
     return run, lined_up.absent
 
 
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' * (count > 1)}"
+
+
 @contextmanager
-def _line_up(
-    entries: Sequence[Entry],
-    peers: Sequence[Peer],
-    prepared: Prepared,
-    settings: Settings,
-    threads: int,
-    say: Callable[[str], None],
-) -> Iterator[Field]:
+def _line_up(comparison: Comparison, threads: int, say: Callable[[str], None]) -> Iterator[Field]:
     """Start every contender, one after the other, and end all of them at the end."""
-    found = Field()
-    folder = prepared.case.folder
+    found, settings, inputs = Field(), comparison.settings, comparison.prepared.inputs
     try:
-        for entry in entries:
-            found.contenders.append(start_ours(entry.bundle, entry.variant, threads, settings.warmup, folder))
-        for case in [prepared, prepared.held()] if settings.hold else [prepared]:
-            if not (case.case.folder / "packages").is_dir():
-                link_packages(case.case.folder)
-            for peer in peers:
-                for form in peer.forms:
-                    if form.only not in ("", platform.machine()):
-                        continue
-                    if settings.precisions and form.precision not in settings.precisions:
-                        continue
-                    held = f", held to {case.case.held}" if case.case.held else ""
-                    say(f"preparing {peer.name} {form.name}, {threads} thread{'s' * (threads > 1)}{held}")
-                    _add_peer(found, peer, form, case, settings, threads)
-        for peer in peers:
+        for entry in comparison.entries:
+            ours = start_ours(entry.bundle, entry.variant, threads, settings.warmup, inputs.folder)
+            found.contenders.append(ours)
+        for peer in comparison.peers:
+            for form in peer.forms:
+                if form.only not in ("", platform.machine()):
+                    continue
+                if settings.precisions and form.precision not in settings.precisions:
+                    continue
+                say(f"preparing {peer.name} {form.name}, {_threads(threads)}")
+                _add_peer(found, peer, form, comparison, threads)
+        for peer in comparison.peers:
             if peer.missing:
                 found.absent.append({"name": peer.name, "reason": peer.missing, "command": ""})
         yield found
@@ -160,13 +167,14 @@ def _line_up(
             contender.close()
 
 
-def _add_peer(found: Field, peer: Peer, form: Form, prepared: Prepared, settings: Settings, threads: int) -> None:
-    name = " ".join(filter(None, (peer.name, form.name, prepared.case.held)))
-    if getattr(prepared.case, form.needs) is None:
+def _add_peer(found: Field, peer: Peer, form: Form, comparison: Comparison, threads: int) -> None:
+    """Start another runtime, or note why it cannot take part."""
+    name, settings, prepared = f"{peer.name} {form.name}", comparison.settings, comparison.prepared
+    if getattr(prepared.inputs, form.needs) is None:
         found.absent.append({"name": name, "reason": prepared.why_absent(form.needs), "command": ""})
         return
     try:
-        contender = start_peer(peer, form, prepared.case, threads, settings.warmup, settings.python)
+        contender = start_peer(peer, form, prepared.inputs, threads, settings.warmup, settings.python)
     except ToolMissingError as error:
         found.absent.append({"name": name, "reason": str(error), "command": peer.command(settings.python)})
     except RepGhostError as error:
@@ -206,20 +214,12 @@ def measure_rounds(lined_up: Field, settings: Settings) -> list[Times]:
     return [Times(np.array(times[index])) for index in kept]
 
 
-def _scores_of(identity: Identity, prepared: Prepared) -> NDArray[np.float32]:
-    """Return what a peer said about the images."""
-    case = prepared.held().case if identity.variant else prepared.case
-    scores: NDArray[np.float32] = np.load(predictions_of(identity, case), allow_pickle=False)
-    return scores
-
-
-def _results(
-    contenders: Sequence[Contender], times: Sequence[Times], prepared: Prepared, predictions: list[NDArray[np.float32]]
-) -> list[dict[str, Any]]:
-    results = []
+def _results(comparison: Comparison, contenders: Sequence[Contender], times: Sequence[Times]) -> list[dict[str, Any]]:
+    prepared, results = comparison.prepared, []
     for index, (contender, measured) in enumerate(zip(contenders, times, strict=True)):
         identity = contender.identity
-        scores = predictions[index] if identity.ours else _scores_of(identity, prepared)
+        ours = identity.ours  # these stand first, in the order of the entries
+        logits = comparison.logits[index] if ours else np.load(logits_of(identity, prepared.inputs), allow_pickle=False)
         results.append(
             {
                 "name": identity.name,
@@ -228,11 +228,11 @@ def _results(
                 "made_by": identity.made_by,
                 "variant": contender.variant,
                 "version": contender.version,
-                "ours": identity.ours,
+                "ours": ours,
                 **measured.to_dict(),
                 "rounds_ms": [round(float(value), 6) for value in measured.of_rounds],
                 "ratio": paired_ratio(times[0].of_rounds, measured.of_rounds) if index else None,
-                "agreement": agreement(scores, predictions[0], prepared.float_predictions),
+                "agreement": agreement(logits, comparison.logits[0], prepared.float_logits),
             }
         )
     return results

@@ -68,11 +68,11 @@ def fastest_other(run: Mapping[str, Any], precision: str | None = None, variant:
     Args:
         run: one entry of `runs`.
         precision: only builds of this precision.
-        variant: the instruction set of our build; runtimes that were held to it are taken where there are any.
+        variant: the instruction set of our build; others that were limited to it are preferred.
     """
     others = [it for it in run["results"] if not it["ours"] and precision in (None, it["precision"])]
-    held = {it["variant"] for it in others}
-    kept = [it for it in others if it["variant"] == (variant if variant in held else "")]
+    limited = {it["variant"] for it in others}
+    kept = [it for it in others if it["variant"] == (variant if variant in limited else "")]
     return min(kept, key=of_rounds, default=None)
 
 

@@ -87,19 +87,32 @@ def find_cpu(name: str) -> CountedCpu:
     return CPUS[name]
 
 
-def count_bundle(
-    path: Path, cpu: CountedCpu, variant: str | None = None, weights: Path | None = None, per_layer: bool = False,
-    keep: Path | None = None, say: Callable[[str], None] = print,
-) -> dict[str, Any]:  # fmt: skip
+@dataclass(frozen=True)
+class CountRequest:
+    """What is counted.
+
+    Attributes:
+        bundle: its folder; with `per_layer` in the folder of its run, as for `compile.bench.profile.profile_bundle`.
+        cpu: the core that is emulated.
+        variant: the instruction set; None: the best one of that core.
+        per_layer: whether every layer is counted too, which needs a profiling build.
+        weights: with `per_layer`: see `compile.bench.profile.profile_bundle`.
+        keep: with `per_layer`: where to leave that build.
+    """
+
+    bundle: Path
+    cpu: CountedCpu
+    variant: str | None = None
+    per_layer: bool = False
+    weights: Path | None = None
+    keep: Path | None = None
+
+
+def count_bundle(request: CountRequest, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Count the instructions of one inference of an arm64 bundle and return the result as JSON values.
 
     Args:
-        path: the bundle; with `per_layer` in the folder of its run, as for `compile.bench.profile.profile_bundle`.
-        cpu: the core that is emulated.
-        variant: the instruction set; the best one of that core by default.
-        weights: with `per_layer`: see `compile.bench.profile.profile_bundle`.
-        per_layer: count every layer too, which needs a profiling build.
-        keep: with `per_layer`: where to leave that build.
+        request: what is counted.
         say: is told what takes time.
 
     Raises:
@@ -107,21 +120,21 @@ def count_bundle(
         ToolMissingError: when there is no QEMU with plugins.
         IntegrityError: when the bundle is not as it was written.
     """
-    bundle = check_bundle(path)
+    bundle, cpu = check_bundle(request.bundle), request.cpu
     target = bundle_target(bundle)
     if target is not ARM64:
-        raise UsageError(f"{path} is for {target.name}; instructions are counted of arm64 bundles only.")
+        raise UsageError(f"{request.bundle} is for {target.name}; instructions are counted of arm64 bundles only.")
     emulator = find_counting_emulator()
     files = build_counter(emulator, StageCache(TOOLS.parent / ".cache"))
-    if not per_layer:
-        run = run_counted(bundle, emulator, cpu, files, variant)
+    if not request.per_layer:
+        run = run_counted(bundle, emulator, cpu, files, request.variant)
         return count_result(bundle, emulator, cpu, run)
     from compile.bench.profile import make_profiling_bundle
 
     say("building the profiling bundle")
     with tempfile.TemporaryDirectory(prefix="repghost-profile-") as folder:
-        made = make_profiling_bundle(bundle, target, keep or Path(folder) / "bundle", weights)
-        run = run_counted(made, emulator, cpu, files, variant)
+        made = make_profiling_bundle(bundle, target, request.keep or Path(folder) / "bundle", request.weights)
+        run = run_counted(made, emulator, cpu, files, request.variant)
     # The whole is that of the bundle itself; both are the same code, so they are counted alike.
     return count_result(bundle, emulator, cpu, run)
 

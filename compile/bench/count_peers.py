@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.bench.arm64_python import Arm64Python, fetch_arm64_python
-from compile.bench.case import VNNI, Prepared, prepare
 from compile.bench.count import COUNTS, WHOLE, Counted, CountedCpu
 from compile.bench.counter_build import PLUGIN, build_counter, find_counting_emulator
 from compile.bench.peers import Form, Peer
+from compile.bench.prepare_inputs import VNNI, Prepared, prepare
 from compile.bench.processes import PREPARATION_LIMIT, link_packages, peer_environment
 from compile.bench.statistics import agreement
 from compile.bundle.manifest import Bundle, check_bundle
@@ -35,16 +35,26 @@ from repghost.errors import RepGhostError, ToolMissingError
 IMAGES = 8  # that the answers are compared on; an emulated inference takes seconds
 FORMAT, VERSION = formats.PEER_COUNTS
 COUNT_LIMIT = 1800  # seconds of one runtime on one core
-SCORES = "scores.npy"
+LOGITS = "logits.npy"
 
 
 @dataclass(frozen=True)
 class Counter:
-    """What counting another runtime takes."""
+    """What counting another runtime takes.
+
+    Attributes:
+        emulator: takes plugins.
+        plugin: the content of the plugin that counts.
+        arm64: the emulated Python with the runtimes' wheels.
+        cpu: the core that is emulated.
+        python: the interpreter of this machine that has the runtimes' converters; None: this one.
+    """
 
     emulator: Emulator
-    python: Arm64Python
     plugin: bytes
+    arm64: Arm64Python
+    cpu: CountedCpu
+    python: Path | None = None
 
 
 def count_peers(
@@ -58,7 +68,7 @@ def count_peers(
         peers: rows of `compile.bench.peers.PEERS`.
         cpu: the core that is emulated.
         weights: the float network, where it is not beside the bundle.
-        python: the interpreter that has the runtimes' converters; this one by default.
+        python: see `Counter`.
         say: is given one line per runtime.
 
     Raises:
@@ -67,7 +77,7 @@ def count_peers(
     bundle = check_bundle(path)
     emulator = find_counting_emulator()
     plugin = build_counter(emulator, StageCache(TOOLS.parent / ".cache"))[PLUGIN]
-    counter = Counter(emulator, fetch_arm64_python(), plugin)
+    counter = Counter(emulator, plugin, fetch_arm64_python(), cpu, python)
     results: list[dict[str, Any]] = []
     absent: list[dict[str, str]] = []
     with tempfile.TemporaryDirectory(prefix="repghost-peer-counts-") as name:
@@ -79,17 +89,17 @@ def count_peers(
             for form in peer.forms:
                 say(f"counting {peer.name} {form.name} on {cpu.name}")
                 try:
-                    results.append(_count(peer, form, prepared, ours, counter, cpu, python))
+                    results.append(_count(peer, form, prepared, ours, counter))
                 except RepGhostError as error:
                     absent.append({"name": f"{peer.name} {form.name}", "reason": str(error)})
     if not results:
         reasons = " ".join(f"{it['name']}: {it['reason']}" for it in absent)
         raise ToolMissingError(f"no other runtime could be counted. {reasons}")
-    return _result(bundle, cpu, emulator, results, absent)
+    return _result(bundle, counter, results, absent)
 
 
 def _result(
-    bundle: Bundle, cpu: CountedCpu, emulator: Emulator, results: list[dict[str, Any]], absent: list[dict[str, str]]
+    bundle: Bundle, counter: Counter, results: list[dict[str, Any]], absent: list[dict[str, str]]
 ) -> dict[str, Any]:
     manifest = bundle.manifest
     return {
@@ -98,35 +108,26 @@ def _result(
         "model": manifest["model"]["name"],
         "weights": manifest["model"].get("weights", {}),
         "size": bundle.size,
-        "cpu": cpu.name,
-        "emulator": emulator.version(),
+        "cpu": counter.cpu.name,
+        "emulator": counter.emulator.version(),
         "results": results,
         "absent": absent,
     }
 
 
-def _count(
-    peer: Peer,
-    form: Form,
-    prepared: Prepared,
-    ours: NDArray[np.float32],
-    counter: Counter,
-    cpu: CountedCpu,
-    python: Path | None,
-) -> dict[str, Any]:
-    """Return what one runtime executed and how its answers agree with the float network's."""
-    if getattr(prepared.case, form.needs) is None:
+def _count(peer: Peer, form: Form, prepared: Prepared, ours: NDArray[np.float32], counter: Counter) -> dict[str, Any]:
+    """Return what one runtime executed and how its predictions agree with the float network's."""
+    inputs = prepared.inputs
+    if getattr(inputs, form.needs) is None:
         raise RepGhostError(prepared.why_absent(form.needs))
-    folder = prepared.case.folder
-    settings = folder / "case.json"
-    settings.write_text(prepared.case.to_json())
-    file = _convert(peer, form, settings, folder, python)
-    inputs = folder / "inputs-few.npy"
-    np.save(inputs, prepared.case.load_inputs()[:IMAGES])
-    settings.write_text(replace(prepared.case, inputs=inputs).to_json())
-    version, counted = _run(peer, form, file, settings, folder, counter, cpu)
-    scores = np.load(folder / SCORES, allow_pickle=False)
-    predictions = None if prepared.float_predictions is None else prepared.float_predictions[:IMAGES]
+    settings, few = inputs.folder / "inputs.json", inputs.folder / "inputs-few.npy"
+    settings.write_text(inputs.to_json())
+    file = _convert(peer, form, settings, counter.python)
+    np.save(few, inputs.load_inputs()[:IMAGES])
+    settings.write_text(replace(inputs, inputs=few).to_json())
+    version, counted = _run(peer, form, file, settings, counter)
+    logits = np.load(inputs.folder / LOGITS, allow_pickle=False)
+    float_logits = None if prepared.float_logits is None else prepared.float_logits[:IMAGES]
     return {
         "runtime": peer.name,
         "form": form.name,
@@ -134,14 +135,14 @@ def _count(
         "made_by": form.made_by,
         "version": version,
         "whole": counted.to_dict(),
-        "agreement": agreement(scores, ours[:IMAGES], predictions),
+        "agreement": agreement(logits, ours[:IMAGES], float_logits),
     }
 
 
-def _convert(peer: Peer, form: Form, settings: Path, folder: Path, python: Path | None) -> Path:
+def _convert(peer: Peer, form: Form, settings: Path, python: Path | None) -> Path:
     """Return the runtime's own file, converted in a process of this machine."""
     command = [str(python or sys.executable), "-m", "compile.bench.peers.prepare", str(settings), peer.name, form.name]
-    environment = peer_environment(os.cpu_count() or 1, folder / "packages")
+    environment = peer_environment(os.cpu_count() or 1, settings.parent / "packages")
     said = _ask(command, environment, PREPARATION_LIMIT, f"converting for {peer.name}")
     if "missing" in said:
         raise ToolMissingError(f"the Python package {said['missing']!r} is not installed; {peer.command(python)}")
@@ -150,26 +151,17 @@ def _convert(peer: Peer, form: Form, settings: Path, folder: Path, python: Path 
     return Path(str(said["path"]))
 
 
-def _run(
-    peer: Peer, form: Form, file: Path, settings: Path, folder: Path, counter: Counter, cpu: CountedCpu
-) -> tuple[str, Counted]:
-    """Return the runtime's version and what one inference executed."""
-    (folder / PLUGIN).write_bytes(counter.plugin)
-    counts = folder / COUNTS
-    counts.unlink(missing_ok=True)
-    (folder / SCORES).unlink(missing_ok=True)
-    options = ["-plugin", f"{folder / PLUGIN},out={counts}"]
-    command = counter.python.command(counter.emulator, cpu.emulated, folder / "packages", options)
-    command += [
-        "-m",
-        "compile.bench.peers.counted",
-        str(settings),
-        peer.name,
-        form.name,
-        str(file),
-        str(folder / SCORES),
-    ]
-    said = _ask(command, dict(os.environ), COUNT_LIMIT, f"{peer.name} on {cpu.name}")
+def _run(peer: Peer, form: Form, file: Path, settings: Path, counter: Counter) -> tuple[str, Counted]:
+    """Return the runtime's version and what one inference executed; its logits lie beside `settings`."""
+    folder = settings.parent
+    counts, logits, plugin = folder / COUNTS, folder / LOGITS, folder / PLUGIN
+    plugin.write_bytes(counter.plugin)
+    for earlier in (counts, logits):
+        earlier.unlink(missing_ok=True)
+    options = ["-plugin", f"{plugin},out={counts}"]
+    command = counter.arm64.command(counter.emulator, counter.cpu.emulated, folder / "packages", options)
+    command += ["-m", "compile.bench.peers.counted", str(settings), peer.name, form.name, str(file), str(logits)]
+    said = _ask(command, dict(os.environ), COUNT_LIMIT, f"{peer.name} on {counter.cpu.name}")
     for line in counts.read_text().splitlines() if counts.is_file() else []:
         mark = json.loads(line)
         if int(mark["mark"]) == WHOLE:

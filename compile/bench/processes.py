@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from compile.bench.peers import Form, Peer
-from compile.bench.peers.case import Case
+from compile.bench.peers.inputs import PeerInputs
 from compile.bundle.manifest import Bundle
 from compile.storage.stage_cache import ROOT
 from repghost.errors import RepGhostError, ToolMissingError
@@ -166,27 +166,28 @@ def link_packages(folder: Path) -> Path:
     return place
 
 
-def start_peer(peer: Peer, form: Form, case: Case, threads: int, warmup: int, python: Path | None = None) -> Contender:
-    """Start a runtime; the scores it gives lie at `predictions_of` afterwards.
+def start_peer(
+    peer: Peer, form: Form, inputs: PeerInputs, threads: int, warmup: int, python: Path | None = None
+) -> Contender:
+    """Start another runtime; the logits it gives lie at `logits_of` afterwards.
 
     Args:
         peer: a row of `compile.bench.peers.PEERS`.
         form: one of its forms.
-        case: the network, in a folder `link_packages` was called for.
+        inputs: the network, in a folder `link_packages` was called for.
         threads: how many share one inference.
         warmup: inferences at the start of each turn that are not timed.
         python: the interpreter that has its packages; this one by default.
     """
-    name = f"{peer.name} {form.name}" + (f" {case.held}" if case.held else "")
-    identity = Identity(name, peer.name, form.precision, form.made_by, case.held)
-    settings = case.folder / "case.json"
-    settings.write_text(case.to_json())
-    arguments = [str(settings), peer.name, form.name, str(threads), str(warmup), str(predictions_of(identity, case))]
+    identity = Identity(f"{peer.name} {form.name}", peer.name, form.precision, form.made_by)
+    settings = inputs.folder / "inputs.json"
+    settings.write_text(inputs.to_json())
+    arguments = [str(settings), peer.name, form.name, str(threads), str(warmup), str(logits_of(identity, inputs))]
     command = [str(python or sys.executable), "-m", "compile.bench.peers.worker", *arguments]
-    log = case.folder / f"{peer.name}-{form.name}-{threads}.log"
-    return Contender(identity, command, peer_environment(threads, case.folder / "packages"), log)
+    log = inputs.folder / f"{peer.name}-{form.name}-{threads}.log"
+    return Contender(identity, command, peer_environment(threads, inputs.folder / "packages"), log)
 
 
-def predictions_of(identity: Identity, case: Case) -> Path:
-    """Return where the scores of a runtime are."""
-    return case.folder / f"answers-{identity.name.replace(' ', '-')}.npy"
+def logits_of(identity: Identity, inputs: PeerInputs) -> Path:
+    """Return where the logits of a runtime for the images are, float32 [N, classes], as .npy."""
+    return inputs.folder / f"logits-{identity.name.replace(' ', '-')}.npy"

@@ -60,25 +60,25 @@ def median_interval(count: int) -> tuple[int, int]:
 
 
 def agreement(
-    scores: NDArray[np.float32], ours: NDArray[np.float32], reference: NDArray[np.float32] | None
+    logits: NDArray[np.float32], ours: NDArray[np.float32], reference: NDArray[np.float32] | None
 ) -> dict[str, Any]:
-    """Return on how many images two builds name the same class, and how close the scores are to float's.
+    """Return on how many images two builds name the same class, and how close the logits are to float's.
 
     Args:
-        scores: [N, classes], of the build in question.
+        logits: [N, classes], of the build in question.
         ours: of the bundle everything is compared with.
         reference: of the float network in PyTorch, where it is known.
     """
-    if scores.shape != ours.shape:
-        raise IntegrityError(f"a build gives scores of shape {scores.shape}; ours are {ours.shape}.")
+    if logits.shape != ours.shape:
+        raise IntegrityError(f"a build gives scores of shape {logits.shape}; ours are {ours.shape}.")
     found: dict[str, Any] = {
-        "pictures": len(scores),
-        "with_ours": int(np.count_nonzero(scores.argmax(1) == ours.argmax(1))),
+        "pictures": len(logits),
+        "with_ours": int(np.count_nonzero(logits.argmax(1) == ours.argmax(1))),
     }
     if reference is not None:
-        norms = np.linalg.norm(scores, axis=1) * np.linalg.norm(reference, axis=1)
-        products = np.einsum("nc,nc->n", scores.astype(np.float64), reference.astype(np.float64))
+        norms = np.linalg.norm(logits, axis=1) * np.linalg.norm(reference, axis=1)
+        products = np.einsum("nc,nc->n", logits.astype(np.float64), reference.astype(np.float64))
         cosine = products / np.maximum(norms, 1e-30)
-        found["with_float"] = int(np.count_nonzero(scores.argmax(1) == reference.argmax(1)))
+        found["with_float"] = int(np.count_nonzero(logits.argmax(1) == reference.argmax(1)))
         found["lowest_cosine"] = float(cosine.min())
     return found

@@ -1,4 +1,4 @@
-"""The arm64 section of the performance page: every bar from the JSON, nothing counted twice, other sections kept."""
+"""The arm64 section of the performance page: every goal from the JSON, nothing counted twice, other sections kept."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import arm64 as counts
+from benchmarks import counting as counting_module
 from benchmarks import fp16_agreement as predictions
-from benchmarks.arm64 import ARM64_SECTION, CPU_OF_FLOAT, NETWORKS, Counting, counted, read_rivals
-from benchmarks.arm64_goals import COUNT_BARS, best_rival, outcomes
-from benchmarks.arm64_page import render_counts
+from benchmarks.arm64 import ARM64_SECTION, CPU_OF_FLOAT, NETWORKS, read_others
+from benchmarks.arm64_page import evaluate_counts, render_counts
+from benchmarks.counting import Counting, counted
+from benchmarks.documents import write_section
+from benchmarks.goals import INSTRUCTIONS, best_other
 from benchmarks.host import HOST_SECTION
-from benchmarks.performance_files import write_section
 from compile.bench.count import CPUS, Counted, CountRun
-from compile.storage.stage_cache import StageCache
+from compile.storage.measurements import Measurements
 from compile.summary.sources import File
 from compile.summary.sources.performance import read
 from repghost.errors import UsageError
@@ -70,15 +71,15 @@ def lines_with(page: str, *words: str) -> list[str]:
     return [line for line in page.splitlines() if all(word in line for word in words)]
 
 
-def test_each_bar_is_evaluated_by_its_figure() -> None:
-    rows = {(row.what, row.network): row for row in outcomes(ARM64)}
+def test_each_goal_is_evaluated_by_its_figure() -> None:
+    rows = {(it.goal.what, it.goal.subject): it for it in evaluate_counts(ARM64)}
     a76 = rows["int8 instructions on cortex-a76", "0.5x"]
-    assert (a76.measured, a76.limit, a76.stretch, a76.reached) == (7.654, 9, 7, True)
-    assert a76.best_elsewhere == "21 (MNN int8), 16.3 (MNN fp16)"
+    assert (a76.measured, a76.goal.limit, a76.goal.stretch, a76.reached) == (7.654, 9, 7, True)
+    assert a76.goal.note == "21 (MNN int8), 16.3 (MNN fp16)"
     matrix = rows["int8 instructions on max (i8mm), at most those on cortex-a76", "0.5x"]
-    assert (matrix.measured, matrix.limit, matrix.reached) == (7.655, 7.654, False)
+    assert (matrix.measured, matrix.goal.limit, matrix.reached) == (7.655, 7.654, False)
     cycles = rows["int8 modelled A76 cycles, at most 0.6 of the best elsewhere", "0.5x"]
-    assert cycles.limit == pytest.approx(0.6 * 5.72) and cycles.reached
+    assert cycles.goal.limit == pytest.approx(0.6 * 5.72) and cycles.reached
     assert not rows["fp16 instructions on cortex-a76", "0.5x"].reached
     agreement = rows["fp16 answers as float32, of 1000 pictures", "repghostnet_0_5x, carried"]
     assert agreement.measured == pytest.approx(99.4) and not agreement.reached
@@ -112,12 +113,11 @@ def test_every_count_of_the_json_changes_the_page() -> None:
 
 def test_hosts_section_and_arm64s_stand_beside_each_other(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
-    page.write_text(
-        f"# P\n\n{HOST_SECTION.begin}\nof the host\n{HOST_SECTION.end}\n\n{ARM64_SECTION.begin}\n{ARM64_SECTION.end}\n"
-    )
+    host, arm64 = HOST_SECTION.markers, ARM64_SECTION.markers
+    page.write_text(f"# P\n\n{host.begin}\nof the host\n{host.end}\n\n{arm64.begin}\n{arm64.end}\n")
     write_section(tmp_path, ARM64_SECTION, ARM64)
     first = page.read_text()
-    assert f"{HOST_SECTION.begin}\nof the host\n{HOST_SECTION.end}" in first and "16.90 M" in first
+    assert f"{HOST_SECTION.markers.begin}\nof the host\n{HOST_SECTION.markers.end}" in first and "16.90 M" in first
     write_section(tmp_path, ARM64_SECTION, ARM64)
     assert page.read_text() == first
     assert json.loads((tmp_path / "performance.json").read_text())["arm64"] == ARM64
@@ -126,20 +126,20 @@ def test_hosts_section_and_arm64s_stand_beside_each_other(tmp_path: Path) -> Non
 def test_the_committed_page_is_made_from_the_committed_json() -> None:
     document = json.loads((DOCS / "performance.json").read_text())
     page = (DOCS / "performance.md").read_text()
-    assert f"{ARM64_SECTION.begin}\n{render_counts(document['arm64'])}\n{ARM64_SECTION.end}" in page
+    assert f"{ARM64_SECTION.markers.begin}\n{render_counts(document['arm64'])}\n{ARM64_SECTION.markers.end}" in page
     counted_networks = {(network["width"], network["size"]) for network in document["arm64"]["networks"]}
     assert counted_networks == {(network.width, network.size) for network in NETWORKS}
-    assert len(outcomes(document["arm64"])) >= len(COUNT_BARS) + 5 + 4 + 3
+    assert len(evaluate_counts(document["arm64"])) >= len(INSTRUCTIONS) + 5 + 4 + 3
 
 
-def test_rivals_are_data_with_a_source(tmp_path: Path) -> None:
-    rivals = read_rivals(DOCS)
-    assert "measured by us" in rivals["source"] and len(rivals["rows"]) >= 12
-    assert best_rival({"rivals": rivals}, 0.5, "a76") == "5.72 (MNN fp16)"
-    assert best_rival({"rivals": rivals}, 1.0, "cortex-a72", "int8") == "65.7 (LiteRT int8), 52.6 (ncnn fp32)"
+def test_other_runtimes_are_data_with_a_source(tmp_path: Path) -> None:
+    others = read_others(DOCS)
+    assert "measured by us" in others["source"] and len(others["rows"]) >= 12
+    assert best_other({"rivals": others}, 0.5, "a76") == "5.72 (MNN fp16)"
+    assert best_other({"rivals": others}, 1.0, "cortex-a72", "int8") == "65.7 (LiteRT int8), 52.6 (ncnn fp32)"
     (tmp_path / "rivals-arm64.json").write_text('{"format": "other"}')
     with pytest.raises(UsageError, match="has the format 'other'"):
-        read_rivals(tmp_path)
+        read_others(tmp_path)
 
 
 class _Bundle:
@@ -166,9 +166,9 @@ def test_a_counted_inference_is_kept_until_its_bytes_change(tmp_path: Path, monk
         runs.append(bundle.content)
         return CountRun("dot", 1, Counted({"dot": len(bundle.content)}, {"a76": 1.0}), ())
 
-    monkeypatch.setattr(counts, "run_counted", run)
-    monkeypatch.setattr(counts, "count_result", lambda bundle, emulator, cpu, run: {"total": run.whole.total})
-    counting = Counting(_Emulator(), {"guest": b"1"}, StageCache(tmp_path))  # type: ignore[arg-type]
+    monkeypatch.setattr(counting_module, "run_counted", run)
+    monkeypatch.setattr(counting_module, "count_result", lambda bundle, emulator, cpu, run: {"total": run.whole.total})
+    counting = Counting(_Emulator(), {"guest": b"1"}, Measurements(tmp_path))  # type: ignore[arg-type]
     cpu = CPUS["cortex-a76"]
     for content, expected in ((b"ab", 1), (b"ab", 1), (b"abc", 2), (b"ab", 2)):
         found = counted(_Bundle(content), cpu, counting)  # type: ignore[arg-type]
@@ -177,18 +177,18 @@ def test_a_counted_inference_is_kept_until_its_bytes_change(tmp_path: Path, monk
     assert len(runs) == 3, "another core is another count"
 
 
-def test_answers_come_part_by_part_and_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predictions_come_part_by_part_and_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def classify(bundle: object, machine: object, images: np.ndarray[Any, Any]) -> dict[str, bytes]:
+    def classify(bundle: object, machine: object, images: np.ndarray[Any, Any]) -> list[int]:
         asked.append(len(images))
-        return {"classes.json": json.dumps(images[:, 0, 0, 0].tolist()).encode()}
+        return [int(value) for value in images[:, 0, 0, 0]]
 
     monkeypatch.setattr(predictions, "_classify", classify)
     monkeypatch.setattr(predictions, "_machine", lambda bundle: type("M", (), {"name": "a core"}))
     images = np.arange(120, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
     for _ in range(2):
-        found = predictions.predictions(_Bundle(b"model"), images, StageCache(tmp_path), lambda line: None)  # type: ignore[arg-type]
+        found = predictions.predictions(_Bundle(b"model"), images, Measurements(tmp_path), lambda line: None)  # type: ignore[arg-type]
         assert found.tolist() == list(range(120)) and sorted(asked) == [20, 50, 50]
 
 

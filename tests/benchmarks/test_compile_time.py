@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 
 from benchmarks import compile_time
-from benchmarks.compile_time import COMPILE_SECTION, measure_run, run_compile_time
-from benchmarks.compile_time_page import ALL_WIDTHS, bars, render_compile_time
-from benchmarks.performance_files import read_performance
+from benchmarks.compile_time import COMPILE_SECTION, goal_sentences, measure_run, render_compile_time, run_compile_time
+from benchmarks.documents import read_performance
 from repghost.errors import RepGhostError
+from repghost.network.spec import WIDTHS
+from tests.support import ROOT
 
 STAND_IN = """
 import os, pathlib, subprocess, sys
@@ -57,7 +59,9 @@ def test_a_run_that_fails_says_why(stand_in: None, tmp_path: Path) -> None:
 
 
 def test_every_run_starts_without_kernels_and_the_page_is_written(stand_in: None, tmp_path: Path) -> None:
-    (tmp_path / "performance.md").write_text(f"before\n{COMPILE_SECTION.begin}\nold\n{COMPILE_SECTION.end}\nafter\n")
+    (tmp_path / "performance.md").write_text(
+        f"before\n{COMPILE_SECTION.markers.begin}\nold\n{COMPILE_SECTION.markers.end}\nafter\n"
+    )
     said: list[str] = []
     value = run_compile_time(tmp_path, [0.5, 1.0], said.append)
     assert [(it["width"], it["host"]) for it in value["runs"]] == [(0.5, True), (0.5, False), (1.0, False)]
@@ -73,12 +77,18 @@ def test_every_run_starts_without_kernels_and_the_page_is_written(stand_in: None
     [
         ([run(0.5, 40.0)], ["20.0 s on 2 free cores; bar 20 s: reached", "not measured"]),
         ([run(0.5, 50.0, host=True)], ["this machine: 50.0 s of processor time", "missed by 25%", "not measured"]),
-        ([run(width / 2, 75.0) for width in range(1, ALL_WIDTHS + 1)], ["bar 300 s: reached"]),
-        ([run(width / 2, 90.0) for width in range(1, ALL_WIDTHS + 1)], ["bar 300 s: missed by 20%"]),
+        ([run(width / 2, 75.0) for width in range(1, len(WIDTHS) + 1)], ["bar 300 s: reached"]),
+        ([run(width / 2, 90.0) for width in range(1, len(WIDTHS) + 1)], ["bar 300 s: missed by 20%"]),
     ],
 )
-def test_bars_say_what_is_reached(runs: list[dict[str, Any]], expected: list[str]) -> None:
-    text = " ".join(bars(runs))
+def test_goals_say_what_is_reached(runs: list[dict[str, Any]], expected: list[str]) -> None:
+    text = " ".join(goal_sentences(runs))
     assert all(words in text for words in expected), text
     assert text in " ".join(render_compile_time({"machine": {"core": "c", "cores": 2, "system": "s"}, "runs": runs})
                             .replace("- ", "").split("\n"))  # fmt: skip
+
+
+def test_the_committed_page_is_made_from_the_committed_json() -> None:
+    document, markers = json.loads((ROOT / "docs/performance.json").read_text()), COMPILE_SECTION.markers
+    page = (ROOT / "docs/performance.md").read_text()
+    assert f"{markers.begin}\n{render_compile_time(document['compile'])}\n{markers.end}" in page

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.readme_figures import BEGIN, END, main, put_front, render_front
+from benchmarks.readme_figures import MARKERS, command, render_figures
 from compile.storage.stage_cache import ROOT
 from repghost.errors import UsageError
 
 
 def test_the_readme_shows_the_figures_of_the_committed_json() -> None:
     text = (ROOT / "README.md").read_text()
-    assert put_front(text, render_front(ROOT / "docs"), "README.md") == text, "run: make front"
+    assert MARKERS.replace(text, render_figures(ROOT / "docs"), "README.md") == text, "run: make front"
 
 
 def test_one_changed_number_changes_the_figures(tmp_path: Path) -> None:
@@ -24,16 +24,20 @@ def test_one_changed_number_changes_the_figures(tmp_path: Path) -> None:
     values = json.loads((tmp_path / "accuracy.json").read_text())
     values["networks"][0]["fp32"]["top1"] = 0.1234
     (tmp_path / "accuracy.json").write_text(json.dumps(values))
-    assert "| 12.34 |" in render_front(tmp_path) and "| 12.34 |" not in render_front(ROOT / "docs")
+    assert "| 12.34 |" in render_figures(tmp_path) and "| 12.34 |" not in render_figures(ROOT / "docs")
     readme = tmp_path / "README.md"
-    readme.write_text(f"head\n{BEGIN}\nold\n{END}\ntail\n")
-    done = CliRunner().invoke(main, ["--docs", str(tmp_path), "--readme", str(readme)])
+    readme.write_text(f"head\n{MARKERS.begin}\nold\n{MARKERS.end}\ntail\n")
+    done = CliRunner().invoke(command, ["--docs", str(tmp_path), "--readme", str(readme)])
     assert done.exit_code == 0, done.output
     text = readme.read_text()
-    assert text.startswith("head\n") and text.endswith(f"{END}\ntail\n") and "12.34" in text and "old" not in text
+    assert (
+        text.startswith("head\n") and text.endswith(f"{MARKERS.end}\ntail\n") and "12.34" in text and "old" not in text
+    )
 
 
-@pytest.mark.parametrize(("text", "words"), [("nothing", "lacks the line .<!-- figures"), (BEGIN, "<!-- end of")])
+@pytest.mark.parametrize(
+    ("text", "words"), [("nothing", "lacks the line .<!-- figures"), (MARKERS.begin, "<!-- end of")]
+)
 def test_a_page_without_a_place_is_named(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        put_front(text, "x\n", "README.md")
+        MARKERS.replace(text, "x\n", "README.md")

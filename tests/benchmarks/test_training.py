@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import training as bars
+from benchmarks import training
 from benchmarks.training_demo import compare_runs
-from benchmarks.training_page import page
+from benchmarks.training_page import render_training
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError
@@ -28,7 +28,7 @@ class Clock:
     def __init__(self) -> None:
         self.now = 0.0
 
-    def step(self, seconds: list[float]) -> bars.Step:
+    def step(self, seconds: list[float]) -> training.Step:
         turns = iter(seconds)
 
         def take() -> None:
@@ -39,23 +39,23 @@ class Clock:
 
 def test_pairs_are_compared_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(bars.time, "process_time", lambda: clock.now)
+    monkeypatch.setattr(training.time, "process_time", lambda: clock.now)
     # the machine becomes ten times slower in the middle: the ratio of the sums would still be 2, that of unpaired
     # medians not
     slow = [1.0] * 12 + [10.0] * 9
-    found = bars.paired(clock.step([2 * value for value in slow]), clock.step(slow), 20)
+    found = training.paired(clock.step([2 * value for value in slow]), clock.step(slow), 20)
     assert (found["ratio"], found["low"], found["high"], found["pairs"]) == (2.0, 2.0, 2.0, 20)
     noisy = [1.0, *(1 + place / 100 for place in range(20))]
-    found = bars.paired(clock.step(noisy), clock.step([1.0] * 21), 20)
+    found = training.paired(clock.step(noisy), clock.step([1.0] * 21), 20)
     assert found["low"] < found["ratio"] < found["high"]
     assert found["ratio"] == pytest.approx(1.095)
 
 
-def test_an_epoch_does_not_pay_for_its_rival(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_epoch_does_not_pay_for_the_bare_one(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(bars.time, "process_time", lambda: clock.step([0.001])() or clock.now)
+    monkeypatch.setattr(training.time, "process_time", lambda: clock.step([0.001])() or clock.now)
     feed = open_feed(RECIPE, made_set(), None, 3, Hooks(), Loading(), Ranks())
-    found = bars.whole_epoch(RECIPE, feed, clock.step([1.0] * 9), 3)
+    found = training.whole_epoch(RECIPE, feed, clock.step([1.0] * 9), 3)
     assert found["seconds"]["bare"] == pytest.approx(feed.batches_per_epoch, abs=0.01)
     assert 0 < found["seconds"]["ours"] < 0.1
     assert found["pictures"] == 96
@@ -73,10 +73,10 @@ FOUND: dict[str, Any] = {
 
 
 def test_the_page_says_what_is_met_and_what_is_missed() -> None:
-    lines = {line.split(" | ")[0]: line for line in page(FOUND).splitlines() if line.startswith("| ")}
+    lines = {line.split(" | ")[0]: line for line in render_training(FOUND).splitlines() if line.startswith("| ")}
     verdicts = [line.rstrip(" |").rsplit(" ", 1)[1] for name, line in lines.items() if name != "| bar"]
     assert verdicts == ["met", "missed", "met", "missed", "missed"]
-    assert "was not run again" in page(FOUND)
+    assert "was not run again" in render_training(FOUND)
 
 
 def test_a_run_of_the_demo_is_compared_with_what_is_carried(tmp_path: Path) -> None:
@@ -84,9 +84,14 @@ def test_a_run_of_the_demo_is_compared_with_what_is_carried(tmp_path: Path) -> N
     (tmp_path / "log.jsonl").write_text(json.dumps({"seconds": 90.0}) + "\n" + json.dumps({"seconds": 30.0}) + "\n")
     found = compare_runs(tmp_path, CARRIED)
     assert (found["points"], found["seconds"]) == (0.0, 120.0)
-    shown = page(FOUND | {"demo": found | {"points": -0.51}})
+    shown = render_training(FOUND | {"demo": found | {"points": -0.51}})
     assert "| 0.5 points apart at most | missed |" in shown
     assert "9273 of 10000 test pictures right" in shown
     write_checkpoint(tmp_path / "other.safetensors", RepGhostNet(0.25, 3).eval())
     with pytest.raises(UsageError, match=r"other\.safetensors: not a network of"):
         compare_runs(tmp_path, tmp_path / "other.safetensors")
+
+
+def test_the_committed_page_is_made_from_the_committed_json() -> None:
+    found = json.loads((ROOT / "docs/training-bars.json").read_text())
+    assert render_training(found) == (ROOT / "docs/training-bars.md").read_text()

@@ -1,9 +1,9 @@
-"""Other runtimes that run the same network, for comparison: one file each, and the table of them.
+"""Other runtimes that run the same network: one file each, and the table of them.
 
 Each module holds two functions, called in a process of its own (`compile.bench.peers.worker`):
 
-    prepare(case, form) -> Path                 converts the network into the runtime's file, once for all thread counts
-    open_session(path, case, form, threads)     returns a `Session`
+    prepare(inputs, form) -> Path                 converts the network into the runtime's file, once
+    open_session(path, inputs, form, threads)     returns a `Session`
 
 A new runtime is a file and a row here.
 """
@@ -30,16 +30,16 @@ class Session(Protocol):
         """Run one inference; this alone is timed."""
 
     def logits(self) -> NDArray[np.float32]:
-        """Return the scores of the last inference, [classes]."""
+        """Return the logits of the last inference, [classes]."""
 
 
 class PeerModule(Protocol):
     """What every module of this package has."""
 
-    def prepare(self, case: Any, form: str) -> Path:
+    def prepare(self, inputs: Any, form: str) -> Path:
         """Convert the network."""
 
-    def open_session(self, path: Path, case: Any, form: str, threads: int) -> Session:
+    def open_session(self, path: Path, inputs: Any, form: str, threads: int) -> Session:
         """Load the network."""
 
 
@@ -50,7 +50,7 @@ class Form:
     name: str  # unique within the peer
     precision: str
     made_by: str  # who quantized it and how, for the report
-    needs: str  # the file it is made from: "onnx", "qdq" or "checkpoint" of `compile.bench.peers.case.Case`
+    needs: str  # the file it is made from: "onnx", "qdq" or "checkpoint" of `compile.bench.peers.inputs.PeerInputs`
     only: str = ""  # the machine it is for, as `platform.machine` calls it; "" for every one
 
 
@@ -65,7 +65,6 @@ class Peer:
     forms: tuple[Form, ...]
     missing: str = ""  # what it cannot do, and why
     alone: bool = False  # whether its packages exclude TVM's and so need an environment of their own
-    code: tuple[str, ...] = ()  # what holds its machine code, see `compile.bench.peers.hold`
 
     def command(self, python: Path | None = None) -> str:
         """Return the command that installs it for the interpreter `python`, or for this one."""
@@ -92,7 +91,6 @@ PEERS: dict[str, Peer] = {
                 Form("int8", "int8", "ONNX Runtime's static quantizer, per channel", "onnx"),
                 Form("qdq", "int8", "our QDQ file", "qdq"),
             ),
-            code=("onnxruntime",),
         ),
         Peer(
             "openvino",
@@ -100,7 +98,6 @@ PEERS: dict[str, Peer] = {
             ("openvino", "nncf"),
             "openvino",
             (Form("fp32", "fp32", FLOAT, "onnx"), Form("int8", "int8", "NNCF", "onnx")),
-            code=("openvino",),
         ),
         Peer(
             "ncnn",
@@ -109,7 +106,6 @@ PEERS: dict[str, Peer] = {
             "ncnn",
             (Form("fp32", "fp32", FLOAT, "onnx"), Form("fp16", "fp16", FLOAT, "onnx", only=HALF)),
             missing="int8 is left out: its quantizer is not among its Python packages",
-            code=("ncnn", "ncnn.libs"),
         ),
         Peer(
             "mnn",
@@ -121,7 +117,6 @@ PEERS: dict[str, Peer] = {
                 Form("fp16", "fp16", FLOAT, "onnx", only=HALF),
                 Form("int8", "int8", "MNN's quantizer, moving averages", "onnx"),
             ),
-            code=("MNN", "_mnncengine", "_tools", "mnn.libs"),
         ),
         Peer(
             "litert",
@@ -133,7 +128,6 @@ PEERS: dict[str, Peer] = {
                 Form("int8", "int8", "AI Edge Quantizer, NHWC", "checkpoint"),
             ),
             alone=True,
-            code=("ai_edge_litert",),
         ),
     )
 }

@@ -1,8 +1,8 @@
 """A runtime under the counter: the arm64 Python of an emulated core runs this.
 
-    python -m compile.bench.peers.counted CASE.json PEER FORM FILE LOGITS.npy
+    python -m compile.bench.peers.counted INPUTS.json PEER FORM FILE LOGITS.npy
 
-It loads a file that was converted elsewhere, writes the scores of the images, and marks one inference, so that the
+It loads a file that was converted elsewhere, writes the logits of the images, and marks one inference, so that the
 counter (compile/counter) tells its instructions from everything else the process does.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from compile.bench.peers import PEERS, PeerModule
-from compile.bench.peers.case import Case
+from compile.bench.peers.inputs import PeerInputs
 from compile.bench.peers.worker import claim_output, package_version, predict_images
 
 # Of compile/counter/marks.h: a system call that does nothing but tell the counter where a stretch ends.
@@ -27,11 +27,11 @@ MARK_CALL, MARK_OPTION, START, WHOLE, OVERHEAD = 167, 0x52474D4B, 0, 1, 2
 def main(arguments: list[str]) -> int:
     """Run; see the top of the file."""
     output = claim_output()
-    case = Case.from_json(Path(arguments[0]).read_text())
+    inputs = PeerInputs.from_json(Path(arguments[0]).read_text())
     peer, form = PEERS[arguments[1]], arguments[2]
     module: PeerModule = importlib.import_module(peer.module)
-    session = module.open_session(Path(arguments[3]), case, form, 1)
-    np.save(Path(arguments[4]), predict_images(session, case))  # also the inferences before the one that counts
+    session = module.open_session(Path(arguments[3]), inputs, form, 1)
+    np.save(Path(arguments[4]), predict_images(session, inputs))  # also the inferences before the one that counts
     call = ctypes.CDLL(None).syscall
 
     def mark(number: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from compile.bench.peers.case import Case
+from compile.bench.peers.inputs import PeerInputs
 
 
 class LitertSession:
@@ -33,7 +33,7 @@ class LitertSession:
         self._interpreter.invoke()
 
     def logits(self) -> NDArray[np.float32]:
-        """Return the scores."""
+        """Return the logits."""
         value = self._interpreter.get_tensor(self._output["index"])
         if value.dtype != np.int8:
             return np.asarray(value, np.float32)
@@ -41,41 +41,41 @@ class LitertSession:
         return ((value.astype(np.float32) - zero_point) * scale).astype(np.float32)
 
 
-def prepare(case: Case, form: str) -> Path:
+def prepare(inputs: PeerInputs, form: str) -> Path:
     """Return the converted network, quantized for int8."""
-    path = case.folder / "litert-fp32.tflite"
+    path = inputs.folder / "litert-fp32.tflite"
     if not path.exists():
-        _convert(case, path)
+        _convert(inputs, path)
     if form == "fp32":
         return path
-    quantized = case.folder / "litert-int8.tflite"
+    quantized = inputs.folder / "litert-int8.tflite"
     if not quantized.exists():
-        _quantize(case, path, quantized)
+        _quantize(inputs, path, quantized)
     return quantized
 
 
-def _convert(case: Case, path: Path) -> None:
+def _convert(inputs: PeerInputs, path: Path) -> None:
     import litert_torch
     import torch
 
     from repghost.checkpoints.checkpoint import load_model
 
-    model = litert_torch.to_channel_last_io(load_model(case.source("checkpoint")), args=[0]).eval()
-    sample = torch.from_numpy(np.ascontiguousarray(case.load_inputs()[:1].transpose(0, 2, 3, 1)))
+    model = litert_torch.to_channel_last_io(load_model(inputs.source("checkpoint")), args=[0]).eval()
+    sample = torch.from_numpy(np.ascontiguousarray(inputs.load_inputs()[:1].transpose(0, 2, 3, 1)))
     litert_torch.convert(model, (sample,)).export(str(path))
 
 
-def _quantize(case: Case, source: Path, path: Path) -> None:
+def _quantize(inputs: PeerInputs, source: Path, path: Path) -> None:
     from ai_edge_quantizer import quantizer, recipe
 
     work = quantizer.Quantizer(str(source), recipe.static_wi8_ai8())
     signature, names = next(iter(Interpreter(str(source)).get_signature_list().items()))
-    images = case.load_inputs().transpose(0, 2, 3, 1)
+    images = inputs.load_inputs().transpose(0, 2, 3, 1)
     samples = [{names["inputs"][0]: np.ascontiguousarray(image[None])} for image in images]
     result = work.quantize(work.calibrate({signature: samples}, num_threads=1), enable_progress_report=False)
     result.export_model(str(path))
 
 
-def open_session(path: Path, case: Case, form: str, threads: int) -> LitertSession:
+def open_session(path: Path, inputs: PeerInputs, form: str, threads: int) -> LitertSession:
     """Load a file."""
     return LitertSession(path, threads)

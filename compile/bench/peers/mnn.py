@@ -13,7 +13,7 @@ import MNN
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.bench.peers.case import Case
+from compile.bench.peers.inputs import PeerInputs
 
 
 class MnnSession:
@@ -34,43 +34,43 @@ class MnnSession:
         self._net.runSession(self._session)
 
     def logits(self) -> NDArray[np.float32]:
-        """Return the scores."""
+        """Return the logits."""
         shape = self._output.getShape()
-        scores = np.zeros(shape, np.float32)
-        target = MNN.Tensor(shape, MNN.Halide_Type_Float, scores, MNN.Tensor_DimensionType_Caffe)
+        logits = np.zeros(shape, np.float32)
+        target = MNN.Tensor(shape, MNN.Halide_Type_Float, logits, MNN.Tensor_DimensionType_Caffe)
         self._output.copyToHostTensor(target)
         return np.array(target.getData(), np.float32).reshape(shape)
 
 
-def prepare(case: Case, form: str) -> Path:
+def prepare(inputs: PeerInputs, form: str) -> Path:
     """Return the converted network, quantized for int8."""
     import _tools  # the compiled part of MNN.tools
 
-    path = case.folder / "mnn-fp32.mnn"
+    path = inputs.folder / "mnn-fp32.mnn"
     if not path.exists():
         _tools.mnnconvert(
-            ["mnnconvert", "-f", "ONNX", "--modelFile", str(case.source("onnx")), "--MNNModel", str(path)]
+            ["mnnconvert", "-f", "ONNX", "--modelFile", str(inputs.source("onnx")), "--MNNModel", str(path)]
         )
     if form != "int8":
         return path  # halves are chosen when it is loaded
-    quantized = case.folder / "mnn-int8.mnn"
+    quantized = inputs.folder / "mnn-int8.mnn"
     if not quantized.exists():
-        _tools.mnnquant(["mnnquant", str(path), str(quantized), str(_write_settings(case, path))])
+        _tools.mnnquant(["mnnquant", str(path), str(quantized), str(_write_settings(inputs, path))])
     return quantized
 
 
-def _write_settings(case: Case, model: Path) -> Path:
+def _write_settings(inputs: PeerInputs, model: Path) -> Path:
     """Write the images and the file that tells the quantizer how to normalize them."""
-    folder = case.folder / "mnn-pictures"
+    folder = inputs.folder / "mnn-pictures"
     folder.mkdir(exist_ok=True)
-    images = case.load_images()
+    images = inputs.load_images()
     count, height, width, _ = images.shape
     for index, image in enumerate(images):
         (folder / f"{index}.ppm").write_bytes(f"P6\n{width} {height}\n255\n".encode() + image.tobytes())
     settings = {
         "format": "RGB",
-        "mean": [255 * value for value in case.mean],
-        "normal": [1 / (255 * value) for value in case.std],
+        "mean": [255 * value for value in inputs.mean],
+        "normal": [1 / (255 * value) for value in inputs.std],
         "width": width,
         "height": height,
         "path": f"{folder}/",
@@ -81,11 +81,11 @@ def _write_settings(case: Case, model: Path) -> Path:
         "batch_size": 1,
         "model": str(model),
     }
-    path = case.folder / "mnn-settings.json"
+    path = inputs.folder / "mnn-settings.json"
     path.write_text(json.dumps(settings))
     return path
 
 
-def open_session(path: Path, case: Case, form: str, threads: int) -> MnnSession:
+def open_session(path: Path, inputs: PeerInputs, form: str, threads: int) -> MnnSession:
     """Load a file."""
     return MnnSession(path, threads, "low" if form == "fp16" else "high")

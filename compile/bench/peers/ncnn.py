@@ -11,7 +11,7 @@ import ncnn
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.bench.peers.case import Case
+from compile.bench.peers.inputs import PeerInputs
 
 TIME_LIMIT = 300  # seconds of the conversion
 
@@ -38,16 +38,16 @@ class NcnnSession:
         """Run one inference."""
         extractor = self._net.create_extractor()
         extractor.input(self._input, self._image)
-        _, self._scores = extractor.extract(self._output)
+        _, self._logits = extractor.extract(self._output)
 
     def logits(self) -> NDArray[np.float32]:
-        """Return the scores."""
-        return np.array(self._scores)
+        """Return the logits."""
+        return np.array(self._logits)
 
 
-def prepare(case: Case, form: str) -> Path:
+def prepare(inputs: PeerInputs, form: str) -> Path:
     """Return the converted network's .param file; the weights lie beside it."""
-    folder = case.folder / "ncnn"
+    folder = inputs.folder / "ncnn"
     path = folder / "model.ncnn.param"
     if path.exists():
         return path
@@ -55,7 +55,7 @@ def prepare(case: Case, form: str) -> Path:
     if package is None or package.origin is None:
         raise ModuleNotFoundError("pnnx is not installed", name="pnnx")
     folder.mkdir(exist_ok=True)
-    shutil.copyfile(case.source("onnx"), folder / "model.onnx")  # it writes beside its input
+    shutil.copyfile(inputs.source("onnx"), folder / "model.onnx")  # it writes beside its input
     command = [str(Path(package.origin).parent / "pnnx"), "model.onnx", "fp16=0"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIME_LIMIT, check=False)
     if not path.exists():
@@ -63,6 +63,6 @@ def prepare(case: Case, form: str) -> Path:
     return path
 
 
-def open_session(path: Path, case: Case, form: str, threads: int) -> NcnnSession:
+def open_session(path: Path, inputs: PeerInputs, form: str, threads: int) -> NcnnSession:
     """Load a file."""
     return NcnnSession(path, threads, form == "fp16")

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from compile.bench.peers.case import Case
+from compile.bench.peers.inputs import PeerInputs
 
 INPUT = "input"
 
@@ -38,24 +38,24 @@ class OrtSession:
         self._session.run_with_iobinding(self._binding)
 
     def logits(self) -> NDArray[np.float32]:
-        """Return the scores."""
+        """Return the logits."""
         result: NDArray[np.float32] = self._binding.copy_outputs_to_cpu()[0]
         return result
 
 
-def prepare(case: Case, form: str) -> Path:
+def prepare(inputs: PeerInputs, form: str) -> Path:
     """Return the float file, our QDQ file, or the one its own static quantizer makes."""
     if form == "qdq":
-        return case.source("qdq")
+        return inputs.source("qdq")
     if form == "fp32":
-        return case.source("onnx")
-    path = case.folder / "onnxruntime-int8.onnx"
+        return inputs.source("onnx")
+    path = inputs.folder / "onnxruntime-int8.onnx"
     if not path.exists():
-        _quantize(case, path)
+        _quantize(inputs, path)
     return path
 
 
-def _quantize(case: Case, path: Path) -> None:
+def _quantize(inputs: PeerInputs, path: Path) -> None:
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -63,14 +63,14 @@ def _quantize(case: Case, path: Path) -> None:
         """The recorded images, one at a time."""
 
         def __init__(self) -> None:
-            self._rest: Iterator[dict[str, Any]] = iter({INPUT: image[None]} for image in case.load_inputs())
+            self._rest: Iterator[dict[str, Any]] = iter({INPUT: image[None]} for image in inputs.load_inputs())
 
         def get_next(self) -> dict[str, Any] | None:
             """Return the next image, None after the last one."""
             return next(self._rest, None)
 
-    ready = case.folder / "onnxruntime-ready.onnx"
-    quant_pre_process(str(case.source("onnx")), str(ready), skip_symbolic_shape=True)
+    ready = inputs.folder / "onnxruntime-ready.onnx"
+    quant_pre_process(str(inputs.source("onnx")), str(ready), skip_symbolic_shape=True)
     quantization.quantize_static(
         str(ready),
         str(path),
@@ -79,10 +79,10 @@ def _quantize(case: Case, path: Path) -> None:
         activation_type=quantization.QuantType.QUInt8,  # the faster one on x86
         weight_type=quantization.QuantType.QInt8,
         per_channel=True,
-        reduce_range=case.saturates,
+        reduce_range=inputs.saturates,
     )
 
 
-def open_session(path: Path, case: Case, form: str, threads: int) -> OrtSession:
+def open_session(path: Path, inputs: PeerInputs, form: str, threads: int) -> OrtSession:
     """Load a file."""
     return OrtSession(path, threads)

@@ -8,7 +8,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from compile.bench.peers.case import Case
+from compile.bench.peers.inputs import PeerInputs
 
 
 class OpenvinoSession:
@@ -33,35 +33,35 @@ class OpenvinoSession:
         self._request.infer()
 
     def logits(self) -> NDArray[np.float32]:
-        """Return the scores."""
+        """Return the logits."""
         result: NDArray[np.float32] = self._request.get_output_tensor().data
         return result
 
 
-def prepare(case: Case, form: str) -> Path:
+def prepare(inputs: PeerInputs, form: str) -> Path:
     """Return the float file, which it reads as it is, or the one NNCF makes from it."""
     if form == "fp32":
-        return case.source("onnx")
-    path = case.folder / "openvino-int8.xml"
+        return inputs.source("onnx")
+    path = inputs.folder / "openvino-int8.xml"
     if not path.exists():
-        _quantize(case, path)
+        _quantize(inputs, path)
     return path
 
 
-def _quantize(case: Case, path: Path) -> None:
+def _quantize(inputs: PeerInputs, path: Path) -> None:
     import nncf
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
-    fix = OverflowFix.ENABLE if case.saturates else OverflowFix.DISABLE
+    fix = OverflowFix.ENABLE if inputs.saturates else OverflowFix.DISABLE
     quantized = nncf.quantize(
-        openvino.Core().read_model(case.source("onnx")),
-        nncf.Dataset([image[None] for image in case.load_inputs()]),
+        openvino.Core().read_model(inputs.source("onnx")),
+        nncf.Dataset([image[None] for image in inputs.load_inputs()]),
         preset=nncf.QuantizationPreset.MIXED,
         advanced_parameters=AdvancedQuantizationParameters(overflow_fix=fix),
     )
     openvino.save_model(quantized, path, compress_to_fp16=False)
 
 
-def open_session(path: Path, case: Case, form: str, threads: int) -> OpenvinoSession:
+def open_session(path: Path, inputs: PeerInputs, form: str, threads: int) -> OpenvinoSession:
     """Load a file."""
     return OpenvinoSession(path, threads)

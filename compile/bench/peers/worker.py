@@ -1,8 +1,8 @@
 """A runtime in a process of its own, which measures when it is told to.
 
-    python -m compile.bench.peers.worker CASE.json PEER FORM THREADS WARMUP LOGITS.npy
+    python -m compile.bench.peers.worker INPUTS.json PEER FORM THREADS WARMUP LOGITS.npy
 
-It prepares the network, writes the scores of all images, prints one JSON object, and from then on answers each line
+It prepares the network, writes the logits of all images, prints one JSON object, and from then on answers each line
 of standard input, the number of inferences of a turn, with a JSON array of their milliseconds: the protocol of
 `repghost-run --bench --turns`. Each turn begins with WARMUP inferences that are not timed.
 """
@@ -21,8 +21,7 @@ from typing import IO, Any
 import numpy as np
 
 from compile.bench.peers import PEERS, PeerModule, Session
-from compile.bench.peers.case import Case
-from compile.bench.peers.hold import held_packages
+from compile.bench.peers.inputs import PeerInputs
 
 
 def claim_output() -> IO[str]:
@@ -32,14 +31,14 @@ def claim_output() -> IO[str]:
     return output
 
 
-def predict_images(session: Session, case: Case) -> np.ndarray[Any, Any]:
-    """Return the scores of every image, float32 [N, classes]."""
-    scores = []
-    for image in case.load_inputs():
+def predict_images(session: Session, inputs: PeerInputs) -> np.ndarray[Any, Any]:
+    """Return the logits of every image, float32 [N, classes]."""
+    logits = []
+    for image in inputs.load_inputs():
         session.feed(np.ascontiguousarray(image[None]))
         session.run()
-        scores.append(np.array(session.logits(), np.float32).reshape(-1))
-    return np.stack(scores)
+        logits.append(np.array(session.logits(), np.float32).reshape(-1))
+    return np.stack(logits)
 
 
 def turn(session: Session, warmup: int, inferences: int) -> list[float]:
@@ -65,18 +64,16 @@ def package_version(package: str) -> str:
 def main(arguments: list[str]) -> int:
     """Serve turns until standard input ends; see the top of the file."""
     output = claim_output()
-    case = Case.from_json(Path(arguments[0]).read_text())
+    inputs = PeerInputs.from_json(Path(arguments[0]).read_text())
     peer, form, threads, warmup = PEERS[arguments[1]], arguments[2], int(arguments[3]), int(arguments[4])
 
     def say(value: Any) -> None:
         print(json.dumps(value), file=output, flush=True)
 
     try:
-        if case.held:
-            sys.path.insert(0, str(held_packages(peer.code, case.folder / f"held-{peer.name}")))
         module: PeerModule = importlib.import_module(peer.module)
-        session = module.open_session(module.prepare(case, form), case, form, threads)
-        np.save(Path(arguments[5]), predict_images(session, case))
+        session = module.open_session(module.prepare(inputs, form), inputs, form, threads)
+        np.save(Path(arguments[5]), predict_images(session, inputs))
     except ModuleNotFoundError as error:
         say({"missing": error.name})
         return 4

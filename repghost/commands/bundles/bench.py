@@ -24,7 +24,6 @@ from repghost.errors import UsageError
 @click.option("--warmup", default=3, show_default=True, type=click.IntRange(0, 1000), help="Untimed before them.")
 @click.option("--weights", type=click.Path(path_type=Path), help="The float network, if not beside the bundle.")
 @click.option("--python", type=click.Path(path_type=Path), help="The interpreter that has the other runtimes.")
-@click.option("--hold", is_flag=True, help="Measure the other runtimes held to AVX2 besides.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result as JSON too.")
 @click.option("--per-layer", is_flag=True, help="Measure each layer of one bundle instead.")
 @click.option("--keep", type=click.Path(path_type=Path), help="With --per-layer: where to leave the profiling bundle.")

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 def compare(request: BenchRequest) -> None:
     """Time bundles and other runtimes in turns on this machine."""
-    from compile.bench.case import prepare
     from compile.bench.compare import run_bench
     from compile.bench.compare_page import render_bench
     from compile.bench.peers import parse_peers
+    from compile.bench.prepare_inputs import prepare
     from compile.bench.processes import link_packages
     from compile.machine.facts import cpu_flags
 
@@ -46,7 +46,6 @@ def settings_of(request: BenchRequest) -> Settings:
         warmup=request.warmup,
         precisions=parse_precision_names(request.precision),
         python=request.interpreter,
-        hold=request.hold,
     )
 
 
@@ -125,11 +124,12 @@ def counts_layers(path: Path) -> bool:
 
 def count_instructions(request: BenchRequest) -> None:
     """Count the instructions of one inference under emulation."""
-    from compile.bench.count import DEFAULT_CPU, count_bundle, find_cpu
+    from compile.bench.count import DEFAULT_CPU, CountRequest, count_bundle, find_cpu
     from compile.bench.count_page import render_count
 
     bundle, cpu = request.only_bundle("--count"), find_cpu(request.cpu or DEFAULT_CPU)
-    result = count_bundle(bundle, cpu, request.only_variant, request.weights, request.per_layer, request.keep, tell)
+    wanted = CountRequest(bundle, cpu, request.only_variant, request.per_layer, request.weights, request.keep)
+    result = count_bundle(wanted, tell)
     request.write(result)
     click.echo(render_count(result))
 

@@ -27,7 +27,6 @@ class BenchRequest:
     warmup: int
     weights: Path | None
     python: Path | None
-    hold: bool
     json_file: Path | None
     per_layer: bool
     keep: Path | None

@@ -57,6 +57,9 @@ def command(
     if again:
         choose_methods(again)
     found = tuple(python.absolute() for python in pythons) or (Path(sys.executable),)
-    plan = Plan(checkpoints, data, chosen, again, cells, found, images, test_images, arm64, preprocess, kept, add)
+    plan = Plan(
+        checkpoints, data, chosen, again, cells, found, images, test_images, arm64=arm64, preprocess=preprocess,
+        kept=kept, add=add,
+    )  # fmt: skip
     run_accuracy(plan, docs, click.echo)
     click.echo(f"written: {docs / JSON_FILE} and {docs / PAGE_FILE}")

@@ -17,6 +17,7 @@ from compile.accuracy import evidence, float_trained, foreign, ours
 from compile.accuracy.foreign import float_onnx
 from compile.accuracy.methods import FLOAT_TWIN
 from compile.accuracy.network import Network
+from compile.accuracy.row import Row
 from compile.accuracy.tools.task import Task
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
@@ -92,7 +93,7 @@ def test_rows_are_measured_once_and_a_second_run_measures_nothing(
 def test_a_tool_that_is_missing_is_named_and_the_others_are_measured(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evidence, "measure_ours", lambda *_: ours.Row(np.zeros(20, np.int64), {"seconds": 1.0}))
+    monkeypatch.setattr(evidence, "measure_ours", lambda *_: Row(np.zeros(20, np.int64), {"seconds": 1.0}))
     monkeypatch.setattr(foreign, "_ask", lambda *_: {"missing": "onnxruntime"})
     result = measure(data, tmp_path)
     assert result.exit_code == 0, result.output
@@ -107,8 +108,8 @@ def measure_quickly(checkpoint: Path, data: Path, output: Path, *more: str) -> R
 
 @pytest.fixture
 def no_quantizer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(network: Network, *_: object) -> ours.Row:
-        return ours.Row(np.zeros(len(network.test.labels), np.int64), {"seconds": 1.0})
+    def answer(network: Network, *_: object) -> Row:
+        return Row(np.zeros(len(network.test.labels), np.int64), {"seconds": 1.0})
 
     monkeypatch.setattr(evidence, "measure_ours", answer)
 
@@ -219,7 +220,7 @@ def test_an_absent_emulator_is_said(data: Path, tmp_path: Path, monkeypatch: pyt
         raise ToolMissingError("no qemu-aarch64")
 
     monkeypatch.setattr(evidence, "measure_arm64", missing)
-    monkeypatch.setattr(evidence, "measure_ours", lambda *_: ours.Row(np.zeros(20, np.int64), {"seconds": 1.0}))
+    monkeypatch.setattr(evidence, "measure_ours", lambda *_: Row(np.zeros(20, np.int64), {"seconds": 1.0}))
     monkeypatch.setattr(evidence, "qdq_file", lambda *_: b"")
     folders = ["--cells", str(tmp_path / "cells"), "--docs", str(tmp_path), "--method", "default*"]
     command = ["accuracy", str(data / "model.safetensors"), "--data", str(data / "set"), *folders]

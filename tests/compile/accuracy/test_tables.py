@@ -1,20 +1,20 @@
-"""The evidence without a network: its rows, its verdicts, its cells and its page."""
+"""The evidence without a network: its rows, its verdicts and its page."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 
-from compile.accuracy.cells import PREDICTIONS, Cells, predictions_bytes, read_predictions, read_record, record_bytes
 from compile.accuracy.goals import AGAINST_OTHERS, GOALS, drop_goal, drop_points
 from compile.accuracy.methods import FUSED, GROUPS, METHODS, UNFUSED, Calibrated, Foreign, Trained, choose_methods
 from compile.accuracy.page import held_out_table, render
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import accuracy, agresti_min
 from repghost.goals import Verdict, evaluate
+from tests.support import ROOT
 
 
 def test_every_row_has_a_name_of_its_own_and_a_group_of_the_table() -> None:
@@ -72,27 +72,6 @@ def test_a_drop_is_evaluated_by_its_interval(lost: int, won: int, limit: float, 
 )
 def test_ours_is_behind_another_only_where_that_is_significant(lost: int, won: int, verdict: Verdict) -> None:
     assert evaluate(AGAINST_OTHERS, agresti_min(lost, won, 9000, 10_000).to_dict()).verdict is verdict
-
-
-def test_a_cell_is_measured_once_again_when_asked_for_and_when_it_was_damaged(tmp_path: Path) -> None:
-    calls: list[int] = []
-
-    def measure() -> dict[str, bytes]:
-        calls.append(1)
-        return {PREDICTIONS: predictions_bytes(np.arange(5)), "record.json": record_bytes({"seconds": 1})}
-
-    for _ in range(2):
-        files = Cells(tmp_path).get("kind", {"a": 1}, measure)
-    assert len(calls) == 1
-    assert read_predictions(files).tolist() == [0, 1, 2, 3, 4] and read_record(files) == {"seconds": 1}
-    Cells(tmp_path).get("kind", {"a": 2}, measure)
-    assert len(calls) == 2
-    Cells(tmp_path, again=True).get("kind", {"a": 1}, measure)
-    assert len(calls) == 3
-    for path in tmp_path.glob("*/answers.npy"):
-        path.write_bytes(b"damaged")
-    assert read_predictions(Cells(tmp_path).get("kind", {"a": 1}, measure)).tolist() == [0, 1, 2, 3, 4]
-    assert len(calls) == 4
 
 
 def _row(name: str, group: str, lost: int, won: int, bar: str = "") -> dict[str, Any]:
@@ -182,3 +161,8 @@ def test_what_held_out_images_chose_stands_in_a_table() -> None:
     assert table in render(values)
     rows[2]["held_out"]["candidates"] = candidates[:1]
     assert "| no epoch fits its integers | calibrated |" in "\n".join(held_out_table(values["networks"]))
+
+
+def test_the_committed_page_is_made_from_the_committed_json() -> None:
+    committed = json.loads((ROOT / "docs/accuracy.json").read_text())
+    assert render(committed) == (ROOT / "docs/accuracy.md").read_text()

@@ -13,21 +13,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.first_answer import measure_first_answer
-from benchmarks.host import HOST_SECTION
-from benchmarks.host_page import bar_rows, render_bars
-from benchmarks.performance_files import write_section
-from compile.bench.case import Prepared, prepare
 from compile.bench.compare import Entry, Field, Settings, measure_rounds, run_bench
-from compile.bench.compare_page import fastest_other, render_bench
+from compile.bench.compare_page import render_bench
 from compile.bench.peers import PEERS, parse_peers
-from compile.bench.peers.case import Case
+from compile.bench.peers.inputs import PeerInputs
+from compile.bench.prepare_inputs import Prepared, prepare
 from compile.bench.processes import (
     Contender,
     ContenderError,
     Identity,
     link_packages,
-    predictions_of,
+    logits_of,
     start_ours,
     start_peer,
 )
@@ -49,7 +45,7 @@ def contender(tmp_path: Path, command: list[str], name: str = "other fp32") -> C
 
 @pytest.fixture
 def prepared(host_bundle: Path, tmp_path: Path) -> Prepared:
-    folder = tmp_path / "case"
+    folder = tmp_path / "inputs"
     folder.mkdir()
     link_packages(folder)
     return prepare(check_bundle(host_bundle), folder, None, frozenset())
@@ -59,7 +55,7 @@ def test_the_runner_answers_turns(host_bundle: Path, tmp_path: Path) -> None:
     ours = start_ours(check_bundle(host_bundle), None, 2, warmup=1, folder=tmp_path)
     try:
         assert [len(ours.turn(count)) for count in (3, 1, 7)] == [3, 1, 7]
-        assert all(0 < time < 1000 for time in ours.turn(5))
+        assert all(time > 0 for time in ours.turn(5))
         assert ours.variant
         with pytest.raises(ContenderError, match="a turn has 1 to"):
             ours.turn(0)
@@ -151,15 +147,15 @@ def test_no_peer_at_all_is_an_error_that_says_what_to_do(host_bundle: Path, prep
 
 def test_files_of_another_network_are_not_compared_with(prepared: Prepared) -> None:
     """The hand-written bundle lies in no run, so there is nothing to give to others, and each absence has a reason."""
-    assert (prepared.case.onnx, prepared.case.qdq, prepared.case.checkpoint) == (None, None, None)
+    assert (prepared.inputs.onnx, prepared.inputs.qdq, prepared.inputs.checkpoint) == (None, None, None)
     assert all("--weights" in prepared.why_absent(kind) for kind in ("onnx", "qdq", "checkpoint"))
 
 
 @pytest.mark.parametrize("flags", [frozenset(), frozenset({"avx512_vnni"}), frozenset({"avx_vnni"})])
 def test_peers_that_saturate_are_told_so(host_bundle: Path, tmp_path: Path, flags: frozenset[str]) -> None:
-    case = prepare(check_bundle(host_bundle), tmp_path, None, flags).case
-    assert case.saturates == (os.uname().machine == "x86_64" and not flags)
-    assert type(case).from_json(case.to_json()) == case
+    inputs = prepare(check_bundle(host_bundle), tmp_path, None, flags).inputs
+    assert inputs.saturates == (os.uname().machine == "x86_64" and not flags)
+    assert PeerInputs.from_json(inputs.to_json()) == inputs
 
 
 def test_the_table_of_peers() -> None:
@@ -170,60 +166,6 @@ def test_the_table_of_peers() -> None:
     for peer in PEERS.values():
         assert len({form.name for form in peer.forms}) == len(peer.forms)
         assert peer.command(Path("/x/python")).startswith("/x/python -m pip install ")
-
-
-def result(name: str, precision: str, rounds: list[float], ours: bool = False) -> dict[str, Any]:
-    median = float(np.median(rounds))
-    times = {"min_ms": min(rounds), "median_ms": median, "p90_ms": max(rounds), "inferences": 9, "rounds_ms": rounds}
-    agreement = {"pictures": 8, "with_ours": 8, "with_float": 7, "lowest_cosine": 0.99}
-    labels = {"variant": "avx2" if ours else "", "version": "", "made_by": "a test"}
-    return {"name": name, "precision": precision, "ours": ours, "agreement": agreement, **labels, **times}
-
-
-def host_part() -> dict[str, Any]:
-    results = [
-        result("repghost int8 avx2", "int8", [1.0, 1.0, 2.0], ours=True),
-        result("repghost fp32 avx2", "fp32", [2.0, 2.0, 4.0], ours=True),
-        result("onnxruntime fp32", "fp32", [1.9, 1.9, 3.8]),
-        result("openvino int8", "int8", [1.6, 1.6, 3.2]),
-    ]
-    run = {"threads": 1, "load_before": [0.5, 0, 0], "load_after": [0.7, 0, 0], "results": results}
-    machine = {"core": "a core", "cores": 2, "flags": ["avx2"], "system": "Linux", "clock": "unknown"}
-    settings = {"rounds": 3, "inferences": 3, "warmup": 1}
-    return {"networks": [{"width": 0.5, "machine": machine, "settings": settings, "runs": [run], "absent": []}]}
-
-
-def test_a_bar_is_measured_against_the_right_build() -> None:
-    host = host_part()
-    int8, fp32 = bar_rows(host)
-    assert (int8["other"]["name"], round(int8["ratio"]["median"], 3), int8["reached"]) == ("openvino int8", 0.625, True)
-    assert (fp32["other"]["name"], fp32["reached"]) == ("onnxruntime fp32", False)
-    assert fastest_other({"results": []}) is None
-
-
-def test_the_first_answer_of_a_fresh_process_is_measured_and_shown(host_bundle: Path) -> None:
-    found = measure_first_answer(check_bundle(host_bundle), processes=3)
-    assert 0 < found["min_ms"] <= found["median_ms"] <= found["max_ms"] < 1000 and found["processes"] == 3
-    host = host_part()
-    assert "first answer" not in render_bars(host)
-    host["networks"][0]["first_answer"] = {"int8": {"processes": 3, "min_ms": 1.0, "median_ms": 1.25, "max_ms": 2.0}}
-    assert "first answer: int8 1.2 ms (median of 3 processes, at most 2.0)" in render_bars(host)
-
-
-def test_the_page_keeps_what_is_not_its_own(tmp_path: Path) -> None:
-    write_section(tmp_path, HOST_SECTION, host_part())
-    page, data = tmp_path / "performance.md", tmp_path / "performance.json"
-    assert "**missed by 0.05**" in page.read_text() and "| reached |" in page.read_text()
-    data.write_text(json.dumps({**json.loads(data.read_text()), "arm64": {"counts": [1]}}))
-    page.write_text(page.read_text() + "\n## arm64\n\nby another command\n")
-    write_section(tmp_path, HOST_SECTION, host_part())
-    assert json.loads(data.read_text())["arm64"] == {"counts": [1]}
-    assert page.read_text().endswith("## arm64\n\nby another command\n")
-    assert page.read_text().count(HOST_SECTION.begin) == 1
-    page.write_text(f"# Performance\n\n{HOST_SECTION.begin}\n")
-    with pytest.raises(UsageError, match="lacks the line") as caught:
-        write_section(tmp_path, HOST_SECTION, host_part())
-    assert HOST_SECTION.end in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -254,14 +196,14 @@ def test_an_absent_runtime_is_named_with_its_command(
         raise ToolMissingError("the Python package 'openvino' is not installed")
 
     monkeypatch.setattr("compile.bench.compare.start_peer", absent)
-    case = replace(prepared.case, onnx=prepared.case.inputs)
+    inputs = replace(prepared.inputs, onnx=prepared.inputs.inputs)
     entry = Entry(check_bundle(host_bundle))
     with pytest.raises(ToolMissingError, match=r"openvino int8: .*not installed; pip install openvino nncf\."):
-        run_bench([entry], parse_peers("openvino"), replace(prepared, case=case), Settings(rounds=1), print)
+        run_bench([entry], parse_peers("openvino"), replace(prepared, inputs=inputs), Settings(rounds=1), print)
 
 
 @pytest.fixture(scope="module")
-def small_case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, np.ndarray[Any, Any]]:
+def small_inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[PeerInputs, np.ndarray[Any, Any]]:
     """A 0.5x of random weights at 32 px as other runtimes get it, and what PyTorch says about its images."""
     from compile.subject.from_random_weights import random_subject
     from compile.subject.noise import noise_images
@@ -277,21 +219,23 @@ def small_case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, np.ndarr
     np.save(folder / "inputs.npy", preprocess.normalize(images))
     link_packages(folder)
     files = {"images": folder / "pictures.npy", "inputs": folder / "inputs.npy", "onnx": folder / "model.onnx"}
-    case = Case(folder, qdq=None, checkpoint=None, mean=preprocess.mean, std=preprocess.std, saturates=True, **files)
-    return case, predict(network, images, preprocess)
+    inputs = PeerInputs(
+        folder, qdq=None, checkpoint=None, mean=preprocess.mean, std=preprocess.std, saturates=True, **files
+    )
+    return inputs, predict(network, images, preprocess)
 
 
 @pytest.mark.parametrize(("form", "bound"), [("fp32", 0.99999), ("int8", 0.8)])
 def test_onnx_runtime_answers_as_the_network_does(
-    small_case: tuple[Case, np.ndarray[Any, Any]], form: str, bound: float
+    small_inputs: tuple[PeerInputs, np.ndarray[Any, Any]], form: str, bound: float
 ) -> None:
-    case, expected = small_case
+    inputs, expected = small_inputs
     peer = PEERS["onnxruntime"]
     row = next(it for it in peer.forms if it.name == form)
-    running = start_peer(peer, row, case, threads=1, warmup=0)
+    running = start_peer(peer, row, inputs, threads=1, warmup=0)
     try:
         assert len(running.turn(2)) == 2 and running.version
-        scores = np.load(predictions_of(running.identity, case), allow_pickle=False)
+        scores = np.load(logits_of(running.identity, inputs), allow_pickle=False)
     finally:
         running.close()
     assert agreement(scores, expected, expected)["lowest_cosine"] > bound

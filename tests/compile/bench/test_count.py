@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from compile.bench import count
-from compile.bench.count import CPUS, Counted, CountRun, count_bundle, count_result, find_cpu, run_counted
+from compile.bench.count import CPUS, Counted, CountRequest, CountRun, count_bundle, count_result, find_cpu, run_counted
 from compile.bench.count_page import render_count
 from compile.bench.counter_build import COUNTER_SOURCES, build_counter, find_counting_emulator, plugin_interface
 from compile.bundle.manifest import check_bundle, write_bundle
@@ -253,7 +253,7 @@ def test_other_targets_are_refused(host_bundle: Path) -> None:
     if check_bundle(host_bundle).target_name == ARM64.name:
         pytest.skip("a host bundle is an arm64 bundle here")
     with pytest.raises(UsageError, match="arm64 bundles only"):
-        count_bundle(host_bundle, find_cpu("max"))
+        count_bundle(CountRequest(host_bundle, find_cpu("max")))
 
 
 def test_layers_are_shown_with_their_sums() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import baseline_latency, baselines
-from benchmarks.baselines import FILE, NETWORKS, Baseline, main, quiet
+from benchmarks import other_networks
+from benchmarks.other_networks import FILE, NETWORKS, OtherNetwork, command, quiet
 from tests.support import ROOT
 
 PLACES = {"arm64": "arm64", "host": "x86-64"}
@@ -47,17 +47,17 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         total = COUNTS[cpu.name] * len(bundle)
         return {"variant": "dot", "whole": {"total": total, "modelled_cycles": {"a76": total // 2}}}
 
-    monkeypatch.setattr(baselines, "find_counting_emulator", lambda: SimpleNamespace(version=lambda: "qemu"))
+    counting = SimpleNamespace(emulator=SimpleNamespace(version=lambda: "qemu"), store=None)
+    monkeypatch.setattr(other_networks, "start_counting", lambda output: counting)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
-    monkeypatch.setattr(baselines, "build_counter", lambda emulator, cache: {})
     for name, stand_in in (("fresh_bundles", fresh), ("read_report", report), ("counted", counted)):
-        monkeypatch.setattr(baselines, name, stand_in)
+        monkeypatch.setattr(other_networks, name, stand_in)
     return requests
 
 
 def test_each_network_is_built_counted_and_written(stand_ins: list[Any], tmp_path: Path) -> None:
     arguments = ["--output", str(tmp_path), "--docs", str(tmp_path), "--networks", "ghostnet_100,resnet18"]
-    done = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    done = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert done.exit_code == 0
     assert [(request.model, request.host, folder) for request, folder in stand_ins] == [
         ("ghostnet_100", True, "ghostnet_100-224px-random"),
@@ -81,7 +81,7 @@ def test_each_network_is_built_counted_and_written(stand_ins: list[Any], tmp_pat
 def test_networks_are_added_one_by_one_in_the_order_of_the_table(stand_ins: list[Any], tmp_path: Path) -> None:
     def run(names: str) -> list[str]:
         arguments = ["--output", str(tmp_path), "--docs", str(tmp_path), "--networks", names]
-        CliRunner().invoke(main, arguments, catch_exceptions=False)
+        CliRunner().invoke(command, arguments, catch_exceptions=False)
         return [network["name"] for network in json.loads((tmp_path / FILE).read_text())["networks"]]
 
     assert run("resnet18") == ["resnet18"]
@@ -102,19 +102,18 @@ def without_latency(stand_ins: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(os, "getloadavg", lambda: (9.0, 9.0, 9.0))
     arguments = ["--output", str(tmp_path), "--docs", str(tmp_path), "--networks", "resnet18"]
-    CliRunner().invoke(main, arguments, catch_exceptions=False)
+    CliRunner().invoke(command, arguments, catch_exceptions=False)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
-    monkeypatch.setattr(baseline_latency, "read_report", vars(baselines)["read_report"])
-    monkeypatch.setattr(baseline_latency, "measure_latency", measure)
+    monkeypatch.setattr(other_networks, "measure_latency", measure)
     digests = {"int8": "x86-64 int8", "fp32": "x86-64 fp32"}
-    monkeypatch.setattr(baseline_latency, "check_bundle", lambda path: SimpleNamespace(digest=digests[path.name]))
+    monkeypatch.setattr(other_networks, "check_bundle", lambda path: SimpleNamespace(digest=digests[path.name]))
     return measured
 
 
 def fill(folder: Path, *options: str) -> list[dict[str, Any]]:
-    """Run `benchmarks.baseline_latency` and return what the file then says of the host, int8 first."""
-    arguments = ["--output", str(folder), "--docs", str(folder), *options]
-    assert CliRunner().invoke(baseline_latency.main, arguments, catch_exceptions=False).exit_code == 0
+    """Measure what is missing and return what the file then says of the host, int8 first."""
+    arguments = ["--latency-only", "--output", str(folder), "--docs", str(folder), *options]
+    assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
     return [build["host"] for build in json.loads((folder / FILE).read_text())["networks"][0]["builds"]]
 
 
@@ -146,7 +145,7 @@ def test_latencies_are_not_filled_in_on_a_busy_machine(
 def test_another_bundle_than_the_counted_one_is_not_measured(
     without_latency: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(baseline_latency, "check_bundle", lambda path: SimpleNamespace(digest="another"))
+    monkeypatch.setattr(other_networks, "check_bundle", lambda path: SimpleNamespace(digest="another"))
     hosts = fill(tmp_path)
     assert all("is not the bundle" in host["reason"] for host in hosts)
     assert without_latency == []
@@ -182,7 +181,7 @@ def test_the_committed_file_has_that_schema() -> None:
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
-def test_every_network_of_the_table_is_one_that_is_tested(network: Baseline) -> None:
+def test_every_network_of_the_table_is_one_that_is_tested(network: OtherNetwork) -> None:
     from compile.subject.from_timm import BASELINES
 
     assert network.name in BASELINES

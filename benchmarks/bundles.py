@@ -1,25 +1,30 @@
-"""Bundles that this very version of the code made: built again only when the code changed or they were removed."""
+"""Bundles that this version of the code made: built again where the code changed or they were removed."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from compile.bundle.manifest import Bundle, check_bundle
-from compile.storage.stage_cache import StageCache, code_digest, versions
-from compile.storage.strict_json import parse_strict
+from compile.storage.measurements import Measurements
+from compile.storage.stage_cache import code_digest, versions
 from compile.subject.request import Request
+from compile.subject.subject import RANDOM
 
 
-def fresh_bundles(request: Request, folder: str, cache: StageCache, say: Callable[[str], None]) -> list[Bundle]:
+def random_folder(model: str, size: int) -> str:
+    """Return the name of the folder of a run with random weights."""
+    return f"{model}-{size}px-{RANDOM}"
+
+
+def fresh_bundles(request: Request, folder: str, store: Measurements, say: Callable[[str], None]) -> list[Bundle]:
     """Return the bundles of a run for its target, one for each precision in the request's order.
 
     Args:
         request: what to build.
         folder: the name of the run's folder in `request.output`.
-        cache: remembers what this version of the code made.
+        store: remembers what this version of the code made.
         say: is given one line per stage of a run that is needed.
     """
     from compile.pipeline import run
@@ -29,13 +34,13 @@ def fresh_bundles(request: Request, folder: str, cache: StageCache, say: Callabl
     tools = versions("apache-tvm", "ziglang", "torch", "numpy")
     key = {"request": asked, "code": code_digest("repghost", "calib", "compile"), "tools": tools}
 
-    def make() -> dict[str, bytes]:
+    def build() -> list[str]:
         run(request, say)
-        return {"bundles.json": json.dumps({"digests": _digests(paths)}).encode()}
+        return _digests(paths)
 
-    known = parse_strict(cache.get("fresh-bundles", key, make)[0]["bundles.json"], "bundles.json")
-    if not all(path.is_dir() for path in paths) or _digests(paths) != known["digests"]:
-        make()
+    known = store.record("fresh-bundles", key, build)
+    if not all(path.is_dir() for path in paths) or _digests(paths) != known:
+        build()
     return [check_bundle(path) for path in paths]
 
 

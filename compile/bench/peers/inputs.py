@@ -1,4 +1,4 @@
-"""What a comparison is made of: the files every runtime starts from, in one folder that lasts as long as it does."""
+"""What other runtimes start from: the files of one network and its images, in a folder of their own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Case:
+class PeerInputs:
     """One network and its images; an absent file is None."""
 
     folder: Path  # runtimes put what they make here
@@ -24,7 +24,6 @@ class Case:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     saturates: bool  # whether the products of 8-bit numbers saturate on this machine: x86 without VNNI
-    held: str = ""  # the instruction set runtimes are held to, see `compile.bench.peers.hold`; "" for all there are
 
     def source(self, kind: str) -> Path:
         """Return the file called "onnx", "qdq" or "checkpoint", which has to be there."""
@@ -46,11 +45,11 @@ class Case:
         return json.dumps(asdict(self), default=str)
 
     @staticmethod
-    def from_json(text: str) -> Case:
-        """Return the case that `to_json` wrote."""
+    def from_json(text: str) -> PeerInputs:
+        """Return the inputs that `to_json` wrote."""
         values: dict[str, Any] = json.loads(text)
         for name in ("folder", "onnx", "qdq", "checkpoint", "images", "inputs"):
             values[name] = None if values[name] is None else Path(values[name])
         for name in ("mean", "std"):
             values[name] = tuple(values[name])
-        return Case(**values)
+        return PeerInputs(**values)

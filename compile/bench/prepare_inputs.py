@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.bench.peers.case import Case
-from compile.bench.peers.hold import HELD
+from compile.bench.peers.inputs import PeerInputs
 from compile.bundle.host_model import load
 from compile.bundle.manifest import Bundle
 from compile.bundle.vectors import unpack_vectors
@@ -29,20 +28,16 @@ VNNI = frozenset({"avx512_vnni", "avx_vnni"})
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A case, its images, and what the float network says about them."""
+    """What other runtimes start from, the images, and what the float network says about them."""
 
-    case: Case
+    inputs: PeerInputs
     images: NDArray[np.uint8]  # [N, size, size, 3]
-    float_predictions: NDArray[np.float32] | None  # [N, classes]; None where there is no checkpoint
-    reasons: dict[str, str]  # why a file is absent, by the name it has in `Case`
+    float_logits: NDArray[np.float32] | None  # logits [N, classes]; None where there is no checkpoint
+    reasons: dict[str, str]  # why a file is absent, by the name it has in `PeerInputs`
 
     def why_absent(self, kind: str) -> str:
         """Return why there is no "onnx", "qdq" or "checkpoint"."""
         return self.reasons.get(kind, f"the {kind} file is not there")
-
-    def held(self) -> Prepared:
-        """Return the same for runtimes that are held to AVX2, whose 8-bit products saturate."""
-        return replace(self, case=replace(self.case, folder=self.case.folder / HELD, saturates=True, held=HELD))
 
 
 def prepare(bundle: Bundle, folder: Path, weights: Path | None, flags: frozenset[str]) -> Prepared:
@@ -64,16 +59,16 @@ def prepare(bundle: Bundle, folder: Path, weights: Path | None, flags: frozenset
     run_folder = bundle.path.absolute().parent.parent
     reasons: dict[str, str] = {}
     qdq = _run_file(run_folder / QDQ_FILE, partial(_is_qdq_of, bundle, preprocess), "qdq", reasons)
-    checkpoint, onnx, predictions = None, None, None
+    checkpoint, onnx, logits = None, None, None
     if weights is not None and weights.suffix == ".onnx":
         onnx, reasons["checkpoint"] = _existing(weights), "an ONNX file was given; it starts from a checkpoint"
     else:
         kept = _run_file(run_folder / FUSED_FILE, partial(_is_network_of, bundle), "checkpoint", reasons)
         source = _existing(weights) if weights is not None else kept
         if source is not None:
-            checkpoint, onnx, predictions = _export(source, folder, preprocess, images)
+            checkpoint, onnx, logits = _export(source, folder, preprocess, images)
         reasons["onnx"] = reasons.get("checkpoint", "")
-    case = Case(
+    inputs = PeerInputs(
         folder=folder,
         onnx=onnx,
         qdq=qdq,
@@ -84,11 +79,11 @@ def prepare(bundle: Bundle, folder: Path, weights: Path | None, flags: frozenset
         std=preprocess.std,
         saturates=platform.machine() == "x86_64" and not VNNI & flags,
     )
-    return Prepared(case, images, predictions, reasons)
+    return Prepared(inputs, images, logits, reasons)
 
 
-def our_predictions(bundle: Bundle, variant: str | None, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the scores of a host bundle for cropped images, float32 [N, classes]."""
+def our_logits(bundle: Bundle, variant: str | None, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the logits of a host bundle for cropped images, float32 [N, classes]."""
     model = load(bundle.path)
     model.select(variant)
     return model.logits(images)
@@ -136,7 +131,7 @@ def _is_network_of(bundle: Bundle, path: Path) -> bool:
 def _export(
     source: Path, folder: Path, preprocess: Preprocess, images: NDArray[np.uint8]
 ) -> tuple[Path, Path, NDArray[np.float32]]:
-    """Write checkpoint and ONNX of the fused network; return both paths and what it says about images."""
+    """Write checkpoint and ONNX of the fused network; return both paths and its logits for the images."""
     from repghost.checkpoints.checkpoint import load_model, write_checkpoint
     from repghost.evaluation.accuracy import predict
     from repghost.exporters.onnx import to_bytes, to_onnx

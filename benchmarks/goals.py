@@ -1,0 +1,135 @@
+"""Every goal of the benchmarks in one place; `repghost.goals.evaluate` says whether one is reached.
+
+The goals of int8 accuracy are part of `repghost accuracy`: `compile.accuracy.goals`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from compile.accuracy.goals import drop_goal
+from repghost.goals import Goal, Path, find
+
+SIZE = 224  # pixels, where a goal names no size
+MILLION = 1e6
+MEGABYTE = 1e6
+
+# This host: our time divided by that of the fastest other runtime, of any precision for int8, of fp32 for fp32.
+RATIO: Path = ("ratio", "median")
+HOST = {
+    (width, precision): Goal(f"{precision} against the fastest other", limit, where=RATIO, subject=f"{width:g}x")
+    for width, int8, fp32 in ((0.5, 0.65, 1.0), (1.0, 0.75, 1.0), (2.0, 0.9, 1.0))
+    for precision, limit in (("int8", int8), ("fp32", fp32))
+}
+HOST_WIDTHS = tuple(dict.fromkeys(width for width, _ in HOST))
+FIRST_ANSWER = Goal("int8, from opening model.so to the first answer", 10.0, "ms", where=("int8", "median_ms"))
+
+# Emulated arm64 cores: executed instructions of one inference, in millions, and the limit that is hoped for.
+INSTRUCTIONS = (
+    ("int8", "cortex-a76", 0.5, 9, 7),
+    ("int8", "cortex-a76", 1.0, 18.5, 15.5),
+    ("int8", "cortex-a76", 2.0, 56, 48),
+    ("int8", "cortex-a72", 0.5, 16, None),
+    ("int8", "cortex-a72", 1.0, 45, None),
+    ("fp32", "cortex-a72", 0.5, 18, None),
+    ("fp16", "cortex-a76", 0.5, 12, None),
+)
+CYCLE_WIDTHS, CYCLE_CORES = (0.5, 1.0), {"a76": "A76", "a55": "A55"}
+OF_BEST_OTHER = 0.6  # modelled cycles: at most this share of the best other runtime at any precision
+
+# A step of training under quantization divided by the float step of the same kind of network.
+QAT_STEP = {
+    mode: Goal(f"a step of training under quantization, {mode}", limit, where=("median",))
+    for mode, limit in (("fused", 1.8), ("reparam", 3.0))
+}
+
+# Seconds on two cores that do nothing else, of what the processor spends on all of them.
+COMPILE_CORES = 2
+COMPILE_ONE = Goal("one width for arm64", 20.0, "s", where=("processor_seconds",), per=COMPILE_CORES)
+COMPILE_ALL = Goal("all eight widths for arm64", 300.0, "s", where=("processor_seconds",), per=COMPILE_CORES)
+
+TRAINING = {
+    "epoch": Goal("an epoch of our loop / of a bare loop over preloaded tensors", 1.15, where=("epoch", "ratio")),
+    "evaluated": Goal("the same, with our judgement of the held-out pictures", 1.15,
+                      where=("epoch", "ratio_with_judging")),
+    "step": Goal("our step / timm's network and step", 1.0, where=("step", "ratio")),
+    "loader": Goal("pictures that one core decodes / that one core trains on", 1.0, at_least=True,
+                   where=("derived", "loader")),
+    "memory": Goal("peak memory after the last of six epochs / after the second", 1.01, where=("derived", "memory")),
+}  # fmt: skip
+
+DEMO = Goal("test top-1 of a demo run and of the bundled network", 0.5, "points apart", where=("apart",))
+
+JETSON_DROP = drop_goal(0.3)
+JETSON_BUNDLE = Goal("from the quantized network to the verified bundle", 30.0, "s", where=("processor_seconds",))
+
+
+def count_path(width: float, precision: str, cpu: str, size: int = SIZE) -> Path:
+    """Return where the "arm64" part of docs/performance.json has a counted inference."""
+    return ("networks", {"width": width, "size": size}, "counts", {"precision": precision, "cpu": cpu})
+
+
+def arm64_goals(arm64: Mapping[str, Any]) -> Iterator[Goal]:
+    """Yield the goals of the "arm64" part of docs/performance.json; what other builds reach limits some of them.
+
+    Their note is what the best other runtime reaches.
+    """
+    for precision, cpu, width, limit, stretch in INSTRUCTIONS:
+        where = (*count_path(width, precision, cpu), "whole", "total")
+        best = best_other(arm64, width, cpu, precision)
+        what = f"{precision} instructions on {cpu}"
+        yield Goal(what, limit, "M", where=where, per=MILLION, stretch=stretch, subject=f"{width:g}x", note=best)
+    yield from _matrix_goals(arm64)
+    yield from _cycle_goals(arm64)
+    int8 = count_path(0.5, "int8", "cortex-a76")
+    yield Goal("int8 model.so, all instruction sets in it", 3.5, "MB", where=(*int8, "model_bytes"), per=MEGABYTE,
+               stretch=3.0, subject="0.5x")  # fmt: skip
+    yield Goal("int8 working memory", 2.5, "MB", where=(*int8, "workspace_bytes"), per=MEGABYTE, subject="0.5x")
+    agreement = arm64.get("agreement")
+    if agreement:
+        what, percent = f"fp16 answers as float32, of {agreement['pictures']} pictures", agreement["pictures"] / 100
+        where, subject = ("agreement", "agreeing"), f"{agreement['model']}, carried"
+        yield Goal(what, 99.5, "%", at_least=True, where=where, per=percent, subject=subject)
+
+
+def _matrix_goals(arm64: Mapping[str, Any]) -> Iterator[Goal]:
+    """Yield, for each width, the count with i8mm, which has to be below that with the dot-product alone."""
+    what = "int8 instructions on max (i8mm), at most those on cortex-a76"
+    for network in arm64["networks"]:
+        width, total = network["width"], ("whole", "total")
+        dot = find(arm64, (*count_path(width, "int8", "cortex-a76"), *total))
+        where = (*count_path(width, "int8", "max"), *total)
+        if network["size"] == SIZE and dot is not None:
+            yield Goal(what, dot / MILLION, "M", where=where, per=MILLION, subject=f"{width:g}x")
+
+
+def _cycle_goals(arm64: Mapping[str, Any]) -> Iterator[Goal]:
+    for core, label in CYCLE_CORES.items():
+        what = f"int8 modelled {label} cycles, at most {OF_BEST_OTHER:g} of the best elsewhere"
+        for width in CYCLE_WIDTHS:
+            others = [row[f"{width:.1f}"][core] for row in arm64["rivals"]["rows"] if f"{width:.1f}" in row]
+            where = (*count_path(width, "int8", "cortex-a76"), "whole", "modelled_cycles", core)
+            if others:
+                best = best_other(arm64, width, core)
+                limit = OF_BEST_OTHER * min(others)
+                yield Goal(what, limit, "M", where=where, per=MILLION, subject=f"{width:g}x", note=best)
+
+
+def best_other(arm64: Mapping[str, Any], width: float, figure: str, precision: str | None = None) -> str:
+    """Return which other runtime executes the least, e.g. "20.4 (MNN fp16)"; first of one precision where that differs.
+
+    Args:
+        arm64: the part of docs/performance.json.
+        width: of the network.
+        figure: a core that is emulated, or one whose cycles are modelled.
+        precision: of the build it is compared with.
+    """
+    key = f"{width:.1f}"
+    rows = [row for row in arm64["rivals"]["rows"] if figure in row.get(key, {})]
+    texts = []
+    for group in ([row for row in rows if row["precision"] == precision], rows):
+        if group:
+            best = min(group, key=lambda row: float(row[key][figure]))
+            texts.append(f"{best[key][figure]:g} ({best['runtime']} {best['precision']})")
+    return ", ".join(dict.fromkeys(texts))

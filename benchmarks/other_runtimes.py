@@ -1,0 +1,70 @@
+"""Other runtimes' executed arm64 instructions: OUTPUT/rivals/<width>-<core>.json, which `repghost report` reads.
+
+The same as `repghost bench BUNDLE --count --against RUNTIMES`, for several widths and cores; a width and core whose
+bundle did not change is not counted again. It takes hours, and needs qemu-user with plugins, Debian's packages of an
+arm64 Python and the runtimes' wheels, which are fetched.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.bundles import fresh_bundles, random_folder
+from benchmarks.command import output_option, python_option, run_command, say_progress
+from benchmarks.counting import Say
+from benchmarks.documents import write_json
+from benchmarks.goals import SIZE
+from compile.bench.count import CountedCpu, find_cpu
+from compile.bench.count_peers import count_peers
+from compile.bench.peers import Peer, parse_peers
+from compile.bundle.manifest import Bundle
+from compile.storage.measurements import Measurements
+from compile.subject.request import Request
+from compile.subject.subject import RANDOM
+from compile.targets.precisions import INT8
+from compile.targets.table import ARM64
+from repghost.network.spec import model_name, parse_width
+
+CORES = ("cortex-a72", "cortex-a76", "max")
+
+
+def count_others(
+    bundle: Bundle, peers: tuple[Peer, ...], cpu: CountedCpu, store: Measurements, python: Path | None, say: Say
+) -> dict[str, Any]:
+    """Return the result of `count_peers`, counted once for the same bundle, core and runtimes."""
+    key = {"bundle": bundle.digest, "cpu": cpu.emulated, "runtimes": [peer.name for peer in peers]}
+    return dict(store.record("others", key, lambda: count_peers(bundle.path, peers, cpu, None, python, say)))
+
+
+def built(width: float, output: Path, store: Measurements, say: Say) -> Bundle:
+    """Return the int8 bundle for arm64 of a width, of random weights."""
+    request = Request(
+        ARM64.name, (INT8,), RANDOM, width=f"{width:g}", size=SIZE, output=output, jobs=os.cpu_count() or 1
+    )
+    (bundle,) = fresh_bundles(request, random_folder(model_name(width), SIZE), store, say)
+    return bundle
+
+
+@click.command("other_runtimes")
+@output_option
+@python_option
+@click.option("--runtimes", default="all", show_default=True, help="Separated by commas.")
+@click.option("--widths", default="0.5,1.0", show_default=True, help="Separated by commas.")
+def command(output: Path, python: Path | None, runtimes: str, widths: str) -> None:
+    """Count what other runtimes execute on emulated arm64 cores."""
+    peers, store = parse_peers(runtimes), Measurements(output / ".cache")
+    interpreter = None if python is None else python.absolute()
+    for name in widths.split(","):
+        bundle = built(parse_width(name), output, store, say_progress)
+        for core in CORES:
+            path = output / "rivals" / f"{name}-{core}.json"
+            write_json(path, count_others(bundle, peers, find_cpu(core), store, interpreter, say_progress))
+            click.echo(f"written: {path}")
+
+
+if __name__ == "__main__":
+    run_command(command)

@@ -1,0 +1,88 @@
+"""The host section of the performance page: each build against the right other one, and pages that keep the rest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.documents import write_section
+from benchmarks.first_answer import measure_first_answer
+from benchmarks.host import HOST_SECTION
+from benchmarks.host_page import host_rows, render_host
+from compile.bench.compare_page import fastest_other
+from compile.bundle.manifest import check_bundle
+from repghost.errors import UsageError
+from tests.support import ROOT
+
+
+def result(name: str, precision: str, rounds: list[float], ours: bool = False) -> dict[str, Any]:
+    median = float(np.median(rounds))
+    times = {"min_ms": min(rounds), "median_ms": median, "p90_ms": max(rounds), "inferences": 9, "rounds_ms": rounds}
+    agreement = {"pictures": 8, "with_ours": 8, "with_float": 7, "lowest_cosine": 0.99}
+    labels = {"variant": "avx2" if ours else "", "version": "", "made_by": "a test"}
+    return {"name": name, "precision": precision, "ours": ours, "agreement": agreement, **labels, **times}
+
+
+def host_part() -> dict[str, Any]:
+    results = [
+        result("repghost int8 avx2", "int8", [1.0, 1.0, 2.0], ours=True),
+        result("repghost fp32 avx2", "fp32", [2.0, 2.0, 4.0], ours=True),
+        result("onnxruntime fp32", "fp32", [1.9, 1.9, 3.8]),
+        result("openvino int8", "int8", [1.6, 1.6, 3.2]),
+    ]
+    run = {"threads": 1, "load_before": [0.5, 0, 0], "load_after": [0.7, 0, 0], "results": results}
+    machine = {"core": "a core", "cores": 2, "flags": ["avx2"], "system": "Linux", "clock": "unknown"}
+    settings = {"rounds": 3, "inferences": 3, "warmup": 1}
+    return {"networks": [{"width": 0.5, "machine": machine, "settings": settings, "runs": [run], "absent": []}]}
+
+
+def test_a_build_is_compared_with_the_right_other_one() -> None:
+    host = host_part()
+    int8, fp32 = host_rows(host)
+    assert (int8.other["name"], round(int8.ratio["median"], 3), int8.outcome.reached) == ("openvino int8", 0.625, True)
+    assert (fp32.other["name"], fp32.outcome.reached) == ("onnxruntime fp32", False)
+    assert fastest_other({"results": []}) is None
+
+
+def test_the_first_answer_of_a_fresh_process_is_measured_and_shown(host_bundle: Path) -> None:
+    found = measure_first_answer(check_bundle(host_bundle), processes=3)
+    assert 0 < found["min_ms"] <= found["median_ms"] <= found["max_ms"] and found["processes"] == 3
+    host = host_part()
+    assert "first answer" not in render_host(host)
+    host["networks"][0]["first_answer"] = {"int8": {"processes": 3, "min_ms": 1.0, "median_ms": 1.25, "max_ms": 2.0}}
+    assert "first answer: int8 1.2 ms (median of 3 processes, at most 2.0)" in render_host(host)
+
+
+def test_the_page_keeps_what_is_not_its_own(tmp_path: Path) -> None:
+    write_section(tmp_path, HOST_SECTION, host_part())
+    page, data = tmp_path / "performance.md", tmp_path / "performance.json"
+    assert "**missed by 0.05**" in page.read_text() and "| reached |" in page.read_text()
+    data.write_text(json.dumps({**json.loads(data.read_text()), "arm64": {"counts": [1]}}))
+    page.write_text(page.read_text() + "\n## arm64\n\nby another command\n")
+    write_section(tmp_path, HOST_SECTION, host_part())
+    assert json.loads(data.read_text())["arm64"] == {"counts": [1]}
+    assert page.read_text().endswith("## arm64\n\nby another command\n")
+    assert page.read_text().count(HOST_SECTION.markers.begin) == 1
+    page.write_text(f"# Performance\n\n{HOST_SECTION.markers.begin}\n")
+    with pytest.raises(UsageError, match="lacks the line") as caught:
+        write_section(tmp_path, HOST_SECTION, host_part())
+    assert HOST_SECTION.markers.end in str(caught.value)
+
+
+def test_others_that_were_limited_to_an_instruction_set_are_compared_with_ours_for_it() -> None:
+    def row(name: str, variant: str, ms: float) -> dict[str, Any]:
+        return {"name": name, "variant": variant, "ours": False, "precision": "int8", "rounds_ms": [ms]}
+
+    run = {"results": [row("free", "", 1.0), row("limited", "avx2", 2.0)]}
+    found = [fastest_other(run, variant=variant) for variant in ("avx2", "vnni", "")]
+    assert [it and it["name"] for it in found] == ["limited", "free", "free"]
+
+
+def test_the_committed_page_is_made_from_the_committed_json() -> None:
+    document = json.loads((ROOT / "docs/performance.json").read_text())
+    page, markers = (ROOT / "docs/performance.md").read_text(), HOST_SECTION.markers
+    assert f"{markers.begin}\n{render_host(document['host'])}\n{markers.end}" in page

@@ -1,0 +1,38 @@
+"""`repghost train --qat`: training that goes on under quantization."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from repghost.cli import cli
+from repghost.commands.training.train_qat import qat_settings
+from repghost.errors import UsageError
+from tests.repghost.commands.test_train import make_set
+
+
+def test_training_under_quantization_is_asked_for_by_its_mode() -> None:
+    assert qat_settings(None, None, None, 0) is None
+    settings = qat_settings("reparam", 2, 300, 7)
+    assert settings is not None
+    assert (settings.mode, settings.epochs, settings.images, settings.seed) == ("reparam", 2, 300, 7)
+    with pytest.raises(UsageError, match="without --qat"):
+        qat_settings(None, 2, None, 0)
+    with pytest.raises(UsageError, match="Did you mean 'fused'"):
+        qat_settings("fusd", None, None, 0)
+
+
+def test_train_goes_on_under_quantization(tmp_path: Path) -> None:
+    data, output = make_set(tmp_path / "data"), tmp_path / "run"
+    sizes = ["--epochs", "2", "--batch", "32", "--held-out", "40", "--width", "0.1"]
+    command = ["train", "--data", str(data), "--output", str(output), *sizes, "--qat", "reparam", "--qat-images", "64"]
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 0, result.output
+    assert "epoch 1: top-1" in result.output
+    first = (output / "model.qdq.onnx").read_bytes()
+    (output / "model.qdq.onnx").unlink()
+    resumed = CliRunner().invoke(cli, [*command, "--resume"])  # as after an interruption of the second part
+    assert resumed.exit_code == 0, resumed.output
+    assert (output / "model.qdq.onnx").read_bytes() == first
