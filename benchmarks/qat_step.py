@@ -1,17 +1,16 @@
 """What a step of training under quantization costs, against the float step of the same network: `make qat-bench`.
 
-All steps take turns in rounds of one thread; a ratio is the median over the rounds' own ratios. Processor time is
-measured: waiting for other programs is no part of it. The part of docs/qat.md between the two markers is made from
-docs/qat.json alone.
+All steps take turns on one thread; a ratio is the median over the rounds' own ratios. The part of docs/qat.md between
+the two markers is made from docs/qat.json alone.
 """
 
 from __future__ import annotations
 
 import copy
 import platform
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,10 @@ from torch import nn
 from benchmarks.command import run_command
 from benchmarks.documents import Markers, write_json
 from benchmarks.goals import QAT_STEP
+from benchmarks.turns import Step, take_turns
 from calib.ptq.apply import quantize_graph
 from calib.qat.branch_weights import BranchWeights
-from calib.qat.loop import Teacher, make_optimizer, prepare_teacher, training_step
+from calib.qat.loop import make_optimizer, prepare_teacher, training_step
 from calib.qat.network import QatNetwork
 from calib.qat.settings import QatSettings, Schedule
 from calib.qat.weights import FusedWeights, WeightSource
@@ -44,8 +44,6 @@ STEPS = 2  # of a turn
 FORMAT, VERSION = "repghost-qat-bench", 1
 JSON_FILE, PAGE_FILE = "qat.json", "qat.md"
 MARKERS = Markers("<!-- cost: written by 'make qat-bench' -->", "<!-- end of cost -->", "the table belongs")
-
-Turn = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -109,16 +107,17 @@ def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any
     plain = replace(settings, distillation=0.0)
     teacher = prepare_teacher(float_model, settings)
 
-    def quantized(source: WeightSource, settings: QatSettings, final: bool = False) -> Turn:
+    def quantized(source: WeightSource, settings: QatSettings, final: bool = False) -> Step:
         network = QatNetwork(graph, spec, source).train()
         optimizer = make_optimizer(network, settings)
         if final:
             network.freeze_observers()
-        return _turn(network, teacher, optimizer, inputs, labels, settings)
+        return partial(training_step, network, teacher, optimizer, inputs, labels, settings)
 
-    def floating(network: nn.Module) -> Turn:
+    def floating(network: nn.Module) -> Step:
         network = network.train().to(memory_format=torch.channels_last)
-        return _turn(network, None, torch.optim.Adam(network.parameters(), 1e-6, fused=True), inputs, labels, plain)
+        optimizer = torch.optim.Adam(network.parameters(), 1e-6, fused=True)
+        return partial(training_step, network, None, optimizer, inputs, labels, plain)
 
     def branches() -> BranchWeights:
         return BranchWeights(copy.deepcopy(model), settings.statistics_momentum)
@@ -141,37 +140,8 @@ def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any
         "rounds": ROUNDS,
         "steps": STEPS,
         "share_of_learning": settings.schedule.freeze_observers,
-        "seconds": _in_turns(steps),
+        "seconds": take_turns(steps, ROUNDS, STEPS),
     }
-
-
-def _turn(
-    network: nn.Module,
-    teacher: Teacher | None,
-    optimizer: torch.optim.Optimizer,
-    inputs: torch.Tensor,
-    labels: torch.Tensor,
-    settings: QatSettings,
-) -> Turn:
-    def run() -> None:
-        for _ in range(STEPS):
-            training_step(network, teacher, optimizer, inputs, labels, settings)
-
-    return run
-
-
-def _in_turns(steps: dict[str, Turn]) -> dict[str, list[float]]:
-    """Return the processor seconds of a step in each round."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    random = np.random.default_rng(0)
-    for number in range(ROUNDS + 1):
-        for place in random.permutation(len(steps)):
-            name = list(steps)[place]
-            begun = time.process_time()
-            steps[name]()
-            if number:  # the first round warms up
-                seconds[name].append((time.process_time() - begun) / STEPS)
-    return seconds
 
 
 def render_cost(found: dict[str, Any]) -> str:

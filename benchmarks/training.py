@@ -10,13 +10,12 @@ import itertools
 import json
 import platform
 import resource
-import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import timm
 import torch
 from timm.optim import create_optimizer_v2
@@ -26,6 +25,8 @@ from torch import nn
 from benchmarks.command import run_command
 from benchmarks.training_demo import compare_runs
 from benchmarks.training_page import render_training
+from benchmarks.turns import Step, take_turns
+from compile.bench.statistics import paired_ratio
 from repghost.data import ImageSet, MissingSplitError, open_dataset
 from repghost.data.subset import choose_balanced
 from repghost.distributed.ranks import Ranks
@@ -43,8 +44,6 @@ from repghost.training.state.state import Progress
 
 PAIRS = 120  # of steps
 READ = 6  # batches that the loader's and the memory's measurements take
-
-Step = Callable[[], None]
 
 
 class Part:
@@ -112,18 +111,9 @@ def timm_step(recipe: Recipe, batch: Batch, classes: int) -> Step:
 
 def paired(first: Step, second: Step, pairs: int) -> dict[str, Any]:
     """Return the processor seconds of steps that take turns, and the median of their ratios with its 95 % interval."""
-    seconds: list[list[float]] = [[], []]
-    for number in range(pairs + 1):
-        for place in (0, 1) if number % 2 else (1, 0):
-            begun = time.process_time()
-            (first, second)[place]()
-            if number:  # the first turn warms up
-                seconds[place].append(time.process_time() - begun)
-    ratios = sorted(one / other for one, other in zip(*seconds, strict=True))
-    # The ranks between which the median lies in 95 of 100 samples, by the normal form of the binomial distribution.
-    reach = 0.98 * len(ratios) ** 0.5
-    low, high = (ratios[min(max(round(len(ratios) / 2 + sign * reach), 0), len(ratios) - 1)] for sign in (-1, 1))
-    return {"ratio": statistics.median(ratios), "low": low, "high": high, "pairs": pairs, "seconds": seconds}
+    seconds = take_turns({"first": first, "second": second}, pairs)
+    ratio = paired_ratio(np.array(seconds["first"]), np.array(seconds["second"]))
+    return {"ratio": ratio.pop("median"), **ratio, "pairs": pairs, "seconds": list(seconds.values())}
 
 
 def whole_epoch(recipe: Recipe, feed: Feed, bare: Step, classes: int) -> dict[str, Any]:

@@ -1,172 +1,30 @@
 """Several widths, one after the other: trained, quantized, and trained under quantization where that is asked for.
 
-Each width has a folder of its own. What is finished is not repeated; a training that was stopped goes on.
+Each is a run of `repghost train`, `quantize` and `qat` in a folder of its own. What is finished is not repeated; a
+training that was stopped goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from benchmarks.command import run_command
 from calib.qat.settings import QatSettings
-from calib.qat.train_on_set import train_on_set
-from calib.qdq.writer import serialize
-from calib.quantize import Quantized, Source, quantize_model
-from calib.settings.config import QuantConfig
 from calib.settings.config_file import read_config
 from compile.storage.measurements import Measurements
-from repghost.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint
-from repghost.commands.progress.train import follow
-from repghost.data import ImageSet, open_dataset, prepare
-from repghost.data.subset import choose_balanced
+from repghost.checkpoints.checkpoint import file_digest, read_checkpoint
+from repghost.cli import cli
+from repghost.data import open_dataset
 from repghost.errors import UsageError
 from repghost.files import write_bytes_atomically
 from repghost.network.spec import WIDTHS, model_name, parse_width
-from repghost.training.recipe import Recipe, get_recipe
-from repghost.training.result import evaluate, write_trained
-from repghost.training.train import Hooks, Options, class_names, train
+from repghost.training.recipe import get_recipe
 
-WEIGHTS, QDQ = "model.safetensors", "model.qdq.onnx"
-SPLIT = "train"
-
-Follow = Callable[[Recipe], AbstractContextManager[Hooks]]
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class WidthsPlan:
-    """What is made of each width.
-
-    Attributes:
-        recipes: how each is trained, one per width.
-        data: a set of images with a split "train".
-        output: the folder of the folders.
-        config: how each is quantized.
-        images: calibration images.
-        trainings: under quantization, besides.
-    """
-
-    recipes: tuple[Recipe, ...]
-    data: Path
-    output: Path
-    config: QuantConfig
-    images: int
-    trainings: tuple[QatSettings, ...] = ()
-
-
-@dataclass
-class WidthResult:
-    """What there is of a width.
-
-    Attributes:
-        name: of the network.
-        folder: of its files.
-        files: the quantized ones.
-        test: top-1 of the float network on the test split, None where the set has none.
-    """
-
-    name: str
-    folder: Path
-    files: list[str] = field(default_factory=list)
-    test: float | None = None
-
-
-def run_widths(plan: WidthsPlan, follow: Follow, say: Say) -> Iterator[WidthResult]:
-    """Train and quantize one width after the other, and yield each once it is finished.
-
-    Args:
-        plan: what.
-        follow: gives the hooks of a training.
-        say: is given one line per step.
-
-    Raises:
-        UsageError: when a folder holds another run, or the images do not fit.
-        TrainingStoppedError: when a hook said so; the next call goes on.
-    """
-    for recipe in plan.recipes:
-        if not recipe.held_out:
-            raise UsageError(
-                f"recipe {recipe.name!r} judges by a split of its own; widths are trained by one that holds pictures "
-                "out: demo or cifar."
-            )
-    dataset = open_dataset(plan.data, SPLIT)
-    for recipe in plan.recipes:
-        yield _one_width(plan, recipe, dataset, follow, say)
-
-
-def _one_width(plan: WidthsPlan, recipe: Recipe, dataset: ImageSet, follow: Follow, say: Say) -> WidthResult:
-    name = model_name(recipe.width)
-    result, store = WidthResult(name, plan.output / name), Measurements(plan.output / name / ".cache")
-
-    def put(file: str, key: dict[str, Any], make: Callable[[], bytes]) -> None:
-        """Write a file of the folder; one that was made from the same key before is taken from the store."""
-        made = []
-
-        def run() -> dict[str, bytes]:
-            made.append(file)
-            return {file: make()}
-
-        content = store.files("widths", {"file": file, **key}, run)[file]
-        path = result.folder / file
-        if not path.is_file() or path.read_bytes() != content:
-            write_bytes_atomically(path, content)
-        say(f"{name}: {file}{'' if made else ', as in an earlier run'}")
-
-    images = {"data": plan.data.name, "count": len(dataset), "classes": list(dataset.classes)}
-    put(WEIGHTS, {"recipe": recipe.to_dict(), **images}, partial(_train, plan, recipe, dataset, follow))
-    trained = read_checkpoint(result.folder / WEIGHTS, width=recipe.width)
-    key = {**images, "weights": trained.digest, "config": plan.config.to_dict()}
-    put(QDQ, {**key, "images": plan.images, "seed": recipe.seed}, partial(_calibrate, plan, recipe, trained, dataset))
-    result.files.append(QDQ)
-    for settings in plan.trainings:
-        file = f"model.qat-{settings.mode}.qdq.onnx"
-        make = partial(_train_quantized, plan, recipe, settings, trained, dataset)
-        put(file, {**key, "training": settings.to_dict()}, make)
-        result.files.append(file)
-    test = trained.metadata.get("test")
-    result.test = None if test is None else float(test["top1"])
-    return result
-
-
-def _train(plan: WidthsPlan, recipe: Recipe, dataset: ImageSet, follow: Follow) -> bytes:
-    """Return a checkpoint trained as `repghost train` does; a training that was stopped goes on from its last state."""
-    folder = plan.output / model_name(recipe.width)
-    with follow(recipe) as hooks:
-        result = train(recipe, dataset, folder, "auto", hooks, None, Options())
-    path = folder / WEIGHTS
-    write_trained(path, recipe, result, class_names(dataset), evaluate(result.model.cpu(), recipe, plan.data))
-    return path.read_bytes()
-
-
-def _calibrate(plan: WidthsPlan, recipe: Recipe, trained: Checkpoint, dataset: ImageSet) -> bytes:
-    """Return the file that `repghost quantize` makes."""
-    chosen = choose_balanced(dataset.labels, min(plan.images, len(dataset)), recipe.seed)
-    prepared = prepare(dataset, recipe.preprocess, chosen)
-    notes = {"data": plan.data.name, "split": SPLIT, "seed": recipe.seed, "broken": len(prepared.broken)}
-    source = Source(class_names(dataset), trained.digest, notes)
-    return _content(quantize_model(build_model(trained), prepared.images, recipe.preprocess, plan.config, source))
-
-
-def _train_quantized(
-    plan: WidthsPlan, recipe: Recipe, settings: QatSettings, trained: Checkpoint, dataset: ImageSet
-) -> bytes:
-    """Return the file that `repghost qat` makes."""
-    notes = {"data": plan.data.name, "split": SPLIT, "seed": settings.seed}
-    source = Source(class_names(dataset), trained.digest, notes)
-    found = train_on_set(build_model(trained), dataset, recipe.preprocess, plan.config, settings, source)
-    return _content(found.quantized)
-
-
-def _content(quantized: Quantized) -> bytes:
-    return serialize(quantized.onnx)
+WEIGHTS, QDQ, SPLIT = "model.safetensors", "model.qdq.onnx", "train"
 
 
 @dataclass(frozen=True)
@@ -188,24 +46,68 @@ class WidthsRequest:
     threads: int | None
     output: Path
 
-    def plan(self) -> WidthsPlan:
-        """Return what is made.
+    def multipliers(self) -> tuple[float, ...]:
+        """Return the widths, each once."""
+        if self.widths.strip() == "all":
+            return tuple(row.multiplier for row in WIDTHS)
+        return tuple(dict.fromkeys(parse_width(name.strip(), custom=True) for name in self.widths.split(",")))
+
+    def check(self) -> int:
+        """Refuse before anything is trained what a later command would refuse; return the seed of the trainings.
 
         Raises:
-            UsageError: for a width, recipe, mode or configuration that there is not.
+            UsageError: for a width, recipe, mode, configuration or set of images that there is not.
         """
-        config = read_config(self.config, None)
         recipe = get_recipe(self.recipe).changed(
             epochs=self.epochs, batch=self.batch, held_out=self.held_out, seed=self.seed
         )
-        if self.widths.strip() == "all":
-            widths = [row.multiplier for row in WIDTHS]
-        else:
-            widths = [parse_width(name.strip(), custom=True) for name in self.widths.split(",")]
-        training = QatSettings(epochs=self.qat_epochs, images=self.qat_images, seed=recipe.seed)
-        trainings = tuple(replace(training, mode=mode) for mode in dict.fromkeys(self.qat))
-        recipes = tuple(recipe.changed(width=width) for width in dict.fromkeys(widths))
-        return WidthsPlan(recipes, self.data, self.output, config, self.images, trainings)
+        if not recipe.held_out:
+            raise UsageError(
+                f"recipe {recipe.name!r} judges by a split of its own; widths are trained by one that holds pictures "
+                "out: demo or cifar."
+            )
+        self.multipliers()
+        read_config(self.config, None)
+        for mode in self.qat:
+            QatSettings(mode=mode)
+        open_dataset(self.data, SPLIT)
+        return recipe.seed
+
+
+def run_width(width: float, request: WidthsRequest, seed: int) -> Path:
+    """Train and quantize one width and return its folder."""
+    folder = request.output / model_name(width)
+    weights, set_of = folder / WEIGHTS, ["--data", str(request.data)]
+    sizes = {"epochs": request.epochs, "batch": request.batch, "held-out": request.held_out, "threads": request.threads}
+    given = [word for name, value in sizes.items() if value is not None for word in (f"--{name}", str(value))]
+    train = ["train", *set_of, "--recipe", request.recipe, "--width", f"{width:g}", "--seed", str(seed), *given]
+    make_once(weights, [*train, "--output", str(folder), "--resume", "auto"], {})
+    settings = ["--split", SPLIT, "--seed", str(seed)]
+    settings += ["--config", str(request.config)] if request.config else []
+    key = {"weights": file_digest(weights), "config": request.config.read_text() if request.config else ""}
+    quantize = ["quantize", str(weights), *set_of, *settings, "--images", str(request.images)]
+    make_once(folder / QDQ, [*quantize, "--output", str(folder / QDQ)], key)
+    for mode in dict.fromkeys(request.qat):
+        file = folder / f"model.qat-{mode}.qdq.onnx"
+        passes = ["--epochs", str(request.qat_epochs), "--images", str(request.qat_images)]
+        qat = ["qat", str(weights), *set_of, *settings, "--mode", mode, *passes]
+        make_once(file, [*qat, "--output", str(file)], key)
+    return folder
+
+
+def make_once(file: Path, words: list[str], key: dict[str, str]) -> None:
+    """Run a command of `repghost` that writes a file, unless it did so before from the same words and key."""
+    made = []
+
+    def make() -> dict[str, bytes]:
+        made.append(file)
+        cli.main(words, prog_name="repghost", standalone_mode=False)
+        return {file.name: file.read_bytes()}
+
+    content = Measurements(file.parent / ".cache").files("widths", {"command": words, **key}, make)[file.name]
+    if not file.is_file() or file.read_bytes() != content:
+        write_bytes_atomically(file, content)
+    click.echo(f"{file.parent.name}: {file.name}{'' if made else ', as in an earlier run'}")
 
 
 @click.command("widths")
@@ -231,12 +133,12 @@ def command(**options: Any) -> None:
     training that was stopped goes on from its last state. `repghost accuracy` measures what came out.
     """
     request = WidthsRequest(**options)
-    plan = request.plan()
-    if request.threads is not None:
-        torch.set_num_threads(request.threads)
-    for result in list(run_widths(plan, follow, click.echo)):
-        test = "not measured" if result.test is None else f"{result.test:.2%}"
-        click.echo(f"{result.name}: float32 test top-1 {test}; {result.folder}: {', '.join(result.files)}")
+    seed = request.check()
+    folders = {width: run_width(width, request, seed) for width in request.multipliers()}
+    for width, folder in folders.items():
+        test = read_checkpoint(folder / WEIGHTS, width=width).metadata.get("test")
+        said = "not measured" if test is None else f"{test['top1']:.2%}"
+        click.echo(f"{folder.name}: float32 test top-1 {said}; {folder}")
     click.echo("next:")
     click.echo(f"  repghost accuracy {request.output}/*/model.safetensors --data {request.data}")
 

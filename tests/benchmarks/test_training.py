@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import training
+from benchmarks import training, turns
 from benchmarks.training_demo import compare_runs
 from benchmarks.training_page import render_training
 from repghost.checkpoints.checkpoint import write_checkpoint
@@ -28,7 +28,7 @@ class Clock:
     def __init__(self) -> None:
         self.now = 0.0
 
-    def step(self, seconds: list[float]) -> training.Step:
+    def step(self, seconds: list[float]) -> turns.Step:
         turns = iter(seconds)
 
         def take() -> None:
@@ -39,7 +39,7 @@ class Clock:
 
 def test_pairs_are_compared_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(training.time, "process_time", lambda: clock.now)
+    monkeypatch.setattr(turns.time, "process_time", lambda: clock.now)
     # the machine becomes ten times slower in the middle: the ratio of the sums would still be 2, that of unpaired
     # medians not
     slow = [1.0] * 12 + [10.0] * 9
