@@ -14,7 +14,7 @@ import click
 from benchmarks.bundles import fresh_bundles, random_folder
 from benchmarks.command import docs_option, output_option, python_option, run_command, say_progress
 from benchmarks.documents import Markers, Section, write_section
-from benchmarks.first_answer import measure_first_answer
+from benchmarks.first_inference import measure_first_inference
 from benchmarks.goals import HOST_WIDTHS, SIZE
 from benchmarks.host_page import render_host
 from compile.bench.compare import Entry, Settings, run_bench
@@ -84,7 +84,7 @@ def _measure(bundles: Sequence[Bundle], settings: Settings, say: Callable[[str],
         link_packages(folder)
         prepared = prepare(bundles[0], folder, None, flags)
         result = run_bench(entries, tuple(PEERS.values()), prepared, settings, say)
-    first = {str(bundle.manifest["precision"]): measure_first_answer(bundle) for bundle in bundles}
+    first = {str(bundle.manifest["precision"]): measure_first_inference(bundle) for bundle in bundles}
     return {**result, "first_answer": first}
 
 

@@ -87,8 +87,8 @@ def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any
     """Measure every step on this machine with the threads that are set.
 
     Args:
-        weights: a checkpoint with branches; None takes the carried one.
-        data: its images; None takes the carried ones.
+        weights: a checkpoint with branches; None: the bundled one.
+        data: its images; None: the bundled ones.
         batch: images per step.
 
     Raises:

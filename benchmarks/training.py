@@ -65,7 +65,7 @@ class Part:
 
 
 def bare_step(recipe: Recipe, batches: list[Batch], classes: int) -> Step:
-    """Return a step of the plainest loop: tensors that are there already, no average, no schedule, no count."""
+    """Return a step of the plainest loop: tensors in memory, no averaged weights, no schedule, no counting."""
     run = start(recipe.changed(ema=False), classes, len(batches), Ranks())
     optimizer = torch.optim.SGD(run.model.parameters(), 0.05, 0.9, weight_decay=5e-4, nesterov=True)
     criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
@@ -81,7 +81,7 @@ def bare_step(recipe: Recipe, batches: list[Batch], classes: int) -> Step:
 
 
 def our_step(recipe: Recipe, batch: Batch, classes: int) -> Step:
-    """Return the product's step on a batch that is there already."""
+    """Return the product's step on a batch in memory."""
     run = start(recipe, classes, PAIRS, Ranks())
     loop = Loop(run, None, Hooks(), Options(), lambda progress: None)  # type: ignore[arg-type]
     criterion, numbers = recipe_loss(recipe), itertools.count()
@@ -93,7 +93,7 @@ def our_step(recipe: Recipe, batch: Batch, classes: int) -> Step:
 
 
 def timm_step(recipe: Recipe, batch: Batch, classes: int) -> Step:
-    """Return a step of timm's network, optimizer and average, with the same layout."""
+    """Return a step of timm's network, optimizer and averaged weights, with the same memory layout."""
     model = timm.create_model("repghostnet_050", num_classes=classes, drop_rate=recipe.dropout)
     model = model.train().to(memory_format=torch.channels_last)
     optimizer = create_optimizer_v2(model, "sgd", lr=0.05, momentum=0.9, weight_decay=5e-4)
@@ -215,7 +215,7 @@ def say(text: str) -> None:
 
 
 def _open(data: Path) -> ImageSet:
-    """Return the training images; what the repository carries has calibration images in their place."""
+    """Return the training images; the bundled set has calibration images in their place."""
     try:
         return open_dataset(data, "train")
     except MissingSplitError:

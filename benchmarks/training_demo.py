@@ -16,7 +16,7 @@ def compare_runs(run: Path, carried: Path) -> dict[str, Any]:
 
     Args:
         run: the folder of `repghost train --recipe demo`.
-        carried: the checkpoint in assets/.
+        carried: the bundled checkpoint, in assets/.
 
     Raises:
         UsageError: when one of them is absent, is of another recipe, or they were not evaluated on as many test images.

@@ -2,7 +2,7 @@
 
     python -m benchmarks.tensorrt.dry_run_worker SIZE
 
-needs the extra [torch-tensorrt-rtx]. The package asks for a GPU when it is imported, so the answers of torch.cuda are
+needs the extra [torch-tensorrt-rtx]. The package asks for a GPU when it is imported, so what torch.cuda says is
 made up here (compute capability 8.6, 8 GB): nothing that is printed about the device is a fact. What is real: which
 operators have converters, into how many engines the network falls, and that the builder takes what they make.
 """

@@ -1,4 +1,4 @@
-"""All of the evidence as one JSON document: every checkpoint by every method, on the same images."""
+"""Every checkpoint by every method on the same images, as one JSON document."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from compile.accuracy.arm64 import measure_arm64
 from compile.accuracy.float_trained import measure_float_trained
 from compile.accuracy.foreign import ForeignError, measure_foreign
-from compile.accuracy.methods import FLOAT_TWIN, FloatTrained, Foreign, Method
+from compile.accuracy.methods import FLOAT_TRAINED, FloatTrained, Foreign, Method
 from compile.accuracy.network import Network, open_network
 from compile.accuracy.ours import measure_ours, qdq_file
 from compile.accuracy.page import render
@@ -193,14 +193,14 @@ def _against(
 def _against_float(
     methods: Sequence[Method], predictions: dict[str, NDArray[np.int64]], labels: NDArray[np.int64]
 ) -> list[dict[str, Any]]:
-    """Return every row of training under quantization, compared with the float network that was trained on alike."""
+    """Return every row of training under quantization, compared with the float network trained alike."""
     return [
         {
             "ours": ours.name,
-            "change": paired_difference(predictions[FLOAT_TWIN], predictions[ours.name], labels).to_dict(),
+            "change": paired_difference(predictions[FLOAT_TRAINED], predictions[ours.name], labels).to_dict(),
         }
         for ours in methods
-        if ours.group == "trained" and {ours.name, FLOAT_TWIN} <= predictions.keys()
+        if ours.group == "trained" and {ours.name, FLOAT_TRAINED} <= predictions.keys()
     ]
 
 

@@ -1,7 +1,7 @@
 """The float network trained on with the images, the loss and the rates of training under quantization.
 
-Training under quantization learns from labels besides, so a network that was not trained to its end becomes better than
-its float form. This is the float network that was given the same: what remains between the two is quantization's share.
+Training under quantization also learns from labels, so a network that was not trained to convergence can become better
+than its float form. This trains the float network in the same way: what still differs is due to quantization.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from repghost.errors import RepGhostError
 
 
 def measure_float_trained(network: Network, quantizer: FloatTrained, store: Measurements) -> Row:
-    """Return the answers of the fused float network after that training, and what the document says besides.
+    """Return the predictions of the fused float network after that training.
 
     Raises:
         RepGhostError: when training diverges.

@@ -31,12 +31,12 @@ class ForeignError(RepGhostError):
 
 
 def measure_foreign(network: Network, method: Method, store: Measurements, pythons: Sequence[Path]) -> Row:
-    """Return the answers of another tool's file.
+    """Return the predictions of another tool's file.
 
     Args:
         network: what is quantized.
         method: a row with a `Foreign` quantizer.
-        store: keeps the answers.
+        store: keeps the predictions.
         pythons: interpreters; the first that has the tool is used.
 
     Raises:

@@ -16,7 +16,7 @@ def drop_goal(limit: float) -> Goal:
 
 
 GOALS = {"calibrated": drop_goal(0.3), "trained": drop_goal(0.1)}
-# Of a change from another tool's answers to ours: missed where ours is significantly worse.
+# Of a change from another tool's predictions to ours: missed where ours is significantly worse.
 AGAINST_OTHERS = Goal("best case against the best other tool", 0.0, "points", at_least=True, where=("high",), per=POINT)
 
 

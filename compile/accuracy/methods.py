@@ -1,4 +1,4 @@
-"""What is measured: one row per way to quantize a network. A new lever is a row."""
+"""What is measured: one row per way to quantize a network. A new way is a row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from calib.settings.config import LayerSettings, QuantConfig
 from repghost.errors import unknown_value
 
 FUSED, UNFUSED = "fused", "unfused"
-FLOAT_TWIN = "float32, as QAT fused"  # the row that says what training changes without quantization
+FLOAT_TRAINED = "float32, as QAT fused"  # the row that says what training changes without quantization
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ GROUPS = {
 
 
 def _observer(name: str, **settings: Any) -> Calibrated:
-    """Return one observer for every tensor, which the answers do not change."""
+    """Return one observer for every tensor, without the search for ranges by predictions."""
     return Calibrated(QuantConfig(defaults=LayerSettings(observer=name, **settings), ranges_by_answers=False))
 
 
@@ -113,7 +113,7 @@ def _default(**settings: Any) -> Calibrated:
     return Calibrated(replace(ONE_OBSERVER, defaults=LayerSettings(**settings)))
 
 
-# One observer for all tensors: a row shows one lever at a time.
+# One observer for all tensors, so that a row shows the effect of one setting.
 ONE_OBSERVER = QuantConfig(ranges_by_answers=False)
 
 
@@ -125,7 +125,7 @@ METHODS: tuple[Method, ...] = (
     Method("default (ranges by answers)", "calibrated", Calibrated(), goal="calibrated"),
     Method("QAT fused", "trained", Trained(_settings("fused")), goal="trained"),
     Method("QAT reparam", "trained", Trained(_settings("reparam")), goal="trained"),
-    Method(FLOAT_TWIN, "float", FloatTrained(_settings("fused"))),
+    Method(FLOAT_TRAINED, "float", FloatTrained(_settings("fused"))),
     Method("min-max", "calibrated", _observer("min_max")),
     Method("moving average", "calibrated", _observer("moving_average")),
     Method("percentile 99.9", "calibrated", _observer("percentile", percentile=99.9)),

@@ -1,4 +1,4 @@
-"""A checkpoint and its images, and what its float form answers."""
+"""A checkpoint and its images, and the predictions of its float form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our quantized networks: their files, and the answers of code that was compiled from them for this machine."""
+"""Our quantized networks: their files, and the predictions of code compiled from them for this machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHECKED = 100  # images on which the compiled code has to repeat the numpy refer
 
 
 def measure_ours(network: Network, method: Method, store: Measurements) -> Row:
-    """Return the answers of a method of ours, by the code that TVM makes of it for this machine.
+    """Return the predictions of a method of ours, by the code that TVM compiles for this machine.
 
     Raises:
         IntegrityError: when that code and the numpy reference disagree.
@@ -51,7 +51,7 @@ def _quantized(network: Network, method: Method, store: Measurements) -> dict[st
         key = {**network.key(), **quantizer.key(), "calibration": network.calibration_digest, "seed": SEED}
         return store.files("quantized", key, lambda: _timed(partial(_calibrate, network, quantizer)))
     assert isinstance(quantizer, Trained)
-    # What a training starts from names weights, images, settings and their meaning at once.
+    # The digest of the calibrated start stands for the weights, images and settings that made it.
     start = _read_program(network, _quantized(network, _start_of(quantizer), store)[QDQ]).digest
     key = {**network.key(), "trained": quantizer.settings.to_dict(), "start": start, "seed": SEED}
     return store.files("trained", key, lambda: _timed(partial(_train, network, quantizer)))
@@ -62,7 +62,7 @@ def _start_of(quantizer: Trained) -> Method:
 
 
 def _timed(quantize: Callable[[], tuple[Quantized, dict[str, Any]]]) -> dict[str, bytes]:
-    """Return the file and the record of a quantization, with the processor's time that it took."""
+    """Return the file of a quantization and its record, with the processor seconds it took."""
     from calib.qdq.writer import serialize
 
     begun = time.process_time()

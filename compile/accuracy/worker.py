@@ -1,4 +1,4 @@
-"""Another tool in a process of its own: it quantizes a network, and its file answers images.
+"""Another tool in a process of its own: it quantizes a network, and ONNX Runtime evaluates its file.
 
     python -m compile.accuracy.worker TASK.json
 
@@ -10,30 +10,23 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from compile.accuracy.tools.task import INPUT, Task
+from compile.bench.peers.worker import claim_output
 
 MODULES = "compile.accuracy.tools"
 
 
-def claim_output() -> IO[str]:
-    """Return what was standard output; whatever tools print there goes to standard error from now on."""
-    output = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    return output
-
-
-def answer(path: Path, task: Task) -> NDArray[np.int64]:
+def predict(path: Path, task: Task) -> NDArray[np.int64]:
     """Return the class that the file at `path` gives each image, int64 [N]."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -45,7 +38,7 @@ def answer(path: Path, task: Task) -> NDArray[np.int64]:
 
 
 def main(arguments: list[str]) -> int:
-    """Quantize, answer, and print what happened; see the top of the file."""
+    """Quantize, evaluate, and print what happened; see the top of the file."""
     output = claim_output()
     task = Task.from_json(Path(arguments[0]).read_text())
 
@@ -57,7 +50,7 @@ def main(arguments: list[str]) -> int:
         begun = time.process_time()
         path = module.quantize(task)
         seconds = time.process_time() - begun
-        np.save(task.predictions, answer(path, task), allow_pickle=False)
+        np.save(task.predictions, predict(path, task), allow_pickle=False)
     except ModuleNotFoundError as error:
         say({"missing": error.name})
         return 4

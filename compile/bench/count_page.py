@@ -53,7 +53,7 @@ def _layer_lines(layers: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _operator_lines(layers: Sequence[dict[str, Any]]) -> list[str]:
-    """Return one line per kind of operator, the dearest first."""
+    """Return one line per kind of operator, the one with the most instructions first."""
     total = sum(layer["total"] for layer in layers)
     kinds = dict.fromkeys(str(layer["operator"]) for layer in layers)
     groups = {kind: [layer for layer in layers if layer["operator"] == kind] for kind in kinds}
@@ -72,7 +72,7 @@ def _figures(group: Sequence[dict[str, Any]], total: int) -> tuple[str, ...]:
 
 
 def render_peer_counts(result: dict[str, Any]) -> str:
-    """Return the result of `compile.bench.count_peers.count_peers` as text, the cheapest first."""
+    """Return the result of `compile.bench.count_peers.count_peers` as text, the fewest instructions first."""
     heads = ("runtime", "version", "made by", "#instructions", *CYCLES, "#same class as float")
     cells = []
     for entry in sorted(result["results"], key=lambda entry: entry["whole"]["total"]):

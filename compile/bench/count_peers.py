@@ -32,7 +32,7 @@ from compile.storage import formats
 from compile.storage.stage_cache import StageCache
 from repghost.errors import RepGhostError, ToolMissingError
 
-IMAGES = 8  # that the answers are compared on; an emulated inference takes seconds
+IMAGES = 8  # whose predictions are compared; an emulated inference takes seconds
 FORMAT, VERSION = formats.PEER_COUNTS
 COUNT_LIMIT = 1800  # seconds of one runtime on one core
 LOGITS = "logits.npy"

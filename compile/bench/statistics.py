@@ -1,4 +1,4 @@
-"""What is made of measured times and answers: percentiles, ratios of pairs, agreement."""
+"""Statistics of measured times and predictions: percentiles, ratios of pairs, agreement."""
 
 from __future__ import annotations
 

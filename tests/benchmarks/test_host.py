@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.documents import write_section
-from benchmarks.first_answer import measure_first_answer
+from benchmarks.first_inference import measure_first_inference
 from benchmarks.host import HOST_SECTION
 from benchmarks.host_page import host_rows, render_host
 from compile.bench.compare_page import fastest_other
@@ -49,7 +49,7 @@ def test_a_build_is_compared_with_the_right_other_one() -> None:
 
 
 def test_the_first_answer_of_a_fresh_process_is_measured_and_shown(host_bundle: Path) -> None:
-    found = measure_first_answer(check_bundle(host_bundle), processes=3)
+    found = measure_first_inference(check_bundle(host_bundle), processes=3)
     assert 0 < found["min_ms"] <= found["median_ms"] <= found["max_ms"] and found["processes"] == 3
     host = host_part()
     assert "first answer" not in render_host(host)

@@ -3,5 +3,5 @@
     quantize(task) -> Path      makes the tool's int8 file of the network, and returns it
     PACKAGES                    names of packages, whose versions are reported
 
-The files are QDQ ONNX. `compile.accuracy.worker` answers the images with them.
+The files are QDQ ONNX. `compile.accuracy.worker` evaluates them.
 """

@@ -1,4 +1,4 @@
-"""What a tool is given: a float network, calibration images, and the images to answer."""
+"""What a tool is given: a float network, calibration images and test images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Task:
         options: for its `quantize`.
         onnx: float32, "input" [N, 3, H, W] to "logits" [N, classes].
         calibration: uint8 [N, H, W, 3], as .npy.
-        images: the same of the images to answer.
+        images: the same of the test images.
         normalized: float32 [3, 256], as .npy: what each byte of each colour becomes.
         predictions: int64 [N], the .npy to write.
     """
@@ -43,7 +43,7 @@ class Task:
         yield from self._batches(self.calibration, size)
 
     def image_batches(self, size: int = 100) -> Iterator[NDArray[np.float32]]:
-        """Yield the normalized images to answer, float32 [size, 3, H, W]; the last batch may be smaller."""
+        """Yield the normalized test images, float32 [size, 3, H, W]; the last batch may be smaller."""
         yield from self._batches(self.images, size)
 
     def _batches(self, path: Path, size: int) -> Iterator[NDArray[np.float32]]:

@@ -33,11 +33,11 @@ class PeerInputs:
         return Path(path)
 
     def load_inputs(self) -> NDArray[np.float32]:
-        """Return the normalized images."""
+        """Return the normalized images, float32 [N, 3, H, W]."""
         return np.load(self.inputs, allow_pickle=False)
 
     def load_images(self) -> NDArray[np.uint8]:
-        """Return the images as bytes."""
+        """Return the images as bytes, uint8 [N, H, W, 3]."""
         return np.load(self.images, allow_pickle=False)
 
     def to_json(self) -> str:

@@ -1,4 +1,4 @@
-"""A runtime in a process of its own, which measures when it is told to.
+"""A runtime in a process of its own, which measures on request.
 
     python -m compile.bench.peers.worker INPUTS.json PEER FORM THREADS WARMUP LOGITS.npy
 

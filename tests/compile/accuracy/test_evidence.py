@@ -15,7 +15,7 @@ from PIL import Image
 
 from compile.accuracy import evidence, float_trained, foreign, ours
 from compile.accuracy.foreign import float_onnx
-from compile.accuracy.methods import FLOAT_TWIN
+from compile.accuracy.methods import FLOAT_TRAINED
 from compile.accuracy.network import Network
 from compile.accuracy.row import Row
 from compile.accuracy.tools.task import Task
@@ -30,7 +30,7 @@ from tests.support.networks import network
 SIZE = 32
 LABELS = tuple("abcde")
 PREPROCESS = Preprocess(size=SIZE, resize=SIZE, interpolation="bilinear")
-ROWS = ("default (ranges by answers)", "QAT fused", FLOAT_TWIN, "ONNX Runtime min-max")
+ROWS = ("default (ranges by answers)", "QAT fused", FLOAT_TRAINED, "ONNX Runtime min-max")
 
 
 def small() -> RepGhostNet:

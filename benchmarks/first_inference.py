@@ -1,8 +1,8 @@
-"""How long a program waits for the first answer: loading model.so and one inference, in a process that did neither.
+"""How long a program waits for its first logits: loading model.so and one inference, in a process that did neither.
 
-    python -m benchmarks.first_answer MODEL.so SIZE CLASSES
+    python -m benchmarks.first_inference MODEL.so SIZE CLASSES
 
-prints the milliseconds from before the library is opened until the scores are there.
+prints the milliseconds from before the library is opened until the logits are there.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ PROCESSES = 15
 TIME_LIMIT = 60  # seconds of one process
 
 
-def measure_first_answer(bundle: Bundle, processes: int = PROCESSES) -> dict[str, Any]:
-    """Return the milliseconds until the first answer of a checked bundle for this machine.
+def measure_first_inference(bundle: Bundle, processes: int = PROCESSES) -> dict[str, Any]:
+    """Return the milliseconds of the first inference of a bundle for this machine: minimum, median and maximum.
 
     Args:
         bundle: from `check_bundle`.
         processes: each loads the library once.
     """
     model = bundle.path.absolute() / "model.so"
-    command = [sys.executable, "-m", "benchmarks.first_answer", str(model), str(bundle.size)]
+    command = [sys.executable, "-m", "benchmarks.first_inference", str(model), str(bundle.size)]
     command.append(str(bundle.manifest["classes"]))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     times = []
@@ -46,8 +46,8 @@ def measure_first_answer(bundle: Bundle, processes: int = PROCESSES) -> dict[str
     return {"processes": processes, "min_ms": min(times), "median_ms": statistics.median(times), "max_ms": max(times)}
 
 
-def first_answer(model: Path, size: int, classes: int) -> float:
-    """Return the milliseconds from opening a library until it has answered; the image is black."""
+def first_inference(model: Path, size: int, classes: int) -> float:
+    """Return the milliseconds from opening a library to the logits of a black image."""
     image, logits = (ctypes.c_uint8 * (size * size * 3))(), (ctypes.c_float * classes)()
     start = time.perf_counter_ns()
     library = ctypes.CDLL(str(model), mode=os.RTLD_NOW | os.RTLD_LOCAL)
@@ -62,4 +62,4 @@ def first_answer(model: Path, size: int, classes: int) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(first_answer(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))
+    print(json.dumps(first_inference(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))
