@@ -32,11 +32,13 @@ from calib.qat.weights import FusedWeights, WeightSource
 from calib.settings.config import QuantConfig
 from compile.bench.statistics import paired_ratio
 from compile.subject.load import load_subject
+from compile.subject.subject import Subject
 from repghost.errors import UsageError
 from repghost.files import write_text_atomically
 from repghost.goals import Goal, evaluate
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fused
+from repghost.network.model import RepGhostNet
 from repghost.tables import make_table, markdown_lines
 
 ROUNDS = 11
@@ -95,15 +97,40 @@ def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any
         UsageError: when the checkpoint has no branches.
     """
     subject = load_subject(weights, data, None, None, 2 * batch, batch, 0)
-    model, images = subject.model, subject.calibration.images
-    if model is None or model.spec.form == "fused":
+    if subject.model is None or subject.model.spec.form == "fused":
         raise UsageError("a checkpoint with branches is needed; give the one that the training wrote.")
+    settings = QatSettings()
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "machine": {"system": platform.platform(), "threads": torch.get_num_threads(), "torch": torch.__version__},
+        "network": {
+            "name": subject.name,
+            "size": subject.preprocess.size,
+            "batch": len(subject.calibration.images[:batch]),
+        },
+        "rounds": ROUNDS,
+        "steps": STEPS,
+        "share_of_learning": settings.schedule.freeze_observers,
+        "seconds": take_turns(training_steps(subject.model, subject, batch, settings), ROUNDS, STEPS),
+    }
+
+
+def training_steps(model: RepGhostNet, subject: Subject, batch: int, settings: QatSettings) -> dict[str, Step]:
+    """Return the float steps and those under quantization, by name, each with a network and an optimizer of its own.
+
+    Args:
+        model: with branches.
+        subject: gives the images; twice as many calibrate as train.
+        batch: images per step.
+        settings: of the training with a teacher; without one the loss is that of the labels alone.
+    """
+    images = subject.calibration.images
     inputs = torch.from_numpy(subject.preprocess.normalize(images[:batch]))
     inputs = inputs.contiguous(memory_format=torch.channels_last)
     labels = torch.from_numpy(subject.calibration.labels[: len(inputs)])
     float_model = fused(model)
     graph, spec = quantize_graph(graph_of(float_model), images, subject.preprocess, QuantConfig())
-    settings = QatSettings()
     plain = replace(settings, distillation=0.0)
     teacher = prepare_teacher(float_model, settings)
 
@@ -122,7 +149,7 @@ def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any
     def branches() -> BranchWeights:
         return BranchWeights(copy.deepcopy(model), settings.statistics_momentum)
 
-    steps = {
+    return {
         FLOAT_FUSED: floating(copy.deepcopy(float_model)),
         FLOAT_BRANCHES: floating(copy.deepcopy(model)),
         FUSED + LEARN: quantized(FusedWeights(graph), settings),
@@ -131,16 +158,6 @@ def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any
         REPARAM + LEARN: quantized(branches(), settings),
         REPARAM + FINAL: quantized(branches(), settings, final=True),
         REPARAM + LABELS: quantized(branches(), plain),
-    }
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "machine": {"system": platform.platform(), "threads": torch.get_num_threads(), "torch": torch.__version__},
-        "network": {"name": subject.name, "size": subject.preprocess.size, "batch": len(inputs)},
-        "rounds": ROUNDS,
-        "steps": STEPS,
-        "share_of_learning": settings.schedule.freeze_observers,
-        "seconds": take_turns(steps, ROUNDS, STEPS),
     }
 
 
