@@ -12,7 +12,6 @@ from repghost.errors import IntegrityError
 
 MAGIC = b"!<arch>\n"
 HEADER_END = b"`\n"
-HEADER_BYTES = 60
 NAME_BYTES = 15  # of a member; longer names would need a table of their own
 
 
@@ -32,26 +31,6 @@ def pack_archive(members: Mapping[str, bytes]) -> bytes:
         parts.append(f"{name + '/':<16}{0:<12}{0:<6}{0:<6}{644:<8}{len(content):<10}".encode() + HEADER_END)
         parts.append(content + b"\n" * (len(content) % 2))
     return b"".join(parts)
-
-
-def unpack_archive(data: bytes) -> dict[str, bytes]:
-    """Return the members `pack_archive` was given.
-
-    Raises:
-        IntegrityError: when the data is no archive, or is cut off.
-    """
-    if not is_archive(data):
-        raise IntegrityError("an archive was expected, but its first bytes are those of something else.")
-    members, at = {}, len(MAGIC)
-    while at < len(data):
-        header = data[at : at + HEADER_BYTES]
-        size = header[48:58].strip()
-        start = at + HEADER_BYTES
-        if header[58:] != HEADER_END or not size.isdigit() or start + int(size) > len(data):
-            raise IntegrityError(f"the archive is damaged at byte {at}.")
-        members[header[:16].decode("ascii", "replace").rstrip(" ").removesuffix("/")] = data[start : start + int(size)]
-        at = start + int(size) + int(size) % 2
-    return members
 
 
 def is_archive(data: bytes) -> bool:

@@ -1,20 +1,27 @@
-"""Reading what matters of a 64-bit little-endian ELF file: machine, needed libraries, symbols, page alignment."""
+"""What matters of a 64-bit little-endian ELF file: machine, libraries, symbols, page alignment. pyelftools reads it."""
 
 from __future__ import annotations
 
-import struct
+import io
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from repghost.errors import UsageError
 
-PROGRAM_LOAD, PROGRAM_DYNAMIC, PROGRAM_INTERPRETER, PROGRAM_STACK = 1, 2, 3, 0x6474E551
-SECTION_DYNSYM, SECTION_VERNEED = 11, 0x6FFFFFFE
-DYNAMIC_NEEDED, DYNAMIC_INIT, DYNAMIC_INIT_ARRAY, DYNAMIC_TEXTREL = 1, 12, 25, 22
-FLAG_EXECUTE, FLAG_WRITE = 1, 2
-BIND_LOCAL, BIND_WEAK = 0, 2
-VISIBILITY_HIDDEN = (1, 2)  # internal and hidden
+if TYPE_CHECKING:
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.sections import Symbol
 
+FLAG_EXECUTE, FLAG_WRITE = 1, 2  # of a segment
+WRITABLE_CODE = FLAG_EXECUTE | FLAG_WRITE
+HIDDEN = ("STV_INTERNAL", "STV_HIDDEN")
 MACHINE_NAMES = {183: "aarch64", 62: "x86-64", 3: "x86", 40: "arm", 243: "riscv"}
+GLIBC = re.compile(r"GLIBC_([0-9]{1,4}(?:\.[0-9]{1,4})*)")
+# A model or runner takes up to 1,800 reads of up to 64 bytes; the tables of a damaged file may ask for any number.
+MOST_READS = 50_000
+LARGEST_READ = 1 << 12  # bytes
 
 
 @dataclass(frozen=True)
@@ -35,103 +42,29 @@ class ElfFile:
 
     @property
     def newest_glibc(self) -> tuple[int, ...]:
-        """The highest GLIBC version the file asks for, e.g. (2, 17); empty when it asks for none."""
-        numbers = [version.removeprefix("GLIBC_") for version in self.versions if version.startswith("GLIBC_")]
-        return max((tuple(int(part) for part in number.split(".")) for number in numbers), default=())
+        """The highest GLIBC version the file asks for, e.g. (2, 17); empty when it asks for none.
+
+        Raises:
+            UsageError: when it asks for one that is no number, e.g. GLIBC_PRIVATE.
+        """
+        asked = [version for version in self.versions if version.startswith("GLIBC_")]
+        numbers = [GLIBC.fullmatch(version) for version in asked]
+        if not all(numbers):
+            raise UsageError(f"the ELF file needs {', '.join(asked)}; only numbered versions of glibc are known.")
+        return max((tuple(map(int, number[1].split("."))) for number in numbers if number), default=())
 
 
-def _text(table: bytes, offset: int) -> str:
-    end = table.find(b"\0", offset)
-    if offset >= len(table) or end < 0:
-        raise UsageError(f"a name lies at {offset}, outside a string table of {len(table)} bytes; the file is damaged.")
-    return table[offset:end].decode("ascii", "replace")
+class _BoundedReads(io.BytesIO):
+    """A file in memory that can be read so many times, so that no table of a damaged file takes long to go through."""
 
+    reads_left = MOST_READS
 
-@dataclass(frozen=True)
-class _Section:
-    kind: int
-    offset: int
-    size: int
-    link: int
-    info: int
-
-
-class _Reader:
-    """Tables of one ELF file; every access outside the file is an error."""
-
-    def __init__(self, data: bytes) -> None:
-        if len(data) < 64 or data[:6] != b"\x7fELF\x02\x01":
-            raise UsageError("this is not a 64-bit little-endian ELF file; its first bytes are wrong.")
-        self.data = data
-        (self.machine,) = self.unpack("<H", 18)
-        program_offset, section_offset = self.unpack("<QQ", 32)
-        entry_size, count, section_size, section_count = self.unpack("<HHHH", 54)
-        self.programs = [self.unpack("<IIQQQQQQ", program_offset + i * entry_size) for i in range(count)]
-        rows = [self.unpack("<IIQQQQIIQQ", section_offset + i * section_size) for i in range(section_count)]
-        self.sections = [_Section(row[1], row[4], row[5], row[6], row[7]) for row in rows]
-
-    def unpack(self, layout: str, offset: int) -> tuple[int, ...]:
-        """Read numbers at `offset`."""
-        if offset + struct.calcsize(layout) > len(self.data):
-            raise UsageError(f"the ELF file of {len(self.data)} bytes is truncated: a table reaches beyond its end.")
-        return struct.unpack_from(layout, self.data, offset)
-
-    def content(self, section: _Section) -> bytes:
-        """Return the bytes of a section."""
-        if section.offset + section.size > len(self.data):
-            raise UsageError(f"the ELF file of {len(self.data)} bytes is truncated: a section reaches beyond its end.")
-        return self.data[section.offset : section.offset + section.size]
-
-    def strings_of(self, section: _Section) -> bytes:
-        """Return the string table that a section's names lie in."""
-        if section.link >= len(self.sections):
-            raise UsageError("the ELF file is damaged: a section refers to a string table that does not exist.")
-        return self.content(self.sections[section.link])
-
-
-def _dynamic(reader: _Reader) -> list[tuple[int, int]]:
-    for kind, _, offset, _, _, size, *_ in reader.programs:
-        if kind == PROGRAM_DYNAMIC:
-            rows = [reader.unpack("<QQ", at) for at in range(offset, offset + size - 15, 16)]
-            return [(tag, value) for tag, value in rows if tag]
-    return []
-
-
-def _symbols(reader: _Reader) -> tuple[list[str], list[str], list[str]]:
-    exported: list[str] = []
-    undefined: list[str] = []
-    weak: list[str] = []
-    for section in reader.sections:
-        if section.kind != SECTION_DYNSYM:
-            continue
-        names = reader.strings_of(section)
-        for at in range(section.offset + 24, section.offset + section.size, 24):
-            name, info, other, index = reader.unpack("<IBBH", at)
-            binding = info >> 4
-            if binding == BIND_LOCAL:
-                continue
-            if index == 0:
-                (weak if binding == BIND_WEAK else undefined).append(_text(names, name))
-            elif other & 3 not in VISIBILITY_HIDDEN:
-                exported.append(_text(names, name))
-    return exported, undefined, weak
-
-
-def _versions(reader: _Reader) -> list[str]:
-    found = []
-    for section in reader.sections:
-        if section.kind != SECTION_VERNEED:
-            continue
-        names, at = reader.strings_of(section), section.offset
-        for _ in range(section.info):
-            _, count, _, first, step = reader.unpack("<HHIII", at)
-            entry = at + first
-            for _ in range(count):
-                _, _, _, name, following = reader.unpack("<IHHII", entry)
-                found.append(_text(names, name))
-                entry += following
-            at += step
-    return found
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes; raise ValueError where more is read than any model or runner needs."""
+        self.reads_left -= 1
+        if self.reads_left < 0 or size is None or not 0 <= size <= LARGEST_READ:
+            raise ValueError("its tables are larger than those of any model or runner")
+        return super().read(size)
 
 
 def read_elf(data: bytes) -> ElfFile:
@@ -141,25 +74,78 @@ def read_elf(data: bytes) -> ElfFile:
         data: the whole file.
 
     Raises:
-        UsageError: when the bytes are no such file, or are truncated.
+        UsageError: when the bytes are no such file, or are truncated or damaged.
     """
-    reader = _Reader(data)
-    dynamic = _dynamic(reader)
-    dynamic_names = next((reader.strings_of(s) for s in reader.sections if s.kind == SECTION_DYNSYM), b"")
-    exported, undefined, weak = _symbols(reader)
-    loads = [row for row in reader.programs if row[0] == PROGRAM_LOAD]
-    stacks = [row for row in reader.programs if row[0] == PROGRAM_STACK]
-    tags = {tag for tag, _ in dynamic}
-    return ElfFile(
-        machine=reader.machine,
-        needed=tuple(_text(dynamic_names, value) for tag, value in dynamic if tag == DYNAMIC_NEEDED),
-        exported=tuple(sorted(exported)),
-        undefined=tuple(sorted(undefined)),
-        undefined_weak=tuple(sorted(weak)),
-        alignments=tuple(row[7] for row in loads),
-        versions=tuple(sorted(set(_versions(reader)))),
-        initializers=bool(tags & {DYNAMIC_INIT, DYNAMIC_INIT_ARRAY}),
-        executable_stack=any(row[1] & FLAG_EXECUTE for row in stacks) or not stacks,
-        writable_code=any(row[1] & FLAG_EXECUTE and row[1] & FLAG_WRITE for row in loads) or DYNAMIC_TEXTREL in tags,
-        interpreter=any(row[0] == PROGRAM_INTERPRETER for row in reader.programs),
+    from elftools.common.exceptions import ELFParseError
+    from elftools.elf.elffile import ELFFile
+
+    if len(data) < 64 or data[:6] != b"\x7fELF\x02\x01":
+        raise UsageError("this is not a 64-bit little-endian ELF file; its first bytes are wrong.")
+    try:
+        return _read(ELFFile(_BoundedReads(data)))
+    except UsageError:
+        raise
+    except ELFParseError as error:
+        raise UsageError(f"the ELF file of {len(data)} bytes is truncated: a table reaches beyond its end.") from error
+    except Exception as error:  # whatever else a damaged file makes the package raise
+        raise UsageError(f"the ELF file is damaged: {str(error)[:200] or type(error).__name__}.") from error
+
+
+def _read(file: ELFFile) -> ElfFile:
+    from elftools.elf.dynamic import DynamicSegment
+    from elftools.elf.enums import ENUM_E_MACHINE
+
+    sections, segments = list(file.iter_sections()), list(file.iter_segments())
+    loads = [segment for segment in segments if segment["p_type"] == "PT_LOAD"]
+    stacks = [segment for segment in segments if segment["p_type"] == "PT_GNU_STACK"]
+    dynamic: list[Any] = next(
+        (list(segment.iter_tags()) for segment in segments if isinstance(segment, DynamicSegment)), []
     )
+    tags = {tag["d_tag"]: tag["d_val"] for tag in dynamic}
+    symbols = [symbol for section in sections if section["sh_type"] == "SHT_DYNSYM" for symbol in _symbols(section)]
+    undefined = [symbol for symbol in symbols if symbol["st_shndx"] == "SHN_UNDEF"]
+    return ElfFile(
+        machine=ENUM_E_MACHINE.get(file["e_machine"], file["e_machine"]),
+        needed=tuple(
+            _name(tag.needed, tag["d_val"], tags.get("DT_STRSZ", 0)) for tag in dynamic if tag["d_tag"] == "DT_NEEDED"
+        ),
+        exported=_names(
+            it for it in symbols if it["st_shndx"] != "SHN_UNDEF" and it["st_other"]["visibility"] not in HIDDEN
+        ),
+        undefined=_names(it for it in undefined if it["st_info"]["bind"] != "STB_WEAK"),
+        undefined_weak=_names(it for it in undefined if it["st_info"]["bind"] == "STB_WEAK"),
+        alignments=tuple(segment["p_align"] for segment in loads),
+        versions=tuple(sorted({name for section in sections for name in _versions(section)})),
+        initializers=bool(tags.keys() & {"DT_INIT", "DT_INIT_ARRAY"}),
+        executable_stack=any(segment["p_flags"] & FLAG_EXECUTE for segment in stacks) or not stacks,
+        writable_code=any(segment["p_flags"] & WRITABLE_CODE == WRITABLE_CODE for segment in loads)
+        or "DT_TEXTREL" in tags,
+        interpreter=any(segment["p_type"] == "PT_INTERP" for segment in segments),
+    )
+
+
+def _symbols(section: Any) -> Iterator[Symbol]:
+    """Return the symbols of a table that other files see."""
+    for symbol in section.iter_symbols():
+        _name(symbol.name, symbol["st_name"], section.stringtable["sh_size"])
+        if symbol["st_info"]["bind"] != "STB_LOCAL":
+            yield symbol
+
+
+def _names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
+    return tuple(sorted(symbol.name for symbol in symbols))
+
+
+def _versions(section: Any) -> Iterator[str]:
+    """Return the symbol versions that a section asks of libraries; only one of the type verneed asks for any."""
+    if section["sh_type"] == "SHT_GNU_verneed":
+        for _, versions in section.iter_versions():
+            for version in versions:
+                yield _name(version.name, version["vna_name"], section.stringtable["sh_size"])
+
+
+def _name(name: str, offset: int, size: int) -> str:
+    """Return a name that lies in its string table; pyelftools reads any other place of the file, too."""
+    if offset >= size:
+        raise UsageError(f"a name lies at {offset}, outside a string table of {size} bytes; the file is damaged.")
+    return name

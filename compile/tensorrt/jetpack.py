@@ -43,10 +43,6 @@ class JetPack:
             return {"int8": "--stronglyTyped", "fp16": "--stronglyTyped"}
         return {"int8": "--int8 --fp16", "fp16": "--fp16"}
 
-    def supports(self, version: str) -> bool:
-        """Return whether a version of TensorRT such as "10.3.0" is one the bundles are for."""
-        return any(version == prefix or version.startswith(f"{prefix}.") for prefix in self.tensorrt)
-
 
 @dataclass(frozen=True)
 class Board:
@@ -80,7 +76,6 @@ JETPACKS = {
         JetPack("7", ("10.13", "11"), 19, 20, True, 101300, (*ORIN, "agx-thor")),
     )
 }
-DEFAULT_JETPACK = "6"
 
 
 def find_jetpack(name: str) -> JetPack:
@@ -128,10 +123,3 @@ def check_dla(board: Board) -> None:
     if not board.dla_cores:
         have = ", ".join(name for name, row in BOARDS.items() if row.dla_cores)
         raise UsageError(f"{board.name} has no DLA; {have} have one. Leave --dla out: the GPU runs the whole network.")
-
-
-def version_of_banner(number: int) -> str:
-    """Return the version behind the number that trtexec prints, e.g. 8502 -> "8.5.2" and 100300 -> "10.3.0"."""
-    if number < 10_000:
-        return f"{number // 1000}.{number // 100 % 10}.{number % 100}"
-    return f"{number // 10_000}.{number // 100 % 100}.{number % 100}"

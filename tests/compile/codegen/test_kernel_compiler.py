@@ -10,12 +10,12 @@ import pytest
 
 from compile.codegen import kernel_compiler as workshop
 from compile.codegen.kernel_compiler import Source, Workshop
-from compile.codegen.object_archive import unpack_archive
 from compile.codegen.program_to_objects import compile_program
 from compile.ir import tir
 from compile.ir.tir import Kernel
 from compile.storage.kernel_store import KernelStore
 from compile.targets.table import ARM64
+from tests.support.archives import archive_members
 from tests.support.shapes import small_program
 
 TARGET = ARM64.tvm_target(ARM64.variants[0])
@@ -70,6 +70,6 @@ def test_a_warm_store_gives_the_bytes_of_a_cold_one(tmp_path: Path) -> None:
             networks.append((compile_program(small_program(), target, shop), shop.made, shop.found))
     cold, made, found = networks[0]
     assert found == 0
-    assert made == len({name for variant in cold.variants for name in unpack_archive(variant.object_bytes)})
+    assert made == len({name for variant in cold.variants for name in archive_members(variant.object_bytes)})
     assert [counts for _, *counts in networks[1:]] == [[0, made], [1, made - 1], [made, 0]]
     assert all(network == cold for network, *_ in networks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import subprocess
@@ -13,22 +14,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
 from numpy.typing import NDArray
 
 from calib.integer.program import Conv2d, DepthwiseConv2d, Operator
 from compile.codegen.kernel_compiler import object_of
-from compile.codegen.object_archive import unpack_archive
 from compile.codegen.program_to_objects import ScheduledNetwork, compile_program, schedule_network
 from compile.intrin.i8mm import I8mm
 from compile.intrin.table import find_instruction_set
 from compile.ir.compiled_network import BLOB_ALIGNMENT, CompiledNetwork
 from compile.ir.memory_plan import plan_memory
-from compile.link.elf import _Reader, _text
 from compile.schedules.int8.gemm import gemm_shape, parameter_bytes, plan_panels
 from compile.schedules.phases import flat_phases
 from compile.storage.kernel_store import FOLDER_VARIABLE, OFF
 from compile.targets.table import ARM64, TARGETS, X86_64, Target, Variant
 from tests.support import ROOT
+from tests.support.archives import archive_members
 from tests.support.kernel_cases import FAMILIES
 from tests.support.kernel_harness import _prepare_all, whole_source
 from tests.support.shapes import shape_program, small_program
@@ -39,7 +41,6 @@ SYMBOL = "rg_step_test"
 PROVIDED = {"memcpy", "memmove", "memset"}  # by compile/runner/memory.c, inside model.so
 HALF_FLOAT_HELPERS = {"__truncsfhf2", "__extendhfsf2"}  # TVM writes these weak functions into every object
 FREESTANDING = {"memcpy", "memmove", "memset"}  # what LLVM makes of plain loops; model.so brings it in memory.c
-SECTION_SYMTAB, SECTION_CODE_FLAG = 2, 4
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,11 @@ def built(variant: str) -> Built:
 # -- objects -----------------------------------------------------------------------------------------------------------
 def symbols(data: bytes) -> tuple[set[str], set[str]]:
     """Return the global symbols an object defines, and those it needs."""
-    reader = _Reader(data)
     defined, needed = set(), set()
-    for section in reader.sections:
-        if section.kind == SECTION_SYMTAB:
-            names = reader.strings_of(section)
-            for at in range(section.offset + 24, section.offset + section.size, 24):
-                name, info, _, index = reader.unpack("<IBBH", at)
-                if info >> 4:
-                    (defined if index else needed).add(_text(names, name))
+    for section in ELFFile(io.BytesIO(data)).iter_sections("SHT_SYMTAB"):
+        for symbol in section.iter_symbols():
+            if symbol["st_info"]["bind"] != "STB_LOCAL":
+                (needed if symbol["st_shndx"] == "SHN_UNDEF" else defined).add(symbol.name)
     return defined, needed
 
 
@@ -106,7 +103,7 @@ def is_kernel(symbol: str) -> bool:
 @pytest.mark.parametrize("target", ["arm64", "x86-64"])
 def test_the_archive_of_a_variant_has_each_kernel_once_and_needs_no_other(target: str) -> None:
     for variant in compiled(target).variants:
-        defined, needed = zip(*map(symbols, unpack_archive(variant.object_bytes).values()), strict=True)
+        defined, needed = zip(*map(symbols, archive_members(variant.object_bytes).values()), strict=True)
         functions = [name for names in defined for name in names - HALF_FLOAT_HELPERS]
         assert len(functions) == len(set(functions)), "each member holds one function"
         assert set().union(*needed) <= set(functions) | FREESTANDING
@@ -114,7 +111,7 @@ def test_the_archive_of_a_variant_has_each_kernel_once_and_needs_no_other(target
 
 
 def test_what_two_arm_variants_have_in_common_is_compiled_once_for_the_plainer() -> None:
-    neon, dot, i8mm = (unpack_archive(variant.object_bytes) for variant in compiled("arm64").variants)
+    neon, dot, i8mm = (archive_members(variant.object_bytes) for variant in compiled("arm64").variants)
     for plain, fast in ((neon, dot), (dot, i8mm)):
         both = plain.keys() & fast.keys()
         assert both
@@ -166,14 +163,9 @@ def test_the_promised_instructions_are_used_and_no_others(variant: str) -> None:
 
 def code_words(data: bytes) -> NDArray[np.uint32]:
     """Return the instructions of an arm64 object."""
-    reader = _Reader(data)
-    section_offset, size, number = *reader.unpack("<Q", 40), *reader.unpack("<HH", 58)
-    words = []
-    for index in range(number):
-        _, kind, flags, _, offset, length = reader.unpack("<IIQQQQ", section_offset + index * size)
-        if kind == 1 and flags & SECTION_CODE_FLAG:
-            words.append(np.frombuffer(data, "<u4", length // 4, offset))
-    return np.concatenate(words)
+    sections = ELFFile(io.BytesIO(data)).iter_sections("SHT_PROGBITS")
+    code = [section.data() for section in sections if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR]
+    return np.concatenate([np.frombuffer(words, "<u4", len(words) // 4) for words in code])
 
 
 @pytest.mark.parametrize(
@@ -271,6 +263,7 @@ def test_arm_variants_read_one_copy_of_the_weights() -> None:
 # -- the same every time -----------------------------------------------------------------------------------------------
 DIGEST = """
 import hashlib
+import io
 from compile.codegen.program_to_objects import compile_program
 from compile.targets.table import TARGETS
 from tests.support.shapes import small_program

@@ -15,7 +15,7 @@ from calib.ptq.apply import quantize_graph
 from calib.settings.config import LayerSettings, QuantConfig
 from calib.settings.quantspec import QuantSpec
 from compile.tensorrt.evaluate import ONNX_REFERENCE, TorchNetwork, exact_runner
-from compile.tensorrt.jetpack import JETPACKS, version_of_banner
+from compile.tensorrt.jetpack import JETPACKS
 from compile.tensorrt.lint.check import lint_graph
 from compile.tensorrt.lint.graph import index_graph
 from compile.tensorrt.network.placement import PlacementOptions, float_placement, place
@@ -132,22 +132,3 @@ def test_a_foreign_operator_is_named() -> None:
     model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", values[:1], values[1:]))
     with pytest.raises(UsageError, match="'soft': operator Softmax"):
         TorchNetwork(model)(np.zeros((1, 3), np.float32))
-
-
-@pytest.mark.parametrize(
-    ("number", "version"),
-    [(8502, "8.5.2"), (8602, "8.6.2"), (100300, "10.3.0"), (101303, "10.13.3"), (110401, "11.4.1")],
-)
-def test_versions_of_banners(number: int, version: str) -> None:
-    assert version_of_banner(number) == version
-
-
-@pytest.mark.parametrize(
-    ("jetpack", "version", "supported"),
-    [
-        ("5", "8.5.2", True), ("5", "8.6.13", True), ("5", "8.4.1", False), ("6", "10.3.0", True),
-        ("6", "10.30.0", False), ("7", "10.13.3", True), ("7", "11.4.1", True), ("7", "10.3.0", False),
-    ],
-)  # fmt: skip
-def test_which_tensorrt_a_jetpack_has(jetpack: str, version: str, supported: bool) -> None:
-    assert JETPACKS[jetpack].supports(version) == supported
