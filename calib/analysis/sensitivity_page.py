@@ -1,23 +1,22 @@
-"""A sensitivity analysis for people: rows with the price of float, a text table, and a figure as SVG."""
+"""A sensitivity analysis for people: rows with the price of float, a text table, and a figure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from html import escape
 from typing import Any
 
 from calib.analysis.sensitivity import Sensitivity
 from repghost.errors import UsageError
 from repghost.tables import Table, make_table
+from repghost.svg_figure import BLUE, ORANGE, figure_style
+from repghost.svg_figure import to_svg as figure_svg
 
 FORMAT, VERSION = "repghost-sensitivity", 1
 PROFILE_FORMAT = "repghost-profile"
 HEADS = ("layer", "#output in int8", "#weights in int8", "#of all", "#of the work", "#float costs, us")
 SHOWN = 40  # rows of the figure: behind them the changes are too small to see
-ROW, LEFT, WIDTH = 18, 250, 420  # pixels
-# Okabe and Ito's colours, which the colour-blind can tell apart (https://jfly.uni-koeln.de/color/).
-ACTIVATION, WEIGHT, INK = "#0072b2", "#d55e00", "#7a7a7a"
+ROW_INCHES, BAR_HEIGHT, LABEL_ROOM = 0.25, 0.7, 1.3  # of the figure; shares of a row and of the longest bar
 
 
 @dataclass(frozen=True)
@@ -110,36 +109,34 @@ def to_table(rows: Sequence[Row]) -> Table:
 
 
 def to_svg(rows: Sequence[Row], title: str) -> str:
-    """Return horizontal bars, the most sensitive layer on top, on whatever background the page has."""
+    """Return a figure of horizontal bars, the most sensitive layer on top, on whatever background the page has.
+
+    Args:
+        rows: from `make_rows`.
+        title: above the bars.
+    """
+    from matplotlib.figure import Figure
+
     shown = rows[:SHOWN]
-    largest = max(((row.activation or 0.0) + (row.weight or 0.0) for row in shown), default=0.0) or 1.0
-    height = (len(shown) + 4) * ROW
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + 130} {height}" '
-        f'font-family="sans-serif" font-size="12" fill="{INK}">',
-        f'<text x="8" y="{ROW}" font-size="14">{escape(title)}</text>',
-        _legend(ACTIVATION, "output in int8", LEFT),
-        _legend(WEIGHT, "weights in int8", LEFT + 140),
-    ]
-    for index, row in enumerate(shown):
-        lines += _bar(row, (index + 3) * ROW, WIDTH / largest)
-    lines.append("</svg>")
-    return "\n".join(lines) + "\n"
-
-
-def _legend(colour: str, text: str, x: int) -> str:
-    y = 2 * ROW
-    return (
-        f'<rect x="{x}" y="{y - 10}" width="12" height="12" fill="{colour}"/><text x="{x + 18}" y="{y}">{text}</text>'
-    )
-
-
-def _bar(row: Row, y: int, scale: float) -> list[str]:
-    first, second = (max(value or 0.0, 0.0) * scale for value in (row.activation, row.weight))
-    total = (row.activation or 0.0) + (row.weight or 0.0)
-    return [
-        f'<text x="{LEFT - 8}" y="{y}" text-anchor="end">{escape(row.name)}</text>',
-        f'<rect x="{LEFT}" y="{y - 10}" width="{first:.1f}" height="12" fill="{ACTIVATION}"/>',
-        f'<rect x="{LEFT + first:.1f}" y="{y - 10}" width="{second:.1f}" height="12" fill="{WEIGHT}"/>',
-        f'<text x="{LEFT + first + second + 6:.1f}" y="{y}">{total:.1e} nats, {row.share:.0%}</text>',
-    ]
+    places = range(len(shown))
+    outputs = [max(row.activation or 0.0, 0.0) for row in shown]
+    weights = [max(row.weight or 0.0, 0.0) for row in shown]
+    with figure_style({"font.size": 10, "text.parse_math": False, "axes.spines.bottom": False}):
+        figure = Figure(figsize=(8.4, 0.75 + ROW_INCHES * len(shown)), layout="constrained")
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+        axes = figure.add_subplot()
+        first = axes.barh(places, outputs, BAR_HEIGHT, color=BLUE, label="output in int8")
+        second = axes.barh(places, weights, BAR_HEIGHT, left=outputs, color=ORANGE, label="weights in int8")
+        for place in places:
+            first[place].set_gid(f"output-{place}")
+            second[place].set_gid(f"weights-{place}")
+        sums = [output + weight for output, weight in zip(outputs, weights, strict=True)]
+        totals = [f"{total:.1e} nats, {row.share:.0%}" for total, row in zip(sums, shown, strict=True)]
+        axes.bar_label(second, totals, padding=5)
+        axes.set_yticks(places, [row.name for row in shown])
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_visible(False)
+        axes.set_xlim(0, LABEL_ROOM * (max(sums, default=0.0) or 1.0))
+        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+        return figure_svg(figure)

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from compile.summary.facts import OURS, Method, Network, Speed, Summary
 from compile.summary.published import published_figures
+from repghost.svg_figure import BLUE, GREEN, INK, ORANGE, PURPLE, figure_style, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INK = "#7a7a7a"  # legible on white and on black; text and axes
-# Okabe and Ito's colours, which the colour-blind can tell apart (https://jfly.uni-koeln.de/color/).
-FAMILY_COLOURS = {"RepGhostNet": "#d55e00", "GhostNet": "#0072b2", "MobileNetV3": "#009e73", "MobileNetV2": "#cc79a7"}
+FAMILY_COLOURS = {"RepGhostNet": ORANGE, "GhostNet": BLUE, "MobileNetV3": GREEN, "MobileNetV2": PURPLE}
 PRECISION_MARKS = {"int8": "o", "fp32": "s", "fp16": "^"}
-METHOD_COLOURS = {"fp32": "#7a7a7a", "ptq": "#0072b2", "qat": "#d55e00"}
-SETTINGS = {
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "repghost",  # the same figure has the same bytes
-    "font.size": 11,
-    "font.family": "sans-serif",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-}
+METHOD_COLOURS = {"fp32": INK, "ptq": BLUE, "qat": ORANGE}
 
 
 def all_plots(summary: Summary) -> dict[str, str]:
@@ -133,30 +117,13 @@ def draw_changes(networks: Sequence[Network]) -> str:
         return finish()
 
 
-class _figure:  # noqa: N801 - reads as a function
-    """A figure of so many inches; gives the axes and a function that returns the finished SVG."""
+@contextmanager
+def _figure(width: float, height: float) -> Iterator[tuple[Axes, Callable[[], str]]]:
+    """Give the axes of a figure of so many inches, and a function that returns the finished SVG."""
+    from matplotlib.figure import Figure
 
-    def __init__(self, width: float, height: float) -> None:
-        self._size = (width, height)
-
-    def __enter__(self) -> tuple[Axes, Any]:
-        import matplotlib
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-
-        self._settings = matplotlib.rc_context(SETTINGS)
-        self._settings.__enter__()
-        figure = Figure(figsize=self._size, layout="constrained")
+    with figure_style({"font.size": 11}):
+        figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot()
         axes.grid(color=INK, alpha=0.25, linewidth=0.6)
-
-        def finish() -> str:
-            buffer = io.StringIO()
-            FigureCanvasSVG(figure)
-            figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-            return buffer.getvalue()
-
-        return axes, finish
-
-    def __exit__(self, *error: object) -> None:
-        self._settings.__exit__(None, None, None)
+        yield axes, lambda: to_svg(figure)

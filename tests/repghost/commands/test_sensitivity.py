@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
 from tests.calib.conftest import CLASSES, SIZE, lively_model
 
+SVG = "{http://www.w3.org/2000/svg}"
 ENTRIES = (Sensitivity("a", 0.1, None), Sensitivity("b<&>", 0.2, 0.5), Sensitivity("c", None, 0.2))
 
 
@@ -38,12 +40,25 @@ def test_rows_are_sorted_and_share_the_whole() -> None:
     assert len(to_table(make_rows(ENTRIES, {})).columns) == 5  # no column for what nobody measured
 
 
+def bar_widths(svg: str, part: str) -> list[float]:
+    """Return the width of each row's bar, the top row first; a bar is a path around it."""
+    groups = {group.get("id", ""): group for group in ElementTree.fromstring(svg).iter(f"{SVG}g")}
+    paths = [groups[f"{part}-{row}"].find(f"{SVG}path") for row in range(len(ENTRIES))]
+    corners = [[float(x) for x in re.findall(r"[ML] ([-\d.]+)", path.get("d"))] for path in paths]
+    return [max(xs) - min(xs) for xs in corners]
+
+
 def test_the_figure_is_an_svg_whose_bars_are_in_proportion() -> None:
-    root = ElementTree.fromstring(to_svg(make_rows(ENTRIES, {}), "t < u"))
-    space = "{http://www.w3.org/2000/svg}"
-    bars = [float(bar.get("width", "0")) for bar in root.iter(f"{space}rect")][2:]  # behind the legend's
-    assert bars == pytest.approx([120.0, 300.0, 0.0, 120.0, 60.0, 0.0], abs=0.1)
-    assert "b<&>" in [text.text for text in root.iter(f"{space}text")]
+    rows = make_rows(ENTRIES, {})
+    svg = to_svg(rows, "t < u")
+    outputs, weights = bar_widths(svg, "output"), bar_widths(svg, "weights")
+    scale = outputs[0] / 0.2
+    assert scale > 100.0  # pixels per nat; the longest bar has 0.7 nats
+    assert outputs == pytest.approx([0.2 * scale, 0.0, 0.1 * scale], abs=0.01)
+    assert weights == pytest.approx([0.5 * scale, 0.2 * scale, 0.0], abs=0.01)
+    texts = {text.text for text in ElementTree.fromstring(svg).iter(f"{SVG}text")}
+    assert texts >= {"t < u", "b<&>", "a", "c", "output in int8", "weights in int8", "7.0e-01 nats, 70%"}
+    assert to_svg(rows, "t < u") == svg
 
 
 def test_nothing_sensitive_still_has_a_figure() -> None:
