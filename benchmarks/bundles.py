@@ -7,8 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from compile.bundle.manifest import Bundle, check_bundle
+from compile.link.toolchain import runner_sources
+from compile.storage.code_key import code_digest, files_digest
 from compile.storage.measurements import Measurements
-from compile.storage.stage_cache import code_digest, versions
+from compile.storage.stage_cache import versions
 from compile.subject.request import Request
 from compile.subject.subject import RANDOM
 
@@ -32,7 +34,8 @@ def fresh_bundles(request: Request, folder: str, store: Measurements, say: Calla
     paths = [request.output / folder / request.target / precision.name for precision in request.precisions]
     asked = {name: str(value) for name, value in asdict(request).items() if name not in ("output", "jobs")}
     tools = versions("apache-tvm", "ziglang", "torch", "numpy")
-    key = {"request": asked, "code": code_digest("repghost", "calib", "compile"), "tools": tools}
+    code, sources = code_digest("compile.pipeline"), files_digest(runner_sources())
+    key = {"request": asked, "code": code, "sources": sources, "tools": tools}
 
     def build() -> list[str]:
         run(request, say)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 
-from compile.link import toolchain, zig
+from compile.link import toolchain
 from compile.link.promises import check_runner
+from compile.storage.code_key import code_digest, files_digest
 from compile.storage.kernel_store import KernelStore, user_store
-from compile.storage.stage_cache import versions
+from compile.storage.stage_cache import key_digest, versions
 from compile.targets.table import Target
 
 
@@ -50,8 +48,11 @@ def start_runners(targets: Iterable[Target]) -> dict[str, Future[bytes]]:
 
 def runner_key(target: Target) -> str:
     """Return a name made of everything the runner depends on: its sources, how they are compiled, and the compiler."""
-    digest = hashlib.sha256(json.dumps([asdict(target), versions("ziglang")], sort_keys=True).encode())
-    sources = [path for path in sorted(toolchain.RUNNER_SOURCES.rglob("*")) if path.is_file()]
-    for path in [*sources, Path(toolchain.__file__), Path(zig.__file__)]:
-        digest.update(f"\0{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
-    return digest.hexdigest()
+    return key_digest(
+        {
+            "target": asdict(target),
+            "tools": versions("ziglang"),
+            "code": code_digest("compile.link.toolchain"),
+            "sources": files_digest(toolchain.runner_sources()),
+        }
+    )

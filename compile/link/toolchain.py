@@ -39,6 +39,16 @@ def _compile_flags(folder: Path, triple: str) -> list[str]:
     return ["-target", triple, *REPRODUCIBLE, f"-ffile-prefix-map={folder}=.", f"-I{RUNNER_SOURCES}"]
 
 
+def model_sources() -> list[Path]:
+    """Return the C sources of model.so, and every header they may include."""
+    return [*(RUNNER_SOURCES / unit for unit in (*MODEL_UNITS, *NETWORK_UNITS)), *RUNNER_SOURCES.glob("*.h")]
+
+
+def runner_sources() -> list[Path]:
+    """Return every C source and header of model.so and of repghost-run."""
+    return [path for path in RUNNER_SOURCES.rglob("*.[ch]") if path.parent.name != "example"]
+
+
 def _c_string(text: str) -> str:
     """Return printable ASCII `text` as a C string literal."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

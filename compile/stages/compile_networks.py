@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from compile.bundle.host_model import ABI
 from compile.ir.compiled_network import CompiledNetwork, CompiledVariant
-from compile.link.toolchain import link_model
+from compile.link.toolchain import link_model, model_sources
 from compile.passes.layers import manifest_layers
+from compile.storage.code_key import code_digest, files_digest
 from compile.storage.files import sha256
-from compile.storage.stage_cache import Files, StageCache, code_digest, key_digest, versions
+from compile.storage.stage_cache import Files, StageCache, key_digest, versions
 from compile.targets.precisions import Precision
 from compile.targets.table import Target
 
@@ -52,7 +53,7 @@ class Compilation:
             "program": self.program.digest,
             "target": asdict(self.target),
             "precision": self.precision.name,
-            "code": code_digest("repghost", "calib", "compile"),
+            "code": code_digest("compile.codegen.program_to_objects", alone=(__name__,)),
             "tools": versions("apache-tvm", "numpy"),
         }
 
@@ -180,7 +181,12 @@ def link(
         cache: keeps model.so.
     """
     target, info = compilation.target, model_info(subject, compilation, network)
-    key = {"target": asdict(target), "code": code_digest("compile"), "tools": versions("ziglang")}
+    key = {
+        "target": asdict(target),
+        "code": code_digest("compile.link.toolchain", alone=(__name__,)),
+        "sources": files_digest(model_sources()),
+        "tools": versions("ziglang"),
+    }
     parts = {name: sha256(data) for name, data in pack_network(network).items()}
     model, _ = cache.get(
         "link", {**key, "network": parts, "info": info}, lambda: {"model.so": link_model(network, target, info)}

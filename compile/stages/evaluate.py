@@ -14,7 +14,8 @@ from compile.bundle.host_model import LoadedModel
 from compile.bundle.vectors import Vectors
 from compile.ir.float_program import FloatProgram
 from compile.ir.float_reference import run_float
-from compile.storage.stage_cache import StageCache, code_digest, versions
+from compile.storage.code_key import FUSED_NETWORK, code_digest
+from compile.storage.stage_cache import StageCache, versions
 from compile.subject.subject import Images, Subject
 from compile.targets.precisions import INT8
 from repghost.errors import IntegrityError
@@ -53,7 +54,7 @@ def float_predictions(model: RepGhostNet, subject: Subject, test: Images, cache:
         "weights": subject.digest,
         "preprocess": subject.preprocess.to_dict(),
         "pictures": test.digest,
-        "code": code_digest("repghost"),
+        "code": code_digest("repghost.evaluation.accuracy", *FUSED_NETWORK, alone=(__name__,)),
         "tools": versions("torch"),
     }
     return _kept(cache, "float_answers", key, lambda: predict(model, test.images, subject.preprocess))
@@ -64,7 +65,7 @@ def reference_predictions(program: FloatProgram, test: Images, cache: StageCache
     key = {
         "program": program.digest,
         "pictures": test.digest,
-        "code": code_digest("compile"),
+        "code": code_digest("compile.ir.float_reference", alone=(__name__,)),
         "tools": versions("numpy"),
     }
     return _kept(cache, "reference_answers", key, lambda: run_float(program, test.images))

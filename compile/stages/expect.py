@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compile.bundle.vectors import Vectors, unpack_vectors
+from compile.storage.code_key import code_digest
 from compile.storage.files import sha256
-from compile.storage.stage_cache import ROOT, Files, StageCache, code_digest, versions
+from compile.storage.stage_cache import ROOT, Files, StageCache, versions
 from compile.subject.subject import Images, Subject
 from compile.targets.precisions import FP32, Precision
 from repghost.errors import IntegrityError
@@ -54,7 +55,7 @@ def expect(qdq: Path, preprocess: Preprocess, images: Images, cache: StageCache)
         "qdq": sha256(qdq.read_bytes()),
         "preprocess": preprocess.to_dict(),
         "pictures": images.digest,
-        "code": code_digest("repghost", "calib", "compile"),
+        "code": code_digest("compile.bundle.vectors", alone=(__name__,)),
         "tools": versions("numpy"),
     }
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from compile.storage.code_key import FUSED_NETWORK, code_digest
 from compile.storage.files import sha256
-from compile.storage.stage_cache import Files, StageCache, code_digest, versions
+from compile.storage.stage_cache import Files, StageCache, versions
 from compile.subject.subject import Subject
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def layer_error(
         "weights": subject.digest,
         "pictures": sha256(images.tobytes()),
         "config": config.to_dict(),
-        "code": code_digest("repghost", "calib"),
+        "code": code_digest("calib.analysis.sqnr", "calib.ptq.equalize", *FUSED_NETWORK, alone=(__name__,)),
         "tools": versions("torch", "numpy"),
     }
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compile.storage.stage_cache import Files, StageCache, code_digest, versions
+from compile.storage.code_key import FUSED_NETWORK, code_digest
+from compile.storage.stage_cache import Files, StageCache, versions
 from compile.subject.subject import RANDOM, Subject
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def quantize(
         "config": config.to_dict(),
         "pictures": subject.calibration.digest,
         "origin": dict(subject.calibration.origin),
-        "code": code_digest("repghost", "calib"),
+        "code": code_digest("calib.quantize", "calib.qdq.writer", *FUSED_NETWORK, alone=(__name__,)),
         "tools": versions("torch", "numpy", "onnx"),
     }
 

@@ -7,7 +7,6 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from repghost.errors import IntegrityError
 
 INDEX = "index.json"
 ROOT = Path(__file__).resolve().parents[2]  # where the packages lie
-SOURCE_SUFFIXES = (".py", ".c", ".h")
 
 Files = dict[str, bytes]
 
@@ -78,21 +76,6 @@ def key_digest(key: dict[str, Any]) -> str:
     """Return the SHA-256 of a key; equal keys have equal digests in every process."""
     text = json.dumps(key, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-@cache
-def code_digest(*packages: str) -> str:
-    """Return the SHA-256 over the source files of our packages, names included.
-
-    Args:
-        packages: of "repghost", "calib" and "compile".
-    """
-    digest = hashlib.sha256()
-    for package in packages:
-        for path in sorted((ROOT / package).rglob("*")):
-            if path.suffix in SOURCE_SUFFIXES and path.is_file():
-                digest.update(f"{path.relative_to(ROOT)}\0{sha256(path.read_bytes())}\n".encode())
-    return digest.hexdigest()
 
 
 def versions(*packages: str) -> dict[str, str]:

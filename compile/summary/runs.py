@@ -7,10 +7,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from compile.bundle.manifest import MANIFEST
+from compile.link.toolchain import runner_sources
 from compile.report.run_report import JSON_FILE, read_report
 from compile.stages.quantize import TOOLS
+from compile.storage.code_key import code_digest, files_digest
 from compile.storage.files import sha256
-from compile.storage.stage_cache import code_digest, key_digest, versions
+from compile.storage.stage_cache import key_digest, versions
 from compile.subject.request import Request
 from compile.subject.subject import CARRIED_DATA, CARRIED_WEIGHTS, CARRIED_WIDTH, RANDOM, TIMM
 from compile.targets.precisions import default_precisions, parse_precisions
@@ -99,7 +101,8 @@ def _key(request: Request) -> str:
         "request": {key: str(value) for key, value in asdict(request).items()},
         "files": [sha256(path.read_bytes()) for path in files],
         "pictures": _listing(request.data or CARRIED_DATA),
-        "code": code_digest("repghost", "calib", "compile"),
+        "code": code_digest("compile.pipeline"),
+        "sources": files_digest(runner_sources()),
         "tools": versions(*TOOLS),
     }
     return key_digest(values)

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.stages.evaluate import float_predictions
+from compile.storage.code_key import code_digest
 from compile.storage.files import sha256
-from compile.storage.stage_cache import Files, StageCache, code_digest, versions
+from compile.storage.stage_cache import Files, StageCache, versions
 from compile.subject.subject import Images, Subject
 from repghost.evaluation.accuracy import accuracy, paired_difference
 
@@ -54,7 +55,7 @@ def _predictions(contents: Contents, test: Images, cache: StageCache) -> NDArray
     key = {
         "file": sha256(contents.int8.SerializeToString(deterministic=True)),
         "pictures": test.digest,
-        "code": code_digest("compile"),
+        "code": code_digest("compile.tensorrt.evaluate", alone=(__name__,)),
         "tools": versions("torch", "numpy"),
     }
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from calib.settings.quantspec import QuantSpec
-from compile.storage.stage_cache import Files, StageCache, code_digest, versions
+from compile.storage.code_key import FUSED_NETWORK, code_digest
+from compile.storage.stage_cache import Files, StageCache, versions
 from compile.subject.subject import Subject
 from repghost.graph.operators import Classifier, Convolution, Graph
 
@@ -50,7 +51,7 @@ def calibrate_network(
         "preprocess": subject.preprocess.to_dict(),
         "config": config.to_dict(),
         "pictures": subject.calibration.digest,
-        "code": code_digest("repghost", "calib"),
+        "code": code_digest("calib.ptq.apply", *FUSED_NETWORK, alone=(__name__,)),
         "tools": versions("torch", "numpy"),
     }
     plain = graph_of(network)
