@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
+from compile.storage.typed_json import read_record
 from repghost.errors import IntegrityError
 
 FORMAT = "repghost-summary"
@@ -18,6 +16,7 @@ VERSION = 2
 Kind = Literal["measured", "emulated", "modelled", "published"]
 Unit = Literal["ms", "instructions", "cycles"]
 Where = Literal["host", "board", "jetson", "emulated"]
+Way = Literal["ptq", "qat"]  # how a network was made int8: calibrated, or trained
 OURS = "repghost"  # the runtime whose builds are ours
 
 
@@ -46,7 +45,7 @@ class Method:
     """One way a network was made int8, and what it kept."""
 
     name: str  # e.g. "percentile", "fused"
-    kind: Literal["ptq", "qat"]
+    kind: Way
     share: Share
     change: Change | None
     program_digest: str
@@ -241,44 +240,4 @@ class Summary:
                 f"{VERSION}; make it again with 'repghost report'."
             )
         body = {key: value for key, value in values.items() if key not in ("format", "version")}
-        summary = _build(cls, body, name)
-        if not isinstance(summary, cls):
-            raise IntegrityError(f"{name} is no summary.")
-        return summary
-
-
-def _build(kind: Any, value: Any, place: str) -> Any:
-    """Return `value` as the type `kind`, checking everything on the way."""
-    if is_dataclass(kind):
-        return _build_record(kind, value, place)
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (UnionType, typing.Union):
-        inner = next(argument for argument in arguments if argument is not type(None))
-        return None if value is None else _build(inner, value, place)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise IntegrityError(f"{place} has to be a list, not {value!r:.80}.")
-        return tuple(_build(arguments[0], item, f"{place}[{index}]") for index, item in enumerate(value))
-    if origin is Literal:
-        if value not in arguments:
-            raise IntegrityError(f"{place} is {value!r:.80}; allowed: {', '.join(map(str, arguments))}.")
-        return value
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    if kind is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if kind is str and isinstance(value, str):
-        return value
-    if origin is not None and isinstance(value, dict):  # Mapping[str, str]
-        return {_build(str, key, place): _build(str, item, f"{place}.{key}") for key, item in value.items()}
-    raise IntegrityError(f"{place} is {value!r:.80}, which is no {getattr(kind, '__name__', kind)}.")
-
-
-def _build_record(kind: Any, value: Any, place: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise IntegrityError(f"{place} has to be an object, not {value!r:.80}.")
-    hints = typing.get_type_hints(kind)
-    names = {item.name for item in fields(kind)}
-    if set(value) != names:
-        raise IntegrityError(f"{place}: the keys {sorted(set(value) ^ names)} are missing or unknown.")
-    return kind(**{key: _build(hints[key], item, f"{place}.{key}") for key, item in value.items()})
+        return read_record(body, cls, name)

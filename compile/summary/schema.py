@@ -1,22 +1,26 @@
-"""The JSON of a summary as a JSON Schema, made from the records that read it, so that the two cannot differ."""
+"""The JSON of a summary as a JSON Schema, made by msgspec from the records that read it: the two cannot differ."""
 
 from __future__ import annotations
 
-import typing
-from dataclasses import fields, is_dataclass
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args
 
-from compile.summary.facts import FORMAT, VERSION, Summary
+from compile.summary.facts import FORMAT, VERSION, Kind, Summary, Unit, Way, Where
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-PLAIN = {str: "string", float: "number", int: "integer"}
+CHOICES = {frozenset(get_args(kind)): list(get_args(kind)) for kind in (Kind, Unit, Way, Where)}  # in our order
 
 
 def schema() -> dict[str, Any]:
-    """Return the schema of report.json."""
-    found: dict[str, Any] = {}
-    body = _record(Summary, found)
+    """Return the schema of report.json; every key is required, and no other is allowed."""
+    import msgspec
+
+    records = msgspec.json.schema(Summary)["$defs"]
+    for record in records.values():
+        properties = {name: _rule(rule) for name, rule in record["properties"].items()}
+        record.clear()
+        record |= {"type": "object", "properties": properties, "required": list(properties)}
+        record["additionalProperties"] = False
+    body = records.pop(Summary.__name__)
     head = {"format": {"const": FORMAT}, "version": {"const": VERSION}}
     return {
         "$schema": DIALECT,
@@ -24,31 +28,11 @@ def schema() -> dict[str, Any]:
         **body,
         "properties": {**head, **body["properties"]},
         "required": [*head, *body["required"]],
-        "$defs": dict(sorted(found.items())),
+        "$defs": records,
     }
 
 
-def _record(kind: type, found: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a record; every key is required, and no other is allowed."""
-    hints = typing.get_type_hints(kind)
-    names = [item.name for item in fields(kind)]
-    properties = {name: _of(hints[name], found) for name in names}
-    return {"type": "object", "properties": properties, "required": names, "additionalProperties": False}
-
-
-def _of(kind: Any, found: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a type; records are put into `found` and referred to."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if is_dataclass(kind) and isinstance(kind, type):
-        if kind.__name__ not in found:
-            found[kind.__name__] = _record(kind, found)
-        return {"$ref": f"#/$defs/{kind.__name__}"}
-    if origin in (UnionType, typing.Union):
-        return {"anyOf": [_of(part, found) for part in arguments if part is not type(None)] + [{"type": "null"}]}
-    if origin is Literal:
-        return {"enum": list(arguments)}
-    if origin is tuple:
-        return {"type": "array", "items": _of(arguments[0], found)}
-    if kind in PLAIN:
-        return {"type": PLAIN[kind]}
-    return {"type": "object", "additionalProperties": _of(arguments[1], found)}  # Mapping[str, str]
+def _rule(rule: dict[str, Any]) -> dict[str, Any]:
+    """Return the rule of one key, its choices in our order; a default is of no interest, since every key is there."""
+    choices = {"enum": CHOICES[frozenset(rule["enum"])]} if "enum" in rule else {}
+    return {key: value for key, value in rule.items() if key != "default"} | choices
