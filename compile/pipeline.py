@@ -14,7 +14,7 @@ from compile.bundle.vectors import Vectors
 from compile.ir.float_from_integer import float_twin
 from compile.ir.float_program import FloatProgram, float_program
 from compile.link.stored_runner import start_runners
-from compile.report.run_report import build_report, finish_report
+from compile.report.run_report import RunResult, build_report, finish_report
 from compile.stages.compile_networks import Build, Compilation, compile_all, link
 from compile.stages.evaluate import Evaluation, evaluate, float_predictions, not_measured, reference_predictions
 from compile.stages.expect import choose_vectors, expect, expect_float
@@ -275,7 +275,9 @@ def _report(
 ) -> dict[str, Any]:
     """Write the report, as JSON and as a page."""
     with this.progress.stage("report"):
-        made = build_report(this.request, this.subject, this.config, programs, evaluation, packed, this.folder, error)
+        made = build_report(
+            RunResult(this.request, this.subject, this.config, programs, evaluation, packed, this.folder, error)
+        )
         report = finish_report(this.folder, made)
         this.progress.note = str(this.folder / "report.md")
     return report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,37 +34,42 @@ VERSION = 1
 JSON_FILE, PAGE_FILE = "report.json", "report.md"
 
 
-def build_report(
-    request: Request,
-    subject: Subject,
-    config: QuantConfig,
-    programs: Mapping[str, AnyProgram],
-    evaluation: Evaluation,
-    packed: Sequence[Packed],
-    folder: Path,
-    error: Mapping[str, Any] | None,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RunResult:
+    """What one run was asked for and what it made."""
+
+    request: Request
+    subject: Subject
+    config: QuantConfig
+    programs: Mapping[str, AnyProgram]  # by precision
+    evaluation: Evaluation
+    packed: Sequence[Packed]  # one for each bundle
+    folder: Path
+    layer_error: Mapping[str, Any] | None  # from `compile.stages.layer_error`
+
+
+def build_report(run: RunResult) -> dict[str, Any]:
     """Return the report of one run as JSON values; what was not measured says so, with the command that would."""
-    calibration = subject.calibration
+    subject, program, calibration = run.subject, run.programs[INT8.name], run.subject.calibration
     used = {"pictures": len(calibration.labels), "sha256": sha256(calibration.images.tobytes()), **calibration.origin}
     return {
         "format": FORMAT,
         "version": VERSION,
-        "folder": str(folder),
+        "folder": str(run.folder),
         "model": {"name": subject.name, "classes": len(subject.labels)},
         "weights": dict(subject.weights),
         "preprocess": subject.preprocess.to_dict(),
         "quantization": {
-            "config": quantization_config(subject, config),
-            "program_digest": programs[INT8.name].digest,
-            "operators": len(programs[INT8.name].operators),
+            "config": quantization_config(subject, run.config),
+            "program_digest": program.digest,
+            "operators": len(program.operators),
             "calibration": used if subject.qdq is None else dict(subject.quantization["calibration"]),
-            "sqnr": error,
+            "sqnr": run.layer_error,
         },
-        "programs": {name: program.digest for name, program in programs.items()},
-        "accuracy": dict(evaluation.record),
-        "builds": [_build_entry(item) for item in packed],
-        "next": next_commands(request, packed, folder),
+        "programs": {name: program.digest for name, program in run.programs.items()},
+        "accuracy": dict(run.evaluation.record),
+        "builds": [_build_entry(item) for item in run.packed],
+        "next": _next_commands(run.packed, run.folder),
         "tools": versions(*TOOLS),
     }
 
@@ -91,7 +97,7 @@ def _build_entry(item: Packed) -> dict[str, Any]:
     }
 
 
-def next_commands(request: Request, packed: Sequence[Packed], folder: Path) -> list[dict[str, str]]:
+def _next_commands(packed: Sequence[Packed], folder: Path) -> list[dict[str, str]]:
     """Return what is useful after a run: a command and what it does."""
     first = packed[0]
     path, repghost = folder / first.folder, own_command("repghost")

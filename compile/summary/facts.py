@@ -80,12 +80,12 @@ class Network:
     source: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Speed:
     """One time or count of one build.
 
     Attributes:
-        runtime: "repghost", or a rival.
+        runtime: "repghost", or another one.
         machine: what ran it: a processor, "emulated cortex-a76", ...
         where: whether it was this host, a board, or none.
         variant: the instruction set.
@@ -100,20 +100,20 @@ class Speed:
 
     model: str
     size: int
-    runtime: str
+    runtime: str = OURS
     precision: str
     machine: str
     where: Where
     variant: str
-    threads: int
+    threads: int = 1
     kind: Kind
     value: float
     unit: Unit
-    low: float | None
-    high: float | None
-    agreement: float | None
+    low: float | None = None
+    high: float | None = None
+    agreement: float | None = None
     weights: str
-    made_by: str
+    made_by: str = "this project"
     source: str
 
 

@@ -15,7 +15,6 @@ from compile.storage.files import sha256
 from compile.storage.stage_cache import key_digest, versions
 from compile.subject.request import Request
 from compile.subject.subject import CARRIED_DATA, CARRIED_WEIGHTS, CARRIED_WIDTH, RANDOM, TIMM
-from compile.targets.precisions import default_precisions, parse_precisions
 from repghost.errors import RepGhostError, UsageError
 from repghost.files import write_text_atomically
 from repghost.network.spec import WIDTHS, parse_width
@@ -23,46 +22,29 @@ from repghost.network.spec import WIDTHS, parse_width
 CHECKPOINTS = (".safetensors", ".pth", ".pt", ".tar", ".qdq.onnx")
 
 
-def plan_runs(
-    weights: str | None, data: Path | None, widths: str, target: str, size: int | None, images: int,
-    test_images: int | None, output: Path,
-) -> list[Request]:  # fmt: skip
+def plan_runs(request: Request, widths: str) -> list[Request]:
     """Return one request for each width that has weights.
 
     Args:
-        weights: "timm", "random", a checkpoint, a folder of checkpoints, or None for the carried ones.
-        data: images, or None for the carried ones.
+        request: what the runs have in common; its weights are "timm", "random", a checkpoint, a folder of checkpoints,
+            or None for the carried ones.
         widths: "all", or widths separated by commas.
-        target: what is compiled for.
-        size: pixels of the input, or the weights' own.
-        images: images to calibrate with.
-        test_images: images to evaluate on; all of them by default.
-        output: the folder of the runs.
 
     Raises:
         UsageError: for an unknown width, or a folder without checkpoints.
     """
     wanted = [row.multiplier for row in WIDTHS] if widths == "all" else [parse_width(w) for w in widths.split(",")]
-    base = Request(
-        target=target,
-        precisions=parse_precisions(default_precisions()),
-        weights=weights,
-        data=data,
-        size=size,
-        output=output,
-        calibration_images=images,
-        test_images=test_images,
-    )
+    weights = request.weights
     if weights in (TIMM, RANDOM):
-        return [replace(base, width=f"{width:g}") for width in wanted]
+        return [replace(request, width=f"{width:g}") for width in wanted]
     if weights and Path(weights).is_dir():
         files = sorted(path for path in Path(weights).rglob("*") if path.name.endswith(CHECKPOINTS) and path.is_file())
         if not files:
             raise UsageError(f"{weights} holds no checkpoint; allowed: {', '.join(CHECKPOINTS)}.")
-        return [replace(base, weights=str(path)) for path in files]
+        return [replace(request, weights=str(path)) for path in files]
     if weights is None and CARRIED_WIDTH not in wanted:
         raise UsageError(f"the carried weights are {CARRIED_WIDTH:g}x; for other widths give --weights, e.g. timm.")
-    return [base]
+    return [request]
 
 
 def run_all(requests: Iterable[Request], say: Callable[[str], None]) -> list[str]:

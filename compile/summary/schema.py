@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, get_args
 
+from compile.summary import facts
 from compile.summary.facts import FORMAT, VERSION, Kind, Summary, Unit, Way, Where
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -15,11 +17,7 @@ def schema() -> dict[str, Any]:
     import msgspec
 
     records = msgspec.json.schema(Summary)["$defs"]
-    for record in records.values():
-        properties = {name: _rule(rule) for name, rule in record["properties"].items()}
-        record.clear()
-        record |= {"type": "object", "properties": properties, "required": list(properties)}
-        record["additionalProperties"] = False
+    records = {name: _record(getattr(facts, name), record["properties"]) for name, record in records.items()}
     body = records.pop(Summary.__name__)
     head = {"format": {"const": FORMAT}, "version": {"const": VERSION}}
     return {
@@ -30,6 +28,12 @@ def schema() -> dict[str, Any]:
         "required": [*head, *body["required"]],
         "$defs": records,
     }
+
+
+def _record(kind: type, rules: dict[str, Any]) -> dict[str, Any]:
+    names = [field.name for field in fields(kind)]
+    properties = {name: _rule(rules[name]) for name in names}
+    return {"type": "object", "properties": properties, "required": names, "additionalProperties": False}
 
 
 def _rule(rule: dict[str, Any]) -> dict[str, Any]:

@@ -58,6 +58,12 @@ class File:
 Reader = Callable[[File], Learned]
 
 
+def measured_ms(latency: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a `Speed` for a measured latency, as the runner and the benchmarks write it."""
+    low, high = float(latency["min_ms"]), float(latency["p90_ms"])
+    return {"kind": "measured", "unit": "ms", "value": float(latency["median_ms"]), "low": low, "high": high}
+
+
 def readers() -> dict[str, Reader]:
     """Return the reader of each format."""
     from compile.summary.sources import accuracy, baselines, count, elsewhere, jetson, peer_count, performance, run

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from compile.storage import formats
-from compile.summary.facts import OURS, Speed, Where
-from compile.summary.sources import File, Learned
-from compile.summary.sources.count import Figure, machines_of
+from compile.summary.facts import Speed
+from compile.summary.sources import File, Learned, measured_ms
+from compile.summary.sources.count import counted
 
 FORMAT, VERSION = formats.BASELINES
 
@@ -30,54 +30,18 @@ def read(file: File) -> Learned:
 
 def _speeds(file: File, network: Mapping[str, Any], build: Mapping[str, Any]) -> Iterator[Speed]:
     latency, machine = build["host"], file.values["machine"]
+    known: dict[str, Any] = {
+        "model": network["name"],
+        "size": int(file.values["size"]),
+        "precision": build["precision"],
+        "weights": "random",
+        "source": file.name,
+    }
     if latency.get("measured"):
-        name = f"{machine['core']} ({machine['cores']} cores)"
-        limits = (float(latency["min_ms"]), float(latency["p90_ms"]))
-        variant, threads = str(latency["variant"]), int(latency["threads"])
-        yield _speed(
-            file,
-            network,
-            build,
-            (name, float(latency["median_ms"]), "ms", "measured"),
-            "host",
-            variant,
-            threads,
-            limits,
-        )
+        name, threads = f"{machine['core']} ({machine['cores']} cores)", int(latency["threads"])
+        variant = str(latency["variant"])
+        yield Speed(**known, **measured_ms(latency), machine=name, where="host", variant=variant, threads=threads)
     for count in build["arm64"]:
         whole = {"total": count["instructions"], "modelled_cycles": count["modelled_cycles"]}
-        for figure in machines_of(count["cpu"], whole):
-            yield _speed(file, network, build, figure, "emulated", str(count["variant"]))
-
-
-def _speed(
-    file: File,
-    network: Mapping[str, Any],
-    build: Mapping[str, Any],
-    figure: Figure,
-    where: Where,
-    variant: str,
-    threads: int = 1,
-    limits: tuple[float, float] | None = None,
-) -> Speed:
-    machine, value, unit, kind = figure
-    low, high = limits or (None, None)
-    return Speed(
-        model=network["name"],
-        size=int(file.values["size"]),
-        runtime=OURS,
-        precision=build["precision"],
-        machine=machine,
-        where=where,
-        variant=variant,
-        threads=threads,
-        kind=kind,
-        value=value,
-        unit=unit,
-        low=low,
-        high=high,
-        agreement=None,
-        weights="random",
-        made_by="this project",
-        source=file.name,
-    )
+        for figure in counted(count["cpu"], whole):
+            yield Speed(**known, **figure, variant=str(count["variant"]))

@@ -65,34 +65,37 @@ def _networks(file: File) -> tuple[Network, ...]:
     report, accuracy, weights = file.values, file.values["accuracy"], file.values["weights"]
     if not accuracy["measured"]:
         return ()
-    config, digest = report["quantization"]["config"], accuracy["program_digest"]
-    model, size = report["model"]["name"], report["preprocess"]["size"]
-    return (_network(file, model, size, weights, config, accuracy, digest),)
+    entry = {
+        "model": report["model"]["name"],
+        "size": report["preprocess"]["size"],
+        "weights": weights,
+        "config": report["quantization"]["config"],
+    }
+    return (_network(file, {**entry, **accuracy}),)
 
 
-def _network(
-    file: File,
-    model: str,
-    size: int,
-    weights: Mapping[str, Any],
-    config: Mapping[str, Any],
-    accuracy: Mapping[str, Any],
-    digest: str,
-) -> Network:
-    """Return what was evaluated of one Q/DQ file."""
-    test, observer = accuracy["test"], config.get("observer", "as given")
-    name = f"TensorRT, symmetric {observer}{', ranges by answers' * bool(config.get('ranges_by_answers'))}"
+def _network(file: File, entry: Mapping[str, Any]) -> Network:
+    """Return what was evaluated of one Q/DQ file.
+
+    Args:
+        file: that says it.
+        entry: model, size, weights, config, and the record of its accuracy.
+    """
+    test, config, weights = entry["test"], entry["config"], entry["weights"]
+    name = f"TensorRT, symmetric {config.get('observer', 'as given')}"
+    name += ", ranges by answers" * bool(config.get("ranges_by_answers"))
     name += ", bias correction" * bool(config.get("bias_correction"))
+    digest = entry.get("program_digest", "")
     return Network(
-        model=model,
-        size=size,
+        model=entry["model"],
+        size=int(entry["size"]),
         weights=f"{weights['kind']} ({weights['source']})",
         weights_sha256=weights.get("sha256", ""),
         data=f"{test['data']}, split {test['split']}",
         data_sha256=test["sha256"],
-        fp32=share(accuracy["fp32"]),
-        methods=(Method(name, "ptq", share(accuracy["int8"]), change(accuracy["change"]), digest),),
-        note=f"For Jetson: {accuracy['int8']['by']}; no engine was judged.",
+        fp32=share(entry["fp32"]),
+        methods=(Method(name, "ptq", share(entry["int8"]), change(entry["change"]), digest),),
+        note=f"For Jetson: {entry['int8']['by']}; no engine was judged.",
         source=file.name,
     )
 
@@ -109,10 +112,7 @@ def read_check(file: File) -> Learned:
     good = sum(bool(build["as_promised"]) for build in builds)
     return Learned(
         about=f"files for Jetson, {good} of {len(builds)} built as promised by TensorRT for RTX, of random weights",
-        networks=tuple(
-            _network(file, entry["model"], int(entry["size"]), entry["weights"], entry["config"], entry, "")
-            for entry in result["accuracy"]
-        ),
+        networks=tuple(_network(file, entry) for entry in result["accuracy"]),
     )
 
 
@@ -132,13 +132,11 @@ def read_measured(file: File) -> Learned:
             machine=f"{values['board']}, power mode {values['power_mode']}",
             where="jetson",
             variant=f"TensorRT {values['tensorrt']}, CUDA {values['cuda']}",
-            threads=1,
             kind="measured",
             value=float(result["median_ms"]),
             unit="ms",
             low=float(result["min_ms"]),
             high=None if result["p90_ms"] is None else float(result["p90_ms"]),
-            agreement=None,
             weights=values["weights"],
             made_by="this project"
             + ("" if result["p99_ms"] is None else f", 99 % within {result['p99_ms']:.3f} ms")

@@ -8,7 +8,7 @@ from typing import Any
 from compile.storage import formats
 from compile.summary.facts import Speed
 from compile.summary.sources import File, Learned
-from compile.summary.sources.count import machines_of
+from compile.summary.sources.count import counted
 
 FORMAT, VERSION = formats.PEER_COUNTS
 
@@ -30,21 +30,14 @@ def read(file: File) -> Learned:
 def _speeds(file: File, entry: Mapping[str, Any]) -> Iterator[Speed]:
     result, predictions = file.values, entry["agreement"]
     same = predictions.get("with_float")
-    for machine, value, unit, kind in machines_of(result["cpu"], entry["whole"]):
+    for figure in counted(result["cpu"], entry["whole"]):
         yield Speed(
+            **figure,
             model=result["model"],
             size=int(result["size"]),
             runtime=entry["runtime"],
             precision=entry["precision"],
-            machine=machine,
-            where="emulated",
             variant="",
-            threads=1,
-            kind=kind,
-            value=value,
-            unit=unit,
-            low=None,
-            high=None,
             agreement=None if same is None else same / predictions["pictures"],
             weights=str(result["weights"].get("kind", "unnamed")),
             made_by=f"{entry['made_by']}, {entry['version']}",

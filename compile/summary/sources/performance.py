@@ -7,7 +7,7 @@ from typing import Any
 
 from compile.storage import formats
 from compile.summary.facts import OURS, Speed
-from compile.summary.sources import File, Learned
+from compile.summary.sources import File, Learned, measured_ms
 from compile.summary.sources.count import of_result
 
 FORMAT, VERSION = formats.PERFORMANCE
@@ -38,6 +38,7 @@ def _of_network(file: File, network: Mapping[str, Any]) -> Iterator[Speed]:
             agreement = result.get("agreement") or {}
             images, same = agreement.get("pictures"), agreement.get("with_float")
             yield Speed(
+                **measured_ms(result),
                 model=subject["name"],
                 size=int(subject["size"]),
                 runtime=OURS if result["ours"] else result["runtime"],
@@ -46,11 +47,6 @@ def _of_network(file: File, network: Mapping[str, Any]) -> Iterator[Speed]:
                 where="host",
                 variant=result["variant"] or "",
                 threads=int(run["threads"]),
-                kind="measured",
-                value=float(result["median_ms"]),
-                unit="ms",
-                low=float(result["min_ms"]),
-                high=float(result["p90_ms"]),
                 agreement=same / images if images and same is not None else None,
                 weights=subject["weights"]["kind"],
                 made_by=f"{result['made_by']}{', ' + result['version'] if result['version'] else ''}",

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from compile.report.run_report import FORMAT, VERSION
-from compile.summary.facts import OURS, Change, LayerRow, LayerTable, Method, Missing, Network, Share, Size, Speed
-from compile.summary.sources import File, Learned
+from compile.summary.facts import Change, LayerRow, LayerTable, Method, Missing, Network, Share, Size, Speed
+from compile.summary.sources import File, Learned, measured_ms
 
 __all__ = ["FORMAT", "read"]
 
@@ -81,22 +81,15 @@ def _speeds(file: File, build: Mapping[str, Any]) -> list[Speed]:
     own = [build["latency"]] if build["latency"].get("measured") and "board" not in build["latency"] else []
     return [
         Speed(
+            **measured_ms(latency),
             model=report["model"]["name"],
             size=report["preprocess"]["size"],
-            runtime=OURS,
             precision=build["precision"],
             machine=latency["core"],
             where="board" if "board" in latency else "host",
             variant=latency["variant"],
             threads=int(latency["threads"]),
-            kind="measured",
-            value=float(latency["median_ms"]),
-            unit="ms",
-            low=float(latency["min_ms"]),
-            high=float(latency["p90_ms"]),
-            agreement=None,
             weights=report["weights"]["kind"],
-            made_by="this project",
             source=file.name,
         )
         for latency in own + boards

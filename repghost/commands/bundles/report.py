@@ -48,11 +48,22 @@ def command(
 
     failures: list[str] = []
     if build:
+        from compile.subject.request import Request
         from compile.summary.runs import plan_runs, run_all
+        from compile.targets.precisions import default_precisions, parse_precisions
 
         paths = paths or (Path("build"),)
-        requests = plan_runs(weights, data, widths, target, size, images, test_images, paths[0])
-        failures = run_all(requests, lambda line: click.echo(line, err=True))
+        request = Request(
+            target=target,
+            precisions=parse_precisions(default_precisions()),
+            weights=weights,
+            data=data,
+            size=size,
+            output=paths[0],
+            calibration_images=images,
+            test_images=test_images,
+        )
+        failures = run_all(plan_runs(request, widths), lambda line: click.echo(line, err=True))
     elif weights or data:
         raise UsageError("--weights and --data have no effect without --build; add it, or leave them out.")
     if not paths:
