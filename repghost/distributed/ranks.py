@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from repghost.distributed.rendezvous import meet
+from repghost.distributed.rendezvous import agree_on_name
 from repghost.errors import RepGhostError, UsageError
 
 TIMEOUT = 600.0  # seconds that a process waits for the others
@@ -121,7 +121,7 @@ def _start_group(backend: str, timeout: float) -> None:
     """Form the group of the processes that were started together."""
     limit = datetime.timedelta(seconds=timeout)
     store, rank, count = next(dist.rendezvous("env://", timeout=limit))  # type: ignore[attr-defined]
-    store = dist.PrefixStore(meet(store, rank, count, timeout), store)  # type: ignore[attr-defined]
+    store = dist.PrefixStore(agree_on_name(store, rank, count, timeout), store)  # type: ignore[attr-defined]
     dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=limit)
 
 

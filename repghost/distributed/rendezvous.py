@@ -1,7 +1,8 @@
-"""How the processes of one start find each other in a store that may still hold what an earlier start wrote.
+"""A name that the processes of one start agree on, for keys in a store that may still hold those of an earlier start.
 
 torchrun gives the processes that it starts again the store of those before them. Without a name of its own for each
-start, a fast process reads the address of a dead one there, and the restart fails.
+start, a fast process reads the address of a dead one there, and the restart fails. `TORCHELASTIC_RESTART_COUNT` cannot
+be that name: of several nodes only the one that lost a process counts the restart.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from torch.distributed import Store  # type: ignore[attr-defined]
 _PAUSE = 0.02  # seconds between two looks
 
 
-def meet(store: Store, rank: int, count: int, timeout: float) -> str:
+def agree_on_name(store: Store, rank: int, count: int, timeout: float) -> str:
     """Return a name that all processes of this start agree on, and no earlier start used.
 
-    The first process asks a fresh question; each other one answers the latest question with a word of its own, and goes
-    on when the first one has repeated that word. Dead processes cannot have answered a fresh question, nor repeated a
-    fresh word.
+    The first process proposes a fresh name. Each other one replies to the latest proposal with a fresh word of its own,
+    and takes the name once the first process has confirmed that word. Dead processes cannot have replied to a fresh
+    proposal, nor confirmed a fresh word.
 
     Args:
         store: that all processes reach.
         rank: of this process.
-        count: of all.
+        count: of all processes.
         timeout: seconds to wait for the others.
 
     Raises:
@@ -34,25 +35,25 @@ def meet(store: Store, rank: int, count: int, timeout: float) -> str:
     """
     own, waiting = uuid.uuid4().hex, _until(timeout)
     if rank == 0:
-        store.set("meet/question", own)
-        answers: dict[int, str] = {}
-        while len(answers) < count - 1:
+        store.set("start/proposal", own)
+        words: dict[int, str] = {}
+        while len(words) < count - 1:
             next(waiting)
-            for other in set(range(1, count)) - set(answers):
-                question, _, word = _read(store, f"meet/answer/{other}").partition(" ")
-                if question == own:
-                    answers[other] = word
-        store.set(f"meet/{own}", json.dumps(sorted(answers.values())))
+            for other in set(range(1, count)) - set(words):
+                proposal, _, word = _read(store, f"start/reply/{other}").partition(" ")
+                if proposal == own:
+                    words[other] = word
+        store.set(f"start/{own}", json.dumps(sorted(words.values())))
         return own
-    answered = ""
+    replied = ""
     while True:
         next(waiting)
-        question = _read(store, "meet/question")
-        if question != answered:
-            store.set(f"meet/answer/{rank}", f"{question} {own}")
-            answered = question
-        if own in _read(store, f"meet/{question}"):
-            return question
+        proposal = _read(store, "start/proposal")
+        if proposal != replied:
+            store.set(f"start/reply/{rank}", f"{proposal} {own}")
+            replied = proposal
+        if own in _read(store, f"start/{proposal}"):
+            return proposal
 
 
 def _read(store: Store, key: str) -> str:
