@@ -13,7 +13,7 @@ from calib.settings.policy import find_policy
 from repghost.errors import UsageError, unknown_value
 
 CONFIG_VERSION = 1
-SEARCH = "search"  # a key for people: what a search tried before it wrote this file; it decides nothing
+SEARCH = "search"  # an ignored key of a config that a search wrote: what it tried
 DEPTHWISE_ACCUMULATORS = ("int16", "int32")
 WEIGHT_RANGES = ("min_max", "mse")
 SWITCHES = ("ranges_by_answers", "equalize", "bias_correction", "learned_rounding")
@@ -30,7 +30,7 @@ class LayerSettings:
         percentile: in (50, 100], for the percentile observer.
         depthwise_accumulator: int16 (fast kernels, weights a little coarser) or int32.
         weight_range: min_max (the largest weight of a channel is 127) or mse (the scale with the least square error);
-            int16 layers choose theirs by the error of their sums whatever this says.
+            int16 layers have the scale with the least error of their accumulators, whatever this says.
     """
 
     observer: str = "percentile"
@@ -58,7 +58,7 @@ class QuantConfig:
     Args:
         policy: a name of `calib.settings.policy.POLICIES`.
         defaults: the settings of every layer no pattern matches.
-        ranges_by_answers: take another observer for a tensor where that changes the answers less (`choose_observers`).
+        ranges_by_answers: take another observer for a tensor where that changes predictions less (`choose_observers`).
         equalize: bring the channels of a tensor to one range where that is exact (`calib.ptq.equalize`).
         bias_correction: keep every layer's mean output (`calib.ptq.bias_correction`).
         learned_rounding: learn block by block whether each weight is rounded up or down (`calib.ptq.adaround`).

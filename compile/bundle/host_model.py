@@ -1,4 +1,4 @@
-"""Using a host bundle from Python: `repghost.load(bundle)(image)`."""
+"""Run the network of a host bundle from Python: `repghost.load(bundle)(image)`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALIGNMENT = 64  # RG_WORKSPACE_ALIGNMENT
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says about one image."""
+    """The class of one image, with the logits of all classes."""
 
     label: str
     index: int
@@ -130,7 +130,7 @@ def load_library(data: bytes) -> ctypes.CDLL:
     descriptor = os.memfd_create("model.so")
     with os.fdopen(os.dup(descriptor), "wb") as file:
         file.write(data)
-    # The descriptor stays open: the loader knows the library by this path, which must not be given out twice.
+    # The descriptor stays open: the loader knows a library by its path, and a second one must not get the same number.
     library = ctypes.CDLL(f"/proc/self/fd/{descriptor}", mode=os.RTLD_NOW | os.RTLD_LOCAL)
     library.rg_abi.restype = ctypes.c_int
     library.rg_workspace_bytes.restype = ctypes.c_size_t

@@ -1,18 +1,18 @@
-"""The layers that a manifest lists."""
+"""The layers that a manifest lists, as typed rows."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from compile.passes.layers import UNKNOWN_KERNEL, Layer
 from repghost.errors import IntegrityError
 
 if TYPE_CHECKING:
     from compile.bundle.manifest import Bundle
-from compile.passes.layers import UNKNOWN_KERNEL, Layer
 
 
 def bundle_layers(bundle: Bundle, variant: str) -> tuple[Layer, ...]:
-    """Return the rows that a bundle carries, with the kernels of one instruction set.
+    """Return the layers of a bundle in execution order, with the kernels of one instruction set.
 
     Args:
         bundle: from `compile.bundle.manifest.check_bundle`.

@@ -1,4 +1,4 @@
-"""A bundle: the folder that goes to a device. Writing it whole, and checking it before anything in it is used.
+"""A bundle, the folder that goes to a device: written whole, and checked before anything in it is used.
 
     model.so        code and weights; needs no library
     repghost-run    checks, verifies, measures and uses the bundle on the device
@@ -32,7 +32,7 @@ ENGINE_TARGETS = frozenset({"jetson"})  # the board builds the engine itself, wi
 ENGINE_FILES = frozenset({"build.sh", "check.sh", "labels.txt"})  # what such a bundle holds at least
 MOST_FILES = 64
 
-# Each key of the manifest besides format, version and files, and the JSON type it must have.
+# The keys of a manifest besides format, version and files, and the type of each.
 SECTIONS: dict[str, type] = {
     "abi": int,
     "model": dict,

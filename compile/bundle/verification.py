@@ -1,4 +1,4 @@
-"""What was proven about a bundle by replaying its vectors."""
+"""The result of verifying a bundle: the instruction sets whose logits equal the recorded ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from compile.bundle.manifest import Bundle
 
 @dataclass(frozen=True)
 class Replay:
-    """The vectors, replayed by one instruction set."""
+    """A replay of the vectors by one instruction set, which gave the recorded logits within the tolerance."""
 
     variant: str
     machine: str
@@ -34,7 +34,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was proven about a bundle; it exists only if nothing failed."""
+    """A verified bundle: a replay that differs raises instead."""
 
     bundle: Bundle
     replays: tuple[Replay, ...]

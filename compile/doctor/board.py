@@ -1,4 +1,4 @@
-"""What deployment needs, here and on a board, with the line that mends what is missing."""
+"""What deployment needs, on this machine and on a board, with the command that installs what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine has of everything a run uses, and how to get the rest."""
+"""What this machine has of the tools that a run uses, and the command that installs what is missing."""
 
 from __future__ import annotations
 

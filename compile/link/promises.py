@@ -1,4 +1,4 @@
-"""What a linked model.so and runner promise, checked in their bytes."""
+"""Checks of a linked model.so and repghost-run, by reading their ELF headers, symbols and versions."""
 
 from __future__ import annotations
 
@@ -10,17 +10,9 @@ API = (
     "rg_abi", "rg_infer", "rg_infer_parallel", "rg_info", "rg_prepare", "rg_prepare_bytes", "rg_select", "rg_variant",
     "rg_workspace_bytes",
 )  # fmt: skip
-
-
 PROFILING_API = ("rg_run_step", "rg_steps")  # besides, in a build whose steps can be timed one by one
-
-
 MAY_BE_ABSENT = {"getauxval"}  # weak: model.so then runs its plainest variant
-
-
 SMALLEST_PAGE = 16 * 1024  # bytes; Android and Apple kernels use 16 KB pages
-
-
 OLDEST_GLIBC = (2, 17)  # CentOS 7, 2012; older than every 64-bit board's system
 
 

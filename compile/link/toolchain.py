@@ -137,7 +137,7 @@ def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any], p
             "-shared",
             "-nostdlib",
             *LINK_FLAGS,
-            "-Wl,--gc-sections",  # TVM writes the same two helpers into every object
+            "-Wl,--gc-sections",  # TVM puts the same two helpers into every object
             f"-Wl,-z,max-page-size={LARGEST_PAGE}",
         ]
         link += ["-Wl,-soname,model.so", "-Wl,--version-script=exports.map"]
@@ -191,7 +191,11 @@ def _decoder_object(target: Target) -> bytes:
 
 
 def _output(path: Path) -> bytes:
-    """Return what the linker wrote; a linker that reports success and writes nothing is caught here."""
+    """Return the content of a file that the linker wrote.
+
+    Raises:
+        UsageError: when the linker reported success and wrote nothing, e.g. on a full disk.
+    """
     if not path.is_file() or path.stat().st_size == 0:
         raise UsageError(
             f"the linker reported success but wrote no {path.name}; check the free space of {path.parent}."

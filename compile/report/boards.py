@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-BOARDS = "boards"  # of a build in report.json: what boards measured
+BOARDS = "boards"  # the key of a build in report.json that lists what boards measured
 
 
 def add_to_build(build: dict[str, Any], entry: Mapping[str, Any]) -> bool:

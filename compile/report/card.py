@@ -123,7 +123,7 @@ def _accuracy(report: Mapping[str, Any]) -> list[str]:
 
 
 def _index(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of the head that hubs draw accuracy from."""
+    """Return the keys of the head that model hubs read the accuracy from."""
     accuracy = report["accuracy"]
     if not accuracy["measured"]:
         return {}

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole, and read only where they are plain files."""
+"""Write files and folders whole or not at all, and read regular files within a size limit."""
 
 from __future__ import annotations
 
@@ -15,15 +15,9 @@ from repghost.errors import IntegrityError, UsageError
 from repghost.files import write_bytes_atomically
 
 EXECUTABLE = frozenset({"repghost-run", "model.so", "build.sh", "check.sh", "measure.sh"})
-
-
 FILE_LIMIT = 1 << 30  # bytes of one file
-
-
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
-
-
-DIGEST = re.compile(r"[0-9a-f]{64}")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")  # of a file in a flat folder
+DIGEST = re.compile(r"[0-9a-f]{64}")  # SHA-256
 
 
 def sha256(data: bytes) -> str:
@@ -51,7 +45,7 @@ def write_folder_atomically(path: Path, files: dict[str, bytes]) -> None:
 
 
 def _replace_folder(new: Path, path: Path) -> None:
-    """Move `new` to `path`. A folder cannot be replaced in one step, so the old one is moved aside first."""
+    """Move `new` to `path`, moving the old folder aside first: POSIX cannot replace a folder that holds files."""
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise UsageError(f"{path} is in the way: it is not a folder. Remove it or choose another place.")
     old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))

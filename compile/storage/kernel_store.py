@@ -1,7 +1,7 @@
-"""Compiled kernels kept for the next time: one file per kernel in the user's cache folder, named by what it came from.
+"""A cache of compiled kernels: one file per kernel in the user's cache folder, named by the digest of its source.
 
 A kernel depends on shapes, not on weights. So a network that was trained further, or quantized again, finds all its
-kernels here, whatever folder it is built in. A file that is not as it was written counts as absent.
+kernels here, whatever folder it is built in. A damaged file counts as absent.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class KernelStore:
             data = read_plain_file(path, KERNEL_BYTES)
             if hashlib.sha256(data[DIGEST_BYTES:]).digest() != data[:DIGEST_BYTES]:
                 return None
-            os.utime(path)  # what was used last is thrown away last
+            os.utime(path)  # the least recently used ones are deleted first
         except (IntegrityError, OSError):
             return None
         return data[DIGEST_BYTES:]
 
     def put(self, key: str, content: bytes) -> None:
-        """Keep something under a key, whole or not at all; a folder that cannot be written keeps nothing."""
+        """Store something under a key, whole or not at all; do nothing where the folder cannot be written."""
         if self.folder is None:
             return
         try:
@@ -54,7 +54,7 @@ class KernelStore:
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(hashlib.sha256(content).digest() + content)
-                # Not forced to the disk: a file that a crash cut short does not have its digest.
+                # No fsync: a file that a crash cut short does not match its digest and counts as absent.
                 Path(temporary).replace(self._path(key))
             except BaseException:
                 Path(temporary).unlink(missing_ok=True)
@@ -63,14 +63,14 @@ class KernelStore:
             return
 
     def shrink(self) -> None:
-        """Throw away the kernels that were used longest ago until the rest is within the limit."""
+        """Delete the least recently used kernels until the rest is within the limit."""
         if self.folder is None:
             return
         found = []
         for path in self.folder.glob(f"*{SUFFIX}"):
             try:
                 status = path.lstat()
-            except OSError:  # another process threw it away
+            except OSError:  # another process deleted it
                 continue
             found.append((status.st_mtime_ns, status.st_size, path))
         total = sum(size for _, size, _ in found)

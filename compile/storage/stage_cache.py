@@ -1,4 +1,4 @@
-"""Results of stages, kept under a name made of everything that can change them, and checked when they are read back."""
+"""A cache of the results of stages: each under the digest of everything that can change it, checked when read back."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Files = dict[str, bytes]
 
 @dataclass(frozen=True)
 class StageCache:
-    """A folder with one sub-folder per result; anything in it that is not as it was written is made anew."""
+    """A folder with one sub-folder per result; a missing or damaged one is made again."""
 
     folder: Path
 
     def get(self, stage: str, key: dict[str, Any], make: Callable[[], Files]) -> tuple[Files, bool]:
-        """Return the files of a stage, and whether they were there already.
+        """Return the files of a stage, and whether they were in the cache.
 
         Args:
             stage: the name of the stage.

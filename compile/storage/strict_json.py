@@ -1,4 +1,4 @@
-"""JSON from files that nobody vouches for: no duplicate keys, no NaN, bounded size and depth."""
+"""Strict JSON, for files from outside: no duplicate keys, no NaN, bounded size and depth."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ BUDGETS_MS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 INT8, FLOATS = "int8", ("fp32", "fp16")
 OUR_FAMILY = "RepGhostNet"
 
-# By unit: what the sentences under it are worth. Times first; a count recommends no precision, since instructions of
-# different precisions do not cost the same.
+# The heading of each unit says how its figures came to be. Times first; a count recommends no precision, since
+# instructions of different precisions do not take the same time.
 HEADINGS = {
     "ms": "Measured",
     "cycles": "Modelled cycles: no machine ran it, so no milliseconds",
@@ -26,7 +26,7 @@ Fastest = dict[tuple[str, str], Speed]  # by network and precision; of several i
 
 @dataclass(frozen=True)
 class Advice:
-    """What to take on one machine, and what the sentence rests on."""
+    """Which build to take on one machine, in a sentence, and the unit of the figures behind it."""
 
     unit: str
     sentence: str
@@ -72,7 +72,7 @@ def advise(summary: Summary) -> list[Advice]:
 
 
 def advice_by_heading(summary: Summary) -> dict[str, list[str]]:
-    """Return the sentences of `advise` below what they rest on."""
+    """Return the sentences of `advise` by the heading of their unit."""
     found: dict[str, list[str]] = {}
     for advice in advise(summary):
         found.setdefault(HEADINGS[advice.unit], []).append(advice.sentence)

@@ -1,4 +1,4 @@
-"""What measure.sh wrote on a board, checked: it comes from outside."""
+"""The file that measure.sh writes on a board, checked as every file from outside."""
 
 from __future__ import annotations
 

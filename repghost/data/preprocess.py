@@ -1,6 +1,6 @@
-"""From an image to the numbers the network sees: one frozen object, embedded in every artifact.
+"""From an image to the input of the network: one frozen value, which every artifact carries.
 
-The image is made RGB, its short side is resized, the centre is cropped. These bytes are what a device is given.
+The image becomes RGB, its short side is resized, the centre is cropped. A device is given these bytes.
 Resizing follows Pillow: half-pixel centres; the filter widens when it shrinks an image (antialias) and does not when
 it enlarges one; the result is rounded to bytes after each axis, the width first. `normalize` then maps each byte on its
 own, so a network with int8 input needs no arithmetic on pixels, only a table of 256 entries per colour.
@@ -77,7 +77,7 @@ class Preprocess:
             image: any image that `repghost.data.decode.to_rgb` understands.
 
         Raises:
-            PictureError: when the mode is not supported or the image is too long and thin to be resized.
+            ImageError: when the mode is not supported or the image is too long and thin to be resized.
         """
         rgb = to_rgb(image)
         width, height = self._resized(*rgb.size)

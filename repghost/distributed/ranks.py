@@ -1,4 +1,4 @@
-"""The processes of one run, as torchrun starts them: who this one is, sums over all, and the end of one of them."""
+"""The processes of one run, as torchrun starts them: this one's rank, sums over all of them, and the loss of one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes files and talks."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def sums(self, values: Sequence[float]) -> list[float]:
@@ -47,7 +47,7 @@ class Ranks:
         return [float(value) for value in tensor]
 
     def any(self, flag: bool) -> bool:
-        """Return whether `flag` is true in any process, so that all take the same way."""
+        """Return whether `flag` is true in any process, so that all take the same branch."""
         return flag if self.count == 1 else self.sums([float(flag)])[0] > 0
 
     def gather(self, value: Any) -> list[Any]:
@@ -97,7 +97,7 @@ def join(device: str | None = None, timeout: float = TIMEOUT) -> Iterator[Ranks]
     if count == 1:
         yield Ranks(device=chosen)
         return
-    # Numbers for people go over gloo also where gradients go over nccl: they must not wait for the GPU.
+    # Losses and accuracies go over gloo also where gradients go over nccl: they must not wait for the GPU.
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
     try:
         _start_group(backend, timeout)

@@ -1,6 +1,6 @@
 """The files a summary is made from: one reader per format, and the table of them.
 
-A reader is given the JSON of one file and answers with what it learned. A new kind of file is a reader and a row here.
+A reader takes the JSON of one file and returns what it says as facts. A new kind of file is a reader and a row here.
 """
 
 from __future__ import annotations

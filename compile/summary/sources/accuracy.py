@@ -13,7 +13,7 @@ from compile.summary.sources.run import change, share
 
 FORMAT, VERSION = formats.ACCURACY
 ARCHIVE = re.compile(r"\.(tar(\.\w+)?|tgz|zip)$")  # how the file of a set ends
-OURS = {"calibrated": "ptq", "trained": "qat"}  # groups of rows that are ours; the others are other tools' files
+OURS = {"calibrated": "ptq", "trained": "qat"}  # groups of rows that are ours; the others are files of other tools
 
 
 def read(file: File) -> Learned:

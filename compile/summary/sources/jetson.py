@@ -1,4 +1,4 @@
-"""A bundle for Jetson, what its measure.sh found on a board, and what was proven of all widths without one."""
+"""A bundle for Jetson, what its measure.sh measured on a board, and the checks of all widths without a board."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def read_check(file: File) -> Learned:
 
 
 def read_measured(file: File) -> Learned:
-    """Return what measure.sh found.
+    """Return the times that measure.sh measured.
 
     Raises:
         IntegrityError: when a value is not of its kind.

@@ -1,4 +1,4 @@
-"""How a run is followed and stopped from outside; the loop knows nothing of bars, files or signals."""
+"""Hooks by which a caller follows and stops a training run; the loop knows no progress bars, files or signals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TrainingStoppedError(RepGhostError):
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What one batch did, over all processes where it says so."""
+    """The result of one training step."""
 
     epoch: int  # from 0
     images: int  # of all processes
@@ -27,7 +27,7 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class Hooks:
-    """How the caller follows and stops a run; the defaults do nothing.
+    """Functions that a training run calls; the defaults do nothing.
 
     Attributes:
         preparing: wraps the loop that decodes images once, where a recipe keeps them in memory.

@@ -1,4 +1,4 @@
-"""The course of a run as one image: loss, top-1 and learning rate over the epochs, as SVG."""
+"""A plot of a training run as SVG: loss, top-1 and learning rate by epoch."""
 
 from __future__ import annotations
 

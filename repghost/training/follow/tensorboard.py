@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run: one value per epoch and figure, where the package is installed."""
+"""Events for TensorBoard: the figures of each epoch, where the package is installed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def board(folder: Path, wanted: bool | None) -> Iterator[Hooks]:
     if not installed or wanted is False:
         yield Hooks()
         return
-    with warnings.catch_warnings():  # its imports are not ours to mend
+    with warnings.catch_warnings():  # of its imports
         warnings.simplefilter("ignore")
         from torch.utils.tensorboard import SummaryWriter
 
