@@ -30,6 +30,8 @@ from calib.qat.weights import FusedWeights, WeightSource
 from calib.settings.config import QuantConfig
 from compile.bench.statistics import paired_ratio
 from compile.subject.load import load_subject
+from compile.subject.request import SubjectRequest
+from compile.subject.subject import FloatSubject
 from repghost.errors import UsageError
 from repghost.files import write_text_atomically
 from repghost.graph.trace import graph_of
@@ -92,10 +94,11 @@ def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any
     Raises:
         UsageError: when the checkpoint has no branches.
     """
-    subject = load_subject(weights, data, None, None, 2 * batch, batch, 0)
-    model, images = subject.model, subject.calibration.images
-    if model is None or model.spec.form == "fused":
+    wanted = SubjectRequest(weights=weights, data=data, calibration_images=2 * batch, test_images=batch)
+    subject = load_subject(wanted)
+    if not isinstance(subject, FloatSubject) or subject.model.spec.form == "fused":
         raise UsageError("a checkpoint with branches is needed; give the one that the training wrote.")
+    model, images = subject.model, subject.calibration.images
     inputs = torch.from_numpy(subject.preprocess.normalize(images[:batch]))
     inputs = inputs.contiguous(memory_format=torch.channels_last)
     labels = torch.from_numpy(subject.calibration.labels[: len(inputs)])

@@ -63,13 +63,11 @@ def written_cases(widths: Sequence[str], size: int) -> Iterator[Case]:
     from compile.subject.from_random_weights import random_subject
     from compile.tensorrt.network.calibrated import Calibrated
     from repghost.graph.trace import graph_of
-    from repghost.network.fuse import fused
 
     config = QuantConfig("tensorrt", LayerSettings(observer="min_max"), ranges_by_answers=False)
     for width in widths:
         subject = random_subject(width, size, 0)
-        assert subject.model is not None
-        plain = graph_of(fused(subject.model))
+        plain = graph_of(subject.fused)
         images = subject.calibration.images[:CALIBRATED_ON]
         calibrated = Calibrated(*quantize_graph(plain, images, subject.preprocess, config))
         for jetpack in JETPACKS.values():

@@ -44,11 +44,9 @@ def networks(size: int) -> dict[str, tuple[Any, int]]:
     from compile.tensorrt.network.scales import half_spec
     from compile.tensorrt.torch.network import TorchTensorRTNetwork
     from repghost.graph.trace import graph_of
-    from repghost.network.fuse import fused
 
     subject = random_subject("0.5", size, 0)
-    assert subject.model is not None
-    network = fused(subject.model)
+    network = subject.fused
     config = QuantConfig("tensorrt", LayerSettings(observer="min_max"), ranges_by_answers=False)
     images = subject.calibration.images[:4]
     graph, spec = quantize_graph(graph_of(network), images, subject.preprocess, config)

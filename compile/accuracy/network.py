@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from compile.accuracy.cells import PREDICTIONS, RECORD, Cells, predictions_bytes, read_predictions, record_bytes
 from compile.subject.load import load_subject
-from compile.subject.subject import Images, Subject
+from compile.subject.request import SubjectRequest
+from compile.subject.subject import FloatSubject, Images
 from repghost.data import ImageSet, open_dataset
 from repghost.data.open_by_format import CALIBRATION_SPLITS
 from repghost.errors import UsageError
@@ -33,13 +34,12 @@ class Network:
     """
 
     file: str
-    subject: Subject
+    subject: FloatSubject
     data: Path
 
     @property
     def model(self) -> RepGhostNet:
         """The network in the form of the checkpoint, in evaluation mode."""
-        assert self.subject.model is not None
         return self.subject.model
 
     @property
@@ -74,9 +74,8 @@ class Network:
 
         def make() -> dict[str, bytes]:
             from repghost.evaluation.accuracy import predict
-            from repghost.network.fuse import fused
 
-            logits = predict(fused(self.model), self.test.images, self.subject.preprocess)
+            logits = predict(self.subject.fused, self.test.images, self.subject.preprocess)
             return {PREDICTIONS: predictions_bytes(logits.argmax(1).astype(np.int64)), RECORD: record_bytes({})}
 
         return read_predictions(cells.get("float", {**self.key(), "test": self.test_digest}, make))
@@ -101,8 +100,12 @@ def open_network(
     Raises:
         UsageError: when the file is quantized already or fused, or images and network do not fit together.
     """
-    subject = load_subject(checkpoint, data, None, None, calibration_images, test_images, SEED, preprocess)
-    if subject.model is None or subject.test is None:
+    request = SubjectRequest(
+        weights=checkpoint, data=data, calibration_images=calibration_images, test_images=test_images, seed=SEED,
+        preprocess=preprocess,
+    )  # fmt: skip
+    subject = load_subject(request)
+    if not isinstance(subject, FloatSubject) or subject.test is None:
         raise UsageError(f"{checkpoint} cannot be measured: a float checkpoint and labelled test pictures are needed.")
     if subject.model.spec.form == "fused":
         raise UsageError(

@@ -16,6 +16,7 @@ from compile.stages.pack import TOOLS, quantization_config
 from compile.storage.files import sha256
 from compile.storage.stage_cache import versions
 from compile.storage.strict_json import canonical_json, parse_strict
+from compile.subject.subject import QuantizedSubject
 from compile.targets.precisions import INT8
 from repghost.errors import IntegrityError, UsageError
 from repghost.files import write_bytes_atomically, write_text_atomically
@@ -57,7 +58,7 @@ def build_report(
             "config": quantization_config(subject, config),
             "program_digest": programs[INT8.name].digest,
             "operators": len(programs[INT8.name].operators),
-            "calibration": used if subject.qdq is None else dict(subject.quantization["calibration"]),
+            "calibration": dict(subject.quantization["calibration"]) if isinstance(subject, QuantizedSubject) else used,
             "sqnr": error,
         },
         "programs": {name: program.digest for name, program in programs.items()},

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compile.bundle.vectors import Vectors, unpack_vectors
+from compile.ir.float_program import FloatProgram
+from compile.ir.float_reference import run_float
 from compile.storage.files import sha256
 from compile.storage.stage_cache import ROOT, Files, StageCache, code_digest, versions
-from compile.subject.subject import Images, Subject
+from compile.subject.subject import FloatSubject, Images, Subject
 from compile.targets.precisions import FP32, Precision
 from repghost.errors import IntegrityError
+from repghost.evaluation.accuracy import predict
 
 if TYPE_CHECKING:
-    from compile.ir.memory_plan import AnyProgram
     from repghost.data.preprocess import Preprocess
-    from repghost.network.model import RepGhostNet
 
 
 VECTOR_BYTES = 1_300_000  # of recorded images in a bundle; half of what the weights of the smallest network take
@@ -76,20 +77,14 @@ def expect(qdq: Path, preprocess: Preprocess, images: Images, cache: StageCache)
     return unpack_vectors(files["vectors.bin"]), cached
 
 
-def expect_float(
-    fused: RepGhostNet | None, program: AnyProgram, subject: Subject, images: Images, precision: Precision
-) -> Vectors:
-    """Return what PyTorch says about images, with the tolerance; where it cannot, what the numpy reference says.
+def expect_float(program: FloatProgram, subject: Subject, images: Images, precision: Precision) -> Vectors:
+    """Return the logits a float build has to give, and how far its own may lie from them.
 
-    That is so for a program that rounds what it stores, and for one that was made from a quantized file.
+    PyTorch computes them for a network in float, in float32. The numpy reference computes them for a program that
+    rounds what it stores, and for one that was made from a quantized file.
     """
-    from compile.ir.float_program import FloatProgram
-    from compile.ir.float_reference import run_float
-    from repghost.evaluation.accuracy import predict
-
-    if isinstance(program, FloatProgram) and (fused is None or program.element != FP32.element):
-        logits = run_float(program, images.images)
+    if isinstance(subject, FloatSubject) and program.element == FP32.element:
+        logits = predict(subject.fused, images.images, subject.preprocess)
     else:
-        assert fused is not None
-        logits = predict(fused, images.images, subject.preprocess)
+        logits = run_float(program, images.images)
     return Vectors(images.images, logits, float(np.float32(precision.tolerance * np.abs(logits).max())))

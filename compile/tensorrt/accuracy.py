@@ -11,31 +11,29 @@ from numpy.typing import NDArray
 from compile.stages.evaluate import float_predictions
 from compile.storage.files import sha256
 from compile.storage.stage_cache import Files, StageCache, code_digest, versions
-from compile.subject.subject import Images, Subject
+from compile.subject.subject import Images
 from repghost.evaluation.accuracy import accuracy, paired_difference
 
 if TYPE_CHECKING:
     from compile.tensorrt.contents import Contents
-    from repghost.network.model import RepGhostNet
 
 BATCH_PIXELS = 1 << 18
 EVALUATE = "Q/DQ file, evaluated as written by PyTorch"
 
 
-def evaluate_contents(subject: Subject, network: RepGhostNet, contents: Contents, cache: StageCache) -> dict[str, Any]:
+def evaluate_contents(contents: Contents, cache: StageCache) -> dict[str, Any]:
     """Return the accuracy record of the int8 file.
 
     Args:
-        subject: with the images it is evaluated on.
-        network: the fused float network.
         contents: of the bundle.
-        cache: where answers are kept.
+        cache: where predictions are kept.
     """
+    subject = contents.subject
     if subject.test is None:
         command = "make compile TARGET=jetson WEIGHTS=FILE DATA=DIR"
         return {"measured": False, "reason": subject.unmeasured, "command": command}
     test = subject.test
-    before = float_predictions(network, subject, test, cache)
+    before = float_predictions(subject, test, cache)
     after = _predictions(contents, test, cache)
     return {
         "measured": True,

@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 
 from calib.qdq.digest import program_digest
-from compile.subject.subject import Subject
+from compile.subject.subject import FloatSubject
 from compile.tensorrt.network.networks import Networks
 from compile.tensorrt.network.placement import PlacementOptions
 from compile.tensorrt.samples import Expected
@@ -29,7 +29,7 @@ class Contents:
         expected: by kind.
     """
 
-    subject: Subject
+    subject: FloatSubject
     networks: Networks
     int8: onnx.ModelProto
     fp16: onnx.ModelProto

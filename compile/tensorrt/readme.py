@@ -49,7 +49,7 @@ def bundle_readme(contents: Contents) -> str:
     """Return the text of README.md."""
     subject, networks, jetpack = contents.subject, contents.networks, contents.networks.jetpack
     expected = contents.expected
-    random = subject.weights["kind"] == "random"
+    random = subject.is_random
     return TEMPLATE.format(
         model=subject.name,
         jetpack=jetpack.name,
