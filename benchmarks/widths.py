@@ -136,7 +136,7 @@ def _quantizations(plan: WidthsPlan, recipe: Recipe) -> Iterator[tuple[str, dict
 
 def _train(plan: WidthsPlan, recipe: Recipe, dataset: ImageSet, follow: Follow, path: Path) -> None:
     with follow(recipe) as hooks:
-        result = train(recipe, dataset, path.parent, "auto", hooks, None, Options())
+        result = train(recipe, dataset, path.parent, hooks, options=Options(resume="auto"))
     write_trained(path, recipe, result, class_names(dataset), evaluate(result.model.cpu(), recipe, plan.data))
 
 

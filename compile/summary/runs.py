@@ -13,7 +13,6 @@ from compile.storage.files import sha256
 from compile.storage.stage_cache import code_digest, key_digest, versions
 from compile.subject.request import Request
 from compile.subject.subject import CARRIED_DATA, CARRIED_WEIGHTS, CARRIED_WIDTH, RANDOM, TIMM
-from compile.targets.precisions import default_precisions, parse_precisions
 from repghost.errors import RepGhostError, UsageError
 from repghost.files import write_text_atomically
 from repghost.network.spec import WIDTHS, parse_width
@@ -21,36 +20,18 @@ from repghost.network.spec import WIDTHS, parse_width
 CHECKPOINTS = (".safetensors", ".pth", ".pt", ".tar", ".qdq.onnx")
 
 
-def plan_runs(
-    weights: str | None, data: Path | None, widths: str, target: str, size: int | None, images: int,
-    test_images: int | None, output: Path,
-) -> list[Request]:  # fmt: skip
+def plan_runs(base: Request, widths: str) -> list[Request]:
     """Return one request for each width that has weights.
 
     Args:
-        weights: "timm", "random", a checkpoint, a folder of checkpoints, or None for the carried ones.
-        data: images, or None for the carried ones.
+        base: what every run is asked for; its weights may be a folder of checkpoints.
         widths: "all", or widths separated by commas.
-        target: what is compiled for.
-        size: pixels of the input, or the weights' own.
-        images: images to calibrate with.
-        test_images: images to evaluate on; all of them by default.
-        output: the folder of the runs.
 
     Raises:
         UsageError: for an unknown width, or a folder without checkpoints.
     """
     wanted = [row.multiplier for row in WIDTHS] if widths == "all" else [parse_width(w) for w in widths.split(",")]
-    base = Request(
-        target=target,
-        precisions=parse_precisions(default_precisions()),
-        weights=weights,
-        data=data,
-        size=size,
-        output=output,
-        calibration_images=images,
-        test_images=test_images,
-    )
+    weights = base.weights
     if weights in (TIMM, RANDOM):
         return [replace(base, width=f"{width:g}") for width in wanted]
     if weights and Path(weights).is_dir():

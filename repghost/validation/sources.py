@@ -11,7 +11,7 @@ import torch
 from repghost.checkpoints import weight_names
 from repghost.checkpoints.checkpoint import Checkpoint, build_model, file_digest, read_checkpoint
 from repghost.checkpoints.timm_hub import SOURCE, open_checkpoint
-from repghost.data.preprocess import Preprocess, resolve_preprocess
+from repghost.data.preprocess import resolve_preprocess
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import BATCH, predict
 from repghost.evaluation.predictor import Contender
@@ -53,10 +53,19 @@ def open_checkpoints(
         forms = {" ".join(filter(None, ("fp32", kind))): build_model(checkpoint)}
         if kind != RAW and checkpoint.spec.form != "fused":  # the raw weights of a run are not the ones deployed
             forms |= {f"{name} fused": fuse(model) for name, model in forms.items()}
-        contenders += [
-            _contender(name, str(source), checkpoint, model.to(device), preprocess, device, batch)
-            for name, model in forms.items()
-        ]
+        for name, model in forms.items():
+            contenders.append(
+                Contender(
+                    name=name,
+                    source=str(source),
+                    digest=checkpoint.digest,
+                    by=f"PyTorch on {device.type}",
+                    preprocess=preprocess,
+                    classes=checkpoint.spec.num_classes,
+                    labels=checkpoint.labels,
+                    logits=partial(predict, model.to(device), preprocess=preprocess, batch=batch),
+                )
+            )
     return contenders
 
 
@@ -67,27 +76,6 @@ def _refuse_other_colours(source: str | Path, checkpoint: Checkpoint) -> None:
             f"{source} takes {colours} colours, the pictures have {COLOURS}; only networks for RGB pictures "
             f"(in_chans={COLOURS}) can be validated."
         )
-
-
-def _contender(
-    name: str,
-    source: str,
-    checkpoint: Checkpoint,
-    model: RepGhostNet,
-    preprocess: Preprocess,
-    device: torch.device,
-    batch: int,
-) -> Contender:
-    return Contender(
-        name=name,
-        source=source,
-        digest=checkpoint.digest,
-        by=f"PyTorch on {device.type}",
-        preprocess=preprocess,
-        classes=checkpoint.spec.num_classes,
-        labels=checkpoint.labels,
-        logits=partial(predict, model, preprocess=preprocess, batch=batch),
-    )
 
 
 def _from_file(source: str | Path, width: float | None) -> dict[str, Checkpoint]:

@@ -13,11 +13,11 @@ from compile.tensorrt.lint.graph import index_graph
 from compile.tensorrt.network.calibrated import Calibrated
 from compile.tensorrt.network.placement import Placement, PlacementOptions, float_placement, place
 from compile.tensorrt.network.scales import half_spec
-from compile.tensorrt.network.writer import write_onnx
+from compile.tensorrt.network.writer import FileForm, write_onnx
 from repghost.errors import IntegrityError
 from repghost.graph.operators import Graph
 
-HALF_OPSET = 19  # the first with float16 scales
+HALF_FORM = FileForm(19, "float16")  # opset 19 is the first with float16 scales
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +57,8 @@ class Networks:
         return self._write(self.plain, float_placement(self.plain), True, {})
 
     def _write(self, graph: Graph, placement: Placement, half: bool, metadata: dict[str, str]) -> onnx.ModelProto:
-        dtype, opset = ("float16", HALF_OPSET) if half else ("float32", self.jetpack.opset)
-        return write_onnx(graph, self.spec, placement, self.size, opset, dtype, metadata)
+        form = HALF_FORM if half else FileForm(self.jetpack.opset)
+        return write_onnx(graph, self.spec, placement, self.size, form, metadata)
 
 
 def make_networks(

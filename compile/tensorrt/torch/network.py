@@ -39,7 +39,7 @@ def _(x: torch.Tensor, scale: float) -> torch.Tensor:
 
 
 @torch.library.custom_op("repghost::int8_convolution", mutates_args=())
-def int8_convolution(
+def int8_convolution(  # torch.library takes an argument for each value, and no type that groups them
     x: torch.Tensor,
     weight: torch.Tensor,
     weight_scale: torch.Tensor,

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from repghost.commands.options.ssh_options import SshOptions
 from repghost.errors import UsageError, unknown_value
 
 
@@ -36,9 +37,7 @@ class BenchRequest:
     seconds: int | None
     cores: str | None
     boards: str | None
-    ssh_config: Path | None
-    port: int | None
-    connect_limit: int
+    ssh: SshOptions
 
     def only_bundle(self, option: str) -> Path:
         """Return the bundle of an option that measures one.

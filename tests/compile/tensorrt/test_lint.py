@@ -16,7 +16,7 @@ from calib.settings.config import LayerSettings, QuantConfig
 from compile.tensorrt.jetpack import check_dla, find_board, find_jetpack
 from compile.tensorrt.network.placement import Placement, PlacementOptions, float_placement, place
 from compile.tensorrt.network.scales import half_spec
-from compile.tensorrt.network.writer import write_onnx
+from compile.tensorrt.network.writer import FileForm, write_onnx
 from repghost.cli import cli
 from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
@@ -40,7 +40,7 @@ def made() -> tuple[Callable[[str, int, bool], onnx.ModelProto], Placement]:
     half, placement = half_spec(graph, spec), place(graph, PlacementOptions())
 
     def write(dtype: str, opset: int, int8: bool) -> onnx.ModelProto:
-        return write_onnx(graph, half, placement if int8 else float_placement(graph), SIZE, opset, dtype, {})
+        return write_onnx(graph, half, placement if int8 else float_placement(graph), SIZE, FileForm(opset, dtype), {})
 
     return write, placement
 

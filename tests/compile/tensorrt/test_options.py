@@ -20,7 +20,7 @@ from compile.tensorrt.lint.check import lint_graph
 from compile.tensorrt.lint.graph import index_graph
 from compile.tensorrt.network.placement import PlacementOptions, float_placement, place
 from compile.tensorrt.network.scales import LARGEST, SMALLEST, half_scale, half_spec, half_weight_scales
-from compile.tensorrt.network.writer import write_onnx
+from compile.tensorrt.network.writer import FileForm, write_onnx
 from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.operators import Classifier, Convolution, Graph, HardSigmoid
@@ -40,7 +40,7 @@ class Made:
 
     def file(self, options: PlacementOptions | None, opset: int = 17, dtype: str = "float32") -> onnx.ModelProto:
         placement = float_placement(self.graph) if options is None else place(self.graph, options)
-        return write_onnx(self.graph, self.spec, placement, SIZE, opset, dtype, {})
+        return write_onnx(self.graph, self.spec, placement, SIZE, FileForm(opset, dtype), {})
 
 
 @pytest.fixture(scope="module")

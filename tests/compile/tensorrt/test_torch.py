@@ -18,7 +18,7 @@ from calib.settings.config import LayerSettings, QuantConfig
 from compile.tensorrt.evaluate import TorchNetwork
 from compile.tensorrt.network.placement import PlacementOptions, float_placement, place
 from compile.tensorrt.network.scales import half_spec
-from compile.tensorrt.network.writer import write_onnx
+from compile.tensorrt.network.writer import FileForm, write_onnx
 from compile.tensorrt.torch.build import check_way
 from compile.tensorrt.torch.network import TorchTensorRTNetwork
 from repghost.cli import cli
@@ -40,7 +40,7 @@ def test_the_module_computes_what_the_file_says() -> None:
     graph, spec = quantize_graph(graph_of(network), images, preprocess, config)
     half, inputs = half_spec(graph, spec), preprocess.normalize(images)
     for placement in (float_placement(graph), place(graph, PlacementOptions())):
-        file: onnx.ModelProto = write_onnx(graph, half, placement, SIZE, 17, "float32", {})
+        file: onnx.ModelProto = write_onnx(graph, half, placement, SIZE, FileForm(17), {})
         module = TorchTensorRTNetwork(graph, half, placement).eval()
         with torch.no_grad():
             predictions = module(torch.from_numpy(inputs)).numpy()

@@ -17,7 +17,7 @@ from repghost.distributed.ranks import Ranks
 from repghost.errors import IntegrityError, UsageError
 from repghost.evaluation.predictor import Contender
 from repghost.network.model import RepGhostNet
-from repghost.training.feeds.loader import Loading
+from repghost.training.options import Loading
 from repghost.training.train import Options, train
 from repghost.validation.sources import open_checkpoints
 from repghost.validation.validate import validate
