@@ -36,6 +36,7 @@ from compile.targets.precisions import FP16, FP32, INT8
 from compile.targets.table import ARM64
 from repghost.commands.options.bench_request import tell
 from repghost.errors import UsageError
+from repghost.network.spec import model_name
 
 ARM64_SECTION = Section(
     key="arm64",
@@ -127,8 +128,6 @@ def built(network: Network, output: Path, cache: StageCache, say: Callable[[str]
         cache: remembers which bundles this version of the code made.
         say: is given one line per stage.
     """
-    from repghost.network.spec import model_name
-
     folder = f"{model_name(network.width)}-{network.size}px-{RANDOM}"
     request = Request(
         target=ARM64.name,

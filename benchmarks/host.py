@@ -19,12 +19,16 @@ from compile.bench.case import prepare
 from compile.bench.compare import Entry, Settings, run_bench
 from compile.bench.peers import PEERS
 from compile.bench.processes import link_packages
+from compile.bundle.host_model import load
 from compile.bundle.manifest import Bundle, check_bundle
 from compile.machine.facts import cpu_flags
+from compile.pipeline import run
+from compile.subject.request import Request
 from compile.subject.subject import RANDOM
 from compile.targets.precisions import FP32, INT8
 from repghost.commands.options.bench_request import tell
 from repghost.errors import UsageError
+from repghost.network.spec import model_name
 
 HOST_SECTION = Section(
     key="host",
@@ -61,10 +65,6 @@ def run_bars(output: Path, docs: Path, settings: Settings, say: Callable[[str], 
 
 def built(output: Path, width: float, precision: str, say: Callable[[str], None]) -> Bundle:
     """Return the host bundle of random weights of a width, building it where there is none."""
-    from compile.pipeline import run
-    from compile.subject.request import Request
-    from repghost.network.spec import model_name
-
     path = output / f"{model_name(width)}-{SIZE}px-{RANDOM}" / "host" / precision
     if not path.is_dir():
         run(
@@ -98,8 +98,6 @@ def _measure(bar: Bar, bundles: Sequence[Bundle], settings: Settings, say: Calla
 
 def usable_variants(bundle: Bundle) -> list[str]:
     """Return the instruction sets of a bundle that this machine has, the plainest first."""
-    from compile.bundle.host_model import load
-
     model, found = load(bundle.path), []
     for name in bundle.manifest["variants"]:
         try:

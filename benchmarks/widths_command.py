@@ -8,6 +8,10 @@ from pathlib import Path
 import click
 
 from benchmarks.command import run_command
+from calib.qat.settings import QatSettings
+from calib.settings.config_file import read_config
+from repghost.commands.progress.train import follow
+from repghost.network.spec import WIDTHS, parse_width
 
 
 @click.command("widths", short_help="Train and quantize several widths.")
@@ -47,16 +51,11 @@ def command(
     OUTPUT/repghostnet_0_5x and so on hold the weights and the quantized files. A finished step is not repeated; a
     training that was stopped goes on from its last state. `repghost accuracy` measures what came out.
     """
-    from calib.settings.config_file import read_config
-
     config = read_config(config_path, None)
 
     import torch
 
     from benchmarks.widths import WidthsPlan, run_widths
-    from calib.qat.settings import QatSettings
-    from repghost.commands.progress.train import follow
-    from repghost.network.spec import WIDTHS, parse_width
     from repghost.training.recipe import get_recipe
 
     if threads is not None:

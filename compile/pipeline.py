@@ -10,6 +10,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calib.settings.config_file import read_config
 from compile.bundle.vectors import Vectors
 from compile.link.stored_runner import start_runners
 from compile.report.run_report import build_report, finish_report
@@ -27,6 +28,7 @@ from compile.subject.request import Request
 from compile.subject.subject import FloatSubject, QuantizedSubject, Subject
 from compile.targets.precisions import FP32, INT8
 from compile.targets.table import JETSON, Target, find_target, host_target
+from compile.tensorrt import pipeline
 from repghost.errors import AccuracyGateError, UsageError
 from repghost.files import write_bytes_atomically
 
@@ -68,8 +70,6 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     """
     target = find_target(request.target)
     if target is JETSON:
-        from compile.tensorrt import pipeline
-
         return pipeline.run(request, say)
     this = _load(request, target, say)
     rows = tuple(dict.fromkeys([target, (host_target() if request.host else None) or target]))
@@ -90,8 +90,6 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
 
 def _load(request: Request, target: Target, say: Callable[[str], None]) -> _Run:
     """Return weights, images and settings, checked against what the target can do."""
-    from calib.settings.config_file import read_config
-
     config = read_config(request.config, None)
     if config.policy != "cpu":
         raise UsageError(f"policy {config.policy!r} is not for {target.name}; a CPU needs the policy 'cpu'.")

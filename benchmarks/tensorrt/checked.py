@@ -18,11 +18,15 @@ import click
 
 from benchmarks.tensorrt.bundle_time import time_bundle
 from benchmarks.tensorrt.checked_page import FORMAT, VERSION, render_check
+from benchmarks.tensorrt.dry_run import cached_dry_run
 from benchmarks.tensorrt.rtx import RtxBuild, cached_build
+from calib.settings.config import LayerSettings, QuantConfig
 from compile.storage.files import sha256
 from compile.storage.stage_cache import StageCache
 from compile.storage.strict_json import canonical_json, parse_strict
+from compile.subject.from_random_weights import random_subject
 from compile.tensorrt.jetpack import JETPACKS, JetPack
+from compile.tensorrt.network.calibrated import Calibrated
 from compile.tensorrt.network.networks import Networks, check_networks, make_networks
 from compile.tensorrt.network.placement import PlacementOptions
 from compile.tensorrt.report import FORMAT as RUN_FORMAT
@@ -59,9 +63,6 @@ def written_cases(widths: Sequence[str], size: int) -> Iterator[Case]:
         IntegrityError: when a file breaks a rule.
     """
     from calib.ptq.apply import quantize_graph
-    from calib.settings.config import LayerSettings, QuantConfig
-    from compile.subject.from_random_weights import random_subject
-    from compile.tensorrt.network.calibrated import Calibrated
     from repghost.graph.trace import graph_of
 
     config = QuantConfig("tensorrt", LayerSettings(observer="min_max"), ranges_by_answers=False)
@@ -188,8 +189,6 @@ def main(
         cache = StageCache(output / ".cache")
         result = run_check(widths.split(","), size, rtx_python, read_accuracies(reports), cache, click.echo)
         if torch_tensorrt_python is not None:
-            from benchmarks.tensorrt.dry_run import cached_dry_run
-
             result["torch_tensorrt"] = cached_dry_run(torch_tensorrt_python, DRY_RUN_SIZE, cache)
         result["building"] = time_bundle(WIDEST, size)
     except RepGhostError as error:

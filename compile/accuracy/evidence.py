@@ -22,6 +22,7 @@ from compile.accuracy.network import Network, open_network
 from compile.accuracy.ours import Row, measure_ours, qdq_file
 from compile.accuracy.page import render
 from compile.storage import formats
+from compile.storage.stage_cache import versions
 from repghost.errors import AccuracyGateError, ToolMissingError, UsageError
 from repghost.evaluation.accuracy import accuracy, paired_difference
 from repghost.files import write_text_atomically
@@ -217,6 +218,5 @@ def _arm64(network: Network, plan: Plan, cells: Cells, say: Callable[[str], None
 
 
 def _machine() -> dict[str, str]:
-    from compile.storage.stage_cache import versions
 
     return {"system": platform.platform(), **versions("torch", "numpy", "onnx", "apache-tvm")}

@@ -12,6 +12,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from calib.qat.data import TrainingFeed, split_images
+from calib.qat.loop import adam, prepare_teacher, relative_groups, set_rates, training_step
 from compile.accuracy.cells import (
     PREDICTIONS,
     RECORD,
@@ -25,6 +27,8 @@ from compile.accuracy.methods import FloatTrained
 from compile.accuracy.network import SEED, Network
 from compile.accuracy.ours import Row
 from repghost.errors import RepGhostError
+from repghost.evaluation.accuracy import predict
+from repghost.network.fuse import fused
 
 
 def measure_float_trained(network: Network, quantizer: FloatTrained, cells: Cells) -> Row:
@@ -39,10 +43,6 @@ def measure_float_trained(network: Network, quantizer: FloatTrained, cells: Cell
 
 
 def _train(network: Network, quantizer: FloatTrained) -> dict[str, bytes]:
-    from calib.qat.data import TrainingFeed, split_images
-    from calib.qat.loop import adam, prepare_teacher, relative_groups, set_rates, training_step
-    from repghost.evaluation.accuracy import predict
-    from repghost.network.fuse import fused
 
     subject, dataset = network.subject, network.training_set
     schedule = replace(quantizer.settings.schedule, observe=len(subject.calibration.labels))

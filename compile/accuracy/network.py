@@ -16,6 +16,7 @@ from compile.subject.subject import FloatSubject, Images
 from repghost.data import ImageSet, open_dataset
 from repghost.data.open_by_format import CALIBRATION_SPLITS
 from repghost.errors import UsageError
+from repghost.evaluation.accuracy import predict
 from repghost.network.model import RepGhostNet
 
 CALIBRATION_IMAGES = 512
@@ -73,7 +74,6 @@ class Network:
         """Return the class PyTorch gives each test image, int64 [N], branches and batch norms folded."""
 
         def make() -> dict[str, bytes]:
-            from repghost.evaluation.accuracy import predict
 
             logits = predict(self.subject.fused, self.test.images, self.subject.preprocess)
             return {PREDICTIONS: predictions_bytes(logits.argmax(1).astype(np.int64)), RECORD: record_bytes({})}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compile.bundle.manifest import Bundle, check_bundle
+from compile.bundle.signing import verify_signature
 from compile.deploy.copy import BUNDLES, INCOMING, begin, refuse, send
 from compile.deploy.fit import check_fit
 from compile.deploy.gate import DROP_LIMIT_POINTS, check_gate
@@ -107,8 +108,6 @@ def describe(facts: BoardFacts) -> str:
 def check_signature(bundle: Bundle, settings: DeploySettings) -> None:
     """Check the signature of a bundle when a key is configured."""
     if settings.public_key is not None:
-        from compile.bundle.signing import verify_signature
-
         verify_signature(bundle, settings.public_key, settings.signature)
 
 

@@ -7,6 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calib.integer.reference import run
+from compile.bundle.host_model import ABI, LoadedModel, load
+from compile.link.toolchain import link_model
+from compile.passes import lower
+from compile.stages.compile_networks import Compilation, compile_all
+from compile.storage.stage_cache import StageCache
+from compile.targets.precisions import INT8
+from compile.targets.table import host_target
 from repghost.distributed.ranks import Ranks
 from repghost.errors import ToolMissingError
 from repghost.evaluation.classes import check_classes
@@ -38,9 +46,7 @@ def open_qdq(
         UsageError: when the file cannot be read, has other classes, or a layer that cannot be computed in integers.
         ToolMissingError: when there is no target for this machine.
     """
-    from calib.integer.reference import run
     from compile.frontend.qdq_file import read_qdq_as_given
-    from compile.passes import lower
     from compile.subject.from_qdq_file import labels_of
     from repghost.checkpoints.checkpoint import file_digest
 
@@ -66,8 +72,6 @@ def open_qdq(
 
 def _compiled(reference: Contender, program: Program, ranks: Ranks, cache: Path) -> Contender:
     """Return the program built for this machine; the first process compiles and gives the library to the others."""
-    from compile.bundle.host_model import LoadedModel
-
     library = ranks.gather(_library(program, cache) if ranks.first else None)[0]
     model = LoadedModel(library, reference.preprocess.size, program.classes)
     by = f"{HOST_BUILD}, {model.variant}"
@@ -76,13 +80,6 @@ def _compiled(reference: Contender, program: Program, ranks: Ranks, cache: Path)
 
 def _library(program: Program, cache: Path) -> bytes:
     """Return model.so of a program for this machine."""
-    from compile.bundle.host_model import ABI
-    from compile.link.toolchain import link_model
-    from compile.stages.compile_networks import Compilation, compile_all
-    from compile.storage.stage_cache import StageCache
-    from compile.targets.precisions import INT8
-    from compile.targets.table import host_target
-
     target = host_target()
     if target is None:
         raise ToolMissingError("there is no target for this machine, so nothing can be compiled for it.")
@@ -98,8 +95,6 @@ def open_bundle(path: Path) -> list[Contender]:
         UsageError: when the folder is no bundle, or for another kind of machine.
         IntegrityError: when a file was changed.
     """
-    from compile.bundle.host_model import load
-
     model = load(path)
     manifest = model.bundle.manifest
     precision = str(manifest["precision"])

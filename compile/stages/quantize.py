@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compile.passes import lower
 from compile.storage.stage_cache import Files, StageCache, code_digest, versions
 from compile.subject.subject import FloatSubject, Subject
 
@@ -82,6 +83,5 @@ def read_program(qdq: Path, preprocess: Preprocess | None = None) -> Program:
         UsageError: naming every node that cannot be computed in integers.
     """
     from compile.frontend.qdq_file import read_qdq
-    from compile.passes import lower
 
     return lower(read_qdq(qdq, preprocess))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calib.settings.config_file import read_config
 from compile.bundle.manifest import Bundle, write_bundle
 from compile.stages.own_command import own_command
 from compile.stages.progress import Progress
@@ -97,8 +98,6 @@ def _load(request: Request, say: Callable[[str], None]) -> _Run:
 
 def _config(path: Path | None) -> QuantConfig:
     """Return the user's settings, or the policy's defaults."""
-    from calib.settings.config_file import read_config
-
     config = read_config(path, None if path else POLICY)
     if config.policy != POLICY:
         raise UsageError(

@@ -1,6 +1,6 @@
-"""The files a summary is made from: one reader per format, and the table of them.
+"""The files a summary is made from: one reader per format; the table of them is in readers.py.
 
-A reader is given the JSON of one file and answers with what it learned. A new kind of file is a reader and a row here.
+A reader is given the JSON of one file and answers with what it learned. A new kind of file is a reader and a row there.
 """
 
 from __future__ import annotations
@@ -56,21 +56,3 @@ class File:
 
 
 Reader = Callable[[File], Learned]
-
-
-def readers() -> dict[str, Reader]:
-    """Return the reader of each format."""
-    from compile.summary.sources import accuracy, baselines, count, elsewhere, jetson, peer_count, performance, run
-
-    return {
-        run.FORMAT: run.read,
-        performance.FORMAT: performance.read,
-        accuracy.FORMAT: accuracy.read,
-        baselines.FORMAT: baselines.read,
-        count.FORMAT: count.read,
-        peer_count.FORMAT: peer_count.read,
-        jetson.FORMAT: jetson.read,
-        jetson.CHECK_FORMAT: jetson.read_check,
-        jetson.MEASUREMENT_FORMAT: jetson.read_measured,
-        **dict.fromkeys(elsewhere.SHOWN, elsewhere.read),
-    }

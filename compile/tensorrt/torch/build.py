@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from compile.tensorrt.network.networks import Networks
 from compile.tensorrt.samples import Expected
+from compile.tensorrt.torch.converters import register_converters
 from repghost.errors import IntegrityError, ToolMissingError, UsageError, unknown_value
 
 TRTEXEC, TORCH_TENSORRT = "trtexec", "torch-tensorrt"
@@ -58,7 +59,6 @@ def build_via_torch(networks: Networks, inputs: NDArray[np.float32], expected: E
     import torch
     import torch_tensorrt
 
-    from compile.tensorrt.torch.converters import register_converters
     from compile.tensorrt.torch.network import TorchTensorRTNetwork
 
     register_converters()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from calib.settings.config_file import read_config
 from repghost.commands.options.gather import gather
 
 if TYPE_CHECKING:
@@ -37,6 +36,8 @@ class NetworkRequest:
         Raises:
             UsageError: when the file or the policy cannot be used.
         """
+        from calib.settings.config_file import read_config
+
         return read_config(self.config, self.policy)
 
 
