@@ -1,4 +1,4 @@
-"""The whole line, one named stage after the other: from weights and images to bundles and a report."""
+"""The whole pipeline, one named stage after the other: from weights and images to bundles and a report."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def _build(this: _Run, rows: Sequence[Target], programs: Programs, runners: Mapp
 
 
 def _evaluate(this: _Run, programs: Programs, builds: Sequence[Build], expected: Vectors) -> Evaluation:
-    """Return what the labelled images say of float32, of the integer program and of each build."""
+    """Return the accuracy of float32, of the integer program and of each build on the test images."""
     host = {build.precision.name: build.model for build in builds if build.target is host_target()}
     with this.progress.stage("judge"):
         evaluation = evaluate(this.subject, programs, HostBuilds(host, expected), this.cache)

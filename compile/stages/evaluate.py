@@ -31,7 +31,7 @@ REFERENCE = "numpy reference"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is known about accuracy, ready for manifest and report; `record["measured"]` says whether it was."""
+    """The accuracy of a run as manifest and report record it; `record["measured"]` says whether it was."""
 
     record: Mapping[str, Any]
 

@@ -43,13 +43,15 @@ def choose_vectors(subject: Subject) -> Images:
 
 
 def expect(qdq: Path, preprocess: Preprocess, images: Images, cache: StageCache) -> tuple[Vectors, bool]:
-    """Return what the numpy reference says about images, computed in a process that never loads TVM.
+    """Return images with the logits of the numpy reference, computed without TVM, and whether they were in the cache.
+
+    A process of its own computes them, so that nothing TVM loads can change them.
 
     Args:
         qdq: the QDQ file.
         preprocess: for a file that does not say how images are prepared.
         images: the images to record.
-        cache: where the answers are kept.
+        cache: where the logits are kept.
     """
     key = {
         "qdq": sha256(qdq.read_bytes()),

@@ -31,7 +31,7 @@ TOOLS = ("repghost-deploy", "apache-tvm", "ziglang", "torch", "numpy", "onnx")
 
 @dataclass(frozen=True)
 class Packed:
-    """A bundle on disk and what was proven and measured about it."""
+    """A bundle on disk, its verification and its latency."""
 
     folder: str  # relative to the run's folder
     build: Build

@@ -1,4 +1,4 @@
-"""Integer networks: a QDQ file by the numpy reference and compiled for this machine, and a bundle."""
+"""Predictors of integer networks: a QDQ file by the numpy reference and compiled for this machine, and a bundle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from compile.targets.table import host_target
 from repghost.distributed.ranks import Ranks
 from repghost.errors import ToolMissingError
 from repghost.evaluation.classes import check_classes
-from repghost.evaluation.predictor import HOST_BUILD, REFERENCE, Contender
+from repghost.evaluation.predictor import HOST_BUILD, REFERENCE, Predictor
 
 if TYPE_CHECKING:
     from calib.integer.program import Program
@@ -32,7 +32,7 @@ def open_qdq(
     ranks: Ranks,
     cache: Path | None = None,
     classes: tuple[str, ...] | None = None,
-) -> list[Contender]:
+) -> list[Predictor]:
     """Return the integer program of a QDQ file, by the numpy reference and compiled where asked for.
 
     Args:
@@ -52,7 +52,7 @@ def open_qdq(
 
     graph = read_qdq_as_given(path, preprocess_file)
     program = lower(graph)
-    reference = Contender(
+    reference = Predictor(
         name="int8 reference",
         source=str(path),
         digest=file_digest(path),
@@ -70,7 +70,7 @@ def open_qdq(
     return [reference, _compiled(reference, program, ranks, cache)]
 
 
-def _compiled(reference: Contender, program: Program, ranks: Ranks, cache: Path) -> Contender:
+def _compiled(reference: Predictor, program: Program, ranks: Ranks, cache: Path) -> Predictor:
     """Return the program built for this machine; the first process compiles and gives the library to the others."""
     library = ranks.gather(_library(program, cache) if ranks.first else None)[0]
     model = LoadedModel(library, reference.preprocess.size, program.classes)
@@ -88,7 +88,7 @@ def _library(program: Program, cache: Path) -> bytes:
     return link_model(networks[0], target, info)
 
 
-def open_bundle(path: Path) -> list[Contender]:
+def open_bundle(path: Path) -> list[Predictor]:
     """Return the network of a bundle for this kind of machine; its digests are checked first.
 
     Raises:
@@ -99,7 +99,7 @@ def open_bundle(path: Path) -> list[Contender]:
     manifest = model.bundle.manifest
     precision = str(manifest["precision"])
     return [
-        Contender(
+        Predictor(
             name=f"{precision} bundle",
             source=str(path),
             digest=model.bundle.digest,

@@ -1,4 +1,4 @@
-"""The stages of a run before compilation: quantize, lower, and ask the reference what to expect."""
+"""The stages of a run before compilation: fuse, quantize and lower."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def _name(graph: QdqGraph, path: Path, width: str | None) -> str:
 
 
 def _json(graph: QdqGraph, key: str) -> dict[str, Any]:
-    """Return an object of the metadata; it is repeated in the report and decides nothing, so a damaged one is empty."""
+    """Return an object of the metadata; the report alone repeats it, so a damaged one counts as empty."""
     try:
         value = json.loads(graph.metadata.get(key, "{}"))
     except (ValueError, RecursionError):

@@ -26,7 +26,7 @@ from repghost.errors import ToolMissingError, UsageError, unknown_value
 if TYPE_CHECKING:
     import torch
 
-BASELINES = (
+TESTED_NETWORKS = (
     "mobilenetv2_100",
     "mobilenetv3_small_100",
     "mobilenetv3_large_100",

@@ -1,4 +1,4 @@
-"""Open what a run is about: read weights and images, and check that they fit together."""
+"""Opening the subject of a run: reading weights and images, and checking that they fit together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is about: a network, the images it is calibrated with, and the ones it is evaluated on."""
+"""The subject of a run: a network, the images it is calibrated with, and the ones it is evaluated on."""
 
 from __future__ import annotations
 

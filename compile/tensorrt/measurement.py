@@ -1,4 +1,4 @@
-"""What measure.sh wrote on a board, checked: it comes from outside."""
+"""Reading and checking what measure.sh wrote on a board; the file comes from outside."""
 
 from __future__ import annotations
 

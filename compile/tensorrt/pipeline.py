@@ -18,17 +18,17 @@ from compile.subject.load import load_subject
 from compile.subject.request import Request
 from compile.subject.subject import FloatSubject
 from compile.targets.table import JETSON
-from compile.tensorrt.accuracy import evaluate_contents
+from compile.tensorrt.accuracy import evaluate_int8
 from compile.tensorrt.bundle_files import bundle_files, bundle_sections, metadata_of
-from compile.tensorrt.contents import Contents
 from compile.tensorrt.jetpack import JetPack, find_jetpack
+from compile.tensorrt.jetson_build import JetsonBuild
 from compile.tensorrt.network.calibrated import calibrate_network
 from compile.tensorrt.network.networks import Networks, check_networks, make_networks
 from compile.tensorrt.network.placement import PlacementOptions
 from compile.tensorrt.report import build_report, write_report
 from compile.tensorrt.samples import choose_samples, expect
 from compile.tensorrt.torch.build import FILE as TORCH_FILE
-from compile.tensorrt.torch.build import TORCH_TENSORRT, build_via_torch, check_way
+from compile.tensorrt.torch.build import TORCH_TENSORRT, build_via_torch, check_builder
 from compile.tensorrt.verify import verify_engine_bundle
 from repghost.errors import AccuracyGateError, ToolMissingError, UsageError
 
@@ -66,16 +66,16 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     this = _load(request, say)
     subject, progress, folder = this.subject, this.progress, request.output / this.subject.folder
     networks = _calibrate(this, _fuse(this))
-    contents = _write(this, networks)
+    build = _write(this, networks)
     with progress.stage("judge"):
-        accuracy = evaluate_contents(contents, this.cache)
+        accuracy = evaluate_int8(build, this.cache)
         progress.note = _evaluated(accuracy)
     with progress.stage("pack"):
-        bundle = write_bundle(folder / JETSON.name, bundle_files(contents), bundle_sections(contents, accuracy))
+        bundle = write_bundle(folder / JETSON.name, bundle_files(build), bundle_sections(build, accuracy))
         progress.note = f"{bundle.path}, bundle {bundle.digest[:12]}"
     verification = _verify(bundle, progress)
     if request.via == TORCH_TENSORRT:
-        _build_here(contents, folder / TORCH_FILE, progress)
+        _build_here(build, folder / TORCH_FILE, progress)
     with progress.stage("report"):
         report = write_report(folder, build_report(folder, subject, bundle, verification))
         progress.note = str(folder / f"{JETSON.name}.md")
@@ -85,7 +85,7 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
 
 def _load(request: Request, say: Callable[[str], None]) -> _Run:
     """Return weights, images and settings, checked against what the board's JetPack can do."""
-    check_way(request.via)
+    check_builder(request.via)
     jetpack, options = find_jetpack(request.jetpack), PlacementOptions(request.squeeze_excite, request.depthwise)
     config = _config(request.config)
     progress, cache = Progress(say), StageCache(request.output / ".cache")
@@ -142,7 +142,7 @@ def _calibrate(this: _Run, graph: Graph) -> Networks:
     return make_networks(plain, calibrated, this.jetpack, this.options, subject.preprocess.size)
 
 
-def _write(this: _Run, networks: Networks) -> Contents:
+def _write(this: _Run, networks: Networks) -> JetsonBuild:
     """Return both files, checked against the rules, and the logits they have to give for the samples."""
     subject, progress = this.subject, this.progress
     with progress.stage("write QDQ"):
@@ -158,14 +158,14 @@ def _write(this: _Run, networks: Networks) -> Contents:
             "fp16": expect(fp16, networks.fp16_half(), samples, others, subject.preprocess),
         }
         progress.note = ", ".join(f"{kind} within {values.tolerance:.3g}" for kind, values in expected.items())
-    return Contents(subject, networks, int8, fp16, this.options, this.config.to_dict(), samples, expected)
+    return JetsonBuild(subject, networks, int8, fp16, this.options, this.config.to_dict(), samples, expected)
 
 
-def _build_here(contents: Contents, path: Path, progress: Progress) -> None:
+def _build_here(build: JetsonBuild, path: Path, progress: Progress) -> None:
     """Build the int8 network with torch-tensorrt for this machine's GPU, besides the bundle."""
-    inputs = contents.subject.preprocess.normalize(contents.samples)
+    inputs = build.subject.preprocess.normalize(build.samples)
     with progress.stage("torch"):
-        largest = build_via_torch(contents.networks, inputs, contents.expected["int8"], path)
+        largest = build_via_torch(build.networks, inputs, build.expected["int8"], path)
         progress.note = f"{path}, for this machine's GPU; largest difference {largest:.2g}"
 
 

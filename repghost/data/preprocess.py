@@ -77,7 +77,7 @@ class Preprocess:
             image: any image that `repghost.data.decode.to_rgb` understands.
 
         Raises:
-            PictureError: when the mode is not supported or the image is too long and thin to be resized.
+            ImageError: when the mode is not supported or the image is too long and thin to be resized.
         """
         rgb = to_rgb(image)
         width, height = self._resized(*rgb.size)

@@ -1,4 +1,4 @@
-"""Training from the first epoch to the last: every epoch is evaluated and every state can be gone on from.
+"""Training from the first epoch to the last: every epoch is evaluated, and training can continue from every state.
 
 A run that is stopped and resumed takes the same random choices as one that was not: images and augmentation depend on
 (seed, epoch, place) alone, and the generator that dropout uses is in the state. The loop itself is in
@@ -24,7 +24,7 @@ from repghost.training.follow.hooks import Hooks, StepRecord, TrainingStoppedErr
 from repghost.training.loop import Loop
 from repghost.training.options import Options, Resume
 from repghost.training.recipe import Recipe
-from repghost.training.state.records import write_records
+from repghost.training.state.epoch_log import write_log
 from repghost.training.state.resuming import restore, snapshot, starting_state
 from repghost.training.state.state import EpochRecord, Progress, best_epoch, write_state
 
@@ -48,7 +48,7 @@ BEST_FILE = "best.safetensors"
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What training leaves: the network that is kept, in eval mode, and one record per epoch."""
+    """The result of training: the network that is kept, in eval mode, and one record per epoch."""
 
     model: RepGhostNet
     history: tuple[EpochRecord, ...]
@@ -137,7 +137,7 @@ class _Saved:
             preprocess = self.run.recipe.preprocess.to_dict()
             write_checkpoint(self.folder / BEST_FILE, self.run.evaluated, preprocess, self.classes, metadata)
         write_state(self.folder / STATE_FILE, snapshot(self.run, self.classes, self.history, Progress(), ()))
-        write_records(self.folder, self.history)
+        write_log(self.folder, self.history)
 
 
 def _result(run: Run, history: list[EpochRecord], feed: Feed, folder: Path) -> TrainResult:

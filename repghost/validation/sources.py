@@ -14,7 +14,7 @@ from repghost.checkpoints.timm_hub import SOURCE, open_checkpoint
 from repghost.data.preprocess import resolve_preprocess
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import BATCH, predict
-from repghost.evaluation.predictor import Contender
+from repghost.evaluation.predictor import Predictor
 from repghost.network.fuse import fuse
 from repghost.network.model import RepGhostNet
 from repghost.training.state.state import read_state
@@ -30,7 +30,7 @@ def open_checkpoints(
     device: torch.device | None = None,
     width: float | None = None,
     batch: int = BATCH,
-) -> list[Contender]:
+) -> list[Predictor]:
     """Return the float networks of a weight file: as they are, raw and averaged where it has both, and fused.
 
     Args:
@@ -46,7 +46,7 @@ def open_checkpoints(
     device = device or torch.device("cpu")
     state = _from_state(source) if str(source).endswith(".pt") else None
     checkpoints = state or _from_file(source, width)
-    contenders = []
+    predictors = []
     for kind, checkpoint in checkpoints.items():
         _refuse_other_colours(source, checkpoint)
         preprocess = resolve_preprocess(checkpoint.preprocess, checkpoint.spec.num_classes, preprocess_file)
@@ -54,8 +54,8 @@ def open_checkpoints(
         if kind != RAW and checkpoint.spec.form != "fused":  # the raw weights of a run are not the ones deployed
             forms |= {f"{name} fused": fuse(model) for name, model in forms.items()}
         for name, model in forms.items():
-            contenders.append(
-                Contender(
+            predictors.append(
+                Predictor(
                     name=name,
                     source=str(source),
                     digest=checkpoint.digest,
@@ -66,7 +66,7 @@ def open_checkpoints(
                     logits=partial(predict, model.to(device), preprocess=preprocess, batch=batch),
                 )
             )
-    return contenders
+    return predictors
 
 
 def _refuse_other_colours(source: str | Path, checkpoint: Checkpoint) -> None:

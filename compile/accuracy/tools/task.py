@@ -24,9 +24,9 @@ class Task:
         options: for its `quantize`.
         onnx: float32, "input" [N, 3, H, W] to "logits" [N, classes].
         calibration: uint8 [N, H, W, 3], as .npy.
-        images: the same of the images to answer.
+        images: the same, of the images to predict.
         normalized: float32 [3, 256], as .npy: what each byte of each colour becomes.
-        answers: int64 [N], the .npy to write.
+        predictions: int64 [N], the .npy to write.
     """
 
     folder: Path
@@ -60,6 +60,6 @@ class Task:
     def from_json(text: str) -> Task:
         """Return the task that `to_json` wrote."""
         values: dict[str, Any] = json.loads(text)
-        for name in ("folder", "onnx", "calibration", "pictures", "normalized", "answers"):
+        for name in ("folder", "onnx", "calibration", "images", "normalized", "predictions"):
             values[name] = Path(values[name])
         return Task(**values)

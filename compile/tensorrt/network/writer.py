@@ -1,9 +1,10 @@
 """The ONNX writer for TensorRT: the same network as float or with Q/DQ pairs, in float32 or float16.
 
-The names of nodes are those of the checkpoint, so that a builder's layer list can be compared with the promise. Biases
-stay float. Weights are float constants behind a QuantizeLinear/DequantizeLinear pair, the one form every TensorRT since
-8.0 reads; their values are whole multiples of the scale, so quantizing them again changes nothing. The classifier is a
-1x1 convolution, the operator TensorRT's int8 kernels know best. Input and logits are float32 in every file.
+The names of nodes are those of the checkpoint, so that a builder's layer list can be compared with the placement.
+Biases stay float. Weights are float constants behind a QuantizeLinear/DequantizeLinear pair, the one form every
+TensorRT since 8.0 reads; their values are whole multiples of the scale, so quantizing them again changes nothing. The
+classifier is a 1x1 convolution, the operator TensorRT's int8 kernels know best. Input and logits are float32 in every
+file.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from onnx import TensorProto
 
 from calib.integer.qparams import quantize_weights
 from calib.settings.quantspec import QuantSpec
-from compile.tensorrt.network.placement import Placement
+from compile.tensorrt.network.placement import QdqPlacement
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, operator_inputs
 
@@ -40,7 +41,7 @@ class FileForm:
 class _Writer(OnnxGraph):
     """Nodes and initializers of one file."""
 
-    def __init__(self, placement: Placement, spec: QuantSpec, dtype: str) -> None:
+    def __init__(self, placement: QdqPlacement, spec: QuantSpec, dtype: str) -> None:
         super().__init__()
         self.placement, self.spec, self.dtype = placement, spec, np.dtype(dtype)
         self.dequantized: dict[str, str] = {}  # tensor -> what its quantized readers take
@@ -107,7 +108,7 @@ class _Writer(OnnxGraph):
 
 
 def write_onnx(
-    graph: Graph, spec: QuantSpec, placement: Placement, size: int, form: FileForm, metadata: Mapping[str, str]
+    graph: Graph, spec: QuantSpec, placement: QdqPlacement, size: int, form: FileForm, metadata: Mapping[str, str]
 ) -> onnx.ModelProto:
     """Return a file for TensorRT, checked by onnx.
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from calib.integer.qparams import quantize_weights
 from calib.settings.quantspec import QuantSpec
-from compile.tensorrt.network.placement import Placement
+from compile.tensorrt.network.placement import QdqPlacement
 from repghost.graph.operators import (
     INPUT,
     AveragePool,
@@ -92,7 +92,7 @@ class TorchTensorRTNetwork(nn.Module):
         placement: what is int8.
     """
 
-    def __init__(self, graph: Graph, spec: QuantSpec, placement: Placement) -> None:
+    def __init__(self, graph: Graph, spec: QuantSpec, placement: QdqPlacement) -> None:
         super().__init__()
         self.graph, self.spec, self.placement = graph, spec, placement
         for index, op in enumerate(graph.operators):

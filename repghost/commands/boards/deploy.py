@@ -1,4 +1,4 @@
-"""`repghost deploy`: a bundle to a board, proven there before it replaces what runs."""
+"""`repghost deploy`: copy a bundle to a board and verify it there before it replaces the current one."""
 
 from __future__ import annotations
 

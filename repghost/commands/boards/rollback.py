@@ -1,4 +1,4 @@
-"""`repghost rollback`: back to an older version on a board."""
+"""`repghost rollback`: switch a board back to an older version."""
 
 from __future__ import annotations
 

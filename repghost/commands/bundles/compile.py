@@ -1,4 +1,4 @@
-"""`repghost compile`: the whole line, from weights and images to bundles and a report."""
+"""`repghost compile`: the whole pipeline, from weights and images to bundles and a report."""
 
 from __future__ import annotations
 

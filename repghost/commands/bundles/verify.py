@@ -1,4 +1,4 @@
-"""`repghost verify`: prove that a bundle is what was built and answers as the reference does."""
+"""`repghost verify`: check that a bundle is what was built and gives the logits of the reference."""
 
 from __future__ import annotations
 

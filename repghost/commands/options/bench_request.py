@@ -1,4 +1,4 @@
-"""What a user asks of `repghost bench`, and what every way to measure needs of it."""
+"""The options of `repghost bench` as one value, and what every way to measure needs of it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class BenchRequest:
 
 
 def tell(line: str) -> None:
-    """Say a line of progress, beside the output."""
+    """Print a line of progress to stderr."""
     click.echo(line, err=True)
 
 

@@ -15,7 +15,7 @@ from repghost.errors import UsageError
 
 if TYPE_CHECKING:
     from repghost.distributed.ranks import Ranks
-    from repghost.evaluation.predictor import Contender
+    from repghost.evaluation.predictor import Predictor
     from repghost.validation.validate import Validation
 
 
@@ -125,15 +125,15 @@ def _measure(networks: tuple[str, ...], ranks: Ranks, request: ValidateRequest) 
     from repghost.validation.validate import validate
 
     dataset = open_dataset(request.data, request.split)
-    contenders = [found for source in networks for found in _open(source, ranks, dataset.classes, request)]
+    predictors = [found for source in networks for found in _open(source, ranks, dataset.classes, request)]
     indices = None if request.images is None else choose_balanced(dataset.labels, request.images, request.seed)
     disable = None if ranks.first else True
     return validate(
-        contenders, dataset, indices, request.batch, ranks, lambda work: tqdm(work, disable=disable, leave=False)
+        predictors, dataset, indices, request.batch, ranks, lambda work: tqdm(work, disable=disable, leave=False)
     )
 
 
-def _open(source: str, ranks: Ranks, classes: tuple[str, ...], request: ValidateRequest) -> list[Contender]:
+def _open(source: str, ranks: Ranks, classes: tuple[str, ...], request: ValidateRequest) -> list[Predictor]:
     """Return the networks of one argument."""
     from compile.stages.predictors import QDQ_SUFFIX, open_bundle, open_qdq
     from repghost.network.spec import parse_width

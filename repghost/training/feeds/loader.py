@@ -133,7 +133,7 @@ class LoaderFeed:
     Args:
         recipe: batch, seed and augmentation.
         training: the images trained on.
-        evaluating: those that evaluate an epoch.
+        validation: those that evaluate an epoch.
         classes: of the network; mixed targets have so many columns.
         loading: workers and limits.
         ranks: this process among the others.

@@ -95,7 +95,7 @@ def test_symmetric_files_pass_the_rules_of_tensorrt(
 
 def test_a_bundle_for_jetson_keeps_them_in_float(graph: Graph, mixed: QuantSpec, tmp_path: Path) -> None:
     placement = place(graph, PlacementOptions(), mixed)
-    promise = placement.promise()
+    promise = placement.layer_types()
     assert promise["classifier"] == "float" and promise["blocks.5.0.ghost1.primary"] == "int8"
     assert {promise[name] for name in promise if name.startswith("blocks.6.")} == {"float"}
     path = tmp_path / "m.onnx"

@@ -19,7 +19,7 @@ from compile.tensorrt.evaluate import TorchNetwork
 from compile.tensorrt.network.placement import PlacementOptions, float_placement, place
 from compile.tensorrt.network.scales import half_spec
 from compile.tensorrt.network.writer import FileForm, write_onnx
-from compile.tensorrt.torch.build import check_way
+from compile.tensorrt.torch.build import check_builder
 from compile.tensorrt.torch.network import TorchTensorRTNetwork
 from repghost.cli import cli
 from repghost.data.preprocess import Preprocess
@@ -61,13 +61,13 @@ def test_without_a_gpu_one_sentence_says_so(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_ways_that_cannot_be_gone_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_way("trtexec")
+    check_builder("trtexec")
     with pytest.raises(UsageError, match="unknown way to an engine"):
-        check_way("tensorflow")
+        check_builder("tensorflow")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("compile.tensorrt.torch.build.find_spec", lambda name: None)
     with pytest.raises(ToolMissingError, match=r"pip install 'repghost-deploy\[tensorrt\]'"):
-        check_way("torch-tensorrt")
+        check_builder("torch-tensorrt")
 
 
 def test_converters_take_the_whole_network_as_one_engine() -> None:
