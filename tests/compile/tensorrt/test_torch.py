@@ -45,7 +45,10 @@ def test_the_module_computes_what_the_file_says() -> None:
         with torch.no_grad():
             predictions = module(torch.from_numpy(inputs)).numpy()
         expected = TorchNetwork(file)(inputs)
-        assert np.abs(predictions - expected).max() <= 0.01 * np.abs(expected).max()
+        # Float sums in another order leave about sqrt(60 layers) * 2^-24 of the largest logit; in int8, such a
+        # difference can put a value on the other side of a rounding step, which is 1 / 127 of the largest one.
+        close = 1 / 127 if placement.layers else 1e-5
+        assert np.abs(predictions - expected).max() <= close * np.abs(expected).max()
     program = torch.export.export(module, (torch.from_numpy(inputs[:1]),))
     targets = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
     assert sum("repghost.int8_convolution" in target for target in targets) == len(placement.layers)

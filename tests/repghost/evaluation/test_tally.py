@@ -38,7 +38,7 @@ def test_uneven_shares_add_up_exactly(processes: int) -> None:
         part.add(LABELS[own], [scores()[own], scores(seed=1)[own]], [None, 0])
         vectors.append(part.to_vector())
     total = whole.from_vector(np.sum(vectors, 0).tolist())
-    for name in ("pictures", "right", "top5", "pairs", "unequal"):
+    for name in ("images", "right", "top5", "pairs", "unequal"):
         assert (getattr(total, name) == getattr(whole, name)).all(), name
     assert total.images.sum() == 40
     assert np.allclose(total.loss, whole.loss)
