@@ -24,8 +24,8 @@ from compile.storage.files import sha256
 from compile.storage.measurements import Measurements
 from compile.storage.stage_cache import StageCache
 from compile.subject.load import load_subject
-from compile.subject.request import Request
-from compile.subject.subject import Subject
+from compile.subject.request import Request, SubjectRequest
+from compile.subject.subject import FloatSubject, Subject
 from compile.targets.precisions import FP16
 from compile.targets.table import ARM64
 from repghost.evaluation.accuracy import paired_difference
@@ -43,13 +43,11 @@ def compare_predictions(output: Path, images: int, store: Measurements, say: Cal
         store: keeps predictions.
         say: is given one line per part.
     """
-    from repghost.network.fuse import fused
-
-    subject = load_subject(None, None, None, None, 1, images, 0)
+    subject = load_subject(SubjectRequest(calibration_images=1, test_images=images))
     request = Request(ARM64.name, (FP16,), output=output, test_images=images, fetch=False, host=False)
     (bundle,) = fresh_bundles(request, subject.folder, store, say)
-    assert subject.model is not None and subject.test is not None  # the bundled network has both
-    before = float_predictions(fused(subject.model), subject, subject.test, StageCache(store.folder))
+    assert isinstance(subject, FloatSubject) and subject.test is not None  # the bundled network has both
+    before = float_predictions(subject, subject.test, StageCache(store.folder))
     after = predictions(bundle, subject.test.images, store, say)
     return _record(subject, bundle, before, after)
 

@@ -21,6 +21,7 @@ from compile.bench.compare import Entry, Settings, run_bench
 from compile.bench.peers import PEERS
 from compile.bench.prepare_inputs import prepare
 from compile.bench.processes import link_packages
+from compile.bundle.host_model import load
 from compile.bundle.manifest import Bundle
 from compile.machine.facts import cpu_flags
 from compile.storage.measurements import Measurements
@@ -90,8 +91,6 @@ def _measure(bundles: Sequence[Bundle], settings: Settings, say: Callable[[str],
 
 def usable_variants(bundle: Bundle) -> list[str]:
     """Return the instruction sets of a bundle that this machine has, the plainest first."""
-    from compile.bundle.host_model import load
-
     model, found = load(bundle.path), []
     for name in bundle.manifest["variants"]:
         try:

@@ -43,7 +43,7 @@ def count_others(
 def built(width: float, output: Path, store: Measurements, say: Say) -> Bundle:
     """Return the int8 bundle for arm64 of a width, of random weights."""
     request = Request(
-        ARM64.name, (INT8,), RANDOM, width=f"{width:g}", size=SIZE, output=output, jobs=os.cpu_count() or 1
+        ARM64.name, (INT8,), weights=RANDOM, width=f"{width:g}", size=SIZE, output=output, jobs=os.cpu_count() or 1
     )
     (bundle,) = fresh_bundles(request, random_folder(model_name(width), SIZE), store, say)
     return bundle

@@ -32,13 +32,13 @@ from calib.qat.weights import FusedWeights, WeightSource
 from calib.settings.config import QuantConfig
 from compile.bench.statistics import paired_ratio
 from compile.subject.load import load_subject
-from compile.subject.subject import Subject
+from compile.subject.request import SubjectRequest
+from compile.subject.subject import FloatSubject
 from repghost.errors import UsageError
 from repghost.files import write_text_atomically
 from repghost.goals import Goal, evaluate
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fused
-from repghost.network.model import RepGhostNet
 from repghost.tables import make_table, markdown_lines
 
 ROUNDS = 11
@@ -96,8 +96,9 @@ def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any
     Raises:
         UsageError: when the checkpoint has no branches.
     """
-    subject = load_subject(weights, data, None, None, 2 * batch, batch, 0)
-    if subject.model is None or subject.model.spec.form == "fused":
+    wanted = SubjectRequest(weights=weights, data=data, calibration_images=2 * batch, test_images=batch)
+    subject = load_subject(wanted)
+    if not isinstance(subject, FloatSubject) or subject.model.spec.form == "fused":
         raise UsageError("a checkpoint with branches is needed; give the one that the training wrote.")
     settings = QatSettings()
     return {
@@ -112,20 +113,19 @@ def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any
         "rounds": ROUNDS,
         "steps": STEPS,
         "share_of_learning": settings.schedule.freeze_observers,
-        "seconds": take_turns(training_steps(subject.model, subject, batch, settings), ROUNDS, STEPS),
+        "seconds": take_turns(training_steps(subject, batch, settings), ROUNDS, STEPS),
     }
 
 
-def training_steps(model: RepGhostNet, subject: Subject, batch: int, settings: QatSettings) -> dict[str, Step]:
+def training_steps(subject: FloatSubject, batch: int, settings: QatSettings) -> dict[str, Step]:
     """Return the float steps and those under quantization, by name, each with a network and an optimizer of its own.
 
     Args:
-        model: with branches.
-        subject: gives the images; twice as many calibrate as train.
+        subject: a network with branches and its images; twice as many calibrate as train.
         batch: images per step.
         settings: of the training with a teacher; without one the loss is that of the labels alone.
     """
-    images = subject.calibration.images
+    model, images = subject.model, subject.calibration.images
     inputs = torch.from_numpy(subject.preprocess.normalize(images[:batch]))
     inputs = inputs.contiguous(memory_format=torch.channels_last)
     labels = torch.from_numpy(subject.calibration.labels[: len(inputs)])

@@ -35,10 +35,10 @@ from repghost.training.build import start
 from repghost.training.epoch_accuracy import evaluate_epoch
 from repghost.training.feeds.base import Batch, Feed
 from repghost.training.feeds.choose import open_feed
-from repghost.training.feeds.loader import LoaderFeed, Loading
+from repghost.training.feeds.loader import LoaderFeed
 from repghost.training.follow.hooks import Hooks, StepRecord
 from repghost.training.loop import Loop, recipe_loss
-from repghost.training.options import Options
+from repghost.training.options import Loading, Options
 from repghost.training.recipe import Recipe, get_recipe
 from repghost.training.state.state import Progress
 
@@ -183,7 +183,7 @@ def measure(data: Path, epoch_images: int | None) -> dict[str, Any]:
     """
     recipe, images = get_recipe("cifar").changed(held_out=100), _open(data)
     part, classes = Part(images, 100 + READ * recipe.batch), len(images.classes)
-    feed = open_feed(recipe, part, None, classes, Hooks(), Loading(), Ranks())
+    feed = open_feed(recipe, part, None, classes, Hooks(), Options())
     batches = [
         (inputs.contiguous(memory_format=torch.channels_last), labels, targets)
         for inputs, labels, targets in feed.batches(0, 0)
@@ -203,7 +203,7 @@ def measure(data: Path, epoch_images: int | None) -> dict[str, Any]:
     say("loader measured")
     whole = images if epoch_images is None else Part(images, min(epoch_images, len(images)))
     recipe = recipe.changed(held_out=len(whole) // 10)
-    feed = open_feed(recipe, whole, None, classes, Hooks(), Loading(), Ranks())
+    feed = open_feed(recipe, whole, None, classes, Hooks(), Options())
     bare = bare_step(recipe, batches, classes)
     found["epoch"] = whole_epoch(recipe, feed, bare, classes)
     return found

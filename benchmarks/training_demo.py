@@ -8,7 +8,7 @@ from typing import Any
 
 from repghost.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from repghost.errors import UsageError
-from repghost.training.state.records import LOG_FILE
+from repghost.training.state.epoch_log import LOG_FILE
 
 
 def compare_runs(run: Path, carried: Path) -> dict[str, Any]:

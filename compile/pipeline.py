@@ -1,4 +1,4 @@
-"""The whole line, one named stage after the other: from weights and images to bundles and a report."""
+"""The whole pipeline, one named stage after the other: from weights and images to bundles and a report."""
 
 from __future__ import annotations
 
@@ -8,34 +8,33 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from calib.settings.config_file import read_config
 from compile.bundle.vectors import Vectors
-from compile.ir.float_from_integer import float_twin
-from compile.ir.float_program import FloatProgram, float_program
 from compile.link.stored_runner import start_runners
 from compile.report.run_report import RunResult, build_report, finish_report
 from compile.stages.compile_networks import Build, Compilation, compile_all, link
-from compile.stages.evaluate import Evaluation, evaluate, float_predictions, not_measured, reference_predictions
+from compile.stages.evaluate import Evaluation, HostBuilds, evaluate
 from compile.stages.expect import choose_vectors, expect, expect_float
 from compile.stages.layer_error import layer_error
 from compile.stages.pack import Packed, bundle_folder, manifest_sections, measure, pack, verify
+from compile.stages.programs import Programs, make_programs
 from compile.stages.progress import Progress
 from compile.stages.quantize import quantize, read_program, settle, write_fused
 from compile.storage.stage_cache import StageCache
 from compile.subject.load import load_subject
 from compile.subject.request import Request
-from compile.subject.subject import Subject
+from compile.subject.subject import FloatSubject, QuantizedSubject, Subject
 from compile.targets.precisions import FP32, INT8
 from compile.targets.table import JETSON, Target, find_target, host_target
+from compile.tensorrt import pipeline
 from repghost.errors import AccuracyGateError, UsageError
 from repghost.files import write_bytes_atomically
 
 if TYPE_CHECKING:
     from calib.integer.program import Program
     from calib.settings.config import QuantConfig
-    from compile.ir.memory_plan import AnyProgram
-    from repghost.network.model import RepGhostNet
 
 QDQ_FILE = "model.qdq.onnx"
 FUSED_FILE = "model.fused.safetensors"  # the float network int8 is compared with
@@ -71,19 +70,17 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     """
     target = find_target(request.target)
     if target is JETSON:
-        from compile.tensorrt import pipeline
-
         return pipeline.run(request, say)
     this = _load(request, target, say)
     rows = tuple(dict.fromkeys([target, (host_target() if request.host else None) or target]))
     runners = start_runners(rows)
-    network = _fuse(this)
-    program = _quantize(this, network)
-    programs = _programs(this, network, program)
-    vectors = _expect(this, network, programs)
+    _fuse(this)
+    program = _quantize(this)
+    programs = make_programs(this.subject, program, request.precisions)
+    vectors = _expect(this, programs)
     builds = _build(this, rows, programs, runners)
-    evaluation = _evaluate(this, network, programs, builds, vectors)
-    error = _layer_error(this, network, program)
+    evaluation = _evaluate(this, programs, builds, vectors[INT8.name])
+    error = _layer_error(this, program)
     packed = [_pack(this, build, evaluation, vectors[build.precision.name]) for build in builds]
     packed = [measure(request, verify(request, item, this.progress), this.progress) for item in packed]
     report = _report(this, programs, evaluation, packed, error)
@@ -93,65 +90,46 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
 
 def _load(request: Request, target: Target, say: Callable[[str], None]) -> _Run:
     """Return weights, images and settings, checked against what the target can do."""
-    from calib.settings.config_file import read_config
-
     config = read_config(request.config, None)
     if config.policy != "cpu":
         raise UsageError(f"policy {config.policy!r} is not for {target.name}; a CPU needs the policy 'cpu'.")
     progress = Progress(say)
     with progress.stage("load"):
-        subject = load_subject(
-            request.weights,
-            request.data,
-            request.width,
-            request.size,
-            request.calibration_images,
-            request.test_images,
-            request.seed,
-            request.preprocess,
-            request.model,
-        )
+        subject = load_subject(request)
         progress.note = _loaded(subject)
     for precision in request.precisions:
         target.check_element(precision.name, precision.element)
-    if subject.model is None and any(not precision.exact for precision in request.precisions if precision is not FP32):
+    inexact = [precision for precision in request.precisions if not precision.exact and precision is not FP32]
+    if isinstance(subject, QuantizedSubject) and inexact:
         raise UsageError(f"{subject.weights['source']} is quantized: it can be compiled with PRECISION=int8,fp32 only.")
     return _Run(request, subject, settle(config, subject), StageCache(request.output / ".cache"), progress)
 
 
 def _loaded(subject: Subject) -> str:
-    test = f"{len(subject.test.labels)} to judge by" if subject.test else f"accuracy not measured: {subject.unmeasured}"
-    size, calibration = subject.preprocess.size, f"{len(subject.calibration.labels)} pictures to calibrate with, "
-    return (
-        f"{subject.name}, {subject.weights['kind']} weights, {size}x{size} px, "
-        f"{calibration if subject.qdq is None else ''}{test}"
-    )
+    size, facts = subject.preprocess.size, []
+    if isinstance(subject, FloatSubject):
+        facts.append(f"{len(subject.calibration.labels)} pictures to calibrate with")
+    unmeasured = f"accuracy not measured: {subject.unmeasured}"
+    facts.append(f"{len(subject.test.labels)} to judge by" if subject.test else unmeasured)
+    return f"{subject.name}, {subject.weights['kind']} weights, {size}x{size} px, {', '.join(facts)}"
 
 
-def _fuse(this: _Run) -> RepGhostNet | None:
-    """Return the fused network, which is kept in the run's folder; None for a file that is already quantized."""
-    if this.subject.model is None:
-        return None
-    from repghost.network.fuse import fused
-
-    with this.progress.stage("fuse"):
-        network = fused(this.subject.model)
-        write_fused(this.folder / FUSED_FILE, network, this.subject)
-        this.progress.note = "no batch norm left; the outputs were compared"
-    return network
+def _fuse(this: _Run) -> None:
+    """Fuse a network in float, and keep the result in the run's folder."""
+    if isinstance(this.subject, FloatSubject):
+        with this.progress.stage("fuse"):
+            write_fused(this.folder / FUSED_FILE, this.subject)
+            this.progress.note = "no batch norm left; the outputs were compared"
 
 
-def _quantize(this: _Run, network: RepGhostNet | None) -> Program:
+def _quantize(this: _Run) -> Program:
     """Write the quantized file and return its integer program."""
     progress, path = this.progress, this.folder / QDQ_FILE
-    if network is None:
-        content = this.subject.qdq or b""
-    else:
-        done: list[int] = []
-        with progress.stage("calibrate"):
-            content, cached = quantize(this.subject, network, this.config, this.cache, done.append)
-            observer = this.config.defaults.observer
-            progress.note = "as in an earlier run" if cached else f"{sum(done)} pictures, observer {observer}"
+    match this.subject:
+        case QuantizedSubject(qdq=content):
+            pass
+        case FloatSubject() as subject:
+            content = _calibrate(this, subject)
     with progress.stage("write QDQ"):
         write_bytes_atomically(path, content)
         progress.note = f"{path}, {len(content) / 1e6:.2f} MB"
@@ -161,21 +139,17 @@ def _quantize(this: _Run, network: RepGhostNet | None) -> Program:
     return program
 
 
-def _programs(this: _Run, network: RepGhostNet | None, program: Program) -> dict[str, AnyProgram]:
-    """Return the program of each precision: the integer one, float32 to compare it with, and what was asked for."""
-    from repghost.graph.trace import graph_of
-
-    programs: dict[str, AnyProgram] = {INT8.name: program}
-    preprocess, precisions = this.subject.preprocess, this.request.precisions
-    if network is not None:
-        for precision in (FP32, *(it for it in precisions if not it.exact)):
-            programs[precision.name] = float_program(graph_of(network), preprocess, precision.element)
-    elif FP32 in precisions:
-        programs[FP32.name] = float_twin(program, preprocess)
-    return programs
+def _calibrate(this: _Run, subject: FloatSubject) -> bytes:
+    """Return the QDQ file of a network in float."""
+    done: list[int] = []
+    with this.progress.stage("calibrate"):
+        content, cached = quantize(subject, this.config, this.cache, done.append)
+        observer = this.config.defaults.observer
+        this.progress.note = "as in an earlier run" if cached else f"{sum(done)} pictures, observer {observer}"
+    return content
 
 
-def _expect(this: _Run, network: RepGhostNet | None, programs: Mapping[str, AnyProgram]) -> dict[str, Vectors]:
+def _expect(this: _Run, programs: Programs) -> dict[str, Vectors]:
     """Return the recorded images and expected logits of each precision."""
     subject, progress = this.subject, this.progress
     with progress.stage("expect"):
@@ -184,19 +158,16 @@ def _expect(this: _Run, network: RepGhostNet | None, programs: Mapping[str, AnyP
         found = {INT8.name: reference}
         for precision in this.request.precisions:
             if not precision.exact:
-                program = programs[precision.name]
-                found[precision.name] = expect_float(network, program, subject, images, precision)
+                found[precision.name] = expect_float(programs.floats[precision.name], subject, images, precision)
         progress.note = f"{len(images.labels)} pictures, {INT8.oracle}" + (", as in an earlier run" if cached else "")
     return found
 
 
-def _build(
-    this: _Run, rows: Sequence[Target], programs: Mapping[str, AnyProgram], runners: Mapping[str, Future[bytes]]
-) -> list[Build]:
+def _build(this: _Run, rows: Sequence[Target], programs: Programs, runners: Mapping[str, Future[bytes]]) -> list[Build]:
     """Compile and link the target, and this machine too: it measures latency and evaluates the integer program."""
-    progress, jobs = this.progress, this.request.jobs
+    progress, jobs, by_precision = this.progress, this.request.jobs, programs.all()
     wanted = [
-        Compilation(programs[precision.name], row, precision)
+        Compilation(by_precision[precision.name], row, precision)
         for row in rows
         for precision in this.request.precisions
         if row.variants_for(precision.element)
@@ -213,29 +184,11 @@ def _build(
     return builds
 
 
-def _evaluate(
-    this: _Run,
-    network: RepGhostNet | None,
-    programs: Mapping[str, AnyProgram],
-    builds: Sequence[Build],
-    vectors: Mapping[str, Vectors],
-) -> Evaluation:
-    """Return what the labelled images say of float32, of the integer program and of each build."""
-    subject, host = this.subject, {it.precision.name: it.model for it in builds if it.target is host_target()}
+def _evaluate(this: _Run, programs: Programs, builds: Sequence[Build], expected: Vectors) -> Evaluation:
+    """Return the accuracy of float32, of the integer program and of each build on the test images."""
+    host = {build.precision.name: build.model for build in builds if build.target is host_target()}
     with this.progress.stage("judge"):
-        if subject.test is None:
-            evaluation = not_measured(subject.unmeasured)
-        else:
-            before = None if network is None else float_predictions(network, subject, subject.test, this.cache)
-            references = {
-                build.precision.name: reference_predictions(program, subject.test, this.cache)
-                for build in builds
-                if build.precision.name not in host
-                and isinstance(program := programs[build.precision.name], FloatProgram)
-                and program.element != FP32.element  # float32 is evaluated by PyTorch
-            }
-            integers = cast("Program", programs[INT8.name])
-            evaluation = evaluate(subject, subject.test, before, integers, host, vectors[INT8.name], references)
+        evaluation = evaluate(this.subject, programs, HostBuilds(host, expected), this.cache)
         this.progress.note = _evaluated(evaluation)
     return evaluation
 
@@ -248,12 +201,12 @@ def _evaluated(evaluation: Evaluation) -> str:
     return f"top-1 {fp32}int8 {record['int8']['top1']:.2%} of {record['int8']['pictures']}"
 
 
-def _layer_error(this: _Run, network: RepGhostNet | None, program: Program) -> dict[str, Any] | None:
+def _layer_error(this: _Run, program: Program) -> dict[str, Any] | None:
     """Return the error of each integer layer; None for a file that has no float form to compare with."""
-    if network is None:
+    if not isinstance(this.subject, FloatSubject):
         return None
     with this.progress.stage("error"):
-        found = layer_error(this.subject, network, program, this.config, this.cache)
+        found = layer_error(this.subject, program, this.config, this.cache)
         worst = min(found["decibels"], key=found["decibels"].__getitem__)
         this.progress.note = f"signal to quantization noise at least {found['decibels'][worst]:.1f} dB, at {worst}"
     return found
@@ -268,16 +221,17 @@ def _pack(this: _Run, build: Build, evaluation: Evaluation, vectors: Vectors) ->
 
 def _report(
     this: _Run,
-    programs: Mapping[str, AnyProgram],
+    programs: Programs,
     evaluation: Evaluation,
     packed: Sequence[Packed],
     error: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Write the report, as JSON and as a page."""
     with this.progress.stage("report"):
-        made = build_report(
-            RunResult(this.request, this.subject, this.config, programs, evaluation, packed, this.folder, error)
+        result = RunResult(
+            this.request, this.subject, this.config, programs.all(), evaluation, packed, this.folder, error
         )
+        made = build_report(result)
         report = finish_report(this.folder, made)
         this.progress.note = str(this.folder / "report.md")
     return report

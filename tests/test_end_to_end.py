@@ -25,12 +25,12 @@ from compile.machine.execute import machine_for
 from compile.pipeline import run
 from compile.storage.measurements import Measurements
 from compile.subject.load import load_subject
-from compile.subject.request import Request
+from compile.subject.request import Request, SubjectRequest
+from compile.subject.subject import FloatSubject
 from compile.targets.precisions import FP16, INT8, PRECISIONS
 from compile.targets.table import ARM64, host_target
 from repghost.errors import IntegrityError, ToolMissingError
 from repghost.graph.trace import graph_of
-from repghost.network.fuse import fuse
 
 IMAGES = 100
 HALF_AGREEMENT = 0.995  # of the answers of half precision with those of float32
@@ -68,8 +68,8 @@ def replays(report: dict[str, Any], target: str, precision: str = "int8") -> dic
 
 
 def test_fake_quant_equals_the_numpy_reference(report: dict[str, Any]) -> None:
-    subject = load_subject(None, None, None, None, 512, IMAGES, 0, None)
-    fused = graph_of(fuse(subject.model))
+    subject = load_subject(SubjectRequest(test_images=IMAGES))
+    fused = graph_of(subject.fused)
     network = ExactNetwork(*quantize_graph(fused, subject.calibration.images, subject.preprocess, QuantConfig()))
     vectors = recorded(report, "arm64")
     assert len(vectors.images) >= IMAGES
@@ -117,11 +117,11 @@ def test_half_precision_answers_as_float32(report: dict[str, Any], tmp_path: Pat
     replay = replays(report, "arm64", "fp16")["half"]
     assert replay["pictures"] >= IMAGES
     assert host_target() is ARM64 or "cortex-a76" in replay["machine"]
-    subject = load_subject(None, None, None, None, 1, 500, 0, None)
-    assert subject.test is not None and subject.model is not None
+    subject = load_subject(SubjectRequest(calibration_images=1, test_images=500))
+    assert isinstance(subject, FloatSubject) and subject.test is not None
     images = subject.test.images[:200]
     with torch.no_grad():
-        logits = fuse(subject.model)(torch.from_numpy(subject.preprocess.normalize(images))).numpy()
+        logits = subject.fused(torch.from_numpy(subject.preprocess.normalize(images))).numpy()
     found = predictions(
         check_bundle(folder(report, "arm64", "fp16")), images, Measurements(tmp_path), lambda line: None
     )

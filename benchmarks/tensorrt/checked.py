@@ -19,10 +19,13 @@ from benchmarks.tensorrt.bundle_time import time_bundle
 from benchmarks.tensorrt.checked_page import FORMAT, VERSION, render_check
 from benchmarks.tensorrt.dry_run import dry_run_once
 from benchmarks.tensorrt.rtx import RtxBuild, build_once
+from calib.settings.config import LayerSettings, QuantConfig
 from compile.storage.files import sha256
 from compile.storage.measurements import Measurements
 from compile.storage.strict_json import canonical_json, parse_strict
+from compile.subject.from_random_weights import random_subject
 from compile.tensorrt.jetpack import JETPACKS, JetPack
+from compile.tensorrt.network.calibrated import Calibrated
 from compile.tensorrt.network.networks import Networks, check_networks, make_networks
 from compile.tensorrt.network.placement import PlacementOptions
 from compile.tensorrt.report import FORMAT as RUN_FORMAT
@@ -59,17 +62,12 @@ def written_files(widths: Sequence[str], size: int) -> Iterator[WrittenFile]:
         IntegrityError: when a file breaks a rule.
     """
     from calib.ptq.apply import quantize_graph
-    from calib.settings.config import LayerSettings, QuantConfig
-    from compile.subject.from_random_weights import random_subject
-    from compile.tensorrt.network.calibrated import Calibrated
     from repghost.graph.trace import graph_of
-    from repghost.network.fuse import fused
 
     config = QuantConfig("tensorrt", LayerSettings(observer="min_max"), ranges_by_answers=False)
     for width in widths:
         subject = random_subject(width, size, 0)
-        assert subject.model is not None
-        plain = graph_of(fused(subject.model))
+        plain = graph_of(subject.fused)
         images = subject.calibration.images[:CALIBRATED_ON]
         calibrated = Calibrated(*quantize_graph(plain, images, subject.preprocess, config))
         for jetpack in JETPACKS.values():

@@ -15,6 +15,11 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
+from calib.settings.config import LayerSettings, QuantConfig
+from compile.tensorrt.network.placement import PlacementOptions, place
+from compile.tensorrt.network.scales import half_spec
+from compile.tensorrt.torch.converters import register_converters
+
 
 class _BuiltError(Exception):
     """Ends the conversion after the engine was built: without a GPU it cannot be loaded."""
@@ -38,17 +43,12 @@ def pretend_a_gpu() -> None:
 def networks(size: int) -> dict[str, tuple[Any, int]]:
     """Return the deploy network as it is, and with its int8 placement: modules, and how many layers are promised."""
     from calib.ptq.apply import quantize_graph
-    from calib.settings.config import LayerSettings, QuantConfig
     from compile.subject.from_random_weights import random_subject
-    from compile.tensorrt.network.placement import PlacementOptions, place
-    from compile.tensorrt.network.scales import half_spec
     from compile.tensorrt.torch.network import TorchTensorRTNetwork
     from repghost.graph.trace import graph_of
-    from repghost.network.fuse import fused
 
     subject = random_subject("0.5", size, 0)
-    assert subject.model is not None
-    network = fused(subject.model)
+    network = subject.fused
     config = QuantConfig("tensorrt", LayerSettings(observer="min_max"), ranges_by_answers=False)
     images = subject.calibration.images[:4]
     graph, spec = quantize_graph(graph_of(network), images, subject.preprocess, config)
@@ -116,8 +116,6 @@ def main(arguments: list[str]) -> int:
     size = int(arguments[0])
     pretend_a_gpu()
     import torch_tensorrt
-
-    from compile.tensorrt.torch.converters import register_converters
 
     register_converters()
     result = {

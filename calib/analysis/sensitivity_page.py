@@ -8,9 +8,9 @@ from typing import Any
 
 from calib.analysis.sensitivity import Sensitivity
 from repghost.errors import UsageError
-from repghost.tables import Table, make_table
 from repghost.svg_figure import BLUE, ORANGE, figure_style
 from repghost.svg_figure import to_svg as figure_svg
+from repghost.tables import Table, make_table
 
 FORMAT, VERSION = "repghost-sensitivity", 1
 PROFILE_FORMAT = "repghost-profile"

@@ -76,7 +76,7 @@ class QatResult:
     Attributes:
         quantized: the file, and the values it was made from.
         chosen: which candidate that is.
-        held_out_pictures: how many chose it.
+        held_out_images: how many chose it.
         candidates: all of them, the calibrated one first.
     """
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calib.settings.config import MAX_CONFIG_BYTES, config_from_json, default_config
 from repghost.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ def read_config(path: Path | None, policy: str | None) -> QuantConfig:
     Raises:
         UsageError: when the file cannot be read or its content is refused, or there is no such policy.
     """
-    from calib.settings.config import MAX_CONFIG_BYTES, config_from_json, default_config
-
     if path is None:
         return default_config(policy)
     try:

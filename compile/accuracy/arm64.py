@@ -10,7 +10,16 @@ import numpy as np
 
 from compile.accuracy.network import Network
 from compile.accuracy.ours import QDQ
+from compile.bundle.vectors import pack_vectors
+from compile.machine.replay import verify_bundle
+from compile.pipeline import run
+from compile.stages.expect import expect
+from compile.storage.files import sha256
 from compile.storage.measurements import Measurements
+from compile.storage.stage_cache import StageCache
+from compile.subject.request import Request
+from compile.subject.subject import Images
+from compile.targets.precisions import INT8
 from repghost.evaluation.accuracy import accuracy
 
 IMAGES = 1000
@@ -28,21 +37,11 @@ def measure_arm64(network: Network, qdq: bytes, store: Measurements) -> dict[str
         IntegrityError: when one logit differs.
         ToolMissingError: when there is no emulator.
     """
-    from compile.storage.files import sha256
-
     key = {"qdq": sha256(qdq), "pictures": network.test_digest, "count": IMAGES}
     return dict(store.record("arm64", key, lambda: _compare(network, qdq)))
 
 
 def _compare(network: Network, qdq: bytes) -> dict[str, Any]:
-    from compile.bundle.vectors import pack_vectors
-    from compile.machine.replay import verify_bundle
-    from compile.pipeline import run
-    from compile.stages.expect import expect
-    from compile.storage.stage_cache import StageCache
-    from compile.subject.request import Request
-    from compile.subject.subject import Images
-    from compile.targets.precisions import INT8
 
     test, count = network.test, min(IMAGES, len(network.test.labels))
     chosen = np.unique(np.linspace(0, len(test.labels) - 1, count).astype(int))

@@ -23,6 +23,7 @@ from compile.accuracy.page import render
 from compile.accuracy.row import Row
 from compile.storage import formats
 from compile.storage.measurements import Measurements, NotMeasuredError
+from compile.storage.stage_cache import versions
 from repghost.errors import AccuracyGateError, ToolMissingError, UsageError
 from repghost.evaluation.accuracy import accuracy, paired_difference
 from repghost.files import write_text_atomically
@@ -218,6 +219,5 @@ def _arm64(network: Network, plan: Plan, store: Measurements, say: Callable[[str
 
 
 def _machine() -> dict[str, str]:
-    from compile.storage.stage_cache import versions
 
     return {"system": platform.platform(), **versions("torch", "numpy", "onnx", "apache-tvm")}

@@ -12,11 +12,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from calib.qat.data import TrainingFeed, split_images
+from calib.qat.loop import adam, prepare_teacher, relative_groups, set_rates, training_step
 from compile.accuracy.methods import FloatTrained
 from compile.accuracy.network import SEED, Network
 from compile.accuracy.row import Row, keep_row
 from compile.storage.measurements import Measurements
 from repghost.errors import RepGhostError
+from repghost.evaluation.accuracy import predict
+from repghost.network.fuse import fused
 
 
 def measure_float_trained(network: Network, quantizer: FloatTrained, store: Measurements) -> Row:
@@ -30,10 +34,6 @@ def measure_float_trained(network: Network, quantizer: FloatTrained, store: Meas
 
 
 def _train(network: Network, quantizer: FloatTrained) -> Row:
-    from calib.qat.data import TrainingFeed, split_images
-    from calib.qat.loop import adam, prepare_teacher, relative_groups, set_rates, training_step
-    from repghost.evaluation.accuracy import predict
-    from repghost.network.fuse import fused
 
     subject, dataset = network.subject, network.training_set
     schedule = replace(quantizer.settings.schedule, observe=len(subject.calibration.labels))

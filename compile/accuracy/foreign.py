@@ -20,6 +20,7 @@ from compile.accuracy.tools.task import INPUT, Task
 from compile.bench.processes import link_packages, peer_environment
 from compile.storage.measurements import Measurements
 from repghost.errors import RepGhostError, ToolMissingError
+from repghost.exporters.onnx import to_bytes, to_onnx
 from repghost.network.model import RepGhostNet
 
 TIME_LIMIT = 3600  # seconds
@@ -123,8 +124,6 @@ def _write_task(network: Network, quantizer: Foreign, folder: Path) -> Task:
 
 def float_onnx(model: RepGhostNet, size: int, fuse: bool) -> bytes:
     """Return the float network as ONNX with an open batch: fused, or with every branch and batch norm."""
-    from repghost.exporters.onnx import to_bytes, to_onnx
-
     if fuse:
         return to_bytes(to_onnx(model, size, batch="batch"))
     with tempfile.TemporaryDirectory(prefix="repghost-accuracy-") as name, warnings.catch_warnings():

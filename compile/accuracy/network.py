@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from compile.accuracy.row import Row, keep_row
 from compile.storage.measurements import Measurements
 from compile.subject.load import load_subject
-from compile.subject.subject import Images, Subject
+from compile.subject.request import SubjectRequest
+from compile.subject.subject import FloatSubject, Images
 from repghost.data import ImageSet, open_dataset
 from repghost.data.open_by_format import CALIBRATION_SPLITS
 from repghost.errors import UsageError
+from repghost.evaluation.accuracy import predict
 from repghost.network.model import RepGhostNet
 
 CALIBRATION_IMAGES = 512
@@ -34,13 +36,12 @@ class Network:
     """
 
     file: str
-    subject: Subject
+    subject: FloatSubject
     data: Path
 
     @property
     def model(self) -> RepGhostNet:
         """The network in the form of the checkpoint, in evaluation mode."""
-        assert self.subject.model is not None
         return self.subject.model
 
     @property
@@ -74,10 +75,7 @@ class Network:
         """Return the class PyTorch gives each test image, int64 [N], branches and batch norms folded."""
 
         def make() -> Row:
-            from repghost.evaluation.accuracy import predict
-            from repghost.network.fuse import fused
-
-            logits = predict(fused(self.model), self.test.images, self.subject.preprocess)
+            logits = predict(self.subject.fused, self.test.images, self.subject.preprocess)
             return Row(logits.argmax(1).astype(np.int64), {})
 
         return keep_row(store, "float", {**self.key(), "test": self.test_digest}, make).predictions
@@ -102,8 +100,12 @@ def open_network(
     Raises:
         UsageError: when the file is quantized already or fused, or images and network do not fit together.
     """
-    subject = load_subject(checkpoint, data, None, None, calibration_images, test_images, SEED, preprocess)
-    if subject.model is None or subject.test is None:
+    request = SubjectRequest(
+        weights=checkpoint, data=data, calibration_images=calibration_images, test_images=test_images, seed=SEED,
+        preprocess=preprocess,
+    )  # fmt: skip
+    subject = load_subject(request)
+    if not isinstance(subject, FloatSubject) or subject.test is None:
         raise UsageError(f"{checkpoint} cannot be measured: a float checkpoint and labelled test pictures are needed.")
     if subject.model.spec.form == "fused":
         raise UsageError(

@@ -12,11 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from calib.integer.reference import run
+from calib.ptq.search_settings import HeldOut, search_settings
+from calib.qat.data import split_images
+from calib.qat.settings import QatSettings, Schedule
+from calib.qat.train_on_set import train_on_set
+from calib.qdq.writer import serialize
+from calib.quantize import Source, quantize_model
 from compile.accuracy.methods import Calibrated, Method, Trained
 from compile.accuracy.network import SEED, Network
 from compile.accuracy.row import Row, keep_row
+from compile.bundle.host_model import ABI, LoadedModel
+from compile.link.toolchain import link_model
+from compile.stages.quantize import read_program
 from compile.storage.measurements import RECORD, Measurements, read_record, record_bytes
+from compile.targets.precisions import INT8
+from compile.targets.table import host_target
+from repghost.data.base import prepare
 from repghost.errors import IntegrityError, ToolMissingError
+from repghost.graph.trace import graph_of
+from repghost.network.fuse import fused
 
 if TYPE_CHECKING:
     from calib.integer.program import Program
@@ -63,8 +78,6 @@ def _start_of(quantizer: Trained) -> Method:
 
 def _timed(quantize: Callable[[], tuple[Quantized, dict[str, Any]]]) -> dict[str, bytes]:
     """Return the file of a quantization and its record, with the processor seconds it took."""
-    from calib.qdq.writer import serialize
-
     begun = time.process_time()
     result, notes = quantize()
     record = {"seconds": time.process_time() - begun, **notes}
@@ -72,7 +85,6 @@ def _timed(quantize: Callable[[], tuple[Quantized, dict[str, Any]]]) -> dict[str
 
 
 def _calibrate(network: Network, quantizer: Calibrated) -> tuple[Quantized, dict[str, Any]]:
-    from calib.quantize import Source, quantize_model
 
     subject = network.subject
     config, search = quantizer.config, None
@@ -85,13 +97,6 @@ def _calibrate(network: Network, quantizer: Calibrated) -> tuple[Quantized, dict
 
 def _searched(network: Network, max_drop: float, config: QuantConfig) -> tuple[QuantConfig, dict[str, Any]]:
     """Return the settings a search keeps, evaluated on training images that calibrate nothing, and what it tried."""
-    from calib.ptq.search_settings import HeldOut, search_settings
-    from calib.qat.data import split_images
-    from calib.qat.settings import QatSettings, Schedule
-    from repghost.data.base import prepare
-    from repghost.graph.trace import graph_of
-    from repghost.network.fuse import fused
-
     subject, dataset = network.subject, network.training_set
     schedule = Schedule(observe=len(subject.calibration.labels))
     chosen = split_images(dataset.labels, QatSettings(seed=SEED, schedule=schedule)).held_out
@@ -104,9 +109,6 @@ def _searched(network: Network, max_drop: float, config: QuantConfig) -> tuple[Q
 
 def _train(network: Network, quantizer: Trained) -> tuple[Quantized, dict[str, Any]]:
     """Train as `repghost qat` does; what is written was chosen by images held out of the training split."""
-    from calib.qat.train_on_set import train_on_set
-    from calib.quantize import Source
-
     subject, settings = network.subject, quantizer.settings
     observe = replace(settings.schedule, observe=len(subject.calibration.labels))
     settings = replace(settings, schedule=observe, seed=SEED)
@@ -121,7 +123,6 @@ def _train(network: Network, quantizer: Trained) -> tuple[Quantized, dict[str, A
 
 
 def _read_program(network: Network, qdq: bytes) -> Program:
-    from compile.stages.quantize import read_program
 
     with tempfile.TemporaryDirectory(prefix="repghost-accuracy-") as name:
         path = Path(name) / QDQ
@@ -130,8 +131,6 @@ def _read_program(network: Network, qdq: bytes) -> Program:
 
 
 def _compiled_predictions(network: Network, program: Program) -> Row:
-    from calib.integer.reference import run
-    from compile.bundle.host_model import LoadedModel
 
     subject, images = network.subject, network.test.images
     model = LoadedModel(_library(program), subject.preprocess.size, program.classes)
@@ -148,11 +147,7 @@ def _compiled_predictions(network: Network, program: Program) -> Row:
 
 def _library(program: Program) -> bytes:
     """Return model.so with the plainest instruction set of this machine; all of them give the same bits."""
-    from compile.bundle.host_model import ABI
     from compile.codegen.program_to_objects import compile_program
-    from compile.link.toolchain import link_model
-    from compile.targets.precisions import INT8
-    from compile.targets.table import host_target
 
     target = host_target()
     if target is None:

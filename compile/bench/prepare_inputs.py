@@ -16,9 +16,11 @@ from compile.bench.peers.inputs import PeerInputs
 from compile.bundle.host_model import load
 from compile.bundle.manifest import Bundle
 from compile.bundle.vectors import unpack_vectors
+from compile.frontend.qdq_file import read_qdq
 from compile.pipeline import FUSED_FILE, QDQ_FILE
 from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
+from repghost.evaluation.accuracy import predict
 
 if TYPE_CHECKING:
     from repghost.network.model import RepGhostNet
@@ -114,8 +116,6 @@ def _run_file(path: Path, belongs: Callable[[Path], bool], kind: str, reasons: d
 
 def _is_qdq_of(bundle: Bundle, preprocess: Preprocess, path: Path) -> bool:
     """Return whether a QDQ file is the bundle's program, or its weights in integers."""
-    from compile.frontend.qdq_file import read_qdq
-
     graph = read_qdq(path, preprocess)
     same_weights = graph.metadata.get("repghost.checkpoint_sha256", "") == _weights_digest(bundle)
     return same_weights or graph.digest == bundle.manifest["program_digest"]
@@ -133,7 +133,6 @@ def _export(
 ) -> tuple[Path, Path, NDArray[np.float32]]:
     """Write checkpoint and ONNX of the fused network; return both paths and its logits for the images."""
     from repghost.checkpoints.checkpoint import load_model, write_checkpoint
-    from repghost.evaluation.accuracy import predict
     from repghost.exporters.onnx import to_bytes, to_onnx
     from repghost.network.fuse import fuse
 

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from compile.bundle.layers import bundle_layers
 from compile.bundle.manifest import FILES, SECTIONS, Bundle, bundle_target, check_bundle, write_bundle
+from compile.ir.float_program import float_program
 from compile.link.toolchain import link_model
 from compile.machine.execute import machine_for, run_runner
 from compile.machine.facts import describe_machine
 from compile.passes.layers import Layer
 from compile.pipeline import FUSED_FILE, QDQ_FILE
 from compile.stages.compile_networks import Compilation, compile_all
+from compile.stages.quantize import read_program as read_integer_program
 from compile.storage.stage_cache import StageCache
 from compile.targets.precisions import INT8, parse_precisions
 from compile.targets.table import Target, host_target
@@ -134,13 +136,11 @@ def _is_int8(bundle: Bundle) -> bool:
 
 
 def _integer_program(source: Path, preprocess: Preprocess) -> AnyProgram:
-    from compile.stages.quantize import read_program as read_integer_program
 
     return read_integer_program(source, preprocess)
 
 
 def _float_program(source: Path, preprocess: Preprocess) -> AnyProgram:
-    from compile.ir.float_program import float_program
     from repghost.checkpoints.checkpoint import load_model
     from repghost.graph.trace import graph_of
     from repghost.network.fuse import fuse

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.integer.reference import run
 from repghost.errors import IntegrityError, RepGhostError, UsageError
 from repghost.files import write_bytes_atomically
 
@@ -79,7 +80,6 @@ def tvm_is_loaded() -> bool:
 
 def main(arguments: list[str]) -> int:
     """Write the vectors of the images `arguments` names; see the top of the file."""
-    from calib.integer.reference import run
     from compile.frontend.qdq_file import read_qdq
     from compile.passes import lower
     from repghost.data.preprocess import read_preprocess

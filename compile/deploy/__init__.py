@@ -5,8 +5,9 @@ connection   one remote command at a time: framed output, time limits, errors in
 scripts/     what runs on the board, POSIX sh
 probe, fit   what a board is, and whether a bundle fits it
 gate         whether a bundle may be deployed at all
-hold         one deployment at a time
-copy, prove  the bundle on the board, whole and right
-install      the line of all of them; rollback, status
+lock         one deployment at a time
+copy         the files of the bundle, whole on the board
+verify_on_board  the bundle replays its recorded images there
+install      all of these in order; rollback, inventory
 measure      latency on boards
 """

@@ -1,4 +1,4 @@
-"""One gate from accuracy to deployment: a bundle goes to a board only with a passing record of its own accuracy."""
+"""The accuracy gate of a deployment: a bundle needs a passing record of its own accuracy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The line of a deployment: look, take the board, copy, prove there, switch in one step, tidy up."""
+"""The steps of a deployment: probe the board, lock it, copy, verify there, switch in one step, remove old versions."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from compile.bundle.manifest import Bundle, check_bundle
+from compile.bundle.signing import verify_signature
 from compile.deploy.copy import BUNDLES, INCOMING, begin, refuse, send
 from compile.deploy.fit import check_fit
 from compile.deploy.gate import DROP_LIMIT_POINTS, check_gate
 from compile.deploy.history import Version, version_of
-from compile.deploy.hold import hold
 from compile.deploy.inventory import take_inventory
+from compile.deploy.lock import lock_board
 from compile.deploy.probe import BoardFacts, probe
-from compile.deploy.prove import Proof, prove
 from compile.deploy.ssh.connection import Connection
+from compile.deploy.verify_on_board import BoardVerification, verify_on_board
 from repghost.errors import IntegrityError
 
 KEEP = 3  # versions that stay on a board
@@ -24,7 +25,7 @@ KEEP = 3  # versions that stay on a board
 
 @dataclass(frozen=True)
 class DeploySettings:
-    """How careful and how patient a deployment is."""
+    """What a deployment demands of bundle and board, and its time limit."""
 
     accept_unmeasured: bool = False  # deploy without a passing accuracy record
     max_drop_points: float = DROP_LIMIT_POINTS
@@ -36,11 +37,11 @@ class DeploySettings:
 
 @dataclass(frozen=True)
 class Deployment:
-    """What a deployment did."""
+    """The result of a deployment."""
 
     bundle: Bundle
     facts: BoardFacts
-    proof: Proof
+    proof: BoardVerification
     accuracy: str
     replaced: str | None  # the digest that was current before
 
@@ -61,7 +62,7 @@ def deploy(
     settings: DeploySettings = DeploySettings(),
     say: Callable[[str], None] = lambda line: None,
 ) -> Deployment:
-    """Bring a bundle to a board and make it the current version, if it is proven there.
+    """Bring a bundle to a board and make it the current version, if it is verified there.
 
     Args:
         path: the folder of the bundle.
@@ -74,7 +75,7 @@ def deploy(
         AccuracyGateError: when it has no passing accuracy record.
         ToolMissingError: when a program is missing here or there.
         DeviceUnreachableError: when the board cannot be reached, is busy or cannot store the bundle.
-        IntegrityError: when the bundle was changed, its signature does not match, or the board does not prove it.
+        IntegrityError: when the bundle was changed, its signature does not match, or the board does not verify it.
     """
     bundle = check_bundle(path)
     check_signature(bundle, settings)
@@ -83,9 +84,9 @@ def deploy(
     facts = probe(connection)
     check_fit(bundle, facts, connection.address.destination)
     say(f"look     {describe(facts)}")
-    with hold(connection) as token:
+    with lock_board(connection) as token:
         folder = place(bundle, connection, facts, token, say)
-        proof = prove(connection, bundle, folder, facts.digest_tool, settings.verify_limit_s)
+        proof = verify_on_board(connection, bundle, folder, facts.digest_tool, settings.verify_limit_s)
         say(f"prove    {proof}")
         if folder != f"{BUNDLES}/{bundle.digest}":
             refuse(connection.run("publish", {"digest": bundle.digest, "token": token}), connection.address.destination)
@@ -107,8 +108,6 @@ def describe(facts: BoardFacts) -> str:
 def check_signature(bundle: Bundle, settings: DeploySettings) -> None:
     """Check the signature of a bundle when a key is configured."""
     if settings.public_key is not None:
-        from compile.bundle.signing import verify_signature
-
         verify_signature(bundle, settings.public_key, settings.signature)
 
 

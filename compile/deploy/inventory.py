@@ -1,4 +1,4 @@
-"""What lies on a board: versions, broken uploads, who deploys."""
+"""The bundles on a board: versions, unfinished uploads, and who deploys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Latency on boards: a bundle is proven there, measured by its own runner, and removed again."""
+"""Latency on boards: a bundle is verified there, measured by its own runner, and removed again."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from compile.bundle.manifest import Bundle, check_bundle
 from compile.deploy.copy import BUNDLES, RUNNER
 from compile.deploy.fit import check_fit
-from compile.deploy.hold import hold
 from compile.deploy.install import place
+from compile.deploy.lock import lock_board
 from compile.deploy.probe import BoardFacts, probe
-from compile.deploy.prove import prove, run_runner
 from compile.deploy.ssh.connection import Connection
+from compile.deploy.verify_on_board import run_runner, verify_on_board
 from compile.storage import formats
 from repghost.errors import IntegrityError, RepGhostError, UsageError
 
@@ -41,7 +41,7 @@ class BoardRun:
 def measure_on_boards(
     paths: Sequence[Path], connections: Sequence[Connection], wanted: BoardRun, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Measure every bundle on every board; what fails on one board does not touch another.
+    """Measure every bundle on every board; a failure on one board does not affect another.
 
     Args:
         paths: the folders of the bundles.
@@ -108,7 +108,7 @@ def measure_on_board(
     """Measure a bundle on one board; what was copied for it is removed again, what runs there is not touched.
 
     Raises:
-        RepGhostError: when the bundle does not fit or the board does not prove it.
+        RepGhostError: when the bundle does not fit or the board does not verify it.
     """
     if RUNNER not in bundle.manifest["files"]:
         raise UsageError(
@@ -117,10 +117,10 @@ def measure_on_board(
         )
     before = probe(connection)
     check_fit(bundle, before, connection.address.destination)
-    with hold(connection) as token:
+    with lock_board(connection) as token:
         folder = place(bundle, connection, before, token, lambda line: None)
         try:
-            prove(connection, bundle, folder, before.digest_tool)
+            verify_on_board(connection, bundle, folder, before.digest_tool)
             latencies = [_measure(connection, folder, wanted, threads) for threads in wanted.threads]
         finally:
             if folder != f"{BUNDLES}/{bundle.digest}":
@@ -168,7 +168,7 @@ def _state(facts: BoardFacts) -> dict[str, Any]:
 
 
 def _throttled(result: Mapping[str, Any], before: BoardFacts, after: BoardFacts) -> bool | None:
-    """Return what the runner says: it looks while the cores still work, and a probe later finds them resting."""
+    """Return whether the clock fell, as read by the runner under load; a later probe would find idle cores."""
     told = result.get("throttled")
     return told if isinstance(told, bool) else throttled(before, after)
 

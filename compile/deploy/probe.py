@@ -1,4 +1,4 @@
-"""What a board is: read by one script before anything is copied."""
+"""The facts of a board, read by one script before anything is copied."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class BoardFacts:
 
 
 def probe(connection: Connection) -> BoardFacts:
-    """Return what the board is; nothing is changed there.
+    """Return the facts of a board; nothing is changed there.
 
     Raises:
         DeviceUnreachableError: when it cannot be reached, or is no Unix.

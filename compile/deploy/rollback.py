@@ -1,4 +1,4 @@
-"""Back to an older version, which is proven on the board once more before it runs."""
+"""Switching back to an older version, which is verified on the board once more before it runs."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 from compile.bundle.manifest import MANIFEST, Bundle, parse_manifest
 from compile.deploy.copy import BUNDLES, refuse
 from compile.deploy.history import Version
-from compile.deploy.hold import hold
 from compile.deploy.install import switch
 from compile.deploy.inventory import take_inventory
+from compile.deploy.lock import lock_board
 from compile.deploy.probe import probe
-from compile.deploy.prove import prove
 from compile.deploy.ssh.connection import Connection
+from compile.deploy.verify_on_board import verify_on_board
 from compile.storage.files import sha256
 from repghost.errors import IntegrityError, UsageError
 
 
 def rollback(connection: Connection, to: str | None = None, limit_s: float | None = None) -> Version:
-    """Make an older version the current one again, after proving it on the board.
+    """Make an older version the current one again, after verifying it on the board.
 
     Args:
         connection: to the board.
@@ -27,12 +27,12 @@ def rollback(connection: Connection, to: str | None = None, limit_s: float | Non
 
     Raises:
         UsageError: when there is no such version.
-        IntegrityError: when the board does not prove it.
+        IntegrityError: when the board does not verify it.
     """
-    with hold(connection) as token:
+    with lock_board(connection) as token:
         chosen = _older(connection, to)
         tool, bundle = probe(connection).digest_tool, read_bundle(connection, chosen.digest)
-        prove(connection, bundle, f"{BUNDLES}/{chosen.digest}", tool, limit_s)
+        verify_on_board(connection, bundle, f"{BUNDLES}/{chosen.digest}", tool, limit_s)
         switch(connection, chosen.digest, None, token)
     return chosen
 

@@ -1,4 +1,4 @@
-"""What is known of the machine that measures."""
+"""The processor, clock and kernel of the machine that measures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ARM_FLAGS = ("asimd", "asimddp", "i8mm", "fphp", "bf16")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return what is known of the machine that measures."""
+    """Return the processor, clock and kernel of this machine, as JSON values."""
     return {
         "core": core_name(),
         "cores": os.cpu_count(),

@@ -1,4 +1,4 @@
-"""Latency on this machine, measured by the runner of a host bundle; nothing else is ever called a latency."""
+"""Latency on this machine, measured by the runner of a host bundle; an emulated or modelled time is never called so."""
 
 from __future__ import annotations
 

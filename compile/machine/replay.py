@@ -1,4 +1,4 @@
-"""Verifying a bundle: its digests first, then its vectors replayed by every instruction set that can run here."""
+"""Verifying a bundle: its digests first, then its recorded images with every instruction set that can run here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def verify_bundle(
     emulator: Emulator | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Verification:
-    """Check the digests of a bundle and what its programs promise, then replay its vectors.
+    """Check the digests and program headers of a bundle, then replay its recorded images.
 
     Args:
         path: the folder of the bundle.
@@ -35,7 +35,7 @@ def verify_bundle(
 
     Raises:
         UsageError: for a bundle whose engine is built on the board (`compile.tensorrt.verify` checks those).
-        IntegrityError: when a digest, a promise or a recorded image does not hold.
+        IntegrityError: when a digest, a program header or a recorded image does not match.
         ToolMissingError: when not one instruction set can be run here.
     """
     bundle = check_bundle(path)
@@ -71,7 +71,7 @@ def _replay_or_skip(
 
 
 def _replay(bundle: Bundle, variant: Variant, machine: Machine, vectors: Path | None) -> Replay:
-    # Under emulation the core is chosen to fit, so the runner has to come to the same choice by itself.
+    # Under emulation the core is chosen to fit, so the runner has to choose the same variant by itself.
     arguments = ["--verify"] if machine.emulated else ["--verify", "--variant", variant.name]
     if vectors:
         arguments += ["--vectors", str(Path(vectors).absolute())]

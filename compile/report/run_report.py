@@ -17,6 +17,7 @@ from compile.stages.pack import TOOLS, quantization_config
 from compile.storage.files import sha256
 from compile.storage.stage_cache import versions
 from compile.storage.strict_json import canonical_json, parse_strict
+from compile.subject.subject import QuantizedSubject
 from compile.targets.precisions import INT8
 from repghost.errors import IntegrityError, UsageError
 from repghost.files import write_bytes_atomically, write_text_atomically
@@ -63,7 +64,7 @@ def build_report(run: RunResult) -> dict[str, Any]:
             "config": quantization_config(subject, run.config),
             "program_digest": program.digest,
             "operators": len(program.operators),
-            "calibration": used if subject.qdq is None else dict(subject.quantization["calibration"]),
+            "calibration": dict(subject.quantization["calibration"]) if isinstance(subject, QuantizedSubject) else used,
             "sqnr": run.layer_error,
         },
         "programs": {name: program.digest for name, program in run.programs.items()},

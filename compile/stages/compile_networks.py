@@ -1,4 +1,4 @@
-"""From a program to a linked network: compile every instruction set with TVM, link."""
+"""Compile programs for every instruction set of their target with TVM, and link them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Compilation:
 
 @dataclass(frozen=True)
 class Effort:
-    """What compiling some networks cost."""
+    """How much was compiled, and the processor time it took."""
 
     kept: int  # networks an earlier run had compiled
     kernels: int = 0  # compiled now
@@ -76,7 +76,7 @@ class Effort:
 
 
 def silent(line: str) -> None:
-    """Say nothing."""
+    """Print nothing."""
 
 
 def compile_all(

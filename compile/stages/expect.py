@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compile.bundle.vectors import Vectors, unpack_vectors
+from compile.ir.float_program import FloatProgram
+from compile.ir.float_reference import run_float
 from compile.storage.code_key import code_digest
 from compile.storage.files import sha256
 from compile.storage.stage_cache import ROOT, Files, StageCache, versions
-from compile.subject.subject import Images, Subject
+from compile.subject.subject import FloatSubject, Images, Subject
 from compile.targets.precisions import FP32, Precision
 from repghost.errors import IntegrityError
+from repghost.evaluation.accuracy import predict
 
 if TYPE_CHECKING:
-    from compile.ir.memory_plan import AnyProgram
     from repghost.data.preprocess import Preprocess
-    from repghost.network.model import RepGhostNet
 
 
 VECTOR_BYTES = 1_300_000  # of recorded images in a bundle; half of what the weights of the smallest network take
@@ -43,13 +44,15 @@ def choose_vectors(subject: Subject) -> Images:
 
 
 def expect(qdq: Path, preprocess: Preprocess, images: Images, cache: StageCache) -> tuple[Vectors, bool]:
-    """Return what the numpy reference says about images, computed in a process that never loads TVM.
+    """Return images with the logits of the numpy reference, computed without TVM, and whether they were in the cache.
+
+    A process of its own computes them, so that nothing TVM loads can change them.
 
     Args:
         qdq: the QDQ file.
         preprocess: for a file that does not say how images are prepared.
         images: the images to record.
-        cache: where the answers are kept.
+        cache: where the logits are kept.
     """
     key = {
         "qdq": sha256(qdq.read_bytes()),
@@ -77,20 +80,14 @@ def expect(qdq: Path, preprocess: Preprocess, images: Images, cache: StageCache)
     return unpack_vectors(files["vectors.bin"]), cached
 
 
-def expect_float(
-    fused: RepGhostNet | None, program: AnyProgram, subject: Subject, images: Images, precision: Precision
-) -> Vectors:
-    """Return what PyTorch says about images, with the tolerance; where it cannot, what the numpy reference says.
+def expect_float(program: FloatProgram, subject: Subject, images: Images, precision: Precision) -> Vectors:
+    """Return the logits a float build has to give, and how far its own may lie from them.
 
-    That is so for a program that rounds what it stores, and for one that was made from a quantized file.
+    PyTorch computes them for a network in float, in float32. The numpy reference computes them for a program that
+    rounds what it stores, and for one that was made from a quantized file.
     """
-    from compile.ir.float_program import FloatProgram
-    from compile.ir.float_reference import run_float
-    from repghost.evaluation.accuracy import predict
-
-    if isinstance(program, FloatProgram) and (fused is None or program.element != FP32.element):
-        logits = run_float(program, images.images)
+    if isinstance(subject, FloatSubject) and program.element == FP32.element:
+        logits = predict(subject.fused, images.images, subject.preprocess)
     else:
-        assert fused is not None
-        logits = predict(fused, images.images, subject.preprocess)
+        logits = run_float(program, images.images)
     return Vectors(images.images, logits, float(np.float32(precision.tolerance * np.abs(logits).max())))

@@ -8,28 +8,24 @@ from typing import TYPE_CHECKING, Any
 from compile.storage.code_key import FUSED_NETWORK, code_digest
 from compile.storage.files import sha256
 from compile.storage.stage_cache import Files, StageCache, versions
-from compile.subject.subject import Subject
+from compile.subject.subject import FloatSubject
 
 if TYPE_CHECKING:
     from calib.integer.program import Program
     from calib.settings.config import QuantConfig
-    from repghost.network.model import RepGhostNet
 
 
 ERROR_IMAGES = 32  # that the error of each layer is measured on; a mean over all their pixels
 
 
-def layer_error(
-    subject: Subject, fused: RepGhostNet, program: Program, config: QuantConfig, cache: StageCache
-) -> dict[str, Any]:
+def layer_error(subject: FloatSubject, program: Program, config: QuantConfig, cache: StageCache) -> dict[str, Any]:
     """Return how far each integer layer is from float32 on images of the calibration set, for the report.
 
     Args:
-        subject: Preprocess and calibration images.
-        fused: the network without batch norms.
+        subject: the float network, Preprocess and calibration images.
         program: its quantized form.
         config: how it was quantized; what equalization moved between layers is no error.
-        cache: where the answer is kept.
+        cache: where the result is kept.
     """
     from calib.analysis.sqnr import measure_sqnr
     from calib.ptq.apply import batches
@@ -47,7 +43,7 @@ def layer_error(
     }
 
     def make() -> Files:
-        graph = graph_of(fused)
+        graph = graph_of(subject.fused)
         if config.equalize:
             graph = equalize(graph, batches(subject.calibration.images, subject.preprocess))
         found = measure_sqnr(graph, program, images, subject.preprocess)

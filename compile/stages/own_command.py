@@ -1,4 +1,4 @@
-"""How the user calls our programs: what a message prints has to work when it is pasted."""
+"""How the user calls our programs, so that a command that a message prints works when it is pasted."""
 
 from __future__ import annotations
 

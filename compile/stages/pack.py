@@ -18,7 +18,7 @@ from compile.stages.own_command import own_command
 from compile.stages.progress import Progress
 from compile.storage.stage_cache import versions
 from compile.subject.request import Request
-from compile.subject.subject import Subject
+from compile.subject.subject import QuantizedSubject, Subject
 from compile.targets.precisions import INT8
 from compile.targets.table import ARM64, HOST, find_target, host_target
 from repghost.errors import ToolMissingError
@@ -31,7 +31,7 @@ TOOLS = ("repghost-deploy", "apache-tvm", "ziglang", "torch", "numpy", "onnx")
 
 @dataclass(frozen=True)
 class Packed:
-    """A bundle on disk and what was proven and measured about it."""
+    """A bundle on disk, its verification and its latency."""
 
     folder: str  # relative to the run's folder
     build: Build
@@ -52,7 +52,7 @@ def bundle_folder(request: Request, build: Build) -> str:
 
 def quantization_config(subject: Subject, config: QuantConfig) -> dict[str, Any]:
     """Return the settings a network was quantized with: this run's, or what the quantized file says."""
-    return config.to_dict() if subject.qdq is None else dict(subject.quantization["config"])
+    return dict(subject.quantization["config"]) if isinstance(subject, QuantizedSubject) else config.to_dict()
 
 
 def manifest_sections(build: Build, subject: Subject, config: QuantConfig, evaluation: Evaluation) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Integer networks: a QDQ file by the numpy reference and compiled for this machine, and a bundle."""
+"""Predictors of integer networks: a QDQ file by the numpy reference and compiled for this machine, and a bundle."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calib.integer.reference import run
+from compile.bundle.host_model import ABI, LoadedModel, load
+from compile.link.toolchain import link_model
+from compile.passes import lower
+from compile.stages.compile_networks import Compilation, compile_all
+from compile.storage.stage_cache import StageCache
+from compile.targets.precisions import INT8
+from compile.targets.table import host_target
 from repghost.distributed.ranks import Ranks
 from repghost.errors import ToolMissingError
 from repghost.evaluation.classes import check_classes
-from repghost.evaluation.predictor import HOST_BUILD, REFERENCE, Contender
+from repghost.evaluation.predictor import HOST_BUILD, REFERENCE, Predictor
 
 if TYPE_CHECKING:
     from calib.integer.program import Program
@@ -24,7 +32,7 @@ def open_qdq(
     ranks: Ranks,
     cache: Path | None = None,
     classes: tuple[str, ...] | None = None,
-) -> list[Contender]:
+) -> list[Predictor]:
     """Return the integer program of a QDQ file, by the numpy reference and compiled where asked for.
 
     Args:
@@ -38,15 +46,13 @@ def open_qdq(
         UsageError: when the file cannot be read, has other classes, or a layer that cannot be computed in integers.
         ToolMissingError: when there is no target for this machine.
     """
-    from calib.integer.reference import run
     from compile.frontend.qdq_file import read_qdq_as_given
-    from compile.passes import lower
     from compile.subject.from_qdq_file import labels_of
     from repghost.checkpoints.checkpoint import file_digest
 
     graph = read_qdq_as_given(path, preprocess_file)
     program = lower(graph)
-    reference = Contender(
+    reference = Predictor(
         name="int8 reference",
         source=str(path),
         digest=file_digest(path),
@@ -64,10 +70,8 @@ def open_qdq(
     return [reference, _compiled(reference, program, ranks, cache)]
 
 
-def _compiled(reference: Contender, program: Program, ranks: Ranks, cache: Path) -> Contender:
+def _compiled(reference: Predictor, program: Program, ranks: Ranks, cache: Path) -> Predictor:
     """Return the program built for this machine; the first process compiles and gives the library to the others."""
-    from compile.bundle.host_model import LoadedModel
-
     library = ranks.gather(_library(program, cache) if ranks.first else None)[0]
     model = LoadedModel(library, reference.preprocess.size, program.classes)
     by = f"{HOST_BUILD}, {model.variant}"
@@ -76,13 +80,6 @@ def _compiled(reference: Contender, program: Program, ranks: Ranks, cache: Path)
 
 def _library(program: Program, cache: Path) -> bytes:
     """Return model.so of a program for this machine."""
-    from compile.bundle.host_model import ABI
-    from compile.link.toolchain import link_model
-    from compile.stages.compile_networks import Compilation, compile_all
-    from compile.storage.stage_cache import StageCache
-    from compile.targets.precisions import INT8
-    from compile.targets.table import host_target
-
     target = host_target()
     if target is None:
         raise ToolMissingError("there is no target for this machine, so nothing can be compiled for it.")
@@ -91,20 +88,18 @@ def _library(program: Program, cache: Path) -> bytes:
     return link_model(networks[0], target, info)
 
 
-def open_bundle(path: Path) -> list[Contender]:
+def open_bundle(path: Path) -> list[Predictor]:
     """Return the network of a bundle for this kind of machine; its digests are checked first.
 
     Raises:
         UsageError: when the folder is no bundle, or for another kind of machine.
         IntegrityError: when a file was changed.
     """
-    from compile.bundle.host_model import load
-
     model = load(path)
     manifest = model.bundle.manifest
     precision = str(manifest["precision"])
     return [
-        Contender(
+        Predictor(
             name=f"{precision} bundle",
             source=str(path),
             digest=model.bundle.digest,

@@ -1,4 +1,4 @@
-"""What a run says while it goes."""
+"""The progress of a run: one line per stage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage; what was put into `note` stands on its line."""
+        """Time a stage; what was put into `note` is printed on its line."""
         started, self.note = time.monotonic(), ""
         yield
         self.say(f"{name:<10} {time.monotonic() - started:6.1f} s   {self.note}".rstrip())

@@ -1,4 +1,4 @@
-"""The stages of a run before compilation: quantize, lower, and ask the reference what to expect."""
+"""The stages of a run before compilation: fuse, quantize and lower."""
 
 from __future__ import annotations
 
@@ -7,51 +7,44 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compile.passes import lower
 from compile.storage.code_key import FUSED_NETWORK, code_digest
 from compile.storage.stage_cache import Files, StageCache, versions
-from compile.subject.subject import RANDOM, Subject
+from compile.subject.subject import FloatSubject, Subject
 
 if TYPE_CHECKING:
     from calib.integer.program import Program
     from calib.settings.config import QuantConfig
     from repghost.data.preprocess import Preprocess
-    from repghost.network.model import RepGhostNet
 
 TOOLS = ("repghost-deploy", "apache-tvm", "ziglang", "torch", "numpy", "onnx")
 
 
-def write_fused(path: Path, network: RepGhostNet, subject: Subject) -> None:
-    """Write the fused float network of a run, for everything that is compared with it later.
-
-    Args:
-        path: the file.
-        network: without batch norms.
-        subject: Preprocess, labels, and the weights it was fused from.
-    """
+def write_fused(path: Path, subject: FloatSubject) -> None:
+    """Write the fused network of a subject with its Preprocess and labels, for everything that is compared with it."""
     from repghost.checkpoints.checkpoint import write_checkpoint
 
     notes = {"weights_sha256": subject.digest}
-    write_checkpoint(path, network, subject.preprocess.to_dict(), subject.labels, notes)
+    write_checkpoint(path, subject.fused, subject.preprocess.to_dict(), subject.labels, notes)
 
 
 def settle(config: QuantConfig, subject: Subject) -> QuantConfig:
-    """Return the config without what asks for the network's answers, where these mean nothing.
+    """Return the config of a run: ranges are not chosen by the predictions of random weights, which mean nothing.
 
     Args:
         config: the user's, or the default.
-        subject: the network; random weights answer at random.
+        subject: the network.
     """
-    return replace(config, ranges_by_answers=False) if subject.weights["kind"] == RANDOM else config
+    return replace(config, ranges_by_answers=False) if subject.is_random else config
 
 
 def quantize(
-    subject: Subject, fused: RepGhostNet, config: QuantConfig, cache: StageCache, on_batch: Callable[[int], None]
+    subject: FloatSubject, config: QuantConfig, cache: StageCache, on_batch: Callable[[int], None]
 ) -> tuple[bytes, bool]:
     """Return the QDQ file of the fused network, and whether it was in the cache.
 
     Args:
-        subject: labels, Preprocess and calibration images.
-        fused: the network without batch norms.
+        subject: network, labels, Preprocess and calibration images.
         config: how to quantize.
         cache: where the file is kept.
         on_batch: told how many calibration images each batch had.
@@ -73,7 +66,7 @@ def quantize(
     def make() -> Files:
         source = Source(subject.labels, subject.digest, subject.calibration.origin)
         images = subject.calibration.images
-        result = quantize_model(fused, images, subject.preprocess, config, source, on_batch)
+        result = quantize_model(subject.fused, images, subject.preprocess, config, source, on_batch)
         return {"model.qdq.onnx": serialize(result.onnx)}
 
     files, cached = cache.get("quantize", key, make)
@@ -91,6 +84,5 @@ def read_program(qdq: Path, preprocess: Preprocess | None = None) -> Program:
         UsageError: naming every node that cannot be computed in integers.
     """
     from compile.frontend.qdq_file import read_qdq
-    from compile.passes import lower
 
     return lower(read_qdq(qdq, preprocess))

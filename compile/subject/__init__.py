@@ -1,1 +1,1 @@
-"""What a run is about: a network, its preprocessing and its images, from whatever the user gave."""
+"""The subject of a run: a network, its preprocessing and its images, opened from what the user gave."""

@@ -7,15 +7,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from calib.qdq.writer import CALIBRATION, LABELS, MODEL, QUANTIZATION
 from compile.frontend.qdq_file import read_qdq_as_given
 from compile.ir.qdq_graph import QdqGraph
 from compile.storage.files import sha256
 from compile.subject.images import open_test, select_test_images
-from compile.subject.noise import RANDOM_IMAGES, noise_images
-from compile.subject.subject import Images, Subject
+from compile.subject.noise import numbered_labels, unlabelled_noise
+from compile.subject.request import SubjectRequest
+from compile.subject.subject import QuantizedSubject
 from repghost.errors import UsageError
 from repghost.evaluation.classes import check_classes
 from repghost.network.spec import model_name, parse_width
@@ -23,56 +22,37 @@ from repghost.network.spec import model_name, parse_width
 KIND = "quantized"
 
 
-def quantized_subject(
-    path: Path,
-    data: Path | None,
-    width: str | None,
-    size: int | None,
-    test_images: int | None,
-    seed: int,
-    preprocess_file: Path | None = None,
-) -> Subject:
-    """Read a QDQ file and the images it is evaluated on.
+def quantized_subject(path: Path, request: SubjectRequest) -> QuantizedSubject:
+    """Return a QDQ file and the images it is evaluated on.
 
     Args:
         path: the ONNX file.
-        data: a set of images; without one the accuracy is not measured.
-        width: refused when the file says another.
-        size: refused when the file has another.
-        test_images: only so many images are evaluated on; all of them by default.
-        seed: chooses them.
-        preprocess_file: JSON, for a file that does not say how images are prepared.
+        request: its width and size are refused when the file has others; without data the accuracy is not measured.
 
     Raises:
         UsageError: when the file cannot be used, or images and file do not fit together.
     """
-    graph = read_qdq_as_given(path, preprocess_file)
-    name = _name(graph, path, width)
-    if size not in (None, graph.preprocess.size):
-        raise UsageError(f"{path} is for {graph.preprocess.size} px, not {size}; quantize it again with --size {size}.")
+    graph = read_qdq_as_given(path, request.preprocess)
+    name = _name(graph, path, request.width)
+    size = graph.preprocess.size
+    if request.size not in (None, size):
+        raise UsageError(f"{path} is for {size} px, not {request.size}; quantize it again with --size {request.size}.")
     classes = graph.shapes[graph.output][1]
-    dataset = open_test(data) if data else None
+    dataset = open_test(request.data) if request.data else None
     labels = labels_of(graph, classes)
-    if dataset is not None:
+    test = None
+    if request.data and dataset is not None:
         check_classes(labels, classes, dataset.classes)
         labels = labels or dataset.classes
-    none = np.empty(0, np.int64)
-    test = (
-        select_test_images(dataset, data, graph.preprocess, test_images, seed, none)
-        if dataset is not None and data is not None
-        else None
-    )
+        test = select_test_images(dataset, request.data, graph.preprocess, request)
     content = path.read_bytes()
-    noise = noise_images(RANDOM_IMAGES, graph.preprocess.size, seed)
-    return Subject(
+    return QuantizedSubject(
         name=name,
-        spec=None,
-        model=None,
         digest=sha256(content),
         weights={"kind": KIND, "source": path.name, "sha256": sha256(content)},
         preprocess=graph.preprocess,
-        labels=labels or tuple(f"class {index}" for index in range(classes)),
-        calibration=Images(noise, np.full(len(noise), -1), {"data": "noise", "split": "none"}),
+        labels=labels or numbered_labels(classes),
+        calibration=unlabelled_noise(size, request.seed),
         test=test,
         unmeasured="" if test else "no labelled pictures were given",
         qdq=content,
@@ -90,7 +70,7 @@ def _name(graph: QdqGraph, path: Path, width: str | None) -> str:
 
 
 def _json(graph: QdqGraph, key: str) -> dict[str, Any]:
-    """Return an object of the metadata; it is repeated in the report and decides nothing, so a damaged one is empty."""
+    """Return an object of the metadata; the report alone repeats it, so a damaged one counts as empty."""
     try:
         value = json.loads(graph.metadata.get(key, "{}"))
     except (ValueError, RecursionError):

@@ -5,21 +5,26 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from compile.subject.subject import CARRIED_WIDTH, RANDOM, Images, Subject
+from compile.subject.noise import (
+    RANDOM_CLASSES,
+    RANDOM_IMAGES,
+    noise_images,
+    numbered_labels,
+    statistics_side,
+    unlabelled_noise,
+)
+from compile.subject.subject import CARRIED_WIDTH, RANDOM, FloatSubject
 from repghost.data.preprocess import Preprocess
 from repghost.network.spec import parse_width
 
 if TYPE_CHECKING:
     from repghost.network.model import RepGhostNet
-from compile.subject.noise import RANDOM_CLASSES, RANDOM_IMAGES, noise_images, statistics_side
 
 
-def random_subject(width: str | None, size: int, seed: int) -> Subject:
+def random_subject(width: str | None, size: int, seed: int) -> FloatSubject:
     """Return a network of random weights with the batch statistics its activations really have, and noise for images.
 
-    Its answers mean nothing, so nothing can be evaluated; sizes, speed and the equality of all builds can.
+    Its predictions mean nothing, so its accuracy cannot be measured; sizes, speed and the equality of all builds can.
     """
     import torch
 
@@ -33,13 +38,17 @@ def random_subject(width: str | None, size: int, seed: int) -> Subject:
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(name.encode() + tensor.numpy().tobytes())
-    labels = tuple(f"class {index}" for index in range(RANDOM_CLASSES))
-    noise = noise_images(RANDOM_IMAGES, size, seed)
-    images = Images(noise, np.full(len(noise), -1), {"data": "noise", "split": "none", "seed": seed, "broken": []})
-    origin = {"kind": RANDOM, "source": f"seed {seed}", "sha256": digest.hexdigest()}
-    reason = "the weights are random"
-    spec = model.spec
-    return Subject(spec.name, spec, model, digest.hexdigest(), origin, preprocess, labels, images, None, reason)
+    return FloatSubject(
+        name=model.spec.name,
+        digest=digest.hexdigest(),
+        weights={"kind": RANDOM, "source": f"seed {seed}", "sha256": digest.hexdigest()},
+        preprocess=preprocess,
+        labels=numbered_labels(RANDOM_CLASSES),
+        calibration=unlabelled_noise(size, seed),
+        test=None,
+        unmeasured="the weights are random",
+        model=model,
+    )
 
 
 def _measure_statistics(model: RepGhostNet, preprocess: Preprocess, seed: int) -> None:

@@ -1,7 +1,7 @@
 """Other mobile networks to compare with: timm's, of random weights, in the QDQ form ONNX Runtime's quantizer writes.
 
-Their answers mean nothing; size, speed and the equality of all builds do. A trained one is compiled from its own file:
-WEIGHTS=FILE.qdq.onnx.
+Their predictions mean nothing; size, speed and the equality of all builds do. A trained one is compiled from its own
+file: WEIGHTS=FILE.qdq.onnx.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.subject.noise import RANDOM_IMAGES, noise_images, statistics_side
-from compile.subject.subject import RANDOM, Images, Subject
+from compile.subject.noise import RANDOM_IMAGES, noise_images, numbered_labels, statistics_side, unlabelled_noise
+from compile.subject.subject import RANDOM, OtherNetwork
 from repghost.data.preprocess import Preprocess
 from repghost.errors import ToolMissingError, UsageError, unknown_value
 
 if TYPE_CHECKING:
     import torch
 
-BASELINES = (
+TESTED_NETWORKS = (
     "mobilenetv2_100",
     "mobilenetv3_small_100",
     "mobilenetv3_large_100",
@@ -39,7 +39,7 @@ CALIBRATION_IMAGES = 8
 OPSET = 17
 
 
-def baseline_subject(name: str, size: int, classes: int, seed: int) -> Subject:
+def timm_subject(name: str, size: int, classes: int, seed: int) -> OtherNetwork:
     """Return a network of timm with random weights and real batch statistics, quantized.
 
     Args:
@@ -53,22 +53,17 @@ def baseline_subject(name: str, size: int, classes: int, seed: int) -> Subject:
         ToolMissingError: when ONNX Runtime, which quantizes it, is not installed.
     """
     preprocess = Preprocess(size=size, resize=size)
-    images = noise_images(RANDOM_IMAGES, size, seed)
+    noise = unlabelled_noise(size, seed)
     model = random_network(name, preprocess, classes, seed)
-    content = quantized(model, preprocess, images[:CALIBRATION_IMAGES])
+    content = quantized(model, preprocess, noise.images[:CALIBRATION_IMAGES])
     digest = hashlib.sha256(content).hexdigest()
-    unknown = Images(images, np.full(len(images), -1), {"data": "noise", "split": "none", "seed": seed})
-    return Subject(
+    return OtherNetwork(
         name=name,
-        spec=None,
-        model=None,
         digest=digest,
         weights={"kind": RANDOM, "source": f"timm's {name}, seed {seed}", "sha256": digest},
         preprocess=preprocess,
-        labels=tuple(f"class {index}" for index in range(classes)),
-        calibration=unknown,
-        test=None,
-        unmeasured="the weights are random",
+        labels=numbered_labels(classes),
+        calibration=noise,
         qdq=content,
         quantization={"config": {"quantizer": "ONNX Runtime, static, per channel"}, "calibration": {"data": "noise"}},
     )

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compile.subject.request import SubjectRequest
+from compile.subject.subject import Images
 from repghost.data import ImageSet, MissingSplitError, open_dataset, prepare
 from repghost.data.open_by_format import CALIBRATION_SPLITS
 from repghost.data.preprocess import Preprocess
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError
 
-if TYPE_CHECKING:
-    pass
-from compile.subject.subject import Images
+
+@dataclass(frozen=True, eq=False)
+class ChosenImages:
+    """Some images of a set, before they are decoded.
+
+    Attributes:
+        dataset: the set, or one split of it.
+        indices: int64 [N], which of its images.
+        origin: for the report: set, split, seed.
+    """
+
+    dataset: ImageSet
+    indices: NDArray[np.int64]
+    origin: Mapping[str, Any]
+
+    def decoded(self, preprocess: Preprocess) -> Images:
+        """Return the images, cropped; broken ones are left out and named in the origin."""
+        found = prepare(self.dataset, preprocess, [int(index) for index in self.indices])
+        return Images(found.images, found.labels, {**self.origin, "broken": list(found.broken)})
 
 
 def open_test(folder: Path) -> ImageSet | None:
@@ -27,48 +47,41 @@ def open_test(folder: Path) -> ImageSet | None:
         return None
 
 
-CalibrationSet = tuple[ImageSet, NDArray[np.int64], dict[str, Any]]
+def choose_calibration(folder: Path, test_set: ImageSet | None, request: SubjectRequest) -> ChosenImages:
+    """Return the images to calibrate with, balanced over the classes.
 
+    A set that has nothing but a test split is cut in two, so that no image both chooses scales and evaluates them;
+    `dataset` is the test set then.
 
-def _choose_calibration(
-    folder: Path, evaluated: ImageSet | None, count: int, seed: int
-) -> tuple[NDArray[np.int64], CalibrationSet]:
-    """Return which images of the test split are taken away from it (usually none), and the calibration set.
+    Args:
+        folder: the set.
+        test_set: from `open_test`.
+        request: says how many, and the seed that chooses them.
 
-    A set that has nothing but a test split is cut in two, so that no image both chooses scales and evaluates them.
+    Raises:
+        UsageError: when there is no image to calibrate with.
     """
-    none = np.empty(0, np.int64)
+    origin = {"data": folder.name, "seed": request.seed}
     for split in CALIBRATION_SPLITS:
         try:
             found = open_dataset(folder, split)
         except MissingSplitError:
             continue
-        if not len(found):
-            continue
-        chosen = choose_balanced(found.labels, min(count, len(found)), seed)
-        return none, (found, chosen, {"data": folder.name, "split": split, "seed": seed})
-    if evaluated is None or len(evaluated) < 2:
+        if len(found):
+            chosen = choose_balanced(found.labels, min(request.calibration_images, len(found)), request.seed)
+            return ChosenImages(found, chosen, {**origin, "split": split})
+    if test_set is None or len(test_set) < 2:
         splits = " or ".join(CALIBRATION_SPLITS)
         raise UsageError(
             f"{folder} holds no picture to calibrate with: it has no split called {splits}, and no test split that "
             "could be cut in two. At least one picture is needed."
         )
-    chosen = choose_balanced(evaluated.labels, min(count, len(evaluated) // 2), seed)
-    return chosen, (evaluated, chosen, {"data": folder.name, "split": "test, left out of the accuracy", "seed": seed})
-
-
-def _prepared(dataset: ImageSet, chosen: NDArray[np.int64], origin: dict[str, Any], preprocess: Preprocess) -> Images:
-    found = prepare(dataset, preprocess, [int(index) for index in chosen])
-    return Images(found.images, found.labels, {**origin, "broken": list(found.broken)})
+    chosen = choose_balanced(test_set.labels, min(request.calibration_images, len(test_set) // 2), request.seed)
+    return ChosenImages(test_set, chosen, {**origin, "split": "test, left out of the accuracy"})
 
 
 def select_test_images(
-    dataset: ImageSet,
-    folder: Path,
-    preprocess: Preprocess,
-    count: int | None,
-    seed: int,
-    reserved: NDArray[np.int64],
+    dataset: ImageSet, folder: Path, preprocess: Preprocess, request: SubjectRequest, used: ChosenImages | None = None
 ) -> Images:
     """Return the images to evaluate on, cropped.
 
@@ -76,11 +89,11 @@ def select_test_images(
         dataset: from `open_test`.
         folder: where it lies, for the report.
         preprocess: how each is cropped.
-        count: only so many, balanced over the classes; all of them by default.
-        seed: chooses them.
-        reserved: int64, the indices that were used for something else.
+        request: says how many, balanced over the classes, and the seed that chooses them.
+        used: what calibrates; images of the same set are left out here.
     """
+    reserved = used.indices if used is not None and used.dataset is dataset else np.empty(0, np.int64)
     chosen = np.setdiff1d(np.arange(len(dataset)), reserved)
-    if count is not None and count < len(chosen):
-        chosen = choose_balanced(dataset.labels, count, seed, exclude=reserved)
-    return _prepared(dataset, chosen, {"data": folder.name, "split": "test"}, preprocess)
+    if request.test_images is not None and request.test_images < len(chosen):
+        chosen = choose_balanced(dataset.labels, request.test_images, request.seed, exclude=reserved)
+    return ChosenImages(dataset, chosen, {"data": folder.name, "split": "test"}).decoded(preprocess)

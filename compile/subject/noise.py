@@ -1,22 +1,14 @@
-"""Random images for networks of random weights."""
+"""Random images and class names for networks that bring none of their own."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    pass
-
+from compile.subject.subject import Images
 
 RANDOM_CLASSES = 1000
-
-
 RANDOM_IMAGES = 32
-
-
 # Pixels; batch statistics of random weights hardly depend on the size, but need more than a pixel of the last stages.
 STATISTICS_SIDES = (64, 128)
 
@@ -33,3 +25,14 @@ def noise_images(count: int, size: int, seed: int) -> NDArray[np.uint8]:
     cells = -(-size // 8)
     patches = generator.integers(0, 256, (count, cells, cells, 3)).repeat(8, 1).repeat(8, 2)[:, :size, :size]
     return np.clip(patches + generator.normal(0, 20, patches.shape), 0, 255).astype(np.uint8)
+
+
+def unlabelled_noise(size: int, seed: int) -> Images:
+    """Return `RANDOM_IMAGES` noise images of `size` pixels, without labels."""
+    noise = noise_images(RANDOM_IMAGES, size, seed)
+    return Images(noise, np.full(len(noise), -1), {"data": "noise", "split": "none", "seed": seed, "broken": []})
+
+
+def numbered_labels(classes: int) -> tuple[str, ...]:
+    """Return "class 0", "class 1" and so on, for a network that does not name its classes."""
+    return tuple(f"class {index}" for index in range(classes))

@@ -1,4 +1,4 @@
-"""What a user can ask a run for."""
+"""What a user can ask for: which network and images a run is about, and what is made of them."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ from pathlib import Path
 from compile.targets.precisions import Precision
 
 
+@dataclass(frozen=True, kw_only=True)
+class SubjectRequest:
+    """Which network and images the user asked for."""
+
+    weights: str | None = None  # a checkpoint, a QDQ file, "timm", "random"; None: the carried ones
+    model: str | None = None  # another network than RepGhostNet, as timm calls it; with weights "random" only
+    data: Path | None = None  # a set of images; None: the carried one
+    width: str | None = None  # refused when the weights have another; needed for "timm"
+    size: int | None = None  # pixels of the input, instead of the checkpoint's
+    preprocess: Path | None = None  # JSON that says how images are prepared, instead of the weights
+    calibration_images: int = 512  # at most so many calibrate
+    test_images: int | None = None  # only so many are evaluated on; None: all
+    seed: int = 0  # chooses images, and makes random weights
+
+
 @dataclass(frozen=True)
-class Request:
-    """What the user asked for."""
+class Request(SubjectRequest):
+    """What the user asked a run for."""
 
     target: str  # a name of `compile.targets.table`, or "host"
     precisions: tuple[Precision, ...]
-    weights: str | None = None  # a file, "timm", "random"; None: the carried ones
-    model: str | None = None  # another network, of timm, with weights "random"; None: RepGhostNet
-    data: Path | None = None  # a set of images; None: the carried one
-    width: str | None = None
-    size: int | None = None  # pixels
     output: Path = Path("build")
     config: Path | None = None  # quantization settings
-    preprocess: Path | None = None  # JSON, for weights that do not say how images are prepared
-    calibration_images: int = 512
-    test_images: int | None = None  # None: all
     threads: int = 1  # of the measured inference
-    seed: int = 0
     max_drop: float | None = None  # percentage points of top-1 that int8 may lose
     fetch: bool = True  # whether an absent emulator may be fetched
     jobs: int = 1  # threads that compile side by side

@@ -1,39 +1,27 @@
-"""What a run is about: a network, the images it is calibrated with, and the ones it is evaluated on."""
+"""The subject of a run: a network, the images it is calibrated with, and the ones it is evaluated on."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compile.storage.stage_cache import ROOT
 from repghost.data.preprocess import Preprocess
-from repghost.network.spec import ModelSpec
 
 if TYPE_CHECKING:
     from repghost.network.model import RepGhostNet
 
-
 CARRIED_DATA = ROOT / "assets/fashion-mnist"
-
-
-CARRIED_WEIGHTS = ROOT / "assets/fashion-mnist/repghostnet_0_5x.safetensors"
-
-
+CARRIED_WEIGHTS = CARRIED_DATA / "repghostnet_0_5x.safetensors"
 CARRIED_WIDTH = 0.5
-
-
-RANDOM = "random"  # what a user writes for weights that were never trained
-
-
-TIMM = "timm"
-
-
-RANDOM_SIZE = 224
+RANDOM, TIMM = "random", "timm"  # what a user writes for weights that were never trained, and for those of timm
+RANDOM_SIZE = 224  # pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,31 +38,69 @@ class Images:
         return hashlib.sha256(self.images.tobytes() + self.labels.tobytes()).hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """A network and its images: a checkpoint that is going to be quantized, or a file that already is."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _NetworkAndImages:
+    """What every kind of subject has."""
 
     name: str
-    spec: ModelSpec | None  # None for a quantized file, which need not be a RepGhostNet
-    model: RepGhostNet | None  # any form, in evaluation mode
     digest: str  # SHA-256 of the weights' file; of the weights themselves where there is no file
     weights: Mapping[str, Any]  # for the report: kind, source
     preprocess: Preprocess
-    labels: tuple[str, ...]
+    labels: tuple[str, ...]  # class names in the order of the logits
     calibration: Images
     test: Images | None  # None: accuracy cannot be measured
     unmeasured: str = ""  # why there is no test set
-    qdq: bytes | None = None  # the quantized file
-    quantization: Mapping[str, Any] = field(default_factory=dict)  # what the quantized file says of itself
-    metadata: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint says of how it was made
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the weights were never trained, so that predictions mean nothing."""
+        return bool(self.weights["kind"] == RANDOM)
 
     @property
     def folder(self) -> str:
         """The name of the run's folder, e.g. repghostnet_0_5x-64px."""
-        suffix = "-random" if self.weights["kind"] == RANDOM else ""
-        return f"{self.name}-{self.preprocess.size}px{suffix}"
+        return f"{self.name}-{self.preprocess.size}px{'-random' if self.is_random else ''}"
 
     @property
     def facts(self) -> dict[str, Any]:
         """What manifest and report say about the network itself."""
-        return {**(self.spec.to_dict() if self.spec else {}), "name": self.name, "weights": dict(self.weights)}
+        return {"name": self.name, "weights": dict(self.weights)}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FloatSubject(_NetworkAndImages):
+    """A RepGhostNet in float, from a checkpoint or with random weights, that is going to be quantized."""
+
+    model: RepGhostNet  # any form, in evaluation mode
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint says of how it was made
+
+    @cached_property
+    def fused(self) -> RepGhostNet:
+        """The network without branches and batch norms; its outputs are compared with the model's when it is made."""
+        from repghost.network.fuse import fused
+
+        return fused(self.model)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What manifest and report say about the network itself: width, form and classes besides."""
+        return {**self.model.spec.to_dict(), **super().facts}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class QuantizedSubject(_NetworkAndImages):
+    """A quantized ONNX file (QDQ), ours or anybody's; it has no float form, and need not be a RepGhostNet."""
+
+    qdq: bytes
+    quantization: Mapping[str, Any]  # what the file says of itself: "config" and "calibration"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OtherNetwork(QuantizedSubject):
+    """A network of timm with random weights, quantized on noise, to compare size and speed with."""
+
+    test: None = None
+    unmeasured: str = "the weights are random"
+
+
+Subject: TypeAlias = FloatSubject | QuantizedSubject

@@ -13,7 +13,8 @@ from compile.machine.facts import describe_machine
 from compile.storage.files import sha256
 from compile.storage.strict_json import parse_strict
 from compile.summary.facts import FORMAT, LayerRow, LayerTable, Missing, Network, Size, Source, Speed, Summary
-from compile.summary.sources import File, Learned, Reader, readers
+from compile.summary.sources import File, Learned, Reader
+from compile.summary.sources.readers import readers
 from repghost.errors import IntegrityError, UsageError
 from repghost.network.spec import WIDTHS
 

@@ -1,4 +1,4 @@
-"""Accuracy of the symmetric policy: PyTorch evaluates the Q/DQ file, image by image on the set that evaluates."""
+"""Accuracy of the Q/DQ file, computed by PyTorch on the test images."""
 
 from __future__ import annotations
 
@@ -12,55 +12,53 @@ from compile.stages.evaluate import float_predictions
 from compile.storage.code_key import code_digest
 from compile.storage.files import sha256
 from compile.storage.stage_cache import Files, StageCache, versions
-from compile.subject.subject import Images, Subject
+from compile.subject.subject import Images
 from repghost.evaluation.accuracy import accuracy, paired_difference
 
 if TYPE_CHECKING:
-    from compile.tensorrt.contents import Contents
-    from repghost.network.model import RepGhostNet
+    from compile.tensorrt.jetson_build import JetsonBuild
 
 BATCH_PIXELS = 1 << 18
-EVALUATE = "Q/DQ file, evaluated as written by PyTorch"
+EVALUATOR = "Q/DQ file, evaluated as written by PyTorch"
 
 
-def evaluate_contents(subject: Subject, network: RepGhostNet, contents: Contents, cache: StageCache) -> dict[str, Any]:
+def evaluate_int8(build: JetsonBuild, cache: StageCache) -> dict[str, Any]:
     """Return the accuracy record of the int8 file.
 
     Args:
-        subject: with the images it is evaluated on.
-        network: the fused float network.
-        contents: of the bundle.
-        cache: where answers are kept.
+        build: what goes into the bundle.
+        cache: where predictions are kept.
     """
+    subject = build.subject
     if subject.test is None:
         command = "make compile TARGET=jetson WEIGHTS=FILE DATA=DIR"
         return {"measured": False, "reason": subject.unmeasured, "command": command}
     test = subject.test
-    before = float_predictions(network, subject, test, cache)
-    after = _predictions(contents, test, cache)
+    before = float_predictions(subject, test, cache)
+    after = _predictions(build, test, cache)
     return {
         "measured": True,
-        "program_digest": contents.digest,
+        "program_digest": build.digest,
         "test": {"pictures": len(test.labels), "sha256": test.digest, **test.origin},
         "fp32": {**accuracy(before, test.labels).to_dict(), "by": "PyTorch, fused network"},
-        "int8": {**accuracy(after, test.labels).to_dict(), "by": EVALUATE, "checked_on": 0},
+        "int8": {**accuracy(after, test.labels).to_dict(), "by": EVALUATOR, "checked_on": 0},
         "change": paired_difference(before, after, test.labels).to_dict(),
     }
 
 
-def _predictions(contents: Contents, test: Images, cache: StageCache) -> NDArray[np.int64]:
+def _predictions(build: JetsonBuild, test: Images, cache: StageCache) -> NDArray[np.int64]:
     """Return the class the int8 file gives each image, int64 [N]."""
     from compile.tensorrt.evaluate import TorchNetwork
 
     key = {
-        "file": sha256(contents.int8.SerializeToString(deterministic=True)),
+        "file": sha256(build.int8.SerializeToString(deterministic=True)),
         "pictures": test.digest,
         "code": code_digest("compile.tensorrt.evaluate", alone=(__name__,)),
         "tools": versions("torch", "numpy"),
     }
 
     def make() -> Files:
-        network, preprocess = TorchNetwork(contents.int8), contents.subject.preprocess
+        network, preprocess = TorchNetwork(build.int8), build.subject.preprocess
         step = max(1, BATCH_PIXELS // preprocess.size**2)
         parts = [
             network(preprocess.normalize(test.images[start : start + step])).argmax(1)

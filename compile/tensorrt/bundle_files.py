@@ -11,7 +11,7 @@ from calib.qdq.writer import LABELS, MODEL, PREPROCESS
 from compile.storage.stage_cache import versions
 from compile.subject.subject import Subject
 from compile.targets.table import JETSON
-from compile.tensorrt.contents import Contents
+from compile.tensorrt.jetson_build import JetsonBuild
 from compile.tensorrt.network.cache_file import calibration_cache
 from compile.tensorrt.network.placement import INT8
 from compile.tensorrt.readme import bundle_readme
@@ -37,28 +37,28 @@ def metadata_of(subject: Subject) -> dict[str, str]:
     }
 
 
-def bundle_files(contents: Contents) -> dict[str, bytes]:
+def bundle_files(build: JetsonBuild) -> dict[str, bytes]:
     """Return the content of every file by name."""
-    subject, networks = contents.subject, contents.networks
-    promise = "".join(f"{name} {kind}\n" for name, kind in networks.placement.promise().items())
+    subject, networks = build.subject, build.networks
+    promise = "".join(f"{name} {kind}\n" for name, kind in networks.placement.layer_types().items())
     files = {name: (SCRIPTS / name).read_bytes() for name in SCRIPT_NAMES}
     return {
         **files,
-        **sample_files(contents.samples, contents.expected, subject.preprocess),
-        "int8.onnx": contents.int8.SerializeToString(deterministic=True),
-        "fp16.onnx": contents.fp16.SerializeToString(deterministic=True),
+        **sample_files(build.samples, build.expected, subject.preprocess),
+        "int8.onnx": build.int8.SerializeToString(deterministic=True),
+        "fp16.onnx": build.fp16.SerializeToString(deterministic=True),
         "calibration.cache": calibration_cache(networks.plain, networks.spec, networks.jetpack).encode(),
         "promise.txt": promise.encode(),
         "labels.txt": "".join(f"{' '.join(label.split())}\n" for label in subject.labels).encode(),
         "preprocess.json": (json.dumps(subject.preprocess.to_dict(), indent=2) + "\n").encode(),
-        "settings.sh": _settings(contents).encode(),
-        "README.md": bundle_readme(contents).encode(),
+        "settings.sh": _settings(build).encode(),
+        "README.md": bundle_readme(build).encode(),
     }
 
 
-def _settings(contents: Contents) -> str:
+def _settings(build: JetsonBuild) -> str:
     """Return what the scripts have to know, as assignments of the shell; every value is plain."""
-    jetpack, subject = contents.networks.jetpack, contents.subject
+    jetpack, subject = build.networks.jetpack, build.subject
     values = {
         "MODEL": subject.name,
         "SIZE": subject.preprocess.size,
@@ -67,24 +67,24 @@ def _settings(contents: Contents) -> str:
         "TENSORRT": " ".join(jetpack.tensorrt),
         "INT8_FLAGS": jetpack.flags["int8"],
         "FP16_FLAGS": jetpack.flags["fp16"],
-        "SAMPLES": len(contents.samples),
-        "INT8_TOLERANCE": contents.expected["int8"].tolerance,
-        "FP16_TOLERANCE": contents.expected["fp16"].tolerance,
+        "SAMPLES": len(build.samples),
+        "INT8_TOLERANCE": build.expected["int8"].tolerance,
+        "FP16_TOLERANCE": build.expected["fp16"].tolerance,
     }
     lines = [f'{name}="{re.sub(r"[^A-Za-z0-9 ._+-]", "_", str(value))}"' for name, value in values.items()]
     return "# What this bundle is for; read by common.sh.\n" + "\n".join(lines) + "\n"
 
 
-def bundle_sections(contents: Contents, accuracy: dict[str, Any]) -> dict[str, Any]:
+def bundle_sections(build: JetsonBuild, accuracy: dict[str, Any]) -> dict[str, Any]:
     """Return what the manifest says besides the list of files.
 
     Args:
-        contents: of the bundle.
+        build: what goes into the bundle.
         accuracy: the record of the int8 file.
     """
-    subject, networks = contents.subject, contents.networks
+    subject, networks = build.subject, build.networks
     jetpack, size = networks.jetpack, subject.preprocess.size
-    kinds = networks.placement.promise()
+    kinds = networks.placement.layer_types()
     return {
         "abi": 0,  # no library, so no C interface
         "model": subject.facts,
@@ -96,17 +96,17 @@ def bundle_sections(contents: Contents, accuracy: dict[str, Any]) -> dict[str, A
             "strongly_typed": jetpack.strongly_typed,
         },
         "precision": INT8,
-        "program_digest": contents.digest,
+        "program_digest": build.digest,
         "input": {
             "height": size,
             "width": size,
             "channels": 3,
-            "samples": len(contents.samples),
-            "tolerance": {kind: expected.tolerance for kind, expected in contents.expected.items()},
+            "samples": len(build.samples),
+            "tolerance": {kind: expected.tolerance for kind, expected in build.expected.items()},
         },
         "classes": len(subject.labels),
         "preprocess": subject.preprocess.to_dict(),
-        "quantization": {**contents.config, **vars(contents.options)},
+        "quantization": {**build.config, **vars(build.options)},
         "variants": [],
         "layers": [{"name": name, "arithmetic": kind} for name, kind in kinds.items()],
         "accuracy": accuracy,

@@ -1,7 +1,7 @@
-"""The answers of a file for TensorRT, computed here: by PyTorch, ONNX Runtime or onnx's reference evaluator.
+"""Evaluators of a file for TensorRT on this machine: PyTorch, ONNX Runtime or onnx's reference evaluator.
 
-PyTorch writes the expected logits and evaluates accuracy, in batches; the other two replay them when a bundle is
-verified, so that no program checks its own answers.
+PyTorch computes the expected logits and the accuracy, in batches; one of the other two repeats the logits when a bundle
+is verified, so that no program checks its own results.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class TorchNetwork:
         return result
 
     def _is_half(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> bool:
-        """Return whether a node's result is float16; noted, because its readers' results are float16 then too."""
+        """Return whether a node's result is float16, and remember it: then its readers' results are, too."""
         half = attributes.get("to") == TensorProto.FLOAT16 or (
             node.op_type not in ("QuantizeLinear", "Cast") and any(name in self._halves for name in node.input)
         )
@@ -126,8 +126,8 @@ def _along_axis(scale: torch.Tensor, x: torch.Tensor, attributes: dict[str, Any]
     return scale if scale.ndim == 0 else scale.reshape(-1, *[1] * (x.ndim - 1 - attributes.get("axis", 1)))
 
 
-def exact_runner(content: bytes) -> tuple[str, Run]:
-    """Return who evaluates a file, and a function from float32 [N, 3, H, W] to logits.
+def second_evaluator(content: bytes) -> tuple[str, Run]:
+    """Return the name of the evaluator of a file, and a function from float32 [N, 3, H, W] to logits.
 
     ONNX Runtime where it is installed, otherwise onnx's reference evaluator, which is slow.
     """

@@ -1,4 +1,4 @@
-"""The file that measure.sh writes on a board, checked as every file from outside."""
+"""Reading and checking what measure.sh wrote on a board; the file comes from outside."""
 
 from __future__ import annotations
 

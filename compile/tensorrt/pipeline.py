@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calib.settings.config_file import read_config
 from compile.bundle.manifest import Bundle, write_bundle
 from compile.stages.own_command import own_command
 from compile.stages.progress import Progress
@@ -14,27 +16,39 @@ from compile.stages.quantize import settle
 from compile.storage.stage_cache import StageCache
 from compile.subject.load import load_subject
 from compile.subject.request import Request
-from compile.subject.subject import Subject
+from compile.subject.subject import FloatSubject
 from compile.targets.table import JETSON
-from compile.tensorrt.accuracy import evaluate_contents
+from compile.tensorrt.accuracy import evaluate_int8
 from compile.tensorrt.bundle_files import bundle_files, bundle_sections, metadata_of
-from compile.tensorrt.contents import Contents
 from compile.tensorrt.jetpack import JetPack, find_jetpack
+from compile.tensorrt.jetson_build import JetsonBuild
 from compile.tensorrt.network.calibrated import calibrate_network
 from compile.tensorrt.network.networks import Networks, check_networks, make_networks
 from compile.tensorrt.network.placement import PlacementOptions
 from compile.tensorrt.report import build_report, write_report
 from compile.tensorrt.samples import choose_samples, expect
 from compile.tensorrt.torch.build import FILE as TORCH_FILE
-from compile.tensorrt.torch.build import TORCH_TENSORRT, build_via_torch, check_way
+from compile.tensorrt.torch.build import TORCH_TENSORRT, build_via_torch, check_builder
 from compile.tensorrt.verify import verify_engine_bundle
 from repghost.errors import AccuracyGateError, ToolMissingError, UsageError
 
 if TYPE_CHECKING:
     from calib.settings.config import QuantConfig
-    from repghost.network.model import RepGhostNet
+    from repghost.graph.operators import Graph
 
 POLICY = "tensorrt"
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What every stage of a run may look at."""
+
+    subject: FloatSubject
+    config: QuantConfig
+    jetpack: JetPack
+    options: PlacementOptions
+    cache: StageCache
+    progress: Progress
 
 
 def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
@@ -49,35 +63,19 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
         IntegrityError: when the written files break a rule, or two evaluations of them disagree.
         AccuracyGateError: when int8 loses more than `max_drop`; bundle and report are written all the same.
     """
-    check_way(request.via)
-    jetpack, options = find_jetpack(request.jetpack), PlacementOptions(request.squeeze_excite, request.depthwise)
-    config = _config(request.config)
-    progress, cache = Progress(say), StageCache(request.output / ".cache")
-    with progress.stage("load"):
-        subject = _load(request)
-        size = subject.preprocess.size
-        progress.note = f"{subject.name}, {subject.weights['kind']} weights, {size}x{size} px, JetPack {jetpack.name}"
-    config = settle(config, subject)
-    network = _fuse(subject, progress)
-    networks = _calibrate(subject, network, config, jetpack, options, cache, progress)
-    contents = _write(subject, networks, config, options, progress)
+    this = _load(request, say)
+    subject, progress, folder = this.subject, this.progress, request.output / this.subject.folder
+    networks = _calibrate(this, _fuse(this))
+    build = _write(this, networks)
     with progress.stage("judge"):
-        accuracy = evaluate_contents(subject, network, contents, cache)
+        accuracy = evaluate_int8(build, this.cache)
         progress.note = _evaluated(accuracy)
-    folder = request.output / subject.folder
     with progress.stage("pack"):
-        bundle = write_bundle(folder / JETSON.name, bundle_files(contents), bundle_sections(contents, accuracy))
+        bundle = write_bundle(folder / JETSON.name, bundle_files(build), bundle_sections(build, accuracy))
         progress.note = f"{bundle.path}, bundle {bundle.digest[:12]}"
     verification = _verify(bundle, progress)
     if request.via == TORCH_TENSORRT:
-        with progress.stage("torch"):
-            largest = build_via_torch(
-                networks,
-                subject.preprocess.normalize(contents.samples),
-                contents.expected["int8"],
-                folder / TORCH_FILE,
-            )
-            progress.note = f"{folder / TORCH_FILE}, for this machine's GPU; largest difference {largest:.2g}"
+        _build_here(build, folder / TORCH_FILE, progress)
     with progress.stage("report"):
         report = write_report(folder, build_report(folder, subject, bundle, verification))
         progress.note = str(folder / f"{JETSON.name}.md")
@@ -85,10 +83,21 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     return report
 
 
+def _load(request: Request, say: Callable[[str], None]) -> _Run:
+    """Return weights, images and settings, checked against what the board's JetPack can do."""
+    check_builder(request.via)
+    jetpack, options = find_jetpack(request.jetpack), PlacementOptions(request.squeeze_excite, request.depthwise)
+    config = _config(request.config)
+    progress, cache = Progress(say), StageCache(request.output / ".cache")
+    with progress.stage("load"):
+        subject = _float_subject(request)
+        size = subject.preprocess.size
+        progress.note = f"{subject.name}, {subject.weights['kind']} weights, {size}x{size} px, JetPack {jetpack.name}"
+    return _Run(subject, settle(config, subject), jetpack, options, cache, progress)
+
+
 def _config(path: Path | None) -> QuantConfig:
     """Return the user's settings, or the policy's defaults."""
-    from calib.settings.config_file import read_config
-
     config = read_config(path, None if path else POLICY)
     if config.policy != POLICY:
         raise UsageError(
@@ -98,12 +107,10 @@ def _config(path: Path | None) -> QuantConfig:
     return config
 
 
-def _load(request: Request) -> Subject:
-    subject = load_subject(
-        request.weights, request.data, request.width, request.size, request.calibration_images, request.test_images,
-        request.seed, request.preprocess, request.model,
-    )  # fmt: skip
-    if subject.model is None:
+def _float_subject(request: Request) -> FloatSubject:
+    """Return weights and images; a file that is quantized already has no fp16 form."""
+    subject = load_subject(request)
+    if not isinstance(subject, FloatSubject):
         source = subject.weights["source"]
         raise UsageError(
             f"{source} is quantized already; a bundle for Jetson is made from a checkpoint, because the fp16 network "
@@ -112,41 +119,32 @@ def _load(request: Request) -> Subject:
     return subject
 
 
-def _fuse(subject: Subject, progress: Progress) -> RepGhostNet:
-    from repghost.network.fuse import fused
-
-    assert subject.model is not None
-    with progress.stage("fuse"):
-        network = fused(subject.model)
-        progress.note = "no batch norm left; the outputs were compared"
-    return network
-
-
-def _calibrate(
-    subject: Subject,
-    network: RepGhostNet,
-    config: QuantConfig,
-    jetpack: JetPack,
-    options: PlacementOptions,
-    cache: StageCache,
-    progress: Progress,
-) -> Networks:
+def _fuse(this: _Run) -> Graph:
+    """Return the graph of the fused network."""
     from repghost.graph.trace import graph_of
 
+    with this.progress.stage("fuse"):
+        graph = graph_of(this.subject.fused)
+        this.progress.note = "no batch norm left; the outputs were compared"
+    return graph
+
+
+def _calibrate(this: _Run, graph: Graph) -> Networks:
+    """Return the network with its scales and int8 layers, as int8 and as fp16 files are written from it."""
+    subject, config, progress = this.subject, this.config, this.progress
     done: list[int] = []
     with progress.stage("calibrate"):
-        calibrated, cached = calibrate_network(subject, network, config, cache, done.append)
+        calibrated, cached = calibrate_network(subject, config, this.cache, done.append)
         observer = config.defaults.observer
         progress.note = "as in an earlier run" if cached else f"{sum(done)} pictures, symmetric, observer {observer}"
     # Equalized channels compute the same in float, and the calibration cache is about them.
-    plain = calibrated.graph if config.equalize else graph_of(network)
-    return make_networks(plain, calibrated, jetpack, options, subject.preprocess.size)
+    plain = calibrated.graph if config.equalize else graph
+    return make_networks(plain, calibrated, this.jetpack, this.options, subject.preprocess.size)
 
 
-def _write(
-    subject: Subject, networks: Networks, config: QuantConfig, options: PlacementOptions, progress: Progress
-) -> Contents:
-    """Write both files, check them against the rules, and compute what the samples have to give."""
+def _write(this: _Run, networks: Networks) -> JetsonBuild:
+    """Return both files, checked against the rules, and the logits they have to give for the samples."""
+    subject, progress = this.subject, this.progress
     with progress.stage("write QDQ"):
         int8, fp16 = networks.int8(metadata_of(subject)), networks.fp16(metadata_of(subject))
         check_networks(int8, fp16, networks.placement, networks.jetpack)
@@ -160,7 +158,15 @@ def _write(
             "fp16": expect(fp16, networks.fp16_half(), samples, others, subject.preprocess),
         }
         progress.note = ", ".join(f"{kind} within {values.tolerance:.3g}" for kind, values in expected.items())
-    return Contents(subject, networks, int8, fp16, options, config.to_dict(), samples, expected)
+    return JetsonBuild(subject, networks, int8, fp16, this.options, this.config.to_dict(), samples, expected)
+
+
+def _build_here(build: JetsonBuild, path: Path, progress: Progress) -> None:
+    """Build the int8 network with torch-tensorrt for this machine's GPU, besides the bundle."""
+    inputs = build.subject.preprocess.normalize(build.samples)
+    with progress.stage("torch"):
+        largest = build_via_torch(build.networks, inputs, build.expected["int8"], path)
+        progress.note = f"{path}, for this machine's GPU; largest difference {largest:.2g}"
 
 
 def _evaluated(record: dict[str, Any]) -> str:

@@ -1,11 +1,11 @@
-"""README.md of a bundle for Jetson: three commands, and what was and was not proven before it met a board."""
+"""README.md of a bundle for Jetson: three commands, and what was and was not verified without a board."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from compile.tensorrt.contents import Contents
+    from compile.tensorrt.jetson_build import JetsonBuild
 
 TEMPLATE = """# {model} for Jetson, JetPack {jetpack} (TensorRT {tensorrt})
 
@@ -45,11 +45,11 @@ DLA were not seen: `check.sh` and `measure.sh` say so there. {accuracy}
 """
 
 
-def bundle_readme(contents: Contents) -> str:
+def bundle_readme(build: JetsonBuild) -> str:
     """Return the text of README.md."""
-    subject, networks, jetpack = contents.subject, contents.networks, contents.networks.jetpack
-    expected = contents.expected
-    random = subject.weights["kind"] == "random"
+    subject, networks, jetpack = build.subject, build.networks, build.networks.jetpack
+    expected = build.expected
+    random = subject.is_random
     return TEMPLATE.format(
         model=subject.name,
         jetpack=jetpack.name,
@@ -59,7 +59,7 @@ def bundle_readme(contents: Contents) -> str:
         weights=subject.weights["kind"],
         int8=len(networks.placement.layers),
         layers=len(networks.placement.layer_names),
-        samples=len(contents.samples),
+        samples=len(build.samples),
         note=jetpack.note,
         form="float16 around the int8 layers" if jetpack.half_file else "float32 around the int8 layers",
         opset=jetpack.opset,

@@ -1,4 +1,4 @@
-"""The report of a bundle for Jetson: jetson.json is the truth, jetson.md is made from it alone."""
+"""The report of a bundle for Jetson: jetson.json holds the values, jetson.md is rendered from it alone."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The samples of a bundle: images, the logits they have to give, and how far a board's may lie from them.
+"""The samples of a bundle: images, the logits expected for them, and the tolerance on a board.
 
 TensorRT computes what is not int8 in float16, in an order of its own. How far that moves the logits is measured: the
 same file is evaluated once in float32 and once with every float tensor rounded to float16. A value that falls to the
-other side of a rounding step moves by a whole step of int8, so the distance is that of a noise, not of an epsilon.
+other side of a rounding step moves by a whole int8 step, so the distance is that of quantization noise, far above the
+rounding of float16 itself.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 
 COUNT = 8  # each is a start of trtexec on the board
 MEASURED_ON = 32  # images
-MARGIN = 2.0  # times the largest distance that was measured
+MARGIN = 2.0  # times the largest measured distance
 LEAST = 0.02  # of the largest logit: sums of float16 in another order
 KINDS = ("int8", "fp16")
 
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """What one file of a bundle has to answer.
+    """The logits one file of a bundle has to give, and their tolerance.
 
     Attributes:
         logits: float32 [N, classes].

@@ -1,4 +1,4 @@
-"""Verifying a bundle for Jetson here: digests, TensorRT's rules, the promise, and the samples by a second evaluator."""
+"""Verifying a bundle for Jetson on this machine: digests, TensorRT's rules, layer types, and the samples once more."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def verify_engine_bundle(
     absent = sorted({*FILES.values(), "promise.txt", *(f"expected-{kind}.txt" for kind in KINDS)} - _names(bundle))
     if absent:
         raise IntegrityError(f"{bundle.path} lacks {', '.join(absent)}; build it again: make compile TARGET=jetson.")
-    _check_promise(bundle)
+    _check_layer_types(bundle)
     replays = []
     for kind in kinds or KINDS:
         replays.append(_replay(bundle, kind))
@@ -54,7 +54,7 @@ def _names(bundle: Bundle) -> set[str]:
     return set(bundle.manifest["files"])
 
 
-def _check_promise(bundle: Bundle) -> None:
+def _check_layer_types(bundle: Bundle) -> None:
     """Lint the int8 file, and compare its int8 layers with promise.txt and the manifest."""
     jetpack = JETPACKS.get(str(bundle.manifest["target"].get("jetpack")))
     if jetpack is None:
@@ -82,14 +82,14 @@ def _model(bundle: Bundle, kind: str) -> onnx.ModelProto:
 
 
 def _replay(bundle: Bundle, kind: str) -> Replay:
-    from compile.tensorrt.evaluate import exact_runner
+    from compile.tensorrt.evaluate import second_evaluator
 
     inputs, expected = read_samples(bundle, kind)
     _model(bundle, kind)
     tolerance = bundle.manifest["input"].get("tolerance", {}).get(kind)
     if not isinstance(tolerance, float) or not 0 < tolerance < np.inf:
         raise IntegrityError(f"{bundle.path}: the tolerance of {kind} is {tolerance!r}; it has to be above 0.")
-    machine, evaluate = exact_runner(bundle.read(FILES[kind]))
+    machine, evaluate = second_evaluator(bundle.read(FILES[kind]))
     difference = np.abs(evaluate(inputs) - expected)
     largest = float(difference.max())
     if not largest <= tolerance:  # NaN too

@@ -43,7 +43,7 @@ class ImageSet(Protocol):
         ...
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        """The image (RGB) and its label; raises PictureError when it cannot be decoded."""
+        """The image (RGB) and its label; raises ImageError when it cannot be decoded."""
         ...
 
     def name(self, index: int) -> str:

@@ -37,7 +37,7 @@ def read_image(path: Path, upright: bool = True) -> Image.Image:
     """Return the image of a file as RGB, upright unless told otherwise.
 
     Raises:
-        PictureError: when the file cannot be read or decoded; the message names it.
+        ImageError: when the file cannot be read or decoded; the message names it.
     """
     try:
         size = path.stat().st_size
@@ -58,7 +58,7 @@ def decode_image(data: bytes, name: str, upright: bool = True) -> Image.Image:
         upright: follow the EXIF tag that says how the image is rotated.
 
     Raises:
-        PictureError: when the bytes are no image, are truncated, or describe more than MAX_PIXELS pixels.
+        ImageError: when the bytes are no image, are truncated, or describe more than MAX_PIXELS pixels.
     """
     try:
         with warnings.catch_warnings():
@@ -83,7 +83,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """Return the image in mode RGB, as the table at the top of this file says.
 
     Raises:
-        PictureError: for a mode without a defined range (float), for 32-bit values that do not fit 16 bits, or for a
+        ImageError: for a mode without a defined range (float), for 32-bit values that do not fit 16 bits, or for a
             image without pixels.
     """
     if image.width < 1 or image.height < 1:

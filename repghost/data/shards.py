@@ -54,7 +54,7 @@ class ShardSet:
         """Return the image (RGB) and its label.
 
         Raises:
-            PictureError: when it cannot be read or decoded.
+            ImageError: when it cannot be read or decoded.
         """
         shard, place = self._place(index)
         offset, size = int(self._indices[shard].offsets[place]), int(self._indices[shard].sizes[place])

@@ -85,7 +85,7 @@ class CocoImages(CocoDetection):
         """Return an image; crowds and objects smaller than a pixel are left out.
 
         Raises:
-            PictureError: when it cannot be decoded, or has another size than the file says.
+            ImageError: when it cannot be decoded, or has another size than the file says.
         """
         number = self.ids[place]
         image = self._load_image(number)

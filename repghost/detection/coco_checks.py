@@ -1,4 +1,4 @@
-"""What an annotation file must say before pycocotools and the detectors, whose C code trusts it, see a line of it."""
+"""Checks of an annotation file before pycocotools and the detectors, whose C code trusts it, read it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from repghost.data.decode import MAX_PIXELS
 from repghost.detection.detector import MAX_CLASSES
 from repghost.errors import UsageError
 
-FARTHEST = 1e5  # pixels; outlines may leave the image a little, not by kilometres
+FARTHEST = 1e5  # pixels; outlines may leave the image a little
 MAX_POINTS = 100_000  # of one outline
 
 

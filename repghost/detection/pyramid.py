@@ -1,6 +1,6 @@
 """Feature maps for detectors: the last block of each resolution, at strides 4, 8, 16 and 32, and a pyramid over them.
 
-timm taps the first block of each resolution, which leaves most of the network's weights unused. Here every block
+timm takes the first block of each resolution, which leaves most of the network's weights unused. Here every block
 before the classifier's tail takes part.
 """
 

@@ -104,7 +104,7 @@ class DetectionRecipe:
             epoch: from 0.
             step: in the epoch, from 0.
             steps_per_epoch: of the run.
-            pictures_per_step: over all processes.
+            images_per_step: over all processes.
         """
         rate = self.peak_rate(images_per_step) * 0.1 ** sum(epoch >= milestone for milestone in self.milestones)
         done = epoch * steps_per_epoch + step

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,25 @@ class DetectionHooks:
     should_stop: Callable[[], bool] = lambda: False
 
 
+@dataclass(frozen=True)
+class DetectionOptions:
+    """What the caller of a run decides beside its recipe.
+
+    Attributes:
+        resume: "new" refuses a folder with a state, "continue" needs one, "auto" goes on if there is one.
+        weights: of the backbone to begin with, instead of random ones.
+        ranks: this process among those of torchrun.
+        workers: processes that decode.
+        broken_limit: images that may be broken before the run stops.
+    """
+
+    resume: str = "new"
+    weights: Start | None = None
+    ranks: Ranks = field(default_factory=Ranks)
+    workers: int = 0
+    broken_limit: int = 50
+
+
 class DetectionStoppedError(RepGhostError):
     """Training was asked to stop; everything up to the last step is in the state file."""
 
@@ -60,13 +79,9 @@ def train(
     recipe: DetectionRecipe,
     dataset: CocoImages,
     folder: Path,
-    resume: str = "new",
-    hooks: DetectionHooks | None = None,
+    hooks: DetectionHooks = DetectionHooks(),
     validation: CocoImages | None = None,
-    weights: Start | None = None,
-    ranks: Ranks | None = None,
-    workers: int = 0,
-    broken_limit: int = 50,
+    options: DetectionOptions = DetectionOptions(),
 ) -> tuple[Detector, tuple[DetectionEpoch, ...]]:
     """Train a detector and write `detector.safetensors`, `state.pt` and `log.jsonl` into a folder.
 
@@ -74,31 +89,27 @@ def train(
         recipe: how.
         dataset: the training split.
         folder: where files go.
-        resume: "new" refuses a folder with a state, "continue" needs one, "auto" goes on if there is one.
         hooks: follows and stops the run.
-        evaluating: the split whose average precision is measured after each epoch.
-        weights: of the backbone to begin with.
-        ranks: this process among those of torchrun.
-        workers: processes that decode.
-        broken_limit: images that may be broken before the run stops.
+        validation: the split whose average precision is measured after each epoch.
+        options: what does not decide the result.
 
     Raises:
         UsageError: when the folder holds another run, there is nothing to resume, or too few images.
         DetectionStoppedError: when `hooks.should_stop` said so.
         RepGhostError: when the loss is no longer finite, or too many images are broken.
     """
-    hooks, ranks = hooks or DetectionHooks(), ranks or Ranks()
+    ranks = options.ranks
     if validation is not None and validation.categories != dataset.categories:
         raise UsageError("the categories of the training pictures and of those that judge differ.")
     names = tuple(category.name for category in dataset.categories)
-    state = _starting_state(recipe, names, folder / STATE_FILE, resume)
+    state = _starting_state(recipe, names, folder / STATE_FILE, options.resume)
     if state and state.step and state.processes != ranks.count:
         raise UsageError(
             f"{folder / STATE_FILE}: stopped within an epoch of {state.processes} processes; go on with as many, not "
             f"{ranks.count}."
         )
-    feed = DetectionFeed(recipe, dataset, ranks, workers, broken_limit)
-    run = _start(recipe, len(names), weights, ranks, state)
+    feed = DetectionFeed(recipe, dataset, ranks, options.workers, options.broken_limit)
+    run = _start(recipe, len(names), options.weights, ranks, state)
     saved = _Saved(run, folder, dataset.categories, list(state.history) if state else [])
     for epoch in range(len(saved.history), recipe.epochs):
         begun = state if state and epoch == len(state.history) else None

@@ -1,4 +1,4 @@
-"""How often a network is right, and how sure one can be of it."""
+"""Top-1 accuracy with its confidence interval, and paired differences between two networks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Z_95 = 1.959963984540054  # the standard normal is within +-Z_95 with probabilit
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of right answers with its 95 % interval (Wilson's score interval)."""
+    """Share of right predictions with its 95 % interval (Wilson's score interval)."""
 
     top1: float  # in [0, 1]
     low: float
@@ -40,7 +40,7 @@ class Accuracy:
 class PairedDifference:
     """Top-1 of `after` minus top-1 of `before` on the same images, with its 95 % interval.
 
-    Only images on which exactly one of the two is right tell them apart, so the interval is far narrower than two
+    Only images on which exactly one of the two is right count, so the interval is far narrower than two
     separate ones.
     """
 
@@ -49,7 +49,7 @@ class PairedDifference:
     high: float
     only_before: int  # images that only `before` got right
     only_after: int  # images that only `after` got right
-    agreeing: int  # images with the same answer, right or wrong
+    agreeing: int  # images with the same prediction, right or wrong
     pictures: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,10 +58,10 @@ class PairedDifference:
 
 
 def accuracy(predictions: NDArray[np.integer], labels: NDArray[np.integer]) -> Accuracy:
-    """Return the top-1 of a vector of answers.
+    """Return the top-1 of predictions.
 
     Args:
-        answers: integer [N], the class given for each image.
+        predictions: integer [N], the class given for each image.
         labels: integer [N], the true class.
 
     Raises:
@@ -72,7 +72,7 @@ def accuracy(predictions: NDArray[np.integer], labels: NDArray[np.integer]) -> A
 
 
 def wilson(correct: int, count: int) -> Accuracy:
-    """Return the share of right answers among at least one, with its 95 % interval."""
+    """Return the share of right predictions among at least one, with its 95 % interval."""
     share, squared = correct / count, Z_95 * Z_95
     centre = (share + squared / (2 * count)) / (1 + squared / count)
     half = Z_95 / (1 + squared / count) * math.sqrt(share * (1 - share) / count + squared / (4 * count * count))
@@ -85,8 +85,8 @@ def paired_difference(
     """Return how much top-1 changes from `before` to `after`, with a paired 95 % interval.
 
     Args:
-        before: integer [N], answers of the network that is compared with.
-        after: integer [N], answers of the other network on the same images.
+        before: integer [N], predictions of the network that is compared with.
+        after: integer [N], predictions of the other network on the same images.
         labels: integer [N], the true classes.
 
     Raises:
@@ -112,7 +112,7 @@ def agresti_min(only_before: int, only_after: int, agreeing: int, count: int) ->
     Args:
         only_before: images that only the network compared with has right.
         only_after: images that only the other one has right.
-        agreeing: images with the same answer.
+        agreeing: images with the same prediction.
         count: all images, at least one.
     """
     lost, won, total = only_before + 0.5, only_after + 0.5, count + 2.0

@@ -1,4 +1,4 @@
-"""A network that can be asked about images, whatever computes it."""
+"""A network as a function from images to logits, whatever computes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOST_BUILD = "compiled host build"
 
 
 @dataclass(frozen=True, eq=False)
-class Contender:
+class Predictor:
     """One network with its weights.
 
     Attributes:
@@ -42,14 +42,14 @@ class Contender:
     program: str | None = None
 
 
-def common_preprocess(contenders: Sequence[Contender]) -> Preprocess:
-    """Return the preprocessing of all of them, because they are asked about the same bytes.
+def common_preprocess(predictors: Sequence[Predictor]) -> Preprocess:
+    """Return the preprocessing of all of them, because they are given the same bytes.
 
     Raises:
         UsageError: when two of them differ.
     """
-    first = contenders[0]
-    for other in contenders[1:]:
+    first = predictors[0]
+    for other in predictors[1:]:
         if other.preprocess != first.preprocess:
             raise UsageError(
                 f"{other.source} and {first.source} prepare their pictures differently ({other.preprocess.to_dict()} "

@@ -1,4 +1,4 @@
-"""Exact counts of right answers: added up over batches and processes, and only then made into shares."""
+"""Exact counts of right predictions, added up over batches and processes before they become shares."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Tally:
         top5: int64 [K], images whose class is among the best five.
         loss: float64 [K], sum of the cross-entropy.
         pairs: int64 [K, 3], images that only the first network has right, that only this one has right, and that
-            both answer alike.
+            both predict alike.
         unequal: int64 [K], images whose logits differ from those of an earlier network that they have to equal.
     """
 
@@ -53,7 +53,7 @@ class Tally:
             equals: for each network the place of an earlier one that it has to equal to the bit, or None.
 
         Raises:
-            UsageError: when a network gives something that is no number.
+            UsageError: when a logit is not a number.
         """
         classes = len(self.images)
         self.images[:] += np.bincount(labels, minlength=classes)

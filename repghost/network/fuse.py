@@ -56,7 +56,7 @@ def fold_batch_norms(model: nn.Module) -> None:
 
 
 def drop_batch_norms(model: RepGhostNet) -> None:
-    """Give a converted model the layers of a fused one, in place and with fresh values: a shell for weights to load."""
+    """Give a converted model the layers of a fused one, in place and with fresh values, to load weights into."""
     for parent, conv_name, norm_name in list(_pairs(model)):
         setattr(parent, conv_name, with_bias(getattr(parent, conv_name)))
         setattr(parent, norm_name, nn.Identity().train(model.training))
@@ -87,7 +87,7 @@ class Equivalence:
         largest: the largest absolute difference of a logit.
         scale: the largest absolute logit, at least 1.
         images: how many were compared.
-        same_answers: for how many the best class is the same.
+        same_predictions: for how many the best class is the same.
     """
 
     largest: float

@@ -1,4 +1,4 @@
-"""How good the network is after an epoch: exact counts over all processes, each of which evaluates its share."""
+"""Accuracy after an epoch: exact counts over all processes, each of which evaluates its share of the images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums of an epoch, fetched from the device no oftener than asked for."""
+"""Sums of loss and right predictions over an epoch, read from the device once per interval."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from repghost.training.state.state import Progress
 
 
 class Meter:
-    """Loss and right answers so far.
+    """Loss and right predictions so far.
 
-    The device is asked for numbers once per interval, because each question waits for it.
+    Numbers are read from the device once per interval, because each read waits for it.
 
     Args:
         progress: what the epoch had before an interruption.
         epoch: from 0, for messages.
-        interval: batches between two questions.
+        interval: batches between two reads.
     """
 
     def __init__(self, progress: Progress, epoch: int, interval: int) -> None:

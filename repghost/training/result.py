@@ -1,4 +1,4 @@
-"""What is kept of a finished training run: a checkpoint that says how it was made and how good it is."""
+"""The checkpoint of a finished run, with its recipe and its accuracy in the metadata."""
 
 from __future__ import annotations
 

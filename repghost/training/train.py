@@ -1,4 +1,4 @@
-"""Training from the first epoch to the last: every epoch is evaluated and every state can be gone on from.
+"""Training from the first epoch to the last: every epoch is evaluated, and training can continue from every state.
 
 A run that is stopped and resumed takes the same random choices as one that was not: images and augmentation depend on
 (seed, epoch, place) alone, and the generator that dropout uses is in the state. The loop itself is in
@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from repghost.checkpoints.checkpoint import load_model, write_checkpoint
 from repghost.data import ImageSet
-from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError
 from repghost.network.model import RepGhostNet
 from repghost.training.build import Run, start
@@ -24,9 +22,9 @@ from repghost.training.feeds.base import Feed
 from repghost.training.feeds.choose import class_names, held_out_indices, open_feed
 from repghost.training.follow.hooks import Hooks, StepRecord, TrainingStoppedError
 from repghost.training.loop import Loop
-from repghost.training.options import Options
+from repghost.training.options import Options, Resume
 from repghost.training.recipe import Recipe
-from repghost.training.state.records import write_records
+from repghost.training.state.epoch_log import write_log
 from repghost.training.state.resuming import restore, snapshot, starting_state
 from repghost.training.state.state import EpochRecord, Progress, best_epoch, write_state
 
@@ -47,12 +45,10 @@ __all__ = [
 STATE_FILE = "state.pt"
 BEST_FILE = "best.safetensors"
 
-Resume = Literal["new", "continue", "auto"]
-
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What training leaves: the network that is kept, in eval mode, and one record per epoch."""
+    """The result of training: the network that is kept, in eval mode, and one record per epoch."""
 
     model: RepGhostNet
     history: tuple[EpochRecord, ...]
@@ -64,11 +60,9 @@ def train(
     recipe: Recipe,
     dataset: ImageSet,
     folder: Path,
-    resume: Resume = "new",
     hooks: Hooks | None = None,
     validation: ImageSet | None = None,
     options: Options | None = None,
-    ranks: Ranks | None = None,
 ) -> TrainResult:
     """Train a RepGhostNet.
 
@@ -76,21 +70,20 @@ def train(
         recipe: how.
         dataset: the training split.
         folder: where state, best weights and log go.
-        resume: "new" refuses a folder with a state, "continue" needs one, "auto" goes on if there is one.
         hooks: follows and stops the run.
-        evaluating: evaluates each epoch, where the recipe holds no training images out.
+        validation: evaluates each epoch, where the recipe holds no training images out.
         options: what does not decide the result.
-        ranks: this process among those of torchrun.
 
     Raises:
         UsageError: when the folder holds another run, there is nothing to resume, or too few images.
         TrainingStoppedError: when `hooks.should_stop` said so.
         RepGhostError: when the loss is no longer finite, or too many images are broken.
     """
-    hooks, options, ranks = hooks or Hooks(), options or Options(), ranks or Ranks()
+    hooks, options = hooks or Hooks(), options or Options()
+    ranks = options.ranks
     classes = class_names(dataset, options.num_classes)
-    state = starting_state(recipe, classes, folder / STATE_FILE, resume)
-    feed = open_feed(recipe, dataset, validation, len(classes), hooks, options.loading, ranks)
+    state = starting_state(recipe, classes, folder / STATE_FILE, options.resume)
+    feed = open_feed(recipe, dataset, validation, len(classes), hooks, options)
     steps = feed.batches_per_epoch // recipe.execution.accumulate
     if not steps:
         raise UsageError(
@@ -144,7 +137,7 @@ class _Saved:
             preprocess = self.run.recipe.preprocess.to_dict()
             write_checkpoint(self.folder / BEST_FILE, self.run.evaluated, preprocess, self.classes, metadata)
         write_state(self.folder / STATE_FILE, snapshot(self.run, self.classes, self.history, Progress(), ()))
-        write_records(self.folder, self.history)
+        write_log(self.folder, self.history)
 
 
 def _result(run: Run, history: list[EpochRecord], feed: Feed, folder: Path) -> TrainResult:

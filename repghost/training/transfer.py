@@ -1,4 +1,4 @@
-"""Training that begins with other weights: a backbone under a new classifier, and what of it stays as it is."""
+"""Starting from other weights: a backbone under a new classifier, and which parameters stay frozen."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ import torch
 from repghost.checkpoints import weight_names
 from repghost.checkpoints.checkpoint import Checkpoint, build_model, file_digest, read_checkpoint
 from repghost.checkpoints.timm_hub import SOURCE, open_checkpoint
-from repghost.data.preprocess import Preprocess, resolve_preprocess
+from repghost.data.preprocess import resolve_preprocess
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import BATCH, predict
-from repghost.evaluation.predictor import Contender
+from repghost.evaluation.predictor import Predictor
 from repghost.network.fuse import fuse
 from repghost.network.model import RepGhostNet
 from repghost.training.state.state import read_state
@@ -30,7 +30,7 @@ def open_checkpoints(
     device: torch.device | None = None,
     width: float | None = None,
     batch: int = BATCH,
-) -> list[Contender]:
+) -> list[Predictor]:
     """Return the float networks of a weight file: as they are, raw and averaged where it has both, and fused.
 
     Args:
@@ -46,18 +46,27 @@ def open_checkpoints(
     device = device or torch.device("cpu")
     state = _from_state(source) if str(source).endswith(".pt") else None
     checkpoints = state or _from_file(source, width)
-    contenders = []
+    predictors = []
     for kind, checkpoint in checkpoints.items():
         _refuse_other_colours(source, checkpoint)
         preprocess = resolve_preprocess(checkpoint.preprocess, checkpoint.spec.num_classes, preprocess_file)
         forms = {" ".join(filter(None, ("fp32", kind))): build_model(checkpoint)}
         if kind != RAW and checkpoint.spec.form != "fused":  # the raw weights of a run are not the ones deployed
             forms |= {f"{name} fused": fuse(model) for name, model in forms.items()}
-        contenders += [
-            _contender(name, str(source), checkpoint, model.to(device), preprocess, device, batch)
-            for name, model in forms.items()
-        ]
-    return contenders
+        for name, model in forms.items():
+            predictors.append(
+                Predictor(
+                    name=name,
+                    source=str(source),
+                    digest=checkpoint.digest,
+                    by=f"PyTorch on {device.type}",
+                    preprocess=preprocess,
+                    classes=checkpoint.spec.num_classes,
+                    labels=checkpoint.labels,
+                    logits=partial(predict, model.to(device), preprocess=preprocess, batch=batch),
+                )
+            )
+    return predictors
 
 
 def _refuse_other_colours(source: str | Path, checkpoint: Checkpoint) -> None:
@@ -67,27 +76,6 @@ def _refuse_other_colours(source: str | Path, checkpoint: Checkpoint) -> None:
             f"{source} takes {colours} colours, the pictures have {COLOURS}; only networks for RGB pictures "
             f"(in_chans={COLOURS}) can be validated."
         )
-
-
-def _contender(
-    name: str,
-    source: str,
-    checkpoint: Checkpoint,
-    model: RepGhostNet,
-    preprocess: Preprocess,
-    device: torch.device,
-    batch: int,
-) -> Contender:
-    return Contender(
-        name=name,
-        source=source,
-        digest=checkpoint.digest,
-        by=f"PyTorch on {device.type}",
-        preprocess=preprocess,
-        classes=checkpoint.spec.num_classes,
-        labels=checkpoint.labels,
-        logits=partial(predict, model, preprocess=preprocess, batch=batch),
-    )
 
 
 def _from_file(source: str | Path, width: float | None) -> dict[str, Checkpoint]:

@@ -14,7 +14,7 @@ from repghost.distributed.ranks import Ranks
 from repghost.errors import IntegrityError
 from repghost.evaluation.accuracy import BATCH, Accuracy, PairedDifference, agresti_min, wilson
 from repghost.evaluation.classes import check_classes
-from repghost.evaluation.predictor import Contender, common_preprocess
+from repghost.evaluation.predictor import Predictor, common_preprocess
 from repghost.evaluation.tally import Tally
 
 
@@ -64,7 +64,7 @@ class Validation:
 
 
 def validate(
-    contenders: Sequence[Contender],
+    predictors: Sequence[Predictor],
     dataset: ImageSet,
     indices: NDArray[np.int64] | None = None,
     batch: int = BATCH,
@@ -74,7 +74,7 @@ def validate(
     """Ask networks about the same images; every process takes its share, and the counts are added up.
 
     Args:
-        contenders: the networks; changes are measured against the first one.
+        predictors: the networks; changes are measured against the first one.
         dataset: labelled images; the classes must be the networks'.
         indices: which images; all of them by default.
         batch: images that are decoded together.
@@ -86,58 +86,58 @@ def validate(
         IntegrityError: when two forms of one integer program differ in a bit.
     """
     ranks = ranks or Ranks()
-    preprocess = common_preprocess(contenders)
-    for contender in contenders:
-        check_classes(contender.labels, contender.classes, dataset.classes)
+    preprocess = common_preprocess(predictors)
+    for predictor in predictors:
+        check_classes(predictor.labels, predictor.classes, dataset.classes)
     everything = np.arange(len(dataset)) if indices is None else indices
     own = everything[ranks.rank :: ranks.count]
-    tally, equals, broken = Tally.empty(len(contenders), len(dataset.classes)), _equals(contenders), list[str]()
+    tally, equals, broken = Tally.empty(len(predictors), len(dataset.classes)), _equals(predictors), list[str]()
     broken.extend(left_out(dataset) if ranks.first else ())
     for part in prepare_in_parts(dataset, preprocess, own, batch, progress):
         broken.extend(part.broken)
         if len(part.labels):
-            tally.add(part.labels, [contender.logits(part.images) for contender in contenders], equals)
+            tally.add(part.labels, [predictor.logits(part.images) for predictor in predictors], equals)
     total = tally.from_vector(ranks.sums(tally.to_vector().tolist()))
     messages = tuple(message for share in ranks.gather(broken) for message in share)
     refuse_empty(int(total.images.sum()), messages)
-    _refuse_unequal(contenders, equals, total)
-    measured = tuple(_measured(contender, total, place) for place, contender in enumerate(contenders))
+    _refuse_unequal(predictors, equals, total)
+    measured = tuple(_measured(predictor, total, place) for place, predictor in enumerate(predictors))
     counts = tuple(total.images.tolist())
     return Validation(preprocess.to_dict(), dataset.classes, counts, measured, messages, ranks.count)
 
 
-def _equals(contenders: Sequence[Contender]) -> list[int | None]:
+def _equals(predictors: Sequence[Predictor]) -> list[int | None]:
     """Return for each network the earlier one with the same integer program."""
     seen: dict[str, int] = {}
     equals: list[int | None] = []
-    for place, contender in enumerate(contenders):
-        equals.append(None if contender.program is None else seen.get(contender.program))
-        if contender.program is not None:
-            seen.setdefault(contender.program, place)
+    for place, predictor in enumerate(predictors):
+        equals.append(None if predictor.program is None else seen.get(predictor.program))
+        if predictor.program is not None:
+            seen.setdefault(predictor.program, place)
     return equals
 
 
-def _refuse_unequal(contenders: Sequence[Contender], equals: Sequence[int | None], tally: Tally) -> None:
+def _refuse_unequal(predictors: Sequence[Predictor], equals: Sequence[int | None], tally: Tally) -> None:
     """Raise IntegrityError when two forms of one integer program gave different scores."""
-    for contender, earlier, count in zip(contenders, equals, tally.unequal.tolist(), strict=True):
+    for predictor, earlier, count in zip(predictors, equals, tally.unequal.tolist(), strict=True):
         if count and earlier is not None:
-            other = contenders[earlier]
+            other = predictors[earlier]
             raise IntegrityError(
-                f"{contender.source} ({contender.by}) and {other.source} ({other.by}) are one integer program and "
+                f"{predictor.source} ({predictor.by}) and {other.source} ({other.by}) are one integer program and "
                 f"differ on {count} of {int(tally.images.sum())} pictures. Build it again; if that does not help, "
                 "please report it with the QDQ file."
             )
 
 
-def _measured(contender: Contender, tally: Tally, place: int) -> Measured:
+def _measured(predictor: Predictor, tally: Tally, place: int) -> Measured:
     """Make shares of the counts of one network."""
     count = int(tally.images.sum())
     only_first, only_this, agreeing = tally.pairs[place].tolist()
     return Measured(
-        name=contender.name,
-        source=contender.source,
-        digest=contender.digest,
-        by=contender.by,
+        name=predictor.name,
+        source=predictor.source,
+        digest=predictor.digest,
+        by=predictor.by,
         top1=wilson(int(tally.right[place].sum()), count),
         top5=wilson(int(tally.top5[place]), count),
         loss=float(tally.loss[place]) / count,

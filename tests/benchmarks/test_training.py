@@ -10,12 +10,11 @@ from benchmarks import training, turns
 from benchmarks.training_demo import compare_runs
 from benchmarks.training_page import render_training
 from repghost.checkpoints.checkpoint import write_checkpoint
-from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError
 from repghost.network.model import RepGhostNet
 from repghost.training.feeds.choose import open_feed
-from repghost.training.feeds.loader import Loading
 from repghost.training.follow.hooks import Hooks
+from repghost.training.options import Options
 from tests.repghost.training.test_train import RECIPE, made_set
 from tests.support import ROOT
 
@@ -54,7 +53,7 @@ def test_pairs_are_compared_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_epoch_does_not_pay_for_the_bare_one(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(training.time, "process_time", lambda: clock.step([0.001])() or clock.now)
-    feed = open_feed(RECIPE, made_set(), None, 3, Hooks(), Loading(), Ranks())
+    feed = open_feed(RECIPE, made_set(), None, 3, Hooks(), Options())
     found = training.whole_epoch(RECIPE, feed, clock.step([1.0] * 9), 3)
     assert found["seconds"]["bare"] == pytest.approx(feed.batches_per_epoch, abs=0.01)
     assert 0 < found["seconds"]["ours"] < 0.1

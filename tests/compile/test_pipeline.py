@@ -28,7 +28,7 @@ from compile.storage.stage_cache import StageCache
 from compile.subject.from_random_weights import random_subject
 from compile.subject.load import load_subject
 from compile.subject.noise import RANDOM_IMAGES, noise_images
-from compile.subject.request import Request
+from compile.subject.request import Request, SubjectRequest
 from compile.targets.precisions import INT8, PRECISIONS, Precision, parse_precisions
 from compile.targets.table import ARM64, Target
 from repghost.cli import cli
@@ -73,7 +73,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def predictions(weights: Path, data: Path) -> Oracle:
-    subject = load_subject(str(weights), data, None, None, 512, None, 0)
+    subject = load_subject(SubjectRequest(weights=str(weights), data=data))
     assert subject.test is not None
     return oracle(subject.test.images)
 
@@ -141,7 +141,7 @@ def test_the_reported_accuracy_is_that_of_the_integer_program(
 
     use(predictions)
     report = run(request_for(weights, data, output), lambda line: None)
-    subject = load_subject(str(weights), data, None, None, 512, None, 0)
+    subject = load_subject(SubjectRequest(weights=str(weights), data=data))
     assert subject.test is not None
     program = stages.read_program(output / "repghostnet_0_5x-32px/model.qdq.onnx")
     right = reference(program, subject.test.images).argmax(1) == subject.test.labels
@@ -179,7 +179,7 @@ def test_a_second_run_computes_nothing_twice_and_gives_the_same_bundle(
 def test_wrong_kernels_never_reach_a_bundle(
     weights: Path, data: Path, use: Callable[[Oracle], None], tmp_path: Path
 ) -> None:
-    subject = load_subject(str(weights), data, None, None, 512, None, 0)
+    subject = load_subject(SubjectRequest(weights=str(weights), data=data))
     assert subject.test is not None
     use(oracle(subject.test.images, lie=True))
     with pytest.raises(IntegrityError, match="differ on 1 of 18 pictures"):
@@ -364,7 +364,7 @@ def test_other_classes_are_refused(weights: Path, tmp_path: Path) -> None:
     for split in ("train", "test"):
         (folder / split / "red").rename(folder / split / "yellow")
     with pytest.raises(UsageError, match="'yellow'"):
-        load_subject(str(weights), folder, None, None, 512, None, 0)
+        load_subject(SubjectRequest(weights=str(weights), data=folder))
 
 
 def test_empty_calibration_set(weights: Path, tmp_path: Path) -> None:
@@ -372,12 +372,12 @@ def test_empty_calibration_set(weights: Path, tmp_path: Path) -> None:
     for label in CLASSES:
         (folder / "train" / label).mkdir(parents=True)
     with pytest.raises(UsageError):
-        load_subject(str(weights), folder, None, None, 512, None, 0)
+        load_subject(SubjectRequest(weights=str(weights), data=folder))
 
 
 def test_no_image_both_chooses_and_judges(weights: Path, tmp_path: Path) -> None:
     folder = write_images(tmp_path / "pictures", {"test": 6})
-    subject = load_subject(str(weights), folder, None, None, 5, None, 0)
+    subject = load_subject(SubjectRequest(weights=str(weights), data=folder, calibration_images=5))
     assert subject.test is not None
     assert (len(subject.calibration.labels), len(subject.test.labels)) == (5, 13)
     evaluated = {image.tobytes() for image in subject.test.images}
@@ -387,7 +387,7 @@ def test_no_image_both_chooses_and_judges(weights: Path, tmp_path: Path) -> None
 
 def test_images_without_a_test_split_are_not_evaluated(weights: Path, tmp_path: Path) -> None:
     folder = write_images(tmp_path / "pictures", {"train": 2})
-    subject = load_subject(str(weights), folder, None, None, 512, None, 0)
+    subject = load_subject(SubjectRequest(weights=str(weights), data=folder))
     assert subject.test is None
     assert subject.unmeasured == "pictures has no test split"
 
@@ -405,7 +405,7 @@ def test_answers_of_random_weights_choose_no_ranges(weights: Path, data: Path) -
     config = QuantConfig()
     assert config.ranges_by_answers
     assert not stages.settle(config, random_subject("0.5", 32, seed=0)).ranges_by_answers
-    trained = load_subject(str(weights), data, None, None, 4, 4, seed=0)
+    trained = load_subject(SubjectRequest(weights=str(weights), data=data, calibration_images=4, test_images=4))
     assert stages.settle(config, trained) == config
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,9 +16,9 @@ from repghost.distributed.ranks import Ranks, join
 from repghost.training.build import start
 from repghost.training.epoch import share_statistics
 from repghost.training.feeds.choose import open_feed
-from repghost.training.feeds.loader import Loading
 from repghost.training.follow.hooks import Hooks
 from repghost.training.loop import Loop, recipe_loss
+from repghost.training.options import Loading
 from repghost.training.train import Options
 from tests.support.training_sets import made_set, tiny_recipe
 
@@ -28,7 +29,7 @@ EXACT = {"freeze": "bn", "dropout": 0.0, "reprob": 0.0, "ema": False}
 def gradients(ranks: Ranks, batch: int, folder: Path) -> None:
     """Write the averaged gradients of one batch."""
     recipe, options = tiny_recipe(batch=batch, **EXACT), Options(Loading(workers=0))
-    feed = open_feed(recipe, made_set(), made_set(10), 3, Hooks(), options.loading, ranks)
+    feed = open_feed(recipe, made_set(), made_set(10), 3, Hooks(), replace(options, ranks=ranks))
     run = start(recipe, 3, 1, ranks)
     loop = Loop(run, feed, Hooks(), options, lambda progress: None)
     found: dict[str, torch.Tensor] = {}
@@ -55,7 +56,7 @@ def seen(ranks: Ranks, pattern: str) -> list[list[int]]:
     """Return the numbers that each process's images of an epoch say, in the order they are trained on."""
     recipe = tiny_recipe(batch=4, no_aug=True, reprob=0.0)
     dataset = open_dataset(pattern, "train")
-    feed = open_feed(recipe, dataset, dataset, 3, Hooks(), Loading(workers=0), ranks)
+    feed = open_feed(recipe, dataset, dataset, 3, Hooks(), Options(loading=Loading(workers=0), ranks=ranks))
     mean, std = (torch.tensor(values)[:, None] for values in (recipe.preprocess.mean, recipe.preprocess.std))
     own = []
     for inputs, _, _ in feed.batches(1, 0):

@@ -12,7 +12,7 @@ from typing import IO
 
 ERRORS_LIMIT_BYTES = 1 << 20  # what follows is read and forgotten
 CHUNK_BYTES = 1 << 16
-GRACE_S = 2.0  # for what a program left in its pipes; a program that it started may hold them open
+GRACE_S = 2.0  # to read what is left in the pipes of a program; one that it started may hold them open
 
 
 @dataclass(frozen=True)

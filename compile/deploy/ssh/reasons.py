@@ -1,4 +1,4 @@
-"""What ssh says when it fails, in a sentence with the line that mends it."""
+"""Why ssh failed, as a sentence with the command that repairs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files a summary is made from: one reader per format, and the table of them.
+"""The files a summary is made from: one reader per format; the table of them is in readers.py.
 
 A reader takes the JSON of one file and returns what it says as facts. A new kind of file is a reader and a row here.
 """
@@ -62,21 +62,3 @@ def measured_ms(latency: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a `Speed` for a measured latency, as the runner and the benchmarks write it."""
     low, high = float(latency["min_ms"]), float(latency["p90_ms"])
     return {"kind": "measured", "unit": "ms", "value": float(latency["median_ms"]), "low": low, "high": high}
-
-
-def readers() -> dict[str, Reader]:
-    """Return the reader of each format."""
-    from compile.summary.sources import accuracy, baselines, count, elsewhere, jetson, peer_count, performance, run
-
-    return {
-        run.FORMAT: run.read,
-        performance.FORMAT: performance.read,
-        accuracy.FORMAT: accuracy.read,
-        baselines.FORMAT: baselines.read,
-        count.FORMAT: count.read,
-        peer_count.FORMAT: peer_count.read,
-        jetson.FORMAT: jetson.read,
-        jetson.CHECK_FORMAT: jetson.read_check,
-        jetson.MEASUREMENT_FORMAT: jetson.read_measured,
-        **dict.fromkeys(elsewhere.SHOWN, elsewhere.read),
-    }

@@ -1,1 +1,1 @@
-"""Rules that an ONNX file must keep for TensorRT to build it as promised; one table of rules per precision."""
+"""Rules that an ONNX file must keep for TensorRT to build its layers in the types asked for; a table per precision."""

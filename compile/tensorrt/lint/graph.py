@@ -1,4 +1,4 @@
-"""What the lint rules ask about a graph: who makes a tensor, who reads it, whether it is quantized or constant."""
+"""An index of a graph for the lint rules: maker and readers of each tensor, whether it is quantized or constant."""
 
 from __future__ import annotations
 

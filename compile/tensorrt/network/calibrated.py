@@ -13,12 +13,11 @@ import numpy as np
 from calib.settings.quantspec import QuantSpec
 from compile.storage.code_key import FUSED_NETWORK, code_digest
 from compile.storage.stage_cache import Files, StageCache, versions
-from compile.subject.subject import Subject
+from compile.subject.subject import FloatSubject
 from repghost.graph.operators import Classifier, Convolution, Graph
 
 if TYPE_CHECKING:
     from calib.settings.config import QuantConfig
-    from repghost.network.model import RepGhostNet
 
 SPEC_FILE, WEIGHTS_FILE = "spec.json", "weights.npz"
 
@@ -32,13 +31,12 @@ class Calibrated:
 
 
 def calibrate_network(
-    subject: Subject, network: RepGhostNet, config: QuantConfig, cache: StageCache, on_batch: Callable[[int], None]
+    subject: FloatSubject, config: QuantConfig, cache: StageCache, on_batch: Callable[[int], None]
 ) -> tuple[Calibrated, bool]:
     """Return the calibrated network, and whether it was in the cache.
 
     Args:
-        subject: its calibration images and Preprocess.
-        network: without batch norms.
+        subject: the network, its calibration images and Preprocess.
         config: with the policy "tensorrt".
         cache: where the result is kept.
         on_batch: told how many images each batch had.
@@ -54,7 +52,7 @@ def calibrate_network(
         "code": code_digest("calib.ptq.apply", *FUSED_NETWORK, alone=(__name__,)),
         "tools": versions("torch", "numpy"),
     }
-    plain = graph_of(network)
+    plain = graph_of(subject.fused)
 
     def make() -> Files:
         images = subject.calibration.images

@@ -11,18 +11,18 @@ from compile.tensorrt.jetpack import JetPack
 from compile.tensorrt.lint.check import lint_graph
 from compile.tensorrt.lint.graph import index_graph
 from compile.tensorrt.network.calibrated import Calibrated
-from compile.tensorrt.network.placement import Placement, PlacementOptions, float_placement, place
+from compile.tensorrt.network.placement import PlacementOptions, QdqPlacement, float_placement, place
 from compile.tensorrt.network.scales import half_spec
-from compile.tensorrt.network.writer import write_onnx
+from compile.tensorrt.network.writer import FileForm, write_onnx
 from repghost.errors import IntegrityError
 from repghost.graph.operators import Graph
 
-HALF_OPSET = 19  # the first with float16 scales
+HALF_FORM = FileForm(19, "float16")  # opset 19 is the first with float16 scales
 
 
 @dataclass(frozen=True, eq=False)
 class Networks:
-    """What is written for one JetPack.
+    """The networks of one JetPack, and the files they are written to.
 
     Attributes:
         graph: as it is quantized.
@@ -36,7 +36,7 @@ class Networks:
     graph: Graph
     plain: Graph
     spec: QuantSpec
-    placement: Placement
+    placement: QdqPlacement
     jetpack: JetPack
     size: int
 
@@ -56,21 +56,21 @@ class Networks:
         """Return the float file in float16, to evaluate it."""
         return self._write(self.plain, float_placement(self.plain), True, {})
 
-    def _write(self, graph: Graph, placement: Placement, half: bool, metadata: dict[str, str]) -> onnx.ModelProto:
-        dtype, opset = ("float16", HALF_OPSET) if half else ("float32", self.jetpack.opset)
-        return write_onnx(graph, self.spec, placement, self.size, opset, dtype, metadata)
+    def _write(self, graph: Graph, placement: QdqPlacement, half: bool, metadata: dict[str, str]) -> onnx.ModelProto:
+        form = HALF_FORM if half else FileForm(self.jetpack.opset)
+        return write_onnx(graph, self.spec, placement, self.size, form, metadata)
 
 
 def make_networks(
     plain: Graph, calibrated: Calibrated, jetpack: JetPack, options: PlacementOptions, size: int
 ) -> Networks:
-    """Return what is written for a JetPack.
+    """Return the networks for a JetPack.
 
     Args:
         plain: the fused network, from `repghost.graph.trace.graph_of`.
         calibrated: the same with its scales.
         jetpack: whose TensorRT reads the files.
-        options: the user's choices.
+        options: which layers the user left in float.
         size: pixels of the input.
 
     Raises:
@@ -81,8 +81,8 @@ def make_networks(
     return Networks(graph, plain, half_spec(graph, calibrated.spec), placement, jetpack, size)
 
 
-def check_networks(int8: onnx.ModelProto, fp16: onnx.ModelProto, placement: Placement, jetpack: JetPack) -> None:
-    """Lint both files and compare the int8 layers with the promise.
+def check_networks(int8: onnx.ModelProto, fp16: onnx.ModelProto, placement: QdqPlacement, jetpack: JetPack) -> None:
+    """Lint both files and compare the int8 layers with the placement.
 
     Raises:
         IntegrityError: naming each breach; the writer is wrong then.

@@ -30,7 +30,7 @@ CHOICES = (INT8, FLOAT)
 
 @dataclass(frozen=True)
 class PlacementOptions:
-    """What the user can choose.
+    """Which layers the user leaves in float.
 
     Attributes:
         squeeze_excite: "float" leaves the two small convolutions of every squeeze-and-excitation block, which see one
@@ -49,8 +49,8 @@ class PlacementOptions:
 
 
 @dataclass(frozen=True)
-class Placement:
-    """What is int8.
+class QdqPlacement:
+    """Which layers are int8, and which reads go through a Q/DQ pair.
 
     Attributes:
         layers: convolutions, the classifier included, whose weight and input are int8.
@@ -67,13 +67,13 @@ class Placement:
         """The tensors that have a Q/DQ pair."""
         return frozenset(tensor for _, tensor in self.quantized_reads)
 
-    def promise(self) -> dict[str, str]:
-        """Return, for every convolution, "int8" or "float": what a builder has to make of it."""
+    def layer_types(self) -> dict[str, str]:
+        """Return, for every convolution, "int8" or "float": the type TensorRT has to build it in."""
         return {name: INT8 if name in self.layers else FLOAT for name in self.layer_names}
 
 
-def place(graph: Graph, options: PlacementOptions, spec: QuantSpec | None = None) -> Placement:
-    """Return what is int8 in a network.
+def place(graph: Graph, options: PlacementOptions, spec: QuantSpec | None = None) -> QdqPlacement:
+    """Return the placement of Q/DQ pairs in a network.
 
     Args:
         graph: from `repghost.graph.trace.graph_of`.
@@ -91,7 +91,7 @@ def place(graph: Graph, options: PlacementOptions, spec: QuantSpec | None = None
     )
     reads = {(op.name, op.input) for op in convolutions if op.name in layers}
     reads |= {read for read in _residual_reads(graph, layers) if spec is None or read[1] in spec.activations}
-    return Placement(layers, frozenset(reads), tuple(op.name for op in convolutions))
+    return QdqPlacement(layers, frozenset(reads), tuple(op.name for op in convolutions))
 
 
 def _residual_reads(graph: Graph, layers: frozenset[str]) -> set[tuple[str, str]]:
@@ -109,10 +109,10 @@ def _residual_reads(graph: Graph, layers: frozenset[str]) -> set[tuple[str, str]
     return {(add.name, add.other) for add in residual_adds(graph) if {add.input, add.other} & fusible}
 
 
-def float_placement(graph: Graph) -> Placement:
+def float_placement(graph: Graph) -> QdqPlacement:
     """Return the placement in which nothing is quantized."""
     names = tuple(op.name for op in graph.operators if isinstance(op, Convolution | Classifier))
-    return Placement(frozenset(), frozenset(), names)
+    return QdqPlacement(frozenset(), frozenset(), names)
 
 
 def _squeeze_excite_layers(graph: Graph) -> frozenset[str]:

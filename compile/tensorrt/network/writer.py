@@ -1,14 +1,16 @@
 """The ONNX writer for TensorRT: the same network as float or with Q/DQ pairs, in float32 or float16.
 
-The names of nodes are those of the checkpoint, so that a builder's layer list can be compared with the promise. Biases
-stay float. Weights are float constants behind a QuantizeLinear/DequantizeLinear pair, the one form every TensorRT since
-8.0 reads; their values are whole multiples of the scale, so quantizing them again changes nothing. The classifier is a
-1x1 convolution, the operator TensorRT's int8 kernels know best. Input and logits are float32 in every file.
+The names of nodes are those of the checkpoint, so that a builder's layer list can be compared with the placement.
+Biases stay float. Weights are float constants behind a QuantizeLinear/DequantizeLinear pair, the one form every
+TensorRT since 8.0 reads; their values are whole multiples of the scale, so quantizing them again changes nothing. The
+classifier is a 1x1 convolution, the operator TensorRT's int8 kernels know best. Input and logits are float32 in every
+file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,17 +20,28 @@ from onnx import TensorProto
 
 from calib.integer.qparams import quantize_weights
 from calib.settings.quantspec import QuantSpec
-from compile.tensorrt.network.placement import Placement
+from compile.tensorrt.network.placement import QdqPlacement
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, operator_inputs
 
-ELEMENT_TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
+
+@dataclass(frozen=True)
+class FileForm:
+    """How a file is written.
+
+    Attributes:
+        opset: a key of `repghost.exporters.onnx_writer.IR_VERSIONS`.
+        dtype: "float32" or "float16", of everything that is not int8.
+    """
+
+    opset: int
+    dtype: str = "float32"
 
 
 class _Writer(OnnxGraph):
     """Nodes and initializers of one file."""
 
-    def __init__(self, placement: Placement, spec: QuantSpec, dtype: str) -> None:
+    def __init__(self, placement: QdqPlacement, spec: QuantSpec, dtype: str) -> None:
         super().__init__()
         self.placement, self.spec, self.dtype = placement, spec, np.dtype(dtype)
         self.dequantized: dict[str, str] = {}  # tensor -> what its quantized readers take
@@ -95,7 +108,7 @@ class _Writer(OnnxGraph):
 
 
 def write_onnx(
-    graph: Graph, spec: QuantSpec, placement: Placement, size: int, opset: int, dtype: str, metadata: Mapping[str, str]
+    graph: Graph, spec: QuantSpec, placement: QdqPlacement, size: int, form: FileForm, metadata: Mapping[str, str]
 ) -> onnx.ModelProto:
     """Return a file for TensorRT, checked by onnx.
 
@@ -104,12 +117,11 @@ def write_onnx(
         spec: from `compile.tensorrt.network.scales.half_spec`.
         placement: what is int8; from `float_placement` nothing is.
         size: height and width of the input, in pixels.
-        opset: a key of `repghost.exporters.onnx_writer.IR_VERSIONS`.
-        dtype: "float32" or "float16", of everything that is not int8.
+        form: opset, and the type of everything that is not int8.
         metadata: texts to store.
     """
-    writer = _Writer(placement, spec, dtype)
-    if dtype == "float16":
+    writer = _Writer(placement, spec, form.dtype)
+    if form.dtype == "float16":
         writer.node("Cast", f"{INPUT}.cast", (INPUT,), f"{INPUT}.half", to=TensorProto.FLOAT16)
     writer.publish(INPUT)
     for operator in graph.operators:
@@ -117,4 +129,4 @@ def write_onnx(
     last = graph.operators[-1]
     assert isinstance(last, Classifier)
     shape = (1, graph.channels, size, size)
-    return writer.model("repghostnet", shape, len(last.bias), opset, dict(metadata))
+    return writer.model("repghostnet", shape, len(last.bias), form.opset, dict(metadata))

@@ -10,23 +10,24 @@ from numpy.typing import NDArray
 
 from compile.tensorrt.network.networks import Networks
 from compile.tensorrt.samples import Expected
+from compile.tensorrt.torch.converters import register_converters
 from repghost.errors import IntegrityError, ToolMissingError, UsageError, unknown_value
 
 TRTEXEC, TORCH_TENSORRT = "trtexec", "torch-tensorrt"
-WAYS = (TRTEXEC, TORCH_TENSORRT)
+BUILDERS = (TRTEXEC, TORCH_TENSORRT)
 FILE = "jetson.torch-tensorrt.ep"  # beside the bundle; an engine of this machine's GPU
 
 
-def check_way(way: str) -> None:
-    """Refuse a way that does not exist, or that this machine cannot go.
+def check_builder(name: str) -> None:
+    """Refuse a builder that does not exist, or that this machine does not have.
 
     Raises:
-        UsageError: for an unknown way.
+        UsageError: for an unknown builder.
         ToolMissingError: without a GPU, or without torch-tensorrt.
     """
-    if way not in WAYS:
-        raise unknown_value("way to an engine (--via)", way, WAYS)
-    if way != TORCH_TENSORRT:
+    if name not in BUILDERS:
+        raise unknown_value("way to an engine (--via)", name, BUILDERS)
+    if name != TORCH_TENSORRT:
         return
     import torch
 
@@ -40,7 +41,7 @@ def check_way(way: str) -> None:
 
 
 def build_via_torch(networks: Networks, inputs: NDArray[np.float32], expected: Expected, path: Path) -> float:
-    """Compile the int8 network for this machine's GPU, check its answers, and write the program.
+    """Compile the int8 network for this machine's GPU, compare its logits, and write the program.
 
     Args:
         networks: with the placement and scales.
@@ -52,13 +53,12 @@ def build_via_torch(networks: Networks, inputs: NDArray[np.float32], expected: E
         The largest difference of a logit.
 
     Raises:
-        IntegrityError: when an answer differs by more than the tolerance; nothing is written then.
+        IntegrityError: when a logit differs by more than the tolerance; nothing is written then.
         UsageError: when torch-tensorrt does not take the whole network.
     """
     import torch
     import torch_tensorrt
 
-    from compile.tensorrt.torch.converters import register_converters
     from compile.tensorrt.torch.network import TorchTensorRTNetwork
 
     register_converters()

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from calib.integer.qparams import quantize_weights
 from calib.settings.quantspec import QuantSpec
-from compile.tensorrt.network.placement import Placement
+from compile.tensorrt.network.placement import QdqPlacement
 from repghost.graph.operators import (
     INPUT,
     AveragePool,
@@ -39,7 +39,7 @@ def _(x: torch.Tensor, scale: float) -> torch.Tensor:
 
 
 @torch.library.custom_op("repghost::int8_convolution", mutates_args=())
-def int8_convolution(
+def int8_convolution(  # torch.library takes an argument for each value, and no type that groups them
     x: torch.Tensor,
     weight: torch.Tensor,
     weight_scale: torch.Tensor,
@@ -92,7 +92,7 @@ class TorchTensorRTNetwork(nn.Module):
         placement: what is int8.
     """
 
-    def __init__(self, graph: Graph, spec: QuantSpec, placement: Placement) -> None:
+    def __init__(self, graph: Graph, spec: QuantSpec, placement: QdqPlacement) -> None:
         super().__init__()
         self.graph, self.spec, self.placement = graph, spec, placement
         for index, op in enumerate(graph.operators):

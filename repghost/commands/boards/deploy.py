@@ -1,39 +1,32 @@
-"""`repghost deploy`: a bundle to a board, proven there before it replaces what runs."""
+"""`repghost deploy`: copy a bundle to a board and verify it there before it replaces the current one."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from repghost.commands.options.ssh_options import connect, public_key_option, ssh_options
+from repghost.commands.options.ssh_options import SignatureOptions, SshOptions, signature_options, ssh_options
 
 
 @click.command("deploy", short_help="Copy a bundle to a board, prove it there, switch to it.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("board", metavar="[USER@]BOARD[:FOLDER]")
 @click.option("--accept-unmeasured", is_flag=True, help="Also without a passing accuracy record.")
-@click.option("--max-drop", default=2.0, show_default=True, type=float, help="Points of top-1 it may have lost.")
+@click.option("--max-drop", "max_drop_points", default=2.0, show_default=True, type=float,
+              help="Points of top-1 it may have lost.")  # fmt: skip
 @click.option("--keep", default=3, show_default=True, type=click.IntRange(1, 1000), help="Versions to keep there.")
-@click.option("--verify-limit", type=click.IntRange(1), help="Seconds for its proof.  [default: 300; an engine: 3600]")
-@public_key_option
-@click.option("--signature", type=click.Path(path_type=Path), help="The signature.  [default: BUNDLE.sig]")
+@click.option(
+    "--verify-limit", "verify_limit_s", type=click.IntRange(1),
+    help="Seconds for its proof.  [default: 300; an engine: 3600]",
+)  # fmt: skip
+@signature_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @ssh_options
 def command(
-    bundle: Path,
-    board: str,
-    accept_unmeasured: bool,
-    max_drop: float,
-    keep: int,
-    verify_limit: int | None,
-    public_key: Path | None,
-    signature: Path | None,
-    as_json: bool,
-    ssh_config: Path | None,
-    port: int | None,
-    connect_limit: int,
+    bundle: Path, board: str, demanded: SignatureOptions, as_json: bool, ssh: SshOptions, **settings: Any
 ) -> None:
     """Copy BUNDLE to a board over ssh, let the board prove it, and make it the current version there.
 
@@ -45,9 +38,9 @@ def command(
     """
     from compile.deploy.install import DeploySettings, deploy
 
-    settings = DeploySettings(accept_unmeasured, max_drop, keep, verify_limit, public_key, signature)
-    connection = connect(board, ssh_config, port, connect_limit)
-    result = deploy(bundle, connection, settings, (lambda line: None) if as_json else click.echo)
+    wanted = DeploySettings(public_key=demanded.public_key, signature=demanded.signature, **settings)
+    connection = ssh.connect(board)
+    result = deploy(bundle, connection, wanted, (lambda line: None) if as_json else click.echo)
     if as_json:
         click.echo(json.dumps(result.to_dict()))
         return

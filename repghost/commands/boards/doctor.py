@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
-from repghost.commands.options.ssh_options import connect, ssh_options
+from repghost.commands.options.ssh_options import SshOptions, ssh_options
 
 
 @click.command("doctor", short_help="Say what is installed, what is missing and how to get it.")
@@ -15,9 +14,7 @@ from repghost.commands.options.ssh_options import connect, ssh_options
 @click.option("--fetch", is_flag=True, help="Fetch an emulator for arm64 bundles (Debian, Ubuntu; no root).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @ssh_options
-def command(
-    board: str | None, fetch: bool, as_json: bool, ssh_config: Path | None, port: int | None, connect_limit: int
-) -> None:
+def command(board: str | None, fetch: bool, as_json: bool, ssh: SshOptions) -> None:
     """Check everything that 'make compile' uses, or with --on whether a board can take a bundle.
 
     Exit code 4: something needed is missing; 5: the board cannot be reached.
@@ -31,7 +28,7 @@ def command(
     if board is not None:
         from compile.doctor.board import diagnose_board
 
-        findings = diagnose_board(connect(board, ssh_config, port, connect_limit))
+        findings = diagnose_board(ssh.connect(board))
     else:
         from compile.doctor.this_machine import diagnose
 

@@ -1,13 +1,12 @@
-"""`repghost rollback`: back to an older version on a board."""
+"""`repghost rollback`: switch a board back to an older version."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
-from repghost.commands.options.ssh_options import connect, ssh_options
+from repghost.commands.options.ssh_options import SshOptions, ssh_options
 
 
 @click.command("rollback", short_help="Switch a board back to an older version.")
@@ -16,22 +15,14 @@ from repghost.commands.options.ssh_options import connect, ssh_options
 @click.option("--verify-limit", type=click.IntRange(1), help="Seconds for its programs there.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @ssh_options
-def command(
-    board: str,
-    to: str | None,
-    verify_limit: int | None,
-    as_json: bool,
-    ssh_config: Path | None,
-    port: int | None,
-    connect_limit: int,
-) -> None:
+def command(board: str, to: str | None, verify_limit: int | None, as_json: bool, ssh: SshOptions) -> None:
     """Make the version that was deployed before the current one current again; the board proves it first.
 
     Going back twice goes back two versions; 'repghost status' lists them. Exit codes as of 'repghost deploy'.
     """
     from compile.deploy.rollback import rollback
 
-    connection = connect(board, ssh_config, port, connect_limit)
+    connection = ssh.connect(board)
     version = rollback(connection, to, verify_limit)
     if as_json:
         click.echo(json.dumps(version.to_dict()))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from repghost.commands.options.ssh_options import connect, ssh_options
+from repghost.commands.options.ssh_options import SshOptions, ssh_options
 
 if TYPE_CHECKING:
     from compile.deploy.inventory import Inventory
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
 @click.argument("board", metavar="[USER@]BOARD[:FOLDER]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @ssh_options
-def command(board: str, as_json: bool, ssh_config: Path | None, port: int | None, connect_limit: int) -> None:
+def command(board: str, as_json: bool, ssh: SshOptions) -> None:
     """List the versions on a board, the oldest first; '*' marks the current one. Nothing is changed there."""
     from compile.deploy.inventory import take_inventory
 
-    found = take_inventory(connect(board, ssh_config, port, connect_limit))
+    found = take_inventory(ssh.connect(board))
     click.echo(json.dumps(found.to_dict()) if as_json else "\n".join(_lines(found)))
 
 

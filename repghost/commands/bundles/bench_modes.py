@@ -80,10 +80,9 @@ def measure_on_boards(request: BenchRequest) -> None:
     """
     from compile.deploy import measure
     from compile.report.add_board_latency import add_to_reports
-    from repghost.commands.options.ssh_options import connect
 
     names = [name.strip() for name in (request.boards or "").split(",")]
-    boards = [connect(name, request.ssh_config, request.port, request.connect_limit) for name in names]
+    boards = [request.ssh.connect(name) for name in names]
     threads = parse_threads(request.threads)
     if len(request.variants) > 1:
         raise UsageError("--on measures one instruction set at a time; give one --variant, or none for the best.")

@@ -1,9 +1,10 @@
-"""`repghost compile`: the whole line, from weights and images to bundles and a report."""
+"""`repghost compile`: the whole pipeline, from weights and images to bundles and a report."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -24,83 +25,44 @@ from repghost.errors import UsageError
 @click.option("--precision", help="int8, fp32, fp16 (arm64), separated by a comma.  [default: int8,fp32]")
 @click.option("--config", type=click.Path(path_type=Path), help="Quantization settings as JSON.")
 @click.option("--preprocess", type=click.Path(path_type=Path), help="JSON, for weights that do not say it.")
-@click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Pictures to calibrate with.")
+@click.option("--images", "calibration_images", default=512, show_default=True, type=click.IntRange(1),
+              help="Pictures to calibrate with.")  # fmt: skip
 @click.option("--test-images", type=click.IntRange(1), help="Judge by so many pictures only.  [default: all]")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Of the measured inference.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures.")
 @click.option("--max-drop", type=float, help="Fail with code 3 when int8 loses more points of top-1.")
-@click.option("--jobs", type=click.IntRange(1), help="Threads that compile side by side.  [default: one per core]")
+@click.option("--jobs", default=lambda: os.cpu_count() or 1, type=click.IntRange(1),
+              help="Threads that compile side by side.  [default: one per core]")  # fmt: skip
 @click.option("--jetpack", default="6", show_default=True, help="Of the target jetson: 5, 6 or 7.")
 @click.option("--squeeze-excite", default="float", show_default=True, help="Of the target jetson: int8 or float.")
 @click.option("--depthwise", default="int8", show_default=True, help="Of the target jetson: int8 or float.")
 @click.option("--via", default="trtexec", show_default=True, help="Of the target jetson: trtexec or torch-tensorrt.")
-@click.option("--no-host", is_flag=True, help="No builds for this machine besides: no latency, and a slower judge.")
-@click.option("--no-fetch", is_flag=True, help="Do not fetch an emulator when there is none.")
+@click.option("--no-host", "host", is_flag=True, flag_value=False, default=True,
+              help="No builds for this machine besides: no latency, and a slower judge.")  # fmt: skip
+@click.option("--no-fetch", "fetch", is_flag=True, flag_value=False, default=True,
+              help="Do not fetch an emulator when there is none.")  # fmt: skip
 @click.option("--output", "-o", default="build", show_default=True, type=click.Path(path_type=Path), help="Folder.")
-def command(
-    target: str,
-    width: str | None,
-    model: str | None,
-    size: int | None,
-    weights: str | None,
-    data: Path | None,
-    precision: str | None,
-    config: Path | None,
-    preprocess: Path | None,
-    images: int,
-    test_images: int | None,
-    threads: int,
-    seed: int,
-    max_drop: float | None,
-    jobs: int | None,
-    jetpack: str,
-    squeeze_excite: str,
-    depthwise: str,
-    via: str,
-    no_host: bool,
-    no_fetch: bool,
-    output: Path,
-) -> None:
+def command(**options: Any) -> None:
     """Fuse, quantize, compile, pack, verify and measure a network for a target, and report on all of it."""
     from compile.targets.precisions import default_precisions, parse_precisions
     from compile.targets.table import JETSON, find_target
 
-    for_jetson = find_target(target) is JETSON  # a wrong name is told before the slow imports
-    refuse_without_effect(_given(), for_jetson, weights, data is not None)
+    for_jetson = find_target(options["target"]) is JETSON  # a wrong name is told before the slow imports
+    refuse_without_effect(_given(), for_jetson, options["weights"], options["data"] is not None)
+    options |= {name: options[name] or None for name in ("weights", "model", "width")}  # make gives empty ones
+    precision = options.pop("precision")
     if for_jetson and precision:
         raise UsageError(f"PRECISION={precision}: a bundle for Jetson always holds int8 and fp16; leave it out.")
-    quantized = bool(model) or str(weights).endswith(".onnx")  # its float form has rounded weights
+    quantized = bool(options["model"]) or str(options["weights"]).endswith(
+        ".onnx"
+    )  # its float form has rounded weights
     precisions = parse_precisions(precision or ("int8" if quantized else default_precisions()))
 
     from compile.pipeline import run
     from compile.report.run_page import summary_lines
     from compile.subject.request import Request
 
-    request = Request(
-        target=target,
-        precisions=precisions,
-        weights=weights or None,
-        model=model or None,
-        data=data,
-        width=width or None,
-        size=size,
-        output=output,
-        config=config,
-        preprocess=preprocess,
-        calibration_images=images,
-        test_images=test_images,
-        threads=threads,
-        seed=seed,
-        max_drop=max_drop,
-        host=not no_host,
-        fetch=not no_fetch,
-        jobs=jobs or os.cpu_count() or 1,
-        jetpack=jetpack,
-        squeeze_excite=squeeze_excite,
-        depthwise=depthwise,
-        via=via,
-    )
-    report = run(request, click.echo)
+    report = run(Request(precisions=precisions, **options), click.echo)
     if for_jetson:
         from compile.tensorrt.report import summary_lines
     for line in summary_lines(report):
@@ -108,6 +70,10 @@ def command(
 
 
 def _given() -> set[str]:
-    """Return the names of the options that stand in the command line."""
+    """Return the options that stand in the command line, by the names they have there."""
     context = click.get_current_context()
-    return {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    return {
+        parameter.opts[0].removeprefix("--").replace("-", "_")
+        for parameter in context.command.params
+        if context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+    }

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from repghost.errors import UsageError, unknown_value
 
 RUNTIMES = ("tensorrt",)
+
+
+@dataclass(frozen=True)
+class LintRequest:
+    """What the file is meant for, each option under its own name."""
+
+    jetpack: str
+    as_float: bool
+    dla: bool
+    board: str | None
 
 
 @click.command("lint", short_help="Check a Q/DQ ONNX file against the rules of another runtime.")
@@ -20,9 +32,7 @@ RUNTIMES = ("tensorrt",)
 @click.option("--dla", is_flag=True, help="The file is meant for the deep learning accelerator.")
 @click.option("--board", help="The Jetson it is for, e.g. orin-nano; refused where the JetPack does not run on it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-def command(
-    file: Path, runtime: str, jetpack: str, as_float: bool, dla: bool, board: str | None, as_json: bool
-) -> None:
+def command(file: Path, runtime: str, as_json: bool, **wanted: Any) -> None:
     """Name each node of MODEL.onnx that breaks a rule, with the reason. Exit code 2: a rule is broken.
 
     Only onnx and numpy are used; the device and its software are not needed.
@@ -32,15 +42,16 @@ def command(
     from compile.tensorrt.jetpack import check_board, check_dla, find_board, find_jetpack
     from compile.tensorrt.lint.check import lint_file
 
-    row = find_jetpack(jetpack)
-    if board is not None:
-        module = find_board(board)
+    request = LintRequest(**wanted)
+    row = find_jetpack(request.jetpack)
+    if request.board is not None:
+        module = find_board(request.board)
         check_board(module, row)
-        if dla:
+        if request.dla:
             check_dla(module)
-    result = lint_file(file, row, not as_float and not dla, dla)
+    result = lint_file(file, row, not request.as_float and not request.dla, request.dla)
     if as_json:
-        click.echo(json.dumps({"file": str(file), "for": runtime, "jetpack": jetpack, **result.to_dict()}))
+        click.echo(json.dumps({"file": str(file), "for": runtime, "jetpack": request.jetpack, **result.to_dict()}))
     else:
         for breach in result.breaches:
             click.echo(str(breach))

@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from repghost.errors import AccuracyGateError, IntegrityError, UsageError
 
 if TYPE_CHECKING:
     from compile.summary.facts import Summary
 
 FORMATS = ("md", "csv", "html", "json")
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """The arguments and options of the command, each under its own name."""
+
+    paths: tuple[Path, ...]
+    output: Path | None
+    form: str
+    as_json: bool
+    max_drop: float | None  # points
+    old: Path | None
+    margin_points: float
+    margin_time: float  # share
+    build: bool
+    target: str
+    widths: str
+    weights: str | None
+    data: Path | None
+    size: int | None  # pixels
+    calibration_images: int
+    test_images: int | None
 
 
 @click.command("report", short_help="One page: which width, at which precision, for which machine.")
@@ -22,19 +47,16 @@ FORMATS = ("md", "csv", "html", "json")
 @click.option("--compare", "old", type=click.Path(path_type=Path), help="An earlier report.json; says what changed.")
 @click.option("--margin-points", default=0.1, show_default=True, help="Top-1 that may be lost against --compare.")
 @click.option("--margin-time", default=0.1, show_default=True, help="Share of a time that it may grow by.")
-@click.option("--build", "build", is_flag=True, help="First compile every width that has weights; cached ones stay.")
+@click.option("--build", is_flag=True, help="First compile every width that has weights; cached ones stay.")
 @click.option("--target", default="arm64", show_default=True, help="Of --build, as in repghost compile.")
 @click.option("--widths", default="all", show_default=True, help="Of --build, separated by commas.")
 @click.option("--weights", help="Of --build: 'timm', 'random', a checkpoint or a folder of them.  [default: carried]")
 @click.option("--data", type=click.Path(path_type=Path), help="Of --build: a set of pictures.  [default: carried]")
 @click.option("--size", type=click.IntRange(32, 1024), help="Of --build: pixels.  [default: the weights' own]")
-@click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Of --build: to calibrate with.")
+@click.option("--images", "calibration_images", default=512, show_default=True, type=click.IntRange(1),
+              help="Of --build: to calibrate with.")  # fmt: skip
 @click.option("--test-images", type=click.IntRange(1), help="Of --build: judge by so many only.  [default: all]")
-def command(
-    paths: tuple[Path, ...], output: Path | None, form: str, as_json: bool, max_drop: float | None, old: Path | None,
-    margin_points: float, margin_time: float, build: bool, target: str, widths: str, weights: str | None,
-    data: Path | None, size: int | None, images: int, test_images: int | None,
-) -> None:  # fmt: skip
+def command(**options: Any) -> None:
     """Make one page of PATHS: folders of runs, the folder that holds them, JSON of benchmarks, counts and boards.
 
     A single folder of a run prints the report of that run. The page says what was measured where, and what was not,
@@ -44,38 +66,43 @@ def command(
     With --build each width is compiled first, into the first of PATHS. --weights may be a folder of checkpoints, one
     per width.
     """
-    from repghost.errors import UsageError
-
+    request = ReportRequest(**options)
     failures: list[str] = []
-    if build:
-        from compile.subject.request import Request
-        from compile.summary.runs import plan_runs, run_all
-        from compile.targets.precisions import default_precisions, parse_precisions
-
+    paths = request.paths
+    if request.build:
         paths = paths or (Path("build"),)
-        request = Request(
-            target=target,
-            precisions=parse_precisions(default_precisions()),
-            weights=weights,
-            data=data,
-            size=size,
-            output=paths[0],
-            calibration_images=images,
-            test_images=test_images,
-        )
-        failures = run_all(plan_runs(request, widths), lambda line: click.echo(line, err=True))
-    elif weights or data:
+        failures = _build(request, paths[0])
+    elif request.weights or request.data:
         raise UsageError("--weights and --data have no effect without --build; add it, or leave them out.")
     if not paths:
         raise UsageError("report on what? Give the folder of a run, or 'build' for all of them; --build makes them.")
-    form = "json" if as_json else form
-    if len(paths) == 1 and output is None and (single := _single_run(paths[0], form)):
+    form = "json" if request.as_json else request.form
+    if len(paths) == 1 and request.output is None and (single := _single_run(paths[0], form)):
         click.echo(single, nl=False)
         return
-    summary = _summarize(paths, max_drop)
-    summary, worse = _compared(summary, old, margin_points, margin_time)
-    _show(summary, output, form)
+    summary = _summarize(paths, request.max_drop)
+    summary, worse = _compared(summary, request)
+    _show(summary, request.output, form)
     _end(summary, worse, failures)
+
+
+def _build(request: ReportRequest, output: Path) -> list[str]:
+    """Compile every width that has weights into a folder; return a sentence for each that failed."""
+    from compile.subject.request import Request
+    from compile.summary.runs import plan_runs, run_all
+    from compile.targets.precisions import default_precisions, parse_precisions
+
+    base = Request(
+        target=request.target,
+        precisions=parse_precisions(default_precisions()),
+        weights=request.weights,
+        data=request.data,
+        size=request.size,
+        calibration_images=request.calibration_images,
+        test_images=request.test_images,
+        output=output,
+    )
+    return run_all(plan_runs(base, request.widths), lambda line: click.echo(line, err=True))
 
 
 def _single_run(path: Path, form: str) -> str | None:
@@ -85,7 +112,6 @@ def _single_run(path: Path, form: str) -> str | None:
     from compile.storage.strict_json import canonical_json, parse_strict
     from compile.summary.collect import SIZE_LIMIT
     from compile.summary.facts import FORMAT
-    from repghost.errors import IntegrityError, UsageError
 
     file = path / JSON_FILE
     if form == "md" and not file.is_file():
@@ -115,30 +141,27 @@ def _jetson_page(path: Path) -> str | None:
 
 def _summarize(paths: tuple[Path, ...], max_drop: float | None) -> Summary:
     """Return the summary of the paths, or the one that the only path holds."""
-    import dataclasses
-
     from compile.summary.collect import collect, find_files
     from compile.summary.output import NAME, is_summary, read_summary
 
     first = paths[0] / f"{NAME}.json" if paths[0].is_dir() else paths[0]
     if len(paths) == 1 and is_summary(first):
         summary = read_summary(first)
-        return summary if max_drop is None else dataclasses.replace(summary, max_drop=max_drop)
+        return summary if max_drop is None else replace(summary, max_drop=max_drop)
     return collect(find_files(paths), max_drop)
 
 
-def _compared(summary: Summary, old: Path | None, points: float, time: float) -> tuple[Summary, list[str]]:
+def _compared(summary: Summary, request: ReportRequest) -> tuple[Summary, list[str]]:
     """Return the summary with what changed since an earlier one, and what became worse."""
-    import dataclasses
-
     from compile.summary.compare import Margins, compare
     from compile.summary.output import read_summary
 
-    if old is None:
+    if request.old is None:
         return summary, []
-    differences = compare(read_summary(old), summary, Margins(points=points, time=time))
+    margins = Margins(points=request.margin_points, time=request.margin_time)
+    differences = compare(read_summary(request.old), summary, margins)
     sentences = tuple(item.sentence for item in differences) or ("Nothing changed.",)
-    return dataclasses.replace(summary, comparison=sentences), [d.sentence for d in differences if d.regression]
+    return replace(summary, comparison=sentences), [d.sentence for d in differences if d.regression]
 
 
 def _show(summary: Summary, output: Path | None, form: str) -> None:
@@ -158,7 +181,6 @@ def _show(summary: Summary, output: Path | None, form: str) -> None:
 def _end(summary: Summary, worse: list[str], failures: list[str]) -> None:
     """Leave with code 3 where a gate was missed, something became worse, or a width failed."""
     from compile.summary.gate import gate_sentences
-    from repghost.errors import AccuracyGateError
 
     _, missed = gate_sentences(summary)
     reasons = [*missed, *worse, *failures]

@@ -1,4 +1,4 @@
-"""`repghost verify`: prove that a bundle is what was built and answers as the reference does."""
+"""`repghost verify`: check that a bundle is what was built and gives the logits of the reference."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from repghost.commands.options.ssh_options import public_key_option
+from repghost.commands.options.ssh_options import SignatureOptions, signature_options
 from repghost.errors import UsageError
 
 
@@ -17,16 +17,14 @@ from repghost.errors import UsageError
 @click.option("--variant", "variants", multiple=True, help="Only this instruction set; may be repeated.")
 @click.option("--vectors", type=click.Path(path_type=Path), help="Other recorded pictures than the bundle's.")
 @click.option("--fetch", is_flag=True, help="Fetch an emulator when there is none (Debian, Ubuntu; no root).")
-@public_key_option
-@click.option("--signature", type=click.Path(path_type=Path), help="The signature.  [default: BUNDLE.sig]")
+@signature_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def command(
     bundle: Path,
     variants: tuple[str, ...],
     vectors: Path | None,
     fetch: bool,
-    public_key: Path | None,
-    signature: Path | None,
+    demanded: SignatureOptions,
     as_json: bool,
 ) -> None:
     """Check every digest of BUNDLE, then replay its recorded images with each instruction set that runs here.
@@ -36,10 +34,10 @@ def command(
     from compile.bundle.manifest import ENGINE_TARGETS, check_bundle
 
     checked = check_bundle(bundle)
-    if public_key is not None:
+    if demanded.public_key is not None:
         from compile.bundle.signing import verify_signature
 
-        verify_signature(checked, public_key, signature)
+        verify_signature(checked, demanded.public_key, demanded.signature)
     say: Callable[[str], None] = (lambda line: None) if as_json else click.echo
     if checked.target_name in ENGINE_TARGETS:
         from compile.tensorrt.verify import verify_engine_bundle

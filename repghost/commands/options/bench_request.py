@@ -1,4 +1,4 @@
-"""What a user asks of `repghost bench`, and what every way to measure needs of it."""
+"""The options of `repghost bench` as one value, and what every way to measure needs of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from repghost.commands.options.ssh_options import SshOptions
 from repghost.errors import UsageError, unknown_value
 
 
@@ -35,9 +36,7 @@ class BenchRequest:
     seconds: int | None
     cores: str | None
     boards: str | None
-    ssh_config: Path | None
-    port: int | None
-    connect_limit: int
+    ssh: SshOptions
 
     def only_bundle(self, option: str) -> Path:
         """Return the bundle of an option that measures one.
@@ -74,7 +73,7 @@ class BenchRequest:
 
 
 def tell(line: str) -> None:
-    """Say a line of progress, beside the output."""
+    """Print a line of progress to stderr."""
     click.echo(line, err=True)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from repghost.commands.options.quant_options import DEFAULT_IMAGES, CalibrationRequest
 from repghost.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from repghost.data.base import ImageSet, Prepared
     from repghost.data.preprocess import Preprocess
     from repghost.network.model import RepGhostNet
-
-DEFAULT_IMAGES = 512
 
 
 @dataclass(frozen=True)
@@ -48,19 +47,13 @@ class Calibration:
     labels: tuple[str, ...]
 
 
-def open_calibration(
-    checkpoint: str,
-    data: Path,
-    split: str | None,
-    images: int | None,
-    seed: int,
-    preprocess_path: Path | None,
-    size: int | None,
-    width: str | None,
-) -> Calibration:
+def open_calibration(request: CalibrationRequest) -> Calibration:
     """Return the network and its calibration images, equally many of each class, chosen by the seed.
 
     Without a split, the one for calibration is taken, or that for training.
+
+    Raises:
+        UsageError: when checkpoint and images cannot be used together.
     """
     from repghost.checkpoints.checkpoint import build_model
     from repghost.checkpoints.timm_hub import open_checkpoint
@@ -70,18 +63,23 @@ def open_calibration(
     from repghost.data.subset import choose_balanced
     from repghost.network.spec import parse_width
 
-    loaded = open_checkpoint(checkpoint, None if width is None else parse_width(width, custom=True))
-    preprocess = resized(resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, preprocess_path), size)
-    dataset, split = (open_dataset(data, split), split) if split else open_calibration_split(data)
+    width = None if request.width is None else parse_width(request.width, custom=True)
+    loaded = open_checkpoint(request.checkpoint, width)
+    preprocess = resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, request.preprocess)
+    preprocess = resized(preprocess, request.size)
+    if request.split:
+        dataset, split = open_dataset(request.data, request.split), request.split
+    else:
+        dataset, split = open_calibration_split(request.data)
     if len(dataset) == 0:
         raise UsageError(
             "the calibration set is empty; at least one picture is needed. Give --data a set with pictures."
         )
-    chosen = choose_balanced(dataset.labels, images or min(DEFAULT_IMAGES, len(dataset)), seed)
+    chosen = choose_balanced(dataset.labels, request.images or min(DEFAULT_IMAGES, len(dataset)), request.seed)
     prepared = read_images(dataset, preprocess, chosen, "read pictures")
     model = build_model(loaded)
     if loaded.spec.form != "fused":
-        click.echo(f"{Path(checkpoint).name} is in {loaded.spec.form} form; it is fused before it is quantized")
+        click.echo(f"{Path(request.checkpoint).name} is in {loaded.spec.form} form; it is fused before it is quantized")
     labels = loaded.labels or _labels(dataset, loaded.spec.num_classes)
     return Calibration(loaded, model, preprocess, dataset, split, chosen, prepared, labels)
 

@@ -1,43 +1,76 @@
-"""Options that the commands that calibrate share: `repghost quantize`, `repghost sensitivity` and `repghost qat`."""
+"""Options of the commands that quantize a checkpoint: `repghost quantize`, `repghost sensitivity`, `repghost qat`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
+from repghost.commands.options.gather import gather
+
+if TYPE_CHECKING:
+    from calib.settings.config import QuantConfig
+
+DEFAULT_IMAGES = 512
+
+
+@dataclass(frozen=True)
+class NetworkRequest:
+    """Which checkpoint is quantized how, on which images; each option under its own name."""
+
+    checkpoint: str
+    data: Path
+    split: str | None
+    seed: int
+    preprocess: Path | None
+    size: int | None  # pixels
+    width: str | None
+    config: Path | None
+    policy: str | None
+
+    def settings(self) -> QuantConfig:
+        """Return the quantization settings: those of the file, with another policy where one is given.
+
+        Raises:
+            UsageError: when the file or the policy cannot be used.
+        """
+        from calib.settings.config_file import read_config
+
+        return read_config(self.config, self.policy)
+
+
+@dataclass(frozen=True)
+class CalibrationRequest(NetworkRequest):
+    """A network that is only calibrated."""
+
+    images: int | None = None  # None: `DEFAULT_IMAGES`, or all there are
+
+
 _FILE = click.Path(path_type=Path)
+_CHECKPOINT = click.argument("checkpoint", metavar="CKPT")
 _DATA = click.option("--data", required=True, type=_FILE, help="A set of pictures (see the README).")
+_OPTIONS = (
+    click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures."),
+    click.option("--preprocess", type=_FILE, help="JSON, where the file has none."),
+    click.option("--size", type=click.IntRange(32), help="Pixels of the input, instead of the checkpoint's."),
+    click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'."),
+    click.option("--config", type=_FILE, help="Quantization settings as JSON."),
+    click.option("--policy", help="cpu or tensorrt, instead of the config's."),
+)
 _TRAINING_SPLIT = click.option(
     "--split", default="train", show_default=True, help="Never the split that accuracy is measured on."
 )
 _CALIBRATION_SPLIT = click.option(
     "--split", help="Never the split that accuracy is measured on.  [default: calibration, or else train]"
 )
-_OPTIONS = (
-    click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures."),
-    click.option("--preprocess", "preprocess_path", type=_FILE, help="JSON, where the file has none."),
-    click.option("--size", type=click.IntRange(32), help="Pixels of the input, instead of the checkpoint's."),
-    click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'."),
-    click.option("--config", "config_path", type=_FILE, help="Quantization settings as JSON."),
-    click.option("--policy", help="cpu or tensorrt, instead of the config's."),
+_IMAGES = click.option(
+    "--images", type=click.IntRange(1), help=f"Calibration pictures.  [default: {DEFAULT_IMAGES} or all]"
+)
+
+network_options = gather("request", NetworkRequest, (_CHECKPOINT, _DATA, _TRAINING_SPLIT, *_OPTIONS))
+calibration_options = gather(
+    "request", CalibrationRequest, (_CHECKPOINT, _DATA, _CALIBRATION_SPLIT, *_OPTIONS, _IMAGES)
 )
 output_option = click.option("--output", "-o", required=True, type=_FILE, help="The file to write.")
-
-
-def quantization_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a click command that trains the checkpoint argument and the options above."""
-    return _with_options(command, _TRAINING_SPLIT)
-
-
-def calibration_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a click command that only calibrates the checkpoint argument and the options above."""
-    return _with_options(command, _CALIBRATION_SPLIT)
-
-
-def _with_options(command: Callable[..., Any], split: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed((_DATA, split, *_OPTIONS)):
-        command = option(command)
-    return click.argument("checkpoint", metavar="CKPT")(command)

@@ -2,47 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+
+from repghost.commands.options.gather import gather
 
 if TYPE_CHECKING:
     from compile.deploy.ssh.connection import Connection
 
 
-def ssh_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --ssh-config, --port and --connect-limit to a command."""
-    options = (
+@dataclass(frozen=True)
+class SshOptions:
+    """How boards are reached."""
+
+    ssh_config: Path | None
+    port: int | None
+    connect_limit: int  # seconds
+
+    def connect(self, board: str) -> Connection:
+        """Return the connection to a board that a command line names.
+
+        Raises:
+            UsageError: when the board is not named as [user@]host[:folder].
+            ToolMissingError: when ssh is not installed.
+        """
+        from compile.deploy.ssh.address import parse_address
+        from compile.deploy.ssh.connection import Connection, SshSettings
+
+        return Connection(parse_address(board), SshSettings(self.ssh_config, self.port, self.connect_limit))
+
+
+@dataclass(frozen=True)
+class SignatureOptions:
+    """Whose signature a bundle must have."""
+
+    public_key: Path | None
+    signature: Path | None
+
+
+ssh_options = gather(
+    "ssh",
+    SshOptions,
+    (
         click.option("--ssh-config", type=click.Path(path_type=Path), help="An ssh configuration.  [default: yours]"),
         click.option("--port", type=click.IntRange(1, 65535), help="Of the board's ssh server.  [default: ssh's own]"),
         click.option(
             "--connect-limit", default=8, show_default=True, type=click.IntRange(1, 600), help="Seconds to wait for it."
         ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-public_key_option = click.option(
-    "--public-key",
-    type=click.Path(path_type=Path),
-    envvar="REPGHOST_PUBLIC_KEY",
-    show_envvar=True,
-    help="Demand a signature by this key (PEM).",
+    ),
 )
-
-
-def connect(board: str, ssh_config: Path | None, port: int | None, connect_limit: int) -> Connection:
-    """Return the connection to a board that a command line names.
-
-    Raises:
-        UsageError: when the board is not named as [user@]host[:folder].
-        ToolMissingError: when ssh is not installed.
-    """
-    from compile.deploy.ssh.address import parse_address
-    from compile.deploy.ssh.connection import Connection, SshSettings
-
-    return Connection(parse_address(board), SshSettings(ssh_config, port, connect_limit))
+signature_options = gather(
+    "demanded",
+    SignatureOptions,
+    (
+        click.option(
+            "--public-key",
+            type=click.Path(path_type=Path),
+            envvar="REPGHOST_PUBLIC_KEY",
+            show_envvar=True,
+            help="Demand a signature by this key (PEM).",
+        ),
+        click.option("--signature", type=click.Path(path_type=Path), help="The signature.  [default: BUNDLE.sig]"),
+    ),
+)

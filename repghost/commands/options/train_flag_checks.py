@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,12 +11,17 @@ from repghost.errors import UsageError
 
 
 def _optimizer_has(recipe: Any, name: str) -> bool:
-    """Return whether the recipe's optimizer has a value of this name; timm ignores it otherwise."""
-    from torch import nn
+    """Return whether the recipe's optimizer takes a value of this name; timm ignores it otherwise.
 
-    from repghost.training.build import make_optimizer
+    True for an optimizer that timm does not know, which is refused where it is built.
+    """
+    from timm.optim import get_optimizer_class
 
-    return name in make_optimizer(recipe, nn.Linear(1, 1)).param_groups[0]
+    try:
+        optimizer = get_optimizer_class(recipe.optimization.opt.lower().removeprefix("lookahead_"), bind_defaults=False)
+    except ValueError:
+        return True
+    return name in inspect.signature(optimizer).parameters
 
 
 # A flag that has an effect only together with others: its field -> what has to hold, and how a message says it.

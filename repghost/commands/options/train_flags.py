@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -98,62 +99,51 @@ PREPROCESS_FLAGS: tuple[Flag, ...] = (
     Flag("interpolation", ("--interpolation",), str, "bilinear or bicubic, when judging."),
 )
 
-# Flags of the original that this program will not take, and why.
-REFUSED: Mapping[str, str] = {
-    "--dataset": "the kind of set is found out from --data",
-    "--gp": "the network's pooling is the mean; the original parsed this and ignored it",
-    "--start-epoch": "--resume knows the epoch, and another one would not be the same run",
-    "--no-resume-opt": "a resumed run is the same run; give --pretrained PATH to begin a new one with its weights",
-    "--epoch-repeats": "give more --epochs",
-    "--patience-epochs": "the plateau schedule is not offered: it depends on the judged pictures",
-    "--aug-splits": "augmentation splits are not offered",
-    "--jsd": "augmentation splits are not offered",
-    "--resplit": "augmentation splits are not offered",
-    "--split-bn": "augmentation splits are not offered",
-    "--drop-connect": "the network has no drop-connect; the original parsed this and ignored it",
-    "--drop-path": "the network has no drop-path; the original parsed this and ignored it",
-    "--drop-block": "the network has no drop-block; the original parsed this and ignored it",
-    "--bn-tf": "the original parsed this and ignored it",
-    "--bn-eps": "checkpoints do not record it, so a reloaded network would differ",
-    "--model-ema-force-cpu": "each epoch is judged by the average, which has to be where the network is",
-    "--checkpoint-hist": "the last state and the best weights are kept",
-    "--save-images": "not offered",
-    "--apex-amp": "Apex is no longer maintained; use --amp",
-    "--no-prefetcher": "pictures are always normalized on the device",
-    "--use-multi-epochs-loader": "workers always live through all epochs",
-    "--tta": "the original parsed this and ignored it",
-    "--torchscript": "train first; the trained network can be scripted",
-    "--log-wandb": "the log is log.jsonl and log.csv",
-    "--local_rank": "start with torchrun, which tells each process by its environment",
-    "--local-rank": "start with torchrun, which tells each process by its environment",
-}
-REFUSED_SWITCHES = frozenset(
-    {
-        "--no-resume-opt",
-        "--jsd",
-        "--resplit",
-        "--split-bn",
-        "--bn-tf",
-        "--model-ema-force-cpu",
-        "--save-images",
-        "--apex-amp",
-        "--no-prefetcher",
-        "--use-multi-epochs-loader",
-        "--torchscript",
-        "--log-wandb",
-    }
+
+@dataclass(frozen=True)
+class Refusal:
+    """Flags of the original that this program will not take, and why."""
+
+    reason: str
+    valued: tuple[str, ...] = ()  # flags that are followed by a value
+    switches: tuple[str, ...] = ()  # flags that stand alone
+
+
+REFUSALS: tuple[Refusal, ...] = (
+    Refusal("the kind of set is found out from --data", ("--dataset",)),
+    Refusal("the network's pooling is the mean; the original parsed this and ignored it", ("--gp",)),
+    Refusal("--resume knows the epoch, and another one would not be the same run", ("--start-epoch",)),
+    Refusal(
+        "a resumed run is the same run; give --pretrained PATH to begin a new one with its weights",
+        switches=("--no-resume-opt",),
+    ),
+    Refusal("give more --epochs", ("--epoch-repeats",)),
+    Refusal("the plateau schedule is not offered: it depends on the judged pictures", ("--patience-epochs",)),
+    Refusal("augmentation splits are not offered", ("--aug-splits",), ("--jsd", "--resplit", "--split-bn")),
+    Refusal("the network has no drop-connect; the original parsed this and ignored it", ("--drop-connect",)),
+    Refusal("the network has no drop-path; the original parsed this and ignored it", ("--drop-path",)),
+    Refusal("the network has no drop-block; the original parsed this and ignored it", ("--drop-block",)),
+    Refusal("the original parsed this and ignored it", ("--tta",), ("--bn-tf",)),
+    Refusal("checkpoints do not record it, so a reloaded network would differ", ("--bn-eps",)),
+    Refusal(
+        "each epoch is judged by the average, which has to be where the network is", switches=("--model-ema-force-cpu",)
+    ),
+    Refusal("the last state and the best weights are kept", ("--checkpoint-hist",)),
+    Refusal("not offered", switches=("--save-images",)),
+    Refusal("Apex is no longer maintained; use --amp", switches=("--apex-amp",)),
+    Refusal("pictures are always normalized on the device", switches=("--no-prefetcher",)),
+    Refusal("workers always live through all epochs", switches=("--use-multi-epochs-loader",)),
+    Refusal("train first; the trained network can be scripted", switches=("--torchscript",)),
+    Refusal("the log is log.jsonl and log.csv", switches=("--log-wandb",)),
+    Refusal("start with torchrun, which tells each process by its environment", ("--local_rank", "--local-rank")),
 )
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a click command an option for every flag of the tables."""
-    for name, reason in reversed(list(REFUSED.items())):
-        switch = name in REFUSED_SWITCHES
-        option = click.option(
-            name, f"refused{name.replace('-', '_')}", is_flag=switch, expose_value=False, hidden=True,
-            callback=_refuse(name, reason), default=None,
-        )  # fmt: skip
-        command = option(command)
+    for row in REFUSALS:
+        for name in (*row.valued, *row.switches):
+            command = _refused_option(name, row.reason, switch=name in row.switches)(command)
     for flag in reversed(FLAGS + PREPROCESS_FLAGS):
         if flag.kind is bool:
             name = flag.names[0]
@@ -171,14 +161,17 @@ def opposite(name: str) -> str:
     return f"--{name.removeprefix('--no-')}" if name.startswith("--no-") else f"--no-{name.removeprefix('--')}"
 
 
-def _refuse(name: str, reason: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    """Return a callback that refuses the option when it is given."""
+def _refused_option(name: str, reason: str, switch: bool) -> Callable[..., Any]:
+    """Return an option that is not shown in --help, and refused when it is given."""
 
-    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    def refuse(context: click.Context, parameter: click.Parameter, value: Any) -> None:
         if value is not None and value is not False:
             raise UsageError(f"{name} is refused: {reason}. Leave it out.")
 
-    return callback
+    return click.option(
+        name, f"refused{name.replace('-', '_')}", is_flag=switch, expose_value=False, hidden=True, callback=refuse,
+        default=None,
+    )  # fmt: skip
 
 
 def changed_preprocess(recipe: Any, given: Mapping[str, Any]) -> Any:
@@ -187,8 +180,6 @@ def changed_preprocess(recipe: Any, given: Mapping[str, Any]) -> Any:
     Raises:
         UsageError: when they contradict each other or are out of range.
     """
-    import dataclasses
-
     preprocess, changes = (
         recipe.preprocess,
         {key: given[key] for key in ("mean", "std", "interpolation") if key in given},

@@ -79,7 +79,7 @@ class _Progress:
         return tqdm(indices, desc="prepare", unit="picture", unit_scale=True, disable=None)
 
     def begin(self, epochs: int, images_per_epoch: int) -> None:
-        """Learn how long the run is."""
+        """Take the length of the run."""
         self.epochs, self.per_epoch = epochs, images_per_epoch
 
     def step(self, record: StepRecord) -> None:
@@ -121,6 +121,6 @@ class _Progress:
             self.bar.write(line, file=sys.stderr)
 
     def close(self) -> None:
-        """Leave the terminal in order."""
+        """Close the bar."""
         if self.bar is not None:
             self.bar.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,7 +19,8 @@ from repghost.errors import UsageError
 @click.option("--again", multiple=True, metavar="PATTERN", help="Measure these rows again, e.g. after a change.")
 @click.option("--kept", is_flag=True, help="Measure nothing: write what is kept, and name what is not there.")
 @click.option("--add", is_flag=True, help="Keep the networks in the document that are not among CKPT.")
-@click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Calibration pictures.")
+@click.option("--images", "calibration_images", default=512, show_default=True, type=click.IntRange(1),
+              help="Calibration pictures.")  # fmt: skip
 @click.option("--test-images", type=click.IntRange(2), help="Only so many judge.  [default: all]")
 @click.option("--python", "pythons", multiple=True, type=click.Path(path_type=Path),
               help="An interpreter that has other tools (onnxruntime, nncf, nvidia-modelopt); repeatable.")  # fmt: skip
@@ -26,21 +28,7 @@ from repghost.errors import UsageError
 @click.option("--cells", default="build/accuracy", show_default=True, type=click.Path(path_type=Path),
               help="Where measurements are kept; what is there is not measured again.")  # fmt: skip
 @click.option("--docs", default="docs", show_default=True, type=click.Path(path_type=Path), help="Folder to write to.")
-def command(
-    checkpoints: tuple[str, ...],
-    data: Path,
-    preprocess: Path | None,
-    methods: tuple[str, ...],
-    again: tuple[str, ...],
-    kept: bool,
-    add: bool,
-    images: int,
-    test_images: int | None,
-    pythons: tuple[Path, ...],
-    arm64: bool,
-    cells: Path,
-    docs: Path,
-) -> None:
+def command(docs: Path, methods: tuple[str, ...], pythons: tuple[Path, ...], **options: Any) -> None:
     """Quantize each CKPT in every way, measure all of them on the same test images, and write what came out.
 
     CKPT is a trained checkpoint with its branches. Post-training quantization by algorithm, training under
@@ -54,12 +42,8 @@ def command(
     from compile.accuracy.methods import choose_methods
 
     chosen = choose_methods(methods)
-    if again:
-        choose_methods(again)
+    if options["again"]:
+        choose_methods(options["again"])
     found = tuple(python.absolute() for python in pythons) or (Path(sys.executable),)
-    plan = Plan(
-        checkpoints, data, chosen, again, cells, found, images, test_images, arm64=arm64, preprocess=preprocess,
-        kept=kept, add=add,
-    )  # fmt: skip
-    run_accuracy(plan, docs, click.echo)
+    run_accuracy(Plan(methods=chosen, pythons=found, **options), docs, click.echo)
     click.echo(f"written: {docs / JSON_FILE} and {docs / PAGE_FILE}")

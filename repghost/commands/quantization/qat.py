@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from calib.settings.config_file import read_config
-from repghost.commands.options.quant_options import output_option, quantization_options
+from repghost.commands.options.quant_options import NetworkRequest, network_options, output_option
 from repghost.commands.progress.qat import following
 
 if TYPE_CHECKING:
@@ -30,35 +29,15 @@ if TYPE_CHECKING:
 @click.option("--held-out", default=2000, show_default=True, type=click.IntRange(1),
               help="Pictures that choose between the start and what training made of it.")  # fmt: skip
 @click.option("--flip", is_flag=True, help="Mirror half of the pictures.")
-@quantization_options
+@network_options
 @output_option
-def command(
-    checkpoint: str,
-    data: Path,
-    split: str,
-    mode: str,
-    epochs: int,
-    images: int,
-    batch: int,
-    learning_rate: float,
-    distillation: float,
-    crop_padding: int,
-    held_out: int,
-    flip: bool,
-    seed: int,
-    preprocess_path: Path | None,
-    size: int | None,
-    width: str | None,
-    config_path: Path | None,
-    policy: str | None,
-    output: Path,
-) -> None:
+def command(request: NetworkRequest, output: Path, **training: Any) -> None:
     """Calibrate CKPT as `repghost quantize` does, train it under quantization, and write the better of the two.
 
     Held-out images of the same split choose, by the answers of the integer program. The file is written at the end,
     whole; a run that was interrupted is started again and gives the same bytes.
     """
-    config = read_config(config_path, policy)
+    config = request.settings()
 
     from calib.qat.settings import QatSettings
     from calib.qat.train_on_set import train_on_set
@@ -70,15 +49,15 @@ def command(
     from repghost.evaluation.classes import matching_classes
     from repghost.network.spec import parse_width
 
-    settings = QatSettings(
-        mode=mode, epochs=epochs, images=images, batch=batch, learning_rate=learning_rate, distillation=distillation,
-        crop_padding=crop_padding, held_out=held_out, flip=flip, seed=seed,
-    )  # fmt: skip
-    loaded = open_checkpoint(checkpoint, None if width is None else parse_width(width, custom=True))
-    preprocess = resized(resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, preprocess_path), size)
-    dataset = open_dataset(data, split)
+    settings = QatSettings(seed=request.seed, **training)
+    width = None if request.width is None else parse_width(request.width, custom=True)
+    loaded = open_checkpoint(request.checkpoint, width)
+    preprocess = resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, request.preprocess)
+    preprocess = resized(preprocess, request.size)
+    split = str(request.split)
+    dataset = open_dataset(request.data, split)
     labels = matching_classes(dataset, loaded.spec.num_classes, loaded.labels)
-    source = Source(labels, loaded.digest, {"data": data.name, "split": split, "seed": seed})
+    source = Source(labels, loaded.digest, {"data": request.data.name, "split": split, "seed": request.seed})
     with following() as hooks:
         result = train_on_set(build_model(loaded), dataset, preprocess, config, settings, source, hooks)
     write_result(output, result, settings)

@@ -10,15 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from calib.settings.config_file import read_config
-from repghost.commands.options.calibration import (
-    DEFAULT_IMAGES,
-    Calibration,
-    open_calibration,
-    progress_bar,
-    read_images,
-)
-from repghost.commands.options.quant_options import calibration_options, output_option
+from repghost.commands.options.calibration import Calibration, open_calibration, progress_bar, read_images
+from repghost.commands.options.quant_options import CalibrationRequest, calibration_options, output_option
 from repghost.errors import UsageError, unknown_value
 
 if TYPE_CHECKING:
@@ -33,7 +26,6 @@ DEFAULT_HELD_OUT = 2000
 
 @click.command("quantize", short_help="Calibrate a checkpoint and write int8 QDQ ONNX.")
 @calibration_options
-@click.option("--images", type=click.IntRange(1), help=f"Calibration pictures.  [default: {DEFAULT_IMAGES} or all]")
 @click.option("--algorithm", help="An observer, 'answers' (one per tensor), or 'auto' (a search; needs labels).")
 @click.option("--max-drop", type=float, help="With auto: points of top-1 that may be lost.  [default: 0.3]")
 @click.option(
@@ -41,20 +33,7 @@ DEFAULT_HELD_OUT = 2000
 )
 @output_option
 def command(
-    checkpoint: str,
-    data: Path,
-    split: str | None,
-    images: int | None,
-    seed: int,
-    preprocess_path: Path | None,
-    size: int | None,
-    width: str | None,
-    config_path: Path | None,
-    policy: str | None,
-    algorithm: str | None,
-    max_drop: float | None,
-    held_out: int | None,
-    output: Path,
+    request: CalibrationRequest, algorithm: str | None, max_drop: float | None, held_out: int | None, output: Path
 ) -> None:
     """Quantize CKPT to int8 with scales calibrated on images, and write a QDQ ONNX file.
 
@@ -67,26 +46,25 @@ def command(
     """
     if algorithm != AUTO and (max_drop is not None or held_out is not None):
         raise UsageError("--max-drop and --held-out belong to --algorithm auto, which is not given.")
-    config = with_algorithm(read_config(config_path, policy), algorithm)
+    config = with_algorithm(request.settings(), algorithm)
 
     from calib.quantize import Source
 
-    opened = open_calibration(checkpoint, data, split, images, seed, preprocess_path, size, width)
-    calibration = {"data": data.name, "split": opened.split, "seed": seed, "broken": len(opened.prepared.broken)}
+    opened = open_calibration(request)
+    calibration = {"data": request.data.name, "split": opened.split, "seed": request.seed}
+    calibration |= {"broken": len(opened.prepared.broken)}
     source = Source(opened.labels, opened.checkpoint.digest, calibration)
     search: Search | None = None
     if algorithm == AUTO:
         wanted = 0.3 if max_drop is None else max_drop
-        result, search = _search(opened, config, source, wanted, held_out, seed)
+        result, search = _search(opened, config, source, wanted, held_out, request.seed)
         config = search.chosen.config
     else:
         result = _calibrate(opened, config, source)
     write_result(output, result, config, search)
     _summary(output, len(opened.prepared.images), config, result.digest, search)
     click.echo("next:")
-    same = {"--width": width, "--size": size, "--images": images, "--seed": seed or None}
-    files = {"--preprocess": preprocess_path, "--config": config_beside(output)}
-    for line in _next_commands(checkpoint, data, output, same | files, config.policy):
+    for line in _next_commands(request, output, config.policy):
         click.echo(f"  {line}")
 
 
@@ -183,15 +161,17 @@ def _summary(output: Path, images: int, config: QuantConfig, digest: str, search
     click.echo(f"program digest: {digest}")
 
 
-def _next_commands(checkpoint: str, data: Path, output: Path, options: dict[str, Any], policy: str) -> list[str]:
-    """Return what the user can run with the file, or on the way further; `options` are to be repeated."""
+def _next_commands(request: CalibrationRequest, output: Path, policy: str) -> list[str]:
+    """Return what the user can run with the file, or to compile the checkpoint with the same options."""
     if policy == "tensorrt":
         plan = output.with_suffix(".plan")
         return [
             shlex.join(["trtexec", f"--onnx={output}", "--stronglyTyped", f"--saveEngine={plan}"])
             + "  (on the Jetson; TensorRT 8: --int8 --fp16 instead of --stronglyTyped)"
         ]
-    build = ["repghost", "compile", "--target", "arm64", "--weights", checkpoint, "--data", str(data)]
-    for option, value in options.items():
+    build = ["repghost", "compile", "--target", "arm64", "--weights", request.checkpoint, "--data", str(request.data)]
+    same: dict[str, Any] = {"--width": request.width, "--size": request.size, "--images": request.images}
+    same |= {"--seed": request.seed or None, "--preprocess": request.preprocess, "--config": config_beside(output)}
+    for option, value in same.items():
         build += [] if value is None else [option, str(value)]
     return [shlex.join(["repghost", "explain", str(output)]), shlex.join(build)]

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from calib.settings.config_file import read_config
-from repghost.commands.options.calibration import DEFAULT_IMAGES, Calibration, open_calibration, progress_bar
-from repghost.commands.options.quant_options import calibration_options
+from repghost.commands.options.calibration import Calibration, open_calibration, progress_bar
+from repghost.commands.options.quant_options import CalibrationRequest, calibration_options
 from repghost.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ MAX_PROFILE_BYTES = 16 << 20
 
 @click.command("sensitivity", short_help="Say which layers int8 hurts, and what each would cost in float.")
 @calibration_options
-@click.option("--images", type=click.IntRange(1), help=f"Calibration pictures.  [default: {DEFAULT_IMAGES} or all]")
 @click.option(
     "--profile",
     "profiles",
@@ -36,16 +34,7 @@ MAX_PROFILE_BYTES = 16 << 20
 @click.option("--svg", "svg_path", type=click.Path(path_type=Path), help="Write a figure.")
 @click.option("--all", "everything", is_flag=True, help=f"Print every layer, not the first {SHOWN}.")
 def command(
-    checkpoint: str,
-    data: Path,
-    split: str | None,
-    images: int | None,
-    seed: int,
-    preprocess_path: Path | None,
-    size: int | None,
-    width: str | None,
-    config_path: Path | None,
-    policy: str | None,
+    request: CalibrationRequest,
     profiles: tuple[Path, ...],
     json_path: Path | None,
     svg_path: Path | None,
@@ -64,9 +53,9 @@ def command(
 
     if len(profiles) not in (0, 2):
         raise UsageError(f"--profile is given twice, for the int8 and for the fp32 bundle; not {len(profiles)} times.")
-    config = read_config(config_path, policy)
+    config = request.settings()
     prices = float_prices(*(_read_profile(path) for path in profiles)) if profiles else {}
-    opened = open_calibration(checkpoint, data, split, images, seed, preprocess_path, size, width)
+    opened = open_calibration(request)
     entries, work, measured = _measure(opened, config)
     rows = make_rows(entries, work, prices)
     about = {

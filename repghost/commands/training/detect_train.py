@@ -6,11 +6,14 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from repghost.commands.options.process_options import ProcessOptions, process_options
 
 if TYPE_CHECKING:
     from repghost.detection.recipe import DetectionRecipe
@@ -18,6 +21,22 @@ if TYPE_CHECKING:
     from repghost.detection.train import DetectionHooks
 
 LOG_INTERVAL = 10.0  # seconds between two lines
+
+
+@dataclass(frozen=True)
+class DetectRequest:
+    """Options of the command that are not values of the recipe, each under its own name."""
+
+    data: Path
+    kind: str
+    pretrained: str | None
+    train_split: str
+    val_split: str
+    output: Path
+    resume: str | None
+    workers: int
+    broken_limit: int
+
 
 _FIELDS = (
     click.option("--width", default="1.0", show_default=True, help="Of the backbone."),
@@ -59,47 +78,50 @@ def _with_fields(function: Any) -> Any:
               help="Go on with the run in --output; 'auto' starts one where there is none.")  # fmt: skip
 @click.option("--workers", "-j", default=4, show_default=True, type=click.IntRange(0), help="Processes that decode.")
 @click.option("--broken-limit", default=50, show_default=True, type=click.IntRange(0))
-@click.option("--device", help="cpu or cuda; a GPU by default where there is one.")
-@click.option("--dist-timeout", default=600.0, type=click.FloatRange(1), help="Seconds to wait for other processes.")
+@process_options
 @_with_fields
-def command(
-    data: Path, kind: str, pretrained: str | None, train_split: str, val_split: str, output: Path, resume: str | None,
-    workers: int, broken_limit: int, device: str | None, dist_timeout: float, **given: Any,
-) -> None:  # fmt: skip
+def command(processes: ProcessOptions, **options: Any) -> None:
     """Train a detector and write OUTPUT/detector.safetensors.
 
     The defaults are the customary 12 epochs at 800 pixels; docs/training.md has the recipe. Several processes:
     torchrun --nproc-per-node=N -m repghost.cli detect-train ...
     """
     from repghost.detection.coco import open_coco
-    from repghost.detection.train import MODEL_FILE, train
-    from repghost.distributed.ranks import join
+    from repghost.detection.train import MODEL_FILE, DetectionOptions, train
     from repghost.errors import UsageError
     from repghost.training.transfer import read_start
 
-    if resume not in (None, "continue", "auto"):
-        raise UsageError(f"--resume {resume!r} is not understood; allowed: --resume or --resume auto, with --output.")
-    recipe = _recipe(kind, given, pretrained is not None)
-    masks = kind == "maskrcnn"
-    with join(device, dist_timeout) as ranks:
-        dataset = open_coco(data, train_split, masks)
-        validation = open_coco(data, val_split, masks) if val_split else None
-        weights = read_start(pretrained, recipe.width) if pretrained else None
+    names = {field.name for field in fields(DetectRequest)}
+    request = DetectRequest(**{name: options.pop(name) for name in names})
+    if request.resume not in (None, "continue", "auto"):
+        raise UsageError(
+            f"--resume {request.resume!r} is not understood; allowed: --resume or --resume auto, with --output."
+        )
+    recipe = _recipe(request.kind, options, request.pretrained is not None)
+    masks = request.kind == "maskrcnn"
+    with processes.join() as ranks:
+        dataset = open_coco(request.data, request.train_split, masks)
+        validation = open_coco(request.data, request.val_split, masks) if request.val_split else None
+        weights = read_start(request.pretrained, recipe.width) if request.pretrained else None
+        beside = DetectionOptions(request.resume or "new", weights, ranks, request.workers, request.broken_limit)
         with _follow(recipe, quiet=not ranks.first) as hooks:
-            _, history = train(
-                recipe, dataset, output, resume or "new", hooks, validation, weights, ranks, workers, broken_limit
-            )
+            _, history = train(recipe, dataset, request.output, hooks, validation, beside)
     if ranks.first:
-        path = output / MODEL_FILE
-        evaluated = history[-1].boxes
-        if evaluated is None:
-            click.echo("average precision: not measured; give --val-split")
-        else:
-            click.echo(f"average precision: boxes {_share(evaluated.ap)}, at overlap 0.5 {_share(evaluated.ap50)}")
-        click.echo(f"written: {path}")
-        click.echo("next:")
-        click.echo(f"  repghost detect-validate {path} --data {data} --split {val_split or train_split}")
-        click.echo(f"  repghost detect-export {path} {output / 'pyramid.onnx'}")
+        _tell(request, history[-1], request.output / MODEL_FILE)
+
+
+def _tell(request: DetectRequest, last: DetectionEpoch, path: Path) -> None:
+    """Print what came out, and what comes next."""
+    if last.boxes is None:
+        click.echo("average precision: not measured; give --val-split")
+    else:
+        click.echo(f"average precision: boxes {_share(last.boxes.ap)}, at overlap 0.5 {_share(last.boxes.ap50)}")
+    click.echo(f"written: {path}")
+    click.echo("next:")
+    click.echo(
+        f"  repghost detect-validate {path} --data {request.data} --split {request.val_split or request.train_split}"
+    )
+    click.echo(f"  repghost detect-export {path} {request.output / 'pyramid.onnx'}")
 
 
 def _recipe(kind: str, given: dict[str, Any], pretrained: bool) -> DetectionRecipe:

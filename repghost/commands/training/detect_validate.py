@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from repghost.commands.options.process_options import ProcessOptions, process_options
+
 
 @click.command("detect-validate", short_help="Average precision of a detector.")
 @click.argument("detector", type=click.Path(path_type=Path))
@@ -15,12 +17,9 @@ import click
               help="Folder with annotations/instances_SPLIT.json and the pictures in SPLIT/.")  # fmt: skip
 @click.option("--split", default="val2017", show_default=True)
 @click.option("--fused", is_flag=True, help="Fold branches and batch norms of the backbone first.")
-@click.option("--device", help="cpu or cuda; a GPU by default where there is one.")
-@click.option("--dist-timeout", default=600.0, type=click.FloatRange(1), help="Seconds to wait for other processes.")
+@process_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(
-    detector: Path, data: Path, split: str, fused: bool, device: str | None, dist_timeout: float, as_json: bool
-) -> None:
+def command(detector: Path, data: Path, split: str, fused: bool, processes: ProcessOptions, as_json: bool) -> None:
     """Measure DETECTOR, a file of 'repghost detect-train', on a split in COCO's format."""
     from tqdm import tqdm
 
@@ -28,13 +27,12 @@ def command(
     from repghost.detection.coco import open_coco
     from repghost.detection.detector import fuse_detector
     from repghost.detection.evaluate import evaluate
-    from repghost.distributed.ranks import join
 
     loaded = read_detector(detector)
     model = fuse_detector(loaded.model) if fused and loaded.form == "train" else loaded.model
     dataset = open_coco(data, split, masks=loaded.recipe.kind == "maskrcnn")
     _check_categories(loaded.categories, dataset.categories, detector)
-    with join(device, dist_timeout) as ranks:
+    with processes.join() as ranks:
         scores = evaluate(model.to(ranks.device), dataset, ranks, lambda places: tqdm(places, disable=None))
     if not ranks.first:
         return

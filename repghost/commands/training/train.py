@@ -56,9 +56,8 @@ _LOADING = {"workers", "pin_mem", "validation_batch_size_multiplier", "broken_li
 @click.option("--threads", type=click.IntRange(1), help="Threads of PyTorch; its own choice by default.")
 @recipe_options
 def command(
-    data: Path, recipe_name: str, output: Path, experiment: str | None, device: str | None, dist_timeout: float | None,
-    threads: int | None, **given: Any,
-) -> None:  # fmt: skip
+    data: Path, recipe_name: str, output: Path, experiment: str | None, threads: int | None, **given: Any
+) -> None:
     """Train a RepGhostNet and write OUTPUT/model.safetensors.
 
     Each epoch is evaluated on training images that are held out (demo) or by --val-split. The set's test split, if
@@ -76,8 +75,8 @@ def command(
     folder = _folder(output / experiment if experiment else output, given)
     recipe = _recipe(recipe_name, given)
     settings = qat_settings(given.get("qat_mode"), given.get("qat_epochs"), given.get("qat_images"), recipe.seed)
-    with join(device, dist_timeout or TIMEOUT) as ranks:
-        if dist_timeout is not None and ranks.count == 1:
+    with join(given.get("device"), given.get("dist_timeout", TIMEOUT)) as ranks:
+        if "dist_timeout" in given and ranks.count == 1:
             raise UsageError("--dist-timeout has no effect with one process; leave it out or start with torchrun.")
         result, dataset = _train(recipe, data, folder, given, ranks)
     if ranks.first:
@@ -133,10 +132,10 @@ def _train(
     from repghost.commands.progress.train import follow
     from repghost.data import open_dataset
     from repghost.training.feeds.choose import open_validation
-    from repghost.training.feeds.loader import Loading
     from repghost.training.follow.hooks import joined
     from repghost.training.follow.plot import plotting
     from repghost.training.follow.tensorboard import board
+    from repghost.training.options import Loading
     from repghost.training.train import Options, train
     from repghost.training.transfer import read_start
 
@@ -155,8 +154,15 @@ def _train(
         validation_batch=recipe.batch * given.get("validation_batch_size_multiplier", 1),
     )
     weights = read_start(given["pretrained"], recipe.width) if "pretrained" in given else None
-    intervals = (given["recovery_interval"], given.get("log_interval", 50))
-    options = Options(loading, *intervals, given.get("num_classes"), weights)
+    options = Options(
+        resume=given.get("resume", "new"),
+        ranks=ranks,
+        loading=loading,
+        state_interval=given["recovery_interval"],
+        log_interval=given.get("log_interval", 50),
+        num_classes=given.get("num_classes"),
+        weights=weights,
+    )
     dataset = open_dataset(data, given["train_split"])
     validation = (
         None
@@ -165,11 +171,10 @@ def _train(
     )
     if ranks.first:
         _say_rate(recipe, ranks)
-    resume = given.get("resume", "new")
     events_wanted = given.get("tensorboard") if ranks.first else False
     with follow(recipe, quiet=not ranks.first) as shown, board(folder, events_wanted) as events:
         hooks = joined(shown, events, plotting(folder)) if ranks.first else shown
-        return train(recipe, dataset, folder, resume, hooks, validation, options, ranks), dataset
+        return train(recipe, dataset, folder, hooks, validation, options), dataset
 
 
 def _say_rate(recipe: Recipe, ranks: Ranks) -> None:

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from repghost.commands.options.gather import gather
+from repghost.commands.options.process_options import ProcessOptions, dist_timeout_option
 from repghost.errors import UsageError
 
 if TYPE_CHECKING:
     from repghost.distributed.ranks import Ranks
-    from repghost.evaluation.predictor import Contender
+    from repghost.evaluation.predictor import Predictor
     from repghost.validation.validate import Validation
+
+
+@dataclass(frozen=True)
+class ValidateRequest:
+    """The options of the command, each under its own name."""
+
+    data: Path
+    split: str
+    images: int | None
+    seed: int
+    preprocess: Path | None
+    width: str | None
+    batch: int
+    compiled: bool
+    cache: Path
+    folder: Path | None
+    per_class: bool
+    as_json: bool
 
 
 @click.command("validate", short_help="Top-1 of networks: raw, EMA, fused, int8, compiled.")
@@ -22,9 +43,7 @@ if TYPE_CHECKING:
 @click.option("--split", default="test", show_default=True, help="Which part of the set.")
 @click.option("--images", type=click.IntRange(1), help="Only so many pictures, balanced over the classes.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures of --images.")
-@click.option(
-    "--preprocess", "preprocess_file", type=click.Path(path_type=Path), help="JSON; instead of the networks' own."
-)
+@click.option("--preprocess", type=click.Path(path_type=Path), help="JSON; instead of the networks' own.")
 @click.option("--width", help="Needed for the checkpoint 'timm'; refuses a checkpoint of another width.")
 @click.option("--batch", "-b", default=250, show_default=True, type=click.IntRange(1), help="Pictures per step.")
 @click.option("--compiled", is_flag=True, help="Compile QDQ files for this machine too, and compare every bit.")
@@ -33,10 +52,11 @@ if TYPE_CHECKING:
 @click.option("--all-widths", "folder", type=click.Path(path_type=Path),
               help="A folder of checkpoints instead: a row for each width, beside the published figures.")  # fmt: skip
 @click.option("--per-class", is_flag=True, help="Show each class.")
-@click.option("--device", help="cpu or cuda, for PyTorch; a GPU by default where there is one.")
-@click.option("--dist-timeout", default=600.0, type=click.FloatRange(1), help="Seconds to wait for other processes.")
+@gather("processes", ProcessOptions, (
+    click.option("--device", help="cpu or cuda, for PyTorch; a GPU by default where there is one."), dist_timeout_option
+))  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-def command(networks: tuple[str, ...], device: str | None, dist_timeout: float, **given: Any) -> None:
+def command(networks: tuple[str, ...], processes: ProcessOptions, **options: Any) -> None:
     """Measure top-1 and top-5 of networks on the same images, and the change against the first.
 
     A checkpoint is measured as it is and fused; one with averaged weights also without the average. A QDQ file is
@@ -45,45 +65,44 @@ def command(networks: tuple[str, ...], device: str | None, dist_timeout: float, 
 
     Several processes: torchrun --nproc-per-node=N -m repghost.cli validate ...
     """
-    from repghost.distributed.ranks import join
-
-    if bool(networks) == bool(given["folder"]):
+    request = ValidateRequest(**options)
+    if bool(networks) == bool(request.folder):
         raise UsageError("give either networks or --all-widths DIR; a network is a checkpoint, a QDQ file or a bundle.")
-    if given["folder"] and (given["width"] or given["per_class"]):
+    if request.folder and (request.width or request.per_class):
         raise UsageError("--width and --per-class have no effect with --all-widths; leave them out.")
-    with join(device, dist_timeout) as ranks:
-        if given["folder"]:
-            _all_widths(ranks, **given)
+    with processes.join() as ranks:
+        if request.folder:
+            _all_widths(request.folder, ranks, request)
         else:
-            _one(networks, ranks, **given)
+            _one(networks, ranks, request)
 
 
-def _one(networks: tuple[str, ...], ranks: Ranks, as_json: bool, per_class: bool, **given: Any) -> None:
+def _one(networks: tuple[str, ...], ranks: Ranks, request: ValidateRequest) -> None:
     """Measure the networks that were named, and print."""
     from repghost.validation.tables import class_table, network_table
 
-    report = _measure(networks, ranks, **given)
+    report = _measure(networks, ranks, request)
     if not ranks.first:
         return
     _name_broken(report)
-    if as_json:
-        click.echo(json.dumps({"data": str(given["data"]), "split": given["split"]} | report.to_dict()))
+    if request.as_json:
+        click.echo(json.dumps({"data": str(request.data), "split": request.split} | report.to_dict()))
         return
     lines = network_table(report)
-    if per_class:
+    if request.per_class:
         lines += ["", *class_table(report)]
     lines.append(f"{sum(report.images)} pictures, broken: {len(report.broken)}")
     click.echo("\n".join(lines))
 
 
-def _all_widths(ranks: Ranks, folder: Path, as_json: bool, per_class: bool, **given: Any) -> None:
+def _all_widths(folder: Path, ranks: Ranks, request: ValidateRequest) -> None:
     """Measure every width of a folder, and print."""
     from repghost.validation.published_widths import WidthFiles, validate_widths
     from repghost.validation.tables import width_table
 
     def measure(files: WidthFiles) -> Validation:
         names = [str(path) for path in (files.checkpoint, files.quantized) if path is not None]
-        report = _measure(tuple(names), ranks, **given)
+        report = _measure(tuple(names), ranks, request)
         if ranks.first:
             _name_broken(report)
         return report
@@ -91,44 +110,42 @@ def _all_widths(ranks: Ranks, folder: Path, as_json: bool, per_class: bool, **gi
     rows = validate_widths(folder, measure)
     if not ranks.first:
         return
-    if as_json:
-        click.echo(json.dumps({"data": str(given["data"]), "widths": [row.to_dict() for row in rows]}))
+    if request.as_json:
+        click.echo(json.dumps({"data": str(request.data), "widths": [row.to_dict() for row in rows]}))
         return
     click.echo("\n".join(width_table(rows)))
 
 
-def _measure(networks: tuple[str, ...], ranks: Ranks, **given: Any) -> Validation:
-    """Open networks and images, and count."""
+def _measure(networks: tuple[str, ...], ranks: Ranks, request: ValidateRequest) -> Validation:
+    """Return the accuracy of networks on the same images."""
     from tqdm import tqdm
 
     from repghost.data import open_dataset
     from repghost.data.subset import choose_balanced
     from repghost.validation.validate import validate
 
-    dataset = open_dataset(given["data"], given["split"])
-    contenders = [found for source in networks for found in _open(source, ranks, dataset.classes, **given)]
-    images = given["images"]
-    indices = None if images is None else choose_balanced(dataset.labels, images, given["seed"])
+    dataset = open_dataset(request.data, request.split)
+    predictors = [found for source in networks for found in _open(source, ranks, dataset.classes, request)]
+    indices = None if request.images is None else choose_balanced(dataset.labels, request.images, request.seed)
     disable = None if ranks.first else True
     return validate(
-        contenders, dataset, indices, given["batch"], ranks, lambda work: tqdm(work, disable=disable, leave=False)
+        predictors, dataset, indices, request.batch, ranks, lambda work: tqdm(work, disable=disable, leave=False)
     )
 
 
-def _open(source: str, ranks: Ranks, classes: tuple[str, ...], **given: Any) -> list[Contender]:
+def _open(source: str, ranks: Ranks, classes: tuple[str, ...], request: ValidateRequest) -> list[Predictor]:
     """Return the networks of one argument."""
     from compile.stages.predictors import QDQ_SUFFIX, open_bundle, open_qdq
     from repghost.network.spec import parse_width
     from repghost.validation.sources import open_checkpoints
 
-    path, preprocess_file = Path(source), given["preprocess_file"]
+    path, preprocess = Path(source), request.preprocess
     if source.endswith(QDQ_SUFFIX):
-        return open_qdq(path, preprocess_file, ranks, given["cache"] if given["compiled"] else None, classes)
+        return open_qdq(path, preprocess, ranks, request.cache if request.compiled else None, classes)
     if path.is_dir():
         return open_bundle(path)
-    width = given.get("width")
-    number = None if width is None else parse_width(width, custom=True)
-    return open_checkpoints(source, preprocess_file, ranks.device, number, given["batch"])
+    width = None if request.width is None else parse_width(request.width, custom=True)
+    return open_checkpoints(source, preprocess, ranks.device, width, request.batch)
 
 
 def _name_broken(report: Validation) -> None:

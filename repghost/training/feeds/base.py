@@ -1,4 +1,4 @@
-"""What a training loop asks of its images, and where each process's share of an epoch comes from."""
+"""The interface of a feed of batches, and the order of images in an epoch."""
 
 from __future__ import annotations
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from repghost.data import ImageSet, open_dataset, prepare
 from repghost.data.shards import is_shards, open_shards, shard_paths
 from repghost.data.subset import choose_balanced
-from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError
 from repghost.training.feeds.base import Feed
-from repghost.training.feeds.loader import LoaderFeed, Loading
+from repghost.training.feeds.loader import LoaderFeed
 from repghost.training.feeds.memory import MemoryFeed, split_prepared
 from repghost.training.follow.hooks import Hooks
+from repghost.training.options import Options
 from repghost.training.recipe import Recipe
 
 
@@ -90,19 +90,17 @@ def open_feed(
     validation: ImageSet | None,
     classes: int,
     hooks: Hooks,
-    loading: Loading,
-    ranks: Ranks,
+    options: Options,
 ) -> Feed:
     """Return where the recipe's batches come from.
 
     Args:
         recipe: says whether images are kept in memory.
         dataset: the training split.
-        evaluating: evaluates each epoch, where no training images are held out.
+        validation: evaluates each epoch, where no training images are held out.
         classes: of the network.
         hooks: follow the decoding.
-        loading: workers and limits, where images are decoded in every epoch.
-        ranks: this process among the others.
+        options: workers and limits, where images are decoded in every epoch, and this process among the others.
 
     Raises:
         UsageError: when there are too few images, or nothing that evaluates.
@@ -111,9 +109,11 @@ def open_feed(
         held = held_out_indices(dataset.labels, recipe)
         rest = np.setdiff1d(np.arange(len(dataset)), held)
         everything = prepare(dataset, recipe.preprocess, np.concatenate([rest, held]), hooks.preparing)
-        return MemoryFeed(recipe, *split_prepared(everything, int(np.isin(everything.indices, rest).sum())), ranks)
+        return MemoryFeed(
+            recipe, *split_prepared(everything, int(np.isin(everything.indices, rest).sum())), options.ranks
+        )
     if validation is None:
         raise UsageError(f"recipe {recipe.name!r} judges each epoch on a split of its own; the set has none.")
     if validation.classes != dataset.classes:
         raise UsageError("the classes of the training pictures and of those that judge an epoch differ.")
-    return LoaderFeed(recipe, dataset, validation, classes, loading, ranks)
+    return LoaderFeed(recipe, dataset, validation, classes, options.loading, options.ranks)

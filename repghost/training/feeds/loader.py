@@ -23,27 +23,11 @@ from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError
 from repghost.training.feeds.base import Batch, epoch_order
 from repghost.training.feeds.seeding import seeded
+from repghost.training.options import Loading
 from repghost.training.recipe import Recipe
 from repghost.training.recipe_parts import Augmentation
 
 MIXING, ERASING = 1, 2  # keep the random numbers of one step apart
-
-
-@dataclass(frozen=True)
-class Loading:
-    """How images are read; none of it changes a result.
-
-    Args:
-        workers: processes that decode; 0 decodes in the training process.
-        pin_memory: lock pages for faster copies to a GPU.
-        broken_limit: images that may be broken, in all processes of a run together, before it stops.
-        judging_batch: images per step when an epoch is evaluated.
-    """
-
-    workers: int = 4
-    pin_memory: bool = False
-    broken_limit: int = 50
-    validation_batch: int = 128
 
 
 def train_transform(recipe: Recipe) -> Any:
@@ -149,7 +133,7 @@ class LoaderFeed:
     Args:
         recipe: batch, seed and augmentation.
         training: the images trained on.
-        evaluating: those that evaluate an epoch.
+        validation: those that evaluate an epoch.
         classes: of the network; mixed targets have so many columns.
         loading: workers and limits.
         ranks: this process among the others.

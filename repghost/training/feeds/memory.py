@@ -25,7 +25,7 @@ class MemoryFeed:
     Args:
         recipe: batch, seed and augmentation.
         training: the images trained on.
-        evaluating: the held-out ones.
+        validation: the held-out ones.
         ranks: this process among the others.
     """
 

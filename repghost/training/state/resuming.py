@@ -1,4 +1,4 @@
-"""From a state file back to a run, and from a run to a state file."""
+"""Taking the state of a run, and continuing a run from it."""
 
 from __future__ import annotations
 

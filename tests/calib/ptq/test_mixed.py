@@ -25,7 +25,7 @@ from compile.tensorrt.jetpack import find_jetpack
 from compile.tensorrt.lint.check import lint_file
 from compile.tensorrt.network.placement import PlacementOptions, place
 from compile.tensorrt.network.scales import half_spec
-from compile.tensorrt.network.writer import write_onnx
+from compile.tensorrt.network.writer import FileForm, write_onnx
 from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.operators import Graph
@@ -95,11 +95,13 @@ def test_symmetric_files_pass_the_rules_of_tensorrt(
 
 def test_a_bundle_for_jetson_keeps_them_in_float(graph: Graph, mixed: QuantSpec, tmp_path: Path) -> None:
     placement = place(graph, PlacementOptions(), mixed)
-    promise = placement.promise()
+    promise = placement.layer_types()
     assert promise["classifier"] == "float" and promise["blocks.5.0.ghost1.primary"] == "int8"
     assert {promise[name] for name in promise if name.startswith("blocks.6.")} == {"float"}
     path = tmp_path / "m.onnx"
-    path.write_bytes(write_onnx(graph, half_spec(graph, mixed), placement, SIZE, 19, "float16", {}).SerializeToString())
+    path.write_bytes(
+        write_onnx(graph, half_spec(graph, mixed), placement, SIZE, FileForm(19, "float16"), {}).SerializeToString()
+    )
     assert lint_file(path, find_jetpack("6")).breaches == ()
 
 

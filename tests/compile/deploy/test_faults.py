@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from compile.bundle.manifest import Bundle
-from compile.deploy.hold import hold
 from compile.deploy.install import DeploySettings, deploy
+from compile.deploy.lock import lock_board
 from compile.deploy.ssh.connection import Connection
 from compile.link.zig import run_zig
 from compile.storage.files import sha256
@@ -236,7 +236,7 @@ def test_what_a_broken_upload_left_damaged_is_sent_again(board: Standin, version
 
 
 def test_a_busy_board_is_left_alone(board: Standin, versions: list[Bundle], folder: str) -> None:
-    with hold(board.connection(folder)):
+    with lock_board(board.connection(folder)):
         fails(versions[1], board.connection(folder), 5, "busy with a deployment from .*Wait until it is done")
     deploy(versions[1].path, board.connection(folder))
     assert board.current(folder) == versions[1].digest

@@ -18,11 +18,11 @@ from compile.deploy.history import parse_version, version_of
 from compile.deploy.inventory import parse_inventory
 from compile.deploy.measure import throttled
 from compile.deploy.probe import BoardFacts, parse_probe
-from compile.deploy.prove import read_proof
 from compile.deploy.ssh import connection as connection_module
 from compile.deploy.ssh.address import parse_address
 from compile.deploy.ssh.connection import SCRIPTS, Connection, SshSettings, framed, remote_word, unframed
 from compile.deploy.ssh.reasons import connection_reason
+from compile.deploy.verify_on_board import read_verification
 from compile.doctor.board import board_findings
 from compile.report.boards import add_to_build, carry_over
 from compile.targets.table import ARM64, X86_64
@@ -213,7 +213,7 @@ def test_a_core_without_the_instructions_is_refused(versions: list[Bundle]) -> N
 )  # fmt: skip
 def test_only_a_whole_proof_counts(result: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError, match="did not prove"):
-        read_proof(result, "pi")
+        read_verification(result, "pi")
 
 
 def test_history_lines_survive_any_name(versions: list[Bundle]) -> None:

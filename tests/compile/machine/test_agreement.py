@@ -21,6 +21,11 @@ from tests.support.agreement import Evaluate, check_steps, onnx_reference, onnx_
 from tests.support.programs import random_images
 from tests.support.qdq_models import SIZE, mini_net, preprocess, save
 
+# The program and the file differ by less than a step before they round, so they round differently only near a tie. The
+# largest such difference is the residual's: its scale is rounded to 1/4096, so 255 steps may be off by 255 / 8192 of a
+# step. Of values that are spread evenly, twice that share lies so near a tie on either side.
+NEAR_TIES = 2 * 255 / 8192
+
 
 @pytest.mark.parametrize("evaluator", [onnx_runtime, onnx_reference])
 @pytest.mark.parametrize("int16", [True, False])
@@ -30,8 +35,7 @@ def test_each_layer_within_one_step(
     model = mini_net(int16=int16)
     program = lower(read_qdq(save(model, tmp_path)))
     images = random_images(6, SIZE, SIZE, seed=2)
-    # Only int16 rounding and the shorter fraction of the residual differ, near ties.
-    assert check_steps(model, program, images, preprocess(), evaluator) <= 0.005
+    assert check_steps(model, program, images, preprocess(), evaluator) <= NEAR_TIES
 
 
 @pytest.mark.parametrize("accumulator", ["int16", "int32"])
@@ -44,7 +48,7 @@ def test_each_layer_of_a_repghostnet_within_one_step(tmp_path: Path, accumulator
     model = qdq.build_qdq(graph, spec, 32)
     qdq.describe(model, qdq.Description("repghostnet_0_5x", prepare.to_dict(), (), "", {}, {}), config, spec)
     program = lower(read_qdq(save(model, tmp_path)))
-    assert check_steps(model, program, images, prepare) <= 0.01
+    assert check_steps(model, program, images, prepare) <= NEAR_TIES
 
 
 def test_onnx_runtime_agrees_on_the_answer(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from compile.machine.emulator import find_emulator
 from compile.pipeline import run
-from compile.subject.from_timm import BASELINES, random_network
+from compile.subject.from_timm import TESTED_NETWORKS, random_network
 from compile.subject.request import Request
 from compile.targets.precisions import INT8
 from repghost.cli import cli
@@ -45,7 +45,7 @@ def test_wrong_use_is_told(arguments: list[str], words: str, tmp_path: Path) -> 
     assert (done.exit_code, words in done.output) == (2, True), done.output
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", TESTED_NETWORKS)
 def test_every_baseline_is_known(name: str) -> None:
     random_network(name, Preprocess(32, 32), 3, seed=0)
 

@@ -32,8 +32,7 @@ from repghost.cli import main
 from tests.support.summary_cases import run_report
 
 def run(request, say):
-    subject = load_subject(request.weights, request.data, request.width, request.size, request.calibration_images,
-                           request.test_images, request.seed, request.preprocess, request.model)
+    subject = load_subject(request)
     report = run_report(subject.name, 0.001, 1.0)
     report["weights"] = dict(subject.weights)
     report["accuracy"]["test"].update(subject.test.origin, pictures=len(subject.test.labels))

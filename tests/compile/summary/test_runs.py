@@ -9,7 +9,7 @@ from compile import pipeline
 from compile.storage.strict_json import canonical_json
 from compile.subject.request import Request
 from compile.summary.runs import plan_runs, run_all
-from compile.targets.precisions import INT8
+from compile.targets.precisions import FP32, INT8
 from repghost.errors import UsageError
 from repghost.network.spec import WIDTHS
 from tests.support.summary_cases import run_report
@@ -38,7 +38,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
 
 
 def plan(weights: str | None, widths: str, output: Path) -> list[Request]:
-    return plan_runs(Request("host", (INT8,), weights=weights, output=output), widths)
+    return plan_runs(Request("host", (INT8, FP32), weights=weights, output=output), widths)
 
 
 def test_named_weights_mean_all_eight_widths(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_changed_image_means_another_run(tmp_path: Path, ran: list[Request]) -
     data, output = tmp_path / "pictures", tmp_path / "build"
     data.mkdir()
     (data / "a.png").write_bytes(b"one")
-    requests = plan_runs(Request("host", (INT8,), weights="random", data=data, output=output), "0.5")
+    requests = plan_runs(Request("host", (INT8, FP32), weights="random", data=data, output=output), "0.5")
     run_all(requests, print)
     run_all(requests, print)
     assert len(ran) == 1

@@ -14,9 +14,9 @@ from onnx import numpy_helper
 from calib.ptq.apply import quantize_graph
 from calib.settings.config import LayerSettings, QuantConfig
 from compile.tensorrt.jetpack import check_dla, find_board, find_jetpack
-from compile.tensorrt.network.placement import Placement, PlacementOptions, float_placement, place
+from compile.tensorrt.network.placement import PlacementOptions, QdqPlacement, float_placement, place
 from compile.tensorrt.network.scales import half_spec
-from compile.tensorrt.network.writer import write_onnx
+from compile.tensorrt.network.writer import FileForm, write_onnx
 from repghost.cli import cli
 from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
@@ -29,7 +29,7 @@ PREPROCESS = Preprocess(size=SIZE, resize=SIZE)
 
 
 @pytest.fixture(scope="module")
-def made() -> tuple[Callable[[str, int, bool], onnx.ModelProto], Placement]:
+def made() -> tuple[Callable[[str, int, bool], onnx.ModelProto], QdqPlacement]:
     """What writes a random network, and where its quantization stands."""
     torch.manual_seed(0)
     network = fused(RepGhostNet(0.5, num_classes=10).eval())
@@ -40,7 +40,7 @@ def made() -> tuple[Callable[[str, int, bool], onnx.ModelProto], Placement]:
     half, placement = half_spec(graph, spec), place(graph, PlacementOptions())
 
     def write(dtype: str, opset: int, int8: bool) -> onnx.ModelProto:
-        return write_onnx(graph, half, placement if int8 else float_placement(graph), SIZE, opset, dtype, {})
+        return write_onnx(graph, half, placement if int8 else float_placement(graph), SIZE, FileForm(opset, dtype), {})
 
     return write, placement
 
@@ -61,7 +61,7 @@ def test_what_the_writer_writes_is_clean(made: tuple, tmp_path: Path, jetpack: s
 
 
 def test_a_promise_is_kept_for_each_convolution(made: tuple) -> None:
-    model, promise = made[0]("float32", 17, True), made[1].promise()
+    model, promise = made[0]("float32", 17, True), made[1].layer_types()
     makers = {node.output[0]: node for node in model.graph.node}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     int8 = sum(makers[node.input[1]].op_type == "DequantizeLinear" for node in convolutions if node.input[1] in makers)

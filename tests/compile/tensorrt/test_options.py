@@ -14,13 +14,13 @@ from calib.integer.qparams import QParams
 from calib.ptq.apply import quantize_graph
 from calib.settings.config import LayerSettings, QuantConfig
 from calib.settings.quantspec import QuantSpec
-from compile.tensorrt.evaluate import ONNX_REFERENCE, TorchNetwork, exact_runner
+from compile.tensorrt.evaluate import ONNX_REFERENCE, TorchNetwork, second_evaluator
 from compile.tensorrt.jetpack import JETPACKS
 from compile.tensorrt.lint.check import lint_graph
 from compile.tensorrt.lint.graph import index_graph
 from compile.tensorrt.network.placement import PlacementOptions, float_placement, place
 from compile.tensorrt.network.scales import LARGEST, SMALLEST, half_scale, half_spec, half_weight_scales
-from compile.tensorrt.network.writer import write_onnx
+from compile.tensorrt.network.writer import FileForm, write_onnx
 from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.operators import Classifier, Convolution, Graph, HardSigmoid
@@ -40,7 +40,7 @@ class Made:
 
     def file(self, options: PlacementOptions | None, opset: int = 17, dtype: str = "float32") -> onnx.ModelProto:
         placement = float_placement(self.graph) if options is None else place(self.graph, options)
-        return write_onnx(self.graph, self.spec, placement, SIZE, opset, dtype, {})
+        return write_onnx(self.graph, self.spec, placement, SIZE, FileForm(opset, dtype), {})
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_every_choice_keeps_every_rule(made: Made, squeeze_excite: str, depthwis
     assert bool(placement.layers & depthwise_layers) == (depthwise == "int8")
     assert (gates <= placement.layers) == (squeeze_excite == "int8")
     layers = [op for op in made.graph.operators if isinstance(op, Convolution | Classifier)]
-    assert list(placement.promise()) == [op.name for op in layers]
+    assert list(placement.layer_types()) == [op.name for op in layers]
 
 
 def test_what_an_int8_convolution_is_added_to_is_quantized(made: Made) -> None:
@@ -106,12 +106,12 @@ def test_the_evaluators_agree(made: Made, opset: int, dtype: str, monkeypatch: p
     model = made.file(PlacementOptions(), opset, dtype)
     content = model.SerializeToString()
     own = TorchNetwork(model, half=dtype == "float16")(made.inputs)
-    _, runtime = exact_runner(content)
+    _, runtime = second_evaluator(content)
     close = 0.02 * np.abs(own).max()
     assert np.abs(runtime(made.inputs) - own).max() <= close
     if dtype == "float32":
         monkeypatch.setattr("compile.tensorrt.evaluate.find_spec", lambda name: None)
-        name, reference = exact_runner(content)
+        name, reference = second_evaluator(content)
         assert name == ONNX_REFERENCE
         assert np.abs(reference(made.inputs[:1]) - own[:1]).max() <= close
 

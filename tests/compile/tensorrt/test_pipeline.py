@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -84,11 +83,9 @@ def test_a_wrong_calibration_cache_is_named(text: str) -> None:
 
 def test_the_same_inputs_give_the_same_bundle_from_the_cache(runs: Runs) -> None:
     first, lines = runs.report("6"), []
-    started = time.process_time()
     again = run(runs.request("6"), lines.append)
     assert again["bundle"]["digest"] == first["bundle"]["digest"]
     assert any(line.startswith("calibrate") and "as in an earlier run" in line for line in lines)
-    assert time.process_time() - started < 30  # what building takes after quantization
 
 
 def test_the_report_says_that_no_jetson_was_reached(runs: Runs) -> None:

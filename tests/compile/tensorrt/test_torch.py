@@ -18,8 +18,8 @@ from calib.settings.config import LayerSettings, QuantConfig
 from compile.tensorrt.evaluate import TorchNetwork
 from compile.tensorrt.network.placement import PlacementOptions, float_placement, place
 from compile.tensorrt.network.scales import half_spec
-from compile.tensorrt.network.writer import write_onnx
-from compile.tensorrt.torch.build import check_way
+from compile.tensorrt.network.writer import FileForm, write_onnx
+from compile.tensorrt.torch.build import check_builder
 from compile.tensorrt.torch.network import TorchTensorRTNetwork
 from repghost.cli import cli
 from repghost.data.preprocess import Preprocess
@@ -40,12 +40,15 @@ def test_the_module_computes_what_the_file_says() -> None:
     graph, spec = quantize_graph(graph_of(network), images, preprocess, config)
     half, inputs = half_spec(graph, spec), preprocess.normalize(images)
     for placement in (float_placement(graph), place(graph, PlacementOptions())):
-        file: onnx.ModelProto = write_onnx(graph, half, placement, SIZE, 17, "float32", {})
+        file: onnx.ModelProto = write_onnx(graph, half, placement, SIZE, FileForm(17), {})
         module = TorchTensorRTNetwork(graph, half, placement).eval()
         with torch.no_grad():
             predictions = module(torch.from_numpy(inputs)).numpy()
         expected = TorchNetwork(file)(inputs)
-        assert np.abs(predictions - expected).max() <= 0.01 * np.abs(expected).max()
+        # Float sums in another order leave about sqrt(60 layers) * 2^-24 of the largest logit; in int8, such a
+        # difference can put a value on the other side of a rounding step, which is 1 / 127 of the largest one.
+        close = 1 / 127 if placement.layers else 1e-5
+        assert np.abs(predictions - expected).max() <= close * np.abs(expected).max()
     program = torch.export.export(module, (torch.from_numpy(inputs[:1]),))
     targets = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
     assert sum("repghost.int8_convolution" in target for target in targets) == len(placement.layers)
@@ -61,13 +64,13 @@ def test_without_a_gpu_one_sentence_says_so(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_ways_that_cannot_be_gone_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_way("trtexec")
+    check_builder("trtexec")
     with pytest.raises(UsageError, match="unknown way to an engine"):
-        check_way("tensorflow")
+        check_builder("tensorflow")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("compile.tensorrt.torch.build.find_spec", lambda name: None)
     with pytest.raises(ToolMissingError, match=r"pip install 'repghost-deploy\[tensorrt\]'"):
-        check_way("torch-tensorrt")
+        check_builder("torch-tensorrt")
 
 
 def test_converters_take_the_whole_network_as_one_engine() -> None:

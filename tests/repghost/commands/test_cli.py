@@ -30,29 +30,23 @@ def python(code: str, **options: object) -> subprocess.CompletedProcess:
 # Start and help.
 
 
-def test_help_loads_nothing_heavy() -> None:
+def test_help_loads_no_package_but_click() -> None:
+    # That is what makes it answer at once: how many seconds it takes depends on the machine, this does not.
     result = python("""
         import sys
+        before = set(sys.modules)
         from repghost.cli import cli
         try:
             cli.main(["--help"], prog_name="repghost")
         except SystemExit as end:
             assert end.code == 0
-        heavy = {"torch", "tvm", "numpy", "onnx", "PIL", "timm", "torchvision", "safetensors"} & set(sys.modules)
-        print("loaded:", sorted(heavy))
+        loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+        print("loaded:", sorted(loaded - sys.stdlib_module_names - {"click", "repghost", "calib", "compile"}))
     """)
     assert result.returncode == 0, result.stderr
     assert "loaded: []" in result.stdout
     for name in cli.LazyGroup(table=cli.COMMANDS).list_commands(click.Context(cli.cli)):
         assert f"\n  {name} " in result.stdout
-
-
-def test_help_is_fast() -> None:
-    # Seconds of processor time, not of a clock that other programs stretch; the promise is 0.3 s.
-    code = "import resource, subprocess, sys; subprocess.run([sys.executable, '-m', 'repghost.cli', '--help']); "
-    code += "used = resource.getrusage(resource.RUSAGE_CHILDREN); print(used.ru_utime + used.ru_stime)"
-    seconds = [float(python(code).stdout.splitlines()[-1]) for _ in range(3)]
-    assert min(seconds) < 0.3
 
 
 def test_import_is_light_and_names_are_lazy() -> None:

@@ -11,17 +11,17 @@ import torch
 from click.testing import CliRunner
 
 from repghost.cli import cli
-from repghost.commands.options.train_flags import FLAGS, PREPROCESS_FLAGS, REFUSED, REFUSED_SWITCHES, opposite
+from repghost.commands.options.train_flags import FLAGS, PREPROCESS_FLAGS, REFUSALS, opposite
 from repghost.commands.training.train import _recipe, command
 from repghost.data.arrays import ArraySet
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError
 from repghost.training.build import Run, start
 from repghost.training.feeds.choose import open_feed
-from repghost.training.feeds.loader import LoaderFeed, Loading
+from repghost.training.feeds.loader import LoaderFeed
 from repghost.training.follow.hooks import Hooks
 from repghost.training.loop import Loop, recipe_loss
-from repghost.training.options import Options
+from repghost.training.options import Loading, Options
 from repghost.training.recipe import Recipe, get_recipe
 from repghost.training.state.state import EpochRecord, best_epoch
 
@@ -77,7 +77,7 @@ def evaluated(arguments: str) -> Any:
 
 def held_out(arguments: str) -> int:
     recipe = recipe_of(f"-b 8 --img-size 32 {arguments}", "demo")
-    feed = open_feed(recipe, images(100), None, 10, Hooks(), Loading(), Ranks())
+    feed = open_feed(recipe, images(100), None, 10, Hooks(), Options())
     return sum(len(labels) for _, labels in feed.evaluated())
 
 
@@ -208,9 +208,12 @@ def test_a_flag_changes_the_run(name: str) -> None:
     assert look(f"{needs} {written}") != without(look, needs)
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_would_have_no_effect_is_refused(name: str, tmp_path: Path) -> None:
-    value = [] if name in REFUSED_SWITCHES else ["1"]
+REFUSED = [(name, ["1"]) for row in REFUSALS for name in row.valued]
+REFUSED += [(name, []) for row in REFUSALS for name in row.switches]
+
+
+@pytest.mark.parametrize(("name", "value"), REFUSED, ids=[name for name, _ in REFUSED])
+def test_what_would_have_no_effect_is_refused(name: str, value: list[str], tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["train", "--data", str(tmp_path), name, *value])
     assert result.exit_code == 2, result.output
     assert f"{name} is refused" in result.output

@@ -13,7 +13,7 @@ from repghost.cli import cli
 from repghost.detection.checkpoint import read_detector
 from repghost.detection.coco import open_coco
 from repghost.detection.recipe import DetectionRecipe
-from repghost.detection.train import DetectionHooks, DetectionStoppedError, build, train
+from repghost.detection.train import DetectionHooks, DetectionOptions, DetectionStoppedError, build, train
 from repghost.errors import RepGhostError, UsageError
 from repghost.training.transfer import Start
 from tests.repghost.distributed.test_ranks import finish
@@ -43,7 +43,7 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(steps: int, fol
     hooks = DetectionHooks(should_stop=lambda: asked.append(None) or len(asked) > steps)  # type: ignore[func-returns-value]
     with pytest.raises(DetectionStoppedError):
         train(RECIPE, dataset, tmp_path / "cut", hooks=hooks)
-    _, history = train(RECIPE, dataset, tmp_path / "cut", resume="continue")
+    _, history = train(RECIPE, dataset, tmp_path / "cut", options=DetectionOptions(resume="continue"))
     assert len(history) == 2
     expected, actual = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(value, actual[name]) for name, value in expected.items())
@@ -52,15 +52,15 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(steps: int, fol
 def test_another_recipe_or_a_finished_folder_is_refused(folder: Path, tmp_path: Path) -> None:
     dataset, run = open_coco(folder, "train", masks=False), tmp_path / "run"
     with pytest.raises(UsageError, match="no training state"):
-        train(RECIPE, dataset, run, resume="continue")
+        train(RECIPE, dataset, run, options=DetectionOptions(resume="continue"))
     train(DetectionRecipe(**{**RECIPE.to_dict(), "epochs": 1}), dataset, run)
     with pytest.raises(UsageError, match="a run is here"):
         train(RECIPE, dataset, run)
     with pytest.raises(UsageError, match="epochs 1 -> 2"):
-        train(RECIPE, dataset, run, resume="auto")
+        train(RECIPE, dataset, run, options=DetectionOptions(resume="auto"))
     (run / "state.pt").write_bytes(b"no state")
     with pytest.raises(UsageError, match="not a state"):
-        train(RECIPE, dataset, run, resume="auto")
+        train(RECIPE, dataset, run, options=DetectionOptions(resume="auto"))
 
 
 @pytest.mark.parametrize(("limit", "works"), [(1, True), (0, False)])
@@ -69,10 +69,10 @@ def test_broken_images_are_skipped_up_to_a_limit(limit: int, works: bool, folder
     dataset = open_coco(folder, "train", masks=False)
     recipe = DetectionRecipe(**{**RECIPE.to_dict(), "epochs": 1})
     if works:
-        train(recipe, dataset, tmp_path / "run", broken_limit=limit)
+        train(recipe, dataset, tmp_path / "run", options=DetectionOptions(broken_limit=limit))
     else:
         with pytest.raises(RepGhostError, match=r"3\.png"):
-            train(recipe, dataset, tmp_path / "run", broken_limit=limit)
+            train(recipe, dataset, tmp_path / "run", options=DetectionOptions(broken_limit=limit))
 
 
 def test_too_few_images_for_a_step_are_refused(folder: Path, tmp_path: Path) -> None:

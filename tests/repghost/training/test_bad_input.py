@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import resource
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from repghost.cli import cli
 from repghost.data.arrays import ArraySet
 from repghost.errors import UsageError
 from repghost.network.model import RepGhostNet
-from repghost.training.feeds.loader import Loading
+from repghost.training.options import Loading
 from repghost.training.state.state import read_state
 from repghost.training.train import Hooks, Options, class_names, train
 from tests.repghost.distributed.test_ranks import environment, single
@@ -115,7 +116,9 @@ def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path, monkeypatch:
         train(recipe, made_set(), tmp_path / "run", hooks=Hooks(epoch=fill), validation=made_set(10), options=FAST)
     monkeypatch.undo()
     assert len(read_state(tmp_path / "run" / "state.pt").history) == 1
-    result = train(recipe, made_set(), tmp_path / "run", "continue", validation=made_set(10), options=FAST)
+    result = train(
+        recipe, made_set(), tmp_path / "run", validation=made_set(10), options=replace(FAST, resume="continue")
+    )
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, result.model.state_dict()[name]), name
 

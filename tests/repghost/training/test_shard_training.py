@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from repghost.cli import cli
 from repghost.data import ImageSet, open_dataset
 from repghost.distributed.ranks import Ranks
 from repghost.training.feeds.base import TOGETHER, epoch_order
-from repghost.training.feeds.loader import LoaderFeed, Loading
+from repghost.training.feeds.loader import LoaderFeed
+from repghost.training.options import Loading
 from repghost.training.state.state import read_state
 from repghost.training.train import Hooks, Options, TrainingStoppedError, TrainResult, train
 from tests.repghost.distributed.test_ranks import finish, helper, single, torchrun
@@ -93,7 +95,9 @@ def test_a_stopped_run_goes_on_bit_for_bit(folder: Path, whole: TrainResult, tmp
     hooks = Hooks(step=lambda record: seen.append(record.epoch), should_stop=lambda: len(seen) >= steps)
     with pytest.raises(TrainingStoppedError):
         train(tiny_recipe(), training, tmp_path / "run", hooks=hooks, validation=validation, options=FAST)
-    result = train(tiny_recipe(), training, tmp_path / "run", "continue", validation=validation, options=FAST)
+    result = train(
+        tiny_recipe(), training, tmp_path / "run", validation=validation, options=replace(FAST, resume="continue")
+    )
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, result.model.state_dict()[name]), name
 

@@ -17,6 +17,7 @@ from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError
 from repghost.evaluation.accuracy import accuracy, predict
 from repghost.training.build import start
+from repghost.training.options import Options
 from repghost.training.recipe import Recipe
 from repghost.training.result import evaluate, train_command, write_trained
 from repghost.training.state.state import read_state, write_state
@@ -94,7 +95,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     with pytest.raises(TrainingStoppedError, match="--resume"):
         train(RECIPE, made_set(), tmp_path, hooks=hooks)
     assert len(read_state(tmp_path / "state.pt").history) == steps // 3
-    result = train(RECIPE, made_set(), tmp_path, resume="continue")
+    result = train(RECIPE, made_set(), tmp_path, options=Options(resume="continue"))
     assert_equal_weights(result.model, finished[0].model)
     assert [record.loss for record in result.history] == [record.loss for record in finished[0].history]
 
@@ -102,7 +103,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
 def test_resuming_a_finished_run_trains_no_further(finished: tuple[TrainResult, Path]) -> None:
     result, folder = finished
     hooks = Hooks(step=lambda record: pytest.fail("a step was made"))
-    again = train(RECIPE, made_set(), folder, resume="continue", hooks=hooks)
+    again = train(RECIPE, made_set(), folder, hooks=hooks, options=Options(resume="continue"))
     assert_equal_weights(again.model, result.model)
     assert again.history == result.history
 
@@ -112,12 +113,12 @@ def test_a_run_is_neither_overwritten_nor_mixed_up(finished: tuple[TrainResult, 
     with pytest.raises(UsageError, match="--resume"):
         train(RECIPE, made_set(), folder)
     with pytest.raises(UsageError, match="other values of epochs, learning_rate"):
-        train(RECIPE.changed(epochs=4, learning_rate=0.1), made_set(), folder, resume="continue")
+        train(RECIPE.changed(epochs=4, learning_rate=0.1), made_set(), folder, options=Options(resume="continue"))
     other = ArraySet("other", ("a", "b"), made_set().images, made_set().labels % 2)
     with pytest.raises(UsageError, match="another network or set"):
-        train(RECIPE, other, folder, resume="continue")
+        train(RECIPE, other, folder, options=Options(resume="continue"))
     with pytest.raises(UsageError, match="no training state"):
-        train(RECIPE, made_set(), tmp_path, resume="continue")
+        train(RECIPE, made_set(), tmp_path, options=Options(resume="continue"))
 
 
 def test_the_learning_rate_warms_up_and_follows_a_cosine(tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ class Payload:
 def test_a_foreign_state_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "state.pt").write_bytes(content)
     with pytest.raises(UsageError, match=r"state\.pt"):
-        train(RECIPE, made_set(), tmp_path, resume="continue")
+        train(RECIPE, made_set(), tmp_path, options=Options(resume="continue"))
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.99])

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 
 from repghost.cli import cli
 from repghost.errors import ToolMissingError
-from repghost.training.feeds.loader import Loading
 from repghost.training.follow.hooks import joined
 from repghost.training.follow.plot import draw
 from repghost.training.follow.tensorboard import board, scalars
+from repghost.training.options import Loading
 from repghost.training.state.state import EpochRecord, read_state
 from repghost.training.train import Hooks, Options, TrainingStoppedError, train
 from tests.repghost.distributed.test_ranks import single
@@ -104,9 +104,9 @@ def test_joined_hooks_are_all_called_and_each_may_stop(tmp_path: Path) -> None:
             end=lambda model, history: seen.append((name, "end", model.training, len(history))),
         )
 
-    train(tiny_recipe(), made_set(), tmp_path, "new", joined(note("a"), note("b")), made_set(10), FAST)
+    train(tiny_recipe(), made_set(), tmp_path, joined(note("a"), note("b")), made_set(10), FAST)
     each = [("begin", 2, 48), (1,), (2,), ("end", False, 2)]
     assert seen == [(name, *words) for words in each for name in "ab"]
     stopping = joined(Hooks(), Hooks(should_stop=lambda: True))
     with pytest.raises(TrainingStoppedError):
-        train(tiny_recipe(), made_set(), tmp_path / "other", "new", stopping, made_set(10), FAST)
+        train(tiny_recipe(), made_set(), tmp_path / "other", stopping, made_set(10), FAST)

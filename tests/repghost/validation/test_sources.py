@@ -15,9 +15,9 @@ from repghost.cli import cli
 from repghost.data import open_dataset
 from repghost.distributed.ranks import Ranks
 from repghost.errors import IntegrityError, UsageError
-from repghost.evaluation.predictor import Contender
+from repghost.evaluation.predictor import Predictor
 from repghost.network.model import RepGhostNet
-from repghost.training.feeds.loader import Loading
+from repghost.training.options import Loading
 from repghost.training.train import Options, train
 from repghost.validation.sources import open_checkpoints
 from repghost.validation.validate import validate
@@ -108,7 +108,7 @@ def test_a_build_that_differs_by_a_bit_is_an_integrity_error(quantized: Path, da
 
 
 def test_networks_that_see_other_bytes_are_not_compared(run: Path, data: Path) -> None:
-    first: Contender = open_checkpoints(run / "best.safetensors")[0]
+    first: Predictor = open_checkpoints(run / "best.safetensors")[0]
     other = replace(first, preprocess=replace(first.preprocess, resize=40), source="other")
     with pytest.raises(UsageError, match="prepare their pictures differently"):
         validate([first, other], open_dataset(data, "val"))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from repghost.data.arrays import ArraySet
 from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError
 from repghost.training.feeds.base import epoch_order
-from repghost.training.feeds.loader import LoaderFeed, Loading
+from repghost.training.feeds.loader import LoaderFeed
+from repghost.training.options import Loading
 from repghost.training.state.state import read_state
 from repghost.training.train import Hooks, Options, TrainingStoppedError, TrainResult, train
 from tests.support.training_sets import made_set, tiny_recipe
@@ -116,7 +118,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(finished: TrainResult, tmp_path: Path
     with pytest.raises(TrainingStoppedError, match="--resume"):
         train(tiny_recipe(), made_set(), tmp_path, hooks=hooks, validation=made_set(10), options=FAST)
     assert read_state(tmp_path / "state.pt").progress.batches == steps % 6
-    result = train(tiny_recipe(), made_set(), tmp_path, "auto", validation=made_set(10), options=FAST)
+    result = train(tiny_recipe(), made_set(), tmp_path, validation=made_set(10), options=replace(FAST, resume="auto"))
     for name, tensor in finished.model.state_dict().items():
         assert torch.equal(tensor, result.model.state_dict()[name]), name
     assert [record.loss for record in result.history] == [record.loss for record in finished.history]

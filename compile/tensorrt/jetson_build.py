@@ -1,4 +1,4 @@
-"""Every file of a bundle for Jetson, and what its manifest says."""
+"""What a run has built for Jetson, before it is packed into a bundle."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Any
 import onnx
 
 from calib.qdq.digest import program_digest
-from compile.subject.subject import Subject
+from compile.subject.subject import FloatSubject
 from compile.tensorrt.network.networks import Networks
 from compile.tensorrt.network.placement import PlacementOptions
 from compile.tensorrt.samples import Expected
 
 
 @dataclass(frozen=True, eq=False)
-class Contents:
-    """What goes into a bundle besides the scripts.
+class JetsonBuild:
+    """The networks of a bundle, and the logits they have to give for its samples.
 
     Attributes:
         subject: labels, Preprocess, where the weights are from.
-        networks: the two files.
-        int8: one of them.
-        fp16: the other.
-        options: what the user chose of the placement.
+        networks: graph, scales and placement, from which both files are written.
+        int8: the Q/DQ file.
+        fp16: the float file beside it.
+        options: which layers the user left in float.
         config: how it was calibrated, as JSON values.
         samples: uint8 [N, size, size, 3].
-        expected: by kind.
+        expected: by kind, "int8" and "fp16".
     """
 
-    subject: Subject
+    subject: FloatSubject
     networks: Networks
     int8: onnx.ModelProto
     fp16: onnx.ModelProto

@@ -24,8 +24,8 @@ RELEASE_LIMIT_S = 10.0
 
 
 @contextmanager
-def hold(connection: Connection) -> Iterator[str]:
-    """Have the board to oneself; yields the name of this deployment, which every script that changes something checks.
+def lock_board(connection: Connection) -> Iterator[str]:
+    """Lock the board; yields the name of this deployment, which every script that changes something checks.
 
     The lock ends with the connection, however this program ends: nothing has to be cleaned up by hand.
 

@@ -1,4 +1,4 @@
-"""What a run leaves to look at: one line per epoch as JSON and as CSV."""
+"""The log of a run: one line per epoch, as JSON and as CSV."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOG_FILE = "log.jsonl"
 TABLE_FILE = "log.csv"
 
 
-def write_records(folder: Path, history: Sequence[EpochRecord]) -> None:
+def write_log(folder: Path, history: Sequence[EpochRecord]) -> None:
     """Write log.jsonl and log.csv, each whole or not at all."""
     rows = [dataclasses.asdict(record) for record in history]
     write_text_atomically(folder / LOG_FILE, "".join(json.dumps(row) + "\n" for row in rows))

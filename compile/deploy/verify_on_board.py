@@ -1,4 +1,4 @@
-"""Proving a bundle on the board itself: its runner checks every file and replays the recorded images there."""
+"""Verifying a bundle on the board itself: its runner checks every file and replays the recorded images there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIGEST_CODE, UNSUPPORTED_CODE = 6, 4  # the runner's exit codes
 
 
 @dataclass(frozen=True)
-class Proof:
+class BoardVerification:
     """What the board itself found."""
 
     variant: str  # the instruction set it chose
@@ -36,8 +36,10 @@ class Proof:
         return f"{self.pictures} recorded pictures {how} with {self.variant}"
 
 
-def prove(connection: Connection, bundle: Bundle, folder: str, tool: str, limit_s: float | None = None) -> Proof:
-    """Prove a bundle on the board with the programs it brings.
+def verify_on_board(
+    connection: Connection, bundle: Bundle, folder: str, tool: str, limit_s: float | None = None
+) -> BoardVerification:
+    """Verify a bundle on the board, with the programs it brings.
 
     Args:
         connection: to the board.
@@ -47,7 +49,7 @@ def prove(connection: Connection, bundle: Bundle, folder: str, tool: str, limit_
         limit_s: seconds until a program of the bundle is ended.
 
     Raises:
-        IntegrityError: when a byte or a score differs, or a program crashes, hangs or answers with nonsense.
+        IntegrityError: when a byte or a score differs, or a program crashes, hangs or prints no result.
     """
     where = connection.address.destination
     runner = RUNNER in bundle.manifest["files"]
@@ -59,11 +61,11 @@ def prove(connection: Connection, bundle: Bundle, folder: str, tool: str, limit_
             "started. Deploy the bundle again."
         )
     if runner:
-        return read_proof(run_runner(connection, folder, ["--verify"], limit_s or VERIFY_LIMIT_S), where)
-    return _prove_engine(connection, folder, limit_s or BUILD_LIMIT_S)
+        return read_verification(run_runner(connection, folder, ["--verify"], limit_s or VERIFY_LIMIT_S), where)
+    return _verify_engine(connection, folder, limit_s or BUILD_LIMIT_S)
 
 
-def _prove_engine(connection: Connection, folder: str, limit_s: float) -> Proof:
+def _verify_engine(connection: Connection, folder: str, limit_s: float) -> BoardVerification:
     """Build the engine on the board and check it there, with the scripts of the bundle."""
     for script in ENGINE_SCRIPTS:
         values = {"folder": folder, "program": script, "seconds": int(limit_s)}
@@ -71,7 +73,7 @@ def _prove_engine(connection: Connection, folder: str, limit_s: float) -> Proof:
         if reply.status:
             reason = _why(reply, limit_s)
             raise IntegrityError(f"{script} failed on {connection.address.destination}: {reason}")
-    return Proof(variant="TensorRT", pictures=0, tolerance=0.0)
+    return BoardVerification(variant="TensorRT", pictures=0, tolerance=0.0)
 
 
 def run_runner(connection: Connection, folder: str, arguments: list[str], limit_s: float) -> dict[str, Any]:
@@ -109,14 +111,14 @@ def _why(reply: Reply, limit_s: float) -> str:
     return reply.problem[:500]
 
 
-def read_proof(result: dict[str, Any], where: str) -> Proof:
-    """Return what the runner proved.
+def read_verification(result: dict[str, Any], where: str) -> BoardVerification:
+    """Return what the runner verified.
 
     Raises:
-        IntegrityError: when it proved nothing.
+        IntegrityError: when it verified nothing.
     """
     images, tolerance = result.get("pictures"), result.get("tolerance")
     whole = type(images) is int and images > 0 and type(tolerance) in (int, float)
     if result.get("ok") is not True or result.get("mismatches") != 0 or not whole:
         raise IntegrityError(f"{RUNNER} on {where} did not prove the bundle, it says {str(result)[:200]}.")
-    return Proof(str(result.get("variant"))[:40], int(str(images)), float(str(tolerance)))
+    return BoardVerification(str(result.get("variant"))[:40], int(str(images)), float(str(tolerance)))

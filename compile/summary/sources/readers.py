@@ -1,0 +1,21 @@
+"""The table of readers: one row per format of file."""
+
+from __future__ import annotations
+
+from compile.summary.sources import Reader, accuracy, baselines, count, elsewhere, jetson, peer_count, performance, run
+
+
+def readers() -> dict[str, Reader]:
+    """Return the reader of each format."""
+    return {
+        run.FORMAT: run.read,
+        performance.FORMAT: performance.read,
+        accuracy.FORMAT: accuracy.read,
+        baselines.FORMAT: baselines.read,
+        count.FORMAT: count.read,
+        peer_count.FORMAT: peer_count.read,
+        jetson.FORMAT: jetson.read,
+        jetson.CHECK_FORMAT: jetson.read_check,
+        jetson.MEASUREMENT_FORMAT: jetson.read_measured,
+        **dict.fromkeys(elsewhere.SHOWN, elsewhere.read),
+    }

@@ -1,0 +1,106 @@
+"""Where an import may stand inside a function: only where it keeps a heavy library from being loaded too early.
+
+Static: the files are parsed, not imported.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+PACKAGES = ("repghost", "calib", "compile", "benchmarks")
+COMMANDS = ("repghost.commands", "repghost.cli")  # load what they need when a command is called
+HEAVY = frozenset(
+    {
+        "MNN", "PIL", "_tools", "ai_edge_litert", "ai_edge_quantizer", "braceexpand", "huggingface_hub",
+        "litert_torch", "matplotlib", "model_signing", "modelopt", "msgspec", "ncnn", "nncf", "onnx", "onnxruntime",
+        "openvino", "pycocotools", "safetensors", "tensorboard", "tensorrt", "tensorrt_rtx", "timm", "torch",
+        "torch_tensorrt", "torchvision", "tqdm", "tvm", "webdataset", "ziglang",
+    }
+)  # fmt: skip
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+TREES = {
+    module_name(path): ast.parse(path.read_bytes()) for package in PACKAGES for path in (ROOT / package).rglob("*.py")
+}
+
+
+def imported(node: ast.Import | ast.ImportFrom) -> list[str]:
+    """The modules that a statement imports; the linter allows no relative ones."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    members = [f"{node.module}.{alias.name}" for alias in node.names]
+    return [member if member in TREES else str(node.module) for member in members]
+
+
+def at_module_level(nodes: Iterable[ast.stmt]) -> Iterator[str]:
+    """The modules that are imported when this code runs, but not inside its functions or for type checkers."""
+    for node in nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from imported(node)
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield from at_module_level(node.orelse)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for name in ("body", "orelse", "finalbody"):
+                yield from at_module_level(getattr(node, name, ()))
+            for handler in getattr(node, "handlers", ()):
+                yield from at_module_level(handler.body)
+
+
+def with_packages(name: str) -> list[str]:
+    """A module and the packages around it, whose `__init__` is run too."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+@cache
+def heavy_libraries(module: str) -> frozenset[str]:
+    """The heavy libraries that importing a module of ours loads."""
+    waiting, seen = [module], set[str]()
+    while waiting:
+        for name in with_packages(waiting.pop()):
+            if name not in seen:
+                seen.add(name)
+                waiting += at_module_level(TREES[name].body) if name in TREES else ()
+    return frozenset(seen & HEAVY)
+
+
+def needless(module: str) -> Iterator[str]:
+    """The imports inside functions of a module that could stand at its top."""
+    functions = (node for node in ast.walk(TREES[module]) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    for function in functions:
+        for node in ast.walk(function):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                for name in imported(node):
+                    ours = name.partition(".")[0] in PACKAGES
+                    loaded = (
+                        heavy_libraries(name) - heavy_libraries(module) if ours else set(with_packages(name)) & HEAVY
+                    )
+                    if not loaded:
+                        yield f"{module}:{node.lineno} imports {name} inside {function.name}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_an_import_inside_a_function_defers_a_heavy_library(package: str) -> None:
+    modules = [name for name in TREES if name.partition(".")[0] == package and not name.startswith(COMMANDS)]
+    assert [found for name in modules for found in needless(name)] == []
+
+
+def test_the_rule_finds_a_needless_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "def f():\n    import json\n    import torch\n    from repghost.errors import UsageError\n"
+    monkeypatch.setitem(TREES, "repghost.made", ast.parse(source))
+    assert list(needless("repghost.made")) == [
+        "repghost.made:2 imports json inside f",
+        "repghost.made:4 imports repghost.errors inside f",
+    ]
