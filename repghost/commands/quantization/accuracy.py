@@ -25,7 +25,7 @@ from repghost.errors import UsageError
 @click.option("--python", "pythons", multiple=True, type=click.Path(path_type=Path),
               help="An interpreter that has other tools (onnxruntime, nncf, nvidia-modelopt); repeatable.")  # fmt: skip
 @click.option("--arm64/--no-arm64", default=True, show_default=True, help="Compare the arm64 build under emulation.")
-@click.option("--cells", default="build/accuracy", show_default=True, type=click.Path(path_type=Path),
+@click.option("--cells", "measurements", default="build/accuracy", show_default=True, type=click.Path(path_type=Path),
               help="Where measurements are kept; what is there is not measured again.")  # fmt: skip
 @click.option("--docs", default="docs", show_default=True, type=click.Path(path_type=Path), help="Folder to write to.")
 def command(docs: Path, methods: tuple[str, ...], pythons: tuple[Path, ...], **options: Any) -> None:
