@@ -31,7 +31,6 @@ from calib.integer.program import (
     RequantizeAdd,
     Tensor,
     ToLogits,
-    operator_inputs,
 )
 from calib.integer.qparams import QParams
 from compile.ir.float_program import (
@@ -85,7 +84,7 @@ class _Twin:
         self.made_by = {operator.output.name: operator for operator in program.operators}
         self.readers: dict[str, list[Operator]] = {}
         for operator in program.operators:
-            for tensor in operator_inputs(operator):
+            for tensor in operator.inputs:
                 self.readers.setdefault(tensor.name, []).append(operator)
 
     def add(self, op: Operator) -> None:
@@ -117,7 +116,7 @@ class _Twin:
                 x = self.tensors[op.input.name]
                 self._append(FloatMaxPool(op.name, x, self._output(op), op.kernel, op.stride, op.padding))
             case Concat():
-                inputs = tuple(self.tensors[tensor.name] for tensor in op.inputs)
+                inputs = tuple(self.tensors[tensor.name] for tensor in op.parts)
                 self._append(FloatConcat(op.name, inputs, self._output(op)))
             case Crop():
                 x = self.tensors[op.input.name]

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
-from calib.integer.program import (
-    Conv2d,
-    DepthwiseConv2d,
-    MaxPool,
-    Operator,
-    Program,
-    Tensor,
-    operator_inputs,
-    trailing_padding,
-)
-from compile.ir.float_program import FloatMaxPool, FloatOperator, FloatProgram, FloatTensor
+from calib.integer.program import Operator, Program, Tensor
+from compile.ir.float_program import FloatOperator, FloatProgram, FloatTensor
 
 AnyProgram: TypeAlias = Program | FloatProgram
 AnyOperator: TypeAlias = Operator | FloatOperator
@@ -63,7 +55,7 @@ class Placement:
     @property
     def element_bytes(self) -> int:
         """Bytes of one element."""
-        return np.dtype(self.tensor.element).itemsize if isinstance(self.tensor, FloatTensor) else 1
+        return np.dtype(self.tensor.element).itemsize
 
 
 @dataclass(frozen=True)
@@ -102,30 +94,23 @@ def plan_memory(program: AnyProgram) -> MemoryPlan:
     return MemoryPlan(placed, end)
 
 
-def _lifetimes(operators: tuple[Any, ...]) -> dict[str, tuple[int, int]]:
+def _lifetimes(operators: Sequence[AnyOperator]) -> dict[str, tuple[int, int]]:
     lives: dict[str, tuple[int, int]] = {}
     for index, operator in enumerate(operators):
-        for tensor in inputs_of(operator):
+        for tensor in operator.inputs:
             lives[tensor.name] = (lives[tensor.name][0], index)
         if index < len(operators) - 1:
             lives[operator.output.name] = (index, index)
     return lives
 
 
-def inputs_of(operator: AnyOperator) -> tuple[AnyTensor, ...]:
-    """Return the activations an operator reads, integer or float."""
-    return operator_inputs(operator) if isinstance(operator, Operator) else operator.inputs
-
-
-def _halos(operators: tuple[Any, ...]) -> dict[str, int]:
-    """Return the border each tensor needs: the largest padding among its readers; the border of a pool is not read."""
+def _halos(operators: Sequence[AnyOperator]) -> dict[str, int]:
+    """Return the border each tensor needs, the largest that one of its readers asks for; no entry where it is 0."""
     halos: dict[str, int] = {}
     for operator in operators:
-        padding = 0 if isinstance(operator, MaxPool | FloatMaxPool) else getattr(operator, "padding", 0)
-        if isinstance(operator, Conv2d | DepthwiseConv2d):
-            padding = max(padding, *trailing_padding(operator))
-        if padding:
-            halos[operator.input.name] = max(halos.get(operator.input.name, 0), padding)
+        if operator.border:
+            name = operator.inputs[0].name
+            halos[name] = max(halos.get(name, 0), operator.border)
     return halos
 
 

@@ -26,7 +26,6 @@ from calib.integer.program import (
     Requantize,
     Tensor,
     ToLogits,
-    operator_inputs,
 )
 from calib.integer.qparams import QParams
 from calib.integer.reference import execute
@@ -129,7 +128,7 @@ def _program(case: Case) -> Program:
     """Return a program in which the case's tensors are alive together and have the borders it asks for."""
     sources = [InputTable(t.name, t, np.zeros((3, 256), np.int8)) for t in _distinct_inputs(case.operator)]
     readers = []
-    for tensor in {t.name: t for t in (*operator_inputs(case.operator), case.operator.output)}.values():
+    for tensor in {t.name: t for t in (*case.operator.inputs, case.operator.output)}.values():
         if not (case.is_logits and tensor is case.operator.output):
             readers.append(_reader(tensor, case.halos.get(tensor.name, 0)))
     return Program((*sources, case.operator, *readers), 1, 1, 1, "")
@@ -144,7 +143,7 @@ def _reader(tensor: Tensor, halo: int) -> DepthwiseConv2d:
 
 
 def _distinct_inputs(operator: Operator) -> list[Tensor]:
-    return list({tensor.name: tensor for tensor in operator_inputs(operator)}.values())
+    return list({tensor.name: tensor for tensor in operator.inputs}.values())
 
 
 def _prepare(

@@ -92,7 +92,8 @@ def test_what_has_no_float_form_is_named() -> None:
         float_twin(program(int16=True), PREPROCESS)
     integers = program()
     first = integers.operators[0]
-    other: Any = SimpleNamespace(name="other", input=first.output, output=replace(first.output, name="other"))
+    written = replace(first.output, name="other")
+    other: Any = SimpleNamespace(name="other", inputs=(first.output,), output=written)
     with pytest.raises(UsageError, match=r"other .SimpleNamespace. has no float form"):
         float_twin(replace(integers, operators=(first, other, *integers.operators[1:])), PREPROCESS)
 
