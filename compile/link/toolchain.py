@@ -57,7 +57,7 @@ def model_config(network: CompiledNetwork, target: Target, info: dict[str, Any],
     blobs = {name: f"rg_weights_{index}" for index, name in enumerate(sorted(network.blobs))}
     rows = []
     for variant in network.variants:
-        needs = " | ".join(f"RG_CPU_{name}" for name in target.variant(variant.name).requires) or "0"
+        needs = " | ".join(feature.macro for feature in target.variant(variant.name).requires) or "0"
         rows.append(f"  X({variant.name}, {variant.step_symbol}, {blobs[variant.weights]}, {needs})")
     text = json.dumps(info, sort_keys=True, separators=(",", ":"))
     return "\n".join(

@@ -211,7 +211,7 @@ def test_without_an_emulator_the_bundle_is_built_and_the_report_says_so(
     if host is ARM64:
         pytest.skip("arm64 bundles run here")
     use(predictions)
-    monkeypatch.setattr("compile.machine.execute.find_emulator", lambda: None)
+    monkeypatch.setattr("compile.machine.execute.find_emulator", lambda emulation: None)
     report = run(request_for(weights, data, output, target="arm64"), lambda line: None)
     arm64, own = report["builds"]
     assert (arm64["folder"], own["folder"]) == ("arm64/int8", "host/int8")

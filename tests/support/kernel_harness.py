@@ -198,7 +198,7 @@ def _pack(prepared: Sequence[_Prepared]) -> bytes:
 def _link(network: ScheduledNetwork, target: Target, variant: Variant, folder: Path) -> Path:
     """Return a program that holds the kernels and the replay."""
     (folder / "kernels.o").write_bytes(object_of(whole_source(network, SYMBOL, target, variant).module()))
-    needs = " | ".join(f"RG_CPU_{name}" for name in variant.requires) or "0"
+    needs = " | ".join(feature.macro for feature in variant.requires) or "0"
     flags = ["-target", target.zig_triple, *REPRODUCIBLE, "-D_GNU_SOURCE", f"-DSTEP={SYMBOL}", f"-DNEEDS={needs}"]
     sources = [str(REPLAY), str(RUNNER_SOURCES / "hwcaps.c"), str(folder / "kernels.o")]
     run_zig(["cc", *flags, f"-I{RUNNER_SOURCES}", *sources, "-o", str(folder / "replay")])
