@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
+from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand, widest_first
 from compile.ir import tir
 from compile.ir.tir import Expr, Kernel, Pointer
 
@@ -97,13 +97,7 @@ class X86(InstructionSet):
 
     def vector_widths(self, columns: int) -> list[int]:
         """Cut columns into the widest vectors first."""
-        widths, width = [], self.widest32
-        while columns:
-            while width > columns:
-                width //= 2
-            widths.append(width)
-            columns -= width
-        return widths
+        return widest_first(columns, self.widest32)
 
     def choose_tile(self, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
         """Return the tile with the fewest instructions per product that fits the registers."""

@@ -46,6 +46,11 @@ class Scheduled:
     constants: bytes = field(default=b"", repr=False)
 
 
+def offsets_of(*places: Placement | None) -> tuple[int, ...]:
+    """Return where the tensors of a kernel lie in the workspace, in bytes; None for a tensor it does not have."""
+    return tuple(place.offset for place in places if place is not None)
+
+
 class KernelFrame:
     """The parameters every kernel has, in the order `Scheduled` gives."""
 

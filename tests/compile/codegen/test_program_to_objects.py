@@ -24,8 +24,9 @@ from compile.intrin.table import find_instruction_set
 from compile.ir.compiled_network import BLOB_ALIGNMENT, CompiledNetwork
 from compile.ir.memory_plan import plan_memory
 from compile.link.elf import _Reader, _text
-from compile.schedules.int8.gemm import gemm_shape, parameter_bytes, plan_panels
+from compile.schedules.int8.gemm import int8_panels, parameter_bytes
 from compile.schedules.phases import flat_phases
+from compile.schedules.tiles import gemm_shape
 from compile.storage.kernel_store import FOLDER_VARIABLE, OFF
 from compile.targets.table import ARM64, TARGETS, X86_64, Target, Variant
 from tests.support import ROOT
@@ -214,7 +215,7 @@ def unpacked(variant: str, operator: Conv2d, constants: bytes) -> NDArray[np.int
     tile = isa.choose_tile(operator.output.width, -(-out // 4) * 4, shape)
     group = 2 if variant == "avx2" else 4  # bytes of a channel that lie together
     rows = []
-    for panel in plan_panels(isa, operator.output, tile, shape):
+    for panel in int8_panels(isa, operator.output, tile, shape):
         for index in range(panel.count):
             start = panel.start + index * panel.bytes_each + parameter_bytes(panel.columns, panel.copies)
             packed = np.frombuffer(constants, np.int8, shape.segments * shape.length * panel.columns, start)

@@ -33,10 +33,11 @@ from compile.ir.memory_plan import CHANNEL_GROUP, AnyOperator, MemoryPlan, Place
 from compile.schedules import RULES, Context, Scheduled, schedule
 from compile.schedules.int8.depthwise import schedule_depthwise
 from compile.schedules.int8.depthwise_dot import schedule_depthwise_dot
-from compile.schedules.int8.gemm import gemm_shape, plan_panels
+from compile.schedules.int8.gemm import int8_panels
 from compile.schedules.int8.input_table import find_lines
 from compile.schedules.int8.pool import SAFE_TERMS, sum_blocks
 from compile.schedules.phases import MOST_ROWS, Phases, flat_phases, lane_options, pixel_phases, row_tile
+from compile.schedules.tiles import gemm_shape
 from compile.schedules.walk import shared
 from repghost.errors import UsageError
 from repghost.network.spec import WIDTHS
@@ -235,7 +236,7 @@ def check_panels(isa: InstructionSet, channels: int, tile: GemmTile, shape: Gemm
     for width in (1, 8):  # a map of one pixel needs no copies of the start values
         covered: list[int] = []
         start = 0
-        for panel in plan_panels(isa, Tensor("y", 1, width, channels, QParams(1.0)), tile, shape):
+        for panel in int8_panels(isa, Tensor("y", 1, width, channels, QParams(1.0)), tile, shape):
             assert panel.start == start
             assert panel.first == len(covered)
             assert panel.columns <= max(tile.columns, CHANNEL_GROUP)
