@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from compile.bundle.vectors import Vectors
-from compile.ir.float_from_integer import float_twin
+from compile.ir.float_from_integer import float_form
 from compile.ir.float_program import FloatProgram, float_program
 from compile.link.stored_runner import start_runners
 from compile.report.run_report import build_report, finish_report
@@ -171,7 +171,7 @@ def _programs(this: _Run, network: RepGhostNet | None, program: Program) -> dict
         for precision in (FP32, *(it for it in precisions if not it.exact)):
             programs[precision.name] = float_program(graph_of(network), preprocess, precision.element)
     elif FP32 in precisions:
-        programs[FP32.name] = float_twin(program, preprocess)
+        programs[FP32.name] = float_form(program, preprocess)
     return programs
 
 

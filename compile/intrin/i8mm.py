@@ -91,8 +91,8 @@ class Smmla(Dot):
             rows = [kernel.bind(tir.reinterpret(source.load(at + offset, STEP), "int32x4"), "pixel") for at in places]
             for half, order in enumerate((LOW_HALVES, HIGH_HALVES)):
                 for pair in range(pairs):
-                    twin = tir.shuffle(rows[2 * pair : 2 * pair + 2], order)
-                    kernel.store(scratch, ((segment * steps + step) * 2 + half) * pairs + pair, twin)
+                    row_pair = tir.shuffle(rows[2 * pair : 2 * pair + 2], order)
+                    kernel.store(scratch, ((segment * steps + step) * 2 + half) * pairs + pair, row_pair)
         return Operand(scratch, 0, 1, steps * 2 * pairs)
 
     def accumulate(
@@ -110,7 +110,7 @@ class Smmla(Dot):
 
         def step(source_at: Expr, weight_at: Expr, groups: int) -> None:
             for depth in range(0, groups, 2):
-                twins = [
+                row_pairs = [
                     kernel.bind(tir.reinterpret(pixels.pointer.load(source_at + depth // 2 * pairs + pair), "int8x16"))
                     for pair in range(pairs)
                 ]
@@ -122,7 +122,7 @@ class Smmla(Dot):
                         channels = _two_channels(kernel, words[v], words[vectors + v], order)
                         for pair in range(pairs):
                             at = (pair * vectors + v) * 2 + half
-                            kernel.store(acc, at, _smmla(acc.load(at), twins[pair], channels))
+                            kernel.store(acc, at, _smmla(acc.load(at), row_pairs[pair], channels))
 
         emit_steps(kernel, shape, pixels, weight_start, tile.columns, step, source_step=2 * pairs)
         return [

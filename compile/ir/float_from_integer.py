@@ -58,7 +58,7 @@ ADD_UNIT = 4096  # of the multipliers before a residual add
 TABLE_STEPS = 1  # by which a table may differ from the function it is recognized as
 
 
-def float_twin(program: Program, preprocess: Preprocess) -> FloatProgram:
+def float_form(program: Program, preprocess: Preprocess) -> FloatProgram:
     """Return the float program with the layers and weights of an integer program.
 
     Args:
@@ -68,14 +68,14 @@ def float_twin(program: Program, preprocess: Preprocess) -> FloatProgram:
     Raises:
         UsageError: naming a layer that has no float form here.
     """
-    twin = _Twin(program)
+    form = _FloatForm(program)
     for operator in program.operators:
-        twin.add(operator)
-    digest = program_digest(twin.operators, preprocess)
-    return FloatProgram(tuple(twin.operators), program.height, program.width, program.classes, digest)
+        form.add(operator)
+    digest = program_digest(form.operators, preprocess)
+    return FloatProgram(tuple(form.operators), program.height, program.width, program.classes, digest)
 
 
-class _Twin:
+class _FloatForm:
     """Collects the operators."""
 
     def __init__(self, program: Program) -> None:

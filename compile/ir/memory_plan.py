@@ -21,7 +21,7 @@ OVERREAD = 64  # bytes a kernel may read past the last pixel: one load of the wi
 
 
 @dataclass(frozen=True)
-class Placement:
+class TensorPlace:
     """An activation in the workspace: pixel (y, x) is the element `origin + y * pitch + x * pixel` from `offset` on.
 
     `halo` pixels of padding stand above, below and left of the image; the padding on the right of a row is the one on
@@ -62,7 +62,7 @@ class Placement:
 class MemoryPlan:
     """Placements by tensor name and the bytes they need together."""
 
-    placements: dict[str, Placement]
+    placements: dict[str, TensorPlace]
     workspace_bytes: int
 
 
@@ -78,18 +78,18 @@ def plan_memory(program: AnyProgram) -> MemoryPlan:
     """
     lives = _lifetimes(program.operators)
     halos = _halos(program.operators)
-    placed: dict[str, Placement] = {}
+    placed: dict[str, TensorPlace] = {}
     end = 0
     for name, (born, last) in sorted(lives.items(), key=lambda item: -_largest(program, item[0], halos)):
         tensor = _tensor(program, name)
-        draft = Placement(tensor, 0, halos.get(name, 0))
+        draft = TensorPlace(tensor, 0, halos.get(name, 0))
         busy = sorted(
             (other.offset, other.offset + round_up(other.size + OVERREAD, ALIGNMENT))
             for other_name, other in placed.items()
             if lives[other_name][0] <= last and born <= lives[other_name][1]
         )
         offset = _first_gap(busy, round_up(draft.size + OVERREAD, ALIGNMENT))
-        placed[name] = Placement(tensor, offset, draft.halo)
+        placed[name] = TensorPlace(tensor, offset, draft.halo)
         end = max(end, offset + round_up(draft.size + OVERREAD, ALIGNMENT))
     return MemoryPlan(placed, end)
 
@@ -119,7 +119,7 @@ def _tensor(program: AnyProgram, name: str) -> AnyTensor:
 
 
 def _largest(program: AnyProgram, name: str, halos: dict[str, int]) -> int:
-    return Placement(_tensor(program, name), 0, halos.get(name, 0)).size
+    return TensorPlace(_tensor(program, name), 0, halos.get(name, 0)).size
 
 
 def _first_gap(busy: list[tuple[int, int]], size: int) -> int:

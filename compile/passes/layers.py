@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from compile.ir.qdq_graph import QdqGraph
-from compile.passes.plan import Step
+from compile.passes.plan import LoweredNode
 from compile.passes.rules import Refusal
 
 if TYPE_CHECKING:
@@ -48,22 +48,22 @@ class Layer:
         return self.arithmetic.startswith(FLOAT)
 
 
-def layers(graph: QdqGraph, steps: Sequence[Step], kernels: Sequence[str] = ()) -> tuple[Layer, ...]:
-    """Return one row for each step of a plan.
+def layers(graph: QdqGraph, lowered: Sequence[LoweredNode], kernels: Sequence[str] = ()) -> tuple[Layer, ...]:
+    """Return one row for each node of a plan.
 
     Args:
         graph: the graph the plan was made for, which knows the shapes of refused nodes.
-        steps: from `compile.passes.explain`.
-        kernels: one description per step, as `CompiledNetwork.kernels` has them; none before compilation.
+        lowered: from `compile.passes.explain`.
+        kernels: one description per node, as `CompiledNetwork.kernels` has them; none before compilation.
     """
-    names = kernels or [UNKNOWN_KERNEL] * len(steps)
-    return tuple(_layer(graph, step, kernel) for step, kernel in zip(steps, names, strict=True))
+    names = kernels or [UNKNOWN_KERNEL] * len(lowered)
+    return tuple(_layer(graph, item, kernel) for item, kernel in zip(lowered, names, strict=True))
 
 
-def _layer(graph: QdqGraph, step: Step, kernel: str) -> Layer:
-    operator = step.result
+def _layer(graph: QdqGraph, item: LoweredNode, kernel: str) -> Layer:
+    operator = item.result
     if isinstance(operator, Refusal):
-        node = step.node
+        node = item.node
         output = _channels_last(graph.shapes[node.output])
         source = _channels_last(graph.shapes[node.operands[0]]) if node.operands else output
         return Layer(node.name, node.operator, source, output, 0, 0, FLOAT, operator.reason, kernel)
@@ -96,7 +96,9 @@ def manifest_layers(program: AnyProgram, kernels: Mapping[str, Sequence[str]]) -
         row = asdict(_operator_layer(operator))
         del row["reason"], row["kernel"]
         # A compiler that runs several operators as one step has no kernel per operator to name.
-        of_row = {name: list(steps)[index] for name, steps in kernels.items() if len(steps) == len(program.operators)}
+        of_row = {
+            name: list(lowered)[index] for name, lowered in kernels.items() if len(lowered) == len(program.operators)
+        }
         rows.append({**row, "input": list(row["input"]), "output": list(row["output"]), "kernels": of_row})
     return rows
 

@@ -22,7 +22,7 @@ from calib.integer.program import Conv2d
 from compile.intrin.base import GemmShape
 from compile.ir import tir
 from compile.ir.float_program import FloatConv2d
-from compile.ir.memory_plan import CHANNEL_GROUP, Placement
+from compile.ir.memory_plan import CHANNEL_GROUP, TensorPlace
 from compile.ir.tir import Expr, Kernel, Pointer
 
 
@@ -46,7 +46,7 @@ class Panel:
         return self.first + self.count * self.columns > channels
 
 
-def gemm_shape(operator: Conv2d | FloatConv2d, source: Placement) -> GemmShape:
+def gemm_shape(operator: Conv2d | FloatConv2d, source: TensorPlace) -> GemmShape:
     """Return how a convolution reads its input, in elements: one segment for each row of the kernel."""
     kernel = operator.weight.shape[1]
     return GemmShape(

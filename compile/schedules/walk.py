@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from compile.ir import tir
-from compile.ir.memory_plan import AnyTensor, Placement
+from compile.ir.memory_plan import AnyTensor, TensorPlace
 from compile.ir.tir import Expr, Kernel
 
 CHANNEL_UNITS = 4  # of a map of one pixel, whose channels are shared instead of its rows
@@ -29,7 +29,7 @@ class Position:
     column: Expr
     index: Expr | None = None  # row * width + column, where tiles walk across rows
 
-    def at(self, place: Placement, stride: int = 1) -> Expr:
+    def at(self, place: TensorPlace, stride: int = 1) -> Expr:
         """Return how many elements lie between the first pixel of a tensor and the one at `stride` times this place."""
         if self.index is not None and stride == 1 and place.halo == 0:
             return self.index * place.pixel

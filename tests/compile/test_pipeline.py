@@ -157,7 +157,7 @@ def test_a_second_run_computes_nothing_twice_and_gives_the_same_bundle(
 ) -> None:
     calls = []
 
-    def counted(program: Any, target: Target, workshop: object) -> Any:
+    def counted(program: Any, target: Target, compiler: object) -> Any:
         calls.append(target.name)
         return predictions(program, target)
 

@@ -29,11 +29,11 @@ from calib.integer.program import (
 )
 from calib.integer.qparams import QParams
 from calib.integer.reference import execute
-from compile.codegen.kernel_compiler import Source, object_of
-from compile.codegen.program_to_objects import ScheduledNetwork, Shelf, Step, call_symbols, step_function
+from compile.codegen.kernel_compiler import KernelSource, object_of
+from compile.codegen.program_to_objects import KernelSymbols, ScheduledNetwork, Step, call_symbols, step_function
 from compile.intrin.table import find_instruction_set
 from compile.ir.compiled_network import BLOB_ALIGNMENT
-from compile.ir.memory_plan import MemoryPlan, Placement, plan_memory
+from compile.ir.memory_plan import MemoryPlan, TensorPlace, plan_memory
 from compile.link.toolchain import REPRODUCIBLE, RUNNER_SOURCES
 from compile.link.zig import run_zig
 from compile.machine.execute import machine_for
@@ -169,7 +169,7 @@ def _prepare(
     return _Prepared(case, plan, steps, before, after, free, weights, logits)
 
 
-def _inside(memory: NDArray[Any], place: Placement) -> NDArray[Any]:
+def _inside(memory: NDArray[Any], place: TensorPlace) -> NDArray[Any]:
     """Return the pixels of a tensor as a view of the memory: [H, W, bytes of a pixel]."""
     height, width = place.tensor.height, place.tensor.width
     start = place.offset + place.origin
@@ -177,7 +177,7 @@ def _inside(memory: NDArray[Any], place: Placement) -> NDArray[Any]:
     return rows[:, : width * place.pixel].reshape(height, width, place.pixel)
 
 
-def _fill_border(memory: NDArray[np.int8], place: Placement) -> None:
+def _fill_border(memory: NDArray[np.int8], place: TensorPlace) -> None:
     kept = _inside(memory, place).copy()
     if place.halo:
         memory[place.offset : place.offset + place.size] = place.tensor.qparams.zero_point
@@ -205,12 +205,12 @@ def _link(network: ScheduledNetwork, target: Target, variant: Variant, folder: P
     return folder / "replay"
 
 
-def whole_source(network: ScheduledNetwork, symbol: str, target: Target, variant: Variant) -> Source:
+def whole_source(network: ScheduledNetwork, symbol: str, target: Target, variant: Variant) -> KernelSource:
     """Return all kernels of a network and its step function together: one object is made faster than many."""
-    shelf = Shelf()
-    symbols = call_symbols(network, shelf, target.tvm_target(variant))
-    kernels = [function for source in shelf.sources.values() for function in source.functions]
-    return Source((*kernels, (symbol, step_function(network, symbols))), target.tvm_target(variant))
+    known = KernelSymbols()
+    symbols = call_symbols(network, known, target.tvm_target(variant))
+    kernels = [function for source in known.sources.values() for function in source.functions]
+    return KernelSource((*kernels, (symbol, step_function(network, symbols))), target.tvm_target(variant))
 
 
 def _compare(item: _Prepared, results: io.BytesIO) -> str:

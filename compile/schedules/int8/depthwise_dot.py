@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from calib.integer.program import DepthwiseConv2d, RequantizeQ15, RequantizeQ15Add
 from compile.ir import tir
-from compile.ir.memory_plan import AnyOperator, Placement
+from compile.ir.memory_plan import AnyOperator, TensorPlace
 from compile.ir.tir import Expr, Kernel, Pointer
 from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled, offsets_of
 from compile.schedules.depthwise_tile import row_tiles
@@ -60,7 +60,7 @@ def schedule_depthwise_dot(operator: AnyOperator, context: Context) -> MaybeSche
     )
 
 
-def pays(operator: DepthwiseConv2d, target: Placement, phases: Phases) -> bool:
+def pays(operator: DepthwiseConv2d, target: TensorPlace, phases: Phases) -> bool:
     """Tell whether a core with one multiplier gains more than what the added instructions take on a core in order.
 
     Both are cycles of a tile of rows: the former is bound by its multiplier, or by two vector units where sdot runs on

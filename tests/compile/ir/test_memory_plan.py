@@ -21,7 +21,7 @@ from calib.integer.program import (
     ToLogits,
 )
 from calib.integer.qparams import QParams
-from compile.ir.memory_plan import ALIGNMENT, OVERREAD, MemoryPlan, Placement, plan_memory, round_up
+from compile.ir.memory_plan import ALIGNMENT, OVERREAD, MemoryPlan, TensorPlace, plan_memory, round_up
 from repghost.network.spec import WIDTHS
 from tests.support.shapes import shape_program
 
@@ -128,7 +128,7 @@ def test_every_reader_finds_the_border_it_needs(program: Program) -> None:
 
 @given(SIDES, SIDES, CHANNELS, st.integers(0, 3))
 def test_borders_and_pixels_have_addresses_of_their_own(height: int, width: int, channels: int, halo: int) -> None:
-    place = Placement(tensor("t", height, width, channels), 0, halo)
+    place = TensorPlace(tensor("t", height, width, channels), 0, halo)
     assert place.pixel % 4 == 0
     assert place.pixel - channels in range(4)
 
