@@ -1,8 +1,8 @@
 """What a core may have besides its baseline: one row per CPU feature, read by everything that has to know it.
 
-A row says which flags the compiler gets, which bits `compile/runner/hwcaps.c` asks for when the library starts, what
-/proc/cpuinfo calls the feature when a board is looked at before anything is copied, and what reports name. The bundle's
-manifest names variants, whose `requires` in `compile.targets.table` are rows of this table.
+A row says which flags the compiler gets, which bits `compile/runner/library/hwcaps.c` asks for when the library starts,
+what /proc/cpuinfo calls the feature when a board is looked at before anything is copied, and what reports name. The
+bundle's manifest names variants, whose `requires` in `compile.targets.table` are rows of this table.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class Feature:
 
     name: str
     mattr: tuple[str, ...] = ()  # for LLVM, on top of the variant's `mcpu`
-    bit: int = 0  # of RG_CPU_<name> in compile/runner/hwcaps.h; 0 where no code requires the feature
-    # Macro of compile/runner/hwcaps.c -> numbers of the bits in it that have to be set: AT_HWCAP on ARM, cpuid on x86.
+    bit: int = 0  # of RG_CPU_<name> in library/hwcaps.h of the runner; 0 where no code requires the feature
+    # Macro of library/hwcaps.c -> numbers of the bits in it that have to be set: AT_HWCAP on ARM, cpuid on x86.
     asks_for: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
     cpuinfo: tuple[str, ...] = ()  # flags in /proc/cpuinfo that a board has to have, all of them
     reported: tuple[str, ...] = ()  # flags in /proc/cpuinfo that reports name where the machine has them

@@ -200,7 +200,7 @@ def _link(network: ScheduledNetwork, target: Target, variant: Variant, folder: P
     (folder / "kernels.o").write_bytes(object_of(whole_source(network, SYMBOL, target, variant).module()))
     needs = " | ".join(feature.macro for feature in variant.requires) or "0"
     flags = ["-target", target.zig_triple, *REPRODUCIBLE, "-D_GNU_SOURCE", f"-DSTEP={SYMBOL}", f"-DNEEDS={needs}"]
-    sources = [str(REPLAY), str(RUNNER_SOURCES / "hwcaps.c"), str(folder / "kernels.o")]
+    sources = [str(REPLAY), str(RUNNER_SOURCES / "library/hwcaps.c"), str(folder / "kernels.o")]
     run_zig(["cc", *flags, f"-I{RUNNER_SOURCES}", *sources, "-o", str(folder / "replay")])
     return folder / "replay"
 

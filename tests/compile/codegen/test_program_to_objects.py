@@ -37,7 +37,7 @@ from tests.support.shapes import shape_program, small_program
 VARIANTS = [(target, variant) for target in (ARM64, X86_64) for variant in target.variants_for("int8")]
 VARIANT_IDS = [variant.name for _, variant in VARIANTS]
 SYMBOL = "rg_step_test"
-PROVIDED = {"memcpy", "memmove", "memset"}  # by compile/runner/memory.c, inside model.so
+PROVIDED = {"memcpy", "memmove", "memset"}  # by compile/runner/library/memory.c, inside model.so
 HALF_FLOAT_HELPERS = {"__truncsfhf2", "__extendhfsf2"}  # TVM writes these weak functions into every object
 FREESTANDING = {"memcpy", "memmove", "memset"}  # what LLVM makes of plain loops; model.so brings it in memory.c
 SECTION_SYMTAB, SECTION_CODE_FLAG = 2, 4

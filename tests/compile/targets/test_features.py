@@ -13,7 +13,7 @@ from compile.link.toolchain import RUNNER_SOURCES
 from compile.targets.features import FEATURES, FULLFP16, Feature
 from compile.targets.table import ARM64, TARGETS
 
-HEADER, CODE = ((RUNNER_SOURCES / name).read_text() for name in ("hwcaps.h", "hwcaps.c"))
+HEADER, CODE = ((RUNNER_SOURCES / name).read_text() for name in ("library/hwcaps.h", "library/hwcaps.c"))
 REQUIRED = [feature for feature in FEATURES if feature.bit]
 
 

@@ -1,4 +1,4 @@
-#include "bundle.h"
+#include "bundle/bundle.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "json.h"
-#include "sha256.h"
+#include "bundle/json.h"
+#include "bundle/sha256.h"
 
 #define MANIFEST "manifest.json"
 #define FORMAT "repghost-bundle"

@@ -1,4 +1,4 @@
-#include "machine.h"
+#include "commands/machine.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bundle.h"
+#include "bundle/bundle.h"
 
 enum { MOST_ZONES = 64, TEXT_BYTES = 64, UNKNOWN = -1 };
 

@@ -1,7 +1,7 @@
 /* The weights are computed in double precision and rounded to 22 bits, the sums are integers: the bytes are the same on
  * every machine, and those of Pillow. A multiplication and an addition must not be fused, that would round differently.
  */
-#include "resample.h"
+#include "library/resample.h"
 
 #pragma STDC FP_CONTRACT OFF
 

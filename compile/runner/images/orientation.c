@@ -1,4 +1,4 @@
-#include "orientation.h"
+#include "images/orientation.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* The folder is looked into at an interval, which works on every file system, over a network too. A file is taken once
  * two looks in a row found it with the same size and time: whoever writes it slower than that should write it under
  * another name and rename it. Names that begin with a dot or have no known ending are left alone. */
-#include "watch.h"
+#include "commands/watch.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -14,8 +14,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "bundle.h"
-#include "text.h"
+#include "bundle/bundle.h"
+#include "bundle/text.h"
 
 struct entry {
   char *name;

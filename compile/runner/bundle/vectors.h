@@ -16,7 +16,7 @@
 
 #include <stdint.h>
 
-#include "model.h"
+#include "inference/model.h"
 
 struct replay {
   uint32_t count;       /* pictures */

@@ -1,4 +1,4 @@
-#include "hwcaps.h"
+#include "library/hwcaps.h"
 
 #if defined(__aarch64__)
 

@@ -1,6 +1,6 @@
 /* The steps of a network take microseconds, so a thread waits for the next one by looking, and sleeps only when none has
  * come for a while. */
-#include "pool.h"
+#include "inference/pool.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <time.h>
 
-#include "bundle.h"
+#include "bundle/bundle.h"
 
 enum {
   MOST_PIECES = 0xffff,

@@ -2,7 +2,7 @@
 #ifndef RG_MEASURE_H
 #define RG_MEASURE_H
 
-#include "model.h"
+#include "inference/model.h"
 
 /* Milliseconds of a clock that only goes forward. */
 double milliseconds(void);

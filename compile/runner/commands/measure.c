@@ -1,4 +1,4 @@
-#include "measure.h"
+#include "commands/measure.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -6,8 +6,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "bundle.h"
-#include "machine.h"
+#include "bundle/bundle.h"
+#include "commands/machine.h"
 
 enum { MOST_INFERENCES = 1000000, MOST_PARTS = 60 };
 static const double SLOWER_CLOCK = 0.9; /* of the clock before: below it the machine throttled */

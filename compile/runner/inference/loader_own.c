@@ -15,8 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "bundle.h"
-#include "loader.h"
+#include "bundle/bundle.h"
+#include "inference/loader.h"
 
 #if defined(__aarch64__)
 enum { MACHINE = EM_AARCH64, RELATIVE = 1027, GLOBAL = 1025, SLOT = 1026, ABSOLUTE = 257 }; /* R_AARCH64_* */

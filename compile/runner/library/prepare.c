@@ -4,7 +4,7 @@
  * before the crop, and RG_CUBIC. RG_RESIZE is 0 where nothing says how pictures are prepared.
  */
 #include "repghost.h"
-#include "resample.h"
+#include "library/resample.h"
 #include "rg_config.h"
 
 #define EXPORT __attribute__((visibility("default")))

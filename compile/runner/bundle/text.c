@@ -1,4 +1,4 @@
-#include "text.h"
+#include "bundle/text.h"
 
 #include <math.h>
 #include <stdio.h>

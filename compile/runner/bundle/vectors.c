@@ -1,9 +1,9 @@
-#include "vectors.h"
+#include "bundle/vectors.h"
 
 #include <math.h>
 #include <string.h>
 
-#include "bundle.h"
+#include "bundle/bundle.h"
 
 enum { HEADER = 32 };
 static const size_t vectors_limit = (size_t)1 << 30;

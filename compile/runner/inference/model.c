@@ -1,11 +1,11 @@
-#include "model.h"
+#include "inference/model.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "bundle.h"
-#include "json.h"
-#include "loader.h"
+#include "bundle/bundle.h"
+#include "bundle/json.h"
+#include "inference/loader.h"
 
 static void *symbol(void *library, const char *name) {
   void *address = loader_symbol(library, name);

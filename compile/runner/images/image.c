@@ -1,12 +1,12 @@
-#include "image.h"
+#include "images/image.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "bundle.h"
-#include "decode.h"
+#include "bundle/bundle.h"
+#include "images/decode.h"
 
 static const size_t picture_limit = (size_t)1 << 28;
 

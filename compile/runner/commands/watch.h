@@ -2,7 +2,7 @@
 #ifndef RG_WATCH_H
 #define RG_WATCH_H
 
-#include "classify.h"
+#include "commands/classify.h"
 
 struct watch {
   const char *folder;

@@ -2,7 +2,7 @@
 #ifndef RG_CLASSIFY_H
 #define RG_CLASSIFY_H
 
-#include "model.h"
+#include "inference/model.h"
 
 struct classifier {
   const struct model *model;

@@ -17,8 +17,8 @@
 #define WUFFS_CONFIG__DST_PIXEL_FORMAT__ALLOW_BGRA_NONPREMUL_4X16LE
 #include "third_party/wuffs/wuffs-unsupported-snapshot.c"
 
-#include "decode.h"
-#include "orientation.h"
+#include "images/decode.h"
+#include "images/orientation.h"
 
 static const uint8_t jpeg_magic[3] = {0xff, 0xd8, 0xff}, png_magic[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
 static const char no_memory[] = "there is not enough memory to decode it";

@@ -10,7 +10,7 @@
  */
 #include "repghost.h"
 
-#include "hwcaps.h"
+#include "library/hwcaps.h"
 #include "rg_config.h"
 
 #define EXPORT __attribute__((visibility("default")))

@@ -1,13 +1,13 @@
-#include "classify.h"
+#include "commands/classify.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "bundle.h"
-#include "image.h"
-#include "measure.h"
-#include "text.h"
+#include "bundle/bundle.h"
+#include "images/image.h"
+#include "commands/measure.h"
+#include "bundle/text.h"
 
 struct labels {
   struct file file; /* one name a line */

@@ -1,6 +1,6 @@
 #include <dlfcn.h>
 
-#include "loader.h"
+#include "inference/loader.h"
 
 void *loader_open(const char *path, const char **problem) {
   void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "model.h"
+#include "inference/model.h"
 
 /* Reads a JPEG, PNG or binary PPM file (P6, 8 bits a channel) of any size and prepares it as in training, or takes the
  * raw bytes of a picture that is prepared already. `rgb` is uint8 [height][width][3] of the network.

@@ -1,4 +1,4 @@
-#include "json.h"
+#include "bundle/json.h"
 
 #include <math.h>
 #include <stdint.h>

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "pool.h"
+#include "inference/pool.h"
 #include "repghost.h"
 
 struct model {
