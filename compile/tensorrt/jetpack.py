@@ -80,7 +80,6 @@ JETPACKS = {
         JetPack("7", ("10.13", "11"), 19, 20, True, 101300, (*ORIN, "agx-thor")),
     )
 }
-DEFAULT_JETPACK = "6"
 
 
 def find_jetpack(name: str) -> JetPack:

@@ -22,8 +22,6 @@ from compile.tensorrt.network.placement import Placement
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, operator_inputs
 
-ELEMENT_TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
-
 
 class _Writer(OnnxGraph):
     """Nodes and initializers of one file."""
