@@ -6,6 +6,7 @@ weights) is derived from them here, so that a new operator states its fields and
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
@@ -70,13 +71,17 @@ class Operation(Generic[T]):
         return 0
 
 
-class Convolution(Operation[T]):
-    """The base of what sums a square kernel over a map."""
+class Windowed(Operation[T]):
+    """The base of what reads a window around each pixel, where the border of the map holds its padding."""
 
     input: T
-    weight: NDArray[Any]  # [outputs, kernel height, kernel width], and [inputs] where an output sums over all of them
     stride: int
     padding: int  # pixels above and on the left
+
+    @property
+    @abstractmethod
+    def window(self) -> tuple[int, int]:
+        """Height and width of the window in pixels."""
 
     @property
     def trailing_padding(self) -> tuple[int, int]:
@@ -85,14 +90,26 @@ class Convolution(Operation[T]):
         Both equal `padding` where stride and size fit; TensorFlow's "same" padding has nothing above and one row below.
         """
         x, y = self.input, self.output
-        sides = zip((y.height, y.width), (x.height, x.width), self.weight.shape[1:3], strict=True)
-        rows, columns = (max(0, (out - 1) * self.stride + kernel - self.padding - size) for out, size, kernel in sides)
+        sides = zip((y.height, y.width), (x.height, x.width), self.window, strict=True)
+        rows, columns = (max(0, (out - 1) * self.stride + window - self.padding - size) for out, size, window in sides)
         return rows, columns
 
     @property
     def border(self) -> int:
         """The largest padding of the four sides, in pixels."""
         return max(self.padding, *self.trailing_padding)
+
+
+class Convolution(Windowed[T]):
+    """The base of what sums a kernel of weights over a map."""
+
+    weight: NDArray[Any]  # [outputs, kernel height, kernel width], and [inputs] where an output sums over all of them
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Height and width of the kernel in pixels."""
+        height, width = self.weight.shape[1:3]
+        return height, width
 
     @property
     def macs(self) -> int:

@@ -58,6 +58,7 @@ class Case:
     tensors: dict[str, NDArray[np.int8]] = field(default_factory=dict)  # [1, H, W, C] by name
     image: NDArray[np.uint8] | None = None  # [1, H, W, 3]
     halos: dict[str, int] = field(default_factory=dict)  # borders that other readers of a tensor would need
+    answer: NDArray[Any] | None = None  # [H, W, C], worked out by hand: the reference has to give it, too
 
     @property
     def is_logits(self) -> bool:
