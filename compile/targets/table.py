@@ -61,6 +61,12 @@ class Target:
     board_target: str = ""  # the row that a board's `uname -m` leads to, where it is not this one
 
     @property
+    def oldest_glibc(self) -> tuple[int, ...]:
+        """The oldest glibc the runner starts on, e.g. (2, 17); empty where it needs none."""
+        numbers = self.zig_triple.partition("gnu.")[2]
+        return tuple(int(part) for part in numbers.split(".")) if numbers else ()
+
+    @property
     def runs_here(self) -> bool:
         """Whether this machine starts programs of the target itself."""
         host = host_target()

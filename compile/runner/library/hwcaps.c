@@ -64,6 +64,8 @@ uint32_t rg_cpu_features(void) {
   return features;
 }
 
-#else
-#error "only aarch64 and x86-64 have rows in compile/targets/table.py"
+#else /* a family none of whose variants in compile/targets/table.py requires a feature */
+
+uint32_t rg_cpu_features(void) { return 0; }
+
 #endif
