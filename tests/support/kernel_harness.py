@@ -38,9 +38,11 @@ from compile.link.toolchain import REPRODUCIBLE, RUNNER_SOURCES
 from compile.link.zig import run_zig
 from compile.machine.execute import machine_for
 from compile.schedules import Context, schedule, schedule_halo
-from compile.targets.table import Target, Variant
+from compile.targets.table import TARGETS, Target, Variant
 from repghost.errors import ToolMissingError
 
+# Every row with code of its own; a row that a board answers for by another one has the same kernels.
+KERNEL_TARGETS = tuple(target for target in TARGETS.values() if target.variants and not target.board_target)
 REPLAY = Path(__file__).with_name("kernel_replay.c")
 SYMBOL = "rg_step"
 UNSUPPORTED = 4  # the exit code for a core without the instruction set

@@ -28,13 +28,13 @@ from compile.schedules.int8.gemm import int8_panels, parameter_bytes
 from compile.schedules.phases import flat_phases
 from compile.schedules.tiles import gemm_shape
 from compile.storage.kernel_store import FOLDER_VARIABLE, OFF
-from compile.targets.table import ARM64, TARGETS, X86_64, Target, Variant
+from compile.targets.table import TARGETS, Target, Variant
 from tests.support import ROOT
 from tests.support.kernel_cases import FAMILIES
-from tests.support.kernel_harness import _prepare_all, whole_source
+from tests.support.kernel_harness import KERNEL_TARGETS, _prepare_all, whole_source
 from tests.support.shapes import shape_program, small_program
 
-VARIANTS = [(target, variant) for target in (ARM64, X86_64) for variant in target.variants_for("int8")]
+VARIANTS = [(target, variant) for target in KERNEL_TARGETS for variant in target.variants_for("int8")]
 VARIANT_IDS = [variant.name for _, variant in VARIANTS]
 SYMBOL = "rg_step_test"
 PROVIDED = {"memcpy", "memmove", "memset"}  # by compile/runner/library/memory.c, inside model.so
