@@ -13,8 +13,8 @@ from compile.ir.memory_plan import TensorPlace
 from compile.ir.tir import Expr
 
 PIXELS_TOGETHER = 2  # with a stride: 5x5 taps do not fit the registers, so two pixels share each load of a tap
-FEW_VECTORS = 4  # of a pixel, below which an overlap of the last one costs too much
-VECTOR_SHARE = 0.34  # of a product: what a vector takes besides, counted on 3x3 and 5x5 of 12 to 336 channels
+FEW_VECTORS = 4  # of a pixel: below, an overlap of the last vector repeats more than a fourth of the work
+VECTOR_SHARE = 0.34  # cost of a vector besides its products, in products; counted on 3x3, 5x5 of 12 to 336 channels
 MOST_ROWS = 7  # output rows of one unit: (rows + kernel - 1) / rows input loads for each output row
 
 

@@ -1,8 +1,9 @@
-"""How the register tiles of a convolution walk over the pixels of its output: along each row, or across rows.
+"""The order in which register tiles cover the pixels of an output: along each row, or across rows.
 
-Along a row the pixels of a tile are equally far apart, and a row that is no multiple of the tile computes some pixels
-twice. Across rows only the last tile of the whole map does that: on a 7x7 map tiles of six pixels work instead of
-seven or one. Every pixel then has an address of its own, which costs a general-purpose register for each.
+Along a row the pixels of a tile are equally far apart; where the tile does not divide the row, its last tile overlaps
+the one before and some pixels are computed twice. Across rows that is so only at the end of the map: a 7x7 map takes
+tiles of six pixels, where along rows only seven or one divide it. Every pixel of such a tile needs its own address, in
+a general-purpose register each.
 """
 
 from __future__ import annotations

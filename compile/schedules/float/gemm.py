@@ -88,7 +88,11 @@ class FloatGemmWriter:
         return kernel.finish()
 
     def _weights_first(self) -> bool:
-        """Tell whether to stay with a panel for all pixels: the inner operand is read once per round of the outer."""
+        """Tell whether the loop over panels is the outer one, so that a panel's weights stay in a cache.
+
+        The inner operand is read once for each round of the outer loop: the input for each panel, or all weights for
+        each tile of pixels. The smaller sum wins.
+        """
         output = self.operator.output
         tiles = -(-output.height * output.width // self.tile.rows)
         weights = sum(panel.count * panel.bytes_each for panel in self.panels)
@@ -145,7 +149,7 @@ class FloatGemmWriter:
         widths: list[int],
         acc: list[list[tir.Pointer]],
     ) -> None:
-        """Emit the products of `length` neighbouring input channels."""
+        """Emit [pixels, length] x [length, columns] -> [pixels, columns] for `length` neighbouring input channels."""
         step, columns = self.isa.float_step, sum(widths)
         whole, rest = divmod(length, step)
         if whole:
@@ -160,7 +164,7 @@ class FloatGemmWriter:
             self._step_by_lane(here, weight_at + whole * step * columns, rest, widths, acc)
 
     def _step_repeated(self, at: list[Expr], weight_at: Expr, widths: list[int], acc: list[list[tir.Pointer]]) -> None:
-        """Load the weights of one input channel, then repeat one pixel after the other while loading it."""
+        """Emit [pixels, 1] x [1, columns]: the weights are loaded first, and each pixel is repeated by its load."""
         vectors = [
             self.kernel.bind(self.constants.load(weight_at + sum(widths[:column]), width), "weight")
             for column, width in enumerate(widths)
@@ -178,7 +182,7 @@ class FloatGemmWriter:
         widths: list[int],
         acc: list[list[tir.Pointer]],
     ) -> None:
-        """Load `step` input channels of every pixel and use them lane by lane."""
+        """Emit [pixels, step] x [step, columns]: `step` channels of each pixel are loaded and used lane by lane."""
         loaded = [self.kernel.bind(self.x.load(start, step), "pixel") for start in at]
         for lane in range(step):
             for column, width in enumerate(widths):
@@ -206,7 +210,7 @@ def _clear(kernel: Kernel, acc: list[list[tir.Pointer]]) -> None:
 
 
 def _add_up(kernel: Kernel, sums: list[list[tir.Pointer]], acc: list[list[tir.Pointer]]) -> None:
-    """Add what a run came to, widened to float32."""
+    """Add the sum of a run, widened to float32."""
     for wide, narrow in zip(sums, acc, strict=True):
         for total, cell in zip(wide, narrow, strict=True):
             kernel.store(total, 0, total.load(0) + tir.cast(cell.load(0), "float32"))

@@ -9,14 +9,18 @@ from compile.ir.float_program import FloatConv2d
 from compile.ir.memory_plan import CHANNEL_GROUP, round_up
 from compile.schedules.tiles import Panel, pack_panels, padded_vector, padded_weight
 
-SPARE_REGISTERS = 4  # left to LLVM's scheduler where it moves loads ahead; cores that repeat on loading need none
+SPARE_REGISTERS = 4  # for LLVM's scheduler to load ahead; none where a load repeats its value
 MOST_COLUMNS = 32
 WIDENING = 5  # instructions to add a register of float16 to two of float32, and to clear it
 MOST_ROWS = 8  # pixels of a tile across rows; each has an address in a general-purpose register
 
 
 def choose_tile(isa: InstructionSet, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
-    """Return the tile with the fewest instructions for all pixels that fits the registers."""
+    """Return the tile with the fewest instructions for all pixels that fits the registers.
+
+    Registers: rows * columns / lanes sums, one of each pixel, columns / lanes of weights. For 6 rows by 16 columns of
+    four float32 that is 24 + 6 + 4, too many for 32; 4 rows by 16 columns take 16 + 4 + 4 and leave 8.
+    """
     steps = shape.segments * shape.length
     widened = sum(count for _, _, count in runs(isa, shape)) * shape.segments if is_cut(isa, shape) else 0
 

@@ -61,10 +61,10 @@ def schedule_depthwise_dot(operator: AnyOperator, context: Context) -> MaybeSche
 
 
 def pays(operator: DepthwiseConv2d, target: TensorPlace, phases: Phases) -> bool:
-    """Tell whether a core with one multiplier gains more than what the added instructions take on a core in order.
+    """Tell whether sdot saves more cycles on a core with one multiplier than it costs on a core that runs in order.
 
-    Both are cycles of a tile of rows: the former is bound by its multiplier, or by two vector units where sdot runs on
-    either; the latter starts two instructions in a cycle.
+    Both are cycles of a tile of rows. The first core (Cortex-A76 and the like) has two vector units, one of which
+    multiplies, while both run sdot. The second (Cortex-A55) starts two instructions in a cycle.
     """
     rows, residual = row_tile(operator.output.height), residual_of(operator) is not None
     vectors = len(phases.starts) * phases.count
@@ -166,6 +166,7 @@ class DepthwiseDotWriter:
                     [self._start(block, input_row, column, quad, zero) for quad in range(QUADS)]
                     for column in range(COLUMNS)
                 ]
+            # for each output row: [4 channels, 4 pixels] x [4 pixels] -> [4 channels], for two columns and two quads
             for output_row, columns in sums.items():
                 for column, weights in enumerate(block.weights[input_row - output_row]):
                     columns[column] = [
@@ -208,6 +209,6 @@ def place_of(phases: Phases, channel: int, pixel: int) -> tuple[int, int]:
 
 
 def interleave(kernel: Kernel, pixels: list[Expr]) -> list[Expr]:
-    """Return four int8x8 as two vectors of four channels, the bytes of a channel together."""
+    """Return [4 pixels, 8 channels] transposed to [8 channels, 4 pixels], as two vectors of four channels each."""
     pairs = [kernel.bind(tir.reinterpret(tir.shuffle(pixels[at : at + 2], ZIP), "int16x8"), "pair") for at in (0, 2)]
     return [kernel.bind(tir.reinterpret(tir.shuffle(pairs, order), "int8x16"), "quad") for order in (ZIP_LOW, ZIP_HIGH)]

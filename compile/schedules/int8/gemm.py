@@ -1,9 +1,8 @@
 """Dense convolutions as a matrix product: 1x1, k x k with any stride, and fully connected layers.
 
-    Y[pixel, n] = sum over segments s and bytes k of X[pixel, s, k] * W[n, s, k]
-
 The input is read in place (no im2col): a k x k convolution is k segments of k * channels consecutive bytes. A register
-tile of `rows` pixels by `columns` channels is accumulated over the whole reduction, requantized and stored once.
+tile of `rows` pixels by `columns` channels is summed over the whole reduction, requantized and stored once, see
+`compile.schedules.tiles`.
 """
 
 from __future__ import annotations
@@ -158,7 +157,7 @@ class Int8GemmWriter:
         return self.kernel.finish()
 
     def _channels(self, positions: list[Position], bounds: tuple[Expr, Expr] | None) -> None:
-        """Emit all channels of a tile, or of a map of one pixel those that belong to some units."""
+        """Emit all channels of a tile of pixels; with `bounds`, the part of the channels that these units compute."""
         units = units_of(self.operator.output, self.operator.weight.size)
         operand = self._prepare(positions)
         for panel in self.panels:
@@ -173,16 +172,18 @@ class Int8GemmWriter:
         return replace(self.isa.prepare(self.kernel, self.shape, self.frame.tensors[0], starts), whole_steps=self.steps)
 
     def _tile(self, positions: list[Position], panel: Panel, number: Expr, pixels: Operand) -> None:
+        """Emit [rows, segments * length] x [segments * length, columns] -> [rows, columns] and its epilogue."""
         tile = GemmTile(self.tile.rows, panel.columns)
         partial = panel.exceeds(self.operator.output.channels)
         constants = panel.start + number * panel.bytes_each
         channel = panel.first + number * panel.columns
         one = panel.columns * BIAS_BYTES
-        starts = [
+        starts = [  # [rows, columns], int32
             self._vectors(self.bias, constants, pixel % panel.copies * one, panel.columns) for pixel in range(tile.rows)
         ]
         weight_start = constants + parameter_bytes(panel.columns, panel.copies)
         acc = self.isa.accumulate(self.kernel, tile, self.shape, pixels, self.frame.weights, weight_start, starts)
+        # acc: [rows, columns] int32; scale: [columns] float32
         scale = self._vectors(self.multiplier, constants, one * panel.copies, panel.columns)
         self._finish(positions, channel, acc, scale, partial)
 
@@ -198,7 +199,7 @@ class Int8GemmWriter:
     def _finish(
         self, positions: list[Position], channel: Expr, acc: list[list[Expr]], scale: list[Expr], partial: bool
     ) -> None:
-        """Turn the accumulators of a tile into what is stored."""
+        """Requantize and store a tile, as many channels and pixels at a time as fill a register of int8."""
         widths = [tir.split_dtype(tir.dtype_of(a))[1] for a in scale]
         for group in self.isa.store_groups(sum(widths)):
             at = channel + sum(widths[: group.start])
@@ -217,7 +218,7 @@ class Int8GemmWriter:
     def _store(
         self, positions: list[Position], channel: Expr, parts: list[list[Expr]], scale: list[Expr], partial: bool
     ) -> None:
-        """Store the same channels of some pixels; of an odd pixel twice the same ones are computed."""
+        """Store the same channels of several pixels; where fewer than a register holds are left, they are repeated."""
         if self.target is None:
             scores = tir.cast(tir.concat(parts[0]), "float32") * tir.concat(scale)
             store_scores(self.kernel, self.frame.logits, channel, scores, self.operator.output.channels, partial)

@@ -61,13 +61,13 @@ def schedule_multiply(operator: AnyOperator, context: Context) -> MaybeScheduled
 
 
 def gate_runs(phases: Phases, target: TensorPlace) -> list[tuple[int, int, int]]:
-    """Return the runs of phases that can share a loop; a phase that wraps around the channels stands alone."""
+    """Return (first phase, step, count) of phases that share a loop; a phase with channels of two pixels is alone."""
     last = phases.starts[-1] + phases.lanes
     return phase_runs(phases.starts) if last <= target.pixel else [(i, 0, 1) for i in range(len(phases.starts))]
 
 
 def load_gate(kernel: Kernel, source: Pointer, gate: TensorPlace, lanes: int, start: Expr) -> Expr:
-    """Return the gate of each lane of a phase; where a phase wraps around the channels it is put together.
+    """Return the gate of each lane of a phase; where a phase has channels of two pixels, it is joined from pieces.
 
     Args:
         start: the first lane's channel, counted on over the pixels; a phase in a loop never wraps.
