@@ -37,8 +37,6 @@ from calib.integer.program import (
     RequantizeQ15Add,
     Tensor,
     ToLogits,
-    operator_inputs,
-    trailing_padding,
 )
 from repghost.errors import UsageError
 
@@ -112,7 +110,7 @@ def execute(operator: Operator, tensors: Activations, images: NDArray[np.uint8] 
         case MaxPool():
             return movement.max_pool(operator, tensors[operator.input.name])
         case Concat():
-            return np.concatenate([tensors[tensor.name] for tensor in operator.inputs], axis=3)
+            return np.concatenate([tensors[tensor.name] for tensor in operator.parts], axis=3)
         case Crop():
             return movement.crop(operator, tensors[operator.input.name])
         case Dequantize():
@@ -129,11 +127,11 @@ def _chunks(program: Program, count: int) -> Iterator[slice]:
 
 def _run_chunk(program: Program, images: NDArray[np.uint8], keep_all: bool) -> Activations:
     """Return the tensors alive at the end: the logits, and with `keep_all` everything before them."""
-    readers = Counter(tensor.name for operator in program.operators for tensor in operator_inputs(operator))
+    readers = Counter(tensor.name for operator in program.operators for tensor in operator.inputs)
     tensors: Activations = {}
     for operator in program.operators:
         tensors[operator.output.name] = execute(operator, tensors, images)
-        for tensor in operator_inputs(operator):
+        for tensor in operator.inputs:
             readers[tensor.name] -= 1
             if not readers[tensor.name] and not keep_all:
                 tensors.pop(tensor.name, None)
@@ -142,7 +140,7 @@ def _run_chunk(program: Program, images: NDArray[np.uint8], keep_all: bool) -> A
 
 def _padded(operator: Conv2d | DepthwiseConv2d, x: NDArray[np.int8], dtype: type) -> NDArray[Any]:
     """Return the input as floats with the zero point around it, so that padding is the real number 0."""
-    before, (below, right) = operator.padding, trailing_padding(operator)
+    before, (below, right) = operator.padding, operator.trailing_padding
     if not (before or below or right):
         return x.astype(dtype)
     batch, height, width, channels = x.shape

@@ -16,7 +16,10 @@ from repghost.errors import ToolMissingError
 
 COUNTER_SOURCES = Path(__file__).parent / "counter"
 PLUGIN_UNITS = ("counter.c", "classes.c", "cores.c")
-RUNNER_UNITS = ("bundle.c", "json.c", "loader_system.c", "model.c", "pool.c", "sha256.c", "vectors.c")
+RUNNER_UNITS = (
+    "bundle/bundle.c", "bundle/json.c", "inference/loader_system.c", "inference/model.c", "inference/pool.c",
+    "bundle/sha256.c", "bundle/vectors.c",
+)  # fmt: skip
 PLUGIN, GUEST = "counter.so", "guest"
 INTERFACES = (((9, 1), 3), ((9, 0), 2), ((0, 0), 1))  # since this version of QEMU: the version of its plugin interface
 PLUGIN_HINT = "apt install qemu-user libc6-arm64-cross; the statically linked qemu-user-static has none"
@@ -70,7 +73,8 @@ def build_counter(emulator: Emulator, cache: StageCache) -> dict[str, bytes]:
     if host is None:
         raise ToolMissingError("instructions are counted on Linux on x86-64 or aarch64 only.")
     interface = plugin_interface(emulator.version())
-    sources = sorted([*COUNTER_SOURCES.glob("*.[ch]"), *RUNNER_SOURCES.glob("*.[ch]")])
+    runner = [*RUNNER_SOURCES.glob("*.[ch]"), *RUNNER_SOURCES.glob("*/*.[ch]")]
+    sources = sorted([*COUNTER_SOURCES.glob("*.[ch]"), *runner])
     key = {
         "sources": {path.name: path.read_text() for path in sources},
         "interface": interface,

@@ -1,7 +1,7 @@
 """The vectors of a bundle: real images and the logits that the numpy reference gives for them.
 
-The file format stands in compile/runner/vectors.h. As a program this module reads a QDQ file and images and writes
-vectors in a process that never loads TVM, so that no compiled code computes the logits it is checked against:
+The file format stands in compile/runner/bundle/vectors.h. As a program this module reads a QDQ file and images and
+writes vectors in a process that never loads TVM, so that no compiled code computes the logits it is checked against:
 
     python -m compile.bundle.vectors MODEL.qdq.onnx PREPROCESS.json PICTURES.npy VECTORS.bin
 """

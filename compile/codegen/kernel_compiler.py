@@ -1,4 +1,4 @@
-"""Where kernels are compiled: some threads, each kernel once; what an earlier run compiled is taken from the store."""
+"""Compile kernels on several threads, each kernel once; what an earlier run compiled is taken from the store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from compile.storage.kernel_store import KernelStore, user_store
 
 
 @dataclass(frozen=True)
-class Source:
+class KernelSource:
     """Functions that become one object file."""
 
     functions: tuple[tuple[str, Any], ...]  # symbol, tvm.tirx.PrimFunc
@@ -57,7 +57,7 @@ def object_of(module: Any) -> bytes:
         return path.read_bytes()
 
 
-class Workshop:
+class KernelCompiler:
     """Threads that compile; TVM and LLVM work without Python's lock.
 
     Args:
@@ -70,32 +70,32 @@ class Workshop:
         self.made = self.found = 0  # objects compiled here, and taken from the store
         self.seconds = 0.0  # processor time of all threads together, in TVM and LLVM
         self._pool = ThreadPoolExecutor(jobs or os.cpu_count() or 1)
-        self._ordered: dict[str, Future[bytes]] = {}
+        self._futures: dict[str, Future[bytes]] = {}
         self._lock = threading.Lock()
 
-    def __enter__(self) -> Workshop:
-        """Open the workshop."""
+    def __enter__(self) -> KernelCompiler:
+        """Return the compiler itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for what is under way; what has not begun when something failed is not begun."""
+        """Wait for the kernels that are being compiled; after an error those that have not begun are dropped."""
         self._pool.shutdown(cancel_futures=error is not None)
         if self.made:
             self.store.shrink()
 
-    def order(self, source: Source) -> Future[bytes]:
-        """Return the object that will come out of a source."""
+    def submit(self, source: KernelSource) -> Future[bytes]:
+        """Start to compile a source and return its future object."""
         return self._pool.submit(self._object, source)
 
-    def _object(self, source: Source) -> bytes:
+    def _object(self, source: KernelSource) -> bytes:
         key = source.key()
         with self._lock:
-            known = self._ordered.get(key)
+            known = self._futures.get(key)
             mine: Future[bytes] = Future()
             if known is None:
-                self._ordered[key] = mine
+                self._futures[key] = mine
         if known is not None:
             return known.result()
         try:
@@ -106,7 +106,7 @@ class Workshop:
         mine.set_result(content)
         return content
 
-    def _find_or_make(self, key: str, source: Source) -> bytes:
+    def _find_or_make(self, key: str, source: KernelSource) -> bytes:
         found = self.store.get(key)
         if found is not None:
             with self._lock:

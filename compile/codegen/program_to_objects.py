@@ -9,7 +9,7 @@ from typing import Any
 
 import tvm_ffi
 
-from compile.codegen.kernel_compiler import Source, Workshop
+from compile.codegen.kernel_compiler import KernelCompiler, KernelSource
 from compile.codegen.object_archive import pack_archive
 from compile.intrin import InstructionSet
 from compile.intrin.table import find_instruction_set
@@ -41,29 +41,29 @@ class ScheduledNetwork:
     weights: bytes
 
 
-def compile_program(program: AnyProgram, target: Target, workshop: Workshop | None = None) -> CompiledNetwork:
+def compile_program(program: AnyProgram, target: Target, compiler: KernelCompiler | None = None) -> CompiledNetwork:
     """Compile a program for every instruction set of a target.
 
     Args:
         program: the integer or float program of one network.
         target: a row of `compile.targets.table`.
-        workshop: where its kernels are compiled; one of its own if it is not given.
+        compiler: compiles its kernels; one of its own if it is not given.
 
     Returns:
         object files, weights and the steps the runner executes.
     """
-    if workshop is None:
-        with Workshop() as own:
+    if compiler is None:
+        with KernelCompiler() as own:
             return compile_program(program, target, own)
     plan = plan_memory(program)
     networks: list[ScheduledNetwork] = []
-    ordered: list[tuple[Variant, dict[str, Future[bytes]]]] = []
-    shelf = Shelf()
+    submitted: list[tuple[Variant, dict[str, Future[bytes]]]] = []
+    symbols = KernelSymbols()
     for variant in target.variants_for(element_of(program)):
         network = schedule_network(program, plan, find_instruction_set(variant.name))
         networks.append(network)
-        shelf = shelf if target.shares_kernels else Shelf()
-        ordered.append((variant, order_kernels(network, target, variant, shelf, workshop)))
+        symbols = symbols if target.shares_kernels else KernelSymbols()
+        submitted.append((variant, submit_kernels(network, target, variant, symbols, compiler)))
     variants = tuple(
         CompiledVariant(
             name=variant.name,
@@ -72,7 +72,7 @@ def compile_program(program: AnyProgram, target: Target, workshop: Workshop | No
             weights=_blob_name(network.weights),
             kernels=tuple(step.kernel.name for step in network.steps),
         )
-        for network, (variant, objects) in zip(networks, ordered, strict=True)
+        for network, (variant, objects) in zip(networks, submitted, strict=True)
     )
     return CompiledNetwork(
         variants=variants,
@@ -108,8 +108,8 @@ def schedule_network(program: AnyProgram, plan: MemoryPlan, isa: InstructionSet)
     return ScheduledNetwork(tuple(steps), bytes(weights))
 
 
-class Shelf:
-    """The kernels of a program that are already ordered, each with the symbol it has.
+class KernelSymbols:
+    """The kernels of a program, each different one with a symbol of its own.
 
     A kernel that comes out the same for another layer, or for the next instruction set, is not compiled again. The
     plainest instruction set that has it comes first, so what is compiled for it runs on all.
@@ -117,10 +117,10 @@ class Shelf:
 
     def __init__(self) -> None:
         self._known: dict[int, list[tuple[Any, str]]] = {}
-        self._ordered: dict[str, Future[bytes]] = {}
-        self.sources: dict[str, Source] = {}
+        self._futures: dict[str, Future[bytes]] = {}
+        self.sources: dict[str, KernelSource] = {}
 
-    def place(self, scheduled: Scheduled, described: dict[str, Any]) -> str:
+    def symbol_of(self, scheduled: Scheduled, described: dict[str, Any]) -> str:
         """Return the symbol of a kernel: its name and a number made of what it does, equal in every process."""
         number = tvm_ffi.structural_hash(scheduled.function) & _64_BITS
         known = self._known.setdefault(number, [])
@@ -129,27 +129,27 @@ class Shelf:
                 return symbol
         symbol = f"{scheduled.name}_{number:016x}" + f"_{len(known)}" * bool(known)
         known.append((scheduled.function, symbol))
-        self.sources[symbol] = Source(((symbol, scheduled.function),), described)
+        self.sources[symbol] = KernelSource(((symbol, scheduled.function),), described)
         return symbol
 
-    def order(self, symbol: str, workshop: Workshop) -> Future[bytes]:
-        """Return the object of a kernel that was placed here; the first time it is ordered."""
-        if symbol not in self._ordered:
-            self._ordered[symbol] = workshop.order(self.sources[symbol])
-        return self._ordered[symbol]
+    def submit(self, symbol: str, compiler: KernelCompiler) -> Future[bytes]:
+        """Return the object of a kernel by its symbol; the first time, its compilation is started."""
+        if symbol not in self._futures:
+            self._futures[symbol] = compiler.submit(self.sources[symbol])
+        return self._futures[symbol]
 
 
-def order_kernels(
-    network: ScheduledNetwork, target: Target, variant: Variant, shelf: Shelf, workshop: Workshop
+def submit_kernels(
+    network: ScheduledNetwork, target: Target, variant: Variant, known: KernelSymbols, compiler: KernelCompiler
 ) -> dict[str, Future[bytes]]:
-    """Order every kernel of a variant and its step function; returns objects by their names in the archive."""
+    """Start to compile the kernels of a variant and its step function; returns objects by name in the archive."""
     described = target.tvm_target(variant)
-    symbols = call_symbols(network, shelf, described)
+    symbols = call_symbols(network, known, described)
     objects = {}
     for symbol in dict.fromkeys(symbol for calls in symbols for symbol in calls):
-        objects[_member(symbol)] = shelf.order(symbol, workshop)
-    step = Source(((step_symbol(variant), step_function(network, symbols)),), described)
-    objects[_member(step_symbol(variant))] = workshop.order(step)
+        objects[_member(symbol)] = known.submit(symbol, compiler)
+    step = KernelSource(((step_symbol(variant), step_function(network, symbols)),), described)
+    objects[_member(step_symbol(variant))] = compiler.submit(step)
     return objects
 
 
@@ -162,9 +162,9 @@ def _member(symbol: str) -> str:
     return f"{hashlib.sha256(symbol.encode()).hexdigest()[:12]}.o"
 
 
-def call_symbols(network: ScheduledNetwork, shelf: Shelf, described: dict[str, Any]) -> list[list[str]]:
+def call_symbols(network: ScheduledNetwork, known: KernelSymbols, described: dict[str, Any]) -> list[list[str]]:
     """Return for each step the symbols it calls: of the kernel that fills the border, if there is one, and its own."""
-    return [[shelf.place(kernel, described) for kernel in _called(step)] for step in network.steps]
+    return [[known.symbol_of(kernel, described) for kernel in _called(step)] for step in network.steps]
 
 
 def _called(step: Step) -> list[Scheduled]:

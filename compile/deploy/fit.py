@@ -10,15 +10,6 @@ from compile.targets.table import TARGETS, Target
 from repghost.errors import DeviceUnreachableError, IntegrityError, UsageError
 
 SPARE_BYTES = 1 << 20  # left free on the board, for the history and what the board itself writes
-# What /proc/cpuinfo calls the features that `requires` of a variant names.
-FEATURE_NAMES: dict[str, frozenset[str]] = {
-    "RDM": frozenset({"asimdrdm"}),
-    "DOTPROD": frozenset({"asimddp"}),
-    "I8MM": frozenset({"i8mm"}),
-    "FULLFP16": frozenset({"fphp", "asimdhp"}),
-    "AVX2": frozenset({"avx2", "fma", "bmi2"}),
-    "AVX512VNNI": frozenset({"avx512_vnni", "avx512bw", "avx512vl"}),
-}
 
 
 def expected_variant(target: Target, variants: list[str], facts: BoardFacts) -> str | None:
@@ -26,13 +17,13 @@ def expected_variant(target: Target, variants: list[str], facts: BoardFacts) -> 
 
     Args:
         target: the row the bundle was made for.
-        variants: the instruction sets in the bundle.
+        variants: the instruction sets in the bundle; one that the row does not know is never chosen.
         facts: the board; one that does not name its features is taken to have all.
     """
     chosen = None
     for variant in target.variants:
-        needed = frozenset().union(*(FEATURE_NAMES.get(name, frozenset()) for name in variant.requires))
-        if variant.name in variants and (needed <= facts.features or not facts.features):
+        has_all = not facts.features or all(feature.is_on(facts.features) for feature in variant.requires)
+        if variant.name in variants and has_all:
             chosen = variant.name
     return chosen
 
@@ -55,7 +46,7 @@ def check_fit(bundle: Bundle, facts: BoardFacts, where: str) -> str:
     target = TARGETS.get(bundle.target_name)
     if target is None:
         raise IntegrityError(f"{bundle.path} is for {bundle.target_name!r}; this program knows {', '.join(TARGETS)}.")
-    if facts.target_name not in {target.name, ALSO_RUNS.get(target.name)}:
+    if facts.target_name not in {target.name, target.board_target}:
         raise UsageError(
             f"{bundle.path} is for {target.name}, but {where} is {facts.machine} ({facts.system}). Build one for it: "
             f"make compile TARGET={facts.target_name}"
@@ -77,10 +68,6 @@ def check_fit(bundle: Bundle, facts: BoardFacts, where: str) -> str:
             )
     check_room(bundle, facts, where)
     return variant
-
-
-# What a board of another row answers with: a Jetson and a phone say aarch64, as any 64-bit ARM board does.
-ALSO_RUNS = {"jetson": "arm64", "android": "arm64"}
 
 
 STATIC_HINT = "On 64-bit ARM a bundle made with 'make compile TARGET=android' does: its runner needs no C library."

@@ -18,7 +18,6 @@ ENGINE_SCRIPTS = ("build.sh", "check.sh")  # of a bundle without a runner, in th
 PATIENCE_S = 30.0  # how much later than the board itself this side gives up
 SIGNALS = {4: "an illegal instruction", 6: "an abort", 7: "a bus error", 9: "a kill", 11: "a segmentation fault"}
 TIMED_OUT = 124  # the status of guarded.sh
-DIGEST_CODE, UNSUPPORTED_CODE = 6, 4  # the runner's exit codes
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from compile.bundle.signing import EXTRA, is_installed
-from compile.deploy.fit import FEATURE_NAMES
 from compile.deploy.probe import BoardFacts, probe
 from compile.deploy.ssh.connection import Connection
 from compile.doctor.findings import ABSENT, MISSING, OK, Finding
 from compile.link.promises import OLDEST_GLIBC
+from compile.targets.features import FEATURES
 from compile.targets.table import TARGETS
 from repghost.errors import DeviceUnreachableError
 
@@ -61,7 +61,7 @@ def board_findings(facts: BoardFacts) -> Iterator[Finding]:
     """Return what there is to say about a board."""
     yield _machine(facts)
     yield _libc(facts)
-    features = sorted(name for name, words in FEATURE_NAMES.items() if words <= facts.features)
+    features = sorted(feature.name for feature in FEATURES if feature.is_on(facts.features))
     yield Finding("instructions", OK, ", ".join(features) or "the plainest of its kind")
     room = facts.free_kb
     if room is None:

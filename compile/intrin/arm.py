@@ -13,10 +13,10 @@ StepWriter: TypeAlias = Callable[[Expr, Expr, int], None]  # (source, weights, g
 STEP = 16  # bytes of a pixel loaded at once: four groups of four, each used by lane
 COLUMNS = (4, 8, 12, 16, 20, 24, 32)  # candidate tile widths
 REGISTERS = 32  # v0 .. v31, 16 bytes each
-MOST_ROWS = 8  # of a tile
+MOST_ROWS = 8  # of a tile: with 8 columns 16 registers of sums, and a pointer for each row
 ROUNDING = 1.5 * 2**23  # floats near it are one apart, and their low 16 bits count from it
 UNROLLED_STEPS = 2  # steps of 16 bytes LLVM may unroll; a longer reduction is a loop
-SPARE, SPARE_UNROLLED = 1, 5  # registers LLVM's scheduler needs to move loads ahead, found by looking for spills
+SPARE, SPARE_UNROLLED = 1, 5  # registers LLVM's scheduler needs to load ahead: with fewer it spills to the stack
 
 
 class Arm(InstructionSet):
@@ -134,7 +134,10 @@ class Arm(InstructionSet):
 
 
 def fits_dot(tile: GemmTile, shape: GemmShape) -> bool:
-    """Tell whether accumulators, one 16-byte load for each row and one weight group fit the registers."""
+    """Tell whether a tile fits the registers: its sums, 16 bytes of each row, and the weights of four bytes.
+
+    For 4 rows by 16 columns that is 4 * 16 / 4 + 4 + 16 / 4 = 24 of 32.
+    """
     return tile.rows * tile.columns // 4 + tile.rows + tile.columns // 4 <= free_registers(shape)
 
 

@@ -45,6 +45,17 @@ class Operand:
     whole_steps: Expr = 0  # full loads of a segment, as a number LLVM does not know and cannot unroll by
 
 
+def widest_first(columns: int, widest: int) -> list[int]:
+    """Return vector widths that add up to `columns`: as many of the widest as fit, then each time half as wide."""
+    widths, width = [], widest
+    while columns:
+        while width > columns:
+            width //= 2
+        widths.append(width)
+        columns -= width
+    return widths
+
+
 class InstructionSet(ABC):
     """One instruction set; vectors are TIR expressions of any lane count that is a multiple of `lanes8`."""
 

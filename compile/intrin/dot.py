@@ -24,7 +24,7 @@ class Dot(Arm):
     ) -> list[list[Expr]]:  # fmt: skip
         """Emit sdot by element: the pixel's four bytes are picked from a lane of its 16-byte load."""
         vectors = tile.columns // 4
-        acc = kernel.local(tile.rows * vectors, "int32x4")
+        acc = kernel.local(tile.rows * vectors, "int32x4")  # [rows, columns], four columns in each vector
         for row in range(tile.rows):
             for v in range(vectors):
                 kernel.store(acc, row * vectors + v, starts[row][v])
@@ -34,6 +34,7 @@ class Dot(Arm):
                 kernel.bind(pixels.pointer.load(source_at + row * pixels.row_stride, STEP), "pixel")
                 for row in range(tile.rows)
             ]
+            # for each group: [rows, 4] x [4, columns] -> [rows, columns], one sdot for each row and vector
             for at, weight in enumerate(load_registers(kernel, weights, weight_at, groups * vectors)):
                 group, v = divmod(at, vectors)
                 for row in range(tile.rows):
@@ -56,7 +57,10 @@ class Dot(Arm):
 
 
 def load_registers(kernel: Kernel, source: Pointer, start: Expr, count: int) -> list[Expr]:
-    """Return `count` vectors of 16 bytes that follow each other, loaded in pairs: alone LLVM finds but some of them."""
+    """Return `count` consecutive vectors of 16 bytes.
+
+    They are loaded as 32 bytes each, which become one ldp: from single loads LLVM makes only some of the pairs.
+    """
     pairs = [kernel.bind(source.load(start + at * 16, 32), "pair") for at in range(0, count - 1, 2)]
     loaded = [kernel.bind(half, "loaded") for pair in pairs for half in tir.split(pair, 16)]
     if count % 2:
@@ -65,7 +69,10 @@ def load_registers(kernel: Kernel, source: Pointer, start: Expr, count: int) -> 
 
 
 def sdot_lane(acc: Expr, weight: Expr, pixels: Expr, lane: int) -> Expr:
-    """Return acc + dot(weight, lane of pixels); with the lane last LLVM selects the by-element form."""
+    """Return acc[c] + sum over i of weight[c, i] * pixels[lane, i] for four channels c and four bytes i.
+
+    The repeated lane is the last operand: there LLVM selects the form of sdot that takes a lane, without a copy.
+    """
     words = tir.reinterpret(pixels, "int32x4")
     repeated = tir.reinterpret(tir.shuffle([words], [lane] * 4), "int8x16")
     return tir.intrinsic("int32x4", SDOT, acc, weight, repeated)

@@ -13,7 +13,7 @@ from compile.ir.tir import Expr, Kernel, Pointer
 
 LOW_WORDS, HIGH_WORDS = (0, 4, 1, 5), (2, 6, 3, 7)  # zip1, zip2 of four words
 LOW_HALVES, HIGH_HALVES = (0, 1, 4, 5), (2, 3, 6, 7)  # zip1, zip2 of two halves, in words
-SCRATCH_BYTES = 1 << 14  # of interleaved pixels: half of the smallest first-level cache
+SCRATCH_BYTES = 1 << 14  # of interleaved pixels: half of the smallest level-1 data cache, 32 KB
 GAIN = 0.97  # what smmla may cost at most of what sdot does: the estimates are not better than that
 
 
@@ -32,7 +32,7 @@ class I8mm(Dot):
         return smmla if self.prefers(smmla.cost(height * width, channels, shape), sdot_cost) else self
 
     def prefers(self, smmla_cost: float, sdot_cost: float) -> bool:
-        """Tell whether smmla is the cheaper way to compute a layer."""
+        """Tell whether smmla is estimated to be cheaper than sdot by more than the error of the estimates."""
         return smmla_cost < GAIN * sdot_cost
 
 
@@ -66,7 +66,11 @@ class Smmla(Dot):
         return -(-pixels // tile.rows) * total
 
     def fits(self, tile: GemmTile, shape: GemmShape) -> bool:
-        """Tell whether the sums, the paired pixels and the weights of eight bytes fit, and the scratch a cache."""
+        """Tell whether a tile fits the registers, and its interleaved pixels half of a level-1 cache.
+
+        Registers: rows * columns / 4 sums, four in each, rows / 2 pairs of pixels, columns / 2 of weights. For
+        8 rows by 8 columns that is 16 + 4 + 4 = 24 of 32.
+        """
         pairs, vectors = tile.rows // 2, tile.columns // 4
         scratch = shape.segments * _steps(shape) * 2 * pairs * 16
         return 2 * pairs * vectors + pairs + 2 * vectors <= REGISTERS - SPARE and scratch <= SCRATCH_BYTES
@@ -91,16 +95,17 @@ class Smmla(Dot):
             rows = [kernel.bind(tir.reinterpret(source.load(at + offset, STEP), "int32x4"), "pixel") for at in places]
             for half, order in enumerate((LOW_HALVES, HIGH_HALVES)):
                 for pair in range(pairs):
-                    twin = tir.shuffle(rows[2 * pair : 2 * pair + 2], order)
-                    kernel.store(scratch, ((segment * steps + step) * 2 + half) * pairs + pair, twin)
+                    row_pair = tir.shuffle(rows[2 * pair : 2 * pair + 2], order)
+                    kernel.store(scratch, ((segment * steps + step) * 2 + half) * pairs + pair, row_pair)
         return Operand(scratch, 0, 1, steps * 2 * pairs)
 
     def accumulate(
         self, kernel: Kernel, tile: GemmTile, shape: GemmShape, pixels: Operand, weights: Pointer, weight_start: Expr,
         starts: Sequence[Sequence[Expr]],
     ) -> list[list[Expr]]:  # fmt: skip
-        """Emit smmla: a sum of two pixels and two channels in each accumulator."""
+        """Emit smmla: each accumulator holds the sums of two pixels and two channels."""
         vectors, pairs = tile.columns // 4, tile.rows // 2
+        # [row pairs, columns / 4, 2 halves]; each vector is [2 pixels, 2 channels]
         acc = kernel.local(pairs * vectors * 2, "int32x4")
         for pair in range(pairs):
             for v in range(vectors):
@@ -109,8 +114,9 @@ class Smmla(Dot):
                     kernel.store(acc, (pair * vectors + v) * 2 + half, tir.shuffle([starts[0][v]], repeated))
 
         def step(source_at: Expr, weight_at: Expr, groups: int) -> None:
+            # for eight bytes: [rows, 8] x [8, columns] -> [rows, columns]; one smmla is [2, 8] x [8, 2] -> [2, 2]
             for depth in range(0, groups, 2):
-                twins = [
+                row_pairs = [
                     kernel.bind(tir.reinterpret(pixels.pointer.load(source_at + depth // 2 * pairs + pair), "int8x16"))
                     for pair in range(pairs)
                 ]
@@ -122,7 +128,7 @@ class Smmla(Dot):
                         channels = _two_channels(kernel, words[v], words[vectors + v], order)
                         for pair in range(pairs):
                             at = (pair * vectors + v) * 2 + half
-                            kernel.store(acc, at, _smmla(acc.load(at), twins[pair], channels))
+                            kernel.store(acc, at, _smmla(acc.load(at), row_pairs[pair], channels))
 
         emit_steps(kernel, shape, pixels, weight_start, tile.columns, step, source_step=2 * pairs)
         return [
@@ -137,6 +143,7 @@ def _steps(shape: GemmShape) -> int:
 
 
 def _two_channels(kernel: Kernel, left: Expr, right: Expr, order: Sequence[int]) -> Expr:
+    """Return int8 [2 channels, 8 bytes] of two vectors of [4 channels, 4 bytes]: their words are zipped."""
     words = [tir.reinterpret(value, "int32x4") for value in (left, right)]
     return kernel.bind(tir.reinterpret(tir.shuffle(words, order), "int8x16"), "operand")
 
@@ -146,4 +153,5 @@ def _smmla(acc: Expr, pixels: Expr, channels: Expr) -> Expr:
 
 
 def _row(acc: Pointer, at: int, halves: Sequence[int]) -> Expr:
+    """Return the four channels of one pixel out of two accumulators of [2 pixels, 2 channels]."""
     return tir.shuffle([acc.load(at), acc.load(at + 1)], halves)

@@ -27,7 +27,7 @@ class Neon(Arm):
         """
         vectors = tile.columns // 4
         halves = 2 * vectors  # accumulators of a row: (channels 0, 1), (channels 2, 3) of each vector
-        acc = kernel.local(tile.rows * halves, "int32x4")
+        acc = kernel.local(tile.rows * halves, "int32x4")  # [rows, columns, 2], two partial sums for each channel
         for index in range(tile.rows * halves):
             kernel.store(acc, index, tir.splat(0, "int32x4"))
 
@@ -36,6 +36,7 @@ class Neon(Arm):
                 kernel.bind(pixels.pointer.load(source_at + row * pixels.row_stride, STEP), "pixel")
                 for row in range(tile.rows)
             ]
+            # for two groups: [rows, 8] x [8, columns] -> [rows, columns, 2]
             for pair in range(0, groups, 2):
                 both = range(pair, min(pair + 2, groups))
                 for v in range(vectors):
@@ -62,6 +63,14 @@ class Neon(Arm):
 
 
 def _add_products(kernel: Kernel, acc: Pointer, at: int, weights: Sequence[Expr], pixel: Expr, groups: range) -> None:
+    """Add the products of one pixel and four channels for one or two groups.
+
+    Args:
+        acc: int32x4; the two vectors from `at` on hold two partial sums for each of four channels.
+        weights: one int8 [4 channels, 4 bytes] for each group.
+        pixel: int8 [4 groups, 4 bytes].
+        groups: which groups of the pixel belong to `weights`.
+    """
     words = tir.reinterpret(pixel, "int32x4")
     repeated = [tir.reinterpret(tir.shuffle([words], [group] * 4), "int8x16") for group in groups]
     for half in range(2):
@@ -76,4 +85,5 @@ def _add_products(kernel: Kernel, acc: Pointer, at: int, weights: Sequence[Expr]
 
 
 def _join(acc: Pointer, at: int) -> Expr:
+    """Return the sums of four channels: [4, 2] partial sums -> [4]."""
     return tir.intrinsic("int32x4", "llvm.aarch64.neon.addp.v4i32", acc.load(at), acc.load(at + 1))

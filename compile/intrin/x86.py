@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
+from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand, widest_first
 from compile.ir import tir
 from compile.ir.tir import Expr, Kernel, Pointer
 
@@ -70,16 +70,19 @@ class X86(InstructionSet):
         return tir.intrinsic(f"int32x{width}", MULTIPLY_ADD_PAIRS[width], *pairs)
 
     def pack_table(self, table: NDArray[np.int8]) -> bytes:
-        """Return for every 16 entries what the exclusive or with the 16 before leaves; each half starts anew."""
+        """Return each 16 entries as their exclusive or with the 16 before; each half of 128 begins without one."""
         halves = table.view(np.uint8).reshape(2, -1, TABLE_ENTRIES)
         before = np.concatenate([np.zeros_like(halves[:, :1]), halves[:, :-1]], axis=1)
         return (halves ^ before).tobytes()
 
     def table_lookup(self, kernel: Kernel, table: Pointer, index: Expr) -> Expr:
-        """Use vpshufb: each step takes 16 off the index, and adds what changes from one 16 entries to the next.
+        """Use vpshufb 16 times, once for each 16 entries: it returns 0 for an index whose top bit is set.
 
-        A byte that has become negative finds nothing any more, and neither does one of the other half, whose top bit is
-        set from the start; the subtraction saturates, so it stays so.
+        For index i in [0, 128), step s looks up i - 16 * s. A step with i < 16 * s has a negative index and returns 0;
+        one with i >= 16 * (s + 1) returns an entry that the next steps have to cancel. `pack_table` therefore stores
+        each 16 entries as the exclusive or with the 16 before, and the exclusive or of all steps is table[i]. For
+        i in [128, 256) the top bit is flipped first. The subtraction saturates, so that a negative index stays negative
+        and the steps of the other half return 0 throughout.
         """
         lanes = tir.split_dtype(tir.dtype_of(index))[1]
         dtype = f"int8x{lanes}"
@@ -97,13 +100,7 @@ class X86(InstructionSet):
 
     def vector_widths(self, columns: int) -> list[int]:
         """Cut columns into the widest vectors first."""
-        widths, width = [], self.widest32
-        while columns:
-            while width > columns:
-                width //= 2
-            widths.append(width)
-            columns -= width
-        return widths
+        return widest_first(columns, self.widest32)
 
     def choose_tile(self, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
         """Return the tile with the fewest instructions per product that fits the registers."""
@@ -116,7 +113,10 @@ class X86(InstructionSet):
         return min(options, key=lambda tile: self.cost(tile, pixels, channels, shape))
 
     def fits(self, rows: int, columns: int) -> bool:
-        """Tell whether accumulators, one weight vector for each column group, a pixel and a product fit."""
+        """Tell whether a tile fits the registers: its sums, a vector of weights for each of them, a pixel, a product.
+
+        For 4 rows by 16 columns in vectors of 8 that is 4 * 2 + 2 + 2 = 12 of 16.
+        """
         vectors = len(self.vector_widths(columns))
         return rows * vectors + vectors + 2 <= self.registers
 
@@ -175,7 +175,10 @@ class X86(InstructionSet):
         self, kernel: Kernel, tile: GemmTile, shape: GemmShape, pixels: Operand, weights: Pointer, weight_start: Expr,
         starts: Sequence[Sequence[Expr]],
     ) -> list[list[Expr]]:  # fmt: skip
-        """Emit one load for each weight vector, one broadcast for each pixel, and their products."""
+        """Emit one load for each weight vector, one broadcast for each pixel, and their products.
+
+        For each group: [rows, group] x [group, columns] -> [rows, columns].
+        """
         widths = self.vector_widths(tile.columns)
         firsts = [sum(widths[:index]) for index in range(len(widths))]
         acc = [[kernel.local(1, f"int32x{width}") for width in widths] for _ in range(tile.rows)]

@@ -31,7 +31,6 @@ from calib.integer.program import (
     RequantizeAdd,
     Tensor,
     ToLogits,
-    operator_inputs,
 )
 from calib.integer.qparams import QParams
 from compile.ir.float_program import (
@@ -59,7 +58,7 @@ ADD_UNIT = 4096  # of the multipliers before a residual add
 TABLE_STEPS = 1  # by which a table may differ from the function it is recognized as
 
 
-def float_twin(program: Program, preprocess: Preprocess) -> FloatProgram:
+def float_form(program: Program, preprocess: Preprocess) -> FloatProgram:
     """Return the float program with the layers and weights of an integer program.
 
     Args:
@@ -69,14 +68,14 @@ def float_twin(program: Program, preprocess: Preprocess) -> FloatProgram:
     Raises:
         UsageError: naming a layer that has no float form here.
     """
-    twin = _Twin(program)
+    form = _FloatForm(program)
     for operator in program.operators:
-        twin.add(operator)
-    digest = program_digest(twin.operators, preprocess)
-    return FloatProgram(tuple(twin.operators), program.height, program.width, program.classes, digest)
+        form.add(operator)
+    digest = program_digest(form.operators, preprocess)
+    return FloatProgram(tuple(form.operators), program.height, program.width, program.classes, digest)
 
 
-class _Twin:
+class _FloatForm:
     """Collects the operators."""
 
     def __init__(self, program: Program) -> None:
@@ -85,7 +84,7 @@ class _Twin:
         self.made_by = {operator.output.name: operator for operator in program.operators}
         self.readers: dict[str, list[Operator]] = {}
         for operator in program.operators:
-            for tensor in operator_inputs(operator):
+            for tensor in operator.inputs:
                 self.readers.setdefault(tensor.name, []).append(operator)
 
     def add(self, op: Operator) -> None:
@@ -117,7 +116,7 @@ class _Twin:
                 x = self.tensors[op.input.name]
                 self._append(FloatMaxPool(op.name, x, self._output(op), op.kernel, op.stride, op.padding))
             case Concat():
-                inputs = tuple(self.tensors[tensor.name] for tensor in op.inputs)
+                inputs = tuple(self.tensors[tensor.name] for tensor in op.parts)
                 self._append(FloatConcat(op.name, inputs, self._output(op)))
             case Crop():
                 x = self.tensors[op.input.name]

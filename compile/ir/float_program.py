@@ -7,117 +7,102 @@ float32 in the layouts of `calib.integer.program`; a kernel of half precision ro
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.integer.operation import Activation, Operation
+from calib.integer.operation import Convolution as ConvolutionBase
 from repghost.data.preprocess import Preprocess
 from repghost.graph.operators import INPUT, AveragePool, Classifier, Convolution, Gate, Graph, HardSigmoid, ResidualAdd
 
-# What an operator has besides tensors and weights.
+# Settings that stand at a fixed place in a digest, whether an operator has them or not. A setting that is not among
+# them is added by its name, so no field is left out; this list only keeps the digests of older bundles as they are.
 SETTINGS = ("stride", "padding", "relu", "function", "row", "column", "channel")
+DIGEST = "digest"  # the key in a field's metadata of another name in the digest; None where it is left out
 
 
 @dataclass(frozen=True)
-class FloatTensor:
+class FloatTensor(Activation):
     """A float activation of shape (height, width, channels)."""
 
-    name: str
-    height: int
-    width: int
-    channels: int
     element: str = "float32"  # or "float16": what the workspace holds
 
 
+class FloatOperation(Operation[FloatTensor]):
+    """The base of every operator."""
+
+    @property
+    def arithmetic(self) -> str:
+        """What it computes in: the element it writes."""
+        return self.output.element
+
+
 @dataclass(frozen=True)
-class FloatInput:
+class FloatInput(FloatOperation):
     """Bytes of an RGB image to float, one table of 256 per colour."""
 
     name: str
     output: FloatTensor
     tables: NDArray[np.float32]  # [3, 256]
 
-    @property
-    def inputs(self) -> tuple[FloatTensor, ...]:
-        """The activations it reads: none."""
-        return ()
-
 
 @dataclass(frozen=True)
-class FloatConv2d:
-    """A dense convolution with bias, then an optional ReLU. Padding pads with 0."""
+class FloatConvolution(FloatOperation, ConvolutionBase[FloatTensor]):
+    """What both convolutions have in common: a bias, and at the end an optional ReLU. Padding pads with 0."""
 
     name: str
     input: FloatTensor
     output: FloatTensor
-    weight: NDArray[np.float32]  # [O, kh, kw, I]
+    weight: NDArray[np.float32]
     bias: NDArray[np.float32]  # [O]
     stride: int
     padding: int
     relu: bool
-    logits: bool = False  # whether the output is the caller's array
-
-    @property
-    def inputs(self) -> tuple[FloatTensor, ...]:
-        """The activations it reads."""
-        return (self.input,)
 
 
 @dataclass(frozen=True)
-class FloatDepthwiseConv2d:
-    """One kernel per channel with bias, then an optional residual add, then an optional ReLU."""
+class FloatConv2d(FloatConvolution):
+    """A dense convolution."""
 
-    name: str
-    input: FloatTensor
-    output: FloatTensor
+    weight: NDArray[np.float32]  # [O, kh, kw, I]
+    logits: bool = field(default=False, metadata={DIGEST: None})  # whether the output is the caller's array
+
+
+@dataclass(frozen=True)
+class FloatDepthwiseConv2d(FloatConvolution):
+    """One kernel per channel; a residual is added before the ReLU."""
+
     weight: NDArray[np.float32]  # [C, kh, kw]
-    bias: NDArray[np.float32]  # [C]
-    stride: int
-    padding: int
-    relu: bool
     residual: FloatTensor | None = None
 
-    @property
-    def inputs(self) -> tuple[FloatTensor, ...]:
-        """The activations it reads."""
-        return (self.input,) if self.residual is None else (self.input, self.residual)
-
 
 @dataclass(frozen=True)
-class FloatPool:
+class FloatPool(FloatOperation):
     """The mean over height and width."""
 
     name: str
     input: FloatTensor
     output: FloatTensor
 
-    @property
-    def inputs(self) -> tuple[FloatTensor, ...]:
-        """The activations it reads."""
-        return (self.input,)
-
 
 @dataclass(frozen=True)
-class FloatMaxPool:
+class FloatMaxPool(FloatOperation):
     """The largest number under a square window; pixels outside the map never win."""
 
     name: str
     input: FloatTensor
     output: FloatTensor
-    kernel: int
+    kernel: int = field(metadata={DIGEST: "window"})
     stride: int
     padding: int
 
-    @property
-    def inputs(self) -> tuple[FloatTensor, ...]:
-        """The activations it reads."""
-        return (self.input,)
-
 
 @dataclass(frozen=True)
-class FloatGate:
+class FloatGate(FloatOperation):
     """The squeeze-excite gate: x * clip(g / 6 + 0.5, 0, 1) with g of shape (1, 1, C)."""
 
     name: str
@@ -125,14 +110,9 @@ class FloatGate:
     gate: FloatTensor
     output: FloatTensor
 
-    @property
-    def inputs(self) -> tuple[FloatTensor, ...]:
-        """The activations it reads."""
-        return self.input, self.gate
-
 
 @dataclass(frozen=True)
-class FloatFunction:
+class FloatFunction(FloatOperation):
     """An element-wise function: "hard_swish", "hard_sigmoid" or "relu"."""
 
     name: str
@@ -140,14 +120,9 @@ class FloatFunction:
     output: FloatTensor
     function: str
 
-    @property
-    def inputs(self) -> tuple[FloatTensor, ...]:
-        """The activations it reads."""
-        return (self.input,)
-
 
 @dataclass(frozen=True)
-class FloatAdd:
+class FloatAdd(FloatOperation):
     """The sum of two maps, then an optional ReLU."""
 
     name: str
@@ -156,23 +131,18 @@ class FloatAdd:
     output: FloatTensor
     relu: bool
 
-    @property
-    def inputs(self) -> tuple[FloatTensor, ...]:
-        """The activations it reads."""
-        return self.input, self.other
-
 
 @dataclass(frozen=True)
-class FloatConcat:
+class FloatConcat(FloatOperation):
     """The channels of several maps of one size behind each other."""
 
     name: str
-    inputs: tuple[FloatTensor, ...]
+    parts: tuple[FloatTensor, ...]
     output: FloatTensor
 
 
 @dataclass(frozen=True)
-class FloatCrop:
+class FloatCrop(FloatOperation):
     """A part of a map: y[i, j, c] = x[i + row, j + column, c + channel]."""
 
     name: str
@@ -181,11 +151,6 @@ class FloatCrop:
     row: int
     column: int
     channel: int
-
-    @property
-    def inputs(self) -> tuple[FloatTensor, ...]:
-        """The activations it reads."""
-        return (self.input,)
 
 
 FloatOperator: TypeAlias = (
@@ -279,12 +244,28 @@ def program_digest(operators: list[FloatOperator], preprocess: Preprocess) -> st
     """Return the SHA-256 over shapes, weights and Preprocess."""
     digest = hashlib.sha256(repr(sorted(preprocess.to_dict().items())).encode())
     for operator in operators:
-        digest.update(f"{type(operator).__name__} {operator.output} {[t.name for t in operator.inputs]}".encode())
-        for name in ("weight", "bias", "tables"):
-            value = getattr(operator, name, None)
-            if value is not None:
-                digest.update(np.ascontiguousarray(value).tobytes())
-        digest.update(repr([getattr(operator, name, None) for name in SETTINGS]).encode())
-        if isinstance(operator, FloatMaxPool):
-            digest.update(f"window {operator.kernel}".encode())
+        for part in _digest_parts(operator):
+            digest.update(part)
     return digest.hexdigest()
+
+
+def _digest_parts(operator: FloatOperator) -> Iterator[bytes]:
+    """Yield what an operator is, from every field but its name: tensors, then arrays, then settings."""
+    yield f"{type(operator).__name__} {operator.output} {[tensor.name for tensor in operator.inputs]}".encode()
+    for array in operator.weights:
+        yield np.ascontiguousarray(array).tobytes()
+    settings = {
+        entry.metadata.get(DIGEST, entry.name): value
+        for entry in fields(operator)
+        if entry.name != "name" and not _is_data(value := getattr(operator, entry.name))
+    }
+    settings.pop(None, None)
+    yield repr([settings.pop(name, None) for name in SETTINGS]).encode()
+    for name, value in settings.items():
+        yield f"{name} {value}".encode()
+
+
+def _is_data(value: object) -> bool:
+    """Tell whether a field holds a tensor, several of them, an array, or nothing: no setting."""
+    values = value if isinstance(value, tuple) else (value,)
+    return all(item is None or isinstance(item, FloatTensor | np.ndarray) for item in values)

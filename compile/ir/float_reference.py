@@ -121,7 +121,7 @@ def execute(operator: FloatOperator, tensors: Activations, images: NDArray[np.ui
             total = tensors[operator.input.name] + tensors[operator.other.name]
             return np.maximum(total, 0) if operator.relu else total
         case FloatConcat():
-            return np.concatenate([tensors[tensor.name] for tensor in operator.inputs], axis=3)
+            return np.concatenate([tensors[tensor.name] for tensor in operator.parts], axis=3)
         case FloatCrop():
             y, row, column, channel = operator.output, operator.row, operator.column, operator.channel
             x = tensors[operator.input.name]
@@ -130,8 +130,9 @@ def execute(operator: FloatOperator, tensors: Activations, images: NDArray[np.ui
 
 def _taps(operator: FloatConv2d | FloatDepthwiseConv2d, tensors: Activations) -> Iterator[tuple[int, int, Array]]:
     """Yield row and column of each tap and the input it meets at every output pixel, [N, H, W, C]."""
-    pad, stride, kernel = (operator.padding, operator.padding), operator.stride, operator.weight.shape[1]
-    padded = np.pad(tensors[operator.input.name], ((0, 0), pad, pad, (0, 0)))
+    before, (below, right) = operator.padding, operator.trailing_padding
+    stride, kernel = operator.stride, operator.weight.shape[1]
+    padded = np.pad(tensors[operator.input.name], ((0, 0), (before, below), (before, right), (0, 0)))
     rows, columns = operator.output.height * stride, operator.output.width * stride
     for row in range(kernel):
         for column in range(kernel):

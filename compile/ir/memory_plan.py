@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
-from calib.integer.program import (
-    Conv2d,
-    DepthwiseConv2d,
-    MaxPool,
-    Operator,
-    Program,
-    Tensor,
-    operator_inputs,
-    trailing_padding,
-)
-from compile.ir.float_program import FloatMaxPool, FloatOperator, FloatProgram, FloatTensor
+from calib.integer.program import Operator, Program, Tensor
+from compile.ir.float_program import FloatOperator, FloatProgram, FloatTensor
 
 AnyProgram: TypeAlias = Program | FloatProgram
 AnyOperator: TypeAlias = Operator | FloatOperator
@@ -29,7 +21,7 @@ OVERREAD = 64  # bytes a kernel may read past the last pixel: one load of the wi
 
 
 @dataclass(frozen=True)
-class Placement:
+class TensorPlace:
     """An activation in the workspace: pixel (y, x) is the element `origin + y * pitch + x * pixel` from `offset` on.
 
     `halo` pixels of padding stand above, below and left of the image; the padding on the right of a row is the one on
@@ -63,14 +55,14 @@ class Placement:
     @property
     def element_bytes(self) -> int:
         """Bytes of one element."""
-        return np.dtype(self.tensor.element).itemsize if isinstance(self.tensor, FloatTensor) else 1
+        return np.dtype(self.tensor.element).itemsize
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
     """Placements by tensor name and the bytes they need together."""
 
-    placements: dict[str, Placement]
+    placements: dict[str, TensorPlace]
     workspace_bytes: int
 
 
@@ -86,46 +78,39 @@ def plan_memory(program: AnyProgram) -> MemoryPlan:
     """
     lives = _lifetimes(program.operators)
     halos = _halos(program.operators)
-    placed: dict[str, Placement] = {}
+    placed: dict[str, TensorPlace] = {}
     end = 0
     for name, (born, last) in sorted(lives.items(), key=lambda item: -_largest(program, item[0], halos)):
         tensor = _tensor(program, name)
-        draft = Placement(tensor, 0, halos.get(name, 0))
+        draft = TensorPlace(tensor, 0, halos.get(name, 0))
         busy = sorted(
             (other.offset, other.offset + round_up(other.size + OVERREAD, ALIGNMENT))
             for other_name, other in placed.items()
             if lives[other_name][0] <= last and born <= lives[other_name][1]
         )
         offset = _first_gap(busy, round_up(draft.size + OVERREAD, ALIGNMENT))
-        placed[name] = Placement(tensor, offset, draft.halo)
+        placed[name] = TensorPlace(tensor, offset, draft.halo)
         end = max(end, offset + round_up(draft.size + OVERREAD, ALIGNMENT))
     return MemoryPlan(placed, end)
 
 
-def _lifetimes(operators: tuple[Any, ...]) -> dict[str, tuple[int, int]]:
+def _lifetimes(operators: Sequence[AnyOperator]) -> dict[str, tuple[int, int]]:
     lives: dict[str, tuple[int, int]] = {}
     for index, operator in enumerate(operators):
-        for tensor in inputs_of(operator):
+        for tensor in operator.inputs:
             lives[tensor.name] = (lives[tensor.name][0], index)
         if index < len(operators) - 1:
             lives[operator.output.name] = (index, index)
     return lives
 
 
-def inputs_of(operator: AnyOperator) -> tuple[AnyTensor, ...]:
-    """Return the activations an operator reads, integer or float."""
-    return operator_inputs(operator) if isinstance(operator, Operator) else operator.inputs
-
-
-def _halos(operators: tuple[Any, ...]) -> dict[str, int]:
-    """Return the border each tensor needs: the largest padding among its readers; the border of a pool is not read."""
+def _halos(operators: Sequence[AnyOperator]) -> dict[str, int]:
+    """Return the border each tensor needs, the largest that one of its readers asks for; no entry where it is 0."""
     halos: dict[str, int] = {}
     for operator in operators:
-        padding = 0 if isinstance(operator, MaxPool | FloatMaxPool) else getattr(operator, "padding", 0)
-        if isinstance(operator, Conv2d | DepthwiseConv2d):
-            padding = max(padding, *trailing_padding(operator))
-        if padding:
-            halos[operator.input.name] = max(halos.get(operator.input.name, 0), padding)
+        if operator.border:
+            name = operator.inputs[0].name
+            halos[name] = max(halos.get(name, 0), operator.border)
     return halos
 
 
@@ -134,7 +119,7 @@ def _tensor(program: AnyProgram, name: str) -> AnyTensor:
 
 
 def _largest(program: AnyProgram, name: str, halos: dict[str, int]) -> int:
-    return Placement(_tensor(program, name), 0, halos.get(name, 0)).size
+    return TensorPlace(_tensor(program, name), 0, halos.get(name, 0)).size
 
 
 def _first_gap(busy: list[tuple[int, int]], size: int) -> int:

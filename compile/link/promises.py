@@ -54,7 +54,7 @@ def check_model(data: bytes, target: Target, exports: tuple[str, ...] = API) -> 
 
 
 def check_runner(data: bytes, target: Target) -> ElfFile:
-    """Check that repghost-run is for the target, and starts on every glibc since 2.17 or, static, on every kernel.
+    """Check that repghost-run is for the target, and starts on the oldest glibc of its row or, static, on every kernel.
 
     Raises:
         UsageError: naming the promise that is broken.
@@ -64,7 +64,8 @@ def check_runner(data: bytes, target: Target) -> ElfFile:
     if target.runner_triple and (elf.needed or elf.interpreter):
         needed = ", ".join(elf.needed) or "a loader"
         raise UsageError(f"repghost-run for {target.name} has to be static, but it needs {needed} of the system.")
-    if elf.newest_glibc > OLDEST_GLIBC:
-        newest, oldest = (".".join(str(part) for part in version) for version in (elf.newest_glibc, OLDEST_GLIBC))
+    if elf.newest_glibc > target.oldest_glibc:
+        versions = (elf.newest_glibc, target.oldest_glibc)
+        newest, oldest = (".".join(str(part) for part in version) for version in versions)
         raise UsageError(f"repghost-run needs glibc {newest}; older boards have {oldest}.")
     return elf

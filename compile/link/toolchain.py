@@ -20,13 +20,14 @@ from compile.targets.table import Target
 from repghost.errors import UsageError
 
 RUNNER_SOURCES = Path(__file__).parent.parent / "runner"
-MODEL_UNITS = ("hwcaps.c", "memory.c", "resample.c")
-NETWORK_UNITS = ("entry.c", "prepare.c")  # those that rg_config.h ties to one network
+MODEL_UNITS = ("library/hwcaps.c", "library/memory.c", "library/resample.c")
+NETWORK_UNITS = ("library/entry.c", "library/prepare.c")  # those that rg_config.h ties to one network
 RUNNER_UNITS = (
-    "repghost_run.c", "bundle.c", "classify.c", "image.c", "json.c", "machine.c", "measure.c", "model.c",
-    "orientation.c", "pool.c", "sha256.c", "text.c", "vectors.c", "watch.c",
+    "repghost_run.c", "bundle/bundle.c", "commands/classify.c", "images/image.c", "bundle/json.c",
+    "commands/machine.c", "commands/measure.c", "inference/model.c", "images/orientation.c", "inference/pool.c",
+    "bundle/sha256.c", "bundle/text.c", "bundle/vectors.c", "commands/watch.c",
 )  # fmt: skip
-DECODER = "decode.c"  # with Wuffs in it, which takes longer to compile than all of the others
+DECODER = "images/decode.c"  # with Wuffs in it, which takes longer to compile than all of the others
 LARGEST_PAGE = 64 * 1024  # bytes; some server kernels use 64 KB pages, so segments are aligned for all of them
 
 # zig turns on the undefined-behaviour sanitizer unless told not to; -g0 and the prefix map keep paths out.
@@ -67,7 +68,7 @@ def model_config(network: CompiledNetwork, target: Target, info: dict[str, Any],
     blobs = {name: f"rg_weights_{index}" for index, name in enumerate(sorted(network.blobs))}
     rows = []
     for variant in network.variants:
-        needs = " | ".join(f"RG_CPU_{name}" for name in target.variant(variant.name).requires) or "0"
+        needs = " | ".join(feature.macro for feature in target.variant(variant.name).requires) or "0"
         rows.append(f"  X({variant.name}, {variant.step_symbol}, {blobs[variant.weights]}, {needs})")
     text = json.dumps(info, sort_keys=True, separators=(",", ":"))
     return "\n".join(
@@ -167,7 +168,7 @@ def build_runner(target: Target) -> bytes:
         folder = Path(name)
         (folder / "decode.o").write_bytes(_decoder_object(target))
         loader, form = ("loader_own.c", STATIC) if target.runner_triple else ("loader_system.c", DYNAMIC)
-        units = [str(RUNNER_SOURCES / unit) for unit in (*RUNNER_UNITS, loader)]
+        units = [str(RUNNER_SOURCES / unit) for unit in (*RUNNER_UNITS, f"inference/{loader}")]
         link = [*form, *LINK_FLAGS, "-Wl,--gc-sections", f"-Wl,-z,max-page-size={LARGEST_PAGE}"]
         run_zig(["cc", *_runner_flags(folder, target), *units, "decode.o", *link, "-o", "repghost-run"], cwd=folder)
         data = _output(folder / "repghost-run")

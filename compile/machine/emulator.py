@@ -1,4 +1,4 @@
-"""Finding qemu-aarch64 and an arm64 C library, or fetching Debian's packages of both without root.
+"""Find qemu and the C library of another architecture, or fetch Debian's packages of both without root.
 
 Only the runner needs the C library: it is an ordinary dynamic program, as it will be on a device.
 """
@@ -13,27 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compile.machine.debian_packages import package_source
+from compile.targets.table import EMULATED, Emulation
 from repghost.errors import ToolMissingError
 
-PROGRAMS = ("qemu-aarch64", "qemu-aarch64-static")
 EMULATOR_PACKAGES = ("qemu-user-static", "qemu-user")  # Debian 12 and Ubuntu before 25.04; Debian 13 and later
-LIBRARY_PACKAGE = "libc6-arm64-cross"
-LOADER = "lib/ld-linux-aarch64.so.1"
-SYSTEM_SYSROOTS = (Path("/usr/aarch64-linux-gnu"), Path("/"))  # "/" on a system with arm64 as a foreign architecture
-KEPT = (*(f"usr/bin/{name}" for name in PROGRAMS), "usr/aarch64-linux-gnu")  # qemu's package has 60 more programs
 TOOLS = Path("build/tools")
-INSTALL_HINT = "apt install qemu-user libc6-arm64-cross (Debian 12, Ubuntu: qemu-user-static)"
+INSTALL_HINT = f"apt install qemu-user {EMULATED.library_package} (Debian 12, Ubuntu: qemu-user-static)"
 
 
 @dataclass(frozen=True)
 class Emulator:
-    """A program that runs arm64 programs, and where it finds their C library."""
+    """A program that runs those of another architecture, and where it finds their C library."""
 
     program: Path
     sysroot: Path
 
     def command(self, cpu: str) -> list[str]:
-        """Return the words to put before an arm64 command line.
+        """Return the words to put before a command line.
 
         Args:
             cpu: the core to emulate, e.g. "cortex-a53".
@@ -46,32 +42,34 @@ class Emulator:
         return done.stdout.splitlines()[0] if done.stdout else "unknown"
 
 
-def _programs(tools: Path) -> Iterator[Path]:
-    for name in PROGRAMS:
+def _programs(tools: Path, emulation: Emulation) -> Iterator[Path]:
+    for name in emulation.programs:
         found = shutil.which(name)
         if found:
             yield Path(found)
         yield tools / "usr/bin" / name
 
 
-def find_emulator(tools: Path = TOOLS) -> Emulator | None:
+def find_emulator(tools: Path = TOOLS, emulation: Emulation = EMULATED) -> Emulator | None:
     """Return an emulator that is installed, or was fetched before; None when a part is missing.
 
     Args:
         tools: the folder that `fetch_emulator` fills.
+        emulation: of which architecture.
     """
-    return next(iter(find_emulators(tools)), None)
+    return next(iter(find_emulators(tools, emulation)), None)
 
 
-def find_emulators(tools: Path = TOOLS) -> list[Emulator]:
+def find_emulators(tools: Path = TOOLS, emulation: Emulation = EMULATED) -> list[Emulator]:
     """Return every emulator that is installed or was fetched before, the preferred one first; see `find_emulator`."""
-    sysroots = (*SYSTEM_SYSROOTS, tools / "usr/aarch64-linux-gnu")
-    sysroot = next((path for path in sysroots if (path / LOADER).exists()), None)
-    programs = [path.absolute() for path in _programs(tools) if os.access(path, os.X_OK)]
+    # "/" on a system that has the architecture as a foreign one
+    sysroots = (Path("/") / emulation.sysroot, Path("/"), tools / emulation.sysroot)
+    sysroot = next((path for path in sysroots if (path / emulation.loader).exists()), None)
+    programs = [path.absolute() for path in _programs(tools, emulation) if os.access(path, os.X_OK)]
     return [Emulator(program, sysroot.absolute()) for program in programs] if sysroot else []
 
 
-def fetch_emulator(tools: Path = TOOLS) -> Emulator:
+def fetch_emulator(tools: Path = TOOLS, emulation: Emulation = EMULATED) -> Emulator:
     """Return the installed emulator; where there is none, download Debian's or Ubuntu's packages and unpack them.
 
     Nothing is installed: the packages are unpacked below `tools`, and no root is needed.
@@ -79,17 +77,19 @@ def fetch_emulator(tools: Path = TOOLS) -> Emulator:
     Raises:
         ToolMissingError: when this is no Debian or Ubuntu, or the packages cannot be had.
     """
-    found = find_emulator(tools)
+    found = find_emulator(tools, emulation)
     if found:
         return found
-    with package_source(f"no qemu-aarch64 was found. {_by_hand()}") as source:
-        if not any(source.keep(package, KEPT, tools) for package in EMULATOR_PACKAGES):
+    program, library = emulation.programs[0], emulation.library_package
+    kept = (*(f"usr/bin/{name}" for name in emulation.programs), emulation.sysroot)  # qemu's has 60 more programs
+    with package_source(f"no {program} was found. {_by_hand()}") as source:
+        if not any(source.keep(package, kept, tools) for package in EMULATOR_PACKAGES):
             raise ToolMissingError(f"apt-get has none of the packages {', '.join(EMULATOR_PACKAGES)}. {_by_hand()}")
-        if not source.keep(LIBRARY_PACKAGE, KEPT, tools):
-            raise ToolMissingError(f"apt-get has no package {LIBRARY_PACKAGE}. {_by_hand()}")
-    found = find_emulator(tools)
+        if not source.keep(library, kept, tools):
+            raise ToolMissingError(f"apt-get has no package {library}. {_by_hand()}")
+    found = find_emulator(tools, emulation)
     if not found:
-        raise ToolMissingError(f"the packages were unpacked into {tools} but hold no {PROGRAMS[0]}. {_by_hand()}")
+        raise ToolMissingError(f"the packages were unpacked into {tools} but hold no {program}. {_by_hand()}")
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from compile.bundle.manifest import Bundle
 from compile.machine.emulator import Emulator, find_emulator
-from compile.targets.table import ARM64, Target, Variant, host_target
+from compile.targets.table import Target, Variant
 from repghost.errors import IntegrityError, RepGhostError, ToolMissingError
 
 TIME_LIMIT = 900  # seconds of one run; emulation is 20 to 50 times slower than the machine itself
@@ -40,19 +40,21 @@ def machine_for(target: Target, variant: Variant, emulator: Emulator | None = No
     Args:
         target: what the code was compiled for.
         variant: its instruction set.
-        emulator: used for arm64 on another machine; looked for by default.
+        emulator: used on another machine than the target's; looked for by default.
 
     Raises:
         ToolMissingError: when this machine can run it neither itself nor under emulation.
     """
-    host = host_target()
-    if host is not None and host.elf_machine == target.elf_machine:
+    if target.runs_here:
         return Machine("this machine", (), emulated=False)
-    if target.elf_machine != ARM64.elf_machine:
+    if target.emulation is None:
         raise ToolMissingError(f"this machine cannot run {target.name} code; verify the bundle on the device itself.")
-    emulator = emulator or find_emulator()
+    emulator = emulator or find_emulator(emulation=target.emulation)
     if emulator is None:
-        raise ToolMissingError("no qemu-aarch64 with an arm64 C library was found; 'repghost doctor' says what to do.")
+        program, library = target.emulation.programs[0], target.emulation.debian
+        raise ToolMissingError(
+            f"no {program} with an {library} C library was found; 'repghost doctor' says what to do."
+        )
     command = tuple(emulator.command(variant.emulated_cpu))
     return Machine(f"{emulator.program.name} -cpu {variant.emulated_cpu}", command, emulated=True)
 

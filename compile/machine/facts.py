@@ -7,17 +7,16 @@ import platform
 from pathlib import Path
 from typing import Any
 
-# Of the flags in /proc/cpuinfo, those that decide which code runs.
-X86_FLAGS = ("avx2", "fma", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "amx_int8")
-ARM_FLAGS = ("asimd", "asimddp", "i8mm", "fphp", "bf16")
+from compile.targets.features import FEATURES
 
 
 def describe_machine() -> dict[str, Any]:
     """Return the processor, clock and kernel of this machine, as JSON values."""
+    flags = cpu_flags()
     return {
         "core": core_name(),
         "cores": os.cpu_count(),
-        "flags": [flag for flag in X86_FLAGS + ARM_FLAGS if flag in cpu_flags()],
+        "flags": [flag for feature in FEATURES for flag in feature.reported if flag in flags],
         "clock": clock_policy(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }

@@ -12,7 +12,7 @@ from compile.passes.fold_weights import fold_weights
 from compile.passes.fuse_activation import fuse_activation
 from compile.passes.fuse_residual import fuse_residual
 from compile.passes.keep_scales import keep_scales
-from compile.passes.plan import Step, check_covered, plan
+from compile.passes.plan import LoweredNode, check_covered, plan
 from compile.passes.verify import verify
 
 PASSES = (
@@ -36,7 +36,7 @@ def simplify(graph: QdqGraph) -> QdqGraph:
     return graph
 
 
-def explain(graph: QdqGraph) -> tuple[Step, ...]:
+def explain(graph: QdqGraph) -> tuple[LoweredNode, ...]:
     """Return what each node becomes, refusals included."""
     return plan(simplify(graph))
 

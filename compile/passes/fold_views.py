@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from compile.ir.qdq_graph import Node, QdqGraph
 from compile.passes.rename import rename_inputs
-from compile.passes.rules.movement import slice_values
+from compile.passes.rules.crop import slice_values
 
 VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout", "Slice")
 

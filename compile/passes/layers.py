@@ -6,42 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from calib.integer.program import (
-    Add,
-    Concat,
-    Conv2d,
-    Crop,
-    DepthwiseConv2d,
-    Dequantize,
-    Epilogue,
-    InputTable,
-    Lookup,
-    MaxPool,
-    Multiply,
-    Operator,
-    Requantize,
-    RequantizeAdd,
-    RequantizeQ15,
-    RequantizeQ15Add,
-    Tensor,
-    ToLogits,
-)
 from compile.ir.qdq_graph import QdqGraph
-from compile.passes.plan import Step
+from compile.passes.plan import LoweredNode
 from compile.passes.rules import Refusal
 
 if TYPE_CHECKING:
-    from compile.ir.float_program import FloatOperator, FloatTensor
-    from compile.ir.memory_plan import AnyProgram
+    from compile.ir.memory_plan import AnyOperator, AnyProgram
 
-# How an accumulator is kept and what happens to it, by epilogue.
-ARITHMETIC: dict[type[Epilogue | None], str] = {
-    Requantize: "int32",
-    RequantizeAdd: "int32 + residual",
-    RequantizeQ15: "int16",
-    RequantizeQ15Add: "int16 + residual",
-    ToLogits: "int32, float scores",
-}
 UNKNOWN_KERNEL = "-"
 FLOAT = "float"  # arithmetic that begins with this is not integer
 
@@ -77,49 +48,39 @@ class Layer:
         return self.arithmetic.startswith(FLOAT)
 
 
-def layers(graph: QdqGraph, steps: Sequence[Step], kernels: Sequence[str] = ()) -> tuple[Layer, ...]:
-    """Return one row for each step of a plan.
+def layers(graph: QdqGraph, lowered: Sequence[LoweredNode], kernels: Sequence[str] = ()) -> tuple[Layer, ...]:
+    """Return one row for each node of a plan.
 
     Args:
         graph: the graph the plan was made for, which knows the shapes of refused nodes.
-        steps: from `compile.passes.explain`.
-        kernels: one description per step, as `CompiledNetwork.kernels` has them; none before compilation.
+        lowered: from `compile.passes.explain`.
+        kernels: one description per node, as `CompiledNetwork.kernels` has them; none before compilation.
     """
-    names = kernels or [UNKNOWN_KERNEL] * len(steps)
-    return tuple(_layer(graph, step, kernel) for step, kernel in zip(steps, names, strict=True))
+    names = kernels or [UNKNOWN_KERNEL] * len(lowered)
+    return tuple(_layer(graph, item, kernel) for item, kernel in zip(lowered, names, strict=True))
 
 
-def _layer(graph: QdqGraph, step: Step, kernel: str) -> Layer:
-    operator = step.result
+def _layer(graph: QdqGraph, item: LoweredNode, kernel: str) -> Layer:
+    operator = item.result
     if isinstance(operator, Refusal):
-        node = step.node
+        node = item.node
         output = _channels_last(graph.shapes[node.output])
         source = _channels_last(graph.shapes[node.operands[0]]) if node.operands else output
         return Layer(node.name, node.operator, source, output, 0, 0, FLOAT, operator.reason, kernel)
-    return _integer_layer(operator, kernel)
+    return _operator_layer(operator, kernel)
 
 
-def _integer_layer(operator: Operator, kernel: str = UNKNOWN_KERNEL) -> Layer:
-    output = _shape(operator.output)
-    source = output if isinstance(operator, InputTable) else _shape(operator.input)
-    kind = type(operator).__name__
-    return Layer(
-        operator.name, kind, source, output, macs(operator), weight_bytes(operator), _arithmetic(operator), "", kernel
-    )
-
-
-def _float_layer(operator: FloatOperator) -> Layer:
-    output = _shape(operator.output)
-    source = _shape(operator.inputs[0]) if operator.inputs else output
-    weight, bias, tables = (getattr(operator, name, None) for name in ("weight", "bias", "tables"))
+def _operator_layer(operator: AnyOperator, kernel: str = UNKNOWN_KERNEL) -> Layer:
+    output = operator.output.shape
     return Layer(
         name=operator.name,
         operator=type(operator).__name__,
-        input=source,
+        input=operator.inputs[0].shape if operator.inputs else output,
         output=output,
-        macs=0 if weight is None else output[0] * output[1] * weight.size,
-        weight_bytes=sum(array.nbytes for array in (weight, bias, tables) if array is not None),
-        arithmetic=operator.output.element,
+        macs=operator.macs,
+        weight_bytes=sum(array.nbytes for array in operator.weights),
+        arithmetic=operator.arithmetic,
+        kernel=kernel,
     )
 
 
@@ -132,48 +93,14 @@ def manifest_layers(program: AnyProgram, kernels: Mapping[str, Sequence[str]]) -
     """
     rows = []
     for index, operator in enumerate(program.operators):
-        row = asdict(_integer_layer(operator) if isinstance(operator, Operator) else _float_layer(operator))
+        row = asdict(_operator_layer(operator))
         del row["reason"], row["kernel"]
         # A compiler that runs several operators as one step has no kernel per operator to name.
-        of_row = {name: list(steps)[index] for name, steps in kernels.items() if len(steps) == len(program.operators)}
+        of_row = {
+            name: list(lowered)[index] for name, lowered in kernels.items() if len(lowered) == len(program.operators)
+        }
         rows.append({**row, "input": list(row["input"]), "output": list(row["output"]), "kernels": of_row})
     return rows
-
-
-def macs(operator: Operator) -> int:
-    """Return the multiply-adds of the convolution or linear layer for one image; 0 for everything else."""
-    if not isinstance(operator, Conv2d | DepthwiseConv2d):
-        return 0
-    return operator.output.height * operator.output.width * operator.weight.size
-
-
-def weight_bytes(operator: Operator) -> int:
-    """Return the bytes of weights, biases and tables; multipliers and offsets are not counted."""
-    match operator:
-        case Conv2d() | DepthwiseConv2d():
-            return operator.weight.nbytes + operator.bias.nbytes
-        case InputTable():
-            return operator.tables.nbytes
-        case Lookup():
-            return operator.table.nbytes
-    return 0
-
-
-def _arithmetic(operator: Operator) -> str:
-    match operator:
-        case InputTable() | Lookup():
-            return "table"
-        case MaxPool() | Concat() | Crop():
-            return "int8"
-        case Dequantize():
-            return "int8, float scores"
-        case Add() | Multiply():
-            return "int32"
-    return ARITHMETIC.get(type(getattr(operator, "epilogue", None)), "int8")  # without one, values are only moved
-
-
-def _shape(tensor: Tensor | FloatTensor) -> tuple[int, int, int]:
-    return tensor.height, tensor.width, tensor.channels
 
 
 def _channels_last(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -14,33 +14,33 @@ from repghost.errors import UsageError
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class LoweredNode:
     """A node and what it becomes: an operator of the integer program, or the reason why not."""
 
     node: Node
     result: Operator | Refusal
 
 
-def plan(graph: QdqGraph) -> tuple[Step, ...]:
-    """Return a step for every node of a graph that all passes have been over."""
-    return tuple(Step(node, _result(graph, node)) for node in graph.nodes)
+def plan(graph: QdqGraph) -> tuple[LoweredNode, ...]:
+    """Return what every node becomes, of a graph that all passes have been over."""
+    return tuple(LoweredNode(node, _result(graph, node)) for node in graph.nodes)
 
 
-def check_covered(steps: tuple[Step, ...]) -> tuple[Operator, ...]:
+def check_covered(lowered: tuple[LoweredNode, ...]) -> tuple[Operator, ...]:
     """Return the operators of a plan without refusals.
 
     Raises:
         UsageError: naming every node that cannot be done in integers, with the reason.
     """
-    refused = [step for step in steps if isinstance(step.result, Refusal)]
+    refused = [item for item in lowered if isinstance(item.result, Refusal)]
     if refused:
-        lines = [f"  {step.node.name} ({step.node.operator}): {step.result.reason}" for step in refused
-                 if isinstance(step.result, Refusal)]  # fmt: skip
+        lines = [f"  {item.node.name} ({item.node.operator}): {item.result.reason}" for item in refused
+                 if isinstance(item.result, Refusal)]  # fmt: skip
         raise UsageError(
-            f"{len(refused)} of {len(steps)} operators cannot be computed in integers:\n" + "\n".join(lines) + "\n"
+            f"{len(refused)} of {len(lowered)} operators cannot be computed in integers:\n" + "\n".join(lines) + "\n"
             "See all layers with 'repghost explain FILE.qdq.onnx'."
         )
-    return tuple(step.result for step in steps if not isinstance(step.result, Refusal))
+    return tuple(item.result for item in lowered if not isinstance(item.result, Refusal))
 
 
 def _result(graph: QdqGraph, node: Node) -> Operator | Refusal:

@@ -10,14 +10,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bundle.h"
-#include "classify.h"
-#include "machine.h"
-#include "measure.h"
-#include "model.h"
-#include "text.h"
-#include "vectors.h"
-#include "watch.h"
+#include "bundle/bundle.h"
+#include "commands/classify.h"
+#include "commands/machine.h"
+#include "commands/measure.h"
+#include "inference/model.h"
+#include "bundle/text.h"
+#include "bundle/vectors.h"
+#include "commands/watch.h"
 
 static const char usage[] =
     "usage: repghost-run COMMAND [OPTIONS] [PICTURE...]\n"

@@ -13,7 +13,7 @@ from calib.integer.program import Requantize, RequantizeAdd
 from calib.integer.qparams import ADD_SHIFT, INT8_MIN, INT16_MAX
 from compile.intrin import InstructionSet
 from compile.ir import tir
-from compile.ir.memory_plan import AnyTensor, MemoryPlan, Placement
+from compile.ir.memory_plan import AnyTensor, MemoryPlan, TensorPlace
 from compile.ir.tir import Expr, Kernel, Pointer
 
 
@@ -24,7 +24,7 @@ class Context:
     isa: InstructionSet
     plan: MemoryPlan
 
-    def place(self, tensor: AnyTensor) -> Placement:
+    def place(self, tensor: AnyTensor) -> TensorPlace:
         """Return where a tensor lives."""
         return self.plan.placements[tensor.name]
 
@@ -44,6 +44,11 @@ class Scheduled:
     units: int
     scalars: tuple[int, ...] = ()
     constants: bytes = field(default=b"", repr=False)
+
+
+def offsets_of(*places: TensorPlace | None) -> tuple[int, ...]:
+    """Return where the tensors of a kernel lie in the workspace, in bytes; None for a tensor it does not have."""
+    return tuple(place.offset for place in places if place is not None)
 
 
 class KernelFrame:

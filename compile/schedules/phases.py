@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.ir import tir
-from compile.ir.memory_plan import Placement
+from compile.ir.memory_plan import TensorPlace
 from compile.ir.tir import Expr
 
 PIXELS_TOGETHER = 2  # with a stride: 5x5 taps do not fit the registers, so two pixels share each load of a tap
-FEW_VECTORS = 4  # of a pixel, below which an overlap of the last one costs too much
-VECTOR_SHARE = 0.34  # of a product: what a vector takes besides, counted on 3x3 and 5x5 of 12 to 336 channels
+FEW_VECTORS = 4  # of a pixel: below, an overlap of the last vector repeats more than a fourth of the work
+VECTOR_SHARE = 0.34  # cost of a vector besides its products, in products; counted on 3x3, 5x5 of 12 to 336 channels
 MOST_ROWS = 7  # output rows of one unit: (rows + kernel - 1) / rows input loads for each output row
 
 
@@ -42,7 +42,7 @@ def row_tile(height: int) -> int:
     return exact if exact >= 4 or height < 4 else 4
 
 
-def flat_phases(most_lanes: int, target: Placement) -> Phases:
+def flat_phases(most_lanes: int, target: TensorPlace) -> Phases:
     """Spread a row as one run of bytes over vectors that are as wide as the row allows."""
     width, pixel = target.tensor.width, target.pixel
     lanes = next(lanes for lanes in lane_options(most_lanes) if lcm(lanes, pixel) <= width * pixel)
@@ -52,7 +52,7 @@ def flat_phases(most_lanes: int, target: Placement) -> Phases:
     return Phases(lanes, channels, starts, period, -(-width * pixel // period), width * pixel - period)
 
 
-def pixel_phases(most_lanes: int, target: Placement, product_lanes: int | None = None) -> Phases:
+def pixel_phases(most_lanes: int, target: TensorPlace, product_lanes: int | None = None) -> Phases:
     """Spread the channels of one pixel over vectors; the last vector overlaps its neighbour if it has to.
 
     Args:
@@ -72,7 +72,7 @@ def pixel_phases(most_lanes: int, target: Placement, product_lanes: int | None =
     return Phases(lanes, channels, starts, together * pixel, count, last, together)
 
 
-def channel_phases(most_lanes: int, target: Placement) -> Phases:
+def channel_phases(most_lanes: int, target: TensorPlace) -> Phases:
     """Spread a row for kernels that take one value per channel along: with many channels, no vector wraps around."""
     if target.pixel % most_lanes == 0 or target.pixel < FEW_VECTORS * most_lanes:
         return flat_phases(most_lanes, target)

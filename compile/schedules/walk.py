@@ -1,8 +1,9 @@
-"""How the register tiles of a convolution walk over the pixels of its output: along each row, or across rows.
+"""The order in which register tiles cover the pixels of an output: along each row, or across rows.
 
-Along a row the pixels of a tile are equally far apart, and a row that is no multiple of the tile computes some pixels
-twice. Across rows only the last tile of the whole map does that: on a 7x7 map tiles of six pixels work instead of
-seven or one. Every pixel then has an address of its own, which costs a general-purpose register for each.
+Along a row the pixels of a tile are equally far apart; where the tile does not divide the row, its last tile overlaps
+the one before and some pixels are computed twice. Across rows that is so only at the end of the map: a 7x7 map takes
+tiles of six pixels, where along rows only seven or one divide it. Every pixel of such a tile needs its own address, in
+a general-purpose register each.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from compile.ir import tir
-from compile.ir.memory_plan import AnyTensor, Placement
+from compile.ir.memory_plan import AnyTensor, TensorPlace
 from compile.ir.tir import Expr, Kernel
 
 CHANNEL_UNITS = 4  # of a map of one pixel, whose channels are shared instead of its rows
@@ -29,7 +30,7 @@ class Position:
     column: Expr
     index: Expr | None = None  # row * width + column, where tiles walk across rows
 
-    def at(self, place: Placement, stride: int = 1) -> Expr:
+    def at(self, place: TensorPlace, stride: int = 1) -> Expr:
         """Return how many elements lie between the first pixel of a tensor and the one at `stride` times this place."""
         if self.index is not None and stride == 1 and place.halo == 0:
             return self.index * place.pixel

@@ -20,7 +20,7 @@ from compile.targets.precisions import Precision
 from compile.targets.table import Target
 
 if TYPE_CHECKING:
-    from compile.codegen.kernel_compiler import Workshop
+    from compile.codegen.kernel_compiler import KernelCompiler
     from compile.ir.memory_plan import AnyProgram
     from compile.subject.subject import Subject
 
@@ -97,14 +97,14 @@ def compile_all(
     made: dict[str, Files] = {}
     effort = Effort(kept=len(wanted) - len(absent))
     if absent:
-        from compile.codegen.kernel_compiler import Workshop  # loads TVM
+        from compile.codegen.kernel_compiler import KernelCompiler  # loads TVM
 
-        with Workshop(jobs) as workshop:
-            for number, (item, network) in enumerate(zip(absent, compile_absent(absent, workshop), strict=True), 1):
+        with KernelCompiler(jobs) as compiler:
+            for number, (item, network) in enumerate(zip(absent, compile_absent(absent, compiler), strict=True), 1):
                 made[key_digest(item.key())] = pack_network(network)
                 names = ", ".join(variant.name for variant in network.variants)
                 say(f"  compiled {item.target.name} {item.precision.name} for {names}, {number} of {len(absent)}")
-        effort = Effort(effort.kept, workshop.made, workshop.found, workshop.seconds)
+        effort = Effort(effort.kept, compiler.made, compiler.found, compiler.seconds)
     networks = []
     for item in wanted:
         files, _ = cache.get("compile", item.key(), partial(made.__getitem__, key_digest(item.key())))
@@ -112,12 +112,12 @@ def compile_all(
     return networks, effort
 
 
-def compile_absent(items: list[Compilation], workshop: Workshop) -> Iterator[CompiledNetwork]:
+def compile_absent(items: list[Compilation], compiler: KernelCompiler) -> Iterator[CompiledNetwork]:
     """Compile each item; yields in their order. While the kernels of one are compiled the next ones are scheduled."""
     from compile.codegen import program_to_objects as build
 
     with ThreadPoolExecutor(len(items)) as pool:
-        yield from pool.map(lambda item: build.compile_program(item.program, item.target, workshop), items)
+        yield from pool.map(lambda item: build.compile_program(item.program, item.target, compiler), items)
 
 
 def pack_network(network: CompiledNetwork) -> Files:

@@ -20,7 +20,7 @@ from compile.storage.stage_cache import versions
 from compile.subject.request import Request
 from compile.subject.subject import QuantizedSubject, Subject
 from compile.targets.precisions import INT8
-from compile.targets.table import ARM64, HOST, find_target, host_target
+from compile.targets.table import HOST, find_target
 from repghost.errors import ToolMissingError
 
 if TYPE_CHECKING:
@@ -110,8 +110,9 @@ def verify(request: Request, item: Packed, progress: Progress) -> Packed:
     with progress.stage("verify"):
         try:
             emulator = None
-            if item.build.target.elf_machine == ARM64.elf_machine and host_target() is not ARM64 and request.fetch:
-                emulator = fetch_emulator(request.output / "tools")
+            target = item.build.target
+            if target.emulation and not target.runs_here and request.fetch:
+                emulator = fetch_emulator(request.output / "tools", target.emulation)
             result = verify_bundle(path, emulator=emulator)
             record = {"verified": True, **result.to_dict()}
             replays = [f"{it.variant} {it.pictures} pictures on {it.machine}" for it in result.replays]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from compile.ir.float_from_integer import float_twin
+from compile.ir.float_from_integer import float_form
 from compile.ir.float_program import FloatProgram, float_program
 from compile.subject.subject import FloatSubject, Subject
 from compile.targets.precisions import FP32, INT8, Precision
@@ -45,4 +45,4 @@ def make_programs(subject: Subject, integer: Program, precisions: Sequence[Preci
         wanted = (FP32, *(precision for precision in precisions if not precision.exact))
         graph = graph_of(subject.fused)
         return Programs(integer, {it.name: float_program(graph, subject.preprocess, it.element) for it in wanted})
-    return Programs(integer, {FP32.name: float_twin(integer, subject.preprocess)} if FP32 in precisions else {})
+    return Programs(integer, {FP32.name: float_form(integer, subject.preprocess)} if FP32 in precisions else {})

@@ -8,7 +8,7 @@ from typing import Any
 from repghost.errors import IntegrityError
 
 SIZE_LIMIT = 1 << 20  # bytes
-DEPTH_LIMIT = 32  # nested arrays and objects, as in compile/runner/json.c
+DEPTH_LIMIT = 32  # nested arrays and objects, as in compile/runner/bundle/json.c
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,6 @@ class Precision:
     exact: bool  # every build gives the same bits; otherwise within `tolerance` of the largest logit
     tolerance: float
     oracle: str  # who says what the logits have to be
-    refusal: str = ""  # why nothing can be compiled in it yet
     by_default: bool = True  # whether a run that names no precision makes it
 
 
@@ -29,21 +28,19 @@ PRECISIONS = {precision.name: precision for precision in (INT8, FP32, FP16)}
 
 def default_precisions() -> str:
     """Return what is compiled where nobody names a precision, as the command line takes it."""
-    return ",".join(name for name, precision in PRECISIONS.items() if precision.by_default and not precision.refusal)
+    return ",".join(name for name, precision in PRECISIONS.items() if precision.by_default)
 
 
 def parse_precisions(text: str) -> tuple[Precision, ...]:
     """Return the rows named in a comma-separated list, in the table's order.
 
     Raises:
-        UsageError: for an empty list, an unknown name, or one that cannot be compiled yet.
+        UsageError: for an empty list, or an unknown name.
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in PRECISIONS:
             raise unknown_value("precision", name, PRECISIONS)
-        if PRECISIONS[name].refusal:
-            raise UsageError(f"precision {name!r} cannot be compiled: {PRECISIONS[name].refusal}.")
     if not names:
         raise UsageError(f"no precision was given; allowed: {', '.join(PRECISIONS)}.")
     return tuple(precision for name, precision in PRECISIONS.items() if name in names)

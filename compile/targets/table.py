@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass, replace
 
+from compile.targets.features import AVX2, AVX512VNNI, DOTPROD, FULLFP16, I8MM, RDM, Feature
 from repghost.errors import UsageError, unknown_value
 
 
@@ -14,10 +15,33 @@ class Variant:
 
     name: str
     mcpu: str  # LLVM's name of the core, or its plainest one
-    mattr: tuple[str, ...]  # LLVM's names of the features the code may use on top
-    requires: tuple[str, ...]  # names in `RG_CPU_*` of compile/runner/hwcaps.h; all must be there at run time
+    requires: tuple[Feature, ...]  # what the code may use on top; all must be there at run time
     emulated_cpu: str = ""  # the qemu core that has these features and as few others as possible
     elements: tuple[str, ...] = ("int8", "float32")  # whose code differs from that of the plainer variants
+
+
+@dataclass(frozen=True)
+class Emulation:
+    """How programs of another architecture run here: qemu's user mode, with the C library of a Debian cross package."""
+
+    qemu: str  # e.g. "aarch64": the program is qemu-aarch64, the libraries lie in usr/aarch64-linux-gnu
+    debian: str  # Debian's name of the architecture, e.g. "arm64": the package is libc6-arm64-cross
+    loader: str  # below the folder of the libraries
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The names of the emulator; Debian's static package adds a suffix."""
+        return f"qemu-{self.qemu}", f"qemu-{self.qemu}-static"
+
+    @property
+    def sysroot(self) -> str:
+        """The folder of the libraries, below the root of the system."""
+        return f"usr/{self.qemu}-linux-gnu"
+
+    @property
+    def library_package(self) -> str:
+        """Debian's package of the C library."""
+        return f"libc6-{self.debian}-cross"
 
 
 @dataclass(frozen=True)
@@ -29,10 +53,24 @@ class Target:
     zig_triple: str  # for the linker; its suffix is the oldest glibc the runner starts on
     elf_machine: int  # e_machine of the ELF header
     variants: tuple[Variant, ...]  # from the plainest to the fastest; the last one whose needs are met is used
+    mattr: tuple[str, ...] = ()  # for LLVM, of every variant, besides those of the features it requires
     effort: int = 3  # LLVM's optimization level
     shares_kernels: bool = False  # whether a kernel that two variants have in common runs as fast built for the plainer
     runner_triple: str = ""  # for the linker, of a static runner that loads model.so itself; empty: a dynamic one
-    refusal: str = ""  # why nothing can be built for it yet
+    emulation: Emulation | None = None  # how its programs run on another machine; None: they do not
+    board_target: str = ""  # the row that a board's `uname -m` leads to, where it is not this one
+
+    @property
+    def oldest_glibc(self) -> tuple[int, ...]:
+        """The oldest glibc the runner starts on, e.g. (2, 17); empty where it needs none."""
+        numbers = self.zig_triple.partition("gnu.")[2]
+        return tuple(int(part) for part in numbers.split(".")) if numbers else ()
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether this machine starts programs of the target itself."""
+        host = host_target()
+        return host is not None and host.elf_machine == self.elf_machine
 
     def tvm_target(self, variant: Variant) -> dict[str, object]:
         """Return the description `tvm.target.Target` takes for one instruction set; a triple is always given."""
@@ -40,7 +78,7 @@ class Target:
             "kind": "llvm",
             "mtriple": self.triple,
             "mcpu": variant.mcpu,
-            "mattr": list(variant.mattr),
+            "mattr": [*self.mattr, *(flag for feature in variant.requires for flag in feature.mattr)],
             "opt-level": self.effort,
         }
 
@@ -74,20 +112,20 @@ class Target:
         raise unknown_value(f"variant of target {self.name}", name, [variant.name for variant in self.variants])
 
 
-# The features are exactly what `requires` tests for: a core's name would let LLVM use more than was asked.
+# A core's name would let LLVM use more than what the variant requires, so it gets the baseline and the features alone.
 ARM64 = Target(
     name="arm64",
     triple="aarch64-linux-gnu",
     zig_triple="aarch64-linux-gnu.2.17",
     elf_machine=183,
     variants=(
-        Variant("neon", "generic", ("+neon",), (), "cortex-a53"),
-        Variant("dot", "generic", ("+neon", "+rdm", "+dotprod"), ("RDM", "DOTPROD"), "cortex-a76", ("int8",)),
-        Variant(
-            "i8mm", "generic", ("+neon", "+rdm", "+dotprod", "+i8mm"), ("RDM", "DOTPROD", "I8MM"), "max", ("int8",)
-        ),
-        Variant("half", "generic", ("+neon", "+fullfp16"), ("FULLFP16",), "cortex-a76", ("float16",)),
+        Variant("neon", "generic", (), "cortex-a53"),
+        Variant("dot", "generic", (RDM, DOTPROD), "cortex-a76", ("int8",)),
+        Variant("i8mm", "generic", (RDM, DOTPROD, I8MM), "max", ("int8",)),
+        Variant("half", "generic", (FULLFP16,), "cortex-a76", ("float16",)),
     ),
+    mattr=("+neon",),
+    emulation=Emulation("aarch64", "arm64", "lib/ld-linux-aarch64.so.1"),
     shares_kernels=True,  # all have the same registers; a kernel without products needs nothing a plainer one lacks
 )
 
@@ -99,6 +137,7 @@ ANDROID = replace(
     triple="aarch64-linux-android",
     zig_triple="aarch64-linux-android",
     runner_triple="aarch64-linux-musl",
+    board_target=ARM64.name,
 )
 
 X86_64 = Target(
@@ -107,8 +146,8 @@ X86_64 = Target(
     zig_triple="x86_64-linux-gnu.2.17",
     elf_machine=62,
     variants=(
-        Variant("avx2", "x86-64-v3", (), ("AVX2",), "Haswell"),
-        Variant("vnni", "x86-64-v4", ("+avx512vnni",), ("AVX2", "AVX512VNNI"), "Cascadelake-Server"),
+        Variant("avx2", "x86-64-v3", (AVX2,), "Haswell"),
+        Variant("vnni", "x86-64-v4", (AVX2, AVX512VNNI), "Cascadelake-Server"),
     ),
     effort=2,  # at 3 the 0.5x is 2 % slower, 6 % larger, and takes a tenth longer to compile
 )
@@ -119,10 +158,12 @@ JETSON = Target(
     zig_triple="aarch64-linux-gnu.2.17",
     elf_machine=183,
     variants=(),  # TensorRT builds an engine on the board, see compile/tensorrt
+    board_target=ARM64.name,
 )
 
 TARGETS = {target.name: target for target in (ARM64, ANDROID, X86_64, JETSON)}
 ALIASES = {"aarch64": "arm64", "x86_64": "x86-64", "amd64": "x86-64"}
+EMULATED = next(target.emulation for target in TARGETS.values() if target.emulation)  # the usual one
 HOST = "host"
 
 
@@ -141,7 +182,7 @@ def find_target(name: str) -> Target:
         name: a name of the table, "host", or the kernel's name of a machine such as "aarch64".
 
     Raises:
-        UsageError: when there is no such row, or the row cannot be built yet.
+        UsageError: when there is no such row.
     """
     if name == HOST:
         found = host_target()
@@ -154,6 +195,4 @@ def find_target(name: str) -> Target:
     target = TARGETS.get(ALIASES.get(name, name))
     if target is None:
         raise unknown_value("target", name, [*TARGETS, HOST])
-    if target.refusal:
-        raise UsageError(f"target {name!r} cannot be built: {target.refusal}")
     return target

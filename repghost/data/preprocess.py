@@ -4,7 +4,7 @@ The image becomes RGB, its short side is resized, the centre is cropped. A devic
 Resizing follows Pillow: half-pixel centres; the filter widens when it shrinks an image (antialias) and does not when
 it enlarges one; the result is rounded to bytes after each axis, the width first. `normalize` then maps each byte on its
 own, so a network with int8 input needs no arithmetic on pixels, only a table of 256 entries per colour.
-`compile/runner/prepare.c` does the same on a device, to the byte.
+`compile/runner/library/prepare.c` does the same on a device, to the byte.
 """
 
 from __future__ import annotations

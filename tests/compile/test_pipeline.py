@@ -157,7 +157,7 @@ def test_a_second_run_computes_nothing_twice_and_gives_the_same_bundle(
 ) -> None:
     calls = []
 
-    def counted(program: Any, target: Target, workshop: object) -> Any:
+    def counted(program: Any, target: Target, compiler: object) -> Any:
         calls.append(target.name)
         return predictions(program, target)
 
@@ -211,7 +211,7 @@ def test_without_an_emulator_the_bundle_is_built_and_the_report_says_so(
     if host is ARM64:
         pytest.skip("arm64 bundles run here")
     use(predictions)
-    monkeypatch.setattr("compile.machine.execute.find_emulator", lambda: None)
+    monkeypatch.setattr("compile.machine.execute.find_emulator", lambda emulation: None)
     report = run(request_for(weights, data, output, target="arm64"), lambda line: None)
     arm64, own = report["builds"]
     assert (arm64["folder"], own["folder"]) == ("arm64/int8", "host/int8")

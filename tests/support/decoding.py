@@ -22,7 +22,7 @@ SOURCE = """
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "decode.h"
+#include "images/decode.h"
 int main(void) {
   uint32_t size;
   while (fread(&size, sizeof size, 1, stdin) == 1) {
@@ -41,7 +41,7 @@ int main(void) {
   return fflush(stdout) ? 8 : 0;
 }
 """
-SOURCES = ("decode.c", "orientation.c")
+SOURCES = ("images/decode.c", "images/orientation.c")
 
 
 @dataclass(frozen=True)

@@ -70,16 +70,19 @@ def depthwise_cases(element: str) -> list[FloatCase]:
         "stride": (1, 2),
         "residual": (False, True),
         "relu": (False, True),
+        "uneven": (False, True),
     }
     cases = []
     for seed, row in enumerate(covering(axes, 2)):
         rng = np.random.default_rng(seed)
         (height, width), kernel, stride, channels = row["size"], row["kernel"], row["stride"], row["channels"]
+        # TensorFlow's "same" padding has less above than below
+        padding = kernel // 2 - (1 if row["uneven"] and stride > 1 else 0)
         x = FloatTensor("x", height, width, channels, element)
         y = FloatTensor("y", *((side - 1) // stride + 1 for side in (height, width)), channels, element)
         other = FloatTensor("r", y.height, y.width, channels, element) if row["residual"] else None
         weight, bias = small(rng, channels, kernel, kernel), small(rng, channels)
-        operator = FloatDepthwiseConv2d("y", x, y, weight, bias, stride, kernel // 2, row["relu"], other)
+        operator = FloatDepthwiseConv2d("y", x, y, weight, bias, stride, padding, row["relu"], other)
         tensors = {"x": small(rng, 1, height, width, channels)}
         if other is not None:
             tensors["r"] = small(rng, 1, y.height, y.width, channels)

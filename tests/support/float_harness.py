@@ -21,7 +21,7 @@ from compile.intrin.table import find_instruction_set
 from compile.ir.compiled_network import BLOB_ALIGNMENT
 from compile.ir.float_program import FloatDepthwiseConv2d, FloatInput, FloatOperator, FloatProgram, FloatTensor
 from compile.ir.float_reference import execute, stored
-from compile.ir.memory_plan import MemoryPlan, Placement, plan_memory
+from compile.ir.memory_plan import MemoryPlan, TensorPlace, plan_memory
 from compile.machine.execute import machine_for
 from compile.schedules import Context, schedule, schedule_halo
 from compile.targets.table import Target, Variant
@@ -123,7 +123,7 @@ def _distinct_inputs(operator: FloatOperator) -> list[FloatTensor]:
     return list({tensor.name: tensor for tensor in operator.inputs}.values())
 
 
-def _inside(memory: NDArray[np.int8], place: Placement) -> NDArray[np.floating]:
+def _inside(memory: NDArray[np.int8], place: TensorPlace) -> NDArray[np.floating]:
     """Return the pixels of a tensor as a view of the memory: [H, W, elements of a pixel]."""
     height, width = place.tensor.height, place.tensor.width
     whole = memory[place.offset : place.offset + place.size].view(np.dtype(place.tensor.element))
@@ -165,7 +165,7 @@ def _difference(item: _Prepared, workspace: NDArray[np.int8], logits: NDArray[np
     return f"{int(off.sum())} of {off.size} differ, first at {at}: {found[at]:g} instead of {expected[at]:g}"
 
 
-def _border(workspace: NDArray[np.int8], place: Placement) -> NDArray[np.floating]:
+def _border(workspace: NDArray[np.int8], place: TensorPlace) -> NDArray[np.floating]:
     if not place.halo:
         return np.zeros(0, np.float32)
     memory = workspace.copy()

@@ -197,7 +197,16 @@ def movement_cases() -> list[Case]:
         cases.append(_max_pool_case(height=height, width=width, window=window, seed=seed, **row))
         kind = (_concat_case, _crop_case)[seed % 2]
         cases.append(kind(height=height, width=width, seed=seed, **row))
-    return cases + [_dequantize_case(classes, seed) for seed, classes in enumerate((1, 2, 7, 10, 33))]
+    cases += [_dequantize_case(classes, seed) for seed, classes in enumerate((1, 2, 7, 10, 33))]
+    return [*cases, _max_pool_by_hand()]
+
+
+def _max_pool_by_hand() -> Case:
+    """Return a 3x3 max pool of stride 2 over 1 .. 16, negated: the border never wins."""
+    x = Tensor("x", 4, 4, 1, QParams(0.1, 7))
+    values = -np.arange(1, 17, dtype=np.int8).reshape(1, 4, 4, 1)
+    operator = MaxPool("y", x, Tensor("y", 2, 2, 1, x.qparams), 3, 2, 1)
+    return Case("max pool by hand", operator, {"x": values}, answer=np.array([[[-1], [-2]], [[-5], [-6]]]))
 
 
 NUMBERS: dict[str, Sequence[Any]] = {

@@ -26,22 +26,23 @@ from calib.integer.program import (
     Requantize,
     Tensor,
     ToLogits,
-    operator_inputs,
 )
 from calib.integer.qparams import QParams
 from calib.integer.reference import execute
-from compile.codegen.kernel_compiler import Source, object_of
-from compile.codegen.program_to_objects import ScheduledNetwork, Shelf, Step, call_symbols, step_function
+from compile.codegen.kernel_compiler import KernelSource, object_of
+from compile.codegen.program_to_objects import KernelSymbols, ScheduledNetwork, Step, call_symbols, step_function
 from compile.intrin.table import find_instruction_set
 from compile.ir.compiled_network import BLOB_ALIGNMENT
-from compile.ir.memory_plan import MemoryPlan, Placement, plan_memory
+from compile.ir.memory_plan import MemoryPlan, TensorPlace, plan_memory
 from compile.link.toolchain import REPRODUCIBLE, RUNNER_SOURCES
 from compile.link.zig import run_zig
 from compile.machine.execute import machine_for
 from compile.schedules import Context, schedule, schedule_halo
-from compile.targets.table import Target, Variant
+from compile.targets.table import TARGETS, Target, Variant
 from repghost.errors import ToolMissingError
 
+# Every row with code of its own; a row that a board answers for by another one has the same kernels.
+KERNEL_TARGETS = tuple(target for target in TARGETS.values() if target.variants and not target.board_target)
 REPLAY = Path(__file__).with_name("kernel_replay.c")
 SYMBOL = "rg_step"
 UNSUPPORTED = 4  # the exit code for a core without the instruction set
@@ -59,6 +60,7 @@ class Case:
     tensors: dict[str, NDArray[np.int8]] = field(default_factory=dict)  # [1, H, W, C] by name
     image: NDArray[np.uint8] | None = None  # [1, H, W, 3]
     halos: dict[str, int] = field(default_factory=dict)  # borders that other readers of a tensor would need
+    answer: NDArray[Any] | None = None  # [H, W, C], worked out by hand: the reference has to give it, too
 
     @property
     def is_logits(self) -> bool:
@@ -129,7 +131,7 @@ def _program(case: Case) -> Program:
     """Return a program in which the case's tensors are alive together and have the borders it asks for."""
     sources = [InputTable(t.name, t, np.zeros((3, 256), np.int8)) for t in _distinct_inputs(case.operator)]
     readers = []
-    for tensor in {t.name: t for t in (*operator_inputs(case.operator), case.operator.output)}.values():
+    for tensor in {t.name: t for t in (*case.operator.inputs, case.operator.output)}.values():
         if not (case.is_logits and tensor is case.operator.output):
             readers.append(_reader(tensor, case.halos.get(tensor.name, 0)))
     return Program((*sources, case.operator, *readers), 1, 1, 1, "")
@@ -144,7 +146,7 @@ def _reader(tensor: Tensor, halo: int) -> DepthwiseConv2d:
 
 
 def _distinct_inputs(operator: Operator) -> list[Tensor]:
-    return list({tensor.name: tensor for tensor in operator_inputs(operator)}.values())
+    return list({tensor.name: tensor for tensor in operator.inputs}.values())
 
 
 def _prepare(
@@ -170,7 +172,7 @@ def _prepare(
     return _Prepared(case, plan, steps, before, after, free, weights, logits)
 
 
-def _inside(memory: NDArray[Any], place: Placement) -> NDArray[Any]:
+def _inside(memory: NDArray[Any], place: TensorPlace) -> NDArray[Any]:
     """Return the pixels of a tensor as a view of the memory: [H, W, bytes of a pixel]."""
     height, width = place.tensor.height, place.tensor.width
     start = place.offset + place.origin
@@ -178,7 +180,7 @@ def _inside(memory: NDArray[Any], place: Placement) -> NDArray[Any]:
     return rows[:, : width * place.pixel].reshape(height, width, place.pixel)
 
 
-def _fill_border(memory: NDArray[np.int8], place: Placement) -> None:
+def _fill_border(memory: NDArray[np.int8], place: TensorPlace) -> None:
     kept = _inside(memory, place).copy()
     if place.halo:
         memory[place.offset : place.offset + place.size] = place.tensor.qparams.zero_point
@@ -199,19 +201,19 @@ def _pack(prepared: Sequence[_Prepared]) -> bytes:
 def _link(network: ScheduledNetwork, target: Target, variant: Variant, folder: Path) -> Path:
     """Return a program that holds the kernels and the replay."""
     (folder / "kernels.o").write_bytes(object_of(whole_source(network, SYMBOL, target, variant).module()))
-    needs = " | ".join(f"RG_CPU_{name}" for name in variant.requires) or "0"
+    needs = " | ".join(feature.macro for feature in variant.requires) or "0"
     flags = ["-target", target.zig_triple, *REPRODUCIBLE, "-D_GNU_SOURCE", f"-DSTEP={SYMBOL}", f"-DNEEDS={needs}"]
-    sources = [str(REPLAY), str(RUNNER_SOURCES / "hwcaps.c"), str(folder / "kernels.o")]
+    sources = [str(REPLAY), str(RUNNER_SOURCES / "library/hwcaps.c"), str(folder / "kernels.o")]
     run_zig(["cc", *flags, f"-I{RUNNER_SOURCES}", *sources, "-o", str(folder / "replay")])
     return folder / "replay"
 
 
-def whole_source(network: ScheduledNetwork, symbol: str, target: Target, variant: Variant) -> Source:
+def whole_source(network: ScheduledNetwork, symbol: str, target: Target, variant: Variant) -> KernelSource:
     """Return all kernels of a network and its step function together: one object is made faster than many."""
-    shelf = Shelf()
-    symbols = call_symbols(network, shelf, target.tvm_target(variant))
-    kernels = [function for source in shelf.sources.values() for function in source.functions]
-    return Source((*kernels, (symbol, step_function(network, symbols))), target.tvm_target(variant))
+    known = KernelSymbols()
+    symbols = call_symbols(network, known, target.tvm_target(variant))
+    kernels = [function for source in known.sources.values() for function in source.functions]
+    return KernelSource((*kernels, (symbol, step_function(network, symbols))), target.tvm_target(variant))
 
 
 def _compare(item: _Prepared, results: io.BytesIO) -> str:

@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "hwcaps.h"
+#include "library/hwcaps.h"
 
 int32_t STEP(int32_t step, int32_t begin, int32_t end, const uint8_t *rgb, float *logits, int8_t *workspace,
              const int8_t *weights);

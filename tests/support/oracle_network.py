@@ -37,7 +37,7 @@ Oracle = Callable[..., CompiledNetwork]
 def oracle(images: NDArray[np.uint8], lie: bool = False) -> Oracle:
     """Return a `compile_program` that knows the answers for some images; a liar changes one logit by one bit."""
 
-    def compile_program(program: Program, target: Target, workshop: object = None) -> CompiledNetwork:
+    def compile_program(program: Program, target: Target, compiler: object = None) -> CompiledNetwork:
         logits = run(program, images)
         if lie:
             logits[-1, -1] = np.nextafter(logits[-1, -1], np.float32(np.inf))

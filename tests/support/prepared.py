@@ -44,7 +44,7 @@ class Prepared:
         )
         flags = ["-std=c11", "-O2", "-shared", "-fPIC", "-fsanitize=undefined", "-fsanitize-trap=all"]
         flags += ["-Wall", "-Wextra", "-Werror", f"-I{RUNNER_SOURCES}", f"-I{config}"]
-        sources = [str(RUNNER_SOURCES / unit) for unit in ("prepare.c", "resample.c")]
+        sources = [str(RUNNER_SOURCES / unit) for unit in ("library/prepare.c", "library/resample.c")]
         run_zig(["cc", "-target", target.zig_triple, *flags, *sources, "-o", str(config / "prepare.so")])
         self.library = ctypes.CDLL(str(config / "prepare.so"))
         self.library.rg_prepare_bytes.restype = ctypes.c_size_t

@@ -19,7 +19,8 @@ from pathlib import Path
 from compile.deploy.ssh.address import parse_address
 from compile.deploy.ssh.connection import Connection, SshSettings
 from compile.link.zig import run_zig
-from compile.machine.emulator import LOADER, Emulator
+from compile.machine.emulator import Emulator
+from compile.targets.table import EMULATED
 from tests.support.ssh_server import SshServer
 
 UNPRIVILEGED = 54321  # the number of the account when the tests run as root
@@ -179,7 +180,7 @@ def _copy_emulator(base: Path, emulator: Emulator) -> dict[str, str]:
     program, sysroot = base / "server/qemu-aarch64", base / "server/sysroot"
     shutil.copy(emulator.program, program)
     (sysroot / "lib").mkdir(parents=True)
-    for name in (Path(LOADER).name, "libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0"):
+    for name in (Path(EMULATED.loader).name, "libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0"):
         shutil.copy(emulator.sysroot / "lib" / name, sysroot / "lib" / name)
     return {"BOARD_QEMU": str(program), "BOARD_SYSROOT": str(sysroot), "BOARD_CPU": "cortex-a76"}
 

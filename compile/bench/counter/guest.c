@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 
-#include "bundle.h"
+#include "bundle/bundle.h"
 #include "marks.h"
-#include "model.h"
-#include "vectors.h"
+#include "inference/model.h"
+#include "bundle/vectors.h"
 
 static void mark(int number) { prctl(MARK_OPTION, (unsigned long)number, 0, 0, 0); }
 

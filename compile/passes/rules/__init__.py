@@ -6,11 +6,14 @@ A rule answers with an operator, with a `Refusal` (the node is its own, but cann
 
 from compile.passes.rules.add import add
 from compile.passes.rules.common import Refusal, Rule
+from compile.passes.rules.concat import concat
 from compile.passes.rules.conv import conv, depthwise
+from compile.passes.rules.crop import crop
+from compile.passes.rules.dequantize import dequantize
 from compile.passes.rules.gemm import gemm
 from compile.passes.rules.input_table import input_table
 from compile.passes.rules.lookup import lookup
-from compile.passes.rules.movement import concat, crop, dequantize, max_pool
+from compile.passes.rules.max_pool import max_pool
 from compile.passes.rules.multiply import multiply
 from compile.passes.rules.pool import pool
 

@@ -14,6 +14,8 @@ from calib.integer.program import Conv2d, Operator, Tensor
 from calib.integer.qparams import INT32_MAX, WEIGHT_MAX, QParams, quantize
 from compile.ir.qdq_graph import Node, QdqGraph
 
+OTHER_SCALE = "its result has another scale or zero point than what it reads"
+
 
 @dataclass(frozen=True)
 class Refusal:

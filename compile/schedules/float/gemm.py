@@ -5,14 +5,22 @@ In half precision a long sum is cut into runs: each is added up in float16, and 
 
 from __future__ import annotations
 
-from compile.intrin.base import GemmShape, GemmTile
+from compile.intrin.base import GemmShape, GemmTile, widest_first
 from compile.ir import tir
 from compile.ir.float_program import FloatConv2d
 from compile.ir.memory_plan import CHANNEL_GROUP, AnyOperator, round_up
 from compile.ir.tir import Expr, Kernel
-from compile.schedules.base import ELEMENT_BYTES, FLOAT_NAMES, Context, KernelFrame, MaybeScheduled, Scheduled
-from compile.schedules.float.panels import choose_tile, is_cut, pack_panels, plan_panels, runs
-from compile.schedules.int8.gemm import Panel
+from compile.schedules.base import (
+    ELEMENT_BYTES,
+    FLOAT_NAMES,
+    Context,
+    KernelFrame,
+    MaybeScheduled,
+    Scheduled,
+    offsets_of,
+)
+from compile.schedules.float.panels import choose_tile, is_cut, pack_constants, runs
+from compile.schedules.tiles import Panel, gemm_shape, plan_panels, store_scores
 from compile.schedules.walk import ONLY, Position, Walk, shared, units_of
 
 
@@ -20,28 +28,27 @@ def schedule_float_gemm(operator: AnyOperator, context: Context) -> MaybeSchedul
     """Schedule a dense float convolution; None for anything else."""
     if not isinstance(operator, FloatConv2d):
         return None
-    source = context.place(operator.input)
-    kernel = operator.weight.shape[1]
-    shape = GemmShape(kernel, kernel * source.pixel, source.pitch, operator.stride * source.pixel)
-    output, isa = operator.output, context.isa
+    output, isa, kernel = operator.output, context.isa, operator.weight.shape[1]
+    shape = gemm_shape(operator, context.place(operator.input))
     pixels = output.height * output.width if isa.gathers_pixels else output.width
     tile = choose_tile(isa, pixels, round_up(output.channels, CHANNEL_GROUP), shape)
-    panels = plan_panels(operator.output.channels, tile, shape, ELEMENT_BYTES[output.element])
-    writer = _Writer(operator, context, shape, tile, panels)
+    per_column = ELEMENT_BYTES[output.element] * (1 + shape.segments * shape.length)  # a bias, and weights
+    panels = plan_panels(output.channels, tile.columns, lambda columns: (1, per_column * columns))
+    writer = FloatGemmWriter(operator, context, shape, tile, panels)
     return Scheduled(
-        function=writer.function(),
+        function=writer.write(),
         name=(
             f"rg_{FLOAT_NAMES[output.element]}_gemm{kernel}x{kernel}s{operator.stride}_m{tile.rows}n{tile.columns}"
-            f"_k{operator.weight[0].size}n{operator.output.channels}__{context.isa.name}"
+            f"_k{operator.weight[0].size}n{output.channels}__{isa.name}"
         ),
-        offsets=writer.offsets(),
-        units=units_of(output, output.height * output.width * operator.weight.size),
-        constants=pack_panels(operator, panels, shape),
+        offsets=writer.offsets,
+        units=units_of(output, operator.macs),
+        constants=pack_constants(operator, panels, shape),
     )
 
 
-class _Writer:
-    """Writes the kernel of one convolution."""
+class FloatGemmWriter:
+    """Writes the kernel of one convolution: everything a method reads is set when the writer is made."""
 
     def __init__(
         self, operator: FloatConv2d, context: Context, shape: GemmShape, tile: GemmTile, panels: tuple[Panel, ...]
@@ -50,167 +57,150 @@ class _Writer:
         self.source = context.place(operator.input)
         self.target = None if operator.logits else context.place(operator.output)
         self.element = operator.output.element
+        self.offsets = offsets_of(self.source, self.target)
+        self.frame = KernelFrame(operator.name, len(self.offsets), element=self.element)
+        self.kernel, self.x = self.frame.kernel, self.frame.tensors[0]
+        self.constants = self.frame.constants(self.element)
 
-    def offsets(self) -> tuple[int, ...]:
-        """Return where input and output are."""
-        return tuple(place.offset for place in (self.source, self.target) if place is not None)
-
-    def function(self) -> Expr:
+    def write(self) -> Expr:
         """Return the kernel: rows of the image, tiles of a row, panels of channels."""
-        frame = KernelFrame(self.operator.name, len(self.offsets()), element=self.element)
-        kernel, self.x = frame.kernel, frame.tensors[0]
-        self.y = frame.logits if self.target is None else frame.tensors[1]
-        self.constants = frame.constants(self.element)
         output = self.operator.output
         walk = Walk(output.height, output.width, self.tile.rows, self.isa.gathers_pixels)
-        bounds = (frame.begin, frame.end)
+        kernel, bounds = self.kernel, (self.frame.begin, self.frame.end)
         if output.height * output.width == 1:
             units = units_of(output, self.operator.weight.size)
             for panel in self.panels:
                 begin, end = shared(panel.count, bounds, units)
                 with kernel.loop(end - begin, begin, name="panel") as number:
-                    self._tile(kernel, [ONLY], panel, number)
+                    self._tile([ONLY], panel, number)
         elif self._weights_first():
             for panel in self.panels:
                 with (
                     kernel.loop(panel.count, name="panel") as number,
                     walk.tiles(kernel, bounds) as positions,
                 ):
-                    self._tile(kernel, positions, panel, number)
+                    self._tile(positions, panel, number)
         else:
             with walk.tiles(kernel, bounds) as positions:
                 for panel in self.panels:
                     with kernel.loop(panel.count, name="panel") as number:
-                        self._tile(kernel, positions, panel, number)
+                        self._tile(positions, panel, number)
         return kernel.finish()
 
     def _weights_first(self) -> bool:
-        """Tell whether to stay with a panel for all pixels: the inner operand is read once per round of the outer."""
+        """Tell whether the loop over panels is the outer one, so that a panel's weights stay in a cache.
+
+        The inner operand is read once for each round of the outer loop: the input for each panel, or all weights for
+        each tile of pixels. The smaller sum wins.
+        """
         output = self.operator.output
         tiles = -(-output.height * output.width // self.tile.rows)
         weights = sum(panel.count * panel.bytes_each for panel in self.panels)
         rounds = sum(panel.count for panel in self.panels)
         return self.isa.gathers_pixels and rounds * self.source.size < tiles * weights
 
-    def _tile(self, kernel: Kernel, positions: list[Position], panel: Panel, number: Expr) -> None:
-        widths, element_bytes = self._widths(panel.columns), ELEMENT_BYTES[self.element]
+    def _tile(self, positions: list[Position], panel: Panel, number: Expr) -> None:
+        widths, element_bytes = widest_first(panel.columns, self.isa.float_lanes), ELEMENT_BYTES[self.element]
         constants = tir.floordiv(panel.start, element_bytes) + number * (panel.bytes_each // element_bytes)
         at, biases = 0, []
         for width in widths:
-            biases.append(kernel.bind(self.constants.load(constants + at, width), "bias"))
+            biases.append(self.kernel.bind(self.constants.load(constants + at, width), "bias"))
             at += width
-        sums = self._accumulate(kernel, positions, constants + panel.columns, widths, biases)
-        partial = panel.first + panel.count * panel.columns > self.operator.output.channels
+        sums = self._accumulate(positions, constants + panel.columns, widths, biases)
+        partial = panel.exceeds(self.operator.output.channels)
         for position, cells in zip(positions, sums, strict=True):
             channel = panel.first + number * panel.columns
             for cell, width in zip(cells, widths, strict=True):
-                self._finish(kernel, position, channel, cell.load(0), partial)
+                self._finish(position, channel, cell.load(0), partial)
                 channel = channel + width
 
-    def _widths(self, columns: int) -> list[int]:
-        widths, width = [], self.isa.float_lanes
-        while columns:
-            while width > columns:
-                width //= 2
-            widths.append(width)
-            columns -= width
-        return widths
-
     def _accumulate(
-        self, kernel: Kernel, positions: list[Position], weights: Expr, widths: list[int], biases: list[Expr]
+        self, positions: list[Position], weights: Expr, widths: list[int], biases: list[Expr]
     ) -> list[list[tir.Pointer]]:
         """Emit the sums of a tile and return them by pixel and vector: in float32 where they are cut into runs."""
         place, columns, cut = self.source, sum(widths), is_cut(self.isa, self.shape)
         origin = place.origin - self.operator.padding * (place.pitch + place.pixel)
         starts = [position.at(place, self.operator.stride) + origin for position in positions]
         if self.isa.gathers_pixels:
-            starts = [kernel.bind(start, "start") for start in starts]
-        acc = [[kernel.local(1, f"{self.element}x{width}") for width in widths] for _ in positions]
-        sums = [[kernel.local(1, f"float32x{width}") for width in widths] for _ in positions] if cut else acc
+            starts = [self.kernel.bind(start, "start") for start in starts]
+        acc = [[self.kernel.local(1, f"{self.element}x{width}") for width in widths] for _ in positions]
+        sums = [[self.kernel.local(1, f"float32x{width}") for width in widths] for _ in positions] if cut else acc
         for cells in sums:
             for cell, bias in zip(cells, biases, strict=True):
-                kernel.store(cell, 0, tir.cast(bias, "float32") if cut else bias)
-        with kernel.loop(self.shape.segments, name="segment") as segment:
+                self.kernel.store(cell, 0, tir.cast(bias, "float32") if cut else bias)
+        with self.kernel.loop(self.shape.segments, name="segment") as segment:
             for first, length, count in runs(self.isa, self.shape):
-                with kernel.loop(count, name="run") as number:
+                with self.kernel.loop(count, name="run") as number:
                     along = first + number * length
                     at = [start + segment * place.pitch + along for start in starts]
                     weight_at = weights + (segment * self.shape.length + along) * columns
                     if cut:
-                        _clear(kernel, acc)
-                    self._run(kernel, at, weight_at, length, widths, acc)
+                        _clear(self.kernel, acc)
+                    self._run(at, weight_at, length, widths, acc)
                     if cut:
-                        _add_up(kernel, sums, acc)
+                        _add_up(self.kernel, sums, acc)
         return sums
 
     def _run(
         self,
-        kernel: Kernel,
         at: list[Expr],
         weight_at: Expr,
         length: int,
         widths: list[int],
         acc: list[list[tir.Pointer]],
     ) -> None:
-        """Emit the products of `length` neighbouring input channels."""
+        """Emit [pixels, length] x [length, columns] -> [pixels, columns] for `length` neighbouring input channels."""
         step, columns = self.isa.float_step, sum(widths)
         whole, rest = divmod(length, step)
         if whole:
-            with kernel.loop(whole, name="k") as k:
+            with self.kernel.loop(whole, name="k") as k:
                 here = [start + k * step for start in at]
                 if step == 1:
-                    self._step_repeated(kernel, here, weight_at + k * columns, widths, acc)
+                    self._step_repeated(here, weight_at + k * columns, widths, acc)
                 else:
-                    self._step_by_lane(kernel, here, weight_at + k * (step * columns), step, widths, acc)
+                    self._step_by_lane(here, weight_at + k * (step * columns), step, widths, acc)
         if rest:
             here = [start + whole * step for start in at]
-            self._step_by_lane(kernel, here, weight_at + whole * step * columns, rest, widths, acc)
+            self._step_by_lane(here, weight_at + whole * step * columns, rest, widths, acc)
 
-    def _step_repeated(
-        self, kernel: Kernel, at: list[Expr], weight_at: Expr, widths: list[int], acc: list[list[tir.Pointer]]
-    ) -> None:
-        """Load the weights of one input channel, then repeat one pixel after the other while loading it."""
+    def _step_repeated(self, at: list[Expr], weight_at: Expr, widths: list[int], acc: list[list[tir.Pointer]]) -> None:
+        """Emit [pixels, 1] x [1, columns]: the weights are loaded first, and each pixel is repeated by its load."""
         vectors = [
-            kernel.bind(self.constants.load(weight_at + sum(widths[:column]), width), "weight")
+            self.kernel.bind(self.constants.load(weight_at + sum(widths[:column]), width), "weight")
             for column, width in enumerate(widths)
         ]
         for cells, start in zip(acc, at, strict=True):
-            pixel = kernel.bind(self.x.load(start), "pixel")
+            pixel = self.kernel.bind(self.x.load(start), "pixel")
             for cell, weight, width in zip(cells, vectors, widths, strict=True):
-                kernel.store(cell, 0, cell.load(0) + tir.splat(pixel, f"{self.element}x{width}") * weight)
+                self.kernel.store(cell, 0, cell.load(0) + tir.splat(pixel, f"{self.element}x{width}") * weight)
 
     def _step_by_lane(
         self,
-        kernel: Kernel,
         at: list[Expr],
         weight_at: Expr,
         step: int,
         widths: list[int],
         acc: list[list[tir.Pointer]],
     ) -> None:
-        """Load `step` input channels of every pixel and use them lane by lane."""
-        loaded = [kernel.bind(self.x.load(start, step), "pixel") for start in at]
+        """Emit [pixels, step] x [step, columns]: `step` channels of each pixel are loaded and used lane by lane."""
+        loaded = [self.kernel.bind(self.x.load(start, step), "pixel") for start in at]
         for lane in range(step):
             for column, width in enumerate(widths):
                 where = weight_at + lane * sum(widths) + sum(widths[:column])
-                weight = kernel.bind(self.constants.load(where, width), "weight")
+                weight = self.kernel.bind(self.constants.load(where, width), "weight")
                 for cells, pixel in zip(acc, loaded, strict=True):
                     product = tir.splat(tir.shuffle([pixel], [lane]), f"{self.element}x{width}") * weight
-                    kernel.store(cells[column], 0, cells[column].load(0) + product)
+                    self.kernel.store(cells[column], 0, cells[column].load(0) + product)
 
-    def _finish(self, kernel: Kernel, position: Position, channel: Expr, value: Expr, partial: bool) -> None:
+    def _finish(self, position: Position, channel: Expr, value: Expr, partial: bool) -> None:
         value = tir.cast(value, "float32" if self.target is None else self.element)
         if self.operator.relu:
             value = tir.maximum(value, tir.splat(0.0, tir.dtype_of(value)))
-        if self.target is not None:
-            address = position.at(self.target) + self.target.origin + channel
-            kernel.store(self.y, address, value)
-        elif not partial:
-            kernel.store(self.y, channel, value)
-        else:
-            named = kernel.bind(value, "scores")
-            for lane in range(self.operator.output.channels % CHANNEL_GROUP):
-                kernel.store(self.y, channel + lane, tir.shuffle([named], [lane]))
+        if self.target is None:
+            store_scores(self.kernel, self.frame.logits, channel, value, self.operator.output.channels, partial)
+            return
+        address = position.at(self.target) + self.target.origin + channel
+        self.kernel.store(self.frame.tensors[1], address, value)
 
 
 def _clear(kernel: Kernel, acc: list[list[tir.Pointer]]) -> None:
@@ -220,7 +210,7 @@ def _clear(kernel: Kernel, acc: list[list[tir.Pointer]]) -> None:
 
 
 def _add_up(kernel: Kernel, sums: list[list[tir.Pointer]], acc: list[list[tir.Pointer]]) -> None:
-    """Add what a run came to, widened to float32."""
+    """Add the sum of a run, widened to float32."""
     for wide, narrow in zip(sums, acc, strict=True):
         for total, cell in zip(wide, narrow, strict=True):
             kernel.store(total, 0, total.load(0) + tir.cast(cell.load(0), "float32"))

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from compile.intrin import InstructionSet
 from compile.intrin.arm import row_options
 from compile.intrin.base import GemmShape, GemmTile
 from compile.ir.float_program import FloatConv2d
 from compile.ir.memory_plan import CHANNEL_GROUP, round_up
-from compile.schedules.int8.gemm import Panel
+from compile.schedules.tiles import Panel, pack_panels, padded_vector, padded_weight
 
-SPARE_REGISTERS = 4  # left to LLVM's scheduler where it moves loads ahead; cores that repeat on loading need none
+SPARE_REGISTERS = 4  # for LLVM's scheduler to load ahead; none where a load repeats its value
 MOST_COLUMNS = 32
 WIDENING = 5  # instructions to add a register of float16 to two of float32, and to clear it
 MOST_ROWS = 8  # pixels of a tile across rows; each has an address in a general-purpose register
 
 
 def choose_tile(isa: InstructionSet, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
-    """Return the tile with the fewest instructions for all pixels that fits the registers."""
+    """Return the tile with the fewest instructions for all pixels that fits the registers.
+
+    Registers: rows * columns / lanes sums, one of each pixel, columns / lanes of weights. For 6 rows by 16 columns of
+    four float32 that is 24 + 6 + 4, too many for 32; 4 rows by 16 columns take 16 + 4 + 4 and leave 8.
+    """
     steps = shape.segments * shape.length
     widened = sum(count for _, _, count in runs(isa, shape)) * shape.segments if is_cut(isa, shape) else 0
 
@@ -60,33 +61,14 @@ def runs(isa: InstructionSet, shape: GemmShape) -> list[tuple[int, int, int]]:
     return [(0, length, whole)] + ([(whole * length, rest, 1)] if rest else [])
 
 
-def plan_panels(channels: int, tile: GemmTile, shape: GemmShape, element_bytes: int) -> tuple[Panel, ...]:
-    """Cut the output channels into full tiles and narrower ones; a last group that is not full stands alone."""
-    panels: list[Panel] = []
-    first = start = 0
-    columns, grouped = tile.columns, channels // CHANNEL_GROUP * CHANNEL_GROUP
-    while first < channels:
-        columns = min(columns, grouped - first) if first < grouped else CHANNEL_GROUP
-        count = max(1, (grouped - first) // columns)
-        bytes_each = element_bytes * columns * (1 + shape.segments * shape.length)
-        panels.append(Panel(first, columns, count, start, bytes_each))
-        first += count * columns
-        start += count * bytes_each
-    return tuple(panels)
-
-
-def pack_panels(operator: FloatConv2d, panels: tuple[Panel, ...], shape: GemmShape) -> bytes:
+def pack_constants(operator: FloatConv2d, panels: tuple[Panel, ...], shape: GemmShape) -> bytes:
     """Return bias, then weights as [segment][k][column], of each tile."""
-    out, height, width, depth = operator.weight.shape
-    channels = round_up(out, CHANNEL_GROUP)
-    weight = np.zeros((channels, height, width, shape.length // width), np.float32)
-    weight[:out, :, :, :depth] = operator.weight
-    flat = weight.reshape(channels, -1)
-    bias = np.zeros(channels, np.float32)
-    bias[:out] = operator.bias
-    parts: list[NDArray[np.float32]] = []
-    for panel in panels:
-        for index in range(panel.count):
-            part = slice(panel.first + index * panel.columns, panel.first + (index + 1) * panel.columns)
-            parts += [bias[part], np.ascontiguousarray(flat[part].T).reshape(-1)]
-    return np.concatenate(parts).astype(operator.output.element).tobytes()
+    channels, element = round_up(operator.output.channels, CHANNEL_GROUP), operator.output.element
+    weight = padded_weight(operator.weight, shape, channels).reshape(channels, -1).astype(element)
+    bias = padded_vector(operator.bias, channels).astype(element)
+
+    def pack_tile(panel: Panel, part: slice) -> list[bytes]:
+        # [columns, segments * length] -> [segments * length, columns]
+        return [bias[part].tobytes(), weight[part].T.tobytes()]
+
+    return pack_panels(panels, pack_tile)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from calib.integer.program import Concat, Crop
-from compile.ir.memory_plan import AnyOperator, Placement
+from compile.ir.memory_plan import AnyOperator, TensorPlace
 from compile.ir.tir import Expr, Kernel, Pointer
 from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
 
@@ -56,7 +56,7 @@ def schedule_crop(operator: AnyOperator, context: Context) -> MaybeScheduled:
     )
 
 
-def pixel_at(place: Placement, row: Expr, column: Expr) -> Expr:
+def pixel_at(place: TensorPlace, row: Expr, column: Expr) -> Expr:
     """Return how many elements lie between the start of a tensor and its first channel at a place."""
     return place.origin + row * place.pitch + column * place.pixel
 

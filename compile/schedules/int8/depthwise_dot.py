@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 from calib.integer.program import DepthwiseConv2d, RequantizeQ15, RequantizeQ15Add
 from compile.ir import tir
-from compile.ir.memory_plan import AnyOperator, Placement
+from compile.ir.memory_plan import AnyOperator, TensorPlace
 from compile.ir.tir import Expr, Kernel, Pointer
-from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
-from compile.schedules.int8.depthwise import is_int16, pack_phases, phase_bytes, residual_of
+from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled, offsets_of
+from compile.schedules.depthwise_tile import row_tiles
+from compile.schedules.int8.depthwise import is_int16, pack_constants, phase_bytes, residual_of
 from compile.schedules.int8.q15 import Residual, requantize_q15
 from compile.schedules.phases import Phases, flat_phases, row_tile
 
@@ -47,23 +48,23 @@ def schedule_depthwise_dot(operator: AnyOperator, context: Context) -> MaybeSche
         return None
     if not pays(operator, target, phases):
         return None
-    writer = _Writer(operator, context, phases)
+    writer = DepthwiseDotWriter(operator, context, phases)
     return Scheduled(
-        function=writer.function(),
+        function=writer.write(),
         name=f"rg_qs8_dwconv3x3s1_q15{'_add' * (writer.residual is not None)}_r{writer.rows}c{CHANNELS}x{COLUMNS}"
         f"_c{operator.output.channels}__{context.isa.name}",
-        offsets=writer.offsets(),
-        scalars=writer.scalars(),
+        offsets=writer.offsets,
+        scalars=writer.scalars,
         units=-(-operator.output.height // writer.rows),
-        constants=pack_phases(operator, phases),
+        constants=pack_constants(operator, phases),
     )
 
 
-def pays(operator: DepthwiseConv2d, target: Placement, phases: Phases) -> bool:
-    """Tell whether a core with one multiplier gains more than what the added instructions take on a core in order.
+def pays(operator: DepthwiseConv2d, target: TensorPlace, phases: Phases) -> bool:
+    """Tell whether sdot saves more cycles on a core with one multiplier than it costs on a core that runs in order.
 
-    Both are cycles of a tile of rows: the former is bound by its multiplier, or by two vector units where sdot runs on
-    either; the latter starts two instructions in a cycle.
+    Both are cycles of a tile of rows. The first core (Cortex-A76 and the like) has two vector units, one of which
+    multiplies, while both run sdot. The second (Cortex-A55) starts two instructions in a cycle.
     """
     rows, residual = row_tile(operator.output.height), residual_of(operator) is not None
     vectors = len(phases.starts) * phases.count
@@ -87,121 +88,114 @@ class _Block:
     weights: list[list[list[Expr]]]  # [kernel row][column][quad]
 
 
-class _Writer:
-    """Writes the kernel of one convolution."""
+class DepthwiseDotWriter:
+    """Writes the kernel of one convolution: everything a method reads is set when the writer is made."""
 
     def __init__(self, operator: DepthwiseConv2d, context: Context, phases: Phases) -> None:
         self.operator, self.isa, self.phases = operator, context.isa, phases
         self.rows = row_tile(operator.output.height)
         self.source, self.target = context.place(operator.input), context.place(operator.output)
-        residual = residual_of(operator)
+        residual, epilogue = residual_of(operator), operator.epilogue
         self.residual = None if residual is None else context.place(residual)
+        self.offsets = offsets_of(self.source, self.target, self.residual)
+        # A zero LLVM does not know, see `_start`, and the residual's factor.
+        self.scalars = (0, epilogue.residual_factor) if isinstance(epilogue, RequantizeQ15Add) else (0,)
+        self.frame = KernelFrame(operator.name, len(self.offsets), len(self.scalars))
+        self.kernel, self.values = self.frame.kernel, self.frame.scalars
+        self.parameters = self.frame.constants("int16")
 
-    def offsets(self) -> tuple[int, ...]:
-        """Return where the tensors of `function` are: input, output, residual."""
-        places = [self.source, self.target, self.residual]
-        return tuple(place.offset for place in places if place is not None)
-
-    def scalars(self) -> tuple[int, ...]:
-        """Return a zero LLVM does not know, see `_start`, and the residual's factor."""
-        epilogue = self.operator.epilogue
-        return (0, epilogue.residual_factor) if isinstance(epilogue, RequantizeQ15Add) else (0,)
-
-    def function(self) -> Expr:
+    def write(self) -> Expr:
         """Return the kernel: row tiles, blocks of channels, pairs of columns."""
-        frame = KernelFrame(self.operator.name, len(self.offsets()), len(self.scalars()))
-        self.values, kernel = frame.scalars, frame.kernel
-        self.x, self.y, self.r, self.taps = frame.tensors[0], frame.tensors[1], frame.tensors[-1], frame.weights
-        self.parameters = frame.constants("int16")
-        height, pixel = self.operator.output.height, self.target.pixel
-        with kernel.loop(frame.end - frame.begin, frame.begin, "unit") as unit:
-            row = unit * self.rows
-            if height % self.rows:  # the last unit overlaps its neighbour and computes some rows twice
-                row = tir.minimum(row, tir.const(height - self.rows))
-            with kernel.loop(pixel // CHANNELS, name="block") as block:
+        pixel = self.target.pixel
+        with row_tiles(self.frame, self.operator.output.height, self.rows) as row:
+            with self.kernel.loop(pixel // CHANNELS, name="block") as block:
                 half = block - tir.floordiv(block, 2) * 2
-                self._block(kernel, row, block * CHANNELS, tir.floordiv(block, 2), half * CHANNELS)
+                self._block(row, block * CHANNELS, tir.floordiv(block, 2), half * CHANNELS)
             if pixel % CHANNELS:  # the last block overlaps its neighbour
-                self._block(kernel, row, pixel - CHANNELS, *place_of(self.phases, pixel - CHANNELS, pixel))
-        return kernel.finish()
+                self._block(row, pixel - CHANNELS, *place_of(self.phases, pixel - CHANNELS, pixel))
+        return self.kernel.finish()
 
-    def _block(self, kernel: Kernel, row: Expr, channel: Expr, phase: Expr, lane: Expr) -> None:
+    def _block(self, row: Expr, channel: Expr, phase: Expr, lane: Expr) -> None:
         """Emit eight channels of a tile of rows; their constants begin at a lane of a phase."""
-        constants = self._constants(kernel, phase * phase_bytes(self.operator, LANES), lane)
+        constants = self._constants(phase * phase_bytes(self.operator, LANES), lane)
         width, pixel = self.operator.output.width, self.target.pixel
-        with kernel.loop(-(-width // COLUMNS), name="pair") as pair:
+        with self.kernel.loop(-(-width // COLUMNS), name="pair") as pair:
             along = pair * (COLUMNS * pixel)
             if width % COLUMNS:
                 along = tir.minimum(along, tir.const((width - COLUMNS) * pixel))
-            self._tile(kernel, row, kernel.bind(along + channel, "along"), pair * self.values[0], constants)
+            self._tile(row, self.kernel.bind(along + channel, "along"), pair * self.values[0], constants)
 
-    def _constants(self, kernel: Kernel, at: Expr, lane: Expr) -> _Block:
+    def _constants(self, at: Expr, lane: Expr) -> _Block:
         start, multiplier, offset = (
-            kernel.bind(self.parameters.load(tir.floordiv(at, 2) + (index * LANES + lane), CHANNELS), "constant")
+            self.kernel.bind(self.parameters.load(tir.floordiv(at, 2) + (index * LANES + lane), CHANNELS), "constant")
             for index in range(3)
         )
         head = phase_bytes(self.operator, LANES) - LANES * SIZE**2
         taps = [
-            kernel.bind(self.taps.load(at + (head + tap * LANES) + lane, CHANNELS), "tap") for tap in range(SIZE**2)
+            self.kernel.bind(self.frame.weights.load(at + (head + tap * LANES) + lane, CHANNELS), "tap")
+            for tap in range(SIZE**2)
         ]
         zero = tir.splat(0, f"int8x{CHANNELS}")
         weights = []
         for row in range(SIZE):
-            first = interleave(kernel, [*taps[row * SIZE : (row + 1) * SIZE], zero])
+            first = interleave(self.kernel, [*taps[row * SIZE : (row + 1) * SIZE], zero])
             second = [tir.shift_left(tir.reinterpret(quad, "int32x4"), 8) for quad in first]
-            weights.append([first, [kernel.bind(tir.reinterpret(quad, "int8x16"), "weight") for quad in second]])
-        starts = kernel.local(self.rows * COLUMNS * QUADS, "int32x4")
+            weights.append([first, [self.kernel.bind(tir.reinterpret(quad, "int8x16"), "weight") for quad in second]])
+        starts = self.kernel.local(self.rows * COLUMNS * QUADS, "int32x4")
         for index in range(self.rows * COLUMNS):
             for quad, part in enumerate(tir.split(tir.cast(start, "int32"), 4)):
-                kernel.store(starts, index * QUADS + quad, part)
+                self.kernel.store(starts, index * QUADS + quad, part)
         return _Block(starts, multiplier, offset, weights)
 
-    def _tile(self, kernel: Kernel, row: Expr, along: Expr, zero: Expr, block: _Block) -> None:
+    def _tile(self, row: Expr, along: Expr, zero: Expr, block: _Block) -> None:
         """Emit two columns of a tile of rows; an output row is finished as soon as its last input row is read."""
         place = self.source
         first = place.origin - self.operator.padding * (place.pitch + place.pixel)
-        base = kernel.bind(row * place.pitch + along + first, "base")
+        base = self.kernel.bind(row * place.pitch + along + first, "base")
         sums: dict[int, list[list[Expr]]] = {}
         for input_row in range(self.rows + SIZE - 1):
             pixels = [
-                kernel.bind(self.x.load(base + (input_row * place.pitch + column * place.pixel), CHANNELS), "x")
+                self.kernel.bind(
+                    self.frame.tensors[0].load(base + (input_row * place.pitch + column * place.pixel), CHANNELS), "x"
+                )
                 for column in range(PIXELS)
             ]
-            quads = interleave(kernel, pixels)
+            quads = interleave(self.kernel, pixels)
             if input_row < self.rows:
                 sums[input_row] = [
-                    [self._start(kernel, block, input_row, column, quad, zero) for quad in range(QUADS)]
+                    [self._start(block, input_row, column, quad, zero) for quad in range(QUADS)]
                     for column in range(COLUMNS)
                 ]
+            # for each output row: [4 channels, 4 pixels] x [4 pixels] -> [4 channels], for two columns and two quads
             for output_row, columns in sums.items():
                 for column, weights in enumerate(block.weights[input_row - output_row]):
                     columns[column] = [
-                        kernel.bind(self.isa.dot_product(*operands), "sum")
+                        self.kernel.bind(self.isa.dot_product(*operands), "sum")
                         for operands in zip(columns[column], weights, quads, strict=True)
                     ]
             if input_row >= SIZE - 1:
                 done = input_row - (SIZE - 1)
                 for column, total in enumerate(sums.pop(done)):
-                    self._finish(kernel, row + done, along + column * self.target.pixel, total, block)
+                    self._finish(row + done, along + column * self.target.pixel, total, block)
 
-    def _start(self, kernel: Kernel, block: _Block, row: int, column: int, quad: int, zero: Expr) -> Expr:
+    def _start(self, block: _Block, row: int, column: int, quad: int, zero: Expr) -> Expr:
         """Return the start of a sum, from memory: a register would have to be copied, by the units that sdot needs.
 
         Each sum has a copy of its own, and the address has a part LLVM takes for a variable: it would otherwise load
         once and copy.
         """
-        return kernel.bind(block.start.load((row * COLUMNS + column) * QUADS + quad + zero), "start")
+        return self.kernel.bind(block.start.load((row * COLUMNS + column) * QUADS + quad + zero), "start")
 
-    def _finish(self, kernel: Kernel, row: Expr, along: Expr, total: list[Expr], block: _Block) -> None:
+    def _finish(self, row: Expr, along: Expr, total: list[Expr], block: _Block) -> None:
         epilogue = self.operator.epilogue
         assert isinstance(epilogue, RequantizeQ15 | RequantizeQ15Add)
         residual = None
         if self.residual is not None:
             at = row * self.residual.pitch + along + self.residual.origin
-            residual = Residual(self.r.load(at, CHANNELS), self.values[1])
+            residual = Residual(self.frame.tensors[-1].load(at, CHANNELS), self.values[1])
         low = self.isa.cut_to_int16(total)
         value = requantize_q15(self.isa, low, block.multiplier, block.offset, epilogue, residual)
-        kernel.store(self.y, row * self.target.pitch + along + self.target.origin, value)
+        self.kernel.store(self.frame.tensors[1], row * self.target.pitch + along + self.target.origin, value)
 
 
 def place_of(phases: Phases, channel: int, pixel: int) -> tuple[int, int]:
@@ -215,6 +209,6 @@ def place_of(phases: Phases, channel: int, pixel: int) -> tuple[int, int]:
 
 
 def interleave(kernel: Kernel, pixels: list[Expr]) -> list[Expr]:
-    """Return four int8x8 as two vectors of four channels, the bytes of a channel together."""
+    """Return [4 pixels, 8 channels] transposed to [8 channels, 4 pixels], as two vectors of four channels each."""
     pairs = [kernel.bind(tir.reinterpret(tir.shuffle(pixels[at : at + 2], ZIP), "int16x8"), "pair") for at in (0, 2)]
     return [kernel.bind(tir.reinterpret(tir.shuffle(pairs, order), "int8x16"), "quad") for order in (ZIP_LOW, ZIP_HIGH)]

@@ -52,7 +52,7 @@ def find_lines(tables: NDArray[np.int8]) -> Lines | None:
 
 
 def _find_line(table: NDArray[np.int64], shift: int) -> tuple[int, int] | None:
-    """Return factor and start; what is limited to int8 may be anything beyond."""
+    """Return factor and start of a line, or None; where the table saturates, the line may go further."""
     byte, unit = np.arange(TABLE_BYTES), 1 << shift
     inner = np.flatnonzero((table > INT8_MIN) & (table < INT8_MAX))
     if len(inner) < 2:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from calib.integer.program import Multiply
 from compile.ir import tir
-from compile.ir.memory_plan import AnyOperator, Placement
+from compile.ir.memory_plan import AnyOperator, TensorPlace
 from compile.ir.tir import Expr, Kernel, Pointer
 from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled, product_fits_int16, starts_lowest
 from compile.schedules.phases import Phases, channel_phases, phase_runs
@@ -60,14 +60,14 @@ def schedule_multiply(operator: AnyOperator, context: Context) -> MaybeScheduled
     )
 
 
-def gate_runs(phases: Phases, target: Placement) -> list[tuple[int, int, int]]:
-    """Return the runs of phases that can share a loop; a phase that wraps around the channels stands alone."""
+def gate_runs(phases: Phases, target: TensorPlace) -> list[tuple[int, int, int]]:
+    """Return (first phase, step, count) of phases that share a loop; a phase with channels of two pixels is alone."""
     last = phases.starts[-1] + phases.lanes
     return phase_runs(phases.starts) if last <= target.pixel else [(i, 0, 1) for i in range(len(phases.starts))]
 
 
-def load_gate(kernel: Kernel, source: Pointer, gate: Placement, lanes: int, start: Expr) -> Expr:
-    """Return the gate of each lane of a phase; where a phase wraps around the channels it is put together.
+def load_gate(kernel: Kernel, source: Pointer, gate: TensorPlace, lanes: int, start: Expr) -> Expr:
+    """Return the gate of each lane of a phase; where a phase has channels of two pixels, it is joined from pieces.
 
     Args:
         start: the first lane's channel, counted on over the pixels; a phase in a loop never wraps.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from calib.integer.program import GlobalAveragePool
 from compile.ir import tir
-from compile.ir.memory_plan import AnyOperator, Placement
+from compile.ir.memory_plan import AnyOperator, TensorPlace
 from compile.ir.tir import Expr, Kernel, Pointer
 from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
 from compile.schedules.phases import phase_runs, pixel_phases
@@ -74,7 +74,7 @@ def schedule_pool(operator: AnyOperator, context: Context) -> MaybeScheduled:
 
 
 def _sum(
-    kernel: Kernel, x: Pointer, source: Placement, blocks: tuple[Block, ...], start: Expr, start_value: Expr
+    kernel: Kernel, x: Pointer, source: TensorPlace, blocks: tuple[Block, ...], start: Expr, start_value: Expr
 ) -> Expr:
     """Return `start_value` plus the sum over all pixels of the channels from `start` on, as int32."""
     lanes = tir.split_dtype(tir.dtype_of(start_value))[1]

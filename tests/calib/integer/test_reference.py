@@ -17,7 +17,6 @@ from calib.integer.program import (
     RequantizeQ15Add,
     Tensor,
     ToLogits,
-    operator_inputs,
 )
 from calib.integer.qparams import QParams
 from calib.integer.reference import execute, run
@@ -163,7 +162,7 @@ def test_trace_holds_every_tensor_and_changes_nothing(images: np.ndarray) -> Non
         assert trace[out.name].dtype == np.int8
         assert trace[out.name].shape == (70, out.height, out.width, out.channels)
     last = program.operators[-1]
-    again = execute(last, {tensor.name: trace[tensor.name] for tensor in operator_inputs(last)})
+    again = execute(last, {tensor.name: trace[tensor.name] for tensor in last.inputs})
     np.testing.assert_array_equal(again.reshape(70, -1), run(program, images))
 
 

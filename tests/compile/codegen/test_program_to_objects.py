@@ -25,20 +25,21 @@ from compile.intrin.i8mm import I8mm
 from compile.intrin.table import find_instruction_set
 from compile.ir.compiled_network import BLOB_ALIGNMENT, CompiledNetwork
 from compile.ir.memory_plan import plan_memory
-from compile.schedules.int8.gemm import gemm_shape, parameter_bytes, plan_panels
+from compile.schedules.int8.gemm import int8_panels, parameter_bytes
 from compile.schedules.phases import flat_phases
+from compile.schedules.tiles import gemm_shape
 from compile.storage.kernel_store import FOLDER_VARIABLE, OFF
-from compile.targets.table import ARM64, TARGETS, X86_64, Target, Variant
+from compile.targets.table import TARGETS, Target, Variant
 from tests.support import ROOT
 from tests.support.archives import archive_members
 from tests.support.kernel_cases import FAMILIES
-from tests.support.kernel_harness import _prepare_all, whole_source
+from tests.support.kernel_harness import KERNEL_TARGETS, _prepare_all, whole_source
 from tests.support.shapes import shape_program, small_program
 
-VARIANTS = [(target, variant) for target in (ARM64, X86_64) for variant in target.variants_for("int8")]
+VARIANTS = [(target, variant) for target in KERNEL_TARGETS for variant in target.variants_for("int8")]
 VARIANT_IDS = [variant.name for _, variant in VARIANTS]
 SYMBOL = "rg_step_test"
-PROVIDED = {"memcpy", "memmove", "memset"}  # by compile/runner/memory.c, inside model.so
+PROVIDED = {"memcpy", "memmove", "memset"}  # by compile/runner/library/memory.c, inside model.so
 HALF_FLOAT_HELPERS = {"__truncsfhf2", "__extendhfsf2"}  # TVM writes these weak functions into every object
 FREESTANDING = {"memcpy", "memmove", "memset"}  # what LLVM makes of plain loops; model.so brings it in memory.c
 
@@ -206,7 +207,7 @@ def unpacked(variant: str, operator: Conv2d, constants: bytes) -> NDArray[np.int
     tile = isa.choose_tile(operator.output.width, -(-out // 4) * 4, shape)
     group = 2 if variant == "avx2" else 4  # bytes of a channel that lie together
     rows = []
-    for panel in plan_panels(isa, operator.output, tile, shape):
+    for panel in int8_panels(isa, operator.output, tile, shape):
         for index in range(panel.count):
             start = panel.start + index * panel.bytes_each + parameter_bytes(panel.columns, panel.copies)
             packed = np.frombuffer(constants, np.int8, shape.segments * shape.length * panel.columns, start)

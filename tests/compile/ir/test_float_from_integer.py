@@ -12,7 +12,7 @@ import pytest
 from calib.integer.program import Conv2d, Lookup, MaxPool, Program, Tensor
 from calib.integer.qparams import QParams
 from calib.integer.reference import run
-from compile.ir.float_from_integer import float_twin, function_of, only_rescales, real_weights
+from compile.ir.float_from_integer import float_form, function_of, only_rescales, real_weights
 from compile.ir.float_program import FloatConv2d, FloatDepthwiseConv2d, FloatGate, FloatMaxPool
 from compile.ir.float_reference import FUNCTIONS, run_float
 from repghost.data.preprocess import Preprocess
@@ -35,9 +35,9 @@ def program(int16: bool = False) -> Program:
 
 def test_the_answers_are_those_of_the_integers_but_for_rounding() -> None:
     integers = program()
-    twin = float_twin(integers, PREPROCESS)
+    form = float_form(integers, PREPROCESS)
     images = random_images(2, 16, 16, seed=0)  # those the scales were made from: nothing is limited
-    exact, real = run(integers, images), run_float(twin, images)
+    exact, real = run(integers, images), run_float(form, images)
     assert np.abs(exact - real).max() < 0.1 * np.abs(real).max()
     assert not np.array_equal(exact, real)
     for left, right in zip(exact, real, strict=True):
@@ -45,8 +45,8 @@ def test_the_answers_are_those_of_the_integers_but_for_rounding() -> None:
 
 
 def test_layers_keep_their_form() -> None:
-    twin = {operator.name: operator for operator in float_twin(program(), PREPROCESS).operators}
-    stem, spatial, gate, last = (twin[name] for name in ("stem", "spatial", "gate.scale", "classifier"))
+    form = {operator.name: operator for operator in float_form(program(), PREPROCESS).operators}
+    stem, spatial, gate, last = (form[name] for name in ("stem", "spatial", "gate.scale", "classifier"))
     assert isinstance(stem, FloatConv2d) and stem.relu and not stem.logits
     assert isinstance(spatial, FloatDepthwiseConv2d) and spatial.residual is not None
     assert isinstance(gate, FloatGate) and gate.gate.name == "scores"
@@ -81,27 +81,28 @@ def test_the_same_numbers_in_another_scale_are_no_operator() -> None:
     rescaled = Lookup("rescaled", x, replace(x, name="rescaled", qparams=y), table)
     pool = MaxPool("largest", rescaled.output, replace(rescaled.output, name="largest", height=8, width=8), 3, 2, 1)
     assert only_rescales(rescaled)
-    twin = float_twin(Program((first, rescaled, pool), 16, 16, 3, digest="0" * 64), PREPROCESS)
-    assert [operator.name for operator in twin.operators] == [first.name, "largest"]
-    assert twin.operators[1] == FloatMaxPool("largest", *(it.output for it in twin.operators), 3, 2, 1)
+    form = float_form(Program((first, rescaled, pool), 16, 16, 3, digest="0" * 64), PREPROCESS)
+    assert [operator.name for operator in form.operators] == [first.name, "largest"]
+    assert form.operators[1] == FloatMaxPool("largest", *(it.output for it in form.operators), 3, 2, 1)
     assert not only_rescales(replace(rescaled, table=np.roll(table, 20)))
 
 
 def test_what_has_no_float_form_is_named() -> None:
     with pytest.raises(UsageError, match="cheap accumulates in int16"):
-        float_twin(program(int16=True), PREPROCESS)
+        float_form(program(int16=True), PREPROCESS)
     integers = program()
     first = integers.operators[0]
-    other: Any = SimpleNamespace(name="other", input=first.output, output=replace(first.output, name="other"))
+    written = replace(first.output, name="other")
+    other: Any = SimpleNamespace(name="other", inputs=(first.output,), output=written)
     with pytest.raises(UsageError, match=r"other .SimpleNamespace. has no float form"):
-        float_twin(replace(integers, operators=(first, other, *integers.operators[1:])), PREPROCESS)
+        float_form(replace(integers, operators=(first, other, *integers.operators[1:])), PREPROCESS)
 
 
 def test_a_max_pool_stays_one() -> None:
     first = program().operators[0]
     x = first.output
     pool = MaxPool("largest", x, replace(x, name="largest", height=8, width=8), 3, 2, 1)
-    twin = float_twin(Program((first, pool), 16, 16, 3, digest="0" * 64), PREPROCESS)
-    assert twin.operators[1] == FloatMaxPool("largest", *(it.output for it in twin.operators), 3, 2, 1)
-    smaller = float_twin(Program((first, replace(pool, kernel=2)), 16, 16, 3, digest="0" * 64), PREPROCESS)
-    assert smaller.digest != twin.digest
+    form = float_form(Program((first, pool), 16, 16, 3, digest="0" * 64), PREPROCESS)
+    assert form.operators[1] == FloatMaxPool("largest", *(it.output for it in form.operators), 3, 2, 1)
+    smaller = float_form(Program((first, replace(pool, kernel=2)), 16, 16, 3, digest="0" * 64), PREPROCESS)
+    assert smaller.digest != form.digest

@@ -19,10 +19,9 @@ from calib.integer.program import (
     RequantizeAdd,
     Tensor,
     ToLogits,
-    operator_inputs,
 )
 from calib.integer.qparams import QParams
-from compile.ir.memory_plan import ALIGNMENT, OVERREAD, MemoryPlan, Placement, plan_memory, round_up
+from compile.ir.memory_plan import ALIGNMENT, OVERREAD, MemoryPlan, TensorPlace, plan_memory, round_up
 from repghost.network.spec import WIDTHS
 from tests.support.shapes import shape_program
 
@@ -92,7 +91,7 @@ def execute_on_a_map(program: Program, plan: MemoryPlan) -> None:
     owner = np.full(plan.workspace_bytes, -1)
     numbers = {operator.output.name: number for number, operator in enumerate(program.operators)}
     for operator in program.operators:
-        for source in operator_inputs(operator):
+        for source in operator.inputs:
             place = plan.placements[source.name]
             assert place.offset + place.size + OVERREAD <= plan.workspace_bytes
             part = owner[place.offset : place.offset + place.size]
@@ -100,7 +99,7 @@ def execute_on_a_map(program: Program, plan: MemoryPlan) -> None:
         if operator.output.name in plan.placements:
             place = plan.placements[operator.output.name]
             region = slice(place.offset, place.offset + place.size)
-            read = {numbers[source.name] for source in operator_inputs(operator)}
+            read = {numbers[source.name] for source in operator.inputs}
             assert not read & set(owner[region]), f"{operator.name} writes over what it reads"
             owner[region] = numbers[operator.output.name]
 
@@ -129,7 +128,7 @@ def test_every_reader_finds_the_border_it_needs(program: Program) -> None:
 
 @given(SIDES, SIDES, CHANNELS, st.integers(0, 3))
 def test_borders_and_pixels_have_addresses_of_their_own(height: int, width: int, channels: int, halo: int) -> None:
-    place = Placement(tensor("t", height, width, channels), 0, halo)
+    place = TensorPlace(tensor("t", height, width, channels), 0, halo)
     assert place.pixel % 4 == 0
     assert place.pixel - channels in range(4)
 
@@ -155,7 +154,7 @@ def lower_bound(program: Program, plan: MemoryPlan) -> int:
     """Return the bytes of the tensors that are alive together at the worst moment; no plan can need less."""
     last: dict[str, int] = {}
     for index, operator in enumerate(program.operators):
-        last.update({source.name: index for source in operator_inputs(operator)})
+        last.update({source.name: index for source in operator.inputs})
     sums = [0] * len(program.operators)
     for born, operator in enumerate(program.operators[:-1]):
         size = round_up(plan.placements[operator.output.name].size + OVERREAD, ALIGNMENT)

@@ -71,6 +71,6 @@ def test_the_key_holds_the_sources_and_the_target(tmp_path: Path, monkeypatch: p
     copy = Path(shutil.copytree(toolchain.RUNNER_SOURCES, tmp_path / "runner"))
     monkeypatch.setattr(toolchain, "RUNNER_SOURCES", copy)
     assert key() == before
-    header = copy / "bundle.h"
+    header = copy / "bundle/bundle.h"
     header.write_text(header.read_text() + "\n")
     assert key() != before

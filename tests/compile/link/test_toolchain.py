@@ -136,8 +136,8 @@ UNITS = """
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "json.h"
-#include "sha256.h"
+#include "bundle/json.h"
+#include "bundle/sha256.h"
 int main(int count, char **arguments) {
   static char text[1 << 22];
   size_t size = fread(text, 1, sizeof text - 1, stdin);
@@ -162,7 +162,7 @@ int main(int count, char **arguments) {
 def units(tmp_path_factory: pytest.TempPathFactory, host: Target) -> Path:
     folder = tmp_path_factory.mktemp("units")
     (folder / "units.c").write_text(UNITS)
-    sources = [str(folder / "units.c"), *(str(RUNNER_SOURCES / name) for name in ("json.c", "sha256.c"))]
+    sources = [str(folder / "units.c"), *(str(RUNNER_SOURCES / name) for name in ("bundle/json.c", "bundle/sha256.c"))]
     # The sanitizer zig has at hand turns undefined behaviour into a crash that the tests see.
     flags = ["-std=c11", "-D_GNU_SOURCE", "-O1", "-fsanitize=undefined", "-fsanitize-trap=all", f"-I{RUNNER_SOURCES}"]
     run_zig(["cc", "-target", host.zig_triple, *flags, *sources, "-lm", "-o", str(folder / "units")])

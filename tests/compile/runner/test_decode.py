@@ -238,5 +238,5 @@ def test_what_is_carried_is_what_its_page_says() -> None:
 
 
 def test_the_limit_is_that_of_python(host: Target) -> None:
-    for name in ("decode.h", "prepare.c"):
+    for name in ("images/decode.h", "library/prepare.c"):
         assert f"MOST_PIXELS = {MAX_PIXELS}" in Path(RUNNER_SOURCES / name).read_text()

@@ -15,15 +15,16 @@ from compile.ir.float_program import FloatConv2d, FloatInput, FloatProgram, Floa
 from compile.ir.float_reference import run_float
 from compile.schedules.float.input import find_float_lines
 from compile.schedules.float.panels import is_cut, runs
-from compile.targets.table import ARM64, X86_64, Target, Variant
+from compile.targets.table import ARM64, Target, Variant
 from repghost.data.preprocess import Preprocess
 from repghost.errors import ToolMissingError, UsageError
 from tests.support.float_cases import FLOAT_FAMILIES, ODD_TABLE
 from tests.support.float_harness import FloatCase, run_float_cases
+from tests.support.kernel_harness import KERNEL_TARGETS
 
 VARIANTS = [
     (target, variant, element)
-    for target in (ARM64, X86_64)
+    for target in KERNEL_TARGETS
     for element in ("float32", "float16")
     for variant in target.variants_for(element)
 ]

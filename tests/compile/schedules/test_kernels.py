@@ -15,13 +15,13 @@ from compile.ir import tir
 from compile.schedules import Context, Scheduled
 from compile.schedules.base import KernelFrame
 from compile.schedules.int8 import depthwise_dot
-from compile.targets.table import ARM64, X86_64, Target, Variant
+from compile.targets.table import ARM64, Target, Variant
 from repghost.errors import ToolMissingError
 from tests.support import kernel_harness
 from tests.support.kernel_cases import FAMILIES, covering, interleaved_cases
-from tests.support.kernel_harness import Case, run_cases
+from tests.support.kernel_harness import KERNEL_TARGETS, Case, run_cases
 
-VARIANTS = [(target, variant) for target in (ARM64, X86_64) for variant in target.variants_for("int8")]
+VARIANTS = [(target, variant) for target in KERNEL_TARGETS for variant in target.variants_for("int8")]
 # Without a matrix product these run the kernels of plain NEON (see test_schedules.py), compiled with more features.
 SHARED = {("dot", "depthwise"), ("dot", "elementwise"), ("i8mm", "depthwise"), ("i8mm", "elementwise")}
 
@@ -84,6 +84,13 @@ def test_the_grid_compares_something(family: str) -> None:
             varied.append(np.mean((answers > answers.min()) & (answers < answers.max())))
     assert (np.median(varied) if varied else 1.0) > 0.5
     assert varied or family in ("logits", "movement")  # a movement makes no numbers
+
+
+def test_the_reference_gives_what_was_worked_out_by_hand() -> None:
+    known = [case for cases in FAMILIES.values() for case in cases() if case.answer is not None]
+    assert known
+    for case in known:
+        np.testing.assert_array_equal(case.expected(), case.answer, err_msg=case.name)
 
 
 def test_names_of_cases_are_distinct() -> None:

@@ -29,14 +29,15 @@ from compile.ir.float_program import (
     FloatProgram,
     FloatTensor,
 )
-from compile.ir.memory_plan import CHANNEL_GROUP, AnyOperator, MemoryPlan, Placement, plan_memory, round_up
+from compile.ir.memory_plan import CHANNEL_GROUP, AnyOperator, MemoryPlan, TensorPlace, plan_memory, round_up
 from compile.schedules import RULES, Context, Scheduled, schedule
 from compile.schedules.int8.depthwise import schedule_depthwise
 from compile.schedules.int8.depthwise_dot import schedule_depthwise_dot
-from compile.schedules.int8.gemm import gemm_shape, plan_panels
+from compile.schedules.int8.gemm import int8_panels
 from compile.schedules.int8.input_table import find_lines
 from compile.schedules.int8.pool import SAFE_TERMS, sum_blocks
 from compile.schedules.phases import MOST_ROWS, Phases, flat_phases, lane_options, pixel_phases, row_tile
+from compile.schedules.tiles import gemm_shape
 from compile.schedules.walk import shared
 from repghost.errors import UsageError
 from repghost.network.spec import WIDTHS
@@ -235,7 +236,7 @@ def check_panels(isa: InstructionSet, channels: int, tile: GemmTile, shape: Gemm
     for width in (1, 8):  # a map of one pixel needs no copies of the start values
         covered: list[int] = []
         start = 0
-        for panel in plan_panels(isa, Tensor("y", 1, width, channels, QParams(1.0)), tile, shape):
+        for panel in int8_panels(isa, Tensor("y", 1, width, channels, QParams(1.0)), tile, shape):
             assert panel.start == start
             assert panel.first == len(covered)
             assert panel.columns <= max(tile.columns, CHANNEL_GROUP)
@@ -261,7 +262,7 @@ def test_stores_are_powers_of_two_and_cover_a_tile(isa: str) -> None:
 
 
 # -- depthwise, element-wise and pooling -------------------------------------------------------------------------------
-def check_phases(phases: Phases, place: Placement, most_lanes: int) -> None:
+def check_phases(phases: Phases, place: TensorPlace, most_lanes: int) -> None:
     """Vectors cover each byte of a row, none beside it, and know which channel each byte belongs to."""
     row = place.tensor.width * place.pixel
     covered = np.zeros(row, bool)
@@ -276,7 +277,7 @@ def check_phases(phases: Phases, place: Placement, most_lanes: int) -> None:
     assert phases.lanes in lane_options(most_lanes)
 
 
-def check_both(place: Placement, most_lanes: int) -> None:
+def check_both(place: TensorPlace, most_lanes: int) -> None:
     check_phases(flat_phases(most_lanes, place), place, most_lanes)
     check_phases(pixel_phases(most_lanes, place), place, most_lanes)
     check_phases(pixel_phases(most_lanes, place, 8), place, most_lanes)
@@ -286,7 +287,7 @@ def check_both(place: Placement, most_lanes: int) -> None:
 def test_phases_cover_rows_of_any_width(lanes: int) -> None:
     for channels in range(1, 49):
         for width in (1, 2, 3, 4, 5, 7, 8, 13, 14, 28):
-            place = Placement(Tensor("t", 1, width, channels, QParams(1.0)), 0, 1)
+            place = TensorPlace(Tensor("t", 1, width, channels, QParams(1.0)), 0, 1)
             check_both(place, lanes)
 
 
@@ -309,7 +310,7 @@ def test_phases_cover_the_networks(width: float, size: int) -> None:
 )
 def test_strided_rows_waste_few_products(channels: int, lanes: int) -> None:
     """One multiplication takes eight lanes: twice sixteen lanes for twenty channels would be a third too many."""
-    place = Placement(Tensor("t", 1, 14, channels, QParams(1.0)), 0, 1)
+    place = TensorPlace(Tensor("t", 1, 14, channels, QParams(1.0)), 0, 1)
     assert pixel_phases(16, place, 8).lanes == lanes
     assert pixel_phases(16, place).lanes == min(16, channels)
 

@@ -1,0 +1,22 @@
+/* Naming what is on pictures. */
+#ifndef RG_CLASSIFY_H
+#define RG_CLASSIFY_H
+
+#include "inference/model.h"
+
+struct classifier {
+  const struct model *model;
+  const char *command; /* as it stands in the output: "classify" or "watch" */
+  struct labels *labels;
+  uint8_t *rgb;  /* the prepared picture */
+  float *logits;
+  int top;       /* how many classes are named */
+};
+
+/* Reads the labels of the bundle in `folder`. */
+struct classifier new_classifier(const struct model *model, const char *command, const char *folder, int top);
+
+/* Prints the best classes of a picture as one JSON object. Returns null, or a sentence when it cannot be read. */
+const char *classify(const struct classifier *classifier, const char *path);
+
+#endif

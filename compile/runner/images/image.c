@@ -1,0 +1,94 @@
+#include "images/image.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bundle/bundle.h"
+#include "images/decode.h"
+
+static const size_t picture_limit = (size_t)1 << 28;
+
+static const char *sentence(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static const char *sentence(const char *format, ...) {
+  static char text[1 << 13];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  return text;
+}
+
+/* Reads white space and comments, then a decimal number; returns -1 when there is none or it is too large. */
+static long ppm_number(const struct file *file, size_t *at) {
+  const uint8_t *data = file->data;
+  while (*at < file->size && data[*at] && (strchr(" \t\r\n", data[*at]) || data[*at] == '#')) {
+    if (data[*at] == '#') {
+      while (*at < file->size && data[*at] != '\n') ++*at;
+    } else {
+      ++*at;
+    }
+  }
+  long value = 0;
+  size_t first = *at;
+  while (*at < file->size && data[*at] >= '0' && data[*at] <= '9') {
+    value = value * 10 + (data[(*at)++] - '0');
+    if (value > 1 << 24) return -1;
+  }
+  return *at > first ? value : -1;
+}
+
+/* Reads a PPM file; the pixels stay where they are. */
+static const char *read_ppm(const struct file *file, struct pixels *pixels) {
+  size_t at = 2;
+  long width = ppm_number(file, &at), height = ppm_number(file, &at), most = ppm_number(file, &at);
+  if (width < 1 || height < 1 || most != 255) return "a PPM file has to give a width, a height and 255";
+  if ((int64_t)width * height > MOST_PIXELS) return "it has more than the 89478485 pixels allowed";
+  if (file->size - at != (size_t)width * (size_t)height * 3 + 1) return "it does not hold exactly the pixels it says";
+  *pixels = (struct pixels){(int32_t)width, (int32_t)height, file->data + at + 1}; /* one white space comes before */
+  return NULL;
+}
+
+static const char *prepare(const struct model *model, const struct pixels *pixels, uint8_t *rgb) {
+  struct rg_picture picture = {
+      .pixels = pixels->rgb, .width = pixels->width, .height = pixels->height, .order = RG_RGB};
+  picture.stride = (ptrdiff_t)pixels->width * 3;
+  size_t bytes = model->prepare_bytes(&picture);
+  void *scratch = NULL;
+  if (!bytes) return "it is too long and thin to be resized, or the network does not say how; crop it first";
+  if (posix_memalign(&scratch, RG_WORKSPACE_ALIGNMENT, bytes)) return "there is not enough memory to resize it";
+  int status = model->prepare(&picture, rgb, scratch);
+  free(scratch);
+  return status ? "it cannot be resized" : NULL;
+}
+
+static const char *to_network(const struct model *model, const struct file *file, const char *path, uint8_t *rgb) {
+  struct pixels pixels = {0, 0, NULL};
+  size_t prepared = (size_t)model->width * (size_t)model->height * 3;
+  const char *problem = NULL;
+  if (is_encoded(file->data, file->size)) {
+    problem = decode(file->data, file->size, &pixels);
+    if (!problem) problem = prepare(model, &pixels, rgb);
+    free(pixels.rgb);
+  } else if (file->size >= 2 && !memcmp(file->data, "P6", 2) && file->size != prepared) {
+    problem = read_ppm(file, &pixels);
+    if (!problem) problem = prepare(model, &pixels, rgb);
+  } else if (file->size == prepared) {
+    memcpy(rgb, file->data, prepared);
+  } else {
+    return sentence("%s is no picture that can be read: JPEG, PNG, binary PPM (P6), or %zu raw bytes (%d x %d, RGB)",
+                    path, prepared, model->width, model->height);
+  }
+  return problem ? sentence("%s is no picture that can be read: %s", path, problem) : NULL;
+}
+
+const char *load_picture(const struct model *model, const char *path, uint8_t *rgb) {
+  struct file file;
+  const char *problem = try_read_file(path, picture_limit, &file);
+  if (problem) return problem;
+  problem = to_network(model, &file, path, rgb);
+  free(file.data);
+  return problem;
+}

@@ -1,0 +1,128 @@
+/* From a picture as a camera or a decoder gives it to the bytes the network takes, as in training.
+ *
+ * Of rg_config.h this needs RG_SIDE, the side of the network's square picture, RG_RESIZE, the length of the short side
+ * before the crop, and RG_CUBIC. RG_RESIZE is 0 where nothing says how pictures are prepared.
+ */
+#include "repghost.h"
+#include "library/resample.h"
+#include "rg_config.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+enum { MOST_PIXELS = 89478485 }; /* repghost.data.decode.MAX_PIXELS: a larger picture is no picture */
+
+/* Integer conversions of NV12, in units of 2^-16: luma * (Y - black), then the parts of Cr and Cb. */
+struct matrix {
+  int32_t black, luma, red_cr, green_cb, green_cr, blue_cb;
+};
+
+static const struct matrix matrices[] = {
+    [RG_NV12 - RG_NV12] = {16, 76309, 104597, -25675, -53279, 132201},      /* BT.601, 16 to 235 */
+    [RG_NV12_FULL - RG_NV12] = {0, 65536, 91881, -22553, -46802, 116130},   /* BT.601, 0 to 255, as in JPEG */
+    [RG_NV12_BT709 - RG_NV12] = {16, 76309, 117489, -13975, -34925, 138438} /* BT.709, 16 to 235 */
+};
+
+static uint8_t to_byte(int32_t value) { return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value); }
+
+static void row_from_bgr(const uint8_t *row, int32_t width, uint8_t *out) {
+  for (int32_t x = 0; x < width; x++, row += 3, out += 3) out[0] = row[2], out[1] = row[1], out[2] = row[0];
+}
+
+static void row_from_nv12(const struct matrix *m, const uint8_t *luma, const uint8_t *chroma, int32_t width,
+                          uint8_t *out) {
+  for (int32_t x = 0; x < width; x++, out += 3) {
+    int32_t y = m->luma * (luma[x] - m->black) + (1 << 15);
+    int32_t cb = chroma[x / 2 * 2] - 128, cr = chroma[x / 2 * 2 + 1] - 128;
+    out[0] = to_byte((y + m->red_cr * cr) >> 16);
+    out[1] = to_byte((y + m->green_cb * cb + m->green_cr * cr) >> 16);
+    out[2] = to_byte((y + m->blue_cb * cb) >> 16);
+  }
+}
+
+/* Returns row `y` as RGB: where it lies when it is that already, otherwise in `line`. */
+static const uint8_t *rgb_row(const struct rg_picture *picture, int32_t y, uint8_t *line) {
+  const uint8_t *row = picture->pixels + picture->stride * y;
+  if (picture->order == RG_RGB) return row;
+  if (picture->order == RG_BGR) row_from_bgr(row, picture->width, line);
+  else
+    row_from_nv12(&matrices[picture->order - RG_NV12], row, picture->chroma + picture->chroma_stride * (y / 2),
+                  picture->width, line);
+  return line;
+}
+
+static int too_short(ptrdiff_t stride, int32_t bytes) { return (stride < 0 ? -stride : stride) < bytes; }
+
+static int refuse(const struct rg_picture *picture) {
+  if (RG_RESIZE == 0) return RG_NOT_PREPARED;
+  if (!picture || !picture->pixels) return RG_NULL_POINTER;
+  int32_t width = picture->width, height = picture->height;
+  if (width < 1 || height < 1 || (int64_t)width * height > MOST_PIXELS) return RG_WRONG_PICTURE;
+  int32_t shorter = width < height ? width : height, longer = width < height ? height : width;
+  if ((int64_t)RG_RESIZE * longer / shorter * RG_RESIZE > MOST_PIXELS) return RG_WRONG_PICTURE; /* too thin */
+  if (picture->order == RG_RGB || picture->order == RG_BGR)
+    return too_short(picture->stride, width * 3) ? RG_WRONG_PICTURE : RG_DONE;
+  if (picture->order < RG_NV12 || picture->order > RG_NV12_BT709) return RG_WRONG_PICTURE;
+  if (!picture->chroma) return RG_NULL_POINTER;
+  int short_rows = too_short(picture->stride, width) || too_short(picture->chroma_stride, (width + 1) / 2 * 2);
+  return short_rows ? RG_WRONG_PICTURE : RG_DONE;
+}
+
+struct plan {
+  struct axis x, y;
+  size_t line_bytes, rows_bytes;
+};
+
+static size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+/* Rows of the picture that the crop can touch: no more than the picture has. */
+static int32_t most_rows(const struct axis *axis) {
+  int64_t rows = axis->taps ? (int64_t)axis->count * axis->in / axis->out + 2 * (int64_t)axis->taps : axis->count;
+  return rows < axis->in ? (int32_t)rows : axis->in;
+}
+
+static struct plan plan_of(const struct rg_picture *picture) {
+  int32_t width = picture->width, height = picture->height;
+  int32_t out_width = width <= height ? RG_RESIZE : (int32_t)((int64_t)RG_RESIZE * width / height);
+  int32_t out_height = width <= height ? (int32_t)((int64_t)RG_RESIZE * height / width) : RG_RESIZE;
+  struct plan plan = {.x = axis_of(width, out_width, RG_SIDE, RG_CUBIC)};
+  plan.y = axis_of(height, out_height, RG_SIDE, RG_CUBIC);
+  plan.line_bytes = picture->order == RG_RGB ? 0 : round_up((size_t)width * 3);
+  plan.rows_bytes = plan.y.taps ? round_up((size_t)most_rows(&plan.y) * RG_SIDE * 3) : 0;
+  return plan;
+}
+
+EXPORT size_t rg_prepare_bytes(const struct rg_picture *picture) {
+  if (refuse(picture)) return 0;
+  struct plan plan = plan_of(picture);
+  size_t bytes = round_up(axis_bytes(&plan.x)) + round_up(axis_bytes(&plan.y)) + plan.line_bytes + plan.rows_bytes;
+  return bytes ? bytes : RG_WORKSPACE_ALIGNMENT;
+}
+
+static void keep_columns(const struct axis *axis, const uint8_t *line, uint8_t *out) {
+  if (axis->taps) {
+    resample_row(axis, line, out);
+    return;
+  }
+  const uint8_t *first = line + (size_t)axis->first * 3;
+  for (int32_t i = 0; i < axis->count * 3; i++) out[i] = first[i];
+}
+
+EXPORT int rg_prepare(const struct rg_picture *picture, uint8_t *rgb, void *scratch) {
+  int status = refuse(picture);
+  if (status) return status;
+  if (!rgb || !scratch) return RG_NULL_POINTER;
+  if ((uintptr_t)scratch % RG_WORKSPACE_ALIGNMENT) return RG_UNALIGNED;
+  struct plan plan = plan_of(picture);
+  uint8_t *y_weights = (uint8_t *)scratch + round_up(axis_bytes(&plan.x));
+  uint8_t *line = y_weights + round_up(axis_bytes(&plan.y));
+  uint8_t *rows = plan.y.taps ? line + plan.line_bytes : rgb;
+  axis_fill(&plan.x, scratch);
+  axis_fill(&plan.y, y_weights);
+  int32_t begin, end, row_bytes = RG_SIDE * 3;
+  axis_range(&plan.y, &begin, &end);
+  for (int32_t y = begin; y < end; y++)
+    keep_columns(&plan.x, rgb_row(picture, y, line), rows + (size_t)(y - begin) * (size_t)row_bytes);
+  for (int32_t i = 0; plan.y.taps && i < plan.y.count; i++)
+    resample_column(&plan.y, i, rows, begin, row_bytes, rgb + (size_t)i * (size_t)row_bytes);
+  return RG_DONE;
+}

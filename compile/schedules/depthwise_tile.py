@@ -1,0 +1,157 @@
+"""What depthwise convolutions of integers and of floats share: constants by phase, tiles of rows, one load per input.
+
+Stride 1 treats a row of NHWC pixels as one run of elements: the tap at column offset d of element i is element
+i + d * pixel, so a vector may start anywhere, and channel counts that are no multiple of the vector waste nothing.
+The weights repeat with the least common multiple of pixel and vector; a *phase* is a vector at a fixed place in that
+period. Down a column of `rows` output rows each input row is loaded once and used for every output row it touches.
+
+A larger stride keeps one vector of channels and walks over the pixels; there a phase is a chunk of the channels.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.integer.program import DepthwiseConv2d
+from compile.ir import tir
+from compile.ir.float_program import FloatDepthwiseConv2d
+from compile.ir.memory_plan import AnyTensor
+from compile.ir.tir import Expr
+from compile.schedules.base import Context, KernelFrame, offsets_of
+from compile.schedules.phases import Phases, phase_runs
+
+Tap = tuple[Expr, Expr]  # an input vector and the weights it is multiplied by
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The constants of one phase as vectors, one lane per channel."""
+
+    start: Expr  # where each sum begins: the bias
+    weights: list[Expr]  # [kernel row * size + kernel column]
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+@contextmanager
+def row_tiles(frame: KernelFrame, height: int, rows: int) -> Iterator[Expr]:
+    """Open the loop over the units of a kernel, `rows` output rows each; yields the first row of a unit.
+
+    Where `rows` does not divide the height, the last unit overlaps its neighbour and computes some rows twice.
+    """
+    with frame.kernel.loop(frame.end - frame.begin, frame.begin, "unit") as unit:
+        row = unit * rows
+        if height % rows:
+            row = tir.minimum(row, tir.const(height - rows))
+        yield row
+
+
+def pack_phases(phases: Phases, vectors: Sequence[NDArray[Any]], weight: NDArray[Any]) -> bytes:
+    """Return the constants of each phase in the order the kernel reads them; padded channels are zero.
+
+    Args:
+        phases: which channel each lane of a phase holds.
+        vectors: one value per channel each: the bias, and what else comes before the taps.
+        weight: [C, kh, kw]; stored as [kh * kw, lanes] for each phase.
+    """
+    channels = len(weight)
+    parts: list[bytes] = []
+    for phase in phases.channels:
+        index, keep = np.minimum(phase, channels - 1), phase < channels
+        parts += [np.where(keep, vector[index], 0).astype(vector.dtype).tobytes() for vector in vectors]
+        taps = weight[index].reshape(len(phase), -1).T  # [lanes, kh, kw] -> [kh * kw, lanes]
+        parts.append(np.where(keep, taps, 0).astype(weight.dtype).tobytes())
+    return b"".join(parts)
+
+
+class DepthwiseWriter(ABC, Generic[P]):
+    """Writes the kernel of one depthwise convolution; everything a method reads is set when the writer is made."""
+
+    def __init__(
+        self,
+        operator: DepthwiseConv2d | FloatDepthwiseConv2d,
+        context: Context,
+        phases: Phases,
+        rows: int,
+        residual: AnyTensor | None,
+        scalars: tuple[int, ...] = (),
+    ) -> None:
+        self.isa, self.phases, self.rows = context.isa, phases, rows
+        self.size, self.stride, self.padding = operator.weight.shape[1], operator.stride, operator.padding
+        self.height = operator.output.height
+        self.source, self.target = context.place(operator.input), context.place(operator.output)
+        self.residual = None if residual is None else context.place(residual)
+        self.offsets = offsets_of(self.source, self.target, self.residual)
+        self.scalars = scalars
+        self.frame = KernelFrame(operator.name, len(self.offsets), len(scalars), operator.output.element)
+        self.kernel = self.frame.kernel
+
+    def write(self) -> Expr:
+        """Return the kernel: row tiles, phases, vectors along the row."""
+        with row_tiles(self.frame, self.height, self.rows) as row:
+            for first, step, count in phase_runs(self.phases.starts):
+                with self.kernel.loop(count, name="phase") as number:
+                    # The constants of a phase stay in registers while the vectors along the row are computed.
+                    parameters = self.parameters(first + number)
+                    start = self.phases.starts[first] + number * step
+                    with self.kernel.loop(self.phases.count, name="column") as column:
+                        self._column(row, start, self.phases.along(column), parameters)
+        return self.kernel.finish()
+
+    def _column(self, row: Expr, start: Expr, along: Expr, parameters: P) -> None:
+        """Emit `rows` times `pixels` output vectors; each is finished as soon as the last input row it reads is.
+
+        Inputs: [(rows - 1) * stride + size, (pixels - 1) * stride + size] vectors, each loaded once.
+        """
+        stride, size, place = self.stride, self.size, self.source
+        first = place.origin - self.padding * (place.pitch + place.pixel)
+        base = self.kernel.bind(row * (stride * place.pitch) + along * stride + start + first, "base")
+        outputs = [(y, x) for y in range(self.rows) for x in range(self.phases.pixels)]
+        sums = {output: parameters.start for output in outputs}
+        taps: dict[tuple[int, int], list[Tap]] = {output: [] for output in outputs}
+        for input_row in range((self.rows - 1) * stride + size):
+            inputs = [
+                self.kernel.bind(self.load(base + (input_row * place.pitch + column * place.pixel)), "x")
+                for column in range((self.phases.pixels - 1) * stride + size)
+            ]
+            for y, x in outputs:
+                kernel_row = input_row - y * stride
+                if 0 <= kernel_row < size:
+                    weights = parameters.weights[kernel_row * size : (kernel_row + 1) * size]
+                    taps[y, x] += zip(inputs[x * stride : x * stride + size], weights, strict=True)
+                    sums[y, x] = self.accumulate(sums[y, x], taps[y, x], last=False)
+                if kernel_row == size - 1:
+                    total = self.accumulate(sums[y, x], taps[y, x], last=True)
+                    self._store(row + y, start + along + x * self.target.pixel, total, parameters)
+
+    def _store(self, row: Expr, along: Expr, total: Expr, parameters: P) -> None:
+        residual = None
+        if self.residual is not None:
+            at = row * self.residual.pitch + along + self.residual.origin
+            residual = self.frame.tensors[-1].load(at, self.phases.lanes)
+        value = self.finish(total, residual, parameters)
+        self.kernel.store(self.frame.tensors[1], row * self.target.pitch + along + self.target.origin, value)
+
+    @abstractmethod
+    def parameters(self, phase: Expr) -> P:
+        """Load the constants of a phase."""
+
+    def load(self, at: Expr) -> Expr:
+        """Return an input vector in the type it is multiplied in."""
+        return self.frame.tensors[0].load(at, self.phases.lanes)
+
+    @abstractmethod
+    def accumulate(self, total: Expr, taps: list[Tap], last: bool) -> Expr:
+        """Return a sum with the products of waiting taps, which are removed; with `last` none may be left waiting."""
+
+    @abstractmethod
+    def finish(self, total: Expr, residual: Expr | None, parameters: P) -> Expr:
+        """Return what is stored for a sum: the epilogue."""
