@@ -57,7 +57,7 @@ def replaced(old: str, new: str) -> Edit:
         ("repghost/training/loop.py", changed, True),
         ("compile/schedules/int8/gemm.py", reworded, True),
         ("compile/schedules/int8/gemm.py", changed, False),
-        ("compile/schedules/int8/gemm.py", replaced("def gemm_shape", "def other_shape"), False),
+        ("compile/schedules/int8/gemm.py", replaced("def int8_panels", "def other_panels"), False),
         ("compile/intrin/i8mm.py", changed, False),
         ("compile/ir/memory_plan.py", changed, False),
         ("calib/integer/program.py", changed, False),
