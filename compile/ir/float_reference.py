@@ -1,4 +1,4 @@
-"""What a float program has to answer: a numpy executor that sums in float32 and rounds what a build stores.
+"""The reference of a float program in numpy: it sums in float32 and rounds what a build stores.
 
 A half-precision build keeps weights, biases and activations in 16 bits, so the reference rounds exactly these and
 nothing else. How a kernel adds up in between is its own matter and what the tolerance of its precision is for.

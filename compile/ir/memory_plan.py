@@ -1,4 +1,4 @@
-"""Where activations live in the workspace: NHWC with a border, and memory that is used again once a tensor is dead."""
+"""Where activations lie in the workspace: NHWC with a border; memory is used again after the last read of a tensor."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class TensorPlace:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Placements by tensor name and the bytes they need together."""
+    """The place of each tensor by name, and the bytes they need together."""
 
     placements: dict[str, TensorPlace]
     workspace_bytes: int
@@ -72,7 +72,7 @@ def round_up(value: int, multiple: int) -> int:
 
 
 def plan_memory(program: AnyProgram) -> MemoryPlan:
-    """Give each activation the lowest free address for the operators between its birth and its last use.
+    """Return a plan in which each activation has the lowest address that is free from its writer to its last reader.
 
     The logits are not placed: the last operator writes them to the caller's array.
     """

@@ -37,7 +37,7 @@ def simplify(graph: QdqGraph) -> QdqGraph:
 
 
 def explain(graph: QdqGraph) -> tuple[LoweredNode, ...]:
-    """Return what each node becomes, refusals included."""
+    """Return the operator of each node, or the reason why it has none."""
     return plan(simplify(graph))
 
 

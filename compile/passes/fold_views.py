@@ -1,4 +1,4 @@
-"""Flatten, Reshape and the like move no numbers: their readers read what they read."""
+"""Flatten, Reshape and the like change no number: nodes that read their result read their input instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ask the rules for an operator for every node, and name every node that has none."""
+"""Lower every node by the first rule that answers, and name every node that no rule can lower."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LoweredNode:
 
 
 def plan(graph: QdqGraph) -> tuple[LoweredNode, ...]:
-    """Return what every node becomes, of a graph that all passes have been over."""
+    """Return, for each node of a graph after all passes, its operator or the reason why it has none."""
     return tuple(LoweredNode(node, _result(graph, node)) for node in graph.nodes)
 
 

@@ -1,4 +1,7 @@
-"""Schedules: one operator family, one file. The first rule that answers wins."""
+"""From an operator to a kernel: one operator family, one file. The first rule that answers is taken.
+
+What integers and floats share is in this folder: register tiles (`tiles`), depthwise tiles, phases, borders.
+"""
 
 from __future__ import annotations
 

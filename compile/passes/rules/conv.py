@@ -24,7 +24,7 @@ from compile.passes.rules.common import (
 
 @dataclass(frozen=True)
 class _Kernel:
-    """What every Conv is read as."""
+    """Weight, scales and geometry of a Conv."""
 
     weight: NDArray[np.int8]  # OIHW, square
     scales: NDArray[np.float32]  # [O]

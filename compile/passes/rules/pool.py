@@ -1,4 +1,4 @@
-"""Global average pooling, in any of its three spellings."""
+"""Global average pooling, in the three ways ONNX has for it."""
 
 from __future__ import annotations
 
