@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from calib.integer.qparams import WEIGHT_MAX
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.fake_quantize import limited_steps
-from calib.simulate.float32 import dequantized_weight, simulate_operator, through_int8
+from calib.simulate.float32 import dequantized_weight, simulation_kernels, through_int8
 from calib.weight_scales.int16 import fits_int16, magnitude_limits
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, operator_inputs
-from repghost.graph.run import run_operator
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
+from repghost.graph.run import FLOAT, run
 
 Layer = Convolution | Classifier
 STRETCH, SHIFT = 1.2, -0.1  # of the sigmoid, so that h reaches 0 and 1
@@ -69,7 +69,7 @@ class Block:
     def input(self) -> str:
         """The one tensor it reads from outside."""
         inside = {op.name for op in self.operators}
-        outside = {name for op in self.operators for name in operator_inputs(op)} - inside
+        outside = {name for op in self.operators for name in op.inputs} - inside
         return outside.pop()
 
     @property
@@ -127,13 +127,7 @@ def learn_rounding(
 @torch.no_grad()
 def run_block(block: Block, x: torch.Tensor, step: int = 64) -> torch.Tensor:
     """Return what the float block makes of its input."""
-    results = []
-    for part in x.split(step):
-        tensors = {block.input: part}
-        for op in block.operators:
-            tensors[op.name] = run_operator(op, tensors)
-        results.append(tensors[block.output])
-    return torch.cat(results)
+    return torch.cat([run(block, FLOAT, part) for part in x.split(step)])
 
 
 def weights_of(block: Block, spec: QuantSpec) -> dict[str, torch.Tensor]:
@@ -150,21 +144,8 @@ def simulate_block(
     block: Block, spec: QuantSpec, x: torch.Tensor, weights: Mapping[str, torch.Tensor], step: int = 64
 ) -> torch.Tensor:
     """Return what the quantized block makes of its input."""
-    return torch.cat([_forward(block, spec, part, weights, {}) for part in x.split(step)])
-
-
-def _forward(
-    block: Block,
-    spec: QuantSpec,
-    x: torch.Tensor,
-    weights: Mapping[str, torch.Tensor],
-    biases: Mapping[str, torch.Tensor],
-) -> torch.Tensor:
-    tensors = {block.input: x}
-    for op in block.operators:
-        bias = biases.get(op.name)
-        tensors[op.name] = simulate_operator(op, tensors, spec.activations.get(op.name), weights.get(op.name), bias)
-    return tensors[block.output]
+    kernels = simulation_kernels(spec, weights)
+    return torch.cat([run(block, kernels, part) for part in x.split(step)])
 
 
 def _learn_block(
@@ -206,7 +187,8 @@ def _descend(
     for progress, chosen in _batches(len(x), settings):
         weights = {name: layer.weight() for name, layer in soft.items()}
         biases = {name: layer.bias() for name, layer in soft.items()}
-        loss = (_forward(block, spec, x[chosen], weights, biases) - y[chosen]).square().mean() / unit
+        found = run(block, simulation_kernels(spec, weights, biases), x[chosen])
+        loss = (found - y[chosen]).square().mean() / unit
         if progress > settings.warm_up:
             share = (progress - settings.warm_up) / (1.0 - settings.warm_up)
             beta = BETA[1] + (BETA[0] - BETA[1]) * 0.5 * (1.0 + float(np.cos(np.pi * share)))

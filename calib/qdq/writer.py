@@ -20,7 +20,7 @@ from calib.qdq.digest import program_digest
 from calib.settings.config import QuantConfig
 from calib.settings.quantspec import QuantSpec
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, operator_inputs
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
 
 OPSET = 17
 
@@ -107,7 +107,7 @@ class _Writer(OnnxGraph):
                 self.node("Gemm", op.name, (flat, weight, bias), LOGITS, transB=1)
                 return
             case _:
-                self.weightless(op, [self.readable[name] for name in operator_inputs(op)])
+                self.weightless(op, [self.readable[name] for name in op.inputs])
         self.publish(op.name)
 
 

@@ -20,7 +20,7 @@ from calib.integer.qparams import quantize_weights
 from calib.settings.quantspec import QuantSpec
 from compile.tensorrt.network.placement import Placement
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, operator_inputs
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
 
 ELEMENT_TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
 
@@ -90,7 +90,7 @@ class _Writer(OnnxGraph):
                 self.classifier(op)
                 return
             case _:
-                self.weightless(op, [self.read(op.name, name) for name in operator_inputs(op)])
+                self.weightless(op, [self.read(op.name, name) for name in op.inputs])
         self.publish(op.name)
 
 

@@ -15,7 +15,7 @@ from calib.settings.config import QuantConfig, config_from_dict
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.float32 import SimulatedNetwork, through_int8
 from repghost.graph.operators import INPUT, Graph
-from repghost.graph.run import run_float, run_operator
+from repghost.graph.run import FLOAT, run_float, run_operator
 
 SOME = ("input", "conv_stem", "blocks.3.0.ghost1.primary", "blocks.3.0.se.gate", "blocks.3.0.add", "classifier")
 
@@ -30,7 +30,7 @@ def with_one_tensor_quantized(graph: Graph, images: torch.Tensor, name: str, qpa
     tensors = {INPUT: through_int8(images, qparams) if name == INPUT else images}
     with torch.no_grad():
         for op in graph.operators:
-            value = run_operator(op, tensors)
+            value = run_operator(op, FLOAT, tensors)
             tensors[op.name] = through_int8(value, qparams) if op.name == name else value
     return tensors[graph.operators[-1].name]
 

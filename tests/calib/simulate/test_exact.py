@@ -23,7 +23,7 @@ from compile.frontend.qdq_file import read_qdq
 from compile.passes import lower
 from repghost.data.preprocess import Preprocess
 from repghost.graph.operators import Graph
-from repghost.graph.run import run_float, run_operator
+from repghost.graph.run import FLOAT, run_float, run_operator
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse
 from tests.calib.conftest import SIZE, lively_model
@@ -105,7 +105,7 @@ def test_each_operator_is_within_a_step_of_its_real_value(
         for name, values in exact.items()
     }
     for op in with_quantized_weights(graph, spec).operators:
-        value = run_operator(op, real)
+        value = run_operator(op, FLOAT, real)
         if op.name not in spec.activations:
             real[op.name] = value  # the logits, or what the add behind takes
             continue
