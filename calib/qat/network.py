@@ -15,9 +15,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from calib.qat.scales import LearnedScales
-from calib.qat.weights import Layer, WeightSource, key, layers_of
+from calib.qat.weights import Layer, WeightSource, layers_of
 from calib.settings.quantspec import QuantSpec
-from calib.simulate.fake_quantize import fake_quantize, fake_quantize_weight, weight_steps
+from calib.simulate.fake_quantize import fake_quantize_weight, weight_steps
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
 from repghost.graph.run import FLOAT, Kernels, followed_by, run
 
@@ -48,7 +48,7 @@ class QatNetwork(nn.Module):
             Convolution: self._convolution,
             Classifier: self._classifier,
         }
-        logits = run(self._graph, followed_by(kernels, self._output), self._quantized(INPUT, images, False))
+        logits = run(self._graph, followed_by(kernels, self._output), self.scales.quantize(INPUT, images, False))
         self._weights = {}  # the next step has others
         return logits
 
@@ -102,9 +102,7 @@ class QatNetwork(nn.Module):
 
     def _output(self, op: Operator, value: torch.Tensor) -> torch.Tensor:
         """Return an operator's output through its quantizer; logits, and what an add takes, have none."""
-        if op.name not in self.scales.zero_points:
-            return value
-        return self._quantized(op.name, value, isinstance(op, Convolution) and op.relu)
+        return self.scales.quantize(op.name, value, isinstance(op, Convolution) and op.relu)
 
     def _layer(self, name: str, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a layer's quantized weight and its bias."""
@@ -136,6 +134,3 @@ class QatNetwork(nn.Module):
             )
             result |= zip(names, quantized.split([len(rows[name]) for name in names]), strict=True)
         return result
-
-    def _quantized(self, name: str, value: torch.Tensor, relu: bool) -> torch.Tensor:
-        return fake_quantize(value, self.scales.activation[key(name)], *self.scales.bounds(name, relu))

@@ -123,13 +123,11 @@ class ExactNetwork:
         if isinstance(op, Classifier):
             epilogue, start = lower.lower_logits(layer)
             return _Layer(_exact(weight)[:, :, None, None], _column(start, x.zero_point, weight), epilogue)
-        add = self._adds.get(op.name)
-        y = activations[op.name if add is None else add.name]
-        residual = None
-        if add is not None:
-            residual = ProgramTensor(add.other, 1, 1, len(scales), activations[add.other])
-        output = lower.LayerOutput(y, y.zero_point if op.relu else INT8_MIN, INT8_MAX, residual)
-        lowered = lower.lower_depthwise(layer, output) if op.is_depthwise else lower.lower_dense(layer, output)
+        output = self._graph.epilogue(op)
+        y, other = activations[output.output], output.residual
+        residual = None if other is None else ProgramTensor(other, 1, 1, len(scales), activations[other])
+        written = lower.LayerOutput(y, y.zero_point if op.relu else INT8_MIN, INT8_MAX, residual)
+        lowered = lower.lower_depthwise(layer, written) if op.is_depthwise else lower.lower_dense(layer, written)
         epilogue, start = lowered
         column = _column(start, x.zero_point, weight)
         return _Layer(_exact(weight), column, epilogue, op.stride, op.padding, op.groups)

@@ -92,6 +92,19 @@ Operator: TypeAlias = Convolution | ResidualAdd | AveragePool | HardSigmoid | Ga
 
 
 @dataclass(frozen=True)
+class Epilogue:
+    """What a layer writes when the add behind it, if there is one, is computed in its epilogue.
+
+    Attributes:
+        output: the tensor, of the layer or of the add.
+        residual: the other tensor of the add; None without.
+    """
+
+    output: str
+    residual: str | None = None
+
+
+@dataclass(frozen=True)
 class Graph:
     """Operators in execution order; the first reads INPUT, the last is the classifier."""
 
@@ -121,3 +134,8 @@ class Graph:
             for op in self.operators
             if isinstance(op, ResidualAdd) and op.input in plain and readers[op.input] == 1 and op.input != op.other
         }
+
+    def epilogue(self, layer: Convolution | Classifier) -> Epilogue:
+        """Return what a layer writes, with the add that is its epilogue."""
+        add = self.fused_adds().get(layer.name)
+        return Epilogue(layer.name) if add is None else Epilogue(add.name, add.other)
