@@ -161,9 +161,11 @@ def _train_quantized(
     plan: WidthsPlan, recipe: Recipe, settings: QatSettings, trained: Checkpoint, dataset: ImageSet
 ) -> Quantized:
     """Train under quantization as `repghost qat` does."""
+    from calib.qat.train_aware import QatPlan
     from calib.qat.train_on_set import train_on_set
     from calib.quantize import Source
 
     notes = {"data": plan.data.name, "split": SPLIT, "seed": settings.seed}
     source = Source(class_names(dataset), trained.digest, notes)
-    return train_on_set(build_model(trained), dataset, recipe.preprocess, plan.config, settings, source).quantized
+    both = QatPlan(plan.config, settings)
+    return train_on_set(build_model(trained), dataset, recipe.preprocess, both, source).quantized

@@ -81,17 +81,21 @@ LEVERS: tuple[Lever, ...] = (
 )
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Labelled images that evaluate trials and nothing else.
+@dataclass(frozen=True, eq=False)
+class SearchImages:
+    """What a search reads; no image is in both sets.
 
     Attributes:
-        images: uint8 [N, size, size, 3].
-        labels: int64 [N].
+        calibration: uint8 [N, size, size, 3].
+        held_out: uint8 [M, size, size, 3], which evaluate trials and nothing else.
+        labels: int64 [M], of the held-out images.
+        preprocess: of all of them.
     """
 
-    images: NDArray[np.uint8]
+    calibration: NDArray[np.uint8]
+    held_out: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    preprocess: Preprocess
 
 
 @dataclass(frozen=True)
@@ -153,10 +157,8 @@ class Search:
 
 def search_settings(
     graph: Graph,
-    images: NDArray[np.uint8],
-    preprocess: Preprocess,
+    images: SearchImages,
     config: QuantConfig,
-    held_out: HeldOut,
     max_drop: float,
     on_trial: Callable[[Trial], None] | None = None,
 ) -> Search:
@@ -164,17 +166,15 @@ def search_settings(
 
     Args:
         graph: of the fused float network.
-        images: uint8 [N, size, size, 3], for calibration.
-        preprocess: of all images.
+        images: which calibrate, and which evaluate.
         config: the settings to start from.
-        held_out: none of the calibration images.
         max_drop: percentage points of top-1.
         on_trial: called with each trial once it is evaluated.
 
     Raises:
         AccuracyGateError: when no lever is enough; the message names the best.
     """
-    bench = _Bench(graph, images, preprocess, held_out)
+    bench = _Bench(graph, images)
     trials: list[Trial] = []
     for lever in _levers(bench, config):
         wanted = lever.change(config)
@@ -188,7 +188,7 @@ def search_settings(
             return Search(tuple(trials), quantized, spec, max_drop)
     best = min(trials, key=lambda trial: trial.drop_points)
     raise AccuracyGateError(
-        f"no setting loses at most {max_drop:g} points of top-1 on {len(held_out.labels)} held-out pictures; the best, "
+        f"no setting loses at most {max_drop:g} points of top-1 on {len(images.labels)} held-out pictures; the best, "
         f"{best.name!r}, loses {best.drop_points:.2f}. Nothing was written. {_beyond(config)}Allow more with "
         "--max-drop, calibrate on more pictures with --images, or train under quantization with `repghost qat`."
     )
@@ -211,20 +211,20 @@ def _levers(bench: _Bench, config: QuantConfig) -> Iterator[Lever]:
 class _Bench:
     """Everything the trials share: the float answers, and the statistics of the network as it is."""
 
-    def __init__(self, graph: Graph, images: NDArray[np.uint8], preprocess: Preprocess, held_out: HeldOut) -> None:
-        if len(held_out.labels) == 0:
+    def __init__(self, graph: Graph, images: SearchImages) -> None:
+        if len(images.labels) == 0:
             raise UsageError(
                 "a search needs labelled pictures that calibrate nothing, and the set has none left. Give --data a "
                 "larger set, or fewer --images."
             )
-        self._graph, self._images, self._preprocess, self._held_out = graph, images, preprocess, held_out
+        self._graph, self._held_out, self._labels = graph, images.held_out, images.labels
+        self._images, self._preprocess = images.calibration, images.preprocess
         self._float = self._predictions(lambda x: run_float(graph, x))
-        self._statistics = collect_statistics(graph, batches(images, preprocess))
+        self._statistics = collect_statistics(graph, batches(self._images, self._preprocess))
 
     def _predictions(self, network: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.int64]:
         parts = [
-            network(torch.from_numpy(batch)).argmax(1).numpy()
-            for batch in batches(self._held_out.images, self._preprocess)
+            network(torch.from_numpy(batch)).argmax(1).numpy() for batch in batches(self._held_out, self._preprocess)
         ]
         return np.concatenate(parts)
 
@@ -239,7 +239,7 @@ class _Bench:
         spec = choose_ranges(graph, statistics, self._images, self._preprocess, config)
         graph = correct(graph, spec, self._images, self._preprocess, config)
         network = SimulatedNetwork(graph, spec) if float_parts(graph, spec) else ExactNetwork(graph, spec)
-        difference = paired_difference(self._float, self._predictions(network), self._held_out.labels)
+        difference = paired_difference(self._float, self._predictions(network), self._labels)
         return Trial(lever.name, lever.cost, config, difference), graph, spec
 
     def float_levers(self, config: QuantConfig) -> list[Lever]:

@@ -133,7 +133,7 @@ def describe(
     description: Description,
     config: QuantConfig,
     spec: QuantSpec,
-    search: Mapping[str, Any] | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> str:
     """Write the metadata into `model`, replacing what was there, and return its program digest.
 
@@ -142,7 +142,8 @@ def describe(
         description: what is written beside the graph.
         config: the settings it was quantized with.
         spec: what calibration decided.
-        search: what was tried before these settings were chosen.
+        record: what else is said of the quantization, by key: "search" (which settings were tried before these were
+            chosen) or "training" (how training under quantization went).
     """
     digest = program_digest(model, description.preprocess)
     quantization = {
@@ -150,9 +151,8 @@ def describe(
         "accumulators": dict(spec.accumulators),
         "observers": dict(spec.observers),
         "notes": list(spec.notes),
+        **(record or {}),
     }
-    if search is not None:
-        quantization["search"] = dict(search)
     entries = {
         MODEL: description.model,
         PREPROCESS: _json(description.preprocess),

@@ -103,7 +103,7 @@ def _calibrate(network: Network, quantizer: Calibrated) -> tuple[Quantized, dict
 
 def _searched(network: Network, max_drop: float, config: QuantConfig) -> tuple[QuantConfig, dict[str, Any]]:
     """Return the settings a search keeps, evaluated on training images that calibrate nothing, and what it tried."""
-    from calib.ptq.search_settings import HeldOut, search_settings
+    from calib.ptq.search_settings import SearchImages, search_settings
     from calib.qat.data import split_images
     from calib.qat.settings import QatSettings, Schedule
     from repghost.data.base import prepare
@@ -114,14 +114,14 @@ def _searched(network: Network, max_drop: float, config: QuantConfig) -> tuple[Q
     schedule = Schedule(observe=len(subject.calibration.labels))
     chosen = split_images(dataset.labels, QatSettings(seed=SEED, schedule=schedule)).held_out
     prepared = prepare(dataset, subject.preprocess, chosen)
-    held_out = HeldOut(prepared.images, prepared.labels)
-    graph = graph_of(fused(network.model))
-    search = search_settings(graph, subject.calibration.images, subject.preprocess, config, held_out, max_drop)
+    images = SearchImages(subject.calibration.images, prepared.images, prepared.labels, subject.preprocess)
+    search = search_settings(graph_of(fused(network.model)), images, config, max_drop)
     return search.chosen.config, search.to_dict()
 
 
 def _train(network: Network, quantizer: Trained) -> tuple[Quantized, dict[str, Any]]:
     """Train as `repghost qat` does; what is written was chosen by images held out of the training split."""
+    from calib.qat.train_aware import QatPlan
     from calib.qat.train_on_set import train_on_set
     from calib.quantize import Source
 
@@ -129,7 +129,8 @@ def _train(network: Network, quantizer: Trained) -> tuple[Quantized, dict[str, A
     observe = replace(settings.schedule, observe=len(subject.calibration.labels))
     settings = replace(settings, schedule=observe, seed=SEED)
     source = Source(subject.labels, subject.digest, subject.calibration.origin)
-    result = train_on_set(network.model, network.training_set, subject.preprocess, quantizer.config, settings, source)
+    plan = QatPlan(quantizer.config, settings)
+    result = train_on_set(network.model, network.training_set, subject.preprocess, plan, source)
     held_out = {
         "pictures": result.held_out_images,
         "candidates": [candidate.to_dict() for candidate in result.candidates],
