@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from calib.integer.qparams import INT8_MIN, QParams
-from calib.observers import TensorStatistics, find_observer
+from calib.observers import TensorStatistics, make_observer
 from calib.settings.config import QuantConfig
 from calib.settings.policy import find_policy, qparams_of_range, quantized_tensors, useful_range
 from calib.settings.quantspec import QuantSpec
@@ -112,7 +112,7 @@ def _activation_qparams(
     for name in quantized_tensors(graph, config.stays_float):
         entry = statistics[name]
         settings = config.settings(name)
-        low, high = find_observer(settings.observer).find_range(entry, settings.percentile, symmetric)
+        low, high = make_observer(settings.observer, settings.percentile).find_range(entry, symmetric)
         qparams = qparams_of_range(*useful_range(graph, name, low, high), symmetric)
         if qparams is None:
             notes.append(f"{name}: 0, or too small for a scale, on every calibration picture; it gets scale 1")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from calib.analysis.sensitivity import measure_sensitivity, tapes
 from calib.integer.qparams import QParams
-from calib.observers import TensorStatistics, find_observer
+from calib.observers import TensorStatistics, make_observer
 from calib.settings.config import LayerSettings, QuantConfig
 from calib.settings.policy import find_policy, qparams_of_range, useful_range
 from calib.settings.quantspec import QuantSpec
@@ -94,7 +94,7 @@ def _changes(
 
 def _scale(graph: Graph, entry: TensorStatistics, config: QuantConfig, settings: LayerSettings) -> QParams | None:
     symmetric = find_policy(config.policy).symmetric
-    low, high = find_observer(settings.observer).find_range(entry, settings.percentile, symmetric)
+    low, high = make_observer(settings.observer, settings.percentile).find_range(entry, symmetric)
     return qparams_of_range(*useful_range(graph, entry.name, low, high), symmetric)
 
 
