@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from calib.integer import movement, qparams
+from calib.integer import qparams
 from calib.integer.program import (
     Add,
     Concat,
@@ -110,11 +110,11 @@ def execute(operator: Operator, tensors: Activations, images: NDArray[np.uint8] 
         case Add():
             return _add(operator, tensors)
         case MaxPool():
-            return movement.max_pool(operator, tensors[operator.input.name])
+            return _max_pool(operator, tensors[operator.input.name])
         case Concat():
             return np.concatenate([tensors[tensor.name] for tensor in operator.inputs], axis=3)
         case Crop():
-            return movement.crop(operator, tensors[operator.input.name])
+            return _crop(operator, tensors[operator.input.name])
         case Dequantize():
             return qparams.dequantize(tensors[operator.input.name], operator.input.qparams)
 
@@ -237,3 +237,25 @@ def _add(operator: Add, tensors: Activations) -> NDArray[np.int8]:
     total += _centred(operator.other, tensors) * operator.other_factor
     rounded = (total + (1 << (qparams.ADD_SHIFT - 1))) >> qparams.ADD_SHIFT
     return np.clip(rounded + operator.output.qparams.zero_point, operator.low, operator.high).astype(np.int8)
+
+
+def _max_pool(operator: MaxPool, x: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return the largest integer under each window; the border is the smallest int8, which never wins.
+
+    Args:
+        operator: kernel, stride and padding above and on the left; the output's size says what is read below.
+        x: int8 [N, H, W, C].
+    """
+    batch, height, width, channels = x.shape
+    kernel, stride, p, output = operator.kernel, operator.stride, operator.padding, operator.output
+    rows, columns = ((size - 1) * stride + kernel for size in (output.height, output.width))
+    padded = np.full((batch, max(rows, p + height), max(columns, p + width), channels), qparams.INT8_MIN, np.int8)
+    padded[:, p : p + height, p : p + width] = x
+    windows = sliding_window_view(padded[:, :rows, :columns], (kernel, kernel), axis=(1, 2))
+    return windows[:, ::stride, ::stride].max(axis=(4, 5))
+
+
+def _crop(operator: Crop, x: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return a part of a map, int8 [N, h, w, c] of [N, H, W, C]."""
+    y, row, column, channel = operator.output, operator.row, operator.column, operator.channel
+    return x[:, row : row + y.height, column : column + y.width, channel : channel + y.channels]

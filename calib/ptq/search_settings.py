@@ -6,7 +6,7 @@ network on the same images. Nothing here sees the images that a report evaluates
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -254,21 +254,14 @@ class _Bench:
             names = tuple(worst[:count])
             price = sum(share for layer, share in shares.items() if layer.startswith(tuple(f"{it}." for it in names)))
             cost = f"float kernels for {price:.1%} of the multiply-adds"
-            levers.append(Lever(f"{', '.join(names)} in float", cost, _FloatBlocks(config, names)))
+            levers.append(Lever(f"{', '.join(names)} in float", cost, _in_float(names)))
         return levers
 
 
-@dataclass(frozen=True)
-class _FloatBlocks:
-    """The change of a lever that leaves whole bottlenecks in float."""
-
-    config: QuantConfig
-    names: tuple[str, ...]
-
-    def __call__(self, config: QuantConfig) -> QuantConfig:
-        del config
-        entries = tuple((f"{name}.*", None) for name in self.names)
-        return replace(self.config, layers=(*self.config.layers, *entries))
+def _in_float(names: Sequence[str]) -> Callable[[QuantConfig], QuantConfig]:
+    """Return the change of a lever that leaves whole bottlenecks in float."""
+    entries = tuple((f"{name}.*", None) for name in names)
+    return lambda config: replace(config, ranges_by_answers=True, layers=(*config.layers, *entries))
 
 
 def block_sensitivity(graph: Graph, spec: QuantSpec, few: list[NDArray[np.float32]]) -> Mapping[str, float]:
