@@ -88,7 +88,7 @@ def test_a_fusion_that_changes_answers_is_refused(monkeypatch: pytest.MonkeyPatc
         result.classifier.weight.data += 0.01
         return result
 
-    monkeypatch.setattr("calib.quantize.fuse", wrong)
+    monkeypatch.setattr("repghost.network.fuse.fuse", wrong)
     with pytest.raises(IntegrityError):
         fused(lively_model())
 
