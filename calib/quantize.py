@@ -72,7 +72,7 @@ def quantize_model(
 
     Raises:
         UsageError: for an empty set, values that are not finite, or a config that does not fit the network.
-        IntegrityError: when fusion changed the answers.
+        IntegrityError: when the fused network's logits differ from the given one's.
     """
     if model.spec.in_chans != images.shape[-1]:
         raise UsageError(

@@ -1,7 +1,7 @@
-"""Sensitivity: how much the answers change when one tensor or one layer alone is quantized.
+"""Sensitivity: how much the predictions change when one tensor or one layer alone is quantized.
 
 The change is the Kullback-Leibler divergence of the class probabilities from those of the float network, in nats, mean
-over the images. It needs no labels, and is smooth where counted answers are not.
+over the images. It needs no labels, and unlike top-1 it is smooth.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from repghost.graph.run import FLOAT, float_kernels, run, run_float, run_operato
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What one layer's quantization does to the answers, in nats.
+    """How much quantizing one layer changes the predictions, in nats.
 
     Attributes:
         name: of the layer, or of a tensor that no layer with weights makes.

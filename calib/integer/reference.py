@@ -1,4 +1,4 @@
-"""The definition of an integer program in action: a numpy executor whose answers every other one has to equal.
+"""The numpy reference of an integer program: every other implementation has to give exactly its integers and logits.
 
 Epilogues call the functions of `calib.integer.qparams` as they stand. Accumulators are summed in floating point, which
 is exact here: a layer uses float32 only where no partial sum can reach 2**24, and float64 (exact below 2**53)
@@ -120,7 +120,7 @@ def execute(operator: Operator, tensors: Activations, images: NDArray[np.uint8] 
 
 
 def _chunks(program: Program, count: int) -> Iterator[slice]:
-    """Yield slices of images whose largest activation fits the cache."""
+    """Yield slices of the images, each so small that its largest activation fits the cache."""
     largest = max(op.output.height * op.output.width * op.output.channels for op in program.operators)
     size = max(1, CHUNK_ELEMENTS // largest)
     for start in range(0, count, size):
@@ -128,7 +128,7 @@ def _chunks(program: Program, count: int) -> Iterator[slice]:
 
 
 def _run_chunk(program: Program, images: NDArray[np.uint8], keep_all: bool) -> Activations:
-    """Return the tensors alive at the end: the logits, and with `keep_all` everything before them."""
+    """Return the logits by name, and with `keep_all` every tensor before them."""
     readers = Counter(tensor.name for operator in program.operators for tensor in operator_inputs(operator))
     tensors: Activations = {}
     for operator in program.operators:

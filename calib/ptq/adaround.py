@@ -6,9 +6,9 @@ s * (floor(w / s) + h(v)) with h(v) = clip(1.2 * sigmoid(v) - 0.1, 0, 1), and v 
 
     |block(x) - y|**2 / |block with nearest rounding(x) - y|**2 + strength * mean(1 - |2 h(v) - 1|**beta)
 
-over calibration images, where x is what the quantized blocks before really give, y what the float block gives, and
-beta falls, which drives every h to 0 or 1. Biases learn along. A block keeps what it learned only where its error on
-images that it did not learn from became smaller, so the result is never a worse block than the start.
+over calibration images, where x is the output of the quantized blocks before, y the output of the float block, and
+beta falls, which drives every h to 0 or 1. Biases are learned too. A block keeps what it learned only where its error
+on held-out images became smaller, so no block becomes worse.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Layer = Convolution | Classifier
 STRETCH, SHIFT = 1.2, -0.1  # of the sigmoid, so that h reaches 0 and 1
 BETA = (20.0, 2.0)  # from, to
 MOST_PIXELS = 4 << 20  # of all images together: a block's inputs and outputs stay within some hundred megabytes
-HELD_OUT = 0.125  # of the images, which evaluate a block and teach none
+HELD_OUT = 0.125  # of the images: they evaluate a block and are not learned from
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def learn_rounding(
     settings: RoundingSettings | None = None,
     on_block: Callable[[str], None] | None = None,
 ) -> Graph:
-    """Return the graph with weights that round to what was learned, and biases that learned along; scales stay.
+    """Return the graph with learned weights and biases; the weights lie on their int8 steps, and scales stay.
 
     Args:
         graph: from `repghost.graph.trace.graph_of`, perhaps equalized or corrected.
@@ -126,7 +126,7 @@ def learn_rounding(
 
 @torch.no_grad()
 def run_block(block: Block, x: torch.Tensor, step: int = 64) -> torch.Tensor:
-    """Return what the float block makes of its input."""
+    """Return the float block's output, float32 [N, C, H, W] or [N, classes], computed `step` images at a time."""
     return torch.cat([run(block, FLOAT, part) for part in x.split(step)])
 
 
@@ -143,7 +143,7 @@ def weights_of(block: Block, spec: QuantSpec) -> dict[str, torch.Tensor]:
 def simulate_block(
     block: Block, spec: QuantSpec, x: torch.Tensor, weights: Mapping[str, torch.Tensor], step: int = 64
 ) -> torch.Tensor:
-    """Return what the quantized block makes of its input."""
+    """Return the quantized block's output, computed `step` images at a time (see `run_block`)."""
     kernels = simulation_kernels(spec, weights)
     return torch.cat([run(block, kernels, part) for part in x.split(step)])
 
@@ -206,7 +206,7 @@ def _batches(count: int, settings: RoundingSettings) -> Iterator[tuple[float, to
 
 
 class SoftLayer:
-    """A layer whose weights are between their two neighbouring int8 values.
+    """A layer whose weights are learned between their two neighbouring int8 values.
 
     Args:
         layer: with float weights.
@@ -236,12 +236,12 @@ class SoftLayer:
         return torch.from_numpy(self._layer.bias) + self.change * self._unit
 
     def undecided(self, beta: float) -> torch.Tensor:
-        """Return the sum of 1 - |2 h - 1|**beta, 0 where every weight has chosen."""
+        """Return the sum of 1 - |2 h - 1|**beta, which is 0 where every h is 0 or 1."""
         return (1.0 - (2.0 * self._height() - 1.0).abs().pow(beta)).sum()
 
     @torch.no_grad()
     def rounded(self, graph: Graph, spec: QuantSpec) -> Layer:
-        """Return the layer with the weights it chose, or as it was where an int16 accumulator cannot hold them."""
+        """Return the layer with its learned weights, or as it was where they do not fit its int16 accumulator."""
         wanted = self._floor + self._height()
         steps = wanted.round().clamp(-WEIGHT_MAX, WEIGHT_MAX)
         layer = self._layer

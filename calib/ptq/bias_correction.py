@@ -1,11 +1,11 @@
 """Bias correction: each layer's mean output is that of the float network again.
 
-Rounded weights and clipped activations shift a layer's mean. The shift is taken out of the bias, layer after layer,
-each with the inputs that the corrected layers before it really give (Nagel et al. 2019, section 4.2, by images).
+Rounded weights and clipped activations shift a layer's mean. The shift is subtracted from the bias, layer after layer,
+each on the outputs of the corrected layers before it (Nagel et al. 2019, section 4.2, from images).
 
-A plain mean does harm: on a few images of a hundred, and at a few positions of those, activations are a hundred times
-as large as elsewhere; their clipping is most of the mean, and every other image would pay for it. So the mean is
-that of the middle values over images and positions.
+The mean is a trimmed one, over images and positions. A plain mean does harm: at a few positions of a few images in a
+hundred, activations are a hundred times as large as elsewhere; their clipping makes up most of a plain mean, and the
+correction would shift all other images by it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Oper
 from repghost.graph.run import FLOAT, run
 
 TRIMMED = 0.1  # of the values, at each end
-POSITIONS = 16  # of an image's that are looked at, evenly spread
+POSITIONS = 16  # sampled in each image, evenly spread
 STEP = 32  # images through a layer at a time
 MOST_PIXELS = 4 << 20  # of all images together; the tensors that are alive at a time stay within a gigabyte
 
@@ -84,7 +84,7 @@ def _corrected(
 
 
 def _sample(op: Convolution | Classifier, weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Return what a layer makes of its input at some positions, without its bias, float64 [N * positions, O]."""
+    """Return a layer's output without its bias at some positions, float64 [N * positions, O]."""
     if isinstance(op, Classifier):
         return F.linear(x.flatten(1), weight).double()
     y = F.conv2d(x, weight, None, op.stride, op.padding, groups=op.groups).flatten(2)

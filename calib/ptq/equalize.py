@@ -53,7 +53,7 @@ def find_pairs(graph: Graph) -> tuple[Pair, ...]:
 
 
 def equalize(graph: Graph, batches: Iterable[NDArray[np.float32]]) -> Graph:
-    """Return the graph with rescaled channels; its float answers are the same up to rounding.
+    """Return the graph with rescaled channels; its float logits are the same up to rounding.
 
     Args:
         graph: from `repghost.graph.trace.graph_of`.

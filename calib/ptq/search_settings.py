@@ -1,7 +1,7 @@
-"""Searching settings: the levers in order of what they cost, the cheapest that loses no more than is allowed.
+"""Searching settings: changes ("levers") are tried in order of their cost until one loses no more than is allowed.
 
-Every trial is evaluated on labelled images that calibrate nothing, by the integer program itself, against the float
-network on the same images. Nothing here sees the images that a report evaluates with.
+Each trial compares the integer program with the float network on held-out labelled images, which calibrate nothing. No
+image that a report measures accuracy on is read here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SENSITIVITY_IMAGES = 64
 
 @dataclass(frozen=True)
 class Lever:
-    """A way to lose less.
+    """A change of the settings that may lose less accuracy.
 
     Attributes:
         name: as the table calls it.
@@ -195,7 +195,7 @@ def search_settings(
 
 
 def _beyond(config: QuantConfig) -> str:
-    """Return why no layer was tried in float, where none was."""
+    """Return the sentence that says why no layer was tried in float, or an empty text."""
     if not find_policy(config.policy).integer_only:
         return ""
     return "No layer was tried in float: an integer program has none, only files for TensorRT do (--policy tensorrt). "
@@ -209,7 +209,7 @@ def _levers(bench: _Bench, config: QuantConfig) -> Iterator[Lever]:
 
 
 class _Bench:
-    """Everything the trials share: the float answers, and the statistics of the network as it is."""
+    """What all trials share: the float network's predictions, and the statistics of its tensors."""
 
     def __init__(self, graph: Graph, images: SearchImages) -> None:
         if len(images.labels) == 0:
@@ -243,7 +243,7 @@ class _Bench:
         return Trial(lever.name, lever.cost, config, difference), graph, spec
 
     def float_levers(self, config: QuantConfig) -> list[Lever]:
-        """Return the last resort: the most sensitive bottlenecks in float, one more in each lever."""
+        """Return levers that leave the most sensitive bottlenecks in float, one more in each."""
         spec = choose_ranges(self._graph, self._statistics, self._images, self._preprocess, config)
         few = list(batches(self._images[:SENSITIVITY_IMAGES], self._preprocess))
         harm = block_sensitivity(self._graph, spec, few)

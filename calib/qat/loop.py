@@ -34,7 +34,7 @@ class QatStep:
 
 
 def prepare_teacher(model: nn.Module, settings: QatSettings) -> Teacher | None:
-    """Return the float network as the one whose answers are learned from, or None where labels alone are.
+    """Return the float network as the teacher of the distillation, or None where the loss has labels alone.
 
     Args:
         model: fused, in evaluation mode; its memory layout is changed.

@@ -1,4 +1,4 @@
-"""The network that quantization-aware training trains: its graph with a fake-quant where inference has integers.
+"""The network that is trained: its graph with a fake-quantizer wherever inference has integers.
 
 Values are float32 and close to what the integers stand for; once scales are final, weights are exactly those of the
 integer program. Conversion gives a graph and a spec, from which everything else follows as after calibration.
@@ -23,7 +23,7 @@ from repghost.graph.run import FLOAT, Kernels, followed_by, run
 
 
 class QatNetwork(nn.Module):
-    """Maps normalized images to logits as the integer program will, with gradients.
+    """Maps normalized images to logits like the integer program, but in float32 and with gradients.
 
     Args:
         graph: from `repghost.graph.trace.graph_of`, perhaps equalized.
@@ -86,7 +86,7 @@ class QatNetwork(nn.Module):
         return replace(self._graph, operators=tuple(operators)), self.scales.spec(scales)
 
     def _on_steps(self, op: Layer, scales: NDArray[np.float32]) -> Layer:
-        """Return a layer whose weights are those that its integers stand for."""
+        """Return a layer whose weights lie on their int8 steps, within the limits of its accumulator."""
         limits = self.scales.limits(op.name, scales)
         steps = weight_steps(torch.from_numpy(op.weight), torch.from_numpy(scales), limits)
         return replace(op, weight=steps.numpy() * scales.reshape((-1,) + (1,) * (op.weight.ndim - 1)))

@@ -1,4 +1,4 @@
-"""What decides a quantization-aware training run, apart from the weights and the images: frozen values, in the file.
+"""The settings of quantization-aware training: with the weights and the images they determine a run.
 
 The schedule has four phases, each a name: `observe` finds the first scales on calibration images, `quantize` trains
 weights and scales, `freeze_observers` trains weights under final scales, `freeze_statistics` trains under final scales
@@ -20,7 +20,7 @@ QUANTIZE, FREEZE_OBSERVERS, FREEZE_STATISTICS = "quantize", "freeze_observers", 
 
 @dataclass(frozen=True)
 class Schedule:
-    """When what stops changing.
+    """When scales and statistics stop changing.
 
     Attributes:
         observe: calibration images that the first scales come from, before the first step.
@@ -66,8 +66,8 @@ class QatSettings:
         batch: images per step.
         learning_rate: Adam's peak for weights and biases, in units of each layer's mean |weight|.
         scale_learning_rate: Adam's peak for the logarithms of the scales.
-        distillation: share of the loss that compares with the float network's answers; the rest compares with labels.
-        temperature: of both answers in that comparison.
+        distillation: share of the loss that compares with the float network's logits; the rest compares with labels.
+        temperature: by which both logits are divided in that comparison.
         held_out: images never trained on, which choose between the start and what training made of it.
         seed: of the held-out images, the order and the augmentation.
         crop_padding: pixels of reflection on each side before a random crop; 0 turns it off.

@@ -42,7 +42,7 @@ CALIBRATED = "calibrated"
 
 @dataclass(frozen=True)
 class QatPlan:
-    """Both parts of a run.
+    """The settings of both parts of a run.
 
     Attributes:
         config: how the network that training starts from is calibrated.
@@ -86,7 +86,7 @@ class Images:
 
 @dataclass(frozen=True)
 class QatResult:
-    """What a run leaves.
+    """The result of a run.
 
     Attributes:
         quantized: the file, and the values it was made from.

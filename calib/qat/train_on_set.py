@@ -1,4 +1,4 @@
-"""One run of training under quantization, from a set of images: what calibrates, what chooses and what trains."""
+"""Training under quantization from one set of images, which is split into calibration, held-out and training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policies: what a kind of device wants from a quantized network.
+"""Policies: what a kind of device requires of a quantized network.
 
 Both policies quantize the same tensors, and each tensor has a scale of its own: no operator of RepGhostNet needs two
 tensors on one scale, because every operator requantizes its result.
@@ -26,7 +26,7 @@ HARD_SIGMOID_LIMIT = 3.0  # beyond it the gate is 0 or 1, whatever the value
 
 @dataclass(frozen=True)
 class Policy:
-    """What a kind of device wants.
+    """What a kind of device requires.
 
     Attributes:
         name: as the user writes it.

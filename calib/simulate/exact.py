@@ -1,4 +1,4 @@
-"""The quantized network in PyTorch, exact: bit for bit the integers of the numpy reference.
+"""The quantized network in PyTorch, exact: its integers are those of the numpy reference, bit for bit.
 
 Tensors hold integers q - z as floats. A sum is computed in float32 where no partial sum can reach 2**24, in float64
 elsewhere. The constants come from `calib.integer.lower`, so the numbers are those of the compiled kernels.
@@ -61,7 +61,7 @@ class _Layer:
 
 
 class ExactNetwork:
-    """A quantized network that answers as every exact implementation does.
+    """A quantized network whose logits equal those of every exact implementation.
 
     Args:
         graph: from `repghost.graph.trace.graph_of`.

@@ -1,7 +1,7 @@
-"""The quantized network in float32: what the QDQ file says, with some layers in float where it says nothing.
+"""The quantized network simulated in float32, as the QDQ file describes it; layers without scales stay float.
 
-It differs from the integers of `calib.simulate.exact` by single steps, costs half as much, has gradients, and is the
-only one that can leave layers in float.
+On equal inputs an operator's values are at most one step from the integers of `calib.simulate.exact`. The simulation
+costs half as much, has gradients, and can leave layers in float.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from repghost.graph.run import Kernel, Kernels, Tensors, float_kernels, followed
 
 
 def dequantized_weight(layer: Convolution | Classifier, scales: NDArray[np.float32]) -> torch.Tensor:
-    """Return the real numbers that a layer's int8 weights stand for, float32."""
+    """Return a layer's weights after quantization and dequantization, float32, of the same shape."""
     column = np.asarray(scales, np.float32).reshape((-1,) + (1,) * (layer.weight.ndim - 1))
     return torch.from_numpy(quantize_weights(layer.weight, scales).astype(np.float32) * column)
 
 
 def through_int8(x: torch.Tensor, qparams: QParams | None) -> torch.Tensor:
-    """Return the real numbers that a tensor's int8 values stand for, or the tensor where it stays float."""
+    """Return a tensor after quantization and dequantization, or unchanged where `qparams` is None."""
     if qparams is None:
         return x
     low, high = INT8_MIN - qparams.zero_point, INT8_MAX - qparams.zero_point
@@ -55,7 +55,7 @@ class _Value(NamedTuple):
 
 
 class SimulatedNetwork:
-    """A quantized network in float32, callable like the others.
+    """A quantized network simulated in float32.
 
     Args:
         graph: from `repghost.graph.trace.graph_of`.

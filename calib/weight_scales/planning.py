@@ -64,7 +64,7 @@ def plan_scales(
 
 
 def weight_error(difference: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how much weights that are off by `difference` [C, K] disturb the output, as a variance without unit.
+    """Return the variance, without unit, that weight errors `difference` [C, K] cause in the output, float64 [C].
 
     For inputs of mean m and variance v whose neighbours correlate by r, the output is off by
     v * (1 - r) * sum(d**2) + (v * r + m**2) * sum(d)**2 on average.

@@ -1,4 +1,4 @@
-"""The fused network as a list of operators: what calibration observes, the QDQ writer writes and `run` evaluates.
+"""The fused network as a list of operators: calibration observes it, the QDQ writer writes it, `run` evaluates it.
 
 A tensor has the name of the operator that makes it; an operator has the name of its module, e.g.
 "blocks.3.0.ghost1.primary", so that names in configs, reports and ONNX files are those of the checkpoint.
@@ -31,7 +31,7 @@ class _Unary:
 
 @dataclass(frozen=True)
 class Convolution(_Unary):
-    """A convolution with bias, then a ReLU or nothing; its output carries the operator's name."""
+    """A convolution with bias, with or without a ReLU behind it."""
 
     weight: NDArray[np.float32]  # [O, I / groups, kh, kw]
     bias: NDArray[np.float32]  # [O]
@@ -126,7 +126,7 @@ class Graph:
         return (INPUT, *(operator.name for operator in self.operators))
 
     def fused_adds(self) -> dict[str, ResidualAdd]:
-        """Return, by convolution, the add that is its epilogue: no ReLU between them and no other reader."""
+        """Return the add that each convolution computes in its epilogue: no ReLU between them and no other reader."""
         readers = Counter(name for operator in self.operators for name in operator.inputs)
         plain = {op.name for op in self.operators if isinstance(op, Convolution) and not op.relu}
         return {
