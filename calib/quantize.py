@@ -72,7 +72,7 @@ def quantize_model(
 
     Raises:
         UsageError: for an empty set, values that are not finite, or a config that does not fit the network.
-        IntegrityError: when fusion changed the answers.
+        IntegrityError: when the fused network's logits differ from the given one's.
     """
     if model.spec.in_chans != images.shape[-1]:
         raise UsageError(
@@ -80,35 +80,47 @@ def quantize_model(
             "for RGB pictures (in_chans=3) can be quantized. Train one with three input channels."
         )
     graph, spec = quantize_graph(graph_of(fused(model)), images, preprocess, config, on_batch)
-    return write_model(model, graph, spec, images, preprocess, config, source)
+    return write_model(graph, spec, config, describe_source(model.spec.name, images, preprocess, source))
 
 
-def write_model(
-    model: RepGhostNet,
-    graph: Graph,
-    spec: QuantSpec,
-    images: NDArray[np.uint8],
-    preprocess: Preprocess,
-    config: QuantConfig,
-    source: Source,
-    search: Mapping[str, Any] | None = None,
-) -> Quantized:
-    """Return the QDQ model of what `quantize_graph` decided (arguments as `quantize_model`).
+def describe_source(model: str, images: NDArray[np.uint8], preprocess: Preprocess, source: Source) -> Description:
+    """Return what a file says of where it came from.
 
     Args:
-        search: what was tried before, for the record.
+        model: the network's name, e.g. "repghostnet_0_5x".
+        images: uint8 [N, size, size, 3], those that calibrated; their number and digest are written.
+        preprocess: the one of the images.
+        source: of the weights, labels and images.
     """
-    file = build_qdq(graph, spec, preprocess.size)
     calibration = {**source.calibration, "pictures": len(images), "sha256": images_digest(images)}
-    description = Description(
-        model=model.spec.name,
+    return Description(
+        model=model,
         preprocess=preprocess.to_dict(),
         labels=source.labels,
         checkpoint_sha256=source.checkpoint_sha256,
         calibration=calibration,
         tools=tool_versions(),
     )
-    return Quantized(file, graph, spec, describe(file, description, config, spec, search))
+
+
+def write_model(
+    graph: Graph,
+    spec: QuantSpec,
+    config: QuantConfig,
+    description: Description,
+    record: Mapping[str, Any] | None = None,
+) -> Quantized:
+    """Return the QDQ model of a graph and its scales, complete with its metadata.
+
+    Args:
+        graph: as `quantize_graph` returns it.
+        spec: its scales.
+        config: the settings that they were chosen with.
+        description: from `describe_source`.
+        record: see `calib.qdq.writer.describe`.
+    """
+    file = build_qdq(graph, spec, description.preprocess["size"])
+    return Quantized(file, graph, spec, describe(file, description, config, spec, record))
 
 
 def images_digest(images: NDArray[np.uint8]) -> str:

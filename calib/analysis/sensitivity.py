@@ -1,7 +1,7 @@
-"""Sensitivity: how much the answers change when one tensor or one layer alone is quantized.
+"""Sensitivity: how much the predictions change when one tensor or one layer alone is quantized.
 
 The change is the Kullback-Leibler divergence of the class probabilities from those of the float network, in nats, mean
-over the images. It needs no labels, and is smooth where counted answers are not.
+over the images. It needs no labels, and unlike top-1 it is smooth.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 from calib.settings.quantspec import QuantSpec
-from calib.simulate.float32 import Tensors, dequantized_weight, simulate_operator, through_int8
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, operator_inputs
-from repghost.graph.run import run_float, run_operator
+from calib.simulate.float32 import dequantized_weight, through_int8
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
+from repghost.graph.run import FLOAT, float_kernels, run, run_float, run_operator
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What one layer's quantization does to the answers, in nats.
+    """How much quantizing one layer changes the predictions, in nats.
 
     Attributes:
         name: of the layer, or of a tensor that no layer with weights makes.
@@ -39,6 +39,29 @@ class Sensitivity:
         return (self.activation or 0.0) + (self.weight or 0.0)
 
 
+@dataclass(frozen=True)
+class Dependents:
+    """The operators that a tensor reaches, in execution order, and that tensor."""
+
+    operators: tuple[Operator, ...]
+    input: str
+
+    @property
+    def output(self) -> str:
+        """The name of the last operator, or of the tensor where nothing reads it."""
+        return self.operators[-1].name if self.operators else self.input
+
+
+def dependents(graph: Graph, tensor: str) -> Dependents:
+    """Return the operators whose output changes when a tensor does; the last is that of the logits."""
+    changed, operators = {tensor}, []
+    for op in graph.operators:
+        if op.name not in changed and not changed.isdisjoint(op.inputs):
+            changed.add(op.name)
+            operators.append(op)
+    return Dependents(tuple(operators), tensor)
+
+
 class FloatTape:
     """A float network's tensors for some images, from which it can be run again with one of them changed.
 
@@ -49,20 +72,14 @@ class FloatTape:
 
     def __init__(self, graph: Graph, images: torch.Tensor) -> None:
         self._graph = graph
-        self.tensors: Tensors = {}
+        self.tensors: dict[str, torch.Tensor] = {}
         self.logits = run_float(graph, images, self.tensors.__setitem__)
         self._log = self.logits.double().log_softmax(1)
 
     @torch.no_grad()
     def change(self, name: str, value: torch.Tensor) -> float:
         """Return the sum over the images of the divergence when a tensor has another value."""
-        changed = {name: value}
-        for op in self._graph.operators:
-            inputs = operator_inputs(op)
-            if op.name != name and any(source in changed for source in inputs):
-                tensors = {source: changed.get(source, self.tensors[source]) for source in inputs}
-                changed[op.name] = run_operator(op, tensors)
-        return self.divergence(changed[self._graph.operators[-1].name])
+        return self.divergence(run(dependents(self._graph, name), FLOAT, value, given=self.tensors))
 
     def divergence(self, logits: torch.Tensor) -> float:
         """Return the sum over the images of the divergence of other logits."""
@@ -97,9 +114,8 @@ def measure_sensitivity(
         for name, qparams in spec.activations.items():
             activation[name] += tape.change(name, through_int8(tape.tensors[name], qparams))
         for name, scales in spec.weight_scales.items():
-            with torch.no_grad():
-                value = simulate_operator(layers[name], tape.tensors, None, dequantized_weight(layers[name], scales))
-            weight[name] += tape.change(name, value)
+            kernels = float_kernels({name: dequantized_weight(layers[name], scales)})
+            weight[name] += tape.change(name, run_operator(layers[name], kernels, tape.tensors))
         images += len(tape.logits)
         if on_batch is not None:
             on_batch(len(tape.logits))

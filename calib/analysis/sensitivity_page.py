@@ -1,4 +1,4 @@
-"""A sensitivity analysis for people: rows with the price of float, a text table, and a figure."""
+"""A sensitivity analysis as rows with the cost of float, as a text table, and as an SVG figure."""
 
 from __future__ import annotations
 

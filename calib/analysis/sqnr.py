@@ -1,4 +1,4 @@
-"""Where the error of an integer program arises: the signal to quantization noise ratio of every tensor."""
+"""The signal to quantization noise ratio (SQNR) of every tensor of an integer program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The integer program: what a quantized network computes, operator by operator, with no float tensor left.
+"""The integer program: what a quantized network computes, operator by operator, without float tensors but the logits.
 
 It is the value between the passes that read a QDQ file and everything that executes it: the numpy reference in
 `calib.integer.reference` and the compiled kernels. Activations are NHWC int8 with batch 1 unless said.

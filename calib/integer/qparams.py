@@ -9,6 +9,7 @@ Notation: q int8 value, s scale (float32), z zero point, real = s * (q - z). "ti
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ ADD_SHIFT = 12  # fractional bits of the residual sum in `requantize_add`
 Q15_SHIFT = 15  # the multiplier of `requantize_q15` is M / 2**15
 Q15_ADD_SHIFT = 5  # fractional bits of the residual sum in `requantize_q15_add`
 RESIDUAL_SHIFT = 7  # the residual enters `requantize_q15_add` as r << 7, the most int16 can hold
+
+Real = TypeVar("Real", bound=Any)  # a number, an array or a PyTorch tensor
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,31 @@ def requantize_multiplier(scale_x: float, scales_w: NDArray[np.floating], scale_
     """Return m[c] = float32(float64(s_x) * s_w[c] / s_y)."""
     product = np.float64(np.float32(scale_x)) * np.asarray(scales_w, np.float32).astype(np.float64)
     return (product / np.float64(np.float32(scale_y))).astype(np.float32)
+
+
+def q15_multiplier(
+    scale_x: float, scales_w: NDArray[np.floating], scale_y: float, residual: bool
+) -> NDArray[np.float64]:
+    """Return M[c] = 2**15 * s_x * s_w[c] / s_y, with 2**20 in place of 2**15 before a residual add.
+
+    It is whole, up to the rounding of the float32 scales, where the scales were chosen by `q15_unit`.
+    """
+    product = np.float64(np.float32(scale_x)) * np.asarray(scales_w, np.float32).astype(np.float64)
+    return product * 2.0 ** _q15_fraction_bits(residual) / np.float64(np.float32(scale_y))
+
+
+def q15_unit(ratio: Real, residual: bool) -> Real:
+    """Return the weight scale that M = 1 stands for: s_w = M * s_y / (2**15 * s_x), or 2**20 before a residual add.
+
+    Args:
+        ratio: s_y / s_x; the result has its type. Scaling by a power of two does not round.
+        residual: whether a residual add is the epilogue.
+    """
+    return ratio * 2.0 ** -_q15_fraction_bits(residual)
+
+
+def _q15_fraction_bits(residual: bool) -> int:
+    return Q15_SHIFT + (Q15_ADD_SHIFT if residual else 0)
 
 
 def integer_bias(

@@ -1,4 +1,4 @@
-"""The definition of an integer program in action: a numpy executor whose answers every other one has to equal.
+"""The numpy reference of an integer program: every other implementation has to give exactly its integers and logits.
 
 Epilogues call the functions of `calib.integer.qparams` as they stand. Accumulators are summed in floating point, which
 is exact here: a layer uses float32 only where no partial sum can reach 2**24, and float64 (exact below 2**53)
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from calib.integer import movement, qparams
+from calib.integer import qparams
 from calib.integer.program import (
     Add,
     Concat,
@@ -108,17 +108,17 @@ def execute(operator: Operator, tensors: Activations, images: NDArray[np.uint8] 
         case Add():
             return _add(operator, tensors)
         case MaxPool():
-            return movement.max_pool(operator, tensors[operator.input.name])
+            return _max_pool(operator, tensors[operator.input.name])
         case Concat():
             return np.concatenate([tensors[tensor.name] for tensor in operator.parts], axis=3)
         case Crop():
-            return movement.crop(operator, tensors[operator.input.name])
+            return _crop(operator, tensors[operator.input.name])
         case Dequantize():
             return qparams.dequantize(tensors[operator.input.name], operator.input.qparams)
 
 
 def _chunks(program: Program, count: int) -> Iterator[slice]:
-    """Yield slices of images whose largest activation fits the cache."""
+    """Yield slices of the images, each so small that its largest activation fits the cache."""
     largest = max(op.output.height * op.output.width * op.output.channels for op in program.operators)
     size = max(1, CHUNK_ELEMENTS // largest)
     for start in range(0, count, size):
@@ -126,7 +126,7 @@ def _chunks(program: Program, count: int) -> Iterator[slice]:
 
 
 def _run_chunk(program: Program, images: NDArray[np.uint8], keep_all: bool) -> Activations:
-    """Return the tensors alive at the end: the logits, and with `keep_all` everything before them."""
+    """Return the logits by name, and with `keep_all` every tensor before them."""
     readers = Counter(tensor.name for operator in program.operators for tensor in operator.inputs)
     tensors: Activations = {}
     for operator in program.operators:
@@ -235,3 +235,25 @@ def _add(operator: Add, tensors: Activations) -> NDArray[np.int8]:
     total += _centred(operator.other, tensors) * operator.other_factor
     rounded = (total + (1 << (qparams.ADD_SHIFT - 1))) >> qparams.ADD_SHIFT
     return np.clip(rounded + operator.output.qparams.zero_point, operator.low, operator.high).astype(np.int8)
+
+
+def _max_pool(operator: MaxPool, x: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return the largest integer under each window; the border is the smallest int8, which never wins.
+
+    Args:
+        operator: kernel, stride and padding above and on the left; the output's size says what is read below.
+        x: int8 [N, H, W, C].
+    """
+    batch, height, width, channels = x.shape
+    kernel, stride, p, output = operator.kernel, operator.stride, operator.padding, operator.output
+    rows, columns = ((size - 1) * stride + kernel for size in (output.height, output.width))
+    padded = np.full((batch, max(rows, p + height), max(columns, p + width), channels), qparams.INT8_MIN, np.int8)
+    padded[:, p : p + height, p : p + width] = x
+    windows = sliding_window_view(padded[:, :rows, :columns], (kernel, kernel), axis=(1, 2))
+    return windows[:, ::stride, ::stride].max(axis=(4, 5))
+
+
+def _crop(operator: Crop, x: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return a part of a map, int8 [N, h, w, c] of [N, H, W, C]."""
+    y, row, column, channel = operator.output, operator.row, operator.column, operator.channel
+    return x[:, row : row + y.height, column : column + y.width, channel : channel + y.channels]

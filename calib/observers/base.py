@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,13 +106,11 @@ def _interpolate(histogram: NDArray[np.int64], edges: NDArray[np.float64], fract
     return float(edges[upper - 1] + inside * (edges[upper] - edges[upper - 1]))
 
 
-@dataclass(frozen=True)
-class Observer:
-    """A rule that turns statistics into a range.
+class Observer(Protocol):
+    """A rule that turns statistics into a range; a frozen dataclass of what the rule needs besides."""
 
-    `find_range(statistics, percentile, symmetric)` answers (low, high); a symmetric range is (-high, high).
-    """
+    name: ClassVar[str]  # as configs have it
 
-    name: str
-    summary: str
-    find_range: Callable[[TensorStatistics, float, bool], tuple[float, float]]
+    def find_range(self, statistics: TensorStatistics, symmetric: bool) -> tuple[float, float]:
+        """Return (low, high), or (-high, high) for a symmetric range."""
+        ...

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.observers.base import Observer, TensorStatistics
+from calib.observers.base import TensorStatistics
 from calib.observers.search import search_range
 
 LEVELS = 256
@@ -42,16 +45,18 @@ def divergence(centres: NDArray[np.float64], counts: NDArray[np.float64], low: f
     return float(p[present] @ np.log(p[present] / np.maximum(q[present], smallest)))
 
 
-def find_range(statistics: TensorStatistics, percentile: float, symmetric: bool) -> tuple[float, float]:
-    """Return the range with the least divergence; `percentile` is not used."""
-    del percentile
-    return search_range(statistics, symmetric, _cost)
+@dataclass(frozen=True)
+class Entropy:
+    """Loses least information, by the Kullback-Leibler divergence."""
+
+    name: ClassVar[str] = "entropy"
+
+    def find_range(self, statistics: TensorStatistics, symmetric: bool) -> tuple[float, float]:
+        """Return the range with the least divergence."""
+        return search_range(statistics, symmetric, _cost)
 
 
 def _cost(centres: NDArray[np.float64], counts: NDArray[np.float64], low: float, high: float) -> float:
     """Return the divergence; a range with fewer bins than levels would lose nothing, whatever it leaves out."""
     first, last = np.searchsorted(centres, [low, high])
     return divergence(centres, counts, low, high) if last - first >= LEVELS else np.inf
-
-
-ENTROPY = Observer("entropy", "loses least information (Kullback-Leibler divergence)", find_range)

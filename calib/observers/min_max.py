@@ -1,17 +1,22 @@
-"""Min-max: the range covers every value seen."""
+"""Min-max: the range covers every value seen; nothing is clipped."""
 
 from __future__ import annotations
 
-from calib.observers.base import Observer, TensorStatistics
+from dataclasses import dataclass
+from typing import ClassVar
+
+from calib.observers.base import TensorStatistics
 
 
-def find_range(statistics: TensorStatistics, percentile: float, symmetric: bool) -> tuple[float, float]:
-    """Return the smallest and largest value; `percentile` is not used."""
-    del percentile
-    if symmetric:
-        extreme = max(-statistics.minimum, statistics.maximum)
-        return -extreme, extreme
-    return statistics.minimum, statistics.maximum
+@dataclass(frozen=True)
+class MinMax:
+    """Covers every value seen."""
 
+    name: ClassVar[str] = "min_max"
 
-MIN_MAX = Observer("min_max", "covers every value seen; nothing is clipped", find_range)
+    def find_range(self, statistics: TensorStatistics, symmetric: bool) -> tuple[float, float]:
+        """Return the smallest and largest value."""
+        if symmetric:
+            extreme = max(-statistics.minimum, statistics.maximum)
+            return -extreme, extreme
+        return statistics.minimum, statistics.maximum

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from calib.observers.base import Observer, TensorStatistics
+from dataclasses import dataclass
+from typing import ClassVar
+
+from calib.observers.base import TensorStatistics
 
 
-def find_range(statistics: TensorStatistics, percentile: float, symmetric: bool) -> tuple[float, float]:
-    """Return the averaged extremes, which depend on the images' order; `percentile` is not used."""
-    del percentile
-    low, high = statistics.average_minimum, statistics.average_maximum
-    if symmetric:
-        extreme = max(-low, high)
-        return -extreme, extreme
-    return low, high
+@dataclass(frozen=True)
+class MovingAverage:
+    """Covers the extremes of each image, averaged."""
 
+    name: ClassVar[str] = "moving_average"
 
-MOVING_AVERAGE = Observer("moving_average", "the extremes of each picture, averaged", find_range)
+    def find_range(self, statistics: TensorStatistics, symmetric: bool) -> tuple[float, float]:
+        """Return the averaged extremes, which depend on the order of the images."""
+        low, high = statistics.average_minimum, statistics.average_maximum
+        if symmetric:
+            extreme = max(-low, high)
+            return -extreme, extreme
+        return low, high

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from calib.observers import min_max
-from calib.observers.base import Observer, TensorStatistics
+from dataclasses import dataclass
+from typing import ClassVar
+
+from calib.observers.base import TensorStatistics
+from calib.observers.min_max import MinMax
 
 SPARSE = 2.0**-12  # of the extreme; a range as narrow as that would keep none of a tensor's larger values
 
 
-def find_range(statistics: TensorStatistics, percentile: float, symmetric: bool) -> tuple[float, float]:
-    """Return the range that leaves out (100 - percentile) % of the values at each end, or of the magnitudes.
+@dataclass(frozen=True)
+class Percentile:
+    """Leaves out (100 - percentile) % of the values at each end, or of the magnitudes.
 
-    A tensor that is 0 nearly everywhere keeps its extremes: the rare values are all it has to say.
+    Attributes:
+        percentile: in (50, 100].
     """
-    fraction = percentile / 100.0
-    if symmetric:
-        extreme = statistics.magnitude_quantile(fraction)
-        low, high = -extreme, extreme
-    else:
-        low, high = statistics.quantile(1.0 - fraction), statistics.quantile(fraction)
-    if max(-low, high) <= SPARSE * statistics.limit:
-        return min_max.find_range(statistics, percentile, symmetric)
-    return low, high
 
+    name: ClassVar[str] = "percentile"
+    percentile: float
 
-PERCENTILE = Observer("percentile", "clips the rarest values so that the usual ones get finer steps", find_range)
+    def find_range(self, statistics: TensorStatistics, symmetric: bool) -> tuple[float, float]:
+        """Return the range without the rarest values.
+
+        A tensor that is 0 nearly everywhere keeps its extremes: the rare values are its whole content.
+        """
+        fraction = self.percentile / 100.0
+        if symmetric:
+            extreme = statistics.magnitude_quantile(fraction)
+            low, high = -extreme, extreme
+        else:
+            low, high = statistics.quantile(1.0 - fraction), statistics.quantile(fraction)
+        if max(-low, high) <= SPARSE * statistics.limit:
+            return MinMax().find_range(statistics, symmetric)
+        return low, high

@@ -6,9 +6,9 @@ s * (floor(w / s) + h(v)) with h(v) = clip(1.2 * sigmoid(v) - 0.1, 0, 1), and v 
 
     |block(x) - y|**2 / |block with nearest rounding(x) - y|**2 + strength * mean(1 - |2 h(v) - 1|**beta)
 
-over calibration images, where x is what the quantized blocks before really give, y what the float block gives, and
-beta falls, which drives every h to 0 or 1. Biases learn along. A block keeps what it learned only where its error on
-images that it did not learn from became smaller, so the result is never a worse block than the start.
+over calibration images, where x is the output of the quantized blocks before, y the output of the float block, and
+beta falls, which drives every h to 0 or 1. Biases are learned too. A block keeps what it learned only where its error
+on held-out images became smaller, so no block becomes worse.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from numpy.typing import NDArray
 from calib.integer.qparams import WEIGHT_MAX
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.fake_quantize import limited_steps
-from calib.simulate.float32 import dequantized_weight, simulate_operator, through_int8
+from calib.simulate.float32 import dequantized_weight, simulation_kernels, through_int8
 from calib.weight_scales.int16 import fits_int16, magnitude_limits
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, operator_inputs
-from repghost.graph.run import run_operator
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
+from repghost.graph.run import FLOAT, run
 
 Layer = Convolution | Classifier
 STRETCH, SHIFT = 1.2, -0.1  # of the sigmoid, so that h reaches 0 and 1
 BETA = (20.0, 2.0)  # from, to
 MOST_PIXELS = 4 << 20  # of all images together: a block's inputs and outputs stay within some hundred megabytes
-HELD_OUT = 0.125  # of the images, which evaluate a block and teach none
+HELD_OUT = 0.125  # of the images: they evaluate a block and are not learned from
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Block:
     def input(self) -> str:
         """The one tensor it reads from outside."""
         inside = {op.name for op in self.operators}
-        outside = {name for op in self.operators for name in operator_inputs(op)} - inside
+        outside = {name for op in self.operators for name in op.inputs} - inside
         return outside.pop()
 
     @property
@@ -99,7 +99,7 @@ def learn_rounding(
     settings: RoundingSettings | None = None,
     on_block: Callable[[str], None] | None = None,
 ) -> Graph:
-    """Return the graph with weights that round to what was learned, and biases that learned along; scales stay.
+    """Return the graph with learned weights and biases; the weights lie on their int8 steps, and scales stay.
 
     Args:
         graph: from `repghost.graph.trace.graph_of`, perhaps equalized or corrected.
@@ -126,14 +126,8 @@ def learn_rounding(
 
 @torch.no_grad()
 def run_block(block: Block, x: torch.Tensor, step: int = 64) -> torch.Tensor:
-    """Return what the float block makes of its input."""
-    results = []
-    for part in x.split(step):
-        tensors = {block.input: part}
-        for op in block.operators:
-            tensors[op.name] = run_operator(op, tensors)
-        results.append(tensors[block.output])
-    return torch.cat(results)
+    """Return the float block's output, float32 [N, C, H, W] or [N, classes], computed `step` images at a time."""
+    return torch.cat([run(block, FLOAT, part) for part in x.split(step)])
 
 
 def weights_of(block: Block, spec: QuantSpec) -> dict[str, torch.Tensor]:
@@ -149,22 +143,9 @@ def weights_of(block: Block, spec: QuantSpec) -> dict[str, torch.Tensor]:
 def simulate_block(
     block: Block, spec: QuantSpec, x: torch.Tensor, weights: Mapping[str, torch.Tensor], step: int = 64
 ) -> torch.Tensor:
-    """Return what the quantized block makes of its input."""
-    return torch.cat([_forward(block, spec, part, weights, {}) for part in x.split(step)])
-
-
-def _forward(
-    block: Block,
-    spec: QuantSpec,
-    x: torch.Tensor,
-    weights: Mapping[str, torch.Tensor],
-    biases: Mapping[str, torch.Tensor],
-) -> torch.Tensor:
-    tensors = {block.input: x}
-    for op in block.operators:
-        bias = biases.get(op.name)
-        tensors[op.name] = simulate_operator(op, tensors, spec.activations.get(op.name), weights.get(op.name), bias)
-    return tensors[block.output]
+    """Return the quantized block's output, computed `step` images at a time (see `run_block`)."""
+    kernels = simulation_kernels(spec, weights)
+    return torch.cat([run(block, kernels, part) for part in x.split(step)])
 
 
 def _learn_block(
@@ -206,7 +187,8 @@ def _descend(
     for progress, chosen in _batches(len(x), settings):
         weights = {name: layer.weight() for name, layer in soft.items()}
         biases = {name: layer.bias() for name, layer in soft.items()}
-        loss = (_forward(block, spec, x[chosen], weights, biases) - y[chosen]).square().mean() / unit
+        found = run(block, simulation_kernels(spec, weights, biases), x[chosen])
+        loss = (found - y[chosen]).square().mean() / unit
         if progress > settings.warm_up:
             share = (progress - settings.warm_up) / (1.0 - settings.warm_up)
             beta = BETA[1] + (BETA[0] - BETA[1]) * 0.5 * (1.0 + float(np.cos(np.pi * share)))
@@ -224,7 +206,7 @@ def _batches(count: int, settings: RoundingSettings) -> Iterator[tuple[float, to
 
 
 class SoftLayer:
-    """A layer whose weights are between their two neighbouring int8 values.
+    """A layer whose weights are learned between their two neighbouring int8 values.
 
     Args:
         layer: with float weights.
@@ -254,12 +236,12 @@ class SoftLayer:
         return torch.from_numpy(self._layer.bias) + self.change * self._unit
 
     def undecided(self, beta: float) -> torch.Tensor:
-        """Return the sum of 1 - |2 h - 1|**beta, 0 where every weight has chosen."""
+        """Return the sum of 1 - |2 h - 1|**beta, which is 0 where every h is 0 or 1."""
         return (1.0 - (2.0 * self._height() - 1.0).abs().pow(beta)).sum()
 
     @torch.no_grad()
     def rounded(self, graph: Graph, spec: QuantSpec) -> Layer:
-        """Return the layer with the weights it chose, or as it was where an int16 accumulator cannot hold them."""
+        """Return the layer with its learned weights, or as it was where they do not fit its int16 accumulator."""
         wanted = self._floor + self._height()
         steps = wanted.round().clamp(-WEIGHT_MAX, WEIGHT_MAX)
         layer = self._layer

@@ -22,9 +22,7 @@ from repghost.errors import UsageError
 from repghost.graph.operators import Graph
 
 BATCH_PIXELS = 1 << 18  # keeps the activations of a batch within some tens of megabytes
-
-
-PREDICTION_PIXELS = 1 << 20  # of the images whose answers choose ranges: some seconds on one core for 0.5x
+PREDICTION_PIXELS = 1 << 20  # of the images whose predictions choose ranges: some seconds on one core for 0.5x
 
 
 def quantize_graph(
@@ -51,7 +49,7 @@ def choose_ranges(
     preprocess: Preprocess,
     config: QuantConfig,
 ) -> QuantSpec:
-    """Return the scales by the config's observers, or by those that the answers prefer to them."""
+    """Return the scales by the config's observers, or by those of `choose_observers` where the config asks for them."""
     if not config.ranges_by_answers:
         return choose_spec(graph, statistics, config)
     few = images[: max(1, PREDICTION_PIXELS // preprocess.size**2)]

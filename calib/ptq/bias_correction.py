@@ -1,17 +1,17 @@
 """Bias correction: each layer's mean output is that of the float network again.
 
-Rounded weights and clipped activations shift a layer's mean. The shift is taken out of the bias, layer after layer,
-each with the inputs that the corrected layers before it really give (Nagel et al. 2019, section 4.2, by images).
+Rounded weights and clipped activations shift a layer's mean. The shift is subtracted from the bias, layer after layer,
+each on the outputs of the corrected layers before it (Nagel et al. 2019, section 4.2, from images).
 
-A plain mean does harm: on a few images of a hundred, and at a few positions of those, activations are a hundred times
-as large as elsewhere; their clipping is most of the mean, and every other image would pay for it. So the mean is
-that of the middle values over images and positions.
+The mean is a trimmed one, over images and positions. A plain mean does harm: at a few positions of a few images in a
+hundred, activations are a hundred times as large as elsewhere; their clipping makes up most of a plain mean, and the
+correction would shift all other images by it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,15 +19,22 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from calib.settings.quantspec import QuantSpec
-from calib.simulate.float32 import Tensors, dequantized_weight, simulate_operator, through_int8
+from calib.simulate.float32 import dequantized_weight, simulation_kernels, through_int8
 from calib.weight_scales.int16 import fits_int16
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, operator_inputs
-from repghost.graph.run import run_operator
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
+from repghost.graph.run import FLOAT, run
 
 TRIMMED = 0.1  # of the values, at each end
-POSITIONS = 16  # of an image's that are looked at, evenly spread
+POSITIONS = 16  # sampled in each image, evenly spread
 STEP = 32  # images through a layer at a time
 MOST_PIXELS = 4 << 20  # of all images together; the tensors that are alive at a time stay within a gigabyte
+
+
+class _Pair(NamedTuple):
+    """One tensor, float32 [N, C, H, W], in the float network and in the corrected quantized one."""
+
+    real: torch.Tensor
+    quantized: torch.Tensor
 
 
 @torch.no_grad()
@@ -41,22 +48,20 @@ def correct_biases(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -
     """
     count = max(1, MOST_PIXELS // (images.shape[2] * images.shape[3]))
     x = torch.from_numpy(np.ascontiguousarray(images[:count], np.float32))
-    readers = Counter(name for op in graph.operators for name in operator_inputs(op))
-    real: Tensors = {INPUT: x}
-    seen: Tensors = {INPUT: through_int8(x, spec.activations.get(INPUT))}
     corrected: list[Operator] = []
-    for op in graph.operators:
-        changed, weight = op, None
+
+    def compute(op: Operator, *inputs: _Pair) -> _Pair:
+        """Correct a layer by what both networks give it, and run the operator in both."""
+        changed, weights = op, {}
         if isinstance(op, Convolution | Classifier) and op.name in spec.weight_scales:
-            weight = dequantized_weight(op, spec.weight_scales[op.name])
-            changed = _corrected(op, graph, spec, weight, real[op.input], seen[op.input])
+            weights[op.name] = dequantized_weight(op, spec.weight_scales[op.name])
+            changed = _corrected(op, graph, spec, weights[op.name], *inputs[0])
         corrected.append(changed)
-        real[op.name] = run_operator(op, real)
-        seen[op.name] = simulate_operator(changed, seen, spec.activations.get(op.name), weight)
-        for name in operator_inputs(op):
-            readers[name] -= 1
-            if not readers[name]:
-                del real[name], seen[name]
+        real = FLOAT[type(op)](op, *(pair.real for pair in inputs))
+        simulate = simulation_kernels(spec, weights)[type(op)]
+        return _Pair(real, simulate(changed, *(pair.quantized for pair in inputs)))
+
+    run(graph, dict.fromkeys(FLOAT, compute), _Pair(x, through_int8(x, spec.activations.get(INPUT))))
     return replace(graph, operators=tuple(corrected))
 
 
@@ -79,7 +84,7 @@ def _corrected(
 
 
 def _sample(op: Convolution | Classifier, weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Return what a layer makes of its input at some positions, without its bias, float64 [N * positions, O]."""
+    """Return a layer's output without its bias at some positions, float64 [N * positions, O]."""
     if isinstance(op, Classifier):
         return F.linear(x.flatten(1), weight).double()
     y = F.conv2d(x, weight, None, op.stride, op.padding, groups=op.groups).flatten(2)

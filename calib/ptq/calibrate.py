@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from calib.integer.qparams import INT8_MIN, QParams
-from calib.observers import TensorStatistics, find_observer
+from calib.observers import TensorStatistics, make_observer
 from calib.settings.config import QuantConfig
 from calib.settings.policy import find_policy, qparams_of_range, quantized_tensors, useful_range
 from calib.settings.quantspec import QuantSpec
@@ -69,16 +69,15 @@ def choose_spec(graph: Graph, statistics: dict[str, TensorStatistics], config: Q
     activations = _activation_qparams(graph, statistics, config, notes)
     weight_scales: dict[str, NDArray[np.float32]] = {}
     accumulators: dict[str, str] = {}
-    adds = graph.fused_adds()
     for op in graph.operators:
         if config.stays_float(op.name):
             continue
         if isinstance(op, Classifier):
             weight_scales[op.name] = _dense_scales(op, config, activations[op.input].scale, 1.0)
         elif isinstance(op, Convolution):
-            add = adds.get(op.name)
-            output = activations.get(op.name if add is None else add.name)  # None where only float layers read it
-            residual = None if add is None else activations.get(add.other)
+            epilogue = graph.epilogue(op)
+            output = activations.get(epilogue.output)  # None where only float layers read it
+            residual = None if epilogue.residual is None else activations.get(epilogue.residual)
             scales = None
             if op.is_depthwise and output is not None and _wants_int16(config, op.name):
                 scales = plan_int16(op, activations[op.input], output, residual)
@@ -113,7 +112,7 @@ def _activation_qparams(
     for name in quantized_tensors(graph, config.stays_float):
         entry = statistics[name]
         settings = config.settings(name)
-        low, high = find_observer(settings.observer).find_range(entry, settings.percentile, symmetric)
+        low, high = make_observer(settings.observer, settings.percentile).find_range(entry, symmetric)
         qparams = qparams_of_range(*useful_range(graph, name, low, high), symmetric)
         if qparams is None:
             notes.append(f"{name}: 0, or too small for a scale, on every calibration picture; it gets scale 1")

@@ -1,7 +1,7 @@
-"""Choosing an observer for each tensor: the one whose range changes the answers least when that tensor alone is int8.
+"""Choosing an observer for each tensor: the one with which int8 for that tensor alone changes predictions least.
 
-No observer is best everywhere: what lies far outside may be noise in one tensor and the answer in another. The result
-is a configuration with an entry for each such tensor, so it can be read, edited and repeated.
+No observer is best everywhere: rare large values may be noise in one tensor and decide the class in another. The result
+is a configuration with an entry for each tensor that gets another observer, so it can be read, edited and repeated.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from calib.analysis.sensitivity import measure_sensitivity, tapes
 from calib.integer.qparams import QParams
-from calib.observers import TensorStatistics, find_observer
+from calib.observers import TensorStatistics, make_observer
 from calib.settings.config import LayerSettings, QuantConfig
 from calib.settings.policy import find_policy, qparams_of_range, useful_range
 from calib.settings.quantspec import QuantSpec
@@ -39,10 +39,9 @@ def choose_observers(
     batches: Sequence[NDArray[np.float32]],
     config: QuantConfig,
 ) -> QuantConfig:
-    """Return the configuration with an entry for each tensor that another observer than its present one suits better.
+    """Return the configuration with an entry for each tensor for which another observer is better than its present one.
 
-    Only the tensors that together make up most of the change on the first batch are looked at: the others could not
-    matter much.
+    Candidates are tried only for the tensors that make up most of the change on the first batch.
 
     Args:
         graph: from `repghost.graph.trace.graph_of`.
@@ -94,7 +93,7 @@ def _changes(
 
 def _scale(graph: Graph, entry: TensorStatistics, config: QuantConfig, settings: LayerSettings) -> QParams | None:
     symmetric = find_policy(config.policy).symmetric
-    low, high = find_observer(settings.observer).find_range(entry, settings.percentile, symmetric)
+    low, high = make_observer(settings.observer, settings.percentile).find_range(entry, symmetric)
     return qparams_of_range(*useful_range(graph, entry.name, low, high), symmetric)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from repghost.graph.operators import AveragePool, Classifier, Convolution, Graph, Operator, operator_inputs
+from repghost.graph.operators import AveragePool, Classifier, Convolution, Graph, Operator
 from repghost.graph.run import run_float
 
 # A depthwise weight that shrinks by more leaves its int16 multiplier too few integers to choose from.
@@ -38,8 +38,8 @@ class Pair:
 
 def find_pairs(graph: Graph) -> tuple[Pair, ...]:
     """Return every pair of layers for which equalization is exact, in execution order."""
-    readers = Counter(name for op in graph.operators for name in operator_inputs(op))
-    reader = {name: op for op in graph.operators for name in operator_inputs(op)}
+    readers = Counter(name for op in graph.operators for name in op.inputs)
+    reader = {name: op for op in graph.operators for name in op.inputs}
     pairs = []
     for op in graph.operators:
         if not isinstance(op, Convolution):
@@ -53,7 +53,7 @@ def find_pairs(graph: Graph) -> tuple[Pair, ...]:
 
 
 def equalize(graph: Graph, batches: Iterable[NDArray[np.float32]]) -> Graph:
-    """Return the graph with rescaled channels; its float answers are the same up to rounding.
+    """Return the graph with rescaled channels; its float logits are the same up to rounding.
 
     Args:
         graph: from `repghost.graph.trace.graph_of`.

@@ -1,12 +1,12 @@
-"""Searching settings: the levers in order of what they cost, the cheapest that loses no more than is allowed.
+"""Searching settings: changes ("levers") are tried in order of their cost until one loses no more than is allowed.
 
-Every trial is evaluated on labelled images that calibrate nothing, by the integer program itself, against the float
-network on the same images. Nothing here sees the images that a report evaluates with.
+Each trial compares the integer program with the float network on held-out labelled images, which calibrate nothing. No
+image that a report measures accuracy on is read here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,7 +36,7 @@ SENSITIVITY_IMAGES = 64
 
 @dataclass(frozen=True)
 class Lever:
-    """A way to lose less.
+    """A change of the settings that may lose less accuracy.
 
     Attributes:
         name: as the table calls it.
@@ -81,17 +81,21 @@ LEVERS: tuple[Lever, ...] = (
 )
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Labelled images that evaluate trials and nothing else.
+@dataclass(frozen=True, eq=False)
+class SearchImages:
+    """What a search reads; no image is in both sets.
 
     Attributes:
-        images: uint8 [N, size, size, 3].
-        labels: int64 [N].
+        calibration: uint8 [N, size, size, 3].
+        held_out: uint8 [M, size, size, 3], which evaluate trials and nothing else.
+        labels: int64 [M], of the held-out images.
+        preprocess: of all of them.
     """
 
-    images: NDArray[np.uint8]
+    calibration: NDArray[np.uint8]
+    held_out: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    preprocess: Preprocess
 
 
 @dataclass(frozen=True)
@@ -153,10 +157,8 @@ class Search:
 
 def search_settings(
     graph: Graph,
-    images: NDArray[np.uint8],
-    preprocess: Preprocess,
+    images: SearchImages,
     config: QuantConfig,
-    held_out: HeldOut,
     max_drop: float,
     on_trial: Callable[[Trial], None] | None = None,
 ) -> Search:
@@ -164,17 +166,15 @@ def search_settings(
 
     Args:
         graph: of the fused float network.
-        images: uint8 [N, size, size, 3], for calibration.
-        preprocess: of all images.
+        images: which calibrate, and which evaluate.
         config: the settings to start from.
-        held_out: none of the calibration images.
         max_drop: percentage points of top-1.
         on_trial: called with each trial once it is evaluated.
 
     Raises:
         AccuracyGateError: when no lever is enough; the message names the best.
     """
-    bench = _Bench(graph, images, preprocess, held_out)
+    bench = _Bench(graph, images)
     trials: list[Trial] = []
     for lever in _levers(bench, config):
         wanted = lever.change(config)
@@ -188,14 +188,14 @@ def search_settings(
             return Search(tuple(trials), quantized, spec, max_drop)
     best = min(trials, key=lambda trial: trial.drop_points)
     raise AccuracyGateError(
-        f"no setting loses at most {max_drop:g} points of top-1 on {len(held_out.labels)} held-out pictures; the best, "
+        f"no setting loses at most {max_drop:g} points of top-1 on {len(images.labels)} held-out pictures; the best, "
         f"{best.name!r}, loses {best.drop_points:.2f}. Nothing was written. {_beyond(config)}Allow more with "
         "--max-drop, calibrate on more pictures with --images, or train under quantization with `repghost qat`."
     )
 
 
 def _beyond(config: QuantConfig) -> str:
-    """Return why no layer was tried in float, where none was."""
+    """Return the sentence that says why no layer was tried in float, or an empty text."""
     if not find_policy(config.policy).integer_only:
         return ""
     return "No layer was tried in float: an integer program has none, only files for TensorRT do (--policy tensorrt). "
@@ -209,22 +209,22 @@ def _levers(bench: _Bench, config: QuantConfig) -> Iterator[Lever]:
 
 
 class _Bench:
-    """Everything the trials share: the float answers, and the statistics of the network as it is."""
+    """What all trials share: the float network's predictions, and the statistics of its tensors."""
 
-    def __init__(self, graph: Graph, images: NDArray[np.uint8], preprocess: Preprocess, held_out: HeldOut) -> None:
-        if len(held_out.labels) == 0:
+    def __init__(self, graph: Graph, images: SearchImages) -> None:
+        if len(images.labels) == 0:
             raise UsageError(
                 "a search needs labelled pictures that calibrate nothing, and the set has none left. Give --data a "
                 "larger set, or fewer --images."
             )
-        self._graph, self._images, self._preprocess, self._held_out = graph, images, preprocess, held_out
+        self._graph, self._held_out, self._labels = graph, images.held_out, images.labels
+        self._images, self._preprocess = images.calibration, images.preprocess
         self._float = self._predictions(lambda x: run_float(graph, x))
-        self._statistics = collect_statistics(graph, batches(images, preprocess))
+        self._statistics = collect_statistics(graph, batches(self._images, self._preprocess))
 
     def _predictions(self, network: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.int64]:
         parts = [
-            network(torch.from_numpy(batch)).argmax(1).numpy()
-            for batch in batches(self._held_out.images, self._preprocess)
+            network(torch.from_numpy(batch)).argmax(1).numpy() for batch in batches(self._held_out, self._preprocess)
         ]
         return np.concatenate(parts)
 
@@ -239,11 +239,11 @@ class _Bench:
         spec = choose_ranges(graph, statistics, self._images, self._preprocess, config)
         graph = correct(graph, spec, self._images, self._preprocess, config)
         network = SimulatedNetwork(graph, spec) if float_parts(graph, spec) else ExactNetwork(graph, spec)
-        difference = paired_difference(self._float, self._predictions(network), self._held_out.labels)
+        difference = paired_difference(self._float, self._predictions(network), self._labels)
         return Trial(lever.name, lever.cost, config, difference), graph, spec
 
     def float_levers(self, config: QuantConfig) -> list[Lever]:
-        """Return the last resort: the most sensitive bottlenecks in float, one more in each lever."""
+        """Return levers that leave the most sensitive bottlenecks in float, one more in each."""
         spec = choose_ranges(self._graph, self._statistics, self._images, self._preprocess, config)
         few = list(batches(self._images[:SENSITIVITY_IMAGES], self._preprocess))
         harm = block_sensitivity(self._graph, spec, few)
@@ -254,21 +254,14 @@ class _Bench:
             names = tuple(worst[:count])
             price = sum(share for layer, share in shares.items() if layer.startswith(tuple(f"{it}." for it in names)))
             cost = f"float kernels for {price:.1%} of the multiply-adds"
-            levers.append(Lever(f"{', '.join(names)} in float", cost, _FloatBlocks(config, names)))
+            levers.append(Lever(f"{', '.join(names)} in float", cost, _in_float(names)))
         return levers
 
 
-@dataclass(frozen=True)
-class _FloatBlocks:
-    """The change of a lever that leaves whole bottlenecks in float."""
-
-    config: QuantConfig
-    names: tuple[str, ...]
-
-    def __call__(self, config: QuantConfig) -> QuantConfig:
-        del config
-        entries = tuple((f"{name}.*", None) for name in self.names)
-        return replace(self.config, layers=(*self.config.layers, *entries))
+def _in_float(names: Sequence[str]) -> Callable[[QuantConfig], QuantConfig]:
+    """Return the change of a lever that leaves whole bottlenecks in float."""
+    entries = tuple((f"{name}.*", None) for name in names)
+    return lambda config: replace(config, ranges_by_answers=True, layers=(*config.layers, *entries))
 
 
 def block_sensitivity(graph: Graph, spec: QuantSpec, few: list[NDArray[np.float32]]) -> Mapping[str, float]:

@@ -27,13 +27,13 @@ OBSERVED_SHARE = 4  # one image in so many gives the statistics; the running one
 
 @dataclass(frozen=True, eq=False)
 class Branches:
-    """One fused layer's parts.
+    """The branches that one fused layer is computed from.
 
     Attributes:
         conv: the convolution, or the classifier.
         norm: the batch norm behind it.
         beside: batch norms of the input itself.
-        identities: how often the input itself is added as it is.
+        identities: how many identity branches (the input itself, unscaled) are added.
     """
 
     conv: nn.Conv2d | nn.Linear
@@ -43,7 +43,7 @@ class Branches:
 
 
 class BranchWeights(nn.Module):
-    """The weights of a network whose branches are still there.
+    """The weights of a network in train or deploy form, whose branches stay and learn.
 
     Args:
         model: in train or deploy form; it learns in place.

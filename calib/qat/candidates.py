@@ -1,8 +1,8 @@
 """Candidates for the file that is written: the calibrated network and what training made of it, evaluated as integers.
 
-A network replaces the one before it only where that cannot be luck: by the objective that it was trained for, on
-held-out images, paired, by two standard errors; and never with fewer right answers. Right answers alone would not do:
-some 30 of 2,000 differ from the float network's, which ones is chance, and so is which of two equal networks has more.
+A network replaces the one before it only where it is significantly better: its training objective on held-out images
+is lower by more than two standard errors of the paired difference, and its top-1 is not lower. Top-1 alone would not
+do: some 30 of 2,000 predictions differ from the float network's, and which ones they are is chance.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VALIDATION_PIXELS = 1 << 18  # of one batch
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Images that only choose.
+    """Images that only choose between candidates.
 
     Attributes:
         images: uint8 [N, size, size, 3].
@@ -46,9 +46,9 @@ class Score:
     """How good the integer program of a candidate is on the held-out images.
 
     Attributes:
-        top1: share of right answers.
+        top1: share of correct predictions.
         loss: mean cross-entropy with the labels.
-        agreement: share of the float network's answers.
+        agreement: share of predictions that equal the float network's.
         divergence: mean Kullback-Leibler divergence of the class probabilities from the float network's, in nats.
         objective: what training minimizes, for each image, float64 [N].
     """
@@ -60,7 +60,7 @@ class Score:
     objective: NDArray[np.float64]
 
     def better_than(self, other: Score) -> bool:
-        """Return whether the objective is less by more than chance makes it, with no right answer less."""
+        """Return whether the objective is significantly lower and top-1 not lower."""
         gain = other.objective - self.objective
         error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
         return self.top1 >= other.top1 and bool(gain.mean() > SIGNIFICANT * error)
@@ -120,12 +120,12 @@ def evaluate(
 
 
 def score(logits: torch.Tensor, held_out: HeldOut, settings: QatSettings) -> Score:
-    """Return how good answers are.
+    """Return the score of logits on the held-out images.
 
     Args:
         logits: float64 [N, classes].
-        held_out: the images they answer.
-        settings: which share of the objective is the float network's answers, and at which temperature.
+        held_out: the images they belong to.
+        settings: share and temperature of the distillation in the objective.
     """
     wanted, labels = torch.from_numpy(held_out.float_logits).double(), torch.from_numpy(held_out.labels)
     losses = F.cross_entropy(logits, labels, reduction="none")

@@ -1,4 +1,4 @@
-"""The images of a quantization-aware run: which calibrate, which choose, which train, and the batches."""
+"""The images of quantization-aware training: split into calibration, held-out and training, and fed in batches."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Split:
     """Indices of one set of images; `held_out` shares none with the other two.
 
     Attributes:
-        calibration: what the first scales come from; those that `repghost quantize` takes with the same seed.
-        held_out: what chooses between candidates.
+        calibration: the first scales come from them; those that `repghost quantize` takes with the same seed.
+        held_out: they choose between candidates.
         training: all but the held-out ones.
     """
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from calib.qat.data import TrainingFeed
 from calib.qat.network import QatNetwork
-from calib.qat.settings import FREEZE_OBSERVERS, FREEZE_STATISTICS, QatSettings
+from calib.qat.settings import FREEZE_OBSERVERS, FREEZE_STATISTICS, QUANTIZE, QatSettings
 from repghost.errors import RepGhostError
 
 WARMUP = 0.05  # share of the steps in which the rate rises
@@ -34,7 +34,7 @@ class QatStep:
 
 
 def prepare_teacher(model: nn.Module, settings: QatSettings) -> Teacher | None:
-    """Return the float network as the one whose answers are learned from, or None where labels alone are.
+    """Return the float network as the teacher of the distillation, or None where the loss has labels alone.
 
     Args:
         model: fused, in evaluation mode; its memory layout is changed.
@@ -68,8 +68,8 @@ def train_quantized(
     """
     total = settings.epochs * feed.steps_per_epoch
     optimizer = make_optimizer(network, settings)
-    phases = {phase.name: phase.first_step for phase in settings.schedule.phases(total)}
-    number, name = 0, "quantize"
+    phases = settings.schedule.first_steps(total)
+    number, name = 0, QUANTIZE
     network.train()
     for epoch in range(settings.epochs):
         for images, labels in feed.batches(epoch):

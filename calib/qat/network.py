@@ -1,4 +1,4 @@
-"""The network that quantization-aware training trains: its graph with a fake-quant where inference has integers.
+"""The network that is trained: its graph with a fake-quantizer wherever inference has integers.
 
 Values are float32 and close to what the integers stand for; once scales are final, weights are exactly those of the
 integer program. Conversion gives a graph and a spec, from which everything else follows as after calibration.
@@ -15,26 +15,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from calib.qat.scales import LearnedScales
-from calib.qat.weights import Layer, WeightSource, key, layers_of
+from calib.qat.weights import Layer, WeightSource, layers_of
 from calib.settings.quantspec import QuantSpec
-from calib.simulate.fake_quantize import fake_quantize, fake_quantize_weight, weight_steps
-from repghost.graph.operators import (
-    INPUT,
-    AveragePool,
-    Classifier,
-    Convolution,
-    Gate,
-    Graph,
-    HardSigmoid,
-    Operator,
-    ResidualAdd,
-)
-
-Tensors = dict[str, torch.Tensor]
+from calib.simulate.fake_quantize import fake_quantize_weight, weight_steps
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
+from repghost.graph.run import FLOAT, Kernels, followed_by, run
 
 
 class QatNetwork(nn.Module):
-    """Maps normalized images to logits as the integer program will, with gradients.
+    """Maps normalized images to logits like the integer program, but in float32 and with gradients.
 
     Args:
         graph: from `repghost.graph.trace.graph_of`, perhaps equalized.
@@ -47,19 +36,21 @@ class QatNetwork(nn.Module):
         self._graph = graph
         self.source = weights
         self.scales = LearnedScales(graph, spec)
-        self._weights: Tensors = {}  # of this step, by layer, where they do not depend on what the layer sees
+        self._weights: dict[
+            str, torch.Tensor
+        ] = {}  # of this step, by layer, where they do not depend on what the layer sees
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits [N, classes] of float32 [N, C, H, W], normalized."""
-        tensors: Tensors = {INPUT: self._quantized(INPUT, images, False)}
         self._weights = {} if self.source.observes else self._quantized_weights()
-        for op in self._graph.operators:
-            value = self._run(op, tensors)
-            if op.name in self.scales.zero_points:
-                value = self._quantized(op.name, value, isinstance(op, Convolution) and op.relu)
-            tensors[op.name] = value
+        kernels: Kernels[torch.Tensor] = {
+            **FLOAT,
+            Convolution: self._convolution,
+            Classifier: self._classifier,
+        }
+        logits = run(self._graph, followed_by(kernels, self._output), self.scales.quantize(INPUT, images, False))
         self._weights = {}  # the next step has others
-        return tensors[self._graph.operators[-1].name]
+        return logits
 
     def freeze_observers(self) -> None:
         """Make scales, zero points and multipliers final."""
@@ -95,29 +86,23 @@ class QatNetwork(nn.Module):
         return replace(self._graph, operators=tuple(operators)), self.scales.spec(scales)
 
     def _on_steps(self, op: Layer, scales: NDArray[np.float32]) -> Layer:
-        """Return a layer whose weights are those that its integers stand for."""
+        """Return a layer whose weights lie on their int8 steps, within the limits of its accumulator."""
         limits = self.scales.limits(op.name, scales)
         steps = weight_steps(torch.from_numpy(op.weight), torch.from_numpy(scales), limits)
         return replace(op, weight=steps.numpy() * scales.reshape((-1,) + (1,) * (op.weight.ndim - 1)))
 
-    def _run(self, op: Operator, tensors: Tensors) -> torch.Tensor:
-        """Return one operator's output before it is quantized; a ReLU is left to the quantizer."""
-        x = tensors[op.input]
-        match op:
-            case Convolution():
-                weight, bias = self._layer(op.name, x)
-                return F.conv2d(x, weight, bias, op.stride, op.padding, groups=op.groups)
-            case ResidualAdd():
-                return x + tensors[op.other]
-            case AveragePool():
-                return x.mean((2, 3), keepdim=True)
-            case HardSigmoid():
-                return F.hardsigmoid(x)
-            case Gate():
-                return x * tensors[op.gate]
-            case Classifier():
-                weight, bias = self._layer(op.name, x)
-                return F.linear(x.flatten(1), weight, bias)
+    def _convolution(self, op: Convolution, x: torch.Tensor) -> torch.Tensor:
+        """Return a convolution's output without its ReLU, which is a bound of the quantizer behind it."""
+        weight, bias = self._layer(op.name, x)
+        return F.conv2d(x, weight, bias, op.stride, op.padding, groups=op.groups)
+
+    def _classifier(self, op: Classifier, x: torch.Tensor) -> torch.Tensor:
+        weight, bias = self._layer(op.name, x)
+        return F.linear(x.flatten(1), weight, bias)
+
+    def _output(self, op: Operator, value: torch.Tensor) -> torch.Tensor:
+        """Return an operator's output through its quantizer; logits, and what an add takes, have none."""
+        return self.scales.quantize(op.name, value, isinstance(op, Convolution) and op.relu)
 
     def _layer(self, name: str, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a layer's quantized weight and its bias."""
@@ -128,7 +113,7 @@ class QatNetwork(nn.Module):
             return self._weights[name].reshape(weight.shape), bias
         return fake_quantize_weight(weight, *self.scales.weight_scales(name)), bias
 
-    def _quantized_weights(self) -> Tensors:
+    def _quantized_weights(self) -> dict[str, torch.Tensor]:
         """Return every layer's quantized weight, float32 [O, weights of a channel].
 
         Layers whose channels have as many weights go through the quantizer together: it is a dozen small operations.
@@ -139,7 +124,7 @@ class QatNetwork(nn.Module):
             rows[op.name] = self.source.layer(op.name)[0].flatten(1)
             scales[op.name] = self.scales.weight_scales(op.name)
             groups.setdefault((rows[op.name].shape[1], scales[op.name][1] is None), []).append(op.name)
-        result: Tensors = {}
+        result: dict[str, torch.Tensor] = {}
         for names in groups.values():
             limits = [limit for _, limit in (scales[name] for name in names) if limit is not None]
             quantized = fake_quantize_weight(
@@ -149,6 +134,3 @@ class QatNetwork(nn.Module):
             )
             result |= zip(names, quantized.split([len(rows[name]) for name in names]), strict=True)
         return result
-
-    def _quantized(self, name: str, value: torch.Tensor, relu: bool) -> torch.Tensor:
-        return fake_quantize(value, self.scales.activation[key(name)], *self.scales.bounds(name, relu))

@@ -1,53 +1,117 @@
 """The scales of a quantized network while they learn, and the moment they become final.
 
 Activation scales and the weight scales of int32 layers are parameters, as logarithms. The weight scales of int16
-layers follow from theirs and an integer multiplier M (see `planning`), which is chosen again now and then; the sum of
-each channel's int8 magnitudes is limited in every step, so that no accumulator can ever leave int16.
+layers follow from theirs and an integer multiplier M (see `calib.integer.qparams.q15_unit`), which is chosen again now
+and then; the sum of each channel's int8 magnitudes is limited in every step, so that no accumulator can leave int16.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from calib.integer.qparams import INT8_MAX, INT8_MIN, Q15_ADD_SHIFT, Q15_SHIFT, QParams
+from calib.integer.qparams import INT8_MAX, INT8_MIN, QParams, q15_multiplier, q15_unit
 from calib.qat.weights import Layer, key, layers_of
 from calib.settings.quantspec import QuantSpec
+from calib.simulate.fake_quantize import fake_quantize
 from calib.weight_scales import planning as q15
 from calib.weight_scales.int16 import plan_int16
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph
 
 
-@dataclass(frozen=True)
-class Wiring:
-    """Which tensors a layer's scales belong to.
+class ActivationScale(nn.Module):
+    """One tensor's scale, learned as its natural logarithm, and its zero point, which stays.
 
-    Attributes:
-        input: read by the layer.
-        output: what its epilogue makes, the add behind it included; None for the classifier.
-        residual: the other tensor of that add.
+    Args:
+        qparams: what it begins with.
     """
 
-    input: str
-    output: str | None
-    residual: str | None
+    def __init__(self, qparams: QParams) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(math.log(qparams.scale)))
+        self.zero_point = qparams.zero_point
+
+    def forward(self, x: torch.Tensor, relu: bool) -> torch.Tensor:
+        """Return float32 [N, C, H, W] quantized and dequantized, after a ReLU if that is said."""
+        low = max(INT8_MIN, self.zero_point) if relu else INT8_MIN
+        return fake_quantize(x, self.log_scale, low - self.zero_point, INT8_MAX - self.zero_point)
+
+    def qparams(self) -> QParams:
+        """Return scale and zero point as they are now."""
+        return QParams(float(torch.exp(self.log_scale.detach())), self.zero_point)
 
 
-def wiring_of(graph: Graph) -> dict[str, Wiring]:
-    """Return the tensors of every layer."""
-    adds = graph.fused_adds()
-    result = {}
-    for op in layers_of(graph):
-        add = adds.get(op.name)
-        output = None if isinstance(op, Classifier) else op.name if add is None else add.name
-        result[op.name] = Wiring(op.input, output, None if add is None else add.other)
-    return result
+class Int32WeightScales(nn.Module):
+    """The weight scales of a layer with int32 accumulators, float32 [O]: learned as logarithms, or final.
+
+    Args:
+        scales: what they begin with, float32 [O].
+    """
+
+    final: torch.Tensor | None
+
+    def __init__(self, scales: torch.Tensor) -> None:
+        super().__init__()
+        self.log_scales = nn.Parameter(scales.log())
+        self.register_buffer("final", None)
+
+    def forward(self) -> torch.Tensor:
+        """Return the scales, with gradients while they learn."""
+        return self.log_scales.exp() if self.final is None else self.final
+
+    def planned(self, op: Layer, x: QParams, y: QParams | None) -> NDArray[np.float32]:
+        """Return the learned scales, coarser where the layer's bias would not fit int32, float32 [O]."""
+        learned = np.exp(self.log_scales.detach().cpu().numpy())
+        # For weights of 0 the plan is what the bias alone needs.
+        needed = q15.plan_dense_scales(np.zeros_like(op.weight), op.bias, x.scale, 1.0 if y is None else y.scale)
+        return np.maximum(learned, needed).astype(np.float32)
+
+    def freeze(self, scales: NDArray[np.float32]) -> None:
+        """Make these scales final."""
+        self.final = torch.from_numpy(scales).to(self.log_scales.device)
+
+
+class Int16WeightScales(nn.Module):
+    """The weight scales of a depthwise layer with int16 accumulators: M * s_y / (2**15 * s_x), or final.
+
+    Args:
+        multiplier: M, whole numbers, float64 [C].
+        residual: whether a residual add is the layer's epilogue.
+    """
+
+    final: torch.Tensor | None
+    multiplier: torch.Tensor  # float32 [C]
+    limits: torch.Tensor  # float32 [C], the most that a channel's magnitudes may sum to
+
+    def __init__(self, multiplier: NDArray[np.float64], residual: bool) -> None:
+        super().__init__()
+        self.residual = residual
+        self.register_buffer("final", None)
+        self.register_buffer("multiplier", torch.tensor(multiplier, dtype=torch.float32))
+        self.register_buffer("limits", torch.from_numpy(q15.largest_sums(multiplier)))
+
+    def forward(self, ratio: torch.Tensor) -> torch.Tensor:
+        """Return the scales, float32 [C], for s_y / s_x as it is now."""
+        return self.multiplier * q15_unit(ratio, self.residual) if self.final is None else self.final
+
+    def exact(self, x: QParams, y: QParams) -> NDArray[np.float32]:
+        """Return the scales for these scales of input and output, computed in float64."""
+        multiplier = self.multiplier.cpu().numpy().astype(np.float64)
+        return (multiplier * q15_unit(y.scale / x.scale, self.residual)).astype(np.float32)
+
+    def choose(self, multiplier: NDArray[np.float64]) -> None:
+        """Take another M, and the limits that follow from it."""
+        self.multiplier = torch.tensor(multiplier, dtype=torch.float32).to(self.multiplier.device)
+        self.limits = torch.from_numpy(q15.largest_sums(multiplier)).to(self.limits.device)
+
+    def freeze(self, scales: NDArray[np.float32]) -> None:
+        """Make these scales final."""
+        self.final = torch.from_numpy(scales).to(self.multiplier.device)
 
 
 class LearnedScales(nn.Module):
@@ -60,45 +124,42 @@ class LearnedScales(nn.Module):
 
     def __init__(self, graph: Graph, spec: QuantSpec) -> None:
         super().__init__()
-        self.wiring = wiring_of(graph)
-        self.zero_points = {name: qparams.zero_point for name, qparams in spec.activations.items()}
-        self.int16 = frozenset(name for name, kind in spec.accumulators.items() if kind == "int16")
+        self._layers = {op.name: op for op in layers_of(graph)}
+        self._epilogues = {op.name: graph.epilogue(op) for op in layers_of(graph)}
         self._accumulators = dict(spec.accumulators)
         self._notes = spec.notes
-        self._final: dict[str, NDArray[np.float32]] = {}
+        self._names = tuple(spec.activations)
         self.frozen = False
-        self.activation = nn.ParameterDict(
-            {key(name): nn.Parameter(torch.tensor(math.log(q.scale))) for name, q in spec.activations.items()}
-        )
-        self.activation[key(INPUT)].requires_grad_(False)  # it belongs to the images, not to the network
-        self.weight = nn.ParameterDict()
+        self.activation = nn.ModuleDict({key(name): ActivationScale(q) for name, q in spec.activations.items()})
+        self._activation(INPUT).requires_grad_(False)  # it belongs to the images, not to the network
+        self.weight = nn.ModuleDict()
         for name, scales in spec.weight_scales.items():
-            values = torch.from_numpy(np.asarray(scales, np.float32).copy())
-            if name in self.int16:
-                self._set(name, values, self._multiplier(name, scales))
-            else:
-                self.weight[key(name)] = nn.Parameter(values.log())
+            self.weight[key(name)] = (
+                Int16WeightScales(self._multiplier(name, scales), self._epilogues[name].residual is not None)
+                if spec.accumulators.get(name) == "int16"
+                else Int32WeightScales(torch.from_numpy(np.asarray(scales, np.float32).copy()))
+            )
 
-    def bounds(self, tensor: str, relu: bool) -> tuple[int, int]:
-        """Return the least and the largest q - zero point of a tensor."""
-        zero = self.zero_points[tensor]
-        return (max(INT8_MIN, zero) if relu else INT8_MIN) - zero, INT8_MAX - zero
+    def quantize(self, tensor: str, value: torch.Tensor, relu: bool) -> torch.Tensor:
+        """Return a tensor quantized and dequantized, or as it is where it has no scale.
+
+        Args:
+            tensor: its name.
+            value: float32 [N, C, H, W], before a ReLU if there is one.
+            relu: whether there is.
+        """
+        return self._activation(tensor)(value, relu) if key(tensor) in self.activation else value
 
     def weight_scales(self, layer: str) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return a layer's scales, float32 [O], and the most its magnitudes may sum to in each channel, or None."""
-        limits = getattr(self, f"limits:{key(layer)}") if layer in self.int16 else None
-        if self.frozen:
-            return getattr(self, f"scales:{key(layer)}"), limits
-        if limits is None:
-            return self.weight[key(layer)].exp(), None
-        return getattr(self, f"multiplier:{key(layer)}") * self._unit(layer), limits
+        scales = self._weight(layer)
+        if isinstance(scales, Int32WeightScales):
+            return scales(), None
+        return scales(self._ratio(layer)), scales.limits
 
     def qparams(self) -> dict[str, QParams]:
         """Return every tensor's scale and zero point as they are now."""
-        return {
-            name: QParams(float(torch.exp(self.activation[key(name)].detach())), zero)
-            for name, zero in self.zero_points.items()
-        }
+        return {name: self._activation(name).qparams() for name in self._names}
 
     def plan(self, layers: Mapping[str, Layer]) -> dict[str, NDArray[np.float32]]:
         """Return the weight scales to convert with: int16 ones planned for these weights, the others as learned.
@@ -106,85 +167,70 @@ class LearnedScales(nn.Module):
         Args:
             layers: the float layers by name.
         """
-        if self.frozen:
-            return dict(self._final)
-        qparams = self.qparams()
-        return {name: self._planned(op, qparams) for name, op in layers.items()}
+        return {name: self._planned(op) for name, op in layers.items()}
 
     def replan(self, layers: Mapping[str, Layer]) -> None:
         """Choose the int16 multipliers again, for weights and scales as they are now."""
-        if self.frozen:
-            return
-        qparams = self.qparams()
-        for name in self.int16:
-            scales = self._planned(layers[name], qparams)
-            self._set(name, torch.from_numpy(scales), self._multiplier(name, scales))
+        for name, op in layers.items():
+            scales = self._weight(name)
+            if isinstance(scales, Int16WeightScales) and not self.frozen:
+                scales.choose(self._multiplier(name, self._planned(op)))
 
     def freeze(self, layers: Mapping[str, Layer]) -> None:
         """Make every scale final: from here on training computes with the numbers that are written."""
-        scales = self.plan(layers)
-        for name, values in scales.items():
-            multiplier = self._multiplier(name, values) if name in self.int16 else None
-            self._set(name, torch.from_numpy(values), multiplier)
-        self._final, self.frozen = scales, True
+        for name, values in self.plan(layers).items():
+            scales = self._weight(name)
+            if isinstance(scales, Int16WeightScales):
+                scales.choose(self._multiplier(name, values))
+            scales.freeze(values)
+        self.frozen = True
         self.requires_grad_(False)
 
     def limits(self, layer: str, scales: NDArray[np.float32]) -> torch.Tensor | None:
         """Return the most a layer's magnitudes may sum to with these scales, float32 [O], or None."""
-        return _limits(self._multiplier(layer, scales)) if layer in self.int16 else None
+        if isinstance(self._weight(layer), Int32WeightScales):
+            return None
+        return torch.from_numpy(q15.largest_sums(self._multiplier(layer, scales)))
 
     def spec(self, scales: Mapping[str, NDArray[np.float32]]) -> QuantSpec:
         """Return the scales as calibration would have returned them."""
         return QuantSpec(self.qparams(), scales, self._accumulators, self._notes)
 
-    def _planned(self, op: Layer, qparams: Mapping[str, QParams]) -> NDArray[np.float32]:
-        """Return one layer's scales for its weights and the activation scales given."""
-        wiring = self.wiring[op.name]
-        x, y = qparams[wiring.input], None if wiring.output is None else qparams[wiring.output]
-        if op.name in self.int16:
-            assert isinstance(op, Convolution) and y is not None
-            residual = None if wiring.residual is None else qparams[wiring.residual]
-            planned = plan_int16(op, x, y, residual)
-            # Without a better plan the multipliers stay; the limits of the sums hold for them as well.
-            return self._current(op.name, qparams) if planned is None else planned
-        learned = np.exp(self.weight[key(op.name)].detach().cpu().numpy())
-        # For weights of 0 the plan is what the bias alone needs.
-        needed = q15.plan_dense_scales(np.zeros_like(op.weight), op.bias, x.scale, 1.0 if y is None else y.scale)
-        return np.maximum(learned, needed).astype(np.float32)
+    def _activation(self, tensor: str) -> ActivationScale:
+        module = self.activation[key(tensor)]
+        assert isinstance(module, ActivationScale)
+        return module
 
-    def _current(self, layer: str, qparams: Mapping[str, QParams]) -> NDArray[np.float32]:
-        multiplier = getattr(self, f"multiplier:{key(layer)}").cpu().numpy().astype(np.float64)
-        return (multiplier * self._exact_unit(layer, qparams)).astype(np.float32)
+    def _weight(self, layer: str) -> Int32WeightScales | Int16WeightScales:
+        module = self.weight[key(layer)]
+        assert isinstance(module, Int32WeightScales | Int16WeightScales)
+        return module
 
-    def _set(self, layer: str, scales: torch.Tensor, multiplier: NDArray[np.float64] | None) -> None:
-        """Keep a layer's scales, its multipliers, and the limits that follow from them."""
-        device = self.activation[key(INPUT)].device
-        self.register_buffer(f"scales:{key(layer)}", scales.to(device))
-        if multiplier is not None:
-            self.register_buffer(f"multiplier:{key(layer)}", torch.tensor(multiplier, dtype=torch.float32).to(device))
-            self.register_buffer(f"limits:{key(layer)}", _limits(multiplier).to(device))
+    def _planned(self, op: Layer) -> NDArray[np.float32]:
+        """Return one layer's scales for its weights and the activation scales as they are now."""
+        scales, epilogue = self._weight(op.name), self._epilogues[op.name]
+        if scales.final is not None:
+            return scales.final.cpu().numpy()
+        x = self._activation(op.input).qparams()
+        if isinstance(scales, Int32WeightScales):
+            return scales.planned(op, x, None if isinstance(op, Classifier) else self._output(op.name).qparams())
+        assert isinstance(op, Convolution)
+        y, other = self._output(op.name).qparams(), epilogue.residual
+        planned = plan_int16(op, x, y, None if other is None else self._activation(other).qparams())
+        # Without a better plan the multipliers stay; the limits of the sums hold for them as well.
+        return scales.exact(x, y) if planned is None else planned
+
+    def _output(self, layer: str) -> ActivationScale:
+        """Return the scale of what a convolution writes, the add behind it included."""
+        return self._activation(self._epilogues[layer].output)
 
     def _multiplier(self, layer: str, scales: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return M of s_w = M * s_y / (2**15 * s_x), or 2**20 with a residual."""
-        return np.rint(scales.astype(np.float64) / self._exact_unit(layer, self.qparams()))
-
-    def _exact_unit(self, layer: str, qparams: Mapping[str, QParams]) -> float:
-        wiring = self.wiring[layer]
-        assert wiring.output is not None
-        shift = Q15_SHIFT + (0 if wiring.residual is None else Q15_ADD_SHIFT)
-        return qparams[wiring.output].scale / (2.0**shift * qparams[wiring.input].scale)
+        """Return the M that int16 weight scales stand for, whole numbers, float64 [C]."""
+        x, y = self._activation(self._layers[layer].input).qparams(), self._output(layer).qparams()
+        return np.rint(q15_multiplier(x.scale, scales, y.scale, self._epilogues[layer].residual is not None))
 
     @torch.no_grad()
-    def _unit(self, layer: str) -> torch.Tensor:
-        """Return the weight scale that M = 1 means now, without a gradient: M is chosen, not learned."""
-        wiring = self.wiring[layer]
-        assert wiring.output is not None
-        shift = Q15_SHIFT + (0 if wiring.residual is None else Q15_ADD_SHIFT)
-        ratio = self.activation[key(wiring.output)] - self.activation[key(wiring.input)]
-        return torch.exp(ratio) * 2.0**-shift
-
-
-def _limits(multiplier: NDArray[np.float64]) -> torch.Tensor:
-    """Return the largest sums of magnitudes that fit int16 with what the rounded offset leaves (see `planning`)."""
-    step = np.ceil(2.0**Q15_SHIFT / multiplier)
-    return torch.tensor(np.floor((q15.INT16_WIDTH - step) / q15.INPUT_WIDTH), dtype=torch.float32)
+    def _ratio(self, layer: str) -> torch.Tensor:
+        """Return s_y / s_x without a gradient: the M of int16 scales is chosen, not learned."""
+        source = self._activation(self._layers[layer].input)
+        return torch.exp(self._output(layer).log_scale - source.log_scale)

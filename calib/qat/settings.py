@@ -1,4 +1,4 @@
-"""What decides a quantization-aware training run, apart from the weights and the images: frozen values, in the file.
+"""The settings of quantization-aware training: with the weights and the images they determine a run.
 
 The schedule has four phases, each a name: `observe` finds the first scales on calibration images, `quantize` trains
 weights and scales, `freeze_observers` trains weights under final scales, `freeze_statistics` trains under final scales
@@ -13,22 +13,14 @@ from typing import Any
 from repghost.errors import UsageError, unknown_value
 
 MODES = ("fused", "reparam")
-EPOCHS, EPOCH_IMAGES = 4, 12_500  # where nothing else is asked for
-OBSERVE, QUANTIZE = "observe", "quantize"
-FREEZE_OBSERVERS, FREEZE_STATISTICS = "freeze_observers", "freeze_statistics"
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A part of the run: its name and its first step; the next phase's first step ends it."""
-
-    name: str
-    first_step: int
+EPOCHS, EPOCH_IMAGES = 4, 12_500  # the defaults, in Python and in the commands
+# The phases of the training steps, by name, in order.
+QUANTIZE, FREEZE_OBSERVERS, FREEZE_STATISTICS = "quantize", "freeze_observers", "freeze_statistics"
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """When what stops changing.
+    """When scales and statistics stop changing.
 
     Attributes:
         observe: calibration images that the first scales come from, before the first step.
@@ -54,14 +46,12 @@ class Schedule:
                 f"({self.freeze_observers}); give a larger share."
             )
 
-    def phases(self, steps: int) -> tuple[Phase, ...]:
-        """Return the phases of a run of `steps` steps, in order."""
-        return (
-            Phase(OBSERVE, 0),
-            Phase(QUANTIZE, 0),
-            Phase(FREEZE_OBSERVERS, round(self.freeze_observers * steps)),
-            Phase(FREEZE_STATISTICS, round(self.freeze_statistics * steps)),
-        )
+    def first_steps(self, steps: int) -> dict[str, int]:
+        """Return the step at which each later phase of a run of `steps` steps begins, by its name."""
+        return {
+            FREEZE_OBSERVERS: round(self.freeze_observers * steps),
+            FREEZE_STATISTICS: round(self.freeze_statistics * steps),
+        }
 
 
 @dataclass(frozen=True)
@@ -71,12 +61,13 @@ class QatSettings:
     Attributes:
         mode: "fused" trains the fused network; "reparam" trains the branches, whose fused kernel is quantized.
         epochs: passes over `images` training images each.
-        images: training images of an epoch, chosen anew for each; None takes all.
+        images: training images of an epoch, drawn anew for each: 12,500 here and in the commands, fewer where a set has
+            fewer; None takes all of the set.
         batch: images per step.
         learning_rate: Adam's peak for weights and biases, in units of each layer's mean |weight|.
         scale_learning_rate: Adam's peak for the logarithms of the scales.
-        distillation: share of the loss that compares with the float network's answers; the rest compares with labels.
-        temperature: of both answers in that comparison.
+        distillation: share of the loss that compares with the float network's logits; the rest compares with labels.
+        temperature: by which both logits are divided in that comparison.
         held_out: images never trained on, which choose between the start and what training made of it.
         seed: of the held-out images, the order and the augmentation.
         crop_padding: pixels of reflection on each side before a random crop; 0 turns it off.
@@ -87,7 +78,7 @@ class QatSettings:
 
     mode: str = "fused"
     epochs: int = EPOCHS
-    images: int | None = None
+    images: int | None = EPOCH_IMAGES
     batch: int = 64
     learning_rate: float = 1e-3
     scale_learning_rate: float = 1e-3

@@ -8,14 +8,12 @@ where training is not better by more than chance makes it, that is the start.
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import helper
 
 from calib.ptq.apply import quantize_graph
 from calib.qat.branch_weights import BranchWeights
@@ -24,9 +22,8 @@ from calib.qat.data import TrainingFeed
 from calib.qat.loop import QatStep, prepare_teacher, train_quantized
 from calib.qat.network import QatNetwork
 from calib.qat.settings import QatSettings
-from calib.qat.weights import FusedWeights, WeightSource
-from calib.qdq.writer import QUANTIZATION, Description, build_qdq, describe
-from calib.quantize import Quantized, Source, images_digest, tool_versions
+from calib.qat.weights import FusedWeights
+from calib.quantize import Quantized, Source, describe_source, write_model
 from calib.settings.config import QuantConfig
 from calib.settings.quantspec import QuantSpec
 from calib.weight_scales.int16 import fits_int16
@@ -44,6 +41,19 @@ CALIBRATED = "calibrated"
 
 
 @dataclass(frozen=True)
+class QatPlan:
+    """The settings of both parts of a run.
+
+    Attributes:
+        config: how the network that training starts from is calibrated.
+        settings: how it is trained.
+    """
+
+    config: QuantConfig = field(default_factory=QuantConfig)
+    settings: QatSettings = field(default_factory=QatSettings)
+
+
+@dataclass(frozen=True)
 class Hooks:
     """How the caller follows a run; the defaults do nothing."""
 
@@ -56,7 +66,7 @@ class Hooks:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """What a run reads, already split (see `calib.qat.data.split_pictures`).
+    """What a run reads, already split (see `calib.qat.data.split_images`).
 
     Attributes:
         calibration: uint8 [N, size, size, 3].
@@ -68,10 +78,15 @@ class Images:
     held_out: Prepared
     training: TrainingFeed
 
+    @property
+    def preprocess(self) -> Preprocess:
+        """What was done to all of them."""
+        return self.training.preprocess
+
 
 @dataclass(frozen=True)
 class QatResult:
-    """What a run leaves.
+    """The result of a run.
 
     Attributes:
         quantized: the file, and the values it was made from.
@@ -83,93 +98,103 @@ class QatResult:
     quantized: Quantized
     chosen: Candidate
     held_out_images: int
-    candidates: tuple[Candidate, ...] = field(default=())
+    candidates: tuple[Candidate, ...] = ()
 
 
 def train_aware(
-    model: RepGhostNet,
-    images: Images,
-    preprocess: Preprocess,
-    config: QuantConfig,
-    settings: QatSettings,
-    source: Source,
-    hooks: Hooks | None = None,
+    model: RepGhostNet, images: Images, plan: QatPlan, source: Source, hooks: Hooks | None = None
 ) -> QatResult:
     """Train a network under quantization and return the best of it and its calibrated form.
 
     Args:
         model: any form for mode "fused", one with branches for "reparam"; in evaluation mode, left as it is.
         images: for calibration, for training, and for the choice.
-        preprocess: the one of the images; embedded in the file.
-        config: observers, policy and accumulators of the start.
-        settings: how it is trained.
+        plan: of the calibrated start and of the training.
         source: embedded in the file.
         hooks: follows the run.
 
     Raises:
         UsageError: for images or a config that do not fit the network, or weights that are not finite.
         RepGhostError: when training diverges.
-        IntegrityError: when fusion changed the answers.
+        IntegrityError: when the fused network predicts something else than the given one.
     """
-    hooks = hooks or Hooks()
+    hooks, settings = hooks or Hooks(), plan.settings
     if model.spec.in_chans != 3:
         raise UsageError(f"the network takes {model.spec.in_chans} colours; only networks for RGB can be trained here.")
     float_model = fused(model)
     graph = graph_of(float_model)
-    start, spec = quantize_graph(graph, images.calibration, preprocess, config, hooks.calibrated)
-    network = build_network(model, graph, start, spec, images, preprocess, config, settings)
-    held_out = HeldOut(
-        images.held_out.images,
-        images.held_out.labels,
-        predict(float_model, images.held_out.images, preprocess),
+    start = quantize_graph(graph, images.calibration, images.preprocess, plan.config, hooks.calibrated)
+    network = build_network(model, graph, start, images, plan)
+    candidates = _Candidates(float_model, images, settings, hooks)
+    candidates.add(CALIBRATED, *start)
+    hooks.begin(settings.epochs * images.training.steps_per_epoch)
+    teacher = prepare_teacher(float_model, settings)
+    train_quantized(
+        network, teacher, images.training, settings, hooks.step, lambda epoch: candidates.add_epoch(epoch, network)
     )
-    candidates = [evaluate(CALIBRATED, start, spec, held_out, preprocess, settings)]
-    hooks.candidate(candidates[0])
+    chosen, found = choose(candidates.found), tuple(candidates.found)
+    description = describe_source(model.spec.name, images.calibration, images.preprocess, source)
+    record = {"training": _training_record(chosen, found, images, settings)}
+    quantized = write_model(chosen.graph, chosen.spec, plan.config, description, record)
+    return QatResult(quantized, chosen, len(images.held_out.labels), found)
 
-    def keep(epoch: int) -> None:
+
+class _Candidates:
+    """The candidates of a run as they come, each evaluated on the held-out images.
+
+    Args:
+        float_model: fused; its predictions are compared with.
+        images: the held-out ones are read.
+        settings: the objective of the training.
+        hooks: told each candidate, and each network that is none.
+    """
+
+    def __init__(self, float_model: RepGhostNet, images: Images, settings: QatSettings, hooks: Hooks) -> None:
+        held_out, self._preprocess = images.held_out, images.preprocess
+        logits = predict(float_model, held_out.images, images.preprocess)
+        self._held_out = HeldOut(held_out.images, held_out.labels, logits)
+        self._settings, self._hooks = settings, hooks
+        self.found: list[Candidate] = []
+
+    def add(self, name: str, graph: Graph, spec: QuantSpec) -> None:
+        """Evaluate a quantized network."""
+        self.found.append(evaluate(name, graph, spec, self._held_out, self._preprocess, self._settings))
+        self._hooks.candidate(self.found[-1])
+
+    def add_epoch(self, epoch: int, network: QatNetwork) -> None:
+        """Evaluate the network after an epoch; where it does not fit the planned integers it is no candidate."""
         name = f"epoch {epoch + 1}"
         try:
             converted = network.convert()
             check_accumulators(*converted)
-            candidate = evaluate(name, *converted, held_out, preprocess, settings)
-        except UsageError as error:  # it cannot be computed in the planned integers, so it is no candidate
-            hooks.refused(name, str(error))
-            return
-        candidates.append(candidate)
-        hooks.candidate(candidate)
-
-    hooks.begin(settings.epochs * images.training.steps_per_epoch)
-    train_quantized(network, prepare_teacher(float_model, settings), images.training, settings, hooks.step, keep)
-    chosen = choose(candidates)
-    quantized = _file(model, chosen, candidates, images, preprocess, config, settings, source)
-    return QatResult(quantized, chosen, len(images.held_out.labels), tuple(candidates))
+            self.add(name, *converted)
+        except UsageError as error:
+            self._hooks.refused(name, str(error))
 
 
 def build_network(
-    model: RepGhostNet,
-    graph: Graph,
-    start: Graph,
-    spec: QuantSpec,
-    images: Images,
-    preprocess: Preprocess,
-    config: QuantConfig,
-    settings: QatSettings,
+    model: RepGhostNet, graph: Graph, start: tuple[Graph, QuantSpec], images: Images, plan: QatPlan
 ) -> QatNetwork:
     """Return the network to train: with the calibrated weights, or with the branches they were fused from.
 
     Branches have no place for what equalization and bias correction changed, so theirs begin without; training finds
     biases by itself.
+
+    Args:
+        model: see `train_aware`.
+        graph: of the fused float network.
+        start: the calibrated graph and its scales.
+        images: those for calibration are read.
+        plan: see `train_aware`.
     """
-    weights: WeightSource
+    config, settings = plan.config, plan.settings
     if settings.mode == "fused":
-        return QatNetwork(start, spec, FusedWeights(start))
+        return QatNetwork(*start, FusedWeights(start[0]))
     weights = BranchWeights(copy.deepcopy(model), settings.statistics_momentum)
     if config.equalize or config.bias_correction:
         plain = replace(config, equalize=False, bias_correction=False)
-        graph, spec = quantize_graph(graph, images.calibration, preprocess, plain)
-    else:
-        graph = start
-    return QatNetwork(graph, spec, weights)
+        start = quantize_graph(graph, images.calibration, images.preprocess, plain)
+    return QatNetwork(*start, weights)
 
 
 def check_accumulators(graph: Graph, spec: QuantSpec) -> None:
@@ -187,28 +212,11 @@ def check_accumulators(graph: Graph, spec: QuantSpec) -> None:
             )
 
 
-def _file(
-    model: RepGhostNet,
-    chosen: Candidate,
-    candidates: list[Candidate],
-    images: Images,
-    preprocess: Preprocess,
-    config: QuantConfig,
-    settings: QatSettings,
-    source: Source,
-) -> Quantized:
-    """Return the QDQ file of a candidate, complete with its metadata."""
-    file = build_qdq(chosen.graph, chosen.spec, preprocess.size)
-    calibration: dict[str, Any] = {
-        **source.calibration,
-        "pictures": len(images.calibration),
-        "sha256": images_digest(images.calibration),
-    }
-    description = Description(
-        model.spec.name, preprocess.to_dict(), source.labels, source.checkpoint_sha256, calibration, tool_versions()
-    )
-    digest = describe(file, description, config, chosen.spec)
-    training = {
+def _training_record(
+    chosen: Candidate, candidates: Sequence[Candidate], images: Images, settings: QatSettings
+) -> dict[str, Any]:
+    """Return what the file says of the training: its settings, and who was chosen from whom by how many images."""
+    return {
         "algorithm": ALGORITHM,
         **settings.to_dict(),
         "training_pictures": images.training.images_per_epoch,
@@ -216,8 +224,3 @@ def _file(
         "candidates": [candidate.to_dict() for candidate in candidates],
         "chosen": chosen.name,
     }
-    entries = {entry.key: entry.value for entry in file.metadata_props}
-    quantization = json.loads(entries[QUANTIZATION]) | {"training": training}
-    entries[QUANTIZATION] = json.dumps(quantization, sort_keys=True, ensure_ascii=False)
-    helper.set_model_props(file, entries)
-    return Quantized(file, chosen.graph, chosen.spec, digest)

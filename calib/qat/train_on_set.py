@@ -1,4 +1,4 @@
-"""One run of training under quantization, from a set of images: what calibrates, what chooses and what trains."""
+"""Training under quantization from one set of images, which is split into calibration, held-out and training."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from calib.qat.data import TrainingFeed, split_images
-from calib.qat.settings import QatSettings
-from calib.qat.train_aware import Hooks, Images, QatResult, train_aware
+from calib.qat.train_aware import Hooks, Images, QatPlan, QatResult, train_aware
 from calib.quantize import Source
-from calib.settings.config import QuantConfig
 from repghost.data import ImageSet, prepare
 from repghost.data.preprocess import Preprocess
 from repghost.network.model import RepGhostNet
@@ -19,8 +17,7 @@ def train_on_set(
     model: RepGhostNet,
     dataset: ImageSet,
     preprocess: Preprocess,
-    config: QuantConfig,
-    settings: QatSettings,
+    plan: QatPlan,
     source: Source,
     hooks: Hooks | None = None,
 ) -> QatResult:
@@ -30,8 +27,7 @@ def train_on_set(
         model: see `calib.qat.train_aware.train_aware`.
         dataset: the images, never those that accuracy is measured on.
         preprocess: what is done to each.
-        config: of the calibrated start.
-        settings: how it is trained.
+        plan: of the calibrated start and of the training.
         source: embedded in the file; how many calibration images were broken is added.
         hooks: follows the run.
 
@@ -39,13 +35,13 @@ def train_on_set(
         UsageError: for an empty set, too few images, or what `train_aware` refuses.
         RepGhostError: when training diverges.
     """
-    parts = split_images(dataset.labels, settings)
+    parts = split_images(dataset.labels, plan.settings)
     calibration = prepare(dataset, preprocess, parts.calibration)
     images = Images(
         calibration.images,
         prepare(dataset, preprocess, parts.held_out),
-        TrainingFeed(dataset, parts.training, preprocess, settings),
+        TrainingFeed(dataset, parts.training, preprocess, plan.settings),
     )
     notes: Mapping[str, Any] = {**source.calibration, "broken": len(calibration.broken)}
     source = Source(source.labels, source.checkpoint_sha256, notes)
-    return train_aware(model, images, preprocess, config, settings, source, hooks)
+    return train_aware(model, images, plan, source, hooks)

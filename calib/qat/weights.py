@@ -1,4 +1,4 @@
-"""Where a quantization-aware network's float weights come from: here, the fused network's own."""
+"""Float weights under training: the interface of their sources, and the source that holds a fused network's own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Layer = Convolution | Classifier
 
 
 class WeightSource(Protocol):
-    """Float weights by layer, and what training has to know about them."""
+    """Float weights by layer, their batch-norm statistics if any, and their parameters."""
 
     @property
     def observes(self) -> bool:
@@ -22,7 +22,7 @@ class WeightSource(Protocol):
         ...
 
     def layer(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a layer's fused float32 weight and bias; gradients reach whatever they are made of."""
+        """Return a layer's fused float32 weight and bias; gradients reach the parameters they are computed from."""
         ...
 
     def observe(self, name: str, x: torch.Tensor) -> None:

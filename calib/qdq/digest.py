@@ -1,4 +1,4 @@
-"""The program digest: one name for what a QDQ file computes, whatever is written beside it.
+"""The program digest: a hash of what a QDQ file computes, independent of names and metadata.
 
 Two files have the same digest when they hold the same operators in the same order, wired alike, with the same numbers,
 and the same Preprocess. Names, comments, metadata and the order of the initializers do not count.

@@ -20,7 +20,7 @@ from calib.qdq.digest import program_digest
 from calib.settings.config import QuantConfig
 from calib.settings.quantspec import QuantSpec
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, operator_inputs
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
 
 OPSET = 17
 
@@ -107,7 +107,7 @@ class _Writer(OnnxGraph):
                 self.node("Gemm", op.name, (flat, weight, bias), LOGITS, transB=1)
                 return
             case _:
-                self.weightless(op, [self.readable[name] for name in operator_inputs(op)])
+                self.weightless(op, [self.readable[name] for name in op.inputs])
         self.publish(op.name)
 
 
@@ -133,7 +133,7 @@ def describe(
     description: Description,
     config: QuantConfig,
     spec: QuantSpec,
-    search: Mapping[str, Any] | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> str:
     """Write the metadata into `model`, replacing what was there, and return its program digest.
 
@@ -142,7 +142,8 @@ def describe(
         description: what is written beside the graph.
         config: the settings it was quantized with.
         spec: what calibration decided.
-        search: what was tried before these settings were chosen.
+        record: what else is said of the quantization, by key: "search" (which settings were tried before these were
+            chosen) or "training" (how training under quantization went).
     """
     digest = program_digest(model, description.preprocess)
     quantization = {
@@ -150,9 +151,8 @@ def describe(
         "accumulators": dict(spec.accumulators),
         "observers": dict(spec.observers),
         "notes": list(spec.notes),
+        **(record or {}),
     }
-    if search is not None:
-        quantization["search"] = dict(search)
     entries = {
         MODEL: description.model,
         PREPROCESS: _json(description.preprocess),

@@ -1,4 +1,4 @@
-"""Policies: what a kind of device wants from a quantized network.
+"""Policies: what a kind of device requires of a quantized network.
 
 Both policies quantize the same tensors, and each tensor has a scale of its own: no operator of RepGhostNet needs two
 tensors on one scale, because every operator requantizes its result.
@@ -14,7 +14,7 @@ import numpy as np
 from calib.integer.qparams import INT8_MAX, INT8_MIN, QParams
 from calib.settings.quantspec import QuantSpec
 from repghost.errors import unknown_value
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, HardSigmoid, operator_inputs
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, HardSigmoid
 
 NO_FLOAT_LAYERS = (
     "an integer program has no float layers, so only --policy tensorrt can leave layers in float. Give them finer "
@@ -26,7 +26,7 @@ HARD_SIGMOID_LIMIT = 3.0  # beyond it the gate is 0 or 1, whatever the value
 
 @dataclass(frozen=True)
 class Policy:
-    """What a kind of device wants.
+    """What a kind of device requires.
 
     Attributes:
         name: as the user writes it.
@@ -93,7 +93,7 @@ def quantized_tensors(graph: Graph, stays_float: Callable[[str], bool] | None = 
     made = [op.name for op in graph.operators if not isinstance(op, Classifier) and op.name not in inside]
     if stays_float is None:
         return INPUT, *made
-    wanted = {name for op in graph.operators if not stays_float(op.name) for name in operator_inputs(op)}
+    wanted = {name for op in graph.operators if not stays_float(op.name) for name in op.inputs}
     return tuple(name for name in (INPUT, *made) if name in wanted)
 
 

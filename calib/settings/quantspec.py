@@ -20,7 +20,7 @@ class QuantSpec:
         activations: scale and zero point by tensor.
         weight_scales: float32 [O] by layer.
         accumulators: "int16" or "int32" by depthwise layer.
-        observers: by tensor, where the answers chose another than the config says, e.g. "percentile 99.9".
+        observers: by tensor, where `choose_observers` took another than the config names, e.g. "percentile 99.9".
         notes: what the user should know, e.g. tensors that were constant on the calibration images.
     """
 

@@ -1,4 +1,4 @@
-"""The quantized network in PyTorch, exact: bit for bit the integers of the numpy reference.
+"""The quantized network in PyTorch, exact: its integers are those of the numpy reference, bit for bit.
 
 Tensors hold integers q - z as floats. A sum is computed in float32 where no partial sum can reach 2**24, in float64
 elsewhere. The constants come from `calib.integer.lower`, so the numbers are those of the compiled kernels.
@@ -6,7 +6,6 @@ elsewhere. The constants come from `calib.integer.lower`, so the numbers are tho
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,15 +39,13 @@ from repghost.graph.operators import (
     Gate,
     Graph,
     HardSigmoid,
-    Operator,
     ResidualAdd,
-    operator_inputs,
 )
+from repghost.graph.run import Kernels, run
 
 FLOAT32_EXACT = 1 << 24
 
 Epilogue = Requantize | RequantizeAdd | RequantizeQ15 | RequantizeQ15Add | ToLogits
-Tensors = dict[str, torch.Tensor]  # int8 values [N, C, H, W], stored as int32, by name
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class _Layer:
 
 
 class ExactNetwork:
-    """A quantized network that answers as every exact implementation does.
+    """A quantized network whose logits equal those of every exact implementation.
 
     Args:
         graph: from `repghost.graph.trace.graph_of`.
@@ -81,9 +78,16 @@ class ExactNetwork:
         self._graph = graph
         self._spec = spec
         self._adds = graph.fused_adds()
-        self._fused = {op.name: op for op in graph.operators if isinstance(op, Convolution) and op.name in self._adds}
         self._layers = {
             op.name: self._prepare(op) for op in graph.operators if isinstance(op, Convolution | Classifier)
+        }
+        self._kernels: Kernels[torch.Tensor] = {
+            Convolution: self._convolution,
+            ResidualAdd: self._add,
+            AveragePool: self._pool,
+            HardSigmoid: self._hard_sigmoid,
+            Gate: self._gate,
+            Classifier: self._classifier,
         }
 
     @torch.no_grad()
@@ -96,35 +100,12 @@ class ExactNetwork:
             images: float32 [N, C, H, W], normalized.
             observe: called with each int8 tensor's name and its values, int32 [N, C, H, W].
         """
-        readers = Counter(name for op in self._graph.operators if op.name not in self._adds for name in self.reads(op))
-        tensors = {INPUT: self.quantize_input(images)}
-        if observe is not None:
-            observe(INPUT, tensors[INPUT])
-        for op in self._graph.operators:
-            if op.name in self._adds:
-                continue  # runs as part of the add, with its epilogue
-            tensors[op.name] = self.run_operator(op, tensors)
-            if observe is not None and not isinstance(op, Classifier):
-                observe(op.name, tensors[op.name])
-            for name in self.reads(op):
-                readers[name] -= 1
-                if not readers[name]:
-                    tensors.pop(name, None)
-        return tensors[self._graph.operators[-1].name]
 
-    def reads(self, op: Operator) -> tuple[str, ...]:
-        """Return the tensors an operator reads, an add reading in place of the convolution it contains."""
-        if isinstance(op, ResidualAdd) and op.input in self._fused:
-            return self._fused[op.input].input, op.other
-        return operator_inputs(op)
+        def int8_alone(name: str, value: torch.Tensor) -> None:
+            if observe is not None and name not in self._adds and name != self._graph.output:
+                observe(name, value)
 
-    def is_fused(self, name: str) -> bool:
-        """Return whether a convolution runs as part of the add behind it, with its epilogue."""
-        return name in self._adds
-
-    def replace_layer(self, op: Convolution | Classifier) -> None:
-        """Give a layer other weights or another bias; its scales stay."""
-        self._layers[op.name] = self._prepare(op)
+        return run(self._graph, self._kernels, self.quantize_input(images), int8_alone)
 
     def quantize_input(self, images: torch.Tensor) -> torch.Tensor:
         """Return normalized images as int8 values, stored as int32."""
@@ -142,49 +123,48 @@ class ExactNetwork:
         if isinstance(op, Classifier):
             epilogue, start = lower.lower_logits(layer)
             return _Layer(_exact(weight)[:, :, None, None], _column(start, x.zero_point, weight), epilogue)
-        add = self._adds.get(op.name)
-        y = activations[op.name if add is None else add.name]
-        residual = None
-        if add is not None:
-            residual = ProgramTensor(add.other, 1, 1, len(scales), activations[add.other])
-        output = lower.LayerOutput(y, y.zero_point if op.relu else INT8_MIN, INT8_MAX, residual)
-        lowered = lower.lower_depthwise(layer, output) if op.is_depthwise else lower.lower_dense(layer, output)
+        output = self._graph.epilogue(op)
+        y, other = activations[output.output], output.residual
+        residual = None if other is None else ProgramTensor(other, 1, 1, len(scales), activations[other])
+        written = lower.LayerOutput(y, y.zero_point if op.relu else INT8_MIN, INT8_MAX, residual)
+        lowered = lower.lower_depthwise(layer, written) if op.is_depthwise else lower.lower_dense(layer, written)
         epilogue, start = lowered
         column = _column(start, x.zero_point, weight)
         return _Layer(_exact(weight), column, epilogue, op.stride, op.padding, op.groups)
 
-    def run_operator(self, op: Operator, tensors: Tensors) -> torch.Tensor:
-        """Return an operator's int8 values as int32, or the logits."""
-        y = self._spec.activations.get(op.name)
-        match op:
-            case Convolution() | Classifier():
-                return self._convolve(op.name, op.input, tensors, None)
-            case ResidualAdd() if op.input in self._adds:
-                convolution = self._fused[op.input]
-                return self._convolve(convolution.name, convolution.input, tensors, tensors[op.other])
-            case AveragePool():
-                x, q = self._spec.activations[op.input], tensors[op.input]
-                assert y is not None
-                bias, epilogue = lower.lower_pool(q.shape[2] * q.shape[3], x, y)
-                return _finish(epilogue, q.sum((2, 3), keepdim=True, dtype=torch.int32) + bias, None)
-            case HardSigmoid():
-                assert y is not None
-                table = torch.from_numpy(lower.hard_sigmoid_table(self._spec.activations[op.input], y).astype(np.int32))
-                return table[(tensors[op.input] - INT8_MIN).long()]
-            case Gate():
-                x, gate = self._spec.activations[op.input], self._spec.activations[op.gate]
-                assert y is not None
-                product = (tensors[op.input] - x.zero_point) * (tensors[op.gate] - gate.zero_point)
-                return _finish(lower.lower_multiply(x, gate, y), product, None)
-        raise UsageError(f"{op.name}: an add that no convolution can take is not part of a RepGhostNet.")
+    def _convolution(self, op: Convolution, x: torch.Tensor) -> torch.Tensor:
+        """Return a convolution's int8 values, or its int32 accumulators [N, C, H, W] for the add that requantizes."""
+        acc = self._accumulate(op, x)
+        return acc if op.name in self._adds else _finish(self._layers[op.name].epilogue, acc, None)
 
-    def _convolve(self, name: str, source: str, tensors: Tensors, residual: torch.Tensor | None) -> torch.Tensor:
-        """Return a layer's output; its sums run over q - z, so padding with zeros pads with the zero point."""
-        layer = self._layers[name]
-        centred = (tensors[source] - self._spec.activations[source].zero_point).to(layer.weight.dtype)
+    def _classifier(self, op: Classifier, x: torch.Tensor) -> torch.Tensor:
+        return _finish(self._layers[op.name].epilogue, self._accumulate(op, x), None).flatten(1)
+
+    def _add(self, op: ResidualAdd, acc: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        if op.input not in self._adds:
+            raise UsageError(f"{op.name}: an add that no convolution can take is not part of a RepGhostNet.")
+        return _finish(self._layers[op.input].epilogue, acc, other)
+
+    def _pool(self, op: AveragePool, x: torch.Tensor) -> torch.Tensor:
+        qparams = self._spec.activations
+        bias, epilogue = lower.lower_pool(x.shape[2] * x.shape[3], qparams[op.input], qparams[op.name])
+        return _finish(epilogue, x.sum((2, 3), keepdim=True, dtype=torch.int32) + bias, None)
+
+    def _hard_sigmoid(self, op: HardSigmoid, x: torch.Tensor) -> torch.Tensor:
+        table = lower.hard_sigmoid_table(self._spec.activations[op.input], self._spec.activations[op.name])
+        return torch.from_numpy(table.astype(np.int32))[(x - INT8_MIN).long()]
+
+    def _gate(self, op: Gate, x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+        qparams = self._spec.activations
+        product = (x - qparams[op.input].zero_point) * (gate - qparams[op.gate].zero_point)
+        return _finish(lower.lower_multiply(qparams[op.input], qparams[op.gate], qparams[op.name]), product, None)
+
+    def _accumulate(self, op: Convolution | Classifier, x: torch.Tensor) -> torch.Tensor:
+        """Return int32 accumulators [N, O, H, W]; the sums run over q - z, so padding with zeros pads with z."""
+        layer = self._layers[op.name]
+        centred = (x - self._spec.activations[op.input].zero_point).to(layer.weight.dtype)
         sums = F.conv2d(centred, layer.weight, None, layer.stride, layer.padding, groups=layer.groups)
-        result = _finish(layer.epilogue, sums.to(torch.int32) + layer.start, residual)
-        return result.flatten(1) if isinstance(layer.epilogue, ToLogits) else result
+        return sums.to(torch.int32) + layer.start
 
 
 def _exact(weight: NDArray[np.int8]) -> torch.Tensor:

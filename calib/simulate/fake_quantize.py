@@ -4,8 +4,8 @@ With v = x / s and y = s * clamp(rint(v), low, high), where low and high are who
 point, the gradients are those of Esser et al. 2020 (LSQ), for the logarithm of the scale:
     dx        = dy where low < v < high, else 0
     d(log s)  = sum(dy * (y - x)) over the inside + sum(dy * y) over the rest = <dy, y> - <dx, x>
-so one masked copy and two inner products are all the backward pass adds, and a ReLU needs no pass of its own: it is
-the bound low = 0.
+so the backward pass costs one masked copy and two inner products. A ReLU needs no pass of its own: it is the bound
+low = 0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from calib.integer.qparams import WEIGHT_MAX
 
 
 class _FakeQuantize(torch.autograd.Function):
-    """One scale for a whole tensor."""
+    """Fake-quantization of activations, with one scale for the whole tensor."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, log_scale: torch.Tensor, low: int, high: int) -> torch.Tensor:
@@ -57,7 +57,7 @@ def fake_quantize(x: torch.Tensor, log_scale: torch.Tensor, low: int, high: int)
 
 
 class _FakeQuantizeWeight(torch.autograd.Function):
-    """A scale per output channel; sums of magnitudes limited where an int16 accumulator asks for it."""
+    """Fake-quantization of weights, with a scale per output channel and limited sums of magnitudes (int16 layers)."""
 
     @staticmethod
     def forward(ctx: Any, weight: torch.Tensor, scales: torch.Tensor, limits: torch.Tensor | None) -> torch.Tensor:
@@ -79,7 +79,7 @@ class _FakeQuantizeWeight(torch.autograd.Function):
 def fake_quantize_weight(
     weight: torch.Tensor, scales: torch.Tensor, limits: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Return the weights that the integers of `weight_steps` stand for, with gradients for weight and scales.
+    """Return the integers of `weight_steps` times their scales, with gradients for weight and scales.
 
     Args:
         weight: float32, output channel on axis 0.
@@ -92,7 +92,7 @@ def fake_quantize_weight(
 
 @torch.no_grad()
 def weight_steps(weight: torch.Tensor, scales: torch.Tensor, limits: torch.Tensor | None) -> torch.Tensor:
-    """Return the int8 weights as whole float32 numbers: those of `qparams.quantize_weights`, within the limits.
+    """Return the int8 weights as whole float32 numbers: those of `qparams.quantize_weights`, reduced to the limits.
 
     Args:
         weight: float32, output channel on axis 0.
@@ -106,10 +106,11 @@ def weight_steps(weight: torch.Tensor, scales: torch.Tensor, limits: torch.Tenso
 
 
 def limited_steps(steps: torch.Tensor, scaled: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
-    """Return the steps within the limits: one at a time is taken off the weight that was rounded away from 0 the most.
+    """Return int8 weights reduced until each channel's magnitudes sum to at most its limit.
 
-    A weight of magnitude m whose rounding added e can give the steps that are worth e, e - 1, ..., e - m + 1, so the
-    steps to take are the largest of all of these; no loop is needed.
+    One step at a time is taken from the weight whose magnitude exceeds its unrounded value the most. A weight of
+    magnitude m that rounding made larger by e exceeds it by e, e - 1, ..., e - m + 1 before its first, second, ... last
+    step, so the steps to take are the largest of all these numbers and no loop is needed.
 
     Args:
         steps: whole float32 numbers, output channel on axis 0; changed in place.
@@ -128,7 +129,7 @@ def limited_steps(steps: torch.Tensor, scaled: torch.Tensor, limits: torch.Tenso
     taken = torch.arange(most, dtype=steps.dtype, device=steps.device)
     left = magnitude[..., None] - taken
     worth = torch.where(left > 0, left - wanted[..., None], -torch.inf).flatten(1)
-    order = torch.argsort(worth, dim=1, descending=True, stable=True)  # of equal ones the first weight gives
+    order = torch.argsort(worth, dim=1, descending=True, stable=True)  # of equal numbers the first weight's is taken
     place = torch.empty_like(order).scatter_(
         1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
     )

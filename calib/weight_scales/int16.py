@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from calib.integer.lower import IntegerLayer, LayerOutput, lower_q15
 from calib.integer.program import Tensor
-from calib.integer.qparams import INT8_MIN, Q15_ADD_SHIFT, Q15_SHIFT, QParams, quantize_weights
+from calib.integer.qparams import INT8_MIN, QParams, q15_multiplier, quantize_weights
 from calib.settings.quantspec import QuantSpec
 from calib.weight_scales import planning as q15
 from repghost.graph.operators import Convolution, Graph
@@ -34,21 +34,18 @@ def fits_int16(layer: Convolution, graph: Graph, spec: QuantSpec) -> bool:
         graph: says which add is the layer's epilogue.
         spec: has the scales.
     """
-    add = graph.fused_adds().get(layer.name)
-    output = spec.activations[layer.name if add is None else add.name]
-    residual = None if add is None else spec.activations[add.other]
+    epilogue = graph.epilogue(layer)
+    residual = None if epilogue.residual is None else spec.activations[epilogue.residual]
+    output = spec.activations[epilogue.output]
     return _fits(layer, spec.weight_scales[layer.name], spec.activations[layer.input], output, residual)
 
 
 def magnitude_limits(layer: Convolution, graph: Graph, spec: QuantSpec) -> NDArray[np.float32]:
-    """Return the most that the int8 magnitudes of each channel may sum to, float32 [C] (see `planning.py`)."""
-    add = graph.fused_adds().get(layer.name)
-    output = spec.activations[layer.name if add is None else add.name].scale
-    shift = Q15_SHIFT + (0 if add is None else Q15_ADD_SHIFT)
-    unit = output / (2.0**shift * spec.activations[layer.input].scale)
-    multiplier = np.rint(spec.weight_scales[layer.name].astype(np.float64) / unit)
-    room = q15.INT16_WIDTH - np.ceil(2.0**Q15_SHIFT / multiplier)
-    return np.floor(room / q15.INPUT_WIDTH).astype(np.float32)
+    """Return the most that the int8 magnitudes of each channel may sum to, float32 [C] (`planning.largest_sums`)."""
+    epilogue = graph.epilogue(layer)
+    x, y = spec.activations[layer.input], spec.activations[epilogue.output]
+    scales = spec.weight_scales[layer.name]
+    return q15.largest_sums(np.rint(q15_multiplier(x.scale, scales, y.scale, epilogue.residual is not None)))
 
 
 def _fits(layer: Convolution, scales: NDArray[np.float32], x: QParams, y: QParams, residual: QParams | None) -> bool:

@@ -1,7 +1,7 @@
 """Weight scales planned for the kernels: int16 accumulators for depthwise convolutions, int32 for the others.
 
-For int16 the integer multiplier M comes first and the scale follows from it, s_w = M * s_y / (2**15 * s_x), or 2**20
-with a residual add behind; so the QDQ file, which only has scales, says exactly what the integer kernel does.
+For int16 the integer multiplier M comes first and the scale follows from it (`calib.integer.qparams.q15_unit`), so the
+QDQ file, which only has scales, says exactly what the integer kernel does.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.qparams import INT16_MAX, Q15_ADD_SHIFT, Q15_SHIFT, WEIGHT_MAX, quantize_weights
+from calib.integer.qparams import INT16_MAX, Q15_SHIFT, WEIGHT_MAX, q15_unit, quantize_weights
 
 INT16_WIDTH = (1 << 16) - 1
 INPUT_WIDTH = 255  # x lies in [-128, 127], so sum(w * x) spreads over 255 * sum(|w|)
@@ -44,8 +44,7 @@ def plan_scales(
     Returns:
         float32 [C].
     """
-    shift = Q15_SHIFT + (Q15_ADD_SHIFT if residual else 0)
-    unit = np.float64(np.float32(scale_y)) / (2.0**shift * np.float64(np.float32(scale_x)))
+    unit = q15_unit(np.float64(np.float32(scale_y)) / np.float64(np.float32(scale_x)), residual)
     flat = weight.reshape(len(weight), -1).astype(np.float64)
     multipliers = _candidates(flat, unit)
     allowed = LARGEST_ERROR * weight_error(flat) + np.finfo(np.float64).tiny
@@ -65,7 +64,7 @@ def plan_scales(
 
 
 def weight_error(difference: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how much weights that are off by `difference` [C, K] disturb the output, as a variance without unit.
+    """Return the variance, without unit, that weight errors `difference` [C, K] cause in the output, float64 [C].
 
     For inputs of mean m and variance v whose neighbours correlate by r, the output is off by
     v * (1 - r) * sum(d**2) + (v * r + m**2) * sum(d)**2 on average.
@@ -76,6 +75,18 @@ def weight_error(difference: NDArray[np.float64]) -> NDArray[np.float64]:
 def _offset_step(multiplier: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how far the accumulator's start can be from the wanted one, because the offset is an integer."""
     return np.ceil(2.0**Q15_SHIFT / multiplier)
+
+
+def largest_sums(multiplier: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the most that each channel's int8 magnitudes may sum to, so that its accumulator stays inside int16.
+
+    Args:
+        multiplier: whole numbers M, float64 [C].
+
+    Returns:
+        float32 [C], whole numbers.
+    """
+    return np.floor((INT16_WIDTH - _offset_step(multiplier)) / INPUT_WIDTH).astype(np.float32)
 
 
 def _candidates(flat: NDArray[np.float64], unit: float) -> NDArray[np.float64]:

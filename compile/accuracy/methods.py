@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
-from calib.qat.settings import EPOCH_IMAGES, QatSettings
+from calib.qat.settings import QatSettings
 from calib.settings.config import LayerSettings, QuantConfig
 from repghost.errors import unknown_value
 
@@ -118,7 +118,7 @@ ONE_OBSERVER = QuantConfig(ranges_by_answers=False)
 
 
 def _settings(mode: str) -> QatSettings:
-    return QatSettings(mode=mode, images=EPOCH_IMAGES)
+    return QatSettings(mode=mode)
 
 
 METHODS: tuple[Method, ...] = (

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from calib.integer.reference import run
-from calib.ptq.search_settings import HeldOut, search_settings
+from calib.ptq.search_settings import SearchImages, search_settings
 from calib.qat.data import split_images
 from calib.qat.settings import QatSettings, Schedule
+from calib.qat.train_aware import QatPlan
 from calib.qat.train_on_set import train_on_set
 from calib.qdq.writer import serialize
 from calib.quantize import Source, quantize_model
@@ -101,9 +102,8 @@ def _searched(network: Network, max_drop: float, config: QuantConfig) -> tuple[Q
     schedule = Schedule(observe=len(subject.calibration.labels))
     chosen = split_images(dataset.labels, QatSettings(seed=SEED, schedule=schedule)).held_out
     prepared = prepare(dataset, subject.preprocess, chosen)
-    held_out = HeldOut(prepared.images, prepared.labels)
-    graph = graph_of(fused(network.model))
-    search = search_settings(graph, subject.calibration.images, subject.preprocess, config, held_out, max_drop)
+    images = SearchImages(subject.calibration.images, prepared.images, prepared.labels, subject.preprocess)
+    search = search_settings(graph_of(fused(network.model)), images, config, max_drop)
     return search.chosen.config, search.to_dict()
 
 
@@ -113,7 +113,8 @@ def _train(network: Network, quantizer: Trained) -> tuple[Quantized, dict[str, A
     observe = replace(settings.schedule, observe=len(subject.calibration.labels))
     settings = replace(settings, schedule=observe, seed=SEED)
     source = Source(subject.labels, subject.digest, subject.calibration.origin)
-    result = train_on_set(network.model, network.training_set, subject.preprocess, quantizer.config, settings, source)
+    plan = QatPlan(quantizer.config, settings)
+    result = train_on_set(network.model, network.training_set, subject.preprocess, plan, source)
     held_out = {
         "pictures": result.held_out_images,
         "candidates": [candidate.to_dict() for candidate in result.candidates],

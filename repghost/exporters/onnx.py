@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 
 from repghost.errors import IntegrityError, UsageError
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
-from repghost.graph.operators import INPUT, Classifier, Convolution, Operator, operator_inputs
+from repghost.graph.operators import INPUT, Classifier, Convolution, Operator
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import TOLERANCE, fuse
 from repghost.network.model import RepGhostNet
@@ -103,7 +103,7 @@ def _append(file: OnnxGraph, operator: Operator) -> None:
             flat = file.node("Flatten", f"{name}.flatten", (operator.input,), f"{name}.flatten", axis=1)
             file.node("Gemm", name, (flat, *_constants(file, operator)), LOGITS, transB=1)
         case _:
-            file.weightless(operator, operator_inputs(operator))
+            file.weightless(operator, operator.inputs)
 
 
 def _constants(file: OnnxGraph, layer: Convolution | Classifier) -> tuple[str, str]:

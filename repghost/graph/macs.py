@@ -1,7 +1,7 @@
-"""How much of a network's work each layer is: the price of leaving it in float, where nobody has measured one.
+"""Each layer's share of the network's multiply-adds (MACs): an estimate of what it costs to leave the layer in float.
 
-On every machine a float multiply-add costs more than an int8 one, by a factor that differs; the share of the network's
-multiply-adds is the part of it that is known without the machine.
+A float multiply-add costs more than an int8 one on every machine, by a factor that depends on the machine; the share
+of the multiply-adds does not.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from repghost.graph.run import run_float
 
 
 def shares_of_work(graph: Graph, size: int) -> dict[str, float]:
-    """Return the share of all multiply-adds that each layer with weights has, by its name; they sum to 1.
+    """Return each layer's share of all multiply-adds, by the layer's name; the shares sum to 1.
 
     Args:
         graph: from `repghost.graph.trace.graph_of`.

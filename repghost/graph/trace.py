@@ -1,4 +1,4 @@
-"""From the fused PyTorch network to its graph, and the graph's float evaluation."""
+"""From the fused PyTorch network to its graph."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _operators(model: RepGhostNet) -> Iterator[Operator]:
 
 
 def _bottleneck(name: str, x: str, block: RepGhostBottleneck) -> Iterator[Operator]:
-    """Yield a bottleneck's operators; the shortcut comes first, so that its value exists when ghost2 adds it."""
+    """Yield a bottleneck's operators; the shortcut comes first, because the add behind ghost2 reads it."""
     residual: str | None = None if block.shortcut is None else x
     if isinstance(block.shortcut, nn.Sequential):
         depthwise, project = f"{name}.shortcut.depthwise", f"{name}.shortcut.project"

@@ -1,4 +1,4 @@
-"""int32 accumulators: the epilogue of any convolution and of the classifier, proven not to overflow."""
+"""int32 accumulators: bias and epilogue of any convolution and of the classifier, proven not to overflow."""
 
 from __future__ import annotations
 

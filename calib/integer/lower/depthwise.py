@@ -18,6 +18,7 @@ from calib.integer.qparams import (
     RESIDUAL_SHIFT,
     accumulator_range,
     multiply_q15,
+    q15_multiplier,
 )
 
 M_TOLERANCE = 1e-6  # relative; float32 scales carry an integer M to 6e-8
@@ -48,12 +49,11 @@ def lower_q15(
         of the form s_w = M * s_y / (2**15 * s_x), or 2**20 with a residual, or when a range does not fit.
     """
     y, residual = output.qparams, output.residual
-    fraction_bits = 0 if residual is None else Q15_ADD_SHIFT
-    multiplier = _whole_multiplier(layer.step * 2.0 ** (Q15_SHIFT + fraction_bits) / np.float64(np.float32(y.scale)))
+    multiplier = _whole_multiplier(q15_multiplier(layer.input.scale, layer.scales, y.scale, residual is not None))
     factor = 0 if residual is None else _residual_factor(residual, y.scale)
     if multiplier is None or factor > INT16_MAX:
         return None
-    target = y.zero_point * (1 << fraction_bits)
+    target = y.zero_point * (1 << (0 if residual is None else Q15_ADD_SHIFT))
     if residual is not None:
         target -= int(np.rint(residual.qparams.zero_point * 2.0**RESIDUAL_SHIFT * factor / 2.0**Q15_SHIFT))
     real_bias = np.asarray(layer.bias, np.float64) / layer.step - layer.input.zero_point * layer.weight_sum

@@ -1,4 +1,4 @@
-"""Everything without weights: the average pool, the gate's product, functions as tables."""
+"""Operators without weights: the average pool, the gate's product, functions as tables."""
 
 from __future__ import annotations
 

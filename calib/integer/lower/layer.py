@@ -1,4 +1,4 @@
-"""What is known of a layer before its integers are: weights and scales on one side, the output on the other."""
+"""A layer before it is lowered to integers: its int8 weights and scales, and the tensor it writes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class IntegerLayer:
 
     @property
     def step(self) -> NDArray[np.float64]:
-        """What one unit of each channel's accumulator is worth, s_x * s_w[c], [O]."""
+        """The real value of one unit of each channel's accumulator, s_x * s_w[c], [O]."""
         return np.float64(np.float32(self.input.scale)) * np.asarray(self.scales, np.float32).astype(np.float64)
 
     @property

@@ -21,7 +21,6 @@ from repghost.graph.operators import (
     Graph,
     HardSigmoid,
     ResidualAdd,
-    operator_inputs,
 )
 
 INT8, FLOAT = "int8", "float"
@@ -100,7 +99,7 @@ def _residual_reads(graph: Graph, layers: frozenset[str]) -> set[tuple[str, str]
     The first operand is an int8 convolution the add can be fused into, and has no scale of its own. Where it is float
     and the second one is such a convolution, that one writes int8 and the add stands alone.
     """
-    readers = Counter(name for op in graph.operators for name in operator_inputs(op))
+    readers = Counter(name for op in graph.operators for name in op.inputs)
     fusible = {
         op.name
         for op in graph.operators

@@ -22,7 +22,7 @@ from calib.integer.qparams import quantize_weights
 from calib.settings.quantspec import QuantSpec
 from compile.tensorrt.network.placement import QdqPlacement
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, operator_inputs
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class _Writer(OnnxGraph):
                 self.classifier(op)
                 return
             case _:
-                self.weightless(op, [self.read(op.name, name) for name in operator_inputs(op)])
+                self.weightless(op, [self.read(op.name, name) for name in op.inputs])
         self.publish(op.name)
 
 

@@ -14,17 +14,8 @@ from torch.nn import functional as F
 from calib.integer.qparams import quantize_weights
 from calib.settings.quantspec import QuantSpec
 from compile.tensorrt.network.placement import QdqPlacement
-from repghost.graph.operators import (
-    INPUT,
-    AveragePool,
-    Classifier,
-    Convolution,
-    Gate,
-    Graph,
-    HardSigmoid,
-    Operator,
-    ResidualAdd,
-)
+from repghost.graph.operators import Classifier, Convolution, Graph, ResidualAdd
+from repghost.graph.run import FLOAT, Kernels, run
 
 
 @torch.library.custom_op("repghost::quantize_dequantize", mutates_args=())
@@ -95,6 +86,13 @@ class TorchTensorRTNetwork(nn.Module):
     def __init__(self, graph: Graph, spec: QuantSpec, placement: QdqPlacement) -> None:
         super().__init__()
         self.graph, self.spec, self.placement = graph, spec, placement
+        self._kernels: Kernels[torch.Tensor] = {
+            **FLOAT,
+            Convolution: self._convolution,
+            ResidualAdd: self._add,
+            Classifier: self._classifier,
+        }
+        self._index = {op.name: index for index, op in enumerate(graph.operators)}
         for index, op in enumerate(graph.operators):
             if isinstance(op, Convolution | Classifier):
                 weight = op.weight.reshape(*op.weight.shape[:2], 1, 1) if isinstance(op, Classifier) else op.weight
@@ -107,38 +105,29 @@ class TorchTensorRTNetwork(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits, float32 [N, classes], of normalized images, float32 [N, 3, H, W]."""
-        tensors = {INPUT: images}
-        for index, op in enumerate(self.graph.operators):
-            tensors[op.name] = self._operator(index, op, tensors)
-        return tensors[self.graph.operators[-1].name].flatten(1)
+        return run(self.graph, self._kernels, images).flatten(1)
 
-    def _read(self, reader: str, tensor: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    def _convolution(self, op: Convolution, x: torch.Tensor) -> torch.Tensor:
+        result = self._layer(op, x, op.stride, op.padding, op.groups)
+        return torch.relu(result) if op.relu else result
+
+    def _classifier(self, op: Classifier, x: torch.Tensor) -> torch.Tensor:
+        return self._layer(op, x, 1, 0, 1)
+
+    def _add(self, op: ResidualAdd, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return self._read(op.name, op.input, x) + self._read(op.name, op.other, other)
+
+    def _read(self, reader: str, tensor: str, value: torch.Tensor) -> torch.Tensor:
         if (reader, tensor) in self.placement.quantized_reads:
-            return quantize_dequantize(tensors[tensor], self.spec.activations[tensor].scale)
-        return tensors[tensor]
+            return quantize_dequantize(value, self.spec.activations[tensor].scale)
+        return value
 
-    def _operator(self, index: int, op: Operator, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-        match op:
-            case Convolution():
-                result = self._convolution(index, op.name, op.input, (op.stride, op.padding, op.groups), tensors)
-                return torch.relu(result) if op.relu else result
-            case Classifier():
-                return self._convolution(index, op.name, op.input, (1, 0, 1), tensors)
-            case ResidualAdd():
-                return self._read(op.name, op.input, tensors) + self._read(op.name, op.other, tensors)
-            case AveragePool():
-                return tensors[op.input].mean((2, 3), keepdim=True)
-            case HardSigmoid():
-                return F.hardsigmoid(tensors[op.input])
-            case Gate():
-                return tensors[op.input] * tensors[op.gate]
-
-    def _convolution(
-        self, index: int, name: str, source: str, geometry: tuple[int, int, int], tensors: dict[str, torch.Tensor]
+    def _layer(
+        self, op: Convolution | Classifier, x: torch.Tensor, stride: int, padding: int, groups: int
     ) -> torch.Tensor:
+        index = self._index[op.name]
         weight, bias = getattr(self, f"weight{index}"), getattr(self, f"bias{index}")
-        stride, padding, groups = geometry
-        if name not in self.placement.layers:
-            return F.conv2d(tensors[source], weight, bias, stride, padding, 1, groups)
-        scale, weight_scale = self.spec.activations[source].scale, getattr(self, f"scale{index}")
-        return int8_convolution(tensors[source], weight, weight_scale, bias, scale, stride, padding, groups)
+        if op.name not in self.placement.layers:
+            return F.conv2d(x, weight, bias, stride, padding, 1, groups)
+        scale, weight_scale = self.spec.activations[op.input].scale, getattr(self, f"scale{index}")
+        return int8_convolution(x, weight, weight_scale, bias, scale, stride, padding, groups)

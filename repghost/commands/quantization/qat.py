@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from calib.qat.settings import EPOCH_IMAGES, EPOCHS
 from repghost.commands.options.quant_options import NetworkRequest, network_options, output_option
 from repghost.commands.progress.qat import following
 
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
 @click.command("qat", short_help="Train under quantization and write int8 QDQ ONNX.")
 @click.option("--mode", default="fused", show_default=True, help="fused, or reparam: the branches stay and learn.")
-@click.option("--epochs", default=4, show_default=True, type=click.IntRange(1), help="Passes over --images pictures.")
-@click.option("--images", default=12_500, show_default=True, type=click.IntRange(1), help="Pictures of an epoch.")
+@click.option("--epochs", default=EPOCHS, show_default=True, type=click.IntRange(1),
+              help="Passes over --images pictures.")  # fmt: skip
+@click.option("--images", default=EPOCH_IMAGES, show_default=True, type=click.IntRange(1), help="Pictures of an epoch.")
 @click.option("--batch", default=64, show_default=True, type=click.IntRange(2), help="Pictures per step.")
 @click.option("--learning-rate", default=1e-3, show_default=True, type=float, help="Relative to each layer's weights.")
 @click.option("--distillation", default=0.5, show_default=True, type=float,
@@ -40,6 +42,7 @@ def command(request: NetworkRequest, output: Path, **training: Any) -> None:
     config = request.settings()
 
     from calib.qat.settings import QatSettings
+    from calib.qat.train_aware import QatPlan
     from calib.qat.train_on_set import train_on_set
     from calib.quantize import Source
     from repghost.checkpoints.checkpoint import build_model
@@ -59,7 +62,7 @@ def command(request: NetworkRequest, output: Path, **training: Any) -> None:
     labels = matching_classes(dataset, loaded.spec.num_classes, loaded.labels)
     source = Source(labels, loaded.digest, {"data": request.data.name, "split": split, "seed": request.seed})
     with following() as hooks:
-        result = train_on_set(build_model(loaded), dataset, preprocess, config, settings, source, hooks)
+        result = train_on_set(build_model(loaded), dataset, preprocess, QatPlan(config, settings), source, hooks)
     write_result(output, result, settings)
 
 

@@ -117,8 +117,9 @@ def _search(
     opened: Calibration, config: QuantConfig, source: Source, max_drop: float, held_out: int | None, seed: int
 ) -> tuple[Quantized, Search]:
     """Return the file of the settings that the search kept, and what it tried."""
-    from calib.ptq.search_settings import HeldOut, search_settings
-    from calib.quantize import write_model
+    from calib.ptq.search_settings import SearchImages, search_settings
+    from calib.quantize import describe_source, write_model
+    from calib.settings.config import SEARCH
     from repghost.data.subset import choose_balanced
     from repghost.graph.trace import graph_of
     from repghost.network.fuse import fused
@@ -133,13 +134,11 @@ def _search(
     evaluates = choose_balanced(opened.dataset.labels, count, seed + 1, opened.chosen)
     prepared = read_images(opened.dataset, opened.preprocess, evaluates, "read held-out pictures")
     click.echo(f"{'lever':56} {'points lost':>11}  {'95 % interval':>15}  same answer  costs")
-    evaluated = HeldOut(prepared.images, prepared.labels)
-    graph, images = graph_of(fused(opened.model)), opened.prepared.images
-    found = search_settings(graph, images, opened.preprocess, config, evaluated, max_drop, _echo_trial)
-    file = write_model(
-        opened.model, found.graph, found.spec, images, opened.preprocess, found.chosen.config, source, found.to_dict()
-    )
-    return file, found
+    images = SearchImages(opened.prepared.images, prepared.images, prepared.labels, opened.preprocess)
+    found = search_settings(graph_of(fused(opened.model)), images, config, max_drop, _echo_trial)
+    description = describe_source(opened.model.spec.name, images.calibration, opened.preprocess, source)
+    record = {SEARCH: found.to_dict()}
+    return write_model(found.graph, found.spec, found.chosen.config, description, record), found
 
 
 def _echo_trial(trial: Trial) -> None:

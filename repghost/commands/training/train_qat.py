@@ -49,9 +49,9 @@ def continue_quantized(folder: Path, recipe: Recipe, dataset: ImageSet, data: Pa
         data: where it lies, for the file.
         settings: how.
     """
+    from calib.qat.train_aware import QatPlan
     from calib.qat.train_on_set import train_on_set
     from calib.quantize import Source
-    from calib.settings.config import QuantConfig
     from repghost.checkpoints.checkpoint import build_model, read_checkpoint
     from repghost.evaluation.classes import matching_classes
 
@@ -59,5 +59,6 @@ def continue_quantized(folder: Path, recipe: Recipe, dataset: ImageSet, data: Pa
     labels = matching_classes(dataset, trained.spec.num_classes, trained.labels)
     source = Source(labels, trained.digest, {"data": data.name, "split": "train", "seed": settings.seed})
     with following() as hooks:
-        result = train_on_set(build_model(trained), dataset, recipe.preprocess, QuantConfig(), settings, source, hooks)
+        plan = QatPlan(settings=settings)
+        result = train_on_set(build_model(trained), dataset, recipe.preprocess, plan, source, hooks)
     write_result(folder / QDQ_FILE, result, settings)

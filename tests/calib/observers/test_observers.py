@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from calib.observers import OBSERVERS, TensorStatistics, find_observer
+from calib.observers import OBSERVERS, TensorStatistics, find_observer, make_observer
 from calib.observers.base import BINS
 from repghost.errors import UsageError
 
@@ -27,7 +27,7 @@ def values() -> NDArray[np.float32]:
 @pytest.mark.parametrize("name", OBSERVERS)
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_every_range_lies_inside_the_extremes(name: str, symmetric: bool, values: NDArray[np.float32]) -> None:
-    low, high = OBSERVERS[name].find_range(observed(values.reshape(200, 1000)), 99.9, symmetric)
+    low, high = make_observer(name, 99.9).find_range(observed(values.reshape(200, 1000)), symmetric)
     assert low < high
     if symmetric:
         assert low == -high and high <= np.abs(values).max()
@@ -36,19 +36,19 @@ def test_every_range_lies_inside_the_extremes(name: str, symmetric: bool, values
 
 
 def test_min_max_covers_everything(values: NDArray[np.float32]) -> None:
-    assert OBSERVERS["min_max"].find_range(observed(values), 99.0, False) == (values.min(), values.max())
+    assert make_observer("min_max", 99.0).find_range(observed(values), False) == (values.min(), values.max())
     largest = float(np.abs(values).max())
-    assert OBSERVERS["min_max"].find_range(observed(values), 99.0, True) == (-largest, largest)
+    assert make_observer("min_max", 99.0).find_range(observed(values), True) == (-largest, largest)
 
 
 @pytest.mark.parametrize("percentile", [90.0, 99.0, 99.9, 99.99])
 def test_percentile_agrees_with_sorting_to_a_few_bins(percentile: float, values: NDArray[np.float32]) -> None:
     statistics = observed(values)
     width = 2 * statistics.limit / BINS
-    low, high = OBSERVERS["percentile"].find_range(statistics, percentile, False)
+    low, high = make_observer("percentile", percentile).find_range(statistics, False)
     assert_between_neighbours(low, values, 100 - percentile, width)
     assert_between_neighbours(high, values, percentile, width)
-    _, magnitude = OBSERVERS["percentile"].find_range(statistics, percentile, True)
+    _, magnitude = make_observer("percentile", percentile).find_range(statistics, True)
     assert_between_neighbours(magnitude, np.abs(values), percentile, width)
 
 
@@ -60,7 +60,7 @@ def assert_between_neighbours(value: float, values: NDArray[np.float32], percent
 
 
 def test_percentile_100_is_min_max(values: NDArray[np.float32]) -> None:
-    assert OBSERVERS["percentile"].find_range(observed(values), 100.0, False) == (values.min(), values.max())
+    assert make_observer("percentile", 100.0).find_range(observed(values), False) == (values.min(), values.max())
 
 
 @settings(max_examples=50, deadline=None)
@@ -93,7 +93,7 @@ def test_every_value_is_counted_once(numbers: list[float]) -> None:
 def test_a_tensor_that_is_nearly_always_zero_keeps_its_extremes(symmetric: bool) -> None:
     sparse = np.zeros(100_000, np.float32)
     sparse[:2] = [5.0, 3.0]
-    low, high = OBSERVERS["percentile"].find_range(observed(sparse), 99.99, symmetric)
+    low, high = make_observer("percentile", 99.99).find_range(observed(sparse), symmetric)
     assert (low, high) == (-5.0 if symmetric else 0.0, 5.0)
 
 
@@ -104,8 +104,8 @@ def test_zeros_stay_zeros_when_the_range_grows() -> None:
 
 
 def test_constant_zero_has_an_empty_range() -> None:
-    for observer in OBSERVERS.values():
-        assert observer.find_range(observed(np.zeros(100)), 99.9, False) == (0.0, 0.0)
+    for name in OBSERVERS:
+        assert make_observer(name, 99.9).find_range(observed(np.zeros(100)), False) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from calib.integer.qparams import dequantize, quantize
-from calib.observers import OBSERVERS, TensorStatistics
+from calib.observers import OBSERVERS, TensorStatistics, make_observer
 from calib.observers.base import AVERAGE_SHARE
 from calib.observers.entropy import divergence
 from calib.observers.search import SMALLEST
@@ -55,7 +55,7 @@ def test_mse_is_as_good_as_the_best_of_every_pair_of_ends(name: str, symmetric: 
         lows = least * shares if least < 0 else [0.0]
         highs = most * shares if most > 0 else [0.0]
         best = min(square_error(values, low, high, False) for low in lows for high in highs)
-    low, high = OBSERVERS["mse"].find_range(observed(values), 99.0, symmetric)
+    low, high = make_observer("mse", 99.0).find_range(observed(values), symmetric)
     assert square_error(values, low, high, symmetric) <= 1.05 * best
     if name == "uniform":
         assert (high - low) > 0.93 * (most - least)  # nothing is gained by clipping
@@ -96,9 +96,9 @@ def test_divergence_is_its_definition(name: str, share: float) -> None:
 
 
 def test_entropy_clips_a_lone_outlier_and_mse_knows_what_that_costs() -> None:
-    low, high = OBSERVERS["entropy"].find_range(observed(TENSORS["one outlier"]), 99.0, False)
+    low, high = make_observer("entropy", 99.0).find_range(observed(TENSORS["one outlier"]), False)
     assert high < 100.0 and low < -2.0
-    low, high = OBSERVERS["mse"].find_range(observed(TENSORS["one outlier"]), 99.0, False)
+    low, high = make_observer("mse", 99.0).find_range(observed(TENSORS["one outlier"]), False)
     assert high > 350.0  # clipping 400 to 100 costs 300**2 / 40001 = 2.2, steps of 1.6 cost 0.2
 
 
@@ -109,7 +109,7 @@ def test_a_useful_range_a_hundredth_of_the_extreme_is_found(name: str, sign: flo
     useful = np.abs(np.random.default_rng(2).normal(size=300_000)).astype(np.float32)
     statistics = observed(sign * np.append(useful, np.float32(400.0))[None])
     statistics.histogram[statistics.histogram > 1] *= 1000  # 3 * 10**8 useful values, and one
-    low, high = OBSERVERS[name].find_range(statistics, 99.0, symmetric)
+    low, high = make_observer(name, 99.0).find_range(statistics, symmetric)
     assert 2.0 < max(-low, high) < 8.0
 
 
@@ -118,23 +118,23 @@ def test_mse_weighs_a_lone_outlier_as_the_formula_does(symmetric: bool, steps: i
     """The error (400 - c)**2 + n * (c / steps)**2 / 12 is least at c = 400 / (1 + n / (12 * steps**2))."""
     useful = np.abs(np.random.default_rng(2).normal(size=1_000_000)).astype(np.float32)
     statistics = observed(np.append(useful, np.float32(400.0))[None])
-    _, high = OBSERVERS["mse"].find_range(statistics, 99.0, symmetric)
+    _, high = make_observer("mse", 99.0).find_range(statistics, symmetric)
     assert high == pytest.approx(400.0 / (1 + len(useful) / (12 * steps**2)), rel=0.1)
 
 
 @pytest.mark.parametrize("name", ["entropy", "mse"])
 def test_zeros_do_not_matter(name: str) -> None:
     values = TENSORS["two-sided"]
-    low, high = OBSERVERS[name].find_range(observed(values), 99.0, False)
+    low, high = make_observer(name, 99.0).find_range(observed(values), False)
     with_zeros = observed(np.concatenate([values, np.zeros(1_000_000, np.float32)]))
-    assert OBSERVERS[name].find_range(with_zeros, 99.0, False) == (low, high)
+    assert make_observer(name, 99.0).find_range(with_zeros, False) == (low, high)
 
 
 @pytest.mark.parametrize("name", OBSERVERS)
 @pytest.mark.parametrize("values", [[5.0], [-5.0], [1e-38], [0.0, 3.0], [-1e30, 1e30], [2.5] * 9])
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_few_or_equal_values_give_a_range_around_them(name: str, values: list[float], symmetric: bool) -> None:
-    low, high = OBSERVERS[name].find_range(observed(np.asarray([values], np.float32)), 99.99, symmetric)
+    low, high = make_observer(name, 99.99).find_range(observed(np.asarray([values], np.float32)), symmetric)
     assert np.isfinite([low, high]).all() and low <= high
     assert max(abs(low), abs(high)) >= 0.04 * max(abs(value) for value in values)
 
@@ -147,6 +147,6 @@ def test_moving_average_is_the_recurrence_over_images_however_they_are_batched()
         high += AVERAGE_SHARE * (float(image.max()) - high)
     for batches in ([images], [images[:2], images[2:]], [images[i : i + 1] for i in range(7)]):
         statistics = observed(*batches)
-        assert OBSERVERS["moving_average"].find_range(statistics, 99.0, False) == pytest.approx((low, high))
+        assert make_observer("moving_average", 99.0).find_range(statistics, False) == pytest.approx((low, high))
         extreme = max(-low, high)
-        assert OBSERVERS["moving_average"].find_range(statistics, 99.0, True) == pytest.approx((-extreme, extreme))
+        assert make_observer("moving_average", 99.0).find_range(statistics, True) == pytest.approx((-extreme, extreme))

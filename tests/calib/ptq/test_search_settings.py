@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 
 from calib.ptq import search_settings as search
 from calib.ptq.calibrate import calibrate
-from calib.ptq.search_settings import LEVERS, HeldOut, Lever, Trial, block_sensitivity, search_settings
+from calib.ptq.search_settings import LEVERS, Lever, SearchImages, Trial, block_sensitivity, search_settings
 from calib.qdq import writer as qdq
 from calib.settings.config import QuantConfig, config_from_dict, config_from_json
 from calib.simulate.exact import ExactNetwork
@@ -46,27 +47,30 @@ def random_bytes(count: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
-def held_out(graph: Graph) -> HeldOut:
-    """Images whose labels are what the float network says, so that every other answer is a loss."""
+def search_images(graph: Graph) -> SearchImages:
+    """Images whose labels are what the float network predicts, so that every other prediction is a loss."""
     import torch
 
     from repghost.graph.run import run_float
 
     images = random_bytes(40, 1)
     logits = run_float(graph, torch.from_numpy(PREPROCESS.normalize(images)))
-    return HeldOut(images, logits.argmax(1).numpy())
+    return SearchImages(random_bytes(8), images, logits.argmax(1).numpy(), PREPROCESS)
 
 
 def test_the_cheapest_lever_that_is_enough_is_kept(
-    graph: Graph, held_out: HeldOut, monkeypatch: pytest.MonkeyPatch
+    graph: Graph, search_images: SearchImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    trials: list[Trial] = []
+    monkeypatch.setattr(search, "LEVERS", SHORT[:3])
+    with pytest.raises(AccuracyGateError):
+        search_settings(graph, search_images, QuantConfig(), -101.0, trials.append)
+    allowed = trials[-1].drop_points  # what "better" loses on this machine
     monkeypatch.setattr(search, "LEVERS", SHORT)
     told: list[str] = []
-    found = search_settings(
-        graph, random_bytes(8), PREPROCESS, QuantConfig(), held_out, 20.0, lambda trial: told.append(trial.name)
-    )
+    found = search_settings(graph, search_images, QuantConfig(), allowed, lambda trial: told.append(trial.name))
     assert told == ["bad", "better"]  # equal settings are not tried twice, and nothing after what was enough
-    assert found.chosen.name == "better" and found.chosen.drop_points <= 20.0 < found.trials[0].drop_points
+    assert found.chosen.name == "better" and found.chosen.drop_points == allowed < found.trials[0].drop_points
     record = json.loads(json.dumps(found.to_dict()))
     assert [trial["name"] for trial in record["trials"]] == told and record["chosen"] == "better"
     low, high = record["trials"][1]["interval_points"]
@@ -74,28 +78,28 @@ def test_the_cheapest_lever_that_is_enough_is_kept(
     exact = ExactNetwork(found.graph, found.spec)
     import torch
 
-    predictions = exact(torch.from_numpy(PREPROCESS.normalize(held_out.images))).argmax(1).numpy()
-    assert 100.0 * np.mean(predictions != held_out.labels) == pytest.approx(found.chosen.drop_points)
+    predictions = exact(torch.from_numpy(PREPROCESS.normalize(search_images.held_out))).argmax(1).numpy()
+    assert 100.0 * np.mean(predictions != search_images.labels) == pytest.approx(found.chosen.drop_points)
 
 
 def test_nothing_that_is_enough_is_an_accuracy_gate_missed(
-    graph: Graph, held_out: HeldOut, monkeypatch: pytest.MonkeyPatch
+    graph: Graph, search_images: SearchImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "LEVERS", SHORT[:1])
     message = r"at most 0\.1 points.*40 held-out.*'bad', loses.*No layer was tried in float.*repghost qat"
     with pytest.raises(AccuracyGateError, match=message):
-        search_settings(graph, random_bytes(8), PREPROCESS, QuantConfig(), held_out, 0.1)
+        search_settings(graph, search_images, QuantConfig(), 0.1)
 
 
 def test_float_bottlenecks_are_the_last_resort_of_a_policy_that_has_them(
-    graph: Graph, held_out: HeldOut, monkeypatch: pytest.MonkeyPatch
+    graph: Graph, search_images: SearchImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "LEVERS", ())
     monkeypatch.setattr(search, "MOST_FLOAT", 2)
     config = config_from_dict({"policy": "tensorrt", "ranges_by_answers": False})
     trials: list[Trial] = []
     with pytest.raises(AccuracyGateError) as missed:
-        search_settings(graph, random_bytes(4), PREPROCESS, config, held_out, -100.0, trials.append)
+        search_settings(graph, replace(search_images, calibration=random_bytes(4)), config, -100.0, trials.append)
     assert "No layer" not in str(missed.value)
     names = [trial.name for trial in trials]
     assert len(names) == 2 and names[1].startswith(names[0].removesuffix(" in float") + ", blocks.")
@@ -133,9 +137,9 @@ def test_levers_go_from_cheap_to_dear_and_leave_the_policy_alone() -> None:
 
 
 def test_without_held_out_images_there_is_no_search(graph: Graph) -> None:
-    nobody = HeldOut(random_bytes(0), np.zeros(0, np.int64))
+    nobody = SearchImages(random_bytes(2), random_bytes(0), np.zeros(0, np.int64), PREPROCESS)
     with pytest.raises(UsageError, match="labelled pictures that calibrate nothing"):
-        search_settings(graph, random_bytes(2), PREPROCESS, QuantConfig(), nobody, 0.3)
+        search_settings(graph, nobody, QuantConfig(), 0.3)
 
 
 @pytest.fixture(scope="module")

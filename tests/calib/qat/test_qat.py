@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+from functools import partial
 from pathlib import Path
 
+import click
 import numpy as np
 import onnx
 import pytest
@@ -18,7 +20,7 @@ from calib.integer.reference import run
 from calib.ptq.calibrate import calibrate
 from calib.qat.branch_weights import BranchWeights
 from calib.qat.candidates import Candidate, HeldOut, Score, choose, score
-from calib.qat.data import split_images
+from calib.qat.data import TrainingFeed, split_images
 from calib.qat.loop import make_optimizer, training_step
 from calib.qat.network import QatNetwork
 from calib.qat.settings import QatSettings
@@ -161,6 +163,14 @@ def test_statistics_stay_where_there_is_no_momentum(momentum: float, stays: bool
     weights.observe("conv_stem", torch.from_numpy(PREPROCESS.normalize(BYTES)))
     same = torch.equal(weights.model.bn1.running_mean, model.bn1.running_mean)  # type: ignore[arg-type]
     assert same == stays
+
+
+def test_an_epoch_has_12500_images_where_nothing_else_is_asked_for() -> None:
+    option = {parameter.name: parameter for parameter in cli.get_command(click.Context(cli), "qat").params}["images"]  # type: ignore[union-attr]
+    assert QatSettings().images == option.default == 12_500
+    feed = partial(TrainingFeed, None, np.arange(20_000), PREPROCESS)  # type: ignore[arg-type]
+    assert feed(QatSettings()).images_per_epoch == 12_500
+    assert feed(QatSettings(images=None)).images_per_epoch == 20_000
 
 
 def test_images_that_choose_are_used_for_nothing_else() -> None:

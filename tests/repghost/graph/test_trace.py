@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from repghost.errors import UsageError
-from repghost.graph.operators import INPUT, Convolution, operator_inputs
+from repghost.graph.operators import INPUT, Convolution
 from repghost.graph.run import run_float
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse
@@ -27,7 +27,7 @@ def test_operators_come_after_what_they_read_and_have_stable_names() -> None:
     graph = graph_of(fuse(lively_model()))
     known = {INPUT}
     for operator in graph.operators:
-        assert known.issuperset(operator_inputs(operator))
+        assert known.issuperset(operator.inputs)
         known.add(operator.name)
     assert len(known) == len(graph.operators) + 1
     assert {"conv_stem", "blocks.3.0.ghost1.primary", "blocks.3.0.se.gate", "blocks.9.0", "classifier"} <= known
