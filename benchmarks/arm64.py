@@ -14,12 +14,12 @@ from typing import Any
 
 import click
 
-from benchmarks.arm64_page import render_counts
-from benchmarks.bundles import fresh_bundles, random_folder
-from benchmarks.command import docs_option, output_option, run_command, say_progress
-from benchmarks.counting import Counting, Say, counted, start_counting, verified
-from benchmarks.documents import Markers, Section, write_section
 from benchmarks.fp16_agreement import FP16_IMAGES, compare_predictions
+from benchmarks.pages.arm64 import render_counts
+from benchmarks.shared.bundles import fresh_bundles, random_folder
+from benchmarks.shared.command import docs_option, output_option, run_command, say_progress
+from benchmarks.shared.counting import Counting, Say, counted, start_counting, verified
+from benchmarks.shared.documents import Markers, Section, write_section
 from compile.bench.count import CPUS, find_cpu
 from compile.bundle.manifest import Bundle
 from compile.storage.strict_json import parse_strict

@@ -22,9 +22,9 @@ from typing import Any
 
 import click
 
-from benchmarks.command import docs_option, run_command
-from benchmarks.documents import Markers, Section, write_section
-from benchmarks.goals import COMPILE_ALL, COMPILE_CORES, COMPILE_ONE, SIZE
+from benchmarks.shared.command import docs_option, run_command
+from benchmarks.shared.documents import Markers, Section, write_section
+from benchmarks.shared.goals import COMPILE_ALL, COMPILE_CORES, COMPILE_ONE, SIZE
 from compile.machine.facts import describe_machine
 from compile.stages.own_command import own_command
 from compile.storage.kernel_store import FOLDER_VARIABLE

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.bundles import fresh_bundles
+from benchmarks.shared.bundles import fresh_bundles
 from compile.bundle.manifest import Bundle, bundle_target
 from compile.machine.execute import Machine, machine_for, run_runner_lines
 from compile.stages.evaluate import float_predictions

@@ -11,12 +11,12 @@ from typing import Any
 
 import click
 
-from benchmarks.bundles import fresh_bundles, random_folder
-from benchmarks.command import docs_option, output_option, python_option, run_command, say_progress
-from benchmarks.documents import Markers, Section, write_section
 from benchmarks.first_inference import measure_first_inference
-from benchmarks.goals import HOST_WIDTHS, SIZE
-from benchmarks.host_page import render_host
+from benchmarks.pages.host import render_host
+from benchmarks.shared.bundles import fresh_bundles, random_folder
+from benchmarks.shared.command import docs_option, output_option, python_option, run_command, say_progress
+from benchmarks.shared.documents import Markers, Section, write_section
+from benchmarks.shared.goals import HOST_WIDTHS, SIZE
 from compile.bench.compare import Entry, Settings, run_bench
 from compile.bench.peers import PEERS
 from compile.bench.prepare_inputs import prepare

@@ -35,10 +35,10 @@ from typing import Any
 
 import click
 
-from benchmarks.bundles import fresh_bundles, random_folder
-from benchmarks.command import docs_option, output_option, run_command
-from benchmarks.counting import Counting, Say, counted, start_counting
-from benchmarks.documents import write_json
+from benchmarks.shared.bundles import fresh_bundles, random_folder
+from benchmarks.shared.command import docs_option, output_option, run_command
+from benchmarks.shared.counting import Counting, Say, counted, start_counting
+from benchmarks.shared.documents import write_json
 from compile.bench.count import find_cpu
 from compile.bundle.manifest import Bundle, check_bundle
 from compile.machine.facts import describe_machine

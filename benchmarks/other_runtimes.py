@@ -13,11 +13,11 @@ from typing import Any
 
 import click
 
-from benchmarks.bundles import fresh_bundles, random_folder
-from benchmarks.command import output_option, python_option, run_command, say_progress
-from benchmarks.counting import Say
-from benchmarks.documents import write_json
-from benchmarks.goals import SIZE
+from benchmarks.shared.bundles import fresh_bundles, random_folder
+from benchmarks.shared.command import output_option, python_option, run_command, say_progress
+from benchmarks.shared.counting import Say
+from benchmarks.shared.documents import write_json
+from benchmarks.shared.goals import SIZE
 from compile.bench.count import CountedCpu, find_cpu
 from compile.bench.count_peers import count_peers
 from compile.bench.peers import Peer, parse_peers

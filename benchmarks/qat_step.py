@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.command import run_command
-from benchmarks.documents import Markers, write_json
-from benchmarks.goals import QAT_STEP
-from benchmarks.turns import Step, take_turns
+from benchmarks.shared.command import run_command
+from benchmarks.shared.documents import Markers, write_json
+from benchmarks.shared.goals import QAT_STEP
+from benchmarks.shared.turns import Step, take_turns
 from calib.ptq.apply import quantize_graph
 from calib.qat.branch_weights import BranchWeights
 from calib.qat.loop import make_optimizer, prepare_teacher, training_step

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from benchmarks.command import docs_option, run_command
-from benchmarks.documents import Markers, read_performance
-from benchmarks.goals import MILLION, SIZE, count_path
-from benchmarks.host_page import HostRow, host_rows
+from benchmarks.pages.host import HostRow, host_rows
+from benchmarks.shared.command import docs_option, run_command
+from benchmarks.shared.documents import Markers, read_performance
+from benchmarks.shared.goals import MILLION, SIZE, count_path
 from compile.bench.compare_page import of_rounds
 from compile.storage.strict_json import parse_strict
 from compile.summary.collect import SIZE_LIMIT

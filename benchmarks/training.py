@@ -22,10 +22,10 @@ from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from benchmarks.command import run_command
+from benchmarks.pages.training import render_training
+from benchmarks.shared.command import run_command
+from benchmarks.shared.turns import Step, take_turns
 from benchmarks.training_demo import compare_runs
-from benchmarks.training_page import render_training
-from benchmarks.turns import Step, take_turns
 from compile.bench.statistics import paired_ratio
 from repghost.data import ImageSet, MissingSplitError, open_dataset
 from repghost.data.subset import choose_balanced

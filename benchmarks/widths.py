@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from benchmarks.command import run_command
+from benchmarks.shared.command import run_command
 from calib.qat.settings import QatSettings
 from calib.settings.config_file import read_config
 from compile.storage.measurements import Measurements

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.goals import JETSON_BUNDLE
+from benchmarks.shared.goals import JETSON_BUNDLE
 from compile.machine.facts import describe_machine
 from compile.subject.request import Request
 from compile.targets.precisions import INT8

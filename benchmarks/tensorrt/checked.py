@@ -13,10 +13,10 @@ from typing import Any
 
 import click
 
-from benchmarks.command import docs_option, output_option, run_command
-from benchmarks.goals import JETSON_DROP
+from benchmarks.pages.jetson import FORMAT, VERSION, render_check
+from benchmarks.shared.command import docs_option, output_option, run_command
+from benchmarks.shared.goals import JETSON_DROP
 from benchmarks.tensorrt.bundle_time import time_bundle
-from benchmarks.tensorrt.checked_page import FORMAT, VERSION, render_check
 from benchmarks.tensorrt.dry_run import dry_run_once
 from benchmarks.tensorrt.rtx import RtxBuild, build_once
 from calib.settings.config import LayerSettings, QuantConfig

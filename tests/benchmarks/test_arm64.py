@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import counting as counting_module
 from benchmarks import fp16_agreement as predictions
 from benchmarks.arm64 import ARM64_SECTION, CPU_OF_FLOAT, NETWORKS, read_others
-from benchmarks.arm64_page import evaluate_counts, render_counts
-from benchmarks.counting import Counting, counted
-from benchmarks.documents import write_section
-from benchmarks.goals import INSTRUCTIONS, best_other
 from benchmarks.host import HOST_SECTION
+from benchmarks.pages.arm64 import evaluate_counts, render_counts
+from benchmarks.shared import counting as counting_module
+from benchmarks.shared.counting import Counting, counted
+from benchmarks.shared.documents import write_section
+from benchmarks.shared.goals import INSTRUCTIONS, best_other
 from compile.bench.count import CPUS, Counted, CountRun
 from compile.storage.measurements import Measurements
 from compile.summary.sources import File

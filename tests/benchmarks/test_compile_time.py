@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import compile_time
 from benchmarks.compile_time import COMPILE_SECTION, goal_sentences, measure_run, render_compile_time, run_compile_time
-from benchmarks.documents import read_performance
+from benchmarks.shared.documents import read_performance
 from repghost.errors import RepGhostError
 from repghost.network.spec import WIDTHS
 from tests.support import ROOT

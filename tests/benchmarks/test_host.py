@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.documents import write_section
 from benchmarks.first_inference import measure_first_inference
 from benchmarks.host import HOST_SECTION
-from benchmarks.host_page import host_rows, render_host
+from benchmarks.pages.host import host_rows, render_host
+from benchmarks.shared.documents import write_section
 from compile.bench.compare_page import fastest_other
 from compile.bundle.manifest import check_bundle
 from repghost.errors import UsageError

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from benchmarks import training, turns
+from benchmarks.pages.training import render_training
 from benchmarks.training_demo import compare_runs
-from benchmarks.training_page import render_training
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.errors import UsageError
 from repghost.network.model import RepGhostNet

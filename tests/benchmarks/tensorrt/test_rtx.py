@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tensorrt.checked_page import render_check
+from benchmarks.pages.jetson import render_check
 from benchmarks.tensorrt.rtx import build_with_rtx, rtx_is_here
 from benchmarks.tensorrt.rtx_worker import read_layers
 from compile.storage.stage_cache import ROOT

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.goals import JETSON_BUNDLE, JETSON_DROP
+from benchmarks.shared.goals import JETSON_BUNDLE, JETSON_DROP
 from compile.storage import formats
 from repghost.goals import Goal, evaluate
 from repghost.tables import make_table, markdown_lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.goals import DEMO, TRAINING
+from benchmarks.shared.goals import DEMO, TRAINING
 from repghost.goals import evaluate
 from repghost.tables import make_table, markdown_lines
 

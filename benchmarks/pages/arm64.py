@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.goals import MEGABYTE, MILLION, SIZE, arm64_goals, count_path
+from benchmarks.shared.goals import MEGABYTE, MILLION, SIZE, arm64_goals, count_path
 from compile.bench.count_page import CORES
 from repghost.goals import Outcome, Verdict, evaluate, find
 from repghost.tables import make_table, markdown_lines

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.goals import FIRST_ANSWER, HOST, SIZE
+from benchmarks.shared.goals import FIRST_ANSWER, HOST, SIZE
 from compile.bench.compare_page import fastest_other, of_rounds
 from compile.bench.statistics import paired_ratio
 from compile.targets.precisions import FP32, INT8

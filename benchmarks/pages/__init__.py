@@ -1,0 +1,1 @@
+"""Pages and sections of docs/, each made from its JSON alone."""

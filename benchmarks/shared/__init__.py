@@ -1,0 +1,1 @@
+"""What several benchmarks share: goals, documents, bundles of this version, options, turns."""
