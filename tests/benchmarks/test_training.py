@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import training, turns
+from benchmarks import training
 from benchmarks.pages.training import render_training
+from benchmarks.shared import turns
 from benchmarks.training_demo import compare_runs
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.errors import UsageError
@@ -15,8 +16,8 @@ from repghost.network.model import RepGhostNet
 from repghost.training.feeds.choose import open_feed
 from repghost.training.follow.hooks import Hooks
 from repghost.training.options import Options
-from tests.repghost.training.test_train import RECIPE, made_set
 from tests.support import ROOT
+from tests.support.training_recipe import RECIPE, made_set
 
 CARRIED = ROOT / "assets" / "fashion-mnist" / "repghostnet_0_5x.safetensors"
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from benchmarks.widths import command
 from repghost.errors import UsageError
 from repghost.training.train import STATE_FILE
-from tests.repghost.commands.test_train import make_set
+from tests.support.image_folders import make_set
 
 FILES = ("model.safetensors", "model.qdq.onnx", "model.qat-fused.qdq.onnx")
 

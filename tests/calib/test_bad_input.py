@@ -24,8 +24,8 @@ from repghost.errors import UsageError
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse
 from repghost.network.model import RepGhostNet
-from tests.calib.conftest import CLASSES, SIZE, lively_model
-from tests.calib.layerwise import assert_within_a_step
+from tests.support.layerwise import assert_within_a_step
+from tests.support.lively_network import CLASSES, SIZE, lively_model
 
 PREPROCESS = Preprocess(size=SIZE, resize=SIZE, interpolation="bilinear")
 EVERYTHING = QuantConfig(equalize=True, bias_correction=True, learned_rounding=True)

@@ -23,7 +23,7 @@ from repghost.cli import cli
 from repghost.data.preprocess import Preprocess
 from repghost.errors import IntegrityError, UsageError
 from repghost.network.fuse import fuse, fused
-from tests.calib.conftest import CLASSES, SIZE, lively_model
+from tests.support.lively_network import CLASSES, SIZE, lively_model
 
 PREPROCESS = Preprocess(size=SIZE, resize=SIZE, interpolation="bilinear")
 LABELS = tuple("abcde")

@@ -23,7 +23,7 @@ from repghost.graph.operators import Graph
 from repghost.graph.run import run_float
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse
-from tests.calib.conftest import SIZE, lively_model
+from tests.support.lively_network import SIZE, lively_model
 
 PREPROCESS = Preprocess(size=SIZE, resize=SIZE)
 DESCRIPTION = qdq.Description("repghostnet_0_5x", PREPROCESS.to_dict(), (), "", {}, {})

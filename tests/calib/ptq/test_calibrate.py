@@ -17,8 +17,8 @@ from repghost.errors import UsageError
 from repghost.graph.operators import Convolution, Graph, HardSigmoid
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse
-from tests.calib.conftest import SIZE, lively_model
-from tests.calib.layerwise import assert_within_a_step
+from tests.support.layerwise import assert_within_a_step
+from tests.support.lively_network import SIZE, lively_model
 
 
 def assert_equal(a: QuantSpec, b: QuantSpec) -> None:

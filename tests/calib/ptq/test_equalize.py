@@ -15,7 +15,7 @@ from calib.settings.quantspec import QuantSpec
 from calib.simulate.float32 import SimulatedNetwork, dequantized_weight
 from repghost.graph.operators import Classifier, Convolution, Graph
 from repghost.graph.run import run_float
-from tests.calib.layerwise import UNIT, float_error, linear
+from tests.support.layerwise import UNIT, float_error, linear
 
 
 def test_pairs_are_those_with_one_reader(graph: Graph) -> None:

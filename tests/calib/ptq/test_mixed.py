@@ -30,8 +30,8 @@ from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph
 from repghost.graph.run import float_kernels, run_operator
-from tests.calib.conftest import CLASSES, SIZE
-from tests.calib.layerwise import UNIT, float_error
+from tests.support.layerwise import UNIT, float_error
+from tests.support.lively_network import CLASSES, SIZE
 
 CONFIG = config_from_dict({"policy": "tensorrt", "layers": {"blocks.6.*": None, "classifier": None}})
 PREPROCESS = Preprocess(size=SIZE, resize=SIZE, interpolation="bilinear")

@@ -27,7 +27,7 @@ from repghost.errors import AccuracyGateError, UsageError
 from repghost.graph.macs import shares_of_work
 from repghost.graph.operators import Graph
 from repghost.network.flops import count
-from tests.calib.conftest import CLASSES, SIZE, lively_model
+from tests.support.lively_network import CLASSES, SIZE, lively_model
 
 PREPROCESS = Preprocess(size=SIZE, resize=SIZE, interpolation="bilinear")
 LABELS = tuple("abcde")

@@ -20,8 +20,8 @@ from compile.frontend.qdq_file import read_qdq
 from compile.passes import lower
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.network.fuse import fuse
-from tests.calib.conftest import lively_model
-from tests.calib.qat.test_qat import PREPROCESS, data, qat
+from tests.support.lively_network import lively_model
+from tests.support.qat_command import PREPROCESS, data, qat
 
 __all__ = ["data"]  # the fixture
 

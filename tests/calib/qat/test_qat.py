@@ -12,8 +12,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from click.testing import CliRunner, Result
-from PIL import Image
 
 from calib.integer.qparams import quantize_weights
 from calib.integer.reference import run
@@ -33,17 +31,17 @@ from calib.simulate.exact import ExactNetwork
 from calib.simulate.fake_quantize import weight_steps
 from compile.frontend.qdq_file import read_qdq
 from compile.passes import lower
-from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
-from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.operators import Convolution
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse
-from tests.calib.conftest import CLASSES, SIZE, lively_model
-
-PREPROCESS = Preprocess(size=SIZE, resize=SIZE, interpolation="bilinear")
-BYTES = np.random.default_rng(0).integers(0, 256, (8, SIZE // 8, SIZE // 8, 3), np.uint8).repeat(8, 1).repeat(8, 2)
+from tests.support.lively_network import CLASSES, SIZE, lively_model
+from tests.support.qat_command import (
+    BYTES,
+    PREPROCESS,
+    qat,
+)
 
 
 def trained(mode: str) -> QatNetwork:
@@ -178,22 +176,6 @@ def test_images_that_choose_are_used_for_nothing_else() -> None:
     assert not set(parts.held_out) & (set(parts.training) | set(parts.calibration)) and len(parts.held_out) == 25
     with pytest.raises(UsageError, match="too few"):
         split_images(np.arange(3), QatSettings())
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pictures")
-    for index in range(20):
-        folder = root / "train" / "abcde"[index % CLASSES]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.roll(BYTES[index % 8], index, 0)).save(folder / f"{index}.png")
-    write_checkpoint(root / "model.safetensors", lively_model(), PREPROCESS.to_dict(), tuple("abcde"))
-    write_checkpoint(root / "other.safetensors", lively_model(), PREPROCESS.to_dict(), tuple("edcba"))
-    return root
-
-
-def qat(*arguments: str | int | Path) -> Result:
-    return CliRunner().invoke(cli, ["qat", *map(str, arguments)])
 
 
 @pytest.mark.parametrize("mode", ["fused", "reparam"])

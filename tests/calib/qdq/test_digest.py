@@ -12,7 +12,7 @@ from calib.qdq.writer import build_qdq
 from calib.settings.quantspec import QuantSpec
 from repghost.errors import UsageError
 from repghost.graph.operators import Graph
-from tests.calib.conftest import SIZE
+from tests.support.lively_network import SIZE
 
 PREPROCESS = {"size": SIZE, "mean": [0.5, 0.5, 0.5]}
 

@@ -20,8 +20,8 @@ from calib.simulate.exact import ExactNetwork
 from repghost.data.preprocess import Preprocess
 from repghost.graph.operators import Convolution, Graph
 from repghost.graph.run import run_operator
-from tests.calib.conftest import CLASSES, SIZE
-from tests.calib.layerwise import assert_within_a_step
+from tests.support.layerwise import assert_within_a_step
+from tests.support.lively_network import CLASSES, SIZE
 
 DESCRIPTION = qdq.Description(
     model="repghostnet_0_5x",

@@ -25,8 +25,8 @@ from repghost.graph.operators import Graph
 from repghost.graph.run import run_float
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse
-from tests.calib.conftest import SIZE, lively_model
-from tests.calib.layerwise import assert_within_a_step
+from tests.support.layerwise import assert_within_a_step
+from tests.support.lively_network import SIZE, lively_model
 
 PREPROCESS = Preprocess(size=SIZE, resize=SIZE)
 DESCRIPTION = qdq.Description("repghostnet_0_5x", PREPROCESS.to_dict(), (), "", {}, {})

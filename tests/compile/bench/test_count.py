@@ -22,7 +22,7 @@ from compile.storage.stage_cache import StageCache
 from compile.targets.table import ARM64
 from repghost.cli import cli
 from repghost.errors import IntegrityError, ToolMissingError, UsageError
-from tests.compile.conftest import fake_info, fake_sections
+from tests.support.fake_bundle import fake_info, fake_sections
 from tests.support.fake_network import CLASSES, HEIGHT, fake_network
 
 # What the assembler takes, and what the counter has to say about it.

@@ -20,7 +20,7 @@ from compile.passes.layers import manifest_layers
 from compile.targets.table import Target
 from repghost.cli import cli
 from repghost.errors import IntegrityError, ToolMissingError, UsageError
-from tests.compile.conftest import fake_files, fake_info, fake_sections
+from tests.support.fake_bundle import fake_files, fake_info, fake_sections
 from tests.support.fake_network import CLASSES, HEIGHT, WIDTH, fake_network
 from tests.support.programs import random_program
 

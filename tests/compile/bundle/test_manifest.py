@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -19,7 +18,8 @@ from compile.storage.files import write_folder_atomically
 from compile.storage.strict_json import canonical_json, parse_strict
 from compile.targets.table import Target
 from repghost.errors import IntegrityError, UsageError
-from tests.compile.conftest import LABELS, fake_sections
+from tests.support.damaged_bundles import FILE_CHANGES, MANIFEST_CHANGES, PYTHON_ONLY, RAW_MANIFESTS, edit
+from tests.support.fake_bundle import LABELS, fake_sections
 from tests.support.fake_network import expected_logits, random_images
 
 REFUSAL = (2, 6)  # the runner's exit codes for "no bundle" and "changed"
@@ -28,12 +28,6 @@ REFUSAL = (2, 6)  # the runner's exit codes for "no bundle" and "changed"
 @pytest.fixture
 def copy(host_bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(host_bundle, tmp_path / "copy"))
-
-
-def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    manifest = json.loads((path / MANIFEST).read_text())
-    change(manifest)
-    (path / MANIFEST).write_bytes(canonical_json(manifest))
 
 
 def runner_refuses(host_bundle: Path, path: Path) -> bool:
@@ -56,69 +50,12 @@ def test_the_same_inputs_give_the_same_bytes(host_files: dict[str, bytes], host:
     assert first.digest == second.digest
 
 
-def set_files(name: str, entry: object) -> Callable[[dict[str, Any]], None]:
-    return lambda manifest: manifest["files"].__setitem__(name, entry)
-
-
-def set_entry(key: str, value: object) -> Callable[[dict[str, Any]], None]:
-    return lambda manifest: manifest["files"]["model.so"].__setitem__(key, value)
-
-
-MANIFEST_CHANGES: dict[str, Callable[[dict[str, Any]], None]] = {
-    "other format": lambda manifest: manifest.update(format="zip"),
-    "version 0": lambda manifest: manifest.update(version=0),
-    "future version": lambda manifest: manifest.update(version=2),
-    "version as text": lambda manifest: manifest.update(version="1"),
-    "no files": lambda manifest: manifest.pop("files"),
-    "files as list": lambda manifest: manifest.update(files=[]),
-    "model.so not listed": lambda manifest: manifest["files"].pop("model.so"),
-    "parent folder": set_files("../model.so", {"size": 0, "sha256": "0" * 64}),
-    "absolute path": set_files("/etc/passwd", {"size": 0, "sha256": "0" * 64}),
-    "sub-folder": set_files("a/b", {"size": 0, "sha256": "0" * 64}),
-    "backslash": set_files("a\\b", {"size": 0, "sha256": "0" * 64}),
-    "hidden file": set_files(".hidden", {"size": 0, "sha256": "0" * 64}),
-    "empty name": set_files("", {"size": 0, "sha256": "0" * 64}),
-    "long name": set_files("x" * 65, {"size": 0, "sha256": "0" * 64}),
-    "the manifest itself": set_files(MANIFEST, {"size": 0, "sha256": "0" * 64}),
-    "entry without digest": set_files("model.so", {"size": 1}),
-    "entry as number": set_files("model.so", 5),
-    "size one less": lambda manifest: manifest["files"]["model.so"].__setitem__(
-        "size", manifest["files"]["model.so"]["size"] - 1
-    ),
-    "negative size": set_entry("size", -1),
-    "size as text": set_entry("size", "12"),
-    "fractional size": set_entry("size", 12.5),
-    "short digest": set_entry("sha256", "0" * 63),
-    "long digest": set_entry("sha256", "0" * 65),
-    "upper-case digest": lambda manifest: manifest["files"]["model.so"].__setitem__(
-        "sha256", manifest["files"]["model.so"]["sha256"].upper()
-    ),
-    "digest of nothing": set_entry("sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
-    "digest as number": set_entry("sha256", 0),
-    "digests swapped": lambda manifest: manifest["files"].update(
-        {"labels.txt": manifest["files"]["vectors.bin"], "vectors.bin": manifest["files"]["labels.txt"]}
-    ),
-}
-
-
 @pytest.mark.parametrize("change", MANIFEST_CHANGES.values(), ids=MANIFEST_CHANGES.keys())
 def test_a_changed_manifest_is_refused(copy: Path, host_bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:
     edit(copy, change)
     with pytest.raises(IntegrityError, match=r".{20}"):
         check_bundle(copy)
     assert runner_refuses(host_bundle, copy)
-
-
-PYTHON_ONLY: dict[str, Callable[[dict[str, Any]], None]] = {
-    "unknown key": lambda manifest: manifest.update(extra=1),
-    "missing section": lambda manifest: manifest.pop("preprocess"),
-    "section of another type": lambda manifest: manifest.update(target="arm64"),
-    "boolean as number": lambda manifest: manifest.update(classes=True),
-    "no classes": lambda manifest: manifest.update(classes=0),
-    "more classes than labels": lambda manifest: manifest.update(classes=11),
-    "input of size 0": lambda manifest: manifest["input"].update(height=0),
-    "more in an entry": set_entry("mode", 0o777),
-}
 
 
 @pytest.mark.parametrize("change", PYTHON_ONLY.values(), ids=PYTHON_ONLY.keys())
@@ -128,53 +65,12 @@ def test_sections_are_checked(copy: Path, change: Callable[[dict[str, Any]], Non
         check_bundle(copy)
 
 
-RAW_MANIFESTS = {
-    "empty": b"",
-    "not JSON": b"hello",
-    "array": b"[]",
-    "not UTF-8": b'{"format": "\xff"}',
-    "duplicate key": b'{"format": "repghost-bundle", "format": "repghost-bundle"}',
-    "depth bomb": b"[" * 200000,
-    "object bomb": b'{"a":' * 200000,
-    "too large": b" " * ((1 << 20) + 1),
-    "not a number": b'{"version": NaN}',
-}
-
-
 @pytest.mark.parametrize("content", RAW_MANIFESTS.values(), ids=RAW_MANIFESTS.keys())
 def test_a_foreign_manifest_is_refused(copy: Path, host_bundle: Path, content: bytes) -> None:
     (copy / MANIFEST).write_bytes(content)
     with pytest.raises(IntegrityError):
         check_bundle(copy)
     assert runner_refuses(host_bundle, copy)
-
-
-def symlink(path: Path) -> None:
-    path.rename(path.with_name("..elsewhere"))
-    shutil.move(path.with_name("..elsewhere"), path.parent.parent / "elsewhere")
-    path.symlink_to(path.parent.parent / "elsewhere")
-
-
-def pipe(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-FILE_CHANGES: dict[str, Callable[[Path], None]] = {
-    "removed": lambda path: path.unlink(),
-    "emptied": lambda path: path.write_bytes(b"") and None,
-    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-1]) and None,
-    "extended": lambda path: path.write_bytes(path.read_bytes() + b"\n") and None,
-    "a symbolic link": symlink,
-    "a pipe": pipe,
-    "a folder": folder,
-    "replaced by another": lambda path: shutil.copy(path.with_name("repghost.h"), path) and None,
-}
 
 
 @pytest.mark.parametrize("change", FILE_CHANGES.values(), ids=FILE_CHANGES.keys())

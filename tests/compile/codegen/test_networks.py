@@ -16,20 +16,9 @@ from compile.passes import explain, lower
 from compile.passes.rules import Refusal
 from repghost.errors import UsageError
 from tests.support.agreement import check_steps
+from tests.support.one_layer import local_pool, one_layer
 from tests.support.programs import random_images
 from tests.support.qdq_models import Model, mini_net, preprocess, save
-
-
-def one_layer(*layers: Callable[[Model, str], str], channels: int = 8) -> Model:
-    """Return a model: image, one convolution, the given layers, mean, linear layer."""
-    m = Model(8)
-    x = m.quantize("input", 0.02, -3)
-    x = m.quantize(m.conv("first", x, 3, 8), 0.03, 2)
-    for layer in layers:
-        x = layer(m, x)
-    x = m.quantize(m.node("GlobalAveragePool", [x], "mean"), 0.02, 0)
-    m.linear("logits", m.node("Flatten", [x], "flat"), channels, 4)
-    return m
 
 
 def lowered(m: Model, tmp_path: Path) -> ir.Program:
@@ -60,10 +49,6 @@ def lopsided(m: Model, x: str) -> str:
 
 def max_pool(m: Model, x: str) -> str:
     return m.quantize(m.node("MaxPool", [x], "max", kernel_shape=[2, 2], strides=[2, 2]), 0.03, 0)
-
-
-def local_pool(m: Model, x: str) -> str:
-    return m.quantize(m.node("AveragePool", [x], "local", kernel_shape=[2, 2], strides=[2, 2]), 0.03, 0)
 
 
 def never_quantized(m: Model, x: str) -> str:

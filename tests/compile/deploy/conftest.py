@@ -6,26 +6,17 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from compile.bundle.manifest import Bundle, write_bundle
+from compile.bundle.manifest import Bundle
 from compile.machine.emulator import Emulator, find_emulator
 from compile.targets.table import ANDROID, ARM64, Target, host_target
 from repghost.errors import ToolMissingError
-from tests.compile.conftest import fake_files, fake_sections
+from tests.support.deployed_bundles import bundle_of
+from tests.support.fake_bundle import fake_files
 from tests.support.ssh_server import SshServer, fetch_ssh_server
 from tests.support.standin import Standin, start
-
-SHARE = {"top1": 0.9, "low": 0.88, "high": 0.92, "correct": 90, "pictures": 100}
-PASSING: dict[str, Any] = {
-    "measured": True,
-    "program_digest": "0" * 64,
-    "test": {"pictures": 100},
-    "fp32": {**SHARE, "top1": 0.905},
-    "int8": SHARE,
-}
 
 
 @pytest.fixture(scope="session")
@@ -87,12 +78,6 @@ def arm64_board(arm64_standin: Standin) -> Iterator[Standin]:
 @pytest.fixture(scope="session")
 def host_files(host: Target) -> dict[str, bytes]:
     return fake_files(host)
-
-
-def bundle_of(files: dict[str, bytes], target: Target, path: Path, version: int = 1, **changes: Any) -> Bundle:
-    """Write a bundle whose digest differs from that of another version."""
-    sections = {**fake_sections(target), "accuracy": PASSING, "tools": {"version": str(version)}, **changes}
-    return write_bundle(path, files, sections)
 
 
 @pytest.fixture(scope="session")

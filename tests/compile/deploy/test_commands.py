@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from compile.bundle.manifest import Bundle
 from compile.deploy.install import deploy
 from repghost.cli import cli
-from tests.compile.deploy.conftest import PASSING, bundle_of
+from tests.support.deployed_bundles import PASSING, bundle_of
 from tests.support.standin import Standin
 
 

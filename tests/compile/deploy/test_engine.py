@@ -11,8 +11,8 @@ from compile.bundle.manifest import Bundle, check_bundle, write_bundle
 from compile.deploy.install import DeploySettings, deploy
 from compile.targets.table import ARM64
 from repghost.errors import RepGhostError
-from tests.compile.conftest import LABELS, fake_sections
-from tests.compile.deploy.conftest import PASSING
+from tests.support.deployed_bundles import PASSING
+from tests.support.fake_bundle import LABELS, fake_sections
 from tests.support.standin import Standin
 
 BUILD = 'echo "[I] Engine built"; cat model.onnx > model.engine'

@@ -18,8 +18,8 @@ from compile.link.zig import run_zig
 from compile.storage.files import sha256
 from compile.targets.table import Target
 from repghost.errors import RepGhostError
-from tests.compile.deploy.conftest import bundle_of
 from tests.support import ROOT
+from tests.support.deployed_bundles import bundle_of
 from tests.support.standin import Standin, free_port, run
 
 RELAY = ROOT / "tests/support/relay.py"

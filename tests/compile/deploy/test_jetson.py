@@ -15,8 +15,8 @@ from compile.subject.request import Request
 from compile.targets.precisions import INT8
 from compile.tensorrt.pipeline import run
 from repghost.errors import IntegrityError
-from tests.compile.tensorrt import fake_trtexec_path
 from tests.support.standin import Standin
+from tests.support.trtexec import fake_trtexec_path
 
 PYTHON = shutil.which("python3", path="/usr/bin:/bin")  # the board's account may not read the one of the tests
 LIMIT_S = 120.0

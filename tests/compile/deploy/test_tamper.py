@@ -18,7 +18,7 @@ from compile.storage.files import sha256
 from compile.storage.strict_json import canonical_json, parse_strict
 from compile.targets.table import Target
 from repghost.errors import IntegrityError
-from tests.compile.bundle.test_manifest import FILE_CHANGES, MANIFEST_CHANGES, PYTHON_ONLY, RAW_MANIFESTS, edit
+from tests.support.damaged_bundles import FILE_CHANGES, MANIFEST_CHANGES, PYTHON_ONLY, RAW_MANIFESTS, edit
 
 # What a process does to run foreign code, as audit events name it; the hook says when one happens, and when the last
 # file of the bundle was opened.

@@ -18,7 +18,7 @@ from compile.link.zig import run_zig
 from compile.machine.emulator import Emulator
 from compile.targets.table import ARM64, X86_64, Target
 from repghost.errors import ToolMissingError, UsageError
-from tests.compile.conftest import fake_info
+from tests.support.fake_bundle import fake_info
 from tests.support.fake_network import SOURCE, fake_network
 
 FOREIGN_CALL = SOURCE.replace(

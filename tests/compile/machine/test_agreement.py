@@ -16,8 +16,8 @@ from compile.passes import lower
 from repghost.data.preprocess import Preprocess
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse
-from tests.calib.conftest import lively_model
 from tests.support.agreement import Evaluate, check_steps, onnx_reference, onnx_runtime
+from tests.support.lively_network import lively_model
 from tests.support.programs import random_images
 from tests.support.qdq_models import SIZE, mini_net, preprocess, save
 

@@ -20,23 +20,15 @@ from compile.machine.execute import _last_object
 from compile.machine.facts import UNREPORTED
 from compile.machine.latency import measure_latency
 from compile.machine.replay import verify_bundle
-from compile.storage.files import sha256
 from compile.storage.strict_json import canonical_json
 from compile.targets.table import Target
 from repghost.errors import IntegrityError, RepGhostError, ToolMissingError, UsageError
 from tests.support.fake_network import expected_logits, random_images
+from tests.support.reseal import reseal
 
 
 def copied(bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle, tmp_path / "copy"))
-
-
-def reseal(bundle: Path, name: str, data: bytes) -> None:
-    """Change a file together with its digest: what only the replay of the vectors can notice."""
-    (bundle / name).write_bytes(data)
-    manifest = json.loads((bundle / MANIFEST).read_text())
-    manifest["files"][name] = {"size": len(data), "sha256": sha256(data)}
-    (bundle / MANIFEST).write_bytes(canonical_json(manifest))
 
 
 def run(bundle: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ from compile.passes import explain
 from compile.passes.layers import Layer, format_table, layers
 from repghost.cli import cli
 from repghost.network.spec import network_shape
-from tests.compile.codegen.test_networks import local_pool, one_layer
+from tests.support.one_layer import local_pool, one_layer
 from tests.support.programs import random_program
 from tests.support.qdq_models import mini_net, preprocess, save
 

@@ -18,9 +18,9 @@ from compile.machine.emulator import Emulator
 from compile.machine.replay import verify_bundle
 from compile.targets.table import ANDROID, ARM64
 from repghost.errors import UsageError
-from tests.compile.conftest import fake_files, fake_sections
-from tests.compile.machine.test_replay import reseal
-from tests.compile.runner.test_classify import classify, expected, scores, written
+from tests.support.classify import classify, expected, scores, written
+from tests.support.fake_bundle import fake_files, fake_sections
+from tests.support.reseal import reseal
 
 HEADER, PROGRAM = 64, 56  # bytes of the ELF header and of one row of its table of segments
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import random
 import struct
 import zlib
@@ -20,31 +19,14 @@ from compile.link.toolchain import RUNNER_SOURCES
 from compile.targets.table import Target
 from repghost.data.decode import MAX_PIXELS, decode_image
 from tests.support.decoding import Decoder, build_decoder
+from tests.support.image_files import HEIGHT, WIDTH, encoded, noise, scene
 
-WIDTH, HEIGHT = 37, 29
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture(scope="module")
 def decoder(host: Target, tmp_path_factory: pytest.TempPathFactory) -> Decoder:
     return build_decoder(tmp_path_factory.mktemp("decoder"), host)
-
-
-def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
-
-
-def scene(width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
-    """An image with edges, gradients and noise."""
-    y, x = np.mgrid[:height, :width]
-    waves = np.stack([127 + 100 * np.sin(x / 7 + y / 11), 127 + 100 * np.cos(x / 5 - y / 9), (x * 3 + y * 5) % 256], -1)
-    return Image.fromarray(np.clip(waves + noise(height, width, 3) / 8.0, 0, 255).astype(np.uint8))
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -18,7 +18,7 @@ from compile.link.promises import API
 from compile.link.toolchain import RUNNER_SOURCES
 from compile.link.zig import run_zig
 from compile.targets.table import Target
-from tests.compile.runner.test_decode import scene
+from tests.support.image_files import scene
 
 EXAMPLE = RUNNER_SOURCES / "example"
 HEADER = (RUNNER_SOURCES / "repghost.h").read_text()

@@ -16,8 +16,8 @@ from PIL import Image
 from compile.summary.output import read_summary
 from compile.summary.tables import width_table
 from repghost.network.spec import WIDTHS
-from tests.repghost.checkpoints.test_mirror import mirror
 from tests.support import ROOT
+from tests.support.hub_mirror import mirror
 
 __all__ = ["mirror"]
 

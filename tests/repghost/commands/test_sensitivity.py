@@ -19,7 +19,7 @@ from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
 from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
-from tests.calib.conftest import CLASSES, SIZE, lively_model
+from tests.support.lively_network import CLASSES, SIZE, lively_model
 
 SVG = "{http://www.w3.org/2000/svg}"
 ENTRIES = (Sensitivity("a", 0.1, None), Sensitivity("b<&>", 0.2, 0.5), Sensitivity("c", None, 0.2))

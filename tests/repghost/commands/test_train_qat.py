@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from repghost.cli import cli
 from repghost.commands.training.train_qat import qat_settings
 from repghost.errors import UsageError
-from tests.repghost.commands.test_train import make_set
+from tests.support.image_folders import make_set
 
 
 def test_training_under_quantization_is_asked_for_by_its_mode() -> None:

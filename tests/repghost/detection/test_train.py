@@ -16,9 +16,9 @@ from repghost.detection.recipe import DetectionRecipe
 from repghost.detection.train import DetectionHooks, DetectionOptions, DetectionStoppedError, build, train
 from repghost.errors import RepGhostError, UsageError
 from repghost.training.transfer import Start
-from tests.repghost.distributed.test_ranks import finish
 from tests.support.drawn import draw
 from tests.support.networks import network
+from tests.support.training_commands import finish
 
 RECIPE = DetectionRecipe(
     width=0.25, epochs=2, batch=2, milestones=(1,), warmup_steps=2, min_size=64, max_size=96, train_norm=True,

@@ -17,38 +17,16 @@ from repghost.cli import cli
 from repghost.distributed.ranks import Ranks
 from repghost.network.model import RepGhostNet
 from repghost.training.state.state import read_state
-from tests.support import ROOT
 from tests.support import training_processes as processes
+from tests.support.training_commands import environment, finish, helper, single, torchrun
 from tests.support.training_sets import make_tree, tiny_recipe
 
-SMALL = [
-    *("--recipe", "imagenet", "--width", "0.25", "--img-size", "32", "--interpolation", "bilinear"),
-    *("--epochs", "2", "--warmup-epochs", "1", "--lr", "0.05", "--amp-dtype", "off"),
-    *("-j", "0", "--device", "cpu", "--threads", "1"),
-]
 # nothing that depends on how a batch is cut
 EXACT = ["--freeze", "bn", "--drop", "0", "--reprob", "0", "--no-model-ema"]
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-
-
-def single(data: Path, output: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "repghost.cli", "train", "--data", str(data), "-o", str(output), *SMALL, *more]
-
-
-def torchrun(data: Path, output: Path, *more: str) -> list[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    return [*command, *single(data, output, "--dist-timeout", "20", *more)[1:]]
-
-
 def here(command: list[str]) -> Result:
     return CliRunner().invoke(cli, command[3:])
-
-
-def finish(command: list[str], timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment(), check=False)
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +44,6 @@ def test_two_processes_train_as_one_with_twice_the_batch(data: Path, tmp_path: P
     assert [r.held_out_top1 for r in first.history] == [r.held_out_top1 for r in second.history]
     assert second.history[0].held_out_pictures == 10
     assert two.stdout.count("written:") == 1
-
-
-def helper(processes: int, *arguments: object) -> None:
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    result = finish([*words, "-m", "tests.support.training_processes", *map(str, arguments)])
-    assert result.returncode == 0, result.stderr
 
 
 def test_two_processes_average_the_gradients_of_twice_the_batch(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Oper
 from repghost.graph.run import FLOAT, Kernels, float_kernels, followed_by, run, run_operator
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse
-from tests.calib.conftest import lively_model, random_images
+from tests.support.lively_network import lively_model, random_images
 
 
 @pytest.fixture(scope="module")

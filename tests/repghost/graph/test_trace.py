@@ -10,7 +10,7 @@ from repghost.graph.operators import INPUT, Convolution
 from repghost.graph.run import run_float
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse
-from tests.calib.conftest import lively_model, random_images
+from tests.support.lively_network import lively_model, random_images
 
 FORMS = [{}, {"shortcut": False}, {"enable_se": False}, {"branches": "none"}, {"branches": "both"}, {"in_chans": 1}]
 

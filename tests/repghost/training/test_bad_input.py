@@ -22,7 +22,7 @@ from repghost.network.model import RepGhostNet
 from repghost.training.options import Loading
 from repghost.training.state.state import read_state
 from repghost.training.train import Hooks, Options, class_names, train
-from tests.repghost.distributed.test_ranks import environment, single
+from tests.support.training_commands import environment, single
 from tests.support.training_sets import made_set, make_tree, tiny_recipe
 
 FAST = Options(Loading(workers=0))

@@ -17,8 +17,8 @@ from repghost.training.feeds.loader import LoaderFeed
 from repghost.training.options import Loading
 from repghost.training.state.state import read_state
 from repghost.training.train import Hooks, Options, TrainingStoppedError, TrainResult, train
-from tests.repghost.distributed.test_ranks import finish, helper, single, torchrun
 from tests.support import training_processes as processes
+from tests.support.training_commands import finish, helper, single, torchrun
 from tests.support.training_sets import make_tree, tiny_recipe
 from tests.support.training_shards import write_numbered, write_shards
 

@@ -22,29 +22,7 @@ from repghost.training.recipe import Recipe
 from repghost.training.result import evaluate, train_command, write_trained
 from repghost.training.state.state import read_state, write_state
 from repghost.training.train import Hooks, TrainingStoppedError, TrainResult, held_out_indices, train
-
-RECIPE = Recipe(
-    name="tiny",
-    width=0.25,
-    preprocess=Preprocess(size=32, resize=32, interpolation="bilinear"),
-    seed=3,
-    epochs=2,
-    batch=32,
-    learning_rate=0.05,
-    ema_decay=0.8,
-    crop_padding=2,
-    cutout=4,
-    held_out=24,
-)
-
-
-def made_set(count: int = 120) -> ArraySet:
-    """Three classes told apart by the colour that is bright."""
-    random = np.random.default_rng(0)
-    labels = np.arange(count) % 3
-    images = random.integers(0, 90, (count, 32, 32, 3), np.uint8)
-    images[np.arange(count), ..., labels] += 140
-    return ArraySet("made", ("red", "green", "blue"), images, labels)
+from tests.support.training_recipe import RECIPE, made_set
 
 
 @pytest.fixture(scope="module")

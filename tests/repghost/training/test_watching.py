@@ -20,7 +20,7 @@ from repghost.training.follow.tensorboard import board, scalars
 from repghost.training.options import Loading
 from repghost.training.state.state import EpochRecord, read_state
 from repghost.training.train import Hooks, Options, TrainingStoppedError, train
-from tests.repghost.distributed.test_ranks import single
+from tests.support.training_commands import single
 from tests.support.training_sets import made_set, make_tree, tiny_recipe
 
 FAST = Options(Loading(workers=0))

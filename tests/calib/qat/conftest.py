@@ -1,0 +1,3 @@
+from tests.support.qat_command import data
+
+__all__ = ["data"]  # a fixture

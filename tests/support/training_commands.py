@@ -1,0 +1,39 @@
+"""Commands that train in one process or several, run and waited for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support import ROOT
+
+SMALL = [
+    *("--recipe", "imagenet", "--width", "0.25", "--img-size", "32", "--interpolation", "bilinear"),
+    *("--epochs", "2", "--warmup-epochs", "1", "--lr", "0.05", "--amp-dtype", "off"),
+    *("-j", "0", "--device", "cpu", "--threads", "1"),
+]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def single(data: Path, output: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "repghost.cli", "train", "--data", str(data), "-o", str(output), *SMALL, *more]
+
+
+def torchrun(data: Path, output: Path, *more: str) -> list[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return [*command, *single(data, output, "--dist-timeout", "20", *more)[1:]]
+
+
+def finish(command: list[str], timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment(), check=False)
+
+
+def helper(processes: int, *arguments: object) -> None:
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    result = finish([*words, "-m", "tests.support.training_processes", *map(str, arguments)])
+    assert result.returncode == 0, result.stderr
