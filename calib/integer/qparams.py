@@ -140,6 +140,7 @@ def requantize(
     return np.clip(scaled.astype(np.int64) + zero_point, low, high).astype(np.int8)
 
 
+# The two add formulas keep an argument for each symbol: an implementation is read against them line by line.
 def requantize_add(
     acc: NDArray[np.int32],
     multiplier: NDArray[np.float32],
