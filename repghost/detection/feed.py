@@ -91,7 +91,7 @@ class DetectionFeed:
             )
 
 
-class _Flipping(Dataset):
+class _Flipping(Dataset[Any]):
     """Images with objects by (epoch, place); a broken one is replaced by the next that can be read."""
 
     def __init__(self, images: CocoImages, places: list[int], recipe: DetectionRecipe) -> None:

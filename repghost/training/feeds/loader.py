@@ -62,7 +62,7 @@ def train_transform(recipe: Recipe) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingImages(Dataset):
+class TrainingImages(Dataset[Any]):
     """Augmented images by (epoch, index); a broken one is replaced by the next that can be read."""
 
     images: ImageSet
@@ -86,7 +86,7 @@ class TrainingImages(Dataset):
 
 
 @dataclass(frozen=True, eq=False)
-class ValidationImages(Dataset):
+class ValidationImages(Dataset[Any]):
     """Images as the network is given them in deployment; a broken one is left out."""
 
     images: ImageSet
