@@ -67,6 +67,7 @@ def replays(report: dict[str, Any], target: str, precision: str = "int8") -> dic
     return {replay["variant"]: replay for replay in found}
 
 
+@pytest.mark.slow
 def test_fake_quant_equals_the_numpy_reference(report: dict[str, Any]) -> None:
     subject = load_subject(SubjectRequest(test_images=IMAGES))
     fused = graph_of(subject.fused)
@@ -111,6 +112,7 @@ def test_the_mode_the_calling_thread_rounds_in_changes_nothing(
     assert done.returncode == 0, {1: "other answers", 2: "the thread has another mode"}.get(done.returncode, "no run")
 
 
+@pytest.mark.slow
 def test_half_precision_answers_as_float32(report: dict[str, Any], tmp_path: Path) -> None:
     if host_target() is not ARM64 and find_emulator() is None:
         pytest.skip("no qemu-aarch64; 'repghost doctor --fetch' gets one")

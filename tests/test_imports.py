@@ -18,10 +18,11 @@ PACKAGES = ("repghost", "calib", "compile", "benchmarks")
 COMMANDS = ("repghost.commands", "repghost.cli")  # load what they need when a command is called
 HEAVY = frozenset(
     {
-        "MNN", "PIL", "_tools", "ai_edge_litert", "ai_edge_quantizer", "braceexpand", "huggingface_hub",
-        "litert_torch", "matplotlib", "model_signing", "modelopt", "msgspec", "ncnn", "nncf", "onnx", "onnxruntime",
-        "openvino", "pycocotools", "safetensors", "tensorboard", "tensorrt", "tensorrt_rtx", "timm", "torch",
-        "torch_tensorrt", "torchvision", "tqdm", "tvm", "webdataset", "ziglang",
+        "_tools", "ai_edge_litert", "ai_edge_quantizer", "braceexpand", "elftools", "huggingface_hub",
+        "litert_torch", "matplotlib", "MNN", "model_signing", "modelopt", "msgspec", "ncnn", "nncf", "onnx",
+        "onnxruntime", "openvino", "PIL", "pycocotools", "safetensors", "tensorboard", "tensorrt",
+        "tensorrt_rtx", "timm", "torch", "torch_tensorrt", "torchvision", "tqdm", "tvm", "webdataset",
+        "ziglang",
     }
 )  # fmt: skip
 

@@ -139,6 +139,7 @@ def host_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return output / "repghostnet_0_5x-64px", report
 
 
+@pytest.mark.slow
 def test_every_precision_is_built_verified_and_measured(host_run: tuple[Path, dict[str, Any]]) -> None:
     builds = {build["folder"]: build for build in host_run[1]["builds"]}
     assert set(builds) == {"host/int8", "host/fp32"}

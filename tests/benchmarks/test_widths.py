@@ -20,6 +20,7 @@ def widths(data: Path, output: Path, *more: str) -> Result:
     return CliRunner().invoke(command, ["--data", str(data), "-o", str(output), *sizes, *more])
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_repeats_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, output = make_set(tmp_path / "data"), tmp_path / "runs"
 

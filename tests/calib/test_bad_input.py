@@ -72,6 +72,7 @@ HANDLED: dict[str, tuple[Callable[[RepGhostNet], None], NDArray[np.uint8]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", HANDLED)
 def test_it_is_handled(case: str) -> None:
     damage, images = HANDLED[case]
@@ -148,6 +149,7 @@ def vanish_after_opening(monkeypatch: pytest.MonkeyPatch, paths: list[Path]) -> 
     monkeypatch.setattr(opening, "open_dataset", opened)
 
 
+@pytest.mark.slow
 def test_images_that_vanish_are_named_and_left_out(
     checkpoint: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +169,7 @@ def test_when_all_images_vanish_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stage",
     [

@@ -62,6 +62,7 @@ def metadata(path: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
 
+@pytest.mark.slow
 def test_an_unfused_and_a_fused_network_give_the_same_bytes() -> None:
     model, images = lively_model(), random_bytes(8)
     files = [
@@ -93,6 +94,7 @@ def test_a_fusion_that_changes_answers_is_refused(monkeypatch: pytest.MonkeyPatc
         fused(lively_model())
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_file_that_says_what_it_is(checkpoint: Path, images_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out dir" / "modèle.qdq.onnx"
     result = quantize(checkpoint, "--data", images_folder, "--images", 12, "-o", output)
@@ -109,6 +111,7 @@ def test_the_command_writes_a_file_that_says_what_it_is(checkpoint: Path, images
     assert str(tmp_path) not in "".join(entries.values())
 
 
+@pytest.mark.slow
 def test_the_same_command_writes_the_same_bytes(checkpoint: Path, images_folder: Path, tmp_path: Path) -> None:
     outputs = [tmp_path / "a.onnx", tmp_path / "b.onnx"]
     for output in outputs:
@@ -116,6 +119,7 @@ def test_the_same_command_writes_the_same_bytes(checkpoint: Path, images_folder:
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_the_command_that_goes_on_calibrates_alike(checkpoint: Path, images_folder: Path, tmp_path: Path) -> None:
     result = quantize(
         checkpoint, "--data", images_folder, "-o", tmp_path / "n.onnx", "--images", 5, "--seed", 3, "--size", 40
@@ -125,6 +129,7 @@ def test_the_command_that_goes_on_calibrates_alike(checkpoint: Path, images_fold
     assert "--size 40 --images 5 --seed 3 --config" in further
 
 
+@pytest.mark.slow
 def test_a_split_for_calibration_comes_before_the_one_for_training(
     checkpoint: Path, images_folder: Path, tmp_path: Path
 ) -> None:
@@ -136,6 +141,7 @@ def test_a_split_for_calibration_comes_before_the_one_for_training(
     assert json.loads(metadata(tmp_path / "net.onnx")[qdq.CALIBRATION])["split"] == "calibration"
 
 
+@pytest.mark.slow
 def test_a_broken_image_is_named(checkpoint: Path, images_folder: Path, tmp_path: Path) -> None:
     result = quantize(checkpoint, "--data", images_folder, "-o", tmp_path / "m.onnx")
     assert result.exit_code == 0
@@ -143,6 +149,7 @@ def test_a_broken_image_is_named(checkpoint: Path, images_folder: Path, tmp_path
     assert json.loads(metadata(tmp_path / "m.onnx")[qdq.CALIBRATION])["broken"] == 1
 
 
+@pytest.mark.slow
 def test_the_config_file_and_the_policy_option_are_used(checkpoint: Path, images_folder: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text(
@@ -190,6 +197,7 @@ def test_a_missing_checkpoint_exits_with_2(images_folder: Path, tmp_path: Path) 
     assert result.exit_code == 2 and "none.safetensors" in result.output
 
 
+@pytest.mark.slow
 def test_another_size_scales_the_resize(checkpoint: Path, images_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.onnx"
     assert quantize(checkpoint, "--data", images_folder, "--size", 64, "--images", 2, "-o", output).exit_code == 0

@@ -29,7 +29,7 @@ from compile.subject.from_random_weights import random_subject
 from compile.subject.load import load_subject
 from compile.subject.noise import RANDOM_IMAGES, noise_images
 from compile.subject.request import Request, SubjectRequest
-from compile.targets.precisions import INT8, PRECISIONS, Precision, parse_precisions
+from compile.targets.precisions import INT8, PRECISIONS, parse_precisions
 from compile.targets.table import ARM64, Target
 from repghost.cli import cli
 from repghost.data.preprocess import Preprocess
@@ -104,6 +104,7 @@ def request_for(checkpoint: Path, images: Path, output: Path, **changes: Any) ->
     return replace(request, **changes)
 
 
+@pytest.mark.slow
 def test_a_run_from_weights_to_report(
     weights: Path, data: Path, predictions: Oracle, use: Callable[[Oracle], None], tmp_path: Path, host: Target
 ) -> None:
@@ -134,6 +135,7 @@ def test_a_run_from_weights_to_report(
     assert np.array_equal(model.logits(vectors.images), vectors.logits)
 
 
+@pytest.mark.slow
 def test_the_reported_accuracy_is_that_of_the_integer_program(
     weights: Path, data: Path, predictions: Oracle, use: Callable[[Oracle], None], output: Path
 ) -> None:
@@ -152,6 +154,7 @@ def test_the_reported_accuracy_is_that_of_the_integer_program(
     assert record["change"]["difference"] == pytest.approx(record["int8"]["top1"] - record["fp32"]["top1"])
 
 
+@pytest.mark.slow
 def test_a_second_run_computes_nothing_twice_and_gives_the_same_bundle(
     weights: Path, data: Path, predictions: Oracle, use: Callable[[Oracle], None], tmp_path: Path, host: Target
 ) -> None:
@@ -176,6 +179,7 @@ def test_a_second_run_computes_nothing_twice_and_gives_the_same_bundle(
     assert len(calls) == 3, "other calibration pictures give another program"
 
 
+@pytest.mark.slow
 def test_wrong_kernels_never_reach_a_bundle(
     weights: Path, data: Path, use: Callable[[Oracle], None], tmp_path: Path
 ) -> None:
@@ -188,6 +192,7 @@ def test_wrong_kernels_never_reach_a_bundle(
     assert {entry.name for entry in folder.iterdir()} == NETWORKS
 
 
+@pytest.mark.slow
 def test_the_gate_fails_after_the_report_is_written(
     weights: Path, data: Path, predictions: Oracle, use: Callable[[Oracle], None], output: Path
 ) -> None:
@@ -199,6 +204,7 @@ def test_the_gate_fails_after_the_report_is_written(
     run(request_for(weights, data, output, max_drop=100.0), lambda line: None)
 
 
+@pytest.mark.slow
 def test_without_an_emulator_the_bundle_is_built_and_the_report_says_so(
     weights: Path,
     data: Path,
@@ -228,6 +234,7 @@ def test_without_an_emulator_the_bundle_is_built_and_the_report_says_so(
     assert [build["folder"] for build in later["builds"]] == ["host/int8", "arm64/int8"]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_leaves_the_bundle_as_it_was(
     weights: Path,
     data: Path,
@@ -263,6 +270,7 @@ def test_a_stopped_run_leaves_the_bundle_as_it_was(
         assert {entry.name for entry in path.parent.iterdir()} == {"int8", "int8.md"}
 
 
+@pytest.mark.slow
 def test_a_file_that_is_already_quantized(
     data: Path, predictions: Oracle, use: Callable[[Oracle], None], finished: Path, tmp_path: Path
 ) -> None:
@@ -287,6 +295,7 @@ def test_a_file_that_is_already_quantized(
     assert not unevaluated["accuracy"]["measured"]
 
 
+@pytest.mark.slow
 def test_a_foreign_file_gets_its_preprocessing_from_the_user(
     data: Path, use: Callable[[Oracle], None], predictions: Oracle, finished: Path, tmp_path: Path
 ) -> None:
@@ -401,6 +410,7 @@ def test_random_weights_are_asked_for_and_say_so() -> None:
     assert random_subject("1.11", SIZE, seed=1).digest != subject.digest
 
 
+@pytest.mark.slow
 def test_answers_of_random_weights_choose_no_ranges(weights: Path, data: Path) -> None:
     config = QuantConfig()
     assert config.ranges_by_answers
@@ -458,12 +468,10 @@ def test_a_compiled_network_survives_the_cache(host: Target) -> None:
     assert building.unpack_network(building.pack_network(network)) == network
 
 
-def test_precisions_are_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = Precision("fp16", "float16", False, 1e-2, "PyTorch", "there is no such kernel")
-    monkeypatch.setitem(PRECISIONS, "fp16", row)
+def test_precisions_are_a_table() -> None:
     assert parse_precisions("int8") == (INT8,)
     assert parse_precisions(" int8,int8 ") == (INT8,)
-    for text, message in [("", "no precision"), ("int9", "Did you mean 'int8'"), ("fp16", "no such kernel")]:
+    for text, message in [("", "no precision"), ("int9", "Did you mean 'int8'")]:
         with pytest.raises(UsageError, match=message):
             parse_precisions(text)
 
@@ -489,6 +497,7 @@ def test_the_command_line_explains_errors(
     assert re.search(message, result.output), result.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["arm64", "x86-64"])
 def test_another_target_does_not_calibrate_again(
     target: str, weights: Path, data: Path, output: Path, monkeypatch: pytest.MonkeyPatch

@@ -42,6 +42,7 @@ def test_layers_are_read_from_the_log() -> None:
     assert layers["stem"] == ["Half"] and layers["head"] == ["Int8"] and layers["stem.quantize"] == ["Int8"]
 
 
+@pytest.mark.slow
 def test_int8_layers_of_the_built_engine_are_the_promised_ones(runs: Runs) -> None:
     if not rtx_is_here():
         pytest.skip("TensorRT for RTX is not installed; pip install 'repghost-deploy[tensorrt-rtx]'")

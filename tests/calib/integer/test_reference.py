@@ -142,6 +142,7 @@ def images() -> np.ndarray:
     return random_images(70, 32, 32, seed=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("int16", [True, False])
 def test_answers_do_not_depend_on_the_batch(images: np.ndarray, int16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     program = random_program(0.5, 32, int16=int16)
@@ -165,6 +166,7 @@ def test_trace_holds_every_tensor_and_changes_nothing(images: np.ndarray) -> Non
     np.testing.assert_array_equal(again.reshape(70, -1), run(program, images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [0.5, 0.58, 1.0, 2.0])
 def test_random_programs_are_sane(width: int) -> None:
     """Every tensor uses a fair part of int8, and images get different scores."""

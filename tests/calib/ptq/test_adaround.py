@@ -47,6 +47,7 @@ def test_blocks_are_a_chain_with_one_tensor_between_each_two(graph: Graph) -> No
         assert outside == {block.input}
 
 
+@pytest.mark.slow
 def test_every_weight_stays_beside_where_it_was(graph: Graph, spec: QuantSpec, learned: Graph) -> None:
     moved = 0
     for before, after in zip(graph.operators, learned.operators, strict=True):

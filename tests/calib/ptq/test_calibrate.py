@@ -162,6 +162,7 @@ DAMAGE: dict[str, tuple[str, float, float]] = {  # layer, factor of one channel'
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", DAMAGE)
 def test_damaged_channels_still_give_an_exact_network(case: str, images: NDArray[np.float32]) -> None:
     from calib.simulate.exact import ExactNetwork

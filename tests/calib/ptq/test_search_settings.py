@@ -91,6 +91,7 @@ def test_nothing_that_is_enough_is_an_accuracy_gate_missed(
         search_settings(graph, search_images, QuantConfig(), 0.1)
 
 
+@pytest.mark.slow
 def test_float_bottlenecks_are_the_last_resort_of_a_policy_that_has_them(
     graph: Graph, search_images: SearchImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +119,7 @@ def test_the_work_of_layers_is_that_of_the_published_count(graph: Graph) -> None
     assert found["classifier"] == pytest.approx(counted["classifier"] / sum(counted.values()))
 
 
+@pytest.mark.slow
 def test_bottlenecks_are_ranked_by_the_sum_of_their_parts(graph: Graph, images: NDArray[np.float32]) -> None:
     spec = calibrate(graph, [images], QuantConfig())
     harm = block_sensitivity(graph, spec, [images[:4]])
@@ -164,6 +166,7 @@ def quantize(checkpoint: Path, folder: Path, output: Path, *arguments: str) -> R
     return CliRunner().invoke(cli, [*common, *arguments])
 
 
+@pytest.mark.slow
 def test_auto_writes_what_it_tried_and_its_settings_repeat_the_file(
     checkpoint: Path, folder: Path, tmp_path: Path
 ) -> None:

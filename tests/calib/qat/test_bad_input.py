@@ -56,6 +56,7 @@ def test_a_set_that_is_too_small_is_refused(data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "m.qdq.onnx").exists()
 
 
+@pytest.mark.slow
 def test_images_that_cannot_be_read_are_left_out_and_counted(data: Path, tmp_path: Path) -> None:
     for index in range(20):
         folder = tmp_path / "set/train" / LABELS[index % 5]
@@ -70,6 +71,7 @@ def test_images_that_cannot_be_read_are_left_out_and_counted(data: Path, tmp_pat
     assert output.exists()
 
 
+@pytest.mark.slow
 def test_a_fused_checkpoint_trains_fused_and_says_why_not_otherwise(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "fused.safetensors"
     write_checkpoint(path, fuse(lively_model()), PREPROCESS.to_dict(), LABELS)
@@ -79,6 +81,7 @@ def test_a_fused_checkpoint_trains_fused_and_says_why_not_otherwise(data: Path, 
     assert trained.exit_code == 0, trained.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["fused", "reparam"])
 def test_the_symmetric_policy_stays_symmetric_after_training(mode: str, data: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.qdq.onnx"
@@ -93,6 +96,7 @@ def test_the_symmetric_policy_stays_symmetric_after_training(mode: str, data: Pa
     assert {entry.key for entry in file.metadata_props} >= {qdq.DIGEST, qdq.QUANTIZATION}
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_leaves_no_file_and_the_next_one_gives_the_same_bytes(data: Path, tmp_path: Path) -> None:
     arguments = [str(data / "model.safetensors"), "--data", str(data), "--batch", "4", "--epochs", "2"]
     whole = tmp_path / "whole.qdq.onnx"

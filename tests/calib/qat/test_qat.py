@@ -76,6 +76,7 @@ def test_a_fused_network_has_no_branches_to_train() -> None:
         BranchWeights(fuse(lively_model()), 0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["fused", "reparam"])
 def test_the_converted_network_equals_the_reference_and_stays_int16(mode: str, tmp_path: Path) -> None:
     network = trained(mode)
@@ -117,6 +118,7 @@ def scored(top1: float, objective: list[float]) -> Candidate:
     return Candidate("", graph, QuantSpec({}, {}), Score(top1, 1.0, 1.0, 1.0, np.array(objective)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("top1", "objective", "taken"),
     [
@@ -178,6 +180,7 @@ def test_images_that_choose_are_used_for_nothing_else() -> None:
         split_images(np.arange(3), QatSettings())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["fused", "reparam"])
 def test_the_command_twice_gives_the_same_bytes_and_never_worse_than_its_start(
     mode: str, data: Path, tmp_path: Path
@@ -211,6 +214,7 @@ def test_other_classes_are_refused(data: Path, tmp_path: Path) -> None:
     assert result.exit_code == 2 and "in the same order" in result.output
 
 
+@pytest.mark.slow
 def test_training_that_diverges_writes_nothing(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("calib.qat.loop.training_step", lambda *_: float("nan"))
     result = qat(data / "model.safetensors", "--data", data, "-o", tmp_path / "m.onnx")

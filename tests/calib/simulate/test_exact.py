@@ -43,6 +43,7 @@ CASES: list[tuple[dict[str, object], dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "settings"), CASES, ids=str)
 def test_every_tensor_equals_the_reference(
     options: dict[str, object], settings: dict[str, Any], tmp_path: Path

@@ -58,6 +58,7 @@ def measure(data: Path, output: Path, *more: str) -> Result:
     return CliRunner().invoke(cli, ["accuracy", checkpoint, "--data", str(data / "set"), *folders, *rows, *more])
 
 
+@pytest.mark.slow
 def test_rows_are_measured_once_and_a_second_run_measures_nothing(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +115,7 @@ def no_quantizer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence, "measure_ours", answer)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_quantizer")
 def test_networks_that_were_measured_before_stay_where_that_is_asked_for(data: Path, tmp_path: Path) -> None:
     def widths() -> list[float]:
@@ -188,6 +190,7 @@ def test_tools_are_given_the_numbers_that_the_network_sees(tmp_path: Path) -> No
     assert Task.from_json(task.to_json()) == task
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["fused", "unfused"])
 def test_the_float_file_that_tools_get_is_the_network(form: str) -> None:
     model, x = small(), torch.randn(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))

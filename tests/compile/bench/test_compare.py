@@ -225,6 +225,7 @@ def small_inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[PeerInputs, 
     return inputs, predict(network, images, preprocess)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "bound"), [("fp32", 0.99999), ("int8", 0.8)])
 def test_onnx_runtime_answers_as_the_network_does(
     small_inputs: tuple[PeerInputs, np.ndarray[Any, Any]], form: str, bound: float

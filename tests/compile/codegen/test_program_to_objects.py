@@ -76,6 +76,7 @@ def symbols(data: bytes) -> tuple[set[str], set[str]]:
     return defined, needed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANT_IDS)
 def test_objects_export_the_step_function_and_need_no_library(variant: str) -> None:
     defined, needed = symbols(built(variant).object_bytes)
@@ -86,6 +87,7 @@ def test_objects_export_the_step_function_and_need_no_library(variant: str) -> N
     assert defined - kernels - HALF_FLOAT_HELPERS == {SYMBOL}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "variant"), VARIANTS, ids=VARIANT_IDS)
 def test_large_layers_need_no_library_either(target: Target, variant: Variant) -> None:
     """Large scratch arrays must not come from an allocator that no device has."""
@@ -101,6 +103,7 @@ def is_kernel(symbol: str) -> bool:
     return found is not None and re.fullmatch(r"_[0-9a-f]{16}", symbol[found.end() :]) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["arm64", "x86-64"])
 def test_the_archive_of_a_variant_has_each_kernel_once_and_needs_no_other(target: str) -> None:
     for variant in compiled(target).variants:
@@ -275,6 +278,7 @@ for name in ("arm64", "x86-64"):
 """
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same_bytes(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "12345", FOLDER_VARIABLE: OFF}
     done = subprocess.run(
@@ -302,6 +306,7 @@ GRAMMAR = re.compile(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isa", VARIANT_IDS)
 def test_names_follow_one_grammar(isa: str) -> None:
     for program in (small_program(), shape_program(0.5, 64)):

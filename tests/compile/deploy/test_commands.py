@@ -24,6 +24,7 @@ def invoke(board: Standin | None, *words: str | Path) -> Result:
     return CliRunner().invoke(cli, [*map(str, words), *options])
 
 
+@pytest.mark.slow
 def test_a_version_goes_there_and_back(board: Standin, versions: list[Bundle]) -> None:
     folder = board.new_folder()
     where = f"board:{folder}"
@@ -64,6 +65,7 @@ def change_manifest(folder: Path) -> None:
     (folder / "manifest.json").write_bytes((folder / "manifest.json").read_bytes() + b" ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [change_runner, change_model, change_manifest])
 def test_a_version_that_was_changed_on_the_board_does_not_come_back(
     board: Standin, versions: list[Bundle], change: Any
@@ -79,6 +81,7 @@ def test_a_version_that_was_changed_on_the_board_does_not_come_back(
     assert not (old / "started").exists()
 
 
+@pytest.mark.slow
 def test_measuring_leaves_a_board_as_it_was(board: Standin, versions: list[Bundle], tmp_path: Path) -> None:
     folder = board.new_folder()
     deploy(versions[0].path, board.connection(folder))
@@ -98,6 +101,7 @@ def test_measuring_leaves_a_board_as_it_was(board: Standin, versions: list[Bundl
     assert sorted(str(path) for path in (board.home / folder).rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_sustained_measurement_keeps_its_curve(board: Standin, versions: list[Bundle], tmp_path: Path) -> None:
     core = str(min(os.sched_getaffinity(0)))
     words = ["bench", str(versions[0].path), "--on", "board", "--seconds", "1", "--cores", core]
@@ -133,6 +137,7 @@ def test_no_bundle_without_a_passing_record(
     assert not (board.home / "gate").exists()
 
 
+@pytest.mark.slow
 def test_the_gate_can_be_opened(board: Standin, host_files: dict[str, bytes], host: Any, tmp_path: Path) -> None:
     bundle = bundle_of(host_files, host, tmp_path / "bundle", accuracy={"measured": False})
     assert invoke(board, "deploy", bundle.path, "board:opened", "--accept-unmeasured").exit_code == 0
@@ -154,6 +159,7 @@ FOLDERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_any_folder_name_works(board: Standin, versions: list[Bundle], folder: str) -> None:
     done = invoke(board, "deploy", versions[0].path, f"board:{folder}")

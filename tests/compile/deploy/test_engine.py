@@ -50,6 +50,7 @@ def test_the_engine_is_built_on_the_board(arm64_board: Standin, tmp_path: Path) 
     deploy(engine_bundle(tmp_path / "second", check=f"{CHECK}\ntrue").path, arm64_board.connection(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "check", "words"),
     [

@@ -72,6 +72,7 @@ CONNECTIONS: dict[str, tuple[Callable[[Standin], Path], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("config", "words"), CONNECTIONS.values(), ids=CONNECTIONS.keys())
 def test_a_board_that_cannot_be_reached(
     board: Standin, versions: list[Bundle], config: Callable[[Standin], Path], words: str
@@ -84,12 +85,14 @@ def test_an_account_without_a_shell(board: Standin, versions: list[Bundle]) -> N
     fails(versions[1], board.connection("app"), 5, "ran no command.*not available.*POSIX sh")
 
 
+@pytest.mark.slow
 def test_a_chatty_login_shell_is_no_fault(board: Standin, versions: list[Bundle], folder: str) -> None:
     board.profile("echo Welcome; printf '{\"ok\": false}\\nproblem none\\nheld\\ncomplete'; echo noise >&2")
     deploy(versions[1].path, board.connection(folder))
     assert board.current(folder) == versions[1].digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("percent", [1, 50, 99])
 def test_a_cut_upload_is_resumed(
     board: Standin, folder: str, host_files: dict[str, bytes], host: Target, tmp_path: Path, percent: int
@@ -151,6 +154,7 @@ FAULTS: dict[str, tuple[Callable[[Standin, str], None], int, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("inject", "code", "words"), FAULTS.values(), ids=FAULTS.keys())
 def test_a_fault_on_the_board(
     board: Standin, versions: list[Bundle], folder: str, inject: Callable[[Standin, str], None], code: int, words: str
@@ -174,6 +178,7 @@ RUNNERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("body", "words"), RUNNERS.values(), ids=RUNNERS.keys())
 def test_a_runner_that_proves_nothing(
     board: Standin,
@@ -258,6 +263,7 @@ def test_a_deployment_that_lost_the_board_stops(board: Standin, versions: list[B
     assert lock.exists()  # it belongs to somebody else now
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "owner", ["999999 {boot} 0123456789abcdef x@y\n", "1 other-boot 0123456789abcdef x@y\n", "", None]
 )

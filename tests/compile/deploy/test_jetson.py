@@ -46,6 +46,7 @@ def play(board: Standin, version: str, fault: str = "") -> None:
     board.tool("trtexec", f'exec /usr/bin/env {settings} {PYTHON} -S -E "{board.base / "trtexec.py"}" "$@"')
 
 
+@pytest.mark.slow
 def test_the_board_builds_checks_and_measures(jetson: Standin, bundle: Path) -> None:
     folder = jetson.new_folder()
     connection = jetson.connection(folder)
@@ -59,6 +60,7 @@ def test_the_board_builds_checks_and_measures(jetson: Standin, bundle: Path) -> 
     assert json.loads(reply.output)["bundle_digest"] == check_bundle(bundle).digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("version", "fault", "words"),
     [

@@ -11,6 +11,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from compile.bundle.manifest import Bundle
 from compile.deploy.install import deploy
 from compile.deploy.inventory import take_inventory
@@ -47,6 +49,7 @@ def wait_until_free(board: Standin, folder: str) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_killed_after_each_remote_command(board: Standin, versions: list[Bundle], tmp_path: Path) -> None:
     folder = board.new_folder()
     old, new = versions[0], versions[1]
@@ -83,6 +86,7 @@ def test_a_killed_deployment_leaves_no_lock(board: Standin, versions: list[Bundl
     assert board.current(folder) == versions[1].digest
 
 
+@pytest.mark.slow
 def test_two_at_once_one_wins_and_none_breaks(board: Standin, versions: list[Bundle]) -> None:
     folder = board.new_folder()
     deploy(versions[0].path, board.connection(folder))
@@ -105,6 +109,7 @@ def test_two_at_once_one_wins_and_none_breaks(board: Standin, versions: list[Bun
         assert not (board.home / folder / "lock").exists()
 
 
+@pytest.mark.slow
 def test_the_newest_versions_stay(board: Standin, versions: list[Bundle]) -> None:
     folder = board.new_folder()
     connection = board.connection(folder)

@@ -63,6 +63,7 @@ def test_what_is_no_board_is_refused(text: str) -> None:
         parse_address(text)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=30))
 def test_no_text_becomes_an_option(text: str) -> None:
@@ -178,6 +179,7 @@ UNFIT: dict[str, tuple[dict[str, str], type[RepGhostError], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("changes", "kind", "words"), UNFIT.values(), ids=UNFIT.keys())
 def test_a_board_that_does_not_fit(
     arm64_version: Bundle, changes: dict[str, str], kind: type[RepGhostError], words: str
@@ -187,6 +189,7 @@ def test_a_board_that_does_not_fit(
         check_fit(arm64_version, facts(**changes), "pi")
 
 
+@pytest.mark.slow
 def test_a_static_runner_fits_every_c_library(android_version: Bundle) -> None:
     for libc in ("glibc 2.16", "musl libc (aarch64)", ""):
         assert check_fit(android_version, facts(libc=libc), "phone") == "dot"
@@ -194,6 +197,7 @@ def test_a_static_runner_fits_every_c_library(android_version: Bundle) -> None:
         check_fit(android_version, facts(machine="x86_64"), "desktop")
 
 
+@pytest.mark.slow
 def test_a_core_without_the_instructions_is_refused(versions: list[Bundle]) -> None:
     if versions[0].target_name != "x86-64":
         pytest.skip("every arm64 core has NEON")

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from compile.bundle.manifest import FILES, MANIFEST
 from tests.support import ROOT
 
@@ -46,6 +48,7 @@ def build(folder: Path, seed: str, zone: str) -> Path:
     return folder / "bundle"
 
 
+@pytest.mark.slow
 def test_two_builds_in_two_folders_are_the_same_files(tmp_path: Path) -> None:
     first = build(tmp_path / "a", "1", "UTC")
     second = build(tmp_path / "another folder" / "b", "2", "Asia/Tokyo")

@@ -223,6 +223,7 @@ class Mutations:
         (path / MANIFEST).write_bytes(bytes(data))
 
 
+@pytest.mark.slow
 def test_signed_then_mutated_is_refused(versions: list[Bundle], keys: list[Path], tmp_path: Path) -> None:
     """A fuzzer: sign, change anything, verify must fail, with one of our own errors and never another exception."""
     original, signature = versions[0].path, tmp_path / "bundle.sig"

@@ -63,6 +63,7 @@ def watched(bundle: Path, place: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_the_first_thing_that_runs_comes_after_the_last_digest(versions: list[Bundle], place: str) -> None:
     lines = watched(versions[0].path, place)
@@ -71,6 +72,7 @@ def test_the_first_thing_that_runs_comes_after_the_last_digest(versions: list[Bu
     assert events[0].endswith(str(sorted(FILES)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("place", PLACES)
 def test_nothing_runs_when_a_byte_differs(versions: list[Bundle], tmp_path: Path, place: str, name: str) -> None:

@@ -119,6 +119,7 @@ def same(a: Program, b: Program) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_digest", [True, False])
 def test_flipped_bits_give_an_error_or_a_program(tmp_path: Path, has_digest: bool) -> None:
     """With a digest the program must be the same one; without, any program or a named error will do."""

@@ -163,6 +163,7 @@ def lower_bound(program: Program, plan: MemoryPlan) -> int:
     return max(sums)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [width.multiplier for width in WIDTHS])
 def test_networks_need_no_more_than_the_least_memory(width: float) -> None:
     program = shape_program(width, 224)

@@ -27,6 +27,7 @@ FOREIGN_CALL = SOURCE.replace(
 CONSTRUCTOR = SOURCE + "static volatile int ready; __attribute__((constructor)) static void begin(void) { ready = 1; }"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [ARM64, X86_64], ids=lambda target: target.name)
 def test_model_keeps_its_promises_and_is_reproducible(target: Target) -> None:
     network = fake_network(target)

@@ -46,6 +46,7 @@ def test_host_bundle_is_verified_to_the_bit(host_bundle: Path, host: Target) -> 
         assert not replay.emulated
 
 
+@pytest.mark.slow
 def test_each_arm64_core_chooses_its_variant(arm64_bundle: Path, emulator: Emulator) -> None:
     result = verify_bundle(arm64_bundle, emulator=emulator)
     assert [replay.variant for replay in result.replays] == ["neon", "dot", "i8mm"]

@@ -32,6 +32,7 @@ def android_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_runner_needs_nothing_of_the_system(android_bundle: Path, arm64_bundle: Path) -> None:
     data = (android_bundle / "repghost-run").read_bytes()
     elf = check_runner(data, ANDROID)

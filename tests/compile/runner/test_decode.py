@@ -103,6 +103,7 @@ def decoded(decoder: Decoder) -> dict[str, NDArray[np.uint8] | str]:
     return dict(zip(IMAGES, decoder.decode(list(IMAGES.values())), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IMAGES)
 def test_pixels_are_those_of_python(decoded: dict[str, Any], name: str) -> None:
     expected = np.asarray(decode_image(IMAGES[name], name))

@@ -50,6 +50,7 @@ def noise(width: int, height: int) -> NDArray[np.uint8]:
     return pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 @pytest.mark.parametrize(("size", "resize"), CASES)
 def test_every_byte_is_that_of_pillow(library: Library, size: int, resize: int, interpolation: str) -> None:

@@ -30,6 +30,7 @@ VARIANTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FLOAT_FAMILIES)
 @pytest.mark.parametrize(("target", "variant", "element"), VARIANTS, ids=[variant.name for _, variant, _ in VARIANTS])
 def test_kernels_equal_the_reference(target: Target, variant: Variant, element: str, family: str) -> None:

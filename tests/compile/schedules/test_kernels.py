@@ -26,6 +26,7 @@ VARIANTS = [(target, variant) for target in KERNEL_TARGETS for variant in target
 SHARED = {("dot", "depthwise"), ("dot", "elementwise"), ("i8mm", "depthwise"), ("i8mm", "elementwise")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("target", "variant"), VARIANTS, ids=[variant.name for _, variant in VARIANTS])
 def test_kernels_equal_the_reference(target: Target, variant: Variant, family: str) -> None:
@@ -39,6 +40,7 @@ def test_kernels_equal_the_reference(target: Target, variant: Variant, family: s
     assert not failures, f"{len(failures)} of {len(cases)} cases fail:\n" + "\n".join(failures)
 
 
+@pytest.mark.slow
 def test_smmla_equals_the_reference_wherever_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which layers use smmla is a matter of cost; here all that can do, so that no estimate hides a mistake."""
     monkeypatch.setattr(I8mm, "prefers", lambda self, smmla_cost, sdot_cost: True)
@@ -50,6 +52,7 @@ def test_smmla_equals_the_reference_wherever_it_fits(monkeypatch: pytest.MonkeyP
     assert not failures, "\n".join(failures)
 
 
+@pytest.mark.slow
 def test_interleaved_depthwise_equals_the_reference_wherever_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it pays is an estimate too."""
     taken = []

@@ -84,6 +84,7 @@ def float_operators() -> list[tuple[AnyOperator, MemoryPlan]]:
     return [(operator, plan) for operator in operators]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isa", ["neon", "avx2"])
 def test_exactly_one_rule_answers_for_an_operator(isa: str) -> None:
     answering = []
@@ -186,6 +187,7 @@ def tile_of(name: str, operator: Conv2d, shape: GemmShape) -> tuple[InstructionS
     return isa, isa.choose_tile(pixels, channels, shape), pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "size"), NETWORKS)
 @pytest.mark.parametrize("isa", INTEGER_SETS)
 def test_tiles_fit_the_registers(isa: str, width: float, size: int) -> None:
@@ -200,6 +202,7 @@ def test_tiles_fit_the_registers(isa: str, width: float, size: int) -> None:
         assert tile.columns % CHANNEL_GROUP == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "size"), NETWORKS)
 @pytest.mark.parametrize("isa", INTEGER_SETS)
 def test_tiles_and_panels_cover_every_output(isa: str, width: float, size: int) -> None:

@@ -49,6 +49,7 @@ def replaced(old: str, new: str) -> Edit:
     return edit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "edit", "same"),
     [
@@ -109,6 +110,7 @@ def test_a_module_that_is_not_there_is_an_error() -> None:
         code_digest("compile.codegen.nothing")
 
 
+@pytest.mark.slow
 def test_every_module_that_a_key_names_is_there() -> None:
     found = 0
     for path in [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]:

@@ -15,6 +15,7 @@ from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
 
 
+@pytest.mark.slow
 def test_a_baseline_gives_the_same_bits_on_this_machine_and_on_three_emulated_cores(tmp_path: Path) -> None:
     """Depthwise 3x3 and 5x5 with both strides, gates, hard-swish tables, residual adds: MobileNetV3 has them all."""
     if find_emulator() is None:

@@ -27,6 +27,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_layer_is_an_integer_operator(name: str, tmp_path: Path, host: Target) -> None:  # noqa: F811
     program = lower(read_qdq(write_qdq(name, tmp_path), Preprocess(SIZE, SIZE)))
@@ -40,6 +41,7 @@ def test_every_layer_is_an_integer_operator(name: str, tmp_path: Path, host: Tar
     np.testing.assert_array_equal(model.logits(images), expected)
 
 
+@pytest.mark.slow
 def test_unsigned_activations_are_the_same_integers(tmp_path: Path) -> None:
     signed, unsigned = (
         run(lower(read_qdq(write_qdq("mobilenetv2_100", tmp_path, kind), Preprocess(SIZE, SIZE))),

@@ -22,6 +22,7 @@ def test_no_json_names_a_folder_of_a_machine(path: Path) -> None:
     assert not re.findall(r'"(?:/(?:tmp|home|root|work|usr|opt|var)/|[A-Z]:\\\\)[^"]*"', path.read_text())
 
 
+@pytest.mark.slow
 def test_the_page_over_widths_is_that_of_its_json() -> None:
     folder = DOCS / "widths"
     summary = read_summary(folder / "report.json")

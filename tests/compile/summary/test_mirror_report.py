@@ -66,6 +66,7 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_one_command_fills_all_eight_rows(
     mirror: tuple[str, dict[str, bytes], list[str]], imagenet: Path, tmp_path: Path
 ) -> None:

@@ -52,6 +52,7 @@ def lint(model: onnx.ModelProto, folder: Path, *arguments: str) -> tuple[int, st
     return done.exit_code, done.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("jetpack", "dtype", "opset"), [("5", "float32", 17), ("6", "float16", 19), ("7", "float16", 19)]
 )
@@ -145,6 +146,7 @@ EDITS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("edit", "rule"), EDITS, ids=[f"{edit.__name__} {rule}" for edit, rule in EDITS])
 def test_a_breach_names_the_node(
     made: tuple, tmp_path: Path, edit: Callable[[onnx.ModelProto], str], rule: str

@@ -204,6 +204,7 @@ def _other_weight(content: bytes) -> bytes:
     return bytes(model.SerializeToString())
 
 
+@pytest.mark.slow
 def test_verify_sees_what_digests_cannot(bundle: Callable[[str], Path]) -> None:
     folder = bundle("6")
     good = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -28,6 +28,7 @@ def promised(bundle: Path, kind: str = "int8") -> list[str]:
     return [name for name, promise in lines if promise == kind]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("jetpack", "version"), EVERY)
 def test_the_three_commands(bundle: Copy, board: Board, jetpack: str, version: str) -> None:
     jetson, folder = board(jetpack, version), bundle(jetpack)
@@ -68,6 +69,7 @@ def test_an_engine_that_is_there_is_kept(bundle: Copy, board: Board) -> None:
     assert jetson.run(folder, "build.sh", "--force", "int8").returncode == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jetpack", ["5", "6", "7"])
 @pytest.mark.parametrize("fault", ["float", "absent"])
 def test_a_convolution_that_came_out_float_is_named(bundle: Copy, board: Board, jetpack: str, fault: str) -> None:
@@ -123,6 +125,7 @@ def test_an_engine_that_tensorrt_does_not_load(bundle: Copy, board: Board) -> No
     assert "Version tag does not match" in done.stderr and "does not run" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
@@ -143,6 +146,7 @@ def test_a_failed_build_leaves_no_engine(
     assert not list((folder / "engines").glob("*.engine")) and not list((folder / "engines").glob("*.part"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "words"),
     [("wrong answer", "a logit differs by"), ("nan", "-nan is no number"), ("short", "999 values, not 1000")],

@@ -23,6 +23,7 @@ def files(request: pytest.FixtureRequest) -> Iterator[list[WrittenFile]]:
     yield list(written_files([request.param], SIZE))
 
 
+@pytest.mark.slow
 def test_every_file_of_a_width_keeps_the_rules(files: list[WrittenFile]) -> None:
     assert [(file.jetpack.name, file.kind) for file in files] == [(name, kind) for name in JETPACKS for kind in KINDS]
     for file in files:
@@ -30,6 +31,7 @@ def test_every_file_of_a_width_keeps_the_rules(files: list[WrittenFile]) -> None
         assert len(placement.layer_names) == LAYERS and len(placement.layers) == INT8_LAYERS
 
 
+@pytest.mark.slow
 def test_every_file_of_a_width_is_built_as_promised(files: list[WrittenFile], tmp_path: Path) -> None:
     if not rtx_is_here():
         pytest.skip("TensorRT for RTX is not installed; pip install 'repghost-deploy[tensorrt-rtx]'")

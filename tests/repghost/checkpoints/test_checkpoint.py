@@ -69,6 +69,7 @@ def test_foreign_files_say_nothing_and_are_recognized(convert: Callable, contain
     assert all(map(torch.equal, checkpoint.state_dict.values(), weights.values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [row.multiplier for row in WIDTHS] + [0.1, 0.35, 0.75, 1.25, 3.0])
 def test_the_width_is_found_from_shapes(width: float, tmp_path: Path) -> None:
     weights = RepGhostNet(width, 3, in_chans=1, enable_se=width < 1).state_dict()
@@ -94,6 +95,7 @@ def test_a_training_file_without_averaged_weights(tmp_path: Path) -> None:
     assert checkpoint.metadata["weights"] == "state_dict"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("container", ["safetensors", "torch"])
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.", "net.", "model.backbone."])
 def test_prefixes_of_wrappers_are_stripped(prefix: str, container: str, tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ def test_a_file_cut_anywhere_is_refused(container: str, tmp_path: Path) -> None:
             read_checkpoint(put(tmp_path, data[:length]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("container", ["safetensors", "torch"])
 def test_flipped_bits_are_refused_or_harmless(container: str, tmp_path: Path) -> None:
     small = {name: tensor for name, tensor in state().items() if tensor.numel() < 200}
@@ -169,6 +170,7 @@ DAMAGE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("damage", "message"), DAMAGE, ids=[message[:40] for _, message in DAMAGE])
 @pytest.mark.parametrize("own", [False, True], ids=["foreign", "own"])
 def test_a_state_dict_with_a_flaw(damage: Callable[[State], Any], message: str, own: bool, tmp_path: Path) -> None:
@@ -219,6 +221,7 @@ HEADERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "message"), HEADERS, ids=[message[:40] for _, message in HEADERS])
 def test_a_header_with_a_flaw(text: str, message: str, tmp_path: Path) -> None:
     path = put(tmp_path, safetensors.torch.save(model().state_dict(), {HEADER_KEY: text}))

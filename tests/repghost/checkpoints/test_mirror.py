@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from repghost.network.spec import WIDTHS
 
 FETCH = """
@@ -23,6 +25,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_all_widths_come_from_a_mirror(mirror: tuple[str, dict[str, bytes], list[str]], tmp_path: Path) -> None:
     address, files, asked = mirror
     environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}

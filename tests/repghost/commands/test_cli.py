@@ -49,6 +49,7 @@ def test_help_loads_no_package_but_click() -> None:
         assert f"\n  {name} " in result.stdout
 
 
+@pytest.mark.slow
 def test_import_is_light_and_names_are_lazy() -> None:
     result = python("""
         import sys, repghost
@@ -138,6 +139,7 @@ def test_a_bug_keeps_its_traceback(error: Exception) -> None:
     assert failing(error).exception is error
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_quietly() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "repghost.cli", "flops", "0.5"],

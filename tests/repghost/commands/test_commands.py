@@ -29,6 +29,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CONVERSIONS = [("fuse", [], "deploy", 384), ("convert", [], "deploy", 384), ("fuse", ["--full"], "fused", 192)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options", "form", "tensors"), CONVERSIONS)
 def test_fuse(name: str, options: list[str], form: str, tensors: int, weights: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.safetensors"
@@ -122,6 +123,7 @@ def test_fused_does_not_become_deploy(weights: Path, tmp_path: Path) -> None:
 # flops.
 
 
+@pytest.mark.slow
 def test_flops_prints_all_widths() -> None:
     result = run("flops")
     assert result.exit_code == 0
@@ -138,6 +140,7 @@ def test_flops_prints_all_widths() -> None:
     assert len([line for line in lines if line.startswith("repghostnet_")]) == 8
 
 
+@pytest.mark.slow
 def test_flops_as_json(weights: Path) -> None:
     (row,) = json.loads(run("flops", "--json", "--layers", "--size", "64", "--checkpoint", weights).output)
     assert (row["width"], row["num_classes"], row["size"]) == (0.5, 7, 64)

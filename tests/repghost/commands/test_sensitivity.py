@@ -101,6 +101,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(cli, list(arguments))
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_writes_json_and_a_figure(arguments: list[str], tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("int8.json", "fp32.json")]
     for path, precision, time in zip(paths, ("int8", "fp32"), (1.0, 4.0), strict=True):

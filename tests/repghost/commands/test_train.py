@@ -20,6 +20,7 @@ def arguments(data: Path, output: Path, *more: str) -> list[str]:
     return ["train", "--data", str(data), "--output", str(output), *sizes, *more]
 
 
+@pytest.mark.slow
 def test_train_writes_a_checkpoint_with_the_test_figure_and_says_what_comes_next(tmp_path: Path) -> None:
     data, output = make_set(tmp_path / "data"), tmp_path / "a run"
     result = CliRunner().invoke(cli, arguments(data, output, "--seed", "5"))
@@ -63,6 +64,7 @@ def test_train_names_what_is_wrong(tmp_path: Path, more: list[str], message: str
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_between_steps_and_resume_goes_on(tmp_path: Path, number: signal.Signals) -> None:
     data, output = make_set(tmp_path / "data"), tmp_path / "run"

@@ -201,6 +201,7 @@ def without(look: Any, needs: str) -> Any:
     return before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EFFECTS)
 def test_a_flag_changes_the_run(name: str) -> None:
     needs, value, look = EFFECTS[name]

@@ -24,6 +24,7 @@ def test_training_under_quantization_is_asked_for_by_its_mode() -> None:
         qat_settings("fusd", None, None, 0)
 
 
+@pytest.mark.slow
 def test_train_goes_on_under_quantization(tmp_path: Path) -> None:
     data, output = make_set(tmp_path / "data"), tmp_path / "run"
     sizes = ["--epochs", "2", "--batch", "32", "--held-out", "40", "--width", "0.1"]

@@ -46,6 +46,7 @@ def batch() -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
     return list(images), [target, target]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "parts"),
     [
@@ -88,6 +89,7 @@ def wrapped(kind: str) -> Detector:
     return Detector(detector(kind).eval(), recipe, CATEGORIES, "train", {"epoch": 3})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["retinanet", "maskrcnn"])
 def test_pyramid_in_onnx_runtime_equals_the_network(kind: str) -> None:
     subject = wrapped(kind)
@@ -101,6 +103,7 @@ def test_pyramid_in_onnx_runtime_equals_the_network(kind: str) -> None:
         assert np.allclose(first.numpy(), second, atol=1e-4 * float(first.abs().max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["retinanet", "maskrcnn"])
 def test_the_whole_detector_in_onnx_runtime_finds_the_same(kind: str) -> None:
     subject = wrapped(kind)
@@ -125,6 +128,7 @@ def test_a_side_that_the_pyramid_cannot_halve_is_refused() -> None:
         export_pyramid(wrapped("retinanet"), 60, 96)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["train", "fused"])
 def test_a_written_detector_comes_back_equal(form: str, tmp_path: Path) -> None:
     subject = wrapped("retinanet")

@@ -35,6 +35,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return read_detector(path / "detector.safetensors").model.state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 2, 4])
 def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(steps: int, folder: Path, tmp_path: Path) -> None:
     dataset = open_coco(folder, "train", masks=False)
@@ -91,6 +92,7 @@ def test_the_backbone_begins_with_the_weights_of_a_classifier_and_keeps_fixed_st
     assert body.blocks[3][0].ghost1.primary_conv[0].weight.requires_grad
 
 
+@pytest.mark.slow
 def test_the_commands_train_validate_and_export(folder: Path, tmp_path: Path) -> None:
     draw(folder, "val", 2, seed=1)
     run = tmp_path / "a run"
@@ -109,6 +111,7 @@ def test_the_commands_train_validate_and_export(folder: Path, tmp_path: Path) ->
     assert (run / "pyramid.onnx").stat().st_size > 1_000_000
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_with_twice_the_batch(folder: Path, tmp_path: Path) -> None:
     draw(folder, "val", 3, seed=1)
     words = ["detect-train", "--data", str(folder), "--width", "0.25", "--epochs", "1", "--min-size", "64"]

@@ -34,6 +34,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tree(tmp_path_factory.mktemp("data"))
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_with_twice_the_batch(data: Path, tmp_path: Path) -> None:
     two = finish(torchrun(data, tmp_path / "two", "-b", "8", *EXACT))
     one = here(single(data, tmp_path / "one", "-b", "16", *EXACT))
@@ -46,6 +47,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(data: Path, tmp_path: P
     assert two.stdout.count("written:") == 1
 
 
+@pytest.mark.slow
 def test_two_processes_average_the_gradients_of_twice_the_batch(tmp_path: Path) -> None:
     helper(2, "gradients", 8, tmp_path)
     processes.gradients(Ranks(), 16, tmp_path)
@@ -56,12 +58,14 @@ def test_two_processes_average_the_gradients_of_twice_the_batch(tmp_path: Path) 
         assert torch.allclose(tensor, halves[name], rtol=1e-4, atol=1e-6), name
 
 
+@pytest.mark.slow
 def test_statistics_are_broadcast_or_averaged(tmp_path: Path) -> None:
     helper(2, "statistics", "", tmp_path)
     values = json.loads((tmp_path / "statistics.json").read_text())
     assert values == {"broadcast": [1.0, 1.0], "reduce": [1.5, 1.5]}
 
 
+@pytest.mark.slow
 def test_a_lost_process_is_started_again_and_changes_nothing(data: Path, tmp_path: Path) -> None:
     more = ("-b", "8", "--epochs", "3", "--resume", "auto", "--recovery-interval", "1")
     whole = finish(torchrun(data, tmp_path / "whole", *more))
@@ -89,6 +93,7 @@ def children(parent: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
+@pytest.mark.slow
 def test_two_processes_validate_uneven_shares_as_one(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     torch.manual_seed(0)
@@ -105,6 +110,7 @@ def test_two_processes_validate_uneven_shares_as_one(data: Path, tmp_path: Path)
     assert first == second
 
 
+@pytest.mark.slow
 def test_an_error_in_one_process_ends_all(data: Path, tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "data")
     for path in sorted((tree / "train" / "red").iterdir()):
@@ -114,6 +120,7 @@ def test_an_error_in_one_process_ends_all(data: Path, tmp_path: Path) -> None:
     assert "--broken-limit" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_process_does_not_leave_the_other_waiting(data: Path, tmp_path: Path) -> None:
     started = []
     for rank in range(2):
@@ -141,6 +148,7 @@ def test_a_killed_process_does_not_leave_the_other_waiting(data: Path, tmp_path:
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_kills_at_any_moment_change_nothing(data: Path, tmp_path: Path) -> None:
     more = ("-b", "8", "--epochs", "4", "--recovery-interval", "2")
     assert here(single(data, tmp_path / "whole", *more)).exit_code == 0

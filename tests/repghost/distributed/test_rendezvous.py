@@ -55,6 +55,7 @@ def test_a_process_that_nobody_meets_gives_up(rank: int) -> None:
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.slow
 def test_two_agents_start_again_though_only_one_counts_the_restart(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -44,6 +44,7 @@ def test_operators() -> None:
     onnx.checker.check_model(proto, full_check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{}, {"branches": "none"}, {"shortcut": False}, {"enable_se": False}, {"in_chans": 1}]
 )

@@ -23,6 +23,7 @@ COUNTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", COUNTS)
 def test_counts_of_every_published_width(width: float) -> None:
     forms = count_forms(ModelSpec(width))
@@ -58,6 +59,7 @@ def test_upstreams_function(size) -> None:
     assert cal_flops_params(repghost_model_convert(model), input_size=size) == (44_165_532, 2_306_528)
 
 
+@pytest.mark.slow
 def test_the_model_is_only_looked_at() -> None:
     model = RepGhostNet(0.5, 7)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

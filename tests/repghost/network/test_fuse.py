@@ -16,6 +16,7 @@ from tests.support.networks import images, network
 CONVERSIONS = {"deploy": repghost_model_convert, "fused": fuse}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [row.multiplier for row in WIDTHS] + [0.3])
 def test_every_width_computes_the_same(width: float) -> None:
     model = network(width)
@@ -47,6 +48,7 @@ def test_a_module_with_extreme_statistics(branches: Branches, relu: bool) -> Non
     assert [name for name, _ in module.named_parameters()][-2:] == ["cheap_operation.weight", "cheap_operation.bias"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("form", CONVERSIONS)
 def test_float64_agrees_to_its_own_rounding(options: dict, form: str) -> None:

@@ -19,6 +19,7 @@ def census(model: nn.Module) -> dict[str, int]:
     return {kind.__name__: sum(isinstance(m, kind) for m in modules) for kind in (nn.Conv2d, nn.BatchNorm2d, nn.Linear)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", WIDTHS, ids=lambda row: row.name)
 @torch.no_grad()
 def test_timm_gives_the_same_logits_for_the_same_weights(row) -> None:
@@ -35,6 +36,7 @@ def test_timm_gives_the_same_logits_for_the_same_weights(row) -> None:
     assert (model(x) - expected).abs().max() <= 1e-6
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_timm_gives_the_same_logits_in_training() -> None:
     reference = timm.create_model("repghostnet_050", num_classes=7, drop_rate=0.0).train()
@@ -145,6 +147,7 @@ def test_a_new_classifier_changes_nothing_else() -> None:
         model.reset_classifier(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["train", "deploy", "fused", "none"])
 @scripting
 @torch.no_grad()
@@ -155,6 +158,7 @@ def test_torchscript_in_every_form(form: str) -> None:
     assert torch.equal(torch.jit.script(model)(x), model(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["train", "deploy", "fused"])
 @torch.no_grad()
 def test_torch_export_in_every_form(form: str) -> None:

@@ -81,6 +81,7 @@ def test_a_state_of_other_shapes_is_refused_and_stays(data: Path, tmp_path: Path
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_resume_takes_the_folder_or_the_file_of_a_run(data: Path, tmp_path: Path) -> None:
     assert invoke(data, tmp_path / "run").exit_code == 0
     for name in ("run", "run/state.pt"):
@@ -100,6 +101,7 @@ def test_a_checkpoint_of_another_width_is_refused(data: Path, tmp_path: Path) ->
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny_recipe(epochs=3)
     whole = train(recipe, made_set(), tmp_path / "whole", validation=made_set(10), options=FAST)
@@ -123,6 +125,7 @@ def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path, monkeypatch:
         assert torch.equal(tensor, result.model.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_the_command_says_that_the_disk_is_full(data: Path, tmp_path: Path) -> None:
     # a limit on the size of a file stops the writer as a full disk does: in the middle of the state
     def limit() -> None:
@@ -141,6 +144,7 @@ def test_the_command_says_that_the_disk_is_full(data: Path, tmp_path: Path) -> N
     assert not list((tmp_path / "run").glob("*.pt")) + list((tmp_path / "run").glob(".*"))
 
 
+@pytest.mark.slow
 def test_frozen_batch_norms_keep_everything_but_the_rest_learns(data: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     path = tmp_path / "start.safetensors"

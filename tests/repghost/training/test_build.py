@@ -22,6 +22,7 @@ def step(run: Run, number: int) -> None:
     run.update(1, number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("amp", ["off", "float16"])
 @pytest.mark.parametrize("opt", FUSED)
 def test_an_optimizer_in_one_kernel_takes_the_plain_optimizers_steps(

@@ -56,6 +56,7 @@ def test_an_epoch_takes_every_image_once_and_a_few_shards_at_a_time(shards: int)
     assert open_at_once <= TOGETHER
 
 
+@pytest.mark.slow
 def test_two_processes_see_every_image_once(tmp_path: Path) -> None:
     pattern = write_numbered(tmp_path / "train", [90, 31, 3, 100])
     helper(2, "seen", pattern, tmp_path)
@@ -88,6 +89,7 @@ def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult
     return train(tiny_recipe(), training, tmp_path_factory.mktemp("whole"), validation=validation, options=FAST)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [2, 9])
 def test_a_stopped_run_goes_on_bit_for_bit(folder: Path, whole: TrainResult, tmp_path: Path, steps: int) -> None:
     training, validation = opened(folder)
@@ -102,6 +104,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(folder: Path, whole: TrainResult, tmp
         assert torch.equal(tensor, result.model.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_validates_on_shards(folder: Path, tmp_path: Path) -> None:
     result = command(folder, tmp_path / "run")
     assert result.exit_code == 0, result.output
@@ -112,6 +115,7 @@ def test_the_command_trains_and_validates_on_shards(folder: Path, tmp_path: Path
     assert "10 pictures" in validated.output
 
 
+@pytest.mark.slow
 def test_two_processes_train_on_shards_as_one(folder: Path, tmp_path: Path) -> None:
     exact = ("--freeze", "bn", "--drop", "0", "--reprob", "0", "--no-model-ema")
     assert command(folder, tmp_path / "one", *exact, "-b", "16").exit_code == 0
@@ -168,6 +172,7 @@ def test_what_evaluates_has_to_be_given_and_must_not_be_trained_on(folder: Path,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_may_evaluate_shards_and_another_folder(folder: Path, tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "tree")
     result = CliRunner().invoke(cli, single(tree, tmp_path / "run", "-b", "8", "--val-data", str(tree))[3:])

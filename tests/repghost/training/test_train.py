@@ -40,6 +40,7 @@ def assert_equal_weights(first: torch.nn.Module, second: torch.nn.Module) -> Non
         assert torch.equal(tensor, weights(second)[name]), name
 
 
+@pytest.mark.slow
 def test_training_learns(tmp_path: Path) -> None:
     result = train(RECIPE.changed(epochs=6, batch=16), made_set(), tmp_path)
     assert result.history[-1].loss < result.history[0].loss
@@ -58,12 +59,14 @@ def test_every_epoch_is_in_the_log(finished: tuple[TrainResult, Path]) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["best.safetensors", "log.csv", "log.jsonl", "state.pt"]
 
 
+@pytest.mark.slow
 def test_a_seed_decides_everything(finished: tuple[TrainResult, Path], tmp_path: Path) -> None:
     assert_equal_weights(finished[0].model, train(RECIPE, made_set(), tmp_path / "same").model)
     other = train(RECIPE.changed(seed=4), made_set(), tmp_path / "other").model
     assert not torch.equal(weights(other)["conv_stem.weight"], weights(finished[0].model)["conv_stem.weight"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [0, 1, 3, 4])
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     finished: tuple[TrainResult, Path], tmp_path: Path, steps: int
@@ -78,6 +81,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     assert [record.loss for record in result.history] == [record.loss for record in finished[0].history]
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_trains_no_further(finished: tuple[TrainResult, Path]) -> None:
     result, folder = finished
     hooks = Hooks(step=lambda record: pytest.fail("a step was made"))
@@ -123,6 +127,7 @@ def test_weights_with_one_dimension_do_not_decay() -> None:
     assert all(group["nesterov"] for group in run.optimizer.param_groups)
 
 
+@pytest.mark.slow
 def test_held_out_images_are_balanced_and_never_trained_on(finished: tuple[TrainResult, Path], tmp_path: Path) -> None:
     dataset = made_set()
     held = held_out_indices(dataset.labels, RECIPE)

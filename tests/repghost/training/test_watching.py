@@ -61,6 +61,7 @@ def test_the_plot_is_the_same_bytes_and_leaves_out_what_was_not_evaluated() -> N
     assert len(points(draw([record(1)]), "rate")) == 1
 
 
+@pytest.mark.slow
 def test_the_command_leaves_a_plot_and_events_of_every_epoch(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -80,6 +80,7 @@ def test_a_training_file_of_the_authors_has_both_too(tmp_path: Path) -> None:
     assert [item.name for item in open_checkpoints(path)] == ["fp32", "fp32 fused"]
 
 
+@pytest.mark.slow
 def test_float_reference_and_host_build_from_one_command(
     run: Path, data: Path, quantized: Path, tmp_path: Path
 ) -> None:

@@ -111,6 +111,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
     return train(tiny_recipe(), made_set(), tmp_path_factory.mktemp("run"), validation=made_set(10), options=FAST)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [0, 2, 6, 9])
 def test_a_stopped_run_goes_on_bit_for_bit(finished: TrainResult, tmp_path: Path, steps: int) -> None:
     seen: list[int] = []
@@ -124,6 +125,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(finished: TrainResult, tmp_path: Path
     assert [record.loss for record in result.history] == [record.loss for record in finished.history]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [{"amp": "bfloat16"}, {"mixup": 0.2}, {"ema": False}, {"accumulate": 2}, {"clip_grad": 1.0}, {"freeze": "bn"},
@@ -136,6 +138,7 @@ def test_each_kind_of_run_trains(finished: TrainResult, tmp_path: Path, more: di
     assert (first.loss, first.held_out_loss) != (second.loss, second.held_out_loss)
 
 
+@pytest.mark.slow
 def test_accumulating_halves_equals_the_whole(tmp_path: Path) -> None:
     recipe = tiny_recipe(freeze="bn", dropout=0.0, reprob=0.0, ema=False)
     whole = train(recipe.changed(batch=16), made_set(), tmp_path / "whole", validation=made_set(10), options=FAST)
