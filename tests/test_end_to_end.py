@@ -32,6 +32,8 @@ from compile.targets.table import ARM64, host_target
 from repghost.errors import IntegrityError, ToolMissingError
 from repghost.graph.trace import graph_of
 
+pytestmark = pytest.mark.slow  # every test needs two whole runs of `make compile`
+
 IMAGES = 100
 HALF_AGREEMENT = 0.995  # of the answers of half precision with those of float32
 REPLAY = Path(__file__).with_name("rounding_mode.c")
@@ -67,7 +69,6 @@ def replays(report: dict[str, Any], target: str, precision: str = "int8") -> dic
     return {replay["variant"]: replay for replay in found}
 
 
-@pytest.mark.slow
 def test_fake_quant_equals_the_numpy_reference(report: dict[str, Any]) -> None:
     subject = load_subject(SubjectRequest(test_images=IMAGES))
     fused = graph_of(subject.fused)
@@ -112,7 +113,6 @@ def test_the_mode_the_calling_thread_rounds_in_changes_nothing(
     assert done.returncode == 0, {1: "other answers", 2: "the thread has another mode"}.get(done.returncode, "no run")
 
 
-@pytest.mark.slow
 def test_half_precision_answers_as_float32(report: dict[str, Any], tmp_path: Path) -> None:
     if host_target() is not ARM64 and find_emulator() is None:
         pytest.skip("no qemu-aarch64; 'repghost doctor --fetch' gets one")

@@ -153,6 +153,7 @@ def test_every_precision_is_built_verified_and_measured(host_run: tuple[Path, di
         assert replay["largest_difference"] <= replay["tolerance"]
 
 
+@pytest.mark.slow
 def test_the_carried_network_loses_little(host_run: tuple[Path, dict[str, Any]]) -> None:
     record = host_run[1]["accuracy"]
     assert record["change"]["pictures"] == 1000
@@ -161,6 +162,7 @@ def test_the_carried_network_loses_little(host_run: tuple[Path, dict[str, Any]])
     assert record["fp32_build"]["agreeing"] >= 998, "float builds round differently from PyTorch, but not much"
 
 
+@pytest.mark.slow
 def test_the_host_bundle_classifies_from_python(host_run: tuple[Path, dict[str, Any]]) -> None:
     from repghost.data import open_dataset
 
@@ -172,6 +174,7 @@ def test_the_host_bundle_classifies_from_python(host_run: tuple[Path, dict[str, 
     assert model.labels == dataset.classes
 
 
+@pytest.mark.slow
 def test_one_changed_expectation_is_noticed(host_run: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     bundle = host_run[0] / "host/int8"
     vectors = unpack_vectors(check_bundle(bundle).read("vectors.bin"))
@@ -183,6 +186,7 @@ def test_one_changed_expectation_is_noticed(host_run: tuple[Path, dict[str, Any]
         verify_bundle(bundle, vectors=path)
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(
     host_run: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
