@@ -19,7 +19,7 @@ from compile.machine.emulator import TOOLS, Emulator
 from compile.machine.execute import run_program
 from compile.storage import formats
 from compile.storage.stage_cache import StageCache
-from compile.targets.table import ARM64
+from compile.targets.table import COUNTED
 from repghost.errors import IntegrityError, ToolMissingError, UsageError, unknown_value
 
 FORMAT, VERSION = formats.COUNT
@@ -122,8 +122,10 @@ def count_bundle(request: CountRequest, say: Callable[[str], None] = print) -> d
     """
     bundle, cpu = check_bundle(request.bundle), request.cpu
     target = bundle_target(bundle)
-    if target is not ARM64:
-        raise UsageError(f"{request.bundle} is for {target.name}; instructions are counted of arm64 bundles only.")
+    if not target.counted:
+        raise UsageError(
+            f"{request.bundle} is for {target.name}; instructions are counted of {COUNTED.name} bundles only."
+        )
     emulator = find_counting_emulator()
     files = build_counter(emulator, StageCache(TOOLS.parent / ".cache"))
     if not request.per_layer:

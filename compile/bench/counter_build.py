@@ -11,7 +11,7 @@ from compile.link.toolchain import REPRODUCIBLE, RUNNER_SOURCES
 from compile.link.zig import run_zig
 from compile.machine.emulator import TOOLS, Emulator, find_emulators
 from compile.storage.stage_cache import StageCache, versions
-from compile.targets.table import ARM64, host_target
+from compile.targets.table import COUNTED, host_target
 from repghost.errors import ToolMissingError
 
 COUNTER_SOURCES = Path(__file__).parent / "counter"
@@ -91,7 +91,7 @@ def build_counter(emulator: Emulator, cache: StageCache) -> dict[str, bytes]:
             link = ["-shared", "-Wl,-z,undefs", "-lpthread", *(str(COUNTER_SOURCES / unit) for unit in PLUGIN_UNITS)]
             run_zig(["cc", *common, *plugin, *link, "-o", PLUGIN], cwd=folder)
             units = [str(RUNNER_SOURCES / unit) for unit in RUNNER_UNITS]
-            guest = ["-target", ARM64.zig_triple, str(COUNTER_SOURCES / "guest.c"), *units, "-ldl", "-lpthread"]
+            guest = ["-target", COUNTED.zig_triple, str(COUNTER_SOURCES / "guest.c"), *units, "-ldl", "-lpthread"]
             run_zig(["cc", *common, *guest, "-o", GUEST], cwd=folder)
             return {file: (folder / file).read_bytes() for file in (PLUGIN, GUEST)}
 

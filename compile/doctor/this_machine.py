@@ -13,7 +13,7 @@ from compile.link.zig import zig_version
 from compile.machine.emulator import INSTALL_HINT, TOOLS, find_emulator
 from compile.storage.stage_cache import versions
 from compile.subject.subject import CARRIED_DATA, CARRIED_WEIGHTS
-from compile.targets.table import ARM64, host_target
+from compile.targets.table import COUNTED, host_target
 from repghost.errors import ToolMissingError, UsageError
 
 OLDEST_PYTHON = (3, 11)
@@ -64,8 +64,8 @@ def _host() -> Iterator[Finding]:
 
 
 def _emulator() -> Iterator[Finding]:
-    if host_target() is ARM64:
-        yield Finding("emulator", "ok", "not needed: arm64 bundles run on this machine")
+    if COUNTED.runs_here:
+        yield Finding("emulator", "ok", f"not needed: {COUNTED.name} bundles run on this machine")
         return
     for tools in (TOOLS, Path("tools")):
         emulator = find_emulator(tools)

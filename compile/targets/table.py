@@ -58,6 +58,7 @@ class Target:
     shares_kernels: bool = False  # whether a kernel that two variants have in common runs as fast built for the plainer
     runner_triple: str = ""  # for the linker, of a static runner that loads model.so itself; empty: a dynamic one
     emulation: Emulation | None = None  # how its programs run on another machine; None: they do not
+    counted: bool = False  # whether executed instructions are counted under its emulation (compile/bench/counter)
     board_target: str = ""  # the row that a board's `uname -m` leads to, where it is not this one
 
     @property
@@ -127,6 +128,7 @@ ARM64 = Target(
     mattr=("+neon",),
     emulation=Emulation("aarch64", "arm64", "lib/ld-linux-aarch64.so.1"),
     shares_kernels=True,  # all have the same registers; a kernel without products needs nothing a plainer one lacks
+    counted=True,
 )
 
 # Android keeps a register for itself (x18) and has a C library of its own, bionic. model.so needs no library; the
@@ -137,6 +139,7 @@ ANDROID = replace(
     triple="aarch64-linux-android",
     zig_triple="aarch64-linux-android",
     runner_triple="aarch64-linux-musl",
+    counted=False,
     board_target=ARM64.name,
 )
 
@@ -164,6 +167,7 @@ JETSON = Target(
 TARGETS = {target.name: target for target in (ARM64, ANDROID, X86_64, JETSON)}
 ALIASES = {"aarch64": "arm64", "x86_64": "x86-64", "amd64": "x86-64"}
 EMULATED = next(target.emulation for target in TARGETS.values() if target.emulation)  # the usual one
+COUNTED = next(target for target in TARGETS.values() if target.counted)
 HOST = "host"
 
 

@@ -116,9 +116,9 @@ def time_layers(request: BenchRequest) -> None:
 def counts_layers(path: Path) -> bool:
     """Return whether the layers of a bundle are counted here, because this machine does not run it."""
     from compile.bundle.manifest import bundle_target, check_bundle
-    from compile.targets.table import ARM64, host_target
 
-    return bundle_target(check_bundle(path)) is ARM64 and host_target() is not ARM64
+    target = bundle_target(check_bundle(path))
+    return target.counted and not target.runs_here
 
 
 def count_instructions(request: BenchRequest) -> None:
