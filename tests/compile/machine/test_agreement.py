@@ -58,5 +58,6 @@ def test_onnx_runtime_agrees_on_the_answer(tmp_path: Path) -> None:
     scores = run(lower(read_qdq(save(model, tmp_path))), images)
     x = preprocess().normalize(images)
     expected = np.concatenate([evaluate({"input": x[i : i + 1]})[0] for i in range(len(x))])
-    assert (scores.argmax(1) == expected.argmax(1)).mean() > 0.9
-    assert np.abs(scores - expected).max() < 0.05 * np.abs(expected).max()
+    # Both round the same values and part by a step here and there, some 40 dB below the scores. A wrong scale, pad or
+    # rule would be as loud as the scores themselves; half of that in decibels separates the two on any machine.
+    assert np.square(scores - expected).mean() < np.square(expected).mean() / 100

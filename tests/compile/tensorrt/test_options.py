@@ -107,18 +107,20 @@ def test_the_evaluators_agree(made: Made, opset: int, dtype: str, monkeypatch: p
     content = model.SerializeToString()
     own = TorchNetwork(model, half=dtype == "float16")(made.inputs)
     _, runtime = second_evaluator(content)
-    close = 0.02 * np.abs(own).max()
-    assert np.abs(runtime(made.inputs) - own).max() <= close
+    # Both round the same values, so they part by a step where rounding errors of float sums decide, and there alone;
+    # int8 parts from float by up to half a step everywhere.
+    noise = np.square(own - TorchNetwork(made.file(None))(made.inputs)).mean()
+    assert np.square(runtime(made.inputs) - own).mean() < noise
     if dtype == "float32":
         monkeypatch.setattr("compile.tensorrt.evaluate.find_spec", lambda name: None)
         name, reference = second_evaluator(content)
         assert name == ONNX_REFERENCE
-        assert np.abs(reference(made.inputs[:1]) - own[:1]).max() <= close
+        assert np.square(reference(made.inputs[:1]) - own[:1]).mean() < noise
 
 
 def test_int8_is_near_float_and_not_float(made: Made) -> None:
     before, after = TorchNetwork(made.file(None))(made.inputs), TorchNetwork(made.file(PlacementOptions()))(made.inputs)
-    assert 0 < np.abs(before - after).max() < 0.3 * np.abs(before).max()
+    assert 0 < np.square(before - after).mean() < np.square(before).mean()  # a wrong scale loses the signal
 
 
 def test_rounding_to_float16_moves_the_answers(made: Made) -> None:
