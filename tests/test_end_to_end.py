@@ -5,6 +5,7 @@ The same run builds it in half precision, which has to answer as float32 does.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,22 +18,26 @@ from benchmarks.fp16_agreement import predictions
 from calib.ptq.apply import quantize_graph
 from calib.settings.config import QuantConfig
 from calib.simulate.exact import ExactNetwork
+from compile.bundle.host_model import load
 from compile.bundle.manifest import check_bundle
-from compile.bundle.vectors import Vectors, unpack_vectors
+from compile.bundle.vectors import Vectors, pack_vectors, unpack_vectors
 from compile.link.zig import run_zig
 from compile.machine.emulator import find_emulator
 from compile.machine.execute import machine_for
+from compile.machine.replay import verify_bundle
 from compile.pipeline import run
 from compile.storage.measurements import Measurements
 from compile.subject.load import load_subject
 from compile.subject.request import Request, SubjectRequest
 from compile.subject.subject import FloatSubject
-from compile.targets.precisions import FP16, INT8, PRECISIONS
+from compile.targets.precisions import FP16, FP32, INT8, PRECISIONS
 from compile.targets.table import ARM64, host_target
+from repghost.data import open_dataset
 from repghost.errors import IntegrityError, ToolMissingError
 from repghost.graph.trace import graph_of
+from tests.support import ROOT
 
-pytestmark = pytest.mark.slow  # every test needs two whole runs of `make compile`
+pytestmark = pytest.mark.slow  # every test needs a whole run of `make compile`
 
 IMAGES = 100
 HALF_AGREEMENT = 0.995  # of the answers of half precision with those of float32
@@ -47,7 +52,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(output: Path) -> dict[str, Any]:
-    request = Request("arm64", (INT8, FP16), test_images=500, output=output, fetch=False, jobs=2)
+    request = Request("arm64", (INT8, FP32, FP16), test_images=1000, output=output, fetch=False, jobs=2)
     return run(request, lambda line: None)
 
 
@@ -58,6 +63,14 @@ def build(report: dict[str, Any], target: str, precision: str = "int8") -> dict[
 
 def folder(report: dict[str, Any], target: str, precision: str = "int8") -> Path:
     return Path(report["folder"]) / str(build(report, target, precision)["folder"])
+
+
+def own_target() -> str:
+    """The folder of the builds that this machine runs."""
+    target = host_target()
+    if target is None:
+        pytest.skip("no target fits this machine")
+    return "arm64" if target is ARM64 else "host"
 
 
 def recorded(report: dict[str, Any], target: str) -> Vectors:
@@ -89,10 +102,7 @@ def test_every_arm_core_equals_the_numpy_reference(report: dict[str, Any], varia
 
 
 def test_this_machine_equals_the_numpy_reference(report: dict[str, Any]) -> None:
-    target = host_target()
-    if target is None:
-        pytest.skip("no target fits this machine")
-    found = replays(report, "arm64" if target is ARM64 else "host")
+    found = replays(report, own_target())
     assert found and all(replay["pictures"] >= IMAGES for replay in found.values())
 
 
@@ -133,19 +143,14 @@ def test_half_precision_answers_as_float32(report: dict[str, Any], tmp_path: Pat
 
 def test_quantization_costs_what_the_report_says_and_not_much(report: dict[str, Any]) -> None:
     accuracy = report["accuracy"]
-    assert accuracy["measured"] and accuracy["fp32"]["pictures"] == 500
+    assert accuracy["measured"] and accuracy["fp32"]["pictures"] == 1000
     lost = accuracy["fp32"]["correct"] - accuracy["int8"]["correct"]
     assert lost == accuracy["change"]["only_before"] - accuracy["change"]["only_after"]
-    assert lost <= 5  # 1 point of 500 images
+    assert lost <= 10  # 1 point of 1000 images
 
 
 def test_one_changed_weight_byte_is_found(report: dict[str, Any], tmp_path: Path) -> None:
-    from compile.machine.replay import verify_bundle
-
-    target = host_target()
-    if target is None:
-        pytest.skip("no target fits this machine")
-    source = folder(report, "arm64" if target is ARM64 else "host")
+    source = folder(report, own_target())
     copy = tmp_path / "bundle"
     copy.mkdir()
     for path in source.iterdir():
@@ -155,3 +160,58 @@ def test_one_changed_weight_byte_is_found(report: dict[str, Any], tmp_path: Path
     (copy / "model.so").write_bytes(bytes(model))
     with pytest.raises(IntegrityError, match=r"model\.so"):
         verify_bundle(copy)
+
+
+def test_every_precision_is_built_verified_and_measured(report: dict[str, Any]) -> None:
+    builds = {build["folder"]: build for build in report["builds"]}
+    own = own_target()
+    assert set(builds) == {"arm64/int8", "arm64/fp32", "arm64/fp16", f"{own}/int8", f"{own}/fp32"}
+    assert all(builds[f"{own}/{name}"]["latency"]["median_ms"] > 0 for name in ("int8", "fp32"))
+    for replay in builds[f"{own}/int8"]["verification"]["replays"]:
+        assert (replay["pictures"], replay["tolerance"], replay["largest_difference"]) == (100, 0.0, 0.0)
+    for replay in builds[f"{own}/fp32"]["verification"]["replays"]:
+        assert 0 < replay["tolerance"] < 0.01
+        assert replay["largest_difference"] <= replay["tolerance"]
+
+
+def test_the_carried_network_loses_little(report: dict[str, Any]) -> None:
+    record = report["accuracy"]
+    assert record["change"]["pictures"] == 1000
+    assert record["fp32"]["top1"] > 0.88
+    assert record["change"]["difference"] > -0.02
+    assert record["fp32_build"]["agreeing"] >= 998, "float builds round differently from PyTorch, but not much"
+
+
+def test_the_host_bundle_classifies_from_python(report: dict[str, Any]) -> None:
+    model = load(folder(report, own_target()))
+    dataset = open_dataset(ROOT / "assets/fashion-mnist", "test")
+    images = [dataset[index] for index in range(0, 10000, 250)]
+    predictions = [model(image).index for image, _ in images]
+    assert np.mean(np.asarray(predictions) == [label for _, label in images]) > 0.75
+    assert model.labels == dataset.classes
+
+
+def test_one_changed_expectation_is_noticed(report: dict[str, Any], tmp_path: Path) -> None:
+    bundle = folder(report, own_target())
+    vectors = unpack_vectors(check_bundle(bundle).read("vectors.bin"))
+    logits = vectors.logits.copy()
+    logits[50, 3] = np.nextafter(logits[50, 3], np.float32(np.inf))
+    path = tmp_path / "vectors.bin"
+    path.write_bytes(pack_vectors(Vectors(vectors.images, logits)))
+    with pytest.raises(IntegrityError, match="1 of 100 recorded pictures"):
+        verify_bundle(bundle, vectors=path)
+
+
+def test_the_python_of_the_readme_runs(report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, here = Path(report["folder"]), tmp_path / "build/repghostnet_0_5x-64px"
+    here.mkdir(parents=True)
+    (here / "model.qdq.onnx").symlink_to(made / "model.qdq.onnx")
+    (here / "host").symlink_to(made / own_target())
+    open_dataset(ROOT / "assets/fashion-mnist", "test")[0][0].save(tmp_path / "shirt.png")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL):
+        exec(compile(block, "README.md", "exec"), names)
+    assert 0 < names["prediction"].probability <= 1
+    recorded = unpack_vectors(check_bundle(folder(report, own_target())).read("vectors.bin"))
+    np.testing.assert_array_equal(names["logits"], recorded.logits)

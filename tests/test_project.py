@@ -10,21 +10,11 @@ import sys
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-from compile.bundle.host_model import load
-from compile.bundle.manifest import check_bundle
-from compile.bundle.vectors import Vectors, pack_vectors, unpack_vectors
-from compile.machine.replay import verify_bundle
-from compile.pipeline import run
-from compile.subject.request import Request
-from compile.targets.precisions import default_precisions, parse_precisions
-from compile.targets.table import TARGETS, host_target
+from compile.targets.table import TARGETS
 from repghost.cli import COMMANDS
-from repghost.errors import IntegrityError
 from tests.support import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -126,78 +116,3 @@ def test_commands_import_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; sys.exit(', '.join({set(HEAVY)} & set(sys.modules)) or 0)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture(scope="module")
-def host_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """`make compile TARGET=host` on what the repository carries; test_end_to_end.py does the same for arm64."""
-    if host_target() is None:
-        pytest.skip("no host build on this machine")
-    output = tmp_path_factory.mktemp("host") / "build"
-    precisions = parse_precisions(default_precisions())
-    report = run(Request("host", precisions, output=output, test_images=1000), lambda line: None)
-    return output / "repghostnet_0_5x-64px", report
-
-
-@pytest.mark.slow
-def test_every_precision_is_built_verified_and_measured(host_run: tuple[Path, dict[str, Any]]) -> None:
-    builds = {build["folder"]: build for build in host_run[1]["builds"]}
-    assert set(builds) == {"host/int8", "host/fp32"}
-    for build in builds.values():
-        assert build["verification"]["verified"]
-        assert build["latency"]["median_ms"] > 0
-    for replay in builds["host/int8"]["verification"]["replays"]:
-        assert (replay["pictures"], replay["tolerance"], replay["largest_difference"]) == (100, 0.0, 0.0)
-    for replay in builds["host/fp32"]["verification"]["replays"]:
-        assert 0 < replay["tolerance"] < 0.01
-        assert replay["largest_difference"] <= replay["tolerance"]
-
-
-@pytest.mark.slow
-def test_the_carried_network_loses_little(host_run: tuple[Path, dict[str, Any]]) -> None:
-    record = host_run[1]["accuracy"]
-    assert record["change"]["pictures"] == 1000
-    assert record["fp32"]["top1"] > 0.88
-    assert record["change"]["difference"] > -0.02
-    assert record["fp32_build"]["agreeing"] >= 998, "float builds round differently from PyTorch, but not much"
-
-
-@pytest.mark.slow
-def test_the_host_bundle_classifies_from_python(host_run: tuple[Path, dict[str, Any]]) -> None:
-    from repghost.data import open_dataset
-
-    model = load(host_run[0] / "host/int8")
-    dataset = open_dataset(ROOT / "assets/fashion-mnist", "test")
-    images = [dataset[index] for index in range(0, 10000, 250)]
-    predictions = [model(image).index for image, _ in images]
-    assert np.mean(np.asarray(predictions) == [label for _, label in images]) > 0.75
-    assert model.labels == dataset.classes
-
-
-@pytest.mark.slow
-def test_one_changed_expectation_is_noticed(host_run: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    bundle = host_run[0] / "host/int8"
-    vectors = unpack_vectors(check_bundle(bundle).read("vectors.bin"))
-    logits = vectors.logits.copy()
-    logits[50, 3] = np.nextafter(logits[50, 3], np.float32(np.inf))
-    path = tmp_path / "vectors.bin"
-    path.write_bytes(pack_vectors(Vectors(vectors.images, logits)))
-    with pytest.raises(IntegrityError, match="1 of 100 recorded pictures"):
-        verify_bundle(bundle, vectors=path)
-
-
-@pytest.mark.slow
-def test_the_python_of_the_readme_runs(
-    host_run: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from repghost.data import open_dataset
-
-    (tmp_path / "build").symlink_to(host_run[0].parent)
-    open_dataset(ROOT / "assets/fashion-mnist", "test")[0][0].save(tmp_path / "shirt.png")
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
-        exec(compile(block, "README.md", "exec"), names)
-    assert 0 < names["prediction"].probability <= 1
-    recorded = unpack_vectors(check_bundle(host_run[0] / "host/int8").read("vectors.bin"))
-    np.testing.assert_array_equal(names["logits"], recorded.logits)

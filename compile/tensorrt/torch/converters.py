@@ -12,6 +12,8 @@ def register_converters() -> None:
     import torch
     from torch_tensorrt.dynamo.conversion import dynamo_tensorrt_converter
 
+    from compile.tensorrt.torch import network  # noqa: F401  (defines the two operators)
+
     operators = torch.ops.repghost
     dynamo_tensorrt_converter(operators.quantize_dequantize.default)(_convert_pair)
     dynamo_tensorrt_converter(operators.int8_convolution.default)(_convert_convolution)
