@@ -97,3 +97,4 @@ def main(what: str, argument: str, folder: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    os._exit(0)  # all is written; torch's own threads sometimes abort an interpreter that tears itself down
