@@ -27,7 +27,7 @@ def command(
     demanded: SignatureOptions,
     as_json: bool,
 ) -> None:
-    """Check every digest of BUNDLE, then replay its recorded images with each instruction set that runs here.
+    """Check every digest of BUNDLE, then replay its recorded pictures with each instruction set that runs here.
 
     Bundles for arm64 run under qemu-aarch64 on other machines. Exit code 6: something does not match.
     """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def command(source: str, output: Path, full: bool, check: bool, width: str | None, branches: str | None) -> None:
     """Convert CKPT and write it to OUT (.safetensors), with its preprocessing and labels.
 
-    Both networks run on the same random images first; if they differ by more than rounding, nothing is written and
+    Both networks run on the same random pictures first; if they differ by more than rounding, nothing is written and
     the exit code is 6. CKPT is a weight file, or the word timm.
     """
     from repghost.checkpoints.checkpoint import read_checkpoint

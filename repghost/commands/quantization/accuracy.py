@@ -29,10 +29,10 @@ from repghost.errors import UsageError
               help="Where measurements are kept; what is there is not measured again.")  # fmt: skip
 @click.option("--docs", default="docs", show_default=True, type=click.Path(path_type=Path), help="Folder to write to.")
 def command(docs: Path, methods: tuple[str, ...], pythons: tuple[Path, ...], **options: Any) -> None:
-    """Quantize each CKPT in every way, measure all of them on the same test images, and write what came out.
+    """Quantize each CKPT in every way, measure all of them on the same test pictures, and write what came out.
 
     CKPT is a trained checkpoint with its branches. Post-training quantization by algorithm, training under
-    quantization in both modes, and the quantizers of other tools get the same calibration images. A run that was
+    quantization in both modes, and the quantizers of other tools get the same calibration pictures. A run that was
     stopped goes on where it was: each measurement is kept whole or not at all.
     """
     for python in pythons:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def command(request: NetworkRequest, output: Path, **training: Any) -> None:
     """Calibrate CKPT as `repghost quantize` does, train it under quantization, and write the better of the two.
 
-    Held-out images of the same split choose, by the answers of the integer program. The file is written at the end,
+    Held-out pictures of the same split choose, by the answers of the integer program. The file is written at the end,
     whole; a run that was interrupted is started again and gives the same bytes.
     """
     config = request.settings()

@@ -35,12 +35,12 @@ DEFAULT_HELD_OUT = 2000
 def command(
     request: CalibrationRequest, algorithm: str | None, max_drop: float | None, held_out: int | None, output: Path
 ) -> None:
-    """Quantize CKPT to int8 with scales calibrated on images, and write a QDQ ONNX file.
+    """Quantize CKPT to int8 with scales calibrated on pictures, and write a QDQ ONNX file.
 
     CKPT is a weight file, or the word timm. A network that is not fused yet is fused first. The file holds its
     Preprocess, labels and settings; the settings are also written beside it, as JSON for --config.
 
-    With --algorithm auto, the levers are tried in order of what they cost, each evaluated on labelled images of the
+    With --algorithm auto, the levers are tried in order of what they cost, each judged on labelled pictures of the
     same split that calibrate nothing, and the cheapest is kept that loses at most --max-drop points. Where none does,
     nothing is written and the exit code is 3. Layers in float are the last of them, with --policy tensorrt alone.
     """

@@ -17,8 +17,8 @@ import click
 def command(detector: Path, output: Path, part: str, height: int | None, width: int | None) -> None:
     """Write DETECTOR, a file of 'repghost detect-train', as ONNX with fixed sizes.
 
-    The pyramid takes normalized images [1, 3, height, width] and is compared with the network before it is written.
-    The detector takes one image [3, height, width] in [0, 1] and gives boxes, labels, scores and masks.
+    The pyramid takes normalized pictures [1, 3, height, width] and is compared with the network before it is written.
+    The detector takes one picture [3, height, width] in [0, 1] and gives boxes, labels, scores and masks.
     """
     from repghost.detection.checkpoint import read_detector
     from repghost.detection.export import export_detector, export_pyramid

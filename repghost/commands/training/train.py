@@ -60,7 +60,7 @@ def command(
 ) -> None:
     """Train a RepGhostNet and write OUTPUT/model.safetensors.
 
-    Each epoch is evaluated on training images that are held out (demo) or by --val-split. The set's test split, if
+    Each epoch is judged by training pictures that are held out (demo) or by --val-split. The set's test split, if
     there is one, is used once, after the last epoch, for the figure that is written into the checkpoint.
 
     Several processes: torchrun --nproc-per-node=N -m repghost.cli train ...

@@ -57,7 +57,7 @@ class ValidateRequest:
 ))  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def command(networks: tuple[str, ...], processes: ProcessOptions, **options: Any) -> None:
-    """Measure top-1 and top-5 of networks on the same images, and the change against the first.
+    """Measure top-1 and top-5 of networks on the same pictures, and the change against the first.
 
     A checkpoint is measured as it is and fused; one with averaged weights also without the average. A QDQ file is
     computed by the numpy reference, a bundle by its own code. A QDQ file with the .qdq.onnx name of a checkpoint
