@@ -52,13 +52,13 @@ class Network:
 
     @property
     def test(self) -> Images:
-        """The images that evaluate."""
+        """The test images."""
         assert self.subject.test is not None
         return self.subject.test
 
     @cached_property
     def test_digest(self) -> str:
-        """The SHA-256 of the images that evaluate; every measurement's key has it."""
+        """The SHA-256 of the test images; every measurement's key has it."""
         return self.test.digest
 
     @cached_property

@@ -9,8 +9,8 @@ from compile.summary.tables import first_method, points
 def gate_sentences(summary: Summary) -> tuple[list[str], list[str]]:
     """Return what is said of networks that keep enough, and of those that do not.
 
-    A network is evaluated on its default calibration, and by its default training where calibration loses too much: the
-    best of many methods by the images that evaluate them would be chosen by luck. One whose change was not measured
+    A network is rated by its default calibration, and by its default training where calibration loses too much: the
+    best of many methods on their own test images would be chosen by luck. One whose change was not measured
     keeps nothing that is known, so it does not pass.
     """
     if summary.max_drop is None:

@@ -42,7 +42,7 @@ class Run:
 
     @property
     def evaluated(self) -> RepGhostNet:
-        """The network that evaluates an epoch and is kept: the average where there is one."""
+        """The network that is evaluated after an epoch and kept: the average where there is one."""
         network: RepGhostNet = self.model if self.average is None else self.average.module
         return network
 

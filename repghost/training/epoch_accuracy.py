@@ -26,7 +26,7 @@ class Evaluation:
 
 
 def evaluate_epoch(model: RepGhostNet, feed: Feed, preprocess: Preprocess, ranks: Ranks) -> Evaluation:
-    """Return how often a network is right on the images that evaluate an epoch.
+    """Return how often a network is right on the images an epoch is evaluated on.
 
     Raises:
         UsageError: when not one of them can be read.

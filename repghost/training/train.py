@@ -71,7 +71,7 @@ def train(
         dataset: the training split.
         folder: where state, best weights and log go.
         hooks: follows and stops the run.
-        validation: evaluates each epoch, where the recipe holds no training images out.
+        validation: what each epoch is evaluated on, where the recipe holds no training images out.
         options: what does not decide the result.
 
     Raises:

@@ -30,7 +30,7 @@ class Feed(Protocol):
         ...
 
     def evaluated(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-        """Yield this process's share of the images that evaluate an epoch: uint8 [N, H, W, 3] and labels."""
+        """Yield this process's share of the images an epoch is evaluated on: uint8 [N, H, W, 3] and labels."""
         ...
 
 

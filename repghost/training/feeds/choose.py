@@ -1,4 +1,4 @@
-"""Which images a run trains on and which evaluate its epochs, and the feed they come from."""
+"""Which images a run trains on, which its epochs are evaluated on, and the feed they come from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from repghost.training.recipe import Recipe
 
 
 def held_out_indices(labels: NDArray[np.int64], recipe: Recipe) -> NDArray[np.int64]:
-    """Return the training images that evaluate each epoch and are never trained on, balanced over the classes.
+    """Return the training images each epoch is evaluated on, which are never trained on, balanced over the classes.
 
     Raises:
         UsageError: when fewer than two batches would be left to train on.
@@ -62,13 +62,13 @@ def class_names(dataset: ImageSet, num_classes: int | None = None) -> tuple[str,
 
 
 def open_validation(data: Path, val_data: Path | None, split: str, training: ImageSet) -> ImageSet:
-    """Return the images that evaluate each epoch.
+    """Return the images each epoch is evaluated on.
 
     Args:
         data: the set that is trained on.
         val_data: a set of its own instead of a split of `data`.
         split: of either.
-        training: the images trained on; shards that evaluate get their classes from them.
+        training: the images trained on; validation shards get their classes from them.
 
     Raises:
         UsageError: when there are no such images, or shards are also trained on.
@@ -97,7 +97,7 @@ def open_feed(
     Args:
         recipe: says whether images are kept in memory.
         dataset: the training split.
-        validation: evaluates each epoch, where no training images are held out.
+        validation: what each epoch is evaluated on, where no training images are held out.
         classes: of the network.
         hooks: follow the decoding.
         options: workers and limits, where images are decoded in every epoch, and this process among the others.

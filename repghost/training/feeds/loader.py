@@ -133,7 +133,7 @@ class LoaderFeed:
     Args:
         recipe: batch, seed and augmentation.
         training: the images trained on.
-        validation: those that evaluate an epoch.
+        validation: those an epoch is evaluated on.
         classes: of the network; mixed targets have so many columns.
         loading: workers and limits.
         ranks: this process among the others.
@@ -195,7 +195,7 @@ class LoaderFeed:
             yield self._finish(inputs, labels, epoch, step)
 
     def evaluated(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-        """Yield this process's share of the images that evaluate an epoch."""
+        """Yield this process's share of the images an epoch is evaluated on."""
         for images, labels, messages in self._validation:
             self._note(messages)
             if len(labels):
