@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from compile.bundle.manifest import Bundle
-from compile.machine.emulator import Emulator, find_emulator
-from compile.targets.table import ANDROID, ARM64, Target, host_target
+from compile.machine.emulator import Emulator
+from compile.targets.table import ANDROID, ARM64, Target
 from repghost.errors import ToolMissingError
 from tests.support.deployed_bundles import bundle_of
 from tests.support.fake_bundle import fake_files
@@ -27,22 +27,6 @@ def ssh_server() -> SshServer:
         return fetch_ssh_server()
     except ToolMissingError as error:
         pytest.skip(str(error))
-
-
-@pytest.fixture(scope="session")
-def host() -> Target:
-    target = host_target()
-    if target is None:
-        pytest.skip("no target fits this machine")
-    return target
-
-
-@pytest.fixture(scope="session")
-def emulator() -> Emulator:
-    found = find_emulator()
-    if found is None:
-        pytest.skip("no qemu-aarch64 with an arm64 C library; 'repghost doctor' says how to get one")
-    return found
 
 
 def running(server: SshServer, machine: str, emulator: Emulator | None) -> Iterator[Standin]:
@@ -73,11 +57,6 @@ def board(host_standin: Standin) -> Iterator[Standin]:
 def arm64_board(arm64_standin: Standin) -> Iterator[Standin]:
     yield arm64_standin
     arm64_standin.reset()
-
-
-@pytest.fixture(scope="session")
-def host_files(host: Target) -> dict[str, bytes]:
-    return fake_files(host)
 
 
 @pytest.fixture(scope="session")

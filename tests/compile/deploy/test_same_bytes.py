@@ -21,7 +21,7 @@ from compile.bundle.manifest import write_bundle
 from compile.targets.table import ARM64 as EVERY_VARIANT
 from compile.link.toolchain import RUNNER_SOURCES, build_runner, link_model
 from compile.bundle.vectors import Vectors, pack_vectors
-from tests.compile.conftest import fake_sections
+from tests.support.fake_bundle import fake_sections
 from tests.support.programs import random_images, random_program
 
 ARM64 = replace(EVERY_VARIANT, variants=EVERY_VARIANT.variants[1:2])

@@ -13,7 +13,6 @@ from compile.link.toolchain import link_model
 from compile.passes import lower
 from compile.targets.table import Target
 from repghost.data.preprocess import Preprocess
-from tests.compile.conftest import host  # noqa: F401  (a fixture)
 from tests.support.generate_networks import CLASSES, SIZE, write_qdq
 from tests.support.programs import random_images
 
@@ -29,7 +28,7 @@ NETWORKS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_layer_is_an_integer_operator(name: str, tmp_path: Path, host: Target) -> None:  # noqa: F811
+def test_every_layer_is_an_integer_operator(name: str, tmp_path: Path, host: Target) -> None:
     program = lower(read_qdq(write_qdq(name, tmp_path), Preprocess(SIZE, SIZE)))
     kinds = [type(operator).__name__ for operator in program.operators]
     assert {kind: kinds.count(kind) for kind in NETWORKS[name]} == NETWORKS[name]
