@@ -7,9 +7,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from compile.link.toolchain import REPRODUCIBLE, RUNNER_SOURCES
+from compile.link.toolchain import REPRODUCIBLE, RUNNER_SOURCES, runner_sources
 from compile.link.zig import run_zig
 from compile.machine.emulator import TOOLS, Emulator, find_emulators
+from compile.storage.code_key import files_digest
 from compile.storage.stage_cache import StageCache, versions
 from compile.targets.table import COUNTED, host_target
 from repghost.errors import ToolMissingError
@@ -73,10 +74,8 @@ def build_counter(emulator: Emulator, cache: StageCache) -> dict[str, bytes]:
     if host is None:
         raise ToolMissingError("instructions are counted on Linux on x86-64 or aarch64 only.")
     interface = plugin_interface(emulator.version())
-    runner = [*RUNNER_SOURCES.glob("*.[ch]"), *RUNNER_SOURCES.glob("*/*.[ch]")]
-    sources = sorted([*COUNTER_SOURCES.glob("*.[ch]"), *runner])
     key = {
-        "sources": {path.name: path.read_text() for path in sources},
+        "sources": files_digest([*COUNTER_SOURCES.glob("*.[ch]"), *runner_sources()]),
         "interface": interface,
         "host": host.zig_triple,
         "tools": versions("ziglang"),

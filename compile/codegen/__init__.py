@@ -1,1 +1,1 @@
-"""From a program to object files: the only package that loads TVM."""
+"""From a program to object files, compiled by TVM."""

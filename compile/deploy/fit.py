@@ -46,7 +46,7 @@ def check_fit(bundle: Bundle, facts: BoardFacts, where: str) -> str:
     target = TARGETS.get(bundle.target_name)
     if target is None:
         raise IntegrityError(f"{bundle.path} is for {bundle.target_name!r}; this program knows {', '.join(TARGETS)}.")
-    if facts.target_name not in {target.name, target.board_target}:
+    if facts.target_name not in {target.name, target.board_target or target.name}:
         raise UsageError(
             f"{bundle.path} is for {target.name}, but {where} is {facts.machine} ({facts.system}). Build one for it: "
             f"make compile TARGET={facts.target_name}"
@@ -76,14 +76,15 @@ STATIC_HINT = "On 64-bit ARM a bundle made with 'make compile TARGET=android' do
 def _check_libc(bundle: Bundle, facts: BoardFacts, where: str) -> None:
     try:
         elf = read_elf(bundle.read(RUNNER))
+        newest = elf.newest_glibc
     except UsageError as error:
         raise IntegrityError(f"{bundle.path}: {RUNNER}: {error}") from error
     if not elf.needed:
         return  # a static runner starts everywhere
-    needed = ".".join(str(part) for part in elf.newest_glibc)
+    needed = ".".join(str(part) for part in newest)
     if "musl" in facts.libc:
         raise UsageError(f"{where} has {facts.libc}, but {RUNNER} needs glibc {needed} or newer. {STATIC_HINT}")
-    if facts.glibc is not None and facts.glibc < elf.newest_glibc:
+    if facts.glibc is not None and facts.glibc < newest:
         raise UsageError(f"{where} has {facts.libc}, but {RUNNER} needs glibc {needed} or newer. {STATIC_HINT}")
 
 

@@ -11,9 +11,8 @@ from compile.bundle.signing import EXTRA, is_installed
 from compile.deploy.probe import BoardFacts, probe
 from compile.deploy.ssh.connection import Connection
 from compile.doctor.findings import ABSENT, MISSING, OK, Finding
-from compile.link.promises import OLDEST_GLIBC
 from compile.targets.features import FEATURES
-from compile.targets.table import TARGETS
+from compile.targets.table import COUNTED, TARGETS
 from repghost.errors import DeviceUnreachableError
 
 SMALLEST_ROOM_KB = 32 * 1024  # three versions of the largest network
@@ -92,9 +91,10 @@ def _machine(facts: BoardFacts) -> Finding:
 
 
 def _libc(facts: BoardFacts) -> Finding:
-    oldest = ".".join(str(part) for part in OLDEST_GLIBC)
-    if "musl" in facts.libc or (facts.glibc is not None and facts.glibc < OLDEST_GLIBC):
-        remedy = f"the runner of TARGET=arm64 needs glibc {oldest} or newer, that of TARGET=android is static"
+    oldest = TARGETS.get(facts.target_name, COUNTED).oldest_glibc
+    if "musl" in facts.libc or (facts.glibc is not None and facts.glibc < oldest):
+        needed = ".".join(str(part) for part in oldest)
+        remedy = f"the runner of TARGET=arm64 needs glibc {needed} or newer, that of TARGET=android is static"
         return Finding("libc", ABSENT, facts.libc, remedy)
     return Finding("libc", OK, facts.libc or "not reported")
 

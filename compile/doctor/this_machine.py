@@ -73,7 +73,10 @@ def _emulator() -> Iterator[Finding]:
             yield Finding("emulator", "ok", f"{emulator.version()}, C library in {emulator.sysroot}")
             return
     yield Finding(
-        "emulator", "absent", "arm64 bundles are built but not verified", f"{INSTALL_HINT}, or: repghost doctor --fetch"
+        "emulator",
+        "absent",
+        f"{COUNTED.name} bundles are built but not verified",
+        f"{INSTALL_HINT}, or: repghost doctor --fetch",
     )
 
 

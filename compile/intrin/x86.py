@@ -113,7 +113,7 @@ class X86(InstructionSet):
         return min(options, key=lambda tile: self.cost(tile, pixels, channels, shape))
 
     def fits(self, rows: int, columns: int) -> bool:
-        """Tell whether a tile fits the registers: its sums, a vector of weights for each of them, a pixel, a product.
+        """Tell whether a tile fits the registers: its sums, weights, a pixel, a product.
 
         For 4 rows by 16 columns in vectors of 8 that is 4 * 2 + 2 + 2 = 12 of 16.
         """

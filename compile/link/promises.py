@@ -13,7 +13,6 @@ API = (
 PROFILING_API = ("rg_run_step", "rg_steps")  # besides, in a build whose steps can be timed one by one
 MAY_BE_ABSENT = {"getauxval"}  # weak: model.so then runs its plainest variant
 SMALLEST_PAGE = 16 * 1024  # bytes; Android and Apple kernels use 16 KB pages
-OLDEST_GLIBC = (2, 17)  # CentOS 7, 2012; older than every 64-bit board's system
 
 
 def _check_common(elf: ElfFile, target: Target, name: str) -> None:

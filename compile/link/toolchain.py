@@ -1,4 +1,4 @@
-"""From objects to model.so and repghost-run: `zig cc` as the linker, and the checks of what it wrote.
+"""From objects to model.so and repghost-run, with `zig cc` as the compiler of C and the linker.
 
 The results depend on nothing but the inputs: no build ids, no paths, no dates; the same bytes on every machine.
 """
@@ -42,7 +42,8 @@ def _compile_flags(folder: Path, triple: str) -> list[str]:
 
 def model_sources() -> list[Path]:
     """Return the C sources of model.so, and every header they may include."""
-    return [*(RUNNER_SOURCES / unit for unit in (*MODEL_UNITS, *NETWORK_UNITS)), *RUNNER_SOURCES.glob("*.h")]
+    units = (RUNNER_SOURCES / unit for unit in (*MODEL_UNITS, *NETWORK_UNITS))
+    return [*units, RUNNER_SOURCES / "repghost.h", *(RUNNER_SOURCES / "library").glob("*.h")]
 
 
 def runner_sources() -> list[Path]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from compile.targets.features import FEATURES
 
+UNREPORTED = "not reported by the kernel"
+
 
 def describe_machine() -> dict[str, Any]:
     """Return the processor, clock and kernel of this machine, as JSON values."""
@@ -24,26 +26,24 @@ def describe_machine() -> dict[str, Any]:
 
 def cpu_flags() -> frozenset[str]:
     """Return the features the kernel reports of the first core; none where it reports none."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return frozenset()
-    for line in lines:
+    for line in _cpuinfo():
         key, _, value = line.partition(":")
         if key.strip() in ("flags", "Features"):
             return frozenset(value.split())
     return frozenset()
 
 
-UNREPORTED = "not reported by the kernel"
+def _cpuinfo() -> list[str]:
+    """Return the lines of /proc/cpuinfo; none where there is no such file."""
+    try:
+        return Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
 
 
 def core_name() -> str:
     """Return the kernel's name of the first core."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
+    lines = _cpuinfo()
     for key in ("model name", "CPU part"):
         for line in lines:
             if line.startswith(key):

@@ -30,7 +30,7 @@ def verify_bundle(
         path: the folder of the bundle.
         variants: the instruction sets to run; all of the bundle's by default.
         vectors: another vectors file to replay.
-        emulator: for arm64 bundles on another machine; looked for by default.
+        emulator: used on another machine than the target's; looked for by default.
         say: is told each result.
 
     Raises:

@@ -96,9 +96,7 @@ def manifest_layers(program: AnyProgram, kernels: Mapping[str, Sequence[str]]) -
         row = asdict(_operator_layer(operator))
         del row["reason"], row["kernel"]
         # A compiler that runs several operators as one step has no kernel per operator to name.
-        of_row = {
-            name: list(lowered)[index] for name, lowered in kernels.items() if len(lowered) == len(program.operators)
-        }
+        of_row = {isa: list(names)[index] for isa, names in kernels.items() if len(names) == len(program.operators)}
         rows.append({**row, "input": list(row["input"]), "output": list(row["output"]), "kernels": of_row})
     return rows
 

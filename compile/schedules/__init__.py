@@ -1,6 +1,7 @@
 """From an operator to a kernel: one operator family, one file. The first rule that answers is taken.
 
-What integers and floats share is in this folder: register tiles (`tiles`), depthwise tiles, phases, borders.
+What integers and floats share is in this folder: register tiles (`tiles`), depthwise tiles, phases, borders. `float/`
+also calls the gates, copies and colour tables of `int8/`, whose max pool serves both.
 """
 
 from __future__ import annotations

@@ -114,10 +114,10 @@ def compile_all(
 
 def compile_absent(items: list[Compilation], compiler: KernelCompiler) -> Iterator[CompiledNetwork]:
     """Compile each item; yields in their order. While the kernels of one are compiled the next ones are scheduled."""
-    from compile.codegen import program_to_objects as build
+    from compile.codegen import program_to_objects
 
     with ThreadPoolExecutor(len(items)) as pool:
-        yield from pool.map(lambda item: build.compile_program(item.program, item.target, compiler), items)
+        yield from pool.map(lambda item: program_to_objects.compile_program(item.program, item.target, compiler), items)
 
 
 def pack_network(network: CompiledNetwork) -> Files:

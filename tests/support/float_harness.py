@@ -7,11 +7,8 @@ answer: what differs is a mistake. The replay, its noise and its guard pages are
 from __future__ import annotations
 
 import io
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +20,9 @@ from compile.ir.float_program import FloatDepthwiseConv2d, FloatInput, FloatOper
 from compile.ir.float_reference import execute, stored
 from compile.ir.memory_plan import MemoryPlan, TensorPlace, plan_memory
 from compile.machine.execute import machine_for
-from compile.schedules import Context, schedule, schedule_halo
+from compile.schedules import Context
 from compile.targets.table import Target, Variant
-from repghost.errors import ToolMissingError
-from tests.support.kernel_harness import ORDERS, STATUS, TIME_LIMIT, UNSUPPORTED, _link, _pack
+from tests.support.kernel_harness import ORDERS, STATUS, append_steps, distinct_inputs, pack, replay
 
 NO_IMAGE = np.zeros((1, 1, 1, 3), np.uint8)
 
@@ -73,42 +69,31 @@ def run_float_cases(cases: Sequence[FloatCase], target: Target, variant: Variant
     machine = machine_for(target, variant)
     steps: list[Step] = []
     prepared = [_prepare(case, steps, variant, np.random.default_rng(seed)) for seed, case in enumerate(cases)]
-    with tempfile.TemporaryDirectory(prefix="repghost-kernels-") as name:
-        program = _link(ScheduledNetwork(tuple(steps), b""), target, variant, Path(name))
-        command = [*machine.prefix, str(program)]
-        packed = _pack(prepared)  # type: ignore[arg-type]
-        done = subprocess.run(command, input=packed, capture_output=True, timeout=TIME_LIMIT, check=False)
-    if done.returncode == UNSUPPORTED:
-        raise ToolMissingError(f"{machine.name} has no {variant.name} instructions")
-    if done.returncode:
-        raise RuntimeError(f"the replay ended with code {done.returncode} on {machine.name}: {done.stderr.decode()}")
-    results = io.BytesIO(done.stdout)
-    return [failure for item in prepared if (failure := _compare(item, results))]
+    packed = pack(prepared)  # type: ignore[arg-type]
+    results = replay(ScheduledNetwork(tuple(steps), b""), target, variant, machine, packed)
+    failures = [failure for item in prepared if (failure := _compare(item, results))]
+    if results.read():
+        raise RuntimeError("the replay wrote more than was asked for")
+    return failures
 
 
 def _prepare(case: FloatCase, steps: list[Step], variant: Variant, noise: np.random.Generator) -> _Prepared:
     plan = plan_memory(_program(case))
     context = Context(find_instruction_set(variant.name), plan)
-    first = len(steps)
-    borders = [schedule_halo(tensor, context) for tensor in _distinct_inputs(case.operator)]
-    steps += [Step(border, None, 0) for border in borders if border is not None]
-    kernel = schedule(case.operator, context)
-    halo = None if case.is_logits else schedule_halo(case.operator.output, context)
-    steps.append(Step(kernel, halo, BLOB_ALIGNMENT))
+    numbers, constants = append_steps(case.operator, case.is_logits, context, steps)
     before = noise.integers(-128, 128, plan.workspace_bytes).astype(np.int8)
     for name, value in case.tensors.items():
         inside = _inside(before, plan.placements[name])
         inside[...] = 0  # channels that pad a pixel are always written by whoever writes the pixel
         inside[..., : value.shape[3]] = value[0]
-    weights = bytes(BLOB_ALIGNMENT) + kernel.constants + bytes(-len(kernel.constants) % BLOB_ALIGNMENT)
+    weights = bytes(BLOB_ALIGNMENT) + constants + bytes(-len(constants) % BLOB_ALIGNMENT)
     logits = case.expected().astype(np.float32).ravel() if case.is_logits else np.zeros(0, np.float32)
-    numbers = tuple((index, steps[index].kernel.units) for index in range(first, len(steps)))
     return _Prepared(case, plan, numbers, before, weights, logits)
 
 
 def _program(case: FloatCase) -> FloatProgram:
     """Return a program in which the case's tensors are alive together and have the borders it asks for."""
-    inputs, output = _distinct_inputs(case.operator), case.operator.output
+    inputs, output = distinct_inputs(case.operator), case.operator.output
     operators: list[FloatOperator] = [FloatInput(t.name, t, np.zeros((3, 256), np.float32)) for t in inputs]
     operators.append(case.operator)
     if not case.is_logits:
@@ -117,10 +102,6 @@ def _program(case: FloatCase) -> FloatProgram:
         operators += [FloatDepthwiseConv2d("end", t, end, weight, weight[:, 0, 0], 1, 0, False) for t in inputs]
         operators.append(FloatDepthwiseConv2d("end", output, end, weight, weight[:, 0, 0], 1, case.halo, False))
     return FloatProgram(tuple(operators), 1, 1, 1, "", output.element)
-
-
-def _distinct_inputs(operator: FloatOperator) -> list[FloatTensor]:
-    return list({tensor.name: tensor for tensor in operator.inputs}.values())
 
 
 def _inside(memory: NDArray[np.int8], place: TensorPlace) -> NDArray[np.floating]:
@@ -178,7 +159,7 @@ def _touched(item: _Prepared, workspace: NDArray[np.int8]) -> int:
     changed = workspace != item.before
     output = item.plan.placements[item.case.operator.output.name]
     changed[output.offset : output.offset + output.size] = False
-    for tensor in _distinct_inputs(item.case.operator):
+    for tensor in distinct_inputs(item.case.operator):
         place = item.plan.placements[tensor.name]
         if place.halo:
             before, after = _inside(item.before.copy(), place), _inside(workspace.copy(), place)

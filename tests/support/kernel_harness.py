@@ -33,10 +33,10 @@ from compile.codegen.kernel_compiler import KernelSource, object_of
 from compile.codegen.program_to_objects import KernelSymbols, ScheduledNetwork, Step, call_symbols, step_function
 from compile.intrin.table import find_instruction_set
 from compile.ir.compiled_network import BLOB_ALIGNMENT
-from compile.ir.memory_plan import MemoryPlan, TensorPlace, plan_memory
+from compile.ir.memory_plan import AnyOperator, MemoryPlan, TensorPlace, plan_memory
 from compile.link.toolchain import REPRODUCIBLE, RUNNER_SOURCES
 from compile.link.zig import run_zig
-from compile.machine.execute import machine_for
+from compile.machine.execute import Machine, machine_for
 from compile.schedules import Context, schedule, schedule_halo
 from compile.targets.table import TARGETS, Target, Variant
 from repghost.errors import ToolMissingError
@@ -94,19 +94,27 @@ def run_cases(cases: Sequence[Case], target: Target, variant: Variant) -> list[s
     """
     machine = machine_for(target, variant)
     prepared, network = _prepare_all(cases, variant)
-    with tempfile.TemporaryDirectory(prefix="repghost-kernels-") as name:
-        program = _link(network, target, variant, Path(name))
-        command = [*machine.prefix, str(program)]
-        done = subprocess.run(command, input=_pack(prepared), capture_output=True, timeout=TIME_LIMIT, check=False)
-    if done.returncode == UNSUPPORTED:
-        raise ToolMissingError(f"{machine.name} has no {variant.name} instructions")
-    if done.returncode:
-        raise RuntimeError(f"the replay ended with code {done.returncode} on {machine.name}: {done.stderr.decode()}")
-    results = io.BytesIO(done.stdout)
+    results = replay(network, target, variant, machine, pack(prepared))
     failures = [failure for item in prepared if (failure := _compare(item, results))]
     if results.read():
         raise RuntimeError("the replay wrote more than was asked for")
     return failures
+
+
+def replay(network: ScheduledNetwork, target: Target, variant: Variant, machine: Machine, packed: bytes) -> io.BytesIO:
+    """Compile kernels, run them on packed cases, and return what they wrote.
+
+    Raises:
+        ToolMissingError: when the machine lacks the instruction set.
+    """
+    with tempfile.TemporaryDirectory(prefix="repghost-kernels-") as name:
+        command = [*machine.prefix, str(_link(network, target, variant, Path(name)))]
+        done = subprocess.run(command, input=packed, capture_output=True, timeout=TIME_LIMIT, check=False)
+    if done.returncode == UNSUPPORTED:
+        raise ToolMissingError(f"{machine.name} has no {variant.name} instructions")
+    if done.returncode:
+        raise RuntimeError(f"the replay ended with code {done.returncode} on {machine.name}: {done.stderr.decode()}")
+    return io.BytesIO(done.stdout)
 
 
 def _prepare_all(cases: Sequence[Case], variant: Variant) -> tuple[list[_Prepared], ScheduledNetwork]:
@@ -116,20 +124,31 @@ def _prepare_all(cases: Sequence[Case], variant: Variant) -> tuple[list[_Prepare
     for seed, case in enumerate(cases):
         plan = plan_memory(_program(case))
         context = Context(isa, plan)
-        first = len(steps)
-        borders = [schedule_halo(tensor, context) for tensor in _distinct_inputs(case.operator)]
-        steps += [Step(border, None, 0) for border in borders if border is not None]
-        kernel = schedule(case.operator, context)
-        halo = None if case.is_logits else schedule_halo(case.operator.output, context)
-        steps.append(Step(kernel, halo, BLOB_ALIGNMENT))
-        numbers = tuple((index, steps[index].kernel.units) for index in range(first, len(steps)))
-        prepared.append(_prepare(case, plan, numbers, kernel.constants, np.random.default_rng(seed)))
+        numbers, constants = append_steps(case.operator, case.is_logits, context, steps)
+        prepared.append(_prepare(case, plan, numbers, constants, np.random.default_rng(seed)))
     return prepared, ScheduledNetwork(tuple(steps), b"")
+
+
+def append_steps(
+    operator: AnyOperator, is_logits: bool, context: Context, steps: list[Step]
+) -> tuple[tuple[tuple[int, int], ...], bytes]:
+    """Append the kernel of an operator and the borders of its tensors.
+
+    Returns:
+        The index and the units of each new step, and the constants of the kernel.
+    """
+    first = len(steps)
+    borders = [schedule_halo(tensor, context) for tensor in distinct_inputs(operator)]
+    steps += [Step(border, None, 0) for border in borders if border is not None]
+    kernel = schedule(operator, context)
+    halo = None if is_logits else schedule_halo(operator.output, context)
+    steps.append(Step(kernel, halo, BLOB_ALIGNMENT))
+    return tuple((index, steps[index].kernel.units) for index in range(first, len(steps))), kernel.constants
 
 
 def _program(case: Case) -> Program:
     """Return a program in which the case's tensors are alive together and have the borders it asks for."""
-    sources = [InputTable(t.name, t, np.zeros((3, 256), np.int8)) for t in _distinct_inputs(case.operator)]
+    sources = [InputTable(t.name, t, np.zeros((3, 256), np.int8)) for t in distinct_inputs(case.operator)]
     readers = []
     for tensor in {t.name: t for t in (*case.operator.inputs, case.operator.output)}.values():
         if not (case.is_logits and tensor is case.operator.output):
@@ -145,7 +164,8 @@ def _reader(tensor: Tensor, halo: int) -> DepthwiseConv2d:
     return DepthwiseConv2d(output.name, tensor, output, weight, np.zeros(tensor.channels, np.int32), 1, halo, epilogue)
 
 
-def _distinct_inputs(operator: Operator) -> list[Tensor]:
+def distinct_inputs(operator: Any) -> list[Any]:
+    """Return the tensors an operator reads, each once."""
     return list({tensor.name: tensor for tensor in operator.inputs}.values())
 
 
@@ -156,7 +176,7 @@ def _prepare(
     for name, value in case.tensors.items():
         _inside(before, plan.placements[name])[..., : value.shape[3]] = value[0]
     after, free = before.copy(), np.zeros(len(before), bool)
-    for tensor in _distinct_inputs(case.operator):
+    for tensor in distinct_inputs(case.operator):
         _fill_border(after, plan.placements[tensor.name])
     logits = np.zeros(0, np.float32)
     if case.is_logits:
@@ -187,7 +207,7 @@ def _fill_border(memory: NDArray[np.int8], place: TensorPlace) -> None:
     _inside(memory, place)[...] = kept
 
 
-def _pack(prepared: Sequence[_Prepared]) -> bytes:
+def pack(prepared: Sequence[_Prepared]) -> bytes:
     """Return the input of the replay, see the top of kernel_replay.c."""
     parts = [np.int32(len(prepared)).tobytes()]
     for item in prepared:

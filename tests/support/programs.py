@@ -53,6 +53,12 @@ def random_program(width: float = 0.5, size: int = 64, classes: int = 10, seed: 
         int16: whether depthwise layers accumulate in int16 (the Q15 epilogues) or in int32.
     """
     b = _Builder(size, seed, int16)
+    append_network(b, width, classes)
+    return Program(tuple(b.operators), size, size, classes, digest="0" * 64)
+
+
+def append_network(b: _Builder, width: float, classes: int) -> None:
+    """Append the operators of a fused RepGhostNet of any width."""
     shape = network_shape(width)
     x = b.dense("conv_stem", b.image(), shape.stem_channels, kernel=3, stride=2, relu=True)
     for stage, blocks in enumerate(shape.stages):
@@ -61,7 +67,6 @@ def random_program(width: float = 0.5, size: int = 64, classes: int = 10, seed: 
     x = b.dense("blocks.9.0", x, shape.tail_channels, relu=True)
     x = b.dense("conv_head", b.pool("global_pool", x), HEAD_CHANNELS, relu=True)
     b.dense("classifier", x, classes, logits=True)
-    return Program(tuple(b.operators), size, size, classes, digest="0" * 64)
 
 
 def _block(b: _Builder, name: str, x: Tensor, block: BlockShape) -> Tensor:

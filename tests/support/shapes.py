@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.integer.program import Operator, Program, Tensor
-from repghost.network.spec import HEAD_CHANNELS, network_shape
-from tests.support import programs
-from tests.support.programs import _block, _Builder
+from tests.support.programs import _Builder, append_network
 
 
 class _ShapeBuilder(_Builder):
@@ -31,21 +29,14 @@ class _ShapeBuilder(_Builder):
 def shape_program(width: float, size: int) -> Program:
     """Return a program with the operators, shapes and epilogues of RepGhostNet at a width and image size."""
     b = _ShapeBuilder(size, 0, int16=True)
-    shape = network_shape(width)
-    x = b.dense("conv_stem", b.image(), shape.stem_channels, kernel=3, stride=2, relu=True)
-    for stage, blocks in enumerate(shape.stages):
-        for index, block in enumerate(blocks):
-            x = _block(b, f"blocks.{stage}.{index}", x, block)
-    x = b.dense("blocks.9.0", x, shape.tail_channels, relu=True)
-    x = b.dense("conv_head", b.pool("global_pool", x), HEAD_CHANNELS, relu=True)
-    b.dense("classifier", x, 1000, logits=True)
+    append_network(b, width, 1000)
     return Program(tuple(b.operators), size, size, 1000, digest="0" * 64)
 
 
 @cache
 def small_program() -> Program:
     """Return a real program of few operators: one of each family that RepGhostNet has."""
-    b = programs._Builder(16, 0, int16=True)
+    b = _Builder(16, 0, int16=True)
     x = b.dense("stem", b.image(), 12, kernel=3, stride=2, relu=True)
     y = b.depthwise("cheap", b.dense("expand", x, 60, relu=True), relu=True)
     y = b.gate("gate", y, b.dense("scores", b.pool("squeeze", y), 60))

@@ -68,7 +68,7 @@ class FloatGemmWriter:
         walk = Walk(output.height, output.width, self.tile.rows, self.isa.gathers_pixels)
         kernel, bounds = self.kernel, (self.frame.begin, self.frame.end)
         if output.height * output.width == 1:
-            units = units_of(output, self.operator.weight.size)
+            units = units_of(output, self.operator.macs)
             for panel in self.panels:
                 begin, end = shared(panel.count, bounds, units)
                 with kernel.loop(end - begin, begin, name="panel") as number:

@@ -158,7 +158,7 @@ class Int8GemmWriter:
 
     def _channels(self, positions: list[Position], bounds: tuple[Expr, Expr] | None) -> None:
         """Emit all channels of a tile of pixels; with `bounds`, the part of the channels that these units compute."""
-        units = units_of(self.operator.output, self.operator.weight.size)
+        units = units_of(self.operator.output, self.operator.macs)
         operand = self._prepare(positions)
         for panel in self.panels:
             begin, end = (0, panel.count) if bounds is None else shared(panel.count, bounds, units)

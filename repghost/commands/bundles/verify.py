@@ -46,10 +46,14 @@ def command(
             raise UsageError(f"{bundle} is for {checked.target_name} and has samples of its own; leave --vectors out.")
         result = verify_engine_bundle(checked, variants, say)
     else:
+        from compile.bundle.manifest import bundle_target
         from compile.machine.emulator import fetch_emulator
         from compile.machine.replay import verify_bundle
+        from compile.targets.table import EMULATED
 
-        result = verify_bundle(bundle, variants, vectors, fetch_emulator() if fetch else None, say)
+        emulation = bundle_target(checked).emulation or EMULATED
+        emulator = fetch_emulator(emulation=emulation) if fetch else None
+        result = verify_bundle(bundle, variants, vectors, emulator, say)
     if as_json:
         click.echo(json.dumps(result.to_dict()))
     else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from compile.codegen import kernel_compiler as compiler
+from compile.codegen import kernel_compiler as module
 from compile.codegen.kernel_compiler import KernelCompiler, KernelSource
 from compile.codegen.program_to_objects import compile_program
 from compile.ir import tir
@@ -33,7 +33,7 @@ def test_the_key_holds_everything_the_object_depends_on(monkeypatch: pytest.Monk
     keys.append(source(**{"opt-level": 2}).key())
     keys.append(replace(source(), functions=(*source().functions, *source(symbol="second").functions)).key())
     assert source().key() == keys[0]
-    monkeypatch.setattr(compiler, "_tools", lambda: ["another TVM"])
+    monkeypatch.setattr(module, "_tools", lambda: ["another TVM"])
     keys.append(source().key())
     assert len(set(keys)) == len(keys)
 
@@ -52,8 +52,8 @@ def test_a_kernel_is_compiled_once(tmp_path: Path) -> None:
 
 
 def test_a_kernel_that_cannot_be_compiled_says_why_to_everyone(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="nothing"), KernelCompiler(1, KernelStore(tmp_path)) as shop:
-        futures = [shop.submit(source(mtriple="nothing-known-at-all")) for _ in range(2)]
+    with pytest.raises(Exception, match="nothing"), KernelCompiler(1, KernelStore(tmp_path)) as compiler:
+        futures = [compiler.submit(source(mtriple="nothing-known-at-all")) for _ in range(2)]
         assert futures[1].exception() is not None
         futures[0].result()
     assert not list(tmp_path.iterdir())
@@ -66,8 +66,8 @@ def test_a_warm_store_gives_the_bytes_of_a_cold_one(tmp_path: Path) -> None:
     for folder, damaged in ((tmp_path, 0), (tmp_path, 0), (tmp_path, 1), (None, 0)):
         for path in sorted(tmp_path.iterdir())[:damaged]:
             path.write_bytes(path.read_bytes()[:-1])
-        with KernelCompiler(2, KernelStore(folder)) as shop:
-            networks.append((compile_program(small_program(), target, shop), shop.made, shop.found))
+        with KernelCompiler(2, KernelStore(folder)) as compiler:
+            networks.append((compile_program(small_program(), target, compiler), compiler.made, compiler.found))
     cold, made, found = networks[0]
     assert found == 0
     assert made == len({name for variant in cold.variants for name in archive_members(variant.object_bytes)})

@@ -41,7 +41,7 @@ def test_mutated_files_are_read_or_refused(host_files: dict[str, bytes], name: s
             found = read_elf(bytes(damaged))
             assert isinstance(found, ElfFile) and isinstance(found.newest_glibc, tuple)
         except UsageError as error:
-            assert str(error).endswith((".", "wrong.", "damaged."))
+            assert str(error).endswith(".")
             refused += 1
     assert 0 < refused < MUTATIONS
 

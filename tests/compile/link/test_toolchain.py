@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from compile.link import toolchain
 from compile.link.elf import read_elf
 from compile.link.promises import API, check_model, check_runner
-from compile.link.toolchain import RUNNER_SOURCES, build_runner, link_model
+from compile.link.toolchain import RUNNER_SOURCES, build_runner, link_model, model_sources
 from compile.link.zig import run_zig
 from compile.machine.emulator import Emulator
 from compile.targets.table import ARM64, X86_64, Target
@@ -25,6 +26,14 @@ FOREIGN_CALL = SOURCE.replace(
     "if (step != 1) return 1;", "extern double sin(double); if (step != 1) return (int)sin(step);"
 )
 CONSTRUCTOR = SOURCE + "static volatile int ready; __attribute__((constructor)) static void begin(void) { ready = 1; }"
+
+
+def test_the_sources_of_a_model_are_all_that_its_units_include() -> None:
+    """They name the model in the cache: a header that is missing would leave a stale model.so there."""
+    sources = model_sources()
+    included = {name for path in sources for name in re.findall(r'#include "([^"]+)"', path.read_text())}
+    assert {RUNNER_SOURCES / name for name in included if (RUNNER_SOURCES / name).exists()} <= set(sources)
+    assert {"library/hwcaps.h", "library/resample.h"} <= included
 
 
 @pytest.mark.slow

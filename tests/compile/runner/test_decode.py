@@ -194,10 +194,10 @@ def test_three_thousand_damaged_images(decoder: Decoder) -> None:
     damaged = [mutated(chance, seeds) for _ in range(3000)]
     damaged = [resealed(data) if data[:8] == SIGNATURE and index % 2 else data for index, data in enumerate(damaged)]
     damaged = [data for data in damaged if claimed_pixels(data) < 1 << 22]
-    predictions = decoder.decode(damaged)
+    decoded = decoder.decode(damaged)
     assert len(damaged) > 2500
-    refused = sum(isinstance(answer, str) for answer in predictions)
-    assert len(predictions) * 0.2 < refused < len(predictions)  # the damage is felt, and does not stop all at the door
+    refused = sum(isinstance(item, str) for item in decoded)
+    assert len(decoded) * 0.2 < refused < len(decoded)  # the damage is felt, and does not stop all at the door
 
 
 def claimed_pixels(data: bytes) -> int:

@@ -38,7 +38,7 @@ def test_the_start_up_code_asks_for_the_bits_of_the_row(feature: Feature) -> Non
         assert defined_bits(macro) == bits
     # The feature is set behind the tests of its macros, and no macro of hwcaps.c belongs to no row.
     before = CODE[: CODE.index(feature.macro)]
-    assert all(before.count(macro) >= 2 for macro in feature.asks_for), "defined, then tested"
+    assert all(len(re.findall(rf"\b{macro}\b", before)) >= 2 for macro in feature.asks_for), "defined, then tested"
 
 
 def test_every_tested_macro_belongs_to_a_row() -> None:
