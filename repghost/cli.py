@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from repghost.errors import RepGhostError, unknown_value
+from repghost.terminal import escape
 from repghost.version import __version__
 
 # One row per command: its name -> module:function. The modules import torch and TVM inside their functions only.
@@ -89,15 +90,18 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except RepGhostError as error:
             raise Failure(str(error), error.exit_code) from error
+        except click.MissingParameter:
+            raise  # names nothing that was given, and lists what is allowed on lines of its own
+        except click.UsageError as error:
+            raise click.UsageError(escape(error.format_message()), error.ctx) from error
         except KeyboardInterrupt as error:
             raise Failure("interrupted; files that were being written are as they were before.", INTERRUPTED) from error
         except BrokenPipeError:
             raise  # click ends quietly when the reader of a pipe is gone
         except OSError as error:
             place = f"{str(error.filename)!r}: " if error.filename else ""
-            raise Failure(
-                f"{place}{error.strerror or error}. Check the path, its permissions and free space.", 1
-            ) from error
+            message = f"{place}{error.strerror or error}. Check the path, its permissions and free space."
+            raise Failure(escape(message), 1) from error
         except ModuleNotFoundError as error:
             raise _missing_package(error) from error
 

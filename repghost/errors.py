@@ -15,11 +15,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from repghost.terminal import escape
+
 
 class RepGhostError(Exception):
-    """An error whose cause lies outside the program; printed without a traceback."""
+    """An error whose cause lies outside the program; printed without a traceback.
+
+    Each argument is one line of the message: names and answers in it cannot add lines or move a terminal's cursor.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """Return the lines, safe to show."""
+        return "\n".join(escape(line) for line in self.args)
 
 
 class UsageError(RepGhostError):

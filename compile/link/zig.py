@@ -27,8 +27,8 @@ def run_zig(arguments: Sequence[str], cwd: Path | None = None) -> str:
         return done.stdout
     if "No module named ziglang" in done.stderr:
         raise ToolMissingError("the linker is not installed; it comes from PyPI: pip install ziglang")
-    tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-20:])
-    raise UsageError(f"zig {arguments[0]} failed with exit code {done.returncode}:\n{tail}")
+    tail = (done.stderr or done.stdout).strip().splitlines()[-20:]
+    raise UsageError(f"zig {arguments[0]} failed with exit code {done.returncode}:", *tail)
 
 
 def zig_version() -> str:

@@ -37,8 +37,9 @@ def check_covered(lowered: tuple[LoweredNode, ...]) -> tuple[Operator, ...]:
         lines = [f"  {item.node.name} ({item.node.operator}): {item.result.reason}" for item in refused
                  if isinstance(item.result, Refusal)]  # fmt: skip
         raise UsageError(
-            f"{len(refused)} of {len(lowered)} operators cannot be computed in integers:\n" + "\n".join(lines) + "\n"
-            "See all layers with 'repghost explain FILE.qdq.onnx'."
+            f"{len(refused)} of {len(lowered)} operators cannot be computed in integers:",
+            *lines,
+            "See all layers with 'repghost explain FILE.qdq.onnx'.",
         )
     return tuple(item.result for item in lowered if not isinstance(item.result, Refusal))
 

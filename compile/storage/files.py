@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 import re
 import shutil
-import stat
 import tempfile
 from pathlib import Path
 
 from repghost.errors import IntegrityError, UsageError
 from repghost.files import write_bytes_atomically
+from repghost.untrusted import read_bounded
 
 EXECUTABLE = frozenset({"repghost-run", "model.so", "build.sh", "check.sh", "measure.sh"})
 FILE_LIMIT = 1 << 30  # bytes of one file
@@ -68,18 +66,4 @@ def read_plain_file(path: Path, limit: int) -> bytes:
     Raises:
         IntegrityError: when it is missing, no regular file, or larger than `limit` bytes.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
-        raise IntegrityError(f"cannot read {path}: {reason}. Copy the bundle again.") from error
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise IntegrityError(f"{path} is not a regular file. Copy the bundle again.")
-        if status.st_size > limit:
-            raise IntegrityError(f"{path} has {status.st_size} bytes; at most {limit} are allowed.")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(limit + 1)
-    finally:
-        os.close(descriptor)
+    return read_bounded(path, limit, error=IntegrityError, follow_links=False)

@@ -1,0 +1,24 @@
+"""Text from outside, made safe to show: names of files, answers of boards, texts in networks."""
+
+from __future__ import annotations
+
+import shlex
+
+
+def escape(text: object, limit: int | None = None) -> str:
+    r"""Return `text` on one line and without anything that a terminal obeys; to do it twice changes nothing.
+
+    Line breaks, escape sequences, marks that turn the direction of writing and bytes that are no UTF-8 become what
+    Python writes for them, e.g. \n, \x1b, \u202e and \udcff. Everything else stays, backslashes too.
+
+    Args:
+        text: what was given; an object that is no text is shown as `str` shows it.
+        limit: characters of the result; a longer one is cut and ends in "...".
+    """
+    shown = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in str(text))
+    return shown if limit is None or len(shown) <= limit else f"{shown[: max(0, limit - 3)]}..."
+
+
+def shell_command(*words: object) -> str:
+    """Return a command to copy into a shell: every word is quoted where it has to be, and safe to show."""
+    return escape(shlex.join(str(word) for word in words))

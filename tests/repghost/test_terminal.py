@@ -1,0 +1,51 @@
+"""Text from outside on a terminal: one line, and nothing that a terminal obeys."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from repghost.cli import cli
+from repghost.errors import RepGhostError, UsageError
+from repghost.terminal import escape, shell_command
+
+FORGED = "a\x1b[2J\nerror: forged\r\u2028\u202e.pth"
+SHOWN = r"a\x1b[2J\nerror: forged\r\u2028\u202e.pth"
+
+
+def test_what_a_terminal_obeys_is_spelt_out() -> None:
+    assert escape(FORGED) == SHOWN
+    assert escape(os.fsdecode(b"caf\xe9.png")) == r"caf\udce9.png"
+    assert escape(Path("Schrödinger \\ 猫.png")) == "Schrödinger \\ 猫.png"
+    assert escape("0123456789", limit=8) == "01234..."
+
+
+@settings(max_examples=200, derandomize=True, deadline=None)
+@given(st.text(st.characters()), st.integers(3, 40))
+def test_any_text_becomes_one_printable_line(text: str, limit: int) -> None:
+    shown = escape(text)
+    assert shown.isprintable() and escape(shown) == shown and len(escape(text, limit)) <= limit
+
+
+def test_an_error_has_the_lines_it_was_given_and_no_other() -> None:
+    assert str(UsageError(f"{FORGED} is no file.")) == f"{SHOWN} is no file."
+    assert str(RepGhostError("two:", "  a\nb")) == "two:\n  a\\nb"
+
+
+def test_a_command_to_copy_is_quoted() -> None:
+    assert shell_command("repghost", "fuse", Path("my net; rm -rf x.pth")) == "repghost fuse 'my net; rm -rf x.pth'"
+    assert shlex.split(shell_command("a b", "c'd", 5)) == ["a b", "c'd", "5"]
+    assert "\x1b" not in shell_command("a\x1b[2J")
+
+
+@pytest.mark.parametrize("arguments", [("fuse", FORGED, "out"), ("quantize", FORGED), ("verify", FORGED), (FORGED,)])
+def test_a_file_name_forges_no_line(arguments: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    assert "\x1b" not in result.output and "\nerror: forged" not in result.output
