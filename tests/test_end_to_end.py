@@ -6,7 +6,6 @@ The same run builds it in half precision, which has to answer as float32 does.
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from calib.simulate.exact import ExactNetwork
 from compile.bundle.host_model import load
 from compile.bundle.manifest import check_bundle
 from compile.bundle.vectors import Vectors, pack_vectors, unpack_vectors
-from compile.link.zig import run_zig
 from compile.machine.emulator import find_emulator
 from compile.machine.execute import machine_for
 from compile.machine.replay import verify_bundle
@@ -36,12 +34,12 @@ from repghost.data import open_dataset
 from repghost.errors import IntegrityError, ToolMissingError
 from repghost.graph.trace import graph_of
 from tests.support import ROOT
+from tests.support.rounding_mode import in_every_mode
 
 pytestmark = pytest.mark.slow  # every test needs a whole run of `make compile`
 
 IMAGES = 100
 HALF_AGREEMENT = 0.995  # of the answers of half precision with those of float32
-REPLAY = Path(__file__).with_name("rounding_mode.c")
 EMULATED = {"neon": "cortex-a53", "dot": "cortex-a76", "i8mm": "max"}
 
 
@@ -106,21 +104,21 @@ def test_this_machine_equals_the_numpy_reference(report: dict[str, Any]) -> None
     assert found and all(replay["pictures"] >= IMAGES for replay in found.values())
 
 
-@pytest.mark.parametrize("precision", ["int8", "fp16"])
+@pytest.mark.parametrize(
+    ("name", "precision"), [("arm64", "int8"), ("arm64", "fp16"), ("host", "int8"), ("host", "fp32")]
+)
 def test_the_mode_the_calling_thread_rounds_in_changes_nothing(
-    report: dict[str, Any], precision: str, tmp_path: Path
+    report: dict[str, Any], name: str, precision: str, tmp_path: Path
 ) -> None:
-    vectors = recorded(report, "arm64")
-    (tmp_path / "picture").write_bytes(vectors.images[0].tobytes())
-    bundle, program = folder(report, "arm64", precision), tmp_path / "rounding_mode"
-    run_zig(["cc", "-target", ARM64.zig_triple, str(REPLAY), "-ldl", "-o", str(program)])
+    target, name = (ARM64, name) if name == "arm64" else (host_target(), own_target())
+    assert target is not None
     try:
-        machine = machine_for(ARM64, ARM64.variants_for(PRECISIONS[precision].element)[-1])
+        machine = machine_for(target, target.variants_for(PRECISIONS[precision].element)[-1])
     except ToolMissingError as error:
         pytest.skip(str(error))
-    arguments = [str(bundle / "model.so"), str(tmp_path / "picture"), str(vectors.logits.shape[1])]
-    done = subprocess.run([*machine.prefix, str(program), *arguments], timeout=120, check=False)
-    assert done.returncode == 0, {1: "other answers", 2: "the thread has another mode"}.get(done.returncode, "no run")
+    vectors, library = recorded(report, name), folder(report, name, precision) / "model.so"
+    classes = vectors.logits.shape[1]
+    assert in_every_mode(library, vectors.images[0], classes, target, machine.prefix, tmp_path) == "same"
 
 
 def test_half_precision_answers_as_float32(report: dict[str, Any], tmp_path: Path) -> None:

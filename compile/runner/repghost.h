@@ -10,6 +10,8 @@
  * Threads: model.so needs no library, allocates nothing and keeps no state besides the chosen instruction set. Every
  *   function may be called from any thread at any time, as long as each call has memory of its own for what it writes
  *   (rgb, scratch, logits, workspace). rg_select changes the instruction set of calls that begin later.
+ * Rounding: the mode in which the calling thread, or a thread of its pool, rounds, flushes subnormal numbers to zero or
+ *   traps changes no result, and the thread has it back afterwards.
  * Alignment: workspace and scratch to 64 bytes, logits to 4, pixels and rgb not at all.
  */
 #ifndef REPGHOST_H

@@ -11,6 +11,7 @@
 #include "repghost.h"
 
 #include "library/hwcaps.h"
+#include "library/rounding.h"
 #include "rg_config.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -93,29 +94,11 @@ static int refuse(const uint8_t *rgb, const float *logits, const void *workspace
   return RG_DONE;
 }
 
-/* Kernels round to nearest, ties to even, whatever mode the calling thread is in; it has its mode back afterwards. */
-#ifdef __aarch64__
-static uint64_t enter_rounding(void) {
-  uint64_t before;
-  __asm__ volatile("mrs %0, fpcr" : "=r"(before));
-  if (before) __asm__ volatile("msr fpcr, xzr" ::: "memory");
-  return before;
-}
-
-static void leave_rounding(uint64_t before) {
-  if (before) __asm__ volatile("msr fpcr, %0" ::"r"(before) : "memory");
-}
-#else
-static uint64_t enter_rounding(void) { return 0; }
-
-static void leave_rounding(uint64_t before) { (void)before; }
-#endif
-
 static int run_units(const struct variant *variant, int32_t step, int32_t begin, int32_t end, const uint8_t *rgb,
                      float *logits, int8_t *workspace) {
-  uint64_t before = enter_rounding();
+  uint64_t before = enter_default_mode();
   int failed = variant->step(step, begin, end, rgb, logits, workspace, variant->weights);
-  leave_rounding(before);
+  leave_default_mode(before);
   return failed;
 }
 

@@ -5,6 +5,7 @@
  */
 #include "repghost.h"
 #include "library/resample.h"
+#include "library/rounding.h"
 #include "rg_config.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -93,7 +94,9 @@ static struct plan plan_of(const struct rg_picture *picture) {
 
 EXPORT size_t rg_prepare_bytes(const struct rg_picture *picture) {
   if (refuse(picture)) return 0;
+  uint64_t mode = enter_default_mode();
   struct plan plan = plan_of(picture);
+  leave_default_mode(mode);
   size_t bytes = round_up(axis_bytes(&plan.x)) + round_up(axis_bytes(&plan.y)) + plan.line_bytes + plan.rows_bytes;
   return bytes ? bytes : RG_WORKSPACE_ALIGNMENT;
 }
@@ -112,12 +115,14 @@ EXPORT int rg_prepare(const struct rg_picture *picture, uint8_t *rgb, void *scra
   if (status) return status;
   if (!rgb || !scratch) return RG_NULL_POINTER;
   if ((uintptr_t)scratch % RG_WORKSPACE_ALIGNMENT) return RG_UNALIGNED;
+  uint64_t mode = enter_default_mode();
   struct plan plan = plan_of(picture);
   uint8_t *y_weights = (uint8_t *)scratch + round_up(axis_bytes(&plan.x));
   uint8_t *line = y_weights + round_up(axis_bytes(&plan.y));
   uint8_t *rows = plan.y.taps ? line + plan.line_bytes : rgb;
   axis_fill(&plan.x, scratch);
   axis_fill(&plan.y, y_weights);
+  leave_default_mode(mode);
   int32_t begin, end, row_bytes = RG_SIDE * 3;
   axis_range(&plan.y, &begin, &end);
   for (int32_t y = begin; y < end; y++)

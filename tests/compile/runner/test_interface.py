@@ -27,7 +27,7 @@ HEADER = (RUNNER_SOURCES / "repghost.h").read_text()
 def test_the_header_says_what_a_caller_must_know() -> None:
     assert f"#define RG_ABI {ABI}\n" in HEADER
     assert f"#define RG_WORKSPACE_ALIGNMENT {ALIGNMENT} " in HEADER
-    for topic in ("Version:", "Errors:", "Threads:", "Alignment:"):
+    for topic in ("Version:", "Errors:", "Threads:", "Rounding:", "Alignment:"):
         assert f" * {topic}" in HEADER
     declared = set(re.findall(r"\b(rg_\w+)\(", re.sub(r"/\*.*?\*/", "", HEADER, flags=re.DOTALL)))
     assert declared == set(API)
