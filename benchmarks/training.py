@@ -139,7 +139,8 @@ def whole_epoch(recipe: Recipe, feed: Feed, bare: Step, classes: int) -> dict[st
     loop.train(0, Progress())
     ours = time.process_time() - begun - spent[0]
     begun = time.process_time()
-    evaluate_epoch(run.evaluated, feed, recipe.preprocess, run.ranks)
+    for network in run.networks.values():
+        evaluate_epoch(network, feed, recipe.preprocess, run.ranks)
     validation = time.process_time() - begun
     images = feed.batches_per_epoch * recipe.batch
     return {

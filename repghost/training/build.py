@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError
 from repghost.network.model import RepGhostNet
-from repghost.training.recipe import Recipe
+from repghost.training.recipe import Recipe, Weights
 from repghost.training.transfer import Start, freeze, train_mode
 
 # timm's names of the optimizer that PyTorch has as one kernel: a step of 336 small tensors takes 1 ms instead of 9.
@@ -41,10 +41,11 @@ class Run:
     steps_per_epoch: int  # of the optimizer
 
     @property
-    def evaluated(self) -> RepGhostNet:
-        """The network that is evaluated after an epoch and kept: the average where there is one."""
-        network: RepGhostNet = self.model if self.average is None else self.average.module
-        return network
+    def networks(self) -> dict[Weights, RepGhostNet]:
+        """The networks that are evaluated after an epoch, of which the better is kept: the average comes first."""
+        if self.average is None:
+            return {"raw": self.model}
+        return {"averaged": self.average.module, "raw": self.model}
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Return the context of the forward pass."""
@@ -112,8 +113,10 @@ def start(recipe: Recipe, classes: int, steps_per_epoch: int, ranks: Ranks, weig
     schedule, epochs = make_schedule(recipe, optimizer, steps_per_epoch)
     average = None
     if recipe.ema:
-        # With power 1 the average starts as a plain mean of all steps so far.
-        average = ModelEmaV3(model, recipe.ema_decay, use_warmup=recipe.ema_warmup, warmup_power=1.0)
+        # timm's warm-up: the decay of step t is min(ema_decay, 1 - (1 + t)^(-2/3)), so that the average covers about
+        # the last t^(2/3) steps (ModelEmaV3.get_decay in timm/utils/model_ema.py). A plain mean of all steps would keep
+        # the random start, and batch-norm statistics that belong to it, for thousands of steps.
+        average = ModelEmaV3(model, recipe.ema_decay, use_warmup=recipe.ema_warmup)
     train_mode(model, recipe.execution.freeze)
     scaler = torch.amp.GradScaler(ranks.device.type, enabled=recipe.execution.amp == "float16")
     forward = _forward(recipe, model, ranks)

@@ -6,8 +6,9 @@ import torch
 from timm.utils import distribute_bn
 
 from repghost.training.build import Run
-from repghost.training.epoch_accuracy import evaluate_epoch
+from repghost.training.epoch_accuracy import Evaluation, evaluate_epoch
 from repghost.training.loop import Loop
+from repghost.training.recipe import Weights
 from repghost.training.state.state import EpochRecord, Progress
 from repghost.training.transfer import train_mode
 
@@ -28,11 +29,12 @@ def run_epoch(loop: Loop, epoch: int, progress: Progress, random: tuple[torch.Te
     train_mode(run.model, recipe.execution.freeze)
     progress, rate = loop.train(epoch, progress)
     share_statistics(run)
-    ranks.share(run.evaluated)
-    evaluated = evaluate_epoch(run.evaluated, loop.feed, recipe.preprocess, ranks)
-    raw = None
-    if run.average is not None and recipe.augmentation is not None:
-        raw = evaluate_epoch(run.model, loop.feed, recipe.preprocess, ranks).top1
+    found: dict[Weights, Evaluation] = {}
+    for name, network in run.networks.items():
+        ranks.share(network)
+        found[name] = evaluate_epoch(network, loop.feed, recipe.preprocess, ranks)
+    kept = max(found, key=lambda name: found[name].rank(recipe.eval_metric))  # the average where the two are equal
+    evaluated, both = found[kept], len(found) > 1
     batches = run.steps_per_epoch * recipe.execution.accumulate
     loss, right, broken = ranks.sums([progress.loss, progress.right, len(loop.feed.broken)])
     images = batches * recipe.batch * ranks.count
@@ -47,8 +49,10 @@ def run_epoch(loop: Loop, epoch: int, progress: Progress, random: tuple[torch.Te
         held_out_top5=evaluated.top5,
         held_out_loss=evaluated.loss,
         held_out_pictures=evaluated.images,
-        raw_top1=raw,
+        raw_top1=found["raw"].top1 if both else None,
         broken_pictures=int(broken),
+        averaged_top1=found["averaged"].top1 if both else None,
+        weights=kept,
     )
 
 

@@ -13,6 +13,7 @@ from repghost.errors import UsageError
 from repghost.evaluation.accuracy import predict
 from repghost.network.model import RepGhostNet
 from repghost.training.feeds.base import Feed
+from repghost.training.recipe import rank
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class Evaluation:
     top5: float
     loss: float
     images: int
+
+    def rank(self, metric: str) -> tuple[float, float]:
+        """Return what is larger for the better network by a metric of `Recipe.eval_metric`."""
+        return rank(metric, self.top1, self.top5, self.loss)
 
 
 def evaluate_epoch(model: RepGhostNet, feed: Feed, preprocess: Preprocess, ranks: Ranks) -> Evaluation:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError, unknown_value
 from repghost.network.spec import WIDTH_LIMIT, parse_width
 from repghost.training.recipe_parts import Augmentation, Execution, Optimization, check_choices, check_ranges
+
+Weights = Literal["averaged", "raw"]  # of the two kinds that a run with an average has
+
+
+def rank(metric: str, top1: float, top5: float, loss: float) -> tuple[float, float]:
+    """Return what is larger for the better network: by the metric first, and of equal accuracies by the loss."""
+    if metric == "loss":
+        return -loss, top1
+    return {"top1": top1, "top5": top5}[metric], -loss
 
 
 @dataclass(frozen=True)
@@ -31,13 +40,13 @@ class Recipe:
         weight_decay: on weights with two or more dimensions; none on biases and batch norm.
         label_smoothing: share of the target spread over all classes.
         dropout: before the classifier.
-        ema_decay: of the averaged weights, which are the ones evaluated and kept.
+        ema_decay: of the averaged weights; the better ones of them and the raw ones are kept.
         crop_padding: pixels of reflection added on each side before a random crop; 0 turns it off.
         flip: whether half of the images are mirrored.
         cutout: side of the grey square put at a random place, in pixels; 0 turns it off.
         held_out: number of training images that are never trained on and evaluate each epoch; 0: a split of its own.
         ema: whether weights are averaged at all.
-        ema_warmup: the average begins as a plain mean of all steps so far, so that few steps are enough.
+        ema_warmup: the average begins with few steps and forgets the start, so that few steps are enough.
         keep: which epoch's weights the run ends with, the "last" or the "best" one.
         eval_metric: what "best" means, "top1", "top5" or "loss".
         augmentation: timm's, on images that are decoded again in every epoch; None: images are prepared once and
@@ -200,7 +209,7 @@ RECIPES = {
     "imagenet": IMAGENET_RECIPE,
     # The authors' command for 1.3x, 1.5x and 2.0x.
     "imagenet-wide": IMAGENET_RECIPE.changed(name="imagenet-wide", width=1.3, aa="rand-m9-mstd0.5"),
-    # Other classes on pretrained weights: short and gentle; the average begins as a plain mean of the steps.
+    # Other classes on pretrained weights: short and gentle.
     "finetune": IMAGENET_RECIPE.changed(
         name="finetune",
         seed=0,

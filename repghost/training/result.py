@@ -19,7 +19,7 @@ def evaluate(model: RepGhostNet, recipe: Recipe, data: Path) -> Accuracy | None:
     """Return the top-1 on the test split, or None when the set has none.
 
     Args:
-        model: the averaged network.
+        model: the network that is kept.
         recipe: its preprocessing is used.
         data: the set of images.
     """
@@ -60,7 +60,7 @@ def write_trained(
         "recipe": recipe.to_dict(),
         "seed": recipe.seed,
         "epochs": last.epoch,
-        "weights": "exponential moving average",
+        "weights": "exponential moving average" if last.weights == "averaged" else "not averaged",
         "held_out": {"top1": last.held_out_top1, "pictures": last.held_out_pictures},
         "test": None if tested is None else tested.to_dict(),
         "broken_pictures": len(result.broken),

@@ -133,16 +133,17 @@ class _Saved:
         if not self.run.ranks.first:
             return
         if best:
-            metadata = {"epoch": record.epoch, "held_out_top1": record.held_out_top1}
+            metadata = {"epoch": record.epoch, "held_out_top1": record.held_out_top1, "weights": record.weights}
             preprocess = self.run.recipe.preprocess.to_dict()
-            write_checkpoint(self.folder / BEST_FILE, self.run.evaluated, preprocess, self.classes, metadata)
+            network = self.run.networks[record.weights]
+            write_checkpoint(self.folder / BEST_FILE, network, preprocess, self.classes, metadata)
         write_state(self.folder / STATE_FILE, snapshot(self.run, self.classes, self.history, Progress(), ()))
         write_log(self.folder, self.history)
 
 
 def _result(run: Run, history: list[EpochRecord], feed: Feed, folder: Path) -> TrainResult:
-    """Return the last or the best network."""
-    kept, model = history[-1], run.evaluated
+    """Return the last or the best network, with the better weights of its epoch."""
+    kept, model = history[-1], run.networks[history[-1].weights]
     best = best_epoch(history, run.recipe.eval_metric)
     if run.recipe.keep == "best" and best is not None and best.epoch != kept.epoch:
         kept, model = best, load_model(folder / BEST_FILE, width=run.recipe.width)

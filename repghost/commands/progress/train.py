@@ -111,9 +111,10 @@ class _Progress:
 
     def epoch(self, record: EpochRecord) -> None:
         """Print what an epoch achieved."""
+        of = f" with {record.weights} weights" if record.averaged_top1 is not None else ""
         line = (
-            f"epoch {record.epoch}/{self.epochs}: loss {record.loss:.4f}, held-out top-1 "
-            f"{record.held_out_top1:.2%} of {record.held_out_pictures}, {record.pictures_per_second:.0f} pictures/s"
+            f"epoch {record.epoch}/{self.epochs}: loss {record.loss:.4f}, held-out top-1 {record.held_out_top1:.2%} "
+            f"of {record.held_out_pictures}{of}, {record.pictures_per_second:.0f} pictures/s"
         )
         if self.bar is None or self.bar.disable:
             click.echo(line, err=True)

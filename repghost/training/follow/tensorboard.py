@@ -65,4 +65,5 @@ def scalars(record: EpochRecord) -> dict[str, float]:
         "pictures per second": record.pictures_per_second,
         "broken pictures": float(record.broken_pictures),
     }
-    return values if record.raw_top1 is None else values | {"top1/judged, not averaged": record.raw_top1}
+    kinds = {"not averaged": record.raw_top1, "averaged": record.averaged_top1}
+    return values | {f"top1/judged, {kind}": top1 for kind, top1 in kinds.items() if top1 is not None}

@@ -85,6 +85,8 @@ def restore(run: Run, state: RunState) -> None:
             run.average.module.load_state_dict(state.average)
         run.optimizer.load_state_dict(state.optimizer)
         run.scaler.load_state_dict(state.scaler)
+        for record in state.history:
+            run.networks[record.weights]
     except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise UsageError(
             f"the state to resume from belongs to another network or set of pictures ({error})."

@@ -13,9 +13,9 @@ import torch
 
 from repghost.checkpoints.state_file import read_values, write_values
 from repghost.errors import UsageError
-from repghost.training.recipe import Recipe
+from repghost.training.recipe import Recipe, Weights, rank
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,16 @@ class EpochRecord:
     held_out_pictures: int = 0
     raw_top1: float | None = None  # of the weights that are not averaged, where both are evaluated
     broken_pictures: int = 0  # so far
+    averaged_top1: float | None = None  # of the averaged weights, where both are evaluated
+    weights: Weights = "averaged"  # those that are kept: the better ones of this epoch
+
+    def rank(self, metric: str) -> tuple[float, float]:
+        """Return the place of this epoch by a metric of `Recipe.eval_metric`, see `rank`."""
+        return rank(metric, self.held_out_top1, self.held_out_top5, self.held_out_loss)
 
     def better_than(self, other: EpochRecord | None, metric: str) -> bool:
         """Return whether this epoch is the best so far by a metric of `Recipe.eval_metric`."""
-        if other is None:
-            return True
-        first, second = (float(getattr(record, f"held_out_{metric}")) for record in (self, other))
-        return first < second if metric == "loss" else first > second
+        return other is None or self.rank(metric) > other.rank(metric)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class RunState:
 
 
 def best_epoch(history: Sequence[EpochRecord], metric: str) -> EpochRecord | None:
-    """Return the best record; the earliest of equal ones."""
+    """Return the best record; of those with equal accuracy the one with the lowest loss."""
     best = None
     for record in history:
         if record.better_than(best, metric):

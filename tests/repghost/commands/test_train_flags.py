@@ -95,6 +95,11 @@ def moved(arguments: str, look: Any = None) -> Any:
     return [float(p.detach().double().sum()) for p in run.model.parameters()] if look is None else look(run)
 
 
+def average(run: Run) -> Any:
+    """Return a layer of the averaged weights."""
+    return run.networks["averaged"].conv_stem.weight.tolist()
+
+
 def loss(arguments: str) -> float:
     return float(recipe_loss(recipe_of(arguments))(INPUTS, INPUTS.flatten(1)[:, :10], torch.arange(4)))
 
@@ -172,8 +177,8 @@ EFFECTS: dict[str, tuple[str, str, Any]] = {
     "--train-interpolation": ("", "bilinear", fed),
     "--drop": (SHORT, "0.5", lambda a: logits(a).tolist()),
     "--bn-momentum": (SHORT, "0.3", lambda a: moved(a, lambda run: run.model.bn1.running_mean.tolist())),
-    "--model-ema": (SHORT, "--no-model-ema", lambda a: moved(a, lambda run: run.evaluated is run.model)),
-    "--model-ema-decay": (SHORT, "0.5", lambda a: moved(a, lambda run: run.evaluated.conv_stem.weight.tolist())),
+    "--model-ema": (SHORT, "--no-model-ema", lambda a: moved(a, lambda run: list(run.networks))),
+    "--model-ema-decay": (SHORT, "0.5", lambda a: moved(a, average)),
     "--channels-last": (SHORT, "--no-channels-last", lambda a: built(a).model.conv_stem.weight.is_contiguous()),
     "--eval-metric": (SHORT, "loss", kept),
     "--amp-dtype": ("--amp-dtype off", "bfloat16", lambda a: logits(a).dtype),

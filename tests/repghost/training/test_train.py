@@ -17,10 +17,11 @@ from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError
 from repghost.evaluation.accuracy import accuracy, predict
 from repghost.training.build import start
+from repghost.training.epoch_accuracy import Evaluation
 from repghost.training.options import Options
 from repghost.training.recipe import Recipe
 from repghost.training.result import evaluate, train_command, write_trained
-from repghost.training.state.state import read_state, write_state
+from repghost.training.state.state import EpochRecord, best_epoch, read_state, write_state
 from repghost.training.train import Hooks, TrainingStoppedError, TrainResult, held_out_indices, train
 from tests.support.training_recipe import RECIPE, made_set
 
@@ -236,3 +237,32 @@ def test_evaluating_needs_a_test_split(finished: tuple[TrainResult, Path], tmp_p
     assert evaluated.pictures == 6
     (tmp_path / "test").rename(tmp_path / "other")
     assert evaluate(finished[0].model, RECIPE, tmp_path) is None
+
+
+def test_the_average_forgets_the_start() -> None:
+    average = start(RECIPE.changed(ema_decay=0.998), 3, 3, Ranks()).average
+    assert average is not None
+    share = np.prod([average.get_decay(step) for step in range(352, 703)])
+    assert share < 0.02  # of the first half of 702 steps; a plain mean has half of them, the start included
+
+
+@pytest.mark.slow
+def test_a_short_run_writes_the_better_of_raw_and_averaged_weights(tmp_path: Path) -> None:
+    recipe = RECIPE.changed(epochs=3, batch=16, ema_decay=0.99999, ema_warmup=False)  # the average stays at the start
+    result = train(recipe, made_set(), tmp_path)
+    for record in result.history:
+        assert record.raw_top1 is not None and record.averaged_top1 is not None
+        assert record.held_out_top1 == max(record.raw_top1, record.averaged_top1)
+    assert result.kept.weights == "raw" and result.kept.averaged_top1 == pytest.approx(1 / 3, abs=0.05)
+    held = held_out_indices(made_set().labels, recipe)
+    predictions = predict(result.model, made_set().images[held], recipe.preprocess).argmax(1)
+    assert accuracy(predictions, made_set().labels[held]).top1 == result.kept.held_out_top1
+    assert read_checkpoint(tmp_path / "best.safetensors").metadata["weights"] == "raw"
+
+
+def test_equal_accuracies_are_told_apart_by_the_loss() -> None:
+    history = [EpochRecord(epoch, 0, 0, 0, 0, 0, 0.5, 0.9, loss) for epoch, loss in ((1, 2.0), (2, 1.0), (3, 1.5))]
+    for metric in ("top1", "top5", "loss"):
+        best = best_epoch(history, metric)
+        assert best is not None and best.epoch == 2
+    assert Evaluation(0.5, 0.9, 1.0, 10).rank("top1") > Evaluation(0.5, 1.0, 1.5, 10).rank("top1")
