@@ -78,7 +78,7 @@ def command(
     with join(given.get("device"), given.get("dist_timeout", TIMEOUT)) as ranks:
         if "dist_timeout" in given and ranks.count == 1:
             raise UsageError("--dist-timeout has no effect with one process; leave it out or start with torchrun.")
-        result, dataset = _train(recipe, data, folder, given, ranks)
+        recipe, result, dataset = _train(recipe, data, folder, given, ranks)
     if ranks.first:
         _report(recipe, result, dataset, data, folder, given.get("num_classes"))
         if settings is not None:
@@ -125,8 +125,8 @@ def _recipe(name: str, given: dict[str, Any]) -> Recipe:
 
 def _train(
     recipe: Recipe, data: Path, folder: Path, given: dict[str, Any], ranks: Ranks
-) -> tuple[TrainResult, ImageSet]:
-    """Open the images and train."""
+) -> tuple[Recipe, TrainResult, ImageSet]:
+    """Open the images and train; return the recipe as it suits them and this machine, too."""
     import os
 
     from repghost.commands.progress.train import follow
@@ -147,6 +147,8 @@ def _train(
             )
     for name in sorted(given.keys() & {"pin_mem", "log_interval"} if ranks.device.type == "cpu" else ()):
         raise UsageError(f"--{name.replace('_', '-')} has no effect without a GPU; leave it out.")
+    dataset = open_dataset(data, given["train_split"])
+    recipe = _suited(recipe, len(dataset), given, ranks)
     loading = Loading(
         workers=given.get("workers", min(4, os.cpu_count() or 1)),
         pin_memory=given.get("pin_mem", False),
@@ -163,7 +165,6 @@ def _train(
         num_classes=given.get("num_classes"),
         weights=weights,
     )
-    dataset = open_dataset(data, given["train_split"])
     validation = (
         None
         if recipe.held_out
@@ -174,7 +175,20 @@ def _train(
     events_wanted = given.get("tensorboard") if ranks.first else False
     with follow(recipe, quiet=not ranks.first) as shown, board(folder, events_wanted) as events:
         hooks = joined(shown, events, plotting(folder)) if ranks.first else shown
-        return train(recipe, dataset, folder, hooks, validation, options), dataset
+        return recipe, train(recipe, dataset, folder, hooks, validation, options), dataset
+
+
+def _suited(recipe: Recipe, images: int, given: dict[str, Any], ranks: Ranks) -> Recipe:
+    """Return the recipe as it suits the device and the number of images, and say what was changed."""
+    from repghost.training.suit import suit_device, suit_images
+
+    recipe, device_note = suit_device(recipe, ranks.device)
+    trained = images - (recipe.held_out if recipe.augmentation is None else 0)
+    recipe, images_note = suit_images(recipe, trained, ranks.count, given)
+    for note in (device_note, images_note):
+        if note and ranks.first:
+            click.echo(note, err=True)
+    return recipe
 
 
 def _say_rate(recipe: Recipe, ranks: Ranks) -> None:
