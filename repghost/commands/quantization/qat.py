@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from calib.qat.settings import QatSettings
     from calib.qat.train_aware import QatResult
 
+CONVERTED = (
+    "the checkpoint is converted: the branches of its depthwise layers are added up already, so these layers train "
+    "fused, as with --mode fused, and only batch norms are left to --mode reparam. For the branches, give the "
+    "checkpoint that the training wrote."
+)
+
 
 @click.command("qat", short_help="Train under quantization and write int8 QDQ ONNX.")
 @click.option("--mode", default="fused", show_default=True, help="fused, or reparam: the branches stay and learn.")
@@ -60,6 +66,8 @@ def command(request: NetworkRequest, output: Path, **training: Any) -> None:
     split = str(request.split)
     dataset = open_dataset(request.data, split)
     labels = matching_classes(dataset, loaded.spec.num_classes, loaded.labels)
+    if settings.mode == "reparam" and loaded.spec.form == "deploy":
+        click.echo(CONVERTED, err=True)
     source = Source(labels, loaded.digest, {"data": request.data.name, "split": split, "seed": request.seed})
     with following() as hooks:
         result = train_on_set(build_model(loaded), dataset, preprocess, QatPlan(config, settings), source, hooks)

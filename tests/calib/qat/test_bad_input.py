@@ -20,6 +20,7 @@ from compile.frontend.qdq_file import read_qdq
 from compile.passes import lower
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.network.fuse import fuse
+from repghost.network.model import repghost_model_convert
 from tests.support.lively_network import lively_model
 from tests.support.qat_command import PREPROCESS, data, qat
 
@@ -79,6 +80,16 @@ def test_a_fused_checkpoint_trains_fused_and_says_why_not_otherwise(data: Path, 
     assert refused.exit_code == 2 and "use --mode fused" in refused.output
     trained = qat(path, "--data", data, "--batch", 8, "-o", tmp_path / "m.qdq.onnx")
     assert trained.exit_code == 0, trained.output
+
+
+@pytest.mark.slow
+def test_a_converted_checkpoint_says_that_its_branches_are_gone(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "converted.safetensors"
+    write_checkpoint(path, repghost_model_convert(lively_model()), PREPROCESS.to_dict(), LABELS)
+    for mode, said in (("reparam", True), ("fused", False)):
+        result = qat(path, "--data", data, "--mode", mode, "--batch", 8, "-o", tmp_path / "m.qdq.onnx")
+        assert result.exit_code == 0, result.output
+        assert ("these layers train fused" in result.stderr) == said
 
 
 @pytest.mark.slow
