@@ -1,7 +1,7 @@
 """Other runtimes' executed arm64 instructions: OUTPUT/rivals/<width>-<core>.json, which `repghost report` reads.
 
 The same as `repghost bench BUNDLE --count --against RUNTIMES`, for several widths and cores; a width and core whose
-bundle did not change is not counted again. It takes hours, and needs qemu-user with plugins, Debian's packages of an
+bundle did not change is not counted again without --again. It needs qemu-user with plugins, Debian's packages of an
 arm64 Python and the runtimes' wheels, which are fetched.
 """
 
@@ -20,8 +20,10 @@ from benchmarks.shared.documents import write_json
 from benchmarks.shared.goals import SIZE
 from compile.bench.count import CountedCpu, find_cpu
 from compile.bench.count_peers import count_peers
+from compile.bench.counter_build import COUNTER_SOURCES, find_counting_emulator
 from compile.bench.peers import Peer, parse_peers
 from compile.bundle.manifest import Bundle
+from compile.storage.code_key import code_digest, files_digest
 from compile.storage.measurements import Measurements
 from compile.subject.request import Request
 from compile.subject.subject import RANDOM
@@ -36,7 +38,15 @@ def count_others(
     bundle: Bundle, peers: tuple[Peer, ...], cpu: CountedCpu, store: Measurements, python: Path | None, say: Say
 ) -> dict[str, Any]:
     """Return the result of `count_peers`, counted once for the same bundle, core and runtimes."""
-    key = {"bundle": bundle.digest, "cpu": cpu.emulated, "runtimes": [peer.name for peer in peers]}
+    key = {
+        "bundle": bundle.digest,
+        "cpu": cpu.emulated,
+        "runtimes": [peer.name for peer in peers],
+        "python": None if python is None else str(python),
+        "emulator": find_counting_emulator().version(),
+        "counter": files_digest(COUNTER_SOURCES.glob("*.[ch]")),
+        "code": code_digest("compile.bench.count_peers", *(peer.module for peer in peers)),
+    }
     return dict(store.record("others", key, lambda: count_peers(bundle.path, peers, cpu, None, python, say)))
 
 
@@ -54,9 +64,10 @@ def built(width: float, output: Path, store: Measurements, say: Say) -> Bundle:
 @python_option
 @click.option("--runtimes", default="all", show_default=True, help="Separated by commas.")
 @click.option("--widths", default="0.5,1.0", show_default=True, help="Separated by commas.")
-def command(output: Path, python: Path | None, runtimes: str, widths: str) -> None:
+@click.option("--again", is_flag=True, help="Count again, e.g. what could not be counted in an earlier run.")
+def command(output: Path, python: Path | None, runtimes: str, widths: str, again: bool) -> None:
     """Count what other runtimes execute on emulated arm64 cores."""
-    peers, store = parse_peers(runtimes), Measurements(output / ".cache")
+    peers, store = parse_peers(runtimes), Measurements(output / ".cache", again)
     interpreter = None if python is None else python.absolute()
     for name in widths.split(","):
         bundle = built(parse_width(name), output, store, say_progress)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from benchmarks.pages.host import HostRow, host_rows
-from benchmarks.shared.command import docs_option, run_command
+from benchmarks.shared.command import run_command
 from benchmarks.shared.documents import Markers, read_performance
 from benchmarks.shared.goals import MILLION, SIZE, count_path
 from compile.bench.compare_page import of_rounds
@@ -152,7 +152,13 @@ def _counts(arm64: Mapping[str, Any], others: Mapping[str, Sequence[tuple[float,
 
 
 @click.command("readme_figures")
-@docs_option
+@click.option(
+    "--docs",
+    default="docs",
+    show_default=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The folder of the JSON files.",
+)
 @click.option("--readme", default="README.md", show_default=True, type=click.Path(path_type=Path, exists=True))
 def command(docs: Path, readme: Path) -> None:
     """Write the figures of today's JSON into the README."""

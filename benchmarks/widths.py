@@ -6,6 +6,7 @@ training that was stopped goes on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ from calib.settings.config_file import read_config
 from compile.storage.measurements import Measurements
 from repghost.checkpoints.checkpoint import file_digest, read_checkpoint
 from repghost.cli import cli
-from repghost.data import open_dataset
+from repghost.data import ImageSet, open_dataset
 from repghost.errors import UsageError
 from repghost.files import write_bytes_atomically
 from repghost.network.spec import WIDTHS, model_name, parse_width
-from repghost.training.recipe import get_recipe
+from repghost.training.recipe import Recipe, get_recipe
 
 WEIGHTS, QDQ, SPLIT = "model.safetensors", "model.qdq.onnx", "train"
 
@@ -52,8 +53,8 @@ class WidthsRequest:
             return tuple(row.multiplier for row in WIDTHS)
         return tuple(dict.fromkeys(parse_width(name.strip(), custom=True) for name in self.widths.split(",")))
 
-    def check(self) -> int:
-        """Refuse before anything is trained what a later command would refuse; return the seed of the trainings.
+    def check(self) -> tuple[Recipe, ImageSet]:
+        """Refuse before anything is trained what a later command would refuse; return the recipe and the images.
 
         Raises:
             UsageError: for a width, recipe, mode, configuration or set of images that there is not.
@@ -70,21 +71,22 @@ class WidthsRequest:
         read_config(self.config, None)
         for mode in self.qat:
             QatSettings(mode=mode)
-        open_dataset(self.data, SPLIT)
-        return recipe.seed
+        return recipe, open_dataset(self.data, SPLIT)
 
 
-def run_width(width: float, request: WidthsRequest, seed: int) -> Path:
+def run_width(width: float, request: WidthsRequest, recipe: Recipe, images: ImageSet) -> Path:
     """Train and quantize one width and return its folder."""
     folder = request.output / model_name(width)
-    weights, set_of = folder / WEIGHTS, ["--data", str(request.data)]
-    sizes = {"epochs": request.epochs, "batch": request.batch, "held-out": request.held_out, "threads": request.threads}
+    weights, set_of, seed = folder / WEIGHTS, ["--data", str(request.data)], str(recipe.seed)
+    sizes = {"epochs": request.epochs, "batch": request.batch, "held-out": request.held_out}
     given = [word for name, value in sizes.items() if value is not None for word in (f"--{name}", str(value))]
-    train = ["train", *set_of, "--recipe", request.recipe, "--width", f"{width:g}", "--seed", str(seed), *given]
-    make_once(weights, [*train, "--output", str(folder), "--resume", "auto"], {})
-    settings = ["--split", SPLIT, "--seed", str(seed)]
+    train = ["train", *set_of, "--recipe", request.recipe, "--width", f"{width:g}", "--seed", seed, *given]
+    threads = [] if request.threads is None else ["--threads", str(request.threads)]
+    decided = {"recipe": recipe.changed(width=width).to_dict(), "data": [len(images), list(images.classes)]}
+    make_once(weights, [*train, "--output", str(folder), "--resume", "auto"], decided, threads)
+    settings = ["--split", SPLIT, "--seed", seed]
     settings += ["--config", str(request.config)] if request.config else []
-    key = {"weights": file_digest(weights), "config": request.config.read_text() if request.config else ""}
+    key = decided | {"weights": file_digest(weights), "config": request.config.read_text() if request.config else ""}
     quantize = ["quantize", str(weights), *set_of, *settings, "--images", str(request.images)]
     make_once(folder / QDQ, [*quantize, "--output", str(folder / QDQ)], key)
     for mode in dict.fromkeys(request.qat):
@@ -95,13 +97,20 @@ def run_width(width: float, request: WidthsRequest, seed: int) -> Path:
     return folder
 
 
-def make_once(file: Path, words: list[str], key: dict[str, str]) -> None:
-    """Run a command of `repghost` that writes a file, unless it did so before from the same words and key."""
+def make_once(file: Path, words: list[str], key: dict[str, Any], more: Sequence[str] = ()) -> None:
+    """Run a command of `repghost` that writes a file, unless it did so before from the same words and key.
+
+    Args:
+        file: what the command writes.
+        words: of the command.
+        key: JSON values; what decides the result besides.
+        more: words that do not decide it.
+    """
     made = []
 
     def make() -> dict[str, bytes]:
         made.append(file)
-        cli.main(words, prog_name="repghost", standalone_mode=False)
+        cli.main([*words, *more], prog_name="repghost", standalone_mode=False)
         return {file.name: file.read_bytes()}
 
     content = Measurements(file.parent / ".cache").files("widths", {"command": words, **key}, make)[file.name]
@@ -133,8 +142,8 @@ def command(**options: Any) -> None:
     training that was stopped goes on from its last state. `repghost accuracy` measures what came out.
     """
     request = WidthsRequest(**options)
-    seed = request.check()
-    folders = {width: run_width(width, request, seed) for width in request.multipliers()}
+    recipe, images = request.check()
+    folders = {width: run_width(width, request, recipe, images) for width in request.multipliers()}
     for width, folder in folders.items():
         test = read_checkpoint(folder / WEIGHTS, width=width).metadata.get("test")
         said = "not measured" if test is None else f"{test['top1']:.2%}"

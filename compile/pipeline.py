@@ -228,9 +228,7 @@ def _report(
 ) -> dict[str, Any]:
     """Write the report, as JSON and as a page."""
     with this.progress.stage("report"):
-        result = RunResult(
-            this.request, this.subject, this.config, programs.all(), evaluation, packed, this.folder, error
-        )
+        result = RunResult(this.subject, this.config, programs.all(), evaluation, packed, this.folder, error)
         made = build_report(result)
         report = finish_report(this.folder, made)
         this.progress.note = str(this.folder / "report.md")

@@ -26,7 +26,7 @@ def render_counts(arm64: Mapping[str, Any]) -> str:
         "",
         f"Executed instructions of one inference, batch 1, one thread, counted by {arm64['emulator']} on "
         f"{arm64['date']}: exact, and the same on every machine. Cycles are modelled from them, without caches and "
-        "dependencies (`compile/counter/cores.h`): they compare builds with each other and are no prediction of "
+        "dependencies (`compile/bench/counter/cores.h`): they compare builds with each other and are no prediction of "
         "milliseconds. Random weights with real batch statistics. "
         f"{_verified(arm64)}",
         "",

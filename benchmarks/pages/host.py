@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.shared.goals import FIRST_ANSWER, HOST, SIZE
+from benchmarks.shared.goals import FIRST_ANSWER, HOST_GOALS, SIZE
 from compile.bench.compare_page import fastest_other, of_rounds
 from compile.bench.statistics import paired_ratio
 from compile.targets.precisions import FP32, INT8
@@ -55,7 +55,7 @@ def host_rows(host: Mapping[str, Any]) -> list[HostRow]:
                 if other is None:
                     continue
                 ratio = paired_ratio(np.array(ours["rounds_ms"]), np.array(other["rounds_ms"]))
-                outcome = evaluate(HOST[network["width"], precision], {"ratio": ratio})
+                outcome = evaluate(HOST_GOALS[network["width"], precision], {"ratio": ratio})
                 rows.append(HostRow(network["width"], run["threads"], ours, other, ratio, outcome))
     return rows
 

@@ -59,7 +59,7 @@ def verified(bundle: Bundle, counting: Counting) -> list[dict[str, Any]]:
     def replay() -> list[dict[str, Any]]:
         return [it.to_dict() for it in verify_bundle(bundle.path, emulator=counting.emulator).replays]
 
-    return list(counting.store.record("replays", key, replay))
+    return list(counting.store.record("replayed", key, replay))
 
 
 def counted(bundle: Bundle, cpu: CountedCpu, counting: Counting) -> dict[str, Any]:

@@ -11,18 +11,18 @@ from typing import Any
 from compile.accuracy.goals import drop_goal
 from repghost.goals import Goal, Path, find
 
-SIZE = 224  # pixels, where a goal names no size
+SIZE = 224  # pixels of every goal and benchmark
 MILLION = 1e6
 MEGABYTE = 1e6
 
 # This host: our time divided by that of the fastest other runtime, of any precision for int8, of fp32 for fp32.
 RATIO: Path = ("ratio", "median")
-HOST = {
+HOST_GOALS = {
     (width, precision): Goal(f"{precision} against the fastest other", limit, where=RATIO, subject=f"{width:g}x")
     for width, int8, fp32 in ((0.5, 0.65, 1.0), (1.0, 0.75, 1.0), (2.0, 0.9, 1.0))
     for precision, limit in (("int8", int8), ("fp32", fp32))
 }
-HOST_WIDTHS = tuple(dict.fromkeys(width for width, _ in HOST))
+HOST_WIDTHS = tuple(dict.fromkeys(width for width, _ in HOST_GOALS))
 FIRST_ANSWER = Goal("int8, from opening model.so to the first answer", 10.0, "ms", where=("int8", "median_ms"))
 
 # Emulated arm64 cores: executed instructions of one inference, in millions, and the limit that is hoped for.

@@ -130,13 +130,13 @@ def to_svg(rows: Sequence[Row], title: str) -> str:
         for place in places:
             first[place].set_gid(f"output-{place}")
             second[place].set_gid(f"weights-{place}")
-        sums = [output + weight for output, weight in zip(outputs, weights, strict=True)]
-        totals = [f"{total:.1e} nats, {row.share:.0%}" for total, row in zip(sums, shown, strict=True)]
+        totals = [f"{(row.activation or 0.0) + (row.weight or 0.0):.1e} nats, {row.share:.0%}" for row in shown]
         axes.bar_label(second, totals, padding=5)
         axes.set_yticks(places, [row.name for row in shown])
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_visible(False)
-        axes.set_xlim(0, LABEL_ROOM * (max(sums, default=0.0) or 1.0))
+        longest = max((output + weight for output, weight in zip(outputs, weights, strict=True)), default=0.0)
+        axes.set_xlim(0, LABEL_ROOM * (longest or 1.0))
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
         return figure_svg(figure)

@@ -42,7 +42,6 @@ def measure_arm64(network: Network, qdq: bytes, store: Measurements) -> dict[str
 
 
 def _compare(network: Network, qdq: bytes) -> dict[str, Any]:
-
     test, count = network.test, min(IMAGES, len(network.test.labels))
     chosen = np.unique(np.linspace(0, len(test.labels) - 1, count).astype(int))
     images = Images(test.images[chosen], test.labels[chosen], test.origin)

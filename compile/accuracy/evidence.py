@@ -219,5 +219,4 @@ def _arm64(network: Network, plan: Plan, store: Measurements, say: Callable[[str
 
 
 def _machine() -> dict[str, str]:
-
     return {"system": platform.platform(), **versions("torch", "numpy", "onnx", "apache-tvm")}

@@ -34,7 +34,6 @@ def measure_float_trained(network: Network, quantizer: FloatTrained, store: Meas
 
 
 def _train(network: Network, quantizer: FloatTrained) -> Row:
-
     subject, dataset = network.subject, network.training_set
     schedule = replace(quantizer.settings.schedule, observe=len(subject.calibration.labels))
     settings = replace(quantizer.settings, schedule=schedule, seed=SEED)

@@ -86,7 +86,6 @@ def _timed(quantize: Callable[[], tuple[Quantized, dict[str, Any]]]) -> dict[str
 
 
 def _calibrate(network: Network, quantizer: Calibrated) -> tuple[Quantized, dict[str, Any]]:
-
     subject = network.subject
     config, search = quantizer.config, None
     if quantizer.max_drop is not None:
@@ -124,7 +123,6 @@ def _train(network: Network, quantizer: Trained) -> tuple[Quantized, dict[str, A
 
 
 def _read_program(network: Network, qdq: bytes) -> Program:
-
     with tempfile.TemporaryDirectory(prefix="repghost-accuracy-") as name:
         path = Path(name) / QDQ
         path.write_bytes(qdq)
@@ -132,7 +130,6 @@ def _read_program(network: Network, qdq: bytes) -> Program:
 
 
 def _compiled_predictions(network: Network, program: Program) -> Row:
-
     subject, images = network.subject, network.test.images
     model = LoadedModel(_library(program), subject.preprocess.size, program.classes)
     logits = model.logits(images)

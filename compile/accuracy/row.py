@@ -1,4 +1,7 @@
-"""What was measured of one way to quantize."""
+"""What was measured of one way to quantize.
+
+The key of a row does not hold the code that measures: after a change of a method, its rows are named with `--again`.
+"""
 
 from __future__ import annotations
 

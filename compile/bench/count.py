@@ -1,6 +1,6 @@
 """Executed arm64 instructions of one inference, counted under emulation; exact, and the same on every machine.
 
-The cycles that stand beside them are modelled from the instructions alone, see compile/counter/cores.h.
+The cycles that stand beside them are modelled from the instructions alone, see compile/bench/counter/cores.h.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from repghost.errors import IntegrityError, ToolMissingError, UsageError, unknow
 
 FORMAT, VERSION = formats.COUNT
 COUNTS = "counts.jsonl"
-WHOLE, FIRST_STEP = 1, 2  # of compile/counter/marks.h
+WHOLE, FIRST_STEP = 1, 2  # of compile/bench/counter/marks.h
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ DEFAULT_CPU = "cortex-a76"
 class Counted:
     """What a stretch of execution took."""
 
-    instructions: dict[str, int]  # by class, see compile/counter/classes.h
+    instructions: dict[str, int]  # by class, see compile/bench/counter/classes.h
     cycles: dict[str, float]  # modelled, by core
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 from repghost.tables import make_table, text_lines
 
-CORES = {"a76": "A76", "a72": "A72", "a55": "A55/A53"}  # of compile/counter/cores.h
+CORES = {"a76": "A76", "a72": "A72", "a55": "A55/A53"}  # of compile/bench/counter/cores.h
 CYCLES = tuple(f"#{label} cycles" for label in CORES.values())
 FIGURES = ("#MACs", "#instructions", "#share", "#MACs each", *CYCLES)
 

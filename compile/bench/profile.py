@@ -122,7 +122,7 @@ def read_program(bundle: Bundle, source: Path) -> AnyProgram:
             "'make compile' again."
         )
     preprocess = Preprocess.from_dict(bundle.manifest["preprocess"])
-    program = _integer_program(source, preprocess) if _is_int8(bundle) else _float_program(source, preprocess)
+    program = read_integer_program(source, preprocess) if _is_int8(bundle) else _float_program(source, preprocess)
     if program.digest != bundle.manifest["program_digest"]:
         raise IntegrityError(
             f"{source} holds the program {program.digest[:12]}, but {bundle.path} was compiled from "
@@ -133,11 +133,6 @@ def read_program(bundle: Bundle, source: Path) -> AnyProgram:
 
 def _is_int8(bundle: Bundle) -> bool:
     return bool(bundle.manifest["precision"] == INT8.name)
-
-
-def _integer_program(source: Path, preprocess: Preprocess) -> AnyProgram:
-
-    return read_integer_program(source, preprocess)
 
 
 def _float_program(source: Path, preprocess: Preprocess) -> AnyProgram:

@@ -15,6 +15,7 @@ from compile.report.run_page import render_report
 from compile.stages.own_command import own_command
 from compile.stages.pack import TOOLS, quantization_config
 from compile.storage.files import sha256
+from compile.storage.formats import REPORT
 from compile.storage.stage_cache import versions
 from compile.storage.strict_json import canonical_json, parse_strict
 from compile.subject.subject import QuantizedSubject
@@ -27,19 +28,15 @@ if TYPE_CHECKING:
     from compile.ir.memory_plan import AnyProgram
     from compile.stages.evaluate import Evaluation
     from compile.stages.pack import Packed
-    from compile.subject.request import Request
     from compile.subject.subject import Subject
 
-FORMAT = "repghost-report"
-VERSION = 1
 JSON_FILE, PAGE_FILE = "report.json", "report.md"
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What one run was asked for and what it made."""
+    """What one run was about and what it made."""
 
-    request: Request
     subject: Subject
     config: QuantConfig
     programs: Mapping[str, AnyProgram]  # by precision
@@ -54,8 +51,8 @@ def build_report(run: RunResult) -> dict[str, Any]:
     subject, program, calibration = run.subject, run.programs[INT8.name], run.subject.calibration
     used = {"pictures": len(calibration.labels), "sha256": sha256(calibration.images.tobytes()), **calibration.origin}
     return {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": REPORT[0],
+        "version": REPORT[1],
         "folder": str(run.folder),
         "model": {"name": subject.name, "classes": len(subject.labels)},
         "weights": dict(subject.weights),
@@ -163,6 +160,6 @@ def read_report(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"{folder} holds no {JSON_FILE}; 'make compile' writes one into build/<model>-<size>px/.")
     report = parse_strict(path.read_bytes(), str(path))
-    if report.get("format") != FORMAT or report.get("version") != VERSION:
-        raise IntegrityError(f"{path} is no {FORMAT} of version {VERSION}; run 'make compile' again.")
+    if (report.get("format"), report.get("version")) != REPORT:
+        raise IntegrityError(f"{path} is no {REPORT[0]} of version {REPORT[1]}; run 'make compile' again.")
     return report

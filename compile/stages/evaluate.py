@@ -145,7 +145,9 @@ def float_predictions(subject: FloatSubject, test: Images, cache: StageCache) ->
         "weights": subject.digest,
         "preprocess": subject.preprocess.to_dict(),
         "pictures": test.digest,
-        "code": code_digest("repghost.evaluation.accuracy", *FUSED_NETWORK, alone=(__name__,)),
+        "code": code_digest(
+            "repghost.evaluation.accuracy", "repghost.data.preprocess", *FUSED_NETWORK, alone=(__name__,)
+        ),
         "tools": versions("torch"),
     }
     return _kept(cache, "float_answers", key, lambda: predict(subject.fused, test.images, subject.preprocess))

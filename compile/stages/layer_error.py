@@ -38,7 +38,7 @@ def layer_error(subject: FloatSubject, program: Program, config: QuantConfig, ca
         "weights": subject.digest,
         "pictures": sha256(images.tobytes()),
         "config": config.to_dict(),
-        "code": code_digest("calib.analysis.sqnr", "calib.ptq.equalize", *FUSED_NETWORK, alone=(__name__,)),
+        "code": code_digest("calib.analysis.sqnr", "calib.ptq.apply", *FUSED_NETWORK, alone=(__name__,)),
         "tools": versions("torch", "numpy"),
     }
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from calib.settings.config import QuantConfig
     from repghost.data.preprocess import Preprocess
 
-TOOLS = ("repghost-deploy", "apache-tvm", "ziglang", "torch", "numpy", "onnx")
-
 
 def write_fused(path: Path, subject: FloatSubject) -> None:
     """Write the fused network of a subject with its Preprocess and labels, for everything that is compared with it."""

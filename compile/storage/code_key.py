@@ -1,7 +1,8 @@
 """The source code that a result depends on, as a digest for the key it is kept under.
 
 A result depends on the module that makes it and on whatever that imports from our packages, directly or not, at its top
-or in a function. What is imported for type checkers alone does not count, nor do comments, docstrings and layout.
+or in a function. What is imported for type checkers alone does not count, nor do comments, docstrings and layout. The
+class of an argument is not found where it is not imported: a key names its module as well.
 """
 
 from __future__ import annotations

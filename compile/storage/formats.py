@@ -1,4 +1,4 @@
-"""The name and version of every JSON document that one room writes and another reads."""
+"""The name and version of every JSON document that one package writes and another reads."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ Format = tuple[str, int]  # name and version, as the document states them
 
 ACCURACY: Format = ("repghost-accuracy", 2)
 BASELINES: Format = ("repghost-baselines", 1)
-BOARD_LATENCY: Format = ("repghost-board-latency", 1)
 COUNT: Format = ("repghost-count", 1)
 JETSON: Format = ("repghost-jetson", 1)
 JETSON_CHECK: Format = ("repghost-jetson-check", 2)
 PEER_COUNTS: Format = ("repghost-peer-counts", 1)
 PERFORMANCE: Format = ("repghost-performance", 1)
+REPORT: Format = ("repghost-report", 1)

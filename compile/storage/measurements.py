@@ -1,4 +1,4 @@
-"""Measurements that are made once: kept in a `StageCache` under everything that decides them."""
+"""Measurements that are made once: kept in a `StageCache` under the key that the caller gives."""
 
 from __future__ import annotations
 

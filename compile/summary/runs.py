@@ -9,7 +9,7 @@ from pathlib import Path
 from compile.bundle.manifest import MANIFEST
 from compile.link.toolchain import runner_sources
 from compile.report.run_report import JSON_FILE, read_report
-from compile.stages.quantize import TOOLS
+from compile.stages.pack import TOOLS
 from compile.storage.code_key import code_digest, files_digest
 from compile.storage.files import sha256
 from compile.storage.stage_cache import key_digest, versions

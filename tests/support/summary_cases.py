@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from compile.report.run_report import FORMAT, VERSION
+from compile.storage import formats
 from compile.storage.strict_json import canonical_json
 
 NAMES = ("repghostnet_0_5x", "repghostnet_1_0x", "repghostnet_2_0x")
@@ -24,8 +24,8 @@ def run_report(model: str, drop: float, median_ms: float, data_sha256: str = "d"
         "weight_bytes": 496, "arithmetic": "int32", "kernels": {"avx2": "rg_qs8_conv"},
     }  # fmt: skip
     return {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": formats.REPORT[0],
+        "version": formats.REPORT[1],
         "folder": f"build/{model}-64px",
         "model": {"name": model, "classes": 10},
         "weights": {"kind": "trained", "source": f"{model}.safetensors", "sha256": "a" * 64},

@@ -3,7 +3,7 @@
     python -m compile.bench.peers.counted INPUTS.json PEER FORM FILE LOGITS.npy
 
 It loads a file that was converted elsewhere, writes the logits of the images, and marks one inference, so that the
-counter (compile/counter) tells its instructions from everything else the process does.
+counter (compile/bench/counter) tells its instructions from everything else the process does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from compile.bench.peers import PEERS, PeerModule
 from compile.bench.peers.inputs import PeerInputs
 from compile.bench.peers.worker import claim_output, package_version, predict_images
 
-# Of compile/counter/marks.h: a system call that does nothing but tell the counter where a stretch ends.
+# Of compile/bench/counter/marks.h: a system call that does nothing but tell the counter where a stretch ends.
 MARK_CALL, MARK_OPTION, START, WHOLE, OVERHEAD = 167, 0x52474D4B, 0, 1, 2
 
 

@@ -1,6 +1,6 @@
 """The files a summary is made from: one reader per format; the table of them is in readers.py.
 
-A reader takes the JSON of one file and returns what it says as facts. A new kind of file is a reader and a row here.
+A reader takes the JSON of one file and returns what it says as facts. A new kind of file is a reader and a row there.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from compile.summary.facts import LayerRow, LayerTable, Speed
 from compile.summary.sources import File, Learned
 
 FORMAT, VERSION = formats.COUNT
-# The cores of compile/counter/cores.h, and whose code they run: a Cortex-A72 has no dot-product; a Cortex-A55 has it,
-# and stands for a Cortex-A53 where it runs the code without it.
+# The cores of compile/bench/counter/cores.h, and whose code they run: a Cortex-A72 has no dot-product; a Cortex-A55
+# has it, and stands for a Cortex-A53 where it runs the code without it.
 MODELLED = {"a76": ("cortex-a76",), "a72": ("cortex-a72",), "a55": ("cortex-a76", "cortex-a72")}
 
 

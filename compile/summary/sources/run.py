@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compile.report.run_report import FORMAT, VERSION
+from compile.storage import formats
 from compile.summary.facts import Change, LayerRow, LayerTable, Method, Missing, Network, Share, Size, Speed
 from compile.summary.sources import File, Learned, measured_ms
 
-__all__ = ["FORMAT", "read"]
+FORMAT, VERSION = formats.REPORT
 
 
 def read(file: File) -> Learned:

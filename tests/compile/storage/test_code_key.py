@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
-from compile.stages import compile_networks
+from compile.stages import compile_networks, evaluate, layer_error
 from compile.stages.compile_networks import Compilation
 from compile.storage.code_key import PACKAGES, _module, code_digest, files_digest
+from compile.storage.stage_cache import Files
 from compile.targets.precisions import INT8
 from compile.targets.table import ARM64
+from compile.tensorrt import accuracy as tensorrt_accuracy
 from tests.support import ROOT
 from tests.support.shapes import small_program
 
-COMPILER = "compile.codegen.program_to_objects"
 Edit = Callable[[str], str]
 
 
@@ -77,6 +82,49 @@ def test_the_key_of_a_compiled_network(
     path.write_text(edit(path.read_text()))
     monkeypatch.setattr(compile_networks, "code_digest", partial(code_digest, root=copy))
     assert (compilation.key() == before) == same
+
+
+class AskedError(Exception):
+    """Carries the key that a stage asked its cache for."""
+
+
+class AskedCache:
+    def get(self, stage: str, key: dict[str, Any], make: Callable[[], Files]) -> tuple[Files, bool]:
+        raise AskedError(key["code"])
+
+
+def asked_code(module: ModuleType, ask: Callable[[], object], root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the digest of code in the key that a stage makes when the packages lie in `root`."""
+    monkeypatch.setattr(module, "code_digest", partial(code_digest, root=root))
+    with pytest.raises(AskedError) as caught:
+        ask()
+    return str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "ask", "file"),
+    [
+        (evaluate, "float_predictions", "repghost/data/preprocess.py"),
+        (evaluate, "float_predictions", "repghost/evaluation/accuracy.py"),
+        (layer_error, "layer_error", "calib/ptq/apply.py"),
+        (layer_error, "layer_error", "calib/ptq/equalize.py"),
+        (tensorrt_accuracy, "_predictions", "repghost/data/preprocess.py"),
+    ],
+)
+def test_the_key_of_a_stage_names_what_it_calls(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, ask: str, file: str
+) -> None:
+    def call() -> object:  # the code of the key depends on no argument
+        function = getattr(module, ask)
+        arguments = [MagicMock() for _ in inspect.signature(function).parameters][:-1]
+        return function(*arguments, AskedCache())
+
+    if module is not evaluate:
+        monkeypatch.setattr(module, "sha256", lambda content: "")
+    before = asked_code(module, call, ROOT, monkeypatch)
+    (copy / file).write_text(changed((copy / file).read_text()))
+    assert asked_code(module, call, copy, monkeypatch) != before
 
 
 def test_every_import_counts_but_those_for_type_checkers(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ SIZES = {"desktop": (1280, 1600), "phone": (390, 844)}
 def browser() -> Browser:
     found = find_browser()
     if found is None:
-        pytest.skip(f"no Chromium: {INSTALL_HINT}, or: repghost doctor --fetch")
+        pytest.skip(f"no Chromium: {INSTALL_HINT}, or: python -m tests.support.fetch")
     return found
 
 

@@ -39,7 +39,7 @@ def gather(store: Store, delays: Sequence[float], timeout: float = 20) -> list[s
 def test_each_start_in_the_same_store_agrees_on_a_new_name(delays: tuple[float, ...]) -> None:
     store, seen = HashStore(), set[str]()
     for _ in range(3):
-        names = gather(store, delays)  # a process that comes before the first one finds the old start's question
+        names = gather(store, delays)  # a process that comes before the first one finds the old start's proposal
         assert len(set(names)) == 1
         assert names[0] not in seen
         seen.update(names)
