@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from calib.settings.config_file import read_config
 from compile.bundle.vectors import Vectors
 from compile.link.stored_runner import start_runners
-from compile.report.run_report import RunResult, build_report, finish_report
+from compile.report.run_report import QDQ_FILE, RunResult, build_report, finish_report
 from compile.stages.compile_networks import Build, Compilation, compile_all, link
 from compile.stages.evaluate import Evaluation, HostBuilds, evaluate
 from compile.stages.expect import choose_vectors, expect, expect_float
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from calib.integer.program import Program
     from calib.settings.config import QuantConfig
 
-QDQ_FILE = "model.qdq.onnx"
 FUSED_FILE = "model.fused.safetensors"  # the float network int8 is compared with
 
 
@@ -144,8 +143,7 @@ def _calibrate(this: _Run, subject: FloatSubject) -> bytes:
     done: list[int] = []
     with this.progress.stage("calibrate"):
         content, cached = quantize(subject, this.config, this.cache, done.append)
-        observer = this.config.defaults.observer
-        this.progress.note = "as in an earlier run" if cached else f"{sum(done)} pictures, observer {observer}"
+        this.progress.note = "as in an earlier run" if cached else f"{sum(done)} pictures"
     return content
 
 

@@ -14,7 +14,8 @@ from calib.ptq.bias_correction import MOST_PIXELS, correct_biases
 from calib.ptq.calibrate import choose_spec, collect_statistics
 from calib.ptq.choose_observers import choose_observers
 from calib.ptq.equalize import equalize
-from calib.settings.config import LayerSettings, QuantConfig
+from calib.settings.config import QuantConfig
+from calib.settings.describe import describe_observer
 from calib.settings.policy import NO_FLOAT_LAYERS, find_policy
 from calib.settings.quantspec import QuantSpec
 from repghost.data.preprocess import Preprocess
@@ -57,11 +58,6 @@ def choose_ranges(
     added = chosen.layers[len(config.layers) :]
     observers = {name: describe_observer(chosen.settings(name)) for name, _ in added}
     return replace(choose_spec(graph, statistics, chosen), observers=observers)
-
-
-def describe_observer(settings: LayerSettings) -> str:
-    """Return an observer in words, e.g. "percentile 99.9"."""
-    return settings.observer + (f" {settings.percentile:g}" if settings.observer == "percentile" else "")
 
 
 def check_float_layers(graph: Graph, config: QuantConfig) -> None:

@@ -25,6 +25,7 @@ from calib.qat.settings import QatSettings
 from calib.qat.weights import FusedWeights
 from calib.quantize import Quantized, Source, describe_source, write_model
 from calib.settings.config import QuantConfig
+from calib.settings.describe import CALIBRATED
 from calib.settings.quantspec import QuantSpec
 from calib.weight_scales.int16 import fits_int16
 from repghost.data.base import Prepared
@@ -37,7 +38,6 @@ from repghost.network.fuse import fused
 from repghost.network.model import RepGhostNet
 
 ALGORITHM = "qat"
-CALIBRATED = "calibrated"
 
 
 @dataclass(frozen=True)

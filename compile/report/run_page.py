@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from calib.settings.describe import describe_observers
 from repghost.tables import make_table, markdown_lines
 
 MEGABYTE = 1e6
@@ -105,7 +106,7 @@ def _quantization(quantization: Mapping[str, Any]) -> list[str]:
     unknown = "not recorded in the file"
     return [
         f"Calibration: {calibration.get('pictures', unknown)} pictures of {calibration.get('data', unknown)} (split "
-        f"{calibration.get('split', unknown)}); observer {config.get('observer', unknown)}, policy "
+        f"{calibration.get('split', unknown)}); {describe_observers(quantization)}, policy "
         f"{config.get('policy', unknown)}. {quantization['operators']} integer operators, program digest "
         f"`{quantization['program_digest']}`.",
     ]

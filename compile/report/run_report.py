@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import onnx
+
+from calib.qdq.writer import QUANTIZATION
+from calib.settings.describe import CALIBRATED
 from compile.bundle.manifest import MANIFEST
 from compile.report.boards import carry_over
 from compile.report.card import render_card
@@ -22,6 +26,7 @@ from compile.subject.subject import QuantizedSubject
 from compile.targets.precisions import INT8
 from repghost.errors import IntegrityError, UsageError
 from repghost.files import write_bytes_atomically, write_text_atomically
+from repghost.untrusted import parse_json
 
 if TYPE_CHECKING:
     from calib.settings.config import QuantConfig
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
     from compile.stages.pack import Packed
     from compile.subject.subject import Subject
 
-JSON_FILE, PAGE_FILE = "report.json", "report.md"
+JSON_FILE, PAGE_FILE, QDQ_FILE = "report.json", "report.md", "model.qdq.onnx"
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ def build_report(run: RunResult) -> dict[str, Any]:
         "preprocess": subject.preprocess.to_dict(),
         "quantization": {
             "config": quantization_config(subject, run.config),
+            **_recorded_choices(run.folder / QDQ_FILE),
             "program_digest": program.digest,
             "operators": len(program.operators),
             "calibration": dict(subject.quantization["calibration"]) if isinstance(subject, QuantizedSubject) else used,
@@ -70,6 +76,28 @@ def build_report(run: RunResult) -> dict[str, Any]:
         "next": _next_commands(run.packed, run.folder),
         "tools": versions(*TOOLS),
     }
+
+
+def _recorded_choices(qdq: Path) -> dict[str, Any]:
+    """Return what a QDQ file of ours says of its scales beside its config, see `describe_observers`; else {}.
+
+    Args:
+        qdq: a file that was read already, so that it is sound; its metadata may still be anybody's.
+    """
+    metadata = {entry.key: entry.value for entry in onnx.load(qdq, load_external_data=False).metadata_props}
+    try:
+        quantization = parse_json(metadata.get(QUANTIZATION, "{}"), str(qdq))
+    except UsageError:
+        return {}
+    if not isinstance(quantization, dict):
+        return {}
+    observers, training = quantization.get("observers"), quantization.get("training")
+    found: dict[str, Any] = {}
+    if isinstance(observers, dict):
+        found["observers"] = {tensor: str(observer)[:40] for tensor, observer in observers.items()}
+    if isinstance(training, dict) and training.get("chosen") not in (None, CALIBRATED):
+        found["trained"] = str(training["chosen"])[:40]
+    return found
 
 
 def _build_entry(item: Packed) -> dict[str, Any]:
@@ -107,7 +135,7 @@ def _next_commands(packed: Sequence[Packed], folder: Path) -> list[dict[str, str
             code = f'import repghost; print(repghost.load("{folder / item.folder}").labels)'
             found.append({"command": f"{own_command('python')} -c '{code}'", "does": "use the network from Python"})
             break
-    found.append({"command": f"{repghost} explain {folder / 'model.qdq.onnx'}", "does": "see what each layer costs"})
+    found.append({"command": f"{repghost} explain {folder / QDQ_FILE}", "does": "see what each layer costs"})
     return found
 
 

@@ -135,8 +135,7 @@ def _calibrate(this: _Run, graph: Graph) -> Networks:
     done: list[int] = []
     with progress.stage("calibrate"):
         calibrated, cached = calibrate_network(subject, config, this.cache, done.append)
-        observer = config.defaults.observer
-        progress.note = "as in an earlier run" if cached else f"{sum(done)} pictures, symmetric, observer {observer}"
+        progress.note = "as in an earlier run" if cached else f"{sum(done)} pictures, symmetric"
     # Equalized channels compute the same in float, and the calibration cache is about them.
     plain = calibrated.graph if config.equalize else graph
     return make_networks(plain, calibrated, this.jetpack, this.options, subject.preprocess.size)

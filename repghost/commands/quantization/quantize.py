@@ -62,7 +62,7 @@ def command(
     else:
         result = _calibrate(opened, config, source)
     write_result(output, result, config, search)
-    _summary(output, len(opened.prepared.images), config, result.digest, search)
+    _summary(output, len(opened.prepared.images), config, result, search)
     click.echo("next:")
     for line in _next_commands(request, output, config.policy):
         click.echo(f"  {line}")
@@ -148,16 +148,17 @@ def _echo_trial(trial: Trial) -> None:
     click.echo(f"{trial.name:56} {trial.drop_points:11.2f}  {interval:>15}  {agreement:>11}  {trial.cost}")
 
 
-def _summary(output: Path, images: int, config: QuantConfig, digest: str, search: Search | None) -> None:
-    from calib.ptq.apply import describe_observer
+def _summary(output: Path, images: int, config: QuantConfig, result: Quantized, search: Search | None) -> None:
+    from calib.settings.describe import describe_observers
 
     click.echo(f"written: {output} ({output.stat().st_size / 1e6:.2f} MB) and {config_beside(output).name}")
     accuracy = "accuracy: not measured here"
     if search is not None:
         held = search.chosen.difference.pictures
         accuracy = f"chosen: {search.chosen.name}, by {held} held-out pictures; accuracy on others: not measured here"
-    click.echo(f"policy {config.policy}, observer {describe_observer(config.defaults)}, {images} pictures; {accuracy}")
-    click.echo(f"program digest: {digest}")
+    observers = describe_observers({"config": config.to_dict(), "observers": result.spec.observers})
+    click.echo(f"policy {config.policy}, {observers}, {images} pictures; {accuracy}")
+    click.echo(f"program digest: {result.digest}")
 
 
 def _next_commands(request: CalibrationRequest, output: Path, policy: str) -> list[str]:

@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from click.testing import CliRunner
 
+from calib.qdq.writer import QUANTIZATION
 from compile.bundle.manifest import MANIFEST
 from compile.report.run_page import render_report, summary_lines
-from compile.report.run_report import JSON_FILE, PAGE_FILE, finish_report, read_report
+from compile.report.run_report import JSON_FILE, PAGE_FILE, _recorded_choices, finish_report, read_report
 from compile.storage.files import sha256
 from compile.storage.strict_json import canonical_json
 from repghost.cli import cli
@@ -248,3 +250,18 @@ def test_the_command_prints_the_page_or_the_json(tmp_path: Path) -> None:
     assert CliRunner().invoke(cli, ["report", str(tmp_path)]).output == render_report(REPORT)
     assert json.loads(CliRunner().invoke(cli, ["report", "--json", str(tmp_path)]).output) == REPORT
     assert not (tmp_path / PAGE_FILE).exists()
+
+
+def test_the_page_names_the_observers_that_the_file_was_made_with(tmp_path: Path) -> None:
+    file = onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], []))
+    recorded = {"observers": {"stem": "min_max"}, "training": {"chosen": "calibrated"}}
+    onnx.helper.set_model_props(file, {QUANTIZATION: json.dumps(recorded)})
+    onnx.save(file, tmp_path / "calibrated.onnx")
+    choices = _recorded_choices(tmp_path / "calibrated.onnx")
+    assert choices == {"observers": {"stem": "min_max"}}
+    page = render_report(changed(quantization={**REPORT["quantization"], **choices}))
+    assert "observer percentile 99.99, another one for 1 tensor where" in page and "(min_max for 1)" in page
+    for text, found in (('{"training": {"chosen": "epoch 2"}}', {"trained": "epoch 2"}), ("[]", {}), ("{", {})):
+        onnx.helper.set_model_props(file, {QUANTIZATION: text})
+        onnx.save(file, tmp_path / "other.onnx")
+        assert _recorded_choices(tmp_path / "other.onnx") == found
