@@ -13,9 +13,14 @@ Every message answers four questions: what is wrong, what was given, what is all
 from __future__ import annotations
 
 import difflib
+import re
+import shlex
 from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, requires
 
 from repghost.terminal import escape
+
+DISTRIBUTION = "repghost-deploy"
 
 
 class RepGhostError(Exception):
@@ -73,3 +78,18 @@ def unknown_value(kind: str, given: object, allowed: Iterable[object]) -> UsageE
     close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return UsageError(f"unknown {kind} {str(given)!r}; allowed: {', '.join(names)}.{hint}")
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs the packages of an extra, by their own names: no index has this project.
+
+    Args:
+        extra: a name in pyproject.toml's optional-dependencies.
+    """
+    try:
+        lines = [line.partition(";") for line in requires(DISTRIBUTION) or ()]
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        lines = []
+    of_extra = re.compile(rf"extra == [\"']{re.escape(extra)}[\"']")
+    packages = [package.strip() for package, _, marker in lines if of_extra.search(marker)]
+    return shlex.join(["pip", "install", *(packages or [f".[{extra}]"])])

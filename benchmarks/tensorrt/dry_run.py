@@ -10,7 +10,7 @@ from typing import Any
 from compile.storage.files import sha256
 from compile.storage.measurements import Measurements
 from compile.storage.stage_cache import ROOT
-from repghost.errors import RepGhostError, ToolMissingError
+from repghost.errors import RepGhostError, ToolMissingError, install_command
 
 TIME_LIMIT_S = 3600.0
 SOURCES = (Path(__file__).with_name("dry_run_worker.py"), *sorted((ROOT / "compile/tensorrt/torch").glob("*.py")))
@@ -42,7 +42,7 @@ def dry_run(python: Path, size: int) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         raise RepGhostError(f"the dry run did not end within {TIME_LIMIT_S:g} s.") from None
     if "ModuleNotFoundError" in done.stderr and done.returncode:
-        raise ToolMissingError(f"{python} lacks packages: pip install 'repghost-deploy[torch-tensorrt-rtx]' there.")
+        raise ToolMissingError(f"{python} lacks packages; there: {install_command('torch-tensorrt-rtx')}")
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not lines:
         raise RepGhostError(f"the dry run ended with code {done.returncode}: {done.stderr.strip()[-500:]}")

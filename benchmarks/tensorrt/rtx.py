@@ -19,7 +19,7 @@ from typing import Any
 from compile.storage.files import sha256
 from compile.storage.measurements import Measurements
 from compile.storage.stage_cache import ROOT
-from repghost.errors import RepGhostError, ToolMissingError
+from repghost.errors import RepGhostError, ToolMissingError, install_command
 
 MODULE = "tensorrt_rtx"
 TIME_LIMIT_S = 900.0  # of one file
@@ -70,7 +70,7 @@ def build_with_rtx(paths: Sequence[Path], python: Path | None = None) -> list[Rt
         RepGhostError: when the builder crashed.
     """
     if python is None and not rtx_is_here():
-        raise ToolMissingError("TensorRT for RTX is not installed: pip install 'repghost-deploy[tensorrt-rtx]'.")
+        raise ToolMissingError(f"TensorRT for RTX is not installed: {install_command('tensorrt-rtx')}")
     command = [str(python or sys.executable), "-m", "benchmarks.tensorrt.rtx_worker", *map(str, paths)]
     try:
         done = subprocess.run(

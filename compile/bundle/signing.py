@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from compile.bundle.manifest import Bundle, check_bundle
-from repghost.errors import IntegrityError, ToolMissingError, UsageError
+from repghost.errors import IntegrityError, ToolMissingError, UsageError, install_command
 
 SUFFIX = ".sig"
-EXTRA = "pip install 'repghost-deploy[signing]'"
+EXTRA = "signing"
 MAKE_KEY = "openssl ecparam -name prime256v1 -genkey -noout -out key.pem && openssl ec -in key.pem -pubout -out key.pub"
 
 
@@ -35,7 +35,9 @@ def _package(module: str) -> Any:
     try:
         return importlib.import_module(f"model_signing.{module}")
     except ModuleNotFoundError as error:
-        raise ToolMissingError(f"signatures need the package model-signing ({error}). Install it: {EXTRA}") from error
+        raise ToolMissingError(
+            f"signatures need the package model-signing ({error}). Install it: {install_command(EXTRA)}"
+        ) from error
 
 
 def _key(path: Path, kind: str) -> Path:

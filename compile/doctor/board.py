@@ -13,7 +13,7 @@ from compile.deploy.ssh.connection import Connection
 from compile.doctor.findings import ABSENT, MISSING, OK, Finding
 from compile.targets.features import FEATURES
 from compile.targets.table import COUNTED, TARGETS
-from repghost.errors import DeviceUnreachableError
+from repghost.errors import DeviceUnreachableError, install_command
 
 SMALLEST_ROOM_KB = 32 * 1024  # three versions of the largest network
 WARM_C = 70.0
@@ -30,7 +30,7 @@ def diagnose_here() -> Iterator[Finding]:
         yield _key()
     signing = is_installed()
     found = "model-signing" if signing else "bundles are neither signed nor checked for a signature"
-    yield Finding("signing", OK if signing else ABSENT, found, "" if signing else EXTRA)
+    yield Finding("signing", OK if signing else ABSENT, found, "" if signing else install_command(EXTRA))
 
 
 def _key() -> Finding:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repghost.data.decode import EXTENSIONS, MAX_FILE_BYTES
-from repghost.errors import ToolMissingError, UsageError
+from repghost.errors import ToolMissingError, UsageError, install_command
 
 LABEL = "cls"  # the member with the number of the class, as text
 MAX_CLASSES = 100_000
@@ -61,9 +61,7 @@ def index_shard(path: Path) -> ShardIndex:
     try:
         from webdataset.tariterators import group_by_keys
     except ModuleNotFoundError as error:
-        raise ToolMissingError(
-            "WebDataset shards need webdataset: pip install 'repghost-deploy[webdataset]'."
-        ) from error
+        raise ToolMissingError(f"WebDataset shards need webdataset: {install_command('webdataset')}") from error
     rows: list[tuple[str, int, int, int]] = []
     broken: list[str] = []
     try:

@@ -20,7 +20,7 @@ from repghost.data.base import MissingSplitError
 from repghost.data.decode import ImageError, decode_image
 from repghost.data.imagefolder import SYNONYMS
 from repghost.data.shard_index import MAX_CLASSES, ShardIndex, index_shard
-from repghost.errors import ToolMissingError, UsageError
+from repghost.errors import ToolMissingError, UsageError, install_command
 
 CLASSES_FILE = "classes.txt"
 MAX_SHARDS = 100_000
@@ -128,9 +128,7 @@ def shard_paths(pattern: Path) -> tuple[Path, ...]:
     try:
         from braceexpand import braceexpand
     except ModuleNotFoundError as error:
-        raise ToolMissingError(
-            "WebDataset shards need webdataset: pip install 'repghost-deploy[webdataset]'."
-        ) from error
+        raise ToolMissingError(f"WebDataset shards need webdataset: {install_command('webdataset')}") from error
     # The package makes a list of each range before it yields its first name.
     ranges = re.findall(r"\{(-?\d+)\.\.(-?\d+)", str(pattern))
     if any(abs(int(last) - int(first)) >= MAX_SHARDS for first, last in ranges):

@@ -23,7 +23,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from repghost.data.decode import ImageError, read_image
 from repghost.detection.checkpoint import Category
 from repghost.detection.coco_checks import check_annotations
-from repghost.errors import ToolMissingError, UsageError
+from repghost.errors import ToolMissingError, UsageError, install_command
 
 MAX_FILE_BYTES = 2 << 30  # the annotations of COCO's training images have 0.45 GB
 MIN_SIDE = 1.0  # pixels; torchvision refuses boxes without an area
@@ -63,7 +63,7 @@ class CocoImages(CocoDetection):
                 super().__init__(str(images), str(annotations))
         except ModuleNotFoundError as error:
             raise ToolMissingError(
-                "data in COCO's format needs pycocotools: pip install 'repghost-deploy[detection]'."
+                f"data in COCO's format needs pycocotools: {install_command('detection')}"
             ) from error
         except (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError) as error:
             raise UsageError(

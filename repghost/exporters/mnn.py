@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import torch
 
-from repghost.errors import IntegrityError, RepGhostError, ToolMissingError
+from repghost.errors import IntegrityError, RepGhostError, ToolMissingError, install_command
 from repghost.exporters.onnx import to_bytes
 from repghost.network.model import RepGhostNet
 
@@ -57,7 +57,7 @@ def to_mnn(proto: onnx.ModelProto, model: RepGhostNet) -> tuple[bytes, float]:
         IntegrityError: when the file does not compute what the network computes.
     """
     if find_spec("MNN") is None:
-        raise ToolMissingError("the MNN format needs MNN's converter: pip install 'repghost-deploy[mnn]'.")
+        raise ToolMissingError(f"the MNN format needs MNN's converter: {install_command('mnn')}")
     shape = [dimension.dim_value for dimension in proto.graph.input[0].type.tensor_type.shape.dim]
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     with tempfile.TemporaryDirectory(prefix="repghost-mnn-") as name:

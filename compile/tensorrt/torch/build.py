@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from compile.tensorrt.network.networks import Networks
 from compile.tensorrt.samples import Expected
 from compile.tensorrt.torch.converters import register_converters
-from repghost.errors import IntegrityError, ToolMissingError, UsageError, unknown_value
+from repghost.errors import IntegrityError, ToolMissingError, UsageError, install_command, unknown_value
 
 TRTEXEC, TORCH_TENSORRT = "trtexec", "torch-tensorrt"
 BUILDERS = (TRTEXEC, TORCH_TENSORRT)
@@ -37,7 +37,7 @@ def check_builder(name: str) -> None:
             "the engine from the bundle."
         )
     if find_spec("torch_tensorrt") is None:
-        raise ToolMissingError("torch-tensorrt is not installed: pip install 'repghost-deploy[tensorrt]'.")
+        raise ToolMissingError(f"torch-tensorrt is not installed: {install_command('tensorrt')}")
 
 
 def build_via_torch(networks: Networks, inputs: NDArray[np.float32], expected: Expected, path: Path) -> float:

@@ -45,7 +45,7 @@ def test_layers_are_read_from_the_log() -> None:
 @pytest.mark.slow
 def test_int8_layers_of_the_built_engine_are_the_promised_ones(runs: Runs) -> None:
     if not rtx_is_here():
-        pytest.skip("TensorRT for RTX is not installed; pip install 'repghost-deploy[tensorrt-rtx]'")
+        pytest.skip("TensorRT for RTX is not installed; pip install '.[tensorrt-rtx]'")
     folder = runs.bundle("6")
     promise = dict(line.split() for line in (folder / "promise.txt").read_text().splitlines())
     int8, fp16 = build_with_rtx([folder / "int8.onnx", folder / "fp16.onnx"])

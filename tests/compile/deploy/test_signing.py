@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import subprocess
 import time
@@ -18,9 +19,9 @@ from compile.bundle.manifest import MANIFEST, Bundle, check_bundle
 from compile.storage.files import sha256
 from compile.storage.strict_json import canonical_json, parse_strict
 from repghost.cli import cli
-from repghost.errors import IntegrityError, RepGhostError, ToolMissingError, UsageError
+from repghost.errors import IntegrityError, RepGhostError, ToolMissingError, UsageError, install_command
 
-pytest.importorskip("model_signing", reason="pip install 'repghost-deploy[signing]'")
+pytest.importorskip("model_signing", reason="pip install '.[signing]'")
 FUZZ_SECONDS = float(os.environ.get("REPGHOST_FUZZ_SECONDS", "30"))
 
 
@@ -139,7 +140,7 @@ def test_without_the_package_the_extra_is_named(
         raise ModuleNotFoundError(f"No module named '{name}'")
 
     monkeypatch.setattr(signing.importlib, "import_module", absent)
-    with pytest.raises(ToolMissingError, match=r"pip install 'repghost-deploy\[signing\]'"):
+    with pytest.raises(ToolMissingError, match=re.escape(install_command("signing"))):
         matches(signed, keys[0])
 
 

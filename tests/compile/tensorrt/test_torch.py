@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from compile.tensorrt.torch.build import check_builder
 from compile.tensorrt.torch.network import TorchTensorRTNetwork
 from repghost.cli import cli
 from repghost.data.preprocess import Preprocess
-from repghost.errors import ToolMissingError, UsageError
+from repghost.errors import ToolMissingError, UsageError, install_command
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fused
 from repghost.network.model import RepGhostNet
@@ -69,7 +70,7 @@ def test_ways_that_cannot_be_gone_are_named(monkeypatch: pytest.MonkeyPatch) -> 
         check_builder("tensorflow")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("compile.tensorrt.torch.build.find_spec", lambda name: None)
-    with pytest.raises(ToolMissingError, match=r"pip install 'repghost-deploy\[tensorrt\]'"):
+    with pytest.raises(ToolMissingError, match=re.escape(install_command("tensorrt"))):
         check_builder("torch-tensorrt")
 
 

@@ -34,7 +34,7 @@ def test_every_file_of_a_width_keeps_the_rules(files: list[WrittenFile]) -> None
 @pytest.mark.slow
 def test_every_file_of_a_width_is_built_as_promised(files: list[WrittenFile], tmp_path: Path) -> None:
     if not rtx_is_here():
-        pytest.skip("TensorRT for RTX is not installed; pip install 'repghost-deploy[tensorrt-rtx]'")
+        pytest.skip("TensorRT for RTX is not installed; pip install '.[tensorrt-rtx]'")
     built = _built_once(files, tmp_path)
     for file in files:
         build, placement = built[file.content], file.networks.placement

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import io
 import pickle
+import re
 import sys
 import tarfile
 from pathlib import Path
@@ -14,7 +15,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from repghost.data import ImageError, MissingSplitError, open_dataset
 from repghost.data.shards import open_shards, shard_paths, split_of
-from repghost.errors import ToolMissingError, UsageError
+from repghost.errors import ToolMissingError, UsageError, install_command
 from tests.support.training_sets import made_set
 from tests.support.training_shards import png, write_shards
 
@@ -190,5 +191,5 @@ def test_a_image_that_went_away_is_named(tmp_path: Path) -> None:
 def test_without_the_package_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     pattern = write_shards(tmp_path, [2])
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ToolMissingError, match=r"repghost-deploy\[webdataset\]"):
+    with pytest.raises(ToolMissingError, match=re.escape(install_command("webdataset"))):
         open_shards(pattern, "train")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,13 +12,13 @@ from click.testing import CliRunner
 
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
-from repghost.errors import IntegrityError, RepGhostError, ToolMissingError
+from repghost.errors import IntegrityError, RepGhostError, ToolMissingError, install_command
 from repghost.exporters import mnn as mnn_export
 from repghost.exporters.onnx import to_onnx
 from repghost.network.model import RepGhostNet
 from tests.support.networks import network
 
-needs_mnn = pytest.mark.skipif(find_spec("MNN") is None, reason="no MNN: pip install 'repghost-deploy[mnn]'")
+needs_mnn = pytest.mark.skipif(find_spec("MNN") is None, reason="no MNN: pip install '.[mnn]'")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_a_file_of_another_network_is_refused(model: RepGhostNet) -> None:
 
 def test_without_mnn_the_line_that_installs_it_is_named(model: RepGhostNet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mnn_export, "find_spec", lambda name: None)
-    with pytest.raises(ToolMissingError, match=r"repghost-deploy\[mnn\]"):
+    with pytest.raises(ToolMissingError, match=re.escape(install_command("mnn"))):
         mnn_export.to_mnn(to_onnx(model, 64), model)
 
 

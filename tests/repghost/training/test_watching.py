@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 import warnings
 import xml.etree.ElementTree as ET
@@ -13,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from repghost.cli import cli
-from repghost.errors import ToolMissingError
+from repghost.errors import ToolMissingError, install_command
 from repghost.training.follow.hooks import joined
 from repghost.training.follow.plot import draw
 from repghost.training.follow.tensorboard import board, scalars
@@ -88,7 +89,7 @@ def test_events_are_left_out_where_they_are_not_wanted(tmp_path: Path) -> None:
 
 def test_events_that_are_wanted_need_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(ToolMissingError, match=r"repghost-deploy\[tensorboard\]"), board(tmp_path, True):
+    with pytest.raises(ToolMissingError, match=re.escape(install_command("tensorboard"))), board(tmp_path, True):
         pass
     with board(tmp_path, None) as hooks:
         hooks.epoch(record(1))

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import shlex
+import tomllib
+
+import pytest
+
+from repghost import errors
+from repghost.errors import install_command
+from tests.support import ROOT
+
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+@pytest.mark.parametrize("extra", [name for name in EXTRAS if name != "dev"])
+def test_an_extra_is_installed_by_the_names_of_its_packages(extra: str) -> None:
+    words = shlex.split(install_command(extra))
+    assert words[:2] == ["pip", "install"]
+    assert sorted(words[2:]) == sorted(package.partition(";")[0].strip() for package in EXTRAS[extra])
+
+
+def test_a_checkout_that_is_not_installed_is_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errors, "DISTRIBUTION", "no-such-distribution")
+    assert install_command("signing") == "pip install '.[signing]'"
+
+
+def test_nobody_is_sent_to_an_index_for_this_project() -> None:
+    for folder in ("repghost", "calib", "compile", "benchmarks", "docs"):
+        for path in (ROOT / folder).rglob("*.*"):
+            if path.suffix in (".py", ".md", ".sh"):
+                assert "repghost-deploy[" not in path.read_text(), path
