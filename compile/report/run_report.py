@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import onnx
-
-from calib.qdq.writer import QUANTIZATION
 from calib.settings.describe import CALIBRATED
 from compile.bundle.manifest import MANIFEST
 from compile.report.boards import carry_over
@@ -84,6 +81,10 @@ def _recorded_choices(qdq: Path) -> dict[str, Any]:
     Args:
         qdq: a file that was read already, so that it is sound; its metadata may still be anybody's.
     """
+    import onnx
+
+    from calib.qdq.writer import QUANTIZATION
+
     metadata = {entry.key: entry.value for entry in onnx.load(qdq, load_external_data=False).metadata_props}
     try:
         quantization = parse_json(metadata.get(QUANTIZATION, "{}"), str(qdq))
