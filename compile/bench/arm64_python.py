@@ -5,16 +5,15 @@ Debian's packages give the interpreter, PyPI the wheels that a user of a board w
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from compile.machine.debian_packages import package_source
 from compile.machine.emulator import TOOLS, Emulator
 from repghost.errors import ToolMissingError
+from repghost.files import temporary_folder
 
 FOLDER = "arm64-python"
 # dpkg and tar come with them, a hundredth of the download; libgomp1 is what MNN and ncnn share their work with.
@@ -81,13 +80,13 @@ def fetch_arm64_python(tools: Path = TOOLS) -> Arm64Python:
             raise ToolMissingError(f"apt-get has no arm64 packages of {', '.join(PACKAGES)}; they are Debian's.")
     python = Arm64Python(place / "root", place / "packages")
     version = python.program.name.removeprefix("python")
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place) as name:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(Path(name) / "packages")]
+    with temporary_folder(python.packages) as folder:
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "packages")]
         command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", version]
         command += [word for platform in PLATFORMS for word in ("--platform", platform)]
         done = subprocess.run([*command, *WHEELS], capture_output=True, text=True, timeout=INDEX_LIMIT, check=False)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise ToolMissingError(f"pip cannot get the arm64 wheels of {', '.join(WHEELS)}: {last[:300]}")
-        shutil.move(Path(name) / "packages", python.packages)
+        (folder / "packages").rename(python.packages)
     return python

@@ -14,7 +14,7 @@ manifest.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ class Bundle:
 
 
 def write_bundle(path: Path, files: dict[str, bytes], sections: dict[str, Any]) -> Bundle:
-    """Write a bundle and check it as a reader would.
+    """Write a bundle; it is read back and checked as a reader would before it replaces an earlier one.
 
     Args:
         path: the folder of the bundle.
@@ -100,15 +100,26 @@ def write_bundle(path: Path, files: dict[str, bytes], sections: dict[str, Any]) 
 
     Raises:
         UsageError: when a file or section is missing or unknown.
+        IntegrityError: when the files do not fit together, or are not on the disk as they were made.
     """
+    path = Path(path)
     entries = {name: {"size": len(data), "sha256": sha256(data)} for name, data in files.items()}
     manifest = {"format": FORMAT, "version": VERSION, "files": entries, **sections}
     try:
         _check_manifest(manifest)
     except IntegrityError as error:
         raise UsageError(f"the bundle cannot be written: {error}") from error
-    write_folder_atomically(path, {**files, MANIFEST: canonical_json(manifest)})
-    return check_bundle(path)
+    checked: list[Bundle] = []
+
+    def check(folder: Path) -> None:
+        try:
+            checked.append(check_bundle(folder))
+        except IntegrityError as error:
+            reason = str(error).replace(str(folder), str(path))
+            raise IntegrityError(f"the bundle was not written, and {path} is as it was: {reason}") from error
+
+    write_folder_atomically(path, {**files, MANIFEST: canonical_json(manifest)}, check)
+    return replace(checked[0], path=path)
 
 
 def _check_manifest(manifest: dict[str, Any]) -> None:

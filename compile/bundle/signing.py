@@ -9,12 +9,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from compile.bundle.manifest import Bundle, check_bundle
 from repghost.errors import IntegrityError, ToolMissingError, UsageError, install_command
+from repghost.files import temporary_folder
 
 SUFFIX = ".sig"
 EXTRA = "signing"
@@ -64,9 +64,8 @@ def sign_bundle(path: Path, private_key: Path, signature: Path | None = None) ->
     if place.resolve().is_relative_to(bundle.path.resolve()):
         raise UsageError(f"{place} lies in the bundle, which may hold only what its manifest names. Put it beside it.")
     signing = _package("signing")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".sign-", dir=place.parent) as folder:
-        made = Path(folder) / place.name
+    with temporary_folder(place) as folder:
+        made = folder / place.name
         try:
             signing.Config().use_elliptic_key_signer(private_key=key).sign(bundle.path, made)
         except (ValueError, TypeError) as error:

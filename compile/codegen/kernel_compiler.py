@@ -83,7 +83,7 @@ class KernelCompiler:
         """Wait for the kernels that are being compiled; after an error those that have not begun are dropped."""
         self._pool.shutdown(cancel_futures=error is not None)
         if self.made:
-            self.store.shrink()
+            self.store.shrink(self._futures)
 
     def submit(self, source: KernelSource) -> Future[bytes]:
         """Start to compile a source and return its future object."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repghost.errors import ToolMissingError
+from repghost.files import temporary_folder
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,8 @@ class PackageSource:
         if place.exists():
             return True
         place = place.absolute()  # the programs below run in another folder
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place.parent) as name:
-            archives, unpacked = Path(name) / "archives", Path(name) / "unpacked"
+        with temporary_folder(place) as folder:
+            archives, unpacked = folder / "archives", folder / "unpacked"
             (archives / "partial").mkdir(parents=True)
             options = ["-y", "--no-install-recommends", "--download-only", "-oDebug::NoLocking=1"]
             options.append(f"-oDir::Cache::archives={archives}")
@@ -67,7 +67,7 @@ class PackageSource:
                 if not _run(["dpkg", "-x", str(archive), str(unpacked)], archives):
                     return False
             if downloaded:
-                unpacked.rename(place)
+                _appear(unpacked, place)
         return bool(downloaded)
 
 
@@ -93,15 +93,23 @@ def _keep(unpacked: Path, part: str, tools: Path) -> bool:
     source, place = unpacked / part, tools / part
     if not source.exists() or place.exists():
         return place.exists()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place.parent) as staging:
-        copy = Path(staging) / place.name
+    with temporary_folder(place) as staging:
+        copy = staging / place.name
         if source.is_dir():
             shutil.copytree(source, copy, symlinks=True)
         else:
             shutil.copy2(source, copy)
-        copy.rename(place)
+        _appear(copy, place)
     return True
+
+
+def _appear(made: Path, place: Path) -> None:
+    """Move a whole file or folder to its place; where another process was faster, its copy is as good."""
+    try:
+        made.rename(place)
+    except OSError:
+        if not place.exists():
+            raise
 
 
 def _private_lists(lists: Path) -> list[str]:

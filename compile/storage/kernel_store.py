@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
 from compile.storage.files import read_plain_file
 from repghost.errors import IntegrityError
+from repghost.files import open_temporary, sweep
 
 FOLDER_VARIABLE = "REPGHOST_CACHE"  # a folder, or "off"
 OFF = "off"
@@ -50,31 +51,37 @@ class KernelStore:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=self.folder)
+            descriptor, temporary = open_temporary(self._path(key))
             try:
+                # No fsync: a file that a crash cut short does not match its digest and counts as absent.
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(hashlib.sha256(content).digest() + content)
-                # No fsync: a file that a crash cut short does not match its digest and counts as absent.
-                Path(temporary).replace(self._path(key))
+                    file.flush()
+                    temporary.replace(self._path(key))
             except BaseException:
-                Path(temporary).unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
                 raise
         except OSError:
             return
 
-    def shrink(self) -> None:
-        """Delete the least recently used kernels until the rest is within the limit."""
+    def shrink(self, used: Container[str] = ()) -> None:
+        """Delete kernels until the rest is within the limit, the least recently used first.
+
+        Args:
+            used: keys that go last, so that a clock that was set back makes no run delete its own kernels.
+        """
         if self.folder is None:
             return
+        sweep(self.folder)
         found = []
         for path in self.folder.glob(f"*{SUFFIX}"):
             try:
                 status = path.lstat()
             except OSError:  # another process deleted it
                 continue
-            found.append((status.st_mtime_ns, status.st_size, path))
-        total = sum(size for _, size, _ in found)
-        for _, size, path in sorted(found):
+            found.append((path.stem in used, status.st_mtime_ns, status.st_size, path))
+        total = sum(size for _, _, size, _ in found)
+        for _, _, size, path in sorted(found):
             if total <= self.limit_bytes:
                 return
             try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +13,8 @@ from typing import Any
 from compile.storage.files import DIGEST, FILE_LIMIT, NAME, read_plain_file, sha256, write_folder_atomically
 from compile.storage.strict_json import canonical_json, parse_strict
 from repghost.errors import IntegrityError
+from repghost.files import sweep
+from repghost.locks import locked
 
 INDEX = "index.json"
 ROOT = Path(__file__).resolve().parents[2]  # where the packages lie
@@ -30,6 +31,8 @@ class StageCache:
     def get(self, stage: str, key: dict[str, Any], make: Callable[[], Files]) -> tuple[Files, bool]:
         """Return the files of a stage, and whether they were in the cache.
 
+        Where another process is making them, this one waits, says so, and takes what that one made.
+
         Args:
             stage: the name of the stage.
             key: JSON values; everything that can change the result.
@@ -39,10 +42,14 @@ class StageCache:
         found = _read(place)
         if found is not None:
             return found, True
-        files = make()
-        index = {"key": key, "files": {name: sha256(data) for name, data in files.items()}}
-        shutil.rmtree(place, ignore_errors=True)
-        write_folder_atomically(place, {**files, INDEX: canonical_json(index)})
+        with locked(place):
+            found = _read(place)
+            if found is not None:
+                return found, True
+            sweep(self.folder)
+            files = make()
+            index = {"key": key, "files": {name: sha256(data) for name, data in files.items()}}
+            write_folder_atomically(place, {**files, INDEX: canonical_json(index)})
         return files, False
 
     def has(self, stage: str, key: dict[str, Any]) -> bool:

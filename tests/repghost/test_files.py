@@ -24,7 +24,7 @@ def test_folder_content_and_mode(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["-x"]
 
 
-@pytest.mark.parametrize("step", ["fsync", "replace", "fdopen"])
+@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
 @pytest.mark.parametrize(
     "error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "stopped"]
 )

@@ -102,14 +102,14 @@ def test_nothing_is_left_when_writing_fails(
 ) -> None:
     path = tmp_path / "bundle"
     before = write_bundle(path, host_files, fake_sections(host)).digest
-    real = files_module.write_bytes_atomically
+    real = files_module.write_new_file
 
     def full_disk(target: Path, data: bytes, mode: int = 0o644) -> None:
         if target.name == "repghost-run":
             raise OSError(28, "No space left on device")
         real(target, data, mode)
 
-    monkeypatch.setattr(files_module, "write_bytes_atomically", full_disk)
+    monkeypatch.setattr(files_module, "write_new_file", full_disk)
     with pytest.raises(OSError, match="No space left"):
         write_bundle(path, host_files, fake_sections(host) | {"precision": "other"})
     assert check_bundle(path).digest == before
@@ -127,6 +127,7 @@ def test_a_failed_rename_brings_the_old_folder_back(tmp_path: Path, monkeypatch:
         return real(self, target)
 
     monkeypatch.setattr(Path, "rename", refuse_new)
+    monkeypatch.setattr(files_module, "_exchange", lambda first, second: False)
     with pytest.raises(OSError, match="Input/output"):
         write_folder_atomically(path, {"a": b"new"})
     assert (path / "a").read_bytes() == b"old"

@@ -61,6 +61,16 @@ def test_the_kernels_used_longest_ago_are_thrown_away(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_a_clock_that_was_set_back_makes_no_run_delete_its_own_kernels(tmp_path: Path) -> None:
+    store = KernelStore(tmp_path, limit_bytes=2 * (DIGEST_BYTES + 100))
+    keys = [letter * 64 for letter in "abcd"]
+    for age, key in enumerate(keys):  # those of this run seem to be the oldest
+        store.put(key, bytes(100))
+        os.utime(entry(store, key), (age, age))
+    store.shrink(used=keys[:2])
+    assert [key for key in keys if store.get(key) is not None] == keys[:2]
+
+
 def test_a_folder_that_cannot_be_written_keeps_nothing_and_fails_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for store in (KernelStore(tmp_path / "file"), KernelStore(None)):

@@ -1,0 +1,64 @@
+"""Locks that programs hold on what they write; the lock of a process that died is free."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from repghost.files import is_open_as
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+@contextmanager
+def locked(path: Path, say: Callable[[str], None] = _tell) -> Iterator[None]:
+    """Hold the lock of a file or folder while its content is made; wait for a process that holds it, and say so.
+
+    Where the file system has no locks, nobody waits: what is written is whole all the same.
+
+    Args:
+        path: what is made; the lock is a hidden file beside it, which is deleted at the end.
+        say: is told whom this process waits for.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = path.with_name(f".{path.name}.lock")
+    descriptor = _take(place, path, say)
+    try:
+        yield
+    finally:
+        place.unlink(missing_ok=True)  # before it is free: whoever waits sees that the file is not this one any more
+        os.close(descriptor)
+
+
+def _take(place: Path, path: Path, say: Callable[[str], None]) -> int:
+    """Return the descriptor of a lock that is held."""
+    while True:
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        try:
+            _wait(descriptor, path, say)
+            if is_open_as(descriptor, place):
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, f"{os.getpid()}\n".encode())
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _wait(descriptor: int, path: Path, say: Callable[[str], None]) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        number = os.pread(descriptor, 20, 0).strip()
+        owner = f"process {number.decode()}" if number.isdigit() else "another process"
+        say(f"{owner} is making {path}; waiting for it (Ctrl-C to stop)")
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:
+        return
