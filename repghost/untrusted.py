@@ -35,10 +35,11 @@ def open_regular(path: Path, *, error: type[RepGhostError] = UsageError, follow_
         descriptor = os.open(path, flags)
     except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
         link = not follow_links and Path(path).is_symlink()
-        raise error(f"{path} cannot be read: {'it is a symbolic link' if link else _reason(problem)}.") from problem
+        reason = "it is a symbolic link" if link else _reason(problem)
+        raise error(f"{path}: cannot be read ({reason}).") from problem
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise error(f"{path} is not a regular file; folders, pipes and devices are not read.")
+        raise error(f"{path}: not a regular file; folders, pipes and devices are not read.")
     return os.fdopen(descriptor, "rb")
 
 
@@ -59,13 +60,13 @@ def read_bounded(
     with open_regular(path, error=error, follow_links=follow_links) as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
-            raise error(f"{path} has {size} bytes; at most {limit} are allowed.")
+            raise error(f"{path}: {size} bytes; at most {limit} are allowed.")
         try:
             data = file.read(size + 1)
         except OSError as problem:
-            raise error(f"{path} cannot be read: {_reason(problem)}.") from problem
+            raise error(f"{path}: cannot be read ({_reason(problem)}).") from problem
     if len(data) > size:
-        raise error(f"{path} grew while it was read. Try again when nothing writes to it.")
+        raise error(f"{path}: grew while it was read. Try again when nothing writes to it.")
     return data
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import pickle
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
+from repghost.checkpoints.weight_files import load_archive, read_file_bytes
 from repghost.errors import UsageError
 from repghost.files import write_bytes_atomically
 
@@ -43,11 +42,12 @@ def read_values(path: Path, version: int, what: str, build: Callable[[Mapping[st
         UsageError: when the file is of another version, or something else.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a foreign pickle protocol is refused below like any other
-            values = torch.load(path, map_location="cpu", weights_only=True)
-        if values["version"] != version:
-            raise UsageError(f"{path}: state version {values['version']!r}; this program reads version {version}.")
+        values = load_archive(read_file_bytes(path), path)
+    except UsageError as error:
+        raise UsageError(f"{path}: not {what}: {error}") from error
+    try:
+        if type(values["version"]) is not int or values["version"] != version:
+            raise UsageError(f"{path}: state version {values['version']!r:.80}; this program reads version {version}.")
         return build(values)
-    except (pickle.UnpicklingError, RuntimeError, LookupError, TypeError, ValueError, EOFError, OSError) as error:
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UsageError(f"{path}: not {what} ({type(error).__name__}: {error}).") from error

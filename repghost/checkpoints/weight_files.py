@@ -14,7 +14,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import safetensors.torch
@@ -23,12 +23,26 @@ from torch import Tensor
 
 from repghost.checkpoints.weight_names import weights_key
 from repghost.errors import UsageError
+from repghost.pickles import unsafe_part
+from repghost.untrusted import read_bounded
 
 SIZE_LIMIT = 1 << 30  # a 2.0x with its optimizer's state takes 0.2 GB
 TENSOR_LIMIT = 10_000  # the train form has 672
 SAFETENSORS_HEADER_LIMIT = 100_000_000  # as the format's description demands
+HEADER_LIMIT = 4 << 20  # bytes that are read of it; that of a 2.0x has 80,000
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 SHOWN = 3  # names printed in a message
+PICKLE = "data.pkl"  # of an archive
+MEMBER_LIMIT = 5 * TENSOR_LIMIT  # of an archive, among them the tensors of an optimizer
+ZIP_MEMBER, ZIP_END, ZIP_END_BYTES = b"PK\1\2", b"PK\5\6", 22
+# What the pickle of a training file may call. Torch knows more, among it what allocates: bytearray(n), FloatStorage(n).
+CALLABLES = frozenset(
+    {f"torch._utils._rebuild_{kind}" for kind in ("tensor", "tensor_v2", "tensor_v3", "sparse_tensor")}
+    | {f"torch._utils._rebuild_{kind}" for kind in ("parameter", "parameter_with_state")}
+    | {f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("set", "complex")}
+    | {"collections.OrderedDict", "collections.Counter", "_codecs.encode", "argparse.Namespace"}
+    | {"torch.Size", "torch.device", "torch.serialization._get_layout"}
+)
 
 READABLE = "readable are safetensors files and files of torch.save that hold a state dict"
 
@@ -58,12 +72,12 @@ def read_file_bytes(path: Path) -> bytes:
         raise UsageError(f"there is no checkpoint {str(path)!r}. Give the path of a weight file; {READABLE}.")
     if not path.is_file():
         raise UsageError(f"checkpoint {str(path)!r} is not a file. Give the path of the weight file in it; {READABLE}.")
-    size = path.stat().st_size
-    if not 0 < size <= SIZE_LIMIT:
+    data = read_bounded(path, SIZE_LIMIT)
+    if not data:
         raise UsageError(
-            f"checkpoint {str(path)!r} has {size} bytes; allowed are 1 to {SIZE_LIMIT}. Copy or download it again."
+            f"checkpoint {str(path)!r} has 0 bytes; allowed are 1 to {SIZE_LIMIT}. Copy or download it again."
         )
-    return path.read_bytes()
+    return data
 
 
 def parse_weights(data: bytes, path: Path, prefer_ema: bool = True) -> WeightFile:
@@ -92,33 +106,76 @@ def parse_weights(data: bytes, path: Path, prefer_ema: bool = True) -> WeightFil
 
 
 def _parse_safetensors(data: bytes, path: Path) -> WeightFile:
+    length = int.from_bytes(data[:8], "little")
+    if length > HEADER_LIMIT:
+        raise UsageError(
+            f"checkpoint {str(path)!r} has a header of {length} bytes; at most {HEADER_LIMIT} are allowed."
+        )
     try:
-        tensors = safetensors.torch.load(data)
-        length = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        header = json.loads(data[8 : 8 + length])
+        if len(header) <= TENSOR_LIMIT:
+            tensors = safetensors.torch.load(data)
     except Exception as error:  # whatever it is, the file is at fault
         raise _damaged(path, error) from error
-    return WeightFile(_checked(tensors, path, len(data)), {str(key): str(value) for key, value in header.items()}, {})
+    if len(header) > TENSOR_LIMIT:
+        raise _too_many(path, len(header))
+    texts = header.get("__metadata__", {})
+    return WeightFile(_checked(tensors, path, len(data)), {str(key): str(value) for key, value in texts.items()}, {})
 
 
 def _parse_torch(data: bytes, path: Path, prefer_ema: bool) -> WeightFile:
-    _refuse_compression(data, path)
+    content = load_archive(data, path)
+    if not isinstance(content, Mapping):
+        raise UsageError(f"checkpoint {str(path)!r} holds a {type(content).__name__}, not a state dict; {READABLE}.")
+    return _from_mapping(content, path, prefer_ema, len(data))
+
+
+def load_archive(data: bytes, path: Path) -> Any:
+    """Return what `torch.save` wrote: tensors, plain values and an argparse.Namespace; `path` is for messages only.
+
+    The pickle inside is looked through first: what it makes takes no more memory than a small multiple of the file.
+
+    Raises:
+        UsageError: when the bytes are something else, damaged, or ask for more.
+    """
+    unsafe = _unsafe_archive(data, path)
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about details of a file that is evaluated below
-            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        if unsafe is None:
+            with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about details of a file that is evaluated below
+                return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a crafted pickle can raise anything; it is never loaded another way
         asked = re.search(r"GLOBAL (\S+)", str(error))
         if asked is None:
             raise _damaged(path, error) from error
-        raise UsageError(
-            f"checkpoint {str(path)!r} is refused and nothing in it was run: it asks for {asked[1]!r}, and only "
-            "tensors, plain values and an argparse.Namespace are allowed. Save the state dict alone: "
-            "torch.save(model.state_dict(), path)."
-        ) from error
-    if not isinstance(content, Mapping):
-        raise UsageError(f"checkpoint {str(path)!r} holds a {type(content).__name__}, not a state dict; {READABLE}.")
-    return _from_mapping(content, path, prefer_ema, len(data))
+        unsafe = f"asks for {asked[1]!r}"
+    raise UsageError(
+        f"checkpoint {str(path)!r} is refused and nothing in it was run: it {unsafe}, and only tensors, plain values "
+        "and an argparse.Namespace are allowed. Save the state dict alone: torch.save(model.state_dict(), path)."
+    )
+
+
+def _unsafe_archive(data: bytes, path: Path) -> str | None:
+    """Return what the pickle of an archive does that weights have no use for, None for nothing.
+
+    Refused are archives that would unpack to more than the file's size, and those whose list of members is not where
+    each reader looks for it; torch itself stores without compression, and nothing follows the list.
+    """
+    try:
+        if data.count(ZIP_MEMBER) > MEMBER_LIMIT or data[-ZIP_END_BYTES:][: len(ZIP_END)] != ZIP_END:
+            raise ValueError("its list of members is too long, or something follows it")
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            if all(entry.compress_type == zipfile.ZIP_STORED for entry in entries) and (
+                sum(entry.file_size for entry in entries) <= len(data)
+            ):
+                pickles = [entry for entry in entries if PurePosixPath(entry.filename).name == PICKLE]
+                if len(pickles) != 1:
+                    raise ValueError(f"it has {len(pickles)} members {PICKLE}")
+                return unsafe_part(archive.read(pickles[0]), CALLABLES)
+    except Exception as error:
+        raise _damaged(path, error) from error
+    raise UsageError(f"checkpoint {str(path)!r} is a compressed archive; torch.save stores. Save the weights again.")
 
 
 def _from_mapping(content: Mapping[Any, Any], path: Path, prefer_ema: bool, size: int) -> WeightFile:
@@ -133,27 +190,12 @@ def _from_mapping(content: Mapping[Any, Any], path: Path, prefer_ema: bool, size
     return WeightFile(_checked(weights, path, size), {}, notes)
 
 
-def _refuse_compression(data: bytes, path: Path) -> None:
-    """Refuse an archive that would unpack to more than the file's size; torch itself stores without compression."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entries = archive.infolist()
-    except Exception as error:
-        raise _damaged(path, error) from error
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or (
-        sum(entry.file_size for entry in entries) > len(data)
-    ):
-        raise UsageError(
-            f"checkpoint {str(path)!r} is a compressed archive; torch.save stores. Save the weights again."
-        )
-
-
 def _checked(weights: Mapping[Any, Any], path: Path, size: int) -> dict[str, Tensor]:
     """Return the mapping when it is names to ordinary tensors, and small enough."""
     if len(weights) > TENSOR_LIMIT:
-        raise UsageError(f"checkpoint {str(path)!r} holds {len(weights)} entries; at most {TENSOR_LIMIT} are allowed.")
+        raise _too_many(path, len(weights))
     for name, tensor in weights.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
+        if not isinstance(name, str) or not isinstance(tensor, Tensor) or not _is_plain(tensor):
             kind = type(tensor).__name__
             raise UsageError(
                 f"checkpoint {str(path)!r} is not a state dict: {str(name)[:80]!r} is a {kind}, not a dense tensor. "
@@ -165,6 +207,14 @@ def _checked(weights: Mapping[Any, Any], path: Path, size: int) -> dict[str, Ten
                 f"file's {size} bytes can hold. Save plain contiguous tensors."
             )
     return {name: tensor.detach() for name, tensor in weights.items()}
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+
+
+def _too_many(path: Path, count: int) -> UsageError:
+    return UsageError(f"checkpoint {str(path)!r} holds {count} entries; at most {TENSOR_LIMIT} are allowed.")
 
 
 def _damaged(path: Path, error: Exception) -> UsageError:

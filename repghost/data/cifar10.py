@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from repghost.data.arrays import ArraySet
 from repghost.data.base import MissingSplitError
 from repghost.errors import UsageError
+from repghost.pickles import unsafe_part
+from repghost.untrusted import read_bounded
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BATCHES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}
@@ -60,17 +62,9 @@ def _find(folder: Path, name: str) -> Path | None:
     return None
 
 
-def _read(path: Path) -> bytes:
-    """Return the content of a batch file."""
-    size = path.stat().st_size
-    if size > _MAX_BYTES:
-        raise UsageError(f"{path}: {size} bytes are more than a batch of CIFAR-10 may have ({_MAX_BYTES}).")
-    return path.read_bytes()
-
-
 def _read_binary(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Read the binary version: rows of one label byte and 3072 image bytes (red, green, blue planes)."""
-    data = np.frombuffer(_read(path), np.uint8)
+    data = np.frombuffer(read_bounded(path, _MAX_BYTES), np.uint8)
     if not len(data) or len(data) % (1 + _IMAGE_BYTES):
         raise UsageError(f"{path}: {len(data)} bytes are not rows of {1 + _IMAGE_BYTES}; fetch CIFAR-10 again.")
     rows = data.reshape(-1, 1 + _IMAGE_BYTES)
@@ -79,54 +73,67 @@ def _read_binary(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 def _read_pickle(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Read the Python version: a dictionary with `data` uint8 [N, 3072] and `labels`, a list of int."""
+    content = read_bounded(path, _MAX_BYTES)
     try:
-        values = _RestrictedUnpickler(io.BytesIO(_read(path))).load()
+        unsafe = unsafe_part(content, {f"{module}.{name}" for module, name in _ALLOWED})
+        if unsafe is not None:
+            raise UsageError(f"its pickle {unsafe}, which a batch of CIFAR-10 does not need; not read.")
+        values = _RestrictedUnpickler(io.BytesIO(content), encoding="bytes").load()
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     except Exception as error:  # a hostile pickle can make the unpickler fail in any way
         raise UsageError(f"{path}: not a batch of CIFAR-10 ({type(error).__name__}: {error}).") from error
-    if isinstance(values, Mapping):
+    if isinstance(values, dict):
         images, labels = values.get(b"data", values.get("data")), values.get(b"labels", values.get("labels"))
-        if (
-            isinstance(images, np.ndarray)
-            and images.dtype == np.uint8
-            and images.ndim == 2
-            and images.shape[1] == _IMAGE_BYTES
-            and isinstance(labels, list)
-            and all(isinstance(label, int) for label in labels)
-        ):
-            return images, np.asarray(labels, np.int64)
+        rows = images.rows if isinstance(images, _Array) else None
+        if rows is not None and isinstance(labels, list) and all(type(it) is int and 0 <= it < 256 for it in labels):
+            return rows, np.asarray(labels, np.int64)
     raise UsageError(f"{path}: not a batch of CIFAR-10; fetch the set again.")
 
 
+class _Array:
+    """What numpy's pickles describe instead of the array: nothing is allocated for what a file only promises."""
+
+    rows: NDArray[np.uint8] | None = None  # [N, 3072]; None for any other array
+
+    def __setstate__(self, state: Any) -> None:
+        """Take the values over: version, shape, type, whether columns come first, the bytes."""
+        _, shape, kind, columns_first, data = state
+        count, length = shape
+        if kind.name in (b"u1", "u1") and length == _IMAGE_BYTES and len(data) == count * length:
+            self.rows = np.frombuffer(data, np.uint8).reshape(count, length, order="F" if columns_first else "C")
+
+
+class _ElementType:
+    """The name of an array's elements."""
+
+    def __init__(self, name: Any, *flags: Any) -> None:
+        self.name = name
+
+    def __setstate__(self, state: Any) -> None:
+        """Ignore the byte order: only bytes are read."""
+
+
 def _encode(text: str, encoding: str) -> bytes:
-    """Stand in for `_codecs.encode`, which pickles of bytes under protocol 2 use with latin1 only."""
-    if encoding not in ("latin1", "latin-1"):
-        raise UsageError(f"its pickle encodes with {encoding!r}; only latin1 is allowed.")
+    """Stand in for `_codecs.encode`, which pickles of bytes under protocol 2 use."""
     return text.encode("latin1")
 
 
-def _allowed_names() -> dict[tuple[str, str], Callable[..., Any]]:
-    """Return what a batch may name: how numpy rebuilds an array, under the module names of numpy 1 and 2."""
-    reconstruct = np.ndarray(0).__reduce__()[0]
-    scalar_type: Callable[..., Any] = np.dtype
-    allowed: dict[tuple[str, str], Callable[..., Any]] = {("_codecs", "encode"): _encode}
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        allowed[module, "_reconstruct"] = reconstruct  # type: ignore[assignment]
-    allowed["numpy", "ndarray"] = np.ndarray
-    allowed["numpy", "dtype"] = scalar_type
-    return allowed
+# What a batch may name: how numpy rebuilds an array, under the module names of numpy 1 and 2.
+_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+    ("_codecs", "encode"): _encode,
+    ("numpy.core.multiarray", "_reconstruct"): lambda *empty: _Array(),
+    ("numpy._core.multiarray", "_reconstruct"): lambda *empty: _Array(),
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _ElementType,
+}
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
-    """An unpickler that knows the names of `_allowed_names` and no other."""
-
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file, encoding="bytes")
-        self._allowed = _allowed_names()
+    """An unpickler that knows the names of `_ALLOWED` and no other."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return an allowed name; refuse every other one before it can be called."""
-        if (module, name) not in self._allowed:
+        """Return what stands in for an allowed name; refuse every other one before it can be called."""
+        if (module, name) not in _ALLOWED:
             raise UsageError(f"its pickle asks for {module}.{name}, which a batch of CIFAR-10 does not need; not read.")
-        return self._allowed[module, name]
+        return _ALLOWED[module, name]

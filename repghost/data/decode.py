@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from repghost.errors import UsageError
+from repghost.untrusted import read_bounded
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a larger image is a decompression bomb until proven otherwise
 MAX_FILE_BYTES = 256 << 20
@@ -39,14 +40,7 @@ def read_image(path: Path, upright: bool = True) -> Image.Image:
     Raises:
         ImageError: when the file cannot be read or decoded; the message names it.
     """
-    try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise ImageError(f"{path}: {size} bytes are more than the {MAX_FILE_BYTES} a picture may have.")
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    return decode_image(data, str(path), upright)
+    return decode_image(read_bounded(path, MAX_FILE_BYTES, error=ImageError), str(path), upright)
 
 
 def decode_image(data: bytes, name: str, upright: bool = True) -> Image.Image:
@@ -103,8 +97,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def _from_sixteen_bit(image: Image.Image) -> Image.Image:
     """Scale 16-bit grey to 8 bits, rounding to nearest."""
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise ImageError(f"grey values from {values.min()} to {values.max()} do not fit 16 bits.")
-    grey = ((values * 255 + 32767) // 65535).astype(np.uint8)
+    given = np.asarray(image)
+    if given.min() < 0 or given.max() > 65535:
+        raise ImageError(f"grey values from {given.min()} to {given.max()} do not fit 16 bits.")
+    values = given.astype(np.uint32)
+    values *= 255
+    values += 32767
+    grey = (values // 65535).astype(np.uint8)
     return Image.fromarray(np.repeat(grey[:, :, None], 3, axis=2))

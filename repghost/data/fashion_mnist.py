@@ -19,6 +19,7 @@ from repghost.data.arrays import ArraySet
 from repghost.data.base import MissingSplitError
 from repghost.errors import UsageError
 from repghost.files import write_bytes_atomically
+from repghost.untrusted import open_regular
 
 CLASSES = (
     "T-shirt/top",
@@ -36,7 +37,7 @@ PREFIXES = {"train": "train", "test": "t10k", "calibration": "calibration"}
 
 _SUBFOLDERS = (".", "raw", "FashionMNIST/raw")
 _UNSIGNED_BYTE = 0x08  # the only element type of this set
-_MAX_BYTES = 256 << 20  # the largest file of the set has 47 MB
+_MAX_ELEMENTS = {3: 256 << 20, 1: 4 << 20}  # by rank: of images, of which the set has 47 MB, and of labels
 
 
 def splits_in(folder: Path) -> tuple[str, ...]:
@@ -77,21 +78,25 @@ def read_idx(path: Path, rank: int) -> NDArray[np.uint8]:
     Raises:
         UsageError: when the file is not such a file, or is longer or shorter than its header says.
     """
+    header_bytes = 4 + 4 * rank
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+        with open_regular(path) as stored, gzip.GzipFile(fileobj=stored) if path.suffix == ".gz" else stored as file:
+            header = file.read(header_bytes)
+            if len(header) < header_bytes or header[:4] != bytes((0, 0, _UNSIGNED_BYTE, rank)):
+                raise UsageError(f"{path}: not an idx file of bytes with {rank} dimensions. Fetch the set again.")
+            shape = struct.unpack(f">{rank}I", header[4:])
+            count, most = math.prod(shape), _MAX_ELEMENTS[rank]
+            if count > most:
+                raise UsageError(f"{path}: the header promises {count} elements {list(shape)}; {most} are allowed.")
+            data = file.read(count + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path}: cannot be read ({error}). Fetch the set again.") from error
-    header = 4 + 4 * rank
-    if len(data) < header or data[:4] != bytes((0, 0, _UNSIGNED_BYTE, rank)):
-        raise UsageError(f"{path}: not an idx file of bytes with {rank} dimensions. Fetch the set again.")
-    shape = struct.unpack(f">{rank}I", data[4:header])
-    if len(data) != header + math.prod(shape):
+    if len(data) != count:
+        held = f"{len(data)}" if len(data) < count else "more"
         raise UsageError(
-            f"{path}: the header promises {math.prod(shape)} elements {list(shape)}, the file holds "
-            f"{len(data) - header}. Fetch the set again."
+            f"{path}: the header promises {count} elements {list(shape)}, the file holds {held}. Fetch the set again."
         )
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def write_idx(path: Path, array: NDArray[np.uint8]) -> None:

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repghost.data.decode import EXTENSIONS, MAX_FILE_BYTES
+from repghost.data.tar_members import bounded_headers, read_members
 from repghost.errors import ToolMissingError, UsageError, install_command
+from repghost.untrusted import open_regular, parse_int
 
 LABEL = "cls"  # the member with the number of the class, as text
 MAX_CLASSES = 100_000
@@ -71,7 +73,7 @@ def index_shard(path: Path) -> ShardIndex:
                 broken.append(f"{path}: sample {sample['__key__']!r} {found}")
             else:
                 rows.append(found)
-    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError) as error:
         reason = str(error.args[0]) if error.args else ""
         raise UsageError(
             f"{path}: not a whole, uncompressed tar of samples ({type(error).__name__}: {reason}); copy or write this "
@@ -84,9 +86,8 @@ def index_shard(path: Path) -> ShardIndex:
 
 def _members(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the regular files of a tar as the webdataset package passes them on, with places for contents."""
-    with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-        while (member := archive.next()) is not None:
-            archive.members = []  # type: ignore[attr-defined]  # else every header of the shard stays in memory
+    with open_regular(path) as file, tarfile.open(fileobj=file, mode="r:", tarinfo=bounded_headers()) as archive:
+        for member in read_members(archive):
             _check(path, member)
             if member.isreg() and not member.name.startswith("__"):  # the package's own notes
                 text = b""
@@ -121,7 +122,8 @@ def _row(sample: dict[str, Any]) -> tuple[str, int, int, int] | str:
     if LABEL not in sample:
         return f"has no label (a member that ends in .{LABEL})"
     text = sample[LABEL].text.strip()
-    if len(sample[LABEL].text) > _LABEL_BYTES or not text.isdigit() or int(text) >= MAX_CLASSES:
+    label = parse_int(text.decode("ascii", "replace"), high=MAX_CLASSES - 1)
+    if len(sample[LABEL].text) > _LABEL_BYTES or label is None:
         return f"has the label {text[:_LABEL_BYTES]!r}; a whole number below {MAX_CLASSES} is allowed"
     image = images[0]
-    return image.name, image.offset, image.size, int(text)
+    return image.name, image.offset, image.size, label

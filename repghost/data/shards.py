@@ -21,9 +21,11 @@ from repghost.data.decode import ImageError, decode_image
 from repghost.data.imagefolder import SYNONYMS
 from repghost.data.shard_index import MAX_CLASSES, ShardIndex, index_shard
 from repghost.errors import ToolMissingError, UsageError, install_command
+from repghost.untrusted import open_regular, parse_int, read_bounded
 
 CLASSES_FILE = "classes.txt"
 MAX_SHARDS = 100_000
+RANGE = r"\{(-?\d+)\.\.(-?\d+)"
 _SPLITS = ("train", "val", "validation", "test", "calibration")
 _CLASSES_BYTES = 16 << 20
 
@@ -59,7 +61,7 @@ class ShardSet:
         shard, place = self._place(index)
         offset, size = int(self._indices[shard].offsets[place]), int(self._indices[shard].sizes[place])
         try:
-            with self._paths[shard].open("rb") as file:
+            with open_regular(self._paths[shard], error=ImageError) as file:
                 file.seek(offset)
                 data = file.read(size)
         except OSError as error:
@@ -130,8 +132,8 @@ def shard_paths(pattern: Path) -> tuple[Path, ...]:
     except ModuleNotFoundError as error:
         raise ToolMissingError(f"WebDataset shards need webdataset: {install_command('webdataset')}") from error
     # The package makes a list of each range before it yields its first name.
-    ranges = re.findall(r"\{(-?\d+)\.\.(-?\d+)", str(pattern))
-    if any(abs(int(last) - int(first)) >= MAX_SHARDS for first, last in ranges):
+    ranges = [[parse_int(end, -MAX_SHARDS) for end in ends] for ends in re.findall(RANGE, str(pattern))]
+    if any(first is None or last is None or abs(last - first) >= MAX_SHARDS for first, last in ranges):
         raise UsageError(f"{pattern}: names more than {MAX_SHARDS} shards.")
     try:
         names = list(itertools.islice(braceexpand(str(pattern)), MAX_SHARDS + 1))
@@ -160,12 +162,8 @@ def _class_names(path: Path, labels: NDArray[np.int64]) -> tuple[str, ...]:
     """Return a name for each class: the lines of a file, or the numbers up to the largest label."""
     if not path.is_file():
         return tuple(str(number) for number in range(int(labels.max()) + 1))
-    if path.stat().st_size > _CLASSES_BYTES:
-        raise UsageError(
-            f"{path}: {path.stat().st_size} bytes are more than the {_CLASSES_BYTES} class names may have."
-        )
     try:
-        names = tuple(path.read_text(encoding="utf-8").splitlines())
+        names = tuple(read_bounded(path, _CLASSES_BYTES).decode("utf-8").splitlines())
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8 text ({error}).") from error
     if not 0 < len(names) <= MAX_CLASSES or len(set(names)) < len(names) or not all(name.strip() for name in names):

@@ -18,8 +18,10 @@ from PIL import Image
 
 from repghost.data.base import MissingSplitError
 from repghost.data.decode import MAX_FILE_BYTES, decode_image
-from repghost.data.imagefolder import SYNONYMS, is_image
+from repghost.data.imagefolder import SHOWN, SYNONYMS, is_image
+from repghost.data.tar_members import bounded_headers, read_members
 from repghost.errors import UsageError
+from repghost.untrusted import open_regular
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 SPLITS = frozenset({"train", "val", "validation", "test", "calibration"})
@@ -80,12 +82,12 @@ def _images(path: Path, wanted: tuple[str, ...], seen: set[str]) -> Iterator[tup
     """Yield name, path parts and content of every regular image file of the wanted splits."""
     above: set[str] = set()
     try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
+        with open_regular(path) as tar, tarfile.open(fileobj=tar, mode="r|*", tarinfo=bounded_headers()) as archive:
+            for member in read_members(archive):
                 parts = PurePosixPath(member.name).parts
                 if parts and parts[0] == ".":
                     parts = parts[1:]
-                if parts:
+                if parts and len(seen) < SHOWN:
                     seen.add(parts[0])
                 if len(parts) > 3 and parts[0] not in {*SPLITS, *wanted, "/"} and parts[1] in wanted:
                     above.add(parts[0])
@@ -101,5 +103,7 @@ def _images(path: Path, wanted: tuple[str, ...], seen: set[str]) -> Iterator[tup
                 file = archive.extractfile(member)
                 if file is not None:
                     yield "/".join(parts), parts, file.read()
-    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError) as error:
+    except MemoryError as error:
+        raise UsageError(f"{path}: its pictures do not fit into memory; unpack it and give the folder.") from error
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a readable tar archive ({type(error).__name__}: {error}).") from error

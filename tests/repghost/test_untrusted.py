@@ -17,7 +17,7 @@ def test_a_regular_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
     path.write_bytes(b"12345")
     (tmp_path / "link").symlink_to(path)
     assert read_bounded(path, 5) == read_bounded(tmp_path / "link", 5) == b"12345"
-    with pytest.raises(UsageError, match="file has 5 bytes; at most 4 are allowed"):
+    with pytest.raises(UsageError, match="file: 5 bytes; at most 4 are allowed"):
         read_bounded(path, 4)
     with pytest.raises(IntegrityError, match="symbolic link"):
         read_bounded(tmp_path / "link", 5, error=IntegrityError, follow_links=False)

@@ -150,7 +150,7 @@ def test_read_image_names_what_cannot_be_read(tmp_path: Path) -> None:
     assert read_image(path).size == (2, 3)
     with pytest.raises(ImageError, match=r"absent\.png: cannot be read"):
         read_image(tmp_path / "absent.png")
-    with pytest.raises(ImageError, match="cannot be read"):
+    with pytest.raises(ImageError, match="not a regular file"):
         read_image(tmp_path)
 
 
@@ -158,5 +158,5 @@ def test_read_image_refuses_a_huge_file_unread(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
     with path.open("wb") as file:
         file.truncate((256 << 20) + 1)  # sparse
-    with pytest.raises(ImageError, match="more than"):
+    with pytest.raises(ImageError, match="at most"):
         read_image(path)
