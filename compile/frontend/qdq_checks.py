@@ -14,6 +14,7 @@ from repghost.errors import UsageError
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # below, float32 loses digits
 LARGEST_SCALE = float(np.finfo(np.float32).max) / 256  # above, a dequantized value can overflow
 DEFAULT_AXIS = 1  # ONNX's default
+BROADCASTING = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "PRelu")
 
 
 def check_quantization(
@@ -35,18 +36,41 @@ def check_quantization(
                 weights.add(node.output)
 
 
+def check_broadcasts(
+    nodes: tuple[Node, ...], constants: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Check that no operator puts tensors computed from the image together that have different ranks.
+
+    ONNX aligns them at their last axis, so a tensor [1, C] would meet the columns of a map [1, C, H, W].
+
+    Raises:
+        UsageError: naming the node and the shapes.
+    """
+    stored = set(constants)
+    for node in nodes:
+        if node.operator in (QUANTIZE, DEQUANTIZE) and node.inputs[0] in stored:
+            stored.add(node.output)
+        if node.operator not in BROADCASTING:
+            continue
+        sizes = [list(shapes[name]) for name in node.inputs if name and name not in stored]
+        if len({len(size) for size in sizes}) > 1:
+            raise UsageError(
+                f"node {node.name!r} ({node.operator}) puts tensors of shape {sizes[0]} and {sizes[1]} together, which "
+                "ONNX aligns at the last axis. Export it with both in one number of dimensions, [1, C, 1, 1] for one "
+                "value a channel."
+            )
+
+
 def _check_node(
     node: Node, constants: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]], is_weight: bool
 ) -> None:
     scale = _constant("scale", node.inputs[1], constants)
     _check_scale(scale)
-    _check_zero_point(node, scale, constants)
+    _check_zero_point(node, scale, constants, is_weight)
     if node.attributes.get("block_size", 0):
         raise UsageError("blocked quantization is not understood; use one scale per tensor or per channel.")
-    if scale.size > 1 and not is_weight:
-        raise UsageError(f"it has {scale.size} scales for an activation; an activation has one.")
     if scale.size > 1:
-        _check_axis(node, scale, constants, shapes[node.inputs[0]])
+        _check_axis(node, scale, shapes[node.inputs[0]], is_weight)
 
 
 def _constant(kind: str, name: str, constants: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
@@ -66,7 +90,7 @@ def _check_scale(scale: NDArray[Any]) -> None:
         )
 
 
-def _check_zero_point(node: Node, scale: NDArray[Any], constants: Mapping[str, NDArray[Any]]) -> None:
+def _check_zero_point(node: Node, scale: NDArray[Any], constants: Mapping[str, NDArray[Any]], is_weight: bool) -> None:
     name = node.inputs[2] if len(node.inputs) > 2 else ""
     if not name:
         return  # 0 of int8; where it means 0 of uint8 the frontend has given the node one
@@ -77,13 +101,17 @@ def _check_zero_point(node: Node, scale: NDArray[Any], constants: Mapping[str, N
         raise UsageError(f"its zero point is {zero_point.dtype}; int8 is allowed.")
     if zero_point.size != scale.size:
         raise UsageError(f"it has {scale.size} scales and {zero_point.size} zero points; as many of each are allowed.")
-    if zero_point.size > 1 and zero_point.any():
+    if zero_point.size > 1 and zero_point.any() and is_weight:
         raise UsageError("it has a scale per channel and a zero point other than 0; per channel, only 0 is allowed.")
+    if len({*zero_point.reshape(-1).tolist()}) > 1:
+        raise UsageError("it has several zero points for an activation; one for all channels is allowed.")
 
 
-def _check_axis(node: Node, scale: NDArray[Any], constants: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> None:
+def _check_axis(node: Node, scale: NDArray[Any], shape: tuple[int, ...], is_weight: bool) -> None:
     axis = node.attributes.get("axis", DEFAULT_AXIS)
     if not -len(shape) <= axis < len(shape):
         raise UsageError(f"its axis is {axis}; its tensor has shape {list(shape)}.")
+    if not is_weight and axis % len(shape) != 1:
+        raise UsageError(f"it has {scale.size} scales along axis {axis} of an activation; only channels have them.")
     if shape[axis] != scale.size:
         raise UsageError(f"it has {scale.size} scales for {shape[axis]} channels (axis {axis} of {list(shape)}).")

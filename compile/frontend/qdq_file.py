@@ -14,8 +14,9 @@ from onnx import AttributeProto, TensorProto
 from calib.qdq.digest import program_digest
 from calib.qdq.writer import DIGEST, PREPROCESS
 from compile.frontend.onnx_file import load_model, stored_array
-from compile.frontend.qdq_checks import check_quantization
+from compile.frontend.qdq_checks import check_broadcasts, check_quantization
 from compile.frontend.split_to_slices import SPLIT, split_into_slices
+from compile.frontend.static_shapes import make_static
 from compile.frontend.uint8_to_int8 import to_signed, unsigned_tensors
 from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
 from repghost.data.preprocess import IMAGENET, Preprocess, read_preprocess, resized
@@ -66,21 +67,25 @@ def read_qdq_as_given(path: Path, preprocess_file: Path | None) -> QdqGraph:
 
 
 def _read(model: onnx.ModelProto, preprocess: Preprocess | None) -> QdqGraph:
-    image, output = _only_input(model.graph), _only_output(model.graph)
-    constants = _constants(model.graph)
+    static = make_static(model)
+    image = _only_input(static.graph)
+    _check_outputs(static.graph)
+    constants = _constants(static.graph)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if not any(node.op_type in (QUANTIZE, DEQUANTIZE) for node in model.graph.node):
         raise UsageError(
             "the network is not quantized: it has no QuantizeLinear and DequantizeLinear nodes. "
             "Write a quantized one with 'repghost quantize CKPT --data DIR -o FILE.qdq.onnx'."
         )
-    _check_results(model.graph)
-    inferred = _inferred(model)
+    _check_results(static.graph)
+    inferred = _inferred(static)
     shapes = _shapes(inferred)
+    output = _only_output(inferred.graph)
     shapes.update({name: array.shape for name, array in constants.items()})
-    nodes = _nodes(model.graph, constants, shapes)
+    nodes = _nodes(static.graph, constants, shapes)
     nodes, constants = to_signed(nodes, constants, unsigned_tensors(inferred))
     check_quantization(nodes, constants, shapes)
+    check_broadcasts(nodes, constants, shapes)
     preprocess = _preprocess(metadata, preprocess, shapes[image])
     digest = program_digest(model, preprocess.to_dict())
     if metadata.get(DIGEST, digest) != digest:
@@ -153,17 +158,21 @@ def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     graph = model.graph
     shapes: dict[str, tuple[int, ...]] = {}
     stored = {tensor.name for tensor in graph.initializer}
-    for value in [*graph.input, *graph.value_info, *graph.output]:
+    types = {value.name: value for value in (*graph.input, *graph.value_info, *graph.output)}
+    for value in graph.input:
         if value.name not in stored:
             shapes[value.name] = _static_shape(value)
     for node in graph.node:
-        missing = [name for name in node.output if name and name not in shapes]
-        if node.op_type != "Constant" and missing:
-            raise UsageError(f"the shape of {missing[0]!r} ({node.op_type}) cannot be derived. Export it again.")
+        for name in node.output if node.op_type != "Constant" else ():
+            if name and name not in types:
+                raise UsageError(f"the shape of {name!r} ({node.op_type}) cannot be derived. Export it again.")
+            if name:
+                shapes[name] = _static_shape(types[name], f" of node {node.name!r} ({node.op_type})")
     return shapes
 
 
-def _static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+def _static_shape(value: onnx.ValueInfoProto, source: str = "") -> tuple[int, ...]:
+    """Return the sizes of a tensor whose type is known; `source` says in an error what makes it."""
     tensor = value.type.tensor_type
     if tensor.elem_type not in (*TENSOR_TYPES, TensorProto.INT32, TensorProto.INT64):
         kinds = TensorProto.DataType
@@ -176,8 +185,9 @@ def _static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     if not tensor.HasField("shape") or any(size is None or size < 1 for size in sizes):
         names = [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]
         raise UsageError(
-            f"tensor {value.name!r} has shape {names}; every size must be fixed, the batch at 1. "
-            "Export with static shapes (or fix them with onnx.tools.update_model_dims)."
+            f"tensor {value.name!r}{source} has shape {names}; every size must be fixed but the batch, which is read "
+            "as 1, and sizes that follow from constants. Export it for pictures of one size, without sizes that "
+            "depend on what is in a picture."
         )
     return tuple(size for size in sizes if size is not None)
 
@@ -204,10 +214,13 @@ def _only_input(graph: onnx.GraphProto) -> str:
     return inputs[0].name
 
 
-def _only_output(graph: onnx.GraphProto) -> str:
-    """Return the logits' tensor: float32 [1, classes]."""
+def _check_outputs(graph: onnx.GraphProto) -> None:
     if len(graph.output) != 1:
         raise UsageError(f"the network has {len(graph.output)} outputs; exactly one, the logits, is understood.")
+
+
+def _only_output(graph: onnx.GraphProto) -> str:
+    """Return the logits' tensor, the only output: float32 [1, classes]."""
     output = graph.output[0]
     shape = _static_shape(output)
     if output.type.tensor_type.elem_type != TensorProto.FLOAT or len(shape) != 2 or shape[0] != 1:

@@ -32,7 +32,10 @@ def split_into_slices(
     axis, count = attributes.get("axis", 0), len(node.output)
     if len(node.input) > 1 and node.input[1]:
         if node.input[1] not in constants:
-            raise UsageError(f"node {node.name!r} (Split): its sizes are computed by the graph. Export static shapes.")
+            raise UsageError(
+                f"node {node.name!r} (Split): its sizes depend on the picture; sizes that follow from constants are "
+                "understood."
+            )
         sizes = [int(part) for part in constants[node.input[1]].reshape(-1)]
     else:
         sizes = list(attributes.get("split", ())) or _equal_parts(size, count)

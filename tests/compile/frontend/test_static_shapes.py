@@ -1,0 +1,111 @@
+"""Sizes that follow from constants, in files from outside."""
+
+import time
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from compile.frontend.qdq_file import read_qdq
+from compile.frontend.static_shapes import MAX_ELEMENTS, make_static
+from compile.passes import lower
+from repghost.errors import UsageError
+from tests.support.bad_files import Edit, input_shape
+from tests.support.qdq_models import Model, mini_net, save
+from tests.support.random_nets import SIZE, ForeignNet
+
+
+def test_a_static_model_is_left_as_it_is() -> None:
+    model = mini_net()
+    assert make_static(model) is model
+
+
+def stale_batch(model: onnx.ModelProto) -> None:
+    """Fix the batch of the input alone, as tools do that know nothing of the shapes inside."""
+    model.graph.value_info.append(helper.make_tensor_value_info("stem", TensorProto.FLOAT, ["batch", 8, 8, 8]))
+
+
+def dynamic_output(model: onnx.ModelProto) -> None:
+    input_shape("batch", 3, 16, 16)(model)
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 7]))
+
+
+@pytest.mark.parametrize(
+    "edit", [input_shape("batch", 3, 16, 16), input_shape(0, 3, 16, 16), stale_batch, dynamic_output]
+)
+def test_any_batch_is_read_as_one_image(tmp_path: Path, edit: Edit) -> None:
+    model = mini_net()
+    edit(model)
+    before = model.SerializeToString()
+    graph = read_qdq(save(model, tmp_path))
+    assert graph.shapes["input"] == (1, 3, 16, 16) and graph.shapes["logits"] == (1, 7)
+    assert len(lower(graph).operators) == 16
+    make_static(model)
+    assert model.SerializeToString() == before
+
+
+def test_sizes_that_are_computed_from_sizes() -> None:
+    net = ForeignNet(0)
+    net.dense()
+    net.padded()
+    net.halves()
+    net.end()
+    static = make_static(net.build("logits", 3, ["batch", 3, SIZE, SIZE]))
+    kinds = {item.op_type for item in static.graph.node}
+    assert not kinds & {"Shape", "Gather", "Div", "Cast", "ConstantOfShape"} and {"Pad", "Slice"} <= kinds
+
+
+def huge(m: Model, operator: str) -> str:
+    """Append something that takes 5 TB."""
+    size = m.constant("size", [5_000_000_000_000], np.int64)
+    if operator == "Expand":
+        return m.node(operator, [m.constant("one", [1.0]), size], "huge")
+    if operator == "Range":
+        ends = [m.constant(f"range{index}", value, np.int64) for index, value in enumerate((0, 5_000_000_000_000, 1))]
+        return m.node(operator, ends, "huge")
+    return m.node(operator, [size], "huge")
+
+
+@pytest.mark.parametrize("operator", ["ConstantOfShape", "Expand", "Range"])
+def test_a_huge_constant_is_not_made(operator: str) -> None:
+    m = Model()
+    m.node("ReduceMax", [huge(m, operator)], "largest")
+    m.node("Add", ["input", "largest"], "sum")
+    model = m.build("sum", 3)
+    tracemalloc.start()
+    static = make_static(model)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 << 20 and operator in {item.op_type for item in static.graph.node}
+
+
+def test_doubling_ends_at_the_limit() -> None:
+    m = Model()
+    x = m.constant("x", [1], np.int64)
+    for index in range(60):
+        x = m.node("Concat", [x, x], f"doubled{index}", axis=0)
+    start = time.monotonic()
+    static = make_static(m.build("doubled59", 3))
+    assert max(np.prod(tensor.dims) for tensor in static.graph.initializer) == MAX_ELEMENTS
+    assert len(static.graph.node) == 60 - 12 and time.monotonic() - start < 10
+
+
+def test_a_size_that_depends_on_the_image_names_its_node(tmp_path: Path) -> None:
+    model = mini_net()
+    model.graph.node.append(helper.make_node("NonZero", ["flat"], ["places"], name="where"))
+    with pytest.raises(UsageError, match=r"'places' of node 'where' .NonZero.* every size must be fixed but the batch"):
+        read_qdq(save(model, tmp_path))
+
+
+def test_tensors_of_different_ranks_are_not_put_together(tmp_path: Path) -> None:
+    """ONNX aligns the last axes: one value for each of 9 columns, where one for each of 9 channels looks the same."""
+    m = Model(9)
+    x = m.quantize(m.conv("c", m.quantize("input", 0.02, 0), 3, 9), 0.02, 0)
+    gate = m.node("Flatten", [m.quantize(m.node("GlobalAveragePool", [x], "pool"), 0.02, 0)], "flat")
+    y = m.quantize(m.node("Mul", [x, gate], "product"), 0.02, 0)
+    m.linear("logits", m.node("Flatten", [m.node("GlobalAveragePool", [y], "mean")], "all"), 9, 4)
+    with pytest.raises(UsageError, match=r"product.node.*\[1, 9, 9, 9\] and \[1, 9\] together.*last axis"):
+        read_qdq(save(m.build("logits", 4), tmp_path))
