@@ -25,6 +25,7 @@ QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 INPUT_TABLE = "InputTable"  # quantize(normalize(byte)); reads the image, no tensor
 REQUANTIZE = "Requantize"  # int8 to int8 of another scale
 DEQUANTIZE_SCORES = "DequantizeScores"  # the last node of a file whose scores are int8
+SCALE_CHANNELS = "ScaleChannels"  # factor[c] * x[c] + offset[c]
 LOOKUP_TABLE = "LookupTable"  # any function of one int8 tensor, element by element
 
 
@@ -79,7 +80,7 @@ class QdqGraph:
     metadata: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, QuantizedWeight] = field(default_factory=dict)
     qparams: Mapping[str, QParams] = field(default_factory=dict)
-    tables: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)  # of LOOKUP_TABLE, by output tensor
+    tables: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)  # of LOOKUP_TABLE and INPUT_TABLE, by output
 
     def __post_init__(self) -> None:
         """Freeze the mappings, so that a pass cannot change what another one holds."""

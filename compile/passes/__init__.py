@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from calib.integer.program import Program
 from compile.ir.qdq_graph import QdqGraph
+from compile.passes.fold_channel_constants import fold_channel_constants
+from compile.passes.fold_channel_scales import fold_channel_scales
 from compile.passes.fold_constants import fold_constants
 from compile.passes.fold_lookups import fold_lookups
+from compile.passes.fold_pads import fold_pads
 from compile.passes.fold_quantization import fold_quantization
 from compile.passes.fold_views import fold_views
 from compile.passes.fold_weights import fold_weights
 from compile.passes.fuse_activation import fuse_activation
 from compile.passes.fuse_residual import fuse_residual
 from compile.passes.keep_scales import keep_scales
+from compile.passes.matmul_to_gemm import matmul_to_gemm
+from compile.passes.merge_quantization import merge_quantization
 from compile.passes.plan import LoweredNode, check_covered, plan
 from compile.passes.verify import verify
 
 PASSES = (
+    merge_quantization,  # equal Q nodes of one tensor become one
     fold_constants,  # int32 biases and in-graph weight quantization become constants
-    fold_weights,  # DequantizeLinear of an int8 constant becomes a weight with scales
+    fold_weights,  # DequantizeLinear of an int8 constant becomes a weight with scales, or a real constant
+    fold_channel_scales,  # one scale per channel before a depthwise convolution; while Q and DQ still say so
+    matmul_to_gemm,  # after the weights, which it asks for
     fold_quantization,  # Q/DQ nodes vanish; int8 tensors carry their scale and zero point
+    fold_channel_constants,  # products and sums with one constant per channel; before the views, which hide the axes
     fold_views,  # Flatten, Reshape, Dropout vanish
     keep_scales,  # MaxPool, Concat, Slice work on integers of one scale; before the tables, which change scales
+    fold_pads,  # Pad becomes the border of convolutions and max pools; once it keeps its scale
     fold_lookups,  # functions of one int8 tensor become tables; what is left of Relu follows a float result
     fuse_activation,  # Relu and Clip become bounds
     fuse_residual,  # Add becomes part of a convolution; after the activations, which may follow the add
@@ -31,7 +43,8 @@ def simplify(graph: QdqGraph) -> QdqGraph:
     """Run every pass, and check the graph after each."""
     verify(graph, "the frontend")
     for run in PASSES:
-        graph = run(graph)
+        with np.errstate(all="ignore"):  # what leaves float32 here is refused by the rules, with the layer's name
+            graph = run(graph)
         verify(graph, run.__name__)
     return graph
 

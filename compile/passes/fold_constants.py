@@ -31,16 +31,16 @@ def _value(node: Node, constants: dict[str, NDArray[Any]]) -> NDArray[Any] | Non
         return data
     if node.operator == DEQUANTIZE and data.dtype == np.int32:
         # float64 keeps all 32 bits of the bias, which the integer program needs back.
-        return data * _along_axis(constants[node.inputs[1]], node, data.ndim).astype(np.float64)
+        return data * along_axis(constants[node.inputs[1]], node, data.ndim).astype(np.float64)
     if node.operator == QUANTIZE and data.dtype == np.float32:
         zero_point = constants[node.inputs[2]] if len(node.inputs) > 2 and node.inputs[2] else np.int8(0)
-        scaled = np.rint(data / _along_axis(constants[node.inputs[1]], node, data.ndim))
-        shifted = scaled + _along_axis(np.asarray(zero_point), node, data.ndim).astype(np.float32)
+        scaled = np.rint(data / along_axis(constants[node.inputs[1]], node, data.ndim))
+        shifted = scaled + along_axis(np.asarray(zero_point), node, data.ndim).astype(np.float32)
         return np.clip(shifted, INT8_MIN, INT8_MAX).astype(np.int8)
     return None
 
 
-def _along_axis(values: NDArray[Any], node: Node, rank: int) -> NDArray[Any]:
+def along_axis(values: NDArray[Any], node: Node, rank: int) -> NDArray[Any]:
     """Return per-channel values shaped to broadcast along the node's axis; a single value as a scalar."""
     if values.size == 1:
         return values.reshape(())

@@ -12,8 +12,9 @@ from compile.passes.rename import rename_inputs
 def fold_quantization(graph: QdqGraph) -> QdqGraph:
     """Make the tensor before every Q node int8, and let the readers of the DQ nodes behind it read that tensor.
 
-    The int8 tensor keeps the name of the real one. Left in place, for `check_covered` to name: a Q whose input is also
-    used in float, or whose output is read by anything but DQ nodes, and a DQ with another scale than its Q. A DQ that
+    The int8 tensor keeps the name of the real one. Left in place, for `check_covered` to name: a Q with several scales,
+    or whose output is read by anything but DQ nodes, and a DQ with another scale than its Q. A Q whose input is used in
+    float, too, becomes REQUANTIZE. A DQ that
     is the output of the network becomes DEQUANTIZE_SCORES.
     """
     return _drop_copies(_drop_dequantize(_drop_quantize(graph)))
@@ -23,7 +24,8 @@ def _drop_quantize(graph: QdqGraph) -> QdqGraph:
     qparams, names, nodes = dict(graph.qparams), dict[str, str](), list[Node]()
     for node in graph.nodes:
         readers = graph.consumers.get(node.output, ())
-        if node.operator != QUANTIZE or any(reader.operator != DEQUANTIZE for reader in readers):
+        several = node.operator == QUANTIZE and graph.constants[node.inputs[1]].size > 1
+        if node.operator != QUANTIZE or several or any(reader.operator != DEQUANTIZE for reader in readers):
             nodes.append(node)
             continue
         source = node.inputs[0]
@@ -37,7 +39,9 @@ def _drop_quantize(graph: QdqGraph) -> QdqGraph:
             if source == graph.input:
                 nodes.append(Node(node.name, INPUT_TABLE, (), source))
         else:
-            nodes.append(node)
+            # The real numbers are used elsewhere too, so they stay; a function of an int8 tensor can be both.
+            nodes.append(Node(node.name, REQUANTIZE, (source,), node.output))
+            qparams[node.output] = _params(graph, node)
     return replace(graph, nodes=rename_inputs(nodes, names), qparams=qparams)
 
 
@@ -54,6 +58,7 @@ def _drop_dequantize(graph: QdqGraph) -> QdqGraph:
         for node in graph.nodes
         if node.operator == DEQUANTIZE
         and node.inputs[0] in graph.qparams
+        and graph.constants[node.inputs[1]].size == 1
         and graph.qparams[node.inputs[0]] == _params(graph, node)
     }
     scores = names.pop(graph.output, None)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from compile.ir.qdq_graph import Node, QdqGraph
+from compile.ir.qdq_graph import REQUANTIZE, Node, QdqGraph
 from compile.passes.rename import rename_inputs
+from compile.passes.rules.common import map_sizes
 from compile.passes.rules.crop import slice_values
 
 VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout", "Slice")
@@ -16,7 +17,7 @@ def fold_views(graph: QdqGraph) -> QdqGraph:
     """Drop every view that keeps the order of the channels in memory, whether the layout is NCHW or NHWC.
 
     The readers of a dropped view read its input. Where its output has a name that must stay, because it is int8 or the
-    output of the network, the operator before it takes that name instead.
+    output of the network, the operator before it takes that name instead; between two scales a REQUANTIZE does.
     """
     made: dict[str, Node] = {}  # the nodes so far by output, in order
     names: dict[str, str] = {}  # what the readers of a dropped view read
@@ -33,18 +34,21 @@ def fold_views(graph: QdqGraph) -> QdqGraph:
         elif source in made and source not in graph.qparams and readers[source] == 1:
             made[output] = replace(made.pop(source), output=output)
             shapes[output] = shapes[source]
+        elif source in graph.qparams and output in graph.qparams:
+            made[output] = Node(node.name, REQUANTIZE, (source,), output)
+            shapes[output] = shapes[source]
         else:
             made[output] = node
     return replace(graph, nodes=tuple(made.values()), shapes=shapes)
 
 
 def _same_order(graph: QdqGraph, view: Node) -> bool:
-    """Return whether a view is invisible: only sizes of 1 change, or a fully connected layer reads all of a map."""
+    """Return whether a view is invisible: it is the same map, or a fully connected layer reads all of one."""
     if view.operator == "Slice" and not _takes_everything(graph, view):
         return False
     before, after = graph.shapes[view.inputs[0]], graph.shapes[view.output]
-    if [size for size in before if size != 1] == [size for size in after if size != 1]:
-        return True
+    if map_sizes(before) is not None and map_sizes(before) == map_sizes(after):
+        return True  # sizes of 1 alone are not enough: [1, 1, 1, C] is C columns for what averages or broadcasts
     # The rule of Gemm reads the map in its own order, so it can take the flattening with it.
     readers = graph.consumers.get(view.output, ())
     return after == (1, math.prod(before)) and bool(readers) and all(node.operator == "Gemm" for node in readers)

@@ -17,7 +17,7 @@ def fuse_activation(graph: QdqGraph) -> QdqGraph:
     """
     made: dict[str, Node] = {}  # the nodes so far by output, in order
     for node in graph.nodes:
-        interval = _interval(graph, node)
+        interval = interval_of(graph, node)
         source = node.inputs[0] if interval else ""
         if interval is None or source not in made or source in graph.qparams or graph.only_consumer(source) is None:
             made[node.output] = node
@@ -28,7 +28,7 @@ def fuse_activation(graph: QdqGraph) -> QdqGraph:
     return replace(graph, nodes=tuple(made.values()))
 
 
-def _interval(graph: QdqGraph, node: Node) -> tuple[float, float] | None:
+def interval_of(graph: QdqGraph, node: Node) -> tuple[float, float] | None:
     """Return the interval an activation clips to, or None for any other node and for computed limits."""
     if node.operator == "Relu":
         return 0.0, math.inf

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from calib.integer.program import Operator
-from compile.ir.qdq_graph import DEQUANTIZE, DEQUANTIZE_SCORES, QUANTIZE, Node, QdqGraph
+from compile.ir.qdq_graph import DEQUANTIZE, DEQUANTIZE_SCORES, QUANTIZE, REQUANTIZE, Node, QdqGraph
+from compile.passes.fold_channel_constants import CONSTANT_OPERATORS
 from compile.passes.fuse_residual import HOSTS
 from compile.passes.rules import RULES, Refusal
+from compile.passes.rules.common import map_sizes
 from repghost.errors import UsageError
+
+OF_MAPS_ALONE = (*CONSTANT_OPERATORS, "Concat")  # what reads no constants once the passes have run
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +73,19 @@ def _float_edges(graph: QdqGraph, node: Node) -> Refusal | None:
         return Refusal(_why_dequantize_is_left(graph, node))
     stored = [name for name in node.operands if name in graph.constants or name in graph.weights]
     real = [name for name in node.operands if name not in graph.qparams and name not in stored]
+    if real and node.operator == REQUANTIZE:
+        return Refusal(
+            f"{real[0]!r} is quantized here and also used elsewhere in float; quantize it once for all readers"
+        )
     if real:
         return Refusal(f"it reads {real[0]!r} in float; put QuantizeLinear and DequantizeLinear before it")
-    if node.inputs and node.inputs[0] in stored:
-        return Refusal(f"it reads the constant {node.inputs[0]!r}; a tensor computed from the picture is needed")
+    if refusal := _constant_operand(graph, node, stored):
+        return refusal
+    odd = [name for name in (*node.operands, node.output) if name not in stored and not map_sizes(graph.shapes[name])]
+    if odd:
+        return Refusal(
+            f"the shape of {odd[0]!r} is {list(graph.shapes[odd[0]])}; [1, C], [1, C, H] and [1, C, H, W] are supported"
+        )
     if node.output not in graph.qparams and node.output != graph.output:
         return Refusal(f"its result {node.output!r} stays float; put QuantizeLinear and DequantizeLinear after it")
     scores = node.output not in graph.qparams
@@ -85,11 +98,26 @@ def _float_edges(graph: QdqGraph, node: Node) -> Refusal | None:
     return None
 
 
+def _constant_operand(graph: QdqGraph, node: Node, stored: list[str]) -> Refusal | None:
+    """Refuse a constant in a place where a tensor computed from the image is needed."""
+    maps = node.inputs if node.operator in OF_MAPS_ALONE else node.inputs[:1]
+    fixed = [name for name in maps if name in stored]
+    if not fixed:
+        return None
+    return Refusal(
+        f"it reads the constant {fixed[0]!r} of shape {list(graph.shapes.get(fixed[0], ()))}; a tensor computed from "
+        "the picture is needed, or one constant for the tensor or for each channel"
+    )
+
+
 def _why_quantize_is_left(graph: QdqGraph, node: Node) -> str:
-    readers = [reader for reader in graph.consumers.get(node.output, ()) if reader.operator != DEQUANTIZE]
-    if readers:
-        return f"{readers[0].name!r} reads its int8 result without a DequantizeLinear between"
-    return f"{node.inputs[0]!r} is quantized here and also used elsewhere in float; quantize it once for all readers"
+    if graph.constants[node.inputs[1]].size > 1:
+        return (
+            "it has one scale per channel, which only a tensor between one convolution and depthwise convolutions may "
+            "have, without limits that differ between channels"
+        )
+    readers = [reader.name for reader in graph.consumers.get(node.output, ()) if reader.operator != DEQUANTIZE]
+    return f"{(readers or ['the network'])[0]!r} reads its int8 result without a DequantizeLinear between"
 
 
 def _why_dequantize_is_left(graph: QdqGraph, node: Node) -> str:

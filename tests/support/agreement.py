@@ -1,15 +1,18 @@
 """Compare an integer program with the float evaluation of its file: one step at most a layer, on equal inputs."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
 import onnxruntime
+from onnx import TensorProto
+from onnx.helper import make_tensor_value_info
 from onnx.reference import ReferenceEvaluator
 
-from calib.integer.program import Program
-from calib.integer.qparams import dequantize
+from calib.integer.program import Dequantize, Program
 from calib.integer.reference import run
+from compile.frontend.static_shapes import make_static
 from repghost.data.preprocess import Preprocess
 
 FLOAT_TOLERANCE = 1e-5  # of the largest score: float32 sums in another order
@@ -51,47 +54,97 @@ def check_steps(
     trace: dict[str, np.ndarray] = {}
     logits = run(program, images, trace)
     last = program.operators[-1]
-    tensors = [operator.output for operator in program.operators[:-1]]
-    pairs = {tensor.name: quantizer_and_reader(model, tensor.name) for tensor in tensors}
-    evaluate = evaluator(opened(model, list(pairs.values()), last.output.name))
+    found = {operator.output.name: places_of(model, operator.output.name) for operator in program.operators[:-1]}
+    places = {tensor: place for tensor, place in found.items() if place is not None}
+    scores_are_int8 = isinstance(last, Dequantize)
+    evaluate = evaluator(opened(model, list(places.values()), () if scores_are_int8 else (last.output.name,)))
     differing = 0
     for index in range(len(images)):
         feeds = {"input": prepare.normalize(images[[index]])}
-        for tensor in tensors:
-            real = dequantize(trace[tensor.name][[index]], tensor.qparams).transpose(0, 3, 1, 2)
-            feeds[pairs[tensor.name][1]] = np.ascontiguousarray(real)
-        *made, scores = evaluate(feeds)
-        for tensor, expected in zip(tensors, made, strict=True):
-            steps = np.abs(trace[tensor.name][index].astype(int) - expected[0].transpose(1, 2, 0))
-            assert steps.max() <= 1, f"{tensor.name}: {steps.max()} steps"
+        for tensor, place in places.items():
+            # NHWC to NCHW; the file may call a map of one pixel a vector
+            integers = trace[tensor][[index]].astype(np.int32).transpose(0, 3, 1, 2).reshape(place.shape)
+            real = ((integers - place.zero_point) * place.scale).astype(np.float32)
+            feeds |= dict.fromkeys(place.readers, np.ascontiguousarray(real))
+        made = evaluate(feeds)
+        for (tensor, place), expected in zip(places.items(), made, strict=False):
+            integers = trace[tensor][[index]].transpose(0, 3, 1, 2).reshape(place.shape)
+            steps = np.abs(integers.astype(int) + place.offset - expected)
+            assert steps.max() <= 1, f"{tensor}: {steps.max()} steps"
             differing += int((steps > 0).sum())
+        if scores_are_int8:
+            continue
+        scores = made[-1]
         half_step = last.epilogue.multiplier.max() / 2  # the bias is rounded to whole steps
         tolerance = half_step + FLOAT_TOLERANCE * np.abs(logits).max()
         np.testing.assert_allclose(scores[0], logits[index], atol=tolerance)
     return differing / sum(value.size for value in trace.values())
 
 
-def quantizer_and_reader(model: onnx.ModelProto, tensor: str) -> tuple[str, str]:
-    """Return the int8 and the dequantized tensor of the file for one of the program.
+@dataclass(frozen=True)
+class Place:
+    """Where a file holds an int8 tensor of the program.
+
+    Attributes:
+        quantized: the results of the Q nodes, equal ones where there are several.
+        readers: the results of the DQ nodes.
+        shape: as the file has it.
+        scale: one, or one for each channel.
+        zero_point: of int8.
+        offset: 128 where the file counts from 0.
+    """
+
+    quantized: str
+    readers: tuple[str, ...]
+    shape: tuple[int, ...]
+    scale: np.ndarray
+    zero_point: int
+    offset: int
+
+
+def places_of(model: onnx.ModelProto, tensor: str) -> Place | None:
+    """Return where a file holds a tensor of the program, None where only the program quantizes it.
 
     The program's tensor has the name of the Q node's input, or of its output where that input was int8 already.
     """
-    nodes = model.graph.node
-    quantize = next(n for n in nodes if n.op_type == "QuantizeLinear" and tensor in (n.input[0], n.output[0]))
-    return quantize.output[0], next(n.output[0] for n in nodes if n.input[0] == quantize.output[0])
+    nodes, constants = model.graph.node, stored(model)
+    made = [n for n in nodes if n.op_type == "QuantizeLinear" and tensor in (n.input[0], n.output[0])]
+    if not made:
+        return None
+    names = [n.output[0] for n in made]
+    readers = tuple(n.output[0] for n in nodes if n.op_type == "DequantizeLinear" and n.input[0] in names)
+    shape = shapes_of(model)[readers[0]]
+    scale, zero = (constants[name] for name in made[0].input[1:3])
+    offset = 128 if zero.dtype == np.uint8 else 0
+    per_channel = scale.reshape([-1 if axis == 1 else 1 for axis in range(len(shape))])
+    return Place(names[0], readers, shape, per_channel, int(zero.flat[0]) - offset, offset)
 
 
-def opened(model: onnx.ModelProto, pairs: list[tuple[str, str]], scores: str) -> onnx.ModelProto:
+def stored(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    return {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def shapes_of(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor for one image."""
+    graph = onnx.shape_inference.infer_shapes(make_static(model)).graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    return {value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim) for value in values}
+
+
+def opened(model: onnx.ModelProto, places: list[Place], scores: tuple[str, ...]) -> onnx.ModelProto:
     """Return the model cut at every Q/DQ pair: dequantized tensors become inputs, quantized ones outputs."""
-    result = onnx.shape_inference.infer_shapes(model)
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
     graph = result.graph
-    known = {value.name: value for value in graph.value_info}
-    graph.input.extend(known[reader] for _, reader in pairs)
-    outputs = [known[quantized] for quantized, _ in pairs]
-    outputs += [value for value in graph.output if value.name == scores]
+    kinds = {0: TensorProto.INT8, 128: TensorProto.UINT8}
+    for place in places:
+        for reader in place.readers:
+            graph.input.append(make_tensor_value_info(reader, TensorProto.FLOAT, place.shape))
+    outputs = [make_tensor_value_info(place.quantized, kinds[place.offset], place.shape) for place in places]
+    outputs += [value for value in graph.output if value.name in scores]
     del graph.output[:]
     graph.output.extend(outputs)
-    fed = {reader for _, reader in pairs}
+    fed = {reader for place in places for reader in place.readers}
     kept = [node for node in graph.node if node.output[0] not in fed]
     del graph.node[:]
     graph.node.extend(kept)

@@ -58,7 +58,7 @@ class Model:
 
     def conv(
         self, name: str, x: str, channels: int, out: int, kernel: int = 1, stride: int = 1, groups: int = 1,
-        scale_y: float | None = None, residual: bool = False,
+        scale_y: float | None = None, residual: bool = False, padding: int | None = None,
     ) -> str:  # fmt: skip
         """Append a convolution with random weights; `scale_y` plans depthwise scales for int16 accumulators."""
         real = self.rng.normal(0, 0.4, (out, channels // groups, kernel, kernel)).astype(np.float32)
@@ -71,7 +71,7 @@ class Model:
         bias = self.constant(f"{name}.bias", self.rng.normal(0, 0.2, out))
         return self.node(
             "Conv", [x, weight, bias], name, kernel_shape=[kernel] * 2, strides=[stride] * 2,
-            pads=[kernel // 2] * 4, group=groups,
+            pads=[kernel // 2 if padding is None else padding] * 4, group=groups,
         )  # fmt: skip
 
     def linear(self, name: str, x: str, channels: int, out: int) -> str:

@@ -58,8 +58,8 @@ def _integer_bias(layer: IntegerLayer) -> NDArray[np.int32]:
     raise UsageError(
         f"layer {layer.name!r}: the accumulator of channel {channel} could leave int32; its bias is {value:.3g} and "
         f"one step of the accumulator {step[channel]:.3g}. A weight scale of "
-        f"{abs(value) / (layer.input.scale * 2.0**28):.3g} or more would fit; quantize the checkpoint again with this "
-        "version, which plans such scales."
+        f"{abs(value) / (layer.input.scale * 2.0**28):.3g} or more would fit. Quantize the network again with such a "
+        "scale, or remove a channel whose weights are near 0; 'repghost quantize' plans scales that fit."
     )
 
 
@@ -77,7 +77,8 @@ def _check_multiplier(layer: IntegerLayer, multiplier: NDArray[np.float32]) -> N
     wrong = float(multiplier.min() if finite.all() else multiplier[~finite][0])
     raise UsageError(
         f"layer {layer.name!r}: a requantization factor is {wrong:.3g}; a normal float32 is at least {smallest:.3g} "
-        "and finite. Its weight scales and the scale of its output do not fit; quantize the checkpoint again."
+        "and finite. Its weight scales and the scale of its output do not fit; quantize it again, with pictures like "
+        "those it will see."
     )
 
 
@@ -94,5 +95,5 @@ def _check_reach(layer: IntegerLayer, bias: NDArray[np.int32], multiplier: NDArr
         raise UsageError(
             f"layer {layer.name!r}: channel {int(reach.argmax())} could reach {reach.max():.3g} steps of its output "
             f"before clamping; {INT32_MAX} is the limit. Its bias or weights are far larger than its calibrated range; "
-            "check the checkpoint or calibrate with pictures like those the network will see."
+            "check the weights or calibrate with pictures like those the network will see."
         )

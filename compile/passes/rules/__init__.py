@@ -15,7 +15,9 @@ from compile.passes.rules.input_table import input_table
 from compile.passes.rules.lookup import lookup
 from compile.passes.rules.max_pool import max_pool
 from compile.passes.rules.multiply import multiply
+from compile.passes.rules.pad import pad
 from compile.passes.rules.pool import pool
+from compile.passes.rules.scale_channels import scale_channels
 
 RULES: tuple[Rule, ...] = (
     input_table,
@@ -29,6 +31,8 @@ RULES: tuple[Rule, ...] = (
     max_pool,
     concat,
     crop,
+    pad,
+    scale_channels,
     dequantize,
 )
 

@@ -13,7 +13,7 @@ def add(graph: QdqGraph, node: Node) -> RuleResult:
     if node.operator != "Add":
         return None
     a, b, output = (tensor_of(graph, name) for name in (*node.inputs, node.output))
-    if (a.height, a.width, a.channels) != (b.height, b.width, b.channels):
+    if not a.shape == b.shape == output.shape:
         return Refusal("only the sum of two tensors of one shape is supported")
     # rint(4096 * s / s_y), in the double precision of Python's floats; `round` rounds ties to even
     first, second = (round((1 << ADD_SHIFT) * tensor.qparams.scale / output.qparams.scale) for tensor in (a, b))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from calib.integer.lower import IntegerLayer, LayerOutput, lower_dense, lower_logits
 from calib.integer.program import Conv2d, Operator, Tensor
-from calib.integer.qparams import INT32_MAX, WEIGHT_MAX, QParams, quantize
+from calib.integer.qparams import INT8_MAX, INT8_MIN, INT32_MAX, WEIGHT_MAX, QParams, quantize
 from compile.ir.qdq_graph import Node, QdqGraph
 
 OTHER_SCALE = "its result has another scale or zero point than what it reads"
@@ -28,10 +28,17 @@ RuleResult: TypeAlias = Operator | Refusal | None  # None: the node is not this 
 Rule: TypeAlias = Callable[[QdqGraph, Node], RuleResult]
 
 
+def map_sizes(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """Return (height, width, channels) of one image's tensor; [1, C] is a map of one pixel. None for other shapes."""
+    if not 2 <= len(shape) <= 4 or shape[0] != 1:
+        return None
+    channels, height, width = (*shape[1:], 1, 1)[:3]
+    return height, width, channels
+
+
 def tensor_of(graph: QdqGraph, name: str) -> Tensor:
     """Return an int8 tensor, or the logits, with its NHWC sizes; [1, C] is a map of one pixel."""
-    shape = graph.shapes[name]
-    channels, height, width = (*shape[1:], 1, 1)[:3]
+    height, width, channels = map_sizes(graph.shapes[name]) or (0, 0, 0)  # `plan` refuses other shapes before
     return Tensor(name, height, width, channels, graph.qparams.get(name, QParams(1.0)))
 
 
@@ -95,6 +102,29 @@ def bias_of(graph: QdqGraph, node: Node, channels: int) -> NDArray[np.floating] 
     return bias.reshape(-1)
 
 
+def settle_dead_channels(layer: IntegerLayer, scale_y: float) -> IntegerLayer:
+    """Return the layer with the weights of dead channels at 0, where they keep their bias from fitting int32.
+
+    A channel is dead when no input can make its weights move the output by half a step. Folding leaves such channels:
+    weights near 0, a scale as small, and a bias that is millions of times as large.
+
+    Args:
+        layer: weights with their scales, and the real bias.
+        scale_y: the step of the output.
+    """
+    bias_steps = np.abs(np.asarray(layer.bias, np.float64)) / layer.step
+    weight_sum = np.abs(layer.weight.reshape(len(layer.weight), -1).astype(np.int64)).sum(axis=1)
+    farthest = max(INT8_MAX - layer.input.zero_point, layer.input.zero_point - INT8_MIN)
+    dead = (bias_steps + 255 * weight_sum > INT32_MAX) & (weight_sum * farthest * layer.step < scale_y / 2)
+    if not dead.any():
+        return layer
+    weight, scales = layer.weight.copy(), np.array(layer.scales, np.float32)
+    weight[dead] = 0
+    # The bias becomes 2**24 steps, the most that float32 holds exactly.
+    scales[dead] = np.abs(layer.bias[dead]) / (np.float64(np.float32(layer.input.scale)) * 2.0**24)
+    return replace(layer, weight=weight, scales=scales)
+
+
 def shape_misfit(
     graph: QdqGraph, node: Node, kernel: tuple[int, ...], in_channels: int, stride: int, padding: int
 ) -> Refusal | None:
@@ -134,5 +164,6 @@ def dense_operator(
             return Refusal("the scores are the plain result of the last layer: no activation, no add, no map")
         scores, start = lower_logits(layer)
         return Conv2d(node.name, x, y, weight, start, stride, padding, scores)
+    layer = settle_dead_channels(layer, y.qparams.scale)
     epilogue, start = lower_dense(layer, layer_output(graph, node))
-    return Conv2d(node.name, x, y, weight, start, stride, padding, epilogue)
+    return Conv2d(node.name, x, y, layer.weight, start, stride, padding, epilogue)

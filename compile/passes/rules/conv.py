@@ -16,6 +16,7 @@ from compile.passes.rules.common import (
     bias_of,
     dense_operator,
     layer_output,
+    settle_dead_channels,
     shape_misfit,
     tensor_of,
     weight_of,
@@ -61,6 +62,7 @@ def depthwise(graph: QdqGraph, node: Node) -> RuleResult:
         return misfit
     x, y = tensor_of(graph, node.inputs[0]), tensor_of(graph, node.output)
     layer = IntegerLayer(node.name, np.ascontiguousarray(kernel.weight[:, 0]), bias, kernel.scales, x.qparams)
+    layer = settle_dead_channels(layer, y.qparams.scale)
     epilogue, start = lower_depthwise(layer, layer_output(graph, node))
     return DepthwiseConv2d(node.name, x, y, layer.weight, start, kernel.stride, kernel.padding, epilogue)
 

@@ -13,4 +13,7 @@ def input_table(graph: QdqGraph, node: Node) -> RuleResult:
     if node.operator != INPUT_TABLE:
         return None
     output = tensor_of(graph, node.output)
-    return InputTable(node.name, output, quantize(graph.preprocess.table(), output.qparams))
+    tables = graph.tables.get(node.output)  # where the graph computes something of the image before it is quantized
+    if tables is None:
+        tables = quantize(graph.preprocess.table(), output.qparams)
+    return InputTable(node.name, output, tables)

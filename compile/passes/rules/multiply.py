@@ -15,7 +15,7 @@ def multiply(graph: QdqGraph, node: Node) -> RuleResult:
     a, b = (tensor_of(graph, name) for name in node.inputs)
     x, gate = (b, a) if (a.height, a.width) == (1, 1) else (a, b)
     output = tensor_of(graph, node.output)
-    if (gate.height, gate.width, gate.channels) != (1, 1, x.channels):
+    if gate.shape != (1, 1, x.channels) or output.shape != x.shape:
         return Refusal("only a map times one value per channel is supported")
     epilogue = lower_multiply(x.qparams, gate.qparams, output.qparams, *integer_bounds(node, output.qparams))
     return exceeds_int32(255 * 255, epilogue.multiplier) or Multiply(node.name, x, gate, output, epilogue)

@@ -22,6 +22,8 @@ def pool(graph: QdqGraph, node: Node) -> RuleResult:
     if count > LARGEST_MAP:
         return Refusal(f"its map has {count} pixels; up to {LARGEST_MAP} are supported")
     output = tensor_of(graph, node.output)
+    if output.shape != (1, 1, x.channels):
+        return Refusal("its result is not one value for each channel")
     bias, epilogue = lower_pool(count, x.qparams, output.qparams, *integer_bounds(node, output.qparams))
     return exceeds_int32(255 * count, epilogue.multiplier) or GlobalAveragePool(node.name, x, output, bias, epilogue)
 

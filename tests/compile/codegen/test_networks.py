@@ -59,6 +59,10 @@ def float_relu(m: Model, x: str) -> str:
     return m.node("Relu", [x], "float")
 
 
+def float_relu_before_a_layer(m: Model, x: str) -> str:
+    return m.quantize(m.conv("after", float_relu(m, x), 8, 8), 0.03, 0)
+
+
 def double_add(m: Model, x: str) -> str:
     return m.quantize(m.node("Add", [m.conv("a", x, 8, 8), m.conv("b", x, 8, 8)], "sum"), 0.05, 0)
 
@@ -95,7 +99,7 @@ REFUSED: list[tuple[Callable[[Model, str], str], str, str]] = [
     (lopsided, "lopsided", "same padding above and on the left"),
     (local_pool, "local", "mean over the whole height and width"),
     (never_quantized, "float", "stays float"),
-    (float_relu, "float", "stays float|no integer rule"),
+    (float_relu_before_a_layer, "float", "stays float|no integer rule"),
     (double_add, "sum", "in float"),
     (relu_before_add, "sum", "in float"),
     (square, "product", "one value per channel"),
@@ -205,6 +209,7 @@ ACCEPTED: list[tuple[Callable[[Model, str], str], list[type]]] = [
     (average_pool, [ir.GlobalAveragePool]),
     (requantized, [ir.Lookup]),
     (residual_dense, [ir.Conv2d]),
+    (float_relu, [ir.Lookup]),
 ]
 
 

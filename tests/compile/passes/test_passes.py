@@ -9,17 +9,23 @@ import numpy as np
 import pytest
 
 from calib.integer import program as ir
+from calib.integer.qparams import dequantize
 from compile.frontend.qdq_file import read_qdq
-from compile.ir.qdq_graph import INPUT_TABLE, LOOKUP_TABLE, REQUANTIZE, Node, QdqGraph
+from compile.ir.qdq_graph import INPUT_TABLE, LOOKUP_TABLE, REQUANTIZE, Node, QdqGraph, QuantizedWeight
 from compile.passes import lower, simplify
+from compile.passes.fold_channel_constants import fold_channel_constants
+from compile.passes.fold_channel_scales import fold_channel_scales
 from compile.passes.fold_constants import fold_constants
 from compile.passes.fold_lookups import fold_lookups
+from compile.passes.fold_pads import fold_pads
 from compile.passes.fold_quantization import fold_quantization
 from compile.passes.fold_views import fold_views
 from compile.passes.fold_weights import fold_weights
 from compile.passes.fuse_activation import fuse_activation
 from compile.passes.fuse_residual import fuse_residual
 from compile.passes.keep_scales import keep_scales
+from compile.passes.matmul_to_gemm import matmul_to_gemm
+from compile.passes.merge_quantization import merge_quantization
 from compile.passes.plan import plan
 from compile.passes.rules import Refusal
 from compile.passes.verify import BrokenGraphError, verify
@@ -69,10 +75,10 @@ BEFORE_AND_AFTER: list[tuple[str, Callable[[QdqGraph], QdqGraph], QdqGraph, list
         ["InputTable  -> input", "Requantize input -> c.q", "Gemm c.q w -> logits"],
     ),
     (
-        "a tensor that is also used in float keeps its Q",
+        "a tensor that is also used in float is quantized beside it",
         fold_quantization,
         graph(n("Relu", "input", "r"), q("r", "r.q"), dq("r.q", "r.dq"), n("Add", "r.dq r", "y")),
-        ["Relu input -> r", "QuantizeLinear r s z -> r.q", "DequantizeLinear r.q s z -> r.dq", "Add r.dq r -> y"],
+        ["Relu input -> r", "Requantize r -> r.q", "Add r.q r -> y"],
     ),
     (
         "an int8 tensor read without DQ keeps its Q",
@@ -85,6 +91,135 @@ BEFORE_AND_AFTER: list[tuple[str, Callable[[QdqGraph], QdqGraph], QdqGraph, list
         fold_quantization,
         graph(n("Conv", "input three", "r"), q("r", "r.q"), dq("r.q", "r.dq", "s2 z2"), n("Gemm", "r.dq three", "y")),
         ["Conv input three -> r", "DequantizeLinear r s2 z2 -> r.dq", "Gemm r.dq three -> y"],
+    ),
+    (
+        "equal Q nodes of one tensor are one, whatever their parameters are called",
+        merge_quantization,
+        graph(q("x", "q1"), q("x", "q2", "s0 z0"), q("x", "q3", "s2 z"), dq("q1", "d1"), dq("q2", "d2"), dq("q3", "d3"),
+              n("Sum", "d1 d2 d3", "y"), constants={"s0": np.float32(0.1), "z0": np.int8(3)}, qparams={"x": P}),
+        ["QuantizeLinear x s z -> q1", "QuantizeLinear x s2 z -> q3", "DequantizeLinear q1 s z -> d1",
+         "DequantizeLinear q3 s z -> d3", "Sum d1 d1 d3 -> y"],
+    ),
+    (
+        "a dequantized operand of Add is a real constant, whatever its zero point",
+        fold_weights,
+        graph(dq("k", "k.dq"), n("Add", "input k.dq", "y"), constants={"k": np.int8(4)}),
+        ["Add input k.dq -> y"],
+    ),
+    (
+        "MatMul with a weight is Gemm",
+        matmul_to_gemm,
+        graph(n("MatMul", "x l", "y"), n("MatMul", "y three", "z"),
+              shapes={"x": (1, 8), "y": (1, 8), "z": (1, 8), "l": (8, 8)},
+              weights={"l": QuantizedWeight(np.ones((8, 8), np.int8), np.ones(1, np.float32), 1)}, qparams={"x": P}),
+        ["Gemm x l -> y", "MatMul y three -> z"],
+    ),
+    (
+        "one constant per channel of an int8 tensor, and the next one behind it",
+        fold_channel_constants,
+        graph(n("Mul", "k x", "a"), n("Sub", "a k", "y"), constants={"k": np.ones((8, 1, 1), np.float32)},
+              qparams={"x": P, "y": Q}),
+        ["ScaleChannels x -> y"],
+    ),
+    (
+        "constants behind a convolution become part of it",
+        fold_channel_constants,
+        graph(n("Conv", "x w", "c"), n("Div", "c k", "a"), n("Add", "three a", "y"), qparams={"x": P, "y": Q},
+              constants={"k": np.ones((1, 8, 1, 1), np.float32)}, shapes={"w": (8, 8, 1, 1)},
+              weights={"w": QuantizedWeight(np.ones((8, 8, 1, 1), np.int8), np.ones(1, np.float32), 0)}),
+        ["Conv x a, weight of y a, bias of y -> y"],
+    ),
+    (
+        "constants of columns, of maps, and what divides by a tensor stay",
+        fold_channel_constants,
+        graph(n("Mul", "x columns", "a"), n("Add", "x map", "b"), n("Div", "k x", "c"), n("Sum", "a b c", "y"),
+              constants={"columns": np.ones(4, np.float32), "map": np.ones(MAP, np.float32),
+                         "k": np.ones((1, 8, 1, 1), np.float32)}, qparams={"x": P}),
+        ["Mul x columns -> a", "Add x map -> b", "Div k x -> c", "Sum a b c -> y"],
+    ),
+    (
+        "scales per channel move into the convolutions around them",
+        fold_channel_scales,
+        graph(n("Conv", "x w", "c"), n("Clip", "c zero big", "r"), n("QuantizeLinear", "r many z", "q", axis=1),
+              n("DequantizeLinear", "q many z", "q.dq", axis=1), n("Conv", "q.dq d", "y", group=8),
+              constants={"many": np.linspace(0.1, 0.2, 8, dtype=np.float32), "big": np.float32(99)},
+              weights={"w": QuantizedWeight(np.ones((8, 8, 1, 1), np.int8), np.ones(1, np.float32), 0),
+                       "d": QuantizedWeight(np.ones((8, 1, 3, 3), np.int8), np.ones(1, np.float32), 0)}),
+        ["Conv x q, weight q, bias -> c", "Clip c q, low q, high -> r", "QuantizeLinear r q, scale q, zero point -> q",
+         "DequantizeLinear q q, scale q, zero point -> q.dq", "Conv q.dq d, with the scales of q -> y"],
+    ),
+    (
+        "scales per channel with limits that are no common integer stay",
+        fold_channel_scales,
+        graph(n("Conv", "x w", "c"), n("Clip", "c zero six", "r"), n("QuantizeLinear", "r many z", "q", axis=1),
+              n("DequantizeLinear", "q many z", "q.dq", axis=1), n("Conv", "q.dq d", "y", group=8),
+              constants={"many": np.linspace(0.1, 0.2, 8, dtype=np.float32)},
+              weights={"w": QuantizedWeight(np.ones((8, 8, 1, 1), np.int8), np.ones(1, np.float32), 0),
+                       "d": QuantizedWeight(np.ones((8, 1, 3, 3), np.int8), np.ones(1, np.float32), 0)}),
+        ["Conv x w -> c", "Clip c zero six -> r", "QuantizeLinear r many z -> q", "DequantizeLinear q many z -> q.dq",
+         "Conv q.dq d -> y"],
+    ),
+    (
+        "padding with 0 becomes the border of convolutions",
+        fold_pads,
+        graph(n("Pad", "x pads", "p"), n("Conv", "p w", "a"), n("Conv", "p w", "y", pads=(1, 1, 1, 1)),
+              constants={"pads": np.int64([0, 0, 0, 0, 0, 0, 1, 1]), "w": np.float32(0)}, qparams={"x": P, "p": P}),
+        ["Conv x w -> a", "Conv x w -> y"],
+    ),
+    (
+        "padding with 0 is no border of a max pool whose smallest number is less",
+        fold_pads,
+        graph(n("Pad", "x pads", "p"), n("MaxPool", "p", "y"), constants={"pads": np.int64([0, 0, 0, 0, 0, 0, 1, 1])},
+              qparams={"x": P, "p": P}),
+        ["Pad x pads -> p", "MaxPool p -> y"],
+    ),
+    (
+        "padding of channels stays",
+        fold_pads,
+        graph(n("Pad", "x pads", "p"), n("Conv", "p w", "y"), qparams={"x": P, "p": P},
+              constants={"pads": np.int64([0, 1, 0, 0, 0, 0, 1, 1]), "w": np.float32(0)}),
+        ["Pad x pads -> p", "Conv p w -> y"],
+    ),
+    (
+        "x * f(x) is one table, also with a Q/DQ pair between",
+        fold_lookups,
+        graph(n("Sigmoid", "x", "s"), n("Mul", "x s", "y"), qparams={"x": P, "s": Q, "y": Q}),
+        ["LookupTable x -> y"],
+    ),
+    (
+        "what is done to the image before its Q is a table of its bytes",
+        fold_lookups,
+        graph(n("Sub", "input mean", "a"), n("Div", "a six", "y"), n("Requantize", "y", "z"), qparams={"y": P, "z": Q},
+              constants={"mean": np.ones((1, 3, 1, 1), np.float32)},
+              shapes={name: (1, 3, 4, 4) for name in ("input", "a", "y", "z")}),
+        ["InputTable  -> z"],
+    ),
+    (
+        "a function that is averaged in float gets the scale of its range",
+        fold_lookups,
+        graph(n("Sigmoid", "x", "s"), n("GlobalAveragePool", "s", "y"), qparams={"x": P, "y": Q},
+              shapes={"y": (1, 8, 1, 1)}),
+        ["LookupTable x -> s", "GlobalAveragePool s -> y"],
+    ),
+    (
+        "a function of another shape is no table",
+        fold_lookups,
+        graph(n("Relu", "x", "r"), n("Add", "r three", "y"), qparams={"x": P, "y": Q}, shapes={"y": (1, 8, 4, 5)}),
+        ["Relu x -> r", "Add r three -> y"],
+    ),
+    (
+        "a view between two scales is a requantization",
+        fold_views,
+        graph(n("Flatten", "x", "f"), n("Gemm", "f three", "y"), qparams={"x": P, "f": Q},
+              shapes={"x": (1, 8, 1, 1), "f": (1, 8)}),
+        ["Requantize x -> f", "Gemm f three -> y"],
+    ),
+    (
+        "a view that turns channels into columns stays",
+        fold_views,
+        graph(n("Reshape", "x sizes", "f"), n("Mul", "g f", "y"), constants={"sizes": np.int64([1, 1, 1, 4])},
+              qparams={"x": P, "g": P, "y": P}, shapes={"x": (1, 4, 1, 1), "f": (1, 1, 1, 4), "g": (1, 4, 4, 4)}),
+        ["Reshape x sizes -> f", "Mul g f -> y"],
     ),
     (
         "a view of a map of one pixel vanishes",
@@ -332,6 +467,22 @@ def test_activation_after_the_add_is_the_bound_of_the_sum() -> None:
     before = graph(n("Conv", "x three", "a"), n("Add", "a x", "b"), n("Relu", "b", "y"), qparams={"x": P, "y": Q})
     (node,) = fuse_residual(fuse_activation(before)).nodes
     assert (node.residual, node.bounds, node.output) == ("x", (0, math.inf), "y")
+
+
+def test_pads_are_added_to_those_of_the_layer() -> None:
+    pads = {"pads": np.int64([1, 2, 3, 4]), "axes": np.int64([2, -1]), "w": np.float32(0)}
+    before = graph(Node("p", "Pad", ("x", "pads", "", "axes"), "p"), n("Conv", "p w", "y", pads=(1, 1, 0, 0)),
+                   constants=pads, qparams={"x": P, "p": P})  # fmt: skip
+    (node,) = fold_pads(before).nodes
+    assert node.attributes["pads"] == (2, 3, 3, 4)
+
+
+def test_a_function_that_is_averaged_keeps_its_range() -> None:
+    after = fold_lookups(graph(n("Sigmoid", "x", "s"), n("GlobalAveragePool", "s", "y"), qparams={"x": P, "y": Q},
+                               shapes={"y": (1, 8, 1, 1)}))  # fmt: skip
+    real = dequantize(after.tables["s"], after.qparams["s"])
+    x = (np.arange(-128, 128) - P.zero_point) * P.scale
+    assert np.abs(real - 1 / (1 + np.exp(-x))).max() <= after.qparams["s"].scale * 0.5001 < 1 / 500
 
 
 BROKEN: list[tuple[str, QdqGraph, str]] = [

@@ -1,10 +1,12 @@
 """Random small QDQ graphs, built from what mobile networks are made of: each must lower and agree with ONNX Runtime."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from calib.integer.program import Program
@@ -13,84 +15,15 @@ from compile.frontend.qdq_file import read_qdq
 from compile.passes import lower
 from tests.support.agreement import check_steps
 from tests.support.programs import random_images
-from tests.support.qdq_models import Model, preprocess, save
-
-SIZE = 9  # odd, so that stride 2 meets a border
-
-
-class Net(Model):
-    """Appends random layers to one map and keeps its sizes."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(SIZE, seed)
-        self.channels, self.count = 3, 0
-        self.x = self.quantize("input", 4.8 / 255, -15)
-
-    def name(self) -> str:
-        self.count += 1
-        return f"layer{self.count}"
-
-    def finish(self, tensor: str) -> str:
-        """Quantize with a random scale and zero point."""
-        return self.quantize(tensor, float(self.rng.uniform(0.01, 0.06)), int(self.rng.integers(-128, 128)))
-
-    def activation(self, tensor: str) -> str:
-        name = f"{tensor}.activation"
-        match self.rng.integers(4):
-            case 0:
-                return self.node("Relu", [tensor], name)
-            case 1:
-                limits = [self.constant(f"{name}.low", -0.5), self.constant(f"{name}.high", 2.0)]
-                return self.node("Clip", [tensor, *limits], name)
-        return tensor
-
-    def dense(self) -> None:
-        out, kernel, stride = (
-            int(self.rng.integers(1, 9)),
-            int(self.rng.choice([1, 3, 5])),
-            int(self.rng.integers(1, 3)),
-        )
-        y = self.conv(self.name(), self.x, self.channels, out, kernel, stride)
-        self.x, self.channels = self.finish(self.activation(y)), out
-
-    def depthwise(self) -> None:
-        if self.channels == 1:
-            return
-        kernel, stride = int(self.rng.choice([3, 5])), int(self.rng.integers(1, 3))
-        scale = float(self.rng.uniform(0.02, 0.06)) if self.rng.integers(2) else None
-        y = self.conv(
-            self.name(), self.x, self.channels, self.channels, kernel, stride, groups=self.channels, scale_y=scale
-        )
-        y = self.activation(y)
-        self.x = self.finish(y) if scale is None else self.quantize(y, scale, int(self.rng.integers(-128, 128)))
-
-    def residual(self) -> None:
-        """Add in either order, fused or, behind a Q/DQ pair, on its own."""
-        y = self.conv(self.name(), self.x, self.channels, self.channels, 3)
-        if self.rng.integers(2):
-            y = self.finish(y)
-        operands = [y, self.x] if self.rng.integers(2) else [self.x, y]
-        self.x = self.finish(self.activation(self.node("Add", operands, self.name())))
-
-    def gate(self) -> None:
-        g = self.finish(self.node("GlobalAveragePool", [self.x], self.name()))
-        g = self.finish(self.conv(self.name(), g, self.channels, self.channels))
-        g = self.finish(self.node("HardSigmoid", [g], self.name(), alpha=1 / 6, beta=0.5))
-        self.x = self.finish(self.node("Mul", [g, self.x] if self.rng.integers(2) else [self.x, g], self.name()))
-
-    def function(self) -> None:
-        kind = str(self.rng.choice(["Sigmoid", "Tanh", "Relu", "Abs", "Neg"]))
-        self.x = self.finish(self.node(kind, [self.x], self.name()))
-
-    def requantize(self) -> None:
-        self.x = self.finish(self.x)
-
-    def end(self, classes: int = 3) -> None:
-        pooled = self.finish(self.node("GlobalAveragePool", [self.x], self.name()))
-        self.linear("logits", self.node("Flatten", [pooled], self.name()), self.channels, classes)
-
+from tests.support.qdq_models import preprocess, save
+from tests.support.random_nets import SIZE, ForeignNet, Net
 
 LAYERS = [Net.dense, Net.depthwise, Net.residual, Net.gate, Net.function, Net.requantize]
+FOREIGN = [
+    ForeignNet.constant_operand, ForeignNet.constant_behind_convolution, ForeignNet.dedicated_pairs,
+    ForeignNet.product_with_function, ForeignNet.halves, ForeignNet.padded, ForeignNet.channel_scales,
+    ForeignNet.averaged_function,
+]  # fmt: skip
 
 
 def changed(program: Program, images: np.ndarray) -> int:
@@ -110,8 +43,41 @@ def test_random_graph_agrees_layer_by_layer(tmp_path: Path, seed: int, chosen: l
     model = net.build("logits", 3)
     program = lower(read_qdq(save(model, tmp_path)))
     images = random_images(2, SIZE, SIZE, seed % 1000)
-    assert changed(program, images) >= 1
+    assume(changed(program, images))
     check_steps(model, program, images, preprocess(SIZE))
+
+
+def foreign_model(seed: int, layers: list, normalized: bool, matmul: bool, dynamic: bool) -> onnx.ModelProto:
+    net = ForeignNet(seed)
+    if normalized:
+        net.normalize()
+    for layer in layers:
+        layer(net)
+    (net.end_with_matmul if matmul else net.end)()
+    return net.build("scores.dq" if matmul else "logits", 3, ["batch" if dynamic else 1, 3, SIZE, SIZE])
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.integers(0, 2**32 - 1),
+    st.lists(st.sampled_from(LAYERS + FOREIGN), min_size=1, max_size=6),
+    st.booleans(), st.booleans(), st.booleans(),
+)  # fmt: skip
+def test_random_graph_of_another_tool_agrees_layer_by_layer(
+    tmp_path: Path, seed: int, chosen: list, normalized: bool, matmul: bool, dynamic: bool
+) -> None:
+    model = foreign_model(seed, chosen, normalized, matmul, dynamic)
+    program = lower(read_qdq(save(model, tmp_path)))
+    images = random_images(2, SIZE, SIZE, seed % 1000)
+    assume(changed(program, images))
+    check_steps(model, program, images, preprocess(SIZE))
+
+
+@pytest.mark.parametrize("layer", FOREIGN)
+def test_each_foreign_kind_alone(tmp_path: Path, layer: Callable[[ForeignNet], None]) -> None:
+    for seed in range(4):
+        model = foreign_model(seed, [Net.dense, layer], seed == 1, seed == 2, seed == 3)
+        check_steps(model, lower(read_qdq(save(model, tmp_path))), random_images(2, SIZE, SIZE), preprocess(SIZE))
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -7,11 +7,12 @@ import pytest
 
 from calib.integer import program as ir
 from calib.integer.qparams import QParams
+from calib.integer.reference import execute
 from compile.ir.qdq_graph import Node, QdqGraph, QuantizedWeight
 from compile.passes.plan import plan
 from compile.passes.rules import RULES, Refusal
 from compile.passes.rules.pool import LARGEST_MAP
-from tests.support.graphs import CONSTANTS, P, Q, graph, n
+from tests.support.graphs import CONSTANTS, MAP, P, Q, graph, n
 
 ONES = np.ones(8, np.float32)
 TINY = QParams(1e-37)
@@ -86,7 +87,9 @@ REFUSED: list[tuple[str, QdqGraph, str]] = [
     ("mean of a vector", only(n("ReduceMean", "x", "y", axes=(1,)), shapes={"x": (1, 8)}), "whole height"),
     ("mean with padding", only(n("AveragePool", "x", "y", kernel_shape=(4, 4), pads=(1, 1, 1, 1))), "whole height"),
     ("mean of a huge map", only(n("GlobalAveragePool", "x", "y"), shapes={"x": (1, 8, LARGEST_MAP, 2)}), "pixels"),
-    ("mean with far scales", only(n("GlobalAveragePool", "x", "y"), qparams={"x": HUGE, "y": P}), "too far apart"),
+    ("mean with far scales", only(n("GlobalAveragePool", "x", "y"), qparams={"x": HUGE, "y": P},
+                                  shapes={"y": (1, 8, 1, 1)}), "too far apart"),
+    ("mean as a map", only(n("GlobalAveragePool", "x", "y")), "one value for each channel"),
     ("product of two maps", only(n("Mul", "x g", "y")), "one value per channel"),
     ("product of other channels", only(n("Mul", "x g", "y"), shapes={"g": (1, 7, 1, 1)}), "one value per channel"),
     ("product with far scales", only(n("Mul", "x g", "y"), qparams={"x": HUGE, "g": P, "y": P},
@@ -109,7 +112,15 @@ REFUSED: list[tuple[str, QdqGraph, str]] = [
     ("slice with steps", only(n("Slice", "x", "y", starts=(0,), axes=(1,), steps=(2,))), "steps of 1"),
     ("slice beyond the end", only(n("Slice", "x", "y", starts=(3,), axes=(1,))), "limits"),
     ("scores as an int8 map", only(n("DequantizeScores", "x", "y"), output="y"), "not a map"),
-    ("Q of a shared tensor", only(n("QuantizeLinear", "r s z", "y"), qparams={}), "also used"),
+    ("Q of a shared tensor", only(n("Requantize", "r", "y"), qparams={"y": P}), "also used"),
+    ("Q of int8 scores", only(n("QuantizeLinear", "r s z", "y"), qparams={}), "without a DequantizeLinear"),
+    ("Q with a scale per channel", only(n("QuantizeLinear", "r scales", "y"), qparams={}), "one scale per channel"),
+    ("a constant map", only(n("Add", "x m", "y"), constants={"m": np.zeros(MAP, np.float32)}),
+     r"the constant 'm' of shape \[1, 8, 4, 4\]"),
+    ("a constant to put beside", only(n("Concat", "x three", "y", axis=1)), "the constant 'three'"),
+    ("padding of one kind", only(n("Pad", "x", "y")), "padding of rows and columns"),
+    ("two images", only(n("Add", "x x", "y"), shapes={"x": (2, 8), "y": (2, 8)}), r"shape of 'x' is \[2, 8\]"),
+    ("five axes", only(n("Add", "x x", "y"), shapes={"x": (1, 8, 1, 4, 4), "y": (1, 8, 1, 4, 4)}), "shape of 'x'"),
     ("asymmetric weight", only(n("DequantizeLinear", "three s z", "y"), qparams={}), "weights are symmetric"),
     ("DQ with another scale", only(n("DequantizeLinear", "x s2 z2", "y")), "another scale or zero point"),
 ]  # fmt: skip
@@ -183,6 +194,39 @@ def test_linear_layer_over_a_map_turns_channels_last() -> None:
     made = operator(only(n("Gemm", "x m", "y", transB=1), shapes={"x": (1, 3, 2, 2), "y": (1, 2)}, **weights(m=linear)))
     assert isinstance(made, ir.Conv2d) and made.weight.shape == (2, 2, 2, 3)
     assert made.weight[1, 1, 0].tolist() == [values[1, c * 4 + 2] for c in range(3)]
+
+
+def test_dead_channels_keep_their_bias() -> None:
+    """A weight scale of 1e-10 cannot move an output of step 0.2, and its bias of -3 would be 3e11 steps."""
+    scales = np.full(8, 1, np.float32)
+    scales[2] = 1e-10
+    dead = QuantizedWeight(np.full((8, 8, 1, 1), 3, np.int8), scales, 0)
+    bias = np.full(8, -3, np.float32)
+    made = operator(only(n("Conv", "x v b", "y"), constants={"b": bias}, **weights(v=dead)))
+    assert isinstance(made, ir.Conv2d) and not made.weight[2].any() and made.weight[1].all()
+    assert made.bias[2] == -(2**24) and made.epilogue.multiplier[2] * made.bias[2] == pytest.approx(-3 / 0.2, rel=1e-6)
+    scales[2] = 1e-4  # 24 weights of 3e-4 move it by 0.9: not dead, and its bias fits
+    assert operator(only(n("Conv", "x v b", "y"), constants={"b": bias}, **weights(v=dead))).weight.all()
+
+
+def test_a_channel_that_is_not_dead_is_refused_where_its_bias_does_not_fit() -> None:
+    dead = QuantizedWeight(np.full((8, 8, 1, 1), 3, np.int8), np.full(8, 1e-3, np.float32), 0)
+    answer = result(only(n("Conv", "x v b", "y"), constants={"b": np.full(8, -3e6, np.float32)}, **weights(v=dead)))
+    assert isinstance(answer, Refusal) and "the accumulator of channel 0 could leave int32" in answer.reason
+    assert "checkpoint" not in answer.reason  # the owner of a file from another tool may have none
+
+
+def test_factor_and_offset_of_each_channel() -> None:
+    factor, offset = (2.0, -0.5, 0.0, *[1.0] * 5), (0.0, 1.0, 7.0, *[-1.0] * 5)
+    made = operator(only(n("ScaleChannels", "x", "y", factor=factor, offset=offset)))
+    assert isinstance(made, ir.DepthwiseConv2d) and made.weight.shape == (8, 1, 1)
+    x = np.arange(-128, 128).astype(np.int8)
+    got = execute(made, {"x": np.broadcast_to(x[:, None, None, None], (256, 4, 4, 8))})[:, 0, 0]
+    real = ((x.astype(int) - P.zero_point) * P.scale)[:, None] * np.array(factor) + np.array(offset)
+    exact = np.clip(real / Q.scale + Q.zero_point, -128, 127)
+    # Half a step from rounding, and the offset's rounding to 1/64 of the input's step
+    limit = 0.5 + 0.5 * np.abs(np.array(factor)) * P.scale / Q.scale / 64 + 1e-4
+    assert (np.abs(got - exact) <= limit).all()
 
 
 def test_scores_stay_float() -> None:
