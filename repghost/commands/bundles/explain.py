@@ -30,7 +30,8 @@ def command(file: Path, variant: str | None, preprocess: Path | None, as_json: b
     """List the layers of a network: operator, shapes, multiply-adds, bytes of weights and arithmetic.
 
     For a bundle the kernel of each layer is named too; the end of its name is the instruction set. In a QDQ file a
-    layer that cannot be computed in integers is shown as float, with the reason below it.
+    layer that cannot be computed in integers is shown as float, with the reason below it. Exit code 2: there is one, so
+    the file cannot be compiled.
     """
     if file.is_dir():
         if preprocess is not None:
@@ -77,11 +78,15 @@ def _explain_file(file: Path, preprocess: Path | None, as_json: bool) -> None:
     rows = layers(graph, explain(graph))
     if as_json:
         _print_json(file, graph.digest, rows)
-        return
-    _print_table(rows, graph.digest)
-    if any(row.reason for row in rows):
-        click.echo("As it is, this file cannot be compiled to integers: change the layers above where it is exported.")
     else:
+        _print_table(rows, graph.digest)
+    count = sum(bool(row.reason) for row in rows)
+    if count:
+        raise UsageError(
+            f"{file}: {count} of {len(rows)} layers cannot be computed in integers, so this file cannot be compiled as "
+            "it is. Change the layers that are named where the network is exported."
+        )
+    if not as_json:
         option = f" --preprocess {shlex.quote(str(preprocess))}" if preprocess else ""
         click.echo(
             "Every layer is an integer operator. Next: "
