@@ -66,10 +66,17 @@ static int32_t escaped_code(struct reader *r) {
   return low < 0xdc00 || low > 0xdfff ? -1 : 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
 }
 
+/* Returns how many bytes stand before the closing quote, or before the end where there is none. */
+static size_t quoted_bytes(const struct reader *r) {
+  const char *at = r->at;
+  while (at < r->end && *at != '"') at += *at == '\\' && r->end - at > 1 ? 2 : 1;
+  return (size_t)(at - r->at);
+}
+
 static char *parse_string(struct reader *r) {
   static const char escapes[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
   if (!take(r, '"')) return fail(r, "a string is missing"), NULL;
-  char *text = malloc((size_t)(r->end - r->at) + 1), *out = text; /* no escape is longer than what it stands for */
+  char *text = malloc(quoted_bytes(r) + 1), *out = text; /* an escape is never shorter than what it stands for */
   if (!text) return fail(r, "out of memory"), NULL;
   while (r->at < r->end && *r->at != '"') {
     unsigned char c = (unsigned char)*r->at++;
@@ -90,9 +97,8 @@ static char *parse_string(struct reader *r) {
     r->at++;
   }
   if (!take(r, '"')) return fail(r, "a string does not end"), NULL;
-  *out++ = 0;
-  char *fitted = realloc(text, (size_t)(out - text));
-  return fitted ? fitted : text;
+  *out = 0;
+  return text;
 }
 
 static int digits(struct reader *r) {
@@ -119,11 +125,32 @@ static int parse_number(struct reader *r, double *number) {
   return isfinite(*number);
 }
 
+static int by_key(const void *left, const void *right) {
+  return strcmp((*(const struct json *const *)left)->key, (*(const struct json *const *)right)->key);
+}
+
+/* Sorts the keys: quick for any keys, while a hash table is slow for those that were made against it. */
+static void refuse_double_keys(struct reader *r, const struct json *object, size_t count) {
+  const struct json **members = malloc((count + 1) * sizeof *members);
+  if (!members) {
+    fail(r, "out of memory");
+    return;
+  }
+  size_t found = 0;
+  for (const struct json *member = object->child; member; member = member->next) members[found++] = member;
+  qsort(members, found, sizeof *members, by_key);
+  for (size_t i = 1; i < found; i++) {
+    if (!by_key(&members[i - 1], &members[i])) fail(r, "a key stands twice in one object");
+  }
+  free(members);
+}
+
 static struct json *parse_value(struct reader *r, int depth);
 
 /* Reads what stands between the brackets of an array or object, the opening one already taken. */
 static int parse_members(struct reader *r, struct json *parent, char close, int depth) {
   struct json **last = &parent->child;
+  size_t count = 0;
   skip_space(r);
   if (take(r, close)) return 1;
   do {
@@ -131,7 +158,6 @@ static int parse_members(struct reader *r, struct json *parent, char close, int 
     skip_space(r);
     if (close == '}') {
       if (!(key = parse_string(r))) return 0;
-      if (json_member(parent, key)) return fail(r, "a key stands twice in one object"), 0;
       skip_space(r);
       if (!take(r, ':')) return fail(r, "a colon is missing"), 0;
     }
@@ -140,10 +166,12 @@ static int parse_members(struct reader *r, struct json *parent, char close, int 
     value->key = key;
     *last = value;
     last = &value->next;
+    count++;
     skip_space(r);
   } while (take(r, ','));
   if (!take(r, close)) return fail(r, "a bracket is not closed"), 0;
-  return 1;
+  if (close == '}') refuse_double_keys(r, parent, count);
+  return !r->error;
 }
 
 static struct json *parse_value(struct reader *r, int depth) {

@@ -211,6 +211,7 @@ REFUSED = {
     "space": " ",
     "two values": "{} {}",
     "duplicate key": '{"a": 1, "a": 2}',
+    "duplicate key, escaped": '{"b": 0, "a": 1, "c": 3, "\\u0061": 2}',
     "trailing comma": '{"a": 1,}',
     "trailing comma in array": "[1,]",
     "no colon": '{"a" 1}',
@@ -249,6 +250,18 @@ def test_json_reader_refuses(units: Path, text: str) -> None:
     done = feed(units, text.encode())
     assert done.returncode == 1, f"code {done.returncode}: {done.stdout!r}"
     assert done.stdout.strip()
+
+
+def test_json_reader_takes_a_large_manifest_at_once(units: Path) -> None:
+    # One megabyte, the most that a manifest may have: many keys, which all begin alike, and many short strings.
+    keys = ",".join(f'"{"k" * 8}{index}":""' for index in range(55_000))
+    for text in ("{" + keys + "}", '{"a":[' + ",".join(['""'] * 340_000) + "]}"):
+        assert 1_000_000 < len(text) < 1 << 20
+        command = ["sh", "-c", 'ulimit -v 100000; ulimit -t 5; exec "$0"', str(units)]
+        done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout) == (0, b""), done.stderr
+    done = feed(units, b"{" + keys.encode() + b',"kkkkkkkk7":""}')
+    assert (done.returncode, done.stdout) == (1, b"a key stands twice in one object\n")
 
 
 def test_json_reader_survives_mutations(units: Path) -> None:
