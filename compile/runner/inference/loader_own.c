@@ -2,8 +2,8 @@
  * one function, getauxval, from outside. A static program with it starts on every Linux kernel of its architecture,
  * whatever the C library of the system is; Android's is one of those.
  *
- * The digest of the file was checked before. Nothing in it is believed all the same: no table may leave the image, and
- * no memory is writable and executable at once.
+ * The digest of the file was checked before. Nothing in it is believed all the same: no table may leave the image, none
+ * that is read after a relocation can be written by one, and no memory is writable and executable at once.
  */
 #include <elf.h>
 #include <errno.h>
@@ -58,6 +58,12 @@ static void *within(const struct image *image, uint64_t address, uint64_t count,
   return count <= image->size / size && aligned && held(image, address, count * size, PF_R) ? image->base + address : NULL;
 }
 
+/* The same for what relocations must not change. */
+static void *constant(const struct image *image, uint64_t address, uint64_t count, uint64_t size) {
+  void *found = within(image, address, count, size);
+  return found && !held(image, address, count * size, PF_W) ? found : NULL;
+}
+
 static const char *read_headers(int file, struct image *image) {
   Elf64_Ehdr header;
   if (pread(file, &header, sizeof header, 0) != sizeof header || memcmp(header.e_ident, ELFMAG, SELFMAG))
@@ -73,18 +79,31 @@ static const char *read_headers(int file, struct image *image) {
   return NULL;
 }
 
+/* Checks one segment that is mapped; `end` is where the one before it ends. */
+static const char *check_segment(const Elf64_Phdr *s, uint64_t page, uint64_t file_bytes, uint64_t end) {
+  if (s->p_vaddr > most_bytes || s->p_memsz > most_bytes || s->p_filesz > s->p_memsz || s->p_offset > most_bytes ||
+      s->p_offset + s->p_filesz > file_bytes || (s->p_vaddr - s->p_offset) % page)
+    return "a segment is damaged";
+  if ((s->p_flags & PF_W) && (s->p_flags & PF_X)) return "a segment is writable and executable";
+  /* Each page belongs to one segment, so that its rights and its bytes are those that this segment says. */
+  return s->p_vaddr / page * page < end ? "segments overlap or are not in order" : NULL;
+}
+
 static const char *measure(int file, struct image *image) {
   struct stat status;
+  int tables = 0;
   if (fstat(file, &status)) return strerror(errno);
   for (int i = 0; i < image->segments; i++) {
     const Elf64_Phdr *s = &image->segment[i];
+    tables += s->p_type == PT_DYNAMIC;
+    if (s->p_type == PT_TLS) return "it has data of each thread";
     if (s->p_type != PT_LOAD) continue;
-    if (s->p_vaddr > most_bytes || s->p_memsz > most_bytes || s->p_filesz > s->p_memsz || s->p_offset > most_bytes ||
-        s->p_offset + s->p_filesz > (uint64_t)status.st_size || (s->p_vaddr - s->p_offset) % image->page)
-      return "a segment is damaged";
-    if ((s->p_flags & PF_W) && (s->p_flags & PF_X)) return "a segment is writable and executable";
-    if (s->p_vaddr + s->p_memsz > image->size) image->size = s->p_vaddr + s->p_memsz;
+    uint64_t end = (image->size + image->page - 1) / image->page * image->page;
+    const char *problem = check_segment(s, image->page, (uint64_t)status.st_size, end);
+    if (problem) return problem;
+    image->size = s->p_vaddr + s->p_memsz;
   }
+  if (tables > 1) return "it has several dynamic tables";
   return image->size ? NULL : "it has no segments";
 }
 
@@ -140,12 +159,12 @@ static const char *find_symbols(struct image *image) {
   for (size_t i = 0; i < sizeof unwanted / sizeof unwanted[0]; i++) {
     if (dynamic(image, unwanted[i])) return "it needs a library, runs code while it is loaded, or is relocated otherwise";
   }
-  const uint32_t *hash = within(image, dynamic(image, DT_HASH), 2, sizeof *hash);
+  const uint32_t *hash = constant(image, dynamic(image, DT_HASH), 2, sizeof *hash);
   if (!dynamic(image, DT_HASH) || !hash) return "it has no table of symbols";
   image->symbol_count = hash[1];
-  image->symbols = within(image, dynamic(image, DT_SYMTAB), image->symbol_count, sizeof *image->symbols);
+  image->symbols = constant(image, dynamic(image, DT_SYMTAB), image->symbol_count, sizeof *image->symbols);
   image->names_size = dynamic(image, DT_STRSZ);
-  image->names = within(image, dynamic(image, DT_STRTAB), image->names_size, 1);
+  image->names = constant(image, dynamic(image, DT_STRTAB), image->names_size, 1);
   if (!image->symbols || !image->names || !image->names_size) return "its table of symbols is damaged";
   return image->names[image->names_size - 1] ? "a name does not end" : NULL;
 }
@@ -167,8 +186,8 @@ static const char *resolve(const struct image *image, uint64_t index, uint64_t *
 }
 
 static const char *relocate(const struct image *image, uint64_t table, uint64_t bytes) {
-  const Elf64_Rela *entry = within(image, table, bytes / sizeof *entry, sizeof *entry);
-  if (bytes && !entry) return "its relocations are damaged";
+  const Elf64_Rela *entry = constant(image, table, bytes / sizeof *entry, sizeof *entry);
+  if (bytes && (!entry || bytes % sizeof *entry)) return "its relocations are damaged";
   for (uint64_t left = bytes / sizeof *entry; left > 0; left--, entry++) {
     uint64_t value = (uint64_t)(uintptr_t)image->base, type = ELF64_R_TYPE(entry->r_info);
     uint64_t *place = within(image, entry->r_offset, 1, sizeof *place);
@@ -186,10 +205,11 @@ static const char *relocate(const struct image *image, uint64_t table, uint64_t 
 static const char *seal(const struct image *image) {
   for (int i = 0; i < image->segments; i++) {
     const Elf64_Phdr *s = &image->segment[i];
+    if (s->p_type != PT_GNU_RELRO) continue;
+    if (!held(image, s->p_vaddr, s->p_memsz, PF_R | PF_W)) return "what is to be sealed is no data";
     uint64_t start = s->p_vaddr / image->page * image->page;
     uint64_t end = (s->p_vaddr + s->p_memsz) / image->page * image->page;
-    if (s->p_type != PT_GNU_RELRO || end <= start) continue;
-    if (mprotect(image->base + start, end - start, PROT_READ)) return "it cannot be sealed";
+    if (end > start && mprotect(image->base + start, end - start, PROT_READ)) return "it cannot be sealed";
   }
   return NULL;
 }
@@ -217,7 +237,7 @@ void *loader_symbol(void *library, const char *name) {
   const struct image *image = library;
   for (uint64_t i = 0; i < image->symbol_count; i++) {
     const Elf64_Sym *symbol = &image->symbols[i];
-    if (symbol->st_shndx != SHN_UNDEF && symbol->st_value < image->size && !strcmp(name_of(image, symbol), name))
+    if (symbol->st_shndx != SHN_UNDEF && held(image, symbol->st_value, 1, PF_X) && !strcmp(name_of(image, symbol), name))
       return image->base + symbol->st_value;
   }
   return NULL;

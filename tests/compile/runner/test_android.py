@@ -83,8 +83,14 @@ def tag_value(library: bytes, tag: int) -> int:
     return next(at + 8 for at in range(start, start + size, 16) if struct.unpack_from("<Q", library, at) == (tag,))
 
 
-LOAD, DYNAMIC = 1, 2
-HASH, STRTAB, SYMTAB, STRSZ, RELA = 4, 5, 6, 10, 7
+def code(library: bytes) -> int:
+    """The offset of the row of the segment that is executed."""
+    rows = [loaded_like(library, index) for index in range(struct.unpack_from("<H", library, 56)[0])]
+    return next(row for row in rows if struct.unpack_from("<II", library, row) == (LOAD, 5))
+
+
+LOAD, DYNAMIC, TLS, STACK, RELRO = 1, 2, 7, 0x6474E551, 0x6474E552
+HASH, STRTAB, SYMTAB, STRSZ, RELA, RELASZ = 4, 5, 6, 10, 7, 8
 DAMAGES = {
     "no ELF": (lambda lib: 0, b"\x7fELG", "no ELF file"),
     "32 bits": (lambda lib: 4, b"\x01", "no library for this machine"),
@@ -95,11 +101,23 @@ DAMAGES = {
     "huge segment": (lambda lib: segment(lib, LOAD) + 40, struct.pack("<Q", 1 << 62), "a segment is damaged"),
     "segment beyond the file": (lambda lib: segment(lib, LOAD) + 8, struct.pack("<Q", 1 << 30), "a segment is damaged"),
     "writable code": (lambda lib: segment(lib, LOAD) + 4, struct.pack("<I", 7), "writable and executable"),
+    "tables that can be written": (lambda lib: segment(lib, LOAD) + 4, struct.pack("<I", 6), "no table of symbols"),
     "no dynamic table": (lambda lib: segment(lib, DYNAMIC), struct.pack("<I", 9), "no table of symbols"),
     "hash outside": (lambda lib: tag_value(lib, HASH), struct.pack("<Q", 1 << 50), "no table of symbols"),
     "symbols outside": (lambda lib: tag_value(lib, SYMTAB), struct.pack("<Q", 1 << 50), "symbols is damaged"),
     "names outside": (lambda lib: tag_value(lib, STRTAB), struct.pack("<Q", 1 << 33), "symbols is damaged"),
     "names without end": (lambda lib: tag_value(lib, STRSZ), struct.pack("<Q", 1 << 62), "symbols is damaged"),
+    "part of a relocation": (lambda lib: tag_value(lib, RELASZ), struct.pack("<Q", 25), "relocations are damaged"),
+    "segments that overlap": (lambda lib: code(lib) + 8, struct.pack("<QQ", 0, 0), "segments overlap"),
+    "data of threads": (lambda lib: segment(lib, STACK), struct.pack("<I", TLS), "data of each thread"),
+    "two dynamic tables": (lambda lib: segment(lib, STACK), struct.pack("<I", DYNAMIC), "several dynamic tables"),
+    "sealed below": (lambda lib: segment(lib, RELRO) + 16, struct.pack("<Q", 2**64 - 2**21), "to be sealed is no data"),
+    "sealed outside": (lambda lib: segment(lib, RELRO) + 40, struct.pack("<Q", 1 << 28), "to be sealed is no data"),
+    "sealed all": (
+        lambda lib: segment(lib, RELRO) + 16,
+        struct.pack("<QQQQ", 0, 0, 0, 1 << 21),
+        "to be sealed is no data",
+    ),
     "relocations outside": (lambda lib: tag_value(lib, RELA), struct.pack("<Q", 1 << 50), "relocations are damaged"),
 }
 
