@@ -18,6 +18,7 @@
 #include "bundle/text.h"
 #include "bundle/vectors.h"
 #include "commands/watch.h"
+#include "images/decode.h"
 
 static const char usage[] =
     "usage: repghost-run COMMAND [OPTIONS] [PICTURE...]\n"
@@ -38,6 +39,8 @@ static const char usage[] =
     "  --cores LIST         stay on these cores, e.g. 4-7 or 0,2\n"
     "  --turns              with --bench: for each line of standard input, a count, measure so many inferences\n"
     "  --top N              with --classify and --watch: how many classes to name; default 5\n"
+    "  --max-pixels N       with --classify and --watch: refuse larger pictures; default 16777216, which takes 400 MB of\n"
+    "                       memory at worst, up to 89478485\n"
     "  --interval N         with --watch: milliseconds between two looks into the folder, 10 to 60000; default 500\n"
     "  --existing           with --watch: also the pictures that are there already\n"
     "  --count N            with --watch: end after so many pictures\n"
@@ -45,7 +48,7 @@ static const char usage[] =
 
 struct options {
   const char *command, *bundle, *variant, *vectors, *cores, *folder;
-  int threads, runs, warmup, seconds, top, turns, interval_ms, existing, most;
+  int threads, runs, warmup, seconds, top, max_pixels, turns, interval_ms, existing, most;
   char **pictures;
   int picture_count;
 };
@@ -71,6 +74,7 @@ static void read_option(struct options *o, const char *name, const char *value) 
   else if (!strcmp(name, "--cores")) o->cores = value;
   else if (!strcmp(name, "--interval")) o->interval_ms = whole_number(name, value, 10, 60000);
   else if (!strcmp(name, "--count")) o->most = whole_number(name, value, 1, 1 << 30);
+  else if (!strcmp(name, "--max-pixels")) o->max_pixels = whole_number(name, value, 1, MOST_PIXELS);
   else if (!strcmp(name, "--top")) o->top = whole_number(name, value, 1, 1 << 20);
   else stop(EXIT_USAGE, "unknown option %s\n%s", name, usage);
 }
@@ -106,7 +110,7 @@ static int take_option(struct options *o, const char *name, const char *next) {
 
 /* Options and pictures may stand in any order; what follows "--" is a picture whatever it looks like. */
 static struct options read_options(int count, char **arguments) {
-  struct options o = {.threads = 1, .runs = 100, .warmup = 10, .top = 5, .interval_ms = 500};
+  struct options o = {.threads = 1, .runs = 100, .warmup = 10, .top = 5, .max_pixels = USUAL_PIXELS, .interval_ms = 500};
   o.pictures = allocate((size_t)count * sizeof *o.pictures);
   for (int i = 1, ended = 0; i < count;) {
     const char *word = arguments[i];
@@ -153,7 +157,7 @@ static int measure(const struct options *o, const struct model *model, const cha
 }
 
 static int classify_all(const struct options *o, const struct model *model) {
-  struct classifier classifier = new_classifier(model, "classify", o->bundle, o->top);
+  struct classifier classifier = new_classifier(model, "classify", o->bundle, o->top, o->max_pixels);
   int code = EXIT_DONE;
   for (int i = 0; i < o->picture_count; i++) {
     const char *problem = classify(&classifier, o->pictures[i]);
@@ -166,7 +170,7 @@ static int classify_all(const struct options *o, const struct model *model) {
 }
 
 static int watch_folder(const struct options *o, const struct model *model) {
-  struct classifier classifier = new_classifier(model, "watch", o->bundle, o->top);
+  struct classifier classifier = new_classifier(model, "watch", o->bundle, o->top, o->max_pixels);
   watch(&classifier, &(struct watch){o->folder, o->interval_ms, o->existing, o->most});
   return EXIT_DONE;
 }

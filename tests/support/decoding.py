@@ -29,7 +29,7 @@ int main(void) {
     uint8_t *data = malloc(size);
     struct pixels pixels = {0, 0, NULL};
     if (fread(data, 1, size, stdin) != size) return 9;
-    const char *problem = is_encoded(data, size) ? decode(data, size, &pixels) : "no picture";
+    const char *problem = is_encoded(data, size) ? decode(data, size, MOST_PIXELS, &pixels) : "no picture";
     uint32_t head[2] = {(uint32_t)pixels.width, (uint32_t)pixels.height};
     if (problem) head[0] = 0, head[1] = (uint32_t)strlen(problem);
     fwrite(head, sizeof head, 1, stdout);

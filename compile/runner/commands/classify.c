@@ -13,8 +13,9 @@ struct labels {
   struct file file; /* one name a line */
 };
 
-struct classifier new_classifier(const struct model *model, const char *command, const char *folder, int top) {
-  struct classifier c = {.model = model, .command = command, .top = top};
+struct classifier new_classifier(const struct model *model, const char *command, const char *folder, int top,
+                                 int32_t most_pixels) {
+  struct classifier c = {.model = model, .command = command, .top = top, .most_pixels = most_pixels};
   c.labels = allocate(sizeof *c.labels);
   c.labels->file = read_file(join(folder, "labels.txt"), 1 << 24, EXIT_INTEGRITY);
   c.rgb = allocate((size_t)model->width * (size_t)model->height * 3);
@@ -60,7 +61,7 @@ static void print_top(const struct classifier *c) {
 
 const char *classify(const struct classifier *c, const char *path) {
   double start = milliseconds();
-  const char *problem = load_picture(c->model, path, c->rgb);
+  const char *problem = load_picture(c->model, path, c->most_pixels, c->rgb);
   if (problem) return problem;
   double prepared = milliseconds();
   infer(c->model, c->rgb, c->logits);

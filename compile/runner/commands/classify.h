@@ -11,10 +11,12 @@ struct classifier {
   uint8_t *rgb;  /* the prepared picture */
   float *logits;
   int top;       /* how many classes are named */
+  int32_t most_pixels; /* of a picture */
 };
 
 /* Reads the labels of the bundle in `folder`. */
-struct classifier new_classifier(const struct model *model, const char *command, const char *folder, int top);
+struct classifier new_classifier(const struct model *model, const char *command, const char *folder, int top,
+                                 int32_t most_pixels);
 
 /* Prints the best classes of a picture as one JSON object. Returns null, or a sentence when it cannot be read. */
 const char *classify(const struct classifier *classifier, const char *path);

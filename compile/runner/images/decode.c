@@ -17,6 +17,8 @@
 #define WUFFS_CONFIG__DST_PIXEL_FORMAT__ALLOW_BGRA_NONPREMUL_4X16LE
 #include "third_party/wuffs/wuffs-unsupported-snapshot.c"
 
+#include <stdio.h>
+
 #include "images/decode.h"
 #include "images/orientation.h"
 
@@ -29,6 +31,14 @@ static int is_jpeg(const uint8_t *data, size_t size) {
 
 int is_encoded(const uint8_t *data, size_t size) {
   return is_jpeg(data, size) || (size >= sizeof png_magic && !memcmp(data, png_magic, sizeof png_magic));
+}
+
+const char *too_large(uint64_t width, uint64_t height, int32_t most) {
+  static char text[160];
+  if (width * height <= (uint64_t)most) return NULL;
+  snprintf(text, sizeof text, "it has %llu x %llu pixels, more than the %d allowed; up to %d can be allowed with --max-pixels",
+           (unsigned long long)width, (unsigned long long)height, most, MOST_PIXELS);
+  return text;
 }
 
 /* How the pixels are decoded before they become RGB. */
@@ -108,7 +118,7 @@ static const char *decode_pixels(wuffs_base__image_decoder *decoder, wuffs_base_
   return NULL;
 }
 
-static const char *decode_with(wuffs_base__image_decoder *decoder, const uint8_t *data, size_t size,
+static const char *decode_with(wuffs_base__image_decoder *decoder, const uint8_t *data, size_t size, int32_t most,
                                struct pixels *pixels) {
   wuffs_base__io_buffer source = wuffs_base__ptr_u8__reader((uint8_t *)data, size, true);
   wuffs_base__image_config config = {0};
@@ -117,7 +127,8 @@ static const char *decode_with(wuffs_base__image_decoder *decoder, const uint8_t
   uint32_t width = wuffs_base__pixel_config__width(&config.pixcfg);
   uint32_t height = wuffs_base__pixel_config__height(&config.pixcfg);
   if (width < 1 || height < 1) return "it has no pixels";
-  if ((uint64_t)width * height > MOST_PIXELS) return "it has more than the 89478485 pixels allowed";
+  const char *problem = too_large(width, height, most);
+  if (problem) return problem;
   pixels->width = (int32_t)width, pixels->height = (int32_t)height;
   return decode_pixels(decoder, &source, &config, depth_of(data, size, &config), pixels);
 }
@@ -135,11 +146,11 @@ static const char *upright(int way, struct pixels *pixels) {
   return NULL;
 }
 
-const char *decode(const uint8_t *data, size_t size, struct pixels *pixels) {
+const char *decode(const uint8_t *data, size_t size, int32_t most, struct pixels *pixels) {
   wuffs_base__image_decoder *decoder = is_jpeg(data, size) ? wuffs_jpeg__decoder__alloc_as__wuffs_base__image_decoder()
                                                            : wuffs_png__decoder__alloc_as__wuffs_base__image_decoder();
   if (!decoder) return no_memory;
-  const char *problem = decode_with(decoder, data, size, pixels);
+  const char *problem = decode_with(decoder, data, size, most, pixels);
   free(decoder);
   int way = problem ? 1 : orientation(data, size);
   return way == 1 ? problem : upright(way, pixels);

@@ -10,13 +10,18 @@ struct pixels {
   uint8_t *rgb; /* [height][width][3], from malloc */
 };
 
-enum { MOST_PIXELS = 89478485 }; /* of one picture, as in repghost/data/decode.py */
+/* Pixels of one picture: what a caller can allow, as in repghost/data/decode.py, and what is allowed without a word.
+ * A pixel takes at most 15 bytes while it is decoded (progressive CMYK), so that these are 240 MiB. */
+enum { MOST_PIXELS = 89478485, USUAL_PIXELS = 1 << 24 };
+
+/* Returns null, or a sentence when a picture has more than `most` pixels; it lasts until the next call. */
+const char *too_large(uint64_t width, uint64_t height, int32_t most);
 
 /* Whether the first bytes are those of a JPEG or PNG file. */
 int is_encoded(const uint8_t *data, size_t size);
 
-/* Decodes a file that `is_encoded`. Returns null, or why it cannot be decoded; nothing is allocated then.
+/* Decodes a file that `is_encoded`, of at most `most` pixels. Returns null, or why not; nothing is allocated then.
  * A transparent picture is laid over white, and what the EXIF tag of orientation says is done. */
-const char *decode(const uint8_t *data, size_t size, struct pixels *pixels);
+const char *decode(const uint8_t *data, size_t size, int32_t most, struct pixels *pixels);
 
 #endif

@@ -8,7 +8,13 @@
 #include "bundle/bundle.h"
 #include "images/decode.h"
 
-static const size_t picture_limit = (size_t)1 << 28;
+static const size_t largest_file = (size_t)1 << 28, largest_text = (size_t)1 << 24;
+
+/* No encoding of a pixel is longer than 8 bytes, and a file may hold metadata or a short film besides. */
+static size_t file_limit(int32_t most) {
+  size_t limit = (size_t)most * 8 + largest_text;
+  return limit < largest_file ? limit : largest_file;
+}
 
 static const char *sentence(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -41,11 +47,12 @@ static long ppm_number(const struct file *file, size_t *at) {
 }
 
 /* Reads a PPM file; the pixels stay where they are. */
-static const char *read_ppm(const struct file *file, struct pixels *pixels) {
+static const char *read_ppm(const struct file *file, int32_t most_pixels, struct pixels *pixels) {
   size_t at = 2;
   long width = ppm_number(file, &at), height = ppm_number(file, &at), most = ppm_number(file, &at);
   if (width < 1 || height < 1 || most != 255) return "a PPM file has to give a width, a height and 255";
-  if ((int64_t)width * height > MOST_PIXELS) return "it has more than the 89478485 pixels allowed";
+  const char *problem = too_large((uint64_t)width, (uint64_t)height, most_pixels);
+  if (problem) return problem;
   if (file->size - at != (size_t)width * (size_t)height * 3 + 1) return "it does not hold exactly the pixels it says";
   *pixels = (struct pixels){(int32_t)width, (int32_t)height, file->data + at + 1}; /* one white space comes before */
   return NULL;
@@ -64,16 +71,17 @@ static const char *prepare(const struct model *model, const struct pixels *pixel
   return status ? "it cannot be resized" : NULL;
 }
 
-static const char *to_network(const struct model *model, const struct file *file, const char *path, uint8_t *rgb) {
+static const char *to_network(const struct model *model, const struct file *file, const char *path,
+                              int32_t most_pixels, uint8_t *rgb) {
   struct pixels pixels = {0, 0, NULL};
   size_t prepared = (size_t)model->width * (size_t)model->height * 3;
   const char *problem = NULL;
   if (is_encoded(file->data, file->size)) {
-    problem = decode(file->data, file->size, &pixels);
+    problem = decode(file->data, file->size, most_pixels, &pixels);
     if (!problem) problem = prepare(model, &pixels, rgb);
     free(pixels.rgb);
   } else if (file->size >= 2 && !memcmp(file->data, "P6", 2) && file->size != prepared) {
-    problem = read_ppm(file, &pixels);
+    problem = read_ppm(file, most_pixels, &pixels);
     if (!problem) problem = prepare(model, &pixels, rgb);
   } else if (file->size == prepared) {
     memcpy(rgb, file->data, prepared);
@@ -84,11 +92,11 @@ static const char *to_network(const struct model *model, const struct file *file
   return problem ? sentence("%s is no picture that can be read: %s", path, problem) : NULL;
 }
 
-const char *load_picture(const struct model *model, const char *path, uint8_t *rgb) {
+const char *load_picture(const struct model *model, const char *path, int32_t most_pixels, uint8_t *rgb) {
   struct file file;
-  const char *problem = try_read_file(path, picture_limit, &file);
+  const char *problem = try_read_file(path, file_limit(most_pixels), &file);
   if (problem) return problem;
-  problem = to_network(model, &file, path, rgb);
+  problem = to_network(model, &file, path, most_pixels, rgb);
   free(file.data);
   return problem;
 }

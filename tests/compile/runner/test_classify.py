@@ -18,9 +18,10 @@ import pytest
 
 from compile.bundle.host_model import load
 from compile.machine.emulator import Emulator
+from repghost.data.decode import MAX_PIXELS
 from tests.support.classify import classify, expected, scores, written
 from tests.support.fake_network import random_images
-from tests.support.image_files import encoded, scene
+from tests.support.image_files import black_png, encoded, scene
 
 
 def test_every_kind_of_image_gets_the_scores_of_python(host_bundle: Path, tmp_path: Path) -> None:
@@ -81,6 +82,33 @@ def test_a_raw_image_is_taken_as_it_is(host_bundle: Path, tmp_path: Path) -> Non
     path.write_bytes(random_images(1)[0].tobytes())
     done = classify(host_bundle, "--top", "10", path)
     assert scores(done.stdout) == dict(enumerate(load(host_bundle).logits(random_images(1))[0].tolist()))
+
+
+def test_the_pixels_of_an_image_are_limited(host_bundle: Path, tmp_path: Path) -> None:
+    large, small, plain = tmp_path / "large.png", tmp_path / "small.jpg", tmp_path / "plain.ppm"
+    large.write_bytes(black_png(1, 0, 4097, 4096))
+    small.write_bytes(encoded(scene(20, 30), "JPEG"))
+    plain.write_bytes(encoded(scene(20, 30), "PPM"))
+    done = classify(host_bundle, large, small)
+    assert (done.returncode, len(done.stdout.splitlines())) == (2, 1)
+    assert (
+        "has 4097 x 4096 pixels, more than the 16777216 allowed; up to 89478485 can be allowed with --max-pixels"
+        in (done.stderr)
+    )
+    assert classify(host_bundle, large, "--max-pixels", str(4097 * 4096)).returncode == 0
+    done = classify(host_bundle, small, plain, "--max-pixels", "599")
+    assert (done.returncode, done.stdout, done.stderr.count("20 x 30 pixels, more than the 599")) == (2, "", 2)
+    assert classify(host_bundle, small, plain, "--max-pixels", "600").returncode == 0
+    for wrong in ("0", str(MAX_PIXELS + 1), "many"):
+        assert f"from 1 to {MAX_PIXELS}" in classify(host_bundle, small, "--max-pixels", wrong).stderr
+
+
+@pytest.mark.slow
+def test_the_largest_image_fits_a_small_board(host_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "large.png").write_bytes(black_png(16, 6, 4096, 4096))  # of PNG, what takes most memory
+    limited = ("sh", "-c", 'ulimit -v 350000; exec "$0" "$@"')
+    done = classify(host_bundle, tmp_path / "large.png", prefix=limited)
+    assert done.returncode == 0, done.stderr
 
 
 class Watched:

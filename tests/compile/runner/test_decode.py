@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import random
 import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +18,12 @@ from compile.link.toolchain import RUNNER_SOURCES
 from compile.targets.table import Target
 from repghost.data.decode import MAX_PIXELS, decode_image
 from tests.support.decoding import Decoder, build_decoder
-from tests.support.image_files import HEIGHT, WIDTH, encoded, noise, scene
-
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from tests.support.image_files import HEIGHT, SIGNATURE, WIDTH, chunk, encoded, noise, png, scene
 
 
 @pytest.fixture(scope="module")
 def decoder(host: Target, tmp_path_factory: pytest.TempPathFactory) -> Decoder:
     return build_decoder(tmp_path_factory.mktemp("decoder"), host)
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(depth: int, colour: int, before: bytes = b"", width: int = WIDTH, height: int = HEIGHT) -> bytes:
-    """A PNG of noise of any legal depth and colour type, which Pillow does not write all."""
-    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
-    row = (width * channels * depth + 7) // 8
-    lines = b"".join(b"\0" + noise(row, seed=y).tobytes() for y in range(height))
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
-    return SIGNATURE + header + before + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
 
 
 def palette(depth: int, transparent: bytes = b"") -> bytes:
@@ -223,3 +207,4 @@ def test_what_is_carried_is_what_its_page_says() -> None:
 def test_the_limit_is_that_of_python(host: Target) -> None:
     for name in ("images/decode.h", "library/prepare.c"):
         assert f"MOST_PIXELS = {MAX_PIXELS}" in Path(RUNNER_SOURCES / name).read_text()
+    assert f"up to {MAX_PIXELS}" in Path(RUNNER_SOURCES / "repghost_run.c").read_text()
