@@ -28,6 +28,11 @@ COMPARE ?=
 # For TARGET=jetson: 5, 6 or 7.
 JETPACK ?=
 OUTPUT ?= build
+# Ends the name of the run's folder; only from the command line, because some systems give every shell a NAME.
+NAME ?=
+ifeq ($(origin NAME),environment)
+NAME :=
+endif
 
 # How many test processes run side by side.
 JOBS ?= 2
@@ -44,7 +49,7 @@ option = $(if $($(1)),--$(2) "$($(1))")
 OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SIZE,size) $(call option,WEIGHTS,weights) $(call option,DATA,data) \
 	$(call option,PREPROCESS,preprocess) $(call option,PRECISION,precision) $(call option,CONFIG,config) \
 	$(call option,IMAGES,images) $(call option,TEST_IMAGES,test-images) $(call option,THREADS,threads) \
-	$(call option,MAX_DROP,max-drop) $(call option,JETPACK,jetpack) $(call option,OUTPUT,output)
+	$(call option,MAX_DROP,max-drop) $(call option,JETPACK,jetpack) $(call option,NAME,name) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
 .PHONY: help compile report front bars counts compile-time train-bars jetson-check baselines baseline-latency rival-counts widths accuracy qat-bench test test-fast check lint imports duplicates types format doctor setup clean distclean

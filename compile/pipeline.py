@@ -25,6 +25,7 @@ from compile.stages.quantize import quantize, read_program, settle, write_fused
 from compile.storage.stage_cache import StageCache
 from compile.subject.load import load_subject
 from compile.subject.request import Request
+from compile.subject.run_folder import MADE_OF, folder_of, hold_folder, made_of
 from compile.subject.subject import FloatSubject, QuantizedSubject, Subject
 from compile.targets.precisions import FP32, INT8
 from compile.targets.table import JETSON, Target, find_target, host_target
@@ -52,7 +53,7 @@ class _Run:
     @property
     def folder(self) -> Path:
         """Where the run's files go."""
-        return self.request.output / self.subject.folder
+        return folder_of(self.request, self.subject)
 
 
 def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
@@ -71,6 +72,13 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     if target is JETSON:
         return pipeline.run(request, say)
     this = _load(request, target, say)
+    with hold_folder(request, this.subject, say):
+        return _make(this, target)
+
+
+def _make(this: _Run, target: Target) -> dict[str, Any]:
+    """Run the stages after the first."""
+    request = this.request
     rows = tuple(dict.fromkeys([target, (host_target() if request.host else None) or target]))
     runners = start_runners(rows)
     _fuse(this)
@@ -227,7 +235,7 @@ def _report(
     """Write the report, as JSON and as a page."""
     with this.progress.stage("report"):
         result = RunResult(this.subject, this.config, programs.all(), evaluation, packed, this.folder, error)
-        made = build_report(result)
+        made = {**build_report(result), MADE_OF: made_of(this.request, this.subject)}
         report = finish_report(this.folder, made)
         this.progress.note = str(this.folder / "report.md")
     return report

@@ -30,6 +30,7 @@ class Request(SubjectRequest):
     target: str  # a name of `compile.targets.table`, or "host"
     precisions: tuple[Precision, ...]
     output: Path = Path("build")
+    name: str | None = None  # ends the name of the run's folder, so that it shares none with other weights or images
     config: Path | None = None  # quantization settings
     threads: int = 1  # of the measured inference
     max_drop: float | None = None  # percentage points of top-1 that int8 may lose

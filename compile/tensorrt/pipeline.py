@@ -16,6 +16,7 @@ from compile.stages.quantize import settle
 from compile.storage.stage_cache import StageCache
 from compile.subject.load import load_subject
 from compile.subject.request import Request
+from compile.subject.run_folder import MADE_OF, folder_of, hold_folder, made_of
 from compile.subject.subject import FloatSubject
 from compile.targets.table import JETSON
 from compile.tensorrt.accuracy import evaluate_int8
@@ -64,7 +65,13 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
         AccuracyGateError: when int8 loses more than `max_drop`; bundle and report are written all the same.
     """
     this = _load(request, say)
-    subject, progress, folder = this.subject, this.progress, request.output / this.subject.folder
+    with hold_folder(request, this.subject, say):
+        return _make(request, this)
+
+
+def _make(request: Request, this: _Run) -> dict[str, Any]:
+    """Run the stages after the first."""
+    subject, progress, folder = this.subject, this.progress, folder_of(request, this.subject)
     networks = _calibrate(this, _fuse(this))
     build = _write(this, networks)
     with progress.stage("judge"):
@@ -77,7 +84,8 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     if request.via == TORCH_TENSORRT:
         _build_here(build, folder / TORCH_FILE, progress)
     with progress.stage("report"):
-        report = write_report(folder, build_report(folder, subject, bundle, verification))
+        made = build_report(folder, subject, bundle, verification)
+        report = write_report(folder, {**made, MADE_OF: made_of(request, subject)})
         progress.note = str(folder / f"{JETSON.name}.md")
     _gate(request, accuracy)
     return report

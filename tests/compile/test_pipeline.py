@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -31,6 +32,7 @@ from compile.subject.noise import RANDOM_IMAGES, noise_images
 from compile.subject.request import Request, SubjectRequest
 from compile.targets.precisions import INT8, PRECISIONS, parse_precisions
 from compile.targets.table import ARM64, Target
+from repghost.checkpoints.checkpoint import load_model, write_checkpoint
 from repghost.cli import cli
 from repghost.data.preprocess import Preprocess
 from repghost.errors import AccuracyGateError, IntegrityError, UsageError
@@ -62,8 +64,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from repghost.checkpoints.checkpoint import write_checkpoint
-
     model = random_subject("0.5", SIZE, seed=3).model
     model.reset_classifier(len(CLASSES))
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
@@ -268,6 +268,33 @@ def test_a_stopped_run_leaves_the_bundle_as_it_was(
                 run(request_for(weights, data, output, calibration_images=9), lambda line: None)
         assert check_bundle(path).digest == before
         assert {entry.name for entry in path.parent.iterdir()} == {"int8", "int8.md"}
+
+
+@pytest.mark.slow
+def test_other_weights_are_refused_and_further_trained_ones_are_not(
+    weights: Path, data: Path, predictions: Oracle, use: Callable[[Oracle], None], output: Path, tmp_path: Path
+) -> None:
+    use(predictions)
+    mine = tmp_path / "mine.safetensors"
+    shutil.copy(weights, mine)
+    run(request_for(mine, data, output), lambda line: None)
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    other = tmp_path / "other" / "mine.safetensors"
+    write_checkpoint(other, load_model(weights), Preprocess(size=SIZE, resize=SIZE).to_dict(), CLASSES, {"epoch": 2})
+    with pytest.raises(UsageError, match=r"--name NAME \(NAME=NAME of make\) makes .*/repghostnet_0_5x-32px-NAME"):
+        run(request_for(other, data, output), lambda line: None)
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+    named = run(request_for(other, data, output, name="july"), lambda line: None)
+    assert named["folder"] == str(output / "repghostnet_0_5x-32px-july")
+    assert check_bundle(Path(named["folder"]) / "host/int8").manifest["model"]["weights"]["sha256"] != sha256(mine)
+    shutil.copy(other, mine)
+    again = run(request_for(mine, data, output), lambda line: None)
+    assert again["folder"] == str(output / "repghostnet_0_5x-32px")
+    assert again["weights"]["sha256"] == sha256(mine)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.slow

@@ -41,6 +41,7 @@ from repghost.errors import UsageError
               help="No builds for this machine besides: no latency, and a slower judge.")  # fmt: skip
 @click.option("--no-fetch", "fetch", is_flag=True, flag_value=False, default=True,
               help="Do not fetch an emulator when there is none.")  # fmt: skip
+@click.option("--name", help="Ends the name of the run's folder, to keep it beside a run of other weights or data.")
 @click.option("--output", "-o", default="build", show_default=True, type=click.Path(path_type=Path), help="Folder.")
 def command(**options: Any) -> None:
     """Fuse, quantize, compile, pack, verify and measure a network for a target, and report on all of it."""
@@ -49,7 +50,7 @@ def command(**options: Any) -> None:
 
     for_jetson = find_target(options["target"]) is JETSON  # a wrong name is told before the slow imports
     refuse_without_effect(_given(), for_jetson, options["weights"], options["data"] is not None)
-    options |= {name: options[name] or None for name in ("weights", "model", "width")}  # make gives empty ones
+    options |= {name: options[name] or None for name in ("weights", "model", "width", "name")}  # make gives empty ones
     precision = options.pop("precision")
     if for_jetson and precision:
         raise UsageError(f"PRECISION={precision}: a bundle for Jetson always holds int8 and fp16; leave it out.")
