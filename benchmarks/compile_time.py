@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,10 +31,12 @@ from compile.storage.kernel_store import FOLDER_VARIABLE
 from repghost.errors import RepGhostError
 from repghost.goals import Goal, evaluate
 from repghost.network.spec import WIDTHS
+from repghost.processes import run_limited
 from repghost.tables import make_table, markdown_lines
 
 ALL = ",".join(f"{width.multiplier:g}" for width in WIDTHS)
 KERNELS = re.compile(r"(\d+) kernels compiled")
+RUN_LIMIT_S = 3600.0  # of one command
 
 
 def run_compile_time(docs: Path, widths: Sequence[float], say: Callable[[str], None]) -> dict[str, Any]:
@@ -72,27 +74,32 @@ def measure_run(width: float, host: bool, folder: Path) -> dict[str, Any]:
     command += ["--weights", "random", "--precision", "int8", "--output", str(folder / "build")]
     command += [] if host else ["--no-host"]
     environment = {**os.environ, FOLDER_VARIABLE: str(folder / "store"), "OMP_NUM_THREADS": "1"}
-    load, started = os.getloadavg()[0], time.monotonic()
-    with (folder / "output.txt").open("w+b") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        wall = time.monotonic() - started
-        output.seek(0)
-        said = output.read().decode(errors="replace")
-    if process.returncode:
-        raise RepGhostError(f"{' '.join(command)} ended with code {process.returncode}: {said[-2000:]}")
+    load, used, started = os.getloadavg()[0], _children_seconds(), time.monotonic()
+    done = run_limited(
+        command, RUN_LIMIT_S, name="repghost compile", advice="Try again when the machine has less to do.",
+        environment=environment,
+    )  # fmt: skip
+    wall, used = time.monotonic() - started, _children_seconds() - used
+    said = done.stdout + done.stderr
+    if done.returncode:
+        raise RepGhostError(f"{' '.join(command)} ended with code {done.returncode}: {said[-2000:]}")
     models = list((folder / "build").glob("*/arm64/int8/model.so"))
     found = KERNELS.search(said)
     return {
         "width": width,
         "host": host,
-        "processor_seconds": round(used.ru_utime + used.ru_stime, 2),
+        "processor_seconds": round(used, 2),
         "wall_seconds": round(wall, 2),
         "kernels": int(found[1]) if found else 0,
         "model_bytes": models[0].stat().st_size,
         "load": [round(load, 2), round(os.getloadavg()[0], 2)],
     }
+
+
+def _children_seconds() -> float:
+    """Return the processor time of every process that this one started and that ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def render_compile_time(value: Mapping[str, Any]) -> str:

@@ -11,7 +11,6 @@ import ctypes
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 from compile.bundle.manifest import Bundle
 from compile.storage.stage_cache import ROOT
 from repghost.errors import IntegrityError
+from repghost.processes import run_limited
 
 ALIGNMENT = 64  # bytes, of the workspace
 PROCESSES = 15
@@ -39,7 +39,10 @@ def measure_first_inference(bundle: Bundle, processes: int = PROCESSES) -> dict[
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     times = []
     for _ in range(processes):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIME_LIMIT, check=False)
+        done = run_limited(
+            command, TIME_LIMIT, name="the first inference", advice="Try again when the machine has less to do.",
+            environment=environment,
+        )  # fmt: skip
         if done.returncode:
             raise IntegrityError(f"{model}: the first inference failed: {done.stderr.strip()[-300:]}")
         times.append(float(json.loads(done.stdout)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from compile.storage.files import sha256
 from compile.storage.measurements import Measurements
 from compile.storage.stage_cache import ROOT
 from repghost.errors import RepGhostError, ToolMissingError, install_command
+from repghost.processes import run_limited
 
 TIME_LIMIT_S = 3600.0
 SOURCES = (Path(__file__).with_name("dry_run_worker.py"), *sorted((ROOT / "compile/tensorrt/torch").glob("*.py")))
@@ -36,11 +36,10 @@ def dry_run(python: Path, size: int) -> dict[str, Any]:
     """
     command = [str(python), "-m", "benchmarks.tensorrt.dry_run_worker", str(size)]
     try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False)
+        advice = "Try again when the machine has less to do."
+        done = run_limited(command, TIME_LIMIT_S, name="the dry run", advice=advice, folder=ROOT)
     except OSError as error:
         raise ToolMissingError(f"cannot start {python}: {error.strerror}.") from error
-    except subprocess.TimeoutExpired:
-        raise RepGhostError(f"the dry run did not end within {TIME_LIMIT_S:g} s.") from None
     if "ModuleNotFoundError" in done.stderr and done.returncode:
         raise ToolMissingError(f"{python} lacks packages; there: {install_command('torch-tensorrt-rtx')}")
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]

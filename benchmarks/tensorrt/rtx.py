@@ -7,7 +7,6 @@ does not prove what TensorRT on Orin fuses, nor any speed: it is another product
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from compile.storage.files import sha256
 from compile.storage.measurements import Measurements
 from compile.storage.stage_cache import ROOT
 from repghost.errors import RepGhostError, ToolMissingError, install_command
+from repghost.processes import run_limited
 
 MODULE = "tensorrt_rtx"
 TIME_LIMIT_S = 900.0  # of one file
@@ -73,13 +73,10 @@ def build_with_rtx(paths: Sequence[Path], python: Path | None = None) -> list[Rt
         raise ToolMissingError(f"TensorRT for RTX is not installed: {install_command('tensorrt-rtx')}")
     command = [str(python or sys.executable), "-m", "benchmarks.tensorrt.rtx_worker", *map(str, paths)]
     try:
-        done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=TIME_LIMIT_S * len(paths), check=False
-        )
+        advice = "Try again with fewer files."
+        done = run_limited(command, TIME_LIMIT_S * len(paths), name="TensorRT for RTX", advice=advice, folder=ROOT)
     except OSError as error:
         raise ToolMissingError(f"cannot start {command[0]}: {error.strerror}.") from error
-    except subprocess.TimeoutExpired:
-        raise RepGhostError(f"TensorRT for RTX did not end within {TIME_LIMIT_S:g} s a file.") from None
     if done.returncode:
         if "ModuleNotFoundError" in done.stderr:
             raise ToolMissingError(f"{command[0]} has no {MODULE}: pip install tensorrt-rtx-cu12 there.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from compile.storage.measurements import Measurements
 from repghost.errors import RepGhostError, ToolMissingError
 from repghost.exporters.onnx import to_bytes, to_onnx
 from repghost.network.model import RepGhostNet
+from repghost.processes import TimeLimitError, run_limited
 
 TIME_LIMIT = 3600  # seconds
 OPSET = 17
@@ -82,12 +82,12 @@ def _ask(python: Path, settings: Path, packages: Path) -> dict[str, Any]:
     """Run the worker and return what it printed."""
     command = [str(python), "-m", "compile.accuracy.worker", str(settings)]
     try:
-        done = subprocess.run(
-            command, env=peer_environment(1, packages), capture_output=True, text=True, timeout=TIME_LIMIT, check=False,
-            cwd=settings.parent,
+        done = run_limited(
+            command, TIME_LIMIT, name="its process", advice="Try again when the machine has less to do.",
+            environment=peer_environment(1, packages), folder=settings.parent,
         )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return {"failed": f"it did not end within {TIME_LIMIT} s"}
+    except TimeLimitError as error:
+        return {"failed": str(error)}
     try:
         answer = json.loads(done.stdout)
     except ValueError:

@@ -5,7 +5,6 @@ Debian's packages give the interpreter, PyPI the wheels that a user of a board w
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from compile.machine.debian_packages import package_source
 from compile.machine.emulator import TOOLS, Emulator
 from repghost.errors import ToolMissingError
 from repghost.files import temporary_folder
+from repghost.processes import run_limited
 
 FOLDER = "arm64-python"
 # dpkg and tar come with them, a hundredth of the download; libgomp1 is what MNN and ncnn share their work with.
@@ -84,7 +84,7 @@ def fetch_arm64_python(tools: Path = TOOLS) -> Arm64Python:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "packages")]
         command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", version]
         command += [word for platform in PLATFORMS for word in ("--platform", platform)]
-        done = subprocess.run([*command, *WHEELS], capture_output=True, text=True, timeout=INDEX_LIMIT, check=False)
+        done = run_limited([*command, *WHEELS], INDEX_LIMIT, name="pip", advice="Check the network, then try again.")
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise ToolMissingError(f"pip cannot get the arm64 wheels of {', '.join(WHEELS)}: {last[:300]}")

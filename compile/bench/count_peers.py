@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -31,6 +30,7 @@ from compile.machine.emulator import TOOLS, Emulator
 from compile.storage import formats
 from compile.storage.stage_cache import StageCache
 from repghost.errors import RepGhostError, ToolMissingError
+from repghost.processes import run_limited
 
 IMAGES = 8  # whose predictions are compared; an emulated inference takes seconds
 FORMAT, VERSION = formats.PEER_COUNTS
@@ -171,18 +171,7 @@ def _run(peer: Peer, form: Form, file: Path, settings: Path, counter: Counter) -
 
 def _ask(command: list[str], environment: dict[str, str], limit: float, what: str) -> dict[str, Any]:
     """Return the JSON object a process prints last."""
-    try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=limit,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise RepGhostError(f"{what} did not end within {limit:g} s.") from None
+    done = run_limited(command, limit, name=what, advice="Count without it (--against).", environment=environment)
     try:
         said = json.loads(done.stdout.strip().splitlines()[-1])
     except (ValueError, IndexError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from compile.storage.code_key import files_digest
 from compile.storage.stage_cache import StageCache, versions
 from compile.targets.table import COUNTED, host_target
 from repghost.errors import ToolMissingError
+from repghost.processes import TOOL_LIMIT_S, run_limited
 
 COUNTER_SOURCES = Path(__file__).parent / "counter"
 PLUGIN_UNITS = ("counter.c", "classes.c", "cores.c")
@@ -34,7 +34,8 @@ def find_counting_emulator(tools: Path = TOOLS) -> Emulator:
     """
     found = find_emulators(tools)
     for emulator in found:
-        if "-plugin" in _output([str(emulator.program), "-h"]):
+        program = str(emulator.program)
+        if "-plugin" in run_limited([program, "-h"], TOOL_LIMIT_S, name=program, advice=f"{PLUGIN_HINT}.").stdout:
             return emulator
     if found:
         raise ToolMissingError(
@@ -96,7 +97,3 @@ def build_counter(emulator: Emulator, cache: StageCache) -> dict[str, bytes]:
 
     files, _ = cache.get("counter", key, make)
     return files
-
-
-def _output(command: list[str]) -> str:
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False).stdout

@@ -16,6 +16,7 @@ from compile.bench.peers.inputs import PeerInputs
 from compile.bundle.manifest import Bundle
 from compile.storage.stage_cache import ROOT
 from repghost.errors import RepGhostError, ToolMissingError
+from repghost.processes import END_LIMIT_S, end, kill
 
 PREPARATION_LIMIT = 900  # seconds; quantizers take a minute
 TURN_LIMIT = 300  # seconds
@@ -95,7 +96,13 @@ class Contender:
     def _answer(self, limit: float) -> Any:
         """Return the JSON value on the next line; a process that takes longer than `limit` seconds is ended."""
         assert self._process.stdout is not None
-        watchdog = threading.Timer(limit, self._process.kill)
+        late, name = threading.Event(), self.identity.name
+
+        def stop() -> None:
+            late.set()
+            self._process.kill()
+
+        watchdog = threading.Timer(limit, stop)
         watchdog.start()
         try:
             line = self._process.stdout.readline()
@@ -104,12 +111,12 @@ class Contender:
         try:
             return json.loads(line)
         except ValueError:
-            code = self._process.wait() if not line else 0
-            raise ContenderError(
-                f"{self.identity.name} ended with code {code}: {self._last_words()}"
-                if not line
-                else f"{self.identity.name} printed {line[:100]!r}"
-            ) from None
+            if line:
+                raise ContenderError(f"{name} printed {line[:100]!r}") from None
+        kill(self._process, END_LIMIT_S)
+        if late.is_set():
+            raise ContenderError(f"{name} did not answer within {limit:g} s and was stopped. Compare without it.")
+        raise ContenderError(f"{name} ended with code {self._process.returncode}: {self._last_words()}")
 
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()
@@ -117,14 +124,7 @@ class Contender:
 
     def close(self) -> None:
         """End the process."""
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process, patience_s=5)
 
 
 def start_ours(bundle: Bundle, variant: str | None, threads: int, warmup: int, folder: Path) -> Contender:

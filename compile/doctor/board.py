@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +12,12 @@ from compile.deploy.ssh.connection import Connection
 from compile.doctor.findings import ABSENT, MISSING, OK, Finding
 from compile.targets.features import FEATURES
 from compile.targets.table import COUNTED, TARGETS
-from repghost.errors import DeviceUnreachableError, install_command
+from repghost.errors import DeviceUnreachableError, UsageError, install_command
+from repghost.processes import TOOL_LIMIT_S, TimeLimitError, run_limited
 
 SMALLEST_ROOM_KB = 32 * 1024  # three versions of the largest network
 WARM_C = 70.0
+AGENT_LIMIT_S = 10.0
 
 
 def diagnose_here() -> Iterator[Finding]:
@@ -25,8 +26,11 @@ def diagnose_here() -> Iterator[Finding]:
     if ssh is None:
         yield Finding("ssh", ABSENT, "boards cannot be reached", "apt install openssh-client")
     else:
-        done = subprocess.run([ssh, "-V"], capture_output=True, text=True, check=False)
-        yield Finding("ssh", OK, (done.stderr or done.stdout).strip().partition(",")[0] or ssh)
+        try:
+            done = run_limited([ssh, "-V"], TOOL_LIMIT_S, name=ssh, advice="Install it again.")
+            yield Finding("ssh", OK, (done.stderr or done.stdout).strip().partition(",")[0] or ssh)
+        except TimeLimitError as error:
+            yield Finding("ssh", ABSENT, str(error), "apt install --reinstall openssh-client")
         yield _key()
     signing = is_installed()
     found = "model-signing" if signing else "bundles are neither signed nor checked for a signature"
@@ -35,9 +39,15 @@ def diagnose_here() -> Iterator[Finding]:
 
 def _key() -> Finding:
     agent = shutil.which("ssh-add")
-    listed = subprocess.run([agent, "-l"], capture_output=True, check=False) if agent else None
-    if listed is not None and listed.returncode == 0:
-        return Finding("ssh key", OK, f"{len(listed.stdout.splitlines())} in the agent")
+    if agent is not None:
+        try:
+            listed = run_limited(
+                [agent, "-l"], AGENT_LIMIT_S, name=agent, advice="End the agent that hangs: ssh-agent -k"
+            )
+        except TimeLimitError as error:
+            return Finding("ssh key", ABSENT, str(error), "unset SSH_AUTH_SOCK, or start an agent again")
+        if listed.returncode == 0:
+            return Finding("ssh key", OK, f"{len(listed.stdout.splitlines())} in the agent")
     try:
         keys = sorted(path.name for path in (Path.home() / ".ssh").glob("id_*.pub"))
     except (OSError, RuntimeError):  # no home, or one that cannot be read
@@ -53,6 +63,8 @@ def diagnose_board(connection: Connection) -> list[Finding]:
         facts = probe(connection)
     except DeviceUnreachableError as error:
         return [Finding("board", MISSING, str(error))]
+    except UsageError as error:
+        return [Finding("account", MISSING, str(error))]
     return list(board_findings(facts))
 
 
@@ -96,6 +108,9 @@ def _libc(facts: BoardFacts) -> Finding:
         needed = ".".join(str(part) for part in oldest)
         remedy = f"the runner of TARGET=arm64 needs glibc {needed} or newer, that of TARGET=android is static"
         return Finding("libc", ABSENT, facts.libc, remedy)
+    if facts.loaders == ():
+        remedy = "a runner that needs none is in the bundles of TARGET=android, for 64-bit ARM"
+        return Finding("libc", ABSENT, "none that programs could be started with", remedy)
     return Finding("libc", OK, facts.libc or "not reported")
 
 

@@ -14,7 +14,7 @@ from compile.machine.emulator import INSTALL_HINT, TOOLS, find_emulator
 from compile.storage.stage_cache import versions
 from compile.subject.subject import CARRIED_DATA, CARRIED_WEIGHTS
 from compile.targets.table import COUNTED, host_target
-from repghost.errors import ToolMissingError, UsageError
+from repghost.errors import RepGhostError
 
 OLDEST_PYTHON = (3, 11)
 PACKAGES = ("torch", "torchvision", "apache-tvm", "ziglang", "numpy", "onnx", "pillow", "safetensors", "click", "tqdm")
@@ -50,7 +50,7 @@ def _packages() -> Iterator[Finding]:
 def _linker() -> Iterator[Finding]:
     try:
         yield Finding("linker", "ok", f"zig {zig_version()}")
-    except (ToolMissingError, UsageError) as error:
+    except RepGhostError as error:
         yield Finding("linker", "missing", str(error), "pip install ziglang")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,9 @@ from pathlib import Path
 
 from repghost.errors import ToolMissingError
 from repghost.files import temporary_folder
+from repghost.processes import run_limited
+
+LIMIT_S = 600.0  # of one program; a download included
 
 
 @dataclass(frozen=True)
@@ -142,5 +144,5 @@ def _apt_get(arguments: list[str], folder: Path) -> bool:
 
 
 def _run(command: list[str], folder: Path) -> bool:
-    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False)
-    return done.returncode == 0
+    advice = "Check the network, or install the packages by hand."
+    return run_limited(command, LIMIT_S, name=command[0], advice=advice, folder=folder).returncode == 0

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from compile.machine.debian_packages import package_source
 from compile.targets.table import EMULATED, Emulation
 from repghost.errors import ToolMissingError
+from repghost.processes import TOOL_LIMIT_S, run_limited
 
 EMULATOR_PACKAGES = ("qemu-user-static", "qemu-user")  # Debian 12 and Ubuntu before 25.04; Debian 13 and later
 TOOLS = Path("build/tools")
@@ -38,7 +38,8 @@ class Emulator:
 
     def version(self) -> str:
         """Return qemu's own version line."""
-        done = subprocess.run([str(self.program), "--version"], capture_output=True, text=True, check=False)
+        advice = f"Install it again: {INSTALL_HINT}."
+        done = run_limited([str(self.program), "--version"], TOOL_LIMIT_S, name=str(self.program), advice=advice)
         return done.stdout.splitlines()[0] if done.stdout else "unknown"
 
 

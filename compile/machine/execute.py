@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from compile.bundle.manifest import Bundle
 from compile.machine.emulator import Emulator, find_emulator
 from compile.targets.table import Target, Variant
 from repghost.errors import IntegrityError, RepGhostError, ToolMissingError
+from repghost.processes import run_limited
 
 TIME_LIMIT = 900  # seconds of one run; emulation is 20 to 50 times slower than the machine itself
 RUNNER = "repghost-run"
@@ -118,11 +118,8 @@ def _lost_its_mode(program: str) -> bool:
 def _output_of(command: list[str], name: str, machine: str, limit: float, folder: Path | None) -> str:
     """Return what a program printed; the errors of `run_program`."""
     try:
-        done = subprocess.run(
-            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise RepGhostError(f"{name} did not end within {limit:g} s on {machine}.") from None
+        advice = "Try again when the machine has less to do."
+        done = run_limited(command, limit, name=f"{name} on {machine}", advice=advice, folder=folder)
     except OSError as error:
         hint = f" Make it executable: chmod +x {shlex.quote(command[0])}." if _lost_its_mode(command[0]) else ""
         raise ToolMissingError(f"cannot start {command[0]}: {error.strerror}.{hint}") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +21,7 @@ from compile.subject.subject import FloatSubject, Images, Subject
 from compile.targets.precisions import FP32, Precision
 from repghost.errors import IntegrityError
 from repghost.evaluation.accuracy import predict
+from repghost.processes import run_limited
 
 if TYPE_CHECKING:
     from repghost.data.preprocess import Preprocess
@@ -31,6 +31,9 @@ VECTOR_BYTES = 1_300_000  # of recorded images in a bundle; half of what the wei
 
 
 VECTOR_LIMITS = (8, 100)  # images
+
+
+REFERENCE_LIMIT_S = 3600.0  # of all recorded images; the 0.5x at 224 px takes seconds
 
 
 def choose_vectors(subject: Subject) -> Images:
@@ -71,7 +74,10 @@ def expect(qdq: Path, preprocess: Preprocess, images: Images, cache: StageCache)
             command = [sys.executable, "-m", "compile.bundle.vectors"]
             command += [str(path) for path in (qdq.absolute(), rule, source, output)]
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            advice = "Try again when the machine has less to do and memory left, or give smaller pictures (SIZE)."
+            done = run_limited(
+                command, REFERENCE_LIMIT_S, name="the numpy reference", advice=advice, environment=environment
+            )
             if done.returncode:
                 raise IntegrityError(f"the numpy reference failed: {done.stderr.strip()[-2000:]}")
             return {"vectors.bin": output.read_bytes()}

@@ -6,7 +6,6 @@ the script `mnnconvert`, which installs a logging client and reports to a remote
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 from importlib.util import find_spec
@@ -19,6 +18,7 @@ import torch
 from repghost.errors import IntegrityError, RepGhostError, ToolMissingError, install_command
 from repghost.exporters.onnx import to_bytes
 from repghost.network.model import RepGhostNet
+from repghost.processes import run_limited
 
 SUFFIX = ".mnn"
 TOLERANCE = 1e-3  # of the largest logit; MNN may use Winograd convolutions, which round differently
@@ -84,10 +84,7 @@ def to_mnn(proto: onnx.ModelProto, model: RepGhostNet) -> tuple[bytes, float]:
 
 def _run(code: str, who: str, *arguments: Path) -> None:
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise RepGhostError(f"{who} did not finish within {LIMIT} s. Export to .onnx instead.") from error
+    done = run_limited(command, LIMIT, name=who, advice="Export to .onnx instead.")
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
         raise RepGhostError(f"{who} failed with code {done.returncode}: {said[:300]}. Export to .onnx instead.")

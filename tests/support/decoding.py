@@ -72,7 +72,7 @@ def build_decoder(folder: Path, target: Target) -> Decoder:
     common = ["-std=c11", "-D_GNU_SOURCE", "-O0", f"-I{RUNNER_SOURCES}", *sources, "-o", str(folder / "decoding")]
     for compiler in filter(None, map(shutil.which, ("clang", "gcc"))):
         command = [compiler, "-w", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", *common]
-        if not subprocess.run(command, capture_output=True, check=False).returncode:
+        if not subprocess.run(command, capture_output=True, timeout=300, check=False).returncode:
             return Decoder(folder / "decoding", "address,undefined")
     run_zig(["cc", "-target", target.zig_triple, "-fsanitize=undefined", "-fsanitize-trap=all", *common])
     return Decoder(folder / "decoding", "undefined")

@@ -51,7 +51,7 @@ def mirror() -> Iterator[tuple[str, dict[str, bytes], list[str]]]:
     yield f"http://127.0.0.1:{server.server_port}", files, asked
     server.shutdown()
     server.server_close()
-    thread.join()
+    thread.join(10)
 
 
 def weights(width: float) -> bytes:

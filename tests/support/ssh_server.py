@@ -48,7 +48,7 @@ class SshServer:
     def missing(self) -> set[str]:
         """Return the libraries that are not found."""
         done = subprocess.run(
-            ["ldd", str(self.program)], env=self.environment(), capture_output=True, text=True, check=False
+            ["ldd", str(self.program)], env=self.environment(), capture_output=True, text=True, timeout=60, check=False
         )
         return {line.split()[0] for line in done.stdout.splitlines() if "not found" in line}
 

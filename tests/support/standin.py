@@ -54,7 +54,7 @@ CPU part\t: 0xd0b
 
 
 def run(*words: str | Path, **options: object) -> None:
-    subprocess.run([str(word) for word in words], check=True, capture_output=True, **options)  # type: ignore[call-overload]
+    subprocess.run([str(word) for word in words], check=True, capture_output=True, timeout=60, **options)  # type: ignore[call-overload]
 
 
 def free_port() -> int:

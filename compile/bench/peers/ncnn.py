@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import subprocess
 from pathlib import Path
 
 import ncnn
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.bench.peers.inputs import PeerInputs
+from repghost.processes import run_limited
 
 TIME_LIMIT = 300  # seconds of the conversion
 
@@ -57,7 +57,7 @@ def prepare(inputs: PeerInputs, form: str) -> Path:
     folder.mkdir(exist_ok=True)
     shutil.copyfile(inputs.source("onnx"), folder / "model.onnx")  # it writes beside its input
     command = [str(Path(package.origin).parent / "pnnx"), "model.onnx", "fp16=0"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIME_LIMIT, check=False)
+    done = run_limited(command, TIME_LIMIT, name="pnnx", advice="Compare without ncnn.", folder=folder)
     if not path.exists():
         raise RuntimeError(f"pnnx wrote nothing: {done.stderr.strip()[-300:]}")
     return path

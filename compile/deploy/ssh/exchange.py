@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
+from repghost.processes import kill
+
 ERRORS_LIMIT_BYTES = 1 << 20  # what follows is read and forgotten
 CHUNK_BYTES = 1 << 16
 GRACE_S = 2.0  # to read what is left in the pipes of a program; one that it started may hold them open
@@ -53,8 +55,7 @@ def exchange(command: list[str], content: bytes, limit_s: float, most_bytes: int
     except subprocess.TimeoutExpired:
         raise TimeoutError(f"{command[0]} did not end within {limit_s:g} s") from None
     finally:
-        process.kill()
-        process.wait()
+        kill(process)
         deadline = time.monotonic() + GRACE_S
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))

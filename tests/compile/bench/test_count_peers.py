@@ -107,7 +107,7 @@ def test_without_wheels_pip_is_quoted(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / arm64_python.FOLDER / "root/usr/bin/python3.11").touch()
     failed = subprocess.CompletedProcess([], 1, "", "noise\nno matching distribution")
     monkeypatch.setattr(debian.shutil, "which", lambda tool: f"/usr/bin/{tool}")
-    monkeypatch.setattr(arm64_python.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr(arm64_python, "run_limited", lambda *_, **__: failed)
     with pytest.raises(ToolMissingError, match="no matching distribution"):
         fetch_arm64_python(tmp_path)
     assert find_arm64_python(tmp_path) is None

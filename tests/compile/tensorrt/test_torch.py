@@ -105,7 +105,7 @@ def test_converters_take_the_whole_network_as_one_engine() -> None:
 def test_a_dry_run_that_fails_says_why(
     monkeypatch: pytest.MonkeyPatch, answer: SimpleNamespace, error: int, words: str
 ) -> None:
-    monkeypatch.setattr("benchmarks.tensorrt.dry_run.subprocess.run", lambda *_, **__: answer)
+    monkeypatch.setattr("benchmarks.tensorrt.dry_run.run_limited", lambda *_, **__: answer)
     from repghost.errors import RepGhostError
 
     with pytest.raises(RepGhostError, match=words) as caught:

@@ -56,7 +56,7 @@ def test_without_mnn_the_line_that_installs_it_is_named(model: RepGhostNet, monk
         ("import sys; sys.exit('no such operator')", "failed with code 1: no such operator"),
         ("import os; os.abort()", "failed with code -6"),
         ("pass", "wrote no file"),
-        ("import time; time.sleep(60)", "did not finish within 1 s"),
+        ("import time; time.sleep(60)", "did not end within 1 s"),
     ],
 )
 def test_a_converter_that_fails_is_told_of(

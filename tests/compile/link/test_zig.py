@@ -1,0 +1,85 @@
+"""zig runs wherever HOME and TMPDIR point to, and never for ever."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from compile.link import zig
+from compile.link.zig import CACHE_VARIABLE, global_cache, run_zig
+from repghost.errors import ToolMissingError
+from repghost.processes import TimeLimitError
+
+VARIABLES = (CACHE_VARIABLE, "XDG_CACHE_HOME", "HOME")
+
+
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The place of last resort, with none of the usual ones named."""
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(zig, "PLACES", (str(tmp_path / "absent"), str(tmp_path)))
+    (tmp_path / "absent").write_bytes(b"")  # nothing can be made below it
+    return tmp_path
+
+
+def test_the_cache_lies_where_zig_would_keep_it(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, rest in zip(reversed(VARIABLES), (".cache/zig", "zig", ""), strict=True):
+        monkeypatch.setenv(variable, str(places / variable))
+        assert global_cache() == places / variable / rest
+        assert global_cache().stat().st_mode & 0o077 == 0
+
+
+# With /proc for a home, zig itself looks for a folder for ever.
+UNUSABLE = [
+    "/proc",
+    "/dev/null",
+    "",
+    "relative",
+    "{}/a b",
+    "{}/50%",
+    "{}/a,b",
+    "{}/a=b",
+    "{}/new\nline",
+]
+
+
+@pytest.mark.parametrize("home", UNUSABLE)
+def test_a_home_that_cannot_be_used_is_left_alone(places: Path, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    for variable in VARIABLES:
+        monkeypatch.setenv(variable, home.format(places))
+    assert global_cache() == places / f"repghost-zig-{os.getuid()}"
+    assert global_cache().stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_of_somebody_else_is_not_taken(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = places / f"repghost-zig-{os.getuid()}"
+    own.mkdir()
+    own.chmod(0o777)
+    with pytest.raises(ToolMissingError, match=f"no folder for its cache.*{CACHE_VARIABLE}=FOLDER"):
+        global_cache()
+    own.rmdir()
+    own.symlink_to(places)
+    with pytest.raises(ToolMissingError):
+        global_cache()
+
+
+def test_zig_compiles_where_no_folder_has_a_plain_path(
+    places: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    odd = tmp_path / "a b%20c,d=e"
+    odd.mkdir()
+    (odd / "a.c").write_text("int main(void) { return 0; }\n")
+    monkeypatch.setenv("TMPDIR", str(odd))
+    monkeypatch.setenv("HOME", "/proc")
+    run_zig(["cc", "-c", "a.c", "-o", "a.o"], cwd=odd)
+    assert (odd / "a.o").read_bytes()[:4] == b"\x7fELF"
+
+
+def test_zig_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ziglang.py").write_text("import time\ntime.sleep(100)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(TimeLimitError, match=f"zig did not end within 0.5 s and was stopped.*{CACHE_VARIABLE}"):
+        run_zig(["cc"], limit_s=0.5)
