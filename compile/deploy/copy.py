@@ -9,7 +9,8 @@ from compile.bundle.manifest import MANIFEST, Bundle
 from compile.deploy.ssh.connection import Connection, Reply
 from compile.deploy.ssh.reasons import storage_reason
 from compile.storage.files import sha256
-from repghost.errors import DeviceUnreachableError, IntegrityError, ToolMissingError
+from repghost.errors import DeviceUnreachableError, IntegrityError
+from repghost.untrusted import parse_int
 
 SLOWEST_BYTES_PER_S = 20_000  # a slower link is given up
 START_LIMIT_S = 60.0  # on top of that, for a file of any size
@@ -31,23 +32,18 @@ def begin(connection: Connection, bundle: Bundle, token: str) -> Upload:
 
     Raises:
         DeviceUnreachableError: when the board's folder cannot be used.
-        ToolMissingError: when the board cannot switch versions in one step.
+        UsageError: when the board cannot switch versions in one step, or start programs in its folder.
     """
     names = "\n".join([*bundle.manifest["files"], MANIFEST])
     reply = connection.run("begin", {"digest": bundle.digest, "names": names, "token": token})
-    where = connection.address.destination
-    refuse(reply, where)
-    if "renames" not in reply.lines:
-        raise ToolMissingError(
-            f"mv on {where} has no option -T, so versions could not be switched in one step. Install coreutils, or "
-            "BusyBox 1.34 or newer, there."
-        )
+    refuse(reply, connection.address.destination)
     sizes = {}
     for line in reply.lines:
         word, _, rest = line.partition(" ")
-        size, _, name = rest.partition(" ")
-        if word == "have" and size.isdigit():
-            sizes[name] = int(size)
+        text, _, name = rest.partition(" ")
+        size = parse_int(text)
+        if word == "have" and size is not None:
+            sizes[name] = size
     return Upload("complete" in reply.lines, sizes)
 
 

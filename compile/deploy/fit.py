@@ -82,10 +82,12 @@ def _check_libc(bundle: Bundle, facts: BoardFacts, where: str) -> None:
     if not elf.needed:
         return  # a static runner starts everywhere
     needed = ".".join(str(part) for part in newest)
-    if "musl" in facts.libc:
+    if "musl" in facts.libc or (facts.glibc is not None and facts.glibc < newest):
         raise UsageError(f"{where} has {facts.libc}, but {RUNNER} needs glibc {needed} or newer. {STATIC_HINT}")
-    if facts.glibc is not None and facts.glibc < newest:
-        raise UsageError(f"{where} has {facts.libc}, but {RUNNER} needs glibc {needed} or newer. {STATIC_HINT}")
+    if facts.loaders is not None and elf.interpreter not in facts.loaders:
+        raise UsageError(
+            f"{where} has no {elf.interpreter}, which starts {RUNNER}: it needs glibc {needed} or newer. {STATIC_HINT}"
+        )
 
 
 def check_room(bundle: Bundle, facts: BoardFacts, where: str) -> None:

@@ -9,8 +9,11 @@ from typing import Any
 
 from compile.bundle.manifest import Bundle
 from compile.storage.files import DIGEST
+from repghost.untrusted import parse_int
 
 PLAIN = re.compile(r"[^A-Za-z0-9._@+-]")
+WORD_CHARACTERS = 80
+LATEST = 253402300799  # seconds since 1970: the last second of the year 9999
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Version:
     def line(self) -> str:
         """Return the line of the history."""
         words = (self.digest, str(self.deployed), self.model, self.target, self.precision)
-        return " ".join(PLAIN.sub("-", word)[:80] or "-" for word in words)
+        return " ".join(PLAIN.sub("-", word)[:WORD_CHARACTERS] or "-" for word in words)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""
@@ -43,6 +46,7 @@ def version_of(bundle: Bundle) -> Version:
 def parse_version(line: str) -> Version | None:
     """Return the version in a line of the history, None when it is none."""
     words = line.split(" ")
-    if len(words) != 5 or not DIGEST.fullmatch(words[0]) or not words[1].isdigit() or len(words[1]) > 12:
+    if len(words) != 5 or not DIGEST.fullmatch(words[0]):
         return None
-    return Version(words[0], int(words[1]), *words[2:])
+    deployed = parse_int(words[1], high=LATEST)
+    return None if deployed is None else Version(words[0], deployed, *(word[:WORD_CHARACTERS] for word in words[2:]))

@@ -10,6 +10,7 @@ from compile.deploy.history import Version, parse_version
 from compile.deploy.ssh.connection import Connection
 from compile.storage.files import DIGEST
 from repghost.errors import UsageError
+from repghost.untrusted import parse_int
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,16 @@ def parse_inventory(lines: list[str]) -> Inventory:
             digest = rest.removeprefix(f"{BUNDLES}/")
             current = digest if DIGEST.fullmatch(digest) else None
         elif word in sizes:
-            size, _, name = rest.partition(" ")
-            if size.isdigit() and DIGEST.fullmatch(name):
-                sizes[word][name] = int(size)
+            text, _, name = rest.partition(" ")
+            size = parse_int(text)
+            if size is not None and DIGEST.fullmatch(name):
+                sizes[word][name] = size
         elif word == "history":
             version = parse_version(rest)
             if version:
                 versions.pop(version.digest, None)
                 versions[version.digest] = version
         elif word == "lock":
-            holder = rest.rpartition(" ")[2][:100]
+            holder = " ".join(rest.split(" ")[3:4])[:100]
     there = tuple(version for digest, version in versions.items() if digest in sizes["bundles"])
     return Inventory(current, there, sizes["bundles"], sizes["incoming"], holder)

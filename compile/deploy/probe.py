@@ -10,9 +10,13 @@ from typing import Any
 from compile.deploy.ssh.connection import Connection
 from compile.targets.table import ALIASES
 from repghost.errors import DeviceUnreachableError
+from repghost.terminal import escape
+from repghost.untrusted import parse_int
 
+LARGEST = 10**15  # of a number in the answer of a board
 VALUE_LIMIT = 4096  # characters of one value; the flags of an x86-64 core take about 1600
-GLIBC = re.compile(r"(?:glibc|GLIBC|GNU libc)\D*(\d+)\.(\d+)")
+GLIBC = re.compile(r"(?:glibc|GLIBC|GNU libc)\D*([0-9]{1,4})\.([0-9]{1,4})")
+LIBC = re.compile(r"glibc|GNU libc|musl|uClibc|bionic", re.IGNORECASE)  # anything else is a message of the shell
 ARM_MAKER = "0x41"
 ARM_PARTS = {
     "0xd03": "Cortex-A53",
@@ -46,6 +50,7 @@ class BoardFacts:
     system: str  # e.g. "Linux 6.6.20"
     bits: int | None  # of its programs: 32 on a 64-bit kernel with a 32-bit system
     libc: str  # e.g. "glibc 2.36"
+    loaders: tuple[str, ...] | None  # the files that start programs of its C libraries
     cores: int | None
     features: frozenset[str]  # of /proc/cpuinfo
     core: str  # a name, or the numbers of its maker and part
@@ -96,15 +101,15 @@ def parse_probe(lines: list[str]) -> BoardFacts:
     values: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(" ")
-        text = "".join(character for character in value[:VALUE_LIMIT] if character.isprintable()).strip()
-        values.setdefault(name, text)
+        values.setdefault(name, escape(value[:VALUE_LIMIT]).strip())
     temperature = _number(values, "temperature_millicelsius")
-    tool = values.get("digest_tool", "")
+    tool, libc = values.get("digest_tool", ""), values.get("libc", "")
     return BoardFacts(
         machine=values.get("machine", ""),
         system=values.get("system", ""),
         bits=_number(values, "bits"),
-        libc=values.get("libc", "")[:100],
+        libc=libc[:100] if LIBC.search(libc) else "",
+        loaders=tuple(values["loaders"].split()) if "loaders" in values else None,
         cores=_number(values, "cores"),
         features=frozenset(values.get("features", "").split()),
         core=core_name(values.get("core", "")[:100]),
@@ -127,5 +132,4 @@ def core_name(text: str) -> str:
 
 
 def _number(values: Mapping[str, str], name: str) -> int | None:
-    text = values.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else None
+    return parse_int(values.get(name, ""), high=LARGEST)

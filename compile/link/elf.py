@@ -38,7 +38,7 @@ class ElfFile:
     initializers: bool  # code that runs while loading
     executable_stack: bool
     writable_code: bool
-    interpreter: bool = False  # started by a loader of the system, so it is not static
+    interpreter: str = ""  # the loader of the system that starts it; empty for a static file
 
     @property
     def newest_glibc(self) -> tuple[int, ...]:
@@ -94,6 +94,7 @@ def read_elf(data: bytes) -> ElfFile:
 def _read(file: ELFFile) -> ElfFile:
     from elftools.elf.dynamic import DynamicSegment
     from elftools.elf.enums import ENUM_E_MACHINE
+    from elftools.elf.segments import InterpSegment
 
     sections, segments = list(file.iter_sections()), list(file.iter_segments())
     loads = [segment for segment in segments if segment["p_type"] == "PT_LOAD"]
@@ -120,7 +121,7 @@ def _read(file: ELFFile) -> ElfFile:
         executable_stack=any(segment["p_flags"] & FLAG_EXECUTE for segment in stacks) or not stacks,
         writable_code=any(segment["p_flags"] & WRITABLE_CODE == WRITABLE_CODE for segment in loads)
         or "DT_TEXTREL" in tags,
-        interpreter=any(segment["p_type"] == "PT_INTERP" for segment in segments),
+        interpreter=next((segment.get_interp_name() for segment in segments if isinstance(segment, InterpSegment)), ""),
     )
 
 

@@ -45,6 +45,7 @@ def killed_at_each(write: Callable[[], object], steps: tuple[str, ...] = RENAMES
 
 def _run_and_die(write: Callable[[], object], steps: tuple[str, ...], number: int) -> None:
     left = number
+    signal.alarm(60)  # one that hangs is ended too
 
     def mortal(function: Callable[..., Any]) -> Callable[..., Any]:
         def step(*arguments: Any, **options: Any) -> Any:

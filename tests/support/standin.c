@@ -4,6 +4,7 @@
  * BOARD_QEMU, BOARD_SYSROOT, BOARD_CPU  arm64 programs are started by this emulator
  * BOARD_FILES                           a folder whose files stand for /proc/cpuinfo, /sys/... and the like
  * BOARD_FULL                            no file can become larger than so many bytes: the disk is full
+ * BOARD_NOEXEC                          no program below the home can be started: it is mounted so
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -50,6 +51,7 @@ static int is_arm64(const char *path) {
 int execve(const char *path, char *const arguments[], char *const environment[]) {
   int (*real)(const char *, char *const *, char *const *) = REAL("execve", int (*)(const char *, char *const *, char *const *));
   const char *qemu = getenv("BOARD_QEMU");
+  if (getenv("BOARD_NOEXEC") && path[0] == '.') return errno = EACCES, -1;
   if (!qemu || access(path, X_OK) || !is_arm64(path)) return real(path, arguments, environment);
   char *words[64] = {(char *)qemu, "-L", getenv("BOARD_SYSROOT"), "-cpu", getenv("BOARD_CPU"), (char *)path};
   for (int i = 1; i < 56 && arguments[i]; i++) words[5 + i] = arguments[i];

@@ -8,12 +8,21 @@ mkdir -p "$root/bundles" "$root/incoming" || fail "$(mkdir -p "$root/bundles" "$
 trial=$root/incoming/trial.$token
 rm -rf "$trial"
 mkdir -p "$trial/$digest" || fail "$(mkdir -p "$trial/$digest" 2>&1)"
-ln -s "$digest" "$trial/old" || fail "no symbolic links in $root"
-ln -s "$digest" "$trial/new"
-if mv -T "$trial/new" "$trial/old" 2>/dev/null && [ ! -L "$trial/$digest/new" ]; then
-  printf 'renames\n'
+missing=
+if ! ln -s "$digest" "$trial/old" || ! ln -s "$digest" "$trial/new"; then
+  missing="symbolic links in $root. Name a folder on another file system: user@board:folder"
+elif ! mv -T "$trial/new" "$trial/old" 2>/dev/null || [ -L "$trial/$digest/new" ]; then
+  missing="an mv with the option -T, so versions could not be switched in one step. Install coreutils, or BusyBox 1.34 or newer, there"
+fi
+# A program that may not be started there; whether its interpreter is found does not matter.
+if printf '%s\n' "$names" | grep -qxF repghost-run; then
+  printf '#!/bin/sh\n' >"$trial/program"
+  chmod 755 "$trial/program" 2>/dev/null
+  "$trial/program" >/dev/null 2>&1
+  [ $? -ne 126 ] || missing="the right to start programs in $root (noexec?). Name a folder on another file system: user@board:folder"
 fi
 rm -rf "$trial"
+[ -z "$missing" ] || lacks "$missing"
 
 if [ -d "$root/bundles/$digest" ]; then
   printf 'complete\n'

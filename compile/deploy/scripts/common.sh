@@ -2,12 +2,27 @@
 LC_ALL=C
 export LC_ALL
 umask 022
-cd || exit 1
 
 fail() {
   printf 'problem %s\n' "$*"
   exit 1
 }
+
+# What a board has not is said before anything is changed.
+lacks() {
+  printf 'lacks %s\n' "$*"
+  exit 1
+}
+
+absent=
+for need in cat chmod grep ln mkdir mv readlink rm sed sleep sync uname wc; do
+  command -v "$need" >/dev/null 2>&1 || absent="$absent $need"
+done
+[ -z "$absent" ] || lacks "the programs$absent. Install coreutils, grep and sed, or BusyBox, there"
+case $root in
+  /*) cd / ;;
+  *) [ -n "$HOME" ] && cd "$HOME" 2>/dev/null || lacks "a home folder for this account. Name a folder from the root: user@board:/opt/repghost" ;;
+esac
 
 # Whether the deployment that runs this script still has the board to itself; token is its name.
 still_held() {

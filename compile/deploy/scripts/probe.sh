@@ -14,8 +14,17 @@ cpu() {
 value machine "$(uname -m)"
 value system "$(uname -s) $(uname -r)"
 value bits "$(getconf LONG_BIT 2>/dev/null)"
-libc=$(getconf GNU_LIBC_VERSION 2>/dev/null) || libc=$(ldd --version 2>&1 | head -n 1)
+loaders=
+for path in /lib/ld-linux*.so.* /lib64/ld-linux*.so.* /lib/ld-musl-*.so.*; do
+  [ ! -e "$path" ] || loaders="$loaders $path"
+done
+libc=$(getconf GNU_LIBC_VERSION 2>/dev/null) || libc=
+for program in ldd $loaders; do # which of them there are differs; what has no --version prints something else
+  case $libc in *[0-9].[0-9]* | *musl*) break ;; esac
+  libc=$(command -v "$program" >/dev/null && "$program" --version 2>&1 | head -n 1)
+done
 value libc "$libc"
+value loaders "$loaders"
 value cores "$(getconf _NPROCESSORS_ONLN 2>/dev/null || nproc 2>/dev/null)"
 features=$(cpu Features)
 value features "${features:-$(cpu flags)}"

@@ -13,6 +13,8 @@ from compile.deploy.ssh.address import BoardAddress
 from compile.deploy.ssh.exchange import exchange
 from compile.deploy.ssh.reasons import connection_reason
 from repghost.errors import DeviceUnreachableError, ToolMissingError, UsageError
+from repghost.terminal import escape
+from repghost.untrusted import parse_int
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 CONNECT_LIMIT_S = 8  # until a board has to answer
@@ -53,8 +55,8 @@ class Reply:
 
     @property
     def lines(self) -> list[str]:
-        """The output as lines."""
-        return self.output.decode("utf-8", "replace").splitlines()
+        """The output as lines that are safe to show."""
+        return [escape(line) for line in self.output.decode("utf-8", "replace").splitlines()]
 
     @property
     def problem(self) -> str:
@@ -62,8 +64,18 @@ class Reply:
         for line in self.lines:
             if line.startswith("problem "):
                 return line.removeprefix("problem ")
-        errors = [line.strip() for line in self.errors.splitlines() if line.strip()]
+        errors = [escape(line.strip()) for line in self.errors.splitlines() if line.strip()]
         return errors[-1] if errors else f"it ended with status {self.status}"
+
+    def refuse_lacks(self, where: str) -> None:
+        """Raise when a script stopped because the board has not what it needs; every script looks before it begins.
+
+        Raises:
+            UsageError: naming what is missing.
+        """
+        for line in self.lines[:1]:
+            if line.startswith("lacks "):
+                raise UsageError(f"{where} lacks {line.removeprefix('lacks ')[:300]}.")
 
 
 def read_script(name: str) -> str:
@@ -80,11 +92,12 @@ def remote_word(script: str) -> str:
     """Return one command line that runs `script` in POSIX sh, whatever the login shell of the account is.
 
     Quotes, backslashes, exclamation marks, line breaks and everything outside ASCII mean different things to
-    different shells, so they travel as octal numbers inside one pair of single quotes.
+    different shells, so they travel as octal numbers inside one pair of single quotes. They are no name of that
+    shell, which begins every message with its name.
     """
     plain = set(range(32, 127)) - set(b"'\\!")
     encoded = "".join(chr(byte) if byte in plain else f"\\0{byte:03o}" for byte in script.encode())
-    return f"exec sh -c 'eval \"$(printf %b \"$0\")\"' '{encoded}'"
+    return f"exec sh -c 'eval \"$(printf %b \"$1\")\"' sh '{encoded}'"
 
 
 def framed(script: str, token: str) -> str:
@@ -99,8 +112,8 @@ def unframed(output: bytes, token: str) -> tuple[bytes, int] | None:
     stop = output.rfind(end)
     if begin < 0 or stop < 0:
         return None
-    status = output[stop + len(end) :].partition(b">")[0]
-    return (output[begin + len(start) : stop], int(status)) if status.isdigit() else None
+    status = parse_int(output[stop + len(end) :].partition(b">")[0][:4].decode("ascii", "replace"), high=255)
+    return None if status is None else (output[begin + len(start) : stop], status)
 
 
 class Connection:
@@ -143,6 +156,7 @@ class Connection:
 
         Raises:
             DeviceUnreachableError: when the board cannot be reached, or the connection ended before the script.
+            UsageError: when the board lacks what every script needs.
         """
         token = secrets.token_hex(8)
         command = self.command(framed(self.script(name, values), token))
@@ -159,7 +173,10 @@ class Connection:
         found = unframed(done.output, token)
         if found is None:
             raise self.failure(done.code, errors, began=f"<{token}>".encode() in done.output)
-        return Reply(found[1], found[0], errors)
+        reply = Reply(found[1], found[0], errors)
+        if reply.status:
+            reply.refuse_lacks(self.address.destination)
+        return reply
 
     def failure(self, code: int, errors: str, began: bool) -> DeviceUnreachableError:
         """Return the error for a command that gave no whole answer."""

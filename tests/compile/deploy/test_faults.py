@@ -130,8 +130,16 @@ def profile(text: str) -> Callable[[Standin, str], None]:
     return lambda board, folder: board.profile(text)
 
 
-def tool(name: str, text: str | None) -> Callable[[Standin, str], None]:
+def tool(name: str, text: str) -> Callable[[Standin, str], None]:
     return lambda board, folder: board.tool(name, text)
+
+
+def without(*names: str) -> Callable[[Standin, str], None]:
+    def inject(board: Standin, folder: str) -> None:
+        for name in names:
+            board.tool(name, None)
+
+    return inject
 
 
 DISK = "echo Filesystem 1024-blocks Used Available Capacity Mounted; echo /dev/root 1000 900 %d 90%% /"
@@ -145,12 +153,16 @@ FAULTS: dict[str, tuple[Callable[[Standin, str], None], int, str]] = {
     "32-bit system": (tool("getconf", "[ $1 = LONG_BIT ] && echo 32"), 2, "32-bit system"),
     "old libc": (tool("getconf", "[ $1 = GNU_LIBC_VERSION ] && echo glibc 2.12"), 2, "glibc 2.12.*needs glibc 2.17"),
     "other libc": (tool("getconf", "[ $1 = GNU_LIBC_VERSION ] && echo musl libc"), 2, "musl libc.*needs glibc"),
-    "no uname": (tool("uname", None), 5, "does not say what it is"),
-    "old mv": (tool("mv", '[ "$1" = -T ] && exit 1; exec /bin/mv "$@"'), 4, "no option -T.*coreutils"),
-    "no links": (tool("ln", "exit 1"), 5, "no symbolic links"),
+    "no uname, no chmod": (without("uname", "chmod"), 2, "lacks the programs chmod uname. Install coreutils"),
+    "silent uname": (tool("uname", "exit 0"), 5, "does not say what it is"),
+    "old mv": (tool("mv", '[ "$1" = -T ] && exit 1; exec /bin/mv "$@"'), 2, "an mv with the option -T.*coreutils"),
+    "no home": (profile("HOME=/nonexistent"), 2, "lacks a home folder.*user@board:/opt/repghost"),
+    "empty home": (profile("unset HOME"), 2, "lacks a home folder"),
+    "noexec": (profile("BOARD_NOEXEC=1; export BOARD_NOEXEC"), 2, "lacks the right to start programs in .*app"),
+    "no links": (tool("ln", "exit 1"), 2, "lacks symbolic links in .*another file system"),
     "wrong sums": (tool("sha256sum", f"echo {'0' * 64} -"), 6, "differs from what was sent"),
     "no sums": (tool("sha256sum", "exit 3"), 5, "sha256sum cannot read"),
-    "no chmod": (tool("chmod", "echo nothing >&2; exit 1"), 6, "cannot make repghost-run executable"),
+    "no chmod": (tool("chmod", "echo nothing >&2; exit 1"), 2, "lacks the right to start programs"),
 }
 
 
@@ -162,6 +174,8 @@ def test_a_fault_on_the_board(
     inject(board, folder)
     fails(versions[1], board.connection(folder), code, words)
     assert board.current(folder) == versions[0].digest
+    incoming = board.home / folder / "incoming"
+    assert code != 2 or not any(incoming.iterdir())  # what does not fit is refused before anything is copied
     run(board.home / folder / "current/repghost-run", "--verify")
 
 

@@ -20,7 +20,7 @@ from compile.deploy.measure import throttled
 from compile.deploy.probe import BoardFacts, parse_probe
 from compile.deploy.ssh import connection as connection_module
 from compile.deploy.ssh.address import parse_address
-from compile.deploy.ssh.connection import SCRIPTS, Connection, SshSettings, framed, remote_word, unframed
+from compile.deploy.ssh.connection import SCRIPTS, Connection, Reply, SshSettings, framed, remote_word, unframed
 from compile.deploy.ssh.reasons import connection_reason
 from compile.deploy.verify_on_board import read_verification
 from compile.doctor.board import board_findings
@@ -88,11 +88,31 @@ def test_any_login_shell_passes_a_script_on(shell: str, text: str) -> None:
     assert unframed(done.stdout, "0123") == (text.encode(), 0)
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_message_of_the_shell_begins_with_its_name_and_not_with_the_script(shell: str) -> None:
+    script = framed("# a script of many lines\nnosuchprogram", "0123")
+    words = [shell, *(["sh"] if shell == "busybox" else []), "-c", remote_word(script)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    problem = Reply(127, b"", done.stderr).problem
+    assert "not found" in problem and "many lines" not in done.stderr and len(problem) < 60, done.stderr
+
+
+def test_what_a_board_prints_is_safe_to_show() -> None:
+    reply = Reply(1, b"\x1b[2Jproblem\nproblem \x1b]0;x\x07\xff\n", "")
+    assert reply.problem == r"\x1b]0;x\x07" + "\ufffd" and all(line.isprintable() for line in reply.lines)
+    assert Reply(1, b"", "warning\n\x1b[31mlast\r\n").problem == r"\x1b[31mlast"
+    with pytest.raises(UsageError, match=r"^pi lacks a\\x1b\.$"):
+        Reply(1, b"lacks a\x1b\n", "").refuse_lacks("pi")
+    Reply(1, b"a program that says:\nlacks a\n", "").refuse_lacks("pi")
+
+
 def test_marks_frame_the_output() -> None:
     assert unframed(b"hello\n\n<t>\na\n</t 3>\nbye", "t") == (b"a", 3)
     assert unframed(b"\n<t>\n\n<t>\nx\n</t 0>\n\n</t 1>\n", "t") == (b"\n<t>\nx\n</t 0>\n", 1)
     for output in (b"", b"\n<t>\nx", b"\n<u>\nx\n</u 0>\n", b"\n<t>\nx\n</t x>\n", b"x\n</t 0>\n"):
         assert unframed(output, "t") is None
+    for status in (b"-1", b"256", "²".encode(), b"1" * 5000):
+        assert unframed(b"\n<t>\nx\n</t " + status + b">\n", "t") is None
 
 
 def test_the_words_of_ssh() -> None:
@@ -162,10 +182,24 @@ def test_any_output_of_a_board_is_survived(lines: list[str]) -> None:
 @pytest.mark.parametrize(
     ("libc", "expected"),
     [("glibc 2.17", (2, 17)), ("ldd (Debian GLIBC 2.36-9) 2.36", (2, 36)), ("ldd (GNU libc) 2.31", (2, 31)),
-     ("musl libc (aarch64)", None), ("", None)],
+     ("ld.so (Debian GLIBC 2.36-9) stable release version 2.36.", (2, 36)), ("glibc 2." + "9" * 5000, (2, 9999)),
+     ("glibc ².36", None), ("musl libc (aarch64)", None), ("", None)],
 )  # fmt: skip
 def test_versions_of_libc(libc: str, expected: tuple[int, int] | None) -> None:
     assert facts(libc=libc).glibc == expected
+
+
+@pytest.mark.parametrize("text", ["sh: ldd: not found", "sh: 1: eval: ldd: not found", "--version: cannot open"])
+def test_a_message_is_no_libc(text: str) -> None:
+    assert facts(libc=text).libc == ""
+
+
+def test_other_digits_are_no_number() -> None:
+    assert facts(cores="²", free_kb="٣", clock_khz="1" * 400).cores is None
+    assert facts(free_kb="٣").free_kb is None and facts(clock_khz="1" * 400).clock_khz is None
+    digest = "a" * 64
+    assert parse_inventory([f"bundles ² {digest}", f"incoming {'1' * 400} {digest}"]).sizes_kb == {}
+    assert parse_version(f"{digest} ² a b c") is None and parse_version(f"{digest} {'9' * 400} a b c") is None
 
 
 UNFIT: dict[str, tuple[dict[str, str], type[RepGhostError], str]] = {
@@ -174,6 +208,8 @@ UNFIT: dict[str, tuple[dict[str, str], type[RepGhostError], str]] = {
     "32-bit system": ({"bits": "32"}, UsageError, "64-bit system"),
     "old glibc": ({"libc": "glibc 2.16"}, UsageError, "needs glibc 2.17"),
     "musl": ({"libc": "musl libc (aarch64)"}, UsageError, "needs glibc"),
+    "no loader": ({"libc": "", "loaders": ""}, UsageError, "has no /lib/ld-linux-aarch64.so.1.*TARGET=android"),
+    "a 32-bit loader": ({"loaders": "/lib/ld-linux-armhf.so.3"}, UsageError, "has no /lib/ld-linux-aarch64.so.1"),
     "full": ({"free_kb": "1000"}, DeviceUnreachableError, r"1\.0 MiB free"),
     "closed": ({"writable": "no"}, DeviceUnreachableError, "cannot be written"),
 }
@@ -185,6 +221,7 @@ def test_a_board_that_does_not_fit(
     arm64_version: Bundle, changes: dict[str, str], kind: type[RepGhostError], words: str
 ) -> None:
     assert check_fit(arm64_version, facts(), "pi") == "dot"
+    assert check_fit(arm64_version, facts(loaders=" /lib/ld-linux-aarch64.so.1 /lib/ld-musl.so.1"), "pi") == "dot"
     with pytest.raises(kind, match=words):
         check_fit(arm64_version, facts(**changes), "pi")
 
@@ -192,7 +229,7 @@ def test_a_board_that_does_not_fit(
 @pytest.mark.slow
 def test_a_static_runner_fits_every_c_library(android_version: Bundle) -> None:
     for libc in ("glibc 2.16", "musl libc (aarch64)", ""):
-        assert check_fit(android_version, facts(libc=libc), "phone") == "dot"
+        assert check_fit(android_version, facts(libc=libc, loaders=""), "phone") == "dot"
     with pytest.raises(UsageError, match="is for android"):
         check_fit(android_version, facts(machine="x86_64"), "desktop")
 
@@ -243,6 +280,7 @@ def test_a_reason_is_given_for_anything_ssh_says() -> None:
         ({"governor": "performance"}, "ok", "performance"),
         ({}, "absent", "scaling_governor"),
         ({"libc": "musl libc"}, "absent", "TARGET=android is static"),
+        ({"libc": "", "loaders": ""}, "absent", "TARGET=android, for 64-bit ARM"),
         ({"bits": "32"}, "missing", "64-bit system"),
         ({"machine": "riscv64"}, "missing", "arm64"),
         ({"digest_tool": ""}, "absent", "coreutils"),

@@ -36,7 +36,7 @@ def android_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_runner_needs_nothing_of_the_system(android_bundle: Path, arm64_bundle: Path) -> None:
     data = (android_bundle / "repghost-run").read_bytes()
     elf = check_runner(data, ANDROID)
-    assert (elf.needed, elf.undefined, elf.versions, elf.interpreter) == ((), (), (), False)
+    assert (elf.needed, elf.undefined, elf.versions, elf.interpreter) == ((), (), (), "")
     assert set(elf.alignments) == {LARGEST_PAGE}
     assert not elf.executable_stack
     with pytest.raises(UsageError, match="has to be static"):
