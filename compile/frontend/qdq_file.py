@@ -75,7 +75,8 @@ def _read(model: onnx.ModelProto, preprocess: Preprocess | None) -> QdqGraph:
     if not any(node.op_type in (QUANTIZE, DEQUANTIZE) for node in model.graph.node):
         raise UsageError(
             "the network is not quantized: it has no QuantizeLinear and DequantizeLinear nodes. "
-            "Write a quantized one with 'repghost quantize CKPT --data DIR -o FILE.qdq.onnx'."
+            "Write a quantized one with 'repghost quantize CKPT --data DIR -o FILE.qdq.onnx', or with the tools that "
+            "exported the network."
         )
     _check_results(static.graph)
     inferred = _inferred(static)

@@ -130,7 +130,7 @@ def scale_layer(
         return None
     if weight.values.min(initial=0) < -WEIGHT_MAX or weight.values.ndim <= axis:
         return None
-    if weight.values.shape[axis] != channels or bias.size != channels:
+    if weight.values.shape[axis] != channels or bias.size != channels or bias.shape[-1:] != (channels,):
         return None
     if weight.scales.size > 1 and weight.axis != axis:
         return None

@@ -54,8 +54,7 @@ def check_steps(
     trace: dict[str, np.ndarray] = {}
     logits = run(program, images, trace)
     last = program.operators[-1]
-    found = {operator.output.name: places_of(model, operator.output.name) for operator in program.operators[:-1]}
-    places = {tensor: place for tensor, place in found.items() if place is not None}
+    places = places_of(model, [operator.output.name for operator in program.operators[:-1]])
     scores_are_int8 = isinstance(last, Dequantize)
     evaluate = evaluator(opened(model, list(places.values()), () if scores_are_int8 else (last.output.name,)))
     differing = 0
@@ -102,33 +101,31 @@ class Place:
     offset: int
 
 
-def places_of(model: onnx.ModelProto, tensor: str) -> Place | None:
-    """Return where a file holds a tensor of the program, None where only the program quantizes it.
+def places_of(model: onnx.ModelProto, tensors: list[str]) -> dict[str, Place]:
+    """Return where a file holds tensors of the program; without those that only the program quantizes."""
+    graph = onnx.shape_inference.infer_shapes(make_static(model)).graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    shapes = {value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim) for value in values}
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    found = {tensor: _place(graph, tensor, shapes, constants) for tensor in tensors}
+    return {tensor: place for tensor, place in found.items() if place is not None}
 
-    The program's tensor has the name of the Q node's input, or of its output where that input was int8 already.
-    """
-    nodes, constants = model.graph.node, stored(model)
-    made = [n for n in nodes if n.op_type == "QuantizeLinear" and tensor in (n.input[0], n.output[0])]
+
+def _place(
+    graph: onnx.GraphProto, tensor: str, shapes: dict[str, tuple[int, ...]], constants: dict[str, np.ndarray]
+) -> Place | None:
+    """Return one of them; it has the name of the Q node's input, or of its output where that input was int8 already."""
+    made = [n for n in graph.node if n.op_type == "QuantizeLinear" and tensor in (n.input[0], n.output[0])]
     if not made:
         return None
     names = [n.output[0] for n in made]
-    readers = tuple(n.output[0] for n in nodes if n.op_type == "DequantizeLinear" and n.input[0] in names)
-    shape = shapes_of(model)[readers[0]]
-    scale, zero = (constants[name] for name in made[0].input[1:3])
+    readers = tuple(n.output[0] for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in names)
+    shape = shapes[readers[0]]
+    scale, *given = (constants[name] for name in made[0].input[1:] if name)
+    zero = given[0] if given else np.uint8(0)  # ONNX's default
     offset = 128 if zero.dtype == np.uint8 else 0
     per_channel = scale.reshape([-1 if axis == 1 else 1 for axis in range(len(shape))])
     return Place(names[0], readers, shape, per_channel, int(zero.flat[0]) - offset, offset)
-
-
-def stored(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    return {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-
-
-def shapes_of(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor for one image."""
-    graph = onnx.shape_inference.infer_shapes(make_static(model)).graph
-    values = (*graph.input, *graph.value_info, *graph.output)
-    return {value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim) for value in values}
 
 
 def opened(model: onnx.ModelProto, places: list[Place], scores: tuple[str, ...]) -> onnx.ModelProto:

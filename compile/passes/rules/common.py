@@ -97,7 +97,7 @@ def bias_of(graph: QdqGraph, node: Node, channels: int) -> NDArray[np.floating] 
     bias = graph.constants.get(name)
     if bias is None and name in graph.weights:
         return Refusal("its bias is int8; float32, or int32 under DequantizeLinear, is needed")
-    if bias is None or bias.size != channels:
+    if bias is None or bias.size != channels or bias.shape[-1:] != (channels,):
         return Refusal(f"its bias is not a constant of {channels} values")
     return bias.reshape(-1)
 

@@ -1,6 +1,7 @@
 """The rows of `repghost explain`, and the command itself."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from compile.frontend.qdq_file import read_qdq
-from compile.passes import explain
+from compile.passes import explain, lower
 from compile.passes.layers import Layer, format_table, layers
 from repghost.cli import cli
+from repghost.errors import UsageError
 from repghost.network.spec import network_shape
 from tests.support.one_layer import local_pool, one_layer
 from tests.support.programs import random_program
-from tests.support.qdq_models import mini_net, preprocess, save
+from tests.support.qdq_models import Model, mini_net, preprocess, save
 
 
 def rows(path: Path, kernels: tuple[str, ...] = ()) -> tuple[Layer, ...]:
@@ -106,6 +108,18 @@ def test_command_with_json(tmp_path: Path) -> None:
     assert result.exit_code == 2 and "1 of 5 layers cannot be computed in integers" in result.stderr
     assert document["file"] == str(path) and len(document["program_digest"]) == 64
     assert [layer["operator"] for layer in document["layers"] if layer["reason"]] == ["AveragePool"]
+
+
+@pytest.mark.parametrize("layer", [local_pool, None])
+def test_explain_and_compile_agree(tmp_path: Path, layer: Callable[[Model, str], str] | None) -> None:
+    path = save(one_layer(*([layer] if layer else [])).build("logits", 4), tmp_path)
+    result = CliRunner().invoke(cli, ["explain", str(path)])
+    try:
+        lower(read_qdq(path))
+    except UsageError as error:
+        assert result.exit_code == error.exit_code and "only the mean over the whole height" in result.stdout
+    else:
+        assert result.exit_code == 0 and layer is None
 
 
 def test_command_names_a_missing_file(tmp_path: Path) -> None:

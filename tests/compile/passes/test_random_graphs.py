@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime.capi.onnxruntime_pybind11_state as onnxruntime_errors
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,9 @@ from calib.integer.program import Program
 from calib.integer.reference import run
 from compile.frontend.qdq_file import read_qdq
 from compile.passes import lower
+from repghost.errors import RepGhostError
 from tests.support.agreement import check_steps
+from tests.support.mutations import mutate
 from tests.support.programs import random_images
 from tests.support.qdq_models import preprocess, save
 from tests.support.random_nets import SIZE, ForeignNet, Net
@@ -24,6 +27,10 @@ FOREIGN = [
     ForeignNet.product_with_function, ForeignNet.halves, ForeignNet.padded, ForeignNet.channel_scales,
     ForeignNet.averaged_function,
 ]  # fmt: skip
+NOT_RUN = (onnxruntime_errors.Fail, onnxruntime_errors.InvalidArgument, onnxruntime_errors.InvalidGraph)
+
+
+DETERMINISTIC = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def changed(program: Program, images: np.ndarray) -> int:
@@ -33,7 +40,7 @@ def changed(program: Program, images: np.ndarray) -> int:
     return sum(bool((value[0] != value[1]).any()) for value in trace.values())
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(DETERMINISTIC, max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.lists(st.sampled_from(LAYERS), min_size=1, max_size=7))
 def test_random_graph_agrees_layer_by_layer(tmp_path: Path, seed: int, chosen: list) -> None:
     net = Net(seed)
@@ -57,7 +64,7 @@ def foreign_model(seed: int, layers: list, normalized: bool, matmul: bool, dynam
     return net.build("scores.dq" if matmul else "logits", 3, ["batch" if dynamic else 1, 3, SIZE, SIZE])
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(DETERMINISTIC, max_examples=40)
 @given(
     st.integers(0, 2**32 - 1),
     st.lists(st.sampled_from(LAYERS + FOREIGN), min_size=1, max_size=6),
@@ -71,6 +78,22 @@ def test_random_graph_of_another_tool_agrees_layer_by_layer(
     images = random_images(2, SIZE, SIZE, seed % 1000)
     assume(changed(program, images))
     check_steps(model, program, images, preprocess(SIZE))
+
+
+@settings(DETERMINISTIC, max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.lists(st.sampled_from(LAYERS + FOREIGN), min_size=1, max_size=3), st.booleans())
+def test_changed_graph_is_refused_or_agrees(tmp_path: Path, seed: int, chosen: list, matmul: bool) -> None:
+    """Whatever is wired, spelt or stored otherwise: a named error, or a program that computes what the file says."""
+    model, rng = foreign_model(seed, chosen, False, matmul, False), np.random.default_rng(seed)
+    mutate(model, rng)
+    try:
+        program = lower(read_qdq(save(model, tmp_path)))
+    except RepGhostError:
+        return
+    try:
+        check_steps(model, program, random_images(1, SIZE, SIZE, seed % 1000), preprocess(SIZE))
+    except NOT_RUN:  # ONNX Runtime refuses more than the program needs to
+        assume(False)
 
 
 @pytest.mark.parametrize("layer", FOREIGN)

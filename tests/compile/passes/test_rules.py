@@ -66,6 +66,8 @@ REFUSED: list[tuple[str, QdqGraph, str]] = [
     ("int8 bias", only(n("Conv", "x w l", "y")), "its bias is int8"),
     ("int8 depthwise bias", only(n("Conv", "x d l", "y", group=8, pads=(1, 1, 1, 1))), "its bias is int8"),
     ("short bias", only(n("Conv", "x w three", "y")), "not a constant of 8 values"),
+    ("bias of rows", only(n("Gemm", "x l rows", "y", transB=1), shapes=VECTOR,
+                          constants={"rows": np.zeros((8, 1), np.float32)}), "not a constant of 8 values"),
     ("too much padding", only(n("Conv", "x w", "y", pads=(1, 1, 1, 1))), "padding 1"),
     ("depthwise of other channels", only(n("Conv", "x d", "y", group=8, pads=(1,) * 4), shapes={"x": (1, 7, 4, 4)}),
      "do not fit"),
