@@ -25,6 +25,10 @@ class MissingSplitError(UsageError):
     """The set is there, but not the split that was asked for."""
 
 
+class UnlabelledSplitError(UsageError):
+    """The split is there, but nothing says the classes of its images."""
+
+
 class ImageSet(Protocol):
     """A sequence of (image, label) with a name for each image; labels index `classes`."""
 
@@ -109,6 +113,11 @@ def prepare_in_parts(
 def left_out(dataset: ImageSet) -> tuple[str, ...]:
     """Return a message for each sample of a set that could not become one of its images; only shards have them."""
     return tuple(getattr(dataset, "broken", ()))
+
+
+def notes_on(dataset: ImageSet) -> tuple[str, ...]:
+    """Return what a user should know about how a set was read: files that were not, spellings, missing classes."""
+    return tuple(getattr(dataset, "notes", ()))
 
 
 def refuse_empty(count: int, broken: Sequence[str]) -> None:

@@ -21,9 +21,29 @@ from repghost.untrusted import read_bounded
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a larger image is a decompression bomb until proven otherwise
 MAX_FILE_BYTES = 256 << 20
-# Only decoders that neither start another program nor follow references to other files.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"})
+_COMMON = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
+# Formats of Pillow that are not read, because their decoder ...
+_UNREAD = {
+    "starts another program": ("EPS",),
+    "is not part of Pillow": ("BUFR", "GRIB", "HDF5", "MPEG", "WMF"),
+    "unpacks without a limit": ("FITS",),
+    "has no mark to know a file by": ("IM", "IMT", "IPTC", "MCIDAS", "PCD", "SPIDER", "XVTHUMB"),
+}
+
+
+def _formats() -> tuple[str, ...]:
+    """Return the formats of this Pillow that are read, the common ones first; not every build has AVIF."""
+    Image.init()
+    unread = {name for names in _UNREAD.values() for name in names}
+    found = [name for name in Image.ID if name in Image.OPEN and name not in unread]
+    found.sort(key=lambda name: (name not in _COMMON, name == "TGA"))  # TGA has hardly a mark, so it is tried last
+    return tuple(found)
+
+
+FORMATS = _formats()
+EXTENSIONS = frozenset(
+    suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS or name == "MPO"
+)  # MPO begins as JPEG does, whose decoder reads it
 
 _SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 _TRANSPARENT = frozenset({"RGBA", "LA", "PA", "RGBa"})

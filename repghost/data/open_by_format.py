@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from repghost.data.base import ImageSet, MissingSplitError
@@ -15,7 +16,7 @@ from repghost.errors import UsageError
 CALIBRATION_SPLITS = ("calibration", "train")  # tried in this order; never a split that is evaluated on
 
 
-def open_calibration_split(path: Path | str) -> tuple[ImageSet, str]:
+def open_calibration_split(path: Path | str, class_map: Path | None = None) -> tuple[ImageSet, str]:
     """Open the images of a set that may choose scales, and say which split they are.
 
     Raises:
@@ -23,19 +24,20 @@ def open_calibration_split(path: Path | str) -> tuple[ImageSet, str]:
     """
     for split in CALIBRATION_SPLITS[:-1]:
         try:
-            return open_dataset(path, split), split
+            return open_dataset(path, split, class_map), split
         except MissingSplitError:
             continue
-    return open_dataset(path, CALIBRATION_SPLITS[-1]), CALIBRATION_SPLITS[-1]
+    return open_dataset(path, CALIBRATION_SPLITS[-1], class_map), CALIBRATION_SPLITS[-1]
 
 
-def open_dataset(path: Path | str, split: str) -> ImageSet:
+def open_dataset(path: Path | str, split: str, class_map: Path | None = None) -> ImageSet:
     """Open one split of a set of labelled images.
 
     Args:
         path: an ImageFolder tree, a folder with Fashion-MNIST's idx files, a folder with CIFAR-10 as torchvision
             downloads it, a tar of images in `split/class/` folders, or WebDataset shards by a name with braces.
-        split: e.g. "train" or "test"; 'val' and 'validation' are tried where a set has no 'test'.
+        split: e.g. "train" or "test"; 'val' and 'valid' are tried where a set has no 'test'.
+        class_map: a file that says the class of each image, for a split of a folder without class folders.
 
     Returns:
         a sequence of (image in RGB, label) with `.classes`, `.labels` and `.name(index)`.
@@ -44,11 +46,17 @@ def open_dataset(path: Path | str, split: str) -> ImageSet:
         UsageError: when the path does not exist, is none of these, or has no such split.
     """
     path = Path(path)
+    if class_map is not None and not path.is_dir():
+        raise UsageError(f"--class-map has no effect on {path}; it is for folders. Leave it out.")
     if is_shards(path):
         return open_shards(path, split)
     if path.is_file():
         if path.name.endswith(TAR_SUFFIXES):
             return open_tar(path, split)
+        if path.suffix.lower() == ".zip":
+            folder = str(path.with_suffix(""))
+            unpack = shlex.join(["python3", "-m", "zipfile", "-e", str(path), folder])
+            raise UsageError(f"{path}: a zip is not read; unpack it: {unpack}, then give --data {shlex.quote(folder)}.")
         raise UsageError(
             f"{path}: not a set of pictures; give a folder or a file that ends in {', '.join(TAR_SUFFIXES)}."
         )
@@ -58,4 +66,4 @@ def open_dataset(path: Path | str, split: str) -> ImageSet:
         return open_fashion_mnist(path, split)
     if is_cifar10(path):
         return open_cifar10(path, split)
-    return open_imagefolder(path, split)
+    return open_imagefolder(path, split, class_map)

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from repghost.data.class_names import MAX_CLASSES
 from repghost.data.decode import EXTENSIONS, MAX_FILE_BYTES
 from repghost.data.tar_members import bounded_headers, read_members
 from repghost.errors import ToolMissingError, UsageError, install_command
 from repghost.untrusted import open_regular, parse_int
 
 LABEL = "cls"  # the member with the number of the class, as text
-MAX_CLASSES = 100_000
 _LABEL_BYTES = 16
 _IMAGES = frozenset(suffix[1:] for suffix in EXTENSIONS)
 

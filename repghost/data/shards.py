@@ -17,17 +17,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from repghost.data.base import MissingSplitError
+from repghost.data.class_names import read_class_names
 from repghost.data.decode import ImageError, decode_image
-from repghost.data.imagefolder import SYNONYMS
-from repghost.data.shard_index import MAX_CLASSES, ShardIndex, index_shard
+from repghost.data.shard_index import ShardIndex, index_shard
+from repghost.data.split_names import WORDS, wanted_names
 from repghost.errors import ToolMissingError, UsageError, install_command
-from repghost.untrusted import open_regular, parse_int, read_bounded
+from repghost.untrusted import open_regular, parse_int
 
 CLASSES_FILE = "classes.txt"
 MAX_SHARDS = 100_000
 RANGE = r"\{(-?\d+)\.\.(-?\d+)"
-_SPLITS = ("train", "val", "validation", "test", "calibration")
-_CLASSES_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +88,9 @@ def open_shards(pattern: Path, split: str | None, classes: Sequence[str] | None 
 
     Args:
         pattern: e.g. imagenet/train-{000000..001281}.tar.
-        split: that is wanted. The one that is there is the last word of train, val, validation, test or calibration
-            in the file's name, or its folder's name, or else "train". None takes the shards as they are.
-        classes: of the set these shards belong to, instead of classes.txt.
+        split: that is wanted. The one that is there is the last word such as train, val or test in the
+            file's name, or its folder's name, or else "train". None takes the shards as they are.
+        classes: of the set these shards belong to, where no classes.txt lies beside them.
 
     Raises:
         MissingSplitError: when the shards are another split.
@@ -99,7 +98,7 @@ def open_shards(pattern: Path, split: str | None, classes: Sequence[str] | None 
         UsageError: when a shard is missing or broken, or holds labels outside the classes.
     """
     present = split_of(pattern)
-    if split is not None and present not in SYNONYMS.get(split, (split,)):
+    if split is not None and present not in {name.lower() for name in wanted_names(split)}:
         raise MissingSplitError(
             f"{pattern}: no split {split!r}; by their name these shards are {present!r}, and one name is one split."
         )
@@ -110,7 +109,7 @@ def open_shards(pattern: Path, split: str | None, classes: Sequence[str] | None 
     if not len(labels):
         first = f" The first: {broken[0]}" if broken else ""
         raise UsageError(f"{pattern}: no pictures with labels in {len(paths)} shards.{first}")
-    names = _class_names(paths[0].parent / CLASSES_FILE, labels) if classes is None else tuple(classes)
+    names = _class_names(paths[0].parent / CLASSES_FILE, labels, classes)
     if labels.max() >= len(names):
         raise UsageError(
             f"{pattern}: label {labels.max()} is outside the {len(names)} classes (0 to {len(names) - 1}); mend the "
@@ -155,17 +154,13 @@ def shard_paths(pattern: Path) -> tuple[Path, ...]:
 def split_of(pattern: Path) -> str:
     """Return which split the name of shards means."""
     words = [pattern.parent.name.lower(), *re.split("[^a-z]+", pattern.name.lower())]
-    return next((word for word in reversed(words) if word in _SPLITS), "train")
+    return next((word for word in reversed(words) if word in WORDS), "train")
 
 
-def _class_names(path: Path, labels: NDArray[np.int64]) -> tuple[str, ...]:
-    """Return a name for each class: the lines of a file, or the numbers up to the largest label."""
-    if not path.is_file():
-        return tuple(str(number) for number in range(int(labels.max()) + 1))
-    try:
-        names = tuple(read_bounded(path, _CLASSES_BYTES).decode("utf-8").splitlines())
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 text ({error}).") from error
-    if not 0 < len(names) <= MAX_CLASSES or len(set(names)) < len(names) or not all(name.strip() for name in names):
-        raise UsageError(f"{path}: needs one line for each class, each another name, {MAX_CLASSES} at most.")
-    return names
+def _class_names(path: Path, labels: NDArray[np.int64], others: Sequence[str] | None) -> tuple[str, ...]:
+    """Return a name for each class: the lines of a file, or those given, or the numbers up to the largest label."""
+    if path.is_file():
+        return read_class_names(path)
+    if others is not None:
+        return tuple(others)
+    return tuple(str(number) for number in range(int(labels.max()) + 1))

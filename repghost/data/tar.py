@@ -9,7 +9,7 @@ import lzma
 import tarfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -17,14 +17,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from repghost.data.base import MissingSplitError
+from repghost.data.class_names import MAX_CLASSES, composed, sorted_classes
 from repghost.data.decode import MAX_FILE_BYTES, decode_image
-from repghost.data.imagefolder import SHOWN, SYNONYMS, is_image
+from repghost.data.find_images import is_image
+from repghost.data.split_names import TRAIN, WORDS, find_names, wanted_names
 from repghost.data.tar_members import bounded_headers, read_members
+from repghost.data.unread import Unread, is_hidden, kind_of
 from repghost.errors import UsageError
+from repghost.terminal import escape
 from repghost.untrusted import open_regular
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
-SPLITS = frozenset({"train", "val", "validation", "test", "calibration"})
+SHOWN = 20  # folders in a message
 MAX_TOTAL_BYTES = 4 << 30  # of one split, decompressed
 
 
@@ -37,6 +41,9 @@ class TarSet:
     names: tuple[str, ...]
     encoded: tuple[bytes, ...]
     labels: NDArray[np.int64]
+    notes: tuple[str, ...] = ()
+    trained_on: tuple[str, ...] = ()  # the classes of the training split beside this one
+    by_name: bool = True  # the order of the classes follows from their names alone
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -48,55 +55,70 @@ class TarSet:
 
     def name(self, index: int) -> str:
         """Return the archive and the member."""
-        return f"{self.source}:{self.names[index]}"
+        return f"{self.source}:{escape(self.names[index])}"
+
+
+@dataclass
+class _Noted:
+    """What one pass over an archive sees besides the images that were asked for."""
+
+    wanted: frozenset[str]  # names of splits that may be the one asked for, in lower case
+    folders: set[str] = field(default_factory=set)
+    above: set[str] = field(default_factory=set)  # folders that hold the splits
+    trained_on: set[str] = field(default_factory=set)
+    unread: dict[str, Unread] = field(default_factory=dict)  # by split
 
 
 def open_tar(path: Path, split: str) -> TarSet:
-    """Read one split; classes are in alphabetical order, images in the order of their names.
+    """Read one split; classes are in the order of their characters, images in that of their names.
 
     Raises:
         UsageError: when the archive is broken, too large, or has no images of that split.
     """
     members: dict[str, dict[str, bytes]] = {}  # split -> member name -> content
-    wanted = SYNONYMS.get(split, (split,))
-    seen: set[str] = set()
+    noted = _Noted(frozenset(name.lower() for name in wanted_names(split)))
     total = 0
-    for name, parts, data in _images(path, wanted, seen):
+    for name, parts, data in _images(path, noted):
         total += len(data)
         if total > MAX_TOTAL_BYTES:
             raise UsageError(f"{path}: more than {MAX_TOTAL_BYTES} bytes of pictures; unpack it and give the folder.")
         members.setdefault(parts[0], {})[name] = data
-    chosen = next((members[name] for name in wanted if name in members), None)
-    if chosen is None:
+    chosen = find_names(split, members)
+    if not chosen:
         raise MissingSplitError(
-            f"{path}: no pictures in {split}/class/; folders there: {', '.join(sorted(seen)) or 'none'}."
+            f"{path}: no pictures in {split}/class/; folders there: {', '.join(sorted(noted.folders)) or 'none'}. "
+            "Where the pictures lie in no class folders, unpack it and give the folder, and --class-map."
         )
-    names = tuple(sorted(chosen))
-    classes = tuple(sorted({PurePosixPath(name).parts[1] for name in names}))
+    content = members[chosen[0]]
+    names = tuple(sorted(content))
+    folders = [PurePosixPath(name).parts[1] for name in names]
+    classes, spelling = sorted_classes(folders, path)
     number = {name: label for label, name in enumerate(classes)}
-    labels = np.asarray([number[PurePosixPath(name).parts[1]] for name in names], np.int64)
-    return TarSet(str(path), classes, names, tuple(chosen[name] for name in names), labels)
+    labels = np.asarray([number[composed(folder)] for folder in folders], np.int64)
+    other = () if chosen[0] == split else (f"{path}: {chosen[0]!r} is read as the split {split!r}",)
+    notes = other + spelling + noted.unread.get(chosen[0], Unread()).messages()
+    trained_on = sorted_classes(noted.trained_on, path)[0]
+    return TarSet(str(path), classes, names, tuple(content[name] for name in names), labels, notes, trained_on)
 
 
-def _images(path: Path, wanted: tuple[str, ...], seen: set[str]) -> Iterator[tuple[str, tuple[str, ...], bytes]]:
-    """Yield name, path parts and content of every regular image file of the wanted splits."""
-    above: set[str] = set()
+def _images(path: Path, noted: _Noted) -> Iterator[tuple[str, tuple[str, ...], bytes]]:
+    """Yield name, path parts and content of every regular image file of the wanted splits; note the others."""
     try:
         with open_regular(path) as tar, tarfile.open(fileobj=tar, mode="r|*", tarinfo=bounded_headers()) as archive:
             for member in read_members(archive):
-                parts = PurePosixPath(member.name).parts
-                if parts and parts[0] == ".":
-                    parts = parts[1:]
-                if parts and len(seen) < SHOWN:
-                    seen.add(parts[0])
-                if len(parts) > 3 and parts[0] not in {*SPLITS, *wanted, "/"} and parts[1] in wanted:
-                    above.add(parts[0])
-                    parts = parts[1:]
-                if len(above) > 1:
-                    raise UsageError(f"{path}: two sets, {' and '.join(sorted(above))}; unpack it and give one folder.")
-                if not member.isreg() or len(parts) < 3 or ".." in parts or parts[0] not in wanted:
+                parts = _parts(member, noted)
+                if len(noted.above) > 1:
+                    both = " and ".join(sorted(noted.above))
+                    raise UsageError(f"{path}: two sets, {both}; unpack it and give one folder.")
+                if member.isdir() or not parts or parts[0].lower() not in {*noted.wanted, *TRAIN}:
                     continue
-                if not is_image(parts[-1]):
+                kind = _not_read(member, parts)
+                if not kind and parts[0].lower() in TRAIN and len(noted.trained_on) < MAX_CLASSES:
+                    noted.trained_on.add(parts[1])
+                if parts[0].lower() not in noted.wanted:
+                    continue
+                if kind:
+                    noted.unread.setdefault(parts[0], Unread()).add(kind, member.name)
                     continue
                 if member.size > MAX_FILE_BYTES:
                     raise UsageError(f"{path}: {member.name} has {member.size} bytes; {MAX_FILE_BYTES} are allowed.")
@@ -107,3 +129,29 @@ def _images(path: Path, wanted: tuple[str, ...], seen: set[str]) -> Iterator[tup
         raise UsageError(f"{path}: its pictures do not fit into memory; unpack it and give the folder.") from error
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a readable tar archive ({type(error).__name__}: {error}).") from error
+
+
+def _parts(member: tarfile.TarInfo, noted: _Noted) -> tuple[str, ...]:
+    """Return the parts of a member's path from its split on, and note the folders they lie in."""
+    parts = PurePosixPath(member.name).parts
+    if parts and parts[0] == ".":
+        parts = parts[1:]
+    if parts and len(noted.folders) < SHOWN:
+        noted.folders.add(parts[0])
+    splits = {*noted.wanted, *TRAIN}
+    if len(parts) > 3 and parts[0].lower() not in {*WORDS, *splits, "/"} and parts[1].lower() in splits:
+        noted.above.add(parts[0])
+        return parts[1:]
+    return parts
+
+
+def _not_read(member: tarfile.TarInfo, parts: tuple[str, ...]) -> str:
+    """Return what messages call a member that is no image of a class, "" for an image."""
+    hidden = next((part for part in parts[1:-1] if is_hidden(part)), None)
+    if hidden is not None:
+        return f"files in folders called {hidden}"
+    if not member.isreg() or ".." in parts:
+        return "links, devices and paths that lead out"
+    if not is_image(parts[-1]) or is_hidden(parts[-1]):
+        return kind_of(parts[-1])
+    return "pictures outside the class folders" if len(parts) < 3 else ""

@@ -403,9 +403,17 @@ def test_scales_are_chosen_by_the_split_for_it_or_by_training_images(
 def test_what_is_no_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         open_dataset(tmp_path / "absent", "train")
-    (tmp_path / "a.zip").write_bytes(b"PK")
+    (tmp_path / "a.rar").write_bytes(b"Rar!")
     with pytest.raises(UsageError, match=r"\.tar\.xz"):
-        open_dataset(tmp_path / "a.zip", "train")
+        open_dataset(tmp_path / "a.rar", "train")
+
+
+def test_a_zip_is_refused_with_the_command_that_unpacks_it(tmp_path: Path) -> None:
+    (tmp_path / "my set.zip").write_bytes(b"PK")
+    with pytest.raises(UsageError) as error:
+        open_dataset(tmp_path / "my set.zip", "train")
+    assert f"python3 -m zipfile -e '{tmp_path}/my set.zip' '{tmp_path}/my set'" in str(error.value)
+    assert f"--data '{tmp_path}/my set'" in str(error.value)
 
 
 def test_prepare_names_and_counts_broken_images(tmp_path: Path) -> None:
