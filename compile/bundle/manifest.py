@@ -21,6 +21,7 @@ from typing import Any
 from compile.storage.files import DIGEST, FILE_LIMIT, NAME, read_plain_file, sha256, write_folder_atomically
 from compile.storage.strict_json import canonical_json, parse_strict
 from compile.targets.table import HOST, Target, find_target
+from repghost.data.class_names import from_lines
 from repghost.errors import IntegrityError, UsageError
 
 FORMAT = "repghost-bundle"
@@ -87,7 +88,7 @@ class Bundle:
 
     def labels(self) -> tuple[str, ...]:
         """Return the class names."""
-        return tuple(self.read("labels.txt").decode("utf-8", "replace").splitlines())
+        return from_lines(self.read("labels.txt"))
 
 
 def write_bundle(path: Path, files: dict[str, bytes], sections: dict[str, Any]) -> Bundle:

@@ -21,6 +21,7 @@ from compile.subject.request import Request
 from compile.subject.subject import QuantizedSubject, Subject
 from compile.targets.precisions import INT8
 from compile.targets.table import HOST, find_target
+from repghost.data.class_names import to_lines
 from repghost.errors import ToolMissingError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def pack(
     Args:
         path: its folder.
         build: the linked network.
-        labels: class names in the order of the logits; a line break in one becomes a space.
+        labels: class names in the order of the logits.
         vectors: images and expected logits.
         sections: from `manifest_sections`.
         progress: is told.
@@ -93,7 +94,7 @@ def pack(
             "model.so": build.model,
             "repghost-run": build.runner,
             "repghost.h": (RUNNER_SOURCES / "repghost.h").read_bytes(),
-            "labels.txt": "".join(f"{' '.join(label.split())}\n" for label in labels).encode(),
+            "labels.txt": to_lines(labels),
             "vectors.bin": pack_vectors(vectors),
         }
         bundle = write_bundle(path, files, sections)

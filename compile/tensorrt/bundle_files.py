@@ -16,6 +16,7 @@ from compile.tensorrt.network.cache_file import calibration_cache
 from compile.tensorrt.network.placement import INT8
 from compile.tensorrt.readme import bundle_readme
 from compile.tensorrt.samples import sample_files
+from repghost.data.class_names import to_lines
 
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
 
@@ -49,7 +50,7 @@ def bundle_files(build: JetsonBuild) -> dict[str, bytes]:
         "fp16.onnx": build.fp16.SerializeToString(deterministic=True),
         "calibration.cache": calibration_cache(networks.plain, networks.spec, networks.jetpack).encode(),
         "promise.txt": promise.encode(),
-        "labels.txt": "".join(f"{' '.join(label.split())}\n" for label in subject.labels).encode(),
+        "labels.txt": to_lines(subject.labels),
         "preprocess.json": (json.dumps(subject.preprocess.to_dict(), indent=2) + "\n").encode(),
         "settings.sh": _settings(build).encode(),
         "README.md": bundle_readme(build).encode(),
