@@ -104,6 +104,8 @@ def _load(request: Request, target: Target, say: Callable[[str], None]) -> _Run:
     with progress.stage("load"):
         subject = load_subject(request)
         progress.note = _loaded(subject)
+    for note in subject.notes:
+        say(f"note: {note}")
     for precision in request.precisions:
         target.check_element(precision.name, precision.element)
     inexact = [precision for precision in request.precisions if not precision.exact and precision is not FP32]

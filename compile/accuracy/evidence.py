@@ -17,13 +17,14 @@ from compile.accuracy.arm64 import measure_arm64
 from compile.accuracy.float_trained import measure_float_trained
 from compile.accuracy.foreign import ForeignError, measure_foreign
 from compile.accuracy.methods import FLOAT_TRAINED, FloatTrained, Foreign, Method
-from compile.accuracy.network import Network, open_network
+from compile.accuracy.network import SEED, Network, open_network
 from compile.accuracy.ours import measure_ours, qdq_file
 from compile.accuracy.page import render
 from compile.accuracy.row import Row
 from compile.storage import formats
 from compile.storage.measurements import Measurements, NotMeasuredError
 from compile.storage.stage_cache import versions
+from compile.subject.request import SubjectRequest
 from repghost.errors import AccuracyGateError, ToolMissingError, UsageError
 from repghost.evaluation.accuracy import accuracy, paired_difference
 from repghost.files import write_text_atomically
@@ -49,6 +50,8 @@ class Plan:
         preprocess: JSON, for checkpoints that do not say how their images were prepared.
         kept: whether nothing is measured, and what is not known yet is named as such.
         add: whether the other networks of the document that is there stay in it.
+        class_order: see `compile.subject.request`.
+        class_map: as well.
     """
 
     checkpoints: tuple[str, ...]
@@ -63,6 +66,16 @@ class Plan:
     preprocess: Path | None = None
     kept: bool = False
     add: bool = False
+    class_order: str | None = None
+    class_map: Path | None = None
+
+    def request(self, checkpoint: str) -> SubjectRequest:
+        """Return what is asked for of a checkpoint and its images."""
+        return SubjectRequest(
+            weights=checkpoint, data=self.data, calibration_images=self.calibration_images,
+            test_images=self.test_images, seed=SEED, preprocess=self.preprocess, class_order=self.class_order,
+            class_map=self.class_map,
+        )  # fmt: skip
 
 
 def run_accuracy(plan: Plan, docs: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -83,8 +96,10 @@ def run_accuracy(plan: Plan, docs: Path, say: Callable[[str], None]) -> dict[str
     earlier = read_networks(docs / JSON_FILE) if plan.add else []
     networks: list[dict[str, Any]] = []
     for checkpoint in plan.checkpoints:
-        network = open_network(checkpoint, plan.data, plan.calibration_images, plan.test_images, plan.preprocess)
+        network = open_network(plan.request(checkpoint))
         say(f"{network.file}: {network.subject.name}")
+        for note in network.subject.notes:
+            say(f"note: {note}")
         networks.append({**_measure(network, plan, say), "machine": _machine()})
     measured = {network["sha256"] for network in networks}
     networks += [network for network in earlier if network["sha256"] not in measured]

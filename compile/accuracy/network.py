@@ -18,9 +18,9 @@ from repghost.data import ImageSet, open_dataset
 from repghost.data.open_by_format import CALIBRATION_SPLITS
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import predict
+from repghost.evaluation.classes import match_classes
 from repghost.network.model import RepGhostNet
 
-CALIBRATION_IMAGES = 512
 SEED = 0
 TRAINING = ("command", "epochs", "seed")  # entries of a checkpoint that say how it was made
 
@@ -33,11 +33,13 @@ class Network:
         file: its name.
         subject: weights, calibration and test images.
         data: the set of images.
+        class_map: the class of each image, for a split without class folders.
     """
 
     file: str
     subject: FloatSubject
     data: Path
+    class_map: Path | None = None
 
     @property
     def model(self) -> RepGhostNet:
@@ -69,7 +71,8 @@ class Network:
     @cached_property
     def training_set(self) -> ImageSet:
         """The images to train on: of the split that the calibration images are from."""
-        return open_dataset(self.data, str(self.subject.calibration.origin["split"]))
+        dataset = open_dataset(self.data, str(self.subject.calibration.origin["split"]), self.class_map)
+        return match_classes(dataset, len(self.subject.labels), self.subject.labels)
 
     def float_predictions(self, store: Measurements) -> NDArray[np.int64]:
         """Return the class PyTorch gives each test image, int64 [N], branches and batch norms folded."""
@@ -85,25 +88,14 @@ class Network:
         return {"weights": self.subject.digest, "preprocess": self.subject.preprocess.to_dict()}
 
 
-def open_network(
-    checkpoint: str, data: Path, calibration_images: int, test_images: int | None, preprocess: Path | None
-) -> Network:
-    """Read a checkpoint and its images.
-
-    Args:
-        checkpoint: a file.
-        data: a set of images with the splits "train" (or "calibration") and "test" (or "val").
-        calibration_images: images of the first that calibrate.
-        test_images: only so many evaluate; all of them by default.
-        preprocess: JSON, for a checkpoint that does not say how its images were prepared.
+def open_network(request: SubjectRequest) -> Network:
+    """Read a checkpoint and its images: a set with the splits "train" (or "calibration") and "test" (or "val").
 
     Raises:
         UsageError: when the file is quantized already or fused, or images and network do not fit together.
     """
-    request = SubjectRequest(
-        weights=checkpoint, data=data, calibration_images=calibration_images, test_images=test_images, seed=SEED,
-        preprocess=preprocess,
-    )  # fmt: skip
+    checkpoint, data = request.weights, request.data
+    assert checkpoint is not None and data is not None
     subject = load_subject(request)
     if not isinstance(subject, FloatSubject) or subject.test is None:
         raise UsageError(f"{checkpoint} cannot be measured: a float checkpoint and labelled test pictures are needed.")
@@ -117,4 +109,4 @@ def open_network(
             f"{data} has none of the splits {', '.join(CALIBRATION_SPLITS)}; calibration and training need one. Give "
             "--data another set."
         )
-    return Network(Path(checkpoint).name, subject, data)
+    return Network(Path(checkpoint).name, subject, data, request.class_map)

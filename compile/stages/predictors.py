@@ -15,9 +15,10 @@ from compile.stages.compile_networks import Compilation, compile_all
 from compile.storage.stage_cache import StageCache
 from compile.targets.precisions import INT8
 from compile.targets.table import host_target
+from repghost.data import ImageSet
 from repghost.distributed.ranks import Ranks
 from repghost.errors import ToolMissingError
-from repghost.evaluation.classes import check_classes
+from repghost.evaluation.classes import match_classes
 from repghost.evaluation.predictor import HOST_BUILD, REFERENCE, Predictor
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def open_qdq(
     preprocess_file: Path | None,
     ranks: Ranks,
     cache: Path | None = None,
-    classes: tuple[str, ...] | None = None,
+    images: ImageSet | None = None,
+    class_order: str | None = None,
 ) -> list[Predictor]:
     """Return the integer program of a QDQ file, by the numpy reference and compiled where asked for.
 
@@ -40,7 +42,8 @@ def open_qdq(
         preprocess_file: JSON, for a file that does not say how images are prepared.
         ranks: this process among the others; the first one compiles.
         cache: where compiled objects are kept; None: nothing is compiled.
-        classes: of the images; other ones are refused before minutes go into compiling.
+        images: to evaluate on; other classes are refused before minutes go into compiling.
+        class_order: for a file that does not name its classes, see `match_classes`.
 
     Raises:
         UsageError: when the file cannot be read, has other classes, or a layer that cannot be computed in integers.
@@ -63,8 +66,8 @@ def open_qdq(
         logits=partial(run, program),
         program=program.digest,
     )
-    if classes is not None:
-        check_classes(reference.labels, reference.classes, classes)
+    if images is not None:
+        match_classes(images, reference.classes, reference.labels, class_order)
     if cache is None:
         return [reference]
     return [reference, _compiled(reference, program, ranks, cache)]

@@ -12,11 +12,12 @@ from compile.frontend.qdq_file import read_qdq_as_given
 from compile.ir.qdq_graph import QdqGraph
 from compile.storage.files import sha256
 from compile.subject.images import open_test, select_test_images
-from compile.subject.noise import numbered_labels, unlabelled_noise
+from compile.subject.noise import unlabelled_noise
 from compile.subject.request import SubjectRequest
 from compile.subject.subject import QuantizedSubject
+from repghost.data import notes_on
 from repghost.errors import UsageError
-from repghost.evaluation.classes import check_classes
+from repghost.evaluation.classes import match_classes, numbered_labels
 from repghost.network.spec import model_name, parse_width
 
 KIND = "quantized"
@@ -38,12 +39,12 @@ def quantized_subject(path: Path, request: SubjectRequest) -> QuantizedSubject:
     if request.size not in (None, size):
         raise UsageError(f"{path} is for {size} px, not {request.size}; quantize it again with --size {request.size}.")
     classes = graph.shapes[graph.output][1]
-    dataset = open_test(request.data) if request.data else None
+    dataset = open_test(request.data, request) if request.data else None
     labels = labels_of(graph, classes)
     test = None
     if request.data and dataset is not None:
-        check_classes(labels, classes, dataset.classes)
-        labels = labels or dataset.classes
+        dataset = match_classes(dataset, classes, labels, request.class_order)
+        labels = dataset.classes
         test = select_test_images(dataset, request.data, graph.preprocess, request)
     content = path.read_bytes()
     return QuantizedSubject(
@@ -55,6 +56,7 @@ def quantized_subject(path: Path, request: SubjectRequest) -> QuantizedSubject:
         calibration=unlabelled_noise(size, request.seed),
         test=test,
         unmeasured="" if test else "no labelled pictures were given",
+        notes=() if dataset is None else notes_on(dataset),
         qdq=content,
         quantization={"config": _json(graph, QUANTIZATION).get("config", {}), "calibration": _json(graph, CALIBRATION)},
     )

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.subject.noise import RANDOM_IMAGES, noise_images, numbered_labels, statistics_side, unlabelled_noise
+from compile.subject.noise import RANDOM_IMAGES, noise_images, statistics_side, unlabelled_noise
 from compile.subject.subject import RANDOM, OtherNetwork
 from repghost.data.preprocess import Preprocess
 from repghost.errors import ToolMissingError, UsageError, unknown_value
+from repghost.evaluation.classes import numbered_labels
 
 if TYPE_CHECKING:
     import torch

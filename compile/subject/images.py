@@ -39,10 +39,10 @@ class ChosenImages:
         return Images(found.images, found.labels, {**self.origin, "broken": list(found.broken)})
 
 
-def open_test(folder: Path) -> ImageSet | None:
+def open_test(folder: Path, request: SubjectRequest) -> ImageSet | None:
     """Return the split a set is evaluated on, None when it has none."""
     try:
-        return open_dataset(folder, "test")
+        return open_dataset(folder, "test", request.class_map)
     except MissingSplitError:
         return None
 
@@ -64,7 +64,7 @@ def choose_calibration(folder: Path, test_set: ImageSet | None, request: Subject
     origin = {"data": folder.name, "seed": request.seed}
     for split in CALIBRATION_SPLITS:
         try:
-            found = open_dataset(folder, split)
+            found = open_dataset(folder, split, request.class_map)
         except MissingSplitError:
             continue
         if len(found):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,10 @@ from compile.subject.subject import (
     OtherNetwork,
     Subject,
 )
+from repghost.data import notes_on
 from repghost.data.preprocess import resized, resolve_preprocess
 from repghost.errors import UsageError
-from repghost.evaluation.classes import check_classes
+from repghost.evaluation.classes import match_classes
 from repghost.network.spec import parse_width
 
 if TYPE_CHECKING:
@@ -66,20 +68,28 @@ def _trained_network(request: SubjectRequest) -> FloatSubject:
     classes = checkpoint.spec.num_classes
     preprocess = resized(resolve_preprocess(checkpoint.preprocess, classes, request.preprocess), request.size)
     folder = request.data or CARRIED_DATA
-    test_set = open_test(folder)
+    test_set = open_test(folder, request)
     chosen = choose_calibration(folder, test_set, request)
+    try:
+        matched = match_classes(chosen.dataset, classes, checkpoint.labels, request.class_order)
+        if test_set is not None:  # by the names that the calibration images have, where the weights have none
+            cut = test_set is chosen.dataset
+            test_set = matched if cut else match_classes(test_set, classes, matched.classes)
+    except UsageError as error:
+        raise UsageError(f"{folder}: {error}") from error
+    chosen = replace(chosen, dataset=matched)
     calibration = chosen.decoded(preprocess)
     test = None if test_set is None else select_test_images(test_set, folder, preprocess, request, chosen)
-    _check_classes(checkpoint, chosen.dataset.classes, folder)
     return FloatSubject(
         name=checkpoint.spec.name,
         digest=checkpoint.digest,
         weights=origin,
         preprocess=preprocess,
-        labels=checkpoint.labels or chosen.dataset.classes,
+        labels=matched.classes,
         calibration=calibration,
         test=test,
         unmeasured="" if test else f"{folder.name} has no test split",
+        notes=tuple(dict.fromkeys((*notes_on(matched), *(notes_on(test_set) if test_set else ())))),
         model=build_model(checkpoint),
         metadata=checkpoint.metadata,
     )
@@ -111,11 +121,3 @@ def _checkpoint(request: SubjectRequest) -> tuple[Checkpoint, dict[str, Any]]:
         source = str(checkpoint.metadata.get("source", TIMM))
         return checkpoint, {"kind": TIMM, "source": source, "sha256": checkpoint.digest}
     return checkpoint, {"kind": "file", "source": Path(weights).name, "sha256": checkpoint.digest}
-
-
-def _check_classes(checkpoint: Checkpoint, classes: tuple[str, ...], folder: Path) -> None:
-    """Refuse images of other classes than the checkpoint's, naming the set."""
-    try:
-        check_classes(checkpoint.labels, checkpoint.spec.num_classes, classes)
-    except UsageError as error:
-        raise UsageError(f"{folder}: {error}") from error

@@ -1,4 +1,4 @@
-"""Random images and class names for networks that bring none of their own."""
+"""Random images for networks that bring none of their own."""
 
 from __future__ import annotations
 
@@ -31,8 +31,3 @@ def unlabelled_noise(size: int, seed: int) -> Images:
     """Return `RANDOM_IMAGES` noise images of `size` pixels, without labels."""
     noise = noise_images(RANDOM_IMAGES, size, seed)
     return Images(noise, np.full(len(noise), -1), {"data": "noise", "split": "none", "seed": seed, "broken": []})
-
-
-def numbered_labels(classes: int) -> tuple[str, ...]:
-    """Return "class 0", "class 1" and so on, for a network that does not name its classes."""
-    return tuple(f"class {index}" for index in range(classes))

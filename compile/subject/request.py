@@ -21,6 +21,8 @@ class SubjectRequest:
     calibration_images: int = 512  # at most so many calibrate
     test_images: int | None = None  # only so many are evaluated on; None: all
     seed: int = 0  # chooses images, and makes random weights
+    class_order: str | None = None  # for a network that does not name its classes: natural, characters, or a file
+    class_map: Path | None = None  # a file that says the class of each image, for a split without class folders
 
 
 @dataclass(frozen=True)

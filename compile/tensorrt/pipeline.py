@@ -101,6 +101,8 @@ def _load(request: Request, say: Callable[[str], None]) -> _Run:
         subject = _float_subject(request)
         size = subject.preprocess.size
         progress.note = f"{subject.name}, {subject.weights['kind']} weights, {size}x{size} px, JetPack {jetpack.name}"
+    for note in subject.notes:
+        say(f"note: {note}")
     return _Run(subject, settle(config, subject), jetpack, options, cache, progress)
 
 

@@ -6,6 +6,7 @@ Images are taken as they are stored: COCO's boxes do not follow the EXIF tag tha
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import warnings
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from repghost.data.decode import ImageError, read_image
 from repghost.detection.checkpoint import Category
 from repghost.detection.coco_checks import check_annotations
 from repghost.errors import ToolMissingError, UsageError, install_command
+from repghost.evaluation.classes import match_names
 
 MAX_FILE_BYTES = 2 << 30  # the annotations of COCO's training images have 0.45 GB
 MIN_SIDE = 1.0  # pixels; torchvision refuses boxes without an area
@@ -75,6 +77,26 @@ class CocoImages(CocoDetection):
         rows = sorted(self.coco.dataset["categories"], key=lambda row: row["id"])
         self.categories = tuple(Category(row["id"], row["name"]) for row in rows)
         self._label = {category.number: label for label, category in enumerate(self.categories, 1)}
+
+    def matched(self, categories: tuple[Category, ...]) -> CocoImages:
+        """Return the split with the labels of a detector: its categories have the same names, perhaps other numbers.
+
+        Args:
+            categories: of the detector; the split may lack some of them.
+
+        Raises:
+            UsageError: naming the categories that the detector does not have.
+        """
+        if categories == self.categories:
+            return self
+        places = match_names([own.name for own in self.categories], [known.name for known in categories])
+        split = copy.copy(self)
+        split._label = {own.number: int(place) + 1 for own, place in zip(self.categories, places, strict=True)}
+        return split
+
+    def numbers(self) -> dict[int, int]:
+        """Return the number that the file gives the category of each label."""
+        return {label: number for number, label in self._label.items()}
 
     def trainable(self) -> NDArray[np.int64]:
         """Return the places of the images with at least one object to learn, int64 [N]."""

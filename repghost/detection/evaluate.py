@@ -82,20 +82,22 @@ def _as_coco(dataset: CocoImages, number: int, found: dict[str, torch.Tensor]) -
     """Return the detections of one image as rows of COCO's result format."""
     boxes = found["boxes"].cpu().double().numpy()
     boxes[:, 2:] -= boxes[:, :2]
+    numbers = dataset.numbers()
+    labels, scores = found["labels"].tolist(), found["scores"].tolist()
+    kept = [place for place, label in enumerate(labels) if label in numbers]  # the file may lack a category
     rows: list[dict[str, Any]] = [
         {
             "image_id": number,
-            "category_id": dataset.categories[label - 1].number,
-            "bbox": box.tolist(),
-            "score": float(score),
+            "category_id": numbers[labels[place]],
+            "bbox": boxes[place].tolist(),
+            "score": float(scores[place]),
         }
-        for box, score, label in zip(boxes, found["scores"].tolist(), found["labels"].tolist(), strict=True)
-        if 1 <= label <= len(dataset.categories)
+        for place in kept
     ]
     if dataset.masks and "masks" in found:
         from pycocotools import mask as coder
 
-        for row, mask in zip(rows, found["masks"][:, 0].cpu().numpy(), strict=True):
+        for row, mask in zip(rows, found["masks"][kept, 0].cpu().numpy(), strict=True):
             row["segmentation"] = coder.encode(np.asfortranarray(mask > MASK_THRESHOLD, dtype=np.uint8))
     return rows
 

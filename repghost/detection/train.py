@@ -99,8 +99,7 @@ def train(
         RepGhostError: when the loss is no longer finite, or too many images are broken.
     """
     ranks = options.ranks
-    if validation is not None and validation.categories != dataset.categories:
-        raise UsageError("the categories of the training pictures and of those that judge differ.")
+    validation = None if validation is None else validation.matched(dataset.categories)
     names = tuple(category.name for category in dataset.categories)
     state = _starting_state(recipe, names, folder / STATE_FILE, options.resume)
     if state and state.step and state.processes != ranks.count:

@@ -1,53 +1,215 @@
-"""Matching the classes of a network with those of a set of images, by name."""
+"""The classes of a set of images and those of a network, matched by name: the only place where they meet."""
 
 from __future__ import annotations
 
-from repghost.data import ImageSet
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from repghost.data import ImageSet, left_out, notes_on
+from repghost.data.class_names import (
+    CHARACTERS,
+    NATURAL,
+    SHOWN,
+    composed,
+    in_natural_order,
+    one_line,
+    orders_of,
+    read_class_names,
+    shown_names,
+)
 from repghost.errors import UsageError
 
-SHOWN_CLASSES = 5  # in a message
+
+@dataclass(frozen=True, eq=False)
+class MatchedSet:
+    """A set of images whose labels are places among the logits of a network.
+
+    Attributes:
+        dataset: as it was opened.
+        classes: of the network, in the order of its logits.
+        labels: int64 [N].
+        notes: of the set, and on the classes it lacks.
+    """
+
+    dataset: ImageSet
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64]
+    notes: tuple[str, ...]
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Messages for samples that are no images of the set."""
+        return left_out(self.dataset)
+
+    @property
+    def starts(self) -> NDArray[np.int64] | None:
+        """The number of each shard's first image, where the set is made of shards."""
+        return getattr(self.dataset, "starts", None)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        """Return the image (RGB) and the place of its class among the logits."""
+        return self.dataset[index][0], int(self.labels[index])
+
+    def name(self, index: int) -> str:
+        """Return what messages call the image."""
+        return self.dataset.name(index)
 
 
-def check_classes(labels: tuple[str, ...] | None, count: int, classes: tuple[str, ...]) -> None:
-    """Refuse a set whose classes are not the network's.
+def match_classes(
+    dataset: ImageSet, count: int, labels: tuple[str, ...] | None = None, order: str | None = None
+) -> ImageSet:
+    """Return a set with the classes of a network, in the order of its logits; each image keeps the name of its class.
+
+    A network that does not name its classes has those of the set's training split, where there is one.
 
     Args:
-        labels: of the checkpoint, when it knows them.
+        dataset: the images; it may lack classes of the network.
         count: the network's number of classes.
-        classes: of the set of images.
+        labels: the network's class names; None where it does not say.
+        order: for a network that does not say: "natural" or "characters", the order of the set's names that it was
+            trained in, or a file with one class name per line.
 
     Raises:
-        UsageError: when number, names or order differ.
+        UsageError: when the set has classes that the network does not have, when nothing says the order of the
+            network's, or `order` contradicts `labels`.
     """
-    if len(classes) != count:
-        shown = ", ".join(classes[:SHOWN_CLASSES]) + (", ..." if len(classes) > SHOWN_CLASSES else "")
-        raise UsageError(
-            f"the network has {count} classes, the set of pictures {len(classes)} ({shown}); give the set the network "
-            "was trained for."
-        )
-    if labels is not None and labels != classes:
-        place = next(number for number in range(count) if labels[number] != classes[number])
-        raise UsageError(
-            f"class {place} is {labels[place]!r} in the checkpoint and {classes[place]!r} in the set of pictures; "
-            "names and order have to be the same."
-        )
+    names = _names_of_network(dataset, count, labels, order)
+    if names == dataset.classes:
+        return dataset
+    numbers = match_names(dataset.classes, names)
+    lacking = [names[place] for place in np.setdiff1d(np.arange(len(names)), numbers).tolist()]
+    notes = notes_on(dataset)
+    if lacking:
+        notes += (f"the set lacks classes of the network's {count}: {shown_names(lacking)}",)
+    return MatchedSet(dataset, names, numbers[dataset.labels], notes)
 
 
-def matching_classes(dataset: ImageSet, classes: int, labels: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Return the class names, the same in the checkpoint and in the set.
+def match_names(given: Sequence[str], own: Sequence[str]) -> NDArray[np.int64]:
+    """Return the place of each class of a set among those of a network, int64 [N], by its name.
 
     Args:
-        dataset: the images.
-        classes: of the network.
-        labels: of the checkpoint; None where it does not say.
+        given: the classes of the set.
+        own: the classes of the network.
 
     Raises:
-        UsageError: when they differ.
+        UsageError: naming the classes of the set that the network does not have, or has twice.
     """
-    if len(dataset.classes) != classes or (labels is not None and labels != dataset.classes):
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(own):
+        places.setdefault(_key(name), []).append(place)
+    twice = [name for name in given if len(places.get(_key(name), ())) > 1]
+    if twice:
         raise UsageError(
-            f"the network has {classes} classes {list(labels or ())[:3]}, the pictures have {len(dataset.classes)} "
-            f"{list(dataset.classes)[:3]}; both must be the same, in the same order. Give --data the set the "
-            "network was trained on."
+            f"the network has more than one class called {shown_names(twice)}, so names do not say which of them the "
+            "set of pictures means. Write the weights again with another name for each class."
         )
-    return dataset.classes
+    unknown = [name for name in given if _key(name) not in places]
+    if not unknown:
+        return np.asarray([places[_key(name)][0] for name in given], np.int64)
+    theirs = {_key(name) for name in given}
+    lacking = [name for name in own if _key(name) not in theirs]
+    lacks = f"; it lacks {shown_names(lacking)}" if lacking else ""
+    raise UsageError(
+        f"the set of pictures has classes that are not among the network's {len(own)}: {shown_names(unknown)}{lacks}. "
+        "Classes are matched by name: rename those of the set, or give the set the network was trained for."
+    )
+
+
+def numbered_labels(classes: int) -> tuple[str, ...]:
+    """Return "class 0", "class 1" and so on, for a network that does not name its classes."""
+    return tuple(f"class {index}" for index in range(classes))
+
+
+def reordering(classes: tuple[str, ...], others: tuple[str, ...]) -> NDArray[np.int64] | None:
+    """Return where each class stands among the logits of another network, None where all stand at their own place.
+
+    Raises:
+        UsageError: when the two do not have the same classes.
+    """
+    if [_key(name) for name in classes] == [_key(name) for name in others]:
+        return None
+    if {_key(name) for name in classes} != {_key(name) for name in others}:
+        differing = shown_names(sorted(set(classes) ^ set(others)))
+        raise UsageError(f"the networks differ in their classes: {differing}; validate them one after the other.")
+    return match_names(classes, others)
+
+
+def _key(name: str) -> str:
+    """Return what the spellings of one class share."""
+    return composed(one_line(name))
+
+
+def _names_of_network(
+    dataset: ImageSet, count: int, labels: tuple[str, ...] | None, order: str | None
+) -> tuple[str, ...]:
+    """Return the network's classes in the order of its logits."""
+    given = _listed(order)
+    if labels is not None and labels != numbered_labels(count):
+        if given is not None:
+            _refuse_contradiction(given, labels)
+        return labels
+    if given is not None:
+        if len(given) != count:
+            raise UsageError(f"{order} names {len(given)} classes, the network has {count}; each needs one line.")
+        return given
+    by_name = getattr(dataset, "by_name", False)  # else the set itself gives the order
+    classes = dataset.classes
+    if by_name and len(getattr(dataset, "trained_on", ())) == count:
+        classes = dataset.trained_on  # type: ignore[attr-defined]
+    if len(classes) != count:
+        raise UsageError(
+            f"the network has {count} classes, the set of pictures {len(classes)} ({shown_names(classes)}), and the "
+            "network does not name its own. Give the set it was trained for, or --class-order FILE with its class "
+            "names, one a line in the order of its answers."
+        )
+    if not by_name or order == CHARACTERS:
+        return classes
+    if order == NATURAL:
+        return in_natural_order(classes)
+    _refuse_several_orders(classes)
+    return classes
+
+
+def _refuse_several_orders(classes: tuple[str, ...]) -> None:
+    """Refuse names that programs sort in different ways."""
+    orders = orders_of(classes)
+    if len(orders) == 1:
+        return
+    place = next(place for place, names in enumerate(zip(*orders.values(), strict=True)) if len(set(names)) > 1)
+    ways = "; ".join(f"{how}: {shown_names(names[place : place + SHOWN])}" for how, names in orders.items())
+    raise UsageError(
+        "the network does not name its classes, and programs do not sort the folders of this set alike. From class "
+        f"{place} on they are, {ways}. Give --class-order characters or --class-order natural, as the program that "
+        "trained it sorts, or --class-order FILE with the names in its order, one a line."
+    )
+
+
+def _listed(order: str | None) -> tuple[str, ...] | None:
+    """Return the class names of a file, None where `order` is none."""
+    if order in (None, CHARACTERS, NATURAL):
+        return None
+    if not Path(order).exists():
+        raise UsageError(f"--class-order {order!r} is no file; allowed: {NATURAL}, {CHARACTERS}, or a file of names.")
+    return read_class_names(Path(order))
+
+
+def _refuse_contradiction(given: tuple[str, ...], labels: tuple[str, ...]) -> None:
+    """Refuse a list of classes that are not those a network names itself."""
+    names, own = [_key(name) for name in given], [_key(name) for name in labels]
+    if names == own:
+        return
+    place = next((place for place, (one, other) in enumerate(zip(names, own, strict=False)) if one != other), None)
+    differing = "" if place is None else f", and class {place} is {given[place]!r} there and {labels[place]!r} here"
+    raise UsageError(
+        f"--class-order lists {len(given)} classes, and the network names {len(labels)} itself{differing}; what a "
+        "network says counts, so leave --class-order out."
+    )

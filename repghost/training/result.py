@@ -7,28 +7,66 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from repghost.checkpoints.checkpoint import write_checkpoint
-from repghost.data import MissingSplitError, open_dataset, prepare
-from repghost.evaluation.accuracy import Accuracy, accuracy, predict
+from repghost.data import (
+    ImageSet,
+    MissingSplitError,
+    UnlabelledSplitError,
+    open_dataset,
+    prepare_in_parts,
+    refuse_empty,
+)
+from repghost.evaluation.accuracy import Accuracy, predict, wilson
+from repghost.evaluation.classes import match_classes
 from repghost.network.model import RepGhostNet
 from repghost.training.recipe import RECIPES, Recipe
 from repghost.training.train import TrainResult
 
 
-def evaluate(model: RepGhostNet, recipe: Recipe, data: Path) -> Accuracy | None:
-    """Return the top-1 on the test split, or None when the set has none.
+def open_tested(
+    data: Path, classes: tuple[str, ...], judge: ImageSet | None = None, class_map: Path | None = None
+) -> tuple[ImageSet | None, str]:
+    """Return the test split of a set with the classes of a network, or None and the reason.
+
+    Args:
+        data: the set of images.
+        classes: of the network, in the order of its logits.
+        judge: what the epochs are evaluated on; a split that has images of it tests nothing.
+        class_map: the class of each image, for a split without class folders.
+
+    Raises:
+        UsageError: when the split has other classes.
+    """
+    try:
+        found = open_dataset(data, "test", class_map)
+    except MissingSplitError:
+        return None, "the set has no test split"
+    except UnlabelledSplitError as error:
+        return None, str(error)
+    judged = set() if judge is None else {judge.name(index) for index in range(len(judge))}
+    if any(found.name(index) in judged for index in range(len(found))):
+        return None, "the set has no test split beside the one that judged the epochs"
+    return match_classes(found, len(classes), classes), ""
+
+
+def evaluate(model: RepGhostNet, recipe: Recipe, dataset: ImageSet) -> Accuracy:
+    """Return the top-1 on the test split.
 
     Args:
         model: the network that is kept.
         recipe: its preprocessing is used.
-        data: the set of images.
+        dataset: from `open_tested`.
     """
-    try:
-        dataset = open_dataset(data, "test")
-    except MissingSplitError:
-        return None
-    prepared = prepare(dataset, recipe.preprocess)
-    return accuracy(predict(model, prepared.images, recipe.preprocess).argmax(1), prepared.labels)
+    right, count, broken = 0, 0, list[str]()
+    for part in prepare_in_parts(dataset, recipe.preprocess):
+        broken += part.broken
+        if len(part.labels):
+            answers = predict(model, part.images, recipe.preprocess).argmax(1)
+            right, count = right + int(np.count_nonzero(answers == part.labels)), count + len(part.labels)
+    refuse_empty(count, broken)
+    return wilson(right, count)
 
 
 def train_command(recipe: Recipe) -> str:

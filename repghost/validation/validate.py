@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from repghost.data import ImageSet, left_out, prepare_in_parts, refuse_empty
+from repghost.data import ImageSet, left_out, notes_on, prepare_in_parts, refuse_empty
 from repghost.distributed.ranks import Ranks
 from repghost.errors import IntegrityError
 from repghost.evaluation.accuracy import BATCH, Accuracy, PairedDifference, agresti_min, wilson
-from repghost.evaluation.classes import check_classes
+from repghost.evaluation.classes import match_classes, reordering
 from repghost.evaluation.predictor import Predictor, common_preprocess
 from repghost.evaluation.tally import Tally
 
@@ -49,6 +49,7 @@ class Validation:
     images: tuple[int, ...]  # of each class
     networks: tuple[Measured, ...]
     broken: tuple[str, ...]  # images that could not be decoded; they are not counted above
+    notes: tuple[str, ...]  # files that were not read, spellings, classes that the set lacks
     processes: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,6 +60,7 @@ class Validation:
             "pictures_per_class": list(self.images),
             "networks": [network.to_dict() for network in self.networks],
             "broken": list(self.broken),
+            "notes": list(self.notes),
             "processes": self.processes,
         }
 
@@ -70,16 +72,18 @@ def validate(
     batch: int = BATCH,
     ranks: Ranks | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    class_order: str | None = None,
 ) -> Validation:
     """Ask networks about the same images; every process takes its share, and the counts are added up.
 
     Args:
         predictors: the networks; changes are measured against the first one.
-        dataset: labelled images; the classes must be the networks'.
+        dataset: labelled images; classes are matched by name, and it may lack some of the networks'.
         indices: which images; all of them by default.
         batch: images that are decoded together.
         ranks: this process among the others.
         progress: wraps the loop over batches.
+        class_order: for networks that do not name their classes, see `match_classes`.
 
     Raises:
         UsageError: when the classes differ, the networks' preprocessing differs, or no image can be decoded.
@@ -87,8 +91,8 @@ def validate(
     """
     ranks = ranks or Ranks()
     preprocess = common_preprocess(predictors)
-    for predictor in predictors:
-        check_classes(predictor.labels, predictor.classes, dataset.classes)
+    matched = [match_classes(dataset, item.classes, item.labels, class_order) for item in predictors]
+    dataset, columns = matched[0], [reordering(matched[0].classes, other.classes) for other in matched]
     everything = np.arange(len(dataset)) if indices is None else indices
     own = everything[ranks.rank :: ranks.count]
     tally, equals, broken = Tally.empty(len(predictors), len(dataset.classes)), _equals(predictors), list[str]()
@@ -96,14 +100,17 @@ def validate(
     for part in prepare_in_parts(dataset, preprocess, own, batch, progress):
         broken.extend(part.broken)
         if len(part.labels):
-            tally.add(part.labels, [predictor.logits(part.images) for predictor in predictors], equals)
+            logits = [predictor.logits(part.images) for predictor in predictors]
+            ordered = [own if order is None else own[:, order] for own, order in zip(logits, columns, strict=True)]
+            tally.add(part.labels, ordered, equals)
     total = tally.from_vector(ranks.sums(tally.to_vector().tolist()))
     messages = tuple(message for share in ranks.gather(broken) for message in share)
     refuse_empty(int(total.images.sum()), messages)
     _refuse_unequal(predictors, equals, total)
     measured = tuple(_measured(predictor, total, place) for place, predictor in enumerate(predictors))
     counts = tuple(total.images.tolist())
-    return Validation(preprocess.to_dict(), dataset.classes, counts, measured, messages, ranks.count)
+    notes = notes_on(dataset)
+    return Validation(preprocess.to_dict(), dataset.classes, counts, measured, messages, notes, ranks.count)
 
 
 def _equals(predictors: Sequence[Predictor]) -> list[int | None]:

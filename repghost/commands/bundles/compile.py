@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from repghost.commands.options.compile_options import refuse_without_effect
+from repghost.commands.options.data_options import class_map_option, class_order_option
 from repghost.errors import UsageError
 
 
@@ -28,6 +29,8 @@ from repghost.errors import UsageError
 @click.option("--images", "calibration_images", default=512, show_default=True, type=click.IntRange(1),
               help="Pictures to calibrate with.")  # fmt: skip
 @click.option("--test-images", type=click.IntRange(1), help="Judge by so many pictures only.  [default: all]")
+@class_order_option
+@class_map_option
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Of the measured inference.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures.")
 @click.option("--max-drop", type=float, help="Fail with code 3 when int8 loses more points of top-1.")
@@ -50,7 +53,8 @@ def command(**options: Any) -> None:
 
     for_jetson = find_target(options["target"]) is JETSON  # a wrong name is told before the slow imports
     refuse_without_effect(_given(), for_jetson, options["weights"], options["data"] is not None)
-    options |= {name: options[name] or None for name in ("weights", "model", "width", "name")}  # make gives empty ones
+    made_empty = ("weights", "model", "width", "name", "class_order")  # by make
+    options |= {name: options[name] or None for name in made_empty}
     precision = options.pop("precision")
     if for_jetson and precision:
         raise UsageError(f"PRECISION={precision}: a bundle for Jetson always holds int8 and fp16; leave it out.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from repghost.commands.options.data_options import class_map_option, class_order_option
 from repghost.errors import AccuracyGateError, IntegrityError, UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class ReportRequest:
     size: int | None  # pixels
     calibration_images: int
     test_images: int | None
+    class_order: str | None
+    class_map: Path | None
 
 
 @click.command("report", short_help="One page: which width, at which precision, for which machine.")
@@ -56,6 +59,8 @@ class ReportRequest:
 @click.option("--images", "calibration_images", default=512, show_default=True, type=click.IntRange(1),
               help="Of --build: to calibrate with.")  # fmt: skip
 @click.option("--test-images", type=click.IntRange(1), help="Of --build: judge by so many only.  [default: all]")
+@class_order_option
+@class_map_option
 def command(**options: Any) -> None:
     """Make one page of PATHS: folders of runs, the folder that holds them, JSON of benchmarks, counts and boards.
 
@@ -72,8 +77,11 @@ def command(**options: Any) -> None:
     if request.build:
         paths = paths or (Path("build"),)
         failures = _build(request, paths[0])
-    elif request.weights or request.data:
-        raise UsageError("--weights and --data have no effect without --build; add it, or leave them out.")
+    elif request.weights or request.data or request.class_order or request.class_map:
+        raise UsageError(
+            "--weights, --data, --class-order and --class-map have no effect without --build; add it, or leave them "
+            "out."
+        )
     if not paths:
         raise UsageError("report on what? Give the folder of a run, or 'build' for all of them; --build makes them.")
     form = "json" if request.as_json else request.form
@@ -100,6 +108,8 @@ def _build(request: ReportRequest, output: Path) -> list[str]:
         size=request.size,
         calibration_images=request.calibration_images,
         test_images=request.test_images,
+        class_order=request.class_order,
+        class_map=request.class_map,
         output=output,
     )
     return run_all(plan_runs(base, request.widths), lambda line: click.echo(line, err=True))

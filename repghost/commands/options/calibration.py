@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from repghost.commands.options.data_options import tell_notes
 from repghost.commands.options.quant_options import DEFAULT_IMAGES, CalibrationRequest
 from repghost.errors import UsageError
 
@@ -30,7 +31,7 @@ class Calibration:
         checkpoint: as it was read.
         model: in the checkpoint's form.
         preprocess: of all images.
-        dataset: the images' set.
+        dataset: the images' set, with the network's classes.
         split: which part of the set that is.
         chosen: int64 [N], the indices of the calibration images.
         prepared: those that could be read.
@@ -61,6 +62,7 @@ def open_calibration(request: CalibrationRequest) -> Calibration:
     from repghost.data.open_by_format import open_calibration_split
     from repghost.data.preprocess import resized, resolve_preprocess
     from repghost.data.subset import choose_balanced
+    from repghost.evaluation.classes import match_classes
     from repghost.network.spec import parse_width
 
     width = None if request.width is None else parse_width(request.width, custom=True)
@@ -68,9 +70,11 @@ def open_calibration(request: CalibrationRequest) -> Calibration:
     preprocess = resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, request.preprocess)
     preprocess = resized(preprocess, request.size)
     if request.split:
-        dataset, split = open_dataset(request.data, request.split), request.split
+        dataset, split = open_dataset(request.data, request.split, request.class_map), request.split
     else:
-        dataset, split = open_calibration_split(request.data)
+        dataset, split = open_calibration_split(request.data, request.class_map)
+    dataset = match_classes(dataset, loaded.spec.num_classes, loaded.labels, request.class_order)
+    tell_notes(dataset)
     if len(dataset) == 0:
         raise UsageError(
             "the calibration set is empty; at least one picture is needed. Give --data a set with pictures."
@@ -80,8 +84,7 @@ def open_calibration(request: CalibrationRequest) -> Calibration:
     model = build_model(loaded)
     if loaded.spec.form != "fused":
         click.echo(f"{Path(request.checkpoint).name} is in {loaded.spec.form} form; it is fused before it is quantized")
-    labels = loaded.labels or _labels(dataset, loaded.spec.num_classes)
-    return Calibration(loaded, model, preprocess, dataset, split, chosen, prepared, labels)
+    return Calibration(loaded, model, preprocess, dataset, split, chosen, prepared, dataset.classes)
 
 
 def read_images(dataset: ImageSet, preprocess: Preprocess, chosen: NDArray[np.int64], title: str) -> Prepared:
@@ -106,10 +109,3 @@ def progress_bar(total: int, title: str, unit: str) -> Any:
     from tqdm import tqdm
 
     return tqdm(total=total, desc=title, unit=unit, leave=False)
-
-
-def _labels(dataset: ImageSet, classes: int) -> tuple[str, ...]:
-    """Return the set's class names where they fit the network, otherwise numbers."""
-    if len(dataset.classes) == classes:
-        return dataset.classes
-    return tuple(str(index) for index in range(classes))

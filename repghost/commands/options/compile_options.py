@@ -10,7 +10,7 @@ OF_JETSON = ("jetpack", "squeeze_excite", "depthwise", "via")
 # Which options mean nothing for weights that are not a trained checkpoint, and why.
 OF_CHECKPOINTS = {
     "random": (
-        ("data", "preprocess", "images", "test_images"),
+        ("data", "preprocess", "images", "test_images", "class_order", "class_map"),
         "random weights are calibrated on noise, and their accuracy is not measured",
     ),
     "quantized": (("config", "images"), "a QDQ file is quantized already"),
@@ -35,7 +35,7 @@ def refuse_without_effect(given: Collection[str], for_jetson: bool, weights: str
     if kind in OF_CHECKPOINTS:
         _refuse(given, *OF_CHECKPOINTS[kind])
     if kind == "quantized" and not data:
-        _refuse(given, ("test_images",), "nothing is judged without --data")
+        _refuse(given, ("test_images", "class_order", "class_map"), "nothing is judged without --data")
 
 
 def _refuse(given: Collection[str], names: Collection[str], reason: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from repghost.commands.options.data_options import class_options
 from repghost.commands.options.gather import gather
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class NetworkRequest:
     width: str | None
     config: Path | None
     policy: str | None
+    class_order: str | None
+    class_map: Path | None
 
     def settings(self) -> QuantConfig:
         """Return the quantization settings: those of the file, with another policy where one is given.
@@ -58,6 +61,7 @@ _OPTIONS = (
     click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'."),
     click.option("--config", type=_FILE, help="Quantization settings as JSON."),
     click.option("--policy", help="cpu or tensorrt, instead of the config's."),
+    *class_options,
 )
 _TRAINING_SPLIT = click.option(
     "--split", default="train", show_default=True, help="Never the split that accuracy is measured on."

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from repghost.commands.options.data_options import class_map_option, class_order_option
 from repghost.errors import UsageError
 
 
@@ -15,6 +16,8 @@ from repghost.errors import UsageError
 @click.argument("checkpoints", nargs=-1, required=True, metavar="CKPT...")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Pictures with a split to judge by.")
 @click.option("--preprocess", type=click.Path(path_type=Path), help="JSON, for a CKPT that has none.")
+@class_order_option
+@class_map_option
 @click.option("--method", "methods", multiple=True, metavar="PATTERN", help="Only these rows, e.g. 'QAT*'; repeatable.")
 @click.option("--again", multiple=True, metavar="PATTERN", help="Measure these rows again, e.g. after a change.")
 @click.option("--kept", is_flag=True, help="Measure nothing: write what is kept, and name what is not there.")

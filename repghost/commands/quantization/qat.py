@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from calib.qat.settings import EPOCH_IMAGES, EPOCHS
+from repghost.commands.options.data_options import tell_notes
 from repghost.commands.options.quant_options import NetworkRequest, network_options, output_option
 from repghost.commands.progress.qat import following
 
@@ -55,7 +56,7 @@ def command(request: NetworkRequest, output: Path, **training: Any) -> None:
     from repghost.checkpoints.timm_hub import open_checkpoint
     from repghost.data import open_dataset
     from repghost.data.preprocess import resized, resolve_preprocess
-    from repghost.evaluation.classes import matching_classes
+    from repghost.evaluation.classes import match_classes
     from repghost.network.spec import parse_width
 
     settings = QatSettings(seed=request.seed, **training)
@@ -64,11 +65,12 @@ def command(request: NetworkRequest, output: Path, **training: Any) -> None:
     preprocess = resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, request.preprocess)
     preprocess = resized(preprocess, request.size)
     split = str(request.split)
-    dataset = open_dataset(request.data, split)
-    labels = matching_classes(dataset, loaded.spec.num_classes, loaded.labels)
+    dataset = open_dataset(request.data, split, request.class_map)
+    dataset = match_classes(dataset, loaded.spec.num_classes, loaded.labels, request.class_order)
+    tell_notes(dataset)
     if settings.mode == "reparam" and loaded.spec.form == "deploy":
         click.echo(CONVERTED, err=True)
-    source = Source(labels, loaded.digest, {"data": request.data.name, "split": split, "seed": request.seed})
+    source = Source(dataset.classes, loaded.digest, {"data": request.data.name, "split": split, "seed": request.seed})
     with following() as hooks:
         result = train_on_set(build_model(loaded), dataset, preprocess, QatPlan(config, settings), source, hooks)
     write_result(output, result, settings)

@@ -172,6 +172,7 @@ def _next_commands(request: CalibrationRequest, output: Path, policy: str) -> li
     build = ["repghost", "compile", "--target", "arm64", "--weights", request.checkpoint, "--data", str(request.data)]
     same: dict[str, Any] = {"--width": request.width, "--size": request.size, "--images": request.images}
     same |= {"--seed": request.seed or None, "--preprocess": request.preprocess, "--config": config_beside(output)}
+    same |= {"--class-order": request.class_order, "--class-map": request.class_map}
     for option, value in same.items():
         build += [] if value is None else [option, str(value)]
     return [shlex.join(["repghost", "explain", str(output)]), shlex.join(build)]

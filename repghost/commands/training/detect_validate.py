@@ -30,8 +30,7 @@ def command(detector: Path, data: Path, split: str, fused: bool, processes: Proc
 
     loaded = read_detector(detector)
     model = fuse_detector(loaded.model) if fused and loaded.form == "train" else loaded.model
-    dataset = open_coco(data, split, masks=loaded.recipe.kind == "maskrcnn")
-    _check_categories(loaded.categories, dataset.categories, detector)
+    dataset = open_coco(data, split, masks=loaded.recipe.kind == "maskrcnn").matched(loaded.categories)
     with processes.join() as ranks:
         scores = evaluate(model.to(ranks.device), dataset, ranks, lambda places: tqdm(places, disable=None))
     if not ranks.first:
@@ -47,12 +46,3 @@ def command(detector: Path, data: Path, split: str, fused: bool, processes: Proc
             values = dataclasses.asdict(figures).items()
             shown = "  ".join(f"{name} {'-' if value is None else format(value, '.4f')}" for name, value in values)
             click.echo(f"{kind}: {shown}")
-
-
-def _check_categories(own: tuple[object, ...], given: tuple[object, ...], path: Path) -> None:
-    from repghost.errors import UsageError
-
-    if own != given:
-        raise UsageError(
-            f"{path} knows {len(own)} categories, the set has {len(given)} or others; give the set it was trained for."
-        )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from repghost.commands.options.data_options import class_map_option, class_order_option, tell_notes
 from repghost.commands.options.train_flags import PREPROCESS_FLAGS, changed_preprocess, recipe_options
 from repghost.commands.training.train_qat import continue_quantized, qat_settings
 from repghost.errors import UsageError
@@ -19,6 +21,17 @@ if TYPE_CHECKING:
 
 # Flags of images that are decoded again in every epoch.
 _LOADING = {"workers", "pin_mem", "validation_batch_size_multiplier", "broken_limit", "val_split", "val_data"}
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A run that is finished: the recipe as it suited its images and this machine, and what is left to judge by."""
+
+    recipe: Recipe
+    result: TrainResult
+    dataset: ImageSet
+    test: ImageSet | None
+    untested: str  # why there is no test split
 
 
 @click.command("train", short_help="Train a network by a named recipe.")
@@ -54,6 +67,8 @@ _LOADING = {"workers", "pin_mem", "validation_batch_size_multiplier", "broken_li
 @click.option("--qat-epochs", type=click.IntRange(1), help="Passes under quantization.  [default: 4]")
 @click.option("--qat-images", type=click.IntRange(1), help="Pictures of such a pass.  [default: 12500]")
 @click.option("--threads", type=click.IntRange(1), help="Threads of PyTorch; its own choice by default.")
+@class_order_option
+@class_map_option
 @recipe_options
 def command(
     data: Path, recipe_name: str, output: Path, experiment: str | None, threads: int | None, **given: Any
@@ -78,11 +93,11 @@ def command(
     with join(given.get("device"), given.get("dist_timeout", TIMEOUT)) as ranks:
         if "dist_timeout" in given and ranks.count == 1:
             raise UsageError("--dist-timeout has no effect with one process; leave it out or start with torchrun.")
-        recipe, result, dataset = _train(recipe, data, folder, given, ranks)
+        run = _train(recipe, data, folder, given, ranks)
     if ranks.first:
-        _report(recipe, result, dataset, data, folder, given.get("num_classes"))
+        _report(run, data, folder, given.get("num_classes"))
         if settings is not None:
-            continue_quantized(folder, recipe, dataset, data, settings)
+            continue_quantized(folder, run.recipe, run.dataset, data, settings)
 
 
 def _folder(output: Path, given: dict[str, Any]) -> Path:
@@ -123,20 +138,21 @@ def _recipe(name: str, given: dict[str, Any]) -> Recipe:
     return recipe
 
 
-def _train(
-    recipe: Recipe, data: Path, folder: Path, given: dict[str, Any], ranks: Ranks
-) -> tuple[Recipe, TrainResult, ImageSet]:
-    """Open the images and train; return the recipe as it suits them and this machine, too."""
+def _train(recipe: Recipe, data: Path, folder: Path, given: dict[str, Any], ranks: Ranks) -> _Finished:
+    """Open the images and train."""
     import os
 
     from repghost.commands.progress.train import follow
     from repghost.data import open_dataset
+    from repghost.data.class_names import CHARACTERS
+    from repghost.evaluation.classes import match_classes
     from repghost.training.feeds.choose import open_validation
     from repghost.training.follow.hooks import joined
     from repghost.training.follow.plot import plotting
     from repghost.training.follow.tensorboard import board
     from repghost.training.options import Loading
-    from repghost.training.train import Options, train
+    from repghost.training.result import open_tested
+    from repghost.training.train import Options, class_names, train
     from repghost.training.transfer import read_start
 
     if recipe.augmentation is None:
@@ -147,7 +163,9 @@ def _train(
             )
     for name in sorted(given.keys() & {"pin_mem", "log_interval"} if ranks.device.type == "cpu" else ()):
         raise UsageError(f"--{name.replace('_', '-')} has no effect without a GPU; leave it out.")
-    dataset = open_dataset(data, given["train_split"])
+    class_map = given.get("class_map")
+    dataset = open_dataset(data, given["train_split"], class_map)
+    dataset = match_classes(dataset, len(dataset.classes), None, given.get("class_order", CHARACTERS))
     recipe = _suited(recipe, len(dataset), given, ranks)
     loading = Loading(
         workers=given.get("workers", min(4, os.cpu_count() or 1)),
@@ -168,14 +186,17 @@ def _train(
     validation = (
         None
         if recipe.held_out
-        else open_validation(data, given.get("val_data"), given.get("val_split", "val"), dataset)
+        else open_validation(data, given.get("val_data"), given.get("val_split", "val"), dataset, class_map)
     )
+    tested = open_tested(data, class_names(dataset, options.num_classes), validation, class_map)
     if ranks.first:
+        tell_notes(dataset, validation, tested[0])
         _say_rate(recipe, ranks)
     events_wanted = given.get("tensorboard") if ranks.first else False
     with follow(recipe, quiet=not ranks.first) as shown, board(folder, events_wanted) as events:
         hooks = joined(shown, events, plotting(folder)) if ranks.first else shown
-        return recipe, train(recipe, dataset, folder, hooks, validation, options), dataset
+        result = train(recipe, dataset, folder, hooks, validation, options)
+    return _Finished(recipe, result, dataset, *tested)
 
 
 def _suited(recipe: Recipe, images: int, given: dict[str, Any], ranks: Ranks) -> Recipe:
@@ -206,23 +227,22 @@ def _say_rate(recipe: Recipe, ranks: Ranks) -> None:
         )
 
 
-def _report(
-    recipe: Recipe, result: TrainResult, dataset: ImageSet, data: Path, folder: Path, num_classes: int | None
-) -> None:
+def _report(run: _Finished, data: Path, folder: Path, num_classes: int | None) -> None:
     """Evaluate the network on the test split, write it, and say what comes next."""
     from repghost.training.result import evaluate, write_trained
     from repghost.training.train import class_names
 
+    recipe, result = run.recipe, run.result
     for message in result.broken:
         click.echo(f"broken picture, left out: {message}", err=True)
-    tested = evaluate(result.model.cpu(), recipe, data) if recipe.held_out else None
+    found = None if run.test is None else evaluate(result.model.cpu(), recipe, run.test)
     path = folder / "model.safetensors"
-    write_trained(path, recipe, result, class_names(dataset, num_classes), tested)
-    if tested is not None:
-        click.echo(f"test top-1: {tested.top1:.2%} of {tested.pictures} (95 %: {tested.low:.2%} to {tested.high:.2%})")
+    write_trained(path, recipe, result, class_names(run.dataset, num_classes), found)
+    if found is not None:
+        click.echo(f"test top-1: {found.top1:.2%} of {found.pictures} (95 %: {found.low:.2%} to {found.high:.2%})")
     else:
         kept = result.kept
-        click.echo("test top-1: not measured, the set has no test split that did not judge the epochs")
+        click.echo(f"test top-1: not measured, {run.untested}")
         click.echo(f"kept: epoch {kept.epoch}, top-1 {kept.held_out_top1:.2%} of {kept.held_out_pictures}")
     click.echo(f"written: {path}")
     click.echo("next:")

@@ -53,11 +53,11 @@ def continue_quantized(folder: Path, recipe: Recipe, dataset: ImageSet, data: Pa
     from calib.qat.train_on_set import train_on_set
     from calib.quantize import Source
     from repghost.checkpoints.checkpoint import build_model, read_checkpoint
-    from repghost.evaluation.classes import matching_classes
+    from repghost.evaluation.classes import match_classes
 
     trained = read_checkpoint(folder / TRAINED_FILE, width=recipe.width)
-    labels = matching_classes(dataset, trained.spec.num_classes, trained.labels)
-    source = Source(labels, trained.digest, {"data": data.name, "split": "train", "seed": settings.seed})
+    dataset = match_classes(dataset, trained.spec.num_classes, trained.labels)
+    source = Source(dataset.classes, trained.digest, {"data": data.name, "split": "train", "seed": settings.seed})
     with following() as hooks:
         plan = QatPlan(settings=settings)
         result = train_on_set(build_model(trained), dataset, recipe.preprocess, plan, source, hooks)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from repghost.commands.options.data_options import class_map_option, class_order_option
 from repghost.commands.options.gather import gather
 from repghost.commands.options.process_options import ProcessOptions, dist_timeout_option
 from repghost.errors import UsageError
 
 if TYPE_CHECKING:
+    from repghost.data import ImageSet
     from repghost.distributed.ranks import Ranks
     from repghost.evaluation.predictor import Predictor
     from repghost.validation.validate import Validation
@@ -35,6 +37,8 @@ class ValidateRequest:
     folder: Path | None
     per_class: bool
     as_json: bool
+    class_order: str | None
+    class_map: Path | None
 
 
 @click.command("validate", short_help="Top-1 of networks: raw, EMA, fused, int8, compiled.")
@@ -51,6 +55,8 @@ class ValidateRequest:
               help="Where --compiled keeps objects.")  # fmt: skip
 @click.option("--all-widths", "folder", type=click.Path(path_type=Path),
               help="A folder of checkpoints instead: a row for each width, beside the published figures.")  # fmt: skip
+@class_order_option
+@class_map_option
 @click.option("--per-class", is_flag=True, help="Show each class.")
 @gather("processes", ProcessOptions, (
     click.option("--device", help="cpu or cuda, for PyTorch; a GPU by default where there is one."), dist_timeout_option
@@ -84,7 +90,6 @@ def _one(networks: tuple[str, ...], ranks: Ranks, request: ValidateRequest) -> N
     report = _measure(networks, ranks, request)
     if not ranks.first:
         return
-    _name_broken(report)
     if request.as_json:
         click.echo(json.dumps({"data": str(request.data), "split": request.split} | report.to_dict()))
         return
@@ -102,10 +107,7 @@ def _all_widths(folder: Path, ranks: Ranks, request: ValidateRequest) -> None:
 
     def measure(files: WidthFiles) -> Validation:
         names = [str(path) for path in (files.checkpoint, files.quantized) if path is not None]
-        report = _measure(tuple(names), ranks, request)
-        if ranks.first:
-            _name_broken(report)
-        return report
+        return _measure(tuple(names), ranks, request)
 
     rows = validate_widths(folder, measure)
     if not ranks.first:
@@ -124,16 +126,25 @@ def _measure(networks: tuple[str, ...], ranks: Ranks, request: ValidateRequest) 
     from repghost.data.subset import choose_balanced
     from repghost.validation.validate import validate
 
-    dataset = open_dataset(request.data, request.split)
-    predictors = [found for source in networks for found in _open(source, ranks, dataset.classes, request)]
+    dataset = open_dataset(request.data, request.split, request.class_map)
+    predictors = [found for source in networks for found in _open(source, ranks, dataset, request)]
     indices = None if request.images is None else choose_balanced(dataset.labels, request.images, request.seed)
     disable = None if ranks.first else True
-    return validate(
-        predictors, dataset, indices, request.batch, ranks, lambda work: tqdm(work, disable=disable, leave=False)
+    report = validate(
+        predictors,
+        dataset,
+        indices,
+        request.batch,
+        ranks,
+        lambda work: tqdm(work, disable=disable, leave=False),
+        request.class_order,
     )
+    if ranks.first:
+        _name_broken(report)
+    return report
 
 
-def _open(source: str, ranks: Ranks, classes: tuple[str, ...], request: ValidateRequest) -> list[Predictor]:
+def _open(source: str, ranks: Ranks, dataset: ImageSet, request: ValidateRequest) -> list[Predictor]:
     """Return the networks of one argument."""
     from compile.stages.predictors import QDQ_SUFFIX, open_bundle, open_qdq
     from repghost.network.spec import parse_width
@@ -141,7 +152,8 @@ def _open(source: str, ranks: Ranks, classes: tuple[str, ...], request: Validate
 
     path, preprocess = Path(source), request.preprocess
     if source.endswith(QDQ_SUFFIX):
-        return open_qdq(path, preprocess, ranks, request.cache if request.compiled else None, classes)
+        cache = request.cache if request.compiled else None
+        return open_qdq(path, preprocess, ranks, cache, dataset, request.class_order)
     if path.is_dir():
         return open_bundle(path)
     width = None if request.width is None else parse_width(request.width, custom=True)
@@ -149,5 +161,7 @@ def _open(source: str, ranks: Ranks, classes: tuple[str, ...], request: Validate
 
 
 def _name_broken(report: Validation) -> None:
+    for note in report.notes:
+        click.echo(f"note: {note}", err=True)
     for message in report.broken:
         click.echo(f"broken picture, not counted: {message}", err=True)

@@ -11,6 +11,7 @@ from repghost.data import ImageSet, open_dataset, prepare
 from repghost.data.shards import is_shards, open_shards, shard_paths
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError
+from repghost.evaluation.classes import match_classes
 from repghost.training.feeds.base import Feed
 from repghost.training.feeds.loader import LoaderFeed
 from repghost.training.feeds.memory import MemoryFeed, split_prepared
@@ -61,14 +62,17 @@ def class_names(dataset: ImageSet, num_classes: int | None = None) -> tuple[str,
     return dataset.classes + tuple(f"unused {place}" for place in range(len(dataset.classes), num_classes))
 
 
-def open_validation(data: Path, val_data: Path | None, split: str, training: ImageSet) -> ImageSet:
-    """Return the images each epoch is evaluated on.
+def open_validation(
+    data: Path, val_data: Path | None, split: str, training: ImageSet, class_map: Path | None = None
+) -> ImageSet:
+    """Return the images each epoch is evaluated on, with the classes of the training images.
 
     Args:
         data: the set that is trained on.
         val_data: a set of its own instead of a split of `data`.
         split: of either.
-        training: the images trained on; validation shards get their classes from them.
+        training: the images trained on; validation shards without names of their own get theirs.
+        class_map: the class of each image, for a split without class folders.
 
     Raises:
         UsageError: when there are no such images, or shards are also trained on.
@@ -76,12 +80,20 @@ def open_validation(data: Path, val_data: Path | None, split: str, training: Ima
     if val_data is None and is_shards(data):
         raise UsageError(f"{data} is one split; give the shards that judge each epoch as --val-data.")
     if val_data is None or not is_shards(val_data):
-        return open_dataset(data if val_data is None else val_data, split)
+        found = open_dataset(data if val_data is None else val_data, split, class_map)
+    else:
+        found = _validation_shards(data, val_data, training)
+    return match_classes(found, len(training.classes), training.classes)
+
+
+def _validation_shards(data: Path, val_data: Path, training: ImageSet) -> ImageSet:
+    """Return the shards each epoch is evaluated on, which are none of those trained on."""
     if is_shards(data):
         both = {path.resolve() for path in shard_paths(data)} & {path.resolve() for path in shard_paths(val_data)}
         if both:
             raise UsageError(f"--val-data names {min(both)}, which --data trains on; no picture may do both.")
-    return open_shards(val_data, None, training.classes)
+    # Numbers are places in a list, which folders do not have; their names are matched with those in classes.txt.
+    return open_shards(val_data, None, None if getattr(training, "by_name", False) else training.classes)
 
 
 def open_feed(
@@ -114,6 +126,5 @@ def open_feed(
         )
     if validation is None:
         raise UsageError(f"recipe {recipe.name!r} judges each epoch on a split of its own; the set has none.")
-    if validation.classes != dataset.classes:
-        raise UsageError("the classes of the training pictures and of those that judge an epoch differ.")
+    validation = match_classes(validation, len(dataset.classes), dataset.classes)
     return LoaderFeed(recipe, dataset, validation, classes, options.loading, options.ranks)

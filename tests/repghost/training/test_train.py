@@ -20,7 +20,7 @@ from repghost.training.build import start
 from repghost.training.epoch_accuracy import Evaluation
 from repghost.training.options import Options
 from repghost.training.recipe import Recipe
-from repghost.training.result import evaluate, train_command, write_trained
+from repghost.training.result import evaluate, open_tested, train_command, write_trained
 from repghost.training.state.state import EpochRecord, best_epoch, read_state, write_state
 from repghost.training.train import Hooks, TrainingStoppedError, TrainResult, held_out_indices, train
 from tests.support.training_recipe import RECIPE, made_set
@@ -232,11 +232,11 @@ def test_evaluating_needs_a_test_split(finished: tuple[TrainResult, Path], tmp_p
             folder = tmp_path / split / made.classes[made.labels[index]]
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(made.images[index]).save(folder / f"{index}.png")
-    evaluated = evaluate(finished[0].model, RECIPE, tmp_path)
-    assert evaluated is not None
-    assert evaluated.pictures == 6
+    tested, _ = open_tested(tmp_path, made.classes)
+    assert tested is not None
+    assert evaluate(finished[0].model, RECIPE, tested).pictures == 6
     (tmp_path / "test").rename(tmp_path / "other")
-    assert evaluate(finished[0].model, RECIPE, tmp_path) is None
+    assert open_tested(tmp_path, made.classes) == (None, "the set has no test split")
 
 
 def test_the_average_forgets_the_start() -> None:

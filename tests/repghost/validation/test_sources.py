@@ -59,7 +59,7 @@ def test_other_classes_are_refused_before_anything_is_compiled(
         (other / split / "red").rename(other / split / "yellow")
     result = invoke("validate", str(quantized), "--data", str(other), "--split", "val", "--compiled")
     assert result.exit_code == 2, result.output
-    assert "names and order have to be the same" in result.output
+    assert "'yellow'; it lacks 'red'" in result.output
 
 
 def test_the_state_of_a_run_has_raw_and_averaged_weights(run: Path, data: Path) -> None:

@@ -13,8 +13,6 @@ from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
 from repghost.data.arrays import ArraySet
 from repghost.data.preprocess import Preprocess
-from repghost.errors import UsageError
-from repghost.evaluation.classes import check_classes
 from repghost.network.model import RepGhostNet
 from repghost.validation.sources import open_checkpoints
 from repghost.validation.validate import validate
@@ -62,26 +60,6 @@ def test_chosen_images_are_evaluated_by_their_own_labels(checkpoint: Path) -> No
     report = validate(open_checkpoints(checkpoint), made_set(), indices=np.asarray([0, 3, 6, 9]))
     assert report.images == (4, 0, 0)
     assert validate(open_checkpoints(checkpoint), made_set()).images == (10, 10, 10)
-
-
-@pytest.mark.parametrize(
-    ("labels", "classes", "message"),
-    [
-        (("a", "b"), ("a", "b", "c"), "2 classes, the set of pictures 3"),
-        (("a", "b"), ("b", "a"), "class 0 is 'a'"),
-        (None, ("a",), "2 classes"),
-        (None, ("a", "b", "empty"), r"3 \(a, b, empty\)"),
-        (None, tuple("abcdefg"), r"7 \(a, b, c, d, e, \.\.\.\)"),
-    ],
-)
-def test_other_classes_are_refused(labels: tuple[str, ...] | None, classes: tuple[str, ...], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        check_classes(labels, 2, classes)
-
-
-def test_unknown_labels_cannot_differ() -> None:
-    check_classes(None, 2, ("x", "y"))
-    check_classes(("x", "y"), 2, ("x", "y"))
 
 
 def test_command_prints_json_alone(checkpoint: Path, tmp_path: Path) -> None:

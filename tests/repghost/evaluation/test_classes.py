@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from repghost.data import ImageError
+from repghost.data.class_names import in_natural_order
+from repghost.data.imagefolder import FolderSet
+from repghost.errors import UsageError
+from repghost.evaluation.classes import match_classes, match_names, numbered_labels, reordering
+
+NUMBERS = tuple(str(number) for number in range(1, 11))  # as their network has them
+SORTED = tuple(sorted(NUMBERS))  # 1, 10, 2, ...
+
+
+def folders(*classes: str, by_name: bool = True) -> FolderSet:
+    """One image per class, in the order of the classes."""
+    paths = tuple(Path(f"{name}/0.png") for name in classes)
+    return FolderSet(classes, paths, np.arange(len(classes)), by_name)
+
+
+def names_of(classes: tuple[str, ...], labels: NDArray[np.int64]) -> list[str]:
+    return [classes[label] for label in labels.tolist()]
+
+
+def test_labels_of_the_network_place_every_class_by_its_name() -> None:
+    matched = match_classes(folders(*SORTED), 10, NUMBERS)
+    assert matched.classes == NUMBERS
+    assert names_of(matched.classes, matched.labels) == list(SORTED)
+    with pytest.raises(ImageError):
+        matched[0]  # its file does not exist, which is what the set says
+    assert matched.name(3) == "3/0.png"
+
+
+def test_a_set_in_the_order_of_the_network_stays_as_it_is() -> None:
+    dataset = folders("a", "b")
+    assert match_classes(dataset, 2, ("a", "b")) is dataset
+    assert match_classes(dataset, 2) is dataset
+
+
+def test_the_classes_that_a_split_has_keep_their_places_where_others_are_lacking() -> None:
+    matched = match_classes(folders("a", "c"), 3, ("a", "b", "c"))
+    assert matched.labels.tolist() == [0, 2]
+    assert matched.classes == ("a", "b", "c")
+    assert matched.notes == ("the set lacks classes of the network's 3: 'b'",)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "message"),
+    [
+        (("a", "b"), ("a", "b", "c"), "has classes that are not among the network's 2: 'c'"),
+        (("a", "b"), ("a", "x"), "'x'; it lacks 'b'"),
+        (("a", "a"), ("a",), "more than one class called 'a'"),
+        (None, ("a",), "2 classes, the set of pictures 1"),
+        (None, tuple("abcdefg"), r"7 \('a', 'b', 'c', 'd', 'e', \.\.\. \(7 in all\)\).*--class-order FILE"),
+    ],
+)
+def test_other_classes_are_refused_by_name(
+    labels: tuple[str, ...] | None, classes: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        match_classes(folders(*classes), 2, labels)
+
+
+@pytest.mark.parametrize("classes", [SORTED, ("class10", "class2"), ("Banana", "apple"), ("Zebra", "Ärmel")])
+def test_an_order_that_tools_do_not_agree_on_is_asked_for(classes: tuple[str, ...]) -> None:
+    dataset = folders(*sorted(classes))
+    with pytest.raises(UsageError, match=r"--class-order characters or --class-order natural.*--class-order FILE"):
+        match_classes(dataset, len(classes))
+    assert match_classes(dataset, len(classes), order="characters").classes == dataset.classes
+    natural = match_classes(dataset, len(classes), order="natural")
+    assert natural.classes == in_natural_order(classes)
+    assert names_of(natural.classes, natural.labels) == list(dataset.classes)
+
+
+@pytest.mark.parametrize("classes", [("ant", "bee"), ("n01440764", "n01443537"), ("Ant", "Bee"), ("été", "œuf")])
+def test_an_order_that_all_tools_share_is_not_asked_for(classes: tuple[str, ...]) -> None:
+    assert match_classes(folders(*classes), 2).classes == classes
+
+
+def test_a_set_that_gives_its_order_is_not_asked_for_it() -> None:
+    assert match_classes(folders(*NUMBERS, by_name=False), 10).classes == NUMBERS
+
+
+def test_a_file_gives_the_order(tmp_path: Path) -> None:
+    file = tmp_path / "order.txt"
+    file.write_bytes("\ufeffc\r\na\r\nb\r\n".encode())
+    matched = match_classes(folders("a", "c"), 3, order=str(file))
+    assert matched.classes == ("c", "a", "b")
+    assert matched.labels.tolist() == [1, 0]
+    assert match_classes(folders("a", "c"), 3, numbered_labels(3), str(file)).classes == ("c", "a", "b")
+    with pytest.raises(UsageError, match="names 3 classes, the network has 4"):
+        match_classes(folders("a", "c"), 4, order=str(file))
+    with pytest.raises(UsageError, match="class 0 is 'c' there and 'a' here"):
+        match_classes(folders("a"), 3, ("a", "b", "c"), str(file))
+    with pytest.raises(UsageError, match=r"'absent\.txt' is no file; allowed: natural, characters"):
+        match_classes(folders("a"), 1, order="absent.txt")
+
+
+def test_labels_of_the_network_count_where_an_order_is_given_too() -> None:
+    assert match_classes(folders(*SORTED), 10, NUMBERS, "characters").classes == NUMBERS
+
+
+def test_accents_and_line_breaks_have_one_meaning() -> None:
+    labels = (unicodedata.normalize("NFD", "Stövel"), "tench\nTinca")
+    matched = match_classes(folders(unicodedata.normalize("NFC", "Stövel"), "tench Tinca"), 2, labels)
+    assert matched.labels.tolist() == [0, 1]
+    assert matched.classes == labels
+
+
+def test_networks_are_compared_class_by_class() -> None:
+    assert reordering(("a", "b"), ("a", "b")) is None
+    places = reordering(("a", "b", "c"), ("c", "a", "b"))
+    assert places is not None and places.tolist() == [1, 2, 0]
+    with pytest.raises(UsageError, match="'b', 'x'"):
+        reordering(("a", "b"), ("a", "x"))
+    assert match_names((), ("a",)).tolist() == []
