@@ -20,10 +20,11 @@ def render_report(report: Mapping[str, Any]) -> str:
     """
     model, weights = report["model"], report["weights"]
     size = report["preprocess"]["size"]
+    note = f": {weights['note']}" if "note" in weights else ""
     lines = [
         f"# {model['name']} at {size}x{size} pixels",
         "",
-        f"{model['classes']} classes, {weights['kind']} weights ({weights['source']}).",
+        f"{model['classes']} classes, {weights['kind']} weights ({weights['source']}{note}).",
         "",
         "## Accuracy",
         "",

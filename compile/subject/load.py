@@ -89,7 +89,7 @@ def _trained_network(request: SubjectRequest) -> FloatSubject:
         calibration=calibration,
         test=test,
         unmeasured="" if test else f"{folder.name} has no test split",
-        notes=tuple(dict.fromkeys((*notes_on(matched), *(notes_on(test_set) if test_set else ())))),
+        notes=tuple(dict.fromkeys((*checkpoint.notes, *notes_on(matched), *(notes_on(test_set) if test_set else ())))),
         model=build_model(checkpoint),
         metadata=checkpoint.metadata,
     )
@@ -120,4 +120,5 @@ def _checkpoint(request: SubjectRequest) -> tuple[Checkpoint, dict[str, Any]]:
     if weights == TIMM:
         source = str(checkpoint.metadata.get("source", TIMM))
         return checkpoint, {"kind": TIMM, "source": source, "sha256": checkpoint.digest}
-    return checkpoint, {"kind": "file", "source": Path(weights).name, "sha256": checkpoint.digest}
+    origin = {"kind": "file", "source": Path(weights).name, "sha256": checkpoint.digest}
+    return checkpoint, origin | ({"note": "; ".join(checkpoint.notes)} if checkpoint.notes else {})

@@ -50,7 +50,7 @@ class _NetworkAndImages:
     calibration: Images
     test: Images | None  # None: accuracy cannot be measured
     unmeasured: str = ""  # why there is no test set
-    notes: tuple[str, ...] = ()  # on how the images were read
+    notes: tuple[str, ...] = ()  # on how weights and images were read
 
     @property
     def is_random(self) -> bool:

@@ -18,8 +18,9 @@ import safetensors.torch
 from torch import Tensor
 
 from repghost.checkpoints.identify import identify, validated
+from repghost.checkpoints.sharded import is_index, read_shards, shard_note
 from repghost.checkpoints.weight_files import WeightFile, parse_weights, read_file_bytes
-from repghost.checkpoints.weight_names import without_prefix
+from repghost.checkpoints.weight_names import averaged_note, without_prefix
 from repghost.errors import UsageError, unknown_value
 from repghost.files import write_bytes_atomically
 from repghost.network.fuse import empty_model
@@ -40,7 +41,7 @@ class Checkpoint:
         preprocess: what `Preprocess.to_dict` gave, None when the file does not say.
         labels: one name per class, None when the file does not say.
         metadata: whatever else was stored: epoch, metric, recipe.
-        digest: sha256 of the file, hexadecimal.
+        digest: sha256 of the file, hexadecimal; of several files, of their index and content one after the other.
     """
 
     state_dict: dict[str, Tensor]
@@ -49,6 +50,12 @@ class Checkpoint:
     labels: tuple[str, ...] | None
     metadata: dict[str, Any]
     digest: str
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user of the file is told: which of its weights were taken, where it has several kinds."""
+        note = averaged_note(self.metadata)
+        return (note,) if note else ()
 
 
 def file_digest(path: Path) -> str:
@@ -81,7 +88,10 @@ def read_checkpoint(
     if branches is not None and branches not in BRANCHES:
         raise unknown_value("branches", branches, BRANCHES)
     data = read_file_bytes(path)
-    content = parse_weights(data, path, prefer_ema)
+    if is_index(path):
+        content, digest = read_shards(path, data)
+    else:
+        content, digest = parse_weights(data, path, prefer_ema), hashlib.sha256(data).hexdigest()
     try:
         own = _own_header(content)
         tensors = content.tensors if own else without_prefix(content.tensors)
@@ -89,10 +99,9 @@ def read_checkpoint(
         state_dict = validated(tensors, spec)
         labels = _checked_labels(own.get("labels"), spec)
     except UsageError as error:
-        raise UsageError(f"checkpoint {str(path)!r}: {error}") from error
+        raise UsageError(f"checkpoint {str(path)!r}: {error}{shard_note(path)}") from error
     _refuse_other(path, spec, width, form)
     metadata = dict(own["metadata"]) if own else {**content.header, **content.notes}
-    digest = hashlib.sha256(data).hexdigest()
     return Checkpoint(state_dict, spec, own.get("preprocess"), labels, metadata, digest)
 
 
@@ -156,10 +165,12 @@ def _own_header(content: WeightFile) -> dict[str, Any]:
         header = json.loads(content.header[HEADER_KEY])
     except (ValueError, RecursionError) as error:
         raise UsageError(f"its header is not JSON ({error}).") from error
-    if not isinstance(header, dict) or header.get("version") != HEADER_VERSION:
-        version = header.get("version") if isinstance(header, dict) else None
+    if not isinstance(header, dict) or "version" not in header:
+        raise UsageError("its header has no version; the file is damaged, or another program wrote it.")
+    if header["version"] != HEADER_VERSION:
         raise UsageError(
-            f"its header has version {version!r}; this program reads version {HEADER_VERSION}. Update the program."
+            f"its header has version {header['version']!r:.80}; this program reads version {HEADER_VERSION}. Update "
+            "the program."
         )
     for key, kinds in (("spec", dict), ("metadata", dict), ("preprocess", dict | None), ("labels", list | None)):
         if not isinstance(header.get(key), kinds):

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from repghost.checkpoints.misfits import no_network, refuse_misfit
 from repghost.errors import UsageError
 from repghost.network.fuse import empty_model
 from repghost.network.spec import WIDTH_LIMIT, WIDTHS, Branches, Form, ModelSpec, network_shape
 
-SHOWN = 3  # names printed in a message
 WIDENED = (torch.float16, torch.bfloat16)  # exactly representable in float32
 FINEST_DECIMALS = 4  # of a custom width
 
@@ -50,19 +50,10 @@ def validated(tensors: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tenso
         UsageError: for a missing or extra name, a wrong shape or type, a value that is not finite, a negative variance.
     """
     expected = empty_model(spec).state_dict()
-    what = f"a {spec.name} in {spec.form} form with {spec.num_classes} classes"
-    _refuse_names("lacks", [name for name in expected if name not in tensors], what)
-    _refuse_names("has the extra", [name for name in tensors if name not in expected], what)
-    shapes = [
-        f"{name} is {_shape(tensors[name])} and should be {_shape(wanted)}"
-        for name, wanted in expected.items()
-        if tensors[name].shape != wanted.shape
-    ]
-    if shapes:
-        raise UsageError(
-            f"it does not fit {what}: {len(shapes)} tensors have another shape: {'; '.join(shapes[:SHOWN])}. "
-            "Was it made for another network?"
-        )
+    # PyTorch's counter of batches: some tools leave it out, and no answer depends on it
+    counters = [name for name in expected if name.endswith(".num_batches_tracked") and name not in tensors]
+    tensors = {**tensors, **{name: torch.zeros((), dtype=torch.int64) for name in counters}}
+    refuse_misfit(tensors, expected, f"a {spec.name} in {spec.form} form with {spec.num_classes} classes")
     result = {}
     for name, wanted in expected.items():
         tensor = tensors[name]
@@ -75,13 +66,6 @@ def validated(tensors: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tenso
         _refuse_values(name, tensor)
         result[name] = tensor
     return result
-
-
-def _refuse_names(verb: str, names: list[str], what: str) -> None:
-    if names:
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        shown = ", ".join(name[:80] for name in names[:SHOWN])
-        raise UsageError(f"it does not fit {what}: it {verb} {shown}{more}. Was it cut, or made for another network?")
 
 
 def _refuse_values(name: str, tensor: Tensor) -> None:
@@ -99,11 +83,7 @@ def _dimensions(tensors: Mapping[str, Tensor], name: str, rank: int) -> tuple[in
     """Return the shape of a tensor that every RepGhostNet has."""
     tensor = tensors.get(name)
     if tensor is None or tensor.dim() != rank:
-        found = ", ".join(key[:80] for key in list(tensors)[:SHOWN]) or "nothing"
-        given = "is absent" if tensor is None else f"has the shape {_shape(tensor)}"
-        raise UsageError(
-            f"this is not a RepGhostNet: {name} {given}; the file holds {len(tensors)} tensors, beginning with {found}."
-        )
+        raise no_network(tensors, name)
     return tuple(tensor.shape)
 
 
@@ -147,7 +127,3 @@ def _custom_widths(tail_channels: int) -> Iterator[float]:
         for numerator in range(max(1, int(low * unit)), int(high * unit) + 2):
             if numerator / unit <= WIDTH_LIMIT:
                 yield numerator / unit
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(str(size) for size in tensor.shape) or "a scalar"

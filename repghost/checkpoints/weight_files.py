@@ -21,7 +21,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from repghost.checkpoints.weight_names import weights_key
+from repghost.checkpoints.weight_names import AVERAGED, RAW, holds_weights, weights_path
 from repghost.errors import UsageError
 from repghost.pickles import unsafe_part
 from repghost.untrusted import read_bounded
@@ -180,13 +180,17 @@ def _unsafe_archive(data: bytes, path: Path) -> str | None:
 
 def _from_mapping(content: Mapping[Any, Any], path: Path, prefer_ema: bool, size: int) -> WeightFile:
     """Return the weights of a state dict, or of the state dict inside a training file."""
-    source = weights_key(content, prefer_ema)
-    weights = content if source is None else content[source]
+    keys = weights_path(content, prefer_ema)
+    weights: Mapping[Any, Any] = content
+    for key in keys:
+        weights = weights[key]
     notes: dict[str, Any] = {}
-    if source is not None:
-        notes = {"weights": source} | {
-            str(key): value for key, value in content.items() if isinstance(value, str | int | float)
-        }
+    if keys:
+        plain = {str(key): value for key, value in content.items() if isinstance(value, str | int | float)}
+        notes = plain | {"weights": ".".join(keys)}
+        beside = next((key for key in RAW if holds_weights(content.get(key))), None)
+        if beside is not None and keys[0] in AVERAGED:
+            notes["weights_beside"] = beside
     return WeightFile(_checked(weights, path, size), {}, notes)
 
 

@@ -1,7 +1,7 @@
 """Where in a training file the weights lie, and under which prefix a wrapper put their names.
 
-Read besides plain state dicts are the files of timm, torchvision, Lightning and usual training loops, and names as
-DataParallel, torch.compile and a wrapping module leave them.
+Read besides plain state dicts are the files of timm, torchvision, Lightning, DeepSpeed, BasicSR and usual training
+loops, and names as DataParallel, torch.compile and a wrapping module leave them.
 """
 
 from __future__ import annotations
@@ -13,21 +13,46 @@ from torch import Tensor
 
 from repghost.errors import UsageError
 
-AVERAGED = ("state_dict_ema", "model_ema")  # timm, torchvision
-RAW = ("state_dict", "model", "model_state_dict")  # timm and Lightning, torchvision, PyTorch's tutorial
+# timm, torchvision, BasicSR, usual loops, PyTorch's AveragedModel
+AVERAGED = ("state_dict_ema", "model_ema", "params_ema", "ema_state_dict", "ema", "swa_state_dict", "swa_model")
+# timm and Lightning, torchvision, PyTorch's tutorial, DeepSpeed, BasicSR, usual loops
+RAW = ("state_dict", "model", "model_state_dict", "module", "params", "net", "network")
+DEEPEST = 3  # keys, one inside the other
 ANCHOR = "conv_stem.weight"  # every RepGhostNet has it, and wrappers put their prefix before it
 SHOWN = 3  # names printed in a message
 
 
-def weights_key(content: Mapping[Any, Any], prefer_ema: bool) -> str | None:
-    """Return the key of a training file under which its weights lie, None for a plain state dict.
+def weights_path(content: Mapping[Any, Any], prefer_ema: bool) -> tuple[str, ...]:
+    """Return the keys of a training file, one inside the other, under which its weights lie; () for a plain state dict.
 
     Args:
         content: what the file holds.
         prefer_ema: take the averaged weights of a file that has both kinds.
     """
-    order = AVERAGED + RAW if prefer_ema else RAW + AVERAGED
-    return next((key for key in order if isinstance(content.get(key), Mapping)), None)
+    path: tuple[str, ...] = ()
+    while len(path) < DEEPEST:
+        order = AVERAGED + RAW if prefer_ema else RAW + AVERAGED
+        keys = [key for key in order if isinstance(content.get(key), Mapping)]
+        if not keys:
+            break
+        # settings have such names too, and hold no tensors: {"ema": {"decay": 0.999}}
+        path += (next((key for key in keys if holds_weights(content[key])), keys[0]),)
+        content = content[path[-1]]
+    return path
+
+
+def holds_weights(content: object, depth: int = DEEPEST) -> bool:
+    """Return whether a part of a training file is a state dict, or has one under a key of `AVERAGED` or `RAW`."""
+    return isinstance(content, Mapping) and (
+        any(isinstance(value, Tensor) for value in content.values())
+        or (depth > 0 and any(holds_weights(content.get(key), depth - 1) for key in AVERAGED + RAW))
+    )
+
+
+def averaged_note(metadata: Mapping[str, Any]) -> str:
+    """Return what a user is told of a file with raw and averaged weights, of which the averaged ones were taken."""
+    beside = metadata.get("weights_beside")
+    return f"the averaged weights {metadata.get('weights')!r} were taken, not {beside!r} beside them" if beside else ""
 
 
 def without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

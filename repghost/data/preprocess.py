@@ -153,10 +153,13 @@ class Preprocess:
         """
         if not isinstance(values, Mapping):
             raise UsageError(f"a Preprocess is a JSON object, not {type(values).__name__}.")
-        if values.get("version") != VERSION:
+        version = values.get("version")
+        if "version" not in values:
+            raise UsageError(f'a Preprocess says its version: "version": {VERSION} is missing; add it.')
+        if version != VERSION:
             raise UsageError(
-                f"Preprocess version {values.get('version')!r} is not understood; this program reads version "
-                f"{VERSION}; use the version of repghost that wrote the file."
+                f"Preprocess version {version!r:.80} is not understood; this program reads version {VERSION}; use the "
+                "version of repghost that wrote the file."
             )
         expected = {field.name for field in fields(cls)}
         given = set(values) - {"version"}

@@ -81,12 +81,17 @@ def _refuse_other_colours(source: str | Path, checkpoint: Checkpoint) -> None:
 def _from_file(source: str | Path, width: float | None) -> dict[str, Checkpoint]:
     """Return the weights in a file by their kind, "" where it has one kind only."""
     chosen = open_checkpoint(source, width)
-    kind = _KINDS.get(str(chosen.metadata.get("weights")), "")
+    kind = _kind(chosen)
     if kind != EMA or str(source) == SOURCE:
         return {"": chosen}
     other = read_checkpoint(source, width=width, prefer_ema=False)
-    both = _KINDS.get(str(other.metadata.get("weights"))) == RAW
+    both = _kind(other) == RAW
     return {RAW: other, EMA: chosen} if both else {EMA: chosen}
+
+
+def _kind(checkpoint: Checkpoint) -> str:
+    """Return whether the weights of a training file are averaged or raw, "" where it does not say."""
+    return _KINDS.get(str(checkpoint.metadata.get("weights")).split(".")[0], "")
 
 
 def _from_state(source: str | Path) -> dict[str, Checkpoint] | None:

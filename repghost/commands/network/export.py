@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from repghost.commands.progress.notes import say_notes
+
 DEFAULT_SIZE = 224
 FORMATS = ("onnx", "mnn")
 
@@ -37,6 +39,7 @@ def command(checkpoint: str, output: Path, form: str | None, size: int | None, b
     if form == "mnn" and batch != "1":
         raise UsageError(f"an MNN file is written for batch 1, not {batch}; leave --batch out, or write .onnx.")
     opened = open_checkpoint(checkpoint, None if width is None else parse_width(width, custom=True))
+    say_notes(opened)
     if size is None:
         size = int((opened.preprocess or {}).get("size", DEFAULT_SIZE))
     model = build_model(opened)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from repghost.commands.progress.notes import say_notes
+
 if TYPE_CHECKING:
     from repghost.checkpoints.checkpoint import Checkpoint
     from repghost.network.fuse import Equivalence
@@ -34,6 +36,7 @@ def command(source: str, output: Path, full: bool, check: bool, width: str | Non
         original = open_checkpoint(source, multiplier)
     else:
         original = read_checkpoint(source, width=multiplier, branches=branches)  # type: ignore[arg-type]
+    say_notes(original)
     if check:
         _check(original, source, output)
     else:

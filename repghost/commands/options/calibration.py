@@ -11,6 +11,7 @@ import click
 
 from repghost.commands.options.data_options import tell_notes
 from repghost.commands.options.quant_options import DEFAULT_IMAGES, CalibrationRequest
+from repghost.commands.progress.notes import say_notes
 from repghost.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def open_calibration(request: CalibrationRequest) -> Calibration:
 
     width = None if request.width is None else parse_width(request.width, custom=True)
     loaded = open_checkpoint(request.checkpoint, width)
+    say_notes(loaded)
     preprocess = resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, request.preprocess)
     preprocess = resized(preprocess, request.size)
     if request.split:

@@ -10,6 +10,7 @@ import click
 from calib.qat.settings import EPOCH_IMAGES, EPOCHS
 from repghost.commands.options.data_options import tell_notes
 from repghost.commands.options.quant_options import NetworkRequest, network_options, output_option
+from repghost.commands.progress.notes import say_notes
 from repghost.commands.progress.qat import following
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def command(request: NetworkRequest, output: Path, **training: Any) -> None:
     settings = QatSettings(seed=request.seed, **training)
     width = None if request.width is None else parse_width(request.width, custom=True)
     loaded = open_checkpoint(request.checkpoint, width)
+    say_notes(loaded)
     preprocess = resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, request.preprocess)
     preprocess = resized(preprocess, request.size)
     split = str(request.split)

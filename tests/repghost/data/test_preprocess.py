@@ -135,7 +135,7 @@ def test_wrong_values_are_named(changes: dict[str, Any], message: str) -> None:
 def test_a_missing_key_is_not_guessed(key: str) -> None:
     values = SMALL.to_dict()
     del values[key]
-    with pytest.raises(UsageError, match=key if key != "version" else "version None"):
+    with pytest.raises(UsageError, match=key if key != "version" else '"version": 1 is missing; add it'):
         Preprocess.from_dict(values)
 
 
