@@ -4,7 +4,7 @@ What each kind of image becomes:
 - grey: the three colours are equal; 16-bit grey is scaled to 8 bits (65535 becomes 255)
 - transparent: laid over white, which is what a viewer shows
 - CMYK, YCbCr, LAB, palette: converted by Pillow
-- rotated by an EXIF tag: turned upright
+- rotated by a tag of EXIF or XMP: turned upright
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from repghost.data.metadata import split_image
 from repghost.errors import UsageError
 from repghost.untrusted import read_bounded
 
@@ -47,6 +48,15 @@ EXTENSIONS = frozenset(
 
 _SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 _TRANSPARENT = frozenset({"RGBA", "LA", "PA", "RGBa"})
+_TURNS = {  # by the EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _CONVERTED = frozenset({"1", "L", "P", "CMYK", "YCbCr", "LAB", "HSV", "RGBX"})
 
 
@@ -74,15 +84,19 @@ def decode_image(data: bytes, name: str, upright: bool = True) -> Image.Image:
     Raises:
         ImageError: when the bytes are no image, are truncated, or describe more than MAX_PIXELS pixels.
     """
+    split = split_image(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(split.pixels if split else data), formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
                 image.load()
-                return to_rgb(ImageOps.exif_transpose(image) if upright else image.copy())
+                if split is None:
+                    return to_rgb(ImageOps.exif_transpose(image) if upright else image.copy())
+                turn = _TURNS.get(split.orientation) if upright else None
+                return to_rgb(image.copy() if turn is None else image.transpose(turn))
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -16,9 +16,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from compile.link.toolchain import RUNNER_SOURCES
 from compile.targets.table import Target
-from repghost.data.decode import MAX_PIXELS, decode_image
+from repghost.data.decode import MAX_PIXELS, ImageError, decode_image
 from tests.support.decoding import Decoder, build_decoder
 from tests.support.image_files import HEIGHT, SIGNATURE, WIDTH, chunk, encoded, noise, png, scene
+from tests.support.odd_images import ODD
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,23 @@ def test_pixels_are_those_of_python(decoded: dict[str, Any], name: str) -> None:
     expected = np.asarray(decode_image(IMAGES[name], name))
     assert not isinstance(decoded[name], str), decoded[name]
     np.testing.assert_array_equal(decoded[name], expected)
+
+
+def test_odd_images_are_read_alike(decoder: Decoder) -> None:
+    """What Python refuses the runner refuses, and what one turns the other turns."""
+    refused, ways = [], set()
+    for name, found in zip(ODD, decoder.decode(list(ODD.values())), strict=True):
+        try:
+            expected = np.asarray(decode_image(ODD[name], name))
+        except ImageError:
+            refused.append(name)
+            assert isinstance(found, str), f"{name}: only Python refuses it"
+            continue
+        assert not isinstance(found, str), f"{name}: only the runner refuses it: {found}"
+        np.testing.assert_array_equal(found, expected, name)
+        ways.add(expected.shape)
+    assert refused == ["PNG, nothing but a signature and text"]
+    assert len(ways) == 2  # some are turned, some are not
 
 
 def jpeg_sides(width: int, height: int) -> bytes:
