@@ -34,7 +34,8 @@ class _Line:
 def fold_channel_constants(graph: QdqGraph) -> QdqGraph:
     """Fold every Add, Sub, Mul and Div of a tensor and a constant with one value for each channel.
 
-    One constant for the whole of an int8 tensor is left to `fold_lookups`, as a function of one number.
+    One constant for the whole of an int8 tensor is left to `fold_lookups`, as a function of one number, unless the
+    result is the network's scores.
     """
     made: dict[str, Node] = {}  # the nodes so far by output, in order
     weights, constants, shapes = dict(graph.weights), dict(graph.constants), dict(graph.shapes)
@@ -67,7 +68,7 @@ def _line(graph: QdqGraph, node: Node) -> _Line | None:
     if stored.count(True) != 1 or (node.operator == "Div" and stored[0]):
         return None
     source, constant = (node.inputs[1], node.inputs[0]) if stored[0] else node.inputs
-    if source in graph.qparams and graph.constants[constant].size == 1:
+    if source in graph.qparams and graph.constants[constant].size == 1 and node.output != graph.output:
         return None
     values = _per_channel(graph.constants[constant], graph.shapes[source], graph.shapes[node.output])
     if values is None or (node.operator == "Div" and not values.all()):

@@ -1,23 +1,24 @@
-"""Flatten, Reshape and the like change no number: nodes that read their result read their input instead."""
+"""Flatten, Reshape, Identity and the like change no number: nodes that read their result read their input instead."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
 
-from compile.ir.qdq_graph import REQUANTIZE, Node, QdqGraph
+from compile.ir.qdq_graph import DEQUANTIZE_SCORES, REQUANTIZE, Node, QdqGraph
 from compile.passes.rename import rename_inputs
 from compile.passes.rules.common import map_sizes
 from compile.passes.rules.crop import slice_values
 
-VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout", "Slice")
+VIEWS = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout", "Slice")
 
 
 def fold_views(graph: QdqGraph) -> QdqGraph:
     """Drop every view that keeps the order of the channels in memory, whether the layout is NCHW or NHWC.
 
     The readers of a dropped view read its input. Where its output has a name that must stay, because it is int8 or the
-    output of the network, the operator before it takes that name instead; between two scales a REQUANTIZE does.
+    output of the network, the operator before it takes that name instead; between two scales a
+    REQUANTIZE does, between int8 and the output DEQUANTIZE_SCORES.
     """
     made: dict[str, Node] = {}  # the nodes so far by output, in order
     names: dict[str, str] = {}  # what the readers of a dropped view read
@@ -34,6 +35,8 @@ def fold_views(graph: QdqGraph) -> QdqGraph:
         elif source in made and source not in graph.qparams and readers[source] == 1:
             made[output] = replace(made.pop(source), output=output)
             shapes[output] = shapes[source]
+        elif source in graph.qparams and output == graph.output:
+            made[output] = Node(node.name, DEQUANTIZE_SCORES, (source,), output)
         elif source in graph.qparams and output in graph.qparams:
             made[output] = Node(node.name, REQUANTIZE, (source,), output)
             shapes[output] = shapes[source]

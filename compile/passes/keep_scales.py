@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from calib.integer.qparams import QParams
 from compile.ir.qdq_graph import REQUANTIZE, Node, QdqGraph
 
 MOVERS = {"MaxPool": 1, "Slice": 1, "Pad": 1, "Concat": None}  # how many of their inputs are maps; None: all
@@ -12,12 +13,13 @@ MOVERS = {"MaxPool": 1, "Slice": 1, "Pad": 1, "Concat": None}  # how many of the
 def keep_scales(graph: QdqGraph) -> QdqGraph:
     """Put a REQUANTIZE before every mover that changes a scale, and give a mover's real result the scale it keeps.
 
-    Every mover is monotonic and so are both roundings: it does not matter on which side of it a tensor is requantized.
+    Every mover is monotonic and so are both roundings: it does not matter on which side of it a tensor is requantized,
+    or quantized, where what it reads is real.
     """
     nodes: list[Node] = []
-    qparams, shapes = dict(graph.qparams), dict(graph.shapes)
+    qparams, shapes = _quantized_before(graph), dict(graph.shapes)
     for node in graph.nodes:
-        maps = node.inputs[: MOVERS[node.operator]] if node.operator in MOVERS else ()
+        maps = _maps(node)
         if not maps or any(name not in qparams for name in maps):
             nodes.append(node)
             continue
@@ -33,3 +35,18 @@ def keep_scales(graph: QdqGraph) -> QdqGraph:
                 qparams[renamed[name]], shapes[renamed[name]] = wanted, shapes[name]
         nodes.append(replace(node, inputs=tuple(renamed.get(name, name) for name in node.inputs)))
     return replace(graph, nodes=tuple(nodes), qparams=qparams, shapes=shapes)
+
+
+def _maps(node: Node) -> tuple[str, ...]:
+    """Return the maps a mover reads, nothing for any other node."""
+    return node.inputs[: MOVERS[node.operator]] if node.operator in MOVERS else ()
+
+
+def _quantized_before(graph: QdqGraph) -> dict[str, QParams]:
+    """Return scales and zero points, a mover's also for the real results of other layers that it alone reads."""
+    qparams = dict(graph.qparams)
+    for node in reversed(graph.nodes):
+        for name in _maps(node) if node.output in qparams else ():
+            if name in graph.producers and graph.only_consumer(name) is not None:
+                qparams.setdefault(name, qparams[node.output])
+    return qparams

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calib.integer.program import Operator
-from compile.ir.qdq_graph import DEQUANTIZE, DEQUANTIZE_SCORES, QUANTIZE, REQUANTIZE, Node, QdqGraph
+from compile.ir.qdq_graph import DEQUANTIZE, DEQUANTIZE_SCORES, QUANTIZE, REQUANTIZE, SCALE_CHANNELS, Node, QdqGraph
 from compile.passes.fold_channel_constants import CONSTANT_OPERATORS
 from compile.passes.fuse_residual import HOSTS
 from compile.passes.rules import RULES, Refusal
@@ -92,7 +92,7 @@ def _float_edges(graph: QdqGraph, node: Node) -> Refusal | None:
     if (
         scores
         and node.operator != DEQUANTIZE_SCORES
-        and (node.operator not in HOSTS or node.attributes.get("group", 1) != 1)
+        and (node.operator not in (*HOSTS, SCALE_CHANNELS) or node.attributes.get("group", 1) != 1)
     ):
         return Refusal("the network's scores must be the result of a dense convolution or a linear layer")
     return None

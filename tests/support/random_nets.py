@@ -177,6 +177,14 @@ class ForeignNet(Net):
         y = self.conv(self.name(), y, self.channels, self.channels, 2, 2, padding=0)
         self.x = self.finish(self.activation(y))
 
+    def pooled(self) -> None:
+        """Take the largest of four, and put parts beside each other, before anything is quantized."""
+        y = self.activation(self.conv(self.name(), self.x, self.channels, self.channels))
+        z = self.conv(self.name(), self.x, self.channels, self.channels)
+        y = self.node("Concat", [y, z], self.name(), axis=1)
+        kernel = {"kernel_shape": [2, 2], "strides": [1, 1], "pads": [0, 0, 1, 1]}
+        self.x, self.channels = self.finish(self.node("MaxPool", [y], self.name(), **kernel)), 2 * self.channels
+
     def channel_scales(self) -> None:
         """One scale per channel between a convolution and a depthwise one."""
         if self.channels == 1:
@@ -213,4 +221,8 @@ class ForeignNet(Net):
         y = self.node("MatMul", [y, weight], self.name())
         y = self.finish(y) if self.rng.integers(2) else y
         y = self.node("Add", [y, self.stored(self.rng.uniform(-1, 1, classes))], "scores")
-        self.quantize(y, 0.03, 4)
+        if self.rng.integers(2):
+            self.node("Identity", [self.quantize(y, 0.03, 4)], "logits")
+        else:
+            shape = () if self.rng.integers(2) else (classes,)
+            self.node("Mul", [y, self.stored(self.rng.uniform(0.5, 1.5, shape))], "logits")

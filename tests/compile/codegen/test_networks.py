@@ -133,6 +133,16 @@ def test_quantized_scores_are_dequantized(tmp_path: Path) -> None:
     assert isinstance(steps[-1].result, Dequantize) and steps[-1].result.input.qparams.scale == np.float32(0.1)
 
 
+def test_a_view_of_quantized_scores_is_their_dequantization(tmp_path: Path) -> None:
+    m = Model(8)
+    x = m.quantize(m.conv("first", m.quantize("input", 0.02, -3), 3, 4), 0.03, 2)
+    m.node("Flatten", [m.quantize(m.node("GlobalAveragePool", [x], "mean"), 0.02, 1)], "logits")
+    model = m.build("logits", 4)
+    program = lower(read_qdq(save(model, tmp_path)))
+    assert isinstance(program.operators[-1], Dequantize)
+    check_steps(model, program, random_images(3, 8, 8), preprocess(8))
+
+
 def test_activation_after_the_scores_is_refused(tmp_path: Path) -> None:
     m = one_layer()
     m.node("Softmax", ["logits"], "probabilities")

@@ -282,6 +282,13 @@ BEFORE_AND_AFTER: list[tuple[str, Callable[[QdqGraph], QdqGraph], QdqGraph, list
         ["Requantize g -> g, as in y", "Concat x g, as in y -> y"],
     ),
     (
+        "a real result before a max pool is quantized as the pool's",
+        keep_scales,
+        graph(n("Conv", "x w", "c"), n("Relu", "c", "r"), n("MaxPool", "r", "y"), qparams={"x": P, "y": Q},
+              constants={"w": np.float32(0)}),
+        ["Conv x w -> c", "Relu c -> r", "MaxPool r -> y"],
+    ),
+    (
         "a copy of a weight is that weight",
         fold_weights,
         graph(dq("w", "w.dq", "s z0"), n("Identity", "w.dq", "copy"), n("Conv", "input copy", "y"),
@@ -467,6 +474,13 @@ def test_activation_after_the_add_is_the_bound_of_the_sum() -> None:
     before = graph(n("Conv", "x three", "a"), n("Add", "a x", "b"), n("Relu", "b", "y"), qparams={"x": P, "y": Q})
     (node,) = fuse_residual(fuse_activation(before)).nodes
     assert (node.residual, node.bounds, node.output) == ("x", (0, math.inf), "y")
+
+
+def test_a_real_result_takes_the_scale_of_the_pools_behind_it() -> None:
+    before = graph(n("Relu", "x", "r"), n("MaxPool", "r", "m"), n("Slice", "m", "y"), qparams={"y": Q})
+    assert dict(keep_scales(before).qparams) == {"r": Q, "m": Q, "y": Q}
+    shared = graph(n("Relu", "x", "r"), n("MaxPool", "r", "y"), n("Add", "r r", "z"), qparams={"y": Q})
+    assert dict(keep_scales(shared).qparams) == {"y": Q}
 
 
 def test_pads_are_added_to_those_of_the_layer() -> None:
