@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from compile.deploy.lock import lock_board
 from compile.deploy.probe import BoardFacts, probe
 from compile.deploy.ssh.connection import Connection
 from compile.deploy.verify_on_board import run_runner, verify_on_board
-from repghost.errors import IntegrityError, RepGhostError, UsageError
+from repghost.errors import DeviceUnreachableError, IntegrityError, RepGhostError, UsageError
+from repghost.terminal import escape
 
 FORMAT, VERSION = "repghost-board-latency", 1
 LIMIT_S = 1800.0  # of one measurement
@@ -123,7 +125,8 @@ def measure_on_board(
             latencies = [_measure(connection, folder, wanted, threads) for threads in wanted.threads]
         finally:
             if folder != f"{BUNDLES}/{bundle.digest}":
-                connection.run("discard", {"digest": bundle.digest, "token": token})
+                with suppress(DeviceUnreachableError):  # a board that is gone: the next deployment removes it
+                    connection.run("discard", {"digest": bundle.digest, "token": token})
     return latencies, before
 
 
@@ -135,6 +138,8 @@ def _measure(connection: Connection, folder: str, wanted: BoardRun, threads: int
     result = run_runner(connection, folder, arguments, wanted.limit_s)
     after = probe(connection)
     where = connection.address.destination
+    if after.boot != before.boot:
+        raise DeviceUnreachableError(f"{where} restarted while it was measured. Check its power, then try again.")
     figures = {}
     for name in FIGURES:
         value = result.get(name)
@@ -146,7 +151,7 @@ def _measure(connection: Connection, folder: str, wanted: BoardRun, threads: int
         "runs": result["runs"] if type(result.get("runs")) is int else wanted.runs,
         "warmup": wanted.warmup,
         "threads": threads,
-        "variant": str(result.get("variant"))[:40],
+        "variant": escape(result.get("variant"), 40),
         "core": core(before),
         "clock": f"governor {before.governor}" if before.governor else "not reported by the kernel",
         "before": _state(before),

@@ -63,6 +63,7 @@ class BoardFacts:
     writable: bool
     digest_tool: str  # one of DIGEST_TOOLS
     current: str  # the target of the link 'current'
+    boot: str  # another one after each start
 
     @property
     def glibc(self) -> tuple[int, ...] | None:
@@ -76,8 +77,8 @@ class BoardFacts:
         return ALIASES.get(self.machine, self.machine)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dictionary without the long list of features."""
-        return {key: value for key, value in vars(self).items() if key != "features"}
+        """Return a JSON-ready dictionary without the long list of features, and without what says nothing later."""
+        return {key: value for key, value in vars(self).items() if key not in ("features", "boot")}
 
 
 def probe(connection: Connection) -> BoardFacts:
@@ -122,6 +123,7 @@ def parse_probe(lines: list[str]) -> BoardFacts:
         writable=values.get("writable") != "no",
         digest_tool=tool if tool in DIGEST_TOOLS else "",
         current=values.get("current", "")[:200],
+        boot=values.get("boot", "")[:100],
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,9 @@ from typing import Any
 from compile.bundle.manifest import Bundle
 from compile.deploy.copy import RUNNER, differing
 from compile.deploy.ssh.connection import Connection, Reply
-from repghost.errors import IntegrityError
+from repghost.errors import IntegrityError, UsageError
+from repghost.terminal import escape
+from repghost.untrusted import parse_json
 
 VERIFY_LIMIT_S = 300.0
 BUILD_LIMIT_S = 3600.0  # TensorRT times its kernels while it builds an engine
@@ -88,8 +89,8 @@ def run_runner(connection: Connection, folder: str, arguments: list[str], limit_
         raise IntegrityError(f"{RUNNER} {' '.join(arguments)} failed on {where}: {_why(reply, limit_s)}")
     for line in reversed(reply.lines):
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
+            value = parse_json(line, RUNNER)
+        except UsageError:
             continue
         if isinstance(value, dict):
             return value
@@ -120,4 +121,4 @@ def read_verification(result: dict[str, Any], where: str) -> BoardVerification:
     whole = type(images) is int and images > 0 and type(tolerance) in (int, float)
     if result.get("ok") is not True or result.get("mismatches") != 0 or not whole:
         raise IntegrityError(f"{RUNNER} on {where} did not prove the bundle, it says {str(result)[:200]}.")
-    return BoardVerification(str(result.get("variant"))[:40], int(str(images)), float(str(tolerance)))
+    return BoardVerification(escape(result.get("variant"), 40), int(str(images)), float(str(tolerance)))

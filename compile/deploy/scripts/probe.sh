@@ -13,6 +13,7 @@ cpu() {
 
 value machine "$(uname -m)"
 value system "$(uname -s) $(uname -r)"
+value boot "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
 value bits "$(getconf LONG_BIT 2>/dev/null)"
 loaders=
 for path in /lib/ld-linux*.so.* /lib64/ld-linux*.so.* /lib/ld-musl-*.so.*; do

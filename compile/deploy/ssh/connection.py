@@ -7,6 +7,7 @@ import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from compile.deploy.ssh.address import BoardAddress
@@ -21,6 +22,7 @@ CONNECT_LIMIT_S = 8  # until a board has to answer
 PRELUDE = ("common", "guarded")  # what stands before every script
 COMMAND_LIMIT_S = 120.0  # of a command that does little
 OUTPUT_LIMIT_BYTES = 1 << 26  # of one answer; larger ones are no answer of ours
+TEXT_LIMIT_BYTES = 1 << 20  # of an answer in lines; files are larger
 SSH_FAILED = 255  # ssh's own exit code
 # The user's configuration applies; what it may hold for people at a terminal would only be in the way of a program.
 OPTIONS = (
@@ -53,10 +55,10 @@ class Reply:
     output: bytes
     errors: str  # what stood on standard error, of the script and of ssh
 
-    @property
+    @cached_property
     def lines(self) -> list[str]:
-        """The output as lines that are safe to show."""
-        return [escape(line) for line in self.output.decode("utf-8", "replace").splitlines()]
+        """The output, or the end of one that no script prints, as lines that are safe to show."""
+        return [escape(line) for line in self.output[-TEXT_LIMIT_BYTES:].decode("utf-8", "replace").splitlines()]
 
     @property
     def problem(self) -> str:

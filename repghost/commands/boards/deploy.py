@@ -33,8 +33,8 @@ def command(
     FOLDER is 'repghost' in the home of the account by default; FOLDER/current is the bundle to use. It changes in one
     step, and only after the board itself has checked every file and replayed the recorded pictures.
 
-    Exit codes: 2 it does not fit the board, 3 no passing accuracy record, 4 a program is missing, 5 the board cannot
-    be reached or cannot store it, 6 it was changed or the board did not prove it.
+    Exit codes: 2 it does not fit the board or the board lacks something, 3 no passing accuracy record, 4 ssh is
+    missing, 5 the board cannot be reached or cannot store it, 6 it was changed or the board did not prove it.
     """
     from compile.deploy.install import DeploySettings, deploy
 

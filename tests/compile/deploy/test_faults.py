@@ -12,7 +12,6 @@ import pytest
 
 from compile.bundle.manifest import Bundle
 from compile.deploy.install import DeploySettings, deploy
-from compile.deploy.lock import lock_board
 from compile.deploy.ssh.connection import Connection
 from compile.link.zig import run_zig
 from compile.storage.files import sha256
@@ -252,44 +251,3 @@ def test_what_a_broken_upload_left_damaged_is_sent_again(board: Standin, version
     assert {path.name: sha256(path.read_bytes()) for path in (board.home / folder / "current").iterdir()} == {
         path.name: sha256(path.read_bytes()) for path in versions[1].path.iterdir()
     }
-
-
-def test_a_busy_board_is_left_alone(board: Standin, versions: list[Bundle], folder: str) -> None:
-    with lock_board(board.connection(folder)):
-        fails(versions[1], board.connection(folder), 5, "busy with a deployment from .*Wait until it is done")
-    deploy(versions[1].path, board.connection(folder))
-    assert board.current(folder) == versions[1].digest
-
-
-def test_a_deployment_that_lost_the_board_stops(board: Standin, versions: list[Bundle], folder: str) -> None:
-    lock = board.home / folder / "lock/owner"
-
-    def steal(line: str) -> None:
-        if line.startswith("copy") and lock.exists():
-            text = lock.read_text().split()
-            lock.unlink()
-            lock.write_text(" ".join([*text[:2], "f" * 16, text[3]]) + "\n")
-
-    with pytest.raises(RepGhostError, match="another deployment has taken over") as caught:
-        deploy(versions[1].path, board.connection(folder), say=steal)
-    assert caught.value.exit_code == 5
-    assert board.current(folder) == versions[0].digest
-    assert lock.exists()  # it belongs to somebody else now
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "owner", ["999999 {boot} 0123456789abcdef x@y\n", "1 other-boot 0123456789abcdef x@y\n", "", None]
-)
-def test_a_lock_whose_owner_is_gone_is_taken(
-    board: Standin, versions: list[Bundle], folder: str, owner: str | None
-) -> None:
-    lock = board.home / folder / "lock"
-    lock.mkdir()
-    if owner is not None:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        (lock / "owner").write_text(owner.format(boot=boot))
-    board.give(lock)
-    deploy(versions[1].path, board.connection(folder))
-    assert board.current(folder) == versions[1].digest
-    assert not lock.exists()
