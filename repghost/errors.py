@@ -23,6 +23,9 @@ from repghost.terminal import escape
 DISTRIBUTION = "repghost-deploy"
 
 
+LINE_LIMIT = 20_000  # characters of one line of a message
+
+
 class RepGhostError(Exception):
     """An error whose cause lies outside the program; printed without a traceback.
 
@@ -33,7 +36,7 @@ class RepGhostError(Exception):
 
     def __str__(self) -> str:
         """Return the lines, safe to show."""
-        return "\n".join(escape(line) for line in self.args)
+        return "\n".join(escape(line, LINE_LIMIT) for line in self.args)
 
 
 class UsageError(RepGhostError):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
 import re
 import stat
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, get_type_hints
 
 from repghost.errors import RepGhostError, UsageError
 
@@ -19,7 +21,9 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _DIGITS = re.compile(r"-?[0-9]{1,19}")  # only ASCII ones, and never so many that reading them takes long
 
 
-def open_regular(path: Path, *, error: type[RepGhostError] = UsageError, follow_links: bool = True) -> BinaryIO:
+def open_regular(
+    path: Path, *, error: type[RepGhostError] = UsageError, follow_links: bool = True
+) -> io.BufferedReader:
     """Return a regular file opened for reading; a pipe or a device is refused at once, never waited for.
 
     Args:
@@ -109,10 +113,31 @@ def parse_json(data: bytes | str, name: str, limit: int = JSON_BYTES, error: typ
         if _SURROGATE.search(text):  # halves of a character, which nothing can write again
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:
-        raise error(f"{name} is not acceptable JSON: values are nested too deeply.") from None
+        raise error(f"{name} is not JSON that can be read: values are nested too deeply.") from None
     except ValueError as problem:  # UnicodeDecodeError and JSONDecodeError are ValueErrors too
-        raise error(f"{name} is not acceptable JSON: {problem}.") from problem
+        raise error(f"{name} is not JSON that can be read: {problem}.") from problem
     return value
+
+
+def check_fields(values: Mapping[str, Any], kind: type, name: str) -> None:
+    """Refuse JSON values of another type than the fields of a dataclass.
+
+    Args:
+        values: by the name of the field.
+        kind: the dataclass; what it checks itself is its own sentence, so it goes first.
+        name: what messages call the values.
+
+    Raises:
+        UsageError: naming the first such value.
+    """
+    import msgspec
+
+    for key, hint in get_type_hints(kind).items():
+        try:
+            if key in values:
+                msgspec.convert(values[key], hint)
+        except msgspec.ValidationError as problem:
+            raise UsageError(f"{name}: {key} is {values[key]!r:.80}: {problem}.") from problem
 
 
 def _reason(problem: Exception) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from calib.observers import find_observer
 from calib.settings.policy import find_policy
 from repghost.errors import UsageError, unknown_value
+from repghost.untrusted import parse_json
 
 CONFIG_VERSION = 1
 SEARCH = "search"  # an ignored key of a config that a search wrote: what it tried
@@ -190,19 +191,4 @@ def config_from_json(text: str) -> QuantConfig:
     Raises:
         UsageError: when the text is not JSON, names a key twice, or `config_from_dict` refuses it.
     """
-    if len(text) > MAX_CONFIG_BYTES:
-        raise UsageError(f"a quantization config has at most {MAX_CONFIG_BYTES} characters, not {len(text)}.")
-    try:
-        values = json.loads(text, object_pairs_hook=_unique_keys)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"the quantization config is not valid JSON: {error}") from error
-    return config_from_dict(values)
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object, refusing a key given twice, where JSON readers disagree."""
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        names = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in names if names.count(key) > 1)!r} is given twice")
-    return result
+    return config_from_dict(parse_json(text, "the quantization config", MAX_CONFIG_BYTES))

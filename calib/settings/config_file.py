@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from calib.settings.config import MAX_CONFIG_BYTES, config_from_json, default_config
 from repghost.errors import UsageError
+from repghost.untrusted import read_bounded
 
 if TYPE_CHECKING:
     from calib.settings.config import QuantConfig
@@ -22,11 +23,9 @@ def read_config(path: Path | None, policy: str | None) -> QuantConfig:
     if path is None:
         return default_config(policy)
     try:
-        with path.open("rb") as file:
-            data = file.read(4 * MAX_CONFIG_BYTES + 1)
-        config = config_from_json(data.decode("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        config = config_from_json(read_bounded(path, MAX_CONFIG_BYTES).decode("utf-8"))
+    except UnicodeDecodeError as error:
         raise UsageError(f"quantization config {str(path)!r} cannot be read: {error}") from error
     except UsageError as error:
-        raise UsageError(f"{str(path)!r}: {error}") from error
+        raise UsageError(f"quantization config {str(path)!r}: {error}") from error
     return config if policy is None else replace(config, policy=policy)

@@ -24,12 +24,14 @@ from compile.accuracy.row import Row
 from compile.storage import formats
 from compile.storage.measurements import Measurements, NotMeasuredError
 from compile.storage.stage_cache import versions
+from compile.storage.strict_json import read_strict
 from compile.subject.request import SubjectRequest
-from repghost.errors import AccuracyGateError, ToolMissingError, UsageError
+from repghost.errors import AccuracyGateError, IntegrityError, ToolMissingError, UsageError
 from repghost.evaluation.accuracy import accuracy, paired_difference
 from repghost.files import write_text_atomically
 
 FORMAT, VERSION = formats.ACCURACY
+MAX_DOCUMENT_BYTES = 32 << 20
 JSON_FILE, PAGE_FILE = "accuracy.json", "accuracy.md"
 
 
@@ -127,11 +129,11 @@ def read_networks(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        document = json.loads(path.read_bytes())
+        document = read_strict(path, MAX_DOCUMENT_BYTES)
         given = document["format"], document["version"]
         networks: list[dict[str, Any]] = document["networks"]
-    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is no document to add to: {error!r}. Leave --add out to write it anew.") from error
+    except (IntegrityError, KeyError) as error:
+        raise UsageError(f"{path} is no document to add to: {error}. Leave --add out to write it anew.") from error
     if given != (FORMAT, VERSION):
         raise UsageError(
             f"{path} is of format {given[0]!r}, version {given[1]!r}; this program adds to {FORMAT!r}, version "

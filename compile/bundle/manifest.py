@@ -14,14 +14,17 @@ manifest.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from compile.bundle.sections import Sections
 from compile.storage.files import DIGEST, FILE_LIMIT, NAME, read_plain_file, sha256, write_folder_atomically
 from compile.storage.strict_json import canonical_json, parse_strict
+from compile.storage.typed_json import check_types
 from compile.targets.table import HOST, Target, find_target
 from repghost.data.class_names import from_lines
+from repghost.data.preprocess import Preprocess
 from repghost.errors import IntegrityError, UsageError
 
 FORMAT = "repghost-bundle"
@@ -32,23 +35,9 @@ FILES = frozenset({"model.so", "repghost-run", "repghost.h", "labels.txt", "vect
 ENGINE_TARGETS = frozenset({"jetson"})  # the board builds the engine itself, with scripts of the bundle
 ENGINE_FILES = frozenset({"build.sh", "check.sh", "labels.txt"})  # what such a bundle holds at least
 MOST_FILES = 64
+MOST_CLASSES = 1_000_000  # as in `ModelSpec`
 
-# The keys of a manifest besides format, version and files, and the type of each.
-SECTIONS: dict[str, type] = {
-    "abi": int,
-    "model": dict,
-    "target": dict,
-    "precision": str,
-    "program_digest": str,
-    "input": dict,
-    "classes": int,
-    "preprocess": dict,
-    "quantization": dict,
-    "variants": list,
-    "layers": list,
-    "accuracy": dict,
-    "tools": dict,
-}
+SECTIONS = tuple(entry.name for entry in fields(Sections))
 
 
 @dataclass(frozen=True)
@@ -62,7 +51,7 @@ class Bundle:
     @property
     def target_name(self) -> str:
         """The row of `compile.targets.table` it was made for."""
-        return str(self.manifest["target"].get("name"))
+        return str(self.manifest["target"]["name"])
 
     @property
     def size(self) -> int:
@@ -126,25 +115,29 @@ def write_bundle(path: Path, files: dict[str, bytes], sections: dict[str, Any]) 
 def _check_manifest(manifest: dict[str, Any]) -> None:
     """Raise IntegrityError when a manifest is not one of ours, or names a file it must not."""
     if manifest.get("format") != FORMAT:
-        raise IntegrityError(f"{MANIFEST} is of format {manifest.get('format')!r}, not {FORMAT!r}.")
+        raise IntegrityError(f"{MANIFEST} is of format {manifest.get('format')!r:.80}, not {FORMAT!r}.")
     version = manifest.get("version")
     if type(version) is not int or version != VERSION:
-        raise IntegrityError(f"{MANIFEST} has version {version!r}; this program reads version {VERSION}.")
+        raise IntegrityError(f"{MANIFEST} has version {version!r:.80}; this program reads version {VERSION}.")
     wrong = sorted({"format", "version", "files", *SECTIONS} ^ set(manifest))
     if wrong:
         raise IntegrityError(f"{MANIFEST}: the keys {wrong} are missing or unknown.")
-    for key, kind in SECTIONS.items():
-        if type(manifest[key]) is not kind:
-            raise IntegrityError(f"{MANIFEST}: {key} must be a {kind.__name__}, not {manifest[key]!r}.")
-    sides = [manifest["input"].get(key) for key in ("height", "width")]
-    if any(type(side) is not int or not 1 <= side <= 1 << 14 for side in sides) or manifest["classes"] < 1:
-        raise IntegrityError(f"{MANIFEST}: input {sides} or classes {manifest['classes']} is out of range.")
+    sections = check_types({key: manifest[key] for key in SECTIONS}, Sections, MANIFEST)
+    sides = [sections.input.height, sections.input.width]
+    if any(not 1 <= side <= 1 << 14 for side in sides) or not 1 <= sections.classes <= MOST_CLASSES:
+        raise IntegrityError(f"{MANIFEST}: input {sides} or classes {sections.classes} is out of range.")
+    try:
+        Preprocess.from_dict(sections.preprocess)
+    except UsageError as error:
+        raise IntegrityError(f"{MANIFEST}: preprocess: {error}") from error
     files = manifest["files"]
     if not isinstance(files, dict) or len(files) > MOST_FILES:
         raise IntegrityError(f"{MANIFEST}: files must be an object of at most {MOST_FILES}, not {str(files)[:200]}.")
-    if manifest["target"].get("name") in ENGINE_TARGETS:
+    if sections.target.name in ENGINE_TARGETS:
         if not set(files) >= ENGINE_FILES:
             raise IntegrityError(f"{MANIFEST}: files must name {sorted(ENGINE_FILES)}, not {sorted(files)}.")
+    elif not sections.variants:
+        raise IntegrityError(f"{MANIFEST}: variants must name an instruction set.")
     elif set(files) != FILES:
         raise IntegrityError(f"{MANIFEST}: files must be exactly {sorted(FILES)}, not {sorted(files)}.")
     for name, entry in files.items():
@@ -166,7 +159,8 @@ def _check_entry(name: str, entry: Any) -> None:
     if not NAME.fullmatch(name) or name == MANIFEST or not isinstance(entry, dict) or set(entry) != {"size", "sha256"}:
         raise IntegrityError(f"{MANIFEST}: the entry of {name!r} must hold size and sha256 and nothing else.")
     if type(entry["size"]) is not int or not 0 <= entry["size"] <= FILE_LIMIT:
-        raise IntegrityError(f"{MANIFEST}: the size of {name!r} is {entry['size']!r}; at most {FILE_LIMIT} is allowed.")
+        size = f"{entry['size']!r:.80}"
+        raise IntegrityError(f"{MANIFEST}: the size of {name!r} is {size}; at most {FILE_LIMIT} is allowed.")
     if not isinstance(entry["sha256"], str) or not DIGEST.fullmatch(entry["sha256"]):
         raise IntegrityError(f"{MANIFEST}: the sha256 of {name!r} is not 64 lower-case hexadecimal digits.")
 

@@ -17,11 +17,19 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from repghost.errors import UsageError
+from repghost.untrusted import read_bounded
 
 MAX_FILE_BYTES = 256 << 20  # the widest published RepGhostNet takes 10 MB
 MAX_NODES = 20_000  # a RepGhostNet has 509
 MIN_OPSET, MAX_OPSET = 13, 21  # 13 brought per-channel Q/DQ; 21 is the last one tested
 ONNX_DOMAINS = ("", "ai.onnx")
+CONSTANT_VALUES = {
+    "value": onnx.AttributeProto.TENSOR,
+    "value_float": onnx.AttributeProto.FLOAT,
+    "value_floats": onnx.AttributeProto.FLOATS,
+    "value_int": onnx.AttributeProto.INT,
+    "value_ints": onnx.AttributeProto.INTS,
+}
 
 # What a tensor stored in the file may hold: weights and biases, int32 biases, shapes and axes.
 STORED_TYPES = {
@@ -95,11 +103,11 @@ def _parse(path: Path) -> onnx.ModelProto:
         raise UsageError("there is no such file. Write one with 'repghost quantize CKPT --data DIR -o FILE.qdq.onnx'.")
     if not path.is_file():
         raise UsageError("this is not a regular file; give the path of a .qdq.onnx file.")
-    size = path.stat().st_size
-    if not 0 < size <= MAX_FILE_BYTES:
-        raise UsageError(f"the file has {size} bytes; 1 to {MAX_FILE_BYTES} are allowed. Is it the right file?")
+    data = read_bounded(path, MAX_FILE_BYTES)
+    if not data:
+        raise UsageError(f"the file has 0 bytes; 1 to {MAX_FILE_BYTES} are allowed. Is it the right file?")
     try:
-        model = onnx.ModelProto.FromString(path.read_bytes())
+        model = onnx.ModelProto.FromString(data)
     except Exception as error:  # protobuf's DecodeError; its module depends on the implementation
         raise UsageError("this is not an ONNX file, or it is cut short. Copy or write it again.") from error
     if not model.graph.node:
@@ -135,6 +143,12 @@ def _refuse_exotic_parts(model: onnx.ModelProto) -> None:
         raise UsageError("model functions, sparse tensors and training information are not supported. Export without.")
     graphs = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
     for node in model.graph.node:
+        values = [(attribute.name, attribute.type) for attribute in node.attribute]
+        if node.op_type == "Constant" and (len(values) != 1 or CONSTANT_VALUES.get(values[0][0]) != values[0][1]):
+            raise UsageError(
+                f"node {node.name!r} (Constant) needs one value, of {', '.join(CONSTANT_VALUES)}; it has "
+                f"{', '.join(repr(name) for name, _ in values) or 'none'}. Write the file again."
+            )
         if any(attribute.type in graphs for attribute in node.attribute):
             raise UsageError(
                 f"node {node.name!r} ({node.op_type}) holds a subgraph; control flow cannot be compiled. "

@@ -21,6 +21,7 @@ from compile.frontend.uint8_to_int8 import to_signed, unsigned_tensors
 from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
 from repghost.data.preprocess import IMAGENET, Preprocess, read_preprocess, resized
 from repghost.errors import IntegrityError, UsageError
+from repghost.untrusted import parse_json
 
 TENSOR_TYPES = {TensorProto.FLOAT: "float32", TensorProto.INT8: "int8", TensorProto.UINT8: "uint8"}
 
@@ -43,7 +44,7 @@ def read_qdq(path: Path, preprocess: Preprocess | None = None) -> QdqGraph:
     try:
         return _read(load_model(path), preprocess)
     except (UsageError, IntegrityError) as error:
-        raise type(error)(f"{path}: {error}") from error
+        raise type(error)(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
 
 
 def read_qdq_as_given(path: Path, preprocess_file: Path | None) -> QdqGraph:
@@ -135,14 +136,14 @@ def _nodes(
 
 
 def _attribute(node: onnx.NodeProto, attribute: AttributeProto) -> Any:
-    value = onnx.helper.get_attribute_value(attribute)
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, int | float):
-        return value
-    if isinstance(value, str) or not all(isinstance(item, int | float) for item in value):
-        raise UsageError(f"node {node.name!r} ({node.op_type}): attribute {attribute.name!r} is not made of numbers.")
-    return tuple(value)
+    kinds = AttributeProto
+    if attribute.type == kinds.STRING:
+        return attribute.s.decode("utf-8", "replace")
+    if attribute.type in (kinds.INT, kinds.FLOAT):
+        return attribute.i if attribute.type == kinds.INT else attribute.f
+    if attribute.type in (kinds.INTS, kinds.FLOATS):
+        return tuple(attribute.ints if attribute.type == kinds.INTS else attribute.floats)
+    raise UsageError(f"node {node.name!r} ({node.op_type}): attribute {attribute.name!r} is not made of numbers.")
 
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -239,10 +240,7 @@ def _preprocess(metadata: dict[str, str], given: Preprocess | None, shape: tuple
             "understood. Export it for a square input."
         )
     if PREPROCESS in metadata:
-        try:
-            given = Preprocess.from_dict(json.loads(metadata[PREPROCESS]))
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise UsageError(f"metadata {PREPROCESS!r} is not JSON: {error}. Write the file again.") from error
+        given = Preprocess.from_dict(parse_json(metadata[PREPROCESS], f"metadata {PREPROCESS!r}"))
     if given is None:
         example = json.dumps(resized(IMAGENET, shape[-1]).to_dict())
         raise UsageError(

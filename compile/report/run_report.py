@@ -18,7 +18,8 @@ from compile.stages.pack import TOOLS, quantization_config
 from compile.storage.files import sha256
 from compile.storage.formats import REPORT
 from compile.storage.stage_cache import versions
-from compile.storage.strict_json import canonical_json, parse_strict
+from compile.storage.strict_json import canonical_json, read_strict
+from compile.storage.typed_json import check_types
 from compile.subject.subject import QuantizedSubject
 from compile.targets.precisions import INT8
 from repghost.errors import IntegrityError, UsageError
@@ -178,6 +179,15 @@ def _earlier_builds(folder: Path, report: dict[str, Any]) -> list[dict[str, Any]
     return kept
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What is read of an earlier report before its pages are made."""
+
+    folder: str
+    builds: list[dict[str, Any]]
+    programs: dict[str, str]
+
+
 def read_report(folder: Path) -> dict[str, Any]:
     """Read report.json of a run's folder.
 
@@ -188,7 +198,8 @@ def read_report(folder: Path) -> dict[str, Any]:
     path = Path(folder) / JSON_FILE
     if not path.is_file():
         raise UsageError(f"{folder} holds no {JSON_FILE}; 'make compile' writes one into build/<model>-<size>px/.")
-    report = parse_strict(path.read_bytes(), str(path))
+    report = read_strict(path)
     if (report.get("format"), report.get("version")) != REPORT:
         raise IntegrityError(f"{path} is no {REPORT[0]} of version {REPORT[1]}; run 'make compile' again.")
+    check_types(report, _Read, str(path))
     return report

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from repghost.errors import IntegrityError
-from repghost.untrusted import JSON_BYTES, parse_json
+from repghost.untrusted import JSON_BYTES, parse_json, read_bounded
 
 
 def parse_strict(data: bytes, name: str, limit: int = JSON_BYTES) -> dict[str, Any]:
@@ -24,6 +25,11 @@ def parse_strict(data: bytes, name: str, limit: int = JSON_BYTES) -> dict[str, A
     if not isinstance(value, dict):
         raise IntegrityError(f"{name} holds a JSON {type(value).__name__}, not an object.")
     return value
+
+
+def read_strict(path: Path, limit: int = JSON_BYTES) -> dict[str, Any]:
+    """Return the JSON object in a file; errors as `parse_strict`."""
+    return parse_strict(read_bounded(path, limit, error=IntegrityError), str(path), limit)
 
 
 def canonical_json(value: dict[str, Any]) -> bytes:

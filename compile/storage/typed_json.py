@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -27,14 +27,28 @@ def read_record(values: Mapping[str, Any], kind: type[T], name: str) -> T:
     Raises:
         IntegrityError: for a missing or unknown key, a value of another type, NaN or infinity.
     """
+    found = check_types(values, kind, name)
+    _check_same(values, asdict(found), name)  # type: ignore[call-overload]
+    return found
+
+
+def check_types(values: Mapping[str, Any], kind: type[T], name: str) -> T:
+    """Return JSON values as a frozen dataclass that names what is read of them; unknown keys are left out.
+
+    Args:
+        values: as a JSON reader gives them.
+        kind: the dataclass.
+        name: what messages call the file.
+
+    Raises:
+        IntegrityError: for a missing key, or a value of another type.
+    """
     import msgspec
 
     try:
-        found = msgspec.convert(values, kind)
+        return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
         raise IntegrityError(_sentence(str(error), values, kind, name)) from error
-    _check_same(values, asdict(found), name)  # type: ignore[call-overload]
-    return found
 
 
 def _sentence(problem: str, value: Any, kind: Any, name: str) -> str:
@@ -49,7 +63,8 @@ def _sentence(problem: str, value: Any, kind: Any, name: str) -> str:
         key, value = next((key, text) for key, text in value.items() if not isinstance(text, str))
         place = f"{place.removesuffix('[...]')}.{key}"
     if what.startswith("Object missing"):
-        return _other_keys(place, value.keys() ^ get_type_hints(kind).keys())
+        needed = {entry.name for entry in fields(kind) if entry.default is MISSING and entry.default_factory is MISSING}
+        return _other_keys(place, (needed - value.keys()) | (value.keys() - get_type_hints(kind).keys()))
     if get_origin(kind) is Literal:
         return f"{place} is {value!r:.80}; allowed: {', '.join(get_args(kind))}."
     expected = EXPECTED.sub(r"\1", what)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from calib.qdq.writer import CALIBRATION, LABELS, MODEL, QUANTIZATION
+from compile.frontend.onnx_file import MAX_FILE_BYTES
 from compile.frontend.qdq_file import read_qdq_as_given
 from compile.ir.qdq_graph import QdqGraph
 from compile.storage.files import sha256
@@ -19,8 +19,10 @@ from repghost.data import notes_on
 from repghost.errors import UsageError
 from repghost.evaluation.classes import match_classes, numbered_labels
 from repghost.network.spec import model_name, parse_width
+from repghost.untrusted import parse_json, read_bounded
 
 KIND = "quantized"
+MAX_LABEL_BYTES = 16 << 20
 
 
 def quantized_subject(path: Path, request: SubjectRequest) -> QuantizedSubject:
@@ -46,7 +48,7 @@ def quantized_subject(path: Path, request: SubjectRequest) -> QuantizedSubject:
         dataset = match_classes(dataset, classes, labels, request.class_order)
         labels = dataset.classes
         test = select_test_images(dataset, request.data, graph.preprocess, request)
-    content = path.read_bytes()
+    content = read_bounded(path, MAX_FILE_BYTES)
     return QuantizedSubject(
         name=name,
         digest=sha256(content),
@@ -74,8 +76,8 @@ def _name(graph: QdqGraph, path: Path, width: str | None) -> str:
 def _json(graph: QdqGraph, key: str) -> dict[str, Any]:
     """Return an object of the metadata; the report alone repeats it, so a damaged one counts as empty."""
     try:
-        value = json.loads(graph.metadata.get(key, "{}"))
-    except (ValueError, RecursionError):
+        value = parse_json(graph.metadata.get(key, "{}"), key)
+    except UsageError:
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -88,10 +90,7 @@ def labels_of(graph: QdqGraph, classes: int) -> tuple[str, ...] | None:
     """
     if LABELS not in graph.metadata:
         return None
-    try:
-        labels = json.loads(graph.metadata[LABELS])
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"metadata {LABELS!r} is not JSON: {error}. Write the file again.") from error
+    labels = parse_json(graph.metadata[LABELS], f"metadata {LABELS!r}", MAX_LABEL_BYTES)
     if not isinstance(labels, list) or len(labels) != classes or not all(isinstance(label, str) for label in labels):
         raise UsageError(f"metadata {LABELS!r} has to name {classes} classes. Write the file again.")
     return tuple(labels)

@@ -17,6 +17,7 @@ from compile.summary.sources import File, Learned, Reader
 from compile.summary.sources.readers import readers
 from repghost.errors import IntegrityError, UsageError
 from repghost.network.spec import WIDTHS
+from repghost.untrusted import read_bounded
 
 SIZE_LIMIT = 32 << 20  # bytes of one file
 RUN_NAMES = ("report.json", "jetson.json", "jetson-measurement.json")  # looked for in the folders of runs
@@ -63,7 +64,7 @@ def collect(paths: Sequence[Path], max_drop: float | None = None, made: datetime
     """
     known, sources, learned = readers(), [], []
     for path in paths:
-        data = path.read_bytes()
+        data = read_bounded(path, SIZE_LIMIT, error=IntegrityError)
         values = parse_strict(data, str(path), SIZE_LIMIT)
         kind = values.get("format")
         if kind == FORMAT:

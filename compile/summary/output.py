@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from compile.storage.strict_json import canonical_json, parse_strict
+from compile.storage.strict_json import canonical_json, read_strict
 from compile.summary.collect import SIZE_LIMIT
 from compile.summary.facts import FORMAT, Summary
 from compile.summary.pages.csv_sheet import render_csv
@@ -53,7 +53,7 @@ def is_summary(path: Path) -> bool:
     """Return whether a file says that it is a summary."""
     if not path.is_file():
         return False
-    return parse_strict(path.read_bytes(), str(path), SIZE_LIMIT).get("format") == FORMAT
+    return read_strict(path, SIZE_LIMIT).get("format") == FORMAT
 
 
 def read_summary(path: Path) -> Summary:
@@ -65,4 +65,4 @@ def read_summary(path: Path) -> Summary:
     """
     if not path.is_file():
         raise UsageError(f"{path} does not exist; 'repghost report PATHS -o DIR' writes DIR/{NAME}.json.")
-    return Summary.from_dict(parse_strict(path.read_bytes(), str(path), SIZE_LIMIT), str(path))
+    return Summary.from_dict(read_strict(path, SIZE_LIMIT), str(path))

@@ -11,13 +11,14 @@ from compile.link.toolchain import runner_sources
 from compile.report.run_report import JSON_FILE, read_report
 from compile.stages.pack import TOOLS
 from compile.storage.code_key import code_digest, files_digest
-from compile.storage.files import sha256
 from compile.storage.stage_cache import key_digest, versions
 from compile.subject.request import Request
 from compile.subject.subject import CARRIED_DATA, CARRIED_WEIGHTS, CARRIED_WIDTH, RANDOM, TIMM
+from repghost.checkpoints.checkpoint import file_digest
 from repghost.errors import RepGhostError, UsageError
 from repghost.files import write_text_atomically
 from repghost.network.spec import WIDTHS, parse_width
+from repghost.untrusted import read_bounded
 
 CHECKPOINTS = (".safetensors", ".pth", ".pt", ".tar", ".qdq.onnx")
 
@@ -80,7 +81,7 @@ def _key(request: Request) -> str:
     files += [Path(name) for name in (request.weights, request.class_order) if name and Path(name).is_file()]
     values = {
         "request": {key: str(value) for key, value in asdict(request).items()},
-        "files": [sha256(path.read_bytes()) for path in files],
+        "files": [file_digest(path) for path in files],
         "pictures": _listing(request.data or CARRIED_DATA),
         "code": code_digest("compile.pipeline"),
         "sources": files_digest(runner_sources()),
@@ -103,8 +104,8 @@ def _finished(stamp: Path) -> bool:
     """Return whether the run that wrote the stamp is still there as it was."""
     if not stamp.is_file():
         return False
-    folder, digest = stamp.read_text().splitlines()
-    return bool(digest) and _digest(Path(folder)) == digest
+    lines = read_bounded(stamp, 1 << 16).decode("utf-8", "replace").splitlines()
+    return len(lines) == 2 and bool(lines[1]) and _digest(Path(lines[0])) == lines[1]
 
 
 def _digest(folder: Path) -> str:
@@ -114,4 +115,4 @@ def _digest(folder: Path) -> str:
     bundles = [folder / str(build["folder"]) / MANIFEST for build in read_report(folder)["builds"]]
     if not all(path.is_file() for path in bundles):
         return ""
-    return key_digest({"bundles": [sha256(path.read_bytes()) for path in bundles]})
+    return key_digest({"bundles": [file_digest(path) for path in bundles]})

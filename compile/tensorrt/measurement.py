@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compile.storage.strict_json import parse_strict
+from compile.storage.strict_json import read_strict
 from repghost.errors import IntegrityError
 
 FORMAT, VERSION = "repghost-jetson-measurement", 1
@@ -64,7 +64,7 @@ def read_measurement(folder: Path, bundle_digest: str) -> Mapping[str, Any] | No
     path = folder / FILE
     if not path.is_file():
         return None
-    values = check_measurement(parse_strict(path.read_bytes(), str(path), LIMIT), str(path))
+    values = check_measurement(read_strict(path, LIMIT), str(path))
     return values if values["bundle_digest"] == bundle_digest else None
 
 

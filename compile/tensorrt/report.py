@@ -11,7 +11,7 @@ from compile.report.card import render_engine_card
 from compile.report.run_page import accuracy_lines
 from compile.stages.own_command import own_command
 from compile.storage import formats
-from compile.storage.strict_json import canonical_json, parse_strict
+from compile.storage.strict_json import canonical_json, parse_strict, read_strict
 from compile.subject.subject import Subject
 from compile.targets.table import JETSON
 from compile.tensorrt.measurement import FILE, read_measurement, throttled
@@ -97,7 +97,7 @@ def read_page(folder: Path) -> str | None:
     path = folder / JSON_FILE
     if not path.is_file():
         return None
-    report = parse_strict(path.read_bytes(), str(path), SIZE_LIMIT)
+    report = read_strict(path, SIZE_LIMIT)
     if report.get("format") == CHECK_FORMAT:  # docs/jetson.json is about no bundle
         return None
     if report.get("format") != FORMAT or report.get("version") != VERSION:

@@ -19,13 +19,14 @@ from torch import Tensor
 
 from repghost.checkpoints.identify import identify, validated
 from repghost.checkpoints.sharded import is_index, read_shards, shard_note
-from repghost.checkpoints.weight_files import WeightFile, parse_weights, read_file_bytes
+from repghost.checkpoints.weight_files import HEADER_LIMIT, WeightFile, parse_weights, read_file_bytes
 from repghost.checkpoints.weight_names import averaged_note, without_prefix
 from repghost.errors import UsageError, unknown_value
 from repghost.files import write_bytes_atomically
 from repghost.network.fuse import empty_model
 from repghost.network.model import RepGhostNet
 from repghost.network.spec import BRANCHES, Branches, Form, ModelSpec
+from repghost.untrusted import open_regular, parse_json
 
 HEADER_KEY = "repghost"  # the only key: safetensors does not keep an order, and equal content must give equal bytes
 HEADER_VERSION = 1
@@ -60,7 +61,7 @@ class Checkpoint:
 
 def file_digest(path: Path) -> str:
     """Return the sha256 of a file, hexadecimal."""
-    with Path(path).open("rb") as file:
+    with open_regular(Path(path)) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -161,10 +162,7 @@ def _own_header(content: WeightFile) -> dict[str, Any]:
     """Return the JSON that `write_checkpoint` stored, {} for a foreign file."""
     if HEADER_KEY not in content.header:
         return {}
-    try:
-        header = json.loads(content.header[HEADER_KEY])
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"its header is not JSON ({error}).") from error
+    header = parse_json(content.header[HEADER_KEY], "its header", HEADER_LIMIT)
     if not isinstance(header, dict) or "version" not in header:
         raise UsageError("its header has no version; the file is damaged, or another program wrote it.")
     if header["version"] != HEADER_VERSION:

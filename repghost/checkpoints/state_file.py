@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from repghost.checkpoints.weight_files import load_archive, read_file_bytes
 from repghost.errors import UsageError
@@ -43,11 +44,25 @@ def read_values(path: Path, version: int, what: str, build: Callable[[Mapping[st
     """
     try:
         values = load_archive(read_file_bytes(path), path)
+        given = values["version"]
+        if type(given) is not int or given != version:
+            raise UsageError(f"state version {given!r:.80}; this program reads version {version}.")
+        return build(values)
     except UsageError as error:
         raise UsageError(f"{path}: not {what}: {error}") from error
-    try:
-        if type(values["version"]) is not int or values["version"] != version:
-            raise UsageError(f"{path}: state version {values['version']!r:.80}; this program reads version {version}.")
-        return build(values)
     except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UsageError(f"{path}: not {what} ({type(error).__name__}: {error}).") from error
+
+
+def weights_in(values: Mapping[str, Any], key: str) -> dict[str, Tensor]:
+    """Return the named tensors under a key of a state.
+
+    Raises:
+        UsageError: when it holds something else.
+    """
+    found = values[key]
+    if not isinstance(found, Mapping) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in found.items()
+    ):
+        raise UsageError(f"its {key!r} holds other things than named tensors.")
+    return dict(found)

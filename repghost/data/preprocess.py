@@ -22,6 +22,7 @@ from PIL import Image
 
 from repghost.data.decode import MAX_PIXELS, ImageError, to_rgb
 from repghost.errors import UsageError, unknown_value
+from repghost.untrusted import JSON_BYTES, parse_json, read_bounded
 
 VERSION = 1
 MAX_SIDE = 4096
@@ -63,7 +64,7 @@ class Preprocess:
                 f"resize {self.resize} is smaller than size {self.size}, so the crop would leave the picture; "
                 f"give a resize of at least {self.size}."
             )
-        if self.interpolation not in INTERPOLATIONS:
+        if not isinstance(self.interpolation, str) or self.interpolation not in INTERPOLATIONS:
             raise unknown_value("interpolation", self.interpolation, INTERPOLATIONS)
         object.__setattr__(self, "mean", _triple("mean", self.mean))
         object.__setattr__(self, "std", _triple("std", self.std))
@@ -156,7 +157,7 @@ class Preprocess:
         version = values.get("version")
         if "version" not in values:
             raise UsageError(f'a Preprocess says its version: "version": {VERSION} is missing; add it.')
-        if version != VERSION:
+        if type(version) is not int or version != VERSION:
             raise UsageError(
                 f"Preprocess version {version!r:.80} is not understood; this program reads version {VERSION}; use the "
                 "version of repghost that wrote the file."
@@ -182,7 +183,7 @@ def _triple(name: str, values: object) -> Triple:
     if not isinstance(values, tuple | list) or len(values) != 3:
         raise UsageError(f"{name} must be three numbers (red, green, blue), not {values!r}.")
     for value in values:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == math.inf:
             raise UsageError(f"{name} must be three finite numbers, not {values!r}.")
         if abs(value) > 100:
             raise UsageError(f"{name} {values!r} is out of range; pixels are in [0, 1] here, not in [0, 255].")
@@ -200,11 +201,9 @@ def read_preprocess(path: Path) -> Preprocess:
         UsageError: when the file is missing, no JSON, or not a Preprocess.
     """
     try:
-        return Preprocess.from_dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: cannot be read as JSON ({error}).") from error
+        return Preprocess.from_dict(parse_json(read_bounded(path, JSON_BYTES), "the file"))
     except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
+        raise UsageError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
 
 def resolve_preprocess(stored: Mapping[str, Any] | None, num_classes: int, path: Path | None = None) -> Preprocess:

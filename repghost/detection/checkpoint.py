@@ -13,12 +13,13 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from repghost.checkpoints.weight_files import parse_weights, read_file_bytes
+from repghost.checkpoints.weight_files import HEADER_LIMIT, parse_weights, read_file_bytes
 from repghost.detection.detector import MAX_CLASSES, build_detector, fuse_detector
 from repghost.detection.recipe import DetectionRecipe
 from repghost.errors import UsageError
 from repghost.files import write_bytes_atomically
 from repghost.network.model import RepGhostNet
+from repghost.untrusted import parse_json
 
 HEADER_KEY = "repghost-detector"
 VERSION = 1
@@ -96,10 +97,7 @@ def empty_detector(recipe: DetectionRecipe, classes: int) -> nn.Module:
 def _header(texts: Mapping[str, str]) -> dict[str, Any]:
     if HEADER_KEY not in texts:
         raise UsageError("not a detector; give the file that 'repghost detect-train' wrote.")
-    try:
-        header = json.loads(texts[HEADER_KEY])
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"its header is not JSON ({error}).") from error
+    header = parse_json(texts[HEADER_KEY], "its header", HEADER_LIMIT)
     if not isinstance(header, dict) or header.get("version") != VERSION:
         raise UsageError(f"its header is not of version {VERSION}, which this program reads.")
     for key, kind in (("recipe", dict), ("categories", list), ("form", str), ("metadata", dict)):

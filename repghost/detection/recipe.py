@@ -13,6 +13,7 @@ from typing import Any
 
 from repghost.errors import UsageError, unknown_value
 from repghost.training.recipe_parts import check_choices, check_ranges
+from repghost.untrusted import check_fields
 
 KINDS = ("retinanet", "maskrcnn")
 FREEZE = ("none", "stem", "stride 4", "stride 8", "stride 16", "stride 32")
@@ -130,4 +131,6 @@ class DetectionRecipe:
         milestones = values.get("milestones", ())
         if not isinstance(milestones, list | tuple):
             raise UsageError(f"recipe: milestones must be ascending epochs, not {milestones!r}.")
-        return cls(**{**values, "milestones": tuple(milestones)})
+        recipe = cls(**{**values, "milestones": tuple(milestones)})
+        check_fields(values, cls, "recipe")
+        return recipe

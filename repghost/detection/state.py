@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
-from repghost.checkpoints.state_file import read_values, write_values
+from repghost.checkpoints.state_file import read_values, weights_in, write_values
 from repghost.detection.evaluate import Precision
 from repghost.detection.recipe import DetectionRecipe
+from repghost.untrusted import parse_json
 
 VERSION = 1
 
@@ -36,6 +38,16 @@ class DetectionEpoch:
         """Return the record that `dataclasses.asdict` wrote."""
         figures = {name: None if values.get(name) is None else Precision(**values[name]) for name in ("boxes", "masks")}
         return cls(**{**values, **figures})
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """What a state says of its unfinished epoch."""
+
+    step: int
+    processes: int
+    sums: dict[str, float]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -78,10 +90,10 @@ def read_state(path: Path) -> DetectionState:
 
 def _state(values: Mapping[str, Any]) -> DetectionState:
     return DetectionState(
-        recipe=DetectionRecipe.from_dict(json.loads(values["recipe"])),
-        categories=tuple(json.loads(values["categories"])),
-        history=tuple(DetectionEpoch.from_dict(record) for record in json.loads(values["history"])),
-        model=values["model"],
+        recipe=DetectionRecipe.from_dict(parse_json(values["recipe"], "its recipe")),
+        categories=msgspec.convert(parse_json(values["categories"], "its categories"), tuple[str, ...]),
+        history=msgspec.convert(parse_json(values["history"], "its history"), tuple[DetectionEpoch, ...]),
+        model=weights_in(values, "model"),
         optimizer=values["optimizer"],
-        **json.loads(values["progress"]),
+        **dataclasses.asdict(msgspec.convert(parse_json(values["progress"], "its progress"), _Progress)),
     )

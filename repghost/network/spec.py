@@ -196,7 +196,7 @@ class ModelSpec:
         """Refuse numbers no network can be built from."""
         for name in ("width", "dropout"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
                 raise UsageError(f"{name} must be a number, not {value!r}.")
         for name in ("num_classes", "in_chans"):
             value = getattr(self, name)

@@ -11,6 +11,7 @@ from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError, unknown_value
 from repghost.network.spec import WIDTH_LIMIT, parse_width
 from repghost.training.recipe_parts import Augmentation, Execution, Optimization, check_choices, check_ranges
+from repghost.untrusted import check_fields
 
 Weights = Literal["averaged", "raw"]  # of the two kinds that a run with an average has
 
@@ -152,7 +153,9 @@ class Recipe:
         for part, kind in _PARTS.items():
             if given.get(part) is not None:
                 given[part] = _part(kind, given[part])
-        return cls(**given)
+        recipe = cls(**given)
+        check_fields({name: values[name] for name in expected - {"preprocess", *_PARTS}}, cls, "recipe")
+        return recipe
 
 
 def _part(kind: type, values: object) -> Any:
@@ -160,7 +163,9 @@ def _part(kind: type, values: object) -> Any:
     expected = {item.name for item in dataclasses.fields(kind)}
     if not isinstance(values, Mapping) or set(values) != expected:
         raise UsageError(f"a recipe's {kind.__name__.lower()} needs exactly the keys {sorted(expected)}.")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    part = kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    check_fields(values, kind, f"a recipe's {kind.__name__.lower()}")
+    return part
 
 
 _PARTS: dict[str, type] = {"augmentation": Augmentation, "optimization": Optimization, "execution": Execution}

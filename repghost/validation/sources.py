@@ -10,13 +10,14 @@ import torch
 
 from repghost.checkpoints import weight_names
 from repghost.checkpoints.checkpoint import Checkpoint, build_model, file_digest, read_checkpoint
+from repghost.checkpoints.identify import validated
 from repghost.checkpoints.timm_hub import SOURCE, open_checkpoint
 from repghost.data.preprocess import resolve_preprocess
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import BATCH, predict
 from repghost.evaluation.predictor import Predictor
 from repghost.network.fuse import fuse
-from repghost.network.model import RepGhostNet
+from repghost.network.spec import ModelSpec
 from repghost.training.state.state import read_state
 
 EMA, RAW = "EMA", "raw"
@@ -101,6 +102,7 @@ def _from_state(source: str | Path) -> dict[str, Checkpoint] | None:
         state = read_state(path)
     except UsageError:
         return None
-    spec = RepGhostNet(state.recipe.width, len(state.classes), dropout=state.recipe.dropout).spec
-    raw = Checkpoint(dict(state.model), spec, state.recipe.preprocess.to_dict(), state.classes, {}, file_digest(path))
-    return {RAW: raw, EMA: replace(raw, state_dict=dict(state.average))} if state.average else {"": raw}
+    spec = ModelSpec(state.recipe.width, len(state.classes), dropout=state.recipe.dropout)
+    model, average = (validated(weights, spec) if weights else {} for weights in (state.model, state.average))
+    raw = Checkpoint(model, spec, state.recipe.preprocess.to_dict(), state.classes, {}, file_digest(path))
+    return {RAW: raw, EMA: replace(raw, state_dict=average)} if average else {"": raw}

@@ -76,7 +76,7 @@ def test_a_number_lies_in_its_range() -> None:
     ],
 )
 def test_what_is_not_strict_json_is_refused(text: str | bytes) -> None:
-    with pytest.raises(UsageError, match=r"^it (is not acceptable JSON|has \d+ bytes)"):
+    with pytest.raises(UsageError, match=r"^it (is not JSON that can be read|has \d+ bytes)"):
         parse_json(text, "it")
 
 

@@ -119,7 +119,7 @@ def _single_run(path: Path, form: str) -> str | None:
     """Return the report of one run, or None where the path is something else."""
     from compile.report.run_page import render_report
     from compile.report.run_report import JSON_FILE, read_report
-    from compile.storage.strict_json import canonical_json, parse_strict
+    from compile.storage.strict_json import canonical_json, read_strict
     from compile.summary.collect import SIZE_LIMIT
     from compile.summary.facts import FORMAT
 
@@ -128,7 +128,7 @@ def _single_run(path: Path, form: str) -> str | None:
         return _jetson_page(path)
     if not file.is_file():
         return None
-    if parse_strict(file.read_bytes(), str(file), SIZE_LIMIT).get("format") == FORMAT:
+    if read_strict(file, SIZE_LIMIT).get("format") == FORMAT:
         return None
     if form not in ("md", "json"):
         raise UsageError(f"the report of one run is md or json, not {form}; add -o DIR for a page in every format.")

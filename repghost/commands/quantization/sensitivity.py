@@ -11,6 +11,7 @@ import click
 from repghost.commands.options.calibration import Calibration, open_calibration, progress_bar
 from repghost.commands.options.quant_options import CalibrationRequest, calibration_options
 from repghost.errors import UsageError
+from repghost.untrusted import parse_json, read_bounded
 
 if TYPE_CHECKING:
     from calib.analysis.sensitivity import Sensitivity
@@ -98,11 +99,7 @@ def _measure(opened: Calibration, config: QuantConfig) -> tuple[tuple[Sensitivit
 
 
 def _read_profile(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            values = json.loads(file.read(MAX_PROFILE_BYTES).decode("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"profile {str(path)!r} cannot be read: {error}") from error
+    values = parse_json(read_bounded(path, MAX_PROFILE_BYTES), str(path), MAX_PROFILE_BYTES)
     layers = values.get("layers") if isinstance(values, dict) else None
     if not isinstance(layers, list) or not all(
         isinstance(layer, dict) and "name" in layer and isinstance(layer.get("min_us"), int | float) for layer in layers

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
-from repghost.checkpoints.state_file import read_values, write_values
+from repghost.checkpoints.state_file import read_values, weights_in, write_values
 from repghost.errors import UsageError
 from repghost.training.recipe import Recipe, Weights, rank
+from repghost.untrusted import parse_json
 
+TEXT_LIMIT = 16 << 20  # bytes of JSON; 10,000 epochs take 4 million
 VERSION = 3
 
 
@@ -109,12 +112,12 @@ def read_state(path: Path) -> RunState:
 
 def _state(values: Mapping[str, Any]) -> RunState:
     return RunState(
-        recipe=Recipe.from_dict(json.loads(values["recipe"])),
-        classes=tuple(json.loads(values["classes"])),
-        history=tuple(EpochRecord(**record) for record in json.loads(values["history"])),
-        progress=Progress(**json.loads(values["progress"])),
-        model=values["model"],
-        average=values["average"],
+        recipe=Recipe.from_dict(parse_json(values["recipe"], "its recipe")),
+        classes=msgspec.convert(parse_json(values["classes"], "its classes", TEXT_LIMIT), tuple[str, ...]),
+        history=msgspec.convert(parse_json(values["history"], "its history", TEXT_LIMIT), tuple[EpochRecord, ...]),
+        progress=msgspec.convert(parse_json(values["progress"], "its progress"), Progress),
+        model=weights_in(values, "model"),
+        average=weights_in(values, "average"),
         optimizer=values["optimizer"],
         scaler=values["scaler"],
         random=tuple(values["random"]),

@@ -52,7 +52,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 def test_too_large_a_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_file, "MAX_FILE_BYTES", 1000)
-    with pytest.raises(UsageError, match="1 to 1000 are allowed"):
+    with pytest.raises(UsageError, match="at most 1000 are allowed"):
         read_qdq(save(mini_net(), tmp_path))
 
 

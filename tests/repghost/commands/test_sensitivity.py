@@ -122,7 +122,7 @@ def test_the_command_prints_a_table_and_writes_json_and_a_figure(arguments: list
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "cannot be read"), ("[]", "is not a profile"), ('{"layers": [{"name": "a"}]}', "is not a profile")],
+    [("{", "is not JSON"), ("[]", "is not a profile"), ('{"layers": [{"name": "a"}]}', "is not a profile")],
 )
 def test_a_damaged_profile_exits_with_2(content: str, message: str, arguments: list[str], tmp_path: Path) -> None:
     path = tmp_path / "p.json"
