@@ -90,7 +90,8 @@ def train(
             f"{len(dataset)} training pictures do not fill one step of {recipe.batch} x {ranks.count} processes x "
             f"{recipe.execution.accumulate}; lower --batch."
         )
-    run = start(recipe, len(classes), steps, ranks, options.weights)
+    weights = None if options.weights is None else options.weights.ordered(classes)
+    run = start(recipe, len(classes), steps, ranks, weights)
     saved = _Saved(run, folder, classes, [])
     progress, random = Progress(), tuple[torch.Tensor, ...]()
     if state is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from repghost.checkpoints.timm_hub import open_checkpoint
 from repghost.errors import UsageError
+from repghost.evaluation.classes import match_names
 from repghost.network.model import RepGhostNet
 
 HEAD = ("classifier.weight", "classifier.bias")
@@ -24,14 +25,31 @@ class Start:
         source: where they came from.
         tensors: in the names of RepGhostNet's train form.
         classes: of the classifier among them.
+        labels: their names, None where the file does not say.
     """
 
     source: str
     tensors: Mapping[str, Tensor]
     classes: int
+    labels: tuple[str, ...] | None = None
+
+    def ordered(self, classes: tuple[str, ...]) -> Start:
+        """Return the weights with the rows of the classifier in the order of `classes`, or without a classifier.
+
+        Args:
+            classes: names, as the network has them that these weights go into.
+        """
+        if self.labels is None or len(self.labels) != len(classes):
+            return self
+        try:
+            rows = torch.from_numpy(match_names(classes, self.labels))
+        except UsageError:
+            return replace(self, classes=0, labels=None)
+        turned = {name: self.tensors[name][rows] for name in HEAD}
+        return replace(self, tensors={**self.tensors, **turned}, labels=classes)
 
     def load_into(self, model: RepGhostNet) -> tuple[str, ...]:
-        """Copy the weights; a classifier for another number of classes stays fresh. Return the names left fresh."""
+        """Copy the weights; a classifier for other classes stays fresh. Return the names left fresh."""
         fresh = HEAD if model.num_classes != self.classes else ()
         model.load_state_dict(dict(self.tensors) | {name: model.state_dict()[name] for name in fresh})
         return fresh
@@ -55,7 +73,7 @@ def read_start(source: str | Path, width: float) -> Start:
         )
     if checkpoint.spec.in_chans != 3:
         raise UsageError(f"{source}: takes {checkpoint.spec.in_chans} colour channels; training reads RGB.")
-    return Start(str(source), checkpoint.state_dict, checkpoint.spec.num_classes)
+    return Start(str(source), checkpoint.state_dict, checkpoint.spec.num_classes, checkpoint.labels)
 
 
 def freeze(model: RepGhostNet, what: str) -> None:

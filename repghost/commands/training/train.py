@@ -173,7 +173,10 @@ def _train(recipe: Recipe, data: Path, folder: Path, given: dict[str, Any], rank
         broken_limit=given.get("broken_limit", 50),
         validation_batch=recipe.batch * given.get("validation_batch_size_multiplier", 1),
     )
+    names = class_names(dataset, given.get("num_classes"))
     weights = read_start(given["pretrained"], recipe.width) if "pretrained" in given else None
+    if weights is not None and ranks.first and weights.ordered(names).classes != len(names):
+        click.echo(f"note: the classifier begins fresh, {weights.source} is for other classes", err=True)
     options = Options(
         resume=given.get("resume", "new"),
         ranks=ranks,
@@ -188,7 +191,7 @@ def _train(recipe: Recipe, data: Path, folder: Path, given: dict[str, Any], rank
         if recipe.held_out
         else open_validation(data, given.get("val_data"), given.get("val_split", "val"), dataset, class_map)
     )
-    tested = open_tested(data, class_names(dataset, options.num_classes), validation, class_map)
+    tested = open_tested(data, names, validation, class_map)
     if ranks.first:
         tell_notes(dataset, validation, tested[0])
         _say_rate(recipe, ranks)
