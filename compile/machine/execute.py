@@ -81,7 +81,7 @@ def run_runner_lines(
 ) -> list[dict[str, Any]]:
     """Run `repghost-run` and return every JSON object it printed; arguments and errors as `run_runner`."""
     output = _output_of(_runner_command(bundle, machine, arguments), RUNNER, machine.name, limit, None)
-    return [value for value in map(_object, output.splitlines()) if value is not None]
+    return [value for value in map(_object, output.split("\n")) if value is not None]
 
 
 def _runner_command(bundle: Bundle, machine: Machine, arguments: list[str]) -> list[str]:

@@ -33,6 +33,7 @@ class FolderSet:
         labels: int64 [N].
         by_name: whether the order of the classes follows from their names alone.
         trained_on: the classes of the training split beside this one, where there is one.
+        split: the folder that was read.
         notes: what a user should know about how the set was read.
     """
 
@@ -42,6 +43,7 @@ class FolderSet:
     by_name: bool = True
     notes: tuple[str, ...] = ()
     trained_on: tuple[str, ...] = ()
+    split: str = "test"
 
     def __len__(self) -> int:
         """Return the number of files."""
@@ -67,15 +69,18 @@ def open_imagefolder(folder: Path, split: str, class_map: Path | None = None) ->
     Raises:
         UsageError: when the split, its classes or its images are missing, or a class has a name that cannot be.
     """
-    roots = [folder / name for name in _split_folders(folder, split)]
-    for root in roots:
-        notes = () if root.name == split else (f"{folder}: {root.name!r} is read as the split {split!r}",)
+    for name in _split_folders(folder, split):
+        root = folder / name
+        notes = () if name == split else (f"{folder}: {name!r} is read as the split {split!r}",)
+        own = root / ANNOTATIONS.format(name)
         if names := _class_folders(root):
-            return replace(_from_folders(root, names, notes), trained_on=_trained_on(folder))
-        own = root / ANNOTATIONS.format(root.name)
-        if class_map is not None or own.is_file():
-            return replace(_from_map(root, read_class_map(class_map or own), notes), trained_on=_trained_on(folder))
-    raise _without_labels(roots[0], folder)
+            found = _from_folders(root, names, notes)
+        elif class_map is not None or own.is_file():
+            found = _from_map(root, read_class_map(class_map or own), notes)
+        else:
+            continue
+        return replace(found, trained_on=_trained_on(folder), split=name)
+    raise _without_labels(folder / _split_folders(folder, split)[0], folder)
 
 
 def _from_folders(root: Path, names: list[str], notes: tuple[str, ...]) -> FolderSet:

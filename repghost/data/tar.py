@@ -43,6 +43,7 @@ class TarSet:
     labels: NDArray[np.int64]
     notes: tuple[str, ...] = ()
     trained_on: tuple[str, ...] = ()  # the classes of the training split beside this one
+    split: str = "test"  # the folder that was read
     by_name: bool = True  # the order of the classes follows from their names alone
 
     def __len__(self) -> int:
@@ -98,7 +99,9 @@ def open_tar(path: Path, split: str) -> TarSet:
     other = () if chosen[0] == split else (f"{path}: {chosen[0]!r} is read as the split {split!r}",)
     notes = other + spelling + noted.unread.get(chosen[0], Unread()).messages()
     trained_on = sorted_classes(noted.trained_on, path)[0]
-    return TarSet(str(path), classes, names, tuple(content[name] for name in names), labels, notes, trained_on)
+    return TarSet(
+        str(path), classes, names, tuple(content[name] for name in names), labels, notes, trained_on, chosen[0]
+    )
 
 
 def _images(path: Path, noted: _Noted) -> Iterator[tuple[str, tuple[str, ...], bytes]]:

@@ -51,6 +51,11 @@ class MatchedSet:
         """The number of each shard's first image, where the set is made of shards."""
         return getattr(self.dataset, "starts", None)
 
+    @property
+    def split(self) -> str:
+        """The split that was read, which may stand in for the one that was asked for."""
+        return getattr(self.dataset, "split", "test")
+
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.dataset)

@@ -18,10 +18,12 @@ import pytest
 
 from compile.bundle.host_model import load
 from compile.machine.emulator import Emulator
+from repghost.data.class_names import to_lines
 from repghost.data.decode import MAX_PIXELS
 from tests.support.classify import classify, expected, scores, written
 from tests.support.fake_network import random_images
 from tests.support.image_files import black_png, encoded, scene
+from tests.support.reseal import reseal
 
 
 def test_every_kind_of_image_gets_the_scores_of_python(host_bundle: Path, tmp_path: Path) -> None:
@@ -33,6 +35,15 @@ def test_every_kind_of_image_gets_the_scores_of_python(host_bundle: Path, tmp_pa
     for line, path in zip(lines, files.values(), strict=True):
         assert scores(line) == dict(enumerate(expected(host_bundle, path).tolist())), path.name
         assert json.loads(line)["prepare_ms"] > 0
+
+
+def test_names_with_separators_come_back_as_they_are(host_bundle: Path, tmp_path: Path) -> None:
+    bundle, names = shutil.copytree(host_bundle, tmp_path / "bundle"), ("sea  lion ", "a\u2028b", "c\x85d", "e\rf", "")
+    labels = [*names, *(f"class {index}" for index in range(len(names), len(load(host_bundle).labels)))]
+    reseal(bundle, "labels.txt", to_lines(labels))
+    assert load(bundle).labels == tuple(labels)
+    done = classify(bundle, "--top", "10", written(tmp_path)["tiny.png"])
+    assert {entry["class"]: entry["label"] for entry in json.loads(done.stdout)["top"]} == dict(enumerate(labels))
 
 
 def test_arm64_gives_the_same_scores(host_bundle: Path, arm64_bundle: Path, emulator: Emulator, tmp_path: Path) -> None:

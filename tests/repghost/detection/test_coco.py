@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from repghost.data.decode import ImageError
+from repghost.detection.checkpoint import Category
 from repghost.detection.coco import CocoImages, open_coco
 from repghost.detection.evaluate import evaluate
 from repghost.detection.feed import flipped
@@ -154,6 +155,25 @@ def test_precision_is_one_for_the_truth_and_zero_far_from_it(folder: Path) -> No
     assert perfect.masks.ap == pytest.approx(1.0)
     far = evaluate(Oracle(dataset, 60.0), dataset)
     assert far.boxes.ap == pytest.approx(0.0)
+
+
+def test_categories_are_matched_by_name(folder: Path) -> None:
+    dataset = open_coco(folder, "val", masks=True)
+    detector = (Category(1, "blue"), Category(2, "green"), Category(3, "red"))
+    matched = dataset.matched(detector)
+    for place in range(len(dataset)):
+        names = [dataset.categories[label - 1].name for label in dataset.sample(place).target["labels"].tolist()]
+        assert [detector[label - 1].name for label in matched.sample(place).target["labels"].tolist()] == names
+    scores = evaluate(Oracle(matched, 0.0), matched)
+    assert scores.boxes.ap == pytest.approx(1.0)
+    assert scores.masks is not None and scores.masks.ap == pytest.approx(1.0)
+    oracle = Oracle(matched, 0.0)
+    for target in oracle.targets:
+        target["labels"][:] = 2  # a category that this file lacks
+    assert evaluate(oracle, matched).boxes.ap == pytest.approx(0.0)
+    assert dataset.matched(dataset.categories) is dataset
+    with pytest.raises(UsageError, match="'red'; it lacks 'pink'"):
+        dataset.matched((Category(1, "blue"), Category(7, "pink")))
 
 
 def test_a_broken_image_counts_as_one_without_detections(folder: Path) -> None:
