@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import resource
 from typing import Any
 
 import click
 
-from repghost.errors import RepGhostError, unknown_value
+from repghost.errors import RepGhostError, UsageError, is_out_of_memory, unknown_value
 from repghost.terminal import escape
 from repghost.version import __version__
 
@@ -42,6 +43,7 @@ COMMANDS: dict[str, str] = {
 }
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+NO_TEMPORARY_FOLDER = "No usable temporary directory"  # as Python's tempfile says it
 OWN_PACKAGES = ("repghost", "calib", "compile")
 
 
@@ -98,12 +100,27 @@ class LazyGroup(click.Group):
             raise Failure("interrupted; files that were being written are as they were before.", INTERRUPTED) from error
         except BrokenPipeError:
             raise  # click ends quietly when the reader of a pipe is gone
-        except OSError as error:
-            place = f"{str(error.filename)!r}: " if error.filename else ""
-            message = f"{place}{error.strerror or error}. Check the path, its permissions and free space."
-            raise Failure(escape(message), 1) from error
-        except ModuleNotFoundError as error:
-            raise _missing_package(error) from error
+        except (OSError, MemoryError, RuntimeError, ImportError) as error:
+            raise _explained(error) from error
+
+
+def _explained(error: Exception) -> Exception:
+    """Return what to tell of an error of the system, or the error itself where its cause is not known."""
+    if is_out_of_memory(error):
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        limited = "" if limit == resource.RLIM_INFINITY else f"; 'ulimit -v' allows it {limit >> 20} MB in all"
+        return Failure(
+            f"out of memory ({escape(error, 200) or 'no more was to be had'}). Take fewer pictures (--images), a "
+            f"smaller --batch or --size, or give the process more{limited}.",
+            UsageError.exit_code,
+        )
+    if str(error.args[-1:]).count(NO_TEMPORARY_FOLDER):
+        return Failure(f"{escape(error.args[-1])}. Name one that can be written: TMPDIR=FOLDER.", UsageError.exit_code)
+    if isinstance(error, OSError):
+        place = f"{str(error.filename)!r}: " if error.filename else ""
+        message = f"{place}{error.strerror or error}. Check the path, its permissions and free space."
+        return Failure(escape(message), 1)
+    return _missing_package(error) if isinstance(error, ModuleNotFoundError) else error
 
 
 def _missing_package(error: ModuleNotFoundError) -> Exception:

@@ -13,6 +13,7 @@ Every message answers four questions: what is wrong, what was given, what is all
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 import shlex
 from collections.abc import Iterable
@@ -24,6 +25,11 @@ DISTRIBUTION = "repghost-deploy"
 
 
 LINE_LIMIT = 20_000  # characters of one line of a message
+# What PyTorch, oneDNN, the C++ library, the dynamic loader and a GPU's driver say.
+OUT_OF_MEMORY = re.compile(
+    r"not enough memory|allocate memory|out of memory|bad_alloc|failed to map segment|could not create a primitive$",
+    re.IGNORECASE,
+)
 
 
 class RepGhostError(Exception):
@@ -81,6 +87,13 @@ def unknown_value(kind: str, given: object, allowed: Iterable[object]) -> UsageE
     close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return UsageError(f"unknown {kind} {str(given)!r}; allowed: {', '.join(names)}.{hint}")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether the system had no memory left, which libraries say in their own words."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return not isinstance(error, OSError) and OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def install_command(extra: str) -> str:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from repghost.checkpoints.weight_names import AVERAGED, RAW, holds_weights, weights_path
-from repghost.errors import UsageError
+from repghost.errors import UsageError, is_out_of_memory
 from repghost.pickles import unsafe_part
 from repghost.untrusted import read_bounded
 
@@ -221,7 +221,9 @@ def _too_many(path: Path, count: int) -> UsageError:
     return UsageError(f"checkpoint {str(path)!r} holds {count} entries; at most {TENSOR_LIMIT} are allowed.")
 
 
-def _damaged(path: Path, error: Exception) -> UsageError:
+def _damaged(path: Path, error: Exception) -> Exception:
+    if is_out_of_memory(error):
+        return error
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return UsageError(
         f"checkpoint {str(path)!r} is damaged or cut short ({lines[0][:200]}). Copy or download it again."
