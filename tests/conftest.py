@@ -1,12 +1,14 @@
-"""What all tests share: a cache of compiled kernels of their own, the order they run in, bundles built once per run.
+"""What all tests share: caches, the order they run in, bundles built once per run.
 
 Compiled kernels are kept beside the tests' own cache, not in the user's: a second run of the tests finds them. Modules
-with many slow tests run first, so that no process is left with a long one at the end.
+with many slow tests run first, so that no process is left with a long one at the end. Ranges that predictions choose
+are chosen once per run for equal networks and images; tests of whether choosing repeats itself ask for `ranges_anew`.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from compile.machine.emulator import Emulator, find_emulator
 from compile.targets.table import ARM64, Target, host_target
 from tests.support import ROOT
 from tests.support.fake_bundle import fake_files, fake_sections
+from tests.support.remembered_ranges import remember
 
 os.environ.setdefault("REPGHOST_CACHE", str(ROOT / ".pytest_cache" / "repghost"))
 
@@ -25,6 +28,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the tests by how many slow ones their module has; within a module the order stays."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture(autouse=True)
+def remembered_ranges(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Remember chosen ranges as soon as a test has imported the module that asks for them."""
+    calibration = sys.modules.get("calib.ptq.apply")
+    if calibration is not None and not hasattr(calibration.choose_observers, "__wrapped__"):
+        own = tmp_path_factory.getbasetemp()
+        shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+        calibration.choose_observers = remember(calibration.choose_observers, shared)
+
+
+@pytest.fixture
+def ranges_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Choose ranges in this test, whatever was chosen before."""
+    from calib.ptq import apply
+
+    monkeypatch.setattr(
+        apply, "choose_observers", getattr(apply.choose_observers, "__wrapped__", apply.choose_observers)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,7 @@ def metadata(path: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ranges_anew")
 def test_an_unfused_and_a_fused_network_give_the_same_bytes() -> None:
     model, images = lively_model(), random_bytes(8)
     files = [
@@ -112,6 +113,7 @@ def test_the_command_writes_a_file_that_says_what_it_is(checkpoint: Path, images
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ranges_anew")
 def test_the_same_command_writes_the_same_bytes(checkpoint: Path, images_folder: Path, tmp_path: Path) -> None:
     outputs = [tmp_path / "a.onnx", tmp_path / "b.onnx"]
     for output in outputs:
