@@ -26,7 +26,9 @@ def seeded(*key: int) -> Iterator[None]:
         try:
             random.seed(seed)
             np.random.seed(seed)
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # `torch.manual_seed` formats a stack trace for each device kind
+            if devices:
+                torch.cuda.manual_seed(seed)
             yield
         finally:
             random.setstate(python)

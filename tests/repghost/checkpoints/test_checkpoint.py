@@ -15,6 +15,7 @@ from repghost.network.model import RepGhostNet, repghost_model_convert
 from repghost.network.spec import WIDTHS, ModelSpec
 from tests.support import SHARED
 from tests.support.networks import images, network
+from tests.support.tensors import differing
 from tests.support.weight_bytes import LABELS, PREPROCESS, model, put, state, torch_bytes, training_file
 
 TRAINED = SHARED / "weights"
@@ -104,8 +105,9 @@ def test_prefixes_of_wrappers_are_stripped(prefix: str, container: str, tmp_path
     weights["criterion.weight"] = torch.ones(7)
     data = safetensors.torch.save(weights) if container == "safetensors" else torch_bytes(weights)
     checkpoint = read_checkpoint(put(tmp_path, data))
-    assert list(checkpoint.state_dict) == list(model().state_dict())
-    assert all(torch.equal(tensor, model().state_dict()[name]) for name, tensor in checkpoint.state_dict.items())
+    wanted = model().state_dict()
+    assert list(checkpoint.state_dict) == list(wanted)
+    assert differing(checkpoint.state_dict, wanted) == []
 
 
 @pytest.mark.parametrize("key", ["model", "model_state_dict", "state_dict"])

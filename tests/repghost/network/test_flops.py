@@ -8,6 +8,7 @@ from repghost.errors import UsageError
 from repghost.network.flops import cal_flops_params, count, count_forms
 from repghost.network.model import RepGhostNet, repghost_model_convert
 from repghost.network.spec import WIDTHS, ModelSpec, find_width
+from tests.support.tensors import differing
 
 # 224 px, 1000 classes, by running the original network and its counter: upstream's FLOPs in train and deploy form,
 # multiply-adds, parameters in train and deploy form, of convolutions and linear layers alone, with all norms folded.
@@ -65,7 +66,7 @@ def test_the_model_is_only_looked_at() -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     count(model, (3, 64, 64))
     assert model.training
-    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
+    assert differing(model.state_dict(), before) == []
     assert not any(module._forward_hooks for module in model.modules())
 
 

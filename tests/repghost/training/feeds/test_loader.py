@@ -17,6 +17,7 @@ from repghost.training.feeds.loader import LoaderFeed
 from repghost.training.options import Loading
 from repghost.training.state.state import read_state
 from repghost.training.train import Hooks, Options, TrainingStoppedError, TrainResult, train
+from tests.support.tensors import differing
 from tests.support.training_sets import made_set, tiny_recipe
 
 FAST = Options(Loading(workers=0))
@@ -120,8 +121,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(finished: TrainResult, tmp_path: Path
         train(tiny_recipe(), made_set(), tmp_path, hooks=hooks, validation=made_set(10), options=FAST)
     assert read_state(tmp_path / "state.pt").progress.batches == steps % 6
     result = train(tiny_recipe(), made_set(), tmp_path, validation=made_set(10), options=replace(FAST, resume="auto"))
-    for name, tensor in finished.model.state_dict().items():
-        assert torch.equal(tensor, result.model.state_dict()[name]), name
+    assert differing(finished.model.state_dict(), result.model.state_dict()) == []
     assert [record.loss for record in result.history] == [record.loss for record in finished.history]
 
 
@@ -143,8 +143,7 @@ def test_accumulating_halves_equals_the_whole(tmp_path: Path) -> None:
     recipe = tiny_recipe(freeze="bn", dropout=0.0, reprob=0.0, ema=False)
     whole = train(recipe.changed(batch=16), made_set(), tmp_path / "whole", validation=made_set(10), options=FAST)
     halves = train(recipe.changed(accumulate=2), made_set(), tmp_path / "halves", validation=made_set(10), options=FAST)
-    for name, tensor in whole.model.state_dict().items():
-        assert torch.allclose(tensor, halves.model.state_dict()[name], atol=1e-5), name
+    assert differing(whole.model.state_dict(), halves.model.state_dict(), absolute=1e-5, relative=1e-5) == []
 
 
 def test_an_empty_class_and_too_few_classes_are_named(tmp_path: Path) -> None:
