@@ -135,7 +135,8 @@ def test_each_kind_of_run_trains(finished: TrainResult, tmp_path: Path, more: di
     result = train(tiny_recipe(epochs=2, **more), made_set(), tmp_path, validation=made_set(10), options=FAST)
     assert len(result.history) == 2
     first, second = finished.history[-1], result.history[-1]
-    assert (first.loss, first.held_out_loss) != (second.loss, second.held_out_loss)
+    differ = [getattr(first, name) != getattr(second, name) for name in ("loss", "held_out_loss", "averaged_top1")]
+    assert any(differ)  # without an average the raw weights are kept, which may be those that were better with one
 
 
 @pytest.mark.slow
