@@ -27,6 +27,19 @@ def suit_device(recipe: Recipe, device: torch.device) -> tuple[Recipe, str]:
     )
 
 
+def few_steps(steps: int, rising: int = 0) -> str:
+    """Return what to tell the user of a run with too few steps of the optimizer, "" where there are enough.
+
+    Args:
+        steps: of the whole run.
+        rising: the first steps, in which the rate rises.
+    """
+    if steps >= LEAST_STEPS and steps > rising:
+        return ""
+    rise = f", and the rate rises over the first {rising}" if rising >= steps else ""
+    return f"{steps} steps in all{rise}: too few to learn much; take a smaller batch or more epochs"
+
+
 def steps_of(recipe: Recipe, images: int, processes: int) -> int:
     """Return how many steps of the optimizer a run takes.
 

@@ -26,12 +26,14 @@ class Start:
         tensors: in the names of RepGhostNet's train form.
         classes: of the classifier among them.
         labels: their names, None where the file does not say.
+        notes: what the user is told of the file.
     """
 
     source: str
     tensors: Mapping[str, Tensor]
     classes: int
     labels: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def ordered(self, classes: tuple[str, ...]) -> Start:
         """Return the weights with the rows of the classifier in the order of `classes`, or without a classifier.
@@ -73,7 +75,7 @@ def read_start(source: str | Path, width: float) -> Start:
         )
     if checkpoint.spec.in_chans != 3:
         raise UsageError(f"{source}: takes {checkpoint.spec.in_chans} colour channels; training reads RGB.")
-    return Start(str(source), checkpoint.state_dict, checkpoint.spec.num_classes, checkpoint.labels)
+    return Start(str(source), checkpoint.state_dict, checkpoint.spec.num_classes, checkpoint.labels, checkpoint.notes)
 
 
 def freeze(model: RepGhostNet, what: str) -> None:

@@ -39,7 +39,7 @@ def command(checkpoint: str, output: Path, form: str | None, size: int | None, b
     if form == "mnn" and batch != "1":
         raise UsageError(f"an MNN file is written for batch 1, not {batch}; leave --batch out, or write .onnx.")
     opened = open_checkpoint(checkpoint, None if width is None else parse_width(width, custom=True))
-    say_notes(opened)
+    say_notes(opened.notes)
     if size is None:
         size = int((opened.preprocess or {}).get("size", DEFAULT_SIZE))
     model = build_model(opened)

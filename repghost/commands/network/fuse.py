@@ -36,7 +36,7 @@ def command(source: str, output: Path, full: bool, check: bool, width: str | Non
         original = open_checkpoint(source, multiplier)
     else:
         original = read_checkpoint(source, width=multiplier, branches=branches)  # type: ignore[arg-type]
-    say_notes(original)
+    say_notes(original.notes)
     if check:
         _check(original, source, output)
     else:

@@ -68,7 +68,7 @@ def open_calibration(request: CalibrationRequest) -> Calibration:
 
     width = None if request.width is None else parse_width(request.width, custom=True)
     loaded = open_checkpoint(request.checkpoint, width)
-    say_notes(loaded)
+    say_notes(loaded.notes)
     preprocess = resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, request.preprocess)
     preprocess = resized(preprocess, request.size)
     if request.split:

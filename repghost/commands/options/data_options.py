@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from repghost.commands.progress.notes import say_notes
+
 if TYPE_CHECKING:
     from repghost.data import ImageSet
 
@@ -27,5 +29,4 @@ def tell_notes(*datasets: ImageSet | None) -> None:
     """Say on stderr what a user should know about how sets were read, each thing once."""
     from repghost.data import notes_on
 
-    for note in dict.fromkeys(note for dataset in datasets if dataset is not None for note in notes_on(dataset)):
-        click.echo(f"note: {note}", err=True)
+    say_notes(note for dataset in datasets if dataset is not None for note in notes_on(dataset))

@@ -1,16 +1,14 @@
-"""What a command says of a checkpoint that it has opened."""
+"""What a command says on stderr of how it read files and suited a run to them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import click
 
-if TYPE_CHECKING:
-    from repghost.checkpoints.checkpoint import Checkpoint
 
-
-def say_notes(checkpoint: Checkpoint) -> None:
-    """Print what the user of a file is told."""
-    for note in checkpoint.notes:
-        click.echo(f"note: {note}", err=True)
+def say_notes(notes: Iterable[str]) -> None:
+    """Print each note once; an empty one is none."""
+    for note in dict.fromkeys(notes):
+        if note:
+            click.echo(f"note: {note}", err=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from repghost.commands.progress.notes import say_notes
+
 if TYPE_CHECKING:
     from calib.qat.candidates import Candidate
     from calib.qat.loop import QatStep
@@ -20,10 +22,12 @@ def following() -> Iterator[Hooks]:
     from tqdm import tqdm
 
     from calib.qat.train_aware import Hooks
+    from repghost.training.suit import few_steps
 
     bar = tqdm(unit="step", leave=False, disable=None)  # None: no bar where the output is no terminal
 
     def begin(steps: int) -> None:
+        say_notes([few_steps(steps)])
         bar.reset(total=steps)
 
     def step(step: QatStep) -> None:

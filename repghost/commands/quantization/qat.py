@@ -63,7 +63,7 @@ def command(request: NetworkRequest, output: Path, **training: Any) -> None:
     settings = QatSettings(seed=request.seed, **training)
     width = None if request.width is None else parse_width(request.width, custom=True)
     loaded = open_checkpoint(request.checkpoint, width)
-    say_notes(loaded)
+    say_notes(loaded.notes)
     preprocess = resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, request.preprocess)
     preprocess = resized(preprocess, request.size)
     split = str(request.split)
@@ -71,7 +71,7 @@ def command(request: NetworkRequest, output: Path, **training: Any) -> None:
     dataset = match_classes(dataset, loaded.spec.num_classes, loaded.labels, request.class_order)
     tell_notes(dataset)
     if settings.mode == "reparam" and loaded.spec.form == "deploy":
-        click.echo(CONVERTED, err=True)
+        say_notes([CONVERTED])
     source = Source(dataset.classes, loaded.digest, {"data": request.data.name, "split": split, "seed": request.seed})
     with following() as hooks:
         result = train_on_set(build_model(loaded), dataset, preprocess, QatPlan(config, settings), source, hooks)

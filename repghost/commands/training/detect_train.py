@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from repghost.commands.options.process_options import ProcessOptions, process_options
+from repghost.commands.progress.notes import say_notes
 
 if TYPE_CHECKING:
     from repghost.detection.recipe import DetectionRecipe
@@ -89,6 +90,7 @@ def command(processes: ProcessOptions, **options: Any) -> None:
     from repghost.detection.coco import open_coco
     from repghost.detection.train import MODEL_FILE, DetectionOptions, train
     from repghost.errors import UsageError
+    from repghost.training.suit import few_steps
     from repghost.training.transfer import read_start
 
     names = {field.name for field in fields(DetectRequest)}
@@ -103,6 +105,9 @@ def command(processes: ProcessOptions, **options: Any) -> None:
         dataset = open_coco(request.data, request.train_split, masks)
         validation = open_coco(request.data, request.val_split, masks) if request.val_split else None
         weights = read_start(request.pretrained, recipe.width) if request.pretrained else None
+        steps = recipe.epochs * (len(dataset.trainable()) // (recipe.batch * ranks.count))
+        if ranks.first:
+            say_notes((few_steps(steps, recipe.warmup_steps), *(weights.notes if weights else ())))
         beside = DetectionOptions(request.resume or "new", weights, ranks, request.workers, request.broken_limit)
         with _follow(recipe, quiet=not ranks.first) as hooks:
             _, history = train(recipe, dataset, request.output, hooks, validation, beside)

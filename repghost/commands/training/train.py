@@ -10,6 +10,7 @@ import click
 
 from repghost.commands.options.data_options import class_map_option, class_order_option, tell_notes
 from repghost.commands.options.train_flags import PREPROCESS_FLAGS, changed_preprocess, recipe_options
+from repghost.commands.progress.notes import say_notes
 from repghost.commands.training.train_qat import continue_quantized, qat_settings
 from repghost.errors import UsageError
 
@@ -194,6 +195,7 @@ def _train(recipe: Recipe, data: Path, folder: Path, given: dict[str, Any], rank
     tested = open_tested(data, names, validation, class_map)
     if ranks.first:
         tell_notes(dataset, validation, tested[0])
+        say_notes(weights.notes if weights else ())
         _say_rate(recipe, ranks)
     events_wanted = given.get("tensorboard") if ranks.first else False
     with follow(recipe, quiet=not ranks.first) as shown, board(folder, events_wanted) as events:
@@ -209,9 +211,8 @@ def _suited(recipe: Recipe, images: int, given: dict[str, Any], ranks: Ranks) ->
     recipe, device_note = suit_device(recipe, ranks.device)
     trained = images - (recipe.held_out if recipe.augmentation is None else 0)
     recipe, images_note = suit_images(recipe, trained, ranks.count, given)
-    for note in (device_note, images_note):
-        if note and ranks.first:
-            click.echo(note, err=True)
+    if ranks.first:
+        say_notes((device_note, images_note))
     return recipe
 
 

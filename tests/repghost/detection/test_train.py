@@ -101,6 +101,7 @@ def test_the_commands_train_validate_and_export(folder: Path, tmp_path: Path) ->
     result = CliRunner().invoke(cli, ["detect-train", "--data", str(folder), *sizes, *splits, "-o", str(run)])
     assert result.exit_code == 0, result.output
     assert "average precision: boxes" in result.stdout
+    assert "too few to learn much" in result.stderr
     assert sorted(path.name for path in run.iterdir()) == ["detector.safetensors", "log.jsonl", "state.pt"]
     path = str(run / "detector.safetensors")
     result = CliRunner().invoke(cli, ["detect-validate", path, "--data", str(folder), "--split", "val", "--fused"])

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from repghost.checkpoints.checkpoint import read_checkpoint
 from repghost.cli import cli
 from repghost.training.recipe import get_recipe
-from repghost.training.suit import LEAST_STEPS, steps_of, suit_device, suit_images
+from repghost.training.suit import LEAST_STEPS, few_steps, steps_of, suit_device, suit_images
 from tests.support.training_sets import make_tree
 
 FINETUNE = get_recipe("finetune")
@@ -54,6 +54,12 @@ def test_enough_images_change_nothing() -> None:
     assert suit_images(get_recipe("demo"), 55_000, 1, ()) == (get_recipe("demo"), "")
     assert suit_images(FINETUNE, 1, 1, ()) == (FINETUNE, "")  # refused where the run starts
     assert suit_images(FINETUNE, 512, 8, ())[0].batch == 8  # processes share the images
+
+
+def test_other_trainings_say_that_their_steps_are_few() -> None:
+    assert few_steps(4).startswith("4 steps in all: too few")
+    assert few_steps(400, 500).startswith("400 steps in all, and the rate rises over the first 500: too few")
+    assert few_steps(LEAST_STEPS) == few_steps(501, 500) == ""
 
 
 def test_float16_on_a_processor_becomes_float32() -> None:
