@@ -101,6 +101,23 @@ def run_cases(cases: Sequence[Case], target: Target, variant: Variant) -> list[s
     return failures
 
 
+def own_cases(cases: Sequence[Case], target: Target, variant: Variant) -> list[Case]:
+    """Return the cases whose kernels a variant shares with no plainer one of its target.
+
+    The others run the plainer one's code, compiled once (`compile.codegen.program_to_objects.KernelSymbols`).
+    """
+    known, own = KernelSymbols(), []
+    variants = target.variants_for("int8")
+    for case in cases:
+        *plainer, symbols = [
+            {symbol for called in call_symbols(_prepare_all([case], it)[1], known, {}) for symbol in called}
+            for it in variants[: variants.index(variant) + 1]
+        ]
+        if not symbols <= set().union(*plainer):
+            own.append(case)
+    return own
+
+
 def replay(network: ScheduledNetwork, target: Target, variant: Variant, machine: Machine, packed: bytes) -> io.BytesIO:
     """Compile kernels, run them on packed cases, and return what they wrote.
 
