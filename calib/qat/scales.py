@@ -1,13 +1,13 @@
 """The scales of a quantized network while they learn, and the moment they become final.
 
-Activation scales and the weight scales of int32 layers are parameters, as logarithms. The weight scales of int16
-layers follow from theirs and an integer multiplier M (see `calib.integer.qparams.q15_unit`), which is chosen again now
-and then; the sum of each channel's int8 magnitudes is limited in every step, so that no accumulator can leave int16.
+Activation scales and the weight scales of int32 layers are parameters, as the logarithm of how much they grew: before
+the first step they are those of calibration to the bit. The weight scales of int16 layers follow from theirs and an
+integer multiplier M (see `calib.integer.qparams.q15_unit`), which is chosen again now and then; the sum of each
+channel's int8 magnitudes is limited in every step, so that no accumulator can leave int16.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -18,14 +18,14 @@ from torch import nn
 from calib.integer.qparams import INT8_MAX, INT8_MIN, QParams, q15_multiplier, q15_unit
 from calib.qat.weights import Layer, key, layers_of
 from calib.settings.quantspec import QuantSpec
-from calib.simulate.fake_quantize import fake_quantize
+from calib.simulate.fake_quantize import fake_quantize, grown
 from calib.weight_scales import planning as q15
 from calib.weight_scales.int16 import plan_int16
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph
 
 
 class ActivationScale(nn.Module):
-    """One tensor's scale, learned as its natural logarithm, and its zero point, which stays.
+    """One tensor's scale, learned as the natural logarithm of its growth, and its zero point, which stays.
 
     Args:
         qparams: what it begins with.
@@ -33,47 +33,50 @@ class ActivationScale(nn.Module):
 
     def __init__(self, qparams: QParams) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(math.log(qparams.scale)))
+        self.start = qparams.scale
+        self.log_growth = nn.Parameter(torch.zeros(()))
         self.zero_point = qparams.zero_point
 
     def forward(self, x: torch.Tensor, relu: bool) -> torch.Tensor:
         """Return float32 [N, C, H, W] quantized and dequantized, after a ReLU if that is said."""
         low = max(INT8_MIN, self.zero_point) if relu else INT8_MIN
-        return fake_quantize(x, self.log_scale, low - self.zero_point, INT8_MAX - self.zero_point)
+        return fake_quantize(x, self.log_growth, low - self.zero_point, INT8_MAX - self.zero_point, self.start)
 
     def qparams(self) -> QParams:
         """Return scale and zero point as they are now."""
-        return QParams(float(torch.exp(self.log_scale.detach())), self.zero_point)
+        return QParams(grown(self.start, self.log_growth), self.zero_point)
 
 
 class Int32WeightScales(nn.Module):
-    """The weight scales of a layer with int32 accumulators, float32 [O]: learned as logarithms, or final.
+    """The weight scales of a layer with int32 accumulators, float32 [O]: learned as `ActivationScale` is, or final.
 
     Args:
         scales: what they begin with, float32 [O].
     """
 
     final: torch.Tensor | None
+    start: torch.Tensor  # float32 [O]
 
     def __init__(self, scales: torch.Tensor) -> None:
         super().__init__()
-        self.log_scales = nn.Parameter(scales.log())
+        self.register_buffer("start", scales)
+        self.log_growth = nn.Parameter(torch.zeros_like(scales))
         self.register_buffer("final", None)
 
     def forward(self) -> torch.Tensor:
         """Return the scales, with gradients while they learn."""
-        return self.log_scales.exp() if self.final is None else self.final
+        return self.start * self.log_growth.exp() if self.final is None else self.final
 
     def planned(self, op: Layer, x: QParams, y: QParams | None) -> NDArray[np.float32]:
         """Return the learned scales, coarser where the layer's bias would not fit int32, float32 [O]."""
-        learned = np.exp(self.log_scales.detach().cpu().numpy())
+        learned = self.forward().detach().cpu().numpy()
         # For weights of 0 the plan is what the bias alone needs.
         needed = q15.plan_dense_scales(np.zeros_like(op.weight), op.bias, x.scale, 1.0 if y is None else y.scale)
         return np.maximum(learned, needed).astype(np.float32)
 
     def freeze(self, scales: NDArray[np.float32]) -> None:
         """Make these scales final."""
-        self.final = torch.from_numpy(scales).to(self.log_scales.device)
+        self.final = torch.from_numpy(scales).to(self.start.device)
 
 
 class Int16WeightScales(nn.Module):
@@ -233,4 +236,5 @@ class LearnedScales(nn.Module):
     def _ratio(self, layer: str) -> torch.Tensor:
         """Return s_y / s_x without a gradient: the M of int16 scales is chosen, not learned."""
         source = self._activation(self._layers[layer].input)
-        return torch.exp(self._output(layer).log_scale - source.log_scale)
+        output = self._output(layer)
+        return torch.exp(output.log_growth - source.log_growth) * (output.start / source.start)

@@ -21,21 +21,20 @@ class _FakeQuantize(torch.autograd.Function):
     """Fake-quantization of activations, with one scale for the whole tensor."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, log_scale: torch.Tensor, low: int, high: int) -> torch.Tensor:
-        scale = float(torch.exp(log_scale.detach()))
+    def forward(ctx: Any, x: torch.Tensor, log_growth: torch.Tensor, scale: float, low: int, high: int) -> torch.Tensor:
         y = x.mul(1.0 / scale).round_().clamp_(low, high).mul_(scale)
         ctx.bounds = low * scale, high * scale
         ctx.save_for_backward(x, y)
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None]:
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None, None]:
         x, y = ctx.saved_tensors
         dx = torch.ops.aten.hardtanh_backward(dy, x, *ctx.bounds)
         dlog = None
         if ctx.needs_input_grad[1]:
             dlog = torch.dot(_flat(dy), _flat(y)) - torch.dot(_flat(dx), _flat(x))
-        return dx, dlog, None, None
+        return dx, dlog, None, None, None
 
 
 def _flat(x: torch.Tensor) -> torch.Tensor:
@@ -43,16 +42,22 @@ def _flat(x: torch.Tensor) -> torch.Tensor:
     return x.permute(0, 2, 3, 1).reshape(-1)
 
 
-def fake_quantize(x: torch.Tensor, log_scale: torch.Tensor, low: int, high: int) -> torch.Tensor:
-    """Return s * clamp(rint(x / s), low, high) with straight-through and scale gradients.
+def grown(start: float, log_growth: torch.Tensor) -> float:
+    """Return the scale that `start` grew to, a float32 number: `start` itself where the logarithm is 0."""
+    return float(torch.exp(log_growth.detach()) * start)
+
+
+def fake_quantize(x: torch.Tensor, log_growth: torch.Tensor, low: int, high: int, start: float = 1.0) -> torch.Tensor:
+    """Return s * clamp(rint(x / s), low, high) with straight-through and scale gradients, for s = start * growth.
 
     Args:
         x: float32 [N, C, H, W].
-        log_scale: float32 scalar, the natural logarithm of s.
+        log_growth: float32 scalar, the natural logarithm of the growth.
         low: smallest q - zero point; 0 where a ReLU comes first.
         high: largest q - zero point.
+        start: the scale before it grew.
     """
-    result: torch.Tensor = _FakeQuantize.apply(x, log_scale, low, high)
+    result: torch.Tensor = _FakeQuantize.apply(x, log_growth, grown(start, log_growth), low, high)
     return result
 
 
