@@ -144,6 +144,29 @@ class GlobalAveragePool(IntegerOperation):
 
 
 @dataclass(frozen=True)
+class AveragePool(operation.Windowed[Tensor]):
+    """The mean of a window: acc = sum(x) - n * z_x with n pixels, then requantize with m = s_x / (s_y * n).
+
+    Padding counts as the real number 0: the border holds the zero point.
+    """
+
+    name: str
+    input: Tensor
+    output: Tensor
+    size: tuple[int, int]  # height and width of the window
+    stride: int
+    padding: int
+    bias: int  # -n * z_x
+    epilogue: Requantize  # multiplier of shape [1]
+    arithmetic = "int32"
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Height and width of the window in pixels."""
+        return self.size
+
+
+@dataclass(frozen=True)
 class Lookup(IntegerOperation):
     """An element-wise function as a table: y = table[x + 128]."""
 
@@ -235,6 +258,7 @@ Operator: TypeAlias = (
     | Conv2d
     | DepthwiseConv2d
     | GlobalAveragePool
+    | AveragePool
     | Lookup
     | Multiply
     | Add

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from calib.integer import qparams
 from calib.integer.program import (
     Add,
+    AveragePool,
     Concat,
     Conv2d,
     Crop,
@@ -100,6 +101,8 @@ def execute(operator: Operator, tensors: Activations, images: NDArray[np.uint8] 
         case GlobalAveragePool():
             sums = tensors[operator.input.name].sum(axis=(1, 2), keepdims=True, dtype=np.int32) + operator.bias
             return _requantize(operator.epilogue, sums)
+        case AveragePool():
+            return _requantize(operator.epilogue, _window_sums(operator, tensors[operator.input.name]) + operator.bias)
         case Lookup():
             return operator.table[tensors[operator.input.name].astype(np.int16) + 128]
         case Multiply():
@@ -138,8 +141,15 @@ def _run_chunk(program: Program, images: NDArray[np.uint8], keep_all: bool) -> A
     return tensors
 
 
-def _padded(operator: Conv2d | DepthwiseConv2d, x: NDArray[np.int8], dtype: type) -> NDArray[Any]:
-    """Return the input as floats with the zero point around it, so that padding is the real number 0."""
+def _window_sums(operator: AveragePool, x: NDArray[np.int8]) -> NDArray[np.int32]:
+    """Return the sum of each window, int32 [N, H, W, C]."""
+    padded, stride, y = _padded(operator, x, np.int32), operator.stride, operator.output
+    windows = sliding_window_view(padded, operator.window, axis=(1, 2))[:, ::stride, ::stride]
+    return windows[:, : y.height, : y.width].sum(axis=(4, 5), dtype=np.int32)
+
+
+def _padded(operator: Conv2d | DepthwiseConv2d | AveragePool, x: NDArray[np.int8], dtype: type) -> NDArray[Any]:
+    """Return the input with the zero point around it, so that padding is the real number 0."""
     before, (below, right) = operator.padding, operator.trailing_padding
     if not (before or below or right):
         return x.astype(dtype)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from calib.integer import lower
 from calib.integer.program import (
     Add,
+    AveragePool,
     Concat,
     Conv2d,
     Crop,
@@ -45,6 +46,7 @@ FILLS = ("random", "random", "lowest", "highest", "corners")  # of the input
 WEIGHTS = ("random", "random", "lowest", "highest", "signs")
 ZEROS = (0, -128, 127, -9)  # 0 is the symmetric policy
 HALOS = (0, 1, 3)
+WINDOWS = ((3, 3), (2, 2), (2, 3), (5, 1), (11, 11))  # of an average pool; 11 * 11 is the largest square
 
 
 def covering(axes: Axes, seed: int) -> list[dict[str, Any]]:
@@ -170,6 +172,10 @@ def elementwise_cases() -> list[Case]:
     for seed, row in enumerate(covering(axes, 5)):
         (height, width), kind = row.pop("size"), row.pop("kind")
         cases.append(kind(height=height, width=width, seed=seed, **row))
+        if kind is _pool_case:
+            window, stride, padding = WINDOWS[seed % len(WINDOWS)], (1, 2)[seed % 2], (1, 1, 0)[seed % 3]
+            cases.append(_average_pool_case(height, width, window, stride, padding, seed=seed, **row))
+    cases.append(_average_pool_by_hand())
     # A pool of one row that alone could leave int16.
     row = {"channels": 5, "bounds": "none", "zero": 0, "out_zero": 0, "halo": 0, "out_halo": 0}
     for seed, (height, width) in enumerate(((1, 255), (1, 256), (1, 257), (3, 600), (300, 1))):
@@ -319,6 +325,32 @@ def _pool_case(
     operator = GlobalAveragePool("y", x, y, bias, epilogue)
     name = f"pool of {height}x{width}x{channels}, {_numbers(fill, 'no', zero, out_zero, bounds, halo, out_halo)}"
     return Case(name, operator, {"x": _values(fill, x, rng)}, halos={"x": halo, "y": out_halo})
+
+
+def _average_pool_case(
+    height: int, width: int, window: tuple[int, int], stride: int, padding: int, channels: int, fill: str, zero: int,
+    out_zero: int, bounds: str, halo: int, out_halo: int, seed: int,
+) -> Case:  # fmt: skip
+    rng = np.random.default_rng(seed)
+    x = Tensor("x", height, width, channels, QParams(0.1, zero))
+    padding = padding if min(height, width) >= max(window) else max(window) // 2
+    rows, columns = ((side + 2 * padding - of) // stride + 1 for side, of in zip((height, width), window, strict=True))
+    y = Tensor("y", rows, columns, channels, QParams(0.04, out_zero))
+    bias, epilogue = lower.lower_pool(window[0] * window[1], x.qparams, y.qparams, *_bounds(bounds, out_zero))
+    operator = AveragePool("y", x, y, window, stride, padding, bias, epilogue)
+    numbers = _numbers(fill, "no", zero, out_zero, bounds, halo, out_halo)
+    name = f"average of {window[0]}x{window[1]} stride {stride} pad {padding} of {height}x{width}x{channels}, {numbers}"
+    return Case(name, operator, {"x": _values(fill, x, rng)}, halos={"x": halo, "y": out_halo})
+
+
+def _average_pool_by_hand() -> Case:
+    """Return a mean of 3x3 over 9, 18, 27, ... with padding; scales and zero points differ."""
+    x = Tensor("x", 2, 2, 1, QParams(0.5, 1))
+    y = Tensor("y", 2, 2, 1, QParams(0.25, -2))
+    values = np.array([10, 19, 28, 37], np.int8).reshape(1, 2, 2, 1)  # 9, 18, 27, 36 above the zero point: sum 90
+    bias, epilogue = lower.lower_pool(9, x.qparams, y.qparams)
+    operator = AveragePool("y", x, y, (3, 3), 1, 1, bias, epilogue)
+    return Case("average of 3x3 by hand", operator, {"x": values}, answer=np.full((2, 2, 1), 90 * 2 // 9 - 2))
 
 
 def _gate_case(

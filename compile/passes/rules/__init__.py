@@ -5,6 +5,7 @@ A rule answers with an operator, with a `Refusal` (the node is its own, but cann
 """
 
 from compile.passes.rules.add import add
+from compile.passes.rules.average_pool import average_pool
 from compile.passes.rules.common import Refusal, Rule
 from compile.passes.rules.concat import concat
 from compile.passes.rules.conv import conv, depthwise
@@ -23,6 +24,7 @@ RULES: tuple[Rule, ...] = (
     input_table,
     conv,
     depthwise,
+    average_pool,
     pool,
     gemm,
     lookup,

@@ -87,7 +87,20 @@ REFUSED: list[tuple[str, QdqGraph, str]] = [
     ("mean of one axis", only(n("ReduceMean", "x", "y", axes=(3,))), "whole height and width"),
     ("mean of channels", only(n("ReduceMean", "x axes", "y"), constants={"axes": np.int64([1])}), "whole height"),
     ("mean of a vector", only(n("ReduceMean", "x", "y", axes=(1,)), shapes={"x": (1, 8)}), "whole height"),
-    ("mean with padding", only(n("AveragePool", "x", "y", kernel_shape=(4, 4), pads=(1, 1, 1, 1))), "whole height"),
+    ("mean with padding",
+     only(n("AveragePool", "x", "y", kernel_shape=(4, 4), pads=(1, 1, 1, 1))), "count_include_pad"),
+    ("mean of a window with too many pixels",
+     only(n("AveragePool", "x", "y", kernel_shape=(12, 12)), shapes={"x": (1, 8, 20, 20)}), "at most 128 pixels"),
+    ("window rounded up", only(n("AveragePool", "x", "y", kernel_shape=(3, 3), strides=(2, 2), ceil_mode=1),
+                               shapes={"y": (1, 8, 2, 2)}), "ceil_mode=0"),
+    ("window of other strides", only(n("AveragePool", "x", "y", kernel_shape=(3, 3), strides=(1, 2))), "equal strides"),
+    ("window padded on one side", only(n("AveragePool", "x", "y", kernel_shape=(3, 3), pads=(0, 1, 1, 1))), "above"),
+    ("window with a lesser mean at the border",
+     only(n("AveragePool", "x", "y", kernel_shape=(3, 3), pads=(1, 1, 1, 1))), "count_include_pad"),
+    ("window of another output", only(n("AveragePool", "x", "y", kernel_shape=(3, 3))), r"\(4, 4, 8\).*\(2, 2, 8\)"),
+    ("window of far scales", only(n("AveragePool", "x", "y", kernel_shape=(3, 3), pads=(1,) * 4, count_include_pad=1),
+                                  qparams={"x": HUGE, "y": P}), "too far apart"),
+    ("window with auto_pad", only(n("AveragePool", "x", "y", kernel_shape=(3, 3), auto_pad="SAME_UPPER")), "explicit"),
     ("mean of a huge map", only(n("GlobalAveragePool", "x", "y"), shapes={"x": (1, 8, LARGEST_MAP, 2)}), "pixels"),
     ("mean with far scales", only(n("GlobalAveragePool", "x", "y"), qparams={"x": HUGE, "y": P},
                                   shapes={"y": (1, 8, 1, 1)}), "too far apart"),
@@ -176,6 +189,22 @@ def test_spellings_of_the_mean(node: Node, shape: tuple[int, ...]) -> None:
     made = operator(only(node, shapes={"y": shape}, constants={"axes": np.int64([2, 3])}))
     assert isinstance(made, ir.GlobalAveragePool)
     assert made.bias == -16 * 3 and made.epilogue.multiplier == np.float32(0.1 / (np.float64(np.float32(0.2)) * 16))
+
+
+@pytest.mark.parametrize(
+    ("window", "attributes", "sides", "expected"),
+    [((3, 3), {}, (2, 2), (1, 0)), ((3, 3), {"pads": (1,) * 4, "count_include_pad": 1}, (4, 4), (1, 1)),
+     ((3, 3), {"pads": (1, 1, 0, 0), "strides": (2, 2), "count_include_pad": 1}, (2, 2), (2, 1)),
+     ((2, 2), {"strides": (2, 2), "ceil_mode": 1}, (2, 2), (2, 0)), ((1, 3), {}, (4, 2), (1, 0))],
+)  # fmt: skip
+def test_a_smaller_window_is_an_average_pool(
+    window: tuple[int, int], attributes: dict, sides: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    made = operator(only(n("AveragePool", "x", "y", kernel_shape=window, **attributes), shapes={"y": (1, 8, *sides)}))
+    assert isinstance(made, ir.AveragePool)
+    count = window[0] * window[1]
+    assert (made.window, made.stride, made.padding) == (window, *expected) and made.bias == -count * 3
+    assert made.epilogue.multiplier == np.float32(0.1 / (np.float64(np.float32(0.2)) * count))
 
 
 @pytest.mark.parametrize("inputs", ["x g", "g x"])
