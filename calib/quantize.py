@@ -17,6 +17,7 @@ from calib.ptq.apply import quantize_graph
 from calib.qdq.writer import Description, build_qdq, describe
 from calib.settings.config import QuantConfig
 from calib.settings.quantspec import QuantSpec
+from repghost.data.base import count_repeated
 from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.operators import Graph
@@ -93,6 +94,8 @@ def describe_source(model: str, images: NDArray[np.uint8], preprocess: Preproces
         source: of the weights, labels and images.
     """
     calibration = {**source.calibration, "pictures": len(images), "sha256": images_digest(images)}
+    if repeated := count_repeated(images):
+        calibration["repeated"] = repeated
     return Description(
         model=model,
         preprocess=preprocess.to_dict(),

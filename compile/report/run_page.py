@@ -105,11 +105,12 @@ def _accuracy(accuracy: Mapping[str, Any]) -> list[str]:
 def _quantization(quantization: Mapping[str, Any]) -> list[str]:
     calibration, config = quantization["calibration"], quantization["config"]
     unknown = "not recorded in the file"
+    repeated = f", {calibration['repeated']} of them copies of others," if calibration.get("repeated") else ""
     return [
-        f"Calibration: {calibration.get('pictures', unknown)} pictures of {calibration.get('data', unknown)} (split "
-        f"{calibration.get('split', unknown)}); {describe_observers(quantization)}, policy "
-        f"{config.get('policy', unknown)}. {quantization['operators']} integer operators, program digest "
-        f"`{quantization['program_digest']}`.",
+        f"Calibration: {calibration.get('pictures', unknown)} pictures{repeated} of "
+        f"{calibration.get('data', unknown)} (split {calibration.get('split', unknown)}); "
+        f"{describe_observers(quantization)}, policy {config.get('policy', unknown)}. {quantization['operators']} "
+        f"integer operators, program digest `{quantization['program_digest']}`.",
     ]
 
 

@@ -22,6 +22,7 @@ from compile.storage.strict_json import canonical_json, read_strict
 from compile.storage.typed_json import check_types
 from compile.subject.subject import QuantizedSubject
 from compile.targets.precisions import INT8
+from repghost.data.base import count_repeated
 from repghost.errors import IntegrityError, UsageError
 from repghost.files import write_bytes_atomically, write_text_atomically
 from repghost.untrusted import parse_json
@@ -53,6 +54,8 @@ def build_report(run: RunResult) -> dict[str, Any]:
     """Return the report of one run as JSON values; what was not measured says so, with the command that would."""
     subject, program, calibration = run.subject, run.programs[INT8.name], run.subject.calibration
     used = {"pictures": len(calibration.labels), "sha256": sha256(calibration.images.tobytes()), **calibration.origin}
+    if repeated := count_repeated(calibration.images):
+        used["repeated"] = repeated
     return {
         "format": REPORT[0],
         "version": REPORT[1],

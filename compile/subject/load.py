@@ -24,6 +24,7 @@ from compile.subject.subject import (
     Subject,
 )
 from repghost.data import notes_on
+from repghost.data.base import notes_on_calibration
 from repghost.data.preprocess import resized, resolve_preprocess
 from repghost.errors import UsageError
 from repghost.evaluation.classes import match_classes
@@ -89,7 +90,16 @@ def _trained_network(request: SubjectRequest) -> FloatSubject:
         calibration=calibration,
         test=test,
         unmeasured="" if test else f"{folder.name} has no test split",
-        notes=tuple(dict.fromkeys((*checkpoint.notes, *notes_on(matched), *(notes_on(test_set) if test_set else ())))),
+        notes=tuple(
+            dict.fromkeys(
+                (
+                    *checkpoint.notes,
+                    *notes_on(matched),
+                    *(notes_on(test_set) if test_set else ()),
+                    *notes_on_calibration(calibration.images),
+                )
+            )
+        ),
         model=build_model(checkpoint),
         metadata=checkpoint.metadata,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -108,6 +109,22 @@ def prepare_in_parts(
     wanted = _wanted(dataset, indices)
     for start in progress(range(0, len(wanted), size)):
         yield _prepare(dataset, preprocess, wanted[start : start + size], iter)
+
+
+def count_repeated(images: NDArray[np.uint8]) -> int:
+    """Return how many images [N, ...] are copies of earlier ones."""
+    return len(images) - len({hashlib.sha256(image.tobytes()).digest() for image in images})
+
+
+def notes_on_calibration(images: NDArray[np.uint8]) -> tuple[str, ...]:
+    """Return what to tell of images that calibrate: a copy adds nothing, but weighs what it shows."""
+    repeated = count_repeated(images)
+    if not repeated:
+        return ()
+    return (
+        f"{repeated} of {len(images)} pictures to calibrate with are copies of others among them; "
+        f"{len(images) - repeated} different ones choose the scales.",
+    )
 
 
 def left_out(dataset: ImageSet) -> tuple[str, ...]:

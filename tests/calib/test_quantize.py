@@ -152,6 +152,17 @@ def test_a_broken_image_is_named(checkpoint: Path, images_folder: Path, tmp_path
 
 
 @pytest.mark.slow
+def test_copies_of_images_are_counted(checkpoint: Path, images_folder: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(images_folder, data)
+    shutil.copy(data / "train" / "a" / "0.png", data / "train" / "a" / "copy.png")
+    result = quantize(checkpoint, "--data", data, "-o", tmp_path / "m.onnx")
+    assert result.exit_code == 0
+    assert "1 of 21 pictures to calibrate with are copies of others" in result.output
+    assert json.loads(metadata(tmp_path / "m.onnx")[qdq.CALIBRATION])["repeated"] == 1
+
+
+@pytest.mark.slow
 def test_the_config_file_and_the_policy_option_are_used(checkpoint: Path, images_folder: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text(

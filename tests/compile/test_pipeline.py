@@ -421,6 +421,19 @@ def test_no_image_both_chooses_and_judges(weights: Path, tmp_path: Path) -> None
     assert "left out" in subject.calibration.origin["split"]
 
 
+def test_copies_among_the_images_that_calibrate_are_counted(weights: Path, tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "pictures", {"train": 4, "test": 2})
+    (note,) = load_subject(SubjectRequest(weights=str(weights), data=copied(folder))).notes
+    assert note.startswith("3 of 15 pictures to calibrate with are copies of others among them; 12 different ones")
+
+
+def copied(folder: Path) -> Path:
+    """Put a copy of one training image of each class beside it."""
+    for label in CLASSES:
+        shutil.copy(folder / "train" / label / "0.png", folder / "train" / label / "copy of 0.png")
+    return folder
+
+
 def test_images_without_a_test_split_are_not_evaluated(weights: Path, tmp_path: Path) -> None:
     folder = write_images(tmp_path / "pictures", {"train": 2})
     subject = load_subject(SubjectRequest(weights=str(weights), data=folder))

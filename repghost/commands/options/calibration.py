@@ -60,6 +60,7 @@ def open_calibration(request: CalibrationRequest) -> Calibration:
     from repghost.checkpoints.checkpoint import build_model
     from repghost.checkpoints.timm_hub import open_checkpoint
     from repghost.data import open_dataset
+    from repghost.data.base import notes_on_calibration
     from repghost.data.open_by_format import open_calibration_split
     from repghost.data.preprocess import resized, resolve_preprocess
     from repghost.data.subset import choose_balanced
@@ -83,6 +84,7 @@ def open_calibration(request: CalibrationRequest) -> Calibration:
         )
     chosen = choose_balanced(dataset.labels, request.images or min(DEFAULT_IMAGES, len(dataset)), request.seed)
     prepared = read_images(dataset, preprocess, chosen, "read pictures")
+    say_notes(notes_on_calibration(prepared.images))
     model = build_model(loaded)
     if loaded.spec.form != "fused":
         click.echo(f"{Path(request.checkpoint).name} is in {loaded.spec.form} form; it is fused before it is quantized")

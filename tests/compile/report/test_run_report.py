@@ -145,6 +145,13 @@ def test_every_figure_of_the_page_comes_from_the_json() -> None:
         assert render_report(changed(builds=[ARM64, build])) != shown, name
 
 
+def test_copies_among_the_images_that_calibrate_are_told() -> None:
+    quantization = copy.deepcopy(REPORT["quantization"])
+    quantization["calibration"]["repeated"] = 7
+    assert "512 pictures, 7 of them copies of others, of my set" in render_report(changed(quantization=quantization))
+    assert "copies" not in render_report(REPORT)
+
+
 def test_the_float_build_is_compared_with_pytorch() -> None:
     record = {**MEASURED, "fp32_build": {"top1": 0.9, "agreeing": 4320, "pictures": 4321, "by": "compiled host build"}}
     page = render_report(changed(accuracy=record))

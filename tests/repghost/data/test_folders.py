@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from repghost.data import MissingSplitError, UnlabelledSplitError, notes_on, open_dataset, prepare
+from repghost.data.base import count_repeated, notes_on_calibration
 from repghost.data.class_names import from_lines, read_class_names, to_lines
 from repghost.data.decode import EXTENSIONS, FORMATS, decode_image
 from repghost.data.preprocess import Preprocess
@@ -279,3 +280,13 @@ def test_labels_of_a_network_come_back_from_labels_txt_as_they_were() -> None:
     assert from_lines(to_lines(("tench\nTinca",))) == ("tench Tinca",)
     assert to_lines(labels).count(b"\n") == len(labels)  # the runner counts line feeds
     assert from_lines(b"") == ()
+
+
+def test_copies_of_an_image_are_counted(tmp_path: Path) -> None:
+    root = make_set(tmp_path / "set")  # the same image in both classes
+    write(root / "val/ant/2.png", shade=9)
+    images = prepare(open_dataset(root, "val"), TINY).images
+    assert count_repeated(images) == 1
+    assert notes_on_calibration(images)[0].startswith("1 of 3 pictures to calibrate with are copies of others")
+    assert count_repeated(images[1:]) == 0 and notes_on_calibration(images[1:]) == ()
+    assert count_repeated(images[:0]) == 0
