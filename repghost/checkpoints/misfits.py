@@ -31,6 +31,11 @@ def no_network(tensors: Mapping[str, Tensor], name: str) -> UsageError:
     """
     _refuse_rewritten(tensors)
     tensor = tensors.get(name)
+    if tensor is not None and not tensor.numel():
+        return UsageError(
+            f"{name} is empty: DeepSpeed's ZeRO 3 or FSDP left the weights in parts elsewhere. Gather them, with the "
+            "script that DeepSpeed writes beside its checkpoints: python zero_to_fp32.py CHECKPOINTS OUT."
+        )
     given = "is absent" if tensor is None else f"has the shape {shape(tensor)}"
     if name == HEAD and STEM in tensors and any(".ghost1.primary_conv." in key for key in tensors):
         return UsageError(f"this is a RepGhostNet with another head: {name} {given}. {_head_line(tensors)}")

@@ -245,9 +245,12 @@ def _report(run: _Finished, data: Path, folder: Path, num_classes: int | None) -
     if found is not None:
         click.echo(f"test top-1: {found.top1:.2%} of {found.pictures} (95 %: {found.low:.2%} to {found.high:.2%})")
     else:
-        kept = result.kept
         click.echo(f"test top-1: not measured, {run.untested}")
-        click.echo(f"kept: epoch {kept.epoch}, top-1 {kept.held_out_top1:.2%} of {kept.held_out_pictures}")
+    kept = result.kept
+    click.echo(
+        f"kept: epoch {kept.epoch}, {kept.weights} weights, held-out top-1 {kept.held_out_top1:.2%} of "
+        f"{kept.held_out_pictures}"
+    )
     click.echo(f"written: {path}")
     click.echo("next:")
     click.echo(f"  repghost validate {path} --data {data}")

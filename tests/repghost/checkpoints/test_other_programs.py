@@ -140,6 +140,8 @@ MISFITS: list[tuple[str, Callable[[], State]]] = [
     ("For a head without a bias, add zeros", lambda: without(state(), "classifier.bias")),
     ("has the extra aux.weight. All of the network is there", lambda: {**state(), "aux.weight": torch.ones(3, 4)}),
     ("other numbers of channels, as pruning leaves them", narrowed),
+    ("conv_stem.weight is empty.*python zero_to_fp32.py",
+     lambda: {name: torch.zeros(0) for name in state()}),
     (r"prune.remove\(m, 'weight'\)", masked),
     (r"remove_parametrizations\(m, 'weight'\)", normed),
     ("has the extra blocks.0.0.more. Was it cut, or made for another network",

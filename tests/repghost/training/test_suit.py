@@ -79,6 +79,7 @@ def test_the_command_says_both_and_the_checkpoint_has_what_was_done(tmp_path: Pa
     assert result.exit_code == 0, result.output
     assert "computes in float32" in result.stderr
     assert "6 steps in 2 epochs, too few" in result.stderr
+    assert "kept: epoch " in result.stdout and " weights, held-out top-1 " in result.stdout
     recipe = read_checkpoint(run / "model.safetensors").metadata["recipe"]
     assert (recipe["execution"]["amp"], recipe["batch"], recipe["epochs"]) == ("off", 16, 2)
 
