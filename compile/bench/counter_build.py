@@ -6,7 +6,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from compile.link.toolchain import REPRODUCIBLE, RUNNER_SOURCES, runner_sources
+from compile.link.toolchain import REPRODUCIBLE, RUNNER_SOURCES, read_output, runner_sources
 from compile.link.zig import run_zig
 from compile.machine.emulator import TOOLS, Emulator, find_emulators
 from compile.storage.code_key import files_digest
@@ -93,7 +93,7 @@ def build_counter(emulator: Emulator, cache: StageCache) -> dict[str, bytes]:
             units = [str(RUNNER_SOURCES / unit) for unit in RUNNER_UNITS]
             guest = ["-target", COUNTED.zig_triple, str(COUNTER_SOURCES / "guest.c"), *units, "-ldl", "-lpthread"]
             run_zig(["cc", *common, *guest, "-o", GUEST], cwd=folder)
-            return {file: (folder / file).read_bytes() for file in (PLUGIN, GUEST)}
+            return {file: read_output(folder / file) for file in (PLUGIN, GUEST)}
 
     files, _ = cache.get("counter", key, make)
     return files

@@ -144,7 +144,7 @@ def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any], p
         ]
         link += ["-Wl,-soname,model.so", "-Wl,--version-script=exports.map"]
         run_zig(["cc", *link, *objects, "-o", "model.so"], cwd=folder)
-        data = _output(folder / "model.so")
+        data = read_output(folder / "model.so")
     check_model(data, target, exports)
     return data
 
@@ -160,7 +160,7 @@ def _model_object(target: Target, unit: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="repghost-unit-") as name:
         source = str(RUNNER_SOURCES / unit)
         run_zig(["cc", *_model_flags(Path(name), target), "-c", source, "-o", "unit.o"], cwd=Path(name))
-        return _output(Path(name) / "unit.o")
+        return read_output(Path(name) / "unit.o")
 
 
 def build_runner(target: Target) -> bytes:
@@ -172,7 +172,7 @@ def build_runner(target: Target) -> bytes:
         units = [str(RUNNER_SOURCES / unit) for unit in (*RUNNER_UNITS, f"inference/{loader}")]
         link = [*form, *LINK_FLAGS, "-Wl,--gc-sections", f"-Wl,-z,max-page-size={LARGEST_PAGE}"]
         run_zig(["cc", *_runner_flags(folder, target), *units, "decode.o", *link, "-o", "repghost-run"], cwd=folder)
-        data = _output(folder / "repghost-run")
+        data = read_output(folder / "repghost-run")
     check_runner(data, target)
     return data
 
@@ -189,10 +189,10 @@ def _decoder_object(target: Target) -> bytes:
     with tempfile.TemporaryDirectory(prefix="repghost-decoder-") as name:
         source = str(RUNNER_SOURCES / DECODER)
         run_zig(["cc", *_runner_flags(Path(name), target), "-c", source, "-o", "decode.o"], cwd=Path(name))
-        return _output(Path(name) / "decode.o")
+        return read_output(Path(name) / "decode.o")
 
 
-def _output(path: Path) -> bytes:
+def read_output(path: Path) -> bytes:
     """Return the content of a file that the linker wrote.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,6 +36,11 @@ def run_zig(arguments: Sequence[str], cwd: Path | None = None, limit_s: float = 
         return done.stdout
     if "No module named ziglang" in done.stderr:
         raise ToolMissingError("the linker is not installed; it comes from PyPI: pip install ziglang")
+    if done.returncode == -signal.SIGKILL:
+        raise UsageError(
+            f"zig {arguments[0]} was killed before it was done, as the system does where memory runs out; nothing was "
+            "written. Free some memory, or compile with fewer --jobs, and run the same command again."
+        )
     tail = (done.stderr or done.stdout).strip().splitlines()[-20:]
     raise UsageError(f"zig {arguments[0]} failed with exit code {done.returncode}:", *tail)
 

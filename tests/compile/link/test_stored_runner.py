@@ -61,6 +61,25 @@ def test_a_stored_file_that_is_no_runner_is_refused(tmp_path: Path) -> None:
         stored_runner(ARM64, store)
 
 
+def test_a_compiler_for_another_architecture_is_refused_and_nothing_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host_files: dict[str, bytes], host: Target
+) -> None:
+    other = X86_64 if host is ARM64 else ARM64
+
+    def compile_for_this_machine(arguments: list[str], cwd: Path) -> str:
+        (cwd / arguments[-1]).write_bytes(host_files["repghost-run"])
+        return ""
+
+    monkeypatch.setattr(toolchain, "run_zig", compile_for_this_machine)
+    toolchain._decoder_object.cache_clear()
+    try:
+        with pytest.raises(UsageError, match=f"{other.name}|machine"):
+            stored_runner(other, KernelStore(tmp_path))
+    finally:
+        toolchain._decoder_object.cache_clear()  # it holds what no compiler made
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_key_holds_the_sources_and_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def key(target: Target = ARM64) -> str:
         return runner_key(target)

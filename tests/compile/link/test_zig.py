@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from compile.link import zig
+from compile.link import toolchain, zig
+from compile.link.stored_runner import stored_runner
+from compile.link.toolchain import link_model
 from compile.link.zig import CACHE_VARIABLE, global_cache, run_zig
-from repghost.errors import ToolMissingError
+from compile.storage.kernel_store import KernelStore
+from compile.storage.stage_cache import StageCache
+from compile.targets.table import Target
+from repghost.errors import ToolMissingError, UsageError
 from repghost.processes import TimeLimitError
+from tests.support.fake_bundle import fake_info
+from tests.support.fake_network import fake_network
 
 VARIABLES = (CACHE_VARIABLE, "XDG_CACHE_HOME", "HOME")
 
@@ -76,6 +83,23 @@ def test_zig_compiles_where_no_folder_has_a_plain_path(
     monkeypatch.setenv("HOME", "/proc")
     run_zig(["cc", "-c", "a.c", "-o", "a.o"], cwd=odd)
     assert (odd / "a.o").read_bytes()[:4] == b"\x7fELF"
+
+
+def test_a_compiler_that_is_killed_leaves_nothing_and_no_lock(
+    host: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ziglang.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(UsageError, match=r"zig cc was killed .* memory runs out; nothing was written.*fewer --jobs"):
+        run_zig(["cc"])
+    cache, store = StageCache(tmp_path / "cache"), KernelStore(tmp_path / "kernels")
+    with pytest.raises(UsageError, match="was killed"):
+        cache.get("link", {}, lambda: {"model.so": link_model(fake_network(host), host, fake_info())})
+    toolchain._decoder_object.cache_clear()
+    with pytest.raises(UsageError, match="was killed"):
+        stored_runner(host, store)
+    assert not list((tmp_path / "cache").iterdir()) and not (tmp_path / "kernels").exists()
+    assert cache.get("link", {}, lambda: {"model.so": b"made"}) == ({"model.so": b"made"}, False)
 
 
 def test_zig_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
