@@ -55,13 +55,14 @@ OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SI
 	$(call option,MAX_DROP,max-drop) $(call option,JETPACK,jetpack) $(call option,NAME,name) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
-.PHONY: help compile report front bars counts compile-time train-bars jetson-check baselines baseline-latency rival-counts widths accuracy qat-bench test test-fast check lint imports duplicates types format doctor setup clean distclean
+.PHONY: help compile report front bars counts compile-time train-bars jetson-check baselines baseline-latency rival-counts widths accuracy qat-bench test test-fast fuzz check lint imports duplicates types format doctor setup clean distclean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
 	@echo "  make report                  one page: which width, at which precision, for which machine"
 	@echo "  make front                   the figures of the README, from the JSON of docs"
 	@echo "  make test-fast               the tests that take no whole network: a few minutes"
+	@echo "  make fuzz                    fuzz the runner, SECONDS=20 for each of its readers; needs clang"
 	@echo "  make check                   lint, import order, duplicates and types"
 	@echo "  make bars                    measure this host against other runtimes, into docs/performance.md"
 	@echo "  make counts                  count arm64 instructions under emulation, into docs/performance.md"
@@ -102,6 +103,11 @@ test: $(DEV_STAMP) $(if $(TORCH),,$(CONVERTERS_STAMP))
 # Without the tests that build, train or deploy whole networks (marked slow).
 test-fast: $(DEV_STAMP)
 	$(PYTEST) -m "not slow"
+
+# Harnesses and corpora: tests/fuzz. Without clang it says so and does nothing.
+SECONDS ?= 20
+fuzz: $(DEV_STAMP)
+	@$(BIN)/python -m tests.support.fuzzers --seconds "$(SECONDS)" --jobs "$(JOBS)" --output "$(OUTPUT)/fuzz"
 
 check: lint imports duplicates types
 

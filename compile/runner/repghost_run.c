@@ -140,7 +140,7 @@ static int verify(const struct options *o, const struct model *model, const char
   printf("{\"command\":\"verify\",\"ok\":%s,\"files\":%d,\"variant\":\"%s\",\"threads\":%d,\"pictures\":%u,\"mismatches\":%u,"
          "\"tolerance\":%.9g,\"largest_difference\":",
          r.mismatches ? "false" : "true", files, model->variant(), o->threads, r.count, r.mismatches, (double)r.tolerance);
-  print_number(r.largest);
+  print_number(r.largest, 6);
   printf("}\n");
   if (r.mismatches)
     stop(EXIT_INTEGRITY, "%u of %u recorded pictures gave other scores than expected with the variant %s", r.mismatches,

@@ -37,7 +37,7 @@ void print_string(const char *text, size_t size) {
   putchar('"');
 }
 
-void print_number(double number) {
-  if (isfinite(number)) printf("%.6g", number);
+void print_number(double number, int digits) {
+  if (isfinite(number)) printf("%.*g", digits, number);
   else fputs("null", stdout);
 }

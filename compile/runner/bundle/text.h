@@ -8,7 +8,7 @@
  * spells such names. */
 void print_string(const char *text, size_t size);
 
-/* Prints a number, or null when it is not finite. */
-void print_number(double number);
+/* Prints a number with so many digits, or null when it is not finite. */
+void print_number(double number, int digits);
 
 #endif

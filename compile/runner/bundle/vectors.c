@@ -39,7 +39,7 @@ static struct vectors open_vectors(const struct model *model, const char *path) 
   uint64_t expected = HEADER + pictures + (uint64_t)v.count * (uint64_t)model->classes * sizeof(float);
   if (v.count == 0 || file.size != expected)
     stop(EXIT_INTEGRITY, "%s has %zu bytes, %u pictures need %llu", path, file.size, v.count, (unsigned long long)expected);
-  if (!(v.tolerance >= 0)) stop(EXIT_INTEGRITY, "%s: the tolerance is negative or not a number", path);
+  if (!isfinite(v.tolerance) || v.tolerance < 0) stop(EXIT_INTEGRITY, "%s: the tolerance is negative or not a number", path);
   v.logits = data + HEADER + pictures;
   return v;
 }

@@ -54,7 +54,11 @@ static void print_top(const struct classifier *c) {
     printf("%s{\"class\":%d,\"label\":", rank ? "," : "", next);
     print_label(c->labels, next);
     double share = exp((double)logits[next] - (double)logits[best]) / sum;
-    printf(",\"logit\":%.9g,\"probability\":%.6g}", (double)logits[next], share);
+    printf(",\"logit\":");
+    print_number((double)logits[next], 9);
+    printf(",\"probability\":");
+    print_number(share, 6);
+    putchar('}');
     last = next;
   }
 }

@@ -17,11 +17,14 @@ from typing import Any
 import pytest
 
 from compile.bundle.host_model import load
+from compile.link.toolchain import link_model
 from compile.machine.emulator import Emulator
+from compile.targets.table import Target
 from repghost.data.class_names import to_lines
 from repghost.data.decode import MAX_PIXELS
 from tests.support.classify import classify, expected, scores, written
-from tests.support.fake_network import random_images
+from tests.support.fake_bundle import fake_info
+from tests.support.fake_network import SOURCE, fake_network, random_images
 from tests.support.image_files import black_png, encoded, scene
 from tests.support.reseal import reseal
 
@@ -86,6 +89,19 @@ def test_names_that_are_no_text_stay_json(host_bundle: Path, tmp_path: Path) -> 
         [str(host_bundle / "repghost-run"), "--classify", name], capture_output=True, timeout=60, check=True
     )
     assert os.fsencode(json.loads(done.stdout)["picture"]) == name
+
+
+def test_scores_that_are_no_numbers_stay_json(host_bundle: Path, host: Target, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(host_bundle, tmp_path / "copy"))
+    zero = "(float)(sum - sum)"
+    source = SOURCE.replace("(float)sum * 0.125f", f"c == 3 ? 2.0f : c % 2 ? 0.0f / {zero} : -1.0f / {zero}")
+    reseal(bundle, "model.so", link_model(fake_network(host, source), host, fake_info()))
+    path = tmp_path / "image.png"
+    path.write_bytes(encoded(scene(20, 30), "PNG"))
+    words: list[str] = []
+    line = json.loads(classify(bundle, path, "--top", "10").stdout, parse_constant=words.append)
+    assert words == []
+    assert line["top"][0] == {"class": 3, "label": "class 3", "logit": 2.0, "probability": None}
 
 
 def test_a_raw_image_is_taken_as_it_is(host_bundle: Path, tmp_path: Path) -> None:
