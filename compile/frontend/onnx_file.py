@@ -91,6 +91,16 @@ def stored_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
             yield from attribute.tensors
 
 
+def constant_tensor(node: onnx.NodeProto) -> TensorProto:
+    """Return the value of a checked Constant node, in whichever attribute it is."""
+    (attribute,) = node.attribute
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, TensorProto):
+        return value
+    dtype = np.float32 if attribute.name.startswith("value_float") else np.int64
+    return numpy_helper.from_array(np.asarray(value, dtype))
+
+
 def stored_array(tensor: TensorProto) -> NDArray[Any]:
     """Return the values of a checked tensor, read-only."""
     array = numpy_helper.to_array(tensor)

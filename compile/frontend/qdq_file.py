@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import AttributeProto, TensorProto
 
 from calib.qdq.digest import program_digest
 from calib.qdq.writer import DIGEST, PREPROCESS
-from compile.frontend.onnx_file import load_model, stored_array
+from compile.frontend.onnx_file import constant_tensor, load_model, stored_array
 from compile.frontend.qdq_checks import check_broadcasts, check_quantization
 from compile.frontend.split_to_slices import SPLIT, split_into_slices
 from compile.frontend.static_shapes import make_static
@@ -103,8 +102,7 @@ def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
     constants = {tensor.name: stored_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant":
-            value = onnx.helper.get_attribute_value(node.attribute[0])
-            constants[node.output[0]] = stored_array(value) if isinstance(value, TensorProto) else np.asarray(value)
+            constants[node.output[0]] = stored_array(constant_tensor(node))
     return constants
 
 

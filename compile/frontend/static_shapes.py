@@ -10,6 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, TypeProto, helper, numpy_helper
 
+from compile.frontend.onnx_file import constant_tensor
+
 # What exporters compute sizes, pads and limits with. None holds a subgraph, draws numbers or reads a file.
 SIZE_OPERATORS = {
     "Abs", "Add", "And", "Cast", "Ceil", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Flatten", "Floor",
@@ -104,9 +106,7 @@ class _Folding:
     def _fold(self, node: onnx.NodeProto) -> NDArray[Any] | None:
         """Return what a node computes, or None; remember the types of what it writes."""
         if node.op_type == "Constant":
-            for attribute in node.attribute:
-                if attribute.name == "value" and attribute.type == onnx.AttributeProto.TENSOR:
-                    self._remember(node.output[0], attribute.t)
+            self._remember(node.output[0], constant_tensor(node))
             return None
         made = self._infer(node)
         self.types.update(made)

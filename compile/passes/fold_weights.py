@@ -11,6 +11,7 @@ from compile.ir.qdq_graph import DEQUANTIZE, Node, QdqGraph, QuantizedWeight
 from compile.passes.fold_constants import along_axis
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")  # operators whose second input is a weight
+COPIES = ("Identity", "Transpose")
 
 
 def fold_weights(graph: QdqGraph) -> QdqGraph:
@@ -21,9 +22,11 @@ def fold_weights(graph: QdqGraph) -> QdqGraph:
     weights, constants = dict(graph.weights), dict(graph.constants)
     nodes = []
     for node in graph.nodes:
-        if node.operator == "Identity" and node.inputs[0] in weights:
-            weights[node.output] = weights[node.inputs[0]]  # exporters store equal weights once
-            continue
+        if node.operator in COPIES and node.inputs[0] in weights:  # exporters store equal weights once
+            copy = _turned(node, weights[node.inputs[0]])
+            if copy is not None:
+                weights[node.output] = copy
+                continue
         values = graph.constants.get(node.inputs[0]) if node.operator == DEQUANTIZE else None
         if values is None or values.dtype != np.int8:
             nodes.append(node)
@@ -43,8 +46,18 @@ def fold_weights(graph: QdqGraph) -> QdqGraph:
     return replace(graph, nodes=tuple(nodes), weights=weights, constants=constants)
 
 
+def _turned(node: Node, weight: QuantizedWeight) -> QuantizedWeight | None:
+    """Return what a copy makes of a weight, None for an order that is none of its axes."""
+    if node.operator == "Identity":
+        return weight
+    axes = tuple(node.attributes.get("perm", reversed(range(weight.values.ndim))))
+    if weight.values.ndim == 0 or sorted(axes) != list(range(weight.values.ndim)):
+        return None
+    return QuantizedWeight(np.ascontiguousarray(weight.values.transpose(axes)), weight.scales, axes.index(weight.axis))
+
+
 def _reads_weight(reader: Node, tensor: str) -> bool:
-    return reader.operator == "Identity" or (reader.operator in WEIGHTED and reader.inputs[1] == tensor)
+    return reader.operator in COPIES or (reader.operator in WEIGHTED and reader.inputs[1] == tensor)
 
 
 def _real(

@@ -217,7 +217,11 @@ class ForeignNet(Net):
         rows = self.constant(self.name(), [-1, self.channels], np.int64)
         y = self.finish(self.finish(self.node("Reshape", [pooled, rows], self.name())))
         values = self.rng.integers(-127, 128, (self.channels, classes))
-        weight = self.weight(self.name(), values, self.rng.uniform(0.003, 0.01, classes), axis=1)
+        scales = self.rng.uniform(0.003, 0.01, classes)
+        if self.rng.integers(2):
+            weight = self.weight(self.name(), values, scales, axis=1)
+        else:
+            weight = self.node("Transpose", [self.weight(self.name(), values.T, scales)], self.name(), perm=[1, 0])
         y = self.node("MatMul", [y, weight], self.name())
         y = self.finish(y) if self.rng.integers(2) else y
         y = self.node("Add", [y, self.stored(self.rng.uniform(-1, 1, classes))], "scores")

@@ -58,6 +58,25 @@ def test_sizes_that_are_computed_from_sizes() -> None:
     assert not kinds & {"Shape", "Gather", "Div", "Cast", "ConstantOfShape"} and {"Pad", "Slice"} <= kinds
 
 
+def test_constants_in_every_attribute(tmp_path: Path) -> None:
+    """As PyTorch's newer exporter writes scales and sizes."""
+    model = mini_net()
+    kept = [tensor for tensor in model.graph.initializer if tensor.name != "stem.relu.scale"]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    sizes = helper.make_node("Constant", [], ["sizes"], value_ints=[1])
+    rest = helper.make_node("Constant", [], ["rest"], value_int=-1)
+    rows = helper.make_node("Unsqueeze", ["rest", "first"], ["rows"])
+    first = helper.make_node("Constant", [], ["first"], value_ints=[0])
+    both = helper.make_node("Concat", ["sizes", "rows"], ["shape"], axis=0)
+    scale = helper.make_node("Constant", [], ["stem.relu.scale"], value_float=8 / 255)
+    at = next(index for index, item in enumerate(model.graph.node) if item.output[0] == "flat")
+    model.graph.node[at].CopyFrom(helper.make_node("Reshape", [model.graph.node[at].input[0], "shape"], ["flat"]))
+    for made in (both, rows, first, rest, sizes, scale):
+        model.graph.node.insert(0, made)
+    assert len(lower(read_qdq(save(model, tmp_path))).operators) == 16
+
+
 def huge(m: Model, operator: str) -> str:
     """Append something that takes 5 TB."""
     size = m.constant("size", [5_000_000_000_000], np.int64)

@@ -107,6 +107,13 @@ BEFORE_AND_AFTER: list[tuple[str, Callable[[QdqGraph], QdqGraph], QdqGraph, list
         ["Add input k.dq -> y"],
     ),
     (
+        "a weight whose axes are turned in no order stays",
+        fold_weights,
+        graph(dq("w", "w.dq", "s z0"), n("Transpose", "w.dq", "t", perm=(0, 0)), n("MatMul", "input t", "y"),
+              constants={"w": np.ones((2, 8), np.int8), "z0": np.int8(0)}),
+        ["Transpose w.dq -> t", "MatMul input t -> y"],
+    ),
+    (
         "MatMul with a weight is Gemm",
         matmul_to_gemm,
         graph(n("MatMul", "x l", "y"), n("MatMul", "y three", "z"),
@@ -390,6 +397,16 @@ def test_weights_keep_scales_and_axis() -> None:
     weight = fold_weights(before).weights["w.dq"]
     assert weight.axis == 0 and weight.scales.tolist() == CONSTANTS["scales"].tolist()
     np.testing.assert_array_equal(weight.values, values)
+
+
+@pytest.mark.parametrize(("attributes", "axes"), [({}, (1, 0)), ({"perm": (0, 1)}, (0, 1))])
+def test_a_transposed_weight_takes_its_scales_along(attributes: dict, axes: tuple[int, int]) -> None:
+    values = np.arange(16, dtype=np.int8).reshape(2, 8)
+    before = graph(n("DequantizeLinear", "w scales", "w.dq", axis=0), n("Transpose", "w.dq", "t", **attributes),
+                   n("MatMul", "input t", "y"), constants={"w": values})  # fmt: skip
+    after = fold_weights(before)
+    assert written(after) == ["MatMul input t -> y"] and after.weights["t"].axis == axes.index(0)
+    np.testing.assert_array_equal(after.weights["t"].values, values.transpose(axes))
 
 
 def test_constants_are_computed_as_onnx_does() -> None:
