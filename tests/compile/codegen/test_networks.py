@@ -16,7 +16,7 @@ from compile.passes import explain, lower
 from compile.passes.rules import Refusal
 from repghost.errors import UsageError
 from tests.support.agreement import check_steps
-from tests.support.one_layer import local_pool, one_layer
+from tests.support.one_layer import one_layer, softmax
 from tests.support.programs import random_images
 from tests.support.qdq_models import Model, mini_net, preprocess, save
 
@@ -97,7 +97,7 @@ REFUSED: list[tuple[Callable[[Model, str], str], str, str]] = [
     (grouped, "grouped", "2 groups of 4 channels"),
     (dilated, "dilated", "dilations|the shape"),
     (lopsided, "lopsided", "same padding above and on the left"),
-    (local_pool, "local", "mean over the whole height and width"),
+    (softmax, "soft", "no integer rule for Softmax"),
     (never_quantized, "float", "stays float"),
     (float_relu_before_a_layer, "float", "stays float|no integer rule"),
     (double_add, "sum", "in float"),

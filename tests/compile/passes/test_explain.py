@@ -15,7 +15,7 @@ from compile.passes.layers import Layer, format_table, layers
 from repghost.cli import cli
 from repghost.errors import UsageError
 from repghost.network.spec import network_shape
-from tests.support.one_layer import local_pool, one_layer
+from tests.support.one_layer import softmax, one_layer
 from tests.support.programs import random_program
 from tests.support.qdq_models import Model, mini_net, preprocess, save
 
@@ -56,12 +56,12 @@ def test_macs_are_those_of_the_network(width: float, expected: int) -> None:
 
 
 def test_refused_layers_have_shape_and_reason(tmp_path: Path) -> None:
-    path = save(one_layer(local_pool).build("logits", 4), tmp_path)
+    path = save(one_layer(softmax).build("logits", 4), tmp_path)
     (refused,) = (row for row in rows(path) if row.reason)
-    assert (refused.operator, refused.input, refused.output) == ("AveragePool", (8, 8, 8), (4, 4, 8))
-    assert refused.arithmetic == "float" and "only the mean over the whole height" in refused.reason
+    assert (refused.operator, refused.input, refused.output) == ("Softmax", (8, 8, 8), (8, 8, 8))
+    assert refused.arithmetic == "float" and "no integer rule for Softmax" in refused.reason
     text = format_table(rows(path))
-    assert "1 in float" in text and "    only the mean over the whole height" in text
+    assert "1 in float" in text and "    there is no integer rule for Softmax" in text
 
 
 def test_table_is_aligned(tmp_path: Path) -> None:
@@ -102,22 +102,22 @@ def test_a_file_that_says_how_images_are_prepared_takes_no_other_way(tmp_path: P
 
 
 def test_command_with_json(tmp_path: Path) -> None:
-    path = save(one_layer(local_pool).build("logits", 4), tmp_path)
+    path = save(one_layer(softmax).build("logits", 4), tmp_path)
     result = CliRunner().invoke(cli, ["explain", "--json", str(path)])
     document = json.loads(result.stdout)
     assert result.exit_code == 2 and "1 of 5 layers cannot be computed in integers" in result.stderr
     assert document["file"] == str(path) and len(document["program_digest"]) == 64
-    assert [layer["operator"] for layer in document["layers"] if layer["reason"]] == ["AveragePool"]
+    assert [layer["operator"] for layer in document["layers"] if layer["reason"]] == ["Softmax"]
 
 
-@pytest.mark.parametrize("layer", [local_pool, None])
+@pytest.mark.parametrize("layer", [softmax, None])
 def test_explain_and_compile_agree(tmp_path: Path, layer: Callable[[Model, str], str] | None) -> None:
     path = save(one_layer(*([layer] if layer else [])).build("logits", 4), tmp_path)
     result = CliRunner().invoke(cli, ["explain", str(path)])
     try:
         lower(read_qdq(path))
     except UsageError as error:
-        assert result.exit_code == error.exit_code and "only the mean over the whole height" in result.stdout
+        assert result.exit_code == error.exit_code and "no integer rule for Softmax" in result.stdout
     else:
         assert result.exit_code == 0 and layer is None
 

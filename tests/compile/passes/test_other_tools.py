@@ -21,7 +21,8 @@ COMPILED = [
     "mul_scalar.qdq", "mul_channels.qdq", "add_channels.qdq", "add_scalar.qdq", "matmul_add_symmetric",
     "crash_scalar_mul", "m_scalar_mul2", "dedicated_pairs", "r_dedicated_qdq", "dynamic_batch",
     "dynamic_batch_after_advice", "dead_channel", "m_silu", "m_hswish_pre", "m_asym_pad", "m_chunk",
-    "m_pad_before_pool", "r_pt2e_xnnpack", "m_hswish_gap_dyn", "m_norm_inside", "r_nncf_perf", "m_avgpool2", "plain.qdq",
+    "m_pad_before_pool", "r_pt2e_xnnpack", "m_hswish_gap_dyn", "m_norm_inside", "r_nncf_perf", "m_avgpool2",
+    "plain.qdq",
 ]  # fmt: skip
 REFUSED = {
     "add_map.qdq": "the constant 'k' of shape [1, 8, 16, 16]",
