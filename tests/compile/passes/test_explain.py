@@ -15,7 +15,7 @@ from compile.passes.layers import Layer, format_table, layers
 from repghost.cli import cli
 from repghost.errors import UsageError
 from repghost.network.spec import network_shape
-from tests.support.one_layer import softmax, one_layer
+from tests.support.one_layer import one_layer, softmax
 from tests.support.programs import random_program
 from tests.support.qdq_models import Model, mini_net, preprocess, save
 
