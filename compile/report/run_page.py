@@ -29,6 +29,7 @@ def render_report(report: Mapping[str, Any]) -> str:
         "## Accuracy",
         "",
         *_accuracy(report["accuracy"]),
+        *[f"- {note}" for note in report.get("notes", ())],
         "",
         *_quantization(report["quantization"]),
         "",

@@ -73,6 +73,7 @@ def build_report(run: RunResult) -> dict[str, Any]:
         },
         "programs": {name: program.digest for name, program in run.programs.items()},
         "accuracy": dict(run.evaluation.record),
+        **({"notes": list(subject.notes)} if subject.notes else {}),
         "builds": [_build_entry(item) for item in run.packed],
         "next": _next_commands(run.packed, run.folder),
         "tools": versions(*TOOLS),

@@ -104,7 +104,7 @@ def _from_map(root: Path, class_map: ClassMap, notes: tuple[str, ...]) -> Folder
     for path in find_images(root, unread, root.parent):
         name = class_map.class_of(path)
         if name is None:
-            unread.add(f"pictures that {class_map.path} does not name", path)
+            unread.add("pictures without a line in the class map", path)
         else:
             found.append((path, name))
     if not found:

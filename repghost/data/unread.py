@@ -49,6 +49,6 @@ class Unread:
     def messages(self) -> tuple[str, ...]:
         """Return a sentence for each kind."""
         return tuple(
-            f"not read: {count} {escape(kind, _KIND_LENGTH)} (the first: {escape(self.first[kind])})"
+            f"not read, {escape(kind, _KIND_LENGTH)}: {count} (the first: {escape(self.first[kind])})"
             for kind, count in sorted(self.counts.items())
         )

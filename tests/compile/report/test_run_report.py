@@ -152,6 +152,11 @@ def test_copies_among_the_images_that_calibrate_are_told() -> None:
     assert "copies" not in render_report(REPORT)
 
 
+def test_notes_on_the_images_stand_beside_the_accuracy() -> None:
+    page = render_report(changed(notes=["not read, files that end in .txt: 2"]))
+    assert "\n- not read, files that end in .txt: 2\n" in page
+
+
 def test_the_float_build_is_compared_with_pytorch() -> None:
     record = {**MEASURED, "fp32_build": {"top1": 0.9, "agreeing": 4320, "pictures": 4321, "by": "compiled host build"}}
     page = render_report(changed(accuracy=record))

@@ -21,6 +21,8 @@ from repghost.errors import UsageError
         (["--weights", "n.qdq.onnx", "--config", "c.json"], "--config (CONFIG of make) has no effect here: a QDQ file"),
         (["--weights", "n.qdq.onnx", "--images", "3"], "--images"),
         (["--weights", "n.qdq.onnx", "--test-images", "3"], "--test-images (TEST_IMAGES of make)"),
+        (["--weights", "n.qdq.onnx", "--class-order", "natural"], "--class-order (CLASS_ORDER of make)"),
+        (["--weights", "random", "--class-map", "map.txt"], "--class-map (CLASS_MAP of make)"),
     ],
 )
 def test_what_would_be_ignored_is_refused(arguments: list[str], message: str) -> None:

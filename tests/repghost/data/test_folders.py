@@ -54,8 +54,8 @@ def test_linked_folders_are_read_once_and_loops_are_found(tmp_path: Path) -> Non
     dataset = open_dataset(root, "val")
     assert dataset.classes == ("ant", "bee", "cow")
     assert np.bincount(dataset.labels).tolist() == [4, 1, 3]
-    assert any("4 links to a folder that is read already" in note for note in notes_on(dataset))
-    assert any("1 files without a suffix" in note and "bee/itself" in note for note in notes_on(dataset))
+    assert any("links to a folder that is read already: 4" in note for note in notes_on(dataset))
+    assert any("files without a suffix: 1" in note and "bee/itself" in note for note in notes_on(dataset))
 
 
 def test_a_link_to_an_image_that_is_gone_is_a_broken_one(tmp_path: Path) -> None:
@@ -99,14 +99,14 @@ def test_litter_is_left_out_at_every_depth_and_counted_by_kind(tmp_path: Path) -
     assert names_in(root) == ["ant/1.png", "bee/1.png"]
     notes = "\n".join(notes_on(open_dataset(root, "val")))
     for said in (
-        f"2 files that end in .txt (the first: {root}/val/ant/more.txt)",
-        "1 files that end in .csv",
-        "1 files without a suffix",
-        "1 hidden files",
-        "1 pictures outside the class folders",
-        "1 files in folders called .ipynb_checkpoints",
-        "2 files in folders called @eaDir",
-        "1 files in folders called __MACOSX",
+        f"not read, files that end in .txt: 2 (the first: {root}/val/ant/more.txt)",
+        "files that end in .csv: 1",
+        "files without a suffix: 1",
+        "hidden files: 1",
+        "pictures outside the class folders: 1",
+        "files in folders called .ipynb_checkpoints: 1",
+        "files in folders called @eaDir: 2",
+        "files in folders called __MACOSX: 1",
     ):
         assert said in notes
     assert open_dataset(root, "val").classes == ("ant", "bee")
@@ -123,7 +123,7 @@ def test_what_is_not_read_of_a_tar_is_counted_too(tmp_path: Path) -> None:
     dataset = open_dataset(tmp_path / "a.tar", "Val")
     assert [dataset.name(index) for index in range(len(dataset))] == [f"{tmp_path}/a.tar:val/a/1.png"]
     notes = "\n".join(notes_on(dataset))
-    for said in ("'val' is read as the split 'Val'", "1 files that end in .txt", "called @eaDir", "1 pictures outside"):
+    for said in ("'val' is read as the split 'Val'", "files that end in .txt: 1", "called @eaDir", "pictures outside"):
         assert said in notes
 
 
@@ -186,7 +186,7 @@ def test_a_flat_split_is_read_with_a_class_map(
     dataset = open_dataset(flat(tmp_path), "val", tmp_path / "map.txt")
     assert (dataset.classes, dataset.labels.tolist()) == (classes, labels)
     assert getattr(dataset, "by_name") is (classes[0] != "0")  # noqa: B009  # numbers say their order themselves
-    assert any("1 pictures that" in note and "00000002" in note for note in notes_on(dataset))
+    assert any("without a line in the class map: 1" in note and "00000002" in note for note in notes_on(dataset))
 
 
 @pytest.mark.parametrize(
