@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from repghost.detection.state import DetectionEpoch, DetectionState, read_state,
 from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError
 from repghost.files import write_text_atomically
+from repghost.locks import locked
 from repghost.training.feeds.seeding import seeded
 from repghost.training.transfer import Start, train_mode
 
@@ -85,6 +87,8 @@ def train(
 ) -> tuple[Detector, tuple[DetectionEpoch, ...]]:
     """Train a detector and write `detector.safetensors`, `state.pt` and `log.jsonl` into a folder.
 
+    Another process that trains into the same folder is waited for.
+
     Args:
         recipe: how.
         dataset: the training split.
@@ -100,6 +104,23 @@ def train(
     """
     ranks = options.ranks
     validation = None if validation is None else validation.matched(dataset.categories)
+    names = tuple(category.name for category in dataset.categories)
+    _starting_state(recipe, names, folder / STATE_FILE, options.resume)  # what is refused is refused at once
+    with locked(folder) if ranks.first else nullcontext():
+        ranks.wait()
+        return _train(recipe, dataset, folder, hooks, validation, options)
+
+
+def _train(
+    recipe: DetectionRecipe,
+    dataset: CocoImages,
+    folder: Path,
+    hooks: DetectionHooks,
+    validation: CocoImages | None,
+    options: DetectionOptions,
+) -> tuple[Detector, tuple[DetectionEpoch, ...]]:
+    """Train in a folder that no other process writes: from the state that lies in it now, or from the beginning."""
+    ranks = options.ranks
     names = tuple(category.name for category in dataset.categories)
     state = _starting_state(recipe, names, folder / STATE_FILE, options.resume)
     if state and state.step and state.processes != ranks.count:

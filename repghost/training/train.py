@@ -7,6 +7,7 @@ A run that is stopped and resumed takes the same random choices as one that was 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 from repghost.checkpoints.checkpoint import load_model, write_checkpoint
 from repghost.data import ImageSet
 from repghost.errors import UsageError
+from repghost.locks import locked
 from repghost.network.model import RepGhostNet
 from repghost.training.build import Run, start
 from repghost.training.epoch import run_epoch
@@ -64,7 +66,7 @@ def train(
     validation: ImageSet | None = None,
     options: Options | None = None,
 ) -> TrainResult:
-    """Train a RepGhostNet.
+    """Train a RepGhostNet; wait for another process that trains into the same folder.
 
     Args:
         recipe: how.
@@ -82,7 +84,7 @@ def train(
     hooks, options = hooks or Hooks(), options or Options()
     ranks = options.ranks
     classes = class_names(dataset, options.num_classes)
-    state = starting_state(recipe, classes, folder / STATE_FILE, options.resume)
+    starting_state(recipe, classes, folder / STATE_FILE, options.resume)  # what is refused is refused at once
     feed = open_feed(recipe, dataset, validation, len(classes), hooks, options)
     steps = feed.batches_per_epoch // recipe.execution.accumulate
     if not steps:
@@ -91,13 +93,23 @@ def train(
             f"{recipe.execution.accumulate}; lower --batch."
         )
     weights = None if options.weights is None else options.weights.ordered(classes)
-    run = start(recipe, len(classes), steps, ranks, weights)
+    with locked(folder) if ranks.first else nullcontext():
+        ranks.wait()
+        run = start(recipe, len(classes), steps, ranks, weights)
+        return _train(run, classes, feed, folder, hooks, options)
+
+
+def _train(run: Run, classes: tuple[str, ...], feed: Feed, folder: Path, hooks: Hooks, options: Options) -> TrainResult:
+    """Train in a folder that no other process writes: from the state that lies in it now, or from the beginning."""
+    recipe, ranks = run.recipe, run.ranks
+    state = starting_state(recipe, classes, folder / STATE_FILE, options.resume)
     saved = _Saved(run, folder, classes, [])
     progress, random = Progress(), tuple[torch.Tensor, ...]()
     if state is not None:
         restore(run, state)
         saved.history.extend(state.history)
         progress, random = state.progress, state.random if state.progress.batches else ()
+    steps = feed.batches_per_epoch // recipe.execution.accumulate
     hooks.begin(run.epochs, steps * recipe.execution.accumulate * recipe.batch * ranks.count)
     loop = Loop(run, feed, hooks, options, saved.write)
     for epoch in range(len(saved.history), run.epochs):

@@ -3,6 +3,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+import shutil
+import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from repghost.data.preprocess import Preprocess
 from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError
 from repghost.evaluation.accuracy import accuracy, predict
+from repghost.locks import locked
 from repghost.training.build import start
 from repghost.training.epoch_accuracy import Evaluation
 from repghost.training.options import Options
@@ -102,6 +106,31 @@ def test_a_run_is_neither_overwritten_nor_mixed_up(finished: tuple[TrainResult, 
         train(RECIPE, other, folder, options=Options(resume="continue"))
     with pytest.raises(UsageError, match="no training state"):
         train(RECIPE, made_set(), tmp_path, options=Options(resume="continue"))
+
+
+def test_a_second_process_waits_and_finds_what_the_first_one_wrote(
+    finished: tuple[TrainResult, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, is_held, may_end = tmp_path / "run", threading.Event(), threading.Event()
+
+    def other() -> None:
+        with locked(folder):
+            is_held.set()
+            may_end.wait(60)
+            shutil.copytree(finished[1], folder)
+
+    def tell(line: str) -> None:
+        assert "waiting for it" in line
+        may_end.set()
+
+    thread = threading.Thread(target=other, daemon=True)
+    thread.start()
+    assert is_held.wait(60)
+    monkeypatch.setattr("repghost.training.train.locked", partial(locked, say=tell))
+    with pytest.raises(UsageError, match="--resume"):
+        train(RECIPE, made_set(), folder)
+    thread.join(60)
+    assert may_end.is_set() and [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_the_learning_rate_warms_up_and_follows_a_cosine(tmp_path: Path) -> None:
