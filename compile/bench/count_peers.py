@@ -158,7 +158,8 @@ def _run(peer: Peer, form: Form, file: Path, settings: Path, counter: Counter) -
     plugin.write_bytes(counter.plugin)
     for earlier in (counts, logits):
         earlier.unlink(missing_ok=True)
-    options = ["-plugin", f"{plugin},out={counts}"]
+    plugin_path, counts_path = (str(path).replace(",", ",,") for path in (plugin, counts))  # as qemu reads commas
+    options = ["-plugin", f"{plugin_path},out={counts_path}"]
     command = counter.arm64.command(counter.emulator, counter.cpu.emulated, folder / "packages", options)
     command += ["-m", "compile.bench.peers.counted", str(settings), peer.name, form.name, str(file), str(logits)]
     said = _ask(command, dict(os.environ), COUNT_LIMIT, f"{peer.name} on {counter.cpu.name}")

@@ -44,14 +44,15 @@ def lock_board(connection: Connection) -> Iterator[str]:
         if socket_path:
             command[1:1] = ["-o", "ControlMaster=yes", "-o", "ControlPersist=no", "-o", f"ControlPath={socket_path}"]
         pipe = subprocess.PIPE
-        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment())
+        process, patience_s = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment()), 0.0
         try:
             _wait_until_held(process, connection, frame)
+            patience_s = RELEASE_LIMIT_S  # the board removes the lock when its input ends
             connection.shared = socket_path
             yield token
         finally:
             connection.shared = None
-            end(process, RELEASE_LIMIT_S)  # the board removes the lock when its input ends
+            end(process, patience_s)
 
 
 def _who() -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from compile.bench import processes
 from compile.bench.compare import Entry, Field, Settings, measure_rounds, run_bench
 from compile.bench.compare_page import render_bench
 from compile.bench.peers import PEERS, parse_peers
@@ -61,6 +62,15 @@ def test_the_runner_answers_turns(host_bundle: Path, tmp_path: Path) -> None:
             ours.turn(0)
     finally:
         ours.close()
+
+
+def test_a_runtime_that_stops_talking_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "END_LIMIT_S", 0.2)
+    with pytest.raises(ContenderError, match="ended with code -9: it said nothing"):
+        contender(tmp_path, ["sh", "-c", "exec >&-; exec sleep 100"])
+    monkeypatch.setattr(processes, "PREPARATION_LIMIT", 0.2)
+    with pytest.raises(ContenderError, match=r"other fp32 did not answer within 0\.2 s and was stopped\. Compare"):
+        contender(tmp_path, ["sleep", "100"])
 
 
 def test_a_runtime_that_is_absent_or_fails_says_why(tmp_path: Path) -> None:

@@ -124,7 +124,6 @@ SILENT = {
 @pytest.mark.parametrize("script", SILENT.values(), ids=SILENT.keys())
 def test_a_board_that_stops_talking_is_given_up(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "HOLD_LIMIT_S", 0.3)
-    monkeypatch.setattr(lock, "RELEASE_LIMIT_S", 0.1)
     (tmp_path / "ssh").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "ssh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -135,7 +134,7 @@ def test_a_board_that_stops_talking_is_given_up(script: str, tmp_path: Path, mon
         lock_board(connection),
     ):
         pytest.fail("the lock was taken")
-    assert time.monotonic() - began < 30  # of the 100 s
+    assert time.monotonic() - began < 9  # of the 100 s, and without the patience that a held board gets
 
 
 ANSWERS = {
