@@ -22,8 +22,9 @@ def read_config(path: Path | None, policy: str | None) -> QuantConfig:
     """
     if path is None:
         return default_config(policy)
+    data = read_bounded(path, MAX_CONFIG_BYTES)
     try:
-        config = config_from_json(read_bounded(path, MAX_CONFIG_BYTES).decode("utf-8"))
+        config = config_from_json(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise UsageError(f"quantization config {str(path)!r} cannot be read: {error}") from error
     except UsageError as error:

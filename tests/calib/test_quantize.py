@@ -182,8 +182,8 @@ def test_the_config_file_and_the_policy_option_are_used(checkpoint: Path, images
     ("arguments", "message"),
     [
         (["--policy", "tensort"], "Did you mean 'tensorrt'"),
-        (["--config", "missing.json"], "missing.json' cannot be read"),
-        (["--config", "."], "cannot be read"),
+        (["--config", "missing.json"], "missing.json: cannot be read"),
+        (["--config", "."], "not a regular file"),
         (["--config", "newer.json"], "newer.json': the quantization config has version 99"),
         (["--config", "binary.json"], "binary.json' cannot be read"),
         (["--images", "1000"], "1000 pictures were asked for"),
