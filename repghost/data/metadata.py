@@ -17,7 +17,7 @@ EXIF_MARK, JPEG_XMP, PNG_XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b
 TAG, ENTRY_BYTES = 0x0112, 12
 WIDTHS = {3: 2, 4: 4}  # bytes of a value of the types SHORT and LONG
 SCAN, END, APP1, ADOBE, COMMENT = 0xDA, 0xD9, 0xE1, 0xEE, 0xFE
-BARE = frozenset({0x00, 0x01, *range(0xD0, 0xD8)})  # markers of JPEG without a length, and an escaped 0xFF
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # no escaped 0xFF, marker without a length, or fill byte
 # Chunks of PNG that may be left out by their name, and yet say what the pixels are.
 PIXEL_CHUNKS = frozenset({b"tRNS", b"acTL", b"fcTL", b"fdAT"})
 
@@ -49,15 +49,13 @@ def split_image(data: bytes) -> SplitImage | None:
 
 def _split_jpeg(data: bytes) -> SplitImage:
     kept, exif, xmp, at = [data[:2]], b"", b"", 2
-    while len(data) - at >= 4:
-        marker, begin = data[at + 1], at
-        if data[at] != 0xFF or marker == 0xFF or marker in BARE:  # what stands between segments is passed over
-            at += 2 if marker in BARE and data[at] == 0xFF else 1
-            continue
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker in (SCAN, END) or not 2 <= length <= len(data) - at - 2:
+    while found := _MARKER.search(data, at):  # what stands between segments is passed over
+        begin, marker = found.start(), data[found.start() + 1]
+        length = int.from_bytes(data[begin + 2 : begin + 4], "big")
+        if marker in (SCAN, END) or not 2 <= length <= len(data) - begin - 2:
+            at = begin
             break
-        at += 2 + length
+        at = begin + 2 + length
         segment = data[begin + 4 : at]
         if marker == APP1 and segment.startswith(EXIF_MARK) and not exif:
             exif = segment[len(EXIF_MARK) :]
