@@ -16,6 +16,7 @@ from compile.storage import formats
 from compile.storage.strict_json import parse_strict
 from repghost.errors import UsageError
 from repghost.files import write_text_atomically
+from repghost.locks import locked
 
 FORMAT, VERSION = formats.PERFORMANCE
 JSON_FILE, PAGE_FILE = "performance.json", "performance.md"
@@ -68,11 +69,12 @@ def write_section(docs: Path, section: Section, value: Mapping[str, Any]) -> Non
     Raises:
         UsageError: when the page has no place for it.
     """
-    document = {**read_performance(docs), "format": FORMAT, "version": VERSION, section.key: value}
-    page, text = docs / PAGE_FILE, section.markers.empty("Performance")
-    text = section.markers.replace(page.read_text() if page.is_file() else text, section.render(value), str(page))
-    write_json(docs / JSON_FILE, document)
-    write_text_atomically(page, text)
+    with locked(docs / JSON_FILE):  # another command replaces another key
+        document = {**read_performance(docs), "format": FORMAT, "version": VERSION, section.key: value}
+        page, text = docs / PAGE_FILE, section.markers.empty("Performance")
+        text = section.markers.replace(page.read_text() if page.is_file() else text, section.render(value), str(page))
+        write_json(docs / JSON_FILE, document)
+        write_text_atomically(page, text)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from compile.report.run_page import render_report
 from compile.report.run_report import JSON_FILE, PAGE_FILE, read_report
 from compile.storage.strict_json import canonical_json
 from repghost.files import write_bytes_atomically, write_text_atomically
+from repghost.locks import locked
 
 
 def add_to_reports(result: Mapping[str, Any]) -> list[Path]:
@@ -27,9 +28,10 @@ def add_to_reports(result: Mapping[str, Any]) -> list[Path]:
         folder = Path(entry["bundle"]).resolve().parent.parent
         if not entry["measured"] or not (folder / JSON_FILE).is_file():
             continue
-        report = read_report(folder)
-        if any([add_to_build(build, entry) for build in report["builds"]]):
-            write_bytes_atomically(folder / JSON_FILE, canonical_json(report))
-            write_text_atomically(folder / PAGE_FILE, render_report(read_report(folder)))
-            changed.append(folder)
+        with locked(folder):  # a run that is being made writes the same report at its end
+            report = read_report(folder)
+            if any([add_to_build(build, entry) for build in report["builds"]]):
+                write_bytes_atomically(folder / JSON_FILE, canonical_json(report))
+                write_text_atomically(folder / PAGE_FILE, render_report(read_report(folder)))
+                changed.append(folder)
     return list(dict.fromkeys(changed))

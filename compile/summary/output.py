@@ -15,6 +15,7 @@ from compile.summary.pages.plots import all_plots
 from compile.summary.schema import schema
 from repghost.errors import UsageError
 from repghost.files import write_bytes_atomically, write_text_atomically
+from repghost.locks import locked
 
 NAME = "report"
 FORMATS = {"md": render_markdown, "csv": render_csv, "html": render_page}
@@ -35,7 +36,11 @@ def write_all(summary: Summary, folder: Path) -> list[Path]:
 
     The JSON is read back and everything else made from that, so that no page can know more than the JSON.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):  # the files belong together
+        return _write_all(summary, folder)
+
+
+def _write_all(summary: Summary, folder: Path) -> list[Path]:
     first = folder / f"{NAME}.json"
     write_bytes_atomically(first, canonical_json(summary.to_dict()))
     known = read_summary(first)

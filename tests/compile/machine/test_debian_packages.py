@@ -46,3 +46,13 @@ def test_packages_of_which_nothing_was_downloaded_leave_nothing_behind(tmp_path:
     with package_source("why") as source:
         assert not source.keep_whole(("present",), tmp_path / "tools/shell")
     assert list((tmp_path / "tools").iterdir()) == []
+
+
+def test_where_another_process_was_faster_its_packages_are_taken(tmp_path: Path) -> None:
+    place = tmp_path / "tools/shell"
+    faster = f'mkdir -p "{place}" && echo other > "{place}/file"\n'
+    (tmp_path / "bin/dpkg").write_text(DPKG + faster)
+    with package_source("why") as source:
+        assert source.keep_whole(("shell",), place)
+    assert (place / "file").read_text() == "other\n"
+    assert [path.name for path in (tmp_path / "tools").iterdir()] == ["shell"]
