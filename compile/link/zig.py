@@ -27,10 +27,11 @@ def run_zig(arguments: Sequence[str], cwd: Path | None = None, limit_s: float = 
     """
     command = [sys.executable, "-m", "ziglang", *arguments]
     cache = global_cache()
-    with plain_temporary_folder("repghost-zig-") as local_cache:
-        caches = {CACHE_VARIABLE: str(cache), "ZIG_LOCAL_CACHE_DIR": str(local_cache or cache)}
+    with plain_temporary_folder("repghost-zig-") as folder:
+        local = str(folder or cache)  # where its clang makes temporary files, too, and takes % for a digit to choose
+        places = {CACHE_VARIABLE: str(cache), "ZIG_LOCAL_CACHE_DIR": local, "TMPDIR": local}
         done = run_limited(
-            command, limit_s, name="zig", advice=ADVICE, folder=cwd, environment={**os.environ, **caches}
+            command, limit_s, name="zig", advice=ADVICE, folder=cwd, environment={**os.environ, **places}
         )
     if done.returncode == 0:
         return done.stdout

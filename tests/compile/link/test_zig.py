@@ -78,11 +78,12 @@ def test_zig_compiles_where_no_folder_has_a_plain_path(
 ) -> None:
     odd = tmp_path / "a b%20c,d=e"
     odd.mkdir()
-    (odd / "a.c").write_text("int main(void) { return 0; }\n")
+    (odd / "a.c").write_text("int a(void) { return 0; }\n")
+    (odd / "b.S").write_text(".globl b\nb:\n")  # makes a temporary file
     monkeypatch.setenv("TMPDIR", str(odd))
     monkeypatch.setenv("HOME", "/proc")
-    run_zig(["cc", "-c", "a.c", "-o", "a.o"], cwd=odd)
-    assert (odd / "a.o").read_bytes()[:4] == b"\x7fELF"
+    run_zig(["cc", "-shared", "-nostdlib", "-fPIC", "a.c", "b.S", "-o", "ab.so"], cwd=odd)
+    assert (odd / "ab.so").read_bytes()[:4] == b"\x7fELF"
 
 
 def test_a_compiler_that_is_killed_leaves_nothing_and_no_lock(
