@@ -10,6 +10,7 @@ from compile.deploy.history import Version, parse_version
 from compile.deploy.ssh.connection import Connection
 from compile.storage.files import DIGEST
 from repghost.errors import UsageError
+from repghost.terminal import shell_command
 from repghost.untrusted import parse_int
 
 
@@ -37,8 +38,8 @@ def take_inventory(connection: Connection) -> Inventory:
     reply = connection.run("inventory", {})
     if reply.status:
         raise UsageError(
-            f"nothing was deployed to {connection.address}: {reply.problem[:200]}. Deploy a bundle: repghost deploy "
-            f"BUNDLE {connection.address}"
+            f"nothing was deployed to {connection.address}: {reply.problem[:200]}. Deploy a bundle: "
+            f"{shell_command('repghost', 'deploy', 'BUNDLE', connection.address)}"
         )
     return parse_inventory(reply.lines)
 

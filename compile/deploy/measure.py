@@ -112,10 +112,8 @@ def measure_on_board(
         RepGhostError: when the bundle does not fit or the board does not verify it.
     """
     if RUNNER not in bundle.manifest["files"]:
-        raise UsageError(
-            f"{bundle.path} brings no runner; deploy it, then: ssh {connection.address.destination} sh "
-            "repghost/current/measure.sh > jetson-measurement.json"
-        )
+        there = connection.address.command("sh", f"{connection.address.folder}/current/measure.sh")
+        raise UsageError(f"{bundle.path} brings no runner; deploy it, then: {there} > jetson-measurement.json")
     before = probe(connection)
     check_fit(bundle, before, connection.address.destination)
     with lock_board(connection) as token:

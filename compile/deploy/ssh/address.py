@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 
 from repghost.errors import UsageError
+from repghost.terminal import shell_command
 
 DEFAULT_FOLDER = "repghost"  # below the home of the account
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
@@ -32,6 +34,10 @@ class BoardAddress:
     def path(self) -> str:
         """The folder as a path that no program takes for an option; relative ones begin at the account's home."""
         return self.folder if self.folder.startswith("/") else f"./{self.folder}"
+
+    def command(self, *words: str) -> str:
+        """Return the command that runs words on the board, to copy into a shell here; the board's reads them again."""
+        return shell_command("ssh", self.destination, *map(shlex.quote, words))
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -37,6 +37,7 @@ def command(
     missing, 5 the board cannot be reached or cannot store it, 6 it was changed or the board did not prove it.
     """
     from compile.deploy.install import DeploySettings, deploy
+    from repghost.terminal import shell_command
 
     wanted = DeploySettings(public_key=demanded.public_key, signature=demanded.signature, **settings)
     connection = ssh.connect(board)
@@ -44,7 +45,7 @@ def command(
     if as_json:
         click.echo(json.dumps(result.to_dict()))
         return
-    there = f"{connection.address.folder}/current/repghost-run"
-    click.echo(f"deployed: bundle {result.bundle.digest[:12]} to {connection.address}")
-    click.echo(f"  ssh {connection.address.destination} {there} --info")
-    click.echo(f"  repghost status {connection.address}   # and 'repghost rollback' to go back")
+    address = connection.address
+    click.echo(f"deployed: bundle {result.bundle.digest[:12]} to {address}")
+    click.echo(f"  {address.command(f'{address.folder}/current/repghost-run', '--info')}")
+    click.echo(f"  {shell_command('repghost', 'status', address)}   # and 'repghost rollback' to go back")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 from dataclasses import replace
@@ -48,6 +49,13 @@ def test_addresses_are_read(text: str) -> None:
     assert (address.host, address.user, address.folder) == ADDRESSES[text]
     assert parse_address(str(address)) == address
     assert address.path.startswith(("/", "./"))
+
+
+def test_a_command_to_copy_is_quoted_for_both_shells() -> None:
+    words = ("sh", "/opt/a b;'x/measure.sh")
+    assert parse_address("pi@board").command("repghost/run", "--info") == "ssh pi@board repghost/run --info"
+    here = shlex.split(parse_address("pi@board").command(*words))
+    assert here[:2] == ["ssh", "pi@board"] and shlex.split(" ".join(here[2:])) == list(words)
 
 
 WRONG = [
