@@ -96,5 +96,5 @@ def select_test_images(
     chosen = np.setdiff1d(np.arange(len(dataset)), reserved)
     if request.test_images is not None and request.test_images < len(chosen):
         chosen = choose_balanced(dataset.labels, request.test_images, request.seed, exclude=reserved)
-    split = getattr(dataset, "split", "test")  # 'val' where the set has no 'test'
+    split = getattr(dataset, "split", None) or "test"  # 'val' where the set has no 'test'
     return ChosenImages(dataset, chosen, {"data": folder.name, "split": split}).decoded(preprocess)

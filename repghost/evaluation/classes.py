@@ -52,9 +52,9 @@ class MatchedSet:
         return getattr(self.dataset, "starts", None)
 
     @property
-    def split(self) -> str:
-        """The split that was read, which may stand in for the one that was asked for."""
-        return getattr(self.dataset, "split", "test")
+    def split(self) -> str | None:
+        """The folder that was read, which may stand in for the split that was asked for; None where there is none."""
+        return getattr(self.dataset, "split", None)
 
     def __len__(self) -> int:
         """Return the number of images."""

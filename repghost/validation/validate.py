@@ -51,6 +51,7 @@ class Validation:
     broken: tuple[str, ...]  # images that could not be decoded; they are not counted above
     notes: tuple[str, ...]  # files that were not read, spellings, classes that the set lacks
     processes: int
+    split: str | None = None  # the folder that was read, of a set that has folders
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""
@@ -62,6 +63,7 @@ class Validation:
             "broken": list(self.broken),
             "notes": list(self.notes),
             "processes": self.processes,
+            **({} if self.split is None else {"split": self.split}),
         }
 
 
@@ -109,8 +111,16 @@ def validate(
     _refuse_unequal(predictors, equals, total)
     measured = tuple(_measured(predictor, total, place) for place, predictor in enumerate(predictors))
     counts = tuple(total.images.tolist())
-    notes = notes_on(dataset)
-    return Validation(preprocess.to_dict(), dataset.classes, counts, measured, messages, notes, ranks.count)
+    return Validation(
+        preprocess=preprocess.to_dict(),
+        classes=dataset.classes,
+        images=counts,
+        networks=measured,
+        broken=messages,
+        notes=notes_on(dataset),
+        processes=ranks.count,
+        split=getattr(dataset, "split", None),
+    )
 
 
 def _equals(predictors: Sequence[Predictor]) -> list[int | None]:

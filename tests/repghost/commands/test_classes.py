@@ -151,6 +151,7 @@ def test_a_class_that_the_judging_split_lacks_leaves_the_others_right(plain: Pat
         result = run("validate", checkpoint, "--data", data, "--json")
         assert top1(result) > 0.9
         assert "note: the set lacks classes of the network's 3: 'green'" in result.stderr
+        assert json.loads(result.stdout)["split"] == "val"  # which stood in for test
 
 
 def test_a_run_to_compile_has_the_same_classes(plain: Path, named: Path, numbers: Path) -> None:
