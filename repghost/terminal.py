@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 
+import click
+
 
 def escape(text: object, limit: int | None = None) -> str:
     r"""Return `text` on one line and without anything that a terminal obeys; to do it twice changes nothing.
@@ -22,3 +24,18 @@ def escape(text: object, limit: int | None = None) -> str:
 def shell_command(*words: object) -> str:
     """Return a command to copy into a shell: every word is quoted where it has to be, and safe to show."""
     return escape(shlex.join(str(word) for word in words))
+
+
+def say(*lines: object, err: bool = False) -> None:
+    """Print lines, each safe to show whatever names and answers are in it.
+
+    Args:
+        lines: what is printed.
+        err: print to standard error.
+    """
+    click.echo("\n".join(escape(line) for line in lines), err=err)
+
+
+def say_page(text: str) -> None:
+    """Print a text of several lines, safe to show; its last line break is not doubled."""
+    say(*text.removesuffix("\n").split("\n"))

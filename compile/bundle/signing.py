@@ -15,6 +15,7 @@ from typing import Any
 from compile.bundle.manifest import Bundle, check_bundle
 from repghost.errors import IntegrityError, ToolMissingError, UsageError, install_command
 from repghost.files import temporary_folder
+from repghost.terminal import shell_command
 
 SUFFIX = ".sig"
 EXTRA = "signing"
@@ -92,7 +93,8 @@ def verify_signature(bundle: Bundle, public_key: Path, signature: Path | None = 
     verifying = _package("verifying")
     if not place.is_file():
         raise IntegrityError(
-            f"{bundle.path} is not signed: there is no {place}. Sign it: repghost sign {bundle.path} --key key.pem"
+            f"{bundle.path} is not signed: there is no {place}. Sign it: "
+            + shell_command("repghost", "sign", bundle.path, "--key", "key.pem")
         )
     try:
         config = verifying.Config().use_elliptic_key_verifier(public_key=key)

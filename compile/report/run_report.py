@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from compile.targets.precisions import INT8
 from repghost.data.base import count_repeated
 from repghost.errors import IntegrityError, UsageError
 from repghost.files import write_bytes_atomically, write_text_atomically
+from repghost.terminal import shell_command
 from repghost.untrusted import parse_json
 
 if TYPE_CHECKING:
@@ -133,16 +135,16 @@ def _next_commands(packed: Sequence[Packed], folder: Path) -> list[dict[str, str
     """Return what is useful after a run: a command and what it does."""
     first = packed[0]
     path, repghost = folder / first.folder, own_command("repghost")
-    found = [{"command": f"{repghost} verify {path}", "does": "replay the recorded pictures again"}]
+    found = {shell_command(repghost, "verify", path): "replay the recorded pictures again"}
     if not first.latency.get("measured"):
-        found.append({"command": first.latency["command"], "does": "measure the latency on a device"})
+        found[first.latency["command"]] = "measure the latency on a device"
     for item in packed:
         if item.latency.get("measured"):
-            code = f'import repghost; print(repghost.load("{folder / item.folder}").labels)'
-            found.append({"command": f"{own_command('python')} -c '{code}'", "does": "use the network from Python"})
+            code = f"import repghost; print(repghost.load({json.dumps(str(folder / item.folder))}).labels)"
+            found[shell_command(own_command("python"), "-c", code)] = "use the network from Python"
             break
-    found.append({"command": f"{repghost} explain {folder / QDQ_FILE}", "does": "see what each layer costs"})
-    return found
+    found[shell_command(repghost, "explain", folder / QDQ_FILE)] = "see what each layer costs"
+    return [{"command": command, "does": purpose} for command, purpose in found.items()]
 
 
 def finish_report(folder: Path, report: dict[str, Any]) -> dict[str, Any]:

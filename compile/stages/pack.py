@@ -23,6 +23,7 @@ from compile.targets.precisions import INT8
 from compile.targets.table import HOST, find_target
 from repghost.data.class_names import to_lines
 from repghost.errors import ToolMissingError
+from repghost.terminal import shell_command
 
 if TYPE_CHECKING:
     from calib.settings.config import QuantConfig
@@ -105,7 +106,7 @@ def pack(
 def verify(request: Request, item: Packed, progress: Progress) -> Packed:
     """Replay the vectors of a bundle; where nothing can run it, the record says so with the command that would."""
     path = item.bundle.path
-    command = f"{own_command('repghost')} verify {path}"
+    command = shell_command(own_command("repghost"), "verify", path)
     if not request.verify:
         return replace(item, verification={"verified": False, "reason": "It was not asked for.", "command": command})
     with progress.stage("verify"):
@@ -133,7 +134,7 @@ def measure(request: Request, item: Packed, progress: Progress) -> Packed:
             record = {"measured": True, **latency.to_dict()}
             progress.note = f"{item.folder}: median {latency.median_ms:.3g} ms, variant {latency.variant}"
         except ToolMissingError as error:
-            command = f"{own_command('repghost')} bench {item.bundle.path} --on USER@BOARD"
+            command = shell_command(own_command("repghost"), "bench", item.bundle.path, "--on", "USER@BOARD")
             record = {"measured": False, "reason": str(error), "command": command}
             progress.note = f"{item.folder}: not measured, this machine does not run {item.build.target.name} code"
     return replace(item, latency=record)

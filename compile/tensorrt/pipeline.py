@@ -32,6 +32,7 @@ from compile.tensorrt.torch.build import FILE as TORCH_FILE
 from compile.tensorrt.torch.build import TORCH_TENSORRT, build_via_torch, check_builder
 from compile.tensorrt.verify import verify_engine_bundle
 from repghost.errors import AccuracyGateError, ToolMissingError, UsageError
+from repghost.terminal import shell_command
 
 if TYPE_CHECKING:
     from calib.settings.config import QuantConfig
@@ -122,9 +123,10 @@ def _float_subject(request: Request) -> FloatSubject:
     subject = load_subject(request)
     if not isinstance(subject, FloatSubject):
         source = subject.weights["source"]
+        command = shell_command("repghost", "lint", source, "--for", "tensorrt")
         raise UsageError(
             f"{source} is quantized already; a bundle for Jetson is made from a checkpoint, because the fp16 network "
-            f"lies beside the int8 one. Check such a file with 'repghost lint {source} --for tensorrt'."
+            f"lies beside the int8 one. Check such a file: {command}"
         )
     return subject
 
@@ -191,7 +193,11 @@ def _verify(bundle: Bundle, progress: Progress) -> dict[str, Any]:
             progress.note = ", ".join(f"{it.variant} {it.pictures} samples by {it.machine}" for it in result.replays)
             return {"verified": True, **result.to_dict()}
         progress.note = "not verified"
-    return {"verified": False, "reason": "no evaluator", "command": f"{own_command('repghost')} verify {bundle.path}"}
+    return {
+        "verified": False,
+        "reason": "no evaluator",
+        "command": shell_command(own_command("repghost"), "verify", bundle.path),
+    }
 
 
 def _gate(request: Request, accuracy: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from repghost.cli import cli
 from repghost.errors import RepGhostError, UsageError
-from repghost.terminal import escape, shell_command
+from repghost.terminal import escape, say, say_page, shell_command
 
 FORGED = "a\x1b[2J\nerror: forged\r\u2028\u202e.pth"
 SHOWN = r"a\x1b[2J\nerror: forged\r\u2028\u202e.pth"
@@ -49,3 +49,9 @@ def test_a_file_name_forges_no_line(arguments: tuple[str, ...]) -> None:
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 2
     assert "\x1b" not in result.output and "\nerror: forged" not in result.output
+
+
+def test_what_is_printed_has_the_lines_it_was_given_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    say("two", f"written: {FORGED}", os.fsdecode(b"caf\xe9"))
+    say_page("a\n\x1b[2Jb\n")
+    assert capsys.readouterr().out == f"two\nwritten: {SHOWN}\ncaf\\udce9\na\n\\x1b[2Jb\n"

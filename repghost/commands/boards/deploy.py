@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from repghost.commands.options.ssh_options import SignatureOptions, SshOptions, signature_options, ssh_options
+from repghost.terminal import say, shell_command
 
 
 @click.command("deploy", short_help="Copy a bundle to a board, prove it there, switch to it.")
@@ -37,15 +38,14 @@ def command(
     missing, 5 the board cannot be reached or cannot store it, 6 it was changed or the board did not prove it.
     """
     from compile.deploy.install import DeploySettings, deploy
-    from repghost.terminal import shell_command
 
     wanted = DeploySettings(public_key=demanded.public_key, signature=demanded.signature, **settings)
     connection = ssh.connect(board)
-    result = deploy(bundle, connection, wanted, (lambda line: None) if as_json else click.echo)
+    result = deploy(bundle, connection, wanted, (lambda line: None) if as_json else say)
     if as_json:
         click.echo(json.dumps(result.to_dict()))
         return
     address = connection.address
-    click.echo(f"deployed: bundle {result.bundle.digest[:12]} to {address}")
-    click.echo(f"  {address.command(f'{address.folder}/current/repghost-run', '--info')}")
-    click.echo(f"  {shell_command('repghost', 'status', address)}   # and 'repghost rollback' to go back")
+    say(f"deployed: bundle {result.bundle.digest[:12]} to {address}")
+    say(f"  {address.command(f'{address.folder}/current/repghost-run', '--info')}")
+    say(f"  {shell_command('repghost', 'status', address)}   # and 'repghost rollback' to go back")

@@ -7,6 +7,7 @@ import json
 import click
 
 from repghost.commands.options.ssh_options import SshOptions, ssh_options
+from repghost.terminal import say
 
 
 @click.command("doctor", short_help="Say what is installed, what is missing and how to get it.")
@@ -37,9 +38,9 @@ def command(board: str | None, fetch: bool, as_json: bool, ssh: SshOptions) -> N
         click.echo(json.dumps([finding.to_dict() for finding in findings]))
     else:
         for finding in findings:
-            click.echo(f"{finding.mark:<8} {finding.name:<14} {finding.found}")
+            say(f"{finding.mark:<8} {finding.name:<14} {finding.found}")
             if finding.remedy:
-                click.echo(f"{'':<23} {finding.remedy}")
+                say(f"{'':<23} {finding.remedy}")
     missing = [finding.name for finding in findings if finding.mark == "missing"]
     if "board" in missing:
         raise DeviceUnreachableError("the board was not looked at.")

@@ -7,6 +7,7 @@ import json
 import click
 
 from repghost.commands.options.ssh_options import SshOptions, ssh_options
+from repghost.terminal import say
 
 
 @click.command("rollback", short_help="Switch a board back to an older version.")
@@ -28,4 +29,4 @@ def command(board: str, to: str | None, verify_limit: int | None, as_json: bool,
         click.echo(json.dumps(version.to_dict()))
     else:
         what = f"{version.model} {version.target} {version.precision}"
-        click.echo(f"current on {connection.address}: {version.digest[:12]} ({what})")
+        say(f"current on {connection.address}: {version.digest[:12]} ({what})")

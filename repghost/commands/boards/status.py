@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from repghost.commands.options.ssh_options import SshOptions, ssh_options
+from repghost.terminal import say
 
 if TYPE_CHECKING:
     from compile.deploy.inventory import Inventory
@@ -23,7 +24,7 @@ def command(board: str, as_json: bool, ssh: SshOptions) -> None:
     from compile.deploy.inventory import take_inventory
 
     found = take_inventory(ssh.connect(board))
-    click.echo(json.dumps(found.to_dict()) if as_json else "\n".join(_lines(found)))
+    say(*([json.dumps(found.to_dict())] if as_json else _lines(found)))
 
 
 def _lines(found: Inventory) -> list[str]:

@@ -6,10 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from repghost.commands.options.bench_request import BenchRequest, parse_precision_names, parse_threads, tell
 from repghost.errors import RepGhostError, UsageError, unknown_value
+from repghost.terminal import say, say_page
 
 if TYPE_CHECKING:
     from compile.bench.compare import Entry, Settings
@@ -32,7 +31,7 @@ def compare(request: BenchRequest) -> None:
         prepared = prepare(entries[0].bundle, folder, request.weights, cpu_flags())
         result = run_bench(entries, chosen, prepared, settings, tell)
     request.write(result)
-    click.echo(render_bench(result))
+    say_page(render_bench(result))
 
 
 def settings_of(request: BenchRequest) -> Settings:
@@ -88,10 +87,10 @@ def measure_on_boards(request: BenchRequest) -> None:
         raise UsageError("--on measures one instruction set at a time; give one --variant, or none for the best.")
     runs, warmup = request.rounds * request.inferences, request.warmup * request.inferences
     wanted = measure.BoardRun(threads, runs, warmup, request.only_variant, request.seconds, request.cores)
-    result = measure.measure_on_boards(request.bundles, boards, wanted, click.echo)
+    result = measure.measure_on_boards(request.bundles, boards, wanted, say)
     request.write(result)
     for folder in add_to_reports(result):
-        click.echo(f"written: {folder / 'report.md'}")
+        say(f"written: {folder / 'report.md'}")
     failed = [entry for entry in result["results"] if not entry["measured"]]
     if failed:
         error = RepGhostError(f"{len(failed)} of {len(result['results'])} measurements failed; see above.")
@@ -108,9 +107,9 @@ def time_layers(request: BenchRequest) -> None:
         count_instructions(request)
         return
     runs = request.inferences * request.rounds
-    result = profile_bundle(bundle, request.only_variant, runs, request.weights, request.keep, click.echo)
+    result = profile_bundle(bundle, request.only_variant, runs, request.weights, request.keep, say)
     request.write(result)
-    click.echo(render_profile(result))
+    say_page(render_profile(result))
 
 
 def counts_layers(path: Path) -> bool:
@@ -130,7 +129,7 @@ def count_instructions(request: BenchRequest) -> None:
     wanted = CountRequest(bundle, cpu, request.only_variant, request.per_layer, request.weights, request.keep)
     result = count_bundle(wanted, tell)
     request.write(result)
-    click.echo(render_count(result))
+    say_page(render_count(result))
 
 
 def count_others(request: BenchRequest) -> None:
@@ -144,4 +143,4 @@ def count_others(request: BenchRequest) -> None:
     peers = parse_peers(request.against or "")
     result = count_peers(bundle, peers, cpu, request.weights, request.interpreter, tell)
     request.write(result)
-    click.echo(render_peer_counts(result))
+    say_page(render_peer_counts(result))

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from repghost.commands.options.compile_options import refuse_without_effect
 from repghost.commands.options.data_options import class_map_option, class_order_option
 from repghost.errors import UsageError
+from repghost.terminal import say
 
 
 @click.command("compile", short_help="Build, verify and measure the bundles of a target.")
@@ -67,11 +68,11 @@ def command(**options: Any) -> None:
     from compile.report.run_page import summary_lines
     from compile.subject.request import Request
 
-    report = run(Request(precisions=precisions, **options), click.echo)
+    report = run(Request(precisions=precisions, **options), say)
     if for_jetson:
         from compile.tensorrt.report import summary_lines
     for line in summary_lines(report):
-        click.echo(line)
+        say(line)
 
 
 def _given() -> set[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from repghost.errors import UsageError, unknown_value
+from repghost.terminal import say, say_page, shell_command
 
 if TYPE_CHECKING:
     from compile.passes.layers import Layer
@@ -61,12 +62,12 @@ def _explain_bundle(path: Path, variant: str | None, as_json: bool) -> None:
         return
     _print_table(rows, bundle.manifest["program_digest"])
     others = ", ".join(name for name in variants if name != chosen)
-    click.echo(f"target {target}, instruction set {chosen}" + (f"; also in this bundle: {others}" if others else ""))
+    say(f"target {target}, instruction set {chosen}" + (f"; also in this bundle: {others}" if others else ""))
     if any(row.is_float for row in rows):
-        click.echo(f"The bundle was built in {precision}, so its layers are float; PRECISION=int8 builds the integers.")
+        say(f"The bundle was built in {precision}, so its layers are float; PRECISION=int8 builds the integers.")
     else:
-        click.echo("Every layer is an integer operator, with the same result on every machine.")
-    click.echo(f"Next: repghost bench {path} --per-layer")
+        say("Every layer is an integer operator, with the same result on every machine.")
+    say(f"Next: {shell_command('repghost', 'bench', path, '--per-layer')}")
 
 
 def _explain_file(file: Path, preprocess: Path | None, as_json: bool) -> None:
@@ -88,7 +89,7 @@ def _explain_file(file: Path, preprocess: Path | None, as_json: bool) -> None:
         )
     if not as_json:
         option = f" --preprocess {shlex.quote(str(preprocess))}" if preprocess else ""
-        click.echo(
+        say(
             "Every layer is an integer operator. Next: "
             f"repghost compile --target arm64 --weights {shlex.quote(str(file))} --data DIR{option}"
         )
@@ -97,8 +98,8 @@ def _explain_file(file: Path, preprocess: Path | None, as_json: bool) -> None:
 def _print_table(rows: Sequence[Layer], digest: str) -> None:
     from compile.passes.layers import format_table
 
-    click.echo(format_table(rows))
-    click.echo(f"program digest {digest}")
+    say_page(format_table(rows))
+    say(f"program digest {digest}")
 
 
 def _print_json(file: Path, digest: str, rows: Sequence[Layer], **more: Any) -> None:

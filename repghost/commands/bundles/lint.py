@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from repghost.errors import UsageError, unknown_value
+from repghost.terminal import say
 
 RUNTIMES = ("tensorrt",)
 
@@ -54,9 +55,9 @@ def command(file: Path, runtime: str, as_json: bool, **wanted: Any) -> None:
         click.echo(json.dumps({"file": str(file), "for": runtime, "jetpack": request.jetpack, **result.to_dict()}))
     else:
         for breach in result.breaches:
-            click.echo(str(breach))
+            say(str(breach))
     count = len(result.breaches)
     if count:
         raise UsageError(f"{file}: {count} breach{'es' * (count > 1)} of TensorRT's rules for JetPack {row.name}.")
     if not as_json:
-        click.echo(f"clean: {len(result.int8_layers)} of {result.layers} layers in int8, JetPack {row.name}")
+        say(f"clean: {len(result.int8_layers)} of {result.layers} layers in int8, JetPack {row.name}")

@@ -10,6 +10,7 @@ import click
 
 from repghost.commands.options.data_options import class_map_option, class_order_option
 from repghost.errors import AccuracyGateError, IntegrityError, UsageError
+from repghost.terminal import say, say_page
 
 if TYPE_CHECKING:
     from compile.summary.facts import Summary
@@ -86,7 +87,7 @@ def command(**options: Any) -> None:
         raise UsageError("report on what? Give the folder of a run, or 'build' for all of them; --build makes them.")
     form = "json" if request.as_json else request.form
     if len(paths) == 1 and request.output is None and (single := _single_run(paths[0], form)):
-        click.echo(single, nl=False)
+        say_page(single)
         return
     summary = _summarize(paths, request.max_drop)
     summary, worse = _compared(summary, request)
@@ -112,7 +113,7 @@ def _build(request: ReportRequest, output: Path) -> list[str]:
         class_map=request.class_map,
         output=output,
     )
-    return run_all(plan_runs(base, request.widths), lambda line: click.echo(line, err=True))
+    return run_all(plan_runs(base, request.widths), lambda line: say(line, err=True))
 
 
 def _single_run(path: Path, form: str) -> str | None:
@@ -180,12 +181,12 @@ def _show(summary: Summary, output: Path | None, form: str) -> None:
     from compile.summary.output import render, write_all
 
     if output is None:
-        click.echo(render(summary, form), nl=False)
+        say_page(render(summary, form))
         return
     for path in write_all(summary, output):
-        click.echo(f"written: {path}")
+        say(f"written: {path}")
     for sentence in (*[advice.sentence for advice in advise(summary)], *summary.comparison):
-        click.echo(sentence)
+        say(sentence)
 
 
 def _end(summary: Summary, worse: list[str], failures: list[str]) -> None:

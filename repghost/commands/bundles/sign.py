@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from repghost.terminal import say
+
 
 @click.command("sign", short_help="Sign a bundle (OpenSSF model signing).")
 @click.argument("bundle", type=click.Path(path_type=Path))
@@ -19,4 +21,4 @@ def command(bundle: Path, key: Path, signature: Path | None) -> None:
     """
     from compile.bundle.signing import sign_bundle
 
-    click.echo(f"signed: {sign_bundle(bundle, key, signature)}")
+    say(f"signed: {sign_bundle(bundle, key, signature)}")

@@ -10,6 +10,7 @@ import click
 
 from repghost.commands.options.ssh_options import SignatureOptions, signature_options
 from repghost.errors import UsageError
+from repghost.terminal import say
 
 
 @click.command("verify", short_help="Check a bundle's digests and replay its recorded pictures.")
@@ -38,13 +39,13 @@ def command(
         from compile.bundle.signing import verify_signature
 
         verify_signature(checked, demanded.public_key, demanded.signature)
-    say: Callable[[str], None] = (lambda line: None) if as_json else click.echo
+    tell: Callable[[str], None] = (lambda line: None) if as_json else say
     if checked.target_name in ENGINE_TARGETS:
         from compile.tensorrt.verify import verify_engine_bundle
 
         if vectors is not None:
             raise UsageError(f"{bundle} is for {checked.target_name} and has samples of its own; leave --vectors out.")
-        result = verify_engine_bundle(checked, variants, say)
+        result = verify_engine_bundle(checked, variants, tell)
     else:
         from compile.bundle.manifest import bundle_target
         from compile.machine.emulator import fetch_emulator
@@ -53,8 +54,8 @@ def command(
 
         emulation = bundle_target(checked).emulation or EMULATED
         emulator = fetch_emulator(emulation=emulation) if fetch else None
-        result = verify_bundle(bundle, variants, vectors, emulator, say)
+        result = verify_bundle(bundle, variants, vectors, emulator, tell)
     if as_json:
         click.echo(json.dumps(result.to_dict()))
     else:
-        click.echo(f"verified: {bundle} (bundle digest {result.bundle.digest})")
+        say(f"verified: {bundle} (bundle digest {result.bundle.digest})")

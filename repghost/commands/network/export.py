@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from repghost.commands.progress.notes import say_notes
+from repghost.terminal import say
 
 DEFAULT_SIZE = 224
 FORMATS = ("onnx", "mnn")
@@ -57,8 +58,8 @@ def command(checkpoint: str, output: Path, form: str | None, size: int | None, b
 
         data, difference = to_mnn(proto, model)
     write_bytes_atomically(output, data)
-    click.echo(f"written: {output} ({len(data)} bytes, input {opened.spec.in_chans} x {size} x {size}, batch {batch})")
-    click.echo(f"largest difference of a logit from the checkpoint: {difference:.2g}")
+    say(f"written: {output} ({len(data)} bytes, input {opened.spec.in_chans} x {size} x {size}, batch {batch})")
+    say(f"largest difference of a logit from the checkpoint: {difference:.2g}")
 
 
 def _format(output: Path, form: str | None) -> str:

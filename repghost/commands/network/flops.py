@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from repghost.terminal import say, say_page
+
 if TYPE_CHECKING:
     from repghost.network.flops import NetworkCount
     from repghost.network.spec import Form, ModelSpec
@@ -50,7 +52,7 @@ def command(
         specs = [ModelSpec(multiplier, classes) for multiplier in multipliers]
     rows = []
     if not as_json:
-        click.echo(HEADER)
+        say(HEADER)
     for spec in specs:
         forms = count_forms(spec, size)
         rows.append(_row(spec, size, forms, layers))
@@ -58,8 +60,8 @@ def command(
             _print_row(rows[-1])
             for layer in rows[-1].get("layers", []):
                 shape = "x".join(str(side) for side in layer["output"])
-                click.echo(f"  {layer['name']:<42}{shape:>14}{layer['macs']:>13}{layer['params']:>11}")
-    click.echo(json.dumps(rows, indent=2) if as_json else NOTE)
+                say(f"  {layer['name']:<42}{shape:>14}{layer['macs']:>13}{layer['params']:>11}")
+    say_page(json.dumps(rows, indent=2) if as_json else NOTE)
 
 
 def _row(spec: ModelSpec, size: int, forms: dict[Form, NetworkCount], layers: bool) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def _print_row(row: dict[str, Any]) -> None:
     published = row.get("published")
     figures = f"{published['params_millions']} / {published['flops_millions']}" if published else "-"
     flops, params = row["upstream_flops"], row["params"]
-    click.echo(
+    say(
         f"{row['model']:<18}{row['macs']:>13}{flops['train']:>16}{flops['deploy']:>13}{params['train']:>11}"
         f"{params['deploy']:>11}{params['fused']:>11}{figures:>14}"
     )

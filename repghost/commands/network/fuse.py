@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from repghost.commands.progress.notes import say_notes
+from repghost.terminal import say, shell_command
 
 if TYPE_CHECKING:
     from repghost.checkpoints.checkpoint import Checkpoint
@@ -73,13 +74,13 @@ def _convert(original: Checkpoint, source: str, output: Path, full: bool) -> Non
     _tell(check_equivalence(before, after))
     metadata = {**original.metadata, "converted_from": original.digest}
     digest = write_checkpoint(output, after, original.preprocess, original.labels, metadata)
-    click.echo(f"written: {output} ({len(after.state_dict())} tensors, {after.spec.form} form, sha256 {digest[:16]})")
-    click.echo("next:")
-    click.echo(f"  repghost export {output} {output.with_suffix('.onnx')}")
+    say(f"written: {output} ({len(after.state_dict())} tensors, {after.spec.form} form, sha256 {digest[:16]})")
+    say("next:")
+    say("  " + shell_command("repghost", "export", output, output.with_suffix(".onnx")))
 
 
 def _tell(result: Equivalence) -> None:
-    click.echo(
+    say(
         f"same answers for {result.same_predictions} of {result.images} random pictures; largest difference of a logit "
         f"{result.largest:.2g}, largest logit {result.scale:.2g}"
     )

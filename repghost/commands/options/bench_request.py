@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
 from repghost.commands.options.ssh_options import SshOptions
 from repghost.errors import UsageError, unknown_value
+from repghost.terminal import say
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class BenchRequest:
 
 def tell(line: str) -> None:
     """Print a line of progress to stderr."""
-    click.echo(line, err=True)
+    say(line, err=True)
 
 
 def parse_threads(text: str) -> tuple[int, ...]:

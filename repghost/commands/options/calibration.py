@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from repghost.commands.options.data_options import tell_notes
 from repghost.commands.options.quant_options import DEFAULT_IMAGES, CalibrationRequest
 from repghost.commands.progress.notes import say_notes
 from repghost.errors import UsageError
+from repghost.terminal import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,7 +86,7 @@ def open_calibration(request: CalibrationRequest) -> Calibration:
     say_notes(notes_on_calibration(prepared.images))
     model = build_model(loaded)
     if loaded.spec.form != "fused":
-        click.echo(f"{Path(request.checkpoint).name} is in {loaded.spec.form} form; it is fused before it is quantized")
+        say(f"{Path(request.checkpoint).name} is in {loaded.spec.form} form; it is fused before it is quantized")
     return Calibration(loaded, model, preprocess, dataset, split, chosen, prepared, dataset.classes)
 
 
@@ -104,7 +103,7 @@ def read_images(dataset: ImageSet, preprocess: Preprocess, chosen: NDArray[np.in
 
         prepared = prepare(dataset, preprocess, chosen, progress)
     for message in prepared.broken:
-        click.echo(f"broken picture, left out: {message}", err=True)
+        say(f"broken picture, left out: {message}", err=True)
     return prepared
 
 

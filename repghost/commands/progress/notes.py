@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import click
+from repghost.terminal import say
 
 
 def say_notes(notes: Iterable[str]) -> None:
     """Print each note once; an empty one is none."""
     for note in dict.fromkeys(notes):
         if note:
-            click.echo(f"note: {note}", err=True)
+            say(f"note: {note}", err=True)

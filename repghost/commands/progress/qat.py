@@ -6,9 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import click
-
 from repghost.commands.progress.notes import say_notes
+from repghost.terminal import say
 
 if TYPE_CHECKING:
     from calib.qat.candidates import Candidate
@@ -38,11 +37,11 @@ def following() -> Iterator[Hooks]:
     def candidate(one: Candidate) -> None:
         score = one.score
         bar.clear()
-        click.echo(f"{one.name}: top-1 {score.top1:.2%}, loss {score.loss:.4f}, as float {score.agreement:.2%}")
+        say(f"{one.name}: top-1 {score.top1:.2%}, loss {score.loss:.4f}, as float {score.agreement:.2%}")
 
     def refused(name: str, reason: str) -> None:
         bar.clear()
-        click.echo(f"{name}: refused, {reason}", err=True)
+        say(f"{name}: refused, {reason}", err=True)
 
     with contextlib.closing(bar):
         yield Hooks(begin=begin, step=step, candidate=candidate, refused=refused)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import click
+from repghost.terminal import say
 
 if TYPE_CHECKING:
     from repghost.training.recipe import Recipe
@@ -98,7 +98,7 @@ class _Progress:
             self.printed = now
             speed = (self.done - self.first) / (now - self.started)
             left = datetime.timedelta(seconds=round((self.epochs * self.per_epoch - self.done) / speed))
-            click.echo(f"{text}, {speed:.0f} pictures/s, {left} left", err=True)
+            say(f"{text}, {speed:.0f} pictures/s, {left} left", err=True)
 
     def _start(self, epoch: int) -> None:
         """Begin to count at the first step; a resumed run does not begin at zero."""
@@ -117,7 +117,7 @@ class _Progress:
             f"of {record.held_out_pictures}{of}, {record.pictures_per_second:.0f} pictures/s"
         )
         if self.bar is None or self.bar.disable:
-            click.echo(line, err=True)
+            say(line, err=True)
         else:
             self.bar.write(line, file=sys.stderr)
 

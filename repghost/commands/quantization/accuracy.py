@@ -10,6 +10,7 @@ import click
 
 from repghost.commands.options.data_options import class_map_option, class_order_option
 from repghost.errors import UsageError
+from repghost.terminal import say
 
 
 @click.command("accuracy", short_help="Evidence of accuracy: every way to quantize, on the same pictures.")
@@ -48,5 +49,5 @@ def command(docs: Path, methods: tuple[str, ...], pythons: tuple[Path, ...], **o
     if options["again"]:
         choose_methods(options["again"])
     found = tuple(python.absolute() for python in pythons) or (Path(sys.executable),)
-    run_accuracy(Plan(methods=chosen, pythons=found, **options), docs, click.echo)
-    click.echo(f"written: {docs / JSON_FILE} and {docs / PAGE_FILE}")
+    run_accuracy(Plan(methods=chosen, pythons=found, **options), docs, say)
+    say(f"written: {docs / JSON_FILE} and {docs / PAGE_FILE}")

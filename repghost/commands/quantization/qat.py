@@ -12,6 +12,7 @@ from repghost.commands.options.data_options import tell_notes
 from repghost.commands.options.quant_options import NetworkRequest, network_options, output_option
 from repghost.commands.progress.notes import say_notes
 from repghost.commands.progress.qat import following
+from repghost.terminal import say
 
 if TYPE_CHECKING:
     from calib.qat.settings import QatSettings
@@ -84,9 +85,9 @@ def write_result(output: Path, result: QatResult, settings: QatSettings) -> None
     from repghost.files import write_bytes_atomically
 
     write_bytes_atomically(output, serialize(result.quantized.onnx))
-    click.echo(f"written: {output} ({output.stat().st_size / 1e6:.2f} MB), mode {settings.mode}")
-    click.echo(
+    say(f"written: {output} ({output.stat().st_size / 1e6:.2f} MB), mode {settings.mode}")
+    say(
         f"chosen by {result.held_out_images} held-out pictures: {result.chosen.name}; accuracy on other pictures: "
         "not measured here"
     )
-    click.echo(f"program digest: {result.quantized.digest}")
+    say(f"program digest: {result.quantized.digest}")

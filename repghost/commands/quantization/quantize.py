@@ -13,6 +13,7 @@ import click
 from repghost.commands.options.calibration import Calibration, open_calibration, progress_bar, read_images
 from repghost.commands.options.quant_options import CalibrationRequest, calibration_options, output_option
 from repghost.errors import UsageError, unknown_value
+from repghost.terminal import say
 
 if TYPE_CHECKING:
     from calib.ptq.search_settings import Search, Trial
@@ -63,9 +64,9 @@ def command(
         result = _calibrate(opened, config, source)
     write_result(output, result, config, search)
     _summary(output, len(opened.prepared.images), config, result, search)
-    click.echo("next:")
+    say("next:")
     for line in _next_commands(request, output, config.policy):
-        click.echo(f"  {line}")
+        say(f"  {line}")
 
 
 def with_algorithm(config: QuantConfig, algorithm: str | None) -> QuantConfig:
@@ -100,9 +101,9 @@ def write_result(output: Path, result: Quantized, config: QuantConfig, search: S
     write_text_atomically(config_beside(output), json.dumps(settings, indent=2) + "\n")
     write_bytes_atomically(output, serialize(result.onnx))
     for note in result.spec.notes:
-        click.echo(f"note: {note}")
+        say(f"note: {note}")
     for tensor, observer in result.spec.observers.items():
-        click.echo(f"note: {tensor}: {observer} changes the answers least")
+        say(f"note: {tensor}: {observer} changes the answers least")
 
 
 def _calibrate(opened: Calibration, config: QuantConfig, source: Source) -> Quantized:
@@ -133,7 +134,7 @@ def _search(
         )
     evaluates = choose_balanced(opened.dataset.labels, count, seed + 1, opened.chosen)
     prepared = read_images(opened.dataset, opened.preprocess, evaluates, "read held-out pictures")
-    click.echo(f"{'lever':56} {'points lost':>11}  {'95 % interval':>15}  same answer  costs")
+    say(f"{'lever':56} {'points lost':>11}  {'95 % interval':>15}  same answer  costs")
     images = SearchImages(opened.prepared.images, prepared.images, prepared.labels, opened.preprocess)
     found = search_settings(graph_of(fused(opened.model)), images, config, max_drop, _echo_trial)
     description = describe_source(opened.model.spec.name, images.calibration, opened.preprocess, source)
@@ -145,20 +146,20 @@ def _echo_trial(trial: Trial) -> None:
     change = trial.difference
     interval = f"{-100 * change.high:.2f} .. {-100 * change.low:.2f}"
     agreement = f"{change.agreeing / change.pictures:.2%}"
-    click.echo(f"{trial.name:56} {trial.drop_points:11.2f}  {interval:>15}  {agreement:>11}  {trial.cost}")
+    say(f"{trial.name:56} {trial.drop_points:11.2f}  {interval:>15}  {agreement:>11}  {trial.cost}")
 
 
 def _summary(output: Path, images: int, config: QuantConfig, result: Quantized, search: Search | None) -> None:
     from calib.settings.describe import describe_observers
 
-    click.echo(f"written: {output} ({output.stat().st_size / 1e6:.2f} MB) and {config_beside(output).name}")
+    say(f"written: {output} ({output.stat().st_size / 1e6:.2f} MB) and {config_beside(output).name}")
     accuracy = "accuracy: not measured here"
     if search is not None:
         held = search.chosen.difference.pictures
         accuracy = f"chosen: {search.chosen.name}, by {held} held-out pictures; accuracy on others: not measured here"
     observers = describe_observers({"config": config.to_dict(), "observers": result.spec.observers})
-    click.echo(f"policy {config.policy}, {observers}, {images} pictures; {accuracy}")
-    click.echo(f"program digest: {result.digest}")
+    say(f"policy {config.policy}, {observers}, {images} pictures; {accuracy}")
+    say(f"program digest: {result.digest}")
 
 
 def _next_commands(request: CalibrationRequest, output: Path, policy: str) -> list[str]:

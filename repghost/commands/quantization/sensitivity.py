@@ -11,6 +11,7 @@ import click
 from repghost.commands.options.calibration import Calibration, open_calibration, progress_bar
 from repghost.commands.options.quant_options import CalibrationRequest, calibration_options
 from repghost.errors import UsageError
+from repghost.terminal import say
 from repghost.untrusted import parse_json, read_bounded
 
 if TYPE_CHECKING:
@@ -73,9 +74,9 @@ def command(
         write_text_atomically(svg_path, to_svg(rows, title))
     shown = rows if everything else rows[:SHOWN]
     for line in text_lines(to_table(shown)):
-        click.echo(line)
+        say(line)
     outputs, weights = sum(row.activation or 0.0 for row in rows), sum(row.weight or 0.0 for row in rows)
-    click.echo(
+    say(
         f"divergence in nats, mean over {measured} pictures; the sum over all {len(rows)} rows: outputs {outputs:.2e}, "
         f"weights {weights:.2e}"
     )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from repghost.terminal import say
+
 
 @click.command("detect-export", short_help="Write a detector as ONNX.")
 @click.argument("detector", type=click.Path(path_type=Path))
@@ -33,4 +35,4 @@ def command(detector: Path, output: Path, part: str, height: int | None, width: 
     proto = exporters[part](loaded, height, width or height)
     write_bytes_atomically(output, proto.SerializeToString(deterministic=True))
     outputs = ", ".join(value.name for value in proto.graph.output)
-    click.echo(f"written: {output} ({output.stat().st_size / 1e6:.1f} MB); gives {outputs}")
+    say(f"written: {output} ({output.stat().st_size / 1e6:.1f} MB); gives {outputs}")

@@ -15,6 +15,7 @@ import click
 
 from repghost.commands.options.process_options import ProcessOptions, process_options
 from repghost.commands.progress.notes import say_notes
+from repghost.terminal import say, shell_command
 
 if TYPE_CHECKING:
     from repghost.detection.recipe import DetectionRecipe
@@ -118,15 +119,14 @@ def command(processes: ProcessOptions, **options: Any) -> None:
 def _tell(request: DetectRequest, last: DetectionEpoch, path: Path) -> None:
     """Print what came out, and what comes next."""
     if last.boxes is None:
-        click.echo("average precision: not measured; give --val-split")
+        say("average precision: not measured; give --val-split")
     else:
-        click.echo(f"average precision: boxes {_share(last.boxes.ap)}, at overlap 0.5 {_share(last.boxes.ap50)}")
-    click.echo(f"written: {path}")
-    click.echo("next:")
-    click.echo(
-        f"  repghost detect-validate {path} --data {request.data} --split {request.val_split or request.train_split}"
-    )
-    click.echo(f"  repghost detect-export {path} {request.output / 'pyramid.onnx'}")
+        say(f"average precision: boxes {_share(last.boxes.ap)}, at overlap 0.5 {_share(last.boxes.ap50)}")
+    say(f"written: {path}")
+    say("next:")
+    split = request.val_split or request.train_split
+    say("  " + shell_command("repghost", "detect-validate", path, "--data", request.data, "--split", split))
+    say("  " + shell_command("repghost", "detect-export", path, request.output / "pyramid.onnx"))
 
 
 def _recipe(kind: str, given: dict[str, Any], pretrained: bool) -> DetectionRecipe:
@@ -189,9 +189,7 @@ class _Lines:
         """Show one step."""
         if time.monotonic() - self.printed > LOG_INTERVAL:
             self.printed = time.monotonic()
-            click.echo(
-                f"epoch {epoch + 1}/{self.epochs} step {step + 1}/{steps} loss {loss:.3f} rate {rate:.2g}", err=True
-            )
+            say(f"epoch {epoch + 1}/{self.epochs} step {step + 1}/{steps} loss {loss:.3f} rate {rate:.2g}", err=True)
 
     def epoch(self, record: DetectionEpoch) -> None:
         """Show what an epoch achieved."""
@@ -199,4 +197,4 @@ class _Lines:
         if record.masks is not None:
             evaluated += f", of masks {_share(record.masks.ap)}"
         speed = f"{record.pictures_per_second:.2f} pictures/s"
-        click.echo(f"epoch {record.epoch}/{self.epochs}: loss {record.loss:.4f}{evaluated}, {speed}", err=True)
+        say(f"epoch {record.epoch}/{self.epochs}: loss {record.loss:.4f}{evaluated}, {speed}", err=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from repghost.commands.options.process_options import ProcessOptions, process_options
+from repghost.terminal import say
 
 
 @click.command("detect-validate", short_help="Average precision of a detector.")
@@ -36,13 +37,13 @@ def command(detector: Path, data: Path, split: str, fused: bool, processes: Proc
     if not ranks.first:
         return
     for message in scores.broken:
-        click.echo(f"broken picture, counted as empty: {message}", err=True)
+        say(f"broken picture, counted as empty: {message}", err=True)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(scores)))
         return
-    click.echo(f"{scores.pictures} pictures, {scores.objects} objects")
+    say(f"{scores.pictures} pictures, {scores.objects} objects")
     for kind, figures in (("boxes", scores.boxes), ("masks", scores.masks)):
         if figures is not None:
             values = dataclasses.asdict(figures).items()
             shown = "  ".join(f"{name} {'-' if value is None else format(value, '.4f')}" for name, value in values)
-            click.echo(f"{kind}: {shown}")
+            say(f"{kind}: {shown}")

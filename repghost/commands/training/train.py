@@ -13,6 +13,7 @@ from repghost.commands.options.train_flags import PREPROCESS_FLAGS, changed_prep
 from repghost.commands.progress.notes import say_notes
 from repghost.commands.training.train_qat import continue_quantized, qat_settings
 from repghost.errors import UsageError
+from repghost.terminal import say, shell_command
 
 if TYPE_CHECKING:
     from repghost.data import ImageSet
@@ -177,7 +178,7 @@ def _train(recipe: Recipe, data: Path, folder: Path, given: dict[str, Any], rank
     names = class_names(dataset, given.get("num_classes"))
     weights = read_start(given["pretrained"], recipe.width) if "pretrained" in given else None
     if weights is not None and ranks.first and weights.ordered(names).classes != len(names):
-        click.echo(f"note: the classifier begins fresh, {weights.source} is for other classes", err=True)
+        say(f"note: the classifier begins fresh, {weights.source} is for other classes", err=True)
     options = Options(
         resume=given.get("resume", "new"),
         ranks=ranks,
@@ -224,7 +225,7 @@ def _say_rate(recipe: Recipe, ranks: Ranks) -> None:
         from repghost.training.recipe import get_recipe
 
         usual = get_recipe(recipe.name).learning_rate
-        click.echo(
+        say(
             f"{total} pictures per step; the recipe's rate {usual:g} is for {reference}, the linear rule gives "
             f"{usual * total / reference:.4g}, this run uses {recipe.learning_rate:g} (--lr)",
             err=True,
@@ -238,20 +239,20 @@ def _report(run: _Finished, data: Path, folder: Path, num_classes: int | None) -
 
     recipe, result = run.recipe, run.result
     for message in result.broken:
-        click.echo(f"broken picture, left out: {message}", err=True)
+        say(f"broken picture, left out: {message}", err=True)
     found = None if run.test is None else evaluate(result.model.cpu(), recipe, run.test)
     path = folder / "model.safetensors"
     write_trained(path, recipe, result, class_names(run.dataset, num_classes), found)
     if found is not None:
-        click.echo(f"test top-1: {found.top1:.2%} of {found.pictures} (95 %: {found.low:.2%} to {found.high:.2%})")
+        say(f"test top-1: {found.top1:.2%} of {found.pictures} (95 %: {found.low:.2%} to {found.high:.2%})")
     else:
-        click.echo(f"test top-1: not measured, {run.untested}")
+        say(f"test top-1: not measured, {run.untested}")
     kept = result.kept
-    click.echo(
+    say(
         f"kept: epoch {kept.epoch}, {kept.weights} weights, held-out top-1 {kept.held_out_top1:.2%} of "
         f"{kept.held_out_pictures}"
     )
-    click.echo(f"written: {path}")
-    click.echo("next:")
-    click.echo(f"  repghost validate {path} --data {data}")
-    click.echo(f"  repghost fuse {path} {folder / 'fused.safetensors'}")
+    say(f"written: {path}")
+    say("next:")
+    say("  " + shell_command("repghost", "validate", path, "--data", data))
+    say("  " + shell_command("repghost", "fuse", path, folder / "fused.safetensors"))

@@ -13,6 +13,7 @@ from repghost.commands.options.data_options import class_map_option, class_order
 from repghost.commands.options.gather import gather
 from repghost.commands.options.process_options import ProcessOptions, dist_timeout_option
 from repghost.errors import UsageError
+from repghost.terminal import say
 
 if TYPE_CHECKING:
     from repghost.data import ImageSet
@@ -97,7 +98,7 @@ def _one(networks: tuple[str, ...], ranks: Ranks, request: ValidateRequest) -> N
     if request.per_class:
         lines += ["", *class_table(report)]
     lines.append(f"{sum(report.images)} pictures, broken: {len(report.broken)}")
-    click.echo("\n".join(lines))
+    say(*lines)
 
 
 def _all_widths(folder: Path, ranks: Ranks, request: ValidateRequest) -> None:
@@ -115,7 +116,7 @@ def _all_widths(folder: Path, ranks: Ranks, request: ValidateRequest) -> None:
     if request.as_json:
         click.echo(json.dumps({"data": str(request.data), "widths": [row.to_dict() for row in rows]}))
         return
-    click.echo("\n".join(width_table(rows)))
+    say(*width_table(rows))
 
 
 def _measure(networks: tuple[str, ...], ranks: Ranks, request: ValidateRequest) -> Validation:
@@ -162,6 +163,6 @@ def _open(source: str, ranks: Ranks, dataset: ImageSet, request: ValidateRequest
 
 def _name_broken(report: Validation) -> None:
     for note in report.notes:
-        click.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
     for message in report.broken:
-        click.echo(f"broken picture, not counted: {message}", err=True)
+        say(f"broken picture, not counted: {message}", err=True)
