@@ -186,6 +186,7 @@ def test_any_answer_for_the_lock_is_survived(lines: list[bytes], whole: bool) ->
 
 WRONG_SECTIONS = {
     "model": {"name": "\x1b[2J"},
+    "target": {"name": {"a": 1}},
     "variants": [{"x": 1}, "\x1b"],
     "precision": "\u202e",
     "accuracy": {"measured": 1},
