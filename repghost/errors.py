@@ -26,6 +26,7 @@ DISTRIBUTION = "repghost-deploy"
 
 LINE_LIMIT = 20_000  # characters of one line of a message
 # What PyTorch, oneDNN, the C++ library, the dynamic loader and a GPU's driver say.
+LONG_TABLE, SHOWN_OF_MANY = 100, 5  # entries of a table that messages list, and those shown of a longer one
 OUT_OF_MEMORY = re.compile(
     r"not enough memory|allocate memory|out of memory|bad_alloc|failed to map segment|could not create a primitive$",
     re.IGNORECASE,
@@ -78,14 +79,19 @@ class IntegrityError(RepGhostError):
 def unknown_value(kind: str, given: object, allowed: Iterable[object]) -> UsageError:
     """Return the error for a value outside a table, with the nearest entry as a suggestion.
 
+    Of a long table the nearest entries are listed alone.
+
     Args:
         kind: what the value names, e.g. "target" or "width".
         given: the value as the user wrote it.
         allowed: every entry of the table.
     """
     names = [str(name) for name in allowed]
-    close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(given), names, n=SHOWN_OF_MANY, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
+    if len(names) > LONG_TABLE:
+        shown = close or names[:SHOWN_OF_MANY]
+        names = [*shown[:-1], f"{shown[-1]} and {len(names) - len(shown)} more"]
     return UsageError(f"unknown {kind} {str(given)!r}; allowed: {', '.join(names)}.{hint}")
 
 

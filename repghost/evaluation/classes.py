@@ -88,11 +88,13 @@ def match_classes(
             network's, or `order` contradicts `labels`.
     """
     names = _names_of_network(dataset, count, labels, order)
-    if names == dataset.classes:
+    notes = notes_on(dataset)
+    if order in (CHARACTERS, NATURAL) and names is labels:
+        notes += (f"--class-order {order} changed nothing: the network names its classes itself",)
+    elif names == dataset.classes:
         return dataset
     numbers = match_names(dataset.classes, names)
     lacking = [names[place] for place in np.setdiff1d(np.arange(len(names)), numbers).tolist()]
-    notes = notes_on(dataset)
     if lacking:
         notes += (f"the set lacks classes of the network's {count}: {shown_names(lacking)}",)
     return MatchedSet(dataset, names, numbers[dataset.labels], notes)

@@ -6,7 +6,7 @@ import tomllib
 import pytest
 
 from repghost import errors
-from repghost.errors import install_command
+from repghost.errors import install_command, unknown_value
 from tests.support import ROOT
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -29,3 +29,11 @@ def test_nobody_is_sent_to_an_index_for_this_project() -> None:
         for path in (ROOT / folder).rglob("*.*"):
             if path.suffix in (".py", ".md", ".sh"):
                 assert "repghost-deploy[" not in path.read_text(), path
+
+
+def test_of_a_long_table_the_nearest_entries_are_shown() -> None:
+    names = [f"network_{number:04}" for number in range(1300)]
+    message = str(unknown_value("network", "network_0107x", names))
+    assert "Did you mean 'network_0107'?" in message and "1295 more" in message and len(message) < 200
+    assert "allowed: " + ", ".join(names[:5]) in str(unknown_value("network", "?", names))
+    assert all(name in str(unknown_value("network", "?", names[:100])) for name in names[:100])

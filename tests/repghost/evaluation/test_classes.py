@@ -105,6 +105,13 @@ def test_labels_of_the_network_count_where_an_order_is_given_too() -> None:
     assert match_classes(folders(*SORTED), 10, NUMBERS, "characters").classes == NUMBERS
 
 
+@pytest.mark.parametrize("order", ["natural", "characters"])
+def test_an_order_that_nobody_asked_for_is_said_to_change_nothing(order: str) -> None:
+    matched = match_classes(folders(*SORTED), len(SORTED), SORTED, order)
+    assert matched.classes == SORTED and matched.labels.tolist() == list(range(len(SORTED)))
+    assert matched.notes == (f"--class-order {order} changed nothing: the network names its classes itself",)  # type: ignore[attr-defined]
+
+
 def test_accents_and_line_breaks_have_one_meaning() -> None:
     labels = (unicodedata.normalize("NFD", "Stövel"), "tench\nTinca")
     matched = match_classes(folders(unicodedata.normalize("NFC", "Stövel"), "tench Tinca"), 2, labels)
