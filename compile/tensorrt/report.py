@@ -49,6 +49,7 @@ def build_report(folder: Path, subject: Subject, bundle: Bundle, verification: d
         },
         "model": {"name": subject.name, "classes": len(subject.labels)},
         "weights": dict(subject.weights),
+        **({"notes": list(subject.notes)} if subject.notes else {}),
         "preprocess": subject.preprocess.to_dict(),
         "target": manifest["target"],
         "quantization": {
@@ -130,6 +131,7 @@ def render_page(report: Mapping[str, Any]) -> str:
         "",
         *[f"- {line}" for line in accuracy_lines(report["accuracy"])],
         f"- calibrated with {calibration['pictures']} pictures of {calibration['data']} (split {calibration['split']})",
+        *[f"- {note}" for note in report.get("notes", ())],
         "",
         "## Verification",
         "",

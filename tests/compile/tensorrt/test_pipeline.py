@@ -16,13 +16,14 @@ import pytest
 from click.testing import CliRunner
 
 from compile.bundle.manifest import check_bundle
+from compile.subject.load import load_subject
 from compile.summary.collect import collect, find_files
 from compile.tensorrt.jetpack import JETPACKS
 from compile.tensorrt.lint.check import lint_file
 from compile.tensorrt.measurement import FILE
 from compile.tensorrt.network.cache_file import parse_calibration_cache
 from compile.tensorrt.pipeline import run
-from compile.tensorrt.report import NOT_MEASURED, board_commands, read_page
+from compile.tensorrt.report import NOT_MEASURED, board_commands, build_report, read_page, render_page
 from repghost.cli import cli
 from repghost.errors import AccuracyGateError, IntegrityError, UsageError
 from tests.support.jetson import Jetson
@@ -104,6 +105,14 @@ def test_the_report_says_that_no_jetson_was_reached(runs: Runs) -> None:
     (missing,) = [item for item in summary.missing if "Jetson reached" in item.what]
     assert "measure.sh" in missing.command and "deploy" in missing.command
     assert not summary.speeds
+
+
+def test_the_report_keeps_what_was_said_about_the_images(runs: Runs) -> None:
+    bundle = check_bundle(runs.bundle("6"))
+    subject = replace(load_subject(runs.request("6")), notes=("3 files were not read",))
+    report = build_report(Path("run"), subject, bundle, runs.report("6")["verification"])
+    assert report["notes"] == ["3 files were not read"]
+    assert "- 3 files were not read\n" in render_page(report)
 
 
 def measured_folder(runs: Runs, bundle: Callable[[str], Path], board: Callable[..., Jetson], place: Path) -> Path:
