@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from typing import Any
 from compile.bundle.manifest import Bundle
 from compile.machine.emulator import Emulator, find_emulator
 from compile.targets.table import Target, Variant
-from repghost.errors import IntegrityError, RepGhostError, ToolMissingError
+from repghost.errors import IntegrityError, RepGhostError, ToolMissingError, UsageError
 from repghost.processes import run_limited
+from repghost.untrusted import parse_json
 
 TIME_LIMIT = 900  # seconds of one run; emulation is 20 to 50 times slower than the machine itself
 RUNNER = "repghost-run"
@@ -147,7 +147,7 @@ def _last_object(text: str, name: str = "repghost-run") -> dict[str, Any]:
 def _object(line: str) -> dict[str, Any] | None:
     """Return the JSON object of a line, None for any other line."""
     try:
-        value = json.loads(line)
-    except ValueError:
+        value = parse_json(line, "the line")
+    except UsageError:
         return None
     return value if isinstance(value, dict) else None

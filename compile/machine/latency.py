@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from compile.bundle.manifest import bundle_target, check_bundle
-from compile.machine.execute import machine_for, run_runner
+from compile.machine.execute import RUNNER, machine_for, run_runner
 from compile.machine.facts import UNREPORTED, clock_policy, core_name
+from compile.storage.typed_json import check_types
 from repghost.errors import ToolMissingError
 
 
@@ -30,6 +31,16 @@ class Latency:
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""
         return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class _Times:
+    """What is read of the runner's answer."""
+
+    median_ms: float
+    p90_ms: float
+    min_ms: float
+    variant: str
 
 
 def measure_latency(
@@ -56,14 +67,15 @@ def measure_latency(
         )
     arguments = ["--bench", "--runs", str(runs), "--warmup", str(warmup), "--threads", str(threads)]
     result = run_runner(bundle, machine, arguments + (["--variant", variant] if variant else []))
+    times = check_types(result, _Times, f"the answer of {RUNNER}")
     return Latency(
-        median_ms=float(result["median_ms"]),
-        p90_ms=float(result["p90_ms"]),
-        min_ms=float(result["min_ms"]),
+        median_ms=times.median_ms,
+        p90_ms=times.p90_ms,
+        min_ms=times.min_ms,
         runs=runs,
         warmup=warmup,
         threads=threads,
-        variant=str(result["variant"]),
+        variant=times.variant,
         core=f"{core_name()} ({os.cpu_count()} cores)",
         clock=_clock(result.get("after")),
     )

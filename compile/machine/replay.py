@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from compile.bundle.host_model import check_interface
@@ -12,7 +13,8 @@ from compile.bundle.manifest import Bundle, bundle_target, check_bundle
 from compile.bundle.verification import Replay, Skipped, Verification
 from compile.link.promises import check_model, check_runner
 from compile.machine.emulator import Emulator
-from compile.machine.execute import Machine, machine_for, run_runner
+from compile.machine.execute import RUNNER, Machine, machine_for, run_runner
+from compile.storage.typed_json import check_types
 from compile.targets.table import Target, Variant
 from repghost.errors import IntegrityError, ToolMissingError, UsageError
 
@@ -61,6 +63,15 @@ def verify_bundle(
     return Verification(bundle, tuple(replays), tuple(skipped))
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What is read of the runner's answer."""
+
+    pictures: int
+    tolerance: float
+    largest_difference: float | None = None
+
+
 def _replay_or_skip(
     bundle: Bundle, target: Target, variant: Variant, emulator: Emulator | None, vectors: Path | None
 ) -> Replay | Skipped:
@@ -77,15 +88,17 @@ def _replay(bundle: Bundle, variant: Variant, machine: Machine, vectors: Path | 
         arguments += ["--vectors", str(Path(vectors).absolute())]
     result = run_runner(bundle, machine, arguments)
     if result.get("variant") != variant.name or result.get("ok") is not True:
-        raise IntegrityError(f"{machine.name} should have run {variant.name} without a mismatch, but says {result}.")
-    largest = result.get("largest_difference")
+        raise IntegrityError(
+            f"{machine.name} should have run {variant.name} without a mismatch, but says {str(result)[:200]}."
+        )
+    answer = check_types(result, _Answer, f"the answer of {RUNNER} on {machine.name}")
     return Replay(
         variant=variant.name,
         machine=machine.name,
         emulated=machine.emulated,
-        pictures=int(result["pictures"]),
-        tolerance=float(result["tolerance"]),
-        largest_difference=float("nan") if largest is None else float(largest),
+        pictures=answer.pictures,
+        tolerance=answer.tolerance,
+        largest_difference=float("nan") if answer.largest_difference is None else answer.largest_difference,
     )
 
 

@@ -23,6 +23,7 @@ from compile.storage.strict_json import canonical_json, read_strict
 from compile.storage.typed_json import check_types
 from compile.subject.subject import QuantizedSubject
 from compile.targets.precisions import INT8
+from repghost.checkpoints.checkpoint import file_digest
 from repghost.data.base import count_repeated
 from repghost.errors import IntegrityError, UsageError
 from repghost.files import write_bytes_atomically, write_text_atomically
@@ -180,7 +181,7 @@ def _earlier_builds(folder: Path, report: dict[str, Any]) -> list[dict[str, Any]
             build.get("program_digest") == report["programs"].get(build.get("precision"))
             and build.get("folder") not in known
         )
-        if same and manifest.is_file() and sha256(manifest.read_bytes()) == build.get("bundle_digest"):
+        if same and manifest.is_file() and file_digest(manifest) == build.get("bundle_digest"):
             kept.append(build)
     return kept
 

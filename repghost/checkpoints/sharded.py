@@ -16,7 +16,7 @@ from repghost.untrusted import parse_json, read_bounded
 
 INDEX_LIMIT = 4 << 20
 SHARD_LIMIT = 64
-_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.safetensors|\.bin)")
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})(?P<suffix>\.safetensors|\.bin)")
 
 
 def is_index(path: Path) -> bool:

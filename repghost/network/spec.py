@@ -80,7 +80,7 @@ def parse_width(text: str | float, custom: bool = False) -> float:
     cleaned = str(text).strip().lower().removeprefix("repghostnet_")
     cleaned = re.sub(r"\.in1k$", "", cleaned).removesuffix("x").replace("_", ".")
     # timm writes hundredths without a point: 050, 100, 111.
-    value = int(cleaned) / 100 if re.fullmatch(r"\d{3}", cleaned) else _positive_number(cleaned)
+    value = int(cleaned) / 100 if re.fullmatch(r"[0-9]{3}", cleaned) else _positive_number(cleaned)
     if value is not None and (custom or any(row.multiplier == value for row in WIDTHS)):
         return value
     if value is None:
@@ -92,7 +92,7 @@ def parse_width(text: str | float, custom: bool = False) -> float:
 
 def _positive_number(text: str) -> float | None:
     """Return the number in `text` when a network can have it as its width."""
-    if not re.fullmatch(r"\d+(\.\d*)?|\.\d+", text):
+    if not re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", text):
         return None
     value = float(text)
     return value if 0 < value <= WIDTH_LIMIT else None

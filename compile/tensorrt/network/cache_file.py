@@ -14,6 +14,7 @@ from calib.settings.quantspec import QuantSpec
 from compile.tensorrt.jetpack import JetPack
 from repghost.errors import IntegrityError
 from repghost.graph.operators import INPUT, Graph
+from repghost.untrusted import parse_int
 
 CALIBRATOR = "EntropyCalibration2"
 
@@ -42,7 +43,8 @@ def parse_calibration_cache(text: str) -> tuple[int, Mapping[str, float]]:
     head, *lines = text.splitlines()
     begin, _, rest = head.partition("-")
     number, _, calibrator = rest.partition("-")
-    if begin != "TRT" or not number.isdigit() or calibrator != CALIBRATOR:
+    version = parse_int(number)
+    if begin != "TRT" or version is None or calibrator != CALIBRATOR:
         raise IntegrityError(f"the calibration cache begins with {head[:60]!r}, not TRT-<version>-{CALIBRATOR}.")
     scales = {}
     for line in lines:
@@ -51,4 +53,4 @@ def parse_calibration_cache(text: str) -> tuple[int, Mapping[str, float]]:
             (scales[name],) = struct.unpack(">f", bytes.fromhex(digits))
         except (ValueError, struct.error):
             raise IntegrityError(f"the calibration cache has a line {line[:60]!r}, not NAME: 8 digits.") from None
-    return int(number), scales
+    return version, scales

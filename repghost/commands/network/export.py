@@ -8,8 +8,10 @@ import click
 
 from repghost.commands.progress.notes import say_notes
 from repghost.terminal import say
+from repghost.untrusted import parse_int
 
 DEFAULT_SIZE = 224
+MOST_IMAGES = 65536  # of a batch
 FORMATS = ("onnx", "mnn")
 
 
@@ -29,25 +31,27 @@ def command(checkpoint: str, output: Path, form: str | None, size: int | None, b
     """
     from repghost.checkpoints.checkpoint import build_model
     from repghost.checkpoints.timm_hub import open_checkpoint
+    from repghost.data.preprocess import Preprocess
     from repghost.errors import UsageError
     from repghost.exporters.onnx import check_onnx, to_bytes, to_onnx
     from repghost.files import write_bytes_atomically
     from repghost.network.spec import parse_width
 
     form = _format(output, form)
-    if not batch.isidentifier() and not (batch.isascii() and batch.isdigit()):
-        raise UsageError(f"--batch takes a number or a name, not {batch!r}.")
+    images = parse_int(batch, 1, MOST_IMAGES)
+    if images is None and not batch.isidentifier():
+        raise UsageError(f"--batch takes a number from 1 to {MOST_IMAGES} or a name, not {batch!r:.80}.")
     if form == "mnn" and batch != "1":
         raise UsageError(f"an MNN file is written for batch 1, not {batch}; leave --batch out, or write .onnx.")
     opened = open_checkpoint(checkpoint, None if width is None else parse_width(width, custom=True))
     say_notes(opened.notes)
     if size is None:
-        size = int((opened.preprocess or {}).get("size", DEFAULT_SIZE))
+        size = Preprocess.from_dict(opened.preprocess).size if opened.preprocess else DEFAULT_SIZE
     model = build_model(opened)
     proto = to_onnx(
         model,
         size,
-        int(batch) if batch.isdigit() else batch,
+        batch if images is None else images,
         opened.preprocess,
         opened.labels,
         {"repghost.checkpoint": opened.digest},

@@ -11,6 +11,7 @@ from typing import Any
 from repghost.commands.options.ssh_options import SshOptions
 from repghost.errors import UsageError, unknown_value
 from repghost.terminal import say
+from repghost.untrusted import parse_int
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,11 @@ def parse_threads(text: str) -> tuple[int, ...]:
     Raises:
         UsageError: for anything but whole numbers from 1 to 64.
     """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and 1 <= int(part) <= 64 for part in parts):
-        raise UsageError(f"--threads takes whole numbers from 1 to 64, e.g. 1,2, not {text!r}.")
-    return tuple(dict.fromkeys(int(part) for part in parts))
+    numbers = [parse_int(part.strip(), 1, 64) for part in text.split(",")]
+    found = [number for number in numbers if number is not None]
+    if len(found) < len(numbers):
+        raise UsageError(f"--threads takes whole numbers from 1 to 64, e.g. 1,2, not {text!r:.80}.")
+    return tuple(dict.fromkeys(found))
 
 
 def parse_precision_names(text: str | None) -> tuple[str, ...]:
