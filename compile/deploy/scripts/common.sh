@@ -19,10 +19,11 @@ for need in cat chmod grep ln mkdir mv readlink rm sed sleep sync uname wc; do
   command -v "$need" >/dev/null 2>&1 || absent="$absent $need"
 done
 [ -z "$absent" ] || lacks "the programs$absent. Install coreutils, grep and sed, or BusyBox, there"
-case $root in
-  /*) cd / ;;
-  *) [ -n "$HOME" ] && cd "$HOME" 2>/dev/null || lacks "a home folder for this account. Name a folder from the root: user@board:/opt/repghost" ;;
-esac
+place=$HOME
+case $root in /*) place=/ ;; esac
+if [ -z "$place" ] || ! cd "$place" 2>/dev/null; then
+  lacks "a home folder for this account. Name a folder from the root: user@board:/opt/repghost"
+fi
 
 # Whether the deployment that runs this script still has the board to itself; token is its name.
 still_held() {

@@ -6,7 +6,8 @@ boot=${boot:-unknown}
 # When a process started, in clock ticks since the board did: its number alone may be another's by now.
 started() {
   stat=$(cat "/proc/$1/stat" 2>/dev/null)
-  set -- ${stat##*) } # what follows the name, which may hold anything
+  # shellcheck disable=SC2086 # the words that follow the name, which may hold anything
+  set -- ${stat##*) }
   printf %s "${20}"
 }
 
