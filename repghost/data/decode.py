@@ -137,5 +137,6 @@ def _from_sixteen_bit(image: Image.Image) -> Image.Image:
     values = given.astype(np.uint32)
     values *= 255
     values += 32767
-    grey = (values // 65535).astype(np.uint8)
+    values //= 65535
+    grey = values.astype(np.uint8)
     return Image.fromarray(np.repeat(grey[:, :, None], 3, axis=2))

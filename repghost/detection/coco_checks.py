@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,6 +10,7 @@ from repghost.data.decode import MAX_PIXELS
 from repghost.detection.detector import MAX_CLASSES
 from repghost.errors import UsageError
 
+LARGEST = 1e15  # of any number
 FARTHEST = 1e5  # pixels; outlines may leave the image a little
 MAX_POINTS = 100_000  # of one outline
 
@@ -132,7 +132,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _is_near(value: Any) -> bool:
