@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import resource
 from typing import Any
 
 import click
 
+from repghost import address_space
 from repghost.errors import RepGhostError, UsageError, is_out_of_memory, unknown_value
 from repghost.terminal import escape
 from repghost.version import __version__
@@ -100,15 +100,21 @@ class LazyGroup(click.Group):
             raise Failure("interrupted; files that were being written are as they were before.", INTERRUPTED) from error
         except BrokenPipeError:
             raise  # click ends quietly when the reader of a pipe is gone
-        except (OSError, MemoryError, RuntimeError, ImportError) as error:
-            raise _explained(error) from error
+        except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit):
+            raise
+        except BaseException as error:  # what libraries in Rust raise is no Exception
+            address_space.release()
+            explained = _explained(error)
+            if explained is error:
+                raise
+            raise explained from error
 
 
-def _explained(error: Exception) -> Exception:
+def _explained(error: BaseException) -> BaseException:
     """Return what to tell of an error of the system, or the error itself where its cause is not known."""
     if is_out_of_memory(error):
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        limited = "" if limit == resource.RLIM_INFINITY else f"; 'ulimit -v' allows it {limit >> 20} MB in all"
+        limit = address_space.limit_bytes()
+        limited = "" if limit is None else f"; 'ulimit -v' allows it {limit >> 20} MB in all"
         return Failure(
             f"out of memory ({escape(error, 200) or 'no more was to be had'}). Take fewer pictures (--images), a "
             f"smaller --batch or --size, or give the process more{limited}.",
@@ -146,6 +152,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    address_space.prepare()
     cli.main(prog_name="repghost")
 
 

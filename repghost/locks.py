@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from repghost.files import is_open_as
+from repghost.terminal import escape
 
 
 def _tell(line: str) -> None:
@@ -58,7 +59,7 @@ def _wait(descriptor: int, path: Path, say: Callable[[str], None]) -> None:
     except BlockingIOError:
         number = os.pread(descriptor, 20, 0).strip()
         owner = f"process {number.decode()}" if number.isdigit() else "another process"
-        say(f"{owner} is making {path}; waiting for it (Ctrl-C to stop)")
+        say(f"{owner} is making {escape(path)}; waiting for it (Ctrl-C to stop)")
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 from compile.codegen.kernel_compiler import KernelCompiler
 from compile.storage.kernel_store import KernelStore
 from compile.storage.stage_cache import StageCache
+from repghost import address_space
 from repghost.cli import LazyGroup, cli
 from repghost.errors import is_out_of_memory
 from repghost.files import write_bytes_atomically
@@ -65,6 +67,44 @@ def test_calibration_without_memory_ends_with_a_sentence(megabytes: int, tmp_pat
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: out of memory (") and "fewer pictures" in last and "'ulimit -v' allows" in last
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("megabytes", [1024, 3072])
+def test_a_limit_below_what_libraries_take_ends_with_a_sentence(megabytes: int, tmp_path: Path) -> None:
+    words = ["quantize", CARRIED / "repghostnet_0_5x.safetensors", "--data", CARRIED, "-o", "m.onnx", "--images", "8"]
+    done = subprocess.run(
+        ["sh", "-c", f'ulimit -v {megabytes << 10}; exec "$@"', "sh", sys.executable, "-m", "repghost.cli", *words],
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in ENVIRONMENT.items() if name != "OPENBLAS_NUM_THREADS"},
+        timeout=600,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert "Traceback" not in done.stderr
+    # How much PyTorch takes depends on how it was built.
+    assert done.returncode == 0 or (done.returncode == 2 and "error: out of memory (" in done.stderr), done.stderr
+
+
+def test_a_library_that_ends_the_process_is_tried_in_a_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, code in (("ends_at_once", "import os\nos.abort()\n"), ("loads", "")):
+        (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(address_space, "limit_bytes", lambda: 1 << 40)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    for name in ("ends_at_once", "loads"):
+        monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+        monkeypatch.setattr(address_space, "LARGE", name)
+        address_space.prepare()
+        if name == "loads":
+            assert importlib.import_module(name).__name__ == "loads"
+        else:
+            with pytest.raises(MemoryError, match="PyTorch cannot be loaded"):
+                importlib.import_module(name)
+    assert address_space._RESERVE
+    address_space.release()
+    assert not address_space._RESERVE
 
 
 WORDS = {  # of PyTorch on a CPU and on a GPU, C++, oneDNN, the dynamic loader, numpy, the system
