@@ -193,7 +193,7 @@ class Multiply(IntegerOperation):
 class Add(IntegerOperation):
     """A residual add that no convolution could take: acc = (a - z_a) * A; t = acc + (b - z_b) * B, see requantize_add.
 
-    Both factors are rint(4096 * s / s_y); the sum is exact in int32.
+    Both factors are rint(4096 * s / s_y), B with the opposite sign for a difference; the sum is exact in int32.
     """
 
     name: str

@@ -108,7 +108,7 @@ class _FloatForm:
             case Multiply():
                 raw = self.tensors[self._gate_source(op).name]
                 self._append(FloatGate(op.name, self.tensors[op.input.name], raw, self._output(op)))
-            case Add():
+            case Add() if op.other_factor >= 0:
                 x, other = self.tensors[op.input.name], self.tensors[op.other.name]
                 relu = op.low == op.output.qparams.zero_point
                 self._append(FloatAdd(op.name, x, other, self._output(op), relu))

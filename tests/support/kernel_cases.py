@@ -175,7 +175,7 @@ def elementwise_cases() -> list[Case]:
         if kind is _pool_case:
             window, stride, padding = WINDOWS[seed % len(WINDOWS)], (1, 2)[seed % 2], (1, 1, 0)[seed % 3]
             cases.append(_average_pool_case(height, width, window, stride, padding, seed=seed, **row))
-    cases.append(_average_pool_by_hand())
+    cases += [_average_pool_by_hand(), _difference_by_hand()]
     # A pool of one row that alone could leave int16.
     row = {"channels": 5, "bounds": "none", "zero": 0, "out_zero": 0, "halo": 0, "out_halo": 0}
     for seed, (height, width) in enumerate(((1, 255), (1, 256), (1, 257), (3, 600), (300, 1))):
@@ -376,10 +376,22 @@ def _add_case(
     b = replace(a, name="r", qparams=QParams(0.1, int(rng.integers(-128, 128))))
     y = replace(a, name="y", qparams=QParams(0.1, out_zero))
     factors = [int(factor) for factor in np.exp2(rng.uniform(0, 20 if fill == "corners" else 13, 2))]
-    operator = Add("y", a, b, y, factors[0], factors[1], *_bounds(bounds, out_zero))
-    name = f"add of {height}x{width}x{channels}, {_numbers(fill, 'no', zero, out_zero, bounds, halo, out_halo)}"
+    sign = (1, -1)[seed % 2]  # a difference is a sum with a negative factor
+    operator = Add("y", a, b, y, factors[0], sign * factors[1], *_bounds(bounds, out_zero))
+    numbers = _numbers(fill, "no", zero, out_zero, bounds, halo, out_halo)
+    name = f"{'add' if sign > 0 else 'difference'} of {height}x{width}x{channels}, {numbers}"
     tensors = {"x": _values(fill, a, rng), "r": _values("random", b, rng)}
     return Case(name, operator, tensors, halos={"x": halo, "y": out_halo})
+
+
+def _difference_by_hand() -> Case:
+    """Return 0.5 * (a - 1) - (b + 2) in steps of 0.5 above -3, clamped at 0 as by a ReLU."""
+    a, b, y = (
+        Tensor(name, 1, 1, 4, QParams(*given)) for name, given in (("x", (0.5, 1)), ("r", (1, -2)), ("y", (0.5, -3)))
+    )
+    operator = Add("y", a, b, y, 4096, -8192, -3, 127)
+    tensors = {"x": np.int8([[[[1, 41, 127, -128]]]]), "r": np.int8([[[[-2, 3, -128, 127]]]])}
+    return Case("difference by hand", operator, tensors, answer=np.array([[[-3, 27, 127, -3]]]))
 
 
 def _lookup_case(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calib.integer.program import Conv2d, Lookup, MaxPool, Program, Tensor
+from calib.integer.program import Add, Conv2d, Lookup, MaxPool, Program, Tensor
 from calib.integer.qparams import QParams
 from calib.integer.reference import run
 from compile.ir.float_from_integer import float_form, function_of, only_rescales, real_weights
@@ -85,6 +85,14 @@ def test_the_same_numbers_in_another_scale_are_no_operator() -> None:
     assert [operator.name for operator in form.operators] == [first.name, "largest"]
     assert form.operators[1] == FloatMaxPool("largest", *(it.output for it in form.operators), 3, 2, 1)
     assert not only_rescales(replace(rescaled, table=np.roll(table, 20)))
+
+
+def test_a_difference_has_no_float_form() -> None:
+    integers = program()
+    x = integers.operators[0].output
+    difference = Add("less", x, x, replace(x, name="less"), 4096, -2048, -128, 127)
+    with pytest.raises(UsageError, match=r"less .Add. has no float form"):
+        float_form(replace(integers, operators=(integers.operators[0], difference)), PREPROCESS)
 
 
 def test_what_has_no_float_form_is_named() -> None:

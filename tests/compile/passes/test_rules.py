@@ -113,6 +113,9 @@ REFUSED: list[tuple[str, QdqGraph, str]] = [
                                            shapes={"g": (1, 8, 1, 1)}), "too far apart"),
     ("sum of two shapes", only(n("Add", "x g", "y"), shapes={"g": (1, 8, 1, 1)}), "one shape"),
     ("sum with far scales", only(n("Add", "x g", "y"), qparams={"x": HUGE, "g": P, "y": P}), "times the output's"),
+    ("difference of two shapes", only(n("Sub", "x g", "y"), shapes={"g": (1, 8, 1, 1)}), "one shape"),
+    ("difference with far scales", only(n("Sub", "x g", "y"), qparams={"x": P, "g": HUGE, "y": P}),
+     "times the output's"),
     ("convolution with far scales", only(Node("y", "Conv", ("x", "w"), "y", residual="r"),
                                          qparams={"x": P, "r": P, "y": TINY}), "factor is inf"),
     ("a constant as input", only(n("Conv", "three w", "y")), "reads the constant 'three'"),
@@ -217,6 +220,12 @@ def test_sum_of_two_tensors() -> None:
     made = operator(only(Node("y", "Add", ("x", "g"), "y", {}, (-1.0, np.inf)), qparams={"x": P, "g": Q, "y": Q}))
     assert isinstance(made, ir.Add)
     assert (made.factor, made.other_factor, made.low, made.high) == (2048, 4096, -10, 127)
+
+
+def test_difference_is_a_sum_with_a_negative_factor() -> None:
+    made = operator(only(Node("y", "Sub", ("x", "g"), "y", {}, (0.0, np.inf)), qparams={"x": P, "g": Q, "y": Q}))
+    assert isinstance(made, ir.Add) and (made.input.name, made.other.name) == ("x", "g")
+    assert (made.factor, made.other_factor, made.low, made.high) == (2048, -4096, -5, 127)
 
 
 def test_linear_layer_over_a_map_turns_channels_last() -> None:
