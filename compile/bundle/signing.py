@@ -16,8 +16,10 @@ from compile.bundle.manifest import Bundle, check_bundle
 from repghost.errors import IntegrityError, ToolMissingError, UsageError, install_command
 from repghost.files import temporary_folder
 from repghost.terminal import shell_command
+from repghost.untrusted import read_bounded
 
 SUFFIX = ".sig"
+MOST_BYTES = 1 << 20  # of a signature or a key, which have a few thousand
 EXTRA = "signing"
 MAKE_KEY = "openssl ecparam -name prime256v1 -genkey -noout -out key.pem && openssl ec -in key.pem -pubout -out key.pub"
 
@@ -44,6 +46,7 @@ def _package(module: str) -> Any:
 def _key(path: Path, kind: str) -> Path:
     if not path.is_file():
         raise UsageError(f"{path} is no file; give a {kind} key as PEM. Make a pair of keys: {MAKE_KEY}")
+    read_bounded(path, MOST_BYTES)
     return path
 
 
@@ -96,6 +99,7 @@ def verify_signature(bundle: Bundle, public_key: Path, signature: Path | None = 
             f"{bundle.path} is not signed: there is no {place}. Sign it: "
             + shell_command("repghost", "sign", bundle.path, "--key", "key.pem")
         )
+    read_bounded(place, MOST_BYTES, error=IntegrityError)
     try:
         config = verifying.Config().use_elliptic_key_verifier(public_key=key)
     except ValueError as error:

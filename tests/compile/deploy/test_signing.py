@@ -133,6 +133,13 @@ def test_a_foreign_signature_is_refused(signed: Path, keys: list[Path], content:
         matches(signed, keys[0])
 
 
+def test_a_signature_of_any_size_is_not_read(signed: Path, keys: list[Path]) -> None:
+    with signed.with_name("bundle.sig").open("wb") as file:
+        file.truncate(signing.MOST_BYTES + 1)
+    with pytest.raises(IntegrityError, match="at most"):
+        matches(signed, keys[0])
+
+
 def test_without_the_package_the_extra_is_named(
     signed: Path, keys: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
