@@ -154,9 +154,11 @@ class Standin:
     def restart(self, boot: str) -> None:
         """End everything at once, as a loss of power does; the board is up again at once, and says another start."""
         self.tool("cat", f'case $* in *boot_id) echo {boot} ;; *) exec {shutil.which("cat")} "$@" ;; esac')
-        for number in self.running():
-            with suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
+        running = self.running()
+        for end in (signal.SIGSTOP, signal.SIGKILL):  # none may tidy up because another one ended before
+            for number in running:
+                with suppress(ProcessLookupError):
+                    os.kill(number, end)
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
