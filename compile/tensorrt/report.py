@@ -17,6 +17,7 @@ from compile.targets.table import JETSON
 from compile.tensorrt.measurement import FILE, read_measurement, throttled
 from repghost.errors import IntegrityError
 from repghost.files import write_bytes_atomically, write_text_atomically
+from repghost.terminal import shell_command
 
 FORMAT, VERSION = formats.JETSON
 CHECK_FORMAT, _ = formats.JETSON_CHECK
@@ -73,9 +74,9 @@ def board_commands(folder: Path) -> list[str]:
     """Return the commands that build, check and measure the engines on a board, and show the result."""
     repghost = own_command("repghost")
     return [
-        f"{repghost} deploy {folder / JETSON.name} USER@JETSON",
-        f"ssh USER@JETSON sh repghost/current/measure.sh > {folder / FILE}",
-        f"{repghost} report {folder}",
+        shell_command(repghost, "deploy", folder / JETSON.name, "USER@JETSON"),
+        f"{shell_command('ssh', 'USER@JETSON', 'sh', 'repghost/current/measure.sh')} > {shell_command(folder / FILE)}",
+        shell_command(repghost, "report", folder),
     ]
 
 
