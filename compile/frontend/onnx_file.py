@@ -7,7 +7,7 @@ memory is taken for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,10 @@ FOREIGN_TYPES = {
 
 
 def load_model(
-    path: Path, opsets: tuple[int, int] = (MIN_OPSET, MAX_OPSET), types: Mapping[int, str] = STORED_TYPES
+    path: Path,
+    opsets: tuple[int, int] = (MIN_OPSET, MAX_OPSET),
+    types: Mapping[int, str] = STORED_TYPES,
+    foreign: Collection[tuple[str, str]] = (),
 ) -> onnx.ModelProto:
     """Read and check an ONNX file.
 
@@ -59,6 +62,7 @@ def load_model(
         path: the file.
         opsets: the oldest and the newest opset that is understood.
         types: numpy's name by ONNX's number of every type a stored tensor may have.
+        foreign: domain and name of each operator of other domains that the caller understands.
 
     Raises:
         UsageError: when the file is missing, too large, not ONNX, refers to other files, has an opset or an operator
@@ -68,10 +72,10 @@ def load_model(
     graph = model.graph
     _check_text(model)
     _refuse_exotic_parts(model)
-    _check_opset(model, opsets)
+    _check_opset(model, opsets, foreign)
     for tensor in stored_tensors(model):
         _check_stored(tensor, path.stat().st_size, types)
-    _check_names(graph)
+    check_names(graph)
     _check_acyclic(graph)
     try:
         onnx.checker.check_model(model)  # shapes are checked when they are inferred
@@ -166,7 +170,7 @@ def _refuse_exotic_parts(model: onnx.ModelProto) -> None:
             )
 
 
-def _check_opset(model: onnx.ModelProto, opsets: tuple[int, int]) -> None:
+def _check_opset(model: onnx.ModelProto, opsets: tuple[int, int], foreign: Collection[tuple[str, str]]) -> None:
     versions = {entry.domain: entry.version for entry in model.opset_import}
     given = next((versions[domain] for domain in ONNX_DOMAINS if domain in versions), None)
     if given is None or not opsets[0] <= given <= opsets[1]:
@@ -175,7 +179,7 @@ def _check_opset(model: onnx.ModelProto, opsets: tuple[int, int]) -> None:
             "Export it again, or convert it with onnx.version_converter."
         )
     for node in model.graph.node:
-        if node.domain not in ONNX_DOMAINS:
+        if node.domain not in ONNX_DOMAINS and (node.domain, node.op_type) not in foreign:
             raise UsageError(
                 f"node {node.name!r} uses operator {node.op_type!r} of domain {node.domain!r}; only ONNX's own "
                 "operators are understood. Export with plain QuantizeLinear and DequantizeLinear nodes."
@@ -210,8 +214,8 @@ def _check_stored(tensor: TensorProto, file_bytes: int, types: Mapping[int, str]
         raise UsageError(f"tensor {tensor.name!r} holds NaN or infinity. Check the checkpoint it came from.")
 
 
-def _check_names(graph: onnx.GraphProto) -> None:
-    """Refuse two tensors, or two nodes, of one name."""
+def check_names(graph: onnx.GraphProto) -> None:
+    """Raise UsageError for two tensors, or two nodes, of one name."""
     stored = [tensor.name for tensor in graph.initializer]
     inputs = [value.name for value in graph.input if value.name not in set(stored)]
     tensors = [*inputs, *stored, *(name for node in graph.node for name in node.output if name)]

@@ -14,6 +14,7 @@ from calib.qdq.digest import program_digest
 from calib.qdq.writer import DIGEST, PREPROCESS
 from compile.frontend.onnx_file import constant_tensor, load_model, stored_array
 from compile.frontend.qdq_checks import check_broadcasts, check_quantization
+from compile.frontend.qoperator import OF_ONNX_RUNTIME, to_qdq
 from compile.frontend.split_to_slices import SPLIT, split_into_slices
 from compile.frontend.static_shapes import make_static
 from compile.frontend.uint8_to_int8 import to_signed, unsigned_tensors
@@ -41,7 +42,7 @@ def read_qdq(path: Path, preprocess: Preprocess | None = None) -> QdqGraph:
     """
     path = Path(path)
     try:
-        return _read(load_model(path), preprocess)
+        return _read(load_model(path, foreign=OF_ONNX_RUNTIME), preprocess)
     except (UsageError, IntegrityError) as error:
         raise type(error)(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
 
@@ -67,7 +68,7 @@ def read_qdq_as_given(path: Path, preprocess_file: Path | None) -> QdqGraph:
 
 
 def _read(model: onnx.ModelProto, preprocess: Preprocess | None) -> QdqGraph:
-    static = make_static(model)
+    static = make_static(to_qdq(model))
     image = _only_input(static.graph)
     _check_outputs(static.graph)
     constants = _constants(static.graph)

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from calib.integer.reference import run
 from compile.frontend.qdq_file import read_qdq_as_given
+from compile.frontend.qoperator import to_qdq
 from compile.passes import lower
 from repghost.cli import cli
 from tests.support import SHARED
@@ -22,7 +23,7 @@ COMPILED = [
     "crash_scalar_mul", "m_scalar_mul2", "dedicated_pairs", "r_dedicated_qdq", "dynamic_batch",
     "dynamic_batch_after_advice", "dead_channel", "m_silu", "m_hswish_pre", "m_asym_pad", "m_chunk",
     "m_pad_before_pool", "r_pt2e_xnnpack", "m_hswish_gap_dyn", "m_norm_inside", "r_nncf_perf", "m_avgpool2",
-    "m_sub_relu", "plain.qdq",
+    "m_sub_relu", "r_qoperator", "plain.qdq",
 ]  # fmt: skip
 REFUSED = {
     "add_map.qdq": "the constant 'k' of shape [1, 8, 16, 16]",
@@ -31,7 +32,6 @@ REFUSED = {
     "m_upsample_nearest": "no integer rule for Resize",
     "m_dilated": "dilations (2, 2)",
     "m_bn_first": "no integer rule for BatchNormalization",
-    "r_qoperator": "'QLinearAdd' of domain 'com.microsoft'",
 }
 pytestmark = pytest.mark.skipif(not FILES.is_dir(), reason=f"{FILES} is not there")
 
@@ -46,7 +46,7 @@ def test_file_compiles_and_agrees_with_onnx_runtime(name: str) -> None:
     graph = read_qdq_as_given(path, preprocess_of(path))
     program, model = lower(graph), onnx.load(path)
     images = random_images(4, program.height, program.width, seed=1)
-    check_steps(model, program, images, graph.preprocess)
+    check_steps(to_qdq(model), program, images, graph.preprocess)
     x, evaluate = graph.preprocess.normalize(images), onnx_runtime(model)
     expected = [int(evaluate({graph.input: x[index : index + 1]})[0].argmax()) for index in range(len(x))]
     np.testing.assert_array_equal(run(program, images).argmax(1), expected)
