@@ -1,7 +1,7 @@
 """A map times or plus one constant per channel: part of the layer before it, or an operator of its own.
 
 Behind a convolution's real result the constants go into its weight scales and its bias. Behind an int8 tensor they
-become SCALE_CHANNELS, which a depthwise kernel of one pixel computes.
+become SCALE_CHANNELS, which a depthwise kernel of one pixel computes, or, on the image, its tables (`fold_lookups`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from compile.passes.fuse_residual import HOSTS
 
 Values = NDArray[np.float64]
 CONSTANT_OPERATORS = ("Add", "Sub", "Mul", "Div")
+NORMALIZATION = "BatchNormalization"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +33,7 @@ class _Line:
 
 
 def fold_channel_constants(graph: QdqGraph) -> QdqGraph:
-    """Fold every Add, Sub, Mul and Div of a tensor and a constant with one value for each channel.
+    """Fold every Add, Sub, Mul and Div of a tensor and a constant with one value for each channel, and BatchNorm.
 
     One constant for the whole of an int8 tensor is left to `fold_lookups`, as a function of one number, unless the
     result is the network's scores.
@@ -44,7 +45,7 @@ def fold_channel_constants(graph: QdqGraph) -> QdqGraph:
         line = _line(graph, node)
         if line is None:
             continue
-        if line.source in graph.qparams:
+        if line.source in graph.qparams or (line.source == graph.input and node.operator == NORMALIZATION):
             made[node.output] = _scale(node, line)
             continue
         host = made.get(line.source) if graph.only_consumer(line.source) is not None else None
@@ -62,6 +63,8 @@ def fold_channel_constants(graph: QdqGraph) -> QdqGraph:
 
 def _line(graph: QdqGraph, node: Node) -> _Line | None:
     """Return what a node does to each channel, None for anything but a line with constants."""
+    if node.operator == NORMALIZATION:
+        return _normalization(graph, node)
     if node.operator not in CONSTANT_OPERATORS or len(node.inputs) != 2:
         return None
     stored = [name in graph.constants for name in node.inputs]
@@ -82,6 +85,21 @@ def _line(graph: QdqGraph, node: Node) -> _Line | None:
         case "Mul":
             return _Line(source, values, nothing)
     return _Line(source, one / values, nothing)
+
+
+def _normalization(graph: QdqGraph, node: Node) -> _Line | None:
+    """Return scale * (x - mean) / sqrt(variance + epsilon) + bias, None for other constants than one per channel."""
+    shape = graph.shapes[node.output]
+    found = [graph.constants.get(name) for name in node.inputs[1:]]
+    parts = [part.astype(np.float64) for part in found if part is not None and part.shape == shape[1:2]]
+    if len(parts) != 4 or not 2 <= len(shape) <= 4 or node.attributes.get("training_mode", 0):
+        return None
+    scale, bias, mean, variance = parts
+    square = variance + float(np.float32(node.attributes.get("epsilon", 1e-5)))
+    if not square.min(initial=1) > 0 or not np.isfinite(parts).all():
+        return None
+    factor = scale / np.sqrt(square)
+    return _Line(node.inputs[0], factor, bias - mean * factor)
 
 
 def _per_channel(constant: NDArray[np.generic], source: tuple[int, ...], output: tuple[int, ...]) -> Values | None:

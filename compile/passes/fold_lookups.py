@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.integer.qparams import INT8_MAX, INT8_MIN, QParams, dequantize, quantize
-from compile.ir.qdq_graph import INPUT_TABLE, LOOKUP_TABLE, Node, QdqGraph
+from compile.ir.qdq_graph import INPUT_TABLE, LOOKUP_TABLE, SCALE_CHANNELS, Node, QdqGraph
 from compile.passes.functions import FUNCTIONS, Floats
 from compile.passes.rules.common import map_sizes
 from compile.passes.rules.pool import SPELLINGS
@@ -72,6 +72,8 @@ def _evaluate(graph: QdqGraph, node: Node, known: dict[str, _Function]) -> _Func
     if compute is None or len(sources) != 1 or node.residual is not None:
         return None
     (source,) = sources
+    if node.operator == SCALE_CHANNELS and source is not None:  # a table for each channel is what no operator has
+        return None
     operands: list[NDArray[Any] | None] = []
     for name in node.inputs:
         constant = graph.constants.get(name)

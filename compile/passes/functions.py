@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.ir.qdq_graph import REQUANTIZE, Node
+from compile.ir.qdq_graph import REQUANTIZE, SCALE_CHANNELS, Node
 
 Floats = NDArray[np.float32]
 
@@ -48,10 +48,16 @@ def _gelu(node: Node, x: Floats) -> Floats:
     return _in_double(lambda v: v / 2 * (1 + _erf(v / math.sqrt(2))), x)
 
 
+def _scale_colours(node: Node, x: Floats) -> Floats:
+    factor, offset = (np.asarray(node.attributes[key])[:, None] for key in ("factor", "offset"))  # [3, 1]
+    return _in_double(lambda v: factor * v + offset, x)
+
+
 # Each in float32 and in ONNX's order of operations, but for `_in_double`.
 FUNCTIONS: dict[str, Callable[..., Floats]] = {
     "Identity": lambda node, x: x,
     REQUANTIZE: lambda node, x: x,
+    SCALE_CHANNELS: _scale_colours,  # of the image alone
     "Relu": lambda node, x: np.maximum(x, np.float32(0)),
     "LeakyRelu": lambda node, x: np.where(x < 0, _attribute(node, "alpha", 0.01) * x, x),
     "PRelu": lambda node, x, slope: np.where(x < 0, slope * x, x),

@@ -120,6 +120,25 @@ class ForeignNet(Net):
         y = self.node("Add", [self.stored(self.rng.uniform(-1, 1, shape)), y], self.name())
         self.x = self.finish(self.activation(y))
 
+    def normalization(self, tensor: str, channels: int) -> str:
+        """Append a BatchNormalization with constants of any sign; some of its factors are 0."""
+        parts = self.rng.choice([-1, 0, 1, 1], channels) * self.rng.uniform(0.3, 1.5, channels)
+        drawn = [parts, *self.rng.uniform(-1, 1, (2, channels))]
+        variance = self.constant(self.name(), self.rng.uniform(0.2, 3, channels))
+        stored = [self.stored(values) for values in drawn]
+        return self.node("BatchNormalization", [tensor, *stored, variance], self.name(), epsilon=0.01)
+
+    def batch_norm(self) -> None:
+        """Normalize an int8 tensor, or the real result of a convolution."""
+        y = self.x if self.rng.integers(2) else self.conv(self.name(), self.x, self.channels, self.channels, 3)
+        self.x = self.finish(self.activation(self.normalization(y, self.channels)))
+
+    def difference(self) -> None:
+        """Subtract two int8 tensors in either order."""
+        operands = [self.finish(self.conv(self.name(), self.x, self.channels, self.channels, 3)), self.x]
+        self.rng.shuffle(operands)
+        self.x = self.finish(self.activation(self.node("Sub", operands, self.name())))
+
     def dedicated_pairs(self) -> None:
         """Quantize one tensor once for each of its readers."""
         y = self.conv(self.name(), self.x, self.channels, self.channels, 3)
@@ -204,8 +223,14 @@ class ForeignNet(Net):
         self.x = self.finish(self.node("Mul", [self.x, y], self.name()))
 
     def normalize(self) -> None:
-        """Normalize the image in the graph, before its first Q; the first layer."""
+        """Normalize the image in the graph, before or behind its first Q; the first layer."""
+        if self.rng.integers(2):
+            self.x = self.finish(self.activation(self.normalization(self.x, 3)))
+            return
         self.nodes.clear()
+        if self.rng.integers(2):
+            self.x = self.finish(self.activation(self.normalization("input", 3)))
+            return
         mean, deviation = (self.stored(self.rng.uniform(0.1, 0.5, (1, 3, 1, 1))) for _ in range(2))
         y = self.node("Sub", ["input", mean], self.name())
         self.x = self.quantize(self.node("Mul", [y, deviation], self.name()), 0.02, 10)

@@ -9,6 +9,7 @@ import numpy as np
 from calib.integer.lower import IntegerLayer, lower_depthwise, lower_logits
 from calib.integer.program import Conv2d, DepthwiseConv2d
 from compile.ir.qdq_graph import SCALE_CHANNELS, Node, QdqGraph
+from compile.passes.fold_channel_constants import NORMALIZATION
 from compile.passes.rules.common import (
     Refusal,
     RuleResult,
@@ -24,6 +25,11 @@ MOST_SCORES = 4096  # a diagonal matrix of as many rows takes 16 MB
 
 def scale_channels(graph: QdqGraph, node: Node) -> RuleResult:
     """Lower y[c] = factor[c] * x[c] + offset[c], as `fold_channel_constants` leaves it."""
+    if node.operator == NORMALIZATION:
+        return Refusal(
+            "its scale, bias, mean and variance have to be constants with one value for each channel, the variance "
+            "positive; export the network in evaluation mode"
+        )
     if node.operator != SCALE_CHANNELS:
         return None
     x, y = tensor_of(graph, node.inputs[0]), tensor_of(graph, node.output)

@@ -116,6 +116,8 @@ REFUSED: list[tuple[str, QdqGraph, str]] = [
     ("difference of two shapes", only(n("Sub", "x g", "y"), shapes={"g": (1, 8, 1, 1)}), "one shape"),
     ("difference with far scales", only(n("Sub", "x g", "y"), qparams={"x": P, "g": HUGE, "y": P}),
      "times the output's"),
+    ("normalization that is no line", only(n("BatchNormalization", "x k k k k", "y", training_mode=1),
+                                           constants={"k": ONES}), "constants with one value for each channel"),
     ("convolution with far scales", only(Node("y", "Conv", ("x", "w"), "y", residual="r"),
                                          qparams={"x": P, "r": P, "y": TINY}), "factor is inf"),
     ("a constant as input", only(n("Conv", "three w", "y")), "reads the constant 'three'"),
