@@ -178,6 +178,21 @@ class Lookup(IntegerOperation):
 
 
 @dataclass(frozen=True)
+class ChannelSlopes(IntegerOperation):
+    """A slope for each channel below zero: acc = x - z_x, requantized with m = s_x / s_y, or with m[c] where acc < 0.
+
+    m[c] = float32(float64(slope of c) * s_x / s_y).
+    """
+
+    name: str
+    input: Tensor
+    output: Tensor
+    slopes: NDArray[np.float32]  # [C], m[c]
+    epilogue: Requantize  # multiplier of shape [1]
+    arithmetic = "int32"
+
+
+@dataclass(frozen=True)
 class Multiply(IntegerOperation):
     """The squeeze-excite gate: acc = (x - z_x) * (g - z_g) with g of shape (1, 1, C), then requantize."""
 
@@ -260,6 +275,7 @@ Operator: TypeAlias = (
     | GlobalAveragePool
     | AveragePool
     | Lookup
+    | ChannelSlopes
     | Multiply
     | Add
     | MaxPool

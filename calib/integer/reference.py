@@ -19,6 +19,7 @@ from calib.integer import qparams
 from calib.integer.program import (
     Add,
     AveragePool,
+    ChannelSlopes,
     Concat,
     Conv2d,
     Crop,
@@ -105,6 +106,10 @@ def execute(operator: Operator, tensors: Activations, images: NDArray[np.uint8] 
             return _requantize(operator.epilogue, _window_sums(operator, tensors[operator.input.name]) + operator.bias)
         case Lookup():
             return operator.table[tensors[operator.input.name].astype(np.int16) + 128]
+        case ChannelSlopes(epilogue=epilogue):
+            acc = _centred(operator.input, tensors)
+            multiplier = np.where(acc < 0, operator.slopes, epilogue.multiplier)
+            return qparams.requantize(acc, multiplier, epilogue.zero_point, epilogue.low, epilogue.high)
         case Multiply():
             value = _centred(operator.input, tensors) * _centred(operator.gate, tensors)
             return _requantize(operator.epilogue, value)

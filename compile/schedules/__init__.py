@@ -16,6 +16,7 @@ from compile.schedules.float.maps import schedule_float_copy, schedule_float_map
 from compile.schedules.halo import schedule_halo
 from compile.schedules.int8.add import schedule_add
 from compile.schedules.int8.average_pool import schedule_average_pool
+from compile.schedules.int8.channel_slopes import schedule_channel_slopes
 from compile.schedules.int8.copy import schedule_concat, schedule_crop
 from compile.schedules.int8.depthwise import schedule_depthwise
 from compile.schedules.int8.depthwise_dot import schedule_depthwise_dot
@@ -36,6 +37,7 @@ RULES = (
     schedule_average_pool,
     schedule_pool,
     schedule_lookup,
+    schedule_channel_slopes,
     schedule_add,
     schedule_input_table,
     schedule_max_pool,

@@ -18,6 +18,7 @@ from calib.integer import lower
 from calib.integer.program import (
     Add,
     AveragePool,
+    ChannelSlopes,
     Concat,
     Conv2d,
     Crop,
@@ -175,7 +176,9 @@ def elementwise_cases() -> list[Case]:
         if kind is _pool_case:
             window, stride, padding = WINDOWS[seed % len(WINDOWS)], (1, 2)[seed % 2], (1, 1, 0)[seed % 3]
             cases.append(_average_pool_case(height, width, window, stride, padding, seed=seed, **row))
-    cases += [_average_pool_by_hand(), _difference_by_hand()]
+        if kind is _lookup_case:
+            cases.append(_slopes_case(height=height, width=width, seed=seed, **row))
+    cases += [_average_pool_by_hand(), _slopes_by_hand(), _difference_by_hand()]
     # A pool of one row that alone could leave int16.
     row = {"channels": 5, "bounds": "none", "zero": 0, "out_zero": 0, "halo": 0, "out_halo": 0}
     for seed, (height, width) in enumerate(((1, 255), (1, 256), (1, 257), (3, 600), (300, 1))):
@@ -404,6 +407,32 @@ def _lookup_case(
     operator = Lookup("y", x, y, rng.permutation(np.arange(-128, 128)).astype(np.int8))
     name = f"lookup of {height}x{width}x{channels}, {_numbers(fill, 'no', zero, out_zero, bounds, halo, out_halo)}"
     return Case(name, operator, {"x": _values(fill, x, rng)}, halos={"x": halo, "y": out_halo})
+
+
+def _slopes_case(
+    height: int, width: int, channels: int, fill: str, zero: int, out_zero: int, bounds: str, halo: int, out_halo: int,
+    seed: int,
+) -> Case:  # fmt: skip
+    rng = np.random.default_rng(seed)
+    x = Tensor("x", height, width, channels, QParams(0.1, zero))
+    y = replace(x, name="y", qparams=QParams((0.07, 1e-5, 20.0)[seed % 3], out_zero))
+    slopes = rng.normal(0.2, 1, channels) * rng.choice((0, 1, 1, 30), channels)
+    below, epilogue = lower.lower_slopes(slopes, x.qparams, y.qparams, *_bounds(bounds, out_zero))
+    numbers = _numbers(fill, "no", zero, out_zero, bounds, halo, out_halo)
+    name = f"slopes of {height}x{width}x{channels}, scale {y.qparams.scale}, {numbers}"
+    operator = ChannelSlopes("y", x, y, below, epilogue)
+    return Case(name, operator, {"x": _values(fill, x, rng)}, halos={"x": halo, "y": out_halo})
+
+
+def _slopes_by_hand() -> Case:
+    """Return slopes of 0.25, -1, 0 and 3 below zero, with scales of 0.5 and 0.25."""
+    x, y = Tensor("x", 1, 4, 4, QParams(0.5, 2)), Tensor("y", 1, 4, 4, QParams(0.25, -3))
+    values = np.array([2, 12, -8, -128], np.int8)  # 0, 10, -10 and -130 steps of 0.5
+    below, epilogue = lower.lower_slopes(np.array([0.25, -1, 0, 3]), x.qparams, y.qparams)
+    answer = np.array([[-3] * 4, [17] * 4, [-8, 17, -3, -63], [-68, 127, -3, -128]])
+    operator = ChannelSlopes("y", x, y, below, epilogue)
+    tensors = {"x": np.repeat(values, 4).reshape(1, 1, 4, 4)}
+    return Case("slopes by hand", operator, tensors, answer=answer[None])
 
 
 def line_tables(rng: np.random.Generator) -> NDArray[np.int8]:

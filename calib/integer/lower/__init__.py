@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from calib.integer.lower.dense import lower_dense, lower_logits
 from calib.integer.lower.depthwise import lower_depthwise, lower_q15
-from calib.integer.lower.elementwise import hard_sigmoid_table, lower_multiply, lower_pool
+from calib.integer.lower.elementwise import hard_sigmoid_table, lower_multiply, lower_pool, lower_slopes
 from calib.integer.lower.layer import IntegerLayer, LayerOutput
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "lower_multiply",
     "lower_pool",
     "lower_q15",
+    "lower_slopes",
 ]

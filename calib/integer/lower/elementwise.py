@@ -21,6 +21,22 @@ def lower_multiply(x: QParams, gate: QParams, y: QParams, low: int = INT8_MIN, h
     return Requantize(np.asarray([multiplier]), y.zero_point, low, high)
 
 
+def lower_slopes(
+    slopes: NDArray[np.floating], x: QParams, y: QParams, low: int = INT8_MIN, high: int = INT8_MAX
+) -> tuple[NDArray[np.float32], Requantize]:
+    """Return slope[c] * s_x / s_y, for integers below the zero point, and the epilogue of the others, m = s_x / s_y.
+
+    A product that is not a normal float32 moves no integer by half a step, so it becomes 0.
+
+    Args:
+        slopes: real numbers [C].
+    """
+    ratio = np.float64(x.scale) / np.float64(y.scale)
+    products = np.asarray(slopes, np.float64) * ratio
+    below = np.where(np.abs(products) < np.finfo(np.float32).tiny, 0, products)
+    return below.astype(np.float32), Requantize(np.asarray([ratio], np.float32), y.zero_point, low, high)
+
+
 def hard_sigmoid_table(x: QParams, y: QParams, alpha: float = 1 / 6, beta: float = 0.5) -> NDArray[np.int8]:
     """Return int8 [256], table[q + 128] = quantize(clip(alpha * dequantize(q) + beta, 0, 1)), in float32 like ONNX."""
     real = dequantize(np.arange(INT8_MIN, INT8_MAX + 1).astype(np.int8), x)

@@ -6,6 +6,7 @@ A rule answers with an operator, with a `Refusal` (the node is its own, but cann
 
 from compile.passes.rules.add import add
 from compile.passes.rules.average_pool import average_pool
+from compile.passes.rules.channel_slopes import channel_slopes
 from compile.passes.rules.common import Refusal, Rule
 from compile.passes.rules.concat import concat
 from compile.passes.rules.conv import conv, depthwise
@@ -28,6 +29,7 @@ RULES: tuple[Rule, ...] = (
     pool,
     gemm,
     lookup,
+    channel_slopes,
     multiply,
     add,
     max_pool,

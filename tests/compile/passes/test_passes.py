@@ -466,6 +466,7 @@ def test_quantization_parameters_move_to_the_tensors() -> None:
         ("Sigmoid", "x", {}, lambda x: 1 / (1 + np.exp(-x))),
         ("Tanh", "x", {}, np.tanh),
         ("LeakyRelu", "x", {"alpha": 0.1}, lambda x: np.where(x < 0, 0.1 * x, x)),
+        ("PRelu", "x six", {}, lambda x: np.where(x < 0, 6 * x, x)),
         ("Neg", "x", {}, np.negative),
         ("Abs", "x", {}, np.abs),
         ("Add", "three x", {}, lambda x: x + 3),

@@ -111,6 +111,19 @@ REFUSED: list[tuple[str, QdqGraph, str]] = [
                                      shapes={"g": (1, 8, 1, 1)}), "too far apart"),
     ("product with vanishing scales", only(n("Mul", "x g", "y"), qparams={"x": TINY, "g": TINY, "y": P},
                                            shapes={"g": (1, 8, 1, 1)}), "too far apart"),
+    ("slopes that are computed", only(n("PRelu", "x g", "y")), "slopes are computed"),
+    ("slopes of columns", only(n("PRelu", "x slopes", "y"), constants={"slopes": np.ones(4, np.float32)}),
+     r"shape \[4\]; one for all"),
+    ("slopes of other channels",
+     only(n("PRelu", "x slopes", "y"), constants={"slopes": np.ones((7, 1, 1), np.float32)}), "one for each channel"),
+    ("slopes of every pixel", only(n("PRelu", "x slopes", "y"), constants={"slopes": np.ones(MAP, np.float32)}),
+     "one for each channel"),
+    ("slopes that leave int32",
+     only(n("PRelu", "x slopes", "y"), constants={"slopes": np.full((8, 1, 1), 1e8, np.float32)}), "too far apart"),
+    ("slopes with vanishing scales", only(n("PRelu", "x slopes", "y"), qparams={"x": TINY, "y": HUGE},
+                                          constants={"slopes": np.ones((8, 1, 1), np.float32)}), "too far apart"),
+    ("slopes that change the shape", only(n("PRelu", "x slopes", "y"), shapes={"x": (1, 8, 1, 1)},
+                                          constants={"slopes": np.ones((8, 1, 1), np.float32)}), "its output"),
     ("sum of two shapes", only(n("Add", "x g", "y"), shapes={"g": (1, 8, 1, 1)}), "one shape"),
     ("sum with far scales", only(n("Add", "x g", "y"), qparams={"x": HUGE, "g": P, "y": P}), "times the output's"),
     ("difference of two shapes", only(n("Sub", "x g", "y"), shapes={"g": (1, 8, 1, 1)}), "one shape"),
@@ -269,6 +282,19 @@ def test_factor_and_offset_of_each_channel() -> None:
     # Half a step from rounding, and the offset's rounding to 1/64 of the input's step
     limit = 0.5 + 0.5 * np.abs(np.array(factor)) * P.scale / Q.scale / 64 + 1e-4
     assert (np.abs(got - exact) <= limit).all()
+
+
+@pytest.mark.parametrize(("shape", "of_slopes"), [(MAP, (8, 1, 1)), (MAP, (1, 8, 1, 1)), ((1, 8), (8,))])
+def test_slope_of_each_channel(shape: tuple[int, ...], of_slopes: tuple[int, ...]) -> None:
+    slopes = np.float32([0.25, -1, 0, 3, 1, 1e-38, -0.1, 0.5])
+    node = n("PRelu", "x slopes", "y")
+    made = operator(only(node, constants={"slopes": slopes.reshape(of_slopes)}, shapes={"x": shape, "y": shape}))
+    assert isinstance(made, ir.ChannelSlopes) and made.slopes[5] == 0
+    x = np.arange(-128, 128).astype(np.int8)
+    got = execute(made, {"x": np.broadcast_to(x[:, None, None, None], (256, 1, 1, 8))})[:, 0, 0]
+    real = ((x.astype(int) - P.zero_point) * P.scale)[:, None]
+    exact = np.where(real < 0, real * slopes, real) / Q.scale + Q.zero_point
+    assert np.abs(got - np.clip(exact, -128, 127)).max() <= 0.5 + 1e-4
 
 
 def test_scores_stay_float() -> None:
