@@ -29,6 +29,7 @@ from compile.subject.request import SubjectRequest
 from repghost.errors import AccuracyGateError, IntegrityError, ToolMissingError, UsageError
 from repghost.evaluation.accuracy import accuracy, paired_difference
 from repghost.files import write_text_atomically
+from repghost.locks import locked
 
 FORMAT, VERSION = formats.ACCURACY
 MAX_DOCUMENT_BYTES = 32 << 20
@@ -95,7 +96,8 @@ def run_accuracy(plan: Plan, docs: Path, say: Callable[[str], None]) -> dict[str
         UsageError: when a checkpoint cannot be measured, or what is there is no document to add to.
         IntegrityError: when two computations that have to agree do not.
     """
-    earlier = read_networks(docs / JSON_FILE) if plan.add else []
+    if plan.add:
+        read_networks(docs / JSON_FILE)  # what cannot be added to is refused before hours of measuring
     networks: list[dict[str, Any]] = []
     for checkpoint in plan.checkpoints:
         network = open_network(plan.request(checkpoint))
@@ -103,8 +105,14 @@ def run_accuracy(plan: Plan, docs: Path, say: Callable[[str], None]) -> dict[str
         for note in network.subject.notes:
             say(f"note: {note}")
         networks.append({**_measure(network, plan, say), "machine": _machine()})
+    with locked(docs / JSON_FILE):  # another process may have added to it meanwhile
+        return _write(networks, read_networks(docs / JSON_FILE) if plan.add else [], docs)
+
+
+def _write(networks: list[dict[str, Any]], earlier: Sequence[dict[str, Any]], docs: Path) -> dict[str, Any]:
+    """Write the document of what was measured now and earlier, and return it."""
     measured = {network["sha256"] for network in networks}
-    networks += [network for network in earlier if network["sha256"] not in measured]
+    networks = networks + [network for network in earlier if network["sha256"] not in measured]
     if len({network["test"]["sha256"] for network in networks}) > 1:
         raise UsageError(
             "the networks were not judged by the same test pictures: they prepare them differently, or --data is "
