@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.float32 import dequantized_weight, through_int8
+from repghost.graph.elementary import exp, log
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
 from repghost.graph.run import FLOAT, float_kernels, run, run_float, run_operator
 
@@ -74,7 +75,8 @@ class FloatTape:
         self._graph = graph
         self.tensors: dict[str, torch.Tensor] = {}
         self.logits = run_float(graph, images, self.tensors.__setitem__)
-        self._log = self.logits.double().log_softmax(1)
+        self._log = _log_softmax(self.logits)
+        self._probability = exp(self._log)
 
     @torch.no_grad()
     def change(self, name: str, value: torch.Tensor) -> float:
@@ -83,7 +85,15 @@ class FloatTape:
 
     def divergence(self, logits: torch.Tensor) -> float:
         """Return the sum over the images of the divergence of other logits."""
-        return float((self._log.exp() * (self._log - logits.double().log_softmax(1))).sum())
+        return float((self._probability * (self._log - _log_softmax(logits))).sum())
+
+
+def _log_softmax(logits: torch.Tensor) -> NDArray[np.float64]:
+    """Return the logarithms of the probabilities, float64 [N, classes], the same on every machine."""
+    real = logits.double().numpy()
+    shifted = real - real.max(axis=1, keepdims=True)
+    logarithms: NDArray[np.float64] = shifted - log(exp(shifted).sum(axis=1, keepdims=True))
+    return logarithms
 
 
 def tapes(graph: Graph, batches: Iterable[NDArray[np.float32]]) -> Iterator[FloatTape]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -74,7 +75,8 @@ class TensorStatistics:
         if extreme <= 2.0**-100:
             return
         if self.limit == 0.0:
-            self.limit = float(2.0 ** np.ceil(np.log2(extreme)))
+            mantissa, exponent = math.frexp(extreme)
+            self.limit = math.ldexp(1.0, exponent - (mantissa == 0.5))
         while self.limit < extreme:
             # A value exactly on an edge stays on one: the edges of the wider bins are edges of the narrower ones.
             merged = self.histogram.reshape(-1, 2).sum(axis=1)

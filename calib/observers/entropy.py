@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from calib.observers.base import TensorStatistics
 from calib.observers.search import search_range
+from repghost.graph.elementary import log
 
 LEVELS = 256
 
@@ -42,7 +43,7 @@ def divergence(centres: NDArray[np.float64], counts: NDArray[np.float64], low: f
     # A pile on a bin that was empty has no counterpart; a small one keeps the divergence finite, as is usual.
     smallest = 1e-6 / len(q)
     present = p > 0
-    return float(p[present] @ np.log(p[present] / np.maximum(q[present], smallest)))
+    return float((p[present] * log(p[present] / np.maximum(q[present], smallest))).sum())
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,6 @@ class MeanSquare:
             step = max((high - low) / steps, float(np.finfo(np.float32).tiny))
             zero_point = 0.0 if symmetric else np.rint(levels[0] - low / step)
             level = np.clip(np.rint(centres / step) + zero_point, *levels)
-            return float(counts @ np.square((level - zero_point) * step - centres))
+            return float((counts * np.square((level - zero_point) * step - centres)).sum())
 
         return search_range(statistics, symmetric, cost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -12,7 +13,8 @@ from calib.observers.base import BINS, TensorStatistics
 
 SMALLEST = 2.0**-10  # of the extreme: a lone value may be a thousand times as large as the useful ones
 # First steps by a factor, because the useful range can be of any size, then even ones around the best.
-COARSE = 2.0 ** np.linspace(-10.0, 0.0, 41)
+ROOTS = (1.0, math.sqrt(math.sqrt(2.0)), math.sqrt(2.0), math.sqrt(math.sqrt(8.0)))  # machines agree on roots only
+COARSE = np.asarray([math.ldexp(ROOTS[n % 4], n // 4 - 10) for n in range(41)])  # 2**(n / 4 - 10)
 FINE = 17  # within two coarse steps: 2 % each, finer than the cost can tell apart
 ROUNDS = 2  # in turn over both ends; a third changes nothing on trained networks
 

@@ -2,7 +2,7 @@
 
 A weight lies between two int8 values. Rounding to the nearest one is best for the weight and not for the layer: errors
 of neighbouring weights add up where inputs correlate. Here the choice is learned. Within a block, a weight is
-s * (floor(w / s) + h(v)) with h(v) = clip(1.2 * sigmoid(v) - 0.1, 0, 1), and v minimizes
+s * (floor(w / s) + h(v)) with h(v) from 0 to 1 (see `calib.ptq.soft_layer`), and v minimizes
 
     |block(x) - y|**2 / |block with nearest rounding(x) - y|**2 + strength * mean(1 - |2 h(v) - 1|**beta)
 
@@ -20,16 +20,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calib.integer.qparams import WEIGHT_MAX
+from calib.ptq.soft_layer import Layer, SoftLayer
 from calib.settings.quantspec import QuantSpec
-from calib.simulate.fake_quantize import limited_steps
 from calib.simulate.float32 import dequantized_weight, simulation_kernels, through_int8
-from calib.weight_scales.int16 import fits_int16, magnitude_limits
+from repghost.graph.canonical import exact_sum
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
 from repghost.graph.run import FLOAT, run
 
-Layer = Convolution | Classifier
-STRETCH, SHIFT = 1.2, -0.1  # of the sigmoid, so that h reaches 0 and 1
 BETA = (20.0, 2.0)  # from, to
 MOST_PIXELS = 4 << 20  # of all images together: a block's inputs and outputs stay within some hundred megabytes
 HELD_OUT = 0.125  # of the images: they evaluate a block and are not learned from
@@ -156,7 +153,11 @@ def _learn_block(
     if len(x) - held < 1:
         return block
     start = _error(block, spec, x[-held:], y[-held:])
-    soft = {layer.name: SoftLayer(layer, spec) for layer in block.layers() if layer.name in spec.weight_scales}
+    soft = {
+        layer.name: SoftLayer(layer, spec, settings.rate, settings.bias_rate)
+        for layer in block.layers()
+        if layer.name in spec.weight_scales
+    }
     _descend(block, spec, soft, x[:-held], y[:-held], settings)
     changed = {name: layer.rounded(graph, spec) for name, layer in soft.items()}
     learned = replace(block, operators=tuple(changed.get(op.name, op) for op in block.operators))
@@ -164,7 +165,8 @@ def _learn_block(
 
 
 def _error(block: Block, spec: QuantSpec, x: torch.Tensor, y: torch.Tensor) -> float:
-    return float((simulate_block(block, spec, x, weights_of(block, spec)) - y).double().square().mean())
+    squares = (simulate_block(block, spec, x, weights_of(block, spec)) - y).double().square()
+    return float(exact_sum(squares, tuple(range(squares.ndim)))) / squares.numel()
 
 
 def _descend(
@@ -177,25 +179,16 @@ def _descend(
 ) -> None:
     """Minimize the block's error over its choices and biases."""
     unit = max(_error(block, spec, x, y), float(np.finfo(np.float32).tiny))
-    optimizer = torch.optim.Adam(
-        [
-            {"params": [layer.v for layer in soft.values()], "lr": settings.rate},
-            {"params": [layer.change for layer in soft.values()], "lr": settings.bias_rate},
-        ]
-    )
-    number = sum(layer.v.numel() for layer in soft.values())
+    strength = settings.strength / sum(layer.v.numel() for layer in soft.values())
     for progress, chosen in _batches(len(x), settings):
-        weights = {name: layer.weight() for name, layer in soft.items()}
-        biases = {name: layer.bias() for name, layer in soft.items()}
+        weights = {name: layer.weight for name, layer in soft.items()}
+        biases = {name: layer.bias for name, layer in soft.items()}
         found = run(block, simulation_kernels(spec, weights, biases), x[chosen])
-        loss = (found - y[chosen]).square().mean() / unit
-        if progress > settings.warm_up:
-            share = (progress - settings.warm_up) / (1.0 - settings.warm_up)
-            beta = BETA[1] + (BETA[0] - BETA[1]) * 0.5 * (1.0 + float(np.cos(np.pi * share)))
-            loss = loss + settings.strength / number * torch.stack([s.undecided(beta) for s in soft.values()]).sum()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        found.backward((found.detach() - y[chosen]) * (2.0 / (found.numel() * unit)))
+        share = max(0.0, progress - settings.warm_up) / (1.0 - settings.warm_up)
+        beta = BETA[0] + (BETA[1] - BETA[0]) * share * share * (3.0 - 2.0 * share)  # slowly at both ends
+        for layer in soft.values():
+            layer.learn(round(beta), strength if share else 0.0)
 
 
 def _batches(count: int, settings: RoundingSettings) -> Iterator[tuple[float, torch.Tensor]]:
@@ -203,50 +196,3 @@ def _batches(count: int, settings: RoundingSettings) -> Iterator[tuple[float, to
     generator = torch.Generator().manual_seed(settings.seed)
     for step in range(settings.steps):
         yield step / settings.steps, torch.randperm(count, generator=generator)[: settings.batch]
-
-
-class SoftLayer:
-    """A layer whose weights are learned between their two neighbouring int8 values.
-
-    Args:
-        layer: with float weights.
-        spec: has its scales.
-    """
-
-    def __init__(self, layer: Layer, spec: QuantSpec) -> None:
-        self._layer = layer
-        scales = torch.from_numpy(np.asarray(spec.weight_scales[layer.name], np.float32))
-        self._column = scales.reshape((-1,) + (1,) * (layer.weight.ndim - 1))
-        scaled = (torch.from_numpy(layer.weight) / self._column).clamp(-WEIGHT_MAX, WEIGHT_MAX)
-        self._floor = scaled.floor()
-        share = ((scaled - self._floor).clamp(0.01, 0.99) - SHIFT) / STRETCH
-        self.v = torch.log(share / (1.0 - share)).requires_grad_()
-        self._unit = scales * spec.activations[layer.input].scale * WEIGHT_MAX  # of a bias: one weight times one input
-        self.change = torch.zeros_like(scales).requires_grad_()
-
-    def _height(self) -> torch.Tensor:
-        return (torch.sigmoid(self.v) * STRETCH + SHIFT).clamp(0.0, 1.0)
-
-    def weight(self) -> torch.Tensor:
-        """Return the weights as they are now, float32."""
-        return (self._floor + self._height()).clamp(-WEIGHT_MAX, WEIGHT_MAX) * self._column
-
-    def bias(self) -> torch.Tensor:
-        """Return the bias as it is now, float32 [O]."""
-        return torch.from_numpy(self._layer.bias) + self.change * self._unit
-
-    def undecided(self, beta: float) -> torch.Tensor:
-        """Return the sum of 1 - |2 h - 1|**beta, which is 0 where every h is 0 or 1."""
-        return (1.0 - (2.0 * self._height() - 1.0).abs().pow(beta)).sum()
-
-    @torch.no_grad()
-    def rounded(self, graph: Graph, spec: QuantSpec) -> Layer:
-        """Return the layer with its learned weights, or as it was where they do not fit its int16 accumulator."""
-        wanted = self._floor + self._height()
-        steps = wanted.round().clamp(-WEIGHT_MAX, WEIGHT_MAX)
-        layer = self._layer
-        if not (isinstance(layer, Convolution) and spec.accumulators.get(layer.name) == "int16"):
-            return replace(layer, weight=(steps * self._column).numpy(), bias=self.bias().numpy())
-        steps = limited_steps(steps, wanted, torch.from_numpy(magnitude_limits(layer, graph, spec)))
-        changed = replace(layer, weight=(steps * self._column).numpy(), bias=self.bias().numpy())
-        return changed if fits_int16(changed, graph, spec) else layer

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.float32 import dequantized_weight, simulation_kernels, through_int8
 from calib.weight_scales.int16 import fits_int16
+from repghost.graph import canonical
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
 from repghost.graph.run import FLOAT, run
 
@@ -86,8 +86,8 @@ def _corrected(
 def _sample(op: Convolution | Classifier, weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Return a layer's output without its bias at some positions, float64 [N * positions, O]."""
     if isinstance(op, Classifier):
-        return F.linear(x.flatten(1), weight).double()
-    y = F.conv2d(x, weight, None, op.stride, op.padding, groups=op.groups).flatten(2)
+        return canonical.classify(x, weight, None).double()
+    y = canonical.convolve(x, weight, None, op.stride, op.padding, op.groups).flatten(2)
     # A step that shares no factor with the width of a map goes through its columns too.
     step = max(1, y.shape[2] // POSITIONS) | 1
     return y[:, :, ::step].permute(0, 2, 1).flatten(0, 1).double()
@@ -100,5 +100,6 @@ def trimmed_mean(values: torch.Tensor) -> torch.Tensor:
         values: float64 [N, O].
     """
     left_out = int(TRIMMED * len(values))
-    ordered = values.sort(dim=0).values
-    return ordered[left_out : len(values) - left_out].mean(0)
+    ordered = values.sort(dim=0).values.numpy()
+    # numpy adds row after row, and PyTorch in an order of the machine.
+    return torch.from_numpy(ordered[left_out : len(values) - left_out].mean(axis=0))

@@ -49,7 +49,7 @@ def collect_statistics(
 
     def observe(name: str, value: torch.Tensor) -> None:
         if name in statistics:
-            statistics[name].update(value.numpy())
+            statistics[name].update(value.contiguous().numpy())
 
     for batch in batches:
         run_float(graph, torch.from_numpy(np.ascontiguousarray(batch, np.float32)), observe)

@@ -118,7 +118,7 @@ def _channel_extremes(
 
     def observe(name: str, value: torch.Tensor) -> None:
         if name in tensors:
-            extreme = value.abs().amax((2, 3)).double().sum(0).numpy()
+            extreme = value.abs().amax((2, 3)).double().numpy().sum(axis=0)
             totals[name] = totals.get(name, 0.0) + extreme
 
     for batch in batches:

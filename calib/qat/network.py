@@ -19,7 +19,7 @@ from calib.qat.weights import Layer, WeightSource, layers_of
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.fake_quantize import fake_quantize_weight, weight_steps
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
-from repghost.graph.run import FLOAT, Kernels, followed_by, run
+from repghost.graph.run import FAST, Kernels, followed_by, run
 
 
 class QatNetwork(nn.Module):
@@ -44,7 +44,7 @@ class QatNetwork(nn.Module):
         """Return the logits [N, classes] of float32 [N, C, H, W], normalized."""
         self._weights = {} if self.source.observes else self._quantized_weights()
         kernels: Kernels[torch.Tensor] = {
-            **FLOAT,
+            **FAST,
             Convolution: self._convolution,
             Classifier: self._classifier,
         }

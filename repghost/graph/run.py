@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import torch
 from torch.nn import functional as F
 
+from repghost.graph import canonical
 from repghost.graph.operators import (
     AveragePool,
     Classifier,
@@ -88,7 +89,7 @@ def run_operator(operator: Operator, kernels: Kernels[V], values: Mapping[str, V
 
 
 def float_kernels(weights: Tensors | None = None, biases: Tensors | None = None) -> Kernels[torch.Tensor]:
-    """Return the kernels of float32 evaluation; they have gradients.
+    """Return the kernels of float32 evaluation, to the same bits on every machine; they have gradients.
 
     Args:
         weights: by layer, of its weight's shape, for layers that compute with others than their own.
@@ -104,23 +105,26 @@ def float_kernels(weights: Tensors | None = None, biases: Tensors | None = None)
         )
 
     def convolution(op: Convolution, x: torch.Tensor) -> torch.Tensor:
-        weight, bias = parameters(op)
-        y = F.conv2d(x, weight, bias, op.stride, op.padding, groups=op.groups)
-        return F.relu_(y) if op.relu else y
-
-    def classifier(op: Classifier, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x.flatten(1), *parameters(op))
+        y = canonical.convolve(x, *parameters(op), op.stride, op.padding, op.groups)
+        return torch.relu(y) if op.relu else y
 
     return {
+        **FAST,
         Convolution: convolution,
-        ResidualAdd: lambda op, x, other: x + other,
-        AveragePool: lambda op, x: x.mean((2, 3), keepdim=True),
-        HardSigmoid: lambda op, x: F.hardsigmoid(x),
-        Gate: lambda op, x, gate: x * gate,
-        Classifier: classifier,
+        AveragePool: lambda op, x: canonical.average(x),
+        HardSigmoid: lambda op, x: canonical.hard_sigmoid(x),
+        Gate: lambda op, x, gate: canonical.gated(x, gate),
+        Classifier: lambda op, x: canonical.classify(x, *parameters(op)),
     }
 
 
+# Of operators without weights, for training: as fast as the machine can, on every device, rounded as it likes.
+FAST: Kernels[torch.Tensor] = {
+    ResidualAdd: lambda op, x, other: x + other,
+    AveragePool: lambda op, x: x.mean((2, 3), keepdim=True),
+    HardSigmoid: lambda op, x: F.hardsigmoid(x),
+    Gate: lambda op, x, gate: x * gate,
+}
 FLOAT = float_kernels()
 
 

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.float32 import dequantized_weight
+from repghost.graph.canonical import EXACT_BITS
 from repghost.graph.operators import Classifier, Convolution, Graph
 from repghost.graph.run import float_kernels, run_operator
 
@@ -33,6 +34,19 @@ def float_error(op: Convolution | Classifier, weight: torch.Tensor, x: torch.Ten
     bias = torch.from_numpy(np.abs(op.bias)).double()
     size = linear(op, weight.abs(), x.abs()) + bias.reshape((1, -1) + (1,) * (2 if isinstance(op, Convolution) else 0))
     return terms * UNIT / (1 - terms * UNIT) * size
+
+
+def grid_error(op: Convolution | Classifier, weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Return how far the grids of `repghost.graph.canonical` can move a layer's output, float64, one per channel.
+
+    Each factor moves by at most half a unit, 2**-bits of the largest of its row of weights or of its tensor.
+    """
+    rows = weight.flatten(1).double().abs()
+    bits = (EXACT_BITS - (rows.shape[1] - 1).bit_length()) // 2
+    error = 2.0 * rows.shape[1] * 2.0**-bits * rows.amax(1) * float(x.abs().max())
+    if isinstance(op, Convolution):
+        return torch.zeros_like(error)[:, None, None] if op.is_depthwise else error[:, None, None]
+    return error
 
 
 def linear(op: Convolution | Classifier, weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from calib.integer.qparams import quantize_weights
 from calib.settings.quantspec import QuantSpec
 from compile.tensorrt.network.placement import QdqPlacement
 from repghost.graph.operators import Classifier, Convolution, Graph, ResidualAdd
-from repghost.graph.run import FLOAT, Kernels, run
+from repghost.graph.run import FAST, Kernels, run
 
 
 @torch.library.custom_op("repghost::quantize_dequantize", mutates_args=())
@@ -87,7 +87,7 @@ class TorchTensorRTNetwork(nn.Module):
         super().__init__()
         self.graph, self.spec, self.placement = graph, spec, placement
         self._kernels: Kernels[torch.Tensor] = {
-            **FLOAT,
+            **FAST,
             Convolution: self._convolution,
             ResidualAdd: self._add,
             Classifier: self._classifier,

@@ -30,7 +30,7 @@ from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph
 from repghost.graph.run import float_kernels, run_operator
-from tests.support.layerwise import UNIT, float_error
+from tests.support.layerwise import UNIT, float_error, grid_error
 from tests.support.lively_network import CLASSES, SIZE
 
 CONFIG = config_from_dict({"policy": "tensorrt", "layers": {"blocks.6.*": None, "classifier": None}})
@@ -97,7 +97,8 @@ def test_each_operator_of_the_file_is_that_of_the_simulated_network(
         inputs = real if isinstance(op, Convolution | Classifier) and op.name not in mixed.weight_scales else read
         difference = (run_operator(op, kernels, inputs) - real[op.name]).abs().double()
         if isinstance(op, Convolution | Classifier):
-            allowed = 2 * float_error(op, weights[op.name], inputs[op.input])
+            given = op, weights[op.name], inputs[op.input]
+            allowed = 2 * float_error(*given) + grid_error(*given)
         else:  # a mean has the most roundings: one for each of at most SIZE * SIZE values
             largest = max(float(inputs[name].abs().max()) for name in op.inputs)
             allowed = torch.tensor(2 * SIZE * SIZE * UNIT * max(1.0, largest) ** len(op.inputs))

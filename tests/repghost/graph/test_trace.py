@@ -20,7 +20,7 @@ def test_the_graph_computes_what_the_network_computes(options: dict[str, object]
     model = fuse(lively_model(1, **options))
     images = torch.from_numpy(random_images(2))[:, : model.spec.in_chans].contiguous()
     with torch.no_grad():
-        torch.testing.assert_close(run_float(graph_of(model), images), model(images), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(run_float(graph_of(model), images), model(images), rtol=1e-5, atol=4e-6)
 
 
 def test_operators_come_after_what_they_read_and_have_stable_names() -> None:
