@@ -84,6 +84,7 @@ SETS: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "long name": ("a.tar.gz", lambda: zipped(header(tarfile.GNUTYPE_LONGNAME, PROMISED), ZEROS, 100), "a header of"),
     "PAX name": ("a.tar.gz", lambda: zipped(header(tarfile.XHDTYPE, PROMISED), ZEROS, 100), "a header of"),
     "stored tar": ("a.tar", lambda: header(tarfile.GNUTYPE_LONGNAME, PROMISED), "a header of"),
+    "members": ("a.tar.gz", lambda: zipped(b"", tarfile.TarInfo("test/c/a.png").tobuf() * 8192, 200), "members in"),
     "headers": ("a.tar", lambda: (header(tarfile.GNUTYPE_LONGNAME, 1) + bytes(512)) * 5000, "RecursionError"),
     "images": ("t10k-images-idx3-ubyte.gz", lambda: zipped(IMAGES, ZEROS, 100), "the file holds more"),
     "many images": (

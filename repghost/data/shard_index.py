@@ -5,6 +5,7 @@ The webdataset package says which members belong together; it is given places in
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def index_shard(path: Path) -> ShardIndex:
 def _members(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the regular files of a tar as the webdataset package passes them on, with places for contents."""
     with open_regular(path) as file, tarfile.open(fileobj=file, mode="r:", tarinfo=bounded_headers()) as archive:
-        for member in read_members(archive):
+        for member in read_members(archive, os.fstat(file.fileno()).st_size):
             _check(path, member)
             if member.isreg() and not member.name.startswith("__"):  # the package's own notes
                 text = b""

@@ -6,6 +6,7 @@ The splits may lie in one folder more, named after the set, as in most archives 
 from __future__ import annotations
 
 import lzma
+import os
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -108,7 +109,7 @@ def _images(path: Path, noted: _Noted) -> Iterator[tuple[str, tuple[str, ...], b
     """Yield name, path parts and content of every regular image file of the wanted splits; note the others."""
     try:
         with open_regular(path) as tar, tarfile.open(fileobj=tar, mode="r|*", tarinfo=bounded_headers()) as archive:
-            for member in read_members(archive):
+            for member in read_members(archive, os.fstat(tar.fileno()).st_size):
                 parts = _parts(member, noted)
                 if len(noted.above) > 1:
                     both = " and ".join(sorted(noted.above))

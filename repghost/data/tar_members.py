@@ -5,7 +5,8 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 
-MAX_MEMBERS = 2_000_000  # ImageNet's 1.28 million images and their labels stay below
+FEW_MEMBERS = 10_000  # that any archive may have
+MEMBER_BYTES = 64  # of the file for each further one: the smallest image takes more, compressed or not
 MAX_EXTENSION_BYTES = 8192  # of a header that holds a long name or PAX records; a path has at most 4096
 MAX_LONG_EXTENSIONS = 10_000  # of more than a kilobyte, which take long to read
 _EXTENSIONS = (
@@ -44,18 +45,23 @@ def bounded_headers() -> type[tarfile.TarInfo]:
     return Header
 
 
-def read_members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+def read_members(archive: tarfile.TarFile, size: int) -> Iterator[tarfile.TarInfo]:
     """Yield the members without keeping them.
 
+    Args:
+        archive: opened with `bounded_headers`.
+        size: of its file, in bytes; a small file that unpacks to millions of members is not gone through.
+
     Raises:
-        tarfile.ReadError: when there are more than `MAX_MEMBERS`, or a header is damaged.
+        tarfile.ReadError: when there are more members than such a file can have, or a header is damaged.
     """
-    for number in range(MAX_MEMBERS + 1):
+    most = FEW_MEMBERS + size // MEMBER_BYTES
+    for number in range(most + 1):
         member = archive.next()
         if member is None:
             return
-        if number == MAX_MEMBERS:
-            raise tarfile.ReadError(f"more than {MAX_MEMBERS} members")
+        if number == most:
+            raise tarfile.ReadError(f"more than {most} members in {size} bytes")
         yield member
         archive.members = []  # type: ignore[attr-defined]  # else every header stays in memory
         archive.pax_headers.clear()  # type: ignore[attr-defined]
