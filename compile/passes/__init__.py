@@ -20,6 +20,7 @@ from compile.passes.keep_scales import keep_scales
 from compile.passes.matmul_to_gemm import matmul_to_gemm
 from compile.passes.merge_quantization import merge_quantization
 from compile.passes.plan import LoweredNode, check_covered, plan
+from compile.passes.split_groups import split_groups
 from compile.passes.verify import verify
 
 PASSES = (
@@ -36,6 +37,7 @@ PASSES = (
     fold_lookups,  # functions of one int8 tensor become tables; what is left of Relu follows a float result
     fuse_activation,  # Relu and Clip become bounds
     fuse_residual,  # Add becomes part of a convolution; after the activations, which may follow the add
+    split_groups,  # convolutions of many groups; last, with what became part of them
 )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from compile.ir.qdq_graph import QdqGraph
+from calib.integer.program import Conv2d, Operator
+from compile.ir.qdq_graph import Node, QdqGraph
 from compile.passes.plan import LoweredNode
 from compile.passes.rules import Refusal
 
@@ -30,6 +31,7 @@ class Layer:
         arithmetic: the accumulator, or "table"; "float" where integers are not possible, "float32" in an fp32 build.
         reason: why not, or "".
         kernel: the compiled kernel, "-" before there is one.
+        note: what the layer costs beyond what its node needs, or "".
     """
 
     name: str
@@ -41,6 +43,7 @@ class Layer:
     arithmetic: str
     reason: str = ""
     kernel: str = UNKNOWN_KERNEL
+    note: str = ""
 
     @property
     def is_float(self) -> bool:
@@ -67,7 +70,15 @@ def _layer(graph: QdqGraph, item: LoweredNode, kernel: str) -> Layer:
         output = _channels_last(graph.shapes[node.output])
         source = _channels_last(graph.shapes[node.operands[0]]) if node.operands else output
         return Layer(node.name, node.operator, source, output, 0, 0, FLOAT, operator.reason, kernel)
-    return _operator_layer(operator, kernel)
+    return replace(_operator_layer(operator, kernel), note=_note(item.node, operator))
+
+
+def _note(node: Node, operator: Operator) -> str:
+    """Return a sentence about the zeros between the groups of a dense kernel, or ""."""
+    groups = node.attributes.get("group", 1) if node.operator == "Conv" and isinstance(operator, Conv2d) else 1
+    if groups == 1:
+        return ""
+    return f"one kernel with zeros between {groups} groups: {groups} times the multiply-adds they need"
 
 
 def _operator_layer(operator: AnyOperator, kernel: str = UNKNOWN_KERNEL) -> Layer:
@@ -94,7 +105,7 @@ def manifest_layers(program: AnyProgram, kernels: Mapping[str, Sequence[str]]) -
     rows = []
     for index, operator in enumerate(program.operators):
         row = asdict(_operator_layer(operator))
-        del row["reason"], row["kernel"]
+        del row["reason"], row["kernel"], row["note"]
         # A compiler that runs several operators as one step has no kernel per operator to name.
         of_row = {isa: list(names)[index] for isa, names in kernels.items() if len(names) == len(program.operators)}
         rows.append({**row, "input": list(row["input"]), "output": list(row["output"]), "kernels": of_row})
@@ -108,7 +119,7 @@ def _channels_last(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def format_table(rows: Sequence[Layer]) -> str:
-    """Return the rows as aligned text with a line of totals and the reason below each refused layer."""
+    """Return the rows as aligned text with a line of totals, and what is to be said of a layer below it."""
     header = ("layer", "operator", "input", "output", "MACs", "bytes", "arithmetic", "kernel")
     cells = [
         (row.name, row.operator, _text(row.input), _text(row.output), f"{row.macs:,}", f"{row.weight_bytes:,}",
@@ -121,8 +132,8 @@ def format_table(rows: Sequence[Layer]) -> str:
     lines = [_line(header, widths)]
     for row, line in zip(rows, cells, strict=True):
         lines.append(_line(line, widths))
-        if row.reason:
-            lines.append(f"    {row.reason}")
+        if row.reason or row.note:
+            lines.append(f"    {row.reason or row.note}")
     return "\n".join([*lines, _line(total, widths)])
 
 

@@ -139,6 +139,20 @@ class ForeignNet(Net):
         self.rng.shuffle(operands)
         self.x = self.finish(self.activation(self.node("Sub", operands, self.name())))
 
+    def grouped(self) -> None:
+        """Convolve in groups, of one or several channels each way, with a residual or not."""
+        groups, inputs, outputs = (
+            int(self.rng.integers(2, 7)),
+            int(self.rng.integers(1, 5)),
+            int(self.rng.integers(1, 5)),
+        )
+        y = self.finish(self.conv(self.name(), self.x, self.channels, groups * inputs))
+        kernel, stride = int(self.rng.choice([1, 3])), int(self.rng.integers(1, 3))
+        z = self.conv(self.name(), y, groups * inputs, groups * outputs, kernel, stride, groups)
+        if stride == 1 and inputs == outputs and self.rng.integers(2):
+            z = self.node("Add", [z, y], self.name())
+        self.x, self.channels = self.finish(self.activation(z)), groups * outputs
+
     def dedicated_pairs(self) -> None:
         """Quantize one tensor once for each of its readers."""
         y = self.conv(self.name(), self.x, self.channels, self.channels, 3)

@@ -1,4 +1,4 @@
-"""Convolutions: dense ones, and one kernel per channel."""
+"""Convolutions: dense ones, groups as dense ones with zeros between, and one kernel per channel."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from compile.passes.rules.common import (
     weight_of,
 )
 
+MOST_WEIGHTS = 1 << 26  # of a kernel, zeros included: 64 MB
+
 
 @dataclass(frozen=True)
 class _Kernel:
@@ -34,37 +36,53 @@ class _Kernel:
 
 
 def conv(graph: QdqGraph, node: Node) -> RuleResult:
-    """Lower a Conv with one group."""
-    if node.operator != "Conv" or node.attributes.get("group", 1) != 1:
+    """Lower a Conv with any groups but one for each channel; `split_groups` left as many as one kernel should take."""
+    if node.operator != "Conv" or _is_depthwise(graph, node):
         return None
     kernel = _kernel(graph, node)
     if isinstance(kernel, Refusal):
         return kernel
-    weight = kernel.weight.transpose(0, 2, 3, 1)  # OIHW to OHWI
+    weight = _block_diagonal(kernel.weight, node.attributes.get("group", 1))
+    if isinstance(weight, Refusal):
+        return weight
     return dense_operator(graph, node, weight, kernel.scales, kernel.stride, kernel.padding)
 
 
 def depthwise(graph: QdqGraph, node: Node) -> RuleResult:
     """Lower a Conv with as many groups as channels."""
-    group = node.attributes.get("group", 1)
-    if node.operator != "Conv" or group == 1:
+    if node.operator != "Conv" or not _is_depthwise(graph, node):
         return None
     kernel = _kernel(graph, node)
     if isinstance(kernel, Refusal):
         return kernel
-    channels, per_group, *sides = kernel.weight.shape
-    if channels != group or per_group != 1:
-        return Refusal(f"it has {group} groups of {per_group} channels; 1 group or 1 channel a group is supported")
-    bias = bias_of(graph, node, group)
+    channels, _, *sides = kernel.weight.shape
+    bias = bias_of(graph, node, channels)
     if isinstance(bias, Refusal):
         return bias
-    if misfit := shape_misfit(graph, node, (group, *sides), group, kernel.stride, kernel.padding):
+    if misfit := shape_misfit(graph, node, (channels, *sides), channels, kernel.stride, kernel.padding):
         return misfit
     x, y = tensor_of(graph, node.inputs[0]), tensor_of(graph, node.output)
     layer = IntegerLayer(node.name, np.ascontiguousarray(kernel.weight[:, 0]), bias, kernel.scales, x.qparams)
     layer = settle_dead_channels(layer, y.qparams.scale)
     epilogue, start = lower_depthwise(layer, layer_output(graph, node))
     return DepthwiseConv2d(node.name, x, y, layer.weight, start, kernel.stride, kernel.padding, epilogue)
+
+
+def _is_depthwise(graph: QdqGraph, node: Node) -> bool:
+    group, weight = node.attributes.get("group", 1), graph.weights.get(node.inputs[1])
+    return group > 1 and weight is not None and weight.values.shape[:2] == (group, 1)
+
+
+def _block_diagonal(weight: NDArray[np.int8], group: int) -> NDArray[np.int8] | Refusal:
+    """Return int8 [O, kh, kw, I * group] of [O, I, kh, kw], zeros where an output does not read a channel."""
+    outputs, inputs, height, width = weight.shape
+    if group < 1 or outputs % group:
+        return Refusal(f"its {outputs} outputs are no multiple of its {group} groups")
+    if group > 1 and weight.size * group > MOST_WEIGHTS:
+        return Refusal(f"its {group} groups make a kernel of {weight.size * group:,} weights; {MOST_WEIGHTS:,} is most")
+    dense, each = np.zeros((group, outputs // group, height, width, group, inputs), np.int8), np.arange(group)
+    dense[each, :, :, :, each] = weight.reshape(group, -1, inputs, height, width).transpose(0, 1, 3, 4, 2)
+    return dense.reshape(outputs, height, width, group * inputs)
 
 
 def _kernel(graph: QdqGraph, node: Node) -> _Kernel | Refusal:

@@ -30,10 +30,6 @@ def refusals(m: Model, tmp_path: Path) -> dict[str, str]:
     return {step.node.output: step.result.reason for step in steps if isinstance(step.result, Refusal)}
 
 
-def grouped(m: Model, x: str) -> str:
-    return m.quantize(m.conv("grouped", x, 8, 8, groups=2), 0.03, 0)
-
-
 def dilated(m: Model, x: str) -> str:
     y = m.conv("dilated", x, 8, 8, kernel=3)
     m.nodes[-1].attribute.append(helper.make_attribute("dilations", [2, 2]))
@@ -94,7 +90,6 @@ def far_scales(m: Model, x: str) -> str:
 
 
 REFUSED: list[tuple[Callable[[Model, str], str], str, str]] = [
-    (grouped, "grouped", "2 groups of 4 channels"),
     (dilated, "dilated", "dilations|the shape"),
     (lopsided, "lopsided", "same padding above and on the left"),
     (softmax, "soft", "no integer rule for Softmax"),

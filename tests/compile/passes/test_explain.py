@@ -64,6 +64,16 @@ def test_refused_layers_have_shape_and_reason(tmp_path: Path) -> None:
     assert "1 in float" in text and "    there is no integer rule for Softmax" in text
 
 
+def test_zeros_between_groups_are_counted_and_said(tmp_path: Path) -> None:
+    def grouped(m: Model, x: str) -> str:
+        return m.quantize(m.conv("grouped", x, 8, 8, kernel=3, groups=2), 0.03, 0)
+
+    table = rows(save(one_layer(grouped).build("logits", 4), tmp_path))
+    (row,) = (row for row in table if row.note)
+    assert row.name == "grouped.node" and row.macs == 8 * 8 * 9 * 64 and "2 times the multiply-adds" in row.note
+    assert f"    {row.note}\n" in format_table(table)
+
+
 def test_table_is_aligned(tmp_path: Path) -> None:
     lines = format_table(rows(save(mini_net(), tmp_path))).splitlines()
     assert len(lines) == 18

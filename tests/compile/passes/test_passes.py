@@ -28,6 +28,7 @@ from compile.passes.matmul_to_gemm import matmul_to_gemm
 from compile.passes.merge_quantization import merge_quantization
 from compile.passes.plan import plan
 from compile.passes.rules import Refusal
+from compile.passes.split_groups import split_groups
 from compile.passes.verify import BrokenGraphError, verify
 from tests.support.graphs import CONSTANTS, MAP, P, Q, dq, graph, n, q, written
 from tests.support.qdq_models import mini_net, save
@@ -192,6 +193,29 @@ BEFORE_AND_AFTER: list[tuple[str, Callable[[QdqGraph], QdqGraph], QdqGraph, list
                        "d": QuantizedWeight(np.ones((8, 1, 3, 3), np.int8), np.ones(1, np.float32), 0)}),
         ["Conv x w -> c", "Clip c zero six -> r", "QuantizeLinear r many z -> q", "DequantizeLinear q many z -> q.dq",
          "Conv q.dq d -> y"],
+    ),
+    (
+        "a convolution of many groups takes a few at a time, with bias and residual",
+        split_groups,
+        graph(Node("y", "Conv", ("x", "w", "b"), "y", {"group": 5}, residual="r"), qparams={"x": P, "r": P, "y": Q},
+              shapes={"w": (40, 8, 1, 1)} | dict.fromkeys("xyr", (1, 40, 4, 4)),
+              constants={"b": np.zeros(40, np.float32)},
+              weights={"w": QuantizedWeight(np.ones((40, 8, 1, 1), np.int8), np.ones(40, np.float32), 0)}),
+        [line for first in (0, 2, 4) for line in (
+            f"Slice x -> y, groups from {first}, input",
+            f"Slice r -> y, groups from {first}, residual",
+            f"Conv y, groups from {first}, input y, groups from {first}, weight y, groups from {first}, bias "
+            f"y, groups from {first}, residual -> y, groups from {first}",
+        )] + ["Concat y, groups from 0 y, groups from 2 y, groups from 4 -> y"],
+    ),
+    (
+        "a depthwise convolution, few groups and groups that fit no channels stay",
+        split_groups,
+        graph(n("Conv", "x d", "a", group=8), n("Conv", "x w", "b", group=2), n("Conv", "x w", "y", group=8),
+              qparams={"x": P, "a": Q, "b": Q, "y": Q}, shapes={"w": (8, 4, 1, 1), "d": (8, 1, 1, 1)},
+              weights={"w": QuantizedWeight(np.ones((8, 4, 1, 1), np.int8), np.ones(1, np.float32), 0),
+                       "d": QuantizedWeight(np.ones((8, 1, 1, 1), np.int8), np.ones(1, np.float32), 0)}),
+        ["Conv x d -> a", "Conv x w -> b", "Conv x w -> y"],
     ),
     (
         "padding with 0 becomes the border of convolutions",

@@ -25,7 +25,7 @@ LAYERS = [Net.dense, Net.depthwise, Net.residual, Net.gate, Net.function, Net.re
 FOREIGN = [
     ForeignNet.constant_operand, ForeignNet.constant_behind_convolution, ForeignNet.dedicated_pairs,
     ForeignNet.product_with_function, ForeignNet.halves, ForeignNet.padded, ForeignNet.channel_scales,
-    ForeignNet.averaged_function, ForeignNet.pooled, ForeignNet.batch_norm, ForeignNet.difference,
+    ForeignNet.averaged_function, ForeignNet.pooled, ForeignNet.batch_norm, ForeignNet.difference, ForeignNet.grouped,
 ]  # fmt: skip
 NOT_RUN = (onnxruntime_errors.Fail, onnxruntime_errors.InvalidArgument, onnxruntime_errors.InvalidGraph)
 

@@ -19,6 +19,7 @@ TINY = QParams(1e-37)
 HUGE = QParams(1e30)
 POINTWISE = QuantizedWeight(np.full((8, 8, 1, 1), 3, np.int8), ONES, 0)
 DEPTHWISE = QuantizedWeight(np.full((8, 1, 3, 3), 3, np.int8), ONES, 0)
+BROAD = QuantizedWeight(np.full((512, 513, 1, 1), 3, np.int8), np.ones(512, np.float32), 0)
 OBLONG = QuantizedWeight(np.full((8, 8, 1, 3), 3, np.int8), ONES, 0)
 OBLONG_DEPTHWISE = QuantizedWeight(np.full((8, 1, 3, 1), 3, np.int8), ONES, 0)
 LINEAR = QuantizedWeight(np.full((8, 8), 3, np.int8), ONES, 0)
@@ -55,6 +56,10 @@ REFUSED: list[tuple[str, QdqGraph, str]] = [
     ("two strides", only(n("Conv", "x w", "y", strides=(1, 2))), "equal strides"),
     ("one side padded", only(n("Conv", "x w", "y", pads=(0, 1, 1, 1))), "above and on the left"),
     ("depthwise padded on one side", only(n("Conv", "x d", "y", group=8, pads=(0, 1, 1, 1))), "above and on the left"),
+    ("groups that do not divide", only(n("Conv", "x w", "y", group=3)), "8 outputs are no multiple of its 3 groups"),
+    ("no groups", only(n("Conv", "x w", "y", group=0)), "multiple of its 0 groups"),
+    ("groups of other channels", only(n("Conv", "x w", "y", group=2)), "16 channels do not fit"),
+    ("many wide groups", only(n("Conv", "x b", "y", group=512), weights={"b": BROAD}), "134,479,872 weights"),
     ("oblong kernel", only(n("Conv", "x o", "y", pads=(1, 1, 1, 1)), weights={"o": OBLONG}), "1x3; only square"),
     ("oblong depthwise kernel", only(n("Conv", "x o", "y", group=8), weights={"o": OBLONG_DEPTHWISE}),
      "3x1; only square"),
@@ -235,6 +240,14 @@ def test_sum_of_two_tensors() -> None:
     made = operator(only(Node("y", "Add", ("x", "g"), "y", {}, (-1.0, np.inf)), qparams={"x": P, "g": Q, "y": Q}))
     assert isinstance(made, ir.Add)
     assert (made.factor, made.other_factor, made.low, made.high) == (2048, 4096, -10, 127)
+
+
+def test_groups_are_a_dense_kernel_with_zeros_between() -> None:
+    values = np.arange(1, 8 * 4 + 1, dtype=np.int8).reshape(8, 4, 1, 1)
+    made = operator(only(n("Conv", "x g", "y", group=2), **weights(g=QuantizedWeight(values, ONES, 0))))
+    assert isinstance(made, ir.Conv2d) and made.weight.shape == (8, 1, 1, 8)
+    np.testing.assert_array_equal(made.weight[:4, 0, 0], np.hstack([values[:4, :, 0, 0], np.zeros((4, 4))]))
+    np.testing.assert_array_equal(made.weight[4:, 0, 0], np.hstack([np.zeros((4, 4)), values[4:, :, 0, 0]]))
 
 
 def test_difference_is_a_sum_with_a_negative_factor() -> None:
