@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from repghost.cli import cli
 from repghost.errors import RepGhostError, UsageError
 from repghost.terminal import escape, say, say_page, shell_command
+from tests.support import ROOT
 
 FORGED = "a\x1b[2J\nerror: forged\r\u2028\u202e.pth"
 SHOWN = r"a\x1b[2J\nerror: forged\r\u2028\u202e.pth"
@@ -55,3 +57,11 @@ def test_what_is_printed_has_the_lines_it_was_given_and_no_other(capsys: pytest.
     say("two", f"written: {FORGED}", os.fsdecode(b"caf\xe9"))
     say_page("a\n\x1b[2Jb\n")
     assert capsys.readouterr().out == f"two\nwritten: {SHOWN}\ncaf\\udce9\na\n\\x1b[2Jb\n"
+
+
+def test_commands_print_everything_but_json_with_say() -> None:
+    """JSON spells out what a terminal obeys itself."""
+    lines = [line for path in (ROOT / "repghost/commands").rglob("*.py") for line in path.read_text().splitlines()]
+    assert [
+        line for line in lines if re.search(r"click\.echo|\bprint\(", line) and "echo(json.dumps(" not in line
+    ] == []
