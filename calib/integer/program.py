@@ -259,6 +259,18 @@ class Crop(IntegerOperation):
 
 
 @dataclass(frozen=True)
+class NearestUpsample(IntegerOperation):
+    """Each pixel several times: y[i, j, c] = x[i // rows, j // columns, c], with scale and zero point of the input."""
+
+    name: str
+    input: Tensor
+    output: Tensor
+    rows: int
+    columns: int
+    arithmetic = "int8"
+
+
+@dataclass(frozen=True)
 class Dequantize(IntegerOperation):
     """The last operator of a file that quantizes its scores: float32(q - z) * s (`qparams.dequantize`)."""
 
@@ -281,6 +293,7 @@ Operator: TypeAlias = (
     | MaxPool
     | Concat
     | Crop
+    | NearestUpsample
     | Dequantize
 )
 

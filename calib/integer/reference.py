@@ -31,6 +31,7 @@ from calib.integer.program import (
     Lookup,
     MaxPool,
     Multiply,
+    NearestUpsample,
     Operator,
     Program,
     Requantize,
@@ -121,6 +122,8 @@ def execute(operator: Operator, tensors: Activations, images: NDArray[np.uint8] 
             return np.concatenate([tensors[tensor.name] for tensor in operator.parts], axis=3)
         case Crop():
             return _crop(operator, tensors[operator.input.name])
+        case NearestUpsample():
+            return tensors[operator.input.name].repeat(operator.rows, axis=1).repeat(operator.columns, axis=2)
         case Dequantize():
             return qparams.dequantize(tensors[operator.input.name], operator.input.qparams)
 

@@ -32,7 +32,7 @@ PASSES = (
     fold_quantization,  # Q/DQ nodes vanish; int8 tensors carry their scale and zero point
     fold_channel_constants,  # products and sums with one constant per channel; before the views, which hide the axes
     fold_views,  # Flatten, Reshape, Dropout vanish
-    keep_scales,  # MaxPool, Concat, Slice work on integers of one scale; before the tables, which change scales
+    keep_scales,  # MaxPool, Concat, Slice, Resize work on integers of one scale; before the tables, which change scales
     fold_pads,  # Pad becomes the border of convolutions and max pools; once it keeps its scale
     fold_lookups,  # functions of one int8 tensor become tables; what is left of Relu follows a float result
     fuse_activation,  # Relu and Clip become bounds

@@ -7,7 +7,13 @@ from dataclasses import replace
 from calib.integer.qparams import QParams
 from compile.ir.qdq_graph import REQUANTIZE, Node, QdqGraph
 
-MOVERS = {"MaxPool": 1, "Slice": 1, "Pad": 1, "Concat": None}  # how many of their inputs are maps; None: all
+MOVERS = {
+    "MaxPool": 1,
+    "Slice": 1,
+    "Pad": 1,
+    "Resize": 1,
+    "Concat": None,
+}  # how many of their inputs are maps; None: all
 
 
 def keep_scales(graph: QdqGraph) -> QdqGraph:

@@ -17,7 +17,7 @@ from compile.schedules.halo import schedule_halo
 from compile.schedules.int8.add import schedule_add
 from compile.schedules.int8.average_pool import schedule_average_pool
 from compile.schedules.int8.channel_slopes import schedule_channel_slopes
-from compile.schedules.int8.copy import schedule_concat, schedule_crop
+from compile.schedules.int8.copy import schedule_concat, schedule_crop, schedule_upsample
 from compile.schedules.int8.depthwise import schedule_depthwise
 from compile.schedules.int8.depthwise_dot import schedule_depthwise_dot
 from compile.schedules.int8.dequantize import schedule_dequantize
@@ -43,6 +43,7 @@ RULES = (
     schedule_max_pool,
     schedule_concat,
     schedule_crop,
+    schedule_upsample,
     schedule_dequantize,
     schedule_float_gemm,
     schedule_float_depthwise,

@@ -20,6 +20,7 @@ from compile.passes.rules.multiply import multiply
 from compile.passes.rules.pad import pad
 from compile.passes.rules.pool import pool
 from compile.passes.rules.scale_channels import scale_channels
+from compile.passes.rules.upsample import upsample
 
 RULES: tuple[Rule, ...] = (
     input_table,
@@ -35,6 +36,7 @@ RULES: tuple[Rule, ...] = (
     max_pool,
     concat,
     crop,
+    upsample,
     pad,
     scale_channels,
     dequantize,

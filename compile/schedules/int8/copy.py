@@ -1,8 +1,9 @@
-"""Parts of maps copied to other places: concatenation of channels, and crops."""
+"""Parts of maps copied to other places: concatenation of channels, crops, and pixels several times."""
 
 from __future__ import annotations
 
-from calib.integer.program import Concat, Crop
+from calib.integer.program import Concat, Crop, NearestUpsample
+from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator, TensorPlace
 from compile.ir.tir import Expr, Kernel, Pointer
 from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
@@ -51,6 +52,29 @@ def schedule_crop(operator: AnyOperator, context: Context) -> MaybeScheduled:
     return Scheduled(
         function=kernel.finish(),
         name=f"rg_s8_crop_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
+        offsets=(source.offset, target.offset),
+        units=y.height,
+    )
+
+
+def schedule_upsample(operator: AnyOperator, context: Context) -> MaybeScheduled:
+    """Schedule an enlargement by whole factors; None for anything else."""
+    if not isinstance(operator, NearestUpsample):
+        return None
+    source, target, y = context.place(operator.input), context.place(operator.output), operator.output
+    frame = KernelFrame(operator.name, 2)
+    kernel = frame.kernel
+    with (
+        kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
+        kernel.loop(operator.input.width, name="column") as column,
+        kernel.loop(operator.columns, name="copy") as copy,
+    ):
+        here = pixel_at(source, tir.floordiv(row, operator.rows), column)
+        there = pixel_at(target, row, column * operator.columns + copy)
+        copy_channels(kernel, frame.tensors[0], here, frame.tensors[1], there, y.channels, context.isa.lanes8)
+    return Scheduled(
+        function=kernel.finish(),
+        name=f"rg_s8_upsample{operator.rows}x{operator.columns}_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
         offsets=(source.offset, target.offset),
         units=y.height,
     )

@@ -340,6 +340,13 @@ BEFORE_AND_AFTER: list[tuple[str, Callable[[QdqGraph], QdqGraph], QdqGraph, list
         ["Requantize g -> g, as in y", "Concat x g, as in y -> y"],
     ),
     (
+        "a resize to another scale requantizes the smaller map",
+        keep_scales,
+        graph(n("Resize", "x none scales", "y"), qparams={"x": P, "y": Q},
+              constants={"none": np.float32([]), "scales": np.float32([1, 1, 2, 2])}),
+        ["Requantize x -> x, as in y", "Resize x, as in y none scales -> y"],
+    ),
+    (
         "a real result before a max pool is quantized as the pool's",
         keep_scales,
         graph(n("Conv", "x w", "c"), n("Relu", "c", "r"), n("MaxPool", "r", "y"), qparams={"x": P, "y": Q},

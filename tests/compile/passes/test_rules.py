@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from calib.integer import program as ir
 from calib.integer.qparams import QParams
@@ -12,6 +13,7 @@ from compile.ir.qdq_graph import Node, QdqGraph, QuantizedWeight
 from compile.passes.plan import plan
 from compile.passes.rules import RULES, Refusal
 from compile.passes.rules.pool import LARGEST_MAP
+from tests.support.agreement import onnx_runtime
 from tests.support.graphs import CONSTANTS, MAP, P, Q, graph, n
 
 ONES = np.ones(8, np.float32)
@@ -45,6 +47,15 @@ def operator(graph: QdqGraph) -> ir.Operator:
     answer = result(graph)
     assert not isinstance(answer, Refusal), answer
     return answer
+
+
+def enlarged(scales: list[float] | None = None, qparams: dict | None = None, **attributes: object) -> QdqGraph:
+    """Return a graph that makes 8 x 8 pixels of 4 x 4."""
+    return only(
+        n("Resize", "x none scales", "y", **attributes), shapes={"y": (1, 8, 8, 8)},
+        constants={"none": np.float32([]), "scales": np.float32(scales or [1, 1, 2, 2])},
+        qparams=qparams or {"x": P, "y": P},
+    )  # fmt: skip
 
 
 VECTOR = {"x": (1, 8, 1, 1), "y": (1, 8)}
@@ -141,7 +152,7 @@ REFUSED: list[tuple[str, QdqGraph, str]] = [
     ("a constant as input", only(n("Conv", "three w", "y")), "reads the constant 'three'"),
     ("a float input", only(n("Conv", "x w", "y"), qparams={"y": P}), "reads 'x' in float"),
     ("a float result", only(n("Conv", "x w", "y"), qparams={"x": P}), "'y' stays float"),
-    ("unknown operator", only(n("Resize", "x", "y")), "no integer rule for Resize"),
+    ("unknown operator", only(n("Einsum", "x", "y")), "no integer rule for Einsum"),
     ("oblong max pool", only(n("MaxPool", "x", "y", kernel_shape=(3, 2))), "square window"),
     ("max pool that starts outside", only(n("MaxPool", "x", "y", kernel_shape=(2, 2), pads=(2, 2, 0, 0))), "pads"),
     ("max pool with other scales", only(n("MaxPool", "x", "y", kernel_shape=(1, 1))), "another scale"),
@@ -149,6 +160,15 @@ REFUSED: list[tuple[str, QdqGraph, str]] = [
     ("concatenation of too much", only(n("Concat", "x g", "y", axis=1)), "do not fit"),
     ("slice with steps", only(n("Slice", "x", "y", starts=(0,), axes=(1,), steps=(2,))), "steps of 1"),
     ("slice beyond the end", only(n("Slice", "x", "y", starts=(3,), axes=(1,))), "limits"),
+    ("enlarged smoothly", only(n("Resize", "x", "y", mode="linear")), "only nearest"),
+    ("enlarged by a half", only(n("Resize", "x", "y"), shapes={"y": (1, 8, 6, 6)}), "whole factors"),
+    ("made smaller", only(n("Resize", "x", "y"), shapes={"y": (1, 8, 2, 2)}), "whole factors"),
+    ("more channels", only(n("Resize", "x", "y"), shapes={"y": (1, 16, 4, 4)}), "whole factors"),
+    ("enlarged by 2.2, rounded", enlarged([1, 1, 2.2, 2.2]), "whole factors"),
+    ("scales for other axes", enlarged([2, 2]), "whole factors"),
+    ("enlarged from corner to corner", enlarged(coordinate_transformation_mode="tf_crop_and_resize"), "'tf_crop"),
+    ("enlarged and rounded down", enlarged(nearest_mode="floor"), "'half_pixel' with nearest_mode 'floor'"),
+    ("enlarged with another scale", enlarged(qparams={"x": P, "y": Q}), "another scale"),
     ("scores as an int8 map", only(n("DequantizeScores", "x", "y"), output="y"), "not a map"),
     ("Q of a shared tensor", only(n("Requantize", "r", "y"), qparams={"y": P}), "also used"),
     ("Q of int8 scores", only(n("QuantizeLinear", "r s z", "y"), qparams={}), "without a DequantizeLinear"),
@@ -172,7 +192,7 @@ def test_refusals_say_why(graph: QdqGraph, words: str) -> None:
 
 
 def test_rules_leave_other_nodes_alone() -> None:
-    stranger = only(n("Resize", "x", "y"))
+    stranger = only(n("Einsum", "x", "y"))
     assert [rule(stranger, stranger.nodes[0]) for rule in RULES] == [None] * len(RULES)
 
 
@@ -295,6 +315,31 @@ def test_factor_and_offset_of_each_channel() -> None:
     # Half a step from rounding, and the offset's rounding to 1/64 of the input's step
     limit = 0.5 + 0.5 * np.abs(np.array(factor)) * P.scale / Q.scale / 64 + 1e-4
     assert (np.abs(got - exact) <= limit).all()
+
+
+@pytest.mark.parametrize("coordinates", [
+    "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn",
+])  # fmt: skip
+@pytest.mark.parametrize("rounding", ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
+@pytest.mark.parametrize("factor", [2, 3, 7])
+def test_enlargement_is_that_of_onnx_runtime_or_refused(coordinates: str, rounding: str, factor: int) -> None:
+    attributes = {"coordinate_transformation_mode": coordinates, "nearest_mode": rounding}
+    node = helper.make_node("Resize", ["x", "", "scales"], ["y"], **attributes)
+    sizes, scales = (1, 8, 4 * factor, 4 * factor), np.float32([1, 1, factor, factor])
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, size) for name, size in (("x", MAP), ("y", sizes)))
+    one = helper.make_graph([node], "one", [x], [y], [numpy_helper.from_array(scales, "scales")])
+    x = np.arange(128, dtype=np.int8).reshape(MAP)
+    model = helper.make_model(one, opset_imports=[helper.make_opsetid("", 19)], ir_version=8)
+    (expected,) = onnx_runtime(model)({"x": x.astype(np.float32)})
+    made = result(only(
+        n("Resize", "x r scales", "y", **attributes), shapes={"y": sizes}, qparams={"x": P, "y": P},
+        constants={"r": np.float32([]), "scales": scales},
+    ))  # fmt: skip
+    copies = x.repeat(factor, 2).repeat(factor, 3)
+    assert isinstance(made, ir.NearestUpsample) == bool((copies == expected).all())
+    if isinstance(made, ir.NearestUpsample):
+        got = execute(made, {"x": x.transpose(0, 2, 3, 1)})
+        np.testing.assert_array_equal(got.transpose(0, 3, 1, 2), expected)
 
 
 @pytest.mark.parametrize(("shape", "of_slopes"), [(MAP, (8, 1, 1)), (MAP, (1, 8, 1, 1)), ((1, 8), (8,))])
