@@ -24,7 +24,7 @@ from torch import Tensor
 from repghost.checkpoints.weight_names import AVERAGED, RAW, holds_weights, weights_path
 from repghost.errors import UsageError, is_out_of_memory
 from repghost.pickles import unsafe_part
-from repghost.untrusted import read_bounded
+from repghost.untrusted import LARGEST_INT, read_bounded
 
 SIZE_LIMIT = 1 << 30  # a 2.0x with its optimizer's state takes 0.2 GB
 TENSOR_LIMIT = 10_000  # the train form has 672
@@ -32,6 +32,7 @@ SAFETENSORS_HEADER_LIMIT = 100_000_000  # as the format's description demands
 HEADER_LIMIT = 4 << 20  # bytes that are read of it; that of a 2.0x has 80,000
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 SHOWN = 3  # names printed in a message
+NOTE_LIMIT = 1000  # characters of a text beside the weights that is kept
 PICKLE = "data.pkl"  # of an archive
 MEMBER_LIMIT = 5 * TENSOR_LIMIT  # of an archive, among them the tensors of an optimizer
 ZIP_MEMBER, ZIP_END, ZIP_END_BYTES = b"PK\1\2", b"PK\5\6", 22
@@ -138,12 +139,13 @@ def load_archive(data: bytes, path: Path) -> Any:
     Raises:
         UsageError: when the bytes are something else, damaged, or ask for more.
     """
-    unsafe = _unsafe_archive(data, path)
+    own, unsafe = _checked_archive(data, path)
     try:
         if unsafe is None:
+            own.seek(0)
             with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about details of a file that is evaluated below
-                return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+                return torch.load(own, map_location="cpu", weights_only=True)
     except Exception as error:  # a crafted pickle can raise anything; it is never loaded another way
         asked = re.search(r"GLOBAL (\S+)", str(error))
         if asked is None:
@@ -155,16 +157,18 @@ def load_archive(data: bytes, path: Path) -> Any:
     )
 
 
-def _unsafe_archive(data: bytes, path: Path) -> str | None:
-    """Return what the pickle of an archive does that weights have no use for, None for nothing.
+def _checked_archive(data: bytes, path: Path) -> tuple[io.BytesIO, str | None]:
+    """Return an archive for torch, and what its pickle does that weights have no use for, None for nothing.
 
-    Refused are archives that would unpack to more than the file's size, and those whose list of members is not where
-    each reader looks for it; torch itself stores without compression, and nothing follows the list.
+    An archive can be made so that torch's reader sees other members than Python's, so torch is given one that is
+    written here from the members that were looked at. Refused are archives that would unpack to more than the file's
+    size; torch itself stores without compression, and nothing follows the list of members.
     """
+    own = io.BytesIO()
     try:
         if data.count(ZIP_MEMBER) > MEMBER_LIMIT or data[-ZIP_END_BYTES:][: len(ZIP_END)] != ZIP_END:
             raise ValueError("its list of members is too long, or something follows it")
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(own, "w") as copy:
             entries = archive.infolist()
             if all(entry.compress_type == zipfile.ZIP_STORED for entry in entries) and (
                 sum(entry.file_size for entry in entries) <= len(data)
@@ -172,7 +176,11 @@ def _unsafe_archive(data: bytes, path: Path) -> str | None:
                 pickles = [entry for entry in entries if PurePosixPath(entry.filename).name == PICKLE]
                 if len(pickles) != 1:
                     raise ValueError(f"it has {len(pickles)} members {PICKLE}")
-                return unsafe_part(archive.read(pickles[0]), CALLABLES)
+                if len({entry.filename for entry in entries}) < len(entries):
+                    raise ValueError("it has two members of one name")
+                for entry in entries:
+                    copy.writestr(entry.filename, archive.read(entry))
+                return own, unsafe_part(archive.read(pickles[0]), CALLABLES)
     except Exception as error:
         raise _damaged(path, error) from error
     raise UsageError(f"checkpoint {str(path)!r} is a compressed archive; torch.save stores. Save the weights again.")
@@ -186,12 +194,19 @@ def _from_mapping(content: Mapping[Any, Any], path: Path, prefer_ema: bool, size
         weights = weights[key]
     notes: dict[str, Any] = {}
     if keys:
-        plain = {str(key): value for key, value in content.items() if isinstance(value, str | int | float)}
+        plain = {key: value for key, value in content.items() if isinstance(key, str) and _is_note(value)}
         notes = plain | {"weights": ".".join(keys)}
         beside = next((key for key in RAW if holds_weights(content.get(key))), None)
         if beside is not None and keys[0] in AVERAGED:
             notes["weights_beside"] = beside
     return WeightFile(_checked(weights, path, size), {}, notes)
+
+
+def _is_note(value: object) -> bool:
+    """Return whether a value beside the weights can be kept as JSON: a diverged run has a loss of NaN, for example."""
+    if isinstance(value, str):
+        return len(value) <= NOTE_LIMIT and value.isprintable()
+    return isinstance(value, int | float) and abs(value) <= LARGEST_INT  # NaN is not
 
 
 def _checked(weights: Mapping[Any, Any], path: Path, size: int) -> dict[str, Tensor]:
@@ -224,7 +239,9 @@ def _too_many(path: Path, count: int) -> UsageError:
 def _damaged(path: Path, error: Exception) -> Exception:
     if is_out_of_memory(error):
         return error
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    # Around this torch advises to load the file in the way that runs what it holds.
+    inner = re.search(r"WeightsUnpickler error:\s*(.*)", str(error))
+    lines = (inner[1] if inner else str(error)).strip().splitlines() or [type(error).__name__]
     return UsageError(
         f"checkpoint {str(path)!r} is damaged or cut short ({lines[0][:200]}). Copy or download it again."
     )

@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 import random
+import re
 import struct
 import sys
 import zipfile
@@ -17,6 +18,7 @@ import safetensors.torch
 import torch
 
 from repghost.checkpoints.checkpoint import HEADER_KEY, load_model, read_checkpoint, write_checkpoint
+from repghost.checkpoints.weight_files import load_archive
 from repghost.errors import UsageError
 from repghost.network.model import repghost_model_convert
 from repghost.network.spec import ModelSpec
@@ -138,6 +140,41 @@ def test_a_compressed_archive_is_refused(tmp_path: Path) -> None:
         archive.writestr("archive/data.pkl", b"\0" * 50_000_000)
     with pytest.raises(UsageError, match="compressed archive"):
         read_checkpoint(put(tmp_path, bomb.getvalue()))
+
+
+class Allocates:
+    """A pickle that makes a bytearray."""
+
+    def __reduce__(self) -> tuple:
+        return bytearray, (1 << 20,)
+
+
+def two_views(hidden: bytes, shown: bytes) -> bytes:
+    """Return an archive that torch reads as one, and Python as another with as many members.
+
+    The end says where the list of members begins, which torch takes as it is; Python takes what lies before the end.
+    """
+    end = hidden[-22:]
+    size, start = struct.unpack("<2I", end[12:20])
+    shown_start = struct.unpack("<I", shown[-6:-2])[0]
+    listed = bytearray(shown[shown_start : shown_start + size])
+    for entry in re.finditer(b"PK\1\2", bytes(listed)):
+        place = slice(entry.start() + 42, entry.start() + 46)
+        listed[place] = struct.pack("<I", struct.unpack("<I", listed[place])[0] + start - shown_start)
+    return hidden[: start + size] + shown[:shown_start] + listed + end
+
+
+def test_an_archive_that_torch_reads_in_another_way_is_read_as_it_was_checked() -> None:
+    tensor = torch.ones(4)
+    data = two_views(torch_bytes({"a": tensor, "b": Allocates()}), torch_bytes({"a": tensor}))
+    assert len(torch.load(io.BytesIO(data), weights_only=True)["b"]) == 1 << 20, "the trick works"
+    assert list(load_archive(data, Path("file"))) == ["a"]
+
+
+def test_a_value_that_torch_does_not_read_is_named_without_its_advice(tmp_path: Path) -> None:
+    path = put(tmp_path, torch_bytes(training_file(epoch=10**1000)))
+    with pytest.raises(UsageError, match=r"cut short \(Unsupported operand \d+\)"):
+        read_checkpoint(path)
 
 
 def replace(name: str, tensor: torch.Tensor) -> Callable[[State], None]:

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from torch.nn.utils import parametrizations, prune
 
-from repghost.checkpoints.checkpoint import load_model, read_checkpoint
+from repghost.checkpoints.checkpoint import build_model, load_model, read_checkpoint, write_checkpoint
 from repghost.cli import cli
 from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
@@ -167,3 +167,10 @@ def test_what_does_not_fit_is_told_from_another_network(
 def test_a_preprocess_without_a_version_says_what_to_add() -> None:
     with pytest.raises(UsageError, match='"version": 1 is missing; add it'):
         Preprocess.from_dict({"size": 64})
+
+
+def test_values_beside_the_weights_that_are_no_json_do_not_stop_anything(tmp_path: Path) -> None:
+    odd = {"metric": float("nan"), "best": float("inf"), "seed": 1 << 70, "note": "\ud800", "log": "x" * 5000}
+    checkpoint = read_checkpoint(put(tmp_path, torch_bytes({"state_dict": state(), "epoch": 3, **odd})))
+    assert checkpoint.metadata == {"epoch": 3, "weights": "state_dict"}
+    write_checkpoint(tmp_path / "copy", build_model(checkpoint), metadata=checkpoint.metadata)
