@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,6 +19,7 @@ Weights = Literal["averaged", "raw"]  # of the two kinds that a run with an aver
 
 def rank(metric: str, top1: float, top5: float, loss: float) -> tuple[float, float]:
     """Return what is larger for the better network: by the metric first, and of equal accuracies by the loss."""
+    loss = math.inf if math.isnan(loss) else loss  # NaN is neither larger nor smaller, and would stay the best
     if metric == "loss":
         return -loss, top1
     return {"top1": top1, "top5": top5}[metric], -loss

@@ -114,7 +114,7 @@ def _state(values: Mapping[str, Any]) -> RunState:
     return RunState(
         recipe=Recipe.from_dict(parse_json(values["recipe"], "its recipe")),
         classes=msgspec.convert(parse_json(values["classes"], "its classes", TEXT_LIMIT), tuple[str, ...]),
-        history=msgspec.convert(parse_json(values["history"], "its history", TEXT_LIMIT), tuple[EpochRecord, ...]),
+        history=msgspec.convert(_losses(values["history"]), tuple[EpochRecord, ...]),
         progress=msgspec.convert(parse_json(values["progress"], "its progress"), Progress),
         model=weights_in(values, "model"),
         average=weights_in(values, "average"),
@@ -122,3 +122,10 @@ def _state(values: Mapping[str, Any]) -> RunState:
         scaler=values["scaler"],
         random=tuple(values["random"]),
     )
+
+
+def _losses(text: str) -> Any:
+    """Return the history as JSON, in which the loss of weights that overflow is NaN."""
+    if len(text) > TEXT_LIMIT:
+        raise UsageError(f"its history has {len(text)} characters; at most {TEXT_LIMIT} are allowed.")
+    return json.loads(text)
