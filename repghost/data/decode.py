@@ -103,6 +103,8 @@ def decode_image(data: bytes, name: str, upright: bool = True) -> Image.Image:
         raise ImageError(f"{name}: larger than the {MAX_PIXELS} pixels allowed ({error}).") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not a picture of a known format ({', '.join(FORMATS)}).") from error
+    except MemoryError as error:
+        raise ImageError(f"{name}: needs more memory than there is.") from error
     except Exception as error:  # a decoder fed with hostile bytes may raise anything; the file is what is wrong
         raise ImageError(f"{name}: broken ({type(error).__name__}: {error}).") from error
 

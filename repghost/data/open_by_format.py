@@ -61,7 +61,8 @@ def open_dataset(path: Path | str, split: str, class_map: Path | None = None) ->
             f"{path}: not a set of pictures; give a folder or a file that ends in {', '.join(TAR_SUFFIXES)}."
         )
     if not path.is_dir():
-        raise UsageError(f"{path}: no such file or folder; give --data the folder of a set of pictures.")
+        what = "a pipe, a socket or a device" if path.exists() else "no such file or folder"
+        raise UsageError(f"{path}: {what}; give --data the folder of a set of pictures.")
     if splits_in(path):
         return open_fashion_mnist(path, split)
     if is_cifar10(path):

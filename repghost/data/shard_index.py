@@ -97,9 +97,6 @@ def _members(path: Path) -> Iterator[dict[str, Any]]:
                     text = file.read(min(member.size, _LABEL_BYTES + 1))
                 place = _Member(member.name, member.offset_data, member.size, text)
                 yield {"fname": member.name, "data": place, "__url__": str(path)}
-        file.seek(archive.offset)
-        if file.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes a damaged header for the end
-            raise tarfile.ReadError(f"damaged header at byte {archive.offset}")
 
 
 def _check(path: Path, member: tarfile.TarInfo) -> None:

@@ -22,7 +22,8 @@ def bounded_headers() -> type[tarfile.TarInfo]:
     """Return what `tarfile.open` takes as `tarinfo` for one archive: the class of its members.
 
     tarfile reads the headers that extend another into memory whatever their size, and the map of a sparse file from
-    the archive's data; their sizes are refused before that, as `tarfile.ReadError`.
+    the archive's data; their sizes are refused before that, as `tarfile.ReadError`. So is an archive that ends without
+    the zeros that mark its end: what was lost with it would be missing without a word.
     """
 
     class Header(tarfile.TarInfo):
@@ -30,7 +31,12 @@ def bounded_headers() -> type[tarfile.TarInfo]:
 
         @classmethod
         def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Header:
-            found = super().frombuf(buf, encoding, errors)
+            try:
+                found = super().frombuf(buf, encoding, errors)
+            except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+                raise
+            except tarfile.HeaderError as error:  # which tarfile takes for the end of the archive
+                raise tarfile.ReadError(f"{error}; it is damaged or cut short") from None
             if found.type in _EXTENSIONS and found.size > 1024:
                 cls.extensions += 1
             if (found.type in _EXTENSIONS and found.size > MAX_EXTENSION_BYTES) or cls.extensions > MAX_LONG_EXTENSIONS:

@@ -135,7 +135,7 @@ def sparse(data: bytes) -> bytes:
     ("change", "message"),
     [
         (lambda data: data[:600], "not a whole"),
-        (lambda data: data[:512] + data[520:], "damaged header at byte 1024"),
+        (lambda data: data[:512] + data[520:], "bad checksum; it is damaged"),
         (lambda data: data[: 512 * 7 + 40], "unexpected end"),
         (lambda data: b"", "not a whole"),
         (lambda data: bytes(range(256)) * 10, "not a whole"),

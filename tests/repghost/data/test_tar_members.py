@@ -67,3 +67,20 @@ def test_members_and_long_headers_are_counted(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(tar_members, "MAX_LONG_EXTENSIONS", 2)
     with pytest.raises(tarfile.ReadError, match="number 3"):
         names([member("n" * 2000)] * 3, "r:")
+
+
+@pytest.mark.parametrize("mode", ["r:", "r|*"])
+@pytest.mark.parametrize("kept", [0, 1, 512, 1024, 1100])
+def test_a_tar_that_ends_too_early_is_refused(kept: int, mode: str) -> None:
+    data = (member("a", b"x") + member("b", b"x"))[:kept]
+    with (
+        pytest.raises(tarfile.ReadError, match=r"cut short|unexpected end"),
+        tarfile.open(fileobj=io.BytesIO(data), mode=mode, tarinfo=bounded_headers()) as archive,  # type: ignore[call-overload]
+    ):
+        list(read_members(archive))
+
+
+@pytest.mark.parametrize("mode", ["r:", "r|*"])
+def test_a_damaged_header_is_not_the_end(mode: str) -> None:
+    with pytest.raises(tarfile.ReadError, match="bad checksum; it is damaged"):
+        names([member("a", b"x"), member("b").replace(b"b", b"c", 1), member("d")], mode)
