@@ -37,7 +37,7 @@ def no_network(tensors: Mapping[str, Tensor], name: str) -> UsageError:
             "script that DeepSpeed writes beside its checkpoints: python zero_to_fp32.py CHECKPOINTS OUT."
         )
     given = "is absent" if tensor is None else f"has the shape {shape(tensor)}"
-    if name == HEAD and STEM in tensors and any(".ghost1.primary_conv." in key for key in tensors):
+    if name == HEAD and STEM in tensors and any(key.startswith("blocks.9.") for key in tensors):
         return UsageError(f"this is a RepGhostNet with another head: {name} {given}. {_head_line(tensors)}")
     found = ", ".join(key[:80] for key in list(tensors)[:SHOWN]) or "nothing"
     return UsageError(
@@ -118,15 +118,17 @@ def _head_line(tensors: Mapping[str, Tensor]) -> str:
         return f"A 1x1 convolution is a linear layer: d[{HEAD!r}] = d[{HEAD!r}].flatten(1) before saving."
     heads = [
         name for name, tensor in tensors.items()
-        if not name.startswith(("blocks.", "conv_head.")) and tensor.dim() == 2 and tensor.shape[1] == HEAD_CHANNELS
+        if not name.startswith(("blocks.", "conv_head.")) and tensor.dim() == 2
     ]  # fmt: skip
-    if len(heads) != 1:
+    if len(heads) != 1 or tensors[heads[0]].shape[1] != HEAD_CHANNELS:
         return (
             f"Its head has to be one linear layer of {HEAD_CHANNELS} features, called 'classifier'. Put one on the "
             "network and save it again."
         )
     name = heads[0].removesuffix(".weight")
-    rename = "; ".join(f"d['classifier.{part}'] = d.pop({f'{name}.{part}'!r})" for part in ("weight", "bias"))
+    rename = f"d[{HEAD!r}] = d.pop({heads[0]!r}); d[{BIAS!r}] = " + (
+        f"d.pop({f'{name}.bias'!r})" if f"{name}.bias" in tensors else f"torch.zeros({len(tensors[heads[0]])})"
+    )
     return (
         f"If {name[:80]!r} is one linear layer and nothing else changes the features, rename it before saving: {rename}"
     )

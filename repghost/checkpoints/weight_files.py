@@ -21,7 +21,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from repghost.checkpoints.weight_names import AVERAGED, RAW, holds_weights, weights_path
+from repghost.checkpoints.weight_names import elsewhere, raw_beside, weights_path
 from repghost.errors import UsageError, is_out_of_memory
 from repghost.pickles import unsafe_part
 from repghost.untrusted import LARGEST_INT, read_bounded
@@ -196,9 +196,11 @@ def _from_mapping(content: Mapping[Any, Any], path: Path, prefer_ema: bool, size
     if keys:
         plain = {key: value for key, value in content.items() if isinstance(key, str) and _is_note(value)}
         notes = plain | {"weights": ".".join(keys)}
-        beside = next((key for key in RAW if holds_weights(content.get(key))), None)
-        if beside is not None and keys[0] in AVERAGED:
+        beside = raw_beside(content, keys)
+        if beside is not None:
             notes["weights_beside"] = beside
+    else:
+        _refuse_other_keys(content, path)
     return WeightFile(_checked(weights, path, size), {}, notes)
 
 
@@ -207,6 +209,17 @@ def _is_note(value: object) -> bool:
     if isinstance(value, str):
         return len(value) <= NOTE_LIMIT and value.isprintable()
     return isinstance(value, int | float) and abs(value) <= LARGEST_INT  # NaN is not
+
+
+def _refuse_other_keys(content: Mapping[Any, Any], path: Path) -> None:
+    """Refuse a training file that has its weights under keys that are not known here, with the line that helps."""
+    keys = elsewhere(content)
+    if keys:
+        place = "".join(f"[{key!r:.80}]" for key in keys)
+        raise UsageError(
+            f"checkpoint {str(path)!r} has its weights under keys that are not known here. Save them alone: torch.save("
+            f"torch.load({str(path)!r}, 'cpu', weights_only=True){place}, 'weights.pth')"
+        )
 
 
 def _checked(weights: Mapping[Any, Any], path: Path, size: int) -> dict[str, Tensor]:

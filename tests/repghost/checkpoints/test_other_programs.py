@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from torch.nn.utils import parametrizations, prune
 
 from repghost.checkpoints.checkpoint import build_model, load_model, read_checkpoint, write_checkpoint
+from repghost.checkpoints.weight_names import DEEPEST, elsewhere, weights_path
 from repghost.cli import cli
 from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
@@ -42,6 +43,8 @@ def is_averaged(path: Path, **options: Any) -> bool:
         ({"model": {"module": state()}, "optimizer": {}}, "model.module"),
         ({"params": {"lr": 0.1}, "state_dict": state()}, "state_dict"),
         ({"state_dict": state(), "losses": torch.ones(3)}, "state_dict"),
+        ({"state_dict": state(), "ema": {"decay": torch.tensor(0.999)}}, "state_dict"),
+        ({"state_dict": state(), "ema": {"other.weight": torch.ones(2, 2)}}, "state_dict"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -69,6 +72,45 @@ def test_averaged_weights_are_preferred_and_said(content: State, key: str, tmp_p
     checkpoint = read_checkpoint(path)
     assert checkpoint.notes == (f"the averaged weights {key!r} were taken, not {next(iter(content))!r} beside them",)
     assert not read_checkpoint(path, prefer_ema=False).notes
+
+
+def test_averaged_weights_inside_another_key_are_said(tmp_path: Path) -> None:
+    path = put(tmp_path, torch_bytes({"model": {"state_dict": state(), "state_dict_ema": averaged()}}))
+    assert is_averaged(path)
+    assert read_checkpoint(path).notes == (
+        "the averaged weights 'model.state_dict_ema' were taken, not 'state_dict' beside them",
+    )
+
+
+@pytest.mark.parametrize("content", [{"net_g": state()}, {"checkpoint": {0: {"state_dict": averaged("module.")}}}])
+def test_weights_under_other_keys_are_refused_with_the_line_that_saves_them(
+    content: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="under keys that are not known here") as caught:
+        read_checkpoint(put(tmp_path, torch_bytes(content)))
+    exec(str(caught.value).partition("Save them alone: ")[2], {"torch": torch})
+    assert read_checkpoint(tmp_path / "weights.pth").spec.num_classes == 7
+
+
+def test_two_networks_are_refused_with_the_line_that_leaves_one(tmp_path: Path) -> None:
+    content = {
+        "state_dict": {**{f"model.{name}": tensor for name, tensor in state().items()}, **averaged("ema_model.module.")}
+    }
+    with pytest.raises(UsageError, match="it holds 2 networks") as caught:
+        read_checkpoint(put(tmp_path, torch_bytes(content)))
+    found = {"d": content["state_dict"]}
+    exec(str(caught.value).partition("that of the file: ")[2], found)
+    assert is_averaged(put(tmp_path, torch_bytes(found["d"])))
+
+
+def test_a_file_that_holds_itself_many_times_is_looked_through_once() -> None:
+    part: dict[Any, Any] = dict.fromkeys(range(3000), 0)
+    for _ in range(DEEPEST):
+        part = dict.fromkeys(range(3000), part)
+    part["state_dict"] = part
+    assert elsewhere(part) is None
+    assert weights_path(part, prefer_ema=True) == ("state_dict",) * DEEPEST
 
 
 def test_a_command_says_which_weights_it_took(tmp_path: Path) -> None:
@@ -134,6 +176,12 @@ MISFITS: list[tuple[str, Callable[[], State]]] = [
      lambda: renamed(state(), "classifier.", "classifier.1.")),
     ("with another head: classifier.weight is absent. Its head has to be one linear layer of 1280",
      lambda: without(state(), "classifier")),
+    ("with another head: classifier.weight is absent. Its head has to be one linear layer of 1280",
+     lambda: {**renamed(state(), "classifier.", "classifier.0."), "classifier.2.weight": torch.ones(3, 7)}),
+    ("with another head: classifier.weight is absent. If 'fc'",
+     lambda: without(renamed(state(), "classifier", "fc"), "fc.bias")),
+    ("this is not a RepGhostNet: classifier.weight is absent; the file holds 9 tensors",
+     lambda: dict(list(state().items())[:9])),
     ("with another head: classifier.weight has the shape 7x1280x1x1. A 1x1 convolution", with_one_by_one_head),
     ("this network with another head; allowed is one linear layer of 1280 features",
      lambda: {**state(), "classifier.weight": torch.zeros(7, 960)}),
