@@ -6,6 +6,7 @@ LOC_val_solution.csv, and Tiny-ImageNet's val_annotations.txt. What follows the 
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +48,7 @@ def read_class_map(path: Path) -> ClassMap:
     for number, line in enumerate(lines[kaggle:], 1 + kaggle):
         if not line.strip():
             continue
-        separator = next((mark for mark in "\t," if mark in line), None)
-        parts = [part.strip() for part in (line.split(separator) if separator else line.split(maxsplit=1))]
+        parts = [part.strip() for part in _columns(line)]
         if len(parts) < 2 or not parts[1]:
             raise UsageError(
                 f"{path}: line {number} is {line[:80]!r}; each needs the name of a picture and its class, e.g. "
@@ -58,6 +58,13 @@ def read_class_map(path: Path) -> ClassMap:
         if by_name.setdefault(Path(parts[0]).name, name) != name:
             raise UsageError(f"{path}: line {number} gives {parts[0]!r} a second class, {name!r}; mend the file.")
     return ClassMap(path, by_name)
+
+
+def _columns(line: str) -> list[str]:
+    """Return the parts of a line; with commas, quotes hold a part together."""
+    if "\t" in line:
+        return line.split("\t")
+    return next(csv.reader([line])) if "," in line else line.split(maxsplit=1)
 
 
 def order_of(classes: set[str], path: Path) -> tuple[tuple[str, ...], bool]:

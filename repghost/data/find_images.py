@@ -17,7 +17,7 @@ def is_image(name: str) -> bool:
     return PurePath(name).suffix.lower() in EXTENSIONS and not name.startswith(".")
 
 
-def find_images(folder: Path, unread: Unread, outside: Path) -> list[Path]:
+def find_images(folder: Path, unread: Unread, outside: Path, known: Path | None = None) -> list[Path]:
     """Return the image files below a folder, in an order that depends on names alone.
 
     Links to folders are followed. A folder that was read already, or that holds `outside`, is not read again, so a
@@ -27,6 +27,7 @@ def find_images(folder: Path, unread: Unread, outside: Path) -> list[Path]:
         folder: where the search begins.
         unread: counts what is not read.
         outside: a folder above it; links to it or to what holds it are not followed.
+        known: a file that is read for something else.
 
     Raises:
         UsageError: when there are more than `MAX_IMAGES`.
@@ -42,6 +43,8 @@ def find_images(folder: Path, unread: Unread, outside: Path) -> list[Path]:
         seen.add(_identity(place))
         for entry in sorted(os.scandir(place), key=lambda entry: entry.name):
             path = place / entry.name
+            if known is not None and path == known:
+                continue
             if not _is_folder(entry):
                 _take_file(entry, path, found, unread)
             elif is_hidden(entry.name):

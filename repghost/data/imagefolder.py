@@ -101,7 +101,7 @@ def _from_folders(root: Path, names: list[str], notes: tuple[str, ...]) -> Folde
 def _from_map(root: Path, class_map: ClassMap, notes: tuple[str, ...]) -> FolderSet:
     """Return the images of a split without class folders whose classes a file says."""
     unread, found = Unread(), list[tuple[Path, str]]()
-    for path in find_images(root, unread, root.parent):
+    for path in find_images(root, unread, root.parent, class_map.path):
         name = class_map.class_of(path)
         if name is None:
             unread.add("pictures without a line in the class map", path)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from repghost.data.base import MissingSplitError
+from repghost.data.base import MissingSplitError, UnlabelledSplitError
 from repghost.data.class_names import MAX_CLASSES, composed, sorted_classes
 from repghost.data.decode import MAX_FILE_BYTES, decode_image
 from repghost.data.find_images import is_image
@@ -30,6 +30,7 @@ from repghost.untrusted import open_regular
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 SHOWN = 20  # folders in a message
+_BESIDE = "pictures outside the class folders"
 MAX_TOTAL_BYTES = 4 << 30  # of one split, decompressed
 
 
@@ -87,10 +88,7 @@ def open_tar(path: Path, split: str) -> TarSet:
         members.setdefault(parts[0], {})[name] = data
     chosen = find_names(split, members)
     if not chosen:
-        raise MissingSplitError(
-            f"{path}: no pictures in {split}/class/; folders there: {', '.join(sorted(noted.folders)) or 'none'}. "
-            "Where the pictures lie in no class folders, unpack it and give the folder, and --class-map."
-        )
+        raise _without_class_folders(path, split, noted)
     content = members[chosen[0]]
     names = tuple(sorted(content))
     folders = [PurePosixPath(name).parts[1] for name in names]
@@ -103,6 +101,17 @@ def open_tar(path: Path, split: str) -> TarSet:
     return TarSet(
         str(path), classes, names, tuple(content[name] for name in names), labels, notes, trained_on, chosen[0]
     )
+
+
+def _without_class_folders(path: Path, split: str, noted: _Noted) -> UsageError:
+    """Return the error for a split that is not there, or that has its pictures in no class folders."""
+    if any(_BESIDE in noted.unread[name].counts for name in find_names(split, noted.unread)):
+        return UnlabelledSplitError(
+            f"{path}: the pictures of the split {split!r} lie in no class folders, so nothing says their classes; "
+            "unpack it and give the folder, and --class-map."
+        )
+    folders = ", ".join(escape(name) for name in sorted(noted.folders)) or "none"
+    return MissingSplitError(f"{path}: no pictures in {split}/class/; folders there: {folders}.")
 
 
 def _images(path: Path, noted: _Noted) -> Iterator[tuple[str, tuple[str, ...], bytes]]:
@@ -143,7 +152,7 @@ def _parts(member: tarfile.TarInfo, noted: _Noted) -> tuple[str, ...]:
     if parts and len(noted.folders) < SHOWN:
         noted.folders.add(parts[0])
     splits = {*noted.wanted, *TRAIN}
-    if len(parts) > 3 and parts[0].lower() not in {*WORDS, *splits, "/"} and parts[1].lower() in splits:
+    if len(parts) > 2 and parts[0].lower() not in {*WORDS, *splits, "/"} and parts[1].lower() in splits:
         noted.above.add(parts[0])
         return parts[1:]
     return parts
@@ -158,4 +167,4 @@ def _not_read(member: tarfile.TarInfo, parts: tuple[str, ...]) -> str:
         return "links, devices and paths that lead out"
     if not is_image(parts[-1]) or is_hidden(parts[-1]):
         return kind_of(parts[-1])
-    return "pictures outside the class folders" if len(parts) < 3 else ""
+    return _BESIDE if len(parts) < 3 else ""

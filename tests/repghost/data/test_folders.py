@@ -176,8 +176,9 @@ TABS = "\ufeffILSVRC2012_val_00000000.JPEG\tsea lion\t0\t1\nILSVRC2012_val_00000
         ("ILSVRC2012_val_00000000.JPEG n02\r\nILSVRC2012_val_00000001.JPEG n01\r\n", ("n01", "n02"), [1, 0]),
         (TABS, ("a", "sea lion"), [1, 0]),
         ("val/ILSVRC2012_val_00000000.JPEG 2\nILSVRC2012_val_00000001.JPEG 0\n", ("0", "1", "2"), [2, 0]),
+        ('"ILSVRC2012_val_00000000.JPEG","dog, hot"\nILSVRC2012_val_00000001.JPEG,a', ("a", "dog, hot"), [1, 0]),
     ],
-    ids=["Kaggle", "pairs", "tabs", "numbers"],
+    ids=["Kaggle", "pairs", "tabs", "numbers", "quotes"],
 )  # fmt: skip
 def test_a_flat_split_is_read_with_a_class_map(
     tmp_path: Path, text: str, classes: tuple[str, ...], labels: list[int]
@@ -223,13 +224,27 @@ def make_tiny_imagenet(root: Path) -> Path:
     return root
 
 
+@pytest.mark.parametrize("above", ["", "set/"])
+def test_a_tar_without_class_folders_is_told_from_one_without_the_split(tmp_path: Path, above: str) -> None:
+    image = write(tmp_path / "1.png")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(image, f"{above}train/ant/1.png")
+        archive.add(image, f"{above}train/2.png")
+        archive.add(image, f"{above}val/1.png")
+    with pytest.raises(UnlabelledSplitError, match=r"lie in no class folders.*--class-map"):
+        open_dataset(tmp_path / "a.tar", "test")
+    with pytest.raises(MissingSplitError, match=r"no pictures in calibration/class/"):
+        open_dataset(tmp_path / "a.tar", "calibration")
+    assert any("outside the class folders: 1" in note for note in notes_on(open_dataset(tmp_path / "a.tar", "train")))
+
+
 def test_tiny_imagenet_is_read_as_it_is(tmp_path: Path) -> None:
     make_tiny_imagenet(tmp_path)
     train, val, test = (open_dataset(tmp_path, split) for split in ("train", "val", "test"))
     assert train.classes == val.classes == ("n01", "n02")
     assert val.labels.tolist() == [1, 0]
     assert test.name(0) == val.name(0)  # its test images have no labels
-    assert f"{tmp_path}: 'val' is read as the split 'test'" in notes_on(test)
+    assert notes_on(test) == (f"{tmp_path}: 'val' is read as the split 'test'",)  # not that its classes were not read
 
 
 def rename(root: bytes, name: bytes) -> None:
