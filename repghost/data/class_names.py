@@ -12,6 +12,7 @@ from repghost.untrusted import read_bounded
 
 CHARACTERS, NATURAL = "characters", "natural"  # orders of names: torchvision's, and timm's
 MAX_CLASSES = 100_000
+CLASSES_FILE = "classes.txt"  # beside shards, a name on each line
 SHOWN = 5  # names in a message
 
 _FILE_BYTES = 16 << 20

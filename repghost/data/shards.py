@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from repghost.data.base import MissingSplitError
-from repghost.data.class_names import read_class_names
+from repghost.data.class_names import CLASSES_FILE, read_class_names
 from repghost.data.decode import ImageError, decode_image
 from repghost.data.shard_index import ShardIndex, index_shard
 from repghost.data.split_names import WORDS, wanted_names
 from repghost.errors import ToolMissingError, UsageError, install_command
 from repghost.untrusted import open_regular, parse_int
 
-CLASSES_FILE = "classes.txt"
 MAX_SHARDS = 100_000
 RANGE = r"\{(-?\d+)\.\.(-?\d+)"
 

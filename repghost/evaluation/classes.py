@@ -13,6 +13,7 @@ from PIL import Image
 from repghost.data import ImageSet, left_out, notes_on
 from repghost.data.class_names import (
     CHARACTERS,
+    CLASSES_FILE,
     NATURAL,
     SHOWN,
     composed,
@@ -91,13 +92,14 @@ def match_classes(
     notes = notes_on(dataset)
     if order in (CHARACTERS, NATURAL) and names is labels:
         notes += (f"--class-order {order} changed nothing: the network names its classes itself",)
-    elif names == dataset.classes:
-        return dataset
     numbers = match_names(dataset.classes, names)
-    lacking = [names[place] for place in np.setdiff1d(np.arange(len(names)), numbers).tolist()]
+    places = numbers[dataset.labels]
+    lacking = [names[place] for place in np.setdiff1d(np.arange(len(names)), places).tolist()]
     if lacking:
         notes += (f"the set lacks classes of the network's {count}: {shown_names(lacking)}",)
-    return MatchedSet(dataset, names, numbers[dataset.labels], notes)
+    if names == dataset.classes and notes == notes_on(dataset):
+        return dataset
+    return MatchedSet(dataset, names, places, notes)
 
 
 def match_names(given: Sequence[str], own: Sequence[str]) -> NDArray[np.int64]:
@@ -125,9 +127,12 @@ def match_names(given: Sequence[str], own: Sequence[str]) -> NDArray[np.int64]:
     theirs = {_key(name) for name in given}
     lacking = [name for name in own if _key(name) not in theirs]
     lacks = f"; it lacks {shown_names(lacking)}" if lacking else ""
+    mend = "rename those of the set, or give the set the network was trained for"
+    if _are_numbers(given):
+        mend = f"write names for the numbers, into {CLASSES_FILE} beside shards or into the lines of --class-map"
     raise UsageError(
         f"the set of pictures has classes that are not among the network's {len(own)}: {shown_names(unknown)}{lacks}. "
-        "Classes are matched by name: rename those of the set, or give the set the network was trained for."
+        f"Classes are matched by name: {mend}."
     )
 
 
@@ -148,6 +153,11 @@ def reordering(classes: tuple[str, ...], others: tuple[str, ...]) -> NDArray[np.
         differing = shown_names(sorted(set(classes) ^ set(others)))
         raise UsageError(f"the networks differ in their classes: {differing}; validate them one after the other.")
     return match_names(classes, others)
+
+
+def _are_numbers(names: Sequence[str]) -> bool:
+    """Return whether the names of classes are their places, as those of shards and class maps without names."""
+    return list(names) == [str(place) for place in range(len(names))]
 
 
 def _key(name: str) -> str:
@@ -172,6 +182,8 @@ def _names_of_network(
     classes = dataset.classes
     if by_name and len(getattr(dataset, "trained_on", ())) == count:
         classes = dataset.trained_on  # type: ignore[attr-defined]
+    if not by_name and _are_numbers(classes) and len(classes) < count:
+        return tuple(str(place) for place in range(count))  # of the last classes, the set has no picture
     if len(classes) != count:
         raise UsageError(
             f"the network has {count} classes, the set of pictures {len(classes)} ({shown_names(classes)}), and the "

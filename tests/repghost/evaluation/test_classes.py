@@ -86,6 +86,28 @@ def test_a_set_that_gives_its_order_is_not_asked_for_it() -> None:
     assert match_classes(folders(*NUMBERS, by_name=False), 10).classes == NUMBERS
 
 
+def test_numbers_are_places_also_where_the_last_ones_are_lacking() -> None:
+    matched = match_classes(folders("0", "1", by_name=False), 4)
+    assert (matched.classes, matched.labels.tolist()) == (("0", "1", "2", "3"), [0, 1])
+    assert matched.notes == ("the set lacks classes of the network's 4: '2', '3'",)  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match=r"classes, the set of pictures 2"):
+        match_classes(folders("a", "b", by_name=False), 4)
+    with pytest.raises(UsageError, match=r"classes, the set of pictures 5"):
+        match_classes(folders(*"01234", by_name=False), 4)
+    with pytest.raises(
+        UsageError, match=r"write names for the numbers, into classes\.txt beside shards or .*--class-map"
+    ):
+        match_classes(folders("0", "1", by_name=False), 2, ("ant", "bee"))
+
+
+def test_a_class_without_a_picture_is_said_to_be_lacking() -> None:
+    dataset = FolderSet(("a", "b"), (Path("b/0.png"),), np.asarray([1]))
+    for labels in (("a", "b"), None):
+        matched = match_classes(dataset, 2, labels)
+        assert matched.labels.tolist() == [1]
+        assert matched.notes == ("the set lacks classes of the network's 2: 'a'",)  # type: ignore[attr-defined]
+
+
 def test_a_file_gives_the_order(tmp_path: Path) -> None:
     file = tmp_path / "order.txt"
     file.write_bytes("\ufeffc\r\na\r\nb\r\n".encode())
