@@ -29,10 +29,11 @@ class Position:
     row: Expr
     column: Expr
     index: Expr | None = None  # row * width + column, where tiles walk across rows
+    width: int = 0  # of the output
 
     def at(self, place: TensorPlace, stride: int = 1) -> Expr:
         """Return how many elements lie between the first pixel of a tensor and the one at `stride` times this place."""
-        if self.index is not None and stride == 1 and place.halo == 0:
+        if self.index is not None and stride == 1 and place.halo == 0 and place.tensor.width == self.width:
             return self.index * place.pixel
         return self.row * (stride * place.pitch) + self.column * (stride * place.pixel)
 
@@ -77,7 +78,7 @@ class Walk:
             for pixel in range(self.pixels):
                 row = kernel.bind(tir.floordiv(first + pixel, self.width), "row")
                 column = kernel.bind(first + pixel - row * self.width, "column")
-                positions.append(Position(row, column, first + pixel))
+                positions.append(Position(row, column, first + pixel, self.width))
             yield positions
 
 

@@ -115,7 +115,10 @@ def dense_cases() -> list[Case]:
     for seed, row in enumerate(covering(axes, 2)):
         (kernel, stride), (height, width) = row.pop("kernel_stride"), row.pop("size")
         cases.append(_dense_case(kernel=kernel, stride=stride, height=height, width=width, seed=seed, **row))
-    return cases
+    # Rows of the input that are longer than those of the output, where no border lies around either.
+    plain = {**dict.fromkeys(("zero", "out_zero", "halo", "out_halo"), 0), "residual": False, "same": False}
+    plain |= {"fill": "random", "weights": "random", "bounds": "none", "height": 9, "width": 13, "outputs": 5}
+    return cases + [_dense_case(kernel=k, stride=1, inputs=8, seed=k, **plain) for k in (2, 3)]
 
 
 def depthwise_cases() -> list[Case]:

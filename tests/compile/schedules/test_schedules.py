@@ -17,6 +17,7 @@ from compile.codegen.program_to_objects import ScheduledNetwork, schedule_networ
 from compile.intrin import InstructionSet
 from compile.intrin.base import GemmShape, GemmTile
 from compile.intrin.table import find_instruction_set
+from compile.ir import tir
 from compile.ir.float_program import (
     FloatConv2d,
     FloatCrop,
@@ -38,7 +39,7 @@ from compile.schedules.int8.input_table import find_lines
 from compile.schedules.int8.pool import SAFE_TERMS, sum_blocks
 from compile.schedules.phases import MOST_ROWS, Phases, flat_phases, lane_options, pixel_phases, row_tile
 from compile.schedules.tiles import gemm_shape
-from compile.schedules.walk import shared
+from compile.schedules.walk import Position, shared
 from repghost.errors import UsageError
 from repghost.network.spec import WIDTHS
 from tests.support.kernel_cases import FAMILIES, line_tables
@@ -385,3 +386,10 @@ def test_units_share_all_tiles(pixels: int, height: int, width: int, threads: in
     cuts = [height * index // threads for index in range(threads + 1)]
     shares = [shared(tiles, (begin, end), height) for begin, end in itertools.pairwise(cuts)]
     assert [begin for begin, _ in shares] == [0, *(end for _, end in shares[:-1])] and shares[-1][1] == tiles
+
+
+@pytest.mark.parametrize(("width", "halo", "expected"), [(5, 0, 7 * 8), (6, 0, 8 * 8), (5, 1, 8 * 8)])
+def test_a_pixel_of_tiles_across_rows_lies_in_rows_of_its_tensor(width: int, halo: int, expected: int) -> None:
+    pixel = Position(tir.const(1), tir.const(2), tir.const(7), width=5)
+    place = TensorPlace(Tensor("t", 4, width, 8, QParams(1.0)), 0, halo)
+    assert int(pixel.at(place)) == expected
