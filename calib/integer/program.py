@@ -271,6 +271,17 @@ class NearestUpsample(IntegerOperation):
 
 
 @dataclass(frozen=True)
+class ShuffleChannels(IntegerOperation):
+    """Channels of n groups in turn: y[i, j, c * n + g] = x[i, j, g * k + c] with k = channels / n of each group."""
+
+    name: str
+    input: Tensor
+    output: Tensor
+    groups: int
+    arithmetic = "int8"
+
+
+@dataclass(frozen=True)
 class Dequantize(IntegerOperation):
     """The last operator of a file that quantizes its scores: float32(q - z) * s (`qparams.dequantize`)."""
 
@@ -294,6 +305,7 @@ Operator: TypeAlias = (
     | Concat
     | Crop
     | NearestUpsample
+    | ShuffleChannels
     | Dequantize
 )
 

@@ -38,6 +38,7 @@ from calib.integer.program import (
     RequantizeAdd,
     RequantizeQ15,
     RequantizeQ15Add,
+    ShuffleChannels,
     Tensor,
     ToLogits,
 )
@@ -124,6 +125,9 @@ def execute(operator: Operator, tensors: Activations, images: NDArray[np.uint8] 
             return _crop(operator, tensors[operator.input.name])
         case NearestUpsample():
             return tensors[operator.input.name].repeat(operator.rows, axis=1).repeat(operator.columns, axis=2)
+        case ShuffleChannels():
+            x = tensors[operator.input.name]
+            return x.reshape(*x.shape[:3], operator.groups, -1).swapaxes(3, 4).reshape(x.shape)
         case Dequantize():
             return qparams.dequantize(tensors[operator.input.name], operator.input.qparams)
 

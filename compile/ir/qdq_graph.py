@@ -26,6 +26,7 @@ INPUT_TABLE = "InputTable"  # quantize(normalize(byte)); reads the image, no ten
 REQUANTIZE = "Requantize"  # int8 to int8 of another scale
 DEQUANTIZE_SCORES = "DequantizeScores"  # the last node of a file whose scores are int8
 SCALE_CHANNELS = "ScaleChannels"  # factor[c] * x[c] + offset[c]
+SHUFFLE_CHANNELS = "ShuffleChannels"  # channel i of n groups of k becomes channel i % k * n + i // k
 LOOKUP_TABLE = "LookupTable"  # any function of one int8 tensor, element by element
 
 

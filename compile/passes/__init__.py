@@ -12,6 +12,7 @@ from compile.passes.fold_constants import fold_constants
 from compile.passes.fold_lookups import fold_lookups
 from compile.passes.fold_pads import fold_pads
 from compile.passes.fold_quantization import fold_quantization
+from compile.passes.fold_shuffles import fold_shuffles
 from compile.passes.fold_views import fold_views
 from compile.passes.fold_weights import fold_weights
 from compile.passes.fuse_activation import fuse_activation
@@ -31,8 +32,9 @@ PASSES = (
     matmul_to_gemm,  # after the weights, which it asks for
     fold_quantization,  # Q/DQ nodes vanish; int8 tensors carry their scale and zero point
     fold_channel_constants,  # products and sums with one constant per channel; before the views, which hide the axes
+    fold_shuffles,  # Reshape, Transpose, Reshape become a channel shuffle; while the first is more than a view
     fold_views,  # Flatten, Reshape, Dropout vanish
-    keep_scales,  # MaxPool, Concat, Slice, Resize work on integers of one scale; before the tables, which change scales
+    keep_scales,  # MaxPool, Concat, Slice and the like work on integers of one scale; before the tables change it
     fold_pads,  # Pad becomes the border of convolutions and max pools; once it keeps its scale
     fold_lookups,  # functions of one int8 tensor become tables; what is left of Relu follows a float result
     fuse_activation,  # Relu and Clip become bounds

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from calib.integer.qparams import QParams
-from compile.ir.qdq_graph import REQUANTIZE, Node, QdqGraph
+from compile.ir.qdq_graph import REQUANTIZE, SHUFFLE_CHANNELS, Node, QdqGraph
 
 MOVERS = {
     "MaxPool": 1,
     "Slice": 1,
     "Pad": 1,
     "Resize": 1,
+    SHUFFLE_CHANNELS: 1,
     "Concat": None,
 }  # how many of their inputs are maps; None: all
 

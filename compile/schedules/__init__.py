@@ -27,6 +27,7 @@ from compile.schedules.int8.lookup import schedule_lookup
 from compile.schedules.int8.max_pool import schedule_max_pool
 from compile.schedules.int8.multiply import schedule_multiply
 from compile.schedules.int8.pool import schedule_pool
+from compile.schedules.int8.shuffle_channels import schedule_shuffle_channels
 from repghost.errors import UsageError
 
 RULES = (
@@ -44,6 +45,7 @@ RULES = (
     schedule_concat,
     schedule_crop,
     schedule_upsample,
+    schedule_shuffle_channels,
     schedule_dequantize,
     schedule_float_gemm,
     schedule_float_depthwise,

@@ -34,6 +34,7 @@ from calib.integer.program import (
     Requantize,
     RequantizeQ15,
     RequantizeQ15Add,
+    ShuffleChannels,
     Tensor,
 )
 from calib.integer.qparams import INT16_MAX, INT16_MIN, QParams
@@ -194,7 +195,7 @@ def elementwise_cases() -> list[Case]:
 
 
 def movement_cases() -> list[Case]:
-    """Return max pools, concatenations, crops, enlargements and int8 scores."""
+    """Return max pools, concatenations, crops, enlargements, shuffles and int8 scores."""
     axes: Axes = {
         "channels": (1, 3, 6, 12, 16, 17, 33, 40),
         "size": ((1, 1), (2, 2), (1, 9), (7, 1), (5, 14), (9, 13)),
@@ -208,10 +209,10 @@ def movement_cases() -> list[Case]:
     for seed, row in enumerate(covering(axes, 6)):
         (height, width), window = row.pop("size"), row.pop("window")
         cases.append(_max_pool_case(height=height, width=width, window=window, seed=seed, **row))
-        kind = (_concat_case, _crop_case, _upsample_case)[seed % 3]
+        kind = (_concat_case, _crop_case, _upsample_case, _shuffle_case)[seed % 4]
         cases.append(kind(height=height, width=width, seed=seed, **row))
     cases += [_dequantize_case(classes, seed) for seed, classes in enumerate((1, 2, 7, 10, 33))]
-    return [*cases, _max_pool_by_hand(), _upsample_by_hand()]
+    return [*cases, _max_pool_by_hand(), _upsample_by_hand(), _shuffle_by_hand()]
 
 
 def _max_pool_by_hand() -> Case:
@@ -499,7 +500,7 @@ def _upsample_case(
 ) -> Case:
     rng = np.random.default_rng(seed)
     x = Tensor("x", height, width, channels, QParams(0.1, zero))
-    rows, columns = ((2, 2), (1, 3), (4, 1), (3, 5))[seed // 3 % 4]
+    rows, columns = ((2, 2), (1, 3), (4, 1), (3, 5))[seed // 4 % 4]
     y = replace(x, name="y", height=rows * height, width=columns * width)
     name = f"upsample {rows}x{columns} of {height}x{width}x{channels}, {fill}, {zero}, {halo} {out_halo}"
     operator = NearestUpsample("y", x, y, rows, columns)
@@ -511,6 +512,24 @@ def _upsample_by_hand() -> Case:
     values = np.array([1, 2, 3, 4], np.int8).reshape(1, 2, 2, 1)
     answer = np.array([[1, 1, 1, 2, 2, 2]] * 2 + [[3, 3, 3, 4, 4, 4]] * 2)[..., None]
     return Case("upsample by hand", NearestUpsample("y", x, y, 2, 3), {"x": values}, answer=answer)
+
+
+def _shuffle_case(
+    height: int, width: int, channels: int, fill: str, zero: int, halo: int, out_halo: int, seed: int
+) -> Case:
+    rng = np.random.default_rng(seed)
+    groups = (2, 3, 4, 7)[seed // 4 % 4]
+    x = Tensor("x", height, width, channels * groups, QParams(0.1, zero))
+    name = f"shuffle of {groups} x {channels}, {height}x{width}, {fill}, {zero}, {halo} {out_halo}"
+    operator = ShuffleChannels("y", x, replace(x, name="y"), groups)
+    return Case(name, operator, {"x": _values(fill, x, rng)}, halos={"x": halo, "y": out_halo})
+
+
+def _shuffle_by_hand() -> Case:
+    x = Tensor("x", 1, 1, 6, QParams(0.1))
+    operator = ShuffleChannels("y", x, replace(x, name="y"), 2)
+    values = np.array([1, 2, 3, 10, 20, 30], np.int8).reshape(1, 1, 1, 6)
+    return Case("shuffle by hand", operator, {"x": values}, answer=np.array([[[1, 10, 2, 20, 3, 30]]]))
 
 
 def _dequantize_case(classes: int, seed: int) -> Case:

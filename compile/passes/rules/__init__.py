@@ -20,6 +20,7 @@ from compile.passes.rules.multiply import multiply
 from compile.passes.rules.pad import pad
 from compile.passes.rules.pool import pool
 from compile.passes.rules.scale_channels import scale_channels
+from compile.passes.rules.shuffle_channels import shuffle_channels
 from compile.passes.rules.upsample import upsample
 
 RULES: tuple[Rule, ...] = (
@@ -37,6 +38,7 @@ RULES: tuple[Rule, ...] = (
     concat,
     crop,
     upsample,
+    shuffle_channels,
     pad,
     scale_channels,
     dequantize,

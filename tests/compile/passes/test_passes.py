@@ -19,6 +19,7 @@ from compile.passes.fold_constants import fold_constants
 from compile.passes.fold_lookups import fold_lookups
 from compile.passes.fold_pads import fold_pads
 from compile.passes.fold_quantization import fold_quantization
+from compile.passes.fold_shuffles import fold_shuffles
 from compile.passes.fold_views import fold_views
 from compile.passes.fold_weights import fold_weights
 from compile.passes.fuse_activation import fuse_activation
@@ -32,6 +33,21 @@ from compile.passes.split_groups import split_groups
 from compile.passes.verify import BrokenGraphError, verify
 from tests.support.graphs import CONSTANTS, MAP, P, Q, dq, graph, n, q, written
 from tests.support.qdq_models import mini_net, save
+
+NO_SHUFFLE = ["Reshape x to5 -> a", "Transpose a -> b", "Reshape b to4 -> y"]
+
+
+def shuffled(
+    *more: Node, perm: tuple[int, ...] = (0, 2, 1, 3, 4), parts: tuple[int, ...] = (1, 2, 4, 4, 4),
+    turned: tuple[int, ...] = (1, 4, 2, 4, 4), qparams: dict | None = None,
+) -> QdqGraph:  # fmt: skip
+    """Return a graph of Reshape, Transpose and Reshape, with sizes as given."""
+    return graph(
+        n("Reshape", "x to5", "a"), n("Transpose", "a", "b", perm=perm), n("Reshape", "b to4", "y"), *more,
+        shapes={"a": parts, "b": turned}, qparams=qparams or {"x": P, "a": P, "b": P, "y": P}, output="none",
+        constants={"to5": np.array(parts), "to4": np.array(MAP)},
+    )  # fmt: skip
+
 
 # name, pass, graph before, nodes after
 BEFORE_AND_AFTER: list[tuple[str, Callable[[QdqGraph], QdqGraph], QdqGraph, list[str]]] = [
@@ -338,6 +354,48 @@ BEFORE_AND_AFTER: list[tuple[str, Callable[[QdqGraph], QdqGraph], QdqGraph, list
         keep_scales,
         graph(n("Concat", "x g", "y", axis=1), qparams={"x": P, "g": Q, "y": P}),
         ["Requantize g -> g, as in y", "Concat x g, as in y -> y"],
+    ),
+    (
+        "Reshape, Transpose, Reshape are a channel shuffle",
+        fold_shuffles,
+        shuffled(),
+        ["ShuffleChannels x -> y"],
+    ),
+    (
+        "a shuffle may have rows and columns as one axis",
+        fold_shuffles,
+        shuffled(perm=(0, 2, 1, 3), parts=(1, 2, 4, 16), turned=(1, 4, 2, 16)),
+        ["ShuffleChannels x -> y"],
+    ),
+    (
+        "rows and channels that change places are no shuffle",
+        fold_shuffles,
+        shuffled(perm=(0, 2, 3, 1, 4)),
+        NO_SHUFFLE,
+    ),
+    (
+        "parts that are not of channels alone are no shuffle",
+        fold_shuffles,
+        shuffled(parts=(1, 4, 8, 1, 4), turned=(1, 8, 4, 1, 4)),
+        NO_SHUFFLE,
+    ),
+    (
+        "a shuffle with another scale inside stays",
+        fold_shuffles,
+        shuffled(qparams={"x": P, "a": P, "b": Q, "y": P}),
+        NO_SHUFFLE,
+    ),
+    (
+        "a shuffle whose parts are read elsewhere stays",
+        fold_shuffles,
+        shuffled(n("Identity", "a", "z")),
+        [*NO_SHUFFLE, "Identity a -> z"],
+    ),
+    (
+        "a shuffle to another scale requantizes what it reads",
+        keep_scales,
+        graph(n("ShuffleChannels", "x", "y", groups=2), qparams={"x": P, "y": Q}),
+        ["Requantize x -> x, as in y", "ShuffleChannels x, as in y -> y"],
     ),
     (
         "a resize to another scale requantizes the smaller map",

@@ -169,6 +169,7 @@ REFUSED: list[tuple[str, QdqGraph, str]] = [
     ("enlarged from corner to corner", enlarged(coordinate_transformation_mode="tf_crop_and_resize"), "'tf_crop"),
     ("enlarged and rounded down", enlarged(nearest_mode="floor"), "'half_pixel' with nearest_mode 'floor'"),
     ("enlarged with another scale", enlarged(qparams={"x": P, "y": Q}), "another scale"),
+    ("shuffled with another scale", only(n("ShuffleChannels", "x", "y", groups=2)), "another scale"),
     ("scores as an int8 map", only(n("DequantizeScores", "x", "y"), output="y"), "not a map"),
     ("Q of a shared tensor", only(n("Requantize", "r", "y"), qparams={"y": P}), "also used"),
     ("Q of int8 scores", only(n("QuantizeLinear", "r s z", "y"), qparams={}), "without a DequantizeLinear"),
