@@ -24,12 +24,20 @@ def locked(path: Path, say: Callable[[str], None] = _tell) -> Iterator[None]:
     Where the file system has no locks, nobody waits: what is written is whole all the same.
 
     Args:
-        path: what is made; the lock is a hidden file beside it, which is deleted at the end.
+        path: what is made; the lock is a hidden file beside it, which is deleted at the end. It lies inside a folder
+            that has no writable place beside it, as where a container mounts one.
         say: is told whom this process waits for.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    place = path.with_name(f".{path.name}.lock")
-    descriptor = _take(place, path, say)
+    whole = Path(os.path.abspath(path))  # noqa: PTH100 - "." has no name, and links stay
+    place = whole.parent / f".{whole.name}.lock"
+    try:
+        descriptor = _take(place, path, say)
+    except OSError:
+        if not path.is_dir():
+            raise
+        place = whole / ".lock"
+        descriptor = _take(place, path, say)
     try:
         yield
     finally:

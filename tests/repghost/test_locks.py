@@ -100,3 +100,17 @@ def test_a_file_system_without_locks_waits_for_nobody(tmp_path: Path, monkeypatc
     with locked(tmp_path / "place"), locked(tmp_path / "place"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_here_and_folders_without_a_writable_place_beside_them_are_locked_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("x" * 254)  # as a mount whose parent is read-only: no file can be made beside it
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for path in (folder, Path(), Path(), Path("..", folder.name)):
+        with locked(path):
+            assert [entry.name for entry in folder.iterdir()] == [".lock"] and len(list(tmp_path.iterdir())) == 1
+        assert not list(folder.iterdir())
+    with pytest.raises(OSError, match="too long"), locked(tmp_path / ("y" * 254)):
+        pass
