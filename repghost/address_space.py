@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 LARGE = "torch"  # the library that is tried
+NO_PLACE = "PyTorch cannot be loaded"
 RESERVE_BYTES = 16 << 20
 _RESERVE: list[bytearray] = []
 
@@ -50,7 +51,7 @@ class _Trial(importlib.abc.MetaPathFinder):
             if process == 0:
                 _load_and_end()
             if os.waitpid(process, 0)[1] != 0:
-                raise MemoryError("PyTorch cannot be loaded")
+                raise MemoryError(NO_PLACE)
 
 
 def _load_and_end() -> None:

@@ -115,11 +115,11 @@ def _explained(error: BaseException) -> BaseException:
     if is_out_of_memory(error):
         limit = address_space.limit_bytes()
         limited = "" if limit is None else f"; 'ulimit -v' allows it {limit >> 20} MB in all"
-        return Failure(
-            f"out of memory ({escape(error, 200) or 'no more was to be had'}). Take fewer pictures (--images), a "
-            f"smaller --batch or --size, or give the process more{limited}.",
-            UsageError.exit_code,
-        )
+        advice = "Take fewer pictures (--images), a smaller --batch or --size, or give the process more"
+        if str(error) == address_space.NO_PLACE:
+            advice = "Give the process more; PyTorch alone takes a few thousand MB"
+        reason = escape(error, 200) or "no more was to be had"
+        return Failure(f"out of memory ({reason}). {advice}{limited}.", UsageError.exit_code)
     if str(error.args[-1:]).count(NO_TEMPORARY_FOLDER):
         return Failure(f"{escape(error.args[-1])}. Name one that can be written: TMPDIR=FOLDER.", UsageError.exit_code)
     if isinstance(error, OSError):
