@@ -39,7 +39,9 @@ def quantized_subject(path: Path, request: SubjectRequest) -> QuantizedSubject:
     name = _name(graph, path, request.width)
     size = graph.preprocess.size
     if request.size not in (None, size):
-        raise UsageError(f"{path} is for {size} px, not {request.size}; quantize it again with --size {request.size}.")
+        raise UsageError(
+            f"{path} is for {size} px, not {request.size}; leave the size out, or give a file for {request.size} px."
+        )
     classes = graph.shapes[graph.output][1]
     dataset = open_test(request.data, request) if request.data else None
     labels = labels_of(graph, classes)

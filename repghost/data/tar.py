@@ -105,9 +105,10 @@ def open_tar(path: Path, split: str) -> TarSet:
 
 def _without_class_folders(path: Path, split: str, noted: _Noted) -> UsageError:
     """Return the error for a split that is not there, or that has its pictures in no class folders."""
-    if any(_BESIDE in noted.unread[name].counts for name in find_names(split, noted.unread)):
+    beside = [name for name in find_names(split, noted.unread) if _BESIDE in noted.unread[name].counts]
+    if beside:
         return UnlabelledSplitError(
-            f"{path}: the pictures of the split {split!r} lie in no class folders, so nothing says their classes; "
+            f"{path}: the pictures of the split {beside[0]!r} lie in no class folders, so nothing says their classes; "
             "unpack it and give the folder, and --class-map."
         )
     folders = ", ".join(escape(name) for name in sorted(noted.folders)) or "none"

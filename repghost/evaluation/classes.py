@@ -57,6 +57,11 @@ class MatchedSet:
         """The folder that was read, which may stand in for the split that was asked for; None where there is none."""
         return getattr(self.dataset, "split", None)
 
+    @property
+    def by_name(self) -> bool:
+        """Whether the set tells its classes apart by names alone, so that a number says none of them."""
+        return getattr(self.dataset, "by_name", False)
+
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.dataset)

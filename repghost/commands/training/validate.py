@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import click
 from repghost.commands.options.data_options import class_map_option, class_order_option
 from repghost.commands.options.gather import gather
 from repghost.commands.options.process_options import ProcessOptions, dist_timeout_option
+from repghost.commands.progress.notes import say_notes
 from repghost.errors import UsageError
 from repghost.terminal import say
 
@@ -91,6 +93,7 @@ def _one(networks: tuple[str, ...], ranks: Ranks, request: ValidateRequest) -> N
     report = _measure(networks, ranks, request)
     if not ranks.first:
         return
+    _tell([report])
     if request.as_json:
         click.echo(json.dumps({"data": str(request.data), "split": request.split} | report.to_dict()))
         return
@@ -113,6 +116,7 @@ def _all_widths(folder: Path, ranks: Ranks, request: ValidateRequest) -> None:
     rows = validate_widths(folder, measure)
     if not ranks.first:
         return
+    _tell([row.measured for row in rows if row.measured is not None])
     if request.as_json:
         click.echo(json.dumps({"data": str(request.data), "widths": [row.to_dict() for row in rows]}))
         return
@@ -131,7 +135,7 @@ def _measure(networks: tuple[str, ...], ranks: Ranks, request: ValidateRequest) 
     predictors = [found for source in networks for found in _open(source, ranks, dataset, request)]
     indices = None if request.images is None else choose_balanced(dataset.labels, request.images, request.seed)
     disable = None if ranks.first else True
-    report = validate(
+    return validate(
         predictors,
         dataset,
         indices,
@@ -140,9 +144,6 @@ def _measure(networks: tuple[str, ...], ranks: Ranks, request: ValidateRequest) 
         lambda work: tqdm(work, disable=disable, leave=False),
         request.class_order,
     )
-    if ranks.first:
-        _name_broken(report)
-    return report
 
 
 def _open(source: str, ranks: Ranks, dataset: ImageSet, request: ValidateRequest) -> list[Predictor]:
@@ -161,8 +162,8 @@ def _open(source: str, ranks: Ranks, dataset: ImageSet, request: ValidateRequest
     return open_checkpoints(source, preprocess, ranks.device, width, request.batch)
 
 
-def _name_broken(report: Validation) -> None:
-    for note in report.notes:
-        say(f"note: {note}", err=True)
-    for message in report.broken:
+def _tell(reports: Sequence[Validation]) -> None:
+    """Say how the images were read, each thing once, also where several networks were measured one after the other."""
+    say_notes(note for report in reports for note in report.notes)
+    for message in dict.fromkeys(message for report in reports for message in report.broken):
         say(f"broken picture, not counted: {message}", err=True)

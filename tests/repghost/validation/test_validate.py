@@ -136,6 +136,20 @@ def test_per_class_counts_add_up(checkpoint: Path, tmp_path: Path) -> None:
     assert [line.split()[:2] for line in lines if line.startswith(CLASSES)] == [[name, "4"] for name in CLASSES]
 
 
+def test_all_widths_say_once_how_the_images_were_read(tmp_path: Path) -> None:
+    for width in (0.5, 0.8):
+        weights = tmp_path / f"runs/{width}/model.safetensors"
+        write_checkpoint(weights, RepGhostNet(width, 3).eval(), PREPROCESS.to_dict(), CLASSES)
+    tree = make_tree(tmp_path)
+    place = next(path for path in sorted(tree.rglob("*.png")) if "test" in path.parts)
+    place.with_name("broken.png").write_bytes(b"no image")
+    place.with_name("notes.txt").write_text("")
+    result = CliRunner().invoke(cli, ["validate", "--all-widths", str(tmp_path / "runs"), "--data", str(tree)])
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("not read, files that end in .txt: 1") == 1
+    assert result.stderr.count("broken picture, not counted") == 1
+
+
 def test_all_widths_stand_beside_the_published_figures(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "half"
     write_checkpoint(folder / "model.safetensors", RepGhostNet(0.5, 3).eval(), PREPROCESS.to_dict(), CLASSES)
