@@ -242,9 +242,7 @@ def test_the_checkpoint_says_how_it_was_made(finished: tuple[TrainResult, Path],
     assert Recipe.from_dict(checkpoint.metadata["recipe"]) == RECIPE
     assert checkpoint.metadata["test"]["pictures"] == 3
     assert checkpoint.metadata["seed"] == 3
-    images = made_set().images[:8]
-    before, after = (predict(net, images, RECIPE.preprocess) for net in (result.model, load_model(path)))
-    assert np.array_equal(before, after)
+    assert differing(result.model.state_dict(), load_model(path).state_dict()) == []
 
 
 def test_the_command_names_what_differs_from_the_table() -> None:
