@@ -28,6 +28,7 @@ from repghost.training.recipe import Recipe
 from repghost.training.result import evaluate, open_tested, train_command, write_trained
 from repghost.training.state.state import EpochRecord, best_epoch, read_state, write_state
 from repghost.training.train import Hooks, TrainingStoppedError, TrainResult, held_out_indices, train
+from tests.support.tensors import differing
 from tests.support.training_recipe import RECIPE, made_set
 
 
