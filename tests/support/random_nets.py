@@ -153,6 +153,27 @@ class ForeignNet(Net):
             z = self.node("Add", [z, y], self.name())
         self.x, self.channels = self.finish(self.activation(z)), groups * outputs
 
+    def slopes(self) -> None:
+        """Multiply what is below zero by a constant of its channel."""
+        slopes = self.stored(self.rng.uniform(-1, 2, (self.channels, 1, 1)))
+        self.x = self.finish(self.activation(self.node("PRelu", [self.x, slopes], self.name())))
+
+    def enlarged(self) -> None:
+        """Copy pixels, then convolve every second one."""
+        scales = self.constant(self.name(), [1, 1, *self.rng.integers(1, 4, 2)])
+        kind = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        y = self.finish(self.node("Resize", [self.x, "", scales], self.name(), **kind))
+        self.x = self.finish(self.activation(self.conv(self.name(), y, self.channels, self.channels, 3, 2)))
+
+    def shuffled(self) -> None:
+        """Take the channels of each group in turn; the last shape is computed."""
+        groups = next(count for count in (4, 3, 2, 1) if self.channels % count == 0)
+        parts = self.constant(self.name(), [1, groups, self.channels // groups, -1], np.int64)
+        y = self.node("Reshape", [self.x, parts], self.name())
+        y = self.node("Transpose", [y], self.name(), perm=[0, 2, 1, 3])
+        shape = self.node("Shape", [self.x], self.name())
+        self.x = self.finish(self.node("Reshape", [y, shape], self.name()))
+
     def dedicated_pairs(self) -> None:
         """Quantize one tensor once for each of its readers."""
         y = self.conv(self.name(), self.x, self.channels, self.channels, 3)
