@@ -25,7 +25,7 @@ from repghost.data.decode import ImageError, read_image
 from repghost.detection.checkpoint import Category
 from repghost.detection.coco_checks import check_annotations
 from repghost.errors import ToolMissingError, UsageError, install_command
-from repghost.evaluation.classes import match_names
+from repghost.evaluation.classes import lacking_note, match_names
 
 MAX_FILE_BYTES = 2 << 30  # the annotations of COCO's training images have 0.45 GB
 MIN_SIDE = 1.0  # pixels; torchvision refuses boxes without an area
@@ -73,6 +73,7 @@ class CocoImages(CocoDetection):
                 "and categories."
             ) from error
         self.annotations, self.masks = annotations, masks
+        self.notes: tuple[str, ...] = ()  # on the categories that a detector has and this split lacks
         check_annotations(self.coco.dataset, annotations, masks)
         rows = sorted(self.coco.dataset["categories"], key=lambda row: row["id"])
         self.categories = tuple(Category(row["id"], row["name"]) for row in rows)
@@ -89,8 +90,10 @@ class CocoImages(CocoDetection):
         """
         if categories == self.categories:
             return self
-        places = match_names([own.name for own in self.categories], [known.name for known in categories])
+        names = [known.name for known in categories]
+        places = match_names([own.name for own in self.categories], names)
         split = copy.copy(self)
+        split.notes = lacking_note(names, places)
         split._label = {own.number: int(place) + 1 for own, place in zip(self.categories, places, strict=True)}
         return split
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,12 +100,21 @@ def match_classes(
         notes += (f"--class-order {order} changed nothing: the network names its classes itself",)
     numbers = match_names(dataset.classes, names)
     places = numbers[dataset.labels]
-    lacking = [names[place] for place in np.setdiff1d(np.arange(len(names)), places).tolist()]
-    if lacking:
-        notes += (f"the set lacks classes of the network's {count}: {shown_names(lacking)}",)
+    notes += lacking_note(names, places)
     if names == dataset.classes and notes == notes_on(dataset):
         return dataset
     return MatchedSet(dataset, names, places, notes)
+
+
+def lacking_note(own: Sequence[str], places: NDArray[np.int64]) -> tuple[str, ...]:
+    """Return what to tell of a set without some classes of a network, at most one sentence.
+
+    Args:
+        own: the classes of the network.
+        places: int64 [N], those among them that the set has, in any order.
+    """
+    lacking = [own[place] for place in np.setdiff1d(np.arange(len(own)), places).tolist()]
+    return (f"the set lacks classes of the network's {len(own)}: {shown_names(lacking)}",) if lacking else ()
 
 
 def match_names(given: Sequence[str], own: Sequence[str]) -> NDArray[np.int64]:
@@ -115,8 +125,14 @@ def match_names(given: Sequence[str], own: Sequence[str]) -> NDArray[np.int64]:
         own: the classes of the network.
 
     Raises:
-        UsageError: naming the classes of the set that the network does not have, or has twice.
+        UsageError: naming the classes of the set that the network does not have, or that one of the two has twice.
     """
+    repeated = [name for name, times in Counter(map(_key, given)).items() if times > 1]
+    if repeated:
+        raise UsageError(
+            f"the set of pictures has more than one class called {shown_names(repeated)}, and classes are matched by "
+            "name. Give each class of the set another name."
+        )
     places: dict[str, list[int]] = {}
     for place, name in enumerate(own):
         places.setdefault(_key(name), []).append(place)

@@ -104,11 +104,19 @@ def command(processes: ProcessOptions, **options: Any) -> None:
     masks = request.kind == "maskrcnn"
     with processes.join() as ranks:
         dataset = open_coco(request.data, request.train_split, masks)
-        validation = open_coco(request.data, request.val_split, masks) if request.val_split else None
+        validation = None
+        if request.val_split:
+            validation = open_coco(request.data, request.val_split, masks).matched(dataset.categories)
         weights = read_start(request.pretrained, recipe.width) if request.pretrained else None
         steps = recipe.epochs * (len(dataset.trainable()) // (recipe.batch * ranks.count))
         if ranks.first:
-            say_notes((few_steps(steps, recipe.warmup_steps), *(weights.notes if weights else ())))
+            say_notes(
+                (
+                    few_steps(steps, recipe.warmup_steps),
+                    *(weights.notes if weights else ()),
+                    *(validation.notes if validation else ()),
+                )
+            )
         beside = DetectionOptions(request.resume or "new", weights, ranks, request.workers, request.broken_limit)
         with _follow(recipe, quiet=not ranks.first) as hooks:
             _, history = train(recipe, dataset, request.output, hooks, validation, beside)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from repghost.commands.options.process_options import ProcessOptions, process_options
+from repghost.commands.progress.notes import say_notes
 from repghost.terminal import say
 
 
@@ -36,6 +37,7 @@ def command(detector: Path, data: Path, split: str, fused: bool, processes: Proc
         scores = evaluate(model.to(ranks.device), dataset, ranks, lambda places: tqdm(places, disable=None))
     if not ranks.first:
         return
+    say_notes(dataset.notes)
     for message in scores.broken:
         say(f"broken picture, counted as empty: {message}", err=True)
     if as_json:

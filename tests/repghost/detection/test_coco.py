@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,12 @@ def test_categories_are_matched_by_name(folder: Path) -> None:
     for target in oracle.targets:
         target["labels"][:] = 2  # a category that this file lacks
     assert evaluate(oracle, matched).boxes.ap == pytest.approx(0.0)
-    assert dataset.matched(dataset.categories) is dataset
+    assert matched.notes == ("the set lacks classes of the network's 3: 'green'",)
+    assert dataset.matched(dataset.categories) is dataset and not dataset.notes
+    with pytest.raises(UsageError, match="more than one class called 'red'"):  # else one would get all detections
+        twice = copy.copy(dataset)
+        twice.categories = (*dataset.categories, Category(99, "red"))
+        twice.matched(detector)
     with pytest.raises(UsageError, match="'red'; it lacks 'pink'"):
         dataset.matched((Category(1, "blue"), Category(7, "pink")))
 
