@@ -104,17 +104,23 @@ class Convolution(Windowed[T]):
     """The base of what sums a kernel of weights over a map."""
 
     weight: NDArray[Any]  # [outputs, kernel height, kernel width], and [inputs] where an output sums over all of them
+    dilation = 1  # pixels from one tap to the next
 
     @property
     def window(self) -> tuple[int, int]:
-        """Height and width of the kernel in pixels."""
+        """Height and width of what the kernel covers, in pixels."""
         height, width = self.weight.shape[1:3]
-        return height, width
+        return dilated(height, self.dilation), dilated(width, self.dilation)
 
     @property
     def macs(self) -> int:
         """One multiply-add for each weight and each output pixel."""
         return self.output.height * self.output.width * int(self.weight.size)
+
+
+def dilated(side: int, dilation: int) -> int:
+    """Return how many pixels a kernel of `side` taps covers."""
+    return (side - 1) * dilation + 1
 
 
 def field_values(instance: Any) -> list[tuple[str, Any]]:

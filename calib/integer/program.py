@@ -110,6 +110,7 @@ class IntegerConvolution(operation.Convolution[Tensor]):
     stride: int
     padding: int
     epilogue: Epilogue
+    dilation: int = 1
 
     @property
     def arithmetic(self) -> str:

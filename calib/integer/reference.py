@@ -186,7 +186,8 @@ def _dense_sums(operator: Conv2d, x: NDArray[np.int8]) -> NDArray[Any]:
     padded = _padded(operator, x, dtype)
     if kernel_h == kernel_w == operator.stride == 1:
         return padded @ weight.reshape(out_channels, in_channels).T.astype(dtype)
-    windows = sliding_window_view(padded, (kernel_h, kernel_w), axis=(1, 2))[:, :: operator.stride, :: operator.stride]
+    windows = sliding_window_view(padded, operator.window, axis=(1, 2))[:, :: operator.stride, :: operator.stride]
+    windows = windows[..., :: operator.dilation, :: operator.dilation]
     columns = windows.reshape(*windows.shape[:3], -1)  # channel, then row, then column of the kernel
     return columns @ weight.transpose(3, 1, 2, 0).reshape(-1, out_channels).astype(dtype)
 
@@ -201,8 +202,9 @@ def _depthwise_sums(operator: DepthwiseConv2d, x: NDArray[np.int8]) -> NDArray[A
     product = np.empty_like(sums)
     for i in range(kernel_h):
         for j in range(kernel_w):
-            rows = slice(i, i + stride * (out.height - 1) + 1, stride)
-            columns = slice(j, j + stride * (out.width - 1) + 1, stride)
+            row, column = i * operator.dilation, j * operator.dilation
+            rows = slice(row, row + stride * (out.height - 1) + 1, stride)
+            columns = slice(column, column + stride * (out.width - 1) + 1, stride)
             shifted = np.ascontiguousarray(padded[:, rows, columns]).reshape(sums.shape)
             # One row of weights per image row keeps the inner loop long where there are few channels.
             np.multiply(shifted, np.tile(operator.weight[:, i, j].astype(dtype), out.width), out=product)

@@ -211,7 +211,8 @@ def emit_steps(
     """
     whole, rest = divmod(shape.length, STEP)
     with kernel.loop(shape.segments, name="segment") as segment:
-        source_at = pixels.start + segment * pixels.segment_stride
+        placed = pixels.segment_stride
+        source_at = pixels.start + (shape.offset_of(segment) if placed is None else segment * placed)
         weight_at = weight_start + segment * (shape.length * columns)
         if whole:
             with kernel.loop(whole if whole <= UNROLLED_STEPS else pixels.whole_steps, name="k") as k:

@@ -17,13 +17,23 @@ from compile.ir.tir import Expr, Kernel, Pointer
 class GemmShape:
     """The reduction of a convolution as a matrix product: `segments` runs of `length` bytes for each output pixel.
 
-    A 1x1 convolution has one segment of all channels; a k x k convolution has k segments (kernel rows) of k * channels.
+    A 1x1 convolution has one segment of all channels; a k x k convolution has k segments (kernel rows) of k * channels,
+    with a dilation k * k of all channels.
     """
 
     segments: int
     length: int  # bytes, a multiple of 4
-    segment_stride: int  # bytes between the starts of two segments
+    segment_stride: int  # bytes between the starts of two segments, or of two kernel rows of `taps` segments
     pixel_stride: int  # bytes between neighbouring output pixels in the input
+    taps: int = 1  # segments of a kernel row
+    tap_stride: int = 0  # bytes between the starts of two of them
+
+    def offset_of(self, segment: Expr) -> Expr:
+        """Return how many bytes behind the first segment another one starts."""
+        if self.taps == 1:
+            return segment * self.segment_stride
+        row = tir.floordiv(segment, self.taps)
+        return row * (self.segment_stride - self.taps * self.tap_stride) + segment * self.tap_stride
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ class Operand:
     pointer: Pointer
     start: Expr
     row_stride: int
-    segment_stride: int
+    segment_stride: int | None  # where `prepare` has put the segments; None: they lie where `GemmShape` says
     whole_steps: Expr = 0  # full loads of a segment, as a number LLVM does not know and cannot unroll by
 
 
@@ -157,7 +167,7 @@ class InstructionSet(ABC):
             source: int8 activations.
             starts: where the first byte of each pixel is; equally far apart unless `gathers_pixels`.
         """
-        return Operand(source, starts[0], shape.pixel_stride, shape.segment_stride)
+        return Operand(source, starts[0], shape.pixel_stride, None)
 
     @abstractmethod
     def accumulate(

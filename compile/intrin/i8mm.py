@@ -91,7 +91,7 @@ class Smmla(Dot):
             kernel.loop(shape.segments, name="segment") as segment,
             kernel.loop(steps, name="step") as step,
         ):
-            offset = segment * shape.segment_stride + step * STEP
+            offset = shape.offset_of(segment) + step * STEP
             rows = [kernel.bind(tir.reinterpret(source.load(at + offset, STEP), "int32x4"), "pixel") for at in places]
             for half, order in enumerate((LOW_HALVES, HIGH_HALVES)):
                 for pair in range(pairs):

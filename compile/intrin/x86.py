@@ -145,7 +145,7 @@ class X86(InstructionSet):
                 kernel.loop(shape.segments, name="segment") as segment,
                 kernel.loop(padded // lanes, name="copy") as copy,
             ):
-                at = start + segment * shape.segment_stride + copy * lanes
+                at = start + shape.offset_of(segment) + copy * lanes
                 words = tir.reinterpret(self.convert(source.load(at, lanes)), f"int32x{self.words_per_copy}")
                 target = (row * shape.segments + segment) * (padded // unit) + copy * self.words_per_copy
                 kernel.store(scratch, target, words)

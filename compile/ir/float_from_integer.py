@@ -144,6 +144,7 @@ class _FloatForm:
 
     def _convolution(self, op: Conv2d | DepthwiseConv2d) -> None:
         weight, bias = real_weights(op)
+        weight = _with_zeros(weight, op)
         x, epilogue = self.tensors[op.input.name], op.epilogue
         readers = self.readers.get(op.output.name, [])
         logits = isinstance(epilogue, ToLogits) or any(isinstance(reader, Dequantize) for reader in readers)
@@ -178,6 +179,13 @@ def real_weights(op: Conv2d | DepthwiseConv2d) -> tuple[NDArray[np.float32], NDA
     sums = op.weight.reshape(len(op.weight), -1).astype(np.int64).sum(axis=1)
     bias = (op.bias + x.zero_point * sums) * product
     return weight.astype(np.float32), bias.astype(np.float32)
+
+
+def _with_zeros(weight: NDArray[np.float32], op: Conv2d | DepthwiseConv2d) -> NDArray[np.float32]:
+    """Return the kernel with zeros between the taps of a dilated one, which float kernels do not leave out."""
+    spread = np.zeros((len(weight), *op.window, *weight.shape[3:]), np.float32)
+    spread[:, :: op.dilation, :: op.dilation] = weight
+    return spread
 
 
 def only_rescales(op: Lookup) -> bool:

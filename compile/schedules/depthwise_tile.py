@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.integer.operation import dilated
 from calib.integer.program import DepthwiseConv2d
 from compile.ir import tir
 from compile.ir.float_program import FloatDepthwiseConv2d
@@ -86,6 +87,7 @@ class DepthwiseWriter(ABC, Generic[P]):
     ) -> None:
         self.isa, self.phases, self.rows = context.isa, phases, rows
         self.size, self.stride, self.padding = operator.weight.shape[1], operator.stride, operator.padding
+        self.dilation = operator.dilation
         self.height = operator.output.height
         self.source, self.target = context.place(operator.input), context.place(operator.output)
         self.residual = None if residual is None else context.place(residual)
@@ -109,25 +111,29 @@ class DepthwiseWriter(ABC, Generic[P]):
     def _column(self, row: Expr, start: Expr, along: Expr, parameters: P) -> None:
         """Emit `rows` times `pixels` output vectors; each is finished as soon as the last input row it reads is.
 
-        Inputs: [(rows - 1) * stride + size, (pixels - 1) * stride + size] vectors, each loaded once.
+        Inputs: [(rows - 1) * stride + reach, (pixels - 1) * stride + reach] vectors, each loaded once, where a kernel
+        reaches over `reach` pixels; those between the taps of a dilated kernel are left out.
         """
-        stride, size, place = self.stride, self.size, self.source
+        stride, size, place, dilation = self.stride, self.size, self.source, self.dilation
         first = place.origin - self.padding * (place.pitch + place.pixel)
         base = self.kernel.bind(row * (stride * place.pitch) + along * stride + start + first, "base")
         outputs = [(y, x) for y in range(self.rows) for x in range(self.phases.pixels)]
         sums = {output: parameters.start for output in outputs}
         taps: dict[tuple[int, int], list[Tap]] = {output: [] for output in outputs}
-        for input_row in range((self.rows - 1) * stride + size):
-            inputs = [
-                self.kernel.bind(self.load(base + (input_row * place.pitch + column * place.pixel)), "x")
-                for column in range((self.phases.pixels - 1) * stride + size)
-            ]
+        columns = sorted({x * stride + tap * dilation for x in range(self.phases.pixels) for tap in range(size)})
+        for input_row in range((self.rows - 1) * stride + dilated(size, dilation)):
+            kernel_rows = [divmod(input_row - y * stride, dilation) for y in range(self.rows)]
+            inputs = {
+                column: self.kernel.bind(self.load(base + (input_row * place.pitch + column * place.pixel)), "x")
+                for column in (columns if any(0 <= tap < size and not rest for tap, rest in kernel_rows) else ())
+            }
             for y, x in outputs:
-                kernel_row = input_row - y * stride
-                if 0 <= kernel_row < size:
-                    weights = parameters.weights[kernel_row * size : (kernel_row + 1) * size]
-                    taps[y, x] += zip(inputs[x * stride : x * stride + size], weights, strict=True)
-                    sums[y, x] = self.accumulate(sums[y, x], taps[y, x], last=False)
+                kernel_row, rest = kernel_rows[y]
+                if rest or not 0 <= kernel_row < size:
+                    continue
+                weights = parameters.weights[kernel_row * size : (kernel_row + 1) * size]
+                taps[y, x] += zip((inputs[x * stride + tap * dilation] for tap in range(size)), weights, strict=True)
+                sums[y, x] = self.accumulate(sums[y, x], taps[y, x], last=False)
                 if kernel_row == size - 1:
                     total = self.accumulate(sums[y, x], taps[y, x], last=True)
                     self._store(row + y, start + along + x * self.target.pixel, total, parameters)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.program import Conv2d
+from calib.integer.program import Conv2d, IntegerConvolution
 from compile.intrin.base import GemmShape
 from compile.ir import tir
 from compile.ir.float_program import FloatConv2d
@@ -47,14 +47,25 @@ class Panel:
 
 
 def gemm_shape(operator: Conv2d | FloatConv2d, source: TensorPlace) -> GemmShape:
-    """Return how a convolution reads its input, in elements: one segment for each row of the kernel."""
-    kernel = operator.weight.shape[1]
+    """Return how a convolution reads its input, in elements: one segment for each row of the kernel.
+
+    A dilated kernel has one for each tap.
+    """
+    kernel, dilation = operator.weight.shape[1], operator.dilation
+    taps = 1 if dilation == 1 else kernel
     return GemmShape(
-        segments=kernel,
-        length=kernel * source.pixel,
-        segment_stride=source.pitch,
+        segments=kernel * taps,
+        length=kernel // taps * source.pixel,
+        segment_stride=dilation * source.pitch,
         pixel_stride=operator.stride * source.pixel,
+        taps=taps,
+        tap_stride=dilation * source.pixel,
     )
+
+
+def dilation_name(operator: IntegerConvolution) -> str:
+    """Return the part of a kernel's name that says how far apart its taps are."""
+    return "" if operator.dilation == 1 else f"d{operator.dilation}"
 
 
 def plan_panels(channels: int, widest: int, measure: Callable[[int], tuple[int, int]]) -> tuple[Panel, ...]:
@@ -92,7 +103,8 @@ def pack_panels(panels: Iterable[Panel], pack_tile: Callable[[Panel, slice], lis
 def padded_weight(weight: NDArray[Any], shape: GemmShape, channels: int) -> NDArray[Any]:
     """Return [channels, segments, length] of [O, kh, kw, I]: zeros where pixel and output are padded to four."""
     out, height, width, depth = weight.shape
-    padded = np.zeros((channels, height, width, shape.length // width), weight.dtype)
+    pixel = shape.segments * shape.length // (height * width)
+    padded = np.zeros((channels, height, width, pixel), weight.dtype)
     padded[:out, :, :, :depth] = weight
     return padded.reshape(channels, shape.segments, shape.length)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.integer import lower
+from calib.integer.operation import dilated
 from calib.integer.program import (
     Add,
     AveragePool,
@@ -116,10 +117,14 @@ def dense_cases() -> list[Case]:
     for seed, row in enumerate(covering(axes, 2)):
         (kernel, stride), (height, width) = row.pop("kernel_stride"), row.pop("size")
         cases.append(_dense_case(kernel=kernel, stride=stride, height=height, width=width, seed=seed, **row))
+    for seed, row in enumerate(covering({**axes, **DILATED}, 8)[::2]):
+        (kernel, stride), (height, width) = row.pop("kernel_stride"), row.pop("size")
+        cases.append(_dense_case(kernel=kernel, stride=stride, height=height, width=width, seed=seed, **row))
     # Rows of the input that are longer than those of the output, where no border lies around either.
     plain = {**dict.fromkeys(("zero", "out_zero", "halo", "out_halo"), 0), "residual": False, "same": False}
     plain |= {"fill": "random", "weights": "random", "bounds": "none", "height": 9, "width": 13, "outputs": 5}
-    return cases + [_dense_case(kernel=k, stride=1, inputs=8, seed=k, **plain) for k in (2, 3)]
+    cases += [_dense_case(kernel=k, stride=1, inputs=8, seed=k, **plain) for k in (2, 3)]
+    return [*cases, _dilated_by_hand()]
 
 
 def depthwise_cases() -> list[Case]:
@@ -135,6 +140,9 @@ def depthwise_cases() -> list[Case]:
     }
     cases = []
     for seed, row in enumerate(covering(axes, 3)):
+        (kernel, stride), (height, width) = row.pop("kernel_stride"), row.pop("size")
+        cases.append(_depthwise_case(kernel=kernel, stride=stride, height=height, width=width, seed=seed, **row))
+    for seed, row in enumerate(covering({**axes, **DILATED}, 9)[::2]):
         (kernel, stride), (height, width) = row.pop("kernel_stride"), row.pop("size")
         cases.append(_depthwise_case(kernel=kernel, stride=stride, height=height, width=width, seed=seed, **row))
     return cases
@@ -223,6 +231,17 @@ def _max_pool_by_hand() -> Case:
     return Case("max pool by hand", operator, {"x": values}, answer=np.array([[[-1], [-2]], [[-5], [-6]]]))
 
 
+def _dilated_by_hand() -> Case:
+    """Return a 2x2 kernel of ones over every other pixel of 1 .. 9: 1 + 3 + 7 + 9, above a zero point of 2."""
+    x, y = Tensor("x", 3, 3, 1, QParams(1.0, 2)), Tensor("y", 1, 1, 1, QParams(1.0, -1))
+    values = np.arange(3, 12, dtype=np.int8).reshape(1, 3, 3, 1)
+    epilogue, start = Requantize(np.ones(1, np.float32), -1, -128, 127), np.int32([-2 * 4])
+    operator = Conv2d("y", x, y, np.ones((1, 2, 2, 1), np.int8), start, 1, 0, epilogue, dilation=2)
+    return Case("dilation by hand", operator, {"x": values}, answer=np.array([[[20 - 1]]]))
+
+
+DILATED: Axes = {"kernel_stride": ((3, 1), (3, 2), (5, 1), (2, 1)), "dilation": (2, 3, 5)}
+
 NUMBERS: dict[str, Sequence[Any]] = {
     "fill": FILLS,
     "weights": WEIGHTS,
@@ -247,10 +266,11 @@ FAMILIES: dict[str, Callable[[], list[Case]]] = {
 def _dense_case(
     kernel: int, stride: int, same: bool | str, inputs: int, outputs: int, height: int, width: int, residual: bool,
     fill: str, weights: str, zero: int, out_zero: int, bounds: str, halo: int, out_halo: int, seed: int,
+    dilation: int = 1,
 ) -> Case:  # fmt: skip
     rng = np.random.default_rng(seed)
     x = Tensor("x", height, width, inputs, QParams(1.0, zero))
-    padding, output = _output(x, outputs, kernel, stride, same, out_zero)
+    padding, output = _output(x, outputs, dilated(kernel, dilation), stride, same, out_zero)
     weight = _weights(weights, (outputs, kernel, kernel, inputs), rng)
     tensors = {"x": _values(fill, x, rng)}
     other = None
@@ -260,10 +280,11 @@ def _dense_case(
     scales, bias = _scales_and_bias(weight, zero, out_zero, fill, weights, rng)
     layer = lower.IntegerLayer("case", weight, bias, scales, x.qparams)
     epilogue, start = lower.lower_dense(layer, lower.LayerOutput(output.qparams, *_bounds(bounds, out_zero), other))
-    operator = Conv2d("y", x, output, weight, start, stride, padding, epilogue)
+    operator = Conv2d("y", x, output, weight, start, stride, padding, epilogue, dilation)
     name = (
         f"conv {kernel}x{kernel} stride {stride} padding {padding}, {height}x{width}x{inputs} to {outputs} channels"
-        f"{', residual' * residual}, {_numbers(fill, weights, zero, out_zero, bounds, halo, out_halo)}"
+        f"{', residual' * residual}{_dilation(dilation)}, "
+        f"{_numbers(fill, weights, zero, out_zero, bounds, halo, out_halo)}"
     )
     return Case(name, operator, tensors, halos={"x": halo, "y": out_halo})
 
@@ -282,10 +303,11 @@ def _tie_case(out_zero: int, outputs: int) -> Case:
 def _depthwise_case(
     kernel: int, stride: int, same: bool | str, channels: int, height: int, width: int, residual: bool, int16: bool,
     fill: str, weights: str, zero: int, out_zero: int, bounds: str, halo: int, out_halo: int, seed: int,
+    dilation: int = 1,
 ) -> Case:  # fmt: skip
     rng = np.random.default_rng(seed)
     x = Tensor("x", height, width, channels, QParams(1.0, zero))
-    padding, output = _output(x, channels, kernel, stride, same, out_zero)
+    padding, output = _output(x, channels, dilated(kernel, dilation), stride, same, out_zero)
     weight = _weights(weights, (channels, kernel, kernel), rng)
     tensors = {"x": _values(fill, x, rng)}
     other = None
@@ -301,10 +323,10 @@ def _depthwise_case(
         scales, bias = _scales_and_bias(weight, zero, out_zero, fill, weights, rng)
         layer = lower.IntegerLayer("case", weight, bias, scales, x.qparams)
         epilogue, start = lower.lower_dense(layer, lower.LayerOutput(output.qparams, *limits, other))
-    operator = DepthwiseConv2d("y", x, output, weight, start, stride, padding, epilogue)
+    operator = DepthwiseConv2d("y", x, output, weight, start, stride, padding, epilogue, dilation)
     name = (
         f"depthwise {kernel}x{kernel} stride {stride} padding {padding}, {height}x{width}x{channels}, "
-        f"int{16 if int16 else 32}{', residual' * residual}, "
+        f"int{16 if int16 else 32}{', residual' * residual}{_dilation(dilation)}, "
         f"{_numbers(fill, weights, zero, out_zero, bounds, halo, out_halo)}"
     )
     return Case(name, operator, tensors, halos={"x": halo, "y": out_halo})
@@ -548,6 +570,10 @@ def _output(x: Tensor, channels: int, kernel: int, stride: int, same: bool | str
         both = 2 * padding
     height, width = ((side + both - kernel) // stride + 1 for side in (x.height, x.width))
     return padding, Tensor("y", height, width, channels, QParams(1.0, zero))
+
+
+def _dilation(dilation: int) -> str:
+    return f", dilation {dilation}" if dilation > 1 else ""
 
 
 def _residual(output: Tensor, rng: np.random.Generator) -> Tensor:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from tests.support.qdq_models import Model
 
@@ -173,6 +173,16 @@ class ForeignNet(Net):
         y = self.node("Transpose", [y], self.name(), perm=[0, 2, 1, 3])
         shape = self.node("Shape", [self.x], self.name())
         self.x = self.finish(self.node("Reshape", [y, shape], self.name()))
+
+    def dilated(self) -> None:
+        """Leave out pixels between the taps of a kernel, of all channels, of groups or of one."""
+        groups = int(self.rng.choice([1, self.channels])) if self.channels > 1 else 1
+        if self.channels % 2 == 0 and self.rng.integers(2):
+            groups = 2
+        dilation = int(self.rng.integers(2, 4))
+        y = self.conv(self.name(), self.x, self.channels, self.channels, 3, groups=groups, padding=dilation)
+        self.nodes[-1].attribute.append(helper.make_attribute("dilations", [dilation] * 2))
+        self.x = self.finish(self.activation(y))
 
     def dedicated_pairs(self) -> None:
         """Quantize one tensor once for each of its readers."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.integer.lower import IntegerLayer, LayerOutput, lower_dense, lower_logits
+from calib.integer.operation import dilated
 from calib.integer.program import Conv2d, Operator, Tensor
 from calib.integer.qparams import INT8_MAX, INT8_MIN, INT32_MAX, WEIGHT_MAX, QParams, quantize
 from compile.ir.qdq_graph import Node, QdqGraph
@@ -141,7 +142,13 @@ def shape_misfit(
 
 
 def dense_operator(
-    graph: QdqGraph, node: Node, weight: NDArray[np.int8], scales: NDArray[np.float32], stride: int, padding: int
+    graph: QdqGraph,
+    node: Node,
+    weight: NDArray[np.int8],
+    scales: NDArray[np.float32],
+    stride: int,
+    padding: int,
+    dilation: int = 1,
 ) -> Operator | Refusal:
     """Return the dense convolution of a Conv or Gemm node.
 
@@ -150,11 +157,13 @@ def dense_operator(
         scales: float32 [O].
         stride: in pixels, both ways.
         padding: in pixels, above and on the left; below and on the right the output's size says.
+        dilation: pixels from one tap to the next.
     """
     bias = bias_of(graph, node, len(weight))
     if isinstance(bias, Refusal):
         return bias
-    if misfit := shape_misfit(graph, node, weight.shape[:3], weight.shape[3], stride, padding):
+    kernel = (len(weight), *(dilated(side, dilation) for side in weight.shape[1:3]))
+    if misfit := shape_misfit(graph, node, kernel, weight.shape[3], stride, padding):
         return misfit
     x, y = tensor_of(graph, node.inputs[0]), tensor_of(graph, node.output)
     weight = np.ascontiguousarray(weight)
@@ -163,7 +172,7 @@ def dense_operator(
         if node.bounds != (-np.inf, np.inf) or node.residual is not None or (y.height, y.width) != (1, 1):
             return Refusal("the scores are the plain result of the last layer: no activation, no add, no map")
         scores, start = lower_logits(layer)
-        return Conv2d(node.name, x, y, weight, start, stride, padding, scores)
+        return Conv2d(node.name, x, y, weight, start, stride, padding, scores, dilation)
     layer = settle_dead_channels(layer, y.qparams.scale)
     epilogue, start = lower_dense(layer, layer_output(graph, node))
-    return Conv2d(node.name, x, y, layer.weight, start, stride, padding, epilogue)
+    return Conv2d(node.name, x, y, layer.weight, start, stride, padding, epilogue, dilation)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.integer.lower import IntegerLayer, lower_depthwise
+from calib.integer.operation import dilated
 from calib.integer.program import DepthwiseConv2d
 from compile.ir.qdq_graph import Node, QdqGraph
 from compile.passes.rules.common import (
@@ -22,6 +23,7 @@ from compile.passes.rules.common import (
     weight_of,
 )
 
+MOST_PADDING = 64  # of a dilated kernel, whose weights do not say how far it reaches
 MOST_WEIGHTS = 1 << 26  # of a kernel, zeros included: 64 MB
 
 
@@ -33,6 +35,7 @@ class _Kernel:
     scales: NDArray[np.float32]  # [O]
     stride: int
     padding: int  # above and on the left
+    dilation: int
 
 
 def conv(graph: QdqGraph, node: Node) -> RuleResult:
@@ -45,7 +48,7 @@ def conv(graph: QdqGraph, node: Node) -> RuleResult:
     weight = _block_diagonal(kernel.weight, node.attributes.get("group", 1))
     if isinstance(weight, Refusal):
         return weight
-    return dense_operator(graph, node, weight, kernel.scales, kernel.stride, kernel.padding)
+    return dense_operator(graph, node, weight, kernel.scales, kernel.stride, kernel.padding, kernel.dilation)
 
 
 def depthwise(graph: QdqGraph, node: Node) -> RuleResult:
@@ -55,7 +58,8 @@ def depthwise(graph: QdqGraph, node: Node) -> RuleResult:
     kernel = _kernel(graph, node)
     if isinstance(kernel, Refusal):
         return kernel
-    channels, _, *sides = kernel.weight.shape
+    channels, _, *taps = kernel.weight.shape
+    sides = (dilated(side, kernel.dilation) for side in taps)
     bias = bias_of(graph, node, channels)
     if isinstance(bias, Refusal):
         return bias
@@ -65,7 +69,8 @@ def depthwise(graph: QdqGraph, node: Node) -> RuleResult:
     layer = IntegerLayer(node.name, np.ascontiguousarray(kernel.weight[:, 0]), bias, kernel.scales, x.qparams)
     layer = settle_dead_channels(layer, y.qparams.scale)
     epilogue, start = lower_depthwise(layer, layer_output(graph, node))
-    return DepthwiseConv2d(node.name, x, y, layer.weight, start, kernel.stride, kernel.padding, epilogue)
+    geometry = kernel.stride, kernel.padding
+    return DepthwiseConv2d(node.name, x, y, layer.weight, start, *geometry, epilogue, kernel.dilation)
 
 
 def _is_depthwise(graph: QdqGraph, node: Node) -> bool:
@@ -98,15 +103,17 @@ def _kernel(graph: QdqGraph, node: Node) -> _Kernel | Refusal:
     return _Kernel(*found, *geometry)
 
 
-def _geometry(node: Node) -> tuple[int, int] | Refusal:
-    """Return stride and padding in pixels, the same in both directions."""
+def _geometry(node: Node) -> tuple[int, int, int] | Refusal:
+    """Return stride, padding and dilation in pixels, the same in both directions."""
     attributes = node.attributes
     strides, dilations = attributes.get("strides", (1, 1)), attributes.get("dilations", (1, 1))
     pads = attributes.get("pads", (0, 0, 0, 0))
     if attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         return Refusal(f"auto_pad {attributes['auto_pad']!r} is not supported; export with explicit pads")
-    if len(strides) != 2 or strides[0] != strides[1] or any(dilation != 1 for dilation in dilations):
-        return Refusal(f"strides {strides} with dilations {dilations}; equal strides and no dilation are supported")
+    if len(strides) != 2 or strides[0] != strides[1] or len({*dilations}) != 1 or min(dilations) < 1:
+        return Refusal(f"strides {strides} with dilations {dilations}; equal strides and equal dilations are supported")
     if len(pads) != 4 or min(pads) < 0 or pads[0] != pads[1]:
         return Refusal(f"pads {pads}; the same padding above and on the left is supported")
-    return strides[0], pads[0]
+    if dilations[0] > 1 and max(pads) > MOST_PADDING:
+        return Refusal(f"pads {pads} of a dilated kernel; at most {MOST_PADDING} pixels are supported")
+    return strides[0], pads[0], dilations[0]

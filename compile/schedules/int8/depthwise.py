@@ -22,6 +22,7 @@ from compile.schedules.base import ELEMENT_BYTES, Context, MaybeScheduled, Sched
 from compile.schedules.depthwise_tile import DepthwiseWriter, Parameters, Tap, pack_phases
 from compile.schedules.int8.q15 import Residual, requantize_q15
 from compile.schedules.phases import Phases, flat_phases, pixel_phases, row_tile
+from compile.schedules.tiles import dilation_name
 
 
 def schedule_depthwise(operator: AnyOperator, context: Context) -> MaybeScheduled:
@@ -53,7 +54,7 @@ def depthwise_name(operator: DepthwiseConv2d, phases: Phases, rows: int, isa: In
         Requantize: "", RequantizeAdd: "_add", RequantizeQ15: "_q15", RequantizeQ15Add: "_q15_add"
     }[type(operator.epilogue)]  # fmt: skip
     return (
-        f"rg_qs8_dwconv{kernel}x{kernel}s{operator.stride}{epilogue}_r{rows}c{phases.lanes}"
+        f"rg_qs8_dwconv{kernel}x{kernel}s{operator.stride}{dilation_name(operator)}{epilogue}_r{rows}c{phases.lanes}"
         f"_c{operator.output.channels}__{isa.name}"
     )
 

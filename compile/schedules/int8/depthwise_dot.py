@@ -40,7 +40,7 @@ def schedule_depthwise_dot(operator: AnyOperator, context: Context) -> MaybeSche
     """Schedule a depthwise convolution by sdot; None for what has another shape, or where that is no faster."""
     if not isinstance(operator, DepthwiseConv2d) or not context.isa.has_dot_product:
         return None
-    if operator.weight.shape[1] != SIZE or operator.stride != 1 or not is_int16(operator):
+    if operator.weight.shape[1] != SIZE or (operator.stride, operator.dilation) != (1, 1) or not is_int16(operator):
         return None
     target = context.place(operator.output)
     phases = flat_phases(context.isa.lanes8, target)

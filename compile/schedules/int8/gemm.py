@@ -32,6 +32,7 @@ from compile.schedules.base import (
 )
 from compile.schedules.tiles import (
     Panel,
+    dilation_name,
     gemm_shape,
     pack_panels,
     padded_vector,
@@ -72,7 +73,7 @@ def gemm_name(operator: Conv2d, tile: GemmTile, isa: InstructionSet) -> str:
     kernel, depth = operator.weight.shape[1], operator.weight[0].size
     epilogue = {Requantize: "", RequantizeAdd: "_add", ToLogits: "_f32"}[type(operator.epilogue)]
     return (
-        f"rg_qs8_gemm{kernel}x{kernel}s{operator.stride}{epilogue}_m{tile.rows}n{tile.columns}"
+        f"rg_qs8_gemm{kernel}x{kernel}s{operator.stride}{dilation_name(operator)}{epilogue}_m{tile.rows}n{tile.columns}"
         f"_k{depth}n{operator.output.channels}__{isa.name}"
     )
 

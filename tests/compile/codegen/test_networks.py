@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import helper
 
 from calib.integer import program as ir
 from calib.integer.program import Dequantize
@@ -28,12 +27,6 @@ def lowered(m: Model, tmp_path: Path) -> ir.Program:
 def refusals(m: Model, tmp_path: Path) -> dict[str, str]:
     steps = explain(read_qdq(save(m.build("logits", 4), tmp_path)))
     return {step.node.output: step.result.reason for step in steps if isinstance(step.result, Refusal)}
-
-
-def dilated(m: Model, x: str) -> str:
-    y = m.conv("dilated", x, 8, 8, kernel=3)
-    m.nodes[-1].attribute.append(helper.make_attribute("dilations", [2, 2]))
-    return m.quantize(y, 0.03, 0)
 
 
 def lopsided(m: Model, x: str) -> str:
@@ -90,7 +83,6 @@ def far_scales(m: Model, x: str) -> str:
 
 
 REFUSED: list[tuple[Callable[[Model, str], str], str, str]] = [
-    (dilated, "dilated", "dilations|the shape"),
     (lopsided, "lopsided", "same padding above and on the left"),
     (softmax, "soft", "no integer rule for Softmax"),
     (never_quantized, "float", "stays float"),

@@ -87,6 +87,17 @@ def test_the_same_numbers_in_another_scale_are_no_operator() -> None:
     assert not only_rescales(replace(rescaled, table=np.roll(table, 20)))
 
 
+def test_a_dilated_kernel_has_zeros_between_its_taps() -> None:
+    integers = program()
+    first, stem, *_ = integers.operators
+    x = replace(stem.output, name="wide")
+    dilated = replace(stem, name="wide", output=x, padding=2, dilation=2)
+    form = float_form(replace(integers, operators=(first, dilated)), PREPROCESS)
+    weight, (kernel, _) = form.operators[-1].weight, real_weights(stem)
+    assert weight.shape[1:3] == (5, 5) and np.count_nonzero(weight) == np.count_nonzero(kernel)
+    np.testing.assert_array_equal(weight[:, ::2, ::2], kernel)
+
+
 def test_a_difference_has_no_float_form() -> None:
     integers = program()
     x = integers.operators[0].output

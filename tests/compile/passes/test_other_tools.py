@@ -23,12 +23,11 @@ COMPILED = [
     "crash_scalar_mul", "m_scalar_mul2", "dedicated_pairs", "r_dedicated_qdq", "dynamic_batch",
     "dynamic_batch_after_advice", "dead_channel", "m_silu", "m_hswish_pre", "m_asym_pad", "m_chunk",
     "m_pad_before_pool", "r_pt2e_xnnpack", "m_hswish_gap_dyn", "m_norm_inside", "r_nncf_perf", "m_avgpool2",
-    "m_sub_relu", "m_bn_first", "m_grouped",
+    "m_sub_relu", "m_bn_first", "m_grouped", "m_dilated",
     "m_prelu_c", "m_upsample_nearest", "r_qoperator", "plain.qdq",
 ]  # fmt: skip
 REFUSED = {
     "add_map.qdq": "the constant 'k' of shape [1, 8, 16, 16]",
-    "m_dilated": "dilations (2, 2)",
 }
 pytestmark = pytest.mark.skipif(not FILES.is_dir(), reason=f"{FILES} is not there")
 

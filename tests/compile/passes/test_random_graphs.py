@@ -26,7 +26,7 @@ FOREIGN = [
     ForeignNet.constant_operand, ForeignNet.constant_behind_convolution, ForeignNet.dedicated_pairs,
     ForeignNet.product_with_function, ForeignNet.halves, ForeignNet.padded, ForeignNet.channel_scales,
     ForeignNet.averaged_function, ForeignNet.pooled, ForeignNet.batch_norm, ForeignNet.difference, ForeignNet.grouped,
-    ForeignNet.slopes, ForeignNet.enlarged, ForeignNet.shuffled,
+    ForeignNet.dilated, ForeignNet.slopes, ForeignNet.enlarged, ForeignNet.shuffled,
 ]  # fmt: skip
 NOT_RUN = (onnxruntime_errors.Fail, onnxruntime_errors.InvalidArgument, onnxruntime_errors.InvalidGraph)
 

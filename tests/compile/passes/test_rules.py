@@ -63,7 +63,10 @@ SCORES = {"output": "y", "qparams": {"x": P}}
 
 REFUSED: list[tuple[str, QdqGraph, str]] = [
     ("auto_pad", only(n("Conv", "x w", "y", auto_pad="SAME_UPPER")), "SAME_UPPER.*explicit pads"),
-    ("dilation", only(n("Conv", "x w", "y", dilations=(2, 2))), "no dilation"),
+    ("two dilations", only(n("Conv", "x w", "y", dilations=(2, 1))), "equal dilations"),
+    ("no dilation at all", only(n("Conv", "x w", "y", dilations=(0, 0))), "equal dilations"),
+    ("dilation beyond the map", only(n("Conv", "x d", "y", group=8, dilations=(2, 2))), r"\(4, 4, 8\).*\(0, 0, 8\)"),
+    ("far dilation", only(n("Conv", "x d", "y", group=8, dilations=(65, 65), pads=(65,) * 4)), "at most 64 pixels"),
     ("two strides", only(n("Conv", "x w", "y", strides=(1, 2))), "equal strides"),
     ("one side padded", only(n("Conv", "x w", "y", pads=(0, 1, 1, 1))), "above and on the left"),
     ("depthwise padded on one side", only(n("Conv", "x d", "y", group=8, pads=(0, 1, 1, 1))), "above and on the left"),
@@ -269,6 +272,15 @@ def test_groups_are_a_dense_kernel_with_zeros_between() -> None:
     assert isinstance(made, ir.Conv2d) and made.weight.shape == (8, 1, 1, 8)
     np.testing.assert_array_equal(made.weight[:4, 0, 0], np.hstack([values[:4, :, 0, 0], np.zeros((4, 4))]))
     np.testing.assert_array_equal(made.weight[4:, 0, 0], np.hstack([np.zeros((4, 4)), values[4:, :, 0, 0]]))
+
+
+@pytest.mark.parametrize(("weight", "group"), [("d", 8), ("k", 1), ("g", 2)])
+def test_dilation_keeps_the_weights(weight: str, group: int) -> None:
+    kernels = {group: QuantizedWeight(np.full((8, 8 // group, 3, 3), 3, np.int8), ONES, 0) for group in (1, 2)}
+    node = n("Conv", f"x {weight}", "y", group=group, dilations=(3, 3), pads=(3, 3, 3, 3))
+    made = operator(only(node, **weights(k=kernels[1], g=kernels[2])))
+    assert isinstance(made, ir.Conv2d | ir.DepthwiseConv2d) and made.weight.shape[1:3] == (3, 3)
+    assert (made.dilation, made.window, made.padding, made.border) == (3, (7, 7), 3, 3)
 
 
 def test_difference_is_a_sum_with_a_negative_factor() -> None:
