@@ -25,6 +25,13 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def not_utf8(name: str) -> str:
+    """Return the bytes of a file name that is not UTF-8, as a message shows them, "" for any other name."""
+    if any(unicodedata.category(character) == "Cs" for character in name):
+        return repr(name.encode("utf-8", "surrogateescape"))
+    return ""
+
+
 def check_class_name(name: str, where: object) -> str:
     """Return the name of a class with composed accents.
 
@@ -41,8 +48,8 @@ def check_class_name(name: str, where: object) -> str:
     shown = ascii(name)
     if wrong is None:
         reason = "is blank"
-    elif unicodedata.category(wrong) == "Cs":
-        reason, shown = "is not UTF-8", repr(name.encode("utf-8", "surrogateescape"))
+    elif bytes_shown := not_utf8(name):
+        reason, shown = "is not UTF-8", bytes_shown
     else:
         reason = f"holds the control character or separator U+{ord(wrong):04X}"
     raise UsageError(f"{where}: the class name {shown} {reason}; a name is one line of UTF-8 text. Rename it.")

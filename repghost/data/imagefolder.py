@@ -74,7 +74,8 @@ def open_imagefolder(folder: Path, split: str, class_map: Path | None = None) ->
         notes = () if name == split else (f"{folder}: {name!r} is read as the split {split!r}",)
         own = root / ANNOTATIONS.format(name)
         if names := _class_folders(root):
-            found = _from_folders(root, names, notes)
+            unused = () if class_map is None else (f"{root}: has class folders, so --class-map is not read for it",)
+            found = _from_folders(root, names, notes + unused)
         elif class_map is not None or own.is_file():
             found = _from_map(root, read_class_map(class_map or own), notes)
         else:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from repghost.data.base import ImageSet, MissingSplitError
 from repghost.data.cifar10 import is_cifar10, open_cifar10
+from repghost.data.class_names import not_utf8
 from repghost.data.fashion_mnist import open_fashion_mnist, splits_in
 from repghost.data.imagefolder import open_imagefolder
 from repghost.data.shards import is_shards, open_shards
@@ -46,6 +47,10 @@ def open_dataset(path: Path | str, split: str, class_map: Path | None = None) ->
         UsageError: when the path does not exist, is none of these, or has no such split.
     """
     path = Path(path)
+    if ascii_name := not_utf8(path.name):
+        raise UsageError(
+            f"the set of pictures {ascii_name} has a name that is not UTF-8, and files name it. Rename it."
+        )
     if class_map is not None and not path.is_dir():
         raise UsageError(f"--class-map has no effect on {path}; it is for folders. Leave it out.")
     if is_shards(path):

@@ -258,6 +258,20 @@ def test_a_class_that_is_not_utf8_is_refused_when_the_set_is_opened(tmp_path: Pa
     assert f"{tmp_path}/val: the class name b'\\xd1\\xa5\\xd7\\xd3' is not UTF-8" in str(error.value)
 
 
+def test_a_set_that_is_not_called_in_utf8_is_refused_when_it_is_opened(tmp_path: Path) -> None:
+    root = make_set(Path(os.fsdecode(os.fsencode(tmp_path) + b"/set\xff")))
+    with pytest.raises(UsageError, match=r"the set of pictures b'set\\xff' has a name that is not UTF-8"):
+        open_dataset(root, "val")
+    assert len(open_dataset(make_set(root / "inside"), "val")) == 2  # the names of folders above are in no file
+
+
+def test_a_class_map_beside_class_folders_is_said_not_to_be_read(tmp_path: Path) -> None:
+    make_set(tmp_path)
+    (tmp_path / "map.txt").write_text("1.png bee\n")
+    dataset = open_dataset(tmp_path, "val", tmp_path / "map.txt")
+    assert notes_on(dataset) == (f"{tmp_path}/val: has class folders, so --class-map is not read for it",)
+
+
 @pytest.mark.parametrize("mark", ["\n", "\r", "\t", "\x1b[2J", "\x85", "\u2028", "\u2029", "\x1c"])
 def test_a_class_that_is_not_one_line_is_refused_when_the_set_is_opened(tmp_path: Path, mark: str) -> None:
     make_set(tmp_path, classes=("ant", f"b{mark}e"))
