@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from compile.ir.qdq_graph import Node, QdqGraph, QuantizedWeight
 
-WIDTH = 16  # channels that a kernel reads or writes at least, where its convolution has as many; a register of int8
+WIDTH = 8  # channels that a kernel reads and writes at least: the columns of most tiles; 16 are estimated to cost more
 
 
 def split_groups(graph: QdqGraph) -> QdqGraph:

@@ -214,9 +214,9 @@ BEFORE_AND_AFTER: list[tuple[str, Callable[[QdqGraph], QdqGraph], QdqGraph, list
         "a convolution of many groups takes a few at a time, with bias and residual",
         split_groups,
         graph(Node("y", "Conv", ("x", "w", "b"), "y", {"group": 5}, residual="r"), qparams={"x": P, "r": P, "y": Q},
-              shapes={"w": (40, 8, 1, 1)} | dict.fromkeys("xyr", (1, 40, 4, 4)),
-              constants={"b": np.zeros(40, np.float32)},
-              weights={"w": QuantizedWeight(np.ones((40, 8, 1, 1), np.int8), np.ones(40, np.float32), 0)}),
+              shapes={"w": (20, 4, 1, 1)} | dict.fromkeys("xyr", (1, 20, 4, 4)),
+              constants={"b": np.zeros(20, np.float32)},
+              weights={"w": QuantizedWeight(np.ones((20, 4, 1, 1), np.int8), np.ones(20, np.float32), 0)}),
         [line for first in (0, 2, 4) for line in (
             f"Slice x -> y, groups from {first}, input",
             f"Slice r -> y, groups from {first}, residual",
