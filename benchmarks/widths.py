@@ -17,13 +17,14 @@ from benchmarks.shared.command import run_command
 from calib.qat.settings import QatSettings
 from calib.settings.config_file import read_config
 from compile.storage.measurements import Measurements
-from repghost.checkpoints.checkpoint import file_digest, read_checkpoint
+from repghost.checkpoints.checkpoint import read_checkpoint
 from repghost.cli import cli
 from repghost.data import ImageSet, open_dataset
 from repghost.errors import UsageError
 from repghost.files import write_bytes_atomically
 from repghost.network.spec import WIDTHS, model_name, parse_width
 from repghost.training.recipe import Recipe, get_recipe
+from repghost.untrusted import file_digest
 
 WEIGHTS, QDQ, SPLIT = "model.safetensors", "model.qdq.onnx", "train"
 

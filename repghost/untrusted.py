@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -72,6 +73,16 @@ def read_bounded(
     if len(data) > size:
         raise error(f"{path}: grew while it was read. Try again when nothing writes to it.")
     return data
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a regular file, hexadecimal.
+
+    Raises:
+        UsageError: when it cannot be read or is something else.
+    """
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def parse_int(text: str, low: int = 0, high: int = LARGEST_INT) -> int | None:

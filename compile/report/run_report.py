@@ -23,12 +23,11 @@ from compile.storage.strict_json import canonical_json, read_strict
 from compile.storage.typed_json import check_types
 from compile.subject.subject import QuantizedSubject
 from compile.targets.precisions import INT8
-from repghost.checkpoints.checkpoint import file_digest
 from repghost.data.base import count_repeated
 from repghost.errors import IntegrityError, UsageError
 from repghost.files import write_bytes_atomically, write_text_atomically
 from repghost.terminal import shell_command
-from repghost.untrusted import parse_json
+from repghost.untrusted import file_digest, parse_json
 
 if TYPE_CHECKING:
     from calib.settings.config import QuantConfig

@@ -20,6 +20,7 @@ from repghost.distributed.ranks import Ranks
 from repghost.errors import ToolMissingError
 from repghost.evaluation.classes import match_classes
 from repghost.evaluation.predictor import HOST_BUILD, REFERENCE, Predictor
+from repghost.untrusted import file_digest
 
 if TYPE_CHECKING:
     from calib.integer.program import Program
@@ -51,7 +52,6 @@ def open_qdq(
     """
     from compile.frontend.qdq_file import read_qdq_as_given
     from compile.subject.from_qdq_file import labels_of
-    from repghost.checkpoints.checkpoint import file_digest
 
     graph = read_qdq_as_given(path, preprocess_file)
     program = lower(graph)

@@ -14,11 +14,10 @@ from compile.storage.code_key import code_digest, files_digest
 from compile.storage.stage_cache import key_digest, versions
 from compile.subject.request import Request
 from compile.subject.subject import CARRIED_DATA, CARRIED_WEIGHTS, CARRIED_WIDTH, RANDOM, TIMM
-from repghost.checkpoints.checkpoint import file_digest
 from repghost.errors import RepGhostError, UsageError
 from repghost.files import write_text_atomically
 from repghost.network.spec import WIDTHS, parse_width
-from repghost.untrusted import read_bounded
+from repghost.untrusted import file_digest, read_bounded
 
 CHECKPOINTS = (".safetensors", ".pth", ".pt", ".tar", ".qdq.onnx")
 

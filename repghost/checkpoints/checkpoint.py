@@ -26,7 +26,7 @@ from repghost.files import write_bytes_atomically
 from repghost.network.fuse import empty_model
 from repghost.network.model import RepGhostNet
 from repghost.network.spec import BRANCHES, Branches, Form, ModelSpec
-from repghost.untrusted import open_regular, parse_json
+from repghost.untrusted import parse_json
 
 HEADER_KEY = "repghost"  # the only key: safetensors does not keep an order, and equal content must give equal bytes
 HEADER_VERSION = 1
@@ -57,12 +57,6 @@ class Checkpoint:
         """What the user of the file is told: which of its weights were taken, where it has several kinds."""
         note = averaged_note(self.metadata)
         return (note,) if note else ()
-
-
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file, hexadecimal."""
-    with open_regular(Path(path)) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_checkpoint(

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from repghost.checkpoints import weight_names
-from repghost.checkpoints.checkpoint import Checkpoint, build_model, file_digest, read_checkpoint
+from repghost.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint
 from repghost.checkpoints.identify import validated
 from repghost.checkpoints.timm_hub import SOURCE, open_checkpoint
 from repghost.data.preprocess import resolve_preprocess
@@ -19,6 +19,7 @@ from repghost.evaluation.predictor import Predictor
 from repghost.network.fuse import fuse
 from repghost.network.spec import ModelSpec
 from repghost.training.state.state import read_state
+from repghost.untrusted import file_digest
 
 EMA, RAW = "EMA", "raw"
 COLOURS = 3  # of an image, red, green and blue

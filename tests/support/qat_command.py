@@ -28,7 +28,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.roll(BYTES[index % 8], index, 0)).save(folder / f"{index}.png")
     write_checkpoint(root / "model.safetensors", lively_model(), PREPROCESS.to_dict(), tuple("abcde"))
-    write_checkpoint(root / "other.safetensors", lively_model(), PREPROCESS.to_dict(), tuple("edcba"))
+    write_checkpoint(root / "other.safetensors", lively_model(), PREPROCESS.to_dict(), tuple("abcdf"))
     return root
 
 

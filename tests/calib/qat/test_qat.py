@@ -211,7 +211,7 @@ def test_wrong_usage_writes_nothing(arguments: list[str], message: str, data: Pa
 
 def test_other_classes_are_refused(data: Path, tmp_path: Path) -> None:
     result = qat(data / "other.safetensors", "--data", data, "-o", tmp_path / "m.onnx")
-    assert result.exit_code == 2 and "in the same order" in result.output
+    assert result.exit_code == 2 and "not among the network's 5: 'e'" in result.output
 
 
 @pytest.mark.slow

@@ -8,11 +8,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from repghost.checkpoints.checkpoint import build_model, file_digest, read_checkpoint, write_checkpoint
+from repghost.checkpoints.checkpoint import build_model, read_checkpoint, write_checkpoint
 from repghost.errors import UsageError
 from repghost.network.fuse import fuse
 from repghost.network.model import RepGhostNet, repghost_model_convert
 from repghost.network.spec import WIDTHS, ModelSpec
+from repghost.untrusted import file_digest
 from tests.support import SHARED
 from tests.support.networks import images, network
 from tests.support.tensors import differing
