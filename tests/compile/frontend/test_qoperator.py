@@ -11,6 +11,7 @@ import pytest
 from onnx import helper
 
 from calib.integer import program as ir
+from calib.integer.reference import run
 from compile.frontend.qdq_file import read_qdq
 from compile.frontend.qoperator import to_qdq
 from compile.passes import lower
@@ -102,10 +103,39 @@ def test_one_of_each_is_the_same_network(tmp_path: Path) -> None:
 def test_onnx_runtime_gives_both_forms_the_same_scores() -> None:
     model, x = one_of_each(), preprocess(16).normalize(random_images(4, 16, 16, seed=2))
     given, made = onnx_runtime(model), onnx_runtime(to_qdq(model))
-    expected, scores = (np.concatenate([run({"input": x[[i]]})[0] for i in range(4)]) for run in (given, made))
+    expected, scores = (np.concatenate([form({"input": x[[i]]})[0] for i in range(4)]) for form in (given, made))
     assert np.ptp(scores) > 0.5 and np.ptp(scores[:, 6]) > 0.3  # the images differ
     # ONNX Runtime rounds its 8-bit operators otherwise: two steps of a last int8 value times its weight
     np.testing.assert_allclose(scores, expected, atol=2 * 0.05 * WEIGHT_MAX * 0.006)
+
+
+def test_what_moves_bytes_keeps_their_scale(tmp_path: Path) -> None:
+    """Pad puts the byte of 0 around, Split has two results, Transpose and Resize are in the way of nothing."""
+    m = QModel()
+    m.node("QuantizeLinear", ["input", *m.params("input8")], "input8")
+    pads = m.constant("pads", [0, 0, 1, 1, 0, 0, 1, 1], np.int64)
+    m.node("Pad", ["input8", pads, m.params("input8")[1]], "padded")
+    convolution = ["padded", *m.params("input8"), *m.matrix("conv", (8, 3, 3, 3), 0)]
+    m.node("QLinearConv", [*convolution, *m.params("conv"), "conv.bias"], "conv", strides=[2, 2])
+    sizes = m.constant("sizes", [3, 5], np.int64)
+    m.nodes.append(helper.make_node("Split", ["conv", sizes], ["left", "right"], name="split", axis=1))
+    scales = m.constant("scales", [1, 1, 2, 2])
+    kind = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    m.node("Resize", ["right", "", scales], "larger", **kind)
+    larger = ["larger", *m.params("conv"), *m.params("vector")]
+    m.of_microsoft("QLinearGlobalAveragePool", larger, "vector", channels_last=0)
+    m.node("Flatten", ["vector"], "flat")
+    m.of_microsoft("QGemm", [*m.operand("flat"), *m.matrix("logits", (7, 5), 0), "logits.bias"], "logits", transB=1)
+    model = m.build("logits", 7)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    program = lower(read_qdq(save(model, tmp_path)))
+    assert [type(operator) for operator in program.operators] == [
+        ir.InputTable, ir.Conv2d, ir.Crop, ir.NearestUpsample, ir.GlobalAveragePool, ir.Conv2d,
+    ]  # fmt: skip
+    images = random_images(3, 16, 16, seed=3)
+    x, evaluate = preprocess(16).normalize(images), onnx_runtime(model)
+    expected = np.concatenate([evaluate({"input": x[[i]]})[0] for i in range(3)])
+    np.testing.assert_allclose(run(program, images), expected, atol=0.03 * WEIGHT_MAX * 0.006)  # a step of the vector
 
 
 def test_other_networks_are_left_alone() -> None:
