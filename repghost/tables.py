@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from repghost.terminal import escape
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -83,12 +85,12 @@ def markdown_lines(table: Table) -> list[str]:
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|")
+    return escape(text).replace("|", "\\|")
 
 
 def text_lines(table: Table) -> list[str]:
     """Return the heads and one line per row in columns of equal width; numeric columns are aligned on the right."""
-    lines = [[column.head for column in table.columns], *([cell.text for cell in row] for row in table.rows)]
+    lines = [[column.head for column in table.columns], *([escape(cell.text) for cell in row] for row in table.rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(table.columns))]
     return [
         "  ".join(

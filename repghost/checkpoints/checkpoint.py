@@ -159,7 +159,7 @@ def _own_header(content: WeightFile) -> dict[str, Any]:
     header = parse_json(content.header[HEADER_KEY], "its header", HEADER_LIMIT)
     if not isinstance(header, dict) or "version" not in header:
         raise UsageError("its header has no version; the file is damaged, or another program wrote it.")
-    if header["version"] != HEADER_VERSION:
+    if type(header["version"]) is not int or header["version"] != HEADER_VERSION:
         raise UsageError(
             f"its header has version {header['version']!r:.80}; this program reads version {HEADER_VERSION}. Update "
             "the program."

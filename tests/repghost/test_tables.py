@@ -25,3 +25,9 @@ def test_markdown_escapes_what_would_end_a_cell() -> None:
 
 def test_numbers_stand_on_the_right_of_text_columns() -> None:
     assert text_lines(TABLE) == ["name  time (ms)", "a|b         1.0  x", "c          20.5"]
+
+
+def test_a_name_from_outside_stays_in_its_cell() -> None:
+    foreign = make_table(("name", "#count"), [("a\nb\x1b[31m", "1"), ("c", "2")])
+    assert text_lines(foreign) == ["name          count", "a\\nb\\x1b[31m      1", "c                 2"]
+    assert markdown_lines(foreign)[2] == "| a\\nb\\x1b[31m | 1 |"

@@ -245,6 +245,7 @@ HEADERS = [
     ("[1]", "its header has no version"),
     (json.dumps({}), "its header has no version"),
     (json.dumps({**GOOD_HEADER, "version": 2}), "version 2; this program reads version 1. Update"),
+    (json.dumps({**GOOD_HEADER, "version": True}), "version True; this program reads version 1. Update"),
     (json.dumps({**GOOD_HEADER, "spec": None}), "its header's 'spec' is a NoneType"),
     (json.dumps({**GOOD_HEADER, "spec": {"widht": 1}}), "unknown key in the model's spec 'widht'"),
     (json.dumps({**GOOD_HEADER, "spec": {"width": 1e9}}), "the width must be above 0 and at most 16"),
