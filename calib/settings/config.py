@@ -164,6 +164,8 @@ def config_from_dict(values: Mapping[str, Any]) -> QuantConfig:
     for key in values:
         if key not in known:
             raise unknown_value("config key", key, known)
+    if not isinstance(values.get(SEARCH, {}), Mapping):
+        raise UsageError(f'"{SEARCH}" must be an object, what a search tried, not {values[SEARCH]!r:.80}.')
     defaults = LayerSettings(**{key: values[key] for key in setting_names if key in values})
     switches = {key: values[key] for key in SWITCHES if key in values}
     start = default_config(values.get("policy", QuantConfig.policy))
