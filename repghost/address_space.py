@@ -10,12 +10,14 @@ import importlib
 import importlib.abc
 import os
 import resource
+import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
 LARGE = "torch"  # the library that is tried
 NO_PLACE = "PyTorch cannot be loaded"
+LOAD_LIMIT_S = 600  # of the trial; on a cold disk it takes a minute
 RESERVE_BYTES = 16 << 20
 _RESERVE: list[bytearray] = []
 
@@ -55,6 +57,7 @@ class _Trial(importlib.abc.MetaPathFinder):
 
 
 def _load_and_end() -> None:
+    signal.alarm(LOAD_LIMIT_S)
     code = 1
     try:
         null = os.open(os.devnull, os.O_RDWR)

@@ -19,6 +19,7 @@ OTHERS = frozenset(
 BOUNDED = {
     "ranks.wait": "the processes of a run wait for each other as long as --dist-timeout says",
     "processes.join": "it enters those processes, with the same limit",
+    "repghost/address_space.py os.waitpid": "the child has an alarm",
     "tests/support/kills.py os.waitpid": "the child has an alarm",
 }
 # Who starts a process and talks to it, and what bounds that.
