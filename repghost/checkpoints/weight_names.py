@@ -13,8 +13,10 @@ from torch import Tensor
 
 from repghost.errors import UsageError
 
-# timm, torchvision, BasicSR, usual loops, PyTorch's AveragedModel
-AVERAGED = ("state_dict_ema", "model_ema", "params_ema", "ema_state_dict", "ema", "swa_state_dict", "swa_model")
+# timm, torchvision, BasicSR, usual loops, PyTorch's AveragedModel, our own state of a training
+AVERAGED = (
+    "state_dict_ema", "model_ema", "params_ema", "ema_state_dict", "ema", "swa_state_dict", "swa_model", "average",
+)  # fmt: skip
 # timm and Lightning, torchvision, PyTorch's tutorial, DeepSpeed, BasicSR, usual loops
 RAW = ("state_dict", "model", "model_state_dict", "module", "params", "net", "network")
 DEEPEST = 3  # keys, one inside the other

@@ -75,7 +75,7 @@ def open_validation(
         class_map: the class of each image, for a split without class folders.
 
     Raises:
-        UsageError: when there are no such images, or shards are also trained on.
+        UsageError: when there are no such images, or one of them is also trained on.
     """
     if val_data is None and is_shards(data):
         raise UsageError(f"{data} is one split; give the shards that judge each epoch as --val-data.")
@@ -83,6 +83,10 @@ def open_validation(
         found = open_dataset(data if val_data is None else val_data, split, class_map)
     else:
         found = _validation_shards(data, val_data, training)
+    if len(found) and len(training) and found.name(0) == training.name(0):  # a split is listed in one order
+        raise UsageError(
+            f"{found.name(0)} judges each epoch and is trained on; no picture may do both. Give another --val-split."
+        )
     return match_classes(found, len(training.classes), training.classes)
 
 

@@ -63,6 +63,7 @@ def test_the_weights_of_a_training_file_are_found(content: State, key: str, tmp_
         ({"model": state(), "ema": {"module": averaged()}}, "ema.module"),
         ({"net": state(), "swa_state_dict": {"n_averaged": torch.tensor(3), **averaged("module.")}}, "swa_state_dict"),
         ({"state_dict": state(), "ema_state_dict": averaged()}, "ema_state_dict"),
+        ({"model": state(), "average": averaged(), "version": 3, "classes": "[]"}, "average"),  # our state.pt
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

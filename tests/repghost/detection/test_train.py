@@ -143,6 +143,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(folder: Path, tmp_path:
         (["--resume", "maybe"], "--resume"),
         (["--width", "x"], "width"),
         (["--data", "nowhere"], "no such file"),
+        (["--val-split", "train"], "is trained on"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: list[str], message: str, folder: Path, tmp_path: Path) -> None:

@@ -36,3 +36,11 @@ def test_shards_that_judge_have_the_names_of_the_shards_trained_on(tmp_path: Pat
     (tmp_path / "val/classes.txt").write_text("blue\ngreen\nred\n")  # its numbers mean other classes
     matched = open_validation(training, validation, "val", open_dataset(training, "train"))
     assert matched.labels.tolist() == [2, 1, 0]
+
+
+def test_no_image_may_be_trained_on_and_judge(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path, 6, 3)
+    training = open_dataset(tree, "train")
+    with pytest.raises(UsageError, match="judges each epoch and is trained on; no picture may do both"):
+        open_validation(tree, None, "train", training)
+    assert len(open_validation(tree, None, "val", training)) == 3
