@@ -49,6 +49,8 @@ def find_images(folder: Path, unread: Unread, outside: Path, known: Path | None 
                 _take_file(entry, path, found, unread)
             elif is_hidden(entry.name):
                 _count_hidden(path, unread)
+            elif is_image(entry.name):
+                unread.add("folders with the name of a picture", path)
             else:
                 waiting.append(path)
         if len(found) > MAX_IMAGES:

@@ -19,8 +19,9 @@ def test_pipes_devices_and_loops_are_named_and_skipped(tmp_path: Path) -> None:
     (folder / "zero.png").symlink_to("/dev/zero")
     (folder / "loop.png").symlink_to("loop.png")
     (folder / "folder.png").mkdir()
+    Image.new("RGB", (9, 9)).save(folder / "folder.png" / "inside.png")
     dataset = open_dataset(tmp_path, "test")
     prepared = prepare(dataset, Preprocess(size=8, resize=8))
     said = "\n".join([*prepared.broken, *left_out(dataset)])
     assert len(prepared.labels) == 1
-    assert all(name in said for name in ("pipe.png", "zero.png", "loop.png"))
+    assert all(name in said for name in ("pipe.png", "zero.png", "loop.png", "folder.png"))
