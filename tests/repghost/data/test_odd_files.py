@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from repghost.data import left_out, open_dataset, prepare
+from repghost.data import notes_on, open_dataset, prepare
 from repghost.data.preprocess import Preprocess
 
 
@@ -22,6 +22,6 @@ def test_pipes_devices_and_loops_are_named_and_skipped(tmp_path: Path) -> None:
     Image.new("RGB", (9, 9)).save(folder / "folder.png" / "inside.png")
     dataset = open_dataset(tmp_path, "test")
     prepared = prepare(dataset, Preprocess(size=8, resize=8))
-    said = "\n".join([*prepared.broken, *left_out(dataset)])
+    said = "\n".join([*prepared.broken, *notes_on(dataset)])
     assert len(prepared.labels) == 1
     assert all(name in said for name in ("pipe.png", "zero.png", "loop.png", "folder.png"))
