@@ -28,6 +28,7 @@ from compile.storage.stage_cache import StageCache
 from compile.summary.collect import collect, find_files
 from compile.summary.output import write_all
 from compile.targets.table import X86_64
+from repghost import files
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.checkpoints.state_file import write_values
 from repghost.commands.quantization.quantize import write_result
@@ -169,6 +170,18 @@ def test_every_file_is_the_old_or_the_new_one(write: Writer, tmp_path: Path) -> 
     assert deaths >= len(new)
     write(folder, 2)
     assert content(folder) == new and not leftovers(folder)
+
+
+def test_a_quantized_file_and_its_settings_are_of_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, held = files.write_bytes_atomically, []
+
+    def watched(path: Path, data: bytes, mode: int = 0o644) -> None:
+        held.append((path.name, (tmp_path / ".m.qdq.onnx.lock").exists()))
+        write(path, data, mode)
+
+    monkeypatch.setattr(files, "write_bytes_atomically", watched)
+    qdq(tmp_path, 1)
+    assert held == [("m.qdq.config.json", True), ("m.qdq.onnx", True)]
 
 
 def test_where_folders_cannot_be_exchanged_the_next_run_puts_the_old_one_back(

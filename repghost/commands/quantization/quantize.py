@@ -96,10 +96,12 @@ def write_result(output: Path, result: Quantized, config: QuantConfig, search: S
     from calib.qdq.writer import serialize
     from calib.settings.config import SEARCH
     from repghost.files import write_bytes_atomically, write_text_atomically
+    from repghost.locks import locked
 
     settings = config.to_dict() | ({} if search is None else {SEARCH: search.to_dict()})
-    write_text_atomically(config_beside(output), json.dumps(settings, indent=2) + "\n")
-    write_bytes_atomically(output, serialize(result.onnx))
+    with locked(output):  # the two belong together
+        write_text_atomically(config_beside(output), json.dumps(settings, indent=2) + "\n")
+        write_bytes_atomically(output, serialize(result.onnx))
     for note in result.spec.notes:
         say(f"note: {note}")
     for tensor, observer in result.spec.observers.items():
