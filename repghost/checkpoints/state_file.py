@@ -14,6 +14,7 @@ from repghost.checkpoints.weight_files import load_archive, read_file_bytes
 from repghost.errors import UsageError
 from repghost.files import write_bytes_atomically
 
+KERNEL_CHOICES = ("fused", "foreach", "capturable", "differentiable")  # of an optimizer: not for a file to make
 State = TypeVar("State")
 
 
@@ -66,3 +67,27 @@ def weights_in(values: Mapping[str, Any], key: str) -> dict[str, Tensor]:
     ):
         raise UsageError(f"its {key!r} holds other things than named tensors.")
     return dict(found)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, values: dict[str, Any]) -> None:
+    """Put a state from a file back into an optimizer; its fused kernels take every tensor for as large as its weights.
+
+    Raises:
+        ValueError: when a tensor has another shape, or a setting another type.
+        Exception: as `torch.optim.Optimizer.load_state_dict` raises.
+    """
+    settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(values)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        for key, value in own.items():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if key not in KERNEL_CHOICES and not isinstance(group[key], (int | float) if number else type(value)):
+                raise ValueError(f"{key} is {group[key]!r:.80}")
+        group.update({key: own[key] for key in KERNEL_CHOICES if key in own})
+        for weights in group["params"] if group.get("fused") else ():
+            state = optimizer.state.get(weights, {})
+            for key, value in state.items():
+                if isinstance(value, Tensor) and value.dim() and value.shape != weights.shape:
+                    raise ValueError(f"{key} is {tuple(value.shape)} for weights {tuple(weights.shape)}")
+                if isinstance(value, Tensor) and value.dim():
+                    state[key] = torch.empty_like(weights).copy_(value)  # whatever its strides were

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from repghost.checkpoints.state_file import load_optimizer
 from repghost.detection.checkpoint import Category, Detector, empty_detector, write_detector
 from repghost.detection.coco import CocoImages
 from repghost.detection.evaluate import evaluate
@@ -222,8 +223,8 @@ def _start(
     optimizer = torch.optim.SGD(learning, 0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     if state is not None:
         try:
-            optimizer.load_state_dict(state.optimizer)
-        except (ValueError, LookupError, TypeError) as error:
+            load_optimizer(optimizer, state.optimizer)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise UsageError(f"the state's optimizer is of another detector ({error}).") from error
     forward: nn.Module = model
     if ranks.count > 1:

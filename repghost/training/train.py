@@ -107,6 +107,11 @@ def _train(run: Run, classes: tuple[str, ...], feed: Feed, folder: Path, hooks: 
     progress, random = Progress(), tuple[torch.Tensor, ...]()
     if state is not None:
         restore(run, state)
+        if not 0 <= state.progress.batches <= feed.batches_per_epoch:
+            raise UsageError(
+                f"the state was written after {state.progress.batches} batches of an epoch, which has "
+                f"{feed.batches_per_epoch} here; give the set of pictures that the run began with."
+            )
         saved.history.extend(state.history)
         progress, random = state.progress, state.random if state.progress.batches else ()
     steps = feed.batches_per_epoch // recipe.execution.accumulate

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from repghost.checkpoints.state_file import load_optimizer
 from repghost.errors import UsageError
 from repghost.training.build import Run
 from repghost.training.recipe import Recipe
@@ -83,7 +84,7 @@ def restore(run: Run, state: RunState) -> None:
         run.model.load_state_dict(state.model)
         if run.average is not None:
             run.average.module.load_state_dict(state.average)
-        run.optimizer.load_state_dict(state.optimizer)
+        load_optimizer(run.optimizer, state.optimizer)
         run.scaler.load_state_dict(state.scaler)
         for record in state.history:
             run.networks[record.weights]

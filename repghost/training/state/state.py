@@ -120,7 +120,7 @@ def _state(values: Mapping[str, Any]) -> RunState:
         average=weights_in(values, "average"),
         optimizer=values["optimizer"],
         scaler=values["scaler"],
-        random=tuple(values["random"]),
+        random=tuple(torch.Generator().set_state(state).get_state() for state in values["random"]),
     )
 
 

@@ -231,6 +231,48 @@ def test_state_round_trip(finished: tuple[TrainResult, Path], tmp_path: Path) ->
     assert all(torch.equal(state.average[name], again.average[name]) for name in state.average)
 
 
+def short_buffers(values: dict[str, Any]) -> dict[str, Any]:
+    return {**values, "state": {place: {"momentum_buffer": torch.zeros(3)} for place in values["state"]}}
+
+
+def wrong_setting(values: dict[str, Any]) -> dict[str, Any]:
+    return {**values, "param_groups": [{**group, "momentum": "x"} for group in values["param_groups"]]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(short_buffers, r"momentum_buffer is \(3,\) for weights"), (wrong_setting, "momentum is 'x'"), (len, "copy")],
+)
+def test_an_optimizer_that_does_not_fit_is_refused(
+    finished: tuple[TrainResult, Path], change: Any, message: str, tmp_path: Path
+) -> None:
+    state = read_state(finished[1] / "state.pt")
+    changed = dataclasses.replace(state, history=state.history[:-1], optimizer=change(state.optimizer))
+    write_state(tmp_path / "state.pt", changed)
+    with pytest.raises(UsageError, match=message):
+        train(RECIPE, made_set(), tmp_path, options=Options(resume="continue"))
+
+
+@pytest.mark.parametrize("random", ["abc", (torch.zeros(3),), (torch.zeros(9, dtype=torch.uint8),)])
+def test_a_state_of_no_generator_is_refused(finished: tuple[TrainResult, Path], random: Any, tmp_path: Path) -> None:
+    state = read_state(finished[1] / "state.pt")
+    write_state(tmp_path / "state.pt", dataclasses.replace(state, random=(torch.get_rng_state(),)))
+    assert torch.equal(read_state(tmp_path / "state.pt").random[0], torch.get_rng_state())
+    write_state(tmp_path / "state.pt", dataclasses.replace(state, random=random))
+    with pytest.raises(UsageError, match="not a training state"):
+        read_state(tmp_path / "state.pt")
+
+
+@pytest.mark.parametrize("batches", [-3, 10**9])
+def test_progress_beyond_an_epoch_is_refused(finished: tuple[TrainResult, Path], batches: int, tmp_path: Path) -> None:
+    state = read_state(finished[1] / "state.pt")
+    progress, random = dataclasses.replace(state.progress, batches=batches), (torch.get_rng_state(),)
+    changed = dataclasses.replace(state, history=state.history[:-1], progress=progress, random=random)
+    write_state(tmp_path / "state.pt", changed)
+    with pytest.raises(UsageError, match=f"after {batches} batches of an epoch"):
+        train(RECIPE, made_set(), tmp_path, options=Options(resume="continue"))
+
+
 def test_the_checkpoint_says_how_it_was_made(finished: tuple[TrainResult, Path], tmp_path: Path) -> None:
     result, _ = finished
     path = tmp_path / "model.safetensors"
