@@ -63,7 +63,9 @@ def fuzz(name: str, seconds: int, folder: Path, seed: int = 0) -> str:
     if done.returncode:
         return f"{name} cannot be built:\n{done.stderr}"
     options = [f"-max_total_time={seconds}", f"-seed={seed}", *LIMITS, f"-artifact_prefix={work}/"]
-    command = [str(work / name), *options, str(found), str(FOLDER / "corpus" / name)]
+    # Through a shell that forks: the memory that -rss_limit_mb limits counts that of the process that was replaced.
+    shell = ["sh", "-c", '"$0" "$@"; exit $?']
+    command = [*shell, str(work / name), *options, str(found), str(FOLDER / "corpus" / name)]
     environment = {**os.environ, "ASAN_OPTIONS": "quarantine_size_mb=16"}
     with (work / "log").open("w+", errors="replace") as log:
         limit = seconds + START_SECONDS

@@ -12,10 +12,11 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from repghost.data.preprocess import Preprocess
 from repghost.network.model import RepGhostNet
 from tests.support.networks import network
 
-PREPROCESS = {"version": 1, "size": 64}
+PREPROCESS = Preprocess(size=64, resize=64).to_dict()
 LABELS = list("abcdefg")
 State = dict[str, Any]
 

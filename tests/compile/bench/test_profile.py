@@ -12,11 +12,12 @@ from click.testing import CliRunner
 
 from compile.bench import profile
 from compile.bench.profile import join_layers, read_program, render_profile
-from compile.bundle.manifest import check_bundle, write_bundle
+from compile.bundle.manifest import MANIFEST, check_bundle, write_bundle
 from compile.link.promises import API, PROFILING_API, check_model
 from compile.link.toolchain import link_model
 from compile.machine.execute import Machine, UnsupportedVariantError, run_runner
 from compile.passes.layers import manifest_layers
+from compile.storage.strict_json import canonical_json
 from compile.targets.table import Target
 from repghost.cli import cli
 from repghost.errors import IntegrityError, ToolMissingError, UsageError
@@ -100,7 +101,11 @@ def test_the_layers_of_a_bundle_are_read_back(host: Target, host_files: dict[str
 
 
 def test_damaged_layers_are_an_integrity_error(host: Target, host_files: dict[str, bytes], tmp_path: Path) -> None:
-    write_bundle(tmp_path / "bundle", host_files, {**fake_sections(host), "layers": [{"name": "x"}]})
+    with pytest.raises(UsageError, match=r"layers\[0\]"):
+        write_bundle(tmp_path / "bundle", host_files, {**fake_sections(host), "layers": [{"name": "x"}]})
+    write_bundle(tmp_path / "bundle", host_files, fake_sections(host))
+    path = tmp_path / "bundle" / MANIFEST
+    path.write_bytes(canonical_json({**json.loads(path.read_text()), "layers": [{"name": "x"}]}))
     assert CliRunner().invoke(cli, ["explain", str(tmp_path / "bundle")]).exit_code == 6
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from compile.bundle.manifest import Bundle
+from compile.deploy.ssh import connection
 from compile.machine.emulator import Emulator
 from compile.targets.table import ANDROID, ARM64, Target
 from repghost.errors import ToolMissingError
@@ -54,7 +55,12 @@ def board(host_standin: Standin) -> Iterator[Standin]:
 
 
 @pytest.fixture
-def arm64_board(arm64_standin: Standin) -> Iterator[Standin]:
+def arm64_board(arm64_standin: Standin, monkeypatch: pytest.MonkeyPatch) -> Iterator[Standin]:
+    """An emulated board; its C library lies where the emulator looks, and the probe is told of it."""
+    loader, read = "/lib/ld-linux-aarch64.so.1", connection.read_script
+    monkeypatch.setattr(
+        connection, "read_script", lambda name: read(name).replace("\nloaders=\n", f"\nloaders={loader}\n")
+    )
     yield arm64_standin
     arm64_standin.reset()
 

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from repghost import cli
 from repghost.checkpoints.checkpoint import read_checkpoint, write_checkpoint
+from repghost.data.preprocess import Preprocess
 from tests.support.networks import network
 
 
@@ -19,7 +20,7 @@ def run(*arguments: object) -> Result:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "model with spaces é.safetensors"
-    write_checkpoint(path, network(), {"version": 1, "size": 64}, list("abcdefg"), {"epoch": 3})
+    write_checkpoint(path, network(), Preprocess(size=64, resize=64).to_dict(), list("abcdefg"), {"epoch": 3})
     return path
 
 
@@ -181,8 +182,8 @@ def test_export(options: list[str], size: int, weights: Path, tmp_path: Path) ->
         ("net.pb", [], "has to end in .onnx or .mnn, not '.pb'"),
         ("net.onnx", ["--format", "mnn"], "has to end in .mnn, not '.onnx'"),
         ("net.mnn", ["--batch", "2"], "is written for batch 1, not 2"),
-        ("net.onnx", ["--batch", "-1"], "takes a number or a name"),
-        ("net.onnx", ["--batch", "0"], "at least 1"),
+        ("net.onnx", ["--batch", "-1"], "takes a number from 1 to 65536 or a name, not '-1'"),
+        ("net.onnx", ["--batch", "0"], "takes a number from 1 to 65536 or a name, not '0'"),
         ("net.onnx", ["--size", "99999"], "not in the range"),
     ],
 )
