@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from calib.integer import qparams
-from calib.integer.program import Dequantize, Program, Tensor, ToLogits
+from calib.integer.program import Dequantize, Program
 from calib.integer.reference import run
+from calib.integer.values import Tensor, ToLogits
 from repghost.data.preprocess import Preprocess
 from repghost.graph.operators import Graph
 from repghost.graph.run import run_float

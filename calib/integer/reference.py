@@ -25,7 +25,6 @@ from calib.integer.program import (
     Crop,
     DepthwiseConv2d,
     Dequantize,
-    Epilogue,
     GlobalAveragePool,
     InputTable,
     Lookup,
@@ -34,14 +33,9 @@ from calib.integer.program import (
     NearestUpsample,
     Operator,
     Program,
-    Requantize,
-    RequantizeAdd,
-    RequantizeQ15,
-    RequantizeQ15Add,
     ShuffleChannels,
-    Tensor,
-    ToLogits,
 )
+from calib.integer.values import Epilogue, Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, Tensor, ToLogits
 from repghost.errors import UsageError
 
 FLOAT32_EXACT = 1 << 24  # float32 holds every integer up to here

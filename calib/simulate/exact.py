@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from calib.integer import lower
-from calib.integer.program import Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, ToLogits
-from calib.integer.program import Tensor as ProgramTensor
 from calib.integer.qparams import (
     ADD_SHIFT,
     INT8_MAX,
@@ -28,6 +26,8 @@ from calib.integer.qparams import (
     RESIDUAL_SHIFT,
     quantize_weights,
 )
+from calib.integer.values import Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, ToLogits
+from calib.integer.values import Tensor as ProgramTensor
 from calib.settings.policy import NO_FLOAT_LAYERS, float_parts
 from calib.settings.quantspec import QuantSpec
 from repghost.errors import UsageError

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.integer.lower import IntegerLayer, LayerOutput, lower_q15
-from calib.integer.program import Tensor
 from calib.integer.qparams import INT8_MIN, QParams, q15_multiplier, quantize_weights
+from calib.integer.values import Tensor
 from calib.settings.quantspec import QuantSpec
 from calib.weight_scales import planning as q15
 from repghost.graph.operators import Convolution, Graph

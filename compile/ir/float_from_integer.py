@@ -27,12 +27,9 @@ from calib.integer.program import (
     Multiply,
     Operator,
     Program,
-    Requantize,
-    RequantizeAdd,
-    Tensor,
-    ToLogits,
 )
 from calib.integer.qparams import QParams
+from calib.integer.values import Requantize, RequantizeAdd, Tensor, ToLogits
 from compile.ir.float_program import (
     FloatAdd,
     FloatConcat,

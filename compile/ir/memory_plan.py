@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from calib.integer.program import Operator, Program, Tensor
+from calib.integer.program import Operator, Program
+from calib.integer.values import Tensor
 from compile.ir.float_program import FloatOperator, FloatProgram, FloatTensor
 
 AnyProgram: TypeAlias = Program | FloatProgram

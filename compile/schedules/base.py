@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.program import Requantize, RequantizeAdd
 from calib.integer.qparams import ADD_SHIFT, INT8_MIN, INT16_MAX
+from calib.integer.values import Requantize, RequantizeAdd
 from compile.intrin import InstructionSet
 from compile.ir import tir
 from compile.ir.memory_plan import AnyTensor, MemoryPlan, TensorPlace

@@ -25,20 +25,16 @@ from calib.integer.program import (
     Crop,
     DepthwiseConv2d,
     Dequantize,
-    Epilogue,
     GlobalAveragePool,
     InputTable,
     Lookup,
     MaxPool,
     Multiply,
     NearestUpsample,
-    Requantize,
-    RequantizeQ15,
-    RequantizeQ15Add,
     ShuffleChannels,
-    Tensor,
 )
 from calib.integer.qparams import INT16_MAX, INT16_MIN, QParams
+from calib.integer.values import Epilogue, Requantize, RequantizeQ15, RequantizeQ15Add, Tensor
 from tests.support.kernel_harness import Case
 
 Axes: TypeAlias = Mapping[str, Sequence[Any]]

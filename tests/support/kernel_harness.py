@@ -17,18 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.program import (
-    DepthwiseConv2d,
-    Dequantize,
-    InputTable,
-    Operator,
-    Program,
-    Requantize,
-    Tensor,
-    ToLogits,
-)
+from calib.integer.program import DepthwiseConv2d, Dequantize, InputTable, Operator, Program
 from calib.integer.qparams import QParams
 from calib.integer.reference import execute
+from calib.integer.values import Requantize, Tensor, ToLogits
 from compile.codegen.kernel_compiler import KernelSource, object_of
 from compile.codegen.program_to_objects import KernelSymbols, ScheduledNetwork, Step, call_symbols, step_function
 from compile.intrin.table import find_instruction_set

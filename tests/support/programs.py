@@ -17,20 +17,16 @@ from calib.integer import lower, qparams
 from calib.integer.program import (
     Conv2d,
     DepthwiseConv2d,
-    Epilogue,
     GlobalAveragePool,
     InputTable,
     Lookup,
     Multiply,
     Operator,
     Program,
-    RequantizeQ15,
-    RequantizeQ15Add,
-    Tensor,
-    ToLogits,
 )
 from calib.integer.qparams import QParams
 from calib.integer.reference import execute
+from calib.integer.values import Epilogue, RequantizeQ15, RequantizeQ15Add, Tensor, ToLogits
 from calib.weight_scales.planning import plan_scales
 from repghost.data.preprocess import Preprocess
 from repghost.network.spec import HEAD_CHANNELS, BlockShape, network_shape

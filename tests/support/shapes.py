@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.program import Operator, Program, Tensor
+from calib.integer.program import Operator, Program
+from calib.integer.values import Tensor
 from tests.support.programs import _Builder, append_network
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.integer.lower.layer import IntegerLayer, LayerOutput
-from calib.integer.program import Requantize, RequantizeAdd, ToLogits
 from calib.integer.qparams import ADD_SHIFT, INT8_MIN, INT32_MAX, accumulator_range, integer_bias, requantize_multiplier
+from calib.integer.values import Requantize, RequantizeAdd, ToLogits
 from repghost.errors import UsageError
 
 

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from calib.integer.lower.dense import lower_dense
 from calib.integer.lower.layer import IntegerLayer, LayerOutput
-from calib.integer.program import Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, Tensor
 from calib.integer.qparams import (
     INT8_MAX,
     INT8_MIN,
@@ -20,6 +19,7 @@ from calib.integer.qparams import (
     multiply_q15,
     q15_multiplier,
 )
+from calib.integer.values import Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, Tensor
 
 M_TOLERANCE = 1e-6  # relative; float32 scales carry an integer M to 6e-8
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.program import Requantize
 from calib.integer.qparams import INT8_MAX, INT8_MIN, QParams, dequantize, quantize
+from calib.integer.values import Requantize
 
 
 def lower_pool(count: int, x: QParams, y: QParams, low: int = INT8_MIN, high: int = INT8_MAX) -> tuple[int, Requantize]:

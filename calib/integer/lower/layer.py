@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.program import Tensor
 from calib.integer.qparams import INT8_MAX, INT8_MIN, QParams
+from calib.integer.values import Tensor
 
 
 @dataclass(frozen=True)

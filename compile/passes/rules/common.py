@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from calib.integer.lower import IntegerLayer, LayerOutput, lower_dense, lower_logits
 from calib.integer.operation import dilated
-from calib.integer.program import Conv2d, Operator, Tensor
+from calib.integer.program import Conv2d, Operator
 from calib.integer.qparams import INT8_MAX, INT8_MIN, INT32_MAX, WEIGHT_MAX, QParams, quantize
+from calib.integer.values import Tensor
 from compile.ir.qdq_graph import Node, QdqGraph
 
 OTHER_SCALE = "its result has another scale or zero point than what it reads"

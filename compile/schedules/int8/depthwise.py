@@ -6,14 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calib.integer.program import (
-    DepthwiseConv2d,
-    Requantize,
-    RequantizeAdd,
-    RequantizeQ15,
-    RequantizeQ15Add,
-    Tensor,
-)
+from calib.integer.program import DepthwiseConv2d
+from calib.integer.values import Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, Tensor
 from compile.intrin import InstructionSet
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator

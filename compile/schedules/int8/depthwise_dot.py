@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from calib.integer.program import DepthwiseConv2d, RequantizeQ15, RequantizeQ15Add
+from calib.integer.program import DepthwiseConv2d
+from calib.integer.values import RequantizeQ15, RequantizeQ15Add
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator, TensorPlace
 from compile.ir.tir import Expr, Kernel, Pointer

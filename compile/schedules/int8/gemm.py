@@ -12,8 +12,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.program import Conv2d, Requantize, RequantizeAdd, Tensor, ToLogits
+from calib.integer.program import Conv2d
 from calib.integer.qparams import accumulator_range
+from calib.integer.values import Requantize, RequantizeAdd, Tensor, ToLogits
 from compile.intrin import InstructionSet
 from compile.intrin.base import GemmShape, GemmTile, Operand
 from compile.ir import tir

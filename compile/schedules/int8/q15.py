@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from calib.integer.program import RequantizeQ15, RequantizeQ15Add
 from calib.integer.qparams import Q15_ADD_SHIFT, RESIDUAL_SHIFT
+from calib.integer.values import RequantizeQ15, RequantizeQ15Add
 from compile.intrin import InstructionSet
 from compile.ir import tir
 from compile.ir.tir import Expr

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from calib.integer import lower
 from calib.integer.lower import IntegerLayer, LayerOutput
-from calib.integer.program import Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, Tensor
 from calib.integer.qparams import (
     INT16_MAX,
     INT16_MIN,
@@ -26,6 +25,7 @@ from calib.integer.qparams import (
     requantize_q15,
     requantize_q15_add,
 )
+from calib.integer.values import Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, Tensor
 from calib.weight_scales import planning as q15
 from repghost.errors import UsageError
 

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calib.integer import qparams
-from calib.integer.program import Add, Multiply, Requantize, Tensor
+from calib.integer.program import Add, Multiply
 from calib.integer.qparams import QParams
 from calib.integer.reference import execute
+from calib.integer.values import Requantize, Tensor
 from repghost.errors import UsageError
 
 INT32_EDGES = [

@@ -4,21 +4,10 @@ import numpy as np
 import pytest
 
 from calib.integer import qparams, reference
-from calib.integer.program import (
-    Conv2d,
-    DepthwiseConv2d,
-    Epilogue,
-    InputTable,
-    Lookup,
-    Requantize,
-    RequantizeAdd,
-    RequantizeQ15,
-    RequantizeQ15Add,
-    Tensor,
-    ToLogits,
-)
+from calib.integer.program import Conv2d, DepthwiseConv2d, InputTable, Lookup
 from calib.integer.qparams import QParams
 from calib.integer.reference import execute, run
+from calib.integer.values import Epilogue, Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, Tensor, ToLogits
 from repghost.errors import UsageError
 from tests.support.programs import random_images, random_program
 

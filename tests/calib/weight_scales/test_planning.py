@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calib.integer.lower import IntegerLayer, LayerOutput, lower_q15
-from calib.integer.program import Tensor
 from calib.integer.qparams import WEIGHT_MAX, QParams, quantize_weights, requantize_multiplier
+from calib.integer.values import Tensor
 from calib.weight_scales.planning import INT16_WIDTH, SMALLEST_MULTIPLIER, plan_dense_scales, plan_scales, weight_error
 
 

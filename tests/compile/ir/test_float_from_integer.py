@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calib.integer.program import Add, Conv2d, Lookup, MaxPool, Program, Tensor
+from calib.integer.program import Add, Conv2d, Lookup, MaxPool, Program
 from calib.integer.qparams import QParams
 from calib.integer.reference import run
+from calib.integer.values import Tensor
 from compile.ir.float_from_integer import float_form, function_of, only_rescales, real_weights
 from compile.ir.float_program import FloatConv2d, FloatDepthwiseConv2d, FloatGate, FloatMaxPool
 from compile.ir.float_reference import FUNCTIONS, run_float

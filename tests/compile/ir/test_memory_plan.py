@@ -7,20 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calib.integer.program import (
-    Add,
-    Conv2d,
-    DepthwiseConv2d,
-    InputTable,
-    Lookup,
-    Operator,
-    Program,
-    Requantize,
-    RequantizeAdd,
-    Tensor,
-    ToLogits,
-)
+from calib.integer.program import Add, Conv2d, DepthwiseConv2d, InputTable, Lookup, Operator, Program
 from calib.integer.qparams import QParams
+from calib.integer.values import Requantize, RequantizeAdd, Tensor, ToLogits
 from compile.ir.memory_plan import ALIGNMENT, OVERREAD, MemoryPlan, TensorPlace, plan_memory, round_up
 from repghost.network.spec import WIDTHS
 from tests.support.shapes import shape_program

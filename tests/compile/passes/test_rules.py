@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from calib.integer import program as ir
 from calib.integer.qparams import QParams
 from calib.integer.reference import execute
+from calib.integer.values import RequantizeAdd, ToLogits
 from compile.ir.qdq_graph import Node, QdqGraph, QuantizedWeight
 from compile.passes.plan import plan
 from compile.passes.rules import RULES, Refusal
@@ -208,7 +209,7 @@ def test_each_node_has_at_most_one_rule() -> None:
 
 def test_residual_of_a_dense_convolution() -> None:
     made = operator(only(Node("y", "Conv", ("x", "w"), "y", {}, (0.0, np.inf), "r")))
-    assert isinstance(made, ir.Conv2d) and isinstance(made.epilogue, ir.RequantizeAdd)
+    assert isinstance(made, ir.Conv2d) and isinstance(made.epilogue, RequantizeAdd)
     # s_r = 0.1 and s_y = 0.2; the factor is in 4096ths
     assert (made.epilogue.residual.name, made.epilogue.residual_factor) == ("r", 2048)
     assert (made.epilogue.low, made.epilogue.high, made.epilogue.zero_point) == (-5, 127, -5)
@@ -370,6 +371,6 @@ def test_slope_of_each_channel(shape: tuple[int, ...], of_slopes: tuple[int, ...
 
 def test_scores_stay_float() -> None:
     made = operator(only(n("Gemm", "x l", "y", transB=1), shapes=VECTOR, **SCORES))
-    assert isinstance(made, ir.Conv2d) and isinstance(made.epilogue, ir.ToLogits)
+    assert isinstance(made, ir.Conv2d) and isinstance(made.epilogue, ToLogits)
     assert made.epilogue.multiplier.tolist() == [float(np.float32(0.1))] * 8
     assert CONSTANTS["s"] == np.float32(0.1)

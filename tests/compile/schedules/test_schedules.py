@@ -11,8 +11,9 @@ import pytest
 import tvm_ffi
 from numpy.typing import NDArray
 
-from calib.integer.program import Conv2d, DepthwiseConv2d, Program, Tensor, ToLogits
+from calib.integer.program import Conv2d, DepthwiseConv2d, Program
 from calib.integer.qparams import QParams
+from calib.integer.values import Tensor, ToLogits
 from compile.codegen.program_to_objects import ScheduledNetwork, schedule_network
 from compile.intrin import InstructionSet
 from compile.intrin.base import GemmShape, GemmTile
