@@ -22,11 +22,9 @@ from importlib.metadata import PackageNotFoundError, requires
 from repghost.terminal import escape
 
 DISTRIBUTION = "repghost-deploy"
-
-
 LINE_LIMIT = 20_000  # characters of one line of a message
-# What PyTorch, oneDNN, the C++ library, the dynamic loader, Rust and a GPU's driver say.
 LONG_TABLE, SHOWN_OF_MANY = 100, 5  # entries of a table that messages list, and those shown of a longer one
+# What PyTorch, oneDNN, the C++ library, the dynamic loader, Rust and a GPU's driver say.
 OUT_OF_MEMORY = re.compile(
     r"not enough memory|allocate memory|out of memory|bad_alloc|failed to map segment|could not create a primitive$"
     r"|^PyObject pointer is null$",

@@ -185,7 +185,8 @@ def _descend(
         biases = {name: layer.bias for name, layer in soft.items()}
         found = run(block, simulation_kernels(spec, weights, biases), x[chosen])
         found.backward((found.detach() - y[chosen]) * (2.0 / (found.numel() * unit)))
-        share = max(0.0, progress - settings.warm_up) / (1.0 - settings.warm_up)
+        over = progress - settings.warm_up
+        share = over / (1.0 - settings.warm_up) if over > 0 else 0.0
         beta = BETA[0] + (BETA[1] - BETA[0]) * share * share * (3.0 - 2.0 * share)  # slowly at both ends
         for layer in soft.values():
             layer.learn(round(beta), strength if share else 0.0)

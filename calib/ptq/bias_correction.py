@@ -101,5 +101,5 @@ def trimmed_mean(values: torch.Tensor) -> torch.Tensor:
     """
     left_out = int(TRIMMED * len(values))
     ordered = values.sort(dim=0).values.numpy()
-    # numpy adds row after row, and PyTorch in an order of the machine.
+    # numpy adds in an order that only the layout decides, PyTorch in one of the machine.
     return torch.from_numpy(ordered[left_out : len(values) - left_out].mean(axis=0))

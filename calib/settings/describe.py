@@ -35,7 +35,7 @@ def describe_observers(quantization: Mapping[str, Any]) -> str:
     found = [f"observer {describe_observer(config.defaults)}"]
     for pattern, changes in config.layers:
         if changes and {"observer", "percentile"} & set(dict(changes)):
-            found.append(f"{describe_observer(replace(config.defaults, **dict(changes)))} for {pattern}")
+            found.append(f"{describe_observer(replace(config.settings(pattern), **dict(changes)))} for {pattern}")
     counts = Counter(quantization.get("observers", {}).values())
     if counts:
         kinds = ", ".join(f"{kind} for {count}" for kind, count in counts.most_common())

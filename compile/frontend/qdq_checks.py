@@ -53,9 +53,10 @@ def check_broadcasts(
         if node.operator not in BROADCASTING:
             continue
         sizes = [list(shapes[name]) for name in node.inputs if name and name not in stored]
-        if len({len(size) for size in sizes}) > 1:
+        other = next((size for size in sizes if len(size) != len(sizes[0])), None)
+        if other is not None:
             raise UsageError(
-                f"node {node.name!r} ({node.operator}) puts tensors of shape {sizes[0]} and {sizes[1]} together, which "
+                f"node {node.name!r} ({node.operator}) puts tensors of shape {sizes[0]} and {other} together, which "
                 "ONNX aligns at the last axis. Export it with both in one number of dimensions, [1, C, 1, 1] for one "
                 "value a channel."
             )

@@ -86,7 +86,7 @@ class _Folding:
         """Replace every node that can be folded by an initializer."""
         kept = []
         for node in self.graph.node:
-            value = self._fold(node) if len(node.output) == 1 else None
+            value = self._fold(node)
             if value is None:
                 kept.append(node)
             else:
@@ -110,7 +110,7 @@ class _Folding:
             return None
         made = self._infer(node)
         self.types.update(made)
-        if self.count >= MAX_FOLDED or node.op_type not in SIZE_OPERATORS or not node.input:
+        if len(node.output) != 1 or self.count >= MAX_FOLDED or node.op_type not in SIZE_OPERATORS or not node.input:
             return None
         if node.op_type in ("Shape", "Size"):
             return self._size(node)

@@ -7,6 +7,7 @@ float can hold.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,7 @@ from compile.ir.memory_plan import CHANNEL_GROUP
 from repghost.data.preprocess import Preprocess
 from repghost.errors import UsageError
 
+MOST_WEIGHTS = 1 << 24  # of a dilated kernel with the zeros between its taps: 64 MB
 ADD_UNIT = 4096  # of the multipliers before a residual add
 TABLE_STEPS = 1  # by which a table may differ from the function it is recognized as
 
@@ -179,7 +181,15 @@ def real_weights(op: Conv2d | DepthwiseConv2d) -> tuple[NDArray[np.float32], NDA
 
 
 def _with_zeros(weight: NDArray[np.float32], op: Conv2d | DepthwiseConv2d) -> NDArray[np.float32]:
-    """Return the kernel with zeros between the taps of a dilated one, which float kernels do not leave out."""
+    """Return the kernel with zeros between the taps of a dilated one, which float kernels do not leave out.
+
+    Raises:
+        UsageError: when the zeros would fill the memory.
+    """
+    if op.dilation == 1:
+        return weight
+    if math.prod((len(weight), *op.window, *weight.shape[3:])) > MOST_WEIGHTS:
+        raise UsageError(f"{op.name}: in float its dilated kernel is too large; ask for PRECISION=int8.")
     spread = np.zeros((len(weight), *op.window, *weight.shape[3:]), np.float32)
     spread[:, :: op.dilation, :: op.dilation] = weight
     return spread

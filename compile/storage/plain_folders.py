@@ -1,7 +1,7 @@
-"""Folders for programs that are particular about paths: ssh for its socket, zig and qemu for files in their options.
+"""Folders for programs that are particular about paths: ssh for its socket, zig for its caches.
 
 ssh takes spaces and % in the path of a socket for something else, and the system allows about 100 characters there;
-zig and qemu take commas in paths for the end of an option. TMPDIR and HOME may hold all of these.
+zig takes commas in paths for the end of an option. TMPDIR and HOME may hold all of these.
 """
 
 from __future__ import annotations

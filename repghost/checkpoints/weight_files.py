@@ -120,7 +120,7 @@ def _parse_safetensors(data: bytes, path: Path) -> WeightFile:
         raise _damaged(path, error) from error
     if len(header) > TENSOR_LIMIT:
         raise _too_many(path, len(header))
-    texts = header.get("__metadata__", {})
+    texts = header.get("__metadata__") or {}
     return WeightFile(_checked(tensors, path, len(data)), {str(key): str(value) for key, value in texts.items()}, {})
 
 

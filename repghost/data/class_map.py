@@ -48,13 +48,16 @@ def read_class_map(path: Path) -> ClassMap:
     for number, line in enumerate(lines[kaggle:], 1 + kaggle):
         if not line.strip():
             continue
-        parts = [part.strip() for part in _columns(line)]
+        try:
+            parts = [part.strip() for part in _columns(line)]
+        except csv.Error as error:
+            raise UsageError(f"{path}: line {number} cannot be read ({error}); mend the file.") from error
         if len(parts) < 2 or not parts[1]:
             raise UsageError(
                 f"{path}: line {number} is {line[:80]!r}; each needs the name of a picture and its class, e.g. "
                 "ILSVRC2012_val_00000001.JPEG n01751748. A list of classes alone does not say which picture is which."
             )
-        name = parts[1].split()[0] if kaggle else check_class_name(parts[1], f"{path}, line {number}")
+        name = check_class_name(parts[1].split()[0] if kaggle else parts[1], f"{path}, line {number}")
         if by_name.setdefault(Path(parts[0]).name, name) != name:
             raise UsageError(f"{path}: line {number} gives {parts[0]!r} a second class, {name!r}; mend the file.")
     return ClassMap(path, by_name)

@@ -76,7 +76,7 @@ def sorted_classes(names: Iterable[str], where: object) -> tuple[tuple[str, ...]
 def natural_key(name: str) -> list[str | int]:
     """Return what timm sorts class folders by: without case, and digits as numbers."""
     parts = re.split(r"(\d+)", name.lower())
-    return [int(part) if place % 2 and len(part) < 4000 else part for place, part in enumerate(parts)]
+    return [int(part[:4000]) if place % 2 else part for place, part in enumerate(parts)]  # int takes 4300 digits
 
 
 def in_natural_order(names: Iterable[str]) -> tuple[str, ...]:

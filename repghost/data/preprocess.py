@@ -200,10 +200,11 @@ def read_preprocess(path: Path) -> Preprocess:
     Raises:
         UsageError: when the file is missing, no JSON, or not a Preprocess.
     """
+    data = read_bounded(path, JSON_BYTES)
     try:
-        return Preprocess.from_dict(parse_json(read_bounded(path, JSON_BYTES), "the file"))
+        return Preprocess.from_dict(parse_json(data, "the file"))
     except UsageError as error:
-        raise UsageError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+        raise UsageError(f"{path}: {error}") from error
 
 
 def resolve_preprocess(stored: Mapping[str, Any] | None, num_classes: int, path: Path | None = None) -> Preprocess:

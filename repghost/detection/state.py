@@ -15,6 +15,7 @@ import torch
 from repghost.checkpoints.state_file import read_values, weights_in, write_values
 from repghost.detection.evaluate import Precision
 from repghost.detection.recipe import DetectionRecipe
+from repghost.training.state.state import TEXT_LIMIT
 from repghost.untrusted import parse_json
 
 VERSION = 1
@@ -32,12 +33,6 @@ class DetectionEpoch:
     pictures_per_second: float
     boxes: Precision | None = None  # None: not evaluated
     masks: Precision | None = None
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> DetectionEpoch:
-        """Return the record that `dataclasses.asdict` wrote."""
-        figures = {name: None if values.get(name) is None else Precision(**values[name]) for name in ("boxes", "masks")}
-        return cls(**{**values, **figures})
 
 
 @dataclass(frozen=True)
@@ -92,7 +87,7 @@ def _state(values: Mapping[str, Any]) -> DetectionState:
     return DetectionState(
         recipe=DetectionRecipe.from_dict(parse_json(values["recipe"], "its recipe")),
         categories=msgspec.convert(parse_json(values["categories"], "its categories"), tuple[str, ...]),
-        history=msgspec.convert(parse_json(values["history"], "its history"), tuple[DetectionEpoch, ...]),
+        history=msgspec.convert(parse_json(values["history"], "its history", TEXT_LIMIT), tuple[DetectionEpoch, ...]),
         model=weights_in(values, "model"),
         optimizer=values["optimizer"],
         **dataclasses.asdict(msgspec.convert(parse_json(values["progress"], "its progress"), _Progress)),

@@ -47,9 +47,9 @@ class Recipe:
         crop_padding: pixels of reflection added on each side before a random crop; 0 turns it off.
         flip: whether half of the images are mirrored.
         cutout: side of the grey square put at a random place, in pixels; 0 turns it off.
-        held_out: number of training images that are never trained on and evaluate each epoch; 0: a split of its own.
+        held_out: training images that are never trained on and that each epoch is evaluated on; 0: a split of its own.
         ema: whether weights are averaged at all.
-        ema_warmup: the average begins with few steps and forgets the start, so that few steps are enough.
+        ema_warmup: the average covers only the latest steps at first, and so forgets the random start in short runs.
         keep: which epoch's weights the run ends with, the "last" or the "best" one.
         eval_metric: what "best" means, "top1", "top5" or "loss".
         augmentation: timm's, on images that are decoded again in every epoch; None: images are prepared once and

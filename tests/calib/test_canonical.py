@@ -62,6 +62,7 @@ def test_every_cpu_quantizes_the_bundled_network_to_the_same_program(images: Pat
         found[name] = json.loads(done.stdout)
     machines = [entry.pop("machine") for entry in found.values()]
     assert len({tuple(machine) for machine in machines}) > 1  # the settings do something
+    assert machines[-1] == ["DEFAULT", 1] and machines[1][1] == 2, machines
     first, *others = found.values()
     assert set(first) == {"fused", "cpu", EVERYTHING}
     assert all(other == first for other in others), found

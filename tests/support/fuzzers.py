@@ -25,7 +25,7 @@ SANITIZERS = ("-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"
 FLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-g", "-O0", "-w", *SANITIZERS, f"-I{RUNNER_SOURCES}", f"-I{FOLDER}")
 LIMITS = ("-timeout=20", "-rss_limit_mb=1024", "-max_len=8192")  # seconds and megabytes of one input, bytes
 LAST_LINES = 40
-BUILD_SECONDS, START_SECONDS = 600, 120  # on a busy machine
+BUILD_SECONDS, START_SECONDS, END_SECONDS = 600, 120, 30  # on a busy machine
 
 
 @cache
@@ -63,14 +63,22 @@ def fuzz(name: str, seconds: int, folder: Path, seed: int = 0) -> str:
     if done.returncode:
         return f"{name} cannot be built:\n{done.stderr}"
     options = [f"-max_total_time={seconds}", f"-seed={seed}", *LIMITS, f"-artifact_prefix={work}/"]
-    # Through a shell that forks: the memory that -rss_limit_mb limits counts that of the process that was replaced.
-    shell = ["sh", "-c", '"$0" "$@"; exit $?']
-    command = [*shell, str(work / name), *options, str(found), str(FOLDER / "corpus" / name)]
+    # A child of `timeout`, for the memory that -rss_limit_mb limits counts that of the process that was replaced.
+    limit = seconds + START_SECONDS
+    command = [
+        "timeout",
+        "-s",
+        "KILL",
+        str(limit),
+        str(work / name),
+        *options,
+        str(found),
+        str(FOLDER / "corpus" / name),
+    ]
     environment = {**os.environ, "ASAN_OPTIONS": "quarantine_size_mb=16"}
     with (work / "log").open("w+", errors="replace") as log:
-        limit = seconds + START_SECONDS
         code = subprocess.run(
-            command, cwd=work, env=environment, stdout=log, stderr=log, timeout=limit, check=False
+            command, cwd=work, env=environment, stdout=log, stderr=log, timeout=limit + END_SECONDS, check=False
         ).returncode
         log.seek(0)
         lines = log.read().splitlines()

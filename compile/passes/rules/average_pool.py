@@ -7,7 +7,7 @@ from calib.integer.program import AveragePool
 from compile.ir.qdq_graph import Node, QdqGraph
 from compile.passes.rules.common import Refusal, RuleResult, exceeds_int32, integer_bounds, shape_misfit, tensor_of
 
-PIXELS = 128  # of a window: the kernel adds int8 values in int16, 128 * 255 < 2^15
+PIXELS = 128  # of a window: the kernel adds int8 values, at most 128 in size, in int16: 128 * 128 < 2^15
 
 
 def average_pool(graph: QdqGraph, node: Node) -> RuleResult:

@@ -45,7 +45,7 @@ def upsample(graph: QdqGraph, node: Node) -> RuleResult:
 def _scales_fit(graph: QdqGraph, node: Node) -> bool:
     """Return whether the scales, where there are any, are exactly the ratios of the sizes: 2.2 can give 8 of 4, too."""
     name = node.inputs[2] if len(node.inputs) > 2 else ""
-    if not name:
+    if not name or (name in graph.constants and not graph.constants[name].size):  # sizes are given instead
         return True
     before, after = graph.shapes[node.inputs[0]], graph.shapes[node.output]
     scales = graph.constants[name].reshape(-1).tolist() if name in graph.constants else [0]

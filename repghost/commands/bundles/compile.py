@@ -54,8 +54,8 @@ def command(**options: Any) -> None:
 
     for_jetson = find_target(options["target"]) is JETSON  # a wrong name is told before the slow imports
     refuse_without_effect(_given(), for_jetson, options["weights"], options["data"] is not None)
-    made_empty = ("weights", "model", "width", "name", "class_order")  # by make
-    options |= {name: options[name] or None for name in made_empty}
+    may_be_empty = ("weights", "model", "width", "name", "class_order")  # by a script whose variable is unset
+    options |= {name: options[name] or None for name in may_be_empty}
     precision = options.pop("precision")
     if for_jetson and precision:
         raise UsageError(f"PRECISION={precision}: a bundle for Jetson always holds int8 and fp16; leave it out.")

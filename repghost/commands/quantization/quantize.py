@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,8 @@ def command(
     search: Search | None = None
     if algorithm == AUTO:
         wanted = 0.3 if max_drop is None else max_drop
+        if not math.isfinite(wanted):
+            raise UsageError(f"--max-drop is a finite number of points, not {wanted}.")
         result, search = _search(opened, config, source, wanted, held_out, request.seed)
         config = search.chosen.config
     else:

@@ -100,16 +100,16 @@ def command(processes: ProcessOptions, **options: Any) -> None:
         raise UsageError(
             f"--resume {request.resume!r} is not understood; allowed: --resume or --resume auto, with --output."
         )
+    if request.val_split == request.train_split:
+        raise UsageError(
+            f"--val-split {request.val_split!r} is trained on, and no picture may do both; give another one, or "
+            "--val-split '' to judge none."
+        )
     recipe = _recipe(request.kind, options, request.pretrained is not None)
     masks = request.kind == "maskrcnn"
     with processes.join() as ranks:
         dataset = open_coco(request.data, request.train_split, masks)
         validation = None
-        if request.val_split == request.train_split:
-            raise UsageError(
-                f"--val-split {request.val_split!r} is trained on, and no picture may do both; give another one, or "
-                "--val-split '' to judge none."
-            )
         if request.val_split:
             validation = open_coco(request.data, request.val_split, masks).matched(dataset.categories)
         weights = read_start(request.pretrained, recipe.width) if request.pretrained else None

@@ -8,6 +8,9 @@ from calib.settings.config import LayerSettings, QuantConfig
 from calib.settings.describe import UNKNOWN, describe_observers
 
 DEFAULT = QuantConfig().to_dict()
+OVERLAPPING = QuantConfig(
+    defaults=LayerSettings("min_max"), layers=(("b.*", (("observer", "percentile"),)), ("b.1", (("percentile", 99.5),)))
+)
 LAYERS = QuantConfig(layers=(("*.conv_dw", (("observer", "min_max"),)), ("conv_stem", (("weight_range", "mse"),))))
 
 
@@ -16,6 +19,7 @@ LAYERS = QuantConfig(layers=(("*.conv_dw", (("observer", "min_max"),)), ("conv_s
     [
         ({"config": DEFAULT}, "observer percentile 99.99"),
         ({"config": QuantConfig(defaults=LayerSettings("min_max")).to_dict()}, "observer min_max"),
+        ({"config": OVERLAPPING.to_dict()}, "observer min_max, percentile 99.99 for b.*, percentile 99.5 for b.1"),
         ({"config": LAYERS.to_dict()}, "observer percentile 99.99, min_max for *.conv_dw"),
         (
             {"config": DEFAULT, "observers": {"a": "min_max", "b": "percentile 99.9", "c": "min_max"}},

@@ -47,6 +47,21 @@ def test_any_batch_is_read_as_one_image(tmp_path: Path, edit: Edit) -> None:
     assert model.SerializeToString() == before
 
 
+def test_sizes_behind_a_node_with_two_results_are_known() -> None:
+    nodes = [
+        helper.make_node("Split", ["x"], ["a", "b"], axis=1, num_outputs=2),
+        helper.make_node("Shape", ["b"], ["size"]),
+        helper.make_node("Reshape", ["a", "size"], ["y"]),
+    ]
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size, 4, 4]) for name, size in (("x", 8), ("y", 4))
+    )
+    model = helper.make_model(helper.make_graph(nodes, "halves", [x], [y]), opset_imports=[helper.make_opsetid("", 18)])
+    static = make_static(model)
+    assert [node.op_type for node in static.graph.node] == ["Split", "Reshape"]
+    assert onnx.numpy_helper.to_array(static.graph.initializer[0]).tolist() == [1, 4, 4, 4]
+
+
 def test_sizes_that_are_computed_from_sizes() -> None:
     net = ForeignNet(0)
     net.dense()

@@ -99,6 +99,14 @@ def test_a_dilated_kernel_has_zeros_between_its_taps() -> None:
     np.testing.assert_array_equal(weight[:, ::2, ::2], kernel)
 
 
+def test_a_dilated_kernel_that_would_fill_the_memory_has_no_float_form() -> None:
+    integers = program()
+    first, stem, *_ = integers.operators
+    far = replace(stem, dilation=2000)
+    with pytest.raises(UsageError, match="in float its dilated kernel is too large"):
+        float_form(replace(integers, operators=(first, far)), PREPROCESS)
+
+
 def test_a_difference_has_no_float_form() -> None:
     integers = program()
     x = integers.operators[0].output

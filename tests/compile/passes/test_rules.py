@@ -331,6 +331,15 @@ def test_factor_and_offset_of_each_channel() -> None:
     assert (np.abs(got - exact) <= limit).all()
 
 
+def test_an_enlargement_may_store_empty_scales_beside_its_sizes() -> None:
+    node = n("Resize", "x none none sizes", "y", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    made = operator(only(
+        node, shapes={"y": (1, 8, 8, 8)}, qparams={"x": P, "y": P},
+        constants={"none": np.float32([]), "sizes": np.int64([1, 8, 8, 8])},
+    ))  # fmt: skip
+    assert isinstance(made, ir.NearestUpsample) and (made.rows, made.columns) == (2, 2)
+
+
 @pytest.mark.parametrize("coordinates", [
     "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn",
 ])  # fmt: skip

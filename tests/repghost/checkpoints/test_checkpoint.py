@@ -157,3 +157,11 @@ def test_really_trained_weights(name: str) -> None:
     trained = build_model(checkpoint)
     x = images()
     assert torch.allclose(fuse(trained)(x), trained(x), rtol=0, atol=5e-6)
+
+
+def test_a_header_may_say_null_instead_of_texts(tmp_path: Path) -> None:
+    data = safetensors.torch.save(model().state_dict())
+    length = int.from_bytes(data[:8], "little")
+    header = b'{"__metadata__":null,' + data[9 : 8 + length].rstrip()
+    path = put(tmp_path, len(header).to_bytes(8, "little") + header + data[8 + length :], "weights.safetensors")
+    assert differing(read_checkpoint(path).state_dict, model().state_dict()) == []

@@ -198,6 +198,8 @@ def test_a_flat_split_is_read_with_a_class_map(
         ("other.JPEG n01\n", "names none of the pictures"),
         ("ILSVRC2012_val_00000000 n01\nILSVRC2012_val_00000000 n02\n", "a second class, 'n02'"),
         ("ILSVRC2012_val_00000000,a\u2028b\n", "U\\+2028"),
+        ("ILSVRC2012_val_00000000," + "a" * 140_000, "line 1 cannot be read"),
+        ("ImageId,PredictionString\nILSVRC2012_val_00000000,n\x1b[31m 1 2 3 4\n", "line 2"),
     ],
 )
 def test_a_class_map_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -128,6 +128,10 @@ def test_labels_of_the_network_count_where_an_order_is_given_too() -> None:
     assert match_classes(folders(*SORTED), 10, NUMBERS, "characters").classes == NUMBERS
 
 
+def test_numbers_of_any_length_have_a_natural_order() -> None:
+    assert in_natural_order(["a" + "1" * 5000, "a2", "b"]) == ("a2", "a" + "1" * 5000, "b")
+
+
 @pytest.mark.parametrize("order", ["natural", "characters"])
 def test_an_order_that_nobody_asked_for_is_said_to_change_nothing(order: str) -> None:
     matched = match_classes(folders(*SORTED), len(SORTED), SORTED, order)
