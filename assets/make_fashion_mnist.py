@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from repghost.data.fashion_mnist import open_fashion_mnist, write_idx
+from repghost.data.formats.fashion_mnist import open_fashion_mnist, write_idx
 from repghost.data.subset import choose_balanced
 from repghost.files import write_bytes_atomically
 from repghost.training.recipe import get_recipe

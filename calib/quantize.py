@@ -18,7 +18,7 @@ from calib.qdq.writer import Description, build_qdq, describe
 from calib.settings.config import QuantConfig
 from calib.settings.quantspec import QuantSpec
 from repghost.data.base import count_repeated
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.operators import Graph
 from repghost.graph.trace import graph_of

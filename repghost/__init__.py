@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from compile.bundle.host_model import load as load
     from repghost.checkpoints.checkpoint import load_model as load_model
     from repghost.checkpoints.checkpoint import read_checkpoint as read_checkpoint
-    from repghost.data.preprocess import Preprocess as Preprocess
+    from repghost.data.images.preprocess import Preprocess as Preprocess
     from repghost.network.model import RepGhostNet as RepGhostNet
     from repghost.network.model import create_model as create_model
 
 
 _LAZY = {
-    "Preprocess": "repghost.data.preprocess",
+    "Preprocess": "repghost.data.images.preprocess",
     "RepGhostNet": "repghost.network.model",
     "create_model": "repghost.network.model",
     "load": "compile.bundle.host_model",

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -99,6 +100,11 @@ def test_what_is_installed_is_what_the_readme_says() -> None:
     for path in (ROOT / "compile/runner").rglob("*"):
         name = str(path.relative_to(ROOT / "compile"))
         assert path.is_dir() or any(fnmatch(name, pattern) for pattern in data), name
+
+
+def test_no_package_holds_more_files_than_one_can_look_over() -> None:
+    files = Counter(str(path.parent.relative_to(ROOT)) for path in SOURCES)
+    assert {folder: count for folder, count in files.items() if count > 18} == {}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

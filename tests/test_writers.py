@@ -32,7 +32,7 @@ from repghost import files
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.checkpoints.state_file import write_values
 from repghost.commands.quantization.quantize import write_result
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.files import sweep, write_bytes_atomically
 from repghost.network.model import RepGhostNet
 from repghost.training.state.epoch_log import write_log

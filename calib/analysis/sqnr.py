@@ -13,7 +13,7 @@ from calib.integer import qparams
 from calib.integer.program import Dequantize, Program
 from calib.integer.reference import run
 from calib.integer.values import Tensor, ToLogits
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.graph.operators import Graph
 from repghost.graph.run import run_float
 

@@ -18,7 +18,7 @@ from calib.settings.config import QuantConfig
 from calib.settings.describe import describe_observer
 from calib.settings.policy import NO_FLOAT_LAYERS, find_policy
 from calib.settings.quantspec import QuantSpec
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.operators import Graph
 

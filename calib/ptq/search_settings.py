@@ -23,7 +23,7 @@ from calib.settings.policy import find_policy, float_parts
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.exact import ExactNetwork
 from calib.simulate.float32 import SimulatedNetwork
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import AccuracyGateError, UsageError
 from repghost.evaluation.accuracy import PairedDifference, paired_difference
 from repghost.graph.macs import shares_of_work

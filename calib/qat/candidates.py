@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from calib.qat.settings import QatSettings
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.exact import ExactNetwork
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.graph.operators import Graph
 
 SIGNIFICANT = 2.0  # standard errors of a paired difference

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from calib.qat.settings import QatSettings
-from repghost.data.augment import random_crop, random_flip
 from repghost.data.base import ImageSet, prepare
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.augment import random_crop, random_flip
+from repghost.data.images.preprocess import Preprocess
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError
 

@@ -29,7 +29,7 @@ from calib.settings.describe import CALIBRATED
 from calib.settings.quantspec import QuantSpec
 from calib.weight_scales.int16 import fits_int16
 from repghost.data.base import Prepared
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import predict
 from repghost.graph.operators import Convolution, Graph

@@ -9,7 +9,7 @@ from calib.qat.data import TrainingFeed, split_images
 from calib.qat.train_aware import Hooks, Images, QatPlan, QatResult, train_aware
 from calib.quantize import Source
 from repghost.data import ImageSet, prepare
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.network.model import RepGhostNet
 
 

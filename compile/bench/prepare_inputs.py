@@ -19,7 +19,7 @@ from compile.bundle.vectors import unpack_vectors
 from compile.frontend.qdq_file import read_qdq
 from compile.pipeline import FUSED_FILE
 from compile.report.run_report import QDQ_FILE
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import predict
 

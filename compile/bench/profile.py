@@ -27,7 +27,7 @@ from compile.stages.quantize import read_program as read_integer_program
 from compile.storage.stage_cache import StageCache
 from compile.targets.precisions import INT8, parse_precisions
 from compile.targets.table import Target, host_target
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import IntegrityError, ToolMissingError, UsageError
 from repghost.tables import make_table, text_lines
 

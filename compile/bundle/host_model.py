@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from compile.bundle.manifest import Bundle, bundle_target, check_bundle
 from compile.link.promises import check_model
 from compile.targets.table import host_target
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import IntegrityError, RepGhostError, UsageError
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from compile.storage.files import DIGEST, FILE_LIMIT, NAME, read_plain_file, sha
 from compile.storage.strict_json import canonical_json, parse_strict
 from compile.storage.typed_json import check_types
 from compile.targets.table import HOST, Target, find_target
-from repghost.data.class_names import from_lines
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
+from repghost.data.names.class_names import from_lines
 from repghost.errors import IntegrityError, UsageError
 
 FORMAT = "repghost-bundle"

@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> int:
     """Write the vectors of the images `arguments` names; see the top of the file."""
     from compile.frontend.qdq_file import read_qdq
     from compile.passes import lower
-    from repghost.data.preprocess import read_preprocess
+    from repghost.data.images.preprocess import read_preprocess
 
     if len(arguments) != 4:
         print(f"usage: {USAGE}", file=sys.stderr)

@@ -19,7 +19,7 @@ from compile.frontend.split_to_slices import SPLIT, split_into_slices
 from compile.frontend.static_shapes import make_static
 from compile.frontend.uint8_to_int8 import to_signed, unsigned_tensors
 from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
-from repghost.data.preprocess import IMAGENET, Preprocess, read_preprocess, resized
+from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess, resized
 from repghost.errors import IntegrityError, UsageError
 from repghost.untrusted import parse_json
 

@@ -49,7 +49,7 @@ from compile.ir.float_program import (
 )
 from compile.ir.float_reference import FUNCTIONS
 from compile.ir.memory_plan import CHANNEL_GROUP
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 
 MOST_WEIGHTS = 1 << 24  # of a dilated kernel with the zeros between its taps: 64 MB

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from calib.integer.operation import Activation, Operation
 from calib.integer.operation import Convolution as ConvolutionBase
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.graph.operators import INPUT, AveragePool, Classifier, Convolution, Gate, Graph, HardSigmoid, ResidualAdd
 
 # Settings that stand at a fixed place in a digest, whether an operator has them or not. A setting that is not among

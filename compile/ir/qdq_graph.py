@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.integer.qparams import QParams
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+NORMALIZATION = "BatchNormalization"
 
 # Operators the passes introduce; the names do not exist in ONNX.
 INPUT_TABLE = "InputTable"  # quantize(normalize(byte)); reads the image, no tensor

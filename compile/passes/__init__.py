@@ -1,4 +1,8 @@
-"""From the checked QDQ graph to the integer program: one pass, one file; the order is the pipeline below."""
+"""From the checked QDQ graph to the integer program: one pass, one file; the order is the pipeline below.
+
+`quantization/` has the passes over Q/DQ nodes and scales, `fusion/` those that make one node of several, `rules/` the
+way from a node to an operator. Here stand what runs them and the passes that rewrite a layer as other layers.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +10,21 @@ import numpy as np
 
 from calib.integer.program import Program
 from compile.ir.qdq_graph import QdqGraph
-from compile.passes.fold_channel_constants import fold_channel_constants
-from compile.passes.fold_channel_scales import fold_channel_scales
-from compile.passes.fold_constants import fold_constants
-from compile.passes.fold_lookups import fold_lookups
-from compile.passes.fold_pads import fold_pads
-from compile.passes.fold_quantization import fold_quantization
-from compile.passes.fold_shuffles import fold_shuffles
-from compile.passes.fold_views import fold_views
-from compile.passes.fold_weights import fold_weights
-from compile.passes.fuse_activation import fuse_activation
-from compile.passes.fuse_residual import fuse_residual
-from compile.passes.keep_scales import keep_scales
+from compile.passes.fusion.fold_channel_constants import fold_channel_constants
+from compile.passes.fusion.fold_lookups import fold_lookups
+from compile.passes.fusion.fold_pads import fold_pads
+from compile.passes.fusion.fold_shuffles import fold_shuffles
+from compile.passes.fusion.fold_views import fold_views
+from compile.passes.fusion.fuse_activation import fuse_activation
+from compile.passes.fusion.fuse_residual import fuse_residual
 from compile.passes.matmul_to_gemm import matmul_to_gemm
-from compile.passes.merge_quantization import merge_quantization
 from compile.passes.plan import LoweredNode, check_covered, plan
+from compile.passes.quantization.fold_channel_scales import fold_channel_scales
+from compile.passes.quantization.fold_constants import fold_constants
+from compile.passes.quantization.fold_quantization import fold_quantization
+from compile.passes.quantization.fold_weights import fold_weights
+from compile.passes.quantization.keep_scales import keep_scales
+from compile.passes.quantization.merge_quantization import merge_quantization
 from compile.passes.split_groups import split_groups
 from compile.passes.verify import verify
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from calib.integer.program import Operator
 from compile.ir.qdq_graph import DEQUANTIZE, DEQUANTIZE_SCORES, QUANTIZE, REQUANTIZE, SCALE_CHANNELS, Node, QdqGraph
-from compile.passes.fold_channel_constants import CONSTANT_OPERATORS
-from compile.passes.fuse_residual import HOSTS
+from compile.passes.fusion.fold_channel_constants import CONSTANT_OPERATORS
+from compile.passes.fusion.fuse_residual import HOSTS
 from compile.passes.rules import RULES, Refusal
 from compile.passes.rules.common import map_sizes
 from repghost.errors import UsageError

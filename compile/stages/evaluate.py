@@ -146,7 +146,7 @@ def float_predictions(subject: FloatSubject, test: Images, cache: StageCache) ->
         "preprocess": subject.preprocess.to_dict(),
         "pictures": test.digest,
         "code": code_digest(
-            "repghost.evaluation.accuracy", "repghost.data.preprocess", *FUSED_NETWORK, alone=(__name__,)
+            "repghost.evaluation.accuracy", "repghost.data.images.preprocess", *FUSED_NETWORK, alone=(__name__,)
         ),
         "tools": versions("torch"),
     }

@@ -24,7 +24,7 @@ from repghost.evaluation.accuracy import predict
 from repghost.processes import run_limited
 
 if TYPE_CHECKING:
-    from repghost.data.preprocess import Preprocess
+    from repghost.data.images.preprocess import Preprocess
 
 
 VECTOR_BYTES = 1_300_000  # of recorded images in a bundle; half of what the weights of the smallest network take

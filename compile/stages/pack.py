@@ -21,7 +21,7 @@ from compile.subject.request import Request
 from compile.subject.subject import QuantizedSubject, Subject
 from compile.targets.precisions import INT8
 from compile.targets.table import HOST, find_target
-from repghost.data.class_names import to_lines
+from repghost.data.names.class_names import to_lines
 from repghost.errors import ToolMissingError
 from repghost.terminal import shell_command
 

@@ -15,7 +15,7 @@ from compile.subject.subject import FloatSubject, Subject
 if TYPE_CHECKING:
     from calib.integer.program import Program
     from calib.settings.config import QuantConfig
-    from repghost.data.preprocess import Preprocess
+    from repghost.data.images.preprocess import Preprocess
 
 
 def write_fused(path: Path, subject: FloatSubject) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from compile.subject.noise import RANDOM_CLASSES, RANDOM_IMAGES, noise_images, statistics_side, unlabelled_noise
 from compile.subject.subject import CARRIED_WIDTH, RANDOM, FloatSubject
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.evaluation.classes import numbered_labels
 from repghost.network.spec import parse_width
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from compile.subject.noise import RANDOM_IMAGES, noise_images, statistics_side, unlabelled_noise
 from compile.subject.subject import RANDOM, OtherNetwork
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import ToolMissingError, UsageError, unknown_value
 from repghost.evaluation.classes import numbered_labels
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from compile.subject.request import SubjectRequest
 from compile.subject.subject import Images
 from repghost.data import ImageSet, MissingSplitError, open_dataset, prepare
+from repghost.data.images.preprocess import Preprocess
 from repghost.data.open_by_format import CALIBRATION_SPLITS
-from repghost.data.preprocess import Preprocess
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError
 

@@ -25,7 +25,7 @@ from compile.subject.subject import (
 )
 from repghost.data import notes_on
 from repghost.data.base import notes_on_calibration
-from repghost.data.preprocess import resized, resolve_preprocess
+from repghost.data.images.preprocess import resized, resolve_preprocess
 from repghost.errors import UsageError
 from repghost.evaluation.classes import match_classes
 from repghost.network.spec import parse_width

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.storage.stage_cache import ROOT
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from repghost.network.model import RepGhostNet

@@ -54,7 +54,7 @@ def _predictions(build: JetsonBuild, test: Images, cache: StageCache) -> NDArray
         "preprocess": build.subject.preprocess.to_dict(),
         "file": sha256(build.int8.SerializeToString(deterministic=True)),
         "pictures": test.digest,
-        "code": code_digest("compile.tensorrt.evaluate", "repghost.data.preprocess", alone=(__name__,)),
+        "code": code_digest("compile.tensorrt.evaluate", "repghost.data.images.preprocess", alone=(__name__,)),
         "tools": versions("torch", "numpy"),
     }
 

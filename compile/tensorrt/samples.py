@@ -20,7 +20,7 @@ from compile.subject.subject import Images
 from repghost.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from repghost.data.preprocess import Preprocess
+    from repghost.data.images.preprocess import Preprocess
 
 COUNT = 8  # each is a start of trtexec on the board
 MEASURED_ON = 32  # images

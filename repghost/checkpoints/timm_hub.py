@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from repghost.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from repghost.data.preprocess import IMAGENET
+from repghost.data.images.preprocess import IMAGENET
 from repghost.errors import RepGhostError, ToolMissingError, UsageError
 from repghost.network.spec import WIDTHS, find_width
 

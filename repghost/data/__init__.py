@@ -1,4 +1,8 @@
-"""Sets of labelled images, however they are stored."""
+"""Sets of labelled images, however they are stored.
+
+`images/` has what concerns one image, `names/` classes and splits, `formats/` one file for each way to store a set.
+What trains or measures on a set does not belong here.
+"""
 
 from repghost.data.base import (
     ImageSet,
@@ -11,7 +15,7 @@ from repghost.data.base import (
     prepare_in_parts,
     refuse_empty,
 )
-from repghost.data.decode import ImageError, decode_image, read_image, to_rgb
+from repghost.data.images.decode import ImageError, decode_image, read_image, to_rgb
 from repghost.data.open_by_format import open_dataset
 
 __all__ = [

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from repghost.data.decode import ImageError
+from repghost.data.images.decode import ImageError
 from repghost.errors import UsageError
 
 if TYPE_CHECKING:
-    from repghost.data.preprocess import Preprocess
+    from repghost.data.images.preprocess import Preprocess
 
 
 _MEMORY_SHARE = 0.75  # of this machine's memory; the rest is for the network and everybody else

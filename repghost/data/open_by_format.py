@@ -6,12 +6,12 @@ import shlex
 from pathlib import Path
 
 from repghost.data.base import ImageSet, MissingSplitError
-from repghost.data.cifar10 import is_cifar10, open_cifar10
-from repghost.data.class_names import not_utf8
-from repghost.data.fashion_mnist import open_fashion_mnist, splits_in
-from repghost.data.imagefolder import open_imagefolder
-from repghost.data.shards import is_shards, open_shards
-from repghost.data.tar import TAR_SUFFIXES, open_tar
+from repghost.data.formats.cifar10 import is_cifar10, open_cifar10
+from repghost.data.formats.fashion_mnist import open_fashion_mnist, splits_in
+from repghost.data.formats.imagefolder import open_imagefolder
+from repghost.data.formats.shards import is_shards, open_shards
+from repghost.data.formats.tar import TAR_SUFFIXES, open_tar
+from repghost.data.names.class_names import not_utf8
 from repghost.errors import UsageError
 
 CALIBRATION_SPLITS = ("calibration", "train")  # tried in this order; never a split that is evaluated on

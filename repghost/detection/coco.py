@@ -21,7 +21,7 @@ from torch import Tensor
 from torchvision.datasets import CocoDetection
 from torchvision.transforms.functional import pil_to_tensor
 
-from repghost.data.decode import ImageError, read_image
+from repghost.data.images.decode import ImageError, read_image
 from repghost.detection.checkpoint import Category
 from repghost.detection.coco_checks import check_annotations
 from repghost.errors import ToolMissingError, UsageError, install_command

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from repghost.data.decode import MAX_PIXELS
+from repghost.data.images.decode import MAX_PIXELS
 from repghost.detection.detector import MAX_CLASSES
 from repghost.errors import UsageError
 

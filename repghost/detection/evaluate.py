@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from repghost.data.decode import ImageError
+from repghost.data.images.decode import ImageError
 from repghost.detection.coco import CocoImages
 from repghost.distributed.ranks import Ranks
 

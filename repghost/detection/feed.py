@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from repghost.data.decode import ImageError
+from repghost.data.images.decode import ImageError
 from repghost.detection.coco import CocoImages, Sample
 from repghost.detection.recipe import DetectionRecipe
 from repghost.distributed.ranks import Ranks

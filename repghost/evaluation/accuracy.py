@@ -15,7 +15,7 @@ from repghost.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-    from repghost.data.preprocess import Preprocess
+    from repghost.data.images.preprocess import Preprocess
 
 BATCH = 250  # images per step where nothing else is asked for
 Z_95 = 1.959963984540054  # the standard normal is within +-Z_95 with probability 0.95

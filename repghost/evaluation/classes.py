@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from repghost.data import ImageSet, left_out, notes_on
-from repghost.data.class_names import (
+from repghost.data.names.class_names import (
     CHARACTERS,
     CLASSES_FILE,
     NATURAL,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import predict

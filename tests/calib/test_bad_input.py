@@ -19,7 +19,7 @@ from calib.settings.config import QuantConfig
 from calib.simulate.exact import ExactNetwork
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from repghost.checkpoints.checkpoint import read_checkpoint
+from repghost.data.images.preprocess import Preprocess
 from repghost.data.open_by_format import open_dataset
-from repghost.data.preprocess import Preprocess
 from tests.support import ROOT
 from tests.support.ways_to_quantize import EVERYTHING
 

@@ -20,7 +20,7 @@ from calib.quantize import Source, quantize_model
 from calib.settings.config import QuantConfig
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import IntegrityError, UsageError
 from repghost.network.fuse import fuse, fused
 from tests.support.lively_network import CLASSES, SIZE, lively_model

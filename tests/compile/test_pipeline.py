@@ -34,7 +34,7 @@ from compile.targets.precisions import INT8, PRECISIONS, parse_precisions
 from compile.targets.table import ARM64, Target
 from repghost.checkpoints.checkpoint import load_model, write_checkpoint
 from repghost.cli import cli
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import AccuracyGateError, IntegrityError, UsageError
 from tests.support import ROOT
 from tests.support.oracle_network import Oracle, oracle

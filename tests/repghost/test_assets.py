@@ -10,7 +10,7 @@ import pytest
 
 from repghost.checkpoints.checkpoint import build_model, read_checkpoint
 from repghost.data import open_dataset, prepare
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.evaluation.accuracy import accuracy, predict
 from repghost.training.recipe import Recipe, get_recipe
 from repghost.training.result import train_command

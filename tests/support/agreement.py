@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from calib.integer.program import Dequantize, Program
 from calib.integer.reference import run
 from compile.frontend.static_shapes import make_static
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 
 FLOAT_TOLERANCE = 1e-5  # of the largest score: float32 sums in another order
 

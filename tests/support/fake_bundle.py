@@ -8,7 +8,7 @@ from compile.bundle.host_model import ABI
 from compile.bundle.vectors import Vectors, pack_vectors
 from compile.link.toolchain import RUNNER_SOURCES, build_runner, link_model
 from compile.targets.table import Target
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from tests.support.fake_network import CLASSES, HEIGHT, WIDTH, expected_logits, fake_network, random_images
 
 PREPROCESS = Preprocess(size=HEIGHT, resize=HEIGHT)

@@ -22,7 +22,7 @@ from compile.ir.float_program import (
     FloatTensor,
 )
 from compile.ir.float_reference import FUNCTIONS
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from tests.support.float_harness import FloatCase
 from tests.support.kernel_cases import covering
 

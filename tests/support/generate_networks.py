@@ -6,7 +6,7 @@ from pathlib import Path
 
 from compile.subject.from_timm import quantized, random_network
 from compile.subject.noise import noise_images
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 
 SIZE, CLASSES = 64, 10
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from repghost.data.fashion_mnist import write_idx
+from repghost.data.formats.fashion_mnist import write_idx
 
 
 def make_set(folder: Path, count: int = 120) -> Path:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from compile.link.toolchain import RUNNER_SOURCES
 from compile.link.zig import run_zig
 from compile.targets.table import Target
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 
 RGB, BGR, NV12, NV12_FULL, NV12_BT709 = range(5)
 GUARD = 0xA5

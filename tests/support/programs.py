@@ -28,7 +28,7 @@ from calib.integer.qparams import QParams
 from calib.integer.reference import execute
 from calib.integer.values import Epilogue, RequantizeQ15, RequantizeQ15Add, Tensor, ToLogits
 from calib.weight_scales.planning import plan_scales
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.network.spec import HEAD_CHANNELS, BlockShape, network_shape
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from tests.support.lively_network import CLASSES, SIZE, lively_model
 
 PREPROCESS = Preprocess(size=SIZE, resize=SIZE, interpolation="bilinear")

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from calib.integer.qparams import quantize_weights
 from calib.weight_scales.planning import plan_scales
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 
 SIZE = 16  # pixels of the mini net's image
 

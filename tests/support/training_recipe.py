@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from repghost.data.arrays import ArraySet
-from repghost.data.preprocess import Preprocess
+from repghost.data.formats.arrays import ArraySet
+from repghost.data.images.preprocess import Preprocess
 from repghost.training.recipe import Recipe
 
 RECIPE = Recipe(

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from repghost.data.arrays import ArraySet
-from repghost.data.preprocess import Preprocess
+from repghost.data.formats.arrays import ArraySet
+from repghost.data.images.preprocess import Preprocess
 from repghost.training.recipe import Recipe, get_recipe
 
 CLASSES = ("red", "green", "blue")

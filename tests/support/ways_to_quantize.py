@@ -27,7 +27,7 @@ from calib.quantize import Source, quantize_model
 from calib.settings.config import LayerSettings, QuantConfig, default_config
 from calib.settings.policy import POLICIES
 from repghost.checkpoints.checkpoint import build_model, read_checkpoint
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import AccuracyGateError
 from repghost.graph.operators import Graph
 from repghost.graph.trace import graph_of

@@ -12,7 +12,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.network.model import RepGhostNet
 from tests.support.networks import network
 

@@ -1,4 +1,4 @@
-/* From the bytes of a JPEG or PNG file to pixels, upright, as repghost/data/decode.py gives them. */
+/* From the bytes of a JPEG or PNG file to pixels, upright, as repghost/data/images/decode.py gives them. */
 #ifndef RG_DECODE_H
 #define RG_DECODE_H
 
@@ -10,7 +10,7 @@ struct pixels {
   uint8_t *rgb; /* [height][width][3], from malloc */
 };
 
-/* Pixels of one picture: what a caller can allow, as in repghost/data/decode.py, and what is allowed without a word.
+/* Pixels of one picture: what a caller can allow, as in repghost/data/images/decode.py, and what is allowed without a word.
  * A pixel takes at most 15 bytes while it is decoded (progressive CMYK), so that these are 240 MiB. */
 enum { MOST_PIXELS = 89478485, USUAL_PIXELS = 1 << 24 };
 

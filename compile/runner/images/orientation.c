@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* repghost/data/metadata.py reads the same; a test compares the two over odd pictures. */
+/* repghost/data/images/metadata.py reads the same; a test compares the two over odd pictures. */
 enum { ABSENT = -1, UPRIGHT = 1, LAST = 8, TAG = 0x0112, ENTRY_BYTES = 12, TYPE_SHORT = 3, TYPE_LONG = 4 };
 
 /* In front of the TIFF structure in JPEG files, and of some in PNG files. */

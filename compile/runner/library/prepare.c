@@ -10,7 +10,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum { MOST_PIXELS = 89478485 }; /* repghost.data.decode.MAX_PIXELS: a larger picture is no picture */
+enum { MOST_PIXELS = 89478485 }; /* repghost.data.images.decode.MAX_PIXELS: a larger picture is no picture */
 
 /* Integer conversions of NV12, in units of 2^-16: luma * (Y - black), then the parts of Cr and Cb. */
 struct matrix {

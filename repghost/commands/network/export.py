@@ -31,7 +31,7 @@ def command(checkpoint: str, output: Path, form: str | None, size: int | None, b
     """
     from repghost.checkpoints.checkpoint import build_model
     from repghost.checkpoints.timm_hub import open_checkpoint
-    from repghost.data.preprocess import Preprocess
+    from repghost.data.images.preprocess import Preprocess
     from repghost.errors import UsageError
     from repghost.exporters.onnx import check_onnx, to_bytes, to_onnx
     from repghost.files import write_bytes_atomically

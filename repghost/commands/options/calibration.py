@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from repghost.checkpoints.checkpoint import Checkpoint
     from repghost.data.base import ImageSet, Prepared
-    from repghost.data.preprocess import Preprocess
+    from repghost.data.images.preprocess import Preprocess
     from repghost.network.model import RepGhostNet
 
 
@@ -60,8 +60,8 @@ def open_calibration(request: CalibrationRequest) -> Calibration:
     from repghost.checkpoints.timm_hub import open_checkpoint
     from repghost.data import open_dataset
     from repghost.data.base import notes_on_calibration
+    from repghost.data.images.preprocess import resized, resolve_preprocess
     from repghost.data.open_by_format import open_calibration_split
-    from repghost.data.preprocess import resized, resolve_preprocess
     from repghost.data.subset import choose_balanced
     from repghost.evaluation.classes import match_classes
     from repghost.network.spec import parse_width

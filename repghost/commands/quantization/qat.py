@@ -57,7 +57,7 @@ def command(request: NetworkRequest, output: Path, **training: Any) -> None:
     from repghost.checkpoints.checkpoint import build_model
     from repghost.checkpoints.timm_hub import open_checkpoint
     from repghost.data import open_dataset
-    from repghost.data.preprocess import resized, resolve_preprocess
+    from repghost.data.images.preprocess import resized, resolve_preprocess
     from repghost.evaluation.classes import match_classes
     from repghost.network.spec import parse_width
 

@@ -146,7 +146,7 @@ def _train(recipe: Recipe, data: Path, folder: Path, given: dict[str, Any], rank
 
     from repghost.commands.progress.train import follow
     from repghost.data import open_dataset
-    from repghost.data.class_names import CHARACTERS
+    from repghost.data.names.class_names import CHARACTERS
     from repghost.evaluation.classes import match_classes
     from repghost.training.feeds.choose import open_validation
     from repghost.training.follow.hooks import joined

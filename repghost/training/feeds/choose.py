@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repghost.data import ImageSet, open_dataset, prepare
-from repghost.data.shards import is_shards, open_shards, shard_paths
+from repghost.data.formats.shards import is_shards, open_shards, shard_paths
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError
 from repghost.evaluation.classes import match_classes

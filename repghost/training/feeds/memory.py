@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from repghost.data import Prepared
-from repghost.data.augment import cutout, random_crop, random_flip
+from repghost.data.images.augment import cutout, random_crop, random_flip
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import BATCH

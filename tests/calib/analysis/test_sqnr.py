@@ -18,7 +18,7 @@ from calib.qdq import writer as qdq
 from calib.settings.config import QuantConfig
 from compile.frontend.qdq_file import read_qdq
 from compile.passes import lower
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.graph.operators import Graph
 from repghost.graph.run import run_float
 from repghost.graph.trace import graph_of

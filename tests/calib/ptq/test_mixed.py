@@ -26,7 +26,7 @@ from compile.tensorrt.lint.check import lint_file
 from compile.tensorrt.network.placement import PlacementOptions, place
 from compile.tensorrt.network.scales import half_spec
 from compile.tensorrt.network.writer import FileForm, write_onnx
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph
 from repghost.graph.run import float_kernels, run_operator

@@ -22,7 +22,7 @@ from calib.simulate.exact import ExactNetwork
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
 from repghost.commands.quantization.quantize import config_beside
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import AccuracyGateError, UsageError
 from repghost.graph.macs import shares_of_work
 from repghost.graph.operators import Graph

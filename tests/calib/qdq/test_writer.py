@@ -17,7 +17,7 @@ from calib.qdq.digest import program_digest
 from calib.settings.config import QuantConfig, config_from_dict
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.exact import ExactNetwork
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.graph.operators import Convolution, Graph
 from repghost.graph.run import run_operator
 from tests.support.layerwise import assert_within_a_step

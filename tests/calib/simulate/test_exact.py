@@ -20,7 +20,7 @@ from calib.simulate import exact as fakequant
 from calib.simulate.exact import ExactNetwork
 from compile.frontend.qdq_file import read_qdq
 from compile.passes import lower
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.graph.operators import Graph
 from repghost.graph.run import run_float
 from repghost.graph.trace import graph_of

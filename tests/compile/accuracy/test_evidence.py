@@ -21,7 +21,7 @@ from compile.accuracy.row import Row
 from compile.accuracy.tools.task import Task
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import ToolMissingError
 from repghost.network.fuse import fuse
 from repghost.network.model import RepGhostNet

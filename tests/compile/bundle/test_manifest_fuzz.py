@@ -17,7 +17,7 @@ from compile.deploy.gate import refusal
 from compile.deploy.history import version_of
 from compile.deploy.probe import parse_probe
 from compile.targets.table import TARGETS
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import IntegrityError, RepGhostError
 from tests.support.odd_values import changed_json
 

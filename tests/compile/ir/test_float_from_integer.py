@@ -16,7 +16,7 @@ from calib.integer.values import Tensor
 from compile.ir.float_from_integer import float_form, function_of, only_rescales, real_weights
 from compile.ir.float_program import FloatConv2d, FloatDepthwiseConv2d, FloatGate, FloatMaxPool
 from compile.ir.float_reference import FUNCTIONS, run_float
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from tests.support.programs import _Builder, random_images
 

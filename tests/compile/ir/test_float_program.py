@@ -23,7 +23,7 @@ from compile.ir.float_program import (
     FloatTensor,
     program_digest,
 )
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 
 X, Y, GATE = FloatTensor("x", 8, 8, 4), FloatTensor("y", 8, 8, 4), FloatTensor("g", 1, 1, 4)
 BIAS = np.arange(4, dtype=np.float32)

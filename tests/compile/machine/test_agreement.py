@@ -13,7 +13,7 @@ from calib.qdq import writer as qdq
 from calib.settings.config import config_from_dict
 from compile.frontend.qdq_file import read_qdq
 from compile.passes import lower
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse
 from tests.support.agreement import Evaluate, check_steps, onnx_reference, onnx_runtime

@@ -13,21 +13,21 @@ from calib.integer.qparams import dequantize
 from compile.frontend.qdq_file import read_qdq
 from compile.ir.qdq_graph import INPUT_TABLE, LOOKUP_TABLE, REQUANTIZE, Node, QdqGraph, QuantizedWeight
 from compile.passes import lower, simplify
-from compile.passes.fold_channel_constants import fold_channel_constants
-from compile.passes.fold_channel_scales import fold_channel_scales
-from compile.passes.fold_constants import fold_constants
-from compile.passes.fold_lookups import fold_lookups
-from compile.passes.fold_pads import fold_pads
-from compile.passes.fold_quantization import fold_quantization
-from compile.passes.fold_shuffles import fold_shuffles
-from compile.passes.fold_views import fold_views
-from compile.passes.fold_weights import fold_weights
-from compile.passes.fuse_activation import fuse_activation
-from compile.passes.fuse_residual import fuse_residual
-from compile.passes.keep_scales import keep_scales
+from compile.passes.fusion.fold_channel_constants import fold_channel_constants
+from compile.passes.fusion.fold_lookups import fold_lookups
+from compile.passes.fusion.fold_pads import fold_pads
+from compile.passes.fusion.fold_shuffles import fold_shuffles
+from compile.passes.fusion.fold_views import fold_views
+from compile.passes.fusion.fuse_activation import fuse_activation
+from compile.passes.fusion.fuse_residual import fuse_residual
 from compile.passes.matmul_to_gemm import matmul_to_gemm
-from compile.passes.merge_quantization import merge_quantization
 from compile.passes.plan import plan
+from compile.passes.quantization.fold_channel_scales import fold_channel_scales
+from compile.passes.quantization.fold_constants import fold_constants
+from compile.passes.quantization.fold_quantization import fold_quantization
+from compile.passes.quantization.fold_weights import fold_weights
+from compile.passes.quantization.keep_scales import keep_scales
+from compile.passes.quantization.merge_quantization import merge_quantization
 from compile.passes.rules import Refusal
 from compile.passes.split_groups import split_groups
 from compile.passes.verify import BrokenGraphError, verify

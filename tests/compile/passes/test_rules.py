@@ -13,7 +13,7 @@ from calib.integer.values import RequantizeAdd, ToLogits
 from compile.ir.qdq_graph import Node, QdqGraph, QuantizedWeight
 from compile.passes.plan import plan
 from compile.passes.rules import RULES, Refusal
-from compile.passes.rules.pool import LARGEST_MAP
+from compile.passes.rules.pools.pool import LARGEST_MAP
 from tests.support.agreement import onnx_runtime
 from tests.support.graphs import CONSTANTS, MAP, P, Q, graph, n
 

@@ -20,8 +20,8 @@ from compile.bundle.host_model import load
 from compile.link.toolchain import link_model
 from compile.machine.emulator import Emulator
 from compile.targets.table import Target
-from repghost.data.class_names import to_lines
-from repghost.data.decode import MAX_PIXELS
+from repghost.data.images.decode import MAX_PIXELS
+from repghost.data.names.class_names import to_lines
 from tests.support.classify import classify, expected, scores, written
 from tests.support.fake_bundle import fake_info
 from tests.support.fake_network import SOURCE, fake_network, random_images

@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from compile.link.toolchain import RUNNER_SOURCES
 from compile.targets.table import Target
-from repghost.data.decode import MAX_PIXELS, ImageError, decode_image
+from repghost.data.images.decode import MAX_PIXELS, ImageError, decode_image
 from tests.support.decoding import Decoder, build_decoder
 from tests.support.image_files import HEIGHT, SIGNATURE, WIDTH, chunk, encoded, noise, png, scene
 from tests.support.odd_images import ODD

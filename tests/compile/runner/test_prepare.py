@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from compile.targets.table import Target
-from repghost.data.preprocess import INTERPOLATIONS, Preprocess
+from repghost.data.images.preprocess import INTERPOLATIONS, Preprocess
 from tests.support.prepared import (
     BGR,
     NV12,

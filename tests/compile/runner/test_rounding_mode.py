@@ -12,7 +12,7 @@ import pytest
 
 from compile.link.toolchain import link_model
 from compile.targets.table import ARM64, Target
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from tests.support.fake_bundle import fake_info
 from tests.support.fake_network import CLASSES, SOURCE, fake_network, random_images
 from tests.support.prepared import Prepared

@@ -16,7 +16,7 @@ from compile.ir.float_reference import run_float
 from compile.schedules.float.input import find_float_lines
 from compile.schedules.float.panels import is_cut, runs
 from compile.targets.table import ARM64, Target, Variant
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import ToolMissingError, UsageError
 from tests.support.float_cases import FLOAT_FAMILIES, ODD_TABLE
 from tests.support.float_harness import FloatCase, run_float_cases

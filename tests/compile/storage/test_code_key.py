@@ -105,11 +105,11 @@ def asked_code(module: ModuleType, ask: Callable[[], object], root: Path, monkey
 @pytest.mark.parametrize(
     ("module", "ask", "file"),
     [
-        (evaluate, "float_predictions", "repghost/data/preprocess.py"),
+        (evaluate, "float_predictions", "repghost/data/images/preprocess.py"),
         (evaluate, "float_predictions", "repghost/evaluation/accuracy.py"),
         (layer_error, "layer_error", "calib/ptq/apply.py"),
         (layer_error, "layer_error", "calib/ptq/equalize.py"),
-        (tensorrt_accuracy, "_predictions", "repghost/data/preprocess.py"),
+        (tensorrt_accuracy, "_predictions", "repghost/data/images/preprocess.py"),
     ],
 )
 def test_the_key_of_a_stage_names_what_it_calls(

@@ -11,7 +11,7 @@ from compile.subject.from_timm import TESTED_NETWORKS, random_network
 from compile.subject.request import Request
 from compile.targets.precisions import INT8
 from repghost.cli import cli
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 
 

@@ -12,7 +12,7 @@ from compile.frontend.qdq_file import read_qdq
 from compile.link.toolchain import link_model
 from compile.passes import lower
 from compile.targets.table import Target
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from tests.support.generate_networks import CLASSES, SIZE, write_qdq
 from tests.support.programs import random_images
 

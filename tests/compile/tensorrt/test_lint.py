@@ -18,7 +18,7 @@ from compile.tensorrt.network.placement import PlacementOptions, QdqPlacement, f
 from compile.tensorrt.network.scales import half_spec
 from compile.tensorrt.network.writer import FileForm, write_onnx
 from repghost.cli import cli
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fused

@@ -21,7 +21,7 @@ from compile.tensorrt.lint.graph import index_graph
 from compile.tensorrt.network.placement import PlacementOptions, float_placement, place
 from compile.tensorrt.network.scales import LARGEST, SMALLEST, half_scale, half_spec, half_weight_scales
 from compile.tensorrt.network.writer import FileForm, write_onnx
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.operators import Classifier, Convolution, Graph, HardSigmoid
 from repghost.graph.trace import graph_of

@@ -23,7 +23,7 @@ from compile.tensorrt.network.writer import FileForm, write_onnx
 from compile.tensorrt.torch.build import check_builder
 from compile.tensorrt.torch.network import TorchTensorRTNetwork
 from repghost.cli import cli
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import ToolMissingError, UsageError, install_command
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fused

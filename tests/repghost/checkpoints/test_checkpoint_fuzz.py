@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from repghost.checkpoints.checkpoint import HEADER_KEY, read_checkpoint
 from repghost.checkpoints.weight_files import parse_weights
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.network.model import RepGhostNet
 from repghost.training.recipe import RECIPES

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrizations, prune
 from repghost.checkpoints.checkpoint import build_model, load_model, read_checkpoint, write_checkpoint
 from repghost.checkpoints.weight_names import DEEPEST, elsewhere, weights_path
 from repghost.cli import cli
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from tests.support.networks import images, network
 from tests.support.weight_bytes import State, put, state, torch_bytes

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from repghost.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from repghost.cli import cli
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.network.model import RepGhostNet
 from tests.support.training_sets import made_set, make_tree
 

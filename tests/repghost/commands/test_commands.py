@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from repghost import cli
 from repghost.checkpoints.checkpoint import read_checkpoint, write_checkpoint
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from tests.support.networks import network
 
 

@@ -17,7 +17,7 @@ from calib.analysis.sensitivity import Sensitivity
 from calib.analysis.sensitivity_page import float_prices, make_rows, to_svg, to_table
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from tests.support.lively_network import CLASSES, SIZE, lively_model
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from repghost.cli import cli
 from repghost.commands.options.train_flags import FLAGS, PREPROCESS_FLAGS, REFUSALS, opposite
 from repghost.commands.training.train import _recipe, command
-from repghost.data.arrays import ArraySet
+from repghost.data.formats.arrays import ArraySet
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError
 from repghost.training.build import Run, start

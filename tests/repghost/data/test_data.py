@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from repghost.data import ImageSet, MissingSplitError, open_dataset, prepare, prepare_in_parts
-from repghost.data.arrays import ArraySet
-from repghost.data.cifar10 import CLASSES as CIFAR_CLASSES
-from repghost.data.fashion_mnist import CLASSES as FASHION_CLASSES
-from repghost.data.fashion_mnist import read_idx, write_idx
+from repghost.data.formats.arrays import ArraySet
+from repghost.data.formats.cifar10 import CLASSES as CIFAR_CLASSES
+from repghost.data.formats.fashion_mnist import CLASSES as FASHION_CLASSES
+from repghost.data.formats.fashion_mnist import read_idx, write_idx
+from repghost.data.images.preprocess import Preprocess
 from repghost.data.open_by_format import open_calibration_split
-from repghost.data.preprocess import Preprocess
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError
 from tests.support import SHARED

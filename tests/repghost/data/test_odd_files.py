@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from repghost.data import notes_on, open_dataset, prepare
-from repghost.data.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess
 
 
 def test_pipes_devices_and_loops_are_named_and_skipped(tmp_path: Path) -> None:

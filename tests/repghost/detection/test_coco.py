@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from repghost.data.decode import ImageError
+from repghost.data.images.decode import ImageError
 from repghost.detection.checkpoint import Category
 from repghost.detection.coco import CocoImages, open_coco
 from repghost.detection.evaluate import evaluate

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from repghost.data import ImageError
-from repghost.data.class_names import in_natural_order
-from repghost.data.imagefolder import FolderSet
+from repghost.data.formats.imagefolder import FolderSet
+from repghost.data.names.class_names import in_natural_order
 from repghost.errors import UsageError
 from repghost.evaluation.classes import match_classes, match_names, numbered_labels, reordering
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from repghost.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from repghost.cli import cli
-from repghost.data.arrays import ArraySet
+from repghost.data.formats.arrays import ArraySet
 from repghost.errors import UsageError
 from repghost.network.model import RepGhostNet
 from repghost.training.options import Loading

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from repghost.checkpoints.checkpoint import load_model, read_checkpoint
-from repghost.data.arrays import ArraySet
-from repghost.data.preprocess import Preprocess
+from repghost.data.formats.arrays import ArraySet
+from repghost.data.images.preprocess import Preprocess
 from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError
 from repghost.evaluation.accuracy import accuracy, predict

@@ -11,8 +11,8 @@ from PIL import Image
 
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
-from repghost.data.arrays import ArraySet
-from repghost.data.preprocess import Preprocess
+from repghost.data.formats.arrays import ArraySet
+from repghost.data.images.preprocess import Preprocess
 from repghost.network.model import RepGhostNet
 from repghost.validation.sources import open_checkpoints
 from repghost.validation.validate import validate

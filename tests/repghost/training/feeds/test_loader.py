@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from repghost.data import ImageError
-from repghost.data.arrays import ArraySet
+from repghost.data.formats.arrays import ArraySet
 from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError
 from repghost.training.feeds.base import epoch_order

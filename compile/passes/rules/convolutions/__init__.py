@@ -1,0 +1,1 @@
+"""Rules that lower a node to a convolution; nothing without weights."""

@@ -1,0 +1,1 @@
+"""Rules for operators that move values and compute none."""
