@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,6 +13,8 @@ from repghost.errors import UsageError
 from repghost.training.build import Run
 from repghost.training.recipe import Recipe
 from repghost.training.state.state import EpochRecord, Progress, RunState, read_state
+
+CHOSEN_BY_IMAGES = {"batch": "--batch", "epochs": "--epochs", "learning_rate": "--lr"}  # by `suit_images`, with flags
 
 
 def starting_state(recipe: Recipe, classes: tuple[str, ...], path: Path, resume: str) -> RunState | None:
@@ -34,18 +37,44 @@ def starting_state(recipe: Recipe, classes: tuple[str, ...], path: Path, resume:
         return None
     state = read_state(path)
     if state.recipe != recipe:
-        mine, other = recipe.to_dict(), state.recipe.to_dict()
-        changed = sorted(key for key, value in mine.items() if other[key] != value)
-        raise UsageError(
-            f"{path} was written with other values of {', '.join(changed)}; resume with the same ones or choose "
-            "another --output folder."
-        )
+        raise _other_recipe(path, state.recipe, recipe)
     if state.classes != classes:
         raise UsageError(
             f"{path} belongs to another network or set of pictures: {len(state.classes)} classes, here {len(classes)}; "
             "names and order have to be the same."
         )
     return state
+
+
+def _other_recipe(path: Path, theirs: Recipe, mine: Recipe) -> UsageError:
+    """Return the refusal of a state of another recipe, with what a run changes by itself (`repghost.training.suit`)."""
+    changed = sorted(_changed(mine.to_dict(), theirs.to_dict()))
+    lines = [
+        f"{path} was written with other values of {', '.join(changed)}; resume with the same ones or choose another "
+        "--output folder."
+    ]
+    flags = [f"{flag} {getattr(theirs, name)}" for name, flag in CHOSEN_BY_IMAGES.items() if name in changed]
+    if flags:
+        lines.append(
+            "Where training pictures are few, batch, epochs and rate follow from their number and that of the "
+            f"processes; that run has {' '.join(flags)}."
+        )
+    if "amp" in changed:
+        amp = theirs.execution.amp
+        way = "resume on a GPU" if amp == "float16" else f"give --amp-dtype {amp}"
+        lines.append(
+            f"Mixed precision was {amp} and is {mine.execution.amp} here: without a GPU, float16 is turned off; {way}."
+        )
+    return UsageError(*lines)
+
+
+def _changed(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of the values that differ, those of the parts of a recipe by their own names."""
+    for name, value in mine.items():
+        if isinstance(value, Mapping) and isinstance(theirs[name], Mapping):
+            yield from _changed(value, theirs[name])
+        elif value != theirs[name]:
+            yield name
 
 
 def snapshot(

@@ -26,7 +26,8 @@ from repghost.training.epoch_accuracy import Evaluation
 from repghost.training.options import Options
 from repghost.training.recipe import Recipe
 from repghost.training.result import evaluate, open_tested, train_command, write_trained
-from repghost.training.state.state import EpochRecord, best_epoch, read_state, write_state
+from repghost.training.state.resuming import starting_state
+from repghost.training.state.state import EpochRecord, Progress, RunState, best_epoch, read_state, write_state
 from repghost.training.train import Hooks, TrainingStoppedError, TrainResult, held_out_indices, train
 from tests.support.tensors import differing
 from tests.support.training_recipe import RECIPE, made_set
@@ -108,6 +109,27 @@ def test_a_run_is_neither_overwritten_nor_mixed_up(finished: tuple[TrainResult, 
         train(RECIPE, other, folder, options=Options(resume="continue"))
     with pytest.raises(UsageError, match="no training state"):
         train(RECIPE, made_set(), tmp_path, options=Options(resume="continue"))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "mine", "words"),
+    [
+        ({"batch": 8, "epochs": 20, "learning_rate": 0.02}, {}, ("processes", "--batch 8 --epochs 20 --lr 0.02")),
+        ({"amp": "float16"}, {"amp": "off"}, ("of amp;", "float16", "resume on a GPU")),
+        ({"amp": "off"}, {"amp": "float16"}, ("of amp;", "--amp-dtype off")),
+        ({"seed": 9, "channels_last": False}, {}, ("of channels_last, seed;",)),
+    ],
+    ids=["few images", "begun on a GPU", "begun on a processor", "neither"],
+)
+def test_what_a_run_changed_by_itself_is_named_where_it_cannot_be_resumed(
+    theirs: dict[str, Any], mine: dict[str, Any], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    state = RunState(RECIPE.changed(**theirs), ("a",), (), Progress(), {}, {}, {}, {}, ())
+    write_state(tmp_path / "state.pt", state)
+    with pytest.raises(UsageError) as caught:
+        starting_state(RECIPE.changed(**mine), ("a",), tmp_path / "state.pt", "continue")
+    lines = str(caught.value).splitlines()
+    assert all(word in str(caught.value) for word in words) and len(lines) == (1 if "seed" in theirs else 2)
 
 
 def test_a_second_process_waits_and_finds_what_the_first_one_wrote(
