@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from compile.storage.files import NAME
 from compile.targets.precisions import Precision
+from repghost.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,11 @@ class SubjectRequest:
 
 @dataclass(frozen=True)
 class Request(SubjectRequest):
-    """What the user asked a run for."""
+    """What the user asked a run for.
+
+    Raises:
+        UsageError: when the name that was asked for cannot be part of a folder's.
+    """
 
     target: str  # a name of `compile.targets.table`, or "host"
     precisions: tuple[Precision, ...]
@@ -44,3 +50,11 @@ class Request(SubjectRequest):
     squeeze_excite: str = "float"  # of the target jetson, see `compile.tensorrt.network.placement`
     depthwise: str = "int8"
     via: str = "trtexec"  # of the target jetson, see `compile.tensorrt.torch.build`
+
+    def __post_init__(self) -> None:
+        """Check the name before anything is loaded."""
+        if self.name is not None and not NAME.fullmatch(self.name):
+            raise UsageError(
+                f"--name {self.name!r} (NAME of make): a name has at most 64 letters, digits, '_', '.' and '-', and "
+                "begins with a letter, a digit or '_'."
+            )

@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from compile.storage.files import NAME
 from compile.storage.strict_json import parse_strict
 from compile.subject.request import Request
 from compile.subject.subject import RANDOM, TIMM, FloatSubject, Subject
@@ -24,19 +23,8 @@ CARRIED = "the repository"  # where weights and images lie that nobody gave
 
 
 def folder_of(request: Request, subject: Subject) -> Path:
-    """Return where the files of a run go, e.g. build/repghostnet_0_5x-64px.
-
-    Raises:
-        UsageError: when the name that was asked for cannot be part of a folder's.
-    """
-    if request.name is None:
-        return request.output / subject.folder
-    if not NAME.fullmatch(request.name):
-        raise UsageError(
-            f"--name {request.name!r} (NAME of make): a name has at most 64 letters, digits, '_', '.' and '-', and "
-            "begins with a letter, a digit or '_'."
-        )
-    return request.output / f"{subject.folder}-{request.name}"
+    """Return where the files of a run go, e.g. build/repghostnet_0_5x-64px."""
+    return request.output / (subject.folder if request.name is None else f"{subject.folder}-{request.name}")
 
 
 def made_of(request: Request, subject: Subject) -> dict[str, str | None]:
