@@ -116,8 +116,11 @@ def _why_quantize_is_left(graph: QdqGraph, node: Node) -> str:
             "it has one scale per channel, which only a tensor between one convolution and depthwise convolutions may "
             "have, without limits that differ between channels"
         )
-    readers = [reader.name for reader in graph.consumers.get(node.output, ()) if reader.operator != DEQUANTIZE]
-    return f"{(readers or ['the network'])[0]!r} reads its int8 result without a DequantizeLinear between"
+    readers = graph.consumers.get(node.output, ())
+    others = [reader.name for reader in readers if reader.operator != DEQUANTIZE]
+    if readers and not others:  # the passes dropped what lay between, as a view or an activation
+        return "a node between it and its DequantizeLinear reads int8; put that one before this node or behind both"
+    return f"{(others or ['the network'])[0]!r} reads its int8 result without a DequantizeLinear between"
 
 
 def _why_dequantize_is_left(graph: QdqGraph, node: Node) -> str:

@@ -82,6 +82,18 @@ def test_table_is_aligned(tmp_path: Path) -> None:
     assert "all integer" in lines[-1]
 
 
+@pytest.mark.parametrize("operator", ["Identity", "Relu"])
+def test_a_node_between_q_and_dq_that_a_pass_drops_is_not_taken_for_the_network(operator: str, tmp_path: Path) -> None:
+    def between(m: Model, x: str) -> str:
+        source = next(node for node in m.nodes if node.output[0] == x)
+        source.input[0] = m.node(operator, [source.input[0]], "between")
+        m.nodes.append(m.nodes.pop(m.nodes.index(source)))
+        return x
+
+    with pytest.raises(UsageError, match=r"first\.q\.node .*a node between it and its DequantizeLinear"):
+        lower(read_qdq(save(one_layer(between).build("logits", 4), tmp_path)))
+
+
 def test_command(tmp_path: Path) -> None:
     path = save(mini_net(), tmp_path)
     result = CliRunner().invoke(cli, ["explain", str(path)])
