@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from compile.machine.debian_packages import package_source
+from compile.machine.debian_packages import move_unless_there, package_source
 from compile.machine.emulator import TOOLS, Emulator
 from repghost.errors import ToolMissingError
 from repghost.files import temporary_folder
@@ -88,5 +88,5 @@ def fetch_arm64_python(tools: Path = TOOLS) -> Arm64Python:
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise ToolMissingError(f"pip cannot get the arm64 wheels of {', '.join(WHEELS)}: {last[:300]}")
-        (folder / "packages").rename(python.packages)
+        move_unless_there(folder / "packages", python.packages)
     return python

@@ -69,7 +69,7 @@ class PackageSource:
                 if not _run(["dpkg", "-x", str(archive), str(unpacked)], archives):
                     return False
             if downloaded:
-                _appear(unpacked, place)
+                move_unless_there(unpacked, place)
         return bool(downloaded)
 
 
@@ -101,11 +101,11 @@ def _keep(unpacked: Path, part: str, tools: Path) -> bool:
             shutil.copytree(source, copy, symlinks=True)
         else:
             shutil.copy2(source, copy)
-        _appear(copy, place)
+        move_unless_there(copy, place)
     return True
 
 
-def _appear(made: Path, place: Path) -> None:
+def move_unless_there(made: Path, place: Path) -> None:
     """Move a whole file or folder to its place; where another process was faster, its copy is as good."""
     try:
         made.rename(place)

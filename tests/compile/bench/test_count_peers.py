@@ -113,6 +113,25 @@ def test_without_wheels_pip_is_quoted(tmp_path: Path, monkeypatch: pytest.Monkey
     assert find_arm64_python(tmp_path) is None
 
 
+def test_where_another_process_was_faster_its_wheels_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / arm64_python.FOLDER
+    (place / "root/usr/bin").mkdir(parents=True)
+    (place / "root/usr/bin/python3.11").touch()
+
+    def both(command: list[str], *_: object, **__: object) -> subprocess.CompletedProcess[str]:
+        for folder in (Path(command[command.index("--target") + 1]), place / "packages"):
+            folder.mkdir()
+            (folder / "numpy").touch()
+        (place / "packages/theirs").touch()
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(debian.shutil, "which", lambda tool: f"/usr/bin/{tool}")
+    monkeypatch.setattr(arm64_python, "run_limited", both)
+    assert fetch_arm64_python(tmp_path) == find_arm64_python(tmp_path)
+    assert sorted(path.name for path in place.iterdir()) == ["packages", "root"]
+    assert (place / "packages/theirs").exists()
+
+
 def test_forms_for_other_machines_are_not_timed_here() -> None:
     halves = [form for peer in PEERS.values() for form in peer.forms if form.precision == "fp16"]
     assert halves and all(form.only == HALF for form in halves)
