@@ -4,6 +4,7 @@ RepGhostError
 ├── UsageError             2   a wrong argument, file or configuration
 ├── AccuracyGateError      3   the accuracy drop is above what was allowed
 ├── ToolMissingError       4   a program or package that is needed is not installed
+├── TimeLimitError         4   a program did not end in time (`repghost.processes`)
 ├── DeviceUnreachableError 5   a board did not answer
 └── IntegrityError         6   a digest, signature or replayed vector did not match
 

@@ -15,7 +15,9 @@ END_LIMIT_S = 10.0  # until a killed process is gone; one that the kernel holds 
 
 
 class TimeLimitError(RepGhostError):
-    """A program did not end within its limit and was stopped."""
+    """A program of this machine did not end within its limit and was stopped; boards have `DeviceUnreachableError`."""
+
+    exit_code = 4
 
     def __init__(self, name: str, limit_s: float, advice: str) -> None:
         super().__init__(f"{name} did not end within {limit_s:g} s and was stopped. {advice}")

@@ -34,7 +34,7 @@ def test_a_program_that_hangs_is_stopped(script: str) -> None:
     with pytest.raises(TimeLimitError, match=words) as caught:
         run_limited(["sh", "-c", script], 0.2, name="the tool", advice="Buy another.")
     assert time.monotonic() - began < 20  # of the 100 s
-    assert caught.value.exit_code == 1
+    assert caught.value.exit_code == 4  # as of a tool that is missing
 
 
 def test_a_process_is_ended_and_waited_for() -> None:
