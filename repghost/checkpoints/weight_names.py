@@ -13,9 +13,10 @@ from torch import Tensor
 
 from repghost.errors import UsageError
 
-# timm, torchvision, BasicSR, usual loops, PyTorch's AveragedModel, our own state of a training
+OWN_AVERAGE = "average"  # in the state.pt of a training of ours
+# timm, torchvision, BasicSR, usual loops, PyTorch's AveragedModel
 AVERAGED = (
-    "state_dict_ema", "model_ema", "params_ema", "ema_state_dict", "ema", "swa_state_dict", "swa_model", "average",
+    "state_dict_ema", "model_ema", "params_ema", "ema_state_dict", "ema", "swa_state_dict", "swa_model", OWN_AVERAGE,
 )  # fmt: skip
 # timm and Lightning, torchvision, PyTorch's tutorial, DeepSpeed, BasicSR, usual loops
 RAW = ("state_dict", "model", "model_state_dict", "module", "params", "net", "network")
@@ -103,8 +104,11 @@ def _ends_in_anchor(name: object) -> bool:
 
 def averaged_note(metadata: Mapping[str, Any]) -> str:
     """Return what a user is told of a file with raw and averaged weights, of which the averaged ones were taken."""
-    beside = metadata.get("weights_beside")
-    return f"the averaged weights {metadata.get('weights')!r} were taken, not {beside!r} beside them" if beside else ""
+    beside, taken = metadata.get("weights_beside"), metadata.get("weights")
+    if not beside:
+        return ""
+    better = "; best.safetensors of that run has the better ones of its best epoch" if taken == OWN_AVERAGE else ""
+    return f"the averaged weights {taken!r} were taken, not {beside!r} beside them{better}"
 
 
 def without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
