@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from calib.integer.program import Concat, Crop, NearestUpsample
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator, TensorPlace
@@ -39,42 +41,57 @@ def schedule_crop(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule a crop; None for anything else."""
     if not isinstance(operator, Crop):
         return None
-    source, target, y = context.place(operator.input), context.place(operator.output), operator.output
-    frame = KernelFrame(operator.name, 2)
-    kernel = frame.kernel
-    with (
-        kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
-        kernel.loop(y.width, name="column") as column,
-    ):
-        here = pixel_at(source, row + operator.row, column + operator.column) + operator.channel
-        there = pixel_at(target, row, column)
-        copy_channels(kernel, frame.tensors[0], here, frame.tensors[1], there, y.channels, context.isa.lanes8)
-    return Scheduled(
-        function=kernel.finish(),
-        name=f"rg_s8_crop_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
-        offsets=(source.offset, target.offset),
-        units=y.height,
-    )
+
+    def source_pixel(source: TensorPlace, row: Expr, column: Expr) -> Expr:
+        return pixel_at(source, row + operator.row, column + operator.column) + operator.channel
+
+    return _copy_pixels(operator, context, "crop", source_pixel)
 
 
 def schedule_upsample(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule an enlargement by whole factors; None for anything else."""
     if not isinstance(operator, NearestUpsample):
         return None
+
+    def source_pixel(source: TensorPlace, row: Expr, column: Expr) -> Expr:
+        return pixel_at(source, tir.floordiv(row, operator.rows), column)
+
+    return _copy_pixels(
+        operator, context, f"upsample{operator.rows}x{operator.columns}", source_pixel, operator.columns
+    )
+
+
+def _copy_pixels(
+    operator: Crop | NearestUpsample,
+    context: Context,
+    name: str,
+    source_pixel: Callable[[TensorPlace, Expr, Expr], Expr],
+    copies: int = 1,
+) -> Scheduled:
+    """Schedule a kernel that writes each pixel of its output from one of its input.
+
+    Args:
+        operator: with one input.
+        context: places and instruction set.
+        name: of what is done, in the kernel's name.
+        source_pixel: how many elements lie between the start of the input and what is read for a row of the output and
+            a column, which counts groups of copies.
+        copies: pixels of the output beside each other that are the same.
+    """
     source, target, y = context.place(operator.input), context.place(operator.output), operator.output
     frame = KernelFrame(operator.name, 2)
     kernel = frame.kernel
     with (
         kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
-        kernel.loop(operator.input.width, name="column") as column,
-        kernel.loop(operator.columns, name="copy") as copy,
+        kernel.loop(y.width // copies, name="column") as column,
+        kernel.loop(copies, name="copy") as copy,
     ):
-        here = pixel_at(source, tir.floordiv(row, operator.rows), column)
-        there = pixel_at(target, row, column * operator.columns + copy)
+        here = source_pixel(source, row, column)
+        there = pixel_at(target, row, column * copies + copy)
         copy_channels(kernel, frame.tensors[0], here, frame.tensors[1], there, y.channels, context.isa.lanes8)
     return Scheduled(
         function=kernel.finish(),
-        name=f"rg_s8_upsample{operator.rows}x{operator.columns}_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
+        name=f"rg_s8_{name}_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
         offsets=(source.offset, target.offset),
         units=y.height,
     )
