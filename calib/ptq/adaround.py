@@ -40,7 +40,7 @@ class RoundingSettings:
         steps: per block.
         batch: images per step.
         rate: of v, for Adam.
-        bias_rate: of the biases, in steps of the output.
+        bias_rate: of the biases, in units of the largest weight times one step of the input.
         strength: of the term that drives h to 0 or 1.
         warm_up: the share of the steps before that term begins.
         seed: chooses the images of each step.

@@ -52,7 +52,7 @@ class SoftLayer:
         layer: with float weights.
         spec: has its scales.
         rate: of v.
-        bias_rate: of the bias, in units of one weight times one input.
+        bias_rate: of the bias, in units of the largest weight times one step of the input.
     """
 
     def __init__(self, layer: Layer, spec: QuantSpec, rate: float = 0.0, bias_rate: float = 0.0) -> None:

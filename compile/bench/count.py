@@ -165,7 +165,7 @@ def run_counted(
         for file, content in contents.items():
             (folder / file).write_bytes(content)
             (folder / file).chmod(0o755)
-        plugin = ["-plugin", f"./{PLUGIN},out={COUNTS}"]  # relative: a comma in the path would end the argument
+        plugin = ["-plugin", f"./{PLUGIN},out={COUNTS}"]  # a relative path: QEMU would end one at its first comma
         command = [*emulator.command(cpu.emulated), *plugin, f"./{GUEST}", "./model.so", "./vectors.bin", variant or ""]
         said = run_program(command, "the counted program", cpu.name, folder=folder)
         lines = (folder / COUNTS).read_text().splitlines() if (folder / COUNTS).is_file() else []

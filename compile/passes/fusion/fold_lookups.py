@@ -97,7 +97,7 @@ def _evaluate(graph: QdqGraph, node: Node, known: dict[str, _Function]) -> _Func
 
 def _is_per_colour(constant: NDArray[Any]) -> bool:
     """Return whether a constant holds one value for each colour of a map [1, 3, H, W]."""
-    return constant.size == COLOURS and (1, *constant.shape)[-4:] in ((1, COLOURS, 1, 1),)
+    return constant.size == COLOURS and (1, *constant.shape)[-4:] == (1, COLOURS, 1, 1)
 
 
 def _has_sizes_of(graph: QdqGraph, function: _Function, output: str) -> bool:

@@ -14,8 +14,7 @@ def fold_quantization(graph: QdqGraph) -> QdqGraph:
 
     The int8 tensor keeps the name of the real one. Left in place, for `check_covered` to name: a Q with several scales,
     or whose output is read by anything but DQ nodes, and a DQ with another scale than its Q. A Q whose input is used in
-    float, too, becomes REQUANTIZE. A DQ that
-    is the output of the network becomes DEQUANTIZE_SCORES.
+    float, too, becomes REQUANTIZE. A DQ that is the output of the network becomes DEQUANTIZE_SCORES.
     """
     return _drop_copies(_drop_dequantize(_drop_quantize(graph)))
 

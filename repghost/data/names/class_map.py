@@ -1,7 +1,7 @@
-"""A split without class folders, and the file that says the class of each of its images.
+"""The file that gives the class of each image of a split without class folders.
 
-Read are lines of a file name and a class, separated by a tab, a comma or blanks: ILSVRC's val.txt, Kaggle's
-LOC_val_solution.csv, and Tiny-ImageNet's val_annotations.txt. What follows the class is not looked at.
+A line has the name of an image and its class, separated by a tab, a comma or blanks, as in ILSVRC's val.txt, Kaggle's
+LOC_val_solution.csv and Tiny-ImageNet's val_annotations.txt. What follows the class is not looked at.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from calib.ptq.adaround import (
     HELD_OUT,
     Block,
     RoundingSettings,
-    SoftLayer,
     find_blocks,
     learn_rounding,
     run_block,
@@ -22,6 +21,7 @@ from calib.ptq.adaround import (
     weights_of,
 )
 from calib.ptq.calibrate import calibrate
+from calib.ptq.soft_layer import SoftLayer
 from calib.settings.config import QuantConfig
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.exact import ExactNetwork
