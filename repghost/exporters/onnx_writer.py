@@ -42,6 +42,7 @@ LOGITS = "logits"
 PRODUCER = "repghost"
 BINARY: dict[type, str] = {Add: "Add", Subtract: "Sub", Multiply: "Mul"}
 
+
 class OnnxGraph:
     """Collects nodes and initializers in the order in which they are appended.
 

@@ -13,7 +13,7 @@ and a tap of a depthwise one is one long multiplication.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,12 @@ from torch.nn import functional as F
 
 from repghost.graph.operators import NO_PADS, Pads, Pair
 
+ROUNDINGS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {  # by ONNX's nearest_mode
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round_prefer_floor": lambda place: np.ceil(place - 0.5),
+    "round_prefer_ceil": lambda place: np.floor(place + 0.5),
+}
 EXACT_BITS = 53  # whole numbers of at most 2**53 are float64
 
 
@@ -142,13 +148,7 @@ def source_places(side: int, source: int, coordinates: str) -> NDArray[np.float6
 
 def nearest_places(places: NDArray[np.float64], source: int, rounding: str) -> NDArray[np.int64]:
     """Return the nearest of `source` pixels of each place."""
-    rounded = {
-        "floor": np.floor,
-        "ceil": np.ceil,
-        "round_prefer_floor": lambda place: np.ceil(place - 0.5),
-        "round_prefer_ceil": lambda place: np.floor(place + 0.5),
-    }[rounding](places)
-    return np.clip(rounded, 0, source - 1).astype(np.int64)
+    return np.clip(ROUNDINGS[rounding](places), 0, source - 1).astype(np.int64)
 
 
 def average(x: torch.Tensor) -> torch.Tensor:
@@ -228,7 +228,7 @@ def exact_sum(x: torch.Tensor, over: tuple[int, ...]) -> torch.Tensor:
 
 
 def _exact_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Return a [.., M, K] times b [.., K, P], the terms of both rounded to so many bits that sums of K products are exact."""
+    """Return a [.., M, K] times b [.., K, P], the terms rounded to so many bits that sums of K products are exact."""
     bits = (EXACT_BITS - _bits(a.shape[-1])) // 2
     return (on_grid(a, bits, axis=-1) @ on_grid(b, bits)).to(a.dtype)
 

@@ -240,9 +240,7 @@ FORMULAS: dict[str, tuple[Step, ...]] = {
 }
 
 
-def evaluate(
-    steps: tuple[Step, ...], x: torch.Tensor, table: Mapping[str, Callable[..., Any]] = STEPS
-) -> torch.Tensor:
+def evaluate(steps: tuple[Step, ...], x: torch.Tensor, table: Mapping[str, Callable[..., Any]] = STEPS) -> torch.Tensor:
     """Return a formula's value for each number.
 
     Args:

@@ -118,7 +118,7 @@ def _squeeze_excite(name: str, x: str, module: SqueezeExcite) -> Iterator[Operat
 
 def _convolution(name: str, x: str, conv: nn.Module, relu: bool) -> Convolution:
     assert isinstance(conv, nn.Conv2d)
-    (stride, _), (padding, _) = conv.stride, conv.padding
+    stride, padding = conv.stride[0], conv.padding[0]
     assert isinstance(padding, int)
     bias = np.zeros(conv.out_channels, np.float32) if conv.bias is None else _array(conv.bias)
     clamp = RELU if relu else UNBOUNDED

@@ -9,10 +9,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.lower import IntegerLayer, LayerOutput, lower_dense, lower_logits
+from calib.integer.lower import IntegerLayer, LayerOutput, integer_bounds, lower_dense, lower_logits
 from calib.integer.operation import dilated
 from calib.integer.program import Conv2d, Operator
-from calib.integer.qparams import INT8_MAX, INT8_MIN, INT32_MAX, WEIGHT_MAX, QParams, quantize
+from calib.integer.qparams import INT8_MAX, INT8_MIN, INT32_MAX, WEIGHT_MAX, QParams
 from calib.integer.values import Tensor
 from compile.ir.qdq_graph import Node, QdqGraph
 
@@ -44,17 +44,11 @@ def tensor_of(graph: QdqGraph, name: str) -> Tensor:
     return Tensor(name, height, width, channels, graph.qparams.get(name, QParams(1.0)))
 
 
-def integer_bounds(node: Node, params: QParams) -> tuple[int, int]:
-    """Return the node's real bounds as the integers they quantize to."""
-    low, high = quantize(np.asarray(node.bounds, np.float32), params)
-    return int(low), int(high)
-
-
 def layer_output(graph: QdqGraph, node: Node) -> LayerOutput:
     """Return the int8 tensor a node writes, with its bounds and the residual added to it."""
     params = graph.qparams[node.output]
     residual = None if node.residual is None else tensor_of(graph, node.residual)
-    return LayerOutput(params, *integer_bounds(node, params), residual)
+    return LayerOutput(params, *integer_bounds(node.bounds, params), residual)
 
 
 def is_logits(graph: QdqGraph, node: Node) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from calib.integer.lower import lower_pool
+from calib.integer.lower import integer_bounds, lower_pool
 from calib.integer.program import AveragePool
 from compile.ir.qdq_graph import Node, QdqGraph
-from compile.passes.rules.common import Refusal, RuleResult, exceeds_int32, integer_bounds, shape_misfit, tensor_of
+from compile.passes.rules.common import Refusal, RuleResult, exceeds_int32, shape_misfit, tensor_of
 
 PIXELS = 128  # of a window: the kernel adds int8 values, at most 128 in size, in int16: 128 * 128 < 2^15
 
@@ -33,7 +33,7 @@ def average_pool(graph: QdqGraph, node: Node) -> RuleResult:
     if misfit := shape_misfit(graph, node, (x.channels, *window), x.channels, strides[0], pads[0]):
         rounded_up = Refusal("the last mean would have fewer pixels; export with ceil_mode=0")
         return rounded_up if attributes.get("ceil_mode", 0) else misfit
-    bias, epilogue = lower_pool(count, x.qparams, y.qparams, *integer_bounds(node, y.qparams))
+    bias, epilogue = lower_pool(count, x.qparams, y.qparams, *integer_bounds(node.bounds, y.qparams))
     if refusal := exceeds_int32(255 * count, epilogue.multiplier):
         return refusal
     return AveragePool(node.name, x, y, window, strides[0], pads[0], bias, epilogue)
