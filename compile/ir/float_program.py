@@ -18,7 +18,7 @@ from calib.integer.operation import Activation, Operation
 from calib.integer.operation import Convolution as ConvolutionBase
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
-from repghost.graph.functions import HARD_SIGMOID
+from repghost.graph.formulas import HARD_SIGMOID
 from repghost.graph.operators import (
     INPUT,
     RELU,

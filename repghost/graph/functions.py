@@ -218,27 +218,6 @@ FAST_STEPS: Mapping[str, Callable[..., Any]] = {
     "Pow": torch.pow,
 }
 
-# Formulas of the usual activation functions by the name of PyTorch's module.
-HARD_SIGMOID = (Step("HardSigmoid", (0,), (("alpha", 1 / 6), ("beta", 0.5))),)
-FORMULAS: dict[str, tuple[Step, ...]] = {
-    "Sigmoid": (Step("Sigmoid", (0,)),),
-    "Tanh": (Step("Tanh", (0,)),),
-    "HardSigmoid": HARD_SIGMOID,
-    "HardSwish": (Step("HardSwish", (0,)),),
-    "SiLU": (Step("Sigmoid", (0,)), Step("Mul", (0, 1))),
-    "GELU": (
-        Step("Div", (0, math.sqrt(2.0))),
-        Step("Erf", (1,)),
-        Step("Add", (2, 1.0)),
-        Step("Mul", (0, 3)),
-        Step("Mul", (4, 0.5)),
-    ),
-    "Mish": (Step("Softplus", (0,)), Step("Tanh", (1,)), Step("Mul", (0, 2))),
-    "LeakyReLU": (Step("LeakyRelu", (0,), (("alpha", 0.01),)),),
-    "ELU": (Step("Elu", (0,), (("alpha", 1.0),)),),
-    "Softplus": (Step("Softplus", (0,)),),
-}
-
 
 def evaluate(steps: tuple[Step, ...], x: torch.Tensor, table: Mapping[str, Callable[..., Any]] = STEPS) -> torch.Tensor:
     """Return a formula's value for each number.
@@ -253,9 +232,3 @@ def evaluate(steps: tuple[Step, ...], x: torch.Tensor, table: Mapping[str, Calla
         operands = (values[operand] if isinstance(operand, int) else operand for operand in step.operands)
         values.append(table[step.operator](*operands, **dict(step.attributes)))
     return values[-1]
-
-
-def name_of(steps: tuple[Step, ...]) -> str:
-    """Return what a formula is called, or its operators where it has no name."""
-    known = next((name for name, formula in FORMULAS.items() if formula == steps), None)
-    return known or "(".join(step.operator for step in reversed(steps))

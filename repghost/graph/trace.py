@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from repghost.errors import UsageError
-from repghost.graph.functions import HARD_SIGMOID
+from repghost.graph.formulas import HARD_SIGMOID
 from repghost.graph.operators import (
     INPUT,
     RELU,

@@ -30,7 +30,7 @@ from calib.integer.reference import execute
 from calib.integer.values import Epilogue, RequantizeQ15, RequantizeQ15Add, Tensor, ToLogits
 from calib.weight_scales.planning import plan_scales
 from repghost.data.images.preprocess import Preprocess
-from repghost.graph.functions import HARD_SIGMOID
+from repghost.graph.formulas import HARD_SIGMOID
 from repghost.network.spec import HEAD_CHANNELS, BlockShape, network_shape
 
 

@@ -8,7 +8,8 @@ import pytest
 from calib.integer.functions import FUNCTIONS, table_of
 from calib.integer.qparams import QParams
 from repghost.errors import UsageError
-from repghost.graph.functions import FORMULAS, HARD_SIGMOID, STEPS
+from repghost.graph.formulas import FORMULAS, HARD_SIGMOID
+from repghost.graph.functions import STEPS
 from repghost.graph.operators import Step
 
 
