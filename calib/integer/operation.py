@@ -72,45 +72,65 @@ class Operation(Generic[T]):
 
 
 class Windowed(Operation[T]):
-    """The base of what reads a window around each pixel, where the border of the map holds its padding."""
+    """The base of what reads a window around each pixel, where the border of the map holds its padding.
+
+    Every pair is of rows, then of columns.
+    """
 
     input: T
-    stride: int
-    padding: int  # pixels above and on the left
+    strides: tuple[int, int]
+    pads: tuple[int, int]  # rows above and columns on the left
+    dilations: tuple[int, int]  # pixels from one tap to the next
 
     @property
     @abstractmethod
-    def window(self) -> tuple[int, int]:
-        """Height and width of the window in pixels."""
+    def kernel(self) -> tuple[int, int]:
+        """How many taps the window has, down and across."""
 
     @property
-    def trailing_padding(self) -> tuple[int, int]:
+    def window(self) -> tuple[int, int]:
+        """Height and width of what the taps cover, in pixels."""
+        (height, width), (down, across) = self.kernel, self.dilations
+        return dilated(height, down), dilated(width, across)
+
+    @property
+    def trailing_pads(self) -> tuple[int, int]:
         """The rows below and the columns right of the input that are read: the size of the output says so.
 
-        Both equal `padding` where stride and size fit; TensorFlow's "same" padding has nothing above and one row below.
+        Both equal `pads` where stride and size fit; TensorFlow's "same" padding has nothing above and one row below.
         """
-        x, y = self.input, self.output
-        sides = zip((y.height, y.width), (x.height, x.width), self.window, strict=True)
-        rows, columns = (max(0, (out - 1) * self.stride + window - self.padding - size) for out, size, window in sides)
-        return rows, columns
+        (x, y), (below, right) = (self.input, self.output), self.window
+        rows = (y.height - 1) * self.strides[0] + below - self.pads[0] - x.height
+        columns = (y.width - 1) * self.strides[1] + right - self.pads[1] - x.width
+        return max(0, rows), max(0, columns)
 
     @property
     def border(self) -> int:
         """The largest padding of the four sides, in pixels."""
-        return max(self.padding, *self.trailing_padding)
+        return max(*self.pads, *self.trailing_pads)
+
+
+class Pooling(Windowed[T]):
+    """The base of what sums up a window without weights."""
+
+    size: tuple[int, int]
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        """How many taps the window has, down and across."""
+        return self.size
 
 
 class Convolution(Windowed[T]):
     """The base of what sums a kernel of weights over a map."""
 
     weight: NDArray[Any]  # [outputs, kernel height, kernel width], and [inputs] where an output sums over all of them
-    dilation = 1  # pixels from one tap to the next
 
     @property
-    def window(self) -> tuple[int, int]:
-        """Height and width of what the kernel covers, in pixels."""
+    def kernel(self) -> tuple[int, int]:
+        """How many taps the kernel has, down and across."""
         height, width = self.weight.shape[1:3]
-        return dilated(height, self.dilation), dilated(width, self.dilation)
+        return height, width
 
     @property
     def macs(self) -> int:

@@ -35,10 +35,10 @@ class IntegerConvolution(operation.Convolution[Tensor]):
     output: Tensor  # its qparams are meaningless for ToLogits
     weight: NDArray[np.int8]
     bias: NDArray[np.int32]  # [O], b' of the contract
-    stride: int
-    padding: int
+    strides: tuple[int, int]
+    pads: tuple[int, int]
     epilogue: Epilogue
-    dilation: int = 1
+    dilations: tuple[int, int] = (1, 1)
 
     @property
     def arithmetic(self) -> str:
@@ -73,7 +73,7 @@ class GlobalAveragePool(IntegerOperation):
 
 
 @dataclass(frozen=True)
-class AveragePool(operation.Windowed[Tensor]):
+class AveragePool(operation.Pooling[Tensor]):
     """The mean of a window: acc = sum(x) - n * z_x with n pixels, then requantize with m = s_x / (s_y * n).
 
     Padding counts as the real number 0: the border holds the zero point.
@@ -82,17 +82,13 @@ class AveragePool(operation.Windowed[Tensor]):
     name: str
     input: Tensor
     output: Tensor
-    size: tuple[int, int]  # height and width of the window
-    stride: int
-    padding: int
+    size: tuple[int, int]
+    strides: tuple[int, int]
+    pads: tuple[int, int]
     bias: int  # -n * z_x
     epilogue: Requantize  # multiplier of shape [1]
+    dilations: tuple[int, int] = (1, 1)
     arithmetic = "int32"
-
-    @property
-    def window(self) -> tuple[int, int]:
-        """Height and width of the window in pixels."""
-        return self.size
 
 
 @dataclass(frozen=True)
@@ -152,16 +148,18 @@ class Add(IntegerOperation):
 
 
 @dataclass(frozen=True)
-class MaxPool(IntegerOperation):
-    """The largest integer under a square window; pixels outside the map never win. Scale and zero point stay."""
+class MaxPool(operation.Pooling[Tensor]):
+    """The largest integer under a window; pixels outside the map never win. Scale and zero point stay."""
 
     name: str
     input: Tensor
     output: Tensor
-    kernel: int
-    stride: int
-    padding: int
+    size: tuple[int, int]
+    strides: tuple[int, int]
+    pads: tuple[int, int]
+    dilations: tuple[int, int] = (1, 1)
     arithmetic = "int8"
+    border = 0  # the kernel does not leave the map
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from calib.integer import qparams
+from calib.integer.operation import Windowed
 from calib.integer.program import (
     Add,
     AveragePool,
@@ -112,7 +113,8 @@ def execute(operator: Operator, tensors: Activations, images: NDArray[np.uint8] 
         case Add():
             return _add(operator, tensors)
         case MaxPool():
-            return _max_pool(operator, tensors[operator.input.name])
+            padded = _padded(operator, tensors[operator.input.name], qparams.INT8_MIN, np.int8)
+            return _windows(operator, padded).max(axis=(4, 5))
         case Concat():
             return np.concatenate([tensors[tensor.name] for tensor in operator.parts], axis=3)
         case Crop():
@@ -149,21 +151,26 @@ def _run_chunk(program: Program, images: NDArray[np.uint8], keep_all: bool) -> A
 
 def _window_sums(operator: AveragePool, x: NDArray[np.int8]) -> NDArray[np.int32]:
     """Return the sum of each window, int32 [N, H, W, C]."""
-    padded, stride, y = _padded(operator, x, np.int32), operator.stride, operator.output
-    windows = sliding_window_view(padded, operator.window, axis=(1, 2))[:, ::stride, ::stride]
-    return windows[:, : y.height, : y.width].sum(axis=(4, 5), dtype=np.int32)
+    padded = _padded(operator, x, operator.input.qparams.zero_point, np.int32)
+    return _windows(operator, padded).sum(axis=(4, 5), dtype=np.int32)
 
 
-def _padded(operator: Conv2d | DepthwiseConv2d | AveragePool, x: NDArray[np.int8], dtype: type) -> NDArray[Any]:
-    """Return the input with the zero point around it, so that padding is the real number 0."""
-    before, (below, right) = operator.padding, operator.trailing_padding
-    if not (before or below or right):
+def _padded(operator: Windowed[Tensor], x: NDArray[np.int8], value: int, dtype: type) -> NDArray[Any]:
+    """Return the input with a value around it; the zero point stands for the real number 0."""
+    (above, left), (below, right) = operator.pads, operator.trailing_pads
+    if not (above or left or below or right):
         return x.astype(dtype)
     batch, height, width, channels = x.shape
-    shape = (batch, before + height + below, before + width + right, channels)
-    padded = np.full(shape, operator.input.qparams.zero_point, dtype)
-    padded[:, before : before + height, before : before + width] = x
+    padded = np.full((batch, above + height + below, left + width + right, channels), value, dtype)
+    padded[:, above : above + height, left : left + width] = x
     return padded
+
+
+def _windows(operator: Windowed[Tensor], padded: NDArray[Any]) -> NDArray[Any]:
+    """Return the taps of each window, [N, H, W, C, kernel height, kernel width], as a view."""
+    y, (down, across), (row, column) = operator.output, operator.strides, operator.dilations
+    windows = sliding_window_view(padded, operator.window, axis=(1, 2))[:, ::down, ::across]
+    return windows[:, : y.height, : y.width, :, ::row, ::column]
 
 
 def _exact_float(weight: NDArray[np.int8]) -> type:
@@ -175,13 +182,12 @@ def _exact_float(weight: NDArray[np.int8]) -> type:
 def _dense_sums(operator: Conv2d, x: NDArray[np.int8]) -> NDArray[Any]:
     """Return sum(w * x) as integral floats [N, H, W, O]."""
     weight = operator.weight
-    out_channels, kernel_h, kernel_w, in_channels = weight.shape
+    out_channels, in_channels = len(weight), weight.shape[3]
     dtype = _exact_float(weight)
-    padded = _padded(operator, x, dtype)
-    if kernel_h == kernel_w == operator.stride == 1:
+    padded = _padded(operator, x, operator.input.qparams.zero_point, dtype)
+    if operator.kernel == operator.strides == (1, 1):
         return padded @ weight.reshape(out_channels, in_channels).T.astype(dtype)
-    windows = sliding_window_view(padded, operator.window, axis=(1, 2))[:, :: operator.stride, :: operator.stride]
-    windows = windows[..., :: operator.dilation, :: operator.dilation]
+    windows = _windows(operator, padded)
     columns = windows.reshape(*windows.shape[:3], -1)  # channel, then row, then column of the kernel
     return columns @ weight.transpose(3, 1, 2, 0).reshape(-1, out_channels).astype(dtype)
 
@@ -189,16 +195,16 @@ def _dense_sums(operator: Conv2d, x: NDArray[np.int8]) -> NDArray[Any]:
 def _depthwise_sums(operator: DepthwiseConv2d, x: NDArray[np.int8]) -> NDArray[Any]:
     """Return sum(w * x) as integral floats [N, H, W, C], one shifted multiply-add per weight of the kernel."""
     channels, kernel_h, kernel_w = operator.weight.shape
-    out, stride = operator.output, operator.stride
+    out, (down, across) = operator.output, operator.strides
     dtype = _exact_float(operator.weight)
-    padded = _padded(operator, x, dtype)
+    padded = _padded(operator, x, operator.input.qparams.zero_point, dtype)
     sums = np.zeros((len(x), out.height, out.width * channels), dtype)
     product = np.empty_like(sums)
     for i in range(kernel_h):
         for j in range(kernel_w):
-            row, column = i * operator.dilation, j * operator.dilation
-            rows = slice(row, row + stride * (out.height - 1) + 1, stride)
-            columns = slice(column, column + stride * (out.width - 1) + 1, stride)
+            row, column = i * operator.dilations[0], j * operator.dilations[1]
+            rows = slice(row, row + down * (out.height - 1) + 1, down)
+            columns = slice(column, column + across * (out.width - 1) + 1, across)
             shifted = np.ascontiguousarray(padded[:, rows, columns]).reshape(sums.shape)
             # One row of weights per image row keeps the inner loop long where there are few channels.
             np.multiply(shifted, np.tile(operator.weight[:, i, j].astype(dtype), out.width), out=product)
@@ -253,22 +259,6 @@ def _add(operator: Add, tensors: Activations) -> NDArray[np.int8]:
     total += _centred(operator.other, tensors) * operator.other_factor
     rounded = (total + (1 << (qparams.ADD_SHIFT - 1))) >> qparams.ADD_SHIFT
     return np.clip(rounded + operator.output.qparams.zero_point, operator.low, operator.high).astype(np.int8)
-
-
-def _max_pool(operator: MaxPool, x: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Return the largest integer under each window; the border is the smallest int8, which never wins.
-
-    Args:
-        operator: kernel, stride and padding above and on the left; the output's size says what is read below.
-        x: int8 [N, H, W, C].
-    """
-    batch, height, width, channels = x.shape
-    kernel, stride, p, output = operator.kernel, operator.stride, operator.padding, operator.output
-    rows, columns = ((size - 1) * stride + kernel for size in (output.height, output.width))
-    padded = np.full((batch, max(rows, p + height), max(columns, p + width), channels), qparams.INT8_MIN, np.int8)
-    padded[:, p : p + height, p : p + width] = x
-    windows = sliding_window_view(padded[:, :rows, :columns], (kernel, kernel), axis=(1, 2))
-    return windows[:, ::stride, ::stride].max(axis=(4, 5))
 
 
 def _crop(operator: Crop, x: NDArray[np.int8]) -> NDArray[np.int8]:

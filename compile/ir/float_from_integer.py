@@ -7,7 +7,6 @@ float can hold.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -52,7 +51,6 @@ from compile.ir.memory_plan import CHANNEL_GROUP
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 
-MOST_WEIGHTS = 1 << 24  # of a dilated kernel with the zeros between its taps: 64 MB
 ADD_UNIT = 4096  # of the multipliers before a residual add
 TABLE_STEPS = 1  # by which a table may differ from the function it is recognized as
 
@@ -113,7 +111,7 @@ class _FloatForm:
                 self._append(FloatAdd(op.name, x, other, self._output(op), relu))
             case MaxPool():
                 x = self.tensors[op.input.name]
-                self._append(FloatMaxPool(op.name, x, self._output(op), op.kernel, op.stride, op.padding))
+                self._append(FloatMaxPool(op.name, x, self._output(op), op.size, op.strides, op.pads, op.dilations))
             case Concat():
                 inputs = tuple(self.tensors[tensor.name] for tensor in op.parts)
                 self._append(FloatConcat(op.name, inputs, self._output(op)))
@@ -143,21 +141,21 @@ class _FloatForm:
 
     def _convolution(self, op: Conv2d | DepthwiseConv2d) -> None:
         weight, bias = real_weights(op)
-        weight = _with_zeros(weight, op)
+        geometry, apart = (op.strides, op.pads), op.dilations
         x, epilogue = self.tensors[op.input.name], op.epilogue
         readers = self.readers.get(op.output.name, [])
         logits = isinstance(epilogue, ToLogits) or any(isinstance(reader, Dequantize) for reader in readers)
         relu = not logits and getattr(epilogue, "low", None) == op.output.qparams.zero_point
         residual = self.tensors[epilogue.residual.name] if isinstance(epilogue, RequantizeAdd) else None
         if isinstance(op, DepthwiseConv2d):
-            output = self._output(op)
-            self._append(FloatDepthwiseConv2d(op.name, x, output, weight, bias, op.stride, op.padding, relu, residual))
+            layer = op.name, x, self._output(op), weight, bias
+            self._append(FloatDepthwiseConv2d(*layer, *geometry, relu, residual, dilations=apart))
         elif residual is None:
-            output = self._output(op)
-            self._append(FloatConv2d(op.name, x, output, weight, bias, op.stride, op.padding, relu, logits))
+            layer = op.name, x, self._output(op), weight, bias
+            self._append(FloatConv2d(*layer, *geometry, relu, logits, dilations=apart))
         else:
             part = self._output(op, f"{op.output.name}.before_add")
-            self._append(FloatConv2d(op.name, x, part, weight, bias, op.stride, op.padding, relu=False))
+            self._append(FloatConv2d(op.name, x, part, weight, bias, *geometry, relu=False, dilations=apart))
             self._append(FloatAdd(f"{op.name}.add", part, residual, self._output(op), relu))
 
 
@@ -178,21 +176,6 @@ def real_weights(op: Conv2d | DepthwiseConv2d) -> tuple[NDArray[np.float32], NDA
     sums = op.weight.reshape(len(op.weight), -1).astype(np.int64).sum(axis=1)
     bias = (op.bias + x.zero_point * sums) * product
     return weight.astype(np.float32), bias.astype(np.float32)
-
-
-def _with_zeros(weight: NDArray[np.float32], op: Conv2d | DepthwiseConv2d) -> NDArray[np.float32]:
-    """Return the kernel with zeros between the taps of a dilated one, which float kernels do not leave out.
-
-    Raises:
-        UsageError: when the zeros would fill the memory.
-    """
-    if op.dilation == 1:
-        return weight
-    if math.prod((len(weight), *op.window, *weight.shape[3:])) > MOST_WEIGHTS:
-        raise UsageError(f"{op.name}: in float its dilated kernel is too large; ask for PRECISION=int8.")
-    spread = np.zeros((len(weight), *op.window, *weight.shape[3:]), np.float32)
-    spread[:, :: op.dilation, :: op.dilation] = weight
-    return spread
 
 
 def only_rescales(op: Lookup) -> bool:

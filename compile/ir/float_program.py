@@ -14,28 +14,14 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.operation import Activation, Operation
+from calib.integer.operation import Activation, Operation, Pooling
 from calib.integer.operation import Convolution as ConvolutionBase
 from repghost.data.images.preprocess import Preprocess
-from repghost.errors import UsageError
-from repghost.graph.formulas import HARD_SIGMOID
-from repghost.graph.operators import (
-    INPUT,
-    RELU,
-    UNBOUNDED,
-    Add,
-    Classifier,
-    Convolution,
-    Function,
-    GlobalAveragePool,
-    Graph,
-    Multiply,
-    Operator,
-)
-from repghost.graph.shapes import Shape, shapes_of
+from repghost.graph.operators import INPUT, AveragePool, Classifier, Convolution, Gate, Graph, HardSigmoid, ResidualAdd
 
 # Settings that stand at a fixed place in a digest, whether an operator has them or not. A setting that is not among
-# them is added by its name, so no field is left out; this list only keeps the digests of older bundles as they are.
+# them is added by its name, so no field is left out but those that have their default; this list only keeps the
+# digests of older bundles as they are.
 SETTINGS = ("stride", "padding", "relu", "function", "row", "column", "channel")
 DIGEST = "digest"  # the key in a field's metadata of another name in the digest; None where it is left out
 
@@ -74,9 +60,10 @@ class FloatConvolution(FloatOperation, ConvolutionBase[FloatTensor]):
     output: FloatTensor
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]  # [O]
-    stride: int
-    padding: int
+    strides: tuple[int, int] = field(metadata={DIGEST: "stride"})
+    pads: tuple[int, int] = field(metadata={DIGEST: "padding"})
     relu: bool
+    dilations: tuple[int, int] = field(default=(1, 1), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -105,15 +92,17 @@ class FloatPool(FloatOperation):
 
 
 @dataclass(frozen=True)
-class FloatMaxPool(FloatOperation):
-    """The largest number under a square window; pixels outside the map never win."""
+class FloatMaxPool(FloatOperation, Pooling[FloatTensor]):
+    """The largest number under a window; pixels outside the map never win."""
 
     name: str
     input: FloatTensor
     output: FloatTensor
-    kernel: int = field(metadata={DIGEST: "window"})
-    stride: int
-    padding: int
+    size: tuple[int, int] = field(metadata={DIGEST: "window"})
+    strides: tuple[int, int] = field(metadata={DIGEST: "stride"})
+    pads: tuple[int, int] = field(metadata={DIGEST: "padding"})
+    dilations: tuple[int, int] = (1, 1)
+    border = 0  # the kernel does not leave the map
 
 
 @dataclass(frozen=True)
@@ -203,56 +192,58 @@ def float_program(graph: Graph, preprocess: Preprocess, element: str = "float32"
         element: what activations, weights and biases are kept in: "float32" or "float16".
     """
     image = FloatTensor(INPUT, preprocess.size, preprocess.size, graph.channels, element)
-    shapes = shapes_of(graph, (image.height, image.width))
-    tensors = {name: _tensor(name, shape, element) for name, shape in shapes.items()}
+    tensors: dict[str, FloatTensor] = {INPUT: image}
     operators: list[FloatOperator] = [FloatInput(INPUT, image, preprocess.table())]
-    sigmoids = {op.name: op.input for op in graph.operators if isinstance(op, Function) and op.steps == HARD_SIGMOID}
-    adds = graph.fused_adds
+    sigmoids = {op.name: op.input for op in graph.operators if isinstance(op, HardSigmoid)}
+    adds = graph.fused_adds()
     fused = {add.name for add in adds.values()}
     for op in graph.operators:
-        if op.name not in sigmoids and op.name not in fused:
-            operators.append(_operator(op, adds.get(op.name), tensors, sigmoids))
+        if isinstance(op, HardSigmoid) or op.name in fused:
+            continue
+        add = adds.get(op.name)
+        made = _operator(op, add, tensors, sigmoids)
+        operators.append(made)
+        tensors[made.output.name] = made.output
     last = operators[-1]
     side = preprocess.size
     digest = program_digest(operators, preprocess)
     return FloatProgram(tuple(operators), side, side, last.output.channels, digest, element)
 
 
-def _tensor(name: str, shape: Shape, element: str) -> FloatTensor:
-    channels, height, width = shape
-    return FloatTensor(name, height, width, channels, element)
-
-
 def _operator(
-    op: Operator, add: Add | None, tensors: dict[str, FloatTensor], sigmoids: dict[str, str]
+    op: object, add: ResidualAdd | None, tensors: dict[str, FloatTensor], sigmoids: dict[str, str]
 ) -> FloatOperator:
-    x, y = tensors[op.inputs[0]], tensors[op.name]
     match op:
-        case Convolution():
-            return _convolution(op, add, tensors)
-        case GlobalAveragePool():
-            return FloatPool(op.name, x, y)
-        case Multiply() if op.other in sigmoids:
-            return FloatGate(op.name, x, tensors[sigmoids[op.other]], y)
+        case Convolution() if op.is_depthwise:
+            x = tensors[op.input]
+            output = _convolved(op, x, op.name if add is None else add.name)
+            residual = None if add is None else tensors[add.other]
+            weight = op.weight[:, 0]
+            geometry = (op.stride, op.stride), (op.padding, op.padding)
+            return FloatDepthwiseConv2d(op.name, x, output, weight, op.bias, *geometry, op.relu, residual)
+        case Convolution() if add is None:
+            x = tensors[op.input]
+            weight = np.ascontiguousarray(op.weight.transpose(0, 2, 3, 1))
+            geometry = (op.stride, op.stride), (op.padding, op.padding)
+            return FloatConv2d(op.name, x, _convolved(op, x, op.name), weight, op.bias, *geometry, op.relu)
+        case AveragePool():
+            x = tensors[op.input]
+            return FloatPool(op.name, x, FloatTensor(op.name, 1, 1, x.channels, x.element))
+        case Gate():
+            x, gate = tensors[op.input], tensors[sigmoids[op.gate]]
+            return FloatGate(op.name, x, gate, FloatTensor(op.name, x.height, x.width, x.channels, x.element))
         case Classifier():
+            x = tensors[op.input]
             weight = op.weight[:, None, None, :]
-            return FloatConv2d(op.name, x, y, weight, op.bias, 1, 0, relu=False, logits=True)
-    raise UsageError(f"{op.name}: {type(op).__name__} has no float form; ask for PRECISION=int8.")
+            output = FloatTensor(op.name, 1, 1, len(op.weight), x.element)
+            return FloatConv2d(op.name, x, output, weight, op.bias, (1, 1), (0, 0), relu=False, logits=True)
+    raise TypeError(f"no float operator for {op!r}")
 
 
-def _convolution(op: Convolution, add: Add | None, tensors: dict[str, FloatTensor]) -> FloatOperator:
-    clamp = op.clamp if add is None else add.clamp
-    if clamp not in (UNBOUNDED, RELU) or len({*op.strides}) > 1 or len({*op.pads}) > 1 or op.dilations != (1, 1):
-        raise UsageError(f"{op.name}: a convolution of this form has no float form; ask for PRECISION=int8.")
-    x, stride, padding, relu = tensors[op.input], op.strides[0], op.pads[0], clamp == RELU
-    if op.is_depthwise:
-        output = tensors[op.name if add is None else add.name]
-        residual = None if add is None else tensors[add.other if add.input == op.name else add.input]
-        return FloatDepthwiseConv2d(op.name, x, output, op.weight[:, 0], op.bias, stride, padding, relu, residual)
-    if add is None and op.groups == 1:
-        weight = np.ascontiguousarray(op.weight.transpose(0, 2, 3, 1))
-        return FloatConv2d(op.name, x, tensors[op.name], weight, op.bias, stride, padding, relu)
-    raise UsageError(f"{op.name}: a convolution of this form has no float form; ask for PRECISION=int8.")
+def _convolved(op: Convolution, x: FloatTensor, name: str) -> FloatTensor:
+    kernel = op.weight.shape[2]
+    height, width = ((side + 2 * op.padding - kernel) // op.stride + 1 for side in (x.height, x.width))
+    return FloatTensor(name, height, width, len(op.weight), x.element)
 
 
 def program_digest(operators: list[FloatOperator], preprocess: Preprocess) -> str:
@@ -270,14 +261,19 @@ def _digest_parts(operator: FloatOperator) -> Iterator[bytes]:
     for array in operator.weights:
         yield np.ascontiguousarray(array).tobytes()
     settings = {
-        entry.metadata.get(DIGEST, entry.name): value
+        entry.metadata.get(DIGEST, entry.name): _setting(value)
         for entry in fields(operator)
-        if entry.name != "name" and not _is_data(value := getattr(operator, entry.name))
+        if entry.name != "name" and not _is_data(value := getattr(operator, entry.name)) and value != entry.default
     }
     settings.pop(None, None)
     yield repr([settings.pop(name, None) for name in SETTINGS]).encode()
     for name, value in settings.items():
         yield f"{name} {value}".encode()
+
+
+def _setting(value: object) -> object:
+    """Return a pair of equal numbers, as most windows have, as one: it was one in older bundles."""
+    return value[0] if isinstance(value, tuple) and len({*value}) == 1 else value
 
 
 def _is_data(value: object) -> bool:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.integer.operation import Windowed
 from compile.ir.float_program import (
     FloatAdd,
     FloatConcat,
@@ -25,6 +26,7 @@ from compile.ir.float_program import (
     FloatOperator,
     FloatPool,
     FloatProgram,
+    FloatTensor,
 )
 from repghost.errors import UsageError
 
@@ -112,7 +114,9 @@ def execute(operator: FloatOperator, tensors: Activations, images: NDArray[np.ui
         case FloatPool():
             return tensors[operator.input.name].mean(axis=(1, 2), keepdims=True, dtype=np.float32)
         case FloatMaxPool():
-            return _largest(operator, tensors[operator.input.name])
+            taps = _taps(operator, tensors[operator.input.name], outside=-np.inf)
+            largest: Array = np.max([value for *_, value in taps], axis=0)
+            return largest
         case FloatGate():
             return tensors[operator.input.name] * hard_sigmoid(tensors[operator.gate.name])
         case FloatFunction():
@@ -128,33 +132,21 @@ def execute(operator: FloatOperator, tensors: Activations, images: NDArray[np.ui
             return x[:, row : row + y.height, column : column + y.width, channel : channel + y.channels]
 
 
-def _taps(operator: FloatConv2d | FloatDepthwiseConv2d, tensors: Activations) -> Iterator[tuple[int, int, Array]]:
+def _taps(operator: Windowed[FloatTensor], x: Array, outside: float = 0.0) -> Iterator[tuple[int, int, Array]]:
     """Yield row and column of each tap and the input it meets at every output pixel, [N, H, W, C]."""
-    before, (below, right) = operator.padding, operator.trailing_padding
-    stride, kernel = operator.stride, operator.weight.shape[1]
-    padded = np.pad(tensors[operator.input.name], ((0, 0), (before, below), (before, right), (0, 0)))
-    rows, columns = operator.output.height * stride, operator.output.width * stride
-    for row in range(kernel):
-        for column in range(kernel):
-            yield row, column, padded[:, row : row + rows : stride, column : column + columns : stride]
-
-
-def _largest(operator: FloatMaxPool, x: Array) -> Array:
-    pad, stride, y = (operator.padding, operator.padding), operator.stride, operator.output
-    padded = np.pad(x, ((0, 0), pad, pad, (0, 0)), constant_values=-np.inf)
-    taps = [
-        padded[:, row : row + y.height * stride : stride, column : column + y.width * stride : stride]
-        for row in range(operator.kernel)
-        for column in range(operator.kernel)
-    ]
-    largest: Array = np.max(taps, axis=0)
-    return largest
+    (above, left), (below, right) = operator.pads, operator.trailing_pads
+    padded = np.pad(x, ((0, 0), (above, below), (left, right), (0, 0)), constant_values=outside)
+    (down, across), (apart, beside) = operator.strides, operator.dilations
+    rows, columns = operator.output.height * down, operator.output.width * across
+    for i, j in np.ndindex(operator.kernel):
+        row, column = i * apart, j * beside
+        yield i, j, padded[:, row : row + rows : down, column : column + columns : across]
 
 
 def _dense(operator: FloatConv2d, tensors: Activations, element: str) -> Array:
     weight = stored(operator.weight, element, f"{operator.name}.weight")
     total = stored(operator.bias, element, f"{operator.name}.bias")
-    for row, column, value in _taps(operator, tensors):
+    for row, column, value in _taps(operator, tensors[operator.input.name]):
         total = total + value @ weight[:, row, column].T
     return np.maximum(total, 0) if operator.relu else total
 
@@ -162,7 +154,7 @@ def _dense(operator: FloatConv2d, tensors: Activations, element: str) -> Array:
 def _depthwise(operator: FloatDepthwiseConv2d, tensors: Activations, element: str) -> Array:
     weight = stored(operator.weight, element, f"{operator.name}.weight")
     total = stored(operator.bias, element, f"{operator.name}.bias")
-    for row, column, value in _taps(operator, tensors):
+    for row, column, value in _taps(operator, tensors[operator.input.name]):
         total = total + value * weight[:, row, column]
     if operator.residual is not None:
         total += tensors[operator.residual.name]

@@ -36,7 +36,7 @@ class Parameters:
     """The constants of one phase as vectors, one lane per channel."""
 
     start: Expr  # where each sum begins: the bias
-    weights: list[Expr]  # [kernel row * size + kernel column]
+    weights: list[Expr]  # [kernel row * kernel width + kernel column]
 
 
 P = TypeVar("P", bound=Parameters)
@@ -86,8 +86,8 @@ class DepthwiseWriter(ABC, Generic[P]):
         scalars: tuple[int, ...] = (),
     ) -> None:
         self.isa, self.phases, self.rows = context.isa, phases, rows
-        self.size, self.stride, self.padding = operator.weight.shape[1], operator.stride, operator.padding
-        self.dilation = operator.dilation
+        self.taps, self.strides, self.dilations = operator.kernel, operator.strides, operator.dilations
+        self.pads = operator.pads
         self.height = operator.output.height
         self.source, self.target = context.place(operator.input), context.place(operator.output)
         self.residual = None if residual is None else context.place(residual)
@@ -114,27 +114,28 @@ class DepthwiseWriter(ABC, Generic[P]):
         Inputs: [(rows - 1) * stride + reach, (pixels - 1) * stride + reach] vectors, each loaded once, where a kernel
         reaches over `reach` pixels; those between the taps of a dilated kernel are left out.
         """
-        stride, size, place, dilation = self.stride, self.size, self.source, self.dilation
-        first = place.origin - self.padding * (place.pitch + place.pixel)
-        base = self.kernel.bind(row * (stride * place.pitch) + along * stride + start + first, "base")
+        (down, across), (height, width), (apart, beside) = self.strides, self.taps, self.dilations
+        place = self.source
+        first = place.origin - self.pads[0] * place.pitch - self.pads[1] * place.pixel
+        base = self.kernel.bind(row * (down * place.pitch) + along * across + start + first, "base")
         outputs = [(y, x) for y in range(self.rows) for x in range(self.phases.pixels)]
         sums = {output: parameters.start for output in outputs}
         taps: dict[tuple[int, int], list[Tap]] = {output: [] for output in outputs}
-        columns = sorted({x * stride + tap * dilation for x in range(self.phases.pixels) for tap in range(size)})
-        for input_row in range((self.rows - 1) * stride + dilated(size, dilation)):
-            kernel_rows = [divmod(input_row - y * stride, dilation) for y in range(self.rows)]
+        columns = sorted({x * across + tap * beside for x in range(self.phases.pixels) for tap in range(width)})
+        for input_row in range((self.rows - 1) * down + dilated(height, apart)):
+            kernel_rows = [divmod(input_row - y * down, apart) for y in range(self.rows)]
             inputs = {
                 column: self.kernel.bind(self.load(base + (input_row * place.pitch + column * place.pixel)), "x")
-                for column in (columns if any(0 <= tap < size and not rest for tap, rest in kernel_rows) else ())
+                for column in (columns if any(0 <= tap < height and not rest for tap, rest in kernel_rows) else ())
             }
             for y, x in outputs:
                 kernel_row, rest = kernel_rows[y]
-                if rest or not 0 <= kernel_row < size:
+                if rest or not 0 <= kernel_row < height:
                     continue
-                weights = parameters.weights[kernel_row * size : (kernel_row + 1) * size]
-                taps[y, x] += zip((inputs[x * stride + tap * dilation] for tap in range(size)), weights, strict=True)
+                weights = parameters.weights[kernel_row * width : (kernel_row + 1) * width]
+                taps[y, x] += zip((inputs[x * across + tap * beside] for tap in range(width)), weights, strict=True)
                 sums[y, x] = self.accumulate(sums[y, x], taps[y, x], last=False)
-                if kernel_row == size - 1:
+                if kernel_row == height - 1:
                     total = self.accumulate(sums[y, x], taps[y, x], last=True)
                     self._store(row + y, start + along + x * self.target.pixel, total, parameters)
 

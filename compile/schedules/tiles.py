@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.program import Conv2d, IntegerConvolution
+from calib.integer.operation import Windowed
+from calib.integer.program import Conv2d
 from compile.intrin.base import GemmShape
 from compile.ir import tir
 from compile.ir.float_program import FloatConv2d
@@ -49,23 +50,29 @@ class Panel:
 def gemm_shape(operator: Conv2d | FloatConv2d, source: TensorPlace) -> GemmShape:
     """Return how a convolution reads its input, in elements: one segment for each row of the kernel.
 
-    A dilated kernel has one for each tap.
+    A kernel dilated along the rows has one for each tap.
     """
-    kernel, dilation = operator.weight.shape[1], operator.dilation
-    taps = 1 if dilation == 1 else kernel
+    (rows, columns), (down, across) = operator.kernel, operator.dilations
+    taps = 1 if across == 1 else columns
     return GemmShape(
-        segments=kernel * taps,
-        length=kernel // taps * source.pixel,
-        segment_stride=dilation * source.pitch,
-        pixel_stride=operator.stride * source.pixel,
+        segments=rows * taps,
+        length=columns // taps * source.pixel,
+        segment_stride=down * source.pitch,
+        pixel_stride=operator.strides[1] * source.pixel,
         taps=taps,
-        tap_stride=dilation * source.pixel,
+        tap_stride=across * source.pixel,
     )
 
 
-def dilation_name(operator: IntegerConvolution) -> str:
-    """Return the part of a kernel's name that says how far apart its taps are."""
-    return "" if operator.dilation == 1 else f"d{operator.dilation}"
+def window_name(operator: Windowed[Any]) -> str:
+    """Return the part of a kernel's name that says how its window moves, e.g. 3x3s1, 1x7s2x1 or 3x3s1d2."""
+    rows, columns = operator.kernel
+    apart = "" if operator.dilations == (1, 1) else f"d{_pair(operator.dilations)}"
+    return f"{rows}x{columns}s{_pair(operator.strides)}{apart}"
+
+
+def _pair(values: tuple[int, int]) -> str:
+    return str(values[0]) if values[0] == values[1] else f"{values[0]}x{values[1]}"
 
 
 def plan_panels(channels: int, widest: int, measure: Callable[[int], tuple[int, int]]) -> tuple[Panel, ...]:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from calib.integer.operation import Windowed
 from compile.ir import tir
 from compile.ir.memory_plan import AnyTensor, TensorPlace
 from compile.ir.tir import Expr, Kernel
@@ -31,11 +32,16 @@ class Position:
     index: Expr | None = None  # row * width + column, where tiles walk across rows
     width: int = 0  # of the output
 
-    def at(self, place: TensorPlace, stride: int = 1) -> Expr:
-        """Return how many elements lie between the first pixel of a tensor and the one at `stride` times this place."""
-        if self.index is not None and stride == 1 and place.halo == 0 and place.tensor.width == self.width:
+    def at(self, place: TensorPlace, strides: tuple[int, int] = (1, 1)) -> Expr:
+        """Return how many elements lie from the first pixel of a tensor to the one at `strides` times this place."""
+        if self.index is not None and strides == (1, 1) and place.halo == 0 and place.tensor.width == self.width:
             return self.index * place.pixel
-        return self.row * (stride * place.pitch) + self.column * (stride * place.pixel)
+        return self.row * (strides[0] * place.pitch) + self.column * (strides[1] * place.pixel)
+
+    def tap(self, place: TensorPlace, operator: Windowed[Any]) -> Expr:
+        """Return how many elements lie between the start of a tensor and the first tap of an operator that reads it."""
+        above, left = operator.pads
+        return self.at(place, operator.strides) + (place.origin - above * place.pitch - left * place.pixel)
 
 
 ONLY = Position(tir.const(0), tir.const(0))  # of a map of one pixel

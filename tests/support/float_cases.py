@@ -24,7 +24,7 @@ from compile.ir.float_program import (
 from compile.ir.float_reference import FUNCTIONS
 from repghost.data.images.preprocess import Preprocess
 from tests.support.float_harness import FloatCase
-from tests.support.kernel_cases import covering
+from tests.support.kernel_cases import covered, covering, pair
 
 ODD_TABLE = np.arange(3 * 256, dtype=np.float32).reshape(3, 256) ** 2 % 97  # no line
 
@@ -40,22 +40,25 @@ def gemm_cases(element: str) -> list[FloatCase]:
         "inputs": (1, 3, 4, 8, 9, 23, 24, 25, 33, 100),
         "outputs": (1, 3, 4, 8, 12, 15, 28, 33),
         "size": ((1, 1), (2, 3), (7, 7), (5, 11), (9, 8)),
-        "form": ((1, 1), (1, 2), (3, 1), (3, 2)),
+        "form": ((1, 1), (1, 2), (3, 1), (3, 2), ((1, 3), (2, 1)), ((5, 1), (1, 2)), (3, 1, (2, 1)), (2, 1, (1, 3))),
         "relu": (False, True),
         "logits": (False, False, True),
     }
     cases = []
     for seed, row in enumerate(covering(axes, 1)):
         rng = np.random.default_rng(seed)
-        (kernel, stride), padding = row["form"], row["form"][0] // 2
         logits = bool(row["logits"])
         height, width = (1, 1) if logits else row["size"]
-        kernel, stride, padding = (1, 1, 0) if logits else (kernel, stride, padding)
+        kernel, strides, dilations = (pair(side) for side in ((1, 1, 1) if logits else (*row["form"], 1)[:3]))
         x = FloatTensor("x", height, width, row["inputs"], element)
-        sides = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
+        whole = covered(kernel, dilations)
+        pads = whole[0] // 2, whole[1] // 2
+        sides = zip((height, width), pads, whole, strides, strict=True)
+        sides = ((side + 2 * pad - of) // stride + 1 for side, pad, of, stride in sides)
         y = FloatTensor("y", *sides, row["outputs"], element)
-        weight, bias = small(rng, y.channels, kernel, kernel, x.channels), small(rng, y.channels)
-        operator = FloatConv2d("y", x, y, weight, bias, stride, padding, row["relu"] and not logits, logits)
+        weight, bias = small(rng, y.channels, *kernel, x.channels), small(rng, y.channels)
+        relu = row["relu"] and not logits
+        operator = FloatConv2d("y", x, y, weight, bias, strides, pads, relu, logits, dilations=dilations)
         tensors = {"x": small(rng, 1, height, width, x.channels)}
         cases.append(FloatCase(f"gemm {row}", operator, tensors, halo=seed % 3 if not logits else 0))
     return cases
@@ -66,8 +69,9 @@ def depthwise_cases(element: str) -> list[FloatCase]:
     axes = {
         "channels": (1, 3, 4, 6, 8, 12, 15, 16, 20, 33),
         "size": ((1, 1), (2, 2), (3, 5), (7, 7), (8, 12), (9, 9)),
-        "kernel": (3, 5),
-        "stride": (1, 2),
+        "kernel": (3, 5, (1, 3), (4, 1)),
+        "stride": (1, 2, (2, 1), (1, 2)),
+        "dilation": (1, (1, 2), (2, 1)),
         "residual": (False, True),
         "relu": (False, True),
         "uneven": (False, True),
@@ -75,14 +79,17 @@ def depthwise_cases(element: str) -> list[FloatCase]:
     cases = []
     for seed, row in enumerate(covering(axes, 2)):
         rng = np.random.default_rng(seed)
-        (height, width), kernel, stride, channels = row["size"], row["kernel"], row["stride"], row["channels"]
+        (height, width), channels = row["size"], row["channels"]
+        kernel, strides, dilations = (pair(row[axis]) for axis in ("kernel", "stride", "dilation"))
+        whole = covered(kernel, dilations)
         # TensorFlow's "same" padding has less above than below
-        padding = kernel // 2 - (1 if row["uneven"] and stride > 1 else 0)
+        pads = whole[0] // 2 - (1 if row["uneven"] and strides[0] > 1 and whole[0] > 1 else 0), whole[1] // 2
         x = FloatTensor("x", height, width, channels, element)
-        y = FloatTensor("y", *((side - 1) // stride + 1 for side in (height, width)), channels, element)
+        y = FloatTensor("y", (height - 1) // strides[0] + 1, (width - 1) // strides[1] + 1, channels, element)
         other = FloatTensor("r", y.height, y.width, channels, element) if row["residual"] else None
-        weight, bias = small(rng, channels, kernel, kernel), small(rng, channels)
-        operator = FloatDepthwiseConv2d("y", x, y, weight, bias, stride, padding, row["relu"], other)
+        weight, bias = small(rng, channels, *kernel), small(rng, channels)
+        layer = "y", x, y, weight, bias, strides, pads, row["relu"], other
+        operator = FloatDepthwiseConv2d(*layer, dilations=dilations)
         tensors = {"x": small(rng, 1, height, width, channels)}
         if other is not None:
             tensors["r"] = small(rng, 1, y.height, y.width, channels)
@@ -142,15 +149,17 @@ def map_cases(element: str) -> list[FloatCase]:
 def max_pool_cases(element: str) -> list[FloatCase]:
     """Return max pools of maps below zero, where padding with a number would win."""
     axes = {"channels": (3, 4, 8, 20, 36), "size": ((3, 3), (5, 9), (8, 8)), "form": ((2, 2, 0), (3, 2, 1), (3, 1, 1))}
+    axes["form"] += (((1, 3), (2, 1), (0, 1)),)
     cases = []
     for seed, row in enumerate(covering(axes, 5)):
         rng = np.random.default_rng(seed)
-        (height, width), (kernel, stride, padding) = row["size"], row["form"]
+        (height, width), (size, strides, pads) = row["size"], (pair(side) for side in row["form"])
         x = FloatTensor("x", height, width, row["channels"], element)
-        sides = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
-        y = FloatTensor("y", *sides, row["channels"], element)
+        sides = zip((height, width), size, strides, pads, strict=True)
+        rows, columns = ((side + 2 * pad - taps) // stride + 1 for side, taps, stride, pad in sides)
+        y = FloatTensor("y", rows, columns, row["channels"], element)
         values = small(rng, 1, height, width, x.channels) - 5
-        cases.append(FloatCase(f"max pool {row}", FloatMaxPool("y", x, y, kernel, stride, padding), {"x": values}))
+        cases.append(FloatCase(f"max pool {row}", FloatMaxPool("y", x, y, size, strides, pads), {"x": values}))
     return cases
 
 

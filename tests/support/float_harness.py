@@ -97,10 +97,13 @@ def _program(case: FloatCase) -> FloatProgram:
     operators: list[FloatOperator] = [FloatInput(t.name, t, np.zeros((3, 256), np.float32)) for t in inputs]
     operators.append(case.operator)
     if not case.is_logits:
+        halos = case.halo, case.halo
         weight = np.zeros((output.channels, 2 * case.halo + 1, 2 * case.halo + 1), np.float32)
         end = FloatTensor("end", 1, 1, 1, output.element)
-        operators += [FloatDepthwiseConv2d("end", t, end, weight, weight[:, 0, 0], 1, 0, False) for t in inputs]
-        operators.append(FloatDepthwiseConv2d("end", output, end, weight, weight[:, 0, 0], 1, case.halo, False))
+        operators += [
+            FloatDepthwiseConv2d("end", t, end, weight, weight[:, 0, 0], (1, 1), (0, 0), False) for t in inputs
+        ]
+        operators.append(FloatDepthwiseConv2d("end", output, end, weight, weight[:, 0, 0], (1, 1), halos, False))
     return FloatProgram(tuple(operators), 1, 1, 1, "", output.element)
 
 

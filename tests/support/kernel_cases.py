@@ -38,6 +38,7 @@ from calib.integer.values import Epilogue, Requantize, RequantizeQ15, Requantize
 from tests.support.kernel_harness import Case
 
 Axes: TypeAlias = Mapping[str, Sequence[Any]]
+Side: TypeAlias = int | tuple[int, int]  # of rows and of columns; one number for both
 CANDIDATES = 100  # rows tried for each row taken
 UNIFORM_DEVIATION = 74  # of int8 values that are equally likely
 
@@ -113,14 +114,14 @@ def dense_cases() -> list[Case]:
     for seed, row in enumerate(covering(axes, 2)):
         (kernel, stride), (height, width) = row.pop("kernel_stride"), row.pop("size")
         cases.append(_dense_case(kernel=kernel, stride=stride, height=height, width=width, seed=seed, **row))
-    for seed, row in enumerate(covering({**axes, **DILATED}, 8)[::2]):
+    for seed, row in enumerate([*covering({**axes, **DILATED}, 8)[::2], *covering({**axes, **OBLONG}, 10)[::2]]):
         (kernel, stride), (height, width) = row.pop("kernel_stride"), row.pop("size")
         cases.append(_dense_case(kernel=kernel, stride=stride, height=height, width=width, seed=seed, **row))
     # Rows of the input that are longer than those of the output, where no border lies around either.
     plain = {**dict.fromkeys(("zero", "out_zero", "halo", "out_halo"), 0), "residual": False, "same": False}
     plain |= {"fill": "random", "weights": "random", "bounds": "none", "height": 9, "width": 13, "outputs": 5}
     cases += [_dense_case(kernel=k, stride=1, inputs=8, seed=k, **plain) for k in (2, 3)]
-    return [*cases, _dilated_by_hand()]
+    return [*cases, _dilated_by_hand(), _oblong_by_hand()]
 
 
 def depthwise_cases() -> list[Case]:
@@ -138,7 +139,7 @@ def depthwise_cases() -> list[Case]:
     for seed, row in enumerate(covering(axes, 3)):
         (kernel, stride), (height, width) = row.pop("kernel_stride"), row.pop("size")
         cases.append(_depthwise_case(kernel=kernel, stride=stride, height=height, width=width, seed=seed, **row))
-    for seed, row in enumerate(covering({**axes, **DILATED}, 9)[::2]):
+    for seed, row in enumerate([*covering({**axes, **DILATED}, 9)[::2], *covering({**axes, **OBLONG}, 11)[::2]]):
         (kernel, stride), (height, width) = row.pop("kernel_stride"), row.pop("size")
         cases.append(_depthwise_case(kernel=kernel, stride=stride, height=height, width=width, seed=seed, **row))
     return cases
@@ -203,7 +204,17 @@ def movement_cases() -> list[Case]:
     axes: Axes = {
         "channels": (1, 3, 6, 12, 16, 17, 33, 40),
         "size": ((1, 1), (2, 2), (1, 9), (7, 1), (5, 14), (9, 13)),
-        "window": ((2, 2), (3, 1), (3, 2), (5, 1), (7, 3)),
+        "window": (
+            (2, 2),
+            (3, 1),
+            (3, 2),
+            (5, 1),
+            (7, 3),
+            ((3, 2), (1, 2)),
+            ((1, 5), 2),
+            (3, 1, (2, 1)),
+            (3, 2, (1, 3)),
+        ),
         "fill": FILLS,
         "zero": ZEROS,
         "halo": HALOS,
@@ -223,7 +234,7 @@ def _max_pool_by_hand() -> Case:
     """Return a 3x3 max pool of stride 2 over 1 .. 16, negated: the border never wins."""
     x = Tensor("x", 4, 4, 1, QParams(0.1, 7))
     values = -np.arange(1, 17, dtype=np.int8).reshape(1, 4, 4, 1)
-    operator = MaxPool("y", x, Tensor("y", 2, 2, 1, x.qparams), 3, 2, 1)
+    operator = MaxPool("y", x, Tensor("y", 2, 2, 1, x.qparams), (3, 3), (2, 2), (1, 1))
     return Case("max pool by hand", operator, {"x": values}, answer=np.array([[[-1], [-2]], [[-5], [-6]]]))
 
 
@@ -232,11 +243,27 @@ def _dilated_by_hand() -> Case:
     x, y = Tensor("x", 3, 3, 1, QParams(1.0, 2)), Tensor("y", 1, 1, 1, QParams(1.0, -1))
     values = np.arange(3, 12, dtype=np.int8).reshape(1, 3, 3, 1)
     epilogue, start = Requantize(np.ones(1, np.float32), -1, -128, 127), np.int32([-2 * 4])
-    operator = Conv2d("y", x, y, np.ones((1, 2, 2, 1), np.int8), start, 1, 0, epilogue, dilation=2)
+    operator = Conv2d("y", x, y, np.ones((1, 2, 2, 1), np.int8), start, (1, 1), (0, 0), epilogue, (2, 2))
     return Case("dilation by hand", operator, {"x": values}, answer=np.array([[[20 - 1]]]))
 
 
+def _oblong_by_hand() -> Case:
+    """Return a 1x3 kernel of 1, 10, 100 over 1 2 3 / 4 5 6 / 7 8 9, every other row, one zero on the left of each."""
+    x, y = Tensor("x", 3, 3, 1, QParams(1.0, 0)), Tensor("y", 2, 2, 1, QParams(10.0, 0))
+    values = np.arange(1, 10, dtype=np.int8).reshape(1, 3, 3, 1)
+    weight = np.array([1, 10, 100], np.int8).reshape(1, 1, 3, 1)
+    epilogue, start = Requantize(np.full(1, 0.1, np.float32), 0, -128, 127), np.int32([0])
+    operator = Conv2d("y", x, y, weight, start, (2, 1), (0, 1), epilogue)
+    answer = np.array([[21, 32], [87, 99]])[..., None]  # tenths of 210 and 321, 870 and 987
+    return Case("oblong by hand", operator, {"x": values}, answer=answer)
+
+
 DILATED: Axes = {"kernel_stride": ((3, 1), (3, 2), (5, 1), (2, 1)), "dilation": (2, 3, 5)}
+OBLONG: Axes = {
+    "kernel_stride": (((1, 3), 1), ((7, 1), 1), ((3, 1), (2, 1)), ((2, 5), (1, 2)), ((3, 3), (1, 2)), ((1, 4), (3, 2))),
+    "dilation": (1, 1, (2, 1), (1, 3)),
+    "same": (True, "below", "uneven"),
+}
 
 NUMBERS: dict[str, Sequence[Any]] = {
     "fill": FILLS,
@@ -260,14 +287,15 @@ FAMILIES: dict[str, Callable[[], list[Case]]] = {
 
 # -- one case ----------------------------------------------------------------------------------------------------------
 def _dense_case(
-    kernel: int, stride: int, same: bool | str, inputs: int, outputs: int, height: int, width: int, residual: bool,
+    kernel: Side, stride: Side, same: bool | str, inputs: int, outputs: int, height: int, width: int, residual: bool,
     fill: str, weights: str, zero: int, out_zero: int, bounds: str, halo: int, out_halo: int, seed: int,
-    dilation: int = 1,
+    dilation: Side = 1,
 ) -> Case:  # fmt: skip
     rng = np.random.default_rng(seed)
+    kernel, strides, dilations = pair(kernel), pair(stride), pair(dilation)
     x = Tensor("x", height, width, inputs, QParams(1.0, zero))
-    padding, output = _output(x, outputs, dilated(kernel, dilation), stride, same, out_zero)
-    weight = _weights(weights, (outputs, kernel, kernel, inputs), rng)
+    pads, output = _output(x, outputs, covered(kernel, dilations), strides, same, out_zero)
+    weight = _weights(weights, (outputs, *kernel, inputs), rng)
     tensors = {"x": _values(fill, x, rng)}
     other = None
     if residual:
@@ -276,10 +304,10 @@ def _dense_case(
     scales, bias = _scales_and_bias(weight, zero, out_zero, fill, weights, rng)
     layer = lower.IntegerLayer("case", weight, bias, scales, x.qparams)
     epilogue, start = lower.lower_dense(layer, lower.LayerOutput(output.qparams, *_bounds(bounds, out_zero), other))
-    operator = Conv2d("y", x, output, weight, start, stride, padding, epilogue, dilation)
+    operator = Conv2d("y", x, output, weight, start, strides, pads, epilogue, dilations)
     name = (
-        f"conv {kernel}x{kernel} stride {stride} padding {padding}, {height}x{width}x{inputs} to {outputs} channels"
-        f"{', residual' * residual}{_dilation(dilation)}, "
+        f"conv {kernel} strides {strides} pads {pads}, {height}x{width}x{inputs} to {outputs} channels"
+        f"{', residual' * residual}{_dilation(dilations)}, "
         f"{_numbers(fill, weights, zero, out_zero, bounds, halo, out_halo)}"
     )
     return Case(name, operator, tensors, halos={"x": halo, "y": out_halo})
@@ -292,19 +320,20 @@ def _tie_case(out_zero: int, outputs: int) -> Case:
     y = Tensor("y", 3, 5, outputs, QParams(1.0, out_zero))
     weight = rng.integers(-2, 3, (outputs, 1, 1, 1)).astype(np.int8)
     epilogue = Requantize(np.full(outputs, 0.5, np.float32), out_zero, -128, 127)
-    operator = Conv2d("y", x, y, weight, rng.integers(-3, 4, outputs).astype(np.int32), 1, 0, epilogue)
+    operator = Conv2d("y", x, y, weight, rng.integers(-3, 4, outputs).astype(np.int32), (1, 1), (0, 0), epilogue)
     return Case(f"halves in {outputs} channels, zero point {out_zero}", operator, {"x": _values("random", x, rng)})
 
 
 def _depthwise_case(
-    kernel: int, stride: int, same: bool | str, channels: int, height: int, width: int, residual: bool, int16: bool,
+    kernel: Side, stride: Side, same: bool | str, channels: int, height: int, width: int, residual: bool, int16: bool,
     fill: str, weights: str, zero: int, out_zero: int, bounds: str, halo: int, out_halo: int, seed: int,
-    dilation: int = 1,
+    dilation: Side = 1,
 ) -> Case:  # fmt: skip
     rng = np.random.default_rng(seed)
+    kernel, strides, dilations = pair(kernel), pair(stride), pair(dilation)
     x = Tensor("x", height, width, channels, QParams(1.0, zero))
-    padding, output = _output(x, channels, dilated(kernel, dilation), stride, same, out_zero)
-    weight = _weights(weights, (channels, kernel, kernel), rng)
+    pads, output = _output(x, channels, covered(kernel, dilations), strides, same, out_zero)
+    weight = _weights(weights, (channels, *kernel), rng)
     tensors = {"x": _values(fill, x, rng)}
     other = None
     if residual:
@@ -319,10 +348,10 @@ def _depthwise_case(
         scales, bias = _scales_and_bias(weight, zero, out_zero, fill, weights, rng)
         layer = lower.IntegerLayer("case", weight, bias, scales, x.qparams)
         epilogue, start = lower.lower_dense(layer, lower.LayerOutput(output.qparams, *limits, other))
-    operator = DepthwiseConv2d("y", x, output, weight, start, stride, padding, epilogue, dilation)
+    operator = DepthwiseConv2d("y", x, output, weight, start, strides, pads, epilogue, dilations)
     name = (
-        f"depthwise {kernel}x{kernel} stride {stride} padding {padding}, {height}x{width}x{channels}, "
-        f"int{16 if int16 else 32}{', residual' * residual}{_dilation(dilation)}, "
+        f"depthwise {kernel} strides {strides} pads {pads}, {height}x{width}x{channels}, "
+        f"int{16 if int16 else 32}{', residual' * residual}{_dilation(dilations)}, "
         f"{_numbers(fill, weights, zero, out_zero, bounds, halo, out_halo)}"
     )
     return Case(name, operator, tensors, halos={"x": halo, "y": out_halo})
@@ -335,7 +364,7 @@ def _logits_case(inputs: int, classes: int, fill: str, weights: str, zero: int, 
     scales = rng.uniform(0.001, 0.01, classes).astype(np.float32)
     layer = lower.IntegerLayer("case", weight, rng.normal(0, 1, classes), scales, x.qparams)
     epilogue, start = lower.lower_logits(layer)
-    operator = Conv2d("y", x, Tensor("y", 1, 1, classes, QParams(1.0)), weight, start, 1, 0, epilogue)
+    operator = Conv2d("y", x, Tensor("y", 1, 1, classes, QParams(1.0)), weight, start, (1, 1), (0, 0), epilogue)
     name = f"logits of {classes} classes from {inputs} channels, {fill} input, {weights} weights, zero point {zero}"
     return Case(name, operator, {"x": _values(fill, x, rng)})
 
@@ -363,7 +392,7 @@ def _average_pool_case(
     rows, columns = ((side + 2 * padding - of) // stride + 1 for side, of in zip((height, width), window, strict=True))
     y = Tensor("y", rows, columns, channels, QParams(0.04, out_zero))
     bias, epilogue = lower.lower_pool(window[0] * window[1], x.qparams, y.qparams, *_bounds(bounds, out_zero))
-    operator = AveragePool("y", x, y, window, stride, padding, bias, epilogue)
+    operator = AveragePool("y", x, y, window, pair(stride), pair(padding), bias, epilogue)
     numbers = _numbers(fill, "no", zero, out_zero, bounds, halo, out_halo)
     name = f"average of {window[0]}x{window[1]} stride {stride} pad {padding} of {height}x{width}x{channels}, {numbers}"
     return Case(name, operator, {"x": _values(fill, x, rng)}, halos={"x": halo, "y": out_halo})
@@ -375,7 +404,7 @@ def _average_pool_by_hand() -> Case:
     y = Tensor("y", 2, 2, 1, QParams(0.25, -2))
     values = np.array([10, 19, 28, 37], np.int8).reshape(1, 2, 2, 1)  # 9, 18, 27, 36 above the zero point: sum 90
     bias, epilogue = lower.lower_pool(9, x.qparams, y.qparams)
-    operator = AveragePool("y", x, y, (3, 3), 1, 1, bias, epilogue)
+    operator = AveragePool("y", x, y, (3, 3), (1, 1), (1, 1), bias, epilogue)
     return Case("average of 3x3 by hand", operator, {"x": values}, answer=np.full((2, 2, 1), 90 * 2 // 9 - 2))
 
 
@@ -478,14 +507,17 @@ def _table_case(height: int, width: int, seed: int, lines: bool = False) -> Case
 
 
 def _max_pool_case(
-    height: int, width: int, channels: int, window: tuple[int, int], fill: str, zero: int, halo: int, out_halo: int,
+    height: int, width: int, channels: int, window: tuple[Side, ...], fill: str, zero: int, halo: int, out_halo: int,
     seed: int,
 ) -> Case:  # fmt: skip
     x = Tensor("x", height, width, channels, QParams(0.1, zero))
-    (kernel, stride), padding = window, window[0] // 2
-    rows, columns = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
-    operator = MaxPool("y", x, replace(x, name="y", height=rows, width=columns), kernel, stride, padding)
-    name = f"maxpool{kernel} stride {stride} of {height}x{width}x{channels}, {fill}, {halo} {out_halo} {zero}"
+    size, strides, dilations = (pair(value) for value in (*window, 1)[:3])
+    whole = covered(size, dilations)
+    pads = whole[0] // 2, whole[1] // 2
+    sides = zip((height, width), pads, whole, strides, strict=True)
+    rows, columns = ((side + 2 * pad - of) // stride + 1 for side, pad, of, stride in sides)
+    operator = MaxPool("y", x, replace(x, name="y", height=rows, width=columns), size, strides, pads, dilations)
+    name = f"maxpool {window} of {height}x{width}x{channels}, {fill}, {halo} {out_halo} {zero}"
     return Case(name, operator, {"x": _values(fill, x, np.random.default_rng(seed))}, halos={"x": halo, "y": out_halo})
 
 
@@ -557,19 +589,34 @@ def _dequantize_case(classes: int, seed: int) -> Case:
 
 
 # -- shapes and numbers ------------------------------------------------------------------------------------------------
-def _output(x: Tensor, channels: int, kernel: int, stride: int, same: bool | str, zero: int) -> tuple[int, Tensor]:
-    """Return the padding and the output of a convolution; a kernel larger than the map is padded anyway."""
-    if same == "below":  # nothing above and on the left, all of it below and on the right
-        padding, both = 0, kernel - 1
+def pair(side: Side) -> tuple[int, int]:
+    """Return what holds for rows, then for columns; one number holds for both."""
+    return (side, side) if isinstance(side, int) else side
+
+
+def covered(kernel: tuple[int, int], dilations: tuple[int, int]) -> tuple[int, int]:
+    """Return the pixels that a kernel covers."""
+    return dilated(kernel[0], dilations[0]), dilated(kernel[1], dilations[1])
+
+
+def _output(
+    x: Tensor, channels: int, window: tuple[int, int], strides: tuple[int, int], same: bool | str, zero: int
+) -> tuple[tuple[int, int], Tensor]:
+    """Return the pads and the output of a convolution; a window larger than the map is padded anyway."""
+    whole = window[0] - 1, window[1] - 1
+    if same in ("below", "uneven"):  # all padding below and on the right, or above and on the right
+        pads, both = (whole[0] * (same == "uneven"), 0), whole
     else:
-        padding = kernel // 2 if same or kernel > min(x.height, x.width) else 0
-        both = 2 * padding
-    height, width = ((side + both - kernel) // stride + 1 for side in (x.height, x.width))
-    return padding, Tensor("y", height, width, channels, QParams(1.0, zero))
+        is_padded = same or max(window) > min(x.height, x.width)
+        pads = (window[0] // 2, window[1] // 2) if is_padded else (0, 0)
+        both = 2 * pads[0], 2 * pads[1]
+    sides = zip((x.height, x.width), both, window, strides, strict=True)
+    height, width = ((side + more - of) // stride + 1 for side, more, of, stride in sides)
+    return pads, Tensor("y", height, width, channels, QParams(1.0, zero))
 
 
-def _dilation(dilation: int) -> str:
-    return f", dilation {dilation}" if dilation > 1 else ""
+def _dilation(dilations: tuple[int, int]) -> str:
+    return f", dilations {dilations}" if dilations != (1, 1) else ""
 
 
 def _residual(output: Tensor, rng: np.random.Generator) -> Tensor:

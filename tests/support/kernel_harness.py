@@ -170,7 +170,9 @@ def _reader(tensor: Tensor, halo: int) -> DepthwiseConv2d:
     output = Tensor(f"{tensor.name}.reader", 1, 1, 1, QParams(1.0))
     weight = np.zeros((tensor.channels, 2 * halo + 1, 2 * halo + 1), np.int8)
     epilogue = Requantize(np.ones(tensor.channels, np.float32), 0, -128, 127)
-    return DepthwiseConv2d(output.name, tensor, output, weight, np.zeros(tensor.channels, np.int32), 1, halo, epilogue)
+    return DepthwiseConv2d(
+        output.name, tensor, output, weight, np.zeros(tensor.channels, np.int32), (1, 1), (halo, halo), epilogue
+    )
 
 
 def distinct_inputs(operator: Any) -> list[Any]:

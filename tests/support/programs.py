@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.integer import lower, qparams
-from calib.integer.functions import table_of
 from calib.integer.program import (
     Conv2d,
     DepthwiseConv2d,
@@ -30,7 +29,6 @@ from calib.integer.reference import execute
 from calib.integer.values import Epilogue, RequantizeQ15, RequantizeQ15Add, Tensor, ToLogits
 from calib.weight_scales.planning import plan_scales
 from repghost.data.images.preprocess import Preprocess
-from repghost.graph.formulas import HARD_SIGMOID
 from repghost.network.spec import HEAD_CHANNELS, BlockShape, network_shape
 
 
@@ -104,7 +102,16 @@ class _Builder:
     ) -> Tensor:  # fmt: skip
         weight, scales = self._weights(self.rng.normal(0, 1, (out, kernel, kernel, x.channels)))
         output = _output(name, x, out, kernel, stride)
-        draft = Conv2d(name, x, output, weight, np.zeros(out, np.int32), stride, kernel // 2, ToLogits(scales))
+        draft = Conv2d(
+            name,
+            x,
+            output,
+            weight,
+            np.zeros(out, np.int32),
+            (stride, stride),
+            (kernel // 2, kernel // 2),
+            ToLogits(scales),
+        )
         bias, scales, real = self._measure(draft, scales, relu)
         layer = lower.IntegerLayer(name, weight, bias, scales, x.qparams)
         epilogue: Epilogue
@@ -124,7 +131,9 @@ class _Builder:
         weight, scales = self._weights(real_weight)
         output = _output(name, x, x.channels, kernel, stride)
         zeros = np.zeros(x.channels, np.int32)
-        draft = DepthwiseConv2d(name, x, output, weight, zeros, stride, kernel // 2, ToLogits(scales))
+        draft = DepthwiseConv2d(
+            name, x, output, weight, zeros, (stride, stride), (kernel // 2, kernel // 2), ToLogits(scales)
+        )
         bias, scales, real = self._measure(draft, scales, relu)
         if residual is not None:
             real = real + qparams.dequantize(self.tensors[residual.name], residual.qparams)
@@ -148,7 +157,7 @@ class _Builder:
 
     def gate(self, name: str, x: Tensor, scores: Tensor) -> Tensor:
         gate = Tensor(f"{name}.gate", 1, 1, x.channels, QParams(1 / 255, -128))
-        table = table_of(HARD_SIGMOID, scores.qparams, gate.qparams)
+        table = lower.hard_sigmoid_table(scores.qparams, gate.qparams)
         self._append(Lookup(gate.name, scores, gate, table))
         real = qparams.dequantize(self.tensors[x.name], x.qparams)
         real = real * qparams.dequantize(self.tensors[gate.name], gate.qparams)

@@ -9,10 +9,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.lower import IntegerLayer, LayerOutput, integer_bounds, lower_dense, lower_logits
-from calib.integer.operation import dilated
-from calib.integer.program import Conv2d, Operator
-from calib.integer.qparams import INT8_MAX, INT8_MIN, INT32_MAX, WEIGHT_MAX, QParams
+from calib.integer.lower import IntegerLayer, LayerOutput
+from calib.integer.program import Operator
+from calib.integer.qparams import INT8_MAX, INT8_MIN, INT32_MAX, WEIGHT_MAX, QParams, quantize
 from calib.integer.values import Tensor
 from compile.ir.qdq_graph import Node, QdqGraph
 
@@ -44,11 +43,17 @@ def tensor_of(graph: QdqGraph, name: str) -> Tensor:
     return Tensor(name, height, width, channels, graph.qparams.get(name, QParams(1.0)))
 
 
+def integer_bounds(node: Node, params: QParams) -> tuple[int, int]:
+    """Return the node's real bounds as the integers they quantize to."""
+    low, high = quantize(np.asarray(node.bounds, np.float32), params)
+    return int(low), int(high)
+
+
 def layer_output(graph: QdqGraph, node: Node) -> LayerOutput:
     """Return the int8 tensor a node writes, with its bounds and the residual added to it."""
     params = graph.qparams[node.output]
     residual = None if node.residual is None else tensor_of(graph, node.residual)
-    return LayerOutput(params, *integer_bounds(node.bounds, params), residual)
+    return LayerOutput(params, *integer_bounds(node, params), residual)
 
 
 def is_logits(graph: QdqGraph, node: Node) -> bool:
@@ -119,55 +124,3 @@ def settle_dead_channels(layer: IntegerLayer, scale_y: float) -> IntegerLayer:
     # The bias becomes 2**24 steps, the most that float32 holds exactly.
     scales[dead] = np.abs(layer.bias[dead]) / (np.float64(np.float32(layer.input.scale)) * 2.0**24)
     return replace(layer, weight=weight, scales=scales)
-
-
-def shape_misfit(
-    graph: QdqGraph, node: Node, kernel: tuple[int, ...], in_channels: int, stride: int, padding: int
-) -> Refusal | None:
-    """Return a refusal when the shapes of input, kernel (O, kh, kw) and output contradict each other."""
-    x, y = tensor_of(graph, node.inputs[0]), tensor_of(graph, node.output)
-    out_channels, *kernel_sides = kernel
-    trailing = node.attributes.get("pads", (padding,) * 4)[2:]  # below and on the right
-    if stride < 1 or padding < 0 or max(padding, *trailing) >= min(kernel_sides) or x.channels != in_channels:
-        return Refusal(f"stride {stride}, padding {padding} and {in_channels} channels do not fit its kernel and input")
-    sizes = zip((x.height, x.width), trailing, kernel_sides, strict=True)
-    sides = ((side + padding + after - k) // stride + 1 for side, after, k in sizes)
-    expected, given = (*sides, out_channels), (y.height, y.width, y.channels)
-    return Refusal(f"its output has shape {given}, its kernel makes {expected}") if expected != given else None
-
-
-def dense_operator(
-    graph: QdqGraph,
-    node: Node,
-    weight: NDArray[np.int8],
-    scales: NDArray[np.float32],
-    stride: int,
-    padding: int,
-    dilation: int = 1,
-) -> Operator | Refusal:
-    """Return the dense convolution of a Conv or Gemm node.
-
-    Args:
-        weight: int8 [O, kh, kw, I].
-        scales: float32 [O].
-        stride: in pixels, both ways.
-        padding: in pixels, above and on the left; below and on the right the output's size says.
-        dilation: pixels from one tap to the next.
-    """
-    bias = bias_of(graph, node, len(weight))
-    if isinstance(bias, Refusal):
-        return bias
-    kernel = (len(weight), *(dilated(side, dilation) for side in weight.shape[1:3]))
-    if misfit := shape_misfit(graph, node, kernel, weight.shape[3], stride, padding):
-        return misfit
-    x, y = tensor_of(graph, node.inputs[0]), tensor_of(graph, node.output)
-    weight = np.ascontiguousarray(weight)
-    layer = IntegerLayer(node.name, weight, bias, scales, x.qparams)
-    if is_logits(graph, node):
-        if node.bounds != (-np.inf, np.inf) or node.residual is not None or (y.height, y.width) != (1, 1):
-            return Refusal("the scores are the plain result of the last layer: no activation, no add, no map")
-        scores, start = lower_logits(layer)
-        return Conv2d(node.name, x, y, weight, start, stride, padding, scores, dilation)
-    layer = settle_dead_channels(layer, y.qparams.scale)
-    epilogue, start = lower_dense(layer, layer_output(graph, node))
-    return Conv2d(node.name, x, y, layer.weight, start, stride, padding, epilogue, dilation)

@@ -5,6 +5,8 @@ Nine or twenty-five products are few enough to be summed in the element that is 
 
 from __future__ import annotations
 
+from math import prod
+
 from compile.ir import tir
 from compile.ir.float_program import FloatDepthwiseConv2d
 from compile.ir.memory_plan import AnyOperator
@@ -12,6 +14,7 @@ from compile.ir.tir import Expr
 from compile.schedules.base import FLOAT_NAMES, Context, MaybeScheduled, Scheduled
 from compile.schedules.depthwise_tile import DepthwiseWriter, Parameters, Tap, pack_phases
 from compile.schedules.phases import Phases, flat_phases, pixel_phases, row_tile
+from compile.schedules.tiles import window_name
 
 
 def schedule_float_depthwise(operator: AnyOperator, context: Context) -> MaybeScheduled:
@@ -19,15 +22,15 @@ def schedule_float_depthwise(operator: AnyOperator, context: Context) -> MaybeSc
     if not isinstance(operator, FloatDepthwiseConv2d):
         return None
     target = context.place(operator.output)
-    phases = (flat_phases if operator.stride == 1 else pixel_phases)(context.isa.float_lanes, target)
-    rows = row_tile(operator.output.height) if operator.stride == 1 else 1
+    phases = (flat_phases if operator.strides[1] == 1 else pixel_phases)(context.isa.float_lanes, target)
+    rows = row_tile(operator.output.height) if operator.strides == (1, 1) else 1
     writer = FloatDepthwiseWriter(operator, context, phases, rows)
     element = operator.output.element
-    kernel, add = operator.weight.shape[1], "" if operator.residual is None else "_add"
+    add = "" if operator.residual is None else "_add"
     return Scheduled(
         function=writer.write(),
         name=(
-            f"rg_{FLOAT_NAMES[element]}_dwconv{kernel}x{kernel}s{operator.stride}{add}_r{rows}c{phases.lanes}"
+            f"rg_{FLOAT_NAMES[element]}_dwconv{window_name(operator)}{add}_r{rows}c{phases.lanes}"
             f"_c{operator.output.channels}__{context.isa.name}"
         ),
         offsets=writer.offsets,
@@ -45,7 +48,7 @@ class FloatDepthwiseWriter(DepthwiseWriter[Parameters]):
 
     def parameters(self, phase: Expr) -> Parameters:
         """Load bias, then taps, of a phase."""
-        lanes, vectors = self.phases.lanes, self.size**2 + 1
+        lanes, vectors = self.phases.lanes, prod(self.taps) + 1
         at = phase * (lanes * vectors)
         bias, *taps = (
             self.kernel.bind(self.constants.load(at + index * lanes, lanes), "constant") for index in range(vectors)

@@ -20,7 +20,7 @@ from compile.schedules.base import (
     offsets_of,
 )
 from compile.schedules.float.panels import choose_tile, is_cut, pack_constants, runs
-from compile.schedules.tiles import Panel, gemm_shape, plan_panels, store_scores
+from compile.schedules.tiles import Panel, gemm_shape, plan_panels, store_scores, window_name
 from compile.schedules.walk import ONLY, Position, Walk, shared, units_of
 
 
@@ -28,7 +28,7 @@ def schedule_float_gemm(operator: AnyOperator, context: Context) -> MaybeSchedul
     """Schedule a dense float convolution; None for anything else."""
     if not isinstance(operator, FloatConv2d):
         return None
-    output, isa, kernel = operator.output, context.isa, operator.weight.shape[1]
+    output, isa = operator.output, context.isa
     shape = gemm_shape(operator, context.place(operator.input))
     pixels = output.height * output.width if isa.gathers_pixels else output.width
     tile = choose_tile(isa, pixels, round_up(output.channels, CHANNEL_GROUP), shape)
@@ -38,7 +38,7 @@ def schedule_float_gemm(operator: AnyOperator, context: Context) -> MaybeSchedul
     return Scheduled(
         function=writer.write(),
         name=(
-            f"rg_{FLOAT_NAMES[output.element]}_gemm{kernel}x{kernel}s{operator.stride}_m{tile.rows}n{tile.columns}"
+            f"rg_{FLOAT_NAMES[output.element]}_gemm{window_name(operator)}_m{tile.rows}n{tile.columns}"
             f"_k{operator.weight[0].size}n{output.channels}__{isa.name}"
         ),
         offsets=writer.offsets,
@@ -118,9 +118,8 @@ class FloatGemmWriter:
         self, positions: list[Position], weights: Expr, widths: list[int], biases: list[Expr]
     ) -> list[list[tir.Pointer]]:
         """Emit the sums of a tile and return them by pixel and vector: in float32 where they are cut into runs."""
-        place, columns, cut = self.source, sum(widths), is_cut(self.isa, self.shape)
-        origin = place.origin - self.operator.padding * (place.pitch + place.pixel)
-        starts = [position.at(place, self.operator.stride) + origin for position in positions]
+        columns, cut = sum(widths), is_cut(self.isa, self.shape)
+        starts = [position.tap(self.source, self.operator) for position in positions]
         if self.isa.gathers_pixels:
             starts = [self.kernel.bind(start, "start") for start in starts]
         acc = [[self.kernel.local(1, f"{self.element}x{width}") for width in widths] for _ in positions]
@@ -132,7 +131,7 @@ class FloatGemmWriter:
             for first, length, count in runs(self.isa, self.shape):
                 with self.kernel.loop(count, name="run") as number:
                     along = first + number * length
-                    at = [start + segment * place.pitch + along for start in starts]
+                    at = [start + self.shape.offset_of(segment) + along for start in starts]
                     weight_at = weights + (segment * self.shape.length + along) * columns
                     if cut:
                         _clear(self.kernel, acc)

@@ -7,6 +7,7 @@ from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator
 from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled, product_fits_int16
 from compile.schedules.phases import phase_runs, pixel_phases
+from compile.schedules.tiles import window_name
 
 
 def schedule_average_pool(operator: AnyOperator, context: Context) -> MaybeScheduled:
@@ -16,13 +17,14 @@ def schedule_average_pool(operator: AnyOperator, context: Context) -> MaybeSched
     isa, source, target = context.isa, context.place(operator.input), context.place(operator.output)
     phases = pixel_phases(isa.lanes8, target)
     frame = KernelFrame(operator.name, 2, 2)
-    kernel, lanes, y, (height, width) = frame.kernel, phases.lanes, operator.output, operator.window
+    kernel, lanes, y, (height, width) = frame.kernel, phases.lanes, operator.output, operator.kernel
+    (down, across), (apart, beside) = operator.strides, operator.dilations
     start_value, zero_point = frame.scalars
     multiplier = kernel.bind(frame.constants("float32").load(0), "multiplier")
     native, epilogue = isa.vector_widths(lanes)[0], operator.epilogue
     factors = [tir.splat(multiplier, f"float32x{native}")] * (lanes // native)
     fits_int16 = product_fits_int16(255 * height * width, epilogue.multiplier)
-    first = source.origin - operator.padding * (source.pitch + source.pixel)
+    first = source.origin - operator.pads[0] * source.pitch - operator.pads[1] * source.pixel
     for run, step, count in phase_runs(phases.starts):
         with (
             kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
@@ -30,18 +32,19 @@ def schedule_average_pool(operator: AnyOperator, context: Context) -> MaybeSched
             kernel.loop(count, name="phase") as phase,
         ):
             channel = phases.starts[run] + phase * step
-            at = kernel.bind((row * source.pitch + column * source.pixel) * operator.stride + channel + first, "at")
+            at = row * (down * source.pitch) + column * (across * source.pixel)
+            at = kernel.bind(at + channel + first, "at")
             total = tir.splat(0, f"int16x{lanes}")
             for i in range(height):
                 for j in range(width):  # [lanes] of each tap; the rule lets sums through that fit int16
-                    tap = frame.tensors[0].load(at + (i * source.pitch + j * source.pixel), lanes)
+                    tap = frame.tensors[0].load(at + (i * apart * source.pitch + j * beside * source.pixel), lanes)
                     total = kernel.bind(total + tir.cast(tap, "int16"), "sum")
             acc = tir.split(tir.cast(total, "int32") + tir.splat(start_value, f"int32x{lanes}"), native)
             value = isa.requantize(acc, factors, zero_point, epilogue.low, epilogue.high, fits_int16)
             kernel.store(frame.tensors[1], target.origin + row * target.pitch + column * target.pixel + channel, value)
     return Scheduled(
         function=kernel.finish(),
-        name=f"rg_qs8_avgpool{height}x{width}s{operator.stride}_{y.height}x{y.width}_c{y.channels}__{isa.name}",
+        name=f"rg_qs8_avgpool{window_name(operator)}_{y.height}x{y.width}_c{y.channels}__{isa.name}",
         offsets=(source.offset, target.offset),
         units=y.height,
         scalars=(operator.bias, epilogue.zero_point),

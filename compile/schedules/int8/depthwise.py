@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from compile.schedules.base import ELEMENT_BYTES, Context, MaybeScheduled, Sched
 from compile.schedules.depthwise_tile import DepthwiseWriter, Parameters, Tap, pack_phases
 from compile.schedules.int8.q15 import Residual, requantize_q15
 from compile.schedules.phases import Phases, flat_phases, pixel_phases, row_tile
-from compile.schedules.tiles import dilation_name
+from compile.schedules.tiles import window_name
 
 
 def schedule_depthwise(operator: AnyOperator, context: Context) -> MaybeScheduled:
@@ -25,11 +26,11 @@ def schedule_depthwise(operator: AnyOperator, context: Context) -> MaybeSchedule
         return None
     isa = context.isa
     target = context.place(operator.output)
-    if operator.stride == 1:
+    if operator.strides[1] == 1:
         phases = flat_phases(isa.lanes8, target)
     else:
         phases = pixel_phases(isa.lanes8, target, isa.product_lanes16)
-    rows = row_tile(operator.output.height) if operator.stride == 1 else 1
+    rows = row_tile(operator.output.height) if operator.strides == (1, 1) else 1
     writer = Int8DepthwiseWriter(operator, context, phases, rows)
     return Scheduled(
         function=writer.write(),
@@ -43,13 +44,11 @@ def schedule_depthwise(operator: AnyOperator, context: Context) -> MaybeSchedule
 
 def depthwise_name(operator: DepthwiseConv2d, phases: Phases, rows: int, isa: InstructionSet) -> str:
     """Return e.g. rg_qs8_dwconv3x3s1_q15_r7c16_c120__neon."""
-    kernel = operator.weight.shape[1]
     epilogue = {
         Requantize: "", RequantizeAdd: "_add", RequantizeQ15: "_q15", RequantizeQ15Add: "_q15_add"
     }[type(operator.epilogue)]  # fmt: skip
     return (
-        f"rg_qs8_dwconv{kernel}x{kernel}s{operator.stride}{dilation_name(operator)}{epilogue}_r{rows}c{phases.lanes}"
-        f"_c{operator.output.channels}__{isa.name}"
+        f"rg_qs8_dwconv{window_name(operator)}{epilogue}_r{rows}c{phases.lanes}_c{operator.output.channels}__{isa.name}"
     )
 
 
@@ -60,8 +59,7 @@ def is_int16(operator: DepthwiseConv2d) -> bool:
 
 def phase_bytes(operator: DepthwiseConv2d, lanes: int) -> int:
     """Return the constants of one phase: start value, multiplier and offset or float multiplier, then the taps."""
-    taps = operator.weight.shape[1] * operator.weight.shape[2]
-    return lanes * (taps + (6 if is_int16(operator) else 8))
+    return lanes * (prod(operator.kernel) + (6 if is_int16(operator) else 8))
 
 
 def pack_constants(operator: DepthwiseConv2d, phases: Phases) -> bytes:
@@ -104,7 +102,7 @@ class Int8DepthwiseWriter(DepthwiseWriter[EpilogueParameters]):
 
     def parameters(self, phase: Expr) -> EpilogueParameters:
         """Load the constants of a phase, see `pack_constants`."""
-        lanes, taps, constants = self.phases.lanes, self.size**2, phase * self.phase_bytes
+        lanes, taps, constants = self.phases.lanes, prod(self.taps), phase * self.phase_bytes
 
         def load(element: str, at: int) -> Expr:
             index = tir.floordiv(constants, ELEMENT_BYTES[element]) + at

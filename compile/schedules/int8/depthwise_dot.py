@@ -41,7 +41,9 @@ def schedule_depthwise_dot(operator: AnyOperator, context: Context) -> MaybeSche
     """Schedule a depthwise convolution by sdot; None for what has another shape, or where that is no faster."""
     if not isinstance(operator, DepthwiseConv2d) or not context.isa.has_dot_product:
         return None
-    if operator.weight.shape[1] != SIZE or (operator.stride, operator.dilation) != (1, 1) or not is_int16(operator):
+    if operator.kernel != (SIZE, SIZE) or not operator.strides == operator.dilations == (1, 1):
+        return None
+    if not is_int16(operator):
         return None
     target = context.place(operator.output)
     phases = flat_phases(context.isa.lanes8, target)
@@ -151,7 +153,8 @@ class DepthwiseDotWriter:
     def _tile(self, row: Expr, along: Expr, zero: Expr, block: _Block) -> None:
         """Emit two columns of a tile of rows; an output row is finished as soon as its last input row is read."""
         place = self.source
-        first = place.origin - self.operator.padding * (place.pitch + place.pixel)
+        above, left = self.operator.pads
+        first = place.origin - above * place.pitch - left * place.pixel
         base = self.kernel.bind(row * place.pitch + along + first, "base")
         sums: dict[int, list[list[Expr]]] = {}
         for input_row in range(self.rows + SIZE - 1):

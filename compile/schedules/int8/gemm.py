@@ -33,13 +33,13 @@ from compile.schedules.base import (
 )
 from compile.schedules.tiles import (
     Panel,
-    dilation_name,
     gemm_shape,
     pack_panels,
     padded_vector,
     padded_weight,
     plan_panels,
     store_scores,
+    window_name,
 )
 from compile.schedules.walk import ONLY, Position, Walk, shared, units_of
 
@@ -71,10 +71,10 @@ def schedule_gemm(operator: AnyOperator, context: Context) -> MaybeScheduled:
 
 def gemm_name(operator: Conv2d, tile: GemmTile, isa: InstructionSet) -> str:
     """Return e.g. rg_qs8_gemm1x1s1_m7n8_k60n40__dot."""
-    kernel, depth = operator.weight.shape[1], operator.weight[0].size
+    depth = operator.weight[0].size
     epilogue = {Requantize: "", RequantizeAdd: "_add", ToLogits: "_f32"}[type(operator.epilogue)]
     return (
-        f"rg_qs8_gemm{kernel}x{kernel}s{operator.stride}{dilation_name(operator)}{epilogue}_m{tile.rows}n{tile.columns}"
+        f"rg_qs8_gemm{window_name(operator)}{epilogue}_m{tile.rows}n{tile.columns}"
         f"_k{depth}n{operator.output.channels}__{isa.name}"
     )
 
@@ -168,9 +168,7 @@ class Int8GemmWriter:
                 self._tile(positions, panel, number, operand)
 
     def _prepare(self, positions: list[Position]) -> Operand:
-        place, stride = self.source, self.operator.stride
-        origin = place.origin - self.operator.padding * (place.pitch + place.pixel)
-        starts = [position.at(place, stride) + origin for position in positions]
+        starts = [position.tap(self.source, self.operator) for position in positions]
         return replace(self.isa.prepare(self.kernel, self.shape, self.frame.tensors[0], starts), whole_steps=self.steps)
 
     def _tile(self, positions: list[Position], panel: Panel, number: Expr, pixels: Operand) -> None:

@@ -11,6 +11,7 @@ from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr
 from compile.schedules.base import FLOAT_NAMES, Context, KernelFrame, MaybeScheduled, Scheduled
 from compile.schedules.phases import phase_runs, pixel_phases
+from compile.schedules.tiles import window_name
 
 
 def schedule_max_pool(operator: AnyOperator, context: Context) -> MaybeScheduled:
@@ -24,7 +25,8 @@ def schedule_max_pool(operator: AnyOperator, context: Context) -> MaybeScheduled
     phases = pixel_phases(isa.float_lanes if is_float else isa.lanes8, target)
     frame = KernelFrame(operator.name, 2, element=element)
     kernel, vector = frame.kernel, f"{element}x{phases.lanes}"
-    x, y, size = operator.input, operator.output, operator.kernel
+    x, y = operator.input, operator.output
+    (height, width), (down, across), (apart, beside) = operator.kernel, operator.strides, operator.dilations
     for first, step, count in phase_runs(phases.starts):
         with (
             kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
@@ -34,14 +36,14 @@ def schedule_max_pool(operator: AnyOperator, context: Context) -> MaybeScheduled
             channel = phases.starts[first] + phase * step
             largest = kernel.local(1, vector)
             kernel.store(largest, 0, tir.splat(lowest, vector))
-            with kernel.loop(size, name="i") as i, kernel.loop(size, name="j") as j:
-                top = _inside(row * operator.stride + i - operator.padding, x.height)
-                left = _inside(column * operator.stride + j - operator.padding, x.width)
+            with kernel.loop(height, name="i") as i, kernel.loop(width, name="j") as j:
+                top = _inside(row * down + i * apart - operator.pads[0], apart, x.height)
+                left = _inside(column * across + j * beside - operator.pads[1], beside, x.width)
                 at = source.origin + top * source.pitch + left * source.pixel + channel
                 kernel.store(largest, 0, tir.maximum(largest.load(0), frame.tensors[0].load(at, phases.lanes)))
             place = target.origin + row * target.pitch + column * target.pixel + channel
             kernel.store(frame.tensors[1], place, largest.load(0))
-    form = f"maxpool{size}x{size}s{operator.stride}_{y.height}x{y.width}_c{y.channels}"
+    form = f"maxpool{window_name(operator)}_{y.height}x{y.width}_c{y.channels}"
     return Scheduled(
         function=kernel.finish(),
         name=f"rg_{FLOAT_NAMES.get(element, 's8')}_{form}__{isa.name}",
@@ -50,5 +52,13 @@ def schedule_max_pool(operator: AnyOperator, context: Context) -> MaybeScheduled
     )
 
 
-def _inside(position: Expr, size: int) -> Expr:
-    return tir.minimum(tir.maximum(position, tir.const(0)), tir.const(size - 1))
+def _inside(position: Expr, dilation: int, size: int) -> Expr:
+    """Return where a tap is along one side of the map; one that lies outside repeats the nearest that does not."""
+    least, most = tir.const(0), tir.const(size - 1)
+    if dilation > 1:  # the taps of a window leave the same rest
+        least, most = _rest(position, dilation), most - _rest(most - position, dilation)
+    return tir.minimum(tir.maximum(position, least), most)
+
+
+def _rest(value: Expr, divisor: int) -> Expr:
+    return value - tir.floordiv(value, divisor) * divisor

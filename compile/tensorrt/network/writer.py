@@ -22,8 +22,7 @@ from calib.integer.qparams import quantize_weights
 from calib.settings.quantspec import QuantSpec
 from compile.tensorrt.network.placement import QdqPlacement
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, Size
-from repghost.graph.shapes import Shape, shapes_of
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class FileForm:
 class _Writer(OnnxGraph):
     """Nodes and initializers of one file."""
 
-    def __init__(self, placement: QdqPlacement, spec: QuantSpec, shapes: Mapping[str, Shape], dtype: str) -> None:
-        super().__init__(shapes)
+    def __init__(self, placement: QdqPlacement, spec: QuantSpec, dtype: str) -> None:
+        super().__init__()
         self.placement, self.spec, self.dtype = placement, spec, np.dtype(dtype)
         self.dequantized: dict[str, str] = {}  # tensor -> what its quantized readers take
 
@@ -89,7 +88,7 @@ class _Writer(OnnxGraph):
     def classifier(self, op: Classifier) -> None:
         """Append a 1x1 convolution and what makes its map of one pixel the logits."""
         weight = op.weight.reshape(*op.weight.shape, 1, 1)
-        self.layer(Convolution(op.name, op.input, weight, op.bias))
+        self.layer(Convolution(op.name, op.input, weight, op.bias, stride=1, padding=0, groups=1, relu=False))
         half = self.dtype == np.float16
         flat = self.node("Flatten", f"{op.name}.flatten", (op.name,), f"{LOGITS}.half" if half else LOGITS, axis=1)
         if half:
@@ -109,7 +108,7 @@ class _Writer(OnnxGraph):
 
 
 def write_onnx(
-    graph: Graph, spec: QuantSpec, placement: QdqPlacement, size: Size, form: FileForm, metadata: Mapping[str, str]
+    graph: Graph, spec: QuantSpec, placement: QdqPlacement, size: int, form: FileForm, metadata: Mapping[str, str]
 ) -> onnx.ModelProto:
     """Return a file for TensorRT, checked by onnx.
 
@@ -121,8 +120,7 @@ def write_onnx(
         form: opset, and the type of everything that is not int8.
         metadata: texts to store.
     """
-    shapes = shapes_of(graph, size)
-    writer = _Writer(placement, spec, shapes, form.dtype)
+    writer = _Writer(placement, spec, form.dtype)
     if form.dtype == "float16":
         writer.node("Cast", f"{INPUT}.cast", (INPUT,), f"{INPUT}.half", to=TensorProto.FLOAT16)
     writer.publish(INPUT)
@@ -130,4 +128,5 @@ def write_onnx(
         writer.operator(operator)
     last = graph.operators[-1]
     assert isinstance(last, Classifier)
-    return writer.model("repghostnet", (1, *shapes[INPUT]), len(last.bias), form.opset, dict(metadata))
+    shape = (1, graph.channels, size, size)
+    return writer.model("repghostnet", shape, len(last.bias), form.opset, dict(metadata))

@@ -1,4 +1,4 @@
-"""Refuses flags of `repghost train` that have an effect only together with others, where those are missing."""
+"""Flags of `repghost train` that change something only together with others; alone they are refused, not ignored."""
 
 from __future__ import annotations
 
@@ -62,9 +62,18 @@ _NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "cutmix": (lambda recipe: recipe.augmentation.cutmix_minmax is None, "a run without --cutmix-minmax"),
 }
-_AUGMENTING = (  # all off with --no-aug
-    "scale", "ratio", "hflip", "vflip", "color_jitter", "aa", "reprob", "remode", "recount", "train_interpolation",
-)  # fmt: skip
+_AUGMENTING = [
+    "scale",
+    "ratio",
+    "hflip",
+    "vflip",
+    "color_jitter",
+    "aa",
+    "reprob",
+    "remode",
+    "recount",
+    "train_interpolation",
+]  # all off with --no-aug
 
 
 def refuse_without_effect(recipe: Any, given: Mapping[str, Any]) -> None:

@@ -1,1 +1,1 @@
-"""Progress and notes in the terminal or a log; nothing here decides what is computed."""
+"""How training tells the terminal of its progress."""

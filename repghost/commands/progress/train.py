@@ -1,15 +1,16 @@
-"""The progress of `repghost train`: a bar in a terminal, lines in a log."""
+"""How a training run is followed in a terminal or a log, and stopped by a signal without losing an epoch."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from repghost.commands.progress.signals import stop_on_signals
 from repghost.terminal import say
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ LOG_INTERVAL = 60.0  # seconds between two lines where the output is no terminal
 
 @contextlib.contextmanager
 def follow(recipe: Recipe, quiet: bool = False) -> Iterator[Hooks]:
-    """Yield hooks that show progress, images per second and the time left, and stop on SIGINT or SIGTERM.
+    """Give hooks that show progress, images per second and the time left, and stop on SIGINT or SIGTERM.
+
+    A second signal of the same kind acts at once.
 
     Args:
         recipe: of the run.
@@ -30,18 +33,34 @@ def follow(recipe: Recipe, quiet: bool = False) -> Iterator[Hooks]:
     """
     from repghost.training.train import Hooks, TrainingStoppedError
 
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, old[signal.Signals(number)])
+
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     progress = _Progress(recipe)
-    with stop_on_signals(TrainingStoppedError) as should_stop, contextlib.closing(progress):
+    for number in old:
+        signal.signal(number, note)
+    try:
         if quiet:
-            yield Hooks(should_stop=should_stop)
+            yield Hooks(should_stop=lambda: bool(received))
         else:
             yield Hooks(
                 preparing=progress.prepare,
                 begin=progress.begin,
                 step=progress.step,
                 epoch=progress.epoch,
-                should_stop=should_stop,
+                should_stop=lambda: bool(received),
             )
+    except TrainingStoppedError as error:
+        error.exit_code = 128 + (received[0] if received else signal.SIGTERM)  # as a shell reports a signal
+        raise
+    finally:
+        progress.close()
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
 
 class _Progress:

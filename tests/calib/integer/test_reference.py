@@ -83,12 +83,12 @@ def test_convolution_by_the_definition(
     if depthwise:
         weight = rng.integers(1 - limit, limit, (channels, kernel, kernel), dtype=np.int8)
         operator: Conv2d | DepthwiseConv2d = DepthwiseConv2d(
-            "d", source, output, weight, bias, stride, padding, epilogue
+            "d", source, output, weight, bias, (stride, stride), (padding, padding), epilogue
         )
         dense = np.einsum("cij,ck->cijk", weight, np.eye(channels, dtype=np.int8))
     else:
         weight = dense = rng.integers(1 - limit, limit, (out, kernel, kernel, channels), dtype=np.int8)
-        operator = Conv2d("c", source, output, weight, bias, stride, padding, epilogue)
+        operator = Conv2d("c", source, output, weight, bias, (stride, stride), (padding, padding), epilogue)
     acc = np.stack([slow_sums(image, dense, stride, padding, -9) for image in x]) + bias
     np.testing.assert_array_equal(execute(operator, {"x": x, "r": r}), finished(epilogue, acc.astype(np.int32), r))
 
@@ -101,7 +101,9 @@ def test_sums_beyond_float32_are_exact(channels: int) -> None:
     x = np.where(weight[:1] > 0, np.int8(127), np.int8(-128)).astype(np.int8)
     x[..., ::7] -= np.int8(1)
     source, output = Tensor("x", 1, 1, channels, QParams(0.1)), Tensor("y", 1, 1, 4, QParams(1.0))
-    operator = Conv2d("c", source, output, weight, np.zeros(4, np.int32), 1, 0, ToLogits(np.ones(4, np.float32)))
+    operator = Conv2d(
+        "c", source, output, weight, np.zeros(4, np.int32), (1, 1), (0, 0), ToLogits(np.ones(4, np.float32))
+    )
     expected = [int((weight[o].astype(int) * x[0].astype(int)).sum()) for o in range(4)]
     sums = reference._dense_sums(operator, x)
     assert sums.dtype == (np.float32 if channels == 1000 else np.float64)

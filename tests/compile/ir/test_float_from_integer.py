@@ -80,31 +80,23 @@ def test_the_same_numbers_in_another_scale_are_no_operator() -> None:
     real = (np.arange(-128, 128) - x.qparams.zero_point) * np.float32(x.qparams.scale)
     table = np.clip(np.rint(real / y.scale) + y.zero_point, -128, 127).astype(np.int8)
     rescaled = Lookup("rescaled", x, replace(x, name="rescaled", qparams=y), table)
-    pool = MaxPool("largest", rescaled.output, replace(rescaled.output, name="largest", height=8, width=8), 3, 2, 1)
+    pool = MaxPool(
+        "largest", rescaled.output, replace(rescaled.output, name="largest", height=8, width=8), (3, 3), (2, 2), (1, 1)
+    )
     assert only_rescales(rescaled)
     form = float_form(Program((first, rescaled, pool), 16, 16, 3, digest="0" * 64), PREPROCESS)
     assert [operator.name for operator in form.operators] == [first.name, "largest"]
-    assert form.operators[1] == FloatMaxPool("largest", *(it.output for it in form.operators), 3, 2, 1)
+    assert form.operators[1] == FloatMaxPool("largest", *(it.output for it in form.operators), (3, 3), (2, 2), (1, 1))
     assert not only_rescales(replace(rescaled, table=np.roll(table, 20)))
 
 
-def test_a_dilated_kernel_has_zeros_between_its_taps() -> None:
+def test_a_dilated_kernel_stays_one() -> None:
     integers = program()
     first, stem, *_ = integers.operators
-    x = replace(stem.output, name="wide")
-    dilated = replace(stem, name="wide", output=x, padding=2, dilation=2)
+    dilated = replace(stem, name="wide", output=replace(stem.output, name="wide"), pads=(2, 2), dilations=(2, 2))
     form = float_form(replace(integers, operators=(first, dilated)), PREPROCESS)
-    weight, (kernel, _) = form.operators[-1].weight, real_weights(stem)
-    assert weight.shape[1:3] == (5, 5) and np.count_nonzero(weight) == np.count_nonzero(kernel)
-    np.testing.assert_array_equal(weight[:, ::2, ::2], kernel)
-
-
-def test_a_dilated_kernel_that_would_fill_the_memory_has_no_float_form() -> None:
-    integers = program()
-    first, stem, *_ = integers.operators
-    far = replace(stem, dilation=2000)
-    with pytest.raises(UsageError, match="in float its dilated kernel is too large"):
-        float_form(replace(integers, operators=(first, far)), PREPROCESS)
+    assert form.operators[-1].dilations == (2, 2)
+    np.testing.assert_array_equal(form.operators[-1].weight, real_weights(stem)[0])
 
 
 def test_a_difference_has_no_float_form() -> None:
@@ -129,8 +121,8 @@ def test_what_has_no_float_form_is_named() -> None:
 def test_a_max_pool_stays_one() -> None:
     first = program().operators[0]
     x = first.output
-    pool = MaxPool("largest", x, replace(x, name="largest", height=8, width=8), 3, 2, 1)
+    pool = MaxPool("largest", x, replace(x, name="largest", height=8, width=8), (3, 3), (2, 2), (1, 1))
     form = float_form(Program((first, pool), 16, 16, 3, digest="0" * 64), PREPROCESS)
-    assert form.operators[1] == FloatMaxPool("largest", *(it.output for it in form.operators), 3, 2, 1)
-    smaller = float_form(Program((first, replace(pool, kernel=2)), 16, 16, 3, digest="0" * 64), PREPROCESS)
+    assert form.operators[1] == FloatMaxPool("largest", *(it.output for it in form.operators), (3, 3), (2, 2), (1, 1))
+    smaller = float_form(Program((first, replace(pool, size=(2, 2))), 16, 16, 3, digest="0" * 64), PREPROCESS)
     assert smaller.digest != form.digest

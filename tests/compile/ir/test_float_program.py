@@ -29,10 +29,10 @@ X, Y, GATE = FloatTensor("x", 8, 8, 4), FloatTensor("y", 8, 8, 4), FloatTensor("
 BIAS = np.arange(4, dtype=np.float32)
 OPERATORS: tuple[FloatOperator, ...] = (
     FloatInput("op", Y, np.arange(768, dtype=np.float32).reshape(3, 256)),
-    FloatConv2d("op", X, Y, np.ones((4, 1, 1, 4), np.float32), BIAS, 1, 0, True),
-    FloatDepthwiseConv2d("op", X, Y, np.ones((4, 3, 3), np.float32), BIAS, 1, 1, True, X),
+    FloatConv2d("op", X, Y, np.ones((4, 1, 1, 4), np.float32), BIAS, (1, 1), (0, 0), True),
+    FloatDepthwiseConv2d("op", X, Y, np.ones((4, 3, 3), np.float32), BIAS, (1, 1), (1, 1), True, X),
     FloatPool("op", X, GATE),
-    FloatMaxPool("op", X, Y, 3, 1, 1),
+    FloatMaxPool("op", X, Y, (3, 3), (1, 1), (1, 1)),
     FloatGate("op", X, GATE, Y),
     FloatFunction("op", X, Y, "relu"),
     FloatAdd("op", X, X, Y, False),

@@ -27,7 +27,16 @@ def convolution(name: str, x: Tensor, channels: int, kernel: int, stride: int) -
     weight = np.zeros((channels, kernel, kernel, x.channels), np.int8)
     epilogue = Requantize(np.ones(channels, np.float32), 0, -128, 127)
     bias = np.zeros(channels, np.int32)
-    return Conv2d(name, x, tensor(name, height, width, channels), weight, bias, stride, kernel // 2, epilogue)
+    return Conv2d(
+        name,
+        x,
+        tensor(name, height, width, channels),
+        weight,
+        bias,
+        (stride, stride),
+        (kernel // 2, kernel // 2),
+        epilogue,
+    )
 
 
 def depthwise(name: str, x: Tensor, kernel: int, residual: Tensor | None) -> DepthwiseConv2d:
@@ -37,12 +46,14 @@ def depthwise(name: str, x: Tensor, kernel: int, residual: Tensor | None) -> Dep
     if residual is not None:
         epilogue = RequantizeAdd(ones, 0, -128, 127, residual, 4096)
     output = tensor(name, x.height, x.width, x.channels)
-    return DepthwiseConv2d(name, x, output, weight, bias, 1, kernel // 2, epilogue)
+    return DepthwiseConv2d(name, x, output, weight, bias, (1, 1), (kernel // 2, kernel // 2), epilogue)
 
 
 def logits(x: Tensor) -> Conv2d:
     weight, bias = np.zeros((5, x.height, x.width, x.channels), np.int8), np.zeros(5, np.int32)
-    return Conv2d("logits", x, tensor("logits", 1, 1, 5), weight, bias, 1, 0, ToLogits(np.ones(5, np.float32)))
+    return Conv2d(
+        "logits", x, tensor("logits", 1, 1, 5), weight, bias, (1, 1), (0, 0), ToLogits(np.ones(5, np.float32))
+    )
 
 
 @st.composite
@@ -110,7 +121,7 @@ def test_every_reader_finds_the_border_it_needs(program: Program) -> None:
     needed: dict[str, int] = {}
     for operator in program.operators:
         if isinstance(operator, Conv2d | DepthwiseConv2d):
-            needed[operator.input.name] = max(needed.get(operator.input.name, 0), operator.padding)
+            needed[operator.input.name] = max(needed.get(operator.input.name, 0), *operator.pads)
     for name, place in plan.placements.items():
         assert place.halo == needed.get(name, 0)
 

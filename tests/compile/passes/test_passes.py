@@ -680,7 +680,7 @@ def test_layouts(tmp_path: Path) -> None:
     np.testing.assert_array_equal(depthwise.weight, constants["depthwise.weight"][:, 0])
     np.testing.assert_array_equal(linear.weight, constants["logits.weight"][:, None, None, :])
     assert all(op.weight.flags.c_contiguous for op in (stem, depthwise, linear))
-    assert (stem.stride, stem.padding) == (2, 1)
+    assert (stem.strides, stem.pads) == ((2, 2), (1, 1))
     assert stem.epilogue.low == -128  # Relu: the zero point
 
 

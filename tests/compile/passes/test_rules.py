@@ -7,6 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from calib.integer import program as ir
+from calib.integer.operation import dilated
 from calib.integer.qparams import QParams
 from calib.integer.reference import execute
 from calib.integer.values import RequantizeAdd, ToLogits
@@ -23,8 +24,7 @@ HUGE = QParams(1e30)
 POINTWISE = QuantizedWeight(np.full((8, 8, 1, 1), 3, np.int8), ONES, 0)
 DEPTHWISE = QuantizedWeight(np.full((8, 1, 3, 3), 3, np.int8), ONES, 0)
 BROAD = QuantizedWeight(np.full((512, 513, 1, 1), 3, np.int8), np.ones(512, np.float32), 0)
-OBLONG = QuantizedWeight(np.full((8, 8, 1, 3), 3, np.int8), ONES, 0)
-OBLONG_DEPTHWISE = QuantizedWeight(np.full((8, 1, 3, 1), 3, np.int8), ONES, 0)
+LONG = QuantizedWeight(np.full((8, 8, 1, 5), 3, np.int8), ONES, 0)
 LINEAR = QuantizedWeight(np.full((8, 8), 3, np.int8), ONES, 0)
 
 
@@ -63,21 +63,23 @@ VECTOR = {"x": (1, 8, 1, 1), "y": (1, 8)}
 SCORES = {"output": "y", "qparams": {"x": P}}
 
 REFUSED: list[tuple[str, QdqGraph, str]] = [
-    ("auto_pad", only(n("Conv", "x w", "y", auto_pad="SAME_UPPER")), "SAME_UPPER.*explicit pads"),
-    ("two dilations", only(n("Conv", "x w", "y", dilations=(2, 1))), "equal dilations"),
-    ("no dilation at all", only(n("Conv", "x w", "y", dilations=(0, 0))), "equal dilations"),
+    ("auto_pad", only(n("Conv", "x w", "y", auto_pad="VALIDATED")), "VALIDATED.*explicit pads"),
+    ("one dilation", only(n("Conv", "x w", "y", dilations=(2,))), "two of each"),
+    ("no dilation at all", only(n("Conv", "x w", "y", dilations=(0, 0))), "at least 1"),
+    ("no stride at all", only(n("Conv", "x w", "y", strides=(0, 1))), "at least 1"),
+    ("one stride", only(n("Conv", "x w", "y", strides=(1,))), "two of each"),
+    ("far strides", only(n("Conv", "x w", "y", strides=(1, 1 << 40)), shapes={"y": (1, 8, 4, 1)}), "at most 65,536"),
+    ("two pads", only(n("Conv", "x w", "y", pads=(0, 0))), "four numbers"),
+    ("pads below zero", only(n("Conv", "x w", "y", pads=(-1, 1, 1, -1))), "none below 0"),
     ("dilation beyond the map", only(n("Conv", "x d", "y", group=8, dilations=(2, 2))), r"\(4, 4, 8\).*\(0, 0, 8\)"),
     ("far dilation", only(n("Conv", "x d", "y", group=8, dilations=(65, 65), pads=(65,) * 4)), "at most 64 pixels"),
-    ("two strides", only(n("Conv", "x w", "y", strides=(1, 2))), "equal strides"),
-    ("one side padded", only(n("Conv", "x w", "y", pads=(0, 1, 1, 1))), "above and on the left"),
-    ("depthwise padded on one side", only(n("Conv", "x d", "y", group=8, pads=(0, 1, 1, 1))), "above and on the left"),
+    ("kernel larger than the map", only(n("Conv", "x o", "y"), weights={"o": LONG}), r"kernel makes \(4, 0, 8\)"),
+    ("kernel of nothing", only(n("MaxPool", "x", "y", kernel_shape=(0, 3))), "height and width, at least 1"),
+    ("kernel of one axis", only(n("MaxPool", "x", "y", kernel_shape=(3,))), "height and width, at least 1"),
     ("groups that do not divide", only(n("Conv", "x w", "y", group=3)), "8 outputs are no multiple of its 3 groups"),
     ("no groups", only(n("Conv", "x w", "y", group=0)), "multiple of its 0 groups"),
-    ("groups of other channels", only(n("Conv", "x w", "y", group=2)), "16 channels do not fit"),
+    ("groups of other channels", only(n("Conv", "x w", "y", group=2)), "8 channels, its kernel reads 16"),
     ("many wide groups", only(n("Conv", "x b", "y", group=512), weights={"b": BROAD}), "134,479,872 weights"),
-    ("oblong kernel", only(n("Conv", "x o", "y", pads=(1, 1, 1, 1)), weights={"o": OBLONG}), "1x3; only square"),
-    ("oblong depthwise kernel", only(n("Conv", "x o", "y", group=8), weights={"o": OBLONG_DEPTHWISE}),
-     "3x1; only square"),
     ("float weight", only(n("Conv", "x three", "y")), "not an int8 constant"),
     ("float depthwise weight", only(n("Conv", "x three", "y", group=8)), "not an int8 constant"),
     ("float linear weight", only(n("Gemm", "x three", "y", transB=1)), "not an int8 constant"),
@@ -88,9 +90,10 @@ REFUSED: list[tuple[str, QdqGraph, str]] = [
     ("short bias", only(n("Conv", "x w three", "y")), "not a constant of 8 values"),
     ("bias of rows", only(n("Gemm", "x l rows", "y", transB=1), shapes=VECTOR,
                           constants={"rows": np.zeros((8, 1), np.float32)}), "not a constant of 8 values"),
-    ("too much padding", only(n("Conv", "x w", "y", pads=(1, 1, 1, 1))), "padding 1"),
+    ("too much padding", only(n("Conv", "x w", "y", pads=(1, 1, 1, 1))), r"makes \(6, 6, 8\)"),
+    ("very much padding", only(n("Conv", "x w", "y", pads=(0, 0, 0, 65))), "at most 64 pixels"),
     ("depthwise of other channels", only(n("Conv", "x d", "y", group=8, pads=(1,) * 4), shapes={"x": (1, 7, 4, 4)}),
-     "do not fit"),
+     "7 channels, its kernel reads 8"),
     ("output of another size", only(n("Conv", "x w", "y"), shapes={"y": (1, 8, 5, 4)}), r"\(5, 4, 8\).*\(4, 4, 8\)"),
     ("scaled linear layer", only(n("Gemm", "x l", "y", transB=1, alpha=0.5), shapes=VECTOR), "alpha"),
     ("transposed input", only(n("Gemm", "x l", "y", transB=1, transA=1), shapes=VECTOR), "transA"),
@@ -108,19 +111,19 @@ REFUSED: list[tuple[str, QdqGraph, str]] = [
     ("mean of channels", only(n("ReduceMean", "x axes", "y"), constants={"axes": np.int64([1])}), "whole height"),
     ("mean of a vector", only(n("ReduceMean", "x", "y", axes=(1,)), shapes={"x": (1, 8)}), "whole height"),
     ("mean with padding",
-     only(n("AveragePool", "x", "y", kernel_shape=(4, 4), pads=(1, 1, 1, 1))), "count_include_pad"),
+     only(n("AveragePool", "x", "y", kernel_shape=(4, 4), pads=(1, 1, 1, 1)), shapes={"y": (1, 8, 3, 3)}),
+     "count_include_pad"),
     ("mean of a window with too many pixels",
      only(n("AveragePool", "x", "y", kernel_shape=(12, 12)), shapes={"x": (1, 8, 20, 20)}), "at most 128 pixels"),
     ("window rounded up", only(n("AveragePool", "x", "y", kernel_shape=(3, 3), strides=(2, 2), ceil_mode=1),
                                shapes={"y": (1, 8, 2, 2)}), "ceil_mode=0"),
-    ("window of other strides", only(n("AveragePool", "x", "y", kernel_shape=(3, 3), strides=(1, 2))), "equal strides"),
-    ("window padded on one side", only(n("AveragePool", "x", "y", kernel_shape=(3, 3), pads=(0, 1, 1, 1))), "above"),
     ("window with a lesser mean at the border",
      only(n("AveragePool", "x", "y", kernel_shape=(3, 3), pads=(1, 1, 1, 1))), "count_include_pad"),
     ("window of another output", only(n("AveragePool", "x", "y", kernel_shape=(3, 3))), r"\(4, 4, 8\).*\(2, 2, 8\)"),
     ("window of far scales", only(n("AveragePool", "x", "y", kernel_shape=(3, 3), pads=(1,) * 4, count_include_pad=1),
                                   qparams={"x": HUGE, "y": P}), "too far apart"),
-    ("window with auto_pad", only(n("AveragePool", "x", "y", kernel_shape=(3, 3), auto_pad="SAME_UPPER")), "explicit"),
+    ("window with auto_pad", only(n("AveragePool", "x", "y", kernel_shape=(3, 3), auto_pad="")), "explicit"),
+    ("window padded very far", only(n("MaxPool", "x", "y", kernel_shape=(99, 99), pads=(98,) * 4)), "at most 64"),
     ("mean of a huge map", only(n("GlobalAveragePool", "x", "y"), shapes={"x": (1, 8, LARGEST_MAP, 2)}), "pixels"),
     ("mean with far scales", only(n("GlobalAveragePool", "x", "y"), qparams={"x": HUGE, "y": P},
                                   shapes={"y": (1, 8, 1, 1)}), "too far apart"),
@@ -157,8 +160,11 @@ REFUSED: list[tuple[str, QdqGraph, str]] = [
     ("a float input", only(n("Conv", "x w", "y"), qparams={"y": P}), "reads 'x' in float"),
     ("a float result", only(n("Conv", "x w", "y"), qparams={"x": P}), "'y' stays float"),
     ("unknown operator", only(n("Einsum", "x", "y")), "no integer rule for Einsum"),
-    ("oblong max pool", only(n("MaxPool", "x", "y", kernel_shape=(3, 2))), "square window"),
-    ("max pool that starts outside", only(n("MaxPool", "x", "y", kernel_shape=(2, 2), pads=(2, 2, 0, 0))), "pads"),
+    ("max pool of another output", only(n("MaxPool", "x", "y", kernel_shape=(3, 2))), r"makes \(2, 3, 8\)"),
+    ("max pool that starts outside", only(n("MaxPool", "x", "y", kernel_shape=(2, 2), pads=(2, 1, 0, 0)),
+                                          shapes={"y": (1, 8, 5, 4)}), "lies outside the map"),
+    ("max pool between whose taps the map is", only(n("MaxPool", "x", "y", kernel_shape=(2, 1), dilations=(6, 1),
+     pads=(1, 0, 1, 0)), shapes={"x": (1, 8, 5, 4), "y": (1, 8, 1, 4)}), "lies outside the map"),
     ("max pool with other scales", only(n("MaxPool", "x", "y", kernel_shape=(1, 1))), "another scale"),
     ("concatenated rows", only(n("Concat", "x g", "y", axis=2)), "concatenation of channels"),
     ("concatenation of too much", only(n("Concat", "x g", "y", axis=1)), "do not fit"),
@@ -241,17 +247,20 @@ def test_spellings_of_the_mean(node: Node, shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize(
     ("window", "attributes", "sides", "expected"),
-    [((3, 3), {}, (2, 2), (1, 0)), ((3, 3), {"pads": (1,) * 4, "count_include_pad": 1}, (4, 4), (1, 1)),
-     ((3, 3), {"pads": (1, 1, 0, 0), "strides": (2, 2), "count_include_pad": 1}, (2, 2), (2, 1)),
-     ((2, 2), {"strides": (2, 2), "ceil_mode": 1}, (2, 2), (2, 0)), ((1, 3), {}, (4, 2), (1, 0))],
+    [((3, 3), {}, (2, 2), ((1, 1), (0, 0))),
+     ((3, 3), {"pads": (1,) * 4, "count_include_pad": 1}, (4, 4), ((1, 1), (1, 1))),
+     ((3, 3), {"pads": (1, 1, 0, 0), "strides": (2, 2), "count_include_pad": 1}, (2, 2), ((2, 2), (1, 1))),
+     ((2, 2), {"strides": (2, 2), "ceil_mode": 1}, (2, 2), ((2, 2), (0, 0))), ((1, 3), {}, (4, 2), ((1, 1), (0, 0))),
+     ((3, 2), {"strides": (1, 2)}, (2, 2), ((1, 2), (0, 0))),
+     ((2, 3), {"pads": (0, 1, 1, 1), "count_include_pad": 1}, (4, 4), ((1, 1), (0, 1)))],
 )  # fmt: skip
 def test_a_smaller_window_is_an_average_pool(
-    window: tuple[int, int], attributes: dict, sides: tuple[int, int], expected: tuple[int, int]
+    window: tuple[int, int], attributes: dict, sides: tuple[int, int], expected: tuple[tuple[int, int], ...]
 ) -> None:
     made = operator(only(n("AveragePool", "x", "y", kernel_shape=window, **attributes), shapes={"y": (1, 8, *sides)}))
     assert isinstance(made, ir.AveragePool)
     count = window[0] * window[1]
-    assert (made.window, made.stride, made.padding) == (window, *expected) and made.bias == -count * 3
+    assert (made.window, made.strides, made.pads) == (window, *expected) and made.bias == -count * 3
     assert made.epilogue.multiplier == np.float32(0.1 / (np.float64(np.float32(0.2)) * count))
 
 
@@ -281,7 +290,38 @@ def test_dilation_keeps_the_weights(weight: str, group: int) -> None:
     node = n("Conv", f"x {weight}", "y", group=group, dilations=(3, 3), pads=(3, 3, 3, 3))
     made = operator(only(node, **weights(k=kernels[1], g=kernels[2])))
     assert isinstance(made, ir.Conv2d | ir.DepthwiseConv2d) and made.weight.shape[1:3] == (3, 3)
-    assert (made.dilation, made.window, made.padding, made.border) == (3, (7, 7), 3, 3)
+    assert (made.dilations, made.window, made.pads, made.border) == ((3, 3), (7, 7), (3, 3), 3)
+
+
+@pytest.mark.parametrize(("sides", "group"), [((1, 3), 1), ((3, 1), 8), ((2, 3), 2)])
+@pytest.mark.parametrize(
+    ("attributes", "made"),
+    [({"pads": (0, 1, 2, 1)}, ((1, 1), (0, 1), (1, 1))),
+     ({"pads": (1, 0, 0, 2), "strides": (2, 1)}, ((2, 1), (1, 0), (1, 1))),
+     ({"dilations": (1, 2), "pads": (2, 0, 2, 3), "strides": (1, 3)}, ((1, 3), (2, 0), (1, 2)))],
+)  # fmt: skip
+def test_each_axis_has_its_own_window(sides: tuple[int, int], group: int, attributes: dict, made: tuple) -> None:
+    strides, pads, dilations = made
+    dilations = tuple(d if taps > 1 else 1 for d, taps in zip(dilations, sides, strict=True))  # of one tap: no matter
+    rows = (4 + pads[0] + attributes["pads"][2] - dilated(sides[0], dilations[0])) // strides[0] + 1
+    columns = (4 + pads[1] + attributes["pads"][3] - dilated(sides[1], dilations[1])) // strides[1] + 1
+    kernel = QuantizedWeight(np.full((8, 8 // group, *sides), 3, np.int8), ONES, 0)
+    node = n("Conv", "x k", "y", group=group, **attributes)
+    found = operator(only(node, shapes={"y": (1, 8, rows, columns)}, **weights(k=kernel)))
+    assert (found.kernel, found.strides, found.pads, found.dilations) == (sides, strides, pads, dilations)
+
+
+@pytest.mark.parametrize(
+    ("auto", "size", "kernel", "pads", "border"),
+    [("SAME_UPPER", 4, 3, (0, 0), 1), ("SAME_LOWER", 4, 3, (1, 1), 1), ("SAME_UPPER", 5, 3, (1, 1), 1),
+     ("SAME_LOWER", 4, 1, (0, 0), 0), ("VALID", 5, 3, (0, 0), 0), ("SAME_UPPER", 4, 6, (2, 2), 2)],
+)  # fmt: skip
+def test_pads_that_follow_from_the_sizes(auto: str, size: int, kernel: int, pads: tuple, border: int) -> None:
+    weight = QuantizedWeight(np.full((8, 8, kernel, kernel), 3, np.int8), ONES, 0)
+    side = 2 if auto == "VALID" else -(-size // 2)
+    shapes = {"x": (1, 8, size, size), "y": (1, 8, side, side)}
+    made = operator(only(n("Conv", "x k", "y", strides=(2, 2), auto_pad=auto), shapes=shapes, **weights(k=weight)))
+    assert (made.pads, made.border) == (pads, border)
 
 
 def test_difference_is_a_sum_with_a_negative_factor() -> None:

@@ -96,8 +96,12 @@ def test_a_normalization_is_a_line_and_another_table_is_not(element: str, near: 
 def test_values_beyond_half_precision_are_refused_by_name() -> None:
     x, y = FloatTensor("input", 1, 1, 3, "float16"), FloatTensor("scores", 1, 1, 2, "float16")
     weight = np.full((2, 1, 1, 3), 300, np.float32)
-    layer = FloatConv2d("middle", x, FloatTensor("middle", 1, 1, 2, "float16"), weight, weight[:, 0, 0, 0], 1, 0, False)
-    last = FloatConv2d("scores", layer.output, y, weight[:, :, :, :2], weight[:, 0, 0, 0], 1, 0, False, logits=True)
+    layer = FloatConv2d(
+        "middle", x, FloatTensor("middle", 1, 1, 2, "float16"), weight, weight[:, 0, 0, 0], (1, 1), (0, 0), False
+    )
+    last = FloatConv2d(
+        "scores", layer.output, y, weight[:, :, :, :2], weight[:, 0, 0, 0], (1, 1), (0, 0), False, logits=True
+    )
     tables = np.broadcast_to(np.arange(256, dtype=np.float32), (3, 256))
     program = FloatProgram((FloatInput("input", x, tables), layer, last), 1, 1, 2, "", "float16")
     assert run_float(program, np.full((1, 1, 1, 3), 1, np.uint8)).shape == (1, 2)

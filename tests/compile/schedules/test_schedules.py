@@ -72,8 +72,8 @@ def float_operators() -> list[tuple[AnyOperator, MemoryPlan]]:
     gated = FloatTensor("g", 4, 4, 3)
     operators: list[FloatOperator] = [
         FloatInput("a", a, ones(3, 256)),
-        FloatConv2d("b", a, b, ones(3, 3, 3, 3), ones(3), 1, 1, relu=True),
-        FloatDepthwiseConv2d("c", b, c, ones(3, 3, 3), ones(3), 1, 1, relu=True),
+        FloatConv2d("b", a, b, ones(3, 3, 3, 3), ones(3), (1, 1), (1, 1), relu=True),
+        FloatDepthwiseConv2d("c", b, c, ones(3, 3, 3), ones(3), (1, 1), (1, 1), relu=True),
         FloatPool("p", c, replace(pooled, height=1, width=1)),
         FloatGate("g", c, replace(pooled, height=1, width=1), gated),
         FloatFunction("f", gated, replace(gated, name="f"), "hard_swish"),
@@ -81,7 +81,7 @@ def float_operators() -> list[tuple[AnyOperator, MemoryPlan]]:
     ]
     scores = FloatTensor("l", 1, 1, 2)
     cropped = operators[-1].output
-    last = FloatConv2d("l", cropped, scores, ones(2, 4, 4, 3), ones(2), 1, 0, relu=False, logits=True)
+    last = FloatConv2d("l", cropped, scores, ones(2, 4, 4, 3), ones(2), (1, 1), (0, 0), relu=False, logits=True)
     plan = plan_memory(FloatProgram((*operators, last), 4, 4, 2, ""))
     return [(operator, plan) for operator in operators]
 

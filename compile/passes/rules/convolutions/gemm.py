@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from compile.ir.qdq_graph import Node, QdqGraph
-from compile.passes.rules.common import Refusal, RuleResult, dense_operator, tensor_of, weight_of
+from compile.passes.rules.common import Refusal, RuleResult, tensor_of, weight_of
+from compile.passes.rules.convolutions.dense import dense_operator
+from compile.passes.rules.geometry import Geometry
 
 
 def gemm(graph: QdqGraph, node: Node) -> RuleResult:
@@ -23,4 +25,5 @@ def gemm(graph: QdqGraph, node: Node) -> RuleResult:
     if rows.shape[1] != x.channels * x.height * x.width:
         return Refusal(f"its weight reads {rows.shape[1]} values, its input has {x.channels * x.height * x.width}")
     kernel = rows.reshape(len(rows), x.channels, x.height, x.width).transpose(0, 2, 3, 1)
-    return dense_operator(graph, node, kernel, scales, stride=1, padding=0)
+    whole = Geometry((x.height, x.width), (1, 1), (0, 0), (0, 0), (1, 1))
+    return dense_operator(graph, node, kernel, scales, whole)

@@ -41,9 +41,9 @@ def scale_channels(graph: QdqGraph, node: Node) -> RuleResult:
     if not is_logits(graph, node):
         layer = settle_dead_channels(layer, y.qparams.scale)
         epilogue, start = lower_depthwise(layer, layer_output(graph, node))
-        return DepthwiseConv2d(node.name, x, y, layer.weight, start, 1, 0, epilogue)
+        return DepthwiseConv2d(node.name, x, y, layer.weight, start, (1, 1), (0, 0), epilogue)
     if (y.height, y.width) != (1, 1) or y.channels > MOST_SCORES or node.bounds != (-np.inf, np.inf):
         return Refusal(f"the scores are one plain value for each of up to {MOST_SCORES} classes")
     layer = replace(layer, weight=np.diag(weight.reshape(-1))[:, None, None, :])  # [O, 1, 1, I]
     scores, start = lower_logits(layer)
-    return Conv2d(node.name, x, y, np.ascontiguousarray(layer.weight), start, 1, 0, scores)
+    return Conv2d(node.name, x, y, np.ascontiguousarray(layer.weight), start, (1, 1), (0, 0), scores)
