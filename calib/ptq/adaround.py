@@ -13,6 +13,8 @@ on held-out images became smaller, so no block becomes worse.
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -80,13 +82,24 @@ class Block:
 
 
 def find_blocks(graph: Graph) -> tuple[Block, ...]:
-    """Return the bottlenecks, and what lies before and after them operator by operator, in execution order."""
-    groups: dict[str, list[Operator]] = {}
+    """Return the parts of a network between which one tensor alone is read: residual blocks, and single operators."""
+    blocks, part = list[Block](), list[Operator]()
+    left, live = Counter(graph.readers), {INPUT}
     for op in graph.operators:
-        parts = op.name.split(".")
-        name = ".".join(parts[:3]) if parts[0] == "blocks" else op.name
-        groups.setdefault(name, []).append(op)
-    return tuple(Block(name, tuple(operators)) for name, operators in groups.items())
+        part.append(op)
+        left.subtract(op.inputs)
+        live = {name for name in live if left[name] > 0} | {op.name}
+        if live == {op.name}:
+            blocks.append(Block(_common_name(part), tuple(part)))
+            part = []
+    return tuple(blocks)
+
+
+def _common_name(part: list[Operator]) -> str:
+    """Return what the names of operators begin with, in whole words between dots; a single one's name."""
+    words = [op.name.split(".") for op in part]
+    shared = itertools.takewhile(lambda same: len({*same}) == 1, zip(*words, strict=False))
+    return ".".join(same[0] for same in shared) or part[-1].name
 
 
 def learn_rounding(

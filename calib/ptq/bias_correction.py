@@ -87,7 +87,7 @@ def _sample(op: Convolution | Classifier, weight: torch.Tensor, x: torch.Tensor)
     """Return a layer's output without its bias at some positions, float64 [N * positions, O]."""
     if isinstance(op, Classifier):
         return canonical.classify(x, weight, None).double()
-    y = canonical.convolve(x, weight, None, op.stride, op.padding, op.groups).flatten(2)
+    y = canonical.convolve(x, weight, None, op.strides, op.pads, op.dilations, op.groups).flatten(2)
     # A step that shares no factor with the width of a map goes through its columns too.
     step = max(1, y.shape[2] // POSITIONS) | 1
     return y[:, :, ::step].permute(0, 2, 1).flatten(0, 1).double()

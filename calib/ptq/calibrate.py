@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from calib.integer.qparams import INT8_MIN, QParams
 from calib.observers import TensorStatistics, make_observer
 from calib.settings.config import QuantConfig
-from calib.settings.policy import find_policy, qparams_of_range, quantized_tensors, useful_range
+from calib.settings.policy import find_policy, qparams_of_range, quantized_tensors, scale_owners, useful_range
 from calib.settings.quantspec import QuantSpec
 from calib.weight_scales import planning as q15
 from calib.weight_scales.int16 import plan_int16
@@ -80,7 +80,7 @@ def choose_spec(graph: Graph, statistics: dict[str, TensorStatistics], config: Q
             residual = None if epilogue.residual is None else activations.get(epilogue.residual)
             scales = None
             if op.is_depthwise and output is not None and _wants_int16(config, op.name):
-                scales = plan_int16(op, activations[op.input], output, residual)
+                scales = plan_int16(op, activations[op.input], output, residual, epilogue.clamp)
                 if scales is None:
                     notes.append(f"{op.name}: no int16 accumulator fits its weights and bias, so it has int32 ones")
             if op.is_depthwise:
@@ -108,8 +108,12 @@ def _activation_qparams(
 ) -> dict[str, QParams]:
     """Return each tensor's scale and zero point; a tensor that was always 0, or nearly, gets scale 1 and a note."""
     symmetric = find_policy(config.policy).symmetric
-    result = {}
-    for name in quantized_tensors(graph, config.stays_float):
+    tensors = quantized_tensors(graph, config.stays_float)
+    owners = {name: owner for name, owner in scale_owners(graph).items() if owner in tensors}
+    result: dict[str, QParams] = {}
+    for name in tensors:
+        if name in owners:
+            continue
         entry = statistics[name]
         settings = config.settings(name)
         low, high = make_observer(settings.observer, settings.percentile).find_range(entry, symmetric)
@@ -118,4 +122,4 @@ def _activation_qparams(
             notes.append(f"{name}: 0, or too small for a scale, on every calibration picture; it gets scale 1")
             qparams = QParams(1.0, 0 if symmetric or entry.minimum < 0 else INT8_MIN)
         result[name] = qparams
-    return result
+    return {name: result[owners.get(name, name)] for name in tensors}

@@ -8,7 +8,6 @@ here have a scale per channel already, so it is the activations that are equaliz
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from repghost.graph.operators import AveragePool, Classifier, Convolution, Graph, Operator
+from repghost.graph.operators import RELU, UNBOUNDED, Classifier, Convolution, GlobalAveragePool, Graph, Operator
 from repghost.graph.run import run_float
 
 # A depthwise weight that shrinks by more leaves its int16 multiplier too few integers to choose from.
@@ -38,18 +37,25 @@ class Pair:
 
 def find_pairs(graph: Graph) -> tuple[Pair, ...]:
     """Return every pair of layers for which equalization is exact, in execution order."""
-    readers = Counter(name for op in graph.operators for name in op.inputs)
+    readers = graph.readers
     reader = {name: op for op in graph.operators for name in op.inputs}
     pairs = []
     for op in graph.operators:
-        if not isinstance(op, Convolution):
+        if not isinstance(op, Convolution) or op.clamp not in (UNBOUNDED, RELU):  # other clamps do not scale along
             continue
         tensor, following = op.name, reader.get(op.name)
-        while readers[tensor] == 1 and isinstance(following, AveragePool):
+        while readers[tensor] == 1 and isinstance(following, GlobalAveragePool):
             tensor, following = following.name, reader.get(following.name)
-        if readers[tensor] == 1 and isinstance(following, Convolution | Classifier):
+        if readers[tensor] == 1 and following is not None and _scales_inputs(following):
             pairs.append(Pair(op.name, following.name))
     return tuple(pairs)
+
+
+def _scales_inputs(op: Operator) -> bool:
+    """Return whether the weights of an operator can take factors for the channels that it reads."""
+    if isinstance(op, Convolution):
+        return op.groups == 1 or (op.is_depthwise and len(op.weight) == op.groups)
+    return isinstance(op, Classifier)
 
 
 def equalize(graph: Graph, batches: Iterable[NDArray[np.float32]]) -> Graph:

@@ -18,8 +18,8 @@ from calib.qat.scales import LearnedScales
 from calib.qat.weights import Layer, WeightSource, layers_of
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.fake_quantize import fake_quantize_weight, weight_steps
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
-from repghost.graph.run import FAST, Kernels, followed_by, run
+from repghost.graph.operators import INPUT, RELU, Classifier, Convolution, Graph, Operator
+from repghost.graph.run import FAST, Kernels, clamped, convolve, followed_by, run
 
 
 class QatNetwork(nn.Module):
@@ -92,9 +92,10 @@ class QatNetwork(nn.Module):
         return replace(op, weight=steps.numpy() * scales.reshape((-1,) + (1,) * (op.weight.ndim - 1)))
 
     def _convolution(self, op: Convolution, x: torch.Tensor) -> torch.Tensor:
-        """Return a convolution's output without its ReLU, which is a bound of the quantizer behind it."""
+        """Return a convolution's output; a ReLU is left to the quantizer behind it, of which it is a bound."""
         weight, bias = self._layer(op.name, x)
-        return F.conv2d(x, weight, bias, op.stride, op.padding, groups=op.groups)
+        y = convolve(op, x, weight, bias)
+        return y if op.clamp == RELU else clamped(y, op.clamp)
 
     def _classifier(self, op: Classifier, x: torch.Tensor) -> torch.Tensor:
         weight, bias = self._layer(op.name, x)
@@ -102,7 +103,7 @@ class QatNetwork(nn.Module):
 
     def _output(self, op: Operator, value: torch.Tensor) -> torch.Tensor:
         """Return an operator's output through its quantizer; logits, and what an add takes, have none."""
-        return self.scales.quantize(op.name, value, isinstance(op, Convolution) and op.relu)
+        return self.scales.quantize(op.name, value, isinstance(op, Convolution) and op.clamp == RELU)
 
     def _layer(self, name: str, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a layer's quantized weight and its bias."""

@@ -17,6 +17,7 @@ from torch import nn
 
 from calib.integer.qparams import INT8_MAX, INT8_MIN, QParams, q15_multiplier, q15_unit
 from calib.qat.weights import Layer, key, layers_of
+from calib.settings.policy import scale_owners
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.fake_quantize import fake_quantize, grown
 from calib.weight_scales import planning as q15
@@ -132,8 +133,11 @@ class LearnedScales(nn.Module):
         self._accumulators = dict(spec.accumulators)
         self._notes = spec.notes
         self._names = tuple(spec.activations)
+        self._owners = {name: owner for name, owner in scale_owners(graph).items() if owner in spec.activations}
         self.frozen = False
-        self.activation = nn.ModuleDict({key(name): ActivationScale(q) for name, q in spec.activations.items()})
+        self.activation = nn.ModuleDict(
+            {key(name): ActivationScale(q) for name, q in spec.activations.items() if name not in self._owners}
+        )
         self._activation(INPUT).requires_grad_(False)  # it belongs to the images, not to the network
         self.weight = nn.ModuleDict()
         for name, scales in spec.weight_scales.items():
@@ -151,7 +155,7 @@ class LearnedScales(nn.Module):
             value: float32 [N, C, H, W], before a ReLU if there is one.
             relu: whether there is.
         """
-        return self._activation(tensor)(value, relu) if key(tensor) in self.activation else value
+        return self._activation(tensor)(value, relu) if tensor in self._names else value
 
     def weight_scales(self, layer: str) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return a layer's scales, float32 [O], and the most its magnitudes may sum to in each channel, or None."""
@@ -200,7 +204,7 @@ class LearnedScales(nn.Module):
         return QuantSpec(self.qparams(), scales, self._accumulators, self._notes)
 
     def _activation(self, tensor: str) -> ActivationScale:
-        module = self.activation[key(tensor)]
+        module = self.activation[key(self._owners.get(tensor, tensor))]
         assert isinstance(module, ActivationScale)
         return module
 
@@ -219,7 +223,7 @@ class LearnedScales(nn.Module):
             return scales.planned(op, x, None if isinstance(op, Classifier) else self._output(op.name).qparams())
         assert isinstance(op, Convolution)
         y, other = self._output(op.name).qparams(), epilogue.residual
-        planned = plan_int16(op, x, y, None if other is None else self._activation(other).qparams())
+        planned = plan_int16(op, x, y, None if other is None else self._activation(other).qparams(), epilogue.clamp)
         # Without a better plan the multipliers stay; the limits of the sums hold for them as well.
         return scales.exact(x, y) if planned is None else planned
 

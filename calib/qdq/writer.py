@@ -20,7 +20,8 @@ from calib.qdq.digest import program_digest
 from calib.settings.config import QuantConfig
 from calib.settings.quantspec import QuantSpec
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, Size
+from repghost.graph.shapes import Shape, shapes_of
 
 OPSET = 17
 
@@ -59,8 +60,8 @@ class Description:
 class _Writer(OnnxGraph):
     """Tensors are int8 as soon as a Q/DQ pair follows them."""
 
-    def __init__(self, spec: QuantSpec) -> None:
-        super().__init__()
+    def __init__(self, spec: QuantSpec, shapes: Mapping[str, Shape]) -> None:
+        super().__init__(shapes)
         self.spec = spec
         self.readable: dict[str, str] = {}  # tensor -> the ONNX tensor its readers take
 
@@ -111,21 +112,25 @@ class _Writer(OnnxGraph):
         self.publish(op.name)
 
 
-def build_qdq(graph: Graph, spec: QuantSpec, size: int) -> onnx.ModelProto:
+def build_qdq(graph: Graph, spec: QuantSpec, size: Size) -> onnx.ModelProto:
     """Return the QDQ graph without metadata, checked by onnx, with the shape of every tensor.
 
     Args:
         graph: from `repghost.graph.trace.graph_of`.
         spec: from `calib.ptq.calibrate.calibrate`.
         size: height and width of the input, in pixels.
+
+    Raises:
+        UsageError: when the network takes another size.
     """
-    writer = _Writer(spec)
+    shapes = shapes_of(graph, size)
+    writer = _Writer(spec, shapes)
     writer.publish(INPUT)
     for operator in graph.operators:
         writer.operator(operator)
-    last = graph.operators[-1]
-    assert isinstance(last, Classifier)
-    return writer.model("repghostnet", (1, graph.channels, size, size), len(last.bias), OPSET, {})
+    if not isinstance(graph.operators[-1], Classifier):
+        writer.node("Flatten", f"{graph.output}.flatten", (writer.readable[graph.output],), LOGITS, axis=1)
+    return writer.model("repghostnet", (1, *shapes[INPUT]), shapes[graph.output][0], OPSET, {})
 
 
 def describe(

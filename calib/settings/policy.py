@@ -1,11 +1,12 @@
 """Policies: what a kind of device requires of a quantized network.
 
-Both policies quantize the same tensors, and each tensor has a scale of its own: no operator of RepGhostNet needs two
-tensors on one scale, because every operator requantizes its result.
+Both policies quantize the same tensors. Each tensor has a scale of its own, because operators requantize their results,
+but for those that only move numbers: their results keep the scale of what they read (`scale_owners`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,14 +15,13 @@ import numpy as np
 from calib.integer.qparams import INT8_MAX, INT8_MIN, QParams
 from calib.settings.quantspec import QuantSpec
 from repghost.errors import unknown_value
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, HardSigmoid
+from repghost.graph.operators import INPUT, Classifier, Concat, Function, Graph, Mover, Operator, Resize, Step
 
 NO_FLOAT_LAYERS = (
     "an integer program has no float layers, so only --policy tensorrt can leave layers in float. Give them finer "
     'settings instead, e.g. {"observer": "min_max", "depthwise_accumulator": "int32"}, or train under quantization '
     "with `repghost qat`."
 )
-HARD_SIGMOID_LIMIT = 3.0  # beyond it the gate is 0 or 1, whatever the value
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def quantized_tensors(graph: Graph, stays_float: Callable[[str], bool] | None = 
         stays_float: says which operators are computed in float. They read tensors as they were before quantization, as
             TensorRT demands, so what only they read stays float.
     """
-    inside = graph.fused_adds()
+    inside = graph.fused_adds
     made = [op.name for op in graph.operators if not isinstance(op, Classifier) and op.name not in inside]
     if stays_float is None:
         return INPUT, *made
@@ -99,19 +99,59 @@ def quantized_tensors(graph: Graph, stays_float: Callable[[str], bool] | None = 
 
 def float_parts(graph: Graph, spec: QuantSpec) -> tuple[str, ...]:
     """Return the layers and tensors that would be integers in an integer program and that `spec` leaves in float."""
-    layers = {op.name for op in graph.operators if isinstance(op, Convolution | Classifier)} - set(spec.weight_scales)
+    layers = {op.name for op in graph.layers()} - set(spec.weight_scales)
     tensors = set(quantized_tensors(graph)) - set(spec.activations)
     return tuple(name for name in graph.names() if name in layers | tensors)
+
+
+def moves(op: Operator) -> bool:
+    """Return whether an operator only moves numbers of one tensor."""
+    return isinstance(op, Mover) or (isinstance(op, Resize) and op.mode == "nearest")
+
+
+def scale_owners(graph: Graph) -> dict[str, str]:
+    """Return the tensor whose scale each tensor has that does not have its own.
+
+    What only moves numbers keeps the scale of what it reads. The maps of a concatenation get its scale where nothing
+    else reads them; others are requantized for it.
+    """
+    owners: dict[str, str] = {}
+    for op in graph.operators:
+        if moves(op):
+            owners[op.name] = owners.get(op.inputs[0], op.inputs[0])
+    operators = {op.name: op for op in graph.operators}
+    for op in reversed(graph.operators):
+        if isinstance(op, Concat):
+            free = [name for name in op.inputs if graph.readers[name] == 1 and _has_own_scale(operators.get(name))]
+            owners |= dict.fromkeys(free, owners.get(op.name, op.name))
+    return owners
+
+
+def _has_own_scale(op: Operator | None) -> bool:
+    return op is not None and not moves(op)
 
 
 def useful_range(graph: Graph, tensor: str, low: float, high: float) -> tuple[float, float]:
     """Return the part of a range that can make a difference to the network.
 
-    What a hard sigmoid reads is limited to [-3, 3]: finer steps for free.
+    What only hard sigmoids read, for instance, is limited to [-3, 3]: finer steps for free.
     """
-    if any(isinstance(op, HardSigmoid) and op.input == tensor for op in graph.operators):
-        return max(low, -HARD_SIGMOID_LIMIT), min(high, HARD_SIGMOID_LIMIT)
-    return low, high
+    ranges = [_useful_to(op) for op in graph.operators if tensor in op.inputs]
+    if not ranges or any(entry is None for entry in ranges):
+        return low, high
+    known = [entry for entry in ranges if entry is not None]
+    return max(low, min(least for least, _ in known)), min(high, max(most for _, most in known))
+
+
+def _useful_to(reader: Operator) -> tuple[float, float] | None:
+    """Return the range in which an operator's result depends on what it reads; None where it always does."""
+    match reader:
+        case Function(steps=(Step("HardSigmoid", (0,), attributes),)):
+            alpha, beta = (dict(attributes).get(name, default) for name, default in (("alpha", 0.2), ("beta", 0.5)))
+            return (-beta / alpha, (1 - beta) / alpha) if alpha > 0 else None
+        case Function(steps=(Step("HardSwish", (0,)),)):
+            return -3.0, math.inf
+    return None
 
 
 def qparams_of_range(low: float, high: float, symmetric: bool) -> QParams | None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.lower import IntegerLayer, LayerOutput, lower_q15
-from calib.integer.qparams import INT8_MIN, QParams, q15_multiplier, quantize_weights
+from calib.integer.lower import IntegerLayer, LayerOutput, integer_bounds, lower_q15
+from calib.integer.qparams import QParams, q15_multiplier, quantize_weights
 from calib.integer.values import Tensor
 from calib.settings.quantspec import QuantSpec
 from calib.weight_scales import planning as q15
-from repghost.graph.operators import Convolution, Graph
+from repghost.graph.operators import Clamp, Convolution, Graph
 
 
-def plan_int16(layer: Convolution, x: QParams, y: QParams, residual: QParams | None) -> NDArray[np.float32] | None:
+def plan_int16(
+    layer: Convolution, x: QParams, y: QParams, residual: QParams | None, clamp: Clamp
+) -> NDArray[np.float32] | None:
     """Return weight scales with which `calib.integer.lower.lower_q15` provably works for a depthwise layer, or None.
 
     Args:
@@ -21,9 +23,10 @@ def plan_int16(layer: Convolution, x: QParams, y: QParams, residual: QParams | N
         x: of its input.
         y: of its output, or of the add behind it.
         residual: of the other tensor of that add.
+        clamp: of the layer, or of that add.
     """
     scales = q15.plan_scales(layer.weight[:, 0], x.scale, y.scale, residual is not None)
-    return scales if scales is not None and _fits(layer, scales, x, y, residual) else None
+    return scales if scales is not None and _fits(layer, scales, x, y, residual, clamp) else None
 
 
 def fits_int16(layer: Convolution, graph: Graph, spec: QuantSpec) -> bool:
@@ -37,7 +40,7 @@ def fits_int16(layer: Convolution, graph: Graph, spec: QuantSpec) -> bool:
     epilogue = graph.epilogue(layer)
     residual = None if epilogue.residual is None else spec.activations[epilogue.residual]
     output = spec.activations[epilogue.output]
-    return _fits(layer, spec.weight_scales[layer.name], spec.activations[layer.input], output, residual)
+    return _fits(layer, spec.weight_scales[layer.name], spec.activations[layer.input], output, residual, epilogue.clamp)
 
 
 def magnitude_limits(layer: Convolution, graph: Graph, spec: QuantSpec) -> NDArray[np.float32]:
@@ -48,8 +51,10 @@ def magnitude_limits(layer: Convolution, graph: Graph, spec: QuantSpec) -> NDArr
     return q15.largest_sums(np.rint(q15_multiplier(x.scale, scales, y.scale, epilogue.residual is not None)))
 
 
-def _fits(layer: Convolution, scales: NDArray[np.float32], x: QParams, y: QParams, residual: QParams | None) -> bool:
+def _fits(
+    layer: Convolution, scales: NDArray[np.float32], x: QParams, y: QParams, residual: QParams | None, clamp: Clamp
+) -> bool:
     other = None if residual is None else Tensor("residual", 1, 1, len(scales), residual)
     quantized = IntegerLayer(layer.name, quantize_weights(layer.weight, scales), layer.bias, scales, x)
-    output = LayerOutput(y, y.zero_point if layer.relu else INT8_MIN, residual=other)
+    output = LayerOutput(y, *integer_bounds(clamp, y), other)
     return lower_q15(quantized, output) is not None

@@ -17,7 +17,22 @@ from numpy.typing import NDArray
 from calib.integer.operation import Activation, Operation, Pooling
 from calib.integer.operation import Convolution as ConvolutionBase
 from repghost.data.images.preprocess import Preprocess
-from repghost.graph.operators import INPUT, AveragePool, Classifier, Convolution, Gate, Graph, HardSigmoid, ResidualAdd
+from repghost.errors import UsageError
+from repghost.graph.formulas import HARD_SIGMOID
+from repghost.graph.operators import (
+    INPUT,
+    RELU,
+    UNBOUNDED,
+    Add,
+    Classifier,
+    Convolution,
+    Function,
+    GlobalAveragePool,
+    Graph,
+    Multiply,
+    Operator,
+)
+from repghost.graph.shapes import Shape, shapes_of
 
 # Settings that stand at a fixed place in a digest, whether an operator has them or not. A setting that is not among
 # them is added by its name, so no field is left out but those that have their default; this list only keeps the
@@ -192,58 +207,58 @@ def float_program(graph: Graph, preprocess: Preprocess, element: str = "float32"
         element: what activations, weights and biases are kept in: "float32" or "float16".
     """
     image = FloatTensor(INPUT, preprocess.size, preprocess.size, graph.channels, element)
-    tensors: dict[str, FloatTensor] = {INPUT: image}
+    shapes = shapes_of(graph, (image.height, image.width))
+    tensors = {name: _tensor(name, shape, element) for name, shape in shapes.items()}
     operators: list[FloatOperator] = [FloatInput(INPUT, image, preprocess.table())]
-    sigmoids = {op.name: op.input for op in graph.operators if isinstance(op, HardSigmoid)}
-    adds = graph.fused_adds()
+    sigmoids = {op.name: op.input for op in graph.operators if isinstance(op, Function) and op.steps == HARD_SIGMOID}
+    adds = graph.fused_adds
     fused = {add.name for add in adds.values()}
     for op in graph.operators:
-        if isinstance(op, HardSigmoid) or op.name in fused:
-            continue
-        add = adds.get(op.name)
-        made = _operator(op, add, tensors, sigmoids)
-        operators.append(made)
-        tensors[made.output.name] = made.output
+        if op.name not in sigmoids and op.name not in fused:
+            operators.append(_operator(op, adds.get(op.name), tensors, sigmoids))
     last = operators[-1]
     side = preprocess.size
     digest = program_digest(operators, preprocess)
     return FloatProgram(tuple(operators), side, side, last.output.channels, digest, element)
 
 
+def _tensor(name: str, shape: Shape, element: str) -> FloatTensor:
+    channels, height, width = shape
+    return FloatTensor(name, height, width, channels, element)
+
+
 def _operator(
-    op: object, add: ResidualAdd | None, tensors: dict[str, FloatTensor], sigmoids: dict[str, str]
+    op: Operator, add: Add | None, tensors: dict[str, FloatTensor], sigmoids: dict[str, str]
 ) -> FloatOperator:
+    x, y = tensors[op.inputs[0]], tensors[op.name]
     match op:
-        case Convolution() if op.is_depthwise:
-            x = tensors[op.input]
-            output = _convolved(op, x, op.name if add is None else add.name)
-            residual = None if add is None else tensors[add.other]
-            weight = op.weight[:, 0]
-            geometry = (op.stride, op.stride), (op.padding, op.padding)
-            return FloatDepthwiseConv2d(op.name, x, output, weight, op.bias, *geometry, op.relu, residual)
-        case Convolution() if add is None:
-            x = tensors[op.input]
-            weight = np.ascontiguousarray(op.weight.transpose(0, 2, 3, 1))
-            geometry = (op.stride, op.stride), (op.padding, op.padding)
-            return FloatConv2d(op.name, x, _convolved(op, x, op.name), weight, op.bias, *geometry, op.relu)
-        case AveragePool():
-            x = tensors[op.input]
-            return FloatPool(op.name, x, FloatTensor(op.name, 1, 1, x.channels, x.element))
-        case Gate():
-            x, gate = tensors[op.input], tensors[sigmoids[op.gate]]
-            return FloatGate(op.name, x, gate, FloatTensor(op.name, x.height, x.width, x.channels, x.element))
+        case Convolution():
+            return _convolution(op, add, tensors)
+        case GlobalAveragePool():
+            return FloatPool(op.name, x, y)
+        case Multiply() if op.other in sigmoids:
+            return FloatGate(op.name, x, tensors[sigmoids[op.other]], y)
         case Classifier():
-            x = tensors[op.input]
             weight = op.weight[:, None, None, :]
-            output = FloatTensor(op.name, 1, 1, len(op.weight), x.element)
-            return FloatConv2d(op.name, x, output, weight, op.bias, (1, 1), (0, 0), relu=False, logits=True)
-    raise TypeError(f"no float operator for {op!r}")
+            return FloatConv2d(op.name, x, y, weight, op.bias, (1, 1), (0, 0), relu=False, logits=True)
+    raise UsageError(f"{op.name}: {type(op).__name__} has no float form; ask for PRECISION=int8.")
 
 
-def _convolved(op: Convolution, x: FloatTensor, name: str) -> FloatTensor:
-    kernel = op.weight.shape[2]
-    height, width = ((side + 2 * op.padding - kernel) // op.stride + 1 for side in (x.height, x.width))
-    return FloatTensor(name, height, width, len(op.weight), x.element)
+def _convolution(op: Convolution, add: Add | None, tensors: dict[str, FloatTensor]) -> FloatOperator:
+    clamp = op.clamp if add is None else add.clamp
+    if clamp not in (UNBOUNDED, RELU):
+        raise UsageError(f"{op.name}: a convolution of this form has no float form; ask for PRECISION=int8.")
+    x, where, relu = tensors[op.input], (op.strides, op.pads[:2]), clamp == RELU
+    if op.is_depthwise:
+        output = tensors[op.name if add is None else add.name]
+        residual = None if add is None else tensors[add.other if add.input == op.name else add.input]
+        layer = op.name, x, output, op.weight[:, 0], op.bias
+        return FloatDepthwiseConv2d(*layer, *where, relu, residual, dilations=op.dilations)
+    if add is None and op.groups == 1:
+        weight = np.ascontiguousarray(op.weight.transpose(0, 2, 3, 1))
+        layer = op.name, x, tensors[op.name], weight, op.bias
+        return FloatConv2d(*layer, *where, relu, dilations=op.dilations)
+    raise UsageError(f"{op.name}: a convolution of this form has no float form; ask for PRECISION=int8.")
 
 
 def program_digest(operators: list[FloatOperator], preprocess: Preprocess) -> str:

@@ -18,6 +18,7 @@ from onnx.reference import ReferenceEvaluator
 from repghost.errors import IntegrityError, UsageError
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
 from repghost.graph.operators import INPUT, Classifier, Convolution, Operator
+from repghost.graph.shapes import shapes_of
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import TOLERANCE, fuse
 from repghost.network.model import RepGhostNet
@@ -59,8 +60,9 @@ def to_onnx(
         texts["repghost.preprocess"] = json.dumps(dict(preprocess), sort_keys=True)
     if labels is not None:
         texts["repghost.labels"] = json.dumps(list(labels), ensure_ascii=False)
-    file = OnnxGraph()
-    for operator in graph_of(fused).operators:
+    graph = graph_of(fused)
+    file = OnnxGraph(shapes_of(graph, size))
+    for operator in graph.operators:
         _append(file, operator)
     shape = (batch, fused.spec.in_chans, size, size)
     return file.model(fused.spec.name, shape, fused.spec.num_classes, OPSET, texts, __version__)

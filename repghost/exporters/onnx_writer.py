@@ -6,7 +6,7 @@ The writers differ in what stands between the nodes: nothing (`repghost.exporter
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,25 +14,44 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from repghost.graph.operators import INPUT, AveragePool, Convolution, Gate, HardSigmoid, ResidualAdd
+from repghost.graph.operators import (
+    INPUT,
+    RELU,
+    UNBOUNDED,
+    Add,
+    AveragePool,
+    ChannelSlopes,
+    Clamp,
+    Concat,
+    Convolution,
+    Function,
+    GlobalAveragePool,
+    MaxPool,
+    Multiply,
+    Operator,
+    Pad,
+    Resize,
+    ShuffleChannels,
+    Slice,
+    Subtract,
+)
+from repghost.graph.shapes import Shape
 
 IR_VERSIONS = {17: 8, 19: 9}  # by opset, the one that came with it
 LOGITS = "logits"
 PRODUCER = "repghost"
-
-# The operators without weights, as ONNX calls them, and their attributes.
-WEIGHTLESS: dict[type, tuple[str, dict[str, float]]] = {
-    ResidualAdd: ("Add", {}),
-    AveragePool: ("GlobalAveragePool", {}),
-    HardSigmoid: ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
-    Gate: ("Mul", {}),
-}
+BINARY: dict[type, str] = {Add: "Add", Subtract: "Sub", Multiply: "Mul"}
 
 
 class OnnxGraph:
-    """Collects nodes and initializers in the order in which they are appended."""
+    """Collects nodes and initializers in the order in which they are appended.
 
-    def __init__(self) -> None:
+    Args:
+        shapes: channels, height and width of each tensor, for operators whose nodes name sizes.
+    """
+
+    def __init__(self, shapes: Mapping[str, Shape]) -> None:
+        self.shapes = shapes
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
 
@@ -47,27 +66,108 @@ class OnnxGraph:
         return output
 
     def convolution(self, op: Convolution, source: str, weight: str, bias: str, linear: str) -> None:
-        """Append a convolution, and its ReLU as a node of its own; the result is the tensor of the operator's name.
+        """Append a convolution, and its clamp as a node of its own; the result is the tensor of the operator's name.
 
         Args:
             op: has the geometry.
             source: the tensor it reads.
             weight: of the shape of `op.weight`.
             bias: of the shape of `op.bias`.
-            linear: what the convolution's result is called where a ReLU follows.
+            linear: what the convolution's result is called where a clamp follows.
         """
-        output = linear if op.relu else op.name
+        output = op.name if op.clamp == UNBOUNDED else linear
+        attributes = {"dilations": list(op.dilations)} if op.dilations != (1, 1) else {}
         self.node(
             "Conv", op.name, (source, weight, bias), output,
-            kernel_shape=list(op.weight.shape[2:]), strides=[op.stride] * 2, pads=[op.padding] * 4, group=op.groups,
+            kernel_shape=list(op.weight.shape[2:]), strides=list(op.strides), pads=list(op.pads), group=op.groups,
+            **attributes,
         )  # fmt: skip
-        if op.relu:
-            self.node("Relu", f"{op.name}.relu", (output,), op.name)
+        self.clamp(op.name, op.clamp, output)
 
-    def weightless(self, op: ResidualAdd | AveragePool | HardSigmoid | Gate, inputs: Sequence[str]) -> None:
+    def clamp(self, name: str, clamp: Clamp, source: str) -> None:
+        """Append the clamp of an operator, if it has one, as the node that writes the tensor of its name."""
+        if clamp == RELU:
+            self.node("Relu", f"{name}.relu", (source,), name)
+        elif clamp != UNBOUNDED:
+            bounds = [
+                self.constant(f"{name}.{end}", np.asarray(bound, np.float32)) if np.isfinite(bound) else ""
+                for end, bound in zip(("low", "high"), clamp, strict=True)
+            ]
+            self.node("Clip", f"{name}.clip", (source, *bounds), name)
+
+    def weightless(self, op: Operator, inputs: Sequence[str]) -> None:
         """Append an operator without weights; the result is the tensor of its name."""
-        kind, attributes = WEIGHTLESS[type(op)]
-        self.node(kind, op.name, inputs, op.name, **attributes)
+        match op:
+            case Add() | Subtract() | Multiply():
+                output = op.name if op.clamp == UNBOUNDED else f"{op.name}.unbounded"
+                self.node(BINARY[type(op)], op.name, inputs, output)
+                self.clamp(op.name, op.clamp, output)
+            case Function():
+                self._formula(op, *inputs)
+            case ChannelSlopes():
+                slopes = self.constant(f"{op.name}.slopes", op.slopes.reshape(-1, 1, 1))
+                self.node("PRelu", op.name, (*inputs, slopes), op.name)
+            case GlobalAveragePool():
+                self.node("GlobalAveragePool", op.name, inputs, op.name)
+            case AveragePool():
+                self.node(
+                    "AveragePool", op.name, inputs, op.name,
+                    kernel_shape=list(op.size), strides=list(op.strides), pads=list(op.pads),
+                    count_include_pad=int(op.padding_counts),
+                )  # fmt: skip
+            case MaxPool():
+                self.node(
+                    "MaxPool", op.name, inputs, op.name,
+                    kernel_shape=list(op.size), strides=list(op.strides), pads=list(op.pads),
+                    dilations=list(op.dilations),
+                )  # fmt: skip
+            case Concat():
+                self.node("Concat", op.name, inputs, op.name, axis=1)
+            case Slice():
+                ends = zip(("starts", "ends", "axes", "steps"), (op.start, op.end, (1, 2, 3), op.step), strict=True)
+                constants = [self.constant(f"{op.name}.{kind}", np.asarray(values, np.int64)) for kind, values in ends]
+                self.node("Slice", op.name, (*inputs, *constants), op.name)
+            case Pad():
+                top, left, bottom, right = op.pads
+                pads = np.asarray((0, 0, top, left, 0, 0, bottom, right), np.int64)
+                self.node("Pad", op.name, (*inputs, self.constant(f"{op.name}.pads", pads)), op.name)
+            case Resize():
+                self._resize(op, *inputs)
+            case ShuffleChannels():
+                self._shuffle(op, *inputs)
+            case _:
+                raise TypeError(f"{type(op).__name__} has weights")
+
+    def _resize(self, op: Resize, source: str) -> None:
+        channels, _, _ = self.shapes[op.input]
+        sizes = self.constant(f"{op.name}.sizes", np.asarray((1, channels, *op.size), np.int64))
+        nearest = {"nearest_mode": op.rounding} if op.mode == "nearest" else {}
+        self.node(
+            "Resize", op.name, (source, "", "", sizes), op.name,
+            mode=op.mode, coordinate_transformation_mode=op.coordinates, **nearest,
+        )  # fmt: skip
+
+    def _shuffle(self, op: ShuffleChannels, source: str) -> None:
+        channels, height, width = self.shapes[op.input]
+        shape = (1, op.groups, channels // op.groups, height, width)
+        apart = self.constant(f"{op.name}.apart", np.asarray(shape, np.int64))
+        together = self.constant(f"{op.name}.together", np.asarray((1, channels, height, width), np.int64))
+        split = self.node("Reshape", f"{op.name}.split", (source, apart), f"{op.name}.split")
+        turned = self.node("Transpose", f"{op.name}.turn", (split,), f"{op.name}.turned", perm=[0, 2, 1, 3, 4])
+        self.node("Reshape", op.name, (turned, together), op.name)
+
+    def _formula(self, op: Function, source: str) -> None:
+        """Append the steps of a function, each a node."""
+        values = [source]
+        for number, step in enumerate(op.steps, 1):
+            name = op.name if number == len(op.steps) else f"{op.name}.step{number}"
+            operands = [
+                values[operand]
+                if isinstance(operand, int)
+                else self.constant(f"{name}.constant{place}", np.asarray(operand, np.float32))
+                for place, operand in enumerate(step.operands)
+            ]
+            values.append(self.node(step.operator, name, operands, name, **dict(step.attributes)))
 
     def model(
         self,

@@ -13,51 +13,82 @@ and a tap of a depthwise one is one long multiplication.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from repghost.graph.operators import NO_PADS, Pads, Pair
+
+ROUNDINGS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {  # by ONNX's nearest_mode
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round_prefer_floor": lambda place: np.ceil(place - 0.5),
+    "round_prefer_ceil": lambda place: np.floor(place + 0.5),
+}
 EXACT_BITS = 53  # whole numbers of at most 2**53 are float64
 
 
 def convolve(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: int, padding: int, groups: int
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    strides: Pair = (1, 1),
+    pads: Pads = NO_PADS,
+    dilations: Pair = (1, 1),
+    groups: int = 1,
 ) -> torch.Tensor:
-    """Return a dense or a depthwise convolution, float32 [N, O, H, W].
+    """Return a convolution, float32 [N, O, H, W].
 
     Args:
         x: float32 [N, C, H, W].
         weight: float32 [O, C / groups, kh, kw].
         bias: float32 [O].
-        stride: of both axes.
-        padding: zeros at each border.
-        groups: 1, or C with O = C.
+        strides: of rows and columns.
+        pads: zeros above, on the left, below, on the right.
+        dilations: pixels from one tap to the next, of rows and columns.
+        groups: into which channels are divided.
     """
-    taps = list(_taps(x.permute(1, 2, 3, 0).contiguous(), weight.shape[2:], stride, padding))
-    if groups == 1:
+    kernel = (weight.shape[2], weight.shape[3])
+    taps = list(_taps(_image_last(x, pads), kernel, strides, dilations))
+    if weight.shape[1] == 1 and len(weight) == groups:
+        y = _by_channel(taps, weight.flatten(1))
+    elif groups == 1:
         columns = taps[0] if len(taps) == 1 else torch.stack(taps, 1).flatten(0, 1)
         y = multiply(weight.flatten(1), columns.flatten(1)).reshape(len(weight), *columns.shape[1:])
     else:
-        y = _by_channel(taps, weight.flatten(1))
+        shape = taps[0].shape[1:]
+        rows = torch.stack(taps, 1).unflatten(0, (groups, -1)).flatten(1, 2).flatten(2)  # [groups, inputs, pixels]
+        y = multiply(weight.flatten(1).unflatten(0, (groups, -1)), rows).reshape(len(weight), *shape)
     if bias is not None:
         y = y + _spread(bias[:, None, None, None], y.shape)
     return y.permute(3, 0, 1, 2)
 
 
-def _taps(x: torch.Tensor, kernel: torch.Size, stride: int, padding: int) -> Iterator[torch.Tensor]:
+def _image_last(x: torch.Tensor, pads: Pads) -> torch.Tensor:
+    """Return [N, C, H, W] as [C, H, W, N] with zeros around."""
+    x = x.permute(1, 2, 3, 0).contiguous()
+    top, left, bottom, right = pads
+    return F.pad(x, (0, 0, left, right, top, bottom)) if any(pads) else x
+
+
+def _taps(x: torch.Tensor, kernel: Pair, strides: Pair, dilations: Pair) -> Iterator[torch.Tensor]:
     """Yield what each tap of a kernel is multiplied with, [C, H', W', N] each, in the order of the weights."""
-    if padding:
-        x = F.pad(x, (0, 0, padding, padding, padding, padding))
-    height, width = ((side - k) // stride + 1 for side, k in zip(x.shape[1:3], kernel, strict=True))
+    sides = zip(x.shape[1:3], kernel, strides, dilations, strict=True)
+    height, width = ((side - (taps - 1) * dilation - 1) // stride + 1 for side, taps, stride, dilation in sides)
     # Positions a stride apart lie side by side in one of these, so every tap is a long run of memory.
-    apart = {(i, j): x[:, i::stride, j::stride].contiguous() for i in range(stride) for j in range(stride)}
-    for i in range(kernel[0]):
-        for j in range(kernel[1]):
-            top, left = i // stride, j // stride
-            yield apart[i % stride, j % stride][:, top : top + height, left : left + width]
+    apart = {
+        (i, j): x[:, i :: strides[0], j :: strides[1]].contiguous()
+        for i in range(strides[0])
+        for j in range(strides[1])
+    }
+    for i in range(0, kernel[0] * dilations[0], dilations[0]):
+        for j in range(0, kernel[1] * dilations[1], dilations[1]):
+            top, left = i // strides[0], j // strides[1]
+            yield apart[i % strides[0], j % strides[1]][:, top : top + height, left : left + width]
 
 
 def _by_channel(taps: list[torch.Tensor], weight: torch.Tensor) -> torch.Tensor:
@@ -69,6 +100,57 @@ def _by_channel(taps: list[torch.Tensor], weight: torch.Tensor) -> torch.Tensor:
     return total
 
 
+def average_window(x: torch.Tensor, size: Pair, strides: Pair, pads: Pads, padding_counts: bool) -> torch.Tensor:
+    """Return the mean of each window, float32 [N, C, H', W'].
+
+    Args:
+        x: float32 [N, C, H, W].
+        size: of the window.
+        strides: of rows and columns.
+        pads: zeros above, on the left, below, on the right.
+        padding_counts: whether they count.
+    """
+    first, *others = _taps(_image_last(x, pads), size, strides, (1, 1))
+    counted = F.pad(torch.ones_like(x[:1, :1]), (pads[1], pads[3], pads[0], pads[2]), value=float(padding_counts))
+    pixels = sum(_taps(counted.permute(1, 2, 3, 0), size, strides, (1, 1)))
+    mean: torch.Tensor = sum(others, first) / pixels
+    return mean.permute(3, 0, 1, 2)
+
+
+def resize(x: torch.Tensor, size: Pair, mode: str, coordinates: str, rounding: str) -> torch.Tensor:
+    """Return a map of another size, float32 [N, C, *size], as ONNX's Resize defines it (see `operators.Resize`)."""
+    for axis, side in ((2, size[0]), (3, size[1])):
+        places = source_places(side, x.shape[axis], coordinates)
+        if mode == "nearest":
+            x = x.index_select(axis, torch.from_numpy(nearest_places(places, x.shape[axis], rounding)))
+            continue
+        low = np.clip(np.floor(places), 0, x.shape[axis] - 1)
+        share = torch.from_numpy(np.clip(places - low, 0, 1).astype(np.float32))
+        share = share[:, None] if axis == 2 else share
+        first = x.index_select(axis, torch.from_numpy(low.astype(np.int64)))
+        second = x.index_select(axis, torch.from_numpy(np.minimum(low + 1, x.shape[axis] - 1).astype(np.int64)))
+        x = first * (1.0 - share) + second * share
+    return x
+
+
+def source_places(side: int, source: int, coordinates: str) -> NDArray[np.float64]:
+    """Return where each of `side` pixels lies among the `source` pixels of a row or column."""
+    place = np.arange(side, dtype=np.float64)
+    scale = side / source
+    if coordinates == "align_corners":
+        return place * ((source - 1) / (side - 1)) if side > 1 else np.zeros(1)
+    if coordinates == "asymmetric":
+        return place / scale
+    if coordinates == "pytorch_half_pixel" and side == 1:
+        return np.zeros(1)
+    return (place + 0.5) / scale - 0.5
+
+
+def nearest_places(places: NDArray[np.float64], source: int, rounding: str) -> NDArray[np.int64]:
+    """Return the nearest of `source` pixels of each place."""
+    return np.clip(ROUNDINGS[rounding](places), 0, source - 1).astype(np.int64)
+
+
 def average(x: torch.Tensor) -> torch.Tensor:
     """Return the mean over height and width, float32 [N, C, 1, 1]."""
     result: torch.Tensor = _Sum.apply(x, (2, 3))
@@ -76,13 +158,8 @@ def average(x: torch.Tensor) -> torch.Tensor:
 
 
 def gated(x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
-    """Return x [N, C, H, W] times gate [N, C, 1, 1]."""
+    """Return x [N, C, H, W] times a gate of its size, of [N, C, 1, 1] or of [N, 1, H, W]."""
     return x * _spread(gate, x.shape)
-
-
-def hard_sigmoid(x: torch.Tensor) -> torch.Tensor:
-    """Return clip(x + 3, 0, 6) / 6."""
-    return (x + 3.0).clamp(0.0, 6.0) / 6.0
 
 
 def classify(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
@@ -92,7 +169,7 @@ def classify(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -
 
 
 def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Return the product of matrices [M, K] and [K, P], float32: the exact one of both on their grids, rounded once."""
+    """Return the product of matrices [.., M, K] and [.., K, P], float32: the exact one on their grids, rounded once."""
     product: torch.Tensor = _Product.apply(a, b)
     return product
 
@@ -108,8 +185,8 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         a, b = ctx.saved_tensors
-        da = _exact_product(dy, b.t()) if ctx.needs_input_grad[0] else None
-        return da, _exact_product(a.t(), dy) if ctx.needs_input_grad[1] else None
+        da = _exact_product(dy, b.mT) if ctx.needs_input_grad[0] else None
+        return da, _exact_product(a.mT, dy) if ctx.needs_input_grad[1] else None
 
 
 def _spread(x: torch.Tensor, shape: torch.Size) -> torch.Tensor:
@@ -151,9 +228,9 @@ def exact_sum(x: torch.Tensor, over: tuple[int, ...]) -> torch.Tensor:
 
 
 def _exact_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Return a [M, K] times b [K, P], the terms of both rounded to so many bits that sums of K products are exact."""
-    bits = (EXACT_BITS - _bits(a.shape[1])) // 2
-    return (on_grid(a, bits, axis=1) @ on_grid(b, bits)).to(a.dtype)
+    """Return a [.., M, K] times b [.., K, P], the terms rounded to so many bits that sums of K products are exact."""
+    bits = (EXACT_BITS - _bits(a.shape[-1])) // 2
+    return (on_grid(a, bits, axis=-1) @ on_grid(b, bits)).to(a.dtype)
 
 
 def _bits(count: int) -> int:

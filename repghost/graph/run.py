@@ -16,15 +16,28 @@ import torch
 from torch.nn import functional as F
 
 from repghost.graph import canonical
+from repghost.graph.functions import FAST_STEPS, evaluate
 from repghost.graph.operators import (
+    UNBOUNDED,
+    Add,
     AveragePool,
+    ChannelSlopes,
+    Clamp,
     Classifier,
+    Concat,
     Convolution,
-    Gate,
+    Function,
+    GlobalAveragePool,
     Graph,
-    HardSigmoid,
+    Layer,
+    MaxPool,
+    Multiply,
     Operator,
-    ResidualAdd,
+    Pad,
+    Resize,
+    ShuffleChannels,
+    Slice,
+    Subtract,
 )
 
 V = TypeVar("V")
@@ -97,7 +110,7 @@ def float_kernels(weights: Tensors | None = None, biases: Tensors | None = None)
     """
     weights, biases = weights or {}, biases or {}
 
-    def parameters(op: Convolution | Classifier) -> tuple[torch.Tensor, torch.Tensor]:
+    def parameters(op: Layer) -> tuple[torch.Tensor, torch.Tensor]:
         weight, bias = weights.get(op.name), biases.get(op.name)
         return (
             torch.from_numpy(op.weight) if weight is None else weight,
@@ -105,25 +118,76 @@ def float_kernels(weights: Tensors | None = None, biases: Tensors | None = None)
         )
 
     def convolution(op: Convolution, x: torch.Tensor) -> torch.Tensor:
-        y = canonical.convolve(x, *parameters(op), op.stride, op.padding, op.groups)
-        return torch.relu(y) if op.relu else y
+        return clamped(canonical.convolve(x, *parameters(op), op.strides, op.pads, op.dilations, op.groups), op.clamp)
 
     return {
-        **FAST,
+        **WEIGHTLESS,
         Convolution: convolution,
-        AveragePool: lambda op, x: canonical.average(x),
-        HardSigmoid: lambda op, x: canonical.hard_sigmoid(x),
-        Gate: lambda op, x, gate: canonical.gated(x, gate),
         Classifier: lambda op, x: canonical.classify(x, *parameters(op)),
     }
 
 
-# Of operators without weights, for training: as fast as the machine can, on every device, rounded as it likes.
+def clamped(x: torch.Tensor, clamp: Clamp) -> torch.Tensor:
+    """Return the numbers limited to an interval."""
+    if clamp == UNBOUNDED:
+        return x
+    return torch.relu(x) if clamp == (0.0, float("inf")) else torch.clamp(x, *clamp)
+
+
+def convolve(op: Convolution, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Return a convolution without its clamp, as fast as the machine can: [N, O, H, W]."""
+    top, left, bottom, right = op.pads
+    if (top, left) != (bottom, right):
+        x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
+    return F.conv2d(x, weight, bias, op.strides, (top, left), op.dilations, op.groups)
+
+
+def _max_pool(op: MaxPool, x: torch.Tensor) -> torch.Tensor:
+    top, left, bottom, right = op.pads
+    x = F.pad(x, (left, right, top, bottom), value=float("-inf")) if any(op.pads) else x
+    return F.max_pool2d(x, op.size, op.strides, dilation=op.dilations)
+
+
+def _slice(op: Slice, x: torch.Tensor) -> torch.Tensor:
+    return x[(slice(None), *map(slice, op.start, op.end, op.step))]
+
+
+def _pad(op: Pad, x: torch.Tensor) -> torch.Tensor:
+    top, left, bottom, right = op.pads
+    return F.pad(x, (left, right, top, bottom))
+
+
+def _average_pool(op: AveragePool, x: torch.Tensor) -> torch.Tensor:
+    return canonical.average_window(x, op.size, op.strides, op.pads, op.padding_counts)
+
+
+# Of operators that only move numbers; what a number is does not matter.
+MOVES: Kernels[torch.Tensor] = {
+    MaxPool: _max_pool,
+    Concat: lambda op, *x: torch.cat(x, 1),
+    Slice: _slice,
+    ShuffleChannels: lambda op, x: F.channel_shuffle(x, op.groups),
+    Pad: _pad,
+}
+# Of operators without weights, to the same bits on every machine.
+WEIGHTLESS: Kernels[torch.Tensor] = {
+    **MOVES,
+    Add: lambda op, x, other: clamped(x + other, op.clamp),
+    Subtract: lambda op, x, other: clamped(x - other, op.clamp),
+    Multiply: lambda op, x, other: clamped(canonical.gated(x, other), op.clamp),
+    Function: lambda op, x: evaluate(op.steps, x),
+    ChannelSlopes: lambda op, x: torch.where(x < 0, x * torch.from_numpy(op.slopes)[:, None, None], x),
+    GlobalAveragePool: lambda op, x: canonical.average(x),
+    AveragePool: _average_pool,
+    Resize: lambda op, x: canonical.resize(x, op.size, op.mode, op.coordinates, op.rounding),
+}
+# The same for training: as fast as the machine can, on every device, rounded as it likes.
 FAST: Kernels[torch.Tensor] = {
-    ResidualAdd: lambda op, x, other: x + other,
-    AveragePool: lambda op, x: x.mean((2, 3), keepdim=True),
-    HardSigmoid: lambda op, x: F.hardsigmoid(x),
-    Gate: lambda op, x, gate: x * gate,
+    **WEIGHTLESS,
+    Multiply: lambda op, x, other: clamped(x * other, op.clamp),
+    Function: lambda op, x: evaluate(op.steps, x, FAST_STEPS),
+    ChannelSlopes: lambda op, x: F.prelu(x, torch.from_numpy(op.slopes).to(x)),
+    GlobalAveragePool: lambda op, x: x.mean((2, 3), keepdim=True),
 }
 FLOAT = float_kernels()
 

@@ -10,16 +10,20 @@ from numpy.typing import NDArray
 from torch import nn
 
 from repghost.errors import UsageError
+from repghost.graph.formulas import HARD_SIGMOID
 from repghost.graph.operators import (
     INPUT,
-    AveragePool,
+    RELU,
+    UNBOUNDED,
+    Add,
     Classifier,
     Convolution,
-    Gate,
+    Function,
+    GlobalAveragePool,
     Graph,
-    HardSigmoid,
+    Layer,
+    Multiply,
     Operator,
-    ResidualAdd,
 )
 from repghost.network.blocks import RepGhostBottleneck, RepGhostModule, SqueezeExcite
 from repghost.network.model import RepGhostNet
@@ -38,13 +42,17 @@ def graph_of(model: RepGhostNet) -> Graph:
             "Use repghost.network.fuse.fuse(model) first."
         )
     graph = Graph(tuple(_operators(model)), model.spec.in_chans)
-    for operator in graph.operators:
-        if isinstance(operator, Convolution | Classifier):
-            _check_finite(operator)
+    for layer in graph.layers():
+        check_finite(layer)
     return graph
 
 
-def _check_finite(layer: Convolution | Classifier) -> None:
+def check_finite(layer: Layer) -> None:
+    """Refuse a layer whose weights or biases are not all finite.
+
+    Raises:
+        UsageError: saying how many are not.
+    """
     for kind, values in (("weight", layer.weight), ("bias", layer.bias)):
         wrong = int(np.count_nonzero(~np.isfinite(values)))
         if wrong:
@@ -67,7 +75,7 @@ def _operators(model: RepGhostNet) -> Iterator[Operator]:
                 operators = [_convolution(name, last, block.conv, relu=True)]  # type: ignore[arg-type]
             yield from operators
             last = operators[-1].name
-    yield AveragePool("global_pool", last)
+    yield GlobalAveragePool("global_pool", last)
     yield _convolution("conv_head", "global_pool", model.conv_head, relu=True)
     weight, bias = model.classifier.weight, model.classifier.bias
     yield Classifier("classifier", "conv_head", _array(weight), _array(bias))
@@ -91,7 +99,7 @@ def _bottleneck(name: str, x: str, block: RepGhostBottleneck) -> Iterator[Operat
         y = f"{name}.se"
     yield from _module(f"{name}.ghost2", y, block.ghost2)
     if residual is not None:
-        yield ResidualAdd(f"{name}.add", f"{name}.ghost2.cheap", residual)
+        yield Add(f"{name}.add", f"{name}.ghost2.cheap", residual)
 
 
 def _module(name: str, x: str, module: RepGhostModule) -> Iterator[Operator]:
@@ -101,11 +109,11 @@ def _module(name: str, x: str, module: RepGhostModule) -> Iterator[Operator]:
 
 
 def _squeeze_excite(name: str, x: str, module: SqueezeExcite) -> Iterator[Operator]:
-    yield AveragePool(f"{name}.pool", x)
+    yield GlobalAveragePool(f"{name}.pool", x)
     yield _convolution(f"{name}.reduce", f"{name}.pool", module.conv_reduce, relu=True)
     yield _convolution(f"{name}.expand", f"{name}.reduce", module.conv_expand, relu=False)
-    yield HardSigmoid(f"{name}.gate", f"{name}.expand")
-    yield Gate(name, x, f"{name}.gate")
+    yield Function(f"{name}.gate", f"{name}.expand", HARD_SIGMOID)
+    yield Multiply(name, x, f"{name}.gate")
 
 
 def _convolution(name: str, x: str, conv: nn.Module, relu: bool) -> Convolution:
@@ -113,7 +121,10 @@ def _convolution(name: str, x: str, conv: nn.Module, relu: bool) -> Convolution:
     stride, padding = conv.stride[0], conv.padding[0]
     assert isinstance(padding, int)
     bias = np.zeros(conv.out_channels, np.float32) if conv.bias is None else _array(conv.bias)
-    return Convolution(name, x, _array(conv.weight), bias, stride, padding, conv.groups, relu)
+    clamp = RELU if relu else UNBOUNDED
+    return Convolution(
+        name, x, _array(conv.weight), bias, (stride, stride), (padding,) * 4, groups=conv.groups, clamp=clamp
+    )
 
 
 def _array(parameter: torch.Tensor) -> NDArray[np.float32]:

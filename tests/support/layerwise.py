@@ -22,7 +22,7 @@ from calib.settings.quantspec import QuantSpec
 from calib.simulate.float32 import dequantized_weight
 from repghost.graph.canonical import EXACT_BITS
 from repghost.graph.operators import Classifier, Convolution, Graph
-from repghost.graph.run import float_kernels, run_operator
+from repghost.graph.run import convolve, float_kernels, run_operator
 
 UNIT = 2.0**-24  # of float32, half of its epsilon
 Integers = Mapping[str, NDArray[np.integer]]
@@ -53,7 +53,7 @@ def linear(op: Convolution | Classifier, weight: torch.Tensor, x: torch.Tensor) 
     """Return what a layer makes of its input in float64, without bias and ReLU."""
     if isinstance(op, Classifier):
         return F.linear(x.flatten(1).double(), weight.double())
-    return F.conv2d(x.double(), weight.double(), None, op.stride, op.padding, groups=op.groups)
+    return convolve(op, x.double(), weight.double(), None)
 
 
 def assert_within_a_step(graph: Graph, spec: QuantSpec, integers: Integers, logits: NDArray[np.float32]) -> None:

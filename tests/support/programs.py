@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.integer import lower, qparams
+from calib.integer.functions import table_of
 from calib.integer.program import (
     Conv2d,
     DepthwiseConv2d,
@@ -29,6 +30,7 @@ from calib.integer.reference import execute
 from calib.integer.values import Epilogue, RequantizeQ15, RequantizeQ15Add, Tensor, ToLogits
 from calib.weight_scales.planning import plan_scales
 from repghost.data.images.preprocess import Preprocess
+from repghost.graph.formulas import HARD_SIGMOID
 from repghost.network.spec import HEAD_CHANNELS, BlockShape, network_shape
 
 
@@ -157,7 +159,7 @@ class _Builder:
 
     def gate(self, name: str, x: Tensor, scores: Tensor) -> Tensor:
         gate = Tensor(f"{name}.gate", 1, 1, x.channels, QParams(1 / 255, -128))
-        table = lower.hard_sigmoid_table(scores.qparams, gate.qparams)
+        table = table_of(HARD_SIGMOID, scores.qparams, gate.qparams)
         self._append(Lookup(gate.name, scores, gate, table))
         real = qparams.dequantize(self.tensors[x.name], x.qparams)
         real = real * qparams.dequantize(self.tensors[gate.name], gate.qparams)

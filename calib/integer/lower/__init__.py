@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from calib.integer.lower.dense import lower_dense, lower_logits
 from calib.integer.lower.depthwise import lower_depthwise, lower_q15
-from calib.integer.lower.elementwise import hard_sigmoid_table, lower_multiply, lower_pool, lower_slopes
-from calib.integer.lower.layer import IntegerLayer, LayerOutput
+from calib.integer.lower.elementwise import LARGEST_RATIO, lower_add, lower_multiply, lower_pool, lower_slopes
+from calib.integer.lower.layer import IntegerLayer, LayerOutput, integer_bounds
 
 __all__ = [
+    "LARGEST_RATIO",
     "IntegerLayer",
     "LayerOutput",
-    "hard_sigmoid_table",
+    "integer_bounds",
+    "lower_add",
     "lower_dense",
     "lower_depthwise",
     "lower_logits",

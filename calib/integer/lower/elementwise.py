@@ -1,11 +1,11 @@
-"""Operators without weights: the average pool, the gate's product, functions as tables."""
+"""Operators without weights: average pools, sums and products."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.qparams import INT8_MAX, INT8_MIN, QParams, dequantize, quantize
+from calib.integer.qparams import ADD_SHIFT, INT8_MAX, INT8_MIN, INT32_MAX, QParams
 from calib.integer.values import Requantize
 
 
@@ -37,8 +37,11 @@ def lower_slopes(
     return below.astype(np.float32), Requantize(np.asarray([ratio], np.float32), y.zero_point, low, high)
 
 
-def hard_sigmoid_table(x: QParams, y: QParams, alpha: float = 1 / 6, beta: float = 0.5) -> NDArray[np.int8]:
-    """Return int8 [256], table[q + 128] = quantize(clip(alpha * dequantize(q) + beta, 0, 1)), in float32 like ONNX."""
-    real = dequantize(np.arange(INT8_MIN, INT8_MAX + 1).astype(np.int8), x)
-    gate = np.clip(np.float32(alpha) * real + np.float32(beta), np.float32(0), np.float32(1))
-    return quantize(gate.astype(np.float32), y)
+LARGEST_RATIO = INT32_MAX // 255 >> ADD_SHIFT  # of an input's scale to that of a sum
+
+
+def lower_add(a: QParams, b: QParams, y: QParams) -> tuple[int, int] | None:
+    """Return rint(4096 * s_a / s_y) and rint(4096 * s_b / s_y), the factors of a sum; None if it could leave int32."""
+    # In the double precision of Python's floats; `round` rounds ties to even.
+    first, second = (round((1 << ADD_SHIFT) * params.scale / y.scale) for params in (a, b))
+    return None if 255 * (first + second) + (1 << ADD_SHIFT) > INT32_MAX else (first, second)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.qparams import INT8_MAX, INT8_MIN, QParams
+from calib.integer.qparams import INT8_MAX, INT8_MIN, QParams, quantize
 from calib.integer.values import Tensor
 
 
@@ -38,6 +38,12 @@ class IntegerLayer:
     def weight_sum(self) -> NDArray[np.int64]:
         """The sum of each channel's weights, [O]."""
         return self.weight.reshape(self.weight.shape[0], -1).astype(np.int64).sum(axis=1)
+
+
+def integer_bounds(bounds: tuple[float, float], params: QParams) -> tuple[int, int]:
+    """Return the real bounds of a tensor as the integers they quantize to."""
+    low, high = quantize(np.asarray(bounds, np.float32), params)
+    return int(low), int(high)
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.integer.functions import EVERY, Attributes, Floats
+from calib.integer.functions import FUNCTIONS as STEPS
 from calib.integer.qparams import INT8_MAX, INT8_MIN, QParams, dequantize, quantize
-from compile.ir.qdq_graph import INPUT_TABLE, LOOKUP_TABLE, SCALE_CHANNELS, Node, QdqGraph
-from compile.passes.fusion.functions import FUNCTIONS, Floats
+from compile.ir.qdq_graph import INPUT_TABLE, LOOKUP_TABLE, REQUANTIZE, SCALE_CHANNELS, Node, QdqGraph
 from compile.passes.rules.common import map_sizes
 from compile.passes.rules.pools.pool import SPELLINGS
 
 COLOURS = 3
-EVERY = np.arange(INT8_MIN, INT8_MAX + 1).astype(np.int8)
+
+
+def _scale_colours(attributes: Attributes, x: Floats) -> Floats:
+    factor, offset = (np.asarray(attributes[key], np.float64)[:, None] for key in ("factor", "offset"))  # [3, 1]
+    return (factor * x.astype(np.float64) + offset).astype(np.float32)
+
+
+FUNCTIONS = {
+    **STEPS,
+    REQUANTIZE: lambda attributes, x: x,
+    SCALE_CHANNELS: _scale_colours,  # of the image alone
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +101,7 @@ def _evaluate(graph: QdqGraph, node: Node, known: dict[str, _Function]) -> _Func
             return None
     try:
         with np.errstate(all="ignore"):  # the check below turns overflow and division by zero into a refusal
-            values = np.asarray(compute(node, *operands), np.float32)
+            values = np.asarray(compute(node.attributes, *operands), np.float32)
     except TypeError:  # another number of operands than the function has
         return None
     return _Function(source, values) if np.isfinite(values).all() else None

@@ -9,9 +9,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.lower import IntegerLayer, LayerOutput
+from calib.integer.lower import IntegerLayer, LayerOutput, integer_bounds
 from calib.integer.program import Operator
-from calib.integer.qparams import INT8_MAX, INT8_MIN, INT32_MAX, WEIGHT_MAX, QParams, quantize
+from calib.integer.qparams import INT8_MAX, INT8_MIN, INT32_MAX, WEIGHT_MAX, QParams
 from calib.integer.values import Tensor
 from compile.ir.qdq_graph import Node, QdqGraph
 
@@ -43,17 +43,11 @@ def tensor_of(graph: QdqGraph, name: str) -> Tensor:
     return Tensor(name, height, width, channels, graph.qparams.get(name, QParams(1.0)))
 
 
-def integer_bounds(node: Node, params: QParams) -> tuple[int, int]:
-    """Return the node's real bounds as the integers they quantize to."""
-    low, high = quantize(np.asarray(node.bounds, np.float32), params)
-    return int(low), int(high)
-
-
 def layer_output(graph: QdqGraph, node: Node) -> LayerOutput:
     """Return the int8 tensor a node writes, with its bounds and the residual added to it."""
     params = graph.qparams[node.output]
     residual = None if node.residual is None else tensor_of(graph, node.residual)
-    return LayerOutput(params, *integer_bounds(node, params), residual)
+    return LayerOutput(params, *integer_bounds(node.bounds, params), residual)
 
 
 def is_logits(graph: QdqGraph, node: Node) -> bool:

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from calib.settings.quantspec import QuantSpec
 from repghost.errors import unknown_value
 from repghost.graph.operators import (
-    INPUT,
-    AveragePool,
+    UNBOUNDED,
+    Add,
     Classifier,
     Convolution,
+    Function,
+    GlobalAveragePool,
     Graph,
-    HardSigmoid,
-    ResidualAdd,
+    Multiply,
+    Operator,
 )
 
 INT8, FLOAT = "int8", "float"
@@ -103,7 +105,7 @@ def _residual_reads(graph: Graph, layers: frozenset[str]) -> set[tuple[str, str]
     fusible = {
         op.name
         for op in graph.operators
-        if isinstance(op, Convolution) and op.name in layers and not op.relu and readers[op.name] == 1
+        if isinstance(op, Convolution) and op.name in layers and op.clamp == UNBOUNDED and readers[op.name] == 1
     }
     return {(add.name, add.other) for add in residual_adds(graph) if {add.input, add.other} & fusible}
 
@@ -115,20 +117,20 @@ def float_placement(graph: Graph) -> QdqPlacement:
 
 
 def _squeeze_excite_layers(graph: Graph) -> frozenset[str]:
-    """Return the convolutions between a pool and the hard sigmoid of a gate."""
-    made_by: Mapping[str, object] = {op.name: op for op in graph.operators}
-    found = set()
+    """Return the convolutions between a pool and the gate that it becomes."""
+    made_by: Mapping[str, Operator] = {op.name: op for op in graph.operators}
+    found: set[str] = set()
     for op in graph.operators:
-        if not isinstance(op, HardSigmoid):
+        if not isinstance(op, Multiply):
             continue
-        tensor = op.input
-        while tensor != INPUT and isinstance(made_by[tensor], Convolution):
-            found.add(tensor)
-            tensor = made_by[tensor].input  # type: ignore[attr-defined]
-        assert isinstance(made_by.get(tensor), AveragePool)
+        inside, tensor = set[str](), op.other
+        while isinstance(maker := made_by.get(tensor), Convolution | Function):
+            inside |= {tensor} if isinstance(maker, Convolution) else set()
+            tensor = maker.input
+        found |= inside if isinstance(maker, GlobalAveragePool) else set()
     return frozenset(found)
 
 
-def residual_adds(graph: Graph) -> tuple[ResidualAdd, ...]:
+def residual_adds(graph: Graph) -> tuple[Add, ...]:
     """Return the residual adds in execution order."""
-    return tuple(op for op in graph.operators if isinstance(op, ResidualAdd))
+    return tuple(op for op in graph.operators if isinstance(op, Add))

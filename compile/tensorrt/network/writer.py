@@ -22,7 +22,8 @@ from calib.integer.qparams import quantize_weights
 from calib.settings.quantspec import QuantSpec
 from compile.tensorrt.network.placement import QdqPlacement
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, Size
+from repghost.graph.shapes import Shape, shapes_of
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class FileForm:
 class _Writer(OnnxGraph):
     """Nodes and initializers of one file."""
 
-    def __init__(self, placement: QdqPlacement, spec: QuantSpec, dtype: str) -> None:
-        super().__init__()
+    def __init__(self, placement: QdqPlacement, spec: QuantSpec, shapes: Mapping[str, Shape], dtype: str) -> None:
+        super().__init__(shapes)
         self.placement, self.spec, self.dtype = placement, spec, np.dtype(dtype)
         self.dequantized: dict[str, str] = {}  # tensor -> what its quantized readers take
 
@@ -88,7 +89,7 @@ class _Writer(OnnxGraph):
     def classifier(self, op: Classifier) -> None:
         """Append a 1x1 convolution and what makes its map of one pixel the logits."""
         weight = op.weight.reshape(*op.weight.shape, 1, 1)
-        self.layer(Convolution(op.name, op.input, weight, op.bias, stride=1, padding=0, groups=1, relu=False))
+        self.layer(Convolution(op.name, op.input, weight, op.bias))
         half = self.dtype == np.float16
         flat = self.node("Flatten", f"{op.name}.flatten", (op.name,), f"{LOGITS}.half" if half else LOGITS, axis=1)
         if half:
@@ -108,7 +109,7 @@ class _Writer(OnnxGraph):
 
 
 def write_onnx(
-    graph: Graph, spec: QuantSpec, placement: QdqPlacement, size: int, form: FileForm, metadata: Mapping[str, str]
+    graph: Graph, spec: QuantSpec, placement: QdqPlacement, size: Size, form: FileForm, metadata: Mapping[str, str]
 ) -> onnx.ModelProto:
     """Return a file for TensorRT, checked by onnx.
 
@@ -120,7 +121,8 @@ def write_onnx(
         form: opset, and the type of everything that is not int8.
         metadata: texts to store.
     """
-    writer = _Writer(placement, spec, form.dtype)
+    shapes = shapes_of(graph, size)
+    writer = _Writer(placement, spec, shapes, form.dtype)
     if form.dtype == "float16":
         writer.node("Cast", f"{INPUT}.cast", (INPUT,), f"{INPUT}.half", to=TensorProto.FLOAT16)
     writer.publish(INPUT)
@@ -128,5 +130,4 @@ def write_onnx(
         writer.operator(operator)
     last = graph.operators[-1]
     assert isinstance(last, Classifier)
-    shape = (1, graph.channels, size, size)
-    return writer.model("repghostnet", shape, len(last.bias), form.opset, dict(metadata))
+    return writer.model("repghostnet", (1, *shapes[INPUT]), len(last.bias), form.opset, dict(metadata))

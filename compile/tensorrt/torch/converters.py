@@ -27,7 +27,7 @@ def _convert_pair(context: Any, target: Any, arguments: Any, keywords: Any, name
 def _convert_convolution(context: Any, target: Any, arguments: Any, keywords: Any, name: str) -> Any:
     import tensorrt as trt
 
-    x, weight, weight_scale, bias, scale, stride, padding, groups = arguments
+    x, weight, weight_scale, bias, scale, strides, padding, dilations, groups = arguments
     source = _pair(context, x, np.asarray(scale, np.float32), f"{name}.input")
     values = _constant(context, _numpy(weight), f"{name}.weight")
     kernel = _pair(context, values, _numpy(weight_scale), f"{name}.weight", axis=0)
@@ -37,7 +37,8 @@ def _convert_convolution(context: Any, target: Any, arguments: Any, keywords: An
         source, shape[0], shape[2:], trt.Weights(trt.float32), _weights(context, bias)
     )
     layer.set_input(1, kernel)
-    layer.stride_nd, layer.padding_nd, layer.num_groups = (stride, stride), (padding, padding), groups
+    layer.stride_nd, layer.padding_nd, layer.dilation_nd = tuple(strides), tuple(padding), tuple(dilations)
+    layer.num_groups = groups
     layer.name = name
     return layer.get_output(0)
 

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from calib.integer.qparams import quantize_weights
 from calib.settings.quantspec import QuantSpec
 from compile.tensorrt.network.placement import QdqPlacement
-from repghost.graph.operators import Classifier, Convolution, Graph, ResidualAdd
-from repghost.graph.run import FAST, Kernels, run
+from repghost.graph.operators import Add, Classifier, Convolution, Graph
+from repghost.graph.run import FAST, Kernels, clamped, convolve, run
+from repghost.graph.shapes import slid
 
 
 @torch.library.custom_op("repghost::quantize_dequantize", mutates_args=())
@@ -36,8 +37,9 @@ def int8_convolution(  # torch.library takes an argument for each value, and no 
     weight_scale: torch.Tensor,
     bias: torch.Tensor,
     scale: float,
-    stride: int,
-    padding: int,
+    strides: list[int],
+    padding: list[int],
+    dilations: list[int],
     groups: int,
 ) -> torch.Tensor:
     """Return a convolution of which input and weight are rounded to int8 steps.
@@ -48,13 +50,14 @@ def int8_convolution(  # torch.library takes an argument for each value, and no 
         weight_scale: float32 [O].
         bias: float32 [O].
         scale: of the input.
-        stride: of both sides.
-        padding: of all four.
+        strides: of rows and columns.
+        padding: above and below, on the left and on the right.
+        dilations: of rows and columns.
         groups: as PyTorch counts them.
     """
     rounded = torch.clamp(torch.round(x / scale), -128, 127) * scale
     steps = weight_scale.reshape(-1, 1, 1, 1)
-    return F.conv2d(rounded, torch.round(weight / steps) * steps, bias, stride, padding, 1, groups)
+    return F.conv2d(rounded, torch.round(weight / steps) * steps, bias, strides, padding, dilations, groups)
 
 
 @int8_convolution.register_fake
@@ -64,13 +67,14 @@ def _(
     weight_scale: torch.Tensor,
     bias: torch.Tensor,
     scale: float,
-    stride: int,
-    padding: int,
+    strides: list[int],
+    padding: list[int],
+    dilations: list[int],
     groups: int,
 ) -> torch.Tensor:
-    height, width = (
-        (side + 2 * padding - k) // stride + 1 for side, k in zip(x.shape[2:], weight.shape[2:], strict=True)
-    )
+    size, kernel = (x.shape[2], x.shape[3]), (weight.shape[2], weight.shape[3])
+    (top, left), (down, right), (rows, columns) = padding, strides, dilations
+    height, width = slid(size, kernel, (down, right), (top, left, top, left), (rows, columns))
     return x.new_empty(x.shape[0], weight.shape[0], height, width)
 
 
@@ -89,7 +93,7 @@ class TorchTensorRTNetwork(nn.Module):
         self._kernels: Kernels[torch.Tensor] = {
             **FAST,
             Convolution: self._convolution,
-            ResidualAdd: self._add,
+            Add: self._add,
             Classifier: self._classifier,
         }
         self._index = {op.name: index for index, op in enumerate(graph.operators)}
@@ -108,26 +112,27 @@ class TorchTensorRTNetwork(nn.Module):
         return run(self.graph, self._kernels, images).flatten(1)
 
     def _convolution(self, op: Convolution, x: torch.Tensor) -> torch.Tensor:
-        result = self._layer(op, x, op.stride, op.padding, op.groups)
-        return torch.relu(result) if op.relu else result
+        return clamped(self._layer(op, x), op.clamp)
 
     def _classifier(self, op: Classifier, x: torch.Tensor) -> torch.Tensor:
-        return self._layer(op, x, 1, 0, 1)
+        return self._layer(Convolution(op.name, op.input, op.weight[:, :, None, None], op.bias), x)
 
-    def _add(self, op: ResidualAdd, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        return self._read(op.name, op.input, x) + self._read(op.name, op.other, other)
+    def _add(self, op: Add, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return clamped(self._read(op.name, op.input, x) + self._read(op.name, op.other, other), op.clamp)
 
     def _read(self, reader: str, tensor: str, value: torch.Tensor) -> torch.Tensor:
         if (reader, tensor) in self.placement.quantized_reads:
             return quantize_dequantize(value, self.spec.activations[tensor].scale)
         return value
 
-    def _layer(
-        self, op: Convolution | Classifier, x: torch.Tensor, stride: int, padding: int, groups: int
-    ) -> torch.Tensor:
+    def _layer(self, op: Convolution, x: torch.Tensor) -> torch.Tensor:
         index = self._index[op.name]
         weight, bias = getattr(self, f"weight{index}"), getattr(self, f"bias{index}")
         if op.name not in self.placement.layers:
-            return F.conv2d(x, weight, bias, stride, padding, 1, groups)
+            return convolve(op, x, weight, bias)
+        top, left, bottom, right = op.pads
+        if (top, left) != (bottom, right):
+            x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
         scale, weight_scale = self.spec.activations[op.input].scale, getattr(self, f"scale{index}")
-        return int8_convolution(x, weight, weight_scale, bias, scale, stride, padding, groups)
+        geometry = list(op.strides), [top, left], list(op.dilations), op.groups
+        return int8_convolution(x, weight, weight_scale, bias, scale, *geometry)

@@ -1,1 +1,1 @@
-"""Commands that talk to boards, and doctor."""
+"""Commands that talk to boards over ssh, and doctor; how a board is spoken to belongs to `compile.deploy`."""

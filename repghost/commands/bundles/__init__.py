@@ -1,1 +1,1 @@
-"""Commands that make, check and measure bundles."""
+"""Commands that make, check and measure bundles; the stages themselves belong to `compile`."""

@@ -1,4 +1,4 @@
-"""The ways of `repghost bench` to measure: each is given the request, and prints what it found."""
+"""One function for each way in which `repghost bench` measures; each takes the request and prints its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`repghost explain`: every layer of a QDQ file or a bundle, what it costs, how it is computed, and why if in float."""
+"""`repghost explain`: the layers of a QDQ file or bundle, with costs, arithmetic, and the reason for each in float."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`repghost lint`: what another runtime would refuse or not fuse in a file, before it meets the device."""
+"""`repghost lint`: check a Q/DQ ONNX file against the rules of another runtime, without that runtime."""
 
 from __future__ import annotations
 

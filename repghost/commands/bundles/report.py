@@ -1,4 +1,4 @@
-"""`repghost report`: the report of one run, or the page over all widths, made from JSON alone."""
+"""`repghost report`: the report of one run, or the page over all widths, made from JSON only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repghost.commands.options.data_options import class_map_option, class_order_option
+from compile.subject.request import SubjectRequest
+from repghost.commands.options.data_options import class_options
+from repghost.commands.options.gather import gather
 from repghost.errors import AccuracyGateError, IntegrityError, UsageError
 from repghost.terminal import say, say_page
 
@@ -33,13 +35,6 @@ class ReportRequest:
     build: bool
     target: str
     widths: str
-    weights: str | None
-    data: Path | None
-    size: int | None  # pixels
-    calibration_images: int
-    test_images: int | None
-    class_order: str | None
-    class_map: Path | None
 
 
 @click.command("report", short_help="One page: which width, at which precision, for which machine.")
@@ -54,15 +49,17 @@ class ReportRequest:
 @click.option("--build", is_flag=True, help="First compile every width that has weights; cached ones stay.")
 @click.option("--target", default="arm64", show_default=True, help="Of --build, as in repghost compile.")
 @click.option("--widths", default="all", show_default=True, help="Of --build, separated by commas.")
-@click.option("--weights", help="Of --build: 'timm', 'random', a checkpoint or a folder of them.  [default: carried]")
-@click.option("--data", type=click.Path(path_type=Path), help="Of --build: a set of pictures.  [default: carried]")
-@click.option("--size", type=click.IntRange(32, 1024), help="Of --build: pixels.  [default: the weights' own]")
-@click.option("--images", "calibration_images", default=512, show_default=True, type=click.IntRange(1),
-              help="Of --build: to calibrate with.")  # fmt: skip
-@click.option("--test-images", type=click.IntRange(1), help="Of --build: judge by so many only.  [default: all]")
-@class_order_option
-@class_map_option
-def command(**options: Any) -> None:
+@gather("subject", SubjectRequest, (
+    click.option("--weights",
+                 help="Of --build: 'timm', 'random', a checkpoint or a folder of them.  [default: carried]"),
+    click.option("--data", type=click.Path(path_type=Path), help="Of --build: a set of pictures.  [default: carried]"),
+    click.option("--size", type=click.IntRange(32, 1024), help="Of --build: pixels.  [default: the weights' own]"),
+    click.option("--images", "calibration_images", default=512, show_default=True, type=click.IntRange(1),
+                 help="Of --build: to calibrate with."),
+    click.option("--test-images", type=click.IntRange(1), help="Of --build: judge by so many only.  [default: all]"),
+    *class_options,
+))  # fmt: skip
+def command(subject: SubjectRequest, **options: Any) -> None:
     """Make one page of PATHS: folders of runs, the folder that holds them, JSON of benchmarks, counts and boards.
 
     A single folder of a run prints the report of that run. The page says what was measured where, and what was not,
@@ -77,8 +74,8 @@ def command(**options: Any) -> None:
     paths = request.paths
     if request.build:
         paths = paths or (Path("build"),)
-        failures = _build(request, paths[0])
-    elif request.weights or request.data or request.class_order or request.class_map:
+        failures = _build(request, subject, paths[0])
+    elif subject.weights or subject.data or subject.class_order or subject.class_map:
         raise UsageError(
             "--weights, --data, --class-order and --class-map have no effect without --build; add it, or leave them "
             "out."
@@ -95,24 +92,14 @@ def command(**options: Any) -> None:
     _end(summary, worse, failures)
 
 
-def _build(request: ReportRequest, output: Path) -> list[str]:
+def _build(request: ReportRequest, subject: SubjectRequest, output: Path) -> list[str]:
     """Compile every width that has weights into a folder; return a sentence for each that failed."""
     from compile.subject.request import Request
     from compile.summary.runs import plan_runs, run_all
     from compile.targets.precisions import default_precisions, parse_precisions
 
-    base = Request(
-        target=request.target,
-        precisions=parse_precisions(default_precisions()),
-        weights=request.weights,
-        data=request.data,
-        size=request.size,
-        calibration_images=request.calibration_images,
-        test_images=request.test_images,
-        class_order=request.class_order,
-        class_map=request.class_map,
-        output=output,
-    )
+    precisions = parse_precisions(default_precisions())
+    base = Request(target=request.target, precisions=precisions, output=output, **vars(subject))
     return run_all(plan_runs(base, request.widths), lambda line: say(line, err=True))
 
 

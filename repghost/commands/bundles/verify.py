@@ -1,4 +1,4 @@
-"""`repghost verify`: check that a bundle is what was built and gives the logits of the reference."""
+"""`repghost verify`: check the digests of a bundle, and its logits against those of the numpy reference."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Commands about the float network."""
+"""Commands about the float network; none of them quantizes or reads a bundle."""

@@ -1,4 +1,4 @@
-"""`repghost fuse` (alias `convert`): fold a trained network into its deploy form and prove that it is the same."""
+"""`repghost fuse` (alias `convert`): fold a trained network into its deploy form and compare the two."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Options that several commands share, and how they become values."""
+"""Options that several commands share, and the values they become; no command is defined here."""

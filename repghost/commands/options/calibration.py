@@ -1,4 +1,4 @@
-"""What commands that calibrate share: the checkpoint, its images, the settings, and progress."""
+"""What the commands that quantize share: opening the checkpoint and its images, and a progress bar."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repghost.commands.options.data_options import tell_notes
-from repghost.commands.options.quant_options import DEFAULT_IMAGES, CalibrationRequest
+from repghost.commands.options.quant_options import DEFAULT_IMAGES, CalibrationRequest, NetworkRequest
 from repghost.commands.progress.notes import say_notes
 from repghost.errors import UsageError
 from repghost.terminal import say
@@ -57,26 +57,17 @@ def open_calibration(request: CalibrationRequest) -> Calibration:
         UsageError: when checkpoint and images cannot be used together.
     """
     from repghost.checkpoints.checkpoint import build_model
-    from repghost.checkpoints.timm_hub import open_checkpoint
     from repghost.data import open_dataset
     from repghost.data.base import notes_on_calibration
-    from repghost.data.images.preprocess import resized, resolve_preprocess
     from repghost.data.open_by_format import open_calibration_split
     from repghost.data.subset import choose_balanced
-    from repghost.evaluation.classes import match_classes
-    from repghost.network.spec import parse_width
 
-    width = None if request.width is None else parse_width(request.width, custom=True)
-    loaded = open_checkpoint(request.checkpoint, width)
-    say_notes(loaded.notes)
-    preprocess = resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, request.preprocess)
-    preprocess = resized(preprocess, request.size)
+    loaded, preprocess = open_network(request)
     if request.split:
         dataset, split = open_dataset(request.data, request.split, request.class_map), request.split
     else:
         dataset, split = open_calibration_split(request.data, request.class_map)
-    dataset = match_classes(dataset, loaded.spec.num_classes, loaded.labels, request.class_order)
-    tell_notes(dataset)
+    dataset = with_classes_of(loaded, dataset, request)
     if len(dataset) == 0:
         raise UsageError(
             "the calibration set is empty; at least one picture is needed. Give --data a set with pictures."
@@ -88,6 +79,36 @@ def open_calibration(request: CalibrationRequest) -> Calibration:
     if loaded.spec.form != "fused":
         say(f"{Path(request.checkpoint).name} is in {loaded.spec.form} form; it is fused before it is quantized")
     return Calibration(loaded, model, preprocess, dataset, split, chosen, prepared, dataset.classes)
+
+
+def open_network(request: NetworkRequest) -> tuple[Checkpoint, Preprocess]:
+    """Return the checkpoint that was asked for and how its images are prepared, and say what to know of the file.
+
+    Raises:
+        UsageError: when the file cannot be used, or nothing says how its images are prepared.
+    """
+    from repghost.checkpoints.timm_hub import open_checkpoint
+    from repghost.data.images.preprocess import resized, resolve_preprocess
+    from repghost.network.spec import parse_width
+
+    width = None if request.width is None else parse_width(request.width, custom=True)
+    loaded = open_checkpoint(request.checkpoint, width)
+    say_notes(loaded.notes)
+    preprocess = resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, request.preprocess)
+    return loaded, resized(preprocess, request.size)
+
+
+def with_classes_of(checkpoint: Checkpoint, dataset: ImageSet, request: NetworkRequest) -> ImageSet:
+    """Return a set with the classes in the order of a network's logits, and say what to know of the set.
+
+    Raises:
+        UsageError: when they are not the network's classes.
+    """
+    from repghost.evaluation.classes import match_classes
+
+    dataset = match_classes(dataset, checkpoint.spec.num_classes, checkpoint.labels, request.class_order)
+    tell_notes(dataset)
+    return dataset
 
 
 def read_images(dataset: ImageSet, preprocess: Preprocess, chosen: NDArray[np.int64], title: str) -> Prepared:

@@ -1,4 +1,4 @@
-"""Options of `repghost compile` that could change nothing in a run: refused, so that nobody believes they worked."""
+"""Refuses options of `repghost compile` that would have no effect in a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OF_CHECKPOINTS = {
 
 
 def refuse_without_effect(given: Collection[str], for_jetson: bool, weights: str | None, data: bool) -> None:
-    """Refuse options that were given and would be ignored.
+    """Refuse options that were given and would have no effect.
 
     Args:
         given: the names of the options that the user wrote.

@@ -1,4 +1,4 @@
-"""Options that several commands share: how a board is reached, whose signature a bundle must have."""
+"""Options of commands for boards and bundles: how a board is reached, and whose signature a bundle must have."""
 
 from __future__ import annotations
 

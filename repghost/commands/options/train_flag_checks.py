@@ -1,4 +1,4 @@
-"""Flags of `repghost train` that change something only together with others; alone they are refused, not ignored."""
+"""Refuses flags of `repghost train` that have an effect only together with others, where those are missing."""
 
 from __future__ import annotations
 
@@ -62,18 +62,9 @@ _NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "cutmix": (lambda recipe: recipe.augmentation.cutmix_minmax is None, "a run without --cutmix-minmax"),
 }
-_AUGMENTING = [
-    "scale",
-    "ratio",
-    "hflip",
-    "vflip",
-    "color_jitter",
-    "aa",
-    "reprob",
-    "remode",
-    "recount",
-    "train_interpolation",
-]  # all off with --no-aug
+_AUGMENTING = (  # all off with --no-aug
+    "scale", "ratio", "hflip", "vflip", "color_jitter", "aa", "reprob", "remode", "recount", "train_interpolation",
+)  # fmt: skip
 
 
 def refuse_without_effect(recipe: Any, given: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The flags of `repghost train`: the original's by their own names, each with what it sets, or why it is refused."""
+"""The flags of `repghost train`, those of the authors by their own names: what each sets, or why it is refused."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ PREPROCESS_FLAGS: tuple[Flag, ...] = (
 
 @dataclass(frozen=True)
 class Refusal:
-    """Flags of the original that this program will not take, and why."""
+    """Flags of the authors' script that are refused, and why."""
 
     reason: str
     valued: tuple[str, ...] = ()  # flags that are followed by a value
@@ -157,7 +157,7 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def opposite(name: str) -> str:
-    """Return the switch that takes another back: --no-x for --x, and --x for --no-x."""
+    """Return the opposite switch: --no-x for --x, and --x for --no-x."""
     return f"--{name.removeprefix('--no-')}" if name.startswith("--no-") else f"--no-{name.removeprefix('--')}"
 
 
@@ -180,10 +180,8 @@ def changed_preprocess(recipe: Any, given: Mapping[str, Any]) -> Any:
     Raises:
         UsageError: when they contradict each other or are out of range.
     """
-    preprocess, changes = (
-        recipe.preprocess,
-        {key: given[key] for key in ("mean", "std", "interpolation") if key in given},
-    )
+    preprocess = recipe.preprocess
+    changes = {key: given[key] for key in ("mean", "std", "interpolation") if key in given}
     size = given.get("img_size")
     if "input_size" in given:
         channels, height, width = given["input_size"]

@@ -1,1 +1,1 @@
-"""How training tells the terminal of its progress."""
+"""Progress and notes in the terminal or a log; nothing here decides what is computed."""

@@ -1,4 +1,4 @@
-"""What a command says on stderr of how it read files and suited a run to them."""
+"""Notes on stderr: how files were read, and what a run changed to suit them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from repghost.terminal import say
 
 
 def say_notes(notes: Iterable[str]) -> None:
-    """Print each note once; an empty one is none."""
+    """Print each note once, and leave out empty ones."""
     for note in dict.fromkeys(notes):
         if note:
             say(f"note: {note}", err=True)

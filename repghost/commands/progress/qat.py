@@ -1,4 +1,4 @@
-"""How a run of training under quantization is followed in a terminal or a log."""
+"""The progress of quantization-aware training: a bar in a terminal, and a line for each candidate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def following() -> Iterator[Hooks]:
-    """Give hooks that show a bar with phase and loss in a terminal, and every candidate with its score."""
+    """Yield hooks that show a bar with phase and loss in a terminal, and every candidate with its score."""
     from tqdm import tqdm
 
     from calib.qat.train_aware import Hooks

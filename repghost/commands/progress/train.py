@@ -1,16 +1,15 @@
-"""How a training run is followed in a terminal or a log, and stopped by a signal without losing an epoch."""
+"""The progress of `repghost train`: a bar in a terminal, lines in a log."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from repghost.commands.progress.signals import stop_on_signals
 from repghost.terminal import say
 
 if TYPE_CHECKING:
@@ -23,9 +22,7 @@ LOG_INTERVAL = 60.0  # seconds between two lines where the output is no terminal
 
 @contextlib.contextmanager
 def follow(recipe: Recipe, quiet: bool = False) -> Iterator[Hooks]:
-    """Give hooks that show progress, images per second and the time left, and stop on SIGINT or SIGTERM.
-
-    A second signal of the same kind acts at once.
+    """Yield hooks that show progress, images per second and the time left, and stop on SIGINT or SIGTERM.
 
     Args:
         recipe: of the run.
@@ -33,34 +30,18 @@ def follow(recipe: Recipe, quiet: bool = False) -> Iterator[Hooks]:
     """
     from repghost.training.train import Hooks, TrainingStoppedError
 
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(number, old[signal.Signals(number)])
-
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     progress = _Progress(recipe)
-    for number in old:
-        signal.signal(number, note)
-    try:
+    with stop_on_signals(TrainingStoppedError) as should_stop, contextlib.closing(progress):
         if quiet:
-            yield Hooks(should_stop=lambda: bool(received))
+            yield Hooks(should_stop=should_stop)
         else:
             yield Hooks(
                 preparing=progress.prepare,
                 begin=progress.begin,
                 step=progress.step,
                 epoch=progress.epoch,
-                should_stop=lambda: bool(received),
+                should_stop=should_stop,
             )
-    except TrainingStoppedError as error:
-        error.exit_code = 128 + (received[0] if received else signal.SIGTERM)  # as a shell reports a signal
-        raise
-    finally:
-        progress.close()
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 class _Progress:

@@ -1,1 +1,1 @@
-"""Commands that quantize and compare ways to quantize."""
+"""Commands that quantize and compare ways to quantize; the algorithms belong to `calib`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from calib.qat.settings import EPOCH_IMAGES, EPOCHS
-from repghost.commands.options.data_options import tell_notes
+from repghost.commands.options.calibration import open_network, with_classes_of
 from repghost.commands.options.quant_options import NetworkRequest, network_options, output_option
 from repghost.commands.progress.notes import say_notes
 from repghost.commands.progress.qat import following
@@ -55,22 +55,12 @@ def command(request: NetworkRequest, output: Path, **training: Any) -> None:
     from calib.qat.train_on_set import train_on_set
     from calib.quantize import Source
     from repghost.checkpoints.checkpoint import build_model
-    from repghost.checkpoints.timm_hub import open_checkpoint
     from repghost.data import open_dataset
-    from repghost.data.images.preprocess import resized, resolve_preprocess
-    from repghost.evaluation.classes import match_classes
-    from repghost.network.spec import parse_width
 
     settings = QatSettings(seed=request.seed, **training)
-    width = None if request.width is None else parse_width(request.width, custom=True)
-    loaded = open_checkpoint(request.checkpoint, width)
-    say_notes(loaded.notes)
-    preprocess = resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, request.preprocess)
-    preprocess = resized(preprocess, request.size)
+    loaded, preprocess = open_network(request)
     split = str(request.split)
-    dataset = open_dataset(request.data, split, request.class_map)
-    dataset = match_classes(dataset, loaded.spec.num_classes, loaded.labels, request.class_order)
-    tell_notes(dataset)
+    dataset = with_classes_of(loaded, open_dataset(request.data, split, request.class_map), request)
     if settings.mode == "reparam" and loaded.spec.form == "deploy":
         say_notes([CONVERTED])
     source = Source(dataset.classes, loaded.digest, {"data": request.data.name, "split": split, "seed": request.seed})

@@ -1,1 +1,1 @@
-"""Commands that train and evaluate."""
+"""Commands that train and evaluate; the loops belong to `repghost.training` and `repghost.detection`."""

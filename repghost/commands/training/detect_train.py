@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from repghost.commands.options.gather import gather
 from repghost.commands.options.process_options import ProcessOptions, process_options
+from repghost.commands.progress.detect import follow, percent
 from repghost.commands.progress.notes import say_notes
 from repghost.terminal import say, shell_command
 
 if TYPE_CHECKING:
     from repghost.detection.recipe import DetectionRecipe
     from repghost.detection.state import DetectionEpoch
-    from repghost.detection.train import DetectionHooks
-
-LOG_INTERVAL = 10.0  # seconds between two lines
 
 
 @dataclass(frozen=True)
@@ -40,6 +34,21 @@ class DetectRequest:
     broken_limit: int
 
 
+_request_options = gather("request", DetectRequest, (
+    click.option("--data", required=True, type=click.Path(path_type=Path),
+                 help="Folder with annotations/instances_SPLIT.json and the pictures in SPLIT/."),
+    click.option("--detector", "kind", default="retinanet", show_default=True, help="retinanet or maskrcnn."),
+    click.option("--pretrained", is_flag=False, flag_value="timm", help="Backbone of a checkpoint, or timm's."),
+    click.option("--train-split", default="train2017", show_default=True),
+    click.option("--val-split", default="val2017", show_default=True, help="Judges each epoch; '' judges none."),
+    click.option("--output", "-o", default="runs/detect", show_default=True, type=click.Path(path_type=Path),
+                 help="Folder for detector.safetensors, state.pt and log.jsonl."),
+    click.option("--resume", is_flag=False, flag_value="continue",
+                 help="Go on with the run in --output; 'auto' starts one where there is none."),
+    click.option("--workers", "-j", default=4, show_default=True, type=click.IntRange(0),
+                 help="Processes that decode."),
+    click.option("--broken-limit", default=50, show_default=True, type=click.IntRange(0)),
+))  # fmt: skip
 _FIELDS = (
     click.option("--width", default="1.0", show_default=True, help="Of the backbone."),
     click.option("--epochs", type=int, help="[default: 12]"),
@@ -68,21 +77,10 @@ def _with_fields(function: Any) -> Any:
 
 
 @click.command("detect-train", short_help="Train a detector on data in COCO's format.")
-@click.option("--data", required=True, type=click.Path(path_type=Path),
-              help="Folder with annotations/instances_SPLIT.json and the pictures in SPLIT/.")  # fmt: skip
-@click.option("--detector", "kind", default="retinanet", show_default=True, help="retinanet or maskrcnn.")
-@click.option("--pretrained", is_flag=False, flag_value="timm", help="Backbone of a checkpoint, or timm's.")
-@click.option("--train-split", default="train2017", show_default=True)
-@click.option("--val-split", default="val2017", show_default=True, help="Judges each epoch; '' judges none.")
-@click.option("--output", "-o", default="runs/detect", show_default=True, type=click.Path(path_type=Path),
-              help="Folder for detector.safetensors, state.pt and log.jsonl.")  # fmt: skip
-@click.option("--resume", is_flag=False, flag_value="continue",
-              help="Go on with the run in --output; 'auto' starts one where there is none.")  # fmt: skip
-@click.option("--workers", "-j", default=4, show_default=True, type=click.IntRange(0), help="Processes that decode.")
-@click.option("--broken-limit", default=50, show_default=True, type=click.IntRange(0))
+@_request_options
 @process_options
 @_with_fields
-def command(processes: ProcessOptions, **options: Any) -> None:
+def command(request: DetectRequest, processes: ProcessOptions, **values: Any) -> None:
     """Train a detector and write OUTPUT/detector.safetensors.
 
     The defaults are the customary 12 epochs at 800 pixels; docs/training.md has the recipe. Several processes:
@@ -94,8 +92,6 @@ def command(processes: ProcessOptions, **options: Any) -> None:
     from repghost.training.suit import few_steps
     from repghost.training.transfer import read_start
 
-    names = {field.name for field in fields(DetectRequest)}
-    request = DetectRequest(**{name: options.pop(name) for name in names})
     if request.resume not in (None, "continue", "auto"):
         raise UsageError(
             f"--resume {request.resume!r} is not understood; allowed: --resume or --resume auto, with --output."
@@ -105,7 +101,7 @@ def command(processes: ProcessOptions, **options: Any) -> None:
             f"--val-split {request.val_split!r} is trained on, and no picture may do both; give another one, or "
             "--val-split '' to judge none."
         )
-    recipe = _recipe(request.kind, options, request.pretrained is not None)
+    recipe = _recipe(request.kind, values, request.pretrained is not None)
     masks = request.kind == "maskrcnn"
     with processes.join() as ranks:
         dataset = open_coco(request.data, request.train_split, masks)
@@ -123,7 +119,7 @@ def command(processes: ProcessOptions, **options: Any) -> None:
                 )
             )
         beside = DetectionOptions(request.resume or "new", weights, ranks, request.workers, request.broken_limit)
-        with _follow(recipe, quiet=not ranks.first) as hooks:
+        with follow(recipe, quiet=not ranks.first) as hooks:
             _, history = train(recipe, dataset, request.output, hooks, validation, beside)
     if ranks.first:
         _tell(request, history[-1], request.output / MODEL_FILE)
@@ -134,7 +130,7 @@ def _tell(request: DetectRequest, last: DetectionEpoch, path: Path) -> None:
     if last.boxes is None:
         say("average precision: not measured; give --val-split")
     else:
-        say(f"average precision: boxes {_share(last.boxes.ap)}, at overlap 0.5 {_share(last.boxes.ap50)}")
+        say(f"average precision: boxes {percent(last.boxes.ap)}, at overlap 0.5 {percent(last.boxes.ap50)}")
     say(f"written: {path}")
     say("next:")
     split = request.val_split or request.train_split
@@ -158,56 +154,3 @@ def _recipe(kind: str, given: dict[str, Any], pretrained: bool) -> DetectionReci
     if not pretrained:  # random batch norms and stems have nothing worth keeping
         values = {"freeze": "none", "train_norm": True, **values}
     return DetectionRecipe(kind=kind, **values)
-
-
-def _share(value: float | None) -> str:
-    return "none there" if value is None else f"{value:.2%}"
-
-
-@contextlib.contextmanager
-def _follow(recipe: DetectionRecipe, quiet: bool) -> Iterator[DetectionHooks]:
-    """Give hooks that print and that stop on SIGINT or SIGTERM; a second signal acts at once."""
-    from repghost.detection.train import DetectionHooks, DetectionStoppedError
-
-    received: list[int] = []
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(number, old[signal.Signals(number)])
-
-    for number in old:
-        signal.signal(number, note)
-    lines = _Lines(recipe.epochs)
-    try:
-        if quiet:
-            yield DetectionHooks(should_stop=lambda: bool(received))
-        else:
-            yield DetectionHooks(lines.step, lines.epoch, lambda: bool(received))
-    except DetectionStoppedError as error:
-        error.exit_code = 128 + (received[0] if received else signal.SIGTERM)  # as a shell reports a signal
-        raise
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
-class _Lines:
-    """One line every few seconds and one per epoch."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs, self.printed = epochs, 0.0
-
-    def step(self, epoch: int, step: int, steps: int, loss: float, rate: float) -> None:
-        """Show one step."""
-        if time.monotonic() - self.printed > LOG_INTERVAL:
-            self.printed = time.monotonic()
-            say(f"epoch {epoch + 1}/{self.epochs} step {step + 1}/{steps} loss {loss:.3f} rate {rate:.2g}", err=True)
-
-    def epoch(self, record: DetectionEpoch) -> None:
-        """Show what an epoch achieved."""
-        evaluated = "" if record.boxes is None else f", AP of boxes {_share(record.boxes.ap)}"
-        if record.masks is not None:
-            evaluated += f", of masks {_share(record.masks.ap)}"
-        speed = f"{record.pictures_per_second:.2f} pictures/s"
-        say(f"epoch {record.epoch}/{self.epochs}: loss {record.loss:.4f}{evaluated}, {speed}", err=True)

@@ -18,6 +18,7 @@ from repghost.terminal import say, shell_command
 if TYPE_CHECKING:
     from repghost.data import ImageSet
     from repghost.distributed.ranks import Ranks
+    from repghost.training.options import Options
     from repghost.training.recipe import Recipe
     from repghost.training.train import TrainResult
 
@@ -27,7 +28,7 @@ _LOADING = {"workers", "pin_mem", "validation_batch_size_multiplier", "broken_li
 
 @dataclass(frozen=True)
 class _Finished:
-    """A run that is finished: the recipe as it suited its images and this machine, and what is left to judge by."""
+    """A finished run: the recipe as it suited its images and this machine, and the test split to evaluate on."""
 
     recipe: Recipe
     result: TrainResult
@@ -141,9 +142,15 @@ def _recipe(name: str, given: dict[str, Any]) -> Recipe:
 
 
 def _train(recipe: Recipe, data: Path, folder: Path, given: dict[str, Any], ranks: Ranks) -> _Finished:
-    """Open the images and train."""
-    import os
+    """Open the images and train.
 
+    Args:
+        recipe: of the command line.
+        data: the set of images.
+        folder: of the run.
+        given: the other options that the user gave, by name.
+        ranks: this process among the others.
+    """
     from repghost.commands.progress.train import follow
     from repghost.data import open_dataset
     from repghost.data.names.class_names import CHARACTERS
@@ -152,11 +159,33 @@ def _train(recipe: Recipe, data: Path, folder: Path, given: dict[str, Any], rank
     from repghost.training.follow.hooks import joined
     from repghost.training.follow.plot import plotting
     from repghost.training.follow.tensorboard import board
-    from repghost.training.options import Loading
     from repghost.training.result import open_tested
-    from repghost.training.train import Options, class_names, train
-    from repghost.training.transfer import read_start
+    from repghost.training.train import class_names, train
 
+    _refuse_unused(recipe, given, ranks)
+    class_map = given.get("class_map")
+    dataset = open_dataset(data, given["train_split"], class_map)
+    dataset = match_classes(dataset, len(dataset.classes), None, given.get("class_order", CHARACTERS))
+    recipe = _suited(recipe, len(dataset), given, ranks)
+    names = class_names(dataset, given.get("num_classes"))
+    options = _options(recipe, names, given, ranks)
+    validation = None
+    if not recipe.held_out:
+        validation = open_validation(data, given.get("val_data"), given.get("val_split", "val"), dataset, class_map)
+    tested = open_tested(data, names, validation, class_map)
+    if ranks.first:
+        tell_notes(dataset, validation, tested[0])
+        say_notes(options.weights.notes if options.weights else ())
+        _say_rate(recipe, ranks)
+    events_wanted = given.get("tensorboard") if ranks.first else False
+    with follow(recipe, quiet=not ranks.first) as shown, board(folder, events_wanted) as events:
+        hooks = joined(shown, events, plotting(folder)) if ranks.first else shown
+        result = train(recipe, dataset, folder, hooks, validation, options)
+    return _Finished(recipe, result, dataset, *tested)
+
+
+def _refuse_unused(recipe: Recipe, given: dict[str, Any], ranks: Ranks) -> None:
+    """Refuse options that this recipe or this device has no use for."""
     if recipe.augmentation is None:
         for name in sorted(given.keys() & _LOADING):
             raise UsageError(
@@ -165,44 +194,32 @@ def _train(recipe: Recipe, data: Path, folder: Path, given: dict[str, Any], rank
             )
     for name in sorted(given.keys() & {"pin_mem", "log_interval"} if ranks.device.type == "cpu" else ()):
         raise UsageError(f"--{name.replace('_', '-')} has no effect without a GPU; leave it out.")
-    class_map = given.get("class_map")
-    dataset = open_dataset(data, given["train_split"], class_map)
-    dataset = match_classes(dataset, len(dataset.classes), None, given.get("class_order", CHARACTERS))
-    recipe = _suited(recipe, len(dataset), given, ranks)
-    loading = Loading(
-        workers=given.get("workers", min(4, os.cpu_count() or 1)),
-        pin_memory=given.get("pin_mem", False),
-        broken_limit=given.get("broken_limit", 50),
-        validation_batch=recipe.batch * given.get("validation_batch_size_multiplier", 1),
-    )
-    names = class_names(dataset, given.get("num_classes"))
+
+
+def _options(recipe: Recipe, classes: tuple[str, ...], given: dict[str, Any], ranks: Ranks) -> Options:
+    """Return what does not decide the result, and the weights that training begins with."""
+    import os
+
+    from repghost.training.options import Loading, Options
+    from repghost.training.transfer import read_start
+
     weights = read_start(given["pretrained"], recipe.width) if "pretrained" in given else None
-    if weights is not None and ranks.first and weights.ordered(names).classes != len(names):
+    if weights is not None and ranks.first and weights.ordered(classes).classes != len(classes):
         say(f"note: the classifier begins fresh, {weights.source} is for other classes", err=True)
-    options = Options(
+    return Options(
         resume=given.get("resume", "new"),
         ranks=ranks,
-        loading=loading,
+        loading=Loading(
+            workers=given.get("workers", min(4, os.cpu_count() or 1)),
+            pin_memory=given.get("pin_mem", False),
+            broken_limit=given.get("broken_limit", 50),
+            validation_batch=recipe.batch * given.get("validation_batch_size_multiplier", 1),
+        ),
         state_interval=given["recovery_interval"],
         log_interval=given.get("log_interval", 50),
         num_classes=given.get("num_classes"),
         weights=weights,
     )
-    validation = (
-        None
-        if recipe.held_out
-        else open_validation(data, given.get("val_data"), given.get("val_split", "val"), dataset, class_map)
-    )
-    tested = open_tested(data, names, validation, class_map)
-    if ranks.first:
-        tell_notes(dataset, validation, tested[0])
-        say_notes(weights.notes if weights else ())
-        _say_rate(recipe, ranks)
-    events_wanted = given.get("tensorboard") if ranks.first else False
-    with follow(recipe, quiet=not ranks.first) as shown, board(folder, events_wanted) as events:
-        hooks = joined(shown, events, plotting(folder)) if ranks.first else shown
-        result = train(recipe, dataset, folder, hooks, validation, options)
-    return _Finished(recipe, result, dataset, *tested)
 
 
 def _suited(recipe: Recipe, images: int, given: dict[str, Any], ranks: Ranks) -> Recipe:

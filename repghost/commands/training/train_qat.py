@@ -1,4 +1,4 @@
-"""`repghost train --qat`: the trained network goes on under quantization, and its int8 form lies beside the weights."""
+"""`repghost train --qat`: train the finished network on under quantization, and write its int8 form beside it."""
 
 from __future__ import annotations
 

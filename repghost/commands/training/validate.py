@@ -1,4 +1,4 @@
-"""`repghost validate`: how often networks are right on the same labelled images, in every form they have."""
+"""`repghost validate`: the accuracy of networks on the same labelled images, in every form they have."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _open(source: str, ranks: Ranks, dataset: ImageSet, request: ValidateRequest
 
 
 def _tell(reports: Sequence[Validation]) -> None:
-    """Say how the images were read, each thing once, also where several networks were measured one after the other."""
+    """Say how the images were read, each note once over all measurements."""
     say_notes(note for report in reports for note in report.notes)
     for message in dict.fromkeys(message for report in reports for message in report.broken):
         say(f"broken picture, not counted: {message}", err=True)

@@ -303,13 +303,3 @@ def test_multiply_is_the_product_for_every_pair() -> None:
     result = requantize(acc, epilogue.multiplier, epilogue.zero_point, epilogue.low, epilogue.high)[..., 0]
     expected = np.clip(acc[..., 0] * (0.05 / 255) / 0.03 - 5, -128, 127)
     assert np.abs(result - expected).max() <= 0.5 + 1e-3
-
-
-def test_hard_sigmoid_table_is_monotonic_and_saturates() -> None:
-    x, y = QParams(6.0 / 255, 0), QParams(1 / 255, -128)
-    table = lower.hard_sigmoid_table(x, y)
-    assert table.dtype == np.int8 and table.shape == (256,)
-    assert np.all(np.diff(table.astype(int)) >= 0)
-    assert table[128] in (-1, 0)  # 127.5 of 255 steps
-    wide = lower.hard_sigmoid_table(QParams(0.1, 0), y)
-    assert wide[0] == -128 and wide[-1] == 127

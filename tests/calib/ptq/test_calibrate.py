@@ -14,7 +14,7 @@ from calib.settings.config import QuantConfig, config_from_dict
 from calib.settings.policy import quantized_tensors
 from calib.settings.quantspec import QuantSpec
 from repghost.errors import UsageError
-from repghost.graph.operators import Convolution, Graph, HardSigmoid
+from repghost.graph.operators import RELU, Convolution, Function, Graph
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse
 from tests.support.layerwise import assert_within_a_step
@@ -38,7 +38,7 @@ def test_every_tensor_and_layer_gets_its_numbers(graph: Graph, spec: QuantSpec) 
     assert wide == {note.partition(":")[0] for note in spec.notes}
     assert all(name.startswith(("blocks.7.", "blocks.8.")) for name in wide)
     for op in graph.operators:
-        if isinstance(op, Convolution) and op.relu:
+        if isinstance(op, Convolution) and op.clamp == RELU:
             assert spec.activations[op.name].zero_point == -128
 
 
@@ -98,7 +98,7 @@ def test_tensorrt_is_symmetric_and_plans_no_int16(graph: Graph, images: NDArray[
 def test_a_gate_spends_its_steps_between_minus_three_and_three(graph: Graph, images: NDArray[np.float32]) -> None:
     spec = calibrate(graph, [images * 100], QuantConfig())
     for op in graph.operators:
-        if isinstance(op, HardSigmoid):
+        if isinstance(op, Function):
             assert spec.activations[op.input].scale <= 6.0 / 255 * (1 + 1e-6)
 
 

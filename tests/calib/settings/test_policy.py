@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from calib.integer.qparams import dequantize, quantize
 from calib.settings.policy import POLICIES, find_policy, qparams_of_range, quantized_tensors, useful_range
 from repghost.errors import UsageError
-from repghost.graph.operators import Convolution, Graph, HardSigmoid, ResidualAdd
+from repghost.graph.operators import Add, Convolution, Function, Graph
 
 finite = st.floats(-1e6, 1e6, width=32)
 
@@ -40,7 +40,7 @@ def test_a_range_without_a_normal_scale_has_no_qparams(high: float) -> None:
 
 
 def test_the_input_of_a_hard_sigmoid_is_limited(graph: Graph) -> None:
-    gate = next(op for op in graph.operators if isinstance(op, HardSigmoid))
+    gate = next(op for op in graph.operators if isinstance(op, Function))
     assert useful_range(graph, gate.input, -10.0, 1.0) == (-3.0, 1.0)
     assert useful_range(graph, gate.input, -1.0, 7.0) == (-1.0, 3.0)
     assert useful_range(graph, "conv_stem", -10.0, 10.0) == (-10.0, 10.0)
@@ -48,7 +48,7 @@ def test_the_input_of_a_hard_sigmoid_is_limited(graph: Graph) -> None:
 
 def test_all_tensors_but_logits_and_inside_an_add_are_quantized(graph: Graph) -> None:
     quantized = set(quantized_tensors(graph))
-    adds = [op for op in graph.operators if isinstance(op, ResidualAdd)]
+    adds = [op for op in graph.operators if isinstance(op, Add)]
     assert len(adds) == 16
     left = set(graph.names()) - quantized
     assert left == {"classifier", *(add.input for add in adds)}
@@ -57,11 +57,11 @@ def test_all_tensors_but_logits_and_inside_an_add_are_quantized(graph: Graph) ->
 
 def test_what_another_operator_reads_too_is_quantized() -> None:
     ones = np.ones((1, 1, 1, 1), np.float32)
-    conv = Convolution("conv", "input", ones, np.zeros(1, np.float32), 1, 0, 1, False)
-    once = Graph((conv, ResidualAdd("add", "conv", "input")), 1)
-    twice = Graph((*once.operators, ResidualAdd("again", "conv", "add")), 1)
-    assert once.fused_adds().keys() == {"conv"}
-    assert not twice.fused_adds()
+    conv = Convolution("conv", "input", ones, np.zeros(1, np.float32))
+    once = Graph((conv, Add("add", "conv", "input")), 1)
+    twice = Graph((*once.operators, Add("again", "conv", "add")), 1)
+    assert once.fused_adds.keys() == {"conv"}
+    assert not twice.fused_adds
     assert "conv" in quantized_tensors(twice) and "conv" not in quantized_tensors(once)
 
 

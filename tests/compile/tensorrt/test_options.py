@@ -23,7 +23,7 @@ from compile.tensorrt.network.scales import LARGEST, SMALLEST, half_scale, half_
 from compile.tensorrt.network.writer import FileForm, write_onnx
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
-from repghost.graph.operators import Classifier, Convolution, Graph, HardSigmoid
+from repghost.graph.operators import Classifier, Convolution, Function, Graph
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fused
 from repghost.network.model import RepGhostNet
@@ -62,7 +62,7 @@ def test_every_choice_keeps_every_rule(made: Made, squeeze_excite: str, depthwis
     placement = place(made.graph, options)
     assert set(result.int8_layers) == placement.layers
     depthwise_layers = {op.name for op in made.graph.operators if isinstance(op, Convolution) and op.is_depthwise}
-    gates = {op.input for op in made.graph.operators if isinstance(op, HardSigmoid)}
+    gates = {op.input for op in made.graph.operators if isinstance(op, Function)}
     assert bool(placement.layers & depthwise_layers) == (depthwise == "int8")
     assert (gates <= placement.layers) == (squeeze_excite == "int8")
     layers = [op for op in made.graph.operators if isinstance(op, Convolution | Classifier)]
@@ -70,7 +70,7 @@ def test_every_choice_keeps_every_rule(made: Made, squeeze_excite: str, depthwis
 
 
 def test_what_an_int8_convolution_is_added_to_is_quantized(made: Made) -> None:
-    fused_adds = made.graph.fused_adds()
+    fused_adds = made.graph.fused_adds
     assert fused_adds
     for squeeze_excite, depthwise in CHOICES:
         placement = place(made.graph, PlacementOptions(squeeze_excite, depthwise))

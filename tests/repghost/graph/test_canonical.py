@@ -25,7 +25,7 @@ def test_a_convolution_and_its_gradients_are_pytorchs(groups: int, outputs: int,
     generator = torch.Generator().manual_seed(1)
     shapes = ((3, 6, 9, 9), (outputs, 6 // groups, kernel, kernel), (outputs,))
     x, weight, bias = (torch.randn(shape, generator=generator, requires_grad=True) for shape in shapes)
-    found = convolve(x, weight, bias, stride, kernel // 2, groups)
+    found = convolve(x, weight, bias, (stride, stride), (kernel // 2,) * 4, groups=groups)
     expected = F.conv2d(x, weight, bias, stride, kernel // 2, groups=groups)
     direction = torch.randn(expected.shape, generator=generator)
     torch.testing.assert_close(found, expected)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from calib.integer.lower import lower_slopes
+from calib.integer.lower import integer_bounds, lower_slopes
 from calib.integer.program import ChannelSlopes
 from compile.ir.qdq_graph import Node, QdqGraph
-from compile.passes.rules.common import Refusal, RuleResult, exceeds_int32, integer_bounds, tensor_of
+from compile.passes.rules.common import Refusal, RuleResult, exceeds_int32, tensor_of
 
 REACH = 255  # of an int8 value from a zero point
 
@@ -25,7 +25,7 @@ def channel_slopes(graph: QdqGraph, node: Node) -> RuleResult:
         return Refusal(f"its slopes have shape {list(slopes.shape)}; one for all, or one for each channel is supported")
     if x.shape != y.shape:
         return Refusal(f"its input has shape {x.shape}, its output {y.shape}")
-    below, epilogue = lower_slopes(slopes.reshape(-1), x.qparams, y.qparams, *integer_bounds(node, y.qparams))
+    below, epilogue = lower_slopes(slopes.reshape(-1), x.qparams, y.qparams, *integer_bounds(node.bounds, y.qparams))
     largest = np.abs(below).max(keepdims=True)
     if refusal := exceeds_int32(REACH, np.maximum(largest, epilogue.multiplier)):
         return refusal

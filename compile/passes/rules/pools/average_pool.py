@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from math import prod
 
-from calib.integer.lower import lower_pool
+from calib.integer.lower import integer_bounds, lower_pool
 from calib.integer.program import AveragePool
 from compile.ir.qdq_graph import Node, QdqGraph
-from compile.passes.rules.common import Refusal, RuleResult, exceeds_int32, integer_bounds, tensor_of
+from compile.passes.rules.common import Refusal, RuleResult, exceeds_int32, tensor_of
 from compile.passes.rules.geometry import geometry_of, shape_misfit
 
 PIXELS = 128  # of a window: the kernel adds int8 values, at most 128 in size, in int16: 128 * 128 < 2^15
@@ -33,7 +33,7 @@ def average_pool(graph: QdqGraph, node: Node) -> RuleResult:
         return Refusal(
             "the mean at the border would have fewer pixels; export with count_include_pad=1 and ceil_mode=0"
         )
-    bias, epilogue = lower_pool(count, x.qparams, y.qparams, *integer_bounds(node, y.qparams))
+    bias, epilogue = lower_pool(count, x.qparams, y.qparams, *integer_bounds(node.bounds, y.qparams))
     if refusal := exceeds_int32(255 * count, epilogue.multiplier):
         return refusal
     where = geometry.kernel, geometry.strides, geometry.pads

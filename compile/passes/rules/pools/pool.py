@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from calib.integer.lower import lower_pool
+from calib.integer.lower import integer_bounds, lower_pool
 from calib.integer.program import GlobalAveragePool
 from compile.ir.qdq_graph import Node, QdqGraph
-from compile.passes.rules.common import Refusal, RuleResult, exceeds_int32, integer_bounds, tensor_of
+from compile.passes.rules.common import Refusal, RuleResult, exceeds_int32, tensor_of
 
 SPELLINGS = ("GlobalAveragePool", "ReduceMean", "AveragePool")
 LARGEST_MAP = 1 << 20  # pixels; keeps 255 * pixels far inside int32
@@ -24,7 +24,7 @@ def pool(graph: QdqGraph, node: Node) -> RuleResult:
     output = tensor_of(graph, node.output)
     if output.shape != (1, 1, x.channels):
         return Refusal("its result is not one value for each channel")
-    bias, epilogue = lower_pool(count, x.qparams, output.qparams, *integer_bounds(node, output.qparams))
+    bias, epilogue = lower_pool(count, x.qparams, output.qparams, *integer_bounds(node.bounds, output.qparams))
     return exceeds_int32(255 * count, epilogue.multiplier) or GlobalAveragePool(node.name, x, output, bias, epilogue)
 
 

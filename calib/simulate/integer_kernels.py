@@ -1,0 +1,200 @@
+"""Operators without weights on the integers of int8 tensors, and what follows an accumulator, in PyTorch.
+
+Values are int32 [N, C, H, W]. The constants come from `calib.integer.lower`, as those of the compiled kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from calib.integer import lower
+from calib.integer.functions import requantization, table_of
+from calib.integer.qparams import (
+    ADD_SHIFT,
+    INT8_MIN,
+    INT16_MAX,
+    INT16_MIN,
+    Q15_ADD_SHIFT,
+    Q15_SHIFT,
+    RESIDUAL_SHIFT,
+    QParams,
+)
+from calib.integer.values import Epilogue, Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, ToLogits
+from repghost.errors import UsageError
+from repghost.graph.canonical import nearest_places, source_places
+from repghost.graph.operators import (
+    Add,
+    AveragePool,
+    ChannelSlopes,
+    Concat,
+    Function,
+    GlobalAveragePool,
+    MaxPool,
+    Multiply,
+    Pad,
+    Resize,
+    ShuffleChannels,
+    Slice,
+    Subtract,
+)
+from repghost.graph.run import MOVES, Kernels
+
+
+def integer_kernels(qparams: Mapping[str, QParams]) -> Kernels[torch.Tensor]:
+    """Return the kernels of the operators without weights.
+
+    Args:
+        qparams: scale and zero point of each int8 tensor.
+    """
+    return {kind: _bound(compute, qparams) for kind, compute in KERNELS.items()}
+
+
+def _bound(compute, qparams):  # type: ignore[no-untyped-def]
+    return lambda op, *x: compute(qparams, op, *x)
+
+
+def _centred(qparams: Mapping[str, QParams], name: str, x: torch.Tensor) -> torch.Tensor:
+    return x - qparams[name].zero_point
+
+
+def _sum(qparams: Mapping[str, QParams], op: Add | Subtract, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    y = qparams[op.name]
+    factors = lower.lower_add(qparams[op.input], qparams[op.other], y)
+    if factors is None:
+        raise UsageError(
+            f"{op.name}: an input's scale is more than {lower.LARGEST_RATIO} times the output's; calibrate with other "
+            "pictures."
+        )
+    sign = -1 if isinstance(op, Subtract) else 1
+    total = _centred(qparams, op.input, x) * factors[0] + _centred(qparams, op.other, other) * (sign * factors[1])
+    rounded = ((total + (1 << (ADD_SHIFT - 1))) >> ADD_SHIFT) + y.zero_point
+    return torch.clamp(rounded, *lower.integer_bounds(op.clamp, y))
+
+
+def _product(qparams: Mapping[str, QParams], op: Multiply, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    product = _centred(qparams, op.input, x) * _centred(qparams, op.other, other)
+    y = qparams[op.name]
+    bounds = lower.integer_bounds(op.clamp, y)
+    return finish(lower.lower_multiply(qparams[op.input], qparams[op.other], y, *bounds), product)
+
+
+def _function(qparams: Mapping[str, QParams], op: Function, x: torch.Tensor) -> torch.Tensor:
+    return looked_up(table_of(op.steps, qparams[op.input], qparams[op.name]), x)
+
+
+def looked_up(table: NDArray[np.int8], x: torch.Tensor) -> torch.Tensor:
+    """Return table[q + 128] for each integer, int32."""
+    return torch.from_numpy(table.astype(np.int32))[(x - INT8_MIN).long()]
+
+
+def _slopes(qparams: Mapping[str, QParams], op: ChannelSlopes, x: torch.Tensor) -> torch.Tensor:
+    below, epilogue = lower.lower_slopes(op.slopes, qparams[op.input], qparams[op.name])
+    acc = _centred(qparams, op.input, x)
+    factor = torch.where(acc < 0, torch.from_numpy(below)[:, None, None], torch.from_numpy(epilogue.multiplier))
+    scaled = torch.round(acc.to(torch.float32) * factor).to(torch.int32) + epilogue.zero_point
+    return torch.clamp(scaled, epilogue.low, epilogue.high)
+
+
+def _global_pool(qparams: Mapping[str, QParams], op: GlobalAveragePool, x: torch.Tensor) -> torch.Tensor:
+    bias, epilogue = lower.lower_pool(x.shape[2] * x.shape[3], qparams[op.input], qparams[op.name])
+    return finish(epilogue, x.sum((2, 3), keepdim=True, dtype=torch.int32) + bias)
+
+
+def _average_pool(qparams: Mapping[str, QParams], op: AveragePool, x: torch.Tensor) -> torch.Tensor:
+    """Return the mean of each window; where padding does not count, the multiplier is one of fewer pixels."""
+    top, left, bottom, right = op.pads
+    pads, size = (left, right, top, bottom), op.size
+    pixels = size[0] * size[1]
+    acc = F.avg_pool2d(F.pad(_centred(qparams, op.input, x).double(), pads), size, op.strides, divisor_override=1)
+    counted = F.pad(torch.ones(1, 1, *x.shape[2:]).double(), pads, value=float(op.padding_counts))
+    counts = F.avg_pool2d(counted, size, op.strides, divisor_override=1).int()
+    scaled = {
+        count: float(lower.lower_pool(count, qparams[op.input], qparams[op.name])[1].multiplier[0])
+        for count in range(1, pixels + 1)
+    }
+    factors = torch.tensor([0.0, *scaled.values()], dtype=torch.float32)[counts.long()]
+    y = qparams[op.name]
+    low, high = lower.integer_bounds((-float("inf"), float("inf")), y)
+    return torch.clamp(torch.round(acc.to(torch.float32) * factors).to(torch.int32) + y.zero_point, low, high)
+
+
+def _pad(qparams: Mapping[str, QParams], op: Pad, x: torch.Tensor) -> torch.Tensor:
+    top, left, bottom, right = op.pads
+    return F.pad(x, (left, right, top, bottom), value=qparams[op.input].zero_point)
+
+
+def _max_pool(qparams: Mapping[str, QParams], op: MaxPool, x: torch.Tensor) -> torch.Tensor:
+    return MOVES[MaxPool](op, x.to(torch.float32)).to(torch.int32)
+
+
+def _concat(qparams: Mapping[str, QParams], op: Concat, *parts: torch.Tensor) -> torch.Tensor:
+    y = qparams[op.name]
+    given = zip(op.inputs, parts, strict=True)
+    return torch.cat(
+        [x if qparams[name] == y else looked_up(requantization(qparams[name], y), x) for name, x in given], 1
+    )
+
+
+def _resize(qparams: Mapping[str, QParams], op: Resize, x: torch.Tensor) -> torch.Tensor:
+    if op.mode != "nearest":
+        raise UsageError(f"{op.name}: a linear resize is not computed in integers; use a nearest one.")
+    for axis, side in ((2, op.size[0]), (3, op.size[1])):
+        places = nearest_places(source_places(side, x.shape[axis], op.coordinates), x.shape[axis], op.rounding)
+        x = x.index_select(axis, torch.from_numpy(places))
+    return x
+
+
+KERNELS = {
+    Add: _sum,
+    Subtract: _sum,
+    Multiply: _product,
+    Function: _function,
+    ChannelSlopes: _slopes,
+    GlobalAveragePool: _global_pool,
+    AveragePool: _average_pool,
+    MaxPool: _max_pool,
+    Concat: _concat,
+    Slice: lambda qparams, op, x: MOVES[Slice](op, x),
+    ShuffleChannels: lambda qparams, op, x: MOVES[ShuffleChannels](op, x),
+    Pad: _pad,
+    Resize: _resize,
+}
+
+
+def finish(epilogue: Epilogue, acc: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the epilogue of `calib.integer.qparams` for int32 accumulators [N, C, H, W]."""
+    multiplier = torch.from_numpy(epilogue.multiplier)[:, None, None]
+    match epilogue:
+        case ToLogits():
+            return acc.to(torch.float32) * multiplier
+        case Requantize():
+            total = torch.round(acc.to(torch.float32) * multiplier).to(torch.int32) + epilogue.zero_point
+        case RequantizeAdd():
+            assert residual is not None
+            total = torch.round(acc.to(torch.float32) * multiplier).to(torch.int32)
+            total += (residual - epilogue.residual.qparams.zero_point) * epilogue.residual_factor
+            total = ((total + (1 << (ADD_SHIFT - 1))) >> ADD_SHIFT) + epilogue.zero_point
+        case RequantizeQ15():
+            offset = torch.from_numpy(epilogue.offset.astype(np.int32))[:, None, None]
+            total = _saturate(_multiply_q15(acc, multiplier) + offset)
+        case RequantizeQ15Add():
+            assert residual is not None
+            offset = torch.from_numpy(epilogue.offset.astype(np.int32))[:, None, None]
+            factor = torch.tensor(epilogue.residual_factor, dtype=torch.int32)
+            total = _saturate(_multiply_q15(acc, multiplier) + _multiply_q15(residual << RESIDUAL_SHIFT, factor))
+            total = (_saturate(total + offset) + (1 << (Q15_ADD_SHIFT - 1))) >> Q15_ADD_SHIFT
+    return torch.clamp(total, epilogue.low, epilogue.high)
+
+
+def _multiply_q15(value: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Return (value * factor + 2**14) >> 15; both fit int16, so int32 holds the product."""
+    return (value * factor.to(torch.int32) + (1 << (Q15_SHIFT - 1))) >> Q15_SHIFT
+
+
+def _saturate(value: torch.Tensor) -> torch.Tensor:
+    return torch.clamp(value, INT16_MIN, INT16_MAX)
