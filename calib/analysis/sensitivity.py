@@ -6,8 +6,9 @@ over the images. It needs no labels, and unlike top-1 it is smooth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ from calib.settings.quantspec import QuantSpec
 from calib.simulate.float32 import dequantized_weight, through_int8
 from repghost.graph.elementary import exp, log
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
-from repghost.graph.run import FLOAT, float_kernels, run, run_float, run_operator
+from repghost.graph.run import float_kernels, followed_by, run, run_float, run_operator
+
+PIXELS = 1 << 18  # of the images of a run: the fewer it has, the more of it is the cost of its calls
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,21 @@ class Sensitivity:
 
 
 @dataclass(frozen=True)
+class Change:
+    """Another value for one of a float network's tensors.
+
+    Attributes:
+        name: of the tensor.
+        value: returns it, float32 of the tensor's shape, as soon as it is needed.
+    """
+
+    name: str
+    value: Callable[[], torch.Tensor]
+
+
+@dataclass(frozen=True)
 class Dependents:
-    """The operators that a tensor reaches, in execution order, and that tensor."""
+    """The operators that some tensors reach, in execution order, and the first of those tensors."""
 
     operators: tuple[Operator, ...]
     input: str
@@ -53,14 +69,14 @@ class Dependents:
         return self.operators[-1].name if self.operators else self.input
 
 
-def dependents(graph: Graph, tensor: str) -> Dependents:
-    """Return the operators whose output changes when a tensor does; the last is that of the logits."""
-    changed, operators = {tensor}, []
+def dependents(graph: Graph, tensors: Sequence[str]) -> Dependents:
+    """Return the operators whose output changes when one of the tensors does; the last is that of the logits."""
+    changed, operators = {*tensors}, []
     for op in graph.operators:
-        if op.name not in changed and not changed.isdisjoint(op.inputs):
+        if not changed.isdisjoint(op.inputs):
             changed.add(op.name)
             operators.append(op)
-    return Dependents(tuple(operators), tensor)
+    return Dependents(tuple(operators), tensors[0])
 
 
 class FloatTape:
@@ -77,15 +93,45 @@ class FloatTape:
         self.logits = run_float(graph, images, self.tensors.__setitem__)
         self._log = _log_softmax(self.logits)
         self._probability = exp(self._log)
+        self._together = max(1, PIXELS // max(1, images[:, 0].numel()))
 
     @torch.no_grad()
-    def change(self, name: str, value: torch.Tensor) -> float:
-        """Return the sum over the images of the divergence when a tensor has another value."""
-        return self.divergence(run(dependents(self._graph, name), FLOAT, value, given=self.tensors))
+    def divergences(self, changes: Iterable[Change]) -> list[float]:
+        """Return for each change alone the sum over the images of the divergence; several are computed at a time."""
+        order = {name: index for index, name in enumerate(self._graph.names())}
+        numbered = sorted(enumerate(changes), key=lambda entry: order[entry[1].name])
+        result = [0.0] * len(numbered)
+        for start in range(0, len(numbered), self._together):
+            part = numbered[start : start + self._together]
+            for (index, _), logits in zip(part, self._logits([change for _, change in part]), strict=True):
+                result[index] = self._divergence(logits)
+        return result
 
-    def divergence(self, logits: torch.Tensor) -> float:
-        """Return the sum over the images of the divergence of other logits."""
+    def _logits(self, changes: Sequence[Change]) -> Iterator[torch.Tensor]:
+        """Yield the logits of each change, float32 [N, classes]; all are computed in one run, as parts of a batch."""
+        size = len(self.logits)
+
+        def change(name: str, x: torch.Tensor) -> torch.Tensor:
+            """Return a tensor of all parts with the values of those parts that change it."""
+            own = {index: change.value() for index, change in enumerate(changes) if change.name == name}
+            return side_by_side([own.get(index, part) for index, part in enumerate(x.split(size))]) if own else x
+
+        reached = dependents(self._graph, [change.name for change in changes])
+        kernels = followed_by(float_kernels(parts=len(changes)), lambda op, x: change(op.name, x))
+        read = {reached.input, *(name for op in reached.operators for name in op.inputs)}
+        made = {op.name for op in reached.operators}
+        given = {name: change(name, side_by_side([self.tensors[name]] * len(changes))) for name in read - made}
+        logits = run(reached, kernels, given[reached.input], given=given)
+        for part in logits.split(size):
+            yield part.movedim(0, -1).contiguous().movedim(-1, 0)  # in memory as it is alone
+
+    def _divergence(self, logits: torch.Tensor) -> float:
         return float((self._probability * (self._log - _log_softmax(logits))).sum())
+
+
+def side_by_side(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return batches [N, ...] as one, with the images innermost in memory, as `repghost.graph.canonical` wants them."""
+    return torch.cat([x.movedim(0, -1) for x in tensors], -1).movedim(-1, 0)
 
 
 def _log_softmax(logits: torch.Tensor) -> NDArray[np.float64]:
@@ -119,13 +165,18 @@ def measure_sensitivity(
     activation: dict[str, float] = dict.fromkeys(spec.activations, 0.0)
     weight: dict[str, float] = dict.fromkeys(spec.weight_scales, 0.0)
     layers = {op.name: op for op in graph.operators if isinstance(op, Convolution | Classifier)}
+    kernels = {
+        name: float_kernels({name: dequantized_weight(layers[name], scales)})
+        for name, scales in spec.weight_scales.items()
+    }
     images = 0
     for tape in tapes(graph, batches):
-        for name, qparams in spec.activations.items():
-            activation[name] += tape.change(name, through_int8(tape.tensors[name], qparams))
-        for name, scales in spec.weight_scales.items():
-            kernels = float_kernels({name: dequantized_weight(layers[name], scales)})
-            weight[name] += tape.change(name, run_operator(layers[name], kernels, tape.tensors))
+        outputs = [Change(name, partial(through_int8, tape.tensors[name], q)) for name, q in spec.activations.items()]
+        for name, divergence in zip(activation, tape.divergences(outputs), strict=True):
+            activation[name] += divergence
+        reweighted = [Change(name, partial(run_operator, layers[name], kernels[name], tape.tensors)) for name in weight]
+        for name, divergence in zip(weight, tape.divergences(reweighted), strict=True):
+            weight[name] += divergence
         images += len(tape.logits)
         if on_batch is not None:
             on_batch(len(tape.logits))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.analysis.sensitivity import measure_sensitivity, tapes
+from calib.analysis.sensitivity import Change, measure_sensitivity, tapes
 from calib.integer.qparams import QParams
 from calib.observers import TensorStatistics, make_observer
 from calib.settings.config import LayerSettings, QuantConfig
@@ -84,10 +85,11 @@ def _changes(
 ) -> dict[str, list[float]]:
     """Return the sum of the divergences of every option of every tensor."""
     result = {name: [0.0] * len(found) for name, found in options.items()}
+    tried = [(name, index, qparams) for name, found in options.items() for index, qparams in enumerate(found.values())]
     for tape in tapes(graph, batches):
-        for name, found in options.items():
-            for index, qparams in enumerate(found.values()):
-                result[name][index] += tape.change(name, through_int8(tape.tensors[name], qparams))
+        changes = [Change(name, partial(through_int8, tape.tensors[name], qparams)) for name, _, qparams in tried]
+        for (name, index, _), divergence in zip(tried, tape.divergences(changes), strict=True):
+            result[name][index] += divergence
     return result
 
 

@@ -40,6 +40,7 @@ def convolve(
     pads: Pads = NO_PADS,
     dilations: Pair = (1, 1),
     groups: int = 1,
+    parts: int = 1,
 ) -> torch.Tensor:
     """Return a convolution, float32 [N, O, H, W].
 
@@ -51,6 +52,8 @@ def convolve(
         pads: zeros above, on the left, below, on the right.
         dilations: pixels from one tap to the next, of rows and columns.
         groups: into which channels are divided.
+        parts: that the images consist of, all of one size; the bits of each are those it has alone. More than one has
+            no gradients.
     """
     kernel = (weight.shape[2], weight.shape[3])
     taps = list(_taps(_image_last(x, pads), kernel, strides, dilations))
@@ -58,11 +61,10 @@ def convolve(
         y = _by_channel(taps, weight.flatten(1))
     elif groups == 1:
         columns = taps[0] if len(taps) == 1 else torch.stack(taps, 1).flatten(0, 1)
-        y = multiply(weight.flatten(1), columns.flatten(1)).reshape(len(weight), *columns.shape[1:])
+        y = multiply(weight.flatten(1), columns, parts)
     else:
-        shape = taps[0].shape[1:]
-        rows = torch.stack(taps, 1).unflatten(0, (groups, -1)).flatten(1, 2).flatten(2)  # [groups, inputs, pixels]
-        y = multiply(weight.flatten(1).unflatten(0, (groups, -1)), rows).reshape(len(weight), *shape)
+        rows = torch.stack(taps, 1).unflatten(0, (groups, -1)).flatten(1, 2)  # [groups, inputs, H', W', N]
+        y = multiply(weight.flatten(1).unflatten(0, (groups, -1)), rows, parts).flatten(0, 1)
     if bias is not None:
         y = y + _spread(bias[:, None, None, None], y.shape)
     return y.permute(3, 0, 1, 2)
@@ -151,9 +153,9 @@ def nearest_places(places: NDArray[np.float64], source: int, rounding: str) -> N
     return np.clip(ROUNDINGS[rounding](places), 0, source - 1).astype(np.int64)
 
 
-def average(x: torch.Tensor) -> torch.Tensor:
-    """Return the mean over height and width, float32 [N, C, 1, 1]."""
-    result: torch.Tensor = _Sum.apply(x, (2, 3))
+def average(x: torch.Tensor, parts: int = 1) -> torch.Tensor:
+    """Return the mean over height and width, float32 [N, C, 1, 1] (parts as in `convolve`)."""
+    result: torch.Tensor = _Sum.apply(x, (2, 3), parts)
     return result / (x.shape[2] * x.shape[3])
 
 
@@ -162,16 +164,27 @@ def gated(x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
     return x * _spread(gate, x.shape)
 
 
-def classify(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """Return float32 [N, O], x flattened to [N, I] times weight [O, I], plus bias [O]."""
-    y = multiply(weight, x.flatten(1).t())
+def classify(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, parts: int = 1) -> torch.Tensor:
+    """Return float32 [N, O], x flattened to [N, I] times weight [O, I], plus bias [O] (parts as in `convolve`)."""
+    y = multiply(weight, x.flatten(1).t(), parts)
     return (y if bias is None else y + _spread(bias[:, None], y.shape)).t()
 
 
-def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Return the product of matrices [.., M, K] and [.., K, P], float32: the exact one on their grids, rounded once."""
-    product: torch.Tensor = _Product.apply(a, b)
-    return product
+def multiply(a: torch.Tensor, b: torch.Tensor, parts: int = 1) -> torch.Tensor:
+    """Return the product of [.., M, K] and [.., K, *P], float32: the exact one on their grids, rounded once.
+
+    Args:
+        a: float32 [.., M, K].
+        b: float32 [.., K, *P], as many axes before K as in `a`, and any after it.
+        parts: of the last axis of b, each with a grid of its own. More than one has no gradients.
+    """
+    product: torch.Tensor
+    if parts == 1:
+        product = _Product.apply(a, b.flatten(a.ndim - 1))
+    else:
+        assert not torch.is_grad_enabled()
+        product = _exact_product(a, b, parts)
+    return product if b.ndim == a.ndim else product.unflatten(-1, b.shape[a.ndim - 1 :])
 
 
 class _Product(torch.autograd.Function):
@@ -212,25 +225,33 @@ class _Sum(torch.autograd.Function):
     """A sum; its gradient is read at every place."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, over: tuple[int, ...]) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, over: tuple[int, ...], parts: int) -> torch.Tensor:
         ctx.shape = x.shape
-        return exact_sum(x, over)
+        return exact_sum(x, over, parts)
 
     @staticmethod
-    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return dy.expand(ctx.shape), None
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return dy.expand(ctx.shape), None, None
 
 
-def exact_sum(x: torch.Tensor, over: tuple[int, ...]) -> torch.Tensor:
-    """Return the sum over some axes, which stay with length 1, in the type of x: on a grid, and rounded once."""
-    count = math.prod(x.shape[axis] for axis in over)
-    return on_grid(x, EXACT_BITS - _bits(count)).sum(over, keepdim=True).to(x.dtype) if over else x
+def exact_sum(x: torch.Tensor, over: tuple[int, ...], parts: int = 1) -> torch.Tensor:
+    """Return the sum over some axes, which stay with length 1, in the type of x: on a grid, and rounded once.
+
+    Args:
+        x: float32 or float64 of any shape.
+        over: the axes.
+        parts: of the first axis, each with a grid of its own.
+    """
+    if not over:
+        return x
+    bits = EXACT_BITS - _bits(math.prod(x.shape[axis] for axis in over))
+    return on_grid(x.movedim(0, -1), bits, parts=parts).movedim(-1, 0).sum(over, keepdim=True).to(x.dtype)
 
 
-def _exact_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Return a [.., M, K] times b [.., K, P], the terms rounded to so many bits that sums of K products are exact."""
+def _exact_product(a: torch.Tensor, b: torch.Tensor, parts: int = 1) -> torch.Tensor:
+    """Return a [.., M, K] times b [.., K, *P], the terms rounded to so many bits that sums of K products are exact."""
     bits = (EXACT_BITS - _bits(a.shape[-1])) // 2
-    return (on_grid(a, bits, axis=-1) @ on_grid(b, bits)).to(a.dtype)
+    return (on_grid(a, bits, axis=-1) @ on_grid(b, bits, parts=parts).flatten(a.ndim - 1)).to(a.dtype)
 
 
 def _bits(count: int) -> int:
@@ -238,18 +259,35 @@ def _bits(count: int) -> int:
     return max(count - 1, 0).bit_length()
 
 
-def on_grid(x: torch.Tensor, bits: int, axis: int | None = None) -> torch.Tensor:
+def on_grid(x: torch.Tensor, bits: int, axis: int | None = None, parts: int = 1) -> torch.Tensor:
     """Return the numbers as float64, rounded to multiples of a power of two of which the largest has at most 2**bits.
 
     Args:
         x: float32 or float64 of any shape.
         bits: at most 50 are used.
         axis: the axis along which the power is the same; all of them by default.
+        parts: of the last axis; each has a power of its own.
     """
     if not x.numel():
         return x.double()
-    low, high = (end.double().numpy() for end in torch.aminmax(x.detach(), dim=axis, keepdim=axis is not None))
-    _, exponent = np.frexp(np.maximum(-low, high))  # no magnitude is larger than 2**exponent
-    # From 2**52 to 2**53 units, neighbouring float64 are one unit apart.
-    magic = torch.as_tensor(1.5 * np.ldexp(1.0, 52 + exponent - min(bits, 50)))
+    magic = _rounding_term(x.detach(), min(bits, 50), axis, parts)
     return x.to(torch.float64, copy=True).add_(magic).sub_(magic)
+
+
+def _rounding_term(x: torch.Tensor, bits: int, axis: int | None, parts: int) -> float | torch.Tensor:
+    """Return what rounds numbers to their grid when it is added and subtracted again.
+
+    No magnitude is larger than 2**exponent, so the unit is 2**(exponent - bits). From 2**52 to 2**53 units,
+    neighbouring float64 are one unit apart.
+    """
+    if axis is None and parts == 1:
+        low, high = torch.aminmax(x)
+        _, exponent = math.frexp(max(-low.item(), high.item()))
+        return math.ldexp(1.5, 52 + exponent - bits)
+    if axis is None:
+        by_image = x.abs().flatten(0, -2).amax(0).unflatten(0, (parts, -1))
+        largest = by_image.amax(1, keepdim=True).expand_as(by_image).flatten()
+    else:
+        largest = x.abs().amax(axis, keepdim=True)  # aminmax is slower along an axis
+    _, exponents = np.frexp(largest.double().numpy())
+    return torch.from_numpy(np.ldexp(1.5, 52 + exponents - bits))

@@ -101,12 +101,15 @@ def run_operator(operator: Operator, kernels: Kernels[V], values: Mapping[str, V
     return kernels[type(operator)](operator, *(values[name] for name in operator.inputs))
 
 
-def float_kernels(weights: Tensors | None = None, biases: Tensors | None = None) -> Kernels[torch.Tensor]:
+def float_kernels(
+    weights: Tensors | None = None, biases: Tensors | None = None, parts: int = 1
+) -> Kernels[torch.Tensor]:
     """Return the kernels of float32 evaluation, to the same bits on every machine; they have gradients.
 
     Args:
         weights: by layer, of its weight's shape, for layers that compute with others than their own.
         biases: the same for biases, [O].
+        parts: that the images consist of; the bits of each are those it has alone, and there are no gradients.
     """
     weights, biases = weights or {}, biases or {}
 
@@ -118,12 +121,14 @@ def float_kernels(weights: Tensors | None = None, biases: Tensors | None = None)
         )
 
     def convolution(op: Convolution, x: torch.Tensor) -> torch.Tensor:
-        return clamped(canonical.convolve(x, *parameters(op), op.strides, op.pads, op.dilations, op.groups), op.clamp)
+        y = canonical.convolve(x, *parameters(op), op.strides, op.pads, op.dilations, op.groups, parts)
+        return clamped(y, op.clamp)
 
     return {
         **WEIGHTLESS,
         Convolution: convolution,
-        Classifier: lambda op, x: canonical.classify(x, *parameters(op)),
+        GlobalAveragePool: lambda op, x: canonical.average(x, parts),
+        Classifier: lambda op, x: canonical.classify(x, *parameters(op), parts),
     }
 
 

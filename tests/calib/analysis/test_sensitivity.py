@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from calib.analysis.sensitivity import measure_sensitivity
+from calib.analysis.sensitivity import Change, FloatTape, measure_sensitivity
 from calib.integer.qparams import QParams
 from calib.ptq.calibrate import choose_spec, collect_statistics
 from calib.ptq.choose_observers import choose_observers, largest
@@ -56,6 +56,16 @@ def test_it_is_the_divergence_with_that_one_thing_quantized(
         changed = torch.cat([SimulatedNetwork(graph, QuantSpec({}, weights))(x) for x in parts])
         assert entry.weight == close(divergence(real, changed))
     assert entry.total == (entry.activation or 0.0) + (entry.weight or 0.0) > 0
+
+
+def test_changes_measured_together_are_those_measured_alone(
+    graph: Graph, spec: QuantSpec, images: NDArray[np.float32]
+) -> None:
+    tape = FloatTape(graph, torch.from_numpy(images[:2]))
+    names = [*spec.activations][::3] * 2  # twice the same tensor in one run, and not in execution order
+    changes = [Change(name, partial(through_int8, tape.tensors[name], spec.activations[name])) for name in names]
+    assert tape.divergences(changes) == [tape.divergences([change])[0] for change in changes]
+    assert tape.divergences([]) == []
 
 
 def test_every_layer_and_tensor_is_in_the_table(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
@@ -79,3 +80,27 @@ def test_zeros_and_nothing_have_a_grid_and_what_is_not_finite_stays_so() -> None
     assert on_grid(torch.zeros(0, 3), 24).shape == (0, 3)
     assert not multiply(torch.tensor([[1.0, float("nan")]]), torch.ones(2, 1)).isfinite().any()
     assert not multiply(torch.tensor([[1.0, float("inf")]]), torch.ones(2, 1)).isfinite().any()
+
+
+def test_parts_of_a_batch_have_the_bits_they_have_alone() -> None:
+    alone = [numbers(3, 6, 9, 9, seed=seed) * 1000.0**seed for seed in range(3)]
+    layers: list[Callable[[torch.Tensor, int], torch.Tensor]] = [
+        average,
+        lambda x, parts: classify(x, numbers(5, 6 * 9 * 9, seed=8), None, parts),
+        *(_layer(*shape) for shape in (*SHAPES, (2, 4, 3, 1))),
+    ]
+    with torch.no_grad():
+        for layer in layers:
+            assert torch.equal(layer(torch.cat(alone), 3), torch.cat([layer(part, 1) for part in alone]))
+        dense = layers[2]
+        assert not torch.equal(dense(torch.cat(alone), 3), dense(torch.cat(alone), 1))  # one grid for all is coarser
+
+
+def _layer(groups: int, outputs: int, kernel: int, stride: int) -> Callable[[torch.Tensor, int], torch.Tensor]:
+    weight = numbers(outputs, 6 // groups, kernel, kernel, seed=7)
+    return lambda x, parts: convolve(x, weight, None, (stride, stride), (kernel // 2,) * 4, (1, 1), groups, parts)
+
+
+def test_parts_have_no_gradients() -> None:
+    with pytest.raises(AssertionError):
+        multiply(torch.ones(2, 2), torch.ones(2, 4), parts=2)
