@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 
 from repghost.errors import IntegrityError, UsageError
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
-from repghost.graph.operators import INPUT, Classifier, Convolution, Operator
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, Size
 from repghost.graph.shapes import shapes_of
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import TOLERANCE, fuse
@@ -60,12 +60,32 @@ def to_onnx(
         texts["repghost.preprocess"] = json.dumps(dict(preprocess), sort_keys=True)
     if labels is not None:
         texts["repghost.labels"] = json.dumps(list(labels), ensure_ascii=False)
-    graph = graph_of(fused)
-    file = OnnxGraph(shapes_of(graph, size))
+    return graph_onnx(graph_of(fused), size, fused.spec.name, batch, texts)
+
+
+def graph_onnx(
+    graph: Graph, size: Size, name: str, batch: int | str = 1, metadata: Mapping[str, str] | None = None
+) -> onnx.ModelProto:
+    """Return any graph as float32 ONNX: "input" float32 [batch, channels, height, width] to "logits" [batch, classes].
+
+    Args:
+        graph: the network.
+        size: height and width of the images, in pixels.
+        name: of the network.
+        batch: a number, or a name for a batch that is chosen when the file is used.
+        metadata: texts to store.
+
+    Raises:
+        UsageError: when the network takes another size.
+    """
+    shapes = shapes_of(graph, size)
+    file = OnnxGraph(shapes)
     for operator in graph.operators:
         _append(file, operator)
-    shape = (batch, fused.spec.in_chans, size, size)
-    return file.model(fused.spec.name, shape, fused.spec.num_classes, OPSET, texts, __version__)
+    if not isinstance(graph.operators[-1], Classifier):
+        file.node("Flatten", f"{graph.output}.flatten", (graph.output,), LOGITS, axis=1)
+    shape = (batch, *shapes[INPUT])
+    return file.model(name, shape, shapes[graph.output][0], OPSET, dict(metadata or {}), __version__)
 
 
 def to_bytes(model: onnx.ModelProto) -> bytes:
