@@ -1,1 +1,1 @@
-"""Numbers: from a float graph to scales, integers and the QDQ file. Knows networks, not machines or compilers."""
+"""From a float network to scales, integers and the QDQ file; nothing here knows machines or compilers."""

@@ -67,7 +67,7 @@ def quantize_model(
         model: any form, in evaluation mode; fused here when it is not.
         images: uint8 [N, size, size, 3] for calibration, from `Preprocess.apply`.
         preprocess: the one of the images; embedded in the file.
-        config: the user's decisions.
+        config: the user's settings.
         source: embedded in the file.
         on_batch: called with the number of images of each batch once it is done.
 

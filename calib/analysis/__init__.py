@@ -1,1 +1,1 @@
-"""What int8 costs layer by layer: sensitivity and signal-to-noise ratio. Changes no network."""
+"""What int8 costs layer by layer, as sensitivity and signal-to-noise ratio; no network is changed here."""

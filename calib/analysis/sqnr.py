@@ -17,7 +17,7 @@ from repghost.data.images.preprocess import Preprocess
 from repghost.graph.operators import Graph
 from repghost.graph.run import run_float
 
-MOST_DECIBELS = 200.0  # what a tensor without any error is given; float32 itself has about 150
+MOST_DECIBELS = 200.0  # of a tensor without any error; float32 itself has about 150
 CHUNK_PIXELS = 1 << 17  # every tensor of so many pixels of images is alive at once
 
 

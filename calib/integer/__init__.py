@@ -1,1 +1,1 @@
-"""The numerics contract: the integer program and its numpy reference. Defines, never approximates."""
+"""The numerics contract: the integer program and its numpy reference; nothing here approximates."""

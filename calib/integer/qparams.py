@@ -1,4 +1,4 @@
-"""The numerics contract: how real numbers become int8 and how accumulators come back.
+"""The numerics contract: how real numbers become int8, and accumulators int8 again.
 
 Every other implementation (fake-quant in PyTorch, the ONNX file, each compiled kernel) has to give exactly the
 integers of these functions. They are written for clarity in numpy and never import TVM.

@@ -1,4 +1,4 @@
-"""Observers: what range of a tensor its 256 steps should cover, decided from one pass of statistics."""
+"""Observers: the range of a tensor that 256 steps cover, from one pass of statistics; nothing here reads images."""
 
 from __future__ import annotations
 

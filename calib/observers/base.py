@@ -17,7 +17,7 @@ BINS = 1 << 16  # over [-limit, limit]: a hundredth of a one-sided range still h
 
 @dataclass
 class TensorStatistics:
-    """Extremes and histogram of every value seen so far.
+    """Extremes and histogram of the values of one tensor so far.
 
     The histogram covers [-limit, limit]. `limit` is a power of two and grows by doubling, where two old bins become
     exactly one new bin, so the result depends neither on the order of the images nor on the first batch.

@@ -18,8 +18,8 @@ LEVELS = 256
 def divergence(centres: NDArray[np.float64], counts: NDArray[np.float64], low: float, high: float) -> float:
     """Return the divergence in nats between the values clipped to [low, high] and what 256 levels keep of them.
 
-    The clipped values are piled on the outermost bins; the levels do not know of them, so clipping much is expensive.
-    Within a level the counts become equal over the bins that hold any.
+    Clipped values are added to the outermost bins of the first distribution and left out of the second, so clipping
+    many costs much. Within a level the second distribution is even over the bins that hold any value.
 
     Args:
         centres: float64 [B], ascending.
@@ -40,7 +40,7 @@ def divergence(centres: NDArray[np.float64], counts: NDArray[np.float64], low: f
     number = np.bincount(level, weights=used, minlength=LEVELS)
     kept = np.where(used, total[level] / np.maximum(number[level], 1.0), 0.0)
     p, q = reference / reference.sum(), kept / kept.sum()
-    # A pile on a bin that was empty has no counterpart; a small one keeps the divergence finite, as is usual.
+    # Clipped values can lie where the second distribution is 0; the usual small number keeps the divergence finite.
     smallest = 1e-6 / len(q)
     present = p > 0
     return float((p[present] * log(p[present] / np.maximum(q[present], smallest))).sum())
@@ -48,7 +48,7 @@ def divergence(centres: NDArray[np.float64], counts: NDArray[np.float64], low: f
 
 @dataclass(frozen=True)
 class Entropy:
-    """Loses least information, by the Kullback-Leibler divergence."""
+    """The range that loses least information, by the Kullback-Leibler divergence."""
 
     name: ClassVar[str] = "entropy"
 

@@ -15,7 +15,7 @@ from calib.observers.search import search_range
 
 @dataclass(frozen=True)
 class MeanSquare:
-    """Has the least mean square error between real and int8 values."""
+    """The range with the least mean square error between real and int8 values."""
 
     name: ClassVar[str] = "mse"
 

@@ -10,7 +10,7 @@ from calib.observers.base import TensorStatistics
 
 @dataclass(frozen=True)
 class MinMax:
-    """Covers every value seen."""
+    """The range from the smallest to the largest value."""
 
     name: ClassVar[str] = "min_max"
 

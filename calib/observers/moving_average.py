@@ -10,7 +10,7 @@ from calib.observers.base import TensorStatistics
 
 @dataclass(frozen=True)
 class MovingAverage:
-    """Covers the extremes of each image, averaged."""
+    """The range between the average smallest and largest value of an image."""
 
     name: ClassVar[str] = "moving_average"
 

@@ -13,7 +13,7 @@ SPARSE = 2.0**-12  # of the extreme; a range as narrow as that would keep none o
 
 @dataclass(frozen=True)
 class Percentile:
-    """Leaves out (100 - percentile) % of the values at each end, or of the magnitudes.
+    """The range without (100 - percentile) % of the values at each end, or of the magnitudes.
 
     Attributes:
         percentile: in (50, 100].

@@ -1,4 +1,4 @@
-"""Searching a range: candidates between nothing and the extremes, rated by a cost on the histogram."""
+"""Searches the range with the least cost on the histogram; candidates are shares of the extremes."""
 
 from __future__ import annotations
 

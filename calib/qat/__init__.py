@@ -1,1 +1,1 @@
-"""Quantization-aware training: fake-quantized networks, learned scales, the loop. Writes no file."""
+"""Quantization-aware training: fake-quantized networks, learned scales, the loop; no file is written here."""

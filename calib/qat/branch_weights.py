@@ -22,7 +22,7 @@ from repghost.errors import UsageError
 from repghost.network.blocks import RepGhostBottleneck, RepGhostModule
 from repghost.network.model import RepGhostNet
 
-OBSERVED_SHARE = 4  # one image in so many gives the statistics; the running ones average hundreds of batches
+OBSERVED_SHARE = 4  # the first quarter of a batch gives its statistics; the running ones average hundreds of batches
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +43,14 @@ class Branches:
 
 
 class BranchWeights(nn.Module):
-    """The weights of a network in train or deploy form, whose branches stay and learn.
+    """The weights of a network in train or deploy form, whose branches learn and are fused in each step.
 
     Args:
         model: in train or deploy form; it learns in place.
         momentum: share of a batch in the running statistics; with 0 they stay.
 
     Raises:
-        UsageError: when the network is fused, so that nothing is left to re-parameterize.
+        UsageError: when the network is fused, so that it has no branches.
     """
 
     def __init__(self, model: RepGhostNet, momentum: float) -> None:
@@ -67,7 +67,7 @@ class BranchWeights(nn.Module):
 
     @property
     def observes(self) -> bool:
-        """Whether statistics still follow the batches."""
+        """Whether batches still move the running statistics."""
         return not self._frozen
 
     def layer(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,11 +101,11 @@ class BranchWeights(nn.Module):
             self._move(norm, x)
 
     def freeze_statistics(self) -> None:
-        """Keep every statistic from here on."""
+        """Make every statistic final."""
         self._frozen = True
 
     def groups(self) -> Iterator[tuple[str, list[torch.Tensor]]]:
-        """Yield weights, batch-norm scales, and everything that shifts."""
+        """Yield each parameter that learns with its kind: "weight", "gamma" of a batch norm, or "bias" of either."""
         for parts in self._layers.values():
             yield "weight", [parts.conv.weight]
             if parts.conv.bias is not None:

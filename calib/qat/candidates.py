@@ -1,8 +1,8 @@
 """Candidates for the file that is written: the calibrated network and what training made of it, evaluated as integers.
 
 A network replaces the one before it only where it is significantly better: its training objective on held-out images
-is lower by more than two standard errors of the paired difference, and its top-1 is not lower. Top-1 alone would not
-do: some 30 of 2,000 predictions differ from the float network's, and which ones they are is chance.
+is lower by more than two standard errors of the paired difference, and its top-1 is not lower. Top-1 alone does not
+tell: some 30 of 2,000 predictions differ from the float network's, and which ones they are is chance.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Candidate:
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the first candidate, or the last of those after it that were better than the one they replaced."""
+    """Return what is left when each candidate in turn replaces the one chosen before it where it is better."""
     chosen = candidates[0]
     for candidate in candidates[1:]:
         chosen = candidate if candidate.score.better_than(chosen.score) else chosen
@@ -106,6 +106,14 @@ def evaluate(
     name: str, graph: Graph, spec: QuantSpec, held_out: HeldOut, preprocess: Preprocess, settings: QatSettings
 ) -> Candidate:
     """Return a candidate with its score, computed in the integers of the compiled program.
+
+    Args:
+        name: of the candidate.
+        graph: its operators.
+        spec: its scales.
+        held_out: the images that it is evaluated on.
+        preprocess: the one of these images.
+        settings: the objective of the training.
 
     Raises:
         UsageError: when an accumulator could leave its type.

@@ -35,9 +35,10 @@ class Split:
 
 
 def split_images(labels: NDArray[np.int64], settings: QatSettings) -> Split:
-    """Choose each part by the seed, balanced over the classes; small sets get small parts.
+    """Return the parts of a set, chosen by the seed and balanced over the classes; small sets get small parts.
 
-    The held-out ones are among those that `repghost train` holds out with the same seed, as far as they go.
+    With the same seed, `repghost train` holds out these images first. So none that is held out here was trained on
+    there, as long as it held out at least as many as calibrate and choose here.
 
     Raises:
         UsageError: when fewer than four images are there.

@@ -109,7 +109,16 @@ def training_step(
     labels: torch.Tensor,
     settings: QatSettings,
 ) -> float:
-    """Run forward, backward and one step of the optimizer; return the loss."""
+    """Run forward, backward and one step of the optimizer; return the loss.
+
+    Args:
+        network: what learns.
+        teacher: the float network; None where the loss has labels alone.
+        optimizer: of the network's parameters.
+        images: float32 [N, 3, H, W], normalized.
+        labels: int64 [N].
+        settings: share and temperature of the distillation.
+    """
     logits = network(images)
     loss = torch.zeros((), device=logits.device)
     if teacher is not None and settings.distillation > 0:
@@ -135,12 +144,15 @@ def make_optimizer(network: QatNetwork, settings: QatSettings) -> torch.optim.Op
 
 
 def relative_groups(tensors: Iterable[list[torch.Tensor]], settings: QatSettings) -> list[dict[str, Any]]:
-    """Return a group for each: its rate is in units of its own weights, which differ a hundredfold after fusion."""
+    """Return a parameter group for each list of tensors, with a rate relative to their mean magnitude.
+
+    After fusion the magnitudes of two layers differ up to a hundredfold.
+    """
     return [{"params": tensor, "lr": settings.learning_rate * _typical(tensor)} for tensor in tensors]
 
 
 def adam(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """Return Adam, whose groups' rates are the peaks that `set_rates` takes shares of."""
+    """Return Adam; each group keeps its rate as the "peak" from which `set_rates` computes that of a step."""
     optimizer = torch.optim.Adam(groups, fused=True)
     for group in optimizer.param_groups:
         group["peak"] = group["lr"]

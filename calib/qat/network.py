@@ -36,9 +36,8 @@ class QatNetwork(nn.Module):
         self._graph = graph
         self.source = weights
         self.scales = LearnedScales(graph, spec)
-        self._weights: dict[
-            str, torch.Tensor
-        ] = {}  # of this step, by layer, where they do not depend on what the layer sees
+        # Quantized weights of this step by layer, where they do not depend on the layer's input.
+        self._weights: dict[str, torch.Tensor] = {}
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits [N, classes] of float32 [N, C, H, W], normalized."""
@@ -102,7 +101,7 @@ class QatNetwork(nn.Module):
         return F.linear(x.flatten(1), weight, bias)
 
     def _output(self, op: Operator, value: torch.Tensor) -> torch.Tensor:
-        """Return an operator's output through its quantizer; logits, and what an add takes, have none."""
+        """Return an operator's output, quantized and dequantized where it is an int8 tensor in the program."""
         return self.scales.quantize(op.name, value, isinstance(op, Convolution) and op.clamp == RELU)
 
     def _layer(self, name: str, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,7 +116,7 @@ class QatNetwork(nn.Module):
     def _quantized_weights(self) -> dict[str, torch.Tensor]:
         """Return every layer's quantized weight, float32 [O, weights of a channel].
 
-        Layers whose channels have as many weights go through the quantizer together: it is a dozen small operations.
+        Layers with equally many weights per channel are quantized in one call, which takes a dozen small operations.
         """
         groups: dict[tuple[int, bool], list[str]] = {}
         rows, scales = {}, {}

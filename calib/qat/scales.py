@@ -1,4 +1,4 @@
-"""The scales of a quantized network while they learn, and the moment they become final.
+"""The scales of a quantized network in training: learned first, then final.
 
 Activation scales and the weight scales of int32 layers are parameters, as the logarithm of how much they grew: before
 the first step they are those of calibration to the bit. The weight scales of int16 layers follow from theirs and an

@@ -55,7 +55,15 @@ class QatPlan:
 
 @dataclass(frozen=True)
 class Hooks:
-    """How the caller follows a run; the defaults do nothing."""
+    """How the caller follows a run; the defaults do nothing.
+
+    Attributes:
+        calibrated: called with the number of images of each calibration batch.
+        begin: called with the number of training steps.
+        step: called after each training step.
+        candidate: called with each candidate once it is evaluated.
+        refused: called with the name of a network that cannot be a candidate, and the reason.
+    """
 
     calibrated: Callable[[int], None] = lambda images: None
     begin: Callable[[int], None] = lambda steps: None
@@ -66,7 +74,7 @@ class Hooks:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """What a run reads, already split (see `calib.qat.data.split_images`).
+    """The images of a run, split by `calib.qat.data.split_images`.
 
     Attributes:
         calibration: uint8 [N, size, size, 3].
@@ -146,7 +154,7 @@ class _Candidates:
         float_model: fused; its predictions are compared with.
         images: the held-out ones are read.
         settings: the objective of the training.
-        hooks: told each candidate, and each network that is none.
+        hooks: `candidate` and `refused` are called.
     """
 
     def __init__(self, float_model: RepGhostNet, images: Images, settings: QatSettings, hooks: Hooks) -> None:
@@ -177,8 +185,8 @@ def build_network(
 ) -> QatNetwork:
     """Return the network to train: with the calibrated weights, or with the branches they were fused from.
 
-    Branches have no place for what equalization and bias correction changed, so theirs begin without; training finds
-    biases by itself.
+    Equalization and bias correction change fused weights, which branches cannot express; so branches begin without
+    them, and training finds the biases.
 
     Args:
         model: see `train_aware`.
@@ -215,7 +223,7 @@ def check_accumulators(graph: Graph, spec: QuantSpec) -> None:
 def _training_record(
     chosen: Candidate, candidates: Sequence[Candidate], images: Images, settings: QatSettings
 ) -> dict[str, Any]:
-    """Return what the file says of the training: its settings, and who was chosen from whom by how many images."""
+    """Return what the file says of the training: settings, number of images, candidates and which was chosen."""
     return {
         "algorithm": ALGORITHM,
         **settings.to_dict(),

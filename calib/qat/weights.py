@@ -26,15 +26,15 @@ class WeightSource(Protocol):
         ...
 
     def observe(self, name: str, x: torch.Tensor) -> None:
-        """See a layer's input, float32 [N, C, H, W], in training."""
+        """Take a layer's input in training, float32 [N, C, H, W], into its statistics."""
         ...
 
     def freeze_statistics(self) -> None:
-        """Keep every batch-norm statistic from here on."""
+        """Make every batch-norm statistic final."""
         ...
 
     def groups(self) -> Iterator[tuple[str, list[torch.Tensor]]]:
-        """Yield the parameters that learn, by kind of parameter."""
+        """Yield the parameters that learn, each with its kind."""
         ...
 
 

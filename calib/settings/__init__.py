@@ -1,1 +1,1 @@
-"""What a user can set about quantization, as frozen values, and where each tensor ends up (QuantSpec)."""
+"""The settings of quantization and the scales that follow (QuantSpec), as frozen values; nothing is computed here."""

@@ -1,4 +1,4 @@
-"""What the user decides about quantization: one frozen value, written as JSON into every artifact."""
+"""The settings of quantization: one frozen value, written as JSON into every artifact."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from repghost.errors import UsageError, unknown_value
 from repghost.untrusted import parse_json
 
 CONFIG_VERSION = 1
-SEARCH = "search"  # an ignored key of a config that a search wrote: what it tried
+SEARCH = "search"  # a key of configs that a search wrote: what it tried; ignored when read
 DEPTHWISE_ACCUMULATORS = ("int16", "int32")
 WEIGHT_RANGES = ("min_max", "mse")
 SWITCHES = ("ranges_by_answers", "equalize", "bias_correction", "learned_rounding")
@@ -31,7 +31,7 @@ class LayerSettings:
         percentile: in (50, 100], for the percentile observer.
         depthwise_accumulator: int16 (fast kernels, weights a little coarser) or int32.
         weight_range: min_max (the largest weight of a channel is 127) or mse (the scale with the least square error);
-            int16 layers have the scale with the least error of their accumulators, whatever this says.
+            of no effect on int16 layers, whose scales follow from their accumulators (`calib.weight_scales.planning`).
     """
 
     observer: str = "percentile"

@@ -1,4 +1,4 @@
-"""What settings of quantization are in words: which observers found the ranges that a file has."""
+"""Describes quantization settings in words: which observers found the ranges of a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from calib.settings.config import LayerSettings, config_from_dict
 from repghost.errors import UsageError
 
-CALIBRATED = "calibrated"  # the candidate of a training under quantization that it began with
+CALIBRATED = "calibrated"  # the candidate that quantization-aware training begins with
 UNKNOWN = "observer not recorded in the file"
 
 
@@ -20,11 +20,11 @@ def describe_observer(settings: LayerSettings) -> str:
 
 
 def describe_observers(quantization: Mapping[str, Any]) -> str:
-    """Return which observers found the ranges of a network, or what else did.
+    """Return a sentence's part that says what found the ranges of a network: observers, predictions, or training.
 
     Args:
-        quantization: "config" as `QuantConfig.to_dict` gives it; "observers" by tensor, where the answers chose another
-            one than the config names; "trained", which epoch of a training under quantization was chosen.
+        quantization: "config" as `QuantConfig.to_dict` gives it; "observers" by tensor, where predictions chose another
+            one than the config names; "trained", the epoch of quantization-aware training that was chosen.
     """
     try:
         config = config_from_dict(quantization["config"])

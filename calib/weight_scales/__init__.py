@@ -1,1 +1,1 @@
-"""Weight scales that follow from an integer: the q15 multipliers and layers that sum in int16."""
+"""Weight scales planned for int16 and int32 accumulators; activation scales belong to `calib.ptq`."""
