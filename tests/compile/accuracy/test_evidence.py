@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def test_a_tool_that_is_missing_is_named_and_the_others_are_measured(
     monkeypatch.setattr(foreign, "_ask", lambda *_: {"missing": "onnxruntime"})
     result = measure(data, tmp_path)
     assert result.exit_code == 0, result.output
-    assert "ONNX Runtime min-max: not measured: no interpreter that was given has" in result.output
+    assert re.search("ONNX Runtime min-max: not measured: .*'onnxruntime'", result.output)
     assert "not measured" in (tmp_path / "docs/accuracy.md").read_text()
 
 
@@ -134,21 +135,21 @@ def test_networks_that_were_measured_before_stay_where_that_is_asked_for(data: P
         assert result.exit_code == 0, result.output
         assert widths() == expected
     page = (tmp_path / "accuracy.md").read_text()
-    assert "Made by `repghost train --width 0.2`." in page and "It does not say how it was trained." in page
+    assert "`repghost train --width 0.2`" in page and "does not say how it was trained" in page
     assert "- 0.1x, 0.2x: apache-tvm " in page  # one machine measured both
     before = (tmp_path / "accuracy.json").read_bytes()
     result = measure_quickly(wider, data, tmp_path, "--add", "--test-images", "10")
-    assert result.exit_code == 2 and "not judged by the same test pictures" in result.output
+    assert result.exit_code == 2 and "the same test pictures" in result.output
     assert (tmp_path / "accuracy.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("no JSON", "is no document to add to"),
-        ("[1]", "is no document to add to"),
-        ('{"format": "repghost-accuracy", "version": 2}', "is no document to add to"),
-        ('{"format": "repghost-accuracy", "version": 1, "networks": []}', "version 1; this program adds to"),
+        ("no JSON", "no document"),
+        ("[1]", "no document"),
+        ('{"format": "repghost-accuracy", "version": 2}', "no document"),
+        ('{"format": "repghost-accuracy", "version": 1, "networks": []}', "version 1"),
     ],
 )
 @pytest.mark.usefixtures("no_quantizer")
@@ -166,15 +167,16 @@ def test_a_document_that_cannot_be_added_to_is_left_as_it_is(
     [
         ('echo \'{"missing": "nncf"}\'; exit 4', {"missing": "nncf"}),
         ("echo 'ModuleNotFoundError: No module named onnxruntime' >&2; exit 1", {"missing": "onnxruntime"}),
-        ("echo Segmentation fault >&2; exit 139", {"failed": "it ended with code 139: Segmentation fault"}),
-        ("exit 0", {"failed": "it ended with code 0: it said nothing"}),
+        ("echo Segmentation fault >&2; exit 139", {"failed": "code 139: Segmentation fault"}),
+        ("exit 0", {"failed": "code 0"}),
     ],
 )
 def test_a_tool_that_fails_in_any_way_is_an_answer(script: str, answer: dict[str, str], tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(python.stat().st_mode | stat.S_IXUSR)
-    assert foreign._ask(python, tmp_path / "task.json", tmp_path) == answer
+    given = foreign._ask(python, tmp_path / "task.json", tmp_path)
+    assert given.keys() == answer.keys() and all(answer[key] in given[key] for key in answer)
 
 
 def test_tools_are_given_the_numbers_that_the_network_sees(tmp_path: Path) -> None:
@@ -203,7 +205,7 @@ def test_the_float_file_that_tools_get_is_the_network(form: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fused.safetensors"], "is fused; the branches are needed"),
+        (["fused.safetensors"], "is fused"),
         (["model.safetensors", "--method", "QAT fusd"], "Did you mean 'QAT fused'"),
         (["model.safetensors", "--python", "/nowhere"], "/nowhere is no file"),
         (["absent.safetensors"], "absent.safetensors"),

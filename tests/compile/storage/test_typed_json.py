@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -40,27 +41,28 @@ def test_a_record_comes_back_equal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "told"),
     [
-        (lambda v: v.pop("kind"), "w.json: the keys ['kind'] are missing or unknown."),
-        (lambda v: v.update(more=1), "w.json: the keys ['more'] are missing or unknown."),
-        (lambda v: v["parts"][1].pop("share"), "w.json.parts[1]: the keys ['share'] are missing or unknown."),
-        (lambda v: v["first"].pop("name"), "w.json.first: the keys ['name'] are missing or unknown."),
-        (lambda v: v.update(kind="medium"), "w.json.kind is 'medium'; allowed: small, large."),
-        (lambda v: v.update(kind=3), "w.json.kind is 3; allowed: small, large."),
-        (lambda v: v.update(parts={}), "w.json.parts has to be a list, not {}."),
-        (lambda v: v.update(first=[]), "w.json.first has to be an object, not []."),
-        (lambda v: v["parts"][0].update(count=True), "w.json.parts[0].count is True, which is no int."),
-        (lambda v: v["parts"][0].update(count=1.0), "w.json.parts[0].count is 1.0, which is no int."),
-        (lambda v: v["first"].update(share="0.5"), "w.json.first.share is '0.5', which is no float."),
-        (lambda v: v["first"].update(share=float("inf")), "w.json.first.share is inf, which is no float."),
-        (lambda v: v["first"].update(share=float("nan")), "w.json.first.share is nan, which is no float."),
-        (lambda v: v["tools"].update(numpy=2), "w.json.tools.numpy is 2, which is no str."),
+        (lambda v: v.pop("kind"), ("w.json", "'kind'")),
+        (lambda v: v.update(more=1), ("w.json", "'more'")),
+        (lambda v: v["parts"][1].pop("share"), ("w.json.parts[1]", "'share'")),
+        (lambda v: v["first"].pop("name"), ("w.json.first", "'name'")),
+        (lambda v: v.update(kind="medium"), ("w.json.kind", "'medium'", "small, large")),
+        (lambda v: v.update(kind=3), ("w.json.kind", "3", "small, large")),
+        (lambda v: v.update(parts={}), ("w.json.parts", "list", "{}")),
+        (lambda v: v.update(first=[]), ("w.json.first", "object", "[]")),
+        (lambda v: v["parts"][0].update(count=True), ("w.json.parts[0].count", "True", "int")),
+        (lambda v: v["parts"][0].update(count=1.0), ("w.json.parts[0].count", "1.0", "int")),
+        (lambda v: v["first"].update(share="0.5"), ("w.json.first.share", "'0.5'", "float")),
+        (lambda v: v["first"].update(share=float("inf")), ("w.json.first.share", "inf", "float")),
+        (lambda v: v["first"].update(share=float("nan")), ("w.json.first.share", "nan", "float")),
+        (lambda v: v["tools"].update(numpy=2), ("w.json.tools.numpy", "2", "str")),
     ],
 )
-def test_a_refusal_names_place_value_and_what_is_allowed(change: Any, message: str) -> None:
+def test_a_refusal_names_place_value_and_what_is_allowed(change: Any, told: tuple[str, ...]) -> None:
     values = json.loads(json.dumps(asdict(WHOLE)))
     change(values)
     with pytest.raises(IntegrityError) as refusal:
         read_record(values, Whole, "w.json")
-    assert str(refusal.value) == message
+    place, rest = re.split(r":? ", str(refusal.value), maxsplit=1)
+    assert place == told[0] and all(word in rest for word in told[1:]), rest

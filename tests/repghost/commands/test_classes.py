@@ -118,7 +118,7 @@ def test_every_command_refuses_the_same_classes_with_the_same_sentence(
         (data / split / "red").rename(data / split / "yellow")
     result = run(*asked(command, named, data, tmp_path / "out"))
     assert result.exit_code == 2
-    assert "classes that are not among the network's 3: 'yellow'; it lacks 'red'. Classes are matched" in result.stderr
+    assert re.search("not among .*'yellow'.* lacks 'red'", result.stderr)
 
 
 @pytest.mark.parametrize("command", ["validate", "accuracy", "compile"])
@@ -150,7 +150,7 @@ def test_a_class_that_the_judging_split_lacks_leaves_the_others_right(plain: Pat
     for checkpoint in (plain, named):
         result = run("validate", checkpoint, "--data", data, "--json")
         assert top1(result) > 0.9
-        assert "note: the set lacks classes of the network's 3: 'green'" in result.stderr
+        assert re.search("note: the set lacks .*'green'", result.stderr)
         assert json.loads(result.stdout)["split"] == "val"  # which stood in for test
 
 
@@ -163,7 +163,7 @@ def test_a_run_to_compile_has_the_same_classes(plain: Path, named: Path, numbers
     assert subject.labels == NUMBERS  # what labels.txt says on the device
     assert subject.test is not None
     assert sorted(set(subject.test.labels.tolist())) == [0, 2]
-    assert any("lacks classes of the network's 3: '2'" in note for note in subject.notes)
+    assert any("lacks" in note and "'2'" in note for note in subject.notes)
     assert sorted(set(subject.calibration.labels.tolist())) == [0, 1, 2]
 
 
@@ -223,13 +223,13 @@ def trained_on(data: Path, tmp_path: Path) -> list[object]:
 def test_a_test_split_that_judged_no_epoch_is_used(trained_on: list[object], data: Path, tmp_path: Path) -> None:
     result = run(*trained_on)
     assert result.exit_code == 0, result.output
-    assert "not measured, the set has no test split beside the one that judged the epochs" in result.stdout
+    assert "not measured, the set has no test split" in result.stdout
     shutil.copytree(data / "val", data / "test")
     shutil.rmtree(data / "test/green")
     result = run(*trained_on, "--resume", "auto")
     assert result.exit_code == 0, result.output
     assert re.search(r"test top-1: \d+\.\d\d% of 8 ", result.stdout)
-    assert "the set lacks classes of the network's 3: 'green'" in result.stderr
+    assert re.search("the set lacks .*'green'", result.stderr)
     checkpoint = read_checkpoint(tmp_path / "run/model.safetensors")
     assert checkpoint.metadata["test"]["pictures"] == 8
     assert checkpoint.labels == CLASSES

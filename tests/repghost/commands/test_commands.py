@@ -37,7 +37,7 @@ def test_fuse(name: str, options: list[str], form: str, tensors: int, weights: P
     result = run(name, weights, output, *options)
     assert result.exit_code == 0, result.stderr
     assert f"({tensors} tensors, {form} form" in result.output
-    assert "same answers for 4 of 4 random pictures" in result.output
+    assert "4 of 4 random pictures" in result.output
     original, converted = read_checkpoint(weights), read_checkpoint(output)
     assert converted.spec.form == form and len(converted.state_dict) == tensors
     assert (converted.preprocess, converted.labels) == (original.preprocess, original.labels)
@@ -93,8 +93,8 @@ def test_fuse_never_invents_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("output", "options", "message"),
     [
-        ("out.pth", [], "OUT must end in .safetensors, not '.pth'"),
-        ("out.safetensors", ["--width", "1.0"], "has width 0.5, not 1 as asked for"),
+        ("out.pth", [], ".safetensors, not '.pth'"),
+        ("out.safetensors", ["--width", "1.0"], "width 0.5, not 1"),
         ("out.safetensors", ["--width", "resnet"], "unknown width 'resnet'"),
         ("out.safetensors", ["--branches", "bm"], "Did you mean 'bn'?"),
     ],
@@ -179,11 +179,11 @@ def test_export(options: list[str], size: int, weights: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("output", "options", "message"),
     [
-        ("net.pb", [], "has to end in .onnx or .mnn, not '.pb'"),
-        ("net.onnx", ["--format", "mnn"], "has to end in .mnn, not '.onnx'"),
-        ("net.mnn", ["--batch", "2"], "is written for batch 1, not 2"),
-        ("net.onnx", ["--batch", "-1"], "takes a number from 1 to 65536 or a name, not '-1'"),
-        ("net.onnx", ["--batch", "0"], "takes a number from 1 to 65536 or a name, not '0'"),
+        ("net.pb", [], ".onnx or .mnn, not '.pb'"),
+        ("net.onnx", ["--format", "mnn"], ".mnn, not '.onnx'"),
+        ("net.mnn", ["--batch", "2"], "batch 1, not 2"),
+        ("net.onnx", ["--batch", "-1"], "65536 or a name, not '-1'"),
+        ("net.onnx", ["--batch", "0"], "65536 or a name, not '0'"),
         ("net.onnx", ["--size", "99999"], "not in the range"),
     ],
 )

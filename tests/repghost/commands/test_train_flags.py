@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -239,9 +240,9 @@ def test_what_would_have_no_effect_is_refused(name: str, value: list[str], tmp_p
         ("--no-aug --scale 0.5 1", "--no-aug"),
         ("--input-size 3 32 64", "--input-size"),
         ("--held-out 30", "keeps its pictures in memory"),
-        ("--opt-eps 0.1", "an --opt that has an epsilon"),
-        ("--opt-betas 0.5 0.6", "an --opt that has betas"),
-        ("--opt adamw --momentum 0.5", "an --opt that has a momentum"),
+        ("--opt-eps 0.1", "--opt .*epsilon"),
+        ("--opt-betas 0.5 0.6", "--opt .*betas"),
+        ("--opt adamw --momentum 0.5", "--opt .*momentum"),
         ("--sched step --cooldown-epochs 2", "--sched than step"),
         ("--mixup 0.2 --mixup-off-epoch 300", "more --epochs"),
         ("--amp --amp-dtype bfloat16", "--amp"),
@@ -278,19 +279,19 @@ def test_the_learning_rate_is_that_of_the_authors_log() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--recipe", "imagenet", "--pin-mem"], "--pin-mem has no effect without a GPU"),
-        (["--recipe", "imagenet", "--log-interval", "5"], "--log-interval has no effect without a GPU"),
-        (["--dist-timeout", "5"], "--dist-timeout has no effect with one process"),
-        (["-j", "0"], "--workers has no effect on recipe 'demo'"),
-        (["-vb", "2"], "--validation-batch-size-multiplier has no effect on recipe 'demo'"),
-        (["--broken-limit", "0"], "--broken-limit has no effect on recipe 'demo'"),
-        (["--val-split", "test"], "--val-split has no effect on recipe 'demo'"),
+        (["--recipe", "imagenet", "--pin-mem"], "--pin-mem.* GPU"),
+        (["--recipe", "imagenet", "--log-interval", "5"], "--log-interval.* GPU"),
+        (["--dist-timeout", "5"], "--dist-timeout.* one process"),
+        (["-j", "0"], "--workers.*'demo'"),
+        (["-vb", "2"], "--validation-batch-size-multiplier.*'demo'"),
+        (["--broken-limit", "0"], "--broken-limit.*'demo'"),
+        (["--val-split", "test"], "--val-split.*'demo'"),
     ],
 )
 def test_flags_of_the_command_without_effect_are_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(cli, ["train", "--data", str(tmp_path), "--device", "cpu", *arguments])
     assert result.exit_code == 2, result.output
-    assert message in result.output
+    assert re.search(message, result.output)
 
 
 @pytest.mark.parametrize(("switch", "taken_back"), [("--sync-bn", "--no-sync-bn"), ("--no-aug", "--aug")])

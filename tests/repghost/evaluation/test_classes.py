@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from repghost.data import ImageError
+from repghost.data import ImageError, ImageSet, notes_on
 from repghost.data.formats.imagefolder import FolderSet
 from repghost.data.names.class_names import in_natural_order
 from repghost.errors import UsageError
@@ -42,21 +43,28 @@ def test_a_set_in_the_order_of_the_network_stays_as_it_is() -> None:
     assert match_classes(dataset, 2) is dataset
 
 
+def lacking(dataset: ImageSet) -> set[str]:
+    """Return the classes that the only note on a set says are lacking."""
+    (note,) = notes_on(dataset)
+    assert "lacks classes" in note
+    return set(re.findall("'([^']*)'", note.rpartition(":")[2]))
+
+
 def test_the_classes_that_a_split_has_keep_their_places_where_others_are_lacking() -> None:
     matched = match_classes(folders("a", "c"), 3, ("a", "b", "c"))
     assert matched.labels.tolist() == [0, 2]
     assert matched.classes == ("a", "b", "c")
-    assert matched.notes == ("the set lacks classes of the network's 3: 'b'",)  # type: ignore[attr-defined]
+    assert lacking(matched) == {"b"}
 
 
 @pytest.mark.parametrize(
     ("labels", "classes", "message"),
     [
-        (("a", "b"), ("a", "b", "c"), "has classes that are not among the network's 2: 'c'"),
-        (("a", "b"), ("a", "x"), "'x'; it lacks 'b'"),
-        (("a", "a"), ("a",), "more than one class called 'a'"),
-        (None, ("a",), "2 classes, the set of pictures 1"),
-        (None, tuple("abcdefg"), r"7 \('a', 'b', 'c', 'd', 'e', \.\.\. \(7 in all\)\).*--class-order FILE"),
+        (("a", "b"), ("a", "b", "c"), "not among .* 2: 'c'"),
+        (("a", "b"), ("a", "x"), "'x'.* lacks 'b'"),
+        (("a", "a"), ("a",), "more than one .*'a'"),
+        (None, ("a",), "2 classes, .* 1"),
+        (None, tuple("abcdefg"), r"'a'.*\(7 in all\).*--class-order FILE"),
     ],
 )
 def test_other_classes_are_refused_by_name(
@@ -69,7 +77,7 @@ def test_other_classes_are_refused_by_name(
 @pytest.mark.parametrize("classes", [SORTED, ("class10", "class2"), ("Banana", "apple"), ("Zebra", "Ärmel")])
 def test_an_order_that_tools_do_not_agree_on_is_asked_for(classes: tuple[str, ...]) -> None:
     dataset = folders(*sorted(classes))
-    with pytest.raises(UsageError, match=r"--class-order characters or --class-order natural.*--class-order FILE"):
+    with pytest.raises(UsageError, match=r"--class-order characters .*--class-order natural.*--class-order FILE"):
         match_classes(dataset, len(classes))
     assert match_classes(dataset, len(classes), order="characters").classes == dataset.classes
     natural = match_classes(dataset, len(classes), order="natural")
@@ -90,14 +98,12 @@ def test_a_set_that_gives_its_order_is_not_asked_for_it() -> None:
 def test_numbers_are_places_also_where_the_last_ones_are_lacking() -> None:
     matched = match_classes(folders("0", "1", by_name=False), 4)
     assert (matched.classes, matched.labels.tolist()) == (("0", "1", "2", "3"), [0, 1])
-    assert matched.notes == ("the set lacks classes of the network's 4: '2', '3'",)  # type: ignore[attr-defined]
-    with pytest.raises(UsageError, match=r"classes, the set of pictures 2"):
+    assert lacking(matched) == {"2", "3"}
+    with pytest.raises(UsageError, match=r"4 classes, .* 2"):
         match_classes(folders("a", "b", by_name=False), 4)
-    with pytest.raises(UsageError, match=r"classes, the set of pictures 5"):
+    with pytest.raises(UsageError, match=r"4 classes, .* 5"):
         match_classes(folders(*"01234", by_name=False), 4)
-    with pytest.raises(
-        UsageError, match=r"write names for the numbers, into classes\.txt beside shards or .*--class-map"
-    ):
+    with pytest.raises(UsageError, match=r"classes\.txt .*--class-map"):
         match_classes(folders("0", "1", by_name=False), 2, ("ant", "bee"))
 
 
@@ -106,7 +112,7 @@ def test_a_class_without_a_picture_is_said_to_be_lacking() -> None:
     for labels in (("a", "b"), None):
         matched = match_classes(dataset, 2, labels)
         assert matched.labels.tolist() == [1]
-        assert matched.notes == ("the set lacks classes of the network's 2: 'a'",)  # type: ignore[attr-defined]
+        assert lacking(matched) == {"a"}
 
 
 def test_a_file_gives_the_order(tmp_path: Path) -> None:
@@ -116,11 +122,11 @@ def test_a_file_gives_the_order(tmp_path: Path) -> None:
     assert matched.classes == ("c", "a", "b")
     assert matched.labels.tolist() == [1, 0]
     assert match_classes(folders("a", "c"), 3, numbered_labels(3), str(file)).classes == ("c", "a", "b")
-    with pytest.raises(UsageError, match="names 3 classes, the network has 4"):
+    with pytest.raises(UsageError, match=r" 3 classes.* 4"):
         match_classes(folders("a", "c"), 4, order=str(file))
-    with pytest.raises(UsageError, match="class 0 is 'c' there and 'a' here"):
+    with pytest.raises(UsageError, match=r"class 0 .*'c'.*'a'"):
         match_classes(folders("a"), 3, ("a", "b", "c"), str(file))
-    with pytest.raises(UsageError, match=r"'absent\.txt' is no file; allowed: natural, characters"):
+    with pytest.raises(UsageError, match=r"absent\.txt.*natural, characters"):
         match_classes(folders("a"), 1, order="absent.txt")
 
 
@@ -136,7 +142,8 @@ def test_numbers_of_any_length_have_a_natural_order() -> None:
 def test_an_order_that_nobody_asked_for_is_said_to_change_nothing(order: str) -> None:
     matched = match_classes(folders(*SORTED), len(SORTED), SORTED, order)
     assert matched.classes == SORTED and matched.labels.tolist() == list(range(len(SORTED)))
-    assert matched.notes == (f"--class-order {order} changed nothing: the network names its classes itself",)  # type: ignore[attr-defined]
+    (note,) = notes_on(matched)
+    assert f"--class-order {order} changed nothing" in note
 
 
 def test_accents_and_line_breaks_have_one_meaning() -> None:
