@@ -10,13 +10,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import AttributeProto, TensorProto
 
+from calib.importer.onnx_file import constant_tensor, load_model, stored_array
+from calib.importer.qoperator import OF_ONNX_RUNTIME, to_qdq
+from calib.importer.static_shapes import make_static
 from calib.qdq.digest import program_digest
 from calib.qdq.writer import DIGEST, PREPROCESS
-from compile.frontend.onnx_file import constant_tensor, load_model, stored_array
 from compile.frontend.qdq_checks import check_broadcasts, check_quantization
-from compile.frontend.qoperator import OF_ONNX_RUNTIME, to_qdq
 from compile.frontend.split_to_slices import SPLIT, split_into_slices
-from compile.frontend.static_shapes import make_static
 from compile.frontend.uint8_to_int8 import to_signed, unsigned_tensors
 from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
 from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess, resized

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from calib.importer.onnx_file import MAX_FILE_BYTES
 from calib.qdq.writer import CALIBRATION, LABELS, MODEL, QUANTIZATION
-from compile.frontend.onnx_file import MAX_FILE_BYTES
 from compile.frontend.qdq_file import read_qdq_as_given
 from compile.ir.qdq_graph import QdqGraph
 from compile.storage.files import sha256

@@ -10,9 +10,9 @@ from onnx import TensorProto
 from onnx.helper import make_tensor_value_info
 from onnx.reference import ReferenceEvaluator
 
+from calib.importer.static_shapes import make_static
 from calib.integer.program import Dequantize, Program
 from calib.integer.reference import run
-from compile.frontend.static_shapes import make_static
 from repghost.data.images.preprocess import Preprocess
 
 FLOAT_TOLERANCE = 1e-5  # of the largest score: float32 sums in another order

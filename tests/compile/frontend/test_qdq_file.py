@@ -5,9 +5,9 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from calib.importer import onnx_file
 from calib.integer.program import Program
 from calib.qdq.digest import program_digest
-from compile.frontend import onnx_file
 from compile.frontend import qdq_file as frontend
 from compile.frontend.qdq_file import read_qdq
 from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE

@@ -7,9 +7,9 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
+from calib.importer.qoperator import to_qdq
 from calib.integer.reference import run
 from compile.frontend.qdq_file import read_qdq_as_given
-from compile.frontend.qoperator import to_qdq
 from compile.passes import lower
 from repghost.cli import cli
 from tests.support import SHARED

@@ -13,9 +13,10 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from compile.frontend.onnx_file import check_names, constant_tensor, stored_array
-from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE
+from calib.importer.onnx_file import check_names, constant_tensor, stored_array
 from repghost.errors import UsageError
+
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 
 @dataclass(frozen=True)

@@ -68,13 +68,38 @@ def load_model(
         UsageError: when the file is missing, too large, not ONNX, refers to other files, has an opset or an operator
             this program does not know, or does not pass the ONNX checker.
     """
-    model = _parse(path)
+    data = _read(path)
+    return check_model(parse_model(data), len(data), opsets, types, foreign)
+
+
+def check_model(
+    model: onnx.ModelProto,
+    size: int,
+    opsets: tuple[int, int],
+    types: Mapping[int, str],
+    foreign: Collection[tuple[str, str]] = (),
+    infinite_limits: bool = False,
+) -> onnx.ModelProto:
+    """Return a model that came from outside, once it has passed every check of `load_model`.
+
+    Args:
+        model: from `parse_model`.
+        size: bytes that it came from.
+        opsets: see `load_model`, as `types` and `foreign`.
+        types: of stored tensors.
+        foreign: operators of other domains.
+        infinite_limits: whether a single stored number may be infinite: "no limit" of a Clip, or what a Pad puts
+            around a max pool.
+
+    Raises:
+        UsageError: see `load_model`.
+    """
     graph = model.graph
     _check_text(model)
     _refuse_exotic_parts(model)
     _check_opset(model, opsets, foreign)
     for tensor in stored_tensors(model):
-        _check_stored(tensor, path.stat().st_size, types)
+        _check_stored(tensor, size, types, infinite_limits)
     check_names(graph)
     _check_acyclic(graph)
     try:
@@ -112,12 +137,20 @@ def stored_array(tensor: TensorProto) -> NDArray[Any]:
     return array
 
 
-def _parse(path: Path) -> onnx.ModelProto:
+def _read(path: Path) -> bytes:
     if not path.exists():
         raise UsageError("there is no such file. Write one with 'repghost quantize CKPT --data DIR -o FILE.qdq.onnx'.")
     if not path.is_file():
         raise UsageError("this is not a regular file; give the path of a .qdq.onnx file.")
-    data = read_bounded(path, MAX_FILE_BYTES)
+    return read_bounded(path, MAX_FILE_BYTES)
+
+
+def parse_model(data: bytes) -> onnx.ModelProto:
+    """Return the ONNX model in the bytes of a file, of which nothing is checked but that it has a graph.
+
+    Raises:
+        UsageError: when they are something else, or the graph is empty or has too many nodes.
+    """
     if not data:
         raise UsageError(f"the file has 0 bytes; 1 to {MAX_FILE_BYTES} are allowed. Is it the right file?")
     try:
@@ -186,7 +219,7 @@ def _check_opset(model: onnx.ModelProto, opsets: tuple[int, int], foreign: Colle
             )
 
 
-def _check_stored(tensor: TensorProto, file_bytes: int, types: Mapping[int, str]) -> None:
+def _check_stored(tensor: TensorProto, file_bytes: int, types: Mapping[int, str], infinite_limits: bool) -> None:
     """Check type, size and range of one stored tensor before anything is allocated for it."""
     if tensor.data_type not in types:
         kind = TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in TensorProto.DataType.values() else "?"
@@ -210,7 +243,7 @@ def _check_stored(tensor: TensorProto, file_bytes: int, types: Mapping[int, str]
         values = stored_array(tensor)
     except Exception as error:  # onnx raises ValueError, TypeError or its own, by storage field
         raise UsageError(f"tensor {tensor.name!r} cannot be read: {error}. Write the file again.") from error
-    if not np.isfinite(values).all():
+    if not np.isfinite(values).all() and not (infinite_limits and values.size == 1 and not np.isnan(values).any()):
         raise UsageError(f"tensor {tensor.name!r} holds NaN or infinity. Check the checkpoint it came from.")
 
 

@@ -10,10 +10,10 @@ import onnx
 import pytest
 from onnx import helper
 
+from calib.importer.qoperator import to_qdq
 from calib.integer import program as ir
 from calib.integer.reference import run
 from compile.frontend.qdq_file import read_qdq
-from compile.frontend.qoperator import to_qdq
 from compile.passes import lower
 from repghost.errors import UsageError
 from tests.support.agreement import check_steps, onnx_runtime

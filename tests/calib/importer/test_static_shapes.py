@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from calib.importer.static_shapes import MAX_ELEMENTS, make_static
 from compile.frontend.qdq_file import read_qdq
-from compile.frontend.static_shapes import MAX_ELEMENTS, make_static
 from compile.passes import lower
 from repghost.errors import UsageError
 from tests.support.bad_files import Edit, input_shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, TypeProto, helper, numpy_helper
 
-from compile.frontend.onnx_file import constant_tensor
+from calib.importer.onnx_file import constant_tensor
 
 # What exporters compute sizes, pads and limits with. None holds a subgraph, draws numbers or reads a file.
 SIZE_OPERATORS = {
@@ -149,21 +150,36 @@ class _Folding:
         return np.asarray(sizes[limits.get("start", 0) : limits.get("end")], np.int64)
 
     def _evaluate(self, node: onnx.NodeProto) -> NDArray[Any] | None:
-        from onnx.reference import ReferenceEvaluator
-
         values = {name: numpy_helper.to_array(self.known[name]) for name in node.input if name}
-        inputs = [helper.make_value_info(name, self.types[name]) for name in values]
-        output = helper.make_value_info(node.output[0], self.types[node.output[0]])
-        graph = helper.make_graph([node], "constant", inputs, [output])
-        opset_imports = list(self.model.opset_import)
-        model = helper.make_model(graph, opset_imports=opset_imports, ir_version=self.model.ir_version)
-        try:
-            with np.errstate(all="ignore"):
-                result = np.asarray(ReferenceEvaluator(model).run(None, values)[0])
-        except Exception:  # a wrong node stays, and is named by the check of the whole graph
-            return None
-        finite = result.dtype.kind != "f" or bool(np.isfinite(result).all())
-        return result if finite and result.size <= MAX_ELEMENTS else None
+        result = evaluate_node(self.model, node, values, self.types[node.output[0]])
+        finite = result is None or result.dtype.kind != "f" or bool(np.isfinite(result).all())
+        return result if finite and result is not None and result.size <= MAX_ELEMENTS else None
+
+
+def evaluate_node(
+    model: onnx.ModelProto, node: onnx.NodeProto, values: Mapping[str, NDArray[Any]], output: TypeProto
+) -> NDArray[Any] | None:
+    """Return what a node with one result computes, by ONNX's reference; None where it cannot.
+
+    Args:
+        model: that it is from.
+        node: of ONNX's own domain.
+        values: of its inputs, by name.
+        output: the type of its result.
+    """
+    from onnx.reference import ReferenceEvaluator
+
+    inputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in values.items()
+    ]
+    graph = helper.make_graph([node], "constant", inputs, [helper.make_value_info(node.output[0], output)])
+    single = helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
+    try:
+        with np.errstate(all="ignore"):
+            return np.asarray(ReferenceEvaluator(single).run(None, dict(values))[0])
+    except Exception:  # a wrong node stays, and is named by the check of the whole graph
+        return None
 
 
 def _sizes(value: TypeProto | None) -> tuple[int, ...] | None:
