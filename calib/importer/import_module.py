@@ -1,0 +1,86 @@
+"""From a torch module to a graph, by way of an ONNX file in memory whose weights keep their modules' names."""
+
+from __future__ import annotations
+
+import copy
+import io
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from calib.importer.import_onnx import import_onnx
+from calib.importer.imported import Imported
+from repghost.errors import RepGhostError, UsageError, is_out_of_memory
+from repghost.graph.operators import Pair
+
+OPSET = 17
+# Methods by which networks put their branches together for inference, as timm and the authors' code call them.
+FUSING = ("switch_to_deploy", "reparameterize", "fuse")
+
+
+def import_module(model: nn.Module, size: Pair, channels: int = 3, name: str = "the module") -> Imported:
+    """Return the graph of a torch module in evaluation mode; the module itself is not changed.
+
+    Args:
+        model: takes float32 [N, channels, *size] and gives scores [N, classes].
+        size: height and width of the images.
+        channels: of the images.
+        name: what messages call it.
+
+    Raises:
+        UsageError: when it cannot be traced, or holds what a graph does not have.
+    """
+    fused = fused_copy(model)
+    content = io.BytesIO()
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # about the exporter, and about sizes that are traced as constants
+            example = torch.zeros(1, channels, *size)
+            torch.onnx.export(
+                fused,
+                (example,),
+                content,  # type: ignore[arg-type]  # the tracing exporter takes it
+                dynamo=False,
+                opset_version=OPSET,
+                do_constant_folding=False,  # names of weights stay those of their modules
+                training=torch.onnx.TrainingMode.PRESERVE,  # batch norms are folded here, in float64
+                input_names=["input"],
+                output_names=["scores"],
+            )
+    except Exception as error:  # whatever the module raises, and the exporter's own
+        if is_out_of_memory(error) or isinstance(error, RepGhostError):
+            raise
+        line = (str(error).strip().splitlines() or [""])[0]
+        raise UsageError(
+            f"{name} could not be exported for images of {channels} channels and {size[0]} x {size[1]} pixels "
+            f"({type(error).__name__}: {line[:300]}). Export it to ONNX yourself and give the file."
+        ) from error
+    try:
+        return import_onnx(content.getvalue())
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from error
+
+
+def fused_copy(model: nn.Module) -> nn.Module:
+    """Return a copy in evaluation mode whose branches are put together, where its modules know how."""
+    fused = copy.deepcopy(model).cpu().float().eval()
+    for module in list(fused.modules()):
+        for method in FUSING:
+            call: Callable[..., object] | None = getattr(module, method, None)
+            if not callable(call):
+                continue
+            result = call()
+            if isinstance(result, nn.Module) and result is not module:
+                _exchange(fused, module, result)
+            break
+    return fused.eval()
+
+
+def _exchange(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put a module in the place of another one, wherever that is."""
+    for parent in model.modules():
+        for key, child in parent.named_children():
+            if child is old:
+                setattr(parent, key, new)

@@ -1,0 +1,171 @@
+"""From a float ONNX file to a graph; nothing in it is executed, and no size in it is believed.
+
+bytes -> checked model -> static sizes -> nodes and constants -> maps and operators -> passes -> Graph
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from calib.importer.external_data import with_data_inside
+from calib.importer.handlers import HANDLERS
+from calib.importer.handlers.refused import refuse_unknown
+from calib.importer.imported import Imported
+from calib.importer.onnx_file import FOREIGN_TYPES, MAX_FILE_BYTES, check_model, parse_model
+from calib.importer.onnx_network import Network, network_of
+from calib.importer.passes import simplified
+from calib.importer.passes.order import in_order
+from calib.importer.qoperator import OF_ONNX_RUNTIME, to_qdq
+from calib.importer.static_shapes import make_static
+from calib.importer.views import CHANNELS, COLUMNS, ROWS, View, channels_first, sizes, whole
+from calib.importer.walk import Value, Walk
+from repghost.errors import UsageError
+from repghost.graph.operators import Classifier, Convolution, Graph, Operator, Pair
+from repghost.untrusted import read_bounded
+
+OPSETS = (7, 23)  # 7 brought today's broadcasting; 23 is the last one tested
+LABELS = ("repghost.labels", "labels", "classes", "names")  # metadata keys that hold a JSON list of texts
+MAX_CLASSES = 100_000
+
+
+def import_onnx(content: bytes | str | Path, size: Pair | None = None) -> Imported:
+    """Return the graph of a float ONNX network.
+
+    Args:
+        content: the file or its bytes; data outside the file is read from its folder alone.
+        size: height and width of the images, for a file that leaves them open.
+
+    Raises:
+        UsageError: when it cannot be read, or holds what a graph does not have: named, with what would work.
+    """
+    if isinstance(content, bytes):
+        return _imported(content, None, size)
+    path = Path(content)
+    try:
+        return _imported(read_bounded(path, MAX_FILE_BYTES), path.parent, size)
+    except UsageError as error:
+        raise UsageError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
+
+
+def _imported(data: bytes, folder: Path | None, size: Pair | None) -> Imported:
+    model = parse_model(data)
+    model, total = with_data_inside(model, folder, len(data))
+    check_model(model, total, OPSETS, FOREIGN_TYPES, OF_ONNX_RUNTIME, infinite_limits=True)
+    if size is not None:
+        _set_size(model, size)
+    network = network_of(make_static(to_qdq(model)))
+    refuse_unknown(network.nodes, HANDLERS)
+    image = _image(network)
+    shape = _map_shape(image, network)
+    walk = Walk(network, image, shape)
+    last = _walked(walk)
+    classes = _classes(walk, last)
+    operators = (*(op for op in walk.operators if op.name != last.source),
+                 *(op for op in walk.operators if op.name == last.source))  # fmt: skip
+    if not operators:
+        raise UsageError("the network computes nothing. Is it the right file?")
+    drafts, notes = simplified(operators, walk.maps)
+    graph = Graph(tuple(map(_checked, in_order(drafts))), shape[CHANNELS], (shape[ROWS], shape[COLUMNS]))
+    if image != channels_first(shape):
+        notes = ("its images were [1, H, W, C], channels last; they are given channels first here", *notes)
+    metadata = tuple((entry.key, entry.value) for entry in model.metadata_props)
+    labels = _labels(dict(metadata), classes)
+    return Imported(graph, (shape[ROWS], shape[COLUMNS]), shape[CHANNELS], classes, labels, metadata,
+                    (*walk.notes, *notes))  # fmt: skip
+
+
+def _set_size(model: onnx.ModelProto, size: Pair) -> None:
+    """Fix the rows and columns that the file leaves open."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if value.name in stored or len(dims) != 4:
+            continue
+        last = dims[3].dim_value in (1, 3) and dims[1].dim_value < 1
+        for dim, side in zip(dims[1:3] if last else dims[2:4], size, strict=True):
+            if dim.dim_value < 1:
+                dim.dim_value = side
+
+
+def _image(network: Network) -> View:
+    """Return how the input lies over a map [C, H, W]."""
+    shape = network.shapes.get(network.input, ())
+    if len(shape) != 4 or shape[0] != 1:
+        raise UsageError(
+            f"input {network.input!r} has shape {list(shape)}; one image, [1, C, H, W] or [1, H, W, C], is understood."
+        )
+    if shape[3] in (1, 3) and shape[1] not in (1, 3):
+        return (), whole(ROWS, shape[1]), whole(COLUMNS, shape[2]), whole(CHANNELS, shape[3])
+    return (), *(whole(dimension, shape[dimension + 1]) for dimension in range(3))
+
+
+def _map_shape(image: View, network: Network) -> tuple[int, int, int]:
+    shape = network.shapes[network.input]
+    last = image != (first := channels_first((shape[1], shape[2], shape[3])))
+    del first
+    return (shape[3], shape[1], shape[2]) if last else (shape[1], shape[2], shape[3])
+
+
+def _walked(walk: Walk) -> Value:
+    """Make operators of all nodes and return the result."""
+    network = walk.network
+    for node in network.nodes:
+        if not any(name in walk.values for name in node.inputs):
+            raise node.error("it does not depend on the image and cannot be computed here. Export it folded.")
+        try:
+            made = HANDLERS[node.operator](walk, node)
+        except (IndexError, KeyError, ValueError, TypeError, OverflowError) as error:
+            raise node.error(f"its inputs or attributes do not fit ({error}). Write the file again.") from error
+        results = made if isinstance(made, tuple) else (made,)
+        for name, value in zip(node.outputs, results, strict=False):
+            walk.values[name] = value
+            given = network.shapes.get(name)
+            if given is not None and sizes(value.view) != given:
+                raise node.error(f"it makes {list(sizes(value.view))}, and the file says {list(given)}.")
+    return walk.plain(walk.values[network.output])
+
+
+def _classes(walk: Walk, last: Value) -> int:
+    channels, rows, columns = walk.shape(last)
+    shape = walk.network.shapes[walk.network.output]
+    if (rows, columns) != (1, 1) or last.view not in _vectors(channels, len(shape)) or channels > MAX_CLASSES:
+        raise UsageError(
+            f"output {walk.network.output!r} has shape {list(shape)}; one score for each of up to {MAX_CLASSES} "
+            "classes, [1, classes], is understood. Export it with its classifier."
+        )
+    return channels
+
+
+def _vectors(channels: int, rank: int) -> list[View]:
+    return [tuple(whole(CHANNELS, channels) if i == at else () for i in range(rank)) for at in range(rank)]
+
+
+def _checked(op: object) -> Operator:
+    """Return an operator of the graph whose weights are finite."""
+    if isinstance(op, Convolution | Classifier):
+        for kind, values in (("weight", op.weight), ("bias", op.bias)):
+            wrong = int(np.count_nonzero(~np.isfinite(values)))
+            if wrong:
+                raise UsageError(
+                    f"layer {op.name!r}: {wrong} of {values.size} {kind} values are NaN or infinite once its batch "
+                    "norm is folded in. The training diverged or the file is damaged; take an earlier checkpoint."
+                )
+        return replace(op, weight=np.array(op.weight, np.float32), bias=np.array(op.bias, np.float32))
+    return op  # type: ignore[return-value]
+
+
+def _labels(metadata: dict[str, str], classes: int) -> tuple[str, ...] | None:
+    """Return the names of the classes where the file holds a JSON list of as many texts."""
+    for key in LABELS:
+        try:
+            names = json.loads(metadata.get(key, ""))
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(names, list) and len(names) == classes and all(isinstance(name, str) for name in names):
+            return tuple(names)
+    return None

@@ -1,0 +1,30 @@
+"""What an importer gives: the graph of a float network and what its file says about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from repghost.graph.operators import Graph, Pair
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A float network from outside.
+
+    Attributes:
+        graph: its operators.
+        size: height and width of the images, in pixels.
+        channels: of the images.
+        classes: how many scores it gives.
+        labels: the names of the classes, None when the file does not say.
+        metadata: the texts that the file holds beside the network, by key.
+        notes: what the user should know of what was changed, one sentence each.
+    """
+
+    graph: Graph
+    size: Pair
+    channels: int
+    classes: int
+    labels: tuple[str, ...] | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()

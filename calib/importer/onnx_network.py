@@ -1,0 +1,219 @@
+"""A checked ONNX file as nodes with static shapes and known constants: what the importer walks over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import AttributeProto, TypeProto
+
+from calib.importer.onnx_file import constant_tensor, stored_array
+from calib.importer.static_shapes import SIZE_OPERATORS, evaluate_node
+from repghost.errors import UsageError
+
+MAX_MAP = 1 << 28  # numbers of one tensor: 1 GB
+MAX_CONSTANTS = 1 << 28  # numbers of all constants that are computed while importing
+# What is computed from constants alone before anything else, beside sizes: weights that a file stores another way.
+OF_CONSTANTS = {
+    *SIZE_OPERATORS,
+    "DequantizeLinear",
+    "QuantizeLinear",
+    "Pad",
+    "Sum",
+    "Tile",
+    "Exp",
+    "Log",
+    "Clip",
+    "Relu",
+}
+
+
+@dataclass(frozen=True)
+class Node:
+    """An ONNX node: `operator` is its op_type; an input that is left out is ""."""
+
+    name: str
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+    def error(self, problem: str) -> UsageError:
+        """Return the error about this node."""
+        return UsageError(f"node {self.name!r} ({self.operator}): {problem}")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of one image and one result.
+
+    Attributes:
+        nodes: in an order in which they can run; none computes something from constants alone.
+        constants: stored or computed, by name; real numbers are float32.
+        origins: the stored tensor that each computed constant began as.
+        shapes: of every tensor.
+        input: the name of the image's tensor.
+        output: the name of the result.
+        opset: of ONNX.
+    """
+
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, NDArray[Any]]
+    origins: Mapping[str, str]
+    shapes: Mapping[str, tuple[int, ...]]
+    input: str
+    output: str
+    opset: int
+
+
+def network_of(model: onnx.ModelProto) -> Network:
+    """Return a model whose sizes are static as nodes and constants.
+
+    Args:
+        model: from `calib.importer.static_shapes.make_static`.
+
+    Raises:
+        UsageError: when shapes do not fit together or are too large, or there are several inputs or results.
+    """
+    graph = model.graph
+    given = _only([value.name for value in graph.input if value.name not in _stored(graph)], "inputs", "image")
+    result = _only([value.name for value in graph.output], "outputs", "result, the scores")
+    types = _types(model)
+    folding = _Folding(model, types)
+    nodes = [node for node in graph.node if not folding.takes(node)]
+    read = {result, *(name for node in nodes for name in node.input)}
+    shapes = {name: _static_shape(name, kind) for name, kind in types.items() if name in read}
+    shapes |= {name: value.shape for name, value in folding.constants.items()}
+    if not any(result in node.output for node in nodes):
+        raise UsageError(f"the result {result!r} does not depend on the image. Is it the right file?")
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return Network(tuple(map(_node, nodes)), folding.constants, folding.origins, shapes, given, result, opset)
+
+
+def _stored(graph: onnx.GraphProto) -> set[str]:
+    return {tensor.name for tensor in graph.initializer}
+
+
+def _only(names: list[str], kind: str, what: str) -> str:
+    if len(names) != 1:
+        raise UsageError(
+            f"the network has {len(names)} {kind} ({', '.join(map(repr, names[:4]))}); exactly one {what}, is "
+            "understood. Export it with one."
+        )
+    return names[0]
+
+
+def _types(model: onnx.ModelProto) -> dict[str, TypeProto]:
+    """Return the type of every tensor that is not stored."""
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True).graph
+    except Exception as error:  # InferenceError and, for some operators, RuntimeError
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(f"the shapes in the file do not fit together: {reason}. Export it again.") from error
+    return {value.name: value.type for value in (*inferred.input, *inferred.value_info, *inferred.output)}
+
+
+def _static_shape(name: str, kind: TypeProto) -> tuple[int, ...]:
+    tensor = kind.tensor_type
+    dims = tensor.shape.dim
+    if not tensor.HasField("shape") or any(dim.dim_value < 1 for dim in dims):
+        shown = [dim.dim_param or (dim.dim_value if dim.HasField("dim_value") else "?") for dim in dims]
+        raise UsageError(
+            f"tensor {name!r} has shape {shown}; every size must be fixed but the batch, which is read as 1, and sizes "
+            "that follow from constants. Give the size of the images, or export it for images of one size."
+        )
+    shape = tuple(dim.dim_value for dim in dims)
+    if math.prod(shape) > MAX_MAP:
+        raise UsageError(f"tensor {name!r} has shape {list(shape)}; at most {MAX_MAP} numbers are allowed.")
+    return shape
+
+
+def _node(node: onnx.NodeProto) -> Node:
+    attributes = {attribute.name: _attribute(node, attribute) for attribute in node.attribute}
+    return Node(node.name or node.output[0], node.op_type, tuple(node.input), tuple(node.output), attributes)
+
+
+def _attribute(node: onnx.NodeProto, attribute: AttributeProto) -> Any:
+    kinds = AttributeProto
+    if attribute.type == kinds.STRING:
+        return attribute.s.decode("utf-8", "replace")
+    if attribute.type in (kinds.INT, kinds.FLOAT):
+        return attribute.i if attribute.type == kinds.INT else attribute.f
+    if attribute.type in (kinds.INTS, kinds.FLOATS):
+        return tuple(attribute.ints if attribute.type == kinds.INTS else attribute.floats)
+    raise UsageError(f"node {node.name!r} ({node.op_type}): attribute {attribute.name!r} is not made of numbers.")
+
+
+@dataclass
+class _Folding:
+    """Walks over nodes in their order and computes those that read constants alone."""
+
+    model: onnx.ModelProto
+    types: Mapping[str, TypeProto]
+    constants: dict[str, NDArray[Any]] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    computed: int = 0
+
+    def __post_init__(self) -> None:
+        """Take the stored tensors."""
+        self.constants |= {tensor.name: _real(stored_array(tensor)) for tensor in self.model.graph.initializer}
+
+    def takes(self, node: onnx.NodeProto) -> bool:
+        """Return whether a node's results are constants, and keep them."""
+        if node.op_type == "Constant":
+            self.constants[node.output[0]] = _real(stored_array(constant_tensor(node)))
+            return True
+        given = [name for name in node.input if name]
+        if node.op_type not in OF_CONSTANTS or not given or any(name not in self.constants for name in given):
+            return False
+        if len(node.output) != 1:
+            return False
+        kind = self.types[node.output[0]]
+        self.computed += math.prod(_static_shape(node.output[0], kind))
+        if self.computed > MAX_CONSTANTS:
+            raise UsageError(f"the graph computes more than {MAX_CONSTANTS} constant numbers. Export it folded.")
+        values = {name: self.constants[name] for name in given}
+        compute = OWN.get(node.op_type)
+        value = compute(node, values) if compute else evaluate_node(self.model, node, values, kind)
+        if value is None:
+            return False
+        self.constants[node.output[0]] = _real(value)
+        self.origins[node.output[0]] = self.origins.get(given[0], given[0])
+        return True
+
+
+def _dequantized(node: onnx.NodeProto, values: Mapping[str, NDArray[Any]]) -> NDArray[Any] | None:
+    """Return stored integers as real numbers, with one scale or one for each index along an axis."""
+    attributes = {attribute.name: attribute.i for attribute in node.attribute}
+    q, scale, *zero_point = (values[name] for name in node.input if name)
+    axis = attributes.get("axis", 1)
+    if attributes.get("block_size", 0) or scale.ndim > 1 or (scale.size > 1 and not -q.ndim <= axis < q.ndim):
+        return None
+    shape = [-1 if place == axis % q.ndim else 1 for place in range(q.ndim)] if scale.size > 1 else []
+    zero = zero_point[0].astype(np.float32) if zero_point else np.zeros(scale.shape, np.float32)
+    try:
+        return (q.astype(np.float32) - zero.reshape(shape)) * scale.astype(np.float32).reshape(shape)
+    except ValueError:
+        return None
+
+
+def _quantized(node: onnx.NodeProto, values: Mapping[str, NDArray[Any]]) -> NDArray[Any] | None:
+    """Return stored real numbers as integers, with one scale."""
+    x, scale, *zero_point = (values[name] for name in node.input if name)
+    if scale.size != 1 or (zero_point and zero_point[0].size != 1):
+        return None
+    kind = zero_point[0].dtype if zero_point else np.dtype(np.uint8)
+    steps = np.rint(x / scale.reshape(())) + (zero_point[0].reshape(()) if zero_point else 0)
+    return np.clip(steps, np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
+
+
+OWN = {"DequantizeLinear": _dequantized, "QuantizeLinear": _quantized}  # ONNX's reference lacks those of older opsets
+
+
+def _real(value: NDArray[Any]) -> NDArray[Any]:
+    return value.astype(np.float32) if value.dtype.kind == "f" else value

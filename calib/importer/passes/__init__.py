@@ -1,0 +1,47 @@
+"""From the operators that a walk over a file made to those of a graph, a pass per file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from calib.importer.draft import DraftOperator
+from calib.importer.passes.drafts import Drafts, Pass
+from calib.importer.passes.finish_head import drop_probabilities, finish_head
+from calib.importer.passes.fold_affine import affine_to_convolution, fold_affine
+from calib.importer.passes.fold_pads import fold_pads
+from calib.importer.passes.fuse_clamps import fuse_clamps
+from calib.importer.passes.merge_slices import merge_slices
+from calib.importer.passes.order import in_order
+from repghost.graph.shapes import Shape
+
+ROUNDS = 8  # a Relu between two straight lines needs another round
+
+
+def simplified(operators: tuple[DraftOperator, ...], maps: Mapping[str, Shape]) -> tuple[Drafts, tuple[str, ...]]:
+    """Return the operators of a graph, and notes about what was changed.
+
+    Args:
+        operators: in the order of the file, the last one makes the result.
+        maps: the shape of each result.
+    """
+    drafts = Drafts(operators, maps)
+    drafts = Drafts(in_order(drafts), maps)  # what nobody reads would count as a reader
+    notes = drop_probabilities(drafts)
+    _repeat(drafts, fold_affine, fuse_clamps)
+    fold_pads(drafts)
+    _repeat(drafts, fold_affine, fuse_clamps)
+    affine_to_convolution(drafts)
+    fuse_clamps(drafts)
+    merge_slices(drafts)
+    finish_head(drafts)
+    return drafts, notes
+
+
+def _repeat(drafts: Drafts, *passes: Pass) -> None:
+    """Run passes until they change nothing."""
+    for _ in range(ROUNDS):
+        before = drafts.changes
+        for change in passes:
+            change(drafts)
+        if drafts.changes == before:
+            return

@@ -1,0 +1,80 @@
+"""The operators of a network while passes change them: who makes and who reads each tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import TypeAlias
+
+from calib.importer.draft import DraftOperator
+from repghost.graph.operators import Add, Concat, Multiply, Subtract
+from repghost.graph.shapes import Shape
+
+
+class Drafts:
+    """Operators by name, of which each has one result.
+
+    Args:
+        operators: in an order in which they can run.
+        maps: the shape of each result and of the input.
+    """
+
+    def __init__(self, operators: tuple[DraftOperator, ...], maps: Mapping[str, Shape]) -> None:
+        self.operators = {op.name: op for op in operators}
+        self.maps = dict(maps)
+        self.output = operators[-1].name
+        self.changes = 0
+        self._readers: dict[str, list[str]] = {}
+        for op in operators:
+            self._register(op)
+
+    def __iter__(self) -> Iterator[DraftOperator]:
+        """Yield the operators there are, each as it is when its turn comes."""
+        for name in list(self.operators):
+            if name in self.operators:
+                yield self.operators[name]
+
+    def readers(self, name: str) -> list[DraftOperator]:
+        """Return the operators that read a tensor, one that reads it twice two times."""
+        return [self.operators[reader] for reader in self._readers.get(name, ())]
+
+    def sole_maker(self, op: DraftOperator) -> DraftOperator | None:
+        """Return what makes the first tensor that an operator reads, if nothing else reads it."""
+        name = op.inputs[0]
+        return self.operators.get(name) if len(self._readers[name]) == 1 and name != self.output else None
+
+    def put(self, op: DraftOperator) -> None:
+        """Let an operator stand in the place of the one with its name, or be a new one."""
+        before = self.operators.get(op.name)
+        for name in before.inputs if before is not None else ():
+            self._readers[name].remove(op.name)
+        self.operators[op.name] = op
+        self._register(op)
+        self.changes += 1
+
+    def drop(self, op: DraftOperator) -> None:
+        """Leave an operator out: what reads it reads what it read."""
+        source = op.inputs[0]
+        for reader in {reader.name: reader for reader in self.readers(op.name)}.values():
+            self.put(with_input(reader, op.name, source))
+        for name in op.inputs:
+            self._readers[name].remove(op.name)
+        del self.operators[op.name]
+        self.output = source if self.output == op.name else self.output
+        self.changes += 1
+
+    def _register(self, op: DraftOperator) -> None:
+        for name in op.inputs:
+            self._readers.setdefault(name, []).append(op.name)
+
+
+Pass: TypeAlias = Callable[[Drafts], None]
+
+
+def with_input(op: DraftOperator, old: str, new: str) -> DraftOperator:
+    """Return an operator that reads another tensor in the place of one."""
+    if isinstance(op, Concat):
+        return replace(op, inputs=tuple(new if name == old else name for name in op.inputs))
+    if isinstance(op, Add | Subtract | Multiply):
+        return replace(op, input=new if op.input == old else op.input, other=new if op.other == old else op.other)
+    return replace(op, input=new)

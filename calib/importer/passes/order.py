@@ -1,0 +1,26 @@
+"""The order in which operators run, without those that nobody needs."""
+
+from __future__ import annotations
+
+from calib.importer.draft import DraftOperator
+from calib.importer.passes.drafts import Drafts
+from repghost.graph.operators import Add
+
+
+def in_order(drafts: Drafts) -> tuple[DraftOperator, ...]:
+    """Return the operators that the output needs, each behind what it reads.
+
+    The second operand of an add comes first: the shortcut is there when the layer whose epilogue the add is needs it.
+    """
+    done: dict[str, DraftOperator] = {}
+    waiting = [drafts.output]
+    while waiting:
+        op = drafts.operators[waiting[-1]]
+        inputs = (op.other, op.input) if isinstance(op, Add) else op.inputs
+        missing = next((name for name in inputs if name in drafts.operators and name not in done), None)
+        if missing is None:
+            done[op.name] = op
+            waiting.pop()
+        else:
+            waiting.append(missing)
+    return tuple(done.values())
