@@ -122,7 +122,7 @@ class FloatTape:
         made = {op.name for op in reached.operators}
         given = {name: change(name, side_by_side([self.tensors[name]] * len(changes))) for name in read - made}
         logits = run(reached, kernels, given[reached.input], given=given)
-        for part in logits.split(size):
+        for part in logits.flatten(1).split(size):
             yield part.movedim(0, -1).contiguous().movedim(-1, 0)  # in memory as it is alone
 
     def _divergence(self, logits: torch.Tensor) -> float:

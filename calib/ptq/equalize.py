@@ -89,9 +89,8 @@ def channel_factors(extremes: NDArray[np.float64], second: Convolution | Classif
     """
     wanted = extremes.astype(np.float64)
     if not (isinstance(second, Convolution) and second.is_depthwise):
-        columns = (
-            np.abs(second.weight.astype(np.float64)).swapaxes(0, 1).reshape(second.weight.shape[1], -1).max(axis=1)
-        )
+        weight = np.abs(second.weight.astype(np.float64))
+        columns = weight.reshape(len(weight), len(wanted), -1).max(axis=(0, 2))  # a classifier may read every pixel
         wanted = np.sqrt(np.divide(extremes, columns, out=np.zeros_like(wanted), where=columns > 0))
     largest = wanted.max(initial=0.0)
     if not (np.isfinite(largest) and largest > 0):
@@ -111,8 +110,9 @@ def rescale(
         bias=(first.bias / factor).astype(np.float32),
     )
     depthwise = isinstance(second, Convolution) and second.is_depthwise
-    shape = (-1, 1, 1, 1) if depthwise else (1, -1) + (1,) * (second.weight.ndim - 2)
-    return made, replace(second, weight=(second.weight * factor.reshape(shape)).astype(np.float32))
+    shape = (len(factor), 1, -1) if depthwise else (len(second.weight), len(factor), -1)
+    scaled = second.weight.reshape(shape) * factor.reshape((-1, 1, 1) if depthwise else (1, -1, 1))
+    return made, replace(second, weight=scaled.reshape(second.weight.shape).astype(np.float32))
 
 
 def _channel_extremes(

@@ -78,7 +78,7 @@ class ExactNetwork:
         """
 
         def int8_alone(name: str, value: torch.Tensor) -> None:
-            if observe is not None and name not in self._adds and name != self._graph.output:
+            if observe is not None and name in self._spec.activations:
                 observe(name, value)
 
         scores = run(self._graph, self._kernels, self.quantize_input(images), int8_alone)

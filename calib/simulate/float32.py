@@ -85,7 +85,7 @@ class SimulatedNetwork:
             observe: called with each tensor's name and its quantized values, float32 [N, C, H, W].
         """
         seen = None if observe is None else lambda name, value: observe(name, value.quantized)
-        return run(self._graph, self._kernels, self._value(INPUT, images), seen).quantized
+        return run(self._graph, self._kernels, self._value(INPUT, images), seen).quantized.flatten(1)
 
     def _compute(self, kernel: Kernel[torch.Tensor], op: Operator, *inputs: _Value) -> _Value:
         """Return an operator's output from what it reads, which in a float layer is not quantized."""

@@ -137,15 +137,15 @@ def resize(x: torch.Tensor, size: Pair, mode: str, coordinates: str, rounding: s
 
 def source_places(side: int, source: int, coordinates: str) -> NDArray[np.float64]:
     """Return where each of `side` pixels lies among the `source` pixels of a row or column."""
+    # Each is a quotient of whole numbers, rounded once: a place halfway between pixels is exactly that.
     place = np.arange(side, dtype=np.float64)
-    scale = side / source
     if coordinates == "align_corners":
-        return place * ((source - 1) / (side - 1)) if side > 1 else np.zeros(1)
+        return place * (source - 1) / max(side - 1, 1)
     if coordinates == "asymmetric":
-        return place / scale
+        return place * source / side
     if coordinates == "pytorch_half_pixel" and side == 1:
         return np.zeros(1)
-    return (place + 0.5) / scale - 0.5
+    return ((2 * place + 1) * source - side) / (2 * side)
 
 
 def nearest_places(places: NDArray[np.float64], source: int, rounding: str) -> NDArray[np.int64]:

@@ -217,4 +217,4 @@ def run_float(
         images: float32 [N, channels, H, W], normalized.
         observe: see `run`; tensors are float32 [N, C, H, W].
     """
-    return run(graph, FLOAT, images, observe)
+    return run(graph, FLOAT, images, observe).flatten(1)
