@@ -90,7 +90,7 @@ def test_a_converted_checkpoint_says_that_its_branches_are_gone(data: Path, tmp_
         result = qat(path, "--data", data, "--mode", mode, "--batch", 8, "-o", tmp_path / "m.qdq.onnx")
         assert result.exit_code == 0, result.output
         assert ("these layers train fused" in result.stderr) == said
-        assert "steps in all: too few to learn much" in result.stderr
+        assert "steps in all: too few" in result.stderr
 
 
 @pytest.mark.slow

@@ -152,5 +152,5 @@ def test_any_json_is_either_read_or_refused_in_words(values: Any) -> None:
 
 def test_what_a_search_tried_is_an_object() -> None:
     assert config_from_dict({"search": {"tried": []}}) == QuantConfig()
-    with pytest.raises(UsageError, match=r'"search" must be an object, what a search tried, not \[5\]'):
+    with pytest.raises(UsageError, match=r'"search" .*object.*\[5\]'):
         config_from_dict({"search": [5]})

@@ -66,10 +66,10 @@ def test_the_runner_answers_turns(host_bundle: Path, tmp_path: Path) -> None:
 
 def test_a_runtime_that_stops_talking_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "END_LIMIT_S", 0.2)
-    with pytest.raises(ContenderError, match="ended with code -9: it said nothing"):
+    with pytest.raises(ContenderError, match="code -9"):
         contender(tmp_path, ["sh", "-c", "exec >&-; exec sleep 100"])
     monkeypatch.setattr(processes, "PREPARATION_LIMIT", 0.2)
-    with pytest.raises(ContenderError, match=r"other fp32 did not answer within 0\.2 s and was stopped\. Compare"):
+    with pytest.raises(ContenderError, match=r"other fp32 .*0\.2 s"):
         contender(tmp_path, ["sleep", "100"])
 
 
@@ -78,7 +78,7 @@ def test_a_runtime_that_is_absent_or_fails_says_why(tmp_path: Path) -> None:
         contender(tmp_path, program(1, '{"missing": "openvino"}'))
     with pytest.raises(ContenderError, match="no such operator"):
         contender(tmp_path, program(1, '{"failed": "no such operator"}'))
-    with pytest.raises(ContenderError, match="ended with code 3: last words"):
+    with pytest.raises(ContenderError, match="code 3: last words"):
         contender(tmp_path, [sys.executable, "-c", "import sys; print('last words', file=sys.stderr); sys.exit(3)"])
 
 

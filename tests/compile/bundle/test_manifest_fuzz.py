@@ -82,9 +82,9 @@ def test_a_changed_manifest_is_read_or_refused(seed: int) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"target": {"name": {}, "triple": ""}}, r"target.name is \{\}, which is no str"),
-        ({"layers": [{**LAYER, "kernels": 5}]}, r"layers\[0\].kernels has to be an object, not 5"),
-        ({"layers": [{**LAYER, "macs": "many"}]}, r"layers\[0\].macs is 'many', which is no int"),
+        ({"target": {"name": {}, "triple": ""}}, r"target\.name .*\{\}.*str"),
+        ({"layers": [{**LAYER, "kernels": 5}]}, r"layers\[0\]\.kernels .*object.* 5"),
+        ({"layers": [{**LAYER, "macs": "many"}]}, r"layers\[0\]\.macs .*'many'.*int"),
         ({"variants": []}, "variants must name an instruction set"),
         ({"variants": [1]}, r"variants\[0\] is 1"),
         ({"model": {}}, r"model: the keys \['name'\] are missing"),

@@ -33,7 +33,7 @@ def started(pid: int) -> str:
 def test_a_busy_board_is_left_alone(board: Standin, versions: list[Bundle]) -> None:
     folder = board.new_folder()
     with lock_board(board.connection(folder)):
-        with pytest.raises(DeviceUnreachableError, match=r"busy with a deployment from .*Wait until it is done"):
+        with pytest.raises(DeviceUnreachableError, match="busy with a deployment from "):
             deploy(versions[1].path, board.connection(folder))
         pid, boot, _, who, start = (board.home / folder / "lock/owner").read_text().split()
         assert (boot, start) == (BOOT.read_text().strip(), started(int(pid)))
@@ -130,7 +130,7 @@ def test_a_board_that_stops_talking_is_given_up(script: str, tmp_path: Path, mon
     connection = Connection(parse_address("board"), SshSettings())
     began = time.monotonic()
     with (
-        pytest.raises(DeviceUnreachableError, match=r"did not say within 0\.3 s whether it is free.*restart the board"),
+        pytest.raises(DeviceUnreachableError, match=r"0\.3 s .*restart the board"),
         lock_board(connection),
     ):
         pytest.fail("the lock was taken")

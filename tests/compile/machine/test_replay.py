@@ -105,7 +105,7 @@ def test_a_bundle_of_another_interface_is_named(host_bundle: Path, tmp_path: Pat
     manifest = json.loads((bundle / MANIFEST).read_text())
     (bundle / MANIFEST).write_bytes(canonical_json({**manifest, "abi": 1}))
     for use in (verify_bundle, load):
-        with pytest.raises(IntegrityError, match=r"version 1 of the C interface.*knows 2.*Build the bundle again"):
+        with pytest.raises(IntegrityError, match=r"version 1 .* 2.*Build"):
             use(bundle)
 
 

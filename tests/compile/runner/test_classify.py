@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -67,7 +68,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_classified(host_bundle: Pa
     assert [Path(json.loads(line)["picture"]).name for line in done.stdout.splitlines()] == ["tiny.png", "odd.ppm"]
     errors = done.stderr.splitlines()
     assert len(errors) == 3
-    assert "broken.jpg is no picture that can be read: truncated input" in errors[0]
+    assert "broken.jpg" in errors[0] and "truncated input" in errors[0]
     assert "link.png: it is a symbolic link" in errors[1]
     assert "absent.png: No such file" in errors[2]
 
@@ -118,13 +119,10 @@ def test_the_pixels_of_an_image_are_limited(host_bundle: Path, tmp_path: Path) -
     plain.write_bytes(encoded(scene(20, 30), "PPM"))
     done = classify(host_bundle, large, small)
     assert (done.returncode, len(done.stdout.splitlines())) == (2, 1)
-    assert (
-        "has 4097 x 4096 pixels, more than the 16777216 allowed; up to 89478485 can be allowed with --max-pixels"
-        in (done.stderr)
-    )
+    assert all(told in done.stderr for told in ("4097 x 4096", "16777216", "89478485", "--max-pixels"))
     assert classify(host_bundle, large, "--max-pixels", str(4097 * 4096)).returncode == 0
     done = classify(host_bundle, small, plain, "--max-pixels", "599")
-    assert (done.returncode, done.stdout, done.stderr.count("20 x 30 pixels, more than the 599")) == (2, "", 2)
+    assert (done.returncode, done.stdout, len(re.findall("20 x 30 .* 599", done.stderr))) == (2, "", 2)
     assert classify(host_bundle, small, plain, "--max-pixels", "600").returncode == 0
     for wrong in ("0", str(MAX_PIXELS + 1), "many"):
         assert f"from 1 to {MAX_PIXELS}" in classify(host_bundle, small, "--max-pixels", wrong).stderr

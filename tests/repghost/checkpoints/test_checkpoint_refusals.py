@@ -46,12 +46,12 @@ def with_head() -> State:
         (lambda folder: put(folder, struct.pack("<Q", 1 << 62) + b"{}"), "is not a checkpoint"),
         (lambda folder: put(folder, b"version https://git-lfs.github.com/spec/v1\noid sha256:0"), "git lfs pull"),
         (lambda folder: put(folder, b"\x08\x08onnx", "net.onnx"), "is ONNX, not a checkpoint"),
-        (lambda folder: put(folder, torch_bytes(twice())), "holds 2 networks, under 'model.', 'ema_model.'"),
-        (lambda folder: put(folder, torch_bytes(with_head())), "beside it are other weights: head.weight"),
+        (lambda folder: put(folder, torch_bytes(twice())), "2 networks, .*'model.', 'ema_model.'"),
+        (lambda folder: put(folder, torch_bytes(with_head())), "other weights: head.weight"),
         (lambda folder: put(folder, pickle.dumps({"a": 1})), "is not a checkpoint"),
-        (lambda folder: put(folder, torch_bytes([1, 2])), "holds a list, not a state dict"),
+        (lambda folder: put(folder, torch_bytes([1, 2])), "list, not a state dict"),
         (lambda folder: put(folder, torch_bytes({})), "this is not a RepGhostNet"),
-        (lambda folder: put(folder, torch_bytes({"epoch": 3})), "'epoch' is a int, not a dense tensor"),
+        (lambda folder: put(folder, torch_bytes({"epoch": 3})), "'epoch' is a int"),
         (lambda folder: put(folder, torch_bytes({3: torch.zeros(1)})), "'3' is a Tensor"),
         (lambda folder: put(folder, torch_bytes({"a": torch.eye(3).to_sparse()})), "not a dense tensor"),
         (lambda folder: put(folder, torch_bytes({"a": torch.zeros(1).expand(10**9)})), "'a' claims 1000000000 values"),
@@ -230,9 +230,9 @@ def test_a_variance_of_zero_is_a_dead_channel_and_fine(tmp_path: Path) -> None:
 def test_another_width_or_form_than_asked_for(tmp_path: Path) -> None:
     path = put(tmp_path, torch_bytes(repghost_model_convert(model()).state_dict()))
     assert read_checkpoint(path, width=0.5, form="deploy").spec.width == 0.5
-    with pytest.raises(UsageError, match=r"has width 0.5, not 1 as asked for"):
+    with pytest.raises(UsageError, match=r"width 0\.5, not 1"):
         read_checkpoint(path, width=1.0)
-    with pytest.raises(UsageError, match="is in deploy form where the train form is needed"):
+    with pytest.raises(UsageError, match=r"deploy form .*train form"):
         load_model(path, form="train")
     with pytest.raises(UsageError, match="Did you mean 'bn'"):
         read_checkpoint(path, branches="bm")  # type: ignore[arg-type]

@@ -37,7 +37,7 @@ def test_published_weights_come_with_their_preprocessing(hub: list[tuple[str, st
 
 
 def test_the_answer_is_checked(hub: list[tuple[str, str]]) -> None:
-    with pytest.raises(UsageError, match=r"has width 0\.5, not 1 as asked for"):
+    with pytest.raises(UsageError, match=r"width 0\.5, not 1"):
         timm_hub.fetch(1.0)
 
 
@@ -46,12 +46,12 @@ def test_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError("no route to host\nmore")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    with pytest.raises(RepGhostError, match=r"could not fetch .* \(no route to host\)\. Check the network"):
+    with pytest.raises(RepGhostError, match=r"no route to host.*network"):
         timm_hub.fetch(0.5)
 
 
 def test_widths_without_published_weights() -> None:
-    with pytest.raises(UsageError, match=r"no weights of width 0\.7; published are 0\.5, "):
+    with pytest.raises(UsageError, match=r"width 0\.7.* 0\.5, "):
         timm_hub.open_checkpoint("timm", 0.7)
     with pytest.raises(UsageError, match=r"--width 0\.5"):
         timm_hub.open_checkpoint("timm")

@@ -175,9 +175,10 @@ def test_categories_are_matched_by_name(folder: Path) -> None:
     for target in oracle.targets:
         target["labels"][:] = 2  # a category that this file lacks
     assert evaluate(oracle, matched).boxes.ap == pytest.approx(0.0)
-    assert matched.notes == ("the set lacks classes of the network's 3: 'green'",)
+    (note,) = matched.notes
+    assert "lacks classes" in note and "'green'" in note
     assert dataset.matched(dataset.categories) is dataset and not dataset.notes
-    with pytest.raises(UsageError, match="more than one class called 'red'"):  # else one would get all detections
+    with pytest.raises(UsageError, match=r"more than one .*'red'"):  # else one would get all detections
         twice = copy.copy(dataset)
         twice.categories = (*dataset.categories, Category(99, "red"))
         twice.matched(detector)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def test_few_images_get_a_batch_and_epochs_that_give_enough_steps(images: int, b
 def test_what_the_user_chose_stays_and_is_only_commented_on(given: str) -> None:
     recipe, note = suit_images(FINETUNE, 72, 1, {given})
     assert recipe == FINETUNE
-    assert "20 steps" in note and "--batch 8 --epochs 20 --lr 0.02 would be 180 steps" in note
+    assert "20 steps" in note and "--batch 8 --epochs 20 --lr 0.02" in note and "180 steps" in note
 
 
 def test_the_rate_falls_with_the_batch_unless_it_was_chosen() -> None:
@@ -58,7 +59,7 @@ def test_enough_images_change_nothing() -> None:
 
 def test_other_trainings_say_that_their_steps_are_few() -> None:
     assert few_steps(4).startswith("4 steps in all: too few")
-    assert few_steps(400, 500).startswith("400 steps in all, and the rate rises over the first 500: too few")
+    assert re.match("400 steps.* 500: too few", few_steps(400, 500))
     assert few_steps(LEAST_STEPS) == few_steps(501, 500) == ""
 
 

@@ -15,7 +15,7 @@ from tests.support.training_shards import write_shards
 def test_shards_that_judge_are_matched_with_folders_by_the_names_in_classes_txt(tmp_path: Path) -> None:
     folders = open_dataset(make_tree(tmp_path / "set"), "train")
     shards = write_shards(tmp_path / "val", [6])
-    with pytest.raises(UsageError, match="'0', '1', '2'; it lacks 'blue', 'green', 'red'"):
+    with pytest.raises(UsageError, match=r"'0', '1', '2'.* lacks 'blue', 'green', 'red'"):
         open_validation(tmp_path / "set", shards, "val", folders)
     (tmp_path / "val/classes.txt").write_bytes(b"\xef\xbb\xbfred\ngreen\nblue\n")
     matched = open_validation(tmp_path / "set", shards, "val", folders)
@@ -41,6 +41,6 @@ def test_shards_that_judge_have_the_names_of_the_shards_trained_on(tmp_path: Pat
 def test_no_image_may_be_trained_on_and_judge(tmp_path: Path) -> None:
     tree = make_tree(tmp_path, 6, 3)
     training = open_dataset(tree, "train")
-    with pytest.raises(UsageError, match="judges each epoch and is trained on; no picture may do both"):
+    with pytest.raises(UsageError, match="judges each epoch and is trained on"):
         open_validation(tree, None, "train", training)
     assert len(open_validation(tree, None, "val", training)) == 3
