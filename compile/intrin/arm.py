@@ -207,6 +207,12 @@ def emit_steps(
     """Walk over all segments in steps of 16 bytes; what is left of a segment is a shorter step, never a scalar loop.
 
     Args:
+        kernel: the kernel that is written.
+        shape: of the product.
+        pixels: what `prepare` returned.
+        weight_start: bytes before the first weights of the tile.
+        columns: of the tile.
+        step: emits one step, given where pixels and weights are and how many groups of 4 bytes there are.
         source_step: how far two steps are apart where the pixels are read, 16 bytes if they are read in place.
     """
     whole, rest = divmod(shape.length, STEP)

@@ -1,4 +1,4 @@
-"""How good networks are on labelled images: exact counts, whatever computes them and in how many processes."""
+"""The accuracy of networks on labelled images: exact counts, whatever computes them and in how many processes."""
 
 from __future__ import annotations
 
@@ -67,60 +67,86 @@ class Validation:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """Which images of a set are read, and how.
+
+    Attributes:
+        indices: of the images, int64 [N]; None: all.
+        batch: images that are decoded together.
+        progress: wraps the loop over batches.
+        class_order: for networks that do not name their classes, see `match_classes`.
+    """
+
+    indices: NDArray[np.int64] | None = None
+    batch: int = BATCH
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter
+    class_order: str | None = None
+
+
 def validate(
-    predictors: Sequence[Predictor],
-    dataset: ImageSet,
-    indices: NDArray[np.int64] | None = None,
-    batch: int = BATCH,
-    ranks: Ranks | None = None,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
-    class_order: str | None = None,
+    predictors: Sequence[Predictor], dataset: ImageSet, reading: Reading | None = None, ranks: Ranks | None = None
 ) -> Validation:
-    """Ask networks about the same images; every process takes its share, and the counts are added up.
+    """Return the accuracy of networks on the same images; each process takes its share, and counts are added up.
 
     Args:
         predictors: the networks; changes are measured against the first one.
         dataset: labelled images; classes are matched by name, and it may lack some of the networks'.
-        indices: which images; all of them by default.
-        batch: images that are decoded together.
+        reading: which of them are read.
         ranks: this process among the others.
-        progress: wraps the loop over batches.
-        class_order: for networks that do not name their classes, see `match_classes`.
 
     Raises:
         UsageError: when the classes differ, the networks' preprocessing differs, or no image can be decoded.
         IntegrityError: when two forms of one integer program differ in a bit.
     """
-    ranks = ranks or Ranks()
+    reading, ranks = reading or Reading(), ranks or Ranks()
     preprocess = common_preprocess(predictors)
-    matched = [match_classes(dataset, item.classes, item.labels, class_order) for item in predictors]
-    dataset, columns = matched[0], [reordering(matched[0].classes, other.classes) for other in matched]
-    everything = np.arange(len(dataset)) if indices is None else indices
-    own = everything[ranks.rank :: ranks.count]
-    tally, equals, broken = Tally.empty(len(predictors), len(dataset.classes)), _equals(predictors), list[str]()
-    broken.extend(left_out(dataset) if ranks.first else ())
-    for part in prepare_in_parts(dataset, preprocess, own, batch, progress):
-        broken.extend(part.broken)
-        if len(part.labels):
-            logits = [predictor.logits(part.images) for predictor in predictors]
-            ordered = [own if order is None else own[:, order] for own, order in zip(logits, columns, strict=True)]
-            tally.add(part.labels, ordered, equals)
+    matched = [match_classes(dataset, item.classes, item.labels, reading.class_order) for item in predictors]
+    dataset, equals = matched[0], _equals(predictors)
+    tally, broken = _count(predictors, matched, equals, reading, ranks)
     total = tally.from_vector(ranks.sums(tally.to_vector().tolist()))
     messages = tuple(message for share in ranks.gather(broken) for message in share)
     refuse_empty(int(total.images.sum()), messages)
     _refuse_unequal(predictors, equals, total)
-    measured = tuple(_measured(predictor, total, place) for place, predictor in enumerate(predictors))
-    counts = tuple(total.images.tolist())
     return Validation(
         preprocess=preprocess.to_dict(),
         classes=dataset.classes,
-        images=counts,
-        networks=measured,
+        images=tuple(total.images.tolist()),
+        networks=tuple(_measured(predictor, total, place) for place, predictor in enumerate(predictors)),
         broken=messages,
         notes=notes_on(dataset),
         processes=ranks.count,
         split=getattr(dataset, "split", None),
     )
+
+
+def _count(
+    predictors: Sequence[Predictor],
+    matched: Sequence[ImageSet],
+    equals: Sequence[int | None],
+    reading: Reading,
+    ranks: Ranks,
+) -> tuple[Tally, list[str]]:
+    """Return the counts of this process's share of the images, and what is said of broken ones.
+
+    Args:
+        predictors: the networks.
+        matched: the set with the classes of each of them.
+        equals: from `_equals`.
+        reading: which images are read.
+        ranks: this process among the others.
+    """
+    dataset, columns = matched[0], [reordering(matched[0].classes, other.classes) for other in matched]
+    indices = np.arange(len(dataset)) if reading.indices is None else reading.indices
+    own = indices[ranks.rank :: ranks.count]
+    tally, broken = Tally.empty(len(predictors), len(dataset.classes)), list(left_out(dataset) if ranks.first else ())
+    for part in prepare_in_parts(dataset, predictors[0].preprocess, own, reading.batch, reading.progress):
+        broken.extend(part.broken)
+        if len(part.labels):
+            logits = [predictor.logits(part.images) for predictor in predictors]
+            ordered = [its if order is None else its[:, order] for its, order in zip(logits, columns, strict=True)]
+            tally.add(part.labels, ordered, equals)
+    return tally, broken
 
 
 def _equals(predictors: Sequence[Predictor]) -> list[int | None]:

@@ -105,7 +105,17 @@ def pixel_at(place: TensorPlace, row: Expr, column: Expr) -> Expr:
 def copy_channels(
     kernel: Kernel, source: Pointer, here: Expr, target: Pointer, there: Expr, channels: int, most_lanes: int
 ) -> None:
-    """Copy the channels of a pixel and not one more: behind them are those of another tensor."""
+    """Copy the channels of a pixel and not one more: behind them are those of another tensor.
+
+    Args:
+        kernel: the kernel that is written.
+        source: what is read.
+        here: elements before the first channel there.
+        target: what is written.
+        there: elements before the first channel there.
+        channels: how many.
+        most_lanes: of one vector.
+    """
     lanes = most_lanes
     while lanes > channels:
         lanes //= 2

@@ -129,21 +129,16 @@ def _measure(networks: tuple[str, ...], ranks: Ranks, request: ValidateRequest) 
 
     from repghost.data import open_dataset
     from repghost.data.subset import choose_balanced
-    from repghost.validation.validate import validate
+    from repghost.validation.validate import Reading, validate
 
     dataset = open_dataset(request.data, request.split, request.class_map)
     predictors = [found for source in networks for found in _open(source, ranks, dataset, request)]
     indices = None if request.images is None else choose_balanced(dataset.labels, request.images, request.seed)
     disable = None if ranks.first else True
-    return validate(
-        predictors,
-        dataset,
-        indices,
-        request.batch,
-        ranks,
-        lambda work: tqdm(work, disable=disable, leave=False),
-        request.class_order,
+    reading = Reading(
+        indices, request.batch, lambda work: tqdm(work, disable=disable, leave=False), request.class_order
     )
+    return validate(predictors, dataset, reading, ranks)
 
 
 def _open(source: str, ranks: Ranks, dataset: ImageSet, request: ValidateRequest) -> list[Predictor]:

@@ -15,7 +15,7 @@ from repghost.data.formats.arrays import ArraySet
 from repghost.data.images.preprocess import Preprocess
 from repghost.network.model import RepGhostNet
 from repghost.validation.sources import open_checkpoints
-from repghost.validation.validate import validate
+from repghost.validation.validate import Reading, validate
 
 CLASSES = ("ant", "bee", "cow")
 PREPROCESS = Preprocess(size=32, resize=32, interpolation="bilinear")
@@ -57,7 +57,7 @@ def test_the_fused_form_answers_as_the_checkpoint_does(checkpoint: Path) -> None
 
 
 def test_chosen_images_are_evaluated_by_their_own_labels(checkpoint: Path) -> None:
-    report = validate(open_checkpoints(checkpoint), made_set(), indices=np.asarray([0, 3, 6, 9]))
+    report = validate(open_checkpoints(checkpoint), made_set(), Reading(np.asarray([0, 3, 6, 9])))
     assert report.images == (4, 0, 0)
     assert validate(open_checkpoints(checkpoint), made_set()).images == (10, 10, 10)
 
