@@ -1,0 +1,1 @@
+"""What timm and torchvision know of their networks, a library per file."""
