@@ -94,7 +94,8 @@ report: $(STAMP)
 front: $(STAMP)
 	@$(BIN)/python -m benchmarks.readme_figures
 
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope --no-loadscope-reorder
+# Where the environment forbids Python to keep bytecode, every process of a test would compile all sources again.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
 test: $(DEV_STAMP) $(if $(TORCH),,$(CONVERTERS_STAMP))
 	@$(BIN)/python -m tests.support.fetch

@@ -7,6 +7,7 @@ are chosen once per run for equal networks and images; tests of whether choosing
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections import Counter
@@ -28,6 +29,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the tests by how many slow ones their module has; within a module the order stays."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """Take what was collected out of garbage collection: it stays, and a pass through all of it takes a second."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
