@@ -74,9 +74,10 @@ class GlobalAveragePool(IntegerOperation):
 
 @dataclass(frozen=True)
 class AveragePool(operation.Pooling[Tensor]):
-    """The mean of a window: acc = sum(x) - n * z_x with n pixels, then requantize with m = s_x / (s_y * n).
+    """The mean of a window of n taps: acc = sum(x) - n * z_x, then requantize with m[i, j] = s_x / (s_y * count[i, j]).
 
-    Padding counts as the real number 0: the border holds the zero point.
+    The border holds the zero point, the real number 0. A result is the mean of count[i, j] pixels: of all n, or of
+    those on the map where padding does not count, or on the map and its padding where the last window leaves both.
     """
 
     name: str
@@ -86,7 +87,7 @@ class AveragePool(operation.Pooling[Tensor]):
     strides: tuple[int, int]
     pads: tuple[int, int]
     bias: int  # -n * z_x
-    epilogue: Requantize  # multiplier of shape [1]
+    epilogue: Requantize  # multiplier of shape [1], or [H, W, 1] where the counts differ
     dilations: tuple[int, int] = (1, 1)
     arithmetic = "int32"
 
@@ -119,7 +120,10 @@ class ChannelSlopes(IntegerOperation):
 
 @dataclass(frozen=True)
 class Multiply(IntegerOperation):
-    """The squeeze-excite gate: acc = (x - z_x) * (g - z_g) with g of shape (1, 1, C), then requantize."""
+    """The squeeze-excite gate, or any product: acc = (x - z_x) * (g - z_g), then requantize.
+
+    The gate has the size of the map or 1 along each axis: one value for each channel, for each pixel, or for both.
+    """
 
     name: str
     input: Tensor
@@ -134,6 +138,7 @@ class Add(IntegerOperation):
     """A residual add that no convolution could take: acc = (a - z_a) * A; t = acc + (b - z_b) * B, see requantize_add.
 
     Both factors are rint(4096 * s / s_y), B with the opposite sign for a difference; the sum is exact in int32.
+    The other tensor has the size of the map or 1 along each axis.
     """
 
     name: str
@@ -198,6 +203,49 @@ class NearestUpsample(IntegerOperation):
 
 
 @dataclass(frozen=True)
+class SelectPixels(IntegerOperation):
+    """Any rows and columns: y[i, j, c] = x[rows[i], columns[j], c], with scale and zero point of the input."""
+
+    name: str
+    input: Tensor
+    output: Tensor
+    rows: NDArray[np.int32]  # [H]
+    columns: NDArray[np.int32]  # [W]
+    arithmetic = "int8"
+
+
+@dataclass(frozen=True)
+class Pad(IntegerOperation):
+    """A map within a larger one: y[i + row, j + column, c + channel] = x[i, j, c], and one integer everywhere else."""
+
+    name: str
+    input: Tensor
+    output: Tensor
+    row: int
+    column: int
+    channel: int
+    value: int
+    arithmetic = "int8"
+
+
+@dataclass(frozen=True)
+class LinearResize(IntegerOperation):
+    """A map of another size, bilinear: acc = `qparams.interpolate` - z_x * 2**22, then requantize.
+
+    m = s_x / (s_y * 2**22).
+    """
+
+    name: str
+    input: Tensor
+    output: Tensor
+    rows: NDArray[np.int32]  # [H, 3], from `qparams.linear_taps`
+    columns: NDArray[np.int32]  # [W, 3]
+    bias: int  # -z_x * 2**22
+    epilogue: Requantize  # multiplier of shape [1]
+    arithmetic = "int32"
+
+
+@dataclass(frozen=True)
 class ShuffleChannels(IntegerOperation):
     """Channels of n groups in turn: y[i, j, c * n + g] = x[i, j, g * k + c] with k = channels / n of each group."""
 
@@ -232,6 +280,9 @@ Operator: TypeAlias = (
     | Concat
     | Crop
     | NearestUpsample
+    | SelectPixels
+    | Pad
+    | LinearResize
     | ShuffleChannels
     | Dequantize
 )

@@ -21,6 +21,7 @@ WEIGHT_MAX = 127  # weights are symmetric, so -128 is never used
 INT16_MIN, INT16_MAX = -(1 << 15), (1 << 15) - 1
 INT32_MAX = (1 << 31) - 1
 
+LINEAR_SHIFT = 11  # fractional bits of the weights of a linear interpolation, along each axis
 ADD_SHIFT = 12  # fractional bits of the residual sum in `requantize_add`
 Q15_SHIFT = 15  # the multiplier of `requantize_q15` is M / 2**15
 Q15_ADD_SHIFT = 5  # fractional bits of the residual sum in `requantize_q15_add`
@@ -203,6 +204,40 @@ def requantize_q15_add(
     total = saturate_int16(total + offset)
     rounded = (total + (1 << (Q15_ADD_SHIFT - 1))) >> Q15_ADD_SHIFT
     return np.clip(rounded, low, high).astype(np.int8)
+
+
+def linear_taps(places: NDArray[np.float64], size: int) -> NDArray[np.int32]:
+    """Return what a linear interpolation reads along one axis, [n, 3]: two neighbouring pixels, the second's weight.
+
+    A place p is limited to [0, size - 1]; the pixels are floor(p) and the next one, or the last one twice, and the
+    second weighs w = rint((p - floor(p)) * 2**11), ties even, in 2048ths. The first weighs 2048 - w.
+
+    Args:
+        places: where each pixel of the result lies among the pixels of the map.
+        size: pixels of the map.
+    """
+    inside = np.clip(places, 0, size - 1)
+    first = np.floor(inside)
+    weight = np.rint((inside - first) * (1 << LINEAR_SHIFT))
+    return np.stack([first, np.minimum(first + 1, size - 1), weight], axis=1).astype(np.int32)
+
+
+def interpolate(x: NDArray[np.int8], rows: NDArray[np.int32], columns: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the sum of four neighbours times their weights, exactly: acc = sum over i and j of v[i] * w[j] * x[i, j].
+
+    The weights of rows and those of columns add up to 2**11 each, so |acc| <= 128 * 2**22 = 2**29; with the start
+    value -z * 2**22 it is at most 255 * 2**22, below 2**30. Whoever sums along the columns first has at most 2**18.
+
+    Args:
+        x: int8 [N, H, W, C].
+        rows: from `linear_taps`, for each row of the result.
+        columns: the same for its columns.
+    """
+    one = np.int64(1) << LINEAR_SHIFT
+    left, right = (x[:, :, columns[:, at]].astype(np.int64) for at in (0, 1))
+    across = left * (one - columns[:, 2])[:, None] + right * columns[:, 2].astype(np.int64)[:, None]
+    weight = rows[:, 2].astype(np.int64)[:, None, None]
+    return (across[:, rows[:, 0]] * (one - weight) + across[:, rows[:, 1]] * weight).astype(np.int32)
 
 
 def logits(acc: NDArray[np.int32], multiplier: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -28,12 +28,15 @@ from calib.integer.program import (
     Dequantize,
     GlobalAveragePool,
     InputTable,
+    LinearResize,
     Lookup,
     MaxPool,
     Multiply,
     NearestUpsample,
     Operator,
+    Pad,
     Program,
+    SelectPixels,
     ShuffleChannels,
 )
 from calib.integer.values import Epilogue, Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, Tensor, ToLogits
@@ -121,6 +124,13 @@ def execute(operator: Operator, tensors: Activations, images: NDArray[np.uint8] 
             return _crop(operator, tensors[operator.input.name])
         case NearestUpsample():
             return tensors[operator.input.name].repeat(operator.rows, axis=1).repeat(operator.columns, axis=2)
+        case SelectPixels():
+            return tensors[operator.input.name][:, operator.rows][:, :, operator.columns]
+        case Pad():
+            return _pad(operator, tensors[operator.input.name])
+        case LinearResize():
+            sums = qparams.interpolate(tensors[operator.input.name], operator.rows, operator.columns)
+            return _requantize(operator.epilogue, sums + np.int32(operator.bias))
         case ShuffleChannels():
             x = tensors[operator.input.name]
             return x.reshape(*x.shape[:3], operator.groups, -1).swapaxes(3, 4).reshape(x.shape)
@@ -265,3 +275,12 @@ def _crop(operator: Crop, x: NDArray[np.int8]) -> NDArray[np.int8]:
     """Return a part of a map, int8 [N, h, w, c] of [N, H, W, C]."""
     y, row, column, channel = operator.output, operator.row, operator.column, operator.channel
     return x[:, row : row + y.height, column : column + y.width, channel : channel + y.channels]
+
+
+def _pad(operator: Pad, x: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return a map within a larger one, int8 [N, H, W, C] of [N, h, w, c]."""
+    y, (_, height, width, channels) = operator.output, x.shape
+    padded = np.full((len(x), *y.shape), operator.value, np.int8)
+    rows, columns = slice(operator.row, operator.row + height), slice(operator.column, operator.column + width)
+    padded[:, rows, columns, operator.channel : operator.channel + channels] = x
+    return padded

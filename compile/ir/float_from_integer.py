@@ -102,10 +102,10 @@ class _FloatForm:
                 self._append(FloatPool(op.name, self.tensors[op.input.name], self._output(op)))
             case Lookup():
                 self._append(FloatFunction(op.name, self.tensors[op.input.name], self._output(op), function_of(op)))
-            case Multiply():
+            case Multiply() if op.gate.shape == (1, 1, op.output.channels):
                 raw = self.tensors[self._gate_source(op).name]
                 self._append(FloatGate(op.name, self.tensors[op.input.name], raw, self._output(op)))
-            case Add() if op.other_factor >= 0:
+            case Add() if min(op.factor, op.other_factor) >= 0 and op.other.shape == op.output.shape:
                 x, other = self.tensors[op.input.name], self.tensors[op.other.name]
                 relu = op.low == op.output.qparams.zero_point
                 self._append(FloatAdd(op.name, x, other, self._output(op), relu))

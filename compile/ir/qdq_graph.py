@@ -29,6 +29,7 @@ DEQUANTIZE_SCORES = "DequantizeScores"  # the last node of a file whose scores a
 SCALE_CHANNELS = "ScaleChannels"  # factor[c] * x[c] + offset[c]
 SHUFFLE_CHANNELS = "ShuffleChannels"  # channel i of n groups of k becomes channel i % k * n + i // k
 LOOKUP_TABLE = "LookupTable"  # any function of one int8 tensor, element by element
+MISALIGNED = "misaligned"  # an attribute: the operand of a sum or product whose axes are others than its shape says
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from compile.passes.rules.common import map_sizes
 from repghost.errors import UsageError
 
 OF_MAPS_ALONE = (*CONSTANT_OPERATORS, "Concat")  # what reads no constants once the passes have run
+
+LARGEST_TENSOR, LARGEST_SIDE = 1 << 28, 1 << 16  # a tensor lies in memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +85,12 @@ def _float_edges(graph: QdqGraph, node: Node) -> Refusal | None:
     if refusal := _constant_operand(graph, node, stored):
         return refusal
     odd = [name for name in (*node.operands, node.output) if name not in stored and not map_sizes(graph.shapes[name])]
+    large = [name for name in (*node.operands, node.output) if name not in stored and _is_large(graph.shapes[name])]
+    if large and not odd:
+        return Refusal(
+            f"the shape of {large[0]!r} is {list(graph.shapes[large[0]])}; at most {LARGEST_SIDE:,} rows and columns "
+            f"and {LARGEST_TENSOR:,} numbers are supported"
+        )
     if odd:
         return Refusal(
             f"the shape of {odd[0]!r} is {list(graph.shapes[odd[0]])}; [1, C], [1, C, H] and [1, C, H, W] are supported"
@@ -96,6 +105,10 @@ def _float_edges(graph: QdqGraph, node: Node) -> Refusal | None:
     ):
         return Refusal("the network's scores must be the result of a dense convolution or a linear layer")
     return None
+
+
+def _is_large(shape: tuple[int, ...]) -> bool:
+    return math.prod(shape) > LARGEST_TENSOR or max(shape[2:], default=1) > LARGEST_SIDE
 
 
 def _constant_operand(graph: QdqGraph, node: Node, stored: list[str]) -> Refusal | None:

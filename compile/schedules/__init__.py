@@ -16,6 +16,7 @@ from compile.schedules.float.maps import schedule_float_copy, schedule_float_map
 from compile.schedules.halo import schedule_halo
 from compile.schedules.int8.add import schedule_add
 from compile.schedules.int8.average_pool import schedule_average_pool
+from compile.schedules.int8.broadcast import schedule_broadcast
 from compile.schedules.int8.channel_slopes import schedule_channel_slopes
 from compile.schedules.int8.copy import schedule_concat, schedule_crop, schedule_upsample
 from compile.schedules.int8.depthwise import schedule_depthwise
@@ -23,10 +24,13 @@ from compile.schedules.int8.depthwise_dot import schedule_depthwise_dot
 from compile.schedules.int8.dequantize import schedule_dequantize
 from compile.schedules.int8.gemm import schedule_gemm
 from compile.schedules.int8.input_table import schedule_input_table
+from compile.schedules.int8.linear_resize import schedule_linear_resize
 from compile.schedules.int8.lookup import schedule_lookup
 from compile.schedules.int8.max_pool import schedule_max_pool
 from compile.schedules.int8.multiply import schedule_multiply
+from compile.schedules.int8.pad import schedule_pad
 from compile.schedules.int8.pool import schedule_pool
+from compile.schedules.int8.select_pixels import schedule_select_pixels
 from compile.schedules.int8.shuffle_channels import schedule_shuffle_channels
 from repghost.errors import UsageError
 
@@ -40,11 +44,15 @@ RULES = (
     schedule_lookup,
     schedule_channel_slopes,
     schedule_add,
+    schedule_broadcast,
     schedule_input_table,
     schedule_max_pool,
     schedule_concat,
     schedule_crop,
     schedule_upsample,
+    schedule_select_pixels,
+    schedule_pad,
+    schedule_linear_resize,
     schedule_shuffle_channels,
     schedule_dequantize,
     schedule_float_gemm,

@@ -24,10 +24,10 @@ def schedule_halo(tensor: AnyTensor, context: Context) -> Scheduled | None:
     inside = place.origin + tensor.width * place.pixel  # the first byte right of the first row
     side = place.halo * place.pixel
     below = place.origin + tensor.height * place.pitch
-    _fill(kernel, target, 0, place.origin, value, lanes)
+    fill(kernel, target, 0, place.origin, value, lanes)
     with kernel.loop(tensor.height, name="row") as row:
-        _fill(kernel, target, inside + row * place.pitch, side, value, lanes)
-    _fill(kernel, target, below, place.halo * place.pitch, value, lanes)
+        fill(kernel, target, inside + row * place.pitch, side, value, lanes)
+    fill(kernel, target, below, place.halo * place.pitch, value, lanes)
     return Scheduled(
         function=kernel.finish(),
         name=(
@@ -40,7 +40,7 @@ def schedule_halo(tensor: AnyTensor, context: Context) -> Scheduled | None:
     )
 
 
-def _fill(kernel: Kernel, target: Pointer, start: Expr, length: int, value: Expr, lanes: int) -> None:
+def fill(kernel: Kernel, target: Pointer, start: Expr, length: int, value: Expr, lanes: int) -> None:
     """Store `value` to `length` elements, a multiple of four; the last store overlaps the one before."""
     while lanes > length:
         lanes //= 2

@@ -135,17 +135,28 @@ def resize(x: torch.Tensor, size: Pair, mode: str, coordinates: str, rounding: s
     return x
 
 
-def source_places(side: int, source: int, coordinates: str) -> NDArray[np.float64]:
-    """Return where each of `side` pixels lies among the `source` pixels of a row or column."""
-    # Each is a quotient of whole numbers, rounded once: a place halfway between pixels is exactly that.
+def source_places(side: int, source: int, coordinates: str, scale: float | None = None) -> NDArray[np.float64]:
+    """Return where each of `side` pixels lies among the `source` pixels of a row or column.
+
+    Where the scale is the ratio of the sizes, a place is one division of whole numbers: what is whole is exactly so.
+
+    Args:
+        side: pixels of the result.
+        source: pixels there are.
+        coordinates: ONNX's coordinate_transformation_mode.
+        scale: pixels of the result for each there is, where it is not side / source.
+    """
     place = np.arange(side, dtype=np.float64)
     if coordinates == "align_corners":
-        return place * (source - 1) / max(side - 1, 1)
-    if coordinates == "asymmetric":
-        return place * source / side
+        return place * (source - 1) / (side - 1) if side > 1 else np.zeros(1)
     if coordinates == "pytorch_half_pixel" and side == 1:
         return np.zeros(1)
-    return ((2 * place + 1) * source - side) / (2 * side)
+    half, back = (0.0, 0.0) if coordinates == "asymmetric" else (0.5, 0.5)
+    if coordinates == "tf_half_pixel_for_nn":
+        back = 0.0
+    if scale is not None:
+        return (place + half) / scale - back
+    return (2 * (place + half) * source - 2 * back * side) / (2 * side)
 
 
 def nearest_places(places: NDArray[np.float64], source: int, rounding: str) -> NDArray[np.int64]:

@@ -296,19 +296,19 @@ def _dense_case(
     x = Tensor("x", height, width, inputs, QParams(1.0, zero))
     pads, output = _output(x, outputs, covered(kernel, dilations), strides, same, out_zero)
     weight = _weights(weights, (outputs, *kernel, inputs), rng)
-    tensors = {"x": _values(fill, x, rng)}
+    tensors = {"x": values_of(fill, x, rng)}
     other = None
     if residual:
         other = _residual(output, rng)
-        tensors["r"] = _values("random", other, rng)
+        tensors["r"] = values_of("random", other, rng)
     scales, bias = _scales_and_bias(weight, zero, out_zero, fill, weights, rng)
     layer = lower.IntegerLayer("case", weight, bias, scales, x.qparams)
-    epilogue, start = lower.lower_dense(layer, lower.LayerOutput(output.qparams, *_bounds(bounds, out_zero), other))
+    epilogue, start = lower.lower_dense(layer, lower.LayerOutput(output.qparams, *bounds_of(bounds, out_zero), other))
     operator = Conv2d("y", x, output, weight, start, strides, pads, epilogue, dilations)
     name = (
         f"conv {kernel} strides {strides} pads {pads}, {height}x{width}x{inputs} to {outputs} channels"
         f"{', residual' * residual}{_dilation(dilations)}, "
-        f"{_numbers(fill, weights, zero, out_zero, bounds, halo, out_halo)}"
+        f"{numbers_of(fill, weights, zero, out_zero, bounds, halo, out_halo)}"
     )
     return Case(name, operator, tensors, halos={"x": halo, "y": out_halo})
 
@@ -321,7 +321,7 @@ def _tie_case(out_zero: int, outputs: int) -> Case:
     weight = rng.integers(-2, 3, (outputs, 1, 1, 1)).astype(np.int8)
     epilogue = Requantize(np.full(outputs, 0.5, np.float32), out_zero, -128, 127)
     operator = Conv2d("y", x, y, weight, rng.integers(-3, 4, outputs).astype(np.int32), (1, 1), (0, 0), epilogue)
-    return Case(f"halves in {outputs} channels, zero point {out_zero}", operator, {"x": _values("random", x, rng)})
+    return Case(f"halves in {outputs} channels, zero point {out_zero}", operator, {"x": values_of("random", x, rng)})
 
 
 def _depthwise_case(
@@ -334,12 +334,12 @@ def _depthwise_case(
     x = Tensor("x", height, width, channels, QParams(1.0, zero))
     pads, output = _output(x, channels, covered(kernel, dilations), strides, same, out_zero)
     weight = _weights(weights, (channels, *kernel), rng)
-    tensors = {"x": _values(fill, x, rng)}
+    tensors = {"x": values_of(fill, x, rng)}
     other = None
     if residual:
         other = _residual(output, rng)
-        tensors["r"] = _values("random", other, rng)
-    limits = _bounds(bounds, out_zero)
+        tensors["r"] = values_of("random", other, rng)
+    limits = bounds_of(bounds, out_zero)
     epilogue: Epilogue
     if int16:
         weight = _within_int16(weight)
@@ -352,7 +352,7 @@ def _depthwise_case(
     name = (
         f"depthwise {kernel} strides {strides} pads {pads}, {height}x{width}x{channels}, "
         f"int{16 if int16 else 32}{', residual' * residual}{_dilation(dilations)}, "
-        f"{_numbers(fill, weights, zero, out_zero, bounds, halo, out_halo)}"
+        f"{numbers_of(fill, weights, zero, out_zero, bounds, halo, out_halo)}"
     )
     return Case(name, operator, tensors, halos={"x": halo, "y": out_halo})
 
@@ -366,7 +366,7 @@ def _logits_case(inputs: int, classes: int, fill: str, weights: str, zero: int, 
     epilogue, start = lower.lower_logits(layer)
     operator = Conv2d("y", x, Tensor("y", 1, 1, classes, QParams(1.0)), weight, start, (1, 1), (0, 0), epilogue)
     name = f"logits of {classes} classes from {inputs} channels, {fill} input, {weights} weights, zero point {zero}"
-    return Case(name, operator, {"x": _values(fill, x, rng)})
+    return Case(name, operator, {"x": values_of(fill, x, rng)})
 
 
 def _pool_case(
@@ -376,10 +376,10 @@ def _pool_case(
     rng = np.random.default_rng(seed)
     x = Tensor("x", height, width, channels, QParams(0.1, zero))
     y = Tensor("y", 1, 1, channels, QParams(0.1 / np.sqrt(height * width), out_zero))
-    bias, epilogue = lower.lower_pool(height * width, x.qparams, y.qparams, *_bounds(bounds, out_zero))
+    bias, epilogue = lower.lower_pool(height * width, x.qparams, y.qparams, *bounds_of(bounds, out_zero))
     operator = GlobalAveragePool("y", x, y, bias, epilogue)
-    name = f"pool of {height}x{width}x{channels}, {_numbers(fill, 'no', zero, out_zero, bounds, halo, out_halo)}"
-    return Case(name, operator, {"x": _values(fill, x, rng)}, halos={"x": halo, "y": out_halo})
+    name = f"pool of {height}x{width}x{channels}, {numbers_of(fill, 'no', zero, out_zero, bounds, halo, out_halo)}"
+    return Case(name, operator, {"x": values_of(fill, x, rng)}, halos={"x": halo, "y": out_halo})
 
 
 def _average_pool_case(
@@ -391,11 +391,11 @@ def _average_pool_case(
     padding = padding if min(height, width) >= max(window) else max(window) // 2
     rows, columns = ((side + 2 * padding - of) // stride + 1 for side, of in zip((height, width), window, strict=True))
     y = Tensor("y", rows, columns, channels, QParams(0.04, out_zero))
-    bias, epilogue = lower.lower_pool(window[0] * window[1], x.qparams, y.qparams, *_bounds(bounds, out_zero))
+    bias, epilogue = lower.lower_pool(window[0] * window[1], x.qparams, y.qparams, *bounds_of(bounds, out_zero))
     operator = AveragePool("y", x, y, window, pair(stride), pair(padding), bias, epilogue)
-    numbers = _numbers(fill, "no", zero, out_zero, bounds, halo, out_halo)
+    numbers = numbers_of(fill, "no", zero, out_zero, bounds, halo, out_halo)
     name = f"average of {window[0]}x{window[1]} stride {stride} pad {padding} of {height}x{width}x{channels}, {numbers}"
-    return Case(name, operator, {"x": _values(fill, x, rng)}, halos={"x": halo, "y": out_halo})
+    return Case(name, operator, {"x": values_of(fill, x, rng)}, halos={"x": halo, "y": out_halo})
 
 
 def _average_pool_by_hand() -> Case:
@@ -416,9 +416,9 @@ def _gate_case(
     x = Tensor("x", height, width, channels, QParams(0.1, zero))
     gate = Tensor("g", 1, 1, channels, QParams(1 / 255, (-128, 127, 0)[seed % 3]))
     y = replace(x, name="y", qparams=QParams(0.07, out_zero))
-    epilogue = lower.lower_multiply(x.qparams, gate.qparams, y.qparams, *_bounds(bounds, out_zero))
-    name = f"gate of {height}x{width}x{channels}, {_numbers(fill, 'no', zero, out_zero, bounds, halo, out_halo)}"
-    tensors = {"x": _values(fill, x, rng), "g": _values("random", gate, rng)}
+    epilogue = lower.lower_multiply(x.qparams, gate.qparams, y.qparams, *bounds_of(bounds, out_zero))
+    name = f"gate of {height}x{width}x{channels}, {numbers_of(fill, 'no', zero, out_zero, bounds, halo, out_halo)}"
+    tensors = {"x": values_of(fill, x, rng), "g": values_of("random", gate, rng)}
     return Case(name, Multiply("y", x, gate, y, epilogue), tensors, halos={"x": halo, "y": out_halo})
 
 
@@ -432,10 +432,10 @@ def _add_case(
     y = replace(a, name="y", qparams=QParams(0.1, out_zero))
     factors = [int(factor) for factor in np.exp2(rng.uniform(0, 20 if fill == "corners" else 13, 2))]
     sign = (1, -1)[seed % 2]  # a difference is a sum with a negative factor
-    operator = Add("y", a, b, y, factors[0], sign * factors[1], *_bounds(bounds, out_zero))
-    numbers = _numbers(fill, "no", zero, out_zero, bounds, halo, out_halo)
+    operator = Add("y", a, b, y, factors[0], sign * factors[1], *bounds_of(bounds, out_zero))
+    numbers = numbers_of(fill, "no", zero, out_zero, bounds, halo, out_halo)
     name = f"{'add' if sign > 0 else 'difference'} of {height}x{width}x{channels}, {numbers}"
-    tensors = {"x": _values(fill, a, rng), "r": _values("random", b, rng)}
+    tensors = {"x": values_of(fill, a, rng), "r": values_of("random", b, rng)}
     return Case(name, operator, tensors, halos={"x": halo, "y": out_halo})
 
 
@@ -457,8 +457,8 @@ def _lookup_case(
     x = Tensor("x", height, width, channels, QParams(0.1, zero))
     y = replace(x, name="y", qparams=QParams(0.1, out_zero))
     operator = Lookup("y", x, y, rng.permutation(np.arange(-128, 128)).astype(np.int8))
-    name = f"lookup of {height}x{width}x{channels}, {_numbers(fill, 'no', zero, out_zero, bounds, halo, out_halo)}"
-    return Case(name, operator, {"x": _values(fill, x, rng)}, halos={"x": halo, "y": out_halo})
+    name = f"lookup of {height}x{width}x{channels}, {numbers_of(fill, 'no', zero, out_zero, bounds, halo, out_halo)}"
+    return Case(name, operator, {"x": values_of(fill, x, rng)}, halos={"x": halo, "y": out_halo})
 
 
 def _slopes_case(
@@ -469,11 +469,11 @@ def _slopes_case(
     x = Tensor("x", height, width, channels, QParams(0.1, zero))
     y = replace(x, name="y", qparams=QParams((0.07, 1e-5, 20.0)[seed % 3], out_zero))
     slopes = rng.normal(0.2, 1, channels) * rng.choice((0, 1, 1, 30), channels)
-    below, epilogue = lower.lower_slopes(slopes, x.qparams, y.qparams, *_bounds(bounds, out_zero))
-    numbers = _numbers(fill, "no", zero, out_zero, bounds, halo, out_halo)
+    below, epilogue = lower.lower_slopes(slopes, x.qparams, y.qparams, *bounds_of(bounds, out_zero))
+    numbers = numbers_of(fill, "no", zero, out_zero, bounds, halo, out_halo)
     name = f"slopes of {height}x{width}x{channels}, scale {y.qparams.scale}, {numbers}"
     operator = ChannelSlopes("y", x, y, below, epilogue)
-    return Case(name, operator, {"x": _values(fill, x, rng)}, halos={"x": halo, "y": out_halo})
+    return Case(name, operator, {"x": values_of(fill, x, rng)}, halos={"x": halo, "y": out_halo})
 
 
 def _slopes_by_hand() -> Case:
@@ -518,7 +518,9 @@ def _max_pool_case(
     rows, columns = ((side + 2 * pad - of) // stride + 1 for side, pad, of, stride in sides)
     operator = MaxPool("y", x, replace(x, name="y", height=rows, width=columns), size, strides, pads, dilations)
     name = f"maxpool {window} of {height}x{width}x{channels}, {fill}, {halo} {out_halo} {zero}"
-    return Case(name, operator, {"x": _values(fill, x, np.random.default_rng(seed))}, halos={"x": halo, "y": out_halo})
+    return Case(
+        name, operator, {"x": values_of(fill, x, np.random.default_rng(seed))}, halos={"x": halo, "y": out_halo}
+    )
 
 
 def _concat_case(
@@ -529,7 +531,7 @@ def _concat_case(
     r = replace(x, name="r", channels=int(rng.integers(1, 40)))
     y = replace(x, name="y", channels=2 * x.channels + r.channels)
     name = f"concat of {channels} and {r.channels}, {height}x{width}, {fill}, zero {zero}, borders {halo} {out_halo}"
-    tensors = {"x": _values(fill, x, rng), "r": _values("random", r, rng)}
+    tensors = {"x": values_of(fill, x, rng), "r": values_of("random", r, rng)}
     return Case(name, Concat("y", (x, r, x), y), tensors, halos={"x": halo, "y": out_halo})
 
 
@@ -542,7 +544,7 @@ def _crop_case(
     y = Tensor("y", height - row, width - column, int(rng.integers(1, channels - channel + 1)), x.qparams)
     name = f"crop of {height}x{width}x{channels} at {row}, {column}, {channel}, {fill}, {zero}, {halo} {out_halo}"
     case = Crop("y", x, y, row, column, channel)
-    return Case(name, case, {"x": _values(fill, x, rng)}, halos={"x": halo, "y": out_halo})
+    return Case(name, case, {"x": values_of(fill, x, rng)}, halos={"x": halo, "y": out_halo})
 
 
 def _upsample_case(
@@ -554,7 +556,7 @@ def _upsample_case(
     y = replace(x, name="y", height=rows * height, width=columns * width)
     name = f"upsample {rows}x{columns} of {height}x{width}x{channels}, {fill}, {zero}, {halo} {out_halo}"
     operator = NearestUpsample("y", x, y, rows, columns)
-    return Case(name, operator, {"x": _values(fill, x, rng)}, halos={"x": halo, "y": out_halo})
+    return Case(name, operator, {"x": values_of(fill, x, rng)}, halos={"x": halo, "y": out_halo})
 
 
 def _upsample_by_hand() -> Case:
@@ -572,7 +574,7 @@ def _shuffle_case(
     x = Tensor("x", height, width, channels * groups, QParams(0.1, zero))
     name = f"shuffle of {groups} x {channels}, {height}x{width}, {fill}, {zero}, {halo} {out_halo}"
     operator = ShuffleChannels("y", x, replace(x, name="y"), groups)
-    return Case(name, operator, {"x": _values(fill, x, rng)}, halos={"x": halo, "y": out_halo})
+    return Case(name, operator, {"x": values_of(fill, x, rng)}, halos={"x": halo, "y": out_halo})
 
 
 def _shuffle_by_hand() -> Case:
@@ -585,7 +587,7 @@ def _shuffle_by_hand() -> Case:
 def _dequantize_case(classes: int, seed: int) -> Case:
     x = Tensor("x", 1, 1, classes, QParams(0.037, (-128, 3, 127)[seed % 3]))
     operator = Dequantize("y", x, replace(x, name="y"))
-    return Case(f"{classes} int8 scores", operator, {"x": _values("random", x, np.random.default_rng(seed))})
+    return Case(f"{classes} int8 scores", operator, {"x": values_of("random", x, np.random.default_rng(seed))})
 
 
 # -- shapes and numbers ------------------------------------------------------------------------------------------------
@@ -624,11 +626,11 @@ def _residual(output: Tensor, rng: np.random.Generator) -> Tensor:
     return replace(output, name="r", qparams=QParams(scale, int(rng.integers(-128, 128))))
 
 
-def _bounds(name: str, zero: int) -> tuple[int, int]:
+def bounds_of(name: str, zero: int) -> tuple[int, int]:
     return {"none": (-128, 127), "relu": (zero, 127), "relu6": (zero, min(zero + 90, 127)), "narrow": (-17, 40)}[name]
 
 
-def _values(fill: str, tensor: Tensor, rng: np.random.Generator) -> NDArray[np.int8]:
+def values_of(fill: str, tensor: Tensor, rng: np.random.Generator) -> NDArray[np.int8]:
     shape = (1, tensor.height, tensor.width, tensor.channels)
     match fill:
         case "lowest":
@@ -699,7 +701,7 @@ def _q15(
     return RequantizeQ15Add(multiplier, offset, *bounds, residual, factor), start.astype(np.int32)
 
 
-def _numbers(fill: str, weights: str, zero: int, out_zero: int, bounds: str, halo: int, out_halo: int) -> str:
+def numbers_of(fill: str, weights: str, zero: int, out_zero: int, bounds: str, halo: int, out_halo: int) -> str:
     return (
         f"{fill} input, {weights} weights, zero points {zero} and {out_zero}, bounds {bounds}, "
         f"borders {halo} and {out_halo}"

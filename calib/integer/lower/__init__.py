@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from calib.integer.lower.dense import lower_dense, lower_logits
 from calib.integer.lower.depthwise import lower_depthwise, lower_q15
-from calib.integer.lower.elementwise import LARGEST_RATIO, lower_add, lower_multiply, lower_pool, lower_slopes
+from calib.integer.lower.elementwise import (
+    LARGEST_RATIO,
+    lower_add,
+    lower_linear,
+    lower_multiply,
+    lower_pool,
+    lower_slopes,
+)
 from calib.integer.lower.layer import IntegerLayer, LayerOutput, integer_bounds
 
 __all__ = [
@@ -19,6 +26,7 @@ __all__ = [
     "lower_add",
     "lower_dense",
     "lower_depthwise",
+    "lower_linear",
     "lower_logits",
     "lower_multiply",
     "lower_pool",

@@ -5,14 +5,33 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.qparams import ADD_SHIFT, INT8_MAX, INT8_MIN, INT32_MAX, QParams
+from calib.integer.qparams import ADD_SHIFT, INT8_MAX, INT8_MIN, INT32_MAX, LINEAR_SHIFT, QParams
 from calib.integer.values import Requantize
 
 
-def lower_pool(count: int, x: QParams, y: QParams, low: int = INT8_MIN, high: int = INT8_MAX) -> tuple[int, Requantize]:
-    """Return the bias -count * z_x of a global average pool and its epilogue with m = s_x / (s_y * count)."""
-    multiplier = np.float32(np.float64(x.scale) / (np.float64(y.scale) * count))
-    return -count * x.zero_point, Requantize(np.asarray([multiplier]), y.zero_point, low, high)
+def lower_pool(
+    taps: int,
+    x: QParams,
+    y: QParams,
+    low: int = INT8_MIN,
+    high: int = INT8_MAX,
+    counts: NDArray[np.integer] | None = None,
+) -> tuple[int, Requantize]:
+    """Return the bias -taps * z_x of an average pool and its epilogue with m = s_x / (s_y * count).
+
+    Args:
+        taps: pixels of a window; those beyond the map hold the zero point.
+        counts: of how many pixels each result is the mean [H, W], for windows that do not all lie on the map.
+    """
+    pixels = np.asarray([taps]) if counts is None else counts[..., None]
+    pixels = pixels.reshape(-1)[:1] if pixels.min() == pixels.max() else pixels
+    multiplier = (np.float64(x.scale) / (np.float64(y.scale) * pixels)).astype(np.float32)
+    return -taps * x.zero_point, Requantize(multiplier, y.zero_point, low, high)
+
+
+def lower_linear(x: QParams, y: QParams, low: int = INT8_MIN, high: int = INT8_MAX) -> tuple[int, Requantize]:
+    """Return the bias -2**22 * z_x of a linear interpolation and its epilogue with m = s_x / (s_y * 2**22)."""
+    return lower_pool(1 << 2 * LINEAR_SHIFT, x, y, low, high)
 
 
 def lower_multiply(x: QParams, gate: QParams, y: QParams, low: int = INT8_MIN, high: int = INT8_MAX) -> Requantize:

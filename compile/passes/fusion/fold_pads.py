@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
-from calib.integer.qparams import INT8_MIN, quantize
+from calib.integer.qparams import INT8_MIN
 from compile.ir.qdq_graph import Node, QdqGraph
 from compile.passes.rename import rename_inputs
+from compile.passes.rules.moves.pad import pad_value, pads_of
 
 Sides = tuple[int, int, int, int]  # above, on the left, below, on the right
 
@@ -40,21 +39,13 @@ def _sides(graph: QdqGraph, node: Node) -> Sides | None:
     """Return the pixels a Pad adds around an int8 map, None for another node and for pads of another kind."""
     if node.operator != "Pad" or node.attributes.get("mode", "constant") != "constant":
         return None
-    source = graph.qparams.get(node.inputs[0])
+    source, sides = graph.qparams.get(node.inputs[0]), pads_of(graph, node)
     if source is None or source != graph.qparams.get(node.output) or len(graph.shapes[node.inputs[0]]) != 4:
         return None
-    pads, axes = ([graph.constants.get(name) for name in node.inputs[at : at + 1] if name] for at in (1, 3))
-    if len(pads) != 1 or pads[0] is None or (axes and axes[0] is None):
+    if sides is None or min(min(side) for side in sides) < 0 or any((*sides[0], *sides[1])):
         return None
-    values = [int(value) for value in pads[0].reshape(-1)]
-    over = [int(axis) % 4 for axis in axes[0].reshape(-1)] if axes and axes[0] is not None else [0, 1, 2, 3]
-    if len(values) != 2 * len(over) or len({*over}) != len(over):
-        return None
-    before = dict(zip(over, values, strict=False))
-    after = dict(zip(over, values[len(over) :], strict=True))
-    if min(values) < 0 or any(around.get(axis, 0) for around in (before, after) for axis in (0, 1)):
-        return None
-    return before.get(2, 0), before.get(3, 0), after.get(2, 0), after.get(3, 0)
+    (above, below), (left, right) = sides[2:]
+    return above, left, below, right
 
 
 def _pads_alike(graph: QdqGraph, pad: Node, reader: Node) -> bool:
@@ -63,11 +54,5 @@ def _pads_alike(graph: QdqGraph, pad: Node, reader: Node) -> bool:
         return False
     if reader.attributes.get("auto_pad", "NOTSET") != "NOTSET" or len(reader.attributes.get("pads", (0,) * 4)) != 4:
         return False
-    params = graph.qparams[pad.output]
-    name = pad.inputs[2] if len(pad.inputs) > 2 else ""
-    value = graph.constants.get(name, None if name else np.float32(0))
-    if value is None or value.size != 1:
-        return False
-    integer = int(quantize(np.asarray(value, np.float32).reshape(1), params)[0])
-    wanted = {"Conv": params.zero_point, "MaxPool": INT8_MIN}.get(reader.operator)
-    return integer == wanted
+    wanted = {"Conv": graph.qparams[pad.output].zero_point, "MaxPool": INT8_MIN}.get(reader.operator)
+    return wanted is not None and pad_value(graph, pad) == wanted

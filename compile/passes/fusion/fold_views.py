@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from compile.ir.qdq_graph import DEQUANTIZE_SCORES, REQUANTIZE, Node, QdqGraph
+from compile.ir.qdq_graph import DEQUANTIZE_SCORES, MISALIGNED, REQUANTIZE, Node, QdqGraph
 from compile.passes.rename import rename_inputs
 from compile.passes.rules.common import map_sizes
 from compile.passes.rules.moves.crop import slice_values
 
 VIEWS = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout", "Slice")
+BROADCASTING = ("Add", "Sub", "Mul")
 
 
 def fold_views(graph: QdqGraph) -> QdqGraph:
@@ -25,7 +26,7 @@ def fold_views(graph: QdqGraph) -> QdqGraph:
     shapes = dict(graph.shapes)
     readers = {name: len(nodes) for name, nodes in graph.consumers.items()}
     for node in graph.nodes:
-        (node,) = rename_inputs([node], names)
+        (node,) = rename_inputs([_with_axes_noted(graph, node)], names)
         source, output = node.inputs[0] if node.inputs else "", node.output
         if node.operator not in VIEWS or not _same_order(graph, node):
             made[output] = node
@@ -55,6 +56,19 @@ def _same_order(graph: QdqGraph, view: Node) -> bool:
     # The rule of Gemm reads the map in its own order, so it can take the flattening with it.
     readers = graph.consumers.get(view.output, ())
     return after == (1, math.prod(before)) and bool(readers) and all(node.operator == "Gemm" for node in readers)
+
+
+def _with_axes_noted(graph: QdqGraph, node: Node) -> Node:
+    """Return a sum or product with a note of an operand of fewer axes that are not the first ones of its result.
+
+    Once the views are gone, [1, C] may stand for [1, C, 1, 1]; as an operand it would meet the columns.
+    """
+    rank = len(graph.shapes[node.output])
+    for name in node.inputs if node.operator in BROADCASTING else ():
+        shape = graph.shapes.get(name, ())
+        if map_sizes(shape) and map_sizes(shape) != map_sizes((1,) * (rank - len(shape)) + shape):
+            return replace(node, attributes={**node.attributes, MISALIGNED: name})
+    return node
 
 
 def _takes_everything(graph: QdqGraph, node: Node) -> bool:

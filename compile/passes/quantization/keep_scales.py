@@ -46,7 +46,9 @@ def keep_scales(graph: QdqGraph) -> QdqGraph:
 
 def _maps(node: Node) -> tuple[str, ...]:
     """Return the maps a mover reads, nothing for any other node."""
-    return node.inputs[: MOVERS[node.operator]] if node.operator in MOVERS else ()
+    if node.operator not in MOVERS or node.attributes.get("mode") == "linear":  # means of pixels are rounded once
+        return ()
+    return node.inputs[: MOVERS[node.operator]]
 
 
 def _quantized_before(graph: QdqGraph) -> dict[str, QParams]:

@@ -18,8 +18,8 @@ from compile.passes.rules.input_table import input_table
 from compile.passes.rules.moves.concat import concat
 from compile.passes.rules.moves.crop import crop
 from compile.passes.rules.moves.pad import pad
+from compile.passes.rules.moves.resize import resize
 from compile.passes.rules.moves.shuffle_channels import shuffle_channels
-from compile.passes.rules.moves.upsample import upsample
 from compile.passes.rules.pools.average_pool import average_pool
 from compile.passes.rules.pools.max_pool import max_pool
 from compile.passes.rules.pools.pool import pool
@@ -38,7 +38,7 @@ RULES: tuple[Rule, ...] = (
     max_pool,
     concat,
     crop,
-    upsample,
+    resize,
     shuffle_channels,
     pad,
     scale_channels,

@@ -13,7 +13,7 @@ from calib.integer.lower import IntegerLayer, LayerOutput, integer_bounds
 from calib.integer.program import Operator
 from calib.integer.qparams import INT8_MAX, INT8_MIN, INT32_MAX, WEIGHT_MAX, QParams
 from calib.integer.values import Tensor
-from compile.ir.qdq_graph import Node, QdqGraph
+from compile.ir.qdq_graph import MISALIGNED, Node, QdqGraph
 
 OTHER_SCALE = "its result has another scale or zero point than what it reads"
 
@@ -50,6 +50,19 @@ def layer_output(graph: QdqGraph, node: Node) -> LayerOutput:
     return LayerOutput(params, *integer_bounds(node.bounds, params), residual)
 
 
+def misfit(node: Node, other: Tensor, x: Tensor, output: Tensor) -> Refusal | None:
+    """Return a refusal unless an output has the size of a map, and the other operand the same or 1 along each axis."""
+    if MISALIGNED in node.attributes:
+        return Refusal(f"{node.attributes[MISALIGNED]!r} has fewer axes than its result and meets other ones than it "
+                       "has; reshape it to [1, C, 1, 1] or [1, 1, H, W]")  # fmt: skip
+    if x.shape == output.shape and all(size in (1, whole) for size, whole in zip(other.shape, x.shape, strict=True)):
+        return None
+    return Refusal(
+        f"its operands have shapes {x.shape} and {other.shape}; a map and a tensor of its size, or of size 1 along "
+        "some axes, are supported"
+    )
+
+
 def is_logits(graph: QdqGraph, node: Node) -> bool:
     """Return whether a node writes the network's output in float."""
     return node.output == graph.output and node.output not in graph.qparams
@@ -57,9 +70,9 @@ def is_logits(graph: QdqGraph, node: Node) -> bool:
 
 def exceeds_int32(largest: int, multiplier: NDArray[np.float32]) -> Refusal | None:
     """Return a refusal when |acc * m| could leave int32, or when m is not a normal float32."""
-    value = float(multiplier[0])
-    if not np.isfinite(value) or value < np.finfo(np.float32).tiny or largest * value >= INT32_MAX:
-        return Refusal(f"its scales are too far apart (factor {value:.3g}); calibrate with other pictures")
+    for value in (float(multiplier.max()), float(multiplier.min())):
+        if not np.isfinite(value) or value < np.finfo(np.float32).tiny or largest * value >= INT32_MAX:
+            return Refusal(f"its scales are too far apart (factor {value:.3g}); calibrate with other pictures")
     return None
 
 

@@ -35,10 +35,13 @@ class Geometry:
 
     def outputs(self, x: Tensor, ceil: bool = False) -> Pair:
         """Return how many windows fit a map, down and across, with `ceil` one that begins on it and ends beyond."""
-        sides = zip(x.shape, self.pads, self.ends, self.window, self.strides, strict=False)
-        rest = (side + before + after - of + ceil * (stride - 1) for side, before, after, of, stride in sides)
-        down, across = (size // stride + 1 for size, stride in zip(rest, self.strides, strict=True))
-        return down, across
+        made = []
+        for side, before, after, of, stride in zip(
+            x.shape, self.pads, self.ends, self.window, self.strides, strict=False
+        ):
+            count = (side + before + after - of + ceil * (stride - 1)) // stride + 1
+            made.append(count - (ceil and (count - 1) * stride >= side + before))
+        return made[0], made[1]
 
     def taps_inside(self, x: Tensor, y: Tensor, with_padding: bool = False) -> tuple[Counts, Counts]:
         """Return how many taps of each row of windows, and of each column, lie on the map or its padding."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from calib.integer.program import Multiply
+from compile.intrin import InstructionSet
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator, TensorPlace
 from compile.ir.tir import Expr, Kernel, Pointer
@@ -13,8 +16,8 @@ LARGEST_PRODUCT = 255 * 255
 
 
 def schedule_multiply(operator: AnyOperator, context: Context) -> MaybeScheduled:
-    """Schedule a gate; None for anything else."""
-    if not isinstance(operator, Multiply):
+    """Schedule a gate of one value for each channel; None for anything else."""
+    if not isinstance(operator, Multiply) or operator.gate.shape != (1, 1, operator.input.channels):
         return None
     isa = context.isa
     source, gate, target = (context.place(t) for t in (operator.input, operator.gate, operator.output))
@@ -22,12 +25,7 @@ def schedule_multiply(operator: AnyOperator, context: Context) -> MaybeScheduled
     frame = KernelFrame(operator.name, 3, 3)
     kernel, lanes = frame.kernel, phases.lanes
     multiplier = kernel.bind(frame.constants("float32").load(0), "multiplier")
-    native = isa.vector_widths(lanes)[0]
-    factors = [tir.splat(multiplier, f"float32x{native}")] * (lanes // native)
     zero_x, zero_g, zero_y = frame.scalars
-    epilogue = operator.epilogue
-    fits_int16 = product_fits_int16(LARGEST_PRODUCT, epilogue.multiplier)
-    from_lowest = starts_lowest(epilogue, LARGEST_PRODUCT)
     for first, step, count in gate_runs(phases, target):
         with kernel.loop(count, name="phase") as number:
             start = phases.starts[first] + number * step
@@ -41,9 +39,7 @@ def schedule_multiply(operator: AnyOperator, context: Context) -> MaybeScheduled
                     along = phases.along(column) + start + pixel * target.pixel
                     x = frame.tensors[0].load(source.origin + row * source.pitch + along, lanes)
                     x = tir.cast(x, "int16") - tir.splat(zero_x, f"int16x{lanes}")
-                    product = tir.split(kernel.bind(tir.cast(x, "int32") * tir.cast(gates, "int32"), "product"), native)
-                    low, high = epilogue.low, epilogue.high
-                    value = isa.requantize(product, factors, zero_y, low, high, fits_int16, from_lowest)
+                    value = _product(kernel, isa, operator, (x, gates), zero_y, multiplier)
                     kernel.store(frame.tensors[2], target.origin + row * target.pitch + along, value)
     shape = f"{operator.input.height}x{operator.input.width}_c{operator.input.channels}"
     return Scheduled(
@@ -51,13 +47,44 @@ def schedule_multiply(operator: AnyOperator, context: Context) -> MaybeScheduled
         name=f"rg_qs8_gate_{shape}__{isa.name}",
         offsets=(source.offset, gate.offset, target.offset),
         units=operator.output.height,
-        scalars=(
-            operator.input.qparams.zero_point,
-            operator.gate.qparams.zero_point,
-            operator.epilogue.zero_point,
-        ),
+        scalars=multiply_scalars(operator),
         constants=operator.epilogue.multiplier.tobytes(),
     )
+
+
+def multiply_values(
+    kernel: Kernel,
+    isa: InstructionSet,
+    operator: Multiply,
+    values: tuple[Expr, Expr],
+    scalars: Sequence[Expr],
+    multiplier: Expr,
+) -> Expr:
+    """Return the product of two int8 vectors as one; the scalars are `multiply_scalars` of the operator."""
+    wide = f"int16x{tir.split_dtype(tir.dtype_of(values[0]))[1]}"
+    left, right = (
+        tir.cast(value, "int16") - tir.splat(zero, wide) for value, zero in zip(values, scalars, strict=False)
+    )
+    return _product(kernel, isa, operator, (left, right), scalars[2], multiplier)
+
+
+def _product(
+    kernel: Kernel, isa: InstructionSet, operator: Multiply, centred: tuple[Expr, Expr], zero_y: Expr, multiplier: Expr
+) -> Expr:
+    """Return the requantized product of two int16 vectors."""
+    epilogue, lanes = operator.epilogue, tir.split_dtype(tir.dtype_of(centred[0]))[1]
+    native = isa.vector_widths(lanes)[0]
+    factors = [tir.splat(multiplier, f"float32x{native}")] * (lanes // native)
+    fits_int16 = product_fits_int16(LARGEST_PRODUCT, epilogue.multiplier)
+    from_lowest = starts_lowest(epilogue, LARGEST_PRODUCT)
+    left, right = (tir.cast(value, "int32") for value in centred)
+    product = tir.split(kernel.bind(left * right, "product"), native)
+    return isa.requantize(product, factors, zero_y, epilogue.low, epilogue.high, fits_int16, from_lowest)
+
+
+def multiply_scalars(operator: Multiply) -> tuple[int, ...]:
+    """Return the zero points of both inputs and of the output."""
+    return operator.input.qparams.zero_point, operator.gate.qparams.zero_point, operator.epilogue.zero_point
 
 
 def gate_runs(phases: Phases, target: TensorPlace) -> list[tuple[int, int, int]]:

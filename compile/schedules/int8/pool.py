@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from calib.integer.program import GlobalAveragePool
 from compile.ir import tir
-from compile.ir.memory_plan import AnyOperator, TensorPlace
+from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr, Kernel, Pointer
 from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
 from compile.schedules.phases import phase_runs, pixel_phases
@@ -56,7 +56,8 @@ def schedule_pool(operator: AnyOperator, context: Context) -> MaybeScheduled:
         for first, step, count in phase_runs(phases.starts):
             with kernel.loop(count, name="phase") as number:
                 start = phases.starts[first] + number * step
-                total = _sum(kernel, frame.tensors[0], source, blocks, start, tir.splat(start_value, f"int32x{lanes}"))
+                at, zero = source.origin + start, tir.splat(start_value, f"int32x{lanes}")
+                total = sum_pixels(kernel, frame.tensors[0], at, blocks, (source.pitch, source.pixel), zero)
                 native = isa.vector_widths(lanes)[0]
                 acc = tir.split(kernel.bind(total, "sum"), native)
                 factors = [tir.splat(multiplier, f"float32x{native}")] * len(acc)
@@ -73,10 +74,19 @@ def schedule_pool(operator: AnyOperator, context: Context) -> MaybeScheduled:
     )
 
 
-def _sum(
-    kernel: Kernel, x: Pointer, source: TensorPlace, blocks: tuple[Block, ...], start: Expr, start_value: Expr
+def sum_pixels(
+    kernel: Kernel, x: Pointer, first: Expr, blocks: tuple[Block, ...], steps: tuple[int, int], start_value: Expr
 ) -> Expr:
-    """Return `start_value` plus the sum over all pixels of the channels from `start` on, as int32."""
+    """Return `start_value` plus the sum over all pixels of some channels, as int32.
+
+    Args:
+        kernel: gets the loops.
+        x: int8 activations.
+        first: where the channels of the first pixel are.
+        blocks: the pixels, from `sum_blocks`.
+        steps: elements from a row to the next, and from a pixel to the next.
+        start_value: int32, as many lanes as there are channels.
+    """
     lanes = tir.split_dtype(tir.dtype_of(start_value))[1]
     wide = kernel.local(1, f"int32x{lanes}")
     kernel.store(wide, 0, start_value)
@@ -89,7 +99,7 @@ def _sum(
                 kernel.loop(block.rows, name="row") as row,
                 kernel.loop(block.columns, block.column, name="x") as column,
             ):
-                at = source.origin + (top + row) * source.pitch + column * source.pixel + start
+                at = first + (top + row) * steps[0] + column * steps[1]
                 kernel.store(narrow, 0, narrow.load(0) + tir.cast(x.load(at, lanes), "int16"))
             kernel.store(wide, 0, wide.load(0) + tir.cast(narrow.load(0), "int32"))
     return wide.load(0)

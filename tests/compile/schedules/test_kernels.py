@@ -18,12 +18,13 @@ from compile.schedules.int8 import depthwise_dot
 from compile.targets.table import ARM64, Target, Variant
 from repghost.errors import ToolMissingError
 from tests.support import kernel_harness
-from tests.support.kernel_cases import FAMILIES, covering, interleaved_cases
+from tests.support.kernel_cases import covering, interleaved_cases
+from tests.support.kernel_families import FAMILIES
 from tests.support.kernel_harness import KERNEL_TARGETS, Case, own_cases, run_cases
 
 VARIANTS = [(target, variant) for target in KERNEL_TARGETS for variant in target.variants_for("int8")]
 # Without products the kernels of plain NEON run, and a matrix product is no better for a depthwise layer or logits.
-SHARED = {("dot", "elementwise"), ("dot", "movement"), ("i8mm", "elementwise"), ("i8mm", "movement")} | {
+SHARED = {(variant, family) for variant in ("dot", "i8mm") for family in ("elementwise", "movement", "maps")} | {
     ("i8mm", "depthwise"),
     ("i8mm", "logits"),
 }

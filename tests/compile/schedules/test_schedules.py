@@ -43,7 +43,8 @@ from compile.schedules.tiles import gemm_shape
 from compile.schedules.walk import Position, shared
 from repghost.errors import UsageError
 from repghost.network.spec import WIDTHS
-from tests.support.kernel_cases import FAMILIES, line_tables
+from tests.support.kernel_cases import line_tables
+from tests.support.kernel_families import FAMILIES
 from tests.support.kernel_harness import _program
 from tests.support.shapes import _ShapeBuilder, shape_program, small_program
 
