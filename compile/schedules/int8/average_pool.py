@@ -40,7 +40,7 @@ def schedule_average_pool(operator: AnyOperator, context: Context) -> MaybeSched
             at = kernel.bind(at + channel + first, "at")
             start, steps = tir.splat(start_value, f"int32x{lanes}"), (apart * source.pitch, beside * source.pixel)
             if height * width > UNROLLED:
-                total = sum_pixels(kernel, frame.tensors[0], at, sum_blocks(height, width), steps, start)
+                total = sum_pixels(kernel, frame.tensors[0], (at, 0), sum_blocks(height, width), steps, start)
             else:
                 total = tir.splat(0, f"int16x{lanes}")
                 for i, j in product(range(height), range(width)):  # [lanes] of each tap

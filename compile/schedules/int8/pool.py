@@ -56,8 +56,8 @@ def schedule_pool(operator: AnyOperator, context: Context) -> MaybeScheduled:
         for first, step, count in phase_runs(phases.starts):
             with kernel.loop(count, name="phase") as number:
                 start = phases.starts[first] + number * step
-                at, zero = source.origin + start, tir.splat(start_value, f"int32x{lanes}")
-                total = sum_pixels(kernel, frame.tensors[0], at, blocks, (source.pitch, source.pixel), zero)
+                zero, steps = tir.splat(start_value, f"int32x{lanes}"), (source.pitch, source.pixel)
+                total = sum_pixels(kernel, frame.tensors[0], (source.origin, start), blocks, steps, zero)
                 native = isa.vector_widths(lanes)[0]
                 acc = tir.split(kernel.bind(total, "sum"), native)
                 factors = [tir.splat(multiplier, f"float32x{native}")] * len(acc)
@@ -75,14 +75,19 @@ def schedule_pool(operator: AnyOperator, context: Context) -> MaybeScheduled:
 
 
 def sum_pixels(
-    kernel: Kernel, x: Pointer, first: Expr, blocks: tuple[Block, ...], steps: tuple[int, int], start_value: Expr
+    kernel: Kernel,
+    x: Pointer,
+    first: tuple[Expr, Expr],
+    blocks: tuple[Block, ...],
+    steps: tuple[int, int],
+    start_value: Expr,
 ) -> Expr:
     """Return `start_value` plus the sum over all pixels of some channels, as int32.
 
     Args:
         kernel: gets the loops.
         x: int8 activations.
-        first: where the channels of the first pixel are.
+        first: where the first pixel is, and from there the channels.
         blocks: the pixels, from `sum_blocks`.
         steps: elements from a row to the next, and from a pixel to the next.
         start_value: int32, as many lanes as there are channels.
@@ -99,7 +104,7 @@ def sum_pixels(
                 kernel.loop(block.rows, name="row") as row,
                 kernel.loop(block.columns, block.column, name="x") as column,
             ):
-                at = first + (top + row) * steps[0] + column * steps[1]
+                at = first[0] + (top + row) * steps[0] + column * steps[1] + first[1]
                 kernel.store(narrow, 0, narrow.load(0) + tir.cast(x.load(at, lanes), "int16"))
             kernel.store(wide, 0, wide.load(0) + tir.cast(narrow.load(0), "int32"))
     return wide.load(0)
