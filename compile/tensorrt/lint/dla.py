@@ -7,8 +7,12 @@ from collections.abc import Iterator
 from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE
 from compile.tensorrt.lint.graph import Breach, LintGraph, name_of
 
-# From NVIDIA's list of operators for DLA: through TensorRT there are none of these.
-GPU_OPERATORS = ("HardSigmoid", "GlobalAveragePool", "ReduceMean")
+# From NVIDIA's lists of operators for DLA: through TensorRT there are none of these. Of functions it has ReLU, Sigmoid,
+# TanH, clipped and leaky ReLU.
+GPU_OPERATORS = (
+    "Elu", "GlobalAveragePool", "HardSigmoid", "HardSwish", "ReduceMean", "Selu", "Softplus", "Softsign",
+    "ThresholdedRelu",
+)  # fmt: skip
 LARGEST_KERNEL = 32
 
 

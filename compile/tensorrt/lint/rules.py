@@ -13,6 +13,9 @@ from compile.tensorrt.lint.graph import WEIGHTED, Breach, LintGraph, attribute, 
 
 Rule = Callable[[LintGraph, JetPack], Iterator[Breach]]
 PAIR = (QUANTIZE, DEQUANTIZE)
+ACTIVATIONS = ("Relu", "Clip")  # which are fused into the operator before them
+# What NVIDIA's guide says that TensorRT imports from no file.
+REFUSED = ("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul")
 
 
 def _breach(rule: str, node: onnx.NodeProto, reason: str) -> Breach:
@@ -30,6 +33,16 @@ def opset(graph: LintGraph, jetpack: JetPack) -> Iterator[Breach]:
             f"JetPack {jetpack.name} (TensorRT {versions}) reads opsets up to {jetpack.largest_opset}; export with "
             f"opset {jetpack.opset}.",
         )
+
+
+def operators(graph: LintGraph, jetpack: JetPack) -> Iterator[Breach]:
+    """TensorRT knows pairs of Q and DQ and no quantized operators, and no max pool with dilations."""
+    for node in graph.nodes(*REFUSED):
+        yield _breach("operator", node, "TensorRT does not read it; write a Conv or Gemm between Q/DQ pairs.")
+    for node in graph.nodes("MaxPool"):
+        dilations = [list(entry.ints) for entry in node.attribute if entry.name == "dilations"]
+        if any(side != 1 for sides in dilations for side in sides):
+            yield _breach("operator", node, f"its dilations are {dilations[0]}; TensorRT takes only 1.")
 
 
 def quantized(graph: LintGraph, jetpack: JetPack) -> Iterator[Breach]:
@@ -152,27 +165,63 @@ def half_quantized(graph: LintGraph, jetpack: JetPack) -> Iterator[Breach]:
 
 
 def residual(graph: LintGraph, jetpack: JetPack) -> Iterator[Breach]:
-    """What is added to an int8 convolution is quantized, the convolution's own result is not."""
+    """What is added to an int8 convolution is quantized; what the sum alone reads of a convolution is not."""
     for node in graph.nodes("Add"):
-        makers = [graph.made_by(name, "Conv", "ConvTranspose") for name in node.input]
-        sources = [graph.source_of_quantized(name) for name in node.input]
         if any(name in graph.constant_tensors for name in node.input):
             continue
-        int8 = [maker is not None and graph.is_int8(maker) for maker in makers]
-        if any(int8) and not any(sources):
+        sources = [graph.source_of_quantized(name) for name in node.input]
+        if not any(sources) and any(_could_add(graph, name) for name in node.input):
             yield _breach(
                 "residual", node, "it adds to an int8 convolution, but its other input is not quantized; quantize that."
             )
-        behind = [graph.made_by(source, "Conv") for source in sources if source]
-        if all(sources) and any(maker is not None and graph.is_int8(maker) for maker in behind):
+        if all(sources) and any(_could_add(graph, source, name) for source, name in _pairs_before(graph, node)):
             yield _breach(
                 "residual", node, "both inputs are quantized, so no convolution can take it in; leave one unquantized."
             )
 
 
+def _pairs_before(graph: LintGraph, node: onnx.NodeProto) -> Iterator[tuple[str, str]]:
+    """Yield the float tensor and the dequantized one of each Q/DQ pair right before a node."""
+    for name in node.input:
+        source = graph.source_of_quantized(name) if graph.made_by(name, DEQUANTIZE) else None
+        if source is not None:
+            yield source, name
+
+
+def _could_add(graph: LintGraph, *results: str) -> bool:
+    """Return whether an int8 convolution makes the first of some tensors, each of which has one reader."""
+    maker = graph.made_by(results[0], "Conv", "ConvTranspose")
+    return maker is not None and graph.is_int8(maker) and all(len(graph.readers[name]) == 1 for name in results)
+
+
+def joined(graph: LintGraph, jetpack: JetPack) -> Iterator[Breach]:
+    """A Concat is int8 as a whole or not at all."""
+    for node in graph.nodes("Concat"):
+        kinds = [graph.dequantizer(name) is not None for name in node.input if name not in graph.constant_tensors]
+        if any(kinds) and not all(kinds):
+            yield _breach(
+                "concat", node, f"{sum(kinds)} of its {len(kinds)} inputs are quantized; quantize all of them or none."
+            )
+
+
+def int8_result(graph: LintGraph, jetpack: JetPack) -> Iterator[Breach]:
+    """An operator without weights that reads int8 has to write it, unless it only moves numbers."""
+    for node in graph.nodes("AveragePool", "Add"):  # which NVIDIA's guide shows between DQ and Q
+        inputs = [name for name in node.input if name not in graph.constant_tensors]
+        if len(inputs) < len(node.input) or any(graph.source_of_quantized(name) is None for name in inputs):
+            continue
+        readers = graph.readers.get(node.output[0], [])
+        while len(readers) == 1 and readers[0].op_type in ACTIVATIONS:
+            readers = graph.readers.get(readers[0].output[0], [])
+        if any(reader.op_type != QUANTIZE for reader in readers) or not readers:
+            yield _breach(
+                "int8-result", node, "its inputs are quantized and its result is not; quantize that, too, or neither."
+            )
+
+
 def fusion(graph: LintGraph, jetpack: JetPack) -> Iterator[Breach]:
     """Nothing stands between a convolution and the activation or batch norm that is fused into it."""
-    for node in graph.nodes("Relu", "Clip", "BatchNormalization"):
+    for node in graph.nodes(*ACTIVATIONS, "BatchNormalization"):
         source = graph.source_of_quantized(node.input[0])
         if source is not None and graph.made_by(source, "Conv") is not None:
             yield _breach("fusion", node, "a Q/DQ pair parts it from its convolution; quantize its result instead.")
@@ -208,7 +257,7 @@ def types(graph: LintGraph, jetpack: JetPack) -> Iterator[Breach]:
         yield Breach("types", "the file", "types", " ".join(str(error).split())[:200])
 
 
-FLOAT_RULES: tuple[Rule, ...] = (opset, types)
+FLOAT_RULES: tuple[Rule, ...] = (opset, operators, types)
 INT8_RULES: tuple[Rule, ...] = (
-    quantized, zero_point, scale, weight_scale, bias, half_quantized, residual, fusion, pair
+    quantized, zero_point, scale, weight_scale, bias, half_quantized, residual, joined, int8_result, fusion, pair
 )  # fmt: skip

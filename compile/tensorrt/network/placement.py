@@ -1,32 +1,87 @@
-"""Which layers and tensors are int8: TensorRT's rules for Q/DQ placement, applied to the fused network.
+"""Which layers and tensors are int8: TensorRT's rules for Q/DQ placement, applied to a network.
 
-Both inputs of an int8 convolution are quantized and its output is not; the next reader's Q does that. The tensor that a
-residual add takes besides an int8 convolution is quantized too, so that TensorRT can fuse the add into the convolution
-with int8 in and out. Nothing else gets a Q/DQ pair: every further pair can only break a fusion.
+`RULES` says what each operator may do; nothing else gets a pair, because each further one can only break a fusion. The
+guide is NVIDIA's Developer Guide for TensorRT, "Explicit Quantization": its layer-placement recommendations, and what
+it says of layers that commute with Q/DQ. operators.md is onnx-tensorrt's list of types, in versions 8.5 and 9.2.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 
+from calib.settings.policy import quantized_tensors
 from calib.settings.quantspec import QuantSpec
-from repghost.errors import unknown_value
+from repghost.errors import UsageError, unknown_value
 from repghost.graph.operators import (
     UNBOUNDED,
     Add,
+    AveragePool,
+    ChannelSlopes,
     Classifier,
+    Concat,
     Convolution,
     Function,
     GlobalAveragePool,
     Graph,
+    MaxPool,
     Multiply,
     Operator,
+    Pad,
+    Resize,
+    ShuffleChannels,
+    Slice,
+    Subtract,
 )
 
 INT8, FLOAT = "int8", "float"
 CHOICES = (INT8, FLOAT)
+
+
+class Kind(Enum):
+    """What an operator does with Q/DQ pairs."""
+
+    WEIGHTED = "int8 by choice: its input and its weight have pairs, its result has none of its own"
+    SUMS = "computed by the int8 convolution before it, where its other operand has a pair; otherwise as QUANTIZABLE"
+    QUANTIZABLE = "int8 between int8 layers: a pair before it and one behind it, each with its own scale"
+    COMMUTES = "int8 where its result is read so: a pair before it, of the scale of the one behind, changes no number"
+    JOINS = "the same for several inputs, of which those of another scale are requantized"
+    STAYS = "never int8"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What TensorRT does with an operator, and who says so."""
+
+    kind: Kind
+    source: str
+
+
+COMMUTING = "the guide: a layer with Q(Op(x)) = Op(Q(x)) changes places with Q and DQ; operators.md: takes INT8"
+POINTWISE = "the guide: what follows a convolution in higher precision, such as SiLU, is fused with it as it is"
+RULES: Mapping[type[Operator], Rule] = {
+    Convolution: Rule(Kind.WEIGHTED, "the guide: quantize all inputs of weighted operations, and not their outputs"),
+    Classifier: Rule(Kind.WEIGHTED, "written as a convolution of 1x1"),
+    Add: Rule(Kind.SUMS, "the guide: quantize the residual input in skip connections; an Add is fused with DQ and Q"),
+    AveragePool: Rule(
+        Kind.QUANTIZABLE, "the guide: AveragePool does not commute, but is fused with DQ and Q around it"
+    ),
+    MaxPool: Rule(Kind.COMMUTES, COMMUTING),
+    Slice: Rule(Kind.COMMUTES, COMMUTING),
+    ShuffleChannels: Rule(Kind.COMMUTES, COMMUTING + ", written as Reshape, Transpose, Reshape"),
+    Pad: Rule(Kind.COMMUTES, COMMUTING + "; zero is exact in symmetric int8"),
+    Concat: Rule(Kind.JOINS, "ModelOpt: Q moves before a Concat, and a DQ of the same scale vanishes there"),
+    Resize: Rule(Kind.STAYS, "operators.md: Resize takes FP32 and FP16 alone"),
+    GlobalAveragePool: Rule(
+        Kind.STAYS, "one number a channel: nothing in the guide says that it is fused with Q and DQ"
+    ),
+    Function: Rule(Kind.STAYS, POINTWISE),
+    ChannelSlopes: Rule(Kind.STAYS, POINTWISE),
+    Multiply: Rule(Kind.STAYS, POINTWISE),
+    Subtract: Rule(Kind.STAYS, POINTWISE),
+}
 
 
 @dataclass(frozen=True)
@@ -34,8 +89,8 @@ class PlacementOptions:
     """Which layers the user leaves in float.
 
     Attributes:
-        squeeze_excite: "float" leaves the two small convolutions of every squeeze-and-excitation block, which see one
-            pixel each and take under 1 % of the work, in the type around them; "int8" quantizes them.
+        squeeze_excite: "float" leaves the small convolutions of every squeeze-and-excitation block, which see one pixel
+            each and take under 1 % of the work, in the type around them; "int8" quantizes them.
         depthwise: "int8" or "float"; on some boards int8 depthwise kernels are no faster.
     """
 
@@ -73,64 +128,129 @@ class QdqPlacement:
         return {name: INT8 if name in self.layers else FLOAT for name in self.layer_names}
 
 
+def check_operators(graph: Graph) -> None:
+    """Refuse a network with an operator that TensorRT does not have.
+
+    Raises:
+        UsageError: naming it.
+    """
+    for op in graph.operators:
+        if isinstance(op, MaxPool) and op.dilations != (1, 1):
+            raise UsageError(
+                f"operator {op.name!r} is a max pool with dilations {op.dilations}, and TensorRT has only those of "
+                "(1, 1). Compile the network for a CPU, or train it with another pool."
+            )
+
+
 def place(graph: Graph, options: PlacementOptions, spec: QuantSpec | None = None) -> QdqPlacement:
     """Return the placement of Q/DQ pairs in a network.
 
     Args:
-        graph: from `repghost.graph.trace.graph_of`.
+        graph: the network.
         options: the user's choices.
         spec: what calibration left in float stays float; None leaves nothing.
     """
-    convolutions = [op for op in graph.operators if isinstance(op, Convolution | Classifier)]
     inside_gates = _squeeze_excite_layers(graph)
     layers = frozenset(
         op.name
-        for op in convolutions
+        for op in graph.layers()
         if (spec is None or op.name in spec.weight_scales)
         and not (options.squeeze_excite == FLOAT and op.name in inside_gates)
         and not (options.depthwise == FLOAT and isinstance(op, Convolution) and op.is_depthwise)
     )
-    reads = {(op.name, op.input) for op in convolutions if op.name in layers}
-    reads |= {read for read in _residual_reads(graph, layers) if spec is None or read[1] in spec.activations}
-    return QdqPlacement(layers, frozenset(reads), tuple(op.name for op in convolutions))
-
-
-def _residual_reads(graph: Graph, layers: frozenset[str]) -> set[tuple[str, str]]:
-    """Return what residual adds read quantized: their second operand, where a convolution beside it is int8.
-
-    The first operand is an int8 convolution the add can be fused into, and has no scale of its own. Where it is float
-    and the second one is such a convolution, that one writes int8 and the add stands alone.
-    """
-    readers = Counter(name for op in graph.operators for name in op.inputs)
-    fusible = {
-        op.name
-        for op in graph.operators
-        if isinstance(op, Convolution) and op.name in layers and op.clamp == UNBOUNDED and readers[op.name] == 1
-    }
-    return {(add.name, add.other) for add in residual_adds(graph) if {add.input, add.other} & fusible}
+    reads = {(op.name, op.input) for op in graph.layers() if op.name in layers}
+    reads |= set(_residual_reads(graph, layers, _tensors_with_scales(graph, spec)))
+    reads |= _reads_between(graph, layers, reads, spec)
+    return QdqPlacement(layers, frozenset(reads), _layer_names(graph))
 
 
 def float_placement(graph: Graph) -> QdqPlacement:
     """Return the placement in which nothing is quantized."""
-    names = tuple(op.name for op in graph.operators if isinstance(op, Convolution | Classifier))
-    return QdqPlacement(frozenset(), frozenset(), names)
+    return QdqPlacement(frozenset(), frozenset(), _layer_names(graph))
+
+
+def _layer_names(graph: Graph) -> tuple[str, ...]:
+    return tuple(op.name for op in graph.layers())
+
+
+def _residual_reads(graph: Graph, layers: frozenset[str], have_scales: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Yield what sums read quantized: what is added to an int8 convolution that computes the sum in its epilogue.
+
+    A convolution whose sum is its only reader has no scale of its own (`Graph.fused_adds`). Where that one is float and
+    the other operand is such a convolution as well, the other one writes int8 and the sum stands alone.
+    """
+    hosts = {
+        op.name
+        for op in graph.operators
+        if isinstance(op, Convolution) and op.name in layers and op.clamp == UNBOUNDED and graph.readers[op.name] == 1
+    }
+    for add in graph.operators:
+        if isinstance(add, Add):
+            for host, other in ((add.input, add.other), (add.other, add.input)):
+                if host in hosts and (other in have_scales or host in have_scales):
+                    yield add.name, other if other in have_scales else host
+                    break
+
+
+def _reads_between(
+    graph: Graph, layers: frozenset[str], reads: set[tuple[str, str]], spec: QuantSpec | None
+) -> set[tuple[str, str]]:
+    """Return what operators without weights read quantized, because everything that reads their result does."""
+    have_scales = _tensors_with_scales(graph, spec)
+    from_int8 = _made_from_int8(graph, layers, {tensor for _, tensor in reads})
+    readers: defaultdict[str, list[str]] = defaultdict(list)
+    for op in graph.operators:
+        for name in op.inputs:
+            readers[name].append(op.name)
+    found, computed_elsewhere = set(reads), {reader for reader, _ in reads}
+    for op in reversed(graph.operators):
+        wanted = bool(readers[op.name]) and all((reader, op.name) in found for reader in readers[op.name])
+        if op.name in computed_elsewhere or not wanted or not have_scales.issuperset(op.inputs):
+            continue
+        match RULES[type(op)].kind:
+            case Kind.COMMUTES:
+                fits = spec is None or spec.activations[op.inputs[0]] == spec.activations[op.name]
+            case Kind.JOINS:
+                fits = True
+            case Kind.SUMS | Kind.QUANTIZABLE:
+                fits = from_int8.issuperset(op.inputs)
+            case _:
+                fits = False
+        if fits:
+            found |= {(op.name, name) for name in op.inputs}
+    return found
+
+
+def _made_from_int8(graph: Graph, layers: frozenset[str], quantized: set[str]) -> set[str]:
+    """Return the tensors that have a pair or an int8 layer writes, and what is moved, pooled or summed from those."""
+    found = set(quantized)
+    for op in graph.operators:
+        between = RULES[type(op)].kind not in (Kind.WEIGHTED, Kind.STAYS)
+        if op.name in layers or (between and found.issuperset(op.inputs)):
+            found.add(op.name)
+    return found
+
+
+def _tensors_with_scales(graph: Graph, spec: QuantSpec | None) -> frozenset[str]:
+    return frozenset(quantized_tensors(graph) if spec is None else spec.activations)
 
 
 def _squeeze_excite_layers(graph: Graph) -> frozenset[str]:
-    """Return the convolutions between a pool and the gate that it becomes."""
+    """Return the convolutions between the mean of a map and the gate that it becomes, whatever functions it takes."""
     made_by: Mapping[str, Operator] = {op.name: op for op in graph.operators}
-    found: set[str] = set()
-    for op in graph.operators:
-        if not isinstance(op, Multiply):
-            continue
-        inside, tensor = set[str](), op.other
-        while isinstance(maker := made_by.get(tensor), Convolution | Function):
-            inside |= {tensor} if isinstance(maker, Convolution) else set()
+
+    def way_back(tensor: str) -> tuple[Operator | None, set[str]]:
+        """Return what a chain of convolutions and functions begins behind, and its convolutions."""
+        layers = set[str]()
+        while isinstance(maker := made_by.get(tensor), Convolution | Function | ChannelSlopes):
+            layers |= {tensor} if isinstance(maker, Convolution) else set()
             tensor = maker.input
-        found |= inside if isinstance(maker, GlobalAveragePool) else set()
+        return maker, layers
+
+    found = set[str]()
+    for op in graph.operators:
+        if isinstance(op, Multiply):
+            (first, before), (second, behind) = way_back(op.input), way_back(op.other)
+            found |= before if isinstance(first, GlobalAveragePool) and first is not second else set()
+            found |= behind if isinstance(second, GlobalAveragePool) and first is not second else set()
     return frozenset(found)
-
-
-def residual_adds(graph: Graph) -> tuple[Add, ...]:
-    """Return the residual adds in execution order."""
-    return tuple(op for op in graph.operators if isinstance(op, Add))
