@@ -15,8 +15,8 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from torch.nn import functional as F
 
+from compile.tensorrt.nodes import compute_node
 from repghost.errors import UsageError
 from repghost.graph.operators import INPUT
 
@@ -43,7 +43,7 @@ class TorchNetwork:
     def __init__(self, model: onnx.ModelProto, half: bool = False) -> None:
         self._nodes = list(model.graph.node)
         self._half = half
-        self._output = model.graph.output[0].name
+        self._input, self._output = model.graph.input[0].name, model.graph.output[0].name
         self._constants = {
             tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))
             for tensor in model.graph.initializer
@@ -66,9 +66,9 @@ class TorchNetwork:
         """Return the logits, float32 [N, classes].
 
         Args:
-            images: float32 [N, 3, H, W], normalized.
+            images: float32 [N, C, H, W], normalized.
         """
-        tensors = {INPUT: torch.from_numpy(images)}
+        tensors = {self._input: torch.from_numpy(images)}
         last_reader = {name: index for index, node in enumerate(self._nodes) for name in node.input}
         for index, node in enumerate(self._nodes):
             tensors[node.output[0]] = self._compute(node, tensors)
@@ -78,12 +78,16 @@ class TorchNetwork:
         return tensors[self._output].numpy()
 
     def _compute(self, node: onnx.NodeProto, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-        inputs = [tensors[name] if name in tensors else self._constants[name] for name in node.input]
+        inputs = [self._value(name, tensors) for name in node.input]
         attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-        result = _compute(node, inputs, attributes)
+        result = compute_node(node, inputs, attributes)
         if self._half and self._is_half(node, attributes):
-            result = result.half().float()
+            return _rounded(node.output[0], result)
         return result
+
+    def _value(self, name: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor | None:
+        """Return a tensor; None for an input that is left out."""
+        return None if not name else tensors[name] if name in tensors else self._constants[name]
 
     def _is_half(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> bool:
         """Return whether a node's result is float16, and remember it: then its readers' results are, too."""
@@ -95,39 +99,23 @@ class TorchNetwork:
         return half
 
 
-def _compute(node: onnx.NodeProto, inputs: list[torch.Tensor], attributes: dict[str, Any]) -> torch.Tensor:
-    x = inputs[0]
-    match node.op_type:
-        case "QuantizeLinear":
-            return torch.clamp(torch.round(x / _along_axis(inputs[1], x, attributes)), -128, 127)
-        case "DequantizeLinear":
-            return x * _along_axis(inputs[1], x, attributes)
-        case "Conv":
-            stride, padding = attributes["strides"], attributes["pads"][:2]
-            return F.conv2d(x, inputs[1], inputs[2], stride, padding, groups=attributes["group"])
-        case "Relu":
-            return torch.relu(x)
-        case "Add":
-            return x + inputs[1]
-        case "Mul":
-            return x * inputs[1]
-        case "GlobalAveragePool":
-            return x.mean((2, 3), keepdim=True)
-        case "HardSigmoid":
-            return torch.clamp(x * attributes["alpha"] + attributes["beta"], 0, 1)
-        case "Flatten":
-            return x.flatten(1)
-        case "Cast":
-            return x
-    raise UsageError(f"node {node.name!r}: operator {node.op_type} is not one that files for TensorRT have.")
+def _rounded(name: str, x: torch.Tensor) -> torch.Tensor:
+    """Return a tensor rounded to float16.
 
-
-def _along_axis(scale: torch.Tensor, x: torch.Tensor, attributes: dict[str, Any]) -> torch.Tensor:
-    return scale if scale.ndim == 0 else scale.reshape(-1, *[1] * (x.ndim - 1 - attributes.get("axis", 1)))
+    Raises:
+        UsageError: when float16 does not reach so far.
+    """
+    rounded = x.half().float()
+    if torch.isinf(rounded).any() and torch.isfinite(x).all():
+        raise UsageError(
+            f"tensor {name!r} reaches {float(x.abs().max()):.3g} on these pictures, float16 ends at "
+            f"{torch.finfo(torch.float16).max:g}; the network cannot run in fp16. Check the weights and the pictures."
+        )
+    return rounded
 
 
 def second_evaluator(content: bytes) -> tuple[str, Run]:
-    """Return the name of the evaluator of a file, and a function from float32 [N, 3, H, W] to logits.
+    """Return the name of the evaluator of a file, and a function from float32 [N, C, H, W] to logits.
 
     ONNX Runtime where it is installed, otherwise onnx's reference evaluator, which is slow.
     """

@@ -15,9 +15,9 @@ from compile.tensorrt.network.placement import PlacementOptions, QdqPlacement, f
 from compile.tensorrt.network.scales import half_spec
 from compile.tensorrt.network.writer import FileForm, write_onnx
 from repghost.errors import IntegrityError
-from repghost.graph.operators import Graph
+from repghost.graph.operators import Graph, Size
 
-HALF_FORM = FileForm(19, "float16")  # opset 19 is the first with float16 scales
+HALF_OPSET = 19  # the first with float16 scales
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,8 @@ class Networks:
         spec: scales that float16 holds.
         placement: what is int8.
         jetpack: whose TensorRT reads the files.
-        size: pixels.
+        size: height and width of the input, in pixels.
+        name: of the network, for the files.
     """
 
     graph: Graph
@@ -38,7 +39,8 @@ class Networks:
     spec: QuantSpec
     placement: QdqPlacement
     jetpack: JetPack
-    size: int
+    size: Size
+    name: str = FileForm.name
 
     def int8(self, metadata: dict[str, str] | None = None) -> onnx.ModelProto:
         """Return the Q/DQ file."""
@@ -57,28 +59,35 @@ class Networks:
         return self._write(self.plain, float_placement(self.plain), True, {})
 
     def _write(self, graph: Graph, placement: QdqPlacement, half: bool, metadata: dict[str, str]) -> onnx.ModelProto:
-        form = HALF_FORM if half else FileForm(self.jetpack.opset)
+        opset, dtype = (HALF_OPSET, "float16") if half else (self.jetpack.opset, "float32")
+        form = FileForm(opset, dtype, self.name)
         return write_onnx(graph, self.spec, placement, self.size, form, metadata)
 
 
 def make_networks(
-    plain: Graph, calibrated: Calibrated, jetpack: JetPack, options: PlacementOptions, size: int
+    plain: Graph,
+    calibrated: Calibrated,
+    jetpack: JetPack,
+    options: PlacementOptions,
+    size: Size,
+    name: str = FileForm.name,
 ) -> Networks:
     """Return the networks for a JetPack.
 
     Args:
-        plain: the fused network, from `repghost.graph.trace.graph_of`.
+        plain: the network in float.
         calibrated: the same with its scales.
         jetpack: whose TensorRT reads the files.
         options: which layers the user left in float.
-        size: pixels of the input.
+        size: height and width of the input, in pixels.
+        name: of the network, for the files.
 
     Raises:
         UsageError: when a scale does not fit float16.
     """
     graph = calibrated.graph
     placement = place(graph, options, calibrated.spec)
-    return Networks(graph, plain, half_spec(graph, calibrated.spec), placement, jetpack, size)
+    return Networks(graph, plain, half_spec(graph, calibrated.spec), placement, jetpack, size, name)
 
 
 def check_networks(int8: onnx.ModelProto, fp16: onnx.ModelProto, placement: QdqPlacement, jetpack: JetPack) -> None:

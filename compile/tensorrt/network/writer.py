@@ -3,14 +3,15 @@
 The names of nodes are those of the checkpoint, so that a builder's layer list can be compared with the placement.
 Biases stay float. Weights are float constants behind a QuantizeLinear/DequantizeLinear pair, the one form every
 TensorRT since 8.0 reads; their values are whole multiples of the scale, so quantizing them again changes nothing. The
-classifier is a 1x1 convolution, the operator TensorRT's int8 kernels know best. Input and logits are float32 in every
-file.
+classifier is a convolution over its whole map, mostly of one pixel, the operator TensorRT's int8 kernels know best.
+Input and logits are float32 in every file, and so are functions that float16 is too small for.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,12 @@ from onnx import TensorProto
 from calib.integer.qparams import quantize_weights
 from calib.settings.quantspec import QuantSpec
 from compile.tensorrt.network.placement import QdqPlacement
+from repghost.errors import UsageError
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, Size
+from repghost.graph.operators import INPUT, Classifier, Convolution, Function, Graph, Operator, Size
 from repghost.graph.shapes import Shape, shapes_of
+
+LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,12 @@ class FileForm:
     Attributes:
         opset: a key of `repghost.exporters.onnx_writer.IR_VERSIONS`.
         dtype: "float32" or "float16", of everything that is not int8.
+        name: of the network.
     """
 
     opset: int
     dtype: str = "float32"
+    name: str = "repghostnet"
 
 
 class _Writer(OnnxGraph):
@@ -46,6 +52,22 @@ class _Writer(OnnxGraph):
         super().__init__(shapes)
         self.placement, self.spec, self.dtype = placement, spec, np.dtype(dtype)
         self.dequantized: dict[str, str] = {}  # tensor -> what its quantized readers take
+
+    def constant(self, name: str, values: NDArray[Any]) -> str:
+        """Append an initializer, of this file's type where it is a float.
+
+        Raises:
+            UsageError: when float16 does not hold it.
+        """
+        if values.dtype == np.float32 and self.dtype == np.float16:
+            largest = float(np.abs(values).max(initial=0))
+            if largest > LARGEST:
+                raise UsageError(
+                    f"{name!r} reaches {largest:.3g}, float16 ends at {LARGEST:g}; the network cannot run in fp16. "
+                    "Check the weights."
+                )
+            values = values.astype(np.float16)
+        return super().constant(name, values)
 
     def read(self, reader: str, tensor: str) -> str:
         """Return the ONNX tensor that `reader` takes for `tensor`."""
@@ -57,7 +79,7 @@ class _Writer(OnnxGraph):
     def publish(self, tensor: str) -> None:
         """Append the Q/DQ pair of a tensor that has one."""
         if tensor in self.placement.tensors:
-            scale = np.asarray(self.spec.activations[tensor].scale, self.dtype)
+            scale = np.asarray(self.spec.activations[tensor].scale, np.float32)
             self.dequantized[tensor] = self.pair(tensor, self.raw(tensor), scale)
 
     def pair(self, name: str, source: str, scale: NDArray[Any], **attributes: int) -> str:
@@ -74,24 +96,40 @@ class _Writer(OnnxGraph):
         """Return a layer's weight [O, I, kh, kw], through a Q/DQ pair if the layer is int8."""
         name = f"{layer}.weight"
         if layer not in self.placement.layers:
-            return self.constant(name, values.astype(self.dtype))
+            return self.constant(name, values)
         scales = self.spec.weight_scales[layer]
         integers = quantize_weights(values, scales).astype(np.float32)
-        real = (integers * scales.reshape(-1, 1, 1, 1)).astype(self.dtype)
-        return self.pair(name, self.constant(name, real), scales.astype(self.dtype), axis=0)
+        return self.pair(name, self.constant(name, integers * scales.reshape(-1, 1, 1, 1)), scales, axis=0)
 
     def layer(self, op: Convolution) -> None:
         """Append a convolution with its weight and bias."""
         source, weight = self.read(op.name, op.input), self.weight(op.name, op.weight)
-        bias = self.constant(f"{op.name}.bias", op.bias.astype(self.dtype))
+        bias = self.constant(f"{op.name}.bias", op.bias)
         self.convolution(op, source, weight, bias, f"{op.name}.convolution")
 
+    def function(self, op: Function) -> None:
+        """Append a formula; in float32, between two casts, where its steps would leave float16."""
+        from compile.tensorrt.network.functions import float16_suffices
+
+        source = self.read(op.name, op.input)
+        if self.dtype == np.float32 or float16_suffices(op.steps, self.spec.activations.get(op.input)):
+            self.weightless(op, (source,))
+            return
+        wide = replace(op, name=f"{op.name}.float32")
+        begin = self.node("Cast", f"{wide.name}.begin", (source,), f"{wide.name}.input", to=TensorProto.FLOAT)
+        self.dtype = np.dtype(np.float32)
+        self.weightless(wide, (begin,))
+        self.dtype = np.dtype(np.float16)
+        self.node("Cast", f"{wide.name}.end", (wide.name,), op.name, to=TensorProto.FLOAT16)
+
     def classifier(self, op: Classifier) -> None:
-        """Append a 1x1 convolution and what makes its map of one pixel the logits."""
-        weight = op.weight.reshape(*op.weight.shape, 1, 1)
-        self.layer(Convolution(op.name, op.input, weight, op.bias))
+        """Append a convolution over the whole map that makes the scores."""
+        self.layer(Convolution(op.name, op.input, op.weight.reshape(-1, *self.shapes[op.input]), op.bias))
+
+    def logits(self, name: str) -> None:
+        """Append what makes the scores, a map of one pixel, the logits."""
         half = self.dtype == np.float16
-        flat = self.node("Flatten", f"{op.name}.flatten", (op.name,), f"{LOGITS}.half" if half else LOGITS, axis=1)
+        flat = self.node("Flatten", f"{name}.flatten", (name,), f"{LOGITS}.half" if half else LOGITS, axis=1)
         if half:
             self.node("Cast", f"{LOGITS}.cast", (flat,), LOGITS, to=TensorProto.FLOAT)
 
@@ -102,7 +140,8 @@ class _Writer(OnnxGraph):
                 self.layer(op)
             case Classifier():
                 self.classifier(op)
-                return
+            case Function():
+                self.function(op)
             case _:
                 self.weightless(op, [self.read(op.name, name) for name in op.inputs])
         self.publish(op.name)
@@ -114,12 +153,15 @@ def write_onnx(
     """Return a file for TensorRT, checked by onnx.
 
     Args:
-        graph: from `repghost.graph.trace.graph_of`.
+        graph: the network.
         spec: from `compile.tensorrt.network.scales.half_spec`.
         placement: what is int8; from `float_placement` nothing is.
         size: height and width of the input, in pixels.
         form: opset, and the type of everything that is not int8.
         metadata: texts to store.
+
+    Raises:
+        UsageError: when float16 does not hold a weight or a bias.
     """
     shapes = shapes_of(graph, size)
     writer = _Writer(placement, spec, shapes, form.dtype)
@@ -128,6 +170,6 @@ def write_onnx(
     writer.publish(INPUT)
     for operator in graph.operators:
         writer.operator(operator)
-    last = graph.operators[-1]
-    assert isinstance(last, Classifier)
-    return writer.model("repghostnet", (1, *shapes[INPUT]), len(last.bias), form.opset, dict(metadata))
+    writer.logits(graph.output)
+    classes = math.prod(shapes[graph.output])
+    return writer.model(form.name, (1, *shapes[INPUT]), classes, form.opset, dict(metadata))

@@ -7,6 +7,8 @@ converter (compile/tensorrt/torch/converters.py) adds the pairs and the convolut
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -14,8 +16,9 @@ from torch.nn import functional as F
 from calib.integer.qparams import quantize_weights
 from calib.settings.quantspec import QuantSpec
 from compile.tensorrt.network.placement import QdqPlacement
-from repghost.graph.operators import Add, Classifier, Convolution, Graph
-from repghost.graph.run import FAST, Kernels, clamped, convolve, run
+from compile.tensorrt.nodes import average_pool, max_pool
+from repghost.graph.operators import AveragePool, Classifier, Convolution, Graph, MaxPool, Operator
+from repghost.graph.run import FAST, Kernel, Kernels, clamped, convolve, run
 from repghost.graph.shapes import slid
 
 
@@ -78,6 +81,14 @@ def _(
     return x.new_empty(x.shape[0], weight.shape[0], height, width)
 
 
+# What FAST has for gradients alone is done here by the operators that torch-tensorrt knows.
+WEIGHTLESS: Kernels[torch.Tensor] = {
+    **FAST,
+    AveragePool: lambda op, x: average_pool(x, op.size, op.strides, op.pads, op.padding_counts),
+    MaxPool: lambda op, x: max_pool(x, op.size, op.strides, op.pads, op.dilations),
+}
+
+
 class TorchTensorRTNetwork(nn.Module):
     """The operators of a graph in order; what is placed in int8 goes through our two operators.
 
@@ -91,39 +102,40 @@ class TorchTensorRTNetwork(nn.Module):
         super().__init__()
         self.graph, self.spec, self.placement = graph, spec, placement
         self._kernels: Kernels[torch.Tensor] = {
-            **FAST,
+            **{kind: partial(self._weightless, kernel) for kind, kernel in WEIGHTLESS.items()},
             Convolution: self._convolution,
-            Add: self._add,
             Classifier: self._classifier,
         }
-        self._index = {op.name: index for index, op in enumerate(graph.operators)}
-        for index, op in enumerate(graph.operators):
-            if isinstance(op, Convolution | Classifier):
-                weight = op.weight.reshape(*op.weight.shape[:2], 1, 1) if isinstance(op, Classifier) else op.weight
-                if op.name in placement.layers:
-                    scales = spec.weight_scales[op.name]
-                    self.register_buffer(f"scale{index}", torch.from_numpy(scales))
-                    weight = (quantize_weights(weight, scales) * scales.reshape(-1, 1, 1, 1)).astype("float32")
-                self.register_buffer(f"weight{index}", torch.from_numpy(weight))
-                self.register_buffer(f"bias{index}", torch.from_numpy(op.bias))
+        self._index: dict[str, int] = {}
+        for index, op in enumerate(graph.layers()):
+            self._index[op.name] = index
+            weight = op.weight[:, :, None, None] if isinstance(op, Classifier) else op.weight
+            if op.name in placement.layers:
+                scales = spec.weight_scales[op.name]
+                self.register_buffer(f"scale{index}", torch.from_numpy(scales))
+                weight = (quantize_weights(weight, scales) * scales.reshape(-1, 1, 1, 1)).astype("float32")
+            self.register_buffer(f"weight{index}", torch.from_numpy(weight))
+            self.register_buffer(f"bias{index}", torch.from_numpy(op.bias))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits, float32 [N, classes], of normalized images, float32 [N, 3, H, W]."""
+        """Return the logits, float32 [N, classes], of normalized images, float32 [N, C, H, W]."""
         return run(self.graph, self._kernels, images).flatten(1)
 
-    def _convolution(self, op: Convolution, x: torch.Tensor) -> torch.Tensor:
-        return clamped(self._layer(op, x), op.clamp)
-
-    def _classifier(self, op: Classifier, x: torch.Tensor) -> torch.Tensor:
-        return self._layer(Convolution(op.name, op.input, op.weight[:, :, None, None], op.bias), x)
-
-    def _add(self, op: Add, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        return clamped(self._read(op.name, op.input, x) + self._read(op.name, op.other, other), op.clamp)
+    def _weightless(self, kernel: Kernel[torch.Tensor], op: Operator, *inputs: torch.Tensor) -> torch.Tensor:
+        read = (self._read(op.name, name, value) for name, value in zip(op.inputs, inputs, strict=True))
+        return kernel(op, *read)
 
     def _read(self, reader: str, tensor: str, value: torch.Tensor) -> torch.Tensor:
         if (reader, tensor) in self.placement.quantized_reads:
             return quantize_dequantize(value, self.spec.activations[tensor].scale)
         return value
+
+    def _convolution(self, op: Convolution, x: torch.Tensor) -> torch.Tensor:
+        return clamped(self._layer(op, x), op.clamp)
+
+    def _classifier(self, op: Classifier, x: torch.Tensor) -> torch.Tensor:
+        flat = Convolution(op.name, op.input, op.weight[:, :, None, None], op.bias)
+        return self._layer(flat, x.flatten(1)[:, :, None, None])
 
     def _layer(self, op: Convolution, x: torch.Tensor) -> torch.Tensor:
         index = self._index[op.name]
