@@ -146,7 +146,7 @@ def _calibrate(this: _Run, graph: Graph) -> Networks:
     subject, config, progress = this.subject, this.config, this.progress
     done: list[int] = []
     with progress.stage("calibrate"):
-        calibrated, cached = calibrate_network(subject, config, this.cache, done.append)
+        calibrated, cached = calibrate_network(graph, subject, config, this.cache, done.append)
         progress.note = "as in an earlier run" if cached else f"{sum(done)} pictures, symmetric"
     # Equalized channels compute the same in float, and the calibration cache is about them.
     plain = calibrated.graph if config.equalize else graph

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from calib.settings.quantspec import QuantSpec
-from compile.storage.code_key import FUSED_NETWORK, code_digest
+from compile.storage.code_key import code_digest
 from compile.storage.stage_cache import Files, StageCache, versions
-from compile.subject.subject import FloatSubject
-from repghost.graph.operators import Classifier, Convolution, Graph
+from compile.tensorrt.network.placement import check_operators
+from repghost.graph.digest import graph_digest
+from repghost.graph.operators import Graph, Layer
 
 if TYPE_CHECKING:
     from calib.settings.config import QuantConfig
+    from compile.subject.subject import Subject
 
 SPEC_FILE, WEIGHTS_FILE = "spec.json", "weights.npz"
 
@@ -31,32 +33,34 @@ class Calibrated:
 
 
 def calibrate_network(
-    subject: FloatSubject, config: QuantConfig, cache: StageCache, on_batch: Callable[[int], None]
+    plain: Graph, subject: Subject, config: QuantConfig, cache: StageCache, on_batch: Callable[[int], None]
 ) -> tuple[Calibrated, bool]:
     """Return the calibrated network, and whether it was in the cache.
 
     Args:
-        subject: the network, its calibration images and Preprocess.
+        plain: the network in float.
+        subject: its calibration images and Preprocess.
         config: with the policy "tensorrt".
         cache: where the result is kept.
         on_batch: told how many images each batch had.
+
+    Raises:
+        UsageError: when TensorRT does not have an operator of the network.
     """
     from calib.ptq.apply import quantize_graph
-    from repghost.graph.trace import graph_of
 
+    check_operators(plain)
     key = {
-        "weights": subject.digest,
+        "network": graph_digest(plain),
         "preprocess": subject.preprocess.to_dict(),
         "config": config.to_dict(),
         "pictures": subject.calibration.digest,
-        "code": code_digest("calib.ptq.apply", *FUSED_NETWORK, alone=(__name__,)),
+        "code": code_digest("calib.ptq.apply", alone=(__name__,)),
         "tools": versions("torch", "numpy"),
     }
-    plain = graph_of(subject.fused)
 
     def make() -> Files:
-        images = subject.calibration.images
-        graph, spec = quantize_graph(plain, images, subject.preprocess, config, on_batch)
+        graph, spec = quantize_graph(plain, subject.calibration.images, subject.preprocess, config, on_batch)
         arrays = io.BytesIO()
         np.savez(arrays, **_arrays(graph))
         return {SPEC_FILE: json.dumps(spec.to_dict()).encode(), WEIGHTS_FILE: arrays.getvalue()}
@@ -68,8 +72,7 @@ def calibrate_network(
 
 
 def _arrays(graph: Graph) -> dict[str, Any]:
-    layers = [op for op in graph.operators if isinstance(op, Convolution | Classifier)]
-    return {f"{op.name}.{part}": getattr(op, part) for op in layers for part in ("weight", "bias")}
+    return {f"{op.name}.{part}": getattr(op, part) for op in graph.layers() for part in ("weight", "bias")}
 
 
 def _with_arrays(graph: Graph, arrays: dict[str, Any]) -> Graph:
@@ -77,7 +80,7 @@ def _with_arrays(graph: Graph, arrays: dict[str, Any]) -> Graph:
         graph,
         operators=tuple(
             replace(op, weight=arrays[f"{op.name}.weight"], bias=arrays[f"{op.name}.bias"])
-            if isinstance(op, Convolution | Classifier)
+            if isinstance(op, Layer)
             else op
             for op in graph.operators
         ),
