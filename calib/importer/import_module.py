@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import warnings
-from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -17,7 +16,7 @@ from repghost.graph.operators import Pair
 
 OPSET = 17
 # Methods by which networks put their branches together for inference, as timm and the authors' code call them.
-FUSING = ("switch_to_deploy", "reparameterize", "fuse")
+FUSING = ("fuse", "reparameterize", "switch_to_deploy")
 
 
 def import_module(model: nn.Module, size: Pair, channels: int = 3, name: str = "the module") -> Imported:
@@ -32,9 +31,9 @@ def import_module(model: nn.Module, size: Pair, channels: int = 3, name: str = "
     Raises:
         UsageError: when it cannot be traced, or holds what a graph does not have.
     """
-    fused = fused_copy(model)
     content = io.BytesIO()
     try:
+        fused = fused_copy(model)
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # about the exporter, and about sizes that are traced as constants
             example = torch.zeros(1, channels, *size)
@@ -65,22 +64,14 @@ def import_module(model: nn.Module, size: Pair, channels: int = 3, name: str = "
 
 def fused_copy(model: nn.Module) -> nn.Module:
     """Return a copy in evaluation mode whose branches are put together, where its modules know how."""
-    fused = copy.deepcopy(model).cpu().float().eval()
-    for module in list(fused.modules()):
-        for method in FUSING:
-            call: Callable[..., object] | None = getattr(module, method, None)
-            if not callable(call):
-                continue
-            result = call()
-            if isinstance(result, nn.Module) and result is not module:
-                _exchange(fused, module, result)
-            break
-    return fused.eval()
+    return _fused(copy.deepcopy(model).cpu().float().eval()).eval()
 
 
-def _exchange(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put a module in the place of another one, wherever that is."""
-    for parent in model.modules():
-        for key, child in parent.named_children():
-            if child is old:
-                setattr(parent, key, new)
+def _fused(module: nn.Module) -> nn.Module:
+    """Return what a module puts together of itself, and of its parts."""
+    fuse = next((call for call in (getattr(module, method, None) for method in FUSING) if callable(call)), None)
+    result = fuse() if fuse is not None else None
+    module = result if isinstance(result, nn.Module) else module
+    for name, part in list(module.named_children()):
+        setattr(module, name, _fused(part))
+    return module

@@ -14,7 +14,6 @@ import onnx
 
 from calib.importer.external_data import with_data_inside
 from calib.importer.handlers import HANDLERS
-from calib.importer.handlers.refused import refuse_unknown
 from calib.importer.imported import Imported
 from calib.importer.onnx_file import FOREIGN_TYPES, MAX_FILE_BYTES, check_model, parse_model
 from calib.importer.onnx_network import Network, network_of
@@ -58,8 +57,7 @@ def _imported(data: bytes, folder: Path | None, size: Pair | None) -> Imported:
     check_model(model, total, OPSETS, FOREIGN_TYPES, OF_ONNX_RUNTIME, infinite_limits=True)
     if size is not None:
         _set_size(model, size)
-    network = network_of(make_static(to_qdq(model)))
-    refuse_unknown(network.nodes, HANDLERS)
+    network = network_of(make_static(to_qdq(model)), HANDLERS)
     image = _image(network)
     shape = _map_shape(image, network)
     walk = Walk(network, image, shape)

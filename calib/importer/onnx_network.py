@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, TypeProto
 
 from calib.importer.onnx_file import constant_tensor, stored_array
+from calib.importer.refused import refuse_unknown
 from calib.importer.static_shapes import SIZE_OPERATORS, evaluate_node
 from repghost.errors import UsageError
 
@@ -71,14 +72,16 @@ class Network:
     opset: int
 
 
-def network_of(model: onnx.ModelProto) -> Network:
+def network_of(model: onnx.ModelProto, known: Collection[str]) -> Network:
     """Return a model whose sizes are static as nodes and constants.
 
     Args:
         model: from `calib.importer.static_shapes.make_static`.
+        known: the operators that are understood.
 
     Raises:
-        UsageError: when shapes do not fit together or are too large, or there are several inputs or results.
+        UsageError: when other operators are left, shapes do not fit together or are too large, or there are several
+            inputs or results.
     """
     graph = model.graph
     given = _only([value.name for value in graph.input if value.name not in _stored(graph)], "inputs", "image")
@@ -86,6 +89,7 @@ def network_of(model: onnx.ModelProto) -> Network:
     types = _types(model)
     folding = _Folding(model, types)
     nodes = [node for node in graph.node if not folding.takes(node)]
+    refuse_unknown(nodes, known)
     read = {result, *(name for node in nodes for name in node.input)}
     shapes = {name: _static_shape(name, kind) for name, kind in types.items() if name in read}
     shapes |= {name: value.shape for name, value in folding.constants.items()}
@@ -121,8 +125,11 @@ def _types(model: onnx.ModelProto) -> dict[str, TypeProto]:
 def _static_shape(name: str, kind: TypeProto) -> tuple[int, ...]:
     tensor = kind.tensor_type
     dims = tensor.shape.dim
+    if any(dim.dim_value < 1 and dim.HasField("dim_value") for dim in dims):
+        sizes = [dim.dim_value for dim in dims]
+        raise UsageError(f"tensor {name!r} has shape {sizes}: nothing is left of the images. Give larger ones.")
     if not tensor.HasField("shape") or any(dim.dim_value < 1 for dim in dims):
-        shown = [dim.dim_param or (dim.dim_value if dim.HasField("dim_value") else "?") for dim in dims]
+        shown = [dim.dim_param or dim.dim_value or "?" for dim in dims]
         raise UsageError(
             f"tensor {name!r} has shape {shown}; every size must be fixed but the batch, which is read as 1, and sizes "
             "that follow from constants. Give the size of the images, or export it for images of one size."

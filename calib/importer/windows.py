@@ -40,7 +40,10 @@ def window_of(node: Node, size: Pair, image: Pair) -> Window:
         ends = []
         for axis in (0, 1):
             outputs = -(-image[axis] // strides[axis])
-            total = max(0, (outputs - 1) * strides[axis] + bare.reach(axis) - image[axis])
+            total = (outputs - 1) * strides[axis] + bare.reach(axis) - image[axis]
+            if total < -1:  # runtimes disagree on where such windows begin
+                raise node.error(f"auto_pad {mode} with strides {strides} skips pixels; export it with explicit pads.")
+            total = max(0, total)
             small = total // 2
             ends.append((small, total - small) if mode == "SAME_UPPER" else (total - small, small))
         pads = (ends[0][0], ends[1][0], ends[0][1], ends[1][1])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from calib.importer.draft import Affine
 from calib.importer.formulas import appended, combined
 from calib.importer.onnx_network import Node
-from calib.importer.views import CHANNELS, COLUMNS, ROWS, View, dimensions
+from calib.importer.views import CHANNELS, COLUMNS, ROWS, View
 from calib.importer.walk import Handler, Value, Walk, with_step
 from repghost.graph.formulas import FORMULAS
 from repghost.graph.operators import Add, ChannelSlopes, Multiply, Resize, Step, Subtract
@@ -129,6 +129,8 @@ def with_constant(walk: Walk, node: Node, value: Value, constant: NDArray[Any], 
             f"its operand of shape {list(constant.shape)} has a value for each pixel; one number, or one for each "
             "channel, is understood. Position embeddings have no integer form here."
         )
+    if not np.isfinite(by_channel).all() and operator not in ("Max", "Min"):
+        raise node.error("its constant operand is infinite. Check the network it came from.")
     if (by_channel == by_channel[0]).all():
         number = float(by_channel[0])
         operands = (number, len(value.steps)) if first else (len(value.steps), number)
@@ -161,22 +163,17 @@ def _of_two_maps(walk: Walk, node: Node, a: Value, b: Value) -> Value:
     if not wider and not all(other or not axis for axis, other in zip(a.view, b.view, strict=True)):
         raise node.error("it multiplies or adds a row and a column, which is not understood. Export it without.")
     full, small = (a, b) if wider else (b, a)
-    fixed = dimensions(*(axis for axis in small.view))
-    if node.operator == "Mul" and fixed in ({CHANNELS}, {ROWS, COLUMNS}) and _fits(walk, full, small, fixed):
+    shape, (channels, rows, columns) = walk.shape(full), walk.shape(small)
+    by_channel, by_pixel = channels == shape[CHANNELS], (rows, columns) == shape[1:]
+    if node.operator == "Mul" and ((by_channel and rows == columns == 1) or (by_pixel and channels == 1)):
         return _emitted(walk, node, full, small)
-    if fixed == {CHANNELS} and _fits(walk, full, small, fixed):
+    if by_channel and rows in (1, shape[ROWS]) and columns in (1, shape[COLUMNS]):
         grown = _grown(walk, node, small, full)
         return _emitted(walk, node, *((full, grown) if wider else (grown, full)))
     raise node.error(
-        "it puts maps of different sizes together; two of one size, and a map times one value for each channel or for "
-        "each pixel, are understood."
+        "it puts maps of different sizes together; two of one size, or a map and values for each channel, are "
+        "understood, and a map times one value for each pixel."
     )
-
-
-def _fits(walk: Walk, full: Value, small: Value, fixed: set[int]) -> bool:
-    """Return whether the smaller map has the larger one's size along some dimensions, and size 1 along the others."""
-    pairs = enumerate(zip(walk.shape(full), walk.shape(small), strict=True))
-    return all(theirs == (own if dimension in fixed else 1) for dimension, (own, theirs) in pairs)
 
 
 def _same_rank(a: Value, b: Value) -> tuple[Value, Value]:
@@ -186,7 +183,7 @@ def _same_rank(a: Value, b: Value) -> tuple[Value, Value]:
 
 
 def _grown(walk: Walk, node: Node, small: Value, full: Value) -> Value:
-    """Return a map of one pixel as one of the size of another, each pixel the same."""
+    """Return a map of one row, one column or both as one of the size of another."""
     _, rows, columns = walk.shape(full)
     return walk.emit(Resize(f"{node.name}.spread", small.source, (rows, columns)), full.view)
 
@@ -218,7 +215,7 @@ def prelu(walk: Walk, node: Node) -> Value:
     """Return a PRelu: one slope, or one for each channel."""
     value, slopes = walk.value(node), walk.constant(node, 1, "slope")
     by_channel = walk.per_channel(value, slopes)
-    if by_channel is None:
+    if by_channel is None or slopes.ndim > len(value.view):
         raise node.error(f"it has slopes of shape {list(slopes.shape)}; one, or one for each channel, is understood.")
     if (by_channel == by_channel[0]).all():
         return _step(value, node, "LeakyRelu", (), (("alpha", float(by_channel[0])),))

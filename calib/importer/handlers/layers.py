@@ -24,6 +24,8 @@ def convolution(walk: Walk, node: Node) -> Value:
         )
     bias = walk.optional(node, 2, "bias")
     bias = np.zeros(len(weight), np.float32) if bias is None else bias.astype(np.float32)
+    if bias.shape != (len(weight),):
+        raise node.error(f"its bias has shape {list(bias.shape)}; one number for each of {len(weight)} channels fits.")
     source = walk.map(node)
     groups = node.attributes.get("group", 1)
     channels, rows, columns = walk.maps[source]

@@ -188,7 +188,7 @@ def pad(walk: Walk, node: Node) -> Value:
         ends = int(pads[index]), int(pads[index + len(axes)])
         if not any(ends):
             continue
-        (dimension,) = dimensions(value.view[axis]) if len(dimensions(value.view[axis])) == 1 else (CHANNELS,)
+        dimension = _dimension_of(value.view, axis)
         if dimension == CHANNELS or view[axis] != whole(dimension, shape[dimension]) or min(ends) < 0:
             raise node.error("it pads other axes than rows and columns, or cuts; zeros around a map are understood.")
         around[dimension] = ends
@@ -196,6 +196,16 @@ def pad(walk: Walk, node: Node) -> Value:
         view[axis] = whole(dimension, shape[dimension])
     pads = (around[ROWS][0], around[COLUMNS][0], around[ROWS][1], around[COLUMNS][1])
     return walk.emit(FilledPad(node.name, value.source, pads, fill), tuple(view))
+
+
+def _dimension_of(view: View, axis: int) -> int:
+    """Return along which dimension of its map an axis counts; one of size 1 is taken for what it is by its place."""
+    first, last = (CHANNELS, CHANNELS, ROWS, COLUMNS), (CHANNELS, ROWS, COLUMNS, CHANNELS)
+    layouts = (
+        layout for layout in (first, last)
+        if len(view) == 4 and all(dimensions(digits) <= {d} for digits, d in zip(view, layout, strict=True))
+    )  # fmt: skip
+    return next(layouts, first)[axis] if len(view) == 4 else CHANNELS
 
 
 def resize(walk: Walk, node: Node) -> Value:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from calib.importer.formulas import appended
 from calib.importer.onnx_network import Node
 from calib.importer.views import COLUMNS, ROWS, cover, dimensions
@@ -73,7 +71,7 @@ def global_max(walk: Walk, node: Node) -> Value:
 
 
 def reduction(walk: Walk, node: Node) -> Value:
-    """Return the mean, the sum or the maximum over all rows and columns."""
+    """Return the mean, the sum or the maximum over all rows, all columns or both."""
     value = walk.plain(walk.value(node))
     rank = len(value.view)
     axes = walk.setting(node, "axes", 1)
@@ -86,16 +84,20 @@ def reduction(walk: Walk, node: Node) -> Value:
     view = tuple(() if index in over else axis for index, axis in enumerate(value.view) if keep or index not in over)
     if not dimensions(*reduced):
         return Value(value.source, view)
-    if dimensions(*reduced) - PIXELS or not all(cover(reduced, d, shape[d]) for d in (ROWS, COLUMNS)):
+    over_dimensions = dimensions(*reduced)
+    if over_dimensions - PIXELS or not all(cover(reduced, d, shape[d]) for d in over_dimensions):
         raise node.error(
-            "it reduces other axes than all rows and columns; over channels it is a part of a LayerNorm or of spatial "
+            "it reduces other axes than rows and columns; over channels it is a part of a LayerNorm or of spatial "
             "attention, which have no integer form here. Use a network with batch norms."
         )
+    rows, columns = (shape[d] if d in over_dimensions else 1 for d in (ROWS, COLUMNS))
     if node.operator == "ReduceMax":
-        made = _max(walk, node, value.source, Window((shape[ROWS], shape[COLUMNS]), (1, 1), (0, 0, 0, 0), (1, 1)))
-    else:
+        made = _max(walk, node, value.source, Window((rows, columns), (1, 1), (0, 0, 0, 0), (1, 1)))
+    elif (rows, columns) == shape[1:]:
         made = _mean(walk, node, value.source)
-    steps = (Step("Mul", (0, float(math.prod(shape[1:])))),) if node.operator == "ReduceSum" else ()
+    else:
+        made = walk.emit(AveragePool(node.name, value.source, (rows, columns)))
+    steps = (Step("Mul", (0, float(rows * columns))),) if node.operator == "ReduceSum" else ()
     return Value(made.source, view, appended((), steps), node.name)
 
 

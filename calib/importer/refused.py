@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
-from calib.importer.onnx_network import Node
+import onnx
+
 from repghost.errors import UsageError
 
 ATTENTION = "attention has no integer form here; use a convolutional network"
@@ -34,21 +35,21 @@ REASONS = {
 SHOWN = 4
 
 
-def refuse_unknown(nodes: Collection[Node], known: Collection[str]) -> None:
+def refuse_unknown(nodes: Iterable[onnx.NodeProto], known: Collection[str]) -> None:
     """Refuse a network with operators that are not understood, before anything is computed.
 
     Raises:
         UsageError: naming the operators, a node of each, and what would work.
     """
-    found: dict[str, Node] = {}
+    found: dict[str, str] = {}
     for node in nodes:
-        if node.operator not in known:
-            found.setdefault(node.operator, node)
+        if node.op_type not in known:
+            found.setdefault(node.op_type, node.name or node.output[0])
     if not found:
         return
     parts = [
-        f"{operator} (node {node.name!r}): {REASONS.get(operator, 'export the network without it')}"
-        for operator, node in list(found.items())[:SHOWN]
+        f"{operator} (node {name!r}): {REASONS.get(operator, 'export the network without it')}"
+        for operator, name in list(found.items())[:SHOWN]
     ]
     more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     raise UsageError(f"the network has operators that are not understood: {'; '.join(parts)}{more}.")
