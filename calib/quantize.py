@@ -65,7 +65,7 @@ def quantize_model(
 
     Args:
         model: any form, in evaluation mode; fused here when it is not.
-        images: uint8 [N, size, size, 3] for calibration, from `Preprocess.apply`.
+        images: uint8 [N, height, width, channels] for calibration, from `Preprocess.apply`.
         preprocess: the one of the images; embedded in the file.
         config: the user's settings.
         source: embedded in the file.
@@ -77,8 +77,8 @@ def quantize_model(
     """
     if model.spec.in_chans != images.shape[-1]:
         raise UsageError(
-            f"the network takes {model.spec.in_chans} colours, the pictures have {images.shape[-1]}; only networks "
-            "for RGB pictures (in_chans=3) can be quantized. Train one with three input channels."
+            f"the network takes {model.spec.in_chans} colours, the pictures have {images.shape[-1]}; give "
+            "--preprocess FILE whose mean and std have as many numbers: three for RGB pictures, one for grey ones."
         )
     graph, spec = quantize_graph(graph_of(fused(model)), images, preprocess, config, on_batch)
     return write_model(graph, spec, config, describe_source(model.spec.name, images, preprocess, source))
@@ -89,7 +89,7 @@ def describe_source(model: str, images: NDArray[np.uint8], preprocess: Preproces
 
     Args:
         model: the network's name, e.g. "repghostnet_0_5x".
-        images: uint8 [N, size, size, 3], those that calibrated; their number and digest are written.
+        images: uint8 [N, height, width, channels], those that calibrated; their number and digest are written.
         preprocess: the one of the images.
         source: of the weights, labels and images.
     """
@@ -122,7 +122,8 @@ def write_model(
         description: from `describe_source`.
         record: see `calib.qdq.writer.describe`.
     """
-    file = build_qdq(graph, spec, description.preprocess["size"])
+    size = Preprocess.from_dict(description.preprocess).size
+    file = build_qdq(graph, spec, size)
     return Quantized(file, graph, spec, describe(file, description, config, spec, record))
 
 

@@ -30,6 +30,7 @@ from compile.subject.subject import FloatSubject, QuantizedSubject, Subject
 from compile.targets.precisions import FP32, INT8
 from compile.targets.table import JETSON, Target, find_target, host_target
 from compile.tensorrt import pipeline
+from repghost.data.images.sizes import sides_text
 from repghost.errors import AccuracyGateError, UsageError
 from repghost.files import write_bytes_atomically
 
@@ -115,12 +116,12 @@ def _load(request: Request, target: Target, say: Callable[[str], None]) -> _Run:
 
 
 def _loaded(subject: Subject) -> str:
-    size, facts = subject.preprocess.size, []
+    size, facts = sides_text(subject.preprocess.size), []
     if isinstance(subject, FloatSubject):
         facts.append(f"{len(subject.calibration.labels)} pictures to calibrate with")
     unmeasured = f"accuracy not measured: {subject.unmeasured}"
     facts.append(f"{len(subject.test.labels)} to judge by" if subject.test else unmeasured)
-    return f"{subject.name}, {subject.weights['kind']} weights, {size}x{size} px, {', '.join(facts)}"
+    return f"{subject.name}, {subject.weights['kind']} weights, {size} px, {', '.join(facts)}"
 
 
 def _fuse(this: _Run) -> None:

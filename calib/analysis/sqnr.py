@@ -29,7 +29,7 @@ def measure_sqnr(graph: Graph, program: Program, images: NDArray[np.uint8], prep
     Args:
         graph: the float network, with the same names as the program.
         program: its quantized form.
-        images: uint8 [N, size, size, 3], cropped by `preprocess`.
+        images: uint8 [N, height, width, channels], cropped by `preprocess`.
         preprocess: the one of the program.
 
     Returns:

@@ -18,11 +18,11 @@ from calib.integer.values import Epilogue, IntegerOperation, Requantize, Tensor
 
 @dataclass(frozen=True)
 class InputTable(IntegerOperation):
-    """Bytes of an RGB image to int8, one table of 256 per colour: x[.., c] = tables[c, byte]."""
+    """Bytes of an RGB or grey image to int8, one table of 256 per channel: x[.., c] = tables[c, byte]."""
 
     name: str
     output: Tensor
-    tables: NDArray[np.int8]  # [3, 256]
+    tables: NDArray[np.int8]  # [channels, 256]
     arithmetic = "table"
 
 
@@ -297,3 +297,4 @@ class Program:
     width: int
     classes: int
     digest: str  # sha256 of the canonical QDQ graph and Preprocess, the *program digest*
+    channels: int = 3  # of the image

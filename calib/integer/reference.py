@@ -55,7 +55,7 @@ def run(
 
     Args:
         program: the integer program.
-        images: uint8 [N, height, width, 3], RGB as `Preprocess.apply` leaves them.
+        images: uint8 [N, height, width, channels], as `Preprocess.apply` leaves them.
         trace: a dictionary to fill with every int8 tensor by name, each [N, H, W, C]; None keeps memory small.
 
     Returns:
@@ -64,10 +64,10 @@ def run(
     Raises:
         UsageError: if the images do not have the program's size.
     """
-    expected = (program.height, program.width, 3)
+    expected = (program.height, program.width, program.channels)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
         raise UsageError(
-            f"the program reads uint8 pictures of shape (N, {program.height}, {program.width}, 3), not "
+            f"the program reads uint8 pictures of shape {('N', *expected)}, not "
             f"{images.dtype} {images.shape}. Crop them with the Preprocess of this program."
         )
     scores = np.empty((len(images), program.classes), np.float32)
@@ -88,13 +88,13 @@ def execute(operator: Operator, tensors: Activations, images: NDArray[np.uint8] 
     Args:
         operator: any operator of `calib.integer.program`.
         tensors: its inputs by name, each int8 [N, H, W, C].
-        images: uint8 [N, H, W, 3], read by `InputTable` alone.
+        images: uint8 [N, H, W, channels], read by `InputTable` alone.
     """
     match operator:
         case InputTable():
             if images is None:
                 raise ValueError("InputTable reads pictures, and none were given")
-            return np.stack([operator.tables[c][images[..., c]] for c in range(3)], axis=-1)
+            return np.stack([table[images[..., c]] for c, table in enumerate(operator.tables)], axis=-1)
         case Conv2d():
             return _finish(operator, _dense_sums(operator, tensors[operator.input.name]), tensors)
         case DepthwiseConv2d():

@@ -53,7 +53,7 @@ def choose_ranges(
     """Return the scales by the config's observers, or by those of `choose_observers` where the config asks for them."""
     if not config.ranges_by_answers:
         return choose_spec(graph, statistics, config)
-    few = images[: max(1, PREDICTION_PIXELS // preprocess.size**2)]
+    few = images[: max(1, PREDICTION_PIXELS // preprocess.pixels)]
     chosen = choose_observers(graph, statistics, list(batches(few, preprocess)), config)
     added = chosen.layers[len(config.layers) :]
     observers = {name: describe_observer(chosen.settings(name)) for name, _ in added}
@@ -76,14 +76,14 @@ def correct(
 ) -> Graph:
     """Return the graph with the biases and weights that the config wants changed for these scales."""
     if config.bias_correction or config.learned_rounding:
-        normalized = preprocess.normalize(images[: max(2, MOST_PIXELS // preprocess.size**2)])
+        normalized = preprocess.normalize(images[: max(2, MOST_PIXELS // preprocess.pixels)])
         graph = correct_biases(graph, spec, normalized) if config.bias_correction else graph
         graph = learn_rounding(graph, spec, normalized) if config.learned_rounding else graph
     return graph
 
 
 def batches(images: NDArray[np.uint8], preprocess: Preprocess) -> Iterator[NDArray[np.float32]]:
-    """Yield images [N, size, size, 3] as normalized float32 [n, 3, size, size], a bounded amount at a time."""
-    step = max(1, BATCH_PIXELS // preprocess.size**2)
+    """Yield images [N, H, W, channels] as normalized float32 [n, channels, H, W], a bounded amount at a time."""
+    step = max(1, BATCH_PIXELS // preprocess.pixels)
     for start in range(0, len(images), step):
         yield preprocess.normalize(images[start : start + step])

@@ -86,8 +86,8 @@ class SearchImages:
     """What a search reads; no image is in both sets.
 
     Attributes:
-        calibration: uint8 [N, size, size, 3].
-        held_out: uint8 [M, size, size, 3], which evaluate trials and nothing else.
+        calibration: uint8 [N, height, width, channels].
+        held_out: uint8 [M, height, width, channels], which evaluate trials and nothing else.
         labels: int64 [M], of the held-out images.
         preprocess: of all of them.
     """

@@ -31,7 +31,7 @@ class HeldOut:
     """Images that only choose between candidates.
 
     Attributes:
-        images: uint8 [N, size, size, 3].
+        images: uint8 [N, height, width, channels].
         labels: int64 [N].
         float_logits: float32 [N, classes], of the float network.
     """
@@ -119,7 +119,7 @@ def evaluate(
         UsageError: when an accumulator could leave its type.
     """
     network = ExactNetwork(graph, spec)
-    step = max(1, VALIDATION_PIXELS // preprocess.size**2)
+    step = max(1, VALIDATION_PIXELS // preprocess.pixels)
     parts = [
         network(torch.from_numpy(preprocess.normalize(held_out.images[start : start + step])))
         for start in range(0, len(held_out.labels), step)

@@ -77,7 +77,7 @@ class Images:
     """The images of a run, split by `calib.qat.data.split_images`.
 
     Attributes:
-        calibration: uint8 [N, size, size, 3].
+        calibration: uint8 [N, height, width, channels].
         held_out: the images that choose, with labels.
         training: batches.
     """

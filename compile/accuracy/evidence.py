@@ -26,6 +26,7 @@ from compile.storage.measurements import Measurements, NotMeasuredError
 from compile.storage.stage_cache import versions
 from compile.storage.strict_json import read_strict
 from compile.subject.request import SubjectRequest
+from repghost.data.images.sizes import reported
 from repghost.errors import AccuracyGateError, IntegrityError, ToolMissingError, UsageError
 from repghost.evaluation.accuracy import accuracy, paired_difference
 from repghost.files import write_text_atomically
@@ -178,7 +179,7 @@ def _measure(network: Network, plan: Plan, say: Callable[[str], None]) -> dict[s
     return {
         "name": subject.name,
         "width": network.model.spec.width,
-        "size": subject.preprocess.size,
+        "size": reported(subject.preprocess.size),
         "file": network.file,
         "sha256": subject.digest,
         "training": network.training,

@@ -18,6 +18,7 @@ from compile.accuracy.row import PREDICTIONS, Row, keep_row
 from compile.accuracy.tools.task import INPUT, Task
 from compile.bench.processes import link_packages, peer_environment
 from compile.storage.measurements import Measurements
+from repghost.data.images.sizes import Size, sides
 from repghost.errors import RepGhostError, ToolMissingError
 from repghost.exporters.onnx import to_bytes, to_onnx
 from repghost.network.model import RepGhostNet
@@ -117,12 +118,12 @@ def _write_task(network: Network, quantizer: Foreign, folder: Path) -> Task:
     )
     np.save(task.calibration, subject.calibration.images, allow_pickle=False)
     np.save(task.images, network.test.images, allow_pickle=False)
-    every_byte = np.repeat(np.arange(256, dtype=np.uint8).reshape(1, 1, 256, 1), 3, axis=3)
+    every_byte = np.repeat(np.arange(256, dtype=np.uint8).reshape(1, 1, 256, 1), subject.preprocess.channels, axis=3)
     np.save(task.normalized, subject.preprocess.normalize(every_byte)[0, :, 0], allow_pickle=False)
     return task
 
 
-def float_onnx(model: RepGhostNet, size: int, fuse: bool) -> bytes:
+def float_onnx(model: RepGhostNet, size: Size, fuse: bool) -> bytes:
     """Return the float network as ONNX with an open batch: fused, or with every branch and batch norm."""
     if fuse:
         return to_bytes(to_onnx(model, size, batch="batch"))
@@ -130,7 +131,7 @@ def float_onnx(model: RepGhostNet, size: int, fuse: bool) -> bytes:
         warnings.simplefilter("ignore")  # this exporter is the one that leaves batch norms as they are
         torch.onnx.export(
             model.eval(),
-            (torch.zeros(1, 3, size, size),),
+            (torch.zeros(1, model.spec.in_chans, *sides(size)),),
             str(Path(name) / "unfused.onnx"),
             dynamo=False,
             opset_version=OPSET,

@@ -131,7 +131,7 @@ def _read_program(network: Network, qdq: bytes) -> Program:
 
 def _compiled_predictions(network: Network, program: Program) -> Row:
     subject, images = network.subject, network.test.images
-    model = LoadedModel(_library(program), subject.preprocess.size, program.classes)
+    model = LoadedModel(_library(program), subject.preprocess.shape, program.classes)
     logits = model.logits(images)
     chosen = np.unique(np.linspace(0, len(images) - 1, min(CHECKED, len(images))).astype(int))
     wrong = (logits[chosen] != run(program, images[chosen])).any(axis=1)

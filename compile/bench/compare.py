@@ -105,7 +105,7 @@ def run_bench(
         "machine": machine,
         "network": {
             "name": first["model"]["name"],
-            "size": first["input"]["height"],
+            "size": entries[0].bundle.size,
             "classes": first["classes"],
             "program_digest": first["program_digest"],
             "weights": first["model"].get("weights", {}),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+from repghost.data.images.sizes import sides_text
 from repghost.tables import make_table, text_lines
 
 HEADS = ("build", "#min ms", "#median", "#p90", "#ours / this", "#95 % of the median", "same class as ours", "as float")
@@ -15,7 +16,7 @@ def render_bench(result: Mapping[str, Any]) -> str:
     """Return one table per number of threads, what each build is, and what could not be compared."""
     network, machine, settings = result["network"], result["machine"], result["settings"]
     lines = [
-        f"{network['name']}, {network['size']}x{network['size']} px, batch 1, {settings['pictures']} pictures",
+        f"{network['name']}, {sides_text(network['size'])} px, batch 1, {settings['pictures']} pictures",
         f"{machine['core']}, {machine['cores']} cores, {' '.join(machine['flags'])}; {machine['system']}; "
         f"clock {machine['clock']}",
         f"{settings['rounds']} rounds; in each every build runs {settings['warmup']} inferences untimed and "

@@ -34,7 +34,7 @@ class Prepared:
     """What other runtimes start from, the images, and what the float network says about them."""
 
     inputs: PeerInputs
-    images: NDArray[np.uint8]  # [N, size, size, 3]
+    images: NDArray[np.uint8]  # [N, height, width, channels]
     float_logits: NDArray[np.float32] | None  # logits [N, classes]; None where there is no checkpoint
     reasons: dict[str, str]  # why a file is absent, by the name it has in `PeerInputs`
 

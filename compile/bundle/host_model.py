@@ -41,15 +41,15 @@ class Prediction:
 class LoadedModel:
     """model.so in this process; calls from several threads need a `LoadedModel` each."""
 
-    def __init__(self, data: bytes, size: int, classes: int) -> None:
+    def __init__(self, data: bytes, shape: tuple[int, int, int], classes: int) -> None:
         """Load a library whose bytes were checked.
 
         Args:
             data: the bytes of model.so.
-            size: height and width of its images in pixels.
+            shape: height, width and channels of its images.
             classes: how many logits it gives.
         """
-        self.size, self.classes = size, classes
+        self.shape, self.classes = shape, classes
         self._library = load_library(data)
         if self._library.rg_abi() != ABI:
             raise IntegrityError(f"model.so has interface version {self._library.rg_abi()}; this program knows {ABI}.")
@@ -77,7 +77,7 @@ class LoadedModel:
         """Return the scores of cropped images.
 
         Args:
-            images: uint8 [N, size, size, 3], as `Preprocess.apply` gives them.
+            images: uint8 [N, height, width, channels], as `Preprocess.apply` gives them.
 
         Returns:
             float32 [N, classes].
@@ -85,9 +85,9 @@ class LoadedModel:
         Raises:
             UsageError: when the images have another type or shape.
         """
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (self.size, self.size, 3):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self.shape:
             raise UsageError(
-                f"this network reads uint8 pictures of shape (N, {self.size}, {self.size}, 3), not {images.dtype} "
+                f"this network reads uint8 pictures of shape {('N', *self.shape)}, not {images.dtype} "
                 f"{images.shape}. Call the model with a PIL image, or crop with its .preprocess."
             )
         images = np.ascontiguousarray(images)
@@ -103,7 +103,7 @@ class HostModel(LoadedModel):
     """The network of a bundle, with its labels and the preprocessing it was trained with."""
 
     def __init__(self, bundle: Bundle) -> None:
-        super().__init__(bundle.read("model.so"), bundle.size, bundle.manifest["classes"])
+        super().__init__(bundle.read("model.so"), bundle.shape, bundle.manifest["classes"])
         self.bundle = bundle
         self.labels = bundle.labels()
         self.preprocess = Preprocess.from_dict(bundle.manifest["preprocess"])

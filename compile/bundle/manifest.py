@@ -24,6 +24,7 @@ from compile.storage.strict_json import canonical_json, parse_strict
 from compile.storage.typed_json import check_types
 from compile.targets.table import HOST, Target, find_target
 from repghost.data.images.preprocess import Preprocess
+from repghost.data.images.sizes import reported
 from repghost.data.names.class_names import from_lines
 from repghost.errors import IntegrityError, UsageError
 
@@ -54,9 +55,15 @@ class Bundle:
         return str(self.manifest["target"]["name"])
 
     @property
-    def size(self) -> int:
-        """Height and width in pixels of the images it takes."""
-        return int(self.manifest["input"]["height"])
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the images it takes."""
+        entry = self.manifest["input"]
+        return entry["height"], entry["width"], entry["channels"]
+
+    @property
+    def size(self) -> int | str:
+        """Pixels of the images it takes, as reports hold them: a number, or e.g. "96x160"."""
+        return reported(self.shape[:2])
 
     def read(self, name: str) -> bytes:
         """Return the content of a file, checked against the manifest at this moment.
@@ -127,9 +134,11 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
     if any(not 1 <= side <= 1 << 14 for side in sides) or not 1 <= sections.classes <= MOST_CLASSES:
         raise IntegrityError(f"{MANIFEST}: input {sides} or classes {sections.classes} is out of range.")
     try:
-        Preprocess.from_dict(sections.preprocess)
+        prepared = Preprocess.from_dict(sections.preprocess).shape
     except UsageError as error:
         raise IntegrityError(f"{MANIFEST}: preprocess: {error}") from error
+    if prepared != (*sides, sections.input.channels):
+        raise IntegrityError(f"{MANIFEST}: input {[*sides, sections.input.channels]} is not what preprocess makes.")
     files = manifest["files"]
     if not isinstance(files, dict) or len(files) > MOST_FILES:
         raise IntegrityError(f"{MANIFEST}: files must be an object of at most {MOST_FILES}, not {str(files)[:200]}.")

@@ -23,13 +23,15 @@ from repghost.files import write_bytes_atomically
 USAGE = "python -m compile.bundle.vectors MODEL.qdq.onnx PREPROCESS.json PICTURES.npy VECTORS.bin"
 MAGIC = b"RGVEC\0\0\1"
 HEADER = struct.Struct("<8sIIIIfI")
+RGB = 3  # channels, which the header does not say
+CHANNELS = (RGB, 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
     """Recorded inputs and expected outputs."""
 
-    images: NDArray[np.uint8]  # [N, height, width, 3]
+    images: NDArray[np.uint8]  # [N, height, width, channels]
     logits: NDArray[np.float32]  # [N, classes]
     tolerance: float = 0.0  # the largest allowed difference of a logit; 0 means equal to the bit
 
@@ -41,14 +43,15 @@ def pack_vectors(vectors: Vectors) -> bytes:
         UsageError: when the arrays do not fit together or there are none.
     """
     images, logits = vectors.images, vectors.logits
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
-        raise UsageError(f"vectors need uint8 pictures [N, height, width, 3], not {images.dtype} {images.shape}.")
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in CHANNELS or not len(images):
+        raise UsageError(f"vectors need uint8 pictures [N, height, width, 3 or 1], not {images.dtype} {images.shape}.")
     if logits.dtype != np.float32 or logits.ndim != 2 or len(logits) != len(images):
         raise UsageError(f"vectors need {len(images)} rows of float32 logits, not {logits.dtype} {logits.shape}.")
     if not np.isfinite(logits).all() or not 0 <= vectors.tolerance < np.inf:
         raise UsageError("vectors need finite logits and a tolerance of at least 0.")
-    count, height, width, _ = images.shape
-    header = HEADER.pack(MAGIC, count, height, width, logits.shape[1], vectors.tolerance, 0)
+    count, height, width, channels = images.shape
+    said = 0 if channels == RGB else channels
+    header = HEADER.pack(MAGIC, count, height, width, logits.shape[1], vectors.tolerance, said)
     body = images.tobytes()
     return header + body + b"\0" * (-len(body) % 4) + logits.astype("<f4").tobytes()
 
@@ -61,13 +64,16 @@ def unpack_vectors(data: bytes) -> Vectors:
     """
     if len(data) < HEADER.size or data[: len(MAGIC)] != MAGIC:
         raise IntegrityError("this is no vectors file; its first bytes are wrong.")
-    _, count, height, width, classes, tolerance, _ = HEADER.unpack_from(data)
-    size = count * height * width * 3
+    _, count, height, width, classes, tolerance, said = HEADER.unpack_from(data)
+    channels = said or RGB
+    if channels not in CHANNELS:
+        raise IntegrityError(f"the vectors file has pictures of {channels} channels; 3 or 1 are understood.")
+    size = count * height * width * channels
     start = HEADER.size + size + -size % 4
     expected = start + 4 * count * classes
     if not count or len(data) != expected:
         raise IntegrityError(f"the vectors file has {len(data)} bytes, but {count} pictures need {expected}.")
-    images = np.frombuffer(data, np.uint8, size, HEADER.size).reshape(count, height, width, 3)
+    images = np.frombuffer(data, np.uint8, size, HEADER.size).reshape(count, height, width, channels)
     logits = np.frombuffer(data, "<f4", count * classes, start).reshape(count, classes).astype(np.float32)
     return Vectors(images, logits, tolerance)
 

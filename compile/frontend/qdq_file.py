@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from compile.frontend.split_to_slices import SPLIT, split_into_slices
 from compile.frontend.uint8_to_int8 import to_signed, unsigned_tensors
 from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
 from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess, resized
+from repghost.data.images.sizes import MAX_SIDE, check_size, size_text
 from repghost.errors import IntegrityError, UsageError
 from repghost.untrusted import parse_json
 
+CHANNELS = (3, 1)  # of an image
 TENSOR_TYPES = {TensorProto.FLOAT: "float32", TensorProto.INT8: "int8", TensorProto.UINT8: "uint8"}
 
 
@@ -194,7 +197,7 @@ def _static_shape(value: onnx.ValueInfoProto, source: str = "") -> tuple[int, ..
 
 
 def _only_input(graph: onnx.GraphProto) -> str:
-    """Return the image's tensor: float32 [1, 3, H, W]."""
+    """Return the image's tensor: float32 [1, 3, H, W], or [1, 1, H, W] of a grey one."""
     stored = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in stored]
     if len(inputs) != 1:
@@ -202,15 +205,15 @@ def _only_input(graph: onnx.GraphProto) -> str:
     shape = _static_shape(inputs[0])
     if inputs[0].type.tensor_type.elem_type != TensorProto.FLOAT:
         raise UsageError(f"input {inputs[0].name!r} must be float32, the normalized picture; quantize it in the graph.")
-    if len(shape) == 4 and shape[3] == 3 and shape[1] != 3:
+    if len(shape) == 4 and shape[3] in CHANNELS and shape[1] not in CHANNELS:
         raise UsageError(
-            f"input {inputs[0].name!r} has shape {list(shape)}, channels last; ONNX convolutions read [1, 3, H, W]. "
-            "Export without the transposition."
+            f"input {inputs[0].name!r} has shape {list(shape)}, channels last; ONNX convolutions read "
+            f"[1, {shape[3]}, H, W]. Export without the transposition."
         )
-    if len(shape) != 4 or shape[0] != 1 or shape[1] != 3:
+    if len(shape) != 4 or shape[0] != 1 or shape[1] not in CHANNELS or max(shape[2:]) > MAX_SIDE:
         raise UsageError(
-            f"input {inputs[0].name!r} has shape {list(shape)}; one RGB picture [1, 3, H, W] is understood. "
-            "Export with batch 1."
+            f"input {inputs[0].name!r} has shape {list(shape)}; one RGB picture [1, 3, H, W] or grey one [1, 1, H, W] "
+            f"of at most {MAX_SIDE} pixels a side is understood. Export with batch 1."
         )
     return inputs[0].name
 
@@ -233,19 +236,21 @@ def _only_output(graph: onnx.GraphProto) -> str:
 
 def _preprocess(metadata: dict[str, str], given: Preprocess | None, shape: tuple[int, ...]) -> Preprocess:
     """Return the Preprocess of the file, or the given one, and compare it with the input's shape."""
-    if shape[2] != shape[3]:
-        raise UsageError(
-            f"the network reads pictures of {shape[2]} x {shape[3]} pixels (height x width); only square ones are "
-            "understood. Export it for a square input."
-        )
     if PREPROCESS in metadata:
         given = Preprocess.from_dict(parse_json(metadata[PREPROCESS], f"metadata {PREPROCESS!r}"))
     if given is None:
-        example = json.dumps(resized(IMAGENET, shape[-1]).to_dict())
+        usual = IMAGENET if shape[1] == len(IMAGENET.mean) else replace(IMAGENET, mean=(0.5,), std=(0.5,))
+        example = json.dumps(resized(usual, check_size("input", shape[2:])).to_dict())
         raise UsageError(
             f"the file does not say how pictures are prepared (metadata {PREPROCESS!r} is absent); give --preprocess "
             f"FILE with JSON like {example}."
         )
-    if (given.size, given.size) != shape[2:]:
-        raise UsageError(f"the Preprocess makes pictures of {given.size} px, the network reads {list(shape[2:])}.")
+    if given.shape[:2] != shape[2:]:
+        made = size_text(given.size)
+        raise UsageError(f"the Preprocess makes pictures of {made} px, the network reads {list(shape[2:])}.")
+    if given.channels != shape[1]:
+        raise UsageError(
+            f"the Preprocess makes pictures of {given.channels} channel(s), the network reads {shape[1]}; give its "
+            "mean and std as many numbers."
+        )
     return given

@@ -69,7 +69,9 @@ def float_form(program: Program, preprocess: Preprocess) -> FloatProgram:
     for operator in program.operators:
         form.add(operator)
     digest = program_digest(form.operators, preprocess)
-    return FloatProgram(tuple(form.operators), program.height, program.width, program.classes, digest)
+    return FloatProgram(
+        tuple(form.operators), program.height, program.width, program.classes, digest, channels=program.channels
+    )
 
 
 class _FloatForm:

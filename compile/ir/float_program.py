@@ -59,11 +59,11 @@ class FloatOperation(Operation[FloatTensor]):
 
 @dataclass(frozen=True)
 class FloatInput(FloatOperation):
-    """Bytes of an RGB image to float, one table of 256 per colour."""
+    """Bytes of an RGB or grey image to float, one table of 256 per channel."""
 
     name: str
     output: FloatTensor
-    tables: NDArray[np.float32]  # [3, 256]
+    tables: NDArray[np.float32]  # [channels, 256]
 
 
 @dataclass(frozen=True)
@@ -196,6 +196,7 @@ class FloatProgram:
     classes: int
     digest: str  # sha256 over shapes, weights and Preprocess
     element: str = "float32"  # of every activation, weight and bias; the logits are always float32
+    channels: int = 3  # of the image
 
 
 def float_program(graph: Graph, preprocess: Preprocess, element: str = "float32") -> FloatProgram:
@@ -206,7 +207,7 @@ def float_program(graph: Graph, preprocess: Preprocess, element: str = "float32"
         preprocess: gives the size of the image and the value of each byte.
         element: what activations, weights and biases are kept in: "float32" or "float16".
     """
-    image = FloatTensor(INPUT, preprocess.size, preprocess.size, graph.channels, element)
+    image = FloatTensor(INPUT, *preprocess.shape, element)
     shapes = shapes_of(graph, (image.height, image.width))
     tensors = {name: _tensor(name, shape, element) for name, shape in shapes.items()}
     operators: list[FloatOperator] = [FloatInput(INPUT, image, preprocess.table())]
@@ -217,9 +218,16 @@ def float_program(graph: Graph, preprocess: Preprocess, element: str = "float32"
         if op.name not in sigmoids and op.name not in fused:
             operators.append(_operator(op, adds.get(op.name), tensors, sigmoids))
     last = operators[-1]
-    side = preprocess.size
     digest = program_digest(operators, preprocess)
-    return FloatProgram(tuple(operators), side, side, last.output.channels, digest, element)
+    return FloatProgram(
+        tuple(operators),
+        preprocess.height,
+        preprocess.width,
+        last.output.channels,
+        digest,
+        element,
+        preprocess.channels,
+    )
 
 
 def _tensor(name: str, shape: Shape, element: str) -> FloatTensor:

@@ -55,7 +55,7 @@ def run_float(program: FloatProgram, images: NDArray[np.uint8]) -> Array:
 
     Args:
         program: the float program; its element says what is rounded.
-        images: uint8 [N, height, width, 3].
+        images: uint8 [N, height, width, channels].
 
     Returns:
         float32 [N, classes].
@@ -101,12 +101,12 @@ def execute(operator: FloatOperator, tensors: Activations, images: NDArray[np.ui
     Args:
         operator: any operator of `compile.ir.float_program`.
         tensors: its inputs by name.
-        images: uint8 [N, H, W, 3], read by `FloatInput` alone.
+        images: uint8 [N, H, W, channels], read by `FloatInput` alone.
         element: what weights and biases are kept as.
     """
     match operator:
         case FloatInput():
-            return np.stack([operator.tables[c][images[..., c]] for c in range(3)], axis=-1)
+            return np.stack([table[images[..., c]] for c, table in enumerate(operator.tables)], axis=-1)
         case FloatConv2d():
             return _dense(operator, tensors, element)
         case FloatDepthwiseConv2d():

@@ -74,7 +74,7 @@ class QdqGraph:
     """Nodes in execution order and everything that is known about their tensors."""
 
     nodes: tuple[Node, ...]
-    input: str  # float32 [1, 3, H, W], the normalized image
+    input: str  # float32 [1, channels, H, W], the normalized image
     output: str  # float32 [1, classes]
     shapes: Mapping[str, tuple[int, ...]]  # of every tensor, NCHW
     constants: Mapping[str, NDArray[Any]]

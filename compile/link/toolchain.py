@@ -17,6 +17,8 @@ from compile.ir.compiled_network import BLOB_ALIGNMENT, CompiledNetwork, Compile
 from compile.link.promises import API, PROFILING_API, check_model, check_runner
 from compile.link.zig import run_zig
 from compile.targets.table import Target
+from repghost.data.images.preprocess import Preprocess
+from repghost.data.images.sizes import sides
 from repghost.errors import UsageError
 
 RUNNER_SOURCES = Path(__file__).parent.parent / "runner"
@@ -28,6 +30,7 @@ RUNNER_UNITS = (
     "bundle/sha256.c", "bundle/text.c", "bundle/vectors.c", "commands/watch.c",
 )  # fmt: skip
 DECODER = "images/decode.c"  # with Wuffs in it, which takes longer to compile than all of the others
+PREPARED = ("HEIGHT", "WIDTH", "CHANNELS", "RESIZE_HEIGHT", "RESIZE_WIDTH")
 LARGEST_PAGE = 64 * 1024  # bytes; some server kernels use 64 KB pages, so segments are aligned for all of them
 
 # zig turns on the undefined-behaviour sanitizer unless told not to; -g0 and the prefix map keep paths out.
@@ -65,7 +68,6 @@ def model_config(network: CompiledNetwork, target: Target, info: dict[str, Any],
         info: the object `rg_info` returns; its "preprocess", if it has one, is what `rg_prepare` does.
         profiling: whether the steps can be run one by one.
     """
-    preprocess = info.get("preprocess") or {"size": 1, "resize": 0, "interpolation": "bilinear"}
     blobs = {name: f"rg_weights_{index}" for index, name in enumerate(sorted(network.blobs))}
     rows = []
     for variant in network.variants:
@@ -78,14 +80,26 @@ def model_config(network: CompiledNetwork, target: Target, info: dict[str, Any],
             f"#define RG_STEPS {len(network.units)}",
             f"#define RG_UNITS {', '.join(str(count) for count in network.units)}",
             f"#define RG_WORKSPACE_BYTES {network.workspace_bytes}",
-            f"#define RG_SIDE {preprocess['size']}",
-            f"#define RG_RESIZE {preprocess['resize']}",
-            f"#define RG_CUBIC {int(preprocess['interpolation'] == 'bicubic')}",
+            *preprocess_config(info.get("preprocess")),
             f"#define RG_INFO {_c_string(text)}",
             "#define RG_VARIANTS(X) \\\n" + " \\\n".join(rows),
             "",
         ]
     )
+
+
+def preprocess_config(values: dict[str, Any] | None) -> list[str]:
+    """Return the lines about `rg_prepare`; without a Preprocess there is none."""
+    if values is None:
+        return ["#define RG_RULE RG_NOT_KNOWN", *(f"#define RG_{name} 1" for name in PREPARED), "#define RG_CUBIC 0"]
+    preprocess = Preprocess.from_dict(values)
+    rule = "RG_SQUASH" if preprocess.squash else "RG_SHORT_SIDE" if isinstance(preprocess.resize, int) else "RG_COVER"
+    numbers = (*preprocess.shape, *sides(preprocess.resize))
+    return [
+        f"#define RG_RULE {rule}",
+        *(f"#define RG_{name} {number}" for name, number in zip(PREPARED, numbers, strict=True)),
+        f"#define RG_CUBIC {int(preprocess.interpolation == 'bicubic')}",
+    ]
 
 
 def _weights_assembly(names: Sequence[str]) -> str:

@@ -69,6 +69,6 @@ def lower(graph: QdqGraph) -> Program:
         UsageError: naming every node that cannot be computed in integers.
     """
     operators = check_covered(explain(graph))
-    _, _, height, width = graph.shapes[graph.input]
+    _, channels, height, width = graph.shapes[graph.input]
     _, classes = graph.shapes[graph.output]
-    return Program(operators, height, width, classes, graph.digest)
+    return Program(operators, height, width, classes, graph.digest, channels)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compile.report.run_page import accuracy_lines
+from repghost.data.images.sizes import sides, sides_text
 
 PAPER = "https://arxiv.org/abs/2211.06088"
 
@@ -107,14 +108,25 @@ def _use(report: Mapping[str, Any], devices: str) -> list[str]:
 
 def _input(report: Mapping[str, Any], what: str, where: str) -> list[str]:
     preprocess = report["preprocess"]
+    height, width = sides(preprocess["size"])
     return [
         "## Input",
         "",
-        f"{preprocess['size']} x {preprocess['size']} {what}: the short side resized to {preprocess['resize']} "
+        f"{height} x {width} {what}: {_resized(preprocess)} "
         f"({preprocess['interpolation']}), the centre cropped. Mean {preprocess['mean']} and deviation "
         f"{preprocess['std']} {where}.",
         "",
     ]
+
+
+def _resized(preprocess: Mapping[str, Any]) -> str:
+    """Return how an image is resized, see `Preprocess`."""
+    grey = "made grey, " if len(preprocess["mean"]) == 1 else ""
+    if preprocess.get("squash"):
+        return f"{grey}resized to {sides_text(preprocess['resize'])}, whatever its proportions"
+    if isinstance(preprocess["resize"], int):
+        return f"{grey}the short side resized to {preprocess['resize']}"
+    return f"{grey}resized to cover {sides_text(preprocess['resize'])}"
 
 
 def _accuracy(report: Mapping[str, Any]) -> list[str]:

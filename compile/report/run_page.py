@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from calib.settings.describe import describe_observers
+from repghost.data.images.sizes import sides_text
 from repghost.tables import make_table, markdown_lines
 
 MEGABYTE = 1e6
@@ -19,10 +20,10 @@ def render_report(report: Mapping[str, Any]) -> str:
         report: as `compile.report.run_report.read_report` returns it.
     """
     model, weights = report["model"], report["weights"]
-    size = report["preprocess"]["size"]
+    size = sides_text(report["preprocess"]["size"])
     note = f": {weights['note']}" if "note" in weights else ""
     lines = [
-        f"# {model['name']} at {size}x{size} pixels",
+        f"# {model['name']} at {size} pixels",
         "",
         f"{model['classes']} classes, {weights['kind']} weights ({weights['source']}{note}).",
         "",

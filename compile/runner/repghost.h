@@ -74,14 +74,16 @@ size_t rg_workspace_bytes(void);
  * when rg_prepare would refuse it. */
 size_t rg_prepare_bytes(const struct rg_picture *picture);
 
-/* Makes the picture that rg_infer takes: the short side is resized, the centre cropped, to the byte as in training.
- *   rgb        uint8 [height][width][3], written; sizes as in rg_info
+/* Makes the picture that rg_infer takes: it is resized and its centre cropped, to the byte as in training; for a network
+ * of one channel it becomes grey before, the luma of BT.601.
+ *   rgb        uint8 [height][width][channels], written; sizes as in rg_info
  *   scratch    rg_prepare_bytes(picture) bytes, 64-byte aligned
  * Returns RG_DONE or another rg_status. */
 int rg_prepare(const struct rg_picture *picture, uint8_t *rgb, void *scratch);
 
 /* One inference.
- *   rgb        uint8 [height][width][3], the cropped picture, red first; sizes as in rg_info
+ *   rgb        uint8 [height][width][channels], the cropped picture, sizes as in rg_info: three channels, red first, or
+ *              one, grey
  *   logits     float [classes], written
  *   workspace  rg_workspace_bytes() bytes, 64-byte aligned; its content does not matter before or after
  * Returns RG_DONE or another rg_status. */

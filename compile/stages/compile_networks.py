@@ -161,7 +161,7 @@ def model_info(subject: Subject, compilation: Compilation, network: CompiledNetw
         "target": compilation.target.name,
         "precision": compilation.precision.name,
         "program_digest": program.digest,
-        "input": {"height": program.height, "width": program.width, "channels": 3},
+        "input": {"height": program.height, "width": program.width, "channels": program.channels},
         "classes": program.classes,
         "preprocess": subject.preprocess.to_dict(),
         "variants": [variant.name for variant in network.variants],

@@ -57,8 +57,8 @@ class HostBuilds:
 
     def loaded(self, subject: Subject) -> dict[str, LoadedModel]:
         """Return the models by the name of their precision, ready to run."""
-        size, classes = subject.preprocess.size, len(subject.labels)
-        return {name: LoadedModel(data, size, classes) for name, data in self.models.items()}
+        shape, classes = subject.preprocess.shape, len(subject.labels)
+        return {name: LoadedModel(data, shape, classes) for name, data in self.models.items()}
 
 
 def evaluate(subject: Subject, programs: Programs, builds: HostBuilds, cache: StageCache) -> Evaluation:

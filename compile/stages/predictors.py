@@ -76,7 +76,7 @@ def open_qdq(
 def _compiled(reference: Predictor, program: Program, ranks: Ranks, cache: Path) -> Predictor:
     """Return the program built for this machine; the first process compiles and gives the library to the others."""
     library = ranks.gather(_library(program, cache) if ranks.first else None)[0]
-    model = LoadedModel(library, reference.preprocess.size, program.classes)
+    model = LoadedModel(library, reference.preprocess.shape, program.classes)
     by = f"{HOST_BUILD}, {model.variant}"
     return replace(reference, name="int8 compiled", by=by, logits=model.logits)
 

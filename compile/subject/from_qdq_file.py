@@ -16,6 +16,7 @@ from compile.subject.noise import unlabelled_noise
 from compile.subject.request import SubjectRequest
 from compile.subject.subject import QuantizedSubject
 from repghost.data import notes_on
+from repghost.data.images.sizes import size_text
 from repghost.errors import UsageError
 from repghost.evaluation.classes import match_classes, numbered_labels
 from repghost.network.spec import model_name, parse_width
@@ -38,9 +39,10 @@ def quantized_subject(path: Path, request: SubjectRequest) -> QuantizedSubject:
     graph = read_qdq_as_given(path, request.preprocess)
     name = _name(graph, path, request.width)
     size = graph.preprocess.size
-    if request.size not in (None, size):
+    if request.size is not None and request.size != size:
+        asked = size_text(request.size)
         raise UsageError(
-            f"{path} is for {size} px, not {request.size}; leave the size out, or give a file for {request.size} px."
+            f"{path} is for {size_text(size)} px, not {asked}; leave the size out, or give a file for {asked} px."
         )
     classes = graph.shapes[graph.output][1]
     dataset = open_test(request.data, request) if request.data else None
@@ -57,7 +59,7 @@ def quantized_subject(path: Path, request: SubjectRequest) -> QuantizedSubject:
         weights={"kind": KIND, "source": path.name, "sha256": sha256(content)},
         preprocess=graph.preprocess,
         labels=labels or numbered_labels(classes),
-        calibration=unlabelled_noise(size, request.seed),
+        calibration=unlabelled_noise(size, request.seed, graph.preprocess.channels),
         test=test,
         unmeasured="" if test else "no labelled pictures were given",
         notes=() if dataset is None else notes_on(dataset),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from compile.subject.noise import RANDOM_CLASSES, RANDOM_IMAGES, noise_images, statistics_side, unlabelled_noise
+from compile.subject.noise import RANDOM_CLASSES, RANDOM_IMAGES, noise_images, statistics_size, unlabelled_noise
 from compile.subject.subject import CARRIED_WIDTH, RANDOM, FloatSubject
 from repghost.data.images.preprocess import Preprocess
+from repghost.data.images.sizes import Size
 from repghost.evaluation.classes import numbered_labels
 from repghost.network.spec import parse_width
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from repghost.network.model import RepGhostNet
 
 
-def random_subject(width: str | None, size: int, seed: int) -> FloatSubject:
+def random_subject(width: str | None, size: Size, seed: int) -> FloatSubject:
     """Return a network of random weights with the batch statistics its activations really have, and noise for images.
 
     Its predictions mean nothing, so its accuracy cannot be measured; sizes, speed and the equality of all builds can.
@@ -52,7 +53,7 @@ def _measure_statistics(model: RepGhostNet, preprocess: Preprocess, seed: int) -
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # a plain mean over the batches
-    small = noise_images(RANDOM_IMAGES, statistics_side(preprocess.size), seed + 1)
+    small = noise_images(RANDOM_IMAGES, statistics_size(preprocess.size), seed + 1)
     model.train()
     with torch.no_grad():
         for start in range(0, len(small), 8):

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.subject.noise import RANDOM_IMAGES, noise_images, statistics_side, unlabelled_noise
+from compile.subject.noise import RANDOM_IMAGES, noise_images, statistics_size, unlabelled_noise
 from compile.subject.subject import RANDOM, OtherNetwork
 from repghost.data.images.preprocess import Preprocess
+from repghost.data.images.sizes import Size, sides
 from repghost.errors import ToolMissingError, UsageError, unknown_value
 from repghost.evaluation.classes import numbered_labels
 
@@ -40,7 +41,7 @@ CALIBRATION_IMAGES = 8
 OPSET = 17
 
 
-def timm_subject(name: str, size: int, classes: int, seed: int) -> OtherNetwork:
+def timm_subject(name: str, size: Size, classes: int, seed: int) -> OtherNetwork:
     """Return a network of timm with random weights and real batch statistics, quantized.
 
     Args:
@@ -86,7 +87,7 @@ def random_network(name: str, preprocess: Preprocess, classes: int, seed: int) -
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # a plain mean over the batches
-    small = noise_images(RANDOM_IMAGES, statistics_side(preprocess.size), seed + 1)
+    small = noise_images(RANDOM_IMAGES, statistics_size(preprocess.size), seed + 1)
     with torch.no_grad():
         for start in range(0, len(small), 8):
             model.train()(torch.from_numpy(preprocess.normalize(small[start : start + 8])))
@@ -94,15 +95,15 @@ def random_network(name: str, preprocess: Preprocess, classes: int, seed: int) -
     return network
 
 
-def write_float_onnx(path: Path, model: torch.nn.Module, size: int) -> None:
-    """Write the network as float32 ONNX, "input" [1, 3, size, size] to "logits"."""
+def write_float_onnx(path: Path, model: torch.nn.Module, size: Size) -> None:
+    """Write the network as float32 ONNX, "input" [1, 3, height, width] to "logits"."""
     import torch
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter about itself
         torch.onnx.export(
             model,
-            (torch.zeros(1, 3, size, size),),
+            (torch.zeros(1, 3, *sides(size)),),
             str(path),
             dynamo=False,
             opset_version=OPSET,
@@ -119,7 +120,7 @@ def quantized(
     Args:
         model: in evaluation mode.
         preprocess: how the images become its input.
-        images: uint8 [N, size, size, 3], to calibrate with.
+        images: uint8 [N, height, width, channels], to calibrate with.
         unsigned: whether activations are uint8 instead of int8.
 
     Raises:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.subject.subject import Images
+from repghost.data.images.sizes import Size, sides
 
 RANDOM_CLASSES = 1000
 RANDOM_IMAGES = 32
@@ -13,21 +14,23 @@ RANDOM_IMAGES = 32
 STATISTICS_SIDES = (64, 128)
 
 
-def statistics_side(size: int) -> int:
-    """Return the pixels of the images that give batch statistics to a network for images of `size` pixels."""
+def statistics_size(size: Size) -> Size:
+    """Return the size of the images that give batch statistics to a network for images of `size` pixels."""
     smallest, largest = STATISTICS_SIDES
-    return min(max(size, smallest), largest)
+    height, width = (min(max(side, smallest), largest) for side in sides(size))
+    return height, width
 
 
-def noise_images(count: int, size: int, seed: int) -> NDArray[np.uint8]:
-    """Return uint8 [count, size, size, 3]: coloured patches of 8 pixels with fine noise on top."""
+def noise_images(count: int, size: Size, seed: int, channels: int = 3) -> NDArray[np.uint8]:
+    """Return uint8 [count, height, width, channels]: coloured patches of 8 pixels with fine noise on top."""
     generator = np.random.default_rng(seed)
-    cells = -(-size // 8)
-    patches = generator.integers(0, 256, (count, cells, cells, 3)).repeat(8, 1).repeat(8, 2)[:, :size, :size]
+    height, width = sides(size)
+    cells = -(-height // 8), -(-width // 8)
+    patches = generator.integers(0, 256, (count, *cells, channels)).repeat(8, 1).repeat(8, 2)[:, :height, :width]
     return np.clip(patches + generator.normal(0, 20, patches.shape), 0, 255).astype(np.uint8)
 
 
-def unlabelled_noise(size: int, seed: int) -> Images:
+def unlabelled_noise(size: Size, seed: int, channels: int = 3) -> Images:
     """Return `RANDOM_IMAGES` noise images of `size` pixels, without labels."""
-    noise = noise_images(RANDOM_IMAGES, size, seed)
+    noise = noise_images(RANDOM_IMAGES, size, seed, channels)
     return Images(noise, np.full(len(noise), -1), {"data": "noise", "split": "none", "seed": seed, "broken": []})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from compile.storage.files import NAME
 from compile.targets.precisions import Precision
+from repghost.data.images.sizes import Size
 from repghost.errors import UsageError
 
 
@@ -18,7 +19,7 @@ class SubjectRequest:
     model: str | None = None  # another network than RepGhostNet, as timm calls it; with weights "random" only
     data: Path | None = None  # a set of images; None: the carried one
     width: str | None = None  # refused when the weights have another; needed for "timm"
-    size: int | None = None  # pixels of the input, instead of the checkpoint's
+    size: Size | None = None  # pixels of the input, instead of the checkpoint's
     preprocess: Path | None = None  # JSON that says how images are prepared, instead of the weights
     calibration_images: int = 512  # at most so many calibrate
     test_images: int | None = None  # only so many are evaluated on; None: all

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from compile.storage.stage_cache import ROOT
 from repghost.data.images.preprocess import Preprocess
+from repghost.data.images.sizes import size_text
 
 if TYPE_CHECKING:
     from repghost.network.model import RepGhostNet
@@ -28,7 +29,7 @@ RANDOM_SIZE = 224  # pixels
 class Images:
     """Cropped images and what is known about them."""
 
-    images: NDArray[np.uint8]  # [N, size, size, 3]
+    images: NDArray[np.uint8]  # [N, height, width, channels]
     labels: NDArray[np.int64]  # [N]; -1 where nothing is known
     origin: Mapping[str, Any]  # for the report: set, split, how many were broken
 
@@ -59,8 +60,8 @@ class _NetworkAndImages:
 
     @property
     def folder(self) -> str:
-        """The name of the run's folder, e.g. repghostnet_0_5x-64px."""
-        return f"{self.name}-{self.preprocess.size}px{'-random' if self.is_random else ''}"
+        """The name of the run's folder, e.g. repghostnet_0_5x-64px, or net-96x160px of 96 rows."""
+        return f"{self.name}-{size_text(self.preprocess.size)}px{'-random' if self.is_random else ''}"
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from compile.summary.facts import OURS, Speed, Summary
+from compile.summary.facts import OURS, Pixels, Speed, Summary, by_size
 from compile.summary.published import NetworkFigures, published_figures
 
 BUDGETS_MS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
@@ -57,7 +57,7 @@ def advise(summary: Summary) -> list[Advice]:
 
     Where no machine ran anything one size speaks for a machine, the one of most builds; the tables have them all.
     """
-    groups: dict[tuple[str, str, int, int], list[Speed]] = defaultdict(list)
+    groups: dict[tuple[str, str, Pixels, int], list[Speed]] = defaultdict(list)
     for speed in summary.speeds:
         if speed.runtime == OURS and speed.model in published_figures():
             groups[speed.unit, speed.machine, speed.size, speed.threads].append(speed)
@@ -65,7 +65,7 @@ def advise(summary: Summary) -> list[Advice]:
     most = {key: len(speeds) for key, speeds in groups.items()}
     shown = [
         key
-        for key in sorted(groups, key=lambda key: (units.index(key[0]), *key[1:]))
+        for key in sorted(groups, key=lambda key: (units.index(key[0]), key[1], by_size(key[2]), key[3]))
         if key[0] == "ms" or most[key] == max(most[other] for other in groups if other[:2] == key[:2])
     ]
     return [advice for key in shown if (advice := _advise(key, groups[key]))]
@@ -79,7 +79,7 @@ def advice_by_heading(summary: Summary) -> dict[str, list[str]]:
     return found
 
 
-def _advise(key: tuple[str, str, int, int], speeds: Sequence[Speed]) -> Advice | None:
+def _advise(key: tuple[str, str, Pixels, int], speeds: Sequence[Speed]) -> Advice | None:
     unit, machine, size, threads = key
     fastest: Fastest = {}
     for speed in sorted(speeds, key=lambda speed: speed.value, reverse=True):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from compile.storage.typed_json import read_record
-from repghost.errors import IntegrityError
+from repghost.data.images.sizes import parse_size
+from repghost.errors import IntegrityError, UsageError
 
 FORMAT = "repghost-summary"
 VERSION = 2
@@ -17,7 +18,13 @@ Kind = Literal["measured", "emulated", "modelled", "published"]
 Unit = Literal["ms", "instructions", "cycles"]
 Where = Literal["host", "board", "jetson", "emulated"]
 Way = Literal["ptq", "qat"]  # how a network was made int8: calibrated, or trained
+Pixels = int | str  # of an input: its side, or e.g. "96x160" where height and width differ
 OURS = "repghost"  # the runtime whose builds are ours
+
+
+def by_size(size: Pixels) -> tuple[bool, Pixels]:
+    """Return what sizes are sorted by: those of square images come first."""
+    return isinstance(size, str), size
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class Network:
 
     Attributes:
         model: upstream's spelling, e.g. repghostnet_0_5x, or the name of another network.
-        size: pixels of the input.
+        size: of the input.
         weights: where they come from, for a reader.
         weights_sha256: of their file.
         data: the set, for a reader.
@@ -69,7 +76,7 @@ class Network:
     """
 
     model: str
-    size: int
+    size: Pixels
     weights: str
     weights_sha256: str
     data: str
@@ -99,7 +106,7 @@ class Speed:
     """
 
     model: str
-    size: int
+    size: Pixels
     runtime: str = OURS
     precision: str
     machine: str
@@ -122,7 +129,7 @@ class Size:
     """What a build needs: bytes of model.so, of the whole bundle, and of working memory."""
 
     model: str
-    size: int
+    size: Pixels
     classes: int
     target: str
     precision: str
@@ -171,7 +178,7 @@ class LayerTable:
     """The layers of one build; `bundle_digest` tells whether two tables are of the same one, "" where it is unknown."""
 
     model: str
-    size: int
+    size: Pixels
     build: str
     rows: tuple[LayerRow, ...]
     source: str
@@ -240,4 +247,15 @@ class Summary:
                 f"{VERSION}; make it again with 'repghost report'."
             )
         body = {key: value for key, value in values.items() if key not in ("format", "version")}
-        return read_record(body, cls, name)
+        summary = read_record(body, cls, name)
+        records: Iterable[Any] = (*summary.networks, *summary.speeds, *summary.sizes, *summary.layers)
+        for record in records:
+            _check_size(record.size, name)
+        return summary
+
+
+def _check_size(size: Pixels, name: str) -> None:
+    try:
+        parse_size(str(size))
+    except UsageError as error:
+        raise IntegrityError(f"{name}: {error}") from error

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 from compile.summary.advice import pareto
-from compile.summary.facts import LayerTable, Method, Network, Share, Size, Speed, Summary
+from compile.summary.facts import LayerTable, Method, Network, Pixels, Share, Size, Speed, Summary, by_size
 from compile.summary.published import NetworkFigures, published_figures
+from repghost.data.images.sizes import parse_size, sides, sides_text
 from repghost.network.spec import WIDTHS
 from repghost.tables import Cell, Table, make_table
 
@@ -136,10 +140,15 @@ def latency_tables(summary: Summary) -> list[Table]:
     """Return a table for each machine, size and unit."""
     keys = dict.fromkeys((speed.where, speed.machine, speed.size, speed.unit) for speed in summary.speeds)
     order = ("board", "jetson", "host", "emulated")
-    return [_latency_table(summary, *key) for key in sorted(keys, key=lambda key: (order.index(key[0]), *key[1:]))]
+
+    def place(key: tuple[str, str, Pixels, str]) -> tuple[Any, ...]:
+        where, machine, size, unit = key
+        return order.index(where), machine, by_size(size), unit
+
+    return [_latency_table(summary, *key) for key in sorted(keys, key=place)]
 
 
-def _latency_table(summary: Summary, where: str, machine: str, size: int, unit: str) -> Table:
+def _latency_table(summary: Summary, where: str, machine: str, size: Pixels, unit: str) -> Table:
     speeds = [s for s in summary.speeds if (s.where, s.machine, s.size, s.unit) == (where, machine, size, unit)]
     speeds.sort(key=lambda speed: (speed.threads, speed.model, speed.value))
     marked = pareto(speeds, published_figures())
@@ -159,14 +168,14 @@ def _latency_table(summary: Summary, where: str, machine: str, size: int, unit: 
     )
     rows = [_latency_row(speed, scale, speed in marked) for speed in speeds]
     kinds = " and ".join(sorted({speed.kind for speed in speeds}))
-    about = f"{kinds.capitalize()}: {machine}, {size} x {size} pixels, batch 1."
+    about = f"{kinds.capitalize()}: {machine}, {sides_text(size).replace('x', ' x ')} pixels, batch 1."
     if any(speed.weights == "random" for speed in speeds):
         about += " Where weights are random only the time says something; accuracies are then the published ones."
     name = f"{where}-{machine}-{size}-{unit}"
     return make_table(heads, rows, _name(name), _latency_title(where, machine, size, unit), about)
 
 
-def _latency_title(where: str, machine: str, size: int, unit: str) -> str:
+def _latency_title(where: str, machine: str, size: Pixels, unit: str) -> str:
     what = {"ms": "Latency", "instructions": "Executed instructions", "cycles": "Modelled cycles"}[unit]
     place = {"host": "on this host", "board": "on a board", "jetson": "on a Jetson", "emulated": "under emulation"}
     return f"{what} {place[where]}: {machine}, {size} px"
@@ -204,9 +213,10 @@ def size_table(summary: Summary) -> Table:
 
 
 def _size_row(size: Size) -> tuple[Cell, ...]:
+    side = math.prod(sides(parse_size(str(size.size)))) ** 0.5
     memory = size.workspace_bytes
     return (
-        Cell(size.model), Cell(str(size.size), size.size), Cell(str(size.classes), size.classes), Cell(size.target),
+        Cell(size.model), Cell(str(size.size), side), Cell(str(size.classes), size.classes), Cell(size.target),
         Cell(size.precision), Cell(f"{size.model_bytes / MEGA:.2f}", size.model_bytes),
         Cell(f"{size.bundle_bytes / MEGA:.2f}", size.bundle_bytes),
         Cell(ABSENT) if memory is None else Cell(f"{memory / 1e3:.0f}", memory),

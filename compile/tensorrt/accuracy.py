@@ -60,7 +60,7 @@ def _predictions(build: JetsonBuild, test: Images, cache: StageCache) -> NDArray
 
     def make() -> Files:
         network, preprocess = TorchNetwork(build.int8), build.subject.preprocess
-        step = max(1, BATCH_PIXELS // preprocess.size**2)
+        step = max(1, BATCH_PIXELS // preprocess.pixels)
         parts = [
             network(preprocess.normalize(test.images[start : start + step])).argmax(1)
             for start in range(0, len(test.images), step)

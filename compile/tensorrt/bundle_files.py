@@ -16,6 +16,7 @@ from compile.tensorrt.network.cache_file import calibration_cache
 from compile.tensorrt.network.placement import INT8
 from compile.tensorrt.readme import bundle_readme
 from compile.tensorrt.samples import sample_files
+from repghost.data.images.sizes import size_text
 from repghost.data.names.class_names import to_lines
 
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
@@ -62,7 +63,7 @@ def _settings(build: JetsonBuild) -> str:
     jetpack, subject = build.networks.jetpack, build.subject
     values = {
         "MODEL": subject.name,
-        "SIZE": subject.preprocess.size,
+        "SIZE": size_text(subject.preprocess.size),
         "WEIGHTS": subject.weights["kind"],
         "JETPACK": jetpack.name,
         "TENSORRT": " ".join(jetpack.tensorrt),
@@ -84,7 +85,7 @@ def bundle_sections(build: JetsonBuild, accuracy: dict[str, Any]) -> dict[str, A
         accuracy: the record of the int8 file.
     """
     subject, networks = build.subject, build.networks
-    jetpack, size = networks.jetpack, subject.preprocess.size
+    jetpack, (height, width, channels) = networks.jetpack, subject.preprocess.shape
     kinds = networks.placement.layer_types()
     return {
         "abi": 0,  # no library, so no C interface
@@ -99,9 +100,9 @@ def bundle_sections(build: JetsonBuild, accuracy: dict[str, Any]) -> dict[str, A
         "precision": INT8,
         "program_digest": build.digest,
         "input": {
-            "height": size,
-            "width": size,
-            "channels": 3,
+            "height": height,
+            "width": width,
+            "channels": channels,
             "samples": len(build.samples),
             "tolerance": {kind: expected.tolerance for kind, expected in build.expected.items()},
         },

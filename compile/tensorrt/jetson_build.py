@@ -25,7 +25,7 @@ class JetsonBuild:
         fp16: the float file beside it.
         options: which layers the user left in float.
         config: how it was calibrated, as JSON values.
-        samples: uint8 [N, size, size, 3].
+        samples: uint8 [N, height, width, channels].
         expected: by kind, "int8" and "fp16".
     """
 

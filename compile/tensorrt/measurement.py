@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ LIMIT = 1 << 16  # bytes
 TEXTS = ("model", "weights", "bundle_digest", "board", "power_mode", "jetpack", "tensorrt", "cuda")
 TIMES = ("min_ms", "median_ms", "p90_ms", "p99_ms")
 STATES = ("throughput_per_s", "gpu_mhz_min", "gpu_mhz_max", "temperature_c", "power_mw")
+SIDES = re.compile(r"[1-9]\d{0,4}x[1-9]\d{0,4}")  # a size where height and width differ
 SLOWER_CLOCK = 0.9  # of the fastest clock during the run: below it the board throttled
 
 
@@ -34,7 +36,8 @@ def check_measurement(values: Mapping[str, Any], name: str) -> Mapping[str, Any]
     for key in TEXTS:
         if not isinstance(values.get(key), str) or len(values[key]) > 200:
             raise IntegrityError(f"{name}: {key} is {values.get(key)!r:.80}; it has to be a text.")
-    for key in ("size", "batch"):
+    size = values.get("size")
+    for key in ("batch",) if isinstance(size, str) and SIDES.fullmatch(size) else ("size", "batch"):
         if type(values.get(key)) is not int or not 0 < values[key] < 1 << 14:
             raise IntegrityError(f"{name}: {key} is {values.get(key)!r:.80}; it has to be a whole number above 0.")
     results = values.get("results")

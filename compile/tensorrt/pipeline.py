@@ -31,6 +31,7 @@ from compile.tensorrt.samples import choose_samples, expect
 from compile.tensorrt.torch.build import FILE as TORCH_FILE
 from compile.tensorrt.torch.build import TORCH_TENSORRT, build_via_torch, check_builder
 from compile.tensorrt.verify import verify_engine_bundle
+from repghost.data.images.sizes import sides_text
 from repghost.errors import AccuracyGateError, ToolMissingError, UsageError
 from repghost.terminal import shell_command
 
@@ -100,8 +101,8 @@ def _load(request: Request, say: Callable[[str], None]) -> _Run:
     progress, cache = Progress(say), StageCache(request.output / ".cache")
     with progress.stage("load"):
         subject = _float_subject(request)
-        size = subject.preprocess.size
-        progress.note = f"{subject.name}, {subject.weights['kind']} weights, {size}x{size} px, JetPack {jetpack.name}"
+        size = sides_text(subject.preprocess.size)
+        progress.note = f"{subject.name}, {subject.weights['kind']} weights, {size} px, JetPack {jetpack.name}"
     for note in subject.notes:
         say(f"note: {note}")
     return _Run(subject, settle(config, subject), jetpack, options, cache, progress)

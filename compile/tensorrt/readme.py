@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = """# {model} for Jetson, JetPack {jetpack} (TensorRT {tensorrt})
 
-{classes} classes, {size} x {size} pixels, {weights} weights. On the board, in this folder:
+{classes} classes, {size} pixels, {weights} weights. On the board, in this folder:
 
 ```sh
 ./build.sh      # builds the int8 and the fp16 engine here; takes minutes
@@ -30,7 +30,7 @@ name made of the three. {note}
 | `sample-N.bin`, `expected-*.txt` | normalized float32 pictures, and the logits they have to give |
 | `preprocess.json`, `labels.txt` | how pictures are prepared, and the classes |
 
-The input is `input`, float32 [1, 3, {size}, {size}]: pixels in [0, 1] minus mean {mean}, divided by {std}. The output
+The input is `input`, float32 [1, {shape}]: pixels in [0, 1] minus mean {mean}, divided by {std}. The output
 is `logits`, float32 [1, {classes}].
 
 On a board with little memory: `TRTEXEC_ARGS=--memPoolSize=workspace:512 ./build.sh`.
@@ -49,13 +49,14 @@ def bundle_readme(build: JetsonBuild) -> str:
     """Return the text of README.md."""
     subject, networks, jetpack = build.subject, build.networks, build.networks.jetpack
     expected = build.expected
-    random = subject.is_random
+    random, (height, width, channels) = subject.is_random, subject.preprocess.shape
     return TEMPLATE.format(
         model=subject.name,
         jetpack=jetpack.name,
         tensorrt=" or ".join(jetpack.tensorrt),
         classes=len(subject.labels),
-        size=subject.preprocess.size,
+        size=f"{height} x {width}",
+        shape=f"{channels}, {height}, {width}",
         weights=subject.weights["kind"],
         int8=len(networks.placement.layers),
         layers=len(networks.placement.layer_names),

@@ -15,6 +15,7 @@ from compile.storage.strict_json import canonical_json, parse_strict, read_stric
 from compile.subject.subject import Subject
 from compile.targets.table import JETSON
 from compile.tensorrt.measurement import FILE, read_measurement, throttled
+from repghost.data.images.sizes import sides_text
 from repghost.errors import IntegrityError
 from repghost.files import write_bytes_atomically, write_text_atomically
 from repghost.terminal import shell_command
@@ -118,10 +119,10 @@ def render_page(report: Mapping[str, Any]) -> str:
         report: as `build_report` makes it.
     """
     model, target, quantization = report["model"], report["target"], report["quantization"]
-    size, files = report["preprocess"]["size"], report["bundle"]["files"]
+    size, files = sides_text(report["preprocess"]["size"]), report["bundle"]["files"]
     calibration = quantization["calibration"]
     lines = [
-        f"# {model['name']} at {size}x{size} pixels for Jetson, JetPack {target['jetpack']}",
+        f"# {model['name']} at {size} pixels for Jetson, JetPack {target['jetpack']}",
         "",
         f"{model['classes']} classes, {report['weights']['kind']} weights ({report['weights']['source']}). TensorRT "
         f"{' or '.join(target['tensorrt'])}; int8 in {quantization['int8_layers']} of {quantization['layers']} "

@@ -45,7 +45,7 @@ class Expected:
 
 
 def choose_samples(images: Images) -> NDArray[np.uint8]:
-    """Return uint8 [N, size, size, 3] at equal distances, because sets are often sorted by class."""
+    """Return uint8 [N, height, width, channels] at equal distances, because sets are often sorted by class."""
     chosen = np.unique(np.linspace(0, len(images.labels) - 1, min(COUNT, len(images.labels))).astype(int))
     return images.images[chosen]
 
@@ -62,7 +62,7 @@ def expect(
     Args:
         model: the file.
         half: the same network as a float16 file; `model` itself where it is one.
-        samples: uint8 [N, size, size, 3].
+        samples: uint8 [N, height, width, channels].
         others: more images, for the tolerance alone.
         preprocess: of the images.
     """
@@ -77,10 +77,10 @@ def expect(
 
 
 def sample_files(samples: NDArray[np.uint8], expected: dict[str, Expected], preprocess: Preprocess) -> dict[str, bytes]:
-    """Return the files of the samples: normalized float32 [3, size, size] each, as trtexec loads them, and the logits.
+    """Return the files of the samples: normalized float32 [channels, H, W] each, as trtexec loads them, and the logits.
 
     Args:
-        samples: uint8 [N, size, size, 3].
+        samples: uint8 [N, height, width, channels].
         expected: by name, see `KINDS`.
         preprocess: of the images.
     """
@@ -95,7 +95,7 @@ def sample_files(samples: NDArray[np.uint8], expected: dict[str, Expected], prep
 
 
 def read_samples(bundle: Bundle, kind: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the inputs, float32 [N, 3, size, size], and the logits they have to give, float32 [N, classes].
+    """Return the inputs, float32 [N, channels, height, width], and the logits they have to give, float32 [N, classes].
 
     Raises:
         IntegrityError: when the files do not fit together.
@@ -103,7 +103,8 @@ def read_samples(bundle: Bundle, kind: str) -> tuple[NDArray[np.float32], NDArra
     names = sorted(
         (name for name in bundle.manifest["files"] if name.startswith("sample-")), key=lambda name: (len(name), name)
     )
-    shape = (3, bundle.size, bundle.size)
+    height, width, channels = bundle.shape
+    shape = (channels, height, width)
     bodies = [bundle.read(name) for name in names]
     if not bodies or any(len(body) != 4 * np.prod(shape) for body in bodies):
         raise IntegrityError(f"{bundle.path}: samples must be float32 {list(shape)}. Build the bundle again.")

@@ -60,7 +60,7 @@ class ImageSet(Protocol):
 class Prepared:
     """Images as the network is given them, and the ones that could not be decoded."""
 
-    images: NDArray[np.uint8]  # [N, size, size, 3], RGB
+    images: NDArray[np.uint8]  # [N, height, width, channels], RGB or grey
     labels: NDArray[np.int64]  # [N]
     indices: NDArray[np.int64]  # [N], the place of each image in its set
     broken: tuple[str, ...]  # one message for each image that is missing above, beginning with its name
@@ -84,10 +84,10 @@ def prepare(
         UsageError: when not a single image is left, or they do not fit into memory.
     """
     wanted = _wanted(dataset, indices)
-    needed = len(wanted) * preprocess.size**2 * 3
+    needed = len(wanted) * preprocess.pixels * preprocess.channels
     if needed > _MEMORY_SHARE * _memory_bytes():
         raise UsageError(
-            f"{len(wanted)} pictures of {preprocess.size} x {preprocess.size} need {needed >> 20} MB of memory at "
+            f"{len(wanted)} pictures of {preprocess.height} x {preprocess.width} need {needed >> 20} MB of memory at "
             f"once, this machine has {_memory_bytes() >> 20} MB; take fewer pictures."
         )
     prepared = _prepare(dataset, preprocess, wanted, progress)
@@ -161,7 +161,7 @@ def _prepare(
     progress: Callable[[Iterable[int]], Iterable[int]],
 ) -> Prepared:
     """Decode and crop what can be decoded, note what cannot."""
-    images = np.empty((len(wanted), preprocess.size, preprocess.size, 3), np.uint8)
+    images = np.empty((len(wanted), *preprocess.shape), np.uint8)
     good: list[int] = []
     broken: list[str] = []
     for index in progress(wanted.tolist()):

@@ -27,7 +27,7 @@ class Predictor:
         preprocess: what is done to its images.
         classes: how many logits it gives.
         labels: one name per class, None when the source does not say.
-        logits: uint8 [N, size, size, 3] -> float32 [N, classes].
+        logits: uint8 [N, height, width, channels] -> float32 [N, classes].
         program: digest of the integer program; two networks with the same one have to agree to the bit.
     """
 

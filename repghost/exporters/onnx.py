@@ -15,6 +15,7 @@ import onnx
 import torch
 from onnx.reference import ReferenceEvaluator
 
+from repghost.data.images.sizes import sides
 from repghost.errors import IntegrityError, UsageError
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, Size
@@ -31,17 +32,17 @@ CHECKED_SIZE = 48  # pixels; enough for every operator, and the reference evalua
 
 def to_onnx(
     model: RepGhostNet,
-    size: int,
+    size: Size,
     batch: int | str = 1,
     preprocess: Mapping[str, Any] | None = None,
     labels: Sequence[str] | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> onnx.ModelProto:
-    """Return the network as ONNX: "input" float32 [batch, in_chans, size, size] to "logits" [batch, num_classes].
+    """Return the network as ONNX: "input" float32 [batch, in_chans, height, width] to "logits" [batch, num_classes].
 
     Args:
         model: any form, in evaluation mode; it stays as it was.
-        size: height and width of the images, in pixels.
+        size: of the images, in pixels.
         batch: a number, or a name for a batch that is chosen when the file is used.
         preprocess: `Preprocess.to_dict()`, stored as JSON in the file's metadata.
         labels: one name per class, stored as JSON.
@@ -50,7 +51,7 @@ def to_onnx(
     Raises:
         UsageError: for a size or batch out of range, or a model in training mode.
     """
-    if not 1 <= size <= LARGEST_SIZE:
+    if not all(1 <= side <= LARGEST_SIZE for side in sides(size)):
         raise UsageError(f"a picture's side must be 1 to {LARGEST_SIZE} pixels, not {size}.")
     if isinstance(batch, int) and batch < 1:
         raise UsageError(f"a batch must be at least 1, not {batch}; for an open batch give a name, e.g. 'batch'.")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from repghost.data.images.preprocess import Preprocess
+from repghost.data.images.preprocess import Preprocess, require_square_rgb
 from repghost.errors import UsageError, unknown_value
 from repghost.network.spec import WIDTH_LIMIT, parse_width
 from repghost.training.recipe_parts import Augmentation, Execution, Optimization, check_choices, check_ranges
@@ -97,9 +97,10 @@ class Recipe:
                 f"{owner}: {self.warmup_epochs} warm-up epochs leave nothing of {self.epochs} epochs; "
                 "give more --epochs."
             )
-        if max(self.crop_padding, self.cutout) >= self.preprocess.size:
+        size = require_square_rgb(self.preprocess, f"{owner}: training")
+        if max(self.crop_padding, self.cutout) >= size:
             raise UsageError(
-                f"{owner}: crop_padding and cutout must be below the {self.preprocess.size} pixels of "
+                f"{owner}: crop_padding and cutout must be below the {size} pixels of "
                 f"the input, not {self.crop_padding} and {self.cutout}."
             )
         if self.augmentation is None and not self.held_out:

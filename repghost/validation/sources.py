@@ -12,7 +12,7 @@ from repghost.checkpoints import weight_names
 from repghost.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint
 from repghost.checkpoints.identify import validated
 from repghost.checkpoints.timm_hub import SOURCE, open_checkpoint
-from repghost.data.images.preprocess import resolve_preprocess
+from repghost.data.images.preprocess import Preprocess, resolve_preprocess
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import BATCH, predict
 from repghost.evaluation.predictor import Predictor
@@ -22,7 +22,6 @@ from repghost.training.state.state import read_state
 from repghost.untrusted import file_digest
 
 EMA, RAW = "EMA", "raw"
-COLOURS = 3  # of an image, red, green and blue
 _KINDS = dict.fromkeys(weight_names.AVERAGED, EMA) | dict.fromkeys(weight_names.RAW, RAW)
 
 
@@ -50,8 +49,8 @@ def open_checkpoints(
     checkpoints = state or _from_file(source, width)
     predictors = []
     for kind, checkpoint in checkpoints.items():
-        _refuse_other_colours(source, checkpoint)
         preprocess = resolve_preprocess(checkpoint.preprocess, checkpoint.spec.num_classes, preprocess_file)
+        _refuse_other_colours(source, checkpoint, preprocess)
         forms = {" ".join(filter(None, ("fp32", kind))): build_model(checkpoint)}
         if kind != RAW and checkpoint.spec.form != "fused":  # the raw weights of a run are not the ones deployed
             forms |= {f"{name} fused": fuse(model) for name, model in forms.items()}
@@ -71,12 +70,12 @@ def open_checkpoints(
     return predictors
 
 
-def _refuse_other_colours(source: str | Path, checkpoint: Checkpoint) -> None:
+def _refuse_other_colours(source: str | Path, checkpoint: Checkpoint, preprocess: Preprocess) -> None:
     colours = checkpoint.spec.in_chans
-    if colours != COLOURS:
+    if colours != preprocess.channels:
         raise UsageError(
-            f"{source} takes {colours} colours, the pictures have {COLOURS}; only networks for RGB pictures "
-            f"(in_chans={COLOURS}) can be validated."
+            f"{source} takes {colours} colours, the pictures have {preprocess.channels}; give --preprocess FILE whose "
+            "mean and std have as many numbers: three for RGB pictures, one for grey ones."
         )
 
 

@@ -13,7 +13,7 @@ static float scores[CLASSES];
 double milliseconds(void) { return 0; }
 
 const char *load_picture(const struct model *model, const char *path, int32_t most_pixels, uint8_t *rgb) {
-  memset(rgb, path[0] + most_pixels, (size_t)model->height * (size_t)model->width * 3);
+  memset(rgb, path[0] + most_pixels, picture_bytes(model));
   return NULL;
 }
 
@@ -35,7 +35,7 @@ static void check_line(char *line, size_t size) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size < sizeof scores) return 0;
-  struct model model = {.height = 1, .width = 1, .classes = CLASSES, .variant = variant};
+  struct model model = {.height = 1, .width = 1, .channels = 3, .classes = CLASSES, .variant = variant};
   FILE *terminal = stdout;
   char *line = NULL;
   size_t length = 0;

@@ -14,7 +14,7 @@ void infer(const struct model *model, const uint8_t *rgb, float *logits) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  struct model model = {.height = 2, .width = 3, .classes = CLASSES};
+  struct model model = {.height = 2, .width = 3, .channels = 3, .classes = CLASSES};
   write_input("vectors.bin", data, size);
   if (!setjmp(next_input)) {
     struct replay replay = replay_vectors(&model, path_of("vectors.bin"));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,13 +111,13 @@ def small_cases(element: str) -> list[FloatCase]:
         gate = FloatGate("y", x, one, FloatTensor("y", height, width, channels, element))
         tensors = {**tensors, "g": rng.integers(-4, 5, (1, 1, 1, channels)).astype(np.float32)}
         cases.append(FloatCase(f"gate {row}", gate, tensors, halo=seed % 3, tolerance=2 * near))
-    for width in (1, 5, 8, 11, 32):
-        image = np.random.default_rng(width).integers(0, 256, (1, 3, width, 3)).astype(np.uint8)
-        for name, table in (("line", Preprocess(size=32, resize=32).table()), ("odd table", ODD_TABLE)):
-            y = FloatTensor("y", 3, width, 3, element)
+    for width, channels in product((1, 5, 8, 11, 32), (3, 1)):
+        image = np.random.default_rng(width).integers(0, 256, (1, 3, width, channels)).astype(np.uint8)
+        for name, tables in (("line", Preprocess(size=32, resize=32).table()), ("odd table", ODD_TABLE)):
+            y, table = FloatTensor("y", 3, width, channels, element), tables[:channels]
             near = 2e-3 if element == "float16" else 1e-6
             operator = FloatInput("y", y, table.astype(np.float32))
-            cases.append(FloatCase(f"picture of {name}, {width}", operator, {}, image, width % 3, near))
+            cases.append(FloatCase(f"picture of {name}, {width} of {channels}", operator, {}, image, width % 3, near))
     return cases
 
 

@@ -196,6 +196,8 @@ def elementwise_cases() -> list[Case]:
     sizes = ((1, 1), (2, 15), (3, 16), (2, 17), (1, 31), (2, 32), (5, 33), (4, 48), (1, 67))
     cases += [_table_case(height, width, seed) for seed, (height, width) in enumerate(sizes)]
     cases += [_table_case(height, width, seed, lines=True) for seed, (height, width) in enumerate(sizes)]
+    grey = ((seed, *size, lines) for seed, size in enumerate(sizes) for lines in (False, True))
+    cases += [_table_case(height, width, seed, lines, channels=1) for seed, height, width, lines in grey]
     return cases
 
 
@@ -487,22 +489,22 @@ def _slopes_by_hand() -> Case:
     return Case("slopes by hand", operator, tensors, answer=answer[None])
 
 
-def line_tables(rng: np.random.Generator) -> NDArray[np.int8]:
-    """Return three tables as a normalization gives them, int8 [3, 256]; some saturate."""
-    mean, deviation = rng.uniform(0.2, 0.7, 3), rng.uniform(0.15, 0.4, 3)
+def line_tables(rng: np.random.Generator, channels: int = 3) -> NDArray[np.int8]:
+    """Return tables as a normalization gives them, int8 [channels, 256]; some saturate."""
+    mean, deviation = rng.uniform(0.2, 0.7, channels), rng.uniform(0.15, 0.4, channels)
     scale, zero_point = np.float32(rng.uniform(0.01, 0.04)), int(rng.integers(-60, 60))
     bytes_ = np.arange(256, dtype=np.float32) / 255
     normalized = (bytes_ - mean[:, None].astype(np.float32)) / deviation[:, None].astype(np.float32)
     return np.clip(np.rint(normalized / scale) + zero_point, -128, 127).astype(np.int8)
 
 
-def _table_case(height: int, width: int, seed: int, lines: bool = False) -> Case:
+def _table_case(height: int, width: int, seed: int, lines: bool = False, channels: int = 3) -> Case:
     rng = np.random.default_rng(seed)
-    output = Tensor("y", height, width, 3, QParams(0.1, int(rng.integers(-128, 128))))
-    tables = np.stack([rng.permutation(np.arange(-128, 128)) for _ in range(3)]).astype(np.int8)
-    tables = line_tables(rng) if lines else tables
-    image = rng.integers(0, 256, (1, height, width, 3)).astype(np.uint8)
-    name = f"picture {height}x{width}{' by lines' * lines}"
+    output = Tensor("y", height, width, channels, QParams(0.1, int(rng.integers(-128, 128))))
+    tables = np.stack([rng.permutation(np.arange(-128, 128)) for _ in range(channels)]).astype(np.int8)
+    tables = line_tables(rng, channels) if lines else tables
+    image = rng.integers(0, 256, (1, height, width, channels)).astype(np.uint8)
+    name = f"picture {height}x{width}x{channels}{' by lines' * lines}"
     return Case(name, InputTable("y", output, tables), image=image, halos={"y": seed % 3})
 
 

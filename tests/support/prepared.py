@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.link.toolchain import RUNNER_SOURCES
+from compile.link.toolchain import RUNNER_SOURCES, preprocess_config
 from compile.link.zig import run_zig
 from compile.targets.table import Target
 from repghost.data.images.preprocess import Preprocess
@@ -34,14 +35,10 @@ class Prepared:
     """`rg_prepare` for one Preprocess."""
 
     def __init__(self, target: Target, preprocess: Preprocess, folder: Path) -> None:
-        self.size = preprocess.size
-        name = f"{preprocess.size}-{preprocess.resize}-{preprocess.interpolation}"
-        config = folder / name
-        config.mkdir(exist_ok=True)
-        cubic = int(preprocess.interpolation == "bicubic")
-        (config / "rg_config.h").write_text(
-            f"#define RG_SIDE {preprocess.size}\n#define RG_RESIZE {preprocess.resize}\n#define RG_CUBIC {cubic}\n"
-        )
+        self.shape = preprocess.shape
+        config = folder / str(len(list(folder.iterdir())))
+        config.mkdir()
+        (config / "rg_config.h").write_text("\n".join([*preprocess_config(preprocess.to_dict()), ""]))
         flags = ["-std=c11", "-O2", "-shared", "-fPIC", "-fsanitize=undefined", "-fsanitize-trap=all"]
         flags += ["-Wall", "-Wextra", "-Werror", f"-I{RUNNER_SOURCES}", f"-I{config}"]
         sources = [str(RUNNER_SOURCES / unit) for unit in ("library/prepare.c", "library/resample.c")]
@@ -61,7 +58,7 @@ class Prepared:
         """Prepare an image; whatever is written outside of the promised memory fails the test."""
         needed = int(self.library.rg_prepare_bytes(image))
         assert needed > 0
-        result = np.full(self.size * self.size * 3 + 128, GUARD, np.uint8)
+        result = np.full(math.prod(self.shape) + 128, GUARD, np.uint8)
         memory = np.full(needed + 256, GUARD, np.uint8)
         start = -memory.ctypes.data % 64 + 64
         status = self.library.rg_prepare(image, result.ctypes.data + 64, memory.ctypes.data + start)
@@ -70,7 +67,7 @@ class Prepared:
         assert (memory[start + needed :] == GUARD).all()
         assert (result[:64] == GUARD).all()
         assert (result[-64:] == GUARD).all()
-        return result[64:-64].reshape(self.size, self.size, 3)
+        return result[64:-64].reshape(self.shape)
 
     def rgb(self, pixels: NDArray[np.uint8], order: int = RGB) -> NDArray[np.uint8]:
         """Prepare an array [height][width][3]."""

@@ -34,11 +34,11 @@ from repghost.graph.formulas import HARD_SIGMOID
 from repghost.network.spec import HEAD_CHANNELS, BlockShape, network_shape
 
 
-def random_images(count: int, height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Return uint8 [count, height, width, 3] with large patches, fine noise and saturated corners."""
+def random_images(count: int, height: int, width: int, seed: int = 0, channels: int = 3) -> NDArray[np.uint8]:
+    """Return uint8 [count, height, width, channels] with large patches, fine noise and saturated corners."""
     rng = np.random.default_rng(seed)
-    patches = rng.integers(0, 256, (count, -(-height // 8), -(-width // 8), 3)).repeat(8, 1).repeat(8, 2)
-    noisy = patches[:, :height, :width] + rng.normal(0, 20, (count, height, width, 3))
+    patches = rng.integers(0, 256, (count, -(-height // 8), -(-width // 8), channels)).repeat(8, 1).repeat(8, 2)
+    noisy = patches[:, :height, :width] + rng.normal(0, 20, (count, height, width, channels))
     return np.clip(noisy, 0, 255).astype(np.uint8)
 
 

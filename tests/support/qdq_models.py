@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from calib.integer.qparams import quantize_weights
 from calib.weight_scales.planning import plan_scales
 from repghost.data.images.preprocess import Preprocess
+from repghost.data.images.sizes import Size, sides
 
 SIZE = 16  # pixels of the mini net's image
 
@@ -24,8 +25,8 @@ SIZE = 16  # pixels of the mini net's image
 class Model:
     """Collects nodes and initializers of one graph."""
 
-    def __init__(self, size: int = SIZE, seed: int = 0, opset: int = 17) -> None:
-        self.size, self.opset = size, opset
+    def __init__(self, size: Size = SIZE, seed: int = 0, opset: int = 17, channels: int = 3) -> None:
+        self.size, self.opset, self.channels = size, opset, channels
         self.rng = np.random.default_rng(seed)
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, NDArray] = {}
@@ -85,7 +86,7 @@ class Model:
     def build(
         self, output: str, classes: int, input_shape: list | None = None, metadata: dict[str, str] | None = None
     ) -> onnx.ModelProto:
-        shape = [1, 3, self.size, self.size] if input_shape is None else input_shape
+        shape = [1, self.channels, *sides(self.size)] if input_shape is None else input_shape
         graph = helper.make_graph(
             self.nodes, "net",
             [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
@@ -94,24 +95,27 @@ class Model:
         )  # fmt: skip
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
         if metadata is None:
-            metadata = {"repghost.preprocess": json.dumps(preprocess(self.size).to_dict())}
+            metadata = {"repghost.preprocess": json.dumps(preprocess(self.size, self.channels).to_dict())}
         helper.set_model_props(model, metadata)
         return model
 
 
-def preprocess(size: int = SIZE) -> Preprocess:
-    return Preprocess(size, size, "bilinear")
+def preprocess(size: Size = SIZE, channels: int = 3) -> Preprocess:
+    grey = {"mean": (0.45,), "std": (0.22,)} if channels == 1 else {}
+    return Preprocess(size, size, "bilinear", **grey)
 
 
-def mini_net(size: int = SIZE, seed: int = 0, int16: bool = True, classes: int = 7) -> onnx.ModelProto:
+def mini_net(
+    size: Size = SIZE, seed: int = 0, int16: bool = True, classes: int = 7, channels: int = 3
+) -> onnx.ModelProto:
     """Return a network with one of everything RepGhostNet has.
 
     Args:
         int16: plan the depthwise scales for int16 accumulators.
     """
-    m = Model(size, seed)
+    m = Model(size, seed, channels=channels)
     x = m.quantize("input", 4.8 / 255, -15)
-    x = m.quantize(m.node("Relu", [m.conv("stem", x, 3, 8, kernel=3, stride=2)], "stem.relu"), 8 / 255, -128)
+    x = m.quantize(m.node("Relu", [m.conv("stem", x, channels, 8, kernel=3, stride=2)], "stem.relu"), 8 / 255, -128)
     block = x
     x = m.quantize(m.node("Relu", [m.conv("pointwise", x, 8, 12)], "pointwise.relu"), 9 / 255, -128)
     scale = 8 / 255

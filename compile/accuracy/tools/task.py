@@ -22,10 +22,10 @@ class Task:
         folder: where the tool puts what it makes.
         tool: a module of this package.
         options: for its `quantize`.
-        onnx: float32, "input" [N, 3, H, W] to "logits" [N, classes].
-        calibration: uint8 [N, H, W, 3], as .npy.
+        onnx: float32, "input" [N, channels, H, W] to "logits" [N, classes].
+        calibration: uint8 [N, H, W, channels], as .npy.
         images: the same of the test images.
-        normalized: float32 [3, 256], as .npy: what each byte of each colour becomes.
+        normalized: float32 [channels, 256], as .npy: what each byte of each channel becomes.
         predictions: int64 [N], the .npy to write.
     """
 
@@ -50,7 +50,7 @@ class Task:
         images, table = np.load(path, allow_pickle=False), np.load(self.normalized, allow_pickle=False)
         for start in range(0, len(images), size):
             part = images[start : start + size]
-            yield np.ascontiguousarray(np.stack([table[c][part[..., c]] for c in range(3)], axis=1))
+            yield np.ascontiguousarray(np.stack([table[c][part[..., c]] for c in range(len(table))], axis=1))
 
     def to_json(self) -> str:
         """Return text that `from_json` reads."""

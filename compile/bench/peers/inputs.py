@@ -16,13 +16,13 @@ class PeerInputs:
     """One network and its images; an absent file is None."""
 
     folder: Path  # runtimes put what they make here
-    onnx: Path | None  # float32, "input" [1, 3, H, W] to "logits" [1, classes]
+    onnx: Path | None  # float32, "input" [1, channels, H, W] to "logits" [1, classes]
     qdq: Path | None  # int8
     checkpoint: Path | None  # fused, for runtimes that start from PyTorch
-    images: Path  # uint8 [N, H, W, 3], as .npy
-    inputs: Path  # the same, normalized: float32 [N, 3, H, W], as .npy
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    images: Path  # uint8 [N, H, W, channels], as .npy
+    inputs: Path  # the same, normalized: float32 [N, channels, H, W], as .npy
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     saturates: bool  # whether the products of 8-bit numbers saturate on this machine: x86 without VNNI
 
     def source(self, kind: str) -> Path:
@@ -33,11 +33,11 @@ class PeerInputs:
         return Path(path)
 
     def load_inputs(self) -> NDArray[np.float32]:
-        """Return the normalized images, float32 [N, 3, H, W]."""
+        """Return the normalized images, float32 [N, channels, H, W]."""
         return np.load(self.inputs, allow_pickle=False)
 
     def load_images(self) -> NDArray[np.uint8]:
-        """Return the images as bytes, uint8 [N, H, W, 3]."""
+        """Return the images as bytes, uint8 [N, H, W, channels]."""
         return np.load(self.images, allow_pickle=False)
 
     def to_json(self) -> str:

@@ -64,11 +64,12 @@ def _write_settings(inputs: PeerInputs, model: Path) -> Path:
     folder = inputs.folder / "mnn-pictures"
     folder.mkdir(exist_ok=True)
     images = inputs.load_images()
-    count, height, width, _ = images.shape
+    count, height, width, channels = images.shape
+    mark, form = ("P6", "RGB") if channels == 3 else ("P5", "GRAY")
     for index, image in enumerate(images):
-        (folder / f"{index}.ppm").write_bytes(f"P6\n{width} {height}\n255\n".encode() + image.tobytes())
+        (folder / f"{index}.ppm").write_bytes(f"{mark}\n{width} {height}\n255\n".encode() + image.tobytes())
     settings = {
-        "format": "RGB",
+        "format": form,
         "mean": [255 * value for value in inputs.mean],
         "normal": [1 / (255 * value) for value in inputs.std],
         "width": width,

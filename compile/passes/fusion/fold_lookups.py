@@ -20,18 +20,16 @@ from compile.ir.qdq_graph import INPUT_TABLE, LOOKUP_TABLE, REQUANTIZE, SCALE_CH
 from compile.passes.rules.common import map_sizes
 from compile.passes.rules.pools.pool import SPELLINGS
 
-COLOURS = 3
 
-
-def _scale_colours(attributes: Attributes, x: Floats) -> Floats:
-    factor, offset = (np.asarray(attributes[key], np.float64)[:, None] for key in ("factor", "offset"))  # [3, 1]
+def _scale_image(attributes: Attributes, x: Floats) -> Floats:
+    factor, offset = (np.asarray(attributes[key], np.float64)[:, None] for key in ("factor", "offset"))  # [channels, 1]
     return (factor * x.astype(np.float64) + offset).astype(np.float32)
 
 
 FUNCTIONS = {
     **STEPS,
     REQUANTIZE: lambda attributes, x: x,
-    SCALE_CHANNELS: _scale_colours,  # of the image alone
+    SCALE_CHANNELS: _scale_image,  # of the image alone
 }
 
 
@@ -40,7 +38,7 @@ class _Function:
     """A real tensor that is a function of one int8 tensor or of the bytes of the image."""
 
     source: str | None  # None: the image
-    values: Floats  # for each of the 256 integers [256], or for each byte of each colour [3, 256]
+    values: Floats  # for each of the 256 integers [256], or for each byte of each channel [channels, 256]
 
 
 def fold_lookups(graph: QdqGraph) -> QdqGraph:
@@ -95,8 +93,8 @@ def _evaluate(graph: QdqGraph, node: Node, known: dict[str, _Function]) -> _Func
             operands.append(None)
         elif constant is not None and constant.size == 1:
             operands.append(constant.reshape(()).astype(np.float32))
-        elif constant is not None and source is None and _is_per_colour(constant):
-            operands.append(constant.reshape(COLOURS, 1).astype(np.float32))
+        elif constant is not None and source is None and _is_per_channel(constant, graph.preprocess.channels):
+            operands.append(constant.reshape(-1, 1).astype(np.float32))
         else:
             return None
     try:
@@ -107,9 +105,9 @@ def _evaluate(graph: QdqGraph, node: Node, known: dict[str, _Function]) -> _Func
     return _Function(source, values) if np.isfinite(values).all() else None
 
 
-def _is_per_colour(constant: NDArray[Any]) -> bool:
-    """Return whether a constant holds one value for each colour of a map [1, 3, H, W]."""
-    return constant.size == COLOURS and (1, *constant.shape)[-4:] == (1, COLOURS, 1, 1)
+def _is_per_channel(constant: NDArray[Any], channels: int) -> bool:
+    """Return whether a constant holds one value for each channel of the image [1, channels, H, W]."""
+    return constant.size == channels and (1, *constant.shape)[-4:] == (1, channels, 1, 1)
 
 
 def _has_sizes_of(graph: QdqGraph, function: _Function, output: str) -> bool:

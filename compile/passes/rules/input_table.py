@@ -1,4 +1,4 @@
-"""The image: quantize(normalize(byte)) as three tables."""
+"""The image: quantize(normalize(byte)) as a table for each channel."""
 
 from __future__ import annotations
 

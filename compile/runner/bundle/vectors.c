@@ -5,7 +5,7 @@
 
 #include "bundle/bundle.h"
 
-enum { HEADER = 32 };
+enum { HEADER = 32, RGB_CHANNELS = 3 };
 static const size_t vectors_limit = (size_t)1 << 30;
 
 struct vectors {
@@ -34,7 +34,10 @@ static struct vectors open_vectors(const struct model *model, const char *path) 
       number(data + 20) != (uint32_t)model->classes)
     stop(EXIT_INTEGRITY, "%s holds pictures of %ux%u and %u classes, the model takes %dx%d and has %d", path,
          number(data + 12), number(data + 16), number(data + 20), model->height, model->width, model->classes);
-  struct vectors v = {number(data + 8), real(data + 24), (size_t)model->height * (size_t)model->width * 3, data + HEADER, NULL};
+  uint32_t channels = number(data + 28) ? number(data + 28) : RGB_CHANNELS;
+  if (channels != (uint32_t)model->channels)
+    stop(EXIT_INTEGRITY, "%s holds pictures of %u channels, the model takes %d", path, channels, model->channels);
+  struct vectors v = {number(data + 8), real(data + 24), picture_bytes(model), data + HEADER, NULL};
   uint64_t pictures = ((uint64_t)v.count * v.picture_bytes + 3) / 4 * 4;
   uint64_t expected = HEADER + pictures + (uint64_t)v.count * (uint64_t)model->classes * sizeof(float);
   if (v.count == 0 || file.size != expected)

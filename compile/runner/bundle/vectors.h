@@ -6,8 +6,8 @@
  *          16  uint32   width
  *          20  uint32   classes
  *          24  float32  tolerance: the largest allowed difference of a logit; 0 means equal to the bit
- *          28  uint32   0
- *          32  uint8    [count][height][width][3], the pictures, red first
+ *          28  uint32   channels of a pixel; 0 means 3
+ *          32  uint8    [count][height][width][channels], the pictures; of three channels red is the first
  *              zero bytes up to a multiple of 4
  *              float32  [count][classes], the logits
  */

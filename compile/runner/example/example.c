@@ -15,9 +15,10 @@ int main(int count, char **arguments) {
   struct rg_picture picture = {.width = atoi(arguments[1]), .height = atoi(arguments[2]), .order = RG_RGB};
   picture.stride = (ptrdiff_t)picture.width * 3;
 
-  int classes = number("\"classes\":"), side = number("\"height\":"), best = 0;
+  int classes = number("\"classes\":"), best = 0;
+  int input_bytes = number("\"height\":") * number("\"width\":") * number("\"channels\":");
   size_t pixel_bytes = (size_t)picture.width * (size_t)picture.height * 3;
-  uint8_t *pixels = malloc(pixel_bytes), *rgb = malloc((size_t)side * (size_t)side * 3);
+  uint8_t *pixels = malloc(pixel_bytes), *rgb = malloc((size_t)input_bytes);
   float *logits = malloc((size_t)classes * sizeof *logits);
   void *scratch = NULL, *workspace = NULL;
   if (!pixels || !rgb || !logits || fread(pixels, 1, pixel_bytes, stdin) != pixel_bytes) return 1;

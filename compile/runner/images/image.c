@@ -74,7 +74,7 @@ static const char *prepare(const struct model *model, const struct pixels *pixel
 static const char *to_network(const struct model *model, const struct file *file, const char *path,
                               int32_t most_pixels, uint8_t *rgb) {
   struct pixels pixels = {0, 0, NULL};
-  size_t prepared = (size_t)model->width * (size_t)model->height * 3;
+  size_t prepared = picture_bytes(model);
   const char *problem = NULL;
   if (is_encoded(file->data, file->size)) {
     problem = decode(file->data, file->size, most_pixels, &pixels);
@@ -86,8 +86,8 @@ static const char *to_network(const struct model *model, const struct file *file
   } else if (file->size == prepared) {
     memcpy(rgb, file->data, prepared);
   } else {
-    return sentence("%s is no picture that can be read: JPEG, PNG, binary PPM (P6), or %zu raw bytes (%d x %d, RGB)",
-                    path, prepared, model->width, model->height);
+    return sentence("%s is no picture that can be read: JPEG, PNG, binary PPM (P6), or %zu raw bytes (%d x %d, %s)",
+                    path, prepared, model->width, model->height, model->channels == 1 ? "grey" : "RGB");
   }
   return problem ? sentence("%s is no picture that can be read: %s", path, problem) : NULL;
 }

@@ -25,6 +25,7 @@ static void read_info(struct model *model) {
   const struct json *input = json_member(info, "input");
   model->height = positive(json_member(input, "height"));
   model->width = positive(json_member(input, "width"));
+  model->channels = positive(json_member(input, "channels"));
   model->classes = positive(json_member(info, "classes"));
 }
 

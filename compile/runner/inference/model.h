@@ -9,7 +9,7 @@
 #include "repghost.h"
 
 struct model {
-  int height, width, classes;
+  int height, width, channels, classes;
   const char *info; /* the JSON text of rg_info */
   const char *(*variant)(void);
   size_t (*prepare_bytes)(const struct rg_picture *);
@@ -22,6 +22,11 @@ struct model {
   struct pool *pool; /* null with one thread */
   int threads;
 };
+
+/* How many bytes the network's picture has. */
+static inline size_t picture_bytes(const struct model *model) {
+  return (size_t)model->height * (size_t)model->width * (size_t)model->channels;
+}
 
 /* Loads `path`, whose digest must have been checked before, and selects `variant` (null: the best one).
  * Ends the program when the file cannot be loaded or this core cannot run it. */

@@ -4,7 +4,8 @@
  *   RG_STEPS, RG_UNITS         how many steps, and the units of work of each
  *   RG_WORKSPACE_BYTES         scratch memory of one inference
  *   RG_INFO                    the JSON text of rg_info
- *   RG_SIDE, RG_RESIZE, RG_CUBIC  how pictures are prepared, see prepare.c
+ *   RG_RULE, RG_HEIGHT, RG_WIDTH, RG_CHANNELS, RG_RESIZE_HEIGHT, RG_RESIZE_WIDTH, RG_CUBIC
+ *                              how pictures are prepared, see prepare.c
  *   RG_VARIANTS(X)             X(name, step function, weights, needed RG_CPU_* bits), from the plainest to the fastest
  *   RG_PROFILING               only in a profiling build, which is never shipped: the steps can be run one by one
  */

@@ -1,7 +1,8 @@
-"""The image: RGB bytes through three tables of 256 into int8 pixels of four bytes.
+"""The image: bytes through a table of 256 for each channel into int8 pixels of four bytes.
 
-The fourth byte repeats the first: the weights it meets in the stem are zero. A table of a normalization is a line that
-was rounded: where integers of 16 bits give the same line at all 256 bytes, multiplying is faster than looking up.
+The bytes that are left over repeat the first one: the weights they meet in the stem are zero. A table of a
+normalization is a line that was rounded: where integers of 16 bits give the same line at all 256 bytes, multiplying is
+faster than looking up.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from calib.integer.program import InputTable
 from calib.integer.qparams import INT8_MAX, INT8_MIN, INT16_MAX
 from compile.intrin import InstructionSet
 from compile.ir import tir
-from compile.ir.memory_plan import AnyOperator
+from compile.ir.memory_plan import CHANNEL_GROUP, AnyOperator
 from compile.ir.tir import Expr, Kernel
 from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
 
-COLOURS = 3
+PIXEL = CHANNEL_GROUP  # bytes
 TABLE_BYTES = 256
 LINE_PIXELS = 8  # computed at once: 24 bytes become 32
 LINE_SHIFTS = (15, 14, 13)  # the first one whose factors fit int16 is the most exact
@@ -28,20 +29,32 @@ SLOPES = 64  # factors tried on both sides of the slope
 
 @dataclass(frozen=True)
 class Lines:
-    """Three tables as lines: tables[c, b] = clamp((b * factor[c] + start[c]) >> shift, -128, 127) for every byte b."""
+    """Tables as lines: tables[c, b] = clamp((b * factor[c] + start[c]) >> shift, -128, 127) for every byte b."""
 
-    factor: NDArray[np.int16]  # [3]
-    start: NDArray[np.int32]  # [3]
+    factor: NDArray[np.int16]  # [channels]
+    start: NDArray[np.int32]  # [channels]
     shift: int
 
     def constants(self) -> bytes:
         """Return the factors, then the starts, of two pixels of four bytes; a factor stands before a zero."""
-        order = [*range(COLOURS), 0] * 2
+        order = channel_order(len(self.factor)) * 2
         return self.factor[order].astype(np.int32).tobytes() + self.start[order].tobytes()
 
 
+def channel_order(channels: int) -> list[int]:
+    """Return the channel of each byte of a pixel."""
+    return [*range(channels), *[0] * (PIXEL - channels)]
+
+
+def spread_channels(pixels: Expr, channels: int) -> Expr:
+    """Return `LINE_PIXELS` pixels of `channels` bytes as pixels of `PIXEL` bytes."""
+    spread = [pixel * channels + channel for pixel in range(LINE_PIXELS) for channel in channel_order(channels)]
+    copies = -(-len(spread) // (channels * LINE_PIXELS))  # a shuffle takes no more lanes than it is given
+    return tir.shuffle([pixels] * copies, spread)
+
+
 def find_lines(tables: NDArray[np.int8]) -> Lines | None:
-    """Return lines that equal three tables at every byte, None where there are none."""
+    """Return lines that equal the tables at every byte, None where there are none."""
     for shift in LINE_SHIFTS:
         found = [_find_line(table.astype(np.int64), shift) for table in tables]
         lines = [line for line in found if line is not None]
@@ -75,24 +88,24 @@ def schedule_input_table(operator: AnyOperator, context: Context) -> MaybeSchedu
     lines = find_lines(operator.tables) if isa.multiplies_pairs and operator.output.width >= LINE_PIXELS else None
     lanes = LINE_PIXELS if lines else table_lanes(isa, operator.output.width)
     frame = KernelFrame(operator.name, 1)
-    kernel, width = frame.kernel, operator.output.width
+    kernel, width, channels = frame.kernel, operator.output.width, operator.output.channels
     with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row:
         groups = -(-width // lanes)
         with kernel.loop(groups, name="group") as group:
             first = group * lanes
             if width % lanes:  # the last group overlaps its neighbour
                 first = tir.minimum(first, tir.const(width - lanes))
-            source = (row * width + first) * COLOURS
+            source = (row * width + first) * channels
             target = place.origin + row * place.pitch + first * place.pixel
             if lines is not None:
-                _store_lines(kernel, frame, context, lines.shift, source, target)
+                _store_lines(kernel, frame, context, lines, source, target)
             elif lanes == 1:
-                _store_one(kernel, frame, source, target)
+                _store_one(kernel, frame, channels, source, target)
             else:
-                _store_vector(kernel, frame, context, lanes, source, target)
+                _store_vector(kernel, frame, context, (lanes, channels), source, target)
     return Scheduled(
         function=kernel.finish(),
-        name=f"rg_u8_{'line' if lines else 'table'}_c{lanes}__{isa.name}",
+        name=f"rg_u8_{'line' if lines else 'table'}{'_grey' if channels == 1 else ''}_c{lanes}__{isa.name}",
         offsets=(place.offset,),
         units=operator.output.height,
         constants=lines.constants() if lines else operator.tables.tobytes(),
@@ -109,36 +122,41 @@ def table_lanes(isa: InstructionSet, width: int) -> int:
     return isa.lanes8 if width % (2 * isa.lanes8) else 2 * isa.lanes8
 
 
-def _store_one(kernel: Kernel, frame: KernelFrame, source: Expr, target: Expr) -> None:
-    for channel, colour in enumerate((*range(COLOURS), 0)):
-        byte = tir.cast(frame.rgb.load(source + colour), tir.INDEX)
-        kernel.store(frame.tensors[0], target + channel, frame.weights.load(byte + colour * TABLE_BYTES))
+def _store_one(kernel: Kernel, frame: KernelFrame, channels: int, source: Expr, target: Expr) -> None:
+    for place, channel in enumerate(channel_order(channels)):
+        byte = tir.cast(frame.rgb.load(source + channel), tir.INDEX)
+        kernel.store(frame.tensors[0], target + place, frame.weights.load(byte + channel * TABLE_BYTES))
 
 
-def _store_vector(kernel: Kernel, frame: KernelFrame, context: Context, lanes: int, source: Expr, target: Expr) -> None:
-    """Take `lanes` pixels apart into colours, look each colour up, and put them together again."""
-    bytes_ = kernel.bind(frame.rgb.load(source, COLOURS * lanes), "rgb")
+def _store_vector(
+    kernel: Kernel, frame: KernelFrame, context: Context, sizes: tuple[int, int], source: Expr, target: Expr
+) -> None:
+    """Take `sizes` = (pixels, channels) apart into channels, look each channel up, and put them together again."""
+    lanes, channels = sizes
+    bytes_ = kernel.bind(frame.rgb.load(source, channels * lanes), "rgb")
     planes = []
-    for colour in range(COLOURS):
-        plane = tir.shuffle([bytes_], range(colour, COLOURS * lanes, COLOURS))
+    for channel in range(channels):
+        plane = tir.shuffle([bytes_], range(channel, channels * lanes, channels))
         planes.append(
-            context.isa.table_lookup(kernel, frame.weights.at(colour * TABLE_BYTES), kernel.bind(plane, "plane"))
+            context.isa.table_lookup(kernel, frame.weights.at(channel * TABLE_BYTES), kernel.bind(plane, "plane"))
         )
-    planes.append(planes[0])
-    order = [plane * lanes + lane for lane in range(lanes) for plane in range(4)]
+    planes += [planes[0]] * (PIXEL - channels)
+    order = [plane * lanes + lane for lane in range(lanes) for plane in range(PIXEL)]
     kernel.store(frame.tensors[0], target, tir.shuffle(planes, order))
 
 
-def _store_lines(kernel: Kernel, frame: KernelFrame, context: Context, shift: int, source: Expr, target: Expr) -> None:
-    """Spread the colours of some pixels over int32, multiply, shift and narrow them."""
-    isa, constants, order = context.isa, frame.constants("int32"), [*range(COLOURS), 0]
-    bytes_ = kernel.bind(frame.rgb.load(source, COLOURS * LINE_PIXELS), "rgb")
-    spread = [pixel * COLOURS + colour for pixel in range(LINE_PIXELS) for colour in order]
-    wide = tir.cast(tir.shuffle([bytes_, bytes_], spread), "int32")
+def _store_lines(
+    kernel: Kernel, frame: KernelFrame, context: Context, lines: Lines, source: Expr, target: Expr
+) -> None:
+    """Spread the channels of some pixels over int32, multiply, shift and narrow them."""
+    isa, constants, channels = context.isa, frame.constants("int32"), len(lines.factor)
+    order = channel_order(channels)
+    bytes_ = kernel.bind(frame.rgb.load(source, channels * LINE_PIXELS), "rgb")
+    wide = tir.cast(spread_channels(bytes_, channels), "int32")
     two = 2 * len(order)
     factor, start = (kernel.bind(constants.load(at, two), "line") for at in (0, two))
     pieces = [
-        isa.narrow_to_int16(tir.shift_right(isa.multiply_pairs(piece, factor) + start, shift))
+        isa.narrow_to_int16(tir.shift_right(isa.multiply_pairs(piece, factor) + start, lines.shift))
         for piece in tir.split(kernel.bind(wide, "colours"), two)
     ]
     kernel.store(frame.tensors[0], target, isa.narrow_to_int8(tir.concat(pieces)))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from compile.summary.facts import OURS, Method, Network, Speed, Summary
+from compile.summary.facts import OURS, Method, Network, Pixels, Speed, Summary, by_size
 from compile.summary.published import published_figures
 from repghost.svg_figure import BLUE, GREEN, INK, ORANGE, PURPLE, figure_style, to_svg
 
@@ -36,13 +36,13 @@ _AXIS = {"ms": "latency", "instructions": "executed instructions", "cycles": "mo
 _AXIS_LABEL = {"ms": "median latency, ms", "instructions": "million instructions", "cycles": "million modelled cycles"}
 
 
-def speed_groups(summary: Summary) -> dict[tuple[str, int, int, str], list[Speed]]:
+def speed_groups(summary: Summary) -> dict[tuple[str, Pixels, int, str], list[Speed]]:
     """Return our builds of networks with a published accuracy, by machine, size, threads and unit.
 
     Of several instruction sets of one precision the fastest is kept; groups with fewer than three networks have no
     figure.
     """
-    groups: dict[tuple[str, int, int, str], dict[tuple[str, str], Speed]] = defaultdict(dict)
+    groups: dict[tuple[str, Pixels, int, str], dict[tuple[str, str], Speed]] = defaultdict(dict)
     for speed in summary.speeds:
         if speed.runtime == OURS and speed.model in published_figures():
             group = groups[speed.machine, speed.size, speed.threads, speed.unit]
@@ -50,7 +50,7 @@ def speed_groups(summary: Summary) -> dict[tuple[str, int, int, str], list[Speed
             if known is None or speed.value < known.value:
                 group[speed.model, speed.precision] = speed
     enough = {key: list(group.values()) for key, group in groups.items() if len({s.model for s in group.values()}) > 2}
-    return dict(sorted(enough.items()))
+    return dict(sorted(enough.items(), key=lambda item: (item[0][0], by_size(item[0][1]), *item[0][2:])))
 
 
 def draw_pareto(speeds: Sequence[Speed], unit: str) -> str:

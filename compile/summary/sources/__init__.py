@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compile.summary.facts import LayerTable, Missing, Network, Size, Speed
-from repghost.errors import IntegrityError
+from compile.summary.facts import LayerTable, Missing, Network, Pixels, Size, Speed
+from repghost.data.images.sizes import check_size, parse_size, reported
+from repghost.errors import IntegrityError, UsageError
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,18 @@ class File:
 
 
 Reader = Callable[[File], Learned]
+
+
+def pixels(size: Any) -> Pixels:
+    """Return a size as reports hold it; a Preprocess holds height and width as a list.
+
+    Raises:
+        IntegrityError: when it is none.
+    """
+    try:
+        return reported(parse_size(size) if isinstance(size, str) else check_size("size", size))
+    except UsageError as error:
+        raise IntegrityError(str(error)) from error
 
 
 def measured_ms(latency: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from compile.storage import formats
 from compile.summary.facts import Method, Missing, Network
-from compile.summary.sources import File, Learned
+from compile.summary.sources import File, Learned, pixels
 from compile.summary.sources.run import change, share
 
 FORMAT, VERSION = formats.ACCURACY
@@ -35,7 +35,7 @@ def _network(file: File, network: Mapping[str, Any]) -> Network:
     test = network["test"]
     return Network(
         model=network["name"],
-        size=int(network["size"]),
+        size=pixels(network["size"]),
         weights=f"file ({network['file']})",
         weights_sha256=network["sha256"],
         data=f"{ARCHIVE.sub('', test['data'])}, split {test['split']}",

@@ -7,7 +7,7 @@ from typing import Any
 
 from compile.storage import formats
 from compile.summary.facts import Speed
-from compile.summary.sources import File, Learned, measured_ms
+from compile.summary.sources import File, Learned, measured_ms, pixels
 from compile.summary.sources.count import counted
 
 FORMAT, VERSION = formats.BASELINES
@@ -32,7 +32,7 @@ def _speeds(file: File, network: Mapping[str, Any], build: Mapping[str, Any]) ->
     latency, machine = build["host"], file.values["machine"]
     known: dict[str, Any] = {
         "model": network["name"],
-        "size": int(file.values["size"]),
+        "size": pixels(file.values["size"]),
         "precision": build["precision"],
         "weights": "random",
         "source": file.name,

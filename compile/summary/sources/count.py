@@ -7,7 +7,7 @@ from typing import Any
 
 from compile.storage import formats
 from compile.summary.facts import LayerRow, LayerTable, Speed
-from compile.summary.sources import File, Learned
+from compile.summary.sources import File, Learned, pixels
 
 FORMAT, VERSION = formats.COUNT
 # The cores of compile/bench/counter/cores.h, and whose code they run: a Cortex-A72 has no dot-product; a Cortex-A55
@@ -35,7 +35,7 @@ def of_result(result: Mapping[str, Any], source: str, weights: str = "") -> Lear
     """
     known: dict[str, Any] = {
         "model": result["model"],
-        "size": int(result["size"]),
+        "size": pixels(result["size"]),
         "precision": result["precision"],
         "variant": result["variant"],
         "weights": weights or "unnamed",
@@ -71,4 +71,4 @@ def counted(cpu: str, whole: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _layers(result: Mapping[str, Any], source: str) -> LayerTable:
     rows = tuple(LayerRow.of(layer, layer["kernel"], instructions=int(layer["total"])) for layer in result["layers"])
     build = f"{result['precision']} {result['variant']} on {result['cpu']}"
-    return LayerTable(result["model"], int(result["size"]), build, rows, source, result.get("bundle", ""))
+    return LayerTable(result["model"], pixels(result["size"]), build, rows, source, result.get("bundle", ""))

@@ -7,7 +7,7 @@ from typing import Any
 
 from compile.storage import formats
 from compile.summary.facts import Method, Missing, Network, Size, Speed
-from compile.summary.sources import File, Learned
+from compile.summary.sources import File, Learned, pixels
 from compile.summary.sources.run import change, share
 from compile.tensorrt.measurement import FORMAT as MEASUREMENT_FORMAT
 from compile.tensorrt.measurement import check_measurement, throttled
@@ -26,7 +26,7 @@ def read(file: File) -> Learned:
     """
     report = file.values
     file.require_version(VERSION, "compile it again")
-    model, size, target = report["model"]["name"], int(report["preprocess"]["size"]), report["target"]
+    model, size, target = report["model"]["name"], pixels(report["preprocess"]["size"]), report["target"]
     latency, accuracy = report["latency"], report["accuracy"]
     missing = []
     if not accuracy["measured"]:
@@ -88,7 +88,7 @@ def _network(file: File, entry: Mapping[str, Any]) -> Network:
     digest = entry.get("program_digest", "")
     return Network(
         model=entry["model"],
-        size=int(entry["size"]),
+        size=pixels(entry["size"]),
         weights=f"{weights['kind']} ({weights['source']})",
         weights_sha256=weights.get("sha256", ""),
         data=f"{test['data']}, split {test['split']}",

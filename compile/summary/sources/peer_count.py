@@ -7,7 +7,7 @@ from typing import Any
 
 from compile.storage import formats
 from compile.summary.facts import Speed
-from compile.summary.sources import File, Learned
+from compile.summary.sources import File, Learned, pixels
 from compile.summary.sources.count import counted
 
 FORMAT, VERSION = formats.PEER_COUNTS
@@ -34,7 +34,7 @@ def _speeds(file: File, entry: Mapping[str, Any]) -> Iterator[Speed]:
         yield Speed(
             **figure,
             model=result["model"],
-            size=int(result["size"]),
+            size=pixels(result["size"]),
             runtime=entry["runtime"],
             precision=entry["precision"],
             variant="",

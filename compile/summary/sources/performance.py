@@ -7,7 +7,7 @@ from typing import Any
 
 from compile.storage import formats
 from compile.summary.facts import OURS, Speed
-from compile.summary.sources import File, Learned, measured_ms
+from compile.summary.sources import File, Learned, measured_ms, pixels
 from compile.summary.sources.count import of_result
 
 FORMAT, VERSION = formats.PERFORMANCE
@@ -40,7 +40,7 @@ def _of_network(file: File, network: Mapping[str, Any]) -> Iterator[Speed]:
             yield Speed(
                 **measured_ms(result),
                 model=subject["name"],
-                size=int(subject["size"]),
+                size=pixels(subject["size"]),
                 runtime=OURS if result["ours"] else result["runtime"],
                 precision=result["precision"],
                 machine=f"{machine['core']} ({machine['cores']} cores)",

@@ -7,7 +7,7 @@ from typing import Any
 
 from compile.storage import formats
 from compile.summary.facts import Change, LayerRow, LayerTable, Method, Missing, Network, Share, Size, Speed
-from compile.summary.sources import File, Learned, measured_ms
+from compile.summary.sources import File, Learned, measured_ms, pixels
 
 FORMAT, VERSION = formats.REPORT
 
@@ -20,8 +20,9 @@ def read(file: File) -> Learned:
     """
     report = file.values
     file.require_version(VERSION, "run it again")
+    size = pixels(report["preprocess"]["size"])
     return Learned(
-        about=f"{report['model']['name']} at {report['preprocess']['size']} px, {report['weights']['kind']} weights",
+        about=f"{report['model']['name']} at {size} px, {report['weights']['kind']} weights",
         networks=_networks(file),
         speeds=tuple(speed for build in report["builds"] for speed in _speeds(file, build)),
         sizes=tuple(_size(file, build) for build in report["builds"]),
@@ -46,7 +47,7 @@ def _networks(file: File) -> tuple[Network, ...]:
     )
     network = Network(
         model=report["model"]["name"],
-        size=report["preprocess"]["size"],
+        size=pixels(report["preprocess"]["size"]),
         weights=f"{weights['kind']} ({weights['source']})",
         weights_sha256=weights.get("sha256", ""),
         data=f"{accuracy['test']['data']}, split {accuracy['test']['split']}",
@@ -83,7 +84,7 @@ def _speeds(file: File, build: Mapping[str, Any]) -> list[Speed]:
         Speed(
             **measured_ms(latency),
             model=report["model"]["name"],
-            size=report["preprocess"]["size"],
+            size=pixels(report["preprocess"]["size"]),
             precision=build["precision"],
             machine=latency["core"],
             where="board" if "board" in latency else "host",
@@ -101,7 +102,7 @@ def _size(file: File, build: Mapping[str, Any]) -> Size:
     workspace = sizes.get("workspace")
     return Size(
         model=report["model"]["name"],
-        size=report["preprocess"]["size"],
+        size=pixels(report["preprocess"]["size"]),
         classes=int(report["model"]["classes"]),
         target=build["target"],
         precision=build["precision"],
@@ -122,7 +123,7 @@ def _layers(file: File, build: Mapping[str, Any]) -> LayerTable:
         for layer in build["layers"]
     )
     name = f"{build['target']} {build['precision']}, {variant}"
-    model, size = report["model"]["name"], report["preprocess"]["size"]
+    model, size = report["model"]["name"], pixels(report["preprocess"]["size"])
     return LayerTable(model, size, name, rows, file.name, build["bundle_digest"])
 
 

@@ -156,7 +156,7 @@ def write_onnx(
         graph: the network.
         spec: from `compile.tensorrt.network.scales.half_spec`.
         placement: what is int8; from `float_placement` nothing is.
-        size: height and width of the input, in pixels.
+        size: of the input, in pixels.
         form: opset, and the type of everything that is not int8.
         metadata: texts to store.
 

@@ -64,12 +64,13 @@ measure_one() {
         || fail 6 "trtexec's summary in $log has no GPU compute time."
 }
 
+case "$SIZE" in *x*) SIZE="\"$SIZE\"" ;; esac # a text in JSON
 mkdir -p "$ENGINES"
 measure_one int8 >"$ENGINES/int8.result"
 measure_one fp16 >"$ENGINES/fp16.result"
 {
     printf '{"format": "repghost-jetson-measurement", "version": 1,\n'
-    printf ' "model": "%s", "size": %d, "weights": "%s", "batch": 1, "bundle_digest": "%s",\n' \
+    printf ' "model": "%s", "size": %s, "weights": "%s", "batch": 1, "bundle_digest": "%s",\n' \
         "$MODEL" "$SIZE" "$WEIGHTS" "$bundle"
     printf ' "board": "%s", "power_mode": "%s", "jetpack": "%s", "tensorrt": "%s", "cuda": "%s",\n' \
         "$board" "$power_mode" "$JETPACK" "$version" "$cuda"

@@ -45,7 +45,7 @@ def build_via_torch(networks: Networks, inputs: NDArray[np.float32], expected: E
 
     Args:
         networks: with the placement and scales.
-        inputs: float32 [N, 3, size, size], the samples.
+        inputs: float32 [N, channels, height, width], the samples.
         expected: what they have to give.
         path: the file to write.
 

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from repghost.commands.options.compile_options import refuse_without_effect
 from repghost.commands.options.data_options import class_map_option, class_order_option
+from repghost.commands.options.size_option import SizeType
 from repghost.errors import UsageError
 from repghost.terminal import say
 
@@ -19,7 +20,7 @@ from repghost.terminal import say
 @click.option("--target", required=True, help="arm64, android, host, x86-64 or jetson.")
 @click.option("--width", help="0.5, 0.58, 0.8, 1.0, 1.11, 1.3, 1.5 or 2.0.  [default: the weights' own]")
 @click.option("--model", help="Another network, as timm calls it, e.g. mobilenetv3_large_100; --weights random.")
-@click.option("--size", type=click.IntRange(32, 1024), help="Pixels of the input.  [default: the weights' own]")
+@click.option("--size", type=SizeType(8), help="Pixels of the input.  [default: the weights' own]")
 @click.option("--weights", help="A checkpoint, QDQ ONNX, 'timm' or 'random'.  [default: the carried ones]")
 @click.option(
     "--data", type=click.Path(path_type=Path), help="A set of pictures.  [default: the one in the repository]"

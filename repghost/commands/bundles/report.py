@@ -11,6 +11,7 @@ import click
 from compile.subject.request import SubjectRequest
 from repghost.commands.options.data_options import class_options
 from repghost.commands.options.gather import gather
+from repghost.commands.options.size_option import SizeType
 from repghost.errors import AccuracyGateError, IntegrityError, UsageError
 from repghost.terminal import say, say_page
 
@@ -53,7 +54,7 @@ class ReportRequest:
     click.option("--weights",
                  help="Of --build: 'timm', 'random', a checkpoint or a folder of them.  [default: carried]"),
     click.option("--data", type=click.Path(path_type=Path), help="Of --build: a set of pictures.  [default: carried]"),
-    click.option("--size", type=click.IntRange(32, 1024), help="Of --build: pixels.  [default: the weights' own]"),
+    click.option("--size", type=SizeType(8), help="Of --build: pixels.  [default: the weights' own]"),
     click.option("--images", "calibration_images", default=512, show_default=True, type=click.IntRange(1),
                  help="Of --build: to calibrate with."),
     click.option("--test-images", type=click.IntRange(1), help="Of --build: judge by so many only.  [default: all]"),

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from repghost.commands.options.size_option import SizeType
 from repghost.commands.progress.notes import say_notes
+from repghost.data.images.sizes import Size, sides
 from repghost.terminal import say
 from repghost.untrusted import parse_int
 
@@ -19,10 +21,10 @@ FORMATS = ("onnx", "mnn")
 @click.argument("checkpoint", metavar="CKPT")
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--format", "form", type=click.Choice(FORMATS), help="Of the file.  [default: what OUT ends in]")
-@click.option("--size", type=click.IntRange(1, 4096), help="Side of the picture; by default what the checkpoint says.")
+@click.option("--size", type=SizeType(1), help="Pixels of the picture; by default what the checkpoint says.")
 @click.option("--batch", default="1", show_default=True, help="A number, or a name such as 'batch' to leave it open.")
 @click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'.")
-def command(checkpoint: str, output: Path, form: str | None, size: int | None, batch: str, width: str | None) -> None:
+def command(checkpoint: str, output: Path, form: str | None, size: Size | None, batch: str, width: str | None) -> None:
     """Fuse CKPT completely and write it to OUT as ONNX (opset 17), for any runtime that reads ONNX, or as MNN.
 
     The file is run first, ONNX by onnx's own reference evaluator and MNN by MNN's interpreter (extra 'mnn'); if it
@@ -47,6 +49,7 @@ def command(checkpoint: str, output: Path, form: str | None, size: int | None, b
     say_notes(opened.notes)
     if size is None:
         size = Preprocess.from_dict(opened.preprocess).size if opened.preprocess else DEFAULT_SIZE
+    rows, columns = sides(size)
     model = build_model(opened)
     proto = to_onnx(
         model,
@@ -62,7 +65,7 @@ def command(checkpoint: str, output: Path, form: str | None, size: int | None, b
 
         data, difference = to_mnn(proto, model)
     write_bytes_atomically(output, data)
-    say(f"written: {output} ({len(data)} bytes, input {opened.spec.in_chans} x {size} x {size}, batch {batch})")
+    say(f"written: {output} ({len(data)} bytes, input {opened.spec.in_chans} x {rows} x {columns}, batch {batch})")
     say(f"largest difference of a logit from the checkpoint: {difference:.2g}")
 
 

@@ -10,9 +10,11 @@ import click
 
 from repghost.commands.options.data_options import class_options
 from repghost.commands.options.gather import gather
+from repghost.commands.options.size_option import SizeType
 
 if TYPE_CHECKING:
     from calib.settings.config import QuantConfig
+    from repghost.data.images.sizes import Size
 
 DEFAULT_IMAGES = 512
 
@@ -26,7 +28,7 @@ class NetworkRequest:
     split: str | None
     seed: int
     preprocess: Path | None
-    size: int | None  # pixels
+    size: Size | None  # pixels
     width: str | None
     config: Path | None
     policy: str | None
@@ -57,7 +59,7 @@ _DATA = click.option("--data", required=True, type=_FILE, help="A set of picture
 _OPTIONS = (
     click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures."),
     click.option("--preprocess", type=_FILE, help="JSON, where the file has none."),
-    click.option("--size", type=click.IntRange(32), help="Pixels of the input, instead of the checkpoint's."),
+    click.option("--size", type=SizeType(32), help="Pixels of the input, instead of the checkpoint's."),
     click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'."),
     click.option("--config", type=_FILE, help="Quantization settings as JSON."),
     click.option("--policy", help="cpu or tensorrt, instead of the config's."),

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from repghost.data.images.sizes import sides
 from repghost.errors import UsageError
 
 
@@ -188,10 +189,10 @@ def changed_preprocess(recipe: Any, given: Mapping[str, Any]) -> Any:
         if channels != 3 or height != width or size not in (None, height):
             raise UsageError(f"--input-size must be 3 N N and agree with --img-size, not {channels} {height} {width}.")
         size = height
-    share = given.get("crop_pct", preprocess.size / preprocess.resize)
+    share = given.get("crop_pct", preprocess.height / sides(preprocess.resize)[0])
     if not 0.1 <= share <= 1:
         raise UsageError(f"--crop-pct must be from 0.1 to 1, not {share}.")
     if size is not None or "crop_pct" in given:
-        size = preprocess.size if size is None else size
+        size = preprocess.height if size is None else size
         changes |= {"size": size, "resize": int(size / share)}
     return dataclasses.replace(preprocess, **changes)

@@ -13,6 +13,7 @@ import click
 
 from repghost.commands.options.calibration import Calibration, open_calibration, progress_bar, read_images
 from repghost.commands.options.quant_options import CalibrationRequest, calibration_options, output_option
+from repghost.data.images.sizes import size_text
 from repghost.errors import UsageError, unknown_value
 from repghost.terminal import say
 
@@ -176,7 +177,11 @@ def _next_commands(request: CalibrationRequest, output: Path, policy: str) -> li
             + "  (on the Jetson; TensorRT 8: --int8 --fp16 instead of --stronglyTyped)"
         ]
     build = ["repghost", "compile", "--target", "arm64", "--weights", request.checkpoint, "--data", str(request.data)]
-    same: dict[str, Any] = {"--width": request.width, "--size": request.size, "--images": request.images}
+    same: dict[str, Any] = {
+        "--width": request.width,
+        "--size": None if request.size is None else size_text(request.size),
+        "--images": request.images,
+    }
     same |= {"--seed": request.seed or None, "--preprocess": request.preprocess, "--config": config_beside(output)}
     same |= {"--class-order": request.class_order, "--class-map": request.class_map}
     for option, value in same.items():

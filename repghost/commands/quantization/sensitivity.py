@@ -10,6 +10,7 @@ import click
 
 from repghost.commands.options.calibration import Calibration, open_calibration, progress_bar
 from repghost.commands.options.quant_options import CalibrationRequest, calibration_options
+from repghost.data.images.sizes import reported
 from repghost.errors import UsageError
 from repghost.terminal import say
 from repghost.untrusted import parse_json, read_bounded
@@ -60,17 +61,18 @@ def command(
     opened = open_calibration(request)
     entries, work, measured = _measure(opened, config)
     rows = make_rows(entries, work, prices)
+    size = reported(opened.preprocess.size)
     about = {
         "model": opened.model.spec.name,
         "checkpoint_sha256": opened.checkpoint.digest,
         "pictures": measured,
-        "size": opened.preprocess.size,
+        "size": size,
         "config": config.to_dict(),
     }
     if json_path is not None:
         write_text_atomically(json_path, json.dumps(to_dict(rows, about), indent=2) + "\n")
     if svg_path is not None:
-        title = f"{opened.model.spec.name}, {opened.preprocess.size} px: change of the answers by one layer in int8"
+        title = f"{opened.model.spec.name}, {size} px: change of the answers by one layer in int8"
         write_text_atomically(svg_path, to_svg(rows, title))
     shown = rows if everything else rows[:SHOWN]
     for line in text_lines(to_table(shown)):
@@ -94,7 +96,7 @@ def _measure(opened: Calibration, config: QuantConfig) -> tuple[tuple[Sensitivit
     with progress_bar(len(images), "calibrate", "picture") as bar:
         graph, spec = quantize_graph(graph_of(fused(opened.model)), images, preprocess, config, bar.update)
     work = shares_of_work(graph, preprocess.size)
-    few = images[: max(1, MEASURED_PIXELS // preprocess.size**2)]
+    few = images[: max(1, MEASURED_PIXELS // preprocess.pixels)]
     with progress_bar(len(few), "measure", "picture") as bar:
         return measure_sensitivity(graph, spec, batches(few, preprocess), bar.update), work, len(few)
 

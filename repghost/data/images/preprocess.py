@@ -1,9 +1,10 @@
 """From an image to the input of the network: one frozen value, which every artifact carries.
 
-The image becomes RGB, its short side is resized, the centre is cropped. A device is given these bytes.
-Resizing follows Pillow: half-pixel centres; the filter widens when it shrinks an image (antialias) and does not when
-it enlarges one; the result is rounded to bytes after each axis, the width first. `normalize` then maps each byte on its
-own, so a network with int8 input needs no arithmetic on pixels, only a table of 256 entries per colour.
+The image becomes RGB, or grey for a network with one channel; it is resized, and its centre is cropped. A device is
+given these bytes. Grey is the luma of ITU-R BT.601 in integers, (19595 R + 38470 G + 7471 B + 32768) >> 16, as Pillow's
+mode L. Resizing follows Pillow: half-pixel centres; the filter widens when it shrinks an image (antialias) and does not
+when it enlarges one; the result is rounded to bytes after each axis, the width first. `normalize` then maps each byte
+on its own, so a network with int8 input needs no arithmetic on pixels, only a table of 256 entries per channel.
 `compile/runner/library/prepare.c` does the same on a device, to the byte.
 """
 
@@ -21,58 +22,103 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from repghost.data.images.decode import MAX_PIXELS, ImageError, to_rgb
+from repghost.data.images.sizes import Size, check_size, sides, sides_text
 from repghost.errors import UsageError, unknown_value
 from repghost.untrusted import JSON_BYTES, parse_json, read_bounded
 
 VERSION = 1
-MAX_SIDE = 4096
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-Triple = tuple[float, float, float]
+Channels = tuple[float, ...]  # a number for red, green and blue, or one for grey
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Short-side resize, centre crop and per-colour normalization.
+    """Resize, centre crop and normalization of each channel.
+
+    Three rules of resizing, after which the crop takes the centre:
+    - `resize` is a number: the short side becomes so long, the other one is rounded down (torchvision's `Resize` of a
+      number, timm's crop mode "center" for square images).
+    - `resize` is (height, width): the image becomes just large enough to cover both, its proportions kept (timm's crop
+      mode "center" for other images).
+    - `squash`: the image becomes exactly (height, width), its proportions given up (torchvision's `Resize` of a pair,
+      timm's crop mode "squash"); a number stands for both.
 
     Args:
-        size: height and width of the network's input, in pixels.
-        resize: length of the short side before the crop, in pixels; equal to `size` means that a square image is not
+        size: of the network's input in pixels: a number, or (height, width).
+        resize: of the image before the crop, in pixels; equal to `size` means that an image of its proportions is not
             cropped.
         interpolation: "bilinear" or "bicubic", as Pillow computes them.
-        mean: what is subtracted per colour (red, green, blue), for pixels in [0, 1].
-        std: what the difference is divided by per colour.
+        mean: what is subtracted per channel (red, green, blue; or grey alone), for pixels in [0, 1].
+        std: what the difference is divided by per channel.
+        squash: whether height and width are resized each on its own.
 
     Raises:
         UsageError: when a value is out of range.
     """
 
-    size: int = 224
-    resize: int = 256
+    size: Size = 224
+    resize: Size = 256
     interpolation: str = "bicubic"
-    mean: Triple = IMAGENET_MEAN
-    std: Triple = IMAGENET_STD
+    mean: Channels = IMAGENET_MEAN
+    std: Channels = IMAGENET_STD
+    squash: bool = False
 
     def __post_init__(self) -> None:
         """Check every value, so that an object that exists can be applied."""
-        _check_side("size", self.size)
-        _check_side("resize", self.resize)
-        if self.resize < self.size:
+        object.__setattr__(self, "size", check_size("size", self.size))
+        object.__setattr__(self, "resize", check_size("resize", self.resize))
+        if self._crop_leaves_the_image():
             raise UsageError(
                 f"resize {self.resize} is smaller than size {self.size}, so the crop would leave the picture; "
                 f"give a resize of at least {self.size}."
             )
         if not isinstance(self.interpolation, str) or self.interpolation not in INTERPOLATIONS:
             raise unknown_value("interpolation", self.interpolation, INTERPOLATIONS)
-        object.__setattr__(self, "mean", _triple("mean", self.mean))
-        object.__setattr__(self, "std", _triple("std", self.std))
+        object.__setattr__(self, "mean", _channels("mean", self.mean))
+        object.__setattr__(self, "std", _channels("std", self.std))
+        if len(self.mean) != len(self.std):
+            raise UsageError(f"mean {self.mean} and std {self.std} must be of as many channels, one or three.")
         if min(self.std) < 1e-6:
             raise UsageError(f"std must be above 0 for every colour, not {self.std}; typical values are near 0.25.")
+        if type(self.squash) is not bool:
+            raise UsageError(f"squash must be true or false, not {self.squash!r:.80}.")
+
+    def _crop_leaves_the_image(self) -> bool:
+        """Return whether there are images whose resized form is smaller than the crop."""
+        by_short_side = isinstance(self.resize, int) and not self.squash
+        needed = (max(self.shape[:2]),) * 2 if by_short_side else self.shape[:2]
+        return any(side < least for side, least in zip(sides(self.resize), needed, strict=True))
+
+    @property
+    def height(self) -> int:
+        """Rows of the network's input."""
+        return sides(self.size)[0]
+
+    @property
+    def width(self) -> int:
+        """Columns of the network's input."""
+        return sides(self.size)[1]
+
+    @property
+    def channels(self) -> int:
+        """Numbers of a pixel: 3 of an RGB image, 1 of a grey one."""
+        return len(self.mean)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of what `apply` returns."""
+        return self.height, self.width, self.channels
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the network's input."""
+        return self.height * self.width
 
     def apply(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Return the bytes of the cropped image, uint8 [size, size, 3] in RGB order.
+        """Return the bytes of the cropped image, uint8 [height, width, 3] in RGB order, or [height, width, 1] of grey.
 
         Args:
             image: any image that `repghost.data.images.decode.to_rgb` understands.
@@ -80,30 +126,40 @@ class Preprocess:
         Raises:
             ImageError: when the mode is not supported or the image is too long and thin to be resized.
         """
-        rgb = to_rgb(image)
-        width, height = self._resized(*rgb.size)
+        colours = to_rgb(image)
+        if self.channels == 1:
+            colours = colours.convert("L")
+        width, height = self._resized(*colours.size)
         # One axis at a time: which one Pillow takes first depends on its version and on the shape of the image, and a
         # image must not become other bytes when Pillow is updated.
-        for resized in ((width, rgb.height), (width, height)):
-            if resized != rgb.size:
-                rgb = rgb.resize(resized, INTERPOLATIONS[self.interpolation])
+        for resized in ((width, colours.height), (width, height)):
+            if resized != colours.size:
+                colours = colours.resize(resized, INTERPOLATIONS[self.interpolation])
         # An odd margin goes where torchvision puts it, so that published accuracies can be reproduced.
-        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
-        return np.asarray(rgb.crop((left, top, left + self.size, top + self.size)), np.uint8)
+        left, top = round((width - self.width) / 2), round((height - self.height) / 2)
+        cropped = colours.crop((left, top, left + self.width, top + self.height))
+        return np.asarray(cropped, np.uint8).reshape(self.shape)
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """Return width and height after the short side became `resize`; the long side is rounded down."""
-        short, long = min(width, height), max(width, height)
-        stretched = self.resize * long // short
-        if stretched * self.resize > MAX_PIXELS:
+        """Return width and height of a resized image, as one of the three rules says."""
+        rows, columns = sides(self.resize)
+        if self.squash:
+            return columns, rows
+        if rows == columns:
+            stretched = rows * max(width, height) // min(width, height)
+            found = (rows, stretched) if width <= height else (stretched, rows)
+        else:  # in floats, and rounded, exactly as timm does it
+            ratio = min(height / rows, width / columns)
+            found = round(width / ratio), round(height / ratio)
+        if found[0] * found[1] > MAX_PIXELS:
             raise ImageError(
-                f"a picture of {width} x {height} pixels would become {stretched} pixels long; at most "
-                f"{MAX_PIXELS // self.resize} are allowed. Crop it first."
+                f"a picture of {width} x {height} pixels would become {max(found)} pixels long; at most "
+                f"{MAX_PIXELS // min(found)} are allowed. Crop it first."
             )
-        return (self.resize, stretched) if width <= height else (stretched, self.resize)
+        return found
 
     def table(self) -> NDArray[np.float32]:
-        """Return the network's input for every byte, float32 [3, 256].
+        """Return the network's input for every byte, float32 [channels, 256].
 
         The formula, each operation rounded to float32: (byte / 255 - mean) / std. It is the definition: `normalize`
         looks it up, and the int8 input tables are `quantize(table)`.
@@ -116,20 +172,21 @@ class Preprocess:
         """Return the network's input for a batch.
 
         Args:
-            images: uint8 [N, H, W, 3], RGB.
+            images: uint8 [N, H, W, channels], as `apply` gives them.
 
         Returns:
-            float32 [N, 3, H, W], contiguous.
+            float32 [N, channels, H, W], contiguous.
 
         Raises:
             UsageError: when the array has another type or shape.
         """
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != self.channels:
             raise UsageError(
-                f"normalize takes uint8 [N, H, W, 3], not {images.dtype} {list(images.shape)}; use apply() first."
+                f"normalize takes uint8 [N, H, W, {self.channels}], not {images.dtype} {list(images.shape)}; use "
+                "apply() first."
             )
         count, height, width, _ = images.shape
-        result = np.empty((count, 3, height, width), np.float32)
+        result = np.empty((count, self.channels, height, width), np.float32)
         for colour, row in enumerate(self.table()):
             np.take(row, images[..., colour], out=result[:, colour], mode="clip")
         return result
@@ -138,16 +195,17 @@ class Preprocess:
         """Return a JSON-ready dictionary that `from_dict` turns back into an equal object."""
         return {
             "version": VERSION,
-            "size": self.size,
-            "resize": self.resize,
+            "size": _json(self.size),
+            "resize": _json(self.resize),
             "interpolation": self.interpolation,
             "mean": list(self.mean),
             "std": list(self.std),
+            **({"squash": True} if self.squash else {}),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:
-        """Rebuild the object from `to_dict`; nothing is assumed, so every key has to be there.
+        """Rebuild the object from `to_dict`; nothing is assumed, so every key has to be there, but squash.
 
         Raises:
             UsageError: for another version, a missing or an unknown key, or a value out of range.
@@ -162,33 +220,45 @@ class Preprocess:
                 f"Preprocess version {version!r:.80} is not understood; this program reads version {VERSION}; use the "
                 "version of repghost that wrote the file."
             )
-        expected = {field.name for field in fields(cls)}
+        expected = {field.name for field in fields(cls)} - {"squash"}
         given = set(values) - {"version"}
-        if given != expected:
+        wrong = sorted((given - {"squash"}) ^ expected)
+        if wrong:
             raise UsageError(
-                f"Preprocess keys {sorted(given ^ expected)} are missing or unknown; exactly {sorted(expected)} and "
-                "'version' are allowed."
+                f"Preprocess keys {wrong} are missing or unknown; exactly {sorted(expected)} and 'version' are "
+                "allowed, and 'squash'."
             )
-        return cls(**{name: values[name] for name in expected})
+        return cls(**{name: values[name] for name in given})
+
+    @classmethod
+    def from_timm(cls, pretrained_cfg: object) -> Preprocess:
+        """Return timm's evaluation of a model, see `known_preprocess.from_timm`."""
+        from repghost.data.images.known_preprocess import from_timm
+
+        return from_timm(pretrained_cfg)
+
+    @classmethod
+    def from_torchvision(cls, transforms: object) -> Preprocess:
+        """Return what a transform of torchvision does, see `known_preprocess.from_torchvision`."""
+        from repghost.data.images.known_preprocess import from_torchvision
+
+        return from_torchvision(transforms)
 
 
-def _check_side(name: str, value: object) -> None:
-    """Refuse anything but a whole number of pixels in [1, MAX_SIDE]."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_SIDE:
-        raise UsageError(f"{name} must be a whole number of pixels from 1 to {MAX_SIDE}, not {value!r}.")
+def _json(size: Size) -> int | list[int]:
+    return size if isinstance(size, int) else list(size)
 
 
-def _triple(name: str, values: object) -> Triple:
-    """Return three finite floats, as float32 holds them in [-100, 100]."""
-    if not isinstance(values, tuple | list) or len(values) != 3:
-        raise UsageError(f"{name} must be three numbers (red, green, blue), not {values!r}.")
+def _channels(name: str, values: object) -> Channels:
+    """Return three finite floats, or one, as float32 holds them in [-100, 100]."""
+    if not isinstance(values, tuple | list) or len(values) not in (1, 3):
+        raise UsageError(f"{name} must be three numbers (red, green, blue), or one for grey, not {values!r:.200}.")
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == math.inf:
-            raise UsageError(f"{name} must be three finite numbers, not {values!r}.")
+            raise UsageError(f"{name} must be finite numbers, not {values!r:.200}.")
         if abs(value) > 100:
-            raise UsageError(f"{name} {values!r} is out of range; pixels are in [0, 1] here, not in [0, 255].")
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
+            raise UsageError(f"{name} {values!r:.200} is out of range; pixels are in [0, 1] here, not in [0, 255].")
+    return tuple(float(value) for value in values)
 
 
 IMAGENET = Preprocess()  # upstream's evaluation: 256, bicubic, 224
@@ -231,8 +301,26 @@ def resolve_preprocess(stored: Mapping[str, Any] | None, num_classes: int, path:
     )
 
 
-def resized(preprocess: Preprocess, size: int | None) -> Preprocess:
+def resized(preprocess: Preprocess, size: Size | None) -> Preprocess:
     """Return the same preprocessing for another input size, its resize scaled alike; None changes nothing."""
     if size is None or size == preprocess.size:
         return preprocess
-    return replace(preprocess, size=size, resize=round(size * preprocess.resize / preprocess.size))
+    before, after, resize = sides(preprocess.size), sides(size), preprocess.resize
+    if isinstance(resize, int) and before[0] != before[1] and not preprocess.squash:  # of the short side
+        return replace(preprocess, size=size, resize=round(max(after) * resize / max(before)))
+    scaled = tuple(round(new * side / old) for new, side, old in zip(after, sides(resize), before, strict=True))
+    return replace(preprocess, size=size, resize=(scaled[0], scaled[1]))
+
+
+def require_square_rgb(preprocess: Preprocess, what: str) -> int:
+    """Return the side of a preprocessing for square RGB images.
+
+    Raises:
+        UsageError: for another one, naming `what` takes no such images.
+    """
+    if preprocess.channels != 3 or not isinstance(preprocess.size, int) or preprocess.squash:
+        raise UsageError(
+            f"{what} takes square RGB pictures, not {sides_text(preprocess.size)} pixels with {preprocess.channels} "
+            "channel(s); give a Preprocess for such pictures, which squashes none."
+        )
+    return preprocess.size

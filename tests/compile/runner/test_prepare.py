@@ -139,6 +139,63 @@ def test_every_camera_colour_is_that_of_the_standard(library: Library, order: in
         assert np.abs(got - expected).max() < 0.51
 
 
+# Not square and grey: each rule of resizing, crops with odd margins, enlarging and shrinking.
+SHAPES = {
+    "short side": Preprocess((24, 40), 43, "bicubic"),
+    "cover": Preprocess((24, 41), (27, 46), "bilinear"),
+    "cover, tall": Preprocess((37, 9), (37, 10), "bicubic"),
+    "squash": Preprocess((17, 40), (20, 41), "bicubic", squash=True),
+    "squash, square": Preprocess(33, 33, "bilinear", squash=True),
+    "grey": Preprocess(28, 31, "bicubic", (0.5,), (0.5,)),
+    "grey, cover": Preprocess((24, 40), (25, 42), "bilinear", (0.5,), (0.5,)),
+    "grey, squash": Preprocess((9, 13), (9, 13), "bicubic", (0.5,), (0.5,), squash=True),
+}
+
+
+@pytest.mark.parametrize("preprocess", SHAPES.values(), ids=SHAPES.keys())
+def test_every_byte_of_other_shapes_is_that_of_python(library: Library, preprocess: Preprocess) -> None:
+    prepared = library(preprocess)
+    for width, height in [*SIDES, (40, 24), (41, 24), (9, 37), (13, 9)]:
+        pixels = noise(width, height)
+        expected = preprocess.apply(Image.fromarray(pixels))
+        np.testing.assert_array_equal(prepared.rgb(pixels), expected, f"{width} x {height}")
+
+
+def test_the_sides_of_any_picture_are_those_of_python(library: Library) -> None:
+    """Where a side falls on half a pixel, or next to it, another one shifts the crop and every byte."""
+    preprocess = Preprocess((3, 5), (3, 5), "bilinear")
+    for height in range(1, 40):
+        for width in range(1, 40):
+            pixels = noise(width, height)
+            expected = preprocess.apply(Image.fromarray(pixels))
+            np.testing.assert_array_equal(library(preprocess).rgb(pixels), expected, f"{width} x {height}")
+
+
+def test_every_grey_is_that_of_pillow(library: Library) -> None:
+    """A block of all bytes of two colours for each of some bytes of the third."""
+    preprocess = Preprocess((256, 256), (256, 256), "bilinear", (0.5,), (0.5,))
+    for red in (0, 1, 76, 128, 254, 255):
+        green, blue = np.meshgrid(np.arange(256), np.arange(256))
+        pixels = np.stack([np.full_like(green, red), green, blue], -1).astype(np.uint8)
+        luma = (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16
+        np.testing.assert_array_equal(library(preprocess).rgb(pixels)[..., 0], luma)
+        np.testing.assert_array_equal(preprocess.apply(Image.fromarray(pixels))[..., 0], luma)
+
+
+@pytest.mark.parametrize("order", [BGR, *STANDARDS])
+def test_grey_of_other_orders(library: Library, order: int) -> None:
+    preprocess = Preprocess((8, 12), (9, 12), "bilinear", (0.5,), (0.5,))
+    if order == BGR:
+        pixels = noise(41, 30)
+        got = library(preprocess).rgb(np.ascontiguousarray(pixels[:, :, ::-1]), BGR)
+    else:
+        luma, chroma = nv12(21, 15, apart=7)
+        pixels = from_nv12(luma, chroma, order)
+        image = CameraImage(luma.ctypes.data, chroma.ctypes.data, 21, 15, order, luma.strides[0], chroma.strides[0])
+        got = library(preprocess).image(image)
+    np.testing.assert_array_equal(got, preprocess.apply(Image.fromarray(pixels)))
+
+
 WRONG = {
     "no width": {"width": 0},
     "no height": {"height": 0},
@@ -157,6 +214,13 @@ WRONG = {
 def test_wrong_images_are_refused(library: Library, changes: dict[str, int]) -> None:
     prepared, pixels = library(Preprocess(8, 10, "bilinear")), noise(30, 20)
     image = image_of(pixels, RGB, **changes)
+    assert prepared.library.rg_prepare_bytes(image) == 0
+    assert prepared.status(image) == 8
+
+
+def test_a_thread_is_refused_where_the_picture_covers(library: Library) -> None:
+    prepared = library(Preprocess((3, 5), (3, 5), "bilinear"))
+    image = image_of(noise(30, 20), RGB, width=1 << 24, height=1, stride=1 << 26)
     assert prepared.library.rg_prepare_bytes(image) == 0
     assert prepared.status(image) == 8
 

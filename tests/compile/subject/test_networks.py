@@ -36,7 +36,7 @@ def test_every_layer_is_an_integer_operator(name: str, tmp_path: Path, host: Tar
     expected = run(program, images)
     assert len(np.unique(expected)) > 3
     info = {"abi": 1, "input": {"height": SIZE, "width": SIZE, "channels": 3}, "classes": CLASSES, "model": name}
-    model = LoadedModel(link_model(compile_program(program, host), host, info), SIZE, CLASSES)
+    model = LoadedModel(link_model(compile_program(program, host), host, info), (SIZE, SIZE, 3), CLASSES)
     np.testing.assert_array_equal(model.logits(images), expected)
 
 
