@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bundle/bundle.h"
@@ -10,56 +11,62 @@
 #include "bundle/text.h"
 
 struct labels {
-  struct file file; /* one name a line */
+  const char **lines; /* [classes + 1], where each name begins; one name a line */
 };
+
+/* A class without a name has an empty one. */
+static const char **find_lines(struct file file, int classes) {
+  const char *at = (const char *)file.data, *end = at + file.size;
+  const char **lines = allocate(((size_t)classes + 1) * sizeof *lines);
+  for (int i = 0; i <= classes; i++) {
+    lines[i] = at;
+    const char *line = memchr(at, '\n', (size_t)(end - at));
+    at = line ? line + 1 : end;
+  }
+  return lines;
+}
 
 struct classifier new_classifier(const struct model *model, const char *command, const char *folder, int top,
                                  int32_t most_pixels) {
   struct classifier c = {.model = model, .command = command, .top = top, .most_pixels = most_pixels};
   c.labels = allocate(sizeof *c.labels);
-  c.labels->file = read_file(join(folder, "labels.txt"), 1 << 24, EXIT_INTEGRITY);
-  c.rgb = allocate((size_t)model->width * (size_t)model->height * 3);
+  c.labels->lines = find_lines(read_file(join(folder, "labels.txt"), 1 << 24, EXIT_INTEGRITY), model->classes);
+  c.rgb = allocate(picture_bytes(model));
   c.logits = allocate((size_t)model->classes * sizeof *c.logits);
+  c.ranked = allocate((size_t)model->classes * sizeof *c.ranked);
   return c;
 }
 
-/* A class without a name is printed with an empty one. */
-static void print_label(const struct labels *labels, int index) {
-  const char *at = (const char *)labels->file.data, *end = at + labels->file.size;
-  for (; index > 0 && at < end; index--) {
-    const char *line = memchr(at, '\n', (size_t)(end - at));
-    at = line ? line + 1 : end;
-  }
-  const char *line = memchr(at, '\n', (size_t)(end - at));
-  print_string(at, (size_t)((line ? line : end) - at));
+/* The best first, of equal ones the lower class; what is no number comes last. */
+static int by_rank(const void *left, const void *right) {
+  const struct ranked *l = left, *r = right;
+  int l_none = isnan(l->logit), r_none = isnan(r->logit);
+  if (l_none || r_none || l->logit == r->logit) return l_none != r_none ? l_none - r_none : l->index - r->index;
+  return l->logit < r->logit ? 1 : -1;
 }
 
-static int better(const float *logits, int left, int right) {
-  return logits[left] > logits[right] || (logits[left] == logits[right] && left < right);
+static void print_label(const struct labels *labels, int index) {
+  const char *at = labels->lines[index], *end = labels->lines[index + 1];
+  print_string(at, (size_t)(end - at) - (end > at && end[-1] == '\n'));
 }
 
 static void print_top(const struct classifier *c) {
-  const float *logits = c->logits;
-  int classes = c->model->classes, best = 0, last = -1;
-  double sum = 0;
-  for (int i = 1; i < classes; i++) best = better(logits, i, best) ? i : best;
-  for (int i = 0; i < classes; i++) sum += exp((double)logits[i] - (double)logits[best]);
+  int classes = c->model->classes;
+  double sum = 0, best;
+  for (int i = 0; i < classes; i++) c->ranked[i] = (struct ranked){c->logits[i], i};
+  qsort(c->ranked, (size_t)classes, sizeof *c->ranked, by_rank);
+  best = (double)c->ranked[0].logit;
+  for (int i = 0; i < classes; i++) sum += exp((double)c->logits[i] - best);
   for (int rank = 0; rank < c->top && rank < classes; rank++) {
-    int next = -1;
-    for (int i = 0; i < classes; i++) {
-      if (last >= 0 && !better(logits, last, i)) continue; /* already printed */
-      if (i != last && (next < 0 || better(logits, i, next))) next = i;
-    }
-    if (next < 0) break; /* scores that are not numbers have no order */
-    printf("%s{\"class\":%d,\"label\":", rank ? "," : "", next);
-    print_label(c->labels, next);
-    double share = exp((double)logits[next] - (double)logits[best]) / sum;
+    const struct ranked *next = &c->ranked[rank];
+    if (rank && isnan(next->logit)) break; /* scores that are not numbers have no order */
+    printf("%s{\"class\":%d,\"label\":", rank ? "," : "", next->index);
+    print_label(c->labels, next->index);
     printf(",\"logit\":");
-    print_number((double)logits[next], 9);
+    print_number((double)next->logit, 9);
     printf(",\"probability\":");
-    print_number(share, 6);
+    print_number(exp((double)next->logit - best) / sum, 6);
     putchar('}');
-    last = next;
   }
 }
 

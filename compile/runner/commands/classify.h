@@ -4,12 +4,18 @@
 
 #include "inference/model.h"
 
+struct ranked {
+  float logit;
+  int index; /* of the class */
+};
+
 struct classifier {
   const struct model *model;
   const char *command; /* as it stands in the output: "classify" or "watch" */
   struct labels *labels;
   uint8_t *rgb;  /* the prepared picture */
   float *logits;
+  struct ranked *ranked; /* the classes, sorted */
   int top;       /* how many classes are named */
   int32_t most_pixels; /* of a picture */
 };
