@@ -30,9 +30,9 @@ from compile.subject.subject import FloatSubject, QuantizedSubject, Subject
 from compile.targets.precisions import FP32, INT8
 from compile.targets.table import JETSON, Target, find_target, host_target
 from compile.tensorrt import pipeline
-from repghost.data.images.sizes import sides_text
 from repghost.errors import AccuracyGateError, UsageError
 from repghost.files import write_bytes_atomically
+from repghost.sizes import sides_text
 
 if TYPE_CHECKING:
     from calib.integer.program import Program

@@ -67,7 +67,7 @@ def run(
     expected = (program.height, program.width, program.channels)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
         raise UsageError(
-            f"the program reads uint8 pictures of shape {('N', *expected)}, not "
+            f"the program reads uint8 pictures of shape (N, {', '.join(map(str, expected))}), not "
             f"{images.dtype} {images.shape}. Crop them with the Preprocess of this program."
         )
     scores = np.empty((len(images), program.classes), np.float32)

@@ -26,11 +26,11 @@ from compile.storage.measurements import Measurements, NotMeasuredError
 from compile.storage.stage_cache import versions
 from compile.storage.strict_json import read_strict
 from compile.subject.request import SubjectRequest
-from repghost.data.images.sizes import reported
 from repghost.errors import AccuracyGateError, IntegrityError, ToolMissingError, UsageError
 from repghost.evaluation.accuracy import accuracy, paired_difference
 from repghost.files import write_text_atomically
 from repghost.locks import locked
+from repghost.sizes import reported
 
 FORMAT, VERSION = formats.ACCURACY
 MAX_DOCUMENT_BYTES = 32 << 20

@@ -18,11 +18,11 @@ from compile.accuracy.row import PREDICTIONS, Row, keep_row
 from compile.accuracy.tools.task import INPUT, Task
 from compile.bench.processes import link_packages, peer_environment
 from compile.storage.measurements import Measurements
-from repghost.data.images.sizes import Size, sides
 from repghost.errors import RepGhostError, ToolMissingError
 from repghost.exporters.onnx import to_bytes, to_onnx
 from repghost.network.model import RepGhostNet
 from repghost.processes import TimeLimitError, run_limited
+from repghost.sizes import Size, sides
 
 TIME_LIMIT = 3600  # seconds
 OPSET = 17

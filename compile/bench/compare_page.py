@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from repghost.data.images.sizes import sides_text
+from repghost.sizes import sides_text
 from repghost.tables import make_table, text_lines
 
 HEADS = ("build", "#min ms", "#median", "#p90", "#ours / this", "#95 % of the median", "same class as ours", "as float")

@@ -87,8 +87,8 @@ class LoadedModel:
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self.shape:
             raise UsageError(
-                f"this network reads uint8 pictures of shape {('N', *self.shape)}, not {images.dtype} "
-                f"{images.shape}. Call the model with a PIL image, or crop with its .preprocess."
+                f"this network reads uint8 pictures of shape (N, {', '.join(map(str, self.shape))}), not "
+                f"{images.dtype} {images.shape}. Call the model with a PIL image, or crop with its .preprocess."
             )
         images = np.ascontiguousarray(images)
         scores = np.empty((len(images), self.classes), np.float32)

@@ -24,9 +24,9 @@ from compile.storage.strict_json import canonical_json, parse_strict
 from compile.storage.typed_json import check_types
 from compile.targets.table import HOST, Target, find_target
 from repghost.data.images.preprocess import Preprocess
-from repghost.data.images.sizes import reported
 from repghost.data.names.class_names import from_lines
 from repghost.errors import IntegrityError, UsageError
+from repghost.sizes import reported
 
 FORMAT = "repghost-bundle"
 VERSION = 1

@@ -21,8 +21,8 @@ from compile.frontend.split_to_slices import SPLIT, split_into_slices
 from compile.frontend.uint8_to_int8 import to_signed, unsigned_tensors
 from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
 from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess, resized
-from repghost.data.images.sizes import MAX_SIDE, check_size, size_text
 from repghost.errors import IntegrityError, UsageError
+from repghost.sizes import MAX_SIDE, check_size, size_text
 from repghost.untrusted import parse_json
 
 CHANNELS = (3, 1)  # of an image

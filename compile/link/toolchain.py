@@ -18,8 +18,8 @@ from compile.link.promises import API, PROFILING_API, check_model, check_runner
 from compile.link.zig import run_zig
 from compile.targets.table import Target
 from repghost.data.images.preprocess import Preprocess
-from repghost.data.images.sizes import sides
 from repghost.errors import UsageError
+from repghost.sizes import sides
 
 RUNNER_SOURCES = Path(__file__).parent.parent / "runner"
 MODEL_UNITS = ("library/hwcaps.c", "library/memory.c", "library/resample.c")

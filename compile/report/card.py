@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compile.report.run_page import accuracy_lines
-from repghost.data.images.sizes import sides, sides_text
+from repghost.sizes import sides, sides_text
 
 PAPER = "https://arxiv.org/abs/2211.06088"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from calib.settings.describe import describe_observers
-from repghost.data.images.sizes import sides_text
+from repghost.sizes import sides_text
 from repghost.tables import make_table, markdown_lines
 
 MEGABYTE = 1e6

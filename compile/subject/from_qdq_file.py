@@ -16,10 +16,10 @@ from compile.subject.noise import unlabelled_noise
 from compile.subject.request import SubjectRequest
 from compile.subject.subject import QuantizedSubject
 from repghost.data import notes_on
-from repghost.data.images.sizes import size_text
 from repghost.errors import UsageError
 from repghost.evaluation.classes import match_classes, numbered_labels
 from repghost.network.spec import model_name, parse_width
+from repghost.sizes import size_text
 from repghost.untrusted import parse_json, read_bounded
 
 KIND = "quantized"

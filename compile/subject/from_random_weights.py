@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from compile.subject.noise import RANDOM_CLASSES, RANDOM_IMAGES, noise_images, statistics_size, unlabelled_noise
 from compile.subject.subject import CARRIED_WIDTH, RANDOM, FloatSubject
 from repghost.data.images.preprocess import Preprocess
-from repghost.data.images.sizes import Size
 from repghost.evaluation.classes import numbered_labels
 from repghost.network.spec import parse_width
+from repghost.sizes import Size
 
 if TYPE_CHECKING:
     from repghost.network.model import RepGhostNet

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from compile.subject.noise import RANDOM_IMAGES, noise_images, statistics_size, unlabelled_noise
 from compile.subject.subject import RANDOM, OtherNetwork
 from repghost.data.images.preprocess import Preprocess
-from repghost.data.images.sizes import Size, sides
 from repghost.errors import ToolMissingError, UsageError, unknown_value
 from repghost.evaluation.classes import numbered_labels
+from repghost.sizes import Size, sides
 
 if TYPE_CHECKING:
     import torch

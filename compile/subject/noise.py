@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.subject.subject import Images
-from repghost.data.images.sizes import Size, sides
+from repghost.sizes import Size, sides
 
 RANDOM_CLASSES = 1000
 RANDOM_IMAGES = 32

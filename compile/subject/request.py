@@ -7,8 +7,8 @@ from pathlib import Path
 
 from compile.storage.files import NAME
 from compile.targets.precisions import Precision
-from repghost.data.images.sizes import Size
 from repghost.errors import UsageError
+from repghost.sizes import Size
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from compile.storage.stage_cache import ROOT
 from repghost.data.images.preprocess import Preprocess
-from repghost.data.images.sizes import size_text
+from repghost.sizes import size_text
 
 if TYPE_CHECKING:
     from repghost.network.model import RepGhostNet

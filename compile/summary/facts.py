@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from compile.storage.typed_json import read_record
-from repghost.data.images.sizes import parse_size
 from repghost.errors import IntegrityError, UsageError
+from repghost.sizes import parse_size
 
 FORMAT = "repghost-summary"
 VERSION = 2

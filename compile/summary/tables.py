@@ -8,8 +8,8 @@ from typing import Any
 from compile.summary.advice import pareto
 from compile.summary.facts import LayerTable, Method, Network, Pixels, Share, Size, Speed, Summary, by_size
 from compile.summary.published import NetworkFigures, published_figures
-from repghost.data.images.sizes import parse_size, sides, sides_text
 from repghost.network.spec import WIDTHS
+from repghost.sizes import parse_size, sides, sides_text
 from repghost.tables import Cell, Table, make_table
 
 ABSENT, NO_WEIGHTS = "not measured", "no weights"

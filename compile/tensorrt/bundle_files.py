@@ -16,8 +16,8 @@ from compile.tensorrt.network.cache_file import calibration_cache
 from compile.tensorrt.network.placement import INT8
 from compile.tensorrt.readme import bundle_readme
 from compile.tensorrt.samples import sample_files
-from repghost.data.images.sizes import size_text
 from repghost.data.names.class_names import to_lines
+from repghost.sizes import size_text
 
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
 

@@ -31,8 +31,8 @@ from compile.tensorrt.samples import choose_samples, expect
 from compile.tensorrt.torch.build import FILE as TORCH_FILE
 from compile.tensorrt.torch.build import TORCH_TENSORRT, build_via_torch, check_builder
 from compile.tensorrt.verify import verify_engine_bundle
-from repghost.data.images.sizes import sides_text
 from repghost.errors import AccuracyGateError, ToolMissingError, UsageError
+from repghost.sizes import sides_text
 from repghost.terminal import shell_command
 
 if TYPE_CHECKING:

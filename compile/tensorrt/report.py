@@ -15,9 +15,9 @@ from compile.storage.strict_json import canonical_json, parse_strict, read_stric
 from compile.subject.subject import Subject
 from compile.targets.table import JETSON
 from compile.tensorrt.measurement import FILE, read_measurement, throttled
-from repghost.data.images.sizes import sides_text
 from repghost.errors import IntegrityError
 from repghost.files import write_bytes_atomically, write_text_atomically
+from repghost.sizes import sides_text
 from repghost.terminal import shell_command
 
 FORMAT, VERSION = formats.JETSON

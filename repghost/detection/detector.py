@@ -10,7 +10,7 @@ from torchvision.models.detection import MaskRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from repghost.data.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from repghost.data.images.known_transforms import IMAGENET_MEAN, IMAGENET_STD
 from repghost.detection.pyramid import PYRAMID_CHANNELS, PyramidBackbone, features_of, fuse_features
 from repghost.errors import UsageError, unknown_value
 from repghost.network.model import RepGhostNet

@@ -15,7 +15,6 @@ import onnx
 import torch
 from onnx.reference import ReferenceEvaluator
 
-from repghost.data.images.sizes import sides
 from repghost.errors import IntegrityError, UsageError
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, Size
@@ -23,6 +22,7 @@ from repghost.graph.shapes import shapes_of
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import TOLERANCE, fuse
 from repghost.network.model import RepGhostNet
+from repghost.sizes import sides
 from repghost.version import __version__
 
 OPSET = 17

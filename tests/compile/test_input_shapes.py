@@ -26,8 +26,8 @@ from compile.subject.request import Request
 from compile.targets.precisions import parse_precisions
 from repghost.data import read_image
 from repghost.data.images.preprocess import Preprocess
-from repghost.data.images.sizes import Size
 from repghost.errors import UsageError
+from repghost.sizes import Size
 from tests.support.agreement import check_steps
 from tests.support.classify import classify, scores
 from tests.support.image_files import encoded, png, scene

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from calib.integer.qparams import quantize_weights
 from calib.weight_scales.planning import plan_scales
 from repghost.data.images.preprocess import Preprocess
-from repghost.data.images.sizes import Size, sides
+from repghost.sizes import Size, sides
 
 SIZE = 16  # pixels of the mini net's image
 

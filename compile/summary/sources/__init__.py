@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from compile.summary.facts import LayerTable, Missing, Network, Pixels, Size, Speed
-from repghost.data.images.sizes import check_size, parse_size, reported
 from repghost.errors import IntegrityError, UsageError
+from repghost.sizes import check_size, parse_size, reported
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import click
 
 from repghost.commands.options.size_option import SizeType
 from repghost.commands.progress.notes import say_notes
-from repghost.data.images.sizes import Size, sides
+from repghost.sizes import Size, sides
 from repghost.terminal import say
 from repghost.untrusted import parse_int
 

@@ -14,7 +14,7 @@ from repghost.commands.options.size_option import SizeType
 
 if TYPE_CHECKING:
     from calib.settings.config import QuantConfig
-    from repghost.data.images.sizes import Size
+    from repghost.sizes import Size
 
 DEFAULT_IMAGES = 512
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from repghost.data.images.sizes import MAX_SIDE, Size, parse_size, sides
 from repghost.errors import UsageError
+from repghost.sizes import MAX_SIDE, Size, parse_size, sides
 
 
 class SizeType(click.ParamType[Size]):

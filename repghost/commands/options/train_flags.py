@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from repghost.data.images.sizes import sides
 from repghost.errors import UsageError
+from repghost.sizes import sides
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import click
 
 from repghost.commands.options.calibration import Calibration, open_calibration, progress_bar, read_images
 from repghost.commands.options.quant_options import CalibrationRequest, calibration_options, output_option
-from repghost.data.images.sizes import size_text
 from repghost.errors import UsageError, unknown_value
+from repghost.sizes import size_text
 from repghost.terminal import say
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import click
 
 from repghost.commands.options.calibration import Calibration, open_calibration, progress_bar
 from repghost.commands.options.quant_options import CalibrationRequest, calibration_options
-from repghost.data.images.sizes import reported
 from repghost.errors import UsageError
+from repghost.sizes import reported
 from repghost.terminal import say
 from repghost.untrusted import parse_json, read_bounded
 

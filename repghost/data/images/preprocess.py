@@ -22,14 +22,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from repghost.data.images.decode import MAX_PIXELS, ImageError, to_rgb
-from repghost.data.images.sizes import Size, check_size, sides, sides_text
+from repghost.data.images.known_transforms import IMAGENET_MEAN, IMAGENET_STD, timm_fields, torchvision_fields
 from repghost.errors import UsageError, unknown_value
+from repghost.sizes import Size, check_size, sides, sides_text
 from repghost.untrusted import JSON_BYTES, parse_json, read_bounded
 
 VERSION = 1
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Channels = tuple[float, ...]  # a number for red, green and blue, or one for grey
 
@@ -88,8 +87,8 @@ class Preprocess:
 
     def _crop_leaves_the_image(self) -> bool:
         """Return whether there are images whose resized form is smaller than the crop."""
-        by_short_side = isinstance(self.resize, int) and not self.squash
-        needed = (max(self.shape[:2]),) * 2 if by_short_side else self.shape[:2]
+        by_short_side, size = isinstance(self.resize, int) and not self.squash, sides(self.size)
+        needed = (max(size), max(size)) if by_short_side else size
         return any(side < least for side, least in zip(sides(self.resize), needed, strict=True))
 
     @property
@@ -232,17 +231,13 @@ class Preprocess:
 
     @classmethod
     def from_timm(cls, pretrained_cfg: object) -> Preprocess:
-        """Return timm's evaluation of a model, see `known_preprocess.from_timm`."""
-        from repghost.data.images.known_preprocess import from_timm
-
-        return from_timm(pretrained_cfg)
+        """Return what timm's evaluation of a model does, see `known_transforms.timm_fields`."""
+        return cls(**timm_fields(pretrained_cfg))
 
     @classmethod
     def from_torchvision(cls, transforms: object) -> Preprocess:
-        """Return what a transform of torchvision does, see `known_preprocess.from_torchvision`."""
-        from repghost.data.images.known_preprocess import from_torchvision
-
-        return from_torchvision(transforms)
+        """Return what a transform of torchvision does, see `known_transforms.torchvision_fields`."""
+        return cls(**torchvision_fields(transforms))
 
 
 def _json(size: Size) -> int | list[int]:

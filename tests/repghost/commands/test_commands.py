@@ -184,7 +184,7 @@ def test_export(options: list[str], size: int, weights: Path, tmp_path: Path) ->
         ("net.mnn", ["--batch", "2"], "batch 1, not 2"),
         ("net.onnx", ["--batch", "-1"], "65536 or a name, not '-1'"),
         ("net.onnx", ["--batch", "0"], "65536 or a name, not '0'"),
-        ("net.onnx", ["--size", "99999"], "not in the range"),
+        ("net.onnx", ["--size", "99999"], "from 1 to 4096"),
     ],
 )
 def test_export_refuses(output: str, options: list[str], message: str, weights: Path, tmp_path: Path) -> None:

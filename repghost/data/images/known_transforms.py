@@ -1,4 +1,4 @@
-"""Preprocessing as timm and torchvision describe it; what it does differently here is refused by name."""
+"""What timm and torchvision say of preprocessing, as the fields of a `Preprocess`; what is not known is refused."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from repghost.data.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from repghost.data.images.sizes import Size, check_size, sides
 from repghost.errors import UsageError, unknown_value
+from repghost.sizes import Size, check_size, sides
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 TIMM_MODES = ("center", "squash")  # "border" pads, which nothing here does
 TIMM_CROP = 0.875  # where a config says nothing, as timm.data.resolve_data_config
 PRESET = "ImageClassification"  # torchvision's class behind `weights.transforms()`
@@ -18,8 +19,8 @@ CONVERSIONS = ("ToTensor", "PILToTensor", "ToImage", "ConvertImageDtype", "ToDty
 STEPS = ("Grayscale", "Resize", "CenterCrop", *CONVERSIONS, "Normalize")
 
 
-def from_timm(config: object) -> Preprocess:
-    """Return what timm's evaluation does to an image (`timm.data.transforms_imagenet_eval`).
+def timm_fields(config: object) -> dict[str, Any]:
+    """Return the fields for what timm's evaluation does to an image (`timm.data.transforms_imagenet_eval`).
 
     Args:
         config: a model's `pretrained_cfg`, as a mapping or a dataclass. The sizes for training are taken, as
@@ -40,18 +41,18 @@ def from_timm(config: object) -> Preprocess:
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
         raise UsageError(f"timm's crop_pct is a share of the resized picture above 0, at most 1, not {share!r:.80}.")
     height, width = sides(check_size("input_size", tuple(size[1:])))
-    return Preprocess(
-        size=(height, width),
-        resize=(math.floor(height / share), math.floor(width / share)),
-        interpolation=values.get("interpolation") or "bicubic",
-        mean=_repeated(values.get("mean") or IMAGENET_MEAN, size[0]),
-        std=_repeated(values.get("std") or IMAGENET_STD, size[0]),
-        squash=mode == "squash",
-    )
+    return {
+        "size": (height, width),
+        "resize": (math.floor(height / share), math.floor(width / share)),
+        "interpolation": values.get("interpolation") or "bicubic",
+        "mean": _repeated(values.get("mean") or IMAGENET_MEAN, size[0]),
+        "std": _repeated(values.get("std") or IMAGENET_STD, size[0]),
+        "squash": mode == "squash",
+    }
 
 
-def from_torchvision(transforms: object) -> Preprocess:
-    """Return what a transform of torchvision does to an image.
+def torchvision_fields(transforms: object) -> dict[str, Any]:
+    """Return the fields for what a transform of torchvision does to an image.
 
     Args:
         transforms: what `weights.transforms()` of a classifier returns, or a Compose or Sequential of Grayscale,
@@ -70,13 +71,17 @@ def from_torchvision(transforms: object) -> Preprocess:
         kind = getattr(transforms, "__name__", names[0])
         raise unknown_value("transform of torchvision", kind, (f"{PRESET} (weights.transforms())", "Compose"))
     preset: Any = transforms
-    if preset.antialias is False:
-        raise UsageError("torchvision's antialias=False is not known here; pictures are resized as Pillow does it.")
+    _refuse_aliasing(preset)
     return _made(preset.resize_size, preset.crop_size, preset.interpolation, preset.mean, preset.std)
 
 
-def _from_steps(steps: Sequence[object]) -> Preprocess:
-    """Return what transforms do one after the other."""
+def _refuse_aliasing(transform: Any) -> None:
+    if transform.antialias is False:
+        raise UsageError("torchvision's antialias=False is not known here; pictures are resized as Pillow does it.")
+
+
+def _from_steps(steps: Sequence[object]) -> dict[str, Any]:
+    """Return the fields for what transforms do one after the other."""
     names = [type(step).__name__ for step in steps]
     for name in names:
         if name not in STEPS:
@@ -91,6 +96,7 @@ def _from_steps(steps: Sequence[object]) -> Preprocess:
     resize, crop, grey, normalize = found["Resize"], *map(found.get, ("CenterCrop", "Grayscale", "Normalize"))
     if resize.max_size is not None:
         raise UsageError(f"torchvision's Resize with max_size={resize.max_size} is not known here.")
+    _refuse_aliasing(resize)
     if crop is None and len(_sizes(resize.size)) == 1:
         raise UsageError("torchvision's Resize of the short side without a CenterCrop gives pictures of many sizes.")
     if grey is not None and grey.num_output_channels != 1:
@@ -101,17 +107,16 @@ def _from_steps(steps: Sequence[object]) -> Preprocess:
     return _made(resize.size, resize.size if crop is None else crop.size, resize.interpolation, mean, std)
 
 
-def _made(resize: object, crop: object, interpolation: object, mean: object, std: object) -> Preprocess:
-    """Return the Preprocess of a Resize and a CenterCrop; a Resize to a height and a width squashes."""
-    to = _sizes(resize)
-    return Preprocess(
-        size=_size("CenterCrop", crop),
-        resize=_size("Resize", resize),
-        interpolation=str(getattr(interpolation, "value", interpolation)),
-        mean=tuple(mean) if isinstance(mean, list | tuple) else mean,  # type: ignore[arg-type]
-        std=tuple(std) if isinstance(std, list | tuple) else std,  # type: ignore[arg-type]
-        squash=len(to) == 2,
-    )
+def _made(resize: object, crop: object, interpolation: object, mean: object, std: object) -> dict[str, Any]:
+    """Return the fields of a Resize and a CenterCrop; a Resize to a height and a width squashes."""
+    return {
+        "size": _size("CenterCrop", crop),
+        "resize": _size("Resize", resize),
+        "interpolation": getattr(interpolation, "value", interpolation),
+        "mean": mean,
+        "std": std,
+        "squash": len(_sizes(resize)) == 2,
+    }
 
 
 def _sizes(value: object) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from repghost.errors import UsageError
 MAX_SIDE = 4096
 
 Size: TypeAlias = int | tuple[int, int]  # pixels; a pair is (height, width), and its sides differ
-_WRITTEN = re.compile(r"(\d{1,6})(?:x(\d{1,6}))?")
+_WRITTEN = re.compile(r"([0-9]{1,6})(?:x([0-9]{1,6}))?")
 
 
 def check_size(name: str, value: object) -> Size:
