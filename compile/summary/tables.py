@@ -213,7 +213,7 @@ def size_table(summary: Summary) -> Table:
 
 
 def _size_row(size: Size) -> tuple[Cell, ...]:
-    side = math.prod(sides(parse_size(str(size.size)))) ** 0.5
+    side = size.size if isinstance(size.size, int) else math.prod(sides(parse_size(size.size))) ** 0.5
     memory = size.workspace_bytes
     return (
         Cell(size.model), Cell(str(size.size), side), Cell(str(size.classes), size.classes), Cell(size.target),
