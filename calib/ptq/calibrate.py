@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from calib.integer.qparams import INT8_MIN, QParams
 from calib.observers import TensorStatistics, make_observer
+from calib.ptq.useful_range import useful_range
 from calib.settings.config import QuantConfig
-from calib.settings.policy import find_policy, qparams_of_range, quantized_tensors, scale_owners, useful_range
+from calib.settings.policy import find_policy, qparams_of_range, quantized_tensors, scale_owners
 from calib.settings.quantspec import QuantSpec
 from calib.weight_scales import planning as q15
 from calib.weight_scales.int16 import plan_int16

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from calib.analysis.sensitivity import Change, measure_sensitivity, tapes
 from calib.integer.qparams import QParams
 from calib.observers import TensorStatistics, make_observer
+from calib.ptq.useful_range import useful_range
 from calib.settings.config import LayerSettings, QuantConfig
-from calib.settings.policy import find_policy, qparams_of_range, useful_range
+from calib.settings.policy import find_policy, qparams_of_range
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.float32 import through_int8
 from repghost.graph.operators import Graph

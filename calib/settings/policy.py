@@ -6,7 +6,6 @@ but for those that only move numbers: their results keep the scale of what they 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ import numpy as np
 from calib.integer.qparams import INT8_MAX, INT8_MIN, QParams
 from calib.settings.quantspec import QuantSpec
 from repghost.errors import unknown_value
-from repghost.graph.operators import INPUT, Classifier, Concat, Function, Graph, Mover, Operator, Resize, Step
+from repghost.graph.operators import INPUT, Classifier, Concat, Graph, Mover, Operator, Resize
 
 NO_FLOAT_LAYERS = (
     "an integer program has no float layers, so only --policy tensorrt can leave layers in float. Give them finer "
@@ -129,29 +128,6 @@ def scale_owners(graph: Graph) -> dict[str, str]:
 
 def _has_own_scale(op: Operator | None) -> bool:
     return op is not None and not moves(op)
-
-
-def useful_range(graph: Graph, tensor: str, low: float, high: float) -> tuple[float, float]:
-    """Return the part of a range that can make a difference to the network.
-
-    What only hard sigmoids read, for instance, is limited to [-3, 3]: finer steps for free.
-    """
-    ranges = [_useful_to(op) for op in graph.operators if tensor in op.inputs]
-    if not ranges or any(entry is None for entry in ranges):
-        return low, high
-    known = [entry for entry in ranges if entry is not None]
-    return max(low, min(least for least, _ in known)), min(high, max(most for _, most in known))
-
-
-def _useful_to(reader: Operator) -> tuple[float, float] | None:
-    """Return the range in which an operator's result depends on what it reads; None where it always does."""
-    match reader:
-        case Function(steps=(Step("HardSigmoid", (0,), attributes),)):
-            alpha, beta = (dict(attributes).get(name, default) for name, default in (("alpha", 0.2), ("beta", 0.5)))
-            return (-beta / alpha, (1 - beta) / alpha) if alpha > 0 else None
-        case Function(steps=(Step("HardSwish", (0,)),)):
-            return -3.0, math.inf
-    return None
 
 
 def qparams_of_range(low: float, high: float, symmetric: bool) -> QParams | None:
