@@ -13,7 +13,7 @@ on held-out images became smaller, so no block becomes worse.
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -22,15 +22,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calib.ptq.soft_layer import Layer, SoftLayer
+from calib.ptq.blocks import Block, find_blocks, numbers_of
+from calib.ptq.soft_layer import SoftLayer
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.float32 import dequantized_weight, simulation_kernels, through_int8
 from repghost.graph.canonical import exact_sum
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
-from repghost.graph.run import FLOAT, run
+from repghost.graph.operators import INPUT, Graph, Operator
+from repghost.graph.run import FLOAT, Kernels, Tensors, run
+from repghost.graph.shapes import shapes_of
 
 BETA = (20.0, 2.0)  # from, to
-MOST_PIXELS = 4 << 20  # of all images together: a block's inputs and outputs stay within some hundred megabytes
+MOST_PIXELS = 4 << 20  # of all images together
+MOST_NUMBERS = 50 << 20  # of any tensor between blocks, all images together: 200 MB
+MOST_OF_A_STEP = 64 << 20  # numbers that the products of a block have: 256 MB, and some times that for gradients
 HELD_OUT = 0.125  # of the images: they evaluate a block and are not learned from
 
 
@@ -57,51 +61,6 @@ class RoundingSettings:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Block:
-    """Operators that are reconstructed together; only the last one's output is read outside."""
-
-    name: str
-    operators: tuple[Operator, ...]
-
-    @property
-    def input(self) -> str:
-        """The one tensor it reads from outside."""
-        inside = {op.name for op in self.operators}
-        outside = {name for op in self.operators for name in op.inputs} - inside
-        return outside.pop()
-
-    @property
-    def output(self) -> str:
-        """The tensor that is reconstructed."""
-        return self.operators[-1].name
-
-    def layers(self) -> list[Layer]:
-        """Return the operators that have weights."""
-        return [op for op in self.operators if isinstance(op, Convolution | Classifier)]
-
-
-def find_blocks(graph: Graph) -> tuple[Block, ...]:
-    """Return the parts of a network between which one tensor alone is read: residual blocks, and single operators."""
-    blocks, part = list[Block](), list[Operator]()
-    left, live = Counter(graph.readers), {INPUT}
-    for op in graph.operators:
-        part.append(op)
-        left.subtract(op.inputs)
-        live = {name for name in live if left[name] > 0} | {op.name}
-        if live == {op.name}:
-            blocks.append(Block(_common_name(part), tuple(part)))
-            part = []
-    return tuple(blocks)
-
-
-def _common_name(part: list[Operator]) -> str:
-    """Return what the names of operators begin with, in whole words between dots; a single one's name."""
-    words = [op.name.split(".") for op in part]
-    shared = itertools.takewhile(lambda same: len({*same}) == 1, zip(*words, strict=False))
-    return ".".join(same[0] for same in shared) or part[-1].name
-
-
 def learn_rounding(
     graph: Graph,
     spec: QuantSpec,
@@ -119,25 +78,55 @@ def learn_rounding(
         on_block: called with each block's name once it is done.
     """
     settings = RoundingSettings() if settings is None else settings
-    count = max(2, MOST_PIXELS // (images.shape[2] * images.shape[3]))
-    real = torch.from_numpy(np.ascontiguousarray(images[:count], np.float32))
-    seen = through_int8(real, spec.activations.get(INPUT))
+    size = (images.shape[2], images.shape[3])
+    shapes, blocks = shapes_of(graph, size), find_blocks(graph)
+    largest = max(math.prod(shapes[name]) for name in (INPUT, *(block.output for block in blocks)))
+    count = max(2, min(MOST_PIXELS // math.prod(size), MOST_NUMBERS // largest))
+    x = torch.from_numpy(np.ascontiguousarray(images[:count], np.float32))
+    real, seen = {INPUT: x}, {INPUT: through_int8(x, spec.activations.get(INPUT))}
     layers: dict[str, Operator] = {}
-    for block in find_blocks(graph):
+    left = Counter(graph.readers)
+    for block in blocks:
         target = run_block(block, real)
         if any(layer.name in spec.weight_scales for layer in block.layers()):
-            block = _learn_block(block, graph, spec, seen, target, settings)
+            fitting = max(4, MOST_OF_A_STEP // numbers_of(block.operators, shapes))
+            part = replace(settings, batch=min(settings.batch, fitting))
+            block = _learn_block(block, graph, spec, seen, target, part)
         layers |= {op.name: op for op in block.operators}
-        real, seen = target, simulate_block(block, spec, seen, weights_of(block, spec))
+        real[block.output] = target
+        seen[block.output] = simulate_block(block, spec, seen, weights_of(block, spec))
+        left.subtract(name for op in block.operators for name in op.inputs)
+        real, seen = ({name: value for name, value in them.items() if left[name] > 0} for them in (real, seen))
         if on_block is not None:
             on_block(block.name)
     return replace(graph, operators=tuple(layers[op.name] for op in graph.operators))
 
 
 @torch.no_grad()
-def run_block(block: Block, x: torch.Tensor, step: int = 64) -> torch.Tensor:
-    """Return the float block's output, float32 [N, C, H, W] or [N, classes], computed `step` images at a time."""
-    return torch.cat([run(block, FLOAT, part) for part in x.split(step)])
+def run_block(block: Block, x: Tensors, step: int = 64) -> torch.Tensor:
+    """Return the float block's output, float32 [N, C, H, W] or [N, classes], computed `step` images at a time.
+
+    Args:
+        block: a part of a network.
+        x: its inputs, float32 [N, C, H, W], by name; others are not read.
+        step: images.
+    """
+    return torch.cat([_run(block, FLOAT, part) for part in _split(block, x, step)])
+
+
+def _run(block: Block, kernels: Kernels[torch.Tensor], x: Tensors) -> torch.Tensor:
+    return run(block, kernels, x[block.input], given=x)
+
+
+def _split(block: Block, x: Tensors, step: int) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the inputs of a block, `step` images at a time."""
+    for start in range(0, len(x[block.input]), step):
+        yield chosen(block, x, slice(start, start + step))
+
+
+def chosen(block: Block, x: Tensors, images: slice | torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the inputs of a block for some images."""
+    return {name: x[name][images] for name in block.inputs}
 
 
 def weights_of(block: Block, spec: QuantSpec) -> dict[str, torch.Tensor]:
@@ -150,34 +139,33 @@ def weights_of(block: Block, spec: QuantSpec) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def simulate_block(
-    block: Block, spec: QuantSpec, x: torch.Tensor, weights: Mapping[str, torch.Tensor], step: int = 64
-) -> torch.Tensor:
+def simulate_block(block: Block, spec: QuantSpec, x: Tensors, weights: Tensors, step: int = 64) -> torch.Tensor:
     """Return the quantized block's output, computed `step` images at a time (see `run_block`)."""
     kernels = simulation_kernels(spec, weights)
-    return torch.cat([run(block, kernels, part) for part in x.split(step)])
+    return torch.cat([_run(block, kernels, part) for part in _split(block, x, step)])
 
 
 def _learn_block(
-    block: Block, graph: Graph, spec: QuantSpec, x: torch.Tensor, y: torch.Tensor, settings: RoundingSettings
+    block: Block, graph: Graph, spec: QuantSpec, x: Tensors, y: torch.Tensor, settings: RoundingSettings
 ) -> Block:
     """Return the block as learned, or as it was where learning did not help."""
-    held = max(1, int(HELD_OUT * len(x)))
-    if len(x) - held < 1:
+    held = max(1, int(HELD_OUT * len(y)))
+    if len(y) - held < 1:
         return block
-    start = _error(block, spec, x[-held:], y[-held:])
+    learning, held_out = (chosen(block, x, part) for part in (slice(None, -held), slice(-held, None)))
+    start = _error(block, spec, held_out, y[-held:])
     soft = {
         layer.name: SoftLayer(layer, spec, settings.rate, settings.bias_rate)
         for layer in block.layers()
         if layer.name in spec.weight_scales
     }
-    _descend(block, spec, soft, x[:-held], y[:-held], settings)
+    _descend(block, spec, soft, learning, y[:-held], settings)
     changed = {name: layer.rounded(graph, spec) for name, layer in soft.items()}
     learned = replace(block, operators=tuple(changed.get(op.name, op) for op in block.operators))
-    return learned if _error(learned, spec, x[-held:], y[-held:]) < start else block
+    return learned if _error(learned, spec, held_out, y[-held:]) < start else block
 
 
-def _error(block: Block, spec: QuantSpec, x: torch.Tensor, y: torch.Tensor) -> float:
+def _error(block: Block, spec: QuantSpec, x: Tensors, y: torch.Tensor) -> float:
     squares = (simulate_block(block, spec, x, weights_of(block, spec)) - y).double().square()
     return float(exact_sum(squares, tuple(range(squares.ndim)))) / squares.numel()
 
@@ -186,18 +174,18 @@ def _descend(
     block: Block,
     spec: QuantSpec,
     soft: Mapping[str, SoftLayer],
-    x: torch.Tensor,
+    x: Tensors,
     y: torch.Tensor,
     settings: RoundingSettings,
 ) -> None:
     """Minimize the block's error over its choices and biases."""
     unit = max(_error(block, spec, x, y), float(np.finfo(np.float32).tiny))
     strength = settings.strength / sum(layer.v.numel() for layer in soft.values())
-    for progress, chosen in _batches(len(x), settings):
+    for progress, images in _batches(len(y), settings):
         weights = {name: layer.weight for name, layer in soft.items()}
         biases = {name: layer.bias for name, layer in soft.items()}
-        found = run(block, simulation_kernels(spec, weights, biases), x[chosen])
-        found.backward((found.detach() - y[chosen]) * (2.0 / (found.numel() * unit)))
+        found = _run(block, simulation_kernels(spec, weights, biases), chosen(block, x, images))
+        found.backward((found.detach() - y[images]) * (2.0 / (found.numel() * unit)))
         over = progress - settings.warm_up
         share = over / (1.0 - settings.warm_up) if over > 0 else 0.0
         beta = BETA[0] + (BETA[1] - BETA[0]) * share * share * (3.0 - 2.0 * share)  # slowly at both ends

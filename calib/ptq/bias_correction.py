@@ -10,6 +10,7 @@ correction would shift all other images by it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,17 +18,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from calib.ptq.blocks import numbers_of
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.float32 import dequantized_weight, simulation_kernels, through_int8
 from calib.weight_scales.int16 import fits_int16
 from repghost.graph import canonical
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
 from repghost.graph.run import FLOAT, run
+from repghost.graph.shapes import shapes_of
 
 TRIMMED = 0.1  # of the values, at each end
 POSITIONS = 16  # sampled in each image, evenly spread
 STEP = 32  # images through a layer at a time
-MOST_PIXELS = 4 << 20  # of all images together; the tensors that are alive at a time stay within a gigabyte
+MOST_PIXELS = 4 << 20  # of all images together
+MOST_NUMBERS = 50 << 20  # of one operator's products, all images together; what is alive stays within some gigabytes
 
 
 class _Pair(NamedTuple):
@@ -46,7 +50,10 @@ def correct_biases(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -
         spec: from `calib.ptq.calibrate.calibrate`; it stays as it is.
         images: float32 [N, C, H, W], normalized; as many are used as fit memory.
     """
-    count = max(1, MOST_PIXELS // (images.shape[2] * images.shape[3]))
+    size = (images.shape[2], images.shape[3])
+    shapes = shapes_of(graph, size)
+    largest = max(numbers_of([op], shapes) for op in graph.operators)
+    count = max(1, min(MOST_PIXELS // math.prod(size), MOST_NUMBERS // largest))
     x = torch.from_numpy(np.ascontiguousarray(images[:count], np.float32))
     corrected: list[Operator] = []
 

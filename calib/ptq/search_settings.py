@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from calib.analysis.sensitivity import measure_sensitivity
 from calib.ptq.apply import batches, check_float_layers, choose_ranges, correct
+from calib.ptq.blocks import Block, find_blocks
 from calib.ptq.calibrate import collect_statistics
 from calib.ptq.equalize import equalize
 from calib.settings.config import QuantConfig
@@ -30,7 +31,7 @@ from repghost.graph.macs import shares_of_work
 from repghost.graph.operators import Graph
 from repghost.graph.run import run_float
 
-MOST_FLOAT = 4  # bottlenecks that the last resort leaves in float, one more in each trial
+MOST_FLOAT = 4  # blocks that the last resort leaves in float, one more in each trial
 SENSITIVITY_IMAGES = 64
 
 
@@ -202,7 +203,7 @@ def _beyond(config: QuantConfig) -> str:
 
 
 def _levers(bench: _Bench, config: QuantConfig) -> Iterator[Lever]:
-    """Yield the levers in order of their cost; float bottlenecks come last, where a policy has room for them."""
+    """Yield the levers in order of their cost; float blocks come last, where a policy has room for them."""
     yield from LEVERS
     if not find_policy(config.policy).integer_only:
         yield from bench.float_levers(replace(config, ranges_by_answers=True))
@@ -243,33 +244,41 @@ class _Bench:
         return Trial(lever.name, lever.cost, config, difference), graph, spec
 
     def float_levers(self, config: QuantConfig) -> list[Lever]:
-        """Return levers that leave the most sensitive bottlenecks in float, one more in each."""
+        """Return levers that leave the most sensitive blocks in float, one more in each."""
         spec = choose_ranges(self._graph, self._statistics, self._images, self._preprocess, config)
         few = list(batches(self._images[:SENSITIVITY_IMAGES], self._preprocess))
         harm = block_sensitivity(self._graph, spec, few)
-        worst = sorted(harm, key=lambda name: -harm[name])[:MOST_FLOAT]
+        worst = sorted(harm, key=lambda block: -harm[block])[:MOST_FLOAT]
         shares = shares_of_work(self._graph, self._preprocess.size)
         levers = []
         for count in range(1, len(worst) + 1):
-            names = tuple(worst[:count])
-            price = sum(share for layer, share in shares.items() if layer.startswith(tuple(f"{it}." for it in names)))
+            blocks = worst[:count]
+            price = sum(shares[layer.name] for block in blocks for layer in block.layers())
             cost = f"float kernels for {price:.1%} of the multiply-adds"
-            levers.append(Lever(f"{', '.join(names)} in float", cost, _in_float(names)))
+            patterns = [pattern for block in blocks for pattern in _patterns(self._graph, block)]
+            levers.append(Lever(f"{', '.join(block.name for block in blocks)} in float", cost, _in_float(patterns)))
         return levers
 
 
-def _in_float(names: Sequence[str]) -> Callable[[QuantConfig], QuantConfig]:
-    """Return the change of a lever that leaves whole bottlenecks in float."""
-    entries = tuple((f"{name}.*", None) for name in names)
+def _patterns(graph: Graph, block: Block) -> tuple[str, ...]:
+    """Return the patterns of a config that match a block's operators alone: one where its name begins theirs."""
+    inside = {op.name for op in block.operators}
+    alike = {name for name in graph.names() if name.startswith(f"{block.name}.")}
+    return (f"{block.name}.*",) if alike == inside else tuple(op.name for op in block.operators)
+
+
+def _in_float(patterns: Sequence[str]) -> Callable[[QuantConfig], QuantConfig]:
+    """Return the change of a lever that leaves layers in float."""
+    entries = tuple((pattern, None) for pattern in patterns)
     return lambda config: replace(config, ranges_by_answers=True, layers=(*config.layers, *entries))
 
 
-def block_sensitivity(graph: Graph, spec: QuantSpec, few: list[NDArray[np.float32]]) -> Mapping[str, float]:
-    """Return the sum of the sensitivities of each bottleneck's layers and tensors."""
-    result: dict[str, float] = {}
-    for entry in measure_sensitivity(graph, spec, few):
-        parts = entry.name.split(".")
-        if len(parts) > 3:  # blocks.<stage>.<bottleneck>.<layer>
-            name = ".".join(parts[:3])
-            result[name] = result.get(name, 0.0) + entry.total
-    return result
+def block_sensitivity(graph: Graph, spec: QuantSpec, few: list[NDArray[np.float32]]) -> Mapping[Block, float]:
+    """Return the sum of the sensitivities of each block's layers and tensors.
+
+    Only blocks of several layers count, where the network has any: between layers of one, int8 tensors stay.
+    """
+    blocks = [block for block in find_blocks(graph) if block.layers()]
+    blocks = [block for block in blocks if len(block.layers()) > 1] or blocks
+    found = {entry.name: entry.total for entry in measure_sensitivity(graph, spec, few)}
+    return {block: sum(found.get(op.name, 0.0) for op in block.operators) for block in blocks}

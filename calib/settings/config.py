@@ -52,6 +52,11 @@ class LayerSettings:
             raise UsageError(f"percentile must be in (50, 100], not {self.percentile!r}. 99.99 is a usual choice.")
 
 
+def _matches(layer: str, pattern: str) -> bool:
+    """Return whether a pattern is a layer's name or matches it; names of other tools may hold brackets."""
+    return layer == pattern or fnmatchcase(layer, pattern)
+
+
 @dataclass(frozen=True)
 class QuantConfig:
     """How a network is quantized.
@@ -88,13 +93,13 @@ class QuantConfig:
         """Return the settings of one layer, e.g. of "blocks.3.0.ghost1.primary"; a float layer has no use for them."""
         result = self.defaults
         for pattern, changes in self.layers:
-            if fnmatchcase(layer, pattern):
+            if _matches(layer, pattern):
                 result = self._changed(result, pattern, changes or ())
         return result
 
     def stays_float(self, layer: str) -> bool:
         """Return whether a layer is left in float: whether None is the last that matches it."""
-        matching = [changes for pattern, changes in self.layers if fnmatchcase(layer, pattern)]
+        matching = [changes for pattern, changes in self.layers if _matches(layer, pattern)]
         return bool(matching) and matching[-1] is None
 
     @staticmethod
@@ -112,7 +117,7 @@ class QuantConfig:
             layers: the names of every layer and tensor of the network.
         """
         for pattern, _ in self.layers:
-            if not any(fnmatchcase(layer, pattern) for layer in layers):
+            if not any(_matches(layer, pattern) for layer in layers):
                 raise unknown_value("layer pattern", pattern, layers)
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,16 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from calib.integer.qparams import quantize_weights
-from calib.ptq.adaround import (
-    HELD_OUT,
-    Block,
-    RoundingSettings,
-    find_blocks,
-    learn_rounding,
-    run_block,
-    simulate_block,
-    weights_of,
-)
+from calib.ptq.adaround import HELD_OUT, RoundingSettings, learn_rounding, run_block, simulate_block, weights_of
+from calib.ptq.blocks import MOST_LAYERS, Block, find_blocks
 from calib.ptq.calibrate import calibrate
 from calib.ptq.soft_layer import SoftLayer
 from calib.settings.config import QuantConfig
@@ -27,8 +19,10 @@ from calib.settings.quantspec import QuantSpec
 from calib.simulate.exact import ExactNetwork
 from calib.simulate.float32 import SimulatedNetwork, dequantized_weight, simulation_kernels, through_int8
 from calib.weight_scales.int16 import fits_int16, magnitude_limits
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph
+from repghost.graph.operators import INPUT, RELU, Classifier, Concat, Convolution, Graph
 from repghost.graph.run import run_float, run_operator
+from tests.support.quantized_graphs import IMAGES, PREPROCESS, quantize
+from tests.support.random_graphs import Builder
 
 QUICK = RoundingSettings(steps=40, batch=8)
 
@@ -44,7 +38,40 @@ def test_blocks_are_a_chain_with_one_tensor_between_each_two(graph: Graph) -> No
     assert [block.input for block in blocks] == [INPUT, *(block.output for block in blocks[:-1])]
     for block in blocks:
         outside = {name for op in block.operators for name in op.inputs} - {op.name for op in block.operators}
-        assert outside == {block.input}
+        assert outside == {block.input} == {*block.inputs}
+
+
+def dense_block(layers: int) -> Graph:
+    """Return a network whose every layer reads the results of all layers before it."""
+    builder = Builder(0)
+    builder.dense()
+    made = [builder.x]
+    for _ in range(layers):
+        joined = builder.append(Concat(builder.name("concat"), tuple(made)))
+        made.append(builder.convolution(joined, 2, (3, 3), clamp=RELU))
+    builder.x = builder.append(Concat(builder.name("concat"), tuple(made)))
+    builder.end_with_classifier()
+    return builder.graph()
+
+
+def test_a_long_block_is_divided_where_one_new_tensor_is_read_behind() -> None:
+    short, long = find_blocks(dense_block(MOST_LAYERS)), find_blocks(dense_block(MOST_LAYERS + 1))
+    assert [len(block.layers()) for block in short] == [1, MOST_LAYERS, 0, 1]
+    assert max(len(block.layers()) for block in long) == 1
+    for block in long:
+        inside = {op.name for op in block.operators}
+        read = {name for other in long if other is not block for name in (*other.inputs, "classifier")}
+        assert inside & read <= {block.output}
+    assert max(len(block.inputs) for block in long) == MOST_LAYERS + 2
+
+
+def test_divided_blocks_learn() -> None:
+    graph, spec = quantize(dense_block(MOST_LAYERS + 1))
+    learned = learn_rounding(graph, spec, PREPROCESS.normalize(IMAGES), replace(QUICK, steps=20))
+    x = torch.from_numpy(PREPROCESS.normalize(IMAGES))
+    real = run_float(graph, x)
+    errors = [(SimulatedNetwork(one, spec)(x) - real).square().mean() for one in (graph, learned)]
+    assert errors[1] < errors[0]
 
 
 @pytest.mark.slow
@@ -95,12 +122,14 @@ def test_no_block_becomes_worse_on_images_that_it_did_not_learn_from(
     better = 0
     for block in find_blocks(graph):
         after = replace(block, operators=tuple(operators[op.name] for op in block.operators))
-        target = run_block(block, real)
-        outputs = [simulate_block(one, spec, seen[-held_out:], weights_of(one, spec)) for one in (block, after)]
+        target = run_block(block, {block.input: real})
+        outputs = [
+            simulate_block(one, spec, {one.input: seen[-held_out:]}, weights_of(one, spec)) for one in (block, after)
+        ]
         errors = [float((output - target[-held_out:]).double().square().mean()) for output in outputs]
         assert errors[1] < errors[0] or after.operators == block.operators, block.name
         better += errors[1] < errors[0]
-        real, seen = target, simulate_block(after, spec, seen, weights_of(after, spec))
+        real, seen = target, simulate_block(after, spec, {after.input: seen}, weights_of(after, spec))
     assert better > 0  # 11 of 21 where this was written
 
 
