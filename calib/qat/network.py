@@ -16,9 +16,10 @@ from torch.nn import functional as F
 
 from calib.qat.scales import LearnedScales
 from calib.qat.weights import Layer, WeightSource, layers_of
+from calib.settings.policy import moves
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.fake_quantize import fake_quantize_weight, weight_steps
-from repghost.graph.operators import INPUT, RELU, Classifier, Convolution, Graph, Operator
+from repghost.graph.operators import INPUT, RELU, Classifier, Concat, Convolution, Graph, Operator
 from repghost.graph.run import FAST, Kernels, clamped, convolve, followed_by, run
 
 
@@ -46,10 +47,11 @@ class QatNetwork(nn.Module):
             **FAST,
             Convolution: self._convolution,
             Classifier: self._classifier,
+            Concat: self._concat,
         }
         logits = run(self._graph, followed_by(kernels, self._output), self.scales.quantize(INPUT, images, False))
         self._weights = {}  # the next step has others
-        return logits
+        return logits.flatten(1)
 
     def freeze_observers(self) -> None:
         """Make scales, zero points and multipliers final."""
@@ -100,8 +102,21 @@ class QatNetwork(nn.Module):
         weight, bias = self._layer(op.name, x)
         return F.linear(x.flatten(1), weight, bias)
 
+    def _concat(self, op: Concat, *parts: torch.Tensor) -> torch.Tensor:
+        """Return maps behind each other, those of another scale brought to that of the whole."""
+        given = zip(op.inputs, parts, strict=True)
+        return torch.cat(
+            [x if self.scales.share(name, op.name) else self.scales.quantize(op.name, x, False) for name, x in given], 1
+        )
+
     def _output(self, op: Operator, value: torch.Tensor) -> torch.Tensor:
-        """Return an operator's output, quantized and dequantized where it is an int8 tensor in the program."""
+        """Return an operator's output through its quantizer; logits, and what an add takes, have none.
+
+        What only moves numbers has no further quantizer: its numbers are on steps already, and another one would take
+        the gradient from those on the last step.
+        """
+        if moves(op) or isinstance(op, Concat):
+            return value
         return self.scales.quantize(op.name, value, isinstance(op, Convolution) and op.clamp == RELU)
 
     def _layer(self, name: str, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

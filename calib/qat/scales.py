@@ -157,6 +157,10 @@ class LearnedScales(nn.Module):
         """
         return self._activation(tensor)(value, relu) if tensor in self._names else value
 
+    def share(self, tensor: str, other: str) -> bool:
+        """Return whether two tensors have one scale."""
+        return self._activation(tensor) is self._activation(other)
+
     def weight_scales(self, layer: str) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return a layer's scales, float32 [O], and the most its magnitudes may sum to in each channel, or None."""
         scales = self._weight(layer)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from calib.ptq.apply import quantize_graph
 from calib.qat.branch_weights import BranchWeights
@@ -32,6 +33,7 @@ from repghost.data.base import Prepared
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import predict
+from repghost.graph.module import GraphModule
 from repghost.graph.operators import Convolution, Graph
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fused
@@ -109,42 +111,66 @@ class QatResult:
     candidates: tuple[Candidate, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class _FloatNetwork:
+    """What is trained, in float: its graph, that graph as a module, and the network that it was fused from, if any."""
+
+    name: str
+    graph: Graph
+    module: nn.Module
+    branches: RepGhostNet | None
+
+
+def _float_network(model: RepGhostNet | Graph, name: str) -> _FloatNetwork:
+    if isinstance(model, Graph):
+        return _FloatNetwork(name, model, GraphModule(model).eval(), None)
+    module = fused(model)
+    return _FloatNetwork(model.spec.name, graph_of(module), module, model)
+
+
 def train_aware(
-    model: RepGhostNet, images: Images, plan: QatPlan, source: Source, hooks: Hooks | None = None
+    model: RepGhostNet | Graph,
+    images: Images,
+    plan: QatPlan,
+    source: Source,
+    hooks: Hooks | None = None,
+    name: str = "network",
 ) -> QatResult:
     """Train a network under quantization and return the best of it and its calibrated form.
 
     Args:
-        model: any form for mode "fused", one with branches for "reparam"; in evaluation mode, left as it is.
+        model: any form for mode "fused", a RepGhostNet with branches for "reparam"; in evaluation mode, left as it is.
         images: for calibration, for training, and for the choice.
         plan: of the calibrated start and of the training.
         source: embedded in the file.
         hooks: follows the run.
+        name: of a network that is given as a graph.
 
     Raises:
-        UsageError: for images or a config that do not fit the network, or weights that are not finite.
+        UsageError: for images, a mode or a config that do not fit the network, or weights that are not finite.
         RepGhostError: when training diverges.
         IntegrityError: when the fused network predicts something else than the given one.
     """
     hooks, settings = hooks or Hooks(), plan.settings
-    if model.spec.in_chans != 3:
-        raise UsageError(f"the network takes {model.spec.in_chans} colours; only networks for RGB can be trained here.")
-    float_model = fused(model)
-    graph = graph_of(float_model)
-    start = quantize_graph(graph, images.calibration, images.preprocess, plan.config, hooks.calibrated)
-    network = build_network(model, graph, start, images, plan)
-    candidates = _Candidates(float_model, images, settings, hooks)
+    network = _float_network(model, name)
+    if network.graph.channels != 3:
+        raise UsageError(
+            f"the network takes {network.graph.channels} colours; only networks for RGB can be trained here."
+        )
+    start = quantize_graph(network.graph, images.calibration, images.preprocess, plan.config, hooks.calibrated)
+    quantized = build_network(network.branches, network.graph, start, images, plan)
+    candidates = _Candidates(network.module, images, settings, hooks)
     candidates.add(CALIBRATED, *start)
     hooks.begin(settings.epochs * images.training.steps_per_epoch)
-    teacher = prepare_teacher(float_model, settings)
+    teacher = prepare_teacher(network.module, settings)
     train_quantized(
-        network, teacher, images.training, settings, hooks.step, lambda epoch: candidates.add_epoch(epoch, network)
+        quantized, teacher, images.training, settings, hooks.step, lambda epoch: candidates.add_epoch(epoch, quantized)
     )
     chosen, found = choose(candidates.found), tuple(candidates.found)
-    description = describe_source(model.spec.name, images.calibration, images.preprocess, source)
+    description = describe_source(network.name, images.calibration, images.preprocess, source)
     record = {"training": _training_record(chosen, found, images, settings)}
-    quantized = write_model(chosen.graph, chosen.spec, plan.config, description, record)
-    return QatResult(quantized, chosen, len(images.held_out.labels), found)
+    written = write_model(chosen.graph, chosen.spec, plan.config, description, record)
+    return QatResult(written, chosen, len(images.held_out.labels), found)
 
 
 class _Candidates:
@@ -157,7 +183,7 @@ class _Candidates:
         hooks: `candidate` and `refused` are called.
     """
 
-    def __init__(self, float_model: RepGhostNet, images: Images, settings: QatSettings, hooks: Hooks) -> None:
+    def __init__(self, float_model: nn.Module, images: Images, settings: QatSettings, hooks: Hooks) -> None:
         held_out, self._preprocess = images.held_out, images.preprocess
         logits = predict(float_model, held_out.images, images.preprocess)
         self._held_out = HeldOut(held_out.images, held_out.labels, logits)
@@ -181,7 +207,7 @@ class _Candidates:
 
 
 def build_network(
-    model: RepGhostNet, graph: Graph, start: tuple[Graph, QuantSpec], images: Images, plan: QatPlan
+    model: RepGhostNet | None, graph: Graph, start: tuple[Graph, QuantSpec], images: Images, plan: QatPlan
 ) -> QatNetwork:
     """Return the network to train: with the calibrated weights, or with the branches they were fused from.
 
@@ -189,15 +215,23 @@ def build_network(
     them, and training finds the biases.
 
     Args:
-        model: see `train_aware`.
+        model: with the branches; None where there are none.
         graph: of the fused float network.
         start: the calibrated graph and its scales.
         images: those for calibration are read.
         plan: see `train_aware`.
+
+    Raises:
+        UsageError: for a mode that needs branches, and a network without.
     """
     config, settings = plan.config, plan.settings
     if settings.mode == "fused":
         return QatNetwork(*start, FusedWeights(start[0]))
+    if model is None:
+        raise UsageError(
+            f"mode {settings.mode!r} trains the branches of a RepGhostNet, and this network has none that are known; "
+            "use --mode fused."
+        )
     weights = BranchWeights(copy.deepcopy(model), settings.statistics_momentum)
     if config.equalize or config.bias_correction:
         plain = replace(config, equalize=False, bias_correction=False)

@@ -10,16 +10,18 @@ from calib.qat.train_aware import Hooks, Images, QatPlan, QatResult, train_aware
 from calib.quantize import Source
 from repghost.data import ImageSet, prepare
 from repghost.data.images.preprocess import Preprocess
+from repghost.graph.operators import Graph
 from repghost.network.model import RepGhostNet
 
 
 def train_on_set(
-    model: RepGhostNet,
+    model: RepGhostNet | Graph,
     dataset: ImageSet,
     preprocess: Preprocess,
     plan: QatPlan,
     source: Source,
     hooks: Hooks | None = None,
+    name: str = "network",
 ) -> QatResult:
     """Split a set by the settings' seed, train on it under quantization, and return the best candidate.
 
@@ -30,6 +32,7 @@ def train_on_set(
         plan: of the calibrated start and of the training.
         source: embedded in the file; how many calibration images were broken is added.
         hooks: follows the run.
+        name: of a network that is given as a graph.
 
     Raises:
         UsageError: for an empty set, too few images, or what `train_aware` refuses.
@@ -44,4 +47,4 @@ def train_on_set(
     )
     notes: Mapping[str, Any] = {**source.calibration, "broken": len(calibration.broken)}
     source = Source(source.labels, source.checkpoint_sha256, notes)
-    return train_aware(model, images, plan, source, hooks)
+    return train_aware(model, images, plan, source, hooks, name)

@@ -39,8 +39,8 @@ class WeightSource(Protocol):
 
 
 def key(name: str) -> str:
-    """Return a layer's or tensor's name as PyTorch accepts it for a parameter."""
-    return name.replace(".", "/")
+    """Return a layer's or tensor's name as PyTorch accepts it for a parameter: no dot, and no attribute of a module."""
+    return "=" + name.replace("%", "%25").replace(".", "%2E")
 
 
 def layers_of(graph: Graph) -> tuple[Layer, ...]:

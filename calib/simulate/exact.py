@@ -20,7 +20,8 @@ from calib.integer.values import Epilogue
 from calib.integer.values import Tensor as ProgramTensor
 from calib.settings.policy import NO_FLOAT_LAYERS, float_parts
 from calib.settings.quantspec import QuantSpec
-from calib.simulate.integer_kernels import finish, integer_kernels
+from calib.simulate.integer_kernels import finish, integer_kernels, looked_up
+from calib.simulate.joint_tables import Table, with_tables
 from repghost.errors import UsageError
 from repghost.graph.operators import INPUT, Add, Classifier, Convolution, Graph, Layer
 from repghost.graph.run import Kernels, convolve, run
@@ -53,10 +54,10 @@ class ExactNetwork:
         kept = float_parts(graph, spec)
         if kept:
             raise UsageError(f"{', '.join(kept[:3])}: {NO_FLOAT_LAYERS}")
-        self._graph = graph
+        self._graph = with_tables(graph, spec.activations)
         self._spec = spec
         self._adds = graph.fused_adds
-        self._layers = {op.name: self._prepare(op) for op in graph.layers()}
+        self._layers = {op.name: self._prepare(graph, op) for op in graph.layers()}
         weightless = integer_kernels(spec.activations)
         self._sum = weightless[Add]
         self._kernels: Kernels[torch.Tensor] = {
@@ -64,6 +65,7 @@ class ExactNetwork:
             Convolution: self._convolution,
             Add: self._add,
             Classifier: self._classifier,
+            Table: lambda op, x: looked_up(op.table, x),  # type: ignore[dict-item]
         }
 
     @torch.no_grad()
@@ -91,7 +93,7 @@ class ExactNetwork:
         scaled = torch.round(images.to(torch.float32) / torch.tensor(qparams.scale, dtype=torch.float32))
         return torch.clamp(scaled + qparams.zero_point, INT8_MIN, INT8_MAX).to(torch.int32)
 
-    def _prepare(self, op: Layer) -> _Layer:
+    def _prepare(self, graph: Graph, op: Layer) -> _Layer:
         """Return the layer's integers; a convolution inside an add gets the add's epilogue."""
         activations, scales = self._spec.activations, self._spec.weight_scales[op.name]
         x = activations[op.input]
@@ -101,7 +103,7 @@ class ExactNetwork:
         if isinstance(op, Classifier):
             epilogue, start = lower.lower_logits(layer)
             return _Layer(_exact(weight)[:, :, None, None], _column(start, x.zero_point, weight), epilogue)
-        output = self._graph.epilogue(op)
+        output = graph.epilogue(op)
         y, other = activations[output.output], output.residual
         residual = None if other is None else ProgramTensor(other, 1, 1, len(scales), activations[other])
         written = lower.LayerOutput(y, *lower.integer_bounds(output.clamp, y), residual)

@@ -183,7 +183,16 @@ class Builder:
         self.x = self.append(Add(self.name("add"), *self.in_any_order(y, z), self.clamp()))
 
     def doubled(self) -> None:
-        self.x = self.append(Add(self.name("add"), self.x, self.x))
+        """Sums, differences and products of functions of one tensor."""
+        kind = (Add, Subtract, Multiply)[self.chosen(0, 1, 2)]
+        y = (
+            self.append(Function(self.name("function"), self.x, FORMULAS["Sigmoid"]))
+            if self.rng.integers(2)
+            else self.x
+        )
+        z = self.append(Function(self.name("function"), self.x, FORMULAS["SiLU"])) if self.rng.integers(2) else self.x
+        kind = Add if y == z else kind
+        self.x = self.append(kind(self.name("joint"), *self.in_any_order(y, z), self.clamp()))
 
     def difference(self) -> None:
         y = self.convolution(self.x, self.channels, (3, 3), clamp=self.clamp())
@@ -213,6 +222,8 @@ class Builder:
         self.x = self.append(Function(self.name("function"), x, formulas[self.chosen(*range(len(formulas)))]))
 
     def slopes(self) -> None:
+        if self.rng.integers(4) == 0:
+            self.x = self.convolution(self.x, 1)
         slopes = self.rng.uniform(-0.5, 1.5, self.channels).astype(np.float32)
         self.x = self.append(ChannelSlopes(self.name("slopes"), self.x, slopes))
 
