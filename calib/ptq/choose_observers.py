@@ -59,11 +59,11 @@ def choose_observers(
     screened = measure_sensitivity(graph, QuantSpec(present, {}), batches[:1])
     suspects = largest({entry.name: entry.activation or 0.0 for entry in screened}, MOST)
     options = {name: _options(graph, statistics[name], config) for name in suspects}
-    change = _changes(graph, batches, options)
+    least = least_change(graph, batches, {name: tuple(found.values()) for name, found in options.items()})
     entries = list(config.layers)
     for name, found in options.items():
         settings = config.settings(name)
-        observer, percentile = list(found)[int(np.argmin(change[name]))]
+        observer, percentile = list(found)[least[name]]
         if (observer, percentile) != (settings.observer, settings.percentile):
             wanted = replace(settings, observer=observer, percentile=percentile)
             entries.append((name, _differences(settings, wanted)))
@@ -79,19 +79,34 @@ def largest(values: Mapping[str, float], share: float) -> list[str]:
     return [name for name in values if name in chosen]
 
 
-def _changes(
-    graph: Graph,
-    batches: Sequence[NDArray[np.float32]],
-    options: Mapping[str, Mapping[tuple[str, float], QParams]],
-) -> dict[str, list[float]]:
-    """Return the sum of the divergences of every option of every tensor."""
-    result = {name: [0.0] * len(found) for name, found in options.items()}
-    tried = [(name, index, qparams) for name, found in options.items() for index, qparams in enumerate(found.values())]
-    for tape in tapes(graph, batches):
-        changes = [Change(name, partial(through_int8, tape.tensors[name], qparams)) for name, _, qparams in tried]
-        for (name, index, _), divergence in zip(tried, tape.divergences(changes), strict=True):
-            result[name][index] += divergence
-    return result
+def least_change(
+    graph: Graph, batches: Sequence[NDArray[np.float32]], options: Mapping[str, Sequence[QParams]]
+) -> dict[str, int]:
+    """Return which option of each tensor has the least sum of divergences over the batches, the first of equals.
+
+    A divergence is never negative. So the option that leads after the first batch is computed to the end, and another
+    one only until its sum exceeds the leader's.
+    """
+    sums = {name: np.zeros(len(found)) for name, found in options.items()}
+
+    def add(batch: NDArray[np.float32], tried: Mapping[str, Sequence[int]]) -> None:
+        pairs = [(name, index) for name, indices in tried.items() for index in indices]
+        for tape in tapes(graph, [batch] if pairs else []):
+            divergences = tape.divergences(
+                Change(name, partial(through_int8, tape.tensors[name], options[name][index])) for name, index in pairs
+            )
+            for (name, index), divergence in zip(pairs, divergences, strict=True):
+                sums[name][index] += divergence
+
+    add(batches[0], {name: range(len(found)) for name, found in options.items()})
+    leader = {name: int(np.argmin(found)) for name, found in sums.items()}
+    for batch in batches[1:]:
+        add(batch, {name: [index] for name, index in leader.items()})
+    limit = {name: sums[name][index] for name, index in leader.items()}
+    for batch in batches[1:]:
+        left = {name: np.flatnonzero(found <= limit[name]).tolist() for name, found in sums.items()}
+        add(batch, {name: [index for index in indices if index != leader[name]] for name, indices in left.items()})
+    return {name: int(np.argmin(np.where(found <= limit[name], found, np.inf))) for name, found in sums.items()}
 
 
 def _scale(graph: Graph, entry: TensorStatistics, config: QuantConfig, settings: LayerSettings) -> QParams | None:

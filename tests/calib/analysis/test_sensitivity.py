@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from calib.analysis.sensitivity import Change, FloatTape, measure_sensitivity
 from calib.integer.qparams import QParams
 from calib.ptq.calibrate import choose_spec, collect_statistics
-from calib.ptq.choose_observers import choose_observers, largest
+from calib.ptq.choose_observers import choose_observers, largest, least_change
 from calib.settings.config import QuantConfig, config_from_dict
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.float32 import SimulatedNetwork, through_int8
@@ -99,6 +99,23 @@ def test_a_tensor_whose_range_is_far_too_wide_gets_another_observer(graph: Graph
         divergence(real, SimulatedNetwork(graph, choose_spec(graph, statistics, c))(x)) for c in (config, chosen)
     )
     assert after < 0.5 * before
+
+
+def test_the_least_change_is_that_of_the_sums_over_all_batches(
+    graph: Graph, spec: QuantSpec, images: NDArray[np.float32]
+) -> None:
+    batches = [images[start : start + 2] for start in (0, 2, 4)]
+    factors = {"blocks.2.0.add": (64.0, 1.0, 1.1, 1.0), "blocks.5.0.ghost1.primary": (1.0, 0.9), "input": (2.0,)}
+    options = {
+        name: [QParams(factor * spec.activations[name].scale, spec.activations[name].zero_point) for factor in some]
+        for name, some in factors.items()
+    }
+    sums = {name: np.zeros(len(found)) for name, found in options.items()}
+    for batch in batches:
+        tape = FloatTape(graph, torch.from_numpy(batch))
+        for name, found in options.items():
+            sums[name] += tape.divergences(Change(name, partial(through_int8, tape.tensors[name], q)) for q in found)
+    assert least_change(graph, batches, options) == {name: int(np.argmin(found)) for name, found in sums.items()}
 
 
 def test_a_choice_repeats_itself_from_its_json(graph: Graph, images: NDArray[np.float32]) -> None:
