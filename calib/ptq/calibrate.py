@@ -88,16 +88,17 @@ def choose_spec(graph: Graph, statistics: dict[str, TensorStatistics], config: Q
                 accumulators[op.name] = "int32" if scales is None else "int16"
             if scales is None:
                 scale_y = 1.0 if output is None else output.scale
-                scales = _dense_scales(op, config, activations[op.input].scale, scale_y)
+                scales = _dense_scales(op, config, activations[op.input].scale, scale_y, residual is not None)
             weight_scales[op.name] = scales
     return QuantSpec(activations, weight_scales, accumulators, tuple(notes))
 
 
 def _dense_scales(
-    op: Convolution | Classifier, config: QuantConfig, scale_x: float, scale_y: float
+    op: Convolution | Classifier, config: QuantConfig, scale_x: float, scale_y: float, residual: bool = False
 ) -> NDArray[np.float32]:
     """Return the weight scales of a layer with int32 accumulators."""
-    return q15.plan_dense_scales(op.weight, op.bias, scale_x, scale_y, config.settings(op.name).weight_range)
+    weight_range = config.settings(op.name).weight_range
+    return q15.plan_dense_scales(op.weight, op.bias, scale_x, scale_y, weight_range, residual)
 
 
 def _wants_int16(config: QuantConfig, layer: str) -> bool:

@@ -1,9 +1,10 @@
 """Cross-layer equalization: the channels of a tensor brought to one range, without changing the float network.
 
 Where a tensor has one reader, dividing a channel by s in the layer that makes it and multiplying by s in the layer
-that reads it changes nothing, also through a ReLU (s > 0), zero padding and an average pool. The tensor has one scale
-for all channels, so channels of one range waste fewer of its steps. Nagel et al. 2019 equalize weights; the weights
-here have a scale per channel already, so it is the activations that are equalized, by what the images show of them.
+that reads it changes nothing, also through a ReLU, a PReLU or a LeakyReLU (s > 0), zero padding and any pool. The
+tensor has one scale for all channels, so channels of one range waste fewer of its steps. Nagel et al. 2019 equalize
+weights; the weights here have a scale per channel already, so it is the activations that are equalized, by what the
+images show of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from repghost.graph.operators import RELU, UNBOUNDED, Classifier, Convolution, GlobalAveragePool, Graph, Operator
+from repghost.graph.operators import (
+    RELU,
+    UNBOUNDED,
+    AveragePool,
+    ChannelSlopes,
+    Classifier,
+    Convolution,
+    Function,
+    GlobalAveragePool,
+    Graph,
+    MaxPool,
+    Operator,
+    Pad,
+    Resize,
+    Step,
+)
 from repghost.graph.run import run_float
 
 # A depthwise weight that shrinks by more leaves its int16 multiplier too few integers to choose from.
@@ -28,7 +44,7 @@ class Pair:
 
     Attributes:
         first: makes the tensor.
-        second: the only layer that reads it, perhaps through an average pool.
+        second: the only layer that reads it, perhaps through operators of `_scales_along`.
     """
 
     first: str
@@ -44,11 +60,22 @@ def find_pairs(graph: Graph) -> tuple[Pair, ...]:
         if not isinstance(op, Convolution) or op.clamp not in (UNBOUNDED, RELU):  # other clamps do not scale along
             continue
         tensor, following = op.name, reader.get(op.name)
-        while readers[tensor] == 1 and isinstance(following, GlobalAveragePool):
+        while readers[tensor] == 1 and _scales_along(following):
+            assert following is not None
             tensor, following = following.name, reader.get(following.name)
         if readers[tensor] == 1 and following is not None and _scales_inputs(following):
             pairs.append(Pair(op.name, following.name))
     return tuple(pairs)
+
+
+def _scales_along(op: Operator | None) -> bool:
+    """Return whether a channel of an operator's result is multiplied by s > 0 where that of what it reads is."""
+    match op:
+        case GlobalAveragePool() | AveragePool() | MaxPool() | Pad() | Resize() | ChannelSlopes():
+            return True
+        case Function(steps=(Step("Relu" | "LeakyRelu", (0,)),)):
+            return True
+    return False
 
 
 def _scales_inputs(op: Operator) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.qparams import INT16_MAX, Q15_SHIFT, WEIGHT_MAX, q15_unit, quantize_weights
+from calib.integer.qparams import ADD_SHIFT, INT16_MAX, Q15_SHIFT, WEIGHT_MAX, q15_unit, quantize_weights
 
 INT16_WIDTH = (1 << 16) - 1
 INPUT_WIDTH = 255  # x lies in [-128, 127], so sum(w * x) spreads over 255 * sum(|w|)
@@ -24,6 +24,8 @@ SUM_SHARE = 3.0
 LARGEST_ERROR = 0.02
 CLIPPED = np.linspace(1.0, 0.5, 51)  # shares of the scale that clips no weight
 BIAS_LIMIT = 2.0**28  # of an int32 accumulator, the share a bias may take
+REACH = 2.0**29  # steps of its output that an int32 accumulator may reach, besides its bias
+REACH_BEFORE_ADD = REACH / (1 << ADD_SHIFT)  # an add counts fractions of steps
 SMALLEST_MULTIPLIER = 2.0**-32  # a finer weight scale cannot move the output by one of its steps
 
 
@@ -107,11 +109,13 @@ def plan_dense_scales(
     scale_x: float,
     scale_y: float,
     weight_range: str = "min_max",
+    residual: bool = False,
 ) -> NDArray[np.float32]:
     """Return per-channel weight scales for int32 accumulators.
 
     A channel with tiny weights gets a coarser scale, so that its bias fits int32 and its multiplier stays a normal
-    float32; a dead channel then simply has weights 0.
+    float32; a dead channel then simply has weights 0. Weights so large that the accumulator's value could leave int32,
+    as behind a channel that is always 0, are clipped: they saturate the output still.
 
     Args:
         weight: float32, output channel on axis 0.
@@ -119,6 +123,7 @@ def plan_dense_scales(
         scale_x: scale of the input.
         scale_y: scale of the output; 1 for logits.
         weight_range: min_max makes the largest weight 127, mse takes the scale with the least square error.
+        residual: whether a residual add is the epilogue.
 
     Returns:
         float32 [O].
@@ -127,6 +132,8 @@ def plan_dense_scales(
     wanted = np.abs(flat).max(axis=1) / WEIGHT_MAX
     if weight_range == "mse":
         wanted = least_square_scales(flat, wanted)
+    reach = (REACH_BEFORE_ADD if residual else REACH) * scale_y / scale_x / INPUT_WIDTH
+    wanted = np.where(np.abs(flat).sum(axis=1) > reach, np.minimum(wanted, reach / flat.shape[1] / WEIGHT_MAX), wanted)
     for_bias = np.abs(bias.astype(np.float64)) / (scale_x * BIAS_LIMIT)
     smallest = max(SMALLEST_MULTIPLIER * scale_y / scale_x, float(np.finfo(np.float32).tiny))
     return np.maximum(np.maximum(wanted, for_bias), smallest).astype(np.float32)

@@ -13,9 +13,27 @@ from calib.ptq.bias_correction import POSITIONS, correct_biases, trimmed_mean
 from calib.ptq.equalize import LARGEST_FACTOR, Pair, channel_factors, equalize, find_pairs
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.float32 import SimulatedNetwork, dequantized_weight
-from repghost.graph.operators import Classifier, Convolution, Graph
+from repghost.graph.digest import graph_digest
+from repghost.graph.formulas import FORMULAS
+from repghost.graph.operators import (
+    INPUT,
+    AveragePool,
+    ChannelSlopes,
+    Classifier,
+    Convolution,
+    Function,
+    Graph,
+    MaxPool,
+    Operator,
+    Pad,
+    Resize,
+    ShuffleChannels,
+    Slice,
+)
 from repghost.graph.run import run_float
 from tests.support.layerwise import UNIT, float_error, linear
+from tests.support.random_graphs import KINDS, Builder, Kind, random_graph
+from tests.support.random_graphs import SIZE as RANDOM_SIZE
 
 
 def test_pairs_are_those_with_one_reader(graph: Graph) -> None:
@@ -41,6 +59,45 @@ def test_the_float_network_stays_the_same(
     old = {op.name: op for op in graph.operators}
     assert sum(not np.array_equal(op.weight, old[op.name].weight)  # type: ignore[union-attr]
                for op in changed.operators if hasattr(op, "weight")) > 50  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_graphs_of_any_operators_stay_the_same(kind: Kind) -> None:
+    x = random_float_images()
+    for seed in range(4):
+        graph = random_graph(seed, (kind, Builder.dense), 3)
+        changed = equalize(graph, [x])
+        found, real = (run_float(one, torch.from_numpy(x)) for one in (changed, graph))
+        torch.testing.assert_close(found, real, rtol=1e-4, atol=1e-4 * float(real.abs().max()))
+        assert bool(find_pairs(graph)) == (graph_digest(changed) != graph_digest(graph))
+
+
+def random_float_images() -> NDArray[np.float32]:
+    return np.random.default_rng(0).normal(0, 1, (4, 3, RANDOM_SIZE, RANDOM_SIZE)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("between", "found"),
+    [
+        (MaxPool("between", "first", (3, 3)), True),
+        (AveragePool("between", "first", (3, 3), pads=(1, 1, 1, 1)), True),
+        (ChannelSlopes("between", "first", np.float32([0.1, -0.2, 0.3, 2.0])), True),
+        (Function("between", "first", FORMULAS["LeakyReLU"]), True),
+        (Pad("between", "first", (1, 0, 0, 1)), True),
+        (Resize("between", "first", (26, 26), "linear", "half_pixel"), True),
+        (Function("between", "first", FORMULAS["SiLU"]), False),
+        (ShuffleChannels("between", "first", 2), False),
+        (Slice("between", "first", (1, 0, 0), (4, 13, 13)), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_pairs_are_found_through_what_factors_pass(between: Operator, found: bool) -> None:
+    builder = Builder(0)
+    builder.operators.append(Convolution("first", INPUT, builder.numbers(4, 3, 1, 1), builder.numbers(4)))
+    builder.shapes["first"] = (4, RANDOM_SIZE, RANDOM_SIZE)
+    second = builder.convolution(builder.append(between), 3)
+    pairs = find_pairs(builder.graph())
+    assert pairs == ((Pair("first", second),) if found else ())
 
 
 def test_biases_are_divided_by_factors_within_their_limit(graph: Graph, images: NDArray[np.float32]) -> None:
