@@ -25,6 +25,7 @@ LOG2_HIGH, LOG2_LOW = 0.693359375, -2.12194440e-4  # log(2); small multiples of 
 EXP_TERMS = 7  # of the series on [-log(2) / 2, log(2) / 2]
 LOG_TERMS = 6  # of the series of atanh on [-0.172, 0.172]
 SQRT_HALF = 0.70710678
+SELU_ALPHA, SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875  # ONNX's defaults
 # Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: within 1.5e-7 of erf.
 ERF_SHARE = 0.3275911
 ERF_TERMS = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
@@ -164,7 +165,7 @@ def _hard_sigmoid(x: torch.Tensor, alpha: float = 0.2, beta: float = 0.5) -> tor
     return (x + beta / alpha).clamp(0.0, 1 / alpha) / (1 / alpha)
 
 
-def _selu(x: torch.Tensor, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875) -> Any:
+def _selu(x: torch.Tensor, alpha: float = SELU_ALPHA, gamma: float = SELU_GAMMA) -> torch.Tensor:
     return gamma * _elu(x, alpha)
 
 
@@ -211,6 +212,7 @@ FAST_STEPS: Mapping[str, Callable[..., Any]] = {
     "Sigmoid": torch.sigmoid,
     "Tanh": torch.tanh,
     "Elu": F.elu,
+    "Selu": lambda x, alpha=SELU_ALPHA, gamma=SELU_GAMMA: gamma * F.elu(x, alpha),
     "Erf": torch.erf,
     "Exp": torch.exp,
     "Softplus": F.softplus,

@@ -17,7 +17,7 @@ from calib.integer.qparams import quantize_weights
 from calib.settings.quantspec import QuantSpec
 from compile.tensorrt.network.placement import QdqPlacement
 from compile.tensorrt.nodes import average_pool, max_pool
-from repghost.graph.operators import AveragePool, Classifier, Convolution, Graph, MaxPool, Operator
+from repghost.graph.operators import AveragePool, Classifier, Convolution, Graph, MaxPool, Operator, ShuffleChannels
 from repghost.graph.run import FAST, Kernel, Kernels, clamped, convolve, run
 from repghost.graph.shapes import slid
 
@@ -81,11 +81,12 @@ def _(
     return x.new_empty(x.shape[0], weight.shape[0], height, width)
 
 
-# What FAST has for gradients alone is done here by the operators that torch-tensorrt knows.
+# What FAST does by other operators than those torch-tensorrt has converters for.
 WEIGHTLESS: Kernels[torch.Tensor] = {
     **FAST,
     AveragePool: lambda op, x: average_pool(x, op.size, op.strides, op.pads, op.padding_counts),
     MaxPool: lambda op, x: max_pool(x, op.size, op.strides, op.pads, op.dilations),
+    ShuffleChannels: lambda op, x: x.unflatten(1, (op.groups, -1)).transpose(1, 2).flatten(1, 2),
 }
 
 
