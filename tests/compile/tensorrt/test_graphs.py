@@ -17,7 +17,7 @@ from calib.ptq.calibrate import calibrate
 from calib.settings.config import LayerSettings, QuantConfig
 from compile.storage.stage_cache import StageCache
 from compile.subject.subject import Images
-from compile.tensorrt.evaluate import TorchNetwork, second_evaluator
+from compile.tensorrt.evaluate import ONNX_REFERENCE, TorchNetwork, second_evaluator
 from compile.tensorrt.jetpack import JETPACKS
 from compile.tensorrt.network.calibrated import Calibrated, calibrate_network
 from compile.tensorrt.network.functions import float16_suffices
@@ -27,7 +27,18 @@ from compile.tensorrt.torch.network import TorchTensorRTNetwork
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.formulas import FORMULAS
-from repghost.graph.operators import INPUT, Add, Convolution, Function, GlobalAveragePool, Graph, MaxPool, Step
+from repghost.graph.operators import (
+    INPUT,
+    Add,
+    Convolution,
+    Function,
+    GlobalAveragePool,
+    Graph,
+    MaxPool,
+    Pads,
+    Pair,
+    Step,
+)
 from repghost.graph.run import run_float
 from tests.support import random_graphs
 from tests.support.random_graphs import Builder, Kind, random_graph
@@ -88,6 +99,31 @@ def test_files_of_every_operator_are_legal_and_compute_the_graph(kind: Kind, jet
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_the_reference_evaluator_agrees_as_well(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compile.tensorrt.evaluate.find_spec", lambda name: None)
+    network = made(random_graph(KINDS.index(kind), (kind,), 2, SIZE), "5")
+    model, inputs = network.networks.fp16(), network.inputs[:1]
+    name, run = second_evaluator(model.SerializeToString())
+    assert name == ONNX_REFERENCE
+    logits = TorchNetwork(model)(inputs)
+    assert largest(run(inputs) - logits) <= 1e-4 * largest(logits)
+
+
+@pytest.mark.parametrize(("pads", "strides"), [((0, 0, 1, 1), (1, 1)), ((1, 0, 0, 1), (2, 1)), ((1, 1, 1, 1), (1, 1))])
+def test_every_evaluator_pads_a_max_pool_alike(pads: Pads, strides: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = Builder(0, SIZE)
+    builder.x = builder.append(MaxPool("op", builder.convolution(INPUT, 4), (2, 3), strides, pads))
+    builder.end_with_classifier()
+    network = made(builder.graph(), "5")
+    model = network.networks.fp16()
+    logits = [TorchNetwork(model)(network.inputs), second_evaluator(model.SerializeToString())[1](network.inputs)]
+    monkeypatch.setattr("compile.tensorrt.evaluate.find_spec", lambda name: None)
+    logits.append(second_evaluator(model.SerializeToString())[1](network.inputs))
+    for values in logits:
+        assert largest(values - network.real) <= 1e-5 * largest(network.real)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_the_module_for_torch_tensorrt_computes_what_the_file_says(kind: Kind) -> None:
     network = made(random_graph(KINDS.index(kind), (kind,), 2, SIZE), "5")
     networks, inputs = network.networks, torch.from_numpy(network.inputs)
@@ -98,6 +134,7 @@ def test_the_module_for_torch_tensorrt_computes_what_the_file_says(kind: Kind) -
     exported = torch.export.export(module, (inputs[:1],))
     targets = [str(node.target) for node in exported.graph.nodes if node.op == "call_function"]
     assert sum("repghost.int8_convolution" in target for target in targets) == len(networks.placement.layers)
+    assert not any("channel_shuffle" in target for target in targets)  # torch-tensorrt has no converter for it
 
 
 def test_a_file_says_name_size_and_scores_of_its_network() -> None:
