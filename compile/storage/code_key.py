@@ -61,8 +61,8 @@ def _module(root: Path, name: str) -> _Module:
         raise ModuleNotFoundError(f"{root} has no module {name}")
     tree = ast.parse(path.read_bytes())
     imports = {name.rpartition(".")[0], *_imports(tree)}
-    for node in ast.walk(tree):
-        if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
+    for node in (tree, *_statements(tree)):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:]
     digest = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
     return _Module(digest, tuple(sorted(it for it in imports if it.partition(".")[0] in PACKAGES)))
@@ -74,16 +74,23 @@ def _path(root: Path, name: str) -> Path | None:
     return next((path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()), None)
 
 
-def _imports(node: ast.AST) -> Iterator[str]:
-    """Return every name that code imports, as "a.b" and, since b may be a module or not, "a" for `from a import b`."""
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the statements inside a statement but those for type checkers; expressions hold none, and most nodes."""
     if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
         return
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom) and node.module:
-        yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
-    for child in ast.iter_child_nodes(node):
-        yield from _imports(child)
+    for block in ("body", "orelse", "handlers", "finalbody", "cases"):
+        for child in getattr(node, block, ()):
+            yield child
+            yield from _statements(child)
+
+
+def _imports(node: ast.AST) -> Iterator[str]:
+    """Return every name that code imports, as "a.b" and, since b may be a module or not, "a" for `from a import b`."""
+    for statement in _statements(node):
+        if isinstance(statement, ast.Import):
+            yield from (alias.name for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom) and statement.module:
+            yield from (statement.module, *(f"{statement.module}.{alias.name}" for alias in statement.names))
 
 
 def files_digest(paths: Iterable[Path]) -> str:
