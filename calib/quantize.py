@@ -19,7 +19,6 @@ from calib.settings.config import QuantConfig
 from calib.settings.quantspec import QuantSpec
 from repghost.data.base import count_repeated
 from repghost.data.images.preprocess import Preprocess
-from repghost.errors import UsageError
 from repghost.graph.operators import Graph
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fused
@@ -75,11 +74,6 @@ def quantize_model(
         UsageError: for an empty set, values that are not finite, or a config that does not fit the network.
         IntegrityError: when the fused network's logits differ from the given one's.
     """
-    if model.spec.in_chans != images.shape[-1]:
-        raise UsageError(
-            f"the network takes {model.spec.in_chans} colours, the pictures have {images.shape[-1]}; give "
-            "--preprocess FILE whose mean and std have as many numbers: three for RGB pictures, one for grey ones."
-        )
     graph, spec = quantize_graph(graph_of(fused(model)), images, preprocess, config, on_batch)
     return write_model(graph, spec, config, describe_source(model.spec.name, images, preprocess, source))
 

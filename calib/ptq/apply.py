@@ -34,6 +34,7 @@ def quantize_graph(
     on_batch: Callable[[int], None] | None = None,
 ) -> tuple[Graph, QuantSpec]:
     """Return the graph as it will be quantized, and its scales (arguments and errors as `quantize_model`)."""
+    check_channels(graph, preprocess)
     config.check_patterns(graph.names())
     check_float_layers(graph, config)
     if config.equalize:
@@ -58,6 +59,19 @@ def choose_ranges(
     added = chosen.layers[len(config.layers) :]
     observers = {name: describe_observer(chosen.settings(name)) for name, _ in added}
     return replace(choose_spec(graph, statistics, chosen), observers=observers)
+
+
+def check_channels(graph: Graph, preprocess: Preprocess) -> None:
+    """Refuse images of other channels than the network takes.
+
+    Raises:
+        UsageError: naming both.
+    """
+    if graph.channels != preprocess.channels:
+        raise UsageError(
+            f"the network takes {graph.channels} colours, the pictures have {preprocess.channels}; give --preprocess "
+            "FILE whose mean and std have as many numbers: three for RGB pictures, one for grey ones."
+        )
 
 
 def check_float_layers(graph: Graph, config: QuantConfig) -> None:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from calib.analysis.sensitivity import measure_sensitivity
-from calib.ptq.apply import batches, check_float_layers, choose_ranges, correct
+from calib.ptq.apply import batches, check_channels, check_float_layers, choose_ranges, correct
 from calib.ptq.blocks import Block, find_blocks
 from calib.ptq.calibrate import collect_statistics
 from calib.ptq.equalize import equalize
@@ -220,6 +220,7 @@ class _Bench:
             )
         self._graph, self._held_out, self._labels = graph, images.held_out, images.labels
         self._images, self._preprocess = images.calibration, images.preprocess
+        check_channels(graph, self._preprocess)
         self._float = self._predictions(lambda x: run_float(graph, x))
         self._statistics = collect_statistics(graph, batches(self._images, self._preprocess))
 

@@ -24,7 +24,7 @@ def render_card(report: Mapping[str, Any], build: Mapping[str, Any]) -> str:
         f"# {report['model']['name']}, {build['precision']}, for {build['target']}",
         "",
         *_use(report, ", ".join(build["variants"])),
-        *_input(report, "RGB bytes", "are applied inside"),
+        *_input(report, f"{_colours(report)} bytes", "are applied inside"),
         *_accuracy(report),
         "## Quantization",
         "",
@@ -119,14 +119,17 @@ def _input(report: Mapping[str, Any], what: str, where: str) -> list[str]:
     ]
 
 
+def _colours(report: Mapping[str, Any]) -> str:
+    return "grey" if len(report["preprocess"]["mean"]) == 1 else "RGB"
+
+
 def _resized(preprocess: Mapping[str, Any]) -> str:
     """Return how an image is resized, see `Preprocess`."""
-    grey = "made grey, " if len(preprocess["mean"]) == 1 else ""
     if preprocess.get("squash"):
-        return f"{grey}resized to {sides_text(preprocess['resize'])}, whatever its proportions"
+        return f"resized to {sides_text(preprocess['resize'])}, whatever its proportions"
     if isinstance(preprocess["resize"], int):
-        return f"{grey}the short side resized to {preprocess['resize']}"
-    return f"{grey}resized to cover {sides_text(preprocess['resize'])}"
+        return f"the short side resized to {preprocess['resize']}"
+    return f"resized to cover {sides_text(preprocess['resize'])}"
 
 
 def _accuracy(report: Mapping[str, Any]) -> list[str]:

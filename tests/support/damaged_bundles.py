@@ -72,6 +72,8 @@ PYTHON_ONLY: dict[str, Callable[[dict[str, Any]], None]] = {
     "no classes": lambda manifest: manifest.update(classes=0),
     "more classes than labels": lambda manifest: manifest.update(classes=11),
     "input of size 0": lambda manifest: manifest["input"].update(height=0),
+    "input that preprocess does not make": lambda manifest: manifest["input"].update(width=9),
+    "channels that preprocess does not make": lambda manifest: manifest["input"].update(channels=1),
     "more in an entry": set_entry("mode", 0o777),
 }
 

@@ -169,6 +169,16 @@ def test_vectors_round_trip() -> None:
     assert back.tolerance == 0.25
 
 
+def test_grey_vectors_say_so() -> None:
+    grey = Vectors(np.arange(2 * 4 * 6, dtype=np.uint8).reshape(2, 4, 6, 1), np.ones((2, 3), np.float32))
+    data = pack_vectors(grey)
+    np.testing.assert_array_equal(unpack_vectors(data).images, grey.images)
+    assert data[28:32] == b"\1\0\0\0"
+    assert pack_vectors(Vectors(np.repeat(grey.images, 3, axis=3), grey.logits))[28:32] == bytes(4)
+    with pytest.raises(IntegrityError, match="pictures of 2 channels"):
+        unpack_vectors(data[:28] + b"\2" + data[29:])
+
+
 def test_damaged_vectors_are_refused() -> None:
     images = random_images(2)
     data = pack_vectors(Vectors(images, expected_logits(images)))

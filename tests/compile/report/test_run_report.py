@@ -132,6 +132,12 @@ def test_the_page_holds_the_figures_of_the_json() -> None:
         assert text in page, text
 
 
+def test_both_sides_of_a_picture_are_in_the_head() -> None:
+    head = render_report(REPORT).splitlines()[0]
+    preprocess = {**REPORT["preprocess"], "size": [96, 160], "resize": [96, 160]}
+    assert render_report(changed(preprocess=preprocess)).splitlines()[0] == re.sub(r"\d+x\d+ pix", "96x160 pix", head)
+
+
 def test_every_figure_of_the_page_comes_from_the_json() -> None:
     """Change each number of the JSON in turn: the page must change with it, or never have shown it."""
     shown = render_report(REPORT)

@@ -122,6 +122,29 @@ def test_page_loads_nothing_and_escapes_what_files_say(tmp_path: Path) -> None:
     assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
 
 
+def test_pictures_that_are_not_square_are_shown_by_both_sides(tmp_path: Path) -> None:
+    square, wide = run_report(NAMES[0], 0.0, 1.0), run_report(NAMES[0], 0.0, 2.0, "e" * 64)
+    wide["preprocess"] |= {"size": [96, 160], "resize": [109, 182], "mean": [0.5], "std": [0.5]}
+    summary = collect(find_files([write_runs(tmp_path / "build", wide, square)]))
+    assert {speed.size for speed in summary.speeds} == {64, "96x160"}
+    assert read_summary(write_all(summary, tmp_path / "page")[0]) == summary
+    assert "at 96x160 px" in render_page(summary)
+    tables = [table.title for table in all_tables(summary) if table.title.startswith("Latency")]
+    assert [title.rpartition(", ")[2] for title in tables] == ["64 px", "96x160 px"]
+    card = render_card(wide, wide["builds"][0])
+    assert "96 x 160 grey bytes: resized to cover 109x182 (bilinear), the centre cropped" in card
+    for changes, words in (({"resize": 160}, "the short side"), ({"squash": True}, "whatever its proportions")):
+        assert words in render_card({**wide, "preprocess": wide["preprocess"] | changes}, wide["builds"][0])
+
+
+@pytest.mark.parametrize("size", ["96x", "0x5", "x", "<b>", "5000x5", [96], 96.5, True, None])
+def test_a_size_that_is_none_is_named(size: Any, tmp_path: Path) -> None:
+    report = run_report(NAMES[0], 0.0, 1.0)
+    report["preprocess"]["size"] = size
+    with pytest.raises(IntegrityError, match="size"):
+        collect(find_files([write_runs(tmp_path / "build", report)]))
+
+
 def test_networks_come_from_the_narrowest_to_the_widest(tmp_path: Path) -> None:
     reports = [run_report(f"repghostnet_{name}x", 0.0, 1.0) for name in ("2_0", "0_58", "0_5")]
     summary = collect(find_files([write_runs(tmp_path / "build", *reports)]))

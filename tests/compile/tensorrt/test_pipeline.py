@@ -150,6 +150,7 @@ def test_the_report_shows_what_a_board_measured(
         ({"format": "other"}, "repghost-jetson"),
         ({"board": 3}, "board is 3"),
         ({"size": True}, "size is True"),
+        ({"size": "96x"}, "size is '96x'"),
         ({"results": []}, "no results"),
         ({"results": [{"precision": "int4"}]}, "int4"),
         ({"results": [{"precision": "int8", "min_ms": 1.0}]}, "median_ms"),
@@ -174,6 +175,7 @@ def test_a_damaged_measurement_is_named(
         "results": [{"precision": "int8", "min_ms": 1.0, "median_ms": 1.5}],
     }  # fmt: skip
     check_measurement(values, "good.json")
+    check_measurement({**values, "size": "96x160"}, "wide.json")
     with pytest.raises(IntegrityError, match=words):
         check_measurement({**values, **change}, "bad.json")
 

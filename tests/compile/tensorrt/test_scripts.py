@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -241,6 +242,15 @@ def test_what_the_board_does_not_say_is_null(bundle: Copy, board: Board) -> None
     assert values["power_mode"] == "unknown"
     assert values["results"][0]["gpu_mhz_min"] is None and values["results"][0]["temperature_c"] is None
     assert throttled(values["results"][0]) is None
+
+
+def test_both_sides_of_a_picture_are_reported(bundle: Copy, board: Board) -> None:
+    jetson, folder = board("6"), bundle("6")
+    jetson.run(folder, "build.sh")
+    settings = (folder / "settings.sh").read_text()
+    (folder / "settings.sh").write_text(re.sub('SIZE="[0-9]+"', 'SIZE="96x160"', settings))
+    values = json.loads(jetson.run(folder, "measure.sh", "wide.json").stdout)
+    assert check_measurement(values, "wide.json")["size"] == "96x160"
 
 
 def test_a_clock_that_falls_is_seen(bundle: Copy, board: Board) -> None:

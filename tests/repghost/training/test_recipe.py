@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.training.recipe import RECIPES, Recipe, get_recipe
 
@@ -61,3 +62,12 @@ def test_from_dict_guesses_nothing() -> None:
     del values["seed"]
     with pytest.raises(UsageError, match="seed"):
         Recipe.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"size": (64, 96), "resize": (64, 96)}, {"mean": (0.5,), "std": (0.5,)}, {"squash": True}]
+)
+def test_training_refuses_pictures_that_are_not_square_or_grey(changes: dict[str, Any]) -> None:
+    preprocess = dataclasses.replace(Preprocess(64, 64), **changes)
+    with pytest.raises(UsageError, match="training takes square RGB pictures, not 64x"):
+        get_recipe("demo").changed(preprocess=preprocess)
