@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -34,7 +36,7 @@ def import_module(model: nn.Module, size: Pair, channels: int = 3, name: str = "
     content = io.BytesIO()
     try:
         fused = fused_copy(model)
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), _silent():
             warnings.simplefilter("ignore")  # about the exporter, and about sizes that are traced as constants
             example = torch.zeros(1, channels, *size)
             torch.onnx.export(
@@ -60,6 +62,17 @@ def import_module(model: nn.Module, size: Pair, channels: int = 3, name: str = "
         return import_onnx(content.getvalue())
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the exporter from printing the whole network when it cannot export it: its switch for that has no effect."""
+    log = torch._C._jit_onnx_log
+    torch._C._jit_onnx_log = lambda *_: None
+    try:
+        yield
+    finally:
+        torch._C._jit_onnx_log = log
 
 
 def fused_copy(model: nn.Module) -> nn.Module:

@@ -21,17 +21,9 @@ MAX_MAP = 1 << 28  # numbers of one tensor: 1 GB
 MAX_CONSTANTS = 1 << 28  # numbers of all constants that are computed while importing
 # What is computed from constants alone before anything else, beside sizes: weights that a file stores another way.
 OF_CONSTANTS = {
-    *SIZE_OPERATORS,
-    "DequantizeLinear",
-    "QuantizeLinear",
-    "Pad",
-    "Sum",
-    "Tile",
-    "Exp",
-    "Log",
-    "Clip",
-    "Relu",
-}
+    *SIZE_OPERATORS, "BatchNormalization", "DequantizeLinear", "Exp", "Log", "Pad", "QuantizeLinear", "ReduceL2",
+    "ReduceMean", "Relu", "Split", "Sum", "Tile",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -178,23 +170,22 @@ class _Folding:
         given = [name for name in node.input if name]
         if node.op_type not in OF_CONSTANTS or not given or any(name not in self.constants for name in given):
             return False
-        if len(node.output) != 1:
-            return False
-        kind = self.types[node.output[0]]
-        self.computed += math.prod(_static_shape(node.output[0], kind))
+        results = [name for name in node.output if name]
+        self.computed += sum(math.prod(_static_shape(name, self.types[name])) for name in results)
         if self.computed > MAX_CONSTANTS:
             raise UsageError(f"the graph computes more than {MAX_CONSTANTS} constant numbers. Export it folded.")
         values = {name: self.constants[name] for name in given}
         compute = OWN.get(node.op_type)
-        value = compute(node, values) if compute else evaluate_node(self.model, node, values, kind)
-        if value is None:
+        made = compute(node, values) if compute else evaluate_node(self.model, node, values, self.types)
+        if made is None:
             return False
-        self.constants[node.output[0]] = _real(value)
-        self.origins[node.output[0]] = self.origins.get(given[0], given[0])
+        for name, value in zip(results, made, strict=True):
+            self.constants[name] = _real(value)
+            self.origins[name] = self.origins.get(given[0], given[0])
         return True
 
 
-def _dequantized(node: onnx.NodeProto, values: Mapping[str, NDArray[Any]]) -> NDArray[Any] | None:
+def _dequantized(node: onnx.NodeProto, values: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]] | None:
     """Return stored integers as real numbers, with one scale or one for each index along an axis."""
     attributes = {attribute.name: attribute.i for attribute in node.attribute}
     q, scale, *zero_point = (values[name] for name in node.input if name)
@@ -204,19 +195,19 @@ def _dequantized(node: onnx.NodeProto, values: Mapping[str, NDArray[Any]]) -> ND
     shape = [-1 if place == axis % q.ndim else 1 for place in range(q.ndim)] if scale.size > 1 else []
     zero = zero_point[0].astype(np.float32) if zero_point else np.zeros(scale.shape, np.float32)
     try:
-        return (q.astype(np.float32) - zero.reshape(shape)) * scale.astype(np.float32).reshape(shape)
+        return [(q.astype(np.float32) - zero.reshape(shape)) * scale.astype(np.float32).reshape(shape)]
     except ValueError:
         return None
 
 
-def _quantized(node: onnx.NodeProto, values: Mapping[str, NDArray[Any]]) -> NDArray[Any] | None:
+def _quantized(node: onnx.NodeProto, values: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]] | None:
     """Return stored real numbers as integers, with one scale."""
     x, scale, *zero_point = (values[name] for name in node.input if name)
     if scale.size != 1 or (zero_point and zero_point[0].size != 1):
         return None
     kind = zero_point[0].dtype if zero_point else np.dtype(np.uint8)
     steps = np.rint(x / scale.reshape(())) + (zero_point[0].reshape(()) if zero_point else 0)
-    return np.clip(steps, np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
+    return [np.clip(steps, np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)]
 
 
 OWN = {"DequantizeLinear": _dequantized, "QuantizeLinear": _quantized}  # ONNX's reference lacks those of older opsets

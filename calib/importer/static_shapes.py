@@ -15,8 +15,8 @@ from calib.importer.onnx_file import constant_tensor
 
 # What exporters compute sizes, pads and limits with. None holds a subgraph, draws numbers or reads a file.
 SIZE_OPERATORS = {
-    "Abs", "Add", "And", "Cast", "Ceil", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Flatten", "Floor",
-    "Gather", "Greater", "Identity", "Less", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Pow", "Range",
+    "Abs", "Add", "And", "Cast", "Ceil", "Clip", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Flatten",
+    "Floor", "Gather", "Greater", "Identity", "Less", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Pow", "Range",
     "Reciprocal", "ReduceProd", "ReduceSum", "Reshape", "Shape", "Size", "Slice", "Sqrt", "Squeeze", "Sub",
     "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
@@ -151,21 +151,21 @@ class _Folding:
 
     def _evaluate(self, node: onnx.NodeProto) -> NDArray[Any] | None:
         values = {name: numpy_helper.to_array(self.known[name]) for name in node.input if name}
-        result = evaluate_node(self.model, node, values, self.types[node.output[0]])
+        (result,) = evaluate_node(self.model, node, values, self.types) or (None,)
         finite = result is None or result.dtype.kind != "f" or bool(np.isfinite(result).all())
         return result if finite and result is not None and result.size <= MAX_ELEMENTS else None
 
 
 def evaluate_node(
-    model: onnx.ModelProto, node: onnx.NodeProto, values: Mapping[str, NDArray[Any]], output: TypeProto
-) -> NDArray[Any] | None:
-    """Return what a node with one result computes, by ONNX's reference; None where it cannot.
+    model: onnx.ModelProto, node: onnx.NodeProto, values: Mapping[str, NDArray[Any]], types: Mapping[str, TypeProto]
+) -> list[NDArray[Any]] | None:
+    """Return the results of a node, by ONNX's reference; None where it cannot.
 
     Args:
         model: that it is from.
         node: of ONNX's own domain.
         values: of its inputs, by name.
-        output: the type of its result.
+        types: of its results, by name.
     """
     from onnx.reference import ReferenceEvaluator
 
@@ -173,11 +173,12 @@ def evaluate_node(
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
         for name, value in values.items()
     ]
-    graph = helper.make_graph([node], "constant", inputs, [helper.make_value_info(node.output[0], output)])
+    outputs = [helper.make_value_info(name, types[name]) for name in node.output if name]
+    graph = helper.make_graph([node], "constant", inputs, outputs)
     single = helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
     try:
         with np.errstate(all="ignore"):
-            return np.asarray(ReferenceEvaluator(single).run(None, dict(values))[0])
+            return [np.asarray(result) for result in ReferenceEvaluator(single).run(None, dict(values))]
     except Exception:  # a wrong node stays, and is named by the check of the whole graph
         return None
 

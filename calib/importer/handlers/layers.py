@@ -17,6 +17,8 @@ from repghost.graph.operators import Convolution
 def convolution(walk: Walk, node: Node) -> Value:
     """Return a convolution over rows and columns."""
     weight = walk.constant(node, 1, "weight").astype(np.float32)
+    if weight.ndim == 3:
+        return _along_channels(walk, node, weight)
     if weight.ndim != 4:
         raise node.error(
             f"its weight has shape {list(weight.shape)}; convolutions over rows and columns are understood, [O, I, kh, "
@@ -34,6 +36,27 @@ def convolution(walk: Walk, node: Node) -> Value:
     window = window_of(node, (weight.shape[2], weight.shape[3]), (rows, columns))
     name = walk.layer_name(node, 1)
     return walk.emit(Convolution(name, source, weight, bias, window.strides, window.pads, window.dilations, groups))
+
+
+def _along_channels(walk: Walk, node: Node, weight: NDArray[np.float32]) -> Value:
+    """Return a convolution along the channels of one pixel (ECA) as the matrix that it is, zeros beside its band."""
+    value = walk.straight(node, walk.plain(walk.value(node)))
+    channels, taps = walk.shape(value)[CHANNELS], weight.shape[2]
+    pads, plain = tuple(node.attributes.get("pads", ())) or (0, 0), {(), (1,)}
+    if (
+        weight.shape[:2] != (1, 1)
+        or value.view != ((), (), whole(CHANNELS, channels))
+        or walk.result_shape(node)[2] != channels
+        or {tuple(node.attributes.get(key, ())) for key in ("strides", "dilations")} - plain
+    ):
+        raise node.error(
+            f"its weight has shape {list(weight.shape)}; convolutions over rows and columns are understood, and those "
+            "over the channels of one pixel. Export it with a kernel of one row."
+        )
+    matrix = sum(np.eye(channels, k=tap - pads[0], dtype=np.float32) * weight[0, 0, tap] for tap in range(taps))
+    bias = walk.optional(node, 2, "bias")
+    shift = None if bias is None else np.broadcast_to(bias, channels)
+    return _linear(walk, node, 0, -1, np.asarray(matrix), shift, walk.layer_name(node, 1))
 
 
 def gemm(walk: Walk, node: Node) -> Value:

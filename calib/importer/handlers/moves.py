@@ -235,10 +235,11 @@ def resize(walk: Walk, node: Node) -> Value:
 
 
 def expand(walk: Walk, node: Node) -> Value:
-    """Return a tensor in a larger shape: unchanged, or one pixel repeated over a map is left to what reads it."""
+    """Return a tensor in a larger shape, unchanged where those that read it repeat their operands by themselves."""
     value, shape = walk.value(node), walk.result_shape(node)
     view = ((),) * (len(shape) - len(value.view)) + value.view
-    if sizes(view) != shape:
+    readers = (reader for reader in walk.network.nodes if node.outputs[0] in reader.inputs)
+    if sizes(view) != shape and any(reader.operator not in ("Add", "Sub", "Mul") for reader in readers):
         raise node.error("it repeats values, which is not understood. Operators repeat their operands by themselves.")
     return replace(value, view=view)
 

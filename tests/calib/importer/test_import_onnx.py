@@ -127,6 +127,21 @@ CASES: dict[str, tuple[list[Spelled], dict[str, Any], str]] = {
         "GlobalAveragePool Convolution Function Multiply GlobalAveragePool"),
     "add of one pixel": ([("GlobalAveragePool", ["x"], "p"), ("Sub", ["p", "x"], "s"), ("Relu", ["s"], "y")], {},
                          "GlobalAveragePool Resize Subtract GlobalAveragePool"),
+    "convolution along the channels": (
+        [("GlobalAveragePool", ["x"], "p"), ("Reshape", ["p", "row"], "r"),
+         ("Conv", ["r", "k"], "c", {"pads": [1, 1]}), ("Reshape", ["c", "map"], "m"),
+         ("Expand", ["m", "all"], "e"), ("Mul", ["x", "e"], "y")],
+        {"row": ints(1, 1, -1), "map": ints(1, C, 1, 1), "k": numbers(1, 1, 3), "all": ints(1, C, H, W)},
+        "GlobalAveragePool Convolution Multiply GlobalAveragePool"),
+    "weights standardized in the graph": (
+        [("ReduceMean", ["w"], "m", {"axes": [1, 2, 3]}), ("Sub", ["w", "m"], "s"), ("Mul", ["s", "s"], "q"),
+         ("ReduceMean", ["q"], "v", {"axes": [1, 2, 3]}), ("Sqrt", ["v"], "d"), ("Div", ["s", "d"], "u"),
+         ("Conv", ["x", "u", "b"], "y")],
+        WEIGHTS, "Convolution GlobalAveragePool"),
+    "gate of one row": (
+        [("ReduceMean", ["x"], "p", {"axes": [2]}), ("Conv", ["p", "w1"], "c"), ("Sigmoid", ["c"], "g"),
+         ("Mul", ["x", "g"], "y")],
+        {"w1": numbers(C, C, 1, 1)}, "AveragePool Convolution Function Resize Multiply GlobalAveragePool"),
     "max pool": ([("MaxPool", ["x"], "y", {"kernel_shape": [3, 2], "strides": [2, 3], "pads": [1, 0, 0, 1],
                                           "dilations": [2, 1]})], {}, "MaxPool GlobalAveragePool"),
     "max pool rounded up": ([("MaxPool", ["x"], "y", {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1})], {},
