@@ -17,7 +17,7 @@ from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE
 OPSETS = (10, 25)  # 10 brought QuantizeLinear; whether a JetPack reads a newer one is a rule
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # Operators that only move values, so that a DequantizeLinear before them counts as one right before the reader.
-MOVES = ("Flatten", "Identity", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
+MOVES = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,8 @@ def place(graph: Graph, options: PlacementOptions, spec: QuantSpec | None = None
     Args:
         graph: the network.
         options: the user's choices.
-        spec: what calibration left in float stays float; None leaves nothing.
+        spec: what calibration left in float stays float, and so does a convolution whose result is added there; None
+            leaves nothing.
     """
     inside_gates = _squeeze_excite_layers(graph)
     layers = frozenset(
@@ -158,8 +159,10 @@ def place(graph: Graph, options: PlacementOptions, spec: QuantSpec | None = None
         and not (options.squeeze_excite == FLOAT and op.name in inside_gates)
         and not (options.depthwise == FLOAT and isinstance(op, Convolution) and op.is_depthwise)
     )
+    have_scales = _tensors_with_scales(graph, spec)
+    layers -= {host for add, host in _sums_of_layers(graph, layers) if have_scales.isdisjoint(add.inputs)}
     reads = {(op.name, op.input) for op in graph.layers() if op.name in layers}
-    reads |= set(_residual_reads(graph, layers, _tensors_with_scales(graph, spec)))
+    reads |= set(_residual_reads(graph, layers, have_scales))
     reads |= _reads_between(graph, layers, reads, spec)
     return QdqPlacement(layers, frozenset(reads), _layer_names(graph))
 
@@ -173,23 +176,30 @@ def _layer_names(graph: Graph) -> tuple[str, ...]:
     return tuple(op.name for op in graph.layers())
 
 
+def _sums_of_layers(graph: Graph, layers: frozenset[str]) -> Iterator[tuple[Add, str]]:
+    """Yield each sum that an int8 convolution, either operand, could compute in its epilogue, and the convolution."""
+    hosts = {
+        op.name
+        for op in graph.operators
+        if isinstance(op, Convolution) and op.name in layers and op.clamp == UNBOUNDED and graph.readers[op.name] == 1
+    }
+    for op in graph.operators:
+        if isinstance(op, Add):
+            yield from ((op, name) for name in op.inputs if name in hosts)
+
+
 def _residual_reads(graph: Graph, layers: frozenset[str], have_scales: frozenset[str]) -> Iterator[tuple[str, str]]:
     """Yield what sums read quantized: what is added to an int8 convolution that computes the sum in its epilogue.
 
     A convolution whose sum is its only reader has no scale of its own (`Graph.fused_adds`). Where that one is float and
     the other operand is such a convolution as well, the other one writes int8 and the sum stands alone.
     """
-    hosts = {
-        op.name
-        for op in graph.operators
-        if isinstance(op, Convolution) and op.name in layers and op.clamp == UNBOUNDED and graph.readers[op.name] == 1
-    }
-    for add in graph.operators:
-        if isinstance(add, Add):
-            for host, other in ((add.input, add.other), (add.other, add.input)):
-                if host in hosts and (other in have_scales or host in have_scales):
-                    yield add.name, other if other in have_scales else host
-                    break
+    found = set[str]()
+    for add, host in _sums_of_layers(graph, layers):
+        other = add.other if host == add.input else add.input
+        if add.name not in found:
+            found.add(add.name)
+            yield add.name, other if other in have_scales else host
 
 
 def _reads_between(

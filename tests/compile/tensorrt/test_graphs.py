@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +22,7 @@ from compile.tensorrt.jetpack import JETPACKS
 from compile.tensorrt.network.calibrated import Calibrated, calibrate_network
 from compile.tensorrt.network.functions import float16_suffices
 from compile.tensorrt.network.networks import Networks, check_networks, make_networks
-from compile.tensorrt.network.placement import PlacementOptions
+from compile.tensorrt.network.placement import CHOICES, PlacementOptions
 from compile.tensorrt.torch.network import TorchTensorRTNetwork
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
@@ -66,10 +66,10 @@ class Made:
         return run_float(self.networks.plain, torch.from_numpy(self.inputs)).flatten(1).numpy()
 
 
-def made(graph: Graph, jetpack: str, options: PlacementOptions | None = None) -> Made:
+def made(graph: Graph, jetpack: str, options: PlacementOptions | None = None, config: QuantConfig = CONFIG) -> Made:
     assert graph.size is not None
     inputs = np.random.default_rng(0).normal(0, 1, (4, graph.channels, *graph.size)).astype(np.float32)
-    calibrated = Calibrated(graph, calibrate(graph, [inputs], CONFIG))
+    calibrated = Calibrated(graph, calibrate(graph, [inputs], config))
     options = options or PlacementOptions("int8")
     return Made(make_networks(graph, calibrated, JETPACKS[jetpack], options, graph.size, "net"), inputs)
 
@@ -96,6 +96,19 @@ def test_files_of_every_operator_are_legal_and_compute_the_graph(kind: Kind, jet
         # It rounds to float16 as it goes; a number at the border of two steps falls to either side.
         bound = 4 / 127 if model is int8 else 3e-3 if half else 1e-5
         assert largest(run(inputs) - logits) <= bound * largest(real)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_files_are_legal_whatever_is_left_in_float(seed: int) -> None:
+    """A quarter of all operators, whether they have weights or not, and every choice of layers."""
+    graph, rng = random_graph(seed, KINDS, 7, SIZE), np.random.default_rng(seed)
+    left = tuple((name, None) for name in graph.names()[1:] if rng.random() < 0.25)
+    options = PlacementOptions(CHOICES[seed % 2], CHOICES[seed // 2 % 2])
+    network = made(graph, list(JETPACKS)[seed % 3], options, replace(CONFIG, layers=left))
+    networks, int8 = network.networks, network.networks.int8()
+    check_networks(int8, networks.fp16(), networks.placement, networks.jetpack)
+    noise = np.square(TorchNetwork(int8)(network.inputs) - network.real).mean()
+    assert noise <= 0.1**2 * np.square(network.real).mean()
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

@@ -95,15 +95,6 @@ def test_a_convolution_that_others_read_takes_no_sum() -> None:
     assert breaches(written(shared, added=("a", "b"))) == []
 
 
-def test_a_max_pool_moves_numbers() -> None:
-    """A DequantizeLinear before it counts as one before its reader."""
-    model = written((layer("a", INPUT), MaxPool("op", "a", (2, 2)), layer("z", "op")))
-    reader = next(node for node in model.graph.node if node.name == "z")
-    reader.input[0] = "op"
-    result = lint_graph(index_graph(model), JETPACKS["5"])
-    assert not result.breaches and result.int8_layers == ("a", "z")
-
-
 def test_operators_that_tensorrt_does_not_have_are_named() -> None:
     pooled = written((layer("a", INPUT), MaxPool("op", "a", (2, 2), dilations=(1, 2)), layer("z", "op")))
     assert breaches(pooled) == [("operator", "op")]
@@ -111,3 +102,9 @@ def test_operators_that_tensorrt_does_not_have_are_named() -> None:
     node = onnx.helper.make_node("DynamicQuantizeLinear", ["a"], ["q", "s", "n"], name="dynamic")
     model.graph.node.insert(len(model.graph.node), node)
     assert breaches(model) == [("operator", "dynamic")]
+
+
+def test_functions_that_dla_does_not_have_are_named() -> None:
+    model = written((layer("a", INPUT), Function("op", "a", FORMULAS["HardSwish"]), layer("z", "op")))
+    result = lint_graph(index_graph(model), JETPACKS["5"], int8=False, dla=True)
+    assert [(breach.rule, breach.node) for breach in result.breaches][1:] == [("dla-operator", "op")]

@@ -176,6 +176,14 @@ def test_a_float_convolution_takes_no_int8_sum() -> None:
     assert read_quantized(hosts, "op", PlacementOptions("int8", "float")) == {"c"}
 
 
+def test_a_convolution_is_float_where_its_sum_was_left_so() -> None:
+    """TensorRT would not fuse a float sum into it."""
+    network = graph(Function("f", "a", SILU), layer("b", "a", UNBOUNDED), Add("op", "b", "f"))
+    left = replace(CONFIG, layers=(("op", None),))
+    placement = place(network, PlacementOptions(), calibrate(network, [IMAGES], left))
+    assert placement.layers == {"a", "z"} and placement.tensors == {INPUT, "op"}
+
+
 @pytest.mark.parametrize("gate", ["HardSigmoid", "Sigmoid", "Tanh"])
 @pytest.mark.parametrize("turned", [False, True], ids=["gate second", "gate first"])
 def test_squeeze_and_excitation_is_found_with_any_gate(gate: str, turned: bool) -> None:
