@@ -14,6 +14,7 @@ from compile.ir.tir import Expr, Kernel, Pointer
 
 MULTIPLY_ADD_PAIRS = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd"}
 MOST_ROWS = 8  # pixels of a tile; each has an address in a general-purpose register
+MOST_SCRATCH = 1 << 20  # bytes of their copies, which lie on the stack of a thread
 TABLE_ENTRIES = 16  # vpshufb takes the entry that the low four bits of a byte name; none for a negative byte
 LOOK_UP = {16: "llvm.x86.ssse3.pshuf.b.128", 32: "llvm.x86.avx2.pshuf.b", 64: "llvm.x86.avx512.pshuf.b.512"}
 MULTIPLY_HIGH_ROUNDED = {
@@ -109,6 +110,7 @@ class X86(InstructionSet):
             for rows in range(1, min(MOST_ROWS, pixels) + 1)
             for columns in (4, 8, 12, 16, 24, 32, 48, 64)
             if columns <= max(4, -(-channels // 4) * 4) and self.fits(rows, columns)
+            if rows == 1 or rows * shape.segments * shape.length * (4 // self.group_bytes) <= MOST_SCRATCH
         ]
         return min(options, key=lambda tile: self.cost(tile, pixels, channels, shape))
 

@@ -15,10 +15,8 @@ from compile.schedules.float.input import schedule_float_input
 from compile.schedules.float.maps import schedule_float_copy, schedule_float_map
 from compile.schedules.halo import schedule_halo
 from compile.schedules.int8.add import schedule_add
-from compile.schedules.int8.average_pool import schedule_average_pool
 from compile.schedules.int8.broadcast import schedule_broadcast
 from compile.schedules.int8.channel_slopes import schedule_channel_slopes
-from compile.schedules.int8.copy import schedule_concat, schedule_crop, schedule_upsample
 from compile.schedules.int8.depthwise import schedule_depthwise
 from compile.schedules.int8.depthwise_dot import schedule_depthwise_dot
 from compile.schedules.int8.dequantize import schedule_dequantize
@@ -26,12 +24,14 @@ from compile.schedules.int8.gemm import schedule_gemm
 from compile.schedules.int8.input_table import schedule_input_table
 from compile.schedules.int8.linear_resize import schedule_linear_resize
 from compile.schedules.int8.lookup import schedule_lookup
-from compile.schedules.int8.max_pool import schedule_max_pool
+from compile.schedules.int8.moves.copy import schedule_concat, schedule_crop, schedule_upsample
+from compile.schedules.int8.moves.pad import schedule_pad
+from compile.schedules.int8.moves.select_pixels import schedule_select_pixels
+from compile.schedules.int8.moves.shuffle_channels import schedule_shuffle_channels
 from compile.schedules.int8.multiply import schedule_multiply
-from compile.schedules.int8.pad import schedule_pad
-from compile.schedules.int8.pool import schedule_pool
-from compile.schedules.int8.select_pixels import schedule_select_pixels
-from compile.schedules.int8.shuffle_channels import schedule_shuffle_channels
+from compile.schedules.int8.pools.average_pool import schedule_average_pool
+from compile.schedules.int8.pools.max_pool import schedule_max_pool
+from compile.schedules.int8.pools.pool import schedule_pool
 from repghost.errors import UsageError
 
 RULES = (

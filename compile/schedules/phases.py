@@ -15,6 +15,7 @@ from compile.ir.tir import Expr
 PIXELS_TOGETHER = 2  # with a stride: 5x5 taps do not fit the registers, so two pixels share each load of a tap
 FEW_VECTORS = 4  # of a pixel: below, an overlap of the last vector repeats more than a fourth of the work
 VECTOR_SHARE = 0.34  # cost of a vector besides its products, in products; counted on 3x3, 5x5 of 12 to 336 channels
+MOST_TAPS = 512  # of one unit; 7 rows of 7x7 have 343
 MOST_ROWS = 7  # output rows of one unit: (rows + kernel - 1) / rows input loads for each output row
 
 
@@ -36,10 +37,14 @@ class Phases:
         return tir.minimum(place, tir.const(self.last)) if self.last != (self.count - 1) * self.step else place
 
 
-def row_tile(height: int) -> int:
-    """Return how many output rows one unit computes: the largest divisor up to 7, or 4 with an overlap."""
+def row_tile(height: int, taps: int = 1) -> int:
+    """Return how many output rows one unit computes: the largest divisor up to 7, or 4 with an overlap.
+
+    Fewer where each has so many taps that LLVM would take minutes over their sum.
+    """
     exact = max(rows for rows in range(1, MOST_ROWS + 1) if height % rows == 0)
-    return exact if exact >= 4 or height < 4 else 4
+    rows = exact if exact >= 4 or height < 4 else 4
+    return min(rows, max(1, MOST_TAPS // taps))
 
 
 def flat_phases(most_lanes: int, target: TensorPlace) -> Phases:

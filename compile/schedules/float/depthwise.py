@@ -23,7 +23,7 @@ def schedule_float_depthwise(operator: AnyOperator, context: Context) -> MaybeSc
         return None
     target = context.place(operator.output)
     phases = (flat_phases if operator.strides[1] == 1 else pixel_phases)(context.isa.float_lanes, target)
-    rows = row_tile(operator.output.height) if operator.strides == (1, 1) else 1
+    rows = row_tile(operator.output.height, prod(operator.kernel)) if operator.strides == (1, 1) else 1
     writer = FloatDepthwiseWriter(operator, context, phases, rows)
     element = operator.output.element
     add = "" if operator.residual is None else "_add"

@@ -9,7 +9,7 @@ from compile.ir.float_program import FloatAdd, FloatConcat, FloatCrop, FloatFunc
 from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr
 from compile.schedules.base import FLOAT_NAMES, Context, KernelFrame, MaybeScheduled, Scheduled
-from compile.schedules.int8.copy import copy_channels, pixel_at
+from compile.schedules.int8.moves.copy import copy_channels, pixel_at
 from compile.schedules.phases import flat_phases
 
 SIXTH = float(np.float32(1 / 6))

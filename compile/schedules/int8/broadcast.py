@@ -18,6 +18,8 @@ def schedule_broadcast(operator: AnyOperator, context: Context) -> MaybeSchedule
         return None
     isa, y = context.isa, operator.output
     second = operator.gate if isinstance(operator, Multiply) else operator.other
+    if second.shape == ((1, 1, y.channels) if isinstance(operator, Multiply) else y.shape):
+        return None  # `multiply` and `add` have kernels of their own for these
     source, other, target = (context.place(tensor) for tensor in (operator.input, second, y))
     phases = pixel_phases(isa.lanes8, target)
     scalars = multiply_scalars(operator) if isinstance(operator, Multiply) else add_scalars_of(operator)

@@ -30,7 +30,7 @@ def schedule_depthwise(operator: AnyOperator, context: Context) -> MaybeSchedule
         phases = flat_phases(isa.lanes8, target)
     else:
         phases = pixel_phases(isa.lanes8, target, isa.product_lanes16)
-    rows = row_tile(operator.output.height) if operator.strides == (1, 1) else 1
+    rows = row_tile(operator.output.height, prod(operator.kernel)) if operator.strides == (1, 1) else 1
     writer = Int8DepthwiseWriter(operator, context, phases, rows)
     return Scheduled(
         function=writer.write(),

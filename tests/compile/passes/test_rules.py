@@ -22,6 +22,8 @@ HUGE = QParams(1e30)
 POINTWISE = QuantizedWeight(np.full((8, 8, 1, 1), 3, np.int8), ONES, 0)
 DEPTHWISE = QuantizedWeight(np.full((8, 1, 3, 3), 3, np.int8), ONES, 0)
 BROAD = QuantizedWeight(np.full((512, 513, 1, 1), 3, np.int8), np.ones(512, np.float32), 0)
+TALL = QuantizedWeight(np.full((8, 1, 33, 32), 3, np.int8), ONES, 0)
+DEEP = QuantizedWeight(np.ones((1, 1 << 20, 1, 2), np.int8), ONES[:1], 0)
 LONG = QuantizedWeight(np.full((8, 8, 1, 5), 3, np.int8), ONES, 0)
 LINEAR = QuantizedWeight(np.full((8, 8), 3, np.int8), ONES, 0)
 
@@ -79,6 +81,10 @@ REFUSED: list[tuple[str, QdqGraph, str]] = [
     ("dilation beyond the map", only(n("Conv", "x d", "y", group=8, dilations=(2, 2))), r"\(4, 4, 8\).*\(0, 0, 8\)"),
     ("far dilation", only(n("Conv", "x d", "y", group=8, dilations=(65, 65), pads=(65,) * 4)), "at most 64 pixels"),
     ("kernel larger than the map", only(n("Conv", "x o", "y"), weights={"o": LONG}), r"kernel makes \(4, 0, 8\)"),
+    ("depthwise kernel of too many taps", only(n("Conv", "x o", "y", group=8, pads=(16, 0, 16, 0)), weights={"o": TALL},
+     shapes={"x": (1, 8, 1, 40), "y": (1, 8, 1, 9)}), "up to 1024"),
+    ("sum of too many products", only(n("Conv", "x o", "y"), weights={"o": DEEP}, shapes={"x": (1, 1 << 20, 1, 2),
+     "y": (1, 1, 1, 1)}), "2,097,152 products"),
     ("kernel of nothing", only(n("MaxPool", "x", "y", kernel_shape=(0, 3))), "height and width, at least 1"),
     ("kernel of one axis", only(n("MaxPool", "x", "y", kernel_shape=(3,))), "height and width, at least 1"),
     ("groups that do not divide", only(n("Conv", "x w", "y", group=3)), "8 outputs are no multiple of its 3 groups"),

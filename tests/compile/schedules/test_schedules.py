@@ -11,13 +11,15 @@ import pytest
 import tvm_ffi
 from numpy.typing import NDArray
 
-from calib.integer.program import Conv2d, DepthwiseConv2d, Program
+from calib.integer.program import Conv2d, DepthwiseConv2d, Multiply, Program
 from calib.integer.qparams import QParams
 from calib.integer.values import Tensor, ToLogits
 from compile.codegen.program_to_objects import ScheduledNetwork, schedule_network
 from compile.intrin import InstructionSet
+from compile.intrin.avx2 import Avx2
 from compile.intrin.base import GemmShape, GemmTile
 from compile.intrin.table import find_instruction_set
+from compile.intrin.vnni import Vnni
 from compile.ir import tir
 from compile.ir.float_program import (
     FloatConv2d,
@@ -37,7 +39,7 @@ from compile.schedules.int8.depthwise import schedule_depthwise
 from compile.schedules.int8.depthwise_dot import schedule_depthwise_dot
 from compile.schedules.int8.gemm import int8_panels
 from compile.schedules.int8.input_table import find_lines
-from compile.schedules.int8.pool import SAFE_TERMS, sum_blocks
+from compile.schedules.int8.pools.pool import SAFE_TERMS, sum_blocks
 from compile.schedules.phases import MOST_ROWS, Phases, flat_phases, lane_options, pixel_phases, row_tile
 from compile.schedules.tiles import gemm_shape
 from compile.schedules.walk import Position, shared
@@ -61,7 +63,9 @@ def integer_operators() -> list[tuple[AnyOperator, MemoryPlan]]:
     kinds = {}
     for cases in FAMILIES.values():
         for case in cases():
-            kinds.setdefault(type(case.operator), (case.operator, plan_memory(_program(case))))
+            operator = case.operator
+            spread = isinstance(operator, Multiply) and operator.inputs[1].channels < operator.output.channels
+            kinds.setdefault((type(operator), spread), (operator, plan_memory(_program(case))))
     return list(kinds.values())
 
 
@@ -319,6 +323,22 @@ def test_strided_rows_waste_few_products(channels: int, lanes: int) -> None:
     place = TensorPlace(Tensor("t", 1, 14, channels, QParams(1.0)), 0, 1)
     assert pixel_phases(16, place, 8).lanes == lanes
     assert pixel_phases(16, place).lanes == min(16, channels)
+
+
+@pytest.mark.parametrize(("taps", "rows"), [(9, 7), (49, 7), (81, 6), (169, 3), (961, 1)])
+def test_large_kernels_have_low_tiles(taps: int, rows: int) -> None:
+    """A unit of 31x31 taps and seven rows took LLVM five minutes."""
+    assert row_tile(14, taps) == rows
+
+
+@pytest.mark.parametrize(("side", "channels"), [(1, 32), (3, 2048), (31, 512), (31, 1024)])
+@pytest.mark.parametrize("isa", [Avx2(), Vnni()])
+def test_copies_of_pixels_fit_the_stack(isa: Avx2 | Vnni, side: int, channels: int) -> None:
+    shape = GemmShape(side, side * channels, 100, channels)
+    rows = isa.choose_tile(14 * 14, 64, shape).rows
+    one = side * side * channels * (4 // isa.group_bytes)  # int32 for each group
+    assert rows == 1 or rows * one <= 1 << 20
+    assert rows > 1 or side == 31
 
 
 def test_row_tiles_cover_every_row() -> None:

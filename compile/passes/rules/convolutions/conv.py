@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +23,7 @@ from compile.passes.rules.convolutions.dense import dense_operator
 from compile.passes.rules.geometry import geometry_of, shape_misfit
 
 MOST_WEIGHTS = 1 << 26  # of a kernel, zeros included: 64 MB
+MOST_TAPS = 1 << 10  # of a depthwise kernel, which writes one after the other
 
 
 def conv(graph: QdqGraph, node: Node) -> RuleResult:
@@ -51,6 +54,8 @@ def depthwise(graph: QdqGraph, node: Node) -> RuleResult:
         return bias
     if misfit := shape_misfit(graph, node, geometry, channels, channels):
         return misfit
+    if prod(geometry.kernel) > MOST_TAPS:
+        return Refusal(f"its kernel of {geometry.kernel} has too many taps; up to {MOST_TAPS} are supported")
     x, y = tensor_of(graph, node.inputs[0]), tensor_of(graph, node.output)
     layer = IntegerLayer(node.name, np.ascontiguousarray(weight[:, 0]), bias, scales, x.qparams)
     layer = settle_dead_channels(layer, y.qparams.scale)

@@ -19,6 +19,8 @@ from compile.passes.rules.common import (
 )
 from compile.passes.rules.geometry import Geometry, shape_misfit
 
+MOST_TERMS = 1 << 20  # of a sum: kernels keep what they multiply on the stack
+
 
 def dense_operator(
     graph: QdqGraph, node: Node, weight: NDArray[np.int8], scales: NDArray[np.float32], geometry: Geometry
@@ -37,6 +39,8 @@ def dense_operator(
         return bias
     if misfit := shape_misfit(graph, node, geometry, weight.shape[3], len(weight)):
         return misfit
+    if weight[0].size > MOST_TERMS:
+        return Refusal(f"each output is a sum of {weight[0].size:,} products; up to {MOST_TERMS:,} are supported")
     x, y = tensor_of(graph, node.inputs[0]), tensor_of(graph, node.output)
     layer = IntegerLayer(node.name, np.ascontiguousarray(weight), bias, scales, x.qparams)
     epilogue: Epilogue

@@ -6,7 +6,7 @@ from calib.integer.program import SelectPixels
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator
 from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
-from compile.schedules.int8.copy import copy_channels, pixel_at
+from compile.schedules.int8.moves.copy import copy_channels, pixel_at
 
 
 def schedule_select_pixels(operator: AnyOperator, context: Context) -> MaybeScheduled:

@@ -8,7 +8,7 @@ from calib.integer.program import AveragePool
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator
 from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled, product_fits_int16
-from compile.schedules.int8.pool import sum_blocks, sum_pixels
+from compile.schedules.int8.pools.pool import sum_blocks, sum_pixels
 from compile.schedules.phases import phase_runs, pixel_phases
 from compile.schedules.tiles import window_name
 

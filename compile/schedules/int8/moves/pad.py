@@ -7,7 +7,7 @@ from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator
 from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
 from compile.schedules.halo import fill
-from compile.schedules.int8.copy import copy_channels, pixel_at
+from compile.schedules.int8.moves.copy import copy_channels, pixel_at
 
 
 def schedule_pad(operator: AnyOperator, context: Context) -> MaybeScheduled:

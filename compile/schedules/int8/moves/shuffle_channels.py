@@ -7,7 +7,7 @@ from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr, Kernel, Pointer
 from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
-from compile.schedules.int8.copy import pixel_at
+from compile.schedules.int8.moves.copy import pixel_at
 
 MOST_GROUPS = 4  # interleaved in registers: each vector of the result is made of as many
 

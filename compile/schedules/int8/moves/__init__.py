@@ -1,0 +1,1 @@
+"""Kernels that move integers of one scale: concatenations, parts, borders, other orders."""
