@@ -19,10 +19,12 @@ from calib.integer.qparams import (
     INT8_MIN,
     INT16_MAX,
     INT16_MIN,
+    LINEAR_SHIFT,
     Q15_ADD_SHIFT,
     Q15_SHIFT,
     RESIDUAL_SHIFT,
     QParams,
+    linear_taps,
 )
 from calib.integer.values import Epilogue, Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, ToLogits
 from repghost.errors import UsageError
@@ -141,12 +143,23 @@ def _concat(qparams: Mapping[str, QParams], op: Concat, *parts: torch.Tensor) ->
 
 
 def _resize(qparams: Mapping[str, QParams], op: Resize, x: torch.Tensor) -> torch.Tensor:
-    if op.mode != "nearest":
-        raise UsageError(f"{op.name}: a linear resize is not computed in integers; use a nearest one.")
-    for axis, side in ((2, op.size[0]), (3, op.size[1])):
-        places = nearest_places(source_places(side, x.shape[axis], op.coordinates), x.shape[axis], op.rounding)
-        x = x.index_select(axis, torch.from_numpy(places))
-    return x
+    rows, columns = (
+        source_places(side, x.shape[axis], op.coordinates) for axis, side in ((2, op.size[0]), (3, op.size[1]))
+    )
+    if op.mode == "nearest":
+        for axis, places in ((2, rows), (3, columns)):
+            x = x.index_select(axis, torch.from_numpy(nearest_places(places, x.shape[axis], op.rounding)))
+        return x
+    bias, epilogue = lower.lower_linear(qparams[op.input], qparams[op.name])
+    return finish(epilogue, _interpolate(_interpolate(x, 3, columns), 2, rows) + bias)
+
+
+def _interpolate(x: torch.Tensor, axis: int, places: NDArray[np.float64]) -> torch.Tensor:
+    """Return sums of two neighbours along an axis times their weights in 2048ths, see `qparams.interpolate`."""
+    taps = torch.from_numpy(linear_taps(places, x.shape[axis]))
+    second = taps[:, 2] if axis == 3 else taps[:, 2:]
+    left, right = (x.index_select(axis, taps[:, at]) for at in (0, 1))
+    return left * ((1 << LINEAR_SHIFT) - second) + right * second
 
 
 KERNELS = {

@@ -339,12 +339,6 @@ KINDS: tuple[Kind, ...] = (
 ENDS: tuple[Kind, ...] = (
     Builder.end_with_classifier, Builder.end_with_flat_map, Builder.end_with_pool, Builder.end_with_function,
 )  # fmt: skip
-# What the integer program has no operator for.
-FLOAT_ALONE: tuple[Kind, ...] = (
-    Builder.product, Builder.gate_of_pixels, Builder.partial_average, Builder.strided_slice, Builder.pad,
-    Builder.any_nearest, Builder.linear,
-)  # fmt: skip
-INTEGER_KINDS = tuple(kind for kind in KINDS if kind not in FLOAT_ALONE)
 
 
 def random_graph(seed: int, kinds: Sequence[Kind] = KINDS, length: int = 4, size: Pair = (SIZE, SIZE)) -> Graph:

@@ -12,12 +12,12 @@ from calib.simulate.float32 import SimulatedNetwork
 from repghost.graph.digest import graph_digest
 from tests.support.layerwise import assert_within_a_step
 from tests.support.quantized_graphs import IMAGES, PREPROCESS, assert_same_integers, integers_of, quantize
-from tests.support.random_graphs import INTEGER_KINDS, KINDS, Builder, Kind, graph_with, random_graph
+from tests.support.random_graphs import KINDS, Kind, graph_with, random_graph
 
 EVERY_STEP = {"ranges_by_answers": True, "equalize": True, "bias_correction": True, "weight_range": "mse"}
 
 
-@pytest.mark.parametrize("kind", INTEGER_KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_each_operator_has_the_integers_of_the_reference(kind: Kind, tmp_path: Path) -> None:
     for seed in range(6):
         assert_same_integers(*quantize(graph_with(kind, seed)), tmp_path)
@@ -26,10 +26,10 @@ def test_each_operator_has_the_integers_of_the_reference(kind: Kind, tmp_path: P
 @pytest.mark.parametrize("seed", range(16))
 def test_random_graphs_have_the_integers_of_the_reference(seed: int, tmp_path: Path) -> None:
     settings = ({}, {"depthwise_accumulator": "int32"}, {"policy": "tensorrt"}, {"observer": "min_max"})[seed % 4]
-    assert_same_integers(*quantize(random_graph(seed, INTEGER_KINDS), settings), tmp_path)
+    assert_same_integers(*quantize(random_graph(seed), settings), tmp_path)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not Builder.linear], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_each_operator_is_within_a_step_of_its_real_value(kind: Kind) -> None:
     for seed in range(4):
         graph, spec = quantize(graph_with(kind, seed))
@@ -38,7 +38,7 @@ def test_each_operator_is_within_a_step_of_its_real_value(kind: Kind) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_simulation_is_close_to_the_integers(seed: int) -> None:
-    graph, spec = quantize(random_graph(seed, INTEGER_KINDS))
+    graph, spec = quantize(random_graph(seed))
     scores = torch.from_numpy(integers_of(graph, spec)[1])
     simulated = SimulatedNetwork(graph, spec)(torch.from_numpy(PREPROCESS.normalize(IMAGES)))
     assert simulated.shape == scores.shape
