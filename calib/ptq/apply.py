@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from calib.observers import TensorStatistics
 from calib.ptq.adaround import learn_rounding
 from calib.ptq.bias_correction import MOST_PIXELS, correct_biases
+from calib.ptq.blocks import numbers_of
 from calib.ptq.calibrate import choose_spec, collect_statistics
 from calib.ptq.choose_observers import choose_observers
 from calib.ptq.equalize import equalize
@@ -21,9 +22,13 @@ from calib.settings.quantspec import QuantSpec
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.operators import Graph
+from repghost.graph.shapes import shapes_of
 
 BATCH_PIXELS = 1 << 18  # keeps the activations of a batch within some tens of megabytes
 PREDICTION_PIXELS = 1 << 20  # of the images whose predictions choose ranges: some seconds on one core for 0.5x
+# Each of so many tensors is changed, and what follows is computed again: operators times numbers of one image.
+PREDICTION_WORK = 24 << 30
+FEWEST_PREDICTIONS = 4
 
 
 def quantize_graph(
@@ -54,11 +59,17 @@ def choose_ranges(
     """Return the scales by the config's observers, or by those of `choose_observers` where the config asks for them."""
     if not config.ranges_by_answers:
         return choose_spec(graph, statistics, config)
-    few = images[: max(1, PREDICTION_PIXELS // preprocess.pixels)]
+    few = images[: _predicted(graph, preprocess)]
     chosen = choose_observers(graph, statistics, list(batches(few, preprocess)), config)
     added = chosen.layers[len(config.layers) :]
     observers = {name: describe_observer(chosen.settings(name)) for name, _ in added}
     return replace(choose_spec(graph, statistics, chosen), observers=observers)
+
+
+def _predicted(graph: Graph, preprocess: Preprocess) -> int:
+    """Return of how many images the predictions choose ranges: fewer for networks of many or large tensors."""
+    work = len(graph.operators) * numbers_of(graph.operators, shapes_of(graph, (preprocess.height, preprocess.width)))
+    return max(1, min(PREDICTION_PIXELS // preprocess.pixels, max(FEWEST_PREDICTIONS, PREDICTION_WORK // work)))
 
 
 def check_channels(graph: Graph, preprocess: Preprocess) -> None:

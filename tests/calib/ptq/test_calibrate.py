@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from calib.integer.qparams import QParams
+from calib.ptq.apply import FEWEST_PREDICTIONS, PREDICTION_PIXELS, _predicted
 from calib.ptq.calibrate import calibrate, choose_spec, collect_statistics
 from calib.settings.config import QuantConfig, config_from_dict
 from calib.settings.policy import quantized_tensors
 from calib.settings.quantspec import QuantSpec
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.operators import RELU, Convolution, Function, Graph
 from repghost.graph.trace import graph_of
@@ -200,3 +203,11 @@ def test_a_depthwise_bias_beyond_int16_falls_back_to_int32_with_a_note(images: N
     spec = calibrate(graph_of(model), [images], config)
     assert spec.accumulators["blocks.6.1.ghost2.cheap"] == "int32"
     assert any("blocks.6.1.ghost2.cheap: no int16 accumulator fits" in note for note in spec.notes)
+
+
+def test_fewer_images_choose_the_ranges_of_a_larger_network(graph: Graph) -> None:
+    preprocess = Preprocess(size=224, resize=224)
+    assert _predicted(graph, preprocess) == PREDICTION_PIXELS // preprocess.pixels == 20
+    for copies, count in ((2, 8), (8, FEWEST_PREDICTIONS)):
+        more = [replace(op, name=f"{copy}.{op.name}") for copy in range(copies) for op in graph.operators[:-1]]
+        assert _predicted(replace(graph, operators=(*graph.operators, *more)), preprocess) == count

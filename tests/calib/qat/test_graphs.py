@@ -26,7 +26,7 @@ from repghost.graph.module import GraphModule
 from repghost.graph.operators import Concat, Graph
 from repghost.graph.run import run_float
 from tests.support.quantized_graphs import IMAGES, PREPROCESS, assert_same_integers, integers_of, quantize
-from tests.support.random_graphs import CLASSES, INTEGER_KINDS, SIZE, Builder, Kind, graph_with, random_graph
+from tests.support.random_graphs import CLASSES, KINDS, SIZE, Builder, Kind, graph_with, random_graph
 
 SETTINGS = QatSettings(mode="fused", distillation=0.0, learning_rate=0.02)
 LABELS = torch.arange(len(IMAGES)) % CLASSES
@@ -49,7 +49,7 @@ def trained(start: tuple[Graph, QuantSpec], steps: int = 4) -> QatNetwork:
     return network.eval()
 
 
-@pytest.mark.parametrize("kind", INTEGER_KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_each_operator_starts_from_calibration_and_is_converted_to_exact_integers(kind: Kind, tmp_path: Path) -> None:
     for seed in range(2):
         start = quantize(graph_with(kind, seed))
@@ -69,13 +69,13 @@ def test_each_operator_starts_from_calibration_and_is_converted_to_exact_integer
 
 @pytest.mark.parametrize("seed", range(6))
 def test_random_graphs_are_converted_to_exact_integers(seed: int, tmp_path: Path) -> None:
-    graph, spec = trained(quantize(random_graph(seed, INTEGER_KINDS))).convert()
+    graph, spec = trained(quantize(random_graph(seed))).convert()
     assert_same_integers(graph, spec, tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_every_weight_and_scale_that_counts_has_a_gradient(seed: int) -> None:
-    network = network_of(quantize(random_graph(seed, INTEGER_KINDS))).train()
+    network = network_of(quantize(random_graph(seed))).train()
     torch.nn.functional.cross_entropy(network(X), LABELS).backward()
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
