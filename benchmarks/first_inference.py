@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import os
 import statistics
 import sys
@@ -34,7 +35,7 @@ def measure_first_inference(bundle: Bundle, processes: int = PROCESSES) -> dict[
         processes: each loads the library once.
     """
     model = bundle.path.absolute() / "model.so"
-    command = [sys.executable, "-m", "benchmarks.first_inference", str(model), str(bundle.size)]
+    command = [sys.executable, "-m", "benchmarks.first_inference", str(model), str(math.prod(bundle.shape))]
     command.append(str(bundle.manifest["classes"]))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     times = []
@@ -49,9 +50,9 @@ def measure_first_inference(bundle: Bundle, processes: int = PROCESSES) -> dict[
     return {"processes": processes, "min_ms": min(times), "median_ms": statistics.median(times), "max_ms": max(times)}
 
 
-def first_inference(model: Path, size: int, classes: int) -> float:
+def first_inference(model: Path, picture_bytes: int, classes: int) -> float:
     """Return the milliseconds from opening a library to the logits of a black image."""
-    image, logits = (ctypes.c_uint8 * (size * size * 3))(), (ctypes.c_float * classes)()
+    image, logits = (ctypes.c_uint8 * picture_bytes)(), (ctypes.c_float * classes)()
     start = time.perf_counter_ns()
     library = ctypes.CDLL(str(model), mode=os.RTLD_NOW | os.RTLD_LOCAL)
     library.rg_workspace_bytes.restype = ctypes.c_size_t

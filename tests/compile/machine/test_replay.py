@@ -92,6 +92,13 @@ def test_changed_expectation_fails_the_replay(host_bundle: Path, tmp_path: Path)
     assert 0 < result.replays[0].largest_difference < 1.0
 
 
+def test_pictures_of_other_channels_are_refused(host_bundle: Path, tmp_path: Path) -> None:
+    images, path = random_images(3), tmp_path / "vectors.bin"
+    path.write_bytes(pack_vectors(Vectors(np.ascontiguousarray(images[..., :1]), expected_logits(images))))
+    with pytest.raises(IntegrityError, match="pictures of 1 channels, the model takes 3"):
+        verify_bundle(host_bundle, vectors=path)
+
+
 def test_a_library_that_exports_more_is_refused(host_bundle: Path, tmp_path: Path) -> None:
     bundle = copied(host_bundle, tmp_path)
     data = (bundle / "model.so").read_bytes()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from repghost.data import ImageError
-from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess, resolve_preprocess
+from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess, resized, resolve_preprocess
 from repghost.errors import UsageError
 
 SMALL = Preprocess(size=16, resize=20, interpolation="bilinear", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
@@ -105,9 +105,73 @@ def test_round_trip_through_json(size: int, margin: int, interpolation: str, mea
     assert Preprocess.from_dict(json.loads(json.dumps(original.to_dict()))) == original
 
 
+GREY = {"mean": (0.4,), "std": (0.3,)}
+WIDE = Preprocess((24, 40), (27, 45), "bilinear", **GREY)
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "written"),
+    [
+        (SMALL, {"size": 16, "resize": 20}),
+        (WIDE, {"size": [24, 40], "resize": [27, 45]}),
+        (Preprocess((24, 40), 48), {"size": [24, 40], "resize": 48}),
+        (Preprocess((32, 32), (40, 40)), {"size": 32, "resize": 40}),  # one form for one size
+        (Preprocess(32, (40, 48), squash=True), {"size": 32, "resize": [40, 48], "squash": True}),
+    ],
+)
+def test_any_shape_survives_json_in_one_form(preprocess: Preprocess, written: dict[str, Any]) -> None:
+    values = preprocess.to_dict()
+    assert {key: value for key, value in values.items() if key in ("size", "resize", "squash")} == written
+    assert set(values) == {"version", "size", "resize", "interpolation", "mean", "std", *written}
+    assert Preprocess.from_dict(json.loads(json.dumps(values))) == preprocess
+    assert preprocess.apply(random_image(61, 47)).shape == preprocess.shape
+
+
+def test_grey_is_the_luma_of_what_lies_over_white() -> None:
+    clear = Image.new("RGBA", (40, 24), (255, 0, 0, 0))
+    assert (WIDE.apply(clear) == 255).all()
+    red = Preprocess(8, 8, "bilinear", **GREY).apply(Image.new("RGB", (8, 8), (255, 0, 0)))
+    assert set(red.ravel().tolist()) == {(19595 * 255 + 32768) >> 16}
+    assert WIDE.normalize(WIDE.apply(clear)[None]).shape == (1, 1, 24, 40)
+    with pytest.raises(UsageError, match=r"\[N, H, W, 1\]"):
+        WIDE.normalize(np.zeros((1, 24, 40, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "size", "expected"),
+    [
+        (SMALL, 32, (32, 40)),
+        (SMALL, (16, 16), (16, 20)),
+        (SMALL, (32, 48), ((32, 48), (40, 60))),
+        (WIDE, (48, 80), ((48, 80), (54, 90))),
+        (WIDE, 24, (24, 27)),
+        (Preprocess((24, 40), 48), (12, 20), ((12, 20), 24)),  # the short side stays the rule
+        (Preprocess((24, 40), 48), 20, (20, 24)),
+        (Preprocess((24, 40), 48, squash=True), (12, 20), ((12, 20), 24)),
+        (Preprocess((20, 40), (20, 44), squash=True), 20, (20, (20, 22))),
+    ],
+)
+def test_another_size_keeps_the_share_that_is_cropped(preprocess: Preprocess, size: Any, expected: Any) -> None:
+    changed = resized(preprocess, size)
+    assert (changed.size, changed.resize) == expected
+    assert (changed.squash, changed.mean) == (preprocess.squash, preprocess.mean)
+    assert resized(preprocess, None) is resized(preprocess, preprocess.size) is preprocess
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"size": [24, 40]}, r"resize 20 is smaller than size \(24, 40\)"),
+        ({"size": [16, 20, 3]}, "a whole number of pixels .* or a height and a width"),
+        ({"size": [16, True]}, "whole number"),
+        ({"size": [16, 20.0]}, "whole number"),
+        ({"size": [16, 5000], "resize": 5000}, "from 1 to 4096"),
+        ({"size": [8, 18], "resize": [20, 16]}, "smaller"),
+        ({"size": "16x20"}, "whole number"),
+        ({"mean": [0.5]}, "as many channels"),
+        ({"mean": []}, "three numbers .* or one for grey"),
+        ({"squash": 1}, "true or false"),
+        ({"squash": None}, "true or false"),
         ({"size": 0}, "size"),
         ({"size": 64.0}, "size"),
         ({"size": True}, "size"),
