@@ -99,6 +99,18 @@ FUNCTIONS: dict[str, Callable[..., Floats]] = {
 }
 
 
+def evaluate(steps: tuple[Step, ...], x: Floats) -> Floats:
+    """Return a formula's value for each number, float32 of any shape, each step rounded to float32."""
+    values = [x]
+    with np.errstate(all="ignore"):
+        for step in steps:
+            operands = (
+                values[operand] if isinstance(operand, int) else np.float32(operand) for operand in step.operands
+            )
+            values.append(np.asarray(FUNCTIONS[step.operator](dict(step.attributes), *operands), np.float32))
+    return values[-1]
+
+
 def table_of(steps: tuple[Step, ...], x: QParams, y: QParams) -> NDArray[np.int8]:
     """Return int8 [256], table[q + 128] = quantize(f(dequantize(q))), each step rounded to float32.
 
@@ -110,20 +122,15 @@ def table_of(steps: tuple[Step, ...], x: QParams, y: QParams) -> NDArray[np.int8
     Raises:
         UsageError: when a value is not finite.
     """
-    values = [dequantize(EVERY, x)]
-    with np.errstate(all="ignore"):
-        for step in steps:
-            operands = (
-                values[operand] if isinstance(operand, int) else np.float32(operand) for operand in step.operands
-            )
-            values.append(np.asarray(FUNCTIONS[step.operator](dict(step.attributes), *operands), np.float32))
-    if not np.isfinite(values[-1]).all():
-        wrong = float(values[0][~np.isfinite(values[-1])][0])
+    real = dequantize(EVERY, x)
+    values = evaluate(steps, real)
+    if not np.isfinite(values).all():
+        wrong = float(real[~np.isfinite(values)][0])
         raise UsageError(
             f"{' of '.join(step.operator for step in reversed(steps))} has no finite value at {wrong:.4g}, which its "
             "input can reach; calibrate with other pictures, or limit its input."
         )
-    return quantize(values[-1], y)
+    return quantize(values, y)
 
 
 def requantization(x: QParams, y: QParams) -> NDArray[np.int8]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from compile.bundle.layers import bundle_layers
 from compile.bundle.manifest import FILES, SECTIONS, Bundle, bundle_target, check_bundle, write_bundle
-from compile.ir.float_program import float_program
+from compile.ir.float_from_graph import float_program
 from compile.link.toolchain import link_model
 from compile.machine.execute import machine_for, run_runner
 from compile.machine.facts import describe_machine

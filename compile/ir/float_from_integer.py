@@ -1,20 +1,23 @@
 """The float form of an integer program: the same layers with the same weights, and nothing rounded in between.
 
 A file that is already quantized has no other float form. Its speed is that of the float network it was quantized from,
-its answers are those of the quantized weights. Upper bounds, of ReLU6 for example, are left out: nothing limits what a
-float can hold.
+its answers are those of the quantized weights. A clamp below the largest integer stays one. At the largest integer,
+where most files put the bound of a ReLU6, it cannot be told from the end of the scale and is left out: nothing limits
+what a float can hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calib.integer.program import (
     Add,
+    AveragePool,
+    ChannelSlopes,
     Concat,
     Conv2d,
     Crop,
@@ -22,16 +25,25 @@ from calib.integer.program import (
     Dequantize,
     GlobalAveragePool,
     InputTable,
+    LinearResize,
     Lookup,
     MaxPool,
     Multiply,
+    NearestUpsample,
     Operator,
+    Pad,
     Program,
+    SelectPixels,
+    ShuffleChannels,
 )
-from calib.integer.qparams import QParams
+from calib.integer.qparams import INT8_MAX, INT8_MIN, LINEAR_SHIFT
 from calib.integer.values import Requantize, RequantizeAdd, Tensor, ToLogits
+from compile.ir.float_digest import program_digest
+from compile.ir.float_from_graph import is_broadcast, with_scores
 from compile.ir.float_program import (
     FloatAdd,
+    FloatAveragePool,
+    FloatChannelSlopes,
     FloatConcat,
     FloatConv2d,
     FloatCrop,
@@ -40,19 +52,25 @@ from compile.ir.float_program import (
     FloatGate,
     FloatInput,
     FloatMaxPool,
+    FloatMultiply,
     FloatOperator,
+    FloatPad,
     FloatPool,
     FloatProgram,
+    FloatResize,
+    FloatShuffleChannels,
+    FloatSubtract,
     FloatTensor,
-    program_digest,
 )
-from compile.ir.float_reference import FUNCTIONS
-from compile.ir.memory_plan import CHANNEL_GROUP
+from compile.ir.table_formulas import formula_of, only_rescales
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
+from repghost.graph.formulas import HARD_SIGMOID
+from repghost.graph.operators import UNBOUNDED, Clamp, Step
+
+Clamped: TypeAlias = Requantize | RequantizeAdd | Add  # what has bounds
 
 ADD_UNIT = 4096  # of the multipliers before a residual add
-TABLE_STEPS = 1  # by which a table may differ from the function it is recognized as
 
 
 def float_form(program: Program, preprocess: Preprocess) -> FloatProgram:
@@ -68,10 +86,10 @@ def float_form(program: Program, preprocess: Preprocess) -> FloatProgram:
     form = _FloatForm(program)
     for operator in program.operators:
         form.add(operator)
-    digest = program_digest(form.operators, preprocess)
-    return FloatProgram(
-        tuple(form.operators), program.height, program.width, program.classes, digest, channels=program.channels
-    )
+    operators = with_scores(form.operators)
+    digest = program_digest(operators, preprocess)
+    sizes = program.height, program.width, program.classes
+    return FloatProgram(operators, *sizes, digest, channels=program.channels)
 
 
 class _FloatForm:
@@ -90,75 +108,149 @@ class _FloatForm:
         """Append the float form of an operator."""
         match op:
             case Dequantize():
-                return  # the operator before already writes the scores
+                self.tensors[op.output.name] = self.tensors[op.input.name]
             case Lookup() if only_rescales(op):
                 self.tensors[op.output.name] = self.tensors[op.input.name]  # the same real numbers
-            case Lookup() if function_of(op) == "hard_sigmoid" and self._only_gates(op.output):
+            case Lookup() if self._only_gates(op):
                 return  # part of the gates that read it
             case Conv2d() | DepthwiseConv2d():
-                self._convolution(op)
-            case InputTable():
-                scale, zero = op.output.qparams.scale, op.output.qparams.zero_point
-                self._append(FloatInput(op.name, self._output(op), _real(op.tables, scale, zero)))
-            case GlobalAveragePool():
-                self._append(FloatPool(op.name, self.tensors[op.input.name], self._output(op)))
+                self._append(self._convolution(op))
             case Lookup():
-                self._append(FloatFunction(op.name, self.tensors[op.input.name], self._output(op), function_of(op)))
-            case Multiply() if op.gate.shape == (1, 1, op.output.channels):
-                raw = self.tensors[self._gate_source(op).name]
-                self._append(FloatGate(op.name, self.tensors[op.input.name], raw, self._output(op)))
-            case Add() if min(op.factor, op.other_factor) >= 0 and op.other.shape == op.output.shape:
-                x, other = self.tensors[op.input.name], self.tensors[op.other.name]
-                relu = op.low == op.output.qparams.zero_point
-                self._append(FloatAdd(op.name, x, other, self._output(op), relu))
-            case MaxPool():
-                x = self.tensors[op.input.name]
-                self._append(FloatMaxPool(op.name, x, self._output(op), op.size, op.strides, op.pads, op.dilations))
-            case Concat():
-                inputs = tuple(self.tensors[tensor.name] for tensor in op.parts)
-                self._append(FloatConcat(op.name, inputs, self._output(op)))
-            case Crop():
-                x = self.tensors[op.input.name]
-                self._append(FloatCrop(op.name, x, self._output(op), op.row, op.column, op.channel))
+                self._append(FloatFunction(op.name, self.tensors[op.input.name], self._output(op), formula_of(op)))
+            case Multiply():
+                self._append(self._multiply(op))
+            case Add():
+                self._append(self._add(op))
             case _:
-                raise UsageError(f"{op.name} ({type(op).__name__}) has no float form; ask for PRECISION=int8.")
+                self._append(self._other(op))
+                epilogue = getattr(op, "epilogue", None)
+                if isinstance(epilogue, Requantize) and _limits(epilogue):
+                    limits = (Step("Clip", (0, *clamp_of(epilogue, op.output))),)
+                    x = self.operators[-1].output
+                    self._append(FloatFunction(f"{op.name}.clamp", x, self._output(op, ".clamped"), limits), op.output)
 
-    def _append(self, operator: FloatOperator) -> None:
-        if operator.output.channels % CHANNEL_GROUP and isinstance(operator, FloatConcat | FloatCrop):
-            raise UsageError(f"{operator.name}: in float only multiples of {CHANNEL_GROUP} channels are put together.")
+    def _other(self, op: Operator) -> FloatOperator:
+        y = self._output(op)
+        if isinstance(op, InputTable):
+            return FloatInput(op.name, y, _real(op.tables, op.output.qparams.scale, op.output.qparams.zero_point))
+        x = self.tensors[op.inputs[0].name]
+        match op:
+            case GlobalAveragePool():
+                return FloatPool(op.name, x, y)
+            case AveragePool():
+                return FloatAveragePool(
+                    op.name, x, y, op.size, op.strides, op.pads, *_shares(op), dilations=op.dilations
+                )
+            case MaxPool():
+                return FloatMaxPool(op.name, x, y, op.size, op.strides, op.pads, op.dilations)
+            case ChannelSlopes():
+                return FloatChannelSlopes(op.name, x, y, op.slopes / op.epilogue.multiplier)
+            case Concat():
+                return FloatConcat(op.name, tuple(self.tensors[tensor.name] for tensor in op.parts), y)
+            case Crop():
+                return FloatCrop(op.name, x, y, op.row, op.column, op.channel)
+            case NearestUpsample():
+                rows, columns = np.arange(y.height) // op.rows, np.arange(y.width) // op.columns
+                return _selection(op.name, x, y, rows, columns)
+            case SelectPixels():
+                return _selection(op.name, x, y, op.rows, op.columns)
+            case LinearResize():
+                one = np.float32(1 << LINEAR_SHIFT)
+                below, right = op.rows[:, 2].astype(np.float32) / one, op.columns[:, 2].astype(np.float32) / one
+                return FloatResize(op.name, x, y, op.rows[:, :2].T, op.columns[:, :2].T, below, right)
+            case Pad():
+                value = float((op.value - op.output.qparams.zero_point) * np.float32(op.output.qparams.scale))
+                return FloatPad(op.name, x, y, op.row, op.column, op.channel, value)
+            case ShuffleChannels():
+                return FloatShuffleChannels(op.name, x, y, op.groups)
+        raise UsageError(f"{op.name} ({type(op).__name__}) has no float form; ask for PRECISION=int8.")
+
+    def _append(self, operator: FloatOperator, stands_for: Tensor | None = None) -> None:
         self.operators.append(operator)
-        self.tensors[operator.output.name] = operator.output
+        self.tensors[(stands_for or operator.output).name] = operator.output
 
-    def _output(self, op: Operator, name: str = "") -> FloatTensor:
-        return FloatTensor(name or op.output.name, op.output.height, op.output.width, op.output.channels)
+    def _output(self, op: Operator, suffix: str = "") -> FloatTensor:
+        return FloatTensor(op.output.name + suffix, op.output.height, op.output.width, op.output.channels)
 
-    def _only_gates(self, tensor: Tensor) -> bool:
-        return all(isinstance(reader, Multiply) and reader.gate == tensor for reader in self.readers[tensor.name])
-
-    def _gate_source(self, op: Multiply) -> Tensor:
-        maker = self.made_by[op.gate.name]
-        if not isinstance(maker, Lookup) or function_of(maker) != "hard_sigmoid":
-            raise UsageError(f"{op.name}: in float a gate has to come from a hard sigmoid; ask for PRECISION=int8.")
-        return maker.input
-
-    def _convolution(self, op: Conv2d | DepthwiseConv2d) -> None:
-        weight, bias = real_weights(op)
-        geometry, apart = (op.strides, op.pads), op.dilations
-        x, epilogue = self.tensors[op.input.name], op.epilogue
+    def _only_gates(self, op: Lookup) -> bool:
+        """Tell whether a table is a hard sigmoid that only gates of channels read."""
         readers = self.readers.get(op.output.name, [])
-        logits = isinstance(epilogue, ToLogits) or any(isinstance(reader, Dequantize) for reader in readers)
-        relu = not logits and getattr(epilogue, "low", None) == op.output.qparams.zero_point
+        are_gates = all(isinstance(reader, Multiply) and self._is_gate(reader, op.output) for reader in readers)
+        return are_gates and bool(readers) and formula_of(op) == HARD_SIGMOID
+
+    def _is_gate(self, op: Multiply, gate: Tensor) -> bool:
+        fits = gate.shape == (1, 1, op.input.channels) and op.input != gate
+        return op.gate == gate and fits and not _limits(op.epilogue)
+
+    def _multiply(self, op: Multiply) -> FloatOperator:
+        x, y = self.tensors[op.input.name], self._output(op)
+        maker = self.made_by.get(op.gate.name)
+        if op.gate.name not in self.tensors and isinstance(maker, Lookup):
+            return FloatGate(op.name, x, self.tensors[maker.input.name], y)
+        other = self._spread(op.name, self.tensors[op.gate.name], y)
+        return FloatMultiply(op.name, x, other, y, clamp_of(op.epilogue, op.output))
+
+    def _add(self, op: Add) -> FloatOperator:
+        x, y, clamp = self.tensors[op.input.name], self._output(op), clamp_of(op, op.output)
+        other = self._spread(op.name, self.tensors[op.other.name], y, to_all=op.factor < 0)
+        if min(op.factor, op.other_factor) >= 0:
+            return FloatAdd(op.name, x, other, y, clamp)
+        if op.factor >= 0:
+            return FloatSubtract(op.name, x, other, y, clamp)
+        return FloatSubtract(op.name, other, x, y, clamp)
+
+    def _spread(self, name: str, x: FloatTensor, y: FloatTensor, to_all: bool = False) -> FloatTensor:
+        """Return what is put together with a map of the size of y: x, or where no kernel spreads it, copies of it."""
+        if is_broadcast(x, y) and not (to_all and x.shape != y.shape):
+            return x
+        if x.shape[:2] != y.shape[:2]:
+            spread = replace(x, name=f"{name}.spread", height=y.height, width=y.width)
+            rows, columns = (np.arange(whole) % one for whole, one in zip(y.shape[:2], x.shape[:2], strict=True))
+            self._append(_selection(spread.name, x, spread, rows, columns))
+            x = spread
+        if x.channels != y.channels:
+            repeated = replace(x, name=f"{name}.repeated", channels=y.channels)
+            self._append(FloatConcat(repeated.name, (x,) * y.channels, repeated))
+            x = repeated
+        return x
+
+    def _convolution(self, op: Conv2d | DepthwiseConv2d) -> FloatOperator:
+        weight, bias = real_weights(op)
+        x, epilogue = self.tensors[op.input.name], op.epilogue
+        clamp = clamp_of(epilogue, op.output) if isinstance(epilogue, Requantize | RequantizeAdd) else UNBOUNDED
         residual = self.tensors[epilogue.residual.name] if isinstance(epilogue, RequantizeAdd) else None
-        if isinstance(op, DepthwiseConv2d):
-            layer = op.name, x, self._output(op), weight, bias
-            self._append(FloatDepthwiseConv2d(*layer, *geometry, relu, residual, dilations=apart))
-        elif residual is None:
-            layer = op.name, x, self._output(op), weight, bias
-            self._append(FloatConv2d(*layer, *geometry, relu, logits, dilations=apart))
-        else:
-            part = self._output(op, f"{op.output.name}.before_add")
-            self._append(FloatConv2d(op.name, x, part, weight, bias, *geometry, relu=False, dilations=apart))
-            self._append(FloatAdd(f"{op.name}.add", part, residual, self._output(op), relu))
+        kind = FloatDepthwiseConv2d if isinstance(op, DepthwiseConv2d) else FloatConv2d
+        layer = op.name, x, self._output(op), weight, bias
+        return kind(*layer, op.strides, op.pads, clamp, dilations=op.dilations, residual=residual)
+
+
+def _shares(op: AveragePool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the share of one row and of one column of a window in its mean; the multipliers are their products."""
+    shares = op.epilogue.multiplier.astype(np.float64) * op.output.qparams.scale / op.input.qparams.scale
+    shares = np.broadcast_to(shares, (op.output.height, op.output.width, 1))[..., 0]
+    return (shares[:, 0] / shares[0, 0]).astype(np.float32), shares[0].astype(np.float32)
+
+
+def _limits(bounds: Clamped) -> bool:
+    """Tell whether bounds are others than the ends of int8."""
+    return (bounds.low, bounds.high) != (INT8_MIN, INT8_MAX)
+
+
+def clamp_of(bounds: Clamped, output: Tensor) -> Clamp:
+    """Return the real numbers that integers are limited to; the ends of int8 are no limits, but for a ReLU's 0."""
+    scale, zero = output.qparams.scale, output.qparams.zero_point
+    has_low = bounds.low > INT8_MIN or bounds.low == zero
+    low = float((bounds.low - zero) * np.float32(scale)) if has_low else UNBOUNDED[0]
+    high = float((bounds.high - zero) * np.float32(scale)) if bounds.high < INT8_MAX else UNBOUNDED[1]
+    return low, high
+
+
+def _selection(
+    name: str, x: FloatTensor, y: FloatTensor, rows: NDArray[np.integer], columns: NDArray[np.integer]
+) -> FloatResize:
+    """Return the operator that copies rows and columns of a map."""
+    above, beside = (np.stack([places, places]).astype(np.int32) for places in (rows, columns))
+    return FloatResize(name, x, y, above, beside, np.zeros(y.height, np.float32), np.zeros(y.width, np.float32))
 
 
 def real_weights(op: Conv2d | DepthwiseConv2d) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -180,32 +272,5 @@ def real_weights(op: Conv2d | DepthwiseConv2d) -> tuple[NDArray[np.float32], NDA
     return weight.astype(np.float32), bias.astype(np.float32)
 
 
-def only_rescales(op: Lookup) -> bool:
-    """Return whether a table stands for the same real number in another scale, as before a concatenation."""
-    return _differs_by(op, lambda x: x) <= TABLE_STEPS
-
-
-def function_of(op: Lookup) -> str:
-    """Return which function a table of 256 is.
-
-    Raises:
-        UsageError: when it is none of `compile.ir.float_reference.FUNCTIONS`.
-    """
-    for name, function in FUNCTIONS.items():
-        if _differs_by(op, function) <= TABLE_STEPS:
-            return name
-    raise UsageError(f"{op.name}: its table is none of {', '.join(FUNCTIONS)}; ask for PRECISION=int8.")
-
-
-def _differs_by(op: Lookup, function: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> float:
-    """Return the largest difference of a table from that of a function, in steps of the output."""
-    x = _real(np.arange(-128, 128), op.input.qparams.scale, op.input.qparams.zero_point)
-    return float(np.abs(_quantized(function(x), op.output.qparams) - op.table).max())
-
-
 def _real(values: NDArray[Any], scale: float, zero_point: int) -> NDArray[np.float32]:
     return ((values.astype(np.float32) - zero_point) * np.float32(scale)).astype(np.float32)
-
-
-def _quantized(values: NDArray[np.float32], qparams: QParams) -> NDArray[np.float64]:
-    return np.clip(np.rint(values / np.float64(qparams.scale)) + qparams.zero_point, -128, 127)

@@ -6,9 +6,7 @@ float32 in the layouts of `calib.integer.program`; a kernel of half precision ro
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -16,29 +14,9 @@ from numpy.typing import NDArray
 
 from calib.integer.operation import Activation, Operation, Pooling
 from calib.integer.operation import Convolution as ConvolutionBase
-from repghost.data.images.preprocess import Preprocess
-from repghost.errors import UsageError
-from repghost.graph.formulas import HARD_SIGMOID
-from repghost.graph.operators import (
-    INPUT,
-    RELU,
-    UNBOUNDED,
-    Add,
-    Classifier,
-    Convolution,
-    Function,
-    GlobalAveragePool,
-    Graph,
-    Multiply,
-    Operator,
-)
-from repghost.graph.shapes import Shape, shapes_of
+from repghost.graph.operators import Clamp, Step
 
-# Settings that stand at a fixed place in a digest, whether an operator has them or not. A setting that is not among
-# them is added by its name, so no field is left out but those that have their default; this list only keeps the
-# digests of older bundles as they are.
-SETTINGS = ("stride", "padding", "relu", "function", "row", "column", "channel")
-DIGEST = "digest"  # the key in a field's metadata of another name in the digest; None where it is left out
+DIGEST = "digest"  # the key in a field's metadata of another name in `float_digest`; None where it is left out
 
 
 @dataclass(frozen=True)
@@ -68,7 +46,7 @@ class FloatInput(FloatOperation):
 
 @dataclass(frozen=True)
 class FloatConvolution(FloatOperation, ConvolutionBase[FloatTensor]):
-    """What both convolutions have in common: a bias, and at the end an optional ReLU. Padding pads with 0."""
+    """What both convolutions have in common: a bias, perhaps a map that is added, then a clamp. Padding pads with 0."""
 
     name: str
     input: FloatTensor
@@ -77,24 +55,25 @@ class FloatConvolution(FloatOperation, ConvolutionBase[FloatTensor]):
     bias: NDArray[np.float32]  # [O]
     strides: tuple[int, int] = field(metadata={DIGEST: "stride"})
     pads: tuple[int, int] = field(metadata={DIGEST: "padding"})
-    relu: bool
+    clamp: Clamp = field(metadata={DIGEST: "relu"})
     dilations: tuple[int, int] = field(default=(1, 1), kw_only=True)
+    residual: FloatTensor | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
 class FloatConv2d(FloatConvolution):
-    """A dense convolution."""
+    """A dense convolution, or one of several groups."""
 
-    weight: NDArray[np.float32]  # [O, kh, kw, I]
+    weight: NDArray[np.float32]  # [O, kh, kw, I / groups]
     logits: bool = field(default=False, metadata={DIGEST: None})  # whether the output is the caller's array
+    groups: int = field(default=1, kw_only=True)
 
 
 @dataclass(frozen=True)
 class FloatDepthwiseConv2d(FloatConvolution):
-    """One kernel per channel; a residual is added before the ReLU."""
+    """One kernel per channel."""
 
     weight: NDArray[np.float32]  # [C, kh, kw]
-    residual: FloatTensor | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +100,21 @@ class FloatMaxPool(FloatOperation, Pooling[FloatTensor]):
 
 
 @dataclass(frozen=True)
+class FloatAveragePool(FloatOperation, Pooling[FloatTensor]):
+    """The mean of a window: its sum times a share of its row and one of its column, which count the pixels."""
+
+    name: str
+    input: FloatTensor
+    output: FloatTensor
+    size: tuple[int, int]
+    strides: tuple[int, int]
+    pads: tuple[int, int]
+    row_shares: NDArray[np.float32]  # [H]
+    column_shares: NDArray[np.float32]  # [W]
+    dilations: tuple[int, int] = (1, 1)
+
+
+@dataclass(frozen=True)
 class FloatGate(FloatOperation):
     """The squeeze-excite gate: x * clip(g / 6 + 0.5, 0, 1) with g of shape (1, 1, C)."""
 
@@ -132,23 +126,52 @@ class FloatGate(FloatOperation):
 
 @dataclass(frozen=True)
 class FloatFunction(FloatOperation):
-    """An element-wise function: "hard_swish", "hard_sigmoid" or "relu"."""
+    """A formula, of each number."""
 
     name: str
     input: FloatTensor
     output: FloatTensor
-    function: str
+    steps: tuple[Step, ...] = field(metadata={DIGEST: "function"})
 
 
 @dataclass(frozen=True)
-class FloatAdd(FloatOperation):
-    """The sum of two maps, then an optional ReLU."""
+class FloatChannelSlopes(FloatOperation):
+    """A PReLU: each channel's values below zero times its slope."""
+
+    name: str
+    input: FloatTensor
+    output: FloatTensor
+    slopes: NDArray[np.float32]  # [C]
+
+
+@dataclass(frozen=True)
+class FloatBinary(FloatOperation):
+    """What is made of the numbers at the same place of two maps, then a clamp.
+
+    The other one may be of fewer numbers: of one pixel (1, 1, C), or of one channel and one pixel or one row or one
+    column or all of them.
+    """
 
     name: str
     input: FloatTensor
     other: FloatTensor
     output: FloatTensor
-    relu: bool
+    clamp: Clamp = field(metadata={DIGEST: "relu"})
+
+
+@dataclass(frozen=True)
+class FloatAdd(FloatBinary):
+    """Their sum."""
+
+
+@dataclass(frozen=True)
+class FloatSubtract(FloatBinary):
+    """Their difference."""
+
+
+@dataclass(frozen=True)
+class FloatMultiply(FloatBinary):
+    """Their product."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +185,7 @@ class FloatConcat(FloatOperation):
 
 @dataclass(frozen=True)
 class FloatCrop(FloatOperation):
-    """A part of a map: y[i, j, c] = x[i + row, j + column, c + channel]."""
+    """A part of a map: y[i, j, c] = x[i * a + row, j * b + column, c * d + channel] with the steps (a, b, d)."""
 
     name: str
     input: FloatTensor
@@ -170,6 +193,55 @@ class FloatCrop(FloatOperation):
     row: int
     column: int
     channel: int
+    steps: tuple[int, int, int] = (1, 1, 1)
+
+
+@dataclass(frozen=True)
+class FloatShuffleChannels(FloatOperation):
+    """Channels of n groups in turn: y[i, j, c * n + g] = x[i, j, g * k + c] with k = channels / n of each group."""
+
+    name: str
+    input: FloatTensor
+    output: FloatTensor
+    groups: int
+
+
+@dataclass(frozen=True)
+class FloatPad(FloatOperation):
+    """A map within a larger one: y[i + row, j + column, c + channel] = x[i, j, c], and one number everywhere else."""
+
+    name: str
+    input: FloatTensor
+    output: FloatTensor
+    row: int
+    column: int
+    channel: int = 0
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
+class FloatResize(FloatOperation):
+    """A map of another size: (1 - s) * x[a] + s * x[b] of two rows a and b with the share s, then the same of columns.
+
+    Where every share is 0, each pixel is the copy of one.
+    """
+
+    name: str
+    input: FloatTensor
+    output: FloatTensor
+    rows: NDArray[np.int32]  # [2, H], of the input
+    columns: NDArray[np.int32]  # [2, W]
+    row_shares: NDArray[np.float32]  # [H], of the second of each two
+    column_shares: NDArray[np.float32]  # [W]
+
+
+@dataclass(frozen=True)
+class FloatScores(FloatOperation):
+    """A map of one pixel as the scores."""
+
+    name: str
+    input: FloatTensor
+    output: FloatTensor
 
 
 FloatOperator: TypeAlias = (
@@ -178,11 +250,19 @@ FloatOperator: TypeAlias = (
     | FloatDepthwiseConv2d
     | FloatPool
     | FloatMaxPool
+    | FloatAveragePool
     | FloatGate
     | FloatFunction
+    | FloatChannelSlopes
     | FloatAdd
+    | FloatSubtract
+    | FloatMultiply
     | FloatConcat
     | FloatCrop
+    | FloatShuffleChannels
+    | FloatPad
+    | FloatResize
+    | FloatScores
 )
 
 
@@ -197,109 +277,3 @@ class FloatProgram:
     digest: str  # sha256 over shapes, weights and Preprocess
     element: str = "float32"  # of every activation, weight and bias; the logits are always float32
     channels: int = 3  # of the image
-
-
-def float_program(graph: Graph, preprocess: Preprocess, element: str = "float32") -> FloatProgram:
-    """Return the float program of a fused network.
-
-    Args:
-        graph: from `repghost.graph.trace.graph_of`.
-        preprocess: gives the size of the image and the value of each byte.
-        element: what activations, weights and biases are kept in: "float32" or "float16".
-    """
-    image = FloatTensor(INPUT, *preprocess.shape, element)
-    shapes = shapes_of(graph, (image.height, image.width))
-    tensors = {name: _tensor(name, shape, element) for name, shape in shapes.items()}
-    operators: list[FloatOperator] = [FloatInput(INPUT, image, preprocess.table())]
-    sigmoids = {op.name: op.input for op in graph.operators if isinstance(op, Function) and op.steps == HARD_SIGMOID}
-    adds = graph.fused_adds
-    fused = {add.name for add in adds.values()}
-    for op in graph.operators:
-        if op.name not in sigmoids and op.name not in fused:
-            operators.append(_operator(op, adds.get(op.name), tensors, sigmoids))
-    last = operators[-1]
-    digest = program_digest(operators, preprocess)
-    return FloatProgram(
-        tuple(operators),
-        preprocess.height,
-        preprocess.width,
-        last.output.channels,
-        digest,
-        element,
-        preprocess.channels,
-    )
-
-
-def _tensor(name: str, shape: Shape, element: str) -> FloatTensor:
-    channels, height, width = shape
-    return FloatTensor(name, height, width, channels, element)
-
-
-def _operator(
-    op: Operator, add: Add | None, tensors: dict[str, FloatTensor], sigmoids: dict[str, str]
-) -> FloatOperator:
-    x, y = tensors[op.inputs[0]], tensors[op.name]
-    match op:
-        case Convolution():
-            return _convolution(op, add, tensors)
-        case GlobalAveragePool():
-            return FloatPool(op.name, x, y)
-        case Multiply() if op.other in sigmoids:
-            return FloatGate(op.name, x, tensors[sigmoids[op.other]], y)
-        case Classifier():
-            weight = op.weight[:, None, None, :]
-            return FloatConv2d(op.name, x, y, weight, op.bias, (1, 1), (0, 0), relu=False, logits=True)
-    raise UsageError(f"{op.name}: {type(op).__name__} has no float form; ask for PRECISION=int8.")
-
-
-def _convolution(op: Convolution, add: Add | None, tensors: dict[str, FloatTensor]) -> FloatOperator:
-    clamp = op.clamp if add is None else add.clamp
-    if clamp not in (UNBOUNDED, RELU):
-        raise UsageError(f"{op.name}: a convolution of this form has no float form; ask for PRECISION=int8.")
-    x, where, relu = tensors[op.input], (op.strides, op.pads[:2]), clamp == RELU
-    if op.is_depthwise:
-        output = tensors[op.name if add is None else add.name]
-        residual = None if add is None else tensors[add.other if add.input == op.name else add.input]
-        layer = op.name, x, output, op.weight[:, 0], op.bias
-        return FloatDepthwiseConv2d(*layer, *where, relu, residual, dilations=op.dilations)
-    if add is None and op.groups == 1:
-        weight = np.ascontiguousarray(op.weight.transpose(0, 2, 3, 1))
-        layer = op.name, x, tensors[op.name], weight, op.bias
-        return FloatConv2d(*layer, *where, relu, dilations=op.dilations)
-    raise UsageError(f"{op.name}: a convolution of this form has no float form; ask for PRECISION=int8.")
-
-
-def program_digest(operators: list[FloatOperator], preprocess: Preprocess) -> str:
-    """Return the SHA-256 over shapes, weights and Preprocess."""
-    digest = hashlib.sha256(repr(sorted(preprocess.to_dict().items())).encode())
-    for operator in operators:
-        for part in _digest_parts(operator):
-            digest.update(part)
-    return digest.hexdigest()
-
-
-def _digest_parts(operator: FloatOperator) -> Iterator[bytes]:
-    """Yield what an operator is, from every field but its name: tensors, then arrays, then settings."""
-    yield f"{type(operator).__name__} {operator.output} {[tensor.name for tensor in operator.inputs]}".encode()
-    for array in operator.weights:
-        yield np.ascontiguousarray(array).tobytes()
-    settings = {
-        entry.metadata.get(DIGEST, entry.name): _setting(value)
-        for entry in fields(operator)
-        if entry.name != "name" and not _is_data(value := getattr(operator, entry.name)) and value != entry.default
-    }
-    settings.pop(None, None)
-    yield repr([settings.pop(name, None) for name in SETTINGS]).encode()
-    for name, value in settings.items():
-        yield f"{name} {value}".encode()
-
-
-def _setting(value: object) -> object:
-    """Return a pair of equal numbers, as most windows have, as one: it was one in older bundles."""
-    return value[0] if isinstance(value, tuple) and len({*value}) == 1 else value
-
-
-def _is_data(value: object) -> bool:
-    """Tell whether a field holds a tensor, several of them, an array, or nothing: no setting."""
-    values = value if isinstance(value, tuple) else (value,)
-    return all(item is None or isinstance(item, FloatTensor | np.ndarray) for item in values)

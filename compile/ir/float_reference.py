@@ -6,15 +6,18 @@ nothing else. How a kernel adds up in between is its own matter and what the tol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.integer.functions import evaluate
 from calib.integer.operation import Windowed
 from compile.ir.float_program import (
     FloatAdd,
+    FloatAveragePool,
+    FloatChannelSlopes,
     FloatConcat,
     FloatConv2d,
     FloatCrop,
@@ -23,12 +26,19 @@ from compile.ir.float_program import (
     FloatGate,
     FloatInput,
     FloatMaxPool,
+    FloatMultiply,
     FloatOperator,
+    FloatPad,
     FloatPool,
     FloatProgram,
+    FloatResize,
+    FloatScores,
+    FloatShuffleChannels,
+    FloatSubtract,
     FloatTensor,
 )
 from repghost.errors import UsageError
+from repghost.graph.operators import RELU, UNBOUNDED, Clamp
 
 CHUNK = 16  # images computed together
 
@@ -40,14 +50,6 @@ def hard_sigmoid(x: Array) -> Array:
     """Return clip(x / 6 + 0.5, 0, 1)."""
     opened: Array = np.clip(x * np.float32(1 / 6) + np.float32(0.5), 0, 1)
     return opened
-
-
-# Element-wise functions by their names in `FloatFunction`.
-FUNCTIONS: dict[str, Callable[[Array], Array]] = {
-    "hard_swish": lambda x: x * hard_sigmoid(x),
-    "hard_sigmoid": hard_sigmoid,
-    "relu": lambda x: np.maximum(x, 0),
-}
 
 
 def run_float(program: FloatProgram, images: NDArray[np.uint8]) -> Array:
@@ -117,19 +119,66 @@ def execute(operator: FloatOperator, tensors: Activations, images: NDArray[np.ui
             taps = _taps(operator, tensors[operator.input.name], outside=-np.inf)
             largest: Array = np.max([value for *_, value in taps], axis=0)
             return largest
+        case FloatAveragePool():
+            return _average(operator, tensors[operator.input.name])
         case FloatGate():
             return tensors[operator.input.name] * hard_sigmoid(tensors[operator.gate.name])
         case FloatFunction():
-            return FUNCTIONS[operator.function](tensors[operator.input.name])
+            return evaluate(operator.steps, tensors[operator.input.name])
+        case FloatChannelSlopes():
+            x = tensors[operator.input.name]
+            slopes = stored(operator.slopes, element, f"{operator.name}.slopes")
+            return np.where(x < 0, x * slopes, x)
         case FloatAdd():
-            total = tensors[operator.input.name] + tensors[operator.other.name]
-            return np.maximum(total, 0) if operator.relu else total
+            return _clamped(tensors[operator.input.name] + tensors[operator.other.name], operator.clamp)
+        case FloatSubtract():
+            return _clamped(tensors[operator.input.name] - tensors[operator.other.name], operator.clamp)
+        case FloatMultiply():
+            return _clamped(tensors[operator.input.name] * tensors[operator.other.name], operator.clamp)
+        case FloatScores():
+            return tensors[operator.input.name]
+    return _moved(operator, tensors)
+
+
+def _moved(operator: FloatOperator, tensors: Activations) -> Array:
+    """Return the output of an operator that moves numbers, or makes one of a few neighbours."""
+    x, y = tensors[operator.inputs[0].name], operator.output
+    match operator:
         case FloatConcat():
             return np.concatenate([tensors[tensor.name] for tensor in operator.parts], axis=3)
         case FloatCrop():
-            y, row, column, channel = operator.output, operator.row, operator.column, operator.channel
-            x = tensors[operator.input.name]
-            return x[:, row : row + y.height, column : column + y.width, channel : channel + y.channels]
+            starts = operator.row, operator.column, operator.channel
+            indices = [
+                first + np.arange(size) * step
+                for first, size, step in zip(starts, y.shape, operator.steps, strict=True)
+            ]
+            return x[:, indices[0]][:, :, indices[1]][..., indices[2]]
+        case FloatShuffleChannels():
+            by_group = x.reshape(*x.shape[:3], operator.groups, -1)
+            return by_group.swapaxes(3, 4).reshape(x.shape)
+        case FloatPad():
+            starts, whole = (operator.row, operator.column, operator.channel), (len(x), *y.shape)
+            inside = tuple(slice(first, first + side) for first, side in zip(starts, x.shape[1:], strict=True))
+            padded = np.full(whole, operator.value, np.float32)
+            padded[:, *inside] = x
+            return padded
+        case FloatResize():
+            rows, columns = operator.row_shares[:, None, None], operator.column_shares[:, None]
+            x = x[:, operator.rows[0]] * (1 - rows) + x[:, operator.rows[1]] * rows
+            return x[:, :, operator.columns[0]] * (1 - columns) + x[:, :, operator.columns[1]] * columns
+    raise TypeError(f"no reference of {operator!r}")
+
+
+def _clamped(x: Array, clamp: Clamp) -> Array:
+    if clamp == UNBOUNDED:
+        return x
+    limited: Array = np.maximum(x, 0) if clamp == RELU else np.clip(x, np.float32(clamp[0]), np.float32(clamp[1]))
+    return limited
+
+
+def _average(operator: FloatAveragePool, x: Array) -> Array:
+    total = sum(value for *_, value in _taps(operator, x))
+    return np.asarray(total * operator.row_shares[:, None, None] * operator.column_shares[:, None])
 
 
 def _taps(operator: Windowed[FloatTensor], x: Array, outside: float = 0.0) -> Iterator[tuple[int, int, Array]]:
@@ -147,8 +196,10 @@ def _dense(operator: FloatConv2d, tensors: Activations, element: str) -> Array:
     weight = stored(operator.weight, element, f"{operator.name}.weight")
     total = stored(operator.bias, element, f"{operator.name}.bias")
     for row, column, value in _taps(operator, tensors[operator.input.name]):
-        total = total + value @ weight[:, row, column].T
-    return np.maximum(total, 0) if operator.relu else total
+        parts = zip(np.split(value, operator.groups, 3), np.split(weight[:, row, column], operator.groups), strict=True)
+        products = [part @ of_group.T for part, of_group in parts]
+        total = total + (products[0] if len(products) == 1 else np.concatenate(products, 3))
+    return _finished(operator, total, tensors)
 
 
 def _depthwise(operator: FloatDepthwiseConv2d, tensors: Activations, element: str) -> Array:
@@ -156,6 +207,10 @@ def _depthwise(operator: FloatDepthwiseConv2d, tensors: Activations, element: st
     total = stored(operator.bias, element, f"{operator.name}.bias")
     for row, column, value in _taps(operator, tensors[operator.input.name]):
         total = total + value * weight[:, row, column]
+    return _finished(operator, total, tensors)
+
+
+def _finished(operator: FloatConv2d | FloatDepthwiseConv2d, total: Array, tensors: Activations) -> Array:
     if operator.residual is not None:
-        total += tensors[operator.residual.name]
-    return np.maximum(total, 0) if operator.relu else total
+        total = total + tensors[operator.residual.name]
+    return _clamped(total, operator.clamp)

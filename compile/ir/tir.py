@@ -48,6 +48,11 @@ def split_dtype(dtype: str) -> tuple[str, int]:
     return element, int(lanes or 1)
 
 
+def vector(element: str, lanes: int) -> str:
+    """Return the type of a vector as text, e.g. "int16x8"; of one lane it is a scalar."""
+    return element if lanes == 1 else f"{element}x{lanes}"
+
+
 def dtype_of(value: Expr) -> str:
     """Return the type of an expression as text, e.g. "int16x8"."""
     return str(value.ty.dtype)
@@ -56,7 +61,7 @@ def dtype_of(value: Expr) -> str:
 def cast(value: Expr, element: str) -> Expr:
     """Convert every lane to another element type."""
     lanes = split_dtype(dtype_of(value))[1]
-    return tirx.Cast(element if lanes == 1 else f"{element}x{lanes}", value)
+    return tirx.Cast(vector(element, lanes), value)
 
 
 def shuffle(vectors: Sequence[Expr], lanes: Sequence[int]) -> Expr:
@@ -103,6 +108,11 @@ def minimum(left: Expr, right: Expr) -> Expr:
     return tirx.Min(left, right)
 
 
+def select(condition: Expr, chosen: Expr, other: Expr) -> Expr:
+    """Return one of two values, lane by lane; both are computed."""
+    return tirx.Select(condition, chosen, other)
+
+
 def bitwise_xor(left: Expr, right: Expr) -> Expr:
     """Return the exclusive or, lane by lane."""
     return tirx.bitwise_xor(left, right)
@@ -126,6 +136,11 @@ def floordiv(value: Expr, divisor: int) -> Expr:
 def equal(left: Expr, right: Expr) -> Expr:
     """Return whether two scalars are equal."""
     return tirx.EQ(left, _index(right))
+
+
+def inside(value: Expr, low: int, high: int) -> Expr:
+    """Return whether a scalar is at least `low` and below `high`."""
+    return tirx.And(value >= const(low), value < const(high))
 
 
 def reinterpret(value: Expr, dtype: str) -> Expr:

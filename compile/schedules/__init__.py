@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from compile.ir.memory_plan import AnyOperator
 from compile.schedules.base import Context, Scheduled
+from compile.schedules.float.copies import schedule_float_copy, schedule_float_pad, schedule_float_scores
 from compile.schedules.float.depthwise import schedule_float_depthwise
-from compile.schedules.float.elementwise import schedule_float_gate, schedule_float_pool
+from compile.schedules.float.gates import schedule_float_gate, schedule_float_pixel_gate
 from compile.schedules.float.gemm import schedule_float_gemm
 from compile.schedules.float.input import schedule_float_input
-from compile.schedules.float.maps import schedule_float_copy, schedule_float_map
+from compile.schedules.float.maps import schedule_float_map
+from compile.schedules.float.pools import schedule_float_average_pool, schedule_float_pool
+from compile.schedules.float.resize import schedule_float_resize
 from compile.schedules.halo import schedule_halo
 from compile.schedules.int8.add import schedule_add
 from compile.schedules.int8.broadcast import schedule_broadcast
@@ -58,10 +61,15 @@ RULES = (
     schedule_float_gemm,
     schedule_float_depthwise,
     schedule_float_gate,
+    schedule_float_pixel_gate,
     schedule_float_pool,
+    schedule_float_average_pool,
     schedule_float_input,
     schedule_float_map,
     schedule_float_copy,
+    schedule_float_pad,
+    schedule_float_resize,
+    schedule_float_scores,
 )
 
 

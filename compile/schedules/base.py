@@ -13,8 +13,10 @@ from calib.integer.qparams import ADD_SHIFT, INT8_MIN, INT16_MAX
 from calib.integer.values import Requantize, RequantizeAdd
 from compile.intrin import InstructionSet
 from compile.ir import tir
+from compile.ir.float_program import FloatAdd, FloatBinary, FloatSubtract
 from compile.ir.memory_plan import AnyTensor, MemoryPlan, TensorPlace
 from compile.ir.tir import Expr, Kernel, Pointer
+from repghost.graph.operators import Clamp
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,34 @@ class KernelFrame:
 ELEMENT_BYTES = {"int8": 1, "int16": 2, "int32": 4, "float16": 2, "float32": 4}
 FLOAT_NAMES = {"float32": "f32", "float16": "f16"}  # in the names of kernels
 MaybeScheduled: TypeAlias = Scheduled | None
+
+
+def clamp_floats(value: Expr, clamp: Clamp) -> Expr:
+    """Return a float vector limited to an interval; limits that its element has anyway cost nothing."""
+    dtype, (low, high) = tir.dtype_of(value), clamp
+    largest = float(np.finfo(tir.split_dtype(dtype)[0]).max)
+    if low > -largest:
+        value = tir.maximum(value, tir.splat(float(low), dtype))
+    if high < largest:
+        value = tir.minimum(value, tir.splat(float(high), dtype))
+    return value
+
+
+def combine_floats(operator: FloatBinary, x: Expr, other: Expr) -> Expr:
+    """Return what a sum, a difference or a product of two maps makes of two vectors."""
+    match operator:
+        case FloatAdd():
+            value = x + other
+        case FloatSubtract():
+            value = x - other
+        case _:
+            value = x * other
+    return clamp_floats(value, operator.clamp)
+
+
+def binary_name(operator: FloatBinary) -> str:
+    """Return what a sum, a difference or a product is called in a kernel's name."""
+    return type(operator).__name__.removeprefix("Float").lower()
 
 
 def requantize_add(

@@ -96,6 +96,11 @@ def plan_panels(channels: int, widest: int, measure: Callable[[int], tuple[int, 
     return tuple(panels)
 
 
+def bytes_of(panels: Iterable[Panel]) -> int:
+    """Return the bytes of the constants of all panels."""
+    return sum(panel.count * panel.bytes_each for panel in panels)
+
+
 def pack_panels(panels: Iterable[Panel], pack_tile: Callable[[Panel, slice], list[bytes]]) -> bytes:
     """Return the constants of every tile, one after the other.
 

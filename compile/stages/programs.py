@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from compile.ir.float_from_graph import float_program
 from compile.ir.float_from_integer import float_form
-from compile.ir.float_program import FloatProgram, float_program
+from compile.ir.float_program import FloatProgram
 from compile.subject.subject import FloatSubject, Subject
 from compile.targets.precisions import FP32, INT8, Precision
 

@@ -10,23 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.ir.float_program import (
-    FloatAdd,
-    FloatConcat,
     FloatConv2d,
-    FloatCrop,
     FloatDepthwiseConv2d,
-    FloatFunction,
     FloatGate,
     FloatInput,
     FloatMaxPool,
     FloatPool,
     FloatTensor,
 )
-from compile.ir.float_reference import FUNCTIONS
 from repghost.data.images.preprocess import Preprocess
+from repghost.graph.operators import RELU, UNBOUNDED, Clamp
 from tests.support.float_harness import FloatCase
 from tests.support.kernel_cases import covered, covering, pair
 
+CLAMPS: tuple[Clamp, ...] = (UNBOUNDED, RELU, (-3.0, 6.0))
 ODD_TABLE = np.arange(3 * 256, dtype=np.float32).reshape(3, 256) ** 2 % 97  # no line
 
 
@@ -42,8 +39,9 @@ def gemm_cases(element: str) -> list[FloatCase]:
         "outputs": (1, 3, 4, 8, 12, 15, 28, 33),
         "size": ((1, 1), (2, 3), (7, 7), (5, 11), (9, 8)),
         "form": ((1, 1), (1, 2), (3, 1), (3, 2), ((1, 3), (2, 1)), ((5, 1), (1, 2)), (3, 1, (2, 1)), (2, 1, (1, 3))),
-        "relu": (False, True),
+        "clamp": CLAMPS,
         "logits": (False, False, True),
+        "residual": (False, True),
     }
     cases = []
     for seed, row in enumerate(covering(axes, 1)):
@@ -58,10 +56,39 @@ def gemm_cases(element: str) -> list[FloatCase]:
         sides = ((side + 2 * pad - of) // stride + 1 for side, pad, of, stride in sides)
         y = FloatTensor("y", *sides, row["outputs"], element)
         weight, bias = small(rng, y.channels, *kernel, x.channels), small(rng, y.channels)
-        relu = row["relu"] and not logits
-        operator = FloatConv2d("y", x, y, weight, bias, strides, pads, relu, logits, dilations=dilations)
+        other = replace(y, name="r") if row["residual"] and not logits else None
+        layer = "y", x, y, weight, bias, strides, pads, row["clamp"], logits
+        operator = FloatConv2d(*layer, dilations=dilations, residual=other)
         tensors = {"x": small(rng, 1, height, width, x.channels)}
+        if other is not None:
+            tensors["r"] = small(rng, 1, *other.shape)
         cases.append(FloatCase(f"gemm {row}", operator, tensors, halo=seed % 3 if not logits else 0))
+    return cases
+
+
+def group_cases(element: str) -> list[FloatCase]:
+    """Return convolutions of groups: those whose channels fill vectors, and those computed together with others."""
+    axes = {
+        "groups": ((2, 4, 4), (3, 8, 8), (4, 1, 2), (2, 3, 5), (8, 2, 1), (5, 16, 8), (6, 2, 4), (2, 20, 12)),
+        "size": ((1, 1), (2, 3), (7, 7), (5, 11)),
+        "form": ((1, 1), (3, 1), (3, 2), ((1, 3), (2, 1)), (3, 1, (1, 2))),
+        "clamp": CLAMPS,
+        "residual": (False, True),
+    }
+    cases = []
+    for seed, row in enumerate(covering(axes, 6)):
+        rng = np.random.default_rng(seed)
+        (groups, inputs, outputs), (height, width) = row["groups"], row["size"]
+        kernel, strides, dilations = (pair(side) for side in (*row["form"], 1)[:3])
+        pads = tuple(side // 2 for side in covered(kernel, dilations))
+        x = FloatTensor("x", height, width, groups * inputs, element)
+        y = FloatTensor("y", -(-height // strides[0]), -(-width // strides[1]), groups * outputs, element)
+        other = replace(y, name="r") if row["residual"] else None
+        weight, bias = small(rng, y.channels, *kernel, inputs), small(rng, y.channels)
+        layer = "y", x, y, weight, bias, strides, pads, row["clamp"]
+        operator = FloatConv2d(*layer, dilations=dilations, residual=other, groups=groups)
+        tensors = {"x": small(rng, 1, *x.shape)} | ({} if other is None else {"r": small(rng, 1, *y.shape)})
+        cases.append(FloatCase(f"groups {row}", operator, tensors, halo=seed % 3))
     return cases
 
 
@@ -74,7 +101,7 @@ def depthwise_cases(element: str) -> list[FloatCase]:
         "stride": (1, 2, (2, 1), (1, 2)),
         "dilation": (1, (1, 2), (2, 1)),
         "residual": (False, True),
-        "relu": (False, True),
+        "clamp": CLAMPS,
         "uneven": (False, True),
     }
     cases = []
@@ -89,8 +116,8 @@ def depthwise_cases(element: str) -> list[FloatCase]:
         y = FloatTensor("y", (height - 1) // strides[0] + 1, (width - 1) // strides[1] + 1, channels, element)
         other = FloatTensor("r", y.height, y.width, channels, element) if row["residual"] else None
         weight, bias = small(rng, channels, *kernel), small(rng, channels)
-        layer = "y", x, y, weight, bias, strides, pads, row["relu"], other
-        operator = FloatDepthwiseConv2d(*layer, dilations=dilations)
+        layer = "y", x, y, weight, bias, strides, pads, row["clamp"]
+        operator = FloatDepthwiseConv2d(*layer, dilations=dilations, residual=other)
         tensors = {"x": small(rng, 1, height, width, channels)}
         if other is not None:
             tensors["r"] = small(rng, 1, y.height, y.width, channels)
@@ -121,32 +148,6 @@ def small_cases(element: str) -> list[FloatCase]:
     return cases
 
 
-def map_cases(element: str) -> list[FloatCase]:
-    """Return functions, sums, concatenations and crops; a function is rounded, whatever only moves is exact."""
-    cases = []
-    near = 4e-3 if element == "float16" else 1e-6
-    axes = {"channels": (4, 8, 12, 20, 36), "size": ((1, 1), (3, 5), (8, 8)), "relu": (False, True)}
-    for seed, row in enumerate(covering(axes, 4)):
-        rng = np.random.default_rng(seed)
-        (height, width), channels = row["size"], row["channels"]
-
-        values = {"x": small(rng, 1, height, width, channels) * 2, "r": small(rng, 1, height, width, channels)}
-        x, other, y = (FloatTensor(name, height, width, channels, element) for name in "xry")
-        cases += [
-            FloatCase(f"{name} {row}", FloatFunction("y", x, y, name), {"x": values["x"]}, None, seed % 3, near)
-            for name in FUNCTIONS
-        ]
-        cases.append(FloatCase(f"add {row}", FloatAdd("y", x, other, y, row["relu"]), values, halo=seed % 3))
-        joined = FloatConcat("y", (x, other), FloatTensor("y", height, width, 2 * channels, element))
-        cases.append(FloatCase(f"concat {row}", joined, values, halo=seed % 3))
-        large = small(rng, 1, height + 2, width + 2, channels + 4)
-        cut = FloatCrop(
-            "y", replace(x, height=height + 2, width=width + 2, channels=channels + 4), y, seed % 3, 1, 4 * (seed % 2)
-        )
-        cases.append(FloatCase(f"crop {row}", cut, {"x": large}, halo=seed % 3))
-    return cases
-
-
 def max_pool_cases(element: str) -> list[FloatCase]:
     """Return max pools of maps below zero, where padding with a number would win."""
     axes = {"channels": (3, 4, 8, 20, 36), "size": ((3, 3), (5, 9), (8, 8)), "form": ((2, 2, 0), (3, 2, 1), (3, 1, 1))}
@@ -166,8 +167,8 @@ def max_pool_cases(element: str) -> list[FloatCase]:
 
 FLOAT_FAMILIES: dict[str, Callable[[str], list[FloatCase]]] = {
     "gemm": gemm_cases,
+    "groups": group_cases,
     "depthwise": depthwise_cases,
     "small": small_cases,
-    "maps": map_cases,
     "max pool": max_pool_cases,
 }

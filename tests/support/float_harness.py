@@ -16,12 +16,20 @@ from numpy.typing import NDArray
 from compile.codegen.program_to_objects import ScheduledNetwork, Step
 from compile.intrin.table import find_instruction_set
 from compile.ir.compiled_network import BLOB_ALIGNMENT
-from compile.ir.float_program import FloatDepthwiseConv2d, FloatInput, FloatOperator, FloatProgram, FloatTensor
+from compile.ir.float_program import (
+    FloatDepthwiseConv2d,
+    FloatInput,
+    FloatOperator,
+    FloatProgram,
+    FloatScores,
+    FloatTensor,
+)
 from compile.ir.float_reference import execute, stored
 from compile.ir.memory_plan import MemoryPlan, TensorPlace, plan_memory
 from compile.machine.execute import machine_for
 from compile.schedules import Context
 from compile.targets.table import Target, Variant
+from repghost.graph.operators import UNBOUNDED
 from tests.support.kernel_harness import ORDERS, STATUS, append_steps, distinct_inputs, pack, replay
 
 NO_IMAGE = np.zeros((1, 1, 1, 3), np.uint8)
@@ -41,7 +49,7 @@ class FloatCase:
     @property
     def is_logits(self) -> bool:
         """Whether the operator writes the caller's array."""
-        return bool(getattr(self.operator, "logits", False))
+        return isinstance(self.operator, FloatScores) or bool(getattr(self.operator, "logits", False))
 
     def expected(self) -> NDArray[np.float32]:
         """Return what the reference says, [H, W, C]."""
@@ -101,9 +109,9 @@ def _program(case: FloatCase) -> FloatProgram:
         weight = np.zeros((output.channels, 2 * case.halo + 1, 2 * case.halo + 1), np.float32)
         end = FloatTensor("end", 1, 1, 1, output.element)
         operators += [
-            FloatDepthwiseConv2d("end", t, end, weight, weight[:, 0, 0], (1, 1), (0, 0), False) for t in inputs
+            FloatDepthwiseConv2d("end", t, end, weight, weight[:, 0, 0], (1, 1), (0, 0), UNBOUNDED) for t in inputs
         ]
-        operators.append(FloatDepthwiseConv2d("end", output, end, weight, weight[:, 0, 0], (1, 1), halos, False))
+        operators.append(FloatDepthwiseConv2d("end", output, end, weight, weight[:, 0, 0], (1, 1), halos, UNBOUNDED))
     return FloatProgram(tuple(operators), 1, 1, 1, "", output.element)
 
 

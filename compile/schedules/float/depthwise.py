@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from math import prod
 
-from compile.ir import tir
 from compile.ir.float_program import FloatDepthwiseConv2d
 from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr
-from compile.schedules.base import FLOAT_NAMES, Context, MaybeScheduled, Scheduled
+from compile.schedules.base import FLOAT_NAMES, Context, MaybeScheduled, Scheduled, clamp_floats
 from compile.schedules.depthwise_tile import DepthwiseWriter, Parameters, Tap, pack_phases
 from compile.schedules.phases import Phases, flat_phases, pixel_phases, row_tile
 from compile.schedules.tiles import window_name
@@ -44,7 +43,7 @@ class FloatDepthwiseWriter(DepthwiseWriter[Parameters]):
 
     def __init__(self, operator: FloatDepthwiseConv2d, context: Context, phases: Phases, rows: int) -> None:
         super().__init__(operator, context, phases, rows, operator.residual)
-        self.relu, self.constants = operator.relu, self.frame.constants(operator.output.element)
+        self.clamp, self.constants = operator.clamp, self.frame.constants(operator.output.element)
 
     def parameters(self, phase: Expr) -> Parameters:
         """Load bias, then taps, of a phase."""
@@ -65,6 +64,5 @@ class FloatDepthwiseWriter(DepthwiseWriter[Parameters]):
         return self.kernel.bind(total, "sum")
 
     def finish(self, total: Expr, residual: Expr | None, parameters: Parameters) -> Expr:
-        """Return the sum with its residual, and not less than zero where a ReLU follows."""
-        value = total if residual is None else total + residual
-        return tir.maximum(value, tir.splat(0.0, tir.dtype_of(value))) if self.relu else value
+        """Return the sum with its residual, clamped."""
+        return clamp_floats(total if residual is None else total + residual, self.clamp)

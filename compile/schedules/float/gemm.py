@@ -17,10 +17,11 @@ from compile.schedules.base import (
     KernelFrame,
     MaybeScheduled,
     Scheduled,
+    clamp_floats,
     offsets_of,
 )
-from compile.schedules.float.panels import choose_tile, is_cut, pack_constants, runs
-from compile.schedules.tiles import Panel, gemm_shape, plan_panels, store_scores, window_name
+from compile.schedules.float.panels import Parts, choose_tile, float_shape, is_cut, pack_constants, runs, split_groups
+from compile.schedules.tiles import Panel, bytes_of, plan_panels, store_scores, window_name
 from compile.schedules.walk import ONLY, Position, Walk, shared, units_of
 
 
@@ -29,21 +30,23 @@ def schedule_float_gemm(operator: AnyOperator, context: Context) -> MaybeSchedul
     if not isinstance(operator, FloatConv2d):
         return None
     output, isa = operator.output, context.isa
-    shape = gemm_shape(operator, context.place(operator.input))
+    parts = split_groups(operator, isa)
+    shape = float_shape(operator, context.place(operator.input), parts)
     pixels = output.height * output.width if isa.gathers_pixels else output.width
-    tile = choose_tile(isa, pixels, round_up(output.channels, CHANNEL_GROUP), shape)
+    tile = choose_tile(isa, pixels, round_up(parts.outputs, CHANNEL_GROUP), shape)
     per_column = ELEMENT_BYTES[output.element] * (1 + shape.segments * shape.length)  # a bias, and weights
-    panels = plan_panels(output.channels, tile.columns, lambda columns: (1, per_column * columns))
-    writer = FloatGemmWriter(operator, context, shape, tile, panels)
+    panels = plan_panels(parts.outputs, tile.columns, lambda columns: (1, per_column * columns))
+    writer = FloatGemmWriter(operator, context, shape, tile, panels, parts)
+    form = ("" if parts.count == 1 else f"g{parts.count}") + ("" if operator.residual is None else "_add")
     return Scheduled(
         function=writer.write(),
         name=(
-            f"rg_{FLOAT_NAMES[output.element]}_gemm{window_name(operator)}_m{tile.rows}n{tile.columns}"
+            f"rg_{FLOAT_NAMES[output.element]}_gemm{window_name(operator)}{form}_m{tile.rows}n{tile.columns}"
             f"_k{operator.weight[0].size}n{output.channels}__{isa.name}"
         ),
         offsets=writer.offsets,
         units=units_of(output, operator.macs),
-        constants=pack_constants(operator, panels, shape),
+        constants=pack_constants(operator, panels, shape, parts),
     )
 
 
@@ -51,13 +54,21 @@ class FloatGemmWriter:
     """Writes the kernel of one convolution: everything a method reads is set when the writer is made."""
 
     def __init__(
-        self, operator: FloatConv2d, context: Context, shape: GemmShape, tile: GemmTile, panels: tuple[Panel, ...]
+        self,
+        operator: FloatConv2d,
+        context: Context,
+        shape: GemmShape,
+        tile: GemmTile,
+        panels: tuple[Panel, ...],
+        parts: Parts,
     ) -> None:
         self.operator, self.isa, self.shape, self.tile, self.panels = operator, context.isa, shape, tile, panels
+        self.parts = parts
         self.source = context.place(operator.input)
         self.target = None if operator.logits else context.place(operator.output)
         self.element = operator.output.element
-        self.offsets = offsets_of(self.source, self.target)
+        self.residual = None if operator.residual is None else context.place(operator.residual)
+        self.offsets = offsets_of(self.source, self.target, self.residual)
         self.frame = KernelFrame(operator.name, len(self.offsets), element=self.element)
         self.kernel, self.x = self.frame.kernel, self.frame.tensors[0]
         self.constants = self.frame.constants(self.element)
@@ -71,20 +82,24 @@ class FloatGemmWriter:
             units = units_of(output, self.operator.macs)
             for panel in self.panels:
                 begin, end = shared(panel.count, bounds, units)
-                with kernel.loop(end - begin, begin, name="panel") as number:
-                    self._tile([ONLY], panel, number)
+                with (
+                    kernel.loop(self.parts.count, name="part") as part,
+                    kernel.loop(end - begin, begin, name="panel") as number,
+                ):
+                    self._tile([ONLY], panel, number, part)
         elif self._weights_first():
             for panel in self.panels:
                 with (
+                    kernel.loop(self.parts.count, name="part") as part,
                     kernel.loop(panel.count, name="panel") as number,
                     walk.tiles(kernel, bounds) as positions,
                 ):
-                    self._tile(positions, panel, number)
+                    self._tile(positions, panel, number, part)
         else:
-            with walk.tiles(kernel, bounds) as positions:
+            with walk.tiles(kernel, bounds) as positions, kernel.loop(self.parts.count, name="part") as part:
                 for panel in self.panels:
                     with kernel.loop(panel.count, name="panel") as number:
-                        self._tile(positions, panel, number)
+                        self._tile(positions, panel, number, part)
         return kernel.finish()
 
     def _weights_first(self) -> bool:
@@ -95,35 +110,36 @@ class FloatGemmWriter:
         """
         output = self.operator.output
         tiles = -(-output.height * output.width // self.tile.rows)
-        weights = sum(panel.count * panel.bytes_each for panel in self.panels)
-        rounds = sum(panel.count for panel in self.panels)
+        weights = bytes_of(self.panels) * self.parts.count
+        rounds = sum(panel.count for panel in self.panels) * self.parts.count
         return self.isa.gathers_pixels and rounds * self.source.size < tiles * weights
 
-    def _tile(self, positions: list[Position], panel: Panel, number: Expr) -> None:
+    def _tile(self, positions: list[Position], panel: Panel, number: Expr, part: Expr) -> None:
         widths, element_bytes = widest_first(panel.columns, self.isa.float_lanes), ELEMENT_BYTES[self.element]
         constants = tir.floordiv(panel.start, element_bytes) + number * (panel.bytes_each // element_bytes)
+        constants = constants + part * (bytes_of(self.panels) // element_bytes)
         at, biases = 0, []
         for width in widths:
             biases.append(self.kernel.bind(self.constants.load(constants + at, width), "bias"))
             at += width
-        sums = self._accumulate(positions, constants + panel.columns, widths, biases)
-        partial = panel.exceeds(self.operator.output.channels)
+        starts = [position.tap(self.source, self.operator) + part * self.parts.inputs for position in positions]
+        sums = self._accumulate(starts, constants + panel.columns, widths, biases)
+        partial = panel.exceeds(self.parts.outputs)
         for position, cells in zip(positions, sums, strict=True):
-            channel = panel.first + number * panel.columns
+            channel = panel.first + number * panel.columns + part * self.parts.outputs
             for cell, width in zip(cells, widths, strict=True):
                 self._finish(position, channel, cell.load(0), partial)
                 channel = channel + width
 
     def _accumulate(
-        self, positions: list[Position], weights: Expr, widths: list[int], biases: list[Expr]
+        self, starts: list[Expr], weights: Expr, widths: list[int], biases: list[Expr]
     ) -> list[list[tir.Pointer]]:
         """Emit the sums of a tile and return them by pixel and vector: in float32 where they are cut into runs."""
         columns, cut = sum(widths), is_cut(self.isa, self.shape)
-        starts = [position.tap(self.source, self.operator) for position in positions]
         if self.isa.gathers_pixels:
             starts = [self.kernel.bind(start, "start") for start in starts]
-        acc = [[self.kernel.local(1, f"{self.element}x{width}") for width in widths] for _ in positions]
-        sums = [[self.kernel.local(1, f"float32x{width}") for width in widths] for _ in positions] if cut else acc
+        acc = [[self.kernel.local(1, f"{self.element}x{width}") for width in widths] for _ in starts]
+        sums = [[self.kernel.local(1, f"float32x{width}") for width in widths] for _ in starts] if cut else acc
         for cells in sums:
             for cell, bias in zip(cells, biases, strict=True):
                 self.kernel.store(cell, 0, tir.cast(bias, "float32") if cut else bias)
@@ -193,8 +209,11 @@ class FloatGemmWriter:
 
     def _finish(self, position: Position, channel: Expr, value: Expr, partial: bool) -> None:
         value = tir.cast(value, "float32" if self.target is None else self.element)
-        if self.operator.relu:
-            value = tir.maximum(value, tir.splat(0.0, tir.dtype_of(value)))
+        if self.residual is not None:
+            at = position.at(self.residual) + self.residual.origin + channel
+            other = self.frame.tensors[2].load(at, tir.split_dtype(tir.dtype_of(value))[1])
+            value = value + other
+        value = clamp_floats(value, self.operator.clamp)
         if self.target is None:
             store_scores(self.kernel, self.frame.logits, channel, value, self.operator.output.channels, partial)
             return

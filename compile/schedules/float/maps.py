@@ -1,90 +1,74 @@
-"""Float operators that treat every element of a map alike, or only move it: functions, sums, concatenations, crops."""
+"""Float operators that treat every element of a map alike, a row as one run of vectors: formulas, sums, products."""
 
 from __future__ import annotations
 
-import numpy as np
+import hashlib
 
 from compile.ir import tir
-from compile.ir.float_program import FloatAdd, FloatConcat, FloatCrop, FloatFunction
+from compile.ir.float_program import FloatBinary, FloatFunction
 from compile.ir.memory_plan import AnyOperator
-from compile.ir.tir import Expr
-from compile.schedules.base import FLOAT_NAMES, Context, KernelFrame, MaybeScheduled, Scheduled
-from compile.schedules.int8.moves.copy import copy_channels, pixel_at
+from compile.ir.tir import Expr, Kernel
+from compile.schedules.base import (
+    FLOAT_NAMES,
+    Context,
+    KernelFrame,
+    MaybeScheduled,
+    Scheduled,
+    binary_name,
+    combine_floats,
+)
+from compile.schedules.float.copies import clear_padding
+from compile.schedules.float.formulas import FormulaWriter
+from compile.schedules.int8.moves.copy import pixel_at
 from compile.schedules.phases import flat_phases
-
-SIXTH = float(np.float32(1 / 6))
+from repghost.graph.formulas import name_of
 
 
 def schedule_float_map(operator: AnyOperator, context: Context) -> MaybeScheduled:
-    """Schedule a function or a sum, a row as one run of vectors; None for anything else."""
-    if not isinstance(operator, FloatFunction | FloatAdd):
+    """Schedule a formula, or what is made of two maps of one size; None for anything else."""
+    if not isinstance(operator, FloatFunction | FloatBinary):
         return None
+    if any(tensor.shape != operator.output.shape for tensor in operator.inputs):
+        return None  # a gate, or what else is spread over the map
     places = [context.place(tensor) for tensor in (*operator.inputs, operator.output)]
-    target, element = places[-1], operator.output.element
+    target, y = places[-1], operator.output
     phases = flat_phases(context.isa.float_lanes, target)
-    frame = KernelFrame(operator.name, len(places), element=element)
+    frame = KernelFrame(operator.name, len(places), element=y.element)
     kernel = frame.kernel
-    for start in phases.starts:
-        with (
-            kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
-            kernel.loop(phases.count, name="column") as column,
-        ):
-            along = phases.along(column) + start
-            values = [
-                kernel.bind(pointer.load(place.origin + row * place.pitch + along, phases.lanes), "x")
-                for pointer, place in zip(frame.tensors[:-1], places[:-1], strict=True)
-            ]
-            value = _apply(operator, values)
-            kernel.store(frame.tensors[-1], target.origin + row * target.pitch + along, value)
-    what = "add" if isinstance(operator, FloatAdd) else operator.function
-    shape = f"{operator.output.height}x{operator.output.width}_c{operator.output.channels}"
+    with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row:
+        for start in phases.starts:
+            with kernel.loop(phases.count, name="column") as column:
+                along = phases.along(column) + start
+                values = [
+                    kernel.bind(pointer.load(place.origin + row * place.pitch + along, phases.lanes), "x")
+                    for pointer, place in zip(frame.tensors[:-1], places[:-1], strict=True)
+                ]
+                value = _apply(operator, values, kernel)
+                kernel.store(frame.tensors[-1], target.origin + row * target.pitch + along, value)
+        if isinstance(operator, FloatFunction) and target.pixel > y.channels:  # a formula of 0 may be infinite
+            with kernel.loop(y.width, name="column") as column:
+                clear_padding(kernel, frame.tensors[-1], pixel_at(target, row, column), target)
     return Scheduled(
         function=kernel.finish(),
-        name=f"rg_{FLOAT_NAMES[element]}_{what}_{shape}__{context.isa.name}",
+        name=f"rg_{FLOAT_NAMES[y.element]}_{_what(operator)}_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
         offsets=tuple(place.offset for place in places),
-        units=operator.output.height,
-    )
-
-
-def _apply(operator: FloatFunction | FloatAdd, values: list[Expr]) -> Expr:
-    dtype = tir.dtype_of(values[0])
-    zero = tir.splat(0.0, dtype)
-    if isinstance(operator, FloatAdd):
-        total = values[0] + values[1]
-        return tir.maximum(total, zero) if operator.relu else total
-    (x,) = values
-    if operator.function == "relu":
-        return tir.maximum(x, zero)
-    opened = x * tir.splat(SIXTH, dtype) + tir.splat(0.5, dtype)
-    opened = tir.minimum(tir.maximum(opened, zero), tir.splat(1.0, dtype))
-    return opened if operator.function == "hard_sigmoid" else x * opened
-
-
-def schedule_float_copy(operator: AnyOperator, context: Context) -> MaybeScheduled:
-    """Schedule a concatenation or a crop; None for anything else."""
-    if not isinstance(operator, FloatConcat | FloatCrop):
-        return None
-    sources, target = [context.place(tensor) for tensor in operator.inputs], context.place(operator.output)
-    y, lanes = operator.output, context.isa.float_lanes
-    frame = KernelFrame(operator.name, len(sources) + 1, element=y.element)
-    kernel, first = frame.kernel, 0
-    row_at, column_at, channel = (
-        (operator.row, operator.column, operator.channel) if isinstance(operator, FloatCrop) else (0, 0, 0)
-    )
-    for source, pointer in zip(sources, frame.tensors, strict=False):
-        channels = y.channels if isinstance(operator, FloatCrop) else source.tensor.channels
-        with (
-            kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
-            kernel.loop(y.width, name="column") as column,
-        ):
-            here = pixel_at(source, row + row_at, column + column_at) + channel
-            there = pixel_at(target, row, column) + first
-            copy_channels(kernel, pointer, here, frame.tensors[-1], there, channels, lanes)
-        first += channels
-    what = "crop" if isinstance(operator, FloatCrop) else "concat"
-    return Scheduled(
-        function=kernel.finish(),
-        name=f"rg_{FLOAT_NAMES[y.element]}_{what}_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
-        offsets=(*(source.offset for source in sources), target.offset),
         units=y.height,
     )
+
+
+def _apply(operator: FloatFunction | FloatBinary, values: list[Expr], kernel: Kernel) -> Expr:
+    if isinstance(operator, FloatBinary):
+        return combine_floats(operator, *values)
+    (x,) = values
+    writer = FormulaWriter(kernel, tir.split_dtype(tir.dtype_of(x))[1])
+    value = writer.write(operator.steps, kernel.bind(tir.cast(x, "float32")))
+    return tir.cast(value, operator.output.element)
+
+
+def _what(operator: FloatFunction | FloatBinary) -> str:
+    if not isinstance(operator, FloatFunction):
+        return binary_name(operator)
+    name = name_of(operator.steps).lower()
+    if name.isidentifier() and len(name) <= 16:
+        return name
+    return f"formula{hashlib.sha256(repr(operator.steps).encode()).hexdigest()[:8]}"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
 from compile.intrin import InstructionSet
 from compile.intrin.arm import row_options
 from compile.intrin.base import GemmShape, GemmTile
 from compile.ir.float_program import FloatConv2d
-from compile.ir.memory_plan import CHANNEL_GROUP, round_up
-from compile.schedules.tiles import Panel, pack_panels, padded_vector, padded_weight
+from compile.ir.memory_plan import CHANNEL_GROUP, TensorPlace, round_up
+from compile.schedules.tiles import Panel, gemm_shape, pack_panels, padded_vector, padded_weight
 
 SPARE_REGISTERS = 4  # for LLVM's scheduler to load ahead; none where a load repeats its value
 MOST_COLUMNS = 32
@@ -61,14 +67,70 @@ def runs(isa: InstructionSet, shape: GemmShape) -> list[tuple[int, int, int]]:
     return [(0, length, whole)] + ([(whole * length, rest, 1)] if rest else [])
 
 
-def pack_constants(operator: FloatConv2d, panels: tuple[Panel, ...], shape: GemmShape) -> bytes:
-    """Return bias, then weights as [segment][k][column], of each tile."""
-    channels, element = round_up(operator.output.channels, CHANNEL_GROUP), operator.output.element
-    weight = padded_weight(operator.weight, shape, channels).reshape(channels, -1).astype(element)
-    bias = padded_vector(operator.bias, channels).astype(element)
+@dataclass(frozen=True)
+class Parts:
+    """What a convolution of groups is computed as: `count` products, each of neighbouring groups and their channels."""
 
-    def pack_tile(panel: Panel, part: slice) -> list[bytes]:
-        # [columns, segments * length] -> [segments * length, columns]
-        return [bias[part].tobytes(), weight[part].T.tobytes()]
+    count: int
+    inputs: int  # channels of one
+    outputs: int
 
-    return pack_panels(panels, pack_tile)
+
+def split_groups(operator: FloatConv2d, isa: InstructionSet) -> Parts:
+    """Return as many groups together as fill a vector of outputs, with weights of 0 for those of each other.
+
+    Their channels are whole groups of four, as vectors are; where no number of groups gives that, all are together.
+    """
+    groups, inputs, outputs = operator.groups, operator.input.channels, operator.output.channels
+    fitting = [
+        count
+        for count in range(1, groups + 1)
+        if groups % count == inputs // count % CHANNEL_GROUP == outputs // count % CHANNEL_GROUP == 0
+    ]
+    wide = [count for count in fitting if outputs // count >= isa.float_lanes]
+    count = 1 if groups == 1 or not fitting else max(wide or fitting)
+    return Parts(count, inputs // count, outputs // count)
+
+
+def float_shape(operator: FloatConv2d, source: TensorPlace, parts: Parts) -> GemmShape:
+    """Return how a part reads its input; of several, each tap is a segment, since other channels lie between."""
+    if parts.count == 1:
+        return gemm_shape(operator, source)
+    (rows, columns), (down, across) = operator.kernel, operator.dilations
+    return GemmShape(
+        segments=rows * columns,
+        length=parts.inputs,
+        segment_stride=down * source.pitch,
+        pixel_stride=operator.strides[1] * source.pixel,
+        taps=columns,
+        tap_stride=across * source.pixel,
+    )
+
+
+def pack_constants(operator: FloatConv2d, panels: tuple[Panel, ...], shape: GemmShape, parts: Parts) -> bytes:
+    """Return bias, then weights as [segment][k][column], of each tile of each part."""
+    channels, element = round_up(parts.outputs, CHANNEL_GROUP), operator.output.element
+    packed = []
+    for part in range(parts.count):
+        whole = slice(part * parts.outputs, (part + 1) * parts.outputs)
+        joined = _joined(operator.weight[whole], operator.groups // parts.count)
+        weight = padded_weight(joined, shape, channels).reshape(channels, -1).astype(element)
+        bias = padded_vector(operator.bias[whole], channels).astype(element)
+
+        def pack_tile(
+            panel: Panel, columns: slice, weight: NDArray[Any] = weight, bias: NDArray[Any] = bias
+        ) -> list[bytes]:
+            # [columns, segments * length] -> [segments * length, columns]
+            return [bias[columns].tobytes(), weight[columns].T.tobytes()]
+
+        packed.append(pack_panels(panels, pack_tile))
+    return b"".join(packed)
+
+
+def _joined(weight: NDArray[np.float32], groups: int) -> NDArray[np.float32]:
+    """Return the dense kernel [O, kh, kw, groups * I] of one with groups, [O, kh, kw, I]."""
+    outputs, *kernel, inputs = weight.shape
+    joined = np.zeros((groups, outputs // groups, *kernel, groups, inputs), np.float32)
+    for group, own in enumerate(weight.reshape(groups, outputs // groups, *kernel, inputs)):
+        joined[group, ..., group, :] = own
+    return joined.reshape(outputs, *kernel, groups * inputs)

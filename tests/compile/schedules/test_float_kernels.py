@@ -18,10 +18,13 @@ from compile.schedules.float.panels import is_cut, runs
 from compile.targets.table import ARM64, Target, Variant
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import ToolMissingError, UsageError
+from repghost.graph.operators import UNBOUNDED
 from tests.support.float_cases import FLOAT_FAMILIES, ODD_TABLE
 from tests.support.float_harness import FloatCase, run_float_cases
+from tests.support.float_map_cases import MAP_FAMILIES
 from tests.support.kernel_harness import KERNEL_TARGETS
 
+FAMILIES = {**FLOAT_FAMILIES, **MAP_FAMILIES}
 VARIANTS = [
     (target, variant, element)
     for target in KERNEL_TARGETS
@@ -31,10 +34,10 @@ VARIANTS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FLOAT_FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("target", "variant", "element"), VARIANTS, ids=[variant.name for _, variant, _ in VARIANTS])
 def test_kernels_equal_the_reference(target: Target, variant: Variant, element: str, family: str) -> None:
-    cases = FLOAT_FAMILIES[family](element)
+    cases = FAMILIES[family](element)
     try:
         failures = run_float_cases(cases, target, variant)
     except ToolMissingError as error:
@@ -46,7 +49,7 @@ def test_kernels_equal_the_reference(target: Target, variant: Variant, element: 
 def test_a_core_without_half_precision_refuses(cpu: str) -> None:
     variant = replace(ARM64.variant("half"), emulated_cpu=cpu)
     with pytest.raises(ToolMissingError, match=r"has no half instructions|no qemu-aarch64"):
-        run_float_cases(FLOAT_FAMILIES["small"]("float16")[:1], ARM64, variant)
+        run_float_cases(FAMILIES["small"]("float16")[:1], ARM64, variant)
 
 
 class _Wrong(FloatCase):
@@ -60,7 +63,7 @@ class _Wrong(FloatCase):
 
 def test_the_harness_finds_one_wrong_number() -> None:
     target, variant = ARM64, ARM64.variant("half")
-    cases = [case for name in FLOAT_FAMILIES for case in FLOAT_FAMILIES[name]("float16")[:2]]
+    cases = [case for name in FAMILIES for case in FAMILIES[name]("float16")[:2]]
     wrong = [_Wrong(c.name, c.operator, c.tensors, c.image, c.halo, c.tolerance) for c in cases]
     try:
         failures = run_float_cases(wrong, target, variant)
@@ -97,10 +100,10 @@ def test_values_beyond_half_precision_are_refused_by_name() -> None:
     x, y = FloatTensor("input", 1, 1, 3, "float16"), FloatTensor("scores", 1, 1, 2, "float16")
     weight = np.full((2, 1, 1, 3), 300, np.float32)
     layer = FloatConv2d(
-        "middle", x, FloatTensor("middle", 1, 1, 2, "float16"), weight, weight[:, 0, 0, 0], (1, 1), (0, 0), False
+        "middle", x, FloatTensor("middle", 1, 1, 2, "float16"), weight, weight[:, 0, 0, 0], (1, 1), (0, 0), UNBOUNDED
     )
     last = FloatConv2d(
-        "scores", layer.output, y, weight[:, :, :, :2], weight[:, 0, 0, 0], (1, 1), (0, 0), False, logits=True
+        "scores", layer.output, y, weight[:, :, :, :2], weight[:, 0, 0, 0], (1, 1), (0, 0), UNBOUNDED, logits=True
     )
     tables = np.broadcast_to(np.arange(256, dtype=np.float32), (3, 256))
     program = FloatProgram((FloatInput("input", x, tables), layer, last), 1, 1, 2, "", "float16")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import tvm_ffi
-from numpy.typing import NDArray
 
 from calib.integer.program import Conv2d, DepthwiseConv2d, Multiply, Program
 from calib.integer.qparams import QParams
@@ -21,18 +19,6 @@ from compile.intrin.base import GemmShape, GemmTile
 from compile.intrin.table import find_instruction_set
 from compile.intrin.vnni import Vnni
 from compile.ir import tir
-from compile.ir.float_program import (
-    FloatConv2d,
-    FloatCrop,
-    FloatDepthwiseConv2d,
-    FloatFunction,
-    FloatGate,
-    FloatInput,
-    FloatOperator,
-    FloatPool,
-    FloatProgram,
-    FloatTensor,
-)
 from compile.ir.memory_plan import CHANNEL_GROUP, AnyOperator, MemoryPlan, TensorPlace, plan_memory, round_up
 from compile.schedules import RULES, Context, Scheduled, schedule
 from compile.schedules.int8.depthwise import schedule_depthwise
@@ -45,6 +31,9 @@ from compile.schedules.tiles import gemm_shape
 from compile.schedules.walk import Position, shared
 from repghost.errors import UsageError
 from repghost.network.spec import WIDTHS
+from tests.support.float_cases import FLOAT_FAMILIES
+from tests.support.float_harness import _program as float_case_program
+from tests.support.float_map_cases import MAP_FAMILIES
 from tests.support.kernel_cases import line_tables
 from tests.support.kernel_families import FAMILIES
 from tests.support.kernel_harness import _program
@@ -70,39 +59,27 @@ def integer_operators() -> list[tuple[AnyOperator, MemoryPlan]]:
 
 
 def float_operators() -> list[tuple[AnyOperator, MemoryPlan]]:
-    def ones(*shape: int) -> NDArray[np.float32]:
-        return np.ones(shape, np.float32)
-
-    a, b, c, pooled = (FloatTensor(name, 4, 4, 3) for name in "abcp")
-    gated = FloatTensor("g", 4, 4, 3)
-    operators: list[FloatOperator] = [
-        FloatInput("a", a, ones(3, 256)),
-        FloatConv2d("b", a, b, ones(3, 3, 3, 3), ones(3), (1, 1), (1, 1), relu=True),
-        FloatDepthwiseConv2d("c", b, c, ones(3, 3, 3), ones(3), (1, 1), (1, 1), relu=True),
-        FloatPool("p", c, replace(pooled, height=1, width=1)),
-        FloatGate("g", c, replace(pooled, height=1, width=1), gated),
-        FloatFunction("f", gated, replace(gated, name="f"), "hard_swish"),
-        FloatCrop("k", replace(gated, name="f"), replace(gated, name="k"), 0, 0, 0),
-    ]
-    scores = FloatTensor("l", 1, 1, 2)
-    cropped = operators[-1].output
-    last = FloatConv2d("l", cropped, scores, ones(2, 4, 4, 3), ones(2), (1, 1), (0, 0), relu=False, logits=True)
-    plan = plan_memory(FloatProgram((*operators, last), 4, 4, 2, ""))
-    return [(operator, plan) for operator in operators]
+    """Return an operator of each kind, and of each form of what is read besides the map: a gate of pixels, one map."""
+    kinds = {}
+    for cases in {**FLOAT_FAMILIES, **MAP_FAMILIES}.values():
+        for case in cases("float32"):
+            y = case.operator.output
+            forms = [(x.shape[:2] == y.shape[:2], x.channels == y.channels) for x in case.operator.inputs]
+            kinds.setdefault((type(case.operator), *forms), (case.operator, plan_memory(float_case_program(case))))
+    return list(kinds.values())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("isa", ["neon", "avx2"])
 def test_exactly_one_rule_answers_for_an_operator(isa: str) -> None:
-    answering = []
+    answering = set()
     for operator, plan in [*integer_operators(), *float_operators()]:
         context = Context(find_instruction_set(isa), plan)
         answers = {rule: rule(operator, context) for rule in RULES}
         (answered,) = [rule for rule, answer in answers.items() if answer is not None]
-        answering.append(answered)
+        answering.add(answered)
         assert schedule(operator, context).name == answers[answered].name
-    expected = [rule for rule in RULES if rule is not schedule_depthwise_dot]
-    assert sorted(rule.__name__ for rule in answering) == sorted(rule.__name__ for rule in expected)
+    assert answering == {*RULES} - {schedule_depthwise_dot}
 
 
 def test_an_operator_no_rule_knows_is_named() -> None:

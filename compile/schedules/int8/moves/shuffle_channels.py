@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from calib.integer.program import ShuffleChannels
 from compile.ir import tir
+from compile.ir.float_program import FloatShuffleChannels
 from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr, Kernel, Pointer
 from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
@@ -18,30 +19,53 @@ def schedule_shuffle_channels(operator: AnyOperator, context: Context) -> MaybeS
         return None
     source, target, y = context.place(operator.input), context.place(operator.output), operator.output
     frame = KernelFrame(operator.name, 2)
-    kernel, groups = frame.kernel, operator.groups
-    size = y.channels // groups
-    lanes = context.isa.lanes8 if groups <= MOST_GROUPS else 1
-    while lanes > size:
-        lanes //= 2
+    kernel = frame.kernel
     with (
         kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
         kernel.loop(y.width, name="column") as column,
-        kernel.loop(-(-size // lanes), name="part") as part,
     ):
-        first = part * lanes if size % lanes == 0 else tir.minimum(part * lanes, tir.const(size - lanes))
-        first = kernel.bind(first, "first")  # of each group; the last vector overlaps the one before
-        here, there = pixel_at(source, row, column) + first, pixel_at(target, row, column) + first * groups
-        if lanes == 1:
-            with kernel.loop(groups, name="group") as group:
-                kernel.store(frame.tensors[1], there + group, frame.tensors[0].load(here + group * size))
-        else:
-            _interleave(kernel, (frame.tensors[0], frame.tensors[1]), here, there, (groups, size, lanes))
+        here, there = pixel_at(source, row, column), pixel_at(target, row, column)
+        shuffle_pixel(kernel, (frame.tensors[0], frame.tensors[1]), here, there, operator, context.isa.lanes8)
     return Scheduled(
         function=kernel.finish(),
-        name=f"rg_s8_shuffle{groups}_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
+        name=f"rg_s8_shuffle{operator.groups}_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
         offsets=(source.offset, target.offset),
         units=y.height,
     )
+
+
+def shuffle_pixel(
+    kernel: Kernel,
+    pointers: tuple[Pointer, Pointer],
+    here: Expr,
+    there: Expr,
+    operator: ShuffleChannels | FloatShuffleChannels,
+    most_lanes: int,
+) -> None:
+    """Store the channels of a pixel.
+
+    Args:
+        kernel: that is written.
+        pointers: of the input and the output.
+        here: where the pixel is.
+        there: where the result begins.
+        operator: groups and channels.
+        most_lanes: of a vector.
+    """
+    groups = operator.groups
+    size = operator.output.channels // groups
+    lanes = most_lanes if groups <= MOST_GROUPS else 1
+    while lanes > size:
+        lanes //= 2
+    with kernel.loop(-(-size // lanes), name="part") as part:
+        first = part * lanes if size % lanes == 0 else tir.minimum(part * lanes, tir.const(size - lanes))
+        first = kernel.bind(first, "first")  # of each group; the last vector overlaps the one before
+        here, there = here + first, there + first * groups
+        if lanes == 1:
+            with kernel.loop(groups, name="group") as group:
+                kernel.store(pointers[1], there + group, pointers[0].load(here + group * size))
+        else:
+            _interleave(kernel, pointers, here, there, (groups, size, lanes))
 
 
 def _interleave(
