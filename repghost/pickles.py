@@ -15,6 +15,7 @@ from typing import Any
 MAX_STEPS = 1 << 20  # instructions; the training state of a 2.0x has 60,000
 MAX_NESTED = 16 * MAX_STEPS  # values in a tuple, counting what it holds as often as it holds it
 MAX_LONGS = 1000  # integers beyond 64 bits: those that divide the same number all fall into one place of a dictionary
+STORED_TWICE = 4  # how often weights may ask for a storage: those that two layers share, for example
 _PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
 _GETS = {"GET", "BINGET", "LONG_BINGET"}
 _TEXTS = {"UNICODE", "SHORT_BINUNICODE", "BINUNICODE"}
@@ -30,25 +31,28 @@ class _Value:
 
     nested: int = 1
     text: str = ""  # of a tuple: its last text
+    largest: int = 0  # the whole number it is; of a tuple, its largest
     called: str = ""  # module.name of a global
 
 
 _MARK = _Value()
 
 
-def unsafe_part(data: bytes, callables: Collection[str]) -> str | None:
+def unsafe_part(data: bytes, callables: Collection[str], storage_limit: int | None = None) -> str | None:
     """Return what a pickle does that its kind has no use for, e.g. "asks for 'builtins.bytearray'"; None for nothing.
 
     Args:
         data: a whole pickle.
         callables: what it may call, as module.name; loading decides what else it may name.
+        storage_limit: how many numbers all storages that it asks for may have, counted as often as it asks for them,
+            and a little more; None where they lie in an archive, which says their sizes.
 
     Raises:
         Exception: of any kind, when the bytes are no pickle or end too early.
     """
     stack: list[_Value] = []
     memo: dict[int, _Value] = {}
-    longs = 0
+    longs, stored = 0, 0
     argument: Any
     for step, (opcode, argument, _) in enumerate(pickletools.genops(data)):
         name = opcode.name
@@ -72,6 +76,10 @@ def unsafe_part(data: bytes, callables: Collection[str]) -> str | None:
                 return f"asks for {taken[0].called or 'something that it made itself'!r}"
             if taken and taken[0].called == ENCODE and name in _CALLS and taken[1].text not in LATIN1:
                 return f"encodes with {taken[1].text!r:.80}"
+            if name == "BINPERSID" and storage_limit is not None:
+                stored += taken[0].largest
+                if stored > STORED_TWICE * storage_limit:
+                    return f"asks for storages of {stored} numbers, more than the file has bytes"
             value = _made(name, argument, taken)
             if value.nested > MAX_NESTED:
                 return f"nests more than {MAX_NESTED} values"
@@ -104,5 +112,5 @@ def _made(name: str, argument: Any, taken: list[_Value]) -> _Value:
     if name == "STACK_GLOBAL":
         return _Value(called=f"{taken[0].text}.{taken[1].text}")
     if name in _TUPLES and taken:
-        return _Value(nested, taken[-1].text)
-    return _Value(nested, argument if name in _TEXTS else "")
+        return _Value(nested, taken[-1].text, largest=max(value.largest for value in taken))
+    return _Value(nested, argument if name in _TEXTS else "", largest=argument if isinstance(argument, int) else 0)

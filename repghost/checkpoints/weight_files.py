@@ -1,7 +1,8 @@
 """From the bytes of a weight file to named tensors, without running anything the file may contain.
 
-Two containers are read: safetensors, and the zip that `torch.save` writes, of which the pickle inside may hold tensors,
-plain values and an argparse.Namespace (timm stores its options so), and nothing else.
+Three containers are read: safetensors, the zip that `torch.save` writes, and the stream of pickles that it wrote before
+torch 1.6. The pickles inside may hold tensors, plain values and an argparse.Namespace (timm stores its options so), and
+nothing else.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from repghost.checkpoints.legacy_file import is_legacy, unsafe_legacy_part
 from repghost.checkpoints.weight_names import elsewhere, raw_beside, weights_path
 from repghost.errors import UsageError, is_out_of_memory
 from repghost.pickles import unsafe_part
@@ -92,7 +94,7 @@ def parse_weights(data: bytes, path: Path, prefer_ema: bool = True) -> WeightFil
     Raises:
         UsageError: for any other kind of file, a damaged one, or a pickle that wants to do more than hold tensors.
     """
-    if data[:2] == b"PK":
+    if data[:2] == b"PK" or is_legacy(data):
         return _parse_torch(data, path, prefer_ema)
     if len(data) > 8 and data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= SAFETENSORS_HEADER_LIMIT:
         return _parse_safetensors(data, path)
@@ -103,7 +105,7 @@ def parse_weights(data: bytes, path: Path, prefer_ema: bool = True) -> WeightFil
             f"{str(path)!r} is ONNX, not a checkpoint: {READABLE}. Give the weights it was exported from; 'repghost "
             "compile', 'explain' and 'validate' take an ONNX file that is quantized already."
         )
-    raise UsageError(f"{str(path)!r} is not a checkpoint: {READABLE}. Files of torch < 1.6 must be saved again.")
+    raise UsageError(f"{str(path)!r} is not a checkpoint: {READABLE}.")
 
 
 def _parse_safetensors(data: bytes, path: Path) -> WeightFile:
@@ -139,7 +141,7 @@ def load_archive(data: bytes, path: Path) -> Any:
     Raises:
         UsageError: when the bytes are something else, damaged, or ask for more.
     """
-    own, unsafe = _checked_archive(data, path)
+    own, unsafe = _checked_legacy(data, path) if is_legacy(data) else _checked_archive(data, path)
     try:
         if unsafe is None:
             own.seek(0)
@@ -155,6 +157,14 @@ def load_archive(data: bytes, path: Path) -> Any:
         f"checkpoint {str(path)!r} is refused and nothing in it was run: it {unsafe}, and only tensors, plain values "
         "and an argparse.Namespace are allowed. Save the state dict alone: torch.save(model.state_dict(), path)."
     )
+
+
+def _checked_legacy(data: bytes, path: Path) -> tuple[io.BytesIO, str | None]:
+    """Return a file of torch before 1.6, and what its pickles do that weights have no use for, None for nothing."""
+    try:
+        return io.BytesIO(data), unsafe_legacy_part(data, CALLABLES)
+    except Exception as error:
+        raise _damaged(path, error) from error
 
 
 def _checked_archive(data: bytes, path: Path) -> tuple[io.BytesIO, str | None]:
