@@ -25,7 +25,7 @@ from compile.storage.measurements import Measurements
 from compile.storage.stage_cache import StageCache
 from compile.subject.load import load_subject
 from compile.subject.request import Request, SubjectRequest
-from compile.subject.subject import FloatSubject, Subject
+from compile.subject.subject import RepGhostSubject, Subject
 from compile.targets.precisions import FP16
 from compile.targets.table import ARM64
 from repghost.evaluation.accuracy import paired_difference
@@ -46,7 +46,7 @@ def compare_predictions(output: Path, images: int, store: Measurements, say: Cal
     subject = load_subject(SubjectRequest(calibration_images=1, test_images=images))
     request = Request(ARM64.name, (FP16,), output=output, test_images=images, fetch=False, host=False)
     (bundle,) = fresh_bundles(request, subject.folder, store, say)
-    assert isinstance(subject, FloatSubject) and subject.test is not None  # the bundled network has both
+    assert isinstance(subject, RepGhostSubject) and subject.test is not None  # the bundled network has both
     before = float_predictions(subject, subject.test, StageCache(store.folder))
     after = predictions(bundle, subject.test.images, store, say)
     return _record(subject, bundle, before, after)

@@ -33,7 +33,7 @@ from calib.settings.config import QuantConfig
 from compile.bench.statistics import paired_ratio
 from compile.subject.load import load_subject
 from compile.subject.request import SubjectRequest
-from compile.subject.subject import FloatSubject
+from compile.subject.subject import RepGhostSubject
 from repghost.errors import UsageError
 from repghost.files import write_text_atomically
 from repghost.goals import Goal, evaluate
@@ -98,7 +98,7 @@ def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any
     """
     wanted = SubjectRequest(weights=weights, data=data, calibration_images=2 * batch, test_images=batch)
     subject = load_subject(wanted)
-    if not isinstance(subject, FloatSubject) or subject.model.spec.form == "fused":
+    if not isinstance(subject, RepGhostSubject) or subject.model.spec.form == "fused":
         raise UsageError("a checkpoint with branches is needed; give the one that the training wrote.")
     settings = QatSettings()
     return {
@@ -117,7 +117,7 @@ def measure(weights: str | None, data: Path | None, batch: int) -> dict[str, Any
     }
 
 
-def training_steps(subject: FloatSubject, batch: int, settings: QatSettings) -> dict[str, Step]:
+def training_steps(subject: RepGhostSubject, batch: int, settings: QatSettings) -> dict[str, Step]:
     """Return the float steps and those under quantization, by name, each with a network and an optimizer of its own.
 
     Args:

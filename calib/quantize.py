@@ -1,4 +1,4 @@
-"""From a checkpoint and images to a QDQ file: fuse, calibrate, write."""
+"""From a float network and images to a QDQ file: calibrate, write."""
 
 from __future__ import annotations
 
@@ -20,9 +20,6 @@ from calib.settings.quantspec import QuantSpec
 from repghost.data.base import count_repeated
 from repghost.data.images.preprocess import Preprocess
 from repghost.graph.operators import Graph
-from repghost.graph.trace import graph_of
-from repghost.network.fuse import fused
-from repghost.network.model import RepGhostNet
 
 TOOLS = ("numpy", "onnx", "torch")
 
@@ -44,7 +41,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Quantized:
-    """The result of `quantize_model`: the file, and the values it was made from."""
+    """The result of `quantize_network`: the file, and the values it was made from."""
 
     onnx: onnx.ModelProto
     graph: Graph
@@ -52,18 +49,20 @@ class Quantized:
     digest: str
 
 
-def quantize_model(
-    model: RepGhostNet,
+def quantize_network(
+    name: str,
+    graph: Graph,
     images: NDArray[np.uint8],
     preprocess: Preprocess,
     config: QuantConfig,
     source: Source,
     on_batch: Callable[[int], None] | None = None,
 ) -> Quantized:
-    """Return the QDQ model of a network, complete with its metadata.
+    """Return the QDQ model of a float network, complete with its metadata.
 
     Args:
-        model: any form, in evaluation mode; fused here when it is not.
+        name: of the network, e.g. "repghostnet_0_5x".
+        graph: its operators.
         images: uint8 [N, height, width, channels] for calibration, from `Preprocess.apply`.
         preprocess: the one of the images; embedded in the file.
         config: the user's settings.
@@ -72,10 +71,9 @@ def quantize_model(
 
     Raises:
         UsageError: for an empty set, values that are not finite, or a config that does not fit the network.
-        IntegrityError: when the fused network's logits differ from the given one's.
     """
-    graph, spec = quantize_graph(graph_of(fused(model)), images, preprocess, config, on_batch)
-    return write_model(graph, spec, config, describe_source(model.spec.name, images, preprocess, source))
+    graph, spec = quantize_graph(graph, images, preprocess, config, on_batch)
+    return write_model(graph, spec, config, describe_source(name, images, preprocess, source))
 
 
 def describe_source(model: str, images: NDArray[np.uint8], preprocess: Preprocess, source: Source) -> Description:

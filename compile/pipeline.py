@@ -21,12 +21,12 @@ from compile.stages.layer_error import layer_error
 from compile.stages.pack import Packed, bundle_folder, manifest_sections, measure, pack, verify
 from compile.stages.programs import Programs, make_programs
 from compile.stages.progress import Progress
-from compile.stages.quantize import quantize, read_program, settle, write_fused
+from compile.stages.quantize import quantize, read_program, settle, write_float
 from compile.storage.stage_cache import StageCache
 from compile.subject.load import load_subject
 from compile.subject.request import Request
 from compile.subject.run_folder import MADE_OF, folder_of, hold_folder, made_of
-from compile.subject.subject import FloatSubject, QuantizedSubject, Subject
+from compile.subject.subject import FloatSubject, QuantizedSubject, RepGhostSubject, Subject
 from compile.targets.precisions import FP32, INT8
 from compile.targets.table import JETSON, Target, find_target, host_target
 from compile.tensorrt import pipeline
@@ -37,8 +37,6 @@ from repghost.sizes import sides_text
 if TYPE_CHECKING:
     from calib.integer.program import Program
     from calib.settings.config import QuantConfig
-
-FUSED_FILE = "model.fused.safetensors"  # the float network int8 is compared with
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +126,14 @@ def _fuse(this: _Run) -> None:
     """Fuse a network in float, and keep the result in the run's folder."""
     if isinstance(this.subject, FloatSubject):
         with this.progress.stage("fuse"):
-            write_fused(this.folder / FUSED_FILE, this.subject)
-            this.progress.note = "no batch norm left; the outputs were compared"
+            write_float(this.folder, this.subject)
+            this.progress.note = _fused(this.subject)
+
+
+def _fused(subject: FloatSubject) -> str:
+    if isinstance(subject, RepGhostSubject):
+        return "no batch norm left; the outputs were compared"
+    return f"{len(subject.graph.operators)} operators, batch norms folded"
 
 
 def _quantize(this: _Run) -> Program:

@@ -62,12 +62,11 @@ def written_files(widths: Sequence[str], size: int) -> Iterator[WrittenFile]:
         IntegrityError: when a file breaks a rule.
     """
     from calib.ptq.apply import quantize_graph
-    from repghost.graph.trace import graph_of
 
     config = QuantConfig("tensorrt", LayerSettings(observer="min_max"), ranges_by_answers=False)
     for width in widths:
         subject = random_subject(width, size, 0)
-        plain = graph_of(subject.fused)
+        plain = subject.graph
         images = subject.calibration.images[:CALIBRATED_ON]
         calibrated = Calibrated(*quantize_graph(plain, images, subject.preprocess, config))
         for jetpack in JETPACKS.values():

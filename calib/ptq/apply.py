@@ -38,7 +38,7 @@ def quantize_graph(
     config: QuantConfig,
     on_batch: Callable[[int], None] | None = None,
 ) -> tuple[Graph, QuantSpec]:
-    """Return the graph as it will be quantized, and its scales (arguments and errors as `quantize_model`)."""
+    """Return the graph as it will be quantized, and its scales (arguments and errors as `quantize_network`)."""
     check_channels(graph, preprocess)
     config.check_patterns(graph.names())
     check_float_layers(graph, config)

@@ -13,7 +13,7 @@ from compile.accuracy.row import Row, keep_row
 from compile.storage.measurements import Measurements
 from compile.subject.load import load_subject
 from compile.subject.request import SubjectRequest
-from compile.subject.subject import FloatSubject, Images
+from compile.subject.subject import Images, RepGhostSubject
 from repghost.data import ImageSet, open_dataset
 from repghost.data.open_by_format import CALIBRATION_SPLITS
 from repghost.errors import UsageError
@@ -37,7 +37,7 @@ class Network:
     """
 
     file: str
-    subject: FloatSubject
+    subject: RepGhostSubject
     data: Path
     class_map: Path | None = None
 
@@ -97,7 +97,7 @@ def open_network(request: SubjectRequest) -> Network:
     checkpoint, data = request.weights, request.data
     assert checkpoint is not None and data is not None
     subject = load_subject(request)
-    if not isinstance(subject, FloatSubject) or subject.test is None:
+    if not isinstance(subject, RepGhostSubject) or subject.test is None:
         raise UsageError(f"{checkpoint} cannot be measured: a float checkpoint and labelled test pictures are needed.")
     if subject.model.spec.form == "fused":
         raise UsageError(

@@ -19,7 +19,7 @@ from calib.qat.settings import QatSettings, Schedule
 from calib.qat.train_aware import QatPlan
 from calib.qat.train_on_set import train_on_set
 from calib.qdq.writer import serialize
-from calib.quantize import Source, quantize_model
+from calib.quantize import Source, quantize_network
 from compile.accuracy.methods import Calibrated, Method, Trained
 from compile.accuracy.network import SEED, Network
 from compile.accuracy.row import Row, keep_row
@@ -31,8 +31,6 @@ from compile.targets.precisions import INT8
 from compile.targets.table import host_target
 from repghost.data.base import prepare
 from repghost.errors import IntegrityError, ToolMissingError
-from repghost.graph.trace import graph_of
-from repghost.network.fuse import fused
 
 if TYPE_CHECKING:
     from calib.integer.program import Program
@@ -91,7 +89,9 @@ def _calibrate(network: Network, quantizer: Calibrated) -> tuple[Quantized, dict
     if quantizer.max_drop is not None:
         config, search = _searched(network, quantizer.max_drop, config)
     source = Source(subject.labels, subject.digest, subject.calibration.origin)
-    result = quantize_model(network.model, subject.calibration.images, subject.preprocess, config, source)
+    result = quantize_network(
+        subject.name, subject.graph, subject.calibration.images, subject.preprocess, config, source
+    )
     return result, {"notes": list(result.spec.notes), **({} if search is None else {"search": search})}
 
 
@@ -102,7 +102,7 @@ def _searched(network: Network, max_drop: float, config: QuantConfig) -> tuple[Q
     chosen = split_images(dataset.labels, QatSettings(seed=SEED, schedule=schedule)).held_out
     prepared = prepare(dataset, subject.preprocess, chosen)
     images = SearchImages(subject.calibration.images, prepared.images, prepared.labels, subject.preprocess)
-    search = search_settings(graph_of(fused(network.model)), images, config, max_drop)
+    search = search_settings(network.subject.graph, images, config, max_drop)
     return search.chosen.config, search.to_dict()
 
 

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.importer.onnx_file import MAX_FILE_BYTES, parse_model
 from compile.bench.peers.inputs import PeerInputs
 from compile.bundle.host_model import load
 from compile.bundle.manifest import Bundle
 from compile.bundle.vectors import unpack_vectors
 from compile.frontend.qdq_file import read_qdq
-from compile.pipeline import FUSED_FILE
 from compile.report.run_report import QDQ_FILE
+from compile.stages.quantize import FLOAT_FILE, FUSED_FILE, WEIGHTS
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import predict
+from repghost.untrusted import read_bounded
 
 if TYPE_CHECKING:
     from repghost.network.model import RepGhostNet
@@ -65,6 +67,9 @@ def prepare(bundle: Bundle, folder: Path, weights: Path | None, flags: frozenset
     checkpoint, onnx, logits = None, None, None
     if weights is not None and weights.suffix == ".onnx":
         onnx, reasons["checkpoint"] = _existing(weights), "an ONNX file was given; it starts from a checkpoint"
+    elif weights is None and (run_folder / FLOAT_FILE).is_file():
+        onnx = _run_file(run_folder / FLOAT_FILE, partial(_is_float_file_of, bundle), "onnx", reasons)
+        reasons["checkpoint"] = "the network is no RepGhostNet; it starts from a checkpoint of one"
     else:
         kept = _run_file(run_folder / FUSED_FILE, partial(_is_network_of, bundle), "checkpoint", reasons)
         source = _existing(weights) if weights is not None else kept
@@ -127,6 +132,12 @@ def _is_network_of(bundle: Bundle, path: Path) -> bool:
     from repghost.checkpoints.checkpoint import read_checkpoint
 
     return read_checkpoint(path).metadata.get("weights_sha256", "") == _weights_digest(bundle)
+
+
+def _is_float_file_of(bundle: Bundle, path: Path) -> bool:
+    """Return whether a float ONNX file was made from the bundle's weights."""
+    model = parse_model(read_bounded(path, MAX_FILE_BYTES))
+    return {entry.key: entry.value for entry in model.metadata_props}.get(WEIGHTS) == _weights_digest(bundle)
 
 
 def _export(

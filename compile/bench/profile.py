@@ -20,9 +20,9 @@ from compile.link.toolchain import link_model
 from compile.machine.execute import machine_for, run_runner
 from compile.machine.facts import describe_machine
 from compile.passes.layers import Layer
-from compile.pipeline import FUSED_FILE
 from compile.report.run_report import QDQ_FILE
 from compile.stages.compile_networks import Compilation, compile_all
+from compile.stages.quantize import FUSED_FILE
 from compile.stages.quantize import read_program as read_integer_program
 from compile.storage.stage_cache import StageCache
 from compile.targets.precisions import INT8, parse_precisions

@@ -30,7 +30,6 @@ def layer_error(subject: FloatSubject, program: Program, config: QuantConfig, ca
     from calib.analysis.sqnr import measure_sqnr
     from calib.ptq.apply import batches
     from calib.ptq.equalize import equalize
-    from repghost.graph.trace import graph_of
 
     images = subject.calibration.images[:ERROR_IMAGES]
     key = {
@@ -43,7 +42,7 @@ def layer_error(subject: FloatSubject, program: Program, config: QuantConfig, ca
     }
 
     def make() -> Files:
-        graph = graph_of(subject.fused)
+        graph = subject.graph
         if config.equalize:
             graph = equalize(graph, batches(subject.calibration.images, subject.preprocess))
         found = measure_sqnr(graph, program, images, subject.preprocess)

@@ -25,8 +25,6 @@ from repghost.untrusted import file_digest
 if TYPE_CHECKING:
     from calib.integer.program import Program
 
-QDQ_SUFFIX = ".onnx"
-
 
 def open_qdq(
     path: Path,
@@ -71,6 +69,38 @@ def open_qdq(
     if cache is None:
         return [reference]
     return [reference, _compiled(reference, program, ranks, cache)]
+
+
+def open_float(network: str, weights: str | None, preprocess_file: Path | None, ranks: Ranks) -> list[Predictor]:
+    """Return a float network that is no RepGhostNet, computed by PyTorch with its batch norms folded.
+
+    Args:
+        network: a float ONNX file, or "timm:NAME" or "torchvision:NAME".
+        weights: of a name, a weight file or "pretrained".
+        preprocess_file: JSON that takes precedence over the network's own.
+        ranks: this process among the others.
+
+    Raises:
+        UsageError: when it cannot be read, or holds what a graph does not have.
+    """
+    from calib.importer.open_network import NetworkSource, open_network
+    from repghost.evaluation.accuracy import predict
+    from repghost.graph.module import GraphModule
+
+    opened = open_network(NetworkSource(network, weights, preprocess=preprocess_file))
+    module = GraphModule(opened.graph).eval().to(ranks.device)
+    return [
+        Predictor(
+            name="fp32",
+            source=network,
+            digest=opened.digest,
+            by=f"PyTorch on {ranks.device.type}",
+            preprocess=opened.preprocess,
+            classes=opened.classes,
+            labels=opened.labels,
+            logits=partial(predict, module, preprocess=opened.preprocess),
+        )
+    ]
 
 
 def _compiled(reference: Predictor, program: Program, ranks: Ranks, cache: Path) -> Predictor:

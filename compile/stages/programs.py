@@ -41,9 +41,8 @@ def make_programs(subject: Subject, integer: Program, precisions: Sequence[Preci
         UsageError: when a quantized file has no float form.
     """
     if isinstance(subject, FloatSubject):
-        from repghost.graph.trace import graph_of
-
         wanted = (FP32, *(precision for precision in precisions if not precision.exact))
-        graph = graph_of(subject.fused)
-        return Programs(integer, {it.name: float_program(graph, subject.preprocess, it.element) for it in wanted})
+        return Programs(
+            integer, {it.name: float_program(subject.graph, subject.preprocess, it.element) for it in wanted}
+        )
     return Programs(integer, {FP32.name: float_form(integer, subject.preprocess)} if FP32 in precisions else {})

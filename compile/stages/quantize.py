@@ -10,20 +10,34 @@ from typing import TYPE_CHECKING
 from compile.passes import lower
 from compile.storage.code_key import FUSED_NETWORK, code_digest
 from compile.storage.stage_cache import Files, StageCache, versions
-from compile.subject.subject import FloatSubject, Subject
+from compile.subject.subject import FloatSubject, RepGhostSubject, Subject
 
 if TYPE_CHECKING:
     from calib.integer.program import Program
     from calib.settings.config import QuantConfig
     from repghost.data.images.preprocess import Preprocess
 
+FUSED_FILE = "model.fused.safetensors"  # the float network that int8 is compared with, of a RepGhostNet
+FLOAT_FILE = "model.float.onnx"  # and of any other network
+WEIGHTS = "repghost.weights_sha256"  # in the metadata of that file
 
-def write_fused(path: Path, subject: FloatSubject) -> None:
-    """Write the fused network of a subject with its Preprocess and labels, for everything that is compared with it."""
-    from repghost.checkpoints.checkpoint import write_checkpoint
 
-    notes = {"weights_sha256": subject.digest}
-    write_checkpoint(path, subject.fused, subject.preprocess.to_dict(), subject.labels, notes)
+def write_float(folder: Path, subject: FloatSubject) -> None:
+    """Write the float network of a subject, for everything that is compared with it.
+
+    A RepGhostNet is written as a checkpoint, fused, with its Preprocess and labels; any other network as ONNX.
+    """
+    if isinstance(subject, RepGhostSubject):
+        from repghost.checkpoints.checkpoint import write_checkpoint
+
+        notes = {"weights_sha256": subject.digest}
+        write_checkpoint(folder / FUSED_FILE, subject.fused, subject.preprocess.to_dict(), subject.labels, notes)
+        return
+    from repghost.exporters.onnx import graph_onnx, to_bytes
+    from repghost.files import write_bytes_atomically
+
+    network = graph_onnx(subject.graph, subject.preprocess.size, subject.name, metadata={WEIGHTS: subject.digest})
+    write_bytes_atomically(folder / FLOAT_FILE, to_bytes(network))
 
 
 def settle(config: QuantConfig, subject: Subject) -> QuantConfig:
@@ -48,7 +62,7 @@ def quantize(
         on_batch: told how many calibration images each batch had.
     """
     from calib.qdq.writer import serialize
-    from calib.quantize import Source, quantize_model
+    from calib.quantize import Source, quantize_network
 
     key = {
         "weights": subject.digest,
@@ -64,7 +78,7 @@ def quantize(
     def make() -> Files:
         source = Source(subject.labels, subject.digest, subject.calibration.origin)
         images = subject.calibration.images
-        result = quantize_model(subject.fused, images, subject.preprocess, config, source, on_batch)
+        result = quantize_network(subject.name, subject.graph, images, subject.preprocess, config, source, on_batch)
         return {"model.qdq.onnx": serialize(result.onnx)}
 
     files, cached = cache.get("quantize", key, make)

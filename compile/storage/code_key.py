@@ -18,8 +18,14 @@ from compile.storage.stage_cache import ROOT
 
 PACKAGES = ("repghost", "calib", "compile", "benchmarks")
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-# What makes the fused network of a checkpoint, for results that are kept under the digest of the checkpoint's file.
-FUSED_NETWORK = ("repghost.checkpoints.checkpoint", "repghost.network.fuse")
+# What makes the fused network of a checkpoint, for results that are kept under the digest of the checkpoint's file, and
+# what computes the graph of any other network, for results that are kept under the digest of the graph.
+FUSED_NETWORK = (
+    "repghost.checkpoints.checkpoint",
+    "repghost.network.fuse",
+    "repghost.graph.trace",
+    "repghost.graph.module",
+)
 
 
 @cache

@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from compile.subject.noise import RANDOM_CLASSES, RANDOM_IMAGES, noise_images, statistics_size, unlabelled_noise
-from compile.subject.subject import CARRIED_WIDTH, RANDOM, FloatSubject
+from compile.subject.subject import CARRIED_WIDTH, RANDOM, RepGhostSubject
 from repghost.data.images.preprocess import Preprocess
 from repghost.evaluation.classes import numbered_labels
 from repghost.network.spec import parse_width
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from repghost.network.model import RepGhostNet
 
 
-def random_subject(width: str | None, size: Size, seed: int) -> FloatSubject:
+def random_subject(width: str | None, size: Size, seed: int) -> RepGhostSubject:
     """Return a network of random weights with the batch statistics its activations really have, and noise for images.
 
     Its predictions mean nothing, so its accuracy cannot be measured; sizes, speed and the equality of all builds can.
@@ -33,7 +33,7 @@ def random_subject(width: str | None, size: Size, seed: int) -> FloatSubject:
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(name.encode() + tensor.numpy().tobytes())
-    return FloatSubject(
+    return RepGhostSubject(
         name=model.spec.name,
         digest=digest.hexdigest(),
         weights={"kind": RANDOM, "source": f"seed {seed}", "sha256": digest.hexdigest()},

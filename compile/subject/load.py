@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compile.subject.from_qdq_file import quantized_subject
+from calib.importer.names import LIBRARIES, ONNX, PRETRAINED, TIMM
+from compile.subject.from_library import random_library_subject
+from compile.subject.from_qdq_file import is_quantized, quantized_subject
 from compile.subject.from_random_weights import random_subject
-from compile.subject.from_timm import timm_subject
 from compile.subject.images import choose_calibration, open_test, select_test_images
-from compile.subject.noise import RANDOM_CLASSES
 from compile.subject.request import SubjectRequest
 from compile.subject.subject import (
     CARRIED_DATA,
@@ -18,22 +19,19 @@ from compile.subject.subject import (
     CARRIED_WIDTH,
     RANDOM,
     RANDOM_SIZE,
-    TIMM,
     FloatSubject,
-    OtherNetwork,
+    ImportedSubject,
+    RepGhostSubject,
     Subject,
 )
 from repghost.data import notes_on
 from repghost.data.base import notes_on_calibration
-from repghost.data.images.preprocess import resized, resolve_preprocess
 from repghost.errors import UsageError
 from repghost.evaluation.classes import match_classes
 from repghost.network.spec import parse_width
 
 if TYPE_CHECKING:
-    from repghost.checkpoints.checkpoint import Checkpoint
-
-QDQ_SUFFIX = ".onnx"
+    from calib.importer.open_network import FloatNetwork
 
 
 def load_subject(request: SubjectRequest) -> Subject:
@@ -42,93 +40,112 @@ def load_subject(request: SubjectRequest) -> Subject:
     Raises:
         UsageError: when weights, images and width do not fit together.
     """
-    if request.model is not None:
-        return _other_network(request.model, request)
-    if request.weights == RANDOM:
+    name, weights = _network_and_weights(request)
+    if name is not None and request.width is not None:
+        raise UsageError(f"WIDTH={request.width} belongs to RepGhostNet, not to MODEL={request.model}; leave it out.")
+    if name is not None and weights == RANDOM:
+        return random_library_subject(name, request.size or RANDOM_SIZE, request.seed)
+    if weights == RANDOM:
         return random_subject(request.width, request.size or RANDOM_SIZE, request.seed)
-    if request.weights and request.weights.endswith(QDQ_SUFFIX):
-        return quantized_subject(Path(request.weights), request)
-    return _trained_network(request)
+    if name is None and weights and weights.endswith(ONNX) and is_quantized(Path(weights)):
+        return quantized_subject(Path(weights), request)
+    return _with_images(request, *_float_network(name, weights, request))
 
 
-def _other_network(name: str, request: SubjectRequest) -> OtherNetwork:
-    """Return a network of timm with random weights; trained ones are compiled from a QDQ file."""
-    if request.weights != RANDOM or request.width is not None:
+def _network_and_weights(request: SubjectRequest) -> tuple[str | None, str | None]:
+    """Return the name of a library's network, None for any other, and the weights.
+
+    Raises:
+        UsageError: when a name has no weights.
+    """
+    if request.model is None:
+        if request.weights and request.weights.startswith(LIBRARIES):
+            return request.weights, PRETRAINED
+        return None, request.weights
+    name = request.model if request.model.startswith(LIBRARIES) else f"timm:{request.model}"
+    if request.weights is None:
         raise UsageError(
-            f"MODEL={name} is built with WEIGHTS=random and without WIDTH, to measure speed and size. A trained "
-            "one is compiled from a QDQ file: WEIGHTS=FILE.qdq.onnx."
+            f"MODEL={request.model} needs WEIGHTS: a file of that network, 'pretrained' for the published ones, or "
+            "'random' to measure speed and size alone."
         )
-    return timm_subject(name, request.size or RANDOM_SIZE, RANDOM_CLASSES, request.seed)
+    return name, request.weights
 
 
-def _trained_network(request: SubjectRequest) -> FloatSubject:
-    """Return the network of a checkpoint, with the images that calibrate and evaluate it."""
-    from repghost.checkpoints.checkpoint import build_model
+def _float_network(
+    name: str | None, weights: str | None, request: SubjectRequest
+) -> tuple[FloatNetwork, Mapping[str, Any]]:
+    """Return the network and, for the report, where its weights came from."""
+    from calib.importer.open_network import NetworkSource, open_network
 
-    checkpoint, origin = _checkpoint(request)
-    classes = checkpoint.spec.num_classes
-    preprocess = resized(resolve_preprocess(checkpoint.preprocess, classes, request.preprocess), request.size)
-    folder = request.data or CARRIED_DATA
+    if weights is None:
+        network = open_network(replace(NetworkSource(str(_carried(request))), **_asked(request)))
+        return network, {"kind": "carried", "source": CARRIED_WEIGHTS.name, "sha256": network.digest}
+    if request.data is None:
+        raise UsageError(
+            f"WEIGHTS={request.weights} needs DATA=DIR, pictures of the classes it was trained for: they calibrate the "
+            "int8 form and measure its accuracy."
+        )
+    source = NetworkSource(weights) if name is None else NetworkSource(name, weights)
+    network = open_network(replace(source, **_asked(request)))
+    if weights == TIMM and network.checkpoint is not None:
+        published = str(network.checkpoint.metadata.get("source", TIMM))
+        return network, {"kind": TIMM, "source": published, "sha256": network.digest}
+    return network, dict(network.origin) | ({"note": "; ".join(network.notes)} if network.notes else {})
+
+
+def _asked(request: SubjectRequest) -> dict[str, Any]:
+    return {"width": request.width, "size": request.size, "preprocess": request.preprocess}
+
+
+def _carried(request: SubjectRequest) -> Path:
+    """Return the weights that the repository carries.
+
+    Raises:
+        UsageError: when another width was asked for, or they are missing.
+    """
+    multiplier = parse_width(request.width, custom=True) if request.width else None
+    if multiplier not in (None, CARRIED_WIDTH):
+        raise UsageError(
+            f"the repository carries weights of width {CARRIED_WIDTH:g} only, not {multiplier:g}. Give "
+            "WEIGHTS=FILE and DATA=DIR, or WEIGHTS=timm, or WEIGHTS=random to measure speed and size alone."
+        )
+    if not CARRIED_WEIGHTS.is_file():
+        raise UsageError(f"{CARRIED_WEIGHTS} is missing; the carried weights come with a clone of the repository.")
+    return CARRIED_WEIGHTS
+
+
+def _with_images(request: SubjectRequest, network: FloatNetwork, origin: Mapping[str, Any]) -> FloatSubject:
+    """Return a network with the images that calibrate and evaluate it."""
+    folder, preprocess = request.data or CARRIED_DATA, network.preprocess
     test_set = open_test(folder, request)
     chosen = choose_calibration(folder, test_set, request)
     try:
-        matched = match_classes(chosen.dataset, classes, checkpoint.labels, request.class_order)
+        matched = match_classes(chosen.dataset, network.classes, network.labels, request.class_order)
         if test_set is not None:  # by the names that the calibration images have, where the weights have none
             cut = test_set is chosen.dataset
-            test_set = matched if cut else match_classes(test_set, classes, matched.classes)
+            test_set = matched if cut else match_classes(test_set, network.classes, matched.classes)
     except UsageError as error:
         raise UsageError(f"{folder}: {error}") from error
     chosen = replace(chosen, dataset=matched)
     calibration = chosen.decoded(preprocess)
     test = None if test_set is None else select_test_images(test_set, folder, preprocess, request, chosen)
-    return FloatSubject(
-        name=checkpoint.spec.name,
-        digest=checkpoint.digest,
-        weights=origin,
-        preprocess=preprocess,
-        labels=matched.classes,
-        calibration=calibration,
-        test=test,
-        unmeasured="" if test else f"{folder.name} has no test split",
-        notes=tuple(
-            dict.fromkeys(
-                (
-                    *checkpoint.notes,
-                    *notes_on(matched),
-                    *(notes_on(test_set) if test_set else ()),
-                    *notes_on_calibration(calibration.images),
-                )
-            )
-        ),
-        model=build_model(checkpoint),
-        metadata=checkpoint.metadata,
+    said = (
+        *network.notes,
+        *notes_on(matched),
+        *(notes_on(test_set) if test_set else ()),
+        *notes_on_calibration(calibration.images),
     )
-
-
-def _checkpoint(request: SubjectRequest) -> tuple[Checkpoint, dict[str, Any]]:
-    """Return the weights and, for the report, where they came from."""
-    from repghost.checkpoints.timm_hub import open_checkpoint
-
-    weights = request.weights
-    multiplier = parse_width(request.width, custom=True) if request.width else None
-    if weights is None:
-        if multiplier not in (None, CARRIED_WIDTH):
-            raise UsageError(
-                f"the repository carries weights of width {CARRIED_WIDTH:g} only, not {multiplier:g}. Give "
-                "WEIGHTS=FILE and DATA=DIR, or WEIGHTS=timm, or WEIGHTS=random to measure speed and size alone."
-            )
-        if not CARRIED_WEIGHTS.is_file():
-            raise UsageError(f"{CARRIED_WEIGHTS} is missing; the carried weights come with a clone of the repository.")
-        checkpoint = open_checkpoint(CARRIED_WEIGHTS)
-        return checkpoint, {"kind": "carried", "source": CARRIED_WEIGHTS.name, "sha256": checkpoint.digest}
-    if request.data is None:
-        raise UsageError(
-            f"WEIGHTS={weights} needs DATA=DIR, pictures of the classes it was trained for: they calibrate the int8 "
-            "form and measure its accuracy."
-        )
-    checkpoint = open_checkpoint(weights, multiplier)
-    if weights == TIMM:
-        source = str(checkpoint.metadata.get("source", TIMM))
-        return checkpoint, {"kind": TIMM, "source": source, "sha256": checkpoint.digest}
-    origin = {"kind": "file", "source": Path(weights).name, "sha256": checkpoint.digest}
-    return checkpoint, origin | ({"note": "; ".join(checkpoint.notes)} if checkpoint.notes else {})
+    known: dict[str, Any] = {
+        "name": network.name,
+        "digest": network.digest,
+        "weights": origin,
+        "preprocess": preprocess,
+        "labels": matched.classes,
+        "calibration": calibration,
+        "test": test,
+        "unmeasured": "" if test else f"{folder.name} has no test split",
+        "notes": tuple(dict.fromkeys(said)),
+    }
+    if network.model is None or network.checkpoint is None:
+        return ImportedSubject(imported=network.graph, **known)
+    return RepGhostSubject(model=network.model, metadata=network.checkpoint.metadata, **known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +17,9 @@ from repghost.data.images.preprocess import Preprocess
 from repghost.sizes import size_text
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from repghost.graph.operators import Graph
     from repghost.network.model import RepGhostNet
 
 CARRIED_DATA = ROOT / "assets/fashion-mnist"
@@ -69,12 +73,43 @@ class _NetworkAndImages:
         return {"name": self.name, "weights": dict(self.weights)}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class FloatSubject(_NetworkAndImages):
-    """A RepGhostNet in float, from a checkpoint or with random weights, that is going to be quantized."""
+    """A network in float that is going to be quantized."""
+
+    @property
+    @abstractmethod
+    def graph(self) -> Graph:
+        """The network's operators, batch norms folded."""
+
+    @property
+    @abstractmethod
+    def fused(self) -> nn.Module:
+        """The network that the graph was made of or that was made from it; it predicts in float32."""
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Of the images."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RepGhostSubject(FloatSubject):
+    """A RepGhostNet, from a checkpoint or with random weights."""
 
     model: RepGhostNet  # any form, in evaluation mode
     metadata: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint says of how it was made
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The operators of the fused network, named as its modules are."""
+        from repghost.graph.trace import graph_of
+
+        return graph_of(self.fused)
+
+    @property
+    def channels(self) -> int:
+        """Of the images."""
+        return self.model.spec.in_chans
 
     @cached_property
     def fused(self) -> RepGhostNet:
@@ -90,19 +125,35 @@ class FloatSubject(_NetworkAndImages):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class ImportedSubject(FloatSubject):
+    """Any other network: from an ONNX file, or of timm or torchvision."""
+
+    imported: Graph
+
+    @property
+    def graph(self) -> Graph:
+        """The network's operators."""
+        return self.imported
+
+    @property
+    def channels(self) -> int:
+        """Of the images."""
+        return self.imported.channels
+
+    @cached_property
+    def fused(self) -> nn.Module:
+        """The graph as a module."""
+        from repghost.graph.module import GraphModule
+
+        return GraphModule(self.imported).eval()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class QuantizedSubject(_NetworkAndImages):
     """A quantized ONNX file (QDQ), ours or anybody's; it has no float form, and need not be a RepGhostNet."""
 
     qdq: bytes
     quantization: Mapping[str, Any]  # what the file says of itself: "config" and "calibration"
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class OtherNetwork(QuantizedSubject):
-    """A network of timm with random weights, quantized on noise, to compare size and speed with."""
-
-    test: None = None
-    unmeasured: str = "the weights are random"
 
 
 Subject: TypeAlias = FloatSubject | QuantizedSubject

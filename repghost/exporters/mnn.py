@@ -17,7 +17,6 @@ import torch
 
 from repghost.errors import IntegrityError, RepGhostError, ToolMissingError, install_command
 from repghost.exporters.onnx import to_bytes
-from repghost.network.model import RepGhostNet
 from repghost.processes import run_limited
 
 SUFFIX = ".mnn"
@@ -44,7 +43,7 @@ np.save(sys.argv[3], np.array(target.getData(), np.float32).reshape(shape), allo
 """
 
 
-def to_mnn(proto: onnx.ModelProto, model: RepGhostNet) -> tuple[bytes, float]:
+def to_mnn(proto: onnx.ModelProto, model: torch.nn.Module) -> tuple[bytes, float]:
     """Return the bytes of the MNN file, and the largest difference of a logit from the network.
 
     Args:

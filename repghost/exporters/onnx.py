@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import torch
 from onnx.reference import ReferenceEvaluator
+from torch import nn
 
 from repghost.errors import IntegrityError, UsageError
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
@@ -27,7 +28,8 @@ from repghost.version import __version__
 
 OPSET = 17
 LARGEST_SIZE = 4096
-CHECKED_SIZE = 48  # pixels; enough for every operator, and the reference evaluator is slow
+# Pixels; a RepGhostNet computes every size, these are enough for every operator, and the reference evaluator is slow.
+CHECKED_SIZE = 48
 
 
 def to_onnx(
@@ -94,14 +96,17 @@ def to_bytes(model: onnx.ModelProto) -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
-def check_onnx(proto: onnx.ModelProto, model: RepGhostNet) -> float:
+def check_onnx(proto: onnx.ModelProto, model: nn.Module) -> float:
     """Return the largest difference of a logit between the file, run by onnx's reference evaluator, and the network.
 
     Raises:
         IntegrityError: when it is above `repghost.network.fuse.TOLERANCE` of the largest logit.
     """
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(1, model.spec.in_chans, CHECKED_SIZE, CHECKED_SIZE, generator=generator)
+    _, *shape = (dimension.dim_value for dimension in proto.graph.input[0].type.tensor_type.shape.dim)
+    if isinstance(model, RepGhostNet):
+        shape[1:] = CHECKED_SIZE, CHECKED_SIZE
+    images = torch.randn(1, *shape, generator=generator)
     with torch.no_grad():
         expected = model(images).numpy()
     (actual,) = ReferenceEvaluator(proto).run(None, {INPUT: images.numpy()})

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import other_networks
-from benchmarks.other_networks import FILE, NETWORKS, OtherNetwork, command, quiet
+from benchmarks.other_networks import FILE, NETWORKS, command, quiet
 from tests.support import ROOT
 
 PLACES = {"arm64": "arm64", "host": "x86-64"}
@@ -178,10 +178,3 @@ def test_the_committed_file_has_that_schema() -> None:
     names = {network["name"] for network in value["networks"]}
     assert names <= {network.name for network in NETWORKS}
     assert all(build["verified"] for network in value["networks"] for build in network["builds"])
-
-
-@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
-def test_every_network_of_the_table_is_one_that_is_tested(network: OtherNetwork) -> None:
-    from compile.subject.from_timm import TESTED_NETWORKS
-
-    assert network.name in TESTED_NETWORKS

@@ -16,12 +16,13 @@ from PIL import Image
 
 from calib.qdq import writer as qdq
 from calib.qdq.digest import program_digest
-from calib.quantize import Source, quantize_model
+from calib.quantize import Source, quantize_network
 from calib.settings.config import QuantConfig
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import IntegrityError, UsageError
+from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse, fused
 from tests.support.lively_network import CLASSES, SIZE, lively_model
 
@@ -67,7 +68,7 @@ def metadata(path: Path) -> dict[str, str]:
 def test_an_unfused_and_a_fused_network_give_the_same_bytes() -> None:
     model, images = lively_model(), random_bytes(8)
     files = [
-        qdq.serialize(quantize_model(form, images, PREPROCESS, QuantConfig(), SOURCE).onnx)
+        qdq.serialize(quantize_network("net", graph_of(fused(form)), images, PREPROCESS, QuantConfig(), SOURCE).onnx)
         for form in (model, fuse(model))
     ]
     assert files[0] == files[1]
@@ -81,7 +82,9 @@ def test_a_network_in_training_mode_is_refused() -> None:
 
 def test_a_network_for_grey_images_is_refused() -> None:
     with pytest.raises(UsageError, match="takes 1 colours, the pictures have 3"):
-        quantize_model(lively_model(in_chans=1), random_bytes(1), PREPROCESS, QuantConfig(), SOURCE)
+        quantize_network(
+            "grey", graph_of(fused(lively_model(in_chans=1))), random_bytes(1), PREPROCESS, QuantConfig(), SOURCE
+        )
 
 
 def test_a_fusion_that_changes_answers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

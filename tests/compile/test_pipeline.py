@@ -552,7 +552,7 @@ def test_another_target_does_not_calibrate_again(
         raise AssertionError("calibrated again")
 
     monkeypatch.setattr(pipeline, "compile_all", stop)
-    monkeypatch.setattr("calib.quantize.quantize_model", calibrate)
+    monkeypatch.setattr("calib.quantize.quantize_network", calibrate)
     lines: list[str] = []
     with pytest.raises(ReachedError):
         run(request_for(weights, data, output, target=target), lines.append)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compile.subject.from_timm import quantized, random_network
+from compile.subject.from_library import random_network
 from compile.subject.noise import noise_images
 from repghost.data.images.preprocess import Preprocess
+from tests.support.onnxruntime_quantizer import quantized
 
 SIZE, CLASSES = 64, 10
 
@@ -15,6 +16,6 @@ def write_qdq(name: str, folder: Path, unsigned: bool = False) -> Path:
     """Write the QDQ file of a timm model; its batch norms have seen a few random images."""
     preprocess = Preprocess(SIZE, SIZE)
     path = folder / f"{name}.qdq.onnx"
-    model = random_network(name, preprocess, CLASSES, seed=0)
+    model = random_network(f"timm:{name}", preprocess, CLASSES, seed=0)
     path.write_bytes(quantized(model, preprocess, noise_images(2, SIZE, seed=1), unsigned))
     return path

@@ -23,7 +23,7 @@ from calib.observers import OBSERVERS
 from calib.ptq import apply, choose_observers
 from calib.ptq.adaround import RoundingSettings, learn_rounding
 from calib.ptq.search_settings import LEVERS, SearchImages, Trial, search_settings
-from calib.quantize import Source, quantize_model
+from calib.quantize import Source, quantize_network
 from calib.settings.config import LayerSettings, QuantConfig, default_config
 from calib.settings.policy import POLICIES
 from repghost.checkpoints.checkpoint import build_model, read_checkpoint
@@ -68,7 +68,9 @@ def digests(model: RepGhostNet, images: NDArray[np.uint8], preprocess: Preproces
         return {
             name: search_digest(graph_of(model), images, preprocess)
             if name == SEARCH
-            else quantize_model(model, images, preprocess, WAYS[name], source).digest
+            else quantize_network(
+                model.spec.name, graph_of(fused(model)), images, preprocess, WAYS[name], source
+            ).digest
             for name in ways
         }
 

@@ -19,9 +19,9 @@ from repghost.terminal import say
 @click.command("compile", short_help="Build, verify and measure the bundles of a target.")
 @click.option("--target", required=True, help="arm64, android, host, x86-64 or jetson.")
 @click.option("--width", help="0.5, 0.58, 0.8, 1.0, 1.11, 1.3, 1.5 or 2.0.  [default: the weights' own]")
-@click.option("--model", help="Another network, as timm calls it, e.g. mobilenetv3_large_100; --weights random.")
+@click.option("--model", help="Another network: timm:NAME or torchvision:NAME, with --weights.")
 @click.option("--size", type=SizeType(8), help="Pixels of the input.  [default: the weights' own]")
-@click.option("--weights", help="A checkpoint, QDQ ONNX, 'timm' or 'random'.  [default: the carried ones]")
+@click.option("--weights", help="A checkpoint, ONNX, 'timm', 'pretrained' or 'random'.  [default: the carried ones]")
 @click.option(
     "--data", type=click.Path(path_type=Path), help="A set of pictures.  [default: the one in the repository]"
 )
@@ -54,15 +54,14 @@ def command(**options: Any) -> None:
     from compile.targets.table import JETSON, find_target
 
     for_jetson = find_target(options["target"]) is JETSON  # a wrong name is told before the slow imports
-    refuse_without_effect(_given(), for_jetson, options["weights"], options["data"] is not None)
+    quantized = _is_quantized(options["weights"])
+    refuse_without_effect(_given(), for_jetson, "quantized" if quantized else options["weights"], bool(options["data"]))
     may_be_empty = ("weights", "model", "width", "name", "class_order")  # by a script whose variable is unset
     options |= {name: options[name] or None for name in may_be_empty}
     precision = options.pop("precision")
     if for_jetson and precision:
         raise UsageError(f"PRECISION={precision}: a bundle for Jetson always holds int8 and fp16; leave it out.")
-    quantized = bool(options["model"]) or str(options["weights"]).endswith(
-        ".onnx"
-    )  # its float form has rounded weights
+    # The float form of a quantized file has rounded weights.
     precisions = parse_precisions(precision or ("int8" if quantized else default_precisions()))
 
     from compile.pipeline import run
@@ -74,6 +73,15 @@ def command(**options: Any) -> None:
         from compile.tensorrt.report import summary_lines
     for line in summary_lines(report):
         say(line)
+
+
+def _is_quantized(weights: str | None) -> bool:
+    """Return whether the weights are an ONNX file of integers."""
+    if not weights or not weights.endswith(".onnx"):
+        return False
+    from compile.subject.from_qdq_file import is_quantized
+
+    return is_quantized(Path(weights))
 
 
 def _given() -> set[str]:

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from repghost.checkpoints.checkpoint import Checkpoint
+    from calib.importer.open_network import FloatNetwork
     from repghost.data.base import ImageSet, Prepared
     from repghost.data.images.preprocess import Preprocess
-    from repghost.network.model import RepGhostNet
 
 
 @dataclass(frozen=True)
@@ -28,24 +27,28 @@ class Calibration:
     """A network and the images to calibrate it with.
 
     Attributes:
-        checkpoint: as it was read.
-        model: in the checkpoint's form.
-        preprocess: of all images.
+        network: as it was read.
         dataset: the images' set, with the network's classes.
         split: which part of the set that is.
         chosen: int64 [N], the indices of the calibration images.
         prepared: those that could be read.
-        labels: class names in the order of the logits.
     """
 
-    checkpoint: Checkpoint
-    model: RepGhostNet
-    preprocess: Preprocess
+    network: FloatNetwork
     dataset: ImageSet
     split: str
     chosen: NDArray[np.int64]
     prepared: Prepared
-    labels: tuple[str, ...]
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How all images are prepared."""
+        return self.network.preprocess
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The class names in the order of the scores."""
+        return self.dataset.classes
 
 
 def open_calibration(request: CalibrationRequest) -> Calibration:
@@ -54,59 +57,56 @@ def open_calibration(request: CalibrationRequest) -> Calibration:
     Without a split, the one for calibration is taken, or that for training.
 
     Raises:
-        UsageError: when checkpoint and images cannot be used together.
+        UsageError: when network and images cannot be used together.
     """
-    from repghost.checkpoints.checkpoint import build_model
     from repghost.data import open_dataset
     from repghost.data.base import notes_on_calibration
     from repghost.data.open_by_format import open_calibration_split
     from repghost.data.subset import choose_balanced
 
-    loaded, preprocess = open_network(request)
+    network = open_float_network(request)
     if request.split:
         dataset, split = open_dataset(request.data, request.split, request.class_map), request.split
     else:
         dataset, split = open_calibration_split(request.data, request.class_map)
-    dataset = with_classes_of(loaded, dataset, request)
+    dataset = with_classes_of(network, dataset, request)
     if len(dataset) == 0:
         raise UsageError(
             "the calibration set is empty; at least one picture is needed. Give --data a set with pictures."
         )
     chosen = choose_balanced(dataset.labels, request.images or min(DEFAULT_IMAGES, len(dataset)), request.seed)
-    prepared = read_images(dataset, preprocess, chosen, "read pictures")
+    prepared = read_images(dataset, network.preprocess, chosen, "read pictures")
     say_notes(notes_on_calibration(prepared.images))
-    model = build_model(loaded)
-    if loaded.spec.form != "fused":
-        say(f"{Path(request.checkpoint).name} is in {loaded.spec.form} form; it is fused before it is quantized")
-    return Calibration(loaded, model, preprocess, dataset, split, chosen, prepared, dataset.classes)
+    if network.checkpoint is not None and network.checkpoint.spec.form != "fused":
+        form = network.checkpoint.spec.form
+        say(f"{Path(request.checkpoint).name} is in {form} form; it is fused before it is quantized")
+    return Calibration(network, dataset, split, chosen, prepared)
 
 
-def open_network(request: NetworkRequest) -> tuple[Checkpoint, Preprocess]:
-    """Return the checkpoint that was asked for and how its images are prepared, and say what to know of the file.
+def open_float_network(request: NetworkRequest) -> FloatNetwork:
+    """Return the network that was asked for, and say what to know of it.
 
     Raises:
-        UsageError: when the file cannot be used, or nothing says how its images are prepared.
+        UsageError: when it cannot be used, or nothing says how its images are prepared.
     """
-    from repghost.checkpoints.timm_hub import open_checkpoint
-    from repghost.data.images.preprocess import resized, resolve_preprocess
-    from repghost.network.spec import parse_width
+    from calib.importer.open_network import NetworkSource, open_network
 
-    width = None if request.width is None else parse_width(request.width, custom=True)
-    loaded = open_checkpoint(request.checkpoint, width)
-    say_notes(loaded.notes)
-    preprocess = resolve_preprocess(loaded.preprocess, loaded.spec.num_classes, request.preprocess)
-    return loaded, resized(preprocess, request.size)
+    network = open_network(
+        NetworkSource(request.checkpoint, request.weights, request.width, request.size, request.preprocess)
+    )
+    say_notes(network.notes)
+    return network
 
 
-def with_classes_of(checkpoint: Checkpoint, dataset: ImageSet, request: NetworkRequest) -> ImageSet:
-    """Return a set with the classes in the order of a network's logits, and say what to know of the set.
+def with_classes_of(network: FloatNetwork, dataset: ImageSet, request: NetworkRequest) -> ImageSet:
+    """Return a set with the classes in the order of a network's scores, and say what to know of the set.
 
     Raises:
         UsageError: when they are not the network's classes.
     """
     from repghost.evaluation.classes import match_classes
 
-    dataset = match_classes(dataset, checkpoint.spec.num_classes, checkpoint.labels, request.class_order)
+    dataset = match_classes(dataset, network.classes, network.labels, request.class_order)
     tell_notes(dataset)
     return dataset
 

@@ -23,7 +23,7 @@ def refuse_without_effect(given: Collection[str], for_jetson: bool, weights: str
     Args:
         given: the names of the options that the user wrote.
         for_jetson: whether the target is a Jetson.
-        weights: as the user wrote them.
+        weights: as the user wrote them; "quantized" for a file of integers.
         data: whether there are images to evaluate on.
 
     Raises:
@@ -31,10 +31,9 @@ def refuse_without_effect(given: Collection[str], for_jetson: bool, weights: str
     """
     if not for_jetson:
         _refuse(given, OF_JETSON, "it belongs to the target jetson")
-    kind = "quantized" if str(weights).endswith(".onnx") else weights
-    if kind in OF_CHECKPOINTS:
-        _refuse(given, *OF_CHECKPOINTS[kind])
-    if kind == "quantized" and not data:
+    if weights in OF_CHECKPOINTS:
+        _refuse(given, *OF_CHECKPOINTS[weights])
+    if weights == "quantized" and not data:
         _refuse(given, ("test_images", "class_order", "class_map"), "nothing is judged without --data")
 
 

@@ -21,9 +21,10 @@ DEFAULT_IMAGES = 512
 
 @dataclass(frozen=True)
 class NetworkRequest:
-    """Which checkpoint is quantized how, on which images; each option under its own name."""
+    """Which network is quantized how, on which images; each option under its own name."""
 
     checkpoint: str
+    weights: str | None
     data: Path
     split: str | None
     seed: int
@@ -54,10 +55,11 @@ class CalibrationRequest(NetworkRequest):
 
 
 _FILE = click.Path(path_type=Path)
-_CHECKPOINT = click.argument("checkpoint", metavar="CKPT")
+_CHECKPOINT = click.argument("checkpoint", metavar="NETWORK")
 _DATA = click.option("--data", required=True, type=_FILE, help="A set of pictures (see the README).")
 _OPTIONS = (
     click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures."),
+    click.option("--weights", help="Of a network that is named, timm:NAME: a weight file, or 'pretrained'."),
     click.option("--preprocess", type=_FILE, help="JSON, where the file has none."),
     click.option("--size", type=SizeType(32), help="Pixels of the input, instead of the checkpoint's."),
     click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'."),

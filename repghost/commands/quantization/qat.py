@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from calib.qat.settings import EPOCH_IMAGES, EPOCHS
-from repghost.commands.options.calibration import open_network, with_classes_of
+from repghost.commands.options.calibration import open_float_network, with_classes_of
 from repghost.commands.options.quant_options import NetworkRequest, network_options, output_option
 from repghost.commands.progress.notes import say_notes
 from repghost.commands.progress.qat import following
+from repghost.errors import UsageError
 from repghost.terminal import say
 
 if TYPE_CHECKING:
@@ -54,18 +55,19 @@ def command(request: NetworkRequest, output: Path, **training: Any) -> None:
     from calib.qat.train_aware import QatPlan
     from calib.qat.train_on_set import train_on_set
     from calib.quantize import Source
-    from repghost.checkpoints.checkpoint import build_model
     from repghost.data import open_dataset
 
     settings = QatSettings(seed=request.seed, **training)
-    loaded, preprocess = open_network(request)
+    network = open_float_network(request)
+    if network.model is None:
+        raise UsageError(f"{request.checkpoint} is no RepGhostNet, which alone can be trained under quantization yet.")
     split = str(request.split)
-    dataset = with_classes_of(loaded, open_dataset(request.data, split, request.class_map), request)
-    if settings.mode == "reparam" and loaded.spec.form == "deploy":
+    dataset = with_classes_of(network, open_dataset(request.data, split, request.class_map), request)
+    if settings.mode == "reparam" and network.checkpoint is not None and network.checkpoint.spec.form == "deploy":
         say_notes([CONVERTED])
-    source = Source(dataset.classes, loaded.digest, {"data": request.data.name, "split": split, "seed": request.seed})
+    source = Source(dataset.classes, network.digest, {"data": request.data.name, "split": split, "seed": request.seed})
     with following() as hooks:
-        result = train_on_set(build_model(loaded), dataset, preprocess, QatPlan(config, settings), source, hooks)
+        result = train_on_set(network.model, dataset, network.preprocess, QatPlan(config, settings), source, hooks)
     write_result(output, result, settings)
 
 

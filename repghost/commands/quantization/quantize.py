@@ -27,7 +27,7 @@ CONFIG_SUFFIX = ".config.json"
 DEFAULT_HELD_OUT = 2000
 
 
-@click.command("quantize", short_help="Calibrate a checkpoint and write int8 QDQ ONNX.")
+@click.command("quantize", short_help="Calibrate a float network and write int8 QDQ ONNX.")
 @calibration_options
 @click.option("--algorithm", help="An observer, 'answers' (one per tensor), or 'auto' (a search; needs labels).")
 @click.option("--max-drop", type=float, help="With auto: points of top-1 that may be lost.  [default: 0.3]")
@@ -38,10 +38,12 @@ DEFAULT_HELD_OUT = 2000
 def command(
     request: CalibrationRequest, algorithm: str | None, max_drop: float | None, held_out: int | None, output: Path
 ) -> None:
-    """Quantize CKPT to int8 with scales calibrated on pictures, and write a QDQ ONNX file.
+    """Quantize NETWORK to int8 with scales calibrated on pictures, and write a QDQ ONNX file.
 
-    CKPT is a weight file, or the word timm. A network that is not fused yet is fused first. The file holds its
-    Preprocess, labels and settings; the settings are also written beside it, as JSON for --config.
+    NETWORK is a checkpoint of RepGhostNet, the word timm with --width, a float ONNX file, or the name of any network of
+    a library: timm:mobilenetv3_large_100 or torchvision:resnet18, with --weights. Batch norms and branches are folded
+    first. The file holds its Preprocess, labels and settings; the settings are also written beside it, as JSON for
+    --config.
 
     With --algorithm auto, the levers are tried in order of what they cost, each judged on labelled pictures of the
     same split that calibrate nothing, and the cheapest is kept that loses at most --max-drop points. Where none does,
@@ -56,7 +58,7 @@ def command(
     opened = open_calibration(request)
     calibration = {"data": request.data.name, "split": opened.split, "seed": request.seed}
     calibration |= {"broken": len(opened.prepared.broken)}
-    source = Source(opened.labels, opened.checkpoint.digest, calibration)
+    source = Source(opened.labels, opened.network.digest, calibration)
     search: Search | None = None
     if algorithm == AUTO:
         wanted = 0.3 if max_drop is None else max_drop
@@ -113,11 +115,11 @@ def write_result(output: Path, result: Quantized, config: QuantConfig, search: S
 
 
 def _calibrate(opened: Calibration, config: QuantConfig, source: Source) -> Quantized:
-    from calib.quantize import quantize_model
+    from calib.quantize import quantize_network
 
-    images = opened.prepared.images
+    images, network = opened.prepared.images, opened.network
     with progress_bar(len(images), "calibrate", "picture") as bar:
-        return quantize_model(opened.model, images, opened.preprocess, config, source, bar.update)
+        return quantize_network(network.name, network.graph, images, network.preprocess, config, source, bar.update)
 
 
 def _search(
@@ -128,8 +130,6 @@ def _search(
     from calib.quantize import describe_source, write_model
     from calib.settings.config import SEARCH
     from repghost.data.subset import choose_balanced
-    from repghost.graph.trace import graph_of
-    from repghost.network.fuse import fused
 
     left = len(opened.dataset) - len(opened.chosen)
     count = min(DEFAULT_HELD_OUT, left) if held_out is None else held_out
@@ -142,8 +142,8 @@ def _search(
     prepared = read_images(opened.dataset, opened.preprocess, evaluates, "read held-out pictures")
     say(f"{'lever':56} {'points lost':>11}  {'95 % interval':>15}  same answer  costs")
     images = SearchImages(opened.prepared.images, prepared.images, prepared.labels, opened.preprocess)
-    found = search_settings(graph_of(fused(opened.model)), images, config, max_drop, _echo_trial)
-    description = describe_source(opened.model.spec.name, images.calibration, opened.preprocess, source)
+    found = search_settings(opened.network.graph, images, config, max_drop, _echo_trial)
+    description = describe_source(opened.network.name, images.calibration, opened.preprocess, source)
     record = {SEARCH: found.to_dict()}
     return write_model(found.graph, found.spec, found.chosen.config, description, record), found
 
@@ -176,14 +176,19 @@ def _next_commands(request: CalibrationRequest, output: Path, policy: str) -> li
             shlex.join(["trtexec", f"--onnx={output}", "--stronglyTyped", f"--saveEngine={plan}"])
             + "  (on the Jetson; TensorRT 8: --int8 --fp16 instead of --stronglyTyped)"
         ]
-    build = ["repghost", "compile", "--target", "arm64", "--weights", request.checkpoint, "--data", str(request.data)]
+    build = ["repghost", "compile", "--target", "arm64", "--data", str(request.data)]
+    build += ["--model" if request.weights else "--weights", request.checkpoint]
     same: dict[str, Any] = {
+        "--weights": request.weights,
         "--width": request.width,
         "--size": None if request.size is None else size_text(request.size),
         "--images": request.images,
+        "--seed": request.seed or None,
+        "--preprocess": request.preprocess,
+        "--config": config_beside(output),
+        "--class-order": request.class_order,
+        "--class-map": request.class_map,
     }
-    same |= {"--seed": request.seed or None, "--preprocess": request.preprocess, "--config": config_beside(output)}
-    same |= {"--class-order": request.class_order, "--class-map": request.class_map}
     for option, value in same.items():
         build += [] if value is None else [option, str(value)]
     return [shlex.join(["repghost", "explain", str(output)]), shlex.join(build)]

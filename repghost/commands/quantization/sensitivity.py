@@ -43,7 +43,7 @@ def command(
     svg_path: Path | None,
     everything: bool,
 ) -> None:
-    """Quantize one tensor or one layer of CKPT at a time, and say how much the answers change.
+    """Quantize one tensor or one layer of NETWORK at a time, and say how much the answers change.
 
     The change is the Kullback-Leibler divergence of the class probabilities from those of the float network; it needs
     no labels. What float would cost is shown beside it, as the layer's share of the network's multiply-adds. With two
@@ -63,8 +63,8 @@ def command(
     rows = make_rows(entries, work, prices)
     size = reported(opened.preprocess.size)
     about = {
-        "model": opened.model.spec.name,
-        "checkpoint_sha256": opened.checkpoint.digest,
+        "model": opened.network.name,
+        "checkpoint_sha256": opened.network.digest,
         "pictures": measured,
         "size": size,
         "config": config.to_dict(),
@@ -72,7 +72,7 @@ def command(
     if json_path is not None:
         write_text_atomically(json_path, json.dumps(to_dict(rows, about), indent=2) + "\n")
     if svg_path is not None:
-        title = f"{opened.model.spec.name}, {size} px: change of the answers by one layer in int8"
+        title = f"{opened.network.name}, {size} px: change of the answers by one layer in int8"
         write_text_atomically(svg_path, to_svg(rows, title))
     shown = rows if everything else rows[:SHOWN]
     for line in text_lines(to_table(shown)):
@@ -89,12 +89,10 @@ def _measure(opened: Calibration, config: QuantConfig) -> tuple[tuple[Sensitivit
     from calib.analysis.sensitivity import measure_sensitivity
     from calib.ptq.apply import batches, quantize_graph
     from repghost.graph.macs import shares_of_work
-    from repghost.graph.trace import graph_of
-    from repghost.network.fuse import fused
 
     images, preprocess = opened.prepared.images, opened.preprocess
     with progress_bar(len(images), "calibrate", "picture") as bar:
-        graph, spec = quantize_graph(graph_of(fused(opened.model)), images, preprocess, config, bar.update)
+        graph, spec = quantize_graph(opened.network.graph, images, preprocess, config, bar.update)
     work = shares_of_work(graph, preprocess.size)
     few = images[: max(1, MEASURED_PIXELS // preprocess.pixels)]
     with progress_bar(len(few), "measure", "picture") as bar:

@@ -34,6 +34,7 @@ class ValidateRequest:
     seed: int
     preprocess: Path | None
     width: str | None
+    weights: str | None
     batch: int
     compiled: bool
     cache: Path
@@ -45,13 +46,14 @@ class ValidateRequest:
 
 
 @click.command("validate", short_help="Top-1 of networks: raw, EMA, fused, int8, compiled.")
-@click.argument("networks", nargs=-1, metavar="[CHECKPOINT|FILE.qdq.onnx|BUNDLE]...")
+@click.argument("networks", nargs=-1, metavar="[NETWORK|FILE.qdq.onnx|BUNDLE]...")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="A set of pictures (see the README).")
 @click.option("--split", default="test", show_default=True, help="Which part of the set.")
 @click.option("--images", type=click.IntRange(1), help="Only so many pictures, balanced over the classes.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures of --images.")
 @click.option("--preprocess", type=click.Path(path_type=Path), help="JSON; instead of the networks' own.")
 @click.option("--width", help="Needed for the checkpoint 'timm'; refuses a checkpoint of another width.")
+@click.option("--weights", help="Of a network that is named, timm:NAME: a weight file, or 'pretrained'.")
 @click.option("--batch", "-b", default=250, show_default=True, type=click.IntRange(1), help="Pictures per step.")
 @click.option("--compiled", is_flag=True, help="Compile QDQ files for this machine too, and compare every bit.")
 @click.option("--cache", default="build/.cache", show_default=True, type=click.Path(path_type=Path),
@@ -68,7 +70,8 @@ class ValidateRequest:
 def command(networks: tuple[str, ...], processes: ProcessOptions, **options: Any) -> None:
     """Measure top-1 and top-5 of networks on the same pictures, and the change against the first.
 
-    A checkpoint is measured as it is and fused; one with averaged weights also without the average. A QDQ file is
+    NETWORK is a checkpoint, a float ONNX file, or timm:NAME or torchvision:NAME with --weights, measured by PyTorch. A
+    checkpoint is measured as it is and fused; one with averaged weights also without the average. A QDQ file is
     computed by the numpy reference, a bundle by its own code. A QDQ file with the .qdq.onnx name of a checkpoint
     in --all-widths is measured with it.
 
@@ -143,12 +146,16 @@ def _measure(networks: tuple[str, ...], ranks: Ranks, request: ValidateRequest) 
 
 def _open(source: str, ranks: Ranks, dataset: ImageSet, request: ValidateRequest) -> list[Predictor]:
     """Return the networks of one argument."""
-    from compile.stages.predictors import QDQ_SUFFIX, open_bundle, open_qdq
+    from calib.importer.names import is_library_or_onnx, is_named
+    from compile.stages.predictors import open_bundle, open_float, open_qdq
+    from compile.subject.from_qdq_file import is_quantized
     from repghost.network.spec import parse_width
     from repghost.validation.sources import open_checkpoints
 
     path, preprocess = Path(source), request.preprocess
-    if source.endswith(QDQ_SUFFIX):
+    if is_library_or_onnx(source) and (is_named(source) or not is_quantized(path)):
+        return open_float(source, request.weights, preprocess, ranks)
+    if is_library_or_onnx(source):
         cache = request.cache if request.compiled else None
         return open_qdq(path, preprocess, ranks, cache, dataset, request.class_order)
     if path.is_dir():
