@@ -76,9 +76,11 @@ def command(**options: Any) -> None:
 
 
 def _is_quantized(weights: str | None) -> bool:
-    """Return whether the weights are an ONNX file of integers."""
+    """Return whether the weights are an ONNX file of integers; what is not there is taken for what its name says."""
     if not weights or not weights.endswith(".onnx"):
         return False
+    if not Path(weights).is_file():
+        return weights.endswith(".qdq.onnx")
     from compile.subject.from_qdq_file import is_quantized
 
     return is_quantized(Path(weights))
