@@ -21,6 +21,7 @@ from repghost.untrusted import read_bounded
 
 MAX_FILE_BYTES = 256 << 20  # the widest published RepGhostNet takes 10 MB
 MAX_NODES = 20_000  # a RepGhostNet has 509
+QUANTIZED_NODES = ("QuantizeLinear", "DequantizeLinear", "QLinear", "ConvInteger", "MatMulInteger")
 MIN_OPSET, MAX_OPSET = 13, 21  # 13 brought per-channel Q/DQ; 21 is the last one tested
 ONNX_DOMAINS = ("", "ai.onnx")
 CONSTANT_VALUES = {
@@ -48,6 +49,19 @@ FOREIGN_TYPES = {
     TensorProto.DOUBLE: "float64",
     TensorProto.BOOL: "bool",
 }
+
+
+def is_quantized(path: Path) -> bool:
+    """Return whether an ONNX file holds integers: it has a node that quantizes, or computes with what was quantized.
+
+    Raises:
+        UsageError: when it is missing, too large or not ONNX.
+    """
+    try:
+        nodes = parse_model(_read(path)).graph.node
+    except UsageError as error:
+        raise UsageError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
+    return any(node.op_type.startswith(QUANTIZED_NODES) for node in nodes)
 
 
 def load_model(
@@ -139,7 +153,7 @@ def stored_array(tensor: TensorProto) -> NDArray[Any]:
 
 def _read(path: Path) -> bytes:
     if not path.exists():
-        raise UsageError("there is no such file. Write one with 'repghost quantize CKPT --data DIR -o FILE.qdq.onnx'.")
+        raise UsageError("there is no such file. Write one: 'repghost quantize NETWORK --data DIR -o FILE.qdq.onnx'.")
     if not path.is_file():
         raise UsageError("this is not a regular file; give the path of a .qdq.onnx file.")
     return read_bounded(path, MAX_FILE_BYTES)

@@ -101,22 +101,15 @@ class _Writer(OnnxGraph):
                 weight = self.weight(op)
                 bias = self.constant(f"{op.name}.bias", op.bias)
                 self.convolution(op, self.read_by(op), weight, bias, f"{op.name}.convolution")
+            case Classifier():
+                weight = self.weight(op)
+                bias = self.constant(f"{op.name}.bias", op.bias)
+                flat = self.node("Flatten", f"{op.name}.flatten", (self.read_by(op),), f"{op.name}.flat", axis=1)
+                self.node("Gemm", op.name, (flat, weight, bias), LOGITS, transB=1)
+                return
             case _:
                 self.weightless(op, [self.readable[name] for name in op.inputs])
         self.publish(op.name)
-
-    def last(self, op: Operator) -> None:
-        """Write the operator that makes the scores; those of a classifier stay float, others are int8 at the end."""
-        if isinstance(op, Classifier):
-            weight, bias = self.weight(op), self.constant(f"{op.name}.bias", op.bias)
-            flat = self.node("Flatten", f"{op.name}.flatten", (self.read_by(op),), f"{op.name}.flat", axis=1)
-            self.node("Gemm", op.name, (flat, weight, bias), LOGITS, transB=1)
-            return
-        self.operator(op)
-        *_, quantize, dequantize = self.nodes
-        flat = f"{op.name}.flat"
-        self.nodes.insert(-2, helper.make_node("Flatten", [op.name], [flat], name=f"{op.name}.flatten", axis=1))
-        quantize.input[0], dequantize.output[0] = flat, LOGITS
 
 
 def build_qdq(graph: Graph, spec: QuantSpec, size: Size) -> onnx.ModelProto:
@@ -133,9 +126,10 @@ def build_qdq(graph: Graph, spec: QuantSpec, size: Size) -> onnx.ModelProto:
     shapes = shapes_of(graph, size)
     writer = _Writer(spec, shapes)
     writer.publish(INPUT)
-    for operator in graph.operators[:-1]:
+    for operator in graph.operators:
         writer.operator(operator)
-    writer.last(graph.operators[-1])
+    if not isinstance(graph.operators[-1], Classifier):
+        writer.node("Flatten", f"{graph.output}.flatten", (writer.readable[graph.output],), LOGITS, axis=1)
     return writer.model("repghostnet", (1, *shapes[INPUT]), shapes[graph.output][0], OPSET, {})
 
 

@@ -28,7 +28,6 @@ from calib.integer.qparams import (
 )
 from calib.integer.values import Epilogue, Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, ToLogits
 from repghost.errors import UsageError
-from repghost.graph.canonical import nearest_places, source_places
 from repghost.graph.operators import (
     Add,
     AveragePool,
@@ -44,6 +43,7 @@ from repghost.graph.operators import (
     Slice,
     Subtract,
 )
+from repghost.graph.places import nearest_places, source_places
 from repghost.graph.run import MOVES, Kernels
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from compile.bench.counter_build import GUEST, PLUGIN, build_counter, find_counting_emulator
+from compile.bench.profile import make_profiling_bundle
 from compile.bundle.layers import bundle_layers
 from compile.bundle.manifest import Bundle, bundle_target, check_bundle
 from compile.machine.emulator import TOOLS, Emulator
@@ -131,8 +132,6 @@ def count_bundle(request: CountRequest, say: Callable[[str], None] = print) -> d
     if not request.per_layer:
         run = run_counted(bundle, emulator, cpu, files, request.variant)
         return count_result(bundle, emulator, cpu, run)
-    from compile.bench.profile import make_profiling_bundle
-
     say("building the profiling bundle")
     with tempfile.TemporaryDirectory(prefix="repghost-profile-") as folder:
         made = make_profiling_bundle(bundle, target, request.keep or Path(folder) / "bundle", request.weights)

@@ -18,8 +18,10 @@ from compile.targets.table import host_target
 from repghost.data import ImageSet
 from repghost.distributed.ranks import Ranks
 from repghost.errors import ToolMissingError
+from repghost.evaluation.accuracy import predict
 from repghost.evaluation.classes import match_classes
 from repghost.evaluation.predictor import HOST_BUILD, REFERENCE, Predictor
+from repghost.graph.module import GraphModule
 from repghost.untrusted import file_digest
 
 if TYPE_CHECKING:
@@ -84,8 +86,6 @@ def open_float(network: str, weights: str | None, preprocess_file: Path | None, 
         UsageError: when it cannot be read, or holds what a graph does not have.
     """
     from calib.importer.open_network import NetworkSource, open_network
-    from repghost.evaluation.accuracy import predict
-    from repghost.graph.module import GraphModule
 
     opened = open_network(NetworkSource(network, weights, preprocess=preprocess_file))
     module = GraphModule(opened.graph).eval().to(ranks.device)

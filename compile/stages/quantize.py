@@ -11,6 +11,7 @@ from compile.passes import lower
 from compile.storage.code_key import FUSED_NETWORK, code_digest
 from compile.storage.stage_cache import Files, StageCache, versions
 from compile.subject.subject import FloatSubject, RepGhostSubject, Subject
+from repghost.files import write_bytes_atomically
 
 if TYPE_CHECKING:
     from calib.integer.program import Program
@@ -34,7 +35,6 @@ def write_float(folder: Path, subject: FloatSubject) -> None:
         write_checkpoint(folder / FUSED_FILE, subject.fused, subject.preprocess.to_dict(), subject.labels, notes)
         return
     from repghost.exporters.onnx import graph_onnx, to_bytes
-    from repghost.files import write_bytes_atomically
 
     network = graph_onnx(subject.graph, subject.preprocess.size, subject.name, metadata={WEIGHTS: subject.digest})
     write_bytes_atomically(folder / FLOAT_FILE, to_bytes(network))

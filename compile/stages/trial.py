@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from calib.importer.names import is_named
+from calib.settings.config import QuantConfig
+from compile.subject.from_library import random_library_subject
 from compile.subject.noise import noise_images
+from repghost.evaluation.classes import numbered_labels
 
 TRIAL_IMAGES = 2
 TRIAL_SIZE = 224  # pixels
@@ -26,9 +29,6 @@ def quantized_on_noise(network: str, preprocess_file: Path | None, say: Callable
     from calib.importer.open_network import NetworkSource, open_network
     from calib.qdq.writer import serialize
     from calib.quantize import Source, quantize_network
-    from calib.settings.config import QuantConfig
-    from compile.subject.from_library import random_library_subject
-    from repghost.evaluation.classes import numbered_labels
 
     config = QuantConfig(ranges_by_answers=False)
     if is_named(network):

@@ -11,6 +11,7 @@ from compile.subject.noise import RANDOM_CLASSES, RANDOM_IMAGES, noise_images, s
 from compile.subject.subject import RANDOM, ImportedSubject
 from repghost.data.images.preprocess import Preprocess
 from repghost.evaluation.classes import numbered_labels
+from repghost.graph.digest import graph_digest
 from repghost.sizes import Size, sides
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ def random_library_subject(name: str, size: Size, seed: int) -> ImportedSubject:
         UsageError: when the library has no such network, or it holds what a graph does not have.
     """
     from calib.importer.import_module import import_module
-    from repghost.graph.digest import graph_digest
 
     preprocess = Preprocess(size=size, resize=size)
     model = random_network(name, preprocess, RANDOM_CLASSES, seed)

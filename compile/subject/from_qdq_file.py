@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from calib.importer.onnx_file import MAX_FILE_BYTES, parse_model
+from calib.importer.onnx_file import MAX_FILE_BYTES
 from calib.qdq.writer import CALIBRATION, LABELS, MODEL, QUANTIZATION
 from compile.frontend.qdq_file import read_qdq_as_given
 from compile.ir.qdq_graph import QdqGraph
@@ -23,18 +23,7 @@ from repghost.sizes import size_text
 from repghost.untrusted import parse_json, read_bounded
 
 KIND = "quantized"
-QUANTIZED_NODES = ("QuantizeLinear", "DequantizeLinear", "QLinear", "ConvInteger", "MatMulInteger")
 MAX_LABEL_BYTES = 16 << 20
-
-
-def is_quantized(path: Path) -> bool:
-    """Return whether an ONNX file holds integers.
-
-    Raises:
-        UsageError: when it cannot be read.
-    """
-    model = parse_model(read_bounded(path, MAX_FILE_BYTES))
-    return any(node.op_type.startswith(QUANTIZED_NODES) for node in model.graph.node)
 
 
 def quantized_subject(path: Path, request: SubjectRequest) -> QuantizedSubject:

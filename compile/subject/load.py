@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calib.importer.names import LIBRARIES, ONNX, PRETRAINED, TIMM
+from calib.importer.onnx_file import is_quantized
 from compile.subject.from_library import random_library_subject
-from compile.subject.from_qdq_file import is_quantized, quantized_subject
+from compile.subject.from_qdq_file import quantized_subject
 from compile.subject.from_random_weights import random_subject
 from compile.subject.images import choose_calibration, open_test, select_test_images
 from compile.subject.request import SubjectRequest

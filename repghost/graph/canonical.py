@@ -13,22 +13,16 @@ and a tap of a depthwise one is one long multiplication.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from repghost.graph.operators import NO_PADS, Pads, Pair
+from repghost.graph.places import nearest_places, source_places
 
-ROUNDINGS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {  # by ONNX's nearest_mode
-    "floor": np.floor,
-    "ceil": np.ceil,
-    "round_prefer_floor": lambda place: np.ceil(place - 0.5),
-    "round_prefer_ceil": lambda place: np.floor(place + 0.5),
-}
 EXACT_BITS = 53  # whole numbers of at most 2**53 are float64
 
 
@@ -133,35 +127,6 @@ def resize(x: torch.Tensor, size: Pair, mode: str, coordinates: str, rounding: s
         second = x.index_select(axis, torch.from_numpy(np.minimum(low + 1, x.shape[axis] - 1).astype(np.int64)))
         x = first * (1.0 - share) + second * share
     return x
-
-
-def source_places(side: int, source: int, coordinates: str, scale: float | None = None) -> NDArray[np.float64]:
-    """Return where each of `side` pixels lies among the `source` pixels of a row or column.
-
-    Where the scale is the ratio of the sizes, a place is one division of whole numbers: what is whole is exactly so.
-
-    Args:
-        side: pixels of the result.
-        source: pixels there are.
-        coordinates: ONNX's coordinate_transformation_mode.
-        scale: pixels of the result for each there is, where it is not side / source.
-    """
-    place = np.arange(side, dtype=np.float64)
-    if coordinates == "align_corners":
-        return place * (source - 1) / (side - 1) if side > 1 else np.zeros(1)
-    if coordinates == "pytorch_half_pixel" and side == 1:
-        return np.zeros(1)
-    half, back = (0.0, 0.0) if coordinates == "asymmetric" else (0.5, 0.5)
-    if coordinates == "tf_half_pixel_for_nn":
-        back = 0.0
-    if scale is not None:
-        return (place + half) / scale - back
-    return (2 * (place + half) * source - 2 * back * side) / (2 * side)
-
-
-def nearest_places(places: NDArray[np.float64], source: int, rounding: str) -> NDArray[np.int64]:
-    """Return the nearest of `source` pixels of each place."""
-    return np.clip(ROUNDINGS[rounding](places), 0, source - 1).astype(np.int64)
 
 
 def average(x: torch.Tensor, parts: int = 1) -> torch.Tensor:

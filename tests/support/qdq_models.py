@@ -26,7 +26,7 @@ class Model:
     """Collects nodes and initializers of one graph."""
 
     def __init__(self, size: Size = SIZE, seed: int = 0, opset: int = 17, channels: int = 3) -> None:
-        self.size, self.opset, self.channels = size, opset, channels
+        self.size, self.opset, self.input_channels = size, opset, channels
         self.rng = np.random.default_rng(seed)
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, NDArray] = {}
@@ -86,7 +86,7 @@ class Model:
     def build(
         self, output: str, classes: int, input_shape: list | None = None, metadata: dict[str, str] | None = None
     ) -> onnx.ModelProto:
-        shape = [1, self.channels, *sides(self.size)] if input_shape is None else input_shape
+        shape = [1, self.input_channels, *sides(self.size)] if input_shape is None else input_shape
         graph = helper.make_graph(
             self.nodes, "net",
             [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
@@ -95,7 +95,7 @@ class Model:
         )  # fmt: skip
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
         if metadata is None:
-            metadata = {"repghost.preprocess": json.dumps(preprocess(self.size, self.channels).to_dict())}
+            metadata = {"repghost.preprocess": json.dumps(preprocess(self.size, self.input_channels).to_dict())}
         helper.set_model_props(model, metadata)
         return model
 

@@ -81,7 +81,7 @@ def _is_quantized(weights: str | None) -> bool:
         return False
     if not Path(weights).is_file():
         return weights.endswith(".qdq.onnx")
-    from compile.subject.from_qdq_file import is_quantized
+    from calib.importer.onnx_file import is_quantized
 
     return is_quantized(Path(weights))
 

@@ -76,7 +76,7 @@ def _explain_bundle(path: Path, variant: str | None, as_json: bool) -> None:
 
 
 def _is_quantized(file: Path) -> bool:
-    from compile.subject.from_qdq_file import is_quantized
+    from calib.importer.onnx_file import is_quantized
 
     return is_quantized(file)
 

@@ -147,8 +147,8 @@ def _measure(networks: tuple[str, ...], ranks: Ranks, request: ValidateRequest) 
 def _open(source: str, ranks: Ranks, dataset: ImageSet, request: ValidateRequest) -> list[Predictor]:
     """Return the networks of one argument."""
     from calib.importer.names import is_library_or_onnx, is_named
+    from calib.importer.onnx_file import is_quantized
     from compile.stages.predictors import open_bundle, open_float, open_qdq
-    from compile.subject.from_qdq_file import is_quantized
     from repghost.network.spec import parse_width
     from repghost.validation.sources import open_checkpoints
 

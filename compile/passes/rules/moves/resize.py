@@ -12,7 +12,7 @@ from calib.integer.program import LinearResize, NearestUpsample, Operator, Selec
 from calib.integer.qparams import LINEAR_SHIFT, linear_taps
 from compile.ir.qdq_graph import Node, QdqGraph
 from compile.passes.rules.common import OTHER_SCALE, Refusal, RuleResult, exceeds_int32, tensor_of
-from repghost.graph.canonical import ROUNDINGS, nearest_places, source_places
+from repghost.graph.places import ROUNDINGS, nearest_places, source_places
 
 COORDINATES = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
                "tf_half_pixel_for_nn")  # fmt: skip
