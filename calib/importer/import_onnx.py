@@ -63,11 +63,9 @@ def _imported(data: bytes, folder: Path | None, size: Pair | None) -> Imported:
     walk = Walk(network, image, shape)
     last = _walked(walk)
     classes = _classes(walk, last)
-    operators = (*(op for op in walk.operators if op.name != last.source),
-                 *(op for op in walk.operators if op.name == last.source))  # fmt: skip
-    if not operators:
+    if last.source not in walk.operators:
         raise UsageError("the network computes nothing. Is it the right file?")
-    drafts, notes = simplified(operators, walk.maps)
+    drafts, notes = simplified(tuple(walk.operators.values()), last.source, walk.maps)
     graph = Graph(tuple(map(_checked, in_order(drafts))), shape[CHANNELS], (shape[ROWS], shape[COLUMNS]))
     if image != channels_first(shape):
         notes = ("its images were [1, H, W, C], channels last; they are given channels first here", *notes)

@@ -21,6 +21,7 @@ from repghost.graph.shapes import Shape, shape_of
 
 UNSAFE = re.compile(r"[^A-Za-z0-9_.\-]+")
 WEIGHT = ".weight"
+LONGEST_NAME = 120  # letters
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,11 @@ class Walk:
         self.network = network
         self.values = {network.input: Value(INPUT, image)}
         self.maps: dict[str, Shape] = {INPUT: shape}
-        self.operators: list[DraftOperator] = []
+        self.operators: dict[str, DraftOperator] = {}
+        self.read_by: dict[str, set[str]] = {}  # which operators of the file read a tensor
+        for node in network.nodes:
+            for name in node.inputs:
+                self.read_by.setdefault(name, set()).add(node.operator)
         self.notes: list[str] = []
         self._names = {INPUT}
         self._functions: dict[tuple[str, tuple[Step, ...]], str] = {}
@@ -195,7 +200,7 @@ class Walk:
         shape = shape_of(op, self.maps) if isinstance(op, Operator) else drafted_shape(op, self.maps)
         if min(shape) < 1:
             raise UsageError(f"node {op.name!r} would make a map of {list(shape)}; the images are too small for it.")
-        self.operators.append(op)
+        self.operators[op.name] = op
         self.maps[op.name] = shape
         return Value(op.name, channels_first(shape) if view is None else view)
 
@@ -213,7 +218,7 @@ class Walk:
 
     def _unique(self, name: str) -> str:
         """Return a name that no tensor has yet, of letters that every later stage takes."""
-        plain = UNSAFE.sub("_", module_path(name)).strip("._") or "operator"
+        plain = UNSAFE.sub("_", module_path(name)).strip("._")[:LONGEST_NAME] or "operator"
         count, unique = 1, plain
         while unique in self._names:
             count += 1

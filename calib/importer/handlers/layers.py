@@ -13,6 +13,8 @@ from calib.importer.walk import Handler, Value, Walk
 from calib.importer.windows import window_of
 from repghost.graph.operators import Convolution
 
+MOST_CHANNELS = 4096  # that a convolution goes along: its matrix has 64 MB
+
 
 def convolution(walk: Walk, node: Node) -> Value:
     """Return a convolution over rows and columns."""
@@ -45,6 +47,7 @@ def _along_channels(walk: Walk, node: Node, weight: NDArray[np.float32]) -> Valu
     pads, plain = tuple(node.attributes.get("pads", ())) or (0, 0), {(), (1,)}
     if (
         weight.shape[:2] != (1, 1)
+        or max(channels, taps) > MOST_CHANNELS
         or value.view != ((), (), whole(CHANNELS, channels))
         or walk.result_shape(node)[2] != channels
         or {tuple(node.attributes.get(key, ())) for key in ("strides", "dilations")} - plain

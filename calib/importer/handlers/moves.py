@@ -238,8 +238,7 @@ def expand(walk: Walk, node: Node) -> Value:
     """Return a tensor in a larger shape, unchanged where those that read it repeat their operands by themselves."""
     value, shape = walk.value(node), walk.result_shape(node)
     view = ((),) * (len(shape) - len(value.view)) + value.view
-    readers = (reader for reader in walk.network.nodes if node.outputs[0] in reader.inputs)
-    if sizes(view) != shape and any(reader.operator not in ("Add", "Sub", "Mul") for reader in readers):
+    if sizes(view) != shape and walk.read_by.get(node.outputs[0], {"nothing"}) - {"Add", "Sub", "Mul"}:
         raise node.error("it repeats values, which is not understood. Operators repeat their operands by themselves.")
     return replace(value, view=view)
 

@@ -31,7 +31,7 @@ def quantize(walk: Walk, node: Node) -> Value:
         return value
     if value.steps and value.steps[-1].operator in NEVER_NEGATIVE and value.steps[-1].operator != "Relu":
         return value
-    maker = next((op for op in walk.operators if op.name == value.source), None)
+    maker = walk.operators.get(value.source)
     if not value.steps and not isinstance(maker, Convolution | Add | Subtract | Multiply):
         return value
     return clipped(value, node, 0.0, float(np.max(high) * scale.reshape(-1)[0]))

@@ -17,15 +17,18 @@ from repghost.graph.shapes import Shape
 ROUNDS = 8  # a Relu between two straight lines needs another round
 
 
-def simplified(operators: tuple[DraftOperator, ...], maps: Mapping[str, Shape]) -> tuple[Drafts, tuple[str, ...]]:
+def simplified(
+    operators: tuple[DraftOperator, ...], output: str, maps: Mapping[str, Shape]
+) -> tuple[Drafts, tuple[str, ...]]:
     """Return the operators of a graph, and notes about what was changed.
 
     Args:
-        operators: in the order of the file, the last one makes the result.
+        operators: in the order of the file.
+        output: the name of the one that makes the result.
         maps: the shape of each result.
     """
-    drafts = Drafts(operators, maps)
-    drafts = Drafts(in_order(drafts), maps)  # what nobody reads would count as a reader
+    needed = in_order(Drafts(operators, output, maps))  # what nobody needs would count as a reader
+    drafts = Drafts(needed, output, maps)
     notes = drop_probabilities(drafts)
     _repeat(drafts, fold_affine, fuse_clamps)
     fold_pads(drafts)

@@ -16,13 +16,14 @@ class Drafts:
 
     Args:
         operators: in an order in which they can run.
+        output: the name of the one that makes the result.
         maps: the shape of each result and of the input.
     """
 
-    def __init__(self, operators: tuple[DraftOperator, ...], maps: Mapping[str, Shape]) -> None:
+    def __init__(self, operators: tuple[DraftOperator, ...], output: str, maps: Mapping[str, Shape]) -> None:
         self.operators = {op.name: op for op in operators}
         self.maps = dict(maps)
-        self.output = operators[-1].name
+        self.output = output
         self.changes = 0
         self._readers: dict[str, list[str]] = {}
         for op in operators:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from calib.importer.draft import FilledPad
+from calib.importer.draft import DraftOperator, FilledPad
 from calib.importer.passes.drafts import Drafts
 from repghost.graph.operators import (
     RELU,
@@ -27,7 +27,7 @@ from repghost.graph.operators import (
 
 PASS_ON = AveragePool | GlobalAveragePool | MaxPool | Concat | Slice | ShuffleChannels | Resize | FilledPad
 POSITIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softplus", "Exp", "Abs", "Sqrt")
-DEEPEST = 32  # operators that are followed to find where numbers come from
+FARTHEST = 256  # operators that are looked at to find where numbers come from
 
 
 def fuse_clamps(drafts: Drafts) -> None:
@@ -82,17 +82,25 @@ def without_first(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     )
 
 
-def never_negative(tensor: str, drafts: Drafts, depth: int = DEEPEST) -> bool:
+def never_negative(tensor: str, drafts: Drafts) -> bool:
     """Return whether a tensor is known to hold no number below zero."""
-    maker = drafts.operators.get(tensor)
-    if maker is None or not depth:
-        return False
-    if isinstance(maker, Function):
-        return maker.steps[-1].operator in POSITIVE
-    if isinstance(maker, Convolution | Subtract):
-        return maker.clamp[0] >= 0
-    if isinstance(maker, Add | Multiply) and maker.clamp[0] >= 0:
-        return True
-    if isinstance(maker, Add | Multiply | PASS_ON):
-        return all(never_negative(name, drafts, depth - 1) for name in maker.inputs)
-    return False
+    waiting, seen = [tensor], set[str]()
+    while waiting:
+        name = waiting.pop()
+        maker = drafts.operators.get(name)
+        if maker is None or len(seen) > FARTHEST:
+            return False
+        if name in seen or _makes_none(maker):
+            continue
+        if not isinstance(maker, Add | Multiply | PASS_ON):
+            return False
+        seen.add(name)
+        waiting.extend(maker.inputs)
+    return True
+
+
+def _makes_none(op: DraftOperator) -> bool:
+    """Return whether an operator makes no number below zero of whatever it reads."""
+    if isinstance(op, Function):
+        return op.steps[-1].operator in POSITIVE
+    return isinstance(op, Convolution | Add | Subtract | Multiply) and op.clamp[0] >= 0

@@ -17,10 +17,9 @@ def in_order(drafts: Drafts) -> tuple[DraftOperator, ...]:
     while waiting:
         op = drafts.operators[waiting[-1]]
         inputs = (op.other, op.input) if isinstance(op, Add) else op.inputs
-        missing = next((name for name in inputs if name in drafts.operators and name not in done), None)
-        if missing is None:
-            done[op.name] = op
-            waiting.pop()
+        missing = [name for name in inputs if name in drafts.operators and name not in done]
+        if op.name in done or not missing:
+            done[waiting.pop()] = op
         else:
-            waiting.append(missing)
+            waiting.extend(reversed(missing))
     return tuple(done.values())

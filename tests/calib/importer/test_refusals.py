@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,15 @@ def test_files(change: Callable[[onnx.ModelProto], object], message: str) -> Non
 def test_terabytes(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match=r"at most 268435456 numbers are allowed|do not fit together"):
         import_onnx(model_of(CONV, WEIGHTS, shape))
+
+
+def test_a_file_that_would_take_for_ever() -> None:
+    nodes: list[Spelled] = [("Add", ["x", "x"], "a0")]
+    nodes += [("Add", [f"a{step}", f"a{step}"], f"a{step + 1}") for step in range(600)]  # 2**600 ways to the image
+    nodes += [("Relu", ["a600"], "y")]
+    begin = time.process_time()
+    assert import_onnx(model_of(nodes, {})).classes == C
+    assert time.process_time() - begin < 5
 
 
 def test_open_sizes_ask_for_a_size() -> None:
