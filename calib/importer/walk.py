@@ -16,6 +16,7 @@ from calib.importer.formulas import known_formula
 from calib.importer.onnx_network import Network, Node
 from calib.importer.views import CHANNELS, View, channels_first, cover, dimensions, positions, whole
 from repghost.errors import UsageError
+from repghost.exporters.onnx_writer import LOGITS
 from repghost.graph.operators import INPUT, Function, Operator, ShuffleChannels, Step
 from repghost.graph.shapes import Shape, shape_of
 
@@ -54,7 +55,7 @@ class Walk:
             for name in node.inputs:
                 self.read_by.setdefault(name, set()).add(node.operator)
         self.notes: list[str] = []
-        self._names = {INPUT}
+        self._names = {INPUT, LOGITS}  # every file that is written has tensors of these names
         self._functions: dict[tuple[str, tuple[Step, ...]], str] = {}
         self._shuffles: dict[tuple[str, int], str] = {}
 

@@ -137,3 +137,19 @@ def test_networks_of_libraries(name: str) -> None:
     torch.manual_seed(0)
     counts = same_scores(randomized(create_network(name, 10)), (64, 96))
     assert {kind: counts[kind] for kind in SMALL[name]} == SMALL[name]
+
+
+class Scores(nn.Module):
+    """Its layers have the names that the input and the output of every file have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input, self.logits = nn.Conv2d(3, 8, 3), nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.logits(torch.relu(self.input(x)).mean((2, 3)))
+
+
+def test_layers_called_like_the_ends_of_a_file_get_other_names() -> None:
+    graph = import_module(Scores().eval(), (8, 8)).graph
+    assert [layer.name for layer in graph.layers()] == ["input.2", "logits.2"]
