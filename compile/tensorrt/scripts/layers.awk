@@ -28,7 +28,7 @@ function end_layer(    words, count, i, int8, seen_here) {
     layers++
     if (type == "Reformat" || name ~ /^Reformatting/) return
     int8 = (weights != "") ? (tolower(weights) ~ /int8/) : (tolower(inputs) ~ /int8/)
-    count = split(name " " metadata, words, /[^A-Za-z0-9_.]+/)
+    count = split(name " " metadata, words, /[^A-Za-z0-9_.-]+/)
     for (i = 1; i <= count; i++) {
         if (!(words[i] in promised)) continue
         # Element-wise kernels before and after a convolution name it too; they count only where nothing else does.

@@ -279,3 +279,20 @@ def test_shellcheck_finds_nothing() -> None:
         ["shellcheck", "-x", "-s", "sh", *scripts], cwd=root, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_a_layer_may_have_any_name_that_an_import_gives(tmp_path: Path) -> None:
+    """Names of others have hyphens, and one can be the beginning of another."""
+    names = ["stem-1.conv", "stem-1", "stem"]
+    (tmp_path / "promise.txt").write_text("".join(f"{name} int8\n" for name in names))
+    layers = [
+        {"Name": f"{name}.weight + {name} + {name}.relu", "LayerType": "CaskConvolution", "Weights": {"Type": "Int8"}}
+        for name in names
+    ]
+    for left_out, words in ((0, "int8: 3 of 3 layers, as promised"), (1, "error: stem-1.conv was promised in int8")):
+        (tmp_path / "layers.json").write_text(json.dumps({"Layers": layers[left_out:]}))
+        arguments = ["-f", str(SCRIPTS / "layers.awk"), "promise.txt", "RS=}", "layers.json"]
+        done = subprocess.run(
+            ["awk", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert words in done.stdout and done.returncode == left_out
