@@ -56,6 +56,7 @@ from repghost.graph.operators import (
     Slice,
     Subtract,
 )
+from repghost.graph.places import nearest_places, source_places
 from repghost.graph.shapes import shapes_of
 
 BINARY: dict[type, type[FloatAdd | FloatSubtract | FloatMultiply]] = {
@@ -238,8 +239,6 @@ def resized(op: Resize, x: FloatTensor, y: FloatTensor) -> FloatResize:
 
 def _places(op: Resize, side: int, source: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Return the two rows or columns that each of `side` is made of, [2, side], and the share of the second."""
-    from repghost.graph.canonical import nearest_places, source_places  # with PyTorch
-
     places = source_places(side, source, op.coordinates)
     if op.mode == "nearest":
         nearest = nearest_places(places, source, op.rounding)
