@@ -122,6 +122,13 @@ def depthwise_cases(element: str) -> list[FloatCase]:
         if other is not None:
             tensors["r"] = small(rng, 1, y.height, y.width, channels)
         cases.append(FloatCase(f"depthwise {row}", operator, tensors, halo=seed % 3))
+    for channels in (4, 20):  # sums that float16 alone would round on the way
+        rng = np.random.default_rng(channels)
+        x, y = (FloatTensor(name, 6, 9, channels, element) for name in "xy")
+        weight, bias = np.abs(small(rng, channels, 7, 7)), small(rng, channels)
+        operator = FloatDepthwiseConv2d("y", x, y, weight, bias, (1, 1), (3, 3), UNBOUNDED)
+        values = rng.integers(0, 100, (1, *x.shape)).astype(np.float32)
+        cases.append(FloatCase(f"large depthwise {channels}", operator, {"x": values}, halo=1))
     return cases
 
 

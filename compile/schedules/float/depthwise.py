@@ -1,12 +1,14 @@
 """Float depthwise convolutions, with the phases and row tiles of the integer ones.
 
-Nine or twenty-five products are few enough to be summed in the element that is stored, half precision too.
+Nine or twenty-five products are few enough to be summed in the element that is stored, half precision too. Of larger
+kernels float32 adds up the rows.
 """
 
 from __future__ import annotations
 
 from math import prod
 
+from compile.ir import tir
 from compile.ir.float_program import FloatDepthwiseConv2d
 from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr
@@ -38,12 +40,17 @@ def schedule_float_depthwise(operator: AnyOperator, context: Context) -> MaybeSc
     )
 
 
+MOST_PRODUCTS = 25  # summed in float16
+
+
 class FloatDepthwiseWriter(DepthwiseWriter[Parameters]):
     """Writes the kernel of one float depthwise convolution."""
 
     def __init__(self, operator: FloatDepthwiseConv2d, context: Context, phases: Phases, rows: int) -> None:
         super().__init__(operator, context, phases, rows, operator.residual)
-        self.clamp, self.constants = operator.clamp, self.frame.constants(operator.output.element)
+        self.clamp, self.element = operator.clamp, operator.output.element
+        self.constants = self.frame.constants(self.element)
+        self.is_cut = self.element == "float16" and prod(self.taps) > MOST_PRODUCTS
 
     def parameters(self, phase: Expr) -> Parameters:
         """Load bias, then taps, of a phase."""
@@ -52,17 +59,22 @@ class FloatDepthwiseWriter(DepthwiseWriter[Parameters]):
         bias, *taps = (
             self.kernel.bind(self.constants.load(at + index * lanes, lanes), "constant") for index in range(vectors)
         )
-        return Parameters(bias, taps)
+        return Parameters(tir.cast(bias, "float32") if self.is_cut else bias, taps)
 
     def accumulate(self, total: Expr, taps: list[Tap], last: bool) -> Expr:
         """Add the products of the waiting taps."""
         if not taps:
             return total
-        for value, tap in taps:
-            total = total + value * tap
+        if self.is_cut:
+            row = sum((value * tap for value, tap in taps[1:]), start=taps[0][0] * taps[0][1])
+            total = total + tir.cast(row, "float32")
+        else:
+            for value, tap in taps:
+                total = total + value * tap
         taps.clear()
         return self.kernel.bind(total, "sum")
 
     def finish(self, total: Expr, residual: Expr | None, parameters: Parameters) -> Expr:
         """Return the sum with its residual, clamped."""
+        total = tir.cast(total, self.element) if self.is_cut else total
         return clamp_floats(total if residual is None else total + residual, self.clamp)
