@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.importer.names import is_named
 from compile.accuracy.arm64 import measure_arm64
 from compile.accuracy.float_trained import measure_float_trained
 from compile.accuracy.foreign import ForeignError, measure_foreign
@@ -26,6 +28,7 @@ from compile.storage.measurements import Measurements, NotMeasuredError
 from compile.storage.stage_cache import versions
 from compile.storage.strict_json import read_strict
 from compile.subject.request import SubjectRequest
+from compile.subject.subject import RepGhostSubject
 from repghost.errors import AccuracyGateError, IntegrityError, ToolMissingError, UsageError
 from repghost.evaluation.accuracy import accuracy, paired_difference
 from repghost.files import write_text_atomically
@@ -56,6 +59,7 @@ class Plan:
         add: whether the other networks of the document that is there stay in it.
         class_order: see `compile.subject.request`.
         class_map: as well.
+        weights: of a network that is named, a weight file or "pretrained".
     """
 
     checkpoints: tuple[str, ...]
@@ -72,13 +76,15 @@ class Plan:
     add: bool = False
     class_order: str | None = None
     class_map: Path | None = None
+    weights: str | None = None
 
     def request(self, checkpoint: str) -> SubjectRequest:
         """Return what is asked for of a checkpoint and its images."""
+        named = is_named(checkpoint)
         return SubjectRequest(
-            weights=checkpoint, data=self.data, calibration_images=self.calibration_images,
-            test_images=self.test_images, seed=SEED, preprocess=self.preprocess, class_order=self.class_order,
-            class_map=self.class_map,
+            model=checkpoint if named else None, weights=self.weights if named else checkpoint,
+            data=self.data, calibration_images=self.calibration_images, test_images=self.test_images, seed=SEED,
+            preprocess=self.preprocess, class_order=self.class_order, class_map=self.class_map,
         )  # fmt: skip
 
 
@@ -119,7 +125,7 @@ def _write(networks: list[dict[str, Any]], earlier: Sequence[dict[str, Any]], do
             "the networks were not judged by the same test pictures: they prepare them differently, or --data is "
             "another set than that of the networks to add to. One document compares on one set."
         )
-    networks.sort(key=lambda network: network["width"])
+    networks.sort(key=lambda network: (network["width"] or math.inf, network["name"]))
     document = {"format": FORMAT, "version": VERSION, "networks": networks}
     write_text_atomically(docs / JSON_FILE, json.dumps(document, indent=1, sort_keys=True) + "\n")
     write_text_atomically(docs / PAGE_FILE, render(document))
@@ -178,7 +184,7 @@ def _measure(network: Network, plan: Plan, say: Callable[[str], None]) -> dict[s
     test = {"pictures": len(labels), "sha256": network.test_digest}
     return {
         "name": subject.name,
-        "width": network.model.spec.width,
+        "width": network.branches.spec.width if isinstance(subject, RepGhostSubject) else None,
         "size": reported(subject.preprocess.size),
         "file": network.file,
         "sha256": subject.digest,

@@ -6,6 +6,7 @@ than its float form. This trains the float network in the same way: what still d
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import replace
 
@@ -20,7 +21,6 @@ from compile.accuracy.row import Row, keep_row
 from compile.storage.measurements import Measurements
 from repghost.errors import RepGhostError
 from repghost.evaluation.accuracy import predict
-from repghost.network.fuse import fused
 
 
 def measure_float_trained(network: Network, quantizer: FloatTrained, store: Measurements) -> Row:
@@ -38,8 +38,8 @@ def _train(network: Network, quantizer: FloatTrained) -> Row:
     schedule = replace(quantizer.settings.schedule, observe=len(subject.calibration.labels))
     settings = replace(quantizer.settings, schedule=schedule, seed=SEED)
     feed = TrainingFeed(dataset, split_images(dataset.labels, settings).training, subject.preprocess, settings)
-    teacher = prepare_teacher(fused(network.model), settings)
-    begun, model = time.process_time(), fused(network.model).requires_grad_(True)
+    teacher = prepare_teacher(copy.deepcopy(network.subject.fused), settings)
+    begun, model = time.process_time(), copy.deepcopy(network.subject.fused).requires_grad_(True)
     model.to(memory_format=torch.channels_last)
     optimizer = adam(relative_groups(([parameter] for parameter in model.parameters()), settings))
     total, number = settings.epochs * feed.steps_per_epoch, 0

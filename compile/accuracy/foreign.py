@@ -19,10 +19,9 @@ from compile.accuracy.tools.task import INPUT, Task
 from compile.bench.processes import link_packages, peer_environment
 from compile.storage.measurements import Measurements
 from repghost.errors import RepGhostError, ToolMissingError
-from repghost.exporters.onnx import to_bytes, to_onnx
-from repghost.network.model import RepGhostNet
+from repghost.exporters.onnx import graph_onnx, to_bytes
 from repghost.processes import TimeLimitError, run_limited
-from repghost.sizes import Size, sides
+from repghost.sizes import sides
 
 TIME_LIMIT = 3600  # seconds
 OPSET = 17
@@ -75,7 +74,7 @@ def _run(network: Network, quantizer: Foreign, pythons: Sequence[Path]) -> Row:
                 "versions": answer["versions"],
                 "by": "ONNX Runtime, exact quantizers",
             }
-            return Row(np.load(task.predictions, allow_pickle=False), record)
+            return network.row(np.load(task.predictions, allow_pickle=False), record)
         raise ToolMissingError(f"no interpreter that was given has the Python package {missing!r}")
 
 
@@ -105,7 +104,7 @@ def _write_task(network: Network, quantizer: Foreign, folder: Path) -> Task:
     """Write what a tool needs into a folder."""
     subject = network.subject
     onnx = folder / "model.onnx"
-    onnx.write_bytes(float_onnx(network.model, subject.preprocess.size, quantizer.form == FUSED))
+    onnx.write_bytes(float_onnx(network, fuse=quantizer.form == FUSED))
     task = Task(
         folder=folder,
         tool=quantizer.tool,
@@ -123,10 +122,16 @@ def _write_task(network: Network, quantizer: Foreign, folder: Path) -> Task:
     return task
 
 
-def float_onnx(model: RepGhostNet, size: Size, fuse: bool) -> bytes:
-    """Return the float network as ONNX with an open batch: fused, or with every branch and batch norm."""
+def float_onnx(network: Network, fuse: bool) -> bytes:
+    """Return the float network as ONNX with an open batch: fused, or with every branch and batch norm.
+
+    Raises:
+        UsageError: when a network that is no RepGhostNet was to keep its branches.
+    """
+    subject, size = network.subject, network.subject.preprocess.size
     if fuse:
-        return to_bytes(to_onnx(model, size, batch="batch"))
+        return to_bytes(graph_onnx(subject.graph, size, subject.name, batch="batch"))
+    model = network.branches
     with tempfile.TemporaryDirectory(prefix="repghost-accuracy-") as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # this exporter is the one that leaves batch norms as they are
         torch.onnx.export(

@@ -5,20 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compile.accuracy.divergence import divergence
 from compile.accuracy.row import Row, keep_row
 from compile.storage.measurements import Measurements
 from compile.subject.load import load_subject
 from compile.subject.request import SubjectRequest
-from compile.subject.subject import Images, RepGhostSubject
+from compile.subject.subject import FloatSubject, Images, RepGhostSubject
 from repghost.data import ImageSet, open_dataset
 from repghost.data.open_by_format import CALIBRATION_SPLITS
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import predict
 from repghost.evaluation.classes import match_classes
+from repghost.graph.operators import Graph
 from repghost.network.model import RepGhostNet
 
 SEED = 0
@@ -37,19 +40,30 @@ class Network:
     """
 
     file: str
-    subject: RepGhostSubject
+    subject: FloatSubject
     data: Path
     class_map: Path | None = None
 
     @property
-    def model(self) -> RepGhostNet:
-        """The network in the form of the checkpoint, in evaluation mode."""
+    def trainable(self) -> RepGhostNet | Graph:
+        """What training under quantization begins with: a RepGhostNet with its branches, or another network's graph."""
+        return self.subject.model if isinstance(self.subject, RepGhostSubject) else self.subject.graph
+
+    @property
+    def branches(self) -> RepGhostNet:
+        """The RepGhostNet in the form of its checkpoint.
+
+        Raises:
+            UsageError: for any other network.
+        """
+        if not isinstance(self.subject, RepGhostSubject):
+            raise UsageError(f"{self.subject.name} is no RepGhostNet and has no branches.")
         return self.subject.model
 
     @property
     def training(self) -> dict[str, str]:
         """What the checkpoint says of how it was made, as far as it does."""
-        said = self.subject.metadata
+        said = self.subject.metadata if isinstance(self.subject, RepGhostSubject) else {}
         return {name: str(said[name]) for name in TRAINING if name in said}
 
     @property
@@ -76,12 +90,17 @@ class Network:
 
     def float_predictions(self, store: Measurements) -> NDArray[np.int64]:
         """Return the class PyTorch gives each test image, int64 [N], branches and batch norms folded."""
+        key = {**self.key(), "test": self.test_digest}
+        return keep_row(store, "float", key, lambda: Row(self.float_logits.argmax(1).astype(np.int64), {})).predictions
 
-        def make() -> Row:
-            logits = predict(self.subject.fused, self.test.images, self.subject.preprocess)
-            return Row(logits.argmax(1).astype(np.int64), {})
+    @cached_property
+    def float_logits(self) -> NDArray[np.float32]:
+        """The scores of PyTorch for the test images, float32 [N, classes]."""
+        return predict(self.subject.fused, self.test.images, self.subject.preprocess)
 
-        return keep_row(store, "float", {**self.key(), "test": self.test_digest}, make).predictions
+    def row(self, logits: NDArray[np.float32], record: dict[str, Any]) -> Row:
+        """Return the row of a quantized network that gives these scores, with its divergence from the float network."""
+        return Row(logits.argmax(1).astype(np.int64), {**record, "kl": divergence(self.float_logits, logits)})
 
     def key(self) -> dict[str, object]:
         """Return what names the weights and how images are prepared for them."""
@@ -94,12 +113,12 @@ def open_network(request: SubjectRequest) -> Network:
     Raises:
         UsageError: when the file is quantized already or fused, or images and network do not fit together.
     """
-    checkpoint, data = request.weights, request.data
+    checkpoint, data = request.model or request.weights, request.data
     assert checkpoint is not None and data is not None
     subject = load_subject(request)
-    if not isinstance(subject, RepGhostSubject) or subject.test is None:
+    if not isinstance(subject, FloatSubject) or subject.test is None:
         raise UsageError(f"{checkpoint} cannot be measured: a float checkpoint and labelled test pictures are needed.")
-    if subject.model.spec.form == "fused":
+    if isinstance(subject, RepGhostSubject) and subject.model.spec.form == "fused":
         raise UsageError(
             f"{checkpoint} is fused; the branches are needed to measure what becomes of them. Give the checkpoint that "
             "the training wrote."

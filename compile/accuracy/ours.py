@@ -113,7 +113,7 @@ def _train(network: Network, quantizer: Trained) -> tuple[Quantized, dict[str, A
     settings = replace(settings, schedule=observe, seed=SEED)
     source = Source(subject.labels, subject.digest, subject.calibration.origin)
     plan = QatPlan(quantizer.config, settings)
-    result = train_on_set(network.model, network.training_set, subject.preprocess, plan, source)
+    result = train_on_set(network.trainable, network.training_set, subject.preprocess, plan, source, name=subject.name)
     held_out = {
         "pictures": result.held_out_images,
         "candidates": [candidate.to_dict() for candidate in result.candidates],
@@ -140,7 +140,7 @@ def _compiled_predictions(network: Network, program: Program) -> Row:
             f"{network.file}: compiled code and numpy reference differ on {int(wrong.sum())} of {len(wrong)} pictures."
         )
     record = {"by": f"compiled host build, {model.variant}", "checked_on": len(chosen)}
-    return Row(logits.argmax(1).astype(np.int64), record)
+    return network.row(logits, record)
 
 
 def _library(program: Program) -> bytes:

@@ -54,7 +54,7 @@ def _images(network: Mapping[str, Any]) -> list[str]:
 
 
 def _width(network: Mapping[str, Any]) -> str:
-    return f"{network['width']:g}x"
+    return str(network["name"]) if network["width"] is None else f"{network['width']:g}x"
 
 
 def _goal_table(networks: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -26,15 +26,15 @@ from compile.bench.peers.worker import claim_output
 MODULES = "compile.accuracy.tools"
 
 
-def predict(path: Path, task: Task) -> NDArray[np.int64]:
-    """Return the class that the file at `path` gives each image, int64 [N]."""
+def predict(path: Path, task: Task) -> NDArray[np.float32]:
+    """Return the scores that the file at `path` gives each image, float32 [N, classes]."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    parts = [session.run(None, {INPUT: batch})[0].argmax(1) for batch in task.image_batches()]
-    return np.concatenate(parts).astype(np.int64)
+    parts = [session.run(None, {INPUT: batch})[0] for batch in task.image_batches()]
+    return np.concatenate(parts).astype(np.float32)
 
 
 def main(arguments: list[str]) -> int:

@@ -14,9 +14,10 @@ from repghost.terminal import say
 
 
 @click.command("accuracy", short_help="Evidence of accuracy: every way to quantize, on the same pictures.")
-@click.argument("checkpoints", nargs=-1, required=True, metavar="CKPT...")
+@click.argument("checkpoints", nargs=-1, required=True, metavar="NETWORK...")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Pictures with a split to judge by.")
 @click.option("--preprocess", type=click.Path(path_type=Path), help="JSON, for a CKPT that has none.")
+@click.option("--weights", help="Of a network that is named, timm:NAME: a weight file, or 'pretrained'.")
 @class_order_option
 @class_map_option
 @click.option("--method", "methods", multiple=True, metavar="PATTERN", help="Only these rows, e.g. 'QAT*'; repeatable.")
@@ -33,11 +34,12 @@ from repghost.terminal import say
               help="Where measurements are kept; what is there is not measured again.")  # fmt: skip
 @click.option("--docs", default="docs", show_default=True, type=click.Path(path_type=Path), help="Folder to write to.")
 def command(docs: Path, methods: tuple[str, ...], pythons: tuple[Path, ...], **options: Any) -> None:
-    """Quantize each CKPT in every way, measure all of them on the same test pictures, and write what came out.
+    """Quantize each NETWORK in every way, measure all of them on the same test pictures, and write what came out.
 
-    CKPT is a trained checkpoint with its branches. Post-training quantization by algorithm, training under
-    quantization in both modes, and the quantizers of other tools get the same calibration pictures. A run that was
-    stopped goes on where it was: each measurement is kept whole or not at all.
+    NETWORK is a trained checkpoint with its branches, a float ONNX file, or timm:NAME or torchvision:NAME.
+    Post-training quantization by algorithm, training under quantization in both modes, and the quantizers of other
+    tools get the same calibration pictures. A run that was stopped goes on where it was: each measurement is kept whole
+    or not at all.
     """
     for python in pythons:
         if not python.is_file():
