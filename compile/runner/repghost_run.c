@@ -26,7 +26,7 @@ static const char usage[] =
     "  --verify             check every digest, then replay the recorded pictures\n"
     "  --bench              measure the latency of one inference\n"
     "  --profile            measure each step; needs a profiling build (repghost bench --per-layer)\n"
-    "  --classify           name what is on each PICTURE: JPEG, PNG, binary PPM, or raw pixels that are prepared\n"
+    "  --classify           name what is on each PICTURE: JPEG, PNG, binary PPM or PGM, or raw bytes of the input\n"
     "  --watch DIR          classify the pictures that arrive in a folder until it is ended\n"
     "options:\n"
     "  --bundle DIR         the bundle; default: the folder of this program\n"

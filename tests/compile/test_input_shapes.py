@@ -99,6 +99,7 @@ def pictures(folder: Path) -> Iterator[Path]:
         "deep colours.png": png(16, 2),
         "palette.png": encoded(scene(37, 29).convert("P"), "PNG"),
         "plain.ppm": encoded(scene(31, 47), "PPM"),
+        "plain.pgm": encoded(scene(47, 31).convert("L"), "PPM"),
     }
     for name, data in files.items():
         (folder / name).write_bytes(data)

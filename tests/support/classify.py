@@ -32,6 +32,7 @@ def written(folder: Path) -> dict[str, Path]:
         "clear.png": encoded(scene(20, 31).convert("LA"), "PNG"),
         "exact.png": encoded(scene(WIDTH, HEIGHT), "PNG"),
         "odd.ppm": encoded(scene(31, 47), "PPM"),
+        "grey.pgm": encoded(scene(31, 47).convert("L"), "PPM"),
         "-dash and space é.png": encoded(scene(50, 50), "PNG"),
     }
     for name, data in contents.items():

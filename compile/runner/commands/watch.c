@@ -36,7 +36,7 @@ static void end(int signal_number) {
 }
 
 static int is_picture(const char *name) {
-  static const char *const endings[] = {".jpg", ".jpeg", ".png", ".ppm", ".rgb"};
+  static const char *const endings[] = {".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".rgb"};
   const char *dot = strrchr(name, '.');
   for (size_t i = 0; dot && name[0] != '.' && i < sizeof endings / sizeof endings[0]; i++) {
     if (!strcasecmp(dot, endings[i])) return 1;

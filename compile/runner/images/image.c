@@ -46,15 +46,24 @@ static long ppm_number(const struct file *file, size_t *at) {
   return *at > first ? value : -1;
 }
 
-/* Reads a PPM file; the pixels stay where they are. */
+/* A binary PPM file, or PGM, which is grey. */
+static int is_ppm(const struct file *file) {
+  return file->size >= 2 && (!memcmp(file->data, "P6", 2) || !memcmp(file->data, "P5", 2));
+}
+
+/* Reads a PPM or PGM file into memory from malloc. */
 static const char *read_ppm(const struct file *file, int32_t most_pixels, struct pixels *pixels) {
-  size_t at = 2;
+  size_t at = 2, channels = file->data[1] == '6' ? 3 : 1;
   long width = ppm_number(file, &at), height = ppm_number(file, &at), most = ppm_number(file, &at);
   if (width < 1 || height < 1 || most != 255) return "a PPM file has to give a width, a height and 255";
   const char *problem = too_large((uint64_t)width, (uint64_t)height, most_pixels);
   if (problem) return problem;
-  if (file->size - at != (size_t)width * (size_t)height * 3 + 1) return "it does not hold exactly the pixels it says";
-  *pixels = (struct pixels){(int32_t)width, (int32_t)height, file->data + at + 1}; /* one white space comes before */
+  size_t count = (size_t)width * (size_t)height;
+  if (file->size - at != count * channels + 1) return "it does not hold exactly the pixels it says";
+  *pixels = (struct pixels){(int32_t)width, (int32_t)height, malloc(count * 3)};
+  if (!pixels->rgb) return "there is not enough memory to read it";
+  const uint8_t *given = file->data + at + 1; /* one white space comes before */
+  for (size_t i = 0; i < count * 3; i++) pixels->rgb[i] = given[channels == 3 ? i : i / 3];
   return NULL;
 }
 
@@ -76,17 +85,14 @@ static const char *to_network(const struct model *model, const struct file *file
   struct pixels pixels = {0, 0, NULL};
   size_t prepared = picture_bytes(model);
   const char *problem = NULL;
-  if (is_encoded(file->data, file->size)) {
-    problem = decode(file->data, file->size, most_pixels, &pixels);
-    if (!problem) problem = prepare(model, &pixels, rgb);
-    free(pixels.rgb);
-  } else if (file->size >= 2 && !memcmp(file->data, "P6", 2) && file->size != prepared) {
-    problem = read_ppm(file, most_pixels, &pixels);
-    if (!problem) problem = prepare(model, &pixels, rgb);
+  int encoded = is_encoded(file->data, file->size);
+  if (encoded || (is_ppm(file) && file->size != prepared)) {
+    problem = encoded ? decode(file->data, file->size, most_pixels, &pixels) : read_ppm(file, most_pixels, &pixels);
+    if (!problem) problem = prepare(model, &pixels, rgb), free(pixels.rgb);
   } else if (file->size == prepared) {
     memcpy(rgb, file->data, prepared);
   } else {
-    return sentence("%s is no picture that can be read: JPEG, PNG, binary PPM (P6), or %zu raw bytes (%d x %d, %s)",
+    return sentence("%s is no picture that can be read: JPEG, PNG, binary PPM or PGM, or %zu raw bytes (%d x %d, %s)",
                     path, prepared, model->width, model->height, model->channels == 1 ? "grey" : "RGB");
   }
   return problem ? sentence("%s is no picture that can be read: %s", path, problem) : NULL;

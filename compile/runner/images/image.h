@@ -6,8 +6,8 @@
 
 #include "inference/model.h"
 
-/* Reads a JPEG, PNG or binary PPM file (P6, 8 bits a channel) of at most `most_pixels` and prepares it as in training, or takes the
- * raw bytes of a picture that is prepared already. `rgb` is uint8 [height][width][channels] of the network.
+/* Reads a JPEG, PNG or binary PPM or PGM file (P6, P5, 8 bits a channel) of at most `most_pixels` and prepares it as in
+ * training, or takes the raw bytes of a picture that is prepared already. `rgb` is uint8 [height][width][channels] of the network.
  * Returns null, or a sentence that names the file and what is wrong with it; it lasts until the next call. */
 const char *load_picture(const struct model *model, const char *path, int32_t most_pixels, uint8_t *rgb);
 

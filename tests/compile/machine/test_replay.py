@@ -252,6 +252,8 @@ IMAGES = {
     "a thread": b"P6 1 1500000 255\n" + bytes(1500000 * 3),
     "truncated": b"P6 8 8 255\n" + bytes(8 * 8 * 3 - 1),
     "too long": b"P6 8 8 255\n" + bytes(8 * 8 * 3 + 1),
+    "truncated grey": b"P5 8 8 255\n" + bytes(8 * 8 - 1),
+    "colours said to be grey": b"P5 8 8 255\n" + bytes(8 * 8 * 3),
     "sixteen bits": b"P6 8 8 65535\n" + bytes(8 * 8 * 6),
     "no numbers": b"P6 eight",
     "huge number": b"P6 99999999999999999999 8 255\n",
