@@ -56,6 +56,7 @@ class Walk:
                 self.read_by.setdefault(name, set()).add(node.operator)
         self.notes: list[str] = []
         self._names = {INPUT, LOGITS}  # every file that is written has tensors of these names
+        self._beside = {""}
         self._functions: dict[tuple[str, tuple[Step, ...]], str] = {}
         self._shuffles: dict[tuple[str, int], str] = {}
 
@@ -218,14 +219,25 @@ class Walk:
         return node.name
 
     def _unique(self, name: str) -> str:
-        """Return a name that no tensor has yet, of letters that every later stage takes."""
+        """Return a name that no tensor has yet, of letters that every later stage takes.
+
+        Files that are written have tensors like "conv.weight" and "conv.scale" beside "conv", so of "conv" and
+        "conv.scale" the second one to come gets a number.
+        """
         plain = UNSAFE.sub("_", module_path(name)).strip("._")[:LONGEST_NAME] or "operator"
         count, unique = 1, plain
-        while unique in self._names:
+        while unique in self._names or unique in self._beside or (_part_of(unique) in self._names):
             count += 1
             unique = f"{plain}.{count}"
         self._names.add(unique)
+        self._beside.add(_part_of(unique))
         return unique
+
+
+def _part_of(name: str) -> str:
+    """Return the name beside which a name could be that of a weight or a scale; "" for one that could not."""
+    before, _, last = name.rpartition(".")
+    return before if last.islower() else ""
 
 
 def module_path(name: str) -> str:

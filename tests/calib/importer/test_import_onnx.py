@@ -320,3 +320,12 @@ def test_layers_are_called_as_their_modules() -> None:
     assert len({op.name for op in operators}) == len(operators)
     first = operators[0]
     assert isinstance(first, Convolution) and first.clamp == RELU
+
+
+def test_names_beside_which_files_put_others() -> None:
+    nodes: list[Spelled] = [("Conv", ["x", "a.scale.weight"], "c"), ("Conv", ["c", "a.weight"], "d"),
+                            ("Conv", ["d", "a.bias.weight"], "y")]  # fmt: skip
+    constants = {name: numbers(C, C, 1, 1) for name in ("a.scale.weight", "a.weight", "a.bias.weight")}
+    operators = import_onnx(model_of(nodes, constants)).graph.operators
+    assert [op.name for op in operators[:2]] == ["a.scale", "a.2"]
+    assert len({op.name for op in operators}) == len(operators)
