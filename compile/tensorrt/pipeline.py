@@ -17,7 +17,7 @@ from compile.storage.stage_cache import StageCache
 from compile.subject.load import load_subject
 from compile.subject.request import Request
 from compile.subject.run_folder import MADE_OF, folder_of, hold_folder, made_of
-from compile.subject.subject import FloatSubject
+from compile.subject.subject import FloatSubject, RepGhostSubject
 from compile.targets.table import JETSON
 from compile.tensorrt.accuracy import evaluate_int8
 from compile.tensorrt.bundle_files import bundle_files, bundle_sections, metadata_of
@@ -26,6 +26,7 @@ from compile.tensorrt.jetson_build import JetsonBuild
 from compile.tensorrt.network.calibrated import calibrate_network
 from compile.tensorrt.network.networks import Networks, check_networks, make_networks
 from compile.tensorrt.network.placement import PlacementOptions
+from compile.tensorrt.network.writer import FileForm
 from compile.tensorrt.report import build_report, write_report
 from compile.tensorrt.samples import choose_samples, expect
 from compile.tensorrt.torch.build import FILE as TORCH_FILE
@@ -149,7 +150,8 @@ def _calibrate(this: _Run, graph: Graph) -> Networks:
         progress.note = "as in an earlier run" if cached else f"{sum(done)} pictures, symmetric"
     # Equalized channels compute the same in float, and the calibration cache is about them.
     plain = calibrated.graph if config.equalize else graph
-    return make_networks(plain, calibrated, this.jetpack, this.options, subject.preprocess.size)
+    name = FileForm.name if isinstance(subject, RepGhostSubject) else subject.name
+    return make_networks(plain, calibrated, this.jetpack, this.options, subject.preprocess.size, name)
 
 
 def _write(this: _Run, networks: Networks) -> JetsonBuild:

@@ -238,6 +238,21 @@ def test_verify_sees_what_digests_cannot(bundle: Callable[[str], Path]) -> None:
     assert CliRunner().invoke(cli, ["verify", str(folder)]).exit_code == 0
 
 
+@pytest.mark.slow
+def test_another_network_becomes_a_bundle(runs: Runs, tmp_path: Path) -> None:
+    """Of maps that are not square; its layers and its file bear its own names."""
+    pytest.importorskip("torchvision")
+    request = runs.request("6", model="torchvision:squeezenet1_1", size=(96, 64), output=tmp_path)
+    report = run(request, lambda line: None)
+    assert report["verification"]["verified"] and report["quantization"]["int8_layers"] == 26
+    folder = Path(report["folder"]) / "jetson"
+    model = onnx.load(folder / "int8.onnx")
+    assert model.graph.name == "squeezenet1_1"
+    sides = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
+    assert sides == [1, 3, 96, 64]
+    assert "classifier.1 int8" in (folder / "promise.txt").read_text()
+
+
 def test_one_changed_byte_is_seen(bundle: Callable[[str], Path]) -> None:
     folder = bundle("6")
     content = bytearray((folder / "calibration.cache").read_bytes())
