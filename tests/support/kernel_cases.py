@@ -118,7 +118,11 @@ def dense_cases() -> list[Case]:
         (kernel, stride), (height, width) = row.pop("kernel_stride"), row.pop("size")
         cases.append(_dense_case(kernel=kernel, stride=stride, height=height, width=width, seed=seed, **row))
     # Rows of the input that are longer than those of the output, where no border lies around either.
-    plain = {**dict.fromkeys(("zero", "out_zero", "halo", "out_halo"), 0), "residual": False, "same": False}
+    plain: dict[str, Any] = {
+        **dict.fromkeys(("zero", "out_zero", "halo", "out_halo"), 0),
+        "residual": False,
+        "same": False,
+    }
     plain |= {"fill": "random", "weights": "random", "bounds": "none", "height": 9, "width": 13, "outputs": 5}
     cases += [_dense_case(kernel=k, stride=1, inputs=8, seed=k, **plain) for k in (2, 3)]
     return [*cases, _dilated_by_hand(), _oblong_by_hand()]
@@ -142,7 +146,12 @@ def depthwise_cases() -> list[Case]:
     for seed, row in enumerate([*covering({**axes, **DILATED}, 9)[::2], *covering({**axes, **OBLONG}, 11)[::2]]):
         (kernel, stride), (height, width) = row.pop("kernel_stride"), row.pop("size")
         cases.append(_depthwise_case(kernel=kernel, stride=stride, height=height, width=width, seed=seed, **row))
-    return cases
+    # Kernels of so many taps that a unit has fewer rows than divide the height.
+    plain = {**dict.fromkeys(("zero", "out_zero", "halo", "out_halo"), 0), "fill": "random", "weights": "random"}
+    plain |= {"bounds": "none", "residual": False, "same": True, "stride": 1, "channels": 12, "height": 14, "width": 9}
+    return cases + [
+        _depthwise_case(kernel=side, int16=side == 9, seed=side, **plain) for side in (9, (13, 11), (1, 40))
+    ]
 
 
 def interleaved_cases() -> list[Case]:

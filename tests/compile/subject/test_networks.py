@@ -14,7 +14,10 @@ from compile.passes import lower
 from compile.targets.table import Target
 from repghost.data.images.preprocess import Preprocess
 from tests.support.generate_networks import CLASSES, SIZE, write_qdq
+from tests.support.map_nets import MAP_LAYERS, MapNet
 from tests.support.programs import random_images
+from tests.support.qdq_models import save
+from tests.support.random_nets import SIZE as NET_SIZE
 
 NETWORKS = {
     "mobilenetv2_100": {"Conv2d": 36, "DepthwiseConv2d": 17, "Add": 10},
@@ -38,6 +41,24 @@ def test_every_layer_is_an_integer_operator(name: str, tmp_path: Path, host: Tar
     info = {"abi": 1, "input": {"height": SIZE, "width": SIZE, "channels": 3}, "classes": CLASSES, "model": name}
     model = LoadedModel(link_model(compile_program(program, host), host, info), (SIZE, SIZE, 3), CLASSES)
     np.testing.assert_array_equal(model.logits(images), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_windows_borders_and_sizes_of_every_kind(seed: int, tmp_path: Path, host: Target) -> None:
+    """Layers of `map_nets`, one after the other: every build of them has the logits of the reference."""
+    net = MapNet(seed)
+    net.dense()
+    for layer in MAP_LAYERS:
+        layer(net)
+    net.end()
+    program = lower(read_qdq(save(net.build("logits", 3, [1, 3, NET_SIZE, NET_SIZE]), tmp_path)))
+    kinds = {type(operator).__name__ for operator in program.operators}
+    assert kinds >= {"AveragePool", "MaxPool", "SelectPixels", "Multiply", "Crop", "Concat"}
+    images = random_images(3, NET_SIZE, NET_SIZE, seed)
+    info = {"abi": 1, "input": {"height": NET_SIZE, "width": NET_SIZE, "channels": 3}, "classes": 3, "model": "maps"}
+    model = LoadedModel(link_model(compile_program(program, host), host, info), (NET_SIZE, NET_SIZE, 3), 3)
+    np.testing.assert_array_equal(model.logits(images), run(program, images))
 
 
 @pytest.mark.slow
