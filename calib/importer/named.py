@@ -67,7 +67,7 @@ def load_named(name: str, weights: str | Path, num_classes: int | None = None) -
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     labels = imagenet_labels() if recipe.imagenet and classes in (None, recipe.classes) else None
-    notes = (*((note,) if note else ()), *recipe.notes)
+    notes = (note,) if note else ()
     return Named(module, recipe.preprocess, labels, recipe.source if published else path.name, notes)
 
 

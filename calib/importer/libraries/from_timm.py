@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import timm
 from torch import nn
 
-from calib.importer.libraries.library import Library, Recipe, preparation
-from repghost.errors import UsageError
+from calib.importer.libraries.library import Library, Recipe
+from repghost.data.images.preprocess import Preprocess
 
 FILE_NAME = "model.safetensors"
 TIMEOUT_S = 5.0  # for the hub's first answer
@@ -31,23 +30,9 @@ def create(name: str, classes: int | None) -> nn.Module:
 def recipe(name: str) -> Recipe:
     """Return what timm says of a network."""
     settings = timm.models.get_pretrained_cfg(name)
-    channels, height, width = settings.input_size
-    size = height if height == width else (height, width)
-    resize = tuple(math.floor(side / settings.crop_pct) for side in (height, width))
-    squash = {"squash": True} if settings.crop_mode == "squash" else {}
-    preprocess, notes = preparation(
-        settings.interpolation,
-        size=size,
-        resize=resize[0] if height == width else resize,
-        mean=settings.mean[:channels],
-        std=settings.std[:channels],
-        **squash,
-    )
-    repository = settings.hf_hub_id or ""
-    if settings.crop_mode not in ("center", "squash"):
-        raise UsageError(f"timm prepares images of {name} by {settings.crop_mode!r}, which is not known here.")
+    preprocess, repository = Preprocess.from_timm(settings), settings.hf_hub_id or ""
     imagenet = settings.num_classes == 1000 and not settings.label_names
-    return Recipe(settings.num_classes, imagenet, preprocess, repository, lambda: _fetched(repository), notes)
+    return Recipe(settings.num_classes, imagenet, preprocess, repository, lambda: _fetched(repository))
 
 
 def _fetched(repository: str) -> Path:

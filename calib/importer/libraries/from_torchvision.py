@@ -9,9 +9,9 @@ import torch
 import torchvision
 from torch import nn
 
-from calib.importer.libraries.library import Library, Recipe, preparation
+from calib.importer.libraries.library import Library, Recipe
 from repghost.checkpoints.weight_files import SIZE_LIMIT
-from repghost.errors import UsageError
+from repghost.data.images.preprocess import Preprocess
 from repghost.files import write_bytes_atomically
 
 TIMEOUT_S = 5.0
@@ -33,22 +33,9 @@ def create(name: str, classes: int | None) -> nn.Module:
 def recipe(name: str) -> Recipe:
     """Return what torchvision says of a network's default weights."""
     weights = torchvision.models.get_model_weights(name).DEFAULT
-    transforms = weights.transforms()
-    preprocess, notes = preparation(
-        transforms.interpolation.value,
-        size=_one(transforms.crop_size),
-        resize=_one(transforms.resize_size),
-        mean=tuple(transforms.mean),
-        std=tuple(transforms.std),
-    )
+    preprocess = Preprocess.from_torchvision(weights.transforms())
     classes = len(weights.meta["categories"])
-    return Recipe(classes, classes == 1000, preprocess, weights.url, lambda: _fetched(weights.url), notes)
-
-
-def _one(sizes: list[int]) -> int:
-    if len({*sizes}) != 1:
-        raise UsageError(f"its images are resized to {list(sizes)}, which is not known here.")
-    return sizes[0]
+    return Recipe(classes, classes == 1000, preprocess, weights.url, lambda: _fetched(weights.url))
 
 
 def _fetched(url: str) -> Path:

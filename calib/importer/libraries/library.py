@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from repghost.data.images.preprocess import INTERPOLATIONS, Preprocess
+from repghost.data.images.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,6 @@ class Recipe:
         preprocess: how its images are prepared.
         source: where its published weights are; "" for nowhere.
         fetch: returns the file of the published weights.
-        notes: what could not be taken over, one sentence each.
     """
 
     classes: int
@@ -30,7 +28,6 @@ class Recipe:
     preprocess: Preprocess
     source: str
     fetch: Callable[[], Path]
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,11 +43,3 @@ class Library:
     names: Callable[[], list[str]]
     create: Callable[[str, int | None], nn.Module]
     recipe: Callable[[str], Recipe]
-
-
-def preparation(interpolation: str, **settings: Any) -> tuple[Preprocess, tuple[str, ...]]:
-    """Return how images are prepared, and a note where a library does something else."""
-    if interpolation in INTERPOLATIONS:
-        return Preprocess(interpolation=interpolation, **settings), ()
-    note = f"its pictures are resized by {interpolation!r}, which is not known here; bicubic is used"
-    return Preprocess(interpolation="bicubic", **settings), (note,)
