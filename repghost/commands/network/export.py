@@ -33,6 +33,7 @@ FORMATS = ("onnx", "mnn")
 @click.option("--size", type=SizeType(1), help="Pixels of the picture; by default what the checkpoint says.")
 @click.option("--batch", default="1", show_default=True, help="A number, or a name such as 'batch' to leave it open.")
 @click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'.")
+@click.option("--preprocess", type=click.Path(path_type=Path), help="JSON, for a network that does not say it.")
 @click.option("--weights", help="Of a network that is named, timm:NAME: a weight file, or 'pretrained'.")
 def command(
     checkpoint: str,
@@ -41,6 +42,7 @@ def command(
     size: Size | None,
     batch: str,
     width: str | None,
+    preprocess: Path | None,
     weights: str | None,
 ) -> None:
     """Fold NETWORK completely and write it to OUT as ONNX (opset 17), for any runtime that reads ONNX, or as MNN.
@@ -58,7 +60,7 @@ def command(
         raise UsageError(f"--batch takes a number from 1 to {MOST_IMAGES} or a name, not {batch!r:.80}.")
     if form == "mnn" and batch != "1":
         raise UsageError(f"an MNN file is written for batch 1, not {batch}; leave --batch out, or write .onnx.")
-    wanted = Wanted(checkpoint, weights, width, size, batch if images is None else images)
+    wanted = Wanted(checkpoint, weights, width, size, preprocess, batch if images is None else images)
     if is_library_or_onnx(checkpoint):
         proto, model = _other_network(wanted)
     else:
@@ -82,6 +84,7 @@ class Wanted:
     weights: str | None
     width: str | None
     size: Size | None
+    preprocess: Path | None
     batch: int | str
 
 
@@ -109,7 +112,7 @@ def _other_network(wanted: Wanted) -> tuple[ModelProto, nn.Module]:
     from repghost.exporters.onnx import graph_onnx
     from repghost.graph.module import GraphModule
 
-    network = open_network(NetworkSource(wanted.network, wanted.weights, wanted.width, wanted.size))
+    network = open_network(NetworkSource(wanted.network, wanted.weights, wanted.width, wanted.size, wanted.preprocess))
     say_notes(network.notes)
     texts = {PREPROCESS: json.dumps(network.preprocess.to_dict(), sort_keys=True)}
     texts |= {"repghost.weights_sha256": network.digest}

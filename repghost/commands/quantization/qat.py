@@ -12,7 +12,6 @@ from repghost.commands.options.calibration import open_float_network, with_class
 from repghost.commands.options.quant_options import NetworkRequest, network_options, output_option
 from repghost.commands.progress.notes import say_notes
 from repghost.commands.progress.qat import following
-from repghost.errors import UsageError
 from repghost.terminal import say
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ CONVERTED = (
 @network_options
 @output_option
 def command(request: NetworkRequest, output: Path, **training: Any) -> None:
-    """Calibrate CKPT as `repghost quantize` does, train it under quantization, and write the better of the two.
+    """Calibrate NETWORK as `repghost quantize` does, train it under quantization, and write the better of the two.
 
     Held-out pictures of the same split choose, by the answers of the integer program. The file is written at the end,
     whole; a run that was interrupted is started again and gives the same bytes.
@@ -59,15 +58,16 @@ def command(request: NetworkRequest, output: Path, **training: Any) -> None:
 
     settings = QatSettings(seed=request.seed, **training)
     network = open_float_network(request)
-    if network.model is None:
-        raise UsageError(f"{request.checkpoint} is no RepGhostNet, which alone can be trained under quantization yet.")
     split = str(request.split)
     dataset = with_classes_of(network, open_dataset(request.data, split, request.class_map), request)
     if settings.mode == "reparam" and network.checkpoint is not None and network.checkpoint.spec.form == "deploy":
         say_notes([CONVERTED])
     source = Source(dataset.classes, network.digest, {"data": request.data.name, "split": split, "seed": request.seed})
     with following() as hooks:
-        result = train_on_set(network.model, dataset, network.preprocess, QatPlan(config, settings), source, hooks)
+        result = train_on_set(
+            network.model or network.graph, dataset, network.preprocess, QatPlan(config, settings), source, hooks,
+            name=network.name,
+        )  # fmt: skip
     write_result(output, result, settings)
 
 
