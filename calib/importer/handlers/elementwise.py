@@ -30,6 +30,7 @@ TANH_GELU = (
     Step("Tanh", (4,)), Step("Add", (5, 1.0)), Step("Mul", (0, 6)), Step("Mul", (7, 0.5)),
 )  # fmt: skip
 LONGEST_FORMULA = 64  # steps
+NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 LINEAR = {
     # (constant, whether it comes first) -> scale and shift
     "Add": lambda c, first: (1.0, c),
@@ -133,6 +134,8 @@ def with_constant(walk: Walk, node: Node, value: Value, constant: NDArray[Any], 
         raise node.error("its constant operand is infinite. Check the network it came from.")
     if (by_channel == by_channel[0]).all():
         number = float(by_channel[0])
+        if number == NEUTRAL.get(operator) and not (first and operator in ("Sub", "Div")):
+            return value
         operands = (number, len(value.steps)) if first else (len(value.steps), number)
         if operator in ("Add", "Mul", "Max", "Min"):
             operands = (len(value.steps), number)

@@ -10,6 +10,7 @@ from calib.importer.passes.finish_head import drop_probabilities, finish_head
 from calib.importer.passes.fold_affine import affine_to_convolution, fold_affine
 from calib.importer.passes.fold_pads import fold_pads
 from calib.importer.passes.fuse_clamps import fuse_clamps
+from calib.importer.passes.merge_branches import merge_branches
 from calib.importer.passes.merge_slices import merge_slices
 from calib.importer.passes.order import in_order
 from repghost.graph.shapes import Shape
@@ -34,7 +35,7 @@ def simplified(
     fold_pads(drafts)
     _repeat(drafts, fold_affine, fuse_clamps)
     affine_to_convolution(drafts)
-    fuse_clamps(drafts)
+    _repeat(drafts, merge_branches, fold_affine, fuse_clamps)
     merge_slices(drafts)
     finish_head(drafts)
     return drafts, notes

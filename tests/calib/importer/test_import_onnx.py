@@ -196,8 +196,10 @@ CASES: dict[str, tuple[list[Spelled], dict[str, Any], str]] = {
         for mode in ("nearest", "linear") for coordinates in ("half_pixel", "asymmetric", "align_corners")
     },
     "identities": (
-        [("Identity", ["x"], "i"), ("Dropout", ["i"], "d"), ("Cast", ["d"], "e", {"to": 1}),
-         ("Conv", ["e", "w", "b"], "y")], WEIGHTS, "Convolution GlobalAveragePool"),
+        [("Add", ["nought", "x"], "h"), ("Div", ["h", "one"], "g"), ("Identity", ["g"], "i"),
+         ("Dropout", ["i"], "d"), ("Cast", ["d"], "e", {"to": 1}),
+         ("Conv", ["e", "w", "b"], "y")],
+        WEIGHTS | {"nought": np.float32(0), "one": np.float32(1)}, "Convolution GlobalAveragePool"),
     "pads computed from shapes": (
         [("Shape", ["x"], "s"), ("Gather", ["s", "three"], "w_"), ("Sub", ["w_", "six"], "one"),
          ("Concat", ["z", "z", "one", "z", "z", "z", "z", "one"], "pads", {"axis": 0}), ("Pad", ["x", "pads"], "p"),
@@ -320,6 +322,34 @@ def test_layers_are_called_as_their_modules() -> None:
     assert len({op.name for op in operators}) == len(operators)
     first = operators[0]
     assert isinstance(first, Convolution) and first.clamp == RELU
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("groups", [1, 2, C])
+def test_branches_that_add_up(stride: int, groups: int) -> None:
+    moments = ["g", "o", "m", "v"]
+    options = {"strides": [stride, stride], "group": groups}
+    nodes: list[Spelled] = [
+        ("Conv", ["x", "w3"], "a", {**options, "pads": [1, 1, 1, 1]}), ("BatchNormalization", ["a", *moments], "a1"),
+        ("Conv", ["x", "w1"], "b", options), ("BatchNormalization", ["b", *moments], "b1"), ("Add", ["b1", "a1"], "s"),
+    ]  # fmt: skip
+    if stride == 1:
+        nodes += [("BatchNormalization", ["x", *moments], "i"), ("Add", ["s", "i"], "s1")]
+    nodes += [("Relu", [nodes[-1][2]], "y")]
+    constants = {"w3": numbers(C, C // groups, 3, 3), "w1": numbers(C, C // groups, 1, 1), "g": numbers(C),
+                 "o": numbers(C, seed=1), "m": numbers(C, seed=2), "v": np.abs(numbers(C)) + 0.1}  # fmt: skip
+    assert kinds(same_scores(model_of(nodes, constants))) == "Convolution GlobalAveragePool"
+
+
+@pytest.mark.parametrize("kind", ["dilated", "limited", "read elsewhere", "of another map"])
+def test_branches_that_stay(kind: str) -> None:
+    wide = {"pads": [2, 2, 2, 2], "dilations": [2, 2]} if kind == "dilated" else {"pads": [1, 1, 1, 1]}
+    nodes: list[Spelled] = [("Conv", ["x", "w3"], "a", wide), ("Relu", ["a"], "r"), ("Abs", ["x"], "z")]
+    nodes += [("Conv", ["z" if kind == "of another map" else "x", "w1"], "b")]
+    nodes += [("Add", ["r" if kind == "limited" else "a", "b"], "s")]
+    nodes += [("Concat", ["s", "a"], "y", {"axis": 1}) if kind == "read elsewhere" else ("Relu", ["s"], "y")]
+    constants = {"w3": WEIGHTS["w"], "w1": numbers(6, C, 1, 1)}
+    assert kinds(same_scores(model_of(nodes, constants))).count("Convolution") == 2
 
 
 def test_names_beside_which_files_put_others() -> None:
