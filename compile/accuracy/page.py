@@ -203,8 +203,10 @@ def _network(network: Mapping[str, Any]) -> Iterator[str]:
         rows = [row for row in network["rows"] if row["group"] == group]
         if rows:
             yield ""
-            heads = (title, "top-1", "drop (95 %)", "agreement", "seconds")
-            yield from markdown_lines(make_table(heads, [_row(row) for row in rows]))
+            heads = (title, "top-1", "drop (95 %)", "agreement", "seconds", "divergence, nats")
+            cells = [_row(row) for row in rows]
+            width = len(heads) if any(row[-1] for row in cells) else len(heads) - 1
+            yield from markdown_lines(make_table(heads[:width], [row[:width] for row in cells]))
             if group == "trained":
                 yield ""
                 yield from _chosen(rows)
@@ -223,11 +225,12 @@ def _training(training: Mapping[str, str]) -> str:
 
 def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     if "not_measured" in row:
-        return row["name"], f"not measured: {row['not_measured']}", "", "", ""
+        return row["name"], f"not measured: {row['not_measured']}", "", "", "", ""
     change = row["change"]
     same = change["agreeing"] / change["pictures"]
     name = row["name"] + (f", {row['held_out']['chosen']}" if "held_out" in row else "")
-    return name, f"{row['top1']['top1']:.2%}", _drop(change), f"{same:.2%}", f"{row['seconds']:.0f}"
+    kl = f"{row['kl']:.4f}" if "kl" in row else ""  # measurements of earlier versions have none
+    return name, f"{row['top1']['top1']:.2%}", _drop(change), f"{same:.2%}", f"{row['seconds']:.0f}", kl
 
 
 def _chosen(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
