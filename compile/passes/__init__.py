@@ -10,6 +10,7 @@ import numpy as np
 
 from calib.integer.program import Program
 from compile.ir.qdq_graph import QdqGraph
+from compile.passes.fusion.drop_softmax import drop_softmax
 from compile.passes.fusion.fold_channel_constants import fold_channel_constants
 from compile.passes.fusion.fold_lookups import fold_lookups
 from compile.passes.fusion.fold_pads import fold_pads
@@ -29,6 +30,7 @@ from compile.passes.split_groups import split_groups
 from compile.passes.verify import verify
 
 PASSES = (
+    drop_softmax,  # before what stands between it and the output is taken for scores
     merge_quantization,  # equal Q nodes of one tensor become one
     fold_constants,  # int32 biases and in-graph weight quantization become constants
     fold_weights,  # DequantizeLinear of an int8 constant becomes a weight with scales, or a real constant

@@ -10,9 +10,11 @@ import pytest
 
 from calib.integer import program as ir
 from calib.integer.qparams import dequantize
+from calib.integer.reference import run
 from compile.frontend.qdq_file import read_qdq
 from compile.ir.qdq_graph import INPUT_TABLE, LOOKUP_TABLE, REQUANTIZE, Node, QdqGraph, QuantizedWeight
 from compile.passes import lower, simplify
+from compile.passes.fusion.drop_softmax import drop_softmax
 from compile.passes.fusion.fold_channel_constants import fold_channel_constants
 from compile.passes.fusion.fold_lookups import fold_lookups
 from compile.passes.fusion.fold_pads import fold_pads
@@ -31,8 +33,11 @@ from compile.passes.quantization.merge_quantization import merge_quantization
 from compile.passes.rules import Refusal
 from compile.passes.split_groups import split_groups
 from compile.passes.verify import BrokenGraphError, verify
+from tests.support.agreement import onnx_runtime
 from tests.support.graphs import CONSTANTS, MAP, P, Q, dq, graph, n, q, written
-from tests.support.qdq_models import mini_net, save
+from tests.support.programs import random_images
+from tests.support.qdq_models import mini_net, preprocess, save
+from tests.support.random_nets import SIZE, Net
 
 NO_SHUFFLE = ["Reshape x to5 -> a", "Transpose a -> b", "Reshape b to4 -> y"]
 
@@ -233,6 +238,33 @@ BEFORE_AND_AFTER: list[tuple[str, Callable[[QdqGraph], QdqGraph], QdqGraph, list
                        "d": QuantizedWeight(np.ones((8, 1, 1, 1), np.int8), np.ones(1, np.float32), 0)}),
         ["Conv x d -> a", "Conv x w -> b", "Conv x w -> y"],
     ),
+    *[
+        (
+            f"a last {kind} is left to the runner",
+            drop_softmax,
+            graph(n("Gemm", "x w", "l"), n(kind, "l", "p", axis=axis), *more, output=output,
+                  constants={"w": np.float32(0)}, shapes={"l": (1, 8), "p": (1, 8)}),
+            ["Gemm x w -> l"],
+        )
+        for kind, axis, more, output in [
+            ("Softmax", -1, (), "p"), ("LogSoftmax", 1, (), "p"),
+            ("Softmax", 1, (q("p", "q"), dq("q", "i"), n("Identity", "i", "y")), "y"),
+        ]
+    ],
+    *[
+        (
+            f"a Softmax {where} stays",
+            drop_softmax,
+            graph(n("Gemm", "x w", "l"), n("Softmax", "l", "p", axis=axis), *more, output=output,
+                  constants={"w": np.float32(0)}, shapes={"l": shape, "p": shape}),
+            ["Gemm x w -> l", "Softmax l -> p", *behind],
+        )
+        for where, axis, shape, more, output, behind in [
+            ("over images", 0, (1, 8), (), "p", []), ("of a map", 1, MAP, (), "p", []),
+            ("before other layers", 1, (1, 8), (n("Relu", "p", "y"),), "y", ["Relu p -> y"]),
+            ("that is also multiplied", 1, (1, 8), (n("Mul", "p l", "y"),), "y", ["Mul p l -> y"]),
+        ]
+    ],
     (
         "padding with 0 becomes the border of convolutions",
         fold_pads,
@@ -668,6 +700,23 @@ def test_mini_net_becomes_the_expected_program(tmp_path: Path, int16: bool) -> N
         ("Conv2d", "Requantize"), ("Conv2d", "ToLogits"),
     ]  # fmt: skip
     assert (program.height, program.width, program.classes) == (16, 16, 7)
+
+
+@pytest.mark.parametrize("scores_are_int8", [False, True])
+def test_scores_make_the_probabilities_of_the_file(tmp_path: Path, scores_are_int8: bool) -> None:
+    net = Net(3)
+    net.dense()
+    pooled = net.finish(net.node("GlobalAveragePool", [net.x], net.name()))
+    y = net.linear("scores", net.node("Flatten", [pooled], net.name()), net.channels, 4)
+    y = net.node("Softmax", [net.quantize(y, 0.02, 3) if scores_are_int8 else y], "probabilities", axis=1)
+    if scores_are_int8:
+        y = net.node("Identity", [net.quantize(y, 1 / 256, -128)], "last")
+    model = net.build(y, 4, [1, 3, SIZE, SIZE])
+    images = random_images(2, SIZE, SIZE)
+    scores = run(lower(read_qdq(save(model, tmp_path))), images)
+    evaluate = onnx_runtime(model)
+    expected = np.concatenate([evaluate({"input": preprocess(SIZE).normalize(images[[i]])})[0] for i in range(2)])
+    np.testing.assert_allclose(np.exp(scores) / np.exp(scores).sum(1, keepdims=True), expected, atol=0.01)
 
 
 def test_layouts(tmp_path: Path) -> None:
