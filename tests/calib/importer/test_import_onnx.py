@@ -352,6 +352,19 @@ def test_branches_that_stay(kind: str) -> None:
     assert kinds(same_scores(model_of(nodes, constants))).count("Convolution") == 2
 
 
+@pytest.mark.parametrize("opset", [7, 9])
+def test_attributes_of_older_opsets(opset: int) -> None:
+    nodes: list[Spelled] = [
+        ("Pad", ["x"], "p", {"pads": [0, 0, 1, 0, 0, 0, 2, 0], "value": 0.0}), ("Conv", ["p", "w", "b"], "c"),
+        ("Clip", ["c"], "l", {"min": 0.0, "max": 0.7}), ("Split", ["l"], ["s", "t"], {"axis": 1, "split": [2, 4]}),
+        ("Slice", ["t"], "u", {"axes": [1], "starts": [0], "ends": [2]}), ("Add", ["s", "u"], "v"),
+        ("Dropout", ["v"], "d"), ("ReduceMean", ["d"], "m", {"axes": [2, 3], "keepdims": 1}),
+        ("Squeeze", ["m"], "q", {"axes": [2, 3]}), ("Unsqueeze", ["q"], "w4", {"axes": [2, 3]}),
+        ("Mul", ["d", "w4"], "y"),
+    ]  # fmt: skip
+    same_scores(model_of(nodes, WEIGHTS, opset=opset))
+
+
 def test_names_beside_which_files_put_others() -> None:
     nodes: list[Spelled] = [("Conv", ["x", "a.scale.weight"], "c"), ("Conv", ["c", "a.weight"], "d"),
                             ("Conv", ["d", "a.bias.weight"], "y")]  # fmt: skip
