@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from calib.importer.libraries.library import Library, Recipe
-from calib.importer.named_weights import classes_of, fitted
+from calib.importer.libraries.weights import classes_of, fitted
 from repghost.checkpoints.weight_files import parse_weights, read_file_bytes
 from repghost.checkpoints.weight_names import averaged_note
 from repghost.data.images.preprocess import Preprocess

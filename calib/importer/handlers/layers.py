@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.importer.handlers.windows import window_of
 from calib.importer.onnx_network import Node
 from calib.importer.views import CHANNELS, COLUMNS, ROWS, Axis, cover, dimensions, positions, whole
 from calib.importer.walk import Handler, Value, Walk
-from calib.importer.windows import window_of
 from repghost.graph.operators import Convolution
 
 MOST_CHANNELS = 4096  # that a convolution goes along: its matrix has 64 MB

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from calib.importer.formulas import appended
+from calib.importer.handlers.windows import Window, rounded_up, window_of
 from calib.importer.onnx_network import Node
 from calib.importer.views import COLUMNS, ROWS, cover, dimensions
 from calib.importer.walk import Handler, Value, Walk
-from calib.importer.windows import Window, rounded_up, window_of
 from repghost.graph.operators import AveragePool, GlobalAveragePool, MaxPool, Step
 
 PIXELS = {ROWS, COLUMNS}
