@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -172,10 +173,10 @@ def max_pool_cases(element: str) -> list[FloatCase]:
     return cases
 
 
-FLOAT_FAMILIES: dict[str, Callable[[str], list[FloatCase]]] = {
-    "gemm": gemm_cases,
-    "groups": group_cases,
-    "depthwise": depthwise_cases,
-    "small": small_cases,
-    "max pool": max_pool_cases,
+FLOAT_FAMILIES: dict[str, Callable[[str], list[FloatCase]]] = {  # of an element type; made once
+    "gemm": cache(gemm_cases),
+    "groups": cache(group_cases),
+    "depthwise": cache(depthwise_cases),
+    "small": cache(small_cases),
+    "max pool": cache(max_pool_cases),
 }

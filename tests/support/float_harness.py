@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,11 @@ class FloatCase:
 
     def expected(self) -> NDArray[np.float32]:
         """Return what the reference says, [H, W, C]."""
+        return self._answer
+
+    @cached_property
+    def _answer(self) -> NDArray[np.float32]:
+        """Computed once for all instruction sets."""
         element = self.operator.output.element
         value = execute(self.operator, self.tensors, NO_IMAGE if self.image is None else self.image, element)[0]
         return value if self.is_logits else stored(value, element, self.name)

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,15 @@ class Case:
         return isinstance(self.operator, Dequantize) or isinstance(getattr(self.operator, "epilogue", None), ToLogits)
 
     def expected(self) -> NDArray[np.int8] | NDArray[np.float32]:
-        """Return what the reference says, [H, W, C]."""
-        return execute(self.operator, self.tensors, self.image)[0]
+        """Return what the reference says, [H, W, C]; read-only."""
+        return self._answer
+
+    @cached_property
+    def _answer(self) -> NDArray[Any]:
+        """Computed once for all instruction sets."""
+        answer = execute(self.operator, self.tensors, self.image)[0]
+        answer.setflags(write=False)
+        return answer
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,16 +106,27 @@ def own_cases(cases: Sequence[Case], target: Target, variant: Variant) -> list[C
 
     The others run the plainer one's code, compiled once (`compile.codegen.program_to_objects.KernelSymbols`).
     """
-    known, own = KernelSymbols(), []
     variants = target.variants_for("int8")
-    for case in cases:
-        *plainer, symbols = [
-            {symbol for called in call_symbols(_prepare_all([case], it)[1], known, {}) for symbol in called}
-            for it in variants[: variants.index(variant) + 1]
-        ]
-        if not symbols <= set().union(*plainer):
-            own.append(case)
-    return own
+    plainer = variants[: variants.index(variant)]
+    return [
+        case for case in cases if not _symbols(case, variant) <= set().union(*(_symbols(case, it) for it in plainer))
+    ]
+
+
+SYMBOLS = KernelSymbols()  # of every case that was asked for: equal kernels have equal ones
+
+
+@cache
+def _symbols(case: Case, variant: Variant) -> frozenset[str]:
+    """Return the symbols of the kernels that a case calls."""
+    steps: list[Step] = []
+    append_steps(case.operator, case.is_logits, _context(case, variant), steps)
+    called = call_symbols(ScheduledNetwork(tuple(steps), b""), SYMBOLS, {})
+    return frozenset(symbol for symbols in called for symbol in symbols)
+
+
+def _context(case: Case, variant: Variant) -> Context:
+    return Context(find_instruction_set(variant.name), plan_memory(_program(case)))
 
 
 def replay(network: ScheduledNetwork, target: Target, variant: Variant, machine: Machine, packed: bytes) -> io.BytesIO:
@@ -127,14 +146,12 @@ def replay(network: ScheduledNetwork, target: Target, variant: Variant, machine:
 
 
 def _prepare_all(cases: Sequence[Case], variant: Variant) -> tuple[list[_Prepared], ScheduledNetwork]:
-    isa = find_instruction_set(variant.name)
     steps: list[Step] = []
     prepared = []
     for seed, case in enumerate(cases):
-        plan = plan_memory(_program(case))
-        context = Context(isa, plan)
+        context = _context(case, variant)
         numbers, constants = append_steps(case.operator, case.is_logits, context, steps)
-        prepared.append(_prepare(case, plan, numbers, constants, np.random.default_rng(seed)))
+        prepared.append(_prepare(case, context.plan, numbers, constants, np.random.default_rng(seed)))
     return prepared, ScheduledNetwork(tuple(steps), b"")
 
 
