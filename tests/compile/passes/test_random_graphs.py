@@ -9,6 +9,7 @@ import onnxruntime.capi.onnxruntime_pybind11_state as onnxruntime_errors
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from onnx import numpy_helper
 
 from calib.integer.program import Program
 from calib.integer.reference import run
@@ -98,6 +99,33 @@ def test_changed_graph_is_refused_or_agrees(tmp_path: Path, seed: int, chosen: l
         check_steps(model, program, random_images(1, SIZE, SIZE, seed % 1000), preprocess(SIZE))
     except NOT_RUN:  # ONNX Runtime refuses more than the program needs to
         assume(False)
+
+
+HOSTILE = (-(1 << 62), -1, 0, 1, 2, 3, 9, 64, 65, 1 << 16, 1 << 31, (1 << 62) - 1)
+WINDOWED = (MapNet.oblong, MapNet.same_pads, MapNet.mean, MapNet.largest, MapNet.border, MapNet.resized)
+
+
+@settings(DETERMINISTIC, max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(WINDOWED))
+def test_hostile_windows_are_refused_by_name_or_lowered(tmp_path: Path, seed: int, layer: Callable) -> None:
+    """Kernels, strides, pads, sizes and limits no network has: a named error, or a program of a sane size."""
+    model, rng = foreign_model(seed, [Net.dense, layer], False, False, False), np.random.default_rng(seed)
+    for node in model.graph.node:
+        for attribute in node.attribute if node.op_type in ("Conv", "AveragePool", "MaxPool") else ():
+            for index in range(len(attribute.ints)):
+                if rng.integers(4) == 0:
+                    attribute.ints[index] = int(rng.choice(HOSTILE))
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor).copy()
+        if values.dtype == np.int64 and rng.integers(2):
+            values.flat[int(rng.integers(values.size))] = rng.choice(HOSTILE)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    try:
+        program = lower(read_qdq(save(model, tmp_path)))
+    except RepGhostError:
+        return
+    assert all(operator.output.height * operator.output.width <= 1 << 20 for operator in program.operators)
+    run(program, random_images(1, SIZE, SIZE))
 
 
 @pytest.mark.parametrize("layer", FOREIGN)
