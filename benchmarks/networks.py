@@ -31,7 +31,7 @@ from benchmarks.shared.bundles import fresh_bundles, random_folder
 from benchmarks.shared.command import docs_option, output_option, run_command
 from benchmarks.shared.documents import write_json
 from calib.importer.import_module import import_module
-from calib.importer.named import create_network
+from calib.importer.libraries.named import create_network
 from compile.report.run_report import read_report
 from compile.storage import formats
 from compile.storage.measurements import Measurements

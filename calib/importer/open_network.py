@@ -11,7 +11,7 @@ from typing import Any
 from calib.importer.import_module import import_module
 from calib.importer.import_onnx import import_onnx
 from calib.importer.imported import Imported
-from calib.importer.named import load_named
+from calib.importer.libraries.named import load_named
 from calib.importer.names import ONNX, PRETRAINED, is_named
 from repghost.checkpoints.checkpoint import Checkpoint, build_model
 from repghost.checkpoints.timm_hub import open_checkpoint

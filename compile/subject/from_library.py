@@ -63,7 +63,7 @@ def random_network(name: str, preprocess: Preprocess, classes: int, seed: int) -
     """
     import torch
 
-    from calib.importer.named import create_network
+    from calib.importer.libraries.named import create_network
 
     torch.manual_seed(seed)
     model = create_network(name, classes)

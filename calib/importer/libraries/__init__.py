@@ -1,1 +1,1 @@
-"""What timm and torchvision know of their networks, a library per file."""
+"""Networks of timm and torchvision by name: what each library knows of them, a library per file, and their weights."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from calib.importer.import_module import import_module
-from calib.importer.named import create_network
+from calib.importer.libraries.named import create_network
 from repghost.errors import UsageError
 from repghost.graph.run import run_float
 from repghost.graph.trace import graph_of

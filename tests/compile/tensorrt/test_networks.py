@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.tensorrt.rtx import build_with_rtx, rtx_is_here
 from calib.importer.import_module import import_module
-from calib.importer.named import create_network
+from calib.importer.libraries.named import create_network
 from calib.ptq.calibrate import calibrate
 from calib.settings.config import LayerSettings, QuantConfig
 from compile.tensorrt.evaluate import TorchNetwork

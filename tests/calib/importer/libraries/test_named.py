@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from calib.importer.libraries import from_timm, from_torchvision
+from calib.importer.libraries.named import create_network, load_named
 from calib.importer.libraries.weights import without_prefix
-from calib.importer.named import create_network, load_named
 from repghost.errors import UsageError
 
 
