@@ -153,10 +153,6 @@ def train_aware(
     """
     hooks, settings = hooks or Hooks(), plan.settings
     network = _float_network(model, name)
-    if network.graph.channels != 3:
-        raise UsageError(
-            f"the network takes {network.graph.channels} colours; only networks for RGB can be trained here."
-        )
     start = quantize_graph(network.graph, images.calibration, images.preprocess, plan.config, hooks.calibrated)
     quantized = build_network(network.branches, network.graph, start, images, plan)
     candidates = _Candidates(network.module, images, settings, hooks)

@@ -20,10 +20,11 @@ from calib.settings.config import LayerSettings, QuantConfig
 from calib.settings.quantspec import QuantSpec
 from repghost.data import prepare
 from repghost.data.formats.arrays import ArraySet
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.digest import graph_digest
 from repghost.graph.module import GraphModule
-from repghost.graph.operators import Concat, Graph
+from repghost.graph.operators import INPUT, RELU, Classifier, Concat, Convolution, GlobalAveragePool, Graph
 from repghost.graph.run import run_float
 from tests.support.quantized_graphs import IMAGES, PREPROCESS, assert_same_integers, integers_of, quantize
 from tests.support.random_graphs import CLASSES, KINDS, SIZE, Builder, Kind, graph_with, random_graph
@@ -149,10 +150,10 @@ def fitted(graph: Graph, dataset: ArraySet) -> Graph:
 SMALL_NETWORK = (Builder.residual, Builder.concat, Builder.function, Builder.max_pool)
 
 
-def images_of(dataset: ArraySet, settings: QatSettings) -> Images:
+def images_of(dataset: ArraySet, settings: QatSettings, preprocess: Preprocess = PREPROCESS) -> Images:
     parts = split_images(dataset.labels, settings)
-    feed = TrainingFeed(dataset, parts.training, PREPROCESS, settings)
-    return Images(dataset.images[parts.calibration], prepare(dataset, PREPROCESS, parts.held_out), feed)
+    calibration, held_out = (prepare(dataset, preprocess, part) for part in (parts.calibration, parts.held_out))
+    return Images(calibration.images, held_out, TrainingFeed(dataset, parts.training, preprocess, settings))
 
 
 def test_training_improves_on_a_poor_calibration() -> None:
@@ -168,6 +169,25 @@ def test_training_improves_on_a_poor_calibration() -> None:
     assert result.chosen.score.agreement > start.agreement  # 0.83 of 0.69
     entries = {entry.key: entry.value for entry in result.quantized.onnx.metadata_props}
     assert entries["repghost.model"] == "small"
+
+
+def test_grey_images_of_other_sides_train_a_network_that_takes_them() -> None:
+    preprocess = Preprocess(size=(9, 12), resize=(9, 12), squash=True, mean=(0.5,), std=(0.25,))
+    random = np.random.default_rng(0)
+    weights = (random.normal(0, 0.5, shape).astype(np.float32) for shape in ((6, 1, 3, 2), (6,), (5, 6), (5,)))
+    graph = Graph(
+        (
+            Convolution("first", INPUT, next(weights), next(weights), (2, 1), (1, 0, 1, 1), clamp=RELU),
+            GlobalAveragePool("pool", "first"),
+            Classifier("classifier", "pool", next(weights), next(weights)),
+        ),
+        1,
+    )
+    settings = QatSettings(epochs=1, batch=8, held_out=4)
+    plan = QatPlan(QuantConfig(ranges_by_answers=False), settings)
+    images = images_of(learnable_set(24), settings, preprocess)
+    result = train_aware(graph, images, plan, Source(tuple("abcde"), "0" * 64, {}))
+    assert len(result.candidates) == 2 and result.quantized.graph.channels == 1
 
 
 def test_a_graph_has_no_branches_to_train() -> None:
