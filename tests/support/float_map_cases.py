@@ -27,7 +27,7 @@ from repghost.graph.formulas import FORMULAS
 from repghost.graph.operators import Resize, Step
 from tests.support.float_cases import CLAMPS, small
 from tests.support.float_harness import FloatCase
-from tests.support.kernel_cases import covering
+from tests.support.kernel_cases import covered, covering
 
 CHANNELS = (1, 3, 4, 7, 16, 33)
 SIZES = ((1, 1), (3, 5), (8, 8), (2, 11))
@@ -156,15 +156,18 @@ def move_cases(element: str) -> list[FloatCase]:
 def mean_cases(element: str) -> list[FloatCase]:
     """Return means of windows, whose padding counts or not, and maps of other sizes."""
     cases = []
-    forms = (((2, 2), (2, 2), (0, 0)), ((3, 3), (1, 1), (1, 1)), ((3, 2), (2, 1), (1, 0)), ((1, 5), (1, 2), (0, 2)))
+    forms = (
+        ((2, 2), (2, 2), (0, 0), (1, 1)), ((3, 3), (1, 1), (1, 1), (1, 1)), ((3, 2), (2, 1), (1, 0), (1, 1)),
+        ((1, 5), (1, 2), (0, 2), (1, 1)), ((2, 3), (1, 1), (1, 2), (1, 2)), ((3, 2), (1, 2), (2, 1), (2, 3)),
+    )  # fmt: skip
     axes = {"channels": CHANNELS, "size": ((3, 5), (8, 8), (4, 11)), "form": forms}
     for number, rng, row in rows(axes, 15):
-        x, (size, strides, pads) = tensor("x", element, row["size"], row["channels"]), row["form"]
-        sides = zip(row["size"], size, strides, pads, strict=True)
-        height, width = ((side + 2 * pad - taps) // stride + 1 for side, taps, stride, pad in sides)
+        x, (size, strides, pads, dilations) = tensor("x", element, row["size"], row["channels"]), row["form"]
+        sides = zip(row["size"], covered(size, dilations), strides, pads, strict=True)
+        height, width = ((side + 2 * pad - whole) // stride + 1 for side, whole, stride, pad in sides)
         y = tensor("y", element, (height, width), x.channels)
         shares = rng.uniform(0.2, 1, height).astype(np.float32), rng.uniform(0.2, 1, width).astype(np.float32)
-        operator = FloatAveragePool("y", x, y, size, strides, pads, *shares)
+        operator = FloatAveragePool("y", x, y, size, strides, pads, *shares, dilations)
         values = {"x": small(rng, 1, *x.shape)}
         cases.append(FloatCase(f"mean {row}", operator, values, None, number % 3, NEAR[element]))
     modes = (

@@ -46,24 +46,26 @@ def schedule_float_average_pool(operator: AnyOperator, context: Context) -> Mayb
     phases, (height, width) = pixel_phases(context.isa.float_lanes, target), operator.kernel
     frame = KernelFrame(operator.name, 2, element=y.element)
     kernel, shares, vector = frame.kernel, frame.constants("float32"), f"float32x{phases.lanes}"
+    apart, beside = operator.dilations[0] * source.pitch, operator.dilations[1] * source.pixel
     first = source.origin - operator.pads[0] * source.pitch - operator.pads[1] * source.pixel
-    for run, step, count in phase_runs(phases.starts):
-        with (
-            kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
-            kernel.loop(y.width, name="column") as column,
-            kernel.loop(count, name="phase") as phase,
-        ):
-            channel = phases.starts[run] + phase * step
-            at = row * (operator.strides[0] * source.pitch) + column * (operator.strides[1] * source.pixel)
-            at = kernel.bind(at + channel + first, "at")
-            total = kernel.local(1, vector)
-            kernel.store(total, 0, tir.splat(0.0, vector))
-            with kernel.loop(height, name="i") as i, kernel.loop(width, name="j") as j:
-                tap = frame.tensors[0].load(at + i * source.pitch + j * source.pixel, phases.lanes)
-                kernel.store(total, 0, total.load(0) + tir.cast(tap, "float32"))
-            share = shares.load(row) * shares.load(column + y.height)
-            mean = tir.cast(total.load(0) * tir.splat(share, vector), y.element)
-            kernel.store(frame.tensors[1], target.origin + row * target.pitch + column * target.pixel + channel, mean)
+    with (
+        kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
+        kernel.loop(y.width, name="column") as column,
+    ):
+        share = kernel.bind(shares.load(row) * shares.load(column + y.height), "share")
+        at = row * (operator.strides[0] * source.pitch) + column * (operator.strides[1] * source.pixel)
+        at = kernel.bind(at + first, "at")
+        there = target.origin + row * target.pitch + column * target.pixel
+        for run, step, count in phase_runs(phases.starts):
+            with kernel.loop(count, name="phase") as phase:
+                channel = phases.starts[run] + phase * step
+                total = kernel.local(1, vector)
+                kernel.store(total, 0, tir.splat(0.0, vector))
+                with kernel.loop(height, name="i") as i, kernel.loop(width, name="j") as j:
+                    tap = frame.tensors[0].load(at + i * apart + j * beside + channel, phases.lanes)
+                    kernel.store(total, 0, total.load(0) + tir.cast(tap, "float32"))
+                mean = tir.cast(total.load(0) * tir.splat(share, vector), y.element)
+                kernel.store(frame.tensors[1], there + channel, mean)
     form = f"avgpool{window_name(operator)}_{y.height}x{y.width}_c{y.channels}"
     return Scheduled(
         function=kernel.finish(),

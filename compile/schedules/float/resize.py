@@ -24,11 +24,11 @@ def schedule_float_resize(operator: AnyOperator, context: Context) -> MaybeSched
     height, width, lanes = y.height, y.width, phases.lanes
     with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row:
         rows = [kernel.bind(tir.cast(places.load(row + at), tir.INDEX), "row") for at in (0, height)]
-        below = kernel.bind(shares.load(row + 2 * height), "share")
+        row_shares = _pair(kernel, shares.load(row + 2 * height))
         with kernel.loop(width, name="column") as column:
             across = column + 3 * height
             columns = [kernel.bind(tir.cast(places.load(across + at), tir.INDEX), "column") for at in (0, width)]
-            right = kernel.bind(shares.load(across + 2 * width), "share")
+            column_shares = _pair(kernel, shares.load(across + 2 * width))
             there = target.origin + row * target.pitch + column * target.pixel
             for first, step, count in phase_runs(phases.starts):
                 with kernel.loop(count, name="phase") as number:
@@ -36,7 +36,7 @@ def schedule_float_resize(operator: AnyOperator, context: Context) -> MaybeSched
                     corners = [  # above on the left, above on the right, below
                         frame.tensors[0].load(source.origin + r + c + channel, lanes) for r in rows for c in columns
                     ]
-                    value = corners[0] if is_copy else _mean(kernel, corners, below, right)
+                    value = corners[0] if is_copy else _mean(kernel, corners, row_shares, column_shares)
                     kernel.store(frame.tensors[1], there + channel, tir.cast(value, y.element))
     what = "copy" if is_copy else "linear"
     return Scheduled(
@@ -54,11 +54,15 @@ def _table(places: NDArray[np.int32], shares: NDArray[np.float32]) -> bytes:
     return places.astype(np.int32).tobytes() + shares.tobytes()
 
 
-def _mean(kernel: Kernel, corners: list[Expr], below: Expr, right: Expr) -> Expr:
+def _pair(kernel: Kernel, share: Expr) -> tuple[Expr, Expr]:
+    """Return the share of the first of two rows or columns, and that of the second."""
+    second = kernel.bind(share, "share")
+    return kernel.bind(tir.splat(1.0, "float32") - second, "share"), second
+
+
+def _mean(kernel: Kernel, corners: list[Expr], row_shares: tuple[Expr, Expr], column_shares: tuple[Expr, Expr]) -> Expr:
     """Return the mean of four vectors, between the rows first."""
     dtype = f"float32x{tir.split_dtype(tir.dtype_of(corners[0]))[1]}"
     wide = [kernel.bind(tir.cast(corner, "float32"), "corner") for corner in corners]
-    below, right, one = tir.splat(below, dtype), tir.splat(right, dtype), tir.splat(1.0, dtype)
-    left_side = wide[0] * (one - below) + wide[2] * below
-    right_side = wide[1] * (one - below) + wide[3] * below
-    return left_side * (one - right) + right_side * right
+    above, below, left, right = (tir.splat(share, dtype) for share in (*row_shares, *column_shares))
+    return (wide[0] * above + wide[2] * below) * left + (wide[1] * above + wide[3] * below) * right

@@ -60,7 +60,8 @@ def off(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
 def loaded(program: FloatProgram, host: Target) -> LoadedModel:
     size = {"height": program.height, "width": program.width, "channels": 3}
     info = {"abi": 1, "input": size, "classes": program.classes, "model": "drawn"}
-    return LoadedModel(link_model(compile_program(program, host), host, info), program.height, program.classes)
+    shape = program.height, program.width, 3
+    return LoadedModel(link_model(compile_program(program, host), host, info), shape, program.classes)
 
 
 def test_the_graphs_have_every_operator() -> None:
