@@ -22,6 +22,7 @@ from tests.support import ROOT
 from tests.support.fake_bundle import fake_files, fake_sections
 from tests.support.remembered_ranges import remember
 
+gc.set_threshold(10_000)  # the default of 700 new objects looks through what imports make again and again
 os.environ.setdefault("REPGHOST_CACHE", str(ROOT / ".pytest_cache" / "repghost"))
 
 
