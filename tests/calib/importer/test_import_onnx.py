@@ -196,7 +196,8 @@ CASES: dict[str, tuple[list[Spelled], dict[str, Any], str]] = {
         for mode in ("nearest", "linear") for coordinates in ("half_pixel", "asymmetric", "align_corners")
     },
     "identities": (
-        [("Add", ["nought", "x"], "h"), ("Div", ["h", "one"], "g"), ("Identity", ["g"], "i"),
+        [("AveragePool", ["x"], "k", {"kernel_shape": [1, 1]}), ("MaxPool", ["k"], "l", {"kernel_shape": [1, 1]}),
+         ("Add", ["nought", "l"], "h"), ("Div", ["h", "one"], "g"), ("Identity", ["g"], "i"),
          ("Dropout", ["i"], "d"), ("Cast", ["d"], "e", {"to": 1}),
          ("Conv", ["e", "w", "b"], "y")],
         WEIGHTS | {"nought": np.float32(0), "one": np.float32(1)}, "Convolution GlobalAveragePool"),
