@@ -14,7 +14,7 @@ from calib.importer.imported import Imported
 from repghost.graph.formulas import name_of
 from repghost.graph.operators import RELU, Convolution, Function
 from repghost.graph.run import run_float
-from tests.support.small_onnx import CHANNELS, COLUMNS, ROWS, Spelled, by_onnx_runtime, model_of, numbers
+from tests.support.small_onnx import CHANNELS, COLUMNS, ROWS, Spelled, by_onnx_runtime, model_of, network, numbers
 
 C, H, W = CHANNELS, ROWS, COLUMNS
 MAP = (1, C, H, W)
@@ -373,3 +373,15 @@ def test_names_beside_which_files_put_others() -> None:
     operators = import_onnx(model_of(nodes, constants)).graph.operators
     assert [op.name for op in operators[:2]] == ["a.scale", "a.2"]
     assert len({op.name for op in operators}) == len(operators)
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [('["a", "b"]', ("a", "b")), ('["a"]', None), ('["a", 2]', None), ("a, b", None), ("[" * 100_000, None)],
+)
+def test_labels_of_the_file(text: str, labels: tuple[str, ...] | None) -> None:
+    model = network(model_of([("Conv", ["x", "w"], "y")], {"w": numbers(2, C, 1, 1)}))
+    model.metadata_props.add(key="labels", value=text)
+    imported = import_onnx(model.SerializeToString())
+    assert imported.labels == labels
+    assert imported.metadata == (("labels", text),)
