@@ -14,7 +14,7 @@ from onnx import AttributeProto, TypeProto
 
 from calib.importer.onnx_file import constant_tensor, stored_array
 from calib.importer.refused import refuse_unknown
-from calib.importer.static_shapes import SIZE_OPERATORS, evaluate_node
+from calib.importer.static_shapes import SIZE_OPERATORS, evaluate_node, infer_shapes
 from repghost.errors import UsageError
 
 MAX_MAP = 1 << 28  # numbers of one tensor: 1 GB
@@ -106,11 +106,7 @@ def _only(names: list[str], kind: str, what: str) -> str:
 
 def _types(model: onnx.ModelProto) -> dict[str, TypeProto]:
     """Return the type of every tensor that is not stored."""
-    try:
-        inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True).graph
-    except Exception as error:  # InferenceError and, for some operators, RuntimeError
-        reason = " ".join(str(error).split())[:300]
-        raise UsageError(f"the shapes in the file do not fit together: {reason}. Export it again.") from error
+    inferred = infer_shapes(model).graph
     return {value.name: value.type for value in (*inferred.input, *inferred.value_info, *inferred.output)}
 
 

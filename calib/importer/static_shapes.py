@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, TypeProto, helper, numpy_helper
 
 from calib.importer.onnx_file import constant_tensor
+from repghost.errors import UsageError
 
 # What exporters compute sizes, pads and limits with. None holds a subgraph, draws numbers or reads a file.
 SIZE_OPERATORS = {
@@ -44,6 +45,68 @@ def make_static(model: onnx.ModelProto) -> onnx.ModelProto:
             value.type.tensor_type.ClearField("shape")  # inferred again
     _Folding(static).run()
     return static
+
+
+def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with the type and shape of every tensor, as far as they follow.
+
+    Args:
+        model: from `make_static`.
+
+    Raises:
+        UsageError: when the shapes do not fit together, or nothing is left of the images before a Slice.
+    """
+    try:
+        _check_before_slices(model)
+        return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    except UsageError:
+        raise
+    except Exception as error:  # InferenceError and, for some operators, RuntimeError
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(f"the shapes in the file do not fit together: {reason}. Export it again.") from error
+
+
+def _check_before_slices(model: onnx.ModelProto) -> None:
+    """Refuse a size below zero, as of a window larger than its map, before a Slice reads it: onnx ends the process.
+
+    The graph is inferred in parts, each of which begins with a Slice, from the sizes of the parts before.
+    """
+    graph = model.graph
+    if not any(node.op_type == "Slice" for node in graph.node):
+        return
+    known = {value.name: value for value in graph.input}
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    constants = {node.output[0]: node for node in graph.node if node.op_type == "Constant"}
+    part: list[onnx.NodeProto] = []
+    for node in [node for node in graph.node if node.op_type != "Constant"]:
+        if node.op_type == "Slice" and part:
+            known.update(_inferred_part(model, part, known, stored, constants))
+            part = []
+        part.append(node)
+
+
+def _inferred_part(
+    model: onnx.ModelProto,
+    nodes: list[onnx.NodeProto],
+    known: Mapping[str, onnx.ValueInfoProto],
+    stored: Mapping[str, TensorProto],
+    constants: Mapping[str, onnx.NodeProto],
+) -> dict[str, onnx.ValueInfoProto]:
+    """Return the types of what some nodes make."""
+    read = list(dict.fromkeys(name for node in nodes for name in node.input))
+    part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    part.graph.name = "part"
+    part.graph.input.extend(known[name] for name in read if name in known)
+    part.graph.initializer.extend(stored[name] for name in read if name in stored)
+    part.graph.node.extend([*(constants[name] for name in read if name in constants), *nodes])
+    made = onnx.shape_inference.infer_shapes(part).graph.value_info
+    for value in made:
+        sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        if min(sizes, default=0) < 0:
+            raise UsageError(
+                f"tensor {value.name!r} has shape {sizes}: nothing is left of the images. Give larger ones."
+            )
+    return {value.name: value for value in made}
 
 
 def _has_free_sizes(graph: onnx.GraphProto) -> bool:

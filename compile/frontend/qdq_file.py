@@ -13,7 +13,7 @@ from onnx import AttributeProto, TensorProto
 
 from calib.importer.onnx_file import constant_tensor, load_model, stored_array
 from calib.importer.qoperator import OF_ONNX_RUNTIME, to_qdq
-from calib.importer.static_shapes import make_static
+from calib.importer.static_shapes import infer_shapes, make_static
 from calib.qdq.digest import program_digest
 from calib.qdq.writer import DIGEST, PREPROCESS
 from compile.frontend.qdq_checks import check_broadcasts, check_quantization
@@ -83,7 +83,7 @@ def _read(model: onnx.ModelProto, preprocess: Preprocess | None) -> QdqGraph:
             "exported the network."
         )
     _check_results(static.graph)
-    inferred = _inferred(static)
+    inferred = infer_shapes(static)
     shapes = _shapes(inferred)
     output = _only_output(inferred.graph)
     shapes.update({name: array.shape for name, array in constants.items()})
@@ -146,15 +146,6 @@ def _attribute(node: onnx.NodeProto, attribute: AttributeProto) -> Any:
     if attribute.type in (kinds.INTS, kinds.FLOATS):
         return tuple(attribute.ints if attribute.type == kinds.INTS else attribute.floats)
     raise UsageError(f"node {node.name!r} ({node.op_type}): attribute {attribute.name!r} is not made of numbers.")
-
-
-def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with the type and shape of every tensor."""
-    try:
-        return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
-    except Exception as error:  # InferenceError and, for some operators, RuntimeError
-        reason = " ".join(str(error).split())[:300]
-        raise UsageError(f"the shapes in the file do not fit together: {reason}. Export it again.") from error
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:

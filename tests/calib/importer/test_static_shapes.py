@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from calib.importer.import_onnx import import_onnx
 from calib.importer.static_shapes import MAX_ELEMENTS, make_static
 from compile.frontend.qdq_file import read_qdq
 from compile.passes import lower
@@ -21,6 +22,26 @@ from tests.support.random_nets import SIZE, ForeignNet
 def test_a_static_model_is_left_as_it_is() -> None:
     model = mini_net()
     assert make_static(model) is model
+
+
+@pytest.mark.parametrize("slices", [1, 2])
+@pytest.mark.parametrize("kind", ["MaxPool", "Pad"])
+def test_nothing_is_left_before_a_slice(kind: str, slices: int, tmp_path: Path) -> None:
+    """onnx ends the process, where it should raise an error, at a Slice of a size below zero."""
+    net = ForeignNet(0)
+    limits = [net.constant(name, [value], np.int64) for name, value in zip("seat", (0, 1000, 2, 1), strict=True)]
+    x = net.node("Slice", [net.x, *limits], "whole") if slices == 2 else net.x
+    if kind == "MaxPool":
+        y = net.node(kind, [x], "made", kernel_shape=[SIZE + 5, 1])
+    else:
+        y = net.node(kind, [x, net.constant("pads", [0, 0, -SIZE, 0, 0, 0, -5, 0], np.int64)], "made")
+    net.x = net.finish(net.node("Slice", [y, *limits], "part"))
+    net.end()
+    path = save(net.build("logits", 3, [1, 3, SIZE, SIZE]), tmp_path)
+    with pytest.raises(UsageError, match=r"'made' has shape \[1, 3, -\d+, 9\]: nothing is left of the images"):
+        read_qdq(path)
+    with pytest.raises(UsageError, match="nothing is left"):
+        import_onnx(path)
 
 
 def stale_batch(model: onnx.ModelProto) -> None:
