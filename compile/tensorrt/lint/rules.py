@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import onnx
 
+from calib.importer.static_shapes import infer_shapes
 from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE
 from compile.tensorrt.jetpack import JetPack
 from compile.tensorrt.lint.graph import WEIGHTED, Breach, LintGraph, attribute, name_of
+from repghost.errors import UsageError
 
 Rule = Callable[[LintGraph, JetPack], Iterator[Breach]]
 PAIR = (QUANTIZE, DEQUANTIZE)
@@ -252,8 +254,8 @@ def pair(graph: LintGraph, jetpack: JetPack) -> Iterator[Breach]:
 def types(graph: LintGraph, jetpack: JetPack) -> Iterator[Breach]:
     """Types and shapes fit together; a strongly typed build takes them as they are."""
     try:
-        onnx.shape_inference.infer_shapes(graph.model, check_type=True, strict_mode=True)
-    except Exception as error:  # onnx raises its own classes and ValueError
+        infer_shapes(graph.model)
+    except UsageError as error:
         yield Breach("types", "the file", "types", " ".join(str(error).split())[:200])
 
 
