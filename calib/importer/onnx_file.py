@@ -124,6 +124,26 @@ def check_model(
     return model
 
 
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """Return the attributes of a node by name: numbers, texts and tuples of numbers.
+
+    Raises:
+        UsageError: for an attribute of another kind.
+    """
+    return {attribute.name: _attribute(node, attribute) for attribute in node.attribute}
+
+
+def _attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> Any:
+    kinds = onnx.AttributeProto
+    if attribute.type == kinds.STRING:
+        return attribute.s.decode("utf-8", "replace")
+    if attribute.type in (kinds.INT, kinds.FLOAT):
+        return attribute.i if attribute.type == kinds.INT else attribute.f
+    if attribute.type in (kinds.INTS, kinds.FLOATS):
+        return tuple(attribute.ints if attribute.type == kinds.INTS else attribute.floats)
+    raise UsageError(f"node {node.name!r} ({node.op_type}): attribute {attribute.name!r} is not made of numbers.")
+
+
 def stored_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
     """Yield every tensor whose values are in the file: initializers and Constant nodes."""
     yield from model.graph.initializer

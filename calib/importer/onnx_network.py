@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import AttributeProto, TypeProto
+from onnx import TypeProto
 
-from calib.importer.onnx_file import constant_tensor, stored_array
+from calib.importer.onnx_file import attributes_of, constant_tensor, stored_array
 from calib.importer.refused import refuse_unknown
 from calib.importer.static_shapes import SIZE_OPERATORS, evaluate_node, infer_shapes
 from repghost.errors import UsageError
@@ -129,19 +129,8 @@ def _static_shape(name: str, kind: TypeProto) -> tuple[int, ...]:
 
 
 def _node(node: onnx.NodeProto) -> Node:
-    attributes = {attribute.name: _attribute(node, attribute) for attribute in node.attribute}
+    attributes = attributes_of(node)
     return Node(node.name or node.output[0], node.op_type, tuple(node.input), tuple(node.output), attributes)
-
-
-def _attribute(node: onnx.NodeProto, attribute: AttributeProto) -> Any:
-    kinds = AttributeProto
-    if attribute.type == kinds.STRING:
-        return attribute.s.decode("utf-8", "replace")
-    if attribute.type in (kinds.INT, kinds.FLOAT):
-        return attribute.i if attribute.type == kinds.INT else attribute.f
-    if attribute.type in (kinds.INTS, kinds.FLOATS):
-        return tuple(attribute.ints if attribute.type == kinds.INTS else attribute.floats)
-    raise UsageError(f"node {node.name!r} ({node.op_type}): attribute {attribute.name!r} is not made of numbers.")
 
 
 @dataclass

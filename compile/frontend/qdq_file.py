@@ -9,9 +9,9 @@ from typing import Any
 
 import onnx
 from numpy.typing import NDArray
-from onnx import AttributeProto, TensorProto
+from onnx import TensorProto
 
-from calib.importer.onnx_file import constant_tensor, load_model, stored_array
+from calib.importer.onnx_file import attributes_of, constant_tensor, load_model, stored_array
 from calib.importer.qoperator import OF_ONNX_RUNTIME, to_qdq
 from calib.importer.static_shapes import infer_shapes, make_static
 from calib.qdq.digest import program_digest
@@ -128,24 +128,13 @@ def _nodes(
     for node in graph.node:
         if node.op_type == "Constant":
             continue
-        attributes = {attribute.name: _attribute(node, attribute) for attribute in node.attribute}
+        attributes = attributes_of(node)
         if node.op_type == SPLIT:
             size = shapes[node.input[0]][attributes.get("axis", 0)]
             nodes += split_into_slices(node, attributes, constants, size)
             continue
         nodes.append(Node(node.name or node.output[0], node.op_type, tuple(node.input), node.output[0], attributes))
     return tuple(nodes)
-
-
-def _attribute(node: onnx.NodeProto, attribute: AttributeProto) -> Any:
-    kinds = AttributeProto
-    if attribute.type == kinds.STRING:
-        return attribute.s.decode("utf-8", "replace")
-    if attribute.type in (kinds.INT, kinds.FLOAT):
-        return attribute.i if attribute.type == kinds.INT else attribute.f
-    if attribute.type in (kinds.INTS, kinds.FLOATS):
-        return tuple(attribute.ints if attribute.type == kinds.INTS else attribute.floats)
-    raise UsageError(f"node {node.name!r} ({node.op_type}): attribute {attribute.name!r} is not made of numbers.")
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
