@@ -20,6 +20,8 @@ from compile.accuracy.methods import FLOAT_TRAINED
 from compile.accuracy.network import Network
 from compile.accuracy.row import Row
 from compile.accuracy.tools.task import Task
+from compile.subject.noise import unlabelled_noise
+from compile.subject.subject import RepGhostSubject
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
 from repghost.data.images.preprocess import Preprocess
@@ -196,7 +198,11 @@ def test_tools_are_given_the_numbers_that_the_network_sees(tmp_path: Path) -> No
 @pytest.mark.parametrize("form", ["fused", "unfused"])
 def test_the_float_file_that_tools_get_is_the_network(form: str) -> None:
     model, x = small(), torch.randn(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    file = float_onnx(model, SIZE, form == "fused")
+    subject = RepGhostSubject(
+        name="small", digest="", weights={"kind": "file"}, preprocess=PREPROCESS, labels=LABELS,
+        calibration=unlabelled_noise(SIZE, 0), test=None, model=model,
+    )  # fmt: skip
+    file = float_onnx(Network("small", subject, Path()), fuse=form == "fused")
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     with torch.no_grad():
         np.testing.assert_allclose(session.run(None, {"input": x.numpy()})[0], model(x).numpy(), atol=1e-3, rtol=1e-3)

@@ -21,6 +21,7 @@ from compile.bundle.manifest import write_bundle
 from compile.targets.table import ARM64 as EVERY_VARIANT
 from compile.link.toolchain import RUNNER_SOURCES, build_runner, link_model
 from compile.bundle.vectors import Vectors, pack_vectors
+from repghost.data.images.preprocess import Preprocess
 from tests.support.fake_bundle import fake_sections
 from tests.support.programs import random_images, random_program
 
@@ -35,7 +36,8 @@ files = {
     "labels.txt": b"".join(b"%d\\n" % index for index in range(program.classes)),
     "vectors.bin": pack_vectors(Vectors(images, run(program, images))),
 }
-sections = {**fake_sections(ARM64), "program_digest": program.digest, "input": sides, "classes": program.classes}
+sections = {**fake_sections(ARM64), "program_digest": program.digest, "input": sides, "classes": program.classes,
+            "preprocess": Preprocess(size=32, resize=32).to_dict()}
 write_bundle(Path("bundle"), files, sections)
 """
 
