@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-
-import click
+import sys
 
 
 def escape(text: object, limit: int | None = None) -> str:
@@ -33,7 +32,8 @@ def say(*lines: object, err: bool = False) -> None:
         lines: what is printed.
         err: print to standard error.
     """
-    click.echo("\n".join(escape(line) for line in lines), err=err)
+    # Not click's: the processes that run other tools in their own interpreters need nothing but what they measure.
+    print("\n".join(escape(line) for line in lines), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def say_page(text: str) -> None:
