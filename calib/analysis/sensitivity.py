@@ -83,7 +83,7 @@ class FloatTape:
     """A float network's tensors for some images, from which it can be run again with one of them changed.
 
     Args:
-        graph: from `repghost.graph.trace.graph_of`.
+        graph: the float network.
         images: float32 [N, C, H, W], normalized; every tensor is kept.
     """
 
@@ -157,7 +157,7 @@ def measure_sensitivity(
     """Return the sensitivity of every layer and tensor, in execution order.
 
     Args:
-        graph: from `repghost.graph.trace.graph_of`; the one that `spec` belongs to.
+        graph: the float network; the one that `spec` belongs to.
         spec: what it does not name is left out.
         batches: float32 [N, C, H, W] each, normalized.
         on_batch: called with the number of images of each batch once it is done.

@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 import onnx
 from onnx import TensorProto
 
-from calib.importer.onnx_file import MAX_FILE_BYTES, stored_tensors
+from calib.importer.onnx_file import MAX_FILE_BYTES
+from calib.importer.onnx_values import stored_tensors
 from repghost.errors import UsageError
 from repghost.untrusted import LARGEST_INT, parse_int, read_bounded
 

@@ -101,10 +101,10 @@ def _image(network: Network) -> View:
 
 
 def _map_shape(image: View, network: Network) -> tuple[int, int, int]:
-    shape = network.shapes[network.input]
-    last = image != (first := channels_first((shape[1], shape[2], shape[3])))
-    del first
-    return (shape[3], shape[1], shape[2]) if last else (shape[1], shape[2], shape[3])
+    """Return channels, rows and columns of the image."""
+    _, first, second, third = network.shapes[network.input]
+    given = first, second, third
+    return given if image == channels_first(given) else (third, first, second)
 
 
 def _walked(walk: Walk) -> Value:

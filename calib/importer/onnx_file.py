@@ -7,15 +7,14 @@ memory is taken for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
+from calib.importer.onnx_values import CONSTANT_VALUES, stored_array, stored_tensors
 from repghost.errors import UsageError
 from repghost.untrusted import read_bounded
 
@@ -24,13 +23,6 @@ MAX_NODES = 20_000  # a RepGhostNet has 509
 QUANTIZED_NODES = ("QuantizeLinear", "DequantizeLinear", "QLinear", "ConvInteger", "MatMulInteger")
 MIN_OPSET, MAX_OPSET = 13, 21  # 13 brought per-channel Q/DQ; 21 is the last one tested
 ONNX_DOMAINS = ("", "ai.onnx")
-CONSTANT_VALUES = {
-    "value": onnx.AttributeProto.TENSOR,
-    "value_float": onnx.AttributeProto.FLOAT,
-    "value_floats": onnx.AttributeProto.FLOATS,
-    "value_int": onnx.AttributeProto.INT,
-    "value_ints": onnx.AttributeProto.INTS,
-}
 
 # What a tensor stored in the file may hold: weights and biases, int32 biases, shapes and axes.
 STORED_TYPES = {
@@ -122,53 +114,6 @@ def check_model(
         reason = " ".join(str(error).split())[:300]
         raise UsageError(f"the ONNX checker refuses it: {reason}. Write the file again with its exporter.") from error
     return model
-
-
-def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
-    """Return the attributes of a node by name: numbers, texts and tuples of numbers.
-
-    Raises:
-        UsageError: for an attribute of another kind.
-    """
-    return {attribute.name: _attribute(node, attribute) for attribute in node.attribute}
-
-
-def _attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> Any:
-    kinds = onnx.AttributeProto
-    if attribute.type == kinds.STRING:
-        return attribute.s.decode("utf-8", "replace")
-    if attribute.type in (kinds.INT, kinds.FLOAT):
-        return attribute.i if attribute.type == kinds.INT else attribute.f
-    if attribute.type in (kinds.INTS, kinds.FLOATS):
-        return tuple(attribute.ints if attribute.type == kinds.INTS else attribute.floats)
-    raise UsageError(f"node {node.name!r} ({node.op_type}): attribute {attribute.name!r} is not made of numbers.")
-
-
-def stored_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
-    """Yield every tensor whose values are in the file: initializers and Constant nodes."""
-    yield from model.graph.initializer
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.TENSOR:
-                yield attribute.t
-            yield from attribute.tensors
-
-
-def constant_tensor(node: onnx.NodeProto) -> TensorProto:
-    """Return the value of a checked Constant node, in whichever attribute it is."""
-    (attribute,) = node.attribute
-    value = onnx.helper.get_attribute_value(attribute)
-    if isinstance(value, TensorProto):
-        return value
-    dtype = np.float32 if attribute.name.startswith("value_float") else np.int64
-    return numpy_helper.from_array(np.asarray(value, dtype))
-
-
-def stored_array(tensor: TensorProto) -> NDArray[Any]:
-    """Return the values of a checked tensor, read-only."""
-    array = numpy_helper.to_array(tensor)
-    array.flags.writeable = False
-    return array
 
 
 def _read(path: Path) -> bytes:

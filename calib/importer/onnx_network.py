@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TypeProto
 
-from calib.importer.onnx_file import attributes_of, constant_tensor, stored_array
+from calib.importer.onnx_values import attributes_of, constant_tensor, stored_array
 from calib.importer.refused import refuse_unknown
 from calib.importer.static_shapes import SIZE_OPERATORS, evaluate_node, infer_shapes
 from repghost.errors import UsageError

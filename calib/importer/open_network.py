@@ -15,7 +15,8 @@ from calib.importer.libraries.named import load_named
 from calib.importer.names import ONNX, PRETRAINED, is_named
 from repghost.checkpoints.checkpoint import Checkpoint, build_model
 from repghost.checkpoints.timm_hub import open_checkpoint
-from repghost.data.images.preprocess import Preprocess, read_preprocess, resized, resolve_preprocess
+from repghost.data.images.chosen_preprocess import resized, resolve_preprocess
+from repghost.data.images.preprocess import Preprocess, read_preprocess
 from repghost.errors import UsageError
 from repghost.graph.digest import graph_digest
 from repghost.graph.operators import Graph

@@ -13,7 +13,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from calib.importer.onnx_file import check_names, constant_tensor, stored_array
+from calib.importer.onnx_file import check_names
+from calib.importer.onnx_values import constant_tensor, stored_array
 from repghost.errors import UsageError
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"

@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, TypeProto, helper, numpy_helper
 
-from calib.importer.onnx_file import constant_tensor
+from calib.importer.onnx_values import constant_tensor
 from repghost.errors import UsageError
 
 # What exporters compute sizes, pads and limits with. None holds a subgraph, draws numbers or reads a file.

@@ -71,7 +71,7 @@ def learn_rounding(
     """Return the graph with learned weights and biases; the weights lie on their int8 steps, and scales stay.
 
     Args:
-        graph: from `repghost.graph.trace.graph_of`, perhaps equalized or corrected.
+        graph: the float network, perhaps equalized or corrected.
         spec: from `calib.ptq.calibrate.calibrate`.
         images: float32 [N, C, H, W], normalized; as many are used as fit memory.
         settings: None takes the defaults.

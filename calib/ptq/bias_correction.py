@@ -46,7 +46,7 @@ def correct_biases(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -
     """Return the graph with the biases that keep every layer's mean output where the float network has it.
 
     Args:
-        graph: from `repghost.graph.trace.graph_of`, perhaps equalized.
+        graph: the float network, perhaps equalized.
         spec: from `calib.ptq.calibrate.calibrate`; it stays as it is.
         images: float32 [N, C, H, W], normalized; as many are used as fit memory.
     """

@@ -30,7 +30,7 @@ def calibrate(
     """Return the scales of a network from images like those it will see.
 
     Args:
-        graph: from `repghost.graph.trace.graph_of`.
+        graph: the float network.
         batches: float32 [N, C, H, W] each, normalized.
         config: the user's decisions.
         on_batch: called with the number of images of each batch once it is done.

@@ -46,7 +46,7 @@ def choose_observers(
     Candidates are tried only for the tensors that make up most of the change on the first batch.
 
     Args:
-        graph: from `repghost.graph.trace.graph_of`.
+        graph: the float network.
         statistics: from `calib.ptq.calibrate.collect_statistics`.
         batches: float32 [N, C, H, W] each, normalized; those of the statistics or a part of them.
         config: its policy counts; its entries by layer stay and come first.

@@ -89,7 +89,7 @@ def equalize(graph: Graph, batches: Iterable[NDArray[np.float32]]) -> Graph:
     """Return the graph with rescaled channels; its float logits are the same up to rounding.
 
     Args:
-        graph: from `repghost.graph.trace.graph_of`.
+        graph: the float network.
         batches: float32 [N, C, H, W] each, normalized; nothing is rescaled when there is none.
     """
     pairs = find_pairs(graph)

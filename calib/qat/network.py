@@ -27,7 +27,7 @@ class QatNetwork(nn.Module):
     """Maps normalized images to logits like the integer program, but in float32 and with gradients.
 
     Args:
-        graph: from `repghost.graph.trace.graph_of`, perhaps equalized.
+        graph: the float network, perhaps equalized.
         spec: of the same graph, from calibration.
         weights: a module that is a `WeightSource`, for the layers of the graph.
     """

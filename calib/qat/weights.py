@@ -52,7 +52,7 @@ class FusedWeights(nn.Module):
     """The fused network's weights and biases, each a parameter.
 
     Args:
-        graph: from `repghost.graph.trace.graph_of`; its arrays are copied.
+        graph: the float network; its arrays are copied.
     """
 
     observes = False

@@ -20,8 +20,9 @@ from calib.qdq.digest import program_digest
 from calib.settings.config import QuantConfig
 from calib.settings.quantspec import QuantSpec
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, Size
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
 from repghost.graph.shapes import Shape, shapes_of
+from repghost.sizes import Size
 
 OPSET = 17
 
@@ -116,7 +117,7 @@ def build_qdq(graph: Graph, spec: QuantSpec, size: Size) -> onnx.ModelProto:
     """Return the QDQ graph without metadata, checked by onnx, with the shape of every tensor.
 
     Args:
-        graph: from `repghost.graph.trace.graph_of`.
+        graph: the float network.
         spec: from `calib.ptq.calibrate.calibrate`.
         size: height and width of the input, in pixels.
 

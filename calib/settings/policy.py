@@ -84,7 +84,7 @@ def quantized_tensors(graph: Graph, stays_float: Callable[[str], bool] | None = 
     """Return the tensors that are int8: all but the logits and what a convolution hands to the add behind it.
 
     Args:
-        graph: from `repghost.graph.trace.graph_of`.
+        graph: the float network.
         stays_float: says which operators are computed in float. They read tensors as they were before quantization, as
             TensorRT demands, so what only they read stays float.
     """

@@ -43,7 +43,7 @@ class ExactNetwork:
     """A quantized network whose logits equal those of every exact implementation.
 
     Args:
-        graph: from `repghost.graph.trace.graph_of`.
+        graph: the float network.
         spec: from `calib.ptq.calibrate.calibrate`.
 
     Raises:

@@ -58,7 +58,7 @@ class SimulatedNetwork:
     """A quantized network simulated in float32.
 
     Args:
-        graph: from `repghost.graph.trace.graph_of`.
+        graph: the float network.
         spec: tensors and layers it does not name stay float; a float layer reads tensors before they are quantized.
     """
 

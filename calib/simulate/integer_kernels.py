@@ -5,7 +5,8 @@ Values are int32 [N, C, H, W]. The constants come from `calib.integer.lower`, as
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from calib.integer import lower
 from calib.integer.functions import requantization, table_of
 from calib.integer.qparams import (
     ADD_SHIFT,
+    INT8_MAX,
     INT8_MIN,
     INT16_MAX,
     INT16_MIN,
@@ -37,6 +39,7 @@ from repghost.graph.operators import (
     GlobalAveragePool,
     MaxPool,
     Multiply,
+    Operator,
     Pad,
     Resize,
     ShuffleChannels,
@@ -53,11 +56,7 @@ def integer_kernels(qparams: Mapping[str, QParams]) -> Kernels[torch.Tensor]:
     Args:
         qparams: scale and zero point of each int8 tensor.
     """
-    return {kind: _bound(compute, qparams) for kind, compute in KERNELS.items()}
-
-
-def _bound(compute, qparams):  # type: ignore[no-untyped-def]
-    return lambda op, *x: compute(qparams, op, *x)
+    return {kind: partial(compute, qparams) for kind, compute in KERNELS.items()}
 
 
 def _centred(qparams: Mapping[str, QParams], name: str, x: torch.Tensor) -> torch.Tensor:
@@ -111,18 +110,14 @@ def _average_pool(qparams: Mapping[str, QParams], op: AveragePool, x: torch.Tens
     """Return the mean of each window; where padding does not count, the multiplier is one of fewer pixels."""
     top, left, bottom, right = op.pads
     pads, size = (left, right, top, bottom), op.size
-    pixels = size[0] * size[1]
     acc = F.avg_pool2d(F.pad(_centred(qparams, op.input, x).double(), pads), size, op.strides, divisor_override=1)
     counted = F.pad(torch.ones(1, 1, *x.shape[2:]).double(), pads, value=float(op.padding_counts))
-    counts = F.avg_pool2d(counted, size, op.strides, divisor_override=1).int()
-    scaled = {
-        count: float(lower.lower_pool(count, qparams[op.input], qparams[op.name])[1].multiplier[0])
-        for count in range(1, pixels + 1)
-    }
-    factors = torch.tensor([0.0, *scaled.values()], dtype=torch.float32)[counts.long()]
+    counts, place = F.avg_pool2d(counted, size, op.strides, divisor_override=1).unique(return_inverse=True)
     y = qparams[op.name]
-    low, high = lower.integer_bounds((-float("inf"), float("inf")), y)
-    return torch.clamp(torch.round(acc.to(torch.float32) * factors).to(torch.int32) + y.zero_point, low, high)
+    lowered = [lower.lower_pool(int(count), qparams[op.input], y)[1].multiplier for count in counts]
+    factors = torch.from_numpy(np.concatenate(lowered))[place]
+    scaled = torch.round(acc.to(torch.float32) * factors).to(torch.int32) + y.zero_point
+    return torch.clamp(scaled, INT8_MIN, INT8_MAX)
 
 
 def _pad(qparams: Mapping[str, QParams], op: Pad, x: torch.Tensor) -> torch.Tensor:
@@ -162,7 +157,7 @@ def _interpolate(x: torch.Tensor, axis: int, places: NDArray[np.float64]) -> tor
     return left * ((1 << LINEAR_SHIFT) - second) + right * second
 
 
-KERNELS = {
+KERNELS: Mapping[type[Operator], Callable[..., torch.Tensor]] = {
     Add: _sum,
     Subtract: _sum,
     Multiply: _product,

@@ -11,7 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from calib.importer.onnx_file import attributes_of, constant_tensor, load_model, stored_array
+from calib.importer.onnx_file import load_model
+from calib.importer.onnx_values import attributes_of, constant_tensor, stored_array
 from calib.importer.qoperator import OF_ONNX_RUNTIME, to_qdq
 from calib.importer.static_shapes import infer_shapes, make_static
 from calib.qdq.digest import program_digest
@@ -20,7 +21,8 @@ from compile.frontend.qdq_checks import check_broadcasts, check_quantization
 from compile.frontend.split_to_slices import SPLIT, split_into_slices
 from compile.frontend.uint8_to_int8 import to_signed, unsigned_tensors
 from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
-from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess, resized
+from repghost.data.images.chosen_preprocess import resized
+from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess
 from repghost.errors import IntegrityError, UsageError
 from repghost.sizes import MAX_SIDE, check_size, size_text
 from repghost.untrusted import parse_json

@@ -18,12 +18,12 @@ from torch import nn
 
 from repghost.errors import IntegrityError, UsageError
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator, Size
+from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
 from repghost.graph.shapes import shapes_of
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import TOLERANCE, fuse
 from repghost.network.model import RepGhostNet
-from repghost.sizes import sides
+from repghost.sizes import Size, sides
 from repghost.version import __version__
 
 OPSET = 17

@@ -6,15 +6,16 @@ of the multiply-adds does not.
 
 from __future__ import annotations
 
-from repghost.graph.operators import Graph, Size
+from repghost.graph.operators import Graph
 from repghost.graph.shapes import shapes_of
+from repghost.sizes import Size
 
 
 def shares_of_work(graph: Graph, size: Size) -> dict[str, float]:
     """Return each layer's share of all multiply-adds, by the layer's name; the shares sum to 1.
 
     Args:
-        graph: from `repghost.graph.trace.graph_of`.
+        graph: the float network.
         size: height and width of the image, in pixels.
     """
     shapes = shapes_of(graph, size)

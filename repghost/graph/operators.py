@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 INPUT = "input"
 
 Pair: TypeAlias = tuple[int, int]  # of rows and columns
-Size: TypeAlias = int | Pair  # height and width; one number is a square's side
 Pads: TypeAlias = tuple[int, int, int, int]  # above, on the left, below, on the right
 Clamp: TypeAlias = tuple[float, float]  # smallest and largest value of a result
 

@@ -213,7 +213,7 @@ def run_float(
     """Return the float32 logits [N, classes].
 
     Args:
-        graph: from `repghost.graph.trace.graph_of`.
+        graph: the float network.
         images: float32 [N, channels, H, W], normalized.
         observe: see `run`; tensors are float32 [N, C, H, W].
     """

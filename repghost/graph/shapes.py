@@ -19,9 +19,9 @@ from repghost.graph.operators import (
     Pads,
     Pair,
     Resize,
-    Size,
     Slice,
 )
+from repghost.sizes import Size, sides
 
 Shape = tuple[int, int, int]  # channels, height, width
 
@@ -36,7 +36,7 @@ def shapes_of(graph: Graph, size: Size) -> dict[str, Shape]:
     Raises:
         UsageError: when the network takes another size, or a tensor would have no pixel.
     """
-    size = (size, size) if isinstance(size, int) else size
+    size = sides(size)
     if graph.size not in (None, size):
         assert graph.size is not None
         raise UsageError(f"the network is for {graph.size[0]}x{graph.size[1]} px, not {size[0]}x{size[1]}.")

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from repghost.data.images.preprocess import Preprocess, require_square_rgb
+from repghost.data.images.chosen_preprocess import require_square_rgb
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError, unknown_value
 from repghost.network.spec import WIDTH_LIMIT, parse_width
 from repghost.training.recipe_parts import Augmentation, Execution, Optimization, check_choices, check_ranges

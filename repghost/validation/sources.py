@@ -12,7 +12,8 @@ from repghost.checkpoints import weight_names
 from repghost.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint
 from repghost.checkpoints.identify import validated
 from repghost.checkpoints.timm_hub import SOURCE, open_checkpoint
-from repghost.data.images.preprocess import Preprocess, resolve_preprocess
+from repghost.data.images.chosen_preprocess import resolve_preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import BATCH, predict
 from repghost.evaluation.predictor import Predictor

@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from calib.importer.onnx_file import FOREIGN_TYPES, ONNX_DOMAINS, load_model, stored_array
+from calib.importer.onnx_file import FOREIGN_TYPES, ONNX_DOMAINS, load_model
+from calib.importer.onnx_values import stored_array
 from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE
 
 OPSETS = (10, 25)  # 10 brought QuantizeLinear; whether a JetPack reads a newer one is a rule

@@ -15,7 +15,8 @@ from compile.tensorrt.network.placement import PlacementOptions, QdqPlacement, f
 from compile.tensorrt.network.scales import half_spec
 from compile.tensorrt.network.writer import FileForm, write_onnx
 from repghost.errors import IntegrityError
-from repghost.graph.operators import Graph, Size
+from repghost.graph.operators import Graph
+from repghost.sizes import Size
 
 HALF_OPSET = 19  # the first with float16 scales
 

@@ -24,8 +24,9 @@ from calib.settings.quantspec import QuantSpec
 from compile.tensorrt.network.placement import QdqPlacement
 from repghost.errors import UsageError
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
-from repghost.graph.operators import INPUT, Classifier, Convolution, Function, Graph, Operator, Size
+from repghost.graph.operators import INPUT, Classifier, Convolution, Function, Graph, Operator
 from repghost.graph.shapes import Shape, shapes_of
+from repghost.sizes import Size
 
 LARGEST = float(np.finfo(np.float16).max)
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from repghost.data import ImageError
-from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess, resized, resolve_preprocess
+from repghost.data.images.chosen_preprocess import resized, resolve_preprocess
+from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess
 from repghost.errors import UsageError
 
 SMALL = Preprocess(size=16, resize=20, interpolation="bilinear", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))

@@ -1,0 +1,62 @@
+"""Which Preprocess is meant: a file that the user gave, what a network says, or ImageNet's; and at which size."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess
+from repghost.errors import UsageError
+from repghost.sizes import Size, sides, sides_text
+
+
+def resolve_preprocess(stored: Mapping[str, Any] | None, num_classes: int, path: Path | None = None) -> Preprocess:
+    """Return the preprocessing of a checkpoint: a file that the user gave, what the checkpoint says, or ImageNet's.
+
+    Args:
+        stored: `Checkpoint.preprocess`.
+        num_classes: ImageNet's is assumed for 1000 classes only, as in upstream's and timm's files.
+        path: a JSON file that takes precedence.
+
+    Raises:
+        UsageError: when nothing says how images were prepared.
+    """
+    if path is not None:
+        return read_preprocess(path)
+    if stored is not None:
+        return Preprocess.from_dict(stored)
+    if num_classes == 1000:
+        return IMAGENET
+    example = json.dumps(IMAGENET.to_dict())
+    raise UsageError(
+        f"the checkpoint does not say how its pictures were prepared, and {num_classes} classes are not ImageNet's "
+        f"1000; give --preprocess FILE with JSON like {example}."
+    )
+
+
+def resized(preprocess: Preprocess, size: Size | None) -> Preprocess:
+    """Return the same preprocessing for another input size, its resize scaled alike; None changes nothing."""
+    if size is None or size == preprocess.size:
+        return preprocess
+    before, after, resize = sides(preprocess.size), sides(size), preprocess.resize
+    if isinstance(resize, int) and before[0] != before[1] and not preprocess.squash:  # of the short side
+        return replace(preprocess, size=size, resize=round(max(after) * resize / max(before)))
+    scaled = tuple(round(new * side / old) for new, side, old in zip(after, sides(resize), before, strict=True))
+    return replace(preprocess, size=size, resize=(scaled[0], scaled[1]))
+
+
+def require_square_rgb(preprocess: Preprocess, what: str) -> int:
+    """Return the side of a preprocessing for square RGB images.
+
+    Raises:
+        UsageError: for another one, naming `what` takes no such images.
+    """
+    if preprocess.channels != 3 or not isinstance(preprocess.size, int) or preprocess.squash:
+        raise UsageError(
+            f"{what} takes square RGB pictures, not {sides_text(preprocess.size)} pixels with {preprocess.channels} "
+            "channel(s); give a Preprocess for such pictures, which squashes none."
+        )
+    return preprocess.size
