@@ -186,6 +186,7 @@ def _measure(network: Network, plan: Plan, say: Callable[[str], None]) -> dict[s
         "name": subject.name,
         "width": network.branches.spec.width if isinstance(subject, RepGhostSubject) else None,
         "size": reported(subject.preprocess.size),
+        "classes": len(subject.labels),
         "file": network.file,
         "sha256": subject.digest,
         "training": network.training,

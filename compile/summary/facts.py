@@ -11,7 +11,7 @@ from repghost.errors import IntegrityError, UsageError
 from repghost.sizes import parse_size
 
 FORMAT = "repghost-summary"
-VERSION = 2
+VERSION = 3
 
 # How a figure came to be. Milliseconds are "measured" only; an instruction count is "emulated", a cycle "modelled".
 Kind = Literal["measured", "emulated", "modelled", "published"]
@@ -73,6 +73,7 @@ class Network:
         fp32: None for a file that was given quantized.
         methods: none where nothing was quantized.
         note: how far training got, or why something is missing.
+        classes: how many; None where a source does not say it.
     """
 
     model: str
@@ -85,6 +86,7 @@ class Network:
     methods: tuple[Method, ...]
     note: str
     source: str
+    classes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,13 @@ from functools import cache
 from repghost.network.spec import EVAL_LOGS, WIDTHS
 
 FIGURE = "main figure of the RepGhost repository, as its authors plot it"
+CLASSES = 1000  # of ImageNet, on which all of them stand
+# The same networks as other libraries call them.
+SAME = {
+    "mobilenet_v2": "mobilenetv2_100",
+    "mobilenet_v3_small": "mobilenetv3_small_100",
+    "mobilenet_v3_large": "mobilenetv3_large_100",
+}
 READ_OFF = "the same figure, read off its pixels to 1 ms; the widths are inferred from the latencies"
 
 

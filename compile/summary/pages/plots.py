@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from compile.summary.facts import OURS, Method, Network, Pixels, Speed, Summary, by_size
-from compile.summary.published import published_figures
+from compile.summary.facts import OURS, Change, Method, Network, Pixels, Speed, Summary, by_size
+from compile.summary.published import CLASSES, SAME, published_figures
 from repghost.svg_figure import BLUE, GREEN, INK, ORANGE, PURPLE, figure_style, to_svg
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 FAMILY_COLOURS = {"RepGhostNet": ORANGE, "GhostNet": BLUE, "MobileNetV3": GREEN, "MobileNetV2": PURPLE}
 PRECISION_MARKS = {"int8": "o", "fp32": "s", "fp16": "^"}
+INT8 = "int8"
+SHIFTED = "\nint8 with an interval: the published accuracy moved by int8's change, measured here"
 METHOD_COLOURS = {"fp32": INK, "ptq": BLUE, "qat": ORANGE}
 
 
@@ -25,7 +27,7 @@ def all_plots(summary: Summary) -> dict[str, str]:
     for key, speeds in speed_groups(summary).items():
         machine, size, threads, unit = key
         title = f"Published accuracy against {_AXIS[unit]}: {machine}, {size} px, {threads} thread{'s' * (threads > 1)}"
-        found[title] = draw_pareto(speeds, unit)
+        found[title] = draw_pareto(speeds, unit, int8_changes(summary, size))
     evaluated = [network for network in summary.networks if network.fp32 is not None and network.methods]
     if evaluated:
         found["What int8 keeps, with 95 % intervals of the change"] = draw_changes(evaluated)
@@ -53,34 +55,64 @@ def speed_groups(summary: Summary) -> dict[tuple[str, Pixels, int, str], list[Sp
     return dict(sorted(enough.items(), key=lambda item: (item[0][0], by_size(item[0][1]), *item[0][2:])))
 
 
-def draw_pareto(speeds: Sequence[Speed], unit: str) -> str:
-    """Return published top-1 against time or work, one line per family and precision."""
+def int8_changes(summary: Summary, size: Pixels) -> dict[str, Change]:
+    """Return by how much int8 changes the top-1 of networks of ImageNet, where it was measured at that size."""
+    return {
+        SAME.get(network.model, network.model): change
+        for network in summary.networks
+        if network.classes == CLASSES and network.size == size
+        for method in network.methods[:1]
+        if (change := method.change) is not None
+    }
+
+
+def draw_pareto(speeds: Sequence[Speed], unit: str, changes: Mapping[str, Change]) -> str:
+    """Return top-1 against time or work, one line per family and precision.
+
+    Args:
+        speeds: of networks with a published accuracy.
+        unit: of all of them.
+        changes: from `int8_changes`; an int8 build of such a network stands so far above or below what is published,
+            with the interval of the change. All others stand at what is published for float32.
+    """
     figures = published_figures()
     with _figure(7.5, 4.6) as (axes, finish):
         lines: dict[tuple[str, str], list[Speed]] = defaultdict(list)
         for speed in speeds:
             lines[figures[speed.model].family, speed.precision].append(speed)
+        shown = False
         for (family, precision), members in sorted(lines.items(), key=_order):
             members.sort(key=lambda speed: speed.value)
+            is_int8, colour = precision == INT8, FAMILY_COLOURS.get(family, INK)
             scale = 1.0 if unit == "ms" else 1e-6
-            x, y = [speed.value * scale for speed in members], [figures[speed.model].top1 for speed in members]
-            filled = precision == "int8"
+            found = [changes.get(speed.model) if is_int8 else None for speed in members]
+            x = [speed.value * scale for speed in members]
+            y = [figures[s.model].top1 + _points(change)[1] for s, change in zip(members, found, strict=True)]
             axes.plot(
-                x, y, marker=PRECISION_MARKS.get(precision, "d"), label=f"{family}, {precision}",
-                color=FAMILY_COLOURS.get(family, INK), linestyle="-" if filled else "--",
-                markerfacecolor=None if filled else "none",
+                x, y, marker=PRECISION_MARKS.get(precision, "d"), label=f"{family}, {precision}", color=colour,
+                linestyle="-" if is_int8 else "--", markerfacecolor=None if is_int8 else "none",
             )  # fmt: skip
-            if filled:  # ours are named to the left of their line, the others to the right of theirs
+            for left, top, change in zip(x, y, found, strict=True):
+                if change is not None:
+                    low, middle, high = _points(change)
+                    axes.errorbar([left], [top], [[middle - low], [high - middle]], capsize=4, color=colour)
+                    shown = True
+            if is_int8:  # ours are named to the left of their line, the others to the right of theirs
                 place, side = ((-4, 6), "right") if family == "RepGhostNet" else ((5, -10), "left")
                 for speed, left, top in zip(members, x, y, strict=True):
                     axes.annotate(figures[speed.model].label, (left, top), place, textcoords="offset points",
-                                  ha=side, fontsize=8, color=FAMILY_COLOURS.get(family, INK))  # fmt: skip
-        axes.set_xlabel(_AXIS_LABEL[unit])
+                                  ha=side, fontsize=8, color=colour)  # fmt: skip
+        axes.set_xlabel(_AXIS_LABEL[unit] + SHIFTED * shown)
         axes.set_ylabel("ImageNet top-1, %, published (float32)")
         axes.set_xlim(left=0)
         axes.margins(y=0.08)
         axes.figure.legend(loc="outside lower center", ncols=4, fontsize=9)
         return finish()
+
+
+def _points(change: Change | None) -> tuple[float, float, float]:
+    """Return the low end, the middle and the high end of a change in percentage points; zeros for none."""
+    return (0.0, 0.0, 0.0) if change is None else (100 * change.low, 100 * change.difference, 100 * change.high)
 
 
 def _order(line: tuple[tuple[str, str], object]) -> tuple[int, int]:

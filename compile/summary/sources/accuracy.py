@@ -44,6 +44,7 @@ def _network(file: File, network: Mapping[str, Any]) -> Network:
         methods=tuple(_methods(network)),
         note="",
         source=file.name,
+        classes=network.get("classes"),
     )
 
 

@@ -56,6 +56,7 @@ def _networks(file: File) -> tuple[Network, ...]:
         methods=(method,),
         note="",
         source=file.name,
+        classes=int(report["model"]["classes"]),
     )
     return (network,)
 

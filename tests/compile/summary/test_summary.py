@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from compile.report.card import render_card
 from compile.storage.strict_json import canonical_json
 from compile.summary.collect import collect, find_conflicts, find_files
 from compile.summary.compare import Margins, compare
-from compile.summary.facts import Summary
+from compile.summary.facts import Change, Method, Network, Share, Speed, Summary
 from compile.summary.gate import gate_sentences
 from compile.summary.output import read_summary, render, write_all
 from compile.summary.pages.html import render_page
-from compile.summary.pages.plots import all_plots
+from compile.summary.pages.plots import all_plots, draw_pareto, int8_changes
 from compile.summary.tables import all_tables
 from repghost.cli import cli
 from repghost.errors import IntegrityError, UsageError
@@ -366,6 +367,23 @@ def test_other_networks_of_the_same_compiler_stand_in_the_figures(tmp_path: Path
     path.write_bytes(canonical_json({**document, "version": 3}))
     with pytest.raises(IntegrityError, match="version 3, not 1"):
         collect([path])
+
+
+def test_a_figure_moves_int8_by_the_change_of_the_same_network_and_task_alone() -> None:
+    share = Share(0.8, 0.7, 0.9, 300)
+    method = Method("default", "ptq", share, Change(-0.013, -0.03, 0.006, 286), "")
+    measured = Network("mobilenet_v2", 224, "file", "", "pictures", "", share, (method,), "", "accuracy.json", 1000)
+    others = (replace(measured, classes=10), replace(measured, classes=None), replace(measured, size=160))
+    speed = Speed(model="mobilenetv2_100", size=224, precision="int8", machine="core", where="host", variant="avx2",
+                  kind="measured", value=1.0, unit="ms", weights="random", source="")  # fmt: skip
+    empty = Summary("2026-01-01", "core", None, {}, (), others, (), (), (), ())
+    assert int8_changes(empty, 224) == {}
+    changes = int8_changes(replace(empty, networks=(measured, *others)), 224)
+    assert changes == {"mobilenetv2_100": method.change}
+    speeds = [speed, replace(speed, precision="fp32")]
+    plain, moved = (draw_pareto(speeds, "ms", known) for known in ({}, changes))
+    assert "published accuracy moved" in moved and "published accuracy moved" not in plain
+    assert draw_pareto(speeds[1:], "ms", changes) == draw_pareto(speeds[1:], "ms", {})
 
 
 @pytest.mark.parametrize(
