@@ -53,6 +53,8 @@ class BranchWeights(nn.Module):
         UsageError: when the network is fused, so that it has no branches.
     """
 
+    frozen: torch.Tensor  # bool scalar: whether statistics are final
+
     def __init__(self, model: RepGhostNet, momentum: float) -> None:
         super().__init__()
         if model.spec.form == "fused":
@@ -62,13 +64,13 @@ class BranchWeights(nn.Module):
             )
         self.model = model
         self._momentum = momentum
-        self._frozen = momentum == 0
+        self.register_buffer("frozen", torch.tensor(momentum == 0))
         self._layers = branches_of(model)
 
     @property
     def observes(self) -> bool:
         """Whether batches still move the running statistics."""
-        return not self._frozen
+        return self._momentum > 0 and not bool(self.frozen)
 
     def layer(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a layer's fused weight and bias, float32."""
@@ -91,7 +93,7 @@ class BranchWeights(nn.Module):
     def observe(self, name: str, x: torch.Tensor) -> None:
         """Move the running statistics of a layer's branches towards those of the batch."""
         parts = self._layers[name]
-        if self._frozen or parts.norm is None:
+        if parts.norm is None:
             return
         x = x[: max(2, len(x) // OBSERVED_SHARE)]
         conv = parts.conv
@@ -102,7 +104,7 @@ class BranchWeights(nn.Module):
 
     def freeze_statistics(self) -> None:
         """Make every statistic final."""
-        self._frozen = True
+        self.frozen.fill_(True)
 
     def groups(self) -> Iterator[tuple[str, list[torch.Tensor]]]:
         """Yield each parameter that learns with its kind: "weight", "gamma" of a batch norm, or "bias" of either."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,8 +90,9 @@ def train_quantized(
 
 def _enter_phase(network: QatNetwork, phases: dict[str, int], number: int, name: str, settings: QatSettings) -> str:
     """Freeze what a phase that begins with this step freezes, and return the phase's name."""
-    if number >= phases[FREEZE_OBSERVERS] and not network.scales.frozen:
+    if number >= phases[FREEZE_OBSERVERS] and not bool(network.scales.frozen):
         network.freeze_observers()
+        network.scales.requires_grad_(False)
         name = FREEZE_OBSERVERS
     if number >= phases[FREEZE_STATISTICS] and name != FREEZE_STATISTICS:
         network.freeze_statistics()
@@ -138,17 +139,7 @@ def training_step(
 
 def make_optimizer(network: QatNetwork, settings: QatSettings) -> torch.optim.Optimizer:
     """Return Adam for the weights of a network and its scales."""
-    scales = [parameter for parameter in network.scales.parameters() if parameter.requires_grad]
-    groups = relative_groups((parameters for _, parameters in network.source.groups()), settings)
-    return adam([*groups, {"params": scales, "lr": settings.scale_learning_rate}])
-
-
-def relative_groups(tensors: Iterable[list[torch.Tensor]], settings: QatSettings) -> list[dict[str, Any]]:
-    """Return a parameter group for each list of tensors, with a rate relative to their mean magnitude.
-
-    After fusion the magnitudes of two layers differ up to a hundredfold.
-    """
-    return [{"params": tensor, "lr": settings.learning_rate * _typical(tensor)} for tensor in tensors]
+    return adam(network.parameter_groups(settings.learning_rate, settings.scale_learning_rate))
 
 
 def adam(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -157,12 +148,6 @@ def adam(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     for group in optimizer.param_groups:
         group["peak"] = group["lr"]
     return optimizer
-
-
-def _typical(parameters: list[torch.Tensor]) -> float:
-    """Return the mean magnitude, or 1e-3 for what begins at 0."""
-    mean = sum(float(parameter.detach().abs().mean()) for parameter in parameters) / len(parameters)
-    return mean if mean > 0 else 1e-3
 
 
 def set_rates(optimizer: torch.optim.Optimizer, number: int, total: int) -> None:

@@ -6,7 +6,10 @@ integer program. Conversion gives a graph and a spec, from which everything else
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +17,17 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
+from calib.qat.convertible import check_scales
 from calib.qat.scales import LearnedScales
-from calib.qat.weights import Layer, WeightSource, layers_of
+from calib.qat.weights import Layer, WeightSource, key, layers_of, relative_groups
 from calib.settings.policy import moves
 from calib.settings.quantspec import QuantSpec
-from calib.simulate.fake_quantize import fake_quantize_weight, weight_steps
-from repghost.graph.operators import INPUT, RELU, Classifier, Concat, Convolution, Graph, Operator
+from calib.simulate.fake_quantize import fake_quantize_weight, full_precision, weight_steps
+from repghost.graph.operators import INPUT, RELU, ChannelSlopes, Classifier, Concat, Convolution, Graph, Operator
 from repghost.graph.run import FAST, Kernels, clamped, convolve, followed_by, run
+from repghost.graph.trace import check_finite
+
+LayerWeights = Callable[[str, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]  # name, input -> weight, bias
 
 
 class QatNetwork(nn.Module):
@@ -37,21 +44,24 @@ class QatNetwork(nn.Module):
         self._graph = graph
         self.source = weights
         self.scales = LearnedScales(graph, spec)
-        # Quantized weights of this step by layer, where they do not depend on the layer's input.
-        self._weights: dict[str, torch.Tensor] = {}
+        for op in graph.operators:
+            if isinstance(op, ChannelSlopes):
+                self.register_buffer(f"slopes{key(op.name)}", torch.tensor(op.slopes))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits [N, classes] of float32 [N, C, H, W], normalized."""
-        self._weights = {} if self.source.observes else self._quantized_weights()
+        """Return the logits, float32 [N, classes], of float32 [N, C, H, W], normalized."""
+        observing = self.training and self.source.observes
+        # Where weights do not depend on the layer's input, all are quantized at once.
+        layer = partial(self._layer, weights={} if observing else self._quantized_weights(), observing=observing)
         kernels: Kernels[torch.Tensor] = {
             **FAST,
-            Convolution: self._convolution,
-            Classifier: self._classifier,
+            Convolution: partial(self._convolution, layer),
+            Classifier: partial(self._classifier, layer),
             Concat: self._concat,
+            ChannelSlopes: lambda op, x: F.prelu(x, getattr(self, f"slopes{key(op.name)}")),
         }
         logits = run(self._graph, followed_by(kernels, self._output), self.scales.quantize(INPUT, images, False))
-        self._weights = {}  # the next step has others
-        return logits.flatten(1)
+        return full_precision(logits.flatten(1))
 
     def freeze_observers(self) -> None:
         """Make scales, zero points and multipliers final."""
@@ -65,22 +75,43 @@ class QatNetwork(nn.Module):
         """Choose the int16 multipliers for the weights as they are now."""
         self.scales.replan(self.float_layers())
 
+    def parameter_groups(self, learning_rate: float = 1e-3, scale_learning_rate: float = 1e-3) -> list[dict[str, Any]]:
+        """Return the groups that an optimizer such as Adam takes, each with a rate that suits it.
+
+        Args:
+            learning_rate: of weights and biases, in units of each tensor's mean magnitude.
+            scale_learning_rate: of the logarithms of the scales.
+        """
+        scales = [parameter for parameter in self.scales.parameters() if parameter.requires_grad]
+        groups = relative_groups((parameters for _, parameters in self.source.groups()), learning_rate)
+        return [*groups, {"params": scales, "lr": scale_learning_rate}]
+
     @torch.no_grad()
     def float_layers(self) -> dict[str, Layer]:
-        """Return every layer with its float weights as they are now."""
+        """Return every layer with its float weights as they are now.
+
+        Raises:
+            UsageError: naming a layer whose weights are NaN or infinite.
+        """
         result = {}
         for op in layers_of(self._graph):
-            weight, bias = self.source.layer(op.name)
-            result[op.name] = replace(op, weight=weight.cpu().numpy().copy(), bias=bias.cpu().numpy().copy())
+            weight, bias = (tensor.float().cpu().numpy().copy() for tensor in self.source.layer(op.name))
+            result[op.name] = replace(op, weight=weight, bias=bias)
+            check_finite(result[op.name])
         return result
 
     def convert(self) -> tuple[Graph, QuantSpec]:
-        """Return the network as calibration would have: a graph, whose weights lie on their int8 steps, and a spec."""
+        """Return the network as calibration would have: a graph, whose weights lie on their int8 steps, and a spec.
+
+        Raises:
+            UsageError: naming a layer or tensor with weights or scales that are no numbers for int8.
+        """
         layers = self.float_layers()
         scales = self.scales.plan(layers)
         operators: list[Operator] = []
         for op in self._graph.operators:
             if op.name in layers:
+                check_scales(op.name, scales[op.name])
                 operators.append(self._on_steps(layers[op.name], scales[op.name]))
             else:
                 operators.append(op)
@@ -92,14 +123,14 @@ class QatNetwork(nn.Module):
         steps = weight_steps(torch.from_numpy(op.weight), torch.from_numpy(scales), limits)
         return replace(op, weight=steps.numpy() * scales.reshape((-1,) + (1,) * (op.weight.ndim - 1)))
 
-    def _convolution(self, op: Convolution, x: torch.Tensor) -> torch.Tensor:
+    def _convolution(self, layer: LayerWeights, op: Convolution, x: torch.Tensor) -> torch.Tensor:
         """Return a convolution's output; a ReLU is left to the quantizer behind it, of which it is a bound."""
-        weight, bias = self._layer(op.name, x)
+        weight, bias = layer(op.name, x)
         y = convolve(op, x, weight, bias)
         return y if op.clamp == RELU else clamped(y, op.clamp)
 
-    def _classifier(self, op: Classifier, x: torch.Tensor) -> torch.Tensor:
-        weight, bias = self._layer(op.name, x)
+    def _classifier(self, layer: LayerWeights, op: Classifier, x: torch.Tensor) -> torch.Tensor:
+        weight, bias = layer(op.name, x)
         return F.linear(x.flatten(1), weight, bias)
 
     def _concat(self, op: Concat, *parts: torch.Tensor) -> torch.Tensor:
@@ -119,13 +150,22 @@ class QatNetwork(nn.Module):
             return value
         return self.scales.quantize(op.name, value, isinstance(op, Convolution) and op.clamp == RELU)
 
-    def _layer(self, name: str, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a layer's quantized weight and its bias."""
-        if self.training:
+    def _layer(
+        self, name: str, x: torch.Tensor, weights: Mapping[str, torch.Tensor], observing: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a layer's quantized weight and its bias.
+
+        Args:
+            name: of the layer.
+            x: its input.
+            weights: float32 [O, weights of a channel] by layer, where they are known already.
+            observing: whether batch-norm statistics follow the input.
+        """
+        if observing:
             self.source.observe(name, x)
         weight, bias = self.source.layer(name)
-        if name in self._weights:
-            return self._weights[name].reshape(weight.shape), bias
+        if name in weights:
+            return weights[name].reshape(weight.shape), bias
         return fake_quantize_weight(weight, *self.scales.weight_scales(name)), bias
 
     def _quantized_weights(self) -> dict[str, torch.Tensor]:

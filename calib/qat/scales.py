@@ -9,6 +9,7 @@ channel's int8 magnitudes is limited in every step, so that no accumulator can l
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from calib.settings.quantspec import QuantSpec
 from calib.simulate.fake_quantize import fake_quantize, grown
 from calib.weight_scales import planning as q15
 from calib.weight_scales.int16 import plan_int16
+from repghost.errors import UsageError
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph
 
 
@@ -32,20 +34,44 @@ class ActivationScale(nn.Module):
         qparams: what it begins with.
     """
 
+    start: torch.Tensor  # float32 scalar
+    zero: torch.Tensor  # int32 scalar: in checkpoints, so that those of another calibration are refused
+
     def __init__(self, qparams: QParams) -> None:
         super().__init__()
-        self.start = qparams.scale
         self.log_growth = nn.Parameter(torch.zeros(()))
         self.zero_point = qparams.zero_point
+        self.register_buffer("start", torch.tensor(qparams.scale, dtype=torch.float32))
+        self.register_buffer("zero", torch.tensor(qparams.zero_point, dtype=torch.int32))
 
-    def forward(self, x: torch.Tensor, relu: bool) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, relu: bool, frozen: torch.Tensor) -> torch.Tensor:
         """Return float32 [N, C, H, W] quantized and dequantized, after a ReLU if that is said."""
         low = max(INT8_MIN, self.zero_point) if relu else INT8_MIN
-        return fake_quantize(x, self.log_growth, low - self.zero_point, INT8_MAX - self.zero_point, self.start)
+        growth = self.growth(frozen)
+        return fake_quantize(x, growth, low - self.zero_point, INT8_MAX - self.zero_point, self.start)
 
-    def qparams(self) -> QParams:
-        """Return scale and zero point as they are now."""
-        return QParams(grown(self.start, self.log_growth), self.zero_point)
+    def growth(self, frozen: torch.Tensor) -> torch.Tensor:
+        """Return the logarithm of the growth, 0 and with gradients of 0 where the scale is final."""
+        return self.log_growth.masked_fill(frozen, 0.0)
+
+    def scale(self, frozen: torch.Tensor) -> float:
+        """Return the scale as it is now."""
+        return float(grown(self.start, self.growth(frozen)))
+
+    @torch.no_grad()
+    def freeze(self, frozen: torch.Tensor) -> None:
+        """Make the scale as it is now final."""
+        self.start.copy_(grown(self.start, self.growth(frozen)))
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+        """Load, and refuse the state of another calibration, whose zero points the graph's bounds do not have."""
+        zero, errors = state.get(f"{prefix}zero"), rest[-1]
+        if isinstance(zero, torch.Tensor) and zero.numel() == 1 and int(zero) != self.zero_point:
+            errors.append(
+                f"{prefix[:-1]}: zero point {int(zero)} in the checkpoint, {self.zero_point} here; it belongs to a "
+                "network that was calibrated on other pictures or with other settings."
+            )
+        super()._load_from_state_dict(state, prefix, *rest)
 
 
 class Int32WeightScales(nn.Module):
@@ -55,76 +81,80 @@ class Int32WeightScales(nn.Module):
         scales: what they begin with, float32 [O].
     """
 
-    final: torch.Tensor | None
     start: torch.Tensor  # float32 [O]
 
     def __init__(self, scales: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("start", scales)
         self.log_growth = nn.Parameter(torch.zeros_like(scales))
-        self.register_buffer("final", None)
 
-    def forward(self) -> torch.Tensor:
-        """Return the scales, with gradients while they learn."""
-        return self.start * self.log_growth.exp() if self.final is None else self.final
+    def forward(self, frozen: torch.Tensor) -> torch.Tensor:
+        """Return the scales, whose gradients are 0 once they are final."""
+        return self.start * self.log_growth.masked_fill(frozen, 0.0).exp()
 
-    def planned(self, op: Layer, x: QParams, y: QParams | None) -> NDArray[np.float32]:
+    def planned(self, op: Layer, x: QParams, y: QParams | None, frozen: torch.Tensor) -> NDArray[np.float32]:
         """Return the learned scales, coarser where the layer's bias would not fit int32, float32 [O]."""
-        learned = self.forward().detach().cpu().numpy()
+        learned = self.forward(frozen).detach().float().cpu().numpy()
         # For weights of 0 the plan is what the bias alone needs.
         needed = q15.plan_dense_scales(np.zeros_like(op.weight), op.bias, x.scale, 1.0 if y is None else y.scale)
-        return np.maximum(learned, needed).astype(np.float32)
+        return learned if bool(frozen) else np.maximum(learned, needed).astype(np.float32)
 
+    @torch.no_grad()
     def freeze(self, scales: NDArray[np.float32]) -> None:
         """Make these scales final."""
-        self.final = torch.from_numpy(scales).to(self.start.device)
+        self.start.copy_(torch.from_numpy(scales))
 
 
 class Int16WeightScales(nn.Module):
     """The weight scales of a depthwise layer with int16 accumulators: M * s_y / (2**15 * s_x), or final.
 
     Args:
-        multiplier: M, whole numbers, float64 [C].
+        scales: what they begin with, float32 [C].
+        multiplier: the M that they stand for, whole numbers, float64 [C].
         residual: whether a residual add is the layer's epilogue.
     """
 
-    final: torch.Tensor | None
-    multiplier: torch.Tensor  # float32 [C]
+    final: torch.Tensor  # float32 [C], of use once scales are frozen
+    multiplier: torch.Tensor  # int32 [C]: no average of two of them is one
     limits: torch.Tensor  # float32 [C], the most that a channel's magnitudes may sum to
 
-    def __init__(self, multiplier: NDArray[np.float64], residual: bool) -> None:
+    def __init__(self, scales: torch.Tensor, multiplier: NDArray[np.float64], residual: bool) -> None:
         super().__init__()
         self.residual = residual
-        self.register_buffer("final", None)
-        self.register_buffer("multiplier", torch.tensor(multiplier, dtype=torch.float32))
+        self.register_buffer("final", scales)
+        self.register_buffer("multiplier", torch.from_numpy(multiplier.astype(np.int32)))
         self.register_buffer("limits", torch.from_numpy(q15.largest_sums(multiplier)))
 
-    def forward(self, ratio: torch.Tensor) -> torch.Tensor:
+    def forward(self, ratio: torch.Tensor, frozen: torch.Tensor) -> torch.Tensor:
         """Return the scales, float32 [C], for s_y / s_x as it is now."""
-        return self.multiplier * q15_unit(ratio, self.residual) if self.final is None else self.final
+        return torch.where(frozen, self.final, self.multiplier * q15_unit(ratio, self.residual))
 
     def exact(self, x: QParams, y: QParams) -> NDArray[np.float32]:
         """Return the scales for these scales of input and output, computed in float64."""
         multiplier = self.multiplier.cpu().numpy().astype(np.float64)
         return (multiplier * q15_unit(y.scale / x.scale, self.residual)).astype(np.float32)
 
+    @torch.no_grad()
     def choose(self, multiplier: NDArray[np.float64]) -> None:
         """Take another M, and the limits that follow from it."""
-        self.multiplier = torch.tensor(multiplier, dtype=torch.float32).to(self.multiplier.device)
-        self.limits = torch.from_numpy(q15.largest_sums(multiplier)).to(self.limits.device)
+        self.multiplier.copy_(torch.from_numpy(multiplier.astype(np.int32)))
+        self.limits.copy_(torch.from_numpy(q15.largest_sums(multiplier)))
 
+    @torch.no_grad()
     def freeze(self, scales: NDArray[np.float32]) -> None:
         """Make these scales final."""
-        self.final = torch.from_numpy(scales).to(self.multiplier.device)
+        self.final.copy_(torch.from_numpy(scales))
 
 
 class LearnedScales(nn.Module):
-    """Scales by tensor and by layer.
+    """Scales by tensor and by layer. All that changes is a parameter or a buffer, and always there.
 
     Args:
         graph: its layers.
         spec: what they begin with; its zero points and accumulators stay.
     """
+
+    frozen: torch.Tensor  # bool scalar: whether every scale is final
 
     def __init__(self, graph: Graph, spec: QuantSpec) -> None:
         super().__init__()
@@ -134,17 +164,18 @@ class LearnedScales(nn.Module):
         self._notes = spec.notes
         self._names = tuple(spec.activations)
         self._owners = {name: owner for name, owner in scale_owners(graph).items() if owner in spec.activations}
-        self.frozen = False
+        self.register_buffer("frozen", torch.tensor(False))
         self.activation = nn.ModuleDict(
             {key(name): ActivationScale(q) for name, q in spec.activations.items() if name not in self._owners}
         )
         self._activation(INPUT).requires_grad_(False)  # it belongs to the images, not to the network
         self.weight = nn.ModuleDict()
-        for name, scales in spec.weight_scales.items():
+        for name, values in spec.weight_scales.items():
+            scales = torch.tensor(np.asarray(values, np.float32))
             self.weight[key(name)] = (
-                Int16WeightScales(self._multiplier(name, scales), self._epilogues[name].residual is not None)
+                Int16WeightScales(scales, self._multiplier(name, values), self._epilogues[name].residual is not None)
                 if spec.accumulators.get(name) == "int16"
-                else Int32WeightScales(torch.from_numpy(np.asarray(scales, np.float32).copy()))
+                else Int32WeightScales(scales)
             )
 
     def quantize(self, tensor: str, value: torch.Tensor, relu: bool) -> torch.Tensor:
@@ -155,7 +186,7 @@ class LearnedScales(nn.Module):
             value: float32 [N, C, H, W], before a ReLU if there is one.
             relu: whether there is.
         """
-        return self._activation(tensor)(value, relu) if tensor in self._names else value
+        return self._activation(tensor)(value, relu, self.frozen) if tensor in self._names else value
 
     def share(self, tensor: str, other: str) -> bool:
         """Return whether two tensors have one scale."""
@@ -165,12 +196,12 @@ class LearnedScales(nn.Module):
         """Return a layer's scales, float32 [O], and the most its magnitudes may sum to in each channel, or None."""
         scales = self._weight(layer)
         if isinstance(scales, Int32WeightScales):
-            return scales(), None
-        return scales(self._ratio(layer)), scales.limits
+            return scales(self.frozen), None
+        return scales(self._ratio(layer), self.frozen), scales.limits
 
     def qparams(self) -> dict[str, QParams]:
         """Return every tensor's scale and zero point as they are now."""
-        return {name: self._activation(name).qparams() for name in self._names}
+        return {name: self._qparams(name) for name in self._names}
 
     def plan(self, layers: Mapping[str, Layer]) -> dict[str, NDArray[np.float32]]:
         """Return the weight scales to convert with: int16 ones planned for these weights, the others as learned.
@@ -184,18 +215,26 @@ class LearnedScales(nn.Module):
         """Choose the int16 multipliers again, for weights and scales as they are now."""
         for name, op in layers.items():
             scales = self._weight(name)
-            if isinstance(scales, Int16WeightScales) and not self.frozen:
+            if isinstance(scales, Int16WeightScales) and not bool(self.frozen):
                 scales.choose(self._multiplier(name, self._planned(op)))
 
     def freeze(self, layers: Mapping[str, Layer]) -> None:
-        """Make every scale final: from here on training computes with the numbers that are written."""
-        for name, values in self.plan(layers).items():
+        """Make every scale final: from here on training computes with the numbers that are written.
+
+        Parameters of scales keep gradients, of 0, as `DistributedDataParallel` expects of what it was built with.
+        """
+        if bool(self.frozen):
+            return
+        planned = self.plan(layers)
+        for name, values in planned.items():
             scales = self._weight(name)
             if isinstance(scales, Int16WeightScales):
                 scales.choose(self._multiplier(name, values))
             scales.freeze(values)
-        self.frozen = True
-        self.requires_grad_(False)
+        for activation in self.activation.values():
+            assert isinstance(activation, ActivationScale)
+            activation.freeze(self.frozen)
+        self.frozen.fill_(True)
 
     def limits(self, layer: str, scales: NDArray[np.float32]) -> torch.Tensor | None:
         """Return the most a layer's magnitudes may sum to with these scales, float32 [O], or None."""
@@ -212,6 +251,22 @@ class LearnedScales(nn.Module):
         assert isinstance(module, ActivationScale)
         return module
 
+    def _qparams(self, tensor: str) -> QParams:
+        """Return a tensor's scale and zero point as they are now.
+
+        Raises:
+            UsageError: naming the tensor, when training left it no scale.
+        """
+        activation = self._activation(tensor)
+        scale = activation.scale(self.frozen)
+        try:
+            return QParams(scale, activation.zero_point)
+        except UsageError:
+            raise UsageError(
+                f"tensor {tensor!r}: its scale is {scale!r} after training, and int8 needs a finite number above 0; "
+                "take an earlier checkpoint, or train with a lower learning rate for scales."
+            ) from None
+
     def _weight(self, layer: str) -> Int32WeightScales | Int16WeightScales:
         module = self.weight[key(layer)]
         assert isinstance(module, Int32WeightScales | Int16WeightScales)
@@ -220,29 +275,30 @@ class LearnedScales(nn.Module):
     def _planned(self, op: Layer) -> NDArray[np.float32]:
         """Return one layer's scales for its weights and the activation scales as they are now."""
         scales, epilogue = self._weight(op.name), self._epilogues[op.name]
-        if scales.final is not None:
-            return scales.final.cpu().numpy()
-        x = self._activation(op.input).qparams()
+        x = self._qparams(op.input)
         if isinstance(scales, Int32WeightScales):
-            return scales.planned(op, x, None if isinstance(op, Classifier) else self._output(op.name).qparams())
+            y = None if isinstance(op, Classifier) else self._output(op.name)
+            return scales.planned(op, x, y, self.frozen)
         assert isinstance(op, Convolution)
-        y, other = self._output(op.name).qparams(), epilogue.residual
-        planned = plan_int16(op, x, y, None if other is None else self._activation(other).qparams(), epilogue.clamp)
+        y, other = self._output(op.name), epilogue.residual
+        if bool(self.frozen):
+            return scales.exact(x, y)
+        planned = plan_int16(op, x, y, None if other is None else self._qparams(other), epilogue.clamp)
         # Without a better plan the multipliers stay; the limits of the sums hold for them as well.
         return scales.exact(x, y) if planned is None else planned
 
-    def _output(self, layer: str) -> ActivationScale:
+    def _output(self, layer: str) -> QParams:
         """Return the scale of what a convolution writes, the add behind it included."""
-        return self._activation(self._epilogues[layer].output)
+        return self._qparams(self._epilogues[layer].output)
 
     def _multiplier(self, layer: str, scales: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the M that int16 weight scales stand for, whole numbers, float64 [C]."""
-        x, y = self._activation(self._layers[layer].input).qparams(), self._output(layer).qparams()
+        x, y = self._qparams(self._layers[layer].input), self._output(layer)
         return np.rint(q15_multiplier(x.scale, scales, y.scale, self._epilogues[layer].residual is not None))
 
     @torch.no_grad()
     def _ratio(self, layer: str) -> torch.Tensor:
         """Return s_y / s_x without a gradient: the M of int16 scales is chosen, not learned."""
         source = self._activation(self._layers[layer].input)
-        output = self._output(layer)
+        output = self._activation(self._epilogues[layer].output)
         return torch.exp(output.log_growth - source.log_growth) * (output.start / source.start)

@@ -19,6 +19,7 @@ from torch import nn
 from calib.ptq.apply import quantize_graph
 from calib.qat.branch_weights import BranchWeights
 from calib.qat.candidates import Candidate, HeldOut, choose, evaluate
+from calib.qat.convertible import check_accumulators
 from calib.qat.data import TrainingFeed
 from calib.qat.loop import QatStep, prepare_teacher, train_quantized
 from calib.qat.network import QatNetwork
@@ -28,13 +29,12 @@ from calib.quantize import Quantized, Source, describe_source, write_model
 from calib.settings.config import QuantConfig
 from calib.settings.describe import CALIBRATED
 from calib.settings.quantspec import QuantSpec
-from calib.weight_scales.int16 import fits_int16
 from repghost.data.base import Prepared
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import predict
 from repghost.graph.module import GraphModule
-from repghost.graph.operators import Convolution, Graph
+from repghost.graph.operators import Graph
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fused
 from repghost.network.model import RepGhostNet
@@ -233,21 +233,6 @@ def build_network(
         plain = replace(config, equalize=False, bias_correction=False)
         start = quantize_graph(graph, images.calibration, images.preprocess, plain)
     return QatNetwork(*start, weights)
-
-
-def check_accumulators(graph: Graph, spec: QuantSpec) -> None:
-    """Refuse a network of which a layer that was planned for int16 does not fit it any more.
-
-    Raises:
-        UsageError: naming the first such layer.
-    """
-    for op in graph.operators:
-        planned = spec.accumulators.get(op.name)
-        if isinstance(op, Convolution) and planned == "int16" and not fits_int16(op, graph, spec):
-            raise UsageError(
-                f"layer {op.name!r}: after training it does not fit int16 accumulators, most likely because of its "
-                "bias; lower --learning-rate, or give it int32 ones in the config."
-            )
 
 
 def _training_record(

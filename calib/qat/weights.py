@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -46,6 +46,20 @@ def key(name: str) -> str:
 def layers_of(graph: Graph) -> tuple[Layer, ...]:
     """Return the operators that have weights."""
     return tuple(op for op in graph.operators if isinstance(op, Convolution | Classifier))
+
+
+def relative_groups(tensors: Iterable[list[torch.Tensor]], learning_rate: float) -> list[dict[str, Any]]:
+    """Return a parameter group for each list of tensors, with a rate relative to their mean magnitude.
+
+    After fusion the magnitudes of two layers differ up to a hundredfold.
+    """
+    return [{"params": tensor, "lr": learning_rate * _typical(tensor)} for tensor in tensors]
+
+
+def _typical(parameters: list[torch.Tensor]) -> float:
+    """Return the mean magnitude, or 1e-3 for what begins at 0."""
+    mean = sum(float(parameter.detach().abs().mean()) for parameter in parameters) / len(parameters)
+    return mean if mean > 0 else 1e-3
 
 
 class FusedWeights(nn.Module):

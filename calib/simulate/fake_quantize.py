@@ -21,20 +21,36 @@ class _FakeQuantize(torch.autograd.Function):
     """Fake-quantization of activations, with one scale for the whole tensor."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, log_growth: torch.Tensor, scale: float, low: int, high: int) -> torch.Tensor:
-        y = x.mul(1.0 / scale).round_().clamp_(low, high).mul_(scale)
-        ctx.bounds = low * scale, high * scale
-        ctx.save_for_backward(x, y)
+    def forward(
+        ctx: Any, x: torch.Tensor, log_growth: torch.Tensor, scale: torch.Tensor, low: int, high: int
+    ) -> torch.Tensor:
+        factor = _number(scale)
+        y = x.mul(1.0 / factor).round_().clamp_(low, high).mul_(factor)
+        ctx.bounds = low, high
+        ctx.save_for_backward(x, y, scale)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None, None]:
-        x, y = ctx.saved_tensors
-        dx = torch.ops.aten.hardtanh_backward(dy, x, *ctx.bounds)
+        x, y, scale = ctx.saved_tensors
+        dx = _inside(dy, x, *(bound * _number(scale) for bound in ctx.bounds))
         dlog = None
         if ctx.needs_input_grad[1]:
             dlog = torch.dot(_flat(dy), _flat(y)) - torch.dot(_flat(dx), _flat(x))
         return dx, dlog, None, None, None
+
+
+def _number(scale: torch.Tensor) -> Any:
+    """Return a scale as a number where reading it waits for no device and breaks no compiled graph."""
+    return float(scale) if scale.device.type == "cpu" and not torch.compiler.is_compiling() else scale
+
+
+def _inside(dy: torch.Tensor, x: torch.Tensor, low: Any, high: Any) -> torch.Tensor:
+    """Return dy where low < x < high, else 0; for numbers, PyTorch has one pass for it."""
+    if isinstance(low, float):
+        result: torch.Tensor = torch.ops.aten.hardtanh_backward(dy, x, low, high)
+        return result
+    return torch.where((x > low) & (x < high), dy, 0.0)
 
 
 def _flat(x: torch.Tensor) -> torch.Tensor:
@@ -42,22 +58,30 @@ def _flat(x: torch.Tensor) -> torch.Tensor:
     return x.permute(0, 2, 3, 1).reshape(-1)
 
 
-def grown(start: float, log_growth: torch.Tensor) -> float:
-    """Return the scale that `start` grew to, a float32 number: `start` itself where the logarithm is 0."""
-    return float(torch.exp(log_growth.detach()) * start)
+def grown(start: torch.Tensor | float, log_growth: torch.Tensor) -> torch.Tensor:
+    """Return the scales that `start` grew to, without a gradient: `start` itself where the logarithm is 0."""
+    return torch.exp(log_growth.detach()) * start
 
 
-def fake_quantize(x: torch.Tensor, log_growth: torch.Tensor, low: int, high: int, start: float = 1.0) -> torch.Tensor:
+def full_precision(x: torch.Tensor) -> torch.Tensor:
+    """Return what autocast made half-precision as float32, anything else as it is."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def fake_quantize(
+    x: torch.Tensor, log_growth: torch.Tensor, low: int, high: int, start: torch.Tensor | float = 1.0
+) -> torch.Tensor:
     """Return s * clamp(rint(x / s), low, high) with straight-through and scale gradients, for s = start * growth.
 
     Args:
-        x: float32 [N, C, H, W].
+        x: float32 [N, C, H, W]; half-precision, as under autocast, is computed in float32.
         log_growth: float32 scalar, the natural logarithm of the growth.
         low: smallest q - zero point; 0 where a ReLU comes first.
         high: largest q - zero point.
         start: the scale before it grew.
     """
-    result: torch.Tensor = _FakeQuantize.apply(x, log_growth, grown(start, log_growth), low, high)
+    scale = grown(start, log_growth)
+    result: torch.Tensor = _FakeQuantize.apply(full_precision(x), log_growth, scale, low, high)
     return result
 
 

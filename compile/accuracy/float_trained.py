@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from calib.qat.data import TrainingFeed, split_images
-from calib.qat.loop import adam, prepare_teacher, relative_groups, set_rates, training_step
+from calib.qat.loop import adam, prepare_teacher, set_rates, training_step
+from calib.qat.weights import relative_groups
 from compile.accuracy.methods import FloatTrained
 from compile.accuracy.network import SEED, Network
 from compile.accuracy.row import Row, keep_row
@@ -41,7 +42,7 @@ def _train(network: Network, quantizer: FloatTrained) -> Row:
     teacher = prepare_teacher(copy.deepcopy(network.subject.fused), settings)
     begun, model = time.process_time(), copy.deepcopy(network.subject.fused).requires_grad_(True)
     model.to(memory_format=torch.channels_last)
-    optimizer = adam(relative_groups(([parameter] for parameter in model.parameters()), settings))
+    optimizer = adam(relative_groups(([parameter] for parameter in model.parameters()), settings.learning_rate))
     total, number = settings.epochs * feed.steps_per_epoch, 0
     for epoch in range(settings.epochs):
         for images, labels in feed.batches(epoch):

@@ -33,7 +33,7 @@ def finish(command: list[str], timeout: float = 300) -> subprocess.CompletedProc
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment(), check=False)
 
 
-def helper(processes: int, *arguments: object) -> None:
+def helper(processes: int, *arguments: object, module: str = "training_processes") -> None:
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    result = finish([*words, "-m", "tests.support.training_processes", *map(str, arguments)])
+    result = finish([*words, "-m", f"tests.support.{module}", *map(str, arguments)])
     assert result.returncode == 0, result.stderr

@@ -18,11 +18,11 @@ from calib.integer.reference import run
 from calib.ptq.calibrate import calibrate
 from calib.qat.branch_weights import BranchWeights
 from calib.qat.candidates import Candidate, HeldOut, Score, choose, score
+from calib.qat.convertible import check_accumulators
 from calib.qat.data import TrainingFeed, split_images
 from calib.qat.loop import make_optimizer, training_step
 from calib.qat.network import QatNetwork
 from calib.qat.settings import QatSettings
-from calib.qat.train_aware import check_accumulators
 from calib.qat.weights import FusedWeights, layers_of
 from calib.qdq import writer as qdq
 from calib.settings.config import QuantConfig
@@ -83,7 +83,7 @@ def test_the_converted_network_equals_the_reference_and_stays_int16(mode: str, t
     graph, spec = network.convert()
     check_accumulators(graph, spec)
     for op in layers_of(graph):  # training's weights are the integers' to the bit
-        weight, _ = network._layer(op.name, torch.empty(0))
+        weight, _ = network._layer(op.name, torch.empty(0), {}, False)
         np.testing.assert_array_equal(weight.detach().numpy(), op.weight, err_msg=op.name)
     model = qdq.build_qdq(graph, spec, SIZE)
     description = qdq.Description("m", PREPROCESS.to_dict(), (), "", {}, {})
