@@ -1,6 +1,7 @@
-"""RepGhostNet on small devices: train, fuse, quantize, compile, verify, deploy.
+"""RepGhostNet and other classifiers on small devices: train, fuse, quantize, compile, verify, deploy.
 
-The names below are imported when they are first used, so that `import repghost` alone needs neither torch nor TVM.
+Everything in `__all__` is public and documented in docs/api.md; everything else may change. The names are imported
+when they are first used, so that `import repghost` alone needs neither numpy nor torch.
 """
 
 from __future__ import annotations
@@ -11,24 +12,68 @@ from typing import TYPE_CHECKING, Any
 from repghost.version import __version__
 
 if TYPE_CHECKING:
-    from compile.bundle.host_model import load as load
+    from calib.settings.config import LayerSettings as LayerSettings
+    from calib.settings.config import QuantConfig as QuantConfig
+    from repghost.api.dataset import Dataset as Dataset
+    from repghost.api.dataset import open_dataset as open_dataset
+    from repghost.api.evaluation import compare as compare
+    from repghost.api.evaluation import evaluate as evaluate
+    from repghost.api.models import Model as Model
+    from repghost.api.models import load as load
+    from repghost.api.networks import create_model as create_model
+    from repghost.api.networks import list_models as list_models
+    from repghost.api.quantized import QuantizedNetwork as QuantizedNetwork
+    from repghost.api.quantized import quantize as quantize
+    from repghost.api.results import Comparison as Comparison
+    from repghost.api.results import Evaluation as Evaluation
     from repghost.checkpoints.checkpoint import load_model as load_model
     from repghost.checkpoints.checkpoint import read_checkpoint as read_checkpoint
     from repghost.data.images.preprocess import Preprocess as Preprocess
     from repghost.network.model import RepGhostNet as RepGhostNet
-    from repghost.network.model import create_model as create_model
 
-
+# A row per public name: where it lives. Each is imported on first use.
 _LAZY = {
+    "Comparison": "repghost.api.results",
+    "Dataset": "repghost.api.dataset",
+    "Evaluation": "repghost.api.results",
+    "LayerSettings": "calib.settings.config",
+    "Model": "repghost.api.models",
     "Preprocess": "repghost.data.images.preprocess",
+    "QuantConfig": "calib.settings.config",
+    "QuantizedNetwork": "repghost.api.quantized",
     "RepGhostNet": "repghost.network.model",
-    "create_model": "repghost.network.model",
-    "load": "compile.bundle.host_model",
+    "compare": "repghost.api.evaluation",
+    "create_model": "repghost.api.networks",
+    "evaluate": "repghost.api.evaluation",
+    "list_models": "repghost.api.networks",
+    "load": "repghost.api.models",
     "load_model": "repghost.checkpoints.checkpoint",
+    "open_dataset": "repghost.api.dataset",
+    "quantize": "repghost.api.quantized",
     "read_checkpoint": "repghost.checkpoints.checkpoint",
 }
 
-__all__ = ["Preprocess", "RepGhostNet", "__version__", "create_model", "load", "load_model", "read_checkpoint"]
+__all__ = [
+    "Comparison",
+    "Dataset",
+    "Evaluation",
+    "LayerSettings",
+    "Model",
+    "Preprocess",
+    "QuantConfig",
+    "QuantizedNetwork",
+    "RepGhostNet",
+    "__version__",
+    "compare",
+    "create_model",
+    "evaluate",
+    "list_models",
+    "load",
+    "load_model",
+    "open_dataset",
+    "quantize",
+    "read_checkpoint",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from calib.analysis.sensitivity import Sensitivity
 from repghost.errors import UsageError
@@ -12,10 +12,14 @@ from repghost.svg_figure import BLUE, ORANGE, figure_style
 from repghost.svg_figure import to_svg as figure_svg
 from repghost.tables import Table, make_table
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 FORMAT, VERSION = "repghost-sensitivity", 1
 PROFILE_FORMAT = "repghost-profile"
 HEADS = ("layer", "#output in int8", "#weights in int8", "#of all", "#of the work", "#float costs, us")
 SHOWN = 40  # rows of the figure: behind them the changes are too small to see
+LOOK = {"font.size": 10, "text.parse_math": False, "axes.spines.bottom": False}
 ROW_INCHES, BAR_HEIGHT, LABEL_ROOM = 0.25, 0.7, 1.3  # of the figure; shares of a row and of the longest bar
 
 
@@ -109,11 +113,18 @@ def to_table(rows: Sequence[Row]) -> Table:
 
 
 def to_svg(rows: Sequence[Row], title: str) -> str:
-    """Return a figure of horizontal bars, the most sensitive layer on top, on whatever background the page has.
+    """Return the figure of `to_figure` as SVG, on whatever background the page has."""
+    with figure_style(LOOK):
+        return figure_svg(to_figure(rows, title))
+
+
+def to_figure(rows: Sequence[Row], title: str, kind: type[Figure] | None = None) -> Figure:
+    """Return a figure of horizontal bars, the most sensitive layer on top.
 
     Args:
         rows: from `make_rows`.
         title: above the bars.
+        kind: the class of the figure, where it is not matplotlib's own.
     """
     from matplotlib.figure import Figure
 
@@ -121,8 +132,8 @@ def to_svg(rows: Sequence[Row], title: str) -> str:
     places = range(len(shown))
     outputs = [max(row.activation or 0.0, 0.0) for row in shown]
     weights = [max(row.weight or 0.0, 0.0) for row in shown]
-    with figure_style({"font.size": 10, "text.parse_math": False, "axes.spines.bottom": False}):
-        figure = Figure(figsize=(8.4, 0.75 + ROW_INCHES * len(shown)), layout="constrained")
+    with figure_style(LOOK):
+        figure = (kind or Figure)(figsize=(8.4, 0.75 + ROW_INCHES * len(shown)), layout="constrained")
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
         axes = figure.add_subplot()
         first = axes.barh(places, outputs, BAR_HEIGHT, color=BLUE, label="output in int8")
@@ -139,4 +150,4 @@ def to_svg(rows: Sequence[Row], title: str) -> str:
         axes.set_xlim(0, LABEL_ROOM * (longest or 1.0))
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
-        return figure_svg(figure)
+        return figure

@@ -41,14 +41,14 @@ class NetworkSource:
         weights: for a name: a weight file, or "pretrained".
         width: of a RepGhostNet; another one is refused.
         size: of the images, in pixels; None takes the network's own.
-        preprocess: a JSON file that says how images are prepared, instead of the network.
+        preprocess: how images are prepared, instead of what the network says: a JSON file, or the value.
     """
 
     network: str
     weights: str | None = None
     width: str | None = None
     size: Size | None = None
-    preprocess: Path | None = None
+    preprocess: Path | Preprocess | None = None
 
 
 @dataclass(frozen=True, eq=False)

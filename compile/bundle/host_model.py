@@ -114,7 +114,10 @@ class HostModel(LoadedModel):
         Args:
             image: a PIL image of any size and mode.
         """
-        scores = self.logits(self.preprocess.apply(image)[None])[0]
+        return self.prediction(self.logits(self.preprocess.apply(image)[None])[0])
+
+    def prediction(self, scores: NDArray[np.float32]) -> Prediction:
+        """Return the class of an image by its logits, float32 [classes]."""
         exponentials = np.exp(scores.astype(np.float64) - float(scores.max()))
         index = int(scores.argmax())
         probability = float(exponentials[index] / exponentials.sum())
@@ -165,6 +168,11 @@ def load(path: str | os.PathLike[str]) -> HostModel:
         UsageError: when there is no bundle, or it is for another kind of machine.
         IntegrityError: when a file was changed.
     """
+    return HostModel(check_host_bundle(path))
+
+
+def check_host_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Return a bundle that this machine can load (arguments and errors as `load`)."""
     bundle = check_bundle(Path(path))
     target = bundle_target(bundle)
     if host_target() is not target:
@@ -177,4 +185,4 @@ def load(path: str | os.PathLike[str]) -> HostModel:
         check_model(bundle.read("model.so"), target)
     except UsageError as error:
         raise IntegrityError(f"{path}: {error}") from error
-    return HostModel(bundle)
+    return bundle

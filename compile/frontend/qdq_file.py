@@ -52,12 +52,12 @@ def read_qdq(path: Path, preprocess: Preprocess | None = None) -> QdqGraph:
         raise type(error)(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
 
 
-def read_qdq_as_given(path: Path, preprocess_file: Path | None) -> QdqGraph:
+def read_qdq_as_given(path: Path, preprocess_file: Path | Preprocess | None) -> QdqGraph:
     """Read a QDQ ONNX file with the preprocessing that a user may have given.
 
     Args:
         path: the file.
-        preprocess_file: JSON, needed for a file that does not say how images are prepared.
+        preprocess_file: JSON, or the value, needed for a file that does not say how images are prepared.
 
     Raises:
         UsageError: as `read_qdq`, and when the file says something else than the JSON.
@@ -65,9 +65,10 @@ def read_qdq_as_given(path: Path, preprocess_file: Path | None) -> QdqGraph:
     given = read_preprocess(preprocess_file) if preprocess_file else None
     graph = read_qdq(path, given)
     if given is not None and given != graph.preprocess:
+        other = "what was given" if isinstance(preprocess_file, Preprocess) else str(preprocess_file)
         raise UsageError(
-            f"{path} says how its pictures are prepared, {json.dumps(graph.preprocess.to_dict())}, and "
-            f"{preprocess_file} says otherwise. Its first layer was made for what it says; leave --preprocess out."
+            f"{path} says how its pictures are prepared, {json.dumps(graph.preprocess.to_dict())}, and {other} says "
+            "otherwise. Its first layer was made for what it says; leave --preprocess out."
         )
     return graph
 

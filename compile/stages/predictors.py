@@ -26,6 +26,7 @@ from repghost.untrusted import file_digest
 
 if TYPE_CHECKING:
     from calib.integer.program import Program
+    from repghost.data.images.preprocess import Preprocess
 
 
 def open_qdq(
@@ -50,12 +51,26 @@ def open_qdq(
         UsageError: when the file cannot be read, has other classes, or a layer that cannot be computed in integers.
         ToolMissingError: when there is no target for this machine.
     """
+    reference, program = _reference(path, preprocess_file)
+    if images is not None:
+        match_classes(images, reference.classes, reference.labels, class_order)
+    if cache is None:
+        return [reference]
+    return [reference, _compiled(reference, program, ranks, cache)]
+
+
+def reference_of(path: Path, preprocess: Path | Preprocess | None = None) -> Predictor:
+    """Return the integer program of a QDQ file, by the numpy reference; errors as `open_qdq`."""
+    return _reference(path, preprocess)[0]
+
+
+def _reference(path: Path, preprocess: Path | Preprocess | None) -> tuple[Predictor, Program]:
     from compile.frontend.qdq_file import read_qdq_as_given
     from compile.subject.from_qdq_file import labels_of
 
-    graph = read_qdq_as_given(path, preprocess_file)
+    graph = read_qdq_as_given(path, preprocess)
     program = lower(graph)
-    reference = Predictor(
+    predictor = Predictor(
         name="int8 reference",
         source=str(path),
         digest=file_digest(path),
@@ -66,11 +81,7 @@ def open_qdq(
         logits=partial(run, program),
         program=program.digest,
     )
-    if images is not None:
-        match_classes(images, reference.classes, reference.labels, class_order)
-    if cache is None:
-        return [reference]
-    return [reference, _compiled(reference, program, ranks, cache)]
+    return predictor, program
 
 
 def open_float(network: str, weights: str | None, preprocess_file: Path | None, ranks: Ranks) -> list[Predictor]:

@@ -13,19 +13,21 @@ from repghost.errors import UsageError
 from repghost.sizes import Size, sides, sides_text
 
 
-def resolve_preprocess(stored: Mapping[str, Any] | None, num_classes: int, path: Path | None = None) -> Preprocess:
+def resolve_preprocess(
+    stored: Mapping[str, Any] | None, num_classes: int, given: Path | Preprocess | None = None
+) -> Preprocess:
     """Return the preprocessing of a checkpoint: a file that the user gave, what the checkpoint says, or ImageNet's.
 
     Args:
         stored: `Checkpoint.preprocess`.
         num_classes: ImageNet's is assumed for 1000 classes only, as in upstream's and timm's files.
-        path: a JSON file that takes precedence.
+        given: a JSON file, or the value itself, that takes precedence.
 
     Raises:
         UsageError: when nothing says how images were prepared.
     """
-    if path is not None:
-        return read_preprocess(path)
+    if given is not None:
+        return read_preprocess(given)
     if stored is not None:
         return Preprocess.from_dict(stored)
     if num_classes == 1000:

@@ -258,14 +258,16 @@ def _channels(name: str, values: object) -> Channels:
 IMAGENET = Preprocess()  # upstream's evaluation: 256, bicubic, 224
 
 
-def read_preprocess(path: Path) -> Preprocess:
-    """Read a JSON file with the keys of `to_dict`.
+def read_preprocess(given: Path | Preprocess) -> Preprocess:
+    """Read a JSON file with the keys of `to_dict`; a Preprocess is its own answer.
 
     Raises:
         UsageError: when the file is missing, no JSON, or not a Preprocess.
     """
-    data = read_bounded(path, JSON_BYTES)
+    if isinstance(given, Preprocess):
+        return given
+    data = read_bounded(given, JSON_BYTES)
     try:
         return Preprocess.from_dict(parse_json(data, "the file"))
     except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
+        raise UsageError(f"{given}: {error}") from error

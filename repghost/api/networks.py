@@ -1,0 +1,275 @@
+"""Networks as people have them, and networks by name: modules, checkpoints, ONNX files, timm's and torchvision's."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from torch import nn
+
+from calib.importer.import_module import import_module
+from calib.importer.libraries.named import create_network, imagenet_labels, load_named, look_up
+from calib.importer.names import PRETRAINED, TIMM, TORCHVISION, is_named
+from calib.importer.open_network import FloatNetwork, NetworkSource, open_network
+from repghost.checkpoints.checkpoint import build_model
+from repghost.checkpoints.timm_hub import fetch
+from repghost.data.images.chosen_preprocess import resized
+from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess
+from repghost.errors import UsageError
+from repghost.graph.digest import graph_digest
+from repghost.graph.trace import graph_of
+from repghost.network.fuse import fused
+from repghost.network.model import RepGhostNet
+from repghost.network.spec import WIDTHS, parse_width
+from repghost.sizes import Size, sides
+
+NetworkLike: TypeAlias = nn.Module | FloatNetwork | str | os.PathLike[str]
+# A Preprocess, its JSON file or dictionary, timm's pretrained_cfg, or a transform of torchvision.
+PreprocessLike: TypeAlias = Any
+IMAGENET_CLASSES = 1000
+MOST_LETTERS = 64
+
+
+def create_model(name: str | float, pretrained: bool = False, **options: Any) -> nn.Module:
+    """Return a network by name, in evaluation mode, with its preprocessing where that is known.
+
+    Args:
+        name: repghostnet_0_5x, repghostnet_050, 0.5 or any other width of RepGhostNet; "timm:NAME" or
+            "torchvision:NAME" (`list_models` lists them).
+        pretrained: with the weights that timm or torchvision publish; False: random ones.
+        options: `num_classes`, and of a RepGhostNet every other argument of `repghost.RepGhostNet`.
+
+    Returns:
+        a module that takes float32 [N, C, H, W], normalized, and gives logits [N, num_classes].
+
+    Raises:
+        UsageError: for an unknown name or option, or weights that nobody publishes.
+        RepGhostError: when the weights cannot be fetched.
+    """
+    if "width" in options:
+        raise UsageError("the width is part of the name; leave the option 'width' out.")
+    if isinstance(name, str) and is_named(name):
+        return _of_library(name, pretrained, options)
+    width = parse_width(name, custom=True)
+    if not pretrained:
+        return RepGhostNet(width=width, **options).eval()
+    classes = options.pop("num_classes", IMAGENET_CLASSES)
+    if options:
+        raise UsageError(f"published weights fix {', '.join(map(repr, options))}; leave it out, or pretrained=True.")
+    checkpoint = fetch(width)
+    model = build_model(checkpoint).eval()
+    if classes != checkpoint.spec.num_classes:
+        model.reset_classifier(classes)
+        return with_facts(model, IMAGENET, None)
+    return with_facts(model, IMAGENET, checkpoint.labels or imagenet_labels())
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Return the names that `create_model` takes: the published widths of RepGhostNet, then timm's, then torchvision's.
+
+    Args:
+        pattern: which of them, e.g. "timm:mobilenetv3*"; * stands for anything.
+    """
+    from calib.importer.libraries import from_timm, from_torchvision
+
+    names = [row.name for row in WIDTHS]
+    names += [f"{TIMM}:{name}" for name in from_timm.names()]
+    names += [f"{TORCHVISION}:{name}" for name in from_torchvision.names()]
+    return [name for name in names if fnmatchcase(name, pattern)]
+
+
+def open_float(
+    network: NetworkLike,
+    preprocess: PreprocessLike = None,
+    labels: Sequence[str] | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    size: Size | None = None,
+) -> FloatNetwork:
+    """Return a float network with its graph and all that is known about it.
+
+    Args:
+        network: a module, a checkpoint or an ONNX file, "timm:NAME" or "torchvision:NAME".
+        preprocess: how its images are prepared, where the network does not say or says it wrongly.
+        labels: the names of its classes in the order of the logits, likewise.
+        weights: of a name: a weight file, or "pretrained".
+        size: pixels of its images, instead of the network's own.
+
+    Raises:
+        UsageError: when it cannot be read, or nothing says how its images are prepared.
+    """
+    given = None if preprocess is None else read_as_preprocess(preprocess)
+    if isinstance(network, nn.Module):
+        found = _from_module(network, given, labels, size)
+    elif isinstance(network, FloatNetwork):
+        found = network if given is None else replace(network, preprocess=given)
+    elif isinstance(network, str | os.PathLike):
+        said = None if weights is None else str(weights)
+        found = open_network(NetworkSource(str(network), said, size=size, preprocess=given))
+    else:
+        raise UsageError(
+            "a network is a torch module, the path of a checkpoint or an ONNX file, or a name like "
+            f"'timm:mobilenetv3_large_100', not {type(network).__name__}."
+        )
+    return found if labels is None else replace(found, labels=checked_labels(labels, found.classes))
+
+
+def read_as_preprocess(given: PreprocessLike) -> Preprocess:
+    """Return a Preprocess from what says how images are prepared.
+
+    Args:
+        given: the value itself, its JSON file or dictionary, timm's `pretrained_cfg`, or a transform of torchvision.
+
+    Raises:
+        UsageError: when it is none of these, or says what is not known here.
+    """
+    if isinstance(given, Preprocess):
+        return given
+    if isinstance(given, str | os.PathLike):
+        return read_preprocess(Path(given))
+    if isinstance(given, Mapping):
+        return Preprocess.from_dict(given) if "version" in given else Preprocess.from_timm(given)
+    if hasattr(given, "input_size") and hasattr(given, "crop_pct"):  # timm's dataclass
+        return Preprocess.from_timm(given)
+    return Preprocess.from_torchvision(given)
+
+
+def checked_labels(labels: Sequence[str], classes: int) -> tuple[str, ...]:
+    """Return class names.
+
+    Raises:
+        UsageError: when they are not one name for each class.
+    """
+    names = tuple(labels)
+    if isinstance(labels, str) or not all(isinstance(name, str) for name in names) or len(names) != classes:
+        raise UsageError(f"labels= is a list of {classes} names, one for each class of the network, not {len(names)}.")
+    return names
+
+
+def with_facts(model: nn.Module, preprocess: Preprocess | None, labels: Sequence[str] | None) -> nn.Module:
+    """Return a module that remembers how its images are prepared and what its classes are called."""
+    model.__dict__["preprocess"] = preprocess
+    model.__dict__["labels"] = None if labels is None else tuple(labels)
+    return model
+
+
+def preprocess_of(module: nn.Module, given: Preprocess | None = None) -> Preprocess:
+    """Return how the images of a module are prepared: as given, as `create_model` left it, or as timm says.
+
+    Raises:
+        UsageError: when nothing says it, or it is for images of other channels.
+    """
+    found = given or module.__dict__.get("preprocess")
+    if not isinstance(found, Preprocess):
+        config = getattr(module, "pretrained_cfg", None)
+        if config:
+            found = Preprocess.from_timm(config)
+        elif isinstance(module, RepGhostNet) and module.num_classes == IMAGENET_CLASSES:
+            found = IMAGENET
+        else:
+            raise UsageError(
+                f"nothing says how the pictures of this {type(module).__name__} are prepared. Give preprocess=, e.g. "
+                "repghost.Preprocess(size=224, resize=256), or preprocess=weights.transforms() of torchvision."
+            )
+    channels = channels_of(module)
+    if channels not in (None, found.channels):
+        raise UsageError(
+            f"the network takes {channels} colours, and its pictures are prepared with {found.channels}. Give "
+            "preprocess= a repghost.Preprocess with as many numbers in mean and std."
+        )
+    return found
+
+
+def known_labels(module: nn.Module, classes: int) -> tuple[str, ...] | None:
+    """Return the names of a module's classes; None where nothing says them."""
+    names = module.__dict__.get("labels")
+    if names is None:
+        config = getattr(module, "pretrained_cfg", None)
+        said = config if isinstance(config, Mapping) else getattr(config, "__dict__", {})
+        names = said.get("label_names")
+        if names is None and said.get("num_classes") == IMAGENET_CLASSES == classes:
+            names = imagenet_labels()
+    return tuple(names) if names is not None and len(names) == classes else None
+
+
+def name_of(module: nn.Module) -> str:
+    """Return what a module is called: its architecture by timm, or its class; letters, digits, "_" and "-"."""
+    if isinstance(module, RepGhostNet):
+        return module.spec.name
+    config = getattr(module, "pretrained_cfg", None)
+    said = config if isinstance(config, Mapping) else getattr(config, "__dict__", {})
+    name = str(said.get("architecture") or type(module).__name__)
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:MOST_LETTERS].strip("-") or "network"
+
+
+def channels_of(module: nn.Module) -> int | None:
+    """Return the channels of a module's images, by its first convolution; None where there is none."""
+    first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
+    return None if first is None else first.in_channels
+
+
+def refuse_without_values(module: nn.Module) -> None:
+    """Refuse a module on the device 'meta'.
+
+    Raises:
+        UsageError: with the line that mends it.
+    """
+    if any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
+        raise UsageError(
+            "the network is on the device 'meta', so its weights have no values; load them first, e.g. "
+            "net.to_empty(device='cpu') and net.load_state_dict(...)."
+        )
+
+
+def _of_library(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    """Return a network of timm or torchvision."""
+    classes = options.pop("num_classes", None)
+    if options:
+        raise UsageError(
+            f"{', '.join(map(repr, options))} cannot be chosen here; call {name.partition(':')[0]}'s own function, and "
+            "give what it returns to any function of repghost."
+        )
+    if pretrained:
+        named = load_named(name, PRETRAINED)
+        model, labels = named.module, named.labels
+        if classes is not None and classes != getattr(model, "num_classes", None):
+            reset = getattr(model, "reset_classifier", None)
+            if not callable(reset):
+                raise UsageError(f"{name} has no method that changes its classes; leave num_classes out.")
+            reset(classes)
+            labels = None
+        return with_facts(model.eval(), named.preprocess, labels)
+    library, network = look_up(name)
+    return with_facts(create_network(name, classes), library.recipe(network).preprocess, None)
+
+
+def _from_module(
+    module: nn.Module, given: Preprocess | None, labels: Sequence[str] | None, size: Size | None
+) -> FloatNetwork:
+    """Return the graph of a module, which stays as it is, on whatever device and in whatever mode."""
+    refuse_without_values(module)
+    preprocess = resized(preprocess_of(module, given), size)
+    name, notes = name_of(module), tuple[str, ...]()
+    if isinstance(module, RepGhostNet):
+        model = copy.deepcopy(module).cpu().float().eval()
+        graph, classes = graph_of(fused(model)), model.num_classes
+    else:
+        imported = import_module(module, sides(preprocess.size), preprocess.channels, name)
+        model, graph, classes, notes = None, imported.graph, imported.classes, imported.notes
+    digest = graph_digest(graph)
+    return FloatNetwork(
+        name=name,
+        digest=digest,
+        origin={"kind": "module", "source": type(module).__name__, "sha256": digest},
+        graph=graph,
+        classes=classes,
+        labels=known_labels(module, classes) if labels is None else None,
+        preprocess=preprocess,
+        notes=notes,
+        model=model,
+    )

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import repghost
+from repghost.data import MissingSplitError
+from repghost.errors import UsageError
+from tests.support.small_classifier import CLASSES, write_set
+
+
+def test_splits_are_attributes_and_say_what_they_are(tmp_path: Path) -> None:
+    data = repghost.open_dataset(write_set(tmp_path / "colours", ("train", "val")))
+    assert data.splits == ("train", "calibration", "test")
+    assert len(data.train) == 12 and data.train.classes == CLASSES
+    assert repr(data.test) == "test of colours: 12 pictures of 3 classes"
+    assert data.test.notes == (f"{tmp_path / 'colours'}: 'val' is read as the split 'test'",)
+    assert data.calibration.labels.tolist() == data.train.labels.tolist()
+    assert "bright" in data.test._repr_html_() and "calibration" in data._repr_html_()
+    assert data.to_dict()["splits"]["test"]["pictures_per_class"] == [4, 4, 4]
+
+
+def test_taking_some_images_keeps_the_classes_even(tmp_path: Path) -> None:
+    test = repghost.open_dataset(write_set(tmp_path)).test
+    few = test.take(6, seed=1)
+    assert len(few) == 6 and sorted(few.labels.tolist()) == [0, 0, 1, 1, 2, 2]
+    assert [label for _, label in few] == few.labels.tolist()
+    assert all(few.name(index) in {test.name(place) for place in range(12)} for index in range(6))
+    with pytest.raises(UsageError, match="13 pictures were asked for"):
+        test.take(13)
+
+
+def test_what_a_set_lacks_is_one_sentence(tmp_path: Path) -> None:
+    data = repghost.open_dataset(write_set(tmp_path, ("test",)))
+    assert data.splits == ("test",)
+    for split in ("train", "calibration"):
+        with pytest.raises(MissingSplitError) as raised:
+            getattr(data, split)
+        assert "train" in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["nothing", "empty"])
+def test_what_is_no_set_is_refused_when_it_is_opened(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError):
+        repghost.open_dataset(tmp_path / name)
