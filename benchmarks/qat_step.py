@@ -25,7 +25,7 @@ from benchmarks.shared.goals import QAT_STEP
 from benchmarks.shared.turns import Step, take_turns
 from calib.ptq.apply import quantize_graph
 from calib.qat.branch_weights import BranchWeights
-from calib.qat.loop import make_optimizer, prepare_teacher, training_step
+from calib.qat.loop import make_optimizer, training_step
 from calib.qat.network import QatNetwork
 from calib.qat.settings import QatSettings, Schedule
 from calib.qat.weights import FusedWeights, WeightSource
@@ -40,6 +40,7 @@ from repghost.goals import Goal, evaluate
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fused
 from repghost.tables import make_table, markdown_lines
+from repghost.training.losses import as_teacher
 
 ROUNDS = 11
 STEPS = 2  # of a turn
@@ -132,7 +133,7 @@ def training_steps(subject: RepGhostSubject, batch: int, settings: QatSettings) 
     float_model = fused(model)
     graph, spec = quantize_graph(graph_of(float_model), images, subject.preprocess, QuantConfig())
     plain = replace(settings, distillation=0.0)
-    teacher = prepare_teacher(float_model, settings)
+    teacher = as_teacher(float_model, torch.device("cpu"))
 
     def quantized(source: WeightSource, settings: QatSettings, final: bool = False) -> Step:
         network = QatNetwork(graph, spec, source).train()

@@ -7,8 +7,7 @@ tell: some 30 of 2,000 predictions differ from the float network's, and which on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,14 @@ from calib.qat.settings import QatSettings
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.exact import ExactNetwork
 from repghost.data.images.preprocess import Preprocess
+from repghost.distributed.ranks import Ranks
 from repghost.graph.operators import Graph
+from repghost.training.losses import distance
+from repghost.training.recipe_parts import SOFT
 
 SIGNIFICANT = 2.0  # standard errors of a paired difference
 VALIDATION_PIXELS = 1 << 18  # of one batch
+Quantization = tuple[Graph, QuantSpec]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +37,13 @@ class HeldOut:
         images: uint8 [N, height, width, channels].
         labels: int64 [N].
         float_logits: float32 [N, classes], of the float network.
+        teacher_logits: float32 [N, classes], of the teacher; None where that is the float network.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     float_logits: NDArray[np.float32]
+    teacher_logits: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,18 +73,14 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A quantized network and its score.
+    """What is known of a quantized network that could be written.
 
     Attributes:
         name: "calibrated", or the epoch it comes from.
-        graph: its operators.
-        spec: its scales.
         score: on the held-out images.
     """
 
     name: str
-    graph: Graph
-    spec: QuantSpec
     score: Score
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,37 +95,48 @@ class Candidate:
         }
 
 
-def choose(candidates: Sequence[Candidate]) -> Candidate:
-    """Return what is left when each candidate in turn replaces the one chosen before it where it is better."""
-    chosen = candidates[0]
-    for candidate in candidates[1:]:
-        chosen = candidate if candidate.score.better_than(chosen.score) else chosen
-    return chosen
+@dataclass(eq=False)
+class Candidates:
+    """The candidates of a run as they come; each in turn replaces the one chosen before it where it is better.
 
-
-def evaluate(
-    name: str, graph: Graph, spec: QuantSpec, held_out: HeldOut, preprocess: Preprocess, settings: QatSettings
-) -> Candidate:
-    """Return a candidate with its score, computed in the integers of the compiled program.
-
-    Args:
-        name: of the candidate.
-        graph: its operators.
-        spec: its scales.
-        held_out: the images that it is evaluated on.
+    Attributes:
+        held_out: the images that they are evaluated on.
         preprocess: the one of these images.
         settings: the objective of the training.
-
-    Raises:
-        UsageError: when an accumulator could leave its type.
+        ranks: this process among the others, each of which evaluates a share of the images.
+        found: all of them, in order.
+        chosen: the one that is left.
+        network: its graph and scales.
     """
-    network = ExactNetwork(graph, spec)
-    step = max(1, VALIDATION_PIXELS // preprocess.pixels)
-    parts = [
-        network(torch.from_numpy(preprocess.normalize(held_out.images[start : start + step])))
-        for start in range(0, len(held_out.labels), step)
-    ]
-    return Candidate(name, graph, spec, score(torch.cat(parts).double(), held_out, settings))
+
+    held_out: HeldOut
+    preprocess: Preprocess
+    settings: QatSettings
+    ranks: Ranks
+    found: list[Candidate] = field(default_factory=list)
+    chosen: Candidate | None = None
+    network: Quantization | None = None
+
+    def add(self, name: str, graph: Graph, spec: QuantSpec) -> Candidate:
+        """Evaluate a quantized network in the integers of the compiled program, and return its score.
+
+        Raises:
+            UsageError: when an accumulator could leave its type.
+        """
+        network, images = ExactNetwork(graph, spec), self.held_out.images
+        begin, end = ((self.ranks.rank + one) * len(images) // self.ranks.count for one in (0, 1))
+        own = images[begin:end]
+        step = max(1, VALIDATION_PIXELS // self.preprocess.pixels)
+        parts = [
+            network(torch.from_numpy(self.preprocess.normalize(own[start : start + step])))
+            for start in range(0, len(own), step)
+        ]
+        everything = [part for process in self.ranks.gather(parts) for part in process]
+        candidate = Candidate(name, score(torch.cat(everything).double(), self.held_out, self.settings))
+        self.found.append(candidate)
+        if self.chosen is None or candidate.score.better_than(self.chosen.score):
+            self.chosen, self.network = candidate, (graph, spec)
+        return candidate
 
 
 def score(logits: torch.Tensor, held_out: HeldOut, settings: QatSettings) -> Score:
@@ -133,23 +145,20 @@ def score(logits: torch.Tensor, held_out: HeldOut, settings: QatSettings) -> Sco
     Args:
         logits: float64 [N, classes].
         held_out: the images they belong to.
-        settings: share and temperature of the distillation in the objective.
+        settings: share, temperature and kind of the distillation in the objective.
     """
     wanted, labels = torch.from_numpy(held_out.float_logits).double(), torch.from_numpy(held_out.labels)
+    given = held_out.teacher_logits
+    aim = wanted if given is None else torch.from_numpy(given).double()
     losses = F.cross_entropy(logits, labels, reduction="none")
-    share, temperature = settings.distillation, settings.temperature
-    distances = temperature**2 * _divergences(logits / temperature, wanted / temperature)
+    share, temperature, kind = settings.distillation, settings.temperature, settings.distillation_kind
+    factor = temperature**2 if kind == SOFT else 1.0
+    distances = factor * distance(logits, aim, temperature, kind, each=True)
     predictions = logits.argmax(1)
     return Score(
         top1=float((predictions == labels).double().mean()),
         loss=float(losses.mean()),
         agreement=float((predictions == wanted.argmax(1)).double().mean()),
-        divergence=float(_divergences(logits, wanted).mean()),
+        divergence=float(distance(logits, wanted, 1.0, each=True).mean()),
         objective=(share * distances + (1.0 - share) * losses).numpy(),
     )
-
-
-def _divergences(given: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Return the divergence of each image's class probabilities, float64 [N]."""
-    distances = F.kl_div(F.log_softmax(given, 1), F.log_softmax(wanted, 1), reduction="none", log_target=True)
-    return distances.sum(1)

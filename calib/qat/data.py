@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader
 
 from calib.qat.settings import QatSettings
-from repghost.data.base import ImageSet, prepare
+from repghost.data.base import ImageSet, refuse_empty
 from repghost.data.images.augment import random_crop, random_flip
 from repghost.data.images.preprocess import Preprocess
 from repghost.data.subset import choose_balanced
+from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError
+from repghost.training.feeds.base import Batch
+from repghost.training.feeds.loader import PreparedImages, collate_prepared
+from repghost.training.options import Loading
 
-Batch = tuple[torch.Tensor, torch.Tensor]  # normalized float32 [N, 3, H, W], channels last; labels int64 [N]
+PreparedBatch = tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]  # images, labels, messages
 
 
 @dataclass(frozen=True)
@@ -64,13 +70,17 @@ class TrainingFeed:
         dataset: where they come from.
         indices: which of it are trained on.
         preprocess: what is done to each before augmentation.
-        settings: batch, seed and augmentation.
+        settings: batch (of each process), seed and augmentation.
+        loading: worker processes that decode; none of it changes a result.
+        ranks: this process among the others.
     """
 
     dataset: ImageSet
     indices: NDArray[np.int64]
     preprocess: Preprocess
     settings: QatSettings
+    loading: Loading = Loading(workers=0)  # noqa: RUF009 - immutable
+    ranks: Ranks = Ranks()  # noqa: RUF009 - immutable
 
     @property
     def images_per_epoch(self) -> int:
@@ -80,18 +90,67 @@ class TrainingFeed:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of an epoch, the last one perhaps smaller."""
-        return -(-self.images_per_epoch // self.settings.batch)
+        """Batches of an epoch, the last one perhaps smaller; several processes leave out what does not fill one."""
+        if self.ranks.count == 1:
+            return -(-self.images_per_epoch // self.settings.batch)
+        return self.images_per_epoch // (self.settings.batch * self.ranks.count)
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """Yield an epoch's batches; they depend on the seed and the number of the epoch alone."""
-        settings = self.settings
+    def batches(self, epoch: int, done: int = 0) -> Iterator[Batch]:
+        """Yield an epoch's batches from number `done` on; they depend on the seed and the number of the epoch alone.
+
+        Where images are changed at random, those already done are decoded again: how many of them are broken decides
+        what is drawn.
+
+        Raises:
+            UsageError: when each image of a batch is broken.
+        """
+        settings, ranks = self.settings, self.ranks
         random = np.random.default_rng([settings.seed, epoch])
         order = random.permutation(self.indices)[: self.images_per_epoch]
-        for start in range(0, len(order), settings.batch):
-            prepared = prepare(self.dataset, self.preprocess, order[start : start + settings.batch])
-            images = random_crop(prepared.images, settings.crop_padding, random)
+        if ranks.count > 1:  # one process alone goes on with the generator of the order
+            random = np.random.default_rng([settings.seed, epoch, ranks.rank])
+        starts = [(step * ranks.count + ranks.rank) * settings.batch for step in range(self.steps_per_epoch)]
+        own = [order[start : start + settings.batch].tolist() for start in starts]
+        first = 0 if settings.crop_padding or settings.flip else done
+        for step, (images, labels, messages) in enumerate(self._loader(own[first:]), first):
+            refuse_empty(len(labels), messages)
+            images = random_crop(images, settings.crop_padding, random)
             if settings.flip:
                 images = random_flip(images, random)
-            x = torch.from_numpy(self.preprocess.normalize(images))
-            yield x.contiguous(memory_format=torch.channels_last), torch.from_numpy(prepared.labels)
+            if step >= done:
+                targets = torch.from_numpy(labels).to(ranks.device)
+                yield self.normalized(images), targets, targets
+
+    def normalized(self, images: NDArray[np.uint8]) -> torch.Tensor:
+        """Return the network's input on the device, float32 [N, C, H, W] in channels-last memory.
+
+        Args:
+            images: uint8 [N, H, W, C].
+        """
+        device, preprocess = self.ranks.device, self.preprocess
+        if device.type == "cpu":
+            return torch.from_numpy(preprocess.normalize(images)).contiguous(memory_format=torch.channels_last)
+        # A quarter of the bytes goes to the device, which also has the faster arithmetic.
+        scale, shift = self._scale_and_shift
+        x = torch.from_numpy(images).to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+        return x.mul_(scale).add_(shift).contiguous(memory_format=torch.channels_last)
+
+    @cached_property
+    def _scale_and_shift(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return 1 / (255 std) and -mean / std on the device, float32 [C, 1, 1]."""
+        mean, std = (np.asarray(values)[:, None, None] for values in (self.preprocess.mean, self.preprocess.std))
+        values = (1.0 / (255.0 * std), -mean / std)
+        scale, shift = (torch.tensor(value, dtype=torch.float32, device=self.ranks.device) for value in values)
+        return scale, shift
+
+    def _loader(
+        self, batches: list[list[int]]
+    ) -> Iterable[tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]]:
+        """Return batches of prepared images with their labels and messages about broken ones."""
+        return DataLoader(
+            PreparedImages(self.dataset, self.preprocess),
+            batch_sampler=batches,
+            collate_fn=collate_prepared,
+            num_workers=self.loading.workers,
+            generator=torch.Generator(),  # else the loader draws from the global one
+        )

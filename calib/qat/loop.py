@@ -1,25 +1,26 @@
-"""The quantization-aware training loop: steps through the phases of a schedule, and evaluates after each epoch."""
+"""What a step of training under quantization is made of; the loop itself is `repghost.training.loop`."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 
-from calib.qat.data import TrainingFeed
 from calib.qat.network import QatNetwork
 from calib.qat.settings import FREEZE_OBSERVERS, FREEZE_STATISTICS, QUANTIZE, QatSettings
-from repghost.errors import RepGhostError
+from repghost.distributed.ranks import Ranks
+from repghost.training.losses import Teacher, distilled
+from repghost.training.options import Loss
+from repghost.training.precision import autocast, loss_scaler
 
 WARMUP = 0.05  # share of the steps in which the rate rises
-
-
-Teacher = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -33,73 +34,106 @@ class QatStep:
     loss: float
 
 
-def prepare_teacher(model: nn.Module, settings: QatSettings) -> Teacher | None:
-    """Return the float network as the teacher of the distillation, or None where the loss has labels alone.
+@dataclass(eq=False)
+class AdamRun:
+    """A network that Adam trains with the losses and rates of training under quantization: a `Learner`.
 
-    Args:
-        model: fused, in evaluation mode; its memory layout is changed.
-        settings: whether there is a teacher.
-    """
-    if settings.distillation == 0:
-        return None
-    return model.to(memory_format=torch.channels_last)
-
-
-def train_quantized(
-    network: QatNetwork,
-    teacher: Teacher | None,
-    feed: TrainingFeed,
-    settings: QatSettings,
-    on_step: Callable[[QatStep], None],
-    on_epoch: Callable[[int], None],
-) -> None:
-    """Train a network in place.
-
-    Args:
-        network: just built.
-        teacher: the float network, for distillation; None without.
-        feed: the training images.
+    Attributes:
+        network: on its device, in training mode; changed in place.
+        optimizer: from `adam`.
         settings: how.
-        on_step: called after each step.
-        on_epoch: called with the number of the epoch that has ended, from 0.
-
-    Raises:
-        RepGhostError: when the loss is no longer finite.
+        steps_per_epoch: of the optimizer.
+        teacher: maps images to logits; None where the loss has labels alone.
+        ranks: this process among the others.
     """
-    total = settings.epochs * feed.steps_per_epoch
-    optimizer = make_optimizer(network, settings)
-    phases = settings.schedule.first_steps(total)
-    number, name = 0, QUANTIZE
-    network.train()
-    for epoch in range(settings.epochs):
-        for images, labels in feed.batches(epoch):
-            name = _enter_phase(network, phases, number, name, settings)
-            set_rates(optimizer, number, total)
-            loss = training_step(network, teacher, optimizer, images, labels, settings)
-            if not math.isfinite(loss):
-                raise RepGhostError(
-                    f"the loss became {loss} in step {number + 1} of {total}; nothing was written. "
-                    "Lower --learning-rate."
-                )
-            on_step(QatStep(number, epoch, len(labels), name, loss))
-            number += 1
-        if epoch == settings.epochs - 1:  # also where rounding put a phase behind the last step
-            _enter_phase(network, dict.fromkeys(phases, 0), number, name, settings)
-        on_epoch(epoch)
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    settings: QatSettings
+    steps_per_epoch: int
+    teacher: Teacher | None = None
+    ranks: Ranks = Ranks()  # noqa: RUF009 - immutable
+    accumulate: int = 1
+    channels_last: bool = True
+    forward: Callable[[torch.Tensor], torch.Tensor] = field(init=False)
+    scaler: torch.amp.GradScaler = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Wrap the network for several processes."""
+        alone = self.ranks.count == 1
+        self.forward = self.network if alone else self.ranks.distributed(self.network, own_buffers=False)
+        self.scaler = loss_scaler(self.settings.amp, self.ranks.device)
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return self.settings.epochs * self.steps_per_epoch
+
+    @property
+    def loss(self) -> Loss:
+        """The settings' share of labels and of the teacher."""
+        return qat_loss(self.settings, self.teacher)
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the context of the forward pass."""
+        return autocast(self.settings.amp, self.ranks.device)
+
+    def sync(self, last: bool) -> contextlib.AbstractContextManager[Any]:
+        """Return the context of a backward pass."""
+        if last or not isinstance(self.forward, DistributedDataParallel):
+            return contextlib.nullcontext()
+        return self.forward.no_sync()
+
+    def set_rate(self, epoch: int, step: int) -> float:
+        """Set the rates of a step and return the share of the peak."""
+        return set_rates(self.optimizer, epoch * self.steps_per_epoch + step, self.steps)
+
+    def update(self, epoch: int, step: int) -> None:
+        """Take one step of the optimizer."""
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
 
 
-def _enter_phase(network: QatNetwork, phases: dict[str, int], number: int, name: str, settings: QatSettings) -> str:
-    """Freeze what a phase that begins with this step freezes, and return the phase's name."""
-    if number >= phases[FREEZE_OBSERVERS] and not bool(network.scales.frozen):
-        network.freeze_observers()
-        network.scales.requires_grad_(False)
-        name = FREEZE_OBSERVERS
-    if number >= phases[FREEZE_STATISTICS] and name != FREEZE_STATISTICS:
-        network.freeze_statistics()
-        name = FREEZE_STATISTICS
-    if number and number % settings.schedule.replan == 0:
-        network.replan()
-    return name
+@dataclass(eq=False)
+class QatRun(AdamRun):
+    """A network under quantization, whose scales and statistics become final in phases."""
+
+    network: QatNetwork
+    phase: str = QUANTIZE
+
+    def set_rate(self, epoch: int, step: int) -> float:
+        """Begin the phase of a step, choose the int16 multipliers when it is time, and set the rates."""
+        number = epoch * self.steps_per_epoch + step
+        first = self.settings.schedule.first_steps(self.steps)
+        for name in (FREEZE_OBSERVERS, FREEZE_STATISTICS):
+            if number >= first[name]:
+                self.enter(name)
+        if number and number % self.settings.schedule.replan == 0:
+            self.network.replan()
+        return super().set_rate(epoch, step)
+
+    def enter(self, phase: str) -> None:
+        """Make final what is final in a phase and after it."""
+        if self.phase == phase or self.phase == FREEZE_STATISTICS:
+            return
+        self.network.freeze_observers()
+        if self.ranks.count == 1:  # DistributedDataParallel expects gradients of all that it was built with
+            self.network.scales.requires_grad_(False)
+        if phase == FREEZE_STATISTICS:
+            self.network.freeze_statistics()
+        self.phase = phase
+
+
+def qat_loss(settings: QatSettings, teacher: Teacher | None) -> Loss:
+    """Return the loss of the settings: cross-entropy with labels, and their share of the distance to a teacher."""
+    return distilled(
+        lambda inputs, logits, targets: F.cross_entropy(logits, targets),
+        teacher,
+        settings.distillation,
+        settings.temperature,
+        settings.distillation_kind,
+    )
 
 
 def training_step(
@@ -120,17 +154,7 @@ def training_step(
         labels: int64 [N].
         settings: share and temperature of the distillation.
     """
-    logits = network(images)
-    loss = torch.zeros((), device=logits.device)
-    if teacher is not None and settings.distillation > 0:
-        with torch.no_grad():
-            wanted = F.log_softmax(teacher(images) / settings.temperature, 1)
-        given = F.log_softmax(logits / settings.temperature, 1)
-        distance = F.kl_div(given, wanted, reduction="batchmean", log_target=True)
-        loss = loss + settings.distillation * settings.temperature**2 * distance
-    share = 1.0 if teacher is None else 1.0 - settings.distillation
-    if share > 0:
-        loss = loss + share * F.cross_entropy(logits, labels)
+    loss = qat_loss(settings, teacher)(images, network(images), labels)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
@@ -150,8 +174,8 @@ def adam(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     return optimizer
 
 
-def set_rates(optimizer: torch.optim.Optimizer, number: int, total: int) -> None:
-    """Set the rates of a step: a short linear rise, then a cosine to 0."""
+def set_rates(optimizer: torch.optim.Optimizer, number: int, total: int) -> float:
+    """Set the rates of a step, a short linear rise, then a cosine to 0; return their share of the peaks."""
     warmup = max(1, round(WARMUP * total))
     share = (
         (number + 1) / warmup
@@ -160,3 +184,4 @@ def set_rates(optimizer: torch.optim.Optimizer, number: int, total: int) -> None
     )
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share
+    return share

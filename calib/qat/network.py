@@ -72,8 +72,9 @@ class QatNetwork(nn.Module):
         self.source.freeze_statistics()
 
     def replan(self) -> None:
-        """Choose the int16 multipliers for the weights as they are now."""
-        self.scales.replan(self.float_layers())
+        """Choose the int16 multipliers for the weights as they are now, while scales still change."""
+        if not bool(self.scales.frozen):
+            self.scales.replan(self.float_layers())
 
     def parameter_groups(self, learning_rate: float = 1e-3, scale_learning_rate: float = 1e-3) -> list[dict[str, Any]]:
         """Return the groups that an optimizer such as Adam takes, each with a rate that suits it.

@@ -215,7 +215,7 @@ class LearnedScales(nn.Module):
         """Choose the int16 multipliers again, for weights and scales as they are now."""
         for name, op in layers.items():
             scales = self._weight(name)
-            if isinstance(scales, Int16WeightScales) and not bool(self.frozen):
+            if isinstance(scales, Int16WeightScales):
                 scales.choose(self._multiplier(name, self._planned(op)))
 
     def freeze(self, layers: Mapping[str, Layer]) -> None:

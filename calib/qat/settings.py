@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from repghost.errors import UsageError, unknown_value
+from repghost.training.recipe_parts import ALPHA, AMP_TYPES, KINDS, SOFT, TEMPERATURE, check_choices
 
 MODES = ("fused", "reparam")
+FLOAT = "float"  # the teacher that is the float network itself
 EPOCHS, EPOCH_IMAGES = 4, 12_500  # the defaults, in Python and in the commands
 # The phases of the training steps, by name, in order.
 QUANTIZE, FREEZE_OBSERVERS, FREEZE_STATISTICS = "quantize", "freeze_observers", "freeze_statistics"
@@ -66,8 +68,12 @@ class QatSettings:
         batch: images per step.
         learning_rate: Adam's peak for weights and biases, in units of each layer's mean |weight|.
         scale_learning_rate: Adam's peak for the logarithms of the scales.
-        distillation: share of the loss that compares with the float network's logits; the rest compares with labels.
+        distillation: share of the loss that compares with a teacher's logits; the rest compares with labels.
         temperature: by which both logits are divided in that comparison.
+        distillation_kind: "soft" compares probabilities, "hard" with the class that the teacher gives, see
+            `repghost.training.losses`.
+        teacher: what messages and the file call it; "float" is the float network itself.
+        amp: type of autocast, or "off".
         held_out: images never trained on, which choose between the start and what training made of it.
         seed: of the held-out images, the order and the augmentation.
         crop_padding: pixels of reflection on each side before a random crop; 0 turns it off.
@@ -82,19 +88,23 @@ class QatSettings:
     batch: int = 64
     learning_rate: float = 1e-3
     scale_learning_rate: float = 1e-3
-    distillation: float = 0.5
-    temperature: float = 1.0
+    distillation: float = ALPHA
+    temperature: float = TEMPERATURE
     held_out: int = 2000
     seed: int = 0
     crop_padding: int = 0
     flip: bool = False
     statistics_momentum: float = 0.0
     schedule: Schedule = field(default_factory=Schedule)
+    distillation_kind: str = SOFT
+    teacher: str = FLOAT
+    amp: str = "off"
 
     def __post_init__(self) -> None:
         """Check every value, so that an object that exists can be trained with."""
         if self.mode not in MODES:
             raise unknown_value("mode", self.mode, MODES)
+        check_choices(self, {"distillation_kind": KINDS, "amp": AMP_TYPES})
         _check_whole("epochs", self.epochs, 1, 10_000)
         if self.images is not None:
             _check_whole("images", self.images, 1, 1_000_000_000)
@@ -111,8 +121,12 @@ class QatSettings:
             raise UsageError(f"flip must be true or false, not {self.flip!r}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form, which is written into the file."""
-        return asdict(self)
+        """Return the JSON form, which is written into the file; what came later only where it is not the default."""
+        values = asdict(self)
+        return {name: value for name, value in values.items() if name not in _LATER or value != _LATER[name]}
+
+
+_LATER = {"distillation_kind": SOFT, "teacher": FLOAT, "amp": "off"}
 
 
 def _check_whole(name: str, value: object, low: int, high: int) -> None:

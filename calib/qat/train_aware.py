@@ -8,7 +8,8 @@ where training is not better by more than chance makes it, that is the start.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import hashlib
+import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,12 +19,13 @@ from torch import nn
 
 from calib.ptq.apply import quantize_graph
 from calib.qat.branch_weights import BranchWeights
-from calib.qat.candidates import Candidate, HeldOut, choose, evaluate
-from calib.qat.convertible import check_accumulators
+from calib.qat.candidates import Candidate, Candidates, HeldOut, Quantization
 from calib.qat.data import TrainingFeed
-from calib.qat.loop import QatStep, prepare_teacher, train_quantized
+from calib.qat.epochs import Execution, Hooks, check_state, train_epochs
+from calib.qat.loop import QatRun, make_optimizer
 from calib.qat.network import QatNetwork
 from calib.qat.settings import QatSettings
+from calib.qat.state import RunKey, start_digest, weights_digest
 from calib.qat.weights import FusedWeights
 from calib.quantize import Quantized, Source, describe_source, write_model
 from calib.settings.config import QuantConfig
@@ -31,6 +33,7 @@ from calib.settings.describe import CALIBRATED
 from calib.settings.quantspec import QuantSpec
 from repghost.data.base import Prepared
 from repghost.data.images.preprocess import Preprocess
+from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import predict
 from repghost.graph.module import GraphModule
@@ -38,6 +41,7 @@ from repghost.graph.operators import Graph
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fused
 from repghost.network.model import RepGhostNet
+from repghost.training.losses import as_teacher
 
 ALGORITHM = "qat"
 
@@ -53,25 +57,6 @@ class QatPlan:
 
     config: QuantConfig = field(default_factory=QuantConfig)
     settings: QatSettings = field(default_factory=QatSettings)
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """How the caller follows a run; the defaults do nothing.
-
-    Attributes:
-        calibrated: called with the number of images of each calibration batch.
-        begin: called with the number of training steps.
-        step: called after each training step.
-        candidate: called with each candidate once it is evaluated.
-        refused: called with the name of a network that cannot be a candidate, and the reason.
-    """
-
-    calibrated: Callable[[int], None] = lambda images: None
-    begin: Callable[[int], None] = lambda steps: None
-    step: Callable[[QatStep], None] = lambda step: None
-    candidate: Callable[[Candidate], None] = lambda candidate: None
-    refused: Callable[[str, str], None] = lambda name, reason: None
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +120,8 @@ def train_aware(
     source: Source,
     hooks: Hooks | None = None,
     name: str = "network",
+    execution: Execution | None = None,
+    start: Quantization | None = None,
 ) -> QatResult:
     """Train a network under quantization and return the best of it and its calibrated form.
 
@@ -145,61 +132,70 @@ def train_aware(
         source: embedded in the file.
         hooks: follows the run.
         name: of a network that is given as a graph.
+        execution: processes, device, state and teacher.
+        start: the calibrated graph and its scales, where they are there already.
 
     Raises:
         UsageError: for images, a mode or a config that do not fit the network, or weights that are not finite.
         RepGhostError: when training diverges.
+        TrainingStoppedError: when `hooks.should_stop` said so; the state is written.
         IntegrityError: when the fused network predicts something else than the given one.
     """
-    hooks, settings = hooks or Hooks(), plan.settings
-    network = _float_network(model, name)
-    start = quantize_graph(network.graph, images.calibration, images.preprocess, plan.config, hooks.calibrated)
-    quantized = build_network(network.branches, network.graph, start, images, plan)
-    candidates = _Candidates(network.module, images, settings, hooks)
-    candidates.add(CALIBRATED, *start)
-    hooks.begin(settings.epochs * images.training.steps_per_epoch)
-    teacher = prepare_teacher(network.module, settings)
-    train_quantized(
-        quantized, teacher, images.training, settings, hooks.step, lambda epoch: candidates.add_epoch(epoch, quantized)
-    )
-    chosen, found = choose(candidates.found), tuple(candidates.found)
+    hooks, settings, execution = hooks or Hooks(), plan.settings, execution or Execution()
+    check_state(execution)  # before minutes of calibration
+    ranks, network = execution.ranks, _float_network(model, name)
+    if start is None:
+        start = quantize_graph(network.graph, images.calibration, images.preprocess, plan.config, hooks.calibrated)
+    quantized = build_network(network.branches, network.graph, start, images, plan).to(ranks.device)
+    candidates = _candidates(network.module, images, settings, execution)
+    hooks.candidate(candidates.add(CALIBRATED, *start))
+    steps = images.training.steps_per_epoch
+    if not steps:
+        raise UsageError(
+            f"{images.training.images_per_epoch} training pictures do not fill one step of {settings.batch} x "
+            f"{ranks.count} processes; lower --batch."
+        )
+    teacher = None
+    if settings.distillation > 0:
+        teacher = as_teacher(execution.teacher or network.module, ranks.device)
+    run = QatRun(quantized.train(), make_optimizer(quantized, settings), settings, steps, teacher, ranks)
+    key = _run_key(start, images, settings, execution)
+    train_epochs(run, images.training, candidates, hooks, execution, key)
+    assert candidates.chosen is not None and candidates.network is not None
     description = describe_source(network.name, images.calibration, images.preprocess, source)
-    record = {"training": _training_record(chosen, found, images, settings)}
-    written = write_model(chosen.graph, chosen.spec, plan.config, description, record)
-    return QatResult(written, chosen, len(images.held_out.labels), found)
+    record = {"training": _training_record(candidates, images, settings, ranks)}
+    written = write_model(*candidates.network, plan.config, description, record)
+    return QatResult(written, candidates.chosen, len(images.held_out.labels), tuple(candidates.found))
 
 
-class _Candidates:
-    """The candidates of a run as they come, each evaluated on the held-out images.
+def _candidates(float_model: nn.Module, images: Images, settings: QatSettings, execution: Execution) -> Candidates:
+    """Return the place of the candidates, with what the float network and the teacher make of the held-out images."""
+    held_out, teacher = images.held_out, execution.teacher
+    logits = predict(float_model, held_out.images, images.preprocess)
+    aim = None if teacher is None else predict(teacher, held_out.images, images.preprocess)
+    if aim is not None and aim.shape != logits.shape:
+        raise UsageError(
+            f"the teacher tells {aim.shape[1]} classes apart, the network {logits.shape[1]}; give one of the same "
+            "classes in the same order."
+        )
+    found = HeldOut(held_out.images, held_out.labels, logits, aim)
+    return Candidates(found, images.preprocess, settings, execution.ranks)
 
-    Args:
-        float_model: fused; its predictions are compared with.
-        images: the held-out ones are read.
-        settings: the objective of the training.
-        hooks: `candidate` and `refused` are called.
-    """
 
-    def __init__(self, float_model: nn.Module, images: Images, settings: QatSettings, hooks: Hooks) -> None:
-        held_out, self._preprocess = images.held_out, images.preprocess
-        logits = predict(float_model, held_out.images, images.preprocess)
-        self._held_out = HeldOut(held_out.images, held_out.labels, logits)
-        self._settings, self._hooks = settings, hooks
-        self.found: list[Candidate] = []
-
-    def add(self, name: str, graph: Graph, spec: QuantSpec) -> None:
-        """Evaluate a quantized network."""
-        self.found.append(evaluate(name, graph, spec, self._held_out, self._preprocess, self._settings))
-        self._hooks.candidate(self.found[-1])
-
-    def add_epoch(self, epoch: int, network: QatNetwork) -> None:
-        """Evaluate the network after an epoch; where it does not fit the planned integers it is no candidate."""
-        name = f"epoch {epoch + 1}"
-        try:
-            converted = network.convert()
-            check_accumulators(*converted)
-            self.add(name, *converted)
-        except UsageError as error:
-            self._hooks.refused(name, str(error))
+def _run_key(start: Quantization, images: Images, settings: QatSettings, execution: Execution) -> RunKey:
+    """Return what a state has to agree with."""
+    feed, digest = images.training, hashlib.sha256()
+    for values in (feed.indices, feed.dataset.labels, images.held_out.labels):
+        digest.update(np.ascontiguousarray(values).data)
+    digest.update(json.dumps(images.preprocess.to_dict()).encode())
+    teacher = execution.teacher
+    return RunKey(
+        settings=json.dumps(settings.to_dict()),
+        start=start_digest(start),
+        images=digest.hexdigest(),
+        teacher="" if teacher is None else weights_digest(teacher.state_dict()),
+        processes=execution.ranks.count,
+    )
 
 
 def build_network(
@@ -235,15 +231,15 @@ def build_network(
     return QatNetwork(*start, weights)
 
 
-def _training_record(
-    chosen: Candidate, candidates: Sequence[Candidate], images: Images, settings: QatSettings
-) -> dict[str, Any]:
+def _training_record(candidates: Candidates, images: Images, settings: QatSettings, ranks: Ranks) -> dict[str, Any]:
     """Return what the file says of the training: settings, number of images, candidates and which was chosen."""
+    assert candidates.chosen is not None
     return {
         "algorithm": ALGORITHM,
         **settings.to_dict(),
+        **({} if ranks.count == 1 else {"processes": ranks.count}),
         "training_pictures": images.training.images_per_epoch,
         "held_out_pictures": len(images.held_out.labels),
-        "candidates": [candidate.to_dict() for candidate in candidates],
-        "chosen": chosen.name,
+        "candidates": [candidate.to_dict() for candidate in candidates.found],
+        "chosen": candidates.chosen.name,
     }

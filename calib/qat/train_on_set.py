@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from calib.qat.candidates import Quantization
 from calib.qat.data import TrainingFeed, split_images
-from calib.qat.train_aware import Hooks, Images, QatPlan, QatResult, train_aware
+from calib.qat.epochs import Execution, Hooks
+from calib.qat.train_aware import Images, QatPlan, QatResult, train_aware
 from calib.quantize import Source
 from repghost.data import ImageSet, prepare
 from repghost.data.images.preprocess import Preprocess
 from repghost.graph.operators import Graph
 from repghost.network.model import RepGhostNet
+from repghost.training.options import Loading
 
 
 def train_on_set(
@@ -22,6 +25,9 @@ def train_on_set(
     source: Source,
     hooks: Hooks | None = None,
     name: str = "network",
+    execution: Execution | None = None,
+    loading: Loading | None = None,
+    start: Quantization | None = None,
 ) -> QatResult:
     """Split a set by the settings' seed, train on it under quantization, and return the best candidate.
 
@@ -33,18 +39,22 @@ def train_on_set(
         source: embedded in the file; how many calibration images were broken is added.
         hooks: follows the run.
         name: of a network that is given as a graph.
+        execution: processes, device, state and teacher.
+        loading: worker processes that decode.
+        start: the calibrated graph and its scales, where they are there already.
 
     Raises:
         UsageError: for an empty set, too few images, or what `train_aware` refuses.
         RepGhostError: when training diverges.
     """
+    execution = execution or Execution()
     parts = split_images(dataset.labels, plan.settings)
     calibration = prepare(dataset, preprocess, parts.calibration)
     images = Images(
         calibration.images,
         prepare(dataset, preprocess, parts.held_out),
-        TrainingFeed(dataset, parts.training, preprocess, plan.settings),
+        TrainingFeed(dataset, parts.training, preprocess, plan.settings, loading or Loading(0), execution.ranks),
     )
     notes: Mapping[str, Any] = {**source.calibration, "broken": len(calibration.broken)}
     source = Source(source.labels, source.checkpoint_sha256, notes)
-    return train_aware(model, images, plan, source, hooks, name)
+    return train_aware(model, images, plan, source, hooks, name, execution, start)

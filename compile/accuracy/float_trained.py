@@ -14,14 +14,20 @@ import numpy as np
 import torch
 
 from calib.qat.data import TrainingFeed, split_images
-from calib.qat.loop import adam, prepare_teacher, set_rates, training_step
+from calib.qat.loop import AdamRun, adam
 from calib.qat.weights import relative_groups
 from compile.accuracy.methods import FloatTrained
 from compile.accuracy.network import SEED, Network
 from compile.accuracy.row import Row, keep_row
 from compile.storage.measurements import Measurements
-from repghost.errors import RepGhostError
 from repghost.evaluation.accuracy import predict
+from repghost.training.follow.hooks import Hooks
+from repghost.training.loop import Loop
+from repghost.training.losses import as_teacher
+from repghost.training.options import Options
+from repghost.training.state.state import Progress
+
+CPU = torch.device("cpu")
 
 
 def measure_float_trained(network: Network, quantizer: FloatTrained, store: Measurements) -> Row:
@@ -39,16 +45,13 @@ def _train(network: Network, quantizer: FloatTrained) -> Row:
     schedule = replace(quantizer.settings.schedule, observe=len(subject.calibration.labels))
     settings = replace(quantizer.settings, schedule=schedule, seed=SEED)
     feed = TrainingFeed(dataset, split_images(dataset.labels, settings).training, subject.preprocess, settings)
-    teacher = prepare_teacher(copy.deepcopy(network.subject.fused), settings)
+    teacher = as_teacher(copy.deepcopy(network.subject.fused), CPU) if settings.distillation > 0 else None
     begun, model = time.process_time(), copy.deepcopy(network.subject.fused).requires_grad_(True)
     model.to(memory_format=torch.channels_last)
     optimizer = adam(relative_groups(([parameter] for parameter in model.parameters()), settings.learning_rate))
-    total, number = settings.epochs * feed.steps_per_epoch, 0
+    run = AdamRun(model, optimizer, settings, feed.steps_per_epoch, teacher)
+    loop = Loop(run, feed, Hooks(), Options(), lambda progress: None)
     for epoch in range(settings.epochs):
-        for images, labels in feed.batches(epoch):
-            set_rates(optimizer, number, total)
-            if not np.isfinite(training_step(model, teacher, optimizer, images, labels, settings)):
-                raise RepGhostError(f"the loss of the float network was not finite in step {number + 1} of {total}.")
-            number += 1
+        loop.train(epoch, Progress())
     logits = predict(model, network.test.images, subject.preprocess)
     return Row(logits.argmax(1).astype(np.int64), {"seconds": time.process_time() - begun})

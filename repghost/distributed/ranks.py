@@ -64,16 +64,19 @@ class Ranks:
             for tensor in module.state_dict().values():
                 dist.broadcast(tensor, 0)
 
-    def distributed(self, module: torch.nn.Module) -> DistributedDataParallel:
+    def distributed(self, module: torch.nn.Module, own_buffers: bool = True) -> DistributedDataParallel:
         """Return a module whose gradients are averaged over all processes.
 
-        Each process keeps its own running statistics, as upstream's; the first one's are evaluated and kept.
+        Args:
+            module: on this process's device.
+            own_buffers: each process keeps its own running statistics, as upstream's; the first one's are evaluated
+                and kept. Otherwise every forward pass begins with the first one's buffers.
         """
         devices = [self.device.index] if self.device.type == "cuda" else None
         # PyTorch 2.14 gave the switch another name.
         known = "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters
-        own_buffers: dict[str, Any] = {"forward_sync_buffers" if known else "broadcast_buffers": False}
-        return DistributedDataParallel(module, device_ids=devices, **own_buffers)
+        switch: dict[str, Any] = {"forward_sync_buffers" if known else "broadcast_buffers": not own_buffers}
+        return DistributedDataParallel(module, device_ids=devices, **switch)
 
     def wait(self) -> None:
         """Return once every process is here."""

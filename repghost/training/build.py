@@ -18,6 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError
 from repghost.network.model import RepGhostNet
+from repghost.training.losses import recipe_loss
+from repghost.training.options import Loss
+from repghost.training.precision import autocast, loss_scaler
 from repghost.training.recipe import Recipe, Weights
 from repghost.training.transfer import Start, freeze, train_mode
 
@@ -41,6 +44,21 @@ class Run:
     steps_per_epoch: int  # of the optimizer
 
     @property
+    def accumulate(self) -> int:
+        """Batches whose gradients are summed before one step."""
+        return self.recipe.execution.accumulate
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether images are brought to that memory layout."""
+        return self.recipe.execution.channels_last
+
+    @property
+    def loss(self) -> Loss:
+        """The recipe's cross-entropy."""
+        return recipe_loss(self.recipe)
+
+    @property
     def networks(self) -> dict[Weights, RepGhostNet]:
         """The networks that are evaluated after an epoch, of which the better is kept: the average comes first."""
         if self.average is None:
@@ -49,10 +67,7 @@ class Run:
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Return the context of the forward pass."""
-        amp = self.recipe.execution.amp
-        if amp == "off":
-            return contextlib.nullcontext()
-        return torch.autocast(self.ranks.device.type, getattr(torch, amp))
+        return autocast(self.recipe.execution.amp, self.ranks.device)
 
     def sync(self, last: bool) -> contextlib.AbstractContextManager[Any]:
         """Return the context of a backward pass; gradients meet those of other processes once per step."""
@@ -118,7 +133,7 @@ def start(recipe: Recipe, classes: int, steps_per_epoch: int, ranks: Ranks, weig
         # the random start, and batch-norm statistics that belong to it, for thousands of steps.
         average = ModelEmaV3(model, recipe.ema_decay, use_warmup=recipe.ema_warmup)
     train_mode(model, recipe.execution.freeze)
-    scaler = torch.amp.GradScaler(ranks.device.type, enabled=recipe.execution.amp == "float16")
+    scaler = loss_scaler(recipe.execution.amp, ranks.device)
     forward = _forward(recipe, model, ranks)
     return Run(recipe, ranks, model, forward, average, optimizer, schedule, scaler, epochs, steps_per_epoch)
 

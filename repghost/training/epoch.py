@@ -7,17 +7,21 @@ from timm.utils import distribute_bn
 
 from repghost.training.build import Run
 from repghost.training.epoch_accuracy import Evaluation, evaluate_epoch
+from repghost.training.feeds.base import Feed
 from repghost.training.loop import Loop
 from repghost.training.recipe import Weights
 from repghost.training.state.state import EpochRecord, Progress
 from repghost.training.transfer import train_mode
 
 
-def run_epoch(loop: Loop, epoch: int, progress: Progress, random: tuple[torch.Tensor, ...]) -> EpochRecord:
+def run_epoch(
+    loop: Loop[Run], feed: Feed, epoch: int, progress: Progress, random: tuple[torch.Tensor, ...]
+) -> EpochRecord:
     """Train on the rest of an epoch and evaluate the result.
 
     Args:
         loop: the parts of the run.
+        feed: where its batches come from.
         epoch: from 0.
         progress: of an interrupted epoch.
         random: each process's generator where it was interrupted; empty at the beginning of an epoch.
@@ -32,11 +36,11 @@ def run_epoch(loop: Loop, epoch: int, progress: Progress, random: tuple[torch.Te
     found: dict[Weights, Evaluation] = {}
     for name, network in run.networks.items():
         ranks.share(network)
-        found[name] = evaluate_epoch(network, loop.feed, recipe.preprocess, ranks)
+        found[name] = evaluate_epoch(network, feed, recipe.preprocess, ranks)
     kept = max(found, key=lambda name: found[name].rank(recipe.eval_metric))  # the average where the two are equal
     evaluated, both = found[kept], len(found) > 1
     batches = run.steps_per_epoch * recipe.execution.accumulate
-    loss, right, broken = ranks.sums([progress.loss, progress.right, len(loop.feed.broken)])
+    loss, right, broken = ranks.sums([progress.loss, progress.right, len(feed.broken)])
     images = batches * recipe.batch * ranks.count
     return EpochRecord(
         epoch=epoch + 1,

@@ -16,6 +16,8 @@ TRAIN_INTERPOLATIONS = ("random", "bilinear", "bicubic")
 AMP_TYPES = ("off", "float16", "bfloat16")
 FREEZE = ("none", "bn", "backbone")
 DISTRIBUTE_BN = ("", "broadcast", "reduce")
+SOFT, HARD = KINDS = ("soft", "hard")  # of distillation
+ALPHA, TEMPERATURE = 0.5, 1.0  # of distillation, DeiT's defaults
 
 Pair = tuple[float, float]
 

@@ -118,7 +118,7 @@ def _train(run: Run, classes: tuple[str, ...], feed: Feed, folder: Path, hooks: 
     hooks.begin(run.epochs, steps * recipe.execution.accumulate * recipe.batch * ranks.count)
     loop = Loop(run, feed, hooks, options, saved.write)
     for epoch in range(len(saved.history), run.epochs):
-        record = run_epoch(loop, epoch, progress, random)
+        record = run_epoch(loop, feed, epoch, progress, random)
         progress, random = Progress(), ()
         saved.finish_epoch(record)
         hooks.epoch(record)

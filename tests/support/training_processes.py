@@ -17,7 +17,8 @@ from repghost.training.build import start
 from repghost.training.epoch import share_statistics
 from repghost.training.feeds.choose import open_feed
 from repghost.training.follow.hooks import Hooks
-from repghost.training.loop import Loop, recipe_loss
+from repghost.training.loop import Loop
+from repghost.training.losses import recipe_loss
 from repghost.training.options import Loading
 from repghost.training.train import Options
 from tests.support.training_sets import made_set, tiny_recipe

@@ -11,8 +11,8 @@ from repghost.terminal import say
 
 if TYPE_CHECKING:
     from calib.qat.candidates import Candidate
+    from calib.qat.epochs import Hooks
     from calib.qat.loop import QatStep
-    from calib.qat.train_aware import Hooks
 
 
 @contextlib.contextmanager
@@ -20,14 +20,15 @@ def following() -> Iterator[Hooks]:
     """Yield hooks that show a bar with phase and loss in a terminal, and every candidate with its score."""
     from tqdm import tqdm
 
-    from calib.qat.train_aware import Hooks
+    from calib.qat.epochs import Hooks
     from repghost.training.suit import few_steps
 
     bar = tqdm(unit="step", leave=False, disable=None)  # None: no bar where the output is no terminal
 
-    def begin(steps: int) -> None:
+    def begin(steps: int, done: int) -> None:
         say_notes([few_steps(steps)])
         bar.reset(total=steps)
+        bar.update(done)
 
     def step(step: QatStep) -> None:
         bar.set_description(step.phase, refresh=False)

@@ -12,7 +12,15 @@ from torch import Tensor
 Batch = tuple[Tensor, Tensor, Tensor]  # inputs float32 [N, 3, H, W]; labels int64 [N]; targets [N] or [N, classes]
 
 
-class Feed(Protocol):
+class Batches(Protocol):
+    """Training batches of one process."""
+
+    def batches(self, epoch: int, done: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch from number `done` on, the same ones whatever ran before."""
+        ...
+
+
+class Feed(Batches, Protocol):
     """Training batches and held-out images of one process."""
 
     @property
@@ -23,10 +31,6 @@ class Feed(Protocol):
     @property
     def broken(self) -> tuple[str, ...]:
         """Messages about images that could not be decoded so far, in this process."""
-        ...
-
-    def batches(self, epoch: int, done: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch from number `done` on, the same ones whatever ran before."""
         ...
 
     def evaluated(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:

@@ -19,6 +19,7 @@ from timm.data.random_erasing import RandomErasing
 from torch.utils.data import DataLoader, Dataset
 
 from repghost.data import ImageError, ImageSet, left_out
+from repghost.data.images.preprocess import Preprocess
 from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError
 from repghost.training.feeds.base import Batch, epoch_order
@@ -86,16 +87,16 @@ class TrainingImages(Dataset[Any]):
 
 
 @dataclass(frozen=True, eq=False)
-class ValidationImages(Dataset[Any]):
+class PreparedImages(Dataset[Any]):
     """Images as the network is given them in deployment; a broken one is left out."""
 
     images: ImageSet
-    recipe: Recipe
+    preprocess: Preprocess
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8] | None, int, tuple[str, ...]]:
         """Return uint8 [size, size, 3] or None, the label, and a message about a broken image."""
         try:
-            return self.recipe.preprocess.apply(self.images[index][0]), int(self.images.labels[index]), ()
+            return self.preprocess.apply(self.images[index][0]), int(self.images.labels[index]), ()
         except ImageError as error:
             return None, int(self.images.labels[index]), (_named(self.images, index, error),)
 
@@ -106,7 +107,7 @@ def collate_training(samples: list[Any]) -> tuple[torch.Tensor, torch.Tensor, tu
     return images, labels, tuple(message for sample in samples for message in sample[2])
 
 
-def collate_validation(samples: list[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
+def collate_prepared(samples: list[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
     """Return uint8 [N, H, W, 3], int64 [N] and the messages of a batch; N is 0 when every image is broken."""
     good = [sample for sample in samples if sample[0] is not None]
     images = np.stack([sample[0] for sample in good]) if good else np.empty((0, 1, 1, 3), np.uint8)
@@ -162,10 +163,10 @@ class LoaderFeed:
         )
         own = list(range(ranks.rank, len(validation), ranks.count))
         self._validation = DataLoader(
-            ValidationImages(validation, recipe),
+            PreparedImages(validation, recipe.preprocess),
             batch_size=loading.validation_batch,
             sampler=own,
-            collate_fn=collate_validation,
+            collate_fn=collate_prepared,
             **shared,
         )
         self._finish = _Finish(recipe, classes, ranks)

@@ -21,7 +21,8 @@ from repghost.training.build import Run, start
 from repghost.training.feeds.choose import open_feed
 from repghost.training.feeds.loader import LoaderFeed
 from repghost.training.follow.hooks import Hooks
-from repghost.training.loop import Loop, recipe_loss
+from repghost.training.loop import Loop
+from repghost.training.losses import recipe_loss
 from repghost.training.options import Loading, Options
 from repghost.training.recipe import Recipe, get_recipe
 from repghost.training.state.state import EpochRecord, best_epoch
