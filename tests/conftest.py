@@ -11,6 +11,7 @@ import gc
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from compile.targets.table import ARM64, Target, host_target
 from tests.support import ROOT
 from tests.support.fake_bundle import fake_files, fake_sections
 from tests.support.remembered_ranges import remember
+from tests.support.two_processes import TwoProcesses
 
 gc.set_threshold(10_000)  # the default of 700 new objects looks through what imports make again and again
 os.environ.setdefault("REPGHOST_CACHE", str(ROOT / ".pytest_cache" / "repghost"))
@@ -90,3 +92,11 @@ def emulator() -> Emulator:
     if found is None:
         pytest.skip("no qemu-aarch64 with an arm64 C library; 'repghost doctor' says how to get one")
     return found
+
+
+@pytest.fixture(scope="session")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoProcesses]:
+    """Two processes of torchrun, for every test of a run that asks only what they compute together."""
+    processes = TwoProcesses(tmp_path_factory.mktemp("two"))
+    yield processes
+    processes.stop()

@@ -1,9 +1,7 @@
-"""Started by torchrun: what each process of a training under quantization computes, in a loop of somebody else."""
+"""What each process of a training under quantization computes, in a loop of somebody else."""
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import torch
@@ -46,8 +44,3 @@ def main(folder: str) -> None:
     torch.save(trained(rank, count), Path(folder) / f"rank-{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
-    os._exit(0)  # all is written; torch's own threads sometimes abort an interpreter that tears itself down

@@ -31,9 +31,3 @@ def torchrun(data: Path, output: Path, *more: str) -> list[str]:
 
 def finish(command: list[str], timeout: float = 300) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment(), check=False)
-
-
-def helper(processes: int, *arguments: object, module: str = "training_processes") -> None:
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    result = finish([*words, "-m", f"tests.support.{module}", *map(str, arguments)])
-    assert result.returncode == 0, result.stderr

@@ -1,4 +1,4 @@
-"""Started by torchrun: what each process of a run computes, printed by the first one as one line of JSON."""
+"""What each process of a run computes; the first one writes it to a file."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from tests.support import qat_processes
 from tests.support.lively_network import lively_model, random_images
 from tests.support.quantized_graphs import IMAGES, PREPROCESS, assert_same_integers, quantize
 from tests.support.random_graphs import CLASSES, Builder, random_graph
-from tests.support.training_commands import helper
+from tests.support.two_processes import TwoProcesses
 
 LABELS = torch.arange(len(IMAGES)) % CLASSES
 X = torch.from_numpy(PREPROCESS.normalize(IMAGES))
@@ -233,8 +233,8 @@ def test_torch_compile_gives_the_same_gradients() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_with_half_of_each_batch_train_as_one(tmp_path: Path) -> None:
-    helper(2, tmp_path, module="qat_processes")
+def test_two_processes_with_half_of_each_batch_train_as_one(tmp_path: Path, two_processes: TwoProcesses) -> None:
+    two_processes.help(tmp_path, module="qat_processes")
     first, second = (torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True) for rank in range(2))
     whole = qat_processes.trained(0, 1)
     assert first.keys() == whole.keys()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from repghost.errors import RepGhostError, UsageError
 from repghost.training.transfer import Start
 from tests.support.drawn import draw
 from tests.support.networks import network
-from tests.support.training_commands import finish
+from tests.support.two_processes import TwoProcesses
 
 RECIPE = DetectionRecipe(
     width=0.25, epochs=2, batch=2, milestones=(1,), warmup_steps=2, min_size=64, max_size=96, train_norm=True,
@@ -113,14 +112,15 @@ def test_the_commands_train_validate_and_export(folder: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_with_twice_the_batch(folder: Path, tmp_path: Path) -> None:
+def test_two_processes_train_as_one_with_twice_the_batch(
+    folder: Path, tmp_path: Path, two_processes: TwoProcesses
+) -> None:
     draw(folder, "val", 3, seed=1)
     words = ["detect-train", "--data", str(folder), "--width", "0.25", "--epochs", "1", "--min-size", "64"]
     words += ["--max-size", "96", "-j", "0", "--train-split", "train", "--val-split", "val", "--fixed-norm"]
     words += ["--device", "cpu", "--lr", "0.001"]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-    two = finish([*torchrun, "repghost.cli", *words, "--batch", "1", "-o", str(tmp_path / "two")])
-    assert two.returncode == 0, two.stderr
+    two = two_processes.run(*words, "--batch", "1", "-o", tmp_path / "two")
+    assert two.codes == [0, 0], two.stderr
     assert "FutureWarning" not in two.stderr
     assert two.stdout.count("written:") == 1
     one = CliRunner().invoke(cli, [*words, "--batch", "2", "-o", str(tmp_path / "one")])

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from repghost.distributed.ranks import Ranks
 from repghost.network.model import RepGhostNet
 from repghost.training.state.state import read_state
 from tests.support import training_processes as processes
-from tests.support.training_commands import environment, finish, helper, single, torchrun
+from tests.support.training_commands import environment, finish, single, torchrun
 from tests.support.training_sets import make_tree, tiny_recipe
+from tests.support.two_processes import TwoProcesses
 
 # nothing that depends on how a batch is cut
 EXACT = ["--freeze", "bn", "--drop", "0", "--reprob", "0", "--no-model-ema"]
@@ -35,10 +35,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_with_twice_the_batch(data: Path, tmp_path: Path) -> None:
-    two = finish(torchrun(data, tmp_path / "two", "-b", "8", *EXACT))
+def test_two_processes_train_as_one_with_twice_the_batch(
+    data: Path, tmp_path: Path, two_processes: TwoProcesses
+) -> None:
+    two = two_processes.run(*single(data, tmp_path / "two", "-b", "8", *EXACT)[3:])
     one = here(single(data, tmp_path / "one", "-b", "16", *EXACT))
-    assert (one.exit_code, two.returncode) == (0, 0), one.output + two.stderr
+    assert (one.exit_code, two.codes) == (0, [0, 0]), one.output + two.stderr
     first, second = (read_state(tmp_path / name / "state.pt") for name in ("one", "two"))
     for name, tensor in first.model.items():
         assert torch.allclose(tensor, second.model[name], atol=1e-5), name
@@ -48,8 +50,8 @@ def test_two_processes_train_as_one_with_twice_the_batch(data: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_two_processes_average_the_gradients_of_twice_the_batch(tmp_path: Path) -> None:
-    helper(2, "gradients", 8, tmp_path)
+def test_two_processes_average_the_gradients_of_twice_the_batch(tmp_path: Path, two_processes: TwoProcesses) -> None:
+    two_processes.help("gradients", 8, tmp_path)
     processes.gradients(Ranks(), 16, tmp_path)
     whole, halves = (torch.load(tmp_path / f"gradients-{count}.pt", weights_only=True) for count in (1, 2))
     assert whole.keys() == halves.keys()
@@ -59,16 +61,18 @@ def test_two_processes_average_the_gradients_of_twice_the_batch(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_statistics_are_broadcast_or_averaged(tmp_path: Path) -> None:
-    helper(2, "statistics", "", tmp_path)
+def test_statistics_are_broadcast_or_averaged(tmp_path: Path, two_processes: TwoProcesses) -> None:
+    two_processes.help("statistics", "", tmp_path)
     values = json.loads((tmp_path / "statistics.json").read_text())
     assert values == {"broadcast": [1.0, 1.0], "reduce": [1.5, 1.5]}
 
 
 @pytest.mark.slow
-def test_a_lost_process_is_started_again_and_changes_nothing(data: Path, tmp_path: Path) -> None:
+def test_a_lost_process_is_started_again_and_changes_nothing(
+    data: Path, tmp_path: Path, two_processes: TwoProcesses
+) -> None:
     more = ("-b", "8", "--epochs", "3", "--resume", "auto", "--recovery-interval", "1")
-    whole = finish(torchrun(data, tmp_path / "whole", *more))
+    whole = two_processes.run(*single(data, tmp_path / "whole", *more)[3:])
     command = torchrun(data, tmp_path / "run", *more)
     command.insert(4, "--max-restarts=1")
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
@@ -83,7 +87,7 @@ def test_a_lost_process_is_started_again_and_changes_nothing(data: Path, tmp_pat
         assert time.monotonic() < deadline
         time.sleep(0.005)
     _, errors = process.communicate(timeout=240)
-    assert (whole.returncode, process.returncode) == (0, 0), errors
+    assert (whole.codes, process.returncode) == ([0, 0], 0), whole.stderr + errors
     first, second = (read_checkpoint(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
     assert all(torch.equal(first.state_dict[name], second.state_dict[name]) for name in first.state_dict)
 
@@ -94,15 +98,14 @@ def children(parent: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_two_processes_validate_uneven_shares_as_one(data: Path, tmp_path: Path) -> None:
+def test_two_processes_validate_uneven_shares_as_one(data: Path, tmp_path: Path, two_processes: TwoProcesses) -> None:
     path = tmp_path / "model.safetensors"
     torch.manual_seed(0)
     preprocess = tiny_recipe().preprocess.to_dict()
     write_checkpoint(path, RepGhostNet(0.25, 3).eval(), preprocess, ("blue", "green", "red"))
     arguments = ["validate", str(path), "--data", str(data), "--split", "val", "--images", "9", "--json"]
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    two = finish([*words, "-m", "repghost.cli", *arguments])
-    assert two.returncode == 0, two.stderr
+    two = two_processes.run(*arguments)
+    assert two.codes == [0, 0], two.stderr
     first, second = json.loads(two.stdout), json.loads(CliRunner().invoke(cli, arguments).stdout)
     assert (first.pop("processes"), second.pop("processes")) == (2, 1)
     for one, other in zip(first["networks"], second["networks"], strict=True):

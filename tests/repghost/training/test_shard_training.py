@@ -19,9 +19,10 @@ from repghost.training.state.state import read_state
 from repghost.training.train import Hooks, Options, TrainingStoppedError, TrainResult, train
 from tests.support import training_processes as processes
 from tests.support.tensors import differing
-from tests.support.training_commands import finish, helper, single, torchrun
+from tests.support.training_commands import single
 from tests.support.training_sets import make_tree, tiny_recipe
 from tests.support.training_shards import write_numbered, write_shards
+from tests.support.two_processes import TwoProcesses
 
 FAST = Options(Loading(workers=0))
 
@@ -58,9 +59,9 @@ def test_an_epoch_takes_every_image_once_and_a_few_shards_at_a_time(shards: int)
 
 
 @pytest.mark.slow
-def test_two_processes_see_every_image_once(tmp_path: Path) -> None:
+def test_two_processes_see_every_image_once(tmp_path: Path, two_processes: TwoProcesses) -> None:
     pattern = write_numbered(tmp_path / "train", [90, 31, 3, 100])
-    helper(2, "seen", pattern, tmp_path)
+    two_processes.help("seen", pattern, tmp_path)
     two = json.loads((tmp_path / "seen.json").read_text())
     assert [len(part) for part in two] == [112, 112]
     assert sorted(two[0] + two[1]) == list(range(224))
@@ -116,12 +117,13 @@ def test_the_command_trains_and_validates_on_shards(folder: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_two_processes_train_on_shards_as_one(folder: Path, tmp_path: Path) -> None:
+def test_two_processes_train_on_shards_as_one(folder: Path, tmp_path: Path, two_processes: TwoProcesses) -> None:
     exact = ("--freeze", "bn", "--drop", "0", "--reprob", "0", "--no-model-ema")
     assert command(folder, tmp_path / "one", *exact, "-b", "16").exit_code == 0
     training, validation = patterns(folder)
-    two = finish(torchrun(training, tmp_path / "two", "-b", "8", "--val-data", str(validation), *exact))
-    assert two.returncode == 0, two.stderr
+    words = single(training, tmp_path / "two", "-b", "8", "--val-data", str(validation), *exact)[3:]
+    two = two_processes.run(*words)
+    assert two.codes == [0, 0], two.stderr
     first, second = (read_state(tmp_path / name / "state.pt") for name in ("one", "two"))
     for name, tensor in first.model.items():
         assert torch.allclose(tensor, second.model[name], atol=1e-5), name
