@@ -39,9 +39,19 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def remembered_ranges_of_fixtures(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Remember chosen ranges also where a fixture of a module asks for them, before its first test."""
+    remember_ranges(tmp_path_factory)
+
+
 @pytest.fixture(autouse=True)
 def remembered_ranges(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Remember chosen ranges as soon as a test has imported the module that asks for them."""
+    remember_ranges(tmp_path_factory)
+
+
+def remember_ranges(tmp_path_factory: pytest.TempPathFactory) -> None:
     calibration = sys.modules.get("calib.ptq.apply")
     if calibration is not None and not hasattr(calibration.choose_observers, "__wrapped__"):
         own = tmp_path_factory.getbasetemp()

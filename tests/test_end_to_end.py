@@ -39,7 +39,7 @@ from tests.support.rounding_mode import in_every_mode
 pytestmark = pytest.mark.slow  # every test needs a whole run of `make compile`
 
 IMAGES = 100
-CALIBRATED = 64  # images; all 512 of the default take half a minute more
+CALIBRATED = 32  # images; all 512 of the default take half a minute more
 HALF_AGREEMENT = 0.995  # of the answers of half precision with those of float32
 EMULATED = {"neon": "cortex-a53", "dot": "cortex-a76", "i8mm": "max"}
 
