@@ -26,7 +26,7 @@ from compile.storage.stage_cache import StageCache
 from compile.subject.load import load_subject
 from compile.subject.request import Request
 from compile.subject.run_folder import MADE_OF, folder_of, hold_folder, made_of
-from compile.subject.subject import FloatSubject, QuantizedSubject, RepGhostSubject, Subject
+from compile.subject.subject import FloatSubject, ImportedSubject, QuantizedSubject, RepGhostSubject, Subject
 from compile.targets.precisions import FP32, INT8
 from compile.targets.table import JETSON, Target, find_target, host_target
 from compile.tensorrt import pipeline
@@ -55,12 +55,13 @@ class _Run:
         return folder_of(self.request, self.subject)
 
 
-def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
+def run(request: Request, say: Callable[[str], None], given: Subject | None = None) -> dict[str, Any]:
     """Run every stage and return the report.
 
     Args:
         request: what the user asked for.
         say: is given one line per stage.
+        given: a network and images that are opened already, instead of those of the request.
 
     Raises:
         UsageError: when the request, the weights or the images cannot be used.
@@ -69,8 +70,8 @@ def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
     """
     target = find_target(request.target)
     if target is JETSON:
-        return pipeline.run(request, say)
-    this = _load(request, target, say)
+        return pipeline.run(request, say, given)
+    this = _load(request, target, say, given)
     with hold_folder(request, this.subject, say):
         return _make(this, target)
 
@@ -94,14 +95,14 @@ def _make(this: _Run, target: Target) -> dict[str, Any]:
     return report
 
 
-def _load(request: Request, target: Target, say: Callable[[str], None]) -> _Run:
+def _load(request: Request, target: Target, say: Callable[[str], None], given: Subject | None) -> _Run:
     """Return weights, images and settings, checked against what the target can do."""
     config = read_config(request.config, None)
     if config.policy != "cpu":
         raise UsageError(f"policy {config.policy!r} is not for {target.name}; a CPU needs the policy 'cpu'.")
     progress = Progress(say)
     with progress.stage("load"):
-        subject = load_subject(request)
+        subject = given or load_subject(request)
         progress.note = _loaded(subject)
     for note in subject.notes:
         say(f"note: {note}")
@@ -140,7 +141,7 @@ def _quantize(this: _Run) -> Program:
     """Write the quantized file and return its integer program."""
     progress, path = this.progress, this.folder / QDQ_FILE
     match this.subject:
-        case QuantizedSubject(qdq=content):
+        case QuantizedSubject(qdq=content) | ImportedSubject(qdq=bytes() as content):
             pass
         case FloatSubject() as subject:
             content = _calibrate(this, subject)

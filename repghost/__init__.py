@@ -14,6 +14,14 @@ from repghost.version import __version__
 if TYPE_CHECKING:
     from calib.settings.config import LayerSettings as LayerSettings
     from calib.settings.config import QuantConfig as QuantConfig
+    from repghost.api.benchmarks import Benchmark as Benchmark
+    from repghost.api.benchmarks import bench as bench
+    from repghost.api.boards import deploy as deploy
+    from repghost.api.boards import verify as verify
+    from repghost.api.compiled import CompiledBundle as CompiledBundle
+    from repghost.api.compiled import compile as compile
+    from repghost.api.conversion import export as export
+    from repghost.api.conversion import fuse as fuse
     from repghost.api.dataset import Dataset as Dataset
     from repghost.api.dataset import open_dataset as open_dataset
     from repghost.api.evaluation import compare as compare
@@ -24,8 +32,10 @@ if TYPE_CHECKING:
     from repghost.api.networks import list_models as list_models
     from repghost.api.quantized import QuantizedNetwork as QuantizedNetwork
     from repghost.api.quantized import quantize as quantize
-    from repghost.api.results import Comparison as Comparison
-    from repghost.api.results import Evaluation as Evaluation
+    from repghost.api.reports import Report as Report
+    from repghost.api.reports import report as report
+    from repghost.api.shown.results import Comparison as Comparison
+    from repghost.api.shown.results import Evaluation as Evaluation
     from repghost.checkpoints.checkpoint import load_model as load_model
     from repghost.checkpoints.checkpoint import read_checkpoint as read_checkpoint
     from repghost.data.images.preprocess import Preprocess as Preprocess
@@ -33,28 +43,40 @@ if TYPE_CHECKING:
 
 # A row per public name: where it lives. Each is imported on first use.
 _LAZY = {
-    "Comparison": "repghost.api.results",
+    "Benchmark": "repghost.api.benchmarks",
+    "Comparison": "repghost.api.shown.results",
+    "CompiledBundle": "repghost.api.compiled",
     "Dataset": "repghost.api.dataset",
-    "Evaluation": "repghost.api.results",
+    "Evaluation": "repghost.api.shown.results",
     "LayerSettings": "calib.settings.config",
     "Model": "repghost.api.models",
     "Preprocess": "repghost.data.images.preprocess",
     "QuantConfig": "calib.settings.config",
     "QuantizedNetwork": "repghost.api.quantized",
     "RepGhostNet": "repghost.network.model",
+    "Report": "repghost.api.reports",
+    "bench": "repghost.api.benchmarks",
     "compare": "repghost.api.evaluation",
+    "compile": "repghost.api.compiled",
     "create_model": "repghost.api.networks",
+    "deploy": "repghost.api.boards",
     "evaluate": "repghost.api.evaluation",
+    "export": "repghost.api.conversion",
+    "fuse": "repghost.api.conversion",
     "list_models": "repghost.api.networks",
     "load": "repghost.api.models",
     "load_model": "repghost.checkpoints.checkpoint",
     "open_dataset": "repghost.api.dataset",
     "quantize": "repghost.api.quantized",
     "read_checkpoint": "repghost.checkpoints.checkpoint",
+    "report": "repghost.api.reports",
+    "verify": "repghost.api.boards",
 }
 
 __all__ = [
+    "Benchmark",
     "Comparison",
+    "CompiledBundle",
     "Dataset",
     "Evaluation",
     "LayerSettings",
@@ -63,16 +85,24 @@ __all__ = [
     "QuantConfig",
     "QuantizedNetwork",
     "RepGhostNet",
+    "Report",
     "__version__",
+    "bench",
     "compare",
+    "compile",
     "create_model",
+    "deploy",
     "evaluate",
+    "export",
+    "fuse",
     "list_models",
     "load",
     "load_model",
     "open_dataset",
     "quantize",
     "read_checkpoint",
+    "report",
+    "verify",
 ]
 
 

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from calib.settings.config import MAX_CONFIG_BYTES, config_from_json, default_config
+from calib.settings.config import MAX_CONFIG_BYTES, QuantConfig, config_from_json, default_config
+from calib.settings.policy import find_policy
 from repghost.errors import UsageError
 from repghost.untrusted import read_bounded
 
-if TYPE_CHECKING:
-    from calib.settings.config import QuantConfig
 
-
-def read_config(path: Path | None, policy: str | None) -> QuantConfig:
+def read_config(path: Path | QuantConfig | None, policy: str | None) -> QuantConfig:
     """Return the quantization settings of a file, or the policy's defaults; `policy` replaces the file's.
+
+    Args:
+        path: a JSON file, or the settings themselves.
+        policy: a name of `calib.settings.policy.POLICIES`.
 
     Raises:
         UsageError: when the file cannot be read or its content is refused, or there is no such policy.
     """
     if path is None:
         return default_config(policy)
+    if isinstance(path, QuantConfig):
+        return path if policy is None else replace(path, policy=find_policy(policy).name)
     data = read_bounded(path, MAX_CONFIG_BYTES)
     try:
         config = config_from_json(data.decode("utf-8"))

@@ -40,6 +40,11 @@ class Verification:
     replays: tuple[Replay, ...]
     skipped: tuple[Skipped, ...]
 
+    def __repr__(self) -> str:
+        lines = [f"{it.variant}: {it.pictures} pictures as recorded, on {it.machine}" for it in self.replays]
+        lines += [f"{it.variant}: not run here: {it.reason}" for it in self.skipped]
+        return "\n".join([f"verified: {self.bundle.path}, bundle {self.bundle.digest[:12]}", *lines])
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""
         return {

@@ -45,6 +45,9 @@ class Deployment:
     accuracy: str
     replaced: str | None  # the digest that was current before
 
+    def __repr__(self) -> str:
+        return f"deployed: bundle {self.bundle.digest[:12]} to {describe(self.facts)}; {self.proof}; {self.accuracy}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""
         return {

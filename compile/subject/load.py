@@ -16,6 +16,7 @@ from compile.subject.images import choose_calibration, open_test, select_test_im
 from compile.subject.request import SubjectRequest
 from compile.subject.subject import (
     CARRIED_DATA,
+    CARRIED_KIND,
     CARRIED_WEIGHTS,
     CARRIED_WIDTH,
     RANDOM,
@@ -80,7 +81,7 @@ def _float_network(
 
     if weights is None:
         network = open_network(replace(NetworkSource(str(_carried(request))), **_asked(request)))
-        return network, {"kind": "carried", "source": CARRIED_WEIGHTS.name, "sha256": network.digest}
+        return network, {"kind": CARRIED_KIND, "source": CARRIED_WEIGHTS.name, "sha256": network.digest}
     if request.data is None:
         raise UsageError(
             f"WEIGHTS={request.weights} needs DATA=DIR, pictures of the classes it was trained for: they calibrate the "

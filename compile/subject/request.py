@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compile.storage.files import NAME
 from compile.targets.precisions import Precision
 from repghost.errors import UsageError
 from repghost.sizes import Size
+
+if TYPE_CHECKING:
+    from calib.settings.config import QuantConfig
+    from repghost.data.images.preprocess import Preprocess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +25,7 @@ class SubjectRequest:
     data: Path | None = None  # a set of images; None: the carried one
     width: str | None = None  # refused when the weights have another; needed for "timm"
     size: Size | None = None  # pixels of the input, instead of the checkpoint's
-    preprocess: Path | None = None  # JSON that says how images are prepared, instead of the weights
+    preprocess: Path | Preprocess | None = None  # JSON that says how images are prepared, instead of the weights
     calibration_images: int = 512  # at most so many calibrate
     test_images: int | None = None  # only so many are evaluated on; None: all
     seed: int = 0  # chooses images, and makes random weights
@@ -40,7 +45,7 @@ class Request(SubjectRequest):
     precisions: tuple[Precision, ...]
     output: Path = Path("build")
     name: str | None = None  # ends the name of the run's folder, so that it shares none with other weights or images
-    config: Path | None = None  # quantization settings
+    config: Path | QuantConfig | None = None  # quantization settings
     threads: int = 1  # of the measured inference
     max_drop: float | None = None  # percentage points of top-1 that int8 may lose
     fetch: bool = True  # whether an absent emulator may be fetched

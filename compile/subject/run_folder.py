@@ -9,7 +9,7 @@ from typing import Any
 
 from compile.storage.strict_json import parse_strict
 from compile.subject.request import Request
-from compile.subject.subject import RANDOM, TIMM, FloatSubject, Subject
+from compile.subject.subject import CARRIED_KIND, RANDOM, TIMM, FloatSubject, Subject
 from repghost.errors import IntegrityError, UsageError
 from repghost.files import sweep
 from repghost.locks import locked
@@ -30,6 +30,8 @@ def folder_of(request: Request, subject: Subject) -> Path:
 def made_of(request: Request, subject: Subject) -> dict[str, str | None]:
     """Return where the weights and the images of a run lay, for its report; None for images that nobody gave."""
     weights, data = request.weights, request.data
+    if weights is None and subject.weights["kind"] != CARRIED_KIND:
+        return {"weights": f"{subject.weights['source']}, opened by a program", "data": None}
     if weights == RANDOM:
         weights = f"{RANDOM}, seed {request.seed}"
     elif weights not in (None, TIMM):

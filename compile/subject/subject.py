@@ -26,6 +26,7 @@ CARRIED_DATA = ROOT / "assets/fashion-mnist"
 CARRIED_WEIGHTS = CARRIED_DATA / "repghostnet_0_5x.safetensors"
 CARRIED_WIDTH = 0.5
 RANDOM, TIMM = "random", "timm"  # what a user writes for weights that were never trained, and for those of timm
+CARRIED_KIND = "carried"  # what a report calls the weights that nobody gave
 RANDOM_SIZE = 224  # pixels
 
 
@@ -126,9 +127,15 @@ class RepGhostSubject(FloatSubject):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImportedSubject(FloatSubject):
-    """Any other network: from an ONNX file, or of timm or torchvision."""
+    """Any other network: from an ONNX file, or of timm or torchvision.
+
+    Attributes:
+        imported: its operators.
+        qdq: the QDQ file of the network, where it was quantized before.
+    """
 
     imported: Graph
+    qdq: bytes | None = None
 
     @property
     def graph(self) -> Graph:

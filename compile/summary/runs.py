@@ -76,7 +76,7 @@ def run_all(requests: Iterable[Request], say: Callable[[str], None]) -> list[str
 
 def _key(request: Request) -> str:
     """Return a name made of what can change a run: settings, weights, images, code and tools."""
-    files = [path for path in (request.config, request.preprocess, request.class_map) if path]
+    files = [path for path in (request.config, request.preprocess, request.class_map) if isinstance(path, Path)]
     files += [Path(name) for name in (request.weights, request.class_order) if name and Path(name).is_file()]
     values = {
         "request": {key: str(value) for key, value in asdict(request).items()},

@@ -17,7 +17,7 @@ from compile.storage.stage_cache import StageCache
 from compile.subject.load import load_subject
 from compile.subject.request import Request
 from compile.subject.run_folder import MADE_OF, folder_of, hold_folder, made_of
-from compile.subject.subject import FloatSubject, RepGhostSubject
+from compile.subject.subject import FloatSubject, RepGhostSubject, Subject
 from compile.targets.table import JETSON
 from compile.tensorrt.accuracy import evaluate_int8
 from compile.tensorrt.bundle_files import bundle_files, bundle_sections, metadata_of
@@ -55,19 +55,20 @@ class _Run:
     progress: Progress
 
 
-def run(request: Request, say: Callable[[str], None]) -> dict[str, Any]:
+def run(request: Request, say: Callable[[str], None], given: Subject | None = None) -> dict[str, Any]:
     """Run every stage and return the report.
 
     Args:
         request: what the user asked for.
         say: is given one line per stage.
+        given: a network and images that are opened already, instead of those of the request.
 
     Raises:
         UsageError: when the request, the weights or the images cannot be used.
         IntegrityError: when the written files break a rule, or two evaluations of them disagree.
         AccuracyGateError: when int8 loses more than `max_drop`; bundle and report are written all the same.
     """
-    this = _load(request, say)
+    this = _load(request, say, given)
     with hold_folder(request, this.subject, say):
         return _make(request, this)
 
@@ -94,14 +95,14 @@ def _make(request: Request, this: _Run) -> dict[str, Any]:
     return report
 
 
-def _load(request: Request, say: Callable[[str], None]) -> _Run:
+def _load(request: Request, say: Callable[[str], None], given: Subject | None) -> _Run:
     """Return weights, images and settings, checked against what the board's JetPack can do."""
     check_builder(request.via)
     jetpack, options = find_jetpack(request.jetpack), PlacementOptions(request.squeeze_excite, request.depthwise)
     config = _config(request.config)
     progress, cache = Progress(say), StageCache(request.output / ".cache")
     with progress.stage("load"):
-        subject = _float_subject(request)
+        subject = _float_subject(given or load_subject(request))
         size = sides_text(subject.preprocess.size)
         progress.note = f"{subject.name}, {subject.weights['kind']} weights, {size} px, JetPack {jetpack.name}"
     for note in subject.notes:
@@ -109,20 +110,20 @@ def _load(request: Request, say: Callable[[str], None]) -> _Run:
     return _Run(subject, settle(config, subject), jetpack, options, cache, progress)
 
 
-def _config(path: Path | None) -> QuantConfig:
+def _config(path: Path | QuantConfig | None) -> QuantConfig:
     """Return the user's settings, or the policy's defaults."""
     config = read_config(path, None if path else POLICY)
     if config.policy != POLICY:
+        source = path if isinstance(path, Path) else "the config"
         raise UsageError(
-            f"{path} has the policy {config.policy!r}, which has zero points; TensorRT takes only symmetric int8. Give "
-            f"it the policy {POLICY!r}."
+            f"{source} has the policy {config.policy!r}, which has zero points; TensorRT takes only symmetric int8. "
+            f"Give it the policy {POLICY!r}."
         )
     return config
 
 
-def _float_subject(request: Request) -> FloatSubject:
+def _float_subject(subject: Subject) -> FloatSubject:
     """Return weights and images; a file that is quantized already has no fp16 form."""
-    subject = load_subject(request)
     if not isinstance(subject, FloatSubject):
         source = subject.weights["source"]
         command = shell_command("repghost", "lint", source, "--for", "tensorrt")

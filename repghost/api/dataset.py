@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from repghost.api.html import page, table
+from repghost.api.shown.html import page, table
 from repghost.data import ImageSet, MissingSplitError, left_out, notes_on
 from repghost.data import open_dataset as open_split
 from repghost.data.subset import choose_balanced

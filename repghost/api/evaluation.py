@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from repghost.api.images import Batch, ImagesLike, Reader
+from repghost.api.accepted.images import Batch, ImagesLike, Reader
+from repghost.api.accepted.pixels import Pixels, check_pixels
+from repghost.api.accepted.sources import SetSource, StreamSource, open_source
 from repghost.api.networks import PreprocessLike
-from repghost.api.pixels import Pixels, check_pixels
 from repghost.api.predictors import EvaluableLike, predictor_of
-from repghost.api.progress import Progress, follow
-from repghost.api.results import Comparison, Evaluation, Mistake, surest
-from repghost.api.sources import SetSource, StreamSource, open_source
+from repghost.api.shown.progress import Progress, follow
+from repghost.api.shown.results import Comparison, Evaluation, Mistake, surest
 from repghost.data import notes_on, refuse_empty
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import paired_difference, wilson
@@ -155,7 +155,7 @@ def _evaluated(predictors: Sequence[Predictor], source: SetSource | StreamSource
             broken.extend(batch.broken)
             if not len(batch.images):
                 continue
-            labels.append(_checked(batch, len(classes)))
+            labels.append(checked_batch(batch, len(classes)))
             for it, predictor, order in zip(counted, predictors, columns, strict=True):
                 logits = predictor.logits(batch.images)
                 _count(it, logits if order is None else logits[:, order], labels[-1], batch, classes, wanted.mistakes)
@@ -192,7 +192,7 @@ def _count(
     counted.mistakes = surest((*counted.mistakes, *found), kept)
 
 
-def _checked(batch: Batch, classes: int) -> NDArray[np.int64]:
+def checked_batch(batch: Batch, classes: int) -> NDArray[np.int64]:
     """Return the labels of a batch.
 
     Raises:

@@ -13,9 +13,9 @@ from compile.bundle.host_model import HostModel, Prediction, check_host_bundle
 from compile.bundle.manifest import MANIFEST
 from compile.targets.precisions import PRECISIONS
 from compile.targets.table import HOST, host_target
-from repghost.api.html import page, table
-from repghost.api.images import Reader
-from repghost.api.pixels import Pixels, check_pixels
+from repghost.api.accepted.images import Reader
+from repghost.api.accepted.pixels import Pixels, check_pixels
+from repghost.api.shown.html import page, table
 from repghost.errors import UsageError, unknown_value
 from repghost.evaluation.predictor import HOST_BUILD, Predictor
 

@@ -25,7 +25,7 @@ from calib.settings.policy import float_parts
 from calib.simulate.exact import ExactNetwork
 from calib.simulate.float32 import SimulatedNetwork
 from compile.subject.subject import Images
-from repghost.api.calibration import (
+from repghost.api.accepted.calibration import (
     AUTO,
     Calibration,
     ConfigLike,
@@ -33,15 +33,15 @@ from repghost.api.calibration import (
     held_out_images,
     read_settings,
 )
+from repghost.api.accepted.images import ImagesLike
+from repghost.api.accepted.pixels import Pixels, check_pixels
 from repghost.api.evaluation import compare, evaluate
-from repghost.api.html import page, table
-from repghost.api.images import ImagesLike
 from repghost.api.networks import NetworkLike, PreprocessLike, open_float
-from repghost.api.pixels import Pixels, check_pixels
 from repghost.api.predictors import EvaluableLike
-from repghost.api.progress import Progress, follow
-from repghost.api.results import Comparison, Evaluation
 from repghost.api.sensitivity import LayerSensitivities, measure
+from repghost.api.shown.html import page, table
+from repghost.api.shown.progress import Progress, follow
+from repghost.api.shown.results import Comparison, Evaluation
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import BATCH

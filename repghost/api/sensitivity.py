@@ -15,8 +15,8 @@ from calib.analysis.sensitivity import measure_sensitivity
 from calib.analysis.sensitivity_page import Row, make_rows, to_dict, to_figure, to_svg, to_table
 from calib.ptq.apply import batches
 from calib.quantize import Quantized
-from repghost.api.html import page, table
-from repghost.api.progress import Progress, follow
+from repghost.api.shown.html import page, table
+from repghost.api.shown.progress import Progress, follow
 from repghost.data.images.preprocess import Preprocess
 from repghost.files import write_text_atomically
 from repghost.graph.macs import shares_of_work
@@ -61,7 +61,7 @@ class LayerSensitivities:
 
     def plot(self) -> Figure:
         """Return a figure of horizontal bars, the most sensitive layer on top."""
-        from repghost.api.figures import ShownFigure
+        from repghost.api.shown.figures import ShownFigure
 
         return to_figure(self.rows, self.title, ShownFigure)
 

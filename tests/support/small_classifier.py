@@ -17,6 +17,7 @@ PREPROCESS = Preprocess(size=SIZE, resize=SIZE, interpolation="bilinear", mean=(
 COLOURS = {"bright": (220, 220, 220), "dark": (30, 30, 30), "red": (210, 40, 40)}
 
 
+@torch.enable_grad()
 def small_classifier(labels: tuple[str, ...] | None = CLASSES) -> nn.Sequential:
     """Return a network in evaluation mode that tells the three colours apart, with its preprocessing."""
     torch.manual_seed(0)

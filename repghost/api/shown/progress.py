@@ -14,7 +14,7 @@ Progress: TypeAlias = bool | Report | None
 
 
 @contextmanager
-def follow(progress: Progress, stage: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def follow(progress: Progress, stage: str, total: int | None, unit: str = "picture") -> Iterator[Callable[[int], None]]:
     """Give a function that is told how many more are done.
 
     Args:
@@ -22,6 +22,7 @@ def follow(progress: Progress, stage: str, total: int | None) -> Iterator[Callab
             called with the stage, how many are done, and of how many (None where nobody knows).
         stage: what is done.
         total: of how many.
+        unit: what is counted.
     """
     if callable(progress):
         done = 0
@@ -34,7 +35,7 @@ def follow(progress: Progress, stage: str, total: int | None) -> Iterator[Callab
         yield tell
         return
     shown = progress if progress is not None else _is_watched()
-    with tqdm(total=total, desc=stage, unit="picture", leave=False, disable=not shown) as bar:
+    with tqdm(total=total, desc=stage, unit=unit, leave=False, disable=not shown) as bar:
         yield bar.update
 
 

@@ -15,12 +15,11 @@ from calib.importer.open_network import FloatNetwork
 from calib.observers import OBSERVERS
 from calib.settings.config import QuantConfig, config_from_dict
 from calib.settings.config_file import read_config
-from calib.settings.policy import find_policy
 from compile.subject.subject import Images
-from repghost.api.images import ImagesLike, Reader
-from repghost.api.pixels import Pixels
-from repghost.api.progress import Progress, follow
-from repghost.api.sources import SetSource, open_source
+from repghost.api.accepted.images import ImagesLike, Reader
+from repghost.api.accepted.pixels import Pixels
+from repghost.api.accepted.sources import SetSource, open_source
+from repghost.api.shown.progress import Progress, follow
 from repghost.data import ImageSet, notes_on, prepare, refuse_empty
 from repghost.data.base import notes_on_calibration
 from repghost.data.subset import choose_balanced
@@ -143,12 +142,10 @@ def read_settings(config: ConfigLike, policy: str | None, algorithm: str | None)
     Raises:
         UsageError: when one of them is unknown or cannot be read.
     """
-    if isinstance(config, QuantConfig | Mapping):
-        found = config if isinstance(config, QuantConfig) else config_from_dict(config)
-        found = found if policy is None else replace(found, policy=find_policy(policy).name)
-    else:
-        found = read_config(None if config is None else Path(config), policy)
-    return with_algorithm(found, algorithm)
+    if isinstance(config, Mapping):
+        config = config_from_dict(config)
+    given = Path(config) if isinstance(config, str | os.PathLike) else config
+    return with_algorithm(read_config(given, policy), algorithm)
 
 
 def with_algorithm(config: QuantConfig, algorithm: str | None) -> QuantConfig:

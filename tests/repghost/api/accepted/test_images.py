@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from repghost.api.images import Reader
+from repghost.api.accepted.images import Reader
 from repghost.errors import UsageError
 from tests.support.small_classifier import PREPROCESS, image
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from repghost.api.pixels import to_bytes
+from repghost.api.accepted.pixels import to_bytes
 from repghost.errors import UsageError
 from tests.support.small_classifier import PREPROCESS, image
 

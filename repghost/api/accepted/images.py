@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from repghost.api.pixels import Pixels, as_prepared, is_array, is_tensor, to_bytes
+from repghost.api.accepted.pixels import Pixels, as_prepared, is_array, is_tensor, to_bytes
 from repghost.data.images.decode import ImageError, read_image
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError

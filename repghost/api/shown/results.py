@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from repghost.api.html import page, picture, table
+from repghost.api.shown.html import page, picture, table
 from repghost.data.images.preprocess import Preprocess
 from repghost.evaluation.accuracy import Accuracy, PairedDifference
 
@@ -173,7 +173,7 @@ class Evaluation:
 
         `evaluation.plot().savefig("confusion.png")` writes it.
         """
-        from repghost.api.figures import plot_bars, plot_confusion
+        from repghost.api.shown.figures import plot_bars, plot_confusion
 
         if len(self.classes) > MATRIX_CLASSES:
             pairs = self.confused(PAIRS)
@@ -230,7 +230,7 @@ class Comparison:
 
     def plot(self) -> Figure:
         """Return a figure: of each class, how many images only one of the two has right."""
-        from repghost.api.figures import plot_bars
+        from repghost.api.shown.figures import plot_bars
 
         rows = sorted(self.per_class, key=lambda row: -(row[1] + row[2]))[:PAIRS]
         lost = f"only {self.before.name} right", [row[1] for row in rows]

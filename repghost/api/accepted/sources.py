@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from repghost.api.accepted.images import Batch, ImagesLike, Reader
 from repghost.api.dataset import Dataset, Split
-from repghost.api.images import Batch, ImagesLike, Reader
 from repghost.data import ImageSet, MissingSplitError, left_out, prepare_in_parts, to_rgb
 from repghost.data.formats.find_images import is_image
 from repghost.data.subset import choose_balanced

@@ -1,0 +1,102 @@
+"""A bundle proven here, and brought to a board: `repghost.verify` and `repghost.deploy`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from compile.bundle.manifest import ENGINE_TARGETS, bundle_target, check_bundle
+from compile.bundle.signing import verify_signature
+from compile.bundle.verification import Verification
+from compile.deploy import install
+from compile.deploy.gate import DROP_LIMIT_POINTS
+from compile.deploy.install import KEEP, Deployment, DeploySettings
+from compile.machine.emulator import fetch_emulator
+from compile.machine.replay import verify_bundle
+from compile.targets.table import EMULATED
+from compile.tensorrt.verify import verify_engine_bundle
+from repghost.api.bundles import CONNECT_LIMIT_S, BundleLike, Say, Ssh, as_path, bundle_path, silent
+from repghost.errors import UsageError
+
+
+def verify(
+    bundle: BundleLike,
+    *,
+    variants: Sequence[str] = (),
+    vectors: str | os.PathLike[str] | None = None,
+    fetch: bool = False,
+    public_key: str | os.PathLike[str] | None = None,
+    signature: str | os.PathLike[str] | None = None,
+    say: Say = silent,
+) -> Verification:
+    """Check every digest of a bundle, then replay its recorded images with each instruction set that runs here.
+
+    Args:
+        bundle: its folder, or what `repghost.compile` returned.
+        variants: the instruction sets; none: all of the bundle's.
+        vectors: other recorded images than the bundle's.
+        fetch: fetch an emulator where there is none (Debian, Ubuntu; no root).
+        public_key: demand a signature by this key (PEM).
+        signature: of the bundle; None: BUNDLE.sig.
+        say: is told each result.
+
+    Raises:
+        UsageError: when there is no bundle, or no such instruction set.
+        IntegrityError: when a digest, a signature or a recorded image does not match.
+        ToolMissingError: when not one instruction set can be run here.
+    """
+    path = bundle_path(bundle)
+    checked = check_bundle(path)
+    if public_key is not None:
+        verify_signature(checked, Path(public_key), as_path(signature))
+    if checked.target_name in ENGINE_TARGETS:
+        if vectors is not None:
+            raise UsageError(f"{path} is for {checked.target_name} and has samples of its own; leave --vectors out.")
+        return verify_engine_bundle(checked, tuple(variants), say)
+    emulation = bundle_target(checked).emulation or EMULATED
+    emulator = fetch_emulator(emulation=emulation) if fetch else None
+    return verify_bundle(path, tuple(variants), as_path(vectors), emulator, say)
+
+
+def deploy(
+    bundle: BundleLike,
+    board: str,
+    *,
+    accept_unmeasured: bool = False,
+    max_drop: float = DROP_LIMIT_POINTS,
+    keep: int = KEEP,
+    verify_limit: float | None = None,
+    public_key: str | os.PathLike[str] | None = None,
+    signature: str | os.PathLike[str] | None = None,
+    ssh_config: str | os.PathLike[str] | None = None,
+    port: int | None = None,
+    connect_limit: int = CONNECT_LIMIT_S,
+    say: Say = silent,
+) -> Deployment:
+    """Copy a bundle to a board over ssh, let the board prove it, and make it the current version there.
+
+    Args:
+        bundle: its folder, or what `repghost.compile` returned.
+        board: [user@]host[:folder]; the folder is "repghost" in the account's home by default.
+        accept_unmeasured: also without a passing accuracy record.
+        max_drop: percentage points of top-1 that it may have lost.
+        keep: versions that stay on the board.
+        verify_limit: seconds for its proof; None: 300, of an engine 3600.
+        public_key: demand a signature by this key (PEM).
+        signature: of the bundle; None: BUNDLE.sig.
+        ssh_config: an ssh configuration; None: yours.
+        port: of the board's ssh server.
+        connect_limit: seconds to wait for it.
+        say: is told each stage.
+
+    Raises:
+        UsageError: when it does not fit the board.
+        AccuracyGateError: when it has no passing accuracy record.
+        ToolMissingError: when a program is missing here or there.
+        DeviceUnreachableError: when the board cannot be reached or cannot store it.
+        IntegrityError: when it was changed, or the board did not prove it.
+    """
+    settings = DeploySettings(accept_unmeasured, max_drop, keep, verify_limit, as_path(public_key), as_path(signature))
+    connection = Ssh(ssh_config, port, connect_limit).connect(board)
+    return install.deploy(bundle_path(bundle), connection, settings, say)
