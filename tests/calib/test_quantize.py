@@ -40,7 +40,7 @@ def random_bytes(count: int) -> NDArray[np.uint8]:
 def images_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ImageFolder tree: train/<class>/<n>.png, and an empty split."""
     root = tmp_path_factory.mktemp("pictures")
-    for index, image in enumerate(random_bytes(20)):
+    for index, image in enumerate(random_bytes(8)):
         folder = root / "train" / LABELS[index % CLASSES]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / f"{index}.png")
@@ -101,7 +101,7 @@ def test_a_fusion_that_changes_answers_is_refused(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.slow
 def test_the_command_writes_a_file_that_says_what_it_is(checkpoint: Path, images_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out dir" / "modèle.qdq.onnx"
-    result = quantize(checkpoint, "--data", images_folder, "--images", 12, "-o", output)
+    result = quantize(checkpoint, "--data", images_folder, "--images", 6, "-o", output)
     assert result.exit_code == 0, result.output
     assert "train form; it is fused" in result.output
     assert "next:\n  repghost explain '" in result.output and "repghost compile" in result.output
@@ -111,7 +111,7 @@ def test_the_command_writes_a_file_that_says_what_it_is(checkpoint: Path, images
     assert entries[qdq.DIGEST] == program_digest(model, PREPROCESS.to_dict())
     assert json.loads(entries[qdq.LABELS]) == list(LABELS)
     calibration = json.loads(entries[qdq.CALIBRATION])
-    assert calibration["split"] == "train" and calibration["pictures"] + calibration["broken"] == 12
+    assert calibration["split"] == "train" and calibration["pictures"] + calibration["broken"] == 6
     assert str(tmp_path) not in "".join(entries.values())
 
 
@@ -141,7 +141,7 @@ def test_a_split_for_calibration_comes_before_the_one_for_training(
     data = tmp_path / "both"
     shutil.copytree(images_folder / "train", data / "train")
     shutil.copytree(images_folder / "train", data / "calibration")
-    result = quantize(checkpoint, "--data", data, "-o", tmp_path / "net.onnx", "--images", 12)
+    result = quantize(checkpoint, "--data", data, "-o", tmp_path / "net.onnx", "--images", 6)
     assert result.exit_code == 0, result.output
     assert json.loads(metadata(tmp_path / "net.onnx")[qdq.CALIBRATION])["split"] == "calibration"
 
@@ -161,7 +161,7 @@ def test_copies_of_images_are_counted(checkpoint: Path, images_folder: Path, tmp
     shutil.copy(data / "train" / "a" / "0.png", data / "train" / "a" / "copy.png")
     result = quantize(checkpoint, "--data", data, "-o", tmp_path / "m.onnx")
     assert result.exit_code == 0
-    assert "1 of 21 pictures to calibrate with are copies" in result.output
+    assert "1 of 9 pictures to calibrate with are copies" in result.output
     assert json.loads(metadata(tmp_path / "m.onnx")[qdq.CALIBRATION])["repeated"] == 1
 
 

@@ -6,7 +6,8 @@ from functools import cache
 
 from compile.bundle.host_model import ABI
 from compile.bundle.vectors import Vectors, pack_vectors
-from compile.link.toolchain import RUNNER_SOURCES, build_runner, link_model
+from compile.link.stored_runner import stored_runner
+from compile.link.toolchain import RUNNER_SOURCES, link_model
 from compile.targets.table import Target
 from repghost.data.images.preprocess import Preprocess
 from tests.support.fake_network import CLASSES, HEIGHT, WIDTH, expected_logits, fake_network, random_images
@@ -46,7 +47,7 @@ def fake_sections(target: Target) -> dict[str, object]:
 
 
 def fake_files(target: Target) -> dict[str, bytes]:
-    """The files of a bundle, made once for each target in a process."""
+    """The files of a bundle, made once for each target in a process; the runner is kept for all of them."""
     return dict(_made(target))
 
 
@@ -55,7 +56,7 @@ def _made(target: Target) -> dict[str, bytes]:
     images = random_images(12)
     return {
         "model.so": link_model(fake_network(target), target, fake_info()),
-        "repghost-run": build_runner(target),
+        "repghost-run": stored_runner(target),
         "repghost.h": (RUNNER_SOURCES / "repghost.h").read_bytes(),
         "labels.txt": "".join(f"{label}\n" for label in LABELS).encode(),
         "vectors.bin": pack_vectors(Vectors(images, expected_logits(images))),

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,18 +63,6 @@ def seen(ranks: Ranks, pattern: str) -> list[list[int]]:
     return ranks.gather(own)
 
 
-def restarts(ranks: Ranks, folder: Path) -> list[int]:
-    """Lose the second process once, while the first one is busy; then return each one's count of restarts."""
-    lost = folder / "lost"
-    if not lost.exists():
-        ranks.wait()
-        if ranks.first:
-            time.sleep(120)  # torchrun ends it
-        lost.write_text("")
-        os._exit(1)
-    return ranks.gather(int(os.environ["TORCHELASTIC_RESTART_COUNT"]))
-
-
 def main(what: str, argument: str, folder: str) -> None:
     with join("cpu", 60) as ranks:
         if what == "gradients":
@@ -86,16 +71,7 @@ def main(what: str, argument: str, folder: str) -> None:
             numbers = seen(ranks, argument)
             if ranks.first:
                 (Path(folder) / "seen.json").write_text(json.dumps(numbers))
-        elif what == "restarts":
-            counts = restarts(ranks, Path(folder))
-            if ranks.first:
-                (Path(folder) / "restarts.json").write_text(json.dumps(counts))
         else:
             values = {how: statistics(ranks, how) for how in ("broadcast", "reduce")}
             if ranks.first:
                 (Path(folder) / "statistics.json").write_text(json.dumps(values))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
-    os._exit(0)  # all is written; torch's own threads sometimes abort an interpreter that tears itself down

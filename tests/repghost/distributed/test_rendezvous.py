@@ -62,7 +62,7 @@ def test_two_agents_start_again_though_only_one_counts_the_restart(tmp_path: Pat
         endpoint = f"127.0.0.1:{free.getsockname()[1]}"
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--max-restarts=2"]
     command += ["--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}", "--rdzv-id=two-agents"]
-    command += ["-m", "tests.support.training_processes", "restarts", "", str(tmp_path)]
+    command += ["-m", "tests.support.lost_process", str(tmp_path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     agents = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
     try:
