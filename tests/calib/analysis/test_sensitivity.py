@@ -58,6 +58,7 @@ def test_it_is_the_divergence_with_that_one_thing_quantized(
     assert entry.total == (entry.activation or 0.0) + (entry.weight or 0.0) > 0
 
 
+@pytest.mark.slow
 def test_changes_measured_together_are_those_measured_alone(
     graph: Graph, spec: QuantSpec, images: NDArray[np.float32]
 ) -> None:

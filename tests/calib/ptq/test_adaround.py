@@ -90,6 +90,7 @@ def test_every_weight_stays_beside_where_it_was(graph: Graph, spec: QuantSpec, l
     assert moved > 100
 
 
+@pytest.mark.slow
 def test_int16_layers_keep_their_bound(graph: Graph, spec: QuantSpec, learned: Graph) -> None:
     checked = 0
     for op in learned.operators:
@@ -133,6 +134,7 @@ def test_no_block_becomes_worse_on_images_that_it_did_not_learn_from(
     assert better > 0  # 11 of 21 where this was written
 
 
+@pytest.mark.slow
 def test_equal_seeds_learn_equal_weights(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -> None:
     quick = replace(QUICK, steps=3)
     once, again = (learn_rounding(graph, spec, images[:4], quick) for _ in range(2))

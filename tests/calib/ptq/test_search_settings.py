@@ -58,6 +58,7 @@ def search_images(graph: Graph) -> SearchImages:
     return SearchImages(random_bytes(8), images, logits.argmax(1).numpy(), PREPROCESS)
 
 
+@pytest.mark.slow
 def test_the_cheapest_lever_that_is_enough_is_kept(
     graph: Graph, search_images: SearchImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +217,7 @@ def test_wrong_algorithms_exit_with_2(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_algorithm_by_name_is_in_the_settings(checkpoint: Path, folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "net.onnx"
     assert quantize(checkpoint, folder, output, "--algorithm", "mse", "--images", "2").exit_code == 0

@@ -157,6 +157,7 @@ def images_of(dataset: ArraySet, settings: QatSettings, preprocess: Preprocess =
     return Images(calibration.images, held_out, TrainingFeed(dataset, parts.training, preprocess, settings))
 
 
+@pytest.mark.slow
 def test_training_improves_on_a_poor_calibration() -> None:
     dataset = learnable_set(256)
     graph = fitted(random_graph(4, SMALL_NETWORK), dataset)

@@ -116,6 +116,7 @@ def scored(top1: float, objective: list[float]) -> Score:
     return Score(top1, 1.0, 1.0, 1.0, np.array(objective))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("top1", "objective", "taken"),
     [

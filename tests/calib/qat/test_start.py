@@ -29,6 +29,7 @@ def digest(quantized: tuple[Graph, QuantSpec]) -> str:
     return write_model(*quantized, PLAIN, description).digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "changes"),
     [

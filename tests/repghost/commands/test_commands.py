@@ -66,6 +66,7 @@ def test_a_tampered_conversion_is_found(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_tampered_file_is_found(weights: Path, tmp_path: Path) -> None:
     from repghost.checkpoints.checkpoint import load_model

@@ -37,6 +37,7 @@ def test_train_writes_a_checkpoint_with_the_test_figure_and_says_what_comes_next
     assert "--resume" in again.output
 
 
+@pytest.mark.slow
 def test_train_without_a_test_split_says_not_measured(tmp_path: Path) -> None:
     data = make_set(tmp_path / "data")
     for path in data.glob("t10k*"):

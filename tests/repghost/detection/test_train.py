@@ -49,6 +49,7 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(steps: int, fol
     assert all(torch.equal(value, actual[name]) for name, value in expected.items())
 
 
+@pytest.mark.slow
 def test_another_recipe_or_a_finished_folder_is_refused(folder: Path, tmp_path: Path) -> None:
     dataset, run = open_coco(folder, "train", masks=False), tmp_path / "run"
     with pytest.raises(UsageError, match="no training state"):
@@ -63,6 +64,7 @@ def test_another_recipe_or_a_finished_folder_is_refused(folder: Path, tmp_path: 
         train(RECIPE, dataset, run, options=DetectionOptions(resume="auto"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("limit", "works"), [(1, True), (0, False)])
 def test_broken_images_are_skipped_up_to_a_limit(limit: int, works: bool, folder: Path, tmp_path: Path) -> None:
     (folder / "train" / "3.png").write_bytes(b"no picture")

@@ -172,6 +172,7 @@ def test_kills_at_any_moment_change_nothing(data: Path, tmp_path: Path) -> None:
     assert all(torch.equal(whole.state_dict[name], stopped.state_dict[name]) for name in whole.state_dict)
 
 
+@pytest.mark.slow
 def test_other_weights_under_a_new_classifier(data: Path, tmp_path: Path) -> None:
     first = here(single(data, tmp_path / "first", "-b", "8"))
     assert first.exit_code == 0, first.output

@@ -59,6 +59,7 @@ def test_a_label_outside_the_classes_is_named(label: int) -> None:
         class_names(foreign)
 
 
+@pytest.mark.slow
 def test_a_corrupt_image_is_named_once_and_left_out(tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "data")
     bad = sorted((tree / "train" / "red").iterdir())[1]
@@ -69,6 +70,7 @@ def test_a_corrupt_image_is_named_once_and_left_out(tmp_path: Path) -> None:
     assert read_state(tmp_path / "run" / "state.pt").history[-1].broken_pictures == 1
 
 
+@pytest.mark.slow
 def test_a_state_of_other_shapes_is_refused_and_stays(data: Path, tmp_path: Path) -> None:
     assert invoke(data, tmp_path / "run").exit_code == 0
     path = tmp_path / "run" / "state.pt"

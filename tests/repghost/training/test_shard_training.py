@@ -130,6 +130,7 @@ def test_two_processes_train_on_shards_as_one(folder: Path, tmp_path: Path, two_
     assert [r.held_out_top1 for r in first.history] == [r.held_out_top1 for r in second.history]
 
 
+@pytest.mark.slow
 def test_broken_samples_are_named_counted_and_limited(tmp_path: Path) -> None:
     training, validation = write_shards(tmp_path / "train", [30, 18]), write_shards(tmp_path / "val", [10])
     path = tmp_path / "train" / "000001.tar"
