@@ -129,6 +129,17 @@ class FloatTape:
         return float((self._probability * (self._log - _log_softmax(logits))).sum())
 
 
+def mean_divergence(real: torch.Tensor, other: torch.Tensor) -> float:
+    """Return the divergence of the probabilities of `other` from those of `real`, in nats, mean over the images.
+
+    Args:
+        real: float32 logits [N, classes].
+        other: those of another network.
+    """
+    logarithm = _log_softmax(real)
+    return float((exp(logarithm) * (logarithm - _log_softmax(other))).sum()) / len(real)
+
+
 def side_by_side(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return batches [N, ...] as one, with the images innermost in memory, as `repghost.graph.canonical` wants them."""
     return torch.cat([x.movedim(0, -1) for x in tensors], -1).movedim(-1, 0)

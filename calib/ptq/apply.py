@@ -15,7 +15,8 @@ from calib.ptq.blocks import numbers_of
 from calib.ptq.calibrate import choose_spec, collect_statistics
 from calib.ptq.choose_observers import choose_observers
 from calib.ptq.equalize import equalize
-from calib.settings.config import QuantConfig
+from calib.ptq.judged_correction import correct_where_nearer, images_used
+from calib.settings.config import AUTO, QuantConfig
 from calib.settings.describe import describe_observer
 from calib.settings.policy import NO_FLOAT_LAYERS, find_policy
 from calib.settings.quantspec import QuantSpec
@@ -46,7 +47,7 @@ def quantize_graph(
         graph = equalize(graph, batches(images, preprocess))
     statistics = collect_statistics(graph, batches(images, preprocess), on_batch)
     spec = choose_ranges(graph, statistics, images, preprocess, config)
-    return correct(graph, spec, images, preprocess, config), spec
+    return correct(graph, spec, images, preprocess, config)
 
 
 def choose_ranges(
@@ -98,13 +99,19 @@ def check_float_layers(graph: Graph, config: QuantConfig) -> None:
 
 def correct(
     graph: Graph, spec: QuantSpec, images: NDArray[np.uint8], preprocess: Preprocess, config: QuantConfig
-) -> Graph:
-    """Return the graph with the biases and weights that the config wants changed for these scales."""
-    if config.bias_correction or config.learned_rounding:
-        normalized = preprocess.normalize(images[: max(2, MOST_PIXELS // preprocess.pixels)])
-        graph = correct_biases(graph, spec, normalized) if config.bias_correction else graph
-        graph = learn_rounding(graph, spec, normalized) if config.learned_rounding else graph
-    return graph
+) -> tuple[Graph, QuantSpec]:
+    """Return the graph with the biases and weights that the config wants changed, and the scales with a note of it."""
+
+    def normalized(count: int) -> NDArray[np.float32]:
+        return preprocess.normalize(images[:count])
+
+    few = max(2, MOST_PIXELS // preprocess.pixels)
+    if config.bias_correction == AUTO:
+        graph, note = correct_where_nearer(graph, spec, normalized(images_used(preprocess.pixels)))
+        spec = replace(spec, notes=(*spec.notes, note)) if note else spec
+    elif config.bias_correction:
+        graph = correct_biases(graph, spec, normalized(few))
+    return (learn_rounding(graph, spec, normalized(few)) if config.learned_rounding else graph), spec
 
 
 def batches(images: NDArray[np.uint8], preprocess: Preprocess) -> Iterator[NDArray[np.float32]]:

@@ -239,7 +239,7 @@ class _Bench:
             graph = equalize(graph, batches(self._images, self._preprocess))
             statistics = collect_statistics(graph, batches(self._images, self._preprocess))
         spec = choose_ranges(graph, statistics, self._images, self._preprocess, config)
-        graph = correct(graph, spec, self._images, self._preprocess, config)
+        graph, spec = correct(graph, spec, self._images, self._preprocess, config)
         network = SimulatedNetwork(graph, spec) if float_parts(graph, spec) else ExactNetwork(graph, spec)
         difference = paired_difference(self._float, self._predictions(network), self._labels)
         return Trial(lever.name, lever.cost, config, difference), graph, spec

@@ -225,8 +225,8 @@ def build_network(
             "use --mode fused."
         )
     weights = BranchWeights(copy.deepcopy(model), settings.statistics_momentum)
-    if config.equalize or config.bias_correction:
-        plain = replace(config, equalize=False, bias_correction=False)
+    plain = replace(config, equalize=False, bias_correction=False)
+    if config != plain and start[0] is not graph:
         start = quantize_graph(graph, images.calibration, images.preprocess, plain)
     return QatNetwork(*start, weights)
 

@@ -17,6 +17,7 @@ CONFIG_VERSION = 1
 SEARCH = "search"  # a key of configs that a search wrote: what it tried; ignored when read
 DEPTHWISE_ACCUMULATORS = ("int16", "int32")
 WEIGHT_RANGES = ("min_max", "mse")
+AUTO = "auto"  # of bias_correction: where it brings predictions nearer to float's
 SWITCHES = ("ranges_by_answers", "equalize", "bias_correction", "learned_rounding")
 Changes = tuple[tuple[str, Any], ...]  # the settings of a pattern that differ from the defaults
 MAX_CONFIG_BYTES = 1 << 20
@@ -66,7 +67,8 @@ class QuantConfig:
         defaults: the settings of every layer no pattern matches.
         ranges_by_answers: take another observer for a tensor where that changes predictions less (`choose_observers`).
         equalize: bring the channels of a tensor to one range where that is exact (`calib.ptq.equalize`).
-        bias_correction: keep every layer's mean output (`calib.ptq.bias_correction`).
+        bias_correction: keep every layer's mean output (`calib.ptq.bias_correction`); "auto" keeps the corrected biases
+            where predictions are nearer to float's with them (`calib.ptq.judged_correction`).
         learned_rounding: learn block by block whether each weight is rounded up or down (`calib.ptq.adaround`).
         layers: (pattern, settings that differ) in order; `*` matches any part of a layer's name, the last match wins.
             None instead of settings keeps the layer in float.
@@ -77,15 +79,17 @@ class QuantConfig:
     layers: tuple[tuple[str, Changes | None], ...] = ()
     ranges_by_answers: bool = True
     equalize: bool = False
-    bias_correction: bool = False
+    bias_correction: bool | str = AUTO
     learned_rounding: bool = False
 
     def __post_init__(self) -> None:
         """Refuse an unknown policy and settings that no layer could have."""
         find_policy(self.policy)
         for name in SWITCHES:
-            if not isinstance(getattr(self, name), bool):
-                raise UsageError(f"{name} must be true or false, not {getattr(self, name)!r}.")
+            value = getattr(self, name)
+            if not isinstance(value, bool) and (name, value) != ("bias_correction", AUTO):
+                also = f', or "{AUTO}"' if name == "bias_correction" else ""
+                raise UsageError(f"{name} must be true or false{also}, not {value!r}.")
         for pattern, changes in self.layers:
             self._changed(self.defaults, pattern, changes or ())
 
@@ -145,7 +149,7 @@ def default_config(policy: str | None = None) -> QuantConfig:
         UsageError: when there is no such policy.
     """
     found = find_policy(QuantConfig.policy if policy is None else policy)
-    return QuantConfig(policy=found.name, bias_correction=found.corrects_biases)
+    return QuantConfig(policy=found.name, bias_correction=found.bias_correction)
 
 
 def config_from_dict(values: Mapping[str, Any]) -> QuantConfig:

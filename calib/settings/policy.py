@@ -33,7 +33,7 @@ class Policy:
         int16_depthwise: the kernels can accumulate depthwise convolutions in int16, so their weight scales follow
             `calib.weight_scales.planning`.
         integer_only: every layer has to be int8.
-        corrects_biases: whether that is the default. Biases are float on TensorRT and cost nothing there; what was
+        bias_correction: the default of the setting. Biases are float on TensorRT and cost nothing there; what was
             measured is in docs/quantization.md and docs/jetson.md.
         summary: one line for the user.
     """
@@ -42,7 +42,7 @@ class Policy:
     symmetric: bool
     int16_depthwise: bool
     integer_only: bool
-    corrects_biases: bool
+    bias_correction: bool | str
     summary: str
 
 
@@ -54,7 +54,7 @@ POLICIES: dict[str, Policy] = {
             symmetric=False,
             int16_depthwise=True,
             integer_only=True,
-            corrects_biases=False,
+            bias_correction="auto",
             summary="affine activations, int16 depthwise accumulators; for `repghost compile`",
         ),
         Policy(
@@ -62,7 +62,7 @@ POLICIES: dict[str, Policy] = {
             symmetric=True,
             int16_depthwise=False,
             integer_only=False,
-            corrects_biases=True,
+            bias_correction=True,
             summary="symmetric activations (zero point 0), corrected biases; for TensorRT",
         ),
     )

@@ -114,7 +114,7 @@ def _default(**settings: Any) -> Calibrated:
 
 
 # One observer for all tensors, so that a row shows the effect of one setting.
-ONE_OBSERVER = QuantConfig(ranges_by_answers=False)
+ONE_OBSERVER = QuantConfig(ranges_by_answers=False, bias_correction=False)
 
 
 def _settings(mode: str) -> QatSettings:
@@ -123,6 +123,7 @@ def _settings(mode: str) -> QatSettings:
 
 METHODS: tuple[Method, ...] = (
     Method("default (ranges by answers)", "calibrated", Calibrated(), goal="calibrated"),
+    Method("default and equalization", "calibrated", Calibrated(QuantConfig(equalize=True))),
     Method("QAT fused", "trained", Trained(_settings("fused")), goal="trained"),
     Method("QAT reparam", "trained", Trained(_settings("reparam")), goal="trained"),
     Method(FLOAT_TRAINED, "float", FloatTrained(_settings("fused"))),

@@ -35,7 +35,7 @@ from repghost.network.fuse import fused
 from repghost.network.model import RepGhostNet
 
 EVERYTHING = "every observer, equalized, corrected, learned"
-ONE_OBSERVER = QuantConfig(ranges_by_answers=False)
+ONE_OBSERVER = QuantConfig(ranges_by_answers=False, bias_correction=False)
 WAYS: dict[str, QuantConfig] = {
     **{policy: default_config(policy) for policy in POLICIES},
     **{f"{policy} {name}": replace(default_config(policy), ranges_by_answers=False, defaults=LayerSettings(name))

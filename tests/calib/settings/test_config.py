@@ -27,10 +27,13 @@ def test_defaults_survive_json() -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_policy_begins_with_defaults_of_its_own_which_a_file_may_change(policy: str) -> None:
-    expected = POLICIES[policy].corrects_biases
+    expected = POLICIES[policy].bias_correction
     assert default_config(policy) == config_from_dict({"policy": policy})
-    assert default_config(policy).bias_correction is expected
-    assert config_from_dict({"policy": policy, "bias_correction": not expected}).bias_correction is not expected
+    assert default_config(policy).bias_correction == expected
+    assert config_from_dict({"policy": policy, "bias_correction": False}).bias_correction is False
+    assert config_from_dict({"policy": policy, "bias_correction": "auto"}).bias_correction == "auto"
+    with pytest.raises(UsageError, match='true or false, or "auto"'):
+        config_from_dict({"policy": policy, "bias_correction": "always"})
 
 
 def test_without_a_policy_it_is_the_one_for_cpus() -> None:
