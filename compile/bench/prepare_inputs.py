@@ -37,11 +37,11 @@ class Prepared:
 
     inputs: PeerInputs
     images: NDArray[np.uint8]  # [N, height, width, channels]
-    float_logits: NDArray[np.float32] | None  # logits [N, classes]; None where there is no checkpoint
+    float_logits: NDArray[np.float32] | None  # logits [N, classes]; None where there is no float network
     reasons: dict[str, str]  # why a file is absent, by the name it has in `PeerInputs`
 
     def why_absent(self, kind: str) -> str:
-        """Return why there is no "onnx", "qdq" or "checkpoint"."""
+        """Return why there is no "onnx" or "qdq"."""
         return self.reasons.get(kind, f"the {kind} file is not there")
 
 
@@ -64,23 +64,22 @@ def prepare(bundle: Bundle, folder: Path, weights: Path | None, flags: frozenset
     run_folder = bundle.path.absolute().parent.parent
     reasons: dict[str, str] = {}
     qdq = _run_file(run_folder / QDQ_FILE, partial(_is_qdq_of, bundle, preprocess), "qdq", reasons)
-    checkpoint, onnx, logits = None, None, None
+    onnx, logits = None, None
     if weights is not None and weights.suffix == ".onnx":
-        onnx, reasons["checkpoint"] = _existing(weights), "an ONNX file was given; it starts from a checkpoint"
+        onnx = _existing(weights)
     elif weights is None and (run_folder / FLOAT_FILE).is_file():
         onnx = _run_file(run_folder / FLOAT_FILE, partial(_is_float_file_of, bundle), "onnx", reasons)
-        reasons["checkpoint"] = "the network is no RepGhostNet; it starts from a checkpoint of one"
     else:
-        kept = _run_file(run_folder / FUSED_FILE, partial(_is_network_of, bundle), "checkpoint", reasons)
+        kept = _run_file(run_folder / FUSED_FILE, partial(_is_network_of, bundle), "onnx", reasons)
         source = _existing(weights) if weights is not None else kept
         if source is not None:
-            checkpoint, onnx, logits = _export(source, folder, preprocess, images)
-        reasons["onnx"] = reasons.get("checkpoint", "")
+            onnx, logits = _export(source, folder, preprocess, images)
+    if onnx is not None and logits is None:
+        logits = _logits_of(onnx, preprocess, images)
     inputs = PeerInputs(
         folder=folder,
         onnx=onnx,
         qdq=qdq,
-        checkpoint=checkpoint,
         images=folder / "pictures.npy",
         inputs=folder / "inputs.npy",
         mean=preprocess.mean,
@@ -140,16 +139,24 @@ def _is_float_file_of(bundle: Bundle, path: Path) -> bool:
     return {entry.key: entry.value for entry in model.metadata_props}.get(WEIGHTS) == _weights_digest(bundle)
 
 
+def _logits_of(path: Path, preprocess: Preprocess, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the logits of a float ONNX file."""
+    from calib.importer.import_onnx import import_onnx
+    from repghost.graph.module import GraphModule
+
+    graph = import_onnx(path, (preprocess.height, preprocess.width)).graph
+    return predict(GraphModule(graph), images, preprocess)
+
+
 def _export(
     source: Path, folder: Path, preprocess: Preprocess, images: NDArray[np.uint8]
-) -> tuple[Path, Path, NDArray[np.float32]]:
-    """Write checkpoint and ONNX of the fused network; return both paths and its logits for the images."""
-    from repghost.checkpoints.checkpoint import load_model, write_checkpoint
+) -> tuple[Path, NDArray[np.float32]]:
+    """Write the fused network as ONNX; return the path and its logits for the images."""
+    from repghost.checkpoints.checkpoint import load_model
     from repghost.exporters.onnx import to_bytes, to_onnx
     from repghost.network.fuse import fuse
 
     network: RepGhostNet = fuse(load_model(source))
-    checkpoint, onnx = folder / FUSED_FILE, folder / "model.onnx"
-    write_checkpoint(checkpoint, network)
+    onnx = folder / "model.onnx"
     onnx.write_bytes(to_bytes(to_onnx(network, preprocess.size)))
-    return checkpoint, onnx, predict(network, images, preprocess)
+    return onnx, predict(network, images, preprocess)

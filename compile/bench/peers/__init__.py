@@ -50,7 +50,7 @@ class Form:
     name: str  # unique within the peer
     precision: str
     made_by: str  # who quantized it and how, for the report
-    needs: str  # the file it is made from: "onnx", "qdq" or "checkpoint" of `compile.bench.peers.inputs.PeerInputs`
+    needs: str  # the file it is made from: "onnx" or "qdq" of `compile.bench.peers.inputs.PeerInputs`
     only: str = ""  # the machine it is for, as `platform.machine` calls it; "" for every one
 
 
@@ -124,8 +124,8 @@ PEERS: dict[str, Peer] = {
             ("litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
             "ai-edge-litert",
             (
-                Form("fp32", "fp32", f"{FLOAT}, NHWC", "checkpoint"),
-                Form("int8", "int8", "AI Edge Quantizer, NHWC", "checkpoint"),
+                Form("fp32", "fp32", f"{FLOAT}, NHWC", "onnx"),
+                Form("int8", "int8", "AI Edge Quantizer, NHWC", "onnx"),
             ),
             alone=True,
         ),

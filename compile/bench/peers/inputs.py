@@ -18,7 +18,6 @@ class PeerInputs:
     folder: Path  # runtimes put what they make here
     onnx: Path | None  # float32, "input" [1, channels, H, W] to "logits" [1, classes]
     qdq: Path | None  # int8
-    checkpoint: Path | None  # fused, for runtimes that start from PyTorch
     images: Path  # uint8 [N, H, W, channels], as .npy
     inputs: Path  # the same, normalized: float32 [N, channels, H, W], as .npy
     mean: tuple[float, ...]
@@ -26,7 +25,7 @@ class PeerInputs:
     saturates: bool  # whether the products of 8-bit numbers saturate on this machine: x86 without VNNI
 
     def source(self, kind: str) -> Path:
-        """Return the file called "onnx", "qdq" or "checkpoint", which has to be there."""
+        """Return the file called "onnx" or "qdq", which has to be there."""
         path = getattr(self, kind)
         if path is None:
             raise FileNotFoundError(f"the {kind} file is not there")
@@ -48,7 +47,7 @@ class PeerInputs:
     def from_json(text: str) -> PeerInputs:
         """Return the inputs that `to_json` wrote."""
         values: dict[str, Any] = json.loads(text)
-        for name in ("folder", "onnx", "qdq", "checkpoint", "images", "inputs"):
+        for name in ("folder", "onnx", "qdq", "images", "inputs"):
             values[name] = None if values[name] is None else Path(values[name])
         for name in ("mean", "std"):
             values[name] = tuple(values[name])

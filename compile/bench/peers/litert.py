@@ -58,9 +58,11 @@ def _convert(inputs: PeerInputs, path: Path) -> None:
     import litert_torch
     import torch
 
-    from repghost.checkpoints.checkpoint import load_model
+    from calib.importer.import_onnx import import_onnx
+    from repghost.graph.module import GraphModule
 
-    model = litert_torch.to_channel_last_io(load_model(inputs.source("checkpoint")), args=[0]).eval()
+    network = GraphModule(import_onnx(inputs.source("onnx")).graph)  # it converts modules of PyTorch alone
+    model = litert_torch.to_channel_last_io(network, args=[0]).eval()
     sample = torch.from_numpy(np.ascontiguousarray(inputs.load_inputs()[:1].transpose(0, 2, 3, 1)))
     litert_torch.convert(model, (sample,)).export(str(path))
 

@@ -157,8 +157,8 @@ def test_no_peer_at_all_is_an_error_that_says_what_to_do(host_bundle: Path, prep
 
 def test_files_of_another_network_are_not_compared_with(prepared: Prepared) -> None:
     """The hand-written bundle lies in no run, so there is nothing to give to others, and each absence has a reason."""
-    assert (prepared.inputs.onnx, prepared.inputs.qdq, prepared.inputs.checkpoint) == (None, None, None)
-    assert all("--weights" in prepared.why_absent(kind) for kind in ("onnx", "qdq", "checkpoint"))
+    assert (prepared.inputs.onnx, prepared.inputs.qdq) == (None, None)
+    assert all("--weights" in prepared.why_absent(kind) for kind in ("onnx", "qdq"))
 
 
 @pytest.mark.parametrize("flags", [frozenset(), frozenset({"avx512_vnni"}), frozenset({"avx_vnni"})])
@@ -229,9 +229,7 @@ def small_inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[PeerInputs, 
     np.save(folder / "inputs.npy", preprocess.normalize(images))
     link_packages(folder)
     files = {"images": folder / "pictures.npy", "inputs": folder / "inputs.npy", "onnx": folder / "model.onnx"}
-    inputs = PeerInputs(
-        folder, qdq=None, checkpoint=None, mean=preprocess.mean, std=preprocess.std, saturates=True, **files
-    )
+    inputs = PeerInputs(folder, qdq=None, mean=preprocess.mean, std=preprocess.std, saturates=True, **files)
     return inputs, predict(network, images, preprocess)
 
 
