@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.importer.import_onnx import import_onnx
 from calib.importer.onnx_file import MAX_FILE_BYTES, parse_model
 from compile.bench.peers.inputs import PeerInputs
 from compile.bundle.host_model import load
@@ -141,7 +142,6 @@ def _is_float_file_of(bundle: Bundle, path: Path) -> bool:
 
 def _logits_of(path: Path, preprocess: Preprocess, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the logits of a float ONNX file."""
-    from calib.importer.import_onnx import import_onnx
     from repghost.graph.module import GraphModule
 
     graph = import_onnx(path, (preprocess.height, preprocess.width)).graph
