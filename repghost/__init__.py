@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from repghost.api.reports import report as report
     from repghost.api.shown.results import Comparison as Comparison
     from repghost.api.shown.results import Evaluation as Evaluation
+    from repghost.api.training.module import convert as convert
+    from repghost.api.training.module import prepare_qat as prepare_qat
+    from repghost.api.training.train import train_quantized as train_quantized
     from repghost.checkpoints.checkpoint import load_model as load_model
     from repghost.checkpoints.checkpoint import read_checkpoint as read_checkpoint
     from repghost.data.images.preprocess import Preprocess as Preprocess
@@ -58,6 +61,7 @@ _LAZY = {
     "bench": "repghost.api.benchmarks",
     "compare": "repghost.api.evaluation",
     "compile": "repghost.api.compiled",
+    "convert": "repghost.api.training.module",
     "create_model": "repghost.api.networks",
     "deploy": "repghost.api.boards",
     "evaluate": "repghost.api.evaluation",
@@ -67,9 +71,11 @@ _LAZY = {
     "load": "repghost.api.models",
     "load_model": "repghost.checkpoints.checkpoint",
     "open_dataset": "repghost.api.dataset",
+    "prepare_qat": "repghost.api.training.module",
     "quantize": "repghost.api.quantized",
     "read_checkpoint": "repghost.checkpoints.checkpoint",
     "report": "repghost.api.reports",
+    "train_quantized": "repghost.api.training.train",
     "verify": "repghost.api.boards",
 }
 
@@ -90,6 +96,7 @@ __all__ = [
     "bench",
     "compare",
     "compile",
+    "convert",
     "create_model",
     "deploy",
     "evaluate",
@@ -99,9 +106,11 @@ __all__ = [
     "load",
     "load_model",
     "open_dataset",
+    "prepare_qat",
     "quantize",
     "read_checkpoint",
     "report",
+    "train_quantized",
     "verify",
 ]
 

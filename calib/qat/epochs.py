@@ -129,7 +129,7 @@ def _followed(run: QatRun, hooks: Hooks, epochs: int, progress: Progress) -> tra
 
     def step(record: training.StepRecord) -> None:
         nonlocal number
-        hooks.step(QatStep(number, record.epoch, record.images, run.phase, record.loss))
+        hooks.step(QatStep(number, run.steps, record.epoch, record.images, run.phase, record.loss))
         number += 1
 
     return training.Hooks(step=step, should_stop=hooks.should_stop)

@@ -28,6 +28,7 @@ class QatStep:
     """What one step did."""
 
     number: int  # from 0
+    of: int  # steps of the whole run
     epoch: int  # from 0
     images: int
     phase: str

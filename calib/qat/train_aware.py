@@ -30,7 +30,6 @@ from calib.qat.weights import FusedWeights
 from calib.quantize import Quantized, Source, describe_source, write_model
 from calib.settings.config import QuantConfig
 from calib.settings.describe import CALIBRATED
-from calib.settings.quantspec import QuantSpec
 from repghost.data.base import Prepared
 from repghost.data.images.preprocess import Preprocess
 from repghost.distributed.ranks import Ranks
@@ -146,7 +145,8 @@ def train_aware(
     ranks, network = execution.ranks, _float_network(model, name)
     if start is None:
         start = quantize_graph(network.graph, images.calibration, images.preprocess, plan.config, hooks.calibrated)
-    quantized = build_network(network.branches, network.graph, start, images, plan).to(ranks.device)
+    calibration = (images.calibration, images.preprocess)
+    quantized = build_network(network.branches, network.graph, start, *calibration, plan).to(ranks.device)
     candidates = _candidates(network.module, images, settings, execution)
     hooks.candidate(candidates.add(CALIBRATED, *start))
     steps = images.training.steps_per_epoch
@@ -199,7 +199,12 @@ def _run_key(start: Quantization, images: Images, settings: QatSettings, executi
 
 
 def build_network(
-    model: RepGhostNet | None, graph: Graph, start: tuple[Graph, QuantSpec], images: Images, plan: QatPlan
+    model: RepGhostNet | None,
+    graph: Graph,
+    start: Quantization,
+    images: NDArray[np.uint8],
+    preprocess: Preprocess,
+    plan: QatPlan,
 ) -> QatNetwork:
     """Return the network to train: with the calibrated weights, or with the branches they were fused from.
 
@@ -210,7 +215,8 @@ def build_network(
         model: with the branches; None where there are none.
         graph: of the fused float network.
         start: the calibrated graph and its scales.
-        images: those for calibration are read.
+        images: uint8 [N, height, width, channels], those that calibrate.
+        preprocess: the one of the images.
         plan: see `train_aware`.
 
     Raises:
@@ -227,7 +233,7 @@ def build_network(
     weights = BranchWeights(copy.deepcopy(model), settings.statistics_momentum)
     plain = replace(config, equalize=False, bias_correction=False)
     if config != plain and start[0] is not graph:
-        start = quantize_graph(graph, images.calibration, images.preprocess, plain)
+        start = quantize_graph(graph, images, preprocess, plain)
     return QatNetwork(*start, weights)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from calib.qat.candidates import Quantization
 from calib.qat.data import TrainingFeed, split_images
 from calib.qat.epochs import Execution, Hooks
 from calib.qat.train_aware import Images, QatPlan, QatResult, train_aware
@@ -27,7 +26,6 @@ def train_on_set(
     name: str = "network",
     execution: Execution | None = None,
     loading: Loading | None = None,
-    start: Quantization | None = None,
 ) -> QatResult:
     """Split a set by the settings' seed, train on it under quantization, and return the best candidate.
 
@@ -41,7 +39,6 @@ def train_on_set(
         name: of a network that is given as a graph.
         execution: processes, device, state and teacher.
         loading: worker processes that decode.
-        start: the calibrated graph and its scales, where they are there already.
 
     Raises:
         UsageError: for an empty set, too few images, or what `train_aware` refuses.
@@ -57,4 +54,4 @@ def train_on_set(
     )
     notes: Mapping[str, Any] = {**source.calibration, "broken": len(calibration.broken)}
     source = Source(source.labels, source.checkpoint_sha256, notes)
-    return train_aware(model, images, plan, source, hooks, name, execution, start)
+    return train_aware(model, images, plan, source, hooks, name, execution)

@@ -85,7 +85,7 @@ class Ranks:
 
 @contextlib.contextmanager
 def join(device: str | None = None, timeout: float = TIMEOUT) -> Iterator[Ranks]:
-    """Join the processes that torchrun started; without torchrun, be the only one.
+    """Join the processes that torchrun started, or the group that is there already; without torchrun, be the only one.
 
     Args:
         device: "cpu" or "cuda"; by default a GPU where there is one for each process.
@@ -99,6 +99,9 @@ def join(device: str | None = None, timeout: float = TIMEOUT) -> Iterator[Ranks]
     chosen = choose_device(device, local)
     if count == 1:
         yield Ranks(device=chosen)
+        return
+    if dist.is_initialized():  # by a script of the user's, which also ends it
+        yield Ranks(dist.get_rank(), local, dist.get_world_size(), chosen)
         return
     # Losses and accuracies go over gloo also where gradients go over nccl: they must not wait for the GPU.
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"

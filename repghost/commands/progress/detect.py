@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from repghost.commands.progress.signals import stop_on_signals
 from repghost.terminal import say
+from repghost.training.follow.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from repghost.detection.recipe import DetectionRecipe

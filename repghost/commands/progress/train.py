@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from repghost.commands.progress.signals import stop_on_signals
 from repghost.terminal import say
+from repghost.training.follow.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from repghost.training.recipe import Recipe

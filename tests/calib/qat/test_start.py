@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -42,9 +41,9 @@ def digest(quantized: tuple[Graph, QuantSpec]) -> str:
 def test_the_program_before_the_first_step_is_that_of_calibration(mode: str, changes: dict[str, bool]) -> None:
     model = lively_model()
     graph, config = graph_of(fuse(model)), replace(PLAIN, **changes)
-    images, plan = SimpleNamespace(calibration=BYTES, preprocess=PREPROCESS), QatPlan(config, QatSettings(mode=mode))
+    plan = QatPlan(config, QatSettings(mode=mode))
     start = quantize_graph(graph, BYTES, PREPROCESS, config)
-    network = build_network(model, graph, start, images, plan)  # type: ignore[arg-type]
+    network = build_network(model, graph, start, BYTES, PREPROCESS, plan)
     expected = start if mode == "fused" else quantize_graph(graph, BYTES, PREPROCESS, PLAIN)
     assert digest(network.convert()) == digest(expected)
 
@@ -53,8 +52,7 @@ def test_a_step_changes_it() -> None:
     model = lively_model()
     graph, settings = graph_of(fuse(model)), QatSettings(mode="fused", distillation=0.0, learning_rate=0.02)
     start = quantize_graph(graph, BYTES, PREPROCESS, PLAIN)
-    images = SimpleNamespace(calibration=BYTES, preprocess=PREPROCESS)
-    network = build_network(model, graph, start, images, QatPlan(PLAIN, settings)).train()  # type: ignore[arg-type]
+    network = build_network(model, graph, start, BYTES, PREPROCESS, QatPlan(PLAIN, settings)).train()
     inputs, labels = torch.from_numpy(PREPROCESS.normalize(BYTES)), torch.arange(len(BYTES)) % CLASSES
     training_step(network, None, make_optimizer(network, settings), inputs, labels, settings)
     assert digest(network.eval().convert()) != digest(start)

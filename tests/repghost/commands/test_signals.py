@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from repghost.commands.progress.signals import stop_on_signals
 from repghost.errors import RepGhostError, UsageError
+from repghost.training.follow.signals import stop_on_signals
 
 
 class StoppedError(RepGhostError):

@@ -1,0 +1,216 @@
+"""`repghost.train_quantized`: training under quantization, done here."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from calib.qat.candidates import Candidate
+from calib.qat.data import TrainingFeed, split_images
+from calib.qat.epochs import Execution, Hooks
+from calib.qat.loop import QatStep
+from calib.qat.settings import EPOCH_IMAGES, EPOCHS, FLOAT, QatSettings, Schedule
+from calib.qat.train_aware import Images, QatPlan, train_aware
+from calib.qdq.writer import QUANTIZATION
+from repghost.api.dataset import Split, open_dataset
+from repghost.api.images import ImagesLike
+from repghost.api.progress import Progress, follow
+from repghost.api.quantized import QuantizedNetwork
+from repghost.api.sources import SetSource, open_source
+from repghost.api.training.module import check_trainable, source_of
+from repghost.api.training.teachers import TeacherLike, open_teacher
+from repghost.data import prepare
+from repghost.distributed.ranks import TIMEOUT, join
+from repghost.errors import UsageError
+from repghost.evaluation.classes import match_classes
+from repghost.training.follow.hooks import TrainingStoppedError
+from repghost.training.follow.signals import stop_on_signals
+from repghost.training.options import Loading, Resume
+from repghost.training.recipe_parts import ALPHA, SOFT, TEMPERATURE
+
+
+def train_quantized(
+    q: QuantizedNetwork,
+    data: ImagesLike,
+    *,
+    epochs: int = EPOCHS,
+    images: int | None = EPOCH_IMAGES,
+    batch: int = 64,
+    mode: str = "fused",
+    learning_rate: float = 1e-3,
+    scale_learning_rate: float = 1e-3,
+    teacher: TeacherLike = FLOAT,
+    teacher_weights: str | os.PathLike[str] | None = None,
+    distillation: float = ALPHA,
+    distillation_kind: str = SOFT,
+    temperature: float = TEMPERATURE,
+    held_out: int = 2000,
+    seed: int = 0,
+    crop_padding: int = 0,
+    flip: bool = False,
+    statistics_momentum: float = 0.0,
+    schedule: Schedule | None = None,
+    amp: str = "off",
+    device: str | torch.device | None = None,
+    workers: int = 0,
+    state: str | os.PathLike[str] | None = None,
+    resume: Resume = "new",
+    state_interval: int = 0,
+    dist_timeout: float = TIMEOUT,
+    class_order: str | None = None,
+    on_step: Callable[[QatStep], None] | None = None,
+    on_candidate: Callable[[Candidate], None] | None = None,
+    on_refused: Callable[[str, str], None] | None = None,
+    progress: Progress = None,
+) -> QuantizedNetwork:
+    """Return a quantized network trained under quantization, or `q` again where training is not surely better.
+
+    Images that are held out choose, in the integers of the compiled program, between `q` and the network after each
+    epoch. Where torchrun started several processes, each takes its share of every step, and all get the result. A run
+    that was stopped or killed and is continued gives the same bytes on a CPU; on a GPU as far as its kernels repeat
+    their sums. Ctrl-C ends a run that has a `state` after the step it is in, with a state to go on from.
+
+    Args:
+        q: from `repghost.quantize`; what training begins with.
+        data: labelled images with names of classes, as a split of `repghost.open_dataset`, a set's path (its split
+            train), or a dataset of torchvision; never those that accuracy is measured on.
+        epochs: passes over `images` training images each.
+        images: of an epoch, drawn anew for each, at most all; None takes all.
+        batch: images per step and process.
+        mode: "fused" trains the fused network, "reparam" the branches of a RepGhostNet.
+        learning_rate: Adam's peak for weights and biases, in units of each tensor's mean magnitude.
+        scale_learning_rate: Adam's peak for the logarithms of the scales.
+        teacher: whose predictions are learned from: "float", the float network itself; a module; "timm:NAME"; the path
+            of a checkpoint or ONNX file. It sees the same crops.
+        teacher_weights: of a teacher's name: a weight file; None takes the published ones.
+        distillation: share of the loss that compares with the teacher; the rest compares with labels.
+        distillation_kind: "soft" compares probabilities, "hard" with the class the teacher gives (arXiv 2012.12877).
+        temperature: of the soft comparison.
+        held_out: images never trained on, which choose.
+        seed: of the held-out images, the order and the augmentation.
+        crop_padding: pixels of reflection on each side before a random crop; 0 turns it off.
+        flip: whether half of the images are mirrored.
+        statistics_momentum: share of a batch in the running batch-norm statistics ("reparam"); 0 keeps them.
+        schedule: when scales and statistics become final.
+        amp: "bfloat16" or "float16" runs the network under autocast; quantizers stay in float32.
+        device: "cpu" or "cuda"; None: a GPU where there is one for each process.
+        workers: processes that decode; they change no result.
+        state: the file of the run's state; None: the run cannot be continued.
+        resume: "new" refuses a state that is there, "continue" needs one, "auto" goes on where there is one.
+        state_interval: steps between two states; 0: after each epoch only.
+        dist_timeout: seconds to wait for other processes.
+        class_order: of a network that does not name its classes.
+        on_step: is told each step.
+        on_candidate: is told the score of each network that could be chosen.
+        on_refused: is told of a network after an epoch that integers could not hold, and why.
+        progress: see `repghost.evaluate`.
+
+    Raises:
+        UsageError: for settings or images that do not fit the network, or a state of another run.
+        RepGhostError: when training diverges, or another process is gone.
+        KeyboardInterrupt: after Ctrl-C.
+    """
+    check_trainable(q, mode)
+    source = open_source(data if not isinstance(data, str | os.PathLike) else _train_of(data), calibrates=True)
+    if not isinstance(source, SetSource):
+        raise UsageError(
+            "training needs labelled pictures with names of classes: a split of repghost.open_dataset, or a dataset of "
+            "torchvision. With any other loader, train in a loop of your own: repghost.prepare_qat(q)."
+        )
+    dataset = match_classes(source.dataset, q.network.classes, q.network.labels, class_order)
+    module, name = open_teacher(teacher, q.preprocess, q.network.classes, q.network.labels, teacher_weights)
+    settings = QatSettings(
+        mode, epochs, images, batch, learning_rate, scale_learning_rate, distillation, temperature, held_out, seed,
+        crop_padding, flip, statistics_momentum, schedule or Schedule(), distillation_kind, name, amp,
+    )  # fmt: skip
+    place = None if state is None else Path(state)
+    parts = split_images(dataset.labels, settings)
+    held = prepare(dataset, q.preprocess, parts.held_out)
+    with _interruptible(place) as should_stop, join(_device(device), dist_timeout) as ranks, ExitStack() as stack:
+        feed = TrainingFeed(dataset, parts.training, q.preprocess, settings, Loading(workers), ranks)
+        followed = follow(progress if ranks.first else False, "train", epochs * feed.images_per_epoch)
+        hooks = _hooks(stack.enter_context(followed), batch * ranks.count, on_step, on_candidate, on_refused)
+        result = train_aware(
+            q.network.graph if q.network.model is None else q.network.model,
+            Images(q.calibration.images, held, feed),
+            QatPlan(q.config, settings),
+            source_of(q),
+            replace(hooks, should_stop=should_stop),
+            q.name,
+            Execution(ranks, place, resume, state_interval, teacher=module),
+            (q.quantized.graph, q.quantized.spec),
+        )
+    return replace(q, quantized=result.quantized, trained=True, search=None)
+
+
+def training_record(q: QuantizedNetwork) -> dict[str, Any]:
+    """Return what the file of a trained network says of its training: settings, every candidate, the chosen one."""
+    metadata = {entry.key: entry.value for entry in q.quantized.onnx.metadata_props}
+    found: dict[str, Any] = json.loads(metadata[QUANTIZATION]).get("training", {})
+    return found
+
+
+def _train_of(path: str | os.PathLike[str]) -> Split:
+    """Return the images of a set to train on."""
+    return open_dataset(path).train
+
+
+def _device(device: str | torch.device | None) -> str | None:
+    """Return the kind of a device; which GPU it is follows from the process."""
+    if device is not None and torch.device(device).index:
+        raise UsageError(f"device {str(device)!r}: say which GPU by CUDA_VISIBLE_DEVICES, and give 'cuda' here.")
+    return None if device is None else torch.device(device).type
+
+
+def _hooks(
+    done: Callable[[int], None],
+    images: int,
+    on_step: Callable[[QatStep], None] | None,
+    on_candidate: Callable[[Candidate], None] | None,
+    on_refused: Callable[[str, str], None] | None,
+) -> Hooks:
+    """Return the hooks of a run.
+
+    Args:
+        done: is told how many images were trained on.
+        images: of a whole step, all processes together.
+        on_step: see `train_quantized`, as the others.
+        on_candidate: of the caller.
+        on_refused: of the caller.
+    """
+
+    def step(record: QatStep) -> None:
+        done(record.images)
+        if on_step is not None:
+            on_step(record)
+
+    return Hooks(
+        begin=lambda steps, before: done(before * images),
+        step=step,
+        candidate=on_candidate or Hooks.candidate,
+        refused=on_refused or Hooks.refused,
+    )
+
+
+@contextmanager
+def _interruptible(state: Path | None) -> Iterator[Callable[[], bool]]:
+    """Give what says whether to stop: after Ctrl-C, where a run can be continued; otherwise Ctrl-C acts at once."""
+    if state is None or threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    try:
+        with stop_on_signals(TrainingStoppedError) as should_stop:
+            yield should_stop
+    except TrainingStoppedError as error:
+        if error.exit_code == 128 + signal.SIGINT:
+            raise KeyboardInterrupt(f"{error} The state is in {state}.") from error
+        raise
