@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from repghost.api.reports import report as report
     from repghost.api.shown.results import Comparison as Comparison
     from repghost.api.shown.results import Evaluation as Evaluation
+    from repghost.api.training.module import QatModule as QatModule
     from repghost.api.training.module import convert as convert
     from repghost.api.training.module import prepare_qat as prepare_qat
     from repghost.api.training.train import train_quantized as train_quantized
@@ -54,6 +55,7 @@ _LAZY = {
     "LayerSettings": "calib.settings.config",
     "Model": "repghost.api.models",
     "Preprocess": "repghost.data.images.preprocess",
+    "QatModule": "repghost.api.training.module",
     "QuantConfig": "calib.settings.config",
     "QuantizedNetwork": "repghost.api.quantized",
     "RepGhostNet": "repghost.network.model",
@@ -88,6 +90,7 @@ __all__ = [
     "LayerSettings",
     "Model",
     "Preprocess",
+    "QatModule",
     "QuantConfig",
     "QuantizedNetwork",
     "RepGhostNet",

@@ -39,6 +39,9 @@ q = repghost.quantize(net, data.calibration)
 q.compare(net, data.test)  # paired change with its interval
 q.sensitivity(data.calibration)
 q.save("net.qdq.onnx")
+p = repghost.prepare_qat(q)  # an nn.Module, to train in your own loop
+q = repghost.convert(p)
+q = repghost.train_quantized(q, data.train, epochs=4)  # or let it train
 bundle = repghost.compile(q, target="arm64", data=data)
 bundle.verify()
 bundle.bench(on="pi@board")
@@ -49,7 +52,7 @@ GROUPS = (
     ("Networks", ("create_model", "list_models", "RepGhostNet", "load_model", "read_checkpoint", "fuse", "export")),
     ("Accuracy", ("evaluate", "compare", "Evaluation", "Comparison")),
     ("Quantization", ("quantize", "QuantizedNetwork", "QuantConfig", "LayerSettings")),
-    ("Training under quantization", ("prepare_qat", "convert", "train_quantized")),
+    ("Training under quantization", ("prepare_qat", "QatModule", "convert", "train_quantized")),
     ("Bundles", ("compile", "CompiledBundle", "load", "Model", "verify", "bench", "Benchmark", "deploy", "report",
                  "Report")),
 )  # fmt: skip

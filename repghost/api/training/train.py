@@ -21,11 +21,11 @@ from calib.qat.loop import QatStep
 from calib.qat.settings import EPOCH_IMAGES, EPOCHS, FLOAT, QatSettings, Schedule
 from calib.qat.train_aware import Images, QatPlan, train_aware
 from calib.qdq.writer import QUANTIZATION
+from repghost.api.accepted.images import ImagesLike
+from repghost.api.accepted.sources import SetSource, open_source
 from repghost.api.dataset import Split, open_dataset
-from repghost.api.images import ImagesLike
-from repghost.api.progress import Progress, follow
 from repghost.api.quantized import QuantizedNetwork
-from repghost.api.sources import SetSource, open_source
+from repghost.api.shown.progress import Progress, follow
 from repghost.api.training.module import check_trainable, source_of
 from repghost.api.training.teachers import TeacherLike, open_teacher
 from repghost.data import prepare
