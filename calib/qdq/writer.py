@@ -131,7 +131,7 @@ def build_qdq(graph: Graph, spec: QuantSpec, size: Size) -> onnx.ModelProto:
         writer.operator(operator)
     if not isinstance(graph.operators[-1], Classifier):
         writer.node("Flatten", f"{graph.output}.flatten", (writer.readable[graph.output],), LOGITS, axis=1)
-    return writer.model("repghostnet", (1, *shapes[INPUT]), shapes[graph.output][0], OPSET, {})
+    return writer.model("network", (1, *shapes[INPUT]), shapes[graph.output][0], OPSET, {})
 
 
 def describe(
@@ -141,7 +141,7 @@ def describe(
     spec: QuantSpec,
     record: Mapping[str, Any] | None = None,
 ) -> str:
-    """Write the metadata into `model`, replacing what was there, and return its program digest.
+    """Write the name and the metadata into `model`, replacing what was there, and return its program digest.
 
     Args:
         model: from `build_qdq`.
@@ -151,6 +151,7 @@ def describe(
         record: what else is said of the quantization, by key: "search" (which settings were tried before these were
             chosen) or "training" (how training under quantization went).
     """
+    model.graph.name = description.model
     digest = program_digest(model, description.preprocess)
     quantization = {
         "config": config.to_dict(),

@@ -142,7 +142,7 @@ def test_the_metadata_describes_the_file(graph: Graph, spec: QuantSpec) -> None:
     assert json.loads(entries[qdq.LABELS]) == ["a", "b", "c", "d", "é"]
     assert config_from_dict(json.loads(entries[qdq.QUANTIZATION])["config"]) == config
     assert json.loads(entries[qdq.CALIBRATION]) == {"pictures": 16}
-    assert entries[qdq.MODEL] == "repghostnet_0_5x" and entries[qdq.CHECKPOINT] == "0" * 64
+    assert entries[qdq.MODEL] == model.graph.name == "repghostnet_0_5x" and entries[qdq.CHECKPOINT] == "0" * 64
 
 
 def test_describing_twice_is_describing_once(graph: Graph, spec: QuantSpec) -> None:
