@@ -19,10 +19,10 @@ from compile.bench.processes import Contender, logits_of, start_ours, start_peer
 from compile.bench.statistics import Times, agreement, paired_ratio
 from compile.bundle.manifest import Bundle
 from compile.machine.facts import describe_machine
+from compile.storage import formats
 from repghost.errors import RepGhostError, ToolMissingError
 
-FORMAT = "repghost-bench"
-VERSION = 1
+FORMAT, VERSION = formats.BENCH
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Format = tuple[str, int]  # name and version, as the document states them
 
 ACCURACY: Format = ("repghost-accuracy", 2)
 BASELINES: Format = ("repghost-baselines", 1)
+BENCH: Format = ("repghost-bench", 1)
 COUNT: Format = ("repghost-count", 1)
 JETSON: Format = ("repghost-jetson", 1)
 JETSON_CHECK: Format = ("repghost-jetson-check", 2)

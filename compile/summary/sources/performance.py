@@ -11,6 +11,7 @@ from compile.summary.sources import File, Learned, measured_ms, pixels
 from compile.summary.sources.count import of_result
 
 FORMAT, VERSION = formats.PERFORMANCE
+BENCH_FORMAT, BENCH_VERSION = formats.BENCH
 RANDOM = "random"  # the weights of what is counted
 
 
@@ -28,6 +29,20 @@ def read(file: File) -> Learned:
     return Learned(
         about="builds and other runtimes in paired rounds on one machine" + "; counted arm64 builds" * bool(counted),
         speeds=(*timed, *counted),
+    )
+
+
+def read_bench(file: File) -> Learned:
+    """Return every build of one network that `repghost bench --json` timed.
+
+    Raises:
+        IntegrityError: when it is of another version.
+    """
+    file.require_version(BENCH_VERSION, "measure again")
+    name = file.values["network"]["name"]
+    return Learned(
+        about=f"builds of {name} and other runtimes in paired rounds on one machine",
+        speeds=tuple(_of_network(file, file.values)),
     )
 
 

@@ -10,6 +10,7 @@ def readers() -> dict[str, Reader]:
     return {
         run.FORMAT: run.read,
         performance.FORMAT: performance.read,
+        performance.BENCH_FORMAT: performance.read_bench,
         accuracy.FORMAT: accuracy.read,
         baselines.FORMAT: baselines.read,
         count.FORMAT: count.read,

@@ -413,3 +413,25 @@ def test_a_damaged_report_of_one_run_is_named(tmp_path: Path, text: str) -> None
     (tmp_path / "report.json").write_text(text)
     done = CliRunner().invoke(cli, ["report", str(tmp_path)])
     assert done.exit_code == 6 and str(tmp_path / "report.json") in done.output
+
+
+def test_what_bench_measures_beside_other_runtimes_is_read(tmp_path: Path) -> None:
+    times = {"min_ms": 1.8, "median_ms": 1.9, "p90_ms": 2.1, "variant": "vnni", "version": ""}
+    ours = {"ours": True, "runtime": "repghost", "precision": "int8", "made_by": "this bundle", **times}
+    peer = {**ours, "ours": False, "runtime": "litert", "made_by": "its quantizer", "version": "2.3.0",
+            "agreement": {"pictures": 8, "with_float": 7}}  # fmt: skip
+    document = {
+        "format": "repghost-bench", "version": 1, "machine": {"core": "Test Core", "cores": 2},
+        "network": {"name": "mobilenet_v2", "size": 224, "weights": {"kind": "file"}},
+        "runs": [{"threads": 1, "results": [ours, peer]}],
+    }  # fmt: skip
+    path = tmp_path / "latency.json"
+    path.write_bytes(canonical_json(document))
+    found = [(s.model, s.runtime, s.value, s.low, s.high, s.agreement) for s in collect([path]).speeds]
+    assert found == [
+        ("mobilenet_v2", "repghost", 1.9, 1.8, 2.1, None),
+        ("mobilenet_v2", "litert", 1.9, 1.8, 2.1, 7 / 8),
+    ]
+    path.write_bytes(canonical_json({**document, "version": 2}))
+    with pytest.raises(IntegrityError, match="version 2, not 1"):
+        collect([path])
