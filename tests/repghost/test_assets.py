@@ -82,6 +82,7 @@ def test_the_weights_say_how_they_were_made() -> None:
     assert "/" not in checkpoint.metadata["command"]
 
 
+@pytest.mark.slow
 def test_the_weights_are_as_good_as_they_say() -> None:
     checkpoint = read_checkpoint(WEIGHTS)
     claimed = checkpoint.metadata["test"]

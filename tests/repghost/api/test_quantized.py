@@ -54,6 +54,7 @@ def test_settings_come_in_every_form(tmp_path: Path) -> None:
     assert repghost.quantize(NET, IMAGES, policy="tensorrt").config.policy == "tensorrt"
 
 
+@pytest.mark.slow
 def test_a_search_judges_by_images_that_calibrate_nothing(tmp_path: Path) -> None:
     data = repghost.open_dataset(write_set(tmp_path, ("train",), each=6))
     tried: list[str] = []

@@ -36,6 +36,7 @@ def model() -> RepGhostNet:
     return RepGhostNet(WIDTH, 3, deploy=True)
 
 
+@pytest.mark.slow
 @settings(QUICK, max_examples=25)
 @given(st.integers(0, 2**32 - 1))
 def test_a_changed_header_is_read_or_refused(model: RepGhostNet, tmp_path: Path, seed: int) -> None:

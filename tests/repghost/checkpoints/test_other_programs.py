@@ -55,6 +55,7 @@ def test_the_weights_of_a_training_file_are_found(content: State, key: str, tmp_
     assert not is_averaged(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "key"),
     [

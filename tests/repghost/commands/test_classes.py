@@ -139,6 +139,7 @@ def test_the_order_that_was_asked_for_is_taken(plain: Path, numbers: Path, tmp_p
         assert found == pytest.approx(share, abs=0.1)
 
 
+@pytest.mark.slow
 def test_labels_of_the_network_answer_the_question(plain: Path, numbers: Path) -> None:
     path = plain.with_name("numbers.safetensors")
     write_checkpoint(path, bright(), PREPROCESS.to_dict(), NUMBERS)
@@ -167,6 +168,7 @@ def test_a_run_to_compile_has_the_same_classes(plain: Path, named: Path, numbers
     assert sorted(set(subject.calibration.labels.tolist())) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_networks_with_other_orders_are_compared_class_by_class(plain: Path, numbers: Path) -> None:
     turned, model = plain.with_name("turned.safetensors"), bright()
     with torch.no_grad():

@@ -376,6 +376,7 @@ def test_a_truncated_tar_is_named(tmp_path: Path, part: float) -> None:
         open_dataset(path, "train")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CIFAR_TAR.exists(), reason="the CIFAR-10 archive is not on this machine")
 def test_the_cifar10_archive() -> None:
     dataset = open_dataset(CIFAR_TAR, "test")

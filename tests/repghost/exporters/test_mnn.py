@@ -26,6 +26,7 @@ def model() -> RepGhostNet:
     return network()
 
 
+@pytest.mark.slow
 @needs_mnn
 def test_command_writes_a_file_that_mnn_runs_to_the_same_scores(model: RepGhostNet, tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "net.safetensors", model)

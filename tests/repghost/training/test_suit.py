@@ -73,6 +73,7 @@ def test_float16_on_a_processor_becomes_float32() -> None:
     assert suit_device(bfloat16, torch.device("cpu")) == (bfloat16, "")
 
 
+@pytest.mark.slow
 def test_the_command_says_both_and_the_checkpoint_has_what_was_done(tmp_path: Path) -> None:
     data, run = make_tree(tmp_path / "data"), tmp_path / "run"
     command = ["train", "--data", str(data), "-o", str(run), *TINY, "--amp", "--device", "cpu", "--epochs", "2"]

@@ -54,6 +54,7 @@ def test_each_line_of_the_plot_has_the_values_of_its_epochs(name: str) -> None:
         assert steps[0] / steps[-1] == pytest.approx((1 - 1 / 2) / (1 / 4 - 1 / 5), rel=0.01)
 
 
+@pytest.mark.slow
 def test_the_plot_is_the_same_bytes_and_leaves_out_what_was_not_evaluated() -> None:
     history = [record(epoch) for epoch in range(1, 4)]
     assert draw(history) == draw(history)
@@ -96,6 +97,7 @@ def test_events_that_are_wanted_need_the_package(tmp_path: Path, monkeypatch: py
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_joined_hooks_are_all_called_and_each_may_stop(tmp_path: Path) -> None:
     seen: list[Any] = []
 

@@ -50,6 +50,7 @@ def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(cli, list(arguments))
 
 
+@pytest.mark.slow
 def test_other_classes_are_refused_before_anything_is_compiled(
     quantized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,6 +63,7 @@ def test_other_classes_are_refused_before_anything_is_compiled(
     assert "'yellow'; it lacks 'red'" in result.output
 
 
+@pytest.mark.slow
 def test_the_state_of_a_run_has_raw_and_averaged_weights(run: Path, data: Path) -> None:
     report = validate(open_checkpoints(run / "state.pt"), open_dataset(data, "val"))
     assert [item.name for item in report.networks] == ["fp32 raw", "fp32 EMA", "fp32 EMA fused"]
@@ -70,6 +72,7 @@ def test_the_state_of_a_run_has_raw_and_averaged_weights(run: Path, data: Path) 
     assert averaged.loss == pytest.approx(fused.loss, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_training_file_of_the_authors_has_both_too(tmp_path: Path) -> None:
     first, second = (RepGhostNet(0.25, 1000).eval() for _ in range(2))
     path = tmp_path / "model_best.pth.tar"
@@ -95,6 +98,7 @@ def test_float_reference_and_host_build_from_one_command(
     assert all(item["top1"]["pictures"] == 13 for item in networks)
 
 
+@pytest.mark.slow
 def test_a_build_that_differs_by_a_bit_is_an_integrity_error(quantized: Path, data: Path) -> None:
     (reference,) = open_qdq(quantized, None, Ranks())
 
@@ -108,6 +112,7 @@ def test_a_build_that_differs_by_a_bit_is_an_integrity_error(quantized: Path, da
         validate([reference, other], open_dataset(data, "val"))
 
 
+@pytest.mark.slow
 def test_networks_that_see_other_bytes_are_not_compared(run: Path, data: Path) -> None:
     first: Predictor = open_checkpoints(run / "best.safetensors")[0]
     other = replace(first, preprocess=replace(first.preprocess, resize=40), source="other")

@@ -136,6 +136,7 @@ def test_per_class_counts_add_up(checkpoint: Path, tmp_path: Path) -> None:
     assert [line.split()[:2] for line in lines if line.startswith(CLASSES)] == [[name, "4"] for name in CLASSES]
 
 
+@pytest.mark.slow
 def test_all_widths_say_once_how_the_images_were_read(tmp_path: Path) -> None:
     for width in (0.5, 0.8):
         weights = tmp_path / f"runs/{width}/model.safetensors"
@@ -150,6 +151,7 @@ def test_all_widths_say_once_how_the_images_were_read(tmp_path: Path) -> None:
     assert result.stderr.count("broken picture, not counted") == 1
 
 
+@pytest.mark.slow
 def test_all_widths_stand_beside_the_published_figures(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "half"
     write_checkpoint(folder / "model.safetensors", RepGhostNet(0.5, 3).eval(), PREPROCESS.to_dict(), CLASSES)

@@ -94,6 +94,7 @@ def with_broken(bad: tuple[int, ...]) -> Broken:
     return result
 
 
+@pytest.mark.slow
 def test_broken_images_are_named_replaced_and_counted(tmp_path: Path) -> None:
     result = train(tiny_recipe(), with_broken((5, 6)), tmp_path, validation=made_set(10), options=FAST)
     assert sorted(result.broken) == ["made#5: broken on purpose", "made#6: broken on purpose"]
