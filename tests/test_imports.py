@@ -27,6 +27,19 @@ HEAVY = frozenset(
 )  # fmt: skip
 
 
+# The commands that are one call of the library, and what they may use besides: values and what prints.
+ROOF = (
+    "repghost.commands.boards.deploy", "repghost.commands.bundles.bench", "repghost.commands.bundles.compile",
+    "repghost.commands.bundles.explain", "repghost.commands.bundles.report", "repghost.commands.bundles.verify",
+    "repghost.commands.network.export", "repghost.commands.network.fuse",
+    "repghost.commands.quantization.quantize", "repghost.commands.quantization.sensitivity",
+)  # fmt: skip
+BELOW_THE_ROOF = (
+    "repghost.api.", "repghost.commands.options.", "repghost.commands.progress.", "repghost.errors",
+    "repghost.files", "repghost.sizes", "repghost.terminal", "repghost.untrusted", "compile.subject.request",
+)  # fmt: skip
+
+
 def module_name(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -77,6 +90,15 @@ def heavy_libraries(module: str) -> frozenset[str]:
     return frozenset(seen & HEAVY)
 
 
+def outside_type_checking(nodes: Iterable[ast.stmt]) -> Iterator[str]:
+    """The modules that are imported anywhere in this code, but not for type checkers."""
+    for node in nodes:
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.Import | ast.ImportFrom):
+                    yield from imported(inner)
+
+
 def needless(module: str) -> Iterator[str]:
     """The imports inside functions of a module that could stand at its top."""
     functions = (node for node in ast.walk(TREES[module]) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
@@ -96,6 +118,13 @@ def needless(module: str) -> Iterator[str]:
 def test_an_import_inside_a_function_defers_a_heavy_library(package: str) -> None:
     modules = [name for name in TREES if name.partition(".")[0] == package and not name.startswith(COMMANDS)]
     assert [found for name in modules for found in needless(name)] == []
+
+
+@pytest.mark.parametrize("command", ROOF)
+def test_a_command_calls_the_public_functions_and_nothing_deeper(command: str) -> None:
+    ours = (name for name in outside_type_checking(TREES[command].body) if name.partition(".")[0] in PACKAGES)
+    deeper = [name for name in ours if not name.startswith(BELOW_THE_ROOF)]
+    assert deeper == []
 
 
 def test_the_rule_finds_a_needless_import(monkeypatch: pytest.MonkeyPatch) -> None:

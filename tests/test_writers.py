@@ -29,9 +29,10 @@ from compile.summary.collect import collect, find_files
 from compile.summary.output import write_all
 from compile.targets.table import X86_64
 from repghost import files
+from repghost.api import quantized
+from repghost.api.quantized import write_quantized
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.checkpoints.state_file import write_values
-from repghost.commands.quantization.quantize import write_result
 from repghost.data.images.preprocess import Preprocess
 from repghost.files import sweep, write_bytes_atomically
 from repghost.network.model import RepGhostNet
@@ -84,7 +85,7 @@ def run_folder(folder: Path, version: int) -> None:
 
 def qdq(folder: Path, version: int) -> None:
     made = Quantized(onnx.ModelProto(ir_version=version), None, SimpleNamespace(notes=(), observers={}), "")  # type: ignore[arg-type]
-    write_result(folder / "m.qdq.onnx", made, QuantConfig(equalize=version == 2), None)
+    write_quantized(folder / "m.qdq.onnx", made, QuantConfig(equalize=version == 2), None)
     assert onnx.load(folder / "m.qdq.onnx") == onnx.ModelProto.FromString(serialize(made.onnx))
 
 
@@ -179,7 +180,8 @@ def test_a_quantized_file_and_its_settings_are_of_one_run(tmp_path: Path, monkey
         held.append((path.name, (tmp_path / ".m.qdq.onnx.lock").exists()))
         write(path, data, mode)
 
-    monkeypatch.setattr(files, "write_bytes_atomically", watched)
+    for place in (files, quantized):
+        monkeypatch.setattr(place, "write_bytes_atomically", watched)
     qdq(tmp_path, 1)
     assert held == [("m.qdq.config.json", True), ("m.qdq.onnx", True)]
 

@@ -16,6 +16,7 @@ from compile.deploy.history import Version, version_of
 from compile.deploy.inventory import take_inventory
 from compile.deploy.lock import lock_board
 from compile.deploy.probe import BoardFacts, probe
+from compile.deploy.ssh.address import BoardAddress
 from compile.deploy.ssh.connection import Connection
 from compile.deploy.verify_on_board import BoardVerification, verify_on_board
 from repghost.errors import IntegrityError
@@ -44,9 +45,10 @@ class Deployment:
     proof: BoardVerification
     accuracy: str
     replaced: str | None  # the digest that was current before
+    address: BoardAddress
 
     def __repr__(self) -> str:
-        return f"deployed: bundle {self.bundle.digest[:12]} to {describe(self.facts)}; {self.proof}; {self.accuracy}"
+        return f"deployed: bundle {self.bundle.digest[:12]} to {self.address}; {self.proof}; {self.accuracy}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""
@@ -97,7 +99,7 @@ def deploy(
         say(f"switch   {connection.address}/current is this bundle now")
         prune(connection, bundle.digest, settings.keep, token)
     replaced = facts.current.removeprefix(f"{BUNDLES}/") or None
-    return Deployment(bundle, facts, proof, accuracy, replaced)
+    return Deployment(bundle, facts, proof, accuracy, replaced, connection.address)
 
 
 def describe(facts: BoardFacts) -> str:

@@ -15,7 +15,6 @@ from compile.deploy.install import KEEP, Deployment, DeploySettings
 from compile.machine.emulator import fetch_emulator
 from compile.machine.replay import verify_bundle
 from compile.targets.table import EMULATED
-from compile.tensorrt.verify import verify_engine_bundle
 from repghost.api.bundles import CONNECT_LIMIT_S, BundleLike, Say, Ssh, as_path, bundle_path, silent
 from repghost.errors import UsageError
 
@@ -53,6 +52,8 @@ def verify(
     if checked.target_name in ENGINE_TARGETS:
         if vectors is not None:
             raise UsageError(f"{path} is for {checked.target_name} and has samples of its own; leave --vectors out.")
+        from compile.tensorrt.verify import verify_engine_bundle
+
         return verify_engine_bundle(checked, tuple(variants), say)
     emulation = bundle_target(checked).emulation or EMULATED
     emulator = fetch_emulator(emulation=emulation) if fetch else None

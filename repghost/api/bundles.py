@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from calib.importer.names import ONNX
 from compile.bundle.host_model import HostModel
 from compile.deploy.ssh.address import parse_address
 from compile.deploy.ssh.connection import Connection, SshSettings
+from compile.targets.table import JETSON, find_target
 from repghost.errors import UsageError
 
 # The folder of a bundle, what `repghost.compile` returned, or what `repghost.load` did.
@@ -44,6 +46,26 @@ def as_paths(bundles: BundleLike | Sequence[BundleLike]) -> tuple[Path, ...]:
 def as_path(value: str | os.PathLike[str] | None) -> Path | None:
     """Return a path, None for None."""
     return None if value is None else Path(value)
+
+
+def is_jetson(target: str) -> bool:
+    """Return whether a target is a Jetson, whose engine its board builds.
+
+    Raises:
+        UsageError: when there is no such target.
+    """
+    return find_target(target) is JETSON
+
+
+def is_quantized_file(network: object) -> bool:
+    """Return whether a network is an ONNX file of integers; what is not there is taken for what its name says."""
+    if not isinstance(network, str | os.PathLike) or not str(network).endswith(ONNX):
+        return False
+    if not Path(network).is_file():
+        return str(network).endswith(".qdq.onnx")
+    from calib.importer.onnx_file import is_quantized
+
+    return is_quantized(Path(network))
 
 
 def silent(line: str) -> None:

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from calib.importer.names import ONNX
-from calib.importer.onnx_file import is_quantized
 from calib.qdq.writer import serialize
 from compile import pipeline
 from compile.bundle.manifest import check_bundle
@@ -21,15 +19,14 @@ from compile.report.run_page import summary_lines
 from compile.subject.request import Request
 from compile.subject.subject import Images, ImportedSubject, QuantizedSubject, Subject
 from compile.targets.precisions import INT8, default_precisions, parse_precisions
-from compile.targets.table import JETSON, find_target
 from compile.tensorrt.report import summary_lines as jetson_lines
-from repghost.api.accepted.calibration import CALIBRATION_IMAGES, ConfigLike, prepared_images, read_settings
+from repghost.api.accepted.calibration import CALIBRATION_IMAGES, ConfigLike, config_of, prepared_images
 from repghost.api.accepted.images import ImagesLike, Reader
 from repghost.api.accepted.pixels import Pixels, check_pixels
 from repghost.api.accepted.sources import SetSource, open_source
 from repghost.api.benchmarks import Benchmark, bench
 from repghost.api.boards import deploy, verify
-from repghost.api.bundles import Say, as_path
+from repghost.api.bundles import Say, as_path, is_jetson, is_quantized_file
 from repghost.api.dataset import Dataset
 from repghost.api.evaluation import checked_batch, evaluate
 from repghost.api.models import Model, load
@@ -209,30 +206,30 @@ def compile(
         AccuracyGateError: when int8 loses more than `max_drop`; bundle and report are written all the same.
         IntegrityError: when two computations that have to agree do not.
     """
-    row = find_target(target)  # a wrong name is told before anything is read
-    if row is JETSON and precision:
+    for_jetson = is_jetson(target)  # a wrong name is told before anything is read
+    if for_jetson and precision:
         raise UsageError(f"PRECISION={precision}: a bundle for Jetson always holds int8 and fp16; leave it out.")
     by_path = network is None or (isinstance(network, str | os.PathLike) and _is_path(data) and labels is None)
-    given = None
-    settings = read_settings(config, POLICY if row is JETSON and config is None else None, None)
+    given, settings = None, config
     if not by_path:
         check_pixels(pixels)
         if not isinstance(network, QuantizedNetwork):
             assert network is not None
+            policy = POLICY if for_jetson and config is None else None
             network = quantize(
-                network, data, settings, images=_at_most(images, data), seed=seed, preprocess=preprocess, labels=labels,
-                weights=weights, size=size, pixels=pixels, class_order=class_order, progress=progress,
+                network, data, config, policy=policy, images=_at_most(images, data), seed=seed, preprocess=preprocess,
+                labels=labels, weights=weights, size=size, pixels=pixels, class_order=class_order, progress=progress,
             )  # fmt: skip
-        given = _subject(network, data, test_images, seed, pixels, class_order, row is JETSON)
+        given = _subject(network, data, test_images, seed, pixels, class_order, for_jetson)
         settings = network.config
     elif isinstance(data, Dataset):
         data, class_map = data.path, data.class_map
-    ours = _is_quantized_file(network) or isinstance(given, QuantizedSubject)
+    ours = is_quantized_file(network) or isinstance(given, QuantizedSubject)
     request = Request(
         target=target,
         precisions=parse_precisions(precision or (INT8.name if ours else default_precisions())),
-        weights=None if given is not None or network is None else str(weights or network),
-        model=str(network) if given is None and weights is not None else None,
+        weights=_text(network if weights is None else weights) if given is None else None,
+        model=_text(network) if given is None and weights is not None else None,
         data=Path(data) if given is None and data is not None else None,
         width=width,
         size=size,
@@ -244,7 +241,7 @@ def compile(
         class_map=as_path(class_map),
         output=Path(output),
         name=name,
-        config=settings,
+        config=config_of(settings),
         threads=threads,
         max_drop=max_drop,
         fetch=fetch,
@@ -335,15 +332,12 @@ def _test_images(
     return Images(np.concatenate([batch.images for batch in batches]), labels, given), ()
 
 
+def _text(value: object) -> str | None:
+    return str(value) if isinstance(value, str | os.PathLike) and str(value) else None
+
+
 def _is_path(data: ImagesLike) -> bool:
     return data is None or isinstance(data, str | os.PathLike | Dataset)
-
-
-def _is_quantized_file(network: object) -> bool:
-    """Return whether a network is an ONNX file of integers; what is not there is taken for what its name says."""
-    if not isinstance(network, str | os.PathLike) or not str(network).endswith(ONNX):
-        return False
-    return is_quantized(Path(network)) if Path(network).is_file() else str(network).endswith(".qdq.onnx")
 
 
 def _at_most(images: int, data: ImagesLike) -> int:

@@ -52,6 +52,11 @@ class Fused:
     digest: str | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def form(self) -> str:
+        """The form of a RepGhostNet: "deploy" or "fused"; any other network is fused."""
+        return self.model.spec.form if isinstance(self.model, RepGhostNet) else "fused"
+
 
 def fuse(
     network: NetworkLike,

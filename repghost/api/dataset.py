@@ -167,7 +167,7 @@ class Dataset:
         try:
             return self.open("calibration")
         except MissingSplitError:
-            return Split(self.train.images, self.train.source, "calibration")
+            return self.train
 
     @cached_property
     def test(self) -> Split:

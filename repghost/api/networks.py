@@ -90,6 +90,7 @@ def open_float(
     labels: Sequence[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     size: Size | None = None,
+    width: str | None = None,
 ) -> FloatNetwork:
     """Return a float network with its graph and all that is known about it.
 
@@ -99,6 +100,7 @@ def open_float(
         labels: the names of its classes in the order of the logits, likewise.
         weights: of a name: a weight file, or "pretrained".
         size: pixels of its images, instead of the network's own.
+        width: of a RepGhostNet in a file; another one is refused. Chooses the published weights of "timm".
 
     Raises:
         UsageError: when it cannot be read, or nothing says how its images are prepared.
@@ -110,7 +112,7 @@ def open_float(
         found = network if given is None else replace(network, preprocess=given)
     elif isinstance(network, str | os.PathLike):
         said = None if weights is None else str(weights)
-        found = open_network(NetworkSource(str(network), said, size=size, preprocess=given))
+        found = open_network(NetworkSource(str(network), said, width, size, given))
     else:
         raise UsageError(
             "a network is a torch module, the path of a checkpoint or an ONNX file, or a name like "

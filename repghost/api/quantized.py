@@ -183,10 +183,7 @@ class QuantizedNetwork:
         file = Path(path)
         if file.suffix != ".onnx":
             raise UsageError(f"a quantized network is written as ONNX, so {str(file)!r} has to end in .onnx.")
-        settings = self.config.to_dict() | ({} if self.search is None else {SEARCH: self.search.to_dict()})
-        with locked(file):  # the two belong together
-            write_text_atomically(config_beside(file), json.dumps(settings, indent=2) + "\n")
-            write_bytes_atomically(file, serialize(self.quantized.onnx))
+        write_quantized(file, self.quantized, self.config, self.search)
         return file
 
     @property
@@ -205,7 +202,9 @@ class QuantizedNetwork:
 
     def _repr_html_(self) -> str:
         rows = [(key, str(value)) for key, value in self.preprocess.to_dict().items()]
-        return page("\n".join([repr(self), *self.notes]), table(("preprocess", "value"), rows))
+        return page(
+            "\n".join([repr(self), *self.notes, *self.quantized.spec.notes]), table(("preprocess", "value"), rows)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""
@@ -219,7 +218,7 @@ class QuantizedNetwork:
             "calibration": dict(self.calibration.origin) | {"pictures": len(self.calibration.labels)},
             "search": None if self.search is None else self.search.to_dict(),
             "trained": self.trained,
-            "notes": list(self.notes),
+            "notes": [*self.notes, *self.quantized.spec.notes],
         }
 
 
@@ -238,6 +237,7 @@ def quantize(
     labels: Sequence[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     size: Size | None = None,
+    width: str | None = None,
     pixels: Pixels | None = None,
     class_order: str | None = None,
     on_trial: Callable[[Trial], None] | None = None,
@@ -262,6 +262,7 @@ def quantize(
         labels: names of the classes, likewise.
         weights: of a name: a weight file, or "pretrained".
         size: pixels of the images, instead of the network's own.
+        width: of a RepGhostNet in a file; another one is refused. Chooses the published weights of "timm".
         pixels: the range of float images, see `repghost.evaluate`.
         class_order: of a network that does not name its classes.
         on_trial: is told each trial of a search.
@@ -275,7 +276,7 @@ def quantize(
     settings = read_settings(config, policy, algorithm)
     if algorithm != AUTO and (max_drop is not None or held_out is not None):
         raise UsageError("max_drop and held_out belong to algorithm='auto', which is not given.")
-    opened = open_float(network, preprocess, labels, weights, size)
+    opened = open_float(network, preprocess, labels, weights, size, width)
     found = calibration_images(opened, data, images, seed, pixels, class_order, progress)
     opened = _labelled(opened, found)
     notes = (*opened.notes, *found.notes)
@@ -288,7 +289,15 @@ def quantize(
         result = quantize_network(
             opened.name, opened.graph, found.images.images, opened.preprocess, settings, source, done
         )
-    return QuantizedNetwork(opened, result, settings, found.images, notes=(*notes, *result.spec.notes))
+    return QuantizedNetwork(opened, result, settings, found.images, notes=notes)
+
+
+def write_quantized(path: Path, quantized: Quantized, config: QuantConfig, search: Search | None) -> None:
+    """Write the settings, then the QDQ file, each whole or not at all."""
+    settings = config.to_dict() | ({} if search is None else {SEARCH: search.to_dict()})
+    with locked(path):  # the two belong together
+        write_text_atomically(config_beside(path), json.dumps(settings, indent=2) + "\n")
+        write_bytes_atomically(path, serialize(quantized.onnx))
 
 
 def config_beside(output: Path) -> Path:
@@ -319,4 +328,4 @@ def _searched(
     config = search.chosen.config
     description = describe_source(network.name, images.calibration, network.preprocess, source)
     result = write_model(search.graph, search.spec, config, description, {SEARCH: search.to_dict()})
-    return QuantizedNetwork(network, result, config, found.images, search, notes=(*notes, *result.spec.notes))
+    return QuantizedNetwork(network, result, config, found.images, search, notes=notes)

@@ -13,14 +13,17 @@ from typing import Any
 from compile.report.run_page import render_report
 from compile.report.run_report import JSON_FILE, read_report
 from compile.storage.strict_json import canonical_json, read_strict
+from compile.subject.request import Request, SubjectRequest
 from compile.summary.advice import advise
 from compile.summary.collect import SIZE_LIMIT, collect, find_files
 from compile.summary.compare import Margins, compare
 from compile.summary.facts import FORMAT, Summary
 from compile.summary.gate import gate_sentences
 from compile.summary.output import NAME, is_summary, read_summary, render, write_all
+from compile.summary.runs import plan_runs, run_all
+from compile.targets.precisions import default_precisions, parse_precisions
 from compile.tensorrt.report import read_page
-from repghost.api.bundles import as_path
+from repghost.api.bundles import Say, as_path
 from repghost.errors import AccuracyGateError, IntegrityError, UsageError
 
 MARGIN_POINTS, MARGIN_TIME = 0.1, 0.1  # that a new summary may be worse by: points of top-1, share of a time
@@ -138,6 +141,21 @@ def report(
 
 
 _compare = compare  # the name is an argument of `report`
+
+
+def build_widths(output: Path, target: str, widths: str, subject: SubjectRequest, say: Say) -> list[str]:
+    """Compile every width that has weights into a folder, and return a sentence for each that failed.
+
+    Args:
+        output: the folder that holds the runs.
+        target: as `repghost.compile` takes it.
+        widths: "all", or widths separated by commas.
+        subject: weights and images of all of them.
+        say: is told each line.
+    """
+    precisions = parse_precisions(default_precisions())
+    base = Request(target=target, precisions=precisions, output=output, **vars(subject))
+    return run_all(plan_runs(base, widths), say)
 
 
 def is_run(path: Path) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.analysis.sensitivity import measure_sensitivity
-from calib.analysis.sensitivity_page import Row, make_rows, to_dict, to_figure, to_svg, to_table
+from calib.analysis.sensitivity_page import Row, float_prices, make_rows, to_dict, to_figure, to_svg, to_table
 from calib.ptq.apply import batches
 from calib.quantize import Quantized
 from repghost.api.shown.html import page, table
@@ -22,6 +22,8 @@ from repghost.files import write_text_atomically
 from repghost.graph.macs import shares_of_work
 from repghost.sizes import reported
 from repghost.tables import text_lines
+
+__all__ = ["LayerSensitivities", "float_prices", "measure"]
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,8 +49,12 @@ class LayerSensitivities:
         """The network and the size of its images."""
         return f"{self.about['model']}, {self.about['size']} px: change of the answers by one layer in int8"
 
+    def lines(self, everything: bool = False) -> list[str]:
+        """Return the rows as lines of text: the most sensitive ones, or all of them."""
+        return text_lines(to_table(self.rows if everything else self.rows[:SHOWN]))
+
     def __repr__(self) -> str:
-        return "\n".join([self.title, *text_lines(to_table(self.rows[:SHOWN]))])
+        return "\n".join([self.title, *self.lines()])
 
     def _repr_html_(self) -> str:
         found = to_table(self.rows[:SHOWN])
@@ -93,5 +99,6 @@ def measure(
     work = shares_of_work(quantized.graph, preprocess.size)
     with follow(progress, "measure", len(few)) as done:
         entries = measure_sensitivity(quantized.graph, quantized.spec, batches(few, preprocess), done)
-    facts = {**about, "pictures": len(few), "size": reported(preprocess.size)}
+    named = {key: value for key, value in about.items() if key != "config"}
+    facts = {**named, "pictures": len(few), "size": reported(preprocess.size), "config": about.get("config", {})}
     return LayerSensitivities(make_rows(entries, work, prices), facts)

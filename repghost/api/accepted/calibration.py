@@ -83,9 +83,9 @@ def calibration_images(
     if isinstance(source, SetSource):
         dataset = match_classes(source.dataset, network.classes, network.labels, class_order)
         if not len(dataset):
-            raise UsageError("the calibration set is empty; at least one picture is needed. Give a set with pictures.")
-        if images is not None and images > len(dataset):
-            raise UsageError(f"images={images} were asked for, and {source.name} has {len(dataset)}.")
+            raise UsageError(
+                "the calibration set is empty; at least one picture is needed. Give --data a set with pictures."
+            )
         source = left = replace(source, dataset=dataset)
         names, notes = dataset.classes, notes_on(dataset)
         images = images or min(CALIBRATION_IMAGES, len(dataset))
@@ -142,10 +142,14 @@ def read_settings(config: ConfigLike, policy: str | None, algorithm: str | None)
     Raises:
         UsageError: when one of them is unknown or cannot be read.
     """
+    return with_algorithm(read_config(config_of(config), policy), algorithm)
+
+
+def config_of(config: ConfigLike) -> Path | QuantConfig | None:
+    """Return settings, or the path of their file, as `read_config` takes them."""
     if isinstance(config, Mapping):
-        config = config_from_dict(config)
-    given = Path(config) if isinstance(config, str | os.PathLike) else config
-    return with_algorithm(read_config(given, policy), algorithm)
+        return config_from_dict(config)
+    return Path(config) if isinstance(config, str | os.PathLike) else config
 
 
 def with_algorithm(config: QuantConfig, algorithm: str | None) -> QuantConfig:

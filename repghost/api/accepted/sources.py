@@ -60,7 +60,7 @@ class SetSource:
 
     def chosen(self, limit: int | None, seed: int) -> NDArray[np.int64]:
         """Return the places of the images that are read: all, or equally many of each class, chosen by the seed."""
-        if limit is None or limit >= len(self.dataset):
+        if limit is None:
             return np.arange(len(self.dataset))
         return choose_balanced(self.dataset.labels, limit, seed)
 

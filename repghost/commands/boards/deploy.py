@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from repghost.terminal import say, shell_command
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("board", metavar="[USER@]BOARD[:FOLDER]")
 @click.option("--accept-unmeasured", is_flag=True, help="Also without a passing accuracy record.")
-@click.option("--max-drop", "max_drop_points", default=2.0, show_default=True, type=float,
+@click.option("--max-drop", default=2.0, show_default=True, type=float,
               help="Points of top-1 it may have lost.")  # fmt: skip
 @click.option("--keep", default=3, show_default=True, type=click.IntRange(1, 1000), help="Versions to keep there.")
 @click.option(
-    "--verify-limit", "verify_limit_s", type=click.IntRange(1),
+    "--verify-limit", type=click.IntRange(1),
     help="Seconds for its proof.  [default: 300; an engine: 3600]",
 )  # fmt: skip
 @signature_options
@@ -37,15 +38,14 @@ def command(
     Exit codes: 2 it does not fit the board or the board lacks something, 3 no passing accuracy record, 4 ssh is
     missing, 5 the board cannot be reached or cannot store it, 6 it was changed or the board did not prove it.
     """
-    from compile.deploy.install import DeploySettings, deploy
+    from repghost.api.boards import deploy
 
-    wanted = DeploySettings(public_key=demanded.public_key, signature=demanded.signature, **settings)
-    connection = ssh.connect(board)
-    result = deploy(bundle, connection, wanted, (lambda line: None) if as_json else say)
+    tell: Callable[[str], None] = (lambda line: None) if as_json else say
+    result = deploy(bundle, board, say=tell, **settings, **vars(demanded), **vars(ssh))
     if as_json:
         click.echo(json.dumps(result.to_dict()))
         return
-    address = connection.address
+    address = result.address
     say(f"deployed: bundle {result.bundle.digest[:12]} to {address}")
     say(f"  {address.command(f'{address.folder}/current/repghost-run', '--info')}")
     say(f"  {shell_command('repghost', 'status', address)}   # and 'repghost rollback' to go back")

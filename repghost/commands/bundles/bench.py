@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from repghost.commands.options.bench_request import BenchRequest
-from repghost.commands.options.ssh_options import ssh_options
+from repghost.commands.options.ssh_options import SshOptions, ssh_options
 from repghost.errors import UsageError
+from repghost.files import write_text_atomically
+from repghost.terminal import say, say_page
+from repghost.untrusted import parse_int
 
 
 @click.command("bench", short_help="Measure a bundle against other runtimes, or layer by layer.")
@@ -31,9 +33,9 @@ from repghost.errors import UsageError
 @click.option("--cpu", help="With --count: cortex-a53, cortex-a72, cortex-a76 or max.  [default: cortex-a76]")
 @click.option("--seconds", type=click.IntRange(1, 3600), help="With --on: measure so long, and keep the curve.")
 @click.option("--cores", metavar="LIST", help="With --on: stay on these cores of the board, e.g. 4-7 or 0,2.")
-@click.option("--on", "boards", metavar="BOARD[,BOARD...]", help="Measure on these boards, as [user@]host, over ssh.")
+@click.option("--on", metavar="BOARD[,BOARD...]", help="Measure on these boards, as [user@]host, over ssh.")
 @ssh_options
-def command(**options: Any) -> None:
+def command(bundles: tuple[Path, ...], json_file: Path | None, ssh: SshOptions, **options: Any) -> None:
     """Measure bundles for this machine.
 
     The first BUNDLE is compared with every other build: further bundles, further instruction sets, and the runtimes
@@ -47,38 +49,31 @@ def command(**options: Any) -> None:
     emulation, the same everywhere, and with --per-layer those of each layer. With --against it counts other runtimes
     instead, their own wheels in an emulated Python, which is fetched first (500 MB, Debian).
     """
-    request = BenchRequest(**options)
-    check_options(request)
-    choose_mode(request)(request)
+    from repghost.api.benchmarks import bench
+
+    options |= {"threads": parse_threads(options["threads"])}
+    tell = say if options["on"] else _tell
+    result = bench(bundles, say=tell, **options, **vars(ssh))
+    if json_file is not None:
+        write_text_atomically(json_file, json.dumps(result.to_dict(), indent=2) + "\n")
+    if not options["on"]:
+        say_page(repr(result))
+    result.check()
 
 
-def check_options(request: BenchRequest) -> None:
-    """Refuse options that belong to another way to measure.
+def parse_threads(text: str) -> tuple[int, ...]:
+    """Return the numbers of a comma-separated list.
 
     Raises:
-        UsageError: naming the option and what it belongs to.
+        UsageError: for anything but whole numbers from 1 to 64.
     """
-    on_boards = request.boards is not None and bool(request.bundles)
-    if on_boards:
-        return
-    if request.seconds is not None or request.cores is not None:
-        raise UsageError("--seconds and --cores belong to --on; on this machine: repghost-run --bench --seconds N.")
-    if not request.bundles:
-        raise UsageError("give the folder of a bundle, e.g. build/<model>/host/int8.")
-    if request.cpu is not None and not (request.count or request.per_layer):
-        raise UsageError(f"--cpu {request.cpu} belongs to --count; add it, or leave --cpu out.")
-    if request.keep is not None and not request.per_layer:
-        raise UsageError("--keep belongs to --per-layer; add it, or leave --keep out.")
+    numbers = [parse_int(part.strip(), 1, 64) for part in text.split(",")]
+    found = [number for number in numbers if number is not None]
+    if len(found) < len(numbers):
+        raise UsageError(f"--threads takes whole numbers from 1 to 64, e.g. 1,2, not {text!r:.80}.")
+    return tuple(dict.fromkeys(found))
 
 
-def choose_mode(request: BenchRequest) -> Callable[[BenchRequest], None]:
-    """Return the way to measure: the first whose option was given."""
-    from repghost.commands.bundles import bench_modes as modes
-
-    rules = (
-        (request.boards is not None and bool(request.bundles), modes.measure_on_boards),
-        (request.count and request.against is not None, modes.count_others),
-        (request.count or (request.per_layer and request.cpu is not None), modes.count_instructions),
-        (request.per_layer, modes.time_layers),
-    )
-    return next((mode for asked, mode in rules if asked), modes.compare)
+def _tell(line: str) -> None:
+    """Print a line of progress to stderr."""
+    say(line, err=True)

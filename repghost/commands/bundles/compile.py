@@ -12,7 +12,6 @@ from click.core import ParameterSource
 from repghost.commands.options.compile_options import refuse_without_effect
 from repghost.commands.options.data_options import class_map_option, class_order_option
 from repghost.commands.options.size_option import SizeType
-from repghost.errors import UsageError
 from repghost.terminal import say
 
 
@@ -28,7 +27,7 @@ from repghost.terminal import say
 @click.option("--precision", help="int8, fp32, fp16 (arm64), separated by a comma.  [default: int8,fp32]")
 @click.option("--config", type=click.Path(path_type=Path), help="Quantization settings as JSON.")
 @click.option("--preprocess", type=click.Path(path_type=Path), help="JSON, for weights that do not say it.")
-@click.option("--images", "calibration_images", default=512, show_default=True, type=click.IntRange(1),
+@click.option("--images", default=512, show_default=True, type=click.IntRange(1),
               help="Pictures to calibrate with.")  # fmt: skip
 @click.option("--test-images", type=click.IntRange(1), help="Judge by so many pictures only.  [default: all]")
 @class_order_option
@@ -50,40 +49,20 @@ from repghost.terminal import say
 @click.option("--output", "-o", default="build", show_default=True, type=click.Path(path_type=Path), help="Folder.")
 def command(**options: Any) -> None:
     """Fuse, quantize, compile, pack, verify and measure a network for a target, and report on all of it."""
-    from compile.targets.precisions import default_precisions, parse_precisions
-    from compile.targets.table import JETSON, find_target
+    from repghost.api.bundles import is_jetson, is_quantized_file
 
-    for_jetson = find_target(options["target"]) is JETSON  # a wrong name is told before the slow imports
-    quantized = _is_quantized(options["weights"])
-    refuse_without_effect(_given(), for_jetson, "quantized" if quantized else options["weights"], bool(options["data"]))
+    for_jetson = is_jetson(options["target"])  # a wrong name is told before the slow imports
+    kind = "quantized" if is_quantized_file(options["weights"]) else options["weights"]
+    refuse_without_effect(_given(), for_jetson, kind, bool(options["data"]))
     may_be_empty = ("weights", "model", "width", "name", "class_order")  # by a script whose variable is unset
     options |= {name: options[name] or None for name in may_be_empty}
-    precision = options.pop("precision")
-    if for_jetson and precision:
-        raise UsageError(f"PRECISION={precision}: a bundle for Jetson always holds int8 and fp16; leave it out.")
-    # The float form of a quantized file has rounded weights.
-    precisions = parse_precisions(precision or ("int8" if quantized else default_precisions()))
 
-    from compile.pipeline import run
-    from compile.report.run_page import summary_lines
-    from compile.subject.request import Request
+    from repghost.api.compiled import compile as compile_network
 
-    report = run(Request(precisions=precisions, **options), say)
-    if for_jetson:
-        from compile.tensorrt.report import summary_lines
-    for line in summary_lines(report):
-        say(line)
-
-
-def _is_quantized(weights: str | None) -> bool:
-    """Return whether the weights are an ONNX file of integers; what is not there is taken for what its name says."""
-    if not weights or not weights.endswith(".onnx"):
-        return False
-    if not Path(weights).is_file():
-        return weights.endswith(".qdq.onnx")
-    from calib.importer.onnx_file import is_quantized
-
-    return is_quantized(Path(weights))
+    model, weights = options.pop("model"), options.pop("weights")
+    network, its_weights = (model, weights or "") if model else (weights, None)
+    made = compile_network(network, weights=its_weights, say=say, **options)
+    say("", *made.summary.split("\n"))
 
 
 def _given() -> set[str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from repghost.commands.options.ssh_options import SignatureOptions, signature_options
-from repghost.errors import UsageError
 from repghost.terminal import say
 
 
@@ -32,29 +31,10 @@ def command(
 
     Bundles for arm64 run under qemu-aarch64 on other machines. Exit code 6: something does not match.
     """
-    from compile.bundle.manifest import ENGINE_TARGETS, check_bundle
+    from repghost.api.boards import verify
 
-    checked = check_bundle(bundle)
-    if demanded.public_key is not None:
-        from compile.bundle.signing import verify_signature
-
-        verify_signature(checked, demanded.public_key, demanded.signature)
     tell: Callable[[str], None] = (lambda line: None) if as_json else say
-    if checked.target_name in ENGINE_TARGETS:
-        from compile.tensorrt.verify import verify_engine_bundle
-
-        if vectors is not None:
-            raise UsageError(f"{bundle} is for {checked.target_name} and has samples of its own; leave --vectors out.")
-        result = verify_engine_bundle(checked, variants, tell)
-    else:
-        from compile.bundle.manifest import bundle_target
-        from compile.machine.emulator import fetch_emulator
-        from compile.machine.replay import verify_bundle
-        from compile.targets.table import EMULATED
-
-        emulation = bundle_target(checked).emulation or EMULATED
-        emulator = fetch_emulator(emulation=emulation) if fetch else None
-        result = verify_bundle(bundle, variants, vectors, emulator, tell)
+    result = verify(bundle, variants=variants, vectors=vectors, fetch=fetch, say=tell, **vars(demanded))
     if as_json:
         click.echo(json.dumps(result.to_dict()))
     else:

@@ -11,8 +11,7 @@ from repghost.commands.progress.notes import say_notes
 from repghost.terminal import say, shell_command
 
 if TYPE_CHECKING:
-    from repghost.checkpoints.checkpoint import Checkpoint
-    from repghost.network.fuse import Equivalence
+    from repghost.api.conversion import Fused
 
 
 @click.command("fuse", short_help="Fold training branches and batch norms into plain convolutions.")
@@ -28,59 +27,25 @@ def command(source: str, output: Path, full: bool, check: bool, width: str | Non
     Both networks run on the same random pictures first; if they differ by more than rounding, nothing is written and
     the exit code is 6. CKPT is a weight file, or the word timm.
     """
-    from repghost.checkpoints.checkpoint import read_checkpoint
-    from repghost.checkpoints.timm_hub import SOURCE, open_checkpoint
-    from repghost.network.spec import parse_width
+    from repghost.api.conversion import compare_converted, fuse_network
 
-    multiplier = None if width is None else parse_width(width, custom=True)
-    if source == SOURCE:
-        original = open_checkpoint(source, multiplier)
-    else:
-        original = read_checkpoint(source, width=multiplier, branches=branches)  # type: ignore[arg-type]
-    say_notes(original.notes)
     if check:
-        _check(original, source, output)
-    else:
-        _convert(original, source, output, full)
-
-
-def _check(original: Checkpoint, source: str, converted: Path) -> None:
-    """Compare a converted file with the checkpoint it came from."""
-    from repghost.checkpoints.checkpoint import build_model, read_checkpoint
-    from repghost.errors import UsageError
-    from repghost.network.fuse import check_equivalence
-
-    before, after = build_model(original), build_model(read_checkpoint(converted))
-    if (after.spec.in_chans, after.num_classes) != (before.spec.in_chans, before.num_classes):
-        raise UsageError(f"{str(converted)!r} has other channels or classes than {source!r}; it was made from another.")
-    _tell(check_equivalence(before, after))
-
-
-def _convert(original: Checkpoint, source: str, output: Path, full: bool) -> None:
-    """Convert, compare, then write."""
-    from repghost.checkpoints.checkpoint import build_model, write_checkpoint
-    from repghost.errors import UsageError
-    from repghost.network.fuse import check_equivalence, fuse
-    from repghost.network.model import repghost_model_convert
-
-    if output.suffix != ".safetensors":
-        raise UsageError(f"a converted file is safetensors; OUT must end in .safetensors, not {output.suffix!r}.")
-    if output.exists() and Path(source).exists() and output.samefile(source):
-        raise UsageError("OUT is CKPT itself; conversion cannot be undone, so the original is kept. Give another OUT.")
-    if original.spec.form == "fused" and not full:
-        raise UsageError(f"{source!r} is fully fused already; there is no way back to 48 batch norms. Use --full.")
-    before = build_model(original)
-    after = fuse(before) if full else repghost_model_convert(before)
-    _tell(check_equivalence(before, after))
-    metadata = {**original.metadata, "converted_from": original.digest}
-    digest = write_checkpoint(output, after, original.preprocess, original.labels, metadata)
-    say(f"written: {output} ({len(after.state_dict())} tensors, {after.spec.form} form, sha256 {digest[:16]})")
+        _tell(compare_converted(source, output, width, branches))
+        return
+    result = fuse_network(source, output, full=full, width=width, branches=branches)
+    _tell(result)
+    assert result.digest is not None
+    tensors = len(result.model.state_dict())
+    say(f"written: {output} ({tensors} tensors, {result.form} form, sha256 {result.digest[:16]})")
     say("next:")
     say("  " + shell_command("repghost", "export", output, output.with_suffix(".onnx")))
 
 
-def _tell(result: Equivalence) -> None:
-    say(
-        f"same answers for {result.same_predictions} of {result.images} random pictures; largest difference of a logit "
-        f"{result.largest:.2g}, largest logit {result.scale:.2g}"
-    )
+def _tell(result: Fused) -> None:
+    say_notes(result.notes)
+    found = result.equivalence
+    if found is not None:
+        say(
+            f"same answers for {found.same_predictions} of {found.images} random pictures; largest difference of a "
+            f"logit {found.largest:.2g}, largest logit {found.scale:.2g}"
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,7 @@ from repghost.commands.options.size_option import SizeType
 
 if TYPE_CHECKING:
     from calib.settings.config import QuantConfig
+    from repghost.api.dataset import Split
     from repghost.sizes import Size
 
 DEFAULT_IMAGES = 512
@@ -52,6 +53,22 @@ class CalibrationRequest(NetworkRequest):
     """A network that is only calibrated."""
 
     images: int | None = None  # None: `DEFAULT_IMAGES`, or all there are
+
+    def images_of_set(self) -> Split:
+        """Return the images to calibrate with: of the split, or of the one for calibration or training.
+
+        Raises:
+            UsageError: when the path is no set of images, or has no such split.
+        """
+        from repghost.api.dataset import Dataset
+
+        dataset = Dataset(self.data, self.class_map)
+        return dataset.open(self.split) if self.split else dataset.calibration
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of `repghost.quantize` that are called as options are."""
+        names = ("config", "policy", "images", "seed", "preprocess", "weights", "size", "width", "class_order")
+        return {name: getattr(self, name) for name in names}
 
 
 _FILE = click.Path(path_type=Path)

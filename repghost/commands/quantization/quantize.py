@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from repghost.commands.options.calibration import Calibration, open_calibration, progress_bar, read_images
+from repghost.commands.options.calibration import tell_quantized
 from repghost.commands.options.quant_options import CalibrationRequest, calibration_options, output_option
-from repghost.errors import UsageError, unknown_value
+from repghost.errors import UsageError
 from repghost.sizes import size_text
 from repghost.terminal import say
 
 if TYPE_CHECKING:
-    from calib.ptq.search_settings import Search, Trial
-    from calib.quantize import Quantized, Source
-    from calib.settings.config import QuantConfig
+    from calib.ptq.search_settings import Trial
+    from repghost.api.quantized import QuantizedNetwork
 
-AUTO, PREDICTIONS = "auto", "answers"
-CONFIG_SUFFIX = ".config.json"
+AUTO = "auto"
 DEFAULT_HELD_OUT = 2000
 
 
@@ -49,103 +44,26 @@ def command(
     same split that calibrate nothing, and the cheapest is kept that loses at most --max-drop points. Where none does,
     nothing is written and the exit code is 3. Layers in float are the last of them, with --policy tensorrt alone.
     """
+    from repghost.api.quantized import quantize
+
     if algorithm != AUTO and (max_drop is not None or held_out is not None):
         raise UsageError("--max-drop and --held-out belong to --algorithm auto, which is not given.")
-    config = with_algorithm(request.settings(), algorithm)
-
-    from calib.quantize import Source
-
-    opened = open_calibration(request)
-    calibration = {"data": request.data.name, "split": opened.split, "seed": request.seed}
-    calibration |= {"broken": len(opened.prepared.broken)}
-    source = Source(opened.labels, opened.network.digest, calibration)
-    search: Search | None = None
     if algorithm == AUTO:
-        wanted = 0.3 if max_drop is None else max_drop
-        if not math.isfinite(wanted):
-            raise UsageError(f"--max-drop is a finite number of points, not {wanted}.")
-        result, search = _search(opened, config, source, wanted, held_out, request.seed)
-        config = search.chosen.config
-    else:
-        result = _calibrate(opened, config, source)
-    write_result(output, result, config, search)
-    _summary(output, len(opened.prepared.images), config, result, search)
-    say("next:")
-    for line in _next_commands(request, output, config.policy):
-        say(f"  {line}")
-
-
-def with_algorithm(config: QuantConfig, algorithm: str | None) -> QuantConfig:
-    """Return the settings with an algorithm's observers for every layer that has no entry of its own.
-
-    Raises:
-        UsageError: when there is no such algorithm.
-    """
-    from calib.observers import OBSERVERS
-
-    if algorithm is None or algorithm == AUTO:
-        return config
-    if algorithm == PREDICTIONS:
-        return replace(config, ranges_by_answers=True)
-    if algorithm not in OBSERVERS:
-        raise unknown_value("algorithm", algorithm, (*OBSERVERS, PREDICTIONS, AUTO))
-    return replace(config, defaults=replace(config.defaults, observer=algorithm), ranges_by_answers=False)
-
-
-def config_beside(output: Path) -> Path:
-    """Return where the settings of a file are written: net.qdq.onnx has net.qdq.config.json beside it."""
-    return output.with_name(output.name.removesuffix(".onnx") + CONFIG_SUFFIX)
-
-
-def write_result(output: Path, result: Quantized, config: QuantConfig, search: Search | None) -> None:
-    """Write the settings, then the file, each whole or not at all."""
-    from calib.qdq.writer import serialize
-    from calib.settings.config import SEARCH
-    from repghost.files import write_bytes_atomically, write_text_atomically
-    from repghost.locks import locked
-
-    settings = config.to_dict() | ({} if search is None else {SEARCH: search.to_dict()})
-    with locked(output):  # the two belong together
-        write_text_atomically(config_beside(output), json.dumps(settings, indent=2) + "\n")
-        write_bytes_atomically(output, serialize(result.onnx))
-    for note in result.spec.notes:
+        say(f"{'lever':56} {'points lost':>11}  {'95 % interval':>15}  same answer  costs")
+    made = quantize(
+        request.checkpoint, request.images_of_set(), algorithm=algorithm, max_drop=max_drop, held_out=held_out,
+        on_trial=_echo_trial, **request.options(),
+    )  # fmt: skip
+    tell_quantized(made, request)
+    made.save(output)
+    for note in made.quantized.spec.notes:
         say(f"note: {note}")
-    for tensor, observer in result.spec.observers.items():
+    for tensor, observer in made.quantized.spec.observers.items():
         say(f"note: {tensor}: {observer} changes the answers least")
-
-
-def _calibrate(opened: Calibration, config: QuantConfig, source: Source) -> Quantized:
-    from calib.quantize import quantize_network
-
-    images, network = opened.prepared.images, opened.network
-    with progress_bar(len(images), "calibrate", "picture") as bar:
-        return quantize_network(network.name, network.graph, images, network.preprocess, config, source, bar.update)
-
-
-def _search(
-    opened: Calibration, config: QuantConfig, source: Source, max_drop: float, held_out: int | None, seed: int
-) -> tuple[Quantized, Search]:
-    """Return the file of the settings that the search kept, and what it tried."""
-    from calib.ptq.search_settings import SearchImages, search_settings
-    from calib.quantize import describe_source, write_model
-    from calib.settings.config import SEARCH
-    from repghost.data.subset import choose_balanced
-
-    left = len(opened.dataset) - len(opened.chosen)
-    count = min(DEFAULT_HELD_OUT, left) if held_out is None else held_out
-    if left == 0:
-        raise UsageError(
-            f"all {len(opened.dataset)} pictures calibrate, and a search needs others to judge with. Give fewer "
-            "--images, or --data a larger set."
-        )
-    evaluates = choose_balanced(opened.dataset.labels, count, seed + 1, opened.chosen)
-    prepared = read_images(opened.dataset, opened.preprocess, evaluates, "read held-out pictures")
-    say(f"{'lever':56} {'points lost':>11}  {'95 % interval':>15}  same answer  costs")
-    images = SearchImages(opened.prepared.images, prepared.images, prepared.labels, opened.preprocess)
-    found = search_settings(opened.network.graph, images, config, max_drop, _echo_trial)
-    description = describe_source(opened.network.name, images.calibration, opened.preprocess, source)
-    record = {SEARCH: found.to_dict()}
-    return write_model(found.graph, found.spec, found.chosen.config, description, record), found
+    _summary(output, made)
+    say("next:")
+    for line in _next_commands(request, output, made.config.policy):
+        say(f"  {line}")
 
 
 def _echo_trial(trial: Trial) -> None:
@@ -155,21 +73,23 @@ def _echo_trial(trial: Trial) -> None:
     say(f"{trial.name:56} {trial.drop_points:11.2f}  {interval:>15}  {agreement:>11}  {trial.cost}")
 
 
-def _summary(output: Path, images: int, config: QuantConfig, result: Quantized, search: Search | None) -> None:
-    from calib.settings.describe import describe_observers
+def _summary(output: Path, made: QuantizedNetwork) -> None:
+    from repghost.api.quantized import config_beside
 
     say(f"written: {output} ({output.stat().st_size / 1e6:.2f} MB) and {config_beside(output).name}")
     accuracy = "accuracy: not measured here"
-    if search is not None:
-        held = search.chosen.difference.pictures
-        accuracy = f"chosen: {search.chosen.name}, by {held} held-out pictures; accuracy on others: not measured here"
-    observers = describe_observers({"config": config.to_dict(), "observers": result.spec.observers})
-    say(f"policy {config.policy}, {observers}, {images} pictures; {accuracy}")
-    say(f"program digest: {result.digest}")
+    if made.search is not None:
+        chosen = made.search.chosen
+        held = chosen.difference.pictures
+        accuracy = f"chosen: {chosen.name}, by {held} held-out pictures; accuracy on others: not measured here"
+    say(f"{made.about}; {accuracy}")
+    say(f"program digest: {made.digest}")
 
 
 def _next_commands(request: CalibrationRequest, output: Path, policy: str) -> list[str]:
     """Return what the user can run with the file, or to compile the checkpoint with the same options."""
+    from repghost.api.quantized import config_beside
+
     if policy == "tensorrt":
         plan = output.with_suffix(".plan")
         return [

@@ -19,9 +19,9 @@ from calib.ptq.search_settings import LEVERS, Lever, SearchImages, Trial, block_
 from calib.qdq import writer as qdq
 from calib.settings.config import QuantConfig, config_from_dict, config_from_json
 from calib.simulate.exact import ExactNetwork
+from repghost.api.quantized import config_beside
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
-from repghost.commands.quantization.quantize import config_beside
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import AccuracyGateError, UsageError
 from repghost.graph.macs import shares_of_work

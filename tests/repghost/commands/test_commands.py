@@ -50,16 +50,16 @@ def test_fuse(name: str, options: list[str], form: str, tensors: int, weights: P
 def test_a_tampered_conversion_is_found(
     options: list[str], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from repghost.network import fuse, model
+    from repghost.api import conversion
 
     def tampered(original):
         converted = convert(original)
         converted.conv_head.bias[0] += 1.0
         return converted
 
-    place, name = (fuse, "fuse") if options else (model, "repghost_model_convert")
-    convert = getattr(place, name)
-    monkeypatch.setattr(place, name, tampered)
+    name = "fuse_fully" if options else "repghost_model_convert"
+    convert = getattr(conversion, name)
+    monkeypatch.setattr(conversion, name, tampered)
     result = run("fuse", weights, tmp_path / "out.safetensors", *options)
     assert result.exit_code == 6
     assert "does not compute the same" in result.stderr

@@ -1,0 +1,120 @@
+"""What the layers of a network are computed in: `repghost.explain`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from calib.importer.names import is_named
+from calib.importer.onnx_file import is_quantized
+from compile.bundle.layers import bundle_layers
+from compile.bundle.manifest import ENGINE_TARGETS, check_bundle
+from compile.frontend.qdq_file import read_qdq_as_given
+from compile.passes import explain as explain_graph
+from compile.passes.layers import Layer, format_table, layers
+from compile.stages.trial import quantized_on_noise
+from repghost.api.bundles import as_path
+from repghost.errors import UsageError, unknown_value
+
+QUANTIZED, FLOAT, BUNDLE = "quantized", "float", "bundle"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation:
+    """The layers of a network: operator, shapes, multiply-adds, bytes of weights and arithmetic.
+
+    Attributes:
+        source: the file, the name or the folder.
+        kind: "quantized", "float" or "bundle".
+        digest: of the integer program.
+        layers: in execution order; one that integers cannot compute says why.
+        about: of a bundle its target, precision and instruction set, and all of its instruction sets.
+        notes: what to know of the network.
+    """
+
+    source: str
+    kind: str
+    digest: str
+    layers: tuple[Layer, ...]
+    about: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Raise UsageError when a layer cannot be computed in integers, so that the network cannot be compiled."""
+        count = sum(bool(row.reason) for row in self.layers)
+        if count and self.kind != BUNDLE:
+            raise UsageError(
+                f"{self.source}: {count} of {len(self.layers)} layers cannot be computed in integers, so it cannot be "
+                "compiled as it is. Change the layers that are named where the network is exported."
+            )
+
+    def __repr__(self) -> str:
+        return f"{format_table(self.layers).rstrip()}\nprogram digest {self.digest}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        about = {key: value for key, value in self.about.items() if key != "variants"}
+        rows = [asdict(row) for row in self.layers]
+        return {"file": self.source, "program_digest": self.digest, **about, "layers": rows}
+
+
+def explain(
+    network: str | os.PathLike[str],
+    *,
+    variant: str | None = None,
+    preprocess: str | os.PathLike[str] | None = None,
+) -> Explanation:
+    """Return the layers of a network, with costs, arithmetic, and the reason for each that integers cannot compute.
+
+    Args:
+        network: a QDQ file, the folder of a bundle, a float ONNX file, or "timm:NAME" or "torchvision:NAME", which gets
+            random weights; a float network is quantized on noise first, to see what its layers become.
+        variant: the instruction set of a bundle to show; None: its fastest.
+        preprocess: JSON, for a file that does not say how images are prepared.
+
+    Raises:
+        UsageError: when the network cannot be read, or an argument has no effect on it.
+        IntegrityError: when a bundle was changed.
+    """
+    path, given = Path(network), as_path(preprocess)
+    if path.is_dir():
+        if preprocess is not None:
+            raise UsageError(f"--preprocess {preprocess} has no effect: a bundle says how pictures are prepared.")
+        return _of_bundle(path, variant)
+    if variant is not None:
+        raise UsageError(f"--variant {variant} needs the folder of a bundle, not {path}: a QDQ file is not compiled.")
+    if not is_named(str(network)) and is_quantized(path):
+        rows, digest = _layers_of(path, given)
+        return Explanation(str(network), QUANTIZED, digest, rows, {})
+    notes: list[str] = []
+    with TemporaryDirectory(prefix="repghost-explain-") as folder:
+        file = Path(folder) / "trial.qdq.onnx"
+        file.write_bytes(quantized_on_noise(str(network), given, notes.append))
+        rows, digest = _layers_of(file, None)
+    return Explanation(str(network), FLOAT, digest, rows, {}, tuple(note.removeprefix("note: ") for note in notes))
+
+
+def _of_bundle(path: Path, variant: str | None) -> Explanation:
+    """Return the layers of a bundle, each with its kernel."""
+    bundle = check_bundle(path)
+    if bundle.target_name in ENGINE_TARGETS:
+        raise UsageError(f"{path} is for {bundle.target_name}; its promise.txt says what each layer has to become.")
+    variants = [str(name) for name in bundle.manifest["variants"]]
+    if variant is not None and variant not in variants:
+        raise unknown_value("variant of this bundle", variant, variants)
+    chosen = variant or variants[-1]
+    about = {"target": bundle.target_name, "precision": bundle.manifest["precision"], "variant": chosen}
+    rows = bundle_layers(bundle, chosen)
+    return Explanation(
+        str(path), BUNDLE, str(bundle.manifest["program_digest"]), tuple(rows), {**about, "variants": variants}
+    )
+
+
+def _layers_of(file: Path, preprocess: Path | None) -> tuple[tuple[Layer, ...], str]:
+    """Return the layers of a QDQ file and its program digest."""
+    graph = read_qdq_as_given(file, preprocess)
+    return layers(graph, explain_graph(graph)), graph.digest

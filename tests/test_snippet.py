@@ -1,0 +1,61 @@
+"""The library's whole way in one script: its lines as they stand, at small sizes; paths alone are others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from repghost.api.compiled import CompiledBundle
+from tests.support.small_classifier import small_classifier, write_set
+
+SNIPPET = """
+import repghost, timm
+data = repghost.open_dataset("pictures")                       # splits as attributes: data.train, data.calibration, data.test
+net = timm.create_model("mobilenetv3_large_100", pretrained=True)      # or repghost.create_model("repghostnet_1_0x", pretrained=True), or "net.onnx"
+repghost.evaluate(net, data.test)                              # top-1, top-5, interval, per class, confusion, mistakes
+q = repghost.quantize(net, data.calibration)                   # QuantConfig optional; also any iterable of images or a DataLoader
+q.compare(net, data.test)                                      # paired change with interval
+q.sensitivity(data.calibration); q.save("net.qdq.onnx")
+p = repghost.prepare_qat(q); my_training_loop(p); q = repghost.convert(p)   # an nn.Module on any device, under autocast and DDP
+q = repghost.train_quantized(q, data.train, epochs=4)          # or let it train
+bundle = repghost.compile(q, target="arm64"); bundle.verify(); bundle.bench(on="pi@board")
+model = repghost.load("build/Sequential-16px"); model("pictures/test/red/0.png"); model(numpy_or_torch_batch)     # picks this machine's bundle
+"""  # noqa: E501
+
+
+def my_training_loop(module: nn.Module) -> None:
+    optimizer = torch.optim.AdamW(module.parameters(), 1e-4)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        loss = nn.functional.cross_entropy(module(torch.rand(6, 3, 16, 16, generator=generator)), torch.arange(6) % 3)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+@pytest.fixture
+def timm_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a small network, trained here, where timm would fetch a large one; without a network nothing is fetched."""
+    import timm
+
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: small_classifier())
+
+
+@pytest.mark.slow
+def test_the_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timm_without_network: None) -> None:
+    write_set(tmp_path / "pictures", each=12)
+    monkeypatch.chdir(tmp_path)
+    benched: list[Any] = []  # no board is reached: what measures on one is proven in tests/compile/deploy
+    monkeypatch.setattr(CompiledBundle, "bench", lambda self, on: benched.append((str(self.path), on)))
+    batch = np.zeros((2, 16, 16, 3), np.uint8)
+    names: dict[str, Any] = {"my_training_loop": my_training_loop, "numpy_or_torch_batch": batch}
+    exec(compile(SNIPPET, "snippet", "exec"), names)
+    assert names["model"](tmp_path / "pictures/test/red/0.png").label == "red"
+    assert [found.label for found in names["model"](batch)] == ["dark", "dark"]
+    assert benched == [("build/Sequential-16px/arm64/int8", "pi@board")]
+    assert (tmp_path / "net.qdq.onnx").is_file() and names["q"].trained

@@ -1,0 +1,62 @@
+"""What a user's own file sees under mypy --strict: types of everything public."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+SCRIPT = """
+import repghost
+
+data = repghost.open_dataset("pictures")
+net = repghost.create_model("repghostnet_1_0x", pretrained=True)
+judged = repghost.evaluate(net, data.test)
+q = repghost.quantize(net, data.calibration, repghost.QuantConfig(equalize=True))
+change = q.compare(net, data.test)
+bundle = repghost.compile(q, target="arm64", data=data)
+model = repghost.load("build/net")
+reveal_type(data.train)
+reveal_type(net)
+reveal_type(judged.top1.top1)
+reveal_type(judged.confusion)
+reveal_type(q)
+reveal_type(change.change.difference)
+reveal_type(q.sensitivity().rows)
+reveal_type(bundle.verify())
+reveal_type(bundle.path)
+reveal_type(model("cat.jpg"))
+reveal_type(model([model.labels]))
+reveal_type(repghost.fuse(net))
+wrong: int = judged.top1.top1
+repghost.quantize(net, data.calibration, imagess=3)
+"""
+REVEALED = (
+    "repghost.api.dataset.Split", "torch.nn.modules.module.Module", "float",
+    "numpy.ndarray[tuple[Any, ...], numpy.dtype[numpy.signedinteger[numpy._typing._64Bit]]]",
+    "repghost.api.quantized.QuantizedNetwork", "float", "tuple[calib.analysis.sensitivity_page.Row, ...]",
+    "compile.bundle.verification.Verification", "pathlib.Path", "compile.bundle.host_model.Prediction",
+    "list[compile.bundle.host_model.Prediction]", "torch.nn.modules.module.Module",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_mypy_shows_a_user_the_types(tmp_path: Path) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text(SCRIPT)
+    config = tmp_path / "mypy.ini"
+    config.write_text("[mypy]\nfollow_imports = silent\nignore_missing_imports = True\nwarn_return_any = False\n")
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", str(config), str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900)
+    lines = done.stdout.splitlines()
+    revealed = [line.partition("Revealed type is ")[2].strip("\"'") for line in lines if "Revealed type" in line]
+    shown = [text.replace("builtins.", "") for text in revealed]
+    assert [text for text in shown if text == "Any"] == []
+    for found, expected in zip(shown, REVEALED, strict=True):
+        assert found == expected or (expected.startswith("numpy.ndarray") and found.startswith("numpy.ndarray")), found
+    errors = [line for line in lines if ": error:" in line]
+    assert len(errors) == 2 and "float" in errors[0] and "imagess" in errors[1], done.stdout
