@@ -38,4 +38,10 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     difference = "" if row["difference"] is None else f"{row['difference']:.1e}"
     builds = ", ".join(f"{build['target']} {'yes' if build['verified'] else 'NO'}" for build in row["builds"])
     operators = str(sum(row["operators"].values())) if row["operators"] else ""
-    return row["name"], operators, functions, difference, row["error"] or builds or "not run"
+    return (
+        row["name"],
+        operators,
+        functions,
+        difference,
+        (row["error"] or builds or "not run").removeprefix(f"{row['name']}: "),
+    )

@@ -105,7 +105,7 @@ GROUPS = {
 
 def _observer(name: str, **settings: Any) -> Calibrated:
     """Return one observer for every tensor, without the search for ranges by predictions."""
-    return Calibrated(QuantConfig(defaults=LayerSettings(observer=name, **settings), ranges_by_answers=False))
+    return Calibrated(replace(ONE_OBSERVER, defaults=LayerSettings(observer=name, **settings)))
 
 
 def _default(**settings: Any) -> Calibrated:
@@ -123,7 +123,11 @@ def _settings(mode: str) -> QatSettings:
 
 METHODS: tuple[Method, ...] = (
     Method("default (ranges by answers)", "calibrated", Calibrated(), goal="calibrated"),
-    Method("default and equalization", "calibrated", Calibrated(QuantConfig(equalize=True))),
+    Method(
+        "default, equalization, bias correction",
+        "calibrated",
+        Calibrated(QuantConfig(equalize=True, bias_correction=True)),
+    ),
     Method("QAT fused", "trained", Trained(_settings("fused")), goal="trained"),
     Method("QAT reparam", "trained", Trained(_settings("reparam")), goal="trained"),
     Method(FLOAT_TRAINED, "float", FloatTrained(_settings("fused"))),
