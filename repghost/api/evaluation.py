@@ -94,7 +94,8 @@ def compare(
         data: labelled images, read once.
         images: how many are read.
         seed: chooses them.
-        preprocess: of a network that does not say it.
+        preprocess: of a float network that does not say it, or not as it should; None: as `after` says where that is
+            no float network.
         pixels: the range of float images.
         class_order: of a network that does not name its classes.
         progress: see `evaluate`.
@@ -104,6 +105,8 @@ def compare(
     """
     check_pixels(pixels)
     other = predictor_of(after, preprocess if _says_nothing(after) else None)
+    if preprocess is None and not _says_nothing(after):
+        preprocess = other.preprocess  # what int8 was calibrated with, and not what a module was once published with
     first = predictor_of(before, preprocess if _says_nothing(before) else None)
     common_preprocess([other, first])
     wanted = _Wanted(images, seed, pixels, class_order, MISTAKES, progress)

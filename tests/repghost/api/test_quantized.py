@@ -43,6 +43,15 @@ def test_equal_input_gives_equal_bytes_in_every_form() -> None:
     assert repghost.quantize(NET, IMAGES, images=7).digest != repghost.quantize(NET, IMAGES).digest
 
 
+def test_a_float_network_is_compared_on_images_as_int8_was_calibrated(tmp_path: Path) -> None:
+    """A module says what it was published with, which is not what its owner calibrated with."""
+    data = repghost.open_dataset(write_set(tmp_path / "set"))
+    half = repghost.Preprocess(size=PREPROCESS.height // 2, resize=PREPROCESS.height // 2)
+    q = repghost.quantize(NET, data.calibration, preprocess=half)
+    found = q.compare(NET, data.test)
+    assert found.before.preprocess == found.after.preprocess == half
+
+
 def test_settings_come_in_every_form(tmp_path: Path) -> None:
     config = repghost.QuantConfig(ranges_by_answers=False, defaults=repghost.LayerSettings(observer="min_max"))
     file = tmp_path / "config.json"
