@@ -22,14 +22,16 @@ if TYPE_CHECKING:
     from repghost.api.compiled import compile as compile
     from repghost.api.conversion import export as export
     from repghost.api.conversion import fuse as fuse
+    from repghost.api.creation import create_model as create_model
+    from repghost.api.creation import list_models as list_models
     from repghost.api.dataset import Dataset as Dataset
     from repghost.api.dataset import open_dataset as open_dataset
     from repghost.api.evaluation import compare as compare
     from repghost.api.evaluation import evaluate as evaluate
+    from repghost.api.explanation import Explanation as Explanation
+    from repghost.api.explanation import explain as explain
     from repghost.api.models import Model as Model
     from repghost.api.models import load as load
-    from repghost.api.networks import create_model as create_model
-    from repghost.api.networks import list_models as list_models
     from repghost.api.quantized import QuantizedNetwork as QuantizedNetwork
     from repghost.api.quantized import quantize as quantize
     from repghost.api.reports import Report as Report
@@ -52,6 +54,7 @@ _LAZY = {
     "CompiledBundle": "repghost.api.compiled",
     "Dataset": "repghost.api.dataset",
     "Evaluation": "repghost.api.shown.results",
+    "Explanation": "repghost.api.explanation",
     "LayerSettings": "calib.settings.config",
     "Model": "repghost.api.models",
     "Preprocess": "repghost.data.images.preprocess",
@@ -64,12 +67,13 @@ _LAZY = {
     "compare": "repghost.api.evaluation",
     "compile": "repghost.api.compiled",
     "convert": "repghost.api.training.module",
-    "create_model": "repghost.api.networks",
+    "create_model": "repghost.api.creation",
     "deploy": "repghost.api.boards",
     "evaluate": "repghost.api.evaluation",
+    "explain": "repghost.api.explanation",
     "export": "repghost.api.conversion",
     "fuse": "repghost.api.conversion",
-    "list_models": "repghost.api.networks",
+    "list_models": "repghost.api.creation",
     "load": "repghost.api.models",
     "load_model": "repghost.checkpoints.checkpoint",
     "open_dataset": "repghost.api.dataset",
@@ -87,6 +91,7 @@ __all__ = [
     "CompiledBundle",
     "Dataset",
     "Evaluation",
+    "Explanation",
     "LayerSettings",
     "Model",
     "Preprocess",
@@ -103,6 +108,7 @@ __all__ = [
     "create_model",
     "deploy",
     "evaluate",
+    "explain",
     "export",
     "fuse",
     "list_models",

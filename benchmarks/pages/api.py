@@ -54,7 +54,7 @@ GROUPS = (
     ("Quantization", ("quantize", "QuantizedNetwork", "QuantConfig", "LayerSettings")),
     ("Training under quantization", ("prepare_qat", "QatModule", "convert", "train_quantized")),
     ("Bundles", ("compile", "CompiledBundle", "load", "Model", "verify", "bench", "Benchmark", "deploy", "report",
-                 "Report")),
+                 "Report", "explain", "Explanation")),
 )  # fmt: skip
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields):$", re.MULTILINE)
 ENTRY = re.compile(r"^(\*{0,2}\w+(?:, \w+)*): ?(.*)$")

@@ -4,40 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from calib.qdq.writer import serialize
 from compile import pipeline
 from compile.bundle.manifest import check_bundle
 from compile.bundle.verification import Verification
 from compile.deploy.install import Deployment
 from compile.report.run_page import summary_lines
 from compile.subject.request import Request
-from compile.subject.subject import Images, ImportedSubject, QuantizedSubject, Subject
+from compile.subject.subject import QuantizedSubject, Subject
 from compile.targets.precisions import INT8, default_precisions, parse_precisions
 from compile.tensorrt.report import summary_lines as jetson_lines
-from repghost.api.accepted.calibration import CALIBRATION_IMAGES, ConfigLike, config_of, prepared_images
-from repghost.api.accepted.images import ImagesLike, Reader
+from repghost.api.accepted.calibration import CALIBRATION_IMAGES, ConfigLike, config_of
+from repghost.api.accepted.images import ImagesLike
 from repghost.api.accepted.pixels import Pixels, check_pixels
-from repghost.api.accepted.sources import SetSource, open_source
+from repghost.api.accepted.sources import open_source
 from repghost.api.benchmarks import Benchmark, bench
 from repghost.api.boards import deploy, verify
 from repghost.api.bundles import Say, as_path, is_jetson, is_quantized_file
 from repghost.api.dataset import Dataset
-from repghost.api.evaluation import checked_batch, evaluate
+from repghost.api.evaluation import evaluate
 from repghost.api.models import Model, load
 from repghost.api.networks import NetworkLike, PreprocessLike, read_as_preprocess
 from repghost.api.quantized import QuantizedNetwork, quantize
 from repghost.api.shown.html import page, table
 from repghost.api.shown.progress import Progress, follow
 from repghost.api.shown.results import Evaluation
-from repghost.data import MissingSplitError, notes_on
+from repghost.api.subjects import subject_of
 from repghost.errors import UsageError
-from repghost.evaluation.classes import match_classes
 from repghost.evaluation.predictor import Predictor
 from repghost.sizes import Size
 
@@ -220,7 +216,7 @@ def compile(
                 network, data, config, policy=policy, images=_at_most(images, data), seed=seed, preprocess=preprocess,
                 labels=labels, weights=weights, size=size, pixels=pixels, class_order=class_order, progress=progress,
             )  # fmt: skip
-        given = _subject(network, data, test_images, seed, pixels, class_order, for_jetson)
+        given = subject_of(network, data, test_images, seed, pixels, class_order, for_jetson)
         settings = network.config
     elif isinstance(data, Dataset):
         data, class_map = data.path, data.class_map
@@ -271,65 +267,6 @@ def _run(request: Request, given: Subject | None, say: Say | None, progress: Pro
     folder = Path(report["folder"])
     place = report["builds"][0]["folder"] if "builds" in report else report["bundle"]["folder"]
     return CompiledBundle(folder, folder / str(place), report, tuple(notes))
-
-
-def _subject(
-    network: QuantizedNetwork,
-    data: ImagesLike,
-    test_images: int | None,
-    seed: int,
-    pixels: Pixels | None,
-    class_order: str | None,
-    as_float: bool,
-) -> Subject:
-    """Return a quantized network and the images that judge it, as the pipeline takes them."""
-    test, notes = _test_images(network, data, test_images, seed, pixels, class_order)
-    known: dict[str, Any] = {
-        "name": network.name,
-        "digest": network.network.digest,
-        "weights": dict(network.network.origin),
-        "preprocess": network.preprocess,
-        "labels": network.labels,
-        "calibration": network.calibration,
-        "test": test,
-        "unmeasured": "" if test else "no labelled pictures were given",
-        "notes": tuple(dict.fromkeys((*network.notes, *notes))),
-    }
-    content = serialize(network.quantized.onnx)
-    if network.trained and not as_float:  # its float form is no network that anybody trained
-        origin = {**network.calibration.origin, "pictures": len(network.calibration.labels)}
-        quantization = {"config": network.config.to_dict(), "calibration": origin}
-        return QuantizedSubject(qdq=content, quantization=quantization, **known)
-    return ImportedSubject(imported=network.network.graph, qdq=None if as_float else content, **known)
-
-
-def _test_images(
-    network: QuantizedNetwork,
-    data: ImagesLike,
-    count: int | None,
-    seed: int,
-    pixels: Pixels | None,
-    class_order: str | None,
-) -> tuple[Images | None, tuple[str, ...]]:
-    """Return the labelled images that judge, None where there are none, and what to know of them."""
-    if data is None:
-        return None, ()
-    try:
-        source = open_source(data, calibrates=False)
-    except MissingSplitError as error:
-        return None, (f"accuracy is not measured: {error}",)
-    if isinstance(source, SetSource):
-        dataset = match_classes(source.dataset, network.network.classes, network.labels, class_order)
-        found = prepared_images(dataset, network.network, replace(source, dataset=dataset).chosen(count, seed))
-        origin = {"data": source.name, "split": source.split}
-        return Images(found.images, found.labels, {**origin, **found.origin}), notes_on(dataset)
-    batches = list(source.batches(Reader(network.preprocess, pixels), count, seed))
-    if not batches or any(batch.labels is None for batch in batches):
-        return None, ("accuracy is not measured: the pictures have no labels",)
-    labels = np.concatenate([checked_batch(batch, network.network.classes) for batch in batches])
-    broken = [message for batch in batches for message in batch.broken]
-    given = {"data": source.name, "split": "given", "broken": broken}
-    return Images(np.concatenate([batch.images for batch in batches]), labels, given), ()
 
 
 def _text(value: object) -> str | None:

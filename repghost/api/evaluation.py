@@ -20,7 +20,7 @@ from repghost.api.shown.progress import Progress, follow
 from repghost.api.shown.results import Comparison, Evaluation, Mistake, surest
 from repghost.data import notes_on, refuse_empty
 from repghost.errors import UsageError
-from repghost.evaluation.accuracy import paired_difference, wilson
+from repghost.evaluation.accuracy import BATCH, paired_difference, wilson
 from repghost.evaluation.classes import match_classes, numbered_labels, reordering
 from repghost.evaluation.predictor import Predictor, common_preprocess
 from repghost.evaluation.tally import TOP, cross_entropy, ranks_of
@@ -38,6 +38,8 @@ def evaluate(
     preprocess: PreprocessLike = None,
     labels: Sequence[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
+    width: str | None = None,
+    batch: int = BATCH,
     pixels: Pixels | None = None,
     class_order: str | None = None,
     mistakes: int = MISTAKES,
@@ -56,6 +58,8 @@ def evaluate(
             `pretrained_cfg`, or torchvision's `weights.transforms()`.
         labels: names of the network's classes, where it does not say.
         weights: of a name: a weight file, or "pretrained".
+        width: of a RepGhostNet in a file; another one is refused. Chooses the published weights of "timm".
+        batch: images per step.
         pixels: the range of float images, "0..1", "0..255" or "normalized", where their values fit more than one.
         class_order: of a network that does not name its classes: "natural", "characters", or a file of names.
         mistakes: how many wrong predictions are kept with their images.
@@ -66,9 +70,9 @@ def evaluate(
         IntegrityError: when a bundle was changed.
     """
     check_pixels(pixels)
-    predictor = predictor_of(network, preprocess, labels, weights)
+    predictor = predictor_of(network, preprocess, labels, weights, width)
     source = open_source(data, calibrates=False)
-    (found,) = _evaluated([predictor], source, _Wanted(images, seed, pixels, class_order, mistakes, progress))
+    (found,) = _evaluated([predictor], source, _Wanted(images, seed, pixels, class_order, mistakes, progress, batch))
     if getattr(network, "training", False):
         return replace(found, notes=(TRAINING_NOTE, *found.notes))
     return found
@@ -129,6 +133,7 @@ class _Wanted:
     class_order: str | None
     mistakes: int
     progress: Progress
+    batch: int = BATCH
 
 
 @dataclass(eq=False)
@@ -149,7 +154,7 @@ def _evaluated(predictors: Sequence[Predictor], source: SetSource | StreamSource
         matched = [match_classes(source.dataset, it.classes, it.labels, wanted.class_order) for it in predictors]
         columns = [reordering(matched[0].classes, it.classes) for it in matched]
         classes, notes, source = matched[0].classes, notes_on(matched[0]), replace(source, dataset=matched[0])
-    reader = Reader(predictors[0].preprocess, wanted.pixels)
+    reader = Reader(predictors[0].preprocess, wanted.pixels, wanted.batch)
     counted = [_Counted() for _ in predictors]
     labels, broken = list[NDArray[np.int64]](), list[str]()
     total = source.count if wanted.images is None else wanted.images

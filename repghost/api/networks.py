@@ -7,18 +7,14 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from torch import nn
 
 from calib.importer.import_module import import_module
-from calib.importer.libraries.named import create_network, imagenet_labels, load_named, look_up
-from calib.importer.names import PRETRAINED, TIMM, TORCHVISION, is_named
+from calib.importer.libraries.named import imagenet_labels
 from calib.importer.open_network import FloatNetwork, NetworkSource, open_network
-from repghost.checkpoints.checkpoint import build_model
-from repghost.checkpoints.timm_hub import fetch
 from repghost.data.images.chosen_preprocess import resized
 from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess
 from repghost.errors import UsageError
@@ -26,7 +22,6 @@ from repghost.graph.digest import graph_digest
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fused
 from repghost.network.model import RepGhostNet
-from repghost.network.spec import WIDTHS, parse_width
 from repghost.sizes import Size, sides
 
 NetworkLike: TypeAlias = nn.Module | FloatNetwork | str | os.PathLike[str]
@@ -34,54 +29,6 @@ NetworkLike: TypeAlias = nn.Module | FloatNetwork | str | os.PathLike[str]
 PreprocessLike: TypeAlias = Any
 IMAGENET_CLASSES = 1000
 MOST_LETTERS = 64
-
-
-def create_model(name: str | float, pretrained: bool = False, **options: Any) -> nn.Module:
-    """Return a network by name, in evaluation mode, with its preprocessing where that is known.
-
-    Args:
-        name: repghostnet_0_5x, repghostnet_050, 0.5 or any other width of RepGhostNet; "timm:NAME" or
-            "torchvision:NAME" (`list_models` lists them).
-        pretrained: with the weights that timm or torchvision publish; False: random ones.
-        options: `num_classes`, and of a RepGhostNet every other argument of `repghost.RepGhostNet`.
-
-    Returns:
-        a module that takes float32 [N, C, H, W], normalized, and gives logits [N, num_classes].
-
-    Raises:
-        UsageError: for an unknown name or option, or weights that nobody publishes.
-        RepGhostError: when the weights cannot be fetched.
-    """
-    if "width" in options:
-        raise UsageError("the width is part of the name; leave the option 'width' out.")
-    if isinstance(name, str) and is_named(name):
-        return _of_library(name, pretrained, options)
-    width = parse_width(name, custom=True)
-    if not pretrained:
-        return RepGhostNet(width=width, **options).eval()
-    classes = options.pop("num_classes", IMAGENET_CLASSES)
-    if options:
-        raise UsageError(f"published weights fix {', '.join(map(repr, options))}; leave it out, or pretrained=True.")
-    checkpoint = fetch(width)
-    model = build_model(checkpoint).eval()
-    if classes != checkpoint.spec.num_classes:
-        model.reset_classifier(classes)
-        return with_facts(model, IMAGENET, None)
-    return with_facts(model, IMAGENET, checkpoint.labels or imagenet_labels())
-
-
-def list_models(pattern: str = "*") -> list[str]:
-    """Return the names that `create_model` takes: the published widths of RepGhostNet, then timm's, then torchvision's.
-
-    Args:
-        pattern: which of them, e.g. "timm:mobilenetv3*"; * stands for anything.
-    """
-    from calib.importer.libraries import from_timm, from_torchvision
-
-    names = [row.name for row in WIDTHS]
-    names += [f"{TIMM}:{name}" for name in from_timm.names()]
-    names += [f"{TORCHVISION}:{name}" for name in from_torchvision.names()]
-    return [name for name in names if fnmatchcase(name, pattern)]
 
 
 def open_float(
@@ -226,28 +173,6 @@ def refuse_without_values(module: nn.Module) -> None:
             "the network is on the device 'meta', so its weights have no values; load them first, e.g. "
             "net.to_empty(device='cpu') and net.load_state_dict(...)."
         )
-
-
-def _of_library(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
-    """Return a network of timm or torchvision."""
-    classes = options.pop("num_classes", None)
-    if options:
-        raise UsageError(
-            f"{', '.join(map(repr, options))} cannot be chosen here; call {name.partition(':')[0]}'s own function, and "
-            "give what it returns to any function of repghost."
-        )
-    if pretrained:
-        named = load_named(name, PRETRAINED)
-        model, labels = named.module, named.labels
-        if classes is not None and classes != getattr(model, "num_classes", None):
-            reset = getattr(model, "reset_classifier", None)
-            if not callable(reset):
-                raise UsageError(f"{name} has no method that changes its classes; leave num_classes out.")
-            reset(classes)
-            labels = None
-        return with_facts(model.eval(), named.preprocess, labels)
-    library, network = look_up(name)
-    return with_facts(create_network(name, classes), library.recipe(network).preprocess, None)
 
 
 def _from_module(

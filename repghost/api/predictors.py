@@ -43,6 +43,7 @@ def predictor_of(
     preprocess: PreprocessLike = None,
     labels: Sequence[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
+    width: str | None = None,
 ) -> Predictor:
     """Return a network as a function from images to logits.
 
@@ -51,6 +52,7 @@ def predictor_of(
         preprocess: how its images are prepared, where the network does not say.
         labels: the names of its classes, likewise.
         weights: of a name: a weight file, or "pretrained".
+        width: of a RepGhostNet in a file; another one is refused.
 
     Raises:
         UsageError: when it is no network, or nothing says how its images are prepared.
@@ -70,7 +72,7 @@ def predictor_of(
             return load(path).as_predictor()
         if str(network).endswith(ONNX) and is_quantized(path):
             return reference_of(path, given)
-    return _of_float(open_float(network, given, labels, weights))
+    return _of_float(open_float(network, given, labels, weights, None, width))
 
 
 def _of_module(module: nn.Module, preprocess: Any, labels: Sequence[str] | None) -> Predictor:

@@ -16,11 +16,11 @@ from repghost.api.accepted.pixels import Pixels, as_prepared, is_array, is_tenso
 from repghost.data.images.decode import ImageError, read_image
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
+from repghost.evaluation.accuracy import BATCH
 
 # A path of a picture, a PIL image, an array, a tensor; an iterable of them or of (image, label); a DataLoader.
 ImagesLike: TypeAlias = Any
 IMAGE_KEYS, LABEL_KEYS = ("image", "images", "img", "pixel_values"), ("label", "labels", "target")
-TOGETHER = 250  # images that are read before they are handed on
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +52,12 @@ class Reader:
     Attributes:
         preprocess: what is done to an image that is not prepared.
         pixels: the range of float images; None where they have to say it themselves.
+        batch: images that are read before they are handed on.
     """
 
     preprocess: Preprocess
     pixels: Pixels | None = None
+    batch: int = BATCH
 
     def read(self, data: ImagesLike, limit: int | None = None) -> Iterator[Batch]:
         """Yield the images of anything in batches, at most `limit` of them.
@@ -94,7 +96,7 @@ class Reader:
         number, items = 0, list[Any]()
         for item in [data] if is_single(data) else _iterate(data):
             items.append(item)
-            if sum(map(_count, items)) >= TOGETHER:
+            if sum(map(_count, items)) >= self.batch:
                 yield self._of_items(items, number)
                 number, items = number + sum(map(_count, items)), []
         if items:
@@ -105,8 +107,8 @@ class Reader:
         given = labels_of(labels)
         if len(images) != len(given):
             raise UsageError(f"{len(images)} images and {len(given)} labels do not belong together.")
-        for start in range(0, len(given), TOGETHER):
-            part, its = images[start : start + TOGETHER], given[start : start + TOGETHER]
+        for start in range(0, len(given), self.batch):
+            part, its = images[start : start + self.batch], given[start : start + self.batch]
             yield self._of_items([(part, its)] if is_array(part) else list(zip(part, its, strict=True)), start)
 
     def _of_items(self, items: list[Any], number: int) -> Batch:

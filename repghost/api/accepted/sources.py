@@ -18,7 +18,6 @@ from repghost.data import ImageSet, MissingSplitError, left_out, prepare_in_part
 from repghost.data.formats.find_images import is_image
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError
-from repghost.evaluation.accuracy import BATCH
 
 
 class Source(Protocol):
@@ -67,7 +66,7 @@ class SetSource:
     def batches(self, reader: Reader, limit: int | None, seed: int) -> Iterator[Batch]:
         """Yield the chosen images, decoded."""
         said = left_out(self.dataset)
-        for part in prepare_in_parts(self.dataset, reader.preprocess, self.chosen(limit, seed), BATCH):
+        for part in prepare_in_parts(self.dataset, reader.preprocess, self.chosen(limit, seed), reader.batch):
             names = tuple(self.dataset.name(int(index)) for index in part.indices)
             yield Batch(part.images, part.labels, names, (*said, *part.broken))
             said = ()

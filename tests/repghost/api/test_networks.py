@@ -107,3 +107,14 @@ def test_an_opened_module_computes_what_the_module_does() -> None:
 def test_a_network_of_other_colours_is_told() -> None:
     with pytest.raises(UsageError, match="takes 1 colours"):
         open_float(nn.Sequential(nn.Conv2d(1, 3, 1), nn.Flatten()), PREPROCESS)
+
+
+@torch.no_grad()
+def test_feature_maps_take_the_place_of_logits() -> None:
+    images = torch.zeros(1, 3, 64, 64)
+    maps = repghost.create_model("repghostnet_0_5x", features_only=True)(images)
+    assert {name: found.shape[2] for name, found in maps.items()} == {"4": 16, "8": 8, "16": 4, "32": 2}
+    of_timm = repghost.create_model("timm:mobilenetv3_small_050", features_only=True)(images)
+    assert [found.shape[2] for found in of_timm] == [32, 16, 8, 4, 2]
+    with pytest.raises(UsageError, match="create_feature_extractor"):
+        repghost.create_model("torchvision:resnet18", features_only=True)

@@ -1,0 +1,121 @@
+"""Networks by name: `repghost.create_model` and `repghost.list_models`."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import nn
+
+from calib.importer.libraries.named import create_network, imagenet_labels, load_named, look_up
+from calib.importer.names import PRETRAINED, TIMM, TORCHVISION, is_named
+from repghost.api.networks import IMAGENET_CLASSES, with_facts
+from repghost.checkpoints.checkpoint import build_model
+from repghost.checkpoints.timm_hub import fetch
+from repghost.data.images.preprocess import IMAGENET
+from repghost.errors import UsageError
+from repghost.network.model import RepGhostNet
+from repghost.network.spec import WIDTHS, parse_width
+
+
+def create_model(name: str | float, pretrained: bool = False, features_only: bool = False, **options: Any) -> nn.Module:
+    """Return a network by name, in evaluation mode, with its preprocessing where that is known.
+
+    Args:
+        name: repghostnet_0_5x, repghostnet_050, 0.5 or any other width of RepGhostNet; "timm:NAME" or
+            "torchvision:NAME" (`list_models` lists them).
+        pretrained: with the weights that timm or torchvision publish; False: random ones.
+        features_only: feature maps instead of logits, for detectors and the like: of a RepGhostNet by stride,
+            {"4": [N, C, H / 4, W / 4], ...}, of timm's a list.
+        options: `num_classes`, and of a RepGhostNet every other argument of `repghost.RepGhostNet`.
+
+    Returns:
+        a module that takes float32 [N, C, H, W], normalized, and gives logits [N, num_classes].
+
+    Raises:
+        UsageError: for an unknown name or option, or weights that nobody publishes.
+        RepGhostError: when the weights cannot be fetched.
+    """
+    if "width" in options:
+        raise UsageError("the width is part of the name; leave the option 'width' out.")
+    if isinstance(name, str) and is_named(name):
+        return _of_library(name, pretrained, features_only, options)
+    width = parse_width(name, custom=True)
+    if features_only:
+        from repghost.detection.pyramid import RepGhostFeatures
+
+        model = create_model(name, pretrained, **options)
+        assert isinstance(model, RepGhostNet)
+        return with_facts(RepGhostFeatures(model).eval(), model.__dict__.get("preprocess"), None)
+    if not pretrained:
+        return RepGhostNet(width=width, **options).eval()
+    classes = options.pop("num_classes", IMAGENET_CLASSES)
+    if options:
+        raise UsageError(f"published weights fix {', '.join(map(repr, options))}; leave it out, or pretrained=True.")
+    checkpoint = fetch(width)
+    model = build_model(checkpoint).eval()
+    if classes != checkpoint.spec.num_classes:
+        model.reset_classifier(classes)
+        return with_facts(model, IMAGENET, None)
+    return with_facts(model, IMAGENET, checkpoint.labels or imagenet_labels())
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Return the names that `create_model` takes: the published widths of RepGhostNet, then timm's, then torchvision's.
+
+    Args:
+        pattern: which of them, e.g. "timm:mobilenetv3*"; * stands for anything.
+    """
+    from calib.importer.libraries import from_timm, from_torchvision
+
+    names = [row.name for row in WIDTHS]
+    names += [f"{TIMM}:{name}" for name in from_timm.names()]
+    names += [f"{TORCHVISION}:{name}" for name in from_torchvision.names()]
+    return [name for name in names if fnmatchcase(name, pattern)]
+
+
+def _of_library(name: str, pretrained: bool, features_only: bool, options: dict[str, Any]) -> nn.Module:
+    """Return a network of timm or torchvision."""
+    classes = options.pop("num_classes", None)
+    if options:
+        raise UsageError(
+            f"{', '.join(map(repr, options))} cannot be chosen here; call {name.partition(':')[0]}'s own function, and "
+            "give what it returns to any function of repghost."
+        )
+    if features_only:
+        return _feature_maps(name, pretrained)
+    if pretrained:
+        named = load_named(name, PRETRAINED)
+        model, labels = named.module, named.labels
+        if classes is not None and classes != getattr(model, "num_classes", None):
+            reset = getattr(model, "reset_classifier", None)
+            if not callable(reset):
+                raise UsageError(f"{name} has no method that changes its classes; leave num_classes out.")
+            reset(classes)
+            labels = None
+        return with_facts(model.eval(), named.preprocess, labels)
+    library, network = look_up(name)
+    return with_facts(create_network(name, classes), library.recipe(network).preprocess, None)
+
+
+def _feature_maps(name: str, pretrained: bool) -> nn.Module:
+    """Return a network of timm that gives its feature maps.
+
+    Raises:
+        UsageError: for one of torchvision, or one whose maps timm names otherwise than its weights.
+    """
+    library, network = look_up(name)
+    if not name.startswith(f"{TIMM}:"):
+        raise UsageError(
+            f"{name} has no feature maps here; torchvision.models.feature_extraction.create_feature_extractor takes "
+            "what repghost.create_model returns."
+        )
+    import timm
+
+    maps: nn.Module = timm.create_model(network, pretrained=False, features_only=True)
+    if pretrained:
+        weights = load_named(name, PRETRAINED).module.state_dict()
+        missing = maps.load_state_dict(weights, strict=False).missing_keys
+        if missing:
+            raise UsageError(f"timm calls the feature maps of {name} otherwise; use timm.create_model for them.")
+    return with_facts(maps.eval(), library.recipe(network).preprocess, None)
