@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from repghost.api.compiled import CompiledBundle
+from compile.bundle.manifest import check_bundle
+from tests.support.fake_board import MEASURED, VERIFIED, FakeBoard, in_place_of_ssh
 from tests.support.small_classifier import small_classifier, write_set
 
 SNIPPET = """
@@ -46,16 +48,27 @@ def timm_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timm, "create_model", lambda name, pretrained: small_classifier())
 
 
+class Board(FakeBoard):
+    """A board that proves and measures the bundle of the snippet."""
+
+    def _runner(self, words: str, **_: Any) -> bytes:
+        answer = VERIFIED | {"pictures": 36} if "--verify" in words else MEASURED
+        return json.dumps({**answer, "variant": "neon"}).encode()
+
+
 @pytest.mark.slow
-def test_the_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timm_without_network: None) -> None:
+def test_the_snippet_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timm_without_network: None, host_bundle: Path
+) -> None:
     write_set(tmp_path / "pictures", each=12)
     monkeypatch.chdir(tmp_path)
-    benched: list[Any] = []  # no board is reached: what measures on one is proven in tests/compile/deploy
-    monkeypatch.setattr(CompiledBundle, "bench", lambda self, on: benched.append((str(self.path), on)))
+    board = Board("aarch64", [check_bundle(host_bundle)])
     batch = np.zeros((2, 16, 16, 3), np.uint8)
     names: dict[str, Any] = {"my_training_loop": my_training_loop, "numpy_or_torch_batch": batch}
-    exec(compile(SNIPPET, "snippet", "exec"), names)
+    with in_place_of_ssh(board):
+        exec(compile(SNIPPET, "snippet", "exec"), names)
     assert names["model"](tmp_path / "pictures/test/red/0.png").label == "red"
     assert [found.label for found in names["model"](batch)] == ["dark", "dark"]
-    assert benched == [("build/Sequential-16px/arm64/int8", "pi@board")]
+    report = json.loads((tmp_path / "build/Sequential-16px/report.json").read_text())
+    assert [found["board"] for found in report["builds"][0]["boards"]] == ["pi@board:repghost"]
     assert (tmp_path / "net.qdq.onnx").is_file() and names["q"].trained

@@ -66,7 +66,7 @@ class Report:
             UsageError: for one run, whose report.md lies in its folder.
         """
         if self.summary is None:
-            raise UsageError(f"the report of one run lies in its folder already: {self.single}.")
+            raise UsageError(f"the report of one run lies in its folder already: {self.single}. Or give summary=True.")
         return tuple(write_all(self.summary, Path(output)))
 
     @property
@@ -110,6 +110,7 @@ def report(
     compare: str | os.PathLike[str] | None = None,
     margin_points: float = MARGIN_POINTS,
     margin_time: float = MARGIN_TIME,
+    summary: bool = False,
 ) -> Report:
     """Return the report of a run, or one page over runs, benchmarks, counts and boards: which network for what.
 
@@ -119,6 +120,7 @@ def report(
         compare: an earlier page's report.json; the sentences say what changed.
         margin_points: points of top-1 that may be lost against it.
         margin_time: share of a time that it may grow by.
+        summary: make the page over several of a single run, too.
 
     Raises:
         UsageError: when there is nothing to report on.
@@ -128,16 +130,16 @@ def report(
     places = tuple(map(Path, given))
     if not places:
         raise UsageError("report on what? Give the folder of a run, or 'build' for all of them; --build makes them.")
-    if len(places) == 1 and compare is None and is_run(places[0]):
+    if len(places) == 1 and compare is None and not summary and is_run(places[0]):
         return Report(places[0], None)
-    summary = _summarized(places, max_drop)
+    found = _summarized(places, max_drop)
     earlier = as_path(compare)
     if earlier is None:
-        return Report(None, summary)
-    differences = _compare(read_summary(earlier), summary, Margins(points=margin_points, time=margin_time))
+        return Report(None, found)
+    differences = _compare(read_summary(earlier), found, Margins(points=margin_points, time=margin_time))
     sentences = tuple(item.sentence for item in differences) or ("Nothing changed.",)
     worse = tuple(item.sentence for item in differences if item.regression)
-    return Report(None, replace(summary, comparison=sentences), worse)
+    return Report(None, replace(found, comparison=sentences), worse)
 
 
 _compare = compare  # the name is an argument of `report`

@@ -87,6 +87,7 @@ def command(subject: SubjectRequest, **options: Any) -> None:
         compare=request.compare,
         margin_points=request.margin_points,
         margin_time=request.margin_time,
+        summary=request.output is not None,
     )
     if request.output is None:
         say_page(found.render(form))

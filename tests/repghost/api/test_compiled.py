@@ -75,14 +75,17 @@ def test_a_loaded_model_takes_what_people_have(bundle: CompiledBundle, tmp_path:
 
 
 @pytest.mark.slow
-def test_the_report_of_a_run_is_a_page(bundle: CompiledBundle) -> None:
+def test_the_report_of_a_run_is_a_page(bundle: CompiledBundle, tmp_path: Path) -> None:
     page = repghost.report(bundle.folder)
     assert repr(page) == (bundle.folder / "report.md").read_text() == page._repr_markdown_()
     assert page.to_dict()["programs"] == bundle.report["programs"]
     with pytest.raises(UsageError, match="md or json"):
         page.render("csv")
-    summary = repghost.report([bundle.folder, bundle.folder.parent])
+    with pytest.raises(UsageError, match="lies in its folder already"):
+        page.save(tmp_path)
+    summary = repghost.report(bundle.folder, summary=True)
     assert summary.summary is not None and "Sequential" in repr(summary)
+    assert (tmp_path / "report.json") in summary.save(tmp_path)
 
 
 @pytest.mark.slow

@@ -103,3 +103,14 @@ def test_grey_and_colours_become_what_the_network_takes() -> None:
 def test_what_is_no_image_is_refused(data: object, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         all_of(data)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # timm does not close its files
+def test_datasets_of_timm_are_read_as_they_are(tmp_path: Path) -> None:
+    from timm.data import ImageDataset
+
+    for place, name in enumerate(("a", "b")):
+        (tmp_path / name).mkdir()
+        Image.fromarray(BYTES[place]).save(tmp_path / name / "0.png")
+    images, labels = all_of(ImageDataset(str(tmp_path)))
+    assert np.array_equal(images, BYTES[:2]) and labels == [0, 1]
