@@ -105,10 +105,11 @@ test: $(DEV_STAMP) $(if $(TORCH),,$(CONVERTERS_STAMP))
 test-fast: $(DEV_STAMP)
 	$(PYTEST) -m "not slow"
 
-# Harnesses and corpora: tests/fuzz. Without clang it says so and does nothing.
+# Harnesses and corpora: tests/fuzz; without clang it says so. Then as long: bundles that are changed after signing.
 SECONDS ?= 20
 fuzz: $(DEV_STAMP)
 	@$(BIN)/python -m tests.support.fuzzers --seconds "$(SECONDS)" --jobs "$(JOBS)" --output "$(OUTPUT)/fuzz"
+	@REPGHOST_FUZZ_SECONDS="$(SECONDS)" $(BIN)/python -m pytest -q tests/compile/deploy/test_signing.py -k mutated
 
 check: lint imports duplicates types
 

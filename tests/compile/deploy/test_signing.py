@@ -22,7 +22,7 @@ from repghost.cli import cli
 from repghost.errors import IntegrityError, RepGhostError, ToolMissingError, UsageError, install_command
 
 pytest.importorskip("model_signing", reason="pip install '.[signing]'")
-# Random changes go on that long; whatever it says, each kind comes four times.
+# Random changes go on that long, as in `make fuzz`; each kind comes four times in any case.
 FUZZ_SECONDS = float(os.environ.get("REPGHOST_FUZZ_SECONDS", "0"))
 
 
