@@ -1,4 +1,4 @@
-"""Runs single operators as compiled kernels: all cases of a table in one object and one process.
+"""Runs single operators as compiled kernels: all cases of a table in one program and one process.
 
 A case's inputs lie in a workspace full of noise, so a kernel that reads what nobody wrote gives wrong answers. After
 the run every byte of the workspace is compared: the answer, the borders, and all that must not have been touched.
@@ -42,6 +42,7 @@ UNSUPPORTED = 4  # the exit code for a core without the instruction set
 STATUS = {1: "reads or writes outside its memory", 2: "writes before its memory", 3: "does not return 0"}
 ORDERS = ("forwards", "backwards, unit by unit")
 TIME_LIMIT = 300  # seconds
+TOGETHER = 32  # kernels in one object
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,20 +249,34 @@ def pack(prepared: Sequence[_Prepared]) -> bytes:
 
 def _link(network: ScheduledNetwork, target: Target, variant: Variant, folder: Path) -> Path:
     """Return a program that holds the kernels and the replay."""
-    (folder / "kernels.o").write_bytes(object_of(whole_source(network, SYMBOL, target, variant).module()))
+    objects = []
+    for number, source in enumerate(_sources(network, SYMBOL, target, variant)):
+        objects.append(folder / f"{number}.o")
+        objects[-1].write_bytes(object_of(source.module()))
     needs = " | ".join(feature.macro for feature in variant.requires) or "0"
     flags = ["-target", target.zig_triple, *REPRODUCIBLE, "-D_GNU_SOURCE", f"-DSTEP={SYMBOL}", f"-DNEEDS={needs}"]
-    sources = [str(REPLAY), str(RUNNER_SOURCES / "library/hwcaps.c"), str(folder / "kernels.o")]
-    run_zig(["cc", *flags, f"-I{RUNNER_SOURCES}", *sources, "-o", str(folder / "replay")])
+    sources = [REPLAY, RUNNER_SOURCES / "library/hwcaps.c", *objects]
+    run_zig(["cc", *flags, f"-I{RUNNER_SOURCES}", *map(str, sources), "-o", str(folder / "replay")])
     return folder / "replay"
 
 
 def whole_source(network: ScheduledNetwork, symbol: str, target: Target, variant: Variant) -> KernelSource:
-    """Return all kernels of a network and its step function together: one object is made faster than many."""
+    """Return all kernels of a network and its step function together."""
+    sources = _sources(network, symbol, target, variant)
+    return KernelSource(tuple(it for source in sources for it in source.functions), target.tvm_target(variant))
+
+
+def _sources(network: ScheduledNetwork, symbol: str, target: Target, variant: Variant) -> list[KernelSource]:
+    """Return the kernels of a network, some together, and its step function, which calls them from outside as always.
+
+    One object is made faster than many, but LLVM takes half as long again for the 300 of a family at once.
+    """
     known = KernelSymbols()
     symbols = call_symbols(network, known, target.tvm_target(variant))
-    kernels = [function for source in known.sources.values() for function in source.functions]
-    return KernelSource((*kernels, (symbol, step_function(network, symbols))), target.tvm_target(variant))
+    kernels = [source.functions for source in known.sources.values()]
+    parts = [sum(kernels[start : start + TOGETHER], ()) for start in range(0, len(kernels), TOGETHER)]
+    parts.append(((symbol, step_function(network, symbols)),))
+    return [KernelSource(part, target.tvm_target(variant)) for part in parts]
 
 
 def _compare(item: _Prepared, results: io.BytesIO) -> str:
