@@ -174,9 +174,7 @@ def _run_page(path: Path, form: str) -> str:
     if form not in RUN_FORMATS:
         raise UsageError(f"the report of one run is md or json, not {form}; add -o DIR for a page in every format.")
     if not file.is_file():
-        if form == "json":
-            raise UsageError(f"{path} holds the run of a bundle for Jetson alone, whose JSON is jetson.json.")
-        return read_page(path) or ""
+        return render(_summarized((path,), None), form) if form == "json" else read_page(path) or ""
     found = read_report(path)
     if form == "json":
         return canonical_json(found).decode()

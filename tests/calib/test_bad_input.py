@@ -136,9 +136,9 @@ def quantize(checkpoint: Path, folder: Path, output: Path) -> Result:
 
 def vanish_after_opening(monkeypatch: pytest.MonkeyPatch, paths: list[Path]) -> None:
     """Delete images once the set is open and before any is read."""
-    from repghost.data import open_by_format as opening
+    from repghost.api import dataset as opening
 
-    real = opening.open_dataset
+    real = opening.open_split
 
     def opened(*arguments: object) -> object:
         dataset = real(*arguments)  # type: ignore[arg-type]
@@ -146,7 +146,7 @@ def vanish_after_opening(monkeypatch: pytest.MonkeyPatch, paths: list[Path]) -> 
             path.unlink()
         return dataset
 
-    monkeypatch.setattr(opening, "open_dataset", opened)
+    monkeypatch.setattr(opening, "open_split", opened)
 
 
 @pytest.mark.slow

@@ -94,7 +94,8 @@ def command(subject: SubjectRequest, **options: Any) -> None:
     else:
         for path in found.save(request.output):
             say(f"written: {path}")
-        say(*found.sentences)
+        for sentence in found.sentences:
+            say(sentence)
     found.check(failures)
 
 
