@@ -6,6 +6,7 @@ from compile.summary.sources import File, Learned
 
 SHOWN = {
     "repghost-rivals": "docs/performance.md; counts of other runtimes in full are files of 'repghost bench --count'",
+    "repghost-networks": "docs/networks.md",
     "repghost-qat-bench": "docs/qat.md",
     "repghost-quantization-choice": "docs/quantization.md",
     "repghost-training-bars": "docs/training-bars.md",
