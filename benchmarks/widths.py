@@ -93,7 +93,7 @@ def run_width(width: float, request: WidthsRequest, recipe: Recipe, images: Imag
     for mode in dict.fromkeys(request.qat):
         file = folder / f"model.qat-{mode}.qdq.onnx"
         passes = ["--epochs", str(request.qat_epochs), "--images", str(request.qat_images)]
-        qat = ["qat", str(weights), *set_of, *settings, "--mode", mode, *passes]
+        qat = ["qat", str(weights), *set_of, *settings, "--mode", mode, *passes, "--resume", "auto"]
         make_once(file, [*qat, "--output", str(file)], key)
     return folder
 

@@ -15,11 +15,13 @@ from calib.qat.loop import QatRun, QatStep
 from calib.qat.settings import FREEZE_STATISTICS
 from calib.qat.state import RunKey, read_state, restore, take_state, write_state
 from repghost.distributed.ranks import Ranks
-from repghost.errors import UsageError
+from repghost.errors import UsageError, unknown_value
 from repghost.training.follow import hooks as training
 from repghost.training.loop import Loop
 from repghost.training.options import Options, Resume
 from repghost.training.state.state import Progress
+
+RESUMES = ("new", "continue", "auto")
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ def check_state(execution: Execution) -> None:
         UsageError: saying which, and what to give.
     """
     path, resume = execution.state, execution.resume
+    if resume not in RESUMES:
+        raise unknown_value("way to resume", resume, RESUMES)
     if path is None:
         if resume != "new":
             raise UsageError("nothing says where the state of the run is; give state=, the file it is written to.")

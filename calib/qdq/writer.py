@@ -174,6 +174,13 @@ def describe(
     return digest
 
 
+def training_record(model: onnx.ModelProto) -> dict[str, Any]:
+    """Return what a file of ours says of its training: settings, every candidate, the chosen one; empty without."""
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    found: dict[str, Any] = json.loads(entries[QUANTIZATION]).get("training", {})
+    return found
+
+
 def _json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 

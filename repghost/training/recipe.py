@@ -12,7 +12,7 @@ from repghost.data.images.chosen_preprocess import require_square_rgb
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError, unknown_value
 from repghost.network.spec import WIDTH_LIMIT, parse_width
-from repghost.training.recipe_parts import Augmentation, Execution, Optimization, check_choices, check_ranges
+from repghost.training.recipe_parts import Augmentation, Execution, Optimization, Teaching, check_choices, check_ranges
 from repghost.untrusted import check_fields
 
 Weights = Literal["averaged", "raw"]  # of the two kinds that a run with an average has
@@ -57,6 +57,7 @@ class Recipe:
             kept in memory, and `crop_padding`, `flip` and `cutout` are all that is done to them.
         optimization: optimizer and schedule.
         execution: precision, layout, accumulation.
+        teaching: another network that is learned from.
 
     Raises:
         UsageError: when a value is out of range.
@@ -87,6 +88,7 @@ class Recipe:
     augmentation: Augmentation | None = None
     optimization: Optimization = field(default_factory=Optimization)
     execution: Execution = field(default_factory=Execution)
+    teaching: Teaching = field(default_factory=Teaching)
 
     def __post_init__(self) -> None:
         """Check every value, so that an object that exists can be trained with."""
@@ -137,6 +139,8 @@ class Recipe:
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         for part in _PARTS:
             values[part] = None if values[part] is None else dataclasses.asdict(values[part])
+        if self.teaching == Teaching():  # as before there were teachers
+            del values["teaching"]
         return values | {"preprocess": self.preprocess.to_dict()}
 
     @classmethod
@@ -151,6 +155,8 @@ class Recipe:
         expected = {item.name for item in dataclasses.fields(cls)}
         if not set(values) & _LATER:
             expected -= _LATER
+        if "teaching" not in values:
+            expected -= {"teaching"}
         if set(values) != expected:
             raise UsageError(f"recipe keys {sorted(set(values) ^ expected)} are missing or unknown.")
         given = dict(values) | {"preprocess": Preprocess.from_dict(values["preprocess"])}
@@ -172,7 +178,12 @@ def _part(kind: type, values: object) -> Any:
     return part
 
 
-_PARTS: dict[str, type] = {"augmentation": Augmentation, "optimization": Optimization, "execution": Execution}
+_PARTS: dict[str, type] = {
+    "augmentation": Augmentation,
+    "optimization": Optimization,
+    "execution": Execution,
+    "teaching": Teaching,
+}
 _LATER = frozenset({"ema", "ema_warmup", "keep", "eval_metric", *_PARTS})
 _WHOLE = ("seed", "epochs", "batch", "crop_padding", "cutout", "held_out")
 _RANGES: dict[str, tuple[float, float]] = {

@@ -217,3 +217,25 @@ class Execution:
         """Check every value."""
         check_ranges("execution", self, {"accumulate": (1, 10_000)}, ("accumulate",))
         check_choices(self, {"amp": AMP_TYPES, "dist_bn": DISTRIBUTE_BN, "freeze": FREEZE})
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """The teacher of a run and its share in the loss, see `repghost.training.losses`.
+
+    Attributes:
+        teacher: a name or a path, as the command line has it; empty without one.
+        distillation: share of the loss that compares with the teacher.
+        distillation_kind: "soft" compares probabilities, "hard" with the class that the teacher gives.
+        temperature: of the soft comparison.
+    """
+
+    teacher: str = ""
+    distillation: float = ALPHA
+    distillation_kind: str = SOFT
+    temperature: float = TEMPERATURE
+
+    def __post_init__(self) -> None:
+        """Check every value; the teacher is looked for where it is opened."""
+        check_ranges("teacher", self, {"distillation": (0.0, 1.0), "temperature": (0.1, 100.0)}, ())
+        check_choices(self, {"distillation_kind": KINDS})

@@ -28,7 +28,7 @@ def test_an_interrupted_run_goes_on_and_repeats_nothing(tmp_path: Path, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("calib.qat.train_on_set.train_on_set", interrupt)
+        patched.setattr("repghost.api.training.train.train_aware", interrupt)
         stopped = widths(data, output, "--widths", "0.1,0.2", "--qat", "fused")
     assert stopped.exit_code == 130, stopped.output
     first = output / "repghostnet_0_1x"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -10,17 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from calib.qat.candidates import Candidate
 from calib.qat.data import TrainingFeed, split_images
-from calib.qat.epochs import Execution, Hooks
+from calib.qat.epochs import Execution, Hooks, check_state
 from calib.qat.loop import QatStep
 from calib.qat.settings import EPOCH_IMAGES, EPOCHS, FLOAT, QatSettings, Schedule
 from calib.qat.train_aware import Images, QatPlan, train_aware
-from calib.qdq.writer import QUANTIZATION
 from repghost.api.accepted.images import ImagesLike
 from repghost.api.accepted.sources import SetSource, open_source
 from repghost.api.dataset import Split, open_dataset
@@ -152,11 +149,27 @@ def train_quantized(
     return replace(q, quantized=result.quantized, trained=True, search=None)
 
 
-def training_record(q: QuantizedNetwork) -> dict[str, Any]:
-    """Return what the file of a trained network says of its training: settings, every candidate, the chosen one."""
-    metadata = {entry.key: entry.value for entry in q.quantized.onnx.metadata_props}
-    found: dict[str, Any] = json.loads(metadata[QUANTIZATION]).get("training", {})
-    return found
+def calibration_count(data: Split, held_out: int = 2000, seed: int = 0) -> int:
+    """Return how many images of a split calibrate where the same split also trains and chooses: 512, or what is left.
+
+    Args:
+        data: the split.
+        held_out: images that choose, as `train_quantized` takes them.
+        seed: of both.
+
+    Raises:
+        UsageError: when there are too few images.
+    """
+    return len(split_images(data.labels, QatSettings(held_out=held_out, seed=seed)).calibration)
+
+
+def check_resume(state: Path, resume: Resume) -> None:
+    """Refuse a state that is missing or should not be there, as `train_quantized` does.
+
+    Raises:
+        UsageError: saying which, and what to give.
+    """
+    check_state(Execution(state=state, resume=resume))
 
 
 def _train_of(path: str | os.PathLike[str]) -> Split:

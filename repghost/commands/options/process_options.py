@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -28,6 +33,35 @@ class ProcessOptions:
         return join(self.device, self.dist_timeout)
 
 
+@contextlib.contextmanager
+def quiet_but_first(ranks: Ranks) -> Iterator[None]:
+    """Let only the first process of a run write to the terminal; errors are shown by whoever catches them."""
+    if ranks.first:
+        yield
+        return
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
+
+
+def start_processes(count: int | None) -> None:
+    """Become torchrun, which starts this command so many times on this machine; return in each of those processes.
+
+    Args:
+        count: of `--processes`; None or 1 stays one process.
+    """
+    if count in (None, 1) or "WORLD_SIZE" in os.environ:
+        return
+    assert count is not None
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "repghost.cli"]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *launcher, *sys.argv[1:]])
+
+
+processes_option = click.option(
+    "--processes", "count", type=click.IntRange(1), help="On this machine, one for each GPU; torchrun starts them."
+)
 dist_timeout_option = click.option(
     "--dist-timeout", default=600.0, type=click.FloatRange(1), help="Seconds to wait for other processes."
 )

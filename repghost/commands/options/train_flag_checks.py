@@ -60,6 +60,12 @@ _NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         ),
         "--mixup and --cutmix",
     ),
+    "distillation": (lambda recipe: bool(recipe.teaching.teacher), "--teacher"),
+    "distillation_kind": (lambda recipe: bool(recipe.teaching.teacher), "--teacher"),
+    "temperature": (
+        lambda recipe: bool(recipe.teaching.teacher) and recipe.teaching.distillation_kind == "soft",
+        "--teacher and --distill-kind soft",
+    ),
     "cutmix": (lambda recipe: recipe.augmentation.cutmix_minmax is None, "a run without --cutmix-minmax"),
 }
 _AUGMENTING = (  # all off with --no-aug

@@ -89,6 +89,10 @@ FLAGS: tuple[Flag, ...] = (
     Flag("compile", ("--compile",), bool, "torch.compile."),
     Flag("accumulate", ("--accumulate", "--grad-accum-steps"), int, "Batches per step."),
     Flag("freeze", ("--freeze",), str, "bn or backbone do not learn."),
+    Flag("teacher", ("--teacher",), str, "Also learn from its predictions: timm:NAME, a checkpoint or an ONNX file."),
+    Flag("distillation", ("--distillation", "--distill-alpha"), float, "The teacher's share of the loss, 0.5."),
+    Flag("distillation_kind", ("--distillation-kind", "--distill-kind"), str, "soft: probabilities; hard: its class."),
+    Flag("temperature", ("--temperature", "--distill-temperature"), float, "Of the soft comparison, 1."),
 )
 
 PREPROCESS_FLAGS: tuple[Flag, ...] = (

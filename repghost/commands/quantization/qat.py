@@ -2,84 +2,145 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from calib.qat.settings import EPOCH_IMAGES, EPOCHS
+from calib.qat.settings import FLOAT, QatSettings
 from repghost.commands.options.calibration import open_float_network, with_classes_of
+from repghost.commands.options.gather import Option
+from repghost.commands.options.process_options import (
+    ProcessOptions,
+    process_options,
+    processes_option,
+    quiet_but_first,
+    start_processes,
+)
 from repghost.commands.options.quant_options import NetworkRequest, network_options, output_option
 from repghost.commands.progress.notes import say_notes
 from repghost.commands.progress.qat import following
 from repghost.terminal import say
 
 if TYPE_CHECKING:
-    from calib.qat.settings import QatSettings
-    from calib.qat.train_aware import QatResult
+    from calib.quantize import Quantized
+    from repghost.training.options import Resume
 
 CONVERTED = (
     "the checkpoint is converted: the branches of its depthwise layers are added up already, so these layers train "
     "fused, as with --mode fused, and only batch norms are left to --mode reparam. For the branches, give the "
     "checkpoint that the training wrote."
 )
+STATE_SUFFIX = ".state.pt"  # of the file that is written: the state of a run that is not done
+DEFAULTS = QatSettings()
+
+
+def _option(name: str, text: str, kind: Any, *more: str) -> Option:
+    """Return the option of a field of `QatSettings`, with its default."""
+    names = (f"--{name.replace('_', '-')}", *more, name)
+    return click.option(*names, default=getattr(DEFAULTS, name), show_default=True, type=kind, help=text)
 
 
 @click.command("qat", short_help="Train under quantization and write int8 QDQ ONNX.")
-@click.option("--mode", default="fused", show_default=True, help="fused, or reparam: the branches stay and learn.")
-@click.option("--epochs", default=EPOCHS, show_default=True, type=click.IntRange(1),
-              help="Passes over --images pictures.")  # fmt: skip
-@click.option("--images", default=EPOCH_IMAGES, show_default=True, type=click.IntRange(1), help="Pictures of an epoch.")
-@click.option("--batch", default=64, show_default=True, type=click.IntRange(2), help="Pictures per step.")
-@click.option("--learning-rate", default=1e-3, show_default=True, type=float, help="Relative to each layer's weights.")
-@click.option("--distillation", default=0.5, show_default=True, type=float,
-              help="Share of the loss that compares with the float network, not with the labels.")  # fmt: skip
-@click.option(
-    "--crop-padding", default=0, show_default=True, type=click.IntRange(0), help="Of a random crop, in pixels."
-)
-@click.option("--held-out", default=2000, show_default=True, type=click.IntRange(1),
-              help="Pictures that choose between the start and what training made of it.")  # fmt: skip
+@_option("mode", "fused, or reparam: the branches stay and learn.", str)
+@_option("epochs", "Passes over --images pictures.", click.IntRange(1))
+@_option("images", "Pictures of an epoch.", click.IntRange(1))
+@_option("batch", "Pictures per step and process.", click.IntRange(2))
+@_option("learning_rate", "Relative to each layer's weights.", float)
+@_option("scale_learning_rate", "Of the logarithms of the scales.", float)
+@click.option("--teacher", default=FLOAT, show_default=True,
+              help="float, the float network itself; timm:NAME; a checkpoint or an ONNX file.")  # fmt: skip
+@click.option("--teacher-weights", help="Of a teacher that is named: a weight file.  [default: the published ones]")
+@_option("distillation", "Share of the loss that compares with the teacher, not with the labels.", float,
+         "--distill-alpha")  # fmt: skip
+@_option("distillation_kind", "soft: probabilities; hard: the teacher's class.", str, "--distill-kind")
+@_option("temperature", "Of the soft comparison.", float, "--distill-temperature")
+@_option("crop_padding", "Of a random crop, in pixels.", click.IntRange(0))
+@_option("held_out", "Pictures that choose between the start and what training made of it.", click.IntRange(1))
 @click.option("--flip", is_flag=True, help="Mirror half of the pictures.")
+@_option("statistics_momentum", "Share of a batch in the batch-norm statistics (reparam); 0 keeps them.", float)
+@_option("amp", "float16, bfloat16 or off; quantizers stay in float32.", str, "--amp-dtype")
+@click.option("--workers", "-j", default=0, show_default=True, type=click.IntRange(0), help="Processes that decode.")
+@click.option("--resume", is_flag=False, flag_value="continue", default="new",
+              help="Go on with a run that stopped before it wrote --output; 'auto' starts one otherwise.")  # fmt: skip
+@click.option("--recovery-interval", default=0, type=click.IntRange(0), help="Steps between states in an epoch.")
+@processes_option
+@process_options
 @network_options
 @output_option
-def command(request: NetworkRequest, output: Path, **training: Any) -> None:
+def command(
+    request: NetworkRequest,
+    output: Path,
+    processes: ProcessOptions,
+    teacher: str,
+    teacher_weights: str | None,
+    resume: Resume,
+    recovery_interval: int,
+    workers: int,
+    **training: Any,
+) -> None:
     """Calibrate NETWORK as `repghost quantize` does, train it under quantization, and write the better of the two.
 
     Held-out pictures of the same split choose, by the answers of the integer program. The file is written at the end,
-    whole; a run that was interrupted is started again and gives the same bytes.
+    whole. Until then the state of the run lies beside it, as OUTPUT.state.pt; with --resume a run that was stopped goes
+    on from there and gives the same bytes.
     """
+    start_processes(training.pop("count"))
     config = request.settings()
+    QatSettings(seed=request.seed, **training)  # what is refused is refused at once
 
-    from calib.qat.settings import QatSettings
-    from calib.qat.train_aware import QatPlan
-    from calib.qat.train_on_set import train_on_set
-    from calib.quantize import Source
+    from repghost.api.dataset import Split
+    from repghost.api.quantized import quantize
+    from repghost.api.training.train import calibration_count, check_resume, train_quantized
     from repghost.data import open_dataset
 
-    settings = QatSettings(seed=request.seed, **training)
-    network = open_float_network(request)
+    state = output.with_name(output.name + STATE_SUFFIX)
+    check_resume(state, resume)  # before minutes of calibration
     split = str(request.split)
-    dataset = with_classes_of(network, open_dataset(request.data, split, request.class_map), request)
-    if settings.mode == "reparam" and network.checkpoint is not None and network.checkpoint.spec.form == "deploy":
-        say_notes([CONVERTED])
-    source = Source(dataset.classes, network.digest, {"data": request.data.name, "split": split, "seed": request.seed})
-    with following() as hooks:
-        result = train_on_set(
-            network.model or network.graph, dataset, network.preprocess, QatPlan(config, settings), source, hooks,
-            name=network.name,
-        )  # fmt: skip
-    write_result(output, result, settings)
+    with processes.join() as ranks, quiet_but_first(ranks), following() as shown:
+        network = open_float_network(request)
+        dataset = with_classes_of(network, open_dataset(request.data, split, request.class_map), request)
+        if training["mode"] == "reparam" and network.checkpoint is not None:
+            say_notes([CONVERTED] if network.checkpoint.spec.form == "deploy" else [])
+        data = Split(dataset, request.data.name, split)
+        few = calibration_count(data, training["held_out"], request.seed)
+        start = quantize(network, data, config, images=few, seed=request.seed, progress=False)
+        with _stopped_as_error():
+            result = train_quantized(
+                start, data, **training, seed=request.seed, teacher=teacher, teacher_weights=teacher_weights,
+                device=processes.device, workers=workers, state=state, resume=resume, state_interval=recovery_interval,
+                on_step=shown.step, on_candidate=shown.candidate, on_refused=shown.refused, progress=False,
+            )  # fmt: skip
+        if ranks.first:
+            write_result(output, result.quantized, training["mode"])
+            state.unlink(missing_ok=True)
 
 
-def write_result(output: Path, result: QatResult, settings: QatSettings) -> None:
+@contextlib.contextmanager
+def _stopped_as_error() -> Iterator[None]:
+    """Turn the interruption of a run that can be continued into the error that says how, with the signal's code."""
+    from repghost.training.follow.hooks import TrainingStoppedError
+
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        if isinstance(stopped.__cause__, TrainingStoppedError):
+            raise stopped.__cause__ from None
+        raise
+
+
+def write_result(output: Path, quantized: Quantized, mode: str) -> None:
     """Write the quantized file, whole, and say what was chosen."""
-    from calib.qdq.writer import serialize
+    from calib.qdq.writer import serialize, training_record
     from repghost.files import write_bytes_atomically
 
-    write_bytes_atomically(output, serialize(result.quantized.onnx))
-    say(f"written: {output} ({output.stat().st_size / 1e6:.2f} MB), mode {settings.mode}")
+    record = training_record(quantized.onnx)
+    write_bytes_atomically(output, serialize(quantized.onnx))
+    say(f"written: {output} ({output.stat().st_size / 1e6:.2f} MB), mode {mode}")
     say(
-        f"chosen by {result.held_out_images} held-out pictures: {result.chosen.name}; accuracy on other pictures: "
+        f"chosen by {record['held_out_pictures']} held-out pictures: {record['chosen']}; accuracy on other pictures: "
         "not measured here"
     )
-    say(f"program digest: {result.quantized.digest}")
+    say(f"program digest: {quantized.digest}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from repghost.commands.options.data_options import class_map_option, class_order_option, tell_notes
+from repghost.commands.options.process_options import processes_option, start_processes
 from repghost.commands.options.train_flags import PREPROCESS_FLAGS, changed_preprocess, recipe_options
 from repghost.commands.progress.notes import say_notes
 from repghost.commands.training.train_qat import continue_quantized, qat_settings
@@ -18,7 +19,7 @@ from repghost.terminal import say, shell_command
 if TYPE_CHECKING:
     from repghost.data import ImageSet
     from repghost.distributed.ranks import Ranks
-    from repghost.training.options import Options
+    from repghost.training.options import Loss, Options
     from repghost.training.recipe import Recipe
     from repghost.training.train import TrainResult
 
@@ -54,6 +55,7 @@ class _Finished:
               help="A set of its own that judges each epoch; WebDataset shards of --data need one.")  # fmt: skip
 @click.option("--pretrained", "--initial-checkpoint", "pretrained", is_flag=False, flag_value="timm",
               help="Begin with the weights of a checkpoint, or with timm's.")  # fmt: skip
+@click.option("--teacher-weights", help="Of a teacher that is named: a weight file.  [default: the published ones]")
 @click.option("--num-classes", type=click.IntRange(1), help="At least as many as the pictures have.")
 @click.option("--amp", "--native-amp", "mixed", is_flag=True, help="Mixed precision: --amp-dtype float16.")
 @click.option("--workers", "-j", type=click.IntRange(0), help="Processes that decode.  [default: 4, or one per core]")
@@ -63,6 +65,7 @@ class _Finished:
 @click.option("--recovery-interval", default=0, type=click.IntRange(0), help="Batches between states in an epoch.")
 @click.option("--log-interval", type=click.IntRange(1), help="Batches between looks at a GPU's loss.  [default: 50]")
 @click.option("--tensorboard/--no-tensorboard", default=None, help="Events for TensorBoard.  [default: if installed]")
+@processes_option
 @click.option("--device", help="cpu or cuda; a GPU by default where there is one.")
 @click.option("--dist-timeout", type=click.FloatRange(1), help="Seconds to wait for other processes.  [default: 600]")
 @click.option("--qat", "qat_mode", metavar="MODE",
@@ -81,8 +84,9 @@ def command(
     Each epoch is judged by training pictures that are held out (demo) or by --val-split. The set's test split, if
     there is one, is used once, after the last epoch, for the figure that is written into the checkpoint.
 
-    Several processes: torchrun --nproc-per-node=N -m repghost.cli train ...
+    Several processes: --processes N on this machine, or torchrun --nproc-per-node=N -m repghost.cli train ...
     """
+    start_processes(given.pop("count"))
     import torch
 
     from repghost.distributed.ranks import TIMEOUT, join
@@ -169,6 +173,7 @@ def _train(recipe: Recipe, data: Path, folder: Path, given: dict[str, Any], rank
     recipe = _suited(recipe, len(dataset), given, ranks)
     names = class_names(dataset, given.get("num_classes"))
     options = _options(recipe, names, given, ranks)
+    options = replace(options, loss=_taught_loss(recipe, names, given.get("teacher_weights"), ranks))
     validation = None
     if not recipe.held_out:
         validation = open_validation(data, given.get("val_data"), given.get("val_split", "val"), dataset, class_map)
@@ -220,6 +225,36 @@ def _options(recipe: Recipe, classes: tuple[str, ...], given: dict[str, Any], ra
         num_classes=given.get("num_classes"),
         weights=weights,
     )
+
+
+def _taught_loss(recipe: Recipe, classes: tuple[str, ...], weights: str | None, ranks: Ranks) -> Loss | None:
+    """Return the loss with the recipe's teacher; None where the recipe's own is all.
+
+    Args:
+        recipe: names the teacher.
+        classes: of the network.
+        weights: of a teacher that is named; None takes the published ones.
+        ranks: says on which device.
+
+    Raises:
+        UsageError: when the teacher cannot be read or tells other classes apart.
+    """
+    from repghost.api.training.teachers import open_teacher
+    from repghost.training.losses import as_teacher, distilled, recipe_loss
+
+    teaching = recipe.teaching
+    if not teaching.teacher:
+        if weights is not None:
+            raise UsageError("--teacher-weights has no effect without --teacher; give that too, or leave it out.")
+        return None
+    teacher, _ = open_teacher(teaching.teacher, recipe.preprocess, len(classes), classes, weights)
+    if teacher is None:
+        raise UsageError(
+            f"--teacher {teaching.teacher} is for training under quantization; here give timm:NAME, a checkpoint or an "
+            "ONNX file."
+        )
+    how = teaching.distillation, teaching.temperature, teaching.distillation_kind
+    return distilled(recipe_loss(recipe), as_teacher(teacher, ranks.device), *how)
 
 
 def _suited(recipe: Recipe, images: int, given: dict[str, Any], ranks: Ranks) -> Recipe:

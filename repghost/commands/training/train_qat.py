@@ -49,6 +49,7 @@ def continue_quantized(folder: Path, recipe: Recipe, dataset: ImageSet, data: Pa
         data: where it lies, for the file.
         settings: how.
     """
+    from calib.qat.epochs import Hooks
     from calib.qat.train_aware import QatPlan
     from calib.qat.train_on_set import train_on_set
     from calib.quantize import Source
@@ -58,7 +59,8 @@ def continue_quantized(folder: Path, recipe: Recipe, dataset: ImageSet, data: Pa
     trained = read_checkpoint(folder / TRAINED_FILE, width=recipe.width)
     dataset = match_classes(dataset, trained.spec.num_classes, trained.labels)
     source = Source(dataset.classes, trained.digest, {"data": data.name, "split": "train", "seed": settings.seed})
-    with following() as hooks:
+    with following() as shown:
+        hooks = Hooks(step=shown.step, candidate=shown.candidate, refused=shown.refused)
         plan = QatPlan(settings=settings)
         result = train_on_set(build_model(trained), dataset, recipe.preprocess, plan, source, hooks)
-    write_result(folder / QDQ_FILE, result, settings)
+    write_result(folder / QDQ_FILE, result.quantized, settings.mode)

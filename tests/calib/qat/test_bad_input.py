@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from calib.qdq import writer as qdq
+from calib.qdq.writer import training_record
 from compile.frontend.qdq_file import read_qdq
 from compile.passes import lower
 from repghost.checkpoints.checkpoint import write_checkpoint
@@ -23,6 +23,7 @@ from repghost.network.fuse import fuse
 from repghost.network.model import repghost_model_convert
 from tests.support.lively_network import lively_model
 from tests.support.qat_command import PREPROCESS, data, qat
+from tests.support.training_commands import finish
 
 __all__ = ["data"]  # the fixture
 
@@ -109,22 +110,56 @@ def test_the_symmetric_policy_stays_symmetric_after_training(mode: str, data: Pa
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_leaves_no_file_and_the_next_one_gives_the_same_bytes(data: Path, tmp_path: Path) -> None:
-    arguments = [str(data / "model.safetensors"), "--data", str(data), "--batch", "4", "--epochs", "2"]
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(number: signal.Signals, data: Path, tmp_path: Path) -> None:
+    arguments = [str(data / "model.safetensors"), "--data", str(data), "--batch", "2", "--epochs", "3"]
+    arguments += ["--learning-rate", "0.01", "--recovery-interval", "1"]
     whole = tmp_path / "whole.qdq.onnx"
     assert qat(*arguments, "-o", whole).exit_code == 0
-    folder = tmp_path / "killed"
+    assert not (tmp_path / "whole.qdq.onnx.state.pt").exists()
+    folder = tmp_path / "stopped"
     folder.mkdir()
-    command = [sys.executable, "-m", "repghost.cli", "qat", *arguments, "-o", str(folder / "m.qdq.onnx")]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("calibrated:"):  # training begins
-                break
-        time.sleep(0.1)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode != 0
-    assert list(folder.iterdir()) == []
-    assert qat(*arguments, "-o", folder / "m.qdq.onnx").exit_code == 0
-    assert (folder / "m.qdq.onnx").read_bytes() == whole.read_bytes()
+    output, state = folder / "m.qdq.onnx", folder / "m.qdq.onnx.state.pt"
+    command = [sys.executable, "-m", "repghost.cli", "qat", *arguments, "-o", str(output)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        deadline = time.monotonic() + 400
+        while not state.exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(number)
+        said = process.communicate(timeout=200)[0]
+    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130), said
+    assert number == signal.SIGKILL or "give --resume" in said
+    assert [path.name for path in folder.iterdir()] == [state.name]
+    refused = qat(*arguments, "-o", output)
+    assert refused.exit_code == 2 and "give --resume" in refused.output
+    assert qat(*arguments, "-o", output, "--resume").exit_code == 0
+    assert output.read_bytes() == whole.read_bytes()
+    assert [path.name for path in folder.iterdir()] == [output.name]
+
+
+@pytest.mark.slow
+def test_processes_train_together_and_write_once(data: Path, tmp_path: Path) -> None:
+    """Started by the command itself; a run with the same images to each step differs by the order of float sums."""
+    arguments = [str(data / "model.safetensors"), "--data", str(data), "--epochs", "2", "--images", "12"]
+    command = [sys.executable, "-m", "repghost.cli", "qat", *arguments, "--device", "cpu"]
+    two = finish([*command, "--batch", "3", "--processes", "2", "-o", str(tmp_path / "two.onnx")])
+    assert two.returncode == 0, two.stderr
+    assert two.stdout.count("written:") == 1 and two.stdout.count("epoch 2:") == 1
+    one = qat(*arguments, "--batch", 6, "-o", tmp_path / "one.onnx")
+    assert one.exit_code == 0, one.output
+    records = [training_record(onnx.load(tmp_path / name)) for name in ("one.onnx", "two.onnx")]
+    assert records[1]["processes"] == 2 and "processes" not in records[0]
+    for mine, theirs in zip(*(record["candidates"] for record in records), strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=0.02)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.onnx", "two.onnx"]
+
+
+def test_a_teacher_that_cannot_be_one_is_refused(data: Path, tmp_path: Path) -> None:
+    for given, said in (
+        ("nowhere.onnx", "nowhere.onnx"),
+        (str(data / "other.safetensors"), "names its classes otherwise"),
+    ):
+        result = qat(data / "model.safetensors", "--data", data, "--teacher", given, "-o", tmp_path / "m.onnx")
+        assert result.exit_code == 2 and said in result.output, result.output
+    assert not list(tmp_path.iterdir())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import onnx
 import pytest
 import torch
 
+import repghost
 from calib.integer.qparams import quantize_weights
 from calib.integer.reference import run
 from calib.ptq.calibrate import calibrate
@@ -163,9 +166,17 @@ def test_statistics_stay_where_there_is_no_momentum(momentum: float, stays: bool
     assert same == stays
 
 
+def test_the_command_has_the_defaults_of_python() -> None:
+    options = {parameter.name: parameter for parameter in cli.get_command(click.Context(cli), "qat").params}  # type: ignore[union-attr]
+    python = inspect.signature(repghost.train_quantized).parameters
+    shared = options.keys() & python.keys()
+    assert shared >= {field.name for field in fields(QatSettings)} - {"schedule"}
+    assert shared >= {"device", "workers", "resume", "teacher_weights"}
+    for name in shared:
+        assert options[name].default == python[name].default, name
+
+
 def test_an_epoch_has_12500_images_where_nothing_else_is_asked_for() -> None:
-    option = {parameter.name: parameter for parameter in cli.get_command(click.Context(cli), "qat").params}["images"]  # type: ignore[union-attr]
-    assert QatSettings().images == option.default == 12_500
     feed = partial(TrainingFeed, None, np.arange(20_000), PREPROCESS)  # type: ignore[arg-type]
     assert feed(QatSettings()).images_per_epoch == 12_500
     assert feed(QatSettings(images=None)).images_per_epoch == 20_000

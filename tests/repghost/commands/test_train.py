@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from repghost.checkpoints.checkpoint import read_checkpoint
@@ -35,6 +36,35 @@ def test_train_writes_a_checkpoint_with_the_test_figure_and_says_what_comes_next
     again = CliRunner().invoke(cli, arguments(data, output, "--seed", "5"))
     assert again.exit_code == 2
     assert "--resume" in again.output
+
+
+@pytest.mark.slow
+def test_a_network_learns_from_a_teacher_and_goes_on_with_that_one_alone(tmp_path: Path) -> None:
+    data, teacher, output = make_set(tmp_path / "data"), tmp_path / "teacher", tmp_path / "run"
+    assert CliRunner().invoke(cli, arguments(data, teacher)).exit_code == 0
+    taught = ["--teacher", str(teacher / "model.safetensors"), "--distill-alpha", "1", "--distill-kind", "hard"]
+    result = CliRunner().invoke(cli, arguments(data, output, *taught))
+    assert result.exit_code == 0, result.output
+    other = CliRunner().invoke(cli, arguments(data, output, *taught[:3], "0.5", "--resume"))
+    assert other.exit_code == 2 and "other values of distillation, distillation_kind" in other.output
+    plain, with_teacher = (read_checkpoint(folder / "model.safetensors") for folder in (teacher, output))
+    name = "classifier.weight"
+    assert not torch.equal(plain.state_dict[name], with_teacher.state_dict[name])
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--teacher", "nowhere.onnx"], "nowhere.onnx"),
+        (["--teacher", "float"], "for training under quantization"),
+        (["--teacher-weights", "x.pt"], "no effect without --teacher"),
+    ],
+)
+def test_a_teacher_that_cannot_be_one_is_refused(more: list[str], message: str, tmp_path: Path) -> None:
+    data = make_set(tmp_path / "data")
+    result = CliRunner().invoke(cli, arguments(data, tmp_path / "run", *more))
+    assert result.exit_code == 2 and message in result.output, result.output
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from repghost.training.feeds.choose import open_feed
 from repghost.training.feeds.loader import LoaderFeed
 from repghost.training.follow.hooks import Hooks
 from repghost.training.loop import Loop
-from repghost.training.losses import recipe_loss
+from repghost.training.losses import distilled, recipe_loss
 from repghost.training.options import Loading, Options
 from repghost.training.recipe import Recipe, get_recipe
 from repghost.training.state.state import EpochRecord, best_epoch
@@ -106,6 +106,14 @@ def loss(arguments: str) -> float:
     return float(recipe_loss(recipe_of(arguments))(INPUTS, INPUTS.flatten(1)[:, :10], torch.arange(4)))
 
 
+def taught(arguments: str) -> float:
+    """The loss with a teacher whose logits are other numbers of the inputs."""
+    recipe = recipe_of(arguments)
+    how = recipe.teaching.distillation, recipe.teaching.temperature, recipe.teaching.distillation_kind
+    teacher = (lambda inputs: inputs.flatten(1)[:, 10:20]) if recipe.teaching.teacher else None
+    return float(distilled(recipe_loss(recipe), teacher, *how)(INPUTS, INPUTS.flatten(1)[:, :10], torch.arange(4)))
+
+
 def logits(arguments: str) -> torch.Tensor:
     run = built(arguments)
     torch.manual_seed(0)
@@ -187,6 +195,10 @@ EFFECTS: dict[str, tuple[str, str, Any]] = {
     "--compile": (SHORT, "", lambda a: type(built(a).forward)),
     "--grad-accum-steps": (SHORT, "2", learned_from_one_batch),
     "--freeze": (SHORT, "backbone", moved),
+    "--teacher": (SHORT, "timm:resnet18", taught),
+    "--distill-alpha": (SHORT + " --teacher timm:resnet18", "0.3", taught),
+    "--distill-kind": (SHORT + " --teacher timm:resnet18", "hard", taught),
+    "--distill-temperature": (SHORT + " --teacher timm:resnet18", "3", taught),
     "--img-size": ("", "48", fed),
     "--input-size": ("", "3 48 48", fed),
     "--crop-pct": ("", "0.95", evaluated),
@@ -248,6 +260,10 @@ def test_what_would_have_no_effect_is_refused(name: str, value: list[str], tmp_p
         ("--mixup 0.2 --mixup-off-epoch 300", "more --epochs"),
         ("--amp --amp-dtype bfloat16", "--amp"),
         ("--sched cosin", "Did you mean 'cosine'"),
+        ("--distill-alpha 0.3", "--teacher"),
+        ("--teacher net.onnx --distill-kind hard --distill-temperature 2", "--distill-kind soft"),
+        ("--teacher net.onnx --distill-kind hrd", "Did you mean 'hard'"),
+        ("--teacher net.onnx --distill-alpha 2", "distillation must be from 0"),
     ],
 )
 def test_a_flag_that_needs_another_is_refused_alone(arguments: str, message: str) -> None:
