@@ -84,7 +84,7 @@ def train_epochs(
         TrainingStoppedError: when a hook said so; the state is written.
         RepGhostError: when the loss is no longer finite.
     """
-    done, progress = 0, Progress()
+    done, progress, ranks = 0, Progress(), execution.ranks
     if execution.state is not None and execution.state.exists():
         state = read_state(execution.state, key)
         restore(state, run, candidates)
@@ -93,7 +93,7 @@ def train_epochs(
             hooks.candidate(candidate)
 
     def write(progress: Progress) -> None:
-        if execution.state is not None and execution.ranks.first:
+        if execution.state is not None and ranks.first:
             write_state(execution.state, take_state(key, done, progress, run, candidates))
 
     hooks.begin(run.steps, done * run.steps_per_epoch + progress.batches)
@@ -106,7 +106,7 @@ def train_epochs(
         _add_epoch(done, run, candidates, hooks)
         done, progress = done + 1, Progress()
         write(progress)
-        execution.ranks.wait()
+        ranks.wait()
 
 
 def check_state(execution: Execution) -> None:
