@@ -27,6 +27,9 @@ resized and cropped as its `Preprocess` says; of floats whose range could be sev
 Preprocessing travels with the network: `create_model` leaves it in the module, timm's is read from `pretrained_cfg`,
 and `preprocess=` gives it where nothing says it, e.g. `preprocess=weights.transforms()` of torchvision.
 
+Two notebooks go the whole way: [own pictures to a board](own-pictures.ipynb), and [training under quantization in your
+own loop](qat-own-loop.ipynb).
+
 What a caller can cause is an exception of `repghost.errors` with one sentence. Nothing is printed; `progress=` and
 `say=` follow a call, and Ctrl-C ends it with nothing half-written.
 """
