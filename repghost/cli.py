@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import importlib
 import importlib.util
+import warnings
 from typing import Any
 
 import click
 
 from repghost import address_space
-from repghost.errors import RepGhostError, UsageError, is_out_of_memory, unknown_value
+from repghost.errors import NoteWarning, RepGhostError, UsageError, is_out_of_memory, unknown_value
 from repghost.terminal import escape
 from repghost.version import __version__
 
@@ -89,6 +90,7 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn every error with a known cause into a message and an exit code."""
+        warnings.filterwarnings("ignore", category=NoteWarning)  # the commands say it in a line of their own
         try:
             return super().invoke(ctx)
         except RepGhostError as error:

@@ -76,6 +76,10 @@ class IntegrityError(RepGhostError):
     exit_code = 6
 
 
+class NoteWarning(UserWarning):
+    """What a caller of the library should know of its images; the commands print it as a note."""
+
+
 def unknown_value(kind: str, given: object, allowed: Iterable[object]) -> UsageError:
     """Return the error for a value outside a table, with the nearest entry as a suggestion.
 

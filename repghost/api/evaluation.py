@@ -16,6 +16,7 @@ from repghost.api.accepted.pixels import Pixels, check_pixels
 from repghost.api.accepted.sources import SetSource, StreamSource, open_source
 from repghost.api.networks import PreprocessLike
 from repghost.api.predictors import EvaluableLike, predictor_of
+from repghost.api.shown.notes import warn_of
 from repghost.api.shown.progress import Progress, follow
 from repghost.api.shown.results import Comparison, Evaluation, Mistake, surest
 from repghost.data import notes_on, refuse_empty
@@ -73,6 +74,7 @@ def evaluate(
     predictor = predictor_of(network, preprocess, labels, weights, width)
     source = open_source(data, calibrates=False)
     (found,) = _evaluated([predictor], source, _Wanted(images, seed, pixels, class_order, mistakes, progress, batch))
+    warn_of((), found.broken)
     if getattr(network, "training", False):
         return replace(found, notes=(TRAINING_NOTE, *found.notes))
     return found
@@ -115,6 +117,7 @@ def compare(
     common_preprocess([other, first])
     wanted = _Wanted(images, seed, pixels, class_order, MISTAKES, progress)
     was, now = _evaluated([first, other], open_source(data, calibrates=False), wanted)
+    warn_of((), was.broken)
     return Comparison(was, now, paired_difference(was.predictions, now.predictions, was.labels))
 
 

@@ -40,8 +40,10 @@ from repghost.api.networks import NetworkLike, PreprocessLike, open_float
 from repghost.api.predictors import EvaluableLike
 from repghost.api.sensitivity import LayerSensitivities, measure
 from repghost.api.shown.html import page, table
+from repghost.api.shown.notes import warn_of
 from repghost.api.shown.progress import Progress, follow
 from repghost.api.shown.results import Comparison, Evaluation
+from repghost.data.base import notes_on_calibration
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import BATCH
@@ -279,6 +281,7 @@ def quantize(
     opened = open_float(network, preprocess, labels, weights, size, width)
     found = calibration_images(opened, data, images, seed, pixels, class_order, progress)
     opened = _labelled(opened, found)
+    warn_of(notes_on_calibration(found.images.images), found.broken)
     notes = (*opened.notes, *found.notes)
     source = Source(found.labels, opened.digest, {**found.images.origin, "broken": len(found.broken)})
     if algorithm == AUTO:

@@ -12,7 +12,7 @@ from torch import nn
 import repghost
 from calib.integer.reference import run
 from compile.stages.quantize import read_program
-from repghost.errors import AccuracyGateError, UsageError
+from repghost.errors import AccuracyGateError, NoteWarning, UsageError
 from tests.support.small_classifier import CLASSES, PREPROCESS, image, small_classifier, write_set
 
 NET = small_classifier()
@@ -147,3 +147,16 @@ def test_the_keyboard_ends_a_call_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         repghost.quantize(NET, IMAGES, progress=interrupt)
     assert repghost.quantize(NET, IMAGES).digest  # and the next call is as any other
+
+
+def test_pictures_that_are_left_out_or_copies_are_warned_of(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for index in range(2):
+        Image.fromarray(IMAGES[0]).save(tmp_path / f"{index}.png")
+    with pytest.warns(NoteWarning, match="1 of 2 pictures to calibrate with are copies"):
+        repghost.quantize(NET, tmp_path)
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    with pytest.warns(NoteWarning, match="1 broken picture") as told:
+        q = repghost.quantize(NET, tmp_path)
+    assert told[0].filename == __file__ and len(q.calibration.labels) == 1  # it names the line that called
