@@ -1,7 +1,8 @@
 """The integer program: what a quantized network computes, operator by operator, without float tensors but the logits.
 
 It is the value between the passes that read a QDQ file and everything that executes it: the numpy reference in
-`calib.integer.reference` and the compiled kernels. Activations are NHWC int8 with batch 1 unless said.
+`calib.integer.reference` and the compiled kernels. Activations are NHWC with batch 1, int8 unless said: convolutions,
+pools, sums of two tensors and what only moves numbers also read and write int16.
 """
 
 from __future__ import annotations
@@ -153,6 +154,36 @@ class Add(IntegerOperation):
 
 
 @dataclass(frozen=True)
+class WideAdd(IntegerOperation):
+    """A sum with int16 in it that no convolution could take: `requantize_wide_add` of a - z_a and b - z_b.
+
+    Both factors are float32(16 * s / s_y), B with the opposite sign for a difference. The other tensor has the size of
+    the map or 1 along each axis.
+    """
+
+    name: str
+    input: Tensor
+    other: Tensor
+    output: Tensor
+    factor: float
+    other_factor: float
+    low: int
+    high: int
+    arithmetic = "int32"
+
+
+@dataclass(frozen=True)
+class Rescale(IntegerOperation):
+    """A tensor at another scale, int16 to int8 or int8 to int16: x - z_x, requantized with m = s_x / s_y."""
+
+    name: str
+    input: Tensor
+    output: Tensor
+    epilogue: Requantize  # multiplier of shape [1]
+    arithmetic = "int16"
+
+
+@dataclass(frozen=True)
 class MaxPool(operation.Pooling[Tensor]):
     """The largest integer under a window; pixels outside the map never win. Scale and zero point stay."""
 
@@ -276,6 +307,8 @@ Operator: TypeAlias = (
     | ChannelSlopes
     | Multiply
     | Add
+    | WideAdd
+    | Rescale
     | MaxPool
     | Concat
     | Crop

@@ -1,9 +1,12 @@
-"""The numerics contract: how real numbers become int8, and accumulators int8 again.
+"""The numerics contract: how real numbers become int8 or int16, and accumulators int8 or int16 again.
 
 Every other implementation (fake-quant in PyTorch, the ONNX file, each compiled kernel) has to give exactly the
 integers of these functions. They are written for clarity in numpy and never import TVM.
 
-Notation: q int8 value, s scale (float32), z zero point, real = s * (q - z). "ties even" is IEEE rint.
+A tensor is int8, or int16 where it is *wide*: symmetric, and limited to magnitudes with which no accumulator of a layer
+that reads it can leave int32 (`QParams.reach`). Weights are int8 always.
+
+Notation: q integer value, s scale (float32), z zero point, real = s * (q - z). "ties even" is IEEE rint.
 """
 
 from __future__ import annotations
@@ -20,9 +23,11 @@ INT8_MIN, INT8_MAX = -128, 127
 WEIGHT_MAX = 127  # weights are symmetric, so -128 is never used
 INT16_MIN, INT16_MAX = -(1 << 15), (1 << 15) - 1
 INT32_MAX = (1 << 31) - 1
+WIDEST = 1 << 15  # the largest magnitude of a wide tensor
 
 LINEAR_SHIFT = 11  # fractional bits of the weights of a linear interpolation, along each axis
 ADD_SHIFT = 12  # fractional bits of the residual sum in `requantize_add`
+WIDE_ADD_SHIFT = 4  # fractional bits of a sum with wide tensors in it, in `requantize_wide_add`
 Q15_SHIFT = 15  # the multiplier of `requantize_q15` is M / 2**15
 Q15_ADD_SHIFT = 5  # fractional bits of the residual sum in `requantize_q15_add`
 RESIDUAL_SHIFT = 7  # the residual enters `requantize_q15_add` as r << 7, the most int16 can hold
@@ -32,10 +37,18 @@ Real = TypeVar("Real", bound=Any)  # a number, an array or a PyTorch tensor
 
 @dataclass(frozen=True)
 class QParams:
-    """Scale and zero point of one int8 activation tensor: real = scale * (q - zero_point)."""
+    """Scale and zero point of one activation tensor: real = scale * (q - zero_point).
+
+    Attributes:
+        scale: float32.
+        zero_point: of int8; 0 of int16.
+        reach: None for int8. For int16 the largest magnitude of q, up to 2**15: q lies in [-reach, reach], and below
+            2**15 at the upper end.
+    """
 
     scale: float
     zero_point: int = 0
+    reach: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a scale that is zero, negative, subnormal or not finite, and a zero point outside int8."""
@@ -49,15 +62,48 @@ class QParams:
             object.__setattr__(self, "scale", float(np.float32(self.scale)))
         if not INT8_MIN <= self.zero_point <= INT8_MAX:
             raise UsageError(f"a zero point must be in [{INT8_MIN}, {INT8_MAX}], not {self.zero_point}.")
+        if self.reach is not None and (self.zero_point or not 1 <= self.reach <= WIDEST):
+            raise UsageError(
+                f"a tensor of 16 bits has zero point 0 and magnitudes up to 1 to {WIDEST}, not {self.zero_point} and "
+                f"{self.reach}."
+            )
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the tensor is int16."""
+        return self.reach is not None
+
+    @property
+    def element(self) -> str:
+        """The type of its integers."""
+        return "int8" if self.reach is None else "int16"
+
+    @property
+    def low(self) -> int:
+        """The smallest integer it holds."""
+        return INT8_MIN if self.reach is None else -self.reach
+
+    @property
+    def high(self) -> int:
+        """The largest integer it holds."""
+        return INT8_MAX if self.reach is None else min(self.reach, INT16_MAX)
+
+    @property
+    def farthest(self) -> int:
+        """The most that an integer is away from the zero point: 255 for int8, whatever the zero point is."""
+        return INT8_MAX - INT8_MIN if self.reach is None else self.reach
 
 
-def quantize(real: NDArray[np.floating], params: QParams) -> NDArray[np.int8]:
-    """Return clamp(rint(real / scale) + zero_point), ties even, computed in float32 as ONNX QuantizeLinear does."""
+def quantize(real: NDArray[np.floating], params: QParams) -> NDArray[Any]:
+    """Return clamp(rint(real / scale) + zero_point), ties even, computed in float32 as ONNX QuantizeLinear does.
+
+    The clamp is to the integers that the tensor holds, whose type the result has.
+    """
     scaled = np.rint(np.asarray(real, np.float32) / np.float32(params.scale))
-    return np.clip(scaled + params.zero_point, INT8_MIN, INT8_MAX).astype(np.int8)
+    return np.clip(scaled + params.zero_point, params.low, params.high).astype(params.element)
 
 
-def dequantize(q: NDArray[np.int8], params: QParams) -> NDArray[np.float32]:
+def dequantize(q: NDArray[np.integer], params: QParams) -> NDArray[np.float32]:
     """Return scale * (q - zero_point) in float32, as ONNX DequantizeLinear does."""
     return (q.astype(np.int32) - params.zero_point).astype(np.float32) * np.float32(params.scale)
 
@@ -119,33 +165,35 @@ def integer_bias(
 
 
 def accumulator_range(
-    weight: NDArray[np.int8], start: NDArray[np.integer]
+    weight: NDArray[np.int8], start: NDArray[np.integer], low: int = INT8_MIN, high: int = INT8_MAX
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the exact smallest and largest start[c] + sum(w[c] * x) over every x in [-128, 127].
+    """Return the exact smallest and largest start[c] + sum(w[c] * x) over every x in [low, high].
 
     Args:
         weight: int8 with the output channel on axis 0.
         start: integer [C], the value the accumulator starts from.
+        low: the smallest integer that is read, at most 0.
+        high: the largest, at least 0.
     """
     flat = weight.reshape(weight.shape[0], -1).astype(np.int64)
     positive, negative = np.maximum(flat, 0).sum(axis=1), np.minimum(flat, 0).sum(axis=1)
     start = np.asarray(start, np.int64)
-    return start + INT8_MIN * positive + INT8_MAX * negative, start + INT8_MAX * positive + INT8_MIN * negative
+    return start + low * positive + high * negative, start + high * positive + low * negative
 
 
 def requantize(
-    acc: NDArray[np.int32], multiplier: NDArray[np.float32], zero_point: int, low: int, high: int
-) -> NDArray[np.int8]:
+    acc: NDArray[np.int32], multiplier: NDArray[np.float32], zero_point: int, low: int, high: int, element: str = "int8"
+) -> NDArray[Any]:
     """Return clamp(rint(float32(acc) * m[c]) + z, low, high), ties even; the channel is the last axis of `acc`."""
     scaled = np.rint(acc.astype(np.float32) * multiplier)
-    return np.clip(scaled.astype(np.int64) + zero_point, low, high).astype(np.int8)
+    return np.clip(scaled.astype(np.int64) + zero_point, low, high).astype(element)
 
 
 # The two add formulas keep an argument for each symbol: an implementation is read against them line by line.
 def requantize_add(
     acc: NDArray[np.int32],
     multiplier: NDArray[np.float32],
-    residual: NDArray[np.int8],
+    residual: NDArray[np.integer],
     residual_zero_point: int,
     residual_factor: int,
     zero_point: int,
@@ -162,6 +210,34 @@ def requantize_add(
     total = scaled + (residual.astype(np.int64) - residual_zero_point) * residual_factor
     rounded = (total + (1 << (ADD_SHIFT - 1))) >> ADD_SHIFT
     return np.clip(rounded + zero_point, low, high).astype(np.int8)
+
+
+def requantize_wide_add(
+    acc: NDArray[np.integer],
+    multiplier: NDArray[np.float32],
+    other: NDArray[np.integer],
+    other_factor: float,
+    zero_point: int,
+    low: int,
+    high: int,
+    element: str,
+) -> NDArray[Any]:
+    """Return clamp(((t + 8) >> 4) + z) with t = rint(float32(acc) * M[c]) + rint(float32(r) * R), for int16 in a sum.
+
+    A whole number as the factor of r, as in `requantize_add`, would be off by more steps than int8 has: both factors
+    are float32. Each product is rounded before the sum, ties even.
+
+    Args:
+        acc: int32, of a layer, or q - z of an operand.
+        multiplier: float32 [C] or [1], M[c] = m[c] * 16.
+        other: the other operand r = q - z.
+        other_factor: R = float32(16 * s_r / s_y).
+        element: of the result.
+    """
+    total = np.rint(acc.astype(np.float32) * multiplier).astype(np.int64)
+    total += np.rint(other.astype(np.float32) * np.float32(other_factor)).astype(np.int64)
+    rounded = (total + (1 << (WIDE_ADD_SHIFT - 1))) >> WIDE_ADD_SHIFT
+    return np.clip(rounded + zero_point, low, high).astype(element)
 
 
 def multiply_q15(value: NDArray[np.integer], factor: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -185,7 +261,7 @@ def requantize_q15(
 def requantize_q15_add(
     acc: NDArray[np.integer],
     multiplier: NDArray[np.int16],
-    residual: NDArray[np.int8],
+    residual: NDArray[np.integer],
     residual_factor: int,
     offset: NDArray[np.int16],
     low: int,

@@ -36,27 +36,38 @@ from calib.integer.program import (
     Operator,
     Pad,
     Program,
+    Rescale,
     SelectPixels,
     ShuffleChannels,
+    WideAdd,
 )
-from calib.integer.values import Epilogue, Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, Tensor, ToLogits
+from calib.integer.values import (
+    Epilogue,
+    Requantize,
+    RequantizeAdd,
+    RequantizeQ15,
+    RequantizeQ15Add,
+    RequantizeWideAdd,
+    Tensor,
+    ToLogits,
+)
 from repghost.errors import UsageError
 
 FLOAT32_EXACT = 1 << 24  # float32 holds every integer up to here
 CHUNK_ELEMENTS = 1 << 18  # of the largest activation: its float32 form stays in a level-2 cache of 1 MB
 
-Activations = dict[str, NDArray[Any]]  # int8 [N, H, W, C] by tensor name
+Activations = dict[str, NDArray[Any]]  # int8 or int16 [N, H, W, C] by tensor name
 
 
 def run(
-    program: Program, images: NDArray[np.uint8], trace: dict[str, NDArray[np.int8]] | None = None
+    program: Program, images: NDArray[np.uint8], trace: dict[str, NDArray[Any]] | None = None
 ) -> NDArray[np.float32]:
     """Return the logits of images, exactly as every build of the program gives them.
 
     Args:
         program: the integer program.
         images: uint8 [N, height, width, channels], as `Preprocess.apply` leaves them.
-        trace: a dictionary to fill with every int8 tensor by name, each [N, H, W, C]; None keeps memory small.
+        trace: a dictionary to fill with every tensor by name, each [N, H, W, C]; None keeps memory small.
 
     Returns:
         float32 [N, classes].
@@ -71,7 +82,7 @@ def run(
             f"{images.dtype} {images.shape}. Crop them with the Preprocess of this program."
         )
     scores = np.empty((len(images), program.classes), np.float32)
-    kept: dict[str, list[NDArray[np.int8]]] = {}
+    kept: dict[str, list[NDArray[Any]]] = {}
     for part in _chunks(program, len(images)):
         tensors = _run_chunk(program, images[part], keep_all=trace is not None)
         scores[part] = tensors.pop(program.operators[-1].output.name).reshape(-1, program.classes)
@@ -83,11 +94,11 @@ def run(
 
 
 def execute(operator: Operator, tensors: Activations, images: NDArray[np.uint8] | None = None) -> NDArray[Any]:
-    """Return the output of one operator: int8 [N, H, W, C], or float32 [N, 1, 1, classes] for scores.
+    """Return the output of one operator: [N, H, W, C] of its element, or float32 [N, 1, 1, classes] for scores.
 
     Args:
         operator: any operator of `calib.integer.program`.
-        tensors: its inputs by name, each int8 [N, H, W, C].
+        tensors: its inputs by name, each [N, H, W, C].
         images: uint8 [N, H, W, channels], read by `InputTable` alone.
     """
     match operator:
@@ -101,9 +112,10 @@ def execute(operator: Operator, tensors: Activations, images: NDArray[np.uint8] 
             return _finish(operator, _depthwise_sums(operator, tensors[operator.input.name]), tensors)
         case GlobalAveragePool():
             sums = tensors[operator.input.name].sum(axis=(1, 2), keepdims=True, dtype=np.int32) + operator.bias
-            return _requantize(operator.epilogue, sums)
+            return _requantize(operator, operator.epilogue, sums)
         case AveragePool():
-            return _requantize(operator.epilogue, _window_sums(operator, tensors[operator.input.name]) + operator.bias)
+            sums = _window_sums(operator, tensors[operator.input.name]) + operator.bias
+            return _requantize(operator, operator.epilogue, sums)
         case Lookup():
             return operator.table[tensors[operator.input.name].astype(np.int16) + 128]
         case ChannelSlopes(epilogue=epilogue):
@@ -112,11 +124,16 @@ def execute(operator: Operator, tensors: Activations, images: NDArray[np.uint8] 
             return qparams.requantize(acc, multiplier, epilogue.zero_point, epilogue.low, epilogue.high)
         case Multiply():
             value = _centred(operator.input, tensors) * _centred(operator.gate, tensors)
-            return _requantize(operator.epilogue, value)
+            return _requantize(operator, operator.epilogue, value)
         case Add():
             return _add(operator, tensors)
+        case WideAdd():
+            return _wide_add(operator, tensors)
+        case Rescale():
+            return _requantize(operator, operator.epilogue, _centred(operator.input, tensors))
         case MaxPool():
-            padded = _padded(operator, tensors[operator.input.name], qparams.INT8_MIN, np.int8)
+            x = tensors[operator.input.name]
+            padded = _padded(operator, x, np.iinfo(x.dtype).min, x.dtype)
             return _windows(operator, padded).max(axis=(4, 5))
         case Concat():
             return np.concatenate([tensors[tensor.name] for tensor in operator.parts], axis=3)
@@ -130,7 +147,7 @@ def execute(operator: Operator, tensors: Activations, images: NDArray[np.uint8] 
             return _pad(operator, tensors[operator.input.name])
         case LinearResize():
             sums = qparams.interpolate(tensors[operator.input.name], operator.rows, operator.columns)
-            return _requantize(operator.epilogue, sums + np.int32(operator.bias))
+            return _requantize(operator, operator.epilogue, sums + np.int32(operator.bias))
         case ShuffleChannels():
             x = tensors[operator.input.name]
             return x.reshape(*x.shape[:3], operator.groups, -1).swapaxes(3, 4).reshape(x.shape)
@@ -159,13 +176,13 @@ def _run_chunk(program: Program, images: NDArray[np.uint8], keep_all: bool) -> A
     return tensors
 
 
-def _window_sums(operator: AveragePool, x: NDArray[np.int8]) -> NDArray[np.int32]:
+def _window_sums(operator: AveragePool, x: NDArray[np.integer]) -> NDArray[np.int32]:
     """Return the sum of each window, int32 [N, H, W, C]."""
     padded = _padded(operator, x, operator.input.qparams.zero_point, np.int32)
     return _windows(operator, padded).sum(axis=(4, 5), dtype=np.int32)
 
 
-def _padded(operator: Windowed[Tensor], x: NDArray[np.int8], value: int, dtype: type) -> NDArray[Any]:
+def _padded(operator: Windowed[Tensor], x: NDArray[np.integer], value: int, dtype: Any) -> NDArray[Any]:
     """Return the input with a value around it; the zero point stands for the real number 0."""
     (above, left), (below, right) = operator.pads, operator.trailing_pads
     if not (above or left or below or right):
@@ -183,17 +200,18 @@ def _windows(operator: Windowed[Tensor], padded: NDArray[Any]) -> NDArray[Any]:
     return windows[:, : y.height, : y.width, :, ::row, ::column]
 
 
-def _exact_float(weight: NDArray[np.int8]) -> type:
+def _exact_float(weight: NDArray[np.int8], x: Tensor) -> type:
     """Return the float type in which every partial sum of w * x is exact, whatever the order of the additions."""
-    low, high = qparams.accumulator_range(weight, np.zeros(len(weight), np.int64))
+    bounds = x.qparams.low, x.qparams.high
+    low, high = qparams.accumulator_range(weight, np.zeros(len(weight), np.int64), *bounds)
     return np.float32 if max(-low.min(), high.max()) < FLOAT32_EXACT else np.float64
 
 
-def _dense_sums(operator: Conv2d, x: NDArray[np.int8]) -> NDArray[Any]:
+def _dense_sums(operator: Conv2d, x: NDArray[np.integer]) -> NDArray[Any]:
     """Return sum(w * x) as integral floats [N, H, W, O]."""
     weight = operator.weight
     out_channels, in_channels = len(weight), weight.shape[3]
-    dtype = _exact_float(weight)
+    dtype = _exact_float(weight, operator.input)
     padded = _padded(operator, x, operator.input.qparams.zero_point, dtype)
     if operator.kernel == operator.strides == (1, 1):
         return padded @ weight.reshape(out_channels, in_channels).T.astype(dtype)
@@ -202,11 +220,11 @@ def _dense_sums(operator: Conv2d, x: NDArray[np.int8]) -> NDArray[Any]:
     return columns @ weight.transpose(3, 1, 2, 0).reshape(-1, out_channels).astype(dtype)
 
 
-def _depthwise_sums(operator: DepthwiseConv2d, x: NDArray[np.int8]) -> NDArray[Any]:
+def _depthwise_sums(operator: DepthwiseConv2d, x: NDArray[np.integer]) -> NDArray[Any]:
     """Return sum(w * x) as integral floats [N, H, W, C], one shifted multiply-add per weight of the kernel."""
     channels, kernel_h, kernel_w = operator.weight.shape
     out, (down, across) = operator.output, operator.strides
-    dtype = _exact_float(operator.weight)
+    dtype = _exact_float(operator.weight, operator.input)
     padded = _padded(operator, x, operator.input.qparams.zero_point, dtype)
     sums = np.zeros((len(x), out.height, out.width * channels), dtype)
     product = np.empty_like(sums)
@@ -229,17 +247,21 @@ def _finish(operator: Conv2d | DepthwiseConv2d, sums: NDArray[Any], tensors: Act
     acc = sums.reshape(row).astype(np.int32) + np.tile(operator.bias, width)
     residual = getattr(operator.epilogue, "residual", None)
     value = tensors[residual.name].reshape(row) if residual is not None else None
-    return _epilogue(operator.epilogue, acc, value, width).reshape(sums.shape)
+    return _epilogue(operator.epilogue, acc, value, width, operator.output.element).reshape(sums.shape)
 
 
 def _epilogue(
-    epilogue: Epilogue, acc: NDArray[np.int32], residual: NDArray[np.int8] | None, repeat: int
+    epilogue: Epilogue, acc: NDArray[np.int32], residual: NDArray[np.integer] | None, repeat: int, element: str
 ) -> NDArray[Any]:
     """Apply an epilogue to rows of `repeat` pixels; the last axis of `acc` is pixel by pixel, channel by channel."""
     multiplier: NDArray[Any] = np.tile(epilogue.multiplier, repeat)
     match epilogue:
         case Requantize(zero_point=zero, low=low, high=high):
-            return qparams.requantize(acc, multiplier, zero, low, high)
+            return qparams.requantize(acc, multiplier, zero, low, high, element)
+        case RequantizeWideAdd(zero_point=zero, low=low, high=high, residual=source, residual_factor=real_factor):
+            assert residual is not None
+            other = residual.astype(np.int32) - source.qparams.zero_point
+            return qparams.requantize_wide_add(acc, multiplier, other, real_factor, zero, low, high, element)
         case RequantizeAdd(zero_point=zero, low=low, high=high, residual=source, residual_factor=factor):
             assert residual is not None
             zero_r = source.qparams.zero_point
@@ -254,8 +276,9 @@ def _epilogue(
             return qparams.logits(acc, multiplier)
 
 
-def _requantize(epilogue: Requantize, acc: NDArray[np.int32]) -> NDArray[np.int8]:
-    return qparams.requantize(acc, epilogue.multiplier, epilogue.zero_point, epilogue.low, epilogue.high)
+def _requantize(operator: Operator, epilogue: Requantize, acc: NDArray[np.int32]) -> NDArray[Any]:
+    bounds = epilogue.zero_point, epilogue.low, epilogue.high
+    return qparams.requantize(acc, epilogue.multiplier, *bounds, operator.output.element)
 
 
 def _centred(tensor: Tensor, tensors: Activations) -> NDArray[np.int32]:
@@ -271,16 +294,23 @@ def _add(operator: Add, tensors: Activations) -> NDArray[np.int8]:
     return np.clip(rounded + operator.output.qparams.zero_point, operator.low, operator.high).astype(np.int8)
 
 
-def _crop(operator: Crop, x: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Return a part of a map, int8 [N, h, w, c] of [N, H, W, C]."""
+def _wide_add(operator: WideAdd, tensors: Activations) -> NDArray[Any]:
+    a, b = _centred(operator.input, tensors), _centred(operator.other, tensors)
+    factor, y = np.asarray([operator.factor], np.float32), operator.output
+    bounds = y.qparams.zero_point, operator.low, operator.high
+    return qparams.requantize_wide_add(a, factor, b, operator.other_factor, *bounds, y.element)
+
+
+def _crop(operator: Crop, x: NDArray[Any]) -> NDArray[Any]:
+    """Return a part of a map, [N, h, w, c] of [N, H, W, C]."""
     y, row, column, channel = operator.output, operator.row, operator.column, operator.channel
     return x[:, row : row + y.height, column : column + y.width, channel : channel + y.channels]
 
 
-def _pad(operator: Pad, x: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Return a map within a larger one, int8 [N, H, W, C] of [N, h, w, c]."""
+def _pad(operator: Pad, x: NDArray[Any]) -> NDArray[Any]:
+    """Return a map within a larger one, [N, H, W, C] of [N, h, w, c]."""
     y, (_, height, width, channels) = operator.output, x.shape
-    padded = np.full((len(x), *y.shape), operator.value, np.int8)
+    padded = np.full((len(x), *y.shape), operator.value, x.dtype)
     rows, columns = slice(operator.row, operator.row + height), slice(operator.column, operator.column + width)
     padded[:, rows, columns, operator.channel : operator.channel + channels] = x
     return padded

@@ -1,6 +1,6 @@
-"""What the operators of the integer program read and write: int8 tensors, and what becomes of an accumulator.
+"""What the operators of the integer program read and write: tensors, and what becomes of an accumulator.
 
-An epilogue ends a convolution, a pool or a product: it turns sums into int8 values, or into the scores.
+An epilogue ends a convolution, a pool or a product: it turns sums into int8 or int16 values, or into the scores.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from calib.integer.qparams import QParams
 
 @dataclass(frozen=True)
 class Tensor(Activation):
-    """An int8 activation of shape (height, width, channels)."""
+    """An int8 or int16 activation of shape (height, width, channels)."""
 
     qparams: QParams
-    element = "int8"
+
+    @property
+    def element(self) -> str:
+        """The type of its integers."""
+        return self.qparams.element
 
 
 IntegerOperation: TypeAlias = Operation[Tensor]  # the base of every operator
@@ -49,6 +53,19 @@ class RequantizeAdd(IntegerEpilogue):
     high: int
     residual: Tensor
     residual_factor: int
+    arithmetic = "int32 + residual"
+
+
+@dataclass(frozen=True)
+class RequantizeWideAdd(IntegerEpilogue):
+    """The epilogue of an int32 accumulator and a residual add, int16 among them (`qparams.requantize_wide_add`)."""
+
+    multiplier: NDArray[np.float32]  # [C], already times 16
+    zero_point: int
+    low: int
+    high: int
+    residual: Tensor
+    residual_factor: float
     arithmetic = "int32 + residual"
 
 
@@ -84,4 +101,4 @@ class ToLogits(IntegerEpilogue):
     arithmetic = "int32, float scores"
 
 
-Epilogue: TypeAlias = Requantize | RequantizeAdd | RequantizeQ15 | RequantizeQ15Add | ToLogits
+Epilogue: TypeAlias = Requantize | RequantizeAdd | RequantizeWideAdd | RequantizeQ15 | RequantizeQ15Add | ToLogits

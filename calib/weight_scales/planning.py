@@ -9,7 +9,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.qparams import ADD_SHIFT, INT16_MAX, Q15_SHIFT, WEIGHT_MAX, q15_unit, quantize_weights
+from calib.integer.qparams import (
+    ADD_SHIFT,
+    INT16_MAX,
+    INT32_MAX,
+    Q15_SHIFT,
+    WEIGHT_MAX,
+    WIDEST,
+    q15_unit,
+    quantize_weights,
+)
 
 INT16_WIDTH = (1 << 16) - 1
 INPUT_WIDTH = 255  # x lies in [-128, 127], so sum(w * x) spreads over 255 * sum(|w|)
@@ -24,8 +33,7 @@ SUM_SHARE = 3.0
 LARGEST_ERROR = 0.02
 CLIPPED = np.linspace(1.0, 0.5, 51)  # shares of the scale that clips no weight
 BIAS_LIMIT = 2.0**28  # of an int32 accumulator, the share a bias may take
-REACH = 2.0**29  # steps of its output that an int32 accumulator may reach, besides its bias
-REACH_BEFORE_ADD = REACH / (1 << ADD_SHIFT)  # an add counts fractions of steps
+REACH = 2.0**29  # steps of its output that an int32 accumulator may reach, besides its bias; an add counts fractions
 SMALLEST_MULTIPLIER = 2.0**-32  # a finer weight scale cannot move the output by one of its steps
 
 
@@ -110,6 +118,8 @@ def plan_dense_scales(
     scale_y: float,
     weight_range: str = "min_max",
     residual: bool = False,
+    width: int = INPUT_WIDTH,
+    add_shift: int = ADD_SHIFT,
 ) -> NDArray[np.float32]:
     """Return per-channel weight scales for int32 accumulators.
 
@@ -124,19 +134,46 @@ def plan_dense_scales(
         scale_y: scale of the output; 1 for logits.
         weight_range: min_max makes the largest weight 127, mse takes the scale with the least square error.
         residual: whether a residual add is the epilogue.
+        width: how far an integer that is read can be from its zero point (`QParams.farthest`).
+        add_shift: fractional bits of that add.
 
     Returns:
         float32 [O].
     """
     flat = weight.reshape(len(weight), -1).astype(np.float64)
-    wanted = np.abs(flat).max(axis=1) / WEIGHT_MAX
-    if weight_range == "mse":
-        wanted = least_square_scales(flat, wanted)
-    reach = (REACH_BEFORE_ADD if residual else REACH) * scale_y / scale_x / INPUT_WIDTH
+    wanted = natural_scales(weight, weight_range)
+    reach = REACH / (1 << add_shift if residual else 1) * scale_y / scale_x / width
     wanted = np.where(np.abs(flat).sum(axis=1) > reach, np.minimum(wanted, reach / flat.shape[1] / WEIGHT_MAX), wanted)
     for_bias = np.abs(bias.astype(np.float64)) / (scale_x * BIAS_LIMIT)
     smallest = max(SMALLEST_MULTIPLIER * scale_y / scale_x, float(np.finfo(np.float32).tiny))
     return np.maximum(np.maximum(wanted, for_bias), smallest).astype(np.float32)
+
+
+def natural_scales(weight: NDArray[np.float32], weight_range: str) -> NDArray[np.float64]:
+    """Return the weight scales, float64 [O], that nothing but the weights decides (see `plan_dense_scales`)."""
+    flat = weight.reshape(len(weight), -1).astype(np.float64)
+    largest = np.abs(flat).max(axis=1) / WEIGHT_MAX
+    return least_square_scales(flat, largest) if weight_range == "mse" else largest
+
+
+def plan_reach(weight: NDArray[np.float32], weight_range: str, clipped: bool = False) -> int:
+    """Return how far int16 activations may reach before a layer of int32 accumulators (`QParams.reach`).
+
+    No sum leaves int32 whatever is read: |sum(w * x) + b| <= reach * sum(|w|) + 2**28. A layer whose magnitudes sum to
+    more than 2**31 * 7 / 8 / 2**15 = 57344 in a channel costs the first bit, one of 2048 * 57344 would leave 4.
+
+    Args:
+        weight: float32, output channel on axis 0.
+        weight_range: see `plan_dense_scales`.
+        clipped: whether the scales are finer than those that the weights ask for, so that any weight may be 127.
+    """
+    if clipped:
+        largest = WEIGHT_MAX * weight[0].size
+    else:
+        scales = np.maximum(natural_scales(weight, weight_range), np.finfo(np.float32).tiny)
+        steps = quantize_weights(weight, scales.astype(np.float32)).reshape(len(weight), -1)
+        largest = int(np.abs(steps.astype(np.int64)).sum(axis=1).max())
+    return int(max(1, min(WIDEST, (INT32_MAX - BIAS_LIMIT) // max(largest, 1))))
 
 
 def least_square_scales(flat: NDArray[np.float64], largest: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,7 +14,9 @@ from calib.integer.lower.elementwise import (
     lower_linear,
     lower_multiply,
     lower_pool,
+    lower_rescale,
     lower_slopes,
+    lower_wide_add,
 )
 from calib.integer.lower.layer import IntegerLayer, LayerOutput, integer_bounds
 
@@ -31,5 +33,7 @@ __all__ = [
     "lower_multiply",
     "lower_pool",
     "lower_q15",
+    "lower_rescale",
     "lower_slopes",
+    "lower_wide_add",
 ]

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from calib.integer.lower.layer import IntegerLayer, LayerOutput
-from calib.integer.qparams import ADD_SHIFT, INT8_MIN, INT32_MAX, accumulator_range, integer_bias, requantize_multiplier
-from calib.integer.values import Requantize, RequantizeAdd, ToLogits
+from calib.integer.qparams import (
+    ADD_SHIFT,
+    INT8_MIN,
+    INT32_MAX,
+    WIDE_ADD_SHIFT,
+    QParams,
+    accumulator_range,
+    integer_bias,
+    requantize_multiplier,
+)
+from calib.integer.values import Requantize, RequantizeAdd, RequantizeWideAdd, ToLogits
 from repghost.errors import UsageError
 
 
-def lower_dense(layer: IntegerLayer, output: LayerOutput) -> tuple[Requantize | RequantizeAdd, NDArray[np.int32]]:
+def lower_dense(
+    layer: IntegerLayer, output: LayerOutput
+) -> tuple[Requantize | RequantizeAdd | RequantizeWideAdd, NDArray[np.int32]]:
     """Return the epilogue of an int32 accumulator and its bias b'; for any convolution, depthwise ones included.
 
     Raises:
@@ -23,9 +36,14 @@ def lower_dense(layer: IntegerLayer, output: LayerOutput) -> tuple[Requantize | 
         _check_reach(layer, bias, multiplier, added=-INT8_MIN)  # the zero point is added in int32
         return Requantize(multiplier, y.zero_point, output.low, output.high), bias
     # Scaling by a power of two is exact in float32.
+    shift = WIDE_ADD_SHIFT if output.adds_wide else ADD_SHIFT
     with np.errstate(over="ignore"):
-        multiplier = (multiplier * np.float32(1 << ADD_SHIFT)).astype(np.float32)
+        multiplier = (multiplier * np.float32(1 << shift)).astype(np.float32)
     _check_multiplier(layer, multiplier)  # again: 0 times infinity would pass the check of the reach below
+    if output.adds_wide:
+        ratio = wide_factor(residual.qparams, y)
+        _check_reach(layer, bias, multiplier, added=math.ceil(residual.qparams.farthest * ratio) + (1 << (shift - 1)))
+        return RequantizeWideAdd(multiplier, y.zero_point, output.low, output.high, residual, ratio), bias
     factor = int(np.rint((1 << ADD_SHIFT) * residual.qparams.scale / y.scale))
     _check_reach(layer, bias, multiplier, added=255 * factor + (1 << (ADD_SHIFT - 1)))
     return RequantizeAdd(multiplier, y.zero_point, output.low, output.high, residual, factor), bias
@@ -41,6 +59,11 @@ def lower_logits(layer: IntegerLayer) -> tuple[ToLogits, NDArray[np.int32]]:
     return ToLogits(_multiplier(layer, 1.0)), bias
 
 
+def wide_factor(operand: QParams, y: QParams) -> float:
+    """Return float32(16 * s / s_y), the factor of an operand of a sum with int16 in it (`requantize_wide_add`)."""
+    return float(np.float32((1 << WIDE_ADD_SHIFT) * operand.scale / y.scale))
+
+
 def _integer_bias(layer: IntegerLayer) -> NDArray[np.int32]:
     """Return b' as int32, proven to keep the accumulator inside int32 for every input."""
     step = layer.step
@@ -48,7 +71,7 @@ def _integer_bias(layer: IntegerLayer) -> NDArray[np.int32]:
     channel = int(bias_steps.argmax())
     if bias_steps[channel] < 2.0**31:
         start = integer_bias(layer.bias, layer.input.scale, layer.input.zero_point, layer.scales, layer.weight)
-        least, most = accumulator_range(layer.weight, start)
+        least, most = accumulator_range(layer.weight, start, layer.input.low, layer.input.high)
         reach = np.maximum(-least, most)
         channel = int(reach.argmax())
         # Every partial sum lies within this range too: each product can be 0 or of either sign.
@@ -88,7 +111,8 @@ def _check_reach(layer: IntegerLayer, bias: NDArray[np.int32], multiplier: NDArr
     Args:
         added: the most that the zero point, or the residual and its rounding, adds to the product.
     """
-    largest = np.abs(np.stack(accumulator_range(layer.weight, bias))).max(axis=0)
+    bounds = layer.input.low, layer.input.high
+    largest = np.abs(np.stack(accumulator_range(layer.weight, bias, *bounds))).max(axis=0)
     # One more part in 2**23 covers the two float32 roundings.
     reach = largest * multiplier.astype(np.float64) * (1 + 2.0**-23) + added
     if reach.max() >= INT32_MAX:

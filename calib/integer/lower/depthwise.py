@@ -19,14 +19,21 @@ from calib.integer.qparams import (
     multiply_q15,
     q15_multiplier,
 )
-from calib.integer.values import Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, Tensor
+from calib.integer.values import (
+    Requantize,
+    RequantizeAdd,
+    RequantizeQ15,
+    RequantizeQ15Add,
+    RequantizeWideAdd,
+    Tensor,
+)
 
 M_TOLERANCE = 1e-6  # relative; float32 scales carry an integer M to 6e-8
 
 
 def lower_depthwise(
     layer: IntegerLayer, output: LayerOutput
-) -> tuple[Requantize | RequantizeAdd | RequantizeQ15 | RequantizeQ15Add, NDArray[np.int32]]:
+) -> tuple[Requantize | RequantizeAdd | RequantizeWideAdd | RequantizeQ15 | RequantizeQ15Add, NDArray[np.int32]]:
     """Return the epilogue and start values of a depthwise convolution: int16 where it is possible, otherwise int32.
 
     Raises:
@@ -46,9 +53,12 @@ def lower_q15(
 
     Returns:
         The epilogue and int32 start [C] with |start + sum w x| inside int16 for every x; None when the scales are not
-        of the form s_w = M * s_y / (2**15 * s_x), or 2**20 with a residual, or when a range does not fit.
+        of the form s_w = M * s_y / (2**15 * s_x), or 2**20 with a residual, when a range does not fit, or when one of
+        its tensors is int16.
     """
     y, residual = output.qparams, output.residual
+    if layer.input.is_wide or y.is_wide or output.adds_wide:
+        return None
     multiplier = _whole_multiplier(q15_multiplier(layer.input.scale, layer.scales, y.scale, residual is not None))
     factor = 0 if residual is None else _residual_factor(residual, y.scale)
     if multiplier is None or factor > INT16_MAX:

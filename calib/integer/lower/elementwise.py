@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.integer.qparams import ADD_SHIFT, INT8_MAX, INT8_MIN, INT32_MAX, LINEAR_SHIFT, QParams
+from calib.integer.lower.dense import wide_factor
+from calib.integer.qparams import ADD_SHIFT, INT8_MAX, INT8_MIN, INT32_MAX, LINEAR_SHIFT, WIDE_ADD_SHIFT, QParams
 from calib.integer.values import Requantize
 
 
@@ -13,20 +14,23 @@ def lower_pool(
     taps: int,
     x: QParams,
     y: QParams,
-    low: int = INT8_MIN,
-    high: int = INT8_MAX,
+    low: int | None = None,
+    high: int | None = None,
     counts: NDArray[np.integer] | None = None,
 ) -> tuple[int, Requantize]:
     """Return the bias -taps * z_x of an average pool and its epilogue with m = s_x / (s_y * count).
 
     Args:
         taps: pixels of a window; those beyond the map hold the zero point.
+        low: smallest integer after clamping; the least that y holds where it is not given.
+        high: largest integer after clamping.
         counts: of how many pixels each result is the mean [H, W], for windows that do not all lie on the map.
     """
     pixels = np.asarray([taps]) if counts is None else counts[..., None]
     pixels = pixels.reshape(-1)[:1] if pixels.min() == pixels.max() else pixels
     multiplier = (np.float64(x.scale) / (np.float64(y.scale) * pixels)).astype(np.float32)
-    return -taps * x.zero_point, Requantize(multiplier, y.zero_point, low, high)
+    bounds = y.low if low is None else low, y.high if high is None else high
+    return -taps * x.zero_point, Requantize(multiplier, y.zero_point, *bounds)
 
 
 def lower_linear(x: QParams, y: QParams, low: int = INT8_MIN, high: int = INT8_MAX) -> tuple[int, Requantize]:
@@ -64,3 +68,16 @@ def lower_add(a: QParams, b: QParams, y: QParams) -> tuple[int, int] | None:
     # In the double precision of Python's floats; `round` rounds ties to even.
     first, second = (round((1 << ADD_SHIFT) * params.scale / y.scale) for params in (a, b))
     return None if 255 * (first + second) + (1 << ADD_SHIFT) > INT32_MAX else (first, second)
+
+
+def lower_wide_add(a: QParams, b: QParams, y: QParams) -> tuple[float, float] | None:
+    """Return float32(16 * s_a / s_y) and float32(16 * s_b / s_y), for int16 in a sum; None if it could leave int32."""
+    first, second = wide_factor(a, y), wide_factor(b, y)
+    reach = (a.farthest * first + b.farthest * second) * (1 + 2.0**-22) + (1 << WIDE_ADD_SHIFT)
+    return (first, second) if reach < INT32_MAX else None
+
+
+def lower_rescale(x: QParams, y: QParams) -> Requantize:
+    """Return the epilogue that brings a tensor to another scale, m = s_x / s_y."""
+    multiplier = np.float32(np.float64(x.scale) / np.float64(y.scale))
+    return Requantize(np.asarray([multiplier]), y.zero_point, y.low, y.high)

@@ -48,11 +48,11 @@ def integer_bounds(bounds: tuple[float, float], params: QParams) -> tuple[int, i
 
 @dataclass(frozen=True)
 class LayerOutput:
-    """The int8 tensor that a layer writes, or that the residual add behind it writes.
+    """The tensor that a layer writes, or that the residual add behind it writes.
 
     Attributes:
         qparams: scale and zero point; those of the add's output when there is a residual.
-        low: smallest integer after clamping; the zero point behind a ReLU.
+        low: smallest integer after clamping; the zero point behind a ReLU. Those of int16 are given.
         high: largest integer after clamping.
         residual: the tensor added after the layer.
     """
@@ -61,3 +61,8 @@ class LayerOutput:
     low: int = INT8_MIN
     high: int = INT8_MAX
     residual: Tensor | None = None
+
+    @property
+    def adds_wide(self) -> bool:
+        """Whether there is a residual add with an int16 tensor in it."""
+        return self.residual is not None and (self.qparams.is_wide or self.residual.qparams.is_wide)
