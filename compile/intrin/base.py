@@ -135,6 +135,10 @@ class InstructionSet(ABC):
         return self
 
     @abstractmethod
+    def for_wide_product(self) -> InstructionSet:
+        """Return the set that writes products of int16 activations and int8 weights; their bytes are then elements."""
+
+    @abstractmethod
     def choose_tile(self, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
         """Return the register tile for rows of `pixels` pixels and `channels` output channels."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compile.intrin.arm import REGISTERS, SPARE_UNROLLED, STEP, Arm, emit_steps
-from compile.intrin.base import GemmShape, GemmTile, Operand
+from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
+from compile.intrin.wide_neon import WideNeon
 from compile.ir import tir
 from compile.ir.tir import Expr, Kernel, Pointer
 
@@ -14,6 +15,10 @@ class Neon(Arm):
     """Cortex-A53, A72 and every other 64-bit core; reads the weights of the dot-product variant."""
 
     name = "neon"
+
+    def for_wide_product(self) -> InstructionSet:
+        """Multiply by smlal, which every 64-bit core has."""
+        return WideNeon()
 
     def accumulate(
         self, kernel: Kernel, tile: GemmTile, shape: GemmShape, pixels: Operand, weights: Pointer, weight_start: Expr,

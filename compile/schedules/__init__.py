@@ -35,6 +35,8 @@ from compile.schedules.int8.multiply import schedule_multiply
 from compile.schedules.int8.pools.average_pool import schedule_average_pool
 from compile.schedules.int8.pools.max_pool import schedule_max_pool
 from compile.schedules.int8.pools.pool import schedule_pool
+from compile.schedules.int16.add import schedule_rescale, schedule_wide_add
+from compile.schedules.int16.pools import schedule_wide_pool
 from repghost.errors import UsageError
 
 RULES = (
@@ -42,6 +44,9 @@ RULES = (
     schedule_depthwise_dot,
     schedule_depthwise,
     schedule_multiply,
+    schedule_wide_pool,  # before the pools of int8
+    schedule_wide_add,
+    schedule_rescale,
     schedule_average_pool,
     schedule_pool,
     schedule_lookup,

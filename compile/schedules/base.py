@@ -14,7 +14,7 @@ from calib.integer.values import Requantize, RequantizeAdd
 from compile.intrin import InstructionSet
 from compile.ir import tir
 from compile.ir.float_program import FloatAdd, FloatBinary, FloatSubtract
-from compile.ir.memory_plan import AnyTensor, MemoryPlan, TensorPlace
+from compile.ir.memory_plan import AnyOperator, AnyTensor, MemoryPlan, TensorPlace
 from compile.ir.tir import Expr, Kernel, Pointer
 from repghost.graph.operators import Clamp
 
@@ -54,17 +54,31 @@ def offsets_of(*places: TensorPlace | None) -> tuple[int, ...]:
 
 
 class KernelFrame:
-    """The parameters every kernel has, in the order `Scheduled` gives."""
+    """The parameters every kernel has, in the order `Scheduled` gives.
 
-    def __init__(self, name: str, tensors: int, scalars: int = 0, element: str = "int8") -> None:
+    Args:
+        name: of the operator.
+        tensors: how many it reads and writes.
+        scalars: how many further numbers it takes.
+        element: of its tensors; several, where they differ.
+    """
+
+    def __init__(self, name: str, tensors: int, scalars: int = 0, element: str | Sequence[str] = "int8") -> None:
         self.kernel = Kernel(name)
         self.rgb = self.kernel.pointer("rgb", "uint8")
         self.logits = self.kernel.pointer("logits", "float32")
         self.workspace = self.kernel.pointer("workspace", "int8")
         weights = self.kernel.pointer("weights", "int8")
-        view = self.workspace if element == "int8" else self.kernel.view(self.workspace, element)
+        elements = [element] * tensors if isinstance(element, str) else list(element)
+        views = {"int8": self.workspace}
+        for kind in elements:
+            if kind not in views:
+                views[kind] = self.kernel.view(self.workspace, kind)
         offsets = [self.kernel.scalar(f"tensor_{index}") for index in range(tensors)]
-        self.tensors = [view.at(tir.floordiv(offset, ELEMENT_BYTES[element])) for offset in offsets]
+        self.tensors = [
+            views[kind].at(tir.floordiv(offset, ELEMENT_BYTES[kind]))
+            for kind, offset in zip(elements, offsets, strict=True)
+        ]
         self.scalars = [self.kernel.scalar(f"scalar_{index}") for index in range(scalars)]
         constants = self.kernel.scalar("constants")
         self.weights = weights.at(constants)
@@ -79,6 +93,7 @@ class KernelFrame:
 
 ELEMENT_BYTES = {"int8": 1, "int16": 2, "int32": 4, "float16": 2, "float32": 4}
 FLOAT_NAMES = {"float32": "f32", "float16": "f16"}  # in the names of kernels
+NAMES = {"int8": "s8", "int16": "s16", **FLOAT_NAMES}
 MaybeScheduled: TypeAlias = Scheduled | None
 
 
@@ -108,6 +123,33 @@ def combine_floats(operator: FloatBinary, x: Expr, other: Expr) -> Expr:
 def binary_name(operator: FloatBinary) -> str:
     """Return what a sum, a difference or a product is called in a kernel's name."""
     return type(operator).__name__.removeprefix("Float").lower()
+
+
+def lanes_of(isa: InstructionSet, element: str) -> int:
+    """Return how many numbers of a type schedules process at a time."""
+    return isa.float_lanes if element in FLOAT_NAMES else isa.lanes8 // ELEMENT_BYTES[element]
+
+
+def kernel_elements(operator: AnyOperator, scores: bool = False) -> tuple[str, ...]:
+    """Return the types of the tensors of a layer's kernel: what it reads, what it writes, what its epilogue adds.
+
+    Args:
+        operator: a convolution.
+        scores: whether it writes scores, and no tensor.
+    """
+    read, *added = (tensor.element for tensor in operator.inputs)
+    return (read, *(() if scores else (operator.output.element,)), *added)
+
+
+def layer_types(operator: AnyOperator) -> str:
+    """Return the types of what a layer reads and writes, in the name of its kernel: one where both are int8."""
+    kinds = [NAMES[operator.inputs[0].element], NAMES[operator.output.element]]
+    return "".join(kinds if is_wide(operator) else kinds[:1])
+
+
+def is_wide(operator: AnyOperator) -> bool:
+    """Return whether an operator reads or writes int16."""
+    return "int16" in (operator.output.element, *(tensor.element for tensor in operator.inputs))
 
 
 def requantize_add(

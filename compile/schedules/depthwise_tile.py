@@ -25,7 +25,7 @@ from compile.ir import tir
 from compile.ir.float_program import FloatDepthwiseConv2d
 from compile.ir.memory_plan import AnyTensor
 from compile.ir.tir import Expr
-from compile.schedules.base import Context, KernelFrame, offsets_of
+from compile.schedules.base import Context, KernelFrame, kernel_elements, offsets_of
 from compile.schedules.phases import Phases, phase_runs
 
 Tap = tuple[Expr, Expr]  # an input vector and the weights it is multiplied by
@@ -93,7 +93,7 @@ class DepthwiseWriter(ABC, Generic[P]):
         self.residual = None if residual is None else context.place(residual)
         self.offsets = offsets_of(self.source, self.target, self.residual)
         self.scalars = scalars
-        self.frame = KernelFrame(operator.name, len(self.offsets), len(scalars), operator.output.element)
+        self.frame = KernelFrame(operator.name, len(self.offsets), len(scalars), kernel_elements(operator))
         self.kernel = self.frame.kernel
 
     def write(self) -> Expr:

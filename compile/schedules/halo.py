@@ -6,7 +6,7 @@ from compile.ir import tir
 from compile.ir.float_program import FloatTensor
 from compile.ir.memory_plan import AnyTensor
 from compile.ir.tir import Expr, Kernel, Pointer
-from compile.schedules.base import FLOAT_NAMES, Context, KernelFrame, Scheduled
+from compile.schedules.base import NAMES, Context, KernelFrame, Scheduled, lanes_of
 
 
 def schedule_halo(tensor: AnyTensor, context: Context) -> Scheduled | None:
@@ -14,9 +14,8 @@ def schedule_halo(tensor: AnyTensor, context: Context) -> Scheduled | None:
     place = context.place(tensor)
     if place.halo == 0:
         return None
-    element, lanes = "int8", context.isa.lanes8
-    if isinstance(tensor, FloatTensor):
-        element, lanes = tensor.element, context.isa.float_lanes
+    element = tensor.element
+    lanes = lanes_of(context.isa, element)
     frame = KernelFrame(f"{tensor.name}.halo", 1, 1, element)
     kernel, target = frame.kernel, frame.tensors[0]
     zero = 0 if isinstance(tensor, FloatTensor) else tensor.qparams.zero_point
@@ -31,7 +30,7 @@ def schedule_halo(tensor: AnyTensor, context: Context) -> Scheduled | None:
     return Scheduled(
         function=kernel.finish(),
         name=(
-            f"rg_{FLOAT_NAMES.get(element, 's8')}_halo{place.halo}_{tensor.height}x{tensor.width}_c{tensor.channels}"
+            f"rg_{NAMES[element]}_halo{place.halo}_{tensor.height}x{tensor.width}_c{tensor.channels}"
             f"__{context.isa.name}"
         ),
         offsets=(place.offset,),

@@ -43,6 +43,7 @@ STATUS = {1: "reads or writes outside its memory", 2: "writes before its memory"
 ORDERS = ("forwards", "backwards, unit by unit")
 TIME_LIMIT = 300  # seconds
 TOGETHER = 32  # kernels in one object
+EVERY_BYTE = {1: 1, 2: 0x0101}  # of an element, as booleans
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class Case:
 
     name: str
     operator: Operator
-    tensors: dict[str, NDArray[np.int8]] = field(default_factory=dict)  # [1, H, W, C] by name
+    tensors: dict[str, NDArray[Any]] = field(default_factory=dict)  # [1, H, W, C] by name, int8 or int16
     image: NDArray[np.uint8] | None = None  # [1, H, W, 3]
     halos: dict[str, int] = field(default_factory=dict)  # borders that other readers of a tensor would need
     answer: NDArray[Any] | None = None  # [H, W, C], worked out by hand: the reference has to give it, too
@@ -61,7 +62,7 @@ class Case:
         """Whether the operator writes float scores instead of a tensor."""
         return isinstance(self.operator, Dequantize) or isinstance(getattr(self.operator, "epilogue", None), ToLogits)
 
-    def expected(self) -> NDArray[np.int8] | NDArray[np.float32]:
+    def expected(self) -> NDArray[Any]:
         """Return what the reference says, [H, W, C]; read-only."""
         return self._answer
 
@@ -214,7 +215,7 @@ def _prepare(
         place = plan.placements[case.operator.output.name]
         channels = place.tensor.channels
         _inside(after, place)[..., :channels] = case.expected()
-        _inside(free, place)[..., channels:] = True
+        _inside(free, place)[..., channels:] = EVERY_BYTE[place.element_bytes]
         _fill_border(after, place)
     garbage = noise.integers(0, 256, BLOB_ALIGNMENT).astype(np.uint8).tobytes()
     weights = garbage + constants + bytes(-len(constants) % BLOB_ALIGNMENT)
@@ -222,17 +223,22 @@ def _prepare(
 
 
 def _inside(memory: NDArray[Any], place: TensorPlace) -> NDArray[Any]:
-    """Return the pixels of a tensor as a view of the memory: [H, W, bytes of a pixel]."""
-    height, width = place.tensor.height, place.tensor.width
-    start = place.offset + place.origin
-    rows = memory[start : start + height * place.pitch].reshape(height, place.pitch)
+    """Return the pixels of a tensor as a view of the memory: [H, W, elements of a pixel].
+
+    A memory of booleans says of each byte whether it is free; one of each element answers for all of it.
+    """
+    (height, width), size = (place.tensor.height, place.tensor.width), place.element_bytes
+    start = place.offset + place.origin * size
+    held = memory[start : start + height * place.pitch * size]
+    rows = held.view(place.tensor.element if memory.dtype == np.int8 else f"u{size}").reshape(height, place.pitch)
     return rows[:, : width * place.pixel].reshape(height, width, place.pixel)
 
 
 def _fill_border(memory: NDArray[np.int8], place: TensorPlace) -> None:
     kept = _inside(memory, place).copy()
     if place.halo:
-        memory[place.offset : place.offset + place.size] = place.tensor.qparams.zero_point
+        whole = memory[place.offset : place.offset + place.size]
+        whole.view(place.tensor.element)[...] = place.tensor.qparams.zero_point
     _inside(memory, place)[...] = kept
 
 
@@ -304,7 +310,7 @@ def _describe(item: _Prepared, at: int) -> str:
     """Say what a byte of the workspace is."""
     for place in item.plan.placements.values():
         if place.offset <= at < place.offset + place.size:
-            row, rest = divmod(at - place.offset - place.origin, place.pitch)
+            row, rest = divmod((at - place.offset) // place.element_bytes - place.origin, place.pitch)
             column, channel = divmod(rest, place.pixel)
             return f"{place.tensor.name}[{row}, {column}, {channel}] of {place.tensor.height}x{place.tensor.width}"
     return f"byte {at} of no tensor"

@@ -62,4 +62,4 @@ def load_spread(pointer: Pointer, place: TensorPlace, at: tuple[Expr, Expr, Expr
         index = index + position * step if size > 1 else index
     if tensor.channels > 1:
         return pointer.load(index + channel, lanes)
-    return tir.splat(pointer.load(index), f"int8x{lanes}")
+    return tir.splat(pointer.load(index), f"{pointer.element}x{lanes}")

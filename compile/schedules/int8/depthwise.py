@@ -1,4 +1,7 @@
-"""Depthwise convolutions, any kernel size and stride, accumulated exactly in int16 (Q15 epilogues) or in int32."""
+"""Depthwise convolutions, any kernel size and stride, accumulated exactly in int16 (Q15 epilogues) or in int32.
+
+Of int16 inputs the products are int32 at once.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,34 @@ from math import prod
 import numpy as np
 
 from calib.integer.program import DepthwiseConv2d
-from calib.integer.values import Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, Tensor
+from calib.integer.values import (
+    Requantize,
+    RequantizeAdd,
+    RequantizeQ15,
+    RequantizeQ15Add,
+    RequantizeWideAdd,
+    Tensor,
+)
 from compile.intrin import InstructionSet
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr
-from compile.schedules.base import ELEMENT_BYTES, Context, MaybeScheduled, Scheduled, add_scalars, requantize_add
+from compile.schedules.base import (
+    ELEMENT_BYTES,
+    Context,
+    MaybeScheduled,
+    Scheduled,
+    add_scalars,
+    is_wide,
+    lanes_of,
+    layer_types,
+    requantize_add,
+)
 from compile.schedules.depthwise_tile import DepthwiseWriter, Parameters, Tap, pack_phases
 from compile.schedules.int8.q15 import Residual, requantize_q15
 from compile.schedules.phases import Phases, flat_phases, pixel_phases, row_tile
 from compile.schedules.tiles import window_name
+from compile.schedules.wide_epilogue import add_wide, requantize_wide
 
 
 def schedule_depthwise(operator: AnyOperator, context: Context) -> MaybeScheduled:
@@ -26,10 +47,9 @@ def schedule_depthwise(operator: AnyOperator, context: Context) -> MaybeSchedule
         return None
     isa = context.isa
     target = context.place(operator.output)
-    if operator.strides[1] == 1:
-        phases = flat_phases(isa.lanes8, target)
-    else:
-        phases = pixel_phases(isa.lanes8, target, isa.product_lanes16)
+    most = lanes_of(isa, "int16" if is_wide(operator) else "int8")
+    along_row = operator.strides[1] == 1
+    phases = flat_phases(most, target) if along_row else pixel_phases(most, target, isa.product_lanes16)
     rows = row_tile(operator.output.height, prod(operator.kernel)) if operator.strides == (1, 1) else 1
     writer = Int8DepthwiseWriter(operator, context, phases, rows)
     return Scheduled(
@@ -45,11 +65,11 @@ def schedule_depthwise(operator: AnyOperator, context: Context) -> MaybeSchedule
 def depthwise_name(operator: DepthwiseConv2d, phases: Phases, rows: int, isa: InstructionSet) -> str:
     """Return e.g. rg_qs8_dwconv3x3s1_q15_r7c16_c120__neon."""
     epilogue = {
-        Requantize: "", RequantizeAdd: "_add", RequantizeQ15: "_q15", RequantizeQ15Add: "_q15_add"
+        Requantize: "", RequantizeAdd: "_add", RequantizeWideAdd: "_wadd", RequantizeQ15: "_q15",
+        RequantizeQ15Add: "_q15_add",
     }[type(operator.epilogue)]  # fmt: skip
-    return (
-        f"rg_qs8_dwconv{window_name(operator)}{epilogue}_r{rows}c{phases.lanes}_c{operator.output.channels}__{isa.name}"
-    )
+    types, tile = layer_types(operator), f"r{rows}c{phases.lanes}"
+    return f"rg_q{types}_dwconv{window_name(operator)}{epilogue}_{tile}_c{operator.output.channels}__{isa.name}"
 
 
 def is_int16(operator: DepthwiseConv2d) -> bool:
@@ -69,7 +89,7 @@ def pack_constants(operator: DepthwiseConv2d, phases: Phases) -> bytes:
         return pack_phases(
             phases, [operator.bias.astype(np.int16), epilogue.multiplier, epilogue.offset], operator.weight
         )
-    assert isinstance(epilogue, Requantize | RequantizeAdd)
+    assert isinstance(epilogue, Requantize | RequantizeAdd | RequantizeWideAdd)
     return pack_phases(phases, [operator.bias, epilogue.multiplier], operator.weight)
 
 
@@ -80,6 +100,8 @@ def scalars_of(operator: DepthwiseConv2d) -> tuple[int, ...]:
         return add_scalars(epilogue)
     if isinstance(epilogue, RequantizeQ15Add):
         return (epilogue.residual_factor,)
+    if operator.output.qparams.is_wide:
+        return ()
     return (epilogue.zero_point,) if isinstance(epilogue, Requantize) else ()
 
 
@@ -92,11 +114,12 @@ class EpilogueParameters(Parameters):
 
 
 class Int8DepthwiseWriter(DepthwiseWriter[EpilogueParameters]):
-    """Writes the kernel of one int8 depthwise convolution."""
+    """Writes the kernel of one depthwise convolution."""
 
     def __init__(self, operator: DepthwiseConv2d, context: Context, phases: Phases, rows: int) -> None:
         super().__init__(operator, context, phases, rows, residual_of(operator), scalars_of(operator))
         self.epilogue, self.int16 = operator.epilogue, is_int16(operator)
+        self.reads_wide, self.writes = operator.input.qparams.is_wide, operator.output.element
         self.phase_bytes = phase_bytes(operator, phases.lanes)
         self.views = {element: self.frame.constants(element) for element in ("int16", "int32", "float32")}
 
@@ -120,14 +143,18 @@ class Int8DepthwiseWriter(DepthwiseWriter[EpilogueParameters]):
         return EpilogueParameters(start, weights, multiplier, offset)
 
     def load(self, at: Expr) -> Expr:
-        """Return an input vector widened to int16."""
-        return tir.cast(super().load(at), "int16")
+        """Return an input vector widened to int16, of int16 to int32."""
+        return tir.cast(super().load(at), "int32" if self.reads_wide else "int16")
 
     def accumulate(self, total: Expr, taps: list[Tap], last: bool) -> Expr:
         """Add the waiting taps; int32 sums take them in pairs, because two products still fit int16."""
         if self.int16:
             for x, w in taps:
                 total = total + x * tir.cast(w, "int16")
+            taps.clear()
+        if self.reads_wide:
+            for x, w in taps:  # LLVM sees that both have 16 bits, and that the weights are widened once
+                total = total + x * tir.cast(tir.cast(w, "int16"), "int32")
             taps.clear()
         while len(taps) >= 2 or (last and taps):
             pair = [x * tir.cast(w, "int16") for x, w in taps[:2]]
@@ -145,12 +172,16 @@ class Int8DepthwiseWriter(DepthwiseWriter[EpilogueParameters]):
         acc, scale = tir.split(total, width), tir.split(parameters.multiplier, width)
         if isinstance(epilogue, RequantizeAdd):
             return requantize_add(self.isa, acc, scale, residual, epilogue, values)
+        if isinstance(epilogue, RequantizeWideAdd):
+            return add_wide(self.isa, acc, scale, residual, epilogue, self.writes)
         assert isinstance(epilogue, Requantize)
+        if self.writes == "int16":
+            return requantize_wide(self.isa, acc, scale, epilogue, self.writes)
         return self.isa.requantize(acc, scale, values[0], epilogue.low, epilogue.high)
 
 
 def residual_of(operator: DepthwiseConv2d) -> Tensor | None:
     """Return what the epilogue adds, if it adds something."""
-    if isinstance(operator.epilogue, RequantizeAdd | RequantizeQ15Add):
+    if isinstance(operator.epilogue, RequantizeAdd | RequantizeWideAdd | RequantizeQ15Add):
         return operator.epilogue.residual
     return None

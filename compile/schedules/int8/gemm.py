@@ -1,4 +1,4 @@
-"""Dense convolutions as a matrix product: 1x1, k x k with any stride, and fully connected layers.
+"""Dense convolutions as a matrix product: 1x1, k x k with any stride, and fully connected layers; int16 ones, too.
 
 The input is read in place (no im2col): a k x k convolution is k segments of k * channels consecutive bytes. A register
 tile of `rows` pixels by `columns` channels is summed over the whole reduction, requantized and stored once, see
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from calib.integer.program import Conv2d
 from calib.integer.qparams import accumulator_range
-from calib.integer.values import Requantize, RequantizeAdd, Tensor, ToLogits
+from calib.integer.values import Requantize, RequantizeAdd, RequantizeWideAdd, Tensor, ToLogits
 from compile.intrin import InstructionSet
 from compile.intrin.base import GemmShape, GemmTile, Operand
 from compile.ir import tir
@@ -26,6 +26,8 @@ from compile.schedules.base import (
     MaybeScheduled,
     Scheduled,
     add_scalars,
+    kernel_elements,
+    layer_types,
     offsets_of,
     product_fits_int16,
     requantize_add,
@@ -42,6 +44,7 @@ from compile.schedules.tiles import (
     window_name,
 )
 from compile.schedules.walk import ONLY, Position, Walk, shared, units_of
+from compile.schedules.wide_epilogue import add_wide, requantize_wide
 
 STEP = 16  # bytes of a pixel the ARM variants load at once
 MULTIPLIER_BYTES = BIAS_BYTES = 4  # of each channel: float32, int32
@@ -54,7 +57,10 @@ def schedule_gemm(operator: AnyOperator, context: Context) -> MaybeScheduled:
     source, output = context.place(operator.input), operator.output
     shape = gemm_shape(operator, source)
     channels = round_up(output.channels, CHANNEL_GROUP)
-    isa = context.isa.for_product(output.height, output.width, channels, shape)
+    if operator.input.qparams.is_wide:
+        isa = context.isa.for_wide_product()
+    else:
+        isa = context.isa.for_product(output.height, output.width, channels, shape)
     pixels = output.height * output.width if isa.gathers_pixels else output.width
     tile = isa.choose_tile(pixels, channels, shape)
     panels = int8_panels(isa, output, tile, shape)
@@ -72,9 +78,11 @@ def schedule_gemm(operator: AnyOperator, context: Context) -> MaybeScheduled:
 def gemm_name(operator: Conv2d, tile: GemmTile, isa: InstructionSet) -> str:
     """Return e.g. rg_qs8_gemm1x1s1_m7n8_k60n40__dot."""
     depth = operator.weight[0].size
-    epilogue = {Requantize: "", RequantizeAdd: "_add", ToLogits: "_f32"}[type(operator.epilogue)]
+    epilogue = {Requantize: "", RequantizeAdd: "_add", RequantizeWideAdd: "_wadd", ToLogits: "_f32"}[
+        type(operator.epilogue)
+    ]
     return (
-        f"rg_qs8_gemm{window_name(operator)}{epilogue}_m{tile.rows}n{tile.columns}"
+        f"rg_q{layer_types(operator)}_gemm{window_name(operator)}{epilogue}_m{tile.rows}n{tile.columns}"
         f"_k{depth}n{operator.output.channels}__{isa.name}"
     )
 
@@ -109,13 +117,16 @@ def pack_constants(isa: InstructionSet, operator: Conv2d, panels: tuple[Panel, .
 
 
 def _multiplier(operator: Conv2d) -> NDArray[np.float32]:
-    if not isinstance(operator.epilogue, Requantize | RequantizeAdd | ToLogits):
+    if not isinstance(operator.epilogue, Requantize | RequantizeAdd | RequantizeWideAdd | ToLogits):
         raise TypeError(f"{operator.name}: an int16 epilogue needs a depthwise convolution")
     return operator.epilogue.multiplier
 
 
 class Int8GemmWriter:
-    """Writes the kernel of one convolution: everything a method reads is set when the writer is made."""
+    """Writes the kernel of one convolution: everything a method reads is set when the writer is made.
+
+    Where the input is int16, what `GemmShape` calls a byte is an element.
+    """
 
     def __init__(
         self,
@@ -130,19 +141,23 @@ class Int8GemmWriter:
         epilogue, steps = operator.epilogue, shape.length // STEP
         self.source = context.place(operator.input)
         self.target = None if isinstance(epilogue, ToLogits) else context.place(operator.output)
-        self.residual = context.place(epilogue.residual) if isinstance(epilogue, RequantizeAdd) else None
+        residual = epilogue.residual if isinstance(epilogue, RequantizeAdd | RequantizeWideAdd) else None
+        self.residual = None if residual is None else context.place(residual)
+        self.narrow = operator.output.element == "int8" and not isinstance(epilogue, RequantizeWideAdd)
         self.offsets = offsets_of(self.source, self.target, self.residual)
         # Whole steps of a segment, then what the epilogue needs: zero points and the residual's factor.
         self.scalars: tuple[int, ...] = (steps,)
         self.fits_int16 = self.from_lowest = False
         if isinstance(epilogue, RequantizeAdd):
             self.scalars = (steps, *add_scalars(epilogue))
-        elif isinstance(epilogue, Requantize):
+        elif isinstance(epilogue, Requantize) and self.narrow:
             self.scalars = (steps, epilogue.zero_point)
-            largest = np.maximum(*np.abs(accumulator_range(operator.weight, operator.bias)))
+            bounds = operator.input.qparams.low, operator.input.qparams.high
+            largest = np.maximum(*np.abs(accumulator_range(operator.weight, operator.bias, *bounds)))
             self.fits_int16 = product_fits_int16(largest, epilogue.multiplier)
             self.from_lowest = starts_lowest(epilogue, largest)
-        self.frame = KernelFrame(operator.name, len(self.offsets), len(self.scalars))
+        elements = kernel_elements(operator, scores=self.target is None)
+        self.frame = KernelFrame(operator.name, len(self.offsets), len(self.scalars), elements)
         self.kernel, (self.steps, *self.values) = self.frame.kernel, self.frame.scalars
         self.bias, self.multiplier = self.frame.constants("int32"), self.frame.constants("float32")
 
@@ -212,7 +227,7 @@ class Int8GemmWriter:
 
     def _pixels_together(self, lanes: int) -> int:
         """Return how many pixels are narrowed together, because `lanes` of one do not fill a register."""
-        alone = not isinstance(self.operator.epilogue, Requantize)
+        alone = not isinstance(self.operator.epilogue, Requantize) or not self.narrow
         return 1 if alone else max(1, self.isa.narrowed_lanes // lanes)
 
     def _store(
@@ -236,7 +251,13 @@ class Int8GemmWriter:
             lanes = sum(tir.split_dtype(tir.dtype_of(a))[1] for a in acc)
             residual = self._residual_at(position, channel, lanes)
             return requantize_add(self.isa, acc, scale, residual, epilogue, self.values)
+        if isinstance(epilogue, RequantizeWideAdd):
+            lanes = sum(tir.split_dtype(tir.dtype_of(a))[1] for a in acc)
+            residual = self._residual_at(position, channel, lanes)
+            return add_wide(self.isa, acc, scale, residual, epilogue, self.operator.output.element)
         assert isinstance(epilogue, Requantize)
+        if not self.narrow:
+            return requantize_wide(self.isa, acc, scale, epilogue, self.operator.output.element)
         low, high = epilogue.low, epilogue.high
         return self.isa.requantize(acc, scale, self.values[0], low, high, self.fits_int16, self.from_lowest)
 

@@ -8,7 +8,7 @@ from calib.integer.program import Concat, Crop, NearestUpsample
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator, TensorPlace
 from compile.ir.tir import Expr, Kernel, Pointer
-from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
+from compile.schedules.base import NAMES, Context, KernelFrame, MaybeScheduled, Scheduled, lanes_of
 
 
 def schedule_concat(operator: AnyOperator, context: Context) -> MaybeScheduled:
@@ -16,8 +16,9 @@ def schedule_concat(operator: AnyOperator, context: Context) -> MaybeScheduled:
     if not isinstance(operator, Concat):
         return None
     sources, target = [context.place(tensor) for tensor in operator.inputs], context.place(operator.output)
-    frame = KernelFrame(operator.name, len(sources) + 1)
-    kernel, width, first = frame.kernel, operator.output.width, 0
+    element = operator.output.element
+    frame = KernelFrame(operator.name, len(sources) + 1, element=element)
+    kernel, width, first, lanes = frame.kernel, operator.output.width, 0, lanes_of(context.isa, element)
     for source, pointer in zip(sources, frame.tensors, strict=False):
         channels = source.tensor.channels
         with (
@@ -26,12 +27,12 @@ def schedule_concat(operator: AnyOperator, context: Context) -> MaybeScheduled:
         ):
             here = pixel_at(source, row, column)
             there = pixel_at(target, row, column) + first
-            copy_channels(kernel, pointer, here, frame.tensors[-1], there, channels, context.isa.lanes8)
+            copy_channels(kernel, pointer, here, frame.tensors[-1], there, channels, lanes)
         first += channels
     parts = "_".join(str(source.tensor.channels) for source in sources)
     return Scheduled(
         function=kernel.finish(),
-        name=f"rg_s8_concat_{operator.output.height}x{width}_c{parts}__{context.isa.name}",
+        name=f"rg_{NAMES[element]}_concat_{operator.output.height}x{width}_c{parts}__{context.isa.name}",
         offsets=(*(source.offset for source in sources), target.offset),
         units=operator.output.height,
     )
@@ -79,8 +80,8 @@ def _copy_pixels(
         copies: pixels of the output beside each other that are the same.
     """
     source, target, y = context.place(operator.input), context.place(operator.output), operator.output
-    frame = KernelFrame(operator.name, 2)
-    kernel = frame.kernel
+    frame = KernelFrame(operator.name, 2, element=y.element)
+    kernel, lanes = frame.kernel, lanes_of(context.isa, y.element)
     with (
         kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
         kernel.loop(y.width // copies, name="column") as column,
@@ -88,10 +89,10 @@ def _copy_pixels(
     ):
         here = source_pixel(source, row, column)
         there = pixel_at(target, row, column * copies + copy)
-        copy_channels(kernel, frame.tensors[0], here, frame.tensors[1], there, y.channels, context.isa.lanes8)
+        copy_channels(kernel, frame.tensors[0], here, frame.tensors[1], there, y.channels, lanes)
     return Scheduled(
         function=kernel.finish(),
-        name=f"rg_s8_{name}_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
+        name=f"rg_{NAMES[y.element]}_{name}_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
         offsets=(source.offset, target.offset),
         units=y.height,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from calib.integer.program import Pad
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator
-from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
+from compile.schedules.base import NAMES, Context, KernelFrame, MaybeScheduled, Scheduled, lanes_of
 from compile.schedules.halo import fill
 from compile.schedules.int8.moves.copy import copy_channels, pixel_at
 
@@ -20,9 +20,9 @@ def schedule_pad(operator: AnyOperator, context: Context) -> MaybeScheduled:
         operator.input,
         operator.output,
     )
-    frame = KernelFrame(operator.name, 2, 1)
-    kernel, lanes = frame.kernel, context.isa.lanes8
-    value = tir.splat(frame.scalars[0], "int8")
+    frame = KernelFrame(operator.name, 2, 1, y.element)
+    kernel, lanes = frame.kernel, lanes_of(context.isa, y.element)
+    value = tir.splat(frame.scalars[0], y.element)
     with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row:
         fill(kernel, frame.tensors[1], pixel_at(target, row, 0), y.width * target.pixel, value, lanes)
         inside = kernel.bind(row - operator.row, "inside")
@@ -36,7 +36,7 @@ def schedule_pad(operator: AnyOperator, context: Context) -> MaybeScheduled:
             copy_channels(kernel, frame.tensors[0], here, frame.tensors[1], there, x.channels, lanes)
     return Scheduled(
         function=kernel.finish(),
-        name=f"rg_s8_pad_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
+        name=f"rg_{NAMES[y.element]}_pad_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
         offsets=(source.offset, target.offset),
         units=y.height,
         scalars=(operator.value,),

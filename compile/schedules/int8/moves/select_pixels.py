@@ -5,7 +5,7 @@ from __future__ import annotations
 from calib.integer.program import SelectPixels
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator
-from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
+from compile.schedules.base import NAMES, Context, KernelFrame, MaybeScheduled, Scheduled, lanes_of
 from compile.schedules.int8.moves.copy import copy_channels, pixel_at
 
 
@@ -14,18 +14,18 @@ def schedule_select_pixels(operator: AnyOperator, context: Context) -> MaybeSche
     if not isinstance(operator, SelectPixels):
         return None
     source, target, y = context.place(operator.input), context.place(operator.output), operator.output
-    frame = KernelFrame(operator.name, 2)
-    kernel, numbers = frame.kernel, frame.constants("int32")
+    frame = KernelFrame(operator.name, 2, element=y.element)
+    kernel, numbers, lanes = frame.kernel, frame.constants("int32"), lanes_of(context.isa, y.element)
     with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row:
         source_row = kernel.bind(tir.cast(numbers.load(row), tir.INDEX), "source_row")
         with kernel.loop(y.width, name="column") as column:
             source_column = tir.cast(numbers.load(column + y.height), tir.INDEX)
             here = kernel.bind(pixel_at(source, source_row, source_column), "here")
             there = pixel_at(target, row, column)
-            copy_channels(kernel, frame.tensors[0], here, frame.tensors[1], there, y.channels, context.isa.lanes8)
+            copy_channels(kernel, frame.tensors[0], here, frame.tensors[1], there, y.channels, lanes)
     return Scheduled(
         function=kernel.finish(),
-        name=f"rg_s8_select_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
+        name=f"rg_{NAMES[y.element]}_select_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
         offsets=(source.offset, target.offset),
         units=y.height,
         constants=operator.rows.tobytes() + operator.columns.tobytes(),

@@ -7,7 +7,7 @@ from compile.ir import tir
 from compile.ir.float_program import FloatShuffleChannels
 from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr, Kernel, Pointer
-from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
+from compile.schedules.base import NAMES, Context, KernelFrame, MaybeScheduled, Scheduled, lanes_of
 from compile.schedules.int8.moves.copy import pixel_at
 
 MOST_GROUPS = 4  # interleaved in registers: each vector of the result is made of as many
@@ -18,17 +18,17 @@ def schedule_shuffle_channels(operator: AnyOperator, context: Context) -> MaybeS
     if not isinstance(operator, ShuffleChannels):
         return None
     source, target, y = context.place(operator.input), context.place(operator.output), operator.output
-    frame = KernelFrame(operator.name, 2)
-    kernel = frame.kernel
+    frame = KernelFrame(operator.name, 2, element=y.element)
+    kernel, lanes = frame.kernel, lanes_of(context.isa, y.element)
     with (
         kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
         kernel.loop(y.width, name="column") as column,
     ):
         here, there = pixel_at(source, row, column), pixel_at(target, row, column)
-        shuffle_pixel(kernel, (frame.tensors[0], frame.tensors[1]), here, there, operator, context.isa.lanes8)
+        shuffle_pixel(kernel, (frame.tensors[0], frame.tensors[1]), here, there, operator, lanes)
     return Scheduled(
         function=kernel.finish(),
-        name=f"rg_s8_shuffle{operator.groups}_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
+        name=f"rg_{NAMES[y.element]}_shuffle{operator.groups}_{y.height}x{y.width}_c{y.channels}__{context.isa.name}",
         offsets=(source.offset, target.offset),
         units=y.height,
     )

@@ -9,7 +9,7 @@ from compile.ir import tir
 from compile.ir.float_program import FloatMaxPool
 from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr
-from compile.schedules.base import FLOAT_NAMES, Context, KernelFrame, MaybeScheduled, Scheduled
+from compile.schedules.base import FLOAT_NAMES, NAMES, Context, KernelFrame, MaybeScheduled, Scheduled, lanes_of
 from compile.schedules.phases import phase_runs, pixel_phases
 from compile.schedules.tiles import window_name
 
@@ -19,10 +19,9 @@ def schedule_max_pool(operator: AnyOperator, context: Context) -> MaybeScheduled
     if not isinstance(operator, MaxPool | FloatMaxPool):
         return None
     isa, source, target = context.isa, context.place(operator.input), context.place(operator.output)
-    is_float = isinstance(operator, FloatMaxPool)
-    element = operator.output.element if isinstance(operator, FloatMaxPool) else "int8"
-    lowest = float(np.finfo(element).min) if is_float else -128
-    phases = pixel_phases(isa.float_lanes if is_float else isa.lanes8, target)
+    element = operator.output.element
+    lowest = float(np.finfo(element).min) if element in FLOAT_NAMES else int(np.iinfo(element).min)
+    phases = pixel_phases(lanes_of(isa, element), target)
     frame = KernelFrame(operator.name, 2, element=element)
     kernel, vector = frame.kernel, f"{element}x{phases.lanes}"
     x, y = operator.input, operator.output
@@ -46,7 +45,7 @@ def schedule_max_pool(operator: AnyOperator, context: Context) -> MaybeScheduled
     form = f"maxpool{window_name(operator)}_{y.height}x{y.width}_c{y.channels}"
     return Scheduled(
         function=kernel.finish(),
-        name=f"rg_{FLOAT_NAMES.get(element, 's8')}_{form}__{isa.name}",
+        name=f"rg_{NAMES[element]}_{form}__{isa.name}",
         offsets=(source.offset, target.offset),
         units=y.height,
     )
