@@ -24,11 +24,12 @@ QUANTIZED_NODES = ("QuantizeLinear", "DequantizeLinear", "QLinear", "ConvInteger
 MIN_OPSET, MAX_OPSET = 13, 21  # 13 brought per-channel Q/DQ; 21 is the last one tested
 ONNX_DOMAINS = ("", "ai.onnx")
 
-# What a tensor stored in the file may hold: weights and biases, int32 biases, shapes and axes.
+# What a tensor stored in the file may hold: weights and biases, zero points, int32 biases, shapes and axes.
 STORED_TYPES = {
     TensorProto.FLOAT: "float32",
     TensorProto.INT8: "int8",
     TensorProto.UINT8: "uint8",
+    TensorProto.INT16: "int16",
     TensorProto.INT32: "int32",
     TensorProto.INT64: "int64",
 }

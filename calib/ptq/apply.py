@@ -20,6 +20,7 @@ from calib.settings.config import AUTO, QuantConfig
 from calib.settings.describe import describe_observer
 from calib.settings.policy import NO_FLOAT_LAYERS, find_policy
 from calib.settings.quantspec import QuantSpec
+from calib.settings.wide import chosen_layers, widened
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.operators import Graph
@@ -43,9 +44,11 @@ def quantize_graph(
     check_channels(graph, preprocess)
     config.check_patterns(graph.names())
     check_float_layers(graph, config)
+    chosen_layers(graph, config)  # refused before the images are read
     if config.equalize:
         graph = equalize(graph, batches(images, preprocess))
     statistics = collect_statistics(graph, batches(images, preprocess), on_batch)
+    graph = widened(graph, config)
     spec = choose_ranges(graph, statistics, images, preprocess, config)
     return correct(graph, spec, images, preprocess, config)
 

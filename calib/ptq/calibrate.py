@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calib.integer.qparams import INT8_MIN, QParams
+from calib.integer.qparams import ADD_SHIFT, INT8_MIN, WIDE_ADD_SHIFT, QParams
 from calib.observers import TensorStatistics, make_observer
 from calib.ptq.useful_range import useful_range
 from calib.settings.config import QuantConfig
-from calib.settings.policy import find_policy, qparams_of_range, quantized_tensors, scale_owners
+from calib.settings.policy import find_policy, qparams_of_range, quantized_tensors, scale_owners, wide_qparams
 from calib.settings.quantspec import QuantSpec
 from calib.weight_scales import planning as q15
 from calib.weight_scales.int16 import plan_int16
+from calib.weight_scales.wide import bits_notes, overflowing, plan_reaches
 from repghost.errors import UsageError
-from repghost.graph.operators import Classifier, Convolution, Graph
+from repghost.graph.operators import Classifier, Convolution, Graph, Narrow
 from repghost.graph.run import run_float
 
 
@@ -65,40 +66,62 @@ def collect_statistics(
 
 
 def choose_spec(graph: Graph, statistics: dict[str, TensorStatistics], config: QuantConfig) -> QuantSpec:
-    """Return the scales that the config's observers and accumulators ask for."""
-    notes: list[str] = []
-    activations = _activation_qparams(graph, statistics, config, notes)
+    """Return the scales that the config's observers and accumulators ask for.
+
+    Args:
+        graph: from `calib.settings.wide.widened`, where layers read int16.
+        statistics: of every tensor; a copy of 8 bits has those of the tensor.
+        config: the user's decisions.
+    """
+    clipped: set[str] = set()
+    while True:
+        spec = _spec(graph, statistics, config, plan_reaches(graph, config, clipped))
+        found = overflowing(graph, spec) - clipped
+        if not found:
+            return spec
+        clipped |= found  # weights so large that their scales are finer than they ask for
+
+
+def _spec(
+    graph: Graph, statistics: dict[str, TensorStatistics], config: QuantConfig, reaches: Mapping[str, int]
+) -> QuantSpec:
+    notes = bits_notes(graph, reaches)
+    activations = _activation_qparams(graph, statistics, config, reaches, notes)
     weight_scales: dict[str, NDArray[np.float32]] = {}
     accumulators: dict[str, str] = {}
     for op in graph.operators:
         if config.stays_float(op.name):
             continue
         if isinstance(op, Classifier):
-            weight_scales[op.name] = _dense_scales(op, config, activations[op.input].scale, 1.0)
+            weight_scales[op.name] = _dense_scales(op, config, activations[op.input], None, None)
         elif isinstance(op, Convolution):
             epilogue = graph.epilogue(op)
             output = activations.get(epilogue.output)  # None where only float layers read it
             residual = None if epilogue.residual is None else activations.get(epilogue.residual)
             scales = None
-            if op.is_depthwise and output is not None and _wants_int16(config, op.name):
+            wide = any(params is not None and params.is_wide for params in (activations[op.input], output, residual))
+            if op.is_depthwise and output is not None and not wide and _wants_int16(config, op.name):
                 scales = plan_int16(op, activations[op.input], output, residual, epilogue.clamp)
                 if scales is None:
                     notes.append(f"{op.name}: no int16 accumulator fits its weights and bias, so it has int32 ones")
             if op.is_depthwise:
                 accumulators[op.name] = "int32" if scales is None else "int16"
             if scales is None:
-                scale_y = 1.0 if output is None else output.scale
-                scales = _dense_scales(op, config, activations[op.input].scale, scale_y, residual is not None)
+                scales = _dense_scales(op, config, activations[op.input], output, residual)
             weight_scales[op.name] = scales
     return QuantSpec(activations, weight_scales, accumulators, tuple(notes))
 
 
 def _dense_scales(
-    op: Convolution | Classifier, config: QuantConfig, scale_x: float, scale_y: float, residual: bool = False
+    op: Convolution | Classifier, config: QuantConfig, x: QParams, y: QParams | None, residual: QParams | None
 ) -> NDArray[np.float32]:
     """Return the weight scales of a layer with int32 accumulators."""
-    weight_range = config.settings(op.name).weight_range
-    return q15.plan_dense_scales(op.weight, op.bias, scale_x, scale_y, weight_range, residual)
+    weight_range, scale_y = config.settings(op.name).weight_range, 1.0 if y is None else y.scale
+    adds_wide = residual is not None and (residual.is_wide or (y is not None and y.is_wide))
+    shift = WIDE_ADD_SHIFT if adds_wide else ADD_SHIFT
+    return q15.plan_dense_scales(
+        op.weight, op.bias, x.scale, scale_y, weight_range, residual is not None, x.farthest, shift
+    )
 
 
 def _wants_int16(config: QuantConfig, layer: str) -> bool:
@@ -106,22 +129,31 @@ def _wants_int16(config: QuantConfig, layer: str) -> bool:
 
 
 def _activation_qparams(
-    graph: Graph, statistics: dict[str, TensorStatistics], config: QuantConfig, notes: list[str]
+    graph: Graph,
+    statistics: dict[str, TensorStatistics],
+    config: QuantConfig,
+    reaches: Mapping[str, int],
+    notes: list[str],
 ) -> dict[str, QParams]:
     """Return each tensor's scale and zero point; a tensor that was always 0, or nearly, gets scale 1 and a note."""
     symmetric = find_policy(config.policy).symmetric
     tensors = quantized_tensors(graph, config.stays_float)
     owners = {name: owner for name, owner in scale_owners(graph).items() if owner in tensors}
+    sources = {op.name: op.input for op in graph.operators if isinstance(op, Narrow)}
     result: dict[str, QParams] = {}
     for name in tensors:
         if name in owners:
             continue
-        entry = statistics[name]
-        settings = config.settings(name)
-        low, high = make_observer(settings.observer, settings.percentile).find_range(entry, symmetric)
-        qparams = qparams_of_range(*useful_range(graph, name, low, high), symmetric)
+        entry = statistics[sources.get(name, name)]
+        settings = config.settings(sources.get(name, name))
+        if name in reaches:
+            qparams = wide_qparams(entry.minimum, entry.maximum, reaches[name])
+        else:
+            low, high = make_observer(settings.observer, settings.percentile).find_range(entry, symmetric)
+            qparams = qparams_of_range(*useful_range(graph, name, low, high), symmetric)
         if qparams is None:
             notes.append(f"{name}: 0, or too small for a scale, on every calibration picture; it gets scale 1")
-            qparams = QParams(1.0, 0 if symmetric or entry.minimum < 0 else INT8_MIN)
+            zero = 0 if symmetric or entry.minimum < 0 or name in reaches else INT8_MIN
+            qparams = QParams(1.0, zero, reaches.get(name))
         result[name] = qparams
     return {name: result[owners.get(name, name)] for name in tensors}

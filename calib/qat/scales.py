@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from calib.integer.qparams import INT8_MAX, INT8_MIN, QParams, q15_multiplier, q15_unit
+from calib.integer.qparams import QParams, q15_multiplier, q15_unit
 from calib.qat.weights import Layer, key, layers_of
 from calib.settings.policy import scale_owners
 from calib.settings.quantspec import QuantSpec
@@ -40,15 +40,15 @@ class ActivationScale(nn.Module):
     def __init__(self, qparams: QParams) -> None:
         super().__init__()
         self.log_growth = nn.Parameter(torch.zeros(()))
-        self.zero_point = qparams.zero_point
+        self.zero_point, self.reach = qparams.zero_point, qparams.reach
+        self.low, self.high = qparams.low - qparams.zero_point, qparams.high - qparams.zero_point
         self.register_buffer("start", torch.tensor(qparams.scale, dtype=torch.float32))
         self.register_buffer("zero", torch.tensor(qparams.zero_point, dtype=torch.int32))
 
     def forward(self, x: torch.Tensor, relu: bool, frozen: torch.Tensor) -> torch.Tensor:
         """Return float32 [N, C, H, W] quantized and dequantized, after a ReLU if that is said."""
-        low = max(INT8_MIN, self.zero_point) if relu else INT8_MIN
         growth = self.growth(frozen)
-        return fake_quantize(x, growth, low - self.zero_point, INT8_MAX - self.zero_point, self.start)
+        return fake_quantize(x, growth, max(self.low, 0) if relu else self.low, self.high, self.start)
 
     def growth(self, frozen: torch.Tensor) -> torch.Tensor:
         """Return the logarithm of the growth, 0 and with gradients of 0 where the scale is final."""
@@ -260,7 +260,7 @@ class LearnedScales(nn.Module):
         activation = self._activation(tensor)
         scale = activation.scale(self.frozen)
         try:
-            return QParams(scale, activation.zero_point)
+            return QParams(scale, activation.zero_point, activation.reach)
         except UsageError:
             raise UsageError(
                 f"tensor {tensor!r}: its scale is {scale!r} after training, and int8 needs a finite number above 0; "

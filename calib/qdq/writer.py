@@ -1,4 +1,4 @@
-"""The QDQ ONNX writer: the float graph with a QuantizeLinear/DequantizeLinear pair on every int8 tensor.
+"""The QDQ ONNX writer: the float graph with a QuantizeLinear/DequantizeLinear pair on every int8 or int16 tensor.
 
 Weights are int8 initializers with a scale per output channel behind a DequantizeLinear; biases stay float32. The file
 alone defines the program: the integers follow from its scales by `calib.integer.qparams` and `calib.integer.lower`.
@@ -15,16 +15,18 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from calib.integer.qparams import QParams, quantize_weights
+from calib.integer.qparams import WIDEST, QParams, quantize_weights
 from calib.qdq.digest import program_digest
 from calib.settings.config import QuantConfig
+from calib.settings.policy import moves
 from calib.settings.quantspec import QuantSpec
 from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
-from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
+from repghost.graph.operators import INPUT, Classifier, Concat, Convolution, Graph, Operator
 from repghost.graph.shapes import Shape, shapes_of
 from repghost.sizes import Size
 
 OPSET = 17
+WIDE_OPSET = 21  # the first one that quantizes to int16
 
 # Keys of the metadata; every value is a string, structured ones are JSON.
 MODEL = "repghost.model"
@@ -59,21 +61,31 @@ class Description:
 
 
 class _Writer(OnnxGraph):
-    """Tensors are int8 as soon as a Q/DQ pair follows them."""
+    """Tensors are integers as soon as a Q/DQ pair follows them.
+
+    A Clip to both sides alike before a pair of int16 says how far it reaches, where that is less than 16 bits do. What
+    only moves numbers has the limits of what it reads.
+    """
 
     def __init__(self, spec: QuantSpec, shapes: Mapping[str, Shape]) -> None:
         super().__init__(shapes)
         self.spec = spec
         self.readable: dict[str, str] = {}  # tensor -> the ONNX tensor its readers take
 
-    def publish(self, tensor: str) -> None:
-        """Make a float tensor readable, through a Q/DQ pair if it is int8."""
+    def publish(self, tensor: str, moved: bool = False) -> None:
+        """Make a float tensor readable, through a Q/DQ pair if it is quantized; `moved` tells that it was before."""
         qparams = self.spec.activations.get(tensor)
-        self.readable[tensor] = tensor if qparams is None else self._quantized(tensor, qparams)
+        self.readable[tensor] = tensor if qparams is None else self._quantized(tensor, qparams, moved)
 
-    def _quantized(self, tensor: str, qparams: QParams) -> str:
+    def _quantized(self, tensor: str, qparams: QParams, moved: bool) -> str:
         scale = self.constant(f"{tensor}.scale", np.asarray(qparams.scale, np.float32))
-        zero = self.constant(f"{tensor}.zero_point", np.asarray(qparams.zero_point, np.int8))
+        zero = self.constant(f"{tensor}.zero_point", np.asarray(qparams.zero_point, qparams.element))
+        if qparams.is_wide and qparams.reach != WIDEST and not moved:
+            limit = qparams.high * qparams.scale
+            limits = (("lowest", -limit), ("highest", limit))
+            ends = [self.constant(f"{tensor}.{end}", np.asarray(value, np.float32)) for end, value in limits]
+            self.nodes[-1].output[0] = f"{tensor}.unlimited"
+            self.node("Clip", f"{tensor}.limit", (f"{tensor}.unlimited", *ends), tensor)
         self.node("QuantizeLinear", f"{tensor}.quantize", (tensor, scale, zero), f"{tensor}.quantized")
         inputs = (f"{tensor}.quantized", scale, zero)
         return self.node("DequantizeLinear", f"{tensor}.dequantize", inputs, f"{tensor}.dequantized")
@@ -110,7 +122,7 @@ class _Writer(OnnxGraph):
                 return
             case _:
                 self.weightless(op, [self.readable[name] for name in op.inputs])
-        self.publish(op.name)
+        self.publish(op.name, moves(op) or isinstance(op, Concat))
 
 
 def build_qdq(graph: Graph, spec: QuantSpec, size: Size) -> onnx.ModelProto:
@@ -131,7 +143,8 @@ def build_qdq(graph: Graph, spec: QuantSpec, size: Size) -> onnx.ModelProto:
         writer.operator(operator)
     if not isinstance(graph.operators[-1], Classifier):
         writer.node("Flatten", f"{graph.output}.flatten", (writer.readable[graph.output],), LOGITS, axis=1)
-    return writer.model("network", (1, *shapes[INPUT]), shapes[graph.output][0], OPSET, {})
+    opset = WIDE_OPSET if any(q.is_wide for q in spec.activations.values()) else OPSET
+    return writer.model("network", (1, *shapes[INPUT]), shapes[graph.output][0], opset, {})
 
 
 def describe(

@@ -17,6 +17,7 @@ CONFIG_VERSION = 1
 SEARCH = "search"  # a key of configs that a search wrote: what it tried; ignored when read
 DEPTHWISE_ACCUMULATORS = ("int16", "int32")
 WEIGHT_RANGES = ("min_max", "mse")
+ACTIVATIONS = ("int8", "int16")
 AUTO = "auto"  # of bias_correction: where it brings predictions nearer to float's
 SWITCHES = ("ranges_by_answers", "equalize", "bias_correction", "learned_rounding")
 Changes = tuple[tuple[str, Any], ...]  # the settings of a pattern that differ from the defaults
@@ -33,12 +34,14 @@ class LayerSettings:
         depthwise_accumulator: int16 (fast kernels, weights a little coarser) or int32.
         weight_range: min_max (the largest weight of a channel is 127) or mse (the scale with the least square error);
             of no effect on int16 layers, whose scales follow from their accumulators (`calib.weight_scales.planning`).
+        activations: int8, or int16 for a layer that reads 16 bits (`calib.settings.wide`); its weights stay int8.
     """
 
     observer: str = "percentile"
     percentile: float = 99.99
     depthwise_accumulator: str = "int16"
     weight_range: str = "min_max"
+    activations: str = "int8"
 
     def __post_init__(self) -> None:
         """Refuse names outside their tables and a percentile outside (50, 100]."""
@@ -47,6 +50,8 @@ class LayerSettings:
             raise unknown_value("depthwise_accumulator", self.depthwise_accumulator, DEPTHWISE_ACCUMULATORS)
         if self.weight_range not in WEIGHT_RANGES:
             raise unknown_value("weight_range", self.weight_range, WEIGHT_RANGES)
+        if self.activations not in ACTIVATIONS:
+            raise unknown_value("activations", self.activations, ACTIVATIONS)
         if isinstance(self.percentile, bool) or not isinstance(self.percentile, int | float):
             raise UsageError(f"percentile must be a number in (50, 100], not {self.percentile!r}.")
         if not 50.0 < self.percentile <= 100.0:
@@ -129,7 +134,7 @@ class QuantConfig:
         return {
             "version": CONFIG_VERSION,
             "policy": self.policy,
-            **asdict(self.defaults),
+            **_written(self.defaults),
             **{name: getattr(self, name) for name in SWITCHES},
             "layers": {pattern: None if changes is None else dict(changes) for pattern, changes in self.layers},
         }
@@ -137,6 +142,14 @@ class QuantConfig:
     def to_json(self) -> str:
         """Return the JSON text of `to_dict`."""
         return json.dumps(self.to_dict(), indent=2)
+
+
+def _written(settings: LayerSettings) -> dict[str, Any]:
+    """Return the JSON form of settings; of activations only what is not usual, which older programs do not know."""
+    values = asdict(settings)
+    if settings.activations == LayerSettings.activations:
+        del values["activations"]
+    return values
 
 
 def default_config(policy: str | None = None) -> QuantConfig:

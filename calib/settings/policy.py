@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calib.integer.qparams import INT8_MAX, INT8_MIN, QParams
+from calib.integer.qparams import INT8_MAX, INT8_MIN, INT16_MAX, QParams
 from calib.settings.quantspec import QuantSpec
 from repghost.errors import unknown_value
 from repghost.graph.operators import INPUT, Classifier, Concat, Graph, Mover, Operator, Resize
 
 NO_FLOAT_LAYERS = (
     "an integer program has no float layers, so only --policy tensorrt can leave layers in float. Give them finer "
-    'settings instead, e.g. {"observer": "min_max", "depthwise_accumulator": "int32"}, or train under quantization '
-    "with `repghost qat`."
+    'settings instead, e.g. {"activations": "int16"} or {"depthwise_accumulator": "int32"}, or train under '
+    "quantization with `repghost qat`."
 )
 
 
@@ -32,6 +32,7 @@ class Policy:
         symmetric: every activation's zero point is 0.
         int16_depthwise: the kernels can accumulate depthwise convolutions in int16, so their weight scales follow
             `calib.weight_scales.planning`.
+        int16_activations: the kernels have layers in 16-bit activations by 8-bit weights (`calib.settings.wide`).
         integer_only: every layer has to be int8.
         bias_correction: the default of the setting. Biases are float on TensorRT and cost nothing there; what was
             measured is in docs/quantization.md and docs/jetson.md.
@@ -41,6 +42,7 @@ class Policy:
     name: str
     symmetric: bool
     int16_depthwise: bool
+    int16_activations: bool
     integer_only: bool
     bias_correction: bool | str
     summary: str
@@ -53,6 +55,7 @@ POLICIES: dict[str, Policy] = {
             "cpu",
             symmetric=False,
             int16_depthwise=True,
+            int16_activations=True,
             integer_only=True,
             bias_correction="auto",
             summary="affine activations, int16 depthwise accumulators; for `repghost compile`",
@@ -61,6 +64,7 @@ POLICIES: dict[str, Policy] = {
             "tensorrt",
             symmetric=True,
             int16_depthwise=False,
+            int16_activations=False,
             integer_only=False,
             bias_correction=True,
             summary="symmetric activations (zero point 0), corrected biases; for TensorRT",
@@ -128,6 +132,20 @@ def scale_owners(graph: Graph) -> dict[str, str]:
 
 def _has_own_scale(op: Operator | None) -> bool:
     return op is not None and not moves(op)
+
+
+def wide_qparams(low: float, high: float, reach: int) -> QParams | None:
+    """Return the scale with which int16 covers [low, high], or None for a range without extent.
+
+    Args:
+        low: smallest value.
+        high: largest value.
+        reach: of the tensor (`QParams.reach`).
+    """
+    scale = np.float32(max(-low, high, 0.0) / min(reach, INT16_MAX))
+    if not (np.isfinite(scale) and scale >= np.finfo(np.float32).tiny):
+        return None
+    return QParams(float(scale), 0, reach)
 
 
 def qparams_of_range(low: float, high: float, symmetric: bool) -> QParams | None:

@@ -33,7 +33,7 @@ class QuantSpec:
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; `from_dict` reads back equal numbers."""
         return {
-            "activations": {name: [q.scale, q.zero_point] for name, q in self.activations.items()},
+            "activations": {name: _numbers(q) for name, q in self.activations.items()},
             "weight_scales": {name: [float(s) for s in scales] for name, scales in self.weight_scales.items()},
             "accumulators": dict(self.accumulators),
             "notes": list(self.notes),
@@ -44,7 +44,10 @@ class QuantSpec:
     def from_dict(cls, values: Mapping[str, Any]) -> QuantSpec:
         """Return the value that `to_dict` wrote."""
         return cls(
-            {name: QParams(float(scale), int(zero)) for name, (scale, zero) in values["activations"].items()},
+            {
+                name: QParams(float(scale), int(zero), *map(int, reach))
+                for name, (scale, zero, *reach) in values["activations"].items()
+            },
             {name: np.asarray(scales, np.float32) for name, scales in values["weight_scales"].items()},
             dict(values["accumulators"]),
             tuple(values["notes"]),
@@ -55,10 +58,16 @@ class QuantSpec:
         """Return a text table: each tensor's covered range, scale and zero point, each layer's weight scales."""
         lines = [f"{'tensor':32} {'low':>10} {'high':>10} {'scale':>12} {'zero':>5}"]
         for name, q in self.activations.items():
-            low, high = q.scale * (-128 - q.zero_point), q.scale * (127 - q.zero_point)
-            lines.append(f"{name:32} {low:10.4f} {high:10.4f} {q.scale:12.6g} {q.zero_point:5d}")
+            low, high = q.scale * (q.low - q.zero_point), q.scale * (q.high - q.zero_point)
+            wide = "  int16" if q.is_wide else ""
+            lines.append(f"{name:32} {low:10.4f} {high:10.4f} {q.scale:12.6g} {q.zero_point:5d}{wide}")
         lines.append(f"{'layer':32} {'least':>10} {'largest':>10}   accumulator")
         for name, scales in self.weight_scales.items():
             kind = self.accumulators.get(name, "int32")
             lines.append(f"{name:32} {scales.min():10.3g} {scales.max():10.3g}   {kind}")
         return "\n".join(lines)
+
+
+def _numbers(q: QParams) -> list[float | int]:
+    """Return scale and zero point, and how far int16 reaches."""
+    return [q.scale, q.zero_point] if q.reach is None else [q.scale, q.zero_point, q.reach]

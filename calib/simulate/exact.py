@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from calib.integer import lower
-from calib.integer.qparams import INT8_MAX, INT8_MIN, quantize_weights
+from calib.integer.qparams import QParams, quantize_weights
 from calib.integer.values import Epilogue
 from calib.integer.values import Tensor as ProgramTensor
 from calib.settings.policy import NO_FLOAT_LAYERS, float_parts
@@ -76,14 +76,14 @@ class ExactNetwork:
 
         Args:
             images: float32 [N, C, H, W], normalized.
-            observe: called with each int8 tensor's name and its values, int32 [N, C, H, W].
+            observe: called with the name of each tensor of integers and its values, int32 [N, C, H, W].
         """
 
-        def int8_alone(name: str, value: torch.Tensor) -> None:
+        def integers_alone(name: str, value: torch.Tensor) -> None:
             if observe is not None and name in self._spec.activations:
                 observe(name, value)
 
-        scores = run(self._graph, self._kernels, self.quantize_input(images), int8_alone)
+        scores = run(self._graph, self._kernels, self.quantize_input(images), integers_alone)
         output = self._spec.activations.get(self._graph.output)
         return scores if output is None else ((scores - output.zero_point).float() * output.scale).flatten(1)
 
@@ -91,7 +91,7 @@ class ExactNetwork:
         """Return normalized images as int8 values, stored as int32."""
         qparams = self._spec.activations[INPUT]
         scaled = torch.round(images.to(torch.float32) / torch.tensor(qparams.scale, dtype=torch.float32))
-        return torch.clamp(scaled + qparams.zero_point, INT8_MIN, INT8_MAX).to(torch.int32)
+        return torch.clamp(scaled + qparams.zero_point, qparams.low, qparams.high).to(torch.int32)
 
     def _prepare(self, graph: Graph, op: Layer) -> _Layer:
         """Return the layer's integers; a convolution inside an add gets the add's epilogue."""
@@ -102,7 +102,7 @@ class ExactNetwork:
         epilogue: Epilogue
         if isinstance(op, Classifier):
             epilogue, start = lower.lower_logits(layer)
-            return _Layer(_exact(weight)[:, :, None, None], _column(start, x.zero_point, weight), epilogue)
+            return _Layer(_exact(weight, x)[:, :, None, None], _column(start, x.zero_point, weight), epilogue)
         output = graph.epilogue(op)
         y, other = activations[output.output], output.residual
         residual = None if other is None else ProgramTensor(other, 1, 1, len(scales), activations[other])
@@ -110,10 +110,10 @@ class ExactNetwork:
         lowered = lower.lower_depthwise(layer, written) if op.is_depthwise else lower.lower_dense(layer, written)
         epilogue, start = lowered
         column = _column(start, x.zero_point, weight)
-        return _Layer(_exact(weight), column, epilogue, op)
+        return _Layer(_exact(weight, x), column, epilogue, op)
 
     def _convolution(self, op: Convolution, x: torch.Tensor) -> torch.Tensor:
-        """Return a convolution's int8 values, or its int32 accumulators [N, C, H, W] for the add that requantizes."""
+        """Return a convolution's integers, or its int32 accumulators [N, C, H, W] for the add that requantizes."""
         acc = self._accumulate(op, x)
         return acc if op.name in self._adds else finish(self._layers[op.name].epilogue, acc, None)
 
@@ -138,9 +138,9 @@ class ExactNetwork:
         return sums.to(torch.int32) + layer.start
 
 
-def _exact(weight: NDArray[np.int8]) -> torch.Tensor:
+def _exact(weight: NDArray[np.int8], x: QParams) -> torch.Tensor:
     """Return the weights in the float type in which every partial sum of w * (q - z) is exact."""
-    bound = 255 * np.abs(weight.reshape(len(weight), -1).astype(np.int64)).sum(axis=1).max()
+    bound = x.farthest * np.abs(weight.reshape(len(weight), -1).astype(np.int64)).sum(axis=1).max()
     return torch.from_numpy(weight.astype(np.float32 if bound < FLOAT32_EXACT else np.float64))
 
 

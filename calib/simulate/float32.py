@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calib.integer.qparams import INT8_MAX, INT8_MIN, QParams, quantize_weights
+from calib.integer.qparams import QParams, quantize_weights
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.fake_quantize import fake_quantize
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
@@ -31,7 +31,7 @@ def through_int8(x: torch.Tensor, qparams: QParams | None) -> torch.Tensor:
     """Return a tensor after quantization and dequantization, or unchanged where `qparams` is None."""
     if qparams is None:
         return x
-    low, high = INT8_MIN - qparams.zero_point, INT8_MAX - qparams.zero_point
+    low, high = qparams.low - qparams.zero_point, qparams.high - qparams.zero_point
     return fake_quantize(x, torch.zeros(()), low, high, qparams.scale)  # exp(0) is 1 on every machine
 
 

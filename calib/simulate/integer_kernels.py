@@ -1,4 +1,4 @@
-"""Operators without weights on the integers of int8 tensors, and what follows an accumulator, in PyTorch.
+"""Operators without weights on the integers of tensors, and what follows an accumulator, in PyTorch.
 
 Values are int32 [N, C, H, W]. The constants come from `calib.integer.lower`, as those of the compiled kernels.
 """
@@ -17,7 +17,6 @@ from calib.integer import lower
 from calib.integer.functions import requantization, table_of
 from calib.integer.qparams import (
     ADD_SHIFT,
-    INT8_MAX,
     INT8_MIN,
     INT16_MAX,
     INT16_MIN,
@@ -25,10 +24,19 @@ from calib.integer.qparams import (
     Q15_ADD_SHIFT,
     Q15_SHIFT,
     RESIDUAL_SHIFT,
+    WIDE_ADD_SHIFT,
     QParams,
     linear_taps,
 )
-from calib.integer.values import Epilogue, Requantize, RequantizeAdd, RequantizeQ15, RequantizeQ15Add, ToLogits
+from calib.integer.values import (
+    Epilogue,
+    Requantize,
+    RequantizeAdd,
+    RequantizeQ15,
+    RequantizeQ15Add,
+    RequantizeWideAdd,
+    ToLogits,
+)
 from repghost.errors import UsageError
 from repghost.graph.operators import (
     Add,
@@ -39,6 +47,7 @@ from repghost.graph.operators import (
     GlobalAveragePool,
     MaxPool,
     Multiply,
+    Narrow,
     Operator,
     Pad,
     Resize,
@@ -54,7 +63,7 @@ def integer_kernels(qparams: Mapping[str, QParams]) -> Kernels[torch.Tensor]:
     """Return the kernels of the operators without weights.
 
     Args:
-        qparams: scale and zero point of each int8 tensor.
+        qparams: scale and zero point of each tensor.
     """
     return {kind: partial(compute, qparams) for kind, compute in KERNELS.items()}
 
@@ -64,17 +73,43 @@ def _centred(qparams: Mapping[str, QParams], name: str, x: torch.Tensor) -> torc
 
 
 def _sum(qparams: Mapping[str, QParams], op: Add | Subtract, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    y = qparams[op.name]
+    y, sign = qparams[op.name], -1 if isinstance(op, Subtract) else 1
+    centred = _centred(qparams, op.input, x), _centred(qparams, op.other, other)
+    bounds = lower.integer_bounds(op.clamp, y)
+    if any(params.is_wide for params in (qparams[op.input], qparams[op.other], y)):
+        wide = lower.lower_wide_add(qparams[op.input], qparams[op.other], y)
+        if wide is None:
+            raise UsageError(
+                f"{op.name}: an input's scale is too many times the output's; calibrate with other pictures."
+            )
+        return torch.clamp(_add_wide(*centred, torch.tensor(wide[0]), sign * wide[1]) + y.zero_point, *bounds)
     factors = lower.lower_add(qparams[op.input], qparams[op.other], y)
     if factors is None:
         raise UsageError(
             f"{op.name}: an input's scale is more than {lower.LARGEST_RATIO} times the output's; calibrate with other "
             "pictures."
         )
-    sign = -1 if isinstance(op, Subtract) else 1
-    total = _centred(qparams, op.input, x) * factors[0] + _centred(qparams, op.other, other) * (sign * factors[1])
+    total = centred[0] * factors[0] + centred[1] * (sign * factors[1])
     rounded = ((total + (1 << (ADD_SHIFT - 1))) >> ADD_SHIFT) + y.zero_point
-    return torch.clamp(rounded, *lower.integer_bounds(op.clamp, y))
+    return torch.clamp(rounded, *bounds)
+
+
+def _add_wide(acc: torch.Tensor, other: torch.Tensor, multiplier: torch.Tensor, factor: float) -> torch.Tensor:
+    """Return (rint(float32(acc) * M) + rint(float32(r) * R) + 8) >> 4, see `qparams.requantize_wide_add`."""
+    total = torch.round(acc.to(torch.float32) * multiplier).to(torch.int32)
+    total += torch.round(other.to(torch.float32) * torch.tensor(factor)).to(torch.int32)
+    return (total + (1 << (WIDE_ADD_SHIFT - 1))) >> WIDE_ADD_SHIFT
+
+
+def rescaled(x: QParams, y: QParams, values: torch.Tensor) -> torch.Tensor:
+    """Return integers at another scale: by a table between int8 tensors, as the program does."""
+    if x.is_wide or y.is_wide:
+        return finish(lower.lower_rescale(x, y), values - x.zero_point)
+    return looked_up(requantization(x, y), values)
+
+
+def _narrow(qparams: Mapping[str, QParams], op: Narrow, x: torch.Tensor) -> torch.Tensor:
+    return rescaled(qparams[op.input], qparams[op.name], x)
 
 
 def _product(qparams: Mapping[str, QParams], op: Multiply, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -117,7 +152,7 @@ def _average_pool(qparams: Mapping[str, QParams], op: AveragePool, x: torch.Tens
     lowered = [lower.lower_pool(int(count), qparams[op.input], y)[1].multiplier for count in counts]
     factors = torch.from_numpy(np.concatenate(lowered))[place]
     scaled = torch.round(acc.to(torch.float32) * factors).to(torch.int32) + y.zero_point
-    return torch.clamp(scaled, INT8_MIN, INT8_MAX)
+    return torch.clamp(scaled, y.low, y.high)
 
 
 def _pad(qparams: Mapping[str, QParams], op: Pad, x: torch.Tensor) -> torch.Tensor:
@@ -132,9 +167,7 @@ def _max_pool(qparams: Mapping[str, QParams], op: MaxPool, x: torch.Tensor) -> t
 def _concat(qparams: Mapping[str, QParams], op: Concat, *parts: torch.Tensor) -> torch.Tensor:
     y = qparams[op.name]
     given = zip(op.inputs, parts, strict=True)
-    return torch.cat(
-        [x if qparams[name] == y else looked_up(requantization(qparams[name], y), x) for name, x in given], 1
-    )
+    return torch.cat([x if qparams[name] == y else rescaled(qparams[name], y, x) for name, x in given], 1)
 
 
 def _resize(qparams: Mapping[str, QParams], op: Resize, x: torch.Tensor) -> torch.Tensor:
@@ -171,6 +204,7 @@ KERNELS: Mapping[type[Operator], Callable[..., torch.Tensor]] = {
     ShuffleChannels: lambda qparams, op, x: MOVES[ShuffleChannels](op, x),
     Pad: _pad,
     Resize: _resize,
+    Narrow: _narrow,
 }
 
 
@@ -187,6 +221,10 @@ def finish(epilogue: Epilogue, acc: torch.Tensor, residual: torch.Tensor | None 
             total = torch.round(acc.to(torch.float32) * multiplier).to(torch.int32)
             total += (residual - epilogue.residual.qparams.zero_point) * epilogue.residual_factor
             total = ((total + (1 << (ADD_SHIFT - 1))) >> ADD_SHIFT) + epilogue.zero_point
+        case RequantizeWideAdd():
+            assert residual is not None
+            other = residual - epilogue.residual.qparams.zero_point
+            total = _add_wide(acc, other, multiplier, epilogue.residual_factor) + epilogue.zero_point
         case RequantizeQ15():
             offset = torch.from_numpy(epilogue.offset.astype(np.int32))[:, None, None]
             total = _saturate(_multiply_q15(acc, multiplier) + offset)

@@ -48,7 +48,7 @@ def with_tables(graph: Graph, qparams: Mapping[str, QParams]) -> Graph:
         graph: the network.
         qparams: scale and zero point of each int8 tensor.
     """
-    known = {name: _Known(name, dequantize(EVERY, params)) for name, params in qparams.items()}
+    known = {name: _Known(name, dequantize(EVERY, q)) for name, q in qparams.items() if not q.is_wide}
     operators: list[Operator | Table] = []
     for op in graph.operators:
         table = _table(op, known, qparams)
@@ -62,7 +62,7 @@ def with_tables(graph: Graph, qparams: Mapping[str, QParams]) -> Graph:
 
 def _table(op: Operator, known: Mapping[str, _Known], qparams: Mapping[str, QParams]) -> NDArray[np.int8] | None:
     """Return what an operator makes of each integer of the one tensor that it depends on; None where of several."""
-    if op.name not in qparams or any(name not in known for name in op.inputs):
+    if op.name not in qparams or qparams[op.name].is_wide or any(name not in known for name in op.inputs):
         return None
     if len({known[name].source for name in op.inputs}) > 1:
         return None

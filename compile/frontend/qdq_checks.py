@@ -12,7 +12,7 @@ from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE, Node
 from repghost.errors import UsageError
 
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # below, float32 loses digits
-LARGEST_SCALE = float(np.finfo(np.float32).max) / 256  # above, a dequantized value can overflow
+LARGEST_SCALE = float(np.finfo(np.float32).max) / 65536  # above, a dequantized value can overflow
 DEFAULT_AXIS = 1  # ONNX's default
 BROADCASTING = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "PRelu")
 
@@ -98,14 +98,23 @@ def _check_zero_point(node: Node, scale: NDArray[Any], constants: Mapping[str, N
     zero_point = _constant("zero point", name, constants)
     # An int32 bias is dequantized with an int32 zero point of 0; everything else is int8.
     bias = node.operator == DEQUANTIZE and zero_point.dtype == np.int32 and not zero_point.any()
-    if zero_point.dtype != np.int8 and not bias:
-        raise UsageError(f"its zero point is {zero_point.dtype}; int8 is allowed.")
+    if zero_point.dtype == np.int16:
+        _check_wide(zero_point, is_weight)
+    elif zero_point.dtype != np.int8 and not bias:
+        raise UsageError(f"its zero point is {zero_point.dtype}; int8 is allowed, and int16 for activations.")
     if zero_point.size != scale.size:
         raise UsageError(f"it has {scale.size} scales and {zero_point.size} zero points; as many of each are allowed.")
     if zero_point.size > 1 and zero_point.any() and is_weight:
         raise UsageError("it has a scale per channel and a zero point other than 0; per channel, only 0 is allowed.")
     if len({*zero_point.reshape(-1).tolist()}) > 1:
         raise UsageError("it has several zero points for an activation; one for all channels is allowed.")
+
+
+def _check_wide(zero_point: NDArray[Any], is_weight: bool) -> None:
+    if is_weight:
+        raise UsageError("it quantizes a constant to 16 bits; weights are int8, activations alone may be int16.")
+    if zero_point.size != 1 or zero_point.any():
+        raise UsageError("an activation of 16 bits has one scale, and a zero point of 0.")
 
 
 def _check_axis(node: Node, scale: NDArray[Any], shape: tuple[int, ...], is_weight: bool) -> None:

@@ -19,7 +19,7 @@ from calib.qdq.digest import program_digest
 from calib.qdq.writer import DIGEST, PREPROCESS
 from compile.frontend.qdq_checks import check_broadcasts, check_quantization
 from compile.frontend.split_to_slices import SPLIT, split_into_slices
-from compile.frontend.uint8_to_int8 import to_signed, unsigned_tensors
+from compile.frontend.uint8_to_int8 import tensors_of, to_signed
 from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
 from repghost.data.images.chosen_preprocess import resized
 from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess
@@ -28,14 +28,16 @@ from repghost.sizes import MAX_SIDE, check_size, size_text
 from repghost.untrusted import parse_json
 
 CHANNELS = (3, 1)  # of an image
-TENSOR_TYPES = {TensorProto.FLOAT: "float32", TensorProto.INT8: "int8", TensorProto.UINT8: "uint8"}
+TENSOR_TYPES = {
+    TensorProto.FLOAT: "float32", TensorProto.INT8: "int8", TensorProto.UINT8: "uint8", TensorProto.INT16: "int16"
+}  # fmt: skip
 
 
 def read_qdq(path: Path, preprocess: Preprocess | None = None) -> QdqGraph:
     """Read a QDQ ONNX file and check everything the passes rely on.
 
     Args:
-        path: a file as `repghost quantize` writes it, or any other QDQ network with tensors of 8 bits.
+        path: a file as `repghost quantize` writes it, or any other QDQ network with tensors of 8 bits or symmetric 16.
         preprocess: how images become the network's input, for a file that does not say so itself.
 
     Returns:
@@ -91,7 +93,8 @@ def _read(model: onnx.ModelProto, preprocess: Preprocess | None) -> QdqGraph:
     output = _only_output(inferred.graph)
     shapes.update({name: array.shape for name, array in constants.items()})
     nodes = _nodes(static.graph, constants, shapes)
-    nodes, constants = to_signed(nodes, constants, unsigned_tensors(inferred))
+    unsigned, wide = (tensors_of(inferred, kind) for kind in (TensorProto.UINT8, TensorProto.INT16))
+    nodes, constants = to_signed(nodes, constants, unsigned, wide)
     check_quantization(nodes, constants, shapes)
     check_broadcasts(nodes, constants, shapes)
     preprocess = _preprocess(metadata, preprocess, shapes[image])
@@ -166,7 +169,7 @@ def _static_shape(value: onnx.ValueInfoProto, source: str = "") -> tuple[int, ..
         kind = kinds.Name(tensor.elem_type) if tensor.elem_type in kinds.values() else tensor.elem_type
         raise UsageError(
             f"tensor {value.name!r} has type {kind}; {', '.join(TENSOR_TYPES.values())} are understood. "
-            "Quantize activations to 8 bits (in ONNX Runtime: QuantType.QInt8)."
+            "Quantize activations to 8 bits, or to signed 16 (in ONNX Runtime: QuantType.QInt8)."
         )
     sizes = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
     if not tensor.HasField("shape") or any(size is None or size < 1 for size in sizes):

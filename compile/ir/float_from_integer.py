@@ -33,11 +33,13 @@ from calib.integer.program import (
     Operator,
     Pad,
     Program,
+    Rescale,
     SelectPixels,
     ShuffleChannels,
+    WideAdd,
 )
-from calib.integer.qparams import INT8_MAX, INT8_MIN, LINEAR_SHIFT
-from calib.integer.values import Requantize, RequantizeAdd, Tensor, ToLogits
+from calib.integer.qparams import ADD_SHIFT, LINEAR_SHIFT, WIDE_ADD_SHIFT
+from calib.integer.values import Requantize, RequantizeAdd, RequantizeWideAdd, Tensor, ToLogits
 from compile.ir.float_digest import program_digest
 from compile.ir.float_from_graph import is_broadcast, with_scores
 from compile.ir.float_program import (
@@ -68,9 +70,9 @@ from repghost.errors import UsageError
 from repghost.graph.formulas import HARD_SIGMOID
 from repghost.graph.operators import UNBOUNDED, Clamp, Step
 
-Clamped: TypeAlias = Requantize | RequantizeAdd | Add  # what has bounds
+Clamped: TypeAlias = Requantize | RequantizeAdd | RequantizeWideAdd | Add | WideAdd  # what has bounds
 
-ADD_UNIT = 4096  # of the multipliers before a residual add
+ADD_UNITS = {RequantizeAdd: 1 << ADD_SHIFT, RequantizeWideAdd: 1 << WIDE_ADD_SHIFT}  # of multipliers before an add
 
 
 def float_form(program: Program, preprocess: Preprocess) -> FloatProgram:
@@ -109,6 +111,8 @@ class _FloatForm:
         match op:
             case Dequantize():
                 self.tensors[op.output.name] = self.tensors[op.input.name]
+            case Rescale():
+                self.tensors[op.output.name] = self.tensors[op.input.name]
             case Lookup() if only_rescales(op):
                 self.tensors[op.output.name] = self.tensors[op.input.name]  # the same real numbers
             case Lookup() if self._only_gates(op):
@@ -119,12 +123,12 @@ class _FloatForm:
                 self._append(FloatFunction(op.name, self.tensors[op.input.name], self._output(op), formula_of(op)))
             case Multiply():
                 self._append(self._multiply(op))
-            case Add():
+            case Add() | WideAdd():
                 self._append(self._add(op))
             case _:
                 self._append(self._other(op))
                 epilogue = getattr(op, "epilogue", None)
-                if isinstance(epilogue, Requantize) and _limits(epilogue):
+                if isinstance(epilogue, Requantize) and _limits(epilogue, op.output):
                     limits = (Step("Clip", (0, *clamp_of(epilogue, op.output))),)
                     x = self.operators[-1].output
                     self._append(FloatFunction(f"{op.name}.clamp", x, self._output(op, ".clamped"), limits), op.output)
@@ -180,7 +184,7 @@ class _FloatForm:
 
     def _is_gate(self, op: Multiply, gate: Tensor) -> bool:
         fits = gate.shape == (1, 1, op.input.channels) and op.input != gate
-        return op.gate == gate and fits and not _limits(op.epilogue)
+        return op.gate == gate and fits and not _limits(op.epilogue, op.output)
 
     def _multiply(self, op: Multiply) -> FloatOperator:
         x, y = self.tensors[op.input.name], self._output(op)
@@ -190,7 +194,7 @@ class _FloatForm:
         other = self._spread(op.name, self.tensors[op.gate.name], y)
         return FloatMultiply(op.name, x, other, y, clamp_of(op.epilogue, op.output))
 
-    def _add(self, op: Add) -> FloatOperator:
+    def _add(self, op: Add | WideAdd) -> FloatOperator:
         x, y, clamp = self.tensors[op.input.name], self._output(op), clamp_of(op, op.output)
         other = self._spread(op.name, self.tensors[op.other.name], y, to_all=op.factor < 0)
         if min(op.factor, op.other_factor) >= 0:
@@ -217,8 +221,11 @@ class _FloatForm:
     def _convolution(self, op: Conv2d | DepthwiseConv2d) -> FloatOperator:
         weight, bias = real_weights(op)
         x, epilogue = self.tensors[op.input.name], op.epilogue
-        clamp = clamp_of(epilogue, op.output) if isinstance(epilogue, Requantize | RequantizeAdd) else UNBOUNDED
-        residual = self.tensors[epilogue.residual.name] if isinstance(epilogue, RequantizeAdd) else None
+        clamp, residual = UNBOUNDED, None
+        if isinstance(epilogue, Requantize | RequantizeAdd | RequantizeWideAdd):
+            clamp = clamp_of(epilogue, op.output)
+        if isinstance(epilogue, RequantizeAdd | RequantizeWideAdd):
+            residual = self.tensors[epilogue.residual.name]
         kind = FloatDepthwiseConv2d if isinstance(op, DepthwiseConv2d) else FloatConv2d
         layer = op.name, x, self._output(op), weight, bias
         return kind(*layer, op.strides, op.pads, clamp, dilations=op.dilations, residual=residual)
@@ -231,17 +238,17 @@ def _shares(op: AveragePool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return (shares[:, 0] / shares[0, 0]).astype(np.float32), shares[0].astype(np.float32)
 
 
-def _limits(bounds: Clamped) -> bool:
-    """Tell whether bounds are others than the ends of int8."""
-    return (bounds.low, bounds.high) != (INT8_MIN, INT8_MAX)
+def _limits(bounds: Clamped, output: Tensor) -> bool:
+    """Tell whether bounds are others than the ends of what a tensor holds."""
+    return (bounds.low, bounds.high) != (output.qparams.low, output.qparams.high)
 
 
 def clamp_of(bounds: Clamped, output: Tensor) -> Clamp:
     """Return the real numbers that integers are limited to; the ends of int8 are no limits, but for a ReLU's 0."""
     scale, zero = output.qparams.scale, output.qparams.zero_point
-    has_low = bounds.low > INT8_MIN or bounds.low == zero
+    has_low = bounds.low > output.qparams.low or bounds.low == zero
     low = float((bounds.low - zero) * np.float32(scale)) if has_low else UNBOUNDED[0]
-    high = float((bounds.high - zero) * np.float32(scale)) if bounds.high < INT8_MAX else UNBOUNDED[1]
+    high = float((bounds.high - zero) * np.float32(scale)) if bounds.high < output.qparams.high else UNBOUNDED[1]
     return low, high
 
 
@@ -260,11 +267,11 @@ def real_weights(op: Conv2d | DepthwiseConv2d) -> tuple[NDArray[np.float32], NDA
         UsageError: for an int16 epilogue, whose multiplier says it in another way.
     """
     epilogue, x = op.epilogue, op.input.qparams
-    if not isinstance(epilogue, Requantize | RequantizeAdd | ToLogits):
+    if not isinstance(epilogue, Requantize | RequantizeAdd | RequantizeWideAdd | ToLogits):
         raise UsageError(f"{op.name} accumulates in int16 and has no float form; ask for PRECISION=int8.")
     product = epilogue.multiplier.astype(np.float64)  # s_x * s_w of each channel
     if not isinstance(epilogue, ToLogits):
-        product = product * op.output.qparams.scale / (ADD_UNIT if isinstance(epilogue, RequantizeAdd) else 1)
+        product = product * op.output.qparams.scale / ADD_UNITS.get(type(epilogue), 1)
     per_channel = (slice(None), *[None] * (op.weight.ndim - 1))
     weight = op.weight * (product / x.scale)[per_channel]
     sums = op.weight.reshape(len(op.weight), -1).astype(np.int64).sum(axis=1)

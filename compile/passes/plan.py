@@ -11,11 +11,16 @@ from calib.integer.program import Operator
 from compile.ir.qdq_graph import DEQUANTIZE, DEQUANTIZE_SCORES, QUANTIZE, REQUANTIZE, SCALE_CHANNELS, Node, QdqGraph
 from compile.passes.fusion.fold_channel_constants import CONSTANT_OPERATORS
 from compile.passes.fusion.fuse_residual import HOSTS
+from compile.passes.quantization.keep_scales import MOVERS
 from compile.passes.rules import RULES, Refusal
 from compile.passes.rules.common import map_sizes
+from compile.passes.rules.pools.pool import SPELLINGS
 from repghost.errors import UsageError
 
 OF_MAPS_ALONE = (*CONSTANT_OPERATORS, "Concat")  # what reads no constants once the passes have run
+
+# Operators of tensors of 16 bits; what is computed by a table of 256 has none.
+WIDE_FORMS = (*HOSTS, *SPELLINGS, *MOVERS, "Add", "Sub", REQUANTIZE, SCALE_CHANNELS)
 
 LARGEST_TENSOR, LARGEST_SIDE = 1 << 28, 1 << 16  # a tensor lies in memory
 
@@ -80,6 +85,8 @@ def _float_edges(graph: QdqGraph, node: Node) -> Refusal | None:
         return Refusal(
             f"{real[0]!r} is quantized here and also used elsewhere in float; quantize it once for all readers"
         )
+    if refusal := _wide_misfit(graph, node):
+        return refusal
     if real:
         return Refusal(f"it reads {real[0]!r} in float; put QuantizeLinear and DequantizeLinear before it")
     if refusal := _constant_operand(graph, node, stored):
@@ -105,6 +112,19 @@ def _float_edges(graph: QdqGraph, node: Node) -> Refusal | None:
     ):
         return Refusal("the network's scores must be the result of a dense convolution or a linear layer")
     return None
+
+
+def _wide_misfit(graph: QdqGraph, node: Node) -> Refusal | None:
+    """Refuse 16 bits where an operator has no form for them."""
+    wide = [name for name in (*node.operands, node.output) if name in graph.qparams and graph.qparams[name].is_wide]
+    linear = node.operator == "Resize" and node.attributes.get("mode") == "linear"
+    if not wide or (node.operator in WIDE_FORMS and not linear):
+        return None
+    what = "writes" if wide[0] == node.output else "reads"
+    return Refusal(
+        f"it {what} {wide[0]!r} in 16 bits, which convolutions, linear layers, sums, averages and what only moves "
+        "numbers have a form for; quantize that tensor to 8 bits"
+    )
 
 
 def _is_large(shape: tuple[int, ...]) -> bool:

@@ -28,6 +28,7 @@ from repghost.graph.operators import (
     GlobalAveragePool,
     MaxPool,
     Multiply,
+    Narrow,
     Operator,
     Pad,
     Resize,
@@ -37,7 +38,7 @@ from repghost.graph.operators import (
 )
 from repghost.graph.shapes import Shape
 
-IR_VERSIONS = {17: 8, 19: 9}  # by opset, the one that came with it
+IR_VERSIONS = {17: 8, 19: 9, 21: 10}  # by opset, the one that came with it
 LOGITS = "logits"
 PRODUCER = "repghost"
 BINARY: dict[type, str] = {Add: "Add", Subtract: "Sub", Multiply: "Mul"}
@@ -135,6 +136,8 @@ class OnnxGraph:
                 self._resize(op, *inputs)
             case ShuffleChannels():
                 self._shuffle(op, *inputs)
+            case Narrow():
+                self.node("Identity", op.name, inputs, op.name)
             case _:
                 raise TypeError(f"{type(op).__name__} has weights")
 

@@ -195,6 +195,11 @@ class Resize(_Unary):
 
 
 @dataclass(frozen=True)
+class Narrow(_Unary):
+    """The same tensor again, for those that read it in 8 bits where others read it in 16 (`calib.settings.wide`)."""
+
+
+@dataclass(frozen=True)
 class Classifier(_Unary):
     """A last layer that writes the scores: logits = weight @ flatten(input) + bias."""
 
@@ -219,6 +224,7 @@ Operator: TypeAlias = (
     | ShuffleChannels
     | Pad
     | Resize
+    | Narrow
     | Classifier
 )
 

@@ -32,6 +32,7 @@ from repghost.graph.operators import (
     Layer,
     MaxPool,
     Multiply,
+    Narrow,
     Operator,
     Pad,
     Resize,
@@ -185,6 +186,7 @@ WEIGHTLESS: Kernels[torch.Tensor] = {
     GlobalAveragePool: lambda op, x: canonical.average(x),
     AveragePool: _average_pool,
     Resize: lambda op, x: canonical.resize(x, op.size, op.mode, op.coordinates, op.rounding),
+    Narrow: lambda op, x: x,
 }
 # The same for training: as fast as the machine can, on every device, rounded as it likes.
 FAST: Kernels[torch.Tensor] = {

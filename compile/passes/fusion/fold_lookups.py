@@ -47,12 +47,19 @@ def fold_lookups(graph: QdqGraph) -> QdqGraph:
     Where a function is left in float before an average, its range is known: it gets a scale and a zero point that cover
     it exactly.
     """
-    known = {name: _identity(name, params) for name, params in graph.qparams.items() if name not in graph.producers}
+    known = {
+        name: _identity(name, params)
+        for name, params in graph.qparams.items()
+        if name not in graph.producers and not params.is_wide
+    }
     if graph.input not in graph.qparams:
         known[graph.input] = _Function(None, graph.preprocess.table())
     nodes: list[Node] = []
     tables, qparams = dict(graph.tables), dict(graph.qparams)
     for node in graph.nodes:
+        if node.output in qparams and qparams[node.output].is_wide:  # no table holds 16 bits
+            nodes.append(node)
+            continue
         function = _evaluate(graph, node, known)
         if function is not None and _has_sizes_of(graph, function, node.output):
             if node.output not in qparams and _is_averaged(graph, node.output):

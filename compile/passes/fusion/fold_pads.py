@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from calib.integer.qparams import INT8_MIN
 from compile.ir.qdq_graph import Node, QdqGraph
 from compile.passes.rename import rename_inputs
 from compile.passes.rules.moves.pad import pad_value, pads_of
@@ -54,5 +53,7 @@ def _pads_alike(graph: QdqGraph, pad: Node, reader: Node) -> bool:
         return False
     if reader.attributes.get("auto_pad", "NOTSET") != "NOTSET" or len(reader.attributes.get("pads", (0,) * 4)) != 4:
         return False
-    wanted = {"Conv": graph.qparams[pad.output].zero_point, "MaxPool": INT8_MIN}.get(reader.operator)
+    wanted = {"Conv": graph.qparams[pad.output].zero_point, "MaxPool": graph.qparams[pad.output].low}.get(
+        reader.operator
+    )
     return wanted is not None and pad_value(graph, pad) == wanted

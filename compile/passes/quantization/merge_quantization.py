@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
 from compile.passes.rename import rename_inputs
 
@@ -28,5 +30,7 @@ def _identity(graph: QdqGraph, node: Node) -> tuple[object, ...]:
     """Return what two equal nodes have in common: operator, tensor, axis, and the values of scale and zero point."""
     parameters = [graph.constants[name] for name in node.inputs[1:] if name]
     zero_points = parameters[1].tobytes() if len(parameters) > 1 and parameters[1].any() else b""
+    if len(parameters) > 1 and parameters[1].dtype == np.int16:
+        zero_points = b"int16"
     attributes = tuple(sorted(node.attributes.items()))
     return node.operator, node.inputs[0], parameters[0].tobytes(), zero_points, attributes

@@ -14,6 +14,7 @@ from compile.passes.rules.elementwise.add import add
 from compile.passes.rules.elementwise.channel_slopes import channel_slopes
 from compile.passes.rules.elementwise.lookup import lookup
 from compile.passes.rules.elementwise.multiply import multiply
+from compile.passes.rules.elementwise.rescale import rescale
 from compile.passes.rules.input_table import input_table
 from compile.passes.rules.moves.concat import concat
 from compile.passes.rules.moves.crop import crop
@@ -32,6 +33,7 @@ RULES: tuple[Rule, ...] = (
     pool,
     gemm,
     lookup,
+    rescale,
     channel_slopes,
     multiply,
     add,

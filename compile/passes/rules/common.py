@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from calib.integer.lower import IntegerLayer, LayerOutput, integer_bounds
 from calib.integer.program import Operator
-from calib.integer.qparams import INT8_MAX, INT8_MIN, INT32_MAX, WEIGHT_MAX, QParams
+from calib.integer.qparams import INT32_MAX, WEIGHT_MAX, QParams
 from calib.integer.values import Tensor
 from compile.ir.qdq_graph import MISALIGNED, Node, QdqGraph
 
@@ -38,7 +38,7 @@ def map_sizes(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
 
 
 def tensor_of(graph: QdqGraph, name: str) -> Tensor:
-    """Return an int8 tensor, or the logits, with its NHWC sizes; [1, C] is a map of one pixel."""
+    """Return an int8 or int16 tensor, or the logits, with its NHWC sizes; [1, C] is a map of one pixel."""
     height, width, channels = map_sizes(graph.shapes[name]) or (0, 0, 0)  # `plan` refuses other shapes before
     return Tensor(name, height, width, channels, graph.qparams.get(name, QParams(1.0)))
 
@@ -122,8 +122,9 @@ def settle_dead_channels(layer: IntegerLayer, scale_y: float) -> IntegerLayer:
     """
     bias_steps = np.abs(np.asarray(layer.bias, np.float64)) / layer.step
     weight_sum = np.abs(layer.weight.reshape(len(layer.weight), -1).astype(np.int64)).sum(axis=1)
-    farthest = max(INT8_MAX - layer.input.zero_point, layer.input.zero_point - INT8_MIN)
-    dead = (bias_steps + 255 * weight_sum > INT32_MAX) & (weight_sum * farthest * layer.step < scale_y / 2)
+    x = layer.input
+    farthest = max(x.high - x.zero_point, x.zero_point - x.low)
+    dead = (bias_steps + x.farthest * weight_sum > INT32_MAX) & (weight_sum * farthest * layer.step < scale_y / 2)
     if not dead.any():
         return layer
     weight, scales = layer.weight.copy(), np.array(layer.scales, np.float32)

@@ -11,7 +11,7 @@ from calib.integer.program import AveragePool
 from compile.ir.qdq_graph import Node, QdqGraph
 from compile.passes.rules.common import Refusal, RuleResult, exceeds_int32, tensor_of
 from compile.passes.rules.geometry import geometry_of, shape_misfit
-from compile.passes.rules.pools.pool import LARGEST_MAP
+from compile.passes.rules.pools.pool import LARGEST_MAP, too_many
 
 
 def average_pool(graph: QdqGraph, node: Node) -> RuleResult:
@@ -34,7 +34,7 @@ def average_pool(graph: QdqGraph, node: Node) -> RuleResult:
         return Refusal("a window lies outside the map")
     counts = np.outer(rows, columns)
     bias, epilogue = lower_pool(taps, x.qparams, y.qparams, *integer_bounds(node.bounds, y.qparams), counts)
-    if refusal := exceeds_int32(255 * taps, epilogue.multiplier):
+    if refusal := too_many(x, taps) or exceeds_int32(x.qparams.farthest * taps, epilogue.multiplier):
         return refusal
     where = geometry.kernel, geometry.strides, geometry.pads
     return AveragePool(node.name, x, y, *where, bias, epilogue, geometry.dilations)

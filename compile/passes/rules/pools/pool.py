@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from calib.integer.lower import integer_bounds, lower_pool
 from calib.integer.program import GlobalAveragePool
+from calib.integer.qparams import INT32_MAX
+from calib.integer.values import Tensor
 from compile.ir.qdq_graph import Node, QdqGraph
 from compile.passes.rules.common import Refusal, RuleResult, exceeds_int32, tensor_of
 
@@ -25,7 +27,15 @@ def pool(graph: QdqGraph, node: Node) -> RuleResult:
     if output.shape != (1, 1, x.channels):
         return Refusal("its result is not one value for each channel")
     bias, epilogue = lower_pool(count, x.qparams, output.qparams, *integer_bounds(node.bounds, output.qparams))
-    return exceeds_int32(255 * count, epilogue.multiplier) or GlobalAveragePool(node.name, x, output, bias, epilogue)
+    refusal = too_many(x, count) or exceeds_int32(x.qparams.farthest * count, epilogue.multiplier)
+    return refusal or GlobalAveragePool(node.name, x, output, bias, epilogue)
+
+
+def too_many(x: Tensor, pixels: int) -> Refusal | None:
+    """Return a refusal where the sum of so many pixels could leave int32."""
+    if pixels * x.qparams.farthest <= INT32_MAX:
+        return None
+    return Refusal(f"the sum of {pixels} pixels of 16 bits could leave int32; quantize what it reads to 8 bits")
 
 
 def _is_global(graph: QdqGraph, node: Node, height: int, width: int) -> bool:
