@@ -18,7 +18,7 @@ from calib.settings.quantspec import QuantSpec
 from calib.simulate.float32 import dequantized_weight, through_int8
 from repghost.graph.elementary import exp, log
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
-from repghost.graph.run import float_kernels, followed_by, run, run_float, run_operator
+from repghost.graph.run import Kernels, float_kernels, followed_by, run, run_float, run_operator
 
 PIXELS = 1 << 18  # of the images of a run: the fewer it has, the more of it is the cost of its calls
 
@@ -117,13 +117,17 @@ class FloatTape:
             return side_by_side([own.get(index, part) for index, part in enumerate(x.split(size))]) if own else x
 
         reached = dependents(self._graph, [change.name for change in changes])
-        kernels = followed_by(float_kernels(parts=len(changes)), lambda op, x: change(op.name, x))
+        kernels = followed_by(self._kernels(len(changes)), lambda op, x: change(op.name, x))
         read = {reached.input, *(name for op in reached.operators for name in op.inputs)}
         made = {op.name for op in reached.operators}
         given = {name: change(name, side_by_side([self.tensors[name]] * len(changes))) for name in read - made}
         logits = run(reached, kernels, given[reached.input], given=given)
         for part in logits.flatten(1).split(size):
             yield part.movedim(0, -1).contiguous().movedim(-1, 0)  # in memory as it is alone
+
+    def _kernels(self, parts: int) -> Kernels[torch.Tensor]:
+        """Return what every operator computes, for images of several parts side by side."""
+        return float_kernels(parts=parts)
 
     def _divergence(self, logits: torch.Tensor) -> float:
         return float((self._probability * (self._log - _log_softmax(logits))).sum())

@@ -1,4 +1,4 @@
-"""A sensitivity analysis as rows with the cost of float, as a text table, and as an SVG figure."""
+"""A sensitivity analysis as rows with the cost of float and of 16 bits, as a text table, and as an SVG figure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "repghost-sensitivity", 1
 PROFILE_FORMAT = "repghost-profile"
-HEADS = ("layer", "#output in int8", "#weights in int8", "#of all", "#of the work", "#float costs, us")
+HEADS = (
+    "layer", "#output in int8", "#weights in int8", "#of all", "#of the work", "#gain in 16 bits", "#costs",
+    "#float costs, us",
+)  # fmt: skip
 SHOWN = 40  # rows of the figure: behind them the changes are too small to see
 LOOK = {"font.size": 10, "text.parse_math": False, "axes.spines.bottom": False}
 ROW_INCHES, BAR_HEIGHT, LABEL_ROOM = 0.25, 0.7, 1.3  # of the figure; shares of a row and of the longest bar
@@ -34,6 +37,9 @@ class Row:
         share: of the sum over all rows.
         work: share of the network's multiply-adds; None where it has none.
         price_us: microseconds that it takes longer in float than in int8; None where it was not measured.
+        gain: nats by which the answers come nearer to the float network's where it reads 16 bits and the rest is int8;
+            None where it cannot, or does.
+        instructions: estimated share of the network's by which they grow then (`calib.analysis.wide_cost`).
     """
 
     name: str
@@ -42,10 +48,16 @@ class Row:
     share: float
     work: float | None
     price_us: float | None
+    gain: float | None = None
+    instructions: float | None = None
 
 
 def make_rows(
-    entries: Sequence[Sensitivity], work: Mapping[str, float], prices: Mapping[str, float] | None = None
+    entries: Sequence[Sensitivity],
+    work: Mapping[str, float],
+    prices: Mapping[str, float] | None = None,
+    gains: Mapping[str, float] | None = None,
+    costs: Mapping[str, float] | None = None,
 ) -> tuple[Row, ...]:
     """Return a row for each entry, the most sensitive first.
 
@@ -53,11 +65,22 @@ def make_rows(
         entries: from `calib.analysis.sensitivity.measure_sensitivity`.
         work: from `repghost.graph.macs.shares_of_work`.
         prices: from `float_prices`, where they were measured.
+        gains: from `calib.analysis.wide_gain.measure_wide_gains`, where a layer can read 16 bits.
+        costs: from `calib.analysis.wide_cost.added_shares`.
     """
     total = sum(entry.total for entry in entries) or 1.0
-    prices = prices or {}
+    prices, gains, costs = prices or {}, gains or {}, costs or {}
     rows = [
-        Row(it.name, it.activation, it.weight, it.total / total, work.get(it.name), prices.get(it.name))
+        Row(
+            it.name,
+            it.activation,
+            it.weight,
+            it.total / total,
+            work.get(it.name),
+            prices.get(it.name),
+            gains.get(it.name),
+            costs.get(it.name) if it.name in gains else None,
+        )
         for it in entries
     ]
     return tuple(sorted(rows, key=lambda row: (-row.share, row.name)))
@@ -96,8 +119,10 @@ def to_dict(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_table(rows: Sequence[Row]) -> Table:
-    """Return the rows as a table; the price's column is left out where none is known."""
-    columns = len(HEADS) if any(row.price_us is not None for row in rows) else len(HEADS) - 1
+    """Return the rows as a table; columns of what is known of no layer are left out."""
+    known = [True] * 5 + [
+        any(getattr(row, field) is not None for row in rows) for field in ("gain", "instructions", "price_us")
+    ]
     cells = [
         (
             row.name,
@@ -105,11 +130,14 @@ def to_table(rows: Sequence[Row]) -> Table:
             "" if row.weight is None else f"{row.weight:.2e}",
             f"{row.share:.1%}",
             "" if row.work is None else f"{row.work:.1%}",
+            "" if row.gain is None else f"{row.gain:+.2e}",
+            "" if row.instructions is None else f"{row.instructions:+.1%}",
             "" if row.price_us is None else f"{row.price_us:+.1f}",
         )
         for row in rows
     ]
-    return make_table(HEADS[:columns], [line[:columns] for line in cells])
+    heads, *lines = ([cell for cell, shown in zip(line, known, strict=True) if shown] for line in (HEADS, *cells))
+    return make_table(heads, lines)
 
 
 def to_svg(rows: Sequence[Row], title: str) -> str:

@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from calib.analysis.sensitivity import measure_sensitivity
+from calib.analysis.wide_cost import added_shares
+from calib.analysis.wide_gain import candidates, measure_wide_gains
 from calib.ptq.apply import batches, check_channels, check_float_layers, choose_ranges, correct
 from calib.ptq.blocks import Block, find_blocks
 from calib.ptq.calibrate import collect_statistics
@@ -22,6 +24,7 @@ from calib.ptq.equalize import equalize
 from calib.settings.config import QuantConfig
 from calib.settings.policy import find_policy, float_parts
 from calib.settings.quantspec import QuantSpec
+from calib.settings.wide import widened
 from calib.simulate.exact import ExactNetwork
 from calib.simulate.float32 import SimulatedNetwork
 from repghost.data.images.preprocess import Preprocess
@@ -32,6 +35,8 @@ from repghost.graph.operators import Graph
 from repghost.graph.run import run_float
 
 MOST_FLOAT = 4  # blocks that the last resort leaves in float, one more in each trial
+WIDE_COUNTS = (1, 2, 4, 8, 16)  # of layers in 16-bit activations, more in each trial
+MOST_ADDED = 0.25  # of the network's instructions, by those layers
 SENSITIVITY_IMAGES = 64
 
 
@@ -162,6 +167,7 @@ def search_settings(
     config: QuantConfig,
     max_drop: float,
     on_trial: Callable[[Trial], None] | None = None,
+    most_added: float = MOST_ADDED,
 ) -> Search:
     """Return the cheapest settings whose loss on the held-out images is within `max_drop` points.
 
@@ -171,13 +177,14 @@ def search_settings(
         config: the settings to start from.
         max_drop: percentage points of top-1.
         on_trial: called with each trial once it is evaluated.
+        most_added: share of its instructions by which layers in 16-bit activations may make the network longer.
 
     Raises:
         AccuracyGateError: when no lever is enough; the message names the best.
     """
     bench = _Bench(graph, images)
     trials: list[Trial] = []
-    for lever in _levers(bench, config):
+    for lever in _levers(bench, config, most_added):
         wanted = lever.change(config)
         if any(wanted == trial.config for trial in trials):
             continue
@@ -202,9 +209,11 @@ def _beyond(config: QuantConfig) -> str:
     return "No layer was tried in float: an integer program has none, only files for TensorRT do (--policy tensorrt). "
 
 
-def _levers(bench: _Bench, config: QuantConfig) -> Iterator[Lever]:
-    """Yield the levers in order of their cost; float blocks come last, where a policy has room for them."""
+def _levers(bench: _Bench, config: QuantConfig, most_added: float) -> Iterator[Lever]:
+    """Yield the levers in order of their cost; layers of 16 bits or float blocks come last, where a policy has them."""
     yield from LEVERS
+    if find_policy(config.policy).int16_activations:
+        yield from bench.wide_levers(replace(config, ranges_by_answers=True), most_added)
     if not find_policy(config.policy).integer_only:
         yield from bench.float_levers(replace(config, ranges_by_answers=True))
 
@@ -238,11 +247,29 @@ class _Bench:
         if config.equalize:
             graph = equalize(graph, batches(self._images, self._preprocess))
             statistics = collect_statistics(graph, batches(self._images, self._preprocess))
+        graph = widened(graph, config)
         spec = choose_ranges(graph, statistics, self._images, self._preprocess, config)
         graph, spec = correct(graph, spec, self._images, self._preprocess, config)
         network = SimulatedNetwork(graph, spec) if float_parts(graph, spec) else ExactNetwork(graph, spec)
         difference = paired_difference(self._float, self._predictions(network), self._labels)
         return Trial(lever.name, lever.cost, config, difference), graph, spec
+
+    def wide_levers(self, config: QuantConfig, most_added: float) -> Iterator[Lever]:
+        """Yield levers in which the layers that gain most by it read 16 bits, more in each, within the allowed cost."""
+        graph = widened(self._graph, config)
+        spec = choose_ranges(graph, self._statistics, self._images, self._preprocess, config)
+        few = batches(self._images[:SENSITIVITY_IMAGES], self._preprocess)
+        _, gains = measure_wide_gains(graph, spec, few, candidates(graph, spec))
+        chosen: list[str] = []
+        for name in sorted(gains, key=lambda name: -gains[name]):
+            if gains[name] > 0 and added_shares(graph, self._preprocess.size, (*chosen, name)) <= most_added:
+                chosen.append(name)
+        for count in WIDE_COUNTS:
+            names = chosen[:count]
+            if len(chosen) > count // 2:  # or the lever before has them all
+                added = added_shares(graph, self._preprocess.size, names)
+                what = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+                yield Lever(f"{what} in 16 bits", f"seconds; about {added:+.1%} instructions", _in_16_bits(names))
 
     def float_levers(self, config: QuantConfig) -> list[Lever]:
         """Return levers that leave the most sensitive blocks in float, one more in each."""
@@ -266,6 +293,12 @@ def _patterns(graph: Graph, block: Block) -> tuple[str, ...]:
     inside = {op.name for op in block.operators}
     alike = {name for name in graph.names() if name.startswith(f"{block.name}.")}
     return (f"{block.name}.*",) if alike == inside else tuple(op.name for op in block.operators)
+
+
+def _in_16_bits(names: Sequence[str]) -> Callable[[QuantConfig], QuantConfig]:
+    """Return the change of a lever that has layers read 16 bits."""
+    entries = tuple((name, (("activations", "int16"),)) for name in names)
+    return lambda config: replace(config, ranges_by_answers=True, layers=(*config.layers, *entries))
 
 
 def _in_float(patterns: Sequence[str]) -> Callable[[QuantConfig], QuantConfig]:

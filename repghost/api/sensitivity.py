@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 
 from calib.analysis.sensitivity import measure_sensitivity
 from calib.analysis.sensitivity_page import Row, float_prices, make_rows, to_dict, to_figure, to_svg, to_table
+from calib.analysis.wide_cost import added_shares
+from calib.analysis.wide_gain import candidates, measure_wide_gains
 from calib.ptq.apply import batches
 from calib.quantize import Quantized
+from calib.settings.config import QuantConfig
+from calib.settings.policy import find_policy
 from repghost.api.shown.html import page, table
 from repghost.api.shown.progress import Progress, follow
 from repghost.data.images.preprocess import Preprocess
@@ -38,7 +42,7 @@ class LayerSensitivities:
 
     Attributes:
         rows: one for each layer; divergences in nats, a mean over the images.
-        about: the network, the images and the settings.
+        about: the network, the images and the settings; for CPUs also the divergence of all of int8 together.
     """
 
     rows: tuple[Row, ...]
@@ -99,6 +103,21 @@ def measure(
     work = shares_of_work(quantized.graph, preprocess.size)
     with follow(progress, "measure", len(few)) as done:
         entries = measure_sensitivity(quantized.graph, quantized.spec, batches(few, preprocess), done)
+    gains, costs, wide = dict[str, float](), dict[str, float](), dict[str, float]()
+    if find_policy(about.get("config", {}).get("policy", QuantConfig.policy)).int16_activations:
+        able = candidates(quantized.graph, quantized.spec)
+        with follow(progress, "measure 16 bits", len(few)) as done:
+            divergence, gains = measure_wide_gains(
+                quantized.graph, quantized.spec, batches(few, preprocess), able, done
+            )
+        costs = {name: added_shares(quantized.graph, preprocess.size, (name,)) for name in able}
+        wide = {"divergence": divergence}
     named = {key: value for key, value in about.items() if key != "config"}
-    facts = {**named, "pictures": len(few), "size": reported(preprocess.size), "config": about.get("config", {})}
-    return LayerSensitivities(make_rows(entries, work, prices), facts)
+    facts = {
+        **named,
+        "pictures": len(few),
+        "size": reported(preprocess.size),
+        "config": about.get("config", {}),
+        **wide,
+    }
+    return LayerSensitivities(make_rows(entries, work, prices, gains, costs), facts)

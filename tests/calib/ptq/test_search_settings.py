@@ -41,6 +41,12 @@ SHORT = (
 )
 
 
+@pytest.fixture(autouse=True)
+def no_layers_of_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the last levers of CPUs, which `test_search_wide` tries on a smaller network."""
+    monkeypatch.setattr("calib.ptq.search_settings._Bench.wide_levers", lambda *arguments: ())
+
+
 def random_bytes(count: int, seed: int = 0) -> NDArray[np.uint8]:
     coarse = np.random.default_rng(seed).integers(0, 256, (count, SIZE // 8, SIZE // 8, 3), np.uint8)
     return coarse.repeat(8, axis=1).repeat(8, axis=2)
