@@ -29,6 +29,7 @@ TALKS = {
     "compile/deploy/lock.py": "the board has HOLD_LIMIT_S to answer, and the process is ended with the lock",
     "compile/bench/processes.py": "a timer ends a contender that does not answer",
     "tests/support/standin.py": "the server runs as long as the test session",
+    "tests/support/two_processes.py": "they end with the process that made them, and every answer has a limit",
 }
 
 
