@@ -167,19 +167,28 @@ def test_statistics_stay_where_there_is_no_momentum(momentum: float, stays: bool
 
 
 def test_the_command_has_the_defaults_of_python() -> None:
-    options = {parameter.name: parameter for parameter in cli.get_command(click.Context(cli), "qat").params}  # type: ignore[union-attr]
+    command = cli.get_command(click.Context(cli), "qat")
+    assert command is not None
+    options = command.make_context("qat", ["net", "--data", "pictures", "-o", "file"]).params
     python = inspect.signature(repghost.train_quantized).parameters
-    shared = options.keys() & python.keys()
+    shared = (options.keys() & python.keys()) - {"data"}
     assert shared >= {field.name for field in fields(QatSettings)} - {"schedule"}
-    assert shared >= {"device", "workers", "resume", "teacher_weights"}
+    assert shared >= {"device", "workers", "resume", "teacher_weights", "dist_timeout"}
     for name in shared:
-        assert options[name].default == python[name].default, name
+        assert options[name] == python[name].default, name
 
 
 def test_an_epoch_has_12500_images_where_nothing_else_is_asked_for() -> None:
     feed = partial(TrainingFeed, None, np.arange(20_000), PREPROCESS)  # type: ignore[arg-type]
     assert feed(QatSettings()).images_per_epoch == 12_500
     assert feed(QatSettings(images=None)).images_per_epoch == 20_000
+
+
+def test_images_are_normalized_alike_on_every_device() -> None:
+    feed = TrainingFeed(None, np.arange(8), PREPROCESS, QatSettings())  # type: ignore[arg-type]
+    here, there = feed.normalized(BYTES), feed.normalized_there(BYTES)
+    torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-5)
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in (here, there))
 
 
 def test_images_that_choose_are_used_for_nothing_else() -> None:
