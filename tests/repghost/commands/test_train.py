@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from click.testing import CliRunner
 
 from repghost.checkpoints.checkpoint import read_checkpoint
 from repghost.cli import cli
+from tests.support.forked_commands import forked_commands, is_running
 from tests.support.image_folders import make_set
 
 
@@ -96,21 +95,21 @@ def test_train_names_what_is_wrong(tmp_path: Path, more: list[str], message: str
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_between_steps_and_resume_goes_on(tmp_path: Path, number: signal.Signals) -> None:
-    data, output = make_set(tmp_path / "data"), tmp_path / "run"
-    sizes = ["--epochs", "500", "--batch", "32", "--held-out", "40", "--width", "0.25"]
-    command = [sys.executable, "-m", "repghost.cli", "train", "--data", str(data), "--output", str(output), *sizes]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 120
-    while not (output / "state.pt").exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == 128 + number
-    assert "--resume" in errors
-    assert "Traceback" not in errors
-    files = sorted(path.name for path in output.iterdir() if path.is_file())
-    assert files == ["best.safetensors", "log.csv", "log.jsonl", "state.pt"]
+def test_a_signal_stops_between_steps_and_resume_goes_on(tmp_path: Path) -> None:
+    data, sizes = (
+        make_set(tmp_path / "data"),
+        ["--epochs", "500", "--batch", "32", "--held-out", "40", "--width", "0.25"],
+    )
+    with forked_commands() as commands:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            output, said = tmp_path / f"run {number}", tmp_path / f"errors {number}"
+            process = commands.start(["train", "--data", str(data), "--output", str(output), *sizes], said)
+            deadline = time.monotonic() + 120
+            while not (output / "state.pt").exists():
+                assert is_running(process) and time.monotonic() < deadline, said.read_text()
+                time.sleep(0.05)
+            os.kill(process, number)
+            assert commands.wait() == 128 + number
+            assert "--resume" in said.read_text() and "Traceback" not in said.read_text()
+            files = sorted(path.name for path in output.iterdir() if path.is_file())
+            assert files == ["best.safetensors", "log.csv", "log.jsonl", "state.pt"]

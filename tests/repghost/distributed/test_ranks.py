@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from repghost.distributed.ranks import Ranks
 from repghost.network.model import RepGhostNet
 from repghost.training.state.state import read_state
 from tests.support import training_processes as processes
+from tests.support.forked_commands import forked_commands, is_running
 from tests.support.training_commands import environment, finish, single, torchrun
 from tests.support.training_sets import make_tree, tiny_recipe
 from tests.support.two_processes import TwoProcesses
@@ -155,19 +157,19 @@ def test_a_killed_process_does_not_leave_the_other_waiting(data: Path, tmp_path:
 def test_kills_at_any_moment_change_nothing(data: Path, tmp_path: Path) -> None:
     more = ("-b", "8", "--epochs", "4", "--recovery-interval", "2")
     assert here(single(data, tmp_path / "whole", *more)).exit_code == 0
-    state = tmp_path / "run" / "state.pt"
-    for attempt, kind in enumerate([signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]):
-        before = state.stat().st_mtime_ns if state.exists() else 0
-        command = single(data, tmp_path / "run", *more, "--resume", "auto")
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment())
-        deadline = time.monotonic() + 180
-        while process.poll() is None and (not state.exists() or state.stat().st_mtime_ns == before):
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        time.sleep(0.013 * attempt)
-        process.send_signal(kind)
-        process.wait(timeout=120)
-    assert here(single(data, tmp_path / "run", *more, "--resume", "auto")).exit_code == 0
+    state, words = tmp_path / "run" / "state.pt", single(data, tmp_path / "run", *more, "--resume", "auto")[3:]
+    with forked_commands() as commands:
+        for attempt, kind in enumerate([signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]):
+            before = state.stat().st_mtime_ns if state.exists() else 0
+            process, deadline = commands.start(words, tmp_path / "errors"), time.monotonic() + 180
+            while is_running(process) and (not state.exists() or state.stat().st_mtime_ns == before):
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            time.sleep(0.013 * attempt)
+            with suppress(ProcessLookupError):
+                os.kill(process, kind)
+            commands.wait()
+    assert CliRunner().invoke(cli, words).exit_code == 0
     whole, stopped = (read_checkpoint(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
     assert all(torch.equal(whole.state_dict[name], stopped.state_dict[name]) for name in whole.state_dict)
 
