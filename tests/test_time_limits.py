@@ -21,6 +21,7 @@ BOUNDED = {
     "processes.join": "it enters those processes, with the same limit",
     "repghost/address_space.py os.waitpid": "the child has an alarm",
     "tests/support/kills.py os.waitpid": "the child has an alarm",
+    "tests/support/forked_commands.py os.waitpid": "the child has an alarm",
 }
 # Who starts a process and talks to it, and what bounds that.
 TALKS = {
@@ -29,6 +30,7 @@ TALKS = {
     "compile/deploy/lock.py": "the board has HOLD_LIMIT_S to answer, and the process is ended with the lock",
     "compile/bench/processes.py": "a timer ends a contender that does not answer",
     "tests/support/standin.py": "the server runs as long as the test session",
+    "tests/support/forked_commands.py": "it ends with the pipes, and what it starts has an alarm",
     "tests/support/two_processes.py": "they end with the process that made them, and every answer has a limit",
 }
 

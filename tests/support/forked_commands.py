@@ -13,6 +13,8 @@ from pathlib import Path
 
 from tests.support.training_commands import environment
 
+LIMIT = 300  # seconds that a command may take
+
 
 class ForkedCommands:
     """Starts one command after the other."""
@@ -69,6 +71,7 @@ def serve() -> None:
         if not child:
             for place, target in ((os.devnull, 0), (os.devnull, 1), (errors, 2)):
                 os.dup2(os.open(place, os.O_RDWR | os.O_CREAT | os.O_TRUNC), target)
+            signal.alarm(LIMIT)  # one that hangs is ended
             sys.argv = ["repghost", *words]
             main()
             os._exit(0)
