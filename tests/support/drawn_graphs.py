@@ -24,6 +24,7 @@ from repghost.graph.operators import (
     Graph,
     MaxPool,
     Multiply,
+    Narrow,
     Operator,
     Pad,
     Resize,
@@ -41,7 +42,7 @@ RESIZES = (
     ("linear", "align_corners", "floor"),
     ("linear", "pytorch_half_pixel", "floor"),
 )
-OPERATORS = get_args(Operator)
+OPERATORS = tuple(kind for kind in get_args(Operator) if kind is not Narrow)  # which calibration alone makes
 
 
 class Drawing:
