@@ -247,7 +247,7 @@ def test_two_processes_with_half_of_each_batch_train_as_one(tmp_path: Path, two_
 
 def test_layers_that_read_16_bits_train_and_convert(tmp_path: Path) -> None:
     graph = random_graph(4, (Builder.dense, Builder.residual, Builder.depthwise))
-    chosen = graph.layers()[1].name
+    chosen = list(graph.layers())[1].name
     start = quantize(graph, {"layers": {chosen: {"activations": "int16"}}})
     assert any(qparams.is_wide for qparams in start[1].activations.values())
     network = QatNetwork(*start, FusedWeights(start[0])).train()
