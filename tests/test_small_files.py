@@ -128,6 +128,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, st
     return {name: (code, f"{output}{problem}") for name, code, output, problem in rows}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS)
 def test_a_small_file_does_not_fill_the_memory(name: str, answers: dict[str, tuple[int, str]]) -> None:
     code, output = answers[name]

@@ -113,6 +113,7 @@ def test_weights_that_all_want_up_are_held_by_the_bound(graph: Graph, spec: Quan
     assert np.all(sums <= magnitude_limits(layer, graph, spec))
 
 
+@pytest.mark.slow
 def test_no_block_becomes_worse_on_images_that_it_did_not_learn_from(
     graph: Graph, spec: QuantSpec, learned: Graph, images: NDArray[np.float32]
 ) -> None:

@@ -155,6 +155,7 @@ def test_processes_train_together_and_write_once(data: Path, tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.onnx", "two.onnx"]
 
 
+@pytest.mark.slow
 def test_a_teacher_that_cannot_be_one_is_refused(data: Path, tmp_path: Path) -> None:
     for given, said in (
         ("nowhere.onnx", "nowhere.onnx"),

@@ -59,6 +59,7 @@ def test_a_kernel_that_cannot_be_compiled_says_why_to_everyone(tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_warm_store_gives_the_bytes_of_a_cold_one(tmp_path: Path) -> None:
     """Also where one kernel was damaged, and where there is no store."""
     target = replace(ARM64, variants=ARM64.variants[:2])

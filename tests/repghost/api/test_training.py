@@ -123,6 +123,7 @@ def test_float_weights_go_back_into_the_module_they_came_from(q: repghost.Quanti
         module.float_state_dict(nn.Sequential(nn.ReLU(), NET))
 
 
+@pytest.mark.slow
 def test_a_repghostnet_keeps_its_branches_and_its_names() -> None:
     model = lively_model()
     q = repghost.quantize(model, BYTES, algorithm="min_max", preprocess=LIVELY_PREPROCESS, labels=list("abcde"))
