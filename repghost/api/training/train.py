@@ -47,21 +47,21 @@ def train_quantized(
     scale_learning_rate: float = 1e-3,
     teacher: TeacherLike = FLOAT,
     teacher_weights: str | os.PathLike[str] | None = None,
-    distillation: float = ALPHA,
-    distillation_kind: str = SOFT,
-    temperature: float = TEMPERATURE,
+    distill_alpha: float = ALPHA,
+    distill_kind: str = SOFT,
+    distill_temperature: float = TEMPERATURE,
     held_out: int = 2000,
     seed: int = 0,
     crop_padding: int = 0,
     flip: bool = False,
     statistics_momentum: float = 0.0,
     schedule: Schedule | None = None,
-    amp: str = "off",
+    amp_dtype: str = "off",
     device: str | torch.device | None = None,
     workers: int = 0,
     state: str | os.PathLike[str] | None = None,
     resume: Resume = "new",
-    state_interval: int = 0,
+    recovery_interval: int = 0,
     dist_timeout: float = TIMEOUT,
     class_order: str | None = None,
     on_step: Callable[[QatStep], None] | None = None,
@@ -89,21 +89,21 @@ def train_quantized(
         teacher: whose predictions are learned from: "float", the float network itself; a module; "timm:NAME"; the path
             of a checkpoint or ONNX file. It sees the same crops.
         teacher_weights: of a teacher's name: a weight file; None takes the published ones.
-        distillation: share of the loss that compares with the teacher; the rest compares with labels.
-        distillation_kind: "soft" compares probabilities, "hard" with the class the teacher gives (arXiv 2012.12877).
-        temperature: of the soft comparison.
+        distill_alpha: share of the loss that compares with the teacher; the rest compares with labels.
+        distill_kind: "soft" compares probabilities, "hard" with the class the teacher gives (arXiv 2012.12877).
+        distill_temperature: of the soft comparison.
         held_out: images never trained on, which choose.
         seed: of the held-out images, the order and the augmentation.
         crop_padding: pixels of reflection on each side before a random crop; 0 turns it off.
         flip: whether half of the images are mirrored.
         statistics_momentum: share of a batch in the running batch-norm statistics ("reparam"); 0 keeps them.
         schedule: when scales and statistics become final.
-        amp: "bfloat16" or "float16" runs the network under autocast; quantizers stay in float32.
+        amp_dtype: "bfloat16" or "float16" runs the network under autocast; quantizers stay in float32.
         device: "cpu" or "cuda"; None: a GPU where there is one for each process.
         workers: processes that decode; they change no result.
         state: the file of the run's state; None: the run cannot be continued.
         resume: "new" refuses a state that is there, "continue" needs one, "auto" goes on where there is one.
-        state_interval: steps between two states; 0: after each epoch only.
+        recovery_interval: steps between two states; 0: after each epoch only.
         dist_timeout: seconds to wait for other processes.
         class_order: of a network that does not name its classes.
         on_step: is told each step.
@@ -126,8 +126,8 @@ def train_quantized(
     dataset = match_classes(source.dataset, q.network.classes, q.network.labels, class_order)
     module, name = open_teacher(teacher, q.preprocess, q.network.classes, q.network.labels, teacher_weights)
     settings = QatSettings(
-        mode, epochs, images, batch, learning_rate, scale_learning_rate, distillation, temperature, held_out, seed,
-        crop_padding, flip, statistics_momentum, schedule or Schedule(), distillation_kind, name, amp,
+        mode, epochs, images, batch, learning_rate, scale_learning_rate, distill_alpha, distill_temperature, held_out,
+        seed, crop_padding, flip, statistics_momentum, schedule or Schedule(), distill_kind, name, amp_dtype,
     )  # fmt: skip
     place = None if state is None else Path(state)
     parts = split_images(dataset.labels, settings)
@@ -143,7 +143,7 @@ def train_quantized(
             source_of(q),
             replace(hooks, should_stop=should_stop),
             q.name,
-            Execution(ranks, place, resume, state_interval, teacher=module),
+            Execution(ranks, place, resume, recovery_interval, teacher=module),
             (q.quantized.graph, q.quantized.spec),
         )
     return replace(q, quantized=result.quantized, trained=True, search=None)

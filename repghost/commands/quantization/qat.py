@@ -35,12 +35,26 @@ CONVERTED = (
 )
 STATE_SUFFIX = ".state.pt"  # of the file that is written: the state of a run that is not done
 DEFAULTS = QatSettings()
+EARLIER = ("distillation", "temperature")  # how two of them were spelled before, which goes on working
+# Fields of the settings that options and arguments call otherwise, as `repghost train` does.
+SPELLED = {
+    "distillation": "distill_alpha",
+    "distillation_kind": "distill_kind",
+    "temperature": "distill_temperature",
+    "amp": "amp_dtype",
+}
 
 
-def _option(name: str, text: str, kind: Any, *more: str) -> Option:
+def _option(name: str, text: str, kind: Any) -> Option:
     """Return the option of a field of `QatSettings`, with its default."""
-    names = (f"--{name.replace('_', '-')}", *more, name)
+    known = (SPELLED.get(name, name), *(it for it in EARLIER if it == name))
+    names = (*(f"--{it.replace('_', '-')}" for it in known), name)
     return click.option(*names, default=getattr(DEFAULTS, name), show_default=True, type=kind, help=text)
+
+
+def _spelled(training: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of the settings under the names of `train_quantized`'s arguments."""
+    return {SPELLED.get(name, name): value for name, value in training.items()}
 
 
 @click.command("qat", short_help="Train under quantization and write int8 QDQ ONNX.")
@@ -53,15 +67,14 @@ def _option(name: str, text: str, kind: Any, *more: str) -> Option:
 @click.option("--teacher", default=FLOAT, show_default=True,
               help="float, the float network itself; timm:NAME; a checkpoint or an ONNX file.")  # fmt: skip
 @click.option("--teacher-weights", help="Of a teacher that is named: a weight file.  [default: the published ones]")
-@_option("distillation", "Share of the loss that compares with the teacher, not with the labels.", float,
-         "--distill-alpha")  # fmt: skip
-@_option("distillation_kind", "soft: probabilities; hard: the teacher's class.", str, "--distill-kind")
-@_option("temperature", "Of the soft comparison.", float, "--distill-temperature")
+@_option("distillation", "Share of the loss that compares with the teacher, not with the labels.", float)
+@_option("distillation_kind", "soft: probabilities; hard: the teacher's class.", str)
+@_option("temperature", "Of the soft comparison.", float)
 @_option("crop_padding", "Of a random crop, in pixels.", click.IntRange(0))
 @_option("held_out", "Pictures that choose between the start and what training made of it.", click.IntRange(1))
 @click.option("--flip", is_flag=True, help="Mirror half of the pictures.")
 @_option("statistics_momentum", "Share of a batch in the batch-norm statistics (reparam); 0 keeps them.", float)
-@_option("amp", "float16, bfloat16 or off; quantizers stay in float32.", str, "--amp-dtype")
+@_option("amp", "float16, bfloat16 or off; quantizers stay in float32.", str)
 @click.option("--workers", "-j", default=0, show_default=True, type=click.IntRange(0), help="Processes that decode.")
 @click.option("--resume", is_flag=False, flag_value="continue", default="new",
               help="Go on with a run that stopped before it wrote --output; 'auto' starts one otherwise.")  # fmt: skip
@@ -109,9 +122,10 @@ def command(
         start = quantize(network, data, config, images=few, seed=request.seed, progress=False)
         with _stopped_as_error():
             result = train_quantized(
-                start, data, **training, seed=request.seed, teacher=teacher, teacher_weights=teacher_weights,
-                device=processes.device, workers=workers, state=state, resume=resume, state_interval=recovery_interval,
-                on_step=shown.step, on_candidate=shown.candidate, on_refused=shown.refused, progress=False,
+                start, data, **_spelled(training), seed=request.seed, teacher=teacher, teacher_weights=teacher_weights,
+                device=processes.device, workers=workers, state=state, resume=resume,
+                recovery_interval=recovery_interval, on_step=shown.step, on_candidate=shown.candidate,
+                on_refused=shown.refused, progress=False,
             )  # fmt: skip
         if ranks.first:
             write_result(output, result.quantized, training["mode"])

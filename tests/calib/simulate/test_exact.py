@@ -104,7 +104,7 @@ def test_the_input_is_quantized_as_the_contract_says(graph: Graph, spec: QuantSp
 @pytest.mark.parametrize(("total", "dtype"), [(65_000, torch.float32), (66_000, torch.float64)])
 def test_sums_that_float32_could_round_use_float64(total: int, dtype: torch.dtype) -> None:
     weight = np.full((1, total // 100, 1, 1), 100, np.int8)
-    assert fakequant._exact(weight).dtype == dtype
+    assert fakequant._exact(weight, QParams(1.0, 0)).dtype == dtype
 
 
 def test_images_are_independent_of_their_batch(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -> None:

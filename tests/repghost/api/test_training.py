@@ -174,7 +174,7 @@ def test_a_teacher_is_learned_from(kind: str, q: repghost.QuantizedNetwork, data
         teacher[-1].bias.copy_(NET[-1].bias.roll(1, 0))
     before = copy.deepcopy(teacher.state_dict())
     taught = repghost.train_quantized(
-        q, data.train, **SMALL | {"epochs": 12}, teacher=teacher.train(), distillation=1.0, distillation_kind=kind
+        q, data.train, **SMALL | {"epochs": 12}, teacher=teacher.train(), distill_alpha=1.0, distill_kind=kind
     )
     far, near = (
         distance(torch.from_numpy(one.logits(IMAGES)), teacher.eval()(X).detach(), 1.0, kind) for one in (q, taught)
@@ -203,7 +203,7 @@ def test_a_teacher_with_its_own_preprocessing_sees_the_same_pixels(q: repghost.Q
         ({"teacher": nn.Linear(3, 3)}, "something of shape|cannot take the network's images"),
         ({"teacher": small_classifier(("red", "dark", "bright"))}, "names its classes otherwise"),
         ({"teacher": "nowhere.safetensors"}, "nowhere.safetensors"),
-        ({"distillation_kind": "sft"}, "Did you mean 'soft'"),
+        ({"distill_kind": "sft"}, "Did you mean 'soft'"),
         ({"amp": "float8"}, "amp"),
         ({"device": "cuda:1"}, "CUDA_VISIBLE_DEVICES"),
         ({"resume": "auto"}, "give state="),
@@ -243,7 +243,7 @@ def test_ctrl_c_leaves_a_state_to_go_on_from(
 def test_bfloat16_trains(q: repghost.QuantizedNetwork, data: repghost.Dataset) -> None:
     losses: list[float] = []
     trained = repghost.train_quantized(
-        q, data.train, **SMALL | {"epochs": 4}, amp="bfloat16", on_step=lambda step: losses.append(step.loss)
+        q, data.train, **SMALL | {"epochs": 4}, amp_dtype="bfloat16", on_step=lambda step: losses.append(step.loss)
     )
     assert np.mean(losses[-4:]) < np.mean(losses[:4])
     assert graph_digest(trained.quantized.graph)

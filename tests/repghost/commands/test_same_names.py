@@ -25,8 +25,8 @@ OUTPUTS = {"json", "output"}
 ONLY_THERE = {
     "compile": {"model"},  # `network` takes it
     "fuse": {"check"},
-    # What `quantize` before it takes:
-    "qat": SETS | OUTPUTS | {"weights", "preprocess", "size", "width", "config", "policy"},
+    # What `quantize` before it takes, and what starts a program of Python several times:
+    "qat": SETS | OUTPUTS | {"processes", "weights", "preprocess", "size", "width", "config", "policy"},
     "quantize": SETS | OUTPUTS,
     "report": SETS | OUTPUTS | {"format", "build", "target", "widths", "weights", "size", "images", "test-images",
                                 "class-order"},
