@@ -22,6 +22,7 @@ from calib.qat.network import QatNetwork
 from calib.qat.settings import QatSettings
 from calib.qdq.writer import QUANTIZATION
 from compile.stages.quantize import read_program
+from repghost.commands.quantization.qat import SPELLED
 from repghost.errors import UsageError
 from repghost.graph.digest import graph_digest
 from repghost.network.fuse import fuse
@@ -163,7 +164,7 @@ def test_the_arguments_are_the_settings_with_their_defaults() -> None:
     defaults = QatSettings()
     for field in fields(QatSettings):
         if field.name != "schedule":
-            assert given[field.name].default == getattr(defaults, field.name), field.name
+            assert given[SPELLED.get(field.name, field.name)].default == getattr(defaults, field.name), field.name
 
 
 @pytest.mark.parametrize("kind", ["soft", "hard"])
@@ -204,7 +205,7 @@ def test_a_teacher_with_its_own_preprocessing_sees_the_same_pixels(q: repghost.Q
         ({"teacher": small_classifier(("red", "dark", "bright"))}, "names its classes otherwise"),
         ({"teacher": "nowhere.safetensors"}, "nowhere.safetensors"),
         ({"distill_kind": "sft"}, "Did you mean 'soft'"),
-        ({"amp": "float8"}, "amp"),
+        ({"amp_dtype": "float8"}, "amp"),
         ({"device": "cuda:1"}, "CUDA_VISIBLE_DEVICES"),
         ({"resume": "auto"}, "give state="),
         ({"batch": 1}, "batch must be"),
