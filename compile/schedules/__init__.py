@@ -44,7 +44,7 @@ RULES = (
     schedule_depthwise_dot,
     schedule_depthwise,
     schedule_multiply,
-    schedule_wide_pool,  # before the pools of int8
+    schedule_wide_pool,
     schedule_wide_add,
     schedule_rescale,
     schedule_average_pool,

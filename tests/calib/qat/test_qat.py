@@ -34,6 +34,7 @@ from calib.simulate.fake_quantize import weight_steps
 from compile.frontend.qdq_file import read_qdq
 from compile.passes import lower
 from repghost.cli import cli
+from repghost.commands.quantization.qat import SPELLED
 from repghost.errors import UsageError
 from repghost.graph.operators import Convolution
 from repghost.graph.trace import graph_of
@@ -171,8 +172,9 @@ def test_the_command_has_the_defaults_of_python() -> None:
     assert command is not None
     options = command.make_context("qat", ["net", "--data", "pictures", "-o", "file"]).params
     python = inspect.signature(repghost.train_quantized).parameters
+    options = {SPELLED.get(name, name): value for name, value in options.items()}
     shared = (options.keys() & python.keys()) - {"data"}
-    assert shared >= {field.name for field in fields(QatSettings)} - {"schedule"}
+    assert shared >= {SPELLED.get(field.name, field.name) for field in fields(QatSettings)} - {"schedule"}
     assert shared >= {"device", "workers", "resume", "teacher_weights", "dist_timeout"}
     for name in shared:
         assert options[name] == python[name].default, name

@@ -24,7 +24,9 @@ from tests.support.kernel_harness import KERNEL_TARGETS, Case, own_cases, run_ca
 
 VARIANTS = [(target, variant) for target in KERNEL_TARGETS for variant in target.variants_for("int8")]
 # Without products the kernels of plain NEON run, and a matrix product is no better for a depthwise layer or logits.
-SHARED = {(variant, family) for variant in ("dot", "i8mm") for family in ("elementwise", "movement", "maps")} | {
+SHARED = {
+    (variant, family) for variant in ("dot", "i8mm") for family in ("elementwise", "movement", "maps", "wide maps")
+} | {
     ("i8mm", "depthwise"),
     ("i8mm", "logits"),
 }

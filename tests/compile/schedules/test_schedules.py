@@ -21,6 +21,7 @@ from compile.intrin.vnni import Vnni
 from compile.ir import tir
 from compile.ir.memory_plan import CHANNEL_GROUP, AnyOperator, MemoryPlan, TensorPlace, plan_memory, round_up
 from compile.schedules import RULES, Context, Scheduled, schedule
+from compile.schedules.base import is_wide
 from compile.schedules.int8.depthwise import schedule_depthwise
 from compile.schedules.int8.depthwise_dot import schedule_depthwise_dot
 from compile.schedules.int8.gemm import int8_panels
@@ -54,7 +55,7 @@ def integer_operators() -> list[tuple[AnyOperator, MemoryPlan]]:
         for case in cases():
             operator = case.operator
             spread = isinstance(operator, Multiply) and operator.inputs[1].channels < operator.output.channels
-            kinds.setdefault((type(operator), spread), (operator, plan_memory(_program(case))))
+            kinds.setdefault((type(operator), spread, is_wide(operator)), (operator, plan_memory(_program(case))))
     return list(kinds.values())
 
 

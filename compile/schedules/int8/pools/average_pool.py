@@ -7,7 +7,7 @@ from itertools import product
 from calib.integer.program import AveragePool
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator
-from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled, product_fits_int16
+from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled, is_wide, product_fits_int16
 from compile.schedules.int8.pools.pool import sum_blocks, sum_pixels
 from compile.schedules.phases import phase_runs, pixel_phases
 from compile.schedules.tiles import window_name
@@ -16,8 +16,8 @@ UNROLLED = 128  # taps that are written one after the other; 128 * -128 is far f
 
 
 def schedule_average_pool(operator: AnyOperator, context: Context) -> MaybeScheduled:
-    """Schedule an average pool over a window; None for anything else."""
-    if not isinstance(operator, AveragePool):
+    """Schedule an average pool over a window of 8 bits; None for anything else."""
+    if not isinstance(operator, AveragePool) or is_wide(operator):
         return None
     isa, source, target = context.isa, context.place(operator.input), context.place(operator.output)
     phases = pixel_phases(isa.lanes8, target)

@@ -8,7 +8,7 @@ from calib.integer.program import GlobalAveragePool
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr, Kernel, Pointer
-from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
+from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled, is_wide
 from compile.schedules.phases import phase_runs, pixel_phases
 
 SAFE_TERMS = 256  # 256 * -128 is the lowest int16
@@ -40,8 +40,8 @@ def sum_blocks(height: int, width: int) -> tuple[Block, ...]:
 
 
 def schedule_pool(operator: AnyOperator, context: Context) -> MaybeScheduled:
-    """Schedule a global average pool; None for anything else."""
-    if not isinstance(operator, GlobalAveragePool):
+    """Schedule a global average pool of 8 bits; None for anything else."""
+    if not isinstance(operator, GlobalAveragePool) or is_wide(operator):
         return None
     isa, source, target = context.isa, context.place(operator.input), context.place(operator.output)
     phases = pixel_phases(isa.lanes8, target)
