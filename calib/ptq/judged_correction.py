@@ -18,7 +18,7 @@ from repghost.graph.operators import Graph
 from repghost.graph.run import run_float
 
 FEWEST = 16  # images: fewer judge nothing
-MOST_CORRECTING = 64  # images: on MobileNetV2, 32 came as near as 83
+MOST_CORRECTING = 64  # images: on MobileNetV2, 32 left 0.0144 nats and 83 left 0.0139
 MOST_JUDGING = 32
 MOST_PIXELS = 1 << 21  # of the images that correct, and half as many of those that judge
 KEPT = 0.9  # of the divergence: corrected biases have to leave less, because a few images tell no more apart

@@ -195,6 +195,22 @@ def _by_pieces_2(left: Expr, right: Expr, lanes: int, apply: Callable[[Expr, Exp
     return tir.concat([apply(a, b) for a, b in pairs])
 
 
+def start_accumulators(kernel: Kernel, tile: GemmTile, starts: Sequence[Sequence[Expr]]) -> Pointer:
+    """Return the sums of a tile as they begin, int32 [rows, columns], four columns in each vector.
+
+    Args:
+        kernel: gets them.
+        tile: its rows and columns.
+        starts: int32x4 by row and vector.
+    """
+    vectors = tile.columns // 4
+    acc = kernel.local(tile.rows * vectors, "int32x4")
+    for row in range(tile.rows):
+        for v in range(vectors):
+            kernel.store(acc, row * vectors + v, starts[row][v])
+    return acc
+
+
 def emit_steps(
     kernel: Kernel,
     shape: GemmShape,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compile.intrin.arm import STEP, Arm, emit_steps
+from compile.intrin.arm import STEP, Arm, emit_steps, start_accumulators
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
 from compile.intrin.wide_neon import WideNeon
 from compile.ir import tir
@@ -29,10 +29,7 @@ class Dot(Arm):
     ) -> list[list[Expr]]:  # fmt: skip
         """Emit sdot by element: the pixel's four bytes are picked from a lane of its 16-byte load."""
         vectors = tile.columns // 4
-        acc = kernel.local(tile.rows * vectors, "int32x4")  # [rows, columns], four columns in each vector
-        for row in range(tile.rows):
-            for v in range(vectors):
-                kernel.store(acc, row * vectors + v, starts[row][v])
+        acc = start_accumulators(kernel, tile, starts)
 
         def step(source_at: Expr, weight_at: Expr, groups: int) -> None:
             loaded_pixels = [

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.intrin.arm import COLUMNS, REGISTERS, Arm, emit_steps, epilogue_cost, row_cost, row_options
+from compile.intrin.arm import (
+    COLUMNS,
+    REGISTERS,
+    Arm,
+    emit_steps,
+    epilogue_cost,
+    row_cost,
+    row_options,
+    start_accumulators,
+)
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
 from compile.ir import tir
 from compile.ir.tir import Expr, Kernel, Pointer
@@ -54,10 +63,7 @@ class WideNeon(Arm):
     ) -> list[list[Expr]]:  # fmt: skip
         """Emit smlal by element: each weight vector is widened once and multiplied with a lane of every pixel."""
         vectors = tile.columns // 4
-        acc = kernel.local(tile.rows * vectors, "int32x4")  # [rows, columns], four columns in each vector
-        for row in range(tile.rows):
-            for v in range(vectors):
-                kernel.store(acc, row * vectors + v, starts[row][v])
+        acc = start_accumulators(kernel, tile, starts)
 
         def step(source_at: Expr, weight_at: Expr, groups: int) -> None:
             for first in range(0, groups * 4, LANES):

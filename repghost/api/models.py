@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -11,13 +12,14 @@ from PIL import Image
 
 from compile.bundle.host_model import HostModel, Prediction, check_host_bundle
 from compile.bundle.manifest import MANIFEST
+from compile.stages.predictors import bundle_predictor
 from compile.targets.precisions import PRECISIONS
 from compile.targets.table import HOST, host_target
 from repghost.api.accepted.images import Reader
 from repghost.api.accepted.pixels import Pixels, check_pixels
 from repghost.api.shown.html import page, table
 from repghost.errors import UsageError, unknown_value
-from repghost.evaluation.predictor import HOST_BUILD, Predictor
+from repghost.evaluation.predictor import Predictor
 
 if TYPE_CHECKING:
     import torch
@@ -56,19 +58,8 @@ class Model(HostModel):
 
     def as_predictor(self) -> Predictor:
         """Return the network as a function from images to logits, for `repghost.evaluate`."""
-        manifest = self.bundle.manifest
-        precision = str(manifest["precision"])
-        return Predictor(
-            name=f"{manifest['model'].get('name', 'network')} {precision} bundle",
-            source=str(self.bundle.path),
-            digest=self.bundle.digest,
-            by=f"{HOST_BUILD}, {self.variant}",
-            preprocess=self.preprocess,
-            classes=self.classes,
-            labels=tuple(self.labels),
-            logits=self.logits,
-            program=str(manifest["program_digest"]) if precision == "int8" else None,
-        )
+        found = bundle_predictor(self)
+        return replace(found, name=f"{self.bundle.manifest['model'].get('name', 'network')} {found.name}")
 
     def __repr__(self) -> str:
         manifest = self.bundle.manifest

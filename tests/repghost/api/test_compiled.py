@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 
 import repghost
-from compile.targets.table import host_target
+from compile.targets.table import HOST, TARGETS, host_target
 from repghost.api.compiled import CompiledBundle
 from repghost.errors import AccuracyGateError, UsageError
 from tests.support.small_classifier import CLASSES, PREPROCESS, image, small_classifier, write_set
@@ -137,3 +138,8 @@ def test_bad_input_is_refused_before_anything_is_built(
     with pytest.raises(UsageError, match=said):
         repghost.compile(network, output=tmp_path, **options)  # type: ignore[arg-type]
     assert [path for path in tmp_path.rglob("*") if path.name == "manifest.json"] == []
+
+
+def test_the_targets_that_the_docstring_names_are_those_of_the_table() -> None:
+    (line,) = re.findall(r"^ *target: (.*)", str(repghost.compile.__doc__), re.MULTILINE)
+    assert set(re.findall(r'"([\w-]+)"', line)) == {*TARGETS, HOST}
