@@ -16,6 +16,7 @@ from compile.link.promises import check_model
 from compile.targets.table import host_target
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import IntegrityError, RepGhostError, UsageError
+from repghost.evaluation.predictor import HOST_BUILD, Predictor
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -122,6 +123,22 @@ class HostModel(LoadedModel):
         index = int(scores.argmax())
         probability = float(exponentials[index] / exponentials.sum())
         return Prediction(self.labels[index], index, probability, scores)
+
+    def as_predictor(self) -> Predictor:
+        """Return the network as a function from images to logits."""
+        manifest = self.bundle.manifest
+        precision = str(manifest["precision"])
+        return Predictor(
+            name=f"{precision} bundle",
+            source=str(self.bundle.path),
+            digest=self.bundle.digest,
+            by=f"{HOST_BUILD}, {self.variant}",
+            preprocess=self.preprocess,
+            classes=self.classes,
+            labels=tuple(self.labels),
+            logits=self.logits,
+            program=str(manifest["program_digest"]) if precision == "int8" else None,
+        )
 
 
 def load_library(data: bytes) -> ctypes.CDLL:

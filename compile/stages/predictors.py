@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calib.integer.reference import run
-from compile.bundle.host_model import ABI, HostModel, LoadedModel, load
+from compile.bundle.host_model import ABI, LoadedModel, load
 from compile.link.toolchain import link_model
 from compile.passes import lower
 from compile.stages.compile_networks import Compilation, compile_all
@@ -139,21 +139,4 @@ def open_bundle(path: Path) -> list[Predictor]:
         UsageError: when the folder is no bundle, or for another kind of machine.
         IntegrityError: when a file was changed.
     """
-    return [bundle_predictor(load(path))]
-
-
-def bundle_predictor(model: HostModel) -> Predictor:
-    """Return the network of a bundle that is loaded as a function from images to logits."""
-    manifest = model.bundle.manifest
-    precision = str(manifest["precision"])
-    return Predictor(
-        name=f"{precision} bundle",
-        source=str(model.bundle.path),
-        digest=model.bundle.digest,
-        by=f"{HOST_BUILD}, {model.variant}",
-        preprocess=model.preprocess,
-        classes=model.classes,
-        labels=tuple(model.labels),
-        logits=model.logits,
-        program=str(manifest["program_digest"]) if precision == "int8" else None,
-    )
+    return [load(path).as_predictor()]

@@ -12,7 +12,6 @@ from PIL import Image
 
 from compile.bundle.host_model import HostModel, Prediction, check_host_bundle
 from compile.bundle.manifest import MANIFEST
-from compile.stages.predictors import bundle_predictor
 from compile.targets.precisions import PRECISIONS
 from compile.targets.table import HOST, host_target
 from repghost.api.accepted.images import Reader
@@ -58,7 +57,7 @@ class Model(HostModel):
 
     def as_predictor(self) -> Predictor:
         """Return the network as a function from images to logits, for `repghost.evaluate`."""
-        found = bundle_predictor(self)
+        found = super().as_predictor()
         return replace(found, name=f"{self.bundle.manifest['model'].get('name', 'network')} {found.name}")
 
     def __repr__(self) -> str:
