@@ -14,103 +14,189 @@ from repghost.version import __version__
 if TYPE_CHECKING:
     from calib.settings.config import LayerSettings as LayerSettings
     from calib.settings.config import QuantConfig as QuantConfig
-    from repghost.api.benchmarks import Benchmark as Benchmark
-    from repghost.api.benchmarks import bench as bench
-    from repghost.api.boards import deploy as deploy
-    from repghost.api.boards import verify as verify
+    from compile.bundle.verification import Verification as Verification
+    from compile.deploy.install import Deployment as Deployment
+    from compile.deploy.inventory import Inventory as Inventory
+    from compile.deploy.rollback import Rollback as Rollback
+    from repghost.api.benchmarks.asked import Benchmark as Benchmark
+    from repghost.api.benchmarks.bench import bench as bench
+    from repghost.api.boards.deployment import deploy as deploy
+    from repghost.api.boards.deployment import rollback as rollback
+    from repghost.api.boards.deployment import sign as sign
+    from repghost.api.boards.deployment import status as status
+    from repghost.api.boards.deployment import verify as verify
+    from repghost.api.boards.diagnosis import Diagnosis as Diagnosis
+    from repghost.api.boards.diagnosis import doctor as doctor
     from repghost.api.compiled import CompiledBundle as CompiledBundle
     from repghost.api.compiled import compile as compile
-    from repghost.api.conversion import export as export
-    from repghost.api.conversion import fuse as fuse
-    from repghost.api.creation import create_model as create_model
-    from repghost.api.creation import list_models as list_models
     from repghost.api.dataset import Dataset as Dataset
     from repghost.api.dataset import open_dataset as open_dataset
     from repghost.api.evaluation import compare as compare
     from repghost.api.evaluation import evaluate as evaluate
+    from repghost.api.evidence import AccuracyEvidence as AccuracyEvidence
+    from repghost.api.evidence import accuracy as accuracy
     from repghost.api.explanation import Explanation as Explanation
     from repghost.api.explanation import explain as explain
+    from repghost.api.linting import Lint as Lint
+    from repghost.api.linting import lint as lint
     from repghost.api.models import Model as Model
     from repghost.api.models import load as load
+    from repghost.api.networks.conversion import Exported as Exported
+    from repghost.api.networks.conversion import export as export
+    from repghost.api.networks.conversion import fuse as fuse
+    from repghost.api.networks.counts import Counts as Counts
+    from repghost.api.networks.counts import flops as flops
+    from repghost.api.networks.creation import create_model as create_model
+    from repghost.api.networks.creation import list_models as list_models
+    from repghost.api.quantization import quantize as quantize
     from repghost.api.quantized import QuantizedNetwork as QuantizedNetwork
-    from repghost.api.quantized import quantize as quantize
     from repghost.api.reports import Report as Report
     from repghost.api.reports import report as report
+    from repghost.api.sensitivity import LayerSensitivities as LayerSensitivities
     from repghost.api.shown.results import Comparison as Comparison
     from repghost.api.shown.results import Evaluation as Evaluation
+    from repghost.api.training.detection import DetectorEvaluation as DetectorEvaluation
+    from repghost.api.training.detection import ExportedDetector as ExportedDetector
+    from repghost.api.training.detection import TrainedDetector as TrainedDetector
+    from repghost.api.training.detection import evaluate_detector as evaluate_detector
+    from repghost.api.training.detection import export_detector as export_detector
+    from repghost.api.training.detection import train_detector as train_detector
+    from repghost.api.training.float_training import train as train
     from repghost.api.training.module import QatModule as QatModule
     from repghost.api.training.module import convert as convert
     from repghost.api.training.module import prepare_qat as prepare_qat
+    from repghost.api.training.recipes import RecipeValues as RecipeValues
     from repghost.api.training.train import train_quantized as train_quantized
+    from repghost.api.training.trained import Trained as Trained
+    from repghost.api.validation import Validated as Validated
+    from repghost.api.validation import ValidatedWidths as ValidatedWidths
+    from repghost.api.validation import validate as validate
+    from repghost.api.validation import validate_widths as validate_widths
     from repghost.checkpoints.checkpoint import load_model as load_model
     from repghost.checkpoints.checkpoint import read_checkpoint as read_checkpoint
     from repghost.data.images.preprocess import Preprocess as Preprocess
     from repghost.network.model import RepGhostNet as RepGhostNet
+    from repghost.training.recipe import Recipe as Recipe
 
 # A row per public name: where it lives. Each is imported on first use.
 _LAZY = {
-    "Benchmark": "repghost.api.benchmarks",
+    "AccuracyEvidence": "repghost.api.evidence",
+    "Benchmark": "repghost.api.benchmarks.asked",
     "Comparison": "repghost.api.shown.results",
     "CompiledBundle": "repghost.api.compiled",
+    "Counts": "repghost.api.networks.counts",
     "Dataset": "repghost.api.dataset",
+    "Deployment": "compile.deploy.install",
+    "DetectorEvaluation": "repghost.api.training.detection",
+    "Diagnosis": "repghost.api.boards.diagnosis",
     "Evaluation": "repghost.api.shown.results",
     "Explanation": "repghost.api.explanation",
+    "Exported": "repghost.api.networks.conversion",
+    "ExportedDetector": "repghost.api.training.detection",
+    "Inventory": "compile.deploy.inventory",
+    "LayerSensitivities": "repghost.api.sensitivity",
     "LayerSettings": "calib.settings.config",
+    "Lint": "repghost.api.linting",
     "Model": "repghost.api.models",
     "Preprocess": "repghost.data.images.preprocess",
     "QatModule": "repghost.api.training.module",
     "QuantConfig": "calib.settings.config",
     "QuantizedNetwork": "repghost.api.quantized",
+    "Recipe": "repghost.training.recipe",
+    "RecipeValues": "repghost.api.training.recipes",
     "RepGhostNet": "repghost.network.model",
     "Report": "repghost.api.reports",
-    "bench": "repghost.api.benchmarks",
+    "Rollback": "compile.deploy.rollback",
+    "Trained": "repghost.api.training.trained",
+    "TrainedDetector": "repghost.api.training.detection",
+    "Validated": "repghost.api.validation",
+    "ValidatedWidths": "repghost.api.validation",
+    "Verification": "compile.bundle.verification",
+    "accuracy": "repghost.api.evidence",
+    "bench": "repghost.api.benchmarks.bench",
     "compare": "repghost.api.evaluation",
     "compile": "repghost.api.compiled",
     "convert": "repghost.api.training.module",
-    "create_model": "repghost.api.creation",
-    "deploy": "repghost.api.boards",
+    "create_model": "repghost.api.networks.creation",
+    "deploy": "repghost.api.boards.deployment",
+    "doctor": "repghost.api.boards.diagnosis",
     "evaluate": "repghost.api.evaluation",
+    "evaluate_detector": "repghost.api.training.detection",
     "explain": "repghost.api.explanation",
-    "export": "repghost.api.conversion",
-    "fuse": "repghost.api.conversion",
-    "list_models": "repghost.api.creation",
+    "export": "repghost.api.networks.conversion",
+    "export_detector": "repghost.api.training.detection",
+    "flops": "repghost.api.networks.counts",
+    "fuse": "repghost.api.networks.conversion",
+    "lint": "repghost.api.linting",
+    "list_models": "repghost.api.networks.creation",
     "load": "repghost.api.models",
     "load_model": "repghost.checkpoints.checkpoint",
     "open_dataset": "repghost.api.dataset",
     "prepare_qat": "repghost.api.training.module",
-    "quantize": "repghost.api.quantized",
+    "quantize": "repghost.api.quantization",
     "read_checkpoint": "repghost.checkpoints.checkpoint",
     "report": "repghost.api.reports",
+    "rollback": "repghost.api.boards.deployment",
+    "sign": "repghost.api.boards.deployment",
+    "status": "repghost.api.boards.deployment",
+    "train": "repghost.api.training.float_training",
+    "train_detector": "repghost.api.training.detection",
     "train_quantized": "repghost.api.training.train",
-    "verify": "repghost.api.boards",
+    "validate": "repghost.api.validation",
+    "validate_widths": "repghost.api.validation",
+    "verify": "repghost.api.boards.deployment",
 }
 
 __all__ = [
+    "AccuracyEvidence",
     "Benchmark",
     "Comparison",
     "CompiledBundle",
+    "Counts",
     "Dataset",
+    "Deployment",
+    "DetectorEvaluation",
+    "Diagnosis",
     "Evaluation",
     "Explanation",
+    "Exported",
+    "ExportedDetector",
+    "Inventory",
+    "LayerSensitivities",
     "LayerSettings",
+    "Lint",
     "Model",
     "Preprocess",
     "QatModule",
     "QuantConfig",
     "QuantizedNetwork",
+    "Recipe",
+    "RecipeValues",
     "RepGhostNet",
     "Report",
+    "Rollback",
+    "Trained",
+    "TrainedDetector",
+    "Validated",
+    "ValidatedWidths",
+    "Verification",
     "__version__",
+    "accuracy",
     "bench",
     "compare",
     "compile",
     "convert",
     "create_model",
     "deploy",
+    "doctor",
     "evaluate",
+    "evaluate_detector",
     "explain",
     "export",
+    "export_detector",
+    "flops",
     "fuse",
+    "lint",
     "list_models",
     "load",
     "load_model",
@@ -119,7 +205,14 @@ __all__ = [
     "quantize",
     "read_checkpoint",
     "report",
+    "rollback",
+    "sign",
+    "status",
+    "train",
+    "train_detector",
     "train_quantized",
+    "validate",
+    "validate_widths",
     "verify",
 ]
 

@@ -11,7 +11,14 @@ from typing import Any
 import click
 
 from repghost import address_space
-from repghost.errors import NoteWarning, RepGhostError, UsageError, is_out_of_memory, unknown_value
+from repghost.errors import (
+    NoteWarning,
+    RepGhostError,
+    UsageError,
+    is_out_of_memory,
+    options_spelled,
+    unknown_value,
+)
 from repghost.terminal import escape
 from repghost.version import __version__
 
@@ -47,6 +54,20 @@ COMMANDS: dict[str, str] = {
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 NO_TEMPORARY_FOLDER = "No usable temporary directory"  # as Python's tempfile says it
 OWN_PACKAGES = ("repghost", "calib", "compile")
+
+
+def as_option(name: str, value: object = None) -> str:
+    """Return an argument as the command line writes it: by the option of the command that runs, --name otherwise.
+
+    Args:
+        name: of the argument.
+        value: that it is given; True for a switch.
+    """
+    context = click.get_current_context(silent=True)
+    known = {parameter.name: parameter.opts for parameter in context.command.params} if context is not None else {}
+    usual = f"--{name.replace('_', '-')}"
+    spelled = next((word for word in known.get(name, ()) if word.startswith("--")), usual)
+    return spelled if value is None or value is True else f"{spelled} {value}"
 
 
 class Failure(click.ClickException):
@@ -92,7 +113,8 @@ class LazyGroup(click.Group):
         """Run the command; turn every error with a known cause into a message and an exit code."""
         warnings.filterwarnings("ignore", category=NoteWarning)  # the commands say it in a line of their own
         try:
-            return super().invoke(ctx)
+            with options_spelled(as_option):
+                return super().invoke(ctx)
         except RepGhostError as error:
             raise Failure(str(error), error.exit_code) from error
         except click.MissingParameter:
@@ -100,6 +122,9 @@ class LazyGroup(click.Group):
         except click.UsageError as error:
             raise click.UsageError(escape(error.format_message()), error.ctx) from error
         except KeyboardInterrupt as error:
+            stopped = error.__cause__  # a training that can go on says how
+            if isinstance(stopped, RepGhostError):
+                raise Failure(str(stopped), stopped.exit_code) from error
             raise Failure("interrupted; files that were being written are as they were before.", INTERRUPTED) from error
         except BrokenPipeError:
             raise  # click ends quietly when the reader of a pipe is gone

@@ -17,7 +17,8 @@ import difflib
 import errno
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, requires
 
 from repghost.terminal import escape
@@ -31,6 +32,36 @@ OUT_OF_MEMORY = re.compile(
     r"|^PyObject pointer is null$",
     re.IGNORECASE,
 )
+
+
+def as_argument(name: str, value: object = None) -> str:
+    """Return an argument as a caller in Python writes it: name=, or name=value; words in capitals stand for a value."""
+    shown = value if isinstance(value, str) and value.isupper() else repr(value)
+    return f"{name}=" if value is None else f"{name}={shown}"
+
+
+_spelled: Callable[[str, object], str] = as_argument  # the command line alone sets another
+
+
+def option(name: str, value: object = None) -> str:
+    """Return what a message calls an argument: `name=` where Python called, `--name` where the command line did.
+
+    Args:
+        name: of the argument.
+        value: that it is given; True for a switch, capitals for a place where one stands.
+    """
+    return _spelled(name, value)
+
+
+@contextmanager
+def options_spelled(spelled: Callable[[str, object], str]) -> Iterator[None]:
+    """Let messages call arguments as a function of name and value does, in every thread, until the block ends."""
+    global _spelled
+    before, _spelled = _spelled, spelled
+    try:
+        yield
+    finally:
+        _spelled = before
 
 
 class RepGhostError(Exception):

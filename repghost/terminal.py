@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shlex
 import sys
 
@@ -39,3 +40,11 @@ def say(*lines: object, err: bool = False) -> None:
 def say_page(text: str) -> None:
     """Print a text of several lines, safe to show; its last line break is not doubled."""
     say(*text.removesuffix("\n").split("\n"))
+
+
+class Shown:
+    """A result that a notebook shows as it is printed: the lines of its repr, each safe to show."""
+
+    def _repr_html_(self) -> str:
+        lines = "\n".join(html.escape(escape(line)) for line in repr(self).split("\n"))
+        return f"<pre>{lines}</pre>"

@@ -57,6 +57,7 @@ class Board(FakeBoard):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:[0-9]+ steps in all")
 def test_the_snippet_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timm_without_network: None, host_bundle: Path
 ) -> None:

@@ -52,12 +52,19 @@ model = repghost.load("build/NET")  # this machine's bundle
 model("cat.jpg")"""
 GROUPS = (
     ("Images", ("open_dataset", "Dataset", "Preprocess")),
-    ("Networks", ("create_model", "list_models", "RepGhostNet", "load_model", "read_checkpoint", "fuse", "export")),
-    ("Accuracy", ("evaluate", "compare", "Evaluation", "Comparison")),
-    ("Quantization", ("quantize", "QuantizedNetwork", "QuantConfig", "LayerSettings")),
+    ("Networks", ("create_model", "list_models", "RepGhostNet", "load_model", "read_checkpoint", "fuse", "export",
+                  "Exported", "flops", "Counts")),
+    ("Training", ("train", "RecipeValues", "Recipe", "Trained")),
+    ("Accuracy", ("evaluate", "compare", "Evaluation", "Comparison", "validate", "Validated", "validate_widths",
+                  "ValidatedWidths")),
+    ("Quantization", ("quantize", "QuantizedNetwork", "LayerSensitivities", "QuantConfig", "LayerSettings", "accuracy",
+                      "AccuracyEvidence")),
     ("Training under quantization", ("prepare_qat", "QatModule", "convert", "train_quantized")),
-    ("Bundles", ("compile", "CompiledBundle", "load", "Model", "verify", "bench", "Benchmark", "deploy", "report",
-                 "Report", "explain", "Explanation")),
+    ("Bundles", ("compile", "CompiledBundle", "load", "Model", "verify", "Verification", "sign", "bench", "Benchmark",
+                 "report", "Report", "explain", "Explanation", "lint", "Lint")),
+    ("Boards", ("deploy", "Deployment", "status", "Inventory", "rollback", "Rollback", "doctor", "Diagnosis")),
+    ("Detectors", ("train_detector", "TrainedDetector", "evaluate_detector", "DetectorEvaluation", "export_detector",
+                   "ExportedDetector")),
 )  # fmt: skip
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields):$", re.MULTILINE)
 ENTRY = re.compile(r"^(\*{0,2}\w+(?:, \w+)*): ?(.*)$")

@@ -50,22 +50,21 @@ def first_of(member: tuple[str, Any]) -> str:
     function = getattr(value, "fget", None) or getattr(value, "func", None)
     if function is not None:
         return f"{name}: {inspect.signature(function).return_annotation}"
-    return signature(name, getattr(value, "__func__", value))
+    return signature(name, getattr(value, "__func__", value), of_class=not isinstance(value, staticmethod))
 
 
-def signature(name: str, function: Any, wide: int | None = None) -> str:
+def signature(name: str, function: Any, wide: int | None = None, of_class: bool = False) -> str:
     """Return a function's signature as it stands in its source.
 
     Args:
         name: of the function.
         function: any callable.
         wide: put each parameter on a line of its own where one line would be longer.
+        of_class: leave the first parameter out: it is the object or its class.
     """
     found = inspect.signature(function)
     parts: list[str] = []
-    for parameter in found.parameters.values():
-        if parameter.name in ("self", "cls"):
-            continue
+    for parameter in list(found.parameters.values())[of_class:]:
         if parameter.kind is parameter.KEYWORD_ONLY and not any(part == "*" or part.startswith("*") for part in parts):
             parts.append("*")
         stars = "*" * (parameter.kind is parameter.VAR_POSITIONAL) + "**" * (parameter.kind is parameter.VAR_KEYWORD)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compile.bundle.manifest import Bundle
+from repghost.terminal import Shown
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Skipped:
     reason: str
 
 
-@dataclass(frozen=True)
-class Verification:
+@dataclass(frozen=True, repr=False)
+class Verification(Shown):
     """A verified bundle: a replay that differs raises instead."""
 
     bundle: Bundle

@@ -26,6 +26,11 @@ class Version:
     target: str
     precision: str
 
+    @property
+    def what(self) -> str:
+        """The network, the target and the precision."""
+        return f"{self.model} {self.target} {self.precision}"
+
     def line(self) -> str:
         """Return the line of the history."""
         words = (self.digest, str(self.deployed), self.model, self.target, self.precision)

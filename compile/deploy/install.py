@@ -20,6 +20,7 @@ from compile.deploy.ssh.address import BoardAddress
 from compile.deploy.ssh.connection import Connection
 from compile.deploy.verify_on_board import BoardVerification, verify_on_board
 from repghost.errors import IntegrityError
+from repghost.terminal import Shown
 
 KEEP = 3  # versions that stay on a board
 
@@ -36,8 +37,8 @@ class DeploySettings:
     signature: Path | None = None  # beside the bundle by default
 
 
-@dataclass(frozen=True)
-class Deployment:
+@dataclass(frozen=True, repr=False)
+class Deployment(Shown):
     """The result of a deployment."""
 
     bundle: Bundle

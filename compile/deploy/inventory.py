@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,19 +11,43 @@ from compile.deploy.history import Version, parse_version
 from compile.deploy.ssh.connection import Connection
 from compile.storage.files import DIGEST
 from repghost.errors import UsageError
-from repghost.terminal import shell_command
+from repghost.terminal import Shown, shell_command
 from repghost.untrusted import parse_int
 
 
-@dataclass(frozen=True)
-class Inventory:
-    """What was found in the folder of a board."""
+@dataclass(frozen=True, repr=False)
+class Inventory(Shown):
+    """What was found in the folder of a board.
 
-    current: str | None  # digest of the running version
-    versions: tuple[Version, ...]  # in the order they were deployed, those that still lie there
-    sizes_kb: dict[str, int]  # of each bundle
-    unfinished_kb: dict[str, int]  # of each broken upload
-    holder: str  # who deploys at this moment, as far as the lock says
+    Attributes:
+        current: digest of the running version.
+        versions: in the order they were deployed, those that still lie there.
+        sizes_kb: of each bundle, KiB.
+        unfinished_kb: of each broken upload, KiB.
+        holder: who deploys at this moment, as far as the lock says.
+    """
+
+    current: str | None
+    versions: tuple[Version, ...]
+    sizes_kb: dict[str, int]
+    unfinished_kb: dict[str, int]
+    holder: str
+
+    def __repr__(self) -> str:
+        lines = []
+        for version in self.versions:
+            mark = "*" if version.digest == self.current else " "
+            day = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.deployed))
+            size = self.sizes_kb[version.digest] / 1024
+            lines.append(f"{mark} {version.digest[:12]}  {day}  {size:6.1f} MiB  {version.what}")
+        if self.current is None:
+            lines.append("no version is current")
+        elif self.current not in {version.digest for version in self.versions}:
+            lines.append(f"* {self.current[:12]}  is current, but not in the history")
+        lines += [f"  {digest[:12]}  a broken upload, {size} KiB" for digest, size in self.unfinished_kb.items()]
+        if self.holder:
+            lines.append(f"{self.holder} deploys now, or did when the board lost power")
+        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""

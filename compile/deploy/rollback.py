@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from compile.bundle.manifest import MANIFEST, Bundle, parse_manifest
 from compile.deploy.copy import BUNDLES, refuse
@@ -11,13 +13,30 @@ from compile.deploy.install import switch
 from compile.deploy.inventory import take_inventory
 from compile.deploy.lock import lock_board
 from compile.deploy.probe import probe
+from compile.deploy.ssh.address import BoardAddress
 from compile.deploy.ssh.connection import Connection
 from compile.deploy.verify_on_board import verify_on_board
 from compile.storage.files import sha256
-from repghost.errors import IntegrityError, UsageError
+from repghost.errors import IntegrityError, UsageError, option
+from repghost.terminal import Shown
 
 
-def rollback(connection: Connection, to: str | None = None, limit_s: float | None = None) -> Version:
+@dataclass(frozen=True, repr=False)
+class Rollback(Shown):
+    """The version that is current again, and where."""
+
+    version: Version
+    address: BoardAddress
+
+    def __repr__(self) -> str:
+        return f"current on {self.address}: {self.version.digest[:12]} ({self.version.what})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return self.version.to_dict()
+
+
+def rollback(connection: Connection, to: str | None = None, limit_s: float | None = None) -> Rollback:
     """Make an older version the current one again, after verifying it on the board.
 
     Args:
@@ -34,7 +53,7 @@ def rollback(connection: Connection, to: str | None = None, limit_s: float | Non
         tool, bundle = probe(connection).digest_tool, read_bundle(connection, chosen.digest)
         verify_on_board(connection, bundle, f"{BUNDLES}/{chosen.digest}", tool, limit_s)
         switch(connection, chosen.digest, None, token)
-    return chosen
+    return Rollback(chosen, connection.address)
 
 
 def _older(connection: Connection, to: str | None) -> Version:
@@ -50,7 +69,7 @@ def _older(connection: Connection, to: str | None) -> Version:
     if at == 0:
         raise UsageError(
             f"{connection.address} has no version older than the current one; there are: {listed}. Choose one with "
-            "--to, or deploy another bundle."
+            f"{option('to')}, or deploy another bundle."
         )
     return found.versions[at - 1]
 
@@ -66,6 +85,6 @@ def read_bundle(connection: Connection, digest: str) -> Bundle:
     if sha256(reply.output) != digest:
         raise IntegrityError(
             f"{MANIFEST} of version {digest[:12]} on {connection.address.destination} was changed. Choose another "
-            "version with --to, or deploy the bundle again."
+            f"version with {option('to')}, or deploy the bundle again."
         )
     return Bundle(Path(BUNDLES) / digest, parse_manifest(reply.output), digest)

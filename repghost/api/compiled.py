@@ -10,28 +10,26 @@ from typing import Any
 
 from compile import pipeline
 from compile.bundle.manifest import check_bundle
-from compile.bundle.verification import Verification
-from compile.deploy.install import Deployment
 from compile.report.run_page import summary_lines
 from compile.subject.request import Request
 from compile.subject.subject import QuantizedSubject, Subject
 from compile.targets.precisions import INT8, default_precisions, parse_precisions
 from compile.tensorrt.report import summary_lines as jetson_lines
+from repghost.api import evaluation
 from repghost.api.accepted.calibration import CALIBRATION_IMAGES, ConfigLike, config_of
 from repghost.api.accepted.images import ImagesLike
 from repghost.api.accepted.pixels import Pixels, check_pixels
 from repghost.api.accepted.sources import open_source
-from repghost.api.benchmarks import Benchmark, bench
-from repghost.api.boards import deploy, verify
+from repghost.api.benchmarks import bench as measuring
+from repghost.api.boards import deployment
 from repghost.api.bundles import Say, as_path, is_jetson, is_quantized_file
 from repghost.api.dataset import Dataset
-from repghost.api.evaluation import evaluate
 from repghost.api.models import Model, load
-from repghost.api.networks import NetworkLike, PreprocessLike, read_as_preprocess
-from repghost.api.quantized import QuantizedNetwork, quantize
+from repghost.api.networks.opened import NetworkLike, PreprocessLike, read_as_preprocess
+from repghost.api.quantization import quantize
+from repghost.api.quantized import QuantizedNetwork
 from repghost.api.shown.html import page, table
 from repghost.api.shown.progress import Progress, follow
-from repghost.api.shown.results import Evaluation
 from repghost.api.subjects import subject_of
 from repghost.errors import UsageError
 from repghost.evaluation.predictor import Predictor
@@ -70,27 +68,12 @@ class CompiledBundle:
         """
         return check_bundle(self.path).digest
 
-    def verify(self, **options: Any) -> Verification:
-        """Return the proof that the bundle computes what it should; arguments and errors as `repghost.verify`."""
-        return verify(self, **options)
-
-    def bench(self, on: str | Sequence[str] | None = None, **options: Any) -> Benchmark:
-        """Return how fast it is, here or on boards; arguments and errors as `repghost.bench`.
-
-        Args:
-            on: boards as [user@]host; None: this machine.
-            options: further arguments of `repghost.bench`.
-        """
-        return bench(self, on=on, **options)
-
-    def deploy(self, board: str, **options: Any) -> Deployment:
-        """Bring it to a board, where it proves itself first; arguments and errors as `repghost.deploy`.
-
-        Args:
-            board: [user@]host[:folder].
-            options: further arguments of `repghost.deploy`.
-        """
-        return deploy(self, board, **options)
+    # The functions themselves: the first argument of each is this bundle.
+    verify = deployment.verify
+    sign = deployment.sign
+    deploy = deployment.deploy
+    bench = measuring.bench
+    evaluate = evaluation.evaluate
 
     def load(self) -> Model:
         """Return the run's network on this machine, see `repghost.load`; every build of one precision agrees.
@@ -103,10 +86,6 @@ class CompiledBundle:
     def as_predictor(self) -> Predictor:
         """Return this machine's build as a function from images to logits, for `repghost.evaluate`."""
         return self.load().as_predictor()
-
-    def evaluate(self, data: ImagesLike, **options: Any) -> Evaluation:
-        """Return how good this machine's build is on labelled images; arguments and errors as `repghost.evaluate`."""
-        return evaluate(self, data, **options)
 
     @property
     def summary(self) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 from repghost.api.accepted.images import Batch, ImagesLike, Reader
 from repghost.api.accepted.pixels import Pixels, check_pixels
 from repghost.api.accepted.sources import SetSource, StreamSource, open_source
-from repghost.api.networks import PreprocessLike
+from repghost.api.networks.opened import PreprocessLike
 from repghost.api.predictors import EvaluableLike, predictor_of
 from repghost.api.shown.notes import warn_of
 from repghost.api.shown.progress import Progress, follow

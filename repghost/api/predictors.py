@@ -18,7 +18,7 @@ from calib.importer.onnx_file import is_quantized
 from calib.importer.open_network import FloatNetwork
 from compile.stages.predictors import reference_of
 from repghost.api.models import load
-from repghost.api.networks import (
+from repghost.api.networks.opened import (
     PreprocessLike,
     checked_labels,
     known_labels,
@@ -62,8 +62,9 @@ def predictor_of(
     if isinstance(network, nn.Module):
         return _of_module(network, preprocess_of(network, given), labels)
     if hasattr(network, "as_predictor"):  # a quantized network, a bundle, a loaded model
-        if given is not None or labels is not None:
-            raise UsageError("a quantized network says itself how its pictures are prepared; leave preprocess= out.")
+        told = {"preprocess": given, "labels": labels, "weights": weights, "width": width}
+        for name in (name for name, value in told.items() if value is not None):
+            raise UsageError(f"a quantized network says itself how its pictures are prepared; leave {name}= out.")
         found: Predictor = network.as_predictor()
         return found
     if isinstance(network, str | os.PathLike):

@@ -1,12 +1,11 @@
-"""From a float network and images to int8: `repghost.quantize`, and what it returns."""
+"""A network in int8: what `repghost.quantize`, `convert` and `train_quantized` return."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,34 +15,27 @@ import torch
 from numpy.typing import NDArray
 
 from calib.importer.open_network import FloatNetwork
-from calib.ptq.search_settings import Search, SearchImages, Trial, search_settings
-from calib.qdq.writer import serialize
-from calib.quantize import Quantized, Source, describe_source, quantize_network, write_model
+from calib.ptq.search_settings import Search
+from calib.qdq.writer import serialize, training_record
+from calib.quantize import Quantized
 from calib.settings.config import SEARCH, QuantConfig
 from calib.settings.describe import describe_observers
 from calib.settings.policy import float_parts
 from calib.simulate.exact import ExactNetwork
 from calib.simulate.float32 import SimulatedNetwork
 from compile.subject.subject import Images
+from repghost.api import evaluation
 from repghost.api.accepted.calibration import (
-    AUTO,
-    Calibration,
-    ConfigLike,
     calibration_images,
-    held_out_images,
-    read_settings,
 )
 from repghost.api.accepted.images import ImagesLike
 from repghost.api.accepted.pixels import Pixels, check_pixels
-from repghost.api.evaluation import compare, evaluate
-from repghost.api.networks import NetworkLike, PreprocessLike, open_float
+from repghost.api.networks.opened import PreprocessLike
 from repghost.api.predictors import EvaluableLike
 from repghost.api.sensitivity import LayerSensitivities, measure
 from repghost.api.shown.html import page, table
-from repghost.api.shown.notes import warn_of
-from repghost.api.shown.progress import Progress, follow
-from repghost.api.shown.results import Comparison, Evaluation
-from repghost.data.base import notes_on_calibration
+from repghost.api.shown.progress import Progress
+from repghost.api.shown.results import Comparison
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import BATCH
@@ -51,10 +43,9 @@ from repghost.evaluation.classes import numbered_labels
 from repghost.evaluation.predictor import Predictor
 from repghost.files import write_bytes_atomically, write_text_atomically
 from repghost.locks import locked
-from repghost.sizes import Size, size_text
+from repghost.sizes import size_text
 
 CONFIG_SUFFIX = ".config.json"
-MAX_DROP = 0.3  # points of top-1 that a search allows
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -129,19 +120,41 @@ class QuantizedNetwork:
             program=self.digest if exact else None,
         )
 
-    def evaluate(self, data: ImagesLike, **options: Any) -> Evaluation:
-        """Return how good it is on labelled images; arguments and errors as `repghost.evaluate`."""
-        return evaluate(self, data, **options)
+    evaluate = evaluation.evaluate  # the function itself: its first argument is this network
 
-    def compare(self, before: EvaluableLike, data: ImagesLike, **options: Any) -> Comparison:
-        """Return how it differs from another network on the same images; arguments as `repghost.compare`.
+    def compare(
+        self,
+        before: EvaluableLike,
+        data: ImagesLike,
+        *,
+        images: int | None = None,
+        seed: int = 0,
+        preprocess: PreprocessLike = None,
+        pixels: Pixels | None = None,
+        class_order: str | None = None,
+        progress: Progress = None,
+    ) -> Comparison:
+        """Return how it differs from another network on the same images, paired; errors as `repghost.compare`.
 
         Args:
             before: the network that is compared with, e.g. the float one.
-            data: labelled images.
-            options: further arguments of `repghost.compare`.
+            data: labelled images; it and what follows as in `repghost.compare`.
+            images: how many are read.
+            seed: chooses them.
+            preprocess: of a float network that does not say it.
+            pixels: the range of float images.
+            class_order: of a network that does not name its classes.
+            progress: see `repghost.evaluate`.
         """
-        return compare(before, self, data, **options)
+        return evaluation.compare(
+            before, self, data, images=images, seed=seed, preprocess=preprocess, pixels=pixels,
+            class_order=class_order, progress=progress,
+        )  # fmt: skip
+
+    @property
+    def training(self) -> Mapping[str, Any] | None:
+        """What the file says of its training under quantization; None of a network that was only calibrated."""
+        return training_record(self.quantized.onnx) or None
 
     def sensitivity(
         self,
@@ -224,77 +237,6 @@ class QuantizedNetwork:
         }
 
 
-def quantize(
-    network: NetworkLike,
-    data: ImagesLike,
-    config: ConfigLike = None,
-    *,
-    images: int | None = None,
-    seed: int = 0,
-    policy: str | None = None,
-    algorithm: str | None = None,
-    max_drop: float | None = None,
-    held_out: int | None = None,
-    preprocess: PreprocessLike = None,
-    labels: Sequence[str] | None = None,
-    weights: str | os.PathLike[str] | None = None,
-    size: Size | None = None,
-    width: str | None = None,
-    pixels: Pixels | None = None,
-    class_order: str | None = None,
-    on_trial: Callable[[Trial], None] | None = None,
-    progress: Progress = None,
-) -> QuantizedNetwork:
-    """Return a network in int8 with scales that images choose; the float network stays as it is.
-
-    Args:
-        network: a torch module, a checkpoint, a float ONNX file, or "timm:NAME" with weights.
-        data: images, with labels or without: a split of `repghost.open_dataset`, a folder, paths, PIL images, arrays,
-            tensors, or a DataLoader.
-        config: a `repghost.QuantConfig`, its dictionary or JSON file; None: the policy's defaults.
-        images: how many calibrate, equally many of each class of a set, the first ones of anything else; None: 512,
-            or all there are.
-        seed: chooses them.
-        policy: "cpu" or "tensorrt", instead of the config's.
-        algorithm: an observer for every layer without an entry of its own, "answers" (one for each tensor), or "auto"
-            (a search; needs labels).
-        max_drop: of a search: percentage points of top-1 that may be lost; None: 0.3.
-        held_out: of a search: images that judge; None: 2000, or all that are left.
-        preprocess: how images are prepared, where the network does not say, see `repghost.evaluate`.
-        labels: names of the classes, likewise.
-        weights: of a name: a weight file, or "pretrained".
-        size: pixels of the images, instead of the network's own.
-        width: of a RepGhostNet in a file; another one is refused. Chooses the published weights of "timm".
-        pixels: the range of float images, see `repghost.evaluate`.
-        class_order: of a network that does not name its classes.
-        on_trial: is told each trial of a search.
-        progress: see `repghost.evaluate`.
-
-    Raises:
-        UsageError: for an operator that integers cannot compute, images that do not fit, or unknown settings.
-        AccuracyGateError: when no setting of a search loses as little as was allowed.
-    """
-    check_pixels(pixels)
-    settings = read_settings(config, policy, algorithm)
-    if algorithm != AUTO and (max_drop is not None or held_out is not None):
-        raise UsageError("max_drop and held_out belong to algorithm='auto', which is not given.")
-    opened = open_float(network, preprocess, labels, weights, size, width)
-    found = calibration_images(opened, data, images, seed, pixels, class_order, progress)
-    opened = _labelled(opened, found)
-    warn_of(notes_on_calibration(found.images.images), found.broken)
-    notes = (*opened.notes, *found.notes)
-    source = Source(found.labels, opened.digest, {**found.images.origin, "broken": len(found.broken)})
-    if algorithm == AUTO:
-        allowed = MAX_DROP if max_drop is None else max_drop
-        held = held_out_images(found, opened, held_out, seed)
-        return _searched(opened, found, held, settings, source, allowed, on_trial, notes)
-    with follow(progress, "calibrate", len(found.images.labels)) as done:
-        result = quantize_network(
-            opened.name, opened.graph, found.images.images, opened.preprocess, settings, source, done
-        )
-    return QuantizedNetwork(opened, result, settings, found.images, notes=notes)
-
-
 def write_quantized(path: Path, quantized: Quantized, config: QuantConfig, search: Search | None) -> None:
     """Write the settings, then the QDQ file, each whole or not at all."""
     settings = config.to_dict() | ({} if search is None else {SEARCH: search.to_dict()})
@@ -306,29 +248,3 @@ def write_quantized(path: Path, quantized: Quantized, config: QuantConfig, searc
 def config_beside(output: Path) -> Path:
     """Return where the settings of a file are written: net.qdq.onnx has net.qdq.config.json beside it."""
     return output.with_name(output.name.removesuffix(".onnx") + CONFIG_SUFFIX)
-
-
-def _labelled(network: FloatNetwork, found: Calibration) -> FloatNetwork:
-    """Return a network with the names that its images gave its classes."""
-    return network if network.labels == found.labels else replace(network, labels=found.labels)
-
-
-def _searched(
-    network: FloatNetwork,
-    found: Calibration,
-    held: Images,
-    settings: QuantConfig,
-    source: Source,
-    max_drop: float,
-    on_trial: Callable[[Trial], None] | None,
-    notes: tuple[str, ...],
-) -> QuantizedNetwork:
-    """Return the network with the cheapest settings that lose no more than was allowed."""
-    if not math.isfinite(max_drop):
-        raise UsageError(f"--max-drop is a finite number of points, not {max_drop}.")
-    images = SearchImages(found.images.images, held.images, held.labels, network.preprocess)
-    search = search_settings(network.graph, images, settings, max_drop, on_trial)
-    config = search.chosen.config
-    description = describe_source(network.name, images.calibration, network.preprocess, source)
-    result = write_model(search.graph, search.spec, config, description, {SEARCH: search.to_dict()})
-    return QuantizedNetwork(network, result, config, found.images, search, notes=notes)

@@ -18,6 +18,7 @@ from repghost.data import (
     prepare_in_parts,
     refuse_empty,
 )
+from repghost.distributed.ranks import Ranks
 from repghost.evaluation.accuracy import Accuracy, predict, wilson
 from repghost.evaluation.classes import match_classes
 from repghost.network.model import RepGhostNet
@@ -51,21 +52,24 @@ def open_tested(
     return match_classes(found, len(classes), classes), ""
 
 
-def evaluate(model: RepGhostNet, recipe: Recipe, dataset: ImageSet) -> Accuracy:
-    """Return the top-1 on the test split.
+def evaluate(model: RepGhostNet, recipe: Recipe, dataset: ImageSet, ranks: Ranks | None = None) -> Accuracy:
+    """Return the top-1 on the test split; each process evaluates its share.
 
     Args:
         model: the network that is kept.
         recipe: its preprocessing is used.
         dataset: from `open_tested`.
+        ranks: this process among the others, all with the same weights.
     """
+    ranks = ranks or Ranks()
     right, count, broken = 0, 0, list[str]()
-    for part in prepare_in_parts(dataset, recipe.preprocess):
+    for part in prepare_in_parts(dataset, recipe.preprocess, np.arange(len(dataset))[ranks.rank :: ranks.count]):
         broken += part.broken
         if len(part.labels):
             answers = predict(model, part.images, recipe.preprocess).argmax(1)
             right, count = right + int(np.count_nonzero(answers == part.labels)), count + len(part.labels)
-    refuse_empty(count, broken)
+    right, count = (int(total) for total in ranks.sums([right, count]))
+    refuse_empty(count, [message for share in ranks.gather(broken) for message in share])
     return wilson(right, count)
 
 

@@ -1,14 +1,15 @@
-"""What a caller should know of images, as warnings: left out ones, copies."""
+"""What a caller should know of images and settings, as warnings: left out ones, copies, too few steps."""
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from repghost.errors import NoteWarning
 from repghost.terminal import escape
 
-CALLER = 3  # frames above `warn`: who called the public function
+OURS = "repghost"
 
 
 def warn_of(notes: Iterable[str], broken: Sequence[str] = ()) -> None:
@@ -21,4 +22,29 @@ def warn_of(notes: Iterable[str], broken: Sequence[str] = ()) -> None:
     left_out = f"{len(broken)} broken picture(s) left out, the first: {broken[0]}" if broken else ""
     for note in dict.fromkeys((*notes, left_out)):
         if note:
-            warnings.warn(escape(note), NoteWarning, stacklevel=CALLER)
+            warnings.warn(escape(note), NoteWarning, stacklevel=_caller())
+
+
+def _caller() -> int:
+    """Return how many frames above its caller the line stands that called the library."""
+    frame, level = sys._getframe(2), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == OURS:
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+class Told:
+    """What was told of a run, each sentence once: to the caller, or as a warning."""
+
+    def __init__(self, say: Callable[[str], None] | None) -> None:
+        self.say, self.notes = say, list[str]()
+
+    def __call__(self, *notes: str) -> None:
+        """Tell sentences; empty ones are left out."""
+        for note in notes:
+            if note and note not in self.notes:
+                self.notes.append(note)
+                if self.say is None:
+                    warn_of([note])
+                else:
+                    self.say(note)

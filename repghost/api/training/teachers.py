@@ -13,7 +13,7 @@ from calib.importer.libraries.named import load_named
 from calib.importer.names import PRETRAINED, is_named
 from calib.importer.open_network import FloatNetwork
 from calib.qat.settings import FLOAT
-from repghost.api.networks import known_labels, name_of, open_float, preprocess_of, refuse_without_values
+from repghost.api.networks.opened import known_labels, name_of, open_float, preprocess_of, refuse_without_values
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.module import GraphModule

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +18,12 @@ from calib.qat.settings import EPOCH_IMAGES, EPOCHS, FLOAT, QatSettings, Schedul
 from calib.qat.train_aware import Images, QatPlan, train_aware
 from repghost.api.accepted.images import ImagesLike
 from repghost.api.accepted.sources import SetSource, open_source
+from repghost.api.bundles import Say, silent
 from repghost.api.dataset import Split, open_dataset
 from repghost.api.quantized import QuantizedNetwork
+from repghost.api.shown.notes import Told
 from repghost.api.shown.progress import Progress, follow
+from repghost.api.training.interrupts import interruptible
 from repghost.api.training.module import check_trainable, source_of
 from repghost.api.training.teachers import TeacherLike, open_teacher
 from repghost.data import prepare
@@ -30,9 +31,9 @@ from repghost.distributed.ranks import TIMEOUT, join
 from repghost.errors import UsageError
 from repghost.evaluation.classes import match_classes
 from repghost.training.follow.hooks import TrainingStoppedError
-from repghost.training.follow.signals import stop_on_signals
 from repghost.training.options import Loading, Resume
 from repghost.training.recipe_parts import ALPHA, SOFT, TEMPERATURE
+from repghost.training.suit import few_steps
 
 
 def train_quantized(
@@ -67,6 +68,7 @@ def train_quantized(
     on_step: Callable[[QatStep], None] | None = None,
     on_candidate: Callable[[Candidate], None] | None = None,
     on_refused: Callable[[str, str], None] | None = None,
+    say: Say | None = None,
     progress: Progress = None,
 ) -> QuantizedNetwork:
     """Return a quantized network trained under quantization, or `q` again where training is not surely better.
@@ -109,6 +111,7 @@ def train_quantized(
         on_step: is told each step.
         on_candidate: is told the score of each network that could be chosen.
         on_refused: is told of a network after an epoch that integers could not hold, and why.
+        say: is told what to know of the run before its first step; None: it is a warning.
         progress: see `repghost.evaluate`.
 
     Raises:
@@ -132,10 +135,15 @@ def train_quantized(
     place = None if state is None else Path(state)
     parts = split_images(dataset.labels, settings)
     held = prepare(dataset, q.preprocess, parts.held_out)
-    with _interruptible(place) as should_stop, join(_device(device), dist_timeout) as ranks, ExitStack() as stack:
+    with (
+        interruptible(TrainingStoppedError, place) as should_stop,
+        join(_device(device), dist_timeout) as ranks,
+        ExitStack() as stack,
+    ):
         feed = TrainingFeed(dataset, parts.training, q.preprocess, settings, Loading(workers), ranks)
         followed = follow(progress if ranks.first else False, "train", epochs * feed.images_per_epoch)
         hooks = _hooks(stack.enter_context(followed), batch * ranks.count, on_step, on_candidate, on_refused)
+        Told(say if ranks.first else silent)(few_steps(epochs * feed.steps_per_epoch))
         result = train_aware(
             q.network.graph if q.network.model is None else q.network.model,
             Images(q.calibration.images, held, feed),
@@ -212,18 +220,3 @@ def _hooks(
         candidate=on_candidate or Hooks.candidate,
         refused=on_refused or Hooks.refused,
     )
-
-
-@contextmanager
-def _interruptible(state: Path | None) -> Iterator[Callable[[], bool]]:
-    """Give what says whether to stop: after Ctrl-C, where a run can be continued; otherwise Ctrl-C acts at once."""
-    if state is None or threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    try:
-        with stop_on_signals(TrainingStoppedError) as should_stop:
-            yield should_stop
-    except TrainingStoppedError as error:
-        if error.exit_code == 128 + signal.SIGINT:
-            raise KeyboardInterrupt(f"{error} The state is in {state}.") from error
-        raise

@@ -38,7 +38,7 @@ def command(
     Exit codes: 2 it does not fit the board or the board lacks something, 3 no passing accuracy record, 4 ssh is
     missing, 5 the board cannot be reached or cannot store it, 6 it was changed or the board did not prove it.
     """
-    from repghost.api.boards import deploy
+    from repghost.api.boards.deployment import deploy
 
     tell: Callable[[str], None] = (lambda line: None) if as_json else say
     result = deploy(bundle, board, say=tell, **settings, **vars(demanded), **vars(ssh))

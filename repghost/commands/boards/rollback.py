@@ -21,12 +21,7 @@ def command(board: str, to: str | None, verify_limit: int | None, as_json: bool,
 
     Going back twice goes back two versions; 'repghost status' lists them. Exit codes as of 'repghost deploy'.
     """
-    from compile.deploy.rollback import rollback
+    from repghost.api.boards.deployment import rollback
 
-    connection = ssh.connect(board)
-    version = rollback(connection, to, verify_limit)
-    if as_json:
-        click.echo(json.dumps(version.to_dict()))
-    else:
-        what = f"{version.model} {version.target} {version.precision}"
-        say(f"current on {connection.address}: {version.digest[:12]} ({what})")
+    found = rollback(board, to=to, verify_limit=verify_limit, **vars(ssh))
+    say(json.dumps(found.to_dict()) if as_json else repr(found))

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
-from typing import TYPE_CHECKING
 
 import click
 
 from repghost.commands.options.ssh_options import SshOptions, ssh_options
-from repghost.terminal import say
-
-if TYPE_CHECKING:
-    from compile.deploy.inventory import Inventory
+from repghost.terminal import say_page
 
 
 @click.command("status", short_help="List the versions on a board.")
@@ -21,26 +16,7 @@ if TYPE_CHECKING:
 @ssh_options
 def command(board: str, as_json: bool, ssh: SshOptions) -> None:
     """List the versions on a board, the oldest first; '*' marks the current one. Nothing is changed there."""
-    from compile.deploy.inventory import take_inventory
+    from repghost.api.boards.deployment import status
 
-    found = take_inventory(ssh.connect(board))
-    say(*([json.dumps(found.to_dict())] if as_json else _lines(found)))
-
-
-def _lines(found: Inventory) -> list[str]:
-    lines = []
-    for version in found.versions:
-        mark = "*" if version.digest == found.current else " "
-        day = time.strftime("%Y-%m-%d %H:%M", time.localtime(version.deployed))
-        size = found.sizes_kb[version.digest] / 1024
-        what = f"{version.model} {version.target} {version.precision}"
-        lines.append(f"{mark} {version.digest[:12]}  {day}  {size:6.1f} MiB  {what}")
-    listed = {version.digest for version in found.versions}
-    if found.current is None:
-        lines.append("no version is current")
-    elif found.current not in listed:
-        lines.append(f"* {found.current[:12]}  is current, but not in the history")
-    lines += [f"  {digest[:12]}  a broken upload, {size} KiB" for digest, size in found.unfinished_kb.items()]
-    if found.holder:
-        lines.append(f"{found.holder} deploys now, or did when the board lost power")
-    return lines
+    found = status(board, **vars(ssh))
+    say_page(json.dumps(found.to_dict()) if as_json else repr(found))

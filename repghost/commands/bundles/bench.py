@@ -49,7 +49,7 @@ def command(bundles: tuple[Path, ...], json_file: Path | None, ssh: SshOptions, 
     emulation, the same everywhere, and with --per-layer those of each layer. With --against it counts other runtimes
     instead, their own wheels in an emulated Python, which is fetched first (500 MB, Debian).
     """
-    from repghost.api.benchmarks import bench
+    from repghost.api.benchmarks.bench import bench
 
     options |= {"threads": parse_threads(options["threads"])}
     tell = say if options["on"] else _tell

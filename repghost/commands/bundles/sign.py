@@ -19,6 +19,6 @@ def command(bundle: Path, key: Path, signature: Path | None) -> None:
     Make a pair of keys: openssl ecparam -name prime256v1 -genkey -noout -out key.pem; openssl ec -in key.pem -pubout
     -out key.pub. 'repghost deploy' and 'repghost verify' then take --public-key key.pub.
     """
-    from compile.bundle.signing import sign_bundle
+    from repghost.api.boards.deployment import sign
 
-    say(f"signed: {sign_bundle(bundle, key, signature)}")
+    say(f"signed: {sign(bundle, key=key, signature=signature)}")

@@ -31,7 +31,7 @@ def command(
 
     Bundles for arm64 run under qemu-aarch64 on other machines. Exit code 6: something does not match.
     """
-    from repghost.api.boards import verify
+    from repghost.api.boards.deployment import verify
 
     tell: Callable[[str], None] = (lambda line: None) if as_json else say
     result = verify(bundle, variants=variants, vectors=vectors, fetch=fetch, say=tell, **vars(demanded))

@@ -39,7 +39,7 @@ def command(
     differs from the network by more than rounding, nothing is written and the exit code is 6. NETWORK is a checkpoint
     of RepGhostNet, the word timm, a float ONNX file, or timm:NAME or torchvision:NAME with --weights.
     """
-    from repghost.api.conversion import export
+    from repghost.api.networks.conversion import export
 
     made = export(
         checkpoint, output, format=form, size=size, batch=batch, width=width, preprocess=preprocess, weights=weights

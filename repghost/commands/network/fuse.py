@@ -11,7 +11,7 @@ from repghost.commands.progress.notes import say_notes
 from repghost.terminal import say, shell_command
 
 if TYPE_CHECKING:
-    from repghost.api.conversion import Fused
+    from repghost.api.networks.conversion import Fused
 
 
 @click.command("fuse", short_help="Fold training branches and batch norms into plain convolutions.")
@@ -27,7 +27,7 @@ def command(source: str, output: Path, full: bool, check: bool, width: str | Non
     Both networks run on the same random pictures first; if they differ by more than rounding, nothing is written and
     the exit code is 6. CKPT is a weight file, or the word timm.
     """
-    from repghost.api.conversion import compare_converted, fuse_network
+    from repghost.api.networks.conversion import compare_converted, fuse_network
 
     if check:
         _tell(compare_converted(source, output, width, branches))

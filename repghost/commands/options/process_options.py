@@ -6,17 +6,13 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from repghost.commands.options.gather import gather
-
-if TYPE_CHECKING:
-    from repghost.distributed.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -26,17 +22,16 @@ class ProcessOptions:
     device: str | None
     dist_timeout: float  # seconds
 
-    def join(self) -> AbstractContextManager[Ranks]:
-        """Join the processes of the run; leaves them at the end of the block."""
-        from repghost.distributed.ranks import join
 
-        return join(self.device, self.dist_timeout)
+def is_first() -> bool:
+    """Return whether this is the process that writes files and prints: the only one, or the first of torchrun's."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
 @contextlib.contextmanager
-def quiet_but_first(ranks: Ranks) -> Iterator[None]:
-    """Let only the first process of a run write to the terminal; errors are shown by whoever catches them."""
-    if ranks.first:
+def quiet_but_first() -> Iterator[None]:
+    """Let only the first process of torchrun's write to the terminal; errors are shown by whoever catches them."""
+    if is_first():
         yield
         return
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):

@@ -13,7 +13,6 @@ from repghost.commands.options.gather import gather
 from repghost.commands.options.size_option import SizeType
 
 if TYPE_CHECKING:
-    from calib.settings.config import QuantConfig
     from repghost.api.dataset import Split
     from repghost.sizes import Size
 
@@ -21,7 +20,7 @@ DEFAULT_IMAGES = 512
 
 
 @dataclass(frozen=True)
-class NetworkRequest:
+class CalibrationRequest:
     """Which network is quantized how, on which images; each option under its own name."""
 
     checkpoint: str
@@ -36,22 +35,6 @@ class NetworkRequest:
     policy: str | None
     class_order: str | None
     class_map: Path | None
-
-    def settings(self) -> QuantConfig:
-        """Return the quantization settings: those of the file, with another policy where one is given.
-
-        Raises:
-            UsageError: when the file or the policy cannot be used.
-        """
-        from calib.settings.config_file import read_config
-
-        return read_config(self.config, self.policy)
-
-
-@dataclass(frozen=True)
-class CalibrationRequest(NetworkRequest):
-    """A network that is only calibrated."""
-
     images: int | None = None  # None: `DEFAULT_IMAGES`, or all there are
 
     def images_of_set(self) -> Split:
@@ -94,7 +77,7 @@ _IMAGES = click.option(
     "--images", type=click.IntRange(1), help=f"Calibration pictures.  [default: {DEFAULT_IMAGES} or all]"
 )
 
-network_options = gather("request", NetworkRequest, (_CHECKPOINT, _DATA, _TRAINING_SPLIT, *_OPTIONS))
+network_options = gather("request", CalibrationRequest, (_CHECKPOINT, _DATA, _TRAINING_SPLIT, *_OPTIONS))
 calibration_options = gather(
     "request", CalibrationRequest, (_CHECKPOINT, _DATA, _CALIBRATION_SPLIT, *_OPTIONS, _IMAGES)
 )

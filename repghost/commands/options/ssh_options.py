@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from repghost.commands.options.gather import gather
-
-if TYPE_CHECKING:
-    from compile.deploy.ssh.connection import Connection
 
 
 @dataclass(frozen=True)
@@ -21,18 +17,6 @@ class SshOptions:
     ssh_config: Path | None
     port: int | None
     connect_limit: int  # seconds
-
-    def connect(self, board: str) -> Connection:
-        """Return the connection to a board that a command line names.
-
-        Raises:
-            UsageError: when the board is not named as [user@]host[:folder].
-            ToolMissingError: when ssh is not installed.
-        """
-        from compile.deploy.ssh.address import parse_address
-        from compile.deploy.ssh.connection import Connection, SshSettings
-
-        return Connection(parse_address(board), SshSettings(self.ssh_config, self.port, self.connect_limit))
 
 
 @dataclass(frozen=True)

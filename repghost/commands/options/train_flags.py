@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from repghost.errors import UsageError
-from repghost.sizes import sides
 
 
 @dataclass(frozen=True)
@@ -18,7 +16,7 @@ class Flag:
     """One value of a recipe as an option of the command line.
 
     Args:
-        sets: the field of Recipe or of one of its parts.
+        sets: the argument of `repghost.train` that it gives.
         names: how it is written; the original's name is among them.
         kind: its click type, or bool for a pair --x/--no-x.
         text: help.
@@ -85,7 +83,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("ema_decay", ("--model-ema-decay",), float, "Of the average."),
     Flag("channels_last", ("--channels-last",), bool, "Memory layout."),
     Flag("eval_metric", ("--eval-metric",), str, "What the best epoch is: top1, top5 or loss."),
-    Flag("amp", ("--amp-dtype",), str, "float16, bfloat16 or off."),
+    Flag("amp_dtype", ("--amp-dtype",), str, "float16, bfloat16 or off."),
     Flag("compile", ("--compile",), bool, "torch.compile."),
     Flag("accumulate", ("--accumulate", "--grad-accum-steps"), int, "Batches per step."),
     Flag("freeze", ("--freeze",), str, "bn or backbone do not learn."),
@@ -150,13 +148,12 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
         for name in (*row.valued, *row.switches):
             command = _refused_option(name, row.reason, switch=name in row.switches)(command)
     for flag in reversed(FLAGS + PREPROCESS_FLAGS):
+        names = dict.fromkeys((*flag.names, f"--{flag.sets.replace('_', '-')}"))  # the argument's name is one of them
         if flag.kind is bool:
-            name = flag.names[0]
-            option = click.option(f"{name}/{opposite(name)}", flag.sets, default=None, help=flag.text)
+            pairs = (f"{name}/{opposite(name)}" for name in names)
+            option = click.option(*pairs, flag.sets, default=None, help=flag.text)
         else:
-            option = click.option(
-                *flag.names, flag.sets, type=flag.kind, nargs=flag.values, default=None, help=flag.text
-            )
+            option = click.option(*names, flag.sets, type=flag.kind, nargs=flag.values, default=None, help=flag.text)
         command = option(command)
     return command
 
@@ -177,26 +174,3 @@ def _refused_option(name: str, reason: str, switch: bool) -> Callable[..., Any]:
         name, f"refused{name.replace('-', '_')}", is_flag=switch, expose_value=False, hidden=True, callback=refuse,
         default=None,
     )  # fmt: skip
-
-
-def changed_preprocess(recipe: Any, given: Mapping[str, Any]) -> Any:
-    """Return the recipe's Preprocess with the values of PREPROCESS_FLAGS.
-
-    Raises:
-        UsageError: when they contradict each other or are out of range.
-    """
-    preprocess = recipe.preprocess
-    changes = {key: given[key] for key in ("mean", "std", "interpolation") if key in given}
-    size = given.get("img_size")
-    if "input_size" in given:
-        channels, height, width = given["input_size"]
-        if channels != 3 or height != width or size not in (None, height):
-            raise UsageError(f"--input-size must be 3 N N and agree with --img-size, not {channels} {height} {width}.")
-        size = height
-    share = given.get("crop_pct", preprocess.height / sides(preprocess.resize)[0])
-    if not 0.1 <= share <= 1:
-        raise UsageError(f"--crop-pct must be from 0.1 to 1, not {share}.")
-    if size is not None or "crop_pct" in given:
-        size = preprocess.height if size is None else size
-        changes |= {"size": size, "resize": int(size / share)}
-    return dataclasses.replace(preprocess, **changes)

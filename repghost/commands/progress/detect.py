@@ -2,50 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from repghost.terminal import say
-from repghost.training.follow.signals import stop_on_signals
 
 if TYPE_CHECKING:
-    from repghost.detection.recipe import DetectionRecipe
     from repghost.detection.state import DetectionEpoch
-    from repghost.detection.train import DetectionHooks
 
 LOG_INTERVAL = 10.0  # seconds between two lines
 
 
-@contextlib.contextmanager
-def follow(recipe: DetectionRecipe, quiet: bool) -> Iterator[DetectionHooks]:
-    """Yield hooks that print, and that stop on SIGINT or SIGTERM.
-
-    Args:
-        recipe: of the run.
-        quiet: print nothing, for all processes of a run but one.
-    """
-    from repghost.detection.train import DetectionHooks, DetectionStoppedError
-
-    lines = _Lines(recipe.epochs)
-    with stop_on_signals(DetectionStoppedError) as should_stop:
-        if quiet:
-            yield DetectionHooks(should_stop=should_stop)
-        else:
-            yield DetectionHooks(lines.step, lines.epoch, should_stop)
-
-
-def percent(value: float | None) -> str:
-    """Return a share in percent; None where there is nothing to measure it on."""
-    return "none there" if value is None else f"{value:.2%}"
-
-
-class _Lines:
+class DetectProgress:
     """One line every few seconds and one per epoch."""
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs, self.printed = epochs, 0.0
+    def __init__(self) -> None:
+        self.epochs, self.printed = 0, 0.0
+
+    def begin(self, epochs: int) -> None:
+        """Take the length of the run."""
+        self.epochs = epochs
 
     def step(self, epoch: int, step: int, steps: int, loss: float, rate: float) -> None:
         """Show one step."""
@@ -55,6 +31,8 @@ class _Lines:
 
     def epoch(self, record: DetectionEpoch) -> None:
         """Show what an epoch achieved."""
+        from repghost.api.training.detection import percent
+
         evaluated = "" if record.boxes is None else f", AP of boxes {percent(record.boxes.ap)}"
         if record.masks is not None:
             evaluated += f", of masks {percent(record.masks.ap)}"

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repghost.commands.progress.notes import say_notes
 from repghost.terminal import say
 
 if TYPE_CHECKING:
     from calib.qat.candidates import Candidate
     from calib.qat.loop import QatStep
+    from repghost.api.quantized import QuantizedNetwork
 
 
 class QatProgress:
-    """What is shown of a run.
+    """What is shown of a run."""
 
-    Args:
-        bar: of tqdm, with phase and loss.
-    """
-
-    def __init__(self, bar: Any) -> None:
-        self._bar, self._begun = bar, False
+    def __init__(self) -> None:
+        self._bar: Any = None
 
     def step(self, step: QatStep) -> None:
         """Show a step; a resumed run does not begin at 0."""
-        from repghost.training.suit import few_steps
+        from tqdm import tqdm
 
-        if not self._begun:
-            say_notes([few_steps(step.of)])
-            self._bar.reset(total=step.of)
-            self._bar.update(step.number)
-            self._begun = True
+        if self._bar is None:  # disable=None: no bar where the output is no terminal
+            self._bar = tqdm(total=step.of, initial=step.number, unit="step", leave=False, disable=None)
         self._bar.set_description(step.phase, refresh=False)
         self._bar.set_postfix_str(f"loss {step.loss:.4f}", refresh=False)
         self._bar.update()
@@ -40,20 +33,36 @@ class QatProgress:
     def candidate(self, one: Candidate) -> None:
         """Show a network with its score."""
         score = one.score
-        self._bar.clear()
+        self._clear()
         say(f"{one.name}: top-1 {score.top1:.2%}, loss {score.loss:.4f}, as float {score.agreement:.2%}")
 
     def refused(self, name: str, reason: str) -> None:
         """Show why a network is no candidate."""
-        self._bar.clear()
+        self._clear()
         say(f"{name}: refused, {reason}", err=True)
 
+    def _clear(self) -> None:
+        """Make room for a line."""
+        if self._bar is not None:
+            self._bar.clear()
 
-@contextlib.contextmanager
-def following() -> Iterator[QatProgress]:
-    """Yield what shows a bar with phase and loss in a terminal, and every candidate with its score."""
-    from tqdm import tqdm
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
 
-    # None: no bar where the output is no terminal
-    with contextlib.closing(tqdm(unit="step", leave=False, disable=None)) as bar:
-        yield QatProgress(bar)
+
+def following() -> contextlib.closing[QatProgress]:
+    """Return what shows a bar with phase and loss in a terminal, and every candidate with its score."""
+    return contextlib.closing(QatProgress())
+
+
+def tell_trained(output: Path, made: QuantizedNetwork) -> None:
+    """Say what was written and chosen."""
+    record = made.training or {}
+    say(f"written: {output} ({output.stat().st_size / 1e6:.2f} MB), mode {record['mode']}")
+    say(
+        f"chosen by {record['held_out_pictures']} held-out pictures: {record['chosen']}; accuracy on other pictures: "
+        "not measured here"
+    )
+    say(f"program digest: {made.digest}")

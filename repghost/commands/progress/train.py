@@ -2,62 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import sys
 import time
-from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from repghost.terminal import say
-from repghost.training.follow.signals import stop_on_signals
 
 if TYPE_CHECKING:
-    from repghost.training.recipe import Recipe
+    from repghost.training.follow.hooks import StepRecord
     from repghost.training.state.state import EpochRecord
-    from repghost.training.train import Hooks, StepRecord
 
 LOG_INTERVAL = 60.0  # seconds between two lines where the output is no terminal
 
 
-@contextlib.contextmanager
-def follow(recipe: Recipe, quiet: bool = False) -> Iterator[Hooks]:
-    """Yield hooks that show progress, images per second and the time left, and stop on SIGINT or SIGTERM.
-
-    Args:
-        recipe: of the run.
-        quiet: show nothing, for all processes of a run but one.
-    """
-    from repghost.training.train import Hooks, TrainingStoppedError
-
-    progress = _Progress(recipe)
-    with stop_on_signals(TrainingStoppedError) as should_stop, contextlib.closing(progress):
-        if quiet:
-            yield Hooks(should_stop=should_stop)
-        else:
-            yield Hooks(
-                preparing=progress.prepare,
-                begin=progress.begin,
-                step=progress.step,
-                epoch=progress.epoch,
-                should_stop=should_stop,
-            )
-
-
-class _Progress:
+class TrainProgress:
     """A bar in a terminal; plain lines anywhere else."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe, self.epochs, self.per_epoch = recipe, recipe.epochs, 0
+    def __init__(self) -> None:
+        self.epochs = self.per_epoch = self.done = self.first = 0
         self.bar: Any = None
-        self.done = self.first = 0
+        self.decoding: Any = None
         self.started = self.printed = time.monotonic()
 
-    def prepare(self, indices: Iterable[int]) -> Iterable[int]:
-        """Wrap the loop that decodes the images."""
+    def prepare(self, stage: str, done: int, total: int | None) -> None:
+        """Show how many images are decoded, where they are kept in memory."""
         from tqdm import tqdm
 
-        return tqdm(indices, desc="prepare", unit="picture", unit_scale=True, disable=None)
+        if stage != "prepare":
+            return
+        if self.decoding is None:
+            self.decoding = tqdm(total=total, desc=stage, unit="picture", unit_scale=True, disable=None)
+        self.decoding.update(done - self.decoding.n)
+        if done == total:
+            self.decoding.close()
 
     def begin(self, epochs: int, images_per_epoch: int) -> None:
         """Take the length of the run."""
@@ -103,6 +81,7 @@ class _Progress:
             self.bar.write(line, file=sys.stderr)
 
     def close(self) -> None:
-        """Close the bar."""
-        if self.bar is not None:
-            self.bar.close()
+        """Close the bars."""
+        for bar in (self.decoding, self.bar):
+            if bar is not None:
+                bar.close()

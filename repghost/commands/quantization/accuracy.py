@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from repghost.commands.options.data_options import class_map_option, class_order_option
-from repghost.errors import UsageError
 from repghost.terminal import say
 
 
 @click.command("accuracy", short_help="Evidence of accuracy: every way to quantize, on the same pictures.")
-@click.argument("checkpoints", nargs=-1, required=True, metavar="NETWORK...")
+@click.argument("networks", nargs=-1, required=True, metavar="NETWORK...")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Pictures with a split to judge by.")
 @click.option("--preprocess", type=click.Path(path_type=Path), help="JSON, for a CKPT that has none.")
 @click.option("--weights", help="Of a network that is named, timm:NAME: a weight file, or 'pretrained'.")
@@ -24,16 +22,16 @@ from repghost.terminal import say
 @click.option("--again", multiple=True, metavar="PATTERN", help="Measure these rows again, e.g. after a change.")
 @click.option("--kept", is_flag=True, help="Measure nothing: write what is kept, and name what is not there.")
 @click.option("--add", is_flag=True, help="Keep the networks in the document that are not among CKPT.")
-@click.option("--images", "calibration_images", default=512, show_default=True, type=click.IntRange(1),
+@click.option("--images", default=512, show_default=True, type=click.IntRange(1),
               help="Calibration pictures.")  # fmt: skip
 @click.option("--test-images", type=click.IntRange(2), help="Only so many judge.  [default: all]")
 @click.option("--python", "pythons", multiple=True, type=click.Path(path_type=Path),
               help="An interpreter that has other tools (onnxruntime, nncf, nvidia-modelopt); repeatable.")  # fmt: skip
 @click.option("--arm64/--no-arm64", default=True, show_default=True, help="Compare the arm64 build under emulation.")
-@click.option("--cells", "measurements", default="build/accuracy", show_default=True, type=click.Path(path_type=Path),
+@click.option("--cells", default="build/accuracy", show_default=True, type=click.Path(path_type=Path),
               help="Where measurements are kept; what is there is not measured again.")  # fmt: skip
 @click.option("--docs", default="docs", show_default=True, type=click.Path(path_type=Path), help="Folder to write to.")
-def command(docs: Path, methods: tuple[str, ...], pythons: tuple[Path, ...], **options: Any) -> None:
+def command(networks: tuple[str, ...], data: Path, **options: Any) -> None:
     """Quantize each NETWORK in every way, measure all of them on the same test pictures, and write what came out.
 
     NETWORK is a trained checkpoint with its branches, a float ONNX file, or timm:NAME or torchvision:NAME.
@@ -41,15 +39,7 @@ def command(docs: Path, methods: tuple[str, ...], pythons: tuple[Path, ...], **o
     tools get the same calibration pictures. A run that was stopped goes on where it was: each measurement is kept whole
     or not at all.
     """
-    for python in pythons:
-        if not python.is_file():
-            raise UsageError(f"{python} is no file; give an interpreter, e.g. peers/bin/python.")
-    from compile.accuracy.evidence import JSON_FILE, PAGE_FILE, Plan, run_accuracy
-    from compile.accuracy.methods import choose_methods
+    from repghost.api.evidence import accuracy
 
-    chosen = choose_methods(methods)
-    if options["again"]:
-        choose_methods(options["again"])
-    found = tuple(python.absolute() for python in pythons) or (Path(sys.executable),)
-    run_accuracy(Plan(methods=chosen, pythons=found, **options), docs, say)
-    say(f"written: {docs / JSON_FILE} and {docs / PAGE_FILE}")
+    found = accuracy(networks, data, say=say, **options)
+    say(f"written: {found.json_file} and {found.page_file}")

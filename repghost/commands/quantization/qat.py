@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from calib.qat.settings import FLOAT, QatSettings
-from repghost.commands.options.calibration import open_float_network, with_classes_of
+from repghost.commands.options.calibration import tell_quantized
 from repghost.commands.options.gather import Option
 from repghost.commands.options.process_options import (
     ProcessOptions,
+    is_first,
     process_options,
     processes_option,
     quiet_but_first,
     start_processes,
 )
-from repghost.commands.options.quant_options import NetworkRequest, network_options, output_option
+from repghost.commands.options.quant_options import CalibrationRequest, network_options, output_option
 from repghost.commands.progress.notes import say_notes
-from repghost.commands.progress.qat import following
-from repghost.terminal import say
+from repghost.commands.progress.qat import following, tell_trained
 
 if TYPE_CHECKING:
-    from calib.quantize import Quantized
     from repghost.training.options import Resume
 
 CONVERTED = (
@@ -84,7 +82,7 @@ def _spelled(training: dict[str, Any]) -> dict[str, Any]:
 @network_options
 @output_option
 def command(
-    request: NetworkRequest,
+    request: CalibrationRequest,
     output: Path,
     processes: ProcessOptions,
     teacher: str,
@@ -101,60 +99,28 @@ def command(
     on from there and gives the same bytes.
     """
     start_processes(training.pop("count"))
-    config = request.settings()
     QatSettings(seed=request.seed, **training)  # what is refused is refused at once
 
-    from repghost.api.dataset import Split
-    from repghost.api.quantized import quantize
+    from repghost.api.quantization import quantize
     from repghost.api.training.train import calibration_count, check_resume, train_quantized
-    from repghost.data import open_dataset
 
     state = output.with_name(output.name + STATE_SUFFIX)
     check_resume(state, resume)  # before minutes of calibration
-    split = str(request.split)
-    with processes.join() as ranks, quiet_but_first(ranks), following() as shown:
-        network = open_float_network(request)
-        dataset = with_classes_of(network, open_dataset(request.data, split, request.class_map), request)
-        if training["mode"] == "reparam" and network.checkpoint is not None:
-            say_notes([CONVERTED] if network.checkpoint.spec.form == "deploy" else [])
-        data = Split(dataset, request.data.name, split)
-        few = calibration_count(data, training["held_out"], request.seed)
-        start = quantize(network, data, config, images=few, seed=request.seed, progress=False)
-        with _stopped_as_error():
-            result = train_quantized(
-                start, data, **_spelled(training), seed=request.seed, teacher=teacher, teacher_weights=teacher_weights,
-                device=processes.device, workers=workers, state=state, resume=resume,
-                recovery_interval=recovery_interval, on_step=shown.step, on_candidate=shown.candidate,
-                on_refused=shown.refused, progress=False,
-            )  # fmt: skip
-        if ranks.first:
-            write_result(output, result.quantized, training["mode"])
+    data = request.images_of_set()
+    request = replace(request, images=calibration_count(data, training["held_out"], request.seed))
+    with quiet_but_first(), following() as shown:
+        start = quantize(request.checkpoint, data, progress=False, **request.options())
+        tell_quantized(start, request)
+        checkpoint = start.network.checkpoint
+        if training["mode"] == "reparam" and checkpoint is not None and checkpoint.spec.form == "deploy":
+            say_notes([CONVERTED])
+        result = train_quantized(
+            start, data, **_spelled(training), seed=request.seed, teacher=teacher, teacher_weights=teacher_weights,
+            class_order=request.class_order, workers=workers, state=state, resume=resume,
+            recovery_interval=recovery_interval, on_step=shown.step, on_candidate=shown.candidate,
+            on_refused=shown.refused, say=lambda note: say_notes([note]), progress=False, **vars(processes),
+        )  # fmt: skip
+        if is_first():
+            result.save(output)
+            tell_trained(output, result)
             state.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _stopped_as_error() -> Iterator[None]:
-    """Turn the interruption of a run that can be continued into the error that says how, with the signal's code."""
-    from repghost.training.follow.hooks import TrainingStoppedError
-
-    try:
-        yield
-    except KeyboardInterrupt as stopped:
-        if isinstance(stopped.__cause__, TrainingStoppedError):
-            raise stopped.__cause__ from None
-        raise
-
-
-def write_result(output: Path, quantized: Quantized, mode: str) -> None:
-    """Write the quantized file, whole, and say what was chosen."""
-    from calib.qdq.writer import serialize, training_record
-    from repghost.files import write_bytes_atomically
-
-    record = training_record(quantized.onnx)
-    write_bytes_atomically(output, serialize(quantized.onnx))
-    say(f"written: {output} ({output.stat().st_size / 1e6:.2f} MB), mode {mode}")
-    say(
-        f"chosen by {record['held_out_pictures']} held-out pictures: {record['chosen']}; accuracy on other pictures: "
-        "not measured here"
-    )
-    say(f"program digest: {quantized.digest}")

@@ -45,7 +45,7 @@ def command(
     nothing is written and the exit code is 3. The last of them are the layers that gain most by it in 16-bit
     activations; with --policy tensorrt, layers in float.
     """
-    from repghost.api.quantized import quantize
+    from repghost.api.quantization import quantize
 
     if algorithm != AUTO and (max_drop is not None or held_out is not None):
         raise UsageError("--max-drop and --held-out belong to --algorithm auto, which is not given.")

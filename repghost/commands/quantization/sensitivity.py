@@ -48,7 +48,7 @@ def command(
     For CPUs each layer that could read 16-bit activations shows how much nearer the answers of the int8 network come to
     the float network's when it alone does, and by how much the instructions of the network grow, as an estimate.
     """
-    from repghost.api.quantized import quantize
+    from repghost.api.quantization import quantize
     from repghost.api.sensitivity import float_prices
 
     if len(profiles) not in (0, 2):

@@ -22,17 +22,6 @@ def command(detector: Path, output: Path, part: str, height: int | None, width: 
     The pyramid takes normalized pictures [1, 3, height, width] and is compared with the network before it is written.
     The detector takes one picture [3, height, width] in [0, 1] and gives boxes, labels, scores and masks.
     """
-    from repghost.detection.checkpoint import read_detector
-    from repghost.detection.export import export_detector, export_pyramid
-    from repghost.errors import unknown_value
-    from repghost.files import write_bytes_atomically
+    from repghost.api.training.detection import export_detector
 
-    exporters = {"pyramid": export_pyramid, "detector": export_detector}
-    if part not in exporters:
-        raise unknown_value("part", part, exporters)
-    loaded = read_detector(detector)
-    height = height or -(-loaded.recipe.min_size // 32) * 32
-    proto = exporters[part](loaded, height, width or height)
-    write_bytes_atomically(output, proto.SerializeToString(deterministic=True))
-    outputs = ", ".join(value.name for value in proto.graph.output)
-    say(f"written: {output} ({output.stat().st_size / 1e6:.1f} MB); gives {outputs}")
+    say(repr(export_detector(detector, output, part=part, height=height, width=width)))

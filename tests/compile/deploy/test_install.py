@@ -15,7 +15,7 @@ def test_a_bundle_reaches_a_board_and_goes_back(board: Standin, versions: list[B
     assert board.current(folder) == versions[0].digest
     deploy(versions[1].path, connection)
     assert board.current(folder) == versions[1].digest
-    assert rollback(connection).digest == versions[0].digest
+    assert rollback(connection).version.digest == versions[0].digest
     assert board.current(folder) == versions[0].digest
     found = take_inventory(connection)
     assert [version.digest for version in found.versions] == [versions[0].digest, versions[1].digest]

@@ -119,7 +119,7 @@ def test_the_newest_versions_stay(board: Standin, versions: list[Bundle]) -> Non
     assert [version.digest for version in found.versions] == [bundle.digest for bundle in versions[-3:]]
     assert {path.name for path in (board.home / folder / "bundles").iterdir()} == {b.digest for b in versions[-3:]}
     for bundle in reversed(versions[-3:-1]):
-        assert rollback(connection).digest == bundle.digest
+        assert rollback(connection).version.digest == bundle.digest
     deploy(versions[0].path, connection)  # the current one is kept, and what is newer by the time of its deployment
     assert board.current(folder) == versions[0].digest
     deploy(versions[0].path, connection)  # again: nothing is copied, nothing is lost

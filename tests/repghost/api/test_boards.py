@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 import repghost
-from repghost.api import benchmarks, boards
+from repghost.api.benchmarks.asked import Benchmark
+from repghost.api.boards import deployment
 from repghost.errors import RepGhostError, UsageError
 
 
@@ -39,7 +40,7 @@ def test_arguments_of_another_way_to_measure_are_refused(options: dict[str, Any]
 
 def test_failures_on_boards_are_kept_until_somebody_asks() -> None:
     entries = [{"measured": True}, {"measured": False, "exit_code": 5, "error": "no answer"}]
-    found = benchmarks.Benchmark({"results": entries}, "board: no answer")
+    found = Benchmark({"results": entries}, "board: no answer")
     assert found.failed == 1 and repr(found) == "board: no answer"
     with pytest.raises(RepGhostError, match="1 of 2 measurements failed"):
         found.check()
@@ -47,7 +48,7 @@ def test_failures_on_boards_are_kept_until_somebody_asks() -> None:
 
 def test_a_deployment_demands_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(boards.install, "deploy", lambda *given: seen.extend(given))
+    monkeypatch.setattr(deployment.install, "deploy", lambda *given: seen.extend(given))
     monkeypatch.setattr("compile.deploy.ssh.connection.shutil.which", lambda name: "/usr/bin/ssh", raising=False)
     repghost.deploy("build/net/arm64/int8", "pi@board:there", max_drop=1.5, keep=2, port=22)
     path, connection, settings, _ = seen

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import repghost
-from repghost.api.networks import preprocess_of
+from repghost.api.networks.opened import preprocess_of
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.errors import UsageError
 from tests.support.networks import network

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import repghost
-from repghost.api.networks import open_float
+from repghost.api.networks.opened import open_float
 from repghost.errors import UsageError
 from repghost.exporters.onnx import graph_onnx, to_bytes
 from tests.support.small_classifier import CLASSES, PREPROCESS, image, small_classifier, write_set

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import repghost
-from repghost.api.networks import known_labels, name_of, open_float, preprocess_of, read_as_preprocess
+from repghost.api.networks.opened import known_labels, name_of, open_float, preprocess_of, read_as_preprocess
 from repghost.data.images.preprocess import IMAGENET
 from repghost.errors import RepGhostError, UsageError
 from repghost.graph.module import GraphModule
@@ -34,8 +34,7 @@ def test_create_model_makes_networks_of_libraries_with_their_preprocessing() -> 
     [
         ("mobilenet", {}, "unknown width"),
         ("timm:mobilenetv9", {}, "unknown network of timm"),
-        ("0.5", {"width": 1.0}, "the width is part of the name"),
-        ("timm:mobilenetv3_small_050", {"drop_rate": 0.5}, "timm's own function"),
+        ("timm:mobilenetv3_small_050", {"dropout": 0.5}, "timm's own function"),
         (0.35, {"pretrained": True}, "no weights of width 0.35"),
     ],
 )

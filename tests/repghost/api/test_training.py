@@ -36,6 +36,7 @@ from tests.support.small_classifier import CLASSES, PREPROCESS, image, small_cla
 NET = small_classifier()
 IMAGES = np.stack([image(name, seed) for seed in range(8) for name in CLASSES])
 X, LABELS = torch.from_numpy(PREPROCESS.normalize(IMAGES)), torch.arange(3).repeat(8)
+pytestmark = pytest.mark.filterwarnings("ignore:[0-9]+ steps in all")  # that few are enough here
 SMALL = {"epochs": 2, "batch": 4, "held_out": 6, "learning_rate": 0.02}
 
 
@@ -146,10 +147,13 @@ def test_training_gives_the_same_network_as_the_same_call(q: repghost.QuantizedN
     told: list[tuple[str, int, int | None]] = []
     candidates: list[str] = []
     steps: list[int] = []
+    said: list[str] = []
     first = repghost.train_quantized(
         q, data.train, **SMALL, progress=lambda *given: told.append(given), device="cpu",
         on_candidate=lambda one: candidates.append(one.name), on_step=lambda step: steps.append(step.number),
+        say=said.append,
     )  # fmt: skip
+    assert said == ["10 steps in all: too few to learn much; take a smaller batch or more epochs"]
     second = repghost.train_quantized(q, str(data.path), **SMALL, workers=1, device=torch.device("cpu"))
     assert first.quantized.onnx == second.quantized.onnx and first.trained
     assert candidates == ["calibrated", "epoch 1", "epoch 2"] and steps == list(range(10))

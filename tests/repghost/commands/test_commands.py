@@ -50,7 +50,7 @@ def test_fuse(name: str, options: list[str], form: str, tensors: int, weights: P
 def test_a_tampered_conversion_is_found(
     options: list[str], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from repghost.api import conversion
+    from repghost.api.networks import conversion
 
     def tampered(original):
         converted = convert(original)

@@ -13,12 +13,20 @@ import repghost
 from repghost.cli import cli
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "bench": repghost.bench, "compile": repghost.compile, "deploy": repghost.deploy, "explain": repghost.explain,
-    "export": repghost.export, "fuse": repghost.fuse, "qat": repghost.train_quantized, "quantize": repghost.quantize,
-    "report": repghost.report, "validate": repghost.evaluate, "verify": repghost.verify,
+    "accuracy": repghost.accuracy, "bench": repghost.bench, "compile": repghost.compile, "deploy": repghost.deploy,
+    "detect-export": repghost.export_detector, "detect-train": repghost.train_detector,
+    "detect-validate": repghost.evaluate_detector, "doctor": repghost.doctor, "explain": repghost.explain,
+    "export": repghost.export, "flops": repghost.flops, "fuse": repghost.fuse, "lint": repghost.lint,
+    "qat": repghost.train_quantized, "quantize": repghost.quantize, "report": repghost.report,
+    "rollback": repghost.rollback, "sign": repghost.sign, "status": repghost.status, "train": repghost.train,
+    "validate": repghost.validate, "verify": repghost.verify,
 }  # fmt: skip
-# An option that is spelled otherwise because it is repeated, or because it turns something off.
-SPELLED = {"variant": "variants", "no-host": "host", "no-fetch": "fetch"}
+# An option that is spelled otherwise because it is repeated, because it turns something off, or because Python keeps
+# the word to itself.
+SPELLED = {
+    "variant": "variants", "method": "methods", "python": "pythons", "no-host": "host", "no-fetch": "fetch",
+    "for": "runtime", "float": "as_float",
+}  # fmt: skip
 # What a value says in Python: the set and its splits, what is printed or written, and several networks at once.
 SETS = {"class-map", "split", "data"}
 OUTPUTS = {"json", "output"}
@@ -30,31 +38,55 @@ ONLY_THERE = {
     "quantize": SETS | OUTPUTS,
     "report": SETS | OUTPUTS | {"format", "build", "target", "widths", "weights", "size", "images", "test-images",
                                 "class-order"},
-    "validate": SETS | {"compiled", "cache", "all-widths", "per-class", "device", "dist-timeout"},
+    # The folder below another one, what starts several processes, and what torch is told for the whole process:
+    "train": {"experiment", "processes", "threads", "native-amp"},
+    "validate": {"all-widths", "per-class"},
 }  # fmt: skip
 
 
 def options(command: str) -> dict[str, click.Option]:
+    """The options of a command by their longest name."""
     found = cli.get_command(click.Context(cli), command)
     assert found is not None
-    return {
-        max(it.opts, key=len).removeprefix("--"): it for it in found.params if isinstance(it, click.Option) and it.opts
-    }
+    shown = (it for it in found.params if isinstance(it, click.Option) and it.opts and not it.hidden)
+    return {max(it.opts, key=len).removeprefix("--"): it for it in shown}
+
+
+def names(option: click.Option) -> list[str]:
+    """What an argument may be called that an option gives."""
+    long = [word.removeprefix("--") for word in option.opts]
+    return [name for word in long for name in (word.replace("-", "_"), SPELLED.get(word, "")) if name]
+
+
+def arguments(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The arguments of a function, those that a `TypedDict` names among them."""
+    found = dict(inspect.signature(function).parameters)
+    if "values" in found:
+        for name in repghost.RecipeValues.__annotations__:
+            found[name] = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
+    return found
 
 
 @pytest.mark.parametrize("command", FUNCTIONS)
 def test_options_are_arguments_with_the_same_default(command: str) -> None:
-    arguments = inspect.signature(FUNCTIONS[command]).parameters
+    known = arguments(FUNCTIONS[command])
     differing = []
     for name, option in options(command).items():
         if name in ONLY_THERE.get(command, ()) or name == "json":
             continue
-        argument = arguments.get(name.replace("-", "_")) or arguments.get(SPELLED.get(name, ""))
+        argument = next((known[word] for word in names(option) if word in known), None)
         if argument is None:
             differing.append(f"--{name} is no argument")
         elif argument.default is not argument.empty and not same(option, argument.default):
             differing.append(f"--{name} is {option.default!r} there and {argument.default!r} here")
     assert differing == []
+
+
+def test_every_value_of_a_recipe_is_an_option() -> None:
+    known = {name for option in options("train").values() for name in names(option)}
+    assert sorted(set(repghost.RecipeValues.__annotations__) - known) == []
+    said = repghost.RecipeValues.__doc__ or ""
+    assert [name for name in repghost.RecipeValues.__annotations__ if f"{name}: " not in said] == []
 
 
 def same(option: click.Option, default: object) -> bool:

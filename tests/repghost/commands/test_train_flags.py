@@ -11,12 +11,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from repghost.cli import cli
+from repghost.api.training.recipes import RecipeValues, recipe_with
+from repghost.cli import as_option, cli
 from repghost.commands.options.train_flags import FLAGS, PREPROCESS_FLAGS, REFUSALS, opposite
-from repghost.commands.training.train import _recipe, command
+from repghost.commands.training.train import command
 from repghost.data.formats.arrays import ArraySet
 from repghost.distributed.ranks import Ranks
-from repghost.errors import UsageError
+from repghost.errors import UsageError, options_spelled
 from repghost.training.build import Run, start
 from repghost.training.feeds.choose import open_feed
 from repghost.training.feeds.loader import LoaderFeed
@@ -35,8 +36,13 @@ ORIGINAL = (
 
 
 def recipe_of(arguments: str, recipe: str = "imagenet") -> Recipe:
-    with command.make_context("train", [*shlex.split(arguments), "--data", "DIR", "--recipe", recipe]) as context:
-        return _recipe(recipe, {key: value for key, value in context.params.items() if value is not None})
+    """The recipe that the command line would give to `repghost.train`; `--amp` is spelled out by the command."""
+    written = [*shlex.split(arguments), "--data", "DIR", "--recipe", recipe]
+    with command.make_context("train", written) as context, options_spelled(as_option):
+        given: Any = {key: value for key, value in context.params.items() if key in RecipeValues.__annotations__}
+        if context.params["mixed"]:
+            given["amp_dtype"] = given["amp_dtype"] or "float16"
+        return recipe_with(recipe, given)
 
 
 def built(arguments: str) -> Run:
@@ -258,10 +264,9 @@ def test_what_would_have_no_effect_is_refused(name: str, value: list[str], tmp_p
         ("--opt adamw --momentum 0.5", "--opt .*momentum"),
         ("--sched step --cooldown-epochs 2", "--sched than step"),
         ("--mixup 0.2 --mixup-off-epoch 300", "more --epochs"),
-        ("--amp --amp-dtype bfloat16", "--amp"),
         ("--sched cosin", "Did you mean 'cosine'"),
         ("--distill-alpha 0.3", "--teacher"),
-        ("--teacher net.onnx --distill-kind hard --distill-temperature 2", "--distill-kind soft"),
+        ("--teacher net.onnx --distill-kind hard --distill-temperature 2", "--distillation-kind soft"),
         ("--teacher net.onnx --distill-kind hrd", "Did you mean 'hard'"),
         ("--teacher net.onnx --distill-alpha 2", "distillation must be from 0"),
     ],
@@ -299,6 +304,7 @@ def test_the_learning_rate_is_that_of_the_authors_log() -> None:
         (["--recipe", "imagenet", "--pin-mem"], "--pin-mem.* GPU"),
         (["--recipe", "imagenet", "--log-interval", "5"], "--log-interval.* GPU"),
         (["--dist-timeout", "5"], "--dist-timeout.* one process"),
+        (["--amp", "--amp-dtype", "bfloat16"], "--amp is --amp-dtype float16"),
         (["-j", "0"], "--workers.*'demo'"),
         (["-vb", "2"], "--validation-batch-size-multiplier.*'demo'"),
         (["--broken-limit", "0"], "--broken-limit.*'demo'"),

@@ -7,21 +7,28 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from repghost.api.training.quantized_too import quantized_part
 from repghost.cli import cli
-from repghost.commands.training.train_qat import qat_settings
 from repghost.errors import UsageError
 from tests.support.image_folders import make_set
 
 
-def test_training_under_quantization_is_asked_for_by_its_mode() -> None:
-    assert qat_settings(None, None, None, 0) is None
-    settings = qat_settings("reparam", 2, 300, 7)
-    assert settings is not None
+def test_training_under_quantization_is_asked_for_by_its_mode(tmp_path: Path) -> None:
+    assert quantized_part(None, None, None, 0, tmp_path, "new") is None
+    part = quantized_part("reparam", 2, 300, 7, tmp_path, "continue")
+    assert part is not None and part.resume == "auto"
+    settings = part.settings
     assert (settings.mode, settings.epochs, settings.images, settings.seed) == ("reparam", 2, 300, 7)
-    with pytest.raises(UsageError, match="without --qat"):
-        qat_settings(None, 2, None, 0)
+    with pytest.raises(UsageError, match=r"qat_epochs= .* without qat=; give qat='fused'"):
+        quantized_part(None, 2, None, 0, tmp_path, "new")
     with pytest.raises(UsageError, match="Did you mean 'fused'"):
-        qat_settings("fusd", None, None, 0)
+        quantized_part("fusd", None, None, 0, tmp_path, "new")
+
+
+def test_a_state_that_is_there_is_refused_before_hours_of_training(tmp_path: Path) -> None:
+    (tmp_path / "model.qdq.onnx.state.pt").touch()
+    with pytest.raises(UsageError, match="exists"):
+        quantized_part("fused", None, None, 0, tmp_path, "new")
 
 
 @pytest.mark.slow

@@ -9,16 +9,28 @@ from torch import nn
 
 from calib.importer.libraries.named import create_network, imagenet_labels, load_named, look_up
 from calib.importer.names import PRETRAINED, TIMM, TORCHVISION, is_named
-from repghost.api.networks import IMAGENET_CLASSES, with_facts
+from repghost.api.networks.opened import IMAGENET_CLASSES, with_facts
 from repghost.checkpoints.checkpoint import build_model
 from repghost.checkpoints.timm_hub import fetch
 from repghost.data.images.preprocess import IMAGENET
 from repghost.errors import UsageError
 from repghost.network.model import RepGhostNet
-from repghost.network.spec import WIDTHS, parse_width
+from repghost.network.spec import WIDTHS, Branches, parse_width
 
 
-def create_model(name: str | float, pretrained: bool = False, features_only: bool = False, **options: Any) -> nn.Module:
+def create_model(
+    name: str | float,
+    pretrained: bool = False,
+    features_only: bool = False,
+    *,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
+    dropout: float | None = None,
+    shortcut: bool | None = None,
+    enable_se: bool | None = None,
+    deploy: bool | None = None,
+    branches: Branches | None = None,
+) -> nn.Module:
     """Return a network by name, in evaluation mode, with its preprocessing where that is known.
 
     Args:
@@ -27,7 +39,13 @@ def create_model(name: str | float, pretrained: bool = False, features_only: boo
         pretrained: with the weights that timm or torchvision publish; False: random ones.
         features_only: feature maps instead of logits, for detectors and the like: of a RepGhostNet by stride,
             {"4": [N, C, H / 4, W / 4], ...}, of timm's a list.
-        options: `num_classes`, and of a RepGhostNet every other argument of `repghost.RepGhostNet`.
+        num_classes: of the classifier, which then begins at random; None: the network's own.
+        in_chans: channels of the images of a RepGhostNet; it and what follows as in `repghost.RepGhostNet`.
+        dropout: probability before its classifier.
+        shortcut: its identity shortcuts.
+        enable_se: its squeeze-excite blocks.
+        deploy: build the converted form.
+        branches: beside each of its depthwise convolutions: "bn", "identity", "both" or "none".
 
     Returns:
         a module that takes float32 [N, C, H, W], normalized, and gives logits [N, num_classes].
@@ -36,8 +54,11 @@ def create_model(name: str | float, pretrained: bool = False, features_only: boo
         UsageError: for an unknown name or option, or weights that nobody publishes.
         RepGhostError: when the weights cannot be fetched.
     """
-    if "width" in options:
-        raise UsageError("the width is part of the name; leave the option 'width' out.")
+    options: dict[str, Any] = {
+        "num_classes": num_classes, "in_chans": in_chans, "dropout": dropout, "shortcut": shortcut,
+        "enable_se": enable_se, "deploy": deploy, "branches": branches,
+    }  # fmt: skip
+    options = {key: value for key, value in options.items() if value is not None}
     if isinstance(name, str) and is_named(name):
         return _of_library(name, pretrained, features_only, options)
     width = parse_width(name, custom=True)

@@ -14,7 +14,7 @@ from torch import nn
 
 from calib.importer.names import is_library_or_onnx
 from calib.importer.open_network import PREPROCESS, FloatNetwork
-from repghost.api.networks import NetworkLike, PreprocessLike, open_float, with_facts
+from repghost.api.networks.opened import NetworkLike, PreprocessLike, open_float, with_facts
 from repghost.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint, write_checkpoint
 from repghost.checkpoints.timm_hub import SOURCE, open_checkpoint
 from repghost.data.images.preprocess import Preprocess

@@ -1,4 +1,4 @@
-"""A bundle proven here, and brought to a board: `repghost.verify` and `repghost.deploy`."""
+"""A bundle signed, proven here, and brought to a board: `repghost.sign`, `verify`, `deploy`, `status`, `rollback`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compile.bundle.manifest import ENGINE_TARGETS, bundle_target, check_bundle
-from compile.bundle.signing import verify_signature
+from compile.bundle.signing import sign_bundle, verify_signature
 from compile.bundle.verification import Verification
 from compile.deploy import install
+from compile.deploy import rollback as older_version
 from compile.deploy.gate import DROP_LIMIT_POINTS
 from compile.deploy.install import KEEP, Deployment, DeploySettings
+from compile.deploy.inventory import Inventory, take_inventory
 from compile.machine.emulator import fetch_emulator
 from compile.machine.replay import verify_bundle
 from compile.targets.table import EMULATED
 from repghost.api.bundles import CONNECT_LIMIT_S, BundleLike, Say, Ssh, as_path, bundle_path, silent
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 
 
 def verify(
@@ -51,7 +53,9 @@ def verify(
         verify_signature(checked, Path(public_key), as_path(signature))
     if checked.target_name in ENGINE_TARGETS:
         if vectors is not None:
-            raise UsageError(f"{path} is for {checked.target_name} and has samples of its own; leave --vectors out.")
+            raise UsageError(
+                f"{path} is for {checked.target_name} and has samples of its own; leave {option('vectors')} out."
+            )
         from compile.tensorrt.verify import verify_engine_bundle
 
         return verify_engine_bundle(checked, tuple(variants), say)
@@ -101,3 +105,75 @@ def deploy(
     settings = DeploySettings(accept_unmeasured, max_drop, keep, verify_limit, as_path(public_key), as_path(signature))
     connection = Ssh(ssh_config, port, connect_limit).connect(board)
     return install.deploy(bundle_path(bundle), connection, settings, say)
+
+
+def sign(
+    bundle: BundleLike,
+    *,
+    key: str | os.PathLike[str],
+    signature: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Sign a bundle (OpenSSF model signing), so that `verify` and `deploy` can demand it; returns the signature's file.
+
+    Args:
+        bundle: its folder, or what `repghost.compile` returned; checked first.
+        key: the private key as PEM, of an elliptic curve (P-256, P-384, P-521), without a password.
+        signature: the file to write, whole or not at all; None: BUNDLE.sig.
+
+    Raises:
+        UsageError: when there is no bundle, or the key cannot sign.
+        IntegrityError: when a file of the bundle was changed.
+        ToolMissingError: when the package of the extra [signing] is not installed.
+    """
+    return sign_bundle(bundle_path(bundle), Path(key), as_path(signature))
+
+
+def status(
+    board: str,
+    *,
+    ssh_config: str | os.PathLike[str] | None = None,
+    port: int | None = None,
+    connect_limit: int = CONNECT_LIMIT_S,
+) -> Inventory:
+    """Return what is deployed on a board: its versions, the oldest first, and which is current; nothing is changed.
+
+    Args:
+        board: [user@]host[:folder], as of `deploy`.
+        ssh_config: an ssh configuration; None: yours.
+        port: of the board's ssh server.
+        connect_limit: seconds to wait for it.
+
+    Raises:
+        UsageError: when nothing was ever deployed there.
+        ToolMissingError: when ssh is not installed.
+        DeviceUnreachableError: when the board cannot be reached.
+    """
+    return take_inventory(Ssh(ssh_config, port, connect_limit).connect(board))
+
+
+def rollback(
+    board: str,
+    *,
+    to: str | None = None,
+    verify_limit: float | None = None,
+    ssh_config: str | os.PathLike[str] | None = None,
+    port: int | None = None,
+    connect_limit: int = CONNECT_LIMIT_S,
+) -> older_version.Rollback:
+    """Make an older version current on a board again, once the board has proven it, and return which.
+
+    Args:
+        board: [user@]host[:folder], as of `deploy`.
+        to: the beginning of a version's digest; None: the version before the current one.
+        verify_limit: seconds for its programs there; None: as of `deploy`.
+        ssh_config: an ssh configuration; None: yours.
+        port: of the board's ssh server.
+        connect_limit: seconds to wait for it.
+
+    Raises:
+        UsageError: when there is no such version.
+        ToolMissingError: when ssh is not installed, or a program is missing there.
+        DeviceUnreachableError: when the board cannot be reached.
+        IntegrityError: when the version was changed, or the board did not prove it.
+    """
+    return older_version.rollback(Ssh(ssh_config, port, connect_limit).connect(board), to, verify_limit)

@@ -1,0 +1,1 @@
+"""Boards: bundles brought to them and back, and what a machine has and lacks."""

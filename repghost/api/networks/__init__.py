@@ -1,0 +1,1 @@
+"""Float networks: opened in every form, made by name, converted, counted."""

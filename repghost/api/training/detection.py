@@ -1,0 +1,342 @@
+"""Detectors with a RepGhostNet backbone: `repghost.train_detector`, `evaluate_detector` and `export_detector`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repghost.api.bundles import Say, silent
+from repghost.api.shown.notes import Told, warn_of
+from repghost.api.shown.progress import Progress, follow
+from repghost.api.training.interrupts import interruptible
+from repghost.detection import export as exporters
+from repghost.detection.checkpoint import Detector, read_detector
+from repghost.detection.coco import CocoImages, open_coco
+from repghost.detection.detector import fuse_detector
+from repghost.detection.evaluate import Precision, Scores, evaluate
+from repghost.detection.recipe import DetectionRecipe
+from repghost.detection.state import DetectionEpoch
+from repghost.detection.train import MODEL_FILE, DetectionHooks, DetectionOptions, DetectionStoppedError, train
+from repghost.distributed.ranks import TIMEOUT, Ranks, join
+from repghost.errors import UsageError, option, unknown_value
+from repghost.files import write_bytes_atomically
+from repghost.network.spec import parse_width
+from repghost.terminal import Shown
+from repghost.training.options import Resume
+from repghost.training.suit import few_steps
+from repghost.training.transfer import Start, read_start
+
+OUTPUT, WORKERS, BROKEN_LIMIT = "runs/detect", 4, 50
+EXPORTERS = {"pyramid": exporters.export_pyramid, "detector": exporters.export_detector}
+RESUMES = ("new", "continue", "auto")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainedDetector(Shown):
+    """What `repghost.train_detector` made.
+
+    Attributes:
+        detector: the network, with its recipe and the names of its classes.
+        path: of its file; log and state lie beside it.
+        history: a record of each epoch, with its average precision where a split judges.
+        notes: what to know of images, weights and settings.
+    """
+
+    detector: Detector
+    path: Path
+    history: tuple[DetectionEpoch, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def lines(self) -> list[str]:
+        """What a run says at its end."""
+        boxes = self.history[-1].boxes
+        found = f"not measured; give {option('val_split')}" if boxes is None else (
+            f"boxes {percent(boxes.ap)}, at overlap 0.5 {percent(boxes.ap50)}"
+        )  # fmt: skip
+        return [f"average precision: {found}", f"written: {self.path}"]
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        history = [dataclasses.asdict(record) for record in self.history]
+        recipe = self.detector.recipe.to_dict()
+        return {"path": str(self.path), "recipe": recipe, "history": history, "notes": list(self.notes)}
+
+
+@dataclass(frozen=True, repr=False)
+class DetectorEvaluation(Shown):
+    """How good a detector is on one split, as COCO defines it.
+
+    Attributes:
+        scores: images, objects, and average precision and recall of boxes and masks.
+        notes: what to know of how the set was read.
+    """
+
+    scores: Scores
+    notes: tuple[str, ...]
+
+    @property
+    def boxes(self) -> Precision:
+        """Of the boxes."""
+        return self.scores.boxes
+
+    @property
+    def masks(self) -> Precision | None:
+        """Of the masks; None where the detector gives none."""
+        return self.scores.masks
+
+    def __repr__(self) -> str:
+        lines = [f"{self.scores.pictures} pictures, {self.scores.objects} objects"]
+        for kind, figures in (("boxes", self.boxes), ("masks", self.masks)):
+            if figures is not None:
+                values = dataclasses.asdict(figures).items()
+                shown = "  ".join(f"{name} {'-' if value is None else format(value, '.4f')}" for name, value in values)
+                lines.append(f"{kind}: {shown}")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return dataclasses.asdict(self.scores)
+
+
+@dataclass(frozen=True, repr=False)
+class ExportedDetector(Shown):
+    """A detector as a file.
+
+    Attributes:
+        path: of the file.
+        size_bytes: of the file.
+        outputs: their names.
+    """
+
+    path: Path
+    size_bytes: int
+    outputs: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"written: {self.path} ({self.size_bytes / 1e6:.1f} MB); gives {', '.join(self.outputs)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return {"path": str(self.path), "size_bytes": self.size_bytes, "outputs": list(self.outputs)}
+
+
+def train_detector(
+    data: str | os.PathLike[str],
+    *,
+    detector: str = "retinanet",
+    width: str | float = "1.0",
+    pretrained: str | os.PathLike[str] | None = None,
+    train_split: str = "train2017",
+    val_split: str = "val2017",
+    output: str | os.PathLike[str] = OUTPUT,
+    resume: Resume = "new",
+    workers: int = WORKERS,
+    broken_limit: int = BROKEN_LIMIT,
+    device: str | None = None,
+    dist_timeout: float = TIMEOUT,
+    epochs: int | None = None,
+    batch: int | None = None,
+    learning_rate: float | None = None,
+    momentum: float | None = None,
+    weight_decay: float | None = None,
+    milestones: Sequence[int] | None = None,
+    warmup_steps: int | None = None,
+    clip_grad: float | None = None,
+    flip: float | None = None,
+    min_size: int | None = None,
+    max_size: int | None = None,
+    freeze: str | None = None,
+    train_norm: bool | None = None,
+    seed: int | None = None,
+    on_begin: Callable[[int], None] | None = None,
+    on_step: Callable[[int, int, int, float, float], None] | None = None,
+    on_epoch: Callable[[DetectionEpoch], None] | None = None,
+    say: Say | None = None,
+) -> TrainedDetector:
+    """Train RetinaNet or Mask R-CNN with a RepGhostNet backbone on images in COCO's format, and return the detector.
+
+    Args:
+        data: a folder with annotations/instances_SPLIT.json and the images in SPLIT/.
+        detector: "retinanet" or "maskrcnn".
+        width: of the backbone.
+        pretrained: begin with the backbone of a checkpoint, or of "timm".
+        train_split: what is trained on.
+        val_split: what judges each epoch; "" judges none.
+        output: the folder of detector.safetensors, state.pt and log.jsonl.
+        resume: "new" refuses a folder with a state, "continue" needs one, "auto" goes on where there is one.
+        workers: processes that decode.
+        broken_limit: images that may be broken.
+        device: "cpu" or "cuda"; None: a GPU where there is one for each process.
+        dist_timeout: seconds to wait for other processes.
+        epochs: passes over the images; None: 12.
+        batch: images per step and process; None: 2.
+        learning_rate: after the warm-up; None: 0.01 (RetinaNet) or 0.02 (Mask R-CNN) per 16 images.
+        momentum: of SGD; None: 0.9.
+        weight_decay: None: 1e-4.
+        milestones: epochs after which the rate is divided by 10; None: 8 and 11.
+        warmup_steps: None: 500.
+        clip_grad: limit of the gradient's norm; None: no limit.
+        flip: probability of mirroring; None: 0.5.
+        min_size: short side of the images, pixels; None: 800.
+        max_size: limit of their long side, pixels; None: 1333.
+        freeze: "none", "stem", "stride 4" to "stride 32"; None: the stem, or none without weights.
+        train_norm: batch norms follow the batches; None: where the backbone begins at random.
+        seed: None: 0.
+        on_begin: is told the number of epochs.
+        on_step: is told epoch, step, steps of the epoch, loss and rate.
+        on_epoch: is told each epoch, once its state is written.
+        say: is told what to know of images and settings before the first step; None: they are warnings.
+
+    Raises:
+        UsageError: for values out of range, images that do not fit, or the state of another run.
+        RepGhostError: when the loss is no longer finite, too many images are broken, or another process is gone.
+        KeyboardInterrupt: after Ctrl-C; the state is written.
+    """
+    if resume not in RESUMES:
+        raise UsageError(
+            f"{option('resume', str(resume))} is not understood; allowed: {option('resume', 'continue')} or "
+            f"{option('resume', 'auto')}, with {option('output')}."
+        )
+    if val_split == train_split:
+        raise UsageError(
+            f"{option('val_split', val_split)} is trained on, and no picture may do both; give another one, or an "
+            "empty one to judge none."
+        )
+    values: dict[str, Any] = {
+        "epochs": epochs, "batch": batch, "learning_rate": learning_rate, "momentum": momentum,
+        "weight_decay": weight_decay, "milestones": None if milestones is None else tuple(milestones),
+        "warmup_steps": warmup_steps, "clip_grad": clip_grad, "flip": flip, "min_size": min_size,
+        "max_size": max_size, "freeze": freeze, "train_norm": train_norm, "seed": seed,
+    }  # fmt: skip
+    values = {name: value for name, value in values.items() if value is not None}
+    if pretrained is None:  # random batch norms and stems have nothing worth keeping
+        values = {"freeze": "none", "train_norm": True, **values}
+    recipe = DetectionRecipe(kind=detector, width=parse_width(width, custom=True), **values)
+    with join(device, dist_timeout) as ranks:
+        images, validation = _open_splits(Path(data), train_split, val_split, recipe)
+        weights = None if pretrained is None else read_start(str(pretrained), recipe.width)
+        tell = Told(say if ranks.first else silent)
+        tell(*_notes(recipe, images, validation, weights, ranks))
+        beside = DetectionOptions(resume, weights, ranks, workers, broken_limit)
+        if on_begin is not None:
+            on_begin(recipe.epochs)
+        with interruptible(DetectionStoppedError, output) as should_stop:
+            hooks = DetectionHooks(
+                on_step or DetectionHooks.step, on_epoch or DetectionHooks.epoch, should_stop
+            ) if ranks.first else DetectionHooks(should_stop=should_stop)  # fmt: skip
+            made, history = train(recipe, images, Path(output), hooks, validation, beside)
+    return TrainedDetector(made, Path(output) / MODEL_FILE, history, tuple(tell.notes))
+
+
+def evaluate_detector(
+    detector: str | os.PathLike[str],
+    data: str | os.PathLike[str],
+    *,
+    split: str = "val2017",
+    fused: bool = False,
+    device: str | None = None,
+    dist_timeout: float = TIMEOUT,
+    progress: Progress = None,
+) -> DetectorEvaluation:
+    """Return the average precision of a detector on a split in COCO's format.
+
+    Args:
+        detector: the file that `repghost.train_detector` wrote.
+        data: a folder with annotations/instances_SPLIT.json and the images in SPLIT/.
+        split: of it.
+        fused: fold branches and batch norms of the backbone first.
+        device: "cpu" or "cuda"; None: a GPU where there is one for each process.
+        dist_timeout: seconds to wait for other processes.
+        progress: see `repghost.evaluate`.
+
+    Raises:
+        UsageError: when the file is no detector, or the set does not fit it.
+    """
+    loaded = read_detector(Path(detector))
+    model = fuse_detector(loaded.model) if fused and loaded.form == "train" else loaded.model
+    dataset = open_coco(Path(data), split, masks=loaded.recipe.kind == "maskrcnn").matched(loaded.categories)
+    with join(device, dist_timeout) as ranks:
+        share = len(range(ranks.rank, len(dataset), ranks.count))
+        with _counted(progress if ranks.first else False, share) as wrapped:
+            scores = evaluate(model.to(ranks.device), dataset, ranks, wrapped)
+    warn_of((), scores.broken)
+    return DetectorEvaluation(scores, dataset.notes)
+
+
+def export_detector(
+    detector: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    part: str = "pyramid",
+    height: int | None = None,
+    width: int | None = None,
+) -> ExportedDetector:
+    """Write a detector, or its backbone with the pyramid, as ONNX of fixed sizes.
+
+    The pyramid takes normalized images [1, 3, height, width] and is compared with the network before it is written. The
+    detector takes one image [3, height, width] in [0, 1] and gives boxes, labels, scores and masks.
+
+    Args:
+        detector: the file that `repghost.train_detector` wrote.
+        output: the file to write.
+        part: "pyramid": fused backbone and pyramid; "detector": everything, for runtimes with NMS.
+        height: of the input, pixels; None: the short side it was trained with.
+        width: of the input, pixels; None: the height.
+
+    Raises:
+        UsageError: when the file is no detector, or a side is no multiple of 32.
+        IntegrityError: when the pyramid does not compute what the network does.
+    """
+    if part not in EXPORTERS:
+        raise unknown_value("part", part, EXPORTERS)
+    loaded = read_detector(Path(detector))
+    height = height or -(-loaded.recipe.min_size // exporters.MULTIPLE) * exporters.MULTIPLE
+    proto = EXPORTERS[part](loaded, height, width or height)
+    content = proto.SerializeToString(deterministic=True)
+    write_bytes_atomically(Path(output), content)
+    return ExportedDetector(Path(output), len(content), tuple(value.name for value in proto.graph.output))
+
+
+def percent(value: float | None) -> str:
+    """Return a share in percent; None where there is nothing to measure it on."""
+    return "none there" if value is None else f"{value:.2%}"
+
+
+def _open_splits(
+    data: Path, train_split: str, val_split: str, recipe: DetectionRecipe
+) -> tuple[CocoImages, CocoImages | None]:
+    """Return the images to train on, and those that judge."""
+    masks = recipe.kind == "maskrcnn"
+    images = open_coco(data, train_split, masks)
+    return images, open_coco(data, val_split, masks).matched(images.categories) if val_split else None
+
+
+def _notes(
+    recipe: DetectionRecipe, images: CocoImages, validation: CocoImages | None, weights: Start | None, ranks: Ranks
+) -> tuple[str, ...]:
+    """Return what to know before the first step."""
+    steps = recipe.epochs * (len(images.trainable()) // (recipe.batch * ranks.count))
+    said = (*(weights.notes if weights else ()), *(validation.notes if validation else ()))
+    return (few_steps(steps, recipe.warmup_steps), *said)
+
+
+@contextmanager
+def _counted(progress: Progress, total: int) -> Iterator[Callable[[Iterable[int]], Iterable[int]]]:
+    """Give what wraps the loop over images, and counts them."""
+    with follow(progress, "evaluate", total) as done:
+
+        def wrapped(places: Iterable[int]) -> Iterator[int]:
+            for place in places:
+                yield place
+                done(1)
+
+        yield wrapped

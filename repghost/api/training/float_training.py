@@ -1,0 +1,160 @@
+"""`repghost.train`: a RepGhostNet from images, by a named recipe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Unpack
+
+from calib.qat.candidates import Candidate
+from calib.qat.loop import QatStep
+from repghost.api.bundles import Say, as_path, silent
+from repghost.api.dataset import Split
+from repghost.api.shown.notes import Told
+from repghost.api.shown.progress import Progress
+from repghost.api.training.quantized_too import QatFollowed, quantized_part, train_quantized_too
+from repghost.api.training.recipes import RecipeValues, recipe_with
+from repghost.api.training.run import Followed, Wanted, run
+from repghost.api.training.trained import Trained
+from repghost.data import open_dataset
+from repghost.distributed.ranks import TIMEOUT, join
+from repghost.errors import UsageError, option
+from repghost.training.follow.hooks import StepRecord
+from repghost.training.options import Resume
+from repghost.training.recipe import Recipe
+from repghost.training.state.state import EpochRecord
+from repghost.training.train import STATE_FILE
+
+OUTPUT = "runs/train"
+
+
+def train(
+    data: str | os.PathLike[str],
+    recipe: str | Recipe = "demo",
+    *,
+    output: str | os.PathLike[str] = OUTPUT,
+    resume: str | os.PathLike[str] = "new",
+    train_split: str = "train",
+    val_split: str | None = None,
+    val_data: str | os.PathLike[str] | None = None,
+    pretrained: str | os.PathLike[str] | None = None,
+    teacher_weights: str | os.PathLike[str] | None = None,
+    num_classes: int | None = None,
+    workers: int | None = None,
+    pin_mem: bool | None = None,
+    validation_batch_size_multiplier: int | None = None,
+    broken_limit: int | None = None,
+    recovery_interval: int = 0,
+    log_interval: int | None = None,
+    tensorboard: bool | None = None,
+    device: str | None = None,
+    dist_timeout: float | None = None,
+    qat: str | None = None,
+    qat_epochs: int | None = None,
+    qat_images: int | None = None,
+    class_order: str | None = None,
+    class_map: str | os.PathLike[str] | None = None,
+    on_begin: Callable[[int, int], None] | None = None,
+    on_step: Callable[[StepRecord], None] | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_trained: Callable[[Trained], None] | None = None,
+    on_qat_step: Callable[[QatStep], None] | None = None,
+    on_candidate: Callable[[Candidate], None] | None = None,
+    on_refused: Callable[[str, str], None] | None = None,
+    say: Say | None = None,
+    progress: Progress = None,
+    **values: Unpack[RecipeValues],
+) -> Trained:
+    """Train a RepGhostNet by a recipe, write its checkpoint into a folder, and return it.
+
+    Each epoch is judged by training images that are held out (the recipes "demo" and "cifar") or by `val_split`; the
+    test split, where there is one, is used once, after the last epoch. A run that was stopped or killed and is
+    continued ends with the same weights. Ctrl-C ends it after the step it is in, with a state to go on from. Where
+    torchrun started several processes, each takes its share of every step, and all return the network.
+
+    Args:
+        data: the path of a set of images, see `repghost.open_dataset`.
+        recipe: "imagenet", "imagenet-wide", "finetune", "demo" or "cifar".
+        output: the folder of weights, state, log and plot.
+        resume: "new" refuses a folder with a state, "continue" needs one, "auto" goes on where there is one; or the
+            folder of the run to go on with.
+        train_split: which part of the set is trained on.
+        val_split: which part judges, where nothing is held out; None: val.
+        val_data: a set of its own that judges each epoch; WebDataset shards need one.
+        pretrained: begin with the weights of a checkpoint, or of "timm".
+        teacher_weights: of a teacher's name: a weight file; None takes the published ones.
+        num_classes: of the network; None: as many as the images have.
+        workers: processes that decode; None: 4, or one per core. They change no result.
+        pin_mem: lock pages for faster copies to a GPU.
+        validation_batch_size_multiplier: judging batch / batch.
+        broken_limit: images that may be broken; None: 50.
+        recovery_interval: batches between states in an epoch; 0: after each epoch only.
+        log_interval: batches between looks at a GPU's loss; None: 50.
+        tensorboard: write events for TensorBoard; None: where it is installed.
+        device: "cpu" or "cuda"; None: a GPU where there is one for each process.
+        dist_timeout: seconds to wait for other processes; None: 600.
+        qat: go on under quantization: "fused", or "reparam"; writes model.qdq.onnx beside the checkpoint, by
+            `repghost.quantize` and `repghost.train_quantized`, and goes on there too.
+        qat_epochs: passes under quantization; None: 4.
+        qat_images: images of such a pass; None: 12500.
+        class_order: of the network's classes: "natural", "characters" (None), or a file of names.
+        class_map: a file with the class of each picture, for a split without class folders.
+        on_begin: is told the number of epochs and the images of one.
+        on_step: is told each step.
+        on_epoch: is told each epoch, once its state is written.
+        on_trained: is told the network once its checkpoint is written, before training under quantization.
+        on_qat_step: is told each step under quantization; it and what follows as of `repghost.train_quantized`.
+        on_candidate: is told the score of each network that could be chosen.
+        on_refused: is told of a network that integers could not hold, and why.
+        say: is told what to know of images, weights and settings before the first step; None: they are warnings.
+        progress: see `repghost.evaluate`.
+        values: of the recipe, by name: `epochs`, `batch`, `learning_rate`, ...; `repghost.RecipeValues` lists them.
+
+    Raises:
+        UsageError: for values out of range or without effect, images that do not fit, or the state of another run.
+        RepGhostError: when the loss is no longer finite, too many images are broken, or another process is gone.
+        KeyboardInterrupt: after Ctrl-C.
+    """
+    place, how = _place(Path(output), resume)
+    chosen = recipe_with(recipe, values)
+    part = quantized_part(qat, qat_epochs, qat_images, chosen.seed, place, how)
+    wanted = Wanted(
+        Path(data), place, how, train_split, val_split, as_path(val_data), _text(pretrained), _text(teacher_weights),
+        num_classes, workers, pin_mem, validation_batch_size_multiplier, broken_limit, recovery_interval, log_interval,
+        tensorboard, class_order, as_path(class_map), frozenset(values),
+    )  # fmt: skip
+    with join(device, TIMEOUT if dist_timeout is None else dist_timeout) as ranks:
+        if dist_timeout is not None and ranks.count == 1:
+            raise UsageError(
+                f"{option('dist_timeout')} has no effect with one process; leave it out or start with torchrun."
+            )
+        tell, shown = Told(say if ranks.first else silent), progress if ranks.first else False
+        found = run(chosen, wanted, ranks, tell, Followed(on_begin, on_step, on_epoch, shown))
+        if on_trained is not None:
+            on_trained(found)
+        if part is None:
+            return found
+        split = Split(open_dataset(wanted.data, train_split, wanted.class_map), wanted.data.name, train_split)
+        followed = QatFollowed(on_qat_step, on_candidate, on_refused, tell, shown)
+        return replace(found, quantized=train_quantized_too(part, found.path, split, ranks, followed))
+
+
+def _place(output: Path, resume: str | os.PathLike[str]) -> tuple[Path, Resume]:
+    """Return the folder of the run, which `resume` may name, and how it begins."""
+    known: dict[object, Resume] = {"new": "new", "continue": "continue", "auto": "auto"}
+    if resume in known:
+        return output, known[resume]
+    path = Path(resume)
+    folder = path.parent if path.name == STATE_FILE else path
+    if not (folder / STATE_FILE).is_file():
+        raise UsageError(
+            f"{option('resume', str(resume))}: there is no {STATE_FILE}; give {option('resume', 'continue')}, "
+            f"{option('resume', 'auto')}, or the folder of a run."
+        )
+    return folder, "continue"
+
+
+def _text(value: str | os.PathLike[str] | None) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,292 @@
+"""The recipe of a training: one of the table, with the values that the caller gives in place of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict
+
+from repghost.errors import UsageError, option
+from repghost.sizes import sides
+from repghost.training.recipe import Recipe, get_recipe
+
+Pair = tuple[float, float]
+Channels = tuple[float, float, float]
+
+
+class RecipeValues(TypedDict, total=False):
+    """Values of a recipe as arguments of `repghost.train`; one that is left out stays as the recipe has it.
+
+    Attributes:
+        width: of the network: 0.5, "1.0x", "repghostnet_0_5x".
+        epochs: passes over the images.
+        batch: images per step and process.
+        learning_rate: the peak.
+        held_out: training images that judge each epoch, of a recipe that keeps its images in memory.
+        seed: the start of every random choice.
+        opt: timm's optimizer.
+        opt_eps: its epsilon.
+        opt_betas: its betas.
+        momentum: its momentum.
+        weight_decay: on weights with two or more dimensions.
+        clip_grad: limit of the gradient.
+        clip_mode: "norm", "value" or "agc".
+        sched: "cosine", "tanh", "step" or "poly".
+        lr_noise: from and to which share of the epochs the rate is noisy.
+        lr_noise_pct: largest relative noise.
+        lr_noise_std: deviation of the noise.
+        lr_cycle_mul: length of a cycle relative to the one before.
+        lr_cycle_limit: number of cycles.
+        warmup_lr: where the warm-up begins.
+        min_learning_rate: where the schedule ends.
+        decay_epochs: epochs between two decays of the schedule "step".
+        warmup_epochs: counted inside `epochs`.
+        cooldown_epochs: epochs at the lowest rate after the schedule.
+        decay_rate: of the schedule "step", or of each further cycle.
+        no_aug: resize and centre crop only.
+        scale: area of the random crop.
+        ratio: width / height of the random crop.
+        hflip: probability of mirroring left to right.
+        vflip: probability of mirroring top to bottom.
+        color_jitter: its strength.
+        aa: a policy of timm, e.g. "rand-m9-mstd0.5".
+        reprob: probability of erasing a rectangle.
+        remode: "const", "rand" or "pixel".
+        recount: at most so many rectangles.
+        mixup: alpha.
+        cutmix: alpha.
+        cutmix_minmax: side of the rectangle, instead of `cutmix`.
+        mixup_prob: probability that a batch is mixed.
+        mixup_switch_prob: probability of cutmix where both are on.
+        mixup_mode: "batch", "pair" or "elem".
+        mixup_off_epoch: mixing ends after so many epochs.
+        label_smoothing: share of the target that is spread over all classes.
+        train_interpolation: "random", "bilinear" or "bicubic".
+        dropout: before the classifier.
+        bn_momentum: of the running statistics.
+        sync_bn: batch statistics over all GPUs.
+        dist_bn: after each epoch: "broadcast" or "reduce".
+        ema: average the weights.
+        ema_decay: of the average.
+        channels_last: the memory layout.
+        eval_metric: what the best epoch is: "top1", "top5" or "loss".
+        amp_dtype: "float16", "bfloat16" or "off".
+        compile: use torch.compile.
+        accumulate: batches per step.
+        freeze: "bn" or "backbone" do not learn.
+        teacher: also learn from its predictions: "timm:NAME", a checkpoint or an ONNX file.
+        distillation: the teacher's share of the loss.
+        distillation_kind: "soft" compares probabilities, "hard" with the teacher's class.
+        temperature: of the soft comparison.
+        img_size: pixels of the input.
+        input_size: 3, height and width of the input.
+        crop_pct: input size / resize, when judging.
+        mean: of the pixels, per colour.
+        std: their deviation, per colour.
+        interpolation: "bilinear" or "bicubic", when judging.
+    """
+
+    width: str | float
+    epochs: int
+    batch: int
+    learning_rate: float
+    held_out: int
+    seed: int
+    opt: str
+    opt_eps: float
+    opt_betas: Pair
+    momentum: float
+    weight_decay: float
+    clip_grad: float
+    clip_mode: str
+    sched: str
+    lr_noise: Pair
+    lr_noise_pct: float
+    lr_noise_std: float
+    lr_cycle_mul: float
+    lr_cycle_limit: int
+    warmup_lr: float
+    min_learning_rate: float
+    decay_epochs: float
+    warmup_epochs: float
+    cooldown_epochs: int
+    decay_rate: float
+    no_aug: bool
+    scale: Pair
+    ratio: Pair
+    hflip: float
+    vflip: float
+    color_jitter: float
+    aa: str
+    reprob: float
+    remode: str
+    recount: int
+    mixup: float
+    cutmix: float
+    cutmix_minmax: Pair
+    mixup_prob: float
+    mixup_switch_prob: float
+    mixup_mode: str
+    mixup_off_epoch: int
+    label_smoothing: float
+    train_interpolation: str
+    dropout: float
+    bn_momentum: float
+    sync_bn: bool
+    dist_bn: str
+    ema: bool
+    ema_decay: float
+    channels_last: bool
+    eval_metric: str
+    amp_dtype: str
+    compile: bool
+    accumulate: int
+    freeze: str
+    teacher: str
+    distillation: float
+    distillation_kind: str
+    temperature: float
+    img_size: int
+    input_size: tuple[int, int, int]
+    crop_pct: float
+    mean: Channels
+    std: Channels
+    interpolation: str
+
+
+OF_PREPROCESS = ("img_size", "input_size", "crop_pct", "mean", "std", "interpolation")
+SPELLED = {"amp_dtype": "amp"}  # fields of a recipe that arguments call otherwise, as `train_quantized` does
+_AUGMENTING = (  # all off with no_aug
+    "scale", "ratio", "hflip", "vflip", "color_jitter", "aa", "reprob", "remode", "recount", "train_interpolation",
+)  # fmt: skip
+
+
+def recipe_with(recipe: str | Recipe, values: RecipeValues) -> Recipe:
+    """Return a recipe with other values, each of which has to have an effect.
+
+    Args:
+        recipe: its name in the table, or itself.
+        values: in place of the recipe's own.
+
+    Raises:
+        UsageError: for an unknown recipe, a value out of range, or one without effect.
+    """
+    base = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    given = {name: value for name, value in values.items() if value is not None}
+    images = {name: given.pop(name) for name in OF_PREPROCESS if name in given}
+    changes: dict[str, Any] = {SPELLED.get(name, name): value for name, value in given.items()}
+    if "width" in changes:  # the authors write repghost.repghostnet_0_5x
+        changes["width"] = str(changes["width"]).removeprefix("repghost.")
+    if images:
+        changes["preprocess"] = _changed_preprocess(base, images)
+    changed = base.changed(**changes)
+    _refuse_without_effect(changed, given)
+    return changed
+
+
+def _changed_preprocess(recipe: Recipe, given: Mapping[str, Any]) -> Any:
+    """Return the recipe's Preprocess with other values."""
+    preprocess = recipe.preprocess
+    changes = {key: given[key] for key in ("mean", "std", "interpolation") if key in given}
+    size = given.get("img_size")
+    if "input_size" in given:
+        channels, height, width = given["input_size"]
+        if channels != 3 or height != width or size not in (None, height):
+            raise UsageError(
+                f"{option('input_size')} must be 3 N N and agree with {option('img_size')}, not {channels} {height} "
+                f"{width}."
+            )
+        size = height
+    share = given.get("crop_pct", preprocess.height / sides(preprocess.resize)[0])
+    if not 0.1 <= share <= 1:
+        raise UsageError(f"{option('crop_pct')} must be from 0.1 to 1, not {share}.")
+    if size is not None or "crop_pct" in given:
+        size = preprocess.height if size is None else size
+        changes |= {"size": size, "resize": int(size / share)}
+    return dataclasses.replace(preprocess, **changes)
+
+
+def _optimizer_has(recipe: Any, name: str) -> bool:
+    """Return whether the recipe's optimizer takes a value of this name; timm ignores it otherwise.
+
+    True for an optimizer that timm does not know, which is refused where it is built.
+    """
+    from timm.optim import get_optimizer_class
+
+    try:
+        optimizer = get_optimizer_class(recipe.optimization.opt.lower().removeprefix("lookahead_"), bind_defaults=False)
+    except ValueError:
+        return True
+    return name in inspect.signature(optimizer).parameters
+
+
+def _is_taught(recipe: Any) -> bool:
+    return bool(recipe.teaching.teacher)
+
+
+# A value that has an effect only together with others: what has to hold, and how a message says it; {name} is an
+# argument.
+_NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "held_out": (lambda recipe: recipe.augmentation is None, "a {recipe} that keeps its pictures in memory"),
+    "opt_eps": (lambda recipe: _optimizer_has(recipe, "eps"), "an {opt} that has an epsilon"),
+    "opt_betas": (lambda recipe: _optimizer_has(recipe, "betas"), "an {opt} that has betas"),
+    "momentum": (lambda recipe: _optimizer_has(recipe, "momentum"), "an {opt} that has a momentum"),
+    "clip_mode": (lambda recipe: recipe.optimization.clip_grad is not None, "{clip_grad}"),
+    "lr_noise_pct": (lambda recipe: recipe.optimization.lr_noise is not None, "{lr_noise}"),
+    "lr_noise_std": (lambda recipe: recipe.optimization.lr_noise is not None, "{lr_noise}"),
+    "lr_cycle_mul": (lambda recipe: recipe.optimization.lr_cycle_limit > 1, "{lr_cycle_limit} above 1"),
+    "lr_cycle_limit": (lambda recipe: recipe.optimization.sched != "step", "another {sched} than step"),
+    "min_learning_rate": (lambda recipe: recipe.optimization.sched != "step", "another {sched} than step"),
+    "cooldown_epochs": (lambda recipe: recipe.optimization.sched != "step", "another {sched} than step"),
+    "decay_epochs": (lambda recipe: recipe.optimization.sched == "step", "{sched step}"),
+    "decay_rate": (
+        lambda recipe: recipe.optimization.sched in ("step", "poly") or recipe.optimization.lr_cycle_limit > 1,
+        "{sched step} or poly, or {lr_cycle_limit} above 1",
+    ),
+    "warmup_lr": (lambda recipe: recipe.warmup_epochs > 0, "{warmup_epochs} above 0"),
+    "ema_decay": (lambda recipe: recipe.ema, "{ema}"),
+    "remode": (lambda recipe: recipe.augmentation.reprob > 0, "{reprob} above 0"),
+    "recount": (lambda recipe: recipe.augmentation.reprob > 0, "{reprob} above 0"),
+    "color_jitter": (lambda recipe: recipe.augmentation.aa is None, "a recipe without {aa}"),
+    "mixup_prob": (lambda recipe: recipe.augmentation.mixes, "{mixup} or {cutmix}"),
+    "mixup_mode": (lambda recipe: recipe.augmentation.mixes, "{mixup} or {cutmix}"),
+    "mixup_off_epoch": (
+        lambda recipe: recipe.augmentation.mixes and recipe.augmentation.mixup_off_epoch < recipe.epochs,
+        "{mixup} or {cutmix}, and more {epochs}",
+    ),
+    "mixup_switch_prob": (
+        lambda recipe: (
+            recipe.augmentation.mixup > 0
+            and (recipe.augmentation.cutmix > 0 or recipe.augmentation.cutmix_minmax is not None)
+        ),
+        "{mixup} and {cutmix}",
+    ),
+    "distillation": (_is_taught, "{teacher}"),
+    "distillation_kind": (_is_taught, "{teacher}"),
+    "temperature": (
+        lambda recipe: _is_taught(recipe) and recipe.teaching.distillation_kind == "soft",
+        "{teacher} and {distillation_kind soft}",
+    ),
+    "cutmix": (lambda recipe: recipe.augmentation.cutmix_minmax is None, "a run without {cutmix_minmax}"),
+}
+
+
+def _refuse_without_effect(recipe: Any, given: Mapping[str, Any]) -> None:
+    """Refuse a value that would change nothing in this run.
+
+    Args:
+        recipe: with the values in it.
+        given: by the names of the arguments.
+
+    Raises:
+        UsageError: naming the first such argument and what it needs.
+    """
+    for name in given:
+        holds, need = _NEEDS.get(name, (lambda recipe: True, ""))
+        if not holds(recipe):
+            needed = re.sub(r"\{(\w+) ?(\w*)\}", lambda found: option(found[1], found[2] or None), need)
+            raise UsageError(f"{option(name)} has no effect without {needed}; give that too, or leave it out.")
+        if name in _AUGMENTING and recipe.augmentation is not None and recipe.augmentation.no_aug:
+            raise UsageError(f"{option(name)} has no effect with {option('no_aug')}; leave one of them out.")

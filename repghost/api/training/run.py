@@ -1,0 +1,208 @@
+"""One run of `repghost.train`: open images, suit the recipe to them, train, evaluate, write the checkpoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from repghost.api.networks.opened import with_facts
+from repghost.api.shown.notes import Told
+from repghost.api.shown.progress import Progress, follow
+from repghost.api.training.interrupts import interruptible
+from repghost.api.training.teachers import open_teacher
+from repghost.api.training.trained import Trained
+from repghost.data import notes_on, open_dataset
+from repghost.data.names.class_names import CHARACTERS
+from repghost.distributed.ranks import Ranks
+from repghost.errors import UsageError, option
+from repghost.evaluation.classes import match_classes
+from repghost.training.feeds.choose import open_validation
+from repghost.training.follow.hooks import Hooks, StepRecord, TrainingStoppedError, joined
+from repghost.training.follow.plot import plotting
+from repghost.training.follow.tensorboard import board
+from repghost.training.losses import as_teacher, distilled, recipe_loss
+from repghost.training.options import Loading, Loss, Options, Resume
+from repghost.training.recipe import Recipe, get_recipe
+from repghost.training.result import evaluate, open_tested, write_trained
+from repghost.training.state.state import EpochRecord
+from repghost.training.suit import suit_device, suit_images
+from repghost.training.train import class_names, train
+from repghost.training.transfer import read_start
+
+MODEL_FILE = "model.safetensors"
+# Arguments for images that are decoded again in every epoch.
+OF_LOADING = ("workers", "pin_mem", "validation_batch_size_multiplier", "broken_limit", "val_split", "val_data")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The arguments of `repghost.train` beside its recipe, each under its own name; None where it was not given."""
+
+    data: Path
+    folder: Path
+    resume: Resume
+    train_split: str
+    val_split: str | None
+    val_data: Path | None
+    pretrained: str | None
+    teacher_weights: str | None
+    num_classes: int | None
+    workers: int | None
+    pin_mem: bool | None
+    validation_batch_size_multiplier: int | None
+    broken_limit: int | None
+    recovery_interval: int
+    log_interval: int | None
+    tensorboard: bool | None
+    class_order: str | None
+    class_map: Path | None
+    chosen: frozenset[str]  # values of the recipe that the caller gave
+
+    def options(self, recipe: Recipe, ranks: Ranks) -> Options:
+        """Return what does not decide the result."""
+        return Options(
+            resume=self.resume,
+            ranks=ranks,
+            loading=Loading(
+                workers=min(4, os.cpu_count() or 1) if self.workers is None else self.workers,
+                pin_memory=bool(self.pin_mem),
+                broken_limit=50 if self.broken_limit is None else self.broken_limit,
+                validation_batch=recipe.batch * (self.validation_batch_size_multiplier or 1),
+            ),
+            state_interval=self.recovery_interval,
+            log_interval=self.log_interval or 50,
+            num_classes=self.num_classes,
+        )
+
+
+@dataclass(frozen=True)
+class Followed:
+    """Who follows a run."""
+
+    begin: Callable[[int, int], None] | None
+    step: Callable[[StepRecord], None] | None
+    epoch: Callable[[EpochRecord], None] | None
+    progress: Progress
+
+
+def run(recipe: Recipe, wanted: Wanted, ranks: Ranks, tell: Told, followed: Followed) -> Trained:
+    """Open the images, train, evaluate on the test split, and write the checkpoint."""
+    _refuse_unused(recipe, wanted, ranks)
+    dataset = open_dataset(wanted.data, wanted.train_split, wanted.class_map)
+    dataset = match_classes(dataset, len(dataset.classes), None, wanted.class_order or CHARACTERS)
+    recipe = _suited(recipe, len(dataset), wanted, ranks, tell)
+    names = class_names(dataset, wanted.num_classes)
+    weights = None if wanted.pretrained is None else read_start(wanted.pretrained, recipe.width)
+    if weights is not None and weights.ordered(names).classes != len(names):
+        tell(f"the classifier begins fresh, {weights.source} is for other classes")
+    options = replace(wanted.options(recipe, ranks), weights=weights, loss=_taught_loss(recipe, names, wanted, ranks))
+    validation = None
+    if not recipe.held_out:
+        split = wanted.val_split or "val"
+        validation = open_validation(wanted.data, wanted.val_data, split, dataset, wanted.class_map)
+    test, untested = open_tested(wanted.data, names, validation, wanted.class_map)
+    for known in (dataset, validation, test):
+        tell(*(() if known is None else notes_on(known)))
+    tell(*(weights.notes if weights else ()), _rate(recipe, ranks))
+    folder, events = wanted.folder, wanted.tensorboard if ranks.first else False
+    with (
+        interruptible(TrainingStoppedError, folder) as should_stop,
+        board(folder, events) as shown,
+        ExitStack() as bars,
+    ):
+        hooks = joined(_hooks(followed, should_stop, bars), shown, *([plotting(folder)] if ranks.first else []))
+        result = train(recipe, dataset, folder, hooks, validation, options)
+    model = result.model.cpu()
+    ranks.share(model)
+    found = None if test is None else evaluate(model, recipe, test, ranks)
+    if ranks.first:
+        write_trained(folder / MODEL_FILE, recipe, result, names, found)
+    with_facts(model, recipe.preprocess, names)
+    ranks.wait()
+    return Trained(model, folder / MODEL_FILE, recipe, result.history, result.kept, found, untested, result.broken,
+                   None, tuple(tell.notes))  # fmt: skip
+
+
+def _hooks(followed: Followed, should_stop: Callable[[], bool], bars: ExitStack) -> Hooks:
+    """Return the hooks of a run: its progress, and whoever follows it."""
+    done: Callable[[int], None]
+
+    def preparing(places: Iterable[int]) -> Iterator[int]:
+        total = len(places) if isinstance(places, Sized) else None
+        with follow(followed.progress, "prepare", total) as prepared:
+            for place in places:
+                yield place
+                prepared(1)
+
+    def begin(epochs: int, images: int) -> None:
+        nonlocal done
+        done = bars.enter_context(follow(followed.progress, "train", epochs * images))
+        if followed.begin is not None:
+            followed.begin(epochs, images)
+
+    def step(record: StepRecord) -> None:
+        done(record.images)
+        if followed.step is not None:
+            followed.step(record)
+
+    return Hooks(
+        preparing=preparing, begin=begin, step=step, epoch=followed.epoch or Hooks.epoch, should_stop=should_stop
+    )
+
+
+def _refuse_unused(recipe: Recipe, wanted: Wanted, ranks: Ranks) -> None:
+    """Refuse arguments that this recipe or this device has no use for."""
+    for name in sorted(OF_LOADING) if recipe.augmentation is None else ():
+        if getattr(wanted, name) is not None:
+            raise UsageError(
+                f"{option(name)} has no effect on recipe {recipe.name!r}, which keeps its pictures in memory and holds "
+                "some out to judge; leave it out."
+            )
+    for name in ("log_interval", "pin_mem") if ranks.device.type == "cpu" else ():
+        if getattr(wanted, name) is not None:
+            raise UsageError(f"{option(name)} has no effect without a GPU; leave it out.")
+
+
+def _taught_loss(recipe: Recipe, classes: tuple[str, ...], wanted: Wanted, ranks: Ranks) -> Loss | None:
+    """Return the loss with the recipe's teacher; None where the recipe's own is all."""
+    teaching = recipe.teaching
+    if not teaching.teacher:
+        if wanted.teacher_weights is not None:
+            raise UsageError(
+                f"{option('teacher_weights')} has no effect without {option('teacher')}; give that too, or leave it "
+                "out."
+            )
+        return None
+    teacher, _ = open_teacher(teaching.teacher, recipe.preprocess, len(classes), classes, wanted.teacher_weights)
+    if teacher is None:
+        raise UsageError(
+            f"{option('teacher', teaching.teacher)} is for training under quantization; here give timm:NAME, a "
+            "checkpoint or an ONNX file."
+        )
+    how = teaching.distillation, teaching.temperature, teaching.distillation_kind
+    return distilled(recipe_loss(recipe), as_teacher(teacher, ranks.device), *how)
+
+
+def _suited(recipe: Recipe, images: int, wanted: Wanted, ranks: Ranks, tell: Told) -> Recipe:
+    """Return the recipe as it suits the device and the number of images, and tell what was changed."""
+    recipe, device_note = suit_device(recipe, ranks.device)
+    trained = images - (recipe.held_out if recipe.augmentation is None else 0)
+    recipe, images_note = suit_images(recipe, trained, ranks.count, wanted.chosen)
+    tell(device_note, images_note)
+    return recipe
+
+
+def _rate(recipe: Recipe, ranks: Ranks) -> str:
+    """Return what the linear rule says of the learning rate: it grows with the images per step; "" without a rule."""
+    reference = recipe.optimization.reference_batch
+    total = recipe.batch * ranks.count * recipe.execution.accumulate
+    if reference is None:
+        return ""
+    usual = get_recipe(recipe.name).learning_rate
+    return (
+        f"{total} pictures per step; the recipe's rate {usual:g} is for {reference}, the linear rule gives "
+        f"{usual * total / reference:.4g}, this run uses {recipe.learning_rate:g} ({option('learning_rate')})"
+    )

@@ -1,0 +1,272 @@
+"""The accuracy of several networks on the same images, in every form they have: `repghost.validate`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calib.importer.names import is_library_or_onnx, is_named
+from calib.importer.onnx_file import is_quantized
+from compile.stages.predictors import open_bundle, open_float, open_qdq
+from repghost.api.bundles import as_path
+from repghost.api.shown.notes import warn_of
+from repghost.api.shown.progress import Progress, follow
+from repghost.data import ImageSet, open_dataset
+from repghost.data.subset import choose_balanced
+from repghost.distributed.ranks import TIMEOUT, Ranks, join
+from repghost.errors import UsageError
+from repghost.evaluation.predictor import Predictor
+from repghost.network.spec import parse_width
+from repghost.terminal import Shown
+from repghost.validation.published_widths import WidthFiles, WidthRow
+from repghost.validation.published_widths import validate_widths as rows_of_widths
+from repghost.validation.sources import open_checkpoints
+from repghost.validation.tables import class_table, network_table, width_table
+from repghost.validation.validate import Reading, Validation
+from repghost.validation.validate import validate as measure
+
+BATCH = 250  # images per step
+CACHE = "build/.cache"  # where compiled objects are kept
+
+
+@dataclass(frozen=True, repr=False)
+class Validated(Shown):
+    """Networks on the same images, each compared with the first.
+
+    Attributes:
+        data: of the set.
+        split: that was read.
+        measured: what was counted: top-1 and top-5 with intervals, loss, right answers of each class, paired changes.
+    """
+
+    data: str
+    split: str
+    measured: Validation
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of how the set was read."""
+        return self.measured.notes
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Messages for images that could not be decoded."""
+        return self.measured.broken
+
+    def lines(self, per_class: bool = False) -> list[str]:
+        """Return a table of the networks, and one of the classes where it is asked for."""
+        lines = network_table(self.measured)
+        lines += ["", *class_table(self.measured)] if per_class else []
+        return [*lines, f"{sum(self.measured.images)} pictures, broken: {len(self.broken)}"]
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return {"data": self.data, "split": self.split} | self.measured.to_dict()
+
+
+@dataclass(frozen=True, repr=False)
+class ValidatedWidths(Shown):
+    """Every published width, beside what was measured of it.
+
+    Attributes:
+        data: of the set.
+        rows: one for each width; one without a checkpoint was not measured.
+    """
+
+    data: str
+    rows: tuple[WidthRow, ...]
+
+    @property
+    def _measured(self) -> list[Validation]:
+        return [row.measured for row in self.rows if row.measured is not None]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of how the set was read, each note once."""
+        return tuple(dict.fromkeys(note for found in self._measured for note in found.notes))
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Messages for images that could not be decoded, each once."""
+        return tuple(dict.fromkeys(message for found in self._measured for message in found.broken))
+
+    def __repr__(self) -> str:
+        return "\n".join(width_table(self.rows))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return {"data": self.data, "widths": [row.to_dict() for row in self.rows]}
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The arguments that both functions share, each under its own name."""
+
+    split: str
+    images: int | None
+    seed: int
+    preprocess: Path | None
+    width: float | None
+    weights: str | None
+    batch: int
+    compiled: bool
+    cache: Path
+    class_order: str | None
+    progress: Progress
+
+
+def validate(
+    networks: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    data: str | os.PathLike[str],
+    *,
+    split: str = "test",
+    images: int | None = None,
+    seed: int = 0,
+    preprocess: str | os.PathLike[str] | None = None,
+    width: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    batch: int = BATCH,
+    compiled: bool = False,
+    cache: str | os.PathLike[str] = CACHE,
+    class_order: str | None = None,
+    class_map: str | os.PathLike[str] | None = None,
+    device: str | None = None,
+    dist_timeout: float = TIMEOUT,
+    progress: Progress = None,
+) -> Validated:
+    """Return top-1 and top-5 of networks in files on the same images, and the paired change against the first.
+
+    A checkpoint is measured as it is and fused, one with averaged weights also without the average; a QDQ file by the
+    numpy reference; a bundle by its own code. `repghost.evaluate` takes one network in any form, and tells more of it.
+    In processes of torchrun the images are shared, and each process returns the same.
+
+    Args:
+        networks: a checkpoint, a float or a QDQ file, the folder of a bundle, "timm:NAME"; or several.
+        data: the path of a set of images.
+        split: of the set.
+        images: how many are read, equally many of each class; None: all.
+        seed: chooses them.
+        preprocess: a JSON file, instead of the networks' own.
+        width: needed for the checkpoint "timm"; a checkpoint of another width is refused.
+        weights: of a name: a weight file, or "pretrained".
+        batch: images per step.
+        compiled: compile QDQ files for this machine too, and compare every bit.
+        cache: where `compiled` keeps objects.
+        class_order: of a network that does not name its classes: "natural", "characters", or a file of names.
+        class_map: a file with the class of each picture, for a split without class folders.
+        device: "cpu" or "cuda"; None: a GPU where there is one.
+        dist_timeout: seconds to wait for other processes.
+        progress: see `repghost.evaluate`.
+
+    Raises:
+        UsageError: when networks and images do not fit together.
+        IntegrityError: when two forms of one integer program differ in a bit, or a bundle was changed.
+        RepGhostError: when another process is gone.
+    """
+    named = [networks] if isinstance(networks, str | os.PathLike) else list(networks)
+    if not named:
+        raise UsageError("there is nothing to measure; a network is a checkpoint, a QDQ file or a bundle.")
+    multiplier = None if width is None else parse_width(width, custom=True)
+    wanted = _Wanted(
+        split, images, seed, as_path(preprocess), multiplier, None if weights is None else str(weights), batch,
+        compiled, Path(cache), class_order, progress,
+    )  # fmt: skip
+    with join(device, dist_timeout) as ranks:
+        found = _measure(named, open_dataset(Path(data), split, as_path(class_map)), wanted, ranks)
+    return Validated(str(data), split, found)
+
+
+def validate_widths(
+    all_widths: str | os.PathLike[str],
+    data: str | os.PathLike[str],
+    *,
+    split: str = "test",
+    images: int | None = None,
+    seed: int = 0,
+    preprocess: str | os.PathLike[str] | None = None,
+    batch: int = BATCH,
+    compiled: bool = False,
+    cache: str | os.PathLike[str] = CACHE,
+    class_order: str | None = None,
+    class_map: str | os.PathLike[str] | None = None,
+    device: str | None = None,
+    dist_timeout: float = TIMEOUT,
+    progress: Progress = None,
+) -> ValidatedWidths:
+    """Return the accuracy of every width in a folder of checkpoints, beside the published figures.
+
+    Args:
+        all_widths: the folder; a QDQ file with the .qdq.onnx name of a checkpoint is measured with it.
+        data: the path of a set of images; this and what follows as in `repghost.validate`.
+        split: of the set.
+        images: how many are read.
+        seed: chooses them.
+        preprocess: a JSON file.
+        batch: images per step.
+        compiled: compile QDQ files too.
+        cache: of objects.
+        class_order: of networks that do not name their classes.
+        class_map: of pictures without class folders.
+        device: "cpu" or "cuda".
+        dist_timeout: seconds to wait for other processes.
+        progress: see `repghost.evaluate`.
+
+    Raises:
+        UsageError: when the folder has no checkpoint, or two of one width; and as `repghost.validate`.
+    """
+    wanted = _Wanted(
+        split, images, seed, as_path(preprocess), None, None, batch, compiled, Path(cache), class_order, progress
+    )
+    with join(device, dist_timeout) as ranks:
+        dataset = open_dataset(Path(data), split, as_path(class_map))
+
+        def of_width(files: WidthFiles) -> Validation:
+            paths = [path for path in (files.checkpoint, files.quantized) if path is not None]
+            return _measure(paths, dataset, wanted, ranks)
+
+        rows = rows_of_widths(Path(all_widths), of_width)
+    return ValidatedWidths(str(data), tuple(rows))
+
+
+def _measure(
+    networks: Sequence[str | os.PathLike[str]], dataset: ImageSet, wanted: _Wanted, ranks: Ranks
+) -> Validation:
+    """Return the accuracy of networks on the same images."""
+    predictors = [found for source in networks for found in _open(str(source), ranks, dataset, wanted)]
+    indices = None if wanted.images is None else choose_balanced(dataset.labels, wanted.images, wanted.seed)
+    share = -(-(len(dataset) if indices is None else len(indices)) // ranks.count)
+    with follow(wanted.progress if ranks.first else False, "validate", share) as done:
+        reading = Reading(indices, wanted.batch, _counting(done, share, wanted.batch), wanted.class_order)
+        found = measure(predictors, dataset, reading, ranks)
+    warn_of((), found.broken)
+    return found
+
+
+def _counting(done: Callable[[int], None], count: int, batch: int) -> Callable[[Iterable[int]], Iterable[int]]:
+    """Return what wraps the loop over the first places of batches, and tells how many images are behind it."""
+
+    def wrapped(places: Iterable[int]) -> Iterator[int]:
+        for place in places:
+            yield place
+            done(min(batch, count - place))
+
+    return wrapped
+
+
+def _open(source: str, ranks: Ranks, dataset: ImageSet, wanted: _Wanted) -> list[Predictor]:
+    """Return the networks of one name or path."""
+    path, preprocess = Path(source), wanted.preprocess
+    if is_library_or_onnx(source) and (is_named(source) or not is_quantized(path)):
+        return open_float(source, wanted.weights, preprocess, ranks)
+    if is_library_or_onnx(source):
+        cache = wanted.cache if wanted.compiled else None
+        return open_qdq(path, preprocess, ranks, cache, dataset, wanted.class_order)
+    if path.is_dir():
+        return open_bundle(path)
+    return open_checkpoints(source, preprocess, ranks.device, wanted.width, wanted.batch)
