@@ -48,18 +48,19 @@ def exchange(command: list[str], content: bytes, limit_s: float, most_bytes: int
     output, errors = _Collector(process.stdout, most_bytes, process), _Collector(process.stderr, ERRORS_LIMIT_BYTES)
     threads = [threading.Thread(target=work, daemon=True) for work in (output.read, errors.read)]
     threads.append(threading.Thread(target=_write, args=(process.stdin, content), daemon=True))
+    waiting = threading.Thread(target=process.wait, daemon=True)  # with a limit, `wait` looks only every 50 ms
     try:
-        for thread in threads:
+        for thread in (*threads, waiting):
             thread.start()
-        code = process.wait(limit_s)
-    except subprocess.TimeoutExpired:
-        raise TimeoutError(f"{command[0]} did not end within {limit_s:g} s") from None
+        waiting.join(limit_s)
+        if waiting.is_alive():
+            raise TimeoutError(f"{command[0]} did not end within {limit_s:g} s")
     finally:
         kill(process)
         deadline = time.monotonic() + GRACE_S
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-    return Exchanged(code, bytes(output.data), bytes(errors.data))
+    return Exchanged(process.returncode, bytes(output.data), bytes(errors.data))
 
 
 class _Collector:
