@@ -1,7 +1,8 @@
-"""Commands in children of a process that has imported what training takes, so that each starts at once."""
+"""Commands in children of a process that has imported what they take, so that each starts at once."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -14,13 +15,15 @@ from pathlib import Path
 from tests.support.training_commands import environment
 
 LIMIT = 300  # seconds that a command may take
+TRAINING = ("repghost.commands.training.train", "repghost.training.train")
+QAT = ("repghost.commands.quantization.qat", "repghost.api.training.train")
 
 
 class ForkedCommands:
-    """Starts one command after the other."""
+    """Starts one command after the other; `modules` are imported before the first."""
 
-    def __init__(self) -> None:
-        command = [sys.executable, "-m", "tests.support.forked_commands"]
+    def __init__(self, modules: Sequence[str]) -> None:
+        command = [sys.executable, "-m", "tests.support.forked_commands", *modules]
         pipe = subprocess.PIPE
         self.process = 0
         self.server = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment())
@@ -43,9 +46,9 @@ class ForkedCommands:
 
 
 @contextmanager
-def forked_commands() -> Iterator[ForkedCommands]:
+def forked_commands(modules: Sequence[str] = TRAINING) -> Iterator[ForkedCommands]:
     """Hold the process for some commands; one that still runs is killed."""
-    commands = ForkedCommands()
+    commands = ForkedCommands(modules)
     with commands.server:  # closes the pipes, upon which it ends
         try:
             yield commands
@@ -61,9 +64,10 @@ def is_running(process: int) -> bool:
 
 def serve() -> None:
     """Start what each line says, and tell its number and its exit code."""
-    import repghost.commands.training.train
-    import repghost.training.train  # noqa: F401
     from repghost.cli import main
+
+    for name in sys.argv[1:]:
+        importlib.import_module(name)
 
     for line in sys.stdin:
         words, errors = json.loads(line)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -21,6 +22,7 @@ from compile.passes import lower
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.network.fuse import fuse
 from repghost.network.model import repghost_model_convert
+from tests.support.forked_commands import QAT, ForkedCommands, forked_commands, is_running
 from tests.support.lively_network import lively_model
 from tests.support.qat_command import PREPROCESS, data, qat
 from tests.support.training_commands import finish
@@ -109,32 +111,46 @@ def test_the_symmetric_policy_stays_symmetric_after_training(mode: str, data: Pa
     assert {entry.key for entry in file.metadata_props} >= {qdq.DIGEST, qdq.QUANTIZATION}
 
 
+@pytest.fixture(scope="module")
+def in_children() -> Iterator[ForkedCommands]:
+    with forked_commands(QAT) as commands:
+        yield commands
+
+
+STOPPED = ("--batch", "2", "--epochs", "3", "--learning-rate", "0.01", "--recovery-interval", "5")
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What a run writes that nothing stops."""
+    output = tmp_path_factory.mktemp("whole") / "m.qdq.onnx"
+    result = qat(data / "model.safetensors", "--data", data, *STOPPED, "-o", output)
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in output.parent.iterdir()] == [output.name]
+    return output.read_bytes()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(number: signal.Signals, data: Path, tmp_path: Path) -> None:
-    arguments = [str(data / "model.safetensors"), "--data", str(data), "--batch", "2", "--epochs", "3"]
-    arguments += ["--learning-rate", "0.01", "--recovery-interval", "1"]
-    whole = tmp_path / "whole.qdq.onnx"
-    assert qat(*arguments, "-o", whole).exit_code == 0
-    assert not (tmp_path / "whole.qdq.onnx.state.pt").exists()
+def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(
+    number: signal.Signals, whole: bytes, in_children: ForkedCommands, data: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "stopped"
     folder.mkdir()
-    output, state = folder / "m.qdq.onnx", folder / "m.qdq.onnx.state.pt"
-    command = [sys.executable, "-m", "repghost.cli", "qat", *arguments, "-o", str(output)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        deadline = time.monotonic() + 400
-        while not state.exists():
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
-        process.send_signal(number)
-        said = process.communicate(timeout=200)[0]
-    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130), said
-    assert number == signal.SIGKILL or "give --resume" in said
+    output, state, said = folder / "m.qdq.onnx", folder / "m.qdq.onnx.state.pt", tmp_path / "said"
+    words = [str(data / "model.safetensors"), "--data", str(data), *STOPPED, "-o", str(output)]
+    process, deadline = in_children.start(["qat", *words], said), time.monotonic() + 200
+    while not state.exists():
+        assert is_running(process) and time.monotonic() < deadline, said.read_text()
+        time.sleep(0.01)
+    os.kill(process, number)
+    assert in_children.wait() == (-signal.SIGKILL if number == signal.SIGKILL else 130), said.read_text()
+    assert number == signal.SIGKILL or "give --resume" in said.read_text()
     assert [path.name for path in folder.iterdir()] == [state.name]
-    refused = qat(*arguments, "-o", output)
+    refused = qat(*words)
     assert refused.exit_code == 2 and "give --resume" in refused.output
-    assert qat(*arguments, "-o", output, "--resume").exit_code == 0
-    assert output.read_bytes() == whole.read_bytes()
+    assert qat(*words, "--resume").exit_code == 0
+    assert output.read_bytes() == whole
     assert [path.name for path in folder.iterdir()] == [output.name]
 
 
