@@ -11,16 +11,21 @@ import gc
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from compile.bundle.host_model import ABI, LoadedModel
 from compile.bundle.manifest import write_bundle
+from compile.ir.memory_plan import AnyProgram
+from compile.link.toolchain import link_model
 from compile.machine.emulator import Emulator, find_emulator
 from compile.targets.table import ARM64, Target, host_target
 from tests.support import ROOT
 from tests.support.fake_bundle import fake_files, fake_sections
+from tests.support.fake_network import CLASSES, HEIGHT, WIDTH
 from tests.support.remembered_ranges import remember
 from tests.support.two_processes import TwoProcesses
 
@@ -87,6 +92,25 @@ def host_bundle(host: Target, host_files: dict[str, bytes], tmp_path_factory: py
     path = tmp_path_factory.mktemp("host") / "bundle"
     write_bundle(path, host_files, fake_sections(host))
     return path
+
+
+@pytest.fixture(scope="session")
+def host_build(host: Target, host_files: dict[str, bytes]) -> Callable[[AnyProgram], LoadedModel]:
+    """What builds and loads a program for this machine, only with the instruction set that would be used."""
+    used = LoadedModel(host_files["model.so"], (HEIGHT, WIDTH, 3), CLASSES).variant
+    best = replace(host, variants=tuple(it for it in host.variants if it.name == used))
+
+    def build(program: AnyProgram) -> LoadedModel:
+        from compile.codegen.program_to_objects import compile_program, element_of  # loads TVM
+
+        target = best if best.variants_for(element_of(program)) else host
+        sides = {"height": program.height, "width": program.width, "channels": program.channels}
+        info = {"abi": ABI, "input": sides, "classes": program.classes, "model": "built"}
+        return LoadedModel(
+            link_model(compile_program(program, target), target, info), tuple(sides.values()), program.classes
+        )
+
+    return build
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from compile.bundle.host_model import LoadedModel
-from compile.codegen.program_to_objects import compile_program
 from compile.ir.float_from_graph import float_program
 from compile.ir.float_program import (
     FloatConv2d,
@@ -21,9 +21,7 @@ from compile.ir.float_program import (
     FloatScores,
 )
 from compile.ir.float_reference import run_float
-from compile.link.toolchain import link_model
 from compile.targets.precisions import FP16, FP32
-from compile.targets.table import Target
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.graph.formulas import FORMULAS, HARD_SIGMOID
@@ -57,13 +55,6 @@ def off(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
     return float(np.abs(found - wanted).max() / np.abs(wanted).max())
 
 
-def loaded(program: FloatProgram, host: Target) -> LoadedModel:
-    size = {"height": program.height, "width": program.width, "channels": 3}
-    info = {"abi": 1, "input": size, "classes": program.classes, "model": "drawn"}
-    shape = program.height, program.width, 3
-    return LoadedModel(link_model(compile_program(program, host), host, info), shape, program.classes)
-
-
 def test_the_graphs_have_every_operator() -> None:
     assert {type(op) for seed in SEEDS for op in drawn_graph(seed, SIDE).operators} == set(OPERATORS)
 
@@ -79,9 +70,9 @@ def test_the_reference_gives_what_pytorch_does(seed: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS[:4])
-def test_the_host_build_gives_what_pytorch_does(seed: int, host: Target) -> None:
+def test_the_host_build_gives_what_pytorch_does(seed: int, host_build: Callable[[FloatProgram], LoadedModel]) -> None:
     graph, images = drawn_graph(seed, SIDE), random_images(2, SIDE, SIDE, seed)
-    found = loaded(float_program(graph, PREPROCESS), host).logits(images)
+    found = host_build(float_program(graph, PREPROCESS)).logits(images)
     assert off(found, expected(graph, images)) < FP32.tolerance
 
 

@@ -1,23 +1,25 @@
 """Mobile networks in ONNX Runtime's QDQ form become integers, and the host build gives those of the reference."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pytest
 
+from calib.integer.program import Program
 from calib.integer.reference import run
 from compile.bundle.host_model import LoadedModel
-from compile.codegen.program_to_objects import compile_program
 from compile.frontend.qdq_file import read_qdq
-from compile.link.toolchain import link_model
 from compile.passes import lower
-from compile.targets.table import Target
 from repghost.data.images.preprocess import Preprocess
-from tests.support.generate_networks import CLASSES, SIZE, write_qdq
+from tests.support.generate_networks import SIZE, write_qdq
 from tests.support.map_nets import MAP_LAYERS, MapNet
 from tests.support.programs import random_images
 from tests.support.qdq_models import save
 from tests.support.random_nets import SIZE as NET_SIZE
+
+HostBuild: TypeAlias = Callable[[Program], LoadedModel]
 
 NETWORKS = {
     "mobilenetv3_small_100": {"Lookup": 28, "Multiply": 9},
@@ -29,22 +31,20 @@ NETWORKS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_layer_is_an_integer_operator(name: str, tmp_path: Path, host: Target) -> None:
+def test_every_layer_is_an_integer_operator(name: str, tmp_path: Path, host_build: HostBuild) -> None:
     program = lower(read_qdq(write_qdq(name, tmp_path), Preprocess(SIZE, SIZE)))
     kinds = [type(operator).__name__ for operator in program.operators]
     assert {kind: kinds.count(kind) for kind in NETWORKS[name]} == NETWORKS[name]
     images = random_images(2, SIZE, SIZE)
     expected = run(program, images)
     assert len(np.unique(expected)) > 3
-    info = {"abi": 1, "input": {"height": SIZE, "width": SIZE, "channels": 3}, "classes": CLASSES, "model": name}
-    model = LoadedModel(link_model(compile_program(program, host), host, info), (SIZE, SIZE, 3), CLASSES)
-    np.testing.assert_array_equal(model.logits(images), expected)
+    np.testing.assert_array_equal(host_build(program).logits(images), expected)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
-def test_windows_borders_and_sizes_of_every_kind(seed: int, tmp_path: Path, host: Target) -> None:
-    """Layers of `map_nets`, one after the other: every build of them has the logits of the reference."""
+def test_windows_borders_and_sizes_of_every_kind(seed: int, tmp_path: Path, host_build: HostBuild) -> None:
+    """Layers of `map_nets`, one after the other: the build of them has the logits of the reference."""
     net = MapNet(seed)
     net.dense()
     for layer in MAP_LAYERS:
@@ -54,9 +54,7 @@ def test_windows_borders_and_sizes_of_every_kind(seed: int, tmp_path: Path, host
     kinds = {type(operator).__name__ for operator in program.operators}
     assert kinds >= {"AveragePool", "MaxPool", "SelectPixels", "Multiply", "Crop", "Concat"}
     images = random_images(3, NET_SIZE, NET_SIZE, seed)
-    info = {"abi": 1, "input": {"height": NET_SIZE, "width": NET_SIZE, "channels": 3}, "classes": 3, "model": "maps"}
-    model = LoadedModel(link_model(compile_program(program, host), host, info), (NET_SIZE, NET_SIZE, 3), 3)
-    np.testing.assert_array_equal(model.logits(images), run(program, images))
+    np.testing.assert_array_equal(host_build(program).logits(images), run(program, images))
 
 
 @pytest.mark.slow

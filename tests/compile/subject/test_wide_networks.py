@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,13 @@ from calib.settings.config import config_from_dict
 from calib.settings.wide import obstacle
 from calib.simulate.exact import ExactNetwork
 from compile.bundle.host_model import LoadedModel
-from compile.codegen.program_to_objects import compile_program
 from compile.frontend.qdq_file import read_qdq
-from compile.link.toolchain import link_model
 from compile.passes import lower
-from compile.targets.table import Target
 from repghost.data.images.preprocess import Preprocess
 from repghost.graph.operators import Graph
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse
-from tests.support.lively_network import CLASSES, SIZE, lively_model
+from tests.support.lively_network import SIZE, lively_model
 from tests.support.programs import random_images
 
 PREPROCESS = Preprocess(SIZE, SIZE)
@@ -47,12 +45,12 @@ def wide_network(count: int) -> tuple[Graph, Program, np.ndarray]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [4, 30])
-def test_a_repghostnet_with_layers_of_16_bits(count: int, tmp_path: Path, host: Target) -> None:
+def test_a_repghostnet_with_layers_of_16_bits(
+    count: int, tmp_path: Path, host_build: Callable[[Program], LoadedModel]
+) -> None:
     _, model, scores = wide_network(count)
     (tmp_path / "net.qdq.onnx").write_bytes(qdq.serialize(model))
     program = lower(read_qdq(tmp_path / "net.qdq.onnx"))
     assert sum(any(x.element == "int16" for x in op.inputs) for op in program.operators) >= count
     np.testing.assert_array_equal(run(program, IMAGES), scores)
-    info = {"abi": 1, "input": {"height": SIZE, "width": SIZE, "channels": 3}, "classes": CLASSES, "model": "net"}
-    loaded = LoadedModel(link_model(compile_program(program, host), host, info), (SIZE, SIZE, 3), CLASSES)
-    np.testing.assert_array_equal(loaded.logits(IMAGES), scores)
+    np.testing.assert_array_equal(host_build(program).logits(IMAGES), scores)
