@@ -20,6 +20,8 @@ from repghost.graph.elementary import exp, log
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
 from repghost.graph.run import Kernels, float_kernels, followed_by, run, run_float, run_operator
 
+# What roundings make of a logit, a sum of some thousand float32 products, as a share of it: a few of its last bits.
+ROUNDING = 8 * 2.0**-23
 PIXELS = 1 << 18  # of the images of a run: the fewer it has, the more of it is the cost of its calls
 
 
@@ -95,6 +97,15 @@ class FloatTape:
         self._probability = exp(self._log)
         self._together = max(1, PIXELS // max(1, images[:, 0].numel()))
 
+    @property
+    def resolution(self) -> float:
+        """The sum over the images of the divergence that roundings of the logits make; less says nothing.
+
+        A change d of the logits makes a divergence of half the variance of d under the probabilities, to second order,
+        which is at most d^2 / 2.
+        """
+        return float((0.5 * (ROUNDING * self.logits.double().abs().amax(1)) ** 2).sum())
+
     @torch.no_grad()
     def divergences(self, changes: Iterable[Change]) -> list[float]:
         """Return for each change alone the sum over the images of the divergence; several are computed at a time."""
@@ -169,7 +180,7 @@ def measure_sensitivity(
     batches: Iterable[NDArray[np.float32]],
     on_batch: Callable[[int], None] | None = None,
 ) -> tuple[Sensitivity, ...]:
-    """Return the sensitivity of every layer and tensor, in execution order.
+    """Return the sensitivity of every layer and tensor, in execution order; 0 where it is rounding alone.
 
     Args:
         graph: the float network; the one that `spec` belongs to.
@@ -184,8 +195,9 @@ def measure_sensitivity(
         name: float_kernels({name: dequantized_weight(layers[name], scales)})
         for name, scales in spec.weight_scales.items()
     }
-    images = 0
+    images, resolution = 0, 0.0
     for tape in tapes(graph, batches):
+        resolution += tape.resolution
         outputs = [Change(name, partial(through_int8, tape.tensors[name], q)) for name, q in spec.activations.items()]
         for name, divergence in zip(activation, tape.divergences(outputs), strict=True):
             activation[name] += divergence
@@ -197,11 +209,13 @@ def measure_sensitivity(
             on_batch(len(tape.logits))
     names = [INPUT, *(op.name for op in graph.operators)]
     return tuple(
-        Sensitivity(name, _mean(activation, name, images), _mean(weight, name, images))
+        Sensitivity(name, *(_mean(sums.get(name), images, resolution) for sums in (activation, weight)))
         for name in names
         if name in activation or name in weight
     )
 
 
-def _mean(sums: dict[str, float], name: str, images: int) -> float | None:
-    return sums[name] / max(images, 1) if name in sums else None
+def _mean(total: float | None, images: int, resolution: float) -> float | None:
+    if total is None:
+        return None
+    return total / max(images, 1) if total >= resolution else 0.0

@@ -6,6 +6,7 @@ would read in int16, and what follows from that. Gains of several layers do not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -56,18 +57,21 @@ def measure_wide_gains(
         on_batch: called with the number of images of each batch once it is done.
 
     Returns:
-        In nats, mean over the images; a gain below 0 is a loss.
+        In nats, mean over the images; a gain below 0 is a loss, one of 0 may be rounding alone.
     """
-    base, images, sums = 0.0, 0, dict.fromkeys(layers, 0.0)
+    base, images, resolution, sums = 0.0, 0, 0.0, dict.fromkeys(layers, 0.0)
     for batch in batches:
         tape = QuantizedTape(graph, spec, torch.from_numpy(np.ascontiguousarray(batch, np.float32)))
         divergences = tape.divergences(Change(name, partial(tape.reading_16_bits, name)) for name in layers)
         for name, divergence in zip(layers, divergences, strict=True):
             sums[name] += tape.divergence - divergence
-        base, images = base + tape.divergence, images + len(batch)
+        base, images, resolution = base + tape.divergence, images + len(batch), resolution + tape.resolution
         if on_batch is not None:
             on_batch(len(batch))
-    return base / max(images, 1), {name: value / max(images, 1) for name, value in sums.items()}
+    # A change d of the logits changes a divergence D by at most d sqrt(2 D), by Pinsker's inequality.
+    least = 2 * math.sqrt(base * resolution)
+    gains = {name: value / max(images, 1) if abs(value) >= least else 0.0 for name, value in sums.items()}
+    return base / max(images, 1), gains
 
 
 class QuantizedTape(FloatTape):

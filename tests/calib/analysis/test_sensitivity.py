@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from calib.analysis import sensitivity
 from calib.analysis.sensitivity import Change, FloatTape, measure_sensitivity
 from calib.integer.qparams import QParams
 from calib.ptq.calibrate import choose_spec, collect_statistics
@@ -16,8 +17,8 @@ from calib.ptq.choose_observers import choose_observers, largest, least_change
 from calib.settings.config import QuantConfig, config_from_dict
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.float32 import SimulatedNetwork, through_int8
-from repghost.graph.operators import INPUT, Graph
-from repghost.graph.run import FLOAT, run_float, run_operator
+from repghost.graph.operators import INPUT, Graph, Layer
+from repghost.graph.run import FLOAT, float_kernels, run_float, run_operator
 
 SOME = ("input", "conv_stem", "blocks.3.0.ghost1.primary", "blocks.3.0.se.gate", "blocks.3.0.add", "classifier")
 
@@ -59,6 +60,23 @@ def test_it_is_the_divergence_with_that_one_thing_quantized(
 
 
 @pytest.mark.slow
+def test_what_the_last_bit_of_the_weights_changes_is_no_sensitivity(
+    graph: Graph, spec: QuantSpec, images: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def next_float(op: Layer, scales: NDArray[np.float32]) -> torch.Tensor:
+        return torch.from_numpy(np.nextafter(op.weight, np.float32(np.inf)))
+
+    monkeypatch.setattr(sensitivity, "dequantized_weight", next_float)
+    tape = FloatTape(graph, torch.from_numpy(images[:4]))
+    op = next(op for op in graph.layers() if op.name == "classifier")
+    kernels = float_kernels({op.name: next_float(op, np.ones(1, np.float32))})
+    (raw,) = tape.divergences([Change(op.name, partial(run_operator, op, kernels, tape.tensors))])
+    assert raw != 0 and abs(raw) < tape.resolution < 1e-9
+    only = QuantSpec({}, {op.name: spec.weight_scales[op.name]})
+    (entry,) = measure_sensitivity(graph, only, [images[:4]])
+    assert entry.weight == 0
+
+
 def test_changes_measured_together_are_those_measured_alone(
     graph: Graph, spec: QuantSpec, images: NDArray[np.float32]
 ) -> None:
