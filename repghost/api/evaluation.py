@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from repghost.api.accepted.images import Batch, ImagesLike, Reader
 from repghost.api.accepted.pixels import Pixels, check_pixels
 from repghost.api.accepted.sources import SetSource, StreamSource, open_source
-from repghost.api.networks.opened import PreprocessLike
+from repghost.api.networks.opened import TRAINING_NOTE, PreprocessLike
 from repghost.api.predictors import EvaluableLike, predictor_of
 from repghost.api.shown.notes import warn_of
 from repghost.api.shown.progress import Progress, follow
@@ -27,7 +28,6 @@ from repghost.evaluation.predictor import Predictor, common_preprocess
 from repghost.evaluation.tally import TOP, cross_entropy, ranks_of
 
 MISTAKES = 100  # that are kept with their images
-TRAINING_NOTE = "the network is in training mode, as it was before; it was run in evaluation mode"
 
 
 def evaluate(
@@ -49,8 +49,8 @@ def evaluate(
     """Return how good a network is on labelled images; the network stays in the mode and on the device it was.
 
     Args:
-        network: a torch module (it is run in evaluation mode), a checkpoint, an ONNX file, "timm:NAME", a quantized
-            network or its file, a bundle, or what `repghost.load` returned.
+        network: a torch module (run in evaluation mode, with a warning where it is not in that), a checkpoint, an ONNX
+            file, "timm:NAME", a quantized network or its file, a bundle, or what `repghost.load` returned.
         data: a split of `repghost.open_dataset`, the path of a set (its test split is read), a DataLoader, a dataset
             of torchvision or timm, or (images, labels).
         images: how many are read, equally many of each class of a set, the first ones of anything else; None: all.
@@ -75,7 +75,7 @@ def evaluate(
     source = open_source(data, calibrates=False)
     (found,) = _evaluated([predictor], source, _Wanted(images, seed, pixels, class_order, mistakes, progress, batch))
     warn_of((), found.broken)
-    if getattr(network, "training", False):
+    if isinstance(network, nn.Module) and network.training:
         return replace(found, notes=(TRAINING_NOTE, *found.notes))
     return found
 

@@ -27,6 +27,7 @@ from repghost.api.networks.opened import (
     preprocess_of,
     read_as_preprocess,
     refuse_without_values,
+    warn_of_training,
 )
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import predict
@@ -79,6 +80,7 @@ def predictor_of(
 def _of_module(module: nn.Module, preprocess: Any, labels: Sequence[str] | None) -> Predictor:
     """Return a module on its own device."""
     refuse_without_values(module)
+    warn_of_training(module)
     devices = {tensor.device for tensor in module.parameters()}
     if len(devices) > 1:
         names = ", ".join(sorted(map(str, devices)))

@@ -14,11 +14,11 @@ from torch import nn
 
 from calib.importer.names import is_library_or_onnx
 from calib.importer.open_network import PREPROCESS, FloatNetwork
-from repghost.api.networks.opened import NetworkLike, PreprocessLike, open_float, with_facts
+from repghost.api.networks.opened import NetworkLike, PreprocessLike, open_float, warn_of_training, with_facts
 from repghost.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint, write_checkpoint
 from repghost.checkpoints.timm_hub import SOURCE, open_checkpoint
 from repghost.data.images.preprocess import Preprocess
-from repghost.errors import UsageError, unknown_value
+from repghost.errors import UsageError, option, unknown_value
 from repghost.exporters.mnn import to_mnn
 from repghost.exporters.onnx import check_onnx, graph_onnx, to_bytes, to_onnx
 from repghost.files import write_bytes_atomically
@@ -97,6 +97,7 @@ def fuse_network(
 ) -> Fused:
     """Return what `fuse` does, with how the two forms compare (arguments and errors as there)."""
     if isinstance(network, RepGhostNet):
+        warn_of_training(network)
         before, original = copy.deepcopy(network).eval(), None
     elif isinstance(network, str | os.PathLike) and not is_library_or_onnx(str(network)):
         original = open_original(network, width, branches)
@@ -107,7 +108,8 @@ def fuse_network(
     _check_output(file, network)
     if before.spec.form == "fused" and not full:
         raise UsageError(
-            f"{_named(network)} is fully fused already; there is no way back to 48 batch norms. Use --full."
+            f"{_named(network)} is fully fused already; there is no way back to 48 batch norms. Use "
+            f"{option('full', True)}."
         )
     after = fuse_fully(before) if full else repghost_model_convert(before)
     equivalence = check_equivalence(before, after)
@@ -204,9 +206,11 @@ def export(
     form = _format(file, format)
     images = batch if isinstance(batch, int) else parse_int(batch, 1, MOST_IMAGES)
     if (images is None and not str(batch).isidentifier()) or (images is not None and not 1 <= images <= MOST_IMAGES):
-        raise UsageError(f"--batch takes a number from 1 to {MOST_IMAGES} or a name, not {batch!r:.80}.")
+        raise UsageError(f"{option('batch')} takes a number from 1 to {MOST_IMAGES} or a name, not {batch!r:.80}.")
     if form == "mnn" and images != 1:
-        raise UsageError(f"an MNN file is written for batch 1, not {batch}; leave --batch out, or write .onnx.")
+        raise UsageError(
+            f"an MNN file is written for batch 1, not {batch}; leave {option('batch')} out, or write .onnx."
+        )
     together = batch if images is None else images
     proto, model, notes = _as_onnx(network, together, size, width, preprocess, weights)
     difference, data = check_onnx(proto, model), to_bytes(proto)
@@ -228,7 +232,9 @@ def _as_onnx(
     """Return the file of a network, the network that it has to agree with, and notes."""
     if isinstance(network, str | os.PathLike) and not is_library_or_onnx(str(network)):
         if weights is not None:
-            raise UsageError("--weights belongs to a network that is named, e.g. timm:mobilenetv2_100; leave it out.")
+            raise UsageError(
+                f"{option('weights')} belongs to a network that is named, e.g. timm:mobilenetv2_100; leave it out."
+            )
         opened = open_checkpoint(str(network), None if width is None else parse_width(width, custom=True))
         said = Preprocess.from_dict(opened.preprocess).size if opened.preprocess else DEFAULT_SIZE
         model = build_model(opened)
@@ -236,7 +242,7 @@ def _as_onnx(
         proto = to_onnx(model, size or said, batch, opened.preprocess, opened.labels, metadata)
         return proto, model, opened.notes
     if width is not None:
-        raise UsageError(f"--width {width} belongs to RepGhostNet, not to {_named(network)}; leave it out.")
+        raise UsageError(f"{option('width', width)} belongs to RepGhostNet, not to {_named(network)}; leave it out.")
     found = open_float(network, preprocess, None, weights, size)
     texts = {PREPROCESS: json.dumps(found.preprocess.to_dict(), sort_keys=True)}
     texts |= {"repghost.weights_sha256": found.digest}
@@ -270,10 +276,13 @@ def _check_output(output: Path | None, network: object) -> None:
     if output is None:
         return
     if output.suffix != ".safetensors":
-        raise UsageError(f"a converted file is safetensors; OUT must end in .safetensors, not {output.suffix!r}.")
+        raise UsageError(f"a converted file is safetensors; its name must end in .safetensors, not {output.suffix!r}.")
     source = Path(network) if isinstance(network, str | os.PathLike) else None
     if source is not None and output.exists() and source.exists() and output.samefile(source):
-        raise UsageError("OUT is CKPT itself; conversion cannot be undone, so the original is kept. Give another OUT.")
+        raise UsageError(
+            f"{str(output)!r} is the checkpoint itself; conversion cannot be undone, so the original is kept. Give "
+            "another name."
+        )
 
 
 def _checked_branches(branches: str | None) -> Branches | None:

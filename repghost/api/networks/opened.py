@@ -15,6 +15,7 @@ from torch import nn
 from calib.importer.import_module import import_module
 from calib.importer.libraries.named import imagenet_labels
 from calib.importer.open_network import FloatNetwork, NetworkSource, open_network
+from repghost.api.shown.notes import warn_of
 from repghost.data.images.chosen_preprocess import resized
 from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess
 from repghost.errors import UsageError
@@ -29,6 +30,9 @@ NetworkLike: TypeAlias = nn.Module | FloatNetwork | str | os.PathLike[str]
 PreprocessLike: TypeAlias = Any
 IMAGENET_CLASSES = 1000
 MOST_LETTERS = 64
+TRAINING_NOTE = (
+    "the network is in training mode, and was run as in evaluation mode; it stays as it is, net.eval() changes it"
+)
 
 
 def open_float(
@@ -175,12 +179,18 @@ def refuse_without_values(module: nn.Module) -> None:
         )
 
 
+def warn_of_training(module: nn.Module) -> None:
+    """Warn of a module in training mode, whose batch norms and dropout are read as in evaluation mode."""
+    warn_of([TRAINING_NOTE] if module.training else [])
+
+
 def _from_module(
     module: nn.Module, given: Preprocess | None, labels: Sequence[str] | None, size: Size | None
 ) -> FloatNetwork:
     """Return the graph of a module, which stays as it is, on whatever device and in whatever mode."""
     refuse_without_values(module)
     preprocess = resized(preprocess_of(module, given), size)
+    warn_of_training(module)
     name, notes = name_of(module), tuple[str, ...]()
     if isinstance(module, RepGhostNet):
         model = copy.deepcopy(module).cpu().float().eval()

@@ -10,7 +10,7 @@ from torch import nn
 
 import repghost
 from repghost.api.networks.opened import open_float
-from repghost.errors import UsageError
+from repghost.errors import NoteWarning, UsageError
 from repghost.exporters.onnx import graph_onnx, to_bytes
 from tests.support.small_classifier import CLASSES, PREPROCESS, image, small_classifier, write_set
 
@@ -68,13 +68,28 @@ def test_torchvision_datasets_keep_the_names_of_their_classes(tmp_path: Path) ->
     assert repghost.evaluate(other, folder).top1.correct == 4
 
 
-def test_the_mode_of_a_network_is_kept_and_told() -> None:
-    net = small_classifier()
-    net.train()
+IN_TRAINING = {
+    "evaluate": lambda net, folder: repghost.evaluate(net, (IMAGES, LABELS)),
+    "compare": lambda net, folder: repghost.compare(NET, net, (IMAGES, LABELS)),
+    "quantize": lambda net, folder: repghost.quantize(net, IMAGES),
+    "fuse": lambda net, folder: repghost.fuse(net),
+    "export": lambda net, folder: repghost.export(net, folder / "net.onnx"),
+}
+
+
+@pytest.mark.parametrize("call", IN_TRAINING)
+def test_a_network_in_training_mode_is_read_with_a_warning_and_stays_as_it_is(call: str, tmp_path: Path) -> None:
+    net = small_classifier().train()
+    next(part for part in net if isinstance(part, nn.BatchNorm2d)).eval()  # frozen, as in a training of one's own
+    modes = [part.training for part in net.modules()]
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    found = repghost.evaluate(net, (IMAGES, LABELS))
-    assert net.training and found.top1.correct == 9 and "training mode" in found.notes[0]
+    with pytest.warns(NoteWarning, match=r"training mode.*net\.eval\(\)") as told:
+        found = IN_TRAINING[call](net, tmp_path)
+    assert [part.training for part in net.modules()] == modes and set(modes) == {True, False}
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert len(told) == 1 and told[0].filename == __file__  # the line that called, not one of the library's
+    if call == "evaluate":
+        assert found.top1.correct == 9 and "training mode" in found.notes[0]
 
 
 def test_a_comparison_is_paired() -> None:
@@ -121,6 +136,8 @@ class Pair(nn.Module):
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence(network: object, data: object, options: dict, said: str) -> None:
+    if isinstance(network, nn.Module):
+        network.eval()
     with pytest.raises(UsageError, match=said) as raised:
         repghost.evaluate(network, data, **options)
     assert "\n" not in str(raised.value)
