@@ -110,7 +110,7 @@ def _load(request: Request, target: Target, say: Callable[[str], None], given: S
         target.check_element(precision.name, precision.element)
     inexact = [precision for precision in request.precisions if not precision.exact and precision is not FP32]
     if isinstance(subject, QuantizedSubject) and inexact:
-        raise UsageError(f"{subject.weights['source']} is quantized: it can be compiled with PRECISION=int8,fp32 only.")
+        raise UsageError(f"{subject.weights['source']} is quantized: it can be compiled in int8 and fp32 only.")
     return _Run(request, subject, settle(config, subject), StageCache(request.output / ".cache"), progress)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import importlib.util
+import shlex
 import warnings
 from typing import Any
 
@@ -67,7 +68,7 @@ def as_option(name: str, value: object = None) -> str:
     known = {parameter.name: parameter.opts for parameter in context.command.params} if context is not None else {}
     usual = f"--{name.replace('_', '-')}"
     spelled = next((word for word in known.get(name, ()) if word.startswith("--")), usual)
-    return spelled if value is None or value is True else f"{spelled} {value}"
+    return spelled if value is None or value is True else f"{spelled} {shlex.quote(escape(value))}"
 
 
 class Failure(click.ClickException):

@@ -36,7 +36,8 @@ OUT_OF_MEMORY = re.compile(
 
 def as_argument(name: str, value: object = None) -> str:
     """Return an argument as a caller in Python writes it: name=, or name=value; words in capitals stand for a value."""
-    shown = value if isinstance(value, str) and value.isupper() else repr(value)
+    text = str(value)
+    shown = text if isinstance(value, bool | int | float) or text.isupper() else repr(text)
     return f"{name}=" if value is None else f"{name}={shown}"
 
 

@@ -17,7 +17,7 @@ from repghost.checkpoints.checkpoint import Checkpoint, build_model
 from repghost.checkpoints.timm_hub import open_checkpoint
 from repghost.data.images.chosen_preprocess import resized, resolve_preprocess
 from repghost.data.images.preprocess import Preprocess, read_preprocess
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.graph.digest import graph_digest
 from repghost.graph.operators import Graph
 from repghost.graph.trace import graph_of
@@ -132,8 +132,8 @@ def _named(source: NetworkSource) -> FloatNetwork:
     _refuse_width(source)
     if source.weights is None:
         raise UsageError(
-            f"{source.network} needs weights: give --weights FILE, a weight file of that network, or "
-            "--weights pretrained for the published ones."
+            f"{source.network} needs weights: give {option('weights', 'FILE')}, a weight file of that network, or "
+            f"{option('weights', 'pretrained')} for the published ones."
         )
     named = load_named(source.network, source.weights)
     preprocess = named.preprocess if source.preprocess is None else read_preprocess(source.preprocess)
@@ -156,7 +156,7 @@ def _imported(name: str, origin: dict[str, Any], imported: Imported, preprocess:
     if preprocess.channels != imported.channels:
         raise UsageError(
             f"{name} takes {imported.channels} colours, and its pictures are prepared with {preprocess.channels}. Give "
-            "--preprocess FILE with as many numbers in mean and std."
+            f"{option('preprocess', 'FILE')} with as many numbers in mean and std."
         )
     digest = graph_digest(imported.graph)
     return FloatNetwork(
@@ -173,4 +173,6 @@ def _imported(name: str, origin: dict[str, Any], imported: Imported, preprocess:
 
 def _refuse_width(source: NetworkSource) -> None:
     if source.width is not None:
-        raise UsageError(f"--width {source.width} belongs to RepGhostNet, not to {source.network}; leave it out.")
+        raise UsageError(
+            f"{option('width', source.width)} belongs to RepGhostNet, not to {source.network}; leave it out."
+        )

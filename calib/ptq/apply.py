@@ -18,11 +18,11 @@ from calib.ptq.equalize import equalize
 from calib.ptq.judged_correction import correct_where_nearer, images_used
 from calib.settings.config import AUTO, QuantConfig
 from calib.settings.describe import describe_observer
-from calib.settings.policy import NO_FLOAT_LAYERS, find_policy
+from calib.settings.policy import find_policy, no_float_layers
 from calib.settings.quantspec import QuantSpec
 from calib.settings.wide import chosen_layers, widened
 from repghost.data.images.preprocess import Preprocess
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.graph.operators import Graph
 from repghost.graph.shapes import shapes_of
 
@@ -84,8 +84,9 @@ def check_channels(graph: Graph, preprocess: Preprocess) -> None:
     """
     if graph.channels != preprocess.channels:
         raise UsageError(
-            f"the network takes {graph.channels} colours, the pictures have {preprocess.channels}; give --preprocess "
-            "FILE whose mean and std have as many numbers: three for RGB pictures, one for grey ones."
+            f"the network takes {graph.channels} colours, the pictures have {preprocess.channels}; give "
+            f"{option('preprocess', 'FILE')} whose mean and std have as many numbers: three for RGB pictures, one for "
+            "grey ones."
         )
 
 
@@ -97,7 +98,7 @@ def check_float_layers(graph: Graph, config: QuantConfig) -> None:
     """
     kept = [name for name in graph.names() if config.stays_float(name)]
     if kept and find_policy(config.policy).integer_only:
-        raise UsageError(f"{', '.join(kept[:3])}: {NO_FLOAT_LAYERS}")
+        raise UsageError(f"{', '.join(kept[:3])}: {no_float_layers()}")
 
 
 def correct(

@@ -17,7 +17,7 @@ from calib.settings.quantspec import QuantSpec
 from calib.weight_scales import planning as q15
 from calib.weight_scales.int16 import plan_int16
 from calib.weight_scales.wide import bits_notes, overflowing, plan_reaches
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.graph.operators import Classifier, Convolution, Graph, Narrow
 from repghost.graph.run import run_float
 
@@ -60,7 +60,7 @@ def collect_statistics(
     if not all(entry.count for entry in statistics.values()):
         raise UsageError(
             "the calibration set is empty; at least one picture is needed and a few hundred are usual. "
-            "Give --data a set with pictures and --images at least 1."
+            f"Give {option('data')} a set with pictures and {option('images')} at least 1."
         )
     return statistics
 

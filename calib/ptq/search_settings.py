@@ -28,7 +28,7 @@ from calib.settings.wide import widened
 from calib.simulate.exact import ExactNetwork
 from calib.simulate.float32 import SimulatedNetwork
 from repghost.data.images.preprocess import Preprocess
-from repghost.errors import AccuracyGateError, UsageError
+from repghost.errors import AccuracyGateError, UsageError, option
 from repghost.evaluation.accuracy import PairedDifference, paired_difference
 from repghost.graph.macs import shares_of_work
 from repghost.graph.operators import Graph
@@ -36,7 +36,7 @@ from repghost.graph.run import run_float
 
 MOST_FLOAT = 4  # blocks that the last resort leaves in float, one more in each trial
 WIDE_COUNTS = (1, 2, 4, 8, 16)  # of layers in 16-bit activations, more in each trial
-MOST_ADDED = 0.25  # of the network's instructions, by those layers
+MOST_ADDED = 0.25  # of the network's instructions, that layers in 16-bit activations may add
 SENSITIVITY_IMAGES = 64
 
 
@@ -167,7 +167,6 @@ def search_settings(
     config: QuantConfig,
     max_drop: float,
     on_trial: Callable[[Trial], None] | None = None,
-    most_added: float = MOST_ADDED,
 ) -> Search:
     """Return the cheapest settings whose loss on the held-out images is within `max_drop` points.
 
@@ -177,14 +176,13 @@ def search_settings(
         config: the settings to start from.
         max_drop: percentage points of top-1.
         on_trial: called with each trial once it is evaluated.
-        most_added: share of its instructions by which layers in 16-bit activations may make the network longer.
 
     Raises:
         AccuracyGateError: when no lever is enough; the message names the best.
     """
     bench = _Bench(graph, images)
     trials: list[Trial] = []
-    for lever in _levers(bench, config, most_added):
+    for lever in _levers(bench, config):
         wanted = lever.change(config)
         if any(wanted == trial.config for trial in trials):
             continue
@@ -198,7 +196,8 @@ def search_settings(
     raise AccuracyGateError(
         f"no setting loses at most {max_drop:g} points of top-1 on {len(images.labels)} held-out pictures; the best, "
         f"{best.name!r}, loses {best.drop_points:.2f}. Nothing was written. {_beyond(config)}Allow more with "
-        "--max-drop, calibrate on more pictures with --images, or train under quantization with `repghost qat`."
+        f"{option('max_drop')}, calibrate on more pictures with {option('images')}, or train under quantization with "
+        "`repghost qat`."
     )
 
 
@@ -206,14 +205,15 @@ def _beyond(config: QuantConfig) -> str:
     """Return the sentence that says why no layer was tried in float, or an empty text."""
     if not find_policy(config.policy).integer_only:
         return ""
-    return "No layer was tried in float: an integer program has none, only files for TensorRT do (--policy tensorrt). "
+    way = option("policy", "tensorrt")
+    return f"No layer was tried in float: an integer program has none, only files for TensorRT do ({way}). "
 
 
-def _levers(bench: _Bench, config: QuantConfig, most_added: float) -> Iterator[Lever]:
+def _levers(bench: _Bench, config: QuantConfig) -> Iterator[Lever]:
     """Yield the levers in order of their cost; layers of 16 bits or float blocks come last, where a policy has them."""
     yield from LEVERS
     if find_policy(config.policy).int16_activations:
-        yield from bench.wide_levers(replace(config, ranges_by_answers=True), most_added)
+        yield from bench.wide_levers(replace(config, ranges_by_answers=True))
     if not find_policy(config.policy).integer_only:
         yield from bench.float_levers(replace(config, ranges_by_answers=True))
 
@@ -224,8 +224,8 @@ class _Bench:
     def __init__(self, graph: Graph, images: SearchImages) -> None:
         if len(images.labels) == 0:
             raise UsageError(
-                "a search needs labelled pictures that calibrate nothing, and the set has none left. Give --data a "
-                "larger set, or fewer --images."
+                "a search needs labelled pictures that calibrate nothing, and the set has none left. Give "
+                f"{option('data')} a larger set, or fewer {option('images')}."
             )
         self._graph, self._held_out, self._labels = graph, images.held_out, images.labels
         self._images, self._preprocess = images.calibration, images.preprocess
@@ -254,7 +254,7 @@ class _Bench:
         difference = paired_difference(self._float, self._predictions(network), self._labels)
         return Trial(lever.name, lever.cost, config, difference), graph, spec
 
-    def wide_levers(self, config: QuantConfig, most_added: float) -> Iterator[Lever]:
+    def wide_levers(self, config: QuantConfig) -> Iterator[Lever]:
         """Yield levers in which the layers that gain most by it read 16 bits, more in each, within the allowed cost."""
         graph = widened(self._graph, config)
         spec = choose_ranges(graph, self._statistics, self._images, self._preprocess, config)
@@ -262,7 +262,7 @@ class _Bench:
         _, gains = measure_wide_gains(graph, spec, few, candidates(graph, spec))
         chosen: list[str] = []
         for name in sorted(gains, key=lambda name: -gains[name]):
-            if gains[name] > 0 and added_shares(graph, self._preprocess.size, (*chosen, name)) <= most_added:
+            if gains[name] > 0 and added_shares(graph, self._preprocess.size, (*chosen, name)) <= MOST_ADDED:
                 chosen.append(name)
         for count in WIDE_COUNTS:
             names = chosen[:count]

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.network.blocks import RepGhostBottleneck, RepGhostModule
 from repghost.network.model import RepGhostNet
 
@@ -60,7 +60,7 @@ class BranchWeights(nn.Module):
         if model.spec.form == "fused":
             raise UsageError(
                 "this checkpoint is fused, so its branches are gone; mode 'reparam' needs the checkpoint that the "
-                "training wrote. Give that one, or use --mode fused."
+                f"training wrote. Give that one, or use {option('mode', 'fused')}."
             )
         self.model = model
         self._momentum = momentum

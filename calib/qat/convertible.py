@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.exact import ExactNetwork
 from calib.weight_scales.int16 import fits_int16
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.graph.operators import Convolution, Graph
 
 
@@ -37,7 +37,7 @@ def check_accumulators(graph: Graph, spec: QuantSpec) -> None:
         if isinstance(op, Convolution) and planned == "int16" and not fits_int16(op, graph, spec):
             raise UsageError(
                 f"layer {op.name!r}: after training it does not fit int16 accumulators, most likely because of its "
-                "bias; lower --learning-rate, or give it int32 ones in the config."
+                f"bias; lower {option('learning_rate')}, or give it int32 ones in the config."
             )
 
 

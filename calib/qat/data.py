@@ -17,7 +17,7 @@ from repghost.data.images.augment import random_crop, random_flip
 from repghost.data.images.preprocess import Preprocess
 from repghost.data.subset import choose_balanced
 from repghost.distributed.ranks import Ranks
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.training.feeds.base import Batch
 from repghost.training.feeds.loader import PreparedImages, collate_prepared
 from repghost.training.options import Loading
@@ -52,7 +52,7 @@ def split_images(labels: NDArray[np.int64], settings: QatSettings) -> Split:
     if len(labels) < 4:
         raise UsageError(
             f"{len(labels)} pictures are too few: some calibrate, others choose, the rest trains; a few thousand are "
-            "usual. Give --data a larger set."
+            f"usual. Give {option('data')} a larger set."
         )
     held = max(1, min(settings.held_out, len(labels) // 4))
     observe = max(1, min(settings.schedule.observe, len(labels) - held - 1))

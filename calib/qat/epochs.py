@@ -15,7 +15,7 @@ from calib.qat.loop import QatRun, QatStep
 from calib.qat.settings import FREEZE_STATISTICS
 from calib.qat.state import RunKey, read_state, restore, take_state, write_state
 from repghost.distributed.ranks import Ranks
-from repghost.errors import UsageError, unknown_value
+from repghost.errors import UsageError, option, unknown_value
 from repghost.training.follow import hooks as training
 from repghost.training.loop import Loop
 from repghost.training.options import Options, Resume
@@ -122,9 +122,12 @@ def check_state(execution: Execution) -> None:
         if resume != "new":
             raise UsageError("nothing says where the state of the run is; give state=, the file it is written to.")
     elif resume == "new" and path.exists():
-        raise UsageError(f"{path} exists; give --resume to go on with that run, or remove the file to start anew.")
+        raise UsageError(
+            f"{path} exists; give {option('resume', 'continue')} to go on with that run, or remove the file to start "
+            "anew."
+        )
     elif resume == "continue" and not path.is_file():
-        raise UsageError(f"{path}: no training state to resume from; leave --resume out to start a run.")
+        raise UsageError(f"{path}: no training state to resume from; leave {option('resume')} out to start a run.")
 
 
 def _followed(run: QatRun, hooks: Hooks, epochs: int, progress: Progress) -> training.Hooks:

@@ -33,7 +33,7 @@ from calib.settings.describe import CALIBRATED
 from repghost.data.base import Prepared
 from repghost.data.images.preprocess import Preprocess
 from repghost.distributed.ranks import Ranks
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.evaluation.accuracy import predict
 from repghost.graph.module import GraphModule
 from repghost.graph.operators import Graph
@@ -153,7 +153,7 @@ def train_aware(
     if not steps:
         raise UsageError(
             f"{images.training.images_per_epoch} training pictures do not fill one step of {settings.batch} x "
-            f"{ranks.count} processes; lower --batch."
+            f"{ranks.count} processes; lower {option('batch')}."
         )
     teacher = None
     if settings.distillation > 0:
@@ -228,7 +228,7 @@ def build_network(
     if model is None:
         raise UsageError(
             f"mode {settings.mode!r} trains the branches of a RepGhostNet, and this network has none that are known; "
-            "use --mode fused."
+            f"use {option('mode', 'fused')}."
         )
     weights = BranchWeights(copy.deepcopy(model), settings.statistics_momentum)
     plain = replace(config, equalize=False, bias_correction=False)

@@ -13,14 +13,17 @@ import numpy as np
 
 from calib.integer.qparams import INT8_MAX, INT8_MIN, INT16_MAX, QParams
 from calib.settings.quantspec import QuantSpec
-from repghost.errors import unknown_value
+from repghost.errors import option, unknown_value
 from repghost.graph.operators import INPUT, Classifier, Concat, Graph, Mover, Operator, Resize
 
-NO_FLOAT_LAYERS = (
-    "an integer program has no float layers, so only --policy tensorrt can leave layers in float. Give them finer "
-    'settings instead, e.g. {"activations": "int16"} or {"depthwise_accumulator": "int32"}, or train under '
-    "quantization with `repghost qat`."
-)
+
+def no_float_layers() -> str:
+    """Return why a layer cannot be left in float, and what to do instead."""
+    return (
+        f"an integer program has no float layers, so only {option('policy', 'tensorrt')} can leave layers in float. "
+        'Give them finer settings instead, e.g. {"activations": "int16"} or {"depthwise_accumulator": "int32"}, or '
+        "train under quantization with `repghost qat`."
+    )
 
 
 @dataclass(frozen=True)

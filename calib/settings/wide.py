@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from calib.settings.config import QuantConfig
 from calib.settings.policy import find_policy, moves
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.graph.operators import (
     INPUT,
     Add,
@@ -66,7 +66,8 @@ def chosen_layers(graph: Graph, config: QuantConfig) -> tuple[str, ...]:
     if not find_policy(config.policy).int16_activations:
         raise UsageError(
             f"{wanted[0].name}: activations int16 are for the CPU policy alone; TensorRT computes in int8 or float16. "
-            'With --policy tensorrt leave a sensitive layer in float: {"layers": {"NAME": null}}.'
+            f"With {option('policy', 'tensorrt')} leave a sensitive layer in float: "
+            '{"layers": {"NAME": null}}.'
         )
     operators = {op.name: op for op in graph.operators}
     named = {pattern for pattern, changes in config.layers if changes and dict(changes).get("activations") == WIDE}

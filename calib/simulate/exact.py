@@ -18,7 +18,7 @@ from calib.integer import lower
 from calib.integer.qparams import QParams, quantize_weights
 from calib.integer.values import Epilogue
 from calib.integer.values import Tensor as ProgramTensor
-from calib.settings.policy import NO_FLOAT_LAYERS, float_parts
+from calib.settings.policy import float_parts, no_float_layers
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.integer_kernels import finish, integer_kernels, looked_up
 from calib.simulate.joint_tables import Table, with_tables
@@ -53,7 +53,7 @@ class ExactNetwork:
     def __init__(self, graph: Graph, spec: QuantSpec) -> None:
         kept = float_parts(graph, spec)
         if kept:
-            raise UsageError(f"{', '.join(kept[:3])}: {NO_FLOAT_LAYERS}")
+            raise UsageError(f"{', '.join(kept[:3])}: {no_float_layers()}")
         self._graph = with_tables(graph, spec.activations)
         self._spec = spec
         self._adds = graph.fused_adds

@@ -29,7 +29,7 @@ from compile.storage.stage_cache import versions
 from compile.storage.strict_json import read_strict
 from compile.subject.request import SubjectRequest
 from compile.subject.subject import RepGhostSubject
-from repghost.errors import AccuracyGateError, IntegrityError, ToolMissingError, UsageError
+from repghost.errors import AccuracyGateError, IntegrityError, ToolMissingError, UsageError, option
 from repghost.evaluation.accuracy import accuracy, paired_difference
 from repghost.files import write_text_atomically
 from repghost.locks import locked
@@ -122,8 +122,8 @@ def _write(networks: list[dict[str, Any]], earlier: Sequence[dict[str, Any]], do
     networks = networks + [network for network in earlier if network["sha256"] not in measured]
     if len({network["test"]["sha256"] for network in networks}) > 1:
         raise UsageError(
-            "the networks were not judged by the same test pictures: they prepare them differently, or --data is "
-            "another set than that of the networks to add to. One document compares on one set."
+            "the networks were not judged by the same test pictures: they prepare them differently, or "
+            f"{option('data')} is another set than that of the networks to add to. One document compares on one set."
         )
     networks.sort(key=lambda network: (network["width"] or math.inf, network["name"]))
     document = {"format": FORMAT, "version": VERSION, "networks": networks}
@@ -148,11 +148,13 @@ def read_networks(path: Path) -> list[dict[str, Any]]:
         given = document["format"], document["version"]
         networks: list[dict[str, Any]] = document["networks"]
     except (IntegrityError, KeyError) as error:
-        raise UsageError(f"{path} is no document to add to: {error}. Leave --add out to write it anew.") from error
+        raise UsageError(
+            f"{path} is no document to add to: {error}. Leave {option('add')} out to write it anew."
+        ) from error
     if given != (FORMAT, VERSION):
         raise UsageError(
             f"{path} is of format {given[0]!r}, version {given[1]!r}; this program adds to {FORMAT!r}, version "
-            f"{VERSION}. Leave --add out to write it anew."
+            f"{VERSION}. Leave {option('add')} out to write it anew."
         )
     return networks
 

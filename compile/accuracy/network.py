@@ -18,7 +18,7 @@ from compile.subject.request import SubjectRequest
 from compile.subject.subject import FloatSubject, Images, RepGhostSubject
 from repghost.data import ImageSet, open_dataset
 from repghost.data.open_by_format import CALIBRATION_SPLITS
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.evaluation.accuracy import predict
 from repghost.evaluation.classes import match_classes
 from repghost.graph.operators import Graph
@@ -126,6 +126,6 @@ def open_network(request: SubjectRequest) -> Network:
     if subject.calibration.origin["split"] not in CALIBRATION_SPLITS:
         raise UsageError(
             f"{data} has none of the splits {', '.join(CALIBRATION_SPLITS)}; calibration and training need one. Give "
-            "--data another set."
+            f"{option('data')} another set."
         )
     return Network(Path(checkpoint).name, subject, data, request.class_map)

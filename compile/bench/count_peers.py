@@ -29,7 +29,7 @@ from compile.bundle.vectors import unpack_vectors
 from compile.machine.emulator import TOOLS, Emulator
 from compile.storage import formats
 from compile.storage.stage_cache import StageCache
-from repghost.errors import RepGhostError, ToolMissingError
+from repghost.errors import RepGhostError, ToolMissingError, option
 from repghost.processes import run_limited
 
 IMAGES = 8  # whose predictions are compared; an emulated inference takes seconds
@@ -172,7 +172,9 @@ def _run(peer: Peer, form: Form, file: Path, settings: Path, counter: Counter) -
 
 def _ask(command: list[str], environment: dict[str, str], limit: float, what: str) -> dict[str, Any]:
     """Return the JSON object a process prints last."""
-    done = run_limited(command, limit, name=what, advice="Count without it (--against).", environment=environment)
+    done = run_limited(
+        command, limit, name=what, advice=f"Count without it ({option('against')}).", environment=environment
+    )
     try:
         said = json.loads(done.stdout.strip().splitlines()[-1])
     except (ValueError, IndexError):

@@ -22,7 +22,7 @@ from compile.frontend.qdq_file import read_qdq
 from compile.report.run_report import QDQ_FILE
 from compile.stages.quantize import FLOAT_FILE, FUSED_FILE, WEIGHTS
 from repghost.data.images.preprocess import Preprocess
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.evaluation.accuracy import predict
 from repghost.untrusted import read_bounded
 
@@ -110,7 +110,7 @@ def _existing(path: Path) -> Path:
 
 def _run_file(path: Path, belongs: Callable[[Path], bool], kind: str, reasons: dict[str, str]) -> Path | None:
     """Return a file of the run the bundle belongs to, or None when it is not there or of other weights."""
-    hint = "give the float network with --weights FILE"
+    hint = f"give the float network with {option('weights', 'FILE')}"
     if not path.is_file():
         reasons[kind] = f"{path} is not there; {hint}"
     elif not belongs(path):

@@ -28,7 +28,7 @@ from compile.storage.stage_cache import StageCache
 from compile.targets.precisions import INT8, parse_precisions
 from compile.targets.table import Target, host_target
 from repghost.data.images.preprocess import Preprocess
-from repghost.errors import IntegrityError, ToolMissingError, UsageError
+from repghost.errors import IntegrityError, ToolMissingError, UsageError, option
 from repghost.tables import make_table, text_lines
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def profile_bundle(
     foreign = host_target() is not target
     if foreign and keep is None:
         raise ToolMissingError(
-            f"{path} is for {target.name}, which this machine is not. Add --keep DIR: the profiling bundle is left "
-            "there, to be copied to a device."
+            f"{path} is for {target.name}, which this machine is not. Add {option('keep', 'DIR')}: the profiling "
+            "bundle is left there, to be copied to a device."
         )
     say("building the profiling bundle")
     with tempfile.TemporaryDirectory(prefix="repghost-profile-") as folder:
@@ -119,8 +119,8 @@ def read_program(bundle: Bundle, source: Path) -> AnyProgram:
     """
     if not source.is_file():
         raise UsageError(
-            f"{source} is not there: the profiling build starts from it. Give the file with --weights, or run "
-            "'make compile' again."
+            f"{source} is not there: the profiling build starts from it. Give the file with {option('weights')}, or "
+            "run 'make compile' again."
         )
     preprocess = Preprocess.from_dict(bundle.manifest["preprocess"])
     program = read_integer_program(source, preprocess) if _is_int8(bundle) else _float_program(source, preprocess)

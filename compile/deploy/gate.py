@@ -7,7 +7,7 @@ from typing import Any
 
 from compile.bundle.manifest import Bundle
 from compile.targets.precisions import INT8
-from repghost.errors import AccuracyGateError
+from repghost.errors import AccuracyGateError, option
 
 DROP_LIMIT_POINTS = 2.0  # percentage points of top-1 that a build may lose against the float network
 
@@ -26,8 +26,8 @@ def check_gate(bundle: Bundle, limit_points: float = DROP_LIMIT_POINTS) -> str:
     reason = refusal(bundle.manifest, limit_points)
     if reason:
         raise AccuracyGateError(
-            f"{bundle.path} may not be deployed: {reason}. Build it with pictures that judge it (make compile "
-            "DATA=...), or say --accept-unmeasured."
+            f"{bundle.path} may not be deployed: {reason}. Build it with pictures that judge it (repghost "
+            f"compile --data DIR), or say {option('accept_unmeasured', True)}."
         )
     evaluated = _evaluated(bundle.manifest, bundle.manifest["accuracy"])
     return f"top-1 {evaluated['top1']:.2%}" if evaluated else "measured"
@@ -48,7 +48,7 @@ def refusal(manifest: Mapping[str, Any], limit_points: float) -> str:
     before = _record(accuracy.get("fp32"))
     lost = 100 * (before["top1"] - evaluated["top1"]) if before else 0.0
     if not lost <= limit_points:
-        return f"it loses {lost:.2f} points of top-1, and at most {limit_points:g} are allowed (--max-drop)"
+        return f"it loses {lost:.2f} points of top-1, and at most {limit_points:g} are allowed ({option('max_drop')})"
     return ""
 
 

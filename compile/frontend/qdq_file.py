@@ -23,7 +23,7 @@ from compile.frontend.uint8_to_int8 import tensors_of, to_signed
 from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
 from repghost.data.images.chosen_preprocess import resized
 from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess
-from repghost.errors import IntegrityError, UsageError
+from repghost.errors import IntegrityError, UsageError, option
 from repghost.sizes import MAX_SIDE, check_size, size_text
 from repghost.untrusted import parse_json
 
@@ -70,7 +70,7 @@ def read_qdq_as_given(path: Path, preprocess_file: Path | Preprocess | None) -> 
         other = "what was given" if isinstance(preprocess_file, Preprocess) else str(preprocess_file)
         raise UsageError(
             f"{path} says how its pictures are prepared, {json.dumps(graph.preprocess.to_dict())}, and {other} says "
-            "otherwise. Its first layer was made for what it says; leave --preprocess out."
+            f"otherwise. Its first layer was made for what it says; leave {option('preprocess')} out."
         )
     return graph
 
@@ -228,8 +228,8 @@ def _preprocess(metadata: dict[str, str], given: Preprocess | None, shape: tuple
         usual = IMAGENET if shape[1] == len(IMAGENET.mean) else replace(IMAGENET, mean=(0.5,), std=(0.5,))
         example = json.dumps(resized(usual, check_size("input", shape[2:])).to_dict())
         raise UsageError(
-            f"the file does not say how pictures are prepared (metadata {PREPROCESS!r} is absent); give --preprocess "
-            f"FILE with JSON like {example}."
+            f"the file does not say how pictures are prepared (metadata {PREPROCESS!r} is absent); give "
+            f"{option('preprocess', 'FILE')} with JSON like {example}."
         )
     if given.shape[:2] != shape[2:]:
         made = size_text(given.size)

@@ -66,7 +66,7 @@ from compile.ir.float_program import (
 )
 from compile.ir.table_formulas import formula_of, only_rescales
 from repghost.data.images.preprocess import Preprocess
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.graph.formulas import HARD_SIGMOID
 from repghost.graph.operators import UNBOUNDED, Clamp, Step
 
@@ -167,7 +167,7 @@ class _FloatForm:
                 return FloatPad(op.name, x, y, op.row, op.column, op.channel, value)
             case ShuffleChannels():
                 return FloatShuffleChannels(op.name, x, y, op.groups)
-        raise UsageError(f"{op.name} ({type(op).__name__}) has no float form; ask for PRECISION=int8.")
+        raise UsageError(f"{op.name} ({type(op).__name__}) has no float form; ask for {option('precision', 'int8')}.")
 
     def _append(self, operator: FloatOperator, stands_for: Tensor | None = None) -> None:
         self.operators.append(operator)
@@ -268,7 +268,9 @@ def real_weights(op: Conv2d | DepthwiseConv2d) -> tuple[NDArray[np.float32], NDA
     """
     epilogue, x = op.epilogue, op.input.qparams
     if not isinstance(epilogue, Requantize | RequantizeAdd | RequantizeWideAdd | ToLogits):
-        raise UsageError(f"{op.name} accumulates in int16 and has no float form; ask for PRECISION=int8.")
+        raise UsageError(
+            f"{op.name} accumulates in int16 and has no float form; ask for {option('precision', 'int8')}."
+        )
     product = epilogue.multiplier.astype(np.float64)  # s_x * s_w of each channel
     if not isinstance(epilogue, ToLogits):
         product = product * op.output.qparams.scale / ADD_UNITS.get(type(epilogue), 1)

@@ -37,7 +37,7 @@ from compile.ir.float_program import (
     FloatSubtract,
     FloatTensor,
 )
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.graph.operators import RELU, UNBOUNDED, Clamp
 
 CHUNK = 16  # images computed together
@@ -92,7 +92,7 @@ def stored(value: Array, element: str, name: str) -> Array:
     if not np.isfinite(kept).all():
         raise UsageError(
             f"{name!r} reaches {np.abs(value).max():g}, but {element} ends at {np.finfo(element).max:g}. Compile this "
-            "network with PRECISION=fp32 or int8."
+            f"network with {option('precision', 'fp32')} or int8."
         )
     return kept
 

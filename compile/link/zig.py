@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from compile.storage.plain_folders import PLACES, can_write, is_plain, plain_temporary_folder
-from repghost.errors import ToolMissingError, UsageError
+from repghost.errors import ToolMissingError, UsageError, option
 from repghost.processes import TOOL_LIMIT_S, run_limited
 
 LIMIT_S = 900.0  # of one call; with an empty cache, zig compiles the C library's start files first
@@ -40,7 +40,7 @@ def run_zig(arguments: Sequence[str], cwd: Path | None = None, limit_s: float = 
     if done.returncode == -signal.SIGKILL:
         raise UsageError(
             f"zig {arguments[0]} was killed before it was done, as the system does where memory runs out; nothing was "
-            "written. Free some memory, or compile with fewer --jobs, and run the same command again."
+            f"written. Free some memory, or compile with fewer {option('jobs')}, and run the same command again."
         )
     tail = (done.stderr or done.stdout).strip().splitlines()[-20:]
     raise UsageError(f"zig {arguments[0]} failed with exit code {done.returncode}:", *tail)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compile.storage.stage_cache import Files, StageCache
-from repghost.errors import RepGhostError
+from repghost.errors import RepGhostError, option
 
 RECORD = "record.json"
 
@@ -46,7 +46,7 @@ class Measurements:
         """
         cache = StageCache(self.folder)
         if self.kept and not cache.has(kind, key):
-            raise NotMeasuredError("not yet; the same command without --kept measures it")
+            raise NotMeasuredError(f"not yet; the same command without {option('kept')} measures it")
         if self.again:
             shutil.rmtree(cache.place(kind, key), ignore_errors=True)
         return cache.get(kind, key, make)[0]

@@ -28,7 +28,7 @@ from compile.subject.subject import (
 )
 from repghost.data import notes_on
 from repghost.data.base import notes_on_calibration
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.evaluation.classes import match_classes
 from repghost.network.spec import parse_width
 
@@ -44,7 +44,7 @@ def load_subject(request: SubjectRequest) -> Subject:
     """
     name, weights = _network_and_weights(request)
     if name is not None and request.width is not None:
-        raise UsageError(f"WIDTH={request.width} belongs to RepGhostNet, not to MODEL={request.model}; leave it out.")
+        raise UsageError(f"{option('width', request.width)} belongs to RepGhostNet, not to {name}; leave it out.")
     if name is not None and weights == RANDOM:
         return random_library_subject(name, request.size or RANDOM_SIZE, request.seed)
     if weights == RANDOM:
@@ -67,7 +67,7 @@ def _network_and_weights(request: SubjectRequest) -> tuple[str | None, str | Non
     name = request.model if request.model.startswith(LIBRARIES) else f"timm:{request.model}"
     if request.weights is None:
         raise UsageError(
-            f"MODEL={request.model} needs WEIGHTS: a file of that network, 'pretrained' for the published ones, or "
+            f"{name} needs {option('weights')}: a file of that network, 'pretrained' for the published ones, or "
             "'random' to measure speed and size alone."
         )
     return name, request.weights
@@ -84,8 +84,8 @@ def _float_network(
         return network, {"kind": CARRIED_KIND, "source": CARRIED_WEIGHTS.name, "sha256": network.digest}
     if request.data is None:
         raise UsageError(
-            f"WEIGHTS={request.weights} needs DATA=DIR, pictures of the classes it was trained for: they calibrate the "
-            "int8 form and measure its accuracy."
+            f"{request.weights} needs {option('data', 'DIR')}, pictures of the classes it was trained for: they "
+            "calibrate the int8 form and measure its accuracy."
         )
     source = NetworkSource(weights) if name is None else NetworkSource(name, weights)
     network = open_network(replace(source, **_asked(request)))
@@ -109,7 +109,8 @@ def _carried(request: SubjectRequest) -> Path:
     if multiplier not in (None, CARRIED_WIDTH):
         raise UsageError(
             f"the repository carries weights of width {CARRIED_WIDTH:g} only, not {multiplier:g}. Give "
-            "WEIGHTS=FILE and DATA=DIR, or WEIGHTS=timm, or WEIGHTS=random to measure speed and size alone."
+            f"{option('weights', 'FILE')} and {option('data', 'DIR')}, or {option('weights', 'timm')}, or "
+            f"{option('weights', 'random')} to measure speed and size alone."
         )
     if not CARRIED_WEIGHTS.is_file():
         raise UsageError(f"{CARRIED_WEIGHTS} is missing; the carried weights come with a clone of the repository.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from compile.storage.files import NAME
 from compile.targets.precisions import Precision
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.sizes import Size
 
 if TYPE_CHECKING:
@@ -61,6 +61,6 @@ class Request(SubjectRequest):
         """Check the name before anything is loaded."""
         if self.name is not None and not NAME.fullmatch(self.name):
             raise UsageError(
-                f"--name {self.name!r} (NAME of make): a name has at most 64 letters, digits, '_', '.' and '-', and "
+                f"{option('name', self.name)}: a name has at most 64 letters, digits, '_', '.' and '-', and "
                 "begins with a letter, a digit or '_'."
             )

@@ -10,7 +10,7 @@ from typing import Any
 from compile.storage.strict_json import parse_strict
 from compile.subject.request import Request
 from compile.subject.subject import CARRIED_KIND, RANDOM, TIMM, FloatSubject, Subject
-from repghost.errors import IntegrityError, UsageError
+from repghost.errors import IntegrityError, UsageError, option
 from repghost.files import sweep
 from repghost.locks import locked
 from repghost.terminal import escape
@@ -72,8 +72,8 @@ def _refuse_other(folder: Path, mine: Mapping[str, str | None], digest: str) -> 
         if not same_weights or not same_data:
             raise UsageError(
                 f"{folder} holds a run of {_described(theirs)}; this one is of {_described(mine)}. Nothing was "
-                f"changed. Give this run a name: --name NAME (NAME=NAME of make) makes {folder}-NAME. Or choose "
-                "another --output, or remove that folder."
+                f"changed. Give this run a name: {option('name', 'NAME')} makes {folder}-NAME. Or choose "
+                f"another {option('output')}, or remove that folder."
             )
 
 

@@ -14,7 +14,7 @@ from compile.storage.code_key import code_digest, files_digest
 from compile.storage.stage_cache import key_digest, versions
 from compile.subject.request import Request
 from compile.subject.subject import CARRIED_DATA, CARRIED_WEIGHTS, CARRIED_WIDTH, RANDOM, TIMM
-from repghost.errors import RepGhostError, UsageError
+from repghost.errors import RepGhostError, UsageError, option
 from repghost.files import write_text_atomically
 from repghost.network.spec import WIDTHS, parse_width
 from repghost.untrusted import file_digest, read_bounded
@@ -43,7 +43,9 @@ def plan_runs(request: Request, widths: str) -> list[Request]:
             raise UsageError(f"{weights} holds no checkpoint; allowed: {', '.join(CHECKPOINTS)}.")
         return [replace(request, weights=str(path)) for path in files]
     if weights is None and CARRIED_WIDTH not in wanted:
-        raise UsageError(f"the carried weights are {CARRIED_WIDTH:g}x; for other widths give --weights, e.g. timm.")
+        raise UsageError(
+            f"the carried weights are {CARRIED_WIDTH:g}x; for other widths give {option('weights')}, e.g. timm."
+        )
     return [request]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from repghost.errors import UsageError, unknown_value
+from repghost.errors import UsageError, option, unknown_value
 
 
 @dataclass(frozen=True)
@@ -122,4 +122,6 @@ def check_dla(board: Board) -> None:
     """
     if not board.dla_cores:
         have = ", ".join(name for name, row in BOARDS.items() if row.dla_cores)
-        raise UsageError(f"{board.name} has no DLA; {have} have one. Leave --dla out: the GPU runs the whole network.")
+        raise UsageError(
+            f"{board.name} has no DLA; {have} have one. Leave {option('dla')} out: the GPU runs the whole network."
+        )

@@ -31,7 +31,7 @@ from repghost.api.quantized import QuantizedNetwork
 from repghost.api.shown.html import page, table
 from repghost.api.shown.progress import Progress, follow
 from repghost.api.subjects import subject_of
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.evaluation.predictor import Predictor
 from repghost.sizes import Size
 
@@ -183,7 +183,7 @@ def compile(
     """
     for_jetson = is_jetson(target)  # a wrong name is told before anything is read
     if for_jetson and precision:
-        raise UsageError(f"PRECISION={precision}: a bundle for Jetson always holds int8 and fp16; leave it out.")
+        raise UsageError(f"a bundle for Jetson always holds int8 and fp16; leave {option('precision')} out.")
     by_path = network is None or (isinstance(network, str | os.PathLike) and _is_path(data) and labels is None)
     given, settings = None, config
     if not by_path:

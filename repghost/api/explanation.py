@@ -18,7 +18,7 @@ from compile.passes import explain as explain_graph
 from compile.passes.layers import Layer, format_table, layers
 from compile.stages.trial import quantized_on_noise
 from repghost.api.bundles import as_path
-from repghost.errors import UsageError, unknown_value
+from repghost.errors import UsageError, option, unknown_value
 
 QUANTIZED, FLOAT, BUNDLE = "quantized", "float", "bundle"
 
@@ -83,10 +83,14 @@ def explain(
     path, given = Path(network), as_path(preprocess)
     if path.is_dir():
         if preprocess is not None:
-            raise UsageError(f"--preprocess {preprocess} has no effect: a bundle says how pictures are prepared.")
+            raise UsageError(
+                f"{option('preprocess', preprocess)} has no effect: a bundle says how pictures are prepared."
+            )
         return _of_bundle(path, variant)
     if variant is not None:
-        raise UsageError(f"--variant {variant} needs the folder of a bundle, not {path}: a QDQ file is not compiled.")
+        raise UsageError(
+            f"{option('variant', variant)} needs the folder of a bundle, not {path}: a QDQ file is not compiled."
+        )
     if not is_named(str(network)) and is_quantized(path):
         rows, digest = _layers_of(path, given)
         return Explanation(str(network), QUANTIZED, digest, rows, {})

@@ -27,7 +27,7 @@ from repghost.api.quantized import QuantizedNetwork
 from repghost.api.shown.notes import warn_of
 from repghost.api.shown.progress import Progress, follow
 from repghost.data.base import notes_on_calibration
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.sizes import Size
 
 MAX_DROP = 0.3  # points of top-1 that a search allows
@@ -86,7 +86,9 @@ def quantize(
     check_pixels(pixels)
     settings = read_settings(config, policy, algorithm)
     if algorithm != AUTO and (max_drop is not None or held_out is not None):
-        raise UsageError("max_drop and held_out belong to algorithm='auto', which is not given.")
+        raise UsageError(
+            f"{option('max_drop')} and {option('held_out')} belong to {option('algorithm', AUTO)}, which is not given."
+        )
     opened = open_float(network, preprocess, labels, weights, size, width)
     found = calibration_images(opened, data, images, seed, pixels, class_order, progress)
     opened = _labelled(opened, found)
@@ -121,7 +123,7 @@ def _searched(
 ) -> QuantizedNetwork:
     """Return the network with the cheapest settings that lose no more than was allowed."""
     if not math.isfinite(max_drop):
-        raise UsageError(f"--max-drop is a finite number of points, not {max_drop}.")
+        raise UsageError(f"{option('max_drop')} is a finite number of points, not {max_drop}.")
     images = SearchImages(found.images.images, held.images, held.labels, network.preprocess)
     search = search_settings(network.graph, images, settings, max_drop, on_trial)
     config = search.chosen.config

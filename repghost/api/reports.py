@@ -129,7 +129,10 @@ def report(
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     places = tuple(map(Path, given))
     if not places:
-        raise UsageError("report on what? Give the folder of a run, or 'build' for all of them; --build makes them.")
+        raise UsageError(
+            "report on what? Give the folder of a run, or 'build' for all of them; 'repghost report --build' makes "
+            "them."
+        )
     if len(places) == 1 and compare is None and not summary and is_run(places[0]):
         return Report(places[0], None)
     found = _summarized(places, max_drop)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.network.spec import HEAD_CHANNELS
 
 SHOWN = 3  # names printed in a message
@@ -99,7 +99,7 @@ def _shape_line(tensors: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> s
         return (
             "Its layers are those of a RepGhostNet with other numbers of channels, as pruning leaves them; here the "
             "width decides these numbers. Give the network as it was before, or train a narrower one: repghost train "
-            "--width W."
+            f"{option('width', 'W')}."
         )
     return "Was it made for another network?"
 

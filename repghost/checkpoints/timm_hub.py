@@ -10,7 +10,7 @@ from pathlib import Path
 
 from repghost.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from repghost.data.images.preprocess import IMAGENET
-from repghost.errors import RepGhostError, ToolMissingError, UsageError
+from repghost.errors import RepGhostError, ToolMissingError, UsageError, option
 from repghost.network.spec import WIDTHS, find_width
 
 SOURCE = "timm"  # what a user writes where a path is expected
@@ -46,7 +46,7 @@ def open_checkpoint(source: str | Path, width: float | None = None) -> Checkpoin
     if str(source) != SOURCE:
         return read_checkpoint(source, width=width)
     if width is None:
-        raise UsageError("timm has weights of eight widths; say which one, e.g. --width 0.5.")
+        raise UsageError(f"timm has weights of eight widths; say which one, e.g. {option('width', '0.5')}.")
     return fetch(width)
 
 

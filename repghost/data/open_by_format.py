@@ -12,7 +12,7 @@ from repghost.data.formats.imagefolder import open_imagefolder
 from repghost.data.formats.shards import is_shards, open_shards
 from repghost.data.formats.tar import TAR_SUFFIXES, open_tar
 from repghost.data.names.class_names import not_utf8
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 
 CALIBRATION_SPLITS = ("calibration", "train")  # tried in this order; never a split that is evaluated on
 
@@ -52,7 +52,7 @@ def open_dataset(path: Path | str, split: str, class_map: Path | None = None) ->
             f"the set of pictures {ascii_name} has a name that is not UTF-8, and files name it. Rename it."
         )
     if class_map is not None and not path.is_dir():
-        raise UsageError(f"--class-map has no effect on {path}; it is for folders. Leave it out.")
+        raise UsageError(f"{option('class_map')} has no effect on {path}; it is for folders. Leave it out.")
     if is_shards(path):
         return open_shards(path, split)
     if path.is_file():
@@ -61,13 +61,13 @@ def open_dataset(path: Path | str, split: str, class_map: Path | None = None) ->
         if path.suffix.lower() == ".zip":
             folder = str(path.with_suffix(""))
             unpack = shlex.join(["python3", "-m", "zipfile", "-e", str(path), folder])
-            raise UsageError(f"{path}: a zip is not read; unpack it: {unpack}, then give --data {shlex.quote(folder)}.")
+            raise UsageError(f"{path}: a zip is not read; unpack it: {unpack}, then give {option('data', folder)}.")
         raise UsageError(
             f"{path}: not a set of pictures; give a folder or a file that ends in {', '.join(TAR_SUFFIXES)}."
         )
     if not path.is_dir():
         what = "a pipe, a socket or a device" if path.exists() else "no such file or folder"
-        raise UsageError(f"{path}: {what}; give --data the folder of a set of pictures.")
+        raise UsageError(f"{path}: {what}; give {option('data')} the folder of a set of pictures.")
     if splits_in(path):
         return open_fashion_mnist(path, split)
     if is_cifar10(path):

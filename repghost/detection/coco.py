@@ -24,7 +24,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from repghost.data.images.decode import ImageError, read_image
 from repghost.detection.checkpoint import Category
 from repghost.detection.coco_checks import check_annotations
-from repghost.errors import ToolMissingError, UsageError, install_command
+from repghost.errors import ToolMissingError, UsageError, install_command, option
 from repghost.evaluation.classes import lacking_note, match_names
 
 MAX_FILE_BYTES = 2 << 30  # the annotations of COCO's training images have 0.45 GB
@@ -179,5 +179,5 @@ def open_coco(folder: Path, split: str, masks: bool) -> CocoImages:
         UsageError: when one of them is missing or broken.
     """
     if Path(split).name != split:
-        raise UsageError(f"--split {split!r} must be a name such as train2017, not a path.")
+        raise UsageError(f"{option('split', split)} must be a name such as train2017, not a path.")
     return CocoImages(folder / split, folder / "annotations" / f"instances_{split}.json", masks)

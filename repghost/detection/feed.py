@@ -13,7 +13,7 @@ from repghost.data.images.decode import ImageError
 from repghost.detection.coco import CocoImages, Sample
 from repghost.detection.recipe import DetectionRecipe
 from repghost.distributed.ranks import Ranks
-from repghost.errors import RepGhostError, UsageError
+from repghost.errors import RepGhostError, UsageError, option
 from repghost.training.feeds.base import epoch_order
 from repghost.training.feeds.seeding import seeded
 
@@ -55,7 +55,7 @@ class DetectionFeed:
         if not self.steps_per_epoch:
             raise UsageError(
                 f"{len(self.dataset)} pictures with objects do not fill one step of {recipe.batch} x {ranks.count} "
-                "processes; lower --batch."
+                f"processes; lower {option('batch')}."
             )
 
     @property
@@ -86,8 +86,8 @@ class DetectionFeed:
         self._broken.update(dict.fromkeys(messages))
         if len(self._broken) > self.broken_limit:
             raise RepGhostError(
-                f"{len(self._broken)} pictures are broken, {self.broken_limit} are allowed (--broken-limit). The "
-                f"last: {next(reversed(self._broken))}"
+                f"{len(self._broken)} pictures are broken, {self.broken_limit} are allowed ({option('broken_limit')}). "
+                f"The last: {next(reversed(self._broken))}"
             )
 
 

@@ -23,7 +23,7 @@ from repghost.detection.feed import DetectionFeed
 from repghost.detection.recipe import DetectionRecipe
 from repghost.detection.state import DetectionEpoch, DetectionState, read_state, write_state
 from repghost.distributed.ranks import Ranks
-from repghost.errors import RepGhostError, UsageError
+from repghost.errors import RepGhostError, UsageError, option
 from repghost.files import write_text_atomically
 from repghost.locks import locked
 from repghost.training.feeds.seeding import seeded
@@ -194,9 +194,12 @@ def _starting_state(
 ) -> DetectionState | None:
     """Return the state to go on from, None for a new run."""
     if resume == "continue" and not path.is_file():
-        raise UsageError(f"{path}: no training state to resume from; leave --resume out to start a run.")
+        raise UsageError(f"{path}: no training state to resume from; leave {option('resume')} out to start a run.")
     if resume == "new" and path.exists():
-        raise UsageError(f"{path}: a run is here already; give --resume to go on, or another --output.")
+        raise UsageError(
+            f"{path}: a run is here already; give {option('resume', 'continue')} to go on, or another "
+            f"{option('output')}."
+        )
     if resume == "new" or not path.is_file():
         return None
     state = read_state(path)
@@ -245,7 +248,9 @@ def _epoch(
         if ranks.any(hooks.should_stop()):
             if ranks.first:
                 saved.write(step, sums, before + time.monotonic() - started)
-            raise DetectionStoppedError(f"stopped in epoch {epoch + 1}; give --resume to go on from this step.")
+            raise DetectionStoppedError(
+                f"stopped in epoch {epoch + 1}; give {option('resume', 'continue')} to go on from this step."
+            )
         rate = recipe.rate(epoch, step, steps, per_step)
         with seeded(recipe.seed, epoch, step, ranks.rank):  # the samplers of anchors and proposals
             losses = run.forward(images, targets)
@@ -269,7 +274,10 @@ def _step(run: _Run, losses: dict[str, torch.Tensor], rate: float, epoch: int) -
     total = torch.stack(list(losses.values())).sum()
     value = float(total.detach())
     if not math.isfinite(value):
-        raise RepGhostError(f"the loss became {value} in epoch {epoch + 1}; lower --lr or give --clip-grad.")
+        raise RepGhostError(
+            f"the loss became {value} in epoch {epoch + 1}; lower {option('learning_rate')} or give "
+            f"{option('clip_grad')}."
+        )
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     run.optimizer.zero_grad(set_to_none=True)

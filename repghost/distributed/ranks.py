@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from repghost.distributed.rendezvous import agree_on_name
-from repghost.errors import RepGhostError, UsageError
+from repghost.errors import RepGhostError, UsageError, option
 
 TIMEOUT = 600.0  # seconds that a process waits for the others
 
@@ -114,7 +114,7 @@ def join(device: str | None = None, timeout: float = TIMEOUT) -> Iterator[Ranks]
         raise PeerLostError(
             f"process {os.environ.get('RANK', '?')} of {count} stops: another one ended or did not answer within "
             f"{timeout:g} s ({str(error).strip().splitlines()[0][:200]}). Its own message says why; after that, "
-            "start again with --resume auto."
+            f"start again with {option('resume', 'auto')}."
         ) from error
     finally:
         if dist.is_initialized():
@@ -143,7 +143,7 @@ def choose_device(name: str | None, local_rank: int = 0) -> torch.device:
     if name == "cuda" and local_rank >= gpus:
         raise UsageError(
             f"this process needs GPU number {local_rank}, and PyTorch sees {gpus}; start fewer processes or give "
-            "--device cpu."
+            f"{option('device', 'cpu')}."
         )
     if name == "cpu" or local_rank >= gpus:
         return torch.device("cpu")

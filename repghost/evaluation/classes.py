@@ -24,7 +24,7 @@ from repghost.data.names.class_names import (
     read_class_names,
     shown_names,
 )
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ def match_classes(
     names = _names_of_network(dataset, count, labels, order)
     notes = notes_on(dataset)
     if order in (CHARACTERS, NATURAL) and names is labels:
-        notes += (f"--class-order {order} changed nothing: the network names its classes itself",)
+        notes += (f"{option('class_order', order)} changed nothing: the network names its classes itself",)
     numbers = match_names(dataset.classes, names)
     places = numbers[dataset.labels]
     notes += lacking_note(names, places)
@@ -150,7 +150,9 @@ def match_names(given: Sequence[str], own: Sequence[str]) -> NDArray[np.int64]:
     lacks = f"; it lacks {shown_names(lacking)}" if lacking else ""
     mend = "rename those of the set, or give the set the network was trained for"
     if _are_numbers(given):
-        mend = f"write names for the numbers, into {CLASSES_FILE} beside shards or into the lines of --class-map"
+        mend = (
+            f"write names for the numbers, into {CLASSES_FILE} beside shards or into the lines of {option('class_map')}"
+        )
     raise UsageError(
         f"the set of pictures has classes that are not among the network's {len(own)}: {shown_names(unknown)}{lacks}. "
         f"Classes are matched by name: {mend}."
@@ -208,8 +210,8 @@ def _names_of_network(
     if len(classes) != count:
         raise UsageError(
             f"the network has {count} classes, the set of pictures {len(classes)} ({shown_names(classes)}), and the "
-            "network does not name its own. Give the set it was trained for, or --class-order FILE with its class "
-            "names, one a line in the order of its answers."
+            f"network does not name its own. Give the set it was trained for, or {option('class_order', 'FILE')} with "
+            "its class names, one a line in the order of its answers."
         )
     if not by_name or order == CHARACTERS:
         return classes
@@ -228,8 +230,9 @@ def _refuse_several_orders(classes: tuple[str, ...]) -> None:
     ways = "; ".join(f"{how}: {shown_names(names[place : place + SHOWN])}" for how, names in orders.items())
     raise UsageError(
         "the network does not name its classes, and programs do not sort the folders of this set alike. From class "
-        f"{place} on they are, {ways}. Give --class-order characters or --class-order natural, as the program that "
-        "trained it sorts, or --class-order FILE with the names in its order, one a line."
+        f"{place} on they are, {ways}. Give {option('class_order', 'characters')} or "
+        f"{option('class_order', 'natural')}, as the program that trained it sorts, or {option('class_order', 'FILE')} "
+        "with the names in its order, one a line."
     )
 
 
@@ -238,7 +241,9 @@ def _listed(order: str | None) -> tuple[str, ...] | None:
     if order in (None, CHARACTERS, NATURAL):
         return None
     if not Path(order).exists():
-        raise UsageError(f"--class-order {order!r} is no file; allowed: {NATURAL}, {CHARACTERS}, or a file of names.")
+        raise UsageError(
+            f"{option('class_order', order)} is no file; allowed: {NATURAL}, {CHARACTERS}, or a file of names."
+        )
     return read_class_names(Path(order))
 
 
@@ -250,6 +255,6 @@ def _refuse_contradiction(given: tuple[str, ...], labels: tuple[str, ...]) -> No
     place = next((place for place, (one, other) in enumerate(zip(names, own, strict=False)) if one != other), None)
     differing = "" if place is None else f", and class {place} is {given[place]!r} there and {labels[place]!r} here"
     raise UsageError(
-        f"--class-order lists {len(given)} classes, and the network names {len(labels)} itself{differing}; what a "
-        "network says counts, so leave --class-order out."
+        f"{option('class_order')} lists {len(given)} classes, and the network names {len(labels)} itself{differing}; "
+        f"what a network says counts, so leave {option('class_order')} out."
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repghost.data.images.preprocess import Preprocess
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 
 REFERENCE = "numpy reference"
 HOST_BUILD = "compiled host build"
@@ -54,6 +54,6 @@ def common_preprocess(predictors: Sequence[Predictor]) -> Preprocess:
             raise UsageError(
                 f"{other.source} and {first.source} prepare their pictures differently ({other.preprocess.to_dict()} "
                 f"and {first.preprocess.to_dict()}), so they cannot be compared picture by picture; validate them one "
-                "after the other, or give --preprocess FILE for both."
+                f"after the other, or give {option('preprocess', 'FILE')} for both."
             )
     return first.preprocess

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from repghost.distributed.ranks import Ranks
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.network.model import RepGhostNet
 from repghost.training.losses import recipe_loss
 from repghost.training.options import Loss
@@ -207,8 +207,10 @@ def _check_execution(recipe: Recipe, ranks: Ranks) -> None:
     """Refuse what would have no effect or cannot run here."""
     execution = recipe.execution
     if execution.sync_bn and (ranks.count == 1 or ranks.device.type != "cuda"):
-        raise UsageError("--sync-bn needs several processes on GPUs (torchrun); leave it out here.")
+        raise UsageError(f"{option('sync_bn')} needs several processes on GPUs (torchrun); leave it out here.")
     if execution.dist_bn and ranks.count == 1:
-        raise UsageError("--dist-bn has no effect with one process; leave it out or start with torchrun.")
+        raise UsageError(f"{option('dist_bn')} has no effect with one process; leave it out or start with torchrun.")
     if execution.freeze != "none" and recipe.optimization.bn_momentum is not None:
-        raise UsageError(f"--bn-momentum has no effect with --freeze {execution.freeze}; leave one of them out.")
+        raise UsageError(
+            f"{option('bn_momentum')} has no effect with {option('freeze', execution.freeze)}; leave one of them out."
+        )

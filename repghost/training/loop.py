@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 
 from repghost.distributed.ranks import Ranks
+from repghost.errors import option
 from repghost.training.feeds.base import Batches
 from repghost.training.follow.hooks import Hooks, StepRecord, TrainingStoppedError
 from repghost.training.meter import Meter
@@ -146,7 +147,9 @@ class Loop(Generic[L]):
         """Between two steps: stop when asked to, and write the state when its interval is over."""
         if self.run.ranks.any(self.hooks.should_stop()):
             self.write(meter.progress(number))
-            raise TrainingStoppedError(f"stopped in epoch {epoch + 1}; give --resume to go on from this step.")
+            raise TrainingStoppedError(
+                f"stopped in epoch {epoch + 1}; give {option('resume', 'continue')} to go on from this step."
+            )
         interval, accumulate = self.options.state_interval, self.run.accumulate
         if interval and number > begun and number // interval > (number - accumulate) // interval:
             self.write(meter.progress(number))

@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from repghost.errors import RepGhostError
+from repghost.errors import RepGhostError, option
 from repghost.training.state.state import Progress
 
 
@@ -50,7 +50,9 @@ class Meter:
         for loss, right in self.pending:
             self.latest = float(loss)
             if not math.isfinite(self.latest):
-                raise RepGhostError(f"the loss became {self.latest} in epoch {self.epoch + 1}; lower --learning-rate.")
+                raise RepGhostError(
+                    f"the loss became {self.latest} in epoch {self.epoch + 1}; lower {option('learning_rate')}."
+                )
             self.loss += self.latest
             self.right += int(right)
         self.pending.clear()

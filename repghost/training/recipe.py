@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from repghost.data.images.chosen_preprocess import require_square_rgb
 from repghost.data.images.preprocess import Preprocess
-from repghost.errors import UsageError, unknown_value
+from repghost.errors import UsageError, option, unknown_value
 from repghost.network.spec import WIDTH_LIMIT, parse_width
 from repghost.training.recipe_parts import Augmentation, Execution, Optimization, Teaching, check_choices, check_ranges
 from repghost.untrusted import check_fields
@@ -98,7 +98,7 @@ class Recipe:
         if self.warmup_epochs >= self.epochs:
             raise UsageError(
                 f"{owner}: {self.warmup_epochs} warm-up epochs leave nothing of {self.epochs} epochs; "
-                "give more --epochs."
+                f"give more {option('epochs')}."
             )
         size = require_square_rgb(self.preprocess, f"{owner}: training")
         if max(self.crop_padding, self.cutout) >= size:
@@ -125,7 +125,7 @@ class Recipe:
             if names and getattr(self, part) is None:
                 raise UsageError(
                     f"recipe {self.name!r} prepares its pictures once, in memory; {', '.join(sorted(names))} would "
-                    "have no effect. Choose another --recipe."
+                    f"have no effect. Choose another {option('recipe')}."
                 )
             if names:
                 given[part] = dataclasses.replace(getattr(self, part), **{name: given.pop(name) for name in names})

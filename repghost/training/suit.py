@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import torch
 
+from repghost.errors import option
 from repghost.training.recipe import Recipe
 
 LEAST_STEPS = 150  # of the optimizer; in a few dozen, a network hardly leaves its start
@@ -23,7 +24,7 @@ def suit_device(recipe: Recipe, device: torch.device) -> tuple[Recipe, str]:
         return recipe, ""
     return recipe.changed(amp="off"), (
         "mixed precision: float16 is several times slower than float32 on a processor, so this run computes in "
-        "float32, as with --amp-dtype off"
+        f"float32, as with {option('amp_dtype', 'off')}"
     )
 
 
@@ -72,7 +73,8 @@ def suit_images(recipe: Recipe, images: int, processes: int, given: Collection[s
     few = (
         f"{images} training pictures in batches of {recipe.batch} are {steps} steps in {recipe.epochs} epochs, too few"
     )
-    instead = f"--batch {enough.batch} --epochs {enough.epochs} --lr {rate:g}"
+    values = {"batch": enough.batch, "epochs": enough.epochs, "learning_rate": float(f"{rate:g}")}
+    instead = " ".join(option(name, value) for name, value in values.items())
     many = f"{steps_of(enough, images, processes)} steps"
     if {"batch", "epochs"} & set(given):
         return recipe, f"{few} to learn much; {instead} would be {many}"

@@ -15,7 +15,7 @@ import torch
 
 from repghost.checkpoints.checkpoint import load_model, write_checkpoint
 from repghost.data import ImageSet
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.locks import locked
 from repghost.network.model import RepGhostNet
 from repghost.training.build import Run, start
@@ -90,7 +90,7 @@ def train(
     if not steps:
         raise UsageError(
             f"{len(dataset)} training pictures do not fill one step of {recipe.batch} x {ranks.count} processes x "
-            f"{recipe.execution.accumulate}; lower --batch."
+            f"{recipe.execution.accumulate}; lower {option('batch')}."
         )
     weights = None if options.weights is None else options.weights.ordered(classes)
     with locked(folder) if ranks.first else nullcontext():

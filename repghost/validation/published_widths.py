@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from repghost.checkpoints.checkpoint import read_checkpoint
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.network.spec import WIDTHS, Width
 from repghost.validation.validate import Validation
 
@@ -49,7 +49,7 @@ def find_widths(folder: Path) -> dict[float, WidthFiles]:
         UsageError: when there is none, or more than one of a width.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder; give --all-widths a folder of checkpoints.")
+        raise UsageError(f"{folder}: no such folder; give {option('all_widths')} a folder of checkpoints.")
     paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name.endswith(SUFFIXES))
     paths += sorted(folder.glob("*/model.safetensors"))
     found: dict[float, WidthFiles] = {}

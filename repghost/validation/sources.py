@@ -14,7 +14,7 @@ from repghost.checkpoints.identify import validated
 from repghost.checkpoints.timm_hub import SOURCE, open_checkpoint
 from repghost.data.images.chosen_preprocess import resolve_preprocess
 from repghost.data.images.preprocess import Preprocess
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.evaluation.accuracy import BATCH, predict
 from repghost.evaluation.predictor import Predictor
 from repghost.network.fuse import fuse
@@ -75,8 +75,9 @@ def _refuse_other_colours(source: str | Path, checkpoint: Checkpoint, preprocess
     colours = checkpoint.spec.in_chans
     if colours != preprocess.channels:
         raise UsageError(
-            f"{source} takes {colours} colours, the pictures have {preprocess.channels}; give --preprocess FILE whose "
-            "mean and std have as many numbers: three for RGB pictures, one for grey ones."
+            f"{source} takes {colours} colours, the pictures have {preprocess.channels}; give "
+            f"{option('preprocess', 'FILE')} whose mean and std have as many numbers: three for RGB pictures, one for "
+            "grey ones."
         )
 
 

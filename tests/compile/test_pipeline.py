@@ -281,7 +281,7 @@ def test_other_weights_are_refused_and_further_trained_ones_are_not(
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
     other = tmp_path / "other" / "mine.safetensors"
     write_checkpoint(other, load_model(weights), Preprocess(size=SIZE, resize=SIZE).to_dict(), CLASSES, {"epoch": 2})
-    with pytest.raises(UsageError, match=r"--name NAME \(NAME=NAME of make\) makes .*/repghostnet_0_5x-32px-NAME"):
+    with pytest.raises(UsageError, match=r"name=NAME makes .*/repghostnet_0_5x-32px-NAME"):
         run(request_for(other, data, output), lambda line: None)
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
     named = run(request_for(other, data, output, name="july"), lambda line: None)
@@ -380,7 +380,7 @@ def test_a_wrong_quantized_file_is_named(data: Path, finished: Path, tmp_path: P
         ({"width": "0.55"}, "has width 0.5, not 0.55"),
         ({"width": "abc"}, "unknown width"),
         ({"weights": "absent.safetensors"}, "absent.safetensors"),
-        ({"data": None}, "needs DATA=DIR"),
+        ({"data": None}, "needs data=DIR"),
         ({"data": Path("absent")}, "no such file or folder"),
         ({"weights": None, "data": None, "width": "2.0"}, "carries weights of width 0.5 only"),
         ({"preprocess": Path("absent.json")}, "absent.json"),

@@ -17,7 +17,7 @@ from calib.importer.libraries.weights import classes_of, fitted
 from repghost.checkpoints.weight_files import parse_weights, read_file_bytes
 from repghost.checkpoints.weight_names import averaged_note
 from repghost.data.images.preprocess import Preprocess
-from repghost.errors import UsageError, unknown_value
+from repghost.errors import UsageError, option, unknown_value
 
 TIMM, TORCHVISION = "timm", "torchvision"
 PRETRAINED = "pretrained"  # the published weights, instead of a file
@@ -116,14 +116,14 @@ def imagenet_labels() -> tuple[str, ...]:
 
 def _fetched(name: str, recipe: Recipe) -> Path:
     if not recipe.source:
-        raise UsageError(f"there are no published weights of {name}; give a file: --weights FILE.")
+        raise UsageError(f"there are no published weights of {name}; give a file: {option('weights', 'FILE')}.")
     try:
         return recipe.fetch()
     except Exception as error:  # the hub's client raises its own, its transport's and the system's errors
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UsageError(
             f"the weights of {name} could not be fetched from {recipe.source} ({line[:200]}). Check the network; or "
-            "fetch the file on another machine and give it: --weights FILE."
+            f"fetch the file on another machine and give it: {option('weights', 'FILE')}."
         ) from error
 
 

@@ -6,7 +6,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.terminal import shell_command
 
 DEFAULT_FOLDER = "repghost"  # below the home of the account
@@ -76,7 +76,7 @@ def _folder(text: str, given: str) -> str:
     if len(folder) > FOLDER_LIMIT or not folder.isprintable():
         raise _refused(text, f"its folder is longer than {FOLDER_LIMIT} characters or has unprintable ones")
     if folder.startswith("//"):
-        raise _refused(text, "it is written as a URL; a port is given with --port")
+        raise _refused(text, f"it is written as a URL; a port is given with {option('port')}")
     if folder == "/" or ".." in folder.split("/"):
         raise _refused(text, f"the folder {given!r} is the root or leads upwards")
     return folder

@@ -13,7 +13,7 @@ from pathlib import Path
 from compile.deploy.ssh.address import BoardAddress
 from compile.deploy.ssh.exchange import exchange
 from compile.deploy.ssh.reasons import connection_reason
-from repghost.errors import DeviceUnreachableError, ToolMissingError, UsageError
+from repghost.errors import DeviceUnreachableError, ToolMissingError, UsageError, option
 from repghost.terminal import escape
 from repghost.untrusted import parse_int
 
@@ -129,7 +129,7 @@ class Connection:
         if self.program is None:
             raise ToolMissingError("ssh is not installed; on Debian or Ubuntu: apt install openssh-client")
         if settings.config is not None and not settings.config.is_file():
-            raise UsageError(f"{settings.config} is no file; --ssh-config takes an ssh configuration.")
+            raise UsageError(f"{settings.config} is no file; {option('ssh_config')} takes an ssh configuration.")
 
     def command(self, script: str) -> list[str]:
         """Return the words that run `script` on the board."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compile.deploy.ssh.address import BoardAddress
+from repghost.errors import option
 
 # A word of ssh's message, and what to say; the first that is found counts. {host}, {to} and {last} are filled in.
 REASONS: tuple[tuple[str, str], ...] = (
@@ -22,7 +23,7 @@ REASONS: tuple[tuple[str, str], ...] = (
     ),
     ("Permission denied", "it accepts none of your keys. Give it one: ssh-copy-id {to}"),
     ("Too many authentication failures", "it accepts none of the first keys offered. Name one in ~/.ssh/config."),
-    ("Connection refused", "no ssh server answers there. On the board: systemctl start ssh; or name another --port."),
+    ("Connection refused", "no ssh server answers there. On the board: systemctl start ssh; or name another {port}."),
     ("timed out", "it does not answer in time. Check that it is on and in the same network: ping {host}"),
     ("No route to host", "there is no route to it. Check that it is on and in the same network: ping {host}"),
     ("Network is unreachable", "there is no network to it. Check this machine's own connection."),
@@ -44,7 +45,7 @@ def connection_reason(errors: str, address: BoardAddress) -> str:
     last = lines[-1][:200] if lines else "ssh gave no reason"
     for words, sentence in REASONS:
         if words in errors:
-            return sentence.format(host=address.host, to=address.destination, last=last)
+            return sentence.format(host=address.host, to=address.destination, last=last, port=option("port"))
     return f"ssh says {last!r}."
 
 

@@ -11,7 +11,7 @@ from calib.importer.static_shapes import infer_shapes
 from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE
 from compile.tensorrt.jetpack import JetPack
 from compile.tensorrt.lint.graph import WEIGHTED, Breach, LintGraph, attribute, name_of
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 
 Rule = Callable[[LintGraph, JetPack], Iterator[Breach]]
 PAIR = (QUANTIZE, DEQUANTIZE)
@@ -55,7 +55,7 @@ def quantized(graph: LintGraph, jetpack: JetPack) -> Iterator[Breach]:
             "the file",
             "float",
             "int8 is asked for, but there is no QuantizeLinear or DequantizeLinear; trtexec --int8 would invent the "
-            "ranges. Quantize it, or lint it as float with --float.",
+            f"ranges. Quantize it, or lint it as float with {option('as_float', True)}.",
         )
 
 

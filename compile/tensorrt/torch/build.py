@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from compile.tensorrt.network.networks import Networks
 from compile.tensorrt.samples import Expected
 from compile.tensorrt.torch.converters import register_converters
-from repghost.errors import IntegrityError, ToolMissingError, UsageError, install_command, unknown_value
+from repghost.errors import IntegrityError, ToolMissingError, UsageError, install_command, option, unknown_value
 
 TRTEXEC, TORCH_TENSORRT = "trtexec", "torch-tensorrt"
 BUILDERS = (TRTEXEC, TORCH_TENSORRT)
@@ -26,15 +26,15 @@ def check_builder(name: str) -> None:
         ToolMissingError: without a GPU, or without torch-tensorrt.
     """
     if name not in BUILDERS:
-        raise unknown_value("way to an engine (--via)", name, BUILDERS)
+        raise unknown_value(f"way to an engine ({option('via')})", name, BUILDERS)
     if name != TORCH_TENSORRT:
         return
     import torch
 
     if not torch.cuda.is_available():
         raise ToolMissingError(
-            "--via torch-tensorrt needs an NVIDIA GPU, and PyTorch finds none here; leave it out: the board builds "
-            "the engine from the bundle."
+            f"{option('via', 'torch-tensorrt')} needs an NVIDIA GPU, and PyTorch finds none here; leave it out: the "
+            "board builds the engine from the bundle."
         )
     if find_spec("torch_tensorrt") is None:
         raise ToolMissingError(f"torch-tensorrt is not installed: {install_command('tensorrt')}")

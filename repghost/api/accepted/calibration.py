@@ -23,7 +23,7 @@ from repghost.api.shown.progress import Progress, follow
 from repghost.data import ImageSet, notes_on, prepare, refuse_empty
 from repghost.data.base import notes_on_calibration
 from repghost.data.subset import choose_balanced
-from repghost.errors import UsageError, unknown_value
+from repghost.errors import UsageError, option, unknown_value
 from repghost.evaluation.classes import match_classes, numbered_labels
 
 CALIBRATION_IMAGES = 512  # or all there are
@@ -84,7 +84,8 @@ def calibration_images(
         dataset = match_classes(source.dataset, network.classes, network.labels, class_order)
         if not len(dataset):
             raise UsageError(
-                "the calibration set is empty; at least one picture is needed. Give --data a set with pictures."
+                f"the calibration set is empty; at least one picture is needed. Give {option('data')} a set with "
+                "pictures."
             )
         source = left = replace(source, dataset=dataset)
         names, notes = dataset.classes, notes_on(dataset)
@@ -118,7 +119,7 @@ def held_out_images(calibration: Calibration, network: FloatNetwork, count: int 
     if left == 0:
         raise UsageError(
             f"all {len(dataset)} pictures calibrate, and a search needs others to judge with. Give fewer "
-            "--images, or --data a larger set."
+            f"{option('images')}, or {option('data')} a larger set."
         )
     wanted = min(HELD_OUT_IMAGES, left) if count is None else count
     chosen = choose_balanced(dataset.labels, wanted, seed + 1, calibration.chosen)

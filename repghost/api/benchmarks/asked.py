@@ -69,14 +69,14 @@ class Wanted:
     ssh: Ssh
     say: Say
 
-    def only_bundle(self, option: str) -> Path:
-        """Return the bundle of an option that measures one.
+    def only_bundle(self, asked: str) -> Path:
+        """Return the bundle of an argument that measures one.
 
         Raises:
             UsageError: when there are none, several, or several instruction sets.
         """
         if len(self.paths) != 1 or len(self.variants) > 1:
-            raise UsageError(f"{option} takes one bundle and at most one instruction set at a time.")
+            raise UsageError(f"{asked} takes one bundle and at most one instruction set at a time.")
         return self.paths[0]
 
     @property

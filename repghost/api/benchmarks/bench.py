@@ -14,7 +14,7 @@ from repghost.api.benchmarks.counted import count_others
 from repghost.api.benchmarks.layers import time_layers
 from repghost.api.benchmarks.on_boards import on_boards
 from repghost.api.bundles import CONNECT_LIMIT_S, BundleLike, Say, Ssh, as_path, as_paths, silent
-from repghost.errors import UsageError, unknown_value
+from repghost.errors import UsageError, option, unknown_value
 
 MOST_THREADS = 64
 
@@ -109,13 +109,18 @@ def _check(wanted: Wanted) -> None:
     if wanted.on:
         return
     if wanted.seconds is not None or wanted.cores is not None:
-        raise UsageError("--seconds and --cores belong to --on; on this machine: repghost-run --bench --seconds N.")
+        raise UsageError(
+            f"{option('seconds')} and {option('cores')} belong to {option('on')}; on this machine: repghost-run "
+            "--bench --seconds N."
+        )
     if not wanted.paths:
         raise UsageError("give the folder of a bundle, e.g. build/<model>/host/int8.")
     if wanted.cpu is not None and not (wanted.count or wanted.per_layer):
-        raise UsageError(f"--cpu {wanted.cpu} belongs to --count; add it, or leave --cpu out.")
+        raise UsageError(
+            f"{option('cpu', wanted.cpu)} belongs to {option('count')}; add it, or leave {option('cpu')} out."
+        )
     if wanted.keep is not None and not wanted.per_layer:
-        raise UsageError("--keep belongs to --per-layer; add it, or leave --keep out.")
+        raise UsageError(f"{option('keep')} belongs to {option('per_layer')}; add it, or leave {option('keep')} out.")
 
 
 def _choose(wanted: Wanted) -> Callable[[Wanted], Benchmark]:

@@ -13,7 +13,7 @@ from calib.qat.network import QatNetwork
 from calib.qat.settings import QatSettings
 from calib.qat.train_aware import QatPlan, build_network
 from calib.quantize import Source, describe_source, write_model
-from calib.settings.policy import NO_FLOAT_LAYERS, float_parts
+from calib.settings.policy import float_parts, no_float_layers
 from repghost.api.quantized import QuantizedNetwork
 from repghost.api.training.float_weights import branch_state, fused_state, module_state
 from repghost.errors import UsageError
@@ -129,7 +129,7 @@ def check_trainable(q: QuantizedNetwork, mode: str) -> None:
     """Refuse a network with layers in float, and branches of one that was trained without them."""
     kept = float_parts(q.quantized.graph, q.quantized.spec)
     if kept:
-        raise UsageError(f"{', '.join(kept[:3])}: {NO_FLOAT_LAYERS}")
+        raise UsageError(f"{', '.join(kept[:3])}: {no_float_layers()}")
     if q.trained and mode == "reparam":
         raise UsageError(
             "this network was trained under quantization already, and what it learned is not in its branches; use "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from repghost.data.images.decode import EXTENSIONS, read_image
 from repghost.data.names.class_map import ANNOTATIONS, IMAGES, ClassMap, order_of, read_class_map
 from repghost.data.names.class_names import composed, sorted_classes
 from repghost.data.names.split_names import find_names
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.terminal import escape
 
 SHOWN = 20  # folders in a message
@@ -74,7 +73,11 @@ def open_imagefolder(folder: Path, split: str, class_map: Path | None = None) ->
         notes = () if name == split else (f"{folder}: {name!r} is read as the split {split!r}",)
         own = root / ANNOTATIONS.format(name)
         if names := _class_folders(root):
-            unused = () if class_map is None else (f"{root}: has class folders, so --class-map is not read for it",)
+            unused = (
+                ()
+                if class_map is None
+                else (f"{root}: has class folders, so {option('class_map')} is not read for it",)
+            )
             found = _from_folders(root, names, notes + unused)
         elif class_map is not None or own.is_file():
             found = _from_map(root, read_class_map(class_map or own), notes)
@@ -148,7 +151,7 @@ def _split_folders(folder: Path, split: str) -> tuple[str, ...]:
             f"into a folder for the split, {folder / split}, or give the folder above if this is one."
         )
     below = [name for name in present if find_names(split, (entry.name for entry in (folder / name).iterdir()))]
-    hint = f" Give --data {shlex.quote(escape(folder / below[0]))}." if len(below) == 1 else ""
+    hint = f" Give {option('data', folder / below[0])}." if len(below) == 1 else ""
     raise MissingSplitError(
         f"{folder}: no split {split!r}; folders there: {names}.{hint} Known layouts: split/class/picture (ImageNet), "
         "also in a tar, Fashion-MNIST's idx files, CIFAR-10 as torchvision downloads it, WebDataset shards by a name "
@@ -161,9 +164,9 @@ def _without_labels(root: Path, folder: Path) -> UsageError:
     if not any(is_image(path.name) for place in (root, root / IMAGES) if place.is_dir() for path in place.iterdir()):
         return UsageError(f"{root}: no class folders; an ImageFolder tree has split/class/picture.jpg.")
     others = [name for name in ("val", "valid", "validation") if name != root.name and (folder / name).is_dir()]
-    hint = f" If {others[0]!r} has labels, give --split {others[0]} where the command takes it." if others else ""
+    hint = f" If {others[0]!r} has labels, ask for that one: {option('split', others[0])}." if others else ""
     return UnlabelledSplitError(
-        f"{root}: pictures without class folders, so nothing says their classes. Give --class-map FILE with a line for "
-        "each picture, its file name and its class (for ILSVRC's val: LOC_val_solution.csv of Kaggle, or lines such as "
-        f"'ILSVRC2012_val_00000001.JPEG n01751748'), or sort them into {root}/CLASS/.{hint}"
+        f"{root}: pictures without class folders, so nothing says their classes. Give {option('class_map', 'FILE')} "
+        "with a line for each picture, its file name and its class (for ILSVRC's val: LOC_val_solution.csv of Kaggle, "
+        f"or lines such as 'ILSVRC2012_val_00000001.JPEG n01751748'), or sort them into {root}/CLASS/.{hint}"
     )

@@ -24,7 +24,7 @@ from repghost.data.formats.unread import Unread, is_hidden, kind_of
 from repghost.data.images.decode import MAX_FILE_BYTES, decode_image
 from repghost.data.names.class_names import MAX_CLASSES, composed, sorted_classes
 from repghost.data.names.split_names import TRAIN, WORDS, find_names, wanted_names
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.terminal import escape
 from repghost.untrusted import open_regular
 
@@ -109,7 +109,7 @@ def _without_class_folders(path: Path, split: str, noted: _Noted) -> UsageError:
     if beside:
         return UnlabelledSplitError(
             f"{path}: the pictures of the split {beside[0]!r} lie in no class folders, so nothing says their classes; "
-            "unpack it and give the folder, and --class-map."
+            f"unpack it and give the folder, and {option('class_map')}."
         )
     folders = ", ".join(escape(name) for name in sorted(noted.folders)) or "none"
     return MissingSplitError(f"{path}: no pictures in {split}/class/; folders there: {folders}.")

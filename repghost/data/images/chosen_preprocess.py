@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.sizes import Size, sides, sides_text
 
 
@@ -35,7 +35,7 @@ def resolve_preprocess(
     example = json.dumps(IMAGENET.to_dict())
     raise UsageError(
         f"the checkpoint does not say how its pictures were prepared, and {num_classes} classes are not ImageNet's "
-        f"1000; give --preprocess FILE with JSON like {example}."
+        f"1000; give {option('preprocess', 'FILE')} with JSON like {example}."
     )
 
 

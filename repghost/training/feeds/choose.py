@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from repghost.data import ImageSet, open_dataset, prepare
 from repghost.data.formats.shards import is_shards, open_shards, shard_paths
 from repghost.data.subset import choose_balanced
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.evaluation.classes import match_classes
 from repghost.training.feeds.base import Feed
 from repghost.training.feeds.loader import LoaderFeed
@@ -29,7 +29,7 @@ def held_out_indices(labels: NDArray[np.int64], recipe: Recipe) -> NDArray[np.in
     if len(labels) - recipe.held_out < 2 * recipe.batch:
         raise UsageError(
             f"{len(labels)} pictures are too few to hold out {recipe.held_out} and train with batches of "
-            f"{recipe.batch}; lower --held-out or --batch."
+            f"{recipe.batch}; lower {option('held_out')} or {option('batch')}."
         )
     return choose_balanced(labels, recipe.held_out, recipe.seed)
 
@@ -56,8 +56,8 @@ def class_names(dataset: ImageSet, num_classes: int | None = None) -> tuple[str,
         return dataset.classes
     if num_classes < len(dataset.classes):
         raise UsageError(
-            f"--num-classes {num_classes} is less than the {len(dataset.classes)} classes of the pictures; leave it "
-            "out, or give at least so many."
+            f"{option('num_classes', num_classes)} is less than the {len(dataset.classes)} classes of the pictures; "
+            "leave it out, or give at least so many."
         )
     return dataset.classes + tuple(f"unused {place}" for place in range(len(dataset.classes), num_classes))
 
@@ -78,14 +78,15 @@ def open_validation(
         UsageError: when there are no such images, or one of them is also trained on.
     """
     if val_data is None and is_shards(data):
-        raise UsageError(f"{data} is one split; give the shards that judge each epoch as --val-data.")
+        raise UsageError(f"{data} is one split; give the shards that judge each epoch as {option('val_data')}.")
     if val_data is None or not is_shards(val_data):
         found = open_dataset(data if val_data is None else val_data, split, class_map)
     else:
         found = _validation_shards(data, val_data, training)
     if len(found) and len(training) and found.name(0) == training.name(0):  # a split is listed in one order
         raise UsageError(
-            f"{found.name(0)} judges each epoch and is trained on; no picture may do both. Give another --val-split."
+            f"{found.name(0)} judges each epoch and is trained on; no picture may do both. Give another "
+            f"{option('val_split')}."
         )
     return match_classes(found, len(training.classes), training.classes)
 
@@ -95,7 +96,9 @@ def _validation_shards(data: Path, val_data: Path, training: ImageSet) -> ImageS
     if is_shards(data):
         both = {path.resolve() for path in shard_paths(data)} & {path.resolve() for path in shard_paths(val_data)}
         if both:
-            raise UsageError(f"--val-data names {min(both)}, which --data trains on; no picture may do both.")
+            raise UsageError(
+                f"{option('val_data')} names {min(both)}, which {option('data')} trains on; no picture may do both."
+            )
     # Numbers are places in a list, which folders do not have; their names are matched with those in classes.txt.
     return open_shards(val_data, None, None if getattr(training, "by_name", False) else training.classes)
 

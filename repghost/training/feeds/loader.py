@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from repghost.data import ImageError, ImageSet, left_out
 from repghost.data.images.preprocess import Preprocess
 from repghost.distributed.ranks import Ranks
-from repghost.errors import RepGhostError, UsageError
+from repghost.errors import RepGhostError, UsageError, option
 from repghost.training.feeds.base import Batch, epoch_order
 from repghost.training.feeds.seeding import seeded
 from repghost.training.options import Loading
@@ -208,7 +208,7 @@ class LoaderFeed:
         if len(self._messages) > self.loading.broken_limit:
             raise RepGhostError(
                 f"{len(self._messages)} pictures are broken, {self.loading.broken_limit} are allowed "
-                f"(--broken-limit). The last: {next(reversed(self._messages))}"
+                f"({option('broken_limit')}). The last: {next(reversed(self._messages))}"
             )
 
 
@@ -257,7 +257,7 @@ def make_mixup(recipe: Recipe, classes: int) -> Any:
     """Return timm's Mixup of a recipe; its targets carry the label smoothing."""
     augmentation = _augmentation(recipe)
     if recipe.batch % 2:
-        raise UsageError(f"mixup and cutmix need an even --batch, not {recipe.batch}.")
+        raise UsageError(f"mixup and cutmix need an even {option('batch')}, not {recipe.batch}.")
     return Mixup(
         mixup_alpha=augmentation.mixup,
         cutmix_alpha=augmentation.cutmix,

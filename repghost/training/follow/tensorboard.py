@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from repghost.errors import ToolMissingError, install_command
+from repghost.errors import ToolMissingError, install_command, option
 from repghost.training.follow.hooks import Hooks
 from repghost.training.state.state import EpochRecord
 
@@ -28,7 +28,7 @@ def board(folder: Path, wanted: bool | None) -> Iterator[Hooks]:
     """
     installed = importlib.util.find_spec("tensorboard") is not None
     if wanted and not installed:
-        raise ToolMissingError(f"--tensorboard needs TensorBoard: {install_command('tensorboard')}")
+        raise ToolMissingError(f"{option('tensorboard')} needs TensorBoard: {install_command('tensorboard')}")
     if not installed or wanted is False:
         yield Hooks()
         return

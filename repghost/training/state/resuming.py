@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from repghost.checkpoints.state_file import load_optimizer
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.training.build import Run
 from repghost.training.recipe import Recipe
 from repghost.training.state.state import EpochRecord, Progress, RunState, read_state
 
-CHOSEN_BY_IMAGES = {"batch": "--batch", "epochs": "--epochs", "learning_rate": "--lr"}  # by `suit_images`, with flags
+CHOSEN_BY_IMAGES = ("batch", "epochs", "learning_rate")  # by `suit_images`
 
 
 def starting_state(recipe: Recipe, classes: tuple[str, ...], path: Path, resume: str) -> RunState | None:
@@ -31,7 +31,10 @@ def starting_state(recipe: Recipe, classes: tuple[str, ...], path: Path, resume:
     """
     if resume == "new":
         if path.exists():
-            raise UsageError(f"{path} exists; give --resume to go on with that run, or another --output folder.")
+            raise UsageError(
+                f"{path} exists; give {option('resume', 'continue')} to go on with that run, or another "
+                f"{option('output')} folder."
+            )
         return None
     if resume == "auto" and not path.exists():
         return None
@@ -51,9 +54,9 @@ def _other_recipe(path: Path, theirs: Recipe, mine: Recipe) -> UsageError:
     changed = sorted(_changed(mine.to_dict(), theirs.to_dict()))
     lines = [
         f"{path} was written with other values of {', '.join(changed)}; resume with the same ones or choose another "
-        "--output folder."
+        f"{option('output')} folder."
     ]
-    flags = [f"{flag} {getattr(theirs, name)}" for name, flag in CHOSEN_BY_IMAGES.items() if name in changed]
+    flags = [option(name, getattr(theirs, name)) for name in CHOSEN_BY_IMAGES if name in changed]
     if flags:
         lines.append(
             "Where training pictures are few, batch, epochs and rate follow from their number and that of the "
@@ -61,7 +64,7 @@ def _other_recipe(path: Path, theirs: Recipe, mine: Recipe) -> UsageError:
         )
     if "amp" in changed:
         amp = theirs.execution.amp
-        way = "resume on a GPU" if amp == "float16" else f"give --amp-dtype {amp}"
+        way = "resume on a GPU" if amp == "float16" else f"give {option('amp_dtype', amp)}"
         lines.append(
             f"Mixed precision was {amp} and is {mine.execution.amp} here: without a GPU, float16 is turned off; {way}."
         )

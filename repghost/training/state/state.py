@@ -13,7 +13,7 @@ import msgspec
 import torch
 
 from repghost.checkpoints.state_file import read_values, weights_in, write_values
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.training.recipe import Recipe, Weights, rank
 from repghost.untrusted import parse_json
 
@@ -106,7 +106,7 @@ def read_state(path: Path) -> RunState:
         UsageError: when there is none, or the file is something else.
     """
     if not path.is_file():
-        raise UsageError(f"{path}: no training state to resume from; leave --resume out to start a run.")
+        raise UsageError(f"{path}: no training state to resume from; leave {option('resume')} out to start a run.")
     return read_values(path, VERSION, "a training state", _state)
 
 

@@ -106,7 +106,7 @@ def test_a_gate_spends_its_steps_between_minus_three_and_three(graph: Graph, ima
 
 
 def test_an_empty_set_is_refused(graph: Graph) -> None:
-    with pytest.raises(UsageError, match=r"calibration set is empty.*--images at least 1"):
+    with pytest.raises(UsageError, match=r"calibration set is empty.*images= at least 1"):
         calibrate(graph, [], QuantConfig())
     with pytest.raises(UsageError, match="calibration set is empty"):
         calibrate(graph, [np.zeros((0, 3, SIZE, SIZE), np.float32)], QuantConfig())

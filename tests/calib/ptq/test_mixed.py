@@ -139,7 +139,7 @@ def test_an_integer_program_refuses_it_by_the_layers_name(graph: Graph, mixed: Q
 
 def test_the_cpu_policy_refuses_float_layers_before_any_work(graph: Graph) -> None:
     config = config_from_dict({"layers": {"blocks.6.*": None}})
-    with pytest.raises(UsageError, match=r"blocks\.6\.0.*--policy tensorrt"):
+    with pytest.raises(UsageError, match=r"blocks\.6\.0.*policy='tensorrt'"):
         check_float_layers(graph, config)
     check_float_layers(graph, CONFIG)
     check_float_layers(graph, config_from_dict({"layers": {"blocks.6.*": None, "*": {}}}))  # the last match wins

@@ -34,8 +34,9 @@ def images(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> SearchImages:
 
 def tried(graph: Graph, images: SearchImages, most_added: float) -> list[Trial]:
     trials: list[Trial] = []
-    with pytest.raises(AccuracyGateError):
-        search_settings(graph, images, QuantConfig(), -101.0, trials.append, most_added)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(AccuracyGateError):
+        patch.setattr(search, "MOST_ADDED", most_added)
+        search_settings(graph, images, QuantConfig(), -101.0, trials.append)
     return trials
 
 

@@ -196,5 +196,5 @@ def test_a_graph_has_no_branches_to_train() -> None:
     dataset = learnable_set(16)
     settings = QatSettings(mode="reparam")
     plan = QatPlan(QuantConfig(ranges_by_answers=False), settings)
-    with pytest.raises(UsageError, match="use --mode fused"):
+    with pytest.raises(UsageError, match="use mode='fused'"):
         train_aware(random_graph(0, SMALL_NETWORK), images_of(dataset, settings), plan, Source((), "", {}))

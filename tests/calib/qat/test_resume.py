@@ -134,7 +134,7 @@ def test_a_state_that_is_there_or_missing_is_refused_before_anything_else(datase
     there.write_bytes(b"no state")
     calibrated = Hooks(calibrated=lambda images: pytest.fail("too late"))
     for state, resume, message in (
-        (there, "new", "exists; give --resume"),
+        (there, "new", "exists; give resume='continue'"),
         (tmp_path / "missing.pt", "continue", "no training state"),
         (None, "auto", "nothing says where the state"),
     ):

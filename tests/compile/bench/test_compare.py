@@ -158,7 +158,7 @@ def test_no_peer_at_all_is_an_error_that_says_what_to_do(host_bundle: Path, prep
 def test_files_of_another_network_are_not_compared_with(prepared: Prepared) -> None:
     """The hand-written bundle lies in no run, so there is nothing to give to others, and each absence has a reason."""
     assert (prepared.inputs.onnx, prepared.inputs.qdq) == (None, None)
-    assert all("--weights" in prepared.why_absent(kind) for kind in ("onnx", "qdq"))
+    assert all("weights=FILE" in prepared.why_absent(kind) for kind in ("onnx", "qdq"))
 
 
 @pytest.mark.parametrize("flags", [frozenset(), frozenset({"avx512_vnni"}), frozenset({"avx_vnni"})])

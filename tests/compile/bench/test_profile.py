@@ -140,5 +140,5 @@ def test_the_whole_command(host: Target, tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_foreign_bundle_is_not_measured(arm64_bundle: Path, host: Target) -> None:
     if host.name == "arm64":
         pytest.skip("an arm64 bundle is no foreign bundle here")
-    with pytest.raises(ToolMissingError, match="--keep DIR"):
+    with pytest.raises(ToolMissingError, match="keep=DIR"):
         profile.profile_bundle(arm64_bundle, None, 10)

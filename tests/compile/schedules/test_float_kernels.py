@@ -108,7 +108,7 @@ def test_values_beyond_half_precision_are_refused_by_name() -> None:
     tables = np.broadcast_to(np.arange(256, dtype=np.float32), (3, 256))
     program = FloatProgram((FloatInput("input", x, tables), layer, last), 1, 1, 2, "", "float16")
     assert run_float(program, np.full((1, 1, 1, 3), 1, np.uint8)).shape == (1, 2)
-    with pytest.raises(UsageError, match=r"'middle' reaches 22\d+, but float16 ends at 65504.*PRECISION=fp32"):
+    with pytest.raises(UsageError, match=r"'middle' reaches 22\d+, but float16 ends at 65504.*precision='fp32'"):
         run_float(program, np.full((1, 1, 1, 3), 255, np.uint8))
     heavy = replace(layer, weight=weight * 300)
     with pytest.raises(UsageError, match=r"'middle\.weight' reaches 90000"):

@@ -29,7 +29,7 @@ def test_a_measurement_is_made_once_again_when_asked_for_and_when_it_was_damaged
 
 
 def test_only_what_is_there_is_given_where_nothing_may_be_measured(tmp_path: Path) -> None:
-    with pytest.raises(NotMeasuredError, match="without --kept measures it"):
+    with pytest.raises(NotMeasuredError, match="without kept= measures it"):
         Measurements(tmp_path, kept=True).record("kind", {}, list)
     Measurements(tmp_path).record("kind", {}, list)
     assert Measurements(tmp_path, kept=True).record("kind", {}, list) == []

@@ -35,7 +35,7 @@ def test_a_baseline_gives_the_same_bits_on_this_machine_and_on_three_emulated_co
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--model", "mobilenetv3_large_100"], "needs WEIGHTS"),
+        (["--model", "mobilenetv3_large_100"], "needs --weights"),
         (["--model", "mobilenetv2_100", "--weights", "random", "--width", "1.0"], "leave it out"),
         (["--model", "mobilenetv2_10", "--weights", "random"], "Did you mean"),
     ],

@@ -69,7 +69,7 @@ def test_other_weights_or_pictures_do_not_replace_a_run(
     if may:
         finish(second, of, report)
         return
-    with pytest.raises(UsageError, match=r"--name NAME .*repghostnet_0_5x-32px-NAME") as caught:
+    with pytest.raises(UsageError, match=r"name=NAME .*repghostnet_0_5x-32px-NAME") as caught:
         finish(second, of, report)
     assert "runs/a.pth" in str(caught.value) and str(tmp_path / "one") in str(caught.value)
     assert (folder / report).read_bytes() == before
@@ -84,7 +84,7 @@ def test_a_quantized_file_may_be_judged_later(tmp_path: Path) -> None:
     for data in (None, "one", None):
         finish(request(tmp_path, "a.qdq.onnx", data), of)  # type: ignore[arg-type]
     finish(request(tmp_path, "a.qdq.onnx", "one"), of)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="--name NAME"):
+    with pytest.raises(UsageError, match="name=NAME"):
         finish(request(tmp_path, "a.qdq.onnx", "two"), of)  # type: ignore[arg-type]
 
 

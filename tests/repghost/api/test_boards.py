@@ -22,10 +22,10 @@ def test_a_value_that_is_no_bundle_is_told() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"seconds": 3}, "belong to --on"),
-        ({"cores": "0"}, "belong to --on"),
-        ({"cpu": "max"}, "belongs to --count"),
-        ({"keep": "there"}, "belongs to --per-layer"),
+        ({"seconds": 3}, "belong to on="),
+        ({"cores": "0"}, "belong to on="),
+        ({"cpu": "max"}, "belongs to count="),
+        ({"keep": "there"}, "belongs to per_layer="),
         ({"threads": 0}, "whole numbers from 1 to 64"),
         ({"threads": []}, "whole numbers from 1 to 64"),
         ({"precision": "int4"}, "unknown precision"),

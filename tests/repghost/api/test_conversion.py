@@ -43,7 +43,7 @@ def test_a_fused_checkpoint_is_written_with_what_belongs_to_it(tmp_path: Path) -
     model = repghost.fuse(source, output, full=True)
     read = repghost.read_checkpoint(output)
     assert read.labels == tuple("abcdefg") and read.spec.form == "fused" and preprocess_of(model) == PREPROCESS
-    with pytest.raises(UsageError, match="OUT is CKPT itself"):
+    with pytest.raises(UsageError, match="is the checkpoint itself"):
         repghost.fuse(output, output, full=True)
     with pytest.raises(UsageError, match="fully fused already"):
         repghost.fuse(output)

@@ -102,7 +102,7 @@ def test_convert_names_the_layer_that_integers_cannot_hold(q: repghost.Quantized
 
 
 def test_branches_of_another_network_are_refused(q: repghost.QuantizedNetwork) -> None:
-    with pytest.raises(UsageError, match="use --mode fused"):
+    with pytest.raises(UsageError, match="use mode='fused'"):
         repghost.prepare_qat(q, mode="reparam")
     with pytest.raises(UsageError, match="Did you mean 'fused'"):
         repghost.prepare_qat(q, mode="fusd")

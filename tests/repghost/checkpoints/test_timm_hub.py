@@ -53,7 +53,7 @@ def test_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_widths_without_published_weights() -> None:
     with pytest.raises(UsageError, match=r"width 0\.7.* 0\.5, "):
         timm_hub.open_checkpoint("timm", 0.7)
-    with pytest.raises(UsageError, match=r"--width 0\.5"):
+    with pytest.raises(UsageError, match=r"width='0\.5'"):
         timm_hub.open_checkpoint("timm")
 
 

@@ -257,4 +257,4 @@ def test_training_says_why_a_test_split_without_labels_is_not_used(data: Path) -
     assert found is not None and found.name(0).startswith(str(data / "val"))  # as for every other command
     shutil.rmtree(data / "val")
     found, reason = open_tested(data, CLASSES)
-    assert found is None and "--class-map FILE" in reason
+    assert found is None and "class_map=FILE" in reason

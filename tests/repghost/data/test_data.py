@@ -414,7 +414,7 @@ def test_a_zip_is_refused_with_the_command_that_unpacks_it(tmp_path: Path) -> No
     with pytest.raises(UsageError) as error:
         open_dataset(tmp_path / "my set.zip", "train")
     assert f"python3 -m zipfile -e '{tmp_path}/my set.zip' '{tmp_path}/my set'" in str(error.value)
-    assert f"--data '{tmp_path}/my set'" in str(error.value)
+    assert f"data='{tmp_path}/my set'" in str(error.value)
 
 
 def test_prepare_names_and_counts_broken_images(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_broken_images_are_skipped_up_to_a_limit(limit: int, works: bool, folder
 
 
 def test_too_few_images_for_a_step_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="lower --batch"):
+    with pytest.raises(UsageError, match="lower batch="):
         train(DetectionRecipe(**{**RECIPE.to_dict(), "batch": 7}), open_coco(folder, "train", False), tmp_path / "run")
 
 

@@ -64,7 +64,7 @@ def test_the_classes_that_a_split_has_keep_their_places_where_others_are_lacking
         (("a", "b"), ("a", "x"), "'x'.* lacks 'b'"),
         (("a", "a"), ("a",), "more than one .*'a'"),
         (None, ("a",), "2 classes, .* 1"),
-        (None, tuple("abcdefg"), r"'a'.*\(7 in all\).*--class-order FILE"),
+        (None, tuple("abcdefg"), r"'a'.*\(7 in all\).*class_order=FILE"),
     ],
 )
 def test_other_classes_are_refused_by_name(
@@ -77,7 +77,7 @@ def test_other_classes_are_refused_by_name(
 @pytest.mark.parametrize("classes", [SORTED, ("class10", "class2"), ("Banana", "apple"), ("Zebra", "Ärmel")])
 def test_an_order_that_tools_do_not_agree_on_is_asked_for(classes: tuple[str, ...]) -> None:
     dataset = folders(*sorted(classes))
-    with pytest.raises(UsageError, match=r"--class-order characters .*--class-order natural.*--class-order FILE"):
+    with pytest.raises(UsageError, match=r"class_order='characters' .*class_order='natural'.*class_order=FILE"):
         match_classes(dataset, len(classes))
     assert match_classes(dataset, len(classes), order="characters").classes == dataset.classes
     natural = match_classes(dataset, len(classes), order="natural")
@@ -103,7 +103,7 @@ def test_numbers_are_places_also_where_the_last_ones_are_lacking() -> None:
         match_classes(folders("a", "b", by_name=False), 4)
     with pytest.raises(UsageError, match=r"4 classes, .* 5"):
         match_classes(folders(*"01234", by_name=False), 4)
-    with pytest.raises(UsageError, match=r"classes\.txt .*--class-map"):
+    with pytest.raises(UsageError, match=r"classes\.txt .*class_map="):
         match_classes(folders("0", "1", by_name=False), 2, ("ant", "bee"))
 
 
@@ -143,7 +143,7 @@ def test_an_order_that_nobody_asked_for_is_said_to_change_nothing(order: str) ->
     matched = match_classes(folders(*SORTED), len(SORTED), SORTED, order)
     assert matched.classes == SORTED and matched.labels.tolist() == list(range(len(SORTED)))
     (note,) = notes_on(matched)
-    assert f"--class-order {order} changed nothing" in note
+    assert f"class_order={order!r} changed nothing" in note
 
 
 def test_accents_and_line_breaks_have_one_meaning() -> None:

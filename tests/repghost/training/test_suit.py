@@ -32,14 +32,14 @@ def test_few_images_get_a_batch_and_epochs_that_give_enough_steps(images: int, b
     recipe, note = suit_images(FINETUNE, images, 1, {"width"})
     assert (recipe.batch, recipe.epochs) == (batch, epochs)
     assert steps_of(recipe, images, 1) >= LEAST_STEPS
-    assert f"--batch {batch} --epochs {epochs}" in note and f"{steps_of(FINETUNE, images, 1)} steps" in note
+    assert f"batch={batch} epochs={epochs}" in note and f"{steps_of(FINETUNE, images, 1)} steps" in note
 
 
 @pytest.mark.parametrize("given", ["batch", "epochs"])
 def test_what_the_user_chose_stays_and_is_only_commented_on(given: str) -> None:
     recipe, note = suit_images(FINETUNE, 72, 1, {given})
     assert recipe == FINETUNE
-    assert "20 steps" in note and "--batch 8 --epochs 20 --lr 0.02" in note and "180 steps" in note
+    assert "20 steps" in note and "batch=8 epochs=20 learning_rate=0.02" in note and "180 steps" in note
 
 
 def test_the_rate_falls_with_the_batch_unless_it_was_chosen() -> None:

@@ -76,7 +76,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
 ) -> None:
     seen: list[int] = []
     hooks = Hooks(step=lambda record: seen.append(record.epoch), should_stop=lambda: len(seen) >= steps)
-    with pytest.raises(TrainingStoppedError, match="--resume"):
+    with pytest.raises(TrainingStoppedError, match="resume='continue'"):
         train(RECIPE, made_set(), tmp_path, hooks=hooks)
     assert len(read_state(tmp_path / "state.pt").history) == steps // 3
     result = train(RECIPE, made_set(), tmp_path, options=Options(resume="continue"))
@@ -95,7 +95,7 @@ def test_resuming_a_finished_run_trains_no_further(finished: tuple[TrainResult, 
 
 def test_a_run_is_neither_overwritten_nor_mixed_up(finished: tuple[TrainResult, Path], tmp_path: Path) -> None:
     _, folder = finished
-    with pytest.raises(UsageError, match="--resume"):
+    with pytest.raises(UsageError, match="resume='continue'"):
         train(RECIPE, made_set(), folder)
     with pytest.raises(UsageError, match="other values of epochs, learning_rate"):
         train(RECIPE.changed(epochs=4, learning_rate=0.1), made_set(), folder, options=Options(resume="continue"))
@@ -109,9 +109,9 @@ def test_a_run_is_neither_overwritten_nor_mixed_up(finished: tuple[TrainResult, 
 @pytest.mark.parametrize(
     ("theirs", "mine", "words"),
     [
-        ({"batch": 8, "epochs": 20, "learning_rate": 0.02}, {}, ("processes", "--batch 8 --epochs 20 --lr 0.02")),
+        ({"batch": 8, "epochs": 20, "learning_rate": 0.02}, {}, ("processes", "batch=8 epochs=20 learning_rate=0.02")),
         ({"amp": "float16"}, {"amp": "off"}, ("of amp;", "float16", "resume on a GPU")),
-        ({"amp": "off"}, {"amp": "float16"}, ("of amp;", "--amp-dtype off")),
+        ({"amp": "off"}, {"amp": "float16"}, ("of amp;", "amp_dtype='off'")),
         ({"seed": 9, "channels_last": False}, {}, ("of channels_last, seed;",)),
     ],
     ids=["few images", "begun on a GPU", "begun on a processor", "neither"],
@@ -146,7 +146,7 @@ def test_a_second_process_waits_and_finds_what_the_first_one_wrote(
     thread.start()
     assert is_held.wait(60)
     monkeypatch.setattr("repghost.training.train.locked", partial(locked, say=tell))
-    with pytest.raises(UsageError, match="--resume"):
+    with pytest.raises(UsageError, match="resume='continue'"):
         train(RECIPE, made_set(), folder)
     thread.join(60)
     assert may_end.is_set() and [path.name for path in tmp_path.iterdir()] == ["run"]
@@ -189,7 +189,7 @@ def test_held_out_images_are_balanced_and_never_trained_on(finished: tuple[Train
 
 
 def test_too_few_images_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--held-out"):
+    with pytest.raises(UsageError, match="held_out="):
         train(RECIPE, made_set(50), tmp_path)
 
 

@@ -97,5 +97,5 @@ def test_without_a_network_a_file_is_asked_for(name: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(from_torchvision, "urlopen", absent)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(UsageError, match=r"could not be fetched from .*no network.* give it: --weights FILE"):
+    with pytest.raises(UsageError, match=r"could not be fetched from .*no network.* give it: weights=FILE"):
         load_named(name, "pretrained")

@@ -153,7 +153,7 @@ def test_a_split_of_its_own_name_comes_first(tmp_path: Path) -> None:
 
 def test_a_folder_above_the_splits_is_named(tmp_path: Path) -> None:
     make_set(tmp_path / "my set")
-    with pytest.raises(MissingSplitError, match=f"Give --data '{tmp_path}/my set'"):
+    with pytest.raises(MissingSplitError, match=f"Give data='{tmp_path}/my set'"):
         open_dataset(tmp_path, "val")
 
 
@@ -210,7 +210,7 @@ def test_a_class_map_that_does_not_fit_is_refused(tmp_path: Path, text: str, mes
 
 
 def test_a_flat_split_without_a_class_map_is_refused_with_the_next_step(tmp_path: Path) -> None:
-    with pytest.raises(UnlabelledSplitError, match=r"Give --class-map FILE .*LOC_val_solution\.csv"):
+    with pytest.raises(UnlabelledSplitError, match=r"Give class_map=FILE .*LOC_val_solution\.csv"):
         open_dataset(flat(tmp_path), "val")
     with pytest.raises(UsageError, match="No such file"):
         open_dataset(tmp_path, "val", tmp_path / "absent.txt")
@@ -234,7 +234,7 @@ def test_a_tar_without_class_folders_is_told_from_one_without_the_split(tmp_path
         archive.add(image, f"{above}train/ant/1.png")
         archive.add(image, f"{above}train/2.png")
         archive.add(image, f"{above}val/1.png")
-    with pytest.raises(UnlabelledSplitError, match=r"lie in no class folders.*--class-map"):
+    with pytest.raises(UnlabelledSplitError, match=r"lie in no class folders.*class_map="):
         open_dataset(tmp_path / "a.tar", "test")
     with pytest.raises(MissingSplitError, match=r"no pictures in calibration/class/"):
         open_dataset(tmp_path / "a.tar", "calibration")
@@ -273,7 +273,7 @@ def test_a_class_map_beside_class_folders_is_said_not_to_be_read(tmp_path: Path)
     (tmp_path / "map.txt").write_text("1.png bee\n")
     dataset = open_dataset(tmp_path, "val", tmp_path / "map.txt")
     (note,) = notes_on(dataset)
-    assert note.startswith(f"{tmp_path}/val: ") and "--class-map is not read" in note
+    assert note.startswith(f"{tmp_path}/val: ") and "class_map= is not read" in note
 
 
 @pytest.mark.parametrize("mark", ["\n", "\r", "\t", "\x1b[2J", "\x85", "\u2028", "\u2029", "\x1c"])

@@ -215,7 +215,7 @@ def test_resolving_prefers_file_then_checkpoint_then_imagenet(tmp_path: Path) ->
     assert resolve_preprocess(CIFAR_AT_64.to_dict(), 10, path) == SMALL
     assert resolve_preprocess(CIFAR_AT_64.to_dict(), 10) == CIFAR_AT_64
     assert resolve_preprocess(None, 1000) == IMAGENET
-    with pytest.raises(UsageError, match="--preprocess"):
+    with pytest.raises(UsageError, match="preprocess=FILE"):
         resolve_preprocess(None, 10)
 
 
