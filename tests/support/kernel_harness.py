@@ -1,7 +1,7 @@
 """Runs single operators as compiled kernels: all cases of a table in one program and one process.
 
-A case's inputs lie in a workspace full of noise, so a kernel that reads what nobody wrote gives wrong answers. After
-the run every byte of the workspace is compared: the answer, the borders, and all that must not have been touched.
+A case's inputs and their borders lie in a workspace full of noise, so a kernel that reads what nobody wrote gives wrong
+answers. After the run every byte is compared: the answer, its border, and all that must not have been touched.
 """
 
 from __future__ import annotations
@@ -160,18 +160,15 @@ def _prepare_all(cases: Sequence[Case], variant: Variant) -> tuple[list[_Prepare
 def append_steps(
     operator: AnyOperator, is_logits: bool, context: Context, steps: list[Step]
 ) -> tuple[tuple[tuple[int, int], ...], bytes]:
-    """Append the kernel of an operator and the borders of its tensors.
+    """Append the kernel of an operator and the border of its output; those of its inputs are there before.
 
     Returns:
-        The index and the units of each new step, and the constants of the kernel.
+        The index and the units of the new step, and the constants of the kernel.
     """
-    first = len(steps)
-    borders = [schedule_halo(tensor, context) for tensor in distinct_inputs(operator)]
-    steps += [Step(border, None, 0) for border in borders if border is not None]
     kernel = schedule(operator, context)
     halo = None if is_logits else schedule_halo(operator.output, context)
     steps.append(Step(kernel, halo, BLOB_ALIGNMENT))
-    return tuple((index, steps[index].kernel.units) for index in range(first, len(steps))), kernel.constants
+    return ((len(steps) - 1, kernel.units),), kernel.constants
 
 
 def _program(case: Case) -> Program:
@@ -205,9 +202,9 @@ def _prepare(
     before = noise.integers(-128, 128, plan.workspace_bytes).astype(np.int8)
     for name, value in case.tensors.items():
         _inside(before, plan.placements[name])[..., : value.shape[3]] = value[0]
-    after, free = before.copy(), np.zeros(len(before), bool)
     for tensor in distinct_inputs(case.operator):
-        _fill_border(after, plan.placements[tensor.name])
+        _fill_border(before, plan.placements[tensor.name])
+    after, free = before.copy(), np.zeros(len(before), bool)
     logits = np.zeros(0, np.float32)
     if case.is_logits:
         logits = case.expected().astype(np.float32).ravel()
