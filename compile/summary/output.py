@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from compile.storage.strict_json import canonical_json, read_strict
@@ -26,9 +27,9 @@ def render(summary: Summary, form: str) -> str:
     return canonical_json(summary.to_dict()).decode() if form == "json" else FORMATS[form](summary)
 
 
-def figure_files(summary: Summary) -> dict[str, str]:
+def figure_files(titles: Iterable[str]) -> dict[str, str]:
     """Return the name of each figure's file by its title."""
-    return {title: f"{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}.svg" for title in all_plots(summary)}
+    return {title: f"{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}.svg" for title in titles}
 
 
 def write_all(summary: Summary, folder: Path) -> list[Path]:
@@ -44,9 +45,13 @@ def _write_all(summary: Summary, folder: Path) -> list[Path]:
     first = folder / f"{NAME}.json"
     write_bytes_atomically(first, canonical_json(summary.to_dict()))
     known = read_summary(first)
-    plots, figures = all_plots(known), figure_files(known)
-    texts = {f"{NAME}.{form}": render(known, form) for form in FORMATS}
-    texts[f"{NAME}.md"] = render_markdown(known, figures)
+    plots = all_plots(known)
+    figures = figure_files(plots)
+    texts = {
+        f"{NAME}.md": render_markdown(known, figures),
+        f"{NAME}.csv": render_csv(known),
+        f"{NAME}.html": render_page(known, plots),
+    }
     texts[f"{NAME}.schema.json"] = canonical_json(schema()).decode()
     texts |= {figures[title]: svg for title, svg in plots.items()}
     for name, text in texts.items():

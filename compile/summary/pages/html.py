@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
@@ -19,8 +19,8 @@ BY_LAYER = "Layer by layer"
 LONG = 20  # letters; longer texts are broken into lines, but not at every word
 
 
-def render_page(summary: Summary) -> str:
-    """Return the whole file."""
+def render_page(summary: Summary, plots: Mapping[str, str] | None = None) -> str:
+    """Return the whole file, with the figures of `all_plots`; they are drawn where they are not given."""
     style, script = ((files("compile.summary.pages") / name).read_text("utf-8") for name in ("page.css", "page.js"))
     # Nothing is loaded from anywhere; the policy makes the browser hold the page to it.
     policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
@@ -38,7 +38,7 @@ def render_page(summary: Summary) -> str:
         "<body>",
         f"<h1>{TITLE}</h1>",
         *_advice(summary),
-        *_body(summary),
+        *_body(summary, all_plots(summary) if plots is None else plots),
         *_missing(summary),
         *_sources(summary),
         f"<script>\n{script}</script>",
@@ -62,8 +62,8 @@ def _list(sentences: Sequence[str]) -> list[str]:
     return ['<ul class="advice">', *[f"<li>{escape(sentence)}</li>" for sentence in sentences], "</ul>"]
 
 
-def _body(summary: Summary) -> list[str]:
-    tables, plots = all_tables(summary), all_plots(summary)
+def _body(summary: Summary, plots: Mapping[str, str]) -> list[str]:
+    tables = all_tables(summary)
     folded = [table for table in tables if _is_folded(table)]
     targets: dict[str, str] = {}  # one link for each kind of table
     for table in tables:

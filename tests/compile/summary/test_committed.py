@@ -11,6 +11,7 @@ from compile.storage.stage_cache import ROOT
 from compile.summary.collect import collect, find_conflicts, find_files
 from compile.summary.output import figure_files, read_summary
 from compile.summary.pages.markdown import render_markdown
+from compile.summary.pages.plots import all_plots
 from compile.summary.tables import all_tables
 
 DOCS = ROOT / "docs"
@@ -26,7 +27,7 @@ def test_no_json_names_a_folder_of_a_machine(path: Path) -> None:
 def test_the_page_over_widths_is_that_of_its_json() -> None:
     folder = DOCS / "widths"
     summary = read_summary(folder / "report.json")
-    figures = figure_files(summary)
+    figures = figure_files(all_plots(summary))
     assert (folder / "report.md").read_text() == render_markdown(summary, figures)
     assert {path.name for path in folder.glob("*.svg")} == set(figures.values())
 
