@@ -82,19 +82,25 @@ def count(model: nn.Module, input_size: Sequence[int]) -> NetworkCount:
     sizes = [int(size) for size in input_size]
     if len(sizes) not in (3, 4) or min(sizes) < 1:
         raise UsageError(f"an input size is [batch,] channels, height, width, all above 0; not {tuple(input_size)}.")
-    shapes_only = _shapes_only(model)
+    return _count(copy.deepcopy(model).to("meta").eval(), sizes[-3:])
+
+
+def _count(shapes_only: nn.Module, sizes: Sequence[int]) -> NetworkCount:
+    """Return the counts of a network without memory; it loses its batch norms."""
+    params = sum(parameter.numel() for parameter in shapes_only.parameters())
+    _drop_batch_norms(shapes_only)
     layers: list[LayerCount] = []
     handles = [_hook(name, module, layers) for name, module in shapes_only.named_modules() if _counts(module)]
     weight = next(shapes_only.parameters(), torch.empty(0))
     try:
         with torch.no_grad():
-            shapes_only(torch.empty(1, *sizes[-3:], device="meta", dtype=weight.dtype))
+            shapes_only(torch.empty(1, *sizes, device="meta", dtype=weight.dtype))
     except RuntimeError as error:
-        raise UsageError(f"a picture of {tuple(sizes[-3:])} does not fit this network: {error}.") from error
+        raise UsageError(f"a picture of {tuple(sizes)} does not fit this network: {error}.") from error
     finally:
         for handle in handles:
             handle.remove()
-    return NetworkCount(tuple(layers), sum(parameter.numel() for parameter in model.parameters()))
+    return NetworkCount(tuple(layers), params)
 
 
 def cal_flops_params(model: nn.Module, input_size: Sequence[int]) -> tuple[int, int]:
@@ -112,19 +118,17 @@ def count_forms(spec: ModelSpec, size: int = DEFAULT_SIZE) -> dict[Form, Network
     """Return the counts of the train, deploy and fused form of one network at an image side in pixels."""
     values = spec.to_dict()
     return {
-        form: count(empty_model(ModelSpec.from_dict({**values, "form": form})), (spec.in_chans, size, size))
+        form: _count(empty_model(ModelSpec.from_dict({**values, "form": form})), (spec.in_chans, size, size))
         for form in FORMS
     }
 
 
-def _shapes_only(model: nn.Module) -> nn.Module:
-    """Return a copy without memory; batch norms keep shapes, so the copy does without them and runs faster."""
-    result = copy.deepcopy(model).to("meta").eval()
-    for module in list(result.modules()):
+def _drop_batch_norms(model: nn.Module) -> None:
+    """Replace the batch norms of a network, which keep shapes and take time."""
+    for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d):
                 setattr(module, name, nn.Identity())
-    return result
 
 
 def _counts(module: nn.Module) -> bool:

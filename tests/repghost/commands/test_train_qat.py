@@ -33,9 +33,9 @@ def test_a_state_that_is_there_is_refused_before_hours_of_training(tmp_path: Pat
 
 @pytest.mark.slow
 def test_train_goes_on_under_quantization(tmp_path: Path) -> None:
-    data, output = make_set(tmp_path / "data"), tmp_path / "run"
-    sizes = ["--epochs", "2", "--batch", "32", "--held-out", "40", "--width", "0.1"]
-    command = ["train", "--data", str(data), "--output", str(output), *sizes, "--qat", "reparam", "--qat-images", "64"]
+    data, output = make_set(tmp_path / "data", 80), tmp_path / "run"
+    sizes = ["--epochs", "2", "--batch", "16", "--held-out", "40", "--width", "0.1"]
+    command = ["train", "--data", str(data), "--output", str(output), *sizes, "--qat", "reparam", "--qat-images", "16"]
     result = CliRunner().invoke(cli, command)
     assert result.exit_code == 0, result.output
     assert "epoch 1: top-1" in result.output
