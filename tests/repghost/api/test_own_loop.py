@@ -15,7 +15,7 @@ from compile.stages.quantize import read_program
 from tests.support import ROOT
 from tests.support.small_classifier import CLASSES, image, write_set
 
-STEPS, SIZE = 50, 64
+STEPS, SIZE = 20, 64
 # What differs from the page: where the pictures are, and small sizes on this machine.
 HERE = {
     "pretrained=True": "num_classes=3",
