@@ -12,7 +12,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,10 +21,10 @@ from compile.bundle.manifest import write_bundle
 from compile.ir.memory_plan import AnyProgram
 from compile.link.toolchain import link_model
 from compile.machine.emulator import Emulator, find_emulator
+from compile.machine.facts import cpu_flags
 from compile.targets.table import ARM64, Target, host_target
 from tests.support import ROOT
 from tests.support.fake_bundle import fake_files, fake_sections
-from tests.support.fake_network import CLASSES, HEIGHT, WIDTH
 from tests.support.remembered_ranges import remember
 from tests.support.two_processes import TwoProcesses
 
@@ -95,15 +94,13 @@ def host_bundle(host: Target, host_files: dict[str, bytes], tmp_path_factory: py
 
 
 @pytest.fixture(scope="session")
-def host_build(host: Target, host_files: dict[str, bytes]) -> Callable[[AnyProgram], LoadedModel]:
+def host_build(host: Target) -> Callable[[AnyProgram], LoadedModel]:
     """What builds and loads a program for this machine, only with the instruction set that would be used."""
-    used = LoadedModel(host_files["model.so"], (HEIGHT, WIDTH, 3), CLASSES).variant
-    best = replace(host, variants=tuple(it for it in host.variants if it.name == used))
 
     def build(program: AnyProgram) -> LoadedModel:
         from compile.codegen.program_to_objects import compile_program, element_of  # loads TVM
 
-        target = best if best.variants_for(element_of(program)) else host
+        target = host.only_used(cpu_flags(), element_of(program))
         sides = {"height": program.height, "width": program.width, "channels": program.channels}
         info = {"abi": ABI, "input": sides, "classes": program.classes, "model": "built"}
         return LoadedModel(

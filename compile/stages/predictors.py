@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from calib.integer.reference import run
 from compile.bundle.host_model import ABI, LoadedModel, load
 from compile.link.toolchain import link_model
+from compile.machine.facts import cpu_flags
 from compile.passes import lower
 from compile.stages.compile_networks import Compilation, compile_all
 from compile.storage.stage_cache import StageCache
@@ -127,6 +128,7 @@ def _library(program: Program, cache: Path) -> bytes:
     target = host_target()
     if target is None:
         raise ToolMissingError("there is no target for this machine, so nothing can be compiled for it.")
+    target = target.only_used(cpu_flags(), INT8.element)
     networks, _ = compile_all([Compilation(program, target, INT8)], StageCache(cache), 1)
     info = {"abi": ABI, "target": target.name, "precision": INT8.name, "program_digest": program.digest}
     return link_model(networks[0], target, info)

@@ -87,6 +87,16 @@ class Target:
         """Return the variants worth compiling for a program that keeps its activations as `element`; none may be."""
         return tuple(variant for variant in self.variants if element in variant.elements)
 
+    def only_used(self, flags: frozenset[str], element: str) -> Target:
+        """Return the target with no instruction set but the one that a machine uses for an element.
+
+        Args:
+            flags: of the machine's /proc/cpuinfo; where it names none all instruction sets stay.
+            element: as `variants_for` takes it.
+        """
+        able = [it for it in self.variants_for(element) if all(feature.is_on(flags) for feature in it.requires)]
+        return replace(self, variants=(able[-1],)) if flags and able else self
+
     def check_element(self, precision: str, element: str) -> None:
         """Refuse a precision that no instruction set of this target computes in.
 

@@ -6,11 +6,14 @@ import re
 
 import pytest
 
+from compile.bundle.host_model import LoadedModel
 from compile.ir.compiled_network import CompiledNetwork, CompiledVariant
+from compile.machine.facts import cpu_flags
 from compile.targets import table as targets
 from compile.targets.precisions import FP16, PRECISIONS, Precision
 from compile.targets.table import ALIASES, ARM64, JETSON, TARGETS, X86_64, Target, find_target, host_target
 from repghost.errors import UsageError
+from tests.support.fake_network import CLASSES, HEIGHT, WIDTH
 
 BUILT = [target for target in TARGETS.values() if target.variants]  # those whose code is compiled here
 
@@ -27,6 +30,23 @@ def test_rows_are_complete(target: Target) -> None:
         assert description["mtriple"] == target.triple
         assert target.variant(variant.name) is variant
         assert re.fullmatch(r"[a-z0-9]+", variant.name), "a C identifier is made of it"
+
+
+def test_the_one_that_is_used_is_the_last_that_a_machine_has_all_for() -> None:
+    def used(target: Target, flags: str, element: str = "int8") -> list[str]:
+        return [variant.name for variant in target.only_used(frozenset(flags.split()), element).variants]
+
+    assert used(ARM64, "fp asimd asimdrdm asimddp") == ["dot"]
+    assert used(ARM64, "fp asimd") == used(ARM64, "fp asimd asimddp", "float32") == ["neon"]
+    assert used(X86_64, "avx2 fma bmi2 avx512bw avx512vl") == ["avx2"]
+    assert used(X86_64, "avx2 fma bmi2 avx512bw avx512vl avx512_vnni") == ["vnni"]
+    for flags in ("", "sse2"):
+        assert used(X86_64, flags) == ["avx2", "vnni"]
+
+
+def test_the_library_of_this_machine_uses_the_same(host: Target, host_files: dict[str, bytes]) -> None:
+    whole = LoadedModel(host_files["model.so"], (HEIGHT, WIDTH, 3), CLASSES)
+    assert [variant.name for variant in host.only_used(cpu_flags(), "int8").variants] == [whole.variant]
 
 
 @pytest.mark.parametrize("target", BUILT, ids=lambda target: target.name)
