@@ -186,6 +186,12 @@ def hook(event, arguments):
             raise OSError(errno.EROFS, "Read-only file system", path)
 
 sys.addaudithook(hook)
+try:
+    open(tree + "build.txt", "w")
+except OSError as error:
+    assert error.errno == errno.EROFS
+else:
+    sys.exit("the hook is blind")
 from repghost.cli import cli
 cli.main(sys.argv[2:])
 """
@@ -197,9 +203,6 @@ def test_everything_up_to_the_bundle_works_from_a_checkout_that_cannot_be_writte
     done = python(READ_ONLY, ROOT, *build, "--precision", "int8", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "build" / "repghostnet_0_1x-32px-random" / "report.json").is_file()
-    export = ["export", CARRIED / "repghostnet_0_5x.safetensors", ROOT / "build" / "m.onnx"]
-    refused = python(READ_ONLY, ROOT, *export, cwd=tmp_path)  # the hook is not blind
-    assert refused.returncode == 1 and "Read-only file system" in refused.stderr
 
 
 # A clock that goes back.
