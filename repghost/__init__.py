@@ -76,7 +76,6 @@ if TYPE_CHECKING:
     from repghost.checkpoints.checkpoint import read_checkpoint as read_checkpoint
     from repghost.data.images.preprocess import Preprocess as Preprocess
     from repghost.network.model import RepGhostNet as RepGhostNet
-    from repghost.training.recipe import Recipe as Recipe
 
 # A row per public name: where it lives. Each is imported on first use.
 _LAZY = {
@@ -102,7 +101,6 @@ _LAZY = {
     "QatModule": "repghost.api.training.module",
     "QuantConfig": "calib.settings.config",
     "QuantizedNetwork": "repghost.api.quantized",
-    "Recipe": "repghost.training.recipe",
     "RecipeValues": "repghost.api.training.recipes",
     "RepGhostNet": "repghost.network.model",
     "Report": "repghost.api.reports",
@@ -170,7 +168,6 @@ __all__ = [
     "QatModule",
     "QuantConfig",
     "QuantizedNetwork",
-    "Recipe",
     "RecipeValues",
     "RepGhostNet",
     "Report",

@@ -32,6 +32,17 @@ reveal_type(bundle.path)
 reveal_type(model("cat.jpg"))
 reveal_type(model([model.labels]))
 reveal_type(repghost.fuse(net))
+reveal_type(q.evaluate(data.test, images=3))
+reveal_type(bundle.bench("pi@board", seconds=3))
+reveal_type(bundle.deploy("pi@board").replaced)
+reveal_type(bundle.sign(key="key.pem"))
+reveal_type(repghost.status("pi@board").versions)
+reveal_type(repghost.train("pictures", epochs=3, learning_rate=0.1).model)
+reveal_type(repghost.validate(["a.safetensors"], "pictures").measured.networks)
+bundle.verify(variant="neon")
+q.evaluate(data.test, image=3)
+repghost.train("pictures", epoch=3)
+repghost.train("pictures", epochs="3")
 wrong: int = judged.top1.top1
 repghost.quantize(net, data.calibration, imagess=3)
 """
@@ -48,6 +59,9 @@ REVEALED = (
     "repghost.api.quantized.QuantizedNetwork", "float", "tuple[calib.analysis.sensitivity_page.Row, ...]",
     "compile.bundle.verification.Verification", "pathlib.Path", "compile.bundle.host_model.Prediction",
     "list[compile.bundle.host_model.Prediction]", "torch.nn.modules.module.Module",
+    "repghost.api.shown.results.Evaluation", "repghost.api.benchmarks.asked.Benchmark", "str | None", "pathlib.Path",
+    "tuple[compile.deploy.history.Version, ...]", "repghost.network.model.RepGhostNet",
+    "tuple[repghost.validation.validate.Measured, ...]",
 )  # fmt: skip
 
 
@@ -66,4 +80,6 @@ def test_mypy_shows_a_user_the_types(tmp_path: Path) -> None:
     for found, expected in zip(shown, REVEALED, strict=True):
         assert found == expected or (expected.startswith("numpy.ndarray") and found.startswith("numpy.ndarray")), found
     errors = [line for line in lines if ": error:" in line]
-    assert len(errors) == 2 and "float" in errors[0] and "imagess" in errors[1], done.stdout
+    wrong = ("variant", "image", "epoch", "epochs", "float", "imagess")
+    assert len(errors) == len(wrong), done.stdout
+    assert all(word in error for word, error in zip(wrong, errors, strict=True)), done.stdout

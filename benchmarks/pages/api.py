@@ -54,7 +54,7 @@ GROUPS = (
     ("Images", ("open_dataset", "Dataset", "Preprocess")),
     ("Networks", ("create_model", "list_models", "RepGhostNet", "load_model", "read_checkpoint", "fuse", "export",
                   "Exported", "flops", "Counts")),
-    ("Training", ("train", "RecipeValues", "Recipe", "Trained")),
+    ("Training", ("train", "RecipeValues", "Trained")),
     ("Accuracy", ("evaluate", "compare", "Evaluation", "Comparison", "validate", "Validated", "validate_widths",
                   "ValidatedWidths")),
     ("Quantization", ("quantize", "QuantizedNetwork", "LayerSensitivities", "QuantConfig", "LayerSettings", "accuracy",

@@ -19,12 +19,13 @@ from compile.passes.layers import Layer, format_table, layers
 from compile.stages.trial import quantized_on_noise
 from repghost.api.bundles import as_path
 from repghost.errors import UsageError, option, unknown_value
+from repghost.terminal import Shown
 
 QUANTIZED, FLOAT, BUNDLE = "quantized", "float", "bundle"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Explanation:
+class Explanation(Shown):
     """The layers of a network: operator, shapes, multiply-adds, bytes of weights and arithmetic.
 
     Attributes:

@@ -186,11 +186,12 @@ class QuantizedNetwork:
         about = {"model": self.name, "checkpoint_sha256": self.network.digest, "config": self.config.to_dict()}
         return measure(self.quantized, few, self.preprocess, about, prices, progress)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: str | os.PathLike[str], *, settings: bool = True) -> Path:
         """Write the QDQ file, and its settings beside it as JSON, each whole or not at all; returns the file's path.
 
         Args:
             path: of the file, e.g. "net.qdq.onnx"; the settings lie beside it in net.qdq.config.json.
+            settings: whether they are written.
 
         Raises:
             UsageError: when the name does not end in .onnx.
@@ -198,7 +199,10 @@ class QuantizedNetwork:
         file = Path(path)
         if file.suffix != ".onnx":
             raise UsageError(f"a quantized network is written as ONNX, so {str(file)!r} has to end in .onnx.")
-        write_quantized(file, self.quantized, self.config, self.search)
+        if settings:
+            write_quantized(file, self.quantized, self.config, self.search)
+        else:
+            write_bytes_atomically(file, serialize(self.quantized.onnx))
         return file
 
     @property

@@ -28,6 +28,7 @@ from repghost.network.fuse import fuse as fuse_fully
 from repghost.network.model import RepGhostNet, repghost_model_convert
 from repghost.network.spec import BRANCHES, Branches, parse_width
 from repghost.sizes import Size
+from repghost.terminal import Shown
 from repghost.untrusted import parse_int
 
 DEFAULT_SIZE = 224
@@ -35,8 +36,8 @@ MOST_IMAGES = 65536  # of a batch
 FORMATS = ("onnx", "mnn")
 
 
-@dataclass(frozen=True, eq=False)
-class Fused:
+@dataclass(frozen=True, eq=False, repr=False)
+class Fused(Shown):
     """A network whose training branches are folded.
 
     Attributes:
@@ -56,6 +57,9 @@ class Fused:
     def form(self) -> str:
         """The form of a RepGhostNet: "deploy" or "fused"; any other network is fused."""
         return self.model.spec.form if isinstance(self.model, RepGhostNet) else "fused"
+
+    def __repr__(self) -> str:
+        return f"{type(self.model).__name__} in {self.form} form"
 
 
 def fuse(
@@ -149,8 +153,8 @@ def open_original(network: str | os.PathLike[str], width: str | None, branches: 
     return read_checkpoint(str(network), width=multiplier, branches=_checked_branches(branches))
 
 
-@dataclass(frozen=True)
-class Exported:
+@dataclass(frozen=True, repr=False)
+class Exported(Shown):
     """A float network as a file.
 
     Attributes:
@@ -166,6 +170,13 @@ class Exported:
     shape: tuple[int, ...]
     difference: float
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.shape))
+        return (
+            f"{self.path} ({self.size_bytes} bytes, input {size}); largest difference of a logit from the network: "
+            f"{self.difference:.2g}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""

@@ -138,7 +138,7 @@ def train(
             return found
         split = Split(open_dataset(wanted.data, train_split, wanted.class_map), wanted.data.name, train_split)
         followed = QatFollowed(on_qat_step, on_candidate, on_refused, tell, shown)
-        return replace(found, quantized=train_quantized_too(part, found.path, split, ranks, followed))
+        return replace(found, quantized=train_quantized_too(part, found, split, ranks, followed))
 
 
 def _place(output: Path, resume: str | os.PathLike[str]) -> tuple[Path, Resume]:

@@ -16,6 +16,7 @@ from repghost.api.quantization import quantize
 from repghost.api.quantized import QuantizedNetwork
 from repghost.api.shown.progress import Progress
 from repghost.api.training.train import calibration_count, train_quantized
+from repghost.api.training.trained import Trained
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError, option
 from repghost.training.options import Resume
@@ -85,26 +86,28 @@ def quantized_part(
 
 
 def train_quantized_too(
-    part: QatPart, checkpoint: Path, split: Split, ranks: Ranks, followed: QatFollowed
+    part: QatPart, found: Trained, split: Split, ranks: Ranks, followed: QatFollowed
 ) -> QuantizedNetwork:
     """Return the network of a finished run trained under quantization; the first process writes it.
 
     Args:
         part: how.
-        checkpoint: of the run.
+        found: the finished run; batches are no larger than its own.
         split: the images it was trained on.
         ranks: the processes of the run, which train this too.
         followed: who follows.
     """
     settings = part.settings
     few = calibration_count(split, settings.held_out, settings.seed)
-    start = quantize(checkpoint, split, images=few, seed=settings.seed, progress=followed.progress)
-    found = train_quantized(
+    start = quantize(found.path, split, images=few, seed=settings.seed, progress=followed.progress)
+    made = train_quantized(
         start, split, mode=settings.mode, epochs=settings.epochs, images=settings.images, seed=settings.seed,
+        batch=min(settings.batch, found.recipe.batch),
         device=ranks.device.type, state=part.state, resume=part.resume, on_step=followed.step,
         on_candidate=followed.candidate, on_refused=followed.refused, say=followed.say, progress=followed.progress,
     )  # fmt: skip
     if ranks.first:
-        found.save(part.output)
+        made.save(part.output, settings=False)
         part.state.unlink(missing_ok=True)
-    return found
+    ranks.wait()  # for the file
+    return made

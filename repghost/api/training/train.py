@@ -143,7 +143,7 @@ def train_quantized(
         feed = TrainingFeed(dataset, parts.training, q.preprocess, settings, Loading(workers), ranks)
         followed = follow(progress if ranks.first else False, "train", epochs * feed.images_per_epoch)
         hooks = _hooks(stack.enter_context(followed), batch * ranks.count, on_step, on_candidate, on_refused)
-        Told(say if ranks.first else silent)(few_steps(epochs * feed.steps_per_epoch))
+        Told(say if ranks.first else silent)(few_steps(epochs * feed.steps_per_epoch) if feed.steps_per_epoch else "")
         result = train_aware(
             q.network.graph if q.network.model is None else q.network.model,
             Images(q.calibration.images, held, feed),

@@ -121,6 +121,6 @@ def command(
             on_refused=shown.refused, say=lambda note: say_notes([note]), progress=False, **vars(processes),
         )  # fmt: skip
         if is_first():
-            result.save(output)
+            result.save(output, settings=False)
             tell_trained(output, result)
             state.unlink(missing_ok=True)

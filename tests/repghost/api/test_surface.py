@@ -21,6 +21,10 @@ def test_the_surface_is_the_recorded_one() -> None:
     assert found == RECORDED.read_text().splitlines()
 
 
+def test_no_argument_is_hidden_behind_others() -> None:
+    assert [line for line in surface() if "**" in line and "Unpack[" not in line] == []
+
+
 def test_the_page_is_made_from_the_docstrings() -> None:
     assert (ROOT / "docs" / "api.md").read_text() == render_api(), "python -m benchmarks.api writes it again"
 
