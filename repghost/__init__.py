@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from repghost.api.networks.counts import flops as flops
     from repghost.api.networks.creation import create_model as create_model
     from repghost.api.networks.creation import list_models as list_models
+    from repghost.api.networks.creation import load_model as load_model
     from repghost.api.quantization import quantize as quantize
     from repghost.api.quantized import QuantizedNetwork as QuantizedNetwork
     from repghost.api.reports import Report as Report
@@ -72,7 +73,6 @@ if TYPE_CHECKING:
     from repghost.api.validation import ValidatedWidths as ValidatedWidths
     from repghost.api.validation import validate as validate
     from repghost.api.validation import validate_widths as validate_widths
-    from repghost.checkpoints.checkpoint import load_model as load_model
     from repghost.checkpoints.checkpoint import read_checkpoint as read_checkpoint
     from repghost.data.images.preprocess import Preprocess as Preprocess
     from repghost.network.model import RepGhostNet as RepGhostNet
@@ -128,7 +128,7 @@ _LAZY = {
     "lint": "repghost.api.linting",
     "list_models": "repghost.api.networks.creation",
     "load": "repghost.api.models",
-    "load_model": "repghost.checkpoints.checkpoint",
+    "load_model": "repghost.api.networks.creation",
     "open_dataset": "repghost.api.dataset",
     "prepare_qat": "repghost.api.training.module",
     "quantize": "repghost.api.quantization",

@@ -36,7 +36,7 @@ What a caller can cause is an exception of `repghost.errors` with one sentence. 
 SNIPPET = """import repghost, timm
 
 data = repghost.open_dataset("pictures")  # data.train, data.calibration, data.test
-net = timm.create_model("mobilenetv3_large_100", pretrained=True)
+net = timm.create_model("mobilenetv3_large_100", pretrained=True).eval()
 repghost.evaluate(net, data.test)  # top-1, top-5, interval, per class, confusion, mistakes
 q = repghost.quantize(net, data.calibration)
 q.compare(net, data.test)  # paired change with its interval

@@ -26,8 +26,8 @@ def check_gate(bundle: Bundle, limit_points: float = DROP_LIMIT_POINTS) -> str:
     reason = refusal(bundle.manifest, limit_points)
     if reason:
         raise AccuracyGateError(
-            f"{bundle.path} may not be deployed: {reason}. Build it with pictures that judge it (repghost "
-            f"compile --data DIR), or say {option('accept_unmeasured', True)}."
+            f"{bundle.path} may not be deployed: {reason}. Compile it with pictures that judge it "
+            f"({option('data', 'DIR')}), or say {option('accept_unmeasured', True)}."
         )
     evaluated = _evaluated(bundle.manifest, bundle.manifest["accuracy"])
     return f"top-1 {evaluated['top1']:.2%}" if evaluated else "measured"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 from calib.importer.names import ONNX
@@ -35,6 +37,20 @@ def bundle_path(bundle: BundleLike) -> Path:
     if isinstance(path, Path):
         return path
     raise UsageError(f"a bundle is its folder or what repghost.compile returned, not {type(bundle).__name__}.")
+
+
+@contextmanager
+def as_file(network: object) -> Iterator[Path]:
+    """Give the path of a network: itself, the folder of a bundle, or for a while a QDQ file of a quantized network.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    if hasattr(network, "quantized") and hasattr(network, "save"):
+        with TemporaryDirectory(prefix="repghost-") as folder:
+            yield network.save(Path(folder) / "network.qdq.onnx", settings=False)
+    else:
+        yield bundle_path(network)
 
 
 def as_paths(bundles: BundleLike | Sequence[BundleLike]) -> tuple[Path, ...]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from calib.importer.names import is_named
 from calib.importer.onnx_file import is_quantized
@@ -17,9 +17,13 @@ from compile.frontend.qdq_file import read_qdq_as_given
 from compile.passes import explain as explain_graph
 from compile.passes.layers import Layer, format_table, layers
 from compile.stages.trial import quantized_on_noise
-from repghost.api.bundles import as_path
+from repghost.api.bundles import as_file, as_path
 from repghost.errors import UsageError, option, unknown_value
 from repghost.terminal import Shown
+
+if TYPE_CHECKING:
+    from repghost.api.compiled import CompiledBundle
+    from repghost.api.quantized import QuantizedNetwork
 
 QUANTIZED, FLOAT, BUNDLE = "quantized", "float", "bundle"
 
@@ -64,7 +68,7 @@ class Explanation(Shown):
 
 
 def explain(
-    network: str | os.PathLike[str],
+    network: str | os.PathLike[str] | CompiledBundle | QuantizedNetwork,
     *,
     variant: str | None = None,
     preprocess: str | os.PathLike[str] | None = None,
@@ -72,8 +76,9 @@ def explain(
     """Return the layers of a network, with costs, arithmetic, and the reason for each that integers cannot compute.
 
     Args:
-        network: a QDQ file, the folder of a bundle, a float ONNX file, or "timm:NAME" or "torchvision:NAME", which gets
-            random weights; a float network is quantized on noise first, to see what its layers become.
+        network: what `repghost.quantize` or `compile` returned, a QDQ file, the folder of a bundle, a float ONNX file,
+            or "timm:NAME" or "torchvision:NAME", which gets random weights; a float network is quantized on noise
+            first, to see what its layers become.
         variant: the instruction set of a bundle to show; None: its fastest.
         preprocess: JSON, for a file that does not say how images are prepared.
 
@@ -81,26 +86,30 @@ def explain(
         UsageError: when the network cannot be read, or an argument has no effect on it.
         IntegrityError: when a bundle was changed.
     """
-    path, given = Path(network), as_path(preprocess)
+    with as_file(network) as path:
+        found = _explained(path, variant, as_path(preprocess))
+    return replace(found, source=str(getattr(network, "name", path))) if hasattr(network, "quantized") else found
+
+
+def _explained(path: Path, variant: str | None, given: Path | None) -> Explanation:
+    """Return the layers of a file, a folder or a name."""
     if path.is_dir():
-        if preprocess is not None:
-            raise UsageError(
-                f"{option('preprocess', preprocess)} has no effect: a bundle says how pictures are prepared."
-            )
+        if given is not None:
+            raise UsageError(f"{option('preprocess', given)} has no effect: a bundle says how pictures are prepared.")
         return _of_bundle(path, variant)
     if variant is not None:
         raise UsageError(
             f"{option('variant', variant)} needs the folder of a bundle, not {path}: a QDQ file is not compiled."
         )
-    if not is_named(str(network)) and is_quantized(path):
+    if not is_named(str(path)) and is_quantized(path):
         rows, digest = _layers_of(path, given)
-        return Explanation(str(network), QUANTIZED, digest, rows, {})
+        return Explanation(str(path), QUANTIZED, digest, rows, {})
     notes: list[str] = []
     with TemporaryDirectory(prefix="repghost-explain-") as folder:
         file = Path(folder) / "trial.qdq.onnx"
-        file.write_bytes(quantized_on_noise(str(network), given, notes.append))
+        file.write_bytes(quantized_on_noise(str(path), given, notes.append))
         rows, digest = _layers_of(file, None)
-    return Explanation(str(network), FLOAT, digest, rows, {}, tuple(note.removeprefix("note: ") for note in notes))
+    return Explanation(str(path), FLOAT, digest, rows, {}, tuple(note.removeprefix("note: ") for note in notes))
 
 
 def _of_bundle(path: Path, variant: str | None) -> Explanation:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compile.tensorrt.jetpack import check_board, check_dla, find_board, find_jetpack
 from compile.tensorrt.lint.check import LintResult, lint_file
+from repghost.api.bundles import as_file
 from repghost.errors import UsageError, unknown_value
 from repghost.terminal import Shown
+
+if TYPE_CHECKING:
+    from repghost.api.quantized import QuantizedNetwork
 
 RUNTIMES = ("tensorrt",)
 
@@ -55,7 +59,7 @@ class Lint(Shown):
 
 
 def lint(
-    file: str | os.PathLike[str],
+    file: str | os.PathLike[str] | QuantizedNetwork,
     *,
     runtime: str,
     jetpack: str = "6",
@@ -68,7 +72,7 @@ def lint(
     Neither the runtime nor the device is needed.
 
     Args:
-        file: the ONNX file.
+        file: the ONNX file, or what `repghost.quantize` returned.
         runtime: whose rules: "tensorrt".
         jetpack: whose TensorRT has to read it: "5", "6" or "7".
         as_float: the file is float on purpose; int8 is not asked for.
@@ -86,4 +90,7 @@ def lint(
         check_board(module, row)
         if dla:
             check_dla(module)
-    return Lint(Path(file), runtime, row.name, lint_file(Path(file), row, not as_float and not dla, dla))
+    with as_file(file) as path:
+        result = lint_file(path, row, not as_float and not dla, dla)
+    shown = Path(str(getattr(file, "name", path))) if hasattr(file, "quantized") else path
+    return Lint(shown, runtime, row.name, result)

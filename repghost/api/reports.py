@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from compile.report.run_page import render_report
 from compile.report.run_report import JSON_FILE, read_report
@@ -26,8 +26,12 @@ from compile.tensorrt.report import read_page
 from repghost.api.bundles import Say, as_path
 from repghost.errors import AccuracyGateError, IntegrityError, UsageError
 
+if TYPE_CHECKING:
+    from repghost.api.compiled import CompiledBundle
+
 MARGIN_POINTS, MARGIN_TIME = 0.1, 0.1  # that a new summary may be worse by: points of top-1, share of a time
 RUN_FORMATS = ("md", "json")
+RunLike: TypeAlias = "str | os.PathLike[str] | CompiledBundle"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -104,7 +108,7 @@ class Report:
 
 
 def report(
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    paths: RunLike | Sequence[RunLike],
     *,
     max_drop: float | None = None,
     compare: str | os.PathLike[str] | None = None,
@@ -115,7 +119,8 @@ def report(
     """Return the report of a run, or one page over runs, benchmarks, counts and boards: which network for what.
 
     Args:
-        paths: the folder of a run; or folders of runs, the folder that holds them, and JSON of benchmarks.
+        paths: the folder of a run, or what `repghost.compile` returned; or several: folders of runs, the folder that
+            holds them, and JSON of benchmarks.
         max_drop: points of top-1 that int8 may lose; `Report.check` raises where one loses more.
         compare: an earlier page's report.json; the sentences say what changed.
         margin_points: points of top-1 that may be lost against it.
@@ -126,8 +131,8 @@ def report(
         UsageError: when there is nothing to report on.
         IntegrityError: when a report is damaged.
     """
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    places = tuple(map(Path, given))
+    given: list[Any] = list(paths) if isinstance(paths, list | tuple) else [paths]
+    places = tuple(Path(getattr(it, "folder", it)) for it in given)
     if not places:
         raise UsageError(
             "report on what? Give the folder of a run, or 'build' for all of them; 'repghost report --build' makes "

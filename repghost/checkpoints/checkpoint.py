@@ -147,27 +147,9 @@ def write_checkpoint(
     return hashlib.sha256(data).hexdigest()
 
 
-def load_model(
-    path: str | Path,
-    *,
-    width: float | None = None,
-    form: Form | None = None,
-    branches: Branches | None = None,
-    prefer_ema: bool = True,
-) -> RepGhostNet:
-    """Return the network of a weight file in evaluation mode.
-
-    Args:
-        path: the file; it and what follows as in `read_checkpoint`.
-        width: refuse another width.
-        form: refuse another form.
-        branches: of a train form that does not tell.
-        prefer_ema: take the averaged weights where there are both kinds.
-
-    Raises:
-        UsageError: as `read_checkpoint` does.
-    """
-    return build_model(read_checkpoint(path, width=width, form=form, branches=branches, prefer_ema=prefer_ema))
+def load_model(path: str | Path, *, width: float | None = None, form: Form | None = None) -> RepGhostNet:
+    """Return the network of a weight file in evaluation mode; arguments and errors as `read_checkpoint`."""
+    return build_model(read_checkpoint(path, width=width, form=form))
 
 
 def _own_header(content: WeightFile) -> dict[str, Any]:

@@ -1,8 +1,10 @@
-"""Networks by name: `repghost.create_model` and `repghost.list_models`."""
+"""Networks by name, and of a weight file: `repghost.create_model`, `list_models` and `load_model`."""
 
 from __future__ import annotations
 
+import os
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -10,12 +12,12 @@ from torch import nn
 from calib.importer.libraries.named import create_network, imagenet_labels, load_named, look_up
 from calib.importer.names import PRETRAINED, TIMM, TORCHVISION, is_named
 from repghost.api.networks.opened import IMAGENET_CLASSES, with_facts
-from repghost.checkpoints.checkpoint import build_model
+from repghost.checkpoints.checkpoint import build_model, read_checkpoint
 from repghost.checkpoints.timm_hub import fetch
-from repghost.data.images.preprocess import IMAGENET
+from repghost.data.images.preprocess import IMAGENET, Preprocess
 from repghost.errors import UsageError
 from repghost.network.model import RepGhostNet
-from repghost.network.spec import WIDTHS, Branches, parse_width
+from repghost.network.spec import WIDTHS, Branches, Form, parse_width
 
 
 def create_model(
@@ -140,3 +142,29 @@ def _feature_maps(name: str, pretrained: bool) -> nn.Module:
         if missing:
             raise UsageError(f"timm calls the feature maps of {name} otherwise; use timm.create_model for them.")
     return with_facts(maps.eval(), library.recipe(network).preprocess, None)
+
+
+def load_model(
+    path: str | os.PathLike[str],
+    *,
+    width: float | None = None,
+    form: Form | None = None,
+    branches: Branches | None = None,
+    prefer_ema: bool = True,
+) -> RepGhostNet:
+    """Return the network of a weight file in evaluation mode, with its preprocessing and labels where they are known.
+
+    Args:
+        path: the file; it and what follows as in `repghost.read_checkpoint`.
+        width: refuse another width.
+        form: refuse another form.
+        branches: of a train form that does not tell.
+        prefer_ema: take the averaged weights where there are both kinds.
+
+    Raises:
+        UsageError: as `repghost.read_checkpoint` does.
+    """
+    found = read_checkpoint(Path(path), width=width, form=form, branches=branches, prefer_ema=prefer_ema)
+    model = build_model(found)
+    with_facts(model, Preprocess.from_dict(found.preprocess) if found.preprocess else None, found.labels)
+    return model

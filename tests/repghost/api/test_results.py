@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import get_type_hints
 
+import numpy as np
 import pytest
 
 import repghost
 from compile.deploy.ssh.address import BoardAddress
+from repghost.api.networks.opened import known_labels, preprocess_of
+from repghost.checkpoints.checkpoint import write_checkpoint
+from repghost.errors import UsageError
 from repghost.terminal import Shown
+from tests.support.small_classifier import image, small_classifier
 
 SETTINGS = {"LayerSettings", "Preprocess", "QuantConfig"}  # what is given, not what is returned
 RESULTS = sorted(
@@ -48,3 +54,22 @@ def test_a_notebook_shows_foreign_text_as_text() -> None:
     assert found._repr_html_() == f"<pre>{repr(found).replace('<', '&lt;').replace('>', '&gt;')}</pre>"
     assert isinstance(found, Shown) and found.to_dict()["model"] == "<b>net</b>"
     assert get_type_hints(Shown._repr_html_)["return"] is str
+
+
+def test_what_was_returned_is_taken_where_a_path_is(tmp_path: Path) -> None:
+    q = repghost.quantize(small_classifier(), np.stack([image("red", seed) for seed in range(4)]))
+    file = q.save(tmp_path / "net.qdq.onnx")
+    shown, of_file = repghost.explain(q), repghost.explain(file)
+    assert shown.layers == of_file.layers and shown.digest == q.digest and shown.source == q.name
+    found = repghost.lint(q, runtime="tensorrt", as_float=True)
+    assert found.result == repghost.lint(file, runtime="tensorrt", as_float=True).result and found.file == Path(q.name)
+    with pytest.raises(UsageError, match="not Sequential"):
+        repghost.explain(small_classifier())  # type: ignore[arg-type]
+
+
+def test_a_weight_file_keeps_how_its_images_are_prepared(tmp_path: Path) -> None:
+    preprocess = repghost.Preprocess(size=32, resize=40)
+    net = repghost.RepGhostNet(0.1, 3).eval()
+    write_checkpoint(tmp_path / "net.safetensors", net, preprocess.to_dict(), ("a", "b", "c"), {})
+    found = repghost.load_model(tmp_path / "net.safetensors")
+    assert preprocess_of(found) == preprocess and known_labels(found, 3) == ("a", "b", "c")
