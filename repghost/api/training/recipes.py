@@ -77,9 +77,9 @@ class RecipeValues(TypedDict, total=False):
         accumulate: batches per step.
         freeze: "bn" or "backbone" do not learn.
         teacher: also learn from its predictions: "timm:NAME", a checkpoint or an ONNX file.
-        distillation: the teacher's share of the loss.
-        distillation_kind: "soft" compares probabilities, "hard" with the teacher's class.
-        temperature: of the soft comparison.
+        distill_alpha: the teacher's share of the loss.
+        distill_kind: "soft" compares probabilities, "hard" with the teacher's class.
+        distill_temperature: of the soft comparison.
         img_size: pixels of the input.
         input_size: 3, height and width of the input.
         crop_pct: input size / resize, when judging.
@@ -145,9 +145,9 @@ class RecipeValues(TypedDict, total=False):
     accumulate: int
     freeze: str
     teacher: str
-    distillation: float
-    distillation_kind: str
-    temperature: float
+    distill_alpha: float
+    distill_kind: str
+    distill_temperature: float
     img_size: int
     input_size: tuple[int, int, int]
     crop_pct: float
@@ -157,7 +157,13 @@ class RecipeValues(TypedDict, total=False):
 
 
 OF_PREPROCESS = ("img_size", "input_size", "crop_pct", "mean", "std", "interpolation")
-SPELLED = {"amp_dtype": "amp"}  # fields of a recipe that arguments call otherwise, as `train_quantized` does
+# Fields of a recipe that arguments call otherwise, as those of `train_quantized`.
+SPELLED = {
+    "amp_dtype": "amp",
+    "distill_alpha": "distillation",
+    "distill_kind": "distillation_kind",
+    "distill_temperature": "temperature",
+}
 _AUGMENTING = (  # all off with no_aug
     "scale", "ratio", "hflip", "vflip", "color_jitter", "aa", "reprob", "remode", "recount", "train_interpolation",
 )  # fmt: skip
@@ -263,11 +269,11 @@ _NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         ),
         "{mixup} and {cutmix}",
     ),
-    "distillation": (_is_taught, "{teacher}"),
-    "distillation_kind": (_is_taught, "{teacher}"),
-    "temperature": (
+    "distill_alpha": (_is_taught, "{teacher}"),
+    "distill_kind": (_is_taught, "{teacher}"),
+    "distill_temperature": (
         lambda recipe: _is_taught(recipe) and recipe.teaching.distillation_kind == "soft",
-        "{teacher} and {distillation_kind soft}",
+        "{teacher} and {distill_kind soft}",
     ),
     "cutmix": (lambda recipe: recipe.augmentation.cutmix_minmax is None, "a run without {cutmix_minmax}"),
 }

@@ -88,9 +88,9 @@ FLAGS: tuple[Flag, ...] = (
     Flag("accumulate", ("--accumulate", "--grad-accum-steps"), int, "Batches per step."),
     Flag("freeze", ("--freeze",), str, "bn or backbone do not learn."),
     Flag("teacher", ("--teacher",), str, "Also learn from its predictions: timm:NAME, a checkpoint or an ONNX file."),
-    Flag("distillation", ("--distillation", "--distill-alpha"), float, "The teacher's share of the loss, 0.5."),
-    Flag("distillation_kind", ("--distillation-kind", "--distill-kind"), str, "soft: probabilities; hard: its class."),
-    Flag("temperature", ("--temperature", "--distill-temperature"), float, "Of the soft comparison, 1."),
+    Flag("distill_alpha", ("--distillation", "--distill-alpha"), float, "The teacher's share of the loss, 0.5."),
+    Flag("distill_kind", ("--distillation-kind", "--distill-kind"), str, "soft: probabilities; hard: its class."),
+    Flag("distill_temperature", ("--temperature", "--distill-temperature"), float, "Of the soft comparison, 1."),
 )
 
 PREPROCESS_FLAGS: tuple[Flag, ...] = (

@@ -10,7 +10,9 @@ import click
 import pytest
 
 import repghost
+from repghost.api.training.recipes import SPELLED as OF_TRAINING
 from repghost.cli import cli
+from repghost.commands.quantization.qat import SPELLED as OF_QAT
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "accuracy": repghost.accuracy, "bench": repghost.bench, "compile": repghost.compile, "deploy": repghost.deploy,
@@ -87,6 +89,10 @@ def test_every_value_of_a_recipe_is_an_option() -> None:
     assert sorted(set(repghost.RecipeValues.__annotations__) - known) == []
     said = repghost.RecipeValues.__doc__ or ""
     assert [name for name in repghost.RecipeValues.__annotations__ if f"{name}: " not in said] == []
+
+
+def test_both_trainings_call_a_value_alike() -> None:
+    assert {field: name for name, field in OF_TRAINING.items()} == OF_QAT
 
 
 def same(option: click.Option, default: object) -> bool:
