@@ -25,6 +25,7 @@ from compile.machine.facts import cpu_flags
 from compile.targets.table import ARM64, Target, host_target
 from tests.support import ROOT
 from tests.support.fake_bundle import fake_files, fake_sections
+from tests.support.forked_commands import ForkedCommands, forked_commands
 from tests.support.remembered_ranges import remember
 from tests.support.two_processes import TwoProcesses
 
@@ -123,6 +124,19 @@ def emulator() -> Emulator:
     if found is None:
         pytest.skip("no qemu-aarch64 with an arm64 C library; 'repghost doctor' says how to get one")
     return found
+
+
+@pytest.fixture(scope="session")
+def forked() -> Iterator[ForkedCommands]:
+    with forked_commands() as commands:
+        yield commands
+
+
+@pytest.fixture
+def in_children(forked: ForkedCommands) -> Iterator[ForkedCommands]:
+    """Commands in children of a process that has imported what they take, for every test of a run."""
+    yield forked
+    forked.stop()
 
 
 @pytest.fixture(scope="session")

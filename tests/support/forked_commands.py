@@ -9,21 +9,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.support.training_commands import environment
 
 LIMIT = 300  # seconds that a command may take
-TRAINING = ("repghost.commands.training.train", "repghost.training.train")
-QAT = ("repghost.commands.quantization.qat", "repghost.api.training.train")
+MODULES = ("repghost.training.train", "repghost.api.training.train", "repghost.api.quantization")
 
 
 class ForkedCommands:
-    """Starts one command after the other; `modules` are imported before the first."""
+    """Starts one command after the other."""
 
-    def __init__(self, modules: Sequence[str]) -> None:
-        command = [sys.executable, "-m", "tests.support.forked_commands", *modules]
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "tests.support.forked_commands"]
         pipe = subprocess.PIPE
         self.process = 0
         self.server = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment())
@@ -38,7 +37,16 @@ class ForkedCommands:
 
     def wait(self) -> int:
         """Return the exit code of the command that was started last, or the negative number of its signal."""
+        self.process = 0
         return self._read()
+
+    def stop(self) -> None:
+        """Kill a command that nobody has waited for."""
+        if self.process:
+            with suppress(ProcessLookupError):
+                os.kill(self.process, signal.SIGKILL)
+            self.process = 0
+            self._read()
 
     def _read(self) -> int:
         assert self.server.stdout is not None
@@ -46,15 +54,11 @@ class ForkedCommands:
 
 
 @contextmanager
-def forked_commands(modules: Sequence[str] = TRAINING) -> Iterator[ForkedCommands]:
-    """Hold the process for some commands; one that still runs is killed."""
-    commands = ForkedCommands(modules)
+def forked_commands() -> Iterator[ForkedCommands]:
+    """Hold the process that starts commands."""
+    commands = ForkedCommands()
     with commands.server:  # closes the pipes, upon which it ends
-        try:
-            yield commands
-        finally:
-            if commands.process and is_running(commands.process):
-                os.kill(commands.process, signal.SIGKILL)
+        yield commands
 
 
 def is_running(process: int) -> bool:
@@ -66,7 +70,7 @@ def serve() -> None:
     """Start what each line says, and tell its number and its exit code."""
     from repghost.cli import main
 
-    for name in sys.argv[1:]:
+    for name in MODULES:
         importlib.import_module(name)
 
     for line in sys.stdin:

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -22,7 +21,7 @@ from compile.passes import lower
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.network.fuse import fuse
 from repghost.network.model import repghost_model_convert
-from tests.support.forked_commands import QAT, ForkedCommands, forked_commands, is_running
+from tests.support.forked_commands import ForkedCommands, is_running
 from tests.support.lively_network import lively_model
 from tests.support.qat_command import PREPROCESS, data, qat
 from tests.support.training_commands import finish
@@ -109,12 +108,6 @@ def test_the_symmetric_policy_stays_symmetric_after_training(mode: str, data: Pa
     assert zero_points and not any(it.any() for it in zero_points)
     assert lower(read_qdq(output)).operators
     assert {entry.key for entry in file.metadata_props} >= {qdq.DIGEST, qdq.QUANTIZATION}
-
-
-@pytest.fixture(scope="module")
-def in_children() -> Iterator[ForkedCommands]:
-    with forked_commands(QAT) as commands:
-        yield commands
 
 
 STOPPED = ("--batch", "2", "--epochs", "3", "--learning-rate", "0.01", "--recovery-interval", "5")

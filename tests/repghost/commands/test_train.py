@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from repghost.checkpoints.checkpoint import read_checkpoint
 from repghost.cli import cli
-from tests.support.forked_commands import forked_commands, is_running
+from tests.support.forked_commands import ForkedCommands, is_running
 from tests.support.image_folders import make_set
 
 
@@ -95,21 +95,20 @@ def test_train_names_what_is_wrong(tmp_path: Path, more: list[str], message: str
 
 
 @pytest.mark.slow
-def test_a_signal_stops_between_steps_and_resume_goes_on(tmp_path: Path) -> None:
+def test_a_signal_stops_between_steps_and_resume_goes_on(tmp_path: Path, in_children: ForkedCommands) -> None:
     data, sizes = (
         make_set(tmp_path / "data"),
         ["--epochs", "500", "--batch", "32", "--held-out", "40", "--width", "0.25"],
     )
-    with forked_commands() as commands:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            output, said = tmp_path / f"run {number}", tmp_path / f"errors {number}"
-            process = commands.start(["train", "--data", str(data), "--output", str(output), *sizes], said)
-            deadline = time.monotonic() + 120
-            while not (output / "state.pt").exists():
-                assert is_running(process) and time.monotonic() < deadline, said.read_text()
-                time.sleep(0.05)
-            os.kill(process, number)
-            assert commands.wait() == 128 + number
-            assert "--resume" in said.read_text() and "Traceback" not in said.read_text()
-            files = sorted(path.name for path in output.iterdir() if path.is_file())
-            assert files == ["best.safetensors", "log.csv", "log.jsonl", "state.pt"]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        output, said = tmp_path / f"run {number}", tmp_path / f"errors {number}"
+        process = in_children.start(["train", "--data", str(data), "--output", str(output), *sizes], said)
+        deadline = time.monotonic() + 120
+        while not (output / "state.pt").exists():
+            assert is_running(process) and time.monotonic() < deadline, said.read_text()
+            time.sleep(0.05)
+        os.kill(process, number)
+        assert in_children.wait() == 128 + number
+        assert "--resume" in said.read_text() and "Traceback" not in said.read_text()
+        files = sorted(path.name for path in output.iterdir() if path.is_file())
+        assert files == ["best.safetensors", "log.csv", "log.jsonl", "state.pt"]

@@ -18,7 +18,7 @@ from repghost.distributed.ranks import Ranks
 from repghost.network.model import RepGhostNet
 from repghost.training.state.state import read_state
 from tests.support import training_processes as processes
-from tests.support.forked_commands import forked_commands, is_running
+from tests.support.forked_commands import ForkedCommands, is_running
 from tests.support.training_commands import environment, single, torchrun
 from tests.support.training_sets import make_tree, tiny_recipe
 from tests.support.two_processes import TwoProcesses
@@ -154,21 +154,20 @@ def test_a_killed_process_does_not_leave_the_other_waiting(data: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_kills_at_any_moment_change_nothing(data: Path, tmp_path: Path) -> None:
+def test_kills_at_any_moment_change_nothing(data: Path, tmp_path: Path, in_children: ForkedCommands) -> None:
     more = ("-b", "8", "--epochs", "4", "--recovery-interval", "2")
     assert here(single(data, tmp_path / "whole", *more)).exit_code == 0
     state, words = tmp_path / "run" / "state.pt", single(data, tmp_path / "run", *more, "--resume", "auto")[3:]
-    with forked_commands() as commands:
-        for attempt, kind in enumerate([signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]):
-            before = state.stat().st_mtime_ns if state.exists() else 0
-            process, deadline = commands.start(words, tmp_path / "errors"), time.monotonic() + 180
-            while is_running(process) and (not state.exists() or state.stat().st_mtime_ns == before):
-                assert time.monotonic() < deadline
-                time.sleep(0.005)
-            time.sleep(0.013 * attempt)
-            with suppress(ProcessLookupError):
-                os.kill(process, kind)
-            commands.wait()
+    for attempt, kind in enumerate([signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]):
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        process, deadline = in_children.start(words, tmp_path / "errors"), time.monotonic() + 180
+        while is_running(process) and (not state.exists() or state.stat().st_mtime_ns == before):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        time.sleep(0.013 * attempt)
+        with suppress(ProcessLookupError):
+            os.kill(process, kind)
+        in_children.wait()
     assert CliRunner().invoke(cli, words).exit_code == 0
     whole, stopped = (read_checkpoint(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
     assert all(torch.equal(whole.state_dict[name], stopped.state_dict[name]) for name in whole.state_dict)
