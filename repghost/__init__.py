@@ -56,12 +56,12 @@ if TYPE_CHECKING:
     from repghost.api.sensitivity import LayerSensitivities as LayerSensitivities
     from repghost.api.shown.results import Comparison as Comparison
     from repghost.api.shown.results import Evaluation as Evaluation
-    from repghost.api.training.detection import DetectorEvaluation as DetectorEvaluation
-    from repghost.api.training.detection import ExportedDetector as ExportedDetector
-    from repghost.api.training.detection import TrainedDetector as TrainedDetector
     from repghost.api.training.detection import evaluate_detector as evaluate_detector
     from repghost.api.training.detection import export_detector as export_detector
     from repghost.api.training.detection import train_detector as train_detector
+    from repghost.api.training.detectors import DetectorEvaluation as DetectorEvaluation
+    from repghost.api.training.detectors import ExportedDetector as ExportedDetector
+    from repghost.api.training.detectors import TrainedDetector as TrainedDetector
     from repghost.api.training.float_training import train as train
     from repghost.api.training.module import QatModule as QatModule
     from repghost.api.training.module import convert as convert
@@ -86,12 +86,12 @@ _LAZY = {
     "Counts": "repghost.api.networks.counts",
     "Dataset": "repghost.api.dataset",
     "Deployment": "compile.deploy.install",
-    "DetectorEvaluation": "repghost.api.training.detection",
+    "DetectorEvaluation": "repghost.api.training.detectors",
     "Diagnosis": "repghost.api.boards.diagnosis",
     "Evaluation": "repghost.api.shown.results",
     "Explanation": "repghost.api.explanation",
     "Exported": "repghost.api.networks.conversion",
-    "ExportedDetector": "repghost.api.training.detection",
+    "ExportedDetector": "repghost.api.training.detectors",
     "Inventory": "compile.deploy.inventory",
     "LayerSensitivities": "repghost.api.sensitivity",
     "LayerSettings": "calib.settings.config",
@@ -106,7 +106,7 @@ _LAZY = {
     "Report": "repghost.api.reports",
     "Rollback": "compile.deploy.rollback",
     "Trained": "repghost.api.training.trained",
-    "TrainedDetector": "repghost.api.training.detection",
+    "TrainedDetector": "repghost.api.training.detectors",
     "Validated": "repghost.api.validation",
     "ValidatedWidths": "repghost.api.validation",
     "Verification": "compile.bundle.verification",

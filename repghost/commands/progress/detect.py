@@ -31,7 +31,7 @@ class DetectProgress:
 
     def epoch(self, record: DetectionEpoch) -> None:
         """Show what an epoch achieved."""
-        from repghost.api.training.detection import percent
+        from repghost.api.training.detectors import percent
 
         evaluated = "" if record.boxes is None else f", AP of boxes {percent(record.boxes.ap)}"
         if record.masks is not None:
