@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -211,6 +211,9 @@ class Dataset:
         return {"path": str(self.path), "splits": {split: getattr(self, split).to_dict() for split in self.splits}}
 
 
+SetLike: TypeAlias = str | os.PathLike[str] | Dataset
+
+
 def open_dataset(path: str | os.PathLike[str], class_map: str | os.PathLike[str] | None = None) -> Dataset:
     """Return a set of labelled images with its splits as attributes: train, calibration, test.
 
@@ -227,3 +230,23 @@ def open_dataset(path: str | os.PathLike[str], class_map: str | os.PathLike[str]
     if len(lacks) == len(SPLITS):
         raise UsageError(lacks[-1])
     return found
+
+
+def place_of(data: SetLike, class_map: str | os.PathLike[str] | None = None) -> tuple[Path, Path | None]:
+    """Return the path of a set and its file of classes, for functions that open several of its splits.
+
+    Args:
+        data: the path, or what `open_dataset` returned.
+        class_map: in place of the set's own.
+
+    Raises:
+        UsageError: for anything else, e.g. one split.
+    """
+    given = None if class_map is None else Path(class_map)
+    if isinstance(data, Dataset):
+        return data.path, given or data.class_map
+    if isinstance(data, str | os.PathLike):
+        return Path(data), given
+    raise UsageError(
+        f"data is the path of a set of pictures, or what repghost.open_dataset returned, not {type(data).__name__}."
+    )

@@ -13,6 +13,7 @@ from compile.accuracy.evidence import JSON_FILE, PAGE_FILE, Plan, run_accuracy
 from compile.accuracy.methods import choose_methods
 from repghost.api.accepted.calibration import CALIBRATION_IMAGES
 from repghost.api.bundles import Say, as_path, silent
+from repghost.api.dataset import SetLike, place_of
 from repghost.errors import UsageError
 from repghost.terminal import Shown
 
@@ -55,7 +56,7 @@ class AccuracyEvidence(Shown):
 
 def accuracy(
     networks: str | Sequence[str],
-    data: str | os.PathLike[str],
+    data: SetLike,
     *,
     preprocess: str | os.PathLike[str] | None = None,
     weights: str | None = None,
@@ -79,7 +80,7 @@ def accuracy(
 
     Args:
         networks: checkpoints with their branches, float ONNX files, "timm:NAME" or "torchvision:NAME".
-        data: the path of a set of images with a split to judge by.
+        data: a set of images with a split to judge by: what `repghost.open_dataset` returned, or its path.
         preprocess: a JSON file, for a checkpoint that has none.
         weights: of a name: a weight file, or "pretrained".
         class_order: of a network that does not name its classes.
@@ -108,11 +109,12 @@ def accuracy(
     chosen = choose_methods(tuple(methods))
     if again:
         choose_methods(tuple(again))
+    path, classes = place_of(data, class_map)
     plan = Plan(
-        checkpoints=named, data=Path(data), methods=chosen, again=tuple(again), measurements=Path(cells),
+        checkpoints=named, data=path, methods=chosen, again=tuple(again), measurements=Path(cells),
         pythons=tuple(python.absolute() for python in found) or (Path(sys.executable),), calibration_images=images,
         test_images=test_images, arm64=arm64, preprocess=as_path(preprocess), kept=kept, add=add,
-        class_order=class_order, class_map=as_path(class_map), weights=weights,
+        class_order=class_order, class_map=classes, weights=weights,
     )  # fmt: skip
     values = run_accuracy(plan, Path(docs), say)
     return AccuracyEvidence(values, Path(docs) / JSON_FILE, Path(docs) / PAGE_FILE)

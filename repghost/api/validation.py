@@ -12,6 +12,7 @@ from calib.importer.names import is_library_or_onnx, is_named
 from calib.importer.onnx_file import is_quantized
 from compile.stages.predictors import open_bundle, open_float, open_qdq
 from repghost.api.bundles import as_path
+from repghost.api.dataset import SetLike, place_of
 from repghost.api.shown.notes import warn_of
 from repghost.api.shown.progress import Progress, follow
 from repghost.data import ImageSet, open_dataset
@@ -123,7 +124,7 @@ class _Wanted:
 
 def validate(
     networks: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    data: str | os.PathLike[str],
+    data: SetLike,
     *,
     split: str = "test",
     images: int | None = None,
@@ -148,7 +149,7 @@ def validate(
 
     Args:
         networks: a checkpoint, a float or a QDQ file, the folder of a bundle, "timm:NAME"; or several.
-        data: the path of a set of images.
+        data: a set of images: what `repghost.open_dataset` returned, or its path.
         split: of the set.
         images: how many are read, equally many of each class; None: all.
         seed: chooses them.
@@ -177,14 +178,15 @@ def validate(
         split, images, seed, as_path(preprocess), multiplier, None if weights is None else str(weights), batch,
         compiled, Path(cache), class_order, progress,
     )  # fmt: skip
+    path, classes = place_of(data, class_map)
     with join(device, dist_timeout) as ranks:
-        found = _measure(named, open_dataset(Path(data), split, as_path(class_map)), wanted, ranks)
-    return Validated(str(data), split, found)
+        found = _measure(named, open_dataset(path, split, classes), wanted, ranks)
+    return Validated(str(path), split, found)
 
 
 def validate_widths(
     all_widths: str | os.PathLike[str],
-    data: str | os.PathLike[str],
+    data: SetLike,
     *,
     split: str = "test",
     images: int | None = None,
@@ -203,7 +205,7 @@ def validate_widths(
 
     Args:
         all_widths: the folder; a QDQ file with the .qdq.onnx name of a checkpoint is measured with it.
-        data: the path of a set of images; this and what follows as in `repghost.validate`.
+        data: a set of images; this and what follows as in `repghost.validate`.
         split: of the set.
         images: how many are read.
         seed: chooses them.
@@ -223,15 +225,16 @@ def validate_widths(
     wanted = _Wanted(
         split, images, seed, as_path(preprocess), None, None, batch, compiled, Path(cache), class_order, progress
     )
+    path, classes = place_of(data, class_map)
     with join(device, dist_timeout) as ranks:
-        dataset = open_dataset(Path(data), split, as_path(class_map))
+        dataset = open_dataset(path, split, classes)
 
         def of_width(files: WidthFiles) -> Validation:
             paths = [path for path in (files.checkpoint, files.quantized) if path is not None]
             return _measure(paths, dataset, wanted, ranks)
 
         rows = rows_of_widths(Path(all_widths), of_width)
-    return ValidatedWidths(str(data), tuple(rows))
+    return ValidatedWidths(str(path), tuple(rows))
 
 
 def _measure(

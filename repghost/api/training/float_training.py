@@ -11,7 +11,7 @@ from typing import Unpack
 from calib.qat.candidates import Candidate
 from calib.qat.loop import QatStep
 from repghost.api.bundles import Say, as_path, silent
-from repghost.api.dataset import Split
+from repghost.api.dataset import SetLike, Split, place_of
 from repghost.api.shown.notes import Told
 from repghost.api.shown.progress import Progress
 from repghost.api.training.quantized_too import QatFollowed, quantized_part, train_quantized_too
@@ -31,7 +31,7 @@ OUTPUT = "runs/train"
 
 
 def train(
-    data: str | os.PathLike[str],
+    data: SetLike,
     recipe: str | Recipe = "demo",
     *,
     output: str | os.PathLike[str] = OUTPUT,
@@ -75,7 +75,7 @@ def train(
     torchrun started several processes, each takes its share of every step, and all return the network.
 
     Args:
-        data: the path of a set of images, see `repghost.open_dataset`.
+        data: a set of images: what `repghost.open_dataset` returned, or its path.
         recipe: "imagenet", "imagenet-wide", "finetune", "demo" or "cifar".
         output: the folder of weights, state, log and plot.
         resume: "new" refuses a folder with a state, "continue" needs one, "auto" goes on where there is one; or the
@@ -120,10 +120,11 @@ def train(
     place, how = _place(Path(output), resume)
     chosen = recipe_with(recipe, values)
     part = quantized_part(qat, qat_epochs, qat_images, chosen.seed, place, how)
+    path, classes = place_of(data, class_map)
     wanted = Wanted(
-        Path(data), place, how, train_split, val_split, as_path(val_data), _text(pretrained), _text(teacher_weights),
+        path, place, how, train_split, val_split, as_path(val_data), _text(pretrained), _text(teacher_weights),
         num_classes, workers, pin_mem, validation_batch_size_multiplier, broken_limit, recovery_interval, log_interval,
-        tensorboard, class_order, as_path(class_map), frozenset(values),
+        tensorboard, class_order, classes, frozenset(values),
     )  # fmt: skip
     with join(device, TIMEOUT if dist_timeout is None else dist_timeout) as ranks:
         if dist_timeout is not None and ranks.count == 1:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import repghost
+from repghost.api.dataset import place_of
 from repghost.data import MissingSplitError
 from repghost.errors import UsageError
 from tests.support.small_classifier import CLASSES, write_set
@@ -45,3 +46,11 @@ def test_what_is_no_set_is_refused_when_it_is_opened(tmp_path: Path, name: str) 
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError):
         repghost.open_dataset(tmp_path / name)
+
+
+def test_functions_that_open_splits_take_a_set_or_its_path(tmp_path: Path) -> None:
+    folder, lines = write_set(tmp_path / "set"), tmp_path / "classes.txt"
+    assert place_of(folder) == place_of(str(folder)) == place_of(repghost.open_dataset(folder)) == (folder, None)
+    assert place_of(repghost.open_dataset(folder, lines)) == (folder, lines)
+    with pytest.raises(UsageError, match="open_dataset returned, not Split"):
+        place_of(repghost.open_dataset(folder).train)  # type: ignore[arg-type]
