@@ -28,7 +28,7 @@ from compile.subject.subject import RANDOM
 from compile.targets.precisions import FP16, FP32, INT8
 from compile.targets.table import ARM64
 from repghost.errors import UsageError
-from repghost.network.spec import model_name
+from repghost.network.spec import WIDTHS, model_name
 
 ARM64_SECTION = Section(
     key="arm64",
@@ -51,7 +51,7 @@ class Network:
 
 
 NETWORKS = (
-    *(Network(width, 224) for width in (0.5, 0.58, 1.0, 1.3, 2.0)),
+    *(Network(width.multiplier, 224) for width in WIDTHS),
     Network(0.5, 160),
     Network(1.0, 160),
 )
@@ -75,7 +75,7 @@ def run_counts(output: Path, docs: Path, say: Say, networks: Sequence[Network] =
     counting = start_counting(output)
     arm64 = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "emulator": counting.emulator.version(),
+        "emulator": counting.counter.emulator.version(),
         "cores": {cpu.name: cpu.has for cpu in CPUS.values()},
         "networks": [_network(network, output, counting, say) for network in networks],
         "agreement": compare_predictions(output, FP16_IMAGES, counting.store, say),

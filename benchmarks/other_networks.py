@@ -105,7 +105,7 @@ def run_networks(output: Path, docs: Path, say: Say, networks: Sequence[OtherNet
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
             "size": SIZE,
             "machine": describe_machine(),
-            "emulator": counting.emulator.version(),
+            "emulator": counting.counter.emulator.version(),
             "networks": with_entry(known, entry),
         }
         write_json(docs / FILE, value)
@@ -193,6 +193,7 @@ def _count(bundle: Bundle, name: str, counting: Counting, say: Say) -> dict[str,
         "variant": result["variant"],
         "instructions": whole["total"],
         "modelled_cycles": whole["modelled_cycles"],
+        "lines_missed": whole["lines_missed"],
     }
 
 

@@ -136,9 +136,9 @@ def _best_others(others: Sequence[tuple[float, str]]) -> str:
 
 def _counts(arm64: Mapping[str, Any], others: Mapping[str, Sequence[tuple[float, str]]]) -> list[str]:
     about = (
-        "**Million instructions on emulated 64-bit ARM cores**, one inference at 224 px. No ARM board was reached, so "
-        "there are no milliseconds; modelled cycles and other runtimes: [docs/performance.md](docs/performance.md), "
-        "`make counts`."
+        "**Million instructions on emulated 64-bit ARM cores**, one inference at 224 px. No ARM board was reached: "
+        "milliseconds of boards are estimates with [their errors](docs/boards-model.md) in "
+        "[docs/widths](docs/widths/report.md); other runtimes: [docs/performance.md](docs/performance.md)."
     )
     rows = []
     for width in WIDTHS:

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.shared.goals import MEGABYTE, MILLION, SIZE, arm64_goals, count_path
-from compile.bench.count_page import CORES
+from benchmarks.shared.goals import CYCLE_CORES, MEGABYTE, MILLION, SIZE, arm64_goals, count_path, cycles_of
+from compile.cycles.cores import CORES
 from repghost.goals import Outcome, Verdict, evaluate, find
 from repghost.tables import make_table, markdown_lines
 
-# Cores without dot-product: whose code they run, whose cycles stand for them.
-PLAIN_CORES = {"Cortex-A72": ("cortex-a72", "a72"), "Cortex-A53": ("cortex-a53", "a55")}
+# Cores that a precision is advised for, and the emulated core whose code their int8 is.
+ADVISED = {
+    "cortex-a53": "cortex-a72",
+    "cortex-a72": "cortex-a72",
+    "cortex-a55": "cortex-a76",
+    "cortex-a76": "cortex-a76",
+}
+SHOWN_CORES = ("cortex-a53", "cortex-a72", "cortex-a55", "cortex-a76", "cortex-a510", "cortex-a710")
+FLOATS_ON = {"fp32": "cortex-a72", "fp16": "cortex-a76"}  # what their code was counted on
 OTHERS_ON = ("cortex-a72", "cortex-a76", "max")  # the cores that other runtimes are counted on
 
 
@@ -25,14 +32,14 @@ def render_counts(arm64: Mapping[str, Any]) -> str:
         "## 64-bit ARM, counted under emulation",
         "",
         f"Executed instructions of one inference, batch 1, one thread, counted by {arm64['emulator']} on "
-        f"{arm64['date']}: exact, and the same on every machine. Cycles are modelled from them, without caches and "
-        "dependencies (`compile/bench/counter/cores.h`): they compare builds with each other and are no prediction of "
-        "milliseconds. Random weights with real batch statistics. "
+        f"{arm64['date']}: exact, and the same on every machine. Cycles are modelled: every executed block priced by "
+        "LLVM's scheduling models, without caches. What they say of the milliseconds of boards, and with which error: "
+        "[boards-model.md](boards-model.md). Random weights with real batch statistics. "
         f"{_verified(arm64)}",
         "",
         *_goal_lines(evaluate_counts(arm64)),
         "",
-        "### int8 or float32 without dot-product",
+        "### Which precision",
         "",
         *_advice(arm64),
         "",
@@ -85,23 +92,21 @@ def _figure(value: float) -> str:
 
 
 def _advice(arm64: Mapping[str, Any]) -> list[str]:
-    """Return in words which precision to use on a core without dot-product, from modelled cycles at 224 px."""
+    """Return in words which precision to use on a core, from modelled cycles at 224 px."""
     lines = []
-    for core, (cpu, model) in PLAIN_CORES.items():
+    for core, cpu in ADVISED.items():
         ratios: dict[float, float] = {}
         for network in arm64["networks"]:
-            width, cycles = network["width"], ("whole", "modelled_cycles", model)
+            width, cycles = network["width"], ("whole", "modelled_cycles", core)
             int8 = find(arm64, (*count_path(width, "int8", cpu), *cycles))
-            fp32 = find(arm64, (*count_path(width, "fp32", "cortex-a72"), *cycles))
-            if network["size"] == SIZE and int8 is not None and fp32 is not None:
-                ratios[width] = int8 / fp32
+            floats = [find(arm64, (*count_path(width, name, on), *cycles)) for name, on in FLOATS_ON.items()]
+            known = [value for value in floats if value is not None]
+            if network["size"] == SIZE and int8 is not None and known:
+                ratios[width] = int8 / min(known)
         if ratios:
             figures = ", ".join(f"{ratio:.2f} at {width:g}x" for width, ratio in ratios.items())
-            lines.append(f"- {core}: {_choice(ratios)}. int8 takes so much of the modelled cycles of fp32: {figures}.")
-    lines.append(
-        "- Why: a Cortex-A72 multiplies integers in one of its two vector units, two cycles each, and floats in both; "
-        "a Cortex-A53 is bound by loads, of which int8 needs a quarter. The model knows these and no caches."
-    )
+            said = "int8 takes so much of the modelled cycles of the faster float build"
+            lines.append(f"- {CORES[core].label}: {_choice(ratios)}. {said}: {figures}.")
     return lines
 
 
@@ -109,11 +114,11 @@ def _choice(ratios: Mapping[float, float]) -> str:
     better = [f"{width:g}x" for width, ratio in ratios.items() if ratio < 1]
     if len(better) == len(ratios):
         return "use int8"
-    return f"use int8 at {', '.join(better)} and fp32 at the others" if better else "use fp32"
+    return f"use int8 at {', '.join(better)} and float at the others" if better else "use float"
 
 
 def _count_lines(arm64: Mapping[str, Any]) -> list[str]:
-    cycles = [f"{label} cycles" for label in CORES.values()]
+    cycles = [f"{CORES[core].label} cycles" for core in SHOWN_CORES]
     heads = ("network", "build", "counted on", "instruction set", "instructions", *cycles, "model.so", "working memory")
     rows = [
         (
@@ -122,7 +127,7 @@ def _count_lines(arm64: Mapping[str, Any]) -> list[str]:
             result["cpu"],
             result["variant"],
             f"{result['whole']['total'] / MILLION:.2f} M",
-            *(f"{result['whole']['modelled_cycles'][core] / MILLION:.2f} M" for core in CORES),
+            *(_cycles(result["whole"]["modelled_cycles"].get(core)) for core in SHOWN_CORES),
             f"{result['model_bytes'] / MEGABYTE:.2f} MB",
             f"{result['workspace_bytes'] / MEGABYTE:.2f} MB",
         )
@@ -130,6 +135,10 @@ def _count_lines(arm64: Mapping[str, Any]) -> list[str]:
         for result in network["counts"]
     ]
     return markdown_lines(make_table(heads, rows))
+
+
+def _cycles(cycles: float | None) -> str:
+    return "-" if cycles is None else f"{cycles / MILLION:.2f} M"
 
 
 def _agreement_lines(found: Mapping[str, Any] | None) -> list[str]:
@@ -146,7 +155,7 @@ def _agreement_lines(found: Mapping[str, Any] | None) -> list[str]:
 
 
 def _other_lines(others: Mapping[str, Any]) -> list[str]:
-    """Return the figures of other runtimes: millions of instructions by core, and modelled A76 / A55 cycles."""
+    """Return the figures of other runtimes: millions of instructions by core, and modelled cycles of CYCLE_CORES."""
     widths = [key for key in ("0.5", "1.0") if any(key in row for row in others["rows"])]
     heads = [f"{float(width):g}x {column}" for width in widths for column in (*OTHERS_ON, "cycles A76 / A55")]
     rows = []
@@ -155,7 +164,8 @@ def _other_lines(others: Mapping[str, Any]) -> list[str]:
         for width in widths:
             figures = row.get(width, {})
             cells += [f"{figures[cpu]:g}" if cpu in figures else "-" for cpu in OTHERS_ON]
-            cells.append(f"{figures['a76']:g} / {figures['a55']:g}" if "a76" in figures else "-")
+            cycles = [figures[cycles_of(core)] for core in CYCLE_CORES if cycles_of(core) in figures]
+            cells.append(" / ".join(f"{value:g}" for value in cycles) or "-")
         rows.append((f"{row['runtime']} {row['precision']}", *cells))
     source = f"{others['source'][0].upper()}{others['source'][1:]}. {others['method']}"
     return markdown_lines(make_table(("runtime", *heads), rows, about=source))

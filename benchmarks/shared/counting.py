@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from compile.bench.count import CountedCpu, count_result, run_counted
-from compile.bench.counter_build import build_counter, find_counting_emulator
+from compile.bench.counter_build import InstructionCounter, start_counter
 from compile.bundle.manifest import Bundle
-from compile.machine.emulator import Emulator
+from compile.machine.emulator import TOOLS
 from compile.machine.replay import verify_bundle
+from compile.storage.code_key import code_digest
 from compile.storage.files import sha256
 from compile.storage.measurements import Measurements
-from compile.storage.stage_cache import StageCache
+from repghost.errors import ToolMissingError
 
 Say = Callable[[str], None]
 
@@ -24,24 +25,24 @@ class Counting:
     """What counting takes.
 
     Attributes:
-        emulator: takes plugins.
-        files: from `build_counter`.
+        counter: from `start_counter`.
         store: keeps what was counted.
     """
 
-    emulator: Emulator
-    files: dict[str, bytes]
+    counter: InstructionCounter
     store: Measurements
 
 
 def start_counting(output: Path) -> Counting:
-    """Return the emulator and the counter, which is kept with what is counted in the folder of builds.
+    """Return the counter; it is fetched and built where it is not there.
 
     Raises:
-        ToolMissingError: when there is no QEMU with plugins.
+        ToolMissingError: when there is no QEMU with plugins, or nothing prices cycles.
     """
-    folder, emulator = output / ".cache", find_counting_emulator()
-    return Counting(emulator, build_counter(emulator, StageCache(folder)), Measurements(folder))
+    counter = start_counter(TOOLS)
+    if counter.llvm is None:
+        raise ToolMissingError(f"cycles cannot be modelled: {counter.why_not_modelled}")
+    return Counting(counter, Measurements(output / ".cache"))
 
 
 def verified(bundle: Bundle, counting: Counting) -> list[dict[str, Any]]:
@@ -53,11 +54,11 @@ def verified(bundle: Bundle, counting: Counting) -> list[dict[str, Any]]:
     key = {
         "model": sha256(bundle.read("model.so")),
         "vectors": sha256(bundle.read("vectors.bin")),
-        "emulator": counting.emulator.version(),
+        "emulator": counting.counter.emulator.version(),
     }
 
     def replay() -> list[dict[str, Any]]:
-        return [it.to_dict() for it in verify_bundle(bundle.path, emulator=counting.emulator).replays]
+        return [it.to_dict() for it in verify_bundle(bundle.path, emulator=counting.counter.emulator).replays]
 
     return list(counting.store.record("replayed", key, replay))
 
@@ -67,12 +68,13 @@ def counted(bundle: Bundle, cpu: CountedCpu, counting: Counting) -> dict[str, An
     key = {
         "model": sha256(bundle.read("model.so")),
         "cpu": cpu.emulated,
-        "counter": {name: sha256(content) for name, content in sorted(counting.files.items())},
-        "emulator": counting.emulator.version(),
+        "counter": {name: sha256(content) for name, content in sorted(counting.counter.files.items())},
+        "emulator": counting.counter.emulator.version(),
         "bundle": bundle.digest,
+        "cycles": code_digest("compile.cycles.model"),
     }
 
     def count() -> dict[str, Any]:
-        return count_result(bundle, counting.emulator, cpu, run_counted(bundle, counting.emulator, cpu, counting.files))
+        return count_result(bundle, counting.counter, cpu, run_counted(bundle, counting.counter, cpu))
 
     return dict(counting.store.record("count", key, count))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from compile.accuracy.goals import drop_goal
+from compile.cycles.cores import CORES
 from repghost.goals import Goal, Path, find
 
 SIZE = 224  # pixels of every goal and benchmark
@@ -35,7 +36,7 @@ INSTRUCTIONS = (
     ("fp32", "cortex-a72", 0.5, 18, None),
     ("fp16", "cortex-a76", 0.5, 12, None),
 )
-CYCLE_WIDTHS, CYCLE_CORES = (0.5, 1.0), {"a76": "A76", "a55": "A55"}
+CYCLE_WIDTHS, CYCLE_CORES = (0.5, 1.0), ("cortex-a76", "cortex-a55")
 OF_BEST_OTHER = 0.6  # modelled cycles: at most this share of the best other runtime at any precision
 
 # A step of training under quantization divided by the float step of the same kind of network.
@@ -105,15 +106,21 @@ def _matrix_goals(arm64: Mapping[str, Any]) -> Iterator[Goal]:
 
 
 def _cycle_goals(arm64: Mapping[str, Any]) -> Iterator[Goal]:
-    for core, label in CYCLE_CORES.items():
-        what = f"int8 modelled {label} cycles, at most {OF_BEST_OTHER:g} of the best elsewhere"
+    for core in CYCLE_CORES:
+        what = f"int8 modelled {CORES[core].label} cycles, at most {OF_BEST_OTHER:g} of the best elsewhere"
         for width in CYCLE_WIDTHS:
-            others = [row[f"{width:.1f}"][core] for row in arm64["rivals"]["rows"] if f"{width:.1f}" in row]
+            figures = [row.get(f"{width:.1f}", {}) for row in arm64["rivals"]["rows"]]
+            others = [figure[cycles_of(core)] for figure in figures if cycles_of(core) in figure]
             where = (*count_path(width, "int8", "cortex-a76"), "whole", "modelled_cycles", core)
             if others:
-                best = best_other(arm64, width, core)
+                best = best_other(arm64, width, cycles_of(core))
                 limit = OF_BEST_OTHER * min(others)
                 yield Goal(what, limit, "M", where=where, per=MILLION, subject=f"{width:g}x", note=best)
+
+
+def cycles_of(core: str) -> str:
+    """Return the key of a core's modelled cycles in a row of other runtimes; its name alone is that of its count."""
+    return f"{core} cycles"
 
 
 def best_other(arm64: Mapping[str, Any], width: float, figure: str, precision: str | None = None) -> str:
@@ -122,7 +129,7 @@ def best_other(arm64: Mapping[str, Any], width: float, figure: str, precision: s
     Args:
         arm64: the part of docs/performance.json.
         width: of the network.
-        figure: a core that is emulated, or one whose cycles are modelled.
+        figure: a core that is emulated, or `cycles_of` one.
         precision: of the build it is compared with.
     """
     key = f"{width:.1f}"

@@ -6,6 +6,7 @@ Debian's packages give the interpreter, PyPI the wheels that a user of a board w
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,14 +80,30 @@ def fetch_arm64_python(tools: Path = TOOLS) -> Arm64Python:
         if not source.keep_whole(PACKAGES, place / "root", "arm64"):
             raise ToolMissingError(f"apt-get has no arm64 packages of {', '.join(PACKAGES)}; they are Debian's.")
     python = Arm64Python(place / "root", place / "packages")
+    fetch_wheels(python, WHEELS, python.packages)
+    return python
+
+
+def fetch_wheels(python: Arm64Python, wheels: Sequence[str], place: Path) -> None:
+    """Unpack arm64 wheels and what they need into a folder, unless it is there.
+
+    Args:
+        python: the interpreter they are for.
+        wheels: as pip takes them, e.g. "ncnn==1.0.20230223".
+        place: the folder; it appears whole or not at all.
+
+    Raises:
+        ToolMissingError: when they cannot be had.
+    """
+    if place.is_dir():
+        return
     version = python.program.name.removeprefix("python")
-    with temporary_folder(python.packages) as folder:
+    with temporary_folder(place) as folder:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "packages")]
         command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", version]
         command += [word for platform in PLATFORMS for word in ("--platform", platform)]
-        done = run_limited([*command, *WHEELS], INDEX_LIMIT, name="pip", advice="Check the network, then try again.")
+        done = run_limited([*command, *wheels], INDEX_LIMIT, name="pip", advice="Check the network, then try again.")
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise ToolMissingError(f"pip cannot get the arm64 wheels of {', '.join(WHEELS)}: {last[:300]}")
-        move_unless_there(folder / "packages", python.packages)
-    return python
+            raise ToolMissingError(f"pip cannot get the arm64 wheels of {', '.join(wheels)}: {last[:300]}")
+        move_unless_there(folder / "packages", place)

@@ -1,25 +1,25 @@
 """Executed arm64 instructions of one inference, counted under emulation; exact, and the same on every machine.
 
-The cycles that stand beside them are modelled from the instructions alone, see compile/bench/counter/cores.h.
+The cycles that stand beside them are modelled from the executed blocks, see `compile.cycles`.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compile.bench.counter_build import GUEST, PLUGIN, build_counter, find_counting_emulator
+from compile.bench.counter_build import GUEST, PLUGIN, InstructionCounter, start_counter
 from compile.bench.profile import make_profiling_bundle
 from compile.bundle.layers import bundle_layers
 from compile.bundle.manifest import Bundle, bundle_target, check_bundle
-from compile.machine.emulator import TOOLS, Emulator
+from compile.cycles.model import Modelled, model_cycles
+from compile.cycles.stretch import Stretch, read_stretches
+from compile.machine.emulator import TOOLS
 from compile.machine.execute import run_program
 from compile.storage import formats
-from compile.storage.stage_cache import StageCache
 from compile.targets.table import COUNTED
 from repghost.errors import IntegrityError, ToolMissingError, UsageError, unknown_value
 
@@ -54,17 +54,23 @@ DEFAULT_CPU = "cortex-a76"
 class Counted:
     """What a stretch of execution took."""
 
-    instructions: dict[str, int]  # by class, see compile/bench/counter/classes.h
-    cycles: dict[str, float]  # modelled, by core
+    stretch: Stretch
+    modelled: Modelled  # cycles by core
 
     @property
     def total(self) -> int:
         """All executed instructions."""
-        return sum(self.instructions.values())
+        return self.stretch.total
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {"total": self.total, "instructions": self.instructions, "modelled_cycles": self.cycles}
+        return {
+            "total": self.total,
+            "instructions": dict(self.stretch.instructions),
+            "modelled_cycles": {core: round(cycles.total, 1) for core, cycles in self.modelled.items()},
+            "cycles_spent_on": {core: cycles.to_dict()["spent_on"] for core, cycles in self.modelled.items()},
+            "lines_missed": {str(size): count for size, count in self.stretch.misses.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -127,29 +133,26 @@ def count_bundle(request: CountRequest, say: Callable[[str], None] = print) -> d
         raise UsageError(
             f"{request.bundle} is for {target.name}; instructions are counted of {COUNTED.name} bundles only."
         )
-    emulator = find_counting_emulator()
-    files = build_counter(emulator, StageCache(TOOLS.parent / ".cache"))
+    counter = start_counter(TOOLS)
+    if counter.why_not_modelled:
+        say(f"cycles are not modelled: {counter.why_not_modelled}")
     if not request.per_layer:
-        run = run_counted(bundle, emulator, cpu, files, request.variant)
-        return count_result(bundle, emulator, cpu, run)
+        return count_result(bundle, counter, cpu, run_counted(bundle, counter, cpu, request.variant))
     say("building the profiling bundle")
     with tempfile.TemporaryDirectory(prefix="repghost-profile-") as folder:
         made = make_profiling_bundle(bundle, target, request.keep or Path(folder) / "bundle", request.weights)
-        run = run_counted(made, emulator, cpu, files, request.variant)
+        run = run_counted(made, counter, cpu, request.variant)
     # The whole is that of the bundle itself; both are the same code, so they are counted alike.
-    return count_result(bundle, emulator, cpu, run)
+    return count_result(bundle, counter, cpu, run)
 
 
-def run_counted(
-    bundle: Bundle, emulator: Emulator, cpu: CountedCpu, files: dict[str, bytes], variant: str | None = None
-) -> CountRun:
+def run_counted(bundle: Bundle, counter: InstructionCounter, cpu: CountedCpu, variant: str | None = None) -> CountRun:
     """Run the guest program on the model of a checked bundle and return what it executed.
 
     Args:
         bundle: from `check_bundle`, or a profiling build of it.
-        emulator: from `find_counting_emulator`.
+        counter: from `start_counter`.
         cpu: the core that is emulated.
-        files: from `build_counter`.
         variant: the instruction set; the best one of that core by default.
 
     Raises:
@@ -160,37 +163,65 @@ def run_counted(
         raise unknown_value(f"variant of {bundle.path}", variant, bundle.manifest["variants"])
     with tempfile.TemporaryDirectory(prefix="repghost-count-") as name:
         folder = Path(name)
-        contents = {**files, "model.so": bundle.read("model.so"), "vectors.bin": bundle.read("vectors.bin")}
+        contents = {**counter.files, "model.so": bundle.read("model.so"), "vectors.bin": bundle.read("vectors.bin")}
         for file, content in contents.items():
             (folder / file).write_bytes(content)
             (folder / file).chmod(0o755)
         plugin = ["-plugin", f"./{PLUGIN},out={COUNTS}"]  # a relative path: QEMU would end one at its first comma
-        command = [*emulator.command(cpu.emulated), *plugin, f"./{GUEST}", "./model.so", "./vectors.bin", variant or ""]
+        command = [
+            *counter.emulator.command(cpu.emulated),
+            *plugin,
+            f"./{GUEST}",
+            "./model.so",
+            "./vectors.bin",
+            variant or "",
+        ]
         said = run_program(command, "the counted program", cpu.name, folder=folder)
         lines = (folder / COUNTS).read_text().splitlines() if (folder / COUNTS).is_file() else []
-    return _read_counts(said, [json.loads(line) for line in lines])
+    code = None if _has_one_code(bundle) else cpu.name
+    return _read_counts(said, read_stretches(lines), counter, code)
 
 
-def _read_counts(said: dict[str, Any], marks: list[dict[str, Any]]) -> CountRun:
-    counted = {int(mark["mark"]): Counted(dict(mark["instructions"]), dict(mark["cycles"])) for mark in marks}
-    steps = range(FIRST_STEP, FIRST_STEP + int(said["steps"]))
-    absent = [number for number in (WHOLE, *steps) if number not in counted]
+def _has_one_code(bundle: Bundle) -> bool:
+    """Return whether every core runs the same code of a bundle: float32 has one instruction set."""
+    (first, *others) = (COUNTED.variant(name) for name in bundle.manifest["variants"])
+    return not others and not first.requires
+
+
+def _read_counts(
+    said: dict[str, Any], stretches: dict[int, Stretch], counter: InstructionCounter, code: str | None
+) -> CountRun:
+    wanted = [WHOLE, *range(FIRST_STEP, FIRST_STEP + int(said["steps"]))]
+    absent = [number for number in wanted if number not in stretches]
     if absent:
         raise ToolMissingError(
             f"the emulator ran the program but reported nothing for {len(absent)} of its marks; its plugins do not "
             "report system calls. Try another version of qemu-user."
         )
-    return CountRun(
-        str(said["variant"]), int(said["workspace_bytes"]), counted[WHOLE], tuple(counted[number] for number in steps)
-    )
+    whole, *steps = count_stretches([stretches[number] for number in wanted], counter, code)
+    return CountRun(str(said["variant"]), int(said["workspace_bytes"]), whole, tuple(steps))
 
 
-def count_result(bundle: Bundle, emulator: Emulator, cpu: CountedCpu, run: CountRun) -> dict[str, Any]:
+def count_stretches(stretches: list[Stretch], counter: InstructionCounter, code: str | None) -> list[Counted]:
+    """Return stretches of one program with their modelled cycles, without any where LLVM is missing.
+
+    Args:
+        stretches: from `read_stretches`.
+        counter: from `start_counter`.
+        code: the emulated core; None where every core runs the same code.
+    """
+    modelled: list[Modelled] = [{} for _ in stretches]
+    if counter.llvm is not None:
+        modelled = model_cycles(stretches, code, counter.llvm, counter.cache)
+    return [Counted(stretch, cycles) for stretch, cycles in zip(stretches, modelled, strict=True)]
+
+
+def count_result(bundle: Bundle, counter: InstructionCounter, cpu: CountedCpu, run: CountRun) -> dict[str, Any]:
     """Return one counted inference as JSON values, with its layers where they were counted.
 
     Args:
         bundle: whose model ran; carries the layers.
-        emulator: what ran it.
+        counter: what counted it.
         cpu: the emulated core.
         run: from `run_counted`.
 
@@ -213,9 +244,10 @@ def count_result(bundle: Bundle, emulator: Emulator, cpu: CountedCpu, run: Count
         "size": bundle.size,
         "cpu": cpu.name,
         "variant": run.variant,
-        "emulator": emulator.version(),
+        "emulator": counter.emulator.version(),
         "model_bytes": len(bundle.read("model.so")),
         "workspace_bytes": run.workspace_bytes,
+        "not_modelled": counter.why_not_modelled,
         "whole": run.whole.to_dict(),
         "layers": layers,
     }

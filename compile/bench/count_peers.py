@@ -18,17 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.bench.arm64_python import Arm64Python, fetch_arm64_python
-from compile.bench.count import COUNTS, WHOLE, Counted, CountedCpu
-from compile.bench.counter_build import PLUGIN, build_counter, find_counting_emulator
+from compile.bench.count import COUNTS, WHOLE, Counted, CountedCpu, count_stretches
+from compile.bench.counter_build import PLUGIN, InstructionCounter, start_counter
 from compile.bench.peers import Form, Peer
 from compile.bench.prepare_inputs import VNNI, Prepared, prepare
 from compile.bench.processes import PREPARATION_LIMIT, link_packages, peer_environment
 from compile.bench.statistics import agreement
 from compile.bundle.manifest import Bundle, check_bundle
 from compile.bundle.vectors import unpack_vectors
-from compile.machine.emulator import TOOLS, Emulator
+from compile.cycles.stretch import read_stretches
 from compile.storage import formats
-from compile.storage.stage_cache import StageCache
 from repghost.errors import RepGhostError, ToolMissingError, option
 from repghost.processes import run_limited
 
@@ -39,19 +38,17 @@ LOGITS = "logits.npy"
 
 
 @dataclass(frozen=True)
-class Counter:
+class PeerCounter:
     """What counting another runtime takes.
 
     Attributes:
-        emulator: takes plugins.
-        plugin: the content of the plugin that counts.
+        instructions: the emulator, its plugin, and what prices cycles.
         arm64: the emulated Python with the runtimes' wheels.
         cpu: the core that is emulated.
         python: the interpreter of this machine that has the runtimes' converters; None: this one.
     """
 
-    emulator: Emulator
-    plugin: bytes
+    instructions: InstructionCounter
     arm64: Arm64Python
     cpu: CountedCpu
     python: Path | None = None
@@ -68,16 +65,14 @@ def count_peers(
         peers: rows of `compile.bench.peers.PEERS`.
         cpu: the core that is emulated.
         weights: the float network, where it is not beside the bundle.
-        python: see `Counter`.
+        python: see `PeerCounter`.
         say: is given one line per runtime.
 
     Raises:
         ToolMissingError: when there is no QEMU with plugins, no Python for arm64, or no runtime could be counted.
     """
     bundle = check_bundle(path)
-    emulator = find_counting_emulator()
-    plugin = build_counter(emulator, StageCache(TOOLS.parent / ".cache"))[PLUGIN]
-    counter = Counter(emulator, plugin, fetch_arm64_python(), cpu, python)
+    counter = PeerCounter(start_counter(), fetch_arm64_python(), cpu, python)
     results: list[dict[str, Any]] = []
     absent: list[dict[str, str]] = []
     with tempfile.TemporaryDirectory(prefix="repghost-peer-counts-") as name:
@@ -99,7 +94,7 @@ def count_peers(
 
 
 def _result(
-    bundle: Bundle, counter: Counter, results: list[dict[str, Any]], absent: list[dict[str, str]]
+    bundle: Bundle, counter: PeerCounter, results: list[dict[str, Any]], absent: list[dict[str, str]]
 ) -> dict[str, Any]:
     manifest = bundle.manifest
     return {
@@ -109,13 +104,15 @@ def _result(
         "weights": manifest["model"].get("weights", {}),
         "size": bundle.size,
         "cpu": counter.cpu.name,
-        "emulator": counter.emulator.version(),
+        "emulator": counter.instructions.emulator.version(),
         "results": results,
         "absent": absent,
     }
 
 
-def _count(peer: Peer, form: Form, prepared: Prepared, ours: NDArray[np.float32], counter: Counter) -> dict[str, Any]:
+def _count(
+    peer: Peer, form: Form, prepared: Prepared, ours: NDArray[np.float32], counter: PeerCounter
+) -> dict[str, Any]:
     """Return what one runtime executed and how its predictions agree with the float network's."""
     inputs = prepared.inputs
     if getattr(inputs, form.needs) is None:
@@ -151,23 +148,23 @@ def _convert(peer: Peer, form: Form, settings: Path, python: Path | None) -> Pat
     return Path(str(said["path"]))
 
 
-def _run(peer: Peer, form: Form, file: Path, settings: Path, counter: Counter) -> tuple[str, Counted]:
+def _run(peer: Peer, form: Form, file: Path, settings: Path, counter: PeerCounter) -> tuple[str, Counted]:
     """Return the runtime's version and what one inference executed; its logits lie beside `settings`."""
     folder = settings.parent
     counts, logits, plugin = folder / COUNTS, folder / LOGITS, folder / PLUGIN
-    plugin.write_bytes(counter.plugin)
+    plugin.write_bytes(counter.instructions.files[PLUGIN])
     for earlier in (counts, logits):
         earlier.unlink(missing_ok=True)
     plugin_path, counts_path = (str(path).replace(",", ",,") for path in (plugin, counts))  # as qemu reads commas
     options = ["-plugin", f"{plugin_path},out={counts_path}"]
-    command = counter.arm64.command(counter.emulator, counter.cpu.emulated, folder / "packages", options)
+    command = counter.arm64.command(counter.instructions.emulator, counter.cpu.emulated, folder / "packages", options)
     command += ["-m", "compile.bench.peers.counted", str(settings), peer.name, form.name, str(file), str(logits)]
     said = _ask(command, dict(os.environ), COUNT_LIMIT, f"{peer.name} on {counter.cpu.name}")
-    for line in counts.read_text().splitlines() if counts.is_file() else []:
-        mark = json.loads(line)
-        if int(mark["mark"]) == WHOLE:
-            return str(said["version"]), Counted(dict(mark["instructions"]), dict(mark["cycles"]))
-    raise RepGhostError(f"{peer.name} ran, but the emulator reported no count of it.")
+    stretches = read_stretches(counts.read_text().splitlines() if counts.is_file() else [])
+    if WHOLE not in stretches:
+        raise RepGhostError(f"{peer.name} ran, but the emulator reported no count of it.")
+    (counted,) = count_stretches([stretches[WHOLE]], counter.instructions, counter.cpu.name)
+    return str(said["version"]), counted
 
 
 def _ask(command: list[str], environment: dict[str, str], limit: float, what: str) -> dict[str, Any]:

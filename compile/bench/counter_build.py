@@ -1,11 +1,13 @@
-"""Building the counter of executed instructions: a QEMU plugin and the arm64 program that runs under it."""
+"""The counter of executed instructions: a QEMU plugin, the arm64 program that runs under it, and what prices cycles."""
 
 from __future__ import annotations
 
 import re
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
+from compile.cycles.llvm import Llvm, fetch_llvm
 from compile.link.toolchain import REPRODUCIBLE, RUNNER_SOURCES, read_output, runner_sources
 from compile.link.zig import run_zig
 from compile.machine.emulator import TOOLS, Emulator, find_emulators
@@ -16,7 +18,7 @@ from repghost.errors import ToolMissingError
 from repghost.processes import TOOL_LIMIT_S, run_limited
 
 COUNTER_SOURCES = Path(__file__).parent / "counter"
-PLUGIN_UNITS = ("counter.c", "classes.c", "cores.c")
+PLUGIN_UNITS = ("counter.c", "classes.c", "reuse.c")
 RUNNER_UNITS = (
     "bundle/bundle.c", "bundle/json.c", "inference/loader_system.c", "inference/model.c", "inference/pool.c",
     "bundle/sha256.c", "bundle/vectors.c",
@@ -24,6 +26,43 @@ RUNNER_UNITS = (
 PLUGIN, GUEST = "counter.so", "guest"
 INTERFACES = (((9, 1), 3), ((9, 0), 2), ((0, 0), 1))  # since this version of QEMU: the version of its plugin interface
 PLUGIN_HINT = "apt install qemu-user libc6-arm64-cross; the statically linked qemu-user-static has none"
+
+
+@dataclass(frozen=True)
+class InstructionCounter:
+    """What counting takes.
+
+    Attributes:
+        emulator: takes plugins.
+        files: PLUGIN and GUEST.
+        llvm: prices cycles; None: they are not modelled.
+        why_not_modelled: a sentence where they are not.
+        cache: keeps prices.
+    """
+
+    emulator: Emulator
+    files: dict[str, bytes]
+    llvm: Llvm | None
+    why_not_modelled: str
+    cache: StageCache
+
+
+def start_counter(tools: Path | None = None) -> InstructionCounter:
+    """Return what counting takes, building and fetching what is not there; only LLVM may be missing.
+
+    Args:
+        tools: where fetched tools lie, `compile.machine.emulator.TOOLS` by default; their cache lies beside it.
+
+    Raises:
+        ToolMissingError: when there is no QEMU with plugins.
+    """
+    tools = TOOLS if tools is None else tools
+    emulator, cache = find_counting_emulator(tools), StageCache(tools.parent / ".cache")
+    files = build_counter(emulator, cache)
+    try:
+        return InstructionCounter(emulator, files, fetch_llvm(tools), "", cache)
+    except ToolMissingError as error:
+        return InstructionCounter(emulator, files, None, str(error), cache)
 
 
 def find_counting_emulator(tools: Path = TOOLS) -> Emulator:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from compile.cycles.boards import BOARDS
 from compile.summary.facts import OURS, Pixels, Speed, Summary, by_size
 from compile.summary.published import NetworkFigures, published_figures
 
@@ -14,19 +15,20 @@ INT8, FLOATS = "int8", ("fp32", "fp16")
 OUR_FAMILY = "RepGhostNet"
 
 # The heading of each unit says how its figures came to be. Times first; a count recommends no precision, since
-# instructions of different precisions do not take the same time.
+# instructions of different precisions do not take the same time. Cycles are told as the times of boards.
 HEADINGS = {
     "ms": "Measured",
-    "cycles": "Modelled cycles: no machine ran it, so no milliseconds",
+    "estimated": "Estimated milliseconds: no board ran it (docs/boards-model.md says how far estimates were off)",
     "instructions": "Executed instructions, counted under emulation: how the widths compare, not the precisions",
 }
 
+TIMES = ("ms", "estimated")
 Fastest = dict[tuple[str, str], Speed]  # by network and precision; of several instruction sets the best one
 
 
 @dataclass(frozen=True)
 class Advice:
-    """Which build to take on one machine, in a sentence, and the unit of the figures behind it."""
+    """Which build to take on one machine, in a sentence, and the key of HEADINGS of the figures behind it."""
 
     unit: str
     sentence: str
@@ -60,15 +62,25 @@ def advise(summary: Summary) -> list[Advice]:
     groups: dict[tuple[str, str, Pixels, int], list[Speed]] = defaultdict(list)
     for speed in summary.speeds:
         if speed.runtime == OURS and speed.model in published_figures():
-            groups[speed.unit, speed.machine, speed.size, speed.threads].append(speed)
+            heading = speed.kind if speed.kind in HEADINGS else speed.unit
+            groups[heading, speed.machine, speed.size, speed.threads].append(speed)
     units = list(HEADINGS)
     most = {key: len(speeds) for key, speeds in groups.items()}
     shown = [
         key
-        for key in sorted(groups, key=lambda key: (units.index(key[0]), key[1], by_size(key[2]), key[3]))
+        for key in sorted(
+            (key for key in groups if key[0] in HEADINGS),
+            key=lambda key: (units.index(key[0]), _place(key[1]), by_size(key[2]), key[3]),
+        )
         if key[0] == "ms" or most[key] == max(most[other] for other in groups if other[:2] == key[:2])
     ]
     return [advice for key in shown if (advice := _advise(key, groups[key]))]
+
+
+def _place(machine: str) -> tuple[int, str]:
+    """Return what machines are sorted by: boards as in their table, others by name."""
+    labels = [board.label for board in BOARDS.values()]
+    return labels.index(machine) if machine in labels else len(labels), machine
 
 
 def advice_by_heading(summary: Summary) -> dict[str, list[str]]:
@@ -84,9 +96,7 @@ def _advise(key: tuple[str, str, Pixels, int], speeds: Sequence[Speed]) -> Advic
     fastest: Fastest = {}
     for speed in sorted(speeds, key=lambda speed: speed.value, reverse=True):
         fastest[speed.model, speed.precision] = speed
-    parts = [_fitting(fastest)] if unit == "ms" else []
-    parts += [] if unit == "instructions" else [_precision(fastest, "time" if unit == "ms" else "cycles")]
-    parts += [] if unit == "ms" else [_relative(fastest)]
+    parts = [_fitting(fastest), _precision(fastest)] if unit in TIMES else [_relative(fastest)]
     place = f"{machine}, {size} px, {threads} thread{'s' * (threads > 1)}"
     said = "; ".join(part for part in parts if part)
     return Advice(unit, f"On {place}: {said}.") if said else None
@@ -96,13 +106,18 @@ def _fitting(fastest: Fastest) -> str:
     """Return which width fits a time, for the times that tell widths apart, and what other network is better there."""
     chosen: list[tuple[float, Speed, Speed]] = []
     for budget in BUDGETS_MS:
-        within = [speed for speed in fastest.values() if speed.value <= budget]
+        within = [speed for speed in fastest.values() if _surely(speed) <= budget]
         own = [speed for speed in within if published_figures()[speed.model].family == OUR_FAMILY]
         if own:
             take = max(own, key=_worth)
             if not chosen or take != chosen[-1][1]:
                 chosen.append((budget, take, max(within, key=_worth)))
     return ", ".join(f"under {budget:g} ms take {_name(take)}{_better(take, best)}" for budget, take, best in chosen)
+
+
+def _surely(speed: Speed) -> float:
+    """Return the time a build stays under: of an estimate the high end of its range."""
+    return speed.value if speed.kind != "estimated" or speed.high is None else speed.high
 
 
 def _worth(speed: Speed) -> tuple[float, float]:
@@ -125,7 +140,7 @@ def _label(model: str) -> str:
     return figures.label if figures.family == OUR_FAMILY else f"{figures.family} {figures.label}"
 
 
-def _precision(fastest: Fastest, what: str) -> str:
+def _precision(fastest: Fastest) -> str:
     """Return in words whether int8 pays beside the fastest float build of the same width."""
     ratios = {}
     for (model, precision), speed in fastest.items():
@@ -137,11 +152,11 @@ def _precision(fastest: Fastest, what: str) -> str:
     low, high = min(ratios.values()), max(ratios.values())
     span = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
     if high < 1:
-        return f"int8 takes {span} of the fastest float build's {what}: use int8"
+        return f"int8 takes {span} of the fastest float build's time: use int8"
     if low >= 1:
-        return f"int8 takes {span} times the fastest float build's {what}: use float"
+        return f"int8 takes {span} times the fastest float build's time: use float"
     names = ", ".join(_label(model) for model, ratio in ratios.items() if ratio >= 1)
-    return f"int8 pays ({span} of the fastest float build's {what}) except for {names}"
+    return f"int8 pays ({span} of the fastest float build's time) except for {names}"
 
 
 def _relative(fastest: Fastest) -> str:

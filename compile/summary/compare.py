@@ -79,7 +79,7 @@ def _readings(summary: Summary, margins: Margins) -> Mapping[Hashable, _Reading]
             top1 = method.share.top1
             key = (*head, f"int8 top-1, {method.kind} {method.name}")
             found[key] = _Reading(top1, f"{percent(top1)} %", points, False)
-    for speed in summary.speeds:
+    for speed in (speed for speed in summary.speeds if speed.kind != "estimated"):  # what they follow from is compared
         share_allowed = margins.time if speed.unit == "ms" else margins.count
         threads = f"{speed.threads} thread{'s' * (speed.threads > 1)}"
         place = (speed.machine, speed.variant, threads, speed.unit)

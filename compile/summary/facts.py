@@ -11,10 +11,11 @@ from repghost.errors import IntegrityError, UsageError
 from repghost.sizes import parse_size
 
 FORMAT = "repghost-summary"
-VERSION = 3
+VERSION = 4
 
-# How a figure came to be. Milliseconds are "measured" only; an instruction count is "emulated", a cycle "modelled".
-Kind = Literal["measured", "emulated", "modelled", "published"]
+# How a figure came to be. Milliseconds are "measured", or "estimated" from the cycles of `compile.cycles.boards`, and
+# always called so; an instruction count is "emulated", a cycle "modelled".
+Kind = Literal["measured", "estimated", "emulated", "modelled", "published"]
 Unit = Literal["ms", "instructions", "cycles"]
 Where = Literal["host", "board", "jetson", "emulated"]
 Way = Literal["ptq", "qat"]  # how a network was made int8: calibrated, or trained
@@ -100,8 +101,8 @@ class Speed:
         variant: the instruction set.
         value: the median, or the count.
         unit: of `value`, `low` and `high`.
-        low: the fastest, for times.
-        high: the 90th percentile, for times.
+        low: the fastest, for times; of an estimate the low end of its range.
+        high: the 90th percentile, for times; of an estimate the high end.
         agreement: share of images that get the float network's class; None where it was not compared.
         weights: "random" where only the shapes matter.
         made_by: who quantized it.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from compile.cycles.boards import BOARDS, Board, Estimate
 from compile.summary.advice import pareto
-from compile.summary.facts import LayerTable, Method, Network, Pixels, Share, Size, Speed, Summary, by_size
+from compile.summary.facts import OURS, LayerTable, Method, Network, Pixels, Share, Size, Speed, Summary, by_size
 from compile.summary.published import NetworkFigures, published_figures
 from repghost.network.spec import WIDTHS
 from repghost.sizes import parse_size, sides, sides_text
@@ -15,12 +16,14 @@ from repghost.tables import Cell, Table, make_table
 ABSENT, NO_WEIGHTS = "not measured", "no weights"
 FILL = "make compile TARGET=arm64 WIDTH={width} WEIGHTS=timm DATA=imagenet"
 LAYERS = "layers-"  # begins the names of the tables of layers
+ESTIMATED = "estimated"
 MEGA = 1e6
 
 
 def all_tables(summary: Summary) -> tuple[Table, ...]:
     """Return every table of the page, in its order."""
-    tables = [width_table(summary), accuracy_table(summary), *latency_tables(summary), size_table(summary)]
+    tables = [width_table(summary), board_table(summary), accuracy_table(summary), *latency_tables(summary)]
+    tables.append(size_table(summary))
     tables += [layer_table(layers) for layers in summary.layers]
     return tuple(table for table in tables if table.rows)
 
@@ -136,9 +139,51 @@ def accuracy_table(summary: Summary) -> Table:
     return make_table(heads, rows, "accuracy", "Every way to int8", about)
 
 
+def board_table(summary: Summary) -> Table:
+    """Return the milliseconds of our builds on boards, one thread: measured where one was, else estimated."""
+    estimated = [speed for speed in summary.speeds if speed.kind == ESTIMATED and speed.runtime == OURS]
+    boards = [board for board in BOARDS.values() if any(speed.machine == board.label for speed in estimated)]
+    keys = dict.fromkeys((speed.model, speed.size, speed.precision) for speed in estimated)
+    rows = [
+        (
+            Cell(model),
+            Cell(str(size)),
+            Cell(precision),
+            *(_on_board(summary, board, model, size, precision) for board in boards),
+        )
+        for model, size, precision in sorted(keys, key=lambda key: (by_size(key[1]), key[0], key[2]))
+    ]
+    about = (
+        "Milliseconds of one inference on one thread. An estimated one was measured by nobody: its range is "
+        "that of the largest errors estimates of this board had on published networks (docs/boards-model.md). "
+        "The first measurement (repghost bench --on BOARD, repghost deploy) takes its place."
+    )
+    heads = ("network", "input | px", "precision", *(f"#{board.label} | ms" for board in boards))
+    return make_table(heads, rows, "boards", "Boards, estimated and measured", about)
+
+
+def _on_board(summary: Summary, board: Board, model: str, size: Pixels, precision: str) -> Cell:
+    speeds = [
+        speed
+        for speed in summary.speeds
+        if (speed.runtime, speed.model, speed.size, speed.precision) == (OURS, model, size, precision)
+        and (speed.unit, speed.where, speed.threads) == ("ms", "board", 1)
+    ]
+    measured = [it for it in speeds if it.kind == "measured" and board.known_as and board.known_as in it.machine]
+    if measured:
+        best = min(measured, key=lambda speed: speed.value)
+        return Cell(f"measured {best.value:.3g}", best.value, f"{best.machine}, {best.variant}")
+    estimated = [it for it in speeds if it.kind == ESTIMATED and it.machine == board.label]
+    if not estimated:
+        return Cell("-")
+    best = min(estimated, key=lambda speed: speed.value)
+    return Cell(f"estimated {Estimate(best.value, best.low or 0.0, best.high or 0.0)}", best.value, best.variant)
+
+
 def latency_tables(summary: Summary) -> list[Table]:
     """Return a table for each machine, size and unit."""
-    keys = dict.fromkeys((speed.where, speed.machine, speed.size, speed.unit) for speed in summary.speeds)
+    others = [speed for speed in summary.speeds if speed.kind != ESTIMATED]  # those have a table of their own
+    keys = dict.fromkeys((speed.where, speed.machine, speed.size, speed.unit) for speed in others)
     order = ("board", "jetson", "host", "emulated")
 
     def place(key: tuple[str, str, Pixels, str]) -> tuple[Any, ...]:
@@ -149,7 +194,8 @@ def latency_tables(summary: Summary) -> list[Table]:
 
 
 def _latency_table(summary: Summary, where: str, machine: str, size: Pixels, unit: str) -> Table:
-    speeds = [s for s in summary.speeds if (s.where, s.machine, s.size, s.unit) == (where, machine, size, unit)]
+    others = [speed for speed in summary.speeds if speed.kind != ESTIMATED]
+    speeds = [s for s in others if (s.where, s.machine, s.size, s.unit) == (where, machine, size, unit)]
     speeds.sort(key=lambda speed: (speed.threads, speed.model, speed.value))
     marked = pareto(speeds, published_figures())
     scale, shown, count = (1.0, "ms", "median") if unit == "ms" else (MEGA, f"million {unit}", "count")

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from calib.importer.names import is_named
 from calib.importer.onnx_file import is_quantized
+from compile.bench.count import CountRequest, count_bundle, find_cpu
+from compile.bench.cycles_page import render_cycles
 from compile.bundle.layers import bundle_layers
 from compile.bundle.manifest import ENGINE_TARGETS, check_bundle
+from compile.cycles.cores import find_core
 from compile.frontend.qdq_file import read_qdq_as_given
 from compile.passes import explain as explain_graph
 from compile.passes.layers import Layer, format_table, layers
 from compile.stages.trial import quantized_on_noise
 from repghost.api.bundles import as_file, as_path
-from repghost.errors import UsageError, option, unknown_value
+from repghost.errors import ToolMissingError, UsageError, option, unknown_value
 from repghost.terminal import Shown
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ class Explanation(Shown):
         layers: in execution order; one that integers cannot compute says why.
         about: of a bundle its target, precision and instruction set, and all of its instruction sets.
         notes: what to know of the network.
+        count: of a bundle and a core, what `compile.bench.count.count_bundle` counted of every layer.
+        core: that core.
     """
 
     source: str
@@ -47,6 +52,8 @@ class Explanation(Shown):
     layers: tuple[Layer, ...]
     about: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    count: Mapping[str, Any] | None = None
+    core: str = ""
 
     def check(self) -> None:
         """Raise UsageError when a layer cannot be computed in integers, so that the network cannot be compiled."""
@@ -58,11 +65,15 @@ class Explanation(Shown):
             )
 
     def __repr__(self) -> str:
+        if self.count is not None:
+            return render_cycles(self.count, self.core)
         return f"{format_table(self.layers).rstrip()}\nprogram digest {self.digest}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""
         about = {key: value for key, value in self.about.items() if key != "variants"}
+        if self.count is not None:
+            return {"file": self.source, "program_digest": self.digest, "core": self.core, **self.count}
         rows = [asdict(row) for row in self.layers]
         return {"file": self.source, "program_digest": self.digest, **about, "layers": rows}
 
@@ -72,6 +83,8 @@ def explain(
     *,
     variant: str | None = None,
     preprocess: str | os.PathLike[str] | None = None,
+    core: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
 ) -> Explanation:
     """Return the layers of a network, with costs, arithmetic, and the reason for each that integers cannot compute.
 
@@ -81,13 +94,22 @@ def explain(
             first, to see what its layers become.
         variant: the instruction set of a bundle to show; None: its fastest.
         preprocess: JSON, for a file that does not say how images are prepared.
+        core: of an arm64 bundle, e.g. "cortex-a55": every layer is counted under emulation, and shown with the cycles
+            it is modelled to take there, the least they could be, and what it waits for.
+        weights: with `core`: the float network, where it is not beside the bundle.
 
     Raises:
         UsageError: when the network cannot be read, or an argument has no effect on it.
         IntegrityError: when a bundle was changed.
     """
     with as_file(network) as path:
+        if core is not None and not path.is_dir():
+            raise UsageError(
+                f"{option('core', core)} needs the folder of an arm64 bundle, not {path}: only what is compiled is "
+                "counted."
+            )
         found = _explained(path, variant, as_path(preprocess))
+        found = found if core is None else _on_core(found, core, variant, as_path(weights))
     return replace(found, source=str(getattr(network, "name", path))) if hasattr(network, "quantized") else found
 
 
@@ -126,6 +148,17 @@ def _of_bundle(path: Path, variant: str | None) -> Explanation:
     return Explanation(
         str(path), BUNDLE, str(bundle.manifest["program_digest"]), tuple(rows), {**about, "variants": variants}
     )
+
+
+def _on_core(found: Explanation, name: str, variant: str | None, weights: Path | None) -> Explanation:
+    """Return the explanation of a bundle with every layer counted and its cycles modelled for a core."""
+    core = find_core(name)
+    request = CountRequest(Path(found.source), find_cpu(core.code[0]), variant, per_layer=True, weights=weights)
+    count = count_bundle(request, lambda _: None)
+    if core.name not in count["whole"]["modelled_cycles"]:
+        raise ToolMissingError(f"cycles cannot be modelled: {count['not_modelled']}")
+    about = {**found.about, "variant": count["variant"]}
+    return replace(found, about=about, count=count, core=core.name)
 
 
 def _layers_of(file: Path, preprocess: Path | None) -> tuple[tuple[Layer, ...], str]:

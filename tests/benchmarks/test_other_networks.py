@@ -45,9 +45,13 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def counted(bundle: str, cpu: Any, counting: Any) -> dict[str, Any]:
         total = COUNTS[cpu.name] * len(bundle)
-        return {"variant": "dot", "whole": {"total": total, "modelled_cycles": {"a76": total // 2}}}
+        return {
+            "variant": "dot",
+            "whole": {"total": total, "modelled_cycles": {"cortex-a76": total // 2}, "lines_missed": {}},
+        }
 
-    counting = SimpleNamespace(emulator=SimpleNamespace(version=lambda: "qemu"), store=None)
+    counter = SimpleNamespace(emulator=SimpleNamespace(version=lambda: "qemu"))
+    counting = SimpleNamespace(counter=counter, store=None)
     monkeypatch.setattr(other_networks, "start_counting", lambda output: counting)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
     for name, stand_in in (("fresh_bundles", fresh), ("read_report", report), ("counted", counted)):
@@ -169,7 +173,7 @@ def check_schema(value: dict[str, Any]) -> None:
             assert set(build) == keys
             assert {"median_ms"} <= set(build["host"]) if build["host"]["measured"] else build["host"]["command"]
             for count in build["arm64"]:
-                assert set(count) == {"cpu", "variant", "instructions", "modelled_cycles"}
+                assert set(count) == {"cpu", "variant", "instructions", "modelled_cycles", "lines_missed"}
 
 
 def test_the_committed_file_has_that_schema() -> None:

@@ -80,11 +80,3 @@ enum instruction_class classify(uint32_t word) {
   }
   return CLASS_OTHER;
 }
-
-int registers_moved(uint32_t word) {
-  if ((word & 0x3a000000) == 0x28000000) return 2; /* a pair */
-  if ((word & 0xbf000000) != 0x0c000000) return 1;
-  static const int by_opcode[16] = {[0] = 4, [2] = 4, [4] = 3, [6] = 3, [8] = 2, [10] = 2};
-  int count = by_opcode[word >> 12 & 15];
-  return count ? count : 1;
-}

@@ -32,7 +32,4 @@ enum instruction_class {
 /* The class of one instruction. */
 enum instruction_class classify(uint32_t word);
 
-/* How many registers a load or store of vector registers moves; at least 1. */
-int registers_moved(uint32_t word);
-
 #endif

@@ -21,6 +21,11 @@ typedef void on_execute_t(unsigned int cpu, void *data);
 typedef void on_syscall_t(qemu_plugin_id_t id, unsigned int cpu, int64_t number, uint64_t, uint64_t, uint64_t, uint64_t,
                           uint64_t, uint64_t, uint64_t, uint64_t);
 
+typedef uint32_t qemu_plugin_meminfo_t;
+typedef void on_access_t(unsigned int cpu, qemu_plugin_meminfo_t what, uint64_t address, void *data);
+
+void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *instruction, on_access_t *callback, int registers,
+                                      int loads_and_stores, void *data);
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, on_translate_t *callback);
 void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *block, on_execute_t *callback, int registers, void *data);
 void qemu_plugin_register_vcpu_syscall_cb(qemu_plugin_id_t id, on_syscall_t *callback);

@@ -42,6 +42,6 @@ def _speeds(file: File, network: Mapping[str, Any], build: Mapping[str, Any]) ->
         variant = str(latency["variant"])
         yield Speed(**known, **measured_ms(latency), machine=name, where="host", variant=variant, threads=threads)
     for count in build["arm64"]:
-        whole = {"total": count["instructions"], "modelled_cycles": count["modelled_cycles"]}
+        whole = {**count, "total": count["instructions"]}
         for figure in counted(count["cpu"], whole):
             yield Speed(**known, **figure, variant=str(count["variant"]))

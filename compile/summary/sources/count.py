@@ -1,18 +1,17 @@
-"""One counted inference of `repghost bench --count`: executed instructions, modelled cycles, layer by layer."""
+"""One counted inference of `repghost bench --count`: instructions, cycles, estimated milliseconds, layer by layer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from compile.cycles.boards import estimates
+from compile.cycles.cores import CORES
 from compile.storage import formats
 from compile.summary.facts import LayerRow, LayerTable, Speed
 from compile.summary.sources import File, Learned, pixels
 
 FORMAT, VERSION = formats.COUNT
-# The cores of compile/bench/counter/cores.h, and whose code they run: a Cortex-A72 has no dot-product; a Cortex-A55
-# has it, and stands for a Cortex-A53 where it runs the code without it.
-MODELLED = {"a76": ("cortex-a76",), "a72": ("cortex-a72",), "a55": ("cortex-a76", "cortex-a72")}
 
 
 def read(file: File) -> Learned:
@@ -48,7 +47,7 @@ def of_result(result: Mapping[str, Any], source: str, weights: str = "") -> Lear
 
 
 def counted(cpu: str, whole: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the fields of a `Speed` for every figure of a counted inference: the instructions, and modelled cycles.
+    """Return the fields of a `Speed` for every figure of a counted inference: instructions, cycles, and milliseconds.
 
     Args:
         cpu: the emulated core.
@@ -56,16 +55,16 @@ def counted(cpu: str, whole: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     total = {"machine": f"emulated {cpu}", "value": float(whole["total"]), "unit": "instructions", "kind": "emulated"}
     cycles = [
-        {
-            "machine": f"Cortex-{core.upper()} model, code for {cpu}",
-            "value": float(value),
-            "unit": "cycles",
-            "kind": "modelled",
-        }
+        {"machine": f"{CORES[core].label} model", "value": float(value), "unit": "cycles", "kind": "modelled"}
         for core, value in whole["modelled_cycles"].items()
-        if cpu in MODELLED.get(core, ())
+        if core in CORES
     ]
-    return [{**figure, "where": "emulated"} for figure in (total, *cycles)]
+    boards = [
+        {"machine": board.label, "value": it.ms, "low": it.low, "high": it.high, "unit": "ms", "kind": "estimated"}
+        for board, it in estimates(whole)
+    ]
+    emulated = [{**figure, "where": "emulated"} for figure in (total, *cycles)]
+    return [*emulated, *({**figure, "where": "board"} for figure in boards)]
 
 
 def _layers(result: Mapping[str, Any], source: str) -> LayerTable:

@@ -24,18 +24,25 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="JSON, for a file that does not say how pictures are prepared.",
 )
+@click.option("--core", help="Of an arm64 bundle: show the cycles of each layer on this core, e.g. cortex-a55.")
+@click.option("--weights", type=click.Path(path_type=Path), help="With --core: the float network, if not beside it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(file: Path, variant: str | None, preprocess: Path | None, as_json: bool) -> None:
+def command(
+    file: Path, variant: str | None, preprocess: Path | None, core: str | None, weights: Path | None, as_json: bool
+) -> None:
     """List the layers of a network: operator, shapes, multiply-adds, bytes of weights and arithmetic.
 
     A float network, an ONNX file or timm:NAME or torchvision:NAME with random weights, is quantized on noise first, to
     see what its layers become. For a bundle the kernel of each layer is named too; the end of its name is the
     instruction set. In a QDQ file a layer that cannot be computed in integers is shown as float, with the reason below
     it. Exit code 2: there is one, so the network cannot be compiled.
+
+    With --core each layer of an arm64 bundle is counted under emulation and priced by LLVM's scheduling model of that
+    core: its cycles, the least they could be, and what it waits for.
     """
     from repghost.api.explanation import BUNDLE, explain
 
-    found = explain(file, variant=variant, preprocess=preprocess)
+    found = explain(file, variant=variant, preprocess=preprocess, core=core, weights=weights)
     say_notes(found.notes)
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2))

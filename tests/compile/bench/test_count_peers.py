@@ -32,14 +32,19 @@ def test_marks_are_those_of_the_counter() -> None:
 
 
 def result(**changes: Any) -> dict[str, Any]:
-    whole = {"total": 20_000_001, "instructions": {}, "modelled_cycles": {"a76": 8e6, "a72": 9e6, "a55": 2e7}}
+    whole = {
+        "total": 20_000_001,
+        "instructions": {},
+        "modelled_cycles": {"cortex-a76": 8e6, "cortex-a55": 2e7},
+        "lines_missed": {},
+    }
     entry = {
         "runtime": "mnn", "form": "int8", "precision": "int8", "made_by": "its quantizer", "version": "3.6",
         "whole": whole,
         "agreement": {"pictures": 8, "with_ours": 7, "with_float": 6, "lowest_cosine": 0.99},
     }  # fmt: skip
     base = {
-        "format": "repghost-peer-counts", "version": 1, "model": "repghostnet_0_5x", "weights": {"kind": "random"},
+        "format": "repghost-peer-counts", "version": 2, "model": "repghostnet_0_5x", "weights": {"kind": "random"},
         "size": 224, "cpu": "cortex-a76", "emulator": "qemu 7.2", "results": [entry],
         "absent": [{"name": "ncnn fp32", "reason": "no wheel"}],
     }  # fmt: skip
@@ -57,11 +62,11 @@ def test_page_shows_them_beside_ours_with_the_agreement_of_their_answers(tmp_pat
     speeds = collect([path]).speeds
     assert {(s.machine, s.runtime, s.value, s.agreement) for s in speeds} == {
         ("emulated cortex-a76", "mnn", 20_000_001, 0.75),
-        ("Cortex-A76 model, code for cortex-a76", "mnn", 8e6, 0.75),
-        ("Cortex-A55 model, code for cortex-a76", "mnn", 2e7, 0.75),
+        ("Cortex-A76, Neoverse N1 model", "mnn", 8e6, 0.75),
+        ("Cortex-A55 model", "mnn", 2e7, 0.75),
     }
-    path.write_text(json.dumps(result(version=2)))
-    with pytest.raises(RepGhostError, match="has version 2, not 1"):
+    path.write_text(json.dumps(result(version=3)))
+    with pytest.raises(RepGhostError, match="has version 3, not 2"):
         collect([path])
 
 

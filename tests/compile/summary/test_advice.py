@@ -35,15 +35,26 @@ def figures(summary: Summary, unit: str, values: dict[str, float]) -> Summary:
     return replace(summary, speeds=(*speeds, *summary.speeds))
 
 
+def estimated(summary: Summary) -> Summary:
+    """The summary with what `figures` added in milliseconds as an estimate."""
+    speeds = [
+        replace(speed, kind="estimated", low=speed.value, high=2 * speed.value) if speed.machine == "a ms" else speed
+        for speed in summary.speeds
+    ]
+    return replace(summary, speeds=tuple(speeds))
+
+
 def test_advice_says_first_what_a_machine_measured_and_compares_with_the_best_float(summary: Summary) -> None:
     changed = figures(summary, "instructions", {"0.5int8": 2.0, "1.0int8": 5.0, "0.5fp32": 9.0})
-    changed = figures(changed, "cycles", {"0.5int8": 3.0, "1.0int8": 8.0, "0.5fp32": 9.0, "0.5fp16": 2.0, "1.0fp32": 6})
+    values = {"0.5int8": 3.0, "1.0int8": 8.0, "0.5fp32": 9.0, "0.5fp16": 2.0, "1.0fp32": 6}
+    changed = estimated(figures(figures(changed, "cycles", values), "ms", values))
     assert list(advice_by_heading(changed)) == list(HEADINGS.values())
     sentences = {advice.unit: advice.sentence for advice in advise(changed)}
-    assert "int8 takes 1.33 to 1.50 times the fastest float build's cycles: use float" in sentences["cycles"]
+    assert "int8 takes 1.33 to 1.50 times the fastest float build's time: use float" in sentences["estimated"]
+    assert "under 20 ms take 1x fp32" in sentences["estimated"] and "cycles" not in sentences
     assert sentences["instructions"] == "On a instructions, 64 px, 1 thread: as a multiple of 0.5x int8: 1x 2.50."
-    mixed = figures(summary, "cycles", {"0.5int8": 3.0, "0.5fp32": 2.0, "1.0int8": 4.0, "1.0fp32": 8.0})
-    assert "except for 0.5x" in advise(mixed)[1].sentence
+    mixed = figures(summary, "ms", {"0.5int8": 3.0, "0.5fp32": 2.0, "1.0int8": 4.0, "1.0fp32": 8.0})
+    assert "except for 0.5x" in advise(estimated(mixed))[1].sentence
 
 
 def test_gate_evaluates_what_is_taken_by_default_and_not_the_luckiest(summary: Summary) -> None:

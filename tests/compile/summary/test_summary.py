@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from compile.cycles.boards import read_fits
 from compile.report.card import render_card
 from compile.storage.strict_json import canonical_json
+from compile.summary.advice import advise
 from compile.summary.collect import collect, find_conflicts, find_files
 from compile.summary.compare import Margins, compare
 from compile.summary.facts import Change, Method, Network, Share, Speed, Summary
@@ -21,7 +23,7 @@ from compile.summary.gate import gate_sentences
 from compile.summary.output import read_summary, render, write_all
 from compile.summary.pages.html import render_page
 from compile.summary.pages.plots import all_plots, draw_pareto, int8_changes
-from compile.summary.tables import all_tables
+from compile.summary.tables import all_tables, board_table, latency_tables
 from repghost.cli import cli
 from repghost.errors import IntegrityError, UsageError
 from repghost.network.spec import WIDTHS
@@ -249,10 +251,11 @@ def test_canonical_json_is_what_is_written(summary: Summary, tmp_path: Path) -> 
 
 def test_counts_are_emulated_cycles_are_modelled_and_neither_is_a_time(tmp_path: Path) -> None:
     count = {
-        "format": "repghost-count", "version": 1, "model": NAMES[0], "precision": "int8", "size": 224,
+        "format": "repghost-count", "version": 2, "model": NAMES[0], "precision": "int8", "size": 224,
         "cpu": "cortex-a76", "variant": "dot", "emulator": "qemu",
         "whole": {
-            "total": 7_000_001, "instructions": {}, "modelled_cycles": {"a76": 3.0e6, "a72": 8.0e6, "a55": 9.0e6},
+            "total": 7_000_001, "instructions": {}, "modelled_cycles": {"cortex-a76": 3.0e6, "cortex-a55": 9.0e6},
+            "lines_missed": {},
         },
         "layers": [],
     }  # fmt: skip
@@ -262,10 +265,42 @@ def test_counts_are_emulated_cycles_are_modelled_and_neither_is_a_time(tmp_path:
     found = {(speed.machine, speed.kind, speed.unit): speed.value for speed in summary.speeds}
     assert found == {
         ("emulated cortex-a76", "emulated", "instructions"): 7_000_001,
-        ("Cortex-A76 model, code for cortex-a76", "modelled", "cycles"): 3.0e6,
-        ("Cortex-A55 model, code for cortex-a76", "modelled", "cycles"): 9.0e6,
+        ("Cortex-A76, Neoverse N1 model", "modelled", "cycles"): 3.0e6,
+        ("Cortex-A55 model", "modelled", "cycles"): 9.0e6,
     }
     assert " ms" not in render(summary, "md")
+
+
+def board_count(model: str, precision: str, cycles: float) -> dict[str, Any]:
+    return {
+        "format": "repghost-count", "version": 2, "model": model, "precision": precision, "size": 224,
+        "cpu": "cortex-a76", "variant": "dot", "emulator": "qemu", "layers": [],
+        "whole": {
+            "total": 7_000_000, "instructions": {}, "modelled_cycles": {"cortex-a76": cycles},
+            "lines_missed": {"32768": 0, "2097152": 0, "4194304": 0},
+        },
+    }  # fmt: skip
+
+
+def test_boards_are_estimated_until_one_is_measured(tmp_path: Path) -> None:
+    for index, precision in enumerate(("int8", "fp32")):
+        count = board_count(NAMES[0], precision, (1 + index) * 24e6)
+        (tmp_path / f"count-{precision}.json").write_bytes(canonical_json(count))
+    summary = collect([tmp_path / "count-int8.json", tmp_path / "count-fp32.json"])
+    scale = read_fits()["raspberry-pi-5"].scale  # 24 M cycles at 2.4 GHz are 10 ms of them
+    (pi,) = (s for s in summary.speeds if (s.machine, s.precision) == ("Raspberry Pi 5", "int8"))
+    assert (pi.kind, pi.unit, pi.value) == ("estimated", "ms", pytest.approx(10 * scale))
+    assert pi.low is not None and pi.high is not None and pi.low < pi.value < pi.high
+    column = [column.title for column in board_table(summary).columns].index("Raspberry Pi 5")
+    cells = {row[2].text: row[column] for row in board_table(summary).rows}
+    assert cells["int8"].text.startswith("estimated ") and cells["int8"].value == pi.value
+    assert not [table for table in latency_tables(summary) if "Raspberry" in table.title], "no table of measured times"
+    (said,) = (advice for advice in advise(summary) if "Raspberry Pi 5" in advice.sentence)
+    assert said.unit == "estimated" and "int8 takes 0.50 of the fastest float build's time: use int8" in said.sentence
+    measured = replace(pi, kind="measured", machine="Raspberry Pi 5 Model B Rev 1.0, Cortex-A76 (4 cores)", value=9.5)
+    found = board_table(replace(summary, speeds=(*summary.speeds, measured)))
+    cells = {row[2].text: row[column] for row in found.rows}
+    assert cells["int8"].text == "measured 9.5" and cells["fp32"].text.startswith("estimated ")
 
 
 def test_a_count_takes_the_error_of_its_layers_from_the_run_of_the_same_bundle(tmp_path: Path) -> None:
@@ -274,7 +309,7 @@ def test_a_count_takes_the_error_of_its_layers_from_the_run_of_the_same_bundle(t
         "arithmetic": "int32", "kernel": "rg_qs8_conv", "total": 123,
     }  # fmt: skip
     count = {
-        "format": "repghost-count", "version": 1, "model": NAMES[0], "precision": "int8", "size": 64,
+        "format": "repghost-count", "version": 2, "model": NAMES[0], "precision": "int8", "size": 64,
         "cpu": "cortex-a76", "variant": "dot", "emulator": "qemu",
         "whole": {"total": 123, "instructions": {}, "modelled_cycles": {}}, "layers": [layer],
     }  # fmt: skip
@@ -341,7 +376,7 @@ def test_evidence_that_disagrees_with_the_run_is_named_and_stays_apart(tmp_path:
 
 def test_other_networks_of_the_same_compiler_stand_in_the_figures(tmp_path: Path) -> None:
     host = {"measured": True, "median_ms": 1.2, "min_ms": 1.1, "p90_ms": 1.4, "threads": 1, "variant": "avx2"}
-    cycles = {"a76": 5e6, "a72": 9e6, "a55": 1e7}
+    cycles = {"cortex-a76": 5e6, "cortex-a55": 1e7}
     count = {"cpu": "cortex-a76", "variant": "dot", "instructions": 9_000_000, "modelled_cycles": cycles}
     names = ("ghostnet_050", "ghostnet_100", "mobilenetv3_large_100")
     networks = [
@@ -359,11 +394,11 @@ def test_other_networks_of_the_same_compiler_stand_in_the_figures(tmp_path: Path
     assert {(s.machine, s.kind) for s in summary.speeds} == {
         ("Test Core (2 cores)", "measured"),
         ("emulated cortex-a76", "emulated"),
-        ("Cortex-A76 model, code for cortex-a76", "modelled"),
-        ("Cortex-A55 model, code for cortex-a76", "modelled"),
+        ("Cortex-A76, Neoverse N1 model", "modelled"),
+        ("Cortex-A55 model", "modelled"),
     }
     figures = all_plots(summary)
-    assert len(figures) == 4 and all("GhostNet, int8" in svg and "MobileNetV3, fp32" in svg for svg in figures.values())
+    assert len(figures) == 2 and all("GhostNet, int8" in svg and "MobileNetV3, fp32" in svg for svg in figures.values())
     path.write_bytes(canonical_json({**document, "version": 3}))
     with pytest.raises(IntegrityError, match="version 3, not 1"):
         collect([path])

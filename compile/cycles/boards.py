@@ -1,0 +1,162 @@
+"""Boards whose milliseconds are estimated: modelled cycles over the clock, plus memory; fitted to published times.
+
+fitted.json is written by `python -m benchmarks.boards_model`, which compares every estimate with what was published.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from repghost.errors import unknown_value
+
+FITTED = Path(__file__).with_name("fitted.json")
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Board:
+    """A core of a board, at the clock that published times name.
+
+    Attributes:
+        name: in options and files.
+        label: in tables.
+        processor: its core; boards with the same one are fitted together.
+        core: the row of `compile.cycles.cores.CORES` that prices its code.
+        clock_ghz: of that core.
+        cache_bytes: of the last cache before memory that this core uses, as far as the counter tells sizes apart.
+        known_as: what the kernel of the board calls it (/proc/device-tree/model), as a part of that text; "" where
+            several boards share it.
+    """
+
+    name: str
+    label: str
+    processor: str
+    core: str
+    clock_ghz: float
+    cache_bytes: int
+    known_as: str = ""
+
+
+# Caches: data sheets of the processors; that of the AX630C is a guess. Cortex-A73, A78AE, A720 and X4 have no model of
+# their own in LLVM 19: each is priced by its nearest, and the fit to its own published times scales it.
+A53, A55, A72, A73, A76 = "Cortex-A53", "Cortex-A55", "Cortex-A72", "Cortex-A73", "Cortex-A76"
+BOARDS = {
+    board.name: board
+    for board in (
+        Board("raspberry-pi-3", "Raspberry Pi 3 B+", A53, "cortex-a53", 1.4, MEBIBYTE // 2, "Raspberry Pi 3"),
+        Board("raspberry-pi-4", "Raspberry Pi 4", A72, "cortex-a72", 1.8, MEBIBYTE, "Raspberry Pi 4"),
+        Board("raspberry-pi-5", "Raspberry Pi 5", A76, "cortex-a76", 2.4, 2 * MEBIBYTE, "Raspberry Pi 5"),
+        Board("rk3399-big", "RK3399, Cortex-A72", A72, "cortex-a72", 1.8, MEBIBYTE),
+        Board("rk3399-little", "RK3399, Cortex-A53", A53, "cortex-a53", 1.5, MEBIBYTE // 2),
+        Board("rk3566", "RK3566", A55, "cortex-a55", 1.8, MEBIBYTE // 2),
+        Board("rk3568", "RK3568", A55, "cortex-a55", 2.0, MEBIBYTE // 2),
+        Board("rk3588-big", "RK3588, Cortex-A76", A76, "cortex-a76", 2.4, 2 * MEBIBYTE),
+        Board("rk3588-little", "RK3588, Cortex-A55", A55, "cortex-a55", 1.8, 2 * MEBIBYTE),
+        Board("khadas-vim3", "Khadas VIM3", A73, "cortex-a72", 2.2, MEBIBYTE, "Khadas VIM3"),
+        Board("rk3228h", "RK3228H", A53, "cortex-a53", 1.3, MEBIBYTE // 4),
+        Board("ax630c", "AX630C", A53, "cortex-a53", 1.2, MEBIBYTE // 4),
+        Board(
+            "jetson-orin-nano", "Jetson Orin Nano, CPU", "Cortex-A78AE", "cortex-a76", 1.5, 4 * MEBIBYTE, "Orin Nano"
+        ),
+        Board("macbook-m1", "MacBook Pro M1", "Apple M1", "apple-m1", 3.2, 8 * MEBIBYTE),
+        Board("orion-o6", "Radxa Orion O6", "Cortex-A720", "cortex-a710", 2.6, 8 * MEBIBYTE, "Orion O6"),
+        Board("dimensity-9300", "Dimensity 9300", "Cortex-X4", "cortex-a710", 3.25, 8 * MEBIBYTE),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What published times say of a board.
+
+    Attributes:
+        scale: measured cycles for each modelled one.
+        far_ns: nanoseconds for each 64-byte line that is in no cache: 64 / far_ns is the bandwidth in GB/s.
+        lowest: the least of estimate / measured - 1 over all networks.
+        highest: the largest.
+    """
+
+    scale: float
+    far_ns: float
+    lowest: float
+    highest: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Milliseconds of one inference on one thread: no machine ran it.
+
+    `low` and `high` are what it would be with the largest errors that were seen on this board.
+    """
+
+    ms: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{_digits(self.ms)} ({_digits(self.low)} to {_digits(self.high)})"
+
+
+def find_board(name: str) -> Board:
+    """Return the row called `name`.
+
+    Raises:
+        UsageError: when there is none.
+    """
+    if name not in BOARDS:
+        raise unknown_value("board", name, BOARDS)
+    return BOARDS[name]
+
+
+@cache
+def read_fits() -> Mapping[str, Fit]:
+    """Return what is known of each board."""
+    return {name: Fit(**values) for name, values in json.loads(FITTED.read_text())["boards"].items()}
+
+
+def estimated_ms(board: Board, fit: Fit, cycles: float, misses: Mapping[int, int]) -> float:
+    """Return the milliseconds of a stretch of execution.
+
+    Args:
+        board: what runs it.
+        fit: of this board.
+        cycles: modelled for its core.
+        misses: lines that caches of so many bytes lack, see `compile.cycles.stretch.Stretch`.
+    """
+    return (fit.scale * cycles / board.clock_ghz + fit.far_ns * misses[board.cache_bytes]) / 1e6
+
+
+def estimate(board: Board, cycles: Mapping[str, float], misses: Mapping[int, int]) -> Estimate | None:
+    """Return the estimated milliseconds on a board, with their range; None where that is not known.
+
+    Args:
+        board: a row of the table.
+        cycles: modelled ones by core.
+        misses: as for `estimated_ms`.
+    """
+    fit = read_fits().get(board.name)
+    if fit is None or board.core not in cycles or board.cache_bytes not in misses:
+        return None
+    ms = estimated_ms(board, fit, cycles[board.core], misses)
+    return Estimate(ms, ms / (1 + fit.highest), ms / (1 + fit.lowest))
+
+
+def estimates(counted: Mapping[str, Any]) -> list[tuple[Board, Estimate]]:
+    """Return every board whose core runs what was counted, with its milliseconds.
+
+    Args:
+        counted: JSON as `compile.bench.count.Counted.to_dict` gives it.
+    """
+    misses = {int(size): int(lines) for size, lines in counted.get("lines_missed", {}).items()}
+    found = [(board, estimate(board, counted["modelled_cycles"], misses)) for board in BOARDS.values()]
+    return [(board, ms) for board, ms in found if ms is not None]
+
+
+def _digits(ms: float) -> str:
+    """Return milliseconds with two significant digits, e.g. "0.85", "8.5", "85", "850"."""
+    return f"{ms:.2g}" if ms < 100 else f"{round(ms, -1):.0f}"
