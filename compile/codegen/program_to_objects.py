@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -58,12 +59,12 @@ def compile_program(program: AnyProgram, target: Target, compiler: KernelCompile
     plan = plan_memory(program)
     networks: list[ScheduledNetwork] = []
     submitted: list[tuple[Variant, dict[str, Future[bytes]]]] = []
-    symbols = KernelSymbols()
+    # Variants of one `mcpu` have the same registers: a kernel they have in common runs as fast built for the plainer.
+    symbols: defaultdict[str, KernelSymbols] = defaultdict(KernelSymbols)
     for variant in target.variants_for(element_of(program)):
         network = schedule_network(program, plan, find_instruction_set(variant.name))
         networks.append(network)
-        symbols = symbols if target.shares_kernels else KernelSymbols()
-        submitted.append((variant, submit_kernels(network, target, variant, symbols, compiler)))
+        submitted.append((variant, submit_kernels(network, target, variant, symbols[variant.mcpu], compiler)))
     variants = tuple(
         CompiledVariant(
             name=variant.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compile.intrin.avx2 import Avx2
+from compile.intrin.avxvnni import AvxVnni
 from compile.intrin.base import InstructionSet
 from compile.intrin.dot import Dot
 from compile.intrin.half import Half
@@ -11,7 +12,9 @@ from compile.intrin.neon import Neon
 from compile.intrin.vnni import Vnni
 from repghost.errors import unknown_value
 
-INSTRUCTION_SETS: dict[str, type[InstructionSet]] = {isa.name: isa for isa in (Neon, Dot, I8mm, Half, Avx2, Vnni)}
+INSTRUCTION_SETS: dict[str, type[InstructionSet]] = {
+    isa.name: isa for isa in (Neon, Dot, I8mm, Half, Avx2, AvxVnni, Vnni)
+}
 
 
 def find_instruction_set(name: str) -> InstructionSet:

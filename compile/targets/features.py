@@ -44,6 +44,14 @@ AVX2 = Feature(
     cpuinfo=("avx2", "fma", "bmi2"),
     reported=("avx2", "fma"),
 )
+AVXVNNI = Feature(
+    "AVXVNNI",  # vpdpbusd, vpdpwssd of 128 and 256 bits
+    mattr=("+avxvnni",),
+    bit=64,
+    asks_for={"LEAF7_1_A": (4,)},
+    cpuinfo=("avx_vnni",),
+    reported=("avx_vnni",),
+)
 AVX512VNNI = Feature(
     "AVX512VNNI",  # everything LLVM may use for x86-64-v4, and vpdpbusd, vpdpwssd
     mattr=("+avx512vnni",),
@@ -88,7 +96,7 @@ FULLFP16 = Feature(
 # they explain why another runtime is faster.
 FEATURES: tuple[Feature, ...] = (
     AVX2,
-    Feature("AVXVNNI", reported=("avx_vnni",)),
+    AVXVNNI,
     AVX512VNNI,
     Feature("AVX512BF16", reported=("avx512_bf16",)),
     Feature("AMXINT8", reported=("amx_int8",)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass, replace
 
-from compile.targets.features import AVX2, AVX512VNNI, DOTPROD, FULLFP16, I8MM, RDM, Feature
+from compile.targets.features import AVX2, AVX512VNNI, AVXVNNI, DOTPROD, FULLFP16, I8MM, RDM, Feature
 from repghost.errors import UsageError, unknown_value
 
 
@@ -55,7 +55,6 @@ class Target:
     variants: tuple[Variant, ...]  # from the plainest to the fastest; the last one whose needs are met is used
     mattr: tuple[str, ...] = ()  # for LLVM, of every variant, besides those of the features it requires
     effort: int = 3  # LLVM's optimization level
-    shares_kernels: bool = False  # whether a kernel that two variants have in common runs as fast built for the plainer
     runner_triple: str = ""  # for the linker, of a static runner that loads model.so itself; empty: a dynamic one
     emulation: Emulation | None = None  # how its programs run on another machine; None: they do not
     counted: bool = False  # whether executed instructions are counted under its emulation (compile/bench/counter)
@@ -137,7 +136,6 @@ ARM64 = Target(
     ),
     mattr=("+neon",),
     emulation=Emulation("aarch64", "arm64", "lib/ld-linux-aarch64.so.1"),
-    shares_kernels=True,  # all have the same registers; a kernel without products needs nothing a plainer one lacks
     counted=True,
 )
 
@@ -160,6 +158,7 @@ X86_64 = Target(
     elf_machine=62,
     variants=(
         Variant("avx2", "x86-64-v3", (AVX2,), "Haswell"),
+        Variant("avxvnni", "x86-64-v3", (AVX2, AVXVNNI), "max", ("int8",)),
         Variant("vnni", "x86-64-v4", (AVX2, AVX512VNNI), "Cascadelake-Server"),
     ),
     effort=2,  # at 3 the 0.5x is 2 % slower, 6 % larger, and takes a tenth longer to compile

@@ -109,7 +109,7 @@ def own_cases(cases: Sequence[Case], target: Target, variant: Variant) -> list[C
     The others run the plainer one's code, compiled once (`compile.codegen.program_to_objects.KernelSymbols`).
     """
     variants = target.variants_for("int8")
-    plainer = variants[: variants.index(variant)]
+    plainer = [it for it in variants[: variants.index(variant)] if it.mcpu == variant.mcpu]
     return [
         case for case in cases if not _symbols(case, variant) <= set().union(*(_symbols(case, it) for it in plainer))
     ]

@@ -27,11 +27,13 @@ uint32_t rg_cpu_features(void) {
 
 struct registers { uint32_t a, b, c, d; };
 
-static struct registers cpuid(uint32_t leaf) {
+static struct registers cpuid_part(uint32_t leaf, uint32_t part) {
   struct registers r;
-  __asm__ volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(0));
+  __asm__ volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(part));
   return r;
 }
+
+static struct registers cpuid(uint32_t leaf) { return cpuid_part(leaf, 0); }
 
 /* Which register files the kernel saves on a context switch: a core may have AVX while its kernel does not allow it. */
 static uint64_t saved_state(void) {
@@ -46,6 +48,7 @@ static int has(uint32_t word, uint32_t bits) { return (word & bits) == bits; }
 #define LEAF1_C (BIT(0) | BIT(9) | BIT(12) | BIT(13) | BIT(19) | BIT(20) | BIT(22) | BIT(23) | BIT(27) | BIT(28) | BIT(29))
                 /* SSE3 SSSE3 FMA CX16 SSE4.1 SSE4.2 MOVBE POPCNT OSXSAVE AVX F16C */
 #define LEAF7_B (BIT(3) | BIT(5) | BIT(8))                                   /* BMI1 AVX2 BMI2 */
+#define LEAF7_1_A BIT(4)                                                     /* AVX VNNI */
 #define LEAF7_B_512 (BIT(16) | BIT(17) | BIT(28) | BIT(30) | BIT(31))        /* AVX512 F DQ CD BW VL */
 #define LEAF7_C_512 BIT(11)                                                  /* AVX512 VNNI */
 #define EXTENDED_C (BIT(0) | BIT(5))                                         /* LAHF LZCNT */
@@ -59,6 +62,7 @@ uint32_t rg_cpu_features(void) {
   struct registers leaf7 = cpuid(7);
   if ((state & STATE_AVX) != STATE_AVX || !has(leaf7.b, LEAF7_B)) return 0;
   uint32_t features = RG_CPU_AVX2;
+  if (leaf7.a >= 1 && has(cpuid_part(7, 1).a, LEAF7_1_A)) features |= RG_CPU_AVXVNNI;
   if ((state & STATE_512) == STATE_512 && has(leaf7.b, LEAF7_B_512) && has(leaf7.c, LEAF7_C_512))
     features |= RG_CPU_AVX512VNNI;
   return features;

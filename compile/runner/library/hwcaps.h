@@ -8,6 +8,7 @@
 #define RG_CPU_I8MM 2u       /* arm64: smmla */
 #define RG_CPU_AVX2 4u       /* x86-64: everything LLVM may use for x86-64-v3 */
 #define RG_CPU_AVX512VNNI 8u /* x86-64: everything LLVM may use for x86-64-v4, and vpdpbusd, vpdpwssd */
+#define RG_CPU_AVXVNNI 64u   /* x86-64: vpdpbusd, vpdpwssd of 128 and 256 bits */
 #define RG_CPU_FULLFP16 16u  /* arm64: half-precision arithmetic, scalar and vector */
 #define RG_CPU_RDM 32u       /* arm64: sqrdmlah; every core with sdot has it, and is asked for both */
 

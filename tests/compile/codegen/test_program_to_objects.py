@@ -135,6 +135,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "dot": ("sdot", "sqrdmulh", "fcvtns", "sqxtn2?", "tbl"),
     "i8mm": ("smmla", "sdot", "sqrdmulh"),
     "avx2": ("vpmaddwd", "vpmulhrsw", "vpackssdw", "vroundps"),
+    "avxvnni": (r"\{vex\}\s+vpdpbusd", "vpmulhrsw"),
     "vnni": ("vpdpbusd", "vpmulhrsw"),
 }
 FORBIDDEN: dict[str, tuple[str, ...]] = {
@@ -142,6 +143,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "dot": ("smmla", "ummla", "usdot", "fmla"),
     "i8mm": ("fmla",),
     "avx2": ("vpdpbusd", "vpdpwssd", "vpmaddubsw", r"vfn?m(add|sub)\w*"),
+    "avxvnni": ("vpdpbusd", "vpmaddubsw", r"vfn?m(add|sub)\w*"),  # without {vex} it would be that of AVX-512
     "vnni": ("vpmaddubsw", r"vfn?m(add|sub)\w*"),
 }
 # (mask, value) of 32-bit instruction words, from the Arm Architecture Reference Manual.
@@ -161,8 +163,8 @@ def test_the_promised_instructions_are_used_and_no_others(variant: str) -> None:
         assert count(assembly, mnemonic), f"{variant} has no {mnemonic}"
     for mnemonic in FORBIDDEN[variant]:
         assert not count(assembly, mnemonic), f"{variant} has {mnemonic}"
-    if variant == "avx2":
-        assert "%zmm" not in assembly
+    if variant in ("avx2", "avxvnni"):
+        assert "%zmm" not in assembly and "%ymm16" not in assembly
 
 
 def code_words(data: bytes) -> NDArray[np.uint32]:
