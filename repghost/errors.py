@@ -112,6 +112,14 @@ class NoteWarning(UserWarning):
     """What a caller of the library should know of its images; the commands print it as a note."""
 
 
+ONNX_SUFFIXES = (".onnx", "")  # of the name of a quantized network; a name without one is taken as it is
+
+
+def not_onnx(path: object) -> UsageError:
+    """Return the error for the name of another format where a quantized network is to be written."""
+    return UsageError(f"a quantized network is written as ONNX, so {str(path)!r} has to end in .onnx.")
+
+
 def unknown_value(kind: str, given: object, allowed: Iterable[object]) -> UsageError:
     """Return the error for a value outside a table, with the nearest entry as a suggestion.
 

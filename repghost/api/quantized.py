@@ -37,7 +37,7 @@ from repghost.api.shown.html import page, table
 from repghost.api.shown.progress import Progress
 from repghost.api.shown.results import Comparison
 from repghost.data.images.preprocess import Preprocess
-from repghost.errors import UsageError
+from repghost.errors import ONNX_SUFFIXES, not_onnx
 from repghost.evaluation.accuracy import BATCH
 from repghost.evaluation.classes import numbered_labels
 from repghost.evaluation.predictor import Predictor
@@ -194,11 +194,11 @@ class QuantizedNetwork:
             settings: whether they are written.
 
         Raises:
-            UsageError: when the name does not end in .onnx.
+            UsageError: when the name ends as that of another format.
         """
         file = Path(path)
-        if file.suffix != ".onnx":
-            raise UsageError(f"a quantized network is written as ONNX, so {str(file)!r} has to end in .onnx.")
+        if file.suffix not in ONNX_SUFFIXES:
+            raise not_onnx(file)
         if settings:
             write_quantized(file, self.quantized, self.config, self.search)
         else:

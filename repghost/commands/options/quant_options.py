@@ -11,6 +11,7 @@ import click
 from repghost.commands.options.data_options import class_options
 from repghost.commands.options.gather import gather
 from repghost.commands.options.size_option import SizeType
+from repghost.errors import ONNX_SUFFIXES, not_onnx
 
 if TYPE_CHECKING:
     from repghost.api.dataset import Split
@@ -81,4 +82,15 @@ network_options = gather("request", CalibrationRequest, (_CHECKPOINT, _DATA, _TR
 calibration_options = gather(
     "request", CalibrationRequest, (_CHECKPOINT, _DATA, _CALIBRATION_SPLIT, *_OPTIONS, _IMAGES)
 )
-output_option = click.option("--output", "-o", required=True, type=_FILE, help="The file to write.")
+
+
+def _onnx_file(context: click.Context, parameter: click.Parameter, path: Path) -> Path:
+    """Refuse the name of another format at once, not after calibration."""
+    if path.suffix not in ONNX_SUFFIXES:
+        raise not_onnx(path)
+    return path
+
+
+output_option = click.option(
+    "--output", "-o", required=True, type=_FILE, callback=_onnx_file, help="The ONNX file to write."
+)
