@@ -187,6 +187,7 @@ def counter(counting: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Ins
     return InstructionCounter(counting, build_counter(counting, cache), find_llvm(), "no LLVM here", cache)
 
 
+@pytest.mark.slow
 def test_counts_are_exact_and_follow_the_core(arm64_bundle: Path, counter: InstructionCounter) -> None:
     bundle = check_bundle(arm64_bundle)
     first, again, plain = (
@@ -205,6 +206,7 @@ def test_counts_are_exact_and_follow_the_core(arm64_bundle: Path, counter: Instr
         run_counted(bundle, counter, CPUS["cortex-a76"], "noen")
 
 
+@pytest.mark.slow
 def test_the_steps_add_up(arm64_bundle: Path, counter: InstructionCounter, tmp_path: Path) -> None:
     bundle = check_bundle(arm64_bundle)
     model = link_model(fake_network(ARM64), ARM64, fake_info(), profiling=True)
@@ -280,6 +282,7 @@ def test_layers_are_shown_with_their_sums() -> None:
     assert any(line.split()[:5] == ["Conv2d", "2", "600", "400", "100.0%"] for line in text.splitlines())
 
 
+@pytest.mark.slow
 def test_a_core_is_explained_layer_by_layer(
     counting: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

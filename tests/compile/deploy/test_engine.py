@@ -40,6 +40,7 @@ def engine_bundle(path: Path, build: str = BUILD, check: str = CHECK) -> Bundle:
     return write_bundle(path, files, {**fake_sections(ARM64), "accuracy": PASSING, "target": target, "variants": []})
 
 
+@pytest.mark.slow
 def test_the_engine_is_built_on_the_board(arm64_board: Standin, tmp_path: Path) -> None:
     bundle, folder = engine_bundle(tmp_path / "bundle"), arm64_board.new_folder()
     result = deploy(bundle.path, arm64_board.connection(folder))

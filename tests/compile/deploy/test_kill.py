@@ -77,6 +77,7 @@ def test_killed_after_each_remote_command(board: Standin, versions: list[Bundle]
     assert 2 <= switched < killed
 
 
+@pytest.mark.slow
 def test_a_killed_deployment_leaves_no_lock(board: Standin, versions: list[Bundle], tmp_path: Path) -> None:
     folder = board.new_folder()
     deploy(versions[0].path, board.connection(folder))

@@ -28,6 +28,7 @@ def headers_and_tables(data: bytes) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.so", "repghost-run"])
 def test_mutated_files_are_read_or_refused(host_files: dict[str, bytes], name: str) -> None:
     data, chance = host_files[name], random.Random(name)

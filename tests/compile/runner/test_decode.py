@@ -96,6 +96,7 @@ def test_pixels_are_those_of_python(decoded: dict[str, Any], name: str) -> None:
     np.testing.assert_array_equal(decoded[name], expected)
 
 
+@pytest.mark.slow
 def test_odd_images_are_read_alike(decoder: Decoder) -> None:
     """What Python refuses the runner refuses, and what one turns the other turns."""
     refused, ways = [], set()
@@ -188,6 +189,7 @@ def resealed(data: bytes) -> bytes:
     return bytes(result + data[at:])
 
 
+@pytest.mark.slow
 def test_three_thousand_damaged_images(decoder: Decoder) -> None:
     # Small sides, and limits that a damaged header cannot raise far: what counts is the number of images.
     names = ["RGBA", "palette", "transparent palette, 4 bits", "type 2, 16 bits", "16-bit grey", "CMYK", "restarts"]

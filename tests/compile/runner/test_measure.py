@@ -53,6 +53,7 @@ def test_what_the_machine_did_is_told(host_bundle: Path) -> None:
     assert result["throttled"] == (None if None in clocks else clocks[1] < 0.9 * clocks[0])
 
 
+@pytest.mark.slow
 def test_a_sustained_measurement_has_a_curve(host_bundle: Path) -> None:
     result = bench(host_bundle, "--seconds", "2", "--warmup", "0")
     curve = result["curve"]

@@ -33,6 +33,7 @@ SCRIPTS = {"build.sh", "check.sh", "measure.sh"}
 FORMS = {"5": (17, onnx.TensorProto.FLOAT), "6": (19, onnx.TensorProto.FLOAT16), "7": (19, onnx.TensorProto.FLOAT16)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jetpack", JETPACKS)
 def test_a_bundle_holds_what_its_jetpack_reads(runs: Runs, jetpack: str) -> None:
     bundle = check_bundle(runs.bundle(jetpack))

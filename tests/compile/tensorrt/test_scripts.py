@@ -61,6 +61,7 @@ def test_the_three_commands(bundle: Copy, board: Board, jetpack: str, version: s
     assert int8["power_mw"] == {"5": 5251, "6": 6321, "7": 7000}[jetpack]
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_there_is_kept(bundle: Copy, board: Board) -> None:
     jetson, folder = board("6"), bundle("6")
     jetson.run(folder, "build.sh")
@@ -86,6 +87,7 @@ def test_a_convolution_that_came_out_float_is_named(bundle: Copy, board: Board, 
     assert jetson.run(folder, "check.sh", "fp16").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_layer_that_was_promised_in_float_may_be_float(bundle: Copy, board: Board) -> None:
     folder = bundle("5")
     jetson = board("5", fault=f"float {promised(folder, 'float')[0]}")

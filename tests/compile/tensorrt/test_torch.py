@@ -32,6 +32,7 @@ from repghost.network.model import RepGhostNet
 SIZE = 32
 
 
+@pytest.mark.slow
 def test_the_module_computes_what_the_file_says() -> None:
     torch.manual_seed(2)
     network = fused(RepGhostNet(0.5, num_classes=10).eval())
@@ -74,6 +75,7 @@ def test_ways_that_cannot_be_gone_are_named(monkeypatch: pytest.MonkeyPatch) -> 
         check_builder("torch-tensorrt")
 
 
+@pytest.mark.slow
 def test_converters_take_the_whole_network_as_one_engine() -> None:
     """A harness on made-up device properties, in the environment that `make test` makes beside this one."""
     python = Path(sys.prefix) / "torch-tensorrt/bin/python"
