@@ -16,7 +16,6 @@ class Core:
         label: its name in tables.
         mcpu: the core of LLVM whose scheduling model prices it.
         code: the emulated cores (`compile.bench.count.CPUS`) whose code it runs, so that counts of them are priced.
-        in_order: whether it executes instructions in the order of the program.
         priced_as: regular expressions and replacements for instructions that LLVM's model gets wrong, see the row.
     """
 
@@ -24,7 +23,6 @@ class Core:
     label: str
     mcpu: str
     code: tuple[str, ...]
-    in_order: bool = False
     priced_as: tuple[tuple[str, str], ...] = ()
 
 
@@ -43,20 +41,19 @@ WIDE_LOADS_AS_LD1 = (
 CORES = {
     core.name: core
     for core in (
-        Core("cortex-a53", "Cortex-A53", "cortex-a53", PLAIN, in_order=True),
+        Core("cortex-a53", "Cortex-A53", "cortex-a53", PLAIN),
         Core("cortex-a72", "Cortex-A72", "cortex-a72", PLAIN),  # LLVM has the model of the A57 for it
         Core(
             "cortex-a55",
             "Cortex-A55",
             "cortex-a55",
             DOT,
-            in_order=True,
             priced_as=(*WIDE_FLOATS_AS_INTEGERS, *WIDE_LOADS_AS_LD1),
         ),
         # LLVM prices a Cortex-A76 as an A57; Neoverse N1 is the same core for servers and has a model of its own.
         Core("cortex-a76", "Cortex-A76, Neoverse N1", "neoverse-n1", DOT),
         Core("apple-m1", "Apple M1", "apple-m1", DOT),
-        Core("cortex-a510", "Cortex-A510", "cortex-a510", MATRIX, in_order=True),
+        Core("cortex-a510", "Cortex-A510", "cortex-a510", MATRIX),
         Core("cortex-a710", "Cortex-A710, X2, Neoverse N2", "neoverse-n2", MATRIX),
     )
 }
