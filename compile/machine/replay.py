@@ -13,7 +13,7 @@ from compile.bundle.manifest import Bundle, bundle_target, check_bundle
 from compile.bundle.verification import Replay, Skipped, Verification
 from compile.link.promises import check_model, check_runner
 from compile.machine.emulator import Emulator
-from compile.machine.execute import RUNNER, Machine, machine_for, run_runner
+from compile.machine.execute import RUNNER, Machine, UnsupportedVariantError, machine_for, run_runner
 from compile.storage.typed_json import check_types
 from compile.targets.table import Target, Variant
 from repghost.errors import IntegrityError, ToolMissingError, UsageError
@@ -77,6 +77,8 @@ def _replay_or_skip(
 ) -> Replay | Skipped:
     try:
         return _replay(bundle, variant, machine_for(target, variant, emulator), vectors)
+    except UnsupportedVariantError:
+        return Skipped(variant.name, f"this core cannot run {variant.name}")
     except ToolMissingError as error:
         return Skipped(variant.name, str(error))
 

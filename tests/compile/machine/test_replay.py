@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ from PIL import Image
 
 import repghost
 from compile.bundle.host_model import Prediction, load
-from compile.bundle.manifest import MANIFEST, check_bundle
+from compile.bundle.manifest import MANIFEST, Bundle, check_bundle
 from compile.bundle.vectors import Vectors, pack_vectors
 from compile.machine import latency as measure
+from compile.machine import replay as replaying
 from compile.machine.emulator import Emulator
-from compile.machine.execute import _last_object
+from compile.machine.execute import Machine, UnsupportedVariantError, _last_object
 from compile.machine.facts import UNREPORTED
 from compile.machine.latency import measure_latency
 from compile.machine.replay import verify_bundle
@@ -47,6 +49,22 @@ def test_host_bundle_is_verified_to_the_bit(host_bundle: Path, host: Target) -> 
 
 
 @pytest.mark.slow
+def test_an_instruction_set_that_this_core_lacks_is_skipped_in_few_words(
+    host_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, last = check_bundle(host_bundle).manifest["variants"][0], check_bundle(host_bundle).manifest["variants"][-1]
+
+    def run_all_but_the_last(bundle: Bundle, machine: Machine, arguments: list[str]) -> dict[str, Any]:
+        if arguments[-1] == last:
+            raise UnsupportedVariantError(f"repghost-run: this core cannot run {last}; the model is {{...}}")
+        return {"ok": True, "variant": arguments[-1], "pictures": 1, "tolerance": 0.0}
+
+    monkeypatch.setattr(replaying, "run_runner", run_all_but_the_last)
+    found = verify_bundle(host_bundle)
+    assert first in [it.variant for it in found.replays]
+    assert [(it.variant, it.reason) for it in found.skipped] == [(last, f"this core cannot run {last}")]
+
+
 def test_each_arm64_core_chooses_its_variant(arm64_bundle: Path, emulator: Emulator) -> None:
     result = verify_bundle(arm64_bundle, emulator=emulator)
     assert [replay.variant for replay in result.replays] == ["neon", "dot", "i8mm"]
