@@ -28,7 +28,8 @@ this page from docs/boards-model.json on {date}. A `scale` near 1 says that the 
 
 `scale` is the processor's, `far` the run's; neither is below 0. They are fitted on every second family of networks by
 name and judged on the others. Lines are of 64 bytes, those that a fully associative cache of the board's size lacks,
-counted exactly. A board is estimated with the range of the largest errors that are seen here on all of its networks.
+counted exactly. A board is estimated by its run that the fitted half tells best, with the range of the largest errors
+of that run on all networks.
 
 Fitted: {fitted}. Held out: {held_out}.
 

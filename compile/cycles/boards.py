@@ -12,8 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from repghost.errors import unknown_value
-
 FITTED = Path(__file__).with_name("fitted.json")
 MEBIBYTE = 1 << 20
 
@@ -100,17 +98,6 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{_digits(self.ms)} ({_digits(self.low)} to {_digits(self.high)})"
-
-
-def find_board(name: str) -> Board:
-    """Return the row called `name`.
-
-    Raises:
-        UsageError: when there is none.
-    """
-    if name not in BOARDS:
-        raise unknown_value("board", name, BOARDS)
-    return BOARDS[name]
 
 
 @cache

@@ -29,16 +29,6 @@ class Cycles:
     total: float
     spent_on: Mapping[str, float]
 
-    @property
-    def bound(self) -> float:
-        """The least they could be if no instruction waited for another's result."""
-        return self.total - self.spent_on.get(RESULTS, 0.0)
-
-    @property
-    def most(self) -> str:
-        """What takes most of them."""
-        return max(self.spent_on, key=lambda what: self.spent_on[what], default="")
-
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         parts = sorted(self.spent_on.items(), key=lambda item: -item[1])

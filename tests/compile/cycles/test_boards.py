@@ -11,11 +11,9 @@ from compile.cycles.boards import (
     estimate,
     estimated_ms,
     estimates,
-    find_board,
     read_fits,
 )
 from compile.cycles.cores import CORES
-from repghost.errors import UsageError
 
 BOARD = Board("a-board", "A board", "Cortex-A72", "cortex-a72", 2.0, 1 << 20)
 
@@ -43,8 +41,6 @@ def test_what_is_not_known_is_not_estimated() -> None:
     assert estimate(board, {board.core: 1e6}, {}) is None  # a count of before
     assert estimate(BOARD, {BOARD.core: 1e6}, misses) is None  # no published time
     assert estimates({"modelled_cycles": {}, "total": 1}) == []
-    with pytest.raises(UsageError, match="Did you mean 'raspberry-pi-4'"):
-        find_board("raspberry-pi-4b")
 
 
 def test_an_estimate_has_the_digits_that_it_deserves() -> None:
