@@ -7,6 +7,7 @@ over the images. It needs no labels, and unlike top-1 it is smooth.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +20,7 @@ from calib.simulate.float32 import dequantized_weight, through_int8
 from repghost.graph.elementary import exp, log
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
 from repghost.graph.run import Kernels, float_kernels, followed_by, run, run_float, run_operator
+from repghost.graph.threads import in_parallel
 
 # What roundings make of a logit, a sum of some thousand float32 products, as a share of it: a few of its last bits.
 ROUNDING = 8 * 2.0**-23
@@ -93,9 +95,17 @@ class FloatTape:
         self._graph = graph
         self.tensors: dict[str, torch.Tensor] = {}
         self.logits = run_float(graph, images, self.tensors.__setitem__)
-        self._log = _log_softmax(self.logits)
-        self._probability = exp(self._log)
+        self.log_probability = log_softmax(self.logits)
+        self.probability = exp(self.log_probability)
         self._together = max(1, PIXELS // max(1, images[:, 0].numel()))
+
+    def part(self, images: slice) -> FloatTape:
+        """Return the tape of some of the images: the bits that they have among all."""
+        result = copy(self)
+        result.tensors = {name: x[images] for name, x in self.tensors.items()}
+        result.logits, result.log_probability = self.logits[images], self.log_probability[images]
+        result.probability = self.probability[images]
+        return result
 
     @property
     def resolution(self) -> float:
@@ -106,17 +116,20 @@ class FloatTape:
         """
         return float((0.5 * (ROUNDING * self.logits.double().abs().amax(1)) ** 2).sum())
 
-    @torch.no_grad()
     def divergences(self, changes: Iterable[Change]) -> list[float]:
         """Return for each change alone the sum over the images of the divergence; several are computed at a time."""
         order = {name: index for index, name in enumerate(self._graph.names())}
         numbered = sorted(enumerate(changes), key=lambda entry: order[entry[1].name])
         result = [0.0] * len(numbered)
-        for start in range(0, len(numbered), self._together):
-            part = numbered[start : start + self._together]
-            for (index, _), logits in zip(part, self._logits([change for _, change in part]), strict=True):
-                result[index] = self._divergence(logits)
+        parts = [numbered[start : start + self._together] for start in range(0, len(numbered), self._together)]
+        for part, found in zip(parts, in_parallel(self._divergences, parts), strict=True):
+            for (index, _), divergence in zip(part, found, strict=True):
+                result[index] = divergence
         return result
+
+    @torch.no_grad()
+    def _divergences(self, part: Sequence[tuple[int, Change]]) -> list[float]:
+        return [self._divergence(logits) for logits in self._logits([change for _, change in part])]
 
     def _logits(self, changes: Sequence[Change]) -> Iterator[torch.Tensor]:
         """Yield the logits of each change, float32 [N, classes]; all are computed in one run, as parts of a batch."""
@@ -141,7 +154,7 @@ class FloatTape:
         return float_kernels(parts=parts)
 
     def _divergence(self, logits: torch.Tensor) -> float:
-        return float((self._probability * (self._log - _log_softmax(logits))).sum())
+        return float((self.probability * (self.log_probability - log_softmax(logits))).sum())
 
 
 def mean_divergence(real: torch.Tensor, other: torch.Tensor) -> float:
@@ -151,8 +164,8 @@ def mean_divergence(real: torch.Tensor, other: torch.Tensor) -> float:
         real: float32 logits [N, classes].
         other: those of another network.
     """
-    logarithm = _log_softmax(real)
-    return float((exp(logarithm) * (logarithm - _log_softmax(other))).sum()) / len(real)
+    logarithm = log_softmax(real)
+    return float((exp(logarithm) * (logarithm - log_softmax(other))).sum()) / len(real)
 
 
 def side_by_side(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -160,7 +173,7 @@ def side_by_side(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.cat([x.movedim(0, -1) for x in tensors], -1).movedim(-1, 0)
 
 
-def _log_softmax(logits: torch.Tensor) -> NDArray[np.float64]:
+def log_softmax(logits: torch.Tensor) -> NDArray[np.float64]:
     """Return the logarithms of the probabilities, float64 [N, classes], the same on every machine."""
     real = logits.double().numpy()
     shifted = real - real.max(axis=1, keepdims=True)

@@ -25,6 +25,7 @@ from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError, option
 from repghost.graph.operators import Graph
 from repghost.graph.shapes import shapes_of
+from repghost.graph.threads import single_threaded
 
 BATCH_PIXELS = 1 << 18  # keeps the activations of a batch within some tens of megabytes
 PREDICTION_PIXELS = 1 << 20  # of the images whose predictions choose ranges: some seconds on one core for 0.5x
@@ -33,6 +34,7 @@ PREDICTION_WORK = 24 << 30
 FEWEST_PREDICTIONS = 4
 
 
+@single_threaded()
 def quantize_graph(
     graph: Graph,
     images: NDArray[np.uint8],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from calib.weight_scales.wide import bits_notes, overflowing, plan_reaches
 from repghost.errors import UsageError, option
 from repghost.graph.operators import Classifier, Convolution, Graph, Narrow
 from repghost.graph.run import run_float
+from repghost.graph.threads import in_parallel
 
 
 def calibrate(
@@ -48,13 +50,10 @@ def collect_statistics(
 ) -> dict[str, TensorStatistics]:
     """Return the statistics of every tensor that will be int8, from one pass over the images (see `calibrate`)."""
     statistics = {name: TensorStatistics(name) for name in quantized_tensors(graph)}
-
-    def observe(name: str, value: torch.Tensor) -> None:
-        if name in statistics:
-            statistics[name].update(value.contiguous().numpy())
-
     for batch in batches:
-        run_float(graph, torch.from_numpy(np.ascontiguousarray(batch, np.float32)), observe)
+        tensors: dict[str, torch.Tensor] = {}
+        run_float(graph, torch.from_numpy(np.ascontiguousarray(batch, np.float32)), tensors.__setitem__)
+        in_parallel(partial(_update, tensors), [*statistics.values()])
         if on_batch is not None:
             on_batch(len(batch))
     if not all(entry.count for entry in statistics.values()):
@@ -63,6 +62,10 @@ def collect_statistics(
             f"Give {option('data')} a set with pictures and {option('images')} at least 1."
         )
     return statistics
+
+
+def _update(tensors: Mapping[str, torch.Tensor], entry: TensorStatistics) -> None:
+    entry.update(tensors[entry.name].contiguous().numpy())
 
 
 def choose_spec(graph: Graph, statistics: dict[str, TensorStatistics], config: QuantConfig) -> QuantSpec:

@@ -6,14 +6,15 @@ is a configuration with an entry for each tensor that gets another observer, so 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.analysis.sensitivity import Change, measure_sensitivity, tapes
+from calib.analysis.quick_divergence import QuickTape
+from calib.analysis.sensitivity import Change, FloatTape, measure_sensitivity, tapes
 from calib.integer.qparams import QParams
 from calib.observers import TensorStatistics, make_observer
 from calib.ptq.useful_range import useful_range
@@ -33,6 +34,7 @@ CANDIDATES: tuple[tuple[str, float], ...] = (
     ("percentile", 99.5),
 )
 MOST = 0.95  # of the change of all tensors
+FEW = 16  # images that tell which option of a tensor is computed to the end
 
 
 def choose_observers(
@@ -84,29 +86,66 @@ def least_change(
 ) -> dict[str, int]:
     """Return which option of each tensor has the least sum of divergences over the batches, the first of equals.
 
-    A divergence is never negative. So the option that leads after the first batch is computed to the end, and another
-    one only until its sum exceeds the leader's.
+    A divergence is never negative. So the option that leads after a few images is computed to the end, and another one
+    only until its sum exceeds the leader's. Options that quick arithmetic cannot tell apart are computed exactly.
     """
-    sums = {name: np.zeros(len(found)) for name, found in options.items()}
+    values, errors = ({name: np.zeros(len(found)) for name, found in options.items()} for _ in range(2))
 
-    def add(batch: NDArray[np.float32], tried: Mapping[str, Sequence[int]]) -> None:
-        pairs = [(name, index) for name, indices in tried.items() for index in indices]
-        for tape in tapes(graph, [batch] if pairs else []):
-            divergences = tape.divergences(
-                Change(name, partial(through_int8, tape.tensors[name], options[name][index])) for name, index in pairs
-            )
-            for (name, index), divergence in zip(pairs, divergences, strict=True):
-                sums[name][index] += divergence
+    def add(tape: FloatTape, tried: Mapping[str, Sequence[int]]) -> None:
+        pairs = _pairs(tried)
+        changes = [_change(tape, name, options[name][index]) for name, index in pairs]
+        for (name, index), estimate in zip(pairs, QuickTape(graph, tape).estimates(changes), strict=True):
+            values[name][index] += estimate.value
+            errors[name][index] += estimate.error
 
-    add(batches[0], {name: range(len(found)) for name, found in options.items()})
-    leader = {name: int(np.argmin(found)) for name, found in sums.items()}
-    for batch in batches[1:]:
-        add(batch, {name: [index] for name, index in leader.items()})
-    limit = {name: sums[name][index] for name, index in leader.items()}
-    for batch in batches[1:]:
-        left = {name: np.flatnonzero(found <= limit[name]).tolist() for name, found in sums.items()}
-        add(batch, {name: [index for index in indices if index != leader[name]] for name, indices in left.items()})
-    return {name: int(np.argmin(np.where(found <= limit[name], found, np.inf))) for name, found in sums.items()}
+    def rest() -> Iterator[FloatTape]:
+        """Yield the tapes of all images but the first few."""
+        for index, tape in enumerate(tapes(graph, batches)):
+            if index or len(tape.logits) > FEW:
+                yield tape if index else tape.part(slice(FEW, None))
+
+    add(next(tapes(graph, batches)).part(slice(FEW)), {name: range(len(found)) for name, found in options.items()})
+    leader = {name: int(np.argmin(found)) for name, found in values.items()}
+    for tape in rest():
+        add(tape, {name: [index] for name, index in leader.items()})
+    limit = {name: values[name][index] + errors[name][index] for name, index in leader.items()}
+    left = {name: _not_above(values[name] - errors[name], limit[name]) for name in options}
+    for tape in rest():
+        add(tape, {name: [index for index in indices if index != leader[name]] for name, indices in left.items()})
+        left = {name: _not_above(values[name] - errors[name], limit[name]) for name in options}
+    highest = {name: (values[name] + errors[name])[indices].min() for name, indices in left.items()}
+    near = {name: _not_above(values[name] - errors[name], highest[name]) for name in options}
+    return _exactly_least(graph, batches, options, near)
+
+
+def _exactly_least(
+    graph: Graph,
+    batches: Sequence[NDArray[np.float32]],
+    options: Mapping[str, Sequence[QParams]],
+    near: Mapping[str, Sequence[int]],
+) -> dict[str, int]:
+    """Return the least of some options of each tensor; where there is one only, that one."""
+    pairs = _pairs({name: indices for name, indices in near.items() if len(indices) > 1})
+    sums = {name: dict.fromkeys(indices, 0.0) for name, indices in near.items()}
+    for tape in tapes(graph, batches if pairs else []):
+        found = tape.divergences(_change(tape, name, options[name][index]) for name, index in pairs)
+        for (name, index), divergence in zip(pairs, found, strict=True):
+            sums[name][index] += divergence
+    return {name: min(found, key=lambda index: found[index]) for name, found in sums.items()}
+
+
+def _pairs(indices: Mapping[str, Sequence[int]]) -> list[tuple[str, int]]:
+    return [(name, index) for name, some in indices.items() for index in some]
+
+
+def _not_above(values: NDArray[np.float64], limit: float) -> list[int]:
+    """Return the places of the values that are at most a limit, or no number."""
+    return [index for index, value in enumerate(values) if not value > limit]
+
+
+def _change(tape: FloatTape, name: str, qparams: QParams) -> Change:
+    """Return the change that one tensor in int8 is."""
+    return Change(name, partial(through_int8, tape.tensors[name], qparams))
 
 
 def _scale(graph: Graph, entry: TensorStatistics, config: QuantConfig, settings: LayerSettings) -> QParams | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from repghost.graph.operators import Classifier, Convolution, Graph, Layer
-from repghost.graph.run import FAST, Kernels, clamped, convolve, run
+from repghost.graph.operators import Graph, Layer
+from repghost.graph.run import fast_kernels, run
 
 
 class GraphModule(nn.Module):
@@ -25,23 +25,12 @@ class GraphModule(nn.Module):
             self._index[layer.name] = len(self.weights)
             self.weights.append(nn.Parameter(torch.tensor(layer.weight)))
             self.biases.append(nn.Parameter(torch.tensor(layer.bias)))
-        self._kernels: Kernels[torch.Tensor] = {
-            **FAST,
-            Convolution: self._convolution,
-            Classifier: self._classifier,
-        }
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the scores [N, classes] of normalized images [N, C, H, W]."""
-        return run(self.graph, self._kernels, images).flatten(1)
+        return run(self.graph, fast_kernels(self.parameters_of), images).flatten(1)
 
     def parameters_of(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a layer's weight and bias."""
         index = self._index[layer.name]
         return self.weights[index], self.biases[index]
-
-    def _convolution(self, op: Convolution, x: torch.Tensor) -> torch.Tensor:
-        return clamped(convolve(op, x, *self.parameters_of(op)), op.clamp)
-
-    def _classifier(self, op: Classifier, x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.linear(x.flatten(1), *self.parameters_of(op))

@@ -199,6 +199,19 @@ FAST: Kernels[torch.Tensor] = {
 FLOAT = float_kernels()
 
 
+def fast_kernels(parameters: Callable[[Layer], tuple[torch.Tensor, torch.Tensor]]) -> Kernels[torch.Tensor]:
+    """Return the kernels of fast float evaluation, on every device; they have gradients.
+
+    Args:
+        parameters: returns a layer's weight and bias.
+    """
+    return {
+        **FAST,
+        Convolution: lambda op, x: clamped(convolve(op, x, *parameters(op)), op.clamp),
+        Classifier: lambda op, x: F.linear(x.flatten(1), *parameters(op)),
+    }
+
+
 def followed_by(kernels: Kernels[V], change: Callable[[Any, V], V]) -> Kernels[V]:
     """Return the kernels with `change(operator, value)` applied to every value that they return."""
 

@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from calib.analysis import sensitivity
+from calib.analysis.quick_divergence import QuickTape
 from calib.analysis.sensitivity import Change, FloatTape, measure_sensitivity
 from calib.integer.qparams import QParams
+from calib.ptq import choose_observers as choose_observers_module
 from calib.ptq.calibrate import choose_spec, collect_statistics
 from calib.ptq.choose_observers import choose_observers, largest, least_change
 from calib.settings.config import QuantConfig, config_from_dict
@@ -87,6 +89,26 @@ def test_changes_measured_together_are_those_measured_alone(
     assert tape.divergences([]) == []
 
 
+def test_the_tape_of_some_images_has_their_bits(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -> None:
+    tape = FloatTape(graph, torch.from_numpy(images[:4]))
+    part = tape.part(slice(1, 3))
+    assert torch.equal(part.logits, tape.logits[1:3])
+    assert all(torch.equal(x, tape.tensors[name][1:3]) for name, x in part.tensors.items())
+    assert np.array_equal(part.probability, tape.probability[1:3])
+
+
+def test_a_quick_divergence_is_as_near_the_exact_one_as_it_says(
+    graph: Graph, spec: QuantSpec, images: NDArray[np.float32]
+) -> None:
+    tape = FloatTape(graph, torch.from_numpy(images[:6]))
+    changes = [Change(name, partial(through_int8, tape.tensors[name], q)) for name, q in spec.activations.items()]
+    estimates = QuickTape(graph, tape).estimates(changes)
+    for estimate, exact in zip(estimates, tape.divergences(changes), strict=True):
+        assert abs(estimate.value - exact) <= estimate.error + tape.resolution
+    largest_sum = max(estimates)
+    assert 0 < largest_sum.error < 0.02 * largest_sum.value  # so that it tells options apart
+
+
 def test_every_layer_and_tensor_is_in_the_table(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -> None:
     counts: list[int] = []
     entries = measure_sensitivity(graph, spec, [images[:4]], counts.append)
@@ -135,6 +157,22 @@ def test_the_least_change_is_that_of_the_sums_over_all_batches(
         for name, found in options.items():
             sums[name] += tape.divergences(Change(name, partial(through_int8, tape.tensors[name], q)) for q in found)
     assert least_change(graph, batches, options) == {name: int(np.argmin(found)) for name, found in sums.items()}
+
+
+def test_options_that_quick_arithmetic_cannot_tell_apart_are_computed_exactly(
+    graph: Graph, spec: QuantSpec, images: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose_observers_module, "FEW", 3)
+    name = "blocks.2.0.add"
+    q = spec.activations[name]
+    scales = [q.scale, q.scale, float(np.nextafter(np.float32(q.scale), np.float32(0))), 64 * q.scale]
+    options = [QParams(scale, q.zero_point) for scale in scales]
+    batches, sums = [images[:4], images[4:6]], np.zeros(len(options))
+    for batch in batches:
+        tape = FloatTape(graph, torch.from_numpy(batch))
+        sums += tape.divergences(Change(name, partial(through_int8, tape.tensors[name], q)) for q in options)
+    assert least_change(graph, batches, {name: options}) == {name: int(np.argmin(sums))}
+    assert least_change(graph, batches, {name: options[:2]}) == {name: 0}  # the first of equals
 
 
 def test_a_choice_repeats_itself_from_its_json(graph: Graph, images: NDArray[np.float32]) -> None:
