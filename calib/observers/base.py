@@ -13,6 +13,7 @@ from repghost.errors import UsageError
 
 AVERAGE_SHARE = 0.01  # of a new image in the moving average, as PyTorch's observer has it for a batch
 BINS = 1 << 16  # over [-limit, limit]: a hundredth of a one-sided range still has 160 to 330 bins; half a MB a tensor
+CHUNK = 1 << 16  # values at a time: a MB of their bins' numbers and half a MB of bins stay near the core
 
 
 @dataclass
@@ -57,10 +58,18 @@ class TensorStatistics:
         if self.limit == 0.0:
             self.histogram[BINS // 2] += values.size
             return
-        scale = np.float32(BINS / 2 / self.limit)
-        index = np.floor(values.reshape(-1) * scale).astype(np.int32) + BINS // 2
+        flat = values.reshape(-1)
+        for start in range(0, flat.size, CHUNK):
+            self.histogram += self._bins(flat[start : start + CHUNK])
+
+    def _bins(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return how many of some values each bin takes."""
+        places = values * np.float32(BINS / 2 / self.limit)
+        np.floor(places, out=places)
+        index = places.astype(np.int64)  # as bincount wants it
+        index += BINS // 2
         np.minimum(index, BINS - 1, out=index)
-        self.histogram += np.bincount(index, minlength=BINS)
+        return np.bincount(index, minlength=BINS)
 
     def _average(self, lows: NDArray[np.float32], highs: NDArray[np.float32]) -> None:
         """Move the averages towards each image's extremes; the first image sets them."""

@@ -34,7 +34,7 @@ CANDIDATES: tuple[tuple[str, float], ...] = (
     ("percentile", 99.5),
 )
 MOST = 0.95  # of the change of all tensors
-FEW = 16  # images that tell which option of a tensor is computed to the end
+LEADING = 16  # one in so many images tells which option of a tensor is computed to the end
 
 
 def choose_observers(
@@ -89,6 +89,7 @@ def least_change(
     A divergence is never negative. So the option that leads after a few images is computed to the end, and another one
     only until its sum exceeds the leader's. Options that quick arithmetic cannot tell apart are computed exactly.
     """
+    few = max(1, sum(map(len, batches)) // LEADING)
     values, errors = ({name: np.zeros(len(found)) for name, found in options.items()} for _ in range(2))
 
     def add(tape: FloatTape, tried: Mapping[str, Sequence[int]]) -> None:
@@ -101,10 +102,10 @@ def least_change(
     def rest() -> Iterator[FloatTape]:
         """Yield the tapes of all images but the first few."""
         for index, tape in enumerate(tapes(graph, batches)):
-            if index or len(tape.logits) > FEW:
-                yield tape if index else tape.part(slice(FEW, None))
+            if index or len(tape.logits) > few:
+                yield tape if index else tape.part(slice(few, None))
 
-    add(next(tapes(graph, batches)).part(slice(FEW)), {name: range(len(found)) for name, found in options.items()})
+    add(next(tapes(graph, batches)).part(slice(few)), {name: range(len(found)) for name, found in options.items()})
     leader = {name: int(np.argmin(found)) for name, found in values.items()}
     for tape in rest():
         add(tape, {name: [index] for name, index in leader.items()})

@@ -162,7 +162,7 @@ def test_the_least_change_is_that_of_the_sums_over_all_batches(
 def test_options_that_quick_arithmetic_cannot_tell_apart_are_computed_exactly(
     graph: Graph, spec: QuantSpec, images: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choose_observers_module, "FEW", 3)
+    monkeypatch.setattr(choose_observers_module, "LEADING", 2)
     name = "blocks.2.0.add"
     q = spec.activations[name]
     scales = [q.scale, q.scale, float(np.nextafter(np.float32(q.scale), np.float32(0))), 64 * q.scale]
