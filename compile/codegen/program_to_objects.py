@@ -36,7 +36,7 @@ class Step:
 
 @dataclass(frozen=True)
 class ScheduledNetwork:
-    """All steps of one instruction set and the weights they read."""
+    """All steps of one instruction set and the weights they read, besides which there may be others."""
 
     steps: tuple[Step, ...]
     weights: bytes
@@ -57,27 +57,29 @@ def compile_program(program: AnyProgram, target: Target, compiler: KernelCompile
         with KernelCompiler() as own:
             return compile_program(program, target, own)
     plan = plan_memory(program)
+    store = WeightStore()
     networks: list[ScheduledNetwork] = []
     submitted: list[tuple[Variant, dict[str, Future[bytes]]]] = []
     # Variants of one `mcpu` have the same registers: a kernel they have in common runs as fast built for the plainer.
     symbols: defaultdict[str, KernelSymbols] = defaultdict(KernelSymbols)
     for variant in target.variants_for(element_of(program)):
-        network = schedule_network(program, plan, find_instruction_set(variant.name))
+        network = schedule_network(program, plan, find_instruction_set(variant.name), store)
         networks.append(network)
         submitted.append((variant, submit_kernels(network, target, variant, symbols[variant.mcpu], compiler)))
+    weights = bytes(store.content)
     variants = tuple(
         CompiledVariant(
             name=variant.name,
             object_bytes=pack_archive({name: future.result() for name, future in objects.items()}),
             step_symbol=step_symbol(variant),
-            weights=_blob_name(network.weights),
+            weights=_blob_name(weights),
             kernels=tuple(step.kernel.name for step in network.steps),
         )
         for network, (variant, objects) in zip(networks, submitted, strict=True)
     )
     return CompiledNetwork(
         variants=variants,
-        blobs={_blob_name(network.weights): network.weights for network in networks},
+        blobs={_blob_name(weights): weights},
         units=tuple(step.kernel.units for step in networks[-1].steps),
         workspace_bytes=plan.workspace_bytes,
         kernels=tuple(step.kernel.name for step in networks[-1].steps),
@@ -90,23 +92,38 @@ def element_of(program: AnyProgram) -> str:
 
 
 def _blob_name(weights: bytes) -> str:
-    """Return a name by content: variants that read the same layout share one copy."""
+    """Return a name by content."""
     return f"weights_{hashlib.sha256(weights).hexdigest()[:16]}"
 
 
-def schedule_network(program: AnyProgram, plan: MemoryPlan, isa: InstructionSet) -> ScheduledNetwork:
-    """Choose a kernel for every operator and lay out their constants one after the other."""
+class WeightStore:
+    """The constants of kernels one after the other, equal ones once: instruction sets differ in few of them."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+        self._places: dict[bytes, int] = {}
+
+    def place(self, constants: bytes) -> int:
+        """Return the byte offset of constants; new ones are appended."""
+        if constants not in self._places:
+            self._places[constants] = len(self.content)
+            self.content += constants + bytes(-len(constants) % BLOB_ALIGNMENT)
+        return self._places[constants]
+
+
+def schedule_network(
+    program: AnyProgram, plan: MemoryPlan, isa: InstructionSet, store: WeightStore | None = None
+) -> ScheduledNetwork:
+    """Choose a kernel for every operator and place their constants in the store, or in one of their own."""
     context = Context(isa, plan)
+    store = WeightStore() if store is None else store
     steps: list[Step] = []
-    weights = bytearray()
     for operator in program.operators:
         kernel = schedule(operator, context)
         is_logits = operator is program.operators[-1]
         halo = None if is_logits else schedule_halo(operator.output, context)
-        steps.append(Step(kernel, halo, len(weights)))
-        weights += kernel.constants
-        weights += bytes(-len(weights) % BLOB_ALIGNMENT)
-    return ScheduledNetwork(tuple(steps), bytes(weights))
+        steps.append(Step(kernel, halo, store.place(kernel.constants)))
+    return ScheduledNetwork(tuple(steps), bytes(store.content))
 
 
 class KernelSymbols:

@@ -77,6 +77,8 @@ class InstructionSet(ABC):
     float_step: int  # neighbouring floats of a pixel loaded at once and used by lane; 1 where a load can repeat one
     products_in_half: int = 0  # summed in float16 before float32 takes the sum; 0 where products are float32
     gathers_pixels: bool = False  # whether the pixels of a tile may lie anywhere, see `compile.schedules.walk`
+    pixels_in_vector: int = 1  # whose sums share a vector: [pixels, channels]; so do start values and multipliers
+    depth: int = 4  # bytes of a segment that products take at once; the last ones may lie beyond its end
     product_lanes16: int | None = None  # int16 that one instruction multiplies, where vectors may be wider or narrower
     narrowed_lanes: int = 1  # a narrower vector of outputs shares its requantization with that of another pixel
     has_table_lookup: bool = False
@@ -153,7 +155,10 @@ class InstructionSet(ABC):
         return groups.transpose(1, 2, 0, 3).tobytes()
 
     def start_copies(self, columns: int) -> int:
-        """Return how often the start values of a tile are stored: a copy for each row where loads are cheaper."""
+        """Return how often the start values of a tile are stored: a copy for each row where loads are cheaper.
+
+        With several `pixels_in_vector` a row is that many pixels.
+        """
         return 1
 
     def packed_bytes(self, shape: GemmShape, columns: int) -> int:
@@ -186,7 +191,8 @@ class InstructionSet(ABC):
             starts: for each row the int32 vectors that together hold the start value of each column.
 
         Returns:
-            for each row the int32 vectors of its columns, in the order of `starts`.
+            for each row the int32 vectors of its columns, in the order of `starts`. With several `pixels_in_vector`
+            a row is that many pixels, and a vector holds fewer channels of each.
         """
 
     @abstractmethod

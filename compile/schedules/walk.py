@@ -34,8 +34,9 @@ class Position:
 
     def at(self, place: TensorPlace, strides: tuple[int, int] = (1, 1)) -> Expr:
         """Return how many elements lie from the first pixel of a tensor to the one at `strides` times this place."""
-        if self.index is not None and strides == (1, 1) and place.halo == 0 and place.tensor.width == self.width:
-            return self.index * place.pixel
+        if self.index is not None and strides == (1, 1) and place.tensor.width == self.width:
+            beside = place.halo * place.pixel  # of each row
+            return self.index * place.pixel + (self.row * beside if beside else 0)
         return self.row * (strides[0] * place.pitch) + self.column * (strides[1] * place.pixel)
 
     def tap(self, place: TensorPlace, operator: Windowed[Any]) -> Expr:
@@ -59,7 +60,7 @@ class Walk:
     @contextmanager
     def tiles(self, kernel: Kernel, bounds: Bounds) -> Iterator[list[Position]]:
         """Open the loops over the tiles of the rows from `bounds[0]` to `bounds[1]`; yields the pixels of a tile."""
-        if self.across:
+        if self.across and self.width % self.pixels:
             with self._across(kernel, bounds) as positions:
                 yield positions
             return
@@ -80,11 +81,15 @@ class Walk:
             if total % self.pixels:
                 first = tir.minimum(first, tir.const(total - self.pixels))
             first = kernel.bind(first, "first")
-            positions = []
-            for pixel in range(self.pixels):
-                row = kernel.bind(tir.floordiv(first + pixel, self.width), "row")
-                column = kernel.bind(first + pixel - row * self.width, "column")
-                positions.append(Position(row, column, first + pixel, self.width))
+            row = kernel.bind(tir.floordiv(first, self.width), "row")
+            column = kernel.bind(first - row * self.width, "column")
+            positions = [Position(row, column, first, self.width)]
+            for pixel in range(1, self.pixels):  # no division: a pixel is at most so many rows further
+                down = tir.const(0)
+                for passed in range(1, (self.width - 1 + pixel) // self.width + 1):
+                    down = down + tir.cast(column >= tir.const(passed * self.width - pixel), tir.INDEX)
+                here = kernel.bind(row + down, "row")
+                positions.append(Position(here, first + pixel - here * self.width, first + pixel, self.width))
             yield positions
 
 

@@ -16,7 +16,7 @@ from calib.integer.program import Conv2d
 from calib.integer.qparams import accumulator_range
 from calib.integer.values import Requantize, RequantizeAdd, RequantizeWideAdd, Tensor, ToLogits
 from compile.intrin import InstructionSet
-from compile.intrin.base import GemmShape, GemmTile, Operand
+from compile.intrin.base import GemmShape, GemmTile, Operand, widest_first
 from compile.ir import tir
 from compile.ir.memory_plan import CHANNEL_GROUP, AnyOperator, round_up
 from compile.ir.tir import Expr, Pointer
@@ -33,6 +33,7 @@ from compile.schedules.base import (
     requantize_add,
     starts_lowest,
 )
+from compile.schedules.int8.pixel_pairs import for_pixels, parted, rows_of_pairs
 from compile.schedules.tiles import (
     Panel,
     gemm_shape,
@@ -92,14 +93,14 @@ def int8_panels(isa: InstructionSet, output: Tensor, tile: GemmTile, shape: Gemm
 
     def measure(columns: int) -> tuple[int, int]:
         copies = isa.start_copies(columns) if output.width > 1 else 1
-        return copies, parameter_bytes(columns, copies) + isa.packed_bytes(shape, columns)
+        return copies, parameter_bytes(isa, columns, copies) + isa.packed_bytes(shape, columns)
 
     return plan_panels(output.channels, tile.columns, measure)
 
 
-def parameter_bytes(columns: int, copies: int) -> int:
+def parameter_bytes(isa: InstructionSet, columns: int, copies: int) -> int:
     """Return the bytes of a tile before its weights: the copies of the bias, and the multipliers."""
-    return columns * (copies * BIAS_BYTES + MULTIPLIER_BYTES)
+    return columns * isa.pixels_in_vector * (copies * BIAS_BYTES + MULTIPLIER_BYTES)
 
 
 def pack_constants(isa: InstructionSet, operator: Conv2d, panels: tuple[Panel, ...], shape: GemmShape) -> bytes:
@@ -110,8 +111,8 @@ def pack_constants(isa: InstructionSet, operator: Conv2d, panels: tuple[Panel, .
     multiplier = padded_vector(_multiplier(operator), channels)
 
     def pack_tile(panel: Panel, part: slice) -> list[bytes]:
-        starts = bias[part].astype(np.int32).tobytes() * panel.copies
-        return [starts, multiplier[part].tobytes(), isa.pack(weight[part], panel.columns)]
+        starts = for_pixels(isa, bias[part].astype(np.int32)) * panel.copies
+        return [starts, for_pixels(isa, multiplier[part]), isa.pack(weight[part], panel.columns)]
 
     return pack_panels(panels, pack_tile)
 
@@ -138,7 +139,7 @@ class Int8GemmWriter:
         panels: tuple[Panel, ...],
     ) -> None:
         self.operator, self.isa, self.shape, self.tile, self.panels = operator, isa, shape, tile, panels
-        epilogue, steps = operator.epilogue, shape.length // STEP
+        epilogue, steps = operator.epilogue, round_up(shape.length, isa.depth) // STEP
         self.source = context.place(operator.input)
         self.target = None if isinstance(epilogue, ToLogits) else context.place(operator.output)
         residual = epilogue.residual if isinstance(epilogue, RequantizeAdd | RequantizeWideAdd) else None
@@ -156,9 +157,11 @@ class Int8GemmWriter:
             largest = np.maximum(*np.abs(accumulator_range(operator.weight, operator.bias, *bounds)))
             self.fits_int16 = product_fits_int16(largest, epilogue.multiplier)
             self.from_lowest = starts_lowest(epilogue, largest)
+        # A zero LLVM does not know, see `_tile`.
+        self.scalars += (0,)
         elements = kernel_elements(operator, scores=self.target is None)
         self.frame = KernelFrame(operator.name, len(self.offsets), len(self.scalars), elements)
-        self.kernel, (self.steps, *self.values) = self.frame.kernel, self.frame.scalars
+        self.kernel, (self.steps, *self.values, self.zero) = self.frame.kernel, self.frame.scalars
         self.bias, self.multiplier = self.frame.constants("int32"), self.frame.constants("float32")
 
     def write(self) -> Expr:
@@ -191,25 +194,52 @@ class Int8GemmWriter:
         tile = GemmTile(self.tile.rows, panel.columns)
         partial = panel.exceeds(self.operator.output.channels)
         constants = panel.start + number * panel.bytes_each
+        if len(self.panels) == panel.count == 1 and self.isa.pixels_in_vector > 1:
+            constants = self.kernel.bind(constants + positions[0].column * self.zero, "constants")
         channel = panel.first + number * panel.columns
-        one = panel.columns * BIAS_BYTES
+        lanes = panel.columns * self.isa.pixels_in_vector
+        one = lanes * BIAS_BYTES
         starts = [  # [rows, columns], int32
-            self._vectors(self.bias, constants, pixel % panel.copies * one, panel.columns) for pixel in range(tile.rows)
+            self._vectors(self.bias, constants, row % panel.copies * one, lanes)
+            for row in range(tile.rows // self.isa.pixels_in_vector)
         ]
-        weight_start = constants + parameter_bytes(panel.columns, panel.copies)
+        weight_start = constants + parameter_bytes(self.isa, panel.columns, panel.copies)
         acc = self.isa.accumulate(self.kernel, tile, self.shape, pixels, self.frame.weights, weight_start, starts)
         # acc: [rows, columns] int32; scale: [columns] float32
-        scale = self._vectors(self.multiplier, constants, one * panel.copies, panel.columns)
-        self._finish(positions, channel, acc, scale, partial)
+        scale = self._vectors(self.multiplier, constants, one * panel.copies, lanes)
+        if self.isa.pixels_in_vector == 1:
+            self._finish(positions, channel, acc, scale, partial)
+        elif self.narrow and isinstance(self.operator.epilogue, Requantize):
+            self._finish_pairs(positions, channel, acc, scale)
+        else:
+            rows = [row for sums in acc for row in rows_of_pairs(sums)]
+            self._finish(positions, channel, rows, rows_of_pairs(scale)[0], partial)
 
-    def _vectors(self, pointer: Pointer, constants: Expr, skip: int, columns: int) -> list[Expr]:
-        """Load a parameter of `columns` channels, cut as the accumulators are; `skip` is in bytes."""
+    def _vectors(self, pointer: Pointer, constants: Expr, skip: int, count: int) -> list[Expr]:
+        """Load a parameter of `count` lanes, cut as the accumulators are; `skip` is in bytes."""
         vectors, at = [], 0
-        for lanes in self.isa.vector_widths(columns):
+        for lanes in self.isa.vector_widths(count):
             index = tir.floordiv(constants, 4) + (skip // 4 + at)
             vectors.append(self.kernel.bind(pointer.load(index, lanes), "parameter"))
             at += lanes
         return vectors
+
+    def _finish_pairs(self, positions: list[Position], channel: Expr, acc: list[list[Expr]], scale: list[Expr]) -> None:
+        """Requantize and store a tile whose vectors hold two channels of two pixels, which are parted as bytes."""
+        assert self.target is not None
+        at = 0
+        for columns in widest_first(2 * len(scale), self.isa.lanes8):
+            vectors = slice(at // 2, (at + columns) // 2)
+            together = 2 if columns == 4 else 1  # pairs of pixels that fill a register
+            for first in range(0, len(acc), together):
+                several = (acc[first : first + together] * together)[:together]
+                sums = [vector for row in several for vector in row[vectors]]
+                value = self._requantize(positions[0], channel, sums, scale[vectors] * together)
+                value = self.kernel.bind(value, "pixels")
+                for position, piece in zip(positions[2 * first :], parted(value, columns), strict=False):
+                    place = position.at(self.target) + self.target.origin + (channel + at)
+                    self.kernel.store(self.frame.tensors[1], place, piece)
+            at += columns
 
     def _finish(
         self, positions: list[Position], channel: Expr, acc: list[list[Expr]], scale: list[Expr], partial: bool

@@ -16,6 +16,7 @@ from compile.codegen.program_to_objects import ScheduledNetwork, schedule_networ
 from compile.intrin import InstructionSet
 from compile.intrin.avx2 import Avx2
 from compile.intrin.base import GemmShape, GemmTile
+from compile.intrin.i8mm import DEPTH, Smmla
 from compile.intrin.table import find_instruction_set
 from compile.intrin.vnni import Vnni
 from compile.ir import tir
@@ -26,6 +27,7 @@ from compile.schedules.int8.depthwise import schedule_depthwise
 from compile.schedules.int8.depthwise_dot import schedule_depthwise_dot
 from compile.schedules.int8.gemm import int8_panels
 from compile.schedules.int8.input_table import find_lines
+from compile.schedules.int8.pixel_pairs import for_pixels
 from compile.schedules.int8.pools.pool import SAFE_TERMS, sum_blocks
 from compile.schedules.phases import MOST_ROWS, Phases, flat_phases, lane_options, pixel_phases, row_tile
 from compile.schedules.tiles import gemm_shape
@@ -113,7 +115,7 @@ def test_arm_variants_differ_in_their_products_only() -> None:
         equal = [tvm_ffi.structural_equal(neon[index].kernel.function, kernel.function) for kernel in (dot, i8mm)]
         assert all(equal) or own or isinstance(operator, Conv2d)
         assert tvm_ffi.structural_equal(dot.function, i8mm.function) or isinstance(operator, Conv2d)
-        assert dot.constants == neon[index].kernel.constants, "the variants of a bundle read one copy"
+        assert dot.constants == neon[index].kernel.constants, "both read one copy"
         different += not all(equal)
     assert different > 2
 
@@ -199,16 +201,29 @@ def test_tiles_and_panels_cover_every_output(isa: str, width: float, size: int) 
 
 
 @pytest.mark.parametrize("width", [0.5, 1.0, 2.0])
-def test_smmla_is_for_deep_products_and_reads_the_weights_of_sdot(width: float) -> None:
-    chosen = []
+def test_smmla_is_for_all_but_the_shallowest_products(width: float) -> None:
+    chosen, others = [], []
     for operator, shape in convolutions(shape_program(width, 224)):
-        isa, tile, _ = tile_of("i8mm", operator, shape)
-        _, sdot_tile, _ = tile_of("dot", operator, shape)
-        assert tile.columns == sdot_tile.columns
+        isa, tile, pixels = tile_of("i8mm", operator, shape)
         if isa.gathers_pixels:
             assert tile.rows % 2 == 0
             chosen.append(shape.length)
-    assert len(chosen) > 15 and min(chosen) >= 36
+        elif pixels > 1:
+            others.append(shape.length)
+    assert len(chosen) > 25 and max(others, default=0) <= 20
+
+
+def test_operands_of_smmla_lie_as_it_takes_them() -> None:
+    """Eight bytes of two channels, then of the next two; a segment of twelve bytes ends with four zeros."""
+    smmla = Smmla(8)
+    weight = np.arange(4 * 12, dtype=np.int8).reshape(4, 1, 12)
+    packed = np.frombuffer(smmla.pack(weight, 4), np.int8).reshape(2, 2, 2, DEPTH)  # [steps, pairs, channels, bytes]
+    assert packed[0, 1, 0].tolist() == [24, 25, 26, 27, 28, 29, 30, 31]
+    assert packed[1, 0, 1].tolist() == [20, 21, 22, 23, 0, 0, 0, 0]
+    assert len(smmla.pack(weight, 4)) == smmla.packed_bytes(GemmShape(1, 12, 100, 12), 4)
+    parameters = np.frombuffer(for_pixels(smmla, np.arange(4, dtype=np.int32)), np.int32)
+    assert parameters.tolist() == [0, 1, 0, 1, 2, 3, 2, 3]
+    assert for_pixels(find_instruction_set("dot"), np.arange(2, dtype=np.int32)) == bytes([0, 0, 0, 0, 1, 0, 0, 0])
 
 
 @pytest.mark.parametrize("isa", INTEGER_SETS)
