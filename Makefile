@@ -55,7 +55,7 @@ OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SI
 	$(call option,MAX_DROP,max-drop) $(call option,JETPACK,jetpack) $(call option,NAME,name) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
-.PHONY: help compile report front bars counts compile-time train-bars jetson-check baselines baseline-latency rival-counts widths accuracy qat-bench test test-fast fuzz check lint imports duplicates types format doctor setup clean distclean
+.PHONY: help compile report front bars network-bars counts compile-time train-bars jetson-check baselines baseline-latency rival-counts widths accuracy qat-bench test test-fast fuzz check lint imports duplicates types format doctor setup clean distclean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
@@ -65,6 +65,7 @@ help:
 	@echo "  make fuzz                    fuzz the runner, SECONDS=20 for each of its readers; needs clang"
 	@echo "  make check                   lint, import order, duplicates and types"
 	@echo "  make bars                    measure this host against other runtimes, into docs/performance.md"
+	@echo "  make network-bars            measure other mobile networks on this host against other runtimes, likewise"
 	@echo "  make counts                  count arm64 instructions under emulation, into docs/performance.md"
 	@echo "  make baselines               build and count other mobile networks, of random weights, into docs/baselines.json"
 	@echo "  make baseline-latency        measure what 'make baselines' built, where the machine was busy then"
@@ -136,8 +137,12 @@ format: $(DEV_STAMP)
 	$(BIN)/ruff format $(PACKAGES)
 
 # PEERS_PYTHON: an interpreter that has the runtimes to compare with; .venv with the extra [peers] by default.
+# Both go on where they were interrupted.
 bars: $(STAMP)
 	@$(BIN)/python -m benchmarks.host --output "$(OUTPUT)" $(if $(PEERS_PYTHON),--python "$(PEERS_PYTHON)")
+
+network-bars: $(STAMP)
+	@$(BIN)/python -m benchmarks.host --networks --output "$(OUTPUT)" $(if $(PEERS_PYTHON),--python "$(PEERS_PYTHON)")
 
 # Needs qemu-user with plugins. Goes on where it was interrupted; what did not change is not counted again.
 counts: $(STAMP)

@@ -16,10 +16,11 @@ import click
 
 from benchmarks.fp16_agreement import FP16_IMAGES, compare_predictions
 from benchmarks.pages.arm64 import render_counts
+from benchmarks.pages.summary import write_performance
 from benchmarks.shared.bundles import fresh_bundles, random_folder
 from benchmarks.shared.command import docs_option, output_option, run_command, say_progress
 from benchmarks.shared.counting import Counting, Say, counted, start_counting, verified
-from benchmarks.shared.documents import Markers, Section, write_section
+from benchmarks.shared.documents import Markers, Section
 from compile.bench.count import CPUS, find_cpu
 from compile.bundle.manifest import Bundle
 from compile.storage.strict_json import parse_strict
@@ -81,7 +82,7 @@ def run_counts(output: Path, docs: Path, say: Say, networks: Sequence[Network] =
         "agreement": compare_predictions(output, FP16_IMAGES, counting.store, say),
         "rivals": read_others(docs),
     }
-    write_section(docs, ARM64_SECTION, arm64)
+    write_performance(docs, ARM64_SECTION, arm64)
     return arm64
 
 

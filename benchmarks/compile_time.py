@@ -22,8 +22,9 @@ from typing import Any
 
 import click
 
+from benchmarks.pages.summary import write_performance
 from benchmarks.shared.command import docs_option, run_command
-from benchmarks.shared.documents import Markers, Section, write_section
+from benchmarks.shared.documents import Markers, Section
 from benchmarks.shared.goals import COMPILE_ALL, COMPILE_CORES, COMPILE_ONE, SIZE
 from compile.machine.facts import describe_machine
 from compile.stages.own_command import own_command
@@ -55,7 +56,7 @@ def run_compile_time(docs: Path, widths: Sequence[float], say: Callable[[str], N
         seconds, what = runs[-1]["processor_seconds"], made_for(host)
         say(f"  {number} of {len(wanted)}: {width:g}x for {what}, {seconds:.1f} s of processor time")
     value = {"machine": describe_machine(), "runs": runs}
-    write_section(docs, COMPILE_SECTION, value)
+    write_performance(docs, COMPILE_SECTION, value)
     return value
 
 

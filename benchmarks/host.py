@@ -1,113 +1,86 @@
-"""This host: our builds against the fastest other runtime, in the host's part of docs/performance.json and .md."""
+"""This host: our builds against the fastest other runtime, in the host's parts of docs/performance.json and .md.
+
+Every width of RepGhostNet is one part, other mobile networks are another. Both resume: what was measured for the same
+bundles is not measured again without --again.
+"""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from benchmarks.first_inference import measure_first_inference
-from benchmarks.pages.host import render_host
-from benchmarks.shared.bundles import fresh_bundles, random_folder
+from benchmarks.pages.host import render_host, render_networks
+from benchmarks.pages.summary import write_performance
 from benchmarks.shared.command import docs_option, output_option, python_option, run_command, say_progress
-from benchmarks.shared.documents import Markers, Section, write_section
-from benchmarks.shared.goals import HOST_WIDTHS, SIZE
-from compile.bench.compare import Entry, Settings, run_bench
-from compile.bench.peers import PEERS
-from compile.bench.prepare_inputs import prepare
-from compile.bench.processes import link_packages
-from compile.bundle.host_model import load
-from compile.bundle.manifest import Bundle
-from compile.machine.facts import cpu_flags
+from benchmarks.shared.comparing import Say, build_for_host, compare_on_host
+from benchmarks.shared.documents import Markers, Section
+from benchmarks.shared.goals import NETWORKS
+from compile.bench.compare import Settings
 from compile.storage.measurements import Measurements
-from compile.subject.request import Request
-from compile.subject.subject import RANDOM
-from compile.targets.precisions import FP32, INT8
-from compile.targets.table import HOST
-from repghost.errors import UsageError
-from repghost.network.spec import model_name
+from repghost.network.spec import WIDTHS, model_name, parse_width
 
 HOST_SECTION = Section(
     key="host",
     markers=Markers("<!-- host: written by 'make bars' -->", "<!-- end of host -->", "the host's table belongs"),
     render=render_host,
 )
+NETWORKS_SECTION = Section(
+    key="host_networks",
+    markers=Markers(
+        "<!-- networks: written by 'make network-bars' -->", "<!-- end of networks -->", "other networks' table belongs"
+    ),
+    render=render_networks,
+)
 THREADS = (1, 2)
 
 
-def run_host(output: Path, docs: Path, settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
-    """Build each width, measure it on this machine, and write docs/performance.json and .md.
-
-    Args:
-        output: the folder of builds.
-        docs: where the two files lie.
-        settings: how to compare; the numbers of threads are fixed.
-        say: is given one line per step.
-
-    Returns:
-        the "host" part of the JSON.
-    """
+def compare_widths(
+    widths: list[float], output: Path, settings: Settings, store: Measurements, say: Say
+) -> dict[str, Any]:
+    """Return the "host" part of docs/performance.json: each width built and compared on this machine."""
     networks = []
-    for width in HOST_WIDTHS:
+    for width in widths:
         say(f"width {width:g}")
-        bundles = built(output, width, say)
-        networks.append({"width": width, **_measure(bundles, replace(settings, threads=THREADS), say)})
-    host = {"networks": networks}
-    write_section(docs, HOST_SECTION, host)
-    return host
+        bundles = build_for_host(model_name(width), output, store, say, width=str(width))
+        networks.append({"width": width, **compare_on_host(bundles, settings, store, say)})
+    return {"networks": networks}
 
 
-def built(output: Path, width: float, say: Callable[[str], None]) -> list[Bundle]:
-    """Return the int8 and the fp32 bundle of a width for this machine, of random weights."""
-    request = Request(
-        target=HOST,
-        precisions=(INT8, FP32),
-        weights=RANDOM,
-        width=str(width),
-        size=SIZE,
-        output=output,
-        fetch=False,
-        jobs=os.cpu_count() or 1,
-    )
-    return fresh_bundles(request, random_folder(model_name(width), SIZE), Measurements(output / ".cache"), say)
-
-
-def _measure(bundles: Sequence[Bundle], settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
-    flags = cpu_flags()
-    entries = [Entry(bundle, variant) for bundle in bundles for variant in usable_variants(bundle)]
-    with tempfile.TemporaryDirectory(prefix="repghost-host-") as name:
-        folder = Path(name)
-        link_packages(folder)
-        prepared = prepare(bundles[0], folder, None, flags)
-        result = run_bench(entries, tuple(PEERS.values()), prepared, settings, say)
-    first = {str(bundle.manifest["precision"]): measure_first_inference(bundle) for bundle in bundles}
-    return {**result, "first_answer": first}
-
-
-def usable_variants(bundle: Bundle) -> list[str]:
-    """Return the instruction sets of a bundle that this machine has, the plainest first."""
-    model, found = load(bundle.path), []
-    for name in bundle.manifest["variants"]:
-        try:
-            model.select(name)
-        except UsageError:
-            continue
-        found.append(str(name))
-    return found
+def compare_networks(
+    names: list[str], output: Path, settings: Settings, store: Measurements, say: Say
+) -> dict[str, Any]:
+    """Return the "host_networks" part of docs/performance.json: other networks of timm, as `compare_widths`."""
+    networks = []
+    for name in names:
+        say(name)
+        bundles = build_for_host(name, output, store, say, model=name)
+        networks.append({"name": name, **compare_on_host(bundles, settings, store, say)})
+    return {"networks": networks}
 
 
 @click.command("host")
 @output_option
 @docs_option
 @python_option
-def command(output: Path, docs: Path, python: Path | None) -> None:
+@click.option("--widths", default=",".join(f"{row.multiplier:g}" for row in WIDTHS), show_default=True)
+@click.option("--networks", is_flag=False, flag_value=",".join(NETWORKS), help="timm's names, instead of widths.")
+@click.option("--again", is_flag=True, help="Measure again what is there.")
+def command(output: Path, docs: Path, python: Path | None, widths: str, networks: str | None, again: bool) -> None:
     """Measure int8 and fp32 on this machine against other runtimes, into docs/performance.md."""
-    run_host(output, docs, Settings(python=None if python is None else python.absolute()), say_progress)
+    settings = replace(Settings(python=None if python is None else python.absolute()), threads=THREADS)
+    store = Measurements(output / ".cache", again)
+    if networks is None:
+        chosen = [parse_width(width) for width in widths.split(",")]
+        _write(docs, HOST_SECTION, compare_widths(chosen, output, settings, store, say_progress))
+    else:
+        _write(docs, NETWORKS_SECTION, compare_networks(networks.split(","), output, settings, store, say_progress))
+
+
+def _write(docs: Path, section: Section, value: dict[str, Any]) -> None:
+    write_performance(docs, section, value)
     click.echo(f"written: {docs / 'performance.json'} and {docs / 'performance.md'}")
 
 

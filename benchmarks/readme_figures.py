@@ -88,10 +88,10 @@ def _method(method: Method | None) -> tuple[str, str]:
 
 def _latency(host: Mapping[str, Any]) -> list[str]:
     first = host["networks"][0]
-    best: dict[float, HostRow] = {}
+    best: dict[str, HostRow] = {}
     for row in host_rows(host):
         if row.threads == 1 and row.ours["precision"] == INT8.name:
-            best[row.width] = min(row, best.get(row.width, row), key=lambda row: of_rounds(row.ours))
+            best[row.network] = min(row, best.get(row.network, row), key=lambda row: of_rounds(row.ours))
     about = (
         f"**Milliseconds on {first['machine']['core']}**, one thread, {first['network']['size']} px, beside the "
         "fastest other runtime at any precision, in paired rounds: [docs/performance.md](docs/performance.md), "
@@ -99,12 +99,12 @@ def _latency(host: Mapping[str, Any]) -> list[str]:
     )
     rows = [
         (
-            f"{width:g}x",
+            width,
             f"{of_rounds(row.ours):.2f}",
             f"{of_rounds(row.other):.2f} ({row.other['name']})",
             f"{row.ratio['median']:.2f}",
         )
-        for width, row in sorted(best.items())
+        for width, row in best.items()
     ]
     return markdown_lines(make_table(("width", "#int8", "#the fastest other", "#ratio"), rows, about=about))
 

@@ -24,30 +24,31 @@ class HostRow:
     """One build of ours beside the fastest other one.
 
     Attributes:
-        width: of the network.
+        network: its width, e.g. "0.5x", or its name.
         threads: that share an inference.
         ours: a result of `compile.bench.compare.run_bench`.
         other: the result it is compared with.
         ratio: our time divided by the other's: median, low and high.
-        outcome: of the goal for this ratio.
+        outcome: of the goal for this ratio; None where it has none.
     """
 
-    width: float
+    network: str
     threads: int
     ours: Mapping[str, Any]
     other: Mapping[str, Any]
     ratio: Mapping[str, float]
-    outcome: Outcome
+    outcome: Outcome | None
 
 
 def host_rows(host: Mapping[str, Any]) -> list[HostRow]:
     """Return a row for each build of ours that has another to be compared with.
 
     Args:
-        host: the part of docs/performance.json.
+        host: the part of docs/performance.json, of widths or of other networks.
     """
     rows = []
     for network in host["networks"]:
+        name = f"{network['width']:g}x" if "width" in network else network["name"]
         for run in network["runs"]:
             for ours in (result for result in run["results"] if result["ours"]):
                 precision = ours["precision"]
@@ -55,18 +56,34 @@ def host_rows(host: Mapping[str, Any]) -> list[HostRow]:
                 if other is None:
                     continue
                 ratio = paired_ratio(np.array(ours["rounds_ms"]), np.array(other["rounds_ms"]))
-                outcome = evaluate(HOST_GOALS[network["width"], precision], {"ratio": ratio})
-                rows.append(HostRow(network["width"], run["threads"], ours, other, ratio, outcome))
+                goal = HOST_GOALS.get((name, precision))
+                outcome = None if goal is None else evaluate(goal, {"ratio": ratio})
+                rows.append(HostRow(name, run["threads"], ours, other, ratio, outcome))
     return rows
 
 
 def render_host(host: Mapping[str, Any]) -> str:
     """Return the host's section of the page in Markdown."""
     first = host["networks"][0]
+    lines = [*_head(f"## This host: {first['machine']['core']}", host), "", *_goal_lines(host_rows(host))]
+    for network in host["networks"]:
+        lines += ["", *_network_lines(network)]
+    return "\n".join([*lines, "", *_notes(first)])
+
+
+def render_networks(host: Mapping[str, Any]) -> str:
+    """Return the section of other networks on this host in Markdown."""
+    head = _head("## Other networks on this host", host)
+    return "\n".join([*head, "", *_goal_lines(host_rows(host)), "", *_notes(host["networks"][0])])
+
+
+def _head(title: str, host: Mapping[str, Any]) -> list[str]:
+    """Return the title, and how and on which machine was measured."""
+    first = host["networks"][0]
     machine, settings = first["machine"], first["settings"]
     loads = [run[key][0] for network in host["networks"] for run in network["runs"] for key in LOADS]
-    lines = [
-        f"## This host: {machine['core']}",
+    return [
+        title,
         "",
         f"{machine['cores']} cores ({', '.join(machine['flags'])}), {machine['system']}, clock {machine['clock']}, "
         f"load {min(loads):.2f} to {max(loads):.2f}. Batch 1, {SIZE} px, random weights with real batch statistics.",
@@ -77,19 +94,14 @@ def render_host(host: Mapping[str, Any]) -> str:
         "counts, with its 95 % interval. int8 is compared with the fastest other build of any precision, fp32 with the "
         f"fastest fp32. {_instruction_sets(first)}",
         *_busy(loads, machine["cores"]),
-        "",
-        *_goal_lines(host_rows(host)),
     ]
-    for network in host["networks"]:
-        lines += ["", *_network_lines(network)]
-    return "\n".join([*lines, "", *_notes(first)])
 
 
 def _goal_lines(found: Sequence[HostRow]) -> list[str]:
-    heads = ("width", "threads", "our build", "ms", "fastest other", "ms", "ratio", "95 %", "bar", "")
+    heads = ("network", "threads", "our build", "ms", "fastest other", "ms", "ratio", "95 %", "bar", "")
     rows = [
         (
-            f"{row.width:g}x",
+            row.network,
             str(row.threads),
             f"{row.ours['precision']} {row.ours['variant']}",
             f"{of_rounds(row.ours):.3f}",
@@ -97,12 +109,17 @@ def _goal_lines(found: Sequence[HostRow]) -> list[str]:
             f"{of_rounds(row.other):.3f}",
             f"{row.ratio['median']:.2f}",
             f"{row.ratio['low']:.2f} to {row.ratio['high']:.2f}",
-            f"{row.outcome.goal.limit:g}",
-            "reached" if row.outcome.reached else f"**missed by {row.outcome.missed_by:.2f}**",
+            *_judged(row.outcome),
         )
         for row in found
     ]
     return markdown_lines(make_table(heads, rows))
+
+
+def _judged(outcome: Outcome | None) -> tuple[str, str]:
+    if outcome is None:
+        return "-", ""
+    return f"{outcome.goal.limit:g}", "reached" if outcome.reached else f"**missed by {outcome.missed_by:.2f}**"
 
 
 def _instruction_sets(network: Mapping[str, Any]) -> str:

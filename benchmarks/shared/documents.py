@@ -50,11 +50,17 @@ class Markers:
 
 @dataclass(frozen=True)
 class Section:
-    """What one command owns of docs/performance.json and docs/performance.md."""
+    """What one command owns of docs/performance.json and docs/performance.md.
 
-    key: str  # of the JSON
+    Attributes:
+        key: of the JSON.
+        markers: of the page.
+        render: from the value of the key to Markdown.
+    """
+
+    key: str
     markers: Markers
-    render: Callable[[Mapping[str, Any]], str]  # from the value of the key to Markdown
+    render: Callable[[Mapping[str, Any]], str]
 
 
 def read_performance(docs: Path) -> dict[str, Any]:
@@ -64,7 +70,7 @@ def read_performance(docs: Path) -> dict[str, Any]:
 
 
 def write_section(docs: Path, section: Section, value: Mapping[str, Any]) -> None:
-    """Replace one key of docs/performance.json and its section of docs/performance.md, and nothing else.
+    """Replace one key of docs/performance.json, its section of docs/performance.md, and nothing else.
 
     Raises:
         UsageError: when the page has no place for it.

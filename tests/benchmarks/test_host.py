@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from benchmarks.first_inference import measure_first_inference
-from benchmarks.host import HOST_SECTION
+from benchmarks.host import HOST_SECTION, NETWORKS_SECTION
 from benchmarks.pages.host import host_rows, render_host
+from benchmarks.pages.summary import FIGURE, SUMMARY, render_summary, write_performance
 from benchmarks.shared.documents import write_section
 from compile.bench.compare_page import fastest_other
 from compile.bundle.manifest import check_bundle
@@ -82,7 +83,34 @@ def test_others_that_were_limited_to_an_instruction_set_are_compared_with_ours_f
     assert [it and it["name"] for it in found] == ["limited", "free", "free"]
 
 
+def test_a_network_without_a_goal_has_a_row_and_other_networks_have_a_section_of_their_own(tmp_path: Path) -> None:
+    host = host_part()
+    host["networks"].append({**host["networks"][0], "width": 0.58})
+    assert [(row.network, row.outcome is None) for row in host_rows(host)][2:] == [("0.58x", True), ("0.58x", True)]
+    assert "| 0.58x | 1 | int8 avx2 |" in render_host(host)
+    other = {key: value for key, value in host["networks"][0].items() if key != "width"} | {"name": "resnet18"}
+    write_section(tmp_path, HOST_SECTION, host)
+    page = tmp_path / "performance.md"
+    page.write_text(page.read_text() + "\n".join(["", NETWORKS_SECTION.markers.begin, NETWORKS_SECTION.markers.end]))
+    write_section(tmp_path, NETWORKS_SECTION, {"networks": [other]})
+    assert "| resnet18 | 1 | int8 avx2 | 1.000 | openvino int8 | 1.600 | 0.62 | 0.62 to 0.62 | 0.85 | reached |" in (
+        page.read_text()
+    )
+    assert "| 0.58x | 1 |" in page.read_text()
+
+
+def test_the_summary_stands_first_and_lacks_what_was_not_measured(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text(SUMMARY.empty("Performance") + HOST_SECTION.markers.empty("Host"))
+    write_performance(tmp_path, HOST_SECTION, host_part())
+    assert "| 0.5x | 1.00 | 0.62 (openvino int8) | 2.00 | - | - | - | - |" in page.read_text()
+    assert "| 2x | - | - | - | - | - | - | - |" in page.read_text()
+    assert (tmp_path / FIGURE).read_text().count("our int8") == 1
+
+
 def test_the_committed_page_is_made_from_the_committed_json() -> None:
     document = json.loads((ROOT / "docs/performance.json").read_text())
     page, markers = (ROOT / "docs/performance.md").read_text(), HOST_SECTION.markers
     assert f"{markers.begin}\n{render_host(document['host'])}\n{markers.end}" in page
+    assert f"{SUMMARY.begin}\n{render_summary(document)}\n{SUMMARY.end}" in page
+    assert "our int8" in (ROOT / "docs" / FIGURE).read_text()
