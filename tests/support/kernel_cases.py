@@ -155,11 +155,11 @@ def depthwise_cases() -> list[Case]:
 
 
 def interleaved_cases() -> list[Case]:
-    """Return what `compile.schedules.int8.depthwise_dot` can take: 3x3, stride 1, int16, at least two columns."""
+    """Return what `compile.schedules.int8.depthwise_dot` can take: 3x3, stride 1, int16, at least two rows."""
     axes: Axes = {
         "channels": (8, 12, 16, 17, 24, 33, 40, 52),
-        "height": (1, 2, 3, 5, 7, 9),
-        "width": (4, 5, 7, 8, 13),
+        "height": (2, 3, 4, 5, 7, 9, 15),
+        "width": (4, 5, 6, 7, 8, 13),
         "residual": (False, True),
         "same": (True, True, False, "below"),
         **NUMBERS,

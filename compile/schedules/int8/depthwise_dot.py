@@ -1,38 +1,43 @@
 """3x3 depthwise convolutions of stride 1 by sdot, which two units of a core run where one multiplies otherwise.
 
-Four neighbouring pixels of a row, eight channels each, are interleaved so that the four bytes of a channel lie
-together. Such a block serves two output columns, whose weights are shifted by one byte, and three output rows:
+Four neighbouring rows of a column, eight channels each, are interleaved so that the four bytes of a channel lie
+together. Such a block serves two output rows, whose weights are shifted by one byte, and three output columns:
 
-    bytes of a channel         x0  x1  x2  x3
-    first output column        w0  w1  w2   0
-    second output column        0  w0  w1  w2
+    bytes of a channel      x0  x1  x2  x3
+    first output row        w0  w1  w2   0
+    second output row        0  w0  w1  w2
 
-The constants are those of `compile.schedules.int8.depthwise`, so that all variants of a bundle read one copy. The sums
-are int32 here; they fit int16 by the contract of their epilogue, so their low halves are what it expects.
+So two rows are walked along together, and each column is loaded once. The constants are those of
+`compile.schedules.int8.depthwise`, so that all variants of a bundle read one copy. The sums are int32 here; they fit
+int16 by the contract of their epilogue, so their low halves are what it expects.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calib.integer.program import DepthwiseConv2d
 from calib.integer.values import RequantizeQ15, RequantizeQ15Add
 from compile.ir import tir
-from compile.ir.memory_plan import AnyOperator, TensorPlace
+from compile.ir.memory_plan import ALIGNMENT, AnyOperator, TensorPlace
 from compile.ir.tir import Expr, Kernel, Pointer
 from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled, offsets_of
-from compile.schedules.depthwise_tile import row_tiles
 from compile.schedules.int8.depthwise import is_int16, pack_constants, phase_bytes, residual_of
-from compile.schedules.int8.q15 import Residual, requantize_q15
+from compile.schedules.int8.q15 import Residual, adds_in_any_order, requantize_q15
 from compile.schedules.phases import Phases, flat_phases, row_tile
 
 SIZE = 3  # taps of a row
-COLUMNS = 2  # output columns that share a block
-PIXELS = SIZE + COLUMNS - 1  # of a block, as many as sdot multiplies
-CHANNELS = 8  # of a block: six weights of four channels each, twice, leave registers for the sums of three rows
+ROWS = 2  # output rows that share a block
+REACH = SIZE + ROWS - 1  # rows of a block, as many as sdot multiplies
+CHANNELS = 8  # of a block: six weights of four channels each, twice, leave registers for three blocks and their sums
 LANES = 16  # of the phases whose constants are read
 QUADS = CHANNELS // 4
-CONSTANTS_COST = 55  # instructions that load and arrange the constants of a block, for each tile of rows
+STARTS = ROWS + 1  # pairs of vectors that two outputs begin with: the starts of each one's sums, and the offsets
+COLUMNS = 2 * SIZE  # written one after the other: each block has one of three places
+STRIP_BYTES = 24 << 10  # of input that all channels are computed from before the next rows: most of a level-1 cache
+CONSTANTS_COST = 80  # instructions that load and arrange the constants of a block, for each strip
+ROW_COST = 26  # instructions around two rows: their first two blocks, and addresses
 ZIP_LOW, ZIP_HIGH = [0, 8, 1, 9, 2, 10, 3, 11], [4, 12, 5, 13, 6, 14, 7, 15]  # of two vectors of eight
 ZIP = [*ZIP_LOW, *ZIP_HIGH]
 
@@ -47,48 +52,57 @@ def schedule_depthwise_dot(operator: AnyOperator, context: Context) -> MaybeSche
         return None
     target = context.place(operator.output)
     phases = flat_phases(context.isa.lanes8, target)
-    if operator.output.width < COLUMNS or target.pixel < CHANNELS or phases.lanes != LANES:
+    if operator.output.height < ROWS or target.pixel < CHANNELS or phases.lanes != LANES:
         return None
-    if not pays(operator, target, phases):
+    if not pays(operator, context.place(operator.input), target, phases):
         return None
     writer = DepthwiseDotWriter(operator, context, phases)
     return Scheduled(
         function=writer.write(),
-        name=f"rg_qs8_dwconv3x3s1_q15{'_add' * (writer.residual is not None)}_r{writer.rows}c{CHANNELS}x{COLUMNS}"
+        name=f"rg_qs8_dwconv3x3s1_q15{'_add' * (writer.residual is not None)}_r{ROWS}c{CHANNELS}x{SIZE}"
         f"_c{operator.output.channels}__{context.isa.name}",
         offsets=writer.offsets,
         scalars=writer.scalars,
-        units=-(-operator.output.height // writer.rows),
+        units=-(-operator.output.height // writer.unit),
         constants=pack_constants(operator, phases),
     )
 
 
-def pays(operator: DepthwiseConv2d, target: TensorPlace, phases: Phases) -> bool:
-    """Tell whether sdot saves more cycles on a core with one multiplier than it costs on a core that runs in order.
+def strip_rows(source: TensorPlace) -> int:
+    """Return how many output rows are computed before the next: an even number.
 
-    Both are cycles of a tile of rows. The first core (Cortex-A76 and the like) has two vector units, one of which
-    multiplies, while both run sdot. The second (Cortex-A55) starts two instructions in a cycle.
+    The lines of a cache that hold a block of channels hold the next blocks, too.
     """
-    rows, residual = row_tile(operator.output.height), residual_of(operator) is not None
-    vectors = len(phases.starts) * phases.count
-    groups, pairs = -(-target.pixel // CHANNELS), -(-operator.output.width // COLUMNS)
+    lines = source.pitch // source.pixel * min(source.pixel, ALIGNMENT)  # bytes of a row
+    return max(ROWS, (STRIP_BYTES // lines - (SIZE - 1)) // ROWS * ROWS)
+
+
+def pays(operator: DepthwiseConv2d, source: TensorPlace, target: TensorPlace, phases: Phases) -> bool:
+    """Tell whether sdot saves more cycles on a core with one multiplier than it takes instructions on top.
+
+    That core (Cortex-A76 and the like) has two vector units, one of which multiplies, while both run sdot.
+    """
+    height, residual = operator.output.height, residual_of(operator) is not None
+    vectors = len(phases.starts) * phases.count * height
     # Sixteen outputs: two multiplies for each tap and the requantization, and the residual.
-    multiplies = vectors * rows * (2 * SIZE**2 + 2 + 2 * residual)
-    instructions = vectors * (rows * (30 + 7 * residual) + 6)
-    # Sixteen outputs again: four loads and zips for each input row, six sdot for each of the two columns.
-    vector_work = groups * pairs * (4 * (rows + SIZE - 1) + rows * (20 + 6 * residual))
-    added = groups * (pairs * (rows * (32 + 8 * residual) + 22) + CONSTANTS_COST) - instructions
-    return multiplies - vector_work / 2 > added / 2
+    multiplies = vectors * (2 * SIZE**2 + 2 + 2 * residual)
+    instructions = vectors * (31 + 7 * residual)
+    # Sixteen outputs again: four loads and zips, six sdot for each of the two rows.
+    groups, pairs = -(-target.pixel // CHANNELS), -(-height // ROWS)
+    outputs = groups * pairs * operator.output.width
+    vector_work = outputs * (22 + 4 * residual)
+    around = groups * (pairs * ROW_COST + -(-height // strip_rows(source)) * CONSTANTS_COST)
+    added = outputs * (32 + 6 * residual) + around - instructions
+    return multiplies - vector_work / 2 > added
 
 
 @dataclass(frozen=True)
 class _Block:
     """The constants of eight channels as vectors."""
 
-    start: Pointer  # int32x4 [rows, COLUMNS, QUADS], the start of each sum
+    start: Pointer  # int32x8 [COLUMNS, STARTS]: what two outputs begin with, once for each column
     multiplier: Expr
-    offset: Expr
-    weights: list[list[list[Expr]]]  # [kernel row][column][quad]
+    weights: list[list[list[Expr]]]  # [kernel column][row][quad]
 
 
 class DepthwiseDotWriter:
@@ -96,37 +110,41 @@ class DepthwiseDotWriter:
 
     def __init__(self, operator: DepthwiseConv2d, context: Context, phases: Phases) -> None:
         self.operator, self.isa, self.phases = operator, context.isa, phases
-        self.rows = row_tile(operator.output.height)
+        self.unit = row_tile(operator.output.height)
         self.source, self.target = context.place(operator.input), context.place(operator.output)
         residual, epilogue = residual_of(operator), operator.epilogue
         self.residual = None if residual is None else context.place(residual)
         self.offsets = offsets_of(self.source, self.target, self.residual)
-        # A zero LLVM does not know, see `_start`, and the residual's factor.
+        # A zero LLVM does not know, see `_sums`, and the residual's factor.
         self.scalars = (0, epilogue.residual_factor) if isinstance(epilogue, RequantizeQ15Add) else (0,)
         self.frame = KernelFrame(operator.name, len(self.offsets), len(self.scalars))
         self.kernel, self.values = self.frame.kernel, self.frame.scalars
         self.parameters = self.frame.constants("int16")
+        self.offset_first = adds_in_any_order(operator)
 
     def write(self) -> Expr:
-        """Return the kernel: row tiles, blocks of channels, pairs of columns."""
-        pixel = self.target.pixel
-        with row_tiles(self.frame, self.operator.output.height, self.rows) as row:
-            with self.kernel.loop(pixel // CHANNELS, name="block") as block:
+        """Return the kernel: strips of rows, blocks of channels, pairs of rows, columns."""
+        kernel, pixel, rows = self.kernel, self.target.pixel, strip_rows(self.source)
+        first = self.frame.begin * self.unit
+        last = kernel.bind(tir.minimum(self.frame.end * self.unit, tir.const(self.operator.output.height)), "last")
+        with kernel.loop(tir.floordiv(last - first + (rows - 1), rows), name="strip") as strip:
+            begin = kernel.bind(first + strip * rows, "begin")
+            end = kernel.bind(tir.minimum(begin + rows, last), "end")
+            with kernel.loop(pixel // CHANNELS, name="block") as block:
                 half = block - tir.floordiv(block, 2) * 2
-                self._block(row, block * CHANNELS, tir.floordiv(block, 2), half * CHANNELS)
+                self._block((begin, end), block * CHANNELS, tir.floordiv(block, 2), half * CHANNELS)
             if pixel % CHANNELS:  # the last block overlaps its neighbour
-                self._block(row, pixel - CHANNELS, *place_of(self.phases, pixel - CHANNELS, pixel))
-        return self.kernel.finish()
+                self._block((begin, end), pixel - CHANNELS, *place_of(self.phases, pixel - CHANNELS, pixel))
+        return kernel.finish()
 
-    def _block(self, row: Expr, channel: Expr, phase: Expr, lane: Expr) -> None:
-        """Emit eight channels of a tile of rows; their constants begin at a lane of a phase."""
+    def _block(self, rows: tuple[Expr, Expr], channel: Expr, phase: Expr, lane: Expr) -> None:
+        """Emit eight channels of some rows; their constants begin at a lane of a phase."""
         constants = self._constants(phase * phase_bytes(self.operator, LANES), lane)
-        width, pixel = self.operator.output.width, self.target.pixel
-        with self.kernel.loop(-(-width // COLUMNS), name="pair") as pair:
-            along = pair * (COLUMNS * pixel)
-            if width % COLUMNS:
-                along = tir.minimum(along, tir.const((width - COLUMNS) * pixel))
-            self._tile(row, self.kernel.bind(along + channel, "along"), pair * self.values[0], constants)
+        begin, end = rows
+        with self.kernel.loop(tir.floordiv(end - begin + (ROWS - 1), ROWS), name="pair") as pair:
+            # A last row that stands alone is computed with the one before; a unit is no lower than two rows.
+            row = self.kernel.bind(tir.minimum(begin + pair * ROWS, end - ROWS), "row")
+            self._rows(row, channel, constants)
 
     def _constants(self, at: Expr, lane: Expr) -> _Block:
         start, multiplier, offset = (
@@ -140,55 +158,72 @@ class DepthwiseDotWriter:
         ]
         zero = tir.splat(0, f"int8x{CHANNELS}")
         weights = []
-        for row in range(SIZE):
-            first = interleave(self.kernel, [*taps[row * SIZE : (row + 1) * SIZE], zero])
+        for column in range(SIZE):
+            first = interleave(self.kernel, [*taps[column::SIZE], zero])
             second = [tir.shift_left(tir.reinterpret(quad, "int32x4"), 8) for quad in first]
             weights.append([first, [self.kernel.bind(tir.reinterpret(quad, "int8x16"), "weight") for quad in second]])
-        starts = self.kernel.local(self.rows * COLUMNS * QUADS, "int32x4")
-        for index in range(self.rows * COLUMNS):
-            for quad, part in enumerate(tir.split(tir.cast(start, "int32"), 4)):
-                self.kernel.store(starts, index * QUADS + quad, part)
-        return _Block(starts, multiplier, offset, weights)
+        starts = self.kernel.local(COLUMNS * STARTS, "int32x8")
+        offsets = tir.concat([tir.reinterpret(offset, "int32x4")] * 2)
+        for index in range(COLUMNS * STARTS):
+            self.kernel.store(starts, index, offsets if index % STARTS == ROWS else tir.cast(start, "int32"))
+        return _Block(starts, multiplier, weights)
 
-    def _tile(self, row: Expr, along: Expr, zero: Expr, block: _Block) -> None:
-        """Emit two columns of a tile of rows; an output row is finished as soon as its last input row is read."""
-        place = self.source
+    def _rows(self, row: Expr, channel: Expr, block: _Block) -> None:
+        """Emit two output rows: the blocks of three columns stay in registers, each in one of three places."""
+        place, width = self.source, self.operator.output.width
         above, left = self.operator.pads
         first = place.origin - above * place.pitch - left * place.pixel
-        base = self.kernel.bind(row * place.pitch + along + first, "base")
-        sums: dict[int, list[list[Expr]]] = {}
-        for input_row in range(self.rows + SIZE - 1):
+        base = self.kernel.bind(row * place.pitch + channel + first, "base")
+        blocks = self.kernel.local(SIZE * QUADS, "int8x16")
+
+        def load(column: Expr, number: int) -> None:
+            at = base + column * place.pixel
             pixels = [
-                self.kernel.bind(
-                    self.frame.tensors[0].load(base + (input_row * place.pitch + column * place.pixel), CHANNELS), "x"
-                )
-                for column in range(PIXELS)
+                self.kernel.bind(self.frame.tensors[0].load(at + step * place.pitch, CHANNELS), "x")
+                for step in range(REACH)
             ]
-            quads = interleave(self.kernel, pixels)
-            if input_row < self.rows:
-                sums[input_row] = [
-                    [self._start(block, input_row, column, quad, zero) for quad in range(QUADS)]
-                    for column in range(COLUMNS)
+            for quad, value in enumerate(interleave(self.kernel, pixels)):
+                self.kernel.store(blocks, number % SIZE * QUADS + quad, value)
+
+        def columns(group: Expr, count: int) -> None:
+            at = self.kernel.bind(group * COLUMNS, "column")
+            for number in range(count):
+                load(at + (number + SIZE - 1), number + SIZE - 1)
+                three = [
+                    [blocks.load((number + tap) % SIZE * QUADS + quad) for quad in range(QUADS)] for tap in range(SIZE)
                 ]
-            # for each output row: [4 channels, 4 pixels] x [4 pixels] -> [4 channels], for two columns and two quads
-            for output_row, columns in sums.items():
-                for column, weights in enumerate(block.weights[input_row - output_row]):
-                    columns[column] = [
-                        self.kernel.bind(self.isa.dot_product(*operands), "sum")
-                        for operands in zip(columns[column], weights, quads, strict=True)
-                    ]
-            if input_row >= SIZE - 1:
-                done = input_row - (SIZE - 1)
-                for column, total in enumerate(sums.pop(done)):
-                    self._finish(row + done, along + column * self.target.pixel, total, block)
+                outputs = self._sums(three, block, number * STARTS + group * self.values[0])
+                for step, total in enumerate(outputs):
+                    self._finish(row + step, (at + number) * self.target.pixel + channel, total, block)
 
-    def _start(self, block: _Block, row: int, column: int, quad: int, zero: Expr) -> Expr:
-        """Return the start of a sum, from memory: a register would have to be copied, by the units that sdot needs.
+        for number in range(SIZE - 1):
+            load(tir.const(number), number)
+        with self.kernel.loop(width // COLUMNS, name="group") as group:
+            columns(group, COLUMNS)
+        if width % COLUMNS:
+            columns(tir.const(width // COLUMNS), width % COLUMNS)
 
-        Each sum has a copy of its own, and the address has a part LLVM takes for a variable: it would otherwise load
-        once and copy.
+    def _sums(self, blocks: Sequence[list[Expr]], block: _Block, start: Expr) -> list[list[Expr]]:
+        """Return for two rows the sums of an output, and the offset its epilogue begins with.
+
+        Args:
+            blocks: the quads of three columns.
+            block: the constants.
+            start: where the start values are.
+
+        All start values come from memory, by ldp: a register would have to be copied, by the units that sdot needs.
+        Each column has copies of its own, and the address has a part LLVM takes for a variable: it would otherwise
+        load once and copy.
         """
-        return self.kernel.bind(block.start.load((row * COLUMNS + column) * QUADS + quad + zero), "start")
+        loaded = [self.kernel.bind(block.start.load(start + index), "start") for index in range(STARTS)]
+        *outputs, offsets = [[self.kernel.bind(half, "start") for half in tir.split(pair, 4)] for pair in loaded]
+        # for each column: [4 channels, 4 rows] x [4 rows] -> [4 channels], for two output rows and two quads
+        for quads, rows in zip(blocks, block.weights, strict=True):
+            for total, weights in zip(outputs, rows, strict=True):
+                for quad in range(QUADS):
+                    product = self.isa.dot_product(total[quad], weights[quad], quads[quad])
+                    total[quad] = self.kernel.bind(product, "sum")
+        return [[*total, offset] for total, offset in zip(outputs, offsets, strict=True)]
 
     def _finish(self, row: Expr, along: Expr, total: list[Expr], block: _Block) -> None:
         epilogue = self.operator.epilogue
@@ -197,8 +232,8 @@ class DepthwiseDotWriter:
         if self.residual is not None:
             at = row * self.residual.pitch + along + self.residual.origin
             residual = Residual(self.frame.tensors[-1].load(at, CHANNELS), self.values[1])
-        low = self.isa.cut_to_int16(total)
-        value = requantize_q15(self.isa, low, block.multiplier, block.offset, epilogue, residual)
+        low, offset = self.isa.cut_to_int16(total[:QUADS]), tir.reinterpret(total[QUADS], "int16x8")
+        value = requantize_q15(self.isa, low, block.multiplier, offset, epilogue, residual, self.offset_first)
         self.kernel.store(self.frame.tensors[1], row * self.target.pitch + along + self.target.origin, value)
 
 
@@ -212,7 +247,7 @@ def place_of(phases: Phases, channel: int, pixel: int) -> tuple[int, int]:
     )
 
 
-def interleave(kernel: Kernel, pixels: list[Expr]) -> list[Expr]:
-    """Return [4 pixels, 8 channels] transposed to [8 channels, 4 pixels], as two vectors of four channels each."""
-    pairs = [kernel.bind(tir.reinterpret(tir.shuffle(pixels[at : at + 2], ZIP), "int16x8"), "pair") for at in (0, 2)]
+def interleave(kernel: Kernel, rows: list[Expr]) -> list[Expr]:
+    """Return [4 rows, 8 channels] transposed to [8 channels, 4 rows], as two vectors of four channels each."""
+    pairs = [kernel.bind(tir.reinterpret(tir.shuffle(rows[at : at + 2], ZIP), "int16x8"), "pair") for at in (0, 2)]
     return [kernel.bind(tir.reinterpret(tir.shuffle(pairs, order), "int8x16"), "quad") for order in (ZIP_LOW, ZIP_HIGH)]
