@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from compile.bundle.manifest import Bundle, write_bundle
 from compile.bundle.vectors import Vectors, pack_vectors
 from compile.link.toolchain import RUNNER_SOURCES
-from compile.machine.emulator import fetch_emulator
+from compile.machine.emulator import Emulator, fetch_emulator
 from compile.machine.latency import measure_latency
 from compile.machine.replay import verify_bundle
 from compile.stages.compile_networks import Build
@@ -20,7 +23,7 @@ from compile.storage.stage_cache import versions
 from compile.subject.request import Request
 from compile.subject.subject import QuantizedSubject, Subject
 from compile.targets.precisions import INT8
-from compile.targets.table import HOST, find_target
+from compile.targets.table import HOST, Target, find_target
 from repghost.data.names.class_names import to_lines
 from repghost.errors import ToolMissingError
 from repghost.terminal import shell_command
@@ -103,26 +106,47 @@ def pack(
     return bundle
 
 
-def verify(request: Request, item: Packed, progress: Progress) -> Packed:
-    """Replay the vectors of a bundle; where nothing can run it, the record says so with the command that would."""
+def verify(request: Request, items: Sequence[Packed], progress: Progress) -> list[Packed]:
+    """Replay the vectors of every bundle, side by side; one that nothing here can run gets the command that would."""
+    emulators = {target.name: _emulator(request, target) for target in {item.build.target for item in items}}
+    found = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        records = [pool.submit(_verification, request, item, emulators[item.build.target.name]) for item in items]
+        for item, record in zip(items, records, strict=True):
+            with progress.stage("verify"):
+                verification, note = record.result()
+                progress.note = f"{item.folder}: {note}"
+            found.append(replace(item, verification=verification))
+    return found
+
+
+def _emulator(request: Request, target: Target) -> Emulator | ToolMissingError | None:
+    """Return what runs a target here, fetched where it is absent, why it cannot be had, or None for no need of one."""
+    if not (request.verify and request.fetch and target.emulation) or target.runs_here:
+        return None
+    try:
+        return fetch_emulator(request.output / "tools", target.emulation)
+    except ToolMissingError as error:
+        return error
+
+
+def _verification(
+    request: Request, item: Packed, emulator: Emulator | ToolMissingError | None
+) -> tuple[dict[str, Any], str]:
+    """Return the record of a bundle's verification, and what to say of it."""
     path = item.bundle.path
     command = shell_command(own_command("repghost"), "verify", path)
     if not request.verify:
-        return replace(item, verification={"verified": False, "reason": "It was not asked for.", "command": command})
-    with progress.stage("verify"):
-        try:
-            emulator = None
-            target = item.build.target
-            if target.emulation and not target.runs_here and request.fetch:
-                emulator = fetch_emulator(request.output / "tools", target.emulation)
-            result = verify_bundle(path, emulator=emulator)
-            record = {"verified": True, **result.to_dict()}
-            replays = [f"{it.variant} {it.pictures} pictures on {it.machine}" for it in result.replays]
-            progress.note = f"{item.folder}: {', '.join(replays)}"
-        except ToolMissingError as error:
-            record = {"verified": False, "reason": str(error), "command": command}
-            progress.note = f"{item.folder}: not verified: {error}"
-    return replace(item, verification=record)
+        reason = "It was not asked for."
+        return {"verified": False, "reason": reason, "command": command}, "not asked for"
+    try:
+        if isinstance(emulator, ToolMissingError):
+            raise emulator
+        result = verify_bundle(path, emulator=emulator)
+    except ToolMissingError as error:
+        return {"verified": False, "reason": str(error), "command": command}, f"not verified: {error}"
+    replays = [f"{it.variant} {it.pictures} pictures on {it.machine}" for it in result.replays]
+    return {"verified": True, **result.to_dict()}, ", ".join(replays)
 
 
 def measure(request: Request, item: Packed, progress: Progress) -> Packed:
