@@ -37,6 +37,8 @@ HOST_GOALS = {
 }
 FIRST_ANSWER = Goal("int8, from opening model.so to the first answer", 10.0, "ms", where=("int8", "median_ms"))
 
+POOL_WAKE = Goal("a thread begins with its piece", 5.0, "microseconds", where=("wake_ns", "p50"), per=1000.0)
+
 # Emulated arm64 cores: executed instructions of one inference, in millions, and the limit that is hoped for.
 INSTRUCTIONS = (
     ("int8", "cortex-a76", 0.5, 9, 7),

@@ -13,6 +13,7 @@ from benchmarks.first_inference import measure_first_inference
 from benchmarks.host import HOST_SECTION, NETWORKS_SECTION
 from benchmarks.pages.host import host_rows, render_host
 from benchmarks.pages.summary import FIGURE, SUMMARY, render_summary, write_performance
+from benchmarks.pool import POOL_SECTION, render_pool
 from benchmarks.shared.documents import write_section
 from compile.bench.compare_page import fastest_other
 from compile.bundle.manifest import check_bundle
@@ -112,5 +113,7 @@ def test_the_committed_page_is_made_from_the_committed_json() -> None:
     document = json.loads((ROOT / "docs/performance.json").read_text())
     page, markers = (ROOT / "docs/performance.md").read_text(), HOST_SECTION.markers
     assert f"{markers.begin}\n{render_host(document['host'])}\n{markers.end}" in page
+    pool = POOL_SECTION.markers
+    assert f"{pool.begin}\n{render_pool(document['pool'])}\n{pool.end}" in page
     assert f"{SUMMARY.begin}\n{render_summary(document)}\n{SUMMARY.end}" in page
     assert "our int8" in (ROOT / "docs" / FIGURE).read_text()

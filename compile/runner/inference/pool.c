@@ -71,11 +71,12 @@ static int look_for_work(struct pool *pool) {
   return 0;
 }
 
-/* A sleeper counts itself first and looks once more; pool_run makes work first and counts then: one sees the other. */
+/* A sleeper counts itself first and looks once more; pool_run makes work first and counts then: one sees the other. Who
+ * wakes too late for a step does not sleep again, because then it would be too late for the next one as well. */
 static void sleep_until_work(struct pool *pool) {
   pthread_mutex_lock(&pool->lock);
   atomic_fetch_add(&pool->sleepers, 1);
-  while (!has_work(atomic_load(&pool->ticket))) pthread_cond_wait(&pool->work_waits, &pool->lock);
+  if (!has_work(atomic_load(&pool->ticket))) pthread_cond_wait(&pool->work_waits, &pool->lock);
   atomic_fetch_sub(&pool->sleepers, 1);
   pthread_mutex_unlock(&pool->lock);
 }
