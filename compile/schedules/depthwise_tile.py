@@ -43,13 +43,25 @@ P = TypeVar("P", bound=Parameters)
 
 
 @contextmanager
-def row_tiles(frame: KernelFrame, height: int, rows: int) -> Iterator[Expr]:
-    """Open the loop over the units of a kernel, `rows` output rows each; yields the first row of a unit.
+def row_tiles(frame: KernelFrame, height: int, rows: int, unit: int | None = None) -> Iterator[Expr]:
+    """Open the loop over the rows of some units, `rows` output rows at a time; yields the first of them.
 
-    Where `rows` does not divide the height, the last unit overlaps its neighbour and computes some rows twice.
+    Where `rows` does not divide the height, the last rows overlap their neighbours and are computed twice.
+
+    Args:
+        frame: of the kernel.
+        height: of the output; at least `rows`.
+        rows: that are computed together.
+        unit: rows of a unit, where it has fewer.
     """
-    with frame.kernel.loop(frame.end - frame.begin, frame.begin, "unit") as unit:
-        row = unit * rows
+    begin, end = frame.begin, frame.end
+    if unit is not None:
+        with frame.kernel.loop(tir.floordiv((end - begin) * unit + (rows - 1), rows), name="rows") as number:
+            row = tir.minimum(begin * unit + number * rows, end * unit - rows)
+            yield frame.kernel.bind(tir.maximum(row, tir.const(0)), "row")
+        return
+    with frame.kernel.loop(end - begin, begin, "unit") as number:
+        row = number * rows
         if height % rows:
             row = tir.minimum(row, tir.const(height - rows))
         yield row
@@ -84,8 +96,9 @@ class DepthwiseWriter(ABC, Generic[P]):
         rows: int,
         residual: AnyTensor | None,
         scalars: tuple[int, ...] = (),
+        unit: int | None = None,
     ) -> None:
-        self.isa, self.phases, self.rows = context.isa, phases, rows
+        self.isa, self.phases, self.rows, self.unit = context.isa, phases, rows, unit
         self.taps, self.strides, self.dilations = operator.kernel, operator.strides, operator.dilations
         self.pads = operator.pads
         self.height = operator.output.height
@@ -98,7 +111,7 @@ class DepthwiseWriter(ABC, Generic[P]):
 
     def write(self) -> Expr:
         """Return the kernel: row tiles, phases, vectors along the row."""
-        with row_tiles(self.frame, self.height, self.rows) as row:
+        with row_tiles(self.frame, self.height, self.rows, self.unit) as row:
             for first, step, count in phase_runs(self.phases.starts):
                 with self.kernel.loop(count, name="phase") as number:
                     # The constants of a phase stay in registers while the vectors along the row are computed.

@@ -40,6 +40,9 @@ from compile.schedules.phases import Phases, flat_phases, pixel_phases, row_tile
 from compile.schedules.tiles import window_name
 from compile.schedules.wide_epilogue import add_wide, requantize_wide
 
+STRIDED_ROWS = 2  # of a larger stride that are computed together
+MOST_SHARED = 25  # taps
+
 
 def schedule_depthwise(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule a depthwise convolution; None for anything else."""
@@ -50,16 +53,27 @@ def schedule_depthwise(operator: AnyOperator, context: Context) -> MaybeSchedule
     most = lanes_of(isa, "int16" if is_wide(operator) else "int8")
     along_row = operator.strides[1] == 1
     phases = flat_phases(most, target) if along_row else pixel_phases(most, target, isa.product_lanes16)
-    rows = row_tile(operator.output.height, prod(operator.kernel)) if operator.strides == (1, 1) else 1
-    writer = Int8DepthwiseWriter(operator, context, phases, rows)
+    unit = row_tile(operator.output.height, prod(operator.kernel)) if operator.strides == (1, 1) else 1
+    rows = STRIDED_ROWS if unit == 1 and shares_taps(operator, isa, phases) else unit
+    writer = Int8DepthwiseWriter(operator, context, phases, rows, unit)
     return Scheduled(
         function=writer.write(),
         name=depthwise_name(operator, phases, rows, isa),
         offsets=writer.offsets,
         scalars=writer.scalars,
-        units=-(-operator.output.height // rows),
+        units=-(-operator.output.height // unit),
         constants=pack_constants(operator, phases),
     )
+
+
+def shares_taps(operator: DepthwiseConv2d, isa: InstructionSet, phases: Phases) -> bool:
+    """Tell whether two rows of an output fit the registers together: two sums of each, and the taps, 25 at most.
+
+    They share the loads of taps that do not fit, and those of some input rows.
+    """
+    narrow = is_int16(operator) and phases.lanes == isa.product_lanes16  # one register for each sum
+    enough = isa.registers >= MOST_SHARED + 2 * STRIDED_ROWS
+    return narrow and enough and operator.output.height % STRIDED_ROWS == 0 and prod(operator.kernel) <= MOST_SHARED
 
 
 def depthwise_name(operator: DepthwiseConv2d, phases: Phases, rows: int, isa: InstructionSet) -> str:
@@ -116,8 +130,9 @@ class EpilogueParameters(Parameters):
 class Int8DepthwiseWriter(DepthwiseWriter[EpilogueParameters]):
     """Writes the kernel of one depthwise convolution."""
 
-    def __init__(self, operator: DepthwiseConv2d, context: Context, phases: Phases, rows: int) -> None:
-        super().__init__(operator, context, phases, rows, residual_of(operator), scalars_of(operator))
+    def __init__(self, operator: DepthwiseConv2d, context: Context, phases: Phases, rows: int, unit: int) -> None:
+        apart = None if rows == unit else unit
+        super().__init__(operator, context, phases, rows, residual_of(operator), scalars_of(operator), apart)
         self.epilogue, self.int16 = operator.epilogue, is_int16(operator)
         self.reads_wide, self.writes = operator.input.qparams.is_wide, operator.output.element
         self.phase_bytes = phase_bytes(operator, phases.lanes)
