@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from calib.integer.program import Multiply
@@ -24,21 +25,24 @@ def schedule_multiply(operator: AnyOperator, context: Context) -> MaybeScheduled
     phases = channel_phases(isa.lanes8, target)
     frame = KernelFrame(operator.name, 3, 3)
     kernel, lanes = frame.kernel, phases.lanes
+    unrolled = 1 if phases.count % 2 else 2  # vectors in a round of the loop
     multiplier = kernel.bind(frame.constants("float32").load(0), "multiplier")
     zero_x, zero_g, zero_y = frame.scalars
     for first, step, count in gate_runs(phases, target):
         with kernel.loop(count, name="phase") as number:
             start = phases.starts[first] + number * step
             gates = load_gate(kernel, frame.tensors[1], gate, lanes, start if count > 1 else phases.starts[first])
-            gates = kernel.bind(tir.cast(gates, "int16") - tir.splat(zero_g, f"int16x{lanes}"), "gates")
+            # Both are negated: ARM widens what is subtracted, and not what it is subtracted from.
+            gates = kernel.bind(tir.splat(zero_g, f"int16x{lanes}") - tir.cast(gates, "int16"), "gates")
             with (
                 kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
-                kernel.loop(phases.count, name="column") as column,
+                kernel.loop(phases.count // unrolled, name="column") as column,
             ):
-                for pixel in range(phases.pixels):
-                    along = phases.along(column) + start + pixel * target.pixel
+                places = [phases.along(column * unrolled + number) for number in range(unrolled)]
+                for place, pixel in itertools.product(places, range(phases.pixels)):
+                    along = place + start + pixel * target.pixel
                     x = frame.tensors[0].load(source.origin + row * source.pitch + along, lanes)
-                    x = tir.cast(x, "int16") - tir.splat(zero_x, f"int16x{lanes}")
+                    x = tir.splat(zero_x, f"int16x{lanes}") - tir.cast(x, "int16")
                     value = _product(kernel, isa, operator, (x, gates), zero_y, multiplier)
                     kernel.store(frame.tensors[2], target.origin + row * target.pitch + along, value)
     shape = f"{operator.input.height}x{operator.input.width}_c{operator.input.channels}"
