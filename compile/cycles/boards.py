@@ -6,6 +6,7 @@ fitted.json is written by `python -m benchmarks.boards_model`, which compares ev
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -28,7 +29,9 @@ class Board:
         clock_ghz: of that core.
         cache_bytes: of the last cache before memory that this core uses, as far as the counter tells sizes apart.
         known_as: what the kernel of the board calls it (/proc/device-tree/model), as a part of that text; "" where
-            several boards share it.
+            several boards share the chip.
+        chip: the last name of its device tree (/proc/device-tree/compatible); "" where it is not known.
+        cluster: "big" or "little" on a chip with cores of two kinds.
     """
 
     name: str
@@ -38,8 +41,28 @@ class Board:
     clock_ghz: float
     cache_bytes: int
     known_as: str = ""
+    chip: str = ""
+    cluster: str = ""
+
+    def is_machine(self, name: str) -> bool:
+        """Tell whether a measurement on a machine of this name is one of this board.
+
+        Args:
+            name: as `compile.deploy.measure.core` writes it, the chip in brackets, cores that were chosen at the end.
+        """
+        if not (self.known_as and self.known_as in name) and not (self.chip and f"[{self.chip}]" in name):
+            return False
+        pinned = re.search(r", cores ([0-9,-]+)$", name)
+        little = pinned is not None and max(map(int, re.findall(r"[0-9]+", pinned[1]))) < LITTLE_CORES
+        return self.cluster in ("", "little" if little else "big")
 
 
+def chip(name: str, cluster: str = "") -> dict[str, str]:
+    """Return how a chip of Rockchip is recognised."""
+    return {"chip": f"rockchip,{name}", "cluster": cluster}
+
+
+LITTLE_CORES = 4  # they come first on RK3399 and RK3588; without a choice the kernel takes the others for what is busy
 # Caches: data sheets of the processors; that of the AX630C is a guess. Cortex-A73, A78AE, A720 and X4 have no model of
 # their own in LLVM 19: each is priced by its nearest, and the fit to its own published times scales it.
 A53, A55, A72, A73, A76 = "Cortex-A53", "Cortex-A55", "Cortex-A72", "Cortex-A73", "Cortex-A76"
@@ -49,12 +72,12 @@ BOARDS = {
         Board("raspberry-pi-3", "Raspberry Pi 3 B+", A53, "cortex-a53", 1.4, MEBIBYTE // 2, "Raspberry Pi 3"),
         Board("raspberry-pi-4", "Raspberry Pi 4", A72, "cortex-a72", 1.8, MEBIBYTE, "Raspberry Pi 4"),
         Board("raspberry-pi-5", "Raspberry Pi 5", A76, "cortex-a76", 2.4, 2 * MEBIBYTE, "Raspberry Pi 5"),
-        Board("rk3399-big", "RK3399, Cortex-A72", A72, "cortex-a72", 1.8, MEBIBYTE),
-        Board("rk3399-little", "RK3399, Cortex-A53", A53, "cortex-a53", 1.5, MEBIBYTE // 2),
-        Board("rk3566", "RK3566", A55, "cortex-a55", 1.8, MEBIBYTE // 2),
-        Board("rk3568", "RK3568", A55, "cortex-a55", 2.0, MEBIBYTE // 2),
-        Board("rk3588-big", "RK3588, Cortex-A76", A76, "cortex-a76", 2.4, 2 * MEBIBYTE),
-        Board("rk3588-little", "RK3588, Cortex-A55", A55, "cortex-a55", 1.8, 2 * MEBIBYTE),
+        Board("rk3399-big", "RK3399, Cortex-A72", A72, "cortex-a72", 1.8, MEBIBYTE, **chip("rk3399", "big")),
+        Board("rk3399-little", "RK3399, Cortex-A53", A53, "cortex-a53", 1.5, MEBIBYTE // 2, **chip("rk3399", "little")),
+        Board("rk3566", "RK3566", A55, "cortex-a55", 1.8, MEBIBYTE // 2, **chip("rk3566")),
+        Board("rk3568", "RK3568", A55, "cortex-a55", 2.0, MEBIBYTE // 2, **chip("rk3568")),
+        Board("rk3588-big", "RK3588, Cortex-A76", A76, "cortex-a76", 2.4, 2 * MEBIBYTE, **chip("rk3588", "big")),
+        Board("rk3588-little", "RK3588, Cortex-A55", A55, "cortex-a55", 1.8, 2 * MEBIBYTE, **chip("rk3588", "little")),
         Board("khadas-vim3", "Khadas VIM3", A73, "cortex-a72", 2.2, MEBIBYTE, "Khadas VIM3"),
         Board("rk3228h", "RK3228H", A53, "cortex-a53", 1.3, MEBIBYTE // 4),
         Board("ax630c", "AX630C", A53, "cortex-a53", 1.2, MEBIBYTE // 4),

@@ -150,7 +150,7 @@ def _measure(connection: Connection, folder: str, wanted: BoardRun, threads: int
         "warmup": wanted.warmup,
         "threads": threads,
         "variant": escape(result.get("variant"), 40),
-        "core": core(before),
+        "core": core(before, wanted.cores),
         "clock": f"governor {before.governor}" if before.governor else "not reported by the kernel",
         "before": _state(before),
         "after": _state(after),
@@ -159,10 +159,15 @@ def _measure(connection: Connection, folder: str, wanted: BoardRun, threads: int
     }
 
 
-def core(facts: BoardFacts) -> str:
-    """Return what the board and its core are called."""
-    names = [facts.board, facts.core, f"({facts.cores} cores)" if facts.cores else ""]
-    return " ".join(name for name in names if name) or facts.machine
+def core(facts: BoardFacts, pinned: str | None = None) -> str:
+    """Return what the board, its chip and its core are called, and which cores were used where they were chosen.
+
+    `compile.cycles.boards.Board.is_machine` reads it.
+    """
+    chip = f"[{facts.chip}]" if facts.chip else ""
+    names = [facts.board, chip, facts.core, f"({facts.cores} cores)" if facts.cores else ""]
+    called = " ".join(name for name in names if name) or facts.machine
+    return called if pinned is None else f"{called}, cores {pinned}"
 
 
 def _state(facts: BoardFacts) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class BoardFacts:
     features: frozenset[str]  # of /proc/cpuinfo
     core: str  # a name, or the numbers of its maker and part
     board: str  # of the device tree
+    chip: str  # the last of the device tree's compatible names, e.g. "rockchip,rk3588"
     governor: str
     clock_khz: int | None
     top_clock_khz: int | None
@@ -115,6 +116,7 @@ def parse_probe(lines: list[str]) -> BoardFacts:
         features=frozenset(values.get("features", "").split()),
         core=core_name(values.get("core", "")[:100]),
         board=values.get("board", "")[:100],
+        chip=values.get("chip", "")[:100],
         governor=values.get("governor", "")[:100],
         clock_khz=_number(values, "clock_khz"),
         top_clock_khz=_number(values, "top_clock_khz"),

@@ -169,7 +169,7 @@ def _on_board(summary: Summary, board: Board, model: str, size: Pixels, precisio
         if (speed.runtime, speed.model, speed.size, speed.precision) == (OURS, model, size, precision)
         and (speed.unit, speed.where, speed.threads) == ("ms", "board", 1)
     ]
-    measured = [it for it in speeds if it.kind == "measured" and board.known_as and board.known_as in it.machine]
+    measured = [it for it in speeds if it.kind == "measured" and board.is_machine(it.machine)]
     if measured:
         best = min(measured, key=lambda speed: speed.value)
         return Cell(f"measured {best.value:.3g}", best.value, f"{best.machine}, {best.variant}")

@@ -32,6 +32,8 @@ value features "${features:-$(cpu flags)}"
 core=$(cpu 'model name')
 value core "${core:-$(cpu 'CPU implementer') $(cpu 'CPU part')}"
 value board "$(word_of /proc/device-tree/model)"
+tree=/proc/device-tree/compatible
+[ ! -r $tree ] || value chip "$(tr '\0' '\n' <$tree 2>/dev/null | tail -n 1)" # the last of its names is the most general
 
 scaling=/sys/devices/system/cpu/cpu0/cpufreq
 value governor "$(word_of $scaling/scaling_governor)"

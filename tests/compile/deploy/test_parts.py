@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compile.bundle.manifest import Bundle
+from compile.cycles.boards import BOARDS
 from compile.deploy.fit import check_fit, expected_variant
 from compile.deploy.history import parse_version, version_of
 from compile.deploy.inventory import parse_inventory
+from compile.deploy.measure import core as measured_core
 from compile.deploy.measure import throttled
 from compile.deploy.probe import BoardFacts, parse_probe
 from compile.deploy.ssh import connection as connection_module
@@ -151,9 +153,9 @@ def test_scripts_are_plain_posix(script: Path) -> None:
 
 PI = {
     "machine": "aarch64", "system": "Linux 6.6.20", "bits": "64", "libc": "glibc 2.36", "cores": "4",
-    "features": "fp asimd asimdrdm asimddp", "core": "0x41 0xd0b", "board": "Raspberry Pi 5", "governor": "ondemand",
-    "clock_khz": "1500000", "top_clock_khz": "2400000", "temperature_millicelsius": "51250", "free_kb": "500000",
-    "writable": "yes", "digest_tool": "sha256sum", "current": "",
+    "features": "fp asimd asimdrdm asimddp", "core": "0x41 0xd0b", "board": "Raspberry Pi 5", "chip": "brcm,bcm2712",
+    "governor": "ondemand", "clock_khz": "1500000", "top_clock_khz": "2400000", "temperature_millicelsius": "51250",
+    "free_kb": "500000", "writable": "yes", "digest_tool": "sha256sum", "current": "",
 }  # fmt: skip
 
 
@@ -161,8 +163,18 @@ def facts(**changes: str) -> BoardFacts:
     return parse_probe([f"{name} {value}" for name, value in {**PI, **changes}.items()])
 
 
+def test_a_measurement_is_recognised_by_its_chip_and_its_cores() -> None:
+    rock = facts(board="Radxa ROCK 5B", chip="rockchip,rk3588", core="0x41 0xd05", cores="8")
+    names = [measured_core(rock), measured_core(rock, "4-7"), measured_core(rock, "0-3"), measured_core(facts())]
+    assert names[2] == "Radxa ROCK 5B [rockchip,rk3588] Cortex-A55 (8 cores), cores 0-3"
+    found = [[board.name for board in BOARDS.values() if board.is_machine(name)] for name in names]
+    assert found == [["rk3588-big"], ["rk3588-big"], ["rk3588-little"], ["raspberry-pi-5"]]
+    assert not any(board.is_machine("AMD EPYC (2 cores)") for board in BOARDS.values())
+
+
 def test_a_board_is_read() -> None:
     pi = facts()
+    assert pi.chip == "brcm,bcm2712"
     assert (pi.target_name, pi.glibc, pi.temperature_c, pi.cores) == ("arm64", (2, 36), 51.25, 4)
     assert (pi.core, facts(core="0x61 0x022").core, facts(core="0x41 0xfff").core) == (
         "Cortex-A76",
