@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.intrin.arm import REGISTERS, STEP, UNROLLED_STEPS, emit_steps, row_cost
+from compile.intrin.arm import REGISTERS, STEP, UNROLLED_STEPS, row_cost
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand, widest_first
 from compile.intrin.dot import Dot, load_registers
 from compile.ir import tir
@@ -20,6 +20,7 @@ SCRATCH_BYTES = 1 << 14  # of interleaved pixels: half of the smallest level-1 d
 MOST_ROWS = 12  # of a tile: six pairs of pixels, with four columns as many registers of sums as with eight
 MOST_COPIES = 4  # of the start values, one for each pair of pixels
 UNROLLED_VECTORS = 24  # interleaved pixels of a tile that are written without a loop, and so may stay in registers
+LOOSE_REGISTERS = 27  # of a tile whose loop LLVM schedules without spills however long it is
 SPARE_LOOP, SPARE_UNROLLED = 3, 9  # registers LLVM's scheduler needs to load ahead: with fewer it spills to the stack
 
 
@@ -83,7 +84,7 @@ class Smmla(Dot):
     def tile_cost(self, tile: GemmTile, shape: GemmShape) -> float:
         """Return the estimated instructions of one tile: products and loads in pairs, loop, start values; epilogue."""
         pairs, vectors = tile.rows // 2, tile.columns // 2
-        inner = pairs * vectors + vectors / 2 + -(-pairs // 2) + 2
+        inner = pairs * vectors + vectors / 2 + -(-pairs // 2) + 1
         total = _eights(shape) * inner + pairs * vectors / 2 + 12
         # Four outputs: scvtf, fmul, fabd, half of uzp1 and sqxtn; a permutation and a store for each row and group.
         total += pairs * vectors * 4 + vectors / 2
@@ -142,9 +143,9 @@ class Smmla(Dot):
             for v in range(vectors):
                 kernel.store(acc, pair * vectors + v, starts[pair][v])
 
-        def step(source_at: Expr, weight_at: Expr, groups: int) -> None:
+        def steps(source_at: Expr, weight_at: Expr, count: int) -> None:
             # for eight bytes: [rows, 8] x [8, columns] -> [rows, columns]; one smmla is [2, 8] x [8, 2] -> [2, 2]
-            for eight in range(groups * 4 // DEPTH):
+            for eight in range(count):
                 row_pairs = [
                     kernel.bind(tir.reinterpret(pixels.pointer.load(source_at + (eight * pairs + pair)), "int8x16"))
                     for pair in range(pairs)
@@ -156,8 +157,20 @@ class Smmla(Dot):
                             place = pair * vectors + v
                             kernel.store(acc, place, _smmla(acc.load(place), row_pairs[pair], channels))
 
-        padded = replace(shape, length=_eights(shape) // shape.segments * DEPTH)
-        emit_steps(kernel, padded, pixels, weight_start, tile.columns, step, source_step=2 * pairs)
+        eights = _eights(shape) // shape.segments
+        together = 4 if pairs * vectors + pairs + 2 <= LOOSE_REGISTERS else 2  # steps in a round of the loop
+        with kernel.loop(shape.segments, name="segment") as segment:
+            source_at = segment * pixels.segment_stride
+            weight_at = weight_start + segment * (eights * DEPTH * tile.columns)
+            if eights <= UNROLLED_STEPS * 2 + 1:
+                steps(source_at, weight_at, eights)
+            else:
+                # A number of rounds that LLVM does not know: `whole_steps` are of two times eight bytes.
+                with kernel.loop(tir.floordiv(pixels.whole_steps, together // 2), name="k") as k:
+                    first = k * together
+                    steps(source_at + first * pairs, weight_at + first * (DEPTH * tile.columns), together)
+                done = eights // together * together
+                steps(source_at + done * pairs, weight_at + done * DEPTH * tile.columns, eights - done)
         return [[acc.load(pair * vectors + v) for v in range(vectors)] for pair in range(pairs)]
 
 
