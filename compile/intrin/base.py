@@ -144,6 +144,10 @@ class InstructionSet(ABC):
     def choose_tile(self, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
         """Return the register tile for rows of `pixels` pixels and `channels` output channels."""
 
+    def tile_of_map(self, tile: GemmTile, height: int, width: int, channels: int, shape: GemmShape) -> GemmTile:
+        """Return the tile for a map whose pixels lie one after the other, with the columns of the one for a row."""
+        return tile
+
     def pack(self, weight: NDArray[np.int8], columns: int) -> bytes:
         """Return the weights of `columns` channels as [segment][k / group][column][group], as `accumulate` reads them.
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compile.intrin.arm import REGISTERS, SPARE_UNROLLED, STEP, Arm, emit_steps
+from compile.intrin.arm import MOST_ROWS, REGISTERS, SPARE_UNROLLED, STEP, Arm, emit_steps, row_cost
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
 from compile.intrin.wide_neon import WideNeon
 from compile.ir import tir
 from compile.ir.tir import Expr, Kernel, Pointer
+
+PLACE_COST = 8  # instructions for the place of a pixel in a row
+MOST_USED_ACROSS = 14  # registers for sums and pixels of a tile across rows: beyond, LLVM's scheduler spills
 
 
 class Neon(Arm):
@@ -58,6 +61,19 @@ class Neon(Arm):
     def fits(self, tile: GemmTile, shape: GemmShape) -> bool:
         """Tell whether two partial sums for each channel, the pixels and a pair of weight loads fit the registers."""
         return tile.rows * tile.columns // 2 + tile.rows + 4 <= REGISTERS - SPARE_UNROLLED or tile.rows == 1
+
+    def tile_of_map(self, tile: GemmTile, height: int, width: int, channels: int, shape: GemmShape) -> GemmTile:
+        """Return a tile that walks across the rows of the map, where that is cheaper: seven pixels are one row, or 7.
+
+        Where it does not divide a row, each pixel has to be looked for.
+        """
+        costs = {tile: height * row_cost(self.tile_cost, tile, width, channels, shape)}
+        for rows in range(1, min(MOST_ROWS, height * width) + 1):
+            option = GemmTile(rows, tile.columns)
+            if option != tile and rows * tile.columns // 2 + rows <= MOST_USED_ACROSS:
+                places = PLACE_COST * height * width * (width % rows > 0)
+                costs[option] = row_cost(self.tile_cost, option, height * width, channels, shape) + places
+        return min(costs, key=lambda option: costs[option])
 
     def tile_cost(self, tile: GemmTile, shape: GemmShape) -> float:
         """Return the estimated instructions of one tile: a repeat for each group, two products and half a widening."""

@@ -64,6 +64,11 @@ def gemm_shape(operator: Conv2d | FloatConv2d, source: TensorPlace) -> GemmShape
     )
 
 
+def adjoin(operator: Conv2d, source: TensorPlace) -> bool:
+    """Tell whether the pixels that neighbouring outputs read lie one after the other, also those of two rows."""
+    return (operator.kernel, operator.strides, operator.pads, source.halo) == ((1, 1), (1, 1), (0, 0), 0)
+
+
 def window_name(operator: Windowed[Any]) -> str:
     """Return the part of a kernel's name that says how its window moves, e.g. 3x3s1, 1x7s2x1 or 3x3s1d2."""
     rows, columns = operator.kernel

@@ -36,6 +36,7 @@ from compile.schedules.base import (
 from compile.schedules.int8.pixel_pairs import for_pixels, parted, rows_of_pairs
 from compile.schedules.tiles import (
     Panel,
+    adjoin,
     gemm_shape,
     pack_panels,
     padded_vector,
@@ -63,9 +64,12 @@ def schedule_gemm(operator: AnyOperator, context: Context) -> MaybeScheduled:
     else:
         isa = context.isa.for_product(output.height, output.width, channels, shape)
     pixels = output.height * output.width if isa.gathers_pixels else output.width
-    tile = isa.choose_tile(pixels, channels, shape)
+    tile, across = isa.choose_tile(pixels, channels, shape), isa.gathers_pixels
+    if not across and adjoin(operator, source):
+        tile_of_row, tile = tile, isa.tile_of_map(tile, output.height, output.width, channels, shape)
+        across = tile != tile_of_row
     panels = int8_panels(isa, output, tile, shape)
-    writer = Int8GemmWriter(operator, context, isa, shape, tile, panels)
+    writer = Int8GemmWriter(operator, context, isa, shape, (tile, across), panels)
     return Scheduled(
         function=writer.write(),
         name=gemm_name(operator, tile, isa),
@@ -135,10 +139,11 @@ class Int8GemmWriter:
         context: Context,
         isa: InstructionSet,
         shape: GemmShape,
-        tile: GemmTile,
+        tile: tuple[GemmTile, bool],
         panels: tuple[Panel, ...],
     ) -> None:
-        self.operator, self.isa, self.shape, self.tile, self.panels = operator, isa, shape, tile, panels
+        self.operator, self.isa, self.shape, self.panels = operator, isa, shape, panels
+        self.tile, self.across = tile
         epilogue, steps = operator.epilogue, round_up(shape.length, isa.depth) // STEP
         self.source = context.place(operator.input)
         self.target = None if isinstance(epilogue, ToLogits) else context.place(operator.output)
@@ -169,7 +174,7 @@ class Int8GemmWriter:
         output = self.operator.output
         bounds = (self.frame.begin, self.frame.end)
         if output.height * output.width > 1:
-            walk = Walk(output.height, output.width, self.tile.rows, self.isa.gathers_pixels)
+            walk = Walk(output.height, output.width, self.tile.rows, self.across)
             with walk.tiles(self.kernel, bounds) as positions:
                 self._channels(positions, None)
         else:

@@ -11,7 +11,7 @@ import tvm_ffi
 
 from calib.integer.program import Conv2d, DepthwiseConv2d, Multiply, Program
 from calib.integer.qparams import QParams
-from calib.integer.values import Tensor, ToLogits
+from calib.integer.values import Requantize, Tensor, ToLogits
 from compile.codegen.program_to_objects import ScheduledNetwork, schedule_network
 from compile.intrin import InstructionSet
 from compile.intrin.avx2 import Avx2
@@ -30,7 +30,7 @@ from compile.schedules.int8.input_table import find_lines
 from compile.schedules.int8.pixel_pairs import for_pixels
 from compile.schedules.int8.pools.pool import SAFE_TERMS, sum_blocks
 from compile.schedules.phases import MOST_ROWS, Phases, flat_phases, lane_options, pixel_phases, row_tile
-from compile.schedules.tiles import gemm_shape
+from compile.schedules.tiles import adjoin, gemm_shape
 from compile.schedules.walk import Position, shared
 from repghost.errors import UsageError
 from repghost.network.spec import WIDTHS
@@ -211,6 +211,33 @@ def test_smmla_is_for_all_but_the_shallowest_products(width: float) -> None:
         elif pixels > 1:
             others.append(shape.length)
     assert len(chosen) > 25 and max(others, default=0) <= 20
+
+
+def test_plain_neon_takes_two_pixels_at_a_time_of_a_map_that_is_seven_wide() -> None:
+    """Along a row that is one or seven. All variants have the columns of one tile: they read the same weights."""
+    neon, dot, shape = find_instruction_set("neon"), find_instruction_set("dot"), GemmShape(1, 160, 0, 160)
+    tile = neon.choose_tile(7, 960, shape)
+    assert tile.rows == 1
+    assert neon.tile_of_map(tile, 7, 7, 960, shape) == GemmTile(2, tile.columns)
+    assert neon.tile_of_map(tile, 1, 1, 960, shape) == tile
+    even = neon.choose_tile(14, 336, shape)
+    assert neon.tile_of_map(even, 14, 14, 336, shape) == even
+    assert dot.tile_of_map(tile, 7, 7, 960, shape) == tile
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pad", "halo", "expected"),
+    [(1, 1, 0, 0, True), (3, 1, 1, 1, False), (1, 2, 0, 0, False), (1, 1, 0, 1, False), (1, 1, 1, 1, False)],
+)
+def test_pixels_adjoin_where_nothing_lies_between_them(
+    kernel: int, stride: int, pad: int, halo: int, expected: bool
+) -> None:
+    source = Tensor("x", 8, 8, 8, QParams(1.0))
+    weight, bias = np.zeros((4, kernel, kernel, 8), np.int8), np.zeros(4, np.int32)
+    epilogue = Requantize(np.ones(4, np.float32), 0, -128, 127)
+    output = Tensor("y", 8 // stride, 8 // stride, 4, QParams(1.0))
+    operator = Conv2d("y", source, output, weight, bias, (stride, stride), (pad, pad), epilogue)
+    assert adjoin(operator, TensorPlace(source, 0, halo)) is expected
 
 
 def test_operands_of_smmla_lie_as_it_takes_them() -> None:
