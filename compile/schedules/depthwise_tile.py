@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -27,6 +27,7 @@ from compile.ir.memory_plan import AnyTensor
 from compile.ir.tir import Expr
 from compile.schedules.base import Context, KernelFrame, kernel_elements, offsets_of
 from compile.schedules.phases import Phases, phase_runs
+from compile.schedules.walk import depthwise_units, shared
 
 Tap = tuple[Expr, Expr]  # an input vector and the weights it is multiplied by
 
@@ -102,6 +103,7 @@ class DepthwiseWriter(ABC, Generic[P]):
         self.taps, self.strides, self.dilations = operator.kernel, operator.strides, operator.dilations
         self.pads = operator.pads
         self.height = operator.output.height
+        self.units = depthwise_units(operator.output, unit or rows)
         self.source, self.target = context.place(operator.input), context.place(operator.output)
         self.residual = None if residual is None else context.place(residual)
         self.offsets = offsets_of(self.source, self.target, self.residual)
@@ -111,9 +113,12 @@ class DepthwiseWriter(ABC, Generic[P]):
 
     def write(self) -> Expr:
         """Return the kernel: row tiles, phases, vectors along the row."""
-        with row_tiles(self.frame, self.height, self.rows, self.unit) as row:
+        low = self.height <= self.rows  # threads share the phases, if anything
+        bounds = (self.frame.begin, self.frame.end)
+        with nullcontext(tir.const(0)) if low else row_tiles(self.frame, self.height, self.rows, self.unit) as row:
             for first, step, count in phase_runs(self.phases.starts):
-                with self.kernel.loop(count, name="phase") as number:
+                begin, end = shared(count, bounds, self.units) if low else (0, count)
+                with self.kernel.loop(end - begin, begin, name="phase") as number:
                     # The constants of a phase stay in registers while the vectors along the row are computed.
                     parameters = self.parameters(first + number)
                     start = self.phases.starts[first] + number * step

@@ -19,7 +19,9 @@ from compile.ir.memory_plan import AnyTensor, TensorPlace
 from compile.ir.tir import Expr, Kernel
 
 CHANNEL_UNITS = 4  # of a map of one pixel, whose channels are shared instead of its rows
+FEW_ROWS = 8  # of a map: threads would have rows of very different number, so they share its pixels
 SHARED_MACS = 1 << 17  # below this a map of one pixel is done before another thread has begun
+CHANNEL_PARTS, MANY_CHANNELS = 8, 64  # of a depthwise layer, whose channels are shared where its rows are one unit
 Bounds: TypeAlias = tuple[Expr, Expr]
 
 
@@ -57,6 +59,12 @@ class Walk:
     pixels: int  # of a tile
     across: bool = False
 
+    @property
+    def most_of_two(self) -> float:
+        """Which share of the tiles the busier of two threads has."""
+        tiles = -(-self.height * self.width // self.pixels) if self.across and self.width % self.pixels else self.height
+        return most_of_two(tiles)
+
     @contextmanager
     def tiles(self, kernel: Kernel, bounds: Bounds) -> Iterator[list[Position]]:
         """Open the loops over the tiles of the rows from `bounds[0]` to `bounds[1]`; yields the pixels of a tile."""
@@ -64,7 +72,7 @@ class Walk:
             with self._across(kernel, bounds) as positions:
                 yield positions
             return
-        begin, end = bounds
+        begin, end = shared(self.height, bounds, map_units(self.height, self.width))
         count = -(-self.width // self.pixels)
         with kernel.loop(end - begin, begin, "row") as row, kernel.loop(count, name="tile") as tile:
             first = tile * self.pixels
@@ -75,7 +83,7 @@ class Walk:
     @contextmanager
     def _across(self, kernel: Kernel, bounds: Bounds) -> Iterator[list[Position]]:
         total = self.height * self.width
-        begin, end = shared(-(-total // self.pixels), bounds, self.height)
+        begin, end = shared(-(-total // self.pixels), bounds, map_units(self.height, self.width))
         with kernel.loop(end - begin, begin, "tile") as tile:
             first = tile * self.pixels
             if total % self.pixels:
@@ -94,14 +102,38 @@ class Walk:
 
 
 def shared(count: int, bounds: Bounds, units: int) -> Bounds:
-    """Return which of `count` things belong to the units from `bounds[0]` to `bounds[1]` of `units`."""
+    """Return which of `count` things belong to the units from `bounds[0]` to `bounds[1]` of `units`, to the nearest."""
     if count == units:
         return bounds
-    return tuple(tir.floordiv(bound * count, units) for bound in bounds)
+    return tuple(tir.floordiv(bound * count + units // 2, units) for bound in bounds)
+
+
+def most_of_two(count: int) -> float:
+    """Return which share of equal things the busier of two threads has."""
+    return -(-count // 2) / count
+
+
+def map_units(height: int, width: int) -> int:
+    """Return how many units a map of several pixels has."""
+    return height if height > FEW_ROWS else height * width
+
+
+def depthwise_units(output: AnyTensor, rows: int) -> int:
+    """Return how many units a depthwise convolution has: so many rows each, or parts of the channels of a low map.
+
+    Args:
+        output: of the convolution.
+        rows: of a unit.
+    """
+    count = -(-output.height // rows)
+    return CHANNEL_PARTS if count == 1 and output.channels >= MANY_CHANNELS else count
 
 
 def units_of(output: AnyTensor, macs: int) -> int:
-    """Return how many units a dense convolution has: its rows, or parts of its channels where there is one pixel."""
+    """Return how many units a dense convolution has, on every instruction set alike, whatever they stand for.
+
+    They are rows, the pixels of a small map, or parts of the channels where there is one pixel.
+    """
     if output.height * output.width > 1:
-        return output.height
+        return map_units(output.height, output.width)
     return CHANNEL_UNITS if macs >= SHARED_MACS else 1

@@ -35,7 +35,7 @@ def schedule_float_depthwise(operator: AnyOperator, context: Context) -> MaybeSc
             f"_c{operator.output.channels}__{context.isa.name}"
         ),
         offsets=writer.offsets,
-        units=-(-operator.output.height // rows),
+        units=writer.units,
         constants=pack_phases(phases, [operator.bias.astype(element)], operator.weight.astype(element)),
     )
 

@@ -61,7 +61,7 @@ def schedule_depthwise(operator: AnyOperator, context: Context) -> MaybeSchedule
         name=depthwise_name(operator, phases, rows, isa),
         offsets=writer.offsets,
         scalars=writer.scalars,
-        units=-(-operator.output.height // unit),
+        units=writer.units,
         constants=pack_constants(operator, phases),
     )
 

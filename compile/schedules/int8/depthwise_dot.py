@@ -26,6 +26,7 @@ from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Schedul
 from compile.schedules.int8.depthwise import is_int16, pack_constants, phase_bytes, residual_of
 from compile.schedules.int8.q15 import Residual, adds_in_any_order, requantize_q15
 from compile.schedules.phases import Phases, flat_phases, row_tile
+from compile.schedules.walk import Bounds, depthwise_units, shared
 
 SIZE = 3  # taps of a row
 ROWS = 2  # output rows that share a block
@@ -63,7 +64,7 @@ def schedule_depthwise_dot(operator: AnyOperator, context: Context) -> MaybeSche
         f"_c{operator.output.channels}__{context.isa.name}",
         offsets=writer.offsets,
         scalars=writer.scalars,
-        units=-(-operator.output.height // writer.unit),
+        units=depthwise_units(operator.output, writer.unit),
         constants=pack_constants(operator, phases),
     )
 
@@ -124,18 +125,30 @@ class DepthwiseDotWriter:
 
     def write(self) -> Expr:
         """Return the kernel: strips of rows, blocks of channels, pairs of rows, columns."""
-        kernel, pixel, rows = self.kernel, self.target.pixel, strip_rows(self.source)
+        kernel, rows = self.kernel, strip_rows(self.source)
+        if self.operator.output.height <= self.unit:
+            self._blocks((tir.const(0), tir.const(self.operator.output.height)), (self.frame.begin, self.frame.end))
+            return kernel.finish()
         first = self.frame.begin * self.unit
         last = kernel.bind(tir.minimum(self.frame.end * self.unit, tir.const(self.operator.output.height)), "last")
         with kernel.loop(tir.floordiv(last - first + (rows - 1), rows), name="strip") as strip:
             begin = kernel.bind(first + strip * rows, "begin")
             end = kernel.bind(tir.minimum(begin + rows, last), "end")
-            with kernel.loop(pixel // CHANNELS, name="block") as block:
-                half = block - tir.floordiv(block, 2) * 2
-                self._block((begin, end), block * CHANNELS, tir.floordiv(block, 2), half * CHANNELS)
-            if pixel % CHANNELS:  # the last block overlaps its neighbour
-                self._block((begin, end), pixel - CHANNELS, *place_of(self.phases, pixel - CHANNELS, pixel))
+            self._blocks((begin, end))
         return kernel.finish()
+
+    def _blocks(self, rows: tuple[Expr, Expr], bounds: Bounds | None = None) -> None:
+        """Emit all channels of some rows; with `bounds`, the part of the channels that these units compute."""
+        kernel, pixel = self.kernel, self.target.pixel
+        units = depthwise_units(self.operator.output, self.unit)
+        begin, end = (0, pixel // CHANNELS) if bounds is None else shared(pixel // CHANNELS, bounds, units)
+        with kernel.loop(end - begin, begin, name="block") as block:
+            half = block - tir.floordiv(block, 2) * 2
+            self._block(rows, block * CHANNELS, tir.floordiv(block, 2), half * CHANNELS)
+        if pixel % CHANNELS:  # the last block overlaps its neighbour
+            begin, end = (0, 1) if bounds is None else shared(1, bounds, units)
+            with kernel.loop(end - begin, begin, name="last"):
+                self._block(rows, pixel - CHANNELS, *place_of(self.phases, pixel - CHANNELS, pixel))
 
     def _block(self, rows: tuple[Expr, Expr], channel: Expr, phase: Expr, lane: Expr) -> None:
         """Emit eight channels of some rows; their constants begin at a lane of a phase."""

@@ -45,7 +45,7 @@ from compile.schedules.tiles import (
     store_scores,
     window_name,
 )
-from compile.schedules.walk import ONLY, Position, Walk, shared, units_of
+from compile.schedules.walk import FEW_ROWS, ONLY, Position, Walk, most_of_two, shared, units_of
 from compile.schedules.wide_epilogue import add_wide, requantize_wide
 
 STEP = 16  # bytes of a pixel the ARM variants load at once
@@ -173,13 +173,22 @@ class Int8GemmWriter:
         """Return the kernel: rows of the image, tiles of a row, panels of channels."""
         output = self.operator.output
         bounds = (self.frame.begin, self.frame.end)
-        if output.height * output.width > 1:
-            walk = Walk(output.height, output.width, self.tile.rows, self.across)
+        walk = Walk(output.height, output.width, self.tile.rows, self.across)
+        if output.height * output.width == 1:
+            self._channels([ONLY], bounds)
+        elif self._shares_channels(walk):
+            every = (tir.const(0), tir.const(units_of(output, self.operator.macs)))
+            with walk.tiles(self.kernel, every) as positions:
+                self._channels(positions, bounds)
+        else:
             with walk.tiles(self.kernel, bounds) as positions:
                 self._channels(positions, None)
-        else:
-            self._channels([ONLY], bounds)
         return self.kernel.finish()
+
+    def _shares_channels(self, walk: Walk) -> bool:
+        """Tell whether threads share the channels of a small map, because its tiles of pixels would be shared worse."""
+        few = walk.height <= FEW_ROWS and len(self.panels) == 1
+        return few and most_of_two(self.panels[0].count) < walk.most_of_two
 
     def _channels(self, positions: list[Position], bounds: tuple[Expr, Expr] | None) -> None:
         """Emit all channels of a tile of pixels; with `bounds`, the part of the channels that these units compute."""

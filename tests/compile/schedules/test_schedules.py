@@ -31,7 +31,7 @@ from compile.schedules.int8.pixel_pairs import for_pixels
 from compile.schedules.int8.pools.pool import SAFE_TERMS, sum_blocks
 from compile.schedules.phases import MOST_ROWS, Phases, flat_phases, lane_options, pixel_phases, row_tile
 from compile.schedules.tiles import adjoin, gemm_shape
-from compile.schedules.walk import Position, shared
+from compile.schedules.walk import CHANNEL_PARTS, Position, depthwise_units, map_units, most_of_two, shared
 from repghost.errors import UsageError
 from repghost.network.spec import WIDTHS
 from tests.support.float_cases import FLOAT_FAMILIES
@@ -424,10 +424,23 @@ def test_other_tables_are_no_lines() -> None:
 @pytest.mark.parametrize(("height", "width"), [(7, 7), (1, 5), (14, 14), (3, 1)])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_units_share_all_tiles(pixels: int, height: int, width: int, threads: int) -> None:
-    tiles = -(-height * width // pixels)
-    cuts = [height * index // threads for index in range(threads + 1)]
-    shares = [shared(tiles, (begin, end), height) for begin, end in itertools.pairwise(cuts)]
+    tiles, units = -(-height * width // pixels), map_units(height, width)
+    cuts = [units * index // threads for index in range(threads + 1)]
+    shares = [shared(tiles, (begin, end), units) for begin, end in itertools.pairwise(cuts)]
     assert [begin for begin, _ in shares] == [0, *(end for _, end in shares[:-1])] and shares[-1][1] == tiles
+
+
+@pytest.mark.parametrize("count", [2, 5, 7, 10, 20])
+def test_two_threads_share_a_small_map_as_evenly_as_its_parts_allow(count: int) -> None:
+    """Tiles of its pixels, or of its channels; by whole rows of seven one thread would have four."""
+    units = map_units(7, 7)
+    begin, end = shared(count, (0, units // 2), units), shared(count, (units // 2, units), units)
+    assert max(begin[1] - begin[0], end[1] - end[0]) == most_of_two(count) * count
+
+
+def test_threads_share_the_channels_of_a_low_depthwise_layer() -> None:
+    tensors = [Tensor("t", height, 7, channels, QParams(1.0)) for height, channels in ((14, 80), (7, 80), (7, 8))]
+    assert [depthwise_units(tensor, 7) for tensor in tensors] == [2, CHANNEL_PARTS, 1]
 
 
 @pytest.mark.parametrize(("width", "halo", "expected"), [(5, 0, 7 * 8), (6, 0, 8 * 8), (5, 1, 8 * 8)])
