@@ -337,4 +337,4 @@ def test_names_say_what_a_layer_is() -> None:
     assert re.fullmatch(r"rg_qs8_gemm3x3s2_m\d+n\d+_k27n12__i8mm", names["stem"])
     assert re.fullmatch(r"rg_qs8_gemm1x1s1_f32_m1n\d+_k12n10__i8mm", names["classifier"])
     assert re.fullmatch(r"rg_qs8_dwconv3x3s1_q15_add_r\d+c16_c12__i8mm", names["spatial"])
-    assert re.fullmatch(r"rg_qs8_dwconv5x5s2_q15_r1c\d+_c12__i8mm", names["down"])
+    assert re.fullmatch(r"rg_qs8_dwconv5x5s2_q15_r\d+c\d+_c12__i8mm", names["down"])
