@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,13 @@ from benchmarks.pages.summary import write_performance
 from benchmarks.shared.bundles import fresh_bundles, random_folder
 from benchmarks.shared.command import docs_option, output_option, run_command, say_progress
 from benchmarks.shared.counting import Counting, Say, counted, start_counting, verified
-from benchmarks.shared.documents import Markers, Section
+from benchmarks.shared.documents import Markers, Section, read_performance
 from compile.bench.count import CPUS, find_cpu
 from compile.bundle.manifest import Bundle
 from compile.storage.strict_json import parse_strict
 from compile.subject.request import Request
 from compile.subject.subject import RANDOM
-from compile.targets.precisions import FP16, FP32, INT8
+from compile.targets.precisions import FP16, FP32, INT8, Precision, parse_precisions
 from compile.targets.table import ARM64
 from repghost.errors import UsageError
 from repghost.network.spec import WIDTHS, model_name
@@ -38,6 +39,7 @@ ARM64_SECTION = Section(
     ),
     render=render_counts,
 )
+PRECISIONS = (INT8, FP32, FP16)
 OTHERS_FILE, OTHERS_FORMAT = "rivals-arm64.json", "repghost-rivals"
 CALIBRATION = 32  # images: weights are random, and only counts are reported
 CPU_OF_FLOAT = {FP32.name: "cortex-a72", FP16.name: "cortex-a76"}  # plain NEON code is the same on every core
@@ -58,7 +60,13 @@ NETWORKS = (
 )
 
 
-def run_counts(output: Path, docs: Path, say: Say, networks: Sequence[Network] = NETWORKS) -> dict[str, Any]:
+def run_counts(
+    output: Path,
+    docs: Path,
+    say: Say,
+    networks: Sequence[Network] = NETWORKS,
+    precisions: Sequence[Precision] = PRECISIONS,
+) -> dict[str, Any]:
     """Build and count every network, compare fp16 predictions, and write docs/performance.json and .md.
 
     Args:
@@ -66,6 +74,7 @@ def run_counts(output: Path, docs: Path, say: Say, networks: Sequence[Network] =
         docs: where the two files and the figures of other runtimes lie.
         say: is given one line per step.
         networks: what is counted.
+        precisions: of the builds; what docs/performance.json has of the others stays.
 
     Returns:
         the "arm64" part of the JSON.
@@ -74,21 +83,38 @@ def run_counts(output: Path, docs: Path, say: Say, networks: Sequence[Network] =
         ToolMissingError: when there is no QEMU with plugins.
     """
     counting = start_counting(output)
+    before = read_performance(docs).get("arm64", {"networks": []})
+    known = {(entry["width"], entry["size"]): entry for entry in before["networks"]}
+    agreement = partial(compare_predictions, output, FP16_IMAGES, counting.store, say)
     arm64 = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "emulator": counting.counter.emulator.version(),
         "cores": {cpu.name: cpu.has for cpu in CPUS.values()},
-        "networks": [_network(network, output, counting, say) for network in networks],
-        "agreement": compare_predictions(output, FP16_IMAGES, counting.store, say),
+        "networks": [
+            with_kept(_network(network, precisions, output, counting, say), known.get((network.width, network.size)))
+            for network in networks
+        ],
+        "agreement": agreement() if FP16 in precisions else before.get("agreement"),
         "rivals": read_others(docs),
     }
     write_performance(docs, ARM64_SECTION, arm64)
     return arm64
 
 
-def _network(network: Network, output: Path, counting: Counting, say: Say) -> dict[str, Any]:
+def with_kept(entry: dict[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a network's entry with the precisions that only an earlier one has."""
+    if before is None:
+        return entry
+    verification = {**before["verification"], **entry["verification"]}
+    kept = [count for count in before["counts"] if count["precision"] not in entry["verification"]]
+    return {**entry, "verification": verification, "counts": [*entry["counts"], *kept]}
+
+
+def _network(
+    network: Network, precisions: Sequence[Precision], output: Path, counting: Counting, say: Say
+) -> dict[str, Any]:
     counts, verification = [], {}
-    for bundle in built(network, output, counting, say):
+    for bundle in built(network, precisions, output, counting, say):
         precision = str(bundle.manifest["precision"])
         verification[precision] = verified(bundle, counting)
         for name in CPUS if precision == INT8.name else (CPU_OF_FLOAT[precision],):
@@ -99,18 +125,21 @@ def _network(network: Network, output: Path, counting: Counting, say: Say) -> di
     return {"width": network.width, "size": network.size, "verification": verification, "counts": counts}
 
 
-def built(network: Network, output: Path, counting: Counting, say: Say) -> list[Bundle]:
-    """Return the bundles of a network in every precision.
+def built(
+    network: Network, precisions: Sequence[Precision], output: Path, counting: Counting, say: Say
+) -> list[Bundle]:
+    """Return the bundles of a network.
 
     Args:
         network: the width and size.
+        precisions: of the bundles.
         output: the folder of builds.
         counting: remembers which bundles this version of the code made.
         say: is given one line per stage.
     """
     request = Request(
         target=ARM64.name,
-        precisions=(INT8, FP32, FP16),
+        precisions=tuple(precisions),
         weights=RANDOM,
         width=str(network.width),
         size=network.size,
@@ -137,9 +166,10 @@ def read_others(docs: Path) -> dict[str, Any]:
 @click.command("arm64")
 @output_option
 @docs_option
-def command(output: Path, docs: Path) -> None:
+@click.option("--precisions", default="int8,fp32,fp16", show_default=True, help="What the file has of others stays.")
+def command(output: Path, docs: Path, precisions: str) -> None:
     """Count the instructions of emulated arm64 cores, into docs/performance.md."""
-    run_counts(output, docs, say_progress)
+    run_counts(output, docs, say_progress, precisions=parse_precisions(precisions))
     click.echo(f"written: {docs / 'performance.json'} and {docs / 'performance.md'}")
 
 

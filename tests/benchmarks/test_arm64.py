@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import fp16_agreement as predictions
-from benchmarks.arm64 import ARM64_SECTION, CPU_OF_FLOAT, NETWORKS, read_others
+from benchmarks.arm64 import ARM64_SECTION, CPU_OF_FLOAT, NETWORKS, read_others, with_kept
 from benchmarks.host import HOST_SECTION
 from benchmarks.pages.arm64 import evaluate_counts, render_counts
 from benchmarks.shared import counting as counting_module
@@ -213,3 +213,15 @@ def test_the_summary_reads_the_counts() -> None:
     assert {(speed.precision, speed.unit) for speed in emulated} >= {("int8", "instructions"), ("fp16", "instructions")}
     (ours,) = [s for s in emulated if s.machine == "emulated cortex-a76" and s.precision == "int8"]
     assert (ours.value, ours.kind, ours.weights) == (7_654_000, "emulated", "random")
+
+
+def test_what_was_counted_of_other_precisions_stays() -> None:
+    before = {
+        "verification": {"int8": ["old"], "fp16": ["kept"]},
+        "counts": [{"precision": "int8"}, {"precision": "fp16"}],
+    }
+    entry = {"width": 0.5, "verification": {"int8": ["new"]}, "counts": [{"precision": "int8", "cpu": "max"}]}
+    found = with_kept(entry, before)
+    assert found["verification"] == {"int8": ["new"], "fp16": ["kept"]}
+    assert found["counts"] == [{"precision": "int8", "cpu": "max"}, {"precision": "fp16"}]
+    assert with_kept(entry, None) is entry
