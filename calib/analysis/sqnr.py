@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from calib.integer.values import Tensor, ToLogits
 from repghost.data.images.preprocess import Preprocess
 from repghost.graph.operators import Graph
 from repghost.graph.run import run_float
+from repghost.graph.threads import in_parallel
 
 MOST_DECIBELS = 200.0  # of a tensor without any error; float32 itself has about 150
 CHUNK_PIXELS = 1 << 17  # every tensor of so many pixels of images is alive at once
@@ -37,15 +39,24 @@ def measure_sqnr(graph: Graph, program: Program, images: NDArray[np.uint8], prep
     """
     signal: dict[str, float] = defaultdict(float)
     noise: dict[str, float] = defaultdict(float)
-    for part in _chunks(images):
-        found = _float_tensors(graph, part, preprocess)
-        for name, tensor, quantized in _integer_tensors(program, part):
-            exact = found.get(tensor)
-            if exact is None or exact.shape != quantized.shape:
-                continue
-            signal[name] += float(np.sum(np.square(exact, dtype=np.float64)))
-            noise[name] += float(np.sum(np.square(exact - quantized, dtype=np.float64)))
+    for found in in_parallel(partial(_powers, graph, program, preprocess), list(_chunks(images))):
+        for name, (exact, error) in found.items():
+            signal[name] += exact
+            noise[name] += error
     return {name: _decibels(signal[name], noise[name]) for name in signal}
+
+
+def _powers(
+    graph: Graph, program: Program, preprocess: Preprocess, images: NDArray[np.uint8]
+) -> dict[str, tuple[float, float]]:
+    """Return the sums of x^2 and of (x - y)^2 of each operator over some images."""
+    found, result = _float_tensors(graph, images, preprocess), {}
+    for name, tensor, quantized in _integer_tensors(program, images):
+        exact = found.get(tensor)
+        if exact is not None and exact.shape == quantized.shape:
+            error = np.square(exact - quantized, dtype=np.float64)
+            result[name] = (float(np.sum(np.square(exact, dtype=np.float64))), float(np.sum(error)))
+    return result
 
 
 def _chunks(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
