@@ -50,9 +50,14 @@ def collect_statistics(
 ) -> dict[str, TensorStatistics]:
     """Return the statistics of every tensor that will be int8, from one pass over the images (see `calibrate`)."""
     statistics = {name: TensorStatistics(name) for name in quantized_tensors(graph)}
+    tensors: dict[str, torch.Tensor] = {}
+
+    def observe(name: str, value: torch.Tensor) -> None:
+        if name in statistics:
+            tensors[name] = value
+
     for batch in batches:
-        tensors: dict[str, torch.Tensor] = {}
-        run_float(graph, torch.from_numpy(np.ascontiguousarray(batch, np.float32)), tensors.__setitem__)
+        run_float(graph, torch.from_numpy(np.ascontiguousarray(batch, np.float32)), observe)
         in_parallel(partial(_update, tensors), [*statistics.values()])
         if on_batch is not None:
             on_batch(len(batch))
