@@ -21,6 +21,7 @@ from compile.ir.memory_plan import AnyProgram, MemoryPlan, plan_memory
 from compile.ir.tir import Kernel
 from compile.schedules import Context, Scheduled, schedule, schedule_halo
 from compile.targets.table import Target, Variant
+from compile.targets.tuning import Tuning
 
 _64_BITS = (1 << 64) - 1
 
@@ -134,7 +135,7 @@ class KernelSymbols:
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, list[tuple[Any, str]]] = {}
+        self._known: dict[int, list[tuple[Any, Tuning, str]]] = {}
         self._futures: dict[str, Future[bytes]] = {}
         self.sources: dict[str, KernelSource] = {}
 
@@ -142,12 +143,12 @@ class KernelSymbols:
         """Return the symbol of a kernel: its name and a number made of what it does, equal in every process."""
         number = tvm_ffi.structural_hash(scheduled.function) & _64_BITS
         known = self._known.setdefault(number, [])
-        for function, symbol in known:
-            if tvm_ffi.structural_equal(function, scheduled.function):
+        for function, tuning, symbol in known:
+            if tuning == scheduled.tuning and tvm_ffi.structural_equal(function, scheduled.function):
                 return symbol
         symbol = f"{scheduled.name}_{number:016x}" + f"_{len(known)}" * bool(known)
-        known.append((scheduled.function, symbol))
-        self.sources[symbol] = KernelSource(((symbol, scheduled.function),), described)
+        known.append((scheduled.function, scheduled.tuning, symbol))
+        self.sources[symbol] = KernelSource(((symbol, scheduled.function),), scheduled.tuning.describe(described))
         return symbol
 
     def submit(self, symbol: str, compiler: KernelCompiler) -> Future[bytes]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
 from compile.ir import tir
 from compile.ir.tir import Expr, Kernel, Pointer
+from compile.targets.tuning import AS_VARIANT, IN_ORDER, Tuning
 
 StepWriter: TypeAlias = Callable[[Expr, Expr, int], None]  # (source, weights, groups of four)
+Chunk: TypeAlias = tuple[Expr, Expr, int]  # where a step's pixels and weights are, and its groups of four bytes
 STEP = 16  # bytes of a pixel loaded at once: four groups of four, each used by lane
 COLUMNS = (4, 8, 12, 16, 20, 24, 32)  # candidate tile widths
 REGISTERS = 32  # v0 .. v31, 16 bytes each
@@ -28,7 +31,7 @@ class Arm(InstructionSet):
     float_lanes = 4
     float_step = 4
     product_lanes16 = narrowed_lanes = 8  # of a register of int16
-    has_table_lookup = True
+    has_table_lookup = in_order = True
 
     def round_to_int32(self, value: Expr) -> Expr:
         """Use fcvtns: to nearest, ties to even, whatever FPCR says."""
@@ -102,6 +105,10 @@ class Arm(InstructionSet):
                 ]
             results = [kernel.bind(result, "found") for result in results]
         return tir.concat(results)
+
+    def tuning(self, shape: GemmShape | None = None) -> Tuning:
+        """Order straight code for cores that wait for results; a product with a loop over its steps is left alone."""
+        return AS_VARIANT if shape is not None and shape.length // STEP > UNROLLED_STEPS else IN_ORDER
 
     def vector_widths(self, columns: int) -> list[int]:
         """Cut columns into registers of four int32."""
@@ -237,7 +244,43 @@ def emit_steps(
         source_at = pixels.start + (shape.offset_of(segment) if placed is None else segment * placed)
         weight_at = weight_start + segment * (shape.length * columns)
         if whole:
-            with kernel.loop(whole if whole <= UNROLLED_STEPS else pixels.whole_steps, name="k") as k:
-                step(source_at + k * source_step, weight_at + k * (STEP * columns), STEP // 4)
+            unrolled = whole <= UNROLLED_STEPS  # here: LLVM leaves long bodies in a loop
+            with kernel.loop(1 if unrolled else pixels.whole_steps, name="k") as first:
+                for k in range(whole) if unrolled else [first]:
+                    step(source_at + k * source_step, weight_at + k * (STEP * columns), STEP // 4)
         if rest:
             step(source_at + whole * source_step, weight_at + whole * STEP * columns, rest // 4)
+
+
+class StepsAhead(ABC):
+    """Steps of a reduction that load what the next one begins with, for cores that wait for a load they need."""
+
+    @abstractmethod
+    def load_first(self, source: Expr, weight: Expr, groups: int) -> None:
+        """Load what a step begins with."""
+
+    @abstractmethod
+    def emit(self, source: Expr, weight: Expr, groups: int, following: Chunk | None) -> None:
+        """Emit a step whose beginning is loaded, and the loads of what the following one begins with."""
+
+
+def emit_steps_ahead(
+    kernel: Kernel, shape: GemmShape, pixels: Operand, weight_start: Expr, columns: int, steps: StepsAhead
+) -> None:
+    """Walk over all segments as `emit_steps` does; the last whole step stands behind the loop over the others."""
+    whole, rest = divmod(shape.length, STEP)
+    with kernel.loop(shape.segments, name="segment") as segment:
+        placed = pixels.segment_stride
+        source = pixels.start + (shape.offset_of(segment) if placed is None else segment * placed)
+        weight = weight_start + segment * (shape.length * columns)
+        chunks: list[Chunk] = [(source + k * STEP, weight + k * (STEP * columns), STEP // 4) for k in range(whole)]
+        if rest:
+            chunks.append((source + whole * STEP, weight + whole * STEP * columns, rest // 4))
+        steps.load_first(*chunks[0])
+        if whole > UNROLLED_STEPS:
+            with kernel.loop(pixels.whole_steps - 1, name="k") as k:
+                here, there = source + k * STEP, weight + k * (STEP * columns)
+                steps.emit(here, there, STEP // 4, (here + STEP, there + STEP * columns, STEP // 4))
+            chunks = chunks[whole - 1 :]
+        for chunk, following in zip(chunks, [*chunks[1:], None], strict=True):
+            steps.emit(*chunk, following)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from compile.ir import tir
 from compile.ir.tir import Expr, Kernel, Pointer
+from compile.targets.tuning import AS_VARIANT, Tuning
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class InstructionSet(ABC):
     table_lanes: int = 16  # the most bytes `table_lookup` takes at once
     multiplies_pairs: bool = False
     has_dot_product: bool = False
+    in_order: bool = False  # whether cores that start instructions in the order they stand in run it
 
     # -- numerics ------------------------------------------------------------------------------------------------
     @abstractmethod
@@ -130,6 +132,10 @@ class InstructionSet(ABC):
     def dot_product(self, acc: Expr, left: Expr, right: Expr) -> Expr:
         """Return an int32 vector plus the products of the four int8 of each lane; only if `has_dot_product`."""
         raise NotImplementedError(f"{self.name} has no dot product")
+
+    def tuning(self, shape: GemmShape | None = None) -> Tuning:
+        """Return for which core LLVM orders a matrix product of this shape, or another kernel of long straight code."""
+        return AS_VARIANT
 
     # -- matrix product ------------------------------------------------------------------------------------------
     def for_product(self, height: int, width: int, channels: int, shape: GemmShape) -> InstructionSet:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compile.intrin.arm import STEP, Arm, emit_steps, start_accumulators
+from compile.intrin.arm import STEP, Arm, Chunk, StepsAhead, emit_steps_ahead, start_accumulators
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
 from compile.intrin.wide_neon import WideNeon
 from compile.ir import tir
 from compile.ir.tir import Expr, Kernel, Pointer
+from compile.targets.tuning import SINGLE_LOADS, Tuning
 
+MOST_USED = 30  # registers of a tile; the others are for the loads of its start values
 SDOT = "llvm.aarch64.neon.sdot.v4i32.v16i8"
 
 
@@ -23,27 +25,20 @@ class Dot(Arm):
         """Multiply by smlal, which every 64-bit core has."""
         return WideNeon()
 
+    def tuning(self, shape: GemmShape | None = None) -> Tuning:
+        """Keep the loads of a product apart: between them its products are started."""
+        tuning = super().tuning(shape)
+        return tuning if shape is None else tuning.with_flags(SINGLE_LOADS)
+
     def accumulate(
         self, kernel: Kernel, tile: GemmTile, shape: GemmShape, pixels: Operand, weights: Pointer, weight_start: Expr,
         starts: Sequence[Sequence[Expr]],
     ) -> list[list[Expr]]:  # fmt: skip
         """Emit sdot by element: the pixel's four bytes are picked from a lane of its 16-byte load."""
-        vectors = tile.columns // 4
         acc = start_accumulators(kernel, tile, starts)
-
-        def step(source_at: Expr, weight_at: Expr, groups: int) -> None:
-            loaded_pixels = [
-                kernel.bind(pixels.pointer.load(source_at + row * pixels.row_stride, STEP), "pixel")
-                for row in range(tile.rows)
-            ]
-            # for each group: [rows, 4] x [4, columns] -> [rows, columns], one sdot for each row and vector
-            for at, weight in enumerate(load_registers(kernel, weights, weight_at, groups * vectors)):
-                group, v = divmod(at, vectors)
-                for row in range(tile.rows):
-                    place = row * vectors + v
-                    kernel.store(acc, place, sdot_lane(acc.load(place), weight, loaded_pixels[row], group))
-
-        emit_steps(kernel, shape, pixels, weight_start, tile.columns, step)
+        steps = _Steps(kernel, tile, pixels, weights, acc)
+        emit_steps_ahead(kernel, shape, pixels, weight_start, tile.columns, steps)
+        vectors = tile.columns // 4
         return [[acc.load(row * vectors + v) for v in range(vectors)] for row in range(tile.rows)]
 
     def add_product_q15(self, total: Expr, value: Expr, factor: Expr) -> Expr:
@@ -56,6 +51,54 @@ class Dot(Arm):
     def dot_product(self, acc: Expr, left: Expr, right: Expr) -> Expr:
         """Use sdot."""
         return tir.intrinsic("int32x4", SDOT, acc, left, right)
+
+
+class _Steps(StepsAhead):
+    """Steps of a reduction that load what the next one begins with, for cores that wait for a load they need.
+
+    The pixels and the first weights of a step stay in registers from the step before; a register is loaded again as
+    soon as its last product is written.
+    """
+
+    def __init__(self, kernel: Kernel, tile: GemmTile, pixels: Operand, weights: Pointer, acc: Pointer) -> None:
+        self.kernel, self.rows, self.vectors = kernel, tile.rows, tile.columns // 4
+        self.pixels, self.weights, self.acc = pixels, weights, acc
+        used = tile.rows * self.vectors + tile.rows
+        self.ahead = 4 if used + 4 <= MOST_USED else 2  # weights; divides those of a step
+        self.pixel = kernel.local(tile.rows, "int8x16")
+        self.weight = kernel.local(self.ahead, "int8x16")
+
+    def load_first(self, source: Expr, weight: Expr, groups: int) -> None:
+        """Load the pixels and the first weights of a step."""
+        for index in range(min(self.ahead, groups * self.vectors)):
+            self._load_weight(index, weight)
+        for row in range(self.rows):
+            self._load_pixel(row, source)
+
+    def emit(self, source: Expr, weight: Expr, groups: int, following: Chunk | None) -> None:
+        """Emit a step: for each group [rows, 4] x [4, columns] -> [rows, columns], one sdot for each row and vector."""
+        count = groups * self.vectors
+        for index in range(count):
+            group, v = divmod(index, self.vectors)
+            for row in range(self.rows):
+                place = row * self.vectors + v
+                product = sdot_lane(
+                    self.acc.load(place), self.weight.load(index % self.ahead), self.pixel.load(row), group
+                )
+                self.kernel.store(self.acc, place, product)
+                if following and index == count - 1:
+                    self._load_pixel(row, following[0])
+            if index + self.ahead < count:
+                self._load_weight(index + self.ahead, weight)
+            elif following and index + self.ahead - count < following[2] * self.vectors:
+                self._load_weight(index + self.ahead - count, following[1])
+
+    def _load_weight(self, index: int, start: Expr) -> None:
+        self.kernel.store(self.weight, index % self.ahead, self.weights.load(start + index * STEP, STEP))
+
+    def _load_pixel(self, row: int, source: Expr) -> None:
+        at = source + row * self.pixels.row_stride
+        self.kernel.store(self.pixel, row, self.pixels.pointer.load(at, STEP))
 
 
 def load_registers(kernel: Kernel, source: Pointer, start: Expr, count: int) -> list[Expr]:

@@ -13,6 +13,7 @@ from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand, wi
 from compile.intrin.dot import Dot, load_registers
 from compile.ir import tir
 from compile.ir.tir import Expr, Kernel, Pointer
+from compile.targets.tuning import AS_VARIANT, Tuning
 
 DEPTH = 8  # bytes of a pixel and of a channel that one smmla takes
 LOW_HALVES, HIGH_HALVES = (0, 1, 4, 5), (2, 3, 6, 7)  # zip1, zip2 of two halves, in words
@@ -61,6 +62,10 @@ class Smmla(Dot):
     def choose_tile(self, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
         """Return the tile with the fewest instructions for a map of `pixels`."""
         return min(self.tiles(pixels, channels, shape), key=lambda tile: self._cost(tile, pixels, channels, shape))
+
+    def tuning(self, shape: GemmShape | None = None) -> Tuning:
+        """Leave everything to LLVM."""
+        return AS_VARIANT
 
     def tiles(self, pixels: int, channels: int, shape: GemmShape) -> list[GemmTile]:
         """Return the tiles that fit."""

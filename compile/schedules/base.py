@@ -16,6 +16,7 @@ from compile.ir import tir
 from compile.ir.float_program import FloatAdd, FloatBinary, FloatSubtract
 from compile.ir.memory_plan import AnyOperator, AnyTensor, MemoryPlan, TensorPlace
 from compile.ir.tir import Expr, Kernel, Pointer
+from compile.targets.tuning import AS_VARIANT, Tuning
 from repghost.graph.operators import Clamp
 
 
@@ -46,6 +47,7 @@ class Scheduled:
     units: int
     scalars: tuple[int, ...] = ()
     constants: bytes = field(default=b"", repr=False)
+    tuning: Tuning = AS_VARIANT
 
 
 def offsets_of(*places: TensorPlace | None) -> tuple[int, ...]:

@@ -129,6 +129,9 @@ class DepthwiseWriter(ABC, Generic[P]):
     def _column(self, row: Expr, start: Expr, along: Expr, parameters: P) -> None:
         """Emit `rows` times `pixels` output vectors; each is finished as soon as the last input row it reads is.
 
+        Where the core starts instructions as they stand, it is stored after the next input row is loaded: LLVM takes
+        no load across a store.
+
         Inputs: [(rows - 1) * stride + reach, (pixels - 1) * stride + reach] vectors, each loaded once, where a kernel
         reaches over `reach` pixels; those between the taps of a dilated kernel are left out.
         """
@@ -139,6 +142,7 @@ class DepthwiseWriter(ABC, Generic[P]):
         outputs = [(y, x) for y in range(self.rows) for x in range(self.phases.pixels)]
         sums = {output: parameters.start for output in outputs}
         taps: dict[tuple[int, int], list[Tap]] = {output: [] for output in outputs}
+        done: list[tuple[int, int]] = []
         columns = sorted({x * across + tap * beside for x in range(self.phases.pixels) for tap in range(width)})
         for input_row in range((self.rows - 1) * down + dilated(height, apart)):
             kernel_rows = [divmod(input_row - y * down, apart) for y in range(self.rows)]
@@ -146,6 +150,8 @@ class DepthwiseWriter(ABC, Generic[P]):
                 column: self.kernel.bind(self.load(base + (input_row * place.pitch + column * place.pixel)), "x")
                 for column in (columns if any(0 <= tap < height and not rest for tap, rest in kernel_rows) else ())
             }
+            self._store_all(row, start + along, {output: sums[output] for output in done}, parameters)
+            done = []
             for y, x in outputs:
                 kernel_row, rest = kernel_rows[y]
                 if rest or not 0 <= kernel_row < height:
@@ -154,16 +160,24 @@ class DepthwiseWriter(ABC, Generic[P]):
                 taps[y, x] += zip((inputs[x * across + tap * beside] for tap in range(width)), weights, strict=True)
                 sums[y, x] = self.accumulate(sums[y, x], taps[y, x], last=False)
                 if kernel_row == height - 1:
-                    total = self.accumulate(sums[y, x], taps[y, x], last=True)
-                    self._store(row + y, start + along + x * self.target.pixel, total, parameters)
+                    sums[y, x] = self.accumulate(sums[y, x], taps[y, x], last=True)
+                    done.append((y, x))
+            if not self.isa.in_order:
+                self._store_all(row, start + along, {output: sums[output] for output in done}, parameters)
+                done = []
+        self._store_all(row, start + along, {output: sums[output] for output in done}, parameters)
 
-    def _store(self, row: Expr, along: Expr, total: Expr, parameters: P) -> None:
-        residual = None
+    def _store_all(self, row: Expr, along: Expr, sums: dict[tuple[int, int], Expr], parameters: P) -> None:
+        """Store outputs by their row and pixel, all residuals loaded before."""
+        places = {(y, x): (row + y, along + x * self.target.pixel) for y, x in sums}
+        residuals: dict[tuple[int, int], Expr | None] = dict.fromkeys(sums)
         if self.residual is not None:
-            at = row * self.residual.pitch + along + self.residual.origin
-            residual = self.frame.tensors[-1].load(at, self.phases.lanes)
-        value = self.finish(total, residual, parameters)
-        self.kernel.store(self.frame.tensors[1], row * self.target.pitch + along + self.target.origin, value)
+            for output, (line, at) in places.items():
+                place = line * self.residual.pitch + at + self.residual.origin
+                residuals[output] = self.kernel.bind(self.frame.tensors[-1].load(place, self.phases.lanes), "added")
+        for output, (line, at) in places.items():
+            value = self.finish(sums[output], residuals[output], parameters)
+            self.kernel.store(self.frame.tensors[1], line * self.target.pitch + at + self.target.origin, value)
 
     @abstractmethod
     def parameters(self, phase: Expr) -> P:

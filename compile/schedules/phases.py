@@ -13,6 +13,7 @@ from compile.ir.memory_plan import TensorPlace
 from compile.ir.tir import Expr
 
 PIXELS_TOGETHER = 2  # with a stride: 5x5 taps do not fit the registers, so two pixels share each load of a tap
+MORE_TOGETHER = 4  # where there are registers for it: their sums do not wait for each other
 FEW_VECTORS = 4  # of a pixel: below, an overlap of the last vector repeats more than a fourth of the work
 VECTOR_SHARE = 0.34  # cost of a vector besides its products, in products; counted on 3x3, 5x5 of 12 to 336 channels
 MOST_TAPS = 512  # of one unit; 7 rows of 7x7 have 343
@@ -73,6 +74,8 @@ def pixel_phases(most_lanes: int, target: TensorPlace, product_lanes: int | None
     starts = tuple(min(start, pixel - lanes) for start in range(0, pixel, lanes))
     channels = np.array(starts)[:, None] + np.arange(lanes)
     together = min(PIXELS_TOGETHER, width)
+    if product_lanes and -(-width // MORE_TOGETHER) * MORE_TOGETHER <= -(-width // together) * together:
+        together = min(MORE_TOGETHER, width)
     count, last = -(-width // together), (width - together) * pixel
     return Phases(lanes, channels, starts, together * pixel, count, last, together)
 

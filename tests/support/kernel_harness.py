@@ -7,6 +7,7 @@ answers. After the run every byte is compared: the answer, its border, and all t
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -276,10 +277,12 @@ def _sources(network: ScheduledNetwork, symbol: str, target: Target, variant: Va
     """
     known = KernelSymbols()
     symbols = call_symbols(network, known, target.tvm_target(variant))
-    kernels = [source.functions for source in known.sources.values()]
-    parts = [sum(kernels[start : start + TOGETHER], ()) for start in range(0, len(kernels), TOGETHER)]
-    parts.append(((symbol, step_function(network, symbols)),))
-    return [KernelSource(part, target.tvm_target(variant)) for part in parts]
+    tuned: dict[str, list[KernelSource]] = {}  # those of one tuning may lie in one object
+    for source in known.sources.values():
+        tuned.setdefault(json.dumps(source.target), []).append(source)
+    parts = [several[at : at + TOGETHER] for several in tuned.values() for at in range(0, len(several), TOGETHER)]
+    step = KernelSource(((symbol, step_function(network, symbols)),), target.tvm_target(variant))
+    return [*(KernelSource(sum((it.functions for it in part), ()), part[0].target) for part in parts), step]
 
 
 def _compare(item: _Prepared, results: io.BytesIO) -> str:

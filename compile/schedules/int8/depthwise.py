@@ -63,6 +63,7 @@ def schedule_depthwise(operator: AnyOperator, context: Context) -> MaybeSchedule
         scalars=writer.scalars,
         units=writer.units,
         constants=pack_constants(operator, phases),
+        tuning=isa.tuning(),
     )
 
 

@@ -66,6 +66,7 @@ def schedule_depthwise_dot(operator: AnyOperator, context: Context) -> MaybeSche
         scalars=writer.scalars,
         units=depthwise_units(operator.output, writer.unit),
         constants=pack_constants(operator, phases),
+        tuning=context.isa.tuning(),
     )
 
 
@@ -189,28 +190,30 @@ class DepthwiseDotWriter:
         base = self.kernel.bind(row * place.pitch + channel + first, "base")
         blocks = self.kernel.local(SIZE * QUADS, "int8x16")
 
-        def load(column: Expr, number: int) -> None:
+        def load(column: Expr) -> list[Expr]:
             at = base + column * place.pixel
-            pixels = [
-                self.kernel.bind(self.frame.tensors[0].load(at + step * place.pitch, CHANNELS), "x")
-                for step in range(REACH)
-            ]
+            loads = (self.frame.tensors[0].load(at + step * place.pitch, CHANNELS) for step in range(REACH))
+            return [self.kernel.bind(pixels, "x") for pixels in loads]
+
+        def arrange(pixels: list[Expr], number: int) -> None:
             for quad, value in enumerate(interleave(self.kernel, pixels)):
                 self.kernel.store(blocks, number % SIZE * QUADS + quad, value)
 
         def columns(group: Expr, count: int) -> None:
             at = self.kernel.bind(group * COLUMNS, "column")
+            pixels = load(at + (SIZE - 1))
             for number in range(count):
-                load(at + (number + SIZE - 1), number + SIZE - 1)
+                arrange(pixels, number + SIZE - 1)
                 three = [
                     [blocks.load((number + tap) % SIZE * QUADS + quad) for quad in range(QUADS)] for tap in range(SIZE)
                 ]
                 outputs = self._sums(three, block, number * STARTS + group * self.values[0])
-                for step, total in enumerate(outputs):
-                    self._finish(row + step, (at + number) * self.target.pixel + channel, total, block)
+                if number + 1 < count:  # before the outputs are stored: LLVM takes no load across a store
+                    pixels = load(at + (number + SIZE))
+                self._finish(row, (at + number) * self.target.pixel + channel, outputs, block)
 
         for number in range(SIZE - 1):
-            load(tir.const(number), number)
+            arrange(load(tir.const(number)), number)
         with self.kernel.loop(width // COLUMNS, name="group") as group:
             columns(group, COLUMNS)
         if width % COLUMNS:
@@ -238,16 +241,20 @@ class DepthwiseDotWriter:
                     total[quad] = self.kernel.bind(product, "sum")
         return [[*total, offset] for total, offset in zip(outputs, offsets, strict=True)]
 
-    def _finish(self, row: Expr, along: Expr, total: list[Expr], block: _Block) -> None:
+    def _finish(self, row: Expr, along: Expr, outputs: list[list[Expr]], block: _Block) -> None:
         epilogue = self.operator.epilogue
         assert isinstance(epilogue, RequantizeQ15 | RequantizeQ15Add)
-        residual = None
+        residuals: list[Residual | None] = [None] * len(outputs)
         if self.residual is not None:
-            at = row * self.residual.pitch + along + self.residual.origin
-            residual = Residual(self.frame.tensors[-1].load(at, CHANNELS), self.values[1])
-        low, offset = self.isa.cut_to_int16(total[:QUADS]), tir.reinterpret(total[QUADS], "int16x8")
-        value = requantize_q15(self.isa, low, block.multiplier, offset, epilogue, residual, self.offset_first)
-        self.kernel.store(self.frame.tensors[1], row * self.target.pitch + along + self.target.origin, value)
+            place = self.residual
+            starts = (row * place.pitch + (along + place.origin + step * place.pitch) for step in range(len(outputs)))
+            loads = [self.kernel.bind(self.frame.tensors[-1].load(start, CHANNELS), "added") for start in starts]
+            residuals = [Residual(loaded, self.values[1]) for loaded in loads]
+        for step, (total, residual) in enumerate(zip(outputs, residuals, strict=True)):
+            low, offset = self.isa.cut_to_int16(total[:QUADS]), tir.reinterpret(total[QUADS], "int16x8")
+            value = requantize_q15(self.isa, low, block.multiplier, offset, epilogue, residual, self.offset_first)
+            at = (row + step) * self.target.pitch + along + self.target.origin
+            self.kernel.store(self.frame.tensors[1], at, value)
 
 
 def place_of(phases: Phases, channel: int, pixel: int) -> tuple[int, int]:

@@ -77,6 +77,7 @@ def schedule_gemm(operator: AnyOperator, context: Context) -> MaybeScheduled:
         scalars=writer.scalars,
         units=units_of(output, operator.macs),
         constants=pack_constants(isa, operator, panels, shape),
+        tuning=isa.tuning(shape),
     )
 
 
