@@ -30,6 +30,10 @@ class I8mm(Dot):
 
     name = "i8mm"
 
+    def tuning(self, shape: GemmShape | None = None) -> Tuning:
+        """Leave products to LLVM, which loads in pairs: that costs the cores with smmla nothing."""
+        return super().tuning() if shape is None else AS_VARIANT
+
     def for_product(self, height: int, width: int, channels: int, shape: GemmShape) -> InstructionSet:
         """Return the set that uses smmla where that takes fewer instructions, and otherwise this one with sdot."""
         along = self.choose_tile(width, channels, shape)
@@ -79,7 +83,7 @@ class Smmla(Dot):
 
     def _cost(self, tile: GemmTile, pixels: int, channels: int, shape: GemmShape) -> float:
         # Of 16 bytes of each row: a load, a zip, half a pair of stores. Addresses of each row, to read and to write.
-        addresses = (6 if self.width % tile.rows else 2) + 4 * (shape.segments - 1)
+        addresses = 6 if self.width % tile.rows else 2
         interleaving = tile.rows * (2.5 * _eights(shape) / 2 + addresses) + 8
         full, rest = divmod(-(-channels // 4) * 4, tile.columns)
         total = interleaving + full * self.tile_cost(tile, shape)

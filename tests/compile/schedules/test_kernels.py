@@ -25,7 +25,7 @@ from tests.support.kernel_families import FAMILIES
 from tests.support.kernel_harness import KERNEL_TARGETS, Case, own_cases, run_cases
 
 VARIANTS = [(target, variant) for target in KERNEL_TARGETS for variant in target.variants_for("int8")]
-# Without products the kernels of plain NEON run, and a matrix product is no better for a depthwise layer or logits.
+# Without products the kernels of plain NEON run, and a matrix product is no better for a depthwise layer.
 SHARED = {
     (variant, family)
     for variant in ("dot", "i8mm", "avxvnni")
@@ -33,7 +33,6 @@ SHARED = {
 } | {
     ("avxvnni", "depthwise"),
     ("i8mm", "depthwise"),
-    ("i8mm", "logits"),
 }
 
 
