@@ -25,7 +25,8 @@ def schedule_multiply(operator: AnyOperator, context: Context) -> MaybeScheduled
     phases = channel_phases(isa.lanes8, target)
     frame = KernelFrame(operator.name, 3, 3)
     kernel, lanes = frame.kernel, phases.lanes
-    unrolled = 1 if phases.count % 2 else 2  # vectors in a round of the loop
+    options = (7, 6, 5, 4, 3, 2) if isa.in_order else (2,)
+    unrolled = next((option for option in options if phases.count % option == 0), 1)  # vectors in a round of the loop
     multiplier = kernel.bind(frame.constants("float32").load(0), "multiplier")
     zero_x, zero_g, zero_y = frame.scalars
     for first, step, count in gate_runs(phases, target):
@@ -39,11 +40,16 @@ def schedule_multiply(operator: AnyOperator, context: Context) -> MaybeScheduled
                 kernel.loop(phases.count // unrolled, name="column") as column,
             ):
                 places = [phases.along(column * unrolled + number) for number in range(unrolled)]
-                for place, pixel in itertools.product(places, range(phases.pixels)):
-                    along = place + start + pixel * target.pixel
-                    x = frame.tensors[0].load(source.origin + row * source.pitch + along, lanes)
-                    x = tir.splat(zero_x, f"int16x{lanes}") - tir.cast(x, "int16")
-                    value = _product(kernel, isa, operator, (x, gates), zero_y, multiplier)
+                offsets = [
+                    place + start + pixel * target.pixel
+                    for place, pixel in itertools.product(places, range(phases.pixels))
+                ]
+                # All are loaded before the first is stored: LLVM takes no load across a store.
+                at = source.origin + row * source.pitch
+                loaded = [kernel.bind(frame.tensors[0].load(at + along, lanes), "x") for along in offsets]
+                for along, x in zip(offsets, loaded, strict=True):
+                    centred = tir.splat(zero_x, f"int16x{lanes}") - tir.cast(x, "int16")
+                    value = _product(kernel, isa, operator, (centred, gates), zero_y, multiplier)
                     kernel.store(frame.tensors[2], target.origin + row * target.pitch + along, value)
     shape = f"{operator.input.height}x{operator.input.width}_c{operator.input.channels}"
     return Scheduled(
