@@ -50,13 +50,18 @@ def host_rows(host: Mapping[str, Any]) -> list[HostRow]:
     for network in host["networks"]:
         name = f"{network['width']:g}x" if "width" in network else network["name"]
         for run in network["runs"]:
-            for ours in (result for result in run["results"] if result["ours"]):
+            limited = {result["variant"] for result in run["results"] if not result["ours"]}
+            own = [result for result in run["results"] if result["ours"]]
+            best = {result["precision"]: result["variant"] for result in own}  # the plainest come first
+            for ours in own:
                 precision = ours["precision"]
                 other = fastest_other(run, None if precision == INT8.name else precision, ours["variant"])
                 if other is None:
                     continue
                 ratio = paired_ratio(np.array(ours["rounds_ms"]), np.array(other["rounds_ms"]))
-                goal = HOST_GOALS.get((name, precision))
+                # With a plainer instruction set against runtimes that use all of them, nothing is judged.
+                alike = ours["variant"] in {best[precision], *limited}
+                goal = HOST_GOALS.get((name, precision)) if alike else None
                 outcome = None if goal is None else evaluate(goal, {"ratio": ratio})
                 rows.append(HostRow(name, run["threads"], ours, other, ratio, outcome))
     return rows
@@ -126,7 +131,10 @@ def _instruction_sets(network: Mapping[str, Any]) -> str:
     """Return which instruction sets the other runtimes used."""
     limited = {it["variant"] for it in network["runs"][0]["results"] if not it["ours"]} - {""}
     if not limited:
-        return "The other runtimes use every instruction set this machine has."
+        return (
+            "The other runtimes use every instruction set this machine has, so our build for the best one is judged; "
+            "those for plainer ones stand beside it."
+        )
     return (
         f"Other builds whose name ends in {' or '.join(sorted(limited))} were measured with patched libraries that use "
         "no wider instruction set, and with quantizers that know that 8-bit products saturate then; the program no "

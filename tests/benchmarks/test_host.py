@@ -50,6 +50,19 @@ def test_a_build_is_compared_with_the_right_other_one() -> None:
     assert fastest_other({"results": []}) is None
 
 
+def test_a_plainer_instruction_set_is_not_judged_against_runtimes_that_use_a_better_one() -> None:
+    host = host_part()
+    results = host["networks"][0]["runs"][0]["results"]
+    best = {**result("repghost int8 vnni", "int8", [0.5, 0.5, 1.0], ours=True), "variant": "vnni"}
+    results.insert(1, best)
+    assert [(row.ours["variant"], row.outcome is None) for row in host_rows(host)][:2] == [
+        ("avx2", True),
+        ("vnni", False),
+    ]
+    results.append({**result("openvino int8 avx2", "int8", [2.0, 2.0, 4.0]), "variant": "avx2"})
+    assert host_rows(host)[0].outcome is not None and host_rows(host)[0].other["variant"] == "avx2"
+
+
 def test_the_first_answer_of_a_fresh_process_is_measured_and_shown(host_bundle: Path) -> None:
     found = measure_first_inference(check_bundle(host_bundle), processes=3)
     assert 0 < found["min_ms"] <= found["median_ms"] <= found["max_ms"] and found["processes"] == 3
