@@ -48,7 +48,7 @@ def host_rows(host: Mapping[str, Any]) -> list[HostRow]:
     """
     rows = []
     for network in host["networks"]:
-        name = f"{network['width']:g}x" if "width" in network else network["name"]
+        name = name_of(network)
         for run in network["runs"]:
             limited = {result["variant"] for result in run["results"] if not result["ours"]}
             own = [result for result in run["results"] if result["ours"]]
@@ -65,6 +65,11 @@ def host_rows(host: Mapping[str, Any]) -> list[HostRow]:
                 outcome = None if goal is None else evaluate(goal, {"ratio": ratio})
                 rows.append(HostRow(name, run["threads"], ours, other, ratio, outcome))
     return rows
+
+
+def name_of(network: Mapping[str, Any]) -> str:
+    """Return what rows call a network: its width, e.g. "0.5x", or its name."""
+    return f"{network['width']:g}x" if "width" in network else str(network["name"])
 
 
 def render_host(host: Mapping[str, Any]) -> str:
@@ -86,12 +91,15 @@ def _head(title: str, host: Mapping[str, Any]) -> list[str]:
     """Return the title, and how and on which machine was measured."""
     first = host["networks"][0]
     machine, settings = first["machine"], first["settings"]
-    loads = [run[key][0] for network in host["networks"] for run in network["runs"] for key in LOADS]
+    loads = {
+        name_of(network): max(run[key][0] for run in network["runs"] for key in LOADS) for network in host["networks"]
+    }
     return [
         title,
         "",
         f"{machine['cores']} cores ({', '.join(machine['flags'])}), {machine['system']}, clock {machine['clock']}, "
-        f"load {min(loads):.2f} to {max(loads):.2f}. Batch 1, {SIZE} px, random weights with real batch statistics.",
+        f"load {min(loads.values()):.2f} to {max(loads.values()):.2f}. Batch 1, {SIZE} px, random weights with real "
+        "batch statistics.",
         "",
         f"Every build runs in a process of its own; in each of {settings['rounds']} rounds every one has a turn of "
         f"{settings['inferences']} timed inferences after {settings['warmup']} untimed ones. A ratio is our time "
@@ -143,15 +151,16 @@ def _instruction_sets(network: Mapping[str, Any]) -> str:
     )
 
 
-def _busy(loads: Sequence[float], cores: int) -> list[str]:
+def _busy(loads: Mapping[str, float], cores: int) -> list[str]:
     """Return a warning when other programs wanted the cores too; a comparison alone loads a thread each."""
-    if max(loads) <= cores + 1:
+    busy = [name for name, load in loads.items() if load > cores + 1]
+    if not busy:
         return []
     return [
         "",
-        f"**The machine was busy**: a load of up to {max(loads):.1f} on {cores} cores. One thread is judged by its "
-        "fastest inferences all the same. With as many threads as cores nobody had the cores; those rows say little."
-        " Run `make bars` on a quiet machine.",
+        f"**The machine was busy** at {', '.join(busy)}: a load of up to {max(loads.values()):.1f} on {cores} cores. "
+        "One thread is judged by its fastest inferences all the same. With as many threads as cores nobody had the "
+        "cores; those rows say little. Run `make bars` on a quiet machine.",
     ]
 
 
