@@ -42,10 +42,13 @@ POOL_WAKE = Goal("a thread begins with its piece", 5.0, "microseconds", where=("
 # Emulated arm64 cores: executed instructions of one inference, in millions, and the limit that is hoped for.
 INSTRUCTIONS = (
     ("int8", "cortex-a76", 0.5, 9, 7),
-    ("int8", "cortex-a76", 1.0, 18.5, 15.5),
-    ("int8", "cortex-a76", 2.0, 56, 48),
-    ("int8", "cortex-a72", 0.5, 16, None),
-    ("int8", "cortex-a72", 1.0, 45, None),
+    ("int8", "cortex-a76", 1.0, 18.5, 17),
+    ("int8", "cortex-a76", 2.0, 56, 50),
+    ("int8", "max", 0.5, 6.6, None),
+    ("int8", "max", 1.0, 14.5, None),
+    ("int8", "max", 2.0, 38, None),
+    ("int8", "cortex-a72", 0.5, 16, 14),
+    ("int8", "cortex-a72", 1.0, 45, 40),
     ("fp32", "cortex-a72", 0.5, 18, None),
     ("fp16", "cortex-a76", 0.5, 12, None),
 )
