@@ -130,3 +130,5 @@ def test_the_committed_page_is_made_from_the_committed_json() -> None:
     assert f"{pool.begin}\n{render_pool(document['pool'])}\n{pool.end}" in page
     assert f"{SUMMARY.begin}\n{render_summary(document)}\n{SUMMARY.end}" in page
     assert "our int8" in (ROOT / "docs" / FIGURE).read_text()
+    for marker in (NETWORKS_SECTION.markers.begin, NETWORKS_SECTION.markers.end):
+        assert page.count(marker) == 1  # a place for what is not measured yet
