@@ -60,15 +60,19 @@ class Walk:
     across: bool = False
 
     @property
+    def crosses_rows(self) -> bool:
+        """Whether tiles go on in the next row, because no whole number of them fits one."""
+        return self.across and self.width % self.pixels != 0
+
+    @property
     def most_of_two(self) -> float:
-        """Which share of the tiles the busier of two threads has."""
-        tiles = -(-self.height * self.width // self.pixels) if self.across and self.width % self.pixels else self.height
-        return most_of_two(tiles)
+        """Which share of the tiles, or of the rows of tiles, the busier of two threads has."""
+        return most_of_two(-(-self.height * self.width // self.pixels) if self.crosses_rows else self.height)
 
     @contextmanager
     def tiles(self, kernel: Kernel, bounds: Bounds) -> Iterator[list[Position]]:
         """Open the loops over the tiles of the rows from `bounds[0]` to `bounds[1]`; yields the pixels of a tile."""
-        if self.across and self.width % self.pixels:
+        if self.crosses_rows:
             with self._across(kernel, bounds) as positions:
                 yield positions
             return
