@@ -45,6 +45,15 @@ class Emulation:
 
 
 @dataclass(frozen=True)
+class Container:
+    """How a container image names a kind of machine, as OCI's platforms do, and what the runner in it is linked for."""
+
+    architecture: str  # e.g. "amd64"
+    runner_triple: str  # for the linker, of a static runner: an image from scratch has no C library
+    variant: str = ""  # of the architecture, e.g. "v7" of "arm"
+
+
+@dataclass(frozen=True)
 class Target:
     """A kind of machine: how its code is made and which instruction sets it may have."""
 
@@ -58,6 +67,7 @@ class Target:
     runner_triple: str = ""  # for the linker, of a static runner that loads model.so itself; empty: a dynamic one
     emulation: Emulation | None = None  # how its programs run on another machine; None: they do not
     counted: bool = False  # whether executed instructions are counted under its emulation (compile/bench/counter)
+    container: Container | None = None  # None: no container image is made for it
     board_target: str = ""  # the row that a board's `uname -m` leads to, where it is not this one
 
     @property
@@ -137,6 +147,7 @@ ARM64 = Target(
     mattr=("+neon",),
     emulation=Emulation("aarch64", "arm64", "lib/ld-linux-aarch64.so.1"),
     counted=True,
+    container=Container("arm64", "aarch64-linux-musl"),
 )
 
 # Android keeps a register for itself (x18) and has a C library of its own, bionic. model.so needs no library; the
@@ -161,6 +172,7 @@ X86_64 = Target(
         Variant("avxvnni", "x86-64-v3", (AVX2, AVXVNNI), "max", ("int8",)),
         Variant("vnni", "x86-64-v4", (AVX2, AVX512VNNI), "Cascadelake-Server"),
     ),
+    container=Container("amd64", "x86_64-linux-musl"),  # v3 is told by the runner: few engines look for a variant
     effort=2,  # at 3 the 0.5x is 2 % slower, 6 % larger, and takes a tenth longer to compile
 )
 

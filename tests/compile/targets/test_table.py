@@ -23,6 +23,7 @@ def test_rows_are_complete(target: Target) -> None:
     assert find_target(target.name) is target
     assert target.zig_triple.startswith(target.triple)
     assert target.oldest_glibc >= (2, 17) or target.runner_triple.endswith("-musl")
+    assert target.container is None or target.container.runner_triple.endswith("-musl")
     names = [variant.name for variant in target.variants]
     assert len(set(names)) == len(names) > 0
     for variant in target.variants:
