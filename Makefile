@@ -45,7 +45,7 @@ STAMP := $(VENV)/.installed$(if $(TORCH),-$(TORCH))
 DEV_STAMP := $(VENV)/.installed-dev
 CONVERTERS := $(VENV)/torch-tensorrt
 CONVERTERS_STAMP := $(CONVERTERS)/.installed
-PACKAGES := repghost calib compile benchmarks tests assets
+PACKAGES := repghost calib compile benchmarks runtime tests assets
 
 option = $(if $($(1)),--$(2) "$($(1))")
 OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SIZE,size) $(call option,WEIGHTS,weights) $(call option,DATA,data) \
@@ -55,10 +55,11 @@ OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SI
 	$(call option,MAX_DROP,max-drop) $(call option,JETPACK,jetpack) $(call option,NAME,name) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
-.PHONY: help compile report front bars network-bars counts compile-time train-bars jetson-check baselines baseline-latency rival-counts widths accuracy qat-bench test test-fast fuzz check lint imports duplicates types format doctor setup clean distclean
+.PHONY: help compile wheel report front bars network-bars counts compile-time train-bars jetson-check baselines baseline-latency rival-counts widths accuracy qat-bench test test-fast fuzz check lint imports duplicates types format doctor setup clean distclean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
+	@echo "  make wheel                   repghost-runtime, which runs bundles on a board with Python, into build/wheels"
 	@echo "  make report                  one page: which width, at which precision, for which machine"
 	@echo "  make front                   the figures of the README, from the JSON of docs"
 	@echo "  make test-fast               the tests that take no whole network: a few minutes"
@@ -82,6 +83,12 @@ help:
 compile: $(STAMP)
 	@$(if $(TARGET),:,echo "error: which target? make compile TARGET=arm64, or android, host, x86-64, jetson" >&2; exit 2)
 	@$(REPGHOST) compile --target "$(TARGET)" $(OPTIONS)
+
+# The package for devices, from a copy, so that nothing is left beside its sources.
+wheel: $(STAMP)
+	@rm -rf "$(OUTPUT)/runtime" && mkdir -p "$(OUTPUT)" && cp -rL runtime "$(OUTPUT)/runtime"
+	@$(BIN)/pip wheel --quiet --no-deps --wheel-dir "$(OUTPUT)/wheels" "$(OUTPUT)/runtime"
+	@rm -rf "$(OUTPUT)/runtime"; ls "$(OUTPUT)"/wheels/repghost_runtime-*.whl
 
 # WIDTHS: separated by commas. WEIGHTS may also be a folder of checkpoints, one per width. A finished width is not repeated.
 MEASURED := $(wildcard $(addprefix docs/,performance.json baselines.json accuracy.json jetson.json rivals/*.json))
