@@ -89,7 +89,7 @@ def _make(this: _Run, target: Target) -> dict[str, Any]:
     evaluation = _evaluate(this, programs, builds, vectors[INT8.name])
     error = _layer_error(this, program)
     packed = [_pack(this, build, evaluation, vectors[build.precision.name]) for build in builds]
-    packed = [measure(request, item, this.progress) for item in verify(request, packed, this.progress)]
+    packed = [measure(request, item, this.progress) for item in verify(request, packed, this.cache, this.progress)]
     report = _report(this, programs, evaluation, packed, error)
     _gate(request, evaluation)
     return report

@@ -19,7 +19,9 @@ from compile.stages.compile_networks import Build
 from compile.stages.evaluate import Evaluation
 from compile.stages.own_command import own_command
 from compile.stages.progress import Progress
-from compile.storage.stage_cache import versions
+from compile.storage.code_key import code_digest
+from compile.storage.stage_cache import Files, StageCache, versions
+from compile.storage.strict_json import canonical_json, parse_strict
 from compile.subject.request import Request
 from compile.subject.subject import QuantizedSubject, Subject
 from compile.targets.precisions import INT8
@@ -106,12 +108,17 @@ def pack(
     return bundle
 
 
-def verify(request: Request, items: Sequence[Packed], progress: Progress) -> list[Packed]:
-    """Replay the vectors of every bundle, side by side; one that nothing here can run gets the command that would."""
+def verify(request: Request, items: Sequence[Packed], cache: StageCache, progress: Progress) -> list[Packed]:
+    """Replay the vectors of every bundle, side by side; one that nothing here can run gets the command that would.
+
+    What an emulator said of the same bundle in an earlier run is taken from the cache; this machine is asked each time.
+    """
     emulators = {target.name: _emulator(request, target) for target in {item.build.target for item in items}}
     found = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        records = [pool.submit(_verification, request, item, emulators[item.build.target.name]) for item in items]
+        records = [
+            pool.submit(_verification, request, item, emulators[item.build.target.name], cache) for item in items
+        ]
         for item, record in zip(items, records, strict=True):
             with progress.stage("verify"):
                 verification, note = record.result()
@@ -131,7 +138,7 @@ def _emulator(request: Request, target: Target) -> Emulator | ToolMissingError |
 
 
 def _verification(
-    request: Request, item: Packed, emulator: Emulator | ToolMissingError | None
+    request: Request, item: Packed, emulator: Emulator | ToolMissingError | None, cache: StageCache
 ) -> tuple[dict[str, Any], str]:
     """Return the record of a bundle's verification, and what to say of it."""
     path = item.bundle.path
@@ -142,11 +149,27 @@ def _verification(
     try:
         if isinstance(emulator, ToolMissingError):
             raise emulator
-        result = verify_bundle(path, emulator=emulator)
+        record, cached = _replayed(item, emulator, cache) if emulator else (verify_bundle(path).to_dict(), False)
     except ToolMissingError as error:
         return {"verified": False, "reason": str(error), "command": command}, f"not verified: {error}"
-    replays = [f"{it.variant} {it.pictures} pictures on {it.machine}" for it in result.replays]
-    return {"verified": True, **result.to_dict()}, ", ".join(replays)
+    replays = [f"{it['variant']} {it['pictures']} pictures on {it['machine']}" for it in record["replays"]]
+    return {"verified": True, **record}, ", ".join(replays) + (", as in an earlier run" if cached else "")
+
+
+def _replayed(item: Packed, emulator: Emulator, cache: StageCache) -> tuple[dict[str, Any], bool]:
+    """Return what `verify_bundle` finds under emulation, and whether the same bundle was replayed in an earlier run."""
+    key = {
+        "bundle": item.bundle.digest,
+        "cores": {it.name: it.emulated_cpu for it in item.build.target.variants},
+        "emulator": emulator.version(),
+        "code": code_digest("compile.machine.replay", alone=(__name__,)),
+    }
+
+    def make() -> Files:
+        return {"verification.json": canonical_json(verify_bundle(item.bundle.path, emulator=emulator).to_dict())}
+
+    files, cached = cache.get("verify", key, make)
+    return parse_strict(files["verification.json"], "the kept verification"), cached
 
 
 def measure(request: Request, item: Packed, progress: Progress) -> Packed:
