@@ -91,7 +91,7 @@ wheel: $(STAMP)
 	@rm -rf "$(OUTPUT)/runtime"; ls "$(OUTPUT)"/wheels/repghost_runtime-*.whl
 
 # WIDTHS: separated by commas. WEIGHTS may also be a folder of checkpoints, one per width. A finished width is not repeated.
-MEASURED := $(wildcard $(addprefix docs/,performance.json baselines.json accuracy.json jetson.json rivals/*.json))
+MEASURED := $(wildcard $(addprefix docs/,performance.json baselines.json accuracy.json jetson.json rivals/*.json boards/*.json))
 report: $(STAMP)
 	@$(REPGHOST) report "$(OUTPUT)" $(MEASURED) --build --target "$(or $(TARGET),arm64)" \
 	$(call option,WEIGHTS,weights) $(call option,DATA,data) $(call option,SIZE,size) $(call option,WIDTHS,widths) \

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from compile.deploy.rollback import Rollback as Rollback
     from repghost.api.benchmarks.asked import Benchmark as Benchmark
     from repghost.api.benchmarks.bench import bench as bench
+    from repghost.api.boards.advice import BoardAdvice as BoardAdvice
+    from repghost.api.boards.advice import advise as advise
     from repghost.api.boards.deployment import deploy as deploy
     from repghost.api.boards.deployment import rollback as rollback
     from repghost.api.boards.deployment import sign as sign
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from repghost.api.boards.deployment import verify as verify
     from repghost.api.boards.diagnosis import Diagnosis as Diagnosis
     from repghost.api.boards.diagnosis import doctor as doctor
+    from repghost.api.boards.submission import Submitted as Submitted
+    from repghost.api.boards.submission import submit as submit
     from repghost.api.compiled import CompiledBundle as CompiledBundle
     from repghost.api.compiled import compile as compile
     from repghost.api.dataset import Dataset as Dataset
@@ -81,6 +85,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "AccuracyEvidence": "repghost.api.evidence",
     "Benchmark": "repghost.api.benchmarks.asked",
+    "BoardAdvice": "repghost.api.boards.advice",
     "Comparison": "repghost.api.shown.results",
     "CompiledBundle": "repghost.api.compiled",
     "Counts": "repghost.api.networks.counts",
@@ -105,12 +110,14 @@ _LAZY = {
     "RepGhostNet": "repghost.network.model",
     "Report": "repghost.api.reports",
     "Rollback": "compile.deploy.rollback",
+    "Submitted": "repghost.api.boards.submission",
     "Trained": "repghost.api.training.trained",
     "TrainedDetector": "repghost.api.training.detectors",
     "Validated": "repghost.api.validation",
     "ValidatedWidths": "repghost.api.validation",
     "Verification": "compile.bundle.verification",
     "accuracy": "repghost.api.evidence",
+    "advise": "repghost.api.boards.advice",
     "bench": "repghost.api.benchmarks.bench",
     "compare": "repghost.api.evaluation",
     "compile": "repghost.api.compiled",
@@ -137,6 +144,7 @@ _LAZY = {
     "rollback": "repghost.api.boards.deployment",
     "sign": "repghost.api.boards.deployment",
     "status": "repghost.api.boards.deployment",
+    "submit": "repghost.api.boards.submission",
     "train": "repghost.api.training.float_training",
     "train_detector": "repghost.api.training.detection",
     "train_quantized": "repghost.api.training.train",
@@ -148,6 +156,7 @@ _LAZY = {
 __all__ = [
     "AccuracyEvidence",
     "Benchmark",
+    "BoardAdvice",
     "Comparison",
     "CompiledBundle",
     "Counts",
@@ -172,6 +181,7 @@ __all__ = [
     "RepGhostNet",
     "Report",
     "Rollback",
+    "Submitted",
     "Trained",
     "TrainedDetector",
     "Validated",
@@ -179,6 +189,7 @@ __all__ = [
     "Verification",
     "__version__",
     "accuracy",
+    "advise",
     "bench",
     "compare",
     "compile",
@@ -205,6 +216,7 @@ __all__ = [
     "rollback",
     "sign",
     "status",
+    "submit",
     "train",
     "train_detector",
     "train_quantized",

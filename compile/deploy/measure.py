@@ -17,10 +17,11 @@ from compile.deploy.lock import lock_board
 from compile.deploy.probe import BoardFacts, probe
 from compile.deploy.ssh.connection import Connection
 from compile.deploy.verify_on_board import run_runner, verify_on_board
+from compile.storage.formats import BOARD_LATENCY
 from repghost.errors import DeviceUnreachableError, IntegrityError, RepGhostError, UsageError
 from repghost.terminal import escape
 
-FORMAT, VERSION = "repghost-board-latency", 1
+FORMAT, VERSION = BOARD_LATENCY
 LIMIT_S = 1800.0  # of one measurement
 FIGURES = ("min_ms", "median_ms", "p90_ms")  # what the runner has to say
 SLOWER_CLOCK = 0.9  # of the clock before: below it the board throttled

@@ -1,24 +1,29 @@
-"""Latency on boards in the report of the run that built the bundle."""
+"""What boards measured, in the report of the run that built the bundle."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-BOARDS = "boards"  # the key of a build in report.json that lists what boards measured
+BOARDS = "boards"  # the key of a build in report.json that lists the latency boards measured
+JUDGED = "judged_on_boards"  # the key that lists the accuracy boards measured
+KEPT = (BOARDS, JUDGED)
 
 
 def add_to_build(build: dict[str, Any], entry: Mapping[str, Any]) -> bool:
     """Put an entry of a measurement into the build of a report that it belongs to; returns whether it does.
 
     A build that was not measured before, because it is for another machine, gets its latency from the board. An older
-    measurement by the same board and number of threads is replaced.
+    measurement by the same board and number of threads is replaced, and an older accuracy by the same board.
     """
     if build.get("bundle_digest") != entry["bundle_digest"]:
         return False
     new = [{"board": entry["board"], **latency} for latency in entry["latencies"]]
     replaced = {(it["board"], it["threads"]) for it in new}
     build[BOARDS] = [it for it in build.get(BOARDS, []) if (it["board"], it["threads"]) not in replaced] + new
+    if entry.get("accuracy"):
+        judged = {"board": entry["board"], **entry["accuracy"]}
+        build[JUDGED] = [it for it in build.get(JUDGED, []) if it["board"] != entry["board"]] + [judged]
     if not build["latency"].get("measured") or "board" in build["latency"]:
         build["latency"] = {"measured": True, **new[0]}
     return True
@@ -30,6 +35,6 @@ def carry_over(builds: list[dict[str, Any]], earlier: list[dict[str, Any]]) -> N
     for build in builds:
         before = known.get(build["bundle_digest"])
         if before is not None:
-            build[BOARDS] = before[BOARDS]
+            build |= {key: before[key] for key in KEPT if key in before}
             if not build["latency"].get("measured"):
                 build["latency"] = before["latency"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from types import ModuleType
 from typing import Any, get_args
 
-from compile.summary import facts
+from compile.storage.formats import SUBMISSION, Format
+from compile.summary import facts, submission
 from compile.summary.facts import FORMAT, VERSION, Kind, Summary, Unit, Way, Where
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -14,15 +16,25 @@ CHOICES = {frozenset(get_args(kind)): list(get_args(kind)) for kind in (Kind, Un
 
 def schema() -> dict[str, Any]:
     """Return the schema of report.json; every key is required, and no other is allowed."""
+    return _schema(Summary, facts, (FORMAT, VERSION))
+
+
+def submission_schema() -> dict[str, Any]:
+    """Return the schema of what `repghost submit` writes, likewise; which words are allowed its reader says."""
+    return _schema(submission.Submission, submission, SUBMISSION)
+
+
+def _schema(kind: type, module: ModuleType, format: Format) -> dict[str, Any]:
+    """Return the schema of a record, whose parts are records of the same module."""
     import msgspec
 
-    records = msgspec.json.schema(Summary)["$defs"]
-    records = {name: _record(getattr(facts, name), record["properties"]) for name, record in records.items()}
-    body = records.pop(Summary.__name__)
-    head = {"format": {"const": FORMAT}, "version": {"const": VERSION}}
+    records = msgspec.json.schema(kind)["$defs"]
+    records = {name: _record(getattr(module, name), record["properties"]) for name, record in records.items()}
+    body = records.pop(kind.__name__)
+    head = {"format": {"const": format[0]}, "version": {"const": format[1]}}
     return {
         "$schema": DIALECT,
-        "title": f"{FORMAT}, version {VERSION}",
+        "title": f"{format[0]}, version {format[1]}",
         **body,
         "properties": {**head, **body["properties"]},
         "required": [*head, *body["required"]],

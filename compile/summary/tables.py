@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from compile.cycles.boards import BOARDS, Board, Estimate
+from compile.cycles.boards import BOARDS
+from compile.cycles.widths import Figure
 from compile.summary.advice import pareto
+from compile.summary.board_advice import SIZE, board_figures, device_table
 from compile.summary.facts import OURS, LayerTable, Method, Network, Pixels, Share, Size, Speed, Summary, by_size
 from compile.summary.published import NetworkFigures, published_figures
 from repghost.network.spec import WIDTHS
@@ -22,7 +25,8 @@ MEGA = 1e6
 
 def all_tables(summary: Summary) -> tuple[Table, ...]:
     """Return every table of the page, in its order."""
-    tables = [width_table(summary), board_table(summary), accuracy_table(summary), *latency_tables(summary)]
+    tables = [width_table(summary), device_table(lambda board: board_figures(summary, board, SIZE), SIZE)]
+    tables += [board_table(summary), accuracy_table(summary), *latency_tables(summary)]
     tables.append(size_table(summary))
     tables += [layer_table(layers) for layers in summary.layers]
     return tuple(table for table in tables if table.rows)
@@ -144,12 +148,13 @@ def board_table(summary: Summary) -> Table:
     estimated = [speed for speed in summary.speeds if speed.kind == ESTIMATED and speed.runtime == OURS]
     boards = [board for board in BOARDS.values() if any(speed.machine == board.label for speed in estimated)]
     keys = dict.fromkeys((speed.model, speed.size, speed.precision) for speed in estimated)
+    known = {(board, size): board_figures(summary, board, size) for board in boards for _, size, _ in keys}
     rows = [
         (
             Cell(model),
             Cell(str(size)),
             Cell(precision),
-            *(_on_board(summary, board, model, size, precision) for board in boards),
+            *(_on_board(known[board, size], model, precision) for board in boards),
         )
         for model, size, precision in sorted(keys, key=lambda key: (by_size(key[1]), key[0], key[2]))
     ]
@@ -162,22 +167,9 @@ def board_table(summary: Summary) -> Table:
     return make_table(heads, rows, "boards", "Boards, estimated and measured", about)
 
 
-def _on_board(summary: Summary, board: Board, model: str, size: Pixels, precision: str) -> Cell:
-    speeds = [
-        speed
-        for speed in summary.speeds
-        if (speed.runtime, speed.model, speed.size, speed.precision) == (OURS, model, size, precision)
-        and (speed.unit, speed.where, speed.threads) == ("ms", "board", 1)
-    ]
-    measured = [it for it in speeds if it.kind == "measured" and board.is_machine(it.machine)]
-    if measured:
-        best = min(measured, key=lambda speed: speed.value)
-        return Cell(f"measured {best.value:.3g}", best.value, f"{best.machine}, {best.variant}")
-    estimated = [it for it in speeds if it.kind == ESTIMATED and it.machine == board.label]
-    if not estimated:
-        return Cell("-")
-    best = min(estimated, key=lambda speed: speed.value)
-    return Cell(f"estimated {Estimate(best.value, best.low or 0.0, best.high or 0.0)}", best.value, best.variant)
+def _on_board(figures: Sequence[Figure], model: str, precision: str) -> Cell:
+    found = next((it for it in figures if (it.model, it.precision) == (model, precision)), None)
+    return Cell("-") if found is None else Cell(str(found), found.ms, found.variant)
 
 
 def latency_tables(summary: Summary) -> list[Table]:

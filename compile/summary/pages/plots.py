@@ -38,7 +38,7 @@ def all_plots(summary: Summary) -> dict[str, str]:
 # Cycles are drawn as what they are told in: the milliseconds of the boards that people buy.
 _AXIS = {"ms": "latency", "estimated": "estimated latency", "instructions": "executed instructions"}
 _AXIS_LABEL = {"ms": "median latency, ms", "estimated": "estimated latency, ms", "instructions": "million instructions"}
-DRAWN_BOARDS = {board.label for board in BOARDS.values() if board.known_as}
+DRAWN_BOARDS = {board.label for board in BOARDS.values() if board.known_as and not board.like}
 
 
 def speed_groups(summary: Summary) -> dict[tuple[str, Pixels, int, str], list[Speed]]:

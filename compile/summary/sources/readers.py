@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from compile.summary.sources import Reader, accuracy, baselines, count, elsewhere, jetson, peer_count, performance, run
+from compile.summary.sources import (
+    Reader,
+    accuracy,
+    baselines,
+    count,
+    elsewhere,
+    jetson,
+    peer_count,
+    performance,
+    run,
+    submission,
+)
 
 
 def readers() -> dict[str, Reader]:
@@ -18,5 +29,6 @@ def readers() -> dict[str, Reader]:
         jetson.FORMAT: jetson.read,
         jetson.CHECK_FORMAT: jetson.read_check,
         jetson.MEASUREMENT_FORMAT: jetson.read_measured,
+        submission.FORMAT: submission.read,
         **dict.fromkeys(elsewhere.SHOWN, elsewhere.read),
     }

@@ -41,7 +41,7 @@ def test_docs_themselves_can_be_reported_on() -> None:
 
 
 def test_every_json_of_docs_is_read_or_said_to_be_shown_elsewhere() -> None:
-    files = [path for path in FILES if path.name not in ("report.json", "report.schema.json")]
+    files = [path for path in FILES if path.name != "report.json" and ".schema." not in path.name]
     sources = {source.name: source.about for source in collect(files).sources}
     assert set(sources) == {str(path) for path in files}
     assert "docs/qat.md" in sources[str(DOCS / "qat.json")]

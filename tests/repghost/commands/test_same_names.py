@@ -15,12 +15,14 @@ from repghost.cli import cli
 from repghost.commands.quantization.qat import SPELLED as OF_QAT
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "accuracy": repghost.accuracy, "bench": repghost.bench, "compile": repghost.compile, "deploy": repghost.deploy,
+    "accuracy": repghost.accuracy, "advise": repghost.advise, "bench": repghost.bench, "compile": repghost.compile,
+    "deploy": repghost.deploy,
     "detect-export": repghost.export_detector, "detect-train": repghost.train_detector,
     "detect-validate": repghost.evaluate_detector, "doctor": repghost.doctor, "explain": repghost.explain,
     "export": repghost.export, "flops": repghost.flops, "fuse": repghost.fuse, "lint": repghost.lint,
     "qat": repghost.train_quantized, "quantize": repghost.quantize, "report": repghost.report,
-    "rollback": repghost.rollback, "sign": repghost.sign, "status": repghost.status, "train": repghost.train,
+    "rollback": repghost.rollback, "sign": repghost.sign, "status": repghost.status, "submit": repghost.submit,
+    "train": repghost.train,
     "validate": repghost.validate, "verify": repghost.verify,
 }  # fmt: skip
 # An option that is spelled otherwise because it is repeated, because it turns something off, or because Python keeps
