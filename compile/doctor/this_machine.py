@@ -10,7 +10,7 @@ from pathlib import Path
 from compile.doctor.board import diagnose_here
 from compile.doctor.findings import Finding
 from compile.link.zig import zig_version
-from compile.machine.emulator import INSTALL_HINT, TOOLS, find_emulator
+from compile.machine.emulator import TOOLS, find_emulator, install_hint
 from compile.storage.stage_cache import versions
 from compile.subject.subject import CARRIED_DATA, CARRIED_WEIGHTS
 from compile.targets.table import COUNTED, host_target
@@ -76,7 +76,7 @@ def _emulator() -> Iterator[Finding]:
         "emulator",
         "absent",
         f"{COUNTED.name} bundles are built but not verified",
-        f"{INSTALL_HINT}, or: repghost doctor --fetch",
+        f"{install_hint()}, or: repghost doctor --fetch",
     )
 
 

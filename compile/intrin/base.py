@@ -82,6 +82,7 @@ class InstructionSet(ABC):
     depth: int = 4  # bytes of a segment that products take at once; the last ones may lie beyond its end
     product_lanes16: int | None = None  # int16 that one instruction multiplies, where vectors may be wider or narrower
     narrowed_lanes: int = 1  # a narrower vector of outputs shares its requantization with that of another pixel
+    reloads_weights: bool = False  # whether LLVM would keep more of a single panel for all tiles than fits registers
     has_table_lookup: bool = False
     table_lanes: int = 16  # the most bytes `table_lookup` takes at once
     multiplies_pairs: bool = False
@@ -92,6 +93,12 @@ class InstructionSet(ABC):
     @abstractmethod
     def round_to_int32(self, value: Expr) -> Expr:
         """Return a float32 vector rounded to int32, ties to even whatever the current rounding mode is."""
+
+    def round_float(self, kind: str, value: Expr) -> Expr:
+        """Return float32, one or a vector, as whole numbers; `kind` is LLVM's "roundeven", "floor" or "ceil"."""
+        lanes = tir.split_dtype(tir.dtype_of(value))[1]
+        suffix = "f32" if lanes == 1 else f"v{lanes}f32"
+        return tir.intrinsic(tir.dtype_of(value), f"llvm.{kind}.{suffix}", value)
 
     @abstractmethod
     def narrow_to_int16(self, value: Expr) -> Expr:

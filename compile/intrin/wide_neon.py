@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from compile.intrin.arm import (
     COLUMNS,
-    REGISTERS,
     Arm,
     emit_steps,
     epilogue_cost,
@@ -25,10 +24,8 @@ LANES = 8  # int16 of a pixel loaded at once, and weights widened at once
 SPARE = 6  # registers for the next loads: the weights of eight channels are widened in one and read from another
 
 
-class WideNeon(Arm):
-    """One kernel for all ARM variants: no instruction of the newer ones multiplies int16 with int8."""
-
-    name = "neon"
+class WideProducts(InstructionSet):
+    """What the 64-bit and the 32-bit sets have in common; vmlal is smlal of ARMv7."""
 
     def for_wide_product(self) -> InstructionSet:
         """Return itself."""
@@ -44,7 +41,7 @@ class WideNeon(Arm):
             for rows in row_options(pixels)
             for columns in COLUMNS
             if columns <= max(4, -(-channels // 4) * 4)
-            if rows * columns // 4 + rows + -(-columns // LANES) <= REGISTERS - SPARE
+            if rows * columns // 4 + rows + -(-columns // LANES) <= self.registers - SPARE
         ]
         return min(options, key=lambda tile: row_cost(self.tile_cost, tile, pixels, channels, shape))
 
@@ -83,6 +80,12 @@ class WideNeon(Arm):
 
         emit_steps(kernel, shape, pixels, weight_start, tile.columns, step)
         return [[acc.load(row * vectors + v) for v in range(vectors)] for row in range(tile.rows)]
+
+
+class WideNeon(WideProducts, Arm):
+    """One kernel for all ARM variants: no instruction of the newer ones multiplies int16 with int8."""
+
+    name = "neon"
 
 
 def _widened(kernel: Kernel, weights: Pointer, at: Expr, columns: int) -> list[Expr]:

@@ -19,8 +19,11 @@ from tvm import ir, tirx
 Expr: TypeAlias = Any  # a tvm.tirx expression; scalars may be Python integers
 UNBOUNDED = 1 << 30  # declared length of a pointer parameter; TIR wants one, nothing checks it
 
-LOWERING = ir.transform.Sequential(
-    [tirx.transform.StmtSimplify(), tirx.transform.FlattenBuffer(), tirx.transform.LowerIntrin()]
+_FLATTEN = [tirx.transform.StmtSimplify(), tirx.transform.FlattenBuffer()]
+LOWERING = ir.transform.Sequential([*_FLATTEN, tirx.transform.LowerIntrin()])
+# Where addresses have 32 bits, an index of 64 would be computed in two registers.
+LOWERING_32 = ir.transform.Sequential(
+    [*_FLATTEN, tirx.transform.ForceNarrowIndexToInt32(), tirx.transform.LowerIntrin()]
 )
 
 
@@ -116,6 +119,16 @@ def select(condition: Expr, chosen: Expr, other: Expr) -> Expr:
 def bitwise_xor(left: Expr, right: Expr) -> Expr:
     """Return the exclusive or, lane by lane."""
     return tirx.bitwise_xor(left, right)
+
+
+def bitwise_and(left: Expr, right: Expr) -> Expr:
+    """Return the bits that are set in both, lane by lane."""
+    return tirx.bitwise_and(left, right)
+
+
+def bitwise_or(left: Expr, right: Expr) -> Expr:
+    """Return the bits that are set in either, lane by lane."""
+    return tirx.bitwise_or(left, right)
 
 
 def shift_right(value: Expr, bits: int) -> Expr:
@@ -295,4 +308,6 @@ def build_object(functions: dict[Any, Any], target: dict[str, object]) -> Any:
     for variable, function in functions.items():
         function = function.with_attr("target", described).with_attr("calling_conv", 0)
         module[variable] = function.with_attr("global_symbol", variable.name_hint)
-    return tvm.get_global_func("target.build.llvm")(LOWERING(module), described)
+    architecture = str(target["mtriple"]).partition("-")[0]
+    lowering = LOWERING if "64" in architecture else LOWERING_32
+    return tvm.get_global_func("target.build.llvm")(lowering(module), described)

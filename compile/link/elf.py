@@ -1,4 +1,4 @@
-"""What matters of a 64-bit little-endian ELF file: machine, libraries, symbols, page alignment. pyelftools reads it."""
+"""What matters of a little-endian ELF file: machine, libraries, symbols, page alignment. pyelftools reads it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from elftools.elf.elffile import ELFFile
     from elftools.elf.sections import Symbol
 
+HEADS = (b"\x7fELF\x01\x01", b"\x7fELF\x02\x01")  # of 32 and of 64 bits, little-endian
 FLAG_EXECUTE, FLAG_WRITE = 1, 2  # of a segment
 WRITABLE_CODE = FLAG_EXECUTE | FLAG_WRITE
 HIDDEN = ("STV_INTERNAL", "STV_HIDDEN")
@@ -79,8 +80,8 @@ def read_elf(data: bytes) -> ElfFile:
     from elftools.common.exceptions import ELFParseError
     from elftools.elf.elffile import ELFFile
 
-    if len(data) < 64 or data[:6] != b"\x7fELF\x02\x01":
-        raise UsageError("this is not a 64-bit little-endian ELF file; its first bytes are wrong.")
+    if len(data) < 64 or data[:6] not in HEADS:
+        raise UsageError("this is not a little-endian ELF file; its first bytes are wrong.")
     try:
         return _read(ELFFile(_BoundedReads(data)))
     except UsageError:

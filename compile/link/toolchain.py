@@ -39,8 +39,8 @@ DYNAMIC, STATIC = ("-pie", "-ldl", "-lpthread", "-lm"), ("-static",)  # forms of
 LINK_FLAGS = ("-Wl,--hash-style=both", "-Wl,--build-id=none", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack", "-s")
 
 
-def _compile_flags(folder: Path, triple: str) -> list[str]:
-    return ["-target", triple, *REPRODUCIBLE, f"-ffile-prefix-map={folder}=.", f"-I{RUNNER_SOURCES}"]
+def _compile_flags(folder: Path, target: Target, triple: str = "") -> list[str]:
+    return [*target.zig_target(triple), *REPRODUCIBLE, f"-ffile-prefix-map={folder}=.", f"-I{RUNNER_SOURCES}"]
 
 
 def model_sources() -> list[Path]:
@@ -148,10 +148,10 @@ def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any], p
         # The objects of the variants export their step function; the list keeps it private to model.so.
         (folder / "exports.map").write_text(f"{{ global: {'; '.join(exports)}; local: *; }};\n")
         link = [
-            "-target",
-            target.zig_triple,
+            *target.zig_target(),
             "-shared",
             "-nostdlib",
+            *target.zig_runtime,
             *LINK_FLAGS,
             "-Wl,--gc-sections",  # TVM puts the same two helpers into every object
             f"-Wl,-z,max-page-size={LARGEST_PAGE}",
@@ -164,7 +164,7 @@ def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any], p
 
 
 def _model_flags(folder: Path, target: Target) -> list[str]:
-    flags = [*_compile_flags(folder, target.zig_triple), "-ffreestanding", "-fno-builtin", "-fvisibility=hidden"]
+    flags = [*_compile_flags(folder, target), "-ffreestanding", "-fno-builtin", "-fvisibility=hidden"]
     return [*flags, "-fPIC", "-fno-stack-protector", "-I."]
 
 
@@ -192,7 +192,7 @@ def build_runner(target: Target) -> bytes:
 
 
 def _runner_flags(folder: Path, target: Target) -> list[str]:
-    flags = [*_compile_flags(folder, target.runner_triple or target.zig_triple), "-D_GNU_SOURCE"]
+    flags = [*_compile_flags(folder, target, target.runner_triple), "-D_GNU_SOURCE"]
     flags += ["-fstack-protector-strong", "-ffunction-sections", "-fdata-sections"]
     return flags if target.runner_triple else [*flags, "-fPIE"]
 

@@ -18,7 +18,11 @@ from repghost.processes import TOOL_LIMIT_S, run_limited
 
 EMULATOR_PACKAGES = ("qemu-user-static", "qemu-user")  # Debian 12 and Ubuntu before 25.04; Debian 13 and later
 TOOLS = Path("build/tools")
-INSTALL_HINT = f"apt install qemu-user {EMULATED.library_package} (Debian 12, Ubuntu: qemu-user-static)"
+
+
+def install_hint(emulation: Emulation = EMULATED) -> str:
+    """Return the command that installs an emulator and the C library of its architecture."""
+    return f"apt install qemu-user {emulation.library_package} (Debian 12, Ubuntu: qemu-user-static)"
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Emulator:
 
     def version(self) -> str:
         """Return qemu's own version line."""
-        advice = f"Install it again: {INSTALL_HINT}."
+        advice = "Install it again: apt install qemu-user."
         done = run_limited([str(self.program), "--version"], TOOL_LIMIT_S, name=str(self.program), advice=advice)
         return done.stdout.splitlines()[0] if done.stdout else "unknown"
 
@@ -82,17 +86,14 @@ def fetch_emulator(tools: Path = TOOLS, emulation: Emulation = EMULATED) -> Emul
     if found:
         return found
     program, library = emulation.programs[0], emulation.library_package
+    by_hand = f"Install it: {install_hint(emulation)}."
     kept = (*(f"usr/bin/{name}" for name in emulation.programs), emulation.sysroot)  # qemu's has 60 more programs
-    with package_source(f"no {program} was found. {_by_hand()}") as source:
+    with package_source(f"no {program} was found. {by_hand}") as source:
         if not any(source.keep(package, kept, tools) for package in EMULATOR_PACKAGES):
-            raise ToolMissingError(f"apt-get has none of the packages {', '.join(EMULATOR_PACKAGES)}. {_by_hand()}")
+            raise ToolMissingError(f"apt-get has none of the packages {', '.join(EMULATOR_PACKAGES)}. {by_hand}")
         if not source.keep(library, kept, tools):
-            raise ToolMissingError(f"apt-get has no package {library}. {_by_hand()}")
+            raise ToolMissingError(f"apt-get has no package {library}. {by_hand}")
     found = find_emulator(tools, emulation)
     if not found:
-        raise ToolMissingError(f"the packages were unpacked into {tools} but hold no {program}. {_by_hand()}")
+        raise ToolMissingError(f"the packages were unpacked into {tools} but hold no {program}. {by_hand}")
     return found
-
-
-def _by_hand() -> str:
-    return f"Install it: {INSTALL_HINT}."

@@ -60,6 +60,13 @@ AVX512VNNI = Feature(
     cpuinfo=("avx512_vnni", "avx512bw", "avx512vl"),
     reported=("avx512f", "avx512bw", "avx512_vnni"),
 )
+NEON = Feature(
+    "NEON",  # of 32-bit ARM, where cores before ARMv7 and some of ARMv7 lack it; every 64-bit core has it
+    bit=128,
+    asks_for={"HWCAP_NEON": (12,)},
+    cpuinfo=("neon",),
+    reported=("neon",),
+)
 RDM = Feature(
     "RDM",  # sqrdmlah; every core with sdot has it, and is asked for both
     mattr=("+rdm",),
@@ -100,6 +107,7 @@ FEATURES: tuple[Feature, ...] = (
     AVX512VNNI,
     Feature("AVX512BF16", reported=("avx512_bf16",)),
     Feature("AMXINT8", reported=("amx_int8",)),
+    NEON,
     Feature("ASIMD", reported=("asimd",)),
     RDM,
     DOTPROD,

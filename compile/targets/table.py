@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass, replace
 
-from compile.targets.features import AVX2, AVX512VNNI, AVXVNNI, DOTPROD, FULLFP16, I8MM, RDM, Feature
+from compile.targets.features import AVX2, AVX512VNNI, AVXVNNI, DOTPROD, FULLFP16, I8MM, NEON, RDM, Feature
 from repghost.errors import UsageError, unknown_value
 
 
@@ -27,6 +27,7 @@ class Emulation:
     qemu: str  # e.g. "aarch64": the program is qemu-aarch64, the libraries lie in usr/aarch64-linux-gnu
     debian: str  # Debian's name of the architecture, e.g. "arm64": the package is libc6-arm64-cross
     loader: str  # below the folder of the libraries
+    abi: str = "gnu"  # the last part of Debian's name of the machine
 
     @property
     def programs(self) -> tuple[str, ...]:
@@ -36,7 +37,7 @@ class Emulation:
     @property
     def sysroot(self) -> str:
         """The folder of the libraries, below the root of the system."""
-        return f"usr/{self.qemu}-linux-gnu"
+        return f"usr/{self.qemu}-linux-{self.abi}"
 
     @property
     def library_package(self) -> str:
@@ -64,6 +65,8 @@ class Target:
     variants: tuple[Variant, ...]  # from the plainest to the fastest; the last one whose needs are met is used
     mattr: tuple[str, ...] = ()  # for LLVM, of every variant, besides those of the features it requires
     effort: int = 3  # LLVM's optimization level
+    zig_cpu: str = ""  # for the C around the kernels; empty: the plainest of the triple
+    zig_runtime: tuple[str, ...] = ()  # for the linker of model.so: what C calls where the core has no instruction
     runner_triple: str = ""  # for the linker, of a static runner that loads model.so itself; empty: a dynamic one
     emulation: Emulation | None = None  # how its programs run on another machine; None: they do not
     counted: bool = False  # whether executed instructions are counted under its emulation (compile/bench/counter)
@@ -73,8 +76,18 @@ class Target:
     @property
     def oldest_glibc(self) -> tuple[int, ...]:
         """The oldest glibc the runner starts on, e.g. (2, 17); empty where it needs none."""
-        numbers = self.zig_triple.partition("gnu.")[2]
+        abi, _, numbers = self.zig_triple.rpartition("-")[2].partition(".")
+        numbers = numbers if abi.startswith("gnu") else ""
         return tuple(int(part) for part in numbers.split(".")) if numbers else ()
+
+    def zig_target(self, triple: str = "") -> list[str]:
+        """Return the words that tell zig's compiler what it compiles for.
+
+        Args:
+            triple: another one than that of model.so.
+        """
+        cpu = [f"-mcpu={self.zig_cpu}"] if self.zig_cpu else []
+        return ["-target", triple or self.zig_triple, *cpu]
 
     @property
     def runs_here(self) -> bool:
@@ -162,6 +175,18 @@ ANDROID = replace(
     board_target=ARM64.name,
 )
 
+ARMV7 = Target(
+    name="armv7",
+    triple="armv7a-linux-gnueabihf",
+    zig_triple="arm-linux-gnueabihf.2.17",
+    zig_cpu="arm1176jzf_s",  # that of the first Raspberry Pi, which has to get as far as being refused
+    zig_runtime=("-rtlib=compiler-rt",),  # 64-bit division
+    elf_machine=40,
+    variants=(Variant("neonv7", "generic", (NEON,), "cortex-a7"),),
+    effort=2,
+    emulation=Emulation("arm", "armhf", "lib/ld-linux-armhf.so.3", abi="gnueabihf"),
+)
+
 X86_64 = Target(
     name="x86-64",
     triple="x86_64-linux-gnu",
@@ -185,7 +210,7 @@ JETSON = Target(
     board_target=ARM64.name,
 )
 
-TARGETS = {target.name: target for target in (ARM64, ANDROID, X86_64, JETSON)}
+TARGETS = {target.name: target for target in (ARM64, ANDROID, ARMV7, X86_64, JETSON)}
 ALIASES = {"aarch64": "arm64", "x86_64": "x86-64", "amd64": "x86-64"}
 EMULATED = next(target.emulation for target in TARGETS.values() if target.emulation)  # the usual one
 COUNTED = next(target for target in TARGETS.values() if target.counted)

@@ -1,4 +1,4 @@
-"""Fetch what the tests use beside Python packages, without root: an emulator, an ssh server, a browser.
+"""Fetch what the tests use beside Python packages, without root: emulators, an ssh server, a browser.
 
     python -m tests.support.fetch
 
@@ -8,8 +8,10 @@ What cannot be had is named on stderr; the tests that need it are skipped.
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 from compile.machine.emulator import fetch_emulator
+from compile.targets.table import TARGETS
 from repghost.errors import ToolMissingError
 from tests.support.browser import fetch_browser
 from tests.support.ssh_server import fetch_ssh_server
@@ -17,7 +19,9 @@ from tests.support.ssh_server import fetch_ssh_server
 
 def main() -> None:
     """Fetch each of them, or say why it is not to be had."""
-    for fetch in (fetch_emulator, fetch_ssh_server, fetch_browser):
+    emulations = dict.fromkeys(target.emulation for target in TARGETS.values() if target.emulation)
+    emulators = [partial(fetch_emulator, emulation=emulation) for emulation in emulations]
+    for fetch in (*emulators, fetch_ssh_server, fetch_browser):
         try:
             fetch()
         except ToolMissingError as error:

@@ -23,6 +23,18 @@ uint32_t rg_cpu_features(void) {
   return features;
 }
 
+#elif defined(__arm__)
+
+enum { AUXILIARY_HWCAP = 16 }; /* AT_HWCAP of <elf.h> */
+#define HWCAP_NEON (1ul << 12)
+
+/* Weak, as above. Without a C library nobody says that there is NEON, and it is not used. */
+extern unsigned long getauxval(unsigned long type) __attribute__((weak));
+
+uint32_t rg_cpu_features(void) {
+  return getauxval && getauxval(AUXILIARY_HWCAP) & HWCAP_NEON ? RG_CPU_NEON : 0;
+}
+
 #elif defined(__x86_64__)
 
 struct registers { uint32_t a, b, c, d; };

@@ -10,6 +10,7 @@
 #define RG_CPU_AVX512VNNI 8u /* x86-64: everything LLVM may use for x86-64-v4, and vpdpbusd, vpdpwssd */
 #define RG_CPU_AVXVNNI 64u   /* x86-64: vpdpbusd, vpdpwssd of 128 and 256 bits */
 #define RG_CPU_FULLFP16 16u  /* arm64: half-precision arithmetic, scalar and vector */
+#define RG_CPU_NEON 128u     /* 32-bit ARM: what every 64-bit core has */
 #define RG_CPU_RDM 32u       /* arm64: sqrdmlah; every core with sdot has it, and is asked for both */
 
 uint32_t rg_cpu_features(void);

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import reduce
 from typing import TypeAlias
 
+from compile.intrin import InstructionSet
 from compile.ir import tir
 from compile.ir.tir import Expr, Kernel
 from repghost.graph.operators import Step
@@ -32,8 +33,8 @@ LARGEST_WHOLE_POWER = 8  # computed by products
 class FormulaWriter:
     """Writes the steps of formulas into a kernel; every value is a float32 vector of `lanes`."""
 
-    def __init__(self, kernel: Kernel, lanes: int) -> None:
-        self.kernel, self.lanes = kernel, lanes
+    def __init__(self, kernel: Kernel, isa: InstructionSet, lanes: int) -> None:
+        self.kernel, self.isa, self.lanes = kernel, isa, lanes
         self.dtype = tir.vector("float32", lanes)
 
     def write(self, steps: tuple[Step, ...], x: Expr) -> Expr:
@@ -71,7 +72,7 @@ class FormulaWriter:
     def exp(self, x: Expr) -> Expr:
         """Return e**x, limited to normal numbers: 2**n times a series on [-log(2) / 2, log(2) / 2]."""
         x = self.bind(self.clip(x, SMALLEST_EXPONENT, LARGEST_EXPONENT))
-        power = self.bind(self.call("roundeven", x * self.of(1 / math.log(2.0))))
+        power = self.bind(self.isa.round_float("roundeven", x * self.of(1 / math.log(2.0))))
         rest = self.bind(x - power * self.of(LOG2_HIGH) - power * self.of(LOG2_LOW))
         total = self.of(1.0 / math.factorial(EXP_TERMS))
         for term in range(EXP_TERMS - 1, -1, -1):
@@ -178,9 +179,9 @@ STEPS: dict[str, Callable[..., Expr]] = {
     "Softsign": lambda w, x: x / (w.of(1.0) + w.call("fabs", x)),
     "Log": FormulaWriter.log,
     "ThresholdedRelu": lambda w, x, alpha=1.0: tir.select(x > w.of(alpha), x, w.of(0.0)),
-    "Floor": lambda w, x: w.call("floor", x),
-    "Ceil": lambda w, x: w.call("ceil", x),
-    "Round": lambda w, x: w.call("roundeven", x),
+    "Floor": lambda w, x: w.isa.round_float("floor", x),
+    "Ceil": lambda w, x: w.isa.round_float("ceil", x),
+    "Round": lambda w, x: w.isa.round_float("roundeven", x),
     "Sign": FormulaWriter.sign,
     "Neg": lambda w, x: w.of(0.0) - x,
     "Abs": lambda w, x: w.call("fabs", x),

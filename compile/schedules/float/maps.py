@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from compile.intrin import InstructionSet
 from compile.ir import tir
 from compile.ir.float_program import FloatBinary, FloatFunction
 from compile.ir.memory_plan import AnyOperator
@@ -43,7 +44,7 @@ def schedule_float_map(operator: AnyOperator, context: Context) -> MaybeSchedule
                     kernel.bind(pointer.load(place.origin + row * place.pitch + along, phases.lanes), "x")
                     for pointer, place in zip(frame.tensors[:-1], places[:-1], strict=True)
                 ]
-                value = _apply(operator, values, kernel)
+                value = _apply(operator, values, kernel, context.isa)
                 kernel.store(frame.tensors[-1], target.origin + row * target.pitch + along, value)
         if isinstance(operator, FloatFunction) and target.pixel > y.channels:  # a formula of 0 may be infinite
             with kernel.loop(y.width, name="column") as column:
@@ -56,11 +57,11 @@ def schedule_float_map(operator: AnyOperator, context: Context) -> MaybeSchedule
     )
 
 
-def _apply(operator: FloatFunction | FloatBinary, values: list[Expr], kernel: Kernel) -> Expr:
+def _apply(operator: FloatFunction | FloatBinary, values: list[Expr], kernel: Kernel, isa: InstructionSet) -> Expr:
     if isinstance(operator, FloatBinary):
         return combine_floats(operator, *values)
     (x,) = values
-    writer = FormulaWriter(kernel, tir.split_dtype(tir.dtype_of(x))[1])
+    writer = FormulaWriter(kernel, isa, tir.split_dtype(tir.dtype_of(x))[1])
     value = writer.write(operator.steps, kernel.bind(tir.cast(x, "float32")))
     return tir.cast(value, operator.output.element)
 

@@ -209,7 +209,8 @@ class Int8GemmWriter:
         tile = GemmTile(self.tile.rows, panel.columns)
         partial = panel.exceeds(self.operator.output.channels)
         constants = panel.start + number * panel.bytes_each
-        if len(self.panels) == panel.count == 1 and self.isa.pixels_in_vector > 1:
+        alone = len(self.panels) == 1 and self.isa.pixels_in_vector > 1
+        if panel.count == 1 and (alone or self.isa.reloads_weights):
             constants = self.kernel.bind(constants + positions[0].column * self.zero, "constants")
         channel = panel.first + number * panel.columns
         lanes = panel.columns * self.isa.pixels_in_vector
