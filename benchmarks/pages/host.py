@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.shared.goals import FIRST_ANSWER, HOST_GOALS, SIZE
+from benchmarks.shared.goals import FIRST_ANSWER, SIZE, host_goal
 from compile.bench.compare_page import fastest_other, of_rounds
 from compile.bench.statistics import paired_ratio
 from compile.targets.precisions import FP32, INT8
+from compile.targets.table import find_target
 from repghost.goals import Outcome, evaluate
 from repghost.tables import make_table, markdown_lines
 
@@ -59,9 +60,9 @@ def host_rows(host: Mapping[str, Any]) -> list[HostRow]:
                 if other is None:
                     continue
                 ratio = paired_ratio(np.array(ours["rounds_ms"]), np.array(other["rounds_ms"]))
-                # With a plainer instruction set against runtimes that use all of them, nothing is judged.
+                # A plainer instruction set is judged by runtimes that are held to it, not by those that use all.
                 alike = ours["variant"] in {best[precision], *limited}
-                goal = HOST_GOALS.get((name, precision)) if alike else None
+                goal = host_goal(name, precision, ours["variant"]) if alike else None
                 outcome = None if goal is None else evaluate(goal, {"ratio": ratio})
                 rows.append(HostRow(name, run["threads"], ours, other, ratio, outcome))
     return rows
@@ -101,13 +102,26 @@ def _head(title: str, host: Mapping[str, Any]) -> list[str]:
         f"load {min(loads.values()):.2f} to {max(loads.values()):.2f}. Batch 1, {SIZE} px, random weights with real "
         "batch statistics.",
         "",
-        f"Every build runs in a process of its own; in each of {settings['rounds']} rounds every one has a turn of "
+        f"Every build runs in a process of its own; in each of {_rounds(host)} every one has a turn of "
         f"{settings['inferences']} timed inferences after {settings['warmup']} untimed ones. A ratio is our time "
         "divided by theirs in the same round, taking the fastest inference of each turn; the median of the rounds "
         "counts, with its 95 % interval. int8 is compared with the fastest other build of any precision, fp32 with the "
         f"fastest fp32. {_instruction_sets(first)}",
         *_busy(loads, machine["cores"]),
     ]
+
+
+def _rounds(host: Mapping[str, Any]) -> str:
+    """Return how many rounds the networks had, and by which rule they ended."""
+    counts = {len(run["results"][0]["rounds_ms"]) for network in host["networks"] for run in network["runs"]}
+    settings = host["networks"][0]["settings"]
+    text = " to ".join(str(count) for count in dict.fromkeys((min(counts), max(counts))))
+    if not settings.get("spread"):
+        return f"{text} rounds"
+    return (
+        f"{text} rounds (they end where the interval of our ratio to the fastest spans {100 * settings['spread']:g} % "
+        f"of it, or after {settings['rounds']})"
+    )
 
 
 def _goal_lines(found: Sequence[HostRow]) -> list[str]:
@@ -136,19 +150,24 @@ def _judged(outcome: Outcome | None) -> tuple[str, str]:
 
 
 def _instruction_sets(network: Mapping[str, Any]) -> str:
-    """Return which instruction sets the other runtimes used."""
-    limited = {it["variant"] for it in network["runs"][0]["results"] if not it["ours"]} - {""}
-    if not limited:
-        return (
-            "The other runtimes use every instruction set this machine has, so our build for the best one is judged; "
-            "those for plainer ones stand beside it."
+    """Return which instruction sets the runtimes used, and which of ours this machine lacks."""
+    others = [it for it in network["runs"][0]["results"] if not it["ours"]]
+    held = {it["variant"]: it["runtime"] for it in others if it["variant"]}
+    free = sorted({it["runtime"] for it in others} - set(held.values()))
+    text = ["The other runtimes use every instruction set this machine has, so our build for the best one is judged."]
+    if not held:
+        text.append("Those for plainer ones stand beside it.")
+    for variant, runtime in held.items():
+        text.append(
+            f"Builds whose name ends in {variant} were held to it by a switch of {runtime}, its quantizer told where "
+            f"8-bit products saturate; our build for {variant} is judged by these alone. {', '.join(free)} have no "
+            "such switch."
         )
-    return (
-        f"Other builds whose name ends in {' or '.join(sorted(limited))} were measured with patched libraries that use "
-        "no wider instruction set, and with quantizers that know that 8-bit products saturate then; the program no "
-        "longer does this. Our builds for that instruction set are compared with these, all others with runtimes that "
-        "use every instruction set this machine has."
-    )
+    machine = network["machine"]
+    for variant in find_target(machine["system"].split()[-1]).variants:
+        if not all(set(feature.reported) <= set(machine["flags"]) for feature in variant.requires):
+            text.append(f"Our {variant.name} was not measured: this machine has no such instructions.")
+    return " ".join(text)
 
 
 def _busy(loads: Mapping[str, float], cores: int) -> list[str]:

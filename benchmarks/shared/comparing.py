@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import platform
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.first_inference import measure_first_inference
 from benchmarks.shared.bundles import fresh_bundles, random_folder
 from benchmarks.shared.goals import SIZE
-from compile.bench.compare import Entry, Settings, run_bench
-from compile.bench.peers import PEERS
-from compile.bench.prepare_inputs import prepare
-from compile.bench.processes import link_packages
+from compile.bench.compare import Entry, Settings, plainer_sets, run_bench
+from compile.bench.peers import PEERS, Peer
+from compile.bench.peers.inputs import PeerInputs
+from compile.bench.prepare_inputs import Prepared, prepare
+from compile.bench.processes import convert, limited_inputs, link_packages
 from compile.bundle.host_model import load
 from compile.bundle.manifest import Bundle
+from compile.machine.debian_packages import move_unless_there
 from compile.machine.facts import cpu_flags, describe_machine
 from compile.storage.code_key import code_digest
 from compile.storage.measurements import Measurements
+from compile.storage.stage_cache import key_digest
 from compile.subject.request import Request
 from compile.subject.subject import RANDOM
 from compile.targets.precisions import FP32, INT8
 from compile.targets.table import HOST
-from repghost.errors import UsageError
+from repghost.errors import RepGhostError, UsageError
+from repghost.files import temporary_folder
 
 Say = Callable[[str], None]
 
@@ -53,34 +57,62 @@ def build_for_host(name: str, output: Path, store: Measurements, say: Say, **net
     return fresh_bundles(request, random_folder(name, SIZE), store, say)
 
 
-def compare_on_host(bundles: Sequence[Bundle], settings: Settings, store: Measurements, say: Say) -> dict[str, Any]:
-    """Return the result of `run_bench` for every instruction set of the bundles, and their first answers.
+def compare_on_host(entries: Sequence[Entry], settings: Settings, store: Measurements, say: Say) -> dict[str, Any]:
+    """Return the result of `run_bench` for builds of one network and every other runtime.
 
     Args:
-        bundles: of one network, for this machine.
+        entries: bundles for this machine, with their instruction sets.
         settings: how to compare.
         store: of earlier measurements; a run that was stopped goes on after the last whole one.
         say: is given one line per step.
     """
     key = {
-        "bundles": [bundle.digest for bundle in bundles],
+        "builds": [(entry.bundle.digest, entry.variant) for entry in entries],
         "core": describe_machine()["core"],
         "settings": {name: str(value) for name, value in asdict(settings).items()},
         "code": code_digest("compile.bench.compare", *(peer.module for peer in PEERS.values())),
     }
-    return dict(store.record("compared", key, lambda: _compare(bundles, settings, say)))
+
+    def compare() -> dict[str, Any]:
+        return run_bench(entries, tuple(PEERS.values()), prepare_peers(entries, settings, store, say), settings, say)
+
+    return dict(store.record("compared", key, compare))
 
 
-def _compare(bundles: Sequence[Bundle], settings: Settings, say: Say) -> dict[str, Any]:
-    flags = cpu_flags()
-    entries = [Entry(bundle, variant) for bundle in bundles for variant in usable_variants(bundle)]
-    with tempfile.TemporaryDirectory(prefix="repghost-host-") as name:
-        folder = Path(name)
-        link_packages(folder)
-        prepared = prepare(bundles[0], folder, None, flags)
-        result = run_bench(entries, tuple(PEERS.values()), prepared, settings, say)
-    first = {str(bundle.manifest["precision"]): measure_first_inference(bundle) for bundle in bundles}
-    return {**result, "first_answer": first}
+def prepare_peers(entries: Sequence[Entry], settings: Settings, store: Measurements, say: Say) -> Prepared:
+    """Return what other runtimes start from, the network converted for each of them; converted once.
+
+    Args:
+        entries: as `compare_on_host` takes them, as the other arguments.
+    """
+    bundle = entries[0].bundle
+    key = {
+        "bundle": bundle.digest,
+        "limits": plainer_sets(entries),
+        "python": str(settings.python),
+        "code": code_digest("compile.bench.prepare_inputs", *(peer.module for peer in PEERS.values())),
+    }
+    place = store.folder / f"peers-{key_digest(key)[:16]}"
+    if not place.is_dir():
+        with temporary_folder(place) as temporary:
+            folder = temporary / "peers"
+            link_packages(folder)
+            inputs = prepare(bundle, folder, None, cpu_flags()).inputs
+            for peer in PEERS.values():
+                limits = [limit for limit in peer.limits if limit.variant in plainer_sets(entries)]
+                for given in (inputs, *(limited_inputs(inputs, limit) for limit in limits)):
+                    _convert(peer, given, settings.python, say)
+            move_unless_there(folder, place)
+    return prepare(bundle, place, None, cpu_flags())
+
+
+def _convert(peer: Peer, inputs: PeerInputs, python: Path | None, say: Say) -> None:
+    """Convert a network for each form of a runtime; what fails is tried again, and said, where it is measured."""
+    for form in peer.forms:
+        if form.only in ("", platform.machine()):
+            say(f"converting for {peer.name} {form.name}")
+            with suppress(RepGhostError):
+                convert(peer, form, inputs, python)
 
 
 def usable_variants(bundle: Bundle) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,16 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.bench.peers import Form, Peer
+from compile.bench.peers import Form, Limit, Peer
 from compile.bench.prepare_inputs import Prepared, our_logits
-from compile.bench.processes import Contender, logits_of, start_ours, start_peer
-from compile.bench.statistics import Times, agreement, paired_ratio
+from compile.bench.processes import Contender, logits_of, peer_name, start_ours, start_peer
+from compile.bench.statistics import Times, agreement, is_narrow, paired_ratio
+from compile.bundle.host_model import load
 from compile.bundle.manifest import Bundle
 from compile.machine.facts import describe_machine
 from compile.storage import formats
 from repghost.errors import RepGhostError, ToolMissingError
 
 FORMAT, VERSION = formats.BENCH
+FEWEST_ROUNDS = 10  # before the spread of ratios is looked at
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Settings:
     """How to compare."""
 
     threads: tuple[int, ...] = (1,)
-    rounds: int = 30  # every contender has one turn in each
+    rounds: int = 30  # at most; every contender has one turn in each
+    spread: float = 0.0  # the rounds end when the interval of each ratio of ours is this narrow; 0: after the last
     inferences: int = 10  # timed in a turn
     warmup: int = 3  # not timed, at the start of a turn
     precisions: tuple[str, ...] = ()  # of the other runtimes; none means all
@@ -55,6 +58,7 @@ class Comparison:
         prepared: from `compile.bench.prepare_inputs.prepare`.
         settings: how to compare.
         logits: of each entry for the images, float32 [N, classes].
+        plainer: instruction sets of the entries that are not the best one of this machine.
     """
 
     entries: Sequence[Entry]
@@ -62,6 +66,7 @@ class Comparison:
     prepared: Prepared
     settings: Settings
     logits: Sequence[NDArray[np.float32]]
+    plainer: Sequence[str]
 
 
 @dataclass
@@ -88,7 +93,7 @@ def run_bench(
         ToolMissingError: when peers were asked for and none could be measured.
     """
     logits = [our_logits(entry.bundle, entry.variant, prepared.images) for entry in entries]
-    comparison = Comparison(entries, peers, prepared, settings, logits)
+    comparison = Comparison(entries, peers, prepared, settings, logits, plainer_sets(entries))
     machine = describe_machine()
     runs, absent = [], []
     for threads in settings.threads:
@@ -112,6 +117,7 @@ def run_bench(
         },
         "settings": {
             "rounds": settings.rounds,
+            "spread": settings.spread,
             "inferences": settings.inferences,
             "warmup": settings.warmup,
             "batch": 1,
@@ -121,6 +127,15 @@ def run_bench(
         "runs": runs,
         "absent": absent,
     }
+
+
+def plainer_sets(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """Return the instruction sets of the entries that are not the best one of this machine.
+
+    Runtimes that can be held to one of these are measured so, too.
+    """
+    named = (entry for entry in entries if entry.variant is not None)
+    return tuple(dict.fromkeys(str(it.variant) for it in named if it.variant != load(it.bundle.path).variant))
 
 
 def _run(
@@ -156,25 +171,36 @@ def _line_up(comparison: Comparison, threads: int, say: Callable[[str], None]) -
                     continue
                 if settings.precisions and form.precision not in settings.precisions:
                     continue
-                say(f"preparing {peer.name} {form.name}, {_threads(threads)}")
-                _add_peer(found, peer, form, comparison, threads)
+                for limit in (None, *(it for it in peer.limits if it.variant in comparison.plainer)):
+                    say(f"preparing {peer.name} {form.name}{f' {limit.variant}' if limit else ''}, {_threads(threads)}")
+                    _add_peer(found, peer, form, limit, comparison, threads)
         for peer in comparison.peers:
-            if peer.missing:
-                found.absent.append({"name": peer.name, "reason": peer.missing, "command": ""})
+            found.absent += left_out(peer, comparison.plainer)
         yield found
     finally:
         for contender in found.contenders:
             contender.close()
 
 
-def _add_peer(found: Field, peer: Peer, form: Form, comparison: Comparison, threads: int) -> None:
+def left_out(peer: Peer, plainer: Sequence[str]) -> list[dict[str, str]]:
+    """Return what a runtime cannot do, and to which instruction sets it cannot be held."""
+    able = {limit.variant for limit in peer.limits}
+    reasons = {peer.name: peer.missing} if peer.missing else {}
+    for variant in plainer:
+        if variant not in able:
+            reasons[f"{peer.name} {variant}"] = "it has no switch that holds it to an instruction set"
+    return [{"name": name, "reason": reason, "command": ""} for name, reason in reasons.items()]
+
+
+def _add_peer(found: Field, peer: Peer, form: Form, limit: Limit | None, comparison: Comparison, threads: int) -> None:
     """Start another runtime, or note why it cannot take part."""
-    name, settings, prepared = f"{peer.name} {form.name}", comparison.settings, comparison.prepared
+    settings, prepared = comparison.settings, comparison.prepared
+    name = peer_name(peer, form, limit)
     if getattr(prepared.inputs, form.needs) is None:
         found.absent.append({"name": name, "reason": prepared.why_absent(form.needs), "command": ""})
         return
     try:
-        contender = start_peer(peer, form, prepared.inputs, threads, settings.warmup, settings.python)
+        contender = start_peer(peer, form, prepared.inputs, threads, settings.warmup, settings.python, limit)
     except ToolMissingError as error:
         found.absent.append({"name": name, "reason": str(error), "command": peer.command(settings.python)})
     except RepGhostError as error:
@@ -186,7 +212,7 @@ def _add_peer(found: Field, peer: Peer, form: Form, comparison: Comparison, thre
 def measure_rounds(lined_up: Field, settings: Settings) -> list[Times]:
     """Give every contender one turn in each round; who begins changes from round to round.
 
-    A contender that fails is moved to the absent ones.
+    A contender that fails is moved to the absent ones. The rounds end early where `Settings.spread` says so.
     """
     times: dict[int, list[list[float]]] = {index: [] for index in range(len(lined_up.contenders))}
     failed: dict[int, str] = {}
@@ -203,6 +229,9 @@ def measure_rounds(lined_up: Field, settings: Settings) -> list[Times]:
                 continue
             if number >= 0:
                 times[index].append(turn)
+        done = {index: Times(np.array(turns)) for index, turns in times.items() if index not in failed}
+        if number + 1 >= FEWEST_ROUNDS and _are_settled(lined_up.contenders, done, settings.spread):
+            break
     for index, reason in failed.items():
         contender = lined_up.contenders[index]
         if contender.identity.ours:
@@ -212,6 +241,17 @@ def measure_rounds(lined_up: Field, settings: Settings) -> list[Times]:
     kept = [index for index in times if index not in failed]
     lined_up.contenders[:] = [lined_up.contenders[index] for index in kept]
     return [Times(np.array(times[index])) for index in kept]
+
+
+def _are_settled(contenders: Sequence[Contender], times: Mapping[int, Times], spread: float) -> bool:
+    """Return whether the ratio of each build of ours to the fastest other one is known within `spread`."""
+    rounds = {index: measured.of_rounds for index, measured in times.items()}
+    others = [index for index in rounds if not contenders[index].identity.ours]
+    if not spread or not others:
+        return False
+    fastest = min(others, key=lambda index: float(np.median(rounds[index])))
+    ours = [index for index in rounds if contenders[index].identity.ours]
+    return all(is_narrow(paired_ratio(rounds[index], rounds[fastest]), spread) for index in ours)
 
 
 def _results(comparison: Comparison, contenders: Sequence[Contender], times: Sequence[Times]) -> list[dict[str, Any]]:

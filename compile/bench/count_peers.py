@@ -5,9 +5,7 @@ What is counted is the call that runs the network, Python's part of it included:
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,14 +20,13 @@ from compile.bench.count import COUNTS, WHOLE, Counted, CountedCpu, count_stretc
 from compile.bench.counter_build import PLUGIN, InstructionCounter, start_counter
 from compile.bench.peers import Form, Peer
 from compile.bench.prepare_inputs import VNNI, Prepared, prepare
-from compile.bench.processes import PREPARATION_LIMIT, link_packages, peer_environment
+from compile.bench.processes import ask, convert, link_packages
 from compile.bench.statistics import agreement
 from compile.bundle.manifest import Bundle, check_bundle
 from compile.bundle.vectors import unpack_vectors
 from compile.cycles.stretch import read_stretches
 from compile.storage import formats
-from repghost.errors import RepGhostError, ToolMissingError, option
-from repghost.processes import run_limited
+from repghost.errors import RepGhostError, ToolMissingError
 
 IMAGES = 8  # whose predictions are compared; an emulated inference takes seconds
 FORMAT, VERSION = formats.PEER_COUNTS
@@ -118,8 +115,7 @@ def _count(
     if getattr(inputs, form.needs) is None:
         raise RepGhostError(prepared.why_absent(form.needs))
     settings, few = inputs.folder / "inputs.json", inputs.folder / "inputs-few.npy"
-    settings.write_text(inputs.to_json())
-    file = _convert(peer, form, settings, counter.python)
+    file = convert(peer, form, inputs, counter.python)
     np.save(few, inputs.load_inputs()[:IMAGES])
     settings.write_text(replace(inputs, inputs=few).to_json())
     version, counted = _run(peer, form, file, settings, counter)
@@ -136,18 +132,6 @@ def _count(
     }
 
 
-def _convert(peer: Peer, form: Form, settings: Path, python: Path | None) -> Path:
-    """Return the runtime's own file, converted in a process of this machine."""
-    command = [str(python or sys.executable), "-m", "compile.bench.peers.prepare", str(settings), peer.name, form.name]
-    environment = peer_environment(os.cpu_count() or 1, settings.parent / "packages")
-    said = _ask(command, environment, PREPARATION_LIMIT, f"converting for {peer.name}")
-    if "missing" in said:
-        raise ToolMissingError(f"the Python package {said['missing']!r} is not installed; {peer.command(python)}")
-    if "path" not in said:
-        raise RepGhostError(f"the converter failed: {said.get('failed', said)}")
-    return Path(str(said["path"]))
-
-
 def _run(peer: Peer, form: Form, file: Path, settings: Path, counter: PeerCounter) -> tuple[str, Counted]:
     """Return the runtime's version and what one inference executed; its logits lie beside `settings`."""
     folder = settings.parent
@@ -159,24 +143,9 @@ def _run(peer: Peer, form: Form, file: Path, settings: Path, counter: PeerCounte
     options = ["-plugin", f"{plugin_path},out={counts_path}"]
     command = counter.arm64.command(counter.instructions.emulator, counter.cpu.emulated, folder / "packages", options)
     command += ["-m", "compile.bench.peers.counted", str(settings), peer.name, form.name, str(file), str(logits)]
-    said = _ask(command, dict(os.environ), COUNT_LIMIT, f"{peer.name} on {counter.cpu.name}")
+    said = ask(command, dict(os.environ), COUNT_LIMIT, f"{peer.name} on {counter.cpu.name}")
     stretches = read_stretches(counts.read_text().splitlines() if counts.is_file() else [])
     if WHOLE not in stretches:
         raise RepGhostError(f"{peer.name} ran, but the emulator reported no count of it.")
     (counted,) = count_stretches([stretches[WHOLE]], counter.instructions, counter.cpu.name)
     return str(said["version"]), counted
-
-
-def _ask(command: list[str], environment: dict[str, str], limit: float, what: str) -> dict[str, Any]:
-    """Return the JSON object a process prints last."""
-    done = run_limited(
-        command, limit, name=what, advice=f"Count without it ({option('against')}).", environment=environment
-    )
-    try:
-        said = json.loads(done.stdout.strip().splitlines()[-1])
-    except (ValueError, IndexError):
-        words = done.stderr.strip().splitlines() or ["it said nothing"]
-        raise RepGhostError(f"{what} ended with code {done.returncode}: {words[-1][:300]}") from None
-    if not isinstance(said, dict):
-        raise RepGhostError(f"{what} said {str(said)[:100]!r}.")
-    return said

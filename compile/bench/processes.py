@@ -7,16 +7,18 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compile.bench.peers import Form, Peer
+from compile.bench.peers import Form, Limit, Peer
 from compile.bench.peers.inputs import PeerInputs
+from compile.bench.prepare_inputs import VNNI
 from compile.bundle.manifest import Bundle
 from compile.storage.stage_cache import ROOT
-from repghost.errors import RepGhostError, ToolMissingError
-from repghost.processes import END_LIMIT_S, end, kill
+from compile.targets.table import HOST, find_target
+from repghost.errors import RepGhostError, ToolMissingError, option
+from repghost.processes import END_LIMIT_S, end, kill, run_limited
 
 PREPARATION_LIMIT = 900  # seconds; quantizers take a minute
 TURN_LIMIT = 300  # seconds
@@ -166,8 +168,35 @@ def link_packages(folder: Path) -> Path:
     return place
 
 
+def peer_name(peer: Peer, form: Form, limit: Limit | None = None) -> str:
+    """Return what a runtime is called in a comparison, e.g. "openvino int8 avx2"."""
+    return " ".join((peer.name, form.name, *([limit.variant] if limit else [])))
+
+
+def limited_inputs(inputs: PeerInputs, limit: Limit) -> PeerInputs:
+    """Return what a runtime starts from that is held to an instruction set of this machine; the folder is made.
+
+    Files that quantizers write depend on whether 8-bit products saturate, so they lie in a folder of their own.
+
+    Args:
+        inputs: of the runtime without a limit.
+        limit: a row of the runtime.
+    """
+    flags = {flag for it in find_target(HOST).variant(limit.variant).requires for flag in it.cpuinfo}
+    folder = inputs.folder / limit.variant
+    if not folder.is_dir():
+        link_packages(folder)
+    return replace(inputs, folder=folder, saturates=not VNNI & flags)
+
+
 def start_peer(
-    peer: Peer, form: Form, inputs: PeerInputs, threads: int, warmup: int, python: Path | None = None
+    peer: Peer,
+    form: Form,
+    inputs: PeerInputs,
+    threads: int,
+    warmup: int,
+    python: Path | None = None,
+    limit: Limit | None = None,
 ) -> Contender:
     """Start another runtime; the logits it gives lie at `logits_of` afterwards.
 
@@ -178,14 +207,72 @@ def start_peer(
         threads: how many share one inference.
         warmup: inferences at the start of each turn that are not timed.
         python: the interpreter that has its packages; this one by default.
+        limit: the instruction set it is held to; none by default.
     """
-    identity = Identity(f"{peer.name} {form.name}", peer.name, form.precision, form.made_by)
+    held, variant = (f", held by {limit}", limit.variant) if limit else ("", "")
+    identity = Identity(peer_name(peer, form, limit), peer.name, form.precision, form.made_by + held, variant)
+    logits = logits_of(identity, inputs)
+    if limit:
+        inputs = limited_inputs(inputs, limit)
+        if inputs.saturates and form.needs == "qdq":
+            raise ContenderError(f"its 8-bit products saturate with {limit.variant}: our QDQ file is not made for that")
     settings = inputs.folder / "inputs.json"
     settings.write_text(inputs.to_json())
-    arguments = [str(settings), peer.name, form.name, str(threads), str(warmup), str(logits_of(identity, inputs))]
+    arguments = [str(settings), peer.name, form.name, str(threads), str(warmup), str(logits)]
     command = [str(python or sys.executable), "-m", "compile.bench.peers.worker", *arguments]
     log = inputs.folder / f"{peer.name}-{form.name}-{threads}.log"
-    return Contender(identity, command, peer_environment(threads, inputs.folder / "packages"), log)
+    environment = peer_environment(threads, inputs.folder / "packages") | dict(limit.switches if limit else ())
+    return Contender(identity, command, environment, log)
+
+
+def convert(peer: Peer, form: Form, inputs: PeerInputs, python: Path | None = None) -> Path:
+    """Return a runtime's own file of the network, converted where it is not there, in a process of this machine.
+
+    Args:
+        peer: a row of `compile.bench.peers.PEERS`.
+        form: one of its forms.
+        inputs: see `start_peer`; the file lies in their folder, or is one of theirs.
+        python: the interpreter that has its packages; this one by default.
+
+    Raises:
+        ToolMissingError: when a package it needs is not installed.
+        RepGhostError: when it fails in any other way.
+    """
+    settings = inputs.folder / "inputs.json"
+    settings.write_text(inputs.to_json())
+    command = [str(python or sys.executable), "-m", "compile.bench.peers.prepare", str(settings), peer.name, form.name]
+    environment = peer_environment(os.cpu_count() or 1, inputs.folder / "packages")
+    said = ask(command, environment, PREPARATION_LIMIT, f"converting for {peer.name}")
+    if "missing" in said:
+        raise ToolMissingError(f"the Python package {said['missing']!r} is not installed; {peer.command(python)}")
+    if "path" not in said:
+        raise RepGhostError(f"the converter failed: {said.get('failed', said)}")
+    return Path(str(said["path"]))
+
+
+def ask(command: list[str], environment: dict[str, str], limit: float, what: str) -> dict[str, Any]:
+    """Return the JSON object a process prints last.
+
+    Args:
+        command: the program and its arguments.
+        environment: its environment variables.
+        limit: seconds.
+        what: it does, for messages.
+
+    Raises:
+        RepGhostError: when it prints something else.
+    """
+    done = run_limited(
+        command, limit, name=what, advice=f"Compare without it ({option('against')}).", environment=environment
+    )
+    try:
+        said = json.loads(done.stdout.strip().splitlines()[-1])
+    except (ValueError, IndexError):
+        words = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise RepGhostError(f"{what} ended with code {done.returncode}: {words[-1][:300]}") from None
+    if not isinstance(said, dict):
+        raise RepGhostError(f"{what} said {str(said)[:100]!r}.")
+    return said
 
 
 def logits_of(identity: Identity, inputs: PeerInputs) -> Path:

@@ -48,6 +48,11 @@ def paired_ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> dict
     return {"median": float(np.median(ratios)), "low": float(ratios[low]), "high": float(ratios[high])}
 
 
+def is_narrow(ratio: dict[str, float], spread: float) -> bool:
+    """Return whether the interval of a `paired_ratio` is at most `spread` of its median wide."""
+    return ratio["high"] - ratio["low"] <= spread * ratio["median"]
+
+
 def median_interval(count: int) -> tuple[int, int]:
     """Return the positions in `count` sorted values that enclose the median with 95 % confidence.
 

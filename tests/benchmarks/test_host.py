@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,16 @@ from benchmarks.host import HOST_SECTION, NETWORKS_SECTION
 from benchmarks.pages.host import host_rows, render_host
 from benchmarks.pages.summary import FIGURE, SUMMARY, render_summary, write_performance
 from benchmarks.pool import POOL_SECTION, render_pool
+from benchmarks.shared import comparing
 from benchmarks.shared.documents import write_section
+from benchmarks.shared.goals import host_goal
+from compile.bench.compare import Entry, Settings
 from compile.bench.compare_page import fastest_other
+from compile.bench.peers import Form, Peer
+from compile.bench.peers.inputs import PeerInputs
 from compile.bundle.manifest import check_bundle
-from repghost.errors import UsageError
+from compile.storage.measurements import Measurements
+from repghost.errors import RepGhostError, UsageError
 from tests.support import ROOT
 
 
@@ -25,7 +32,7 @@ def result(name: str, precision: str, rounds: list[float], ours: bool = False) -
     median = float(np.median(rounds))
     times = {"min_ms": min(rounds), "median_ms": median, "p90_ms": max(rounds), "inferences": 9, "rounds_ms": rounds}
     agreement = {"pictures": 8, "with_ours": 8, "with_float": 7, "lowest_cosine": 0.99}
-    labels = {"variant": "avx2" if ours else "", "version": "", "made_by": "a test"}
+    labels = {"variant": "avx2" if ours else "", "version": "", "made_by": "a test", "runtime": name.split()[0]}
     return {"name": name, "precision": precision, "ours": ours, "agreement": agreement, **labels, **times}
 
 
@@ -37,7 +44,7 @@ def host_part() -> dict[str, Any]:
         result("openvino int8", "int8", [1.6, 1.6, 3.2]),
     ]
     run = {"threads": 1, "load_before": [0.5, 0, 0], "load_after": [0.7, 0, 0], "results": results}
-    machine = {"core": "a core", "cores": 2, "flags": ["avx2"], "system": "Linux", "clock": "unknown"}
+    machine = {"core": "a core", "cores": 2, "flags": ["avx2", "fma"], "system": "Linux 6 x86_64", "clock": "unknown"}
     settings = {"rounds": 3, "inferences": 3, "warmup": 1}
     return {"networks": [{"width": 0.5, "machine": machine, "settings": settings, "runs": [run], "absent": []}]}
 
@@ -59,8 +66,46 @@ def test_a_plainer_instruction_set_is_not_judged_against_runtimes_that_use_a_bet
         ("avx2", True),
         ("vnni", False),
     ]
+    assert "Those for plainer ones stand beside it." in render_host(host)
     results.append({**result("openvino int8 avx2", "int8", [2.0, 2.0, 4.0]), "variant": "avx2"})
     assert host_rows(host)[0].outcome is not None and host_rows(host)[0].other["variant"] == "avx2"
+    page = render_host(host)
+    assert "held to it by a switch of openvino" in page and "onnxruntime have no such switch" in page
+    assert "Our avxvnni was not measured: this machine has no such instructions." in page
+    assert "in each of 3 rounds every one" in page
+    host["networks"][0]["settings"]["spread"] = 0.03
+    assert "in each of 3 rounds (they end where the interval of our ratio to the fastest spans 3 % of it" in (
+        render_host(host)
+    )
+
+
+def test_an_instruction_set_may_have_a_limit_of_its_own() -> None:
+    goals = [host_goal("0.5x", "int8", variant) for variant in ("avxvnni", "vnni")]
+    assert [goal and goal.limit for goal in goals] == [0.5, 0.65]
+    assert host_goal("0.58x", "int8", "vnni") is None
+
+
+def test_networks_are_converted_once_for_every_runtime(
+    host_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converted: list[str] = []
+
+    def convert(peer: Peer, form: Form, inputs: PeerInputs, python: Path | None) -> Path:
+        converted.append(f"{peer.name} {form.name} {inputs.folder.name}")
+        if peer.name == "mnn":
+            raise RepGhostError("it fails")
+        return inputs.folder
+
+    monkeypatch.setattr(comparing, "convert", convert)
+    monkeypatch.setattr(comparing, "plainer_sets", lambda _: ("avx2",))
+    monkeypatch.setattr(comparing, "limited_inputs", lambda inputs, _: replace(inputs, folder=inputs.folder / "avx2"))
+    entries = [Entry(check_bundle(host_bundle))]
+    folders = [
+        comparing.prepare_peers(entries, Settings(), Measurements(tmp_path), print).inputs.folder for _ in range(2)
+    ]
+    assert folders[0] == folders[1] and (folders[0] / "inputs.npy").is_file()
+    assert {"onnxruntime qdq peers", "openvino int8 avx2", "mnn int8 peers", "litert int8 peers"} <= set(converted)
+    assert len(converted) == len(set(converted)) and "mnn int8 avx2" not in converted
 
 
 def test_the_first_answer_of_a_fresh_process_is_measured_and_shown(host_bundle: Path) -> None:

@@ -55,6 +55,23 @@ class Form:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """An instruction set that a runtime is held to by switches of its own."""
+
+    variant: str  # as `compile.targets.table` calls it
+    switches: tuple[tuple[str, str], ...]  # environment variables and their values
+
+    def __str__(self) -> str:
+        """Return the switches as a shell takes them."""
+        return " ".join(f"{name}={value}" for name, value in self.switches)
+
+
+def _openvino_limit(variant: str, name: str) -> Limit:
+    """Return OpenVINO's limit: one switch for its own kernels and one for oneDNN's, which have to agree."""
+    return Limit(variant, (("OV_CPU_MAX_ISA", name), ("ONEDNN_MAX_CPU_ISA", name)))
+
+
+@dataclass(frozen=True)
 class Peer:
     """A runtime that can be compared with."""
 
@@ -65,6 +82,9 @@ class Peer:
     forms: tuple[Form, ...]
     missing: str = ""  # what it cannot do, and why
     alone: bool = False  # whether its packages exclude TVM's and so need an environment of their own
+    # Most runtimes have none: ONNX Runtime 1.32, ncnn 20261020, MNN 3.6 and LiteRT 2.3 ask the processor alone, and
+    # read no environment variable that names an instruction set.
+    limits: tuple[Limit, ...] = ()
 
     def command(self, python: Path | None = None) -> str:
         """Return the command that installs it for the interpreter `python`, or for this one."""
@@ -77,6 +97,7 @@ class Peer:
 
 
 FLOAT = "exported from the fused network"
+QDQ = "our QDQ file"
 HALF = "aarch64"  # computes with halves
 PEERS: dict[str, Peer] = {
     peer.name: peer
@@ -89,7 +110,7 @@ PEERS: dict[str, Peer] = {
             (
                 Form("fp32", "fp32", FLOAT, "onnx"),
                 Form("int8", "int8", "ONNX Runtime's static quantizer, per channel", "onnx"),
-                Form("qdq", "int8", "our QDQ file", "qdq"),
+                Form("qdq", "int8", QDQ, "qdq"),
             ),
         ),
         Peer(
@@ -97,7 +118,12 @@ PEERS: dict[str, Peer] = {
             "compile.bench.peers.openvino",
             ("openvino", "nncf"),
             "openvino",
-            (Form("fp32", "fp32", FLOAT, "onnx"), Form("int8", "int8", "NNCF", "onnx")),
+            (
+                Form("fp32", "fp32", FLOAT, "onnx"),
+                Form("int8", "int8", "NNCF", "onnx"),
+                Form("qdq", "int8", QDQ, "qdq"),
+            ),
+            limits=(_openvino_limit("avx2", "AVX2"), _openvino_limit("avxvnni", "AVX2_VNNI")),
         ),
         Peer(
             "ncnn",

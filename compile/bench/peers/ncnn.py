@@ -60,6 +60,9 @@ def prepare(inputs: PeerInputs, form: str) -> Path:
     done = run_limited(command, TIME_LIMIT, name="pnnx", advice="Compare without ncnn.", folder=folder)
     if not path.exists():
         raise RuntimeError(f"pnnx wrote nothing: {done.stderr.strip()[-300:]}")
+    for made in folder.iterdir():
+        if made.stem != path.stem:
+            made.unlink()  # the network in four other forms
     return path
 
 

@@ -81,6 +81,7 @@ def _quantize(inputs: PeerInputs, path: Path) -> None:
         per_channel=True,
         reduce_range=inputs.saturates,
     )
+    ready.unlink()
 
 
 def open_session(path: Path, inputs: PeerInputs, form: str, threads: int) -> OrtSession:

@@ -40,7 +40,8 @@ def command(bundles: tuple[Path, ...], json_file: Path | None, ssh: SshOptions, 
 
     The first BUNDLE is compared with every other build: further bundles, further instruction sets, and the runtimes
     of --against, which come from the extra [peers]. All of them run in turns in one run. The other runtimes get the
-    float network and the QDQ file that the bundle was made from.
+    float network and the QDQ file that the bundle was made from. Beside a --variant that is not the best one of this
+    machine, runtimes that have a switch for that are held to it, too.
 
     With --on, each BUNDLE is copied to each board, proven there, measured by its own runner and removed again; the
     report of the run that built it then knows the latency. A board that fails does not disturb another.

@@ -14,22 +14,25 @@ import pytest
 from click.testing import CliRunner
 
 from compile.bench import processes
-from compile.bench.compare import Entry, Field, Settings, measure_rounds, run_bench
+from compile.bench.compare import FEWEST_ROUNDS, Entry, Field, Settings, left_out, measure_rounds, run_bench
 from compile.bench.compare_page import render_bench
-from compile.bench.peers import PEERS, parse_peers
+from compile.bench.peers import PEERS, Limit, parse_peers
 from compile.bench.peers.inputs import PeerInputs
 from compile.bench.prepare_inputs import Prepared, prepare
 from compile.bench.processes import (
     Contender,
     ContenderError,
     Identity,
+    limited_inputs,
     link_packages,
     logits_of,
     start_ours,
     start_peer,
 )
-from compile.bench.statistics import Times, agreement, median_interval, paired_ratio
+from compile.bench.statistics import Times, agreement, is_narrow, median_interval, paired_ratio
 from compile.bundle.manifest import check_bundle
+from compile.targets.features import AVX2, AVXVNNI
+from compile.targets.table import Variant, find_target
 from repghost.cli import cli
 from repghost.errors import IntegrityError, ToolMissingError, UsageError
 
@@ -92,6 +95,18 @@ def test_every_contender_has_one_turn_per_round_and_one_that_dies_is_left_out(tm
     assert [it.values.shape for it in times] == [(5, 2), (5, 2)]
     assert field.absent[0]["name"] == "b" and "ended with code" in field.absent[0]["reason"]
     assert paired_ratio(times[0].of_rounds, times[1].of_rounds)["median"] == 0.5
+    for it in field.contenders:
+        it.close()
+
+
+def test_rounds_end_where_the_ratio_to_the_fastest_is_known(tmp_path: Path) -> None:
+    ours = Identity("ours", "repghost", "int8", "a test", ours=True)
+    field = Field([Contender(ours, program(1), dict(os.environ), tmp_path / "ours"), contender(tmp_path, program(2))])
+    rounds = [
+        len(measure_rounds(field, Settings(rounds=12, inferences=1, spread=spread))[0].values) for spread in (0, 0.01)
+    ]
+    assert rounds == [12, FEWEST_ROUNDS]
+    assert not is_narrow({"median": 0.5, "low": 0.49, "high": 0.51}, 0.03)
     for it in field.contenders:
         it.close()
 
@@ -168,6 +183,29 @@ def test_peers_that_saturate_are_told_so(host_bundle: Path, tmp_path: Path, flag
     assert PeerInputs.from_json(inputs.to_json()) == inputs
 
 
+def test_a_runtime_is_held_by_its_switches_and_others_say_that_they_have_none(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[tuple[Identity, dict[str, str]]] = []
+    monkeypatch.setattr(
+        processes, "Contender", lambda identity, _command, given, _log: started.append((identity, given))
+    )
+    peer = replace(PEERS["openvino"], limits=(Limit("plain", (("MAX_ISA", "PLAIN"),)),))
+    (limit,) = peer.limits
+    machine = replace(find_target("x86-64"), variants=(Variant("plain", "", (AVX2,)), Variant("fast", "", (AVXVNNI,))))
+    monkeypatch.setattr(processes, "find_target", lambda _: machine)
+    start_peer(peer, peer.forms[1], prepared.inputs, 1, 0, limit=limit)
+    ((identity, environment),) = started
+    assert (identity.name, identity.variant, environment["MAX_ISA"]) == ("openvino int8 plain", "plain", "PLAIN")
+    assert identity.made_by == "NNCF, held by MAX_ISA=PLAIN"
+    held = PeerInputs.from_json((prepared.inputs.folder / "plain" / "inputs.json").read_text())
+    assert held.saturates and not limited_inputs(prepared.inputs, Limit("fast", ())).saturates
+    with pytest.raises(ContenderError, match="saturate with plain"):
+        start_peer(peer, next(form for form in peer.forms if form.needs == "qdq"), prepared.inputs, 1, 0, limit=limit)
+    assert left_out(peer, ("plain",)) == []
+    assert [it["name"] for it in left_out(PEERS["mnn"], ("plain",))] == ["mnn plain"]
+
+
 def test_the_table_of_peers() -> None:
     assert [peer.name for peer in parse_peers("mnn, onnxruntime")] == ["onnxruntime", "mnn"]
     assert parse_peers("all") == tuple(PEERS.values())
@@ -175,6 +213,7 @@ def test_the_table_of_peers() -> None:
         parse_peers("openvin")
     for peer in PEERS.values():
         assert len({form.name for form in peer.forms}) == len(peer.forms)
+        assert {limit.variant for limit in peer.limits} <= {variant.name for variant in find_target("x86-64").variants}
         assert peer.command(Path("/x/python")).startswith("/x/python -m pip install ")
 
 

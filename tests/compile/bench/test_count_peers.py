@@ -14,9 +14,9 @@ from compile.bench import arm64_python
 from compile.bench.arm64_python import Arm64Python, fetch_arm64_python, find_arm64_python
 from compile.bench.count import FIRST_STEP, WHOLE
 from compile.bench.count_page import render_peer_counts
-from compile.bench.count_peers import _ask
 from compile.bench.counter_build import COUNTER_SOURCES
 from compile.bench.peers import HALF, PEERS, counted
+from compile.bench.processes import ask
 from compile.machine import debian_packages as debian
 from compile.machine.emulator import Emulator
 from compile.summary.collect import collect
@@ -81,7 +81,7 @@ def test_page_shows_them_beside_ours_with_the_agreement_of_their_answers(tmp_pat
 )
 def test_a_process_that_fails_is_told_of(script: str, message: str) -> None:
     with pytest.raises(RepGhostError, match=re.escape(message)):
-        _ask(["sh", "-c", script], {"PATH": "/usr/bin:/bin"}, 1, "mnn")
+        ask(["sh", "-c", script], {"PATH": "/usr/bin:/bin"}, 1, "mnn")
 
 
 def test_python_for_arm64_is_run_by_the_emulator_with_nothing_of_this_machine(tmp_path: Path) -> None:
