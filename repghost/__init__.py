@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from compile.deploy.install import Deployment as Deployment
     from compile.deploy.inventory import Inventory as Inventory
     from compile.deploy.rollback import Rollback as Rollback
+    from compile.oci.layout import PackedImage as PackedImage
     from repghost.api.benchmarks.asked import Benchmark as Benchmark
     from repghost.api.benchmarks.bench import bench as bench
     from repghost.api.boards.advice import BoardAdvice as BoardAdvice
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from repghost.api.boards.submission import submit as submit
     from repghost.api.compiled import CompiledBundle as CompiledBundle
     from repghost.api.compiled import compile as compile
+    from repghost.api.containers import pack as pack
     from repghost.api.dataset import Dataset as Dataset
     from repghost.api.dataset import open_dataset as open_dataset
     from repghost.api.evaluation import compare as compare
@@ -102,6 +104,7 @@ _LAZY = {
     "LayerSettings": "calib.settings.config",
     "Lint": "repghost.api.linting",
     "Model": "repghost.api.models",
+    "PackedImage": "compile.oci.layout",
     "Preprocess": "repghost.data.images.preprocess",
     "QatModule": "repghost.api.training.module",
     "QuantConfig": "calib.settings.config",
@@ -137,6 +140,7 @@ _LAZY = {
     "load": "repghost.api.models",
     "load_model": "repghost.api.networks.creation",
     "open_dataset": "repghost.api.dataset",
+    "pack": "repghost.api.containers",
     "prepare_qat": "repghost.api.training.module",
     "quantize": "repghost.api.quantization",
     "read_checkpoint": "repghost.checkpoints.checkpoint",
@@ -173,6 +177,7 @@ __all__ = [
     "LayerSettings",
     "Lint",
     "Model",
+    "PackedImage",
     "Preprocess",
     "QatModule",
     "QuantConfig",
@@ -209,6 +214,7 @@ __all__ = [
     "load",
     "load_model",
     "open_dataset",
+    "pack",
     "prepare_qat",
     "quantize",
     "read_checkpoint",

@@ -41,6 +41,7 @@ COMMANDS: dict[str, str] = {
     "explain": "repghost.commands.bundles.explain:command",
     "verify": "repghost.commands.bundles.verify:command",
     "sign": "repghost.commands.bundles.sign:command",
+    "pack": "repghost.commands.bundles.pack:command",
     "deploy": "repghost.commands.boards.deploy:command",
     "status": "repghost.commands.boards.status:command",
     "rollback": "repghost.commands.boards.rollback:command",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
 
 from compile.link import toolchain
 from compile.link.promises import check_runner
@@ -50,7 +49,8 @@ def runner_key(target: Target) -> str:
     """Return a name made of everything the runner depends on: its sources, how they are compiled, and the compiler."""
     return key_digest(
         {
-            "target": asdict(target),
+            "target": target.zig_target(target.runner_triple),
+            "static": bool(target.runner_triple),
             "tools": versions("ziglang"),
             "code": code_digest("compile.link.toolchain"),
             "sources": files_digest(toolchain.runner_sources()),

@@ -35,12 +35,13 @@ def write_folder_atomically(path: Path, files: dict[str, bytes], check: Callable
 
     Args:
         path: the folder; its parent is created.
-        files: content by plain file name.
+        files: content by plain file name, or by path below the folder.
         check: is given the new folder before the old one goes; what it raises leaves the old one where it is.
     """
     path = Path(path)
     with temporary_folder(path) as new:
         for name in sorted(files):
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
             write_new_file(new / name, files[name], mode=0o755 if name in EXECUTABLE else 0o644)
         new.chmod(0o755)
         if check is not None:
