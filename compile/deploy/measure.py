@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from compile.bundle.manifest import Bundle, check_bundle
 from compile.deploy.copy import BUNDLES, RUNNER
 from compile.deploy.fit import check_fit
 from compile.deploy.install import place
+from compile.deploy.judge import judge_on_board
+from compile.deploy.judged_images import JudgedImages
 from compile.deploy.lock import lock_board
-from compile.deploy.probe import BoardFacts, probe
+from compile.deploy.probe import SLOWER_CLOCK, BoardFacts, probe
 from compile.deploy.ssh.connection import Connection
 from compile.deploy.verify_on_board import run_runner, verify_on_board
 from compile.storage.formats import BOARD_LATENCY
@@ -24,7 +26,6 @@ from repghost.terminal import escape
 FORMAT, VERSION = BOARD_LATENCY
 LIMIT_S = 1800.0  # of one measurement
 FIGURES = ("min_ms", "median_ms", "p90_ms")  # what the runner has to say
-SLOWER_CLOCK = 0.9  # of the clock before: below it the board throttled
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,13 @@ class BoardRun:
     seconds: int | None = None  # measure so long, whatever `runs` is, and keep the curve
     cores: str | None = None  # a list like "4-7": the cores to stay on
     limit_s: float = LIMIT_S
+    judged: Mapping[str, JudgedImages] = field(default_factory=dict)  # by the digest of the bundle that judges them
+
+    @property
+    def where(self) -> list[str]:
+        """The options of the runner that choose the instruction set and the cores."""
+        chosen = (("--variant", self.variant), ("--cores", self.cores))
+        return [word for option, value in chosen if value is not None for word in (option, value)]
 
 
 def measure_on_boards(
@@ -85,13 +93,15 @@ def _measured_or_not(
         "precision": manifest["precision"],
     }
     try:
-        latencies, facts = measure_on_board(bundle, connection, wanted)
+        measured = measure_on_board(bundle, connection, wanted, say)
     except RepGhostError as error:
         say(f"{board}: {bundle.path}: {error}")
         return {**entry, "measured": False, "reason": str(error), "exit_code": error.exit_code}
-    for latency in latencies:
+    for latency in measured["latencies"]:
         say(f"{board}: {bundle.path}: {latency_line(latency)}")
-    return {**entry, "measured": True, "latencies": latencies, "facts": facts.to_dict()}
+    if "accuracy" in measured:
+        say(f"{board}: {bundle.path}: {accuracy_line(measured['accuracy'])}")
+    return {**entry, "measured": True, **measured}
 
 
 def latency_line(latency: Mapping[str, Any]) -> str:
@@ -104,10 +114,26 @@ def latency_line(latency: Mapping[str, Any]) -> str:
     )
 
 
+def accuracy_line(accuracy: Mapping[str, Any]) -> str:
+    """Return an accuracy that was measured on a board as a line."""
+    equal = "" if accuracy["equal"] is None else f", all scores equal to the {accuracy['reference']} to the bit"
+    degrees = accuracy["after"]["temperature_c"]
+    return (
+        f"top-1 {accuracy['top1']:.2%} (95 %: {accuracy['low']:.2%} to {accuracy['high']:.2%}) of "
+        f"{accuracy['pictures']} pictures of {accuracy['data']}{equal}; one takes {accuracy['median_ms']:.3f} ms, p90 "
+        f"{accuracy['p90_ms']:.3f}, p99 {accuracy['p99_ms']:.3f} ({accuracy['variant']}"
+        + (f", {degrees:.1f} degrees" if isinstance(degrees, int | float) else "")
+        + (", THROTTLED)" if accuracy["throttled"] else ")")
+    )
+
+
 def measure_on_board(
-    bundle: Bundle, connection: Connection, wanted: BoardRun
-) -> tuple[list[dict[str, Any]], BoardFacts]:
+    bundle: Bundle, connection: Connection, wanted: BoardRun, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
     """Measure a bundle on one board; what was copied for it is removed again, what runs there is not touched.
+
+    Returns:
+        "latencies", "facts" of the board, and where images are judged "accuracy".
 
     Raises:
         RepGhostError: when the bundle does not fit or the board does not verify it.
@@ -121,19 +147,25 @@ def measure_on_board(
         folder = place(bundle, connection, before, token, lambda line: None)
         try:
             verify_on_board(connection, bundle, folder, before.digest_tool)
-            latencies = [_measure(connection, folder, wanted, threads) for threads in wanted.threads]
+            measured: dict[str, Any] = {
+                "latencies": [_measure(connection, folder, wanted, threads) for threads in wanted.threads],
+                "facts": before.to_dict(),
+            }
+            if bundle.digest in wanted.judged:
+                words = ["--threads", str(wanted.threads[0]), *wanted.where]
+                judged = wanted.judged[bundle.digest]
+                measured["accuracy"] = judge_on_board(connection, bundle, folder, judged, words, say)
         finally:
             if folder != f"{BUNDLES}/{bundle.digest}":
                 with suppress(DeviceUnreachableError):  # a board that is gone: the next deployment removes it
                     connection.run("discard", {"digest": bundle.digest, "token": token})
-    return latencies, before
+    return measured
 
 
 def _measure(connection: Connection, folder: str, wanted: BoardRun, threads: int) -> dict[str, Any]:
     before = probe(connection)
     arguments = ["--bench", "--runs", str(wanted.runs), "--warmup", str(wanted.warmup), "--threads", str(threads)]
-    for option, value in (("--variant", wanted.variant), ("--seconds", wanted.seconds), ("--cores", wanted.cores)):
-        arguments += [] if value is None else [option, str(value)]
+    arguments += [*wanted.where, *(["--seconds", str(wanted.seconds)] if wanted.seconds is not None else [])]
     result = run_runner(connection, folder, arguments, wanted.limit_s)
     after = probe(connection)
     where = connection.address.destination

@@ -39,6 +39,7 @@ ARM_PARTS = {
     "0xd4b": "Cortex-A78C",
     "0xd4d": "Cortex-A715",
 }
+SLOWER_CLOCK = 0.9  # of the clock before: below it the board throttled
 DIGEST_TOOLS = ("sha256sum", "shasum", "openssl")
 
 

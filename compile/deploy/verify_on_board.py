@@ -71,7 +71,7 @@ def _verify_engine(connection: Connection, folder: str, limit_s: float) -> Board
         values = {"folder": folder, "program": script, "seconds": int(limit_s)}
         reply = connection.run("engine", values, limit_s=limit_s + PATIENCE_S)
         if reply.status:
-            reason = _why(reply, limit_s)
+            reason = why(reply, limit_s)
             raise IntegrityError(f"{script} failed on {connection.address.destination}: {reason}")
     return BoardVerification(variant="TensorRT", pictures=0, tolerance=0.0)
 
@@ -86,7 +86,7 @@ def run_runner(connection: Connection, folder: str, arguments: list[str], limit_
     reply = connection.run("runner", values, limit_s=limit_s + PATIENCE_S)
     where = connection.address.destination
     if reply.status:
-        raise IntegrityError(f"{RUNNER} {' '.join(arguments)} failed on {where}: {_why(reply, limit_s)}")
+        raise IntegrityError(f"{RUNNER} {' '.join(arguments)} failed on {where}: {why(reply, limit_s)}")
     for line in reversed(reply.lines):
         try:
             value = parse_json(line, RUNNER)
@@ -97,7 +97,8 @@ def run_runner(connection: Connection, folder: str, arguments: list[str], limit_
     raise IntegrityError(f"{RUNNER} {' '.join(arguments)} on {where} printed no result, but {reply.output[:100]!r}.")
 
 
-def _why(reply: Reply, limit_s: float) -> str:
+def why(reply: Reply, limit_s: float) -> str:
+    """Return why a program of a bundle failed on the board, as the end of a sentence."""
     if reply.status == TIMED_OUT:
         return f"it did not end within {limit_s:g} s and was stopped."
     if reply.status > 128:

@@ -27,7 +27,7 @@ NETWORK_UNITS = ("library/entry.c", "library/prepare.c")  # those that rg_config
 RUNNER_UNITS = (
     "repghost_run.c", "bundle/bundle.c", "commands/classify.c", "images/image.c", "bundle/json.c",
     "commands/machine.c", "commands/measure.c", "inference/model.c", "images/orientation.c", "inference/pool.c",
-    "bundle/sha256.c", "bundle/text.c", "bundle/vectors.c", "commands/watch.c",
+    "bundle/sha256.c", "bundle/text.c", "bundle/vectors.c", "commands/stream.c", "commands/watch.c",
 )  # fmt: skip
 DECODER = "images/decode.c"  # with Wuffs in it, which takes longer to compile than all of the others
 PREPARED = ("HEIGHT", "WIDTH", "CHANNELS", "RESIZE_HEIGHT", "RESIZE_WIDTH")

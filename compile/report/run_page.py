@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from calib.settings.describe import describe_observers
+from compile.report.boards import JUDGED
 from repghost.sizes import sides_text
 from repghost.tables import make_table, markdown_lines
 
@@ -45,6 +46,7 @@ def render_report(report: Mapping[str, Any]) -> str:
         "## Latency",
         "",
         *[line for build in report["builds"] for line in _latency(build)],
+        *[line for build in report["builds"] for line in judged_lines(build)],
         "",
         "## Next",
         "",
@@ -168,6 +170,26 @@ def _latency_line(build: Mapping[str, Any], record: Mapping[str, Any]) -> str:
         f"{record['min_ms']:.3f} ms ({record['runs']} runs after {record['warmup']}, {threads}, variant "
         f"{record['variant']}, {record['core']}, clock {record['clock']}{throttled})"
     )
+
+
+def judged_lines(build: Mapping[str, Any]) -> list[str]:
+    """Return the accuracy that boards measured themselves."""
+    return [
+        f"- {build['folder']}, on {it['board']}: top-1 {_share(it)}, measured there on {it['pictures']} pictures of "
+        f"{it['data']}"
+        + (f", all scores equal to the {it['reference']} to the bit" if it["equal"] is not None else "")
+        + f"; one picture: median {it['median_ms']:.3f} ms, p90 {it['p90_ms']:.3f} ms, p99 {it['p99_ms']:.3f} ms, "
+        f"{_state(it['before'])} before and {_state(it['after'])} after{', THROTTLED' if it['throttled'] else ''}"
+        for it in build.get(JUDGED, [])
+    ]
+
+
+def _state(state: Mapping[str, Any]) -> str:
+    """Return a clock and a temperature, as far as the board says them."""
+    clock, degrees = state["clock_khz"], state["temperature_c"]
+    said = [f"{clock / 1e6:.2f} GHz"] if clock else []
+    said += [f"{degrees:.1f} degrees"] if degrees is not None else []
+    return ", ".join(said) or "clock not reported"
 
 
 def summary_lines(report: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@
 #include "commands/classify.h"
 #include "commands/machine.h"
 #include "commands/measure.h"
+#include "commands/stream.h"
 #include "inference/model.h"
 #include "bundle/text.h"
 #include "bundle/vectors.h"
@@ -28,13 +29,14 @@ static const char usage[] =
     "  --profile            measure each step; needs a profiling build (repghost bench --per-layer)\n"
     "  --classify           name what is on each PICTURE: JPEG, PNG, binary PPM or PGM, or raw bytes of the input\n"
     "  --watch DIR          classify the pictures that arrive in a folder until it is ended\n"
+    "  --stream             infer the pictures of standard input, raw bytes of the input one after the other\n"
     "options:\n"
     "  --bundle DIR         the bundle; default: the folder of this program\n"
     "  --variant NAME       use this instruction set instead of the best one\n"
     "  --threads N          1 to 64 threads; default 1\n"
     "  --vectors FILE       with --verify, --bench and --profile: other recorded pictures\n"
     "  --runs N             with --bench and --profile: measured inferences, 1 to 1000000; default 100\n"
-    "  --warmup N           with --bench and --profile: inferences before, 0 to 1000000; default 10\n"
+    "  --warmup N           with --bench, --profile and --stream: inferences before, 0 to 1000000; default 10\n"
     "  --seconds N          with --bench: measure so long instead, 1 to 3600, and print the curve\n"
     "  --cores LIST         stay on these cores, e.g. 4-7 or 0,2\n"
     "  --turns              with --bench: for each line of standard input, a count, measure so many inferences\n"
@@ -80,7 +82,8 @@ static void read_option(struct options *o, const char *name, const char *value) 
 }
 
 static int is_command(const char *name) {
-  static const char *const commands[] = {"--info", "--verify", "--bench", "--profile", "--classify", "--watch"};
+  static const char *const commands[] = {"--info", "--verify", "--bench", "--profile", "--classify", "--watch",
+                                         "--stream"};
   for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
     if (!strcmp(name, commands[i])) return 1;
   }
@@ -175,6 +178,11 @@ static int watch_folder(const struct options *o, const struct model *model) {
   return EXIT_DONE;
 }
 
+static int infer_stream(const struct options *o, const struct model *model) {
+  stream(model, o->warmup);
+  return EXIT_DONE;
+}
+
 static int information(const struct model *model, int files) {
   printf("{\"command\":\"info\",\"files\":%d,\"variant\":\"%s\",\"model\":%s}\n", files, model->variant(), model->info);
   return EXIT_DONE;
@@ -191,6 +199,7 @@ int main(int count, char **arguments) {
   else if (!strcmp(o.command, "--bench") || !strcmp(o.command, "--profile")) code = measure(&o, &model, vectors);
   else if (!strcmp(o.command, "--classify")) code = classify_all(&o, &model);
   else if (!strcmp(o.command, "--watch")) code = watch_folder(&o, &model);
+  else if (!strcmp(o.command, "--stream")) code = infer_stream(&o, &model);
   else code = information(&model, files);
   if (fflush(stdout) || ferror(stdout)) stop(EXIT_OTHER, "cannot write the result: %s", strerror(errno));
   return code;

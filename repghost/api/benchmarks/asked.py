@@ -66,6 +66,8 @@ class Wanted:
     cpu: str | None
     seconds: int | None
     cores: str | None
+    accuracy: Path | None
+    images: int | None
     ssh: Ssh
     say: Say
 

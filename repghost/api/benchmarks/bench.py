@@ -38,6 +38,8 @@ def bench(
     cpu: str | None = None,
     seconds: int | None = None,
     cores: str | None = None,
+    accuracy: str | os.PathLike[str] | None = None,
+    images: int | None = None,
     ssh_config: str | os.PathLike[str] | None = None,
     port: int | None = None,
     connect_limit: int = CONNECT_LIMIT_S,
@@ -65,6 +67,9 @@ def bench(
         cpu: with `count`: cortex-a53, cortex-a72, cortex-a76 (None) or max.
         seconds: with `on`: measure so long, and keep the curve.
         cores: with `on`: stay on these cores of the board, e.g. "4-7".
+        accuracy: with `on`: a set of labelled images, or a folder of classes, whose top-1 the board measures itself;
+            the scores of int8 are compared with the numpy reference to the bit.
+        images: with `accuracy`: how many, equally many of each class; None: all.
         ssh_config: see `repghost.deploy`, as the next two.
         port: of the board's ssh server.
         connect_limit: seconds to wait for a board.
@@ -93,6 +98,8 @@ def bench(
         cpu=cpu,
         seconds=seconds,
         cores=cores,
+        accuracy=as_path(accuracy),
+        images=images,
         ssh=Ssh(ssh_config, port, connect_limit),
         say=say,
     )
@@ -106,8 +113,14 @@ def _check(wanted: Wanted) -> None:
     Raises:
         UsageError: naming the argument and what it belongs to.
     """
+    if wanted.images is not None and (wanted.accuracy is None or wanted.images < 1):
+        raise UsageError(f"{option('images')} is at least 1 and belongs to {option('accuracy')}.")
     if wanted.on:
         return
+    if wanted.accuracy is not None:
+        raise UsageError(
+            f"{option('accuracy')} belongs to {option('on')}; on this machine: repghost validate BUNDLE --data DIR."
+        )
     if wanted.seconds is not None or wanted.cores is not None:
         raise UsageError(
             f"{option('seconds')} and {option('cores')} belong to {option('on')}; on this machine: repghost-run "

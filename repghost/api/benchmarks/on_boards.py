@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from compile.bundle.manifest import check_bundle
 from compile.deploy import measure
+from compile.deploy.judged_images import JudgedImages, judged_images
 from compile.report.add_board_latency import add_to_reports
 from repghost.api.benchmarks.asked import Benchmark, Wanted
+from repghost.api.bundles import Say
 from repghost.errors import UsageError, option
 
 
@@ -17,14 +20,25 @@ def on_boards(wanted: Wanted) -> Benchmark:
             "best."
         )
     runs, warmup = wanted.rounds * wanted.inferences, wanted.warmup * wanted.inferences
-    asked = measure.BoardRun(wanted.threads, runs, warmup, wanted.only_variant, wanted.seconds, wanted.cores)
     lines: list[str] = []
 
     def tell(line: str) -> None:
         lines.append(line)
         wanted.say(line)
 
+    judged = _judged(wanted, tell)
+    asked = measure.BoardRun(
+        wanted.threads, runs, warmup, wanted.only_variant, wanted.seconds, wanted.cores, judged=judged
+    )
     result = measure.measure_on_boards(wanted.paths, boards, asked, tell)
     for folder in add_to_reports(result):
         tell(f"written: {folder / 'report.md'}")
     return Benchmark(result, "\n".join(lines))
+
+
+def _judged(wanted: Wanted, say: Say) -> dict[str, JudgedImages]:
+    """Return the labelled images of each bundle by its digest, before any board is touched; none where not asked."""
+    if wanted.accuracy is None:
+        return {}
+    bundles = [check_bundle(path) for path in wanted.paths]
+    return {it.digest: judged_images(it, wanted.accuracy, wanted.images, say) for it in bundles}

@@ -33,6 +33,9 @@ from repghost.untrusted import parse_int
 @click.option("--cpu", help="With --count: cortex-a53, cortex-a72, cortex-a76 or max.  [default: cortex-a76]")
 @click.option("--seconds", type=click.IntRange(1, 3600), help="With --on: measure so long, and keep the curve.")
 @click.option("--cores", metavar="LIST", help="With --on: stay on these cores of the board, e.g. 4-7 or 0,2.")
+@click.option("--accuracy", metavar="DIR", type=click.Path(path_type=Path),
+              help="With --on: measure top-1 there, on a set of pictures or a folder of classes.")  # fmt: skip
+@click.option("--images", type=click.IntRange(1), help="With --accuracy: so many, balanced.  [default: all]")
 @click.option("--on", metavar="BOARD[,BOARD...]", help="Measure on these boards, as [user@]host, over ssh.")
 @ssh_options
 def command(bundles: tuple[Path, ...], json_file: Path | None, ssh: SshOptions, **options: Any) -> None:
@@ -44,7 +47,9 @@ def command(bundles: tuple[Path, ...], json_file: Path | None, ssh: SshOptions, 
     machine, runtimes that have a switch for that are held to it, too.
 
     With --on, each BUNDLE is copied to each board, proven there, measured by its own runner and removed again; the
-    report of the run that built it then knows the latency. A board that fails does not disturb another.
+    report of the run that built it then knows the latency. A board that fails does not disturb another. With
+    --accuracy the board classifies labelled pictures, too; they go there over the same ssh and leave nothing behind,
+    and the scores of int8 have to be those of the numpy reference to the bit.
 
     An arm64 bundle can be counted on any machine: --count gives the executed instructions of one inference under
     emulation, the same everywhere, and with --per-layer those of each layer. With --against it counts other runtimes
