@@ -47,14 +47,18 @@ class Deployment(Shown):
     accuracy: str
     replaced: str | None  # the digest that was current before
     address: BoardAddress
+    why: str = ""  # why this bundle of a run's folder; "" where it was given itself
 
     def __repr__(self) -> str:
-        return f"deployed: bundle {self.bundle.digest[:12]} to {self.address}; {self.proof}; {self.accuracy}"
+        chosen = f"; {self.bundle.path} because it is {self.why}" if self.why else ""
+        return f"deployed: bundle {self.bundle.digest[:12]} to {self.address}; {self.proof}; {self.accuracy}{chosen}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""
         return {
             "bundle_digest": self.bundle.digest,
+            "bundle": str(self.bundle.path),
+            "why": self.why,
             "replaced": self.replaced,
             "accuracy": self.accuracy,
             "proof": dict(vars(self.proof)),

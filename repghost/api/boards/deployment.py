@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from compile.bundle.manifest import ENGINE_TARGETS, bundle_target, check_bundle
@@ -11,6 +12,7 @@ from compile.bundle.signing import sign_bundle, verify_signature
 from compile.bundle.verification import Verification
 from compile.deploy import install
 from compile.deploy import rollback as older_version
+from compile.deploy.choose import choose_bundle
 from compile.deploy.gate import DROP_LIMIT_POINTS
 from compile.deploy.install import KEEP, Deployment, DeploySettings
 from compile.deploy.inventory import Inventory, take_inventory
@@ -81,8 +83,11 @@ def deploy(
 ) -> Deployment:
     """Copy a bundle to a board over ssh, let the board prove it, and make it the current version there.
 
+    Of the folder of a run the bundle is taken that suits the board: of those that fit and pass the accuracy gate the
+    fastest, by what is known of the network on that board, or by two seconds of measuring each there.
+
     Args:
-        bundle: its folder, or what `repghost.compile` returned.
+        bundle: its folder, the folder of a run, or what `repghost.compile` returned.
         board: [user@]host[:folder]; the folder is "repghost" in the account's home by default.
         accept_unmeasured: also without a passing accuracy record.
         max_drop: percentage points of top-1 that it may have lost.
@@ -104,7 +109,9 @@ def deploy(
     """
     settings = DeploySettings(accept_unmeasured, max_drop, keep, verify_limit, as_path(public_key), as_path(signature))
     connection = Ssh(ssh_config, port, connect_limit).connect(board)
-    return install.deploy(bundle_path(bundle), connection, settings, say)
+    chosen = choose_bundle(bundle_path(bundle), connection, settings, say)
+    deployed = install.deploy(chosen.path, connection, settings, say)
+    return replace(deployed, why=chosen.why) if chosen.why else deployed
 
 
 def sign(

@@ -32,6 +32,9 @@ def command(
 ) -> None:
     """Copy BUNDLE to a board over ssh, let the board prove it, and make it the current version there.
 
+    BUNDLE may be the folder of a run, e.g. build/NET: of its bundles that fit the board and pass the accuracy gate the
+    fastest is taken, as known for that board or measured there for two seconds each, and it is said why.
+
     FOLDER is 'repghost' in the home of the account by default; FOLDER/current is the bundle to use. It changes in one
     step, and only after the board itself has checked every file and replayed the recorded pictures.
 
