@@ -6,7 +6,7 @@ from compile.bundle.manifest import Bundle
 from compile.deploy.copy import RUNNER
 from compile.deploy.probe import BoardFacts
 from compile.link.elf import read_elf
-from compile.targets.table import TARGETS, Target
+from compile.targets.table import REFUSED, TARGETS, Target, static_target
 from repghost.errors import DeviceUnreachableError, IntegrityError, UsageError
 
 SPARE_BYTES = 1 << 20  # left free on the board, for the history and what the board itself writes
@@ -47,11 +47,8 @@ def check_fit(bundle: Bundle, facts: BoardFacts, where: str) -> str:
     if target is None:
         raise IntegrityError(f"{bundle.path} is for {bundle.target_name!r}; this program knows {', '.join(TARGETS)}.")
     if facts.target_name not in {target.name, target.board_target or target.name}:
-        raise UsageError(
-            f"{bundle.path} is for {target.name}, but {where} is {facts.machine} ({facts.system}). Build one for it: "
-            f"make compile TARGET={facts.target_name}"
-        )
-    if facts.bits not in (None, 64):
+        raise UsageError(_other_machine(bundle, target, facts, where))
+    if facts.bits not in (None, target.bits):
         raise UsageError(
             f"{where} has a 64-bit kernel but a {facts.bits}-bit system, which cannot start 64-bit programs. Install "
             "the 64-bit system of the board."
@@ -62,15 +59,31 @@ def check_fit(bundle: Bundle, facts: BoardFacts, where: str) -> str:
     if bundle.manifest["variants"]:
         variant = expected_variant(target, [str(name) for name in bundle.manifest["variants"]], facts) or ""
         if not variant:
+            lacking = [feature.name for feature in target.variants[0].requires if not feature.is_on(facts.features)]
             raise UsageError(
                 f"{where} ({facts.core or facts.machine}) has none of the instruction sets in {bundle.path}: "
-                f"{', '.join(map(str, bundle.manifest['variants']))}."
+                f"{', '.join(map(str, bundle.manifest['variants']))}. It lacks {', '.join(lacking)}."
             )
     check_room(bundle, facts, where)
     return variant
 
 
-STATIC_HINT = "On 64-bit ARM a bundle made with 'make compile TARGET=android' does: its runner needs no C library."
+def _other_machine(bundle: Bundle, target: Target, facts: BoardFacts, where: str) -> str:
+    """Say that a bundle is for another kind of machine, and which target is for this one."""
+    start = f"{bundle.path} is for {target.name}, but {where} is {facts.machine} ({facts.system})"
+    if facts.target_name not in TARGETS:
+        why = REFUSED.get(facts.machine, f"bundles are made for {', '.join(TARGETS)}")
+        return f"{start}, which nothing is built for: {why}."
+    build = f"Build one for it: make compile TARGET={facts.target_name}"
+    if facts.system_bits == 32 and target.bits == 64:
+        return f"{start} with a 32-bit system, which starts no 64-bit programs. {build}, or install its 64-bit system."
+    return f"{start}. {build}"
+
+
+def static_hint(name: str) -> str:
+    """Return which target has a runner that needs no C library, for boards of a row; empty where none has."""
+    found = static_target(name)
+    return f" A bundle of 'make compile TARGET={found.name}' has one that needs no C library." if found else ""
 
 
 def _check_libc(bundle: Bundle, facts: BoardFacts, where: str) -> None:
@@ -81,12 +94,12 @@ def _check_libc(bundle: Bundle, facts: BoardFacts, where: str) -> None:
         raise IntegrityError(f"{bundle.path}: {RUNNER}: {error}") from error
     if not elf.needed:
         return  # a static runner starts everywhere
-    needed = ".".join(str(part) for part in newest)
+    needed, hint = ".".join(str(part) for part in newest), static_hint(facts.target_name)
     if "musl" in facts.libc or (facts.glibc is not None and facts.glibc < newest):
-        raise UsageError(f"{where} has {facts.libc}, but {RUNNER} needs glibc {needed} or newer. {STATIC_HINT}")
+        raise UsageError(f"{where} has {facts.libc}, but {RUNNER} needs glibc {needed} or newer.{hint}")
     if facts.loaders is not None and elf.interpreter not in facts.loaders:
         raise UsageError(
-            f"{where} has no {elf.interpreter}, which starts {RUNNER}: it needs glibc {needed} or newer. {STATIC_HINT}"
+            f"{where} has no {elf.interpreter}, which starts {RUNNER}: it needs glibc {needed} or newer.{hint}"
         )
 
 

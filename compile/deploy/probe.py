@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compile.deploy.ssh.connection import Connection
-from compile.targets.table import ALIASES
+from compile.targets.table import ALIASES, TARGETS
 from repghost.errors import DeviceUnreachableError
 from repghost.terminal import escape
 from repghost.untrusted import parse_int
@@ -19,6 +19,13 @@ GLIBC = re.compile(r"(?:glibc|GLIBC|GNU libc)\D*([0-9]{1,4})\.([0-9]{1,4})")
 LIBC = re.compile(r"glibc|GNU libc|musl|uClibc|bionic", re.IGNORECASE)  # anything else is a message of the shell
 ARM_MAKER = "0x41"
 ARM_PARTS = {
+    "0xb76": "ARM1176",
+    "0xc05": "Cortex-A5",
+    "0xc07": "Cortex-A7",
+    "0xc08": "Cortex-A8",
+    "0xc09": "Cortex-A9",
+    "0xc0e": "Cortex-A17",
+    "0xc0f": "Cortex-A15",
     "0xd03": "Cortex-A53",
     "0xd04": "Cortex-A35",
     "0xd05": "Cortex-A55",
@@ -75,8 +82,17 @@ class BoardFacts:
 
     @property
     def target_name(self) -> str:
-        """The row of `compile.targets.table` for such a machine, or the machine itself."""
-        return ALIASES.get(self.machine, self.machine)
+        """The row of `compile.targets.table` for such a machine and its system, or the machine itself."""
+        name = ALIASES.get(self.machine, self.machine)
+        return (TARGETS[name].with_32_bits or name) if name in TARGETS and self.system_bits == 32 else name
+
+    @property
+    def system_bits(self) -> int | None:
+        """The bits of its programs: where it does not say, 32 if it only has files that start such ones."""
+        if self.bits is not None or not self.loaders:
+            return self.bits
+        names = {name for target in TARGETS.values() if target.bits == 32 for name in target.loaders}
+        return 32 if names.issuperset(path.rpartition("/")[2] for path in self.loaders) else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary without the long list of features, and without what says nothing later."""

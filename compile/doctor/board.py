@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from compile.bundle.signing import EXTRA, is_installed
+from compile.deploy.fit import expected_variant, static_hint
 from compile.deploy.probe import BoardFacts, probe
 from compile.deploy.ssh.connection import Connection
 from compile.doctor.findings import ABSENT, MISSING, OK, Finding
 from compile.targets.features import FEATURES
-from compile.targets.table import COUNTED, TARGETS
+from compile.targets.table import COUNTED, REFUSED, TARGETS
 from repghost.errors import DeviceUnreachableError, UsageError, install_command
 from repghost.processes import TOOL_LIMIT_S, TimeLimitError, run_limited
 
@@ -72,8 +73,7 @@ def board_findings(facts: BoardFacts) -> Iterator[Finding]:
     """Return what there is to say about a board."""
     yield _machine(facts)
     yield _libc(facts)
-    features = sorted(feature.name for feature in FEATURES if feature.is_on(facts.features))
-    yield Finding("instructions", OK, ", ".join(features) or "the plainest of its kind")
+    yield _instructions(facts)
     room = facts.free_kb
     if room is None:
         yield Finding("room", OK, "not reported")
@@ -94,22 +94,34 @@ def board_findings(facts: BoardFacts) -> Iterator[Finding]:
 
 
 def _machine(facts: BoardFacts) -> Finding:
-    known = facts.target_name in TARGETS and facts.bits in (None, 64) and facts.system.startswith("Linux")
+    target = TARGETS.get(facts.target_name)
     name = " ".join(word for word in (facts.board or facts.core, facts.machine, facts.system) if word)
-    if facts.bits not in (None, 64):
+    if target and facts.bits not in (None, target.bits):
         return Finding("machine", MISSING, f"{name}, {facts.bits}-bit system", "install the board's 64-bit system")
-    remedy = "" if known else f"bundles are made for Linux on {', '.join(TARGETS)}"
-    return Finding("machine", OK if known else MISSING, name, remedy)
+    if target is None or not facts.system.startswith("Linux"):
+        remedy = REFUSED.get(facts.machine, f"bundles are made for Linux on {', '.join(TARGETS)}")
+        return Finding("machine", MISSING, name, remedy)
+    system = f", 32-bit system: make compile TARGET={target.name}" if target.bits == 32 else ""
+    return Finding("machine", OK, name + system)
+
+
+def _instructions(facts: BoardFacts) -> Finding:
+    target = TARGETS.get(facts.target_name)
+    if target and not expected_variant(target, [variant.name for variant in target.variants], facts):
+        lacking = ", ".join(feature.name for feature in target.variants[0].requires)
+        return Finding("instructions", MISSING, f"no {lacking}", f"every bundle for {target.name} needs {lacking}")
+    features = sorted(feature.name for feature in FEATURES if feature.is_on(facts.features))
+    return Finding("instructions", OK, ", ".join(features) or "the plainest of its kind")
 
 
 def _libc(facts: BoardFacts) -> Finding:
     oldest = TARGETS.get(facts.target_name, COUNTED).oldest_glibc
     if "musl" in facts.libc or (facts.glibc is not None and facts.glibc < oldest):
         needed = ".".join(str(part) for part in oldest)
-        remedy = f"the runner of TARGET=arm64 needs glibc {needed} or newer, that of TARGET=android is static"
+        remedy = f"the usual runner needs glibc {needed} or newer.{static_hint(facts.target_name)}"
         return Finding("libc", ABSENT, facts.libc, remedy)
     if facts.loaders == ():
-        remedy = "a runner that needs none is in the bundles of TARGET=android, for 64-bit ARM"
+        remedy = f"a static runner needs none.{static_hint(facts.target_name)}"
         return Finding("libc", ABSENT, "none that programs could be started with", remedy)
     return Finding("libc", OK, facts.libc or "not reported")
 

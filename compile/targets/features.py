@@ -21,6 +21,7 @@ class Feature:
     # Macro of library/hwcaps.c -> numbers of the bits in it that have to be set: AT_HWCAP on ARM, cpuid on x86.
     asks_for: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
     cpuinfo: tuple[str, ...] = ()  # flags in /proc/cpuinfo that a board has to have, all of them
+    implied_by: tuple[str, ...] = ()  # flags in /proc/cpuinfo each of which says that it is there, too
     reported: tuple[str, ...] = ()  # flags in /proc/cpuinfo that reports name where the machine has them
 
     @property
@@ -30,7 +31,8 @@ class Feature:
 
     def is_on(self, flags: frozenset[str]) -> bool:
         """Tell whether a machine with these flags in /proc/cpuinfo has the feature; one that has no flag never is."""
-        return bool(self.cpuinfo) and flags.issuperset(self.cpuinfo)
+        stated = bool(self.cpuinfo) and flags.issuperset(self.cpuinfo)
+        return stated or not flags.isdisjoint(self.implied_by)
 
 
 AVX2 = Feature(
@@ -65,6 +67,7 @@ NEON = Feature(
     bit=128,
     asks_for={"HWCAP_NEON": (12,)},
     cpuinfo=("neon",),
+    implied_by=("asimd",),  # of a 64-bit kernel
     reported=("neon",),
 )
 RDM = Feature(

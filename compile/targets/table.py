@@ -63,6 +63,7 @@ class Target:
     zig_triple: str  # for the linker; its suffix is the oldest glibc the runner starts on
     elf_machine: int  # e_machine of the ELF header
     variants: tuple[Variant, ...]  # from the plainest to the fastest; the last one whose needs are met is used
+    bits: int = 64  # of its addresses
     mattr: tuple[str, ...] = ()  # for LLVM, of every variant, besides those of the features it requires
     effort: int = 3  # LLVM's optimization level
     zig_cpu: str = ""  # for the C around the kernels; empty: the plainest of the triple
@@ -72,6 +73,8 @@ class Target:
     counted: bool = False  # whether executed instructions are counted under its emulation (compile/bench/counter)
     container: Container | None = None  # None: no container image is made for it
     board_target: str = ""  # the row that a board's `uname -m` leads to, where it is not this one
+    with_32_bits: str = ""  # the row of a board that has this kernel and a system of 32 bits
+    loaders: tuple[str, ...] = ()  # the files that start programs of such a system, by which it is known
 
     @property
     def oldest_glibc(self) -> tuple[int, ...]:
@@ -161,6 +164,7 @@ ARM64 = Target(
     emulation=Emulation("aarch64", "arm64", "lib/ld-linux-aarch64.so.1"),
     counted=True,
     container=Container("arm64", "aarch64-linux-musl"),
+    with_32_bits="armv7",
 )
 
 # Android keeps a register for itself (x18) and has a C library of its own, bionic. model.so needs no library; the
@@ -182,9 +186,17 @@ ARMV7 = Target(
     zig_cpu="arm1176jzf_s",  # that of the first Raspberry Pi, which has to get as far as being refused
     zig_runtime=("-rtlib=compiler-rt",),  # 64-bit division
     elf_machine=40,
+    bits=32,
     variants=(Variant("neonv7", "generic", (NEON,), "cortex-a7"),),
     effort=2,
     emulation=Emulation("arm", "armhf", "lib/ld-linux-armhf.so.3", abi="gnueabihf"),
+    container=Container("arm", "arm-linux-musleabihf", "v7"),
+    loaders=("ld-linux-armhf.so.3", "ld-musl-armhf.so.1"),
+)
+
+# For boards without glibc, or with an older one.
+ARMV7_STATIC = replace(
+    ARMV7, name="armv7-static", runner_triple="arm-linux-musleabihf", container=None, board_target=ARMV7.name
 )
 
 X86_64 = Target(
@@ -210,8 +222,10 @@ JETSON = Target(
     board_target=ARM64.name,
 )
 
-TARGETS = {target.name: target for target in (ARM64, ANDROID, ARMV7, X86_64, JETSON)}
-ALIASES = {"aarch64": "arm64", "x86_64": "x86-64", "amd64": "x86-64"}
+TARGETS = {target.name: target for target in (ARM64, ANDROID, ARMV7, ARMV7_STATIC, X86_64, JETSON)}
+ALIASES = {"aarch64": "arm64", "armv7l": "armv7", "armv8l": "armv7", "x86_64": "x86-64", "amd64": "x86-64"}
+# What is told about machines that nothing is compiled for, by `uname -m`.
+REFUSED = {"armv6l": "32-bit ARM needs NEON, which ARMv6 lacks: the first Raspberry Pi and the first Pi Zero"}
 EMULATED = next(target.emulation for target in TARGETS.values() if target.emulation)  # the usual one
 COUNTED = next(target for target in TARGETS.values() if target.counted)
 HOST = "host"
@@ -223,6 +237,11 @@ def host_target() -> Target | None:
         return None
     machine = platform.machine().lower()
     return TARGETS.get(ALIASES.get(machine, machine))
+
+
+def static_target(name: str) -> Target | None:
+    """Return the row whose runner needs no C library on boards of another row, or None where there is none."""
+    return next((row for row in TARGETS.values() if row.runner_triple and row.board_target == name), None)
 
 
 def find_target(name: str) -> Target:

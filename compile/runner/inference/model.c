@@ -29,6 +29,13 @@ static void read_info(struct model *model) {
   model->classes = positive(json_member(info, "classes"));
 }
 
+/* What every core of a family lacks that none of its variants can run on. */
+#if defined(__arm__)
+#define RG_NEEDS ": it has no NEON, as those of the first Raspberry Pi and the first Pi Zero"
+#else
+#define RG_NEEDS ""
+#endif
+
 struct model load_model(const char *path, const char *variant, int threads) {
   struct model model = {0};
   const char *problem;
@@ -46,7 +53,7 @@ struct model load_model(const char *path, const char *variant, int threads) {
   if (steps) model.steps = steps(), *(void **)&model.run_step = symbol(library, "rg_run_step");
   int status = ((int (*)(const char *))symbol(library, "rg_select"))(variant);
   if (status == RG_UNKNOWN_VARIANT) stop(EXIT_USAGE, "no variant '%s'; this model describes itself as %s", variant, model.info);
-  if (status) stop(EXIT_UNSUPPORTED, "this core cannot run %s; the model is %s", variant ? variant : "any variant", model.info);
+  if (status) stop(EXIT_UNSUPPORTED, "this core cannot run %s" RG_NEEDS "; the model is %s", variant ? variant : "any variant", model.info);
   read_info(&model);
   size_t bytes = ((size_t(*)(void))symbol(library, "rg_workspace_bytes"))();
   if (posix_memalign(&model.workspace, RG_WORKSPACE_ALIGNMENT, bytes ? bytes : 1))

@@ -36,7 +36,7 @@ static inline int has_work(uint64_t ticket) { return next_piece(ticket) < (int)(
 static inline void relax(void) {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
-#elif defined(__aarch64__)
+#elif defined(__aarch64__) || defined(__arm__)
   __asm__ volatile("yield");
 #endif
 }

@@ -20,6 +20,21 @@ static inline void leave_default_mode(uint64_t before) {
   if (before) __asm__ volatile("msr fpcr, %0" ::"r"(before) : "memory");
 }
 
+#elif defined(__arm__)
+
+enum { RG_FPSCR_MODE = 0x07ffff00 }; /* beside these, flags of what has happened so far */
+
+static inline uint64_t enter_default_mode(void) {
+  uint32_t before;
+  __asm__ volatile("vmrs %0, fpscr" : "=r"(before));
+  if (before & RG_FPSCR_MODE) __asm__ volatile("vmsr fpscr, %0" ::"r"(before & ~(uint32_t)RG_FPSCR_MODE) : "memory");
+  return before;
+}
+
+static inline void leave_default_mode(uint64_t before) {
+  if (before & RG_FPSCR_MODE) __asm__ volatile("vmsr fpscr, %0" ::"r"((uint32_t)before) : "memory");
+}
+
 #elif defined(__x86_64__)
 
 enum { RG_MXCSR_FLAGS = 0x3f, RG_MXCSR_DEFAULT = 0x1f80 }; /* what has happened so far; all exceptions masked */

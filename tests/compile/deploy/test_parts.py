@@ -225,7 +225,10 @@ def test_other_digits_are_no_number() -> None:
 UNFIT: dict[str, tuple[dict[str, str], type[RepGhostError], str]] = {
     "x86-64": ({"machine": "x86_64"}, UsageError, "TARGET=x86-64"),
     "32-bit kernel": ({"machine": "armv7l"}, UsageError, "is armv7l"),
-    "32-bit system": ({"bits": "32"}, UsageError, "64-bit system"),
+    "32-bit system": ({"bits": "32"}, UsageError, "with a 32-bit system.*TARGET=armv7, or install its 64-bit system"),
+    "32-bit loaders": ({"bits": "", "loaders": "/lib/ld-linux-armhf.so.3"}, UsageError, "TARGET=armv7"),
+    "ARMv6": ({"machine": "armv6l"}, UsageError, "NEON, which ARMv6 lacks: the first Raspberry Pi"),
+    "another machine": ({"machine": "mips"}, UsageError, "is mips .* made for arm64"),
     "old glibc": ({"libc": "glibc 2.16"}, UsageError, "needs glibc 2.17"),
     "musl": ({"libc": "musl libc (aarch64)"}, UsageError, "needs glibc"),
     "no loader": ({"libc": "", "loaders": ""}, UsageError, "has no /lib/ld-linux-aarch64.so.1.*TARGET=android"),
@@ -252,6 +255,19 @@ def test_a_static_runner_fits_every_c_library(android_version: Bundle) -> None:
         assert check_fit(android_version, facts(libc=libc, loaders=""), "phone") == "dot"
     with pytest.raises(UsageError, match="is for android"):
         check_fit(android_version, facts(machine="x86_64"), "desktop")
+
+
+@pytest.mark.slow
+def test_a_32_bit_bundle_fits_a_32_bit_system_whatever_its_kernel(arm64_version: Bundle) -> None:
+    named = {**arm64_version.manifest, "target": {"name": "armv7"}, "variants": ["neonv7"]}
+    bundle = replace(arm64_version, manifest=named)
+    kernels = {"armv7l": "half thumb vfp neon", "armv8l": "", "aarch64": "fp asimd"}
+    for machine, features in kernels.items():
+        assert check_fit(bundle, facts(machine=machine, bits="32", features=features), "pi") == "neonv7"
+    with pytest.raises(UsageError, match=r"is for armv7, but pi is aarch64.*TARGET=arm64$"):
+        check_fit(bundle, facts(), "pi")
+    with pytest.raises(UsageError, match=r"none of the instruction sets .* neonv7. It lacks NEON"):
+        check_fit(bundle, facts(machine="armv7l", bits="32", features="half thumb vfpv3d16"), "tegra")
 
 
 @pytest.mark.slow
@@ -299,9 +315,13 @@ def test_a_reason_is_given_for_anything_ssh_says() -> None:
     [
         ({"governor": "performance"}, "ok", "performance"),
         ({}, "absent", "scaling_governor"),
-        ({"libc": "musl libc"}, "absent", "TARGET=android is static"),
-        ({"libc": "", "loaders": ""}, "absent", "TARGET=android, for 64-bit ARM"),
-        ({"bits": "32"}, "missing", "64-bit system"),
+        ({"libc": "musl libc"}, "absent", "TARGET=android' has one that needs no C library"),
+        ({"libc": "", "loaders": ""}, "absent", "TARGET=android' has one that needs no C library"),
+        ({"bits": "32"}, "ok", "32-bit system: make compile TARGET=armv7"),
+        ({"bits": "32", "machine": "x86_64"}, "missing", "64-bit system"),
+        ({"machine": "armv7l", "bits": "32", "libc": "musl libc"}, "absent", "TARGET=armv7-static' has one"),
+        ({"machine": "armv7l", "bits": "32", "features": "half thumb vfpv3"}, "missing", "armv7 needs NEON"),
+        ({"machine": "armv6l", "bits": "32"}, "missing", "the first Raspberry Pi"),
         ({"machine": "riscv64"}, "missing", "arm64"),
         ({"digest_tool": ""}, "absent", "coreutils"),
         ({"free_kb": "100"}, "absent", "free some space"),
