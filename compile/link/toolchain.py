@@ -25,9 +25,10 @@ RUNNER_SOURCES = Path(__file__).parent.parent / "runner"
 MODEL_UNITS = ("library/hwcaps.c", "library/memory.c", "library/resample.c")
 NETWORK_UNITS = ("library/entry.c", "library/prepare.c")  # those that rg_config.h ties to one network
 RUNNER_UNITS = (
-    "repghost_run.c", "bundle/bundle.c", "commands/classify.c", "images/image.c", "bundle/json.c",
+    "repghost_run.c", "bundle/bundle.c", "commands/camera.c", "commands/classify.c", "images/image.c", "bundle/json.c",
     "commands/machine.c", "commands/measure.c", "inference/model.c", "images/orientation.c", "inference/pool.c",
-    "bundle/sha256.c", "bundle/text.c", "bundle/vectors.c", "commands/stream.c", "commands/watch.c",
+    "bundle/sha256.c", "bundle/text.c", "bundle/vectors.c", "commands/stopping.c", "commands/stream.c",
+    "commands/watch.c",
 )  # fmt: skip
 DECODER = "images/decode.c"  # with Wuffs in it, which takes longer to compile than all of the others
 PREPARED = ("HEIGHT", "WIDTH", "CHANNELS", "RESIZE_HEIGHT", "RESIZE_WIDTH")

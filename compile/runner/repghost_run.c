@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "bundle/bundle.h"
+#include "commands/camera.h"
 #include "commands/classify.h"
 #include "commands/machine.h"
 #include "commands/measure.h"
@@ -30,6 +31,7 @@ static const char usage[] =
     "  --classify           name what is on each PICTURE: JPEG, PNG, binary PPM or PGM, or raw bytes of the input\n"
     "  --watch DIR          classify the pictures that arrive in a folder until it is ended\n"
     "  --stream             infer the pictures of standard input, raw bytes of the input one after the other\n"
+    "  --camera DEVICE      name what a camera sees, e.g. /dev/video0, until it is ended\n"
     "options:\n"
     "  --bundle DIR         the bundle; default: the folder of this program\n"
     "  --variant NAME       use this instruction set instead of the best one\n"
@@ -40,17 +42,20 @@ static const char usage[] =
     "  --seconds N          with --bench: measure so long instead, 1 to 3600, and print the curve\n"
     "  --cores LIST         stay on these cores, e.g. 4-7 or 0,2\n"
     "  --turns              with --bench: for each line of standard input, a count, measure so many inferences\n"
-    "  --top N              with --classify and --watch: how many classes to name; default 5\n"
-    "  --max-pixels N       with --classify and --watch: refuse larger pictures; default 16777216, which takes 400 MB of\n"
+    "  --top N              with pictures: how many classes to name; default 5\n"
+    "  --max-pixels N       with pictures: refuse larger ones; default 16777216, which takes 400 MB of\n"
     "                       memory at worst, up to 89478485\n"
-    "  --interval N         with --watch: milliseconds between two looks into the folder, 10 to 60000; default 500\n"
+    "  --interval N         with --watch: milliseconds between two looks into the folder, 10 to 60000; default 500;\n"
+    "                       with --camera: at least so many between two frames\n"
+    "  --frame WxH          with --camera: pixels of a frame to ask for; default 640x480\n"
     "  --existing           with --watch: also the pictures that are there already\n"
-    "  --count N            with --watch: end after so many pictures\n"
-    "exit codes: 0 done, 2 wrong usage, 4 this machine cannot run it, 6 a digest or a recorded picture did not match\n";
+    "  --count N            with --watch and --camera: end after so many pictures\n"
+    "exit codes: 0 done, 2 wrong usage, 4 this machine cannot run it, 5 a camera fails,\n"
+    "6 a digest or a recorded picture did not match\n";
 
 struct options {
-  const char *command, *bundle, *variant, *vectors, *cores, *folder;
-  int threads, runs, warmup, seconds, top, max_pixels, turns, interval_ms, existing, most;
+  const char *command, *bundle, *variant, *vectors, *cores, *source;
+  int threads, runs, warmup, seconds, top, max_pixels, turns, interval_ms, existing, most, width, height;
   char **pictures;
   int picture_count;
 };
@@ -64,6 +69,15 @@ static int whole_number(const char *option, const char *text, long low, long hig
   return (int)value;
 }
 
+static void read_frame(struct options *o, const char *text) {
+  char *end, width[8] = "";
+  size_t digits = strcspn(text, "x");
+  if (!text[digits] || digits >= sizeof width) stop(EXIT_USAGE, "--frame takes a size like 640x480, not '%s'", text);
+  memcpy(width, text, digits);
+  end = (char *)text + digits + 1;
+  o->width = whole_number("--frame", width, 1, 1 << 14), o->height = whole_number("--frame", end, 1, 1 << 14);
+}
+
 static void read_option(struct options *o, const char *name, const char *value) {
   if (!value) stop(EXIT_USAGE, "%s needs a value\n%s", name, usage);
   if (!strcmp(name, "--bundle")) o->bundle = value;
@@ -75,6 +89,7 @@ static void read_option(struct options *o, const char *name, const char *value) 
   else if (!strcmp(name, "--seconds")) o->seconds = whole_number(name, value, 1, 3600);
   else if (!strcmp(name, "--cores")) o->cores = value;
   else if (!strcmp(name, "--interval")) o->interval_ms = whole_number(name, value, 10, 60000);
+  else if (!strcmp(name, "--frame")) read_frame(o, value);
   else if (!strcmp(name, "--count")) o->most = whole_number(name, value, 1, 1 << 30);
   else if (!strcmp(name, "--max-pixels")) o->max_pixels = whole_number(name, value, 1, MOST_PIXELS);
   else if (!strcmp(name, "--top")) o->top = whole_number(name, value, 1, 1 << 20);
@@ -83,19 +98,22 @@ static void read_option(struct options *o, const char *name, const char *value) 
 
 static int is_command(const char *name) {
   static const char *const commands[] = {"--info", "--verify", "--bench", "--profile", "--classify", "--watch",
-                                         "--stream"};
+                                        "--camera", "--stream"};
   for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
     if (!strcmp(name, commands[i])) return 1;
   }
   return 0;
 }
 
+/* The commands that go on, and are told where pictures come from. */
+static int takes_source(const char *command) { return !strcmp(command, "--watch") || !strcmp(command, "--camera"); }
+
 static void choose_command(struct options *o, const char *name, const char *next) {
   if (o->command) stop(EXIT_USAGE, "%s and %s were given; one command at a time", o->command, name);
   o->command = name;
-  if (strcmp(name, "--watch")) return;
-  if (!next) stop(EXIT_USAGE, "--watch needs a folder");
-  o->folder = next;
+  if (!takes_source(name)) return;
+  if (!next) stop(EXIT_USAGE, "%s needs a %s", name, strcmp(name, "--watch") ? "device, e.g. /dev/video0" : "folder");
+  o->source = next;
 }
 
 /* Reads one option and returns how many words it took; `next` is null after the last one. */
@@ -108,12 +126,13 @@ static int take_option(struct options *o, const char *name, const char *next) {
   if (flag) return *flag = 1;
   if (!is_command(name)) return read_option(o, name, next), 2;
   choose_command(o, name, next);
-  return strcmp(name, "--watch") ? 1 : 2;
+  return takes_source(name) ? 2 : 1;
 }
 
 /* Options and pictures may stand in any order; what follows "--" is a picture whatever it looks like. */
 static struct options read_options(int count, char **arguments) {
-  struct options o = {.threads = 1, .runs = 100, .warmup = 10, .top = 5, .max_pixels = USUAL_PIXELS, .interval_ms = 500};
+  struct options o = {.threads = 1, .runs = 100, .warmup = 10, .top = 5, .max_pixels = USUAL_PIXELS};
+  o.width = 640, o.height = 480;
   o.pictures = allocate((size_t)count * sizeof *o.pictures);
   for (int i = 1, ended = 0; i < count;) {
     const char *word = arguments[i];
@@ -174,7 +193,13 @@ static int classify_all(const struct options *o, const struct model *model) {
 
 static int watch_folder(const struct options *o, const struct model *model) {
   struct classifier classifier = new_classifier(model, "watch", o->bundle, o->top, o->max_pixels);
-  watch(&classifier, &(struct watch){o->folder, o->interval_ms, o->existing, o->most});
+  watch(&classifier, &(struct watch){o->source, o->interval_ms ? o->interval_ms : 500, o->existing, o->most});
+  return EXIT_DONE;
+}
+
+static int read_camera(const struct options *o, const struct model *model) {
+  struct classifier classifier = new_classifier(model, "camera", o->bundle, o->top, o->max_pixels);
+  watch_camera(&classifier, &(struct camera_wish){o->source, o->width, o->height, o->interval_ms, o->most});
   return EXIT_DONE;
 }
 
@@ -200,6 +225,7 @@ int main(int count, char **arguments) {
   else if (!strcmp(o.command, "--classify")) code = classify_all(&o, &model);
   else if (!strcmp(o.command, "--watch")) code = watch_folder(&o, &model);
   else if (!strcmp(o.command, "--stream")) code = infer_stream(&o, &model);
+  else if (!strcmp(o.command, "--camera")) code = read_camera(&o, &model);
   else code = information(&model, files);
   if (fflush(stdout) || ferror(stdout)) stop(EXIT_OTHER, "cannot write the result: %s", strerror(errno));
   return code;

@@ -70,6 +70,12 @@ static void print_top(const struct classifier *c) {
   }
 }
 
+void print_result(const struct classifier *c, double prepare_ms, double infer_ms) {
+  printf(",\"variant\":\"%s\",\"prepare_ms\":%.4g,\"infer_ms\":%.4g,\"top\":[", c->model->variant(), prepare_ms, infer_ms);
+  print_top(c);
+  printf("]}\n");
+}
+
 const char *classify(const struct classifier *c, const char *path) {
   double start = milliseconds();
   const char *problem = load_picture(c->model, path, c->most_pixels, c->rgb);
@@ -79,9 +85,6 @@ const char *classify(const struct classifier *c, const char *path) {
   double done = milliseconds();
   printf("{\"command\":\"%s\",\"picture\":", c->command);
   print_string(path, strlen(path));
-  printf(",\"variant\":\"%s\",\"prepare_ms\":%.4g,\"infer_ms\":%.4g,\"top\":[", c->model->variant(), prepared - start,
-         done - prepared);
-  print_top(c);
-  printf("]}\n");
+  print_result(c, prepared - start, done - prepared);
   return NULL;
 }

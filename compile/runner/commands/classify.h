@@ -27,4 +27,7 @@ struct classifier new_classifier(const struct model *model, const char *command,
 /* Prints the best classes of a picture as one JSON object. Returns null, or a sentence when it cannot be read. */
 const char *classify(const struct classifier *classifier, const char *path);
 
+/* Ends the JSON object of a picture, whose scores are in `logits`, with the time it took and its best classes. */
+void print_result(const struct classifier *classifier, double prepare_ms, double infer_ms);
+
 #endif

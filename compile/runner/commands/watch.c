@@ -6,16 +6,15 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "bundle/bundle.h"
 #include "bundle/text.h"
+#include "commands/stopping.h"
 
 struct entry {
   char *name;
@@ -27,13 +26,6 @@ struct listing {
   struct entry *entries; /* sorted by name */
   size_t count, room;
 };
-
-static volatile sig_atomic_t ended;
-
-static void end(int signal_number) {
-  (void)signal_number;
-  ended = 1;
-}
 
 static int is_picture(const char *name) {
   static const char *const endings[] = {".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".rgb"};
@@ -99,7 +91,7 @@ static void take(const struct classifier *classifier, const char *folder, const 
 static int take_new(const struct classifier *classifier, const struct watch *wanted, const struct listing *before,
                     struct listing *now, int most) {
   int taken = 0;
-  for (size_t i = 0; i < now->count && !ended; i++) {
+  for (size_t i = 0; i < now->count && !stopped(); i++) {
     struct entry *entry = &now->entries[i];
     const struct entry *seen = same(before, entry);
     entry->done = seen && seen->done;
@@ -111,18 +103,15 @@ static int take_new(const struct classifier *classifier, const struct watch *wan
 }
 
 void watch(const struct classifier *classifier, const struct watch *wanted) {
-  struct sigaction action = {.sa_handler = end};
-  sigaction(SIGINT, &action, NULL);
-  sigaction(SIGTERM, &action, NULL);
+  stop_on_signals();
   struct listing before = list(wanted->folder);
   for (size_t i = 0; i < before.count; i++) before.entries[i].done = !wanted->existing;
   printf("{\"command\":\"watch\",\"folder\":");
   print_string(wanted->folder, strlen(wanted->folder));
   printf(",\"interval_ms\":%d,\"variant\":\"%s\"}\n", wanted->interval_ms, classifier->model->variant());
   fflush(stdout);
-  struct timespec interval = {wanted->interval_ms / 1000, wanted->interval_ms % 1000 * 1000000L};
-  for (int taken = 0; !ended && (!wanted->most || taken < wanted->most);) {
-    nanosleep(&interval, NULL);
+  for (int taken = 0; !stopped() && (!wanted->most || taken < wanted->most);) {
+    rest(wanted->interval_ms);
     struct listing now = list(wanted->folder);
     taken += take_new(classifier, wanted, &before, &now, wanted->most ? wanted->most - taken : 0);
     forget(&before);

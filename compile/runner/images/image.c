@@ -67,17 +67,21 @@ static const char *read_ppm(const struct file *file, int32_t most_pixels, struct
   return NULL;
 }
 
+const char *prepare_picture(const struct model *model, const struct rg_picture *picture, uint8_t *rgb) {
+  size_t bytes = model->prepare_bytes(picture);
+  void *scratch = NULL;
+  if (!bytes) return "it is too long and thin to be resized, or the network does not say how; crop it first";
+  if (posix_memalign(&scratch, RG_WORKSPACE_ALIGNMENT, bytes)) return "there is not enough memory to resize it";
+  int status = model->prepare(picture, rgb, scratch);
+  free(scratch);
+  return status ? "it cannot be resized" : NULL;
+}
+
 static const char *prepare(const struct model *model, const struct pixels *pixels, uint8_t *rgb) {
   struct rg_picture picture = {
       .pixels = pixels->rgb, .width = pixels->width, .height = pixels->height, .order = RG_RGB};
   picture.stride = (ptrdiff_t)pixels->width * 3;
-  size_t bytes = model->prepare_bytes(&picture);
-  void *scratch = NULL;
-  if (!bytes) return "it is too long and thin to be resized, or the network does not say how; crop it first";
-  if (posix_memalign(&scratch, RG_WORKSPACE_ALIGNMENT, bytes)) return "there is not enough memory to resize it";
-  int status = model->prepare(&picture, rgb, scratch);
-  free(scratch);
-  return status ? "it cannot be resized" : NULL;
+  return prepare_picture(model, &picture, rgb);
 }
 
 static const char *to_network(const struct model *model, const struct file *file, const char *path,

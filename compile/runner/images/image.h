@@ -6,6 +6,9 @@
 
 #include "inference/model.h"
 
+/* Resizes and crops a picture in memory. Returns null, or what is wrong with it. */
+const char *prepare_picture(const struct model *model, const struct rg_picture *picture, uint8_t *rgb);
+
 /* Reads a JPEG, PNG or binary PPM or PGM file (P6, P5, 8 bits a channel) of at most `most_pixels` and prepares it as in
  * training, or takes the raw bytes of a picture that is prepared already. `rgb` is uint8 [height][width][channels] of the network.
  * Returns null, or a sentence that names the file and what is wrong with it; it lasts until the next call. */
