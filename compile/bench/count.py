@@ -6,7 +6,7 @@ The cycles that stand beside them are modelled from the executed blocks, see `co
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,19 @@ def run_counted(bundle: Bundle, counter: InstructionCounter, cpu: CountedCpu, va
         UnsupportedVariantError: when the core lacks the instruction set.
         RepGhostError: when the emulator or the program failed.
     """
+    said, stretches = run_guest(bundle, counter, cpu, variant)
+    code = None if _has_one_code(bundle) else cpu.name
+    return _read_counts(said, stretches, counter, code)
+
+
+def run_guest(
+    bundle: Bundle, counter: InstructionCounter, cpu: CountedCpu, variant: str | None, *more: str
+) -> tuple[dict[str, Any], dict[int, Stretch]]:
+    """Return what the guest program said of a model, and what it executed by mark; arguments as for `run_counted`.
+
+    Args:
+        more: further arguments of the program.
+    """
     if variant is not None and variant not in bundle.manifest["variants"]:
         raise unknown_value(f"variant of {bundle.path}", variant, bundle.manifest["variants"])
     with tempfile.TemporaryDirectory(prefix="repghost-count-") as name:
@@ -168,18 +181,11 @@ def run_counted(bundle: Bundle, counter: InstructionCounter, cpu: CountedCpu, va
             (folder / file).write_bytes(content)
             (folder / file).chmod(0o755)
         plugin = ["-plugin", f"./{PLUGIN},out={COUNTS}"]  # a relative path: QEMU would end one at its first comma
-        command = [
-            *counter.emulator.command(cpu.emulated),
-            *plugin,
-            f"./{GUEST}",
-            "./model.so",
-            "./vectors.bin",
-            variant or "",
-        ]
+        guest = [f"./{GUEST}", "./model.so", "./vectors.bin", variant or "", *more]
+        command = [*counter.emulator.command(cpu.emulated), *plugin, *guest]
         said = run_program(command, "the counted program", cpu.name, folder=folder)
         lines = (folder / COUNTS).read_text().splitlines() if (folder / COUNTS).is_file() else []
-    code = None if _has_one_code(bundle) else cpu.name
-    return _read_counts(said, read_stretches(lines), counter, code)
+    return said, read_stretches(lines)
 
 
 def _has_one_code(bundle: Bundle) -> bool:
@@ -192,14 +198,23 @@ def _read_counts(
     said: dict[str, Any], stretches: dict[int, Stretch], counter: InstructionCounter, code: str | None
 ) -> CountRun:
     wanted = [WHOLE, *range(FIRST_STEP, FIRST_STEP + int(said["steps"]))]
+    require_marks(wanted, stretches)
+    whole, *steps = count_stretches([stretches[number] for number in wanted], counter, code)
+    return CountRun(str(said["variant"]), int(said["workspace_bytes"]), whole, tuple(steps))
+
+
+def require_marks(wanted: Sequence[int], stretches: Mapping[int, Stretch]) -> None:
+    """Refuse an emulator that did not report every mark of the program.
+
+    Raises:
+        ToolMissingError: when one is absent.
+    """
     absent = [number for number in wanted if number not in stretches]
     if absent:
         raise ToolMissingError(
             f"the emulator ran the program but reported nothing for {len(absent)} of its marks; its plugins do not "
             "report system calls. Try another version of qemu-user."
         )
-    whole, *steps = count_stretches([stretches[number] for number in wanted], counter, code)
-    return CountRun(str(said["variant"]), int(said["workspace_bytes"]), whole, tuple(steps))
 
 
 def count_stretches(stretches: list[Stretch], counter: InstructionCounter, code: str | None) -> list[Counted]:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from compile.bench import count, profile
 from compile.bench.count import CPUS, Counted, CountRequest, CountRun, count_bundle, count_result, find_cpu, run_counted
 from compile.bench.count_page import render_count
+from compile.bench.count_threads import SharedCount, count_threads
 from compile.bench.counter_build import (
     COUNTER_SOURCES,
     InstructionCounter,
@@ -217,6 +218,21 @@ def test_the_steps_add_up(arm64_bundle: Path, counter: InstructionCounter, tmp_p
     # The loop over the steps is not in them, and each call of one checks its arguments.
     assert sum(step.total for step in run.steps) == pytest.approx(run.whole.total, abs=400)
     assert run.steps[0].total > run.steps[1].total / 10
+
+
+def test_the_longest_way_takes_the_largest_piece_of_every_step() -> None:
+    shared = SharedCount(3, "dot", ((5, 7, 6), (4, 1)), alone=2)
+    assert (shared.total, shared.longest, shared.by_thread) == (25, 2 + 7 + 4, (11, 8, 6))
+
+
+@pytest.mark.slow
+def test_threads_share_all_instructions_of_an_inference(arm64_bundle: Path, counter: InstructionCounter) -> None:
+    bundle, cpu = check_bundle(arm64_bundle), CPUS["cortex-a76"]
+    whole, (one, two) = run_counted(bundle, counter, cpu), (count_threads(bundle, counter, cpu, it) for it in (1, 2))
+    assert (one.steps, one.alone) == ((), one.total) and one.total == pytest.approx(whole.whole.total, abs=100)
+    assert two == count_threads(bundle, counter, cpu, 2) and two.steps and all(len(step) == 2 for step in two.steps)
+    assert one.total < two.total < 2 * one.total  # a network this small is mostly calls
+    assert two.total / 2 <= two.longest < two.total == sum(two.by_thread)
 
 
 def test_more_steps_than_layers_are_refused(arm64_bundle: Path, counter: InstructionCounter) -> None:
