@@ -16,6 +16,7 @@ from compile.deploy.install import DeploySettings
 from compile.deploy.measure import BoardRun, core, latency_line, measure_on_board
 from compile.deploy.probe import BoardFacts, probe
 from compile.deploy.ssh.connection import Connection
+from compile.targets.table import COUNTED, TARGETS
 from repghost.errors import AccuracyGateError, RepGhostError, UsageError
 
 SECONDS = 2  # of each measured candidate
@@ -104,7 +105,7 @@ def _by_model(bundles: Sequence[Bundle], facts: BoardFacts) -> Choice | None:
     """Return the fastest by what is known of the network on the board; None where ranges overlap or it is not known."""
     board = board_of(core(facts))
     size = bundles[0].size
-    if board is None or not isinstance(size, int):
+    if board is None or not isinstance(size, int) or not all(_is_estimated(it) for it in bundles):
         return None
     known: Mapping[tuple[str, str], Figure] = {(it.model, it.precision): it for it in figures(board, size)}
     keys = [(str(it.manifest["model"].get("name")), it.manifest["precision"]) for it in bundles]
@@ -115,6 +116,12 @@ def _by_model(bundles: Sequence[Bundle], facts: BoardFacts) -> Choice | None:
         return None
     times = ", ".join(f"{key[1]} {known[key]} ms" for key in keys)
     return Choice(first[0].path, f"the fastest on {board.label} ({times}; docs/boards-model.md)")
+
+
+def _is_estimated(bundle: Bundle) -> bool:
+    """Return whether the code of a bundle is what the figures of boards are about: that of the first counted target."""
+    target = TARGETS[bundle.target_name]
+    return COUNTED.name in (target.name, target.board_target)
 
 
 def _by_measuring(bundles: Sequence[Bundle], connection: Connection, say: Callable[[str], None]) -> Choice:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from compile.bundle.manifest import Bundle
 from compile.report.run_report import QDQ_FILE
-from compile.stages.predictors import reference_of
 from compile.targets.precisions import INT8
 from repghost.data import ImageSet, MissingSplitError, open_dataset, prepare
 from repghost.data.images.preprocess import Preprocess
@@ -107,6 +106,8 @@ def _reference(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.float32]
             f"{path} is not there, and the scores of {bundle.path} are compared with those of its quantized network. "
             f"Give the bundle in the folder of its run, or leave {option('accuracy')} out."
         )
+    from compile.stages.predictors import reference_of  # loads torch, which no other step of a board needs
+
     reference = reference_of(path, Preprocess.from_dict(bundle.manifest["preprocess"]))
     if reference.program != bundle.manifest["program_digest"]:
         raise UsageError(f"{path} is another network than that of {bundle.path}. Build the bundle again.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compile.deploy import measure
+from compile.deploy.judged_images import JudgedImages
 from repghost.api.bundles import Say, Ssh
 from repghost.errors import RepGhostError, UsageError
 from repghost.terminal import Shown
@@ -68,6 +69,9 @@ class Wanted:
     cores: str | None
     accuracy: Path | None
     images: int | None
+    all_widths: bool
+    output: Path
+    size: int
     ssh: Ssh
     say: Say
 
@@ -80,6 +84,13 @@ class Wanted:
         if len(self.paths) != 1 or len(self.variants) > 1:
             raise UsageError(f"{asked} takes one bundle and at most one instruction set at a time.")
         return self.paths[0]
+
+    def board_run(self, judged: Mapping[str, JudgedImages] | None = None) -> measure.BoardRun:
+        """Return what is measured on a board: `judged` are its labelled images by bundle digest."""
+        runs, warmup = self.rounds * self.inferences, self.warmup * self.inferences
+        return measure.BoardRun(
+            self.threads, runs, warmup, self.only_variant, self.seconds, self.cores, judged=judged or {}
+        )
 
     @property
     def only_variant(self) -> str | None:

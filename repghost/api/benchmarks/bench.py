@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from compile.bench.peers import PEERS
+from repghost.api.benchmarks.all_widths import all_widths as measure_all_widths
 from repghost.api.benchmarks.asked import Benchmark, Wanted
 from repghost.api.benchmarks.compare import compare
 from repghost.api.benchmarks.counted import count as count_instructions
@@ -17,10 +18,11 @@ from repghost.api.bundles import CONNECT_LIMIT_S, BundleLike, Say, Ssh, as_path,
 from repghost.errors import UsageError, option, unknown_value
 
 MOST_THREADS = 64
+SIZE = 224  # pixels of the published widths
 
 
 def bench(
-    bundle: BundleLike | Sequence[BundleLike],
+    bundle: BundleLike | Sequence[BundleLike] = (),
     on: str | Sequence[str] | None = None,
     *,
     against: str | None = None,
@@ -40,6 +42,9 @@ def bench(
     cores: str | None = None,
     accuracy: str | os.PathLike[str] | None = None,
     images: int | None = None,
+    all_widths: bool = False,
+    output: str | os.PathLike[str] = "build",
+    size: int = SIZE,
     ssh_config: str | os.PathLike[str] | None = None,
     port: int | None = None,
     connect_limit: int = CONNECT_LIMIT_S,
@@ -69,6 +74,10 @@ def bench(
         cores: with `on`: stay on these cores of the board, e.g. "4-7".
         accuracy: with `on`: a set of labelled images, or a folder of classes, whose top-1 the board measures itself;
             the scores of int8 are compared with the numpy reference to the bit.
+        all_widths: with `on`, in place of bundles: those of all published widths, of the runs in `output`, and of
+            random weights where there is no run; what a board measured before is not measured again.
+        output: with `all_widths`: the folder that holds the runs.
+        size: with `all_widths`: pixels of the input.
         images: with `accuracy`: how many, equally many of each class; None: all.
         ssh_config: see `repghost.deploy`, as the next two.
         port: of the board's ssh server.
@@ -100,6 +109,9 @@ def bench(
         cores=cores,
         accuracy=as_path(accuracy),
         images=images,
+        all_widths=all_widths,
+        output=Path(output),
+        size=size,
         ssh=Ssh(ssh_config, port, connect_limit),
         say=say,
     )
@@ -115,8 +127,12 @@ def _check(wanted: Wanted) -> None:
     """
     if wanted.images is not None and (wanted.accuracy is None or wanted.images < 1):
         raise UsageError(f"{option('images')} is at least 1 and belongs to {option('accuracy')}.")
+    if wanted.on and not wanted.all_widths and not wanted.paths:
+        raise UsageError(f"give a bundle's folder, e.g. build/<model>/arm64/int8, or {option('all_widths', True)}.")
     if wanted.on:
         return
+    if wanted.all_widths:
+        raise UsageError(f"{option('all_widths')} belongs to {option('on')}: name a board.")
     if wanted.accuracy is not None:
         raise UsageError(
             f"{option('accuracy')} belongs to {option('on')}; on this machine: repghost validate BUNDLE --data DIR."
@@ -139,6 +155,7 @@ def _check(wanted: Wanted) -> None:
 def _choose(wanted: Wanted) -> Callable[[Wanted], Benchmark]:
     """Return the way to measure: the first whose argument was given."""
     rules = (
+        (bool(wanted.on) and wanted.all_widths, measure_all_widths),
         (bool(wanted.on), on_boards),
         (wanted.count and wanted.against is not None, count_others),
         (wanted.count or (wanted.per_layer and wanted.cpu is not None), count_instructions),

@@ -19,17 +19,13 @@ def on_boards(wanted: Wanted) -> Benchmark:
             f"{option('on')} measures one instruction set at a time; give one {option('variant')}, or none for the "
             "best."
         )
-    runs, warmup = wanted.rounds * wanted.inferences, wanted.warmup * wanted.inferences
     lines: list[str] = []
 
     def tell(line: str) -> None:
         lines.append(line)
         wanted.say(line)
 
-    judged = _judged(wanted, tell)
-    asked = measure.BoardRun(
-        wanted.threads, runs, warmup, wanted.only_variant, wanted.seconds, wanted.cores, judged=judged
-    )
+    asked = wanted.board_run(_judged(wanted, tell))
     result = measure.measure_on_boards(wanted.paths, boards, asked, tell)
     for folder in add_to_reports(result):
         tell(f"written: {folder / 'report.md'}")

@@ -36,6 +36,12 @@ from repghost.untrusted import parse_int
 @click.option("--accuracy", metavar="DIR", type=click.Path(path_type=Path),
               help="With --on: measure top-1 there, on a set of pictures or a folder of classes.")  # fmt: skip
 @click.option("--images", type=click.IntRange(1), help="With --accuracy: so many, balanced.  [default: all]")
+@click.option("--all-widths", is_flag=True,
+              help="With --on, without bundles: every published width; goes on where it stopped.")  # fmt: skip
+@click.option("--output", "-o", default="build", show_default=True, type=click.Path(path_type=Path),
+              help="With --all-widths: the folder of the runs.")  # fmt: skip
+@click.option("--size", default=224, show_default=True, type=click.IntRange(8, 4096),
+              help="With --all-widths: pixels of the input.")  # fmt: skip
 @click.option("--on", metavar="BOARD[,BOARD...]", help="Measure on these boards, as [user@]host, over ssh.")
 @ssh_options
 def command(bundles: tuple[Path, ...], json_file: Path | None, ssh: SshOptions, **options: Any) -> None:
@@ -50,6 +56,9 @@ def command(bundles: tuple[Path, ...], json_file: Path | None, ssh: SshOptions, 
     report of the run that built it then knows the latency. A board that fails does not disturb another. With
     --accuracy the board classifies labelled pictures, too; they go there over the same ssh and leave nothing behind,
     and the scores of int8 have to be those of the numpy reference to the bit.
+
+    --all-widths --on BOARD fills a whole table: the bundles of the runs in --output, and of random weights where a
+    width has no run. What the board measured before is not repeated. 'repghost submit' makes a file to send of it.
 
     An arm64 bundle can be counted on any machine: --count gives the executed instructions of one inference under
     emulation, the same everywhere, and with --per-layer those of each layer. With --against it counts other runtimes

@@ -23,6 +23,7 @@ from compile.deploy.ssh.connection import Connection, Reply
 from compile.report.boards import JUDGED, add_to_build
 from compile.report.run_page import judged_lines
 from compile.report.run_report import QDQ_FILE
+from compile.stages import predictors
 from compile.targets.table import Target
 from repghost.errors import IntegrityError, UsageError
 from repghost.evaluation.predictor import Predictor
@@ -155,7 +156,7 @@ def run_folder(host_files: dict[str, bytes], host: Target, tmp_path: Path, monke
     files = {**host_files, "labels.txt": "".join(f"{name}\n" for name in NAMES).encode()}
     (tmp_path / QDQ_FILE).write_bytes(b"")
     reference = Predictor("int8", "", "", "numpy", PREPROCESS, CLASSES, NAMES, expected_logits, "0" * 64)
-    monkeypatch.setattr(judged_images, "reference_of", lambda path, preprocess: reference)
+    monkeypatch.setattr(predictors, "reference_of", lambda path, preprocess: reference)
     return bundle_of(files, host, tmp_path / "host" / "int8")
 
 
