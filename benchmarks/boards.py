@@ -51,8 +51,9 @@ def counted(performance: Mapping[str, Any], sent: Sequence[Sent]) -> dict[str, A
 
 
 def _comparable(result: Result) -> bool:
-    """Return whether a result may stand for its board: one thread, nothing throttled, one of the widths."""
-    return result.threads == 1 and not result.throttled and result.model in {row.name for row in WIDTHS}
+    """Return whether a result may stand for its board: of 64-bit ARM, one thread, not throttled, one of the widths."""
+    own = result.threads == 1 and not result.throttled and result.model in {row.name for row in WIDTHS}
+    return own and result.is_counted
 
 
 @click.command("boards")

@@ -81,8 +81,8 @@ def _cell(figure: Figure) -> str:
 
 
 def _measured(sent: Sequence[Sent]) -> list[str]:
-    heads = ("board", "network", "#px", "precision", "instruction set", "#threads", "#median, ms", "#90 %, ms",
-             "#clock after, MHz", "#degrees after", "throttled", "top-1 there", "sent")  # fmt: skip
+    heads = ("board", "network", "#px", "target", "precision", "instruction set", "#threads", "#median, ms",
+             "#90 %, ms", "#clock after, MHz", "#degrees after", "throttled", "top-1 there", "sent")  # fmt: skip
     rows = [_result(it, result) for it in sent for result in it.submission.results]
     return markdown_lines(make_table(heads, rows))
 
@@ -95,8 +95,8 @@ def _result(sent: Sent, it: Result) -> tuple[str, ...]:
         top1 += f", {judged.equal} to the bit"
     clock, celsius = it.clock_mhz[1], it.celsius[1]
     return (
-        machine + (f", cores {it.cores}" if it.cores else ""), it.model, str(it.size), it.precision, it.variant,
-        str(it.threads), f"{it.median_ms:.3f}", f"{it.p90_ms:.3f}", "-" if clock is None else str(clock),
+        machine + (f", cores {it.cores}" if it.cores else ""), it.model, str(it.size), it.target, it.precision,
+        it.variant, str(it.threads), f"{it.median_ms:.3f}", f"{it.p90_ms:.3f}", "-" if clock is None else str(clock),
         "-" if celsius is None else f"{celsius:.1f}", throttled, top1, f"{sent.submission.made}, {sent.name}",
     )  # fmt: skip
 

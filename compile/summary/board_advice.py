@@ -23,7 +23,8 @@ ABOUT = (
     "One thread, {size} px. The width is the widest that stays below a time even where its estimate is as wrong as any "
     "of the board's was on published networks (docs/boards-model.md). What somebody measured takes the place of an "
     "estimate; nothing follows from counted instructions alone. repghost advise --board {short} --ms 30 answers for "
-    "other times. The GPU of a Jetson takes another bundle: make compile TARGET=jetson (TensorRT, docs/jetson.md)."
+    "other times. The builds are TARGET=arm64, for 64-bit systems; a 32-bit one takes TARGET=armv7. The GPU of a "
+    "Jetson takes another bundle: make compile TARGET=jetson (TensorRT, docs/jetson.md)."
 )
 
 

@@ -19,7 +19,7 @@ from compile.storage.strict_json import read_strict
 from compile.storage.typed_json import read_record
 from compile.summary.published import published_figures
 from compile.targets.precisions import PRECISIONS
-from compile.targets.table import TARGETS
+from compile.targets.table import COUNTED, TARGETS
 from repghost.errors import IntegrityError
 
 FORMAT, VERSION = SUBMISSION
@@ -55,6 +55,7 @@ class Result:
     Attributes:
         model: a network whose figures are published.
         size: pixels of its square input.
+        target: the row of `TARGETS` it was built for.
         precision: of the build.
         variant: the instruction set.
         threads: of an inference.
@@ -69,6 +70,7 @@ class Result:
 
     model: str
     size: int
+    target: str
     precision: str
     variant: str
     threads: int
@@ -81,6 +83,11 @@ class Result:
     clock_mhz: tuple[int | None, int | None]
     celsius: tuple[float | None, float | None]
     accuracy: Judged | None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is of the family whose figures are estimated where nobody measured."""
+        return COUNTED.name in (self.target, TARGETS[self.target].board_target)
 
 
 @dataclass(frozen=True)
@@ -155,6 +162,7 @@ def _problems(it: Submission) -> Iterator[str]:
 
 def _result_problems(it: Result) -> Iterator[str]:
     yield from _not_in("model", it.model, published_figures())
+    yield from _not_in("target", it.target, TARGETS)
     yield from _not_in("precision", it.precision, PRECISIONS)
     yield from _not_in("variant", it.variant, VARIANTS)
     if not CORES.fullmatch(it.cores):

@@ -77,7 +77,7 @@ def _entries(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
             yield from _of_report(values)
         elif kind == BOARD_LATENCY:
             for entry in values["results"]:
-                network = {name: entry[name] for name in ("model", "size", "precision")}
+                network = {name: entry[name] for name in ("model", "size", "target", "precision")}
                 for latency in entry["latencies"] if entry["measured"] else ():
                     yield network, {"board": entry["board"], JUDGED: entry.get("accuracy"), **latency}
         else:
@@ -90,7 +90,7 @@ def _of_report(report: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], dict
     for build in report["builds"]:
         judged = {it["board"]: it for it in build.get(JUDGED, [])}
         network = {"model": report["model"]["name"], "size": report["preprocess"]["size"],
-                   "precision": build["precision"]}  # fmt: skip
+                   "target": build["target"], "precision": build["precision"]}  # fmt: skip
         for latency in build.get(MEASURED, []):
             yield network, {JUDGED: judged.get(latency["board"]), **latency}
 
@@ -111,6 +111,7 @@ def _result(path: Path, network: Mapping[str, Any], it: Mapping[str, Any]) -> Re
         return Result(
             model=network["model"],
             size=sides[0],
+            target=network["target"],
             precision=network["precision"],
             variant=it["variant"],
             threads=it["threads"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,8 @@ def test_a_measurement_takes_the_place_of_an_estimate(tmp_path: Path, monkeypatc
     (tmp_path / FOLDER).mkdir()
     shutil.copy(DOCS / "performance.json", tmp_path)
     (tmp_path / FOLDER / "pi.json").write_bytes(canonical_json(submission(median_ms=8.25).to_dict()))
+    of_32_bits = submission(target="armv7")  # is listed, and stands for no 64-bit build
+    (tmp_path / FOLDER / "pi-32.json").write_bytes(canonical_json(replace(of_32_bits, made="2026-11-29").to_dict()))
     (tmp_path / "README.md").write_text(f"head\n{MARKERS.begin}\n{MARKERS.end}\n")
     monkeypatch.setattr(widths, "COUNTED", tmp_path / "counted.json")
     try:

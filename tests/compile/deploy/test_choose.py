@@ -14,7 +14,7 @@ from compile.deploy.choose import choose_bundle
 from compile.deploy.install import DeploySettings
 from compile.deploy.ssh.address import parse_address
 from compile.deploy.ssh.connection import Connection
-from compile.targets.table import ANDROID, ARM64, Target, host_target
+from compile.targets.table import ANDROID, ARM64, TARGETS, Target, host_target
 from repghost.errors import AccuracyGateError, UsageError
 from tests.compile.deploy.test_commands import invoke
 from tests.compile.deploy.test_parts import facts
@@ -108,6 +108,19 @@ def test_a_bundle_without_a_passing_record_is_left_out_and_named(pi5: Connection
     with pytest.raises(AccuracyGateError, match=r"loses 9\.00 points"):
         choose_bundle(tmp_path, pi5, DeploySettings())
     assert choose_bundle(tmp_path, pi5, DeploySettings(accept_unmeasured=True)).path.name == "int8"
+
+
+@pytest.mark.parametrize(("bits", "expected"), [("64", "arm64"), ("32", "armv7")])
+def test_a_folder_of_two_families_gives_each_system_its_own(
+    bits: str, expected: str, pi5: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for target in (ARM64, TARGETS["armv7"]):
+        add(tmp_path, target)
+    loaders = f"{PI5['loaders']} /lib/ld-linux-armhf.so.3"
+    features = "half thumb neon vfpv4 asimd asimddp"
+    monkeypatch.setattr(choose, "probe", lambda _: facts(bits=bits, loaders=loaders, features=features))
+    found = choose_bundle(tmp_path, pi5, DeploySettings())
+    assert found.path == tmp_path / expected / "int8" and "the only one" in found.why
 
 
 def test_a_folder_without_a_bundle_for_the_board_is_refused(

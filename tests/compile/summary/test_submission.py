@@ -59,6 +59,7 @@ def test_the_page_of_make_report_reads_a_submission(tmp_path: Path) -> None:
         (lambda v: v.update(version=2), "version 2"),
         (lambda v: v.update(results=[]), "results is empty"),
         (lambda v: v["results"][0].update(model="our-secret-net"), r"results\[0\].model is 'our-secret-net'"),
+        (lambda v: v["results"][0].update(target="my-watch"), r"results\[0\].target is 'my-watch'"),
         (lambda v: v["results"][0].update(cores="pi@board"), r"results\[0\].cores"),
         (lambda v: v["results"][0].update(median_ms=7.0), "no times in order"),
         (lambda v: v["results"][0].update(min_ms=float("nan")), "no float"),

@@ -56,7 +56,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, 
             raise KeyboardInterrupt
         model, precision = path.parts[-3].partition("-")[0], path.name
         entry = {"board": str(connection.address), "bundle": str(path), "bundle_digest": f"{model} {precision}",
-                 "model": model, "size": 224, "precision": precision, "measured": True,
+                 "model": model, "size": 224, "target": "arm64", "precision": precision, "measured": True,
                  "latencies": [latency(median_ms=8.0)]}  # fmt: skip
         return {"results": [entry]}
 
