@@ -98,9 +98,10 @@ report: $(STAMP)
 	$(call option,IMAGES,images) $(call option,TEST_IMAGES,test-images) $(call option,MAX_DROP,max-drop) \
 	$(call option,CLASS_ORDER,class-order) $(call option,CLASS_MAP,class-map) $(call option,COMPARE,compare) --output "$(OUTPUT)/report"
 
-# The figures at the front of the README, from docs/accuracy.json and docs/performance.json.
+# The figures at the front of the README, from docs/accuracy.json and docs/performance.json; docs/boards.md with them.
 front: $(STAMP)
 	@$(BIN)/python -m benchmarks.readme_figures
+	@$(BIN)/python -m benchmarks.boards
 
 # Where the environment forbids Python to keep bytecode, every process of a test would compile all sources again.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope --no-loadscope-reorder

@@ -52,7 +52,7 @@ def _card(network: str, ms: float, top1: float) -> Published:
 PI4, PI5, RK3588, ORIN, X4 = "raspberry-pi-4", "raspberry-pi-5", "rk3588-big", "jetson-orin-nano", "dimensity-9300"
 ORIN_GPU = "Jetson Orin Nano, GPU"
 V1, V2, V3, B0 = "MobileNetV1", "MobileNetV2", "MobileNetV3", "EfficientNet-B0"
-SHUFFLE = "ShuffleNetV2"
+SHUFFLE, F16 = "ShuffleNetV2", "fp16"
 PUBLISHED = (
     Published(PI5, "ExecuTorch, XNNPACK", V2, "fp32", NOT_STATED, 10.88, None, ARM_COURSE),
     Published(PI5, "ExecuTorch, XNNPACK", V2, "int8", NOT_STATED, 3.98, None, ARM_COURSE),
@@ -61,8 +61,8 @@ PUBLISHED = (
     _card("ResNet-18", 8.75, 69.57),
     _card("ResNet-50", 20.64, 79.26),
     _card("GoogLeNet", 25.33, 69.71),
-    *_ncnn(PI5, "1", (V3, "", 11.6), (V2, "", 16.2), (V1, "int8", 14.4), (SHUFFLE, "", 7.1), (B0, "", 24.1)),
-    *_ncnn(PI5, "4", (V3, "", 7.3), (V2, "", 10.5), (V1, "int8", 8.7), (SHUFFLE, "", 3.4), (B0, "", 12.3)),
+    *_ncnn(PI5, "1", (V3, F16, 11.6), (V2, F16, 16.2), (V1, "int8", 14.4), (SHUFFLE, F16, 7.1), (B0, F16, 24.1)),
+    *_ncnn(PI5, "4", (V3, F16, 7.3), (V2, F16, 10.5), (V1, "int8", 8.7), (SHUFFLE, F16, 3.4), (B0, F16, 12.3)),
     *_ncnn(PI4, "1", (V3, "", 72.5), (V1, "int8", 84.7), (B0, "", 129.0)),
     *_ncnn(PI4, "4", (V3, "", 47.1), (V1, "int8", 34.2), (B0, "", 73.9)),
     Published(PI4, "OpenCV DNN", V2, "fp32", NOT_STATED, 58.4, None, OPENCV),

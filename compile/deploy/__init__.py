@@ -9,5 +9,7 @@ lock         one deployment at a time
 copy         the files of the bundle, whole on the board
 verify_on_board  the bundle replays its recorded images there
 install      all of these in order; rollback, inventory
+choose       which bundle of a run's folder suits the board
 measure      latency on boards
+judge        accuracy on boards, of labelled images from judged_images
 """

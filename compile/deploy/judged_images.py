@@ -22,6 +22,7 @@ from repghost.evaluation.classes import match_classes
 from repghost.evaluation.predictor import REFERENCE
 
 SPLIT = "test"
+BATCH = 100  # images that the reference takes at once
 SEED = 0  # chooses images where not all are taken
 
 
@@ -66,8 +67,7 @@ def judged_images(bundle: Bundle, data: Path, count: int | None, say: Callable[[
     }  # fmt: skip
     expected = None
     if bundle.manifest["precision"] == INT8.name:
-        say(f"{bundle.path}: the {REFERENCE} computes the scores of {len(found.images)} pictures here")
-        expected, about["reference"] = _reference(bundle, found.images), REFERENCE
+        expected, about["reference"] = _reference(bundle, found.images, say), REFERENCE
     names = tuple(dataset.name(index) for index in found.indices.tolist())
     return JudgedImages(found.images, found.labels, names, expected, about)
 
@@ -98,7 +98,7 @@ def _opened(data: Path) -> ImageSet:
         raise
 
 
-def _reference(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _reference(bundle: Bundle, images: NDArray[np.uint8], say: Callable[[str], None]) -> NDArray[np.float32]:
     """Return the scores of the numpy reference, float32 [N, classes]."""
     path = bundle.path.absolute().parent.parent / QDQ_FILE
     if not path.is_file():
@@ -111,4 +111,9 @@ def _reference(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.float32]
     reference = reference_of(path, Preprocess.from_dict(bundle.manifest["preprocess"]))
     if reference.program != bundle.manifest["program_digest"]:
         raise UsageError(f"{path} is another network than that of {bundle.path}. Build the bundle again.")
-    return reference.logits(images)
+    parts = []
+    for start in range(0, len(images), BATCH):
+        parts.append(reference.logits(images[start : start + BATCH]))
+        done = min(start + BATCH, len(images))
+        say(f"{bundle.path}: the {REFERENCE} gave the scores of {done} of {len(images)} pictures here")
+    return np.concatenate(parts)

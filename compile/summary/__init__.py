@@ -4,4 +4,7 @@
                                                                            -> plots.py  -> SVG
 
 Everything that is shown is in the JSON of a `Summary`, and every renderer is given that and nothing else.
+
+submit.py makes what somebody may send of a board from such files, submission.py reads it; board_advice.py says which
+build a board takes.
 """
