@@ -13,6 +13,7 @@ class _Sizes:
     name = "avxvnni"
     lanes8 = Avx2.lanes8
     registers = Avx2.registers
+    product_lanes16: int | None = Avx2.product_lanes16
     widest32 = Avx2.widest32
     float_lanes = Avx2.float_lanes
     table_lanes = Avx2.table_lanes

@@ -26,6 +26,7 @@ class Vnni(X86):
     name = "vnni"
     lanes8 = 32
     registers = 32
+    product_lanes16: int | None = 32
     widest32 = 16
     float_lanes = 16
     float_step = 1
