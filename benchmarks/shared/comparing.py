@@ -22,6 +22,7 @@ from compile.bundle.manifest import Bundle
 from compile.machine.debian_packages import move_unless_there
 from compile.machine.facts import cpu_flags, describe_machine
 from compile.storage.code_key import code_digest
+from compile.storage.files import sha256
 from compile.storage.measurements import Measurements
 from compile.storage.stage_cache import key_digest
 from compile.subject.request import Request
@@ -86,8 +87,9 @@ def prepare_peers(entries: Sequence[Entry], settings: Settings, store: Measureme
         entries: as `compare_on_host` takes them, as the other arguments.
     """
     bundle = entries[0].bundle
-    key = {
-        "bundle": bundle.digest,
+    key = {  # not the digest of the bundle: another kernel makes no other network
+        "network": [bundle.manifest[name] for name in ("program_digest", "model", "preprocess")],
+        "images": sha256(bundle.read("vectors.bin")),
         "limits": plainer_sets(entries),
         "python": str(settings.python),
         "code": code_digest("compile.bench.prepare_inputs", *(peer.module for peer in PEERS.values())),

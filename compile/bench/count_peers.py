@@ -28,7 +28,7 @@ from compile.cycles.stretch import read_stretches
 from compile.storage import formats
 from repghost.errors import RepGhostError, ToolMissingError
 
-IMAGES = 8  # whose predictions are compared; an emulated inference takes seconds
+IMAGES = 2  # whose predictions are compared; an emulated inference takes seconds
 FORMAT, VERSION = formats.PEER_COUNTS
 COUNT_LIMIT = 1800  # seconds of one runtime on one core
 LOGITS = "logits.npy"
