@@ -22,7 +22,7 @@ from benchmarks.shared.bundles import fresh_bundles, random_folder
 from benchmarks.shared.command import docs_option, output_option, run_command, say_progress
 from benchmarks.shared.counting import Counting, Say, counted, start_counting, verified
 from benchmarks.shared.documents import Markers, Section, read_performance
-from compile.bench.count import CPUS, find_cpu
+from compile.bench.count import cpus_of, find_cpu
 from compile.bundle.manifest import Bundle
 from compile.storage.strict_json import parse_strict
 from compile.subject.request import Request
@@ -89,7 +89,7 @@ def run_counts(
     arm64 = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "emulator": counting.counter.emulator.version(),
-        "cores": {cpu.name: cpu.has for cpu in CPUS.values()},
+        "cores": {cpu.name: cpu.has for cpu in cpus_of(ARM64)},
         "networks": [
             with_kept(_network(network, precisions, output, counting, say), known.get((network.width, network.size)))
             for network in networks
@@ -117,10 +117,10 @@ def _network(
     for bundle in built(network, precisions, output, counting, say):
         precision = str(bundle.manifest["precision"])
         verification[precision] = verified(bundle, counting)
-        for name in CPUS if precision == INT8.name else (CPU_OF_FLOAT[precision],):
-            result = counted(bundle, find_cpu(name), counting)
+        for cpu in cpus_of(ARM64) if precision == INT8.name else [find_cpu(CPU_OF_FLOAT[precision])]:
+            result = counted(bundle, cpu, counting)
             whole = result["whole"]
-            say(f"{network.width:g}x {network.size} px {precision} on {name}: {whole['total'] / 1e6:.2f} M")
+            say(f"{network.width:g}x {network.size} px {precision} on {cpu.name}: {whole['total'] / 1e6:.2f} M")
             counts.append({key: value for key, value in result.items() if key != "layers"})
     return {"width": network.width, "size": network.size, "verification": verification, "counts": counts}
 

@@ -1,4 +1,4 @@
-"""Executed arm64 instructions of one inference, counted under emulation; exact, and the same on every machine.
+"""Executed instructions of one inference, counted under emulation; exact, and the same on every machine.
 
 The cycles that stand beside them are modelled from the executed blocks, see `compile.cycles`.
 """
@@ -20,7 +20,7 @@ from compile.cycles.stretch import Stretch, read_stretches
 from compile.machine.emulator import TOOLS
 from compile.machine.execute import run_program
 from compile.storage import formats
-from compile.targets.table import COUNTED
+from compile.targets.table import ARMV7, COUNTED, TARGETS, Target
 from repghost.errors import IntegrityError, ToolMissingError, UsageError, unknown_value
 
 FORMAT, VERSION = formats.COUNT
@@ -35,6 +35,7 @@ class CountedCpu:
     name: str
     emulated: str  # for qemu
     has: str  # what decides which code runs
+    target: str = COUNTED.name
 
 
 # The newest features are turned off in "max": the C library would use them, and the code that is counted does not.
@@ -45,9 +46,11 @@ CPUS = {
         CountedCpu("cortex-a72", "cortex-a72", "plain NEON"),
         CountedCpu("cortex-a76", "cortex-a76", "dot-product and half precision"),
         CountedCpu("max", "max,sve=off,sme=off,pauth=off", "i8mm, dot-product and half precision"),
+        CountedCpu("cortex-a7", "cortex-a7", "NEON of 32 bits, in order", ARMV7.name),
+        CountedCpu("cortex-a15", "cortex-a15", "NEON of 32 bits", ARMV7.name),
     )
 }
-DEFAULT_CPU = "cortex-a76"
+DEFAULT_CPUS = {COUNTED.name: "cortex-a76", ARMV7.name: "cortex-a7"}
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,11 @@ class CountRun:
     steps: tuple[Counted, ...]  # of a profiling build; none otherwise
 
 
+def cpus_of(target: Target) -> list[CountedCpu]:
+    """Return the cores that bundles of a target are counted on."""
+    return [cpu for cpu in CPUS.values() if cpu.target == target.name]
+
+
 def find_cpu(name: str) -> CountedCpu:
     """Return the row called `name`.
 
@@ -100,7 +108,7 @@ class CountRequest:
 
     Attributes:
         bundle: its folder; with `per_layer` in the folder of its run, as for `compile.bench.profile.profile_bundle`.
-        cpu: the core that is emulated.
+        cpu: the core that is emulated; None: the usual one of the bundle's target.
         variant: the instruction set; None: the best one of that core.
         per_layer: whether every layer is counted too, which needs a profiling build.
         weights: with `per_layer`: see `compile.bench.profile.profile_bundle`.
@@ -108,7 +116,7 @@ class CountRequest:
     """
 
     bundle: Path
-    cpu: CountedCpu
+    cpu: CountedCpu | None = None
     variant: str | None = None
     per_layer: bool = False
     weights: Path | None = None
@@ -116,24 +124,29 @@ class CountRequest:
 
 
 def count_bundle(request: CountRequest, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Count the instructions of one inference of an arm64 bundle and return the result as JSON values.
+    """Count the instructions of one inference of a bundle and return the result as JSON values.
 
     Args:
         request: what is counted.
         say: is told what takes time.
 
     Raises:
-        UsageError: when the bundle is not for arm64.
+        UsageError: when bundles of its target are not counted, or not on this core.
         ToolMissingError: when there is no QEMU with plugins.
         IntegrityError: when the bundle is not as it was written.
     """
-    bundle, cpu = check_bundle(request.bundle), request.cpu
+    bundle = check_bundle(request.bundle)
     target = bundle_target(bundle)
     if not target.counted:
+        able = ", ".join(row.name for row in TARGETS.values() if row.counted)
+        raise UsageError(f"{request.bundle} is for {target.name}; instructions are counted of bundles for: {able}.")
+    cpu = request.cpu or CPUS[DEFAULT_CPUS[target.name]]
+    if cpu.target != target.name:
         raise UsageError(
-            f"{request.bundle} is for {target.name}; instructions are counted of {COUNTED.name} bundles only."
+            f"{request.bundle} is for {target.name}, which {cpu.name} is not counted for; allowed: "
+            f"{', '.join(it.name for it in cpus_of(target))}."
         )
-    counter = start_counter(TOOLS)
+    counter = start_counter(TOOLS, target)
     if counter.why_not_modelled:
         say(f"cycles are not modelled: {counter.why_not_modelled}")
     if not request.per_layer:
@@ -190,7 +203,8 @@ def run_guest(
 
 def _has_one_code(bundle: Bundle) -> bool:
     """Return whether every core runs the same code of a bundle: float32 has one instruction set."""
-    (first, *others) = (COUNTED.variant(name) for name in bundle.manifest["variants"])
+    target = bundle_target(bundle)
+    (first, *others) = (target.variant(name) for name in bundle.manifest["variants"])
     return not others and not first.requires
 
 

@@ -81,11 +81,13 @@ class InstructionSet(ABC):
     pixels_in_vector: int = 1  # whose sums share a vector: [pixels, channels]; so do start values and multipliers
     depth: int = 4  # bytes of a segment that products take at once; the last ones may lie beyond its end
     product_lanes16: int | None = None  # int16 that one instruction multiplies, where vectors may be wider or narrower
+    depthwise_lanes: int | None = None  # int8 of a vector in depthwise kernels, where that is not `lanes8`
     narrowed_lanes: int = 1  # a narrower vector of outputs shares its requantization with that of another pixel
     reloads_weights: bool = False  # whether LLVM would keep more of a single panel for all tiles than fits registers
     has_table_lookup: bool = False
     table_lanes: int = 16  # the most bytes `table_lookup` takes at once
     multiplies_pairs: bool = False
+    multiplies_bytes: bool = False  # whether products of int8 take no more instructions than those of int16
     has_dot_product: bool = False
     in_order: bool = False  # whether cores that start instructions in the order they stand in run it
 
@@ -135,6 +137,10 @@ class InstructionSet(ABC):
     def multiply_pairs(self, left: Expr, right: Expr) -> Expr:
         """Return the products of the two int16 in each lane of int32 vectors, added; only if `multiplies_pairs`."""
         raise NotImplementedError(f"{self.name} multiplies no pairs")
+
+    def multiply_bytes(self, left: Expr, right: Expr) -> Expr:
+        """Return the int16 products of two int8 vectors; only if `multiplies_bytes`."""
+        raise NotImplementedError(f"{self.name} multiplies no bytes")
 
     def dot_product(self, acc: Expr, left: Expr, right: Expr) -> Expr:
         """Return an int32 vector plus the products of the four int8 of each lane; only if `has_dot_product`."""

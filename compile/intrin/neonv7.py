@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from compile.intrin.arm import ROUNDING, emit_steps, row_cost, row_options
+from compile.intrin.arm import ROUNDING, row_cost, row_options
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
 from compile.intrin.wide_neon import WideProducts
 from compile.ir import tir
 from compile.ir.tir import Expr, Kernel, Pointer
 
 REGISTERS = 16  # q0 .. q15, 16 bytes each
-WORKING = 4  # registers of a tile besides its sums: repeated pixels, weights, and two products under way
+WORKING, WORKING_STRAIGHT = 8, 4  # registers of a tile besides its sums, in a loop over steps and without one
+STEP = 8  # bytes of a pixel that are multiplied before their products are widened
+UNROLLED_STEPS = 2  # that are written one after the other
 COLUMNS = (4, 8, 12, 16, 24)  # candidate tile widths
 EXACT_FROM = 2.0**23  # from here on every float32 is a whole number
 SIGN = -(1 << 31)  # the bit of an int32
@@ -32,8 +34,8 @@ class NeonV7(InstructionSet):
     registers = REGISTERS
     float_lanes = 4
     float_step = 4
-    product_lanes16 = narrowed_lanes = 8  # of a register of int16
-    has_table_lookup = reloads_weights = True
+    product_lanes16 = narrowed_lanes = depthwise_lanes = 8  # of a register of int16
+    has_table_lookup = reloads_weights = multiplies_bytes = True
 
     def for_wide_product(self) -> InstructionSet:
         """Multiply by vmlal.s16."""
@@ -127,6 +129,13 @@ class NeonV7(InstructionSet):
             results = [kernel.bind(result, "found") for result in results]
         return tir.concat(results)
 
+    def multiply_bytes(self, left: Expr, right: Expr) -> Expr:
+        """Use vmull.s8, which LLVM joins with a sum to vmlal.s8: it would widen both factors outside of a loop."""
+        lanes = tir.split_dtype(tir.dtype_of(left))[1]
+        if lanes < 8:
+            return tir.cast(left, "int16") * tir.cast(right, "int16")
+        return _by_pieces(lambda x, y: _call("int16x8", "vmulls.v8i16", x, y), 8, left, right)
+
     # -- matrix product ------------------------------------------------------------------------------------------
     def vector_widths(self, columns: int) -> list[int]:
         """Cut columns into registers of four int32."""
@@ -135,14 +144,14 @@ class NeonV7(InstructionSet):
     def choose_tile(self, pixels: int, channels: int, shape: GemmShape) -> GemmTile:
         """Return the tile with the fewest instructions that fits the registers.
 
-        For 2 rows by 8 columns that is 2 * 8 / 2 sums and 4 others, 12 of 16.
+        For 2 rows by 8 columns that is 2 * 8 / 2 sums and 8 others, 16 of 16.
         """
         options = [
             GemmTile(rows, columns)
             for rows in row_options(pixels)
             for columns in COLUMNS
             if columns <= max(4, -(-channels // 4) * 4)
-            if rows * columns // 2 + WORKING <= REGISTERS or (rows, columns) == (1, 4)
+            if rows * columns // 2 + (WORKING if is_loop(shape) else WORKING_STRAIGHT) <= REGISTERS
         ]
         return min(options, key=lambda tile: row_cost(self.tile_cost, tile, pixels, channels, shape))
 
@@ -170,22 +179,35 @@ class NeonV7(InstructionSet):
             kernel.store(acc, index, tir.splat(0, "int32x4"))
 
         def step(source_at: Expr, weight_at: Expr, groups: int) -> None:
-            # for two groups: [rows, 8] x [8, columns] -> [rows, columns, 2]
-            for pair in range(0, groups, 2):
-                both = range(pair, min(pair + 2, groups))
-                repeated = [
-                    [self._repeat(kernel, pixels, source_at + (row * pixels.row_stride + 4 * group)) for group in both]
-                    for row in range(tile.rows)
+            # [rows, 4 * groups] x [4 * groups, columns] -> [rows, columns, 2]
+            repeated = [
+                [
+                    self._repeat(kernel, pixels, source_at + (row * pixels.row_stride + 4 * group))
+                    for group in range(groups)
                 ]
-                for v in range(vectors):
-                    loaded = [
-                        kernel.bind(weights.load(weight_at + (group * vectors + v) * 16, 16), "weight")
-                        for group in both
-                    ]
-                    for row in range(tile.rows):
-                        _add_products(kernel, acc, row * halves + 2 * v, loaded, repeated[row])
+                for row in range(tile.rows)
+            ]
+            for v in range(vectors):
+                loaded = [
+                    kernel.bind(weights.load(weight_at + (group * vectors + v) * 16, 16), "weight")
+                    for group in range(groups)
+                ]
+                for row in range(tile.rows):
+                    _add_products(kernel, acc, row * halves + 2 * v, loaded, repeated[row])
 
-        emit_steps(kernel, shape, pixels, weight_start, tile.columns, step)
+        whole, rest = divmod(shape.length, STEP)
+        with kernel.loop(shape.segments, name="segment") as segment:
+            source_at = pixels.start + shape.offset_of(segment)
+            weight_at = weight_start + segment * (shape.length * tile.columns)
+            if whole > UNROLLED_STEPS:
+                # In a number that LLVM does not know: it would unroll the loop and mix its rounds.
+                with kernel.loop(pixels.whole_steps * 2 + whole % 2, name="k") as k:
+                    step(source_at + k * STEP, weight_at + k * (STEP * tile.columns), 2)
+            else:
+                for k in range(whole):
+                    step(source_at + k * STEP, weight_at + k * (STEP * tile.columns), 2)
+            if rest:
+                step(source_at + whole * STEP, weight_at + whole * STEP * tile.columns, 1)
         return [[_join(acc, row * halves + 2 * v) + starts[0][v] for v in range(vectors)] for row in range(tile.rows)]
 
     def _repeat(self, kernel: Kernel, pixels: Operand, at: Expr) -> Expr:
@@ -196,6 +218,11 @@ class NeonV7(InstructionSet):
 
 class WideNeonV7(WideProducts, NeonV7):
     """Products of int16 activations and int8 weights."""
+
+
+def is_loop(shape: GemmShape) -> bool:
+    """Tell whether the steps of a product are a loop."""
+    return shape.segments * (shape.length // STEP) > UNROLLED_STEPS
 
 
 def _call(dtype: str, name: str, *args: Expr) -> Expr:

@@ -28,6 +28,8 @@ class Emulation:
     debian: str  # Debian's name of the architecture, e.g. "arm64": the package is libc6-arm64-cross
     loader: str  # below the folder of the libraries
     abi: str = "gnu"  # the last part of Debian's name of the machine
+    prctl: int = 167  # the number of this system call, by which a counted program sets its marks
+    classes: str = "arm64"  # which rows of compile/bench/counter say what kind of work an instruction is
 
     @property
     def programs(self) -> tuple[str, ...]:
@@ -188,15 +190,22 @@ ARMV7 = Target(
     elf_machine=40,
     bits=32,
     variants=(Variant("neonv7", "generic", (NEON,), "cortex-a7"),),
+    mattr=("+use-misched",),  # LLVM's other scheduler mixes steps of a product until the registers do not suffice
     effort=2,
-    emulation=Emulation("arm", "armhf", "lib/ld-linux-armhf.so.3", abi="gnueabihf"),
+    emulation=Emulation("arm", "armhf", "lib/ld-linux-armhf.so.3", abi="gnueabihf", prctl=172, classes="armv7"),
+    counted=True,
     container=Container("arm", "arm-linux-musleabihf", "v7"),
     loaders=("ld-linux-armhf.so.3", "ld-musl-armhf.so.1"),
 )
 
 # For boards without glibc, or with an older one.
 ARMV7_STATIC = replace(
-    ARMV7, name="armv7-static", runner_triple="arm-linux-musleabihf", container=None, board_target=ARMV7.name
+    ARMV7,
+    name="armv7-static",
+    runner_triple="arm-linux-musleabihf",
+    counted=False,
+    container=None,
+    board_target=ARMV7.name,
 )
 
 X86_64 = Target(

@@ -1,4 +1,4 @@
-/* What kind of work an arm64 instruction is, from its word alone. */
+/* What kind of work an instruction is, from its word alone. */
 #ifndef RG_CLASSES_H
 #define RG_CLASSES_H
 
@@ -8,7 +8,7 @@
 #define RG_CLASSES(X)                                                                             \
   X(DOT, "dot")                         /* sdot, udot, usdot, bfdot */                            \
   X(MATRIX, "matrix")                   /* smmla, ummla, usmmla, bfmmla */                        \
-  X(FLOAT_MULTIPLY_ADD, "float_fma")    /* vector fmla, fmls, fmlal */                            \
+  X(FLOAT_MULTIPLY_ADD, "float_fma")    /* vector fmla, fmls, fmlal, vmla.f32 */                  \
   X(FLOAT, "float")                     /* other vector arithmetic in floating point */           \
   X(MULTIPLY, "multiply")               /* vector integer multiplies, with or without a sum */    \
   X(VECTOR, "vector")                   /* every other vector instruction */                      \

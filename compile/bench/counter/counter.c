@@ -1,4 +1,4 @@
-/* A QEMU plugin that tells which blocks of straight arm64 code a guest executes, and how often, between the marks it sets.
+/* A QEMU plugin that tells which blocks of straight code a guest executes, and how often, between the marks it sets.
  *
  * With each mark one JSON object is written to the file named by the argument out=FILE: the executed instructions by
  * class, the executions of every block, and how many lines of memory were not in a cache of each size. The words of a

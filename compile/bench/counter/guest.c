@@ -1,4 +1,4 @@
-/* The arm64 program that is counted: it loads a model.so that was checked before and marks what belongs together.
+/* The program that is counted: it loads a model.so that was checked before and marks what belongs together.
  *
  *   guest MODEL.so VECTORS.bin VARIANT [THREADS]     VARIANT "" means the best one of the emulated core
  *

@@ -50,7 +50,7 @@ def schedule_depthwise(operator: AnyOperator, context: Context) -> MaybeSchedule
         return None
     isa = context.isa
     target = context.place(operator.output)
-    most = lanes_of(isa, "int16" if is_wide(operator) else "int8")
+    most = lanes_of(isa, "int16") if is_wide(operator) else isa.depthwise_lanes or isa.lanes8
     along_row = operator.strides[1] == 1
     phases = flat_phases(most, target) if along_row else pixel_phases(most, target, isa.product_lanes16)
     unit = row_tile(operator.output.height, prod(operator.kernel)) if operator.strides == (1, 1) else 1
@@ -159,21 +159,28 @@ class Int8DepthwiseWriter(DepthwiseWriter[EpilogueParameters]):
         return EpilogueParameters(start, weights, multiplier, offset)
 
     def load(self, at: Expr) -> Expr:
-        """Return an input vector widened to int16, of int16 to int32."""
-        return tir.cast(super().load(at), "int32" if self.reads_wide else "int16")
+        """Return an input vector widened to int16, of int16 to int32; as it is where products are of bytes."""
+        loaded = super().load(at)
+        if self.isa.multiplies_bytes and not self.reads_wide:
+            return loaded
+        return tir.cast(loaded, "int32" if self.reads_wide else "int16")
+
+    def _product(self, x: Expr, weight: Expr) -> Expr:
+        """Return the int16 product of an input vector and a tap."""
+        return self.isa.multiply_bytes(x, weight) if self.isa.multiplies_bytes else x * tir.cast(weight, "int16")
 
     def accumulate(self, total: Expr, taps: list[Tap], last: bool) -> Expr:
         """Add the waiting taps; int32 sums take them in pairs, because two products still fit int16."""
         if self.int16:
             for x, w in taps:
-                total = total + x * tir.cast(w, "int16")
+                total = total + self._product(x, w)
             taps.clear()
         if self.reads_wide:
             for x, w in taps:  # LLVM sees that both have 16 bits, and that the weights are widened once
                 total = total + x * tir.cast(tir.cast(w, "int16"), "int32")
             taps.clear()
         while len(taps) >= 2 or (last and taps):
-            pair = [x * tir.cast(w, "int16") for x, w in taps[:2]]
+            pair = [self._product(x, w) for x, w in taps[:2]]
             total = total + tir.cast(pair[0] if len(pair) == 1 else pair[0] + pair[1], "int32")
             del taps[:2]
         return self.kernel.bind(total, "sum")

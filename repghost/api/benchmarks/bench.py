@@ -68,8 +68,8 @@ def bench(
         python: the interpreter that has the other runtimes.
         per_layer: measure each layer of one bundle instead.
         keep: with `per_layer`: where to leave the profiling bundle.
-        count: count the executed instructions of an arm64 bundle under emulation.
-        cpu: with `count`: cortex-a53, cortex-a72, cortex-a76 (None) or max.
+        count: count the executed instructions of an arm64 or armv7 bundle under emulation.
+        cpu: with `count`: cortex-a53, cortex-a72, cortex-a76 (None) or max; of armv7 cortex-a7 (None) or cortex-a15.
         seconds: with `on`: measure so long, and keep the curve.
         cores: with `on`: stay on these cores of the board, e.g. "4-7".
         accuracy: with `on`: a set of labelled images, or a folder of classes, whose top-1 the board measures itself;

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from compile.bench.count import DEFAULT_CPU, CountRequest, count_bundle, find_cpu
+from compile.bench.count import DEFAULT_CPUS, CountRequest, count_bundle, find_cpu
 from compile.bench.count_page import render_count, render_peer_counts
 from compile.bench.count_peers import count_peers
 from compile.bench.peers import parse_peers
+from compile.targets.table import COUNTED
 from repghost.api.benchmarks.asked import Benchmark, Wanted
 from repghost.errors import option
 
 
 def count(wanted: Wanted) -> Benchmark:
     """Count the instructions of one inference under emulation."""
-    path, cpu = wanted.only_bundle(option("count")), find_cpu(wanted.cpu or DEFAULT_CPU)
+    path, cpu = wanted.only_bundle(option("count")), None if wanted.cpu is None else find_cpu(wanted.cpu)
     asked = CountRequest(path, cpu, wanted.only_variant, wanted.per_layer, wanted.weights, wanted.keep)
     result = count_bundle(asked, wanted.say)
     return Benchmark(result, render_count(result))
@@ -20,6 +21,6 @@ def count(wanted: Wanted) -> Benchmark:
 
 def count_others(wanted: Wanted) -> Benchmark:
     """Count the instructions of other runtimes, their own wheels in an emulated Python."""
-    path, cpu = wanted.only_bundle(option("count")), find_cpu(wanted.cpu or DEFAULT_CPU)
+    path, cpu = wanted.only_bundle(option("count")), find_cpu(wanted.cpu or DEFAULT_CPUS[COUNTED.name])
     result = count_peers(path, parse_peers(wanted.against or ""), cpu, wanted.weights, wanted.python, wanted.say)
     return Benchmark(result, render_peer_counts(result))

@@ -29,8 +29,11 @@ from repghost.untrusted import parse_int
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result as JSON too.")
 @click.option("--per-layer", is_flag=True, help="Measure each layer of one bundle instead.")
 @click.option("--keep", type=click.Path(path_type=Path), help="With --per-layer: where to leave the profiling bundle.")
-@click.option("--count", is_flag=True, help="Count the executed instructions of an arm64 bundle under emulation.")
-@click.option("--cpu", help="With --count: cortex-a53, cortex-a72, cortex-a76 or max.  [default: cortex-a76]")
+@click.option("--count", is_flag=True, help="Count the executed instructions of a bundle for ARM under emulation.")
+@click.option(
+    "--cpu",
+    help="With --count: cortex-a53, -a72, -a76 (the default) or max; of armv7 cortex-a7 or -a15.",
+)
 @click.option("--seconds", type=click.IntRange(1, 3600), help="With --on: measure so long, and keep the curve.")
 @click.option("--cores", metavar="LIST", help="With --on: stay on these cores of the board, e.g. 4-7 or 0,2.")
 @click.option("--accuracy", metavar="DIR", type=click.Path(path_type=Path),
