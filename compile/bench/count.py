@@ -50,7 +50,8 @@ CPUS = {
         CountedCpu("cortex-a15", "cortex-a15", "NEON of 32 bits", ARMV7.name),
     )
 }
-DEFAULT_CPUS = {COUNTED.name: "cortex-a76", ARMV7.name: "cortex-a7"}
+DEFAULT_CPU = "cortex-a76"  # of the target that is counted most
+DEFAULT_CPUS = {COUNTED.name: DEFAULT_CPU, ARMV7.name: "cortex-a7"}
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from compile.bench.count import DEFAULT_CPUS, CountRequest, count_bundle, find_cpu
+from compile.bench.count import DEFAULT_CPU, CountRequest, count_bundle, find_cpu
 from compile.bench.count_page import render_count, render_peer_counts
 from compile.bench.count_peers import count_peers
 from compile.bench.peers import parse_peers
-from compile.targets.table import COUNTED
 from repghost.api.benchmarks.asked import Benchmark, Wanted
 from repghost.errors import option
 
@@ -21,6 +20,6 @@ def count(wanted: Wanted) -> Benchmark:
 
 def count_others(wanted: Wanted) -> Benchmark:
     """Count the instructions of other runtimes, their own wheels in an emulated Python."""
-    path, cpu = wanted.only_bundle(option("count")), find_cpu(wanted.cpu or DEFAULT_CPUS[COUNTED.name])
+    path, cpu = wanted.only_bundle(option("count")), find_cpu(wanted.cpu or DEFAULT_CPU)
     result = count_peers(path, parse_peers(wanted.against or ""), cpu, wanted.weights, wanted.python, wanted.say)
     return Benchmark(result, render_peer_counts(result))
