@@ -8,7 +8,7 @@ nothing of TVM has to be on the device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -89,6 +89,11 @@ def split(value: Expr, lanes: int) -> list[Expr]:
     return [shuffle([value], range(start, start + lanes)) for start in range(0, total, lanes)]
 
 
+def by_pieces(lanes: int, apply: Callable[..., Expr], *values: Expr) -> Expr:
+    """Return what an instruction of `lanes` lanes makes of longer vectors of equal length."""
+    return concat([apply(*pieces) for pieces in zip(*(split(value, lanes) for value in values), strict=True)])
+
+
 def words(value: Expr, lanes: int) -> list[Expr]:
     """Return an int8 vector cut into pieces of four lanes; LLVM stores a piece from where it is in the register.
 
@@ -114,6 +119,11 @@ def minimum(left: Expr, right: Expr) -> Expr:
 def select(condition: Expr, chosen: Expr, other: Expr) -> Expr:
     """Return one of two values, lane by lane; both are computed."""
     return tirx.Select(condition, chosen, other)
+
+
+def bitwise_or(left: Expr, right: Expr) -> Expr:
+    """Return the inclusive or, lane by lane."""
+    return tirx.bitwise_or(left, right)
 
 
 def bitwise_xor(left: Expr, right: Expr) -> Expr:

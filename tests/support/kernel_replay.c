@@ -6,25 +6,23 @@
    The input, little-endian: int32 number of cases; for each case int32 workspace, weights, picture bytes, logits
    floats, steps; (step, units) for each step; workspace, weights and picture bytes. The output: for each case and
    order (units forwards in one call, then backwards one by one) int32 status, workspace, logits. */
-#include <setjmp.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifndef __wasm__
+#include <setjmp.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "library/hwcaps.h"
+#endif
 
 int32_t STEP(int32_t step, int32_t begin, int32_t end, const uint8_t *rgb, float *logits, int8_t *workspace,
              const int8_t *weights);
 
 enum { OK = 0, FAULT = 1, UNDERRUN = 2, RETURNED = 3, FILL = 0x5a, UNSUPPORTED = 4, ORDERS = 2 };
-
-static sigjmp_buf recovery;
-
-static void recover(int signal) { siglongjmp(recovery, signal); }
 
 static void read_exactly(void *target, size_t size) {
   if (fread(target, 1, size, stdin) != size) exit(5);
@@ -39,6 +37,30 @@ struct guarded {
   size_t size, mapped;
 };
 
+#ifdef __wasm__
+/* WebAssembly has no pages without access: what lies behind an array is watched as what lies before it. */
+enum { WATCHED = 65536 };
+
+static struct guarded guarded(size_t size) {
+  struct guarded area = {.size = size, .mapped = size + 2 * WATCHED};
+  if (!(area.start = malloc(area.mapped))) exit(7);
+  memset(area.start, FILL, area.mapped);
+  area.data = area.start + WATCHED;
+  return area;
+}
+
+static void release(struct guarded area) { free(area.start); }
+
+static int overrun(struct guarded area) {
+  for (uint8_t *at = area.data + area.size; at < area.start + area.mapped; at++)
+    if (*at != FILL) return 1;
+  return 0;
+}
+#else
+static sigjmp_buf recovery;
+
+static void recover(int signal) { siglongjmp(recovery, signal); }
+
 static struct guarded guarded(size_t size) {
   size_t page = (size_t)sysconf(_SC_PAGESIZE);
   size_t inside = (size + page - 1) / page * page + page;
@@ -49,6 +71,14 @@ static struct guarded guarded(size_t size) {
   memset(area.start, FILL, inside);
   return area;
 }
+
+static void release(struct guarded area) { munmap(area.start, area.mapped); }
+
+static int overrun(struct guarded area) {
+  (void)area;
+  return 0; /* it would have been a fault */
+}
+#endif
 
 static int underrun(struct guarded area) {
   for (uint8_t *at = area.start; at < area.data; at++)
@@ -85,29 +115,34 @@ static void replay(void) {
     struct guarded workspace = guarded(fresh.size), logits = guarded((size_t)sizes[3] * sizeof(float));
     memcpy(workspace.data, fresh.data, fresh.size);
     volatile int32_t status = FAULT;
+#ifndef __wasm__
     if (!sigsetjmp(recovery, 1))
+#endif
       status = run(steps, sizes[4], order, rgb.data, (float *)logits.data, (int8_t *)workspace.data,
                    (const int8_t *)weights.data);
+    if (status == OK && (overrun(workspace) || overrun(logits))) status = FAULT;
     if (status == OK && (underrun(workspace) || underrun(logits))) status = UNDERRUN;
     int32_t known = status;
     write_exactly(&known, sizeof known);
     write_exactly(workspace.data, workspace.size);
     write_exactly(logits.data, logits.size);
-    munmap(workspace.start, workspace.mapped);
-    munmap(logits.start, logits.mapped);
+    release(workspace);
+    release(logits);
   }
-  munmap(fresh.start, fresh.mapped);
-  munmap(weights.start, weights.mapped);
-  munmap(rgb.start, rgb.mapped);
+  release(fresh);
+  release(weights);
+  release(rgb);
   free(steps);
 }
 
 int main(void) {
+#ifndef __wasm__
   uint32_t needs = NEEDS;
   if ((rg_cpu_features() & needs) != needs) return UNSUPPORTED;
   struct sigaction action = {.sa_handler = recover};
   int signals[] = {SIGSEGV, SIGBUS, SIGILL};
   for (int i = 0; i < 3; i++) sigaction(signals[i], &action, 0);
+#endif
   int32_t count;
   read_exactly(&count, sizeof count);
   while (count-- > 0) replay();

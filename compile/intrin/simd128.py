@@ -1,0 +1,110 @@
+"""WebAssembly's 128-bit SIMD: i32x4.dot_i16x8_s multiplies two int16 of a pixel with two of each channel, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from compile.intrin.base import InstructionSet
+from compile.intrin.repeated import Repeated
+from compile.ir import tir
+from compile.ir.tir import Expr, Kernel, Pointer
+
+PAIR = 2  # int16 of a pixel, and weights of a channel, that one product takes
+TABLE_ENTRIES = 16  # that i8x16.swizzle chooses from; an index beyond them gives 0
+
+
+class Simd128(Repeated):
+    """Browsers since 2021 (Safari 2023) and Node 16: every engine computes the same bits."""
+
+    name = "simd128"
+    lanes8 = 16
+    registers = 16  # of x86-64, where engines keep them; arm64 has 32
+    widest32 = 4
+    float_lanes = 4
+    float_step = 1
+    group_bytes = PAIR
+    instructions = 2
+    words_per_copy = 8
+    has_table_lookup = True
+
+    # -- numerics ------------------------------------------------------------------------------------------------
+    def narrow_to_int16(self, value: Expr) -> Expr:
+        """Use i16x8.narrow_i32x4_s, which takes two registers."""
+        return _narrow(value, "int16", "llvm.wasm.narrow.signed.v8i16.v4i32", 4)
+
+    def narrow_to_int8(self, value: Expr) -> Expr:
+        """Use i8x16.narrow_i16x8_s, which takes two registers."""
+        return _narrow(value, "int8", "llvm.wasm.narrow.signed.v16i8.v8i16", 8)
+
+    def multiply_q15(self, value: Expr, factor: Expr) -> Expr:
+        """Use i16x8.q15mulr_sat_s, which saturates only for -32768 * -32768; factors are never negative."""
+        return _whole(8, lambda v, f: tir.intrinsic("int16x8", "llvm.wasm.q15mulr.sat.signed", v, f), value, factor)
+
+    def shift_and_narrow(self, value: Expr, bits: int) -> Expr:
+        """Multiply by 2**(15 - bits): q15mulr then is the rounding shift."""
+        return self.narrow_to_int8(self.multiply_q15(value, tir.splat(1 << (15 - bits), tir.dtype_of(value))))
+
+    def multiply_pairs(self, left: Expr, right: Expr) -> Expr:
+        """Use i32x4.dot_i16x8_s."""
+        width = tir.split_dtype(tir.dtype_of(left))[1]
+        pairs = [tir.reinterpret(value, f"int16x{2 * width}") for value in (left, right)]
+        return tir.by_pieces(8, lambda a, b: tir.intrinsic("int32x4", "llvm.wasm.dot", a, b), *pairs)
+
+    def table_lookup(self, kernel: Kernel, table: Pointer, index: Expr) -> Expr:
+        """Use i8x16.swizzle 16 times, once for each 16 entries: it returns 0 for an index that is not below 16.
+
+        Step s looks up i - 16 * s, which wraps around where i is smaller, so one step alone returns an entry.
+        """
+        found, rest = None, tir.reinterpret(index, "int8x16")
+        sixteen = tir.splat(TABLE_ENTRIES, "int8x16")
+        for step in range(256 // TABLE_ENTRIES):
+            entries = kernel.bind(table.load(step * TABLE_ENTRIES, TABLE_ENTRIES), "entries")
+            picked = tir.intrinsic("int8x16", "llvm.wasm.swizzle", entries, rest)
+            found = kernel.bind(picked if found is None else tir.bitwise_or(found, picked), "found")
+            rest = kernel.bind(rest - sixteen, "index")
+        return found
+
+    # -- matrix product ------------------------------------------------------------------------------------------
+    def for_wide_product(self) -> InstructionSet:
+        """Multiply pairs as they are."""
+        return WideSimd128()
+
+    def convert(self, value: Expr) -> Expr:
+        """Sign-extend to int16: a pair is one int32 that v128.load32_splat repeats."""
+        return tir.cast(value, "int16")
+
+    def extend(self, packed: Expr) -> Expr:
+        """Sign-extend to int16."""
+        return tir.cast(packed, "int16")
+
+    def multiply_add(self, acc: Expr, pixel: Expr, weight: Expr) -> Expr:
+        """Emit i32x4.dot_i16x8_s and i32x4.add."""
+        return acc + self.multiply_pairs(pixel, tir.reinterpret(weight, tir.dtype_of(pixel)))
+
+
+class WideSimd128(Simd128):
+    """Products of int16 activations, which the product takes as they are: 2 * 2**15 * 127 is far inside int32."""
+
+    def convert(self, value: Expr) -> Expr:
+        """Take a pair of int16 as it is."""
+        return value
+
+
+def _whole(lanes: int, apply: Callable[..., Expr], *values: Expr) -> Expr:
+    """Return what `apply` makes of pieces of `lanes` lanes; shorter vectors are repeated to a piece first."""
+    own = tir.split_dtype(tir.dtype_of(values[0]))[1]
+    if own < lanes:
+        repeated = [tir.concat([value] * (lanes // own)) for value in values]
+        return tir.shuffle([tir.by_pieces(lanes, apply, *repeated)], range(own))
+    return tir.by_pieces(lanes, apply, *values)
+
+
+def _narrow(value: Expr, element: str, name: str, half: int) -> Expr:
+    """Return a vector limited to a narrower type; an instruction takes two pieces of `half` lanes."""
+    lanes = tir.split_dtype(tir.dtype_of(value))[1]
+    if lanes < 2 * half:
+        doubled = _narrow(tir.concat([value] * (2 * half // lanes)), element, name, half)
+        return tir.shuffle([doubled], range(lanes))
+    pieces = tir.split(value, half)
+    pairs = zip(pieces[::2], pieces[1::2], strict=True)
+    return tir.concat([tir.intrinsic(f"{element}x{2 * half}", name, low, high) for low, high in pairs])
