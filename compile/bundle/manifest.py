@@ -7,6 +7,8 @@
     vectors.bin     recorded images and expected logits (compile/bundle/vectors.py)
     manifest.json   everything else, and the SHA-256 of each other file
 
+Targets of another form (compile/targets/forms.py) have other names for the first three.
+
 A bundle is flat and holds nothing besides the files its manifest names. The bundle digest is the SHA-256 of the
 manifest.
 """
@@ -22,7 +24,8 @@ from compile.bundle.sections import Sections
 from compile.storage.files import DIGEST, FILE_LIMIT, NAME, read_plain_file, sha256, write_folder_atomically
 from compile.storage.strict_json import canonical_json, parse_strict
 from compile.storage.typed_json import check_types
-from compile.targets.table import HOST, Target, find_target
+from compile.targets.forms import ELF, Form
+from compile.targets.table import HOST, TARGETS, Target, find_target
 from repghost.data.images.preprocess import Preprocess
 from repghost.data.names.class_names import from_lines
 from repghost.errors import IntegrityError, UsageError
@@ -32,7 +35,7 @@ FORMAT = "repghost-bundle"
 VERSION = 1
 MANIFEST = "manifest.json"
 SHOWN = 8  # bundles in a message
-FILES = frozenset({"model.so", "repghost-run", "repghost.h", "labels.txt", "vectors.bin"})
+FILES = ELF.files
 ENGINE_TARGETS = frozenset({"jetson"})  # the board builds the engine itself, with scripts of the bundle
 ENGINE_FILES = frozenset({"build.sh", "check.sh", "labels.txt"})  # what such a bundle holds at least
 MOST_FILES = 64
@@ -53,6 +56,11 @@ class Bundle:
     def target_name(self) -> str:
         """The row of `compile.targets.table` it was made for."""
         return str(self.manifest["target"]["name"])
+
+    @property
+    def form(self) -> Form:
+        """What its program is."""
+        return form_of(self.target_name)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -92,7 +100,7 @@ def write_bundle(path: Path, files: dict[str, bytes], sections: dict[str, Any]) 
 
     Args:
         path: the folder of the bundle.
-        files: content of the five files named above; a bundle for one of `ENGINE_TARGETS` has others.
+        files: content of the files named above; a bundle for one of `ENGINE_TARGETS` has others.
         sections: every key of `SECTIONS`.
 
     Raises:
@@ -147,10 +155,16 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
             raise IntegrityError(f"{MANIFEST}: files must name {sorted(ENGINE_FILES)}, not {sorted(files)}.")
     elif not sections.variants:
         raise IntegrityError(f"{MANIFEST}: variants must name an instruction set.")
-    elif set(files) != FILES:
-        raise IntegrityError(f"{MANIFEST}: files must be exactly {sorted(FILES)}, not {sorted(files)}.")
+    elif set(files) != (wanted := form_of(sections.target.name).files):
+        raise IntegrityError(f"{MANIFEST}: files must be exactly {sorted(wanted)}, not {sorted(files)}.")
     for name, entry in files.items():
         _check_entry(name, entry)
+
+
+def form_of(target_name: str) -> Form:
+    """Return the form of a target's programs; the usual one of a target that this version does not know."""
+    target = TARGETS.get(target_name)
+    return target.form if target else ELF
 
 
 def parse_manifest(text: bytes) -> dict[str, Any]:

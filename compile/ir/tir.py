@@ -121,11 +121,6 @@ def select(condition: Expr, chosen: Expr, other: Expr) -> Expr:
     return tirx.Select(condition, chosen, other)
 
 
-def bitwise_or(left: Expr, right: Expr) -> Expr:
-    """Return the inclusive or, lane by lane."""
-    return tirx.bitwise_or(left, right)
-
-
 def bitwise_xor(left: Expr, right: Expr) -> Expr:
     """Return the exclusive or, lane by lane."""
     return tirx.bitwise_xor(left, right)

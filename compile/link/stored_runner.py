@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from compile.link import toolchain
+from compile.link import by_form, toolchain
 from compile.link.promises import check_runner
 from compile.storage.code_key import code_digest, files_digest
 from compile.storage.kernel_store import KernelStore, user_store
 from compile.storage.stage_cache import key_digest, versions
+from compile.targets.forms import ELF
 from compile.targets.table import Target
 
 
@@ -20,6 +21,8 @@ def stored_runner(target: Target, store: KernelStore | None = None) -> bytes:
         target: a row of `compile.targets.table`.
         store: where it is kept; the user's store where it is not given.
     """
+    if target.form is not ELF:
+        return by_form.read_runner(target.form)
     store = user_store() if store is None else store
     key = runner_key(target)
     found = store.get(key)

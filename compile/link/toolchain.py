@@ -112,7 +112,8 @@ def _weights_assembly(names: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _object_name(variant: CompiledVariant) -> str:
+def object_name(variant: CompiledVariant) -> str:
+    """Return the name of the file a linker is given the objects of a variant in."""
     return f"variant_{variant.name}.{'a' if is_archive(variant.object_bytes) else 'o'}"
 
 
@@ -137,7 +138,7 @@ def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any], p
         for index, blob in enumerate(names):
             (folder / f"weights_{index}.bin").write_bytes(network.blobs[blob])
         for variant in network.variants:
-            (folder / _object_name(variant)).write_bytes(variant.object_bytes)
+            (folder / object_name(variant)).write_bytes(variant.object_bytes)
         objects = []
         for unit in [*(RUNNER_SOURCES / unit for unit in NETWORK_UNITS), folder / "weights.S"]:
             objects.append(f"{unit.stem}.o")
@@ -145,7 +146,7 @@ def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any], p
         for name in MODEL_UNITS:
             objects.append(f"{Path(name).stem}.o")
             (folder / objects[-1]).write_bytes(_model_object(target, name))
-        objects += [_object_name(variant) for variant in network.variants]
+        objects += [object_name(variant) for variant in network.variants]
         # The objects of the variants export their step function; the list keeps it private to model.so.
         (folder / "exports.map").write_text(f"{{ global: {'; '.join(exports)}; local: *; }};\n")
         link = [

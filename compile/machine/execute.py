@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from compile.bundle.manifest import Bundle
 from compile.machine.emulator import Emulator, find_emulator
 from compile.targets.table import Target, Variant
 from repghost.errors import IntegrityError, RepGhostError, ToolMissingError, UsageError
-from repghost.processes import run_limited
+from repghost.processes import TOOL_LIMIT_S, run_limited
 from repghost.untrusted import parse_json
 
 TIME_LIMIT = 900  # seconds of one run; emulation is 20 to 50 times slower than the machine itself
@@ -47,6 +48,8 @@ def machine_for(target: Target, variant: Variant, emulator: Emulator | None = No
     """
     if target.runs_here:
         return Machine("this machine", (), emulated=False)
+    if target.form.started_by:
+        return _started_by(target.form.started_by)
     if target.emulation is None:
         raise ToolMissingError(f"this machine cannot run {target.name} code; verify the bundle on the device itself.")
     emulator = emulator or find_emulator(emulation=target.emulation)
@@ -57,6 +60,15 @@ def machine_for(target: Target, variant: Variant, emulator: Emulator | None = No
         )
     command = tuple(emulator.command(variant.emulated_cpu))
     return Machine(f"{emulator.program.name} -cpu {variant.emulated_cpu}", command, emulated=True)
+
+
+def _started_by(program: str) -> Machine:
+    """Return a machine that a program of this one is; it runs as fast here as anywhere."""
+    found = shutil.which(program)
+    if found is None:
+        raise ToolMissingError(f"no {program} was found, which runs such bundles; install it and try again.")
+    done = run_limited([found, "--version"], TOOL_LIMIT_S, name=program, advice="Install it again.")
+    return Machine(f"{program} {done.stdout.strip()[:40]}", (found,), emulated=False)
 
 
 def run_runner(bundle: Bundle, machine: Machine, arguments: list[str], limit: float = TIME_LIMIT) -> dict[str, Any]:
@@ -85,7 +97,7 @@ def run_runner_lines(
 
 
 def _runner_command(bundle: Bundle, machine: Machine, arguments: list[str]) -> list[str]:
-    command = [*machine.prefix, str((bundle.path / RUNNER).absolute())]
+    command = [*machine.prefix, str((bundle.path / bundle.form.runner).absolute())]
     return [*command, "--bundle", str(Path(bundle.path).absolute()), *arguments]
 
 

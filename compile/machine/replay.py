@@ -11,7 +11,7 @@ from pathlib import Path
 from compile.bundle.host_model import check_interface
 from compile.bundle.manifest import Bundle, bundle_target, check_bundle
 from compile.bundle.verification import Replay, Skipped, Verification
-from compile.link.promises import check_model, check_runner
+from compile.link.by_form import check_programs
 from compile.machine.emulator import Emulator
 from compile.machine.execute import RUNNER, Machine, UnsupportedVariantError, machine_for, run_runner
 from compile.storage.typed_json import check_types
@@ -44,8 +44,7 @@ def verify_bundle(
     target = bundle_target(bundle)
     check_interface(bundle)
     try:
-        check_model(bundle.read("model.so"), target)
-        check_runner(bundle.read("repghost-run"), target)
+        check_programs(bundle.read(target.form.model), bundle.read(target.form.runner), target)
         wanted = [target.variant(name) for name in variants or tuple(bundle.manifest["variants"])]
     except UsageError as error:
         raise (UsageError if variants else IntegrityError)(f"{path}: {error}") from error

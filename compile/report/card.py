@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compile.report.run_page import accuracy_lines
+from compile.targets.forms import model_file
 from repghost.sizes import sides, sides_text
 
 PAPER = "https://arxiv.org/abs/2211.06088"
@@ -172,7 +173,8 @@ def _quantization(report: Mapping[str, Any], build: Mapping[str, Any]) -> list[s
 
 def _cost(build: Mapping[str, Any]) -> list[str]:
     latency, sizes = build["latency"], build["sizes"]
-    lines = [f"- model.so {sizes['files']['model.so']} bytes, bundle {sizes['bundle']} bytes"]
+    name = model_file(sizes["files"])
+    lines = [f"- {name} {sizes['files'][name]} bytes, bundle {sizes['bundle']} bytes"]
     if latency.get("measured"):
         return [
             *lines,

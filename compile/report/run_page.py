@@ -7,6 +7,7 @@ from typing import Any
 
 from calib.settings.describe import describe_observers
 from compile.report.boards import JUDGED
+from compile.targets.forms import model_file
 from repghost.sizes import sides_text
 from repghost.tables import make_table, markdown_lines
 
@@ -123,13 +124,18 @@ def _builds(builds: list[Mapping[str, Any]]) -> list[str]:
         (
             build["folder"],
             ", ".join(build["variants"]),
-            f"{build['sizes']['files']['model.so'] / MEGABYTE:.2f} MB",
+            f"{_model_megabytes(build):.2f} MB",
             f"{build['sizes']['bundle'] / MEGABYTE:.2f} MB",
             f"`{build['bundle_digest'][:16]}`",
         )
         for build in builds
     ]
     return markdown_lines(make_table(("bundle", "instruction sets", "model.so", "bundle", "bundle digest"), rows))
+
+
+def _model_megabytes(build: Mapping[str, Any]) -> float:
+    files = build["sizes"]["files"]
+    return float(files[model_file(files)] / MEGABYTE)
 
 
 def _verification(build: Mapping[str, Any]) -> list[str]:
@@ -196,8 +202,8 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
     """Return what a run prints at its end."""
     lines = ["", *accuracy_lines(report["accuracy"])]
     for build in report["builds"]:
-        size = build["sizes"]["files"]["model.so"] / MEGABYTE
-        lines.append(f"{build['folder']}: model.so {size:.2f} MB")
+        name = model_file(build["sizes"]["files"])
+        lines.append(f"{build['folder']}: {name} {_model_megabytes(build):.2f} MB")
         lines += [f"  {line.removeprefix('- ').partition(', ')[2]}" for line in _verification(build) if ", " in line]
         lines += [f"  latency: {line.partition(': ')[2]}" for line in _latency(build)]
     lines += ["", "next:", *[f"  {entry['command']}   # {entry['does']}" for entry in report["next"]]]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from compile.bundle.host_model import ABI
 from compile.ir.compiled_network import CompiledNetwork, CompiledVariant
-from compile.link.toolchain import link_model, model_sources
+from compile.link.by_form import link_model
+from compile.link.toolchain import model_sources
 from compile.passes.layers import manifest_layers
 from compile.storage.code_key import code_digest, files_digest
 from compile.storage.files import sha256
@@ -32,8 +33,8 @@ class Build:
     target: Target
     precision: Precision
     info: dict[str, Any]  # what `rg_info` says, and the bytes of the workspace
-    model: bytes  # model.so
-    runner: bytes  # repghost-run
+    model: bytes  # model.so, or what it is in the target's form
+    runner: bytes  # repghost-run, or what it is there
     weight_bytes: int  # of all layouts together
     kernels: tuple[str, ...]  # one line for each step
     layers: list[dict[str, Any]]  # for the manifest, see `compile.passes.layers.manifest_layers`
@@ -183,19 +184,19 @@ def link(
     target, info = compilation.target, model_info(subject, compilation, network)
     key = {
         "target": asdict(target),
-        "code": code_digest("compile.link.toolchain", alone=(__name__,)),
+        "code": code_digest("compile.link.by_form", alone=(__name__,)),
         "sources": files_digest(model_sources()),
         "tools": versions("ziglang"),
     }
     parts = {name: sha256(data) for name, data in pack_network(network).items()}
     model, _ = cache.get(
-        "link", {**key, "network": parts, "info": info}, lambda: {"model.so": link_model(network, target, info)}
+        "link", {**key, "network": parts, "info": info}, lambda: {target.form.model: link_model(network, target, info)}
     )
     return Build(
         target=target,
         precision=compilation.precision,
         info={**info, "workspace_bytes": network.workspace_bytes},
-        model=model["model.so"],
+        model=model[target.form.model],
         runner=runner.result(),
         weight_bytes=sum(len(blob) for blob in network.blobs.values()),
         kernels=network.kernels,

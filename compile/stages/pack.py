@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from compile.bundle.manifest import Bundle, write_bundle
 from compile.bundle.vectors import Vectors, pack_vectors
-from compile.link.toolchain import RUNNER_SOURCES
+from compile.link.by_form import read_beside
 from compile.machine.emulator import Emulator, fetch_emulator
 from compile.machine.latency import measure_latency
 from compile.machine.replay import verify_bundle
@@ -96,10 +96,11 @@ def pack(
         progress: is told.
     """
     with progress.stage("pack"):
+        form = build.target.form
         files = {
-            "model.so": build.model,
-            "repghost-run": build.runner,
-            "repghost.h": (RUNNER_SOURCES / "repghost.h").read_bytes(),
+            form.model: build.model,
+            form.runner: build.runner,
+            **read_beside(form),
             "labels.txt": to_lines(labels),
             "vectors.bin": pack_vectors(vectors),
         }

@@ -6,6 +6,7 @@ import platform
 from dataclasses import dataclass, replace
 
 from compile.targets.features import AVX2, AVX512VNNI, AVXVNNI, DOTPROD, FULLFP16, I8MM, NEON, RDM, Feature
+from compile.targets.forms import ELF, WASM, Form
 from repghost.errors import UsageError, unknown_value
 
 
@@ -74,6 +75,7 @@ class Target:
     emulation: Emulation | None = None  # how its programs run on another machine; None: they do not
     counted: bool = False  # whether executed instructions are counted under its emulation (compile/bench/counter)
     container: Container | None = None  # None: no container image is made for it
+    form: Form = ELF  # of its program, and what its bundles hold
     board_target: str = ""  # the row that a board's `uname -m` leads to, where it is not this one
     with_32_bits: str = ""  # the row of a board that has this kernel and a system of 32 bits
     loaders: tuple[str, ...] = ()  # the files that start programs of such a system, by which it is known
@@ -222,6 +224,17 @@ X86_64 = Target(
     effort=2,  # at 3 the 0.5x is 2 % slower, 6 % larger, and takes a tenth longer to compile
 )
 
+# Every browser that has WebAssembly's 128-bit SIMD runs it, on any processor, and so does Node.js.
+WEB = Target(
+    name="web",
+    triple="wasm32-unknown-unknown",
+    zig_triple="wasm32-freestanding",
+    elf_machine=0,
+    variants=(Variant("simd128", "generic", ()),),
+    mattr=("+simd128",),
+    form=WASM,
+)
+
 JETSON = Target(
     name="jetson",
     triple="aarch64-linux-gnu",
@@ -231,7 +244,7 @@ JETSON = Target(
     board_target=ARM64.name,
 )
 
-TARGETS = {target.name: target for target in (ARM64, ANDROID, ARMV7, ARMV7_STATIC, X86_64, JETSON)}
+TARGETS = {target.name: target for target in (ARM64, ANDROID, ARMV7, ARMV7_STATIC, X86_64, WEB, JETSON)}
 ALIASES = {"aarch64": "arm64", "armv7l": "armv7", "armv8l": "armv7", "x86_64": "x86-64", "amd64": "x86-64"}
 # What is told about machines that nothing is compiled for, by `uname -m`.
 REFUSED = {"armv6l": "32-bit ARM needs NEON, which ARMv6 lacks: the first Raspberry Pi and the first Pi Zero"}

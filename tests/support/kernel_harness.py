@@ -29,17 +29,20 @@ from compile.intrin.table import find_instruction_set
 from compile.ir.compiled_network import BLOB_ALIGNMENT
 from compile.ir.memory_plan import AnyOperator, MemoryPlan, TensorPlace, plan_memory
 from compile.link.toolchain import REPRODUCIBLE, RUNNER_SOURCES
+from compile.link.wasm import FEATURES, STACK_BYTES
 from compile.link.zig import run_zig
 from compile.machine.execute import Machine, machine_for
 from compile.schedules import Context, schedule, schedule_halo
+from compile.targets.forms import WASM
 from compile.targets.table import TARGETS, Target, Variant
 from repghost.errors import ToolMissingError
 
 # Every row with code of its own; a row that a board answers for by another one has the same kernels.
 KERNEL_TARGETS = tuple(target for target in TARGETS.values() if target.variants and not target.board_target)
 # Which cases are run: the schedules of these are those of other sets, so the first of so many shows what is their own.
-EVERY = {"neonv7": 7}
+EVERY = {"neonv7": 7, "simd128": 7}
 REPLAY = Path(__file__).with_name("kernel_replay.c")
+WASI = Path(__file__).with_name("wasi.mjs")
 SYMBOL = "rg_step"
 UNSUPPORTED = 4  # the exit code for a core without the instruction set
 STATUS = {1: "reads or writes outside its memory", 2: "writes before its memory", 3: "does not return 0"}
@@ -141,7 +144,8 @@ def replay(network: ScheduledNetwork, target: Target, variant: Variant, machine:
         ToolMissingError: when the machine lacks the instruction set.
     """
     with tempfile.TemporaryDirectory(prefix="repghost-kernels-") as name:
-        command = [*machine.prefix, str(_link(network, target, variant, Path(name)))]
+        through = ["--no-warnings", str(WASI)] if target.form is WASM else []
+        command = [*machine.prefix, *through, str(_link(network, target, variant, Path(name)))]
         done = subprocess.run(command, input=packed, capture_output=True, timeout=TIME_LIMIT, check=False)
     if done.returncode == UNSUPPORTED:
         raise ToolMissingError(f"{machine.name} has no {variant.name} instructions")
@@ -259,6 +263,11 @@ def _link(network: ScheduledNetwork, target: Target, variant: Variant, folder: P
     for number, source in enumerate(_sources(network, SYMBOL, target, variant)):
         objects.append(folder / f"{number}.o")
         objects[-1].write_bytes(object_of(source.module()))
+    if target.form is WASM:
+        flags = ["-target", "wasm32-wasi", *FEATURES, *REPRODUCIBLE, f"-DSTEP={SYMBOL}"]
+        link = [f"-Wl,-z,stack-size={STACK_BYTES}", "-o", str(folder / "replay")]
+        run_zig(["cc", *flags, str(REPLAY), *map(str, objects), *link])
+        return folder / "replay"
     needs = " | ".join(feature.macro for feature in variant.requires) or "0"
     flags = [*target.zig_target(), *REPRODUCIBLE, "-D_GNU_SOURCE", f"-DSTEP={SYMBOL}", f"-DNEEDS={needs}"]
     sources = [REPLAY, RUNNER_SOURCES / "library/hwcaps.c", *objects]

@@ -8,6 +8,7 @@ from typing import Any
 from compile.storage import formats
 from compile.summary.facts import Change, LayerRow, LayerTable, Method, Missing, Network, Share, Size, Speed
 from compile.summary.sources import File, Learned, measured_ms, pixels
+from compile.targets.forms import model_file
 
 FORMAT, VERSION = formats.REPORT
 
@@ -107,7 +108,7 @@ def _size(file: File, build: Mapping[str, Any]) -> Size:
         classes=int(report["model"]["classes"]),
         target=build["target"],
         precision=build["precision"],
-        model_bytes=int(sizes["files"]["model.so"]),
+        model_bytes=int(sizes["files"][model_file(sizes["files"])]),
         bundle_bytes=int(sizes["bundle"]),
         workspace_bytes=None if workspace is None else int(workspace),
         source=file.name,

@@ -25,6 +25,7 @@ from compile.intrin.i8mm import I8mm
 from compile.intrin.table import find_instruction_set
 from compile.ir.compiled_network import BLOB_ALIGNMENT, CompiledNetwork
 from compile.ir.memory_plan import plan_memory
+from compile.link.wasm import HEADER
 from compile.schedules.int8.gemm import int8_panels, parameter_bytes
 from compile.schedules.phases import flat_phases
 from compile.schedules.tiles import gemm_shape
@@ -35,6 +36,7 @@ from tests.support.archives import archive_members
 from tests.support.kernel_cases import FAMILIES
 from tests.support.kernel_harness import KERNEL_TARGETS, _prepare_all, whole_source
 from tests.support.shapes import shape_program, small_program
+from tests.support.wasm_object import wasm_symbols
 
 VARIANTS = [(target, variant) for target in KERNEL_TARGETS for variant in target.variants_for("int8")]
 VARIANT_IDS = [variant.name for _, variant in VARIANTS]
@@ -68,6 +70,8 @@ def built(variant: str) -> Built:
 # -- objects -----------------------------------------------------------------------------------------------------------
 def symbols(data: bytes) -> tuple[set[str], set[str]]:
     """Return the global symbols an object defines, and those it needs."""
+    if data.startswith(HEADER):
+        return wasm_symbols(data)
     defined, needed = set(), set()
     for section in ELFFile(io.BytesIO(data)).iter_sections("SHT_SYMTAB"):
         for symbol in section.iter_symbols():
@@ -136,6 +140,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "i8mm": ("smmla", "sdot", "sqrdmulh"),
     "neonv7": (r"vmull\.s8", r"vmlal\.s8", r"vpadal\.s16", r"vqrdmulh\.s16", r"vqmovn\.s16", "vtbx"),
     "avx2": ("vpmaddwd", "vpmulhrsw", "vpackssdw", "vroundps"),
+    "simd128": (r"i32x4\.dot_i16x8_s", r"i16x8\.q15mulr_sat_s", r"i8x16\.narrow_i16x8_s", r"f32x4\.nearest"),
     "avxvnni": (r"\{vex\}\s+vpdpbusd", "vpmulhrsw"),
     "vnni": ("vpdpbusd", "vpmulhrsw"),
 }
@@ -145,6 +150,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "i8mm": ("fmla",),
     "neonv7": (r"v?fn?m[as]", r"vsdot", "smull"),
     "avx2": ("vpdpbusd", "vpdpwssd", "vpmaddubsw", r"vfn?m(add|sub)\w*"),
+    "simd128": (r"[\w.]*relaxed\w*", r"\w+\.atomic\.\w+"),  # whose results depend on the engine
     "avxvnni": ("vpdpbusd", "vpmaddubsw", r"vfn?m(add|sub)\w*"),  # without {vex} it would be that of AVX-512
     "vnni": ("vpmaddubsw", r"vfn?m(add|sub)\w*"),
 }
@@ -215,7 +221,7 @@ def unpacked(variant: str, operator: Conv2d, constants: bytes) -> NDArray[np.int
         patch.setattr(I8mm, "prefers", lambda *_: True)
         isa = find_instruction_set(variant).for_product(output.height, output.width, channels, shape)
     tile = isa.choose_tile(output.height * output.width if isa.gathers_pixels else output.width, channels, shape)
-    group = 2 if variant == "avx2" else isa.depth  # bytes of a channel that lie together
+    group = 2 if variant in ("avx2", "simd128") else isa.depth  # bytes of a channel that lie together
     length = -(-shape.length // group) * group
     rows = []
     for panel in int8_panels(isa, output, tile, shape):

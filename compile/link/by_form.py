@@ -1,0 +1,59 @@
+"""Linking and checking a network's program in the form its target has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compile.ir.compiled_network import CompiledNetwork
+from compile.link import image_decoders, promises, toolchain, wasm
+from compile.targets.forms import ELF, WASM, Form
+from compile.targets.table import Target
+
+WEB_SOURCES = Path(__file__).parent.parent / "web/library"
+
+
+@dataclass(frozen=True)
+class _Linking:
+    """How programs of one form are made and checked."""
+
+    link: Callable[[CompiledNetwork, Target, dict[str, Any]], bytes]
+    check: Callable[[bytes, Target], object]  # of code and weights
+    check_runner: Callable[[bytes, Target], object]
+    folder: Path  # of the files beside it, and of a runner that is not compiled
+
+
+_FORMS = {
+    ELF: _Linking(toolchain.link_model, promises.check_model, promises.check_runner, toolchain.RUNNER_SOURCES),
+    WASM: _Linking(wasm.link_module, wasm.check_module, wasm.check_runner, WEB_SOURCES),
+}
+
+
+def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any]) -> bytes:
+    """Return code and weights of a network as one program; arguments as `compile.link.toolchain.link_model` takes."""
+    return _FORMS[target.form].link(network, target, info)
+
+
+def check_programs(model: bytes, runner: bytes, target: Target) -> None:
+    """Check what both programs of a bundle promise.
+
+    Raises:
+        UsageError: naming the promise that is broken.
+    """
+    form = _FORMS[target.form]
+    form.check(model, target)
+    form.check_runner(runner, target)
+
+
+def read_beside(form: Form) -> dict[str, bytes]:
+    """Return the content of the files that lie beside a program, by name."""
+    made = {"images.wasm": image_decoders.decoders}
+    folder = _FORMS[form].folder
+    return {name: made[name]() if name in made else (folder / name).read_bytes() for name in form.beside}
+
+
+def read_runner(form: Form) -> bytes:
+    """Return the runner of a form that is started by another program."""
+    return (_FORMS[form].folder / form.runner).read_bytes()

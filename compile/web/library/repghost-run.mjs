@@ -1,0 +1,60 @@
+// Verifies or measures a bundle for the web under Node, with the options and answers of repghost-run on a board.
+import { parseArgs } from 'node:util';
+import { load, RepghostError } from './repghost.js';
+
+const USAGE = `usage: node repghost-run.mjs COMMAND [--bundle DIR]
+  --verify             check every digest, then replay the recorded pictures
+  --bench              measure one inference: [--runs N] [--warmup N]
+  --classify PICTURE   the five best classes of a JPEG or PNG file: [--top N]
+  --variant NAME       the instruction set, which is simd128`;
+const EXIT = { usage: 2, unsupported: 4, integrity: 6, other: 1 };
+const OPTIONS = {
+  bundle: { type: 'string' }, verify: { type: 'boolean' }, bench: { type: 'boolean' }, classify: { type: 'string' },
+  runs: { type: 'string', default: '100' }, warmup: { type: 'string', default: '10' }, top: { type: 'string', default: '5' },
+  threads: { type: 'string', default: '1' }, variant: { type: 'string' }, help: { type: 'boolean' },
+};
+
+function stop(code, message) {
+  console.error(message);
+  process.exit(code);
+}
+
+function readOptions() {
+  try {
+    const { values } = parseArgs({ options: OPTIONS });
+    if (values.help) stop(0, USAGE);
+    if (['verify', 'bench', 'classify'].filter((name) => values[name] !== undefined).length !== 1)
+      throw new Error('one of --verify, --bench and --classify has to be given.');
+    for (const name of ['runs', 'warmup', 'top', 'threads'])
+      if (!/^\d{1,6}$/.test(values[name])) throw new Error(`--${name} has to be a number, not ${JSON.stringify(values[name])}.`);
+    if (values.threads !== '1') throw new Error('under Node the network runs in one thread.');
+    return values;
+  } catch (error) {
+    return stop(EXIT.usage, `repghost-run.mjs: ${error.message}\n${USAGE}`);
+  }
+}
+
+async function answer(options) {
+  const model = await load(options.bundle ?? new URL('./', import.meta.url));
+  const { variant } = model;
+  if (options.variant !== undefined && options.variant !== variant)
+    stop(EXIT.usage, `repghost-run.mjs: the bundle has no variant ${JSON.stringify(options.variant)}, only ${variant}.`);
+  if (options.verify) {
+    const { pictures, mismatches, largest, tolerance } = await model.verify();
+    return { command: 'verify', ok: mismatches === 0, variant, threads: 1, pictures, mismatches, tolerance, largest_difference: largest };
+  }
+  if (options.bench)
+    return { command: 'bench', ...await model.bench({ runs: Number(options.runs), warmup: Number(options.warmup) }) };
+  const { readFile } = await import('node:fs/promises');
+  const classes = await model.top(await readFile(options.classify), Number(options.top));
+  return { command: 'classify', picture: options.classify, variant, classes };
+}
+
+try {
+  const result = await answer(readOptions());
+  console.log(JSON.stringify(result));
+  if (result.ok === false) process.exitCode = EXIT.integrity;
+} catch (error) {
+  const code = error instanceof RepghostError ? (EXIT[error.code] ?? (error.code === 'download' ? EXIT.integrity : EXIT.usage)) : EXIT.other;
+  stop(code, `repghost-run.mjs: ${error.message}`);
+}

@@ -1,0 +1,107 @@
+/** The most pixels of an image. */
+export const MOST_PIXELS: number;
+
+/** What is thrown for downloads, files and images that cannot be used; an abort throws the signal's reason. */
+export class RepghostError extends Error {
+  readonly code: 'download' | 'integrity' | 'unsupported' | 'image' | 'memory' | 'closed';
+}
+
+/** RGB or RGBA pixels; what is transparent is laid over white. */
+export interface Pixels {
+  readonly data: Uint8Array | Uint8ClampedArray;
+  readonly width: number;
+  readonly height: number;
+}
+
+/**
+ * Anything with pixels. The bytes of a JPEG or PNG file give the same scores as on a board; images, canvases and videos
+ * are drawn first, with what the browser decoded, and over white where they are transparent.
+ */
+export type Image =
+  | Blob | ArrayBuffer | Uint8Array | Pixels | ImageData | ImageBitmap | HTMLImageElement | HTMLCanvasElement
+  | OffscreenCanvas | HTMLVideoElement | VideoFrame;
+
+/** One class of an image. */
+export interface Ranked {
+  readonly index: number;
+  readonly label: string;
+  readonly logit: number;
+  readonly probability: number;
+}
+
+export interface Prediction extends Ranked {
+  readonly logits: Float32Array;
+}
+
+export interface Progress {
+  readonly done: number;
+  readonly total: number;
+}
+
+export interface Replayed {
+  readonly pictures: number;
+  /** Pictures whose scores differ by more than the tolerance; 0 where all is well. */
+  readonly mismatches: number;
+  readonly largest: number;
+  /** 0: equal to the bit. */
+  readonly tolerance: number;
+}
+
+/** Milliseconds of one inference. Where the clock is coarse, a measurement is the mean of `batch` in a row. */
+export interface Measured {
+  readonly min_ms: number;
+  readonly median_ms: number;
+  readonly p90_ms: number;
+  readonly p95_ms: number;
+  readonly p99_ms: number;
+  readonly max_ms: number;
+  readonly runs: number;
+  readonly warmup: number;
+  readonly batch: number;
+  /** The smallest step of the clock. */
+  readonly clock_ms: number;
+  readonly threads: number;
+  readonly variant: string;
+  readonly precision: string;
+}
+
+interface Stoppable {
+  signal?: AbortSignal;
+}
+
+export interface Model {
+  readonly manifest: Readonly<Record<string, unknown>>;
+  readonly info: Readonly<Record<string, unknown>>;
+  readonly input: Readonly<{ height: number; width: number; channels: number }>;
+  readonly classes: number;
+  readonly labels: readonly string[];
+  readonly precision: string;
+  readonly variant: string;
+  readonly timings: Readonly<{ download_ms: number; compile_ms: number }>;
+  /** The best class. */
+  predict(image: Image, options?: Stoppable): Promise<Prediction>;
+  /** The best n classes, the best first. */
+  top(image: Image, n?: number, options?: Stoppable): Promise<Ranked[]>;
+  /** What the network takes, [height][width][channels]: resized and cropped as in training. */
+  prepare(image: Image, options?: Stoppable): Promise<Uint8Array>;
+  /** The scores of what `prepare` gave. */
+  logits(rgb: Uint8Array | Uint8ClampedArray): Float32Array;
+  /** Runs the recorded images of the bundle and compares the scores. */
+  verify(options?: Stoppable & { onProgress?: (progress: Progress) => void }): Promise<Replayed>;
+  /** Measures the inference on this machine. */
+  bench(options?: Stoppable & { runs?: number; warmup?: number; onProgress?: (progress: Progress) => void }): Promise<Measured>;
+  /** Lets go of the memory. */
+  close(): void;
+}
+
+/** Whether this browser runs the networks: WebAssembly with SIMD. */
+export function isSupported(): boolean;
+
+/**
+ * Loads a bundle that was compiled with TARGET=web. Sizes and digests are checked before anything is run.
+ * @param place its folder: a URL, or a path under Node; by default the folder this library lies in.
+ */
+export function load(
+  place?: string | URL,
+  options?: Stoppable & { onProgress?: (progress: { readonly loaded: number; readonly total: number }) => void },
+): Promise<Model>;

@@ -1,0 +1,214 @@
+// A network compiled with TARGET=web, in a page, a worker or Node: an image in, one score per class out, with the same
+// bits as on a board.
+//
+//     import { load } from './repghost.js';
+//     const model = await load();
+//     const { label, probability } = await model.predict(file);
+import { openFolder, RepghostError } from './download.js';
+import { MOST_PIXELS, pixelsOf, text } from './pixels.js';
+import { readVectors } from './vectors.js';
+
+export { MOST_PIXELS, RepghostError };
+
+const ABI = 2, PAGE = 65536, ALIGNMENT = 64, MOST_PAGES = 16384; // 1 GiB: the largest image, its rows, and the network
+const STATUS = ['done', 'a null pointer', 'an unaligned pointer', 'an unsupported processor', 'an unknown variant',
+  'a step failed', 'invalid threads', 'the pool failed', 'a picture out of range', 'pictures cannot be prepared'];
+// A function that uses i8x16.popcnt: what WebAssembly without SIMD refuses.
+const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
+
+/** Whether this browser runs the networks: WebAssembly with SIMD. */
+export const isSupported = () =>
+  typeof WebAssembly === 'object' && WebAssembly.validate(new Uint8Array(SIMD));
+
+/** Loads a bundle from the folder at a URL, or at a path under Node; by default the one this file lies in. */
+export async function load(place = new URL('./', import.meta.url), { signal, onProgress } = {}) {
+  if (!isSupported())
+    throw new RepghostError('unsupported', 'this browser has no WebAssembly with SIMD, which the network needs: ' +
+      'Chrome 91, Firefox 89, Safari 16.4, Node 18 or newer have it.');
+  const start = performance.now();
+  const folder = await openFolder(place, { signal });
+  const total = folder.size('model.wasm') + folder.size('labels.txt');
+  let loaded = 0;
+  const onBytes = (count) => onProgress?.({ loaded: loaded += count, total });
+  const read = (name) => folder.read(name, { signal, onBytes });
+  const [wasm, labels] = await Promise.all([read('model.wasm'), read('labels.txt')]);
+  const downloaded = performance.now();
+  const instance = await instantiate(wasm);
+  signal?.throwIfAborted();
+  const compiled = performance.now();
+  const timings = { download_ms: downloaded - start, compile_ms: compiled - downloaded };
+  return new Model(folder, instance, new TextDecoder().decode(labels), timings);
+}
+
+async function instantiate(wasm) {
+  const module = await WebAssembly.compile(wasm);
+  const imports = WebAssembly.Module.imports(module);
+  if (imports.length !== 1 || imports[0].kind !== 'memory')
+    throw new RepghostError('integrity', 'model.wasm asks for more than memory; it was not run.');
+  try {
+    const memory = new WebAssembly.Memory({ initial: firstPages(wasm), maximum: MOST_PAGES });
+    const { exports } = await WebAssembly.instantiate(module, { [imports[0].module]: { [imports[0].name]: memory } });
+    return { memory, exports };
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new RepghostError('memory', `there is not enough memory for the network (${error.message}).`, error);
+  }
+}
+
+// The pages of memory a module imports, from its import section: sections have a number, a length and a body.
+function firstPages(wasm) {
+  let at = 8;
+  const number = () => {
+    let value = 0;
+    for (let shift = 0; ; shift += 7) {
+      const byte = wasm[at++];
+      value += (byte & 127) * 2 ** shift;
+      if (byte < 128) return value;
+    }
+  };
+  for (;;) {
+    const section = wasm[at++], length = number();
+    if (section === 2) break;
+    at += length;
+  }
+  number(); // imports, of which there is one
+  for (let name = 0; name < 2; name++) {
+    const length = number();
+    at += length;
+  }
+  at += 2; // a memory, and whether it has a maximum
+  return number();
+}
+
+const aligned = (at) => Math.ceil(at / ALIGNMENT) * ALIGNMENT;
+
+/** A loaded network. Several may live in one page. */
+class Model {
+  #exports; #memory; #folder; #picture; #rgb; #logits; #workspace; #free; #vectors;
+
+  constructor(folder, { memory, exports }, labels, timings) {
+    this.#exports = exports, this.#memory = memory, this.#folder = folder;
+    if (exports.rg_abi() !== ABI) throw new RepghostError('integrity', `model.wasm has interface ${exports.rg_abi()}, not ${ABI}.`);
+    this.manifest = folder.manifest;
+    this.info = JSON.parse(text(memory, exports.rg_info()));
+    this.input = this.info.input; // {height, width, channels}
+    this.classes = this.info.classes;
+    this.labels = labels.split('\n').slice(0, this.classes);
+    this.precision = this.manifest.precision;
+    this.variant = text(memory, exports.rg_variant());
+    this.timings = timings;
+    const { height, width, channels } = this.input;
+    this.#picture = aligned(exports.__heap_base.value);
+    this.#rgb = this.#picture + ALIGNMENT;
+    this.#logits = this.#rgb + aligned(height * width * channels);
+    this.#workspace = this.#logits + aligned(this.classes * 4);
+    this.#free = this.#workspace + aligned(exports.rg_workspace_bytes());
+    this.#reserve(this.#free);
+  }
+
+  /** The best class of an image: {label, index, probability, logit, logits}. */
+  async predict(image, { signal } = {}) {
+    const logits = this.logits(await this.prepare(image, { signal }));
+    return { ...this.#ranked(logits)[0], logits };
+  }
+
+  /** The best n classes of an image, the best first. */
+  async top(image, n = 5, { signal } = {}) {
+    return this.#ranked(this.logits(await this.prepare(image, { signal }))).slice(0, n);
+  }
+
+  /** The bytes the network takes, of any image: resized and cropped as in training. */
+  async prepare(image, { signal } = {}) {
+    this.#check();
+    const { data, width, height } = await pixelsOf(image, this.#folder, signal);
+    signal?.throwIfAborted();
+    const exports = this.#check(), pixels = this.#free;
+    this.#reserve(pixels + data.length);
+    new Uint8Array(this.#memory.buffer).set(data, pixels);
+    // struct rg_picture: pixels, chroma, width, height, order, stride, chroma_stride
+    new Int32Array(this.#memory.buffer, this.#picture, 7).set([pixels, 0, width, height, 0, width * 3, 0]);
+    const scratch = aligned(pixels + data.length), bytes = exports.rg_prepare_bytes(this.#picture);
+    if (!bytes) throw new RepghostError('image', `a picture of ${width} x ${height} pixels is too long and thin to be resized. Crop it first.`);
+    this.#reserve(scratch + bytes);
+    this.#done(exports.rg_prepare(this.#picture, this.#rgb, scratch));
+    return this.#bytes(this.#rgb, this.#inputBytes()).slice();
+  }
+
+  /** The scores of bytes as `prepare` gives them, Float32Array [classes]. */
+  logits(rgb) {
+    this.#check();
+    if (!(rgb instanceof Uint8Array || rgb instanceof Uint8ClampedArray) || rgb.length !== this.#inputBytes())
+      throw new RepghostError('image', `logits takes ${this.#inputBytes()} bytes, [height][width][channels], not ${rgb?.length ?? rgb}.`);
+    this.#bytes(this.#rgb, rgb.length).set(rgb);
+    this.#infer();
+    return new Float32Array(this.#memory.buffer, this.#logits, this.classes).slice();
+  }
+
+  /** Replays the vectors of the bundle: {pictures, mismatches, largest, tolerance}. */
+  async verify({ signal, onProgress } = {}) {
+    this.#check();
+    this.#vectors ??= readVectors(await this.#folder.read('vectors.bin', { signal }), this.input, this.classes);
+    return this.#vectors.replay((rgb) => this.logits(rgb), { signal, onProgress });
+  }
+
+  /** How long an inference takes here: {median_ms, p90_ms, ...}. See bench.js. */
+  async bench(options) {
+    this.#check();
+    const { bench } = await import('./bench.js');
+    let seed = 1; // what is in the image does not matter, but it should not be one colour
+    const rgb = Uint8Array.from({ length: this.#inputBytes() }, () => (seed = (seed * 16807) % 2147483647) >>> 23);
+    this.#bytes(this.#rgb, rgb.length).set(rgb);
+    const measured = await bench(() => this.#infer(), options);
+    return { ...measured, threads: 1, variant: this.variant, precision: this.precision };
+  }
+
+  /** Lets go of the memory; the model cannot be used afterwards. */
+  close() {
+    this.#exports = this.#memory = this.#vectors = undefined;
+  }
+
+  #check() {
+    if (!this.#exports) throw new RepghostError('closed', 'this model was closed; load it again.');
+    return this.#exports;
+  }
+
+  #infer() {
+    this.#done(this.#check().rg_infer(this.#rgb, this.#logits, this.#workspace));
+  }
+
+  #done(status) {
+    if (status) throw new RepghostError('image', `the network refused: ${STATUS[status] ?? status}.`);
+  }
+
+  #inputBytes() {
+    return this.input.height * this.input.width * this.input.channels;
+  }
+
+  #bytes(at, length) {
+    return new Uint8Array(this.#memory.buffer, at, length);
+  }
+
+  #reserve(end) {
+    const missing = Math.ceil(end / PAGE) - this.#memory.buffer.byteLength / PAGE;
+    if (missing <= 0) return;
+    try {
+      this.#memory.grow(missing);
+    } catch (error) {
+      throw new RepghostError('memory', `there is not enough memory for ${Math.ceil(end / 2 ** 20)} MB. Use a smaller picture.`, error);
+    }
+  }
+
+  // The best first, of equal ones the lower class; what is no number comes last. As the runner on boards ranks them.
+  #ranked(logits) {
+    const order = Array.from(logits.keys()).sort((a, b) => {
+      const [x, y] = [logits[a], logits[b]];
+      if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y) || a - b;
+      return y - x || a - b;
+    });
+    const best = logits[order[0]];
+    const sum = logits.reduce((total, logit) => total + Math.exp(logit - best), 0);
+    return order.map((index) => ({
+      index, label: this.labels[index] ?? '', logit: logits[index], probability: Math.exp(logits[index] - best) / sum,
+    }));
+  }
+}
