@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from repghost.api.containers import pack as pack
     from repghost.api.dataset import Dataset as Dataset
     from repghost.api.dataset import open_dataset as open_dataset
+    from repghost.api.demo import Demo as Demo
+    from repghost.api.demo import demo as demo
     from repghost.api.evaluation import compare as compare
     from repghost.api.evaluation import evaluate as evaluate
     from repghost.api.evidence import AccuracyEvidence as AccuracyEvidence
@@ -92,6 +94,7 @@ _LAZY = {
     "CompiledBundle": "repghost.api.compiled",
     "Counts": "repghost.api.networks.counts",
     "Dataset": "repghost.api.dataset",
+    "Demo": "repghost.api.demo",
     "Deployment": "compile.deploy.install",
     "DetectorEvaluation": "repghost.api.training.detectors",
     "Diagnosis": "repghost.api.boards.diagnosis",
@@ -126,6 +129,7 @@ _LAZY = {
     "compile": "repghost.api.compiled",
     "convert": "repghost.api.training.module",
     "create_model": "repghost.api.networks.creation",
+    "demo": "repghost.api.demo",
     "deploy": "repghost.api.boards.deployment",
     "doctor": "repghost.api.boards.diagnosis",
     "evaluate": "repghost.api.evaluation",
@@ -165,6 +169,7 @@ __all__ = [
     "CompiledBundle",
     "Counts",
     "Dataset",
+    "Demo",
     "Deployment",
     "DetectorEvaluation",
     "Diagnosis",
@@ -200,6 +205,7 @@ __all__ = [
     "compile",
     "convert",
     "create_model",
+    "demo",
     "deploy",
     "doctor",
     "evaluate",

@@ -42,6 +42,7 @@ COMMANDS: dict[str, str] = {
     "verify": "repghost.commands.bundles.verify:command",
     "sign": "repghost.commands.bundles.sign:command",
     "pack": "repghost.commands.bundles.pack:command",
+    "demo": "repghost.commands.bundles.demo:command",
     "deploy": "repghost.commands.boards.deploy:command",
     "status": "repghost.commands.boards.status:command",
     "rollback": "repghost.commands.boards.rollback:command",

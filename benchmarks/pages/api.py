@@ -61,7 +61,7 @@ GROUPS = (
                       "AccuracyEvidence")),
     ("Training under quantization", ("prepare_qat", "QatModule", "convert", "train_quantized")),
     ("Bundles", ("compile", "CompiledBundle", "load", "Model", "verify", "Verification", "sign", "bench", "Benchmark",
-                 "report", "Report", "explain", "Explanation", "lint", "Lint", "pack", "PackedImage")),
+                 "report", "Report", "explain", "Explanation", "lint", "Lint", "pack", "PackedImage", "demo", "Demo")),
     ("Boards", ("deploy", "Deployment", "status", "Inventory", "rollback", "Rollback", "doctor", "Diagnosis",
                 "advise", "BoardAdvice", "submit", "Submitted")),
     ("Detectors", ("train_detector", "TrainedDetector", "evaluate_detector", "DetectorEvaluation", "export_detector",

@@ -46,10 +46,10 @@ def write_folder_atomically(path: Path, files: dict[str, bytes], check: Callable
         new.chmod(0o755)
         if check is not None:
             check(new)
-        _put(new, path)
+        put_folder(new, path)
 
 
-def _put(new: Path, path: Path) -> None:
+def put_folder(new: Path, path: Path) -> None:
     """Make `new` the folder at `path`, in one step where the file system can; what was there is at `new` then."""
     for _ in range(ATTEMPTS):
         is_there = os.path.lexists(path)

@@ -48,12 +48,17 @@ class Browser:
             subprocess.CalledProcessError: when it fails.
             subprocess.TimeoutExpired: when it hangs.
         """
-        command = [str(self.program), *FLAGS, f"--user-data-dir={profile}", *arguments]
         return subprocess.run(
-            command, env=self._environment(), capture_output=True, text=True, timeout=LIMIT, check=True
-        )
+            self.command(arguments, profile), env=self.environment(), capture_output=True, text=True, timeout=LIMIT,
+            check=True,
+        )  # fmt: skip
 
-    def _environment(self) -> dict[str, str]:
+    def command(self, arguments: Sequence[str], profile: Path) -> list[str]:
+        """Return the command that starts it; arguments as `run` takes them."""
+        return [str(self.program), *FLAGS, f"--user-data-dir={profile}", *arguments]
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment it needs."""
         if self.root is None:
             return dict(os.environ)
         folders = sorted({str(path.parent) for path in self.root.rglob("*.so*")})

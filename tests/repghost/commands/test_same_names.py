@@ -16,7 +16,7 @@ from repghost.commands.quantization.qat import SPELLED as OF_QAT
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "accuracy": repghost.accuracy, "advise": repghost.advise, "bench": repghost.bench, "compile": repghost.compile,
-    "deploy": repghost.deploy,
+    "demo": repghost.demo, "deploy": repghost.deploy,
     "detect-export": repghost.export_detector, "detect-train": repghost.train_detector,
     "detect-validate": repghost.evaluate_detector, "doctor": repghost.doctor, "explain": repghost.explain,
     "export": repghost.export, "flops": repghost.flops, "fuse": repghost.fuse, "lint": repghost.lint,

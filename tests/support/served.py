@@ -1,0 +1,141 @@
+"""A folder served on this machine, and what Chromium says of a page in it. Nothing else can be reached by it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from tests.support.browser import Browser
+
+LIMIT_S = 60.0  # of one wait
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder, and yield its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class Page:
+    """A page of a running browser, driven by Chrome's DevTools protocol over two pipes."""
+
+    def __init__(self, process: subprocess.Popen[bytes], to: int, back: int) -> None:
+        self._process, self._to, self._back = process, to, back
+        self._number, self._rest, self._session = 0, b"", ""
+        self.console: list[str] = []
+        target = self.send("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Runtime", "Page", "Log", "DOM"):
+            self.send(f"{domain}.enable")
+
+    def send(self, method: str, **params: Any) -> dict[str, Any]:
+        """Send a command, and return its result; what the console says meanwhile is kept."""
+        self._number += 1
+        session = {"sessionId": self._session} if self._session else {}
+        message = {"id": self._number, "method": method, "params": params, **session}
+        os.write(self._to, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._read()
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer["error"]
+                result: dict[str, Any] = answer["result"]
+                return result
+
+    def _read(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            ready, _, _ = select.select([self._back], [], [], LIMIT_S)
+            assert ready, "the browser says nothing"
+            more = os.read(self._back, 1 << 20)
+            assert more, "the browser ended"
+            self._rest += more
+        text, _, self._rest = self._rest.partition(b"\0")
+        message: dict[str, Any] = json.loads(text)
+        params = message.get("params", {})
+        if message.get("method") == "Log.entryAdded":
+            self.console.append(params["entry"]["text"])
+        elif message.get("method") == "Runtime.exceptionThrown":
+            self.console.append(str(params["exceptionDetails"]))
+        return message
+
+    def open(self, address: str) -> None:
+        """Go to an address and wait until its scripts have run."""
+        self.send("Page.navigate", url=address)
+        self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+
+    def run(self, script: str) -> Any:
+        """Return the JSON value of an expression, awaited where it is a promise."""
+        answer = self.send(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True
+        )
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def until(self, condition: str) -> None:
+        """Wait until an expression is true."""
+        end = time.monotonic() + LIMIT_S
+        while not self.run(condition):
+            assert time.monotonic() < end, f"it never came true: {condition}; {self.console}"
+            time.sleep(0.02)
+
+    def show_as(self, width: int, height: int, scheme: str = "light") -> None:
+        """Be a screen of this size, light or dark."""
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.send("Emulation.setDeviceMetricsOverride", **screen)
+        self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def screenshot(self, path: Path) -> None:
+        """Keep an image of the whole page."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = self.send("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+        path.write_bytes(base64.b64decode(image))
+
+    def choose_files(self, selector: str, *files: Path) -> None:
+        """Give files to an input of the page, as a visitor does."""
+        root = self.send("DOM.getDocument")["root"]["nodeId"]
+        node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.send("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
+
+
+@contextmanager
+def opened(browser: Browser, profile: Path, *flags: str) -> Iterator[Page]:
+    """Start a browser, and yield a page of it."""
+    read_there, to = os.pipe()
+    back, write_there = os.pipe()
+    command = browser.command(["--remote-debugging-pipe", *flags, "about:blank"], profile)
+    shell = ["sh", "-c", f'exec "$@" 3<&{read_there} 4>&{write_there}', "sh", *command]
+    process = subprocess.Popen(
+        shell, env=browser.environment(), pass_fds=(read_there, write_there), stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        os.close(read_there)
+        os.close(write_there)
+        yield Page(process, to, back)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(to)
+        os.close(back)
