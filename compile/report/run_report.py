@@ -139,7 +139,10 @@ def _next_commands(packed: Sequence[Packed], folder: Path) -> list[dict[str, str
     if not first.latency.get("measured"):
         found[first.latency["command"]] = "measure the latency on a device"
     for item in packed:
-        if item.latency.get("measured"):
+        if item.build.target.form.started_by:
+            runner = folder / item.folder / item.build.target.form.runner
+            found[shell_command(item.build.target.form.started_by, runner, "--bench")] = "measure the latency again"
+        elif item.latency.get("measured"):
             code = f"import repghost; print(repghost.load({json.dumps(str(folder / item.folder))}).labels)"
             found[shell_command(own_command("python"), "-c", code)] = "use the network from Python"
             break

@@ -10,8 +10,8 @@ from compile.bundle.host_model import LoadedModel
 from compile.ir.compiled_network import CompiledNetwork, CompiledVariant
 from compile.machine.facts import cpu_flags
 from compile.targets import table as targets
-from compile.targets.precisions import FP16, PRECISIONS, Precision
 from compile.targets.forms import ELF
+from compile.targets.precisions import FP16, PRECISIONS, Precision
 from compile.targets.table import ALIASES, ARM64, ARMV7, JETSON, TARGETS, X86_64, Target, find_target, host_target
 from repghost.errors import UsageError
 from tests.support.fake_network import CLASSES, HEIGHT, WIDTH
