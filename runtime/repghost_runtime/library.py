@@ -56,11 +56,10 @@ class Library:
         _check_info(bundle, self._functions.rg_info())
         self.workspace_bytes = int(self._functions.rg_workspace_bytes())
         status = self._functions.rg_select(variant.encode("ascii", "replace") if variant else None)
+        names = _variants(bundle)
         if status == UNSUPPORTED_CPU:
-            names = ", ".join(str(name) for name in bundle.manifest.get("variants", []))
             raise UnsupportedError(f"this core cannot run {variant or 'the bundle'}, which has code for: {names}.")
         if status:
-            names = ", ".join(str(name) for name in bundle.manifest.get("variants", []))
             raise UsageError(f"there is no instruction set {variant!r}; the bundle has {names}.")
 
     @property
@@ -81,6 +80,11 @@ class Library:
         status = self._functions.rg_infer(image, logits, workspace)
         if status:
             raise RepGhostError(f"the inference failed with status {status} (rg_status in repghost.h).")
+
+
+def _variants(bundle: Bundle) -> str:
+    names = bundle.manifest.get("variants")
+    return ", ".join(str(name) for name in names) if isinstance(names, list) else "what its manifest does not say"
 
 
 def _declare(functions: ctypes.CDLL) -> None:

@@ -1,8 +1,10 @@
-r"""Frames from programs in other languages, over a Unix socket or the loopback.
+"""Frames from programs in other languages, over a Unix socket or the loopback.
 
-A message is one line of JSON, at most 4096 bytes, and the bytes of a frame without anything between its rows:
+A message is one line of JSON, at most 4096 bytes, and the bytes of a frame without anything between its rows, e.g.
 
-    {"width": 640, "height": 480, "order": "bgr", "top": 3}\\n  and 640 * 480 * 3 bytes
+    {"width": 640, "height": 480, "order": "bgr", "top": 3}
+
+a line feed, and 640 * 480 * 3 bytes; with order "nv12" half as many.
 
 The answer is one line of JSON: {"top": [{"class", "label", "logit", "probability"}, ...], "variant", "prepare_ms",
 "infer_ms"} or {"error"}. A connection takes any number of messages; after one that cannot be understood it is closed.

@@ -113,6 +113,12 @@ def test_other_recorded_scores(copy: Path) -> None:
         Model(copy).verify()
 
 
+def test_a_manifest_that_names_no_instruction_sets(copy: Path) -> None:
+    edit(copy, lambda manifest: manifest.update(variants=5, target="arm64"))
+    with pytest.raises(UsageError, match="the bundle has what its manifest does not say"):
+        Model(copy, variant="neon9")
+
+
 def test_a_library_that_is_none(copy: Path) -> None:
     reseal(copy, "model.so", b"\x7fELF, or not")
     with pytest.raises(RepGhostError, match=r"model.so cannot be loaded"):

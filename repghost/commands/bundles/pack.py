@@ -52,4 +52,5 @@ def command(
         click.echo(json.dumps(made.to_dict()))
         return
     say_page(repr(made))
-    say(f"  {shell_command('skopeo', 'copy', '--all', f'oci:{oci}', 'docker://REGISTRY/NAME:TAG')}")
+    place = "REGISTRY/NAME:TAG" if made.name.startswith("localhost/") else made.name
+    say(f"  {shell_command('skopeo', 'copy', '--all', f'oci:{oci}', f'docker://{place}')}")

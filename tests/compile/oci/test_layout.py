@@ -257,6 +257,8 @@ def test_the_command(bundles: dict[str, Bundle], tmp_path: Path) -> None:
     assert layout.named["digest"] in done.output and "linux/amd64" in done.output and "skopeo copy" in done.output
     found = json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).output)
     assert f"sha256:{found['digest']}" == layout.named["digest"]
+    named = CliRunner().invoke(cli, [*arguments, "--name", "registry.example/net:2"])
+    assert f"skopeo copy --all oci:{tmp_path / 'oci'} docker://registry.example/net:2" in named.output
     assert CliRunner().invoke(cli, [*arguments, "--name", "Net"]).exit_code == 2
 
 
