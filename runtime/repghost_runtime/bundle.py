@@ -90,8 +90,8 @@ def parse_manifest(text: bytes) -> dict[str, Any]:
         raise IntegrityError(f"{MANIFEST}: files or input is missing.")
     if set(files) != FILES:
         raise IntegrityError(
-            f"{MANIFEST}: its files are {sorted(files)[:8]!r}, not {sorted(FILES)}. Bundles whose engine is built on "
-            "the board, as for Jetson, have no library to load."
+            f"{MANIFEST}: its files are {sorted(files)[:8]!r}, not {sorted(FILES)}. Bundles for Jetson, whose "
+            "engine is built on the board, and for browsers have no library to load."
         )
     for name, entry in files.items():
         _check_entry(name, entry)

@@ -39,7 +39,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     files = {"model.so": b"code", "repghost-run": b"a runner", "repghost.h": b"", "vectors.bin": b"images"}
     files["labels.txt"] = to_lines(LABELS)
     return {
-        target.name: bundle_of(files, target, folder / target.name) for target in TARGETS.values() if target.variants
+        target.name: bundle_of(files, target, folder / target.name) for target in TARGETS.values() if target.container
     }
 
 
