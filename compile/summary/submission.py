@@ -153,6 +153,8 @@ def _problems(it: Submission) -> Iterator[str]:
     for name, text, pattern in (("chip", it.chip, CHIP), ("made", it.made, DATE), ("release", it.release, RELEASE)):
         if not pattern.fullmatch(text):
             yield f"{name} is {text!r:.80}, which is none"
+    if it.board == OTHER and not (it.chip or it.core):
+        yield "neither board nor chip nor core says what was measured"
     if not it.results:
         yield "results is empty"
     for index, result in enumerate(it.results):

@@ -55,11 +55,15 @@ def make_submission(paths: Sequence[Path], on: str | None, made: str) -> Submiss
         raise UsageError(f"only networks with published figures are of use to others; the board measured {names}.")
     machine, clock = str(own[-1][2]["core"]), str(own[-1][2]["clock"])
     board = board_of(machine)
+    chip = next((it for it in IN_BRACKETS.findall(machine) if CHIP.fullmatch(it)), "")
+    core = max((name for name in ARM_PARTS.values() if name in machine), key=len, default="")
+    if not (board or chip or core):
+        raise UsageError(f"{escape(machine, 100)} names no board, chip or ARM core, so its figures would say nothing.")
     governor = clock.removeprefix("governor ")
     submission = Submission(
         board=board.name if board else OTHER,
-        chip=next((it for it in IN_BRACKETS.findall(machine) if CHIP.fullmatch(it)), ""),
-        core=max((name for name in ARM_PARTS.values() if name in machine), key=len, default=""),
+        chip=chip,
+        core=core,
         governor=governor if governor in GOVERNORS else "",
         made=made,
         release=__version__,
@@ -106,8 +110,8 @@ def _result(path: Path, network: Mapping[str, Any], it: Mapping[str, Any]) -> Re
         sides = network["size"] if isinstance(network["size"], list) else [network["size"]]
         if len(set(sides)) != 1 or not isinstance(sides[0], int):
             raise UsageError(f"{path}: published figures are of square inputs, not {escape(network['size'], 40)}.")
-        pinned, before, after = PINNED.search(it["core"]), it["before"], it["after"]
-        judged = it[JUDGED]
+        pinned, judged = PINNED.search(it["core"]), it[JUDGED]
+        before, after = _state(it, "before"), _state(it, "after")
         return Result(
             model=network["model"],
             size=sides[0],
@@ -127,6 +131,12 @@ def _result(path: Path, network: Mapping[str, Any], it: Mapping[str, Any]) -> Re
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{path} is not as its format says ({type(error).__name__}: {error}).") from error
+
+
+def _state(latency: Mapping[str, Any], when: str) -> dict[str, Any]:
+    """Return clock and temperature: what the runner saw under load, and between its commands where it saw nothing."""
+    under_load = latency["runner"].get(when) or {}
+    return {name: value if under_load.get(name) is None else under_load[name] for name, value in latency[when].items()}
 
 
 def _mhz(khz: int | None) -> int | None:

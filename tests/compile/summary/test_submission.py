@@ -58,6 +58,7 @@ def test_the_page_of_make_report_reads_a_submission(tmp_path: Path) -> None:
         (lambda v: v.update(made="yesterday"), "made is"),
         (lambda v: v.update(version=2), "version 2"),
         (lambda v: v.update(results=[]), "results is empty"),
+        (lambda v: v.update(board="other", chip="", core=""), "neither board nor chip nor core"),
         (lambda v: v["results"][0].update(model="our-secret-net"), r"results\[0\].model is 'our-secret-net'"),
         (lambda v: v["results"][0].update(target="my-watch"), r"results\[0\].target is 'my-watch'"),
         (lambda v: v["results"][0].update(cores="pi@board"), r"results\[0\].cores"),
@@ -96,6 +97,13 @@ def test_what_cannot_be_sent_is_told(tmp_path: Path) -> None:
         sent({"format": "repghost-count", "version": 1})
     with pytest.raises(IntegrityError, match="not as its format says"):
         sent({**run_report(), "builds": [{"boards": [{"board": "x"}]}]})
+    with pytest.raises(UsageError, match="names no board, chip or ARM core"):
+        sent(run_report(core="AMD EPYC (2 cores)"))
+    loaded = {"before": {"clock_khz": 1_500_000, "temperature_c": 55.5}, "after": {"clock_khz": None}}
+    (result,) = sent(run_report(runner=loaded)).values["results"]
+    assert (result["clock_mhz"], result["celsius"]) == ((1500, 1800), (55.5, 50.0)), "as the runner saw it, under load"
+    with pytest.raises(IntegrityError, match="clock_mhz"):
+        sent(run_report(runner={"before": {"clock_khz": 10**12}}))
     unknown = sent(run_report(core="Banana Pi [allwinner,sun50i-h618] Cortex-A53 (4 cores)"))
     assert (unknown.values["board"], unknown.values["chip"]) == ("other", "allwinner,sun50i-h618")
     assert unknown.path.name.startswith("allwinner-sun50i-h618-")
