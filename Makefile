@@ -61,7 +61,7 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
 	@echo "  make wheel                   repghost-runtime, which runs bundles on a board with Python, into build/wheels"
 	@echo "  make report                  one page: which width, at which precision, for which machine"
-	@echo "  make front                   the figures of the README, from the JSON of docs"
+	@echo "  make front                   docs/figures.md and the README's boards, from the JSON of docs"
 	@echo "  make test-fast               the tests that take no whole network: a few minutes"
 	@echo "  make fuzz                    fuzz the runner, SECONDS=20 for each of its readers; needs clang"
 	@echo "  make check                   lint, import order, duplicates and types"
@@ -98,7 +98,7 @@ report: $(STAMP)
 	$(call option,IMAGES,images) $(call option,TEST_IMAGES,test-images) $(call option,MAX_DROP,max-drop) \
 	$(call option,CLASS_ORDER,class-order) $(call option,CLASS_MAP,class-map) $(call option,COMPARE,compare) --output "$(OUTPUT)/report"
 
-# The figures at the front of the README, from docs/accuracy.json and docs/performance.json; docs/boards.md with them.
+# docs/figures.md, from docs/accuracy.json and docs/performance.json; docs/boards.md and the README's boards with it.
 front: $(STAMP)
 	@$(BIN)/python -m benchmarks.readme_figures
 	@$(BIN)/python -m benchmarks.boards

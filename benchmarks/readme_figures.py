@@ -1,4 +1,4 @@
-"""The figures at the front of the README, made from docs/accuracy.json, docs/performance.json and docs/rivals alone."""
+"""The tables of docs/figures.md, made from docs/accuracy.json, docs/performance.json and docs/rivals alone."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _accuracy(networks: tuple[Network, ...]) -> list[str]:
         f"**Top-1 in percent**, {images:,} pictures of {first.data} at {first.size} px that chose nothing; the "
         "change in points with its paired 95 % interval. Training learns from labels, too, so it can pass float32; "
         "float32 trained on alike, every way to quantize, and other tools on the same pictures: "
-        "[docs/accuracy.md](docs/accuracy.md), `make accuracy`."
+        "[accuracy.md](accuracy.md), `make accuracy`."
     )
     rows = [
         (
@@ -94,7 +94,7 @@ def _latency(host: Mapping[str, Any]) -> list[str]:
             best[row.network] = min(row, best.get(row.network, row), key=lambda row: of_rounds(row.ours))
     about = (
         f"**Milliseconds on {first['machine']['core']}**, one thread, {first['network']['size']} px, beside the "
-        "fastest other runtime at any precision, in paired rounds: [docs/performance.md](docs/performance.md), "
+        "fastest other runtime at any precision, in paired rounds: [performance.md](performance.md), "
         "`make bars`."
     )
     rows = [
@@ -137,8 +137,8 @@ def _best_others(others: Sequence[tuple[float, str]]) -> str:
 def _counts(arm64: Mapping[str, Any], others: Mapping[str, Sequence[tuple[float, str]]]) -> list[str]:
     about = (
         "**Million instructions on emulated 64-bit ARM cores**, one inference at 224 px. No ARM board was reached: "
-        "milliseconds of boards are estimates with [their errors](docs/boards-model.md) in "
-        "[docs/widths](docs/widths/report.md); other runtimes: [docs/performance.md](docs/performance.md)."
+        "milliseconds of boards are estimates with [their errors](boards-model.md) in [widths](widths/report.md); "
+        "other runtimes: [performance.md](performance.md)."
     )
     rows = []
     for width in WIDTHS:
@@ -159,11 +159,11 @@ def _counts(arm64: Mapping[str, Any], others: Mapping[str, Sequence[tuple[float,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="The folder of the JSON files.",
 )
-@click.option("--readme", default="README.md", show_default=True, type=click.Path(path_type=Path, exists=True))
-def command(docs: Path, readme: Path) -> None:
-    """Write the figures of today's JSON into the README."""
-    write_text_atomically(readme, MARKERS.replace(readme.read_text(), render_figures(docs), str(readme)))
-    click.echo(f"written: {readme}")
+@click.option("--page", default="docs/figures.md", show_default=True, type=click.Path(path_type=Path, exists=True))
+def command(docs: Path, page: Path) -> None:
+    """Write the figures of today's JSON into their page."""
+    write_text_atomically(page, MARKERS.replace(page.read_text(), render_figures(docs), str(page)))
+    click.echo(f"written: {page}")
 
 
 if __name__ == "__main__":

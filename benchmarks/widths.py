@@ -122,7 +122,9 @@ def make_once(file: Path, words: list[str], key: dict[str, Any], more: Sequence[
 
 @click.command("widths")
 @click.option("--widths", required=True, help="Separated by commas, e.g. 0.5,0.58; or all.")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="A set of pictures (see the README).")
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), help="A set of pictures (see docs/pictures.md)."
+)
 @click.option("--recipe", default="demo", show_default=True, help="demo or cifar.")
 @click.option("--epochs", type=int, help="Passes over the pictures, instead of the recipe's.")
 @click.option("--batch", type=int, help="Pictures per step, instead of the recipe's.")

@@ -259,5 +259,5 @@ def _gate(request: Request, evaluation: Evaluation) -> None:
     if drop > request.max_drop:
         raise AccuracyGateError(
             f"int8 loses {drop:.2f} points of top-1; at most {request.max_drop:g} were allowed. Try more calibration "
-            "pictures or another observer (see the README, quantize)."
+            "pictures or another observer (see docs/quantization.md)."
         )

@@ -210,8 +210,9 @@ def test_the_python_of_the_readme_runs(report: dict[str, Any], tmp_path: Path, m
     open_dataset(ROOT / "assets/fashion-mnist", "test")[0][0].save(tmp_path / "shirt.png")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL):
-        exec(compile(block, "README.md", "exec"), names)
+    for page in (ROOT / "README.md", ROOT / "docs/reference.md"):
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+            exec(compile(block, page.name, "exec"), names)
     assert 0 < names["prediction"].probability <= 1
     recorded = unpack_vectors(check_bundle(folder(report, own_target())).read("vectors.bin"))
     np.testing.assert_array_equal(names["logits"], recorded.logits)

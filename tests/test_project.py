@@ -19,6 +19,8 @@ from repghost.cli import COMMANDS
 from tests.support import ROOT
 
 README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "docs/reference.md").read_text()
+WORDS = 900  # of the README besides the table of boards: what one reads before trying
 MAKEFILE = (ROOT / "Makefile").read_text()
 PACKAGES = ("repghost", "calib", "compile")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -79,13 +81,23 @@ def test_the_cpu_only_torch_is_a_variable() -> None:
 
 def test_the_readme_names_what_there_is() -> None:
     for name in TARGETS:
-        assert f"`{name}`" in README
-    for command in set(re.findall(r"`repghost ([a-z]+)", README)):
+        assert f"`{name}`" in REFERENCE
+    for command in set(re.findall(r"`repghost ([a-z]+)", README + REFERENCE)):
         assert command in COMMANDS, command
-    for link in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / link).exists(), link
     for link in re.findall(r"`((?:compile|calib|repghost|tests)/[\w./]+)`", (ROOT / "CONTRIBUTING.md").read_text()):
         assert (ROOT / link).exists(), link
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_links_lead_to_files(page: Path) -> None:
+    for link in re.findall(r"\]\((?!\w+:)([^)#\s]+)", page.read_text()):
+        assert (page.parent / link).exists(), link
+
+
+def test_the_readme_is_short() -> None:
+    assert len(re.sub(r"<!-- boards.*end of boards -->", "", README, flags=re.DOTALL).split()) <= WORDS
 
 
 def test_what_is_installed_is_what_the_readme_says() -> None:
@@ -95,7 +107,7 @@ def test_what_is_installed_is_what_the_readme_says() -> None:
     installed = [name for name in folders if any(fnmatch(name, pattern) for pattern in patterns)]
     assert sorted(installed) == sorted(PACKAGES)
     for name in PACKAGES:
-        assert f"| `{name}` |" in README
+        assert f"| `{name}` |" in REFERENCE
     data = project["tool"]["setuptools"]["package-data"]["compile"]
     for path in (ROOT / "compile/runner").rglob("*"):
         name = str(path.relative_to(ROOT / "compile"))

@@ -213,5 +213,5 @@ def _gate(request: Request, accuracy: dict[str, Any]) -> None:
     if drop > request.max_drop:
         raise AccuracyGateError(
             f"int8 loses {drop:.2f} points of top-1; at most {request.max_drop:g} were allowed. Try more calibration "
-            "pictures or another observer (see the README, quantize)."
+            "pictures or another observer (see docs/quantization.md)."
         )

@@ -12,9 +12,9 @@ from compile.storage.stage_cache import ROOT
 from repghost.errors import UsageError
 
 
-def test_the_readme_shows_the_figures_of_the_committed_json() -> None:
-    text = (ROOT / "README.md").read_text()
-    assert MARKERS.replace(text, render_figures(ROOT / "docs"), "README.md") == text, "run: make front"
+def test_the_page_shows_the_figures_of_the_committed_json() -> None:
+    text = (ROOT / "docs/figures.md").read_text()
+    assert MARKERS.replace(text, render_figures(ROOT / "docs"), "figures.md") == text, "run: make front"
 
 
 def test_one_changed_number_changes_the_figures(tmp_path: Path) -> None:
@@ -25,11 +25,11 @@ def test_one_changed_number_changes_the_figures(tmp_path: Path) -> None:
     values["networks"][0]["fp32"]["top1"] = 0.1234
     (tmp_path / "accuracy.json").write_text(json.dumps(values))
     assert "| 12.34 |" in render_figures(tmp_path) and "| 12.34 |" not in render_figures(ROOT / "docs")
-    readme = tmp_path / "README.md"
-    readme.write_text(f"head\n{MARKERS.begin}\nold\n{MARKERS.end}\ntail\n")
-    done = CliRunner().invoke(command, ["--docs", str(tmp_path), "--readme", str(readme)])
+    page = tmp_path / "figures.md"
+    page.write_text(f"head\n{MARKERS.begin}\nold\n{MARKERS.end}\ntail\n")
+    done = CliRunner().invoke(command, ["--docs", str(tmp_path), "--page", str(page)])
     assert done.exit_code == 0, done.output
-    text = readme.read_text()
+    text = page.read_text()
     assert (
         text.startswith("head\n") and text.endswith(f"{MARKERS.end}\ntail\n") and "12.34" in text and "old" not in text
     )

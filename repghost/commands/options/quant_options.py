@@ -57,7 +57,7 @@ class CalibrationRequest:
 
 _FILE = click.Path(path_type=Path)
 _CHECKPOINT = click.argument("checkpoint", metavar="NETWORK")
-_DATA = click.option("--data", required=True, type=_FILE, help="A set of pictures (see the README).")
+_DATA = click.option("--data", required=True, type=_FILE, help="A set of pictures (see docs/pictures.md).")
 _OPTIONS = (
     click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures."),
     click.option("--weights", help="Of a network that is named, timm:NAME: a weight file, or 'pretrained'."),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command("train", short_help="Train a network by a named recipe.")
 @click.option("--data", "--data_dir", "--data-dir", "data", required=True, type=click.Path(path_type=Path),
-              help="A set of pictures (see the README).")  # fmt: skip
+              help="A set of pictures (see docs/pictures.md).")  # fmt: skip
 @click.option("--recipe", default="demo", show_default=True, help="imagenet, imagenet-wide, finetune, demo, cifar.")
 @click.option("--output", "-o", default="runs/train", show_default=True, type=click.Path(path_type=Path),
               help="Folder of the weights, the state, the log and the plot.")  # fmt: skip

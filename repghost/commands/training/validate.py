@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 @click.command("validate", short_help="Top-1 of networks: raw, EMA, fused, int8, compiled.")
 @click.argument("networks", nargs=-1, metavar="[NETWORK|FILE.qdq.onnx|BUNDLE]...")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="A set of pictures (see the README).")
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), help="A set of pictures (see docs/pictures.md)."
+)
 @click.option("--split", default="test", show_default=True, help="Which part of the set.")
 @click.option("--images", type=click.IntRange(1), help="Only so many pictures, balanced over the classes.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures of --images.")
