@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from compile.ir.compiled_network import CompiledNetwork, CompiledVariant
 from compile.link.zig import run_zig
+from compile.targets.forms import ELF
 from compile.targets.table import Target
 
 HEIGHT, WIDTH, CLASSES = 8, 8, 10
@@ -67,7 +68,8 @@ def compile_variants(target: Target, source: str) -> tuple[CompiledVariant, ...]
             symbol = f"rg_step_{variant.name}"
             unit, output = Path(folder) / f"{variant.name}.c", Path(folder) / f"{variant.name}.o"
             unit.write_text(source.replace("SYMBOL", symbol))
-            flags = ["-target", target.zig_triple, "-c", "-O2", "-g0", "-fPIC", "-fno-sanitize=all"]
+            flags = ["-target", target.zig_triple, "-c", "-O2", "-g0", "-fno-sanitize=all"]
+            flags += ["-fPIC"] if target.form is ELF else []
             run_zig(["cc", *flags, str(unit), "-o", str(output)])
             variants.append(CompiledVariant(variant.name, output.read_bytes(), symbol, "weights"))
     return tuple(variants)

@@ -7,6 +7,7 @@ import json
 import os
 import select
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,14 @@ from typing import Any
 from tests.support.browser import Browser
 
 LIMIT_S = 60.0  # of one wait
+# The browser reads commands from file descriptor 3 and writes to 4.
+START = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+for end, wanted in zip(ends, (3, 4)):
+    os.dup2(end, wanted)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -125,9 +134,9 @@ def opened(browser: Browser, profile: Path, *flags: str) -> Iterator[Page]:
     read_there, to = os.pipe()
     back, write_there = os.pipe()
     command = browser.command(["--remote-debugging-pipe", *flags, "about:blank"], profile)
-    shell = ["sh", "-c", f'exec "$@" 3<&{read_there} 4>&{write_there}', "sh", *command]
     process = subprocess.Popen(
-        shell, env=browser.environment(), pass_fds=(read_there, write_there), stdout=subprocess.DEVNULL,
+        [sys.executable, "-c", START, str(read_there), str(write_there), *command],
+        env=browser.environment(), pass_fds=(read_there, write_there), stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

@@ -41,7 +41,7 @@ export async function load(place = new URL('./', import.meta.url), { signal, onP
 }
 
 async function instantiate(wasm) {
-  const module = await WebAssembly.compile(wasm);
+  const module = await compile(wasm);
   const imports = WebAssembly.Module.imports(module);
   if (imports.length !== 1 || imports[0].kind !== 'memory')
     throw new RepghostError('integrity', 'model.wasm asks for more than memory; it was not run.');
@@ -52,6 +52,14 @@ async function instantiate(wasm) {
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     throw new RepghostError('memory', `there is not enough memory for the network (${error.message}).`, error);
+  }
+}
+
+async function compile(wasm) {
+  try {
+    return await WebAssembly.compile(wasm);
+  } catch (error) {
+    throw new RepghostError('integrity', `model.wasm is no WebAssembly that runs here (${error.message}).`, error);
   }
 }
 

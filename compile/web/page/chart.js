@@ -33,7 +33,7 @@ export function chart(place, results) {
   const most = Math.max(...points.map((it) => it.median_ms)) * 1.15;
   const tops = points.map((it) => it.network.top1), low = Math.min(...tops) - 2, high = Math.max(...tops) + 2;
   const x = (ms) => LEFT + ms / most * (width - LEFT - RIGHT), y = (top) => HEIGHT - BOTTOM - (top - low) / (high - low) * (HEIGHT - TOP - BOTTOM);
-  const said = points.map((it) => `${it.network.label} ${it.network.precision}: ${it.network.top1} % at ${it.median_ms.toFixed(2)} ms`).join('; ');
+  const said = points.map((it) => `${it.network.label} ${it.network.precision}: ${it.network.top1.toFixed(1)} % at ${it.median_ms.toFixed(2)} ms`).join('; ');
   const svg = node('svg', { viewBox: `0 0 ${width} ${HEIGHT}`, role: 'img', 'aria-label': `Published top-1 against latency here. ${said}` });
   svg.append(node('path', { class: 'axis', d: `M${LEFT} ${TOP}V${HEIGHT - BOTTOM}H${width - RIGHT}` }));
   for (const ms of ticks(0, most)) svg.append(node('text', { x: x(ms), y: HEIGHT - BOTTOM + 18, 'text-anchor': 'middle' }, ms));

@@ -39,7 +39,7 @@ class Classifier {
   constructor(networks, load) {
     this.networks = networks, this.load = load;
     this.image = this.stream = this.model = undefined;
-    this.spoken = 0;
+    this.spoken = -Infinity;
   }
 
   /** Says what a network is; it is fetched with the first picture. */
