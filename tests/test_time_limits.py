@@ -31,6 +31,7 @@ TALKS = {
     "compile/bench/processes.py": "a timer ends a contender that does not answer",
     "tests/support/standin.py": "the server runs as long as the test session",
     "tests/support/forked_commands.py": "it ends with the pipes, and what it starts has an alarm",
+    "tests/support/served.py": "the browser is killed, and what is read from it has a limit",
     "tests/support/two_processes.py": "they end with the process that made them, and every answer has a limit",
 }
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from tests.support.browser import Browser
 
-LIMIT_S = 60.0  # of one wait
+LIMIT_S = 30.0  # of one wait
 # The browser reads commands from file descriptor 3 and writes to 4.
 START = """
 import fcntl, os, sys
@@ -45,7 +45,7 @@ def served(folder: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{server.server_port}/"
         finally:
             server.shutdown()
-            thread.join()
+            thread.join(LIMIT_S)
 
 
 class Page:
@@ -105,9 +105,19 @@ class Page:
     def until(self, condition: str) -> None:
         """Wait until an expression is true."""
         end = time.monotonic() + LIMIT_S
-        while not self.run(condition):
-            assert time.monotonic() < end, f"it never came true: {condition}; {self.console}"
+        while not self._is(condition):
+            if time.monotonic() > end:
+                text = self.run("document.body.innerText")
+                raise AssertionError(f"it never came true: {condition}; {self.console}; {text}")
             time.sleep(0.02)
+
+    def _is(self, condition: str) -> bool:
+        try:
+            return bool(self.run(condition))
+        except AssertionError as error:
+            if "navigated" in str(error):  # the page goes while it is asked
+                return False
+            raise
 
     def show_as(self, width: int, height: int, scheme: str = "light") -> None:
         """Be a screen of this size, light or dark."""
@@ -145,6 +155,6 @@ def opened(browser: Browser, profile: Path, *flags: str) -> Iterator[Page]:
         yield Page(process, to, back)
     finally:
         process.kill()
-        process.wait()
+        process.wait(LIMIT_S)
         os.close(to)
         os.close(back)

@@ -17,7 +17,7 @@ export class RepghostError extends Error {
 /** The folder of a bundle: its manifest, and its files by name. */
 export async function openFolder(place, { signal } = {}) {
   const folder = await folderUrl(place);
-  const bytes = await readUpTo(new URL('manifest.json', folder), MANIFEST_LIMIT, { signal });
+  const bytes = await readUpTo(new URL('manifest.json', folder), MANIFEST_LIMIT, { signal, cache: 'no-cache' });
   const manifest = checkManifest(bytes, folder);
   return {
     url: folder,
@@ -66,20 +66,28 @@ function checkManifest(bytes, folder) {
 
 async function readChecked(folder, manifest, name, { signal, onBytes } = {}) {
   if (!Object.hasOwn(manifest.files, name)) throw new RepghostError('integrity', `the bundle ${folder} has no ${name}.`);
-  const { size, sha256: expected } = manifest.files[name];
-  const url = new URL(encodeURIComponent(name), folder);
-  const bytes = await readUpTo(url, size, { signal, onBytes });
+  const url = new URL(encodeURIComponent(name), folder), file = manifest.files[name];
+  try {
+    return await readOnce(url, file, { signal, onBytes });
+  } catch (error) {
+    if (error.code !== 'integrity' || url.protocol === 'file:') throw error;
+    return readOnce(url, file, { signal, cache: 'reload' }); // a cache may hold the file of an earlier bundle
+  }
+}
+
+async function readOnce(url, { size, sha256: expected }, options) {
+  const bytes = await readUpTo(url, size, options);
   if (bytes.length !== size)
     throw new RepghostError('download', `${url.href} has ${bytes.length} bytes of ${size}: the download was cut off. Try again.`);
   if (await sha256(bytes) !== expected)
     throw new RepghostError('integrity', `${url.href} is not the file its manifest names: its digest differs, and it was ` +
-      'not used. Reload without the cache, or copy the whole bundle again.');
+      'not used. Copy the whole bundle again.');
   return bytes;
 }
 
-async function readUpTo(url, limit, { signal, onBytes }) {
-  signal?.throwIfAborted();
-  return url.protocol === 'file:' && inNode() ? readFile(url, limit, signal) : fetchUpTo(url, limit, signal, onBytes);
+async function readUpTo(url, limit, options) {
+  options.signal?.throwIfAborted();
+  return url.protocol === 'file:' && inNode() ? readFile(url, limit, options.signal) : fetchUpTo(url, limit, options);
 }
 
 async function readFile(url, limit, signal) {
@@ -97,7 +105,7 @@ async function readFile(url, limit, signal) {
 const tooLong = (url, limit) =>
   new RepghostError('integrity', `${url.href} is longer than the ${limit} bytes it may have; it was not used.`);
 
-async function fetchUpTo(url, limit, signal, onBytes) {
+async function fetchUpTo(url, limit, { signal, onBytes, cache = 'default' }) {
   const stop = new AbortController();
   const giveUp = () => stop.abort(signal.reason);
   signal?.addEventListener('abort', giveUp);
@@ -109,7 +117,7 @@ async function fetchUpTo(url, limit, signal, onBytes) {
   };
   try {
     awake();
-    const response = await fetch(url, { signal: stop.signal });
+    const response = await fetch(url, { signal: stop.signal, cache });
     if (!response.ok) throw new RepghostError('download', `${url.href} cannot be fetched: the server answered ${response.status}.`);
     const chunks = [], reader = response.body.getReader();
     for (;;) {

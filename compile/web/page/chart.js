@@ -30,7 +30,7 @@ export function chart(place, results) {
   const points = drawn(results);
   if (!points.length) return false;
   const width = Math.min(640, Math.max(320, place.clientWidth || 640)); // a unit is a pixel: text stays legible
-  const most = Math.max(...points.map((it) => it.median_ms)) * 1.15;
+  const most = Math.max(...points.map((it) => it.median_ms)) * 1.15 || 1;
   const tops = points.map((it) => it.network.top1), low = Math.min(...tops) - 2, high = Math.max(...tops) + 2;
   const x = (ms) => LEFT + ms / most * (width - LEFT - RIGHT), y = (top) => HEIGHT - BOTTOM - (top - low) / (high - low) * (HEIGHT - TOP - BOTTOM);
   const said = points.map((it) => `${it.network.label} ${it.network.precision}: ${it.network.top1.toFixed(1)} % at ${it.median_ms.toFixed(2)} ms`).join('; ');
