@@ -21,6 +21,7 @@ from compile.bundle.host_model import load
 from compile.bundle.manifest import Bundle
 from compile.machine.facts import describe_machine
 from compile.storage import formats
+from compile.targets.precisions import INT8
 from repghost.errors import RepGhostError, ToolMissingError
 
 FORMAT, VERSION = formats.BENCH
@@ -244,14 +245,23 @@ def measure_rounds(lined_up: Field, settings: Settings) -> list[Times]:
 
 
 def _are_settled(contenders: Sequence[Contender], times: Mapping[int, Times], spread: float) -> bool:
-    """Return whether the ratio of each build of ours to the fastest other one is known within `spread`."""
+    """Return whether the ratio of each build of ours to the fastest other one is known within `spread`.
+
+    The other one is held to the instruction set of ours where any is; int8 has others of any precision.
+    """
     rounds = {index: measured.of_rounds for index, measured in times.items()}
     others = [index for index in rounds if not contenders[index].identity.ours]
     if not spread or not others:
         return False
-    fastest = min(others, key=lambda index: float(np.median(rounds[index])))
-    ours = [index for index in rounds if contenders[index].identity.ours]
-    return all(is_narrow(paired_ratio(rounds[index], rounds[fastest]), spread) for index in ours)
+    for ours in (index for index in rounds if contenders[index].identity.ours):
+        limited = [it for it in others if contenders[it].variant == contenders[ours].variant]
+        alike = limited or [it for it in others if not contenders[it].variant]
+        precision = contenders[ours].identity.precision
+        same = [it for it in alike if precision == INT8.name or contenders[it].identity.precision == precision]
+        fastest = min(same, key=lambda index: float(np.median(rounds[index])), default=None)
+        if fastest is not None and not is_narrow(paired_ratio(rounds[ours], rounds[fastest]), spread):
+            return False
+    return True
 
 
 def _results(comparison: Comparison, contenders: Sequence[Contender], times: Sequence[Times]) -> list[dict[str, Any]]:

@@ -37,9 +37,9 @@ from repghost.cli import cli
 from repghost.errors import IntegrityError, ToolMissingError, UsageError
 
 
-def program(ms: float, ready: str = '{"version": "9"}') -> list[str]:
-    text = f"import json,sys; print({ready!r}, flush=True)\nfor line in sys.stdin: print(json.dumps([{ms}]*int(line)), "
-    return [sys.executable, "-c", text + "flush=True)"]
+def program(ms: float | str, ready: str = '{"version": "9"}') -> list[str]:
+    loop = f"for line in sys.stdin: print(json.dumps([{ms}] * int(line)), flush=True)"
+    return [sys.executable, "-c", f"import json, sys, time; print({ready!r}, flush=True)\n{loop}"]
 
 
 def contender(tmp_path: Path, command: list[str], name: str = "other fp32") -> Contender:
@@ -100,15 +100,22 @@ def test_every_contender_has_one_turn_per_round_and_one_that_dies_is_left_out(tm
 
 
 def test_rounds_end_where_the_ratio_to_the_fastest_is_known(tmp_path: Path) -> None:
-    ours = Identity("ours", "repghost", "int8", "a test", ours=True)
-    field = Field([Contender(ours, program(1), dict(os.environ), tmp_path / "ours"), contender(tmp_path, program(2))])
-    rounds = [
-        len(measure_rounds(field, Settings(rounds=12, inferences=1, spread=spread))[0].values) for spread in (0, 0.01)
-    ]
-    assert rounds == [12, FEWEST_ROUNDS]
+    def rounds(spread: float, *others: tuple[str, str]) -> int:
+        ours = Identity("ours", "repghost", "int8", "a test", "plain", ours=True)
+        field = Field([Contender(ours, program("2"), dict(os.environ), tmp_path / "ours")])
+        for ms, variant in others:
+            identity = Identity("other", "other", "fp32", "a test", variant)
+            field.contenders.append(Contender(identity, program(ms), dict(os.environ), tmp_path / "log"))
+        measured = measure_rounds(field, Settings(rounds=12, inferences=1, spread=spread))[0].values
+        for it in field.contenders:
+            it.close()
+        return len(measured)
+
+    noisy = "time.perf_counter_ns() % 1000 + 1"
+    assert [rounds(spread, ("4", "")) for spread in (0, 0.01)] == [12, FEWEST_ROUNDS]
+    assert rounds(0.01, ("0.5", ""), (noisy, "plain")) == 12  # what is held to the instruction set of ours counts
+    assert rounds(0.01, (noisy, ""), ("4", "plain")) == FEWEST_ROUNDS
     assert not is_narrow({"median": 0.5, "low": 0.49, "high": 0.51}, 0.03)
-    for it in field.contenders:
-        it.close()
 
 
 def test_the_ratio_is_that_of_pairs() -> None:
