@@ -43,7 +43,7 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     assert script.read_text().splitlines()[-1].removeprefix("exec ") == "make test"
 
 
-@pytest.mark.parametrize("name", ["compile", "test", "check", "lint", "clean", "doctor"])
+@pytest.mark.parametrize("name", ["compile", "wheel", "test", "check", "lint", "clean", "doctor"])
 def test_make_knows_its_targets(name: str) -> None:
     done = make(name, "TARGET=arm64")
     assert done.returncode == 0, done.stderr

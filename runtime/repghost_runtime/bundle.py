@@ -29,7 +29,7 @@ class Bundle:
     path: Path
     manifest: dict[str, Any]
     digest: str  # the SHA-256 of the manifest
-    library: bytes  # model.so, as it was checked
+    library: bytes  # model.so, as it was checked; empty once it was loaded
     labels: tuple[str, ...]
 
     @property
@@ -67,11 +67,15 @@ def read_bundle(path: Pathlike, digest: str = "") -> Bundle:
     foreign = sorted(set(os.listdir(folder)) - FILES - {MANIFEST})  # noqa: PTH208 - names are enough
     if foreign:
         raise IntegrityError(f"{folder} holds {foreign[:8]}, which its manifest does not name; remove them.")
-    files = {name: _checked(folder, name, manifest["files"][name]) for name in sorted(FILES)}
-    labels = _lines(files["labels.txt"])
+    kept: dict[str, bytes] = {}
+    for name in sorted(FILES):
+        data = _checked(folder, name, manifest["files"][name])
+        if name in ("labels.txt", "model.so"):  # the others are read again where they are asked for
+            kept[name] = data
+    labels = _lines(kept["labels.txt"])
     if len(labels) != manifest["classes"]:
         raise IntegrityError(f"{folder}: labels.txt names {len(labels)} classes, not {manifest['classes']}.")
-    return Bundle(folder, manifest, found, files["model.so"], labels)
+    return Bundle(folder, manifest, found, kept["model.so"], labels)
 
 
 def parse_manifest(text: bytes) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Iterable
 
 import numpy as np
@@ -57,8 +57,9 @@ class Model:
         """
         if type(threads) is not int or not 1 <= threads <= MOST_THREADS:
             raise UsageError(f"threads is a number from 1 to {MOST_THREADS}, not {threads!r}.")
-        self.bundle = read_bundle(bundle, digest)
-        self._library = Library(self.bundle, variant)
+        checked = read_bundle(bundle, digest)
+        self._library = Library(checked, variant)
+        self.bundle = replace(checked, library=b"")  # a small board has little memory
         self._memory = threading.local()
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
