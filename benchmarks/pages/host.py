@@ -151,10 +151,13 @@ def _judged(outcome: Outcome | None) -> tuple[str, str]:
 
 def _instruction_sets(network: Mapping[str, Any]) -> str:
     """Return which instruction sets the runtimes used, and which of ours this machine lacks."""
-    others = [it for it in network["runs"][0]["results"] if not it["ours"]]
+    results = network["runs"][0]["results"]
+    others = [it for it in results if not it["ours"]]
     held = {it["variant"]: it["runtime"] for it in others if it["variant"]}
     free = sorted({it["runtime"] for it in others} - set(held.values()))
     text = ["The other runtimes use every instruction set this machine has, so our build for the best one is judged."]
+    if len({it["variant"] for it in results if it["ours"]}) < 2:
+        return text[0]
     if not held:
         text.append("Those for plainer ones stand beside it.")
     for variant, runtime in held.items():
