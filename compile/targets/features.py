@@ -70,6 +70,14 @@ NEON = Feature(
     implied_by=("asimd",),  # of a 64-bit kernel
     reported=("neon",),
 )
+RVV = Feature(
+    "RVV",  # vectors of RISC-V, version 1.0
+    mattr=("+v",),
+    bit=256,
+    asks_for={"HWCAP_RVV": (21,)},
+    cpuinfo=("v",),
+    reported=("v",),
+)
 RDM = Feature(
     "RDM",  # sqrdmlah; every core with sdot has it, and is asked for both
     mattr=("+rdm",),
@@ -111,6 +119,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("AVX512BF16", reported=("avx512_bf16",)),
     Feature("AMXINT8", reported=("amx_int8",)),
     NEON,
+    RVV,
     Feature("ASIMD", reported=("asimd",)),
     RDM,
     DOTPROD,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass, replace
 
-from compile.targets.features import AVX2, AVX512VNNI, AVXVNNI, DOTPROD, FULLFP16, I8MM, NEON, RDM, Feature
+from compile.targets.features import AVX2, AVX512VNNI, AVXVNNI, DOTPROD, FULLFP16, I8MM, NEON, RDM, RVV, Feature
 from compile.targets.forms import ELF, WASM, Form
 from repghost.errors import UsageError, unknown_value
 
@@ -68,6 +68,7 @@ class Target:
     variants: tuple[Variant, ...]  # from the plainest to the fastest; the last one whose needs are met is used
     bits: int = 64  # of its addresses
     mattr: tuple[str, ...] = ()  # for LLVM, of every variant, besides those of the features it requires
+    mabi: str = ""  # for LLVM, where the triple does not say how floats are passed
     effort: int = 3  # LLVM's optimization level
     zig_cpu: str = ""  # for the C around the kernels; empty: the plainest of the triple
     zig_runtime: tuple[str, ...] = ()  # for the linker of model.so: what C calls where the core has no instruction
@@ -108,6 +109,7 @@ class Target:
             "kind": "llvm",
             "mtriple": self.triple,
             "mcpu": variant.mcpu,
+            **({"mabi": self.mabi} if self.mabi else {}),
             "mattr": [*self.mattr, *(flag for feature in variant.requires for flag in feature.mattr)],
             "opt-level": self.effort,
         }
@@ -210,6 +212,19 @@ ARMV7_STATIC = replace(
     board_target=ARMV7.name,
 )
 
+# The C around the kernels needs no vectors, so that a core without them gets as far as being refused.
+RISCV64 = Target(
+    name="riscv64",
+    triple="riscv64-linux-gnu",
+    zig_triple="riscv64-linux-gnu.2.27",  # the first for this machine
+    elf_machine=243,
+    variants=(Variant("rvv", "generic-rv64", (RVV,), "rv64,v=true,vlen=128"),),
+    mattr=("+m", "+a", "+f", "+d", "+c"),
+    mabi="lp64d",
+    effort=2,
+    emulation=Emulation("riscv64", "riscv64", "lib/ld-linux-riscv64-lp64d.so.1"),
+)
+
 X86_64 = Target(
     name="x86-64",
     triple="x86_64-linux-gnu",
@@ -244,7 +259,7 @@ JETSON = Target(
     board_target=ARM64.name,
 )
 
-TARGETS = {target.name: target for target in (ARM64, ANDROID, ARMV7, ARMV7_STATIC, X86_64, WEB, JETSON)}
+TARGETS = {target.name: target for target in (ARM64, ANDROID, ARMV7, ARMV7_STATIC, RISCV64, X86_64, WEB, JETSON)}
 ALIASES = {"aarch64": "arm64", "armv7l": "armv7", "armv8l": "armv7", "x86_64": "x86-64", "amd64": "x86-64"}
 # What is told about machines that nothing is compiled for, by `uname -m`.
 REFUSED = {"armv6l": "32-bit ARM needs NEON, which ARMv6 lacks: the first Raspberry Pi and the first Pi Zero"}

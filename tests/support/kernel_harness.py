@@ -40,7 +40,7 @@ from repghost.errors import ToolMissingError
 # Every row with code of its own; a row that a board answers for by another one has the same kernels.
 KERNEL_TARGETS = tuple(target for target in TARGETS.values() if target.variants and not target.board_target)
 # Which cases are run: the schedules of these are those of other sets, so the first of so many shows what is their own.
-EVERY = {"neonv7": 7, "simd128": 7}
+EVERY = {"neonv7": 7, "rvv": 15, "simd128": 7}
 REPLAY = Path(__file__).with_name("kernel_replay.c")
 WASI = Path(__file__).with_name("wasi.mjs")
 SYMBOL = "rg_step"

@@ -32,6 +32,8 @@ static void read_info(struct model *model) {
 /* What every core of a family lacks that none of its variants can run on. */
 #if defined(__arm__)
 #define RG_NEEDS ": it has no NEON, as those of the first Raspberry Pi and the first Pi Zero"
+#elif defined(__riscv)
+#define RG_NEEDS ": it has no vectors of RISC-V (RVV 1.0)"
 #else
 #define RG_NEEDS ""
 #endif

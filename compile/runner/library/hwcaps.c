@@ -35,6 +35,15 @@ uint32_t rg_cpu_features(void) {
   return getauxval && getauxval(AUXILIARY_HWCAP) & HWCAP_NEON ? RG_CPU_NEON : 0;
 }
 
+#elif defined(__riscv)
+
+enum { AUXILIARY_HWCAP = 16 }; /* AT_HWCAP of <elf.h>: a bit for each letter */
+#define HWCAP_RVV (1ul << 21)
+
+extern unsigned long getauxval(unsigned long type) __attribute__((weak));
+
+uint32_t rg_cpu_features(void) { return getauxval && getauxval(AUXILIARY_HWCAP) & HWCAP_RVV ? RG_CPU_RVV : 0; }
+
 #elif defined(__x86_64__)
 
 struct registers { uint32_t a, b, c, d; };

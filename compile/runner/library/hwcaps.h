@@ -11,6 +11,7 @@
 #define RG_CPU_AVXVNNI 64u   /* x86-64: vpdpbusd, vpdpwssd of 128 and 256 bits */
 #define RG_CPU_FULLFP16 16u  /* arm64: half-precision arithmetic, scalar and vector */
 #define RG_CPU_NEON 128u     /* 32-bit ARM: what every 64-bit core has */
+#define RG_CPU_RVV 256u      /* RISC-V: vectors, version 1.0 */
 #define RG_CPU_RDM 32u       /* arm64: sqrdmlah; every core with sdot has it, and is asked for both */
 
 uint32_t rg_cpu_features(void);

@@ -35,6 +35,19 @@ static inline void leave_default_mode(uint64_t before) {
   if (before & RG_FPSCR_MODE) __asm__ volatile("vmsr fpscr, %0" ::"r"((uint32_t)before) : "memory");
 }
 
+#elif defined(__riscv)
+
+static inline uint64_t enter_default_mode(void) {
+  uint64_t before;
+  __asm__ volatile("frrm %0" : "=r"(before));
+  if (before) __asm__ volatile("fsrm zero" ::: "memory");
+  return before;
+}
+
+static inline void leave_default_mode(uint64_t before) {
+  if (before) __asm__ volatile("fsrm %0" ::"r"(before) : "memory");
+}
+
 #elif defined(__x86_64__)
 
 enum { RG_MXCSR_FLAGS = 0x3f, RG_MXCSR_DEFAULT = 0x1f80 }; /* what has happened so far; all exceptions masked */

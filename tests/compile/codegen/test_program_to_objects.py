@@ -139,6 +139,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "dot": ("sdot", "sqrdmulh", "fcvtns", "sqxtn2?", "tbl"),
     "i8mm": ("smmla", "sdot", "sqrdmulh"),
     "neonv7": (r"vmull\.s8", r"vmlal\.s8", r"vpadal\.s16", r"vqrdmulh\.s16", r"vqmovn\.s16", "vtbx"),
+    "rvv": (r"vwmacc\.vx", r"vfcvt\.x\.f\.v", r"vsadd\.vv", r"vnclip\.wi"),
     "avx2": ("vpmaddwd", "vpmulhrsw", "vpackssdw", "vroundps"),
     "simd128": (r"i32x4\.dot_i16x8_s", r"i16x8\.q15mulr_sat_s", r"i8x16\.narrow_i16x8_s", r"f32x4\.nearest"),
     "avxvnni": (r"\{vex\}\s+vpdpbusd", "vpmulhrsw"),
@@ -149,6 +150,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "dot": ("smmla", "ummla", "usdot", "fmla"),
     "i8mm": ("fmla",),
     "neonv7": (r"v?fn?m[as]", r"vsdot", "smull"),
+    "rvv": (r"vfn?m(acc|add|sac|sub)\.\w+",),
     "avx2": ("vpdpbusd", "vpdpwssd", "vpmaddubsw", r"vfn?m(add|sub)\w*"),
     "simd128": (r"[\w.]*relaxed\w*", r"\w+\.atomic\.\w+"),  # whose results depend on the engine
     "avxvnni": ("vpdpbusd", "vpmaddubsw", r"vfn?m(add|sub)\w*"),  # without {vex} it would be that of AVX-512
