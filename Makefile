@@ -55,11 +55,12 @@ OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SI
 	$(call option,MAX_DROP,max-drop) $(call option,JETPACK,jetpack) $(call option,NAME,name) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
-.PHONY: help compile wheel report front bars network-bars counts compile-time train-bars jetson-check baselines baseline-latency rival-counts widths accuracy qat-bench test test-fast fuzz check lint imports duplicates types format doctor setup clean distclean
+.PHONY: help compile wheel demo report front bars network-bars counts compile-time train-bars jetson-check baselines baseline-latency rival-counts widths accuracy qat-bench test test-fast fuzz check lint imports duplicates types format doctor setup clean distclean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
 	@echo "  make wheel                   repghost-runtime, which runs bundles on a board with Python, into build/wheels"
+	@echo "  make demo                    a page that runs the networks in the browser and measures them there, into build/demo"
 	@echo "  make report                  one page: which width, at which precision, for which machine"
 	@echo "  make front                   docs/figures.md and the README's boards, from the JSON of docs"
 	@echo "  make test-fast               the tests that take no whole network: a few minutes"
@@ -89,6 +90,16 @@ wheel: $(STAMP)
 	@rm -rf "$(OUTPUT)/runtime" && mkdir -p "$(OUTPUT)" && cp -rL runtime "$(OUTPUT)/runtime"
 	@$(BIN)/pip wheel --quiet --no-deps --wheel-dir "$(OUTPUT)/wheels" "$(OUTPUT)/runtime"
 	@rm -rf "$(OUTPUT)/runtime"; ls "$(OUTPUT)"/wheels/repghost_runtime-*.whl
+
+# Plain files for any web server: python -m http.server -d build/demo. The carried network, and every width of random
+# weights to be timed; other bundles for browsers in the same folder are shown, too. WIDTHS: separated by commas.
+comma := ,
+DEMO_WIDTHS = $(subst $(comma), ,$(or $(WIDTHS),0.5,0.58,0.8,1.0,1.11,1.3,1.5,2.0))
+demo: $(STAMP)
+	@$(REPGHOST) compile --target web --no-host --output "$(OUTPUT)"
+	@for width in $(DEMO_WIDTHS); do $(REPGHOST) compile --target web --no-host --weights random --width "$$width" \
+	$(call option,SIZE,size) --output "$(OUTPUT)" || exit; done
+	@$(REPGHOST) demo "$(OUTPUT)" --output "$(OUTPUT)/demo"
 
 # WIDTHS: separated by commas. WEIGHTS may also be a folder of checkpoints, one per width. A finished width is not repeated.
 MEASURED := $(wildcard $(addprefix docs/,performance.json baselines.json accuracy.json jetson.json rivals/*.json boards/*.json))

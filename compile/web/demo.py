@@ -70,7 +70,8 @@ def write_demo(paths: Sequence[Path], output: Path) -> tuple[Shown, ...]:
         raise UsageError("a demo of what? Give folders of bundles for browsers: repghost compile --target web")
     for bundle in bundles:
         if bundle.target_name != WEB:
-            raise UsageError(f"{bundle.path} is for {bundle.target_name}; browsers run --target {WEB}. Compile it so.")
+            wanted = f"browsers run what was compiled for {WEB}. Compile it so."
+            raise UsageError(f"{bundle.path} is for {bundle.target_name}; {wanted}")
     if output.exists() and not (output / INDEX).is_file():
         raise UsageError(f"{output} is there and no demo, so it is not replaced. Choose another folder.")
     named = {_shown(bundle): bundle for bundle in bundles}

@@ -27,6 +27,7 @@ export function measureHere(demo) {
     find('announce').textContent = find('progress-label').textContent;
     find('start').disabled = false, find('cancel').disabled = true, find('save').disabled = !results.length;
   });
+  addEventListener('resize', () => { if (!find('figure').hidden) chart(find('chart'), results); });
   find('cancel').addEventListener('click', () => run?.abort());
   find('save').addEventListener('click', () => save(measurements(results, demo)));
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from compile.summary.collect import collect
 from compile.web.demo import write_demo
 from repghost.data.images.decode import decode_image
 from repghost.errors import UsageError
+from repghost.network.spec import WIDTHS
 from tests.support import ROOT
 from tests.support.browser import INSTALL_HINT, Browser, find_browser
 from tests.support.fake_bundle import PREPROCESS
@@ -286,3 +288,8 @@ def test_sizes_are_said_before_anything_is_fetched(web_bundle: Bundle, tmp_path:
     folder = tmp_path / "demo" / shown.folder
     assert shown.bytes == sum((folder / name).stat().st_size for name in ("model.wasm", "labels.txt", "manifest.json"))
     assert json.loads((tmp_path / "demo" / "demo.json").read_text())["networks"][0]["bytes"] == shown.bytes
+
+
+def test_make_demo_knows_every_width() -> None:
+    (line,) = re.findall(r"^DEMO_WIDTHS = .*\$\(WIDTHS\),([0-9.,]+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert [float(width) for width in line.split(",")] == [row.multiplier for row in WIDTHS]
