@@ -11,7 +11,7 @@ from compile.cycles.boards import board_of
 from compile.cycles.widths import Figure, figures
 from compile.deploy.copy import RUNNER
 from compile.deploy.fit import check_fit
-from compile.deploy.gate import check_gate
+from compile.deploy.gate import check_gate, refusal
 from compile.deploy.install import DeploySettings
 from compile.deploy.measure import BoardRun, core, latency_line, measure_on_board
 from compile.deploy.probe import BoardFacts, probe
@@ -83,7 +83,8 @@ def _sorted_out(
                 check_gate(bundle, settings.max_drop_points)
         except AccuracyGateError as error:
             refused.insert(0, error)
-            reasons.append(f"{bundle.target_name}/{bundle.manifest['precision']} missed the accuracy gate")
+            why = refusal(bundle.manifest, settings.max_drop_points)
+            reasons.append(f"{bundle.target_name}/{bundle.manifest['precision']}, since {why}")
         except UsageError as error:
             refused.append(error)
         else:
