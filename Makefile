@@ -36,8 +36,10 @@ ifeq ($(origin NAME),environment)
 NAME :=
 endif
 
-# How many test processes run side by side.
+# How many fuzzers run side by side, and how many processes of tests, which wait for boards, children and files about as
+# long as they compute.
 JOBS ?= 2
+PROCESSES ?= 4
 
 BIN := $(VENV)/bin
 REPGHOST := $(BIN)/repghost
@@ -115,7 +117,7 @@ front: $(STAMP)
 	@$(BIN)/python -m benchmarks.boards
 
 # Where the environment forbids Python to keep bytecode, every process of a test would compile all sources again.
-PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope --no-loadscope-reorder
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(PROCESSES) --dist loadscope --no-loadscope-reorder
 
 test: $(DEV_STAMP) $(if $(TORCH),,$(CONVERTERS_STAMP))
 	@$(BIN)/python -m tests.support.fetch
