@@ -73,7 +73,7 @@ def test_runs_are_taken_and_what_lacks_is_built(seen: dict[str, list[Any]], tmp_
     write_run(tmp_path, NARROW[1], 64)  # of another size
     write_run(tmp_path, NARROW[1], name="-other", target="host")
     lines: list[str] = []
-    found = repghost.bench(on="pi@board", all_widths=True, output=tmp_path, say=lines.append)
+    found = repghost.bench((), on="pi@board", all_widths=True, output=tmp_path, say=lines.append)
     assert [request.width for request in seen["built"]] == [f"{row.multiplier:g}" for row in WIDTHS[1:]]
     assert {(it.target, it.weights, it.size, it.host, it.verify) for it in seen["built"]} == {
         (ARM64.name, "random", 224, False, False)
@@ -89,15 +89,15 @@ def test_runs_are_taken_and_what_lacks_is_built(seen: dict[str, list[Any]], tmp_
 def test_a_table_goes_on_where_it_stopped(seen: dict[str, list[Any]], tmp_path: Path) -> None:
     seen["breaks"] = [4]
     with pytest.raises(KeyboardInterrupt):
-        repghost.bench(on="board", all_widths=True, output=tmp_path)
+        repghost.bench((), on="board", all_widths=True, output=tmp_path)
     assert len(seen["measured"]) == 4 and len(seen["built"]) == 8
     lines: list[str] = []
-    found = repghost.bench(on="board", all_widths=True, output=tmp_path, say=lines.append)
+    found = repghost.bench((), on="board", all_widths=True, output=tmp_path, say=lines.append)
     assert len(seen["built"]) == 8 and len(seen["measured"]) == 4 + 13 and len(found.values["results"]) == 16
     assert sum("as measured before" in line for line in lines) == 3
-    repghost.bench(on="board", all_widths=True, output=tmp_path, threads=2)
-    repghost.bench(on="board", all_widths=True, output=tmp_path, cores="4-7")
-    repghost.bench(on="other", all_widths=True, output=tmp_path)
+    repghost.bench((), on="board", all_widths=True, output=tmp_path, threads=2)
+    repghost.bench((), on="board", all_widths=True, output=tmp_path, cores="4-7")
+    repghost.bench((), on="other", all_widths=True, output=tmp_path)
     assert len(seen["measured"]) == 17 + 3 * 16, "other threads, other cores and another board are measured"
     report = tmp_path / "result.json"
     report.write_text(json.dumps(found.to_dict()))
@@ -114,7 +114,7 @@ def test_a_board_that_is_not_there_does_not_disturb_another(
         return facts(machine="vax" if connection.address.host == "old" else "aarch64")
 
     monkeypatch.setattr(all_widths, "probe", probe)
-    found = repghost.bench(on=["gone", "old", "board"], all_widths=True, output=tmp_path)
+    found = repghost.bench((), on=["gone", "old", "board"], all_widths=True, output=tmp_path)
     assert found.failed == 2 and len(found.values["results"]) == 18
     assert [entry["exit_code"] for entry in found.values["results"][:2]] == [5, 2]
     with pytest.raises(repghost.errors.RepGhostError, match="2 of 18"):
@@ -132,6 +132,6 @@ def test_a_board_that_is_not_there_does_not_disturb_another(
 )
 def test_what_says_otherwise_is_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        repghost.bench(all_widths=True, **options)
+        repghost.bench(**{"bundle": (), **options}, all_widths=True)
     with pytest.raises(UsageError, match="give a bundle's folder"):
-        repghost.bench(on="board")
+        repghost.bench((), on="board")
