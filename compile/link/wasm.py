@@ -23,6 +23,7 @@ IMPORTS, EXPORTS = 2, 7  # sections
 FUNCTION, TABLE, MEMORY, GLOBAL = 0, 1, 2, 3  # kinds of imports and exports
 STACK_BYTES = 2 << 20  # of one inference: the largest copy of a tile's pixels takes half of it
 FOR_CALLERS = ("__heap_base", "__stack_pointer")  # where free memory begins; a thread sets a stack of its own
+FUNCTIONS = "__indirect_function_table"  # a caller's pool is a function in it, and so are its tasks
 FEATURES = ("-msimd128", "-mbulk-memory")
 
 
@@ -52,6 +53,7 @@ def link_module(network: CompiledNetwork, target: Target, info: dict[str, Any]) 
         flags = ["-target", target.zig_triple, *FEATURES, *toolchain.REPRODUCIBLE, "-std=c23", "-I."]
         flags += [f"-I{toolchain.RUNNER_SOURCES}", "-ffreestanding", "-fno-builtin", "-nostdlib"]
         link = ["-Wl,--no-entry", "-Wl,--import-memory", "-Wl,--gc-sections", "-Wl,--strip-all"]
+        link += ["-Wl,--export-table", "-Wl,--growable-table"]
         link += [f"-Wl,-z,stack-size={STACK_BYTES}", *(f"-Wl,--export={name}" for name in (*API, *FOR_CALLERS))]
         run_zig(["cc", *flags, *sources, "weights.c", *objects, *link, "-o", "model.wasm"], cwd=folder)
         data = toolchain.read_output(folder / "model.wasm")
@@ -83,7 +85,9 @@ def check_module(data: bytes, target: Target) -> None:
         found = ", ".join(name for name, _ in imports) or "nothing"
         raise UsageError(f"model.wasm imports {found}; for {target.name} it must import env.memory alone.")
     exports = sorted(read_names(sections.get(EXPORTS, b"\0"), pairs=False))
-    wanted = sorted([*((name, FUNCTION) for name in API), *((name, GLOBAL) for name in FOR_CALLERS)])
+    wanted = sorted(
+        [*((name, FUNCTION) for name in API), *((name, GLOBAL) for name in FOR_CALLERS), (FUNCTIONS, TABLE)]
+    )
     if exports != wanted:
         found = ", ".join(name for name, _ in exports) or "nothing"
         raise UsageError(f"model.wasm exports {found}; it must export {', '.join(name for name, _ in wanted)}.")

@@ -27,8 +27,8 @@ WASM = Form(
     "model.wasm",
     "repghost-run.mjs",
     (
-        "repghost.js", "download.js", "digest.js", "pixels.js", "vectors.js", "bench.js", "images.wasm",
-        "repghost.d.ts", "package.json", "README.md",
+        "repghost.js", "download.js", "digest.js", "pixels.js", "vectors.js", "bench.js", "memory.js",
+        "threads.js", "thread.js", "pieces.js", "images.wasm", "repghost.d.ts", "package.json", "README.md",
     ),
     started_by="node",
 )  # fmt: skip

@@ -35,14 +35,14 @@ def write_web_bundle(folder: Path, **sections: Any) -> Bundle:
     return write_bundle(folder, files, {**fake_sections(WEB), **sections})
 
 
-def run_in_node(bundle: Path, script: str, *arguments: str) -> Any:
-    """Return the JSON value that a script returns; it has `library`, the module of the bundle, `folder` and `args`."""
+def run_in_node(bundle: Path, script: str, *arguments: str, module: str = "repghost.js") -> Any:
+    """Return the JSON value that a script returns; it has `library`, a module of the bundle, `folder` and `args`."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("no Node.js: apt install nodejs")
     program = f"""
       const [folder, ...args] = process.argv.slice(1);
-      const library = await import('file://' + folder + '/repghost.js');
+      const library = await import('file://' + folder + '/{module}');
       const refused = async (work) => {{
         try {{ await work(); }} catch (error) {{ return [error.code ?? error.name, error.message]; }}
         return null;

@@ -77,6 +77,8 @@ export interface Model {
   readonly labels: readonly string[];
   readonly precision: string;
   readonly variant: string;
+  /** 1 where memory cannot be shared, whatever was asked for. */
+  readonly threads: number;
   readonly timings: Readonly<{ download_ms: number; compile_ms: number }>;
   /** The best class. */
   predict(image: Image, options?: Stoppable): Promise<Prediction>;
@@ -99,9 +101,13 @@ export function isSupported(): boolean;
 
 /**
  * Loads a bundle that was compiled with TARGET=web. Sizes and digests are checked before anything is run.
+ * @param options.threads 1 by default; more need a page that is isolated (COOP and COEP), and are 1 elsewhere.
  * @param place its folder: a URL, or a path under Node; by default the folder this library lies in.
  */
 export function load(
   place?: string | URL,
-  options?: Stoppable & { onProgress?: (progress: { readonly loaded: number; readonly total: number }) => void },
+  options?: Stoppable & {
+    threads?: number;
+    onProgress?: (progress: { readonly loaded: number; readonly total: number }) => void;
+  },
 ): Promise<Model>;

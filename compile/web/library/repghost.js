@@ -5,12 +5,14 @@
 //     const model = await load();
 //     const { label, probability } = await model.predict(file);
 import { openFolder, RepghostError } from './download.js';
+import { newMemory, withSharedMemory } from './memory.js';
 import { MOST_PIXELS, pixelsOf, text } from './pixels.js';
+import { possibleThreads, stackBytes, startThreads } from './threads.js';
 import { readVectors } from './vectors.js';
 
 export { MOST_PIXELS, RepghostError };
 
-const ABI = 2, PAGE = 65536, ALIGNMENT = 64, MOST_PAGES = 16384; // 1 GiB: the largest image, its rows, and the network
+const ABI = 2, PAGE = 65536, ALIGNMENT = 64;
 const STATUS = ['done', 'a null pointer', 'an unaligned pointer', 'an unsupported processor', 'an unknown variant',
   'a step failed', 'invalid threads', 'the pool failed', 'a picture out of range', 'pictures cannot be prepared'];
 // A function that uses i8x16.popcnt: what WebAssembly without SIMD refuses.
@@ -21,7 +23,8 @@ export const isSupported = () =>
   typeof WebAssembly === 'object' && WebAssembly.validate(new Uint8Array(SIMD));
 
 /** Loads a bundle from the folder at a URL, or at a path under Node; by default the one this file lies in. */
-export async function load(place = new URL('./', import.meta.url), { signal, onProgress } = {}) {
+export async function load(place = new URL('./', import.meta.url), { signal, onProgress, threads = 1 } = {}) {
+  const workers = possibleThreads(threads);
   if (!isSupported())
     throw new RepghostError('unsupported', 'this browser has no WebAssembly with SIMD, which the network needs: ' +
       'Chrome 91, Firefox 89, Safari 16.4, Node 18 or newer have it.');
@@ -33,22 +36,24 @@ export async function load(place = new URL('./', import.meta.url), { signal, onP
   const read = (name) => folder.read(name, { signal, onBytes });
   const [wasm, labels] = await Promise.all([read('model.wasm'), read('labels.txt')]);
   const downloaded = performance.now();
-  const instance = await instantiate(wasm);
+  const instance = await instantiate(wasm, workers > 1);
   signal?.throwIfAborted();
   const compiled = performance.now();
   const timings = { download_ms: downloaded - start, compile_ms: compiled - downloaded };
-  return new Model(folder, instance, new TextDecoder().decode(labels), timings);
+  const model = new Model(folder, instance, new TextDecoder().decode(labels), timings);
+  if (workers > 1) await model.startThreads(instance, workers);
+  return model;
 }
 
-async function instantiate(wasm) {
-  const module = await compile(wasm);
+async function instantiate(wasm, shared) {
+  const module = await compile(shared ? withSharedMemory(wasm) : wasm);
   const imports = WebAssembly.Module.imports(module);
   if (imports.length !== 1 || imports[0].kind !== 'memory')
     throw new RepghostError('integrity', 'model.wasm asks for more than memory; it was not run.');
   try {
-    const memory = new WebAssembly.Memory({ initial: firstPages(wasm), maximum: MOST_PAGES });
+    const memory = newMemory(wasm, shared);
     const { exports } = await WebAssembly.instantiate(module, { [imports[0].module]: { [imports[0].name]: memory } });
-    return { memory, exports };
+    return { module, memory, exports };
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     throw new RepghostError('memory', `there is not enough memory for the network (${error.message}).`, error);
@@ -63,36 +68,11 @@ async function compile(wasm) {
   }
 }
 
-// The pages of memory a module imports, from its import section: sections have a number, a length and a body.
-function firstPages(wasm) {
-  let at = 8;
-  const number = () => {
-    let value = 0;
-    for (let shift = 0; ; shift += 7) {
-      const byte = wasm[at++];
-      value += (byte & 127) * 2 ** shift;
-      if (byte < 128) return value;
-    }
-  };
-  for (;;) {
-    const section = wasm[at++], length = number();
-    if (section === 2) break;
-    at += length;
-  }
-  number(); // imports, of which there is one
-  for (let name = 0; name < 2; name++) {
-    const length = number();
-    at += length;
-  }
-  at += 2; // a memory, and whether it has a maximum
-  return number();
-}
-
 const aligned = (at) => Math.ceil(at / ALIGNMENT) * ALIGNMENT;
 
 /** A loaded network. Several may live in one page. */
 class Model {
-  #exports; #memory; #folder; #picture; #rgb; #logits; #workspace; #free; #vectors;
+  #exports; #memory; #folder; #picture; #rgb; #logits; #workspace; #free; #vectors; #pool;
 
   constructor(folder, { memory, exports }, labels, timings) {
     this.#exports = exports, this.#memory = memory, this.#folder = folder;
@@ -105,6 +85,7 @@ class Model {
     this.precision = this.manifest.precision;
     this.variant = text(memory, exports.rg_variant());
     this.timings = timings;
+    this.threads = 1;
     const { height, width, channels } = this.input;
     this.#picture = aligned(exports.__heap_base.value);
     this.#rgb = this.#picture + ALIGNMENT;
@@ -112,6 +93,15 @@ class Model {
     this.#workspace = this.#logits + aligned(this.classes * 4);
     this.#free = this.#workspace + aligned(exports.rg_workspace_bytes());
     this.#reserve(this.#free);
+  }
+
+  // Called once, by `load`.
+  async startThreads(instance, threads) {
+    const stacks = this.#free;
+    this.#free += stackBytes(threads);
+    this.#reserve(this.#free);
+    this.#pool = await startThreads(instance, threads, stacks);
+    this.threads = threads;
   }
 
   /** The best class of an image: {label, index, probability, logit, logits}. */
@@ -167,12 +157,13 @@ class Model {
     const rgb = Uint8Array.from({ length: this.#inputBytes() }, () => (seed = (seed * 16807) % 2147483647) >>> 23);
     this.#bytes(this.#rgb, rgb.length).set(rgb);
     const measured = await bench(() => this.#infer(), options);
-    return { ...measured, threads: 1, variant: this.variant, precision: this.precision };
+    return { ...measured, threads: this.threads, variant: this.variant, precision: this.precision };
   }
 
   /** Lets go of the memory; the model cannot be used afterwards. */
   close() {
-    this.#exports = this.#memory = this.#vectors = undefined;
+    this.#pool?.stop();
+    this.#exports = this.#memory = this.#vectors = this.#pool = undefined;
   }
 
   #check() {
@@ -181,7 +172,8 @@ class Model {
   }
 
   #infer() {
-    this.#done(this.#check().rg_infer(this.#rgb, this.#logits, this.#workspace));
+    const exports = this.#check(), places = [this.#rgb, this.#logits, this.#workspace];
+    this.#done(this.#pool ? exports.rg_infer_parallel(...places, this.#pool.run, 0, this.threads) : exports.rg_infer(...places));
   }
 
   #done(status) {

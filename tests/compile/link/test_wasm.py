@@ -12,7 +12,7 @@ from compile.bundle.manifest import MANIFEST, check_bundle, write_bundle
 from compile.bundle.vectors import Vectors, pack_vectors
 from compile.link.by_form import link_model, read_beside, read_runner
 from compile.link.promises import API
-from compile.link.wasm import FOR_CALLERS, HEADER, check_module
+from compile.link.wasm import FOR_CALLERS, FUNCTIONS, HEADER, check_module
 from compile.machine.replay import verify_bundle
 from compile.targets.forms import WASM
 from compile.targets.table import TARGETS
@@ -38,6 +38,7 @@ SHARED = named("env") + named("memory") + bytes([2, 3, 1, 16])
 CALL = named("env") + named("fetch") + bytes([0, 0])
 NUMBER = named("env") + named("base") + bytes([3, 0x7F, 0])
 EXPORTS = [named(name) + bytes([0, 0]) for name in API] + [named(name) + bytes([3, 0]) for name in FOR_CALLERS]
+EXPORTS += [named(FUNCTIONS) + bytes([1, 0])]
 
 
 @pytest.mark.parametrize(

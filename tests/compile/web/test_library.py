@@ -16,6 +16,7 @@ from PIL import Image
 
 from compile.bundle.manifest import Bundle
 from compile.bundle.vectors import Vectors, pack_vectors
+from compile.link.by_form import WEB_SOURCES
 from compile.storage.strict_json import canonical_json
 from compile.targets.forms import WASM
 from repghost.data.images.decode import decode_image
@@ -52,6 +53,49 @@ def changed(bundle: Bundle, folder: Path, name: str, content: bytes, sealed: boo
 def test_vectors_are_equal_to_the_bit(web_bundle: Bundle) -> None:
     replayed = run_in_node(web_bundle.path, f"{LOAD} return model.verify();")
     assert replayed == {"pictures": 12, "mismatches": 0, "largest": 0, "tolerance": 0}
+
+
+def test_threads_give_the_same_bits(web_bundle: Bundle) -> None:
+    script = """
+      const model = await library.load(folder, { threads: 3 });
+      const found = [model.threads];
+      for (let i = 0; i < 20; i++) found.push((await model.verify()).mismatches);
+      model.close();
+      return found;"""
+    assert run_in_node(web_bundle.path, script) == [3] + [0] * 20
+
+
+@pytest.mark.parametrize("threads", ["0", "1.5", "17", "'2'"])
+def test_threads_that_cannot_be_are_refused(web_bundle: Bundle, threads: str) -> None:
+    script = f"return refused(() => library.load(folder, {{ threads: {threads} }}));"
+    assert run_in_node(web_bundle.path, script)[0] == "RangeError"
+
+
+def test_a_thread_that_fails_stops_the_inference() -> None:
+    script = """
+      const { takePieces, NEXT, COUNT, DONE, FAILED, WORDS, MOST_PIECES } = library;
+      const control = new Int32Array(new SharedArrayBuffer(WORDS * 4)), done = [];
+      const table = { get: () => (data, piece) => { done.push(piece); if (piece === 1) throw new Error('trap'); } };
+      control[COUNT] = 3, control[NEXT] = 7 * (MOST_PIECES + 1);
+      takePieces(control, table, 6);
+      const before = done.length;
+      takePieces(control, table, 7);
+      return [before, done, control[DONE], control[FAILED]];"""
+    assert run_in_node(WEB_SOURCES, script, module="pieces.js") == [0, [0, 1, 2], 3, 1]
+
+
+def test_memory_does_not_grow_with_the_number_of_images(web_bundle: Bundle) -> None:
+    script = f"""
+      let grown = 0;
+      const grow = WebAssembly.Memory.prototype.grow;
+      WebAssembly.Memory.prototype.grow = function (pages) {{ grown += pages; return grow.call(this, pages); }};
+      {LOAD}
+      const image = (side) => ({{ data: new Uint8Array(side * side * 3), width: side, height: side }});
+      await model.predict(image(2000));
+      const first = grown;
+      for (let i = 0; i < 20; i++) await model.predict(image(2000 - i));
+      return [first > 0, grown - first];"""
+    assert run_in_node(web_bundle.path, script) == [True, 0]
 
 
 def test_a_score_that_differs_by_one_bit_is_counted(web_bundle: Bundle, tmp_path: Path) -> None:

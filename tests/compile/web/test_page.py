@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.support.browser import INSTALL_HINT, Browser, find_browser
 from tests.support.fake_bundle import PREPROCESS
 from tests.support.fake_network import expected_logits
 from tests.support.image_files import encoded, scene
-from tests.support.served import Page, opened, served
+from tests.support.served import ISOLATED, Page, opened, served
 from tests.support.web_bundles import write_web_bundle
 
 SCREENSHOTS = ROOT / "build" / "screenshots"
@@ -80,6 +81,21 @@ def choose(page: Page, folder: Path, content: bytes) -> None:
 def test_vectors_are_equal_to_the_bit_in_the_browser(page: Page) -> None:
     script = "import('./networks/fake-8-int8/repghost.js').then((it) => it.load()).then((model) => model.verify())"
     assert page.run(script) == {"pictures": 12, "mismatches": 0, "largest": 0, "tolerance": 0}
+
+
+def test_threads_of_an_isolated_page_give_the_same_bits(browser: Browser, web_bundle: Bundle, tmp_path: Path) -> None:
+    script = """(async () => {
+      const { load } = await import('./repghost.js');
+      const model = await load(undefined, { threads: 3 }), found = await model.verify();
+      model.close();
+      return [crossOriginIsolated, model.threads, found.pictures, found.mismatches];
+    })()"""
+    for headers, threads in ((ISOLATED, 3), ({}, 1)):
+        folder = shutil.copytree(web_bundle.path, tmp_path / str(threads))
+        (folder / "page.html").write_text("<!doctype html>")
+        with served(folder, headers) as address, opened(browser, tmp_path / f"profile{threads}") as page:
+            page.open(f"{address}page.html")
+            assert page.run(script) == [threads > 1, threads, 12, 0]
 
 
 def test_a_picture_is_shown_with_the_scores_of_the_reference(page: Page, tmp_path: Path) -> None:
