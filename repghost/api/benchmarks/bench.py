@@ -74,8 +74,8 @@ def bench(
         cores: with `on`: stay on these cores of the board, e.g. "4-7".
         accuracy: with `on`: a set of labelled images, or a folder of classes, whose top-1 the board measures itself;
             the scores of int8 are compared with the numpy reference to the bit.
-        all_widths: with `on`, and () in place of bundles: those of all published widths, of the runs in `output`, and of
-            random weights where there is no run; what a board measured before is not measured again.
+        all_widths: with `on`, and () in place of bundles: those of all published widths, of the runs in `output`, or
+            of random weights; what a board measured before is not measured again.
         output: with `all_widths`: the folder that holds the runs.
         size: with `all_widths`: pixels of the input.
         images: with `accuracy`: how many, equally many of each class; None: all.
