@@ -12,9 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import repghost
 from compile.bundle.manifest import Bundle
+from compile.storage.files import sha256
+from compile.storage.strict_json import canonical_json
 from compile.summary.collect import collect
-from compile.web.demo import write_demo
+from compile.web.demo import PAGE, write_demo
 from repghost.data.images.decode import decode_image
 from repghost.errors import UsageError
 from repghost.network.spec import WIDTHS
@@ -24,7 +27,7 @@ from tests.support.fake_bundle import PREPROCESS
 from tests.support.fake_network import expected_logits
 from tests.support.image_files import encoded, scene
 from tests.support.served import ISOLATED, Page, opened, served
-from tests.support.web_bundles import write_web_bundle
+from tests.support.web_bundles import run_in_node, write_web_bundle
 
 SCREENSHOTS = ROOT / "build" / "screenshots"
 SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
@@ -297,6 +300,41 @@ def test_a_folder_that_is_no_demo_is_not_replaced(web_bundle: Bundle, tmp_path: 
     with pytest.raises(UsageError, match="demo of what"):
         write_demo([], tmp_path / "demo")
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
+
+
+def test_a_folder_of_runs_stands_for_its_bundles_for_browsers(web_bundle: Bundle, tmp_path: Path) -> None:
+    shutil.copytree(web_bundle.path, tmp_path / "build" / "net-8px" / "web" / "int8")
+    made = repghost.demo(tmp_path / "build", output=tmp_path / "demo")
+    assert [network.folder for network in made.networks] == ["networks/fake-8-int8"]
+    assert made.to_dict()["networks"][0]["weights"] == "unnamed" and "python -m http.server" in repr(made)
+    with pytest.raises(UsageError, match="browsers run what was compiled for web"):
+        host = tmp_path / "host"
+        manifest = {**web_bundle.manifest, "target": {"name": "jetson", "triple": "aarch64-linux-gnu"}}
+        shutil.copytree(web_bundle.path, host)
+        (host / "build.sh").write_bytes(b"#!/bin/sh")
+        (host / "check.sh").write_bytes(b"#!/bin/sh")
+        entry = {"size": 9, "sha256": sha256(b"#!/bin/sh")}
+        files = {**manifest["files"], "build.sh": entry, "check.sh": entry}
+        (host / "manifest.json").write_bytes(canonical_json({**manifest, "files": files}))
+        repghost.demo(host, output=tmp_path / "demo")
+
+
+DEVICES = {
+    "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 Chrome/143.0.0.0 Mobile Safari/537.36":
+        "Chrome 143 on Android (8 cores)",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1) AppleWebKit/605.1.15 Version/18.1 Mobile/15E148 Safari/604.1":
+        "Safari 18 on iOS (8 cores)",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0": "Firefox 140 on Linux (8 cores)",
+    "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/143.0.0.0 Safari/537.36 Edg/143.0.0.0":
+        "Edge 143 on Windows (8 cores)",
+    "<script>alert(1)</script>": "a browser on an unknown system (8 cores)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("agent", DEVICES)
+def test_a_device_is_called_by_its_browser_and_system(agent: str) -> None:
+    script = "return library.deviceName({ userAgent: args[0], hardwareConcurrency: 8 });"
+    assert run_in_node(PAGE, script, agent, module="device.js") == DEVICES[agent]
 
 
 def test_sizes_are_said_before_anything_is_fetched(web_bundle: Bundle, tmp_path: Path) -> None:
