@@ -29,9 +29,9 @@ TALKS = {
     "compile/deploy/ssh/exchange.py": "the limit is the caller's, and what it starts is killed",
     "compile/deploy/lock.py": "the board has HOLD_LIMIT_S to answer, and the process is ended with the lock",
     "compile/bench/processes.py": "a timer ends a contender that does not answer",
+    "benchmarks/shared/page.py": "every answer of the browser has a limit, and it is killed with its page",
     "tests/support/standin.py": "the server runs as long as the test session",
     "tests/support/forked_commands.py": "it ends with the pipes, and what it starts has an alarm",
-    "tests/support/served.py": "the browser is killed, and what is read from it has a limit",
     "tests/support/two_processes.py": "they end with the process that made them, and every answer has a limit",
 }
 

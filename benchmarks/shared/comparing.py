@@ -80,11 +80,21 @@ def compare_on_host(entries: Sequence[Entry], settings: Settings, store: Measure
     return dict(store.record("compared", key, compare))
 
 
-def prepare_peers(entries: Sequence[Entry], settings: Settings, store: Measurements, say: Say) -> Prepared:
+def prepare_peers(
+    entries: Sequence[Entry],
+    settings: Settings,
+    store: Measurements,
+    say: Say,
+    peers: Sequence[Peer] = tuple(PEERS.values()),
+) -> Prepared:
     """Return what other runtimes start from, the network converted for each of them; converted once.
 
     Args:
-        entries: as `compare_on_host` takes them, as the other arguments.
+        entries: as `compare_on_host` takes them, as the next three; what they are for does not matter.
+        settings: how to compare.
+        store: of earlier measurements.
+        say: is given one line per step.
+        peers: which runtimes; a store has those of its first call.
     """
     bundle = entries[0].bundle
     key = {  # not the digest of the bundle: another kernel makes no other network
@@ -100,7 +110,7 @@ def prepare_peers(entries: Sequence[Entry], settings: Settings, store: Measureme
             folder = temporary / "peers"
             link_packages(folder)
             inputs = prepare(bundle, folder, None, cpu_flags()).inputs
-            for peer in PEERS.values():
+            for peer in peers:
                 limits = [limit for limit in peer.limits if limit.variant in plainer_sets(entries)]
                 for given in (inputs, *(limited_inputs(inputs, limit) for limit in limits)):
                     _convert(peer, given, settings.python, say)

@@ -37,6 +37,13 @@ HOST_LIMITS = {
 }
 FIRST_ANSWER = Goal("int8, from opening model.so to the first answer", 10.0, "ms", where=("int8", "median_ms"))
 
+# A browser: the same ratio; and of the bundled network, what a page downloads and waits for.
+WEB_RATIO = 0.6
+WEB_NETWORKS = ("0.5x", "1x", "mobilenetv2_100")
+WEB_FIRST_ANSWER = Goal("from asking for the first file to the first answer", 150.0, "ms",
+                        where=("first_answer", "median_ms"))  # fmt: skip
+WEB_MODEL = Goal("model.wasm", 1.8, "MB", where=("files", "model.wasm"), per=MEGABYTE)
+
 POOL_WAKE = Goal("a thread begins with its piece", 5.0, "microseconds", where=("wake_ns", "p50"), per=1000.0)
 
 # Emulated arm64 cores: executed instructions of one inference, in millions, and the limit that is hoped for.
@@ -93,6 +100,12 @@ def host_goal(name: str, precision: str, variant: str) -> Goal | None:
     limit = HOST_LIMITS.get((name, f"{precision} {variant}"), HOST_LIMITS.get((name, precision)))
     what = f"{precision} against the fastest other"
     return None if limit is None else Goal(what, limit, where=RATIO, subject=name)
+
+
+def web_ratio_goal(name: str, precision: str) -> Goal | None:
+    """Return the goal of a build in a browser; None where it has none; arguments as for `host_goal`."""
+    goal = Goal("int8 in a browser against the fastest other", WEB_RATIO, where=RATIO, subject=name)
+    return goal if precision == "int8" and name in WEB_NETWORKS else None
 
 
 def count_path(width: float, precision: str, cpu: str, size: int = SIZE) -> Path:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import sys
 from functools import partial
 
+from benchmarks.shared.browser import fetch_browser
 from compile.machine.emulator import fetch_emulator
 from compile.targets.table import TARGETS
 from repghost.errors import ToolMissingError
-from tests.support.browser import fetch_browser
 from tests.support.oci import fetch_validator
 from tests.support.ssh_server import fetch_ssh_server
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.shared.browser import INSTALL_HINT, Browser, find_browser
 from compile.storage.strict_json import canonical_json
 from compile.summary.collect import collect, find_files
 from compile.summary.facts import Summary
@@ -19,7 +20,6 @@ from compile.summary.pages.html import render_page
 from compile.summary.tables import all_tables
 from repghost.network.spec import WIDTHS
 from tests.support import ROOT
-from tests.support.browser import INSTALL_HINT, Browser, find_browser
 from tests.support.summary_cases import NAMES, run_report, write_runs
 
 SCREENSHOTS = ROOT / "build" / "screenshots"

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import repghost
+from benchmarks.shared.browser import INSTALL_HINT, Browser, find_browser
+from benchmarks.shared.page import ISOLATED, Page, opened, served
 from compile.bundle.manifest import Bundle
 from compile.storage.files import sha256
 from compile.storage.strict_json import canonical_json
@@ -22,11 +24,9 @@ from repghost.data.images.decode import decode_image
 from repghost.errors import UsageError
 from repghost.network.spec import WIDTHS
 from tests.support import ROOT
-from tests.support.browser import INSTALL_HINT, Browser, find_browser
 from tests.support.fake_bundle import PREPROCESS
 from tests.support.fake_network import expected_logits
 from tests.support.image_files import encoded, scene
-from tests.support.served import ISOLATED, Page, opened, served
 from tests.support.web_bundles import run_in_node, write_web_bundle
 
 SCREENSHOTS = ROOT / "build" / "screenshots"

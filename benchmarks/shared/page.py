@@ -1,4 +1,4 @@
-"""A folder served on this machine, and what Chromium says of a page in it. Nothing else can be reached by it."""
+"""A folder served on this machine, and what Chromium says of a page in it: for benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.support.browser import Browser
+from benchmarks.shared.browser import Browser
+from repghost.errors import RepGhostError
+from repghost.processes import kill
 
 LIMIT_S = 30.0  # of one wait
+# What gives a page its fine clock, of 5 us: nothing of other origins is in it.
+ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
 # The browser reads commands from file descriptor 3 and writes to 4.
 START = """
 import fcntl, os, sys
@@ -30,7 +34,8 @@ os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
-ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
+class PageError(RepGhostError):
+    """A page that fails, or a browser that hangs."""
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -63,8 +68,8 @@ def served(folder: Path, headers: Mapping[str, str] = {}) -> Iterator[str]:
 class Page:
     """A page of a running browser, driven by Chrome's DevTools protocol over two pipes."""
 
-    def __init__(self, process: subprocess.Popen[bytes], to: int, back: int) -> None:
-        self._process, self._to, self._back = process, to, back
+    def __init__(self, to: int, back: int) -> None:
+        self._to, self._back, self.limit_s = to, back, LIMIT_S
         self._number, self._rest, self._session = 0, b"", ""
         self.console: list[str] = []
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
@@ -78,19 +83,23 @@ class Page:
         session = {"sessionId": self._session} if self._session else {}
         message = {"id": self._number, "method": method, "params": params, **session}
         os.write(self._to, json.dumps(message).encode() + b"\0")
+        end = time.monotonic() + self.limit_s
         while True:
-            answer = self._read()
+            answer = self._read(end)
             if answer.get("id") == self._number:
-                assert "error" not in answer, answer["error"]
+                if "error" in answer:
+                    raise PageError(f"the browser refuses {method}: {answer['error']}")
                 result: dict[str, Any] = answer["result"]
                 return result
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self, end: float) -> dict[str, Any]:
         while b"\0" not in self._rest:
-            ready, _, _ = select.select([self._back], [], [], LIMIT_S)
-            assert ready, "the browser says nothing"
+            ready, _, _ = select.select([self._back], [], [], max(0.0, end - time.monotonic()))
+            if not ready:
+                raise PageError(f"the browser did not answer within {self.limit_s:g} s; it said {self.console}")
             more = os.read(self._back, 1 << 20)
-            assert more, "the browser ended"
+            if not more:
+                raise PageError(f"the browser ended; it said {self.console}")
             self._rest += more
         text, _, self._rest = self._rest.partition(b"\0")
         message: dict[str, Any] = json.loads(text)
@@ -111,22 +120,24 @@ class Page:
         answer = self.send(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True
         )
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        if "exceptionDetails" in answer:
+            details = answer["exceptionDetails"]
+            raise PageError(str(details.get("exception", {}).get("description", details["text"])))
         return answer["result"].get("value")
 
     def until(self, condition: str) -> None:
         """Wait until an expression is true."""
-        end = time.monotonic() + LIMIT_S
+        end = time.monotonic() + self.limit_s
         while not self._is(condition):
             if time.monotonic() > end:
                 text = self.run("document.body.innerText")
-                raise AssertionError(f"it never came true: {condition}; {self.console}; {text}")
+                raise PageError(f"it never came true: {condition}; the browser said {self.console}; {text}")
             time.sleep(0.02)
 
     def _is(self, condition: str) -> bool:
         try:
             return bool(self.run(condition))
-        except AssertionError as error:
+        except PageError as error:
             if "navigated" in str(error):  # the page goes while it is asked
                 return False
             raise
@@ -164,9 +175,8 @@ def opened(browser: Browser, profile: Path, *flags: str) -> Iterator[Page]:
     try:
         os.close(read_there)
         os.close(write_there)
-        yield Page(process, to, back)
+        yield Page(to, back)
     finally:
-        process.kill()
-        process.wait(LIMIT_S)
+        kill(process)
         os.close(to)
         os.close(back)

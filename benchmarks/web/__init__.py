@@ -1,0 +1,1 @@
+"""Networks in a browser: our WebAssembly and that of other runtimes, in turns in one headless Chromium."""
