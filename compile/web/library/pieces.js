@@ -10,6 +10,16 @@ const STRIDE = MOST_PIECES + 1;
 /** The step that a word is about. */
 export const stepOf = (word) => Math.floor(word / STRIDE);
 
+/** Lets nobody take a piece of a step that is done, also while the words say the next one, which may have more. */
+export const endStep = (control, step) => Atomics.store(control, NEXT, step * STRIDE + MOST_PIECES);
+
+/** Says a step; its pieces can be taken from now on. */
+export function beginStep(control, step, task, data, count) {
+  control[TASK] = task, control[DATA] = data, control[COUNT] = count, control[DONE] = 0;
+  Atomics.store(control, NEXT, step * STRIDE);
+  Atomics.notify(control, NEXT);
+}
+
 /** Does pieces of a step until all are taken. What is read of the step holds while one of its pieces is not done. */
 export function takePieces(control, table, step) {
   for (;;) {

@@ -1,7 +1,7 @@
 // An inference over workers that share one memory. Each has an instance of the same module and a stack of its own;
 // rg_infer_parallel cuts each step into pieces, and whoever is free takes the next one.
 import { RepghostError } from './download.js';
-import { COUNT, DATA, DONE, FAILED, MOST_PIECES, NEXT, STOPPED, TASK, takePieces, WORDS } from './pieces.js';
+import { beginStep, DONE, endStep, FAILED, MOST_PIECES, NEXT, STOPPED, takePieces, WORDS } from './pieces.js';
 
 const MOST_THREADS = 16;
 const STACK_BYTES = 2 << 20; // of a thread, as of the module itself: compile/link/wasm.py
@@ -27,10 +27,9 @@ export async function startThreads({ module, memory, exports }, threads, stacks)
 
   const parallel = (context, task, data, count) => {
     if (count > MOST_PIECES) return 1;
-    control[TASK] = task, control[DATA] = data, control[COUNT] = count, control[DONE] = 0;
+    endStep(control, step);
     step = (step + 1) & 0x3fffff;
-    Atomics.store(control, NEXT, step * (MOST_PIECES + 1));
-    Atomics.notify(control, NEXT);
+    beginStep(control, step, task, data, count);
     takePieces(control, table, step);
     while (Atomics.load(control, DONE) < count) if (Atomics.load(control, FAILED)) return 1;
     return Atomics.load(control, FAILED);

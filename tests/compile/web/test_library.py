@@ -84,6 +84,24 @@ def test_a_thread_that_fails_stops_the_inference() -> None:
     assert run_in_node(WEB_SOURCES, script, module="pieces.js") == [0, [0, 1, 2], 3, 1]
 
 
+def test_a_thread_that_is_late_takes_no_piece_of_the_next_step() -> None:
+    script = """
+      const { beginStep, endStep, takePieces, COUNT, WORDS } = library, done = [];
+      const control = new Int32Array(new SharedArrayBuffer(WORDS * 4));
+      const table = { get: (task) => (data, piece) => done.push([task, piece]) };
+      beginStep(control, 1, 10, 0, 2);
+      takePieces(control, table, 1);
+      endStep(control, 1);
+      control[COUNT] = 3; // the next step is being said, and another thread still looks at the first one
+      takePieces(control, table, 1);
+      beginStep(control, 2, 20, 0, 3);
+      takePieces(control, table, 1);
+      takePieces(control, table, 2);
+      return done;"""
+    done = run_in_node(WEB_SOURCES, script, module="pieces.js")
+    assert done == [[10, 0], [10, 1], [20, 0], [20, 1], [20, 2]]
+
+
 def test_memory_does_not_grow_with_the_number_of_images(web_bundle: Bundle) -> None:
     script = f"""
       let grown = 0;
