@@ -84,7 +84,7 @@ help:
 	@echo "  make clean                   remove build/; 'make distclean' also removes $(VENV)"
 
 compile: $(STAMP)
-	@$(if $(TARGET),:,echo "error: which target? make compile TARGET=arm64, or android, armv7, riscv64, host, x86-64, web, jetson" >&2; exit 2)
+	@$(if $(TARGET),:,echo "error: which target? make compile TARGET=arm64, or android, armv7, riscv64, macos, host, x86-64, web, jetson" >&2; exit 2)
 	@$(REPGHOST) compile --target "$(TARGET)" $(OPTIONS)
 
 # The package for devices, from a copy, so that nothing is left beside its sources.

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from compile.ir.compiled_network import CompiledNetwork
-from compile.link import image_decoders, promises, toolchain, wasm
-from compile.targets.forms import ELF, WASM, Form
+from compile.link import image_decoders, macho, promises, toolchain, wasm
+from compile.targets.forms import ELF, MACHO, WASM, Form
 from compile.targets.table import Target
 
 WEB_SOURCES = Path(__file__).parent.parent / "web/library"
@@ -22,12 +22,22 @@ class _Linking:
     link: Callable[[CompiledNetwork, Target, dict[str, Any]], bytes]
     check: Callable[[bytes, Target], object]  # of code and weights
     check_runner: Callable[[bytes, Target], object]
+    build_runner: Callable[[Target], bytes] | None  # None: it is a file of ours
     folder: Path  # of the files beside it, and of a runner that is not compiled
 
 
 _FORMS = {
-    ELF: _Linking(toolchain.link_model, promises.check_model, promises.check_runner, toolchain.RUNNER_SOURCES),
-    WASM: _Linking(wasm.link_module, wasm.check_module, wasm.check_runner, WEB_SOURCES),
+    ELF: _Linking(
+        toolchain.link_model,
+        promises.check_model,
+        promises.check_runner,
+        toolchain.build_runner,
+        toolchain.RUNNER_SOURCES,
+    ),
+    MACHO: _Linking(
+        macho.link_library, macho.check_library, macho.check_runner, macho.build_runner, toolchain.RUNNER_SOURCES
+    ),
+    WASM: _Linking(wasm.link_module, wasm.check_module, wasm.check_runner, None, WEB_SOURCES),
 }
 
 
@@ -47,13 +57,23 @@ def check_programs(model: bytes, runner: bytes, target: Target) -> None:
     form.check_runner(runner, target)
 
 
+def make_runner(target: Target) -> bytes:
+    """Return the runner of a target: compiled, or a file of ours that another program starts."""
+    form = _FORMS[target.form]
+    return form.build_runner(target) if form.build_runner else (form.folder / target.form.runner).read_bytes()
+
+
+def check_runner(runner: bytes, target: Target) -> None:
+    """Check what a runner promises.
+
+    Raises:
+        UsageError: naming the promise that is broken.
+    """
+    _FORMS[target.form].check_runner(runner, target)
+
+
 def read_beside(form: Form) -> dict[str, bytes]:
     """Return the content of the files that lie beside a program, by name."""
     made = {"images.wasm": image_decoders.decoders}
     folder = _FORMS[form].folder
     return {name: made[name]() if name in made else (folder / name).read_bytes() for name in form.beside}
-
-
-def read_runner(form: Form) -> bytes:
-    """Return the runner of a form that is started by another program."""
-    return (_FORMS[form].folder / form.runner).read_bytes()

@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from compile.link import by_form, toolchain
-from compile.link.promises import check_runner
 from compile.storage.code_key import code_digest, files_digest
 from compile.storage.kernel_store import KernelStore, user_store
 from compile.storage.stage_cache import key_digest, versions
-from compile.targets.forms import ELF
 from compile.targets.table import Target
 
 
@@ -21,15 +19,15 @@ def stored_runner(target: Target, store: KernelStore | None = None) -> bytes:
         target: a row of `compile.targets.table`.
         store: where it is kept; the user's store where it is not given.
     """
-    if target.form is not ELF:
-        return by_form.read_runner(target.form)
+    if target.form.started_by:
+        return by_form.make_runner(target)
     store = user_store() if store is None else store
     key = runner_key(target)
     found = store.get(key)
     if found is None:
-        found = toolchain.build_runner(target)
+        found = by_form.make_runner(target)
         store.put(key, found)
-    check_runner(found, target)
+    by_form.check_runner(found, target)
     return found
 
 
@@ -55,7 +53,7 @@ def runner_key(target: Target) -> str:
             "target": target.zig_target(target.runner_triple),
             "static": bool(target.runner_triple),
             "tools": versions("ziglang"),
-            "code": code_digest("compile.link.toolchain"),
+            "code": code_digest("compile.link.by_form"),
             "sources": files_digest(toolchain.runner_sources()),
         }
     )

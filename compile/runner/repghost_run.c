@@ -10,6 +10,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifdef __APPLE__
+#include <mach-o/dyld.h>
+#endif
+
 #include "bundle/bundle.h"
 #include "commands/camera.h"
 #include "commands/classify.h"
@@ -149,7 +153,12 @@ static struct options read_options(int count, char **arguments) {
 
 static char *own_folder(void) {
   char *path = allocate(PATH_MAX);
+#ifdef __APPLE__
+  uint32_t room = PATH_MAX;
+  ssize_t size = _NSGetExecutablePath(path, &room) ? 0 : (ssize_t)strlen(path);
+#else
   ssize_t size = readlink("/proc/self/exe", path, PATH_MAX - 1);
+#endif
   if (size <= 0) stop(EXIT_USAGE, "cannot find the folder of this program; give the bundle with --bundle DIR");
   path[size] = 0;
   char *slash = strrchr(path, '/');
@@ -218,7 +227,7 @@ int main(int count, char **arguments) {
   if (!o.bundle) o.bundle = own_folder();
   if (o.cores) use_cores(o.cores);
   int files = check_bundle(o.bundle), code = EXIT_DONE;
-  struct model model = load_model(join(o.bundle, "model.so"), o.variant, o.threads);
+  struct model model = load_model(join(o.bundle, MODEL_FILE), o.variant, o.threads);
   const char *vectors = o.vectors ? o.vectors : join(o.bundle, "vectors.bin");
   if (!strcmp(o.command, "--verify")) code = verify(&o, &model, vectors, files);
   else if (!strcmp(o.command, "--bench") || !strcmp(o.command, "--profile")) code = measure(&o, &model, vectors);

@@ -32,7 +32,8 @@ WASM = Form(
     ),
     started_by="node",
 )  # fmt: skip
-FORMS = (ELF, WASM)
+MACHO = Form("model.dylib", "repghost-run", ("repghost.h",))
+FORMS = (ELF, MACHO, WASM)
 
 
 def model_file(files: Mapping[str, Any]) -> str:

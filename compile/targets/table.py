@@ -6,7 +6,7 @@ import platform
 from dataclasses import dataclass, replace
 
 from compile.targets.features import AVX2, AVX512VNNI, AVXVNNI, DOTPROD, FULLFP16, I8MM, NEON, RDM, RVV, Feature
-from compile.targets.forms import ELF, WASM, Form
+from compile.targets.forms import ELF, MACHO, WASM, Form
 from repghost.errors import UsageError, unknown_value
 
 
@@ -185,6 +185,20 @@ ANDROID = replace(
     board_target=ARM64.name,
 )
 
+# Built and checked by its headers; nobody of us has run it. macOS 11 is the first for these processors.
+MACOS = replace(
+    ARM64,
+    name="macos",
+    triple="arm64-apple-macos11",
+    zig_triple="aarch64-macos.11.0",
+    elf_machine=0,
+    emulation=None,
+    counted=False,
+    container=None,
+    form=MACHO,
+    with_32_bits="",
+)
+
 ARMV7 = Target(
     name="armv7",
     triple="armv7a-linux-gnueabihf",
@@ -259,7 +273,7 @@ JETSON = Target(
     board_target=ARM64.name,
 )
 
-TARGETS = {target.name: target for target in (ARM64, ANDROID, ARMV7, ARMV7_STATIC, RISCV64, X86_64, WEB, JETSON)}
+TARGETS = {target.name: target for target in (ARM64, ANDROID, MACOS, ARMV7, ARMV7_STATIC, RISCV64, X86_64, WEB, JETSON)}
 ALIASES = {"aarch64": "arm64", "armv7l": "armv7", "armv8l": "armv7", "x86_64": "x86-64", "amd64": "x86-64"}
 # What is told about machines that nothing is compiled for, by `uname -m`.
 REFUSED = {"armv6l": "32-bit ARM needs NEON, which ARMv6 lacks: the first Raspberry Pi and the first Pi Zero"}

@@ -146,8 +146,8 @@ def compile(
     Args:
         network: what `repghost.quantize` or `convert` returned; or a float network or a QDQ file in any form that
             `repghost.evaluate` takes; None: the weights that the repository carries.
-        target: "arm64", "android", "armv7", "armv7-static", "riscv64", "x86-64", "web", "jetson", or "host": this
-            machine.
+        target: "arm64", "android", "armv7", "armv7-static", "riscv64", "macos", "x86-64", "web", "jetson", or "host":
+            this machine.
         data: images: their test split measures accuracy; of a network that is not quantized, those for calibration
             choose its scales. See `repghost.evaluate` for the forms.
         precision: "int8", "fp32" or "fp16" (arm64), separated by commas; None: int8 and fp32, of a QDQ file int8.

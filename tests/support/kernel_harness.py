@@ -33,12 +33,14 @@ from compile.link.wasm import FEATURES, STACK_BYTES
 from compile.link.zig import run_zig
 from compile.machine.execute import Machine, machine_for
 from compile.schedules import Context, schedule, schedule_halo
-from compile.targets.forms import WASM
+from compile.targets.forms import MACHO, WASM
 from compile.targets.table import TARGETS, Target, Variant
 from repghost.errors import ToolMissingError
 
-# Every row with code of its own; a row that a board answers for by another one has the same kernels.
-KERNEL_TARGETS = tuple(target for target in TARGETS.values() if target.variants and not target.board_target)
+# Every row with code of its own; those of macOS, and of a row that a board answers for by another one, are arm64's.
+KERNEL_TARGETS = tuple(
+    target for target in TARGETS.values() if target.variants and not target.board_target and target.form is not MACHO
+)
 # Which cases are run: the schedules of these are those of other sets, so the first of so many shows what is their own.
 EVERY = {"neonv7": 7, "rvv": 15, "simd128": 7}
 REPLAY = Path(__file__).with_name("kernel_replay.c")

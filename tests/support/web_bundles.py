@@ -12,7 +12,7 @@ import pytest
 
 from compile.bundle.manifest import Bundle, write_bundle
 from compile.bundle.vectors import Vectors, pack_vectors
-from compile.link.by_form import link_model, read_beside, read_runner
+from compile.link.by_form import link_model, make_runner, read_beside
 from compile.targets.table import find_target
 from repghost.data.names.class_names import to_lines
 from tests.support.fake_bundle import LABELS, fake_info, fake_sections
@@ -27,7 +27,7 @@ def write_web_bundle(folder: Path, **sections: Any) -> Bundle:
     images = random_images(12)
     files = {
         WEB.form.model: link_model(fake_network(WEB), WEB, fake_info()),
-        WEB.form.runner: read_runner(WEB.form),
+        WEB.form.runner: make_runner(WEB),
         **read_beside(WEB.form),
         "labels.txt": to_lines(LABELS),
         "vectors.bin": pack_vectors(Vectors(images, expected_logits(images))),

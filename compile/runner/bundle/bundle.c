@@ -143,8 +143,8 @@ int check_bundle(const char *folder) {
   if (!version || version->kind != JSON_NUMBER || version->number != MANIFEST_VERSION)
     stop(EXIT_INTEGRITY, MANIFEST ": this runner reads version %d only; take the runner that lies in the bundle",
          MANIFEST_VERSION);
-  if (!files || files->kind != JSON_OBJECT || !json_member(files, "model.so"))
-    stop(EXIT_INTEGRITY, MANIFEST ": files does not name model.so");
+  if (!files || files->kind != JSON_OBJECT || !json_member(files, MODEL_FILE))
+    stop(EXIT_INTEGRITY, MANIFEST ": files does not name " MODEL_FILE);
   int count = 0;
   for (const struct json *entry = files->child; entry; entry = entry->next, count++) check_file(folder, entry);
   check_listing(folder, files);

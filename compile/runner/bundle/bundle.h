@@ -8,6 +8,12 @@
 /* The exit codes of repghost-run, the same as those of the repghost command. */
 enum { EXIT_DONE = 0, EXIT_OTHER = 1, EXIT_USAGE = 2, EXIT_UNSUPPORTED = 4, EXIT_UNREACHABLE = 5, EXIT_INTEGRITY = 6 };
 
+#ifdef __APPLE__
+#define MODEL_FILE "model.dylib"
+#else
+#define MODEL_FILE "model.so"
+#endif
+
 struct file {
   uint8_t *data; /* a zero byte follows the last one */
   size_t size;

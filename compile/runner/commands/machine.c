@@ -1,12 +1,12 @@
 #include "commands/machine.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bundle/bundle.h"
+#include "commands/affinity.h"
 
 enum { MOST_ZONES = 64, TEXT_BYTES = 64, UNKNOWN = -1 };
 

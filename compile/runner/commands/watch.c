@@ -16,6 +16,12 @@
 #include "bundle/text.h"
 #include "commands/stopping.h"
 
+#ifdef __APPLE__
+#define MODIFIED st_mtimespec
+#else
+#define MODIFIED st_mtim
+#endif
+
 struct entry {
   char *name;
   int64_t size, seconds, nanoseconds, number; /* of the file; another number is another file of the same name */
@@ -51,7 +57,7 @@ static void add(struct listing *listing, int folder, const char *name) {
   char *copy = allocate(strlen(name) + 1);
   strcpy(copy, name);
   listing->entries[listing->count++] = (struct entry){
-      copy, status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec, (int64_t)status.st_ino, 0};
+      copy, status.st_size, status.MODIFIED.tv_sec, status.MODIFIED.tv_nsec, (int64_t)status.st_ino, 0};
 }
 
 static struct listing list(const char *path) {

@@ -1,6 +1,6 @@
 #include "library/hwcaps.h"
 
-#if defined(__aarch64__)
+#if defined(__aarch64__) && !defined(__APPLE__)
 
 enum { AUXILIARY_HWCAP = 16, AUXILIARY_HWCAP2 = 26 }; /* AT_HWCAP, AT_HWCAP2 of <elf.h> */
 #define HWCAP_FPHP (1ul << 9)
@@ -88,6 +88,11 @@ uint32_t rg_cpu_features(void) {
     features |= RG_CPU_AVX512VNNI;
   return features;
 }
+
+#elif defined(__aarch64__)
+
+/* Every Mac with a processor of Apple's own has these; whether it has i8mm, too, is not looked for. */
+uint32_t rg_cpu_features(void) { return RG_CPU_RDM | RG_CPU_DOTPROD | RG_CPU_FULLFP16; }
 
 #else /* a family none of whose variants in compile/targets/table.py requires a feature */
 

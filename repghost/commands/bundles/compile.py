@@ -16,7 +16,9 @@ from repghost.terminal import say
 
 
 @click.command("compile", short_help="Build, verify and measure the bundles of a target.")
-@click.option("--target", required=True, help="arm64, android, armv7[-static], riscv64, host, x86-64, web or jetson.")
+@click.option(
+    "--target", required=True, help="arm64, android, armv7[-static], riscv64, macos, host, x86-64, web or jetson."
+)
 @click.option("--width", help="0.5, 0.58, 0.8, 1.0, 1.11, 1.3, 1.5 or 2.0.  [default: the weights' own]")
 @click.option("--model", help="Another network: timm:NAME or torchvision:NAME, with --weights.")
 @click.option("--size", type=SizeType(8), help="Pixels of the input.  [default: the weights' own]")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from compile.link import by_form, toolchain
 from compile.link import stored_runner as module
-from compile.link import toolchain
 from compile.link.stored_runner import runner_key, start_runners, stored_runner
 from compile.storage.kernel_store import KernelStore
 from compile.targets.table import ARM64, X86_64, Target
@@ -25,8 +25,8 @@ def test_the_runner_is_built_once_and_checked_each_time(tmp_path: Path, monkeypa
         built.append(target.name)
         return target.name.encode()
 
-    monkeypatch.setattr(toolchain, "build_runner", build)
-    monkeypatch.setattr(module, "check_runner", lambda data, target: checked.append((data, target.name)))
+    monkeypatch.setattr(by_form, "make_runner", build)
+    monkeypatch.setattr(by_form, "check_runner", lambda data, target: checked.append((data, target.name)))
     store = KernelStore(tmp_path)
     for target in (ARM64, X86_64, ARM64, X86_64):
         assert stored_runner(target, store) == target.name.encode()

@@ -10,7 +10,7 @@ import pytest
 from calib.integer.reference import run
 from compile.bundle.manifest import MANIFEST, check_bundle, write_bundle
 from compile.bundle.vectors import Vectors, pack_vectors
-from compile.link.by_form import link_model, read_beside, read_runner
+from compile.link.by_form import link_model, make_runner, read_beside
 from compile.link.promises import API
 from compile.link.wasm import FOR_CALLERS, FUNCTIONS, HEADER, check_module
 from compile.machine.replay import verify_bundle
@@ -77,7 +77,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     info["variants"] = ["simd128"]
     files = {
         WASM.model: link_model(compile_program(program, WEB), WEB, info),
-        WASM.runner: read_runner(WASM),
+        WASM.runner: make_runner(WEB),
         **read_beside(WASM),
         "labels.txt": b"".join(b"%d\n" % index for index in range(program.classes)),
         "vectors.bin": pack_vectors(Vectors(images, run(program, images))),
