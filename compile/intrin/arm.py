@@ -35,7 +35,7 @@ class Arm(InstructionSet):
 
     def round_to_int32(self, value: Expr) -> Expr:
         """Use fcvtns: to nearest, ties to even, whatever FPCR says."""
-        return _by_pieces(value, 4, lambda v: _call("int32x4", "fcvtns.v4i32.v4f32", v))
+        return tir.by_pieces(lambda v: _call("int32x4", "fcvtns.v4i32.v4f32", v), 4, value)
 
     def requantize(
         self, acc: Sequence[Expr], multiplier: Sequence[Expr], zero_point: Expr, low: int, high: int,
@@ -57,7 +57,7 @@ class Arm(InstructionSet):
 
     def narrow_to_int16(self, value: Expr) -> Expr:
         """Use sqxtn."""
-        return _by_pieces(value, 4, lambda v: _call("int16x4", "sqxtn.v4i16", v))
+        return tir.by_pieces(lambda v: _call("int16x4", "sqxtn.v4i16", v), 4, value)
 
     def cut_to_int16(self, values: Sequence[Expr]) -> Expr:
         """Use uzp1, which takes the low halves of two registers at once."""
@@ -69,24 +69,24 @@ class Arm(InstructionSet):
         if tir.split_dtype(tir.dtype_of(value))[1] == 4:
             doubled = tir.concat([value, value])
             return tir.shuffle([self.narrow_to_int8(doubled)], range(4))
-        return _by_pieces(value, 8, lambda v: _call("int8x8", "sqxtn.v8i8", v))
+        return tir.by_pieces(lambda v: _call("int8x8", "sqxtn.v8i8", v), 8, value)
 
     def multiply_q15(self, value: Expr, factor: Expr) -> Expr:
         """Use sqrdmulh, which saturates only for -32768 * -32768; factors are never negative."""
         lanes = min(8, tir.split_dtype(tir.dtype_of(value))[1])
         call = f"sqrdmulh.v{lanes}i16"
-        return _by_pieces_2(value, factor, lanes, lambda v, f: _call(f"int16x{lanes}", call, v, f))
+        return tir.by_pieces(lambda v, f: _call(f"int16x{lanes}", call, v, f), lanes, value, factor)
 
     def add_saturating(self, left: Expr, right: Expr) -> Expr:
         """Use sqadd."""
         lanes = min(8, tir.split_dtype(tir.dtype_of(left))[1])
-        return _by_pieces_2(left, right, lanes, lambda a, b: _call(f"int16x{lanes}", f"sqadd.v{lanes}i16", a, b))
+        return tir.by_pieces(lambda a, b: _call(f"int16x{lanes}", f"sqadd.v{lanes}i16", a, b), lanes, left, right)
 
     def shift_and_narrow(self, value: Expr, bits: int) -> Expr:
         """Use sqrshrn."""
         if tir.split_dtype(tir.dtype_of(value))[1] == 4:
             return tir.shuffle([self.shift_and_narrow(tir.concat([value, value]), bits)], range(4))
-        return _by_pieces(value, 8, lambda v: _call("int8x8", "sqrshrn.v8i8", v, tir.const(bits, "int32")))
+        return tir.by_pieces(lambda v: _call("int8x8", "sqrshrn.v8i8", v, tir.const(bits, "int32")), 8, value)
 
     def table_lookup(self, kernel: Kernel, table: Pointer, index: Expr) -> Expr:
         """Use tbl for the first 64 entries and tbx, which leaves lanes out of range alone, for each further 64."""
@@ -191,15 +191,6 @@ def row_options(pixels: int) -> list[int]:
 
 def _call(dtype: str, name: str, *args: Expr) -> Expr:
     return tir.intrinsic(dtype, f"llvm.aarch64.neon.{name}", *args)
-
-
-def _by_pieces(value: Expr, lanes: int, apply: Callable[[Expr], Expr]) -> Expr:
-    return tir.concat([apply(piece) for piece in tir.split(value, lanes)])
-
-
-def _by_pieces_2(left: Expr, right: Expr, lanes: int, apply: Callable[[Expr, Expr], Expr]) -> Expr:
-    pairs = zip(tir.split(left, lanes), tir.split(right, lanes), strict=True)
-    return tir.concat([apply(a, b) for a, b in pairs])
 
 
 def start_accumulators(kernel: Kernel, tile: GemmTile, starts: Sequence[Sequence[Expr]]) -> Pointer:

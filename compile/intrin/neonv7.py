@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from compile.intrin.arm import ROUNDING, row_cost, row_options
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
@@ -44,13 +44,13 @@ class NeonV7(InstructionSet):
     # -- numerics ------------------------------------------------------------------------------------------------
     def round_to_int32(self, value: Expr) -> Expr:
         """Round as a float first: vcvt of ARMv7 cuts, and has nothing left to cut then."""
-        return tir.cast(_by_pieces(_round, 4, value), "int32")
+        return tir.cast(tir.by_pieces(_round, 4, value), "int32")
 
     def round_float(self, kind: str, value: Expr) -> Expr:
         """Round to the nearest, and from there go one down or up where that is too far."""
         if tir.split_dtype(tir.dtype_of(value))[1] == 1:
             return tir.shuffle([self.round_float(kind, tir.splat(value, "float32x4"))], [0])
-        nearest, one = _by_pieces(_round, 4, value), tir.splat(1.0, tir.dtype_of(value))
+        nearest, one = tir.by_pieces(_round, 4, value), tir.splat(1.0, tir.dtype_of(value))
         if kind == "floor":
             return tir.select(nearest > value, nearest - one, nearest)
         return tir.select(nearest < value, nearest + one, nearest) if kind == "ceil" else nearest
@@ -82,7 +82,7 @@ class NeonV7(InstructionSet):
 
     def narrow_to_int16(self, value: Expr) -> Expr:
         """Use vqmovn.s32."""
-        return _by_pieces(lambda v: _call("int16x4", "vqmovns.v4i16", v), 4, value)
+        return tir.by_pieces(lambda v: _call("int16x4", "vqmovns.v4i16", v), 4, value)
 
     def cut_to_int16(self, values: Sequence[Expr]) -> Expr:
         """Use vmovn.i32."""
@@ -92,25 +92,25 @@ class NeonV7(InstructionSet):
         """Use vqmovn.s16; half a register is widened with itself first."""
         if tir.split_dtype(tir.dtype_of(value))[1] == 4:
             return tir.shuffle([self.narrow_to_int8(tir.concat([value, value]))], range(4))
-        return _by_pieces(lambda v: _call("int8x8", "vqmovns.v8i8", v), 8, value)
+        return tir.by_pieces(lambda v: _call("int8x8", "vqmovns.v8i8", v), 8, value)
 
     def multiply_q15(self, value: Expr, factor: Expr) -> Expr:
         """Use vqrdmulh, which saturates only for -32768 * -32768; factors are never negative."""
         lanes = min(8, tir.split_dtype(tir.dtype_of(value))[1])
-        return _by_pieces(lambda v, f: _call(f"int16x{lanes}", f"vqrdmulh.v{lanes}i16", v, f), lanes, value, factor)
+        return tir.by_pieces(lambda v, f: _call(f"int16x{lanes}", f"vqrdmulh.v{lanes}i16", v, f), lanes, value, factor)
 
     def add_saturating(self, left: Expr, right: Expr) -> Expr:
         """Use vqadd.s16."""
         lanes = min(8, tir.split_dtype(tir.dtype_of(left))[1])
         dtype, name = f"int16x{lanes}", f"llvm.sadd.sat.v{lanes}i16"
-        return _by_pieces(lambda a, b: tir.intrinsic(dtype, name, a, b), lanes, left, right)
+        return tir.by_pieces(lambda a, b: tir.intrinsic(dtype, name, a, b), lanes, left, right)
 
     def shift_and_narrow(self, value: Expr, bits: int) -> Expr:
         """Use vqrshrn.s16, a shift to the left by a negative number."""
         if tir.split_dtype(tir.dtype_of(value))[1] == 4:
             return tir.shuffle([self.shift_and_narrow(tir.concat([value, value]), bits)], range(4))
         count = tir.splat(-bits, "int16x8")
-        return _by_pieces(lambda v: _call("int8x8", "vqrshiftns.v8i8", v, count), 8, value)
+        return tir.by_pieces(lambda v: _call("int8x8", "vqrshiftns.v8i8", v, count), 8, value)
 
     def table_lookup(self, kernel: Kernel, table: Pointer, index: Expr) -> Expr:
         """Use vtbl for the first 32 entries and vtbx, which leaves lanes out of range alone, for each further 32."""
@@ -134,7 +134,7 @@ class NeonV7(InstructionSet):
         lanes = tir.split_dtype(tir.dtype_of(left))[1]
         if lanes < 8:
             return tir.cast(left, "int16") * tir.cast(right, "int16")
-        return _by_pieces(lambda x, y: _call("int16x8", "vmulls.v8i16", x, y), 8, left, right)
+        return tir.by_pieces(lambda x, y: _call("int16x8", "vmulls.v8i16", x, y), 8, left, right)
 
     # -- matrix product ------------------------------------------------------------------------------------------
     def vector_widths(self, columns: int) -> list[int]:
@@ -227,10 +227,6 @@ def is_loop(shape: GemmShape) -> bool:
 
 def _call(dtype: str, name: str, *args: Expr) -> Expr:
     return tir.intrinsic(dtype, f"llvm.arm.neon.{name}", *args)
-
-
-def _by_pieces(apply: Callable[..., Expr], lanes: int, *values: Expr) -> Expr:
-    return tir.concat([apply(*pieces) for pieces in zip(*(tir.split(value, lanes) for value in values), strict=True)])
 
 
 def _round(value: Expr) -> Expr:

@@ -48,7 +48,7 @@ class Simd128(Repeated):
         """Use i32x4.dot_i16x8_s."""
         width = tir.split_dtype(tir.dtype_of(left))[1]
         pairs = [tir.reinterpret(value, f"int16x{2 * width}") for value in (left, right)]
-        return tir.by_pieces(8, lambda a, b: tir.intrinsic("int32x4", "llvm.wasm.dot", a, b), *pairs)
+        return tir.by_pieces(lambda a, b: tir.intrinsic("int32x4", "llvm.wasm.dot", a, b), 8, *pairs)
 
     def table_lookup(self, kernel: Kernel, table: Pointer, index: Expr) -> Expr:
         """Use i8x16.swizzle 16 times, once for each 16 entries: it returns 0 for an index that is not below 16.
@@ -95,8 +95,8 @@ def _whole(lanes: int, apply: Callable[..., Expr], *values: Expr) -> Expr:
     own = tir.split_dtype(tir.dtype_of(values[0]))[1]
     if own < lanes:
         repeated = [tir.concat([value] * (lanes // own)) for value in values]
-        return tir.shuffle([tir.by_pieces(lanes, apply, *repeated)], range(own))
-    return tir.by_pieces(lanes, apply, *values)
+        return tir.shuffle([tir.by_pieces(apply, lanes, *repeated)], range(own))
+    return tir.by_pieces(apply, lanes, *values)
 
 
 def _narrow(value: Expr, element: str, name: str, half: int) -> Expr:

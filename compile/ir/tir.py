@@ -89,7 +89,7 @@ def split(value: Expr, lanes: int) -> list[Expr]:
     return [shuffle([value], range(start, start + lanes)) for start in range(0, total, lanes)]
 
 
-def by_pieces(lanes: int, apply: Callable[..., Expr], *values: Expr) -> Expr:
+def by_pieces(apply: Callable[..., Expr], lanes: int, *values: Expr) -> Expr:
     """Return what an instruction of `lanes` lanes makes of longer vectors of equal length."""
     return concat([apply(*pieces) for pieces in zip(*(split(value, lanes) for value in values), strict=True)])
 
