@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from compile.bench.compare import FEWEST_ROUNDS, Entry, Field, Settings, left_ou
 from compile.bench.compare_page import render_bench
 from compile.bench.peers import PEERS, Limit, parse_peers
 from compile.bench.peers.inputs import PeerInputs
+from compile.bench.peers.worker import predict_images
 from compile.bench.prepare_inputs import Prepared, prepare
 from compile.bench.processes import (
     Contender,
@@ -83,6 +85,14 @@ def test_a_runtime_that_is_absent_or_fails_says_why(tmp_path: Path) -> None:
         contender(tmp_path, program(1, '{"failed": "no such operator"}'))
     with pytest.raises(ContenderError, match="code 3: last words"):
         contender(tmp_path, [sys.executable, "-c", "import sys; print('last words', file=sys.stderr); sys.exit(3)"])
+
+
+def test_a_runtime_that_computes_no_scores_is_not_compared(prepared: Prepared) -> None:
+    answers = iter([[1.0, 2.0]] * 12 + [[1.0, float("nan")]] * 12)
+    session: Any = SimpleNamespace(feed=lambda _: None, run=lambda: None, logits=lambda: np.array(next(answers)))
+    assert predict_images(session, prepared.inputs).shape == (12, 2)
+    with pytest.raises(ValueError, match="not finite"):
+        predict_images(session, prepared.inputs)
 
 
 def test_every_contender_has_one_turn_per_round_and_one_that_dies_is_left_out(tmp_path: Path) -> None:
