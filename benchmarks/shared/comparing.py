@@ -71,7 +71,9 @@ def compare_on_host(entries: Sequence[Entry], settings: Settings, store: Measure
         "builds": [(entry.bundle.digest, entry.variant) for entry in entries],
         "core": describe_machine()["core"],
         "settings": {name: str(value) for name, value in asdict(settings).items()},
-        "code": code_digest("compile.bench.compare", *(peer.module for peer in PEERS.values())),
+        "code": code_digest(
+            "compile.bench.compare", "compile.bench.peers.worker", *(it.module for it in PEERS.values())
+        ),
     }
 
     def compare() -> dict[str, Any]:
