@@ -187,6 +187,9 @@ def command(
 ) -> None:
     """Measure int8 and fp32 in headless Chromium against other runtimes, into docs/web.json and docs/web.md."""
     settings = replace(SETTINGS, rounds=rounds, python=None if python is None else python.absolute())
+    page = docs / PAGE
+    text = page.read_text() if page.is_file() else MARKERS.empty("In the browser")
+    MARKERS.replace(text, "", str(page))  # what cannot be written is not measured
     store = Measurements(output / ".cache", again)
     work = Work(output, store, fetch_browser(), install_packages(output), settings, visits, say_progress)
     carried = measure_carried(work, only_prepare)
@@ -198,8 +201,6 @@ def command(
         return
     value = {"format": FORMAT, "version": VERSION, "packages": PACKAGES, "networks": found, "carried": carried}
     write_json(docs / FILE, value)
-    page = docs / PAGE
-    text = page.read_text() if page.is_file() else MARKERS.empty("In the browser")
     write_text_atomically(page, MARKERS.replace(text, render_web(value), str(page)))
     click.echo(f"written: {docs / FILE} and {docs / PAGE}")
 

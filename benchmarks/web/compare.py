@@ -21,6 +21,7 @@ from repghost.errors import IntegrityError
 LIMIT_S = 300.0  # of one answer of the page: a runtime that opens, or a turn
 # Nobody looks at the page, and it is not to be slowed down for that.
 FLAGS = ("--disable-background-timer-throttling", "--disable-renderer-backgrounding")
+HEADERS = {**ISOLATED, "Cache-Control": "no-store"}  # every visit is a first one
 Absent = list[dict[str, str]]
 Say = Callable[[str], None]
 
@@ -28,7 +29,7 @@ Say = Callable[[str], None]
 @contextmanager
 def open_page(browser: Browser, folder: Path, profile: Path) -> Iterator[tuple[Page, str]]:
     """Serve a folder to this machine, and yield a page of a fresh browser and the address of the folder."""
-    with served(folder, ISOLATED) as address, opened(browser, profile, *FLAGS) as page:
+    with served(folder, HEADERS) as address, opened(browser, profile, *FLAGS) as page:
         page.limit_s = LIMIT_S
         yield page, address
 
