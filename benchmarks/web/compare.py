@@ -80,7 +80,7 @@ def compare_in_page(
     times = measure_rounds(lined_up, settings)
     after = os.getloadavg()
     results: list[dict[str, Any]] = []
-    logits = [PageContender.logits(it) for it in lined_up.contenders if isinstance(it, PageContender)]
+    logits = [it.logits for it in lined_up.contenders if isinstance(it, PageContender)]
     for contender, measured, scores in zip(lined_up.contenders, times, logits, strict=True):
         identity = contender.identity
         results.append(

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.shared.page import Page, PageError
 from benchmarks.web.tfjs_model import write_tfjs_model
@@ -61,20 +60,19 @@ class PageContender(Contender):
         """Open it.
 
         Raises:
-            PageError: when the page cannot, or takes too long.
+            PageError: when the page cannot, takes too long, or gives scores that are no numbers.
         """
         self.identity, self._page, self._warmup = build.identity, page, warmup
         self._name = json.dumps(build.identity.name)
         started = page.run(f"start({build.options})")
         self.version, self.variant = str(started["version"]), str(started["variant"])
+        self.logits = np.array(page.run(f"answers({self._name})"), np.float32)  # of every image, [N, classes]
+        if not np.isfinite(self.logits).all():
+            raise PageError("its scores are not finite")
 
     def turn(self, inferences: int) -> list[float]:
         """Return the milliseconds of each of so many inferences, after the ones that are not timed."""
         return [float(ms) for ms in self._page.run(f"turn({self._name}, {self._warmup}, {inferences})")]
-
-    def logits(self) -> NDArray[np.float32]:
-        """Return the scores of every image, float32 [N, classes]."""
-        return np.array(self._page.run(f"answers({self._name})"), np.float32)
 
     def close(self) -> None:
         """Let go of it; it ends with the page."""

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from benchmarks.pages.web import render_web, web_rows
-from benchmarks.shared.page import ISOLATED, served
+from benchmarks.shared.page import ISOLATED, PageError, served
 from benchmarks.web import packages
 from benchmarks.web.__main__ import FILE, MARKERS, PAGE
+from benchmarks.web.contenders import Build, PageContender
 from benchmarks.web.tfjs_model import MODEL, WEIGHTS, write_tfjs_model
+from compile.bench.processes import Identity
 from repghost.errors import ToolMissingError, UsageError
 from repghost.graph.operators import (
     INPUT,
@@ -146,3 +148,22 @@ def test_packages_are_installed_once_and_need_npm(tmp_path: Path, monkeypatch: p
         packages.install_packages(tmp_path)
     (packages.place_of(tmp_path) / "node_modules").mkdir(parents=True)
     assert packages.install_packages(tmp_path).name == "node_modules"
+
+
+class FakePage:
+    """What a page answers; numbers that are none come back as null."""
+
+    def __init__(self, scores: list[float | None]) -> None:
+        self.scores = scores
+
+    def run(self, script: str) -> Any:
+        answers = {"start": {"version": "1", "variant": ""}, "answers": [self.scores], "turn": [1.5, 2.5]}
+        return answers[script.partition("(")[0]]
+
+
+def test_a_build_whose_scores_are_no_numbers_does_not_take_part() -> None:
+    build = Build(Identity("a runtime int8", "a runtime", "int8", "a test"), "a file", "litert")
+    contender = PageContender(FakePage([1.0, 2.0]), build, 3)  # type: ignore[arg-type]
+    assert (contender.version, contender.turn(2), contender.logits.shape) == ("1", [1.5, 2.5], (1, 2))
+    with pytest.raises(PageError, match="not finite"):
+        PageContender(FakePage([1.0, None]), build, 3)  # type: ignore[arg-type]
