@@ -28,7 +28,7 @@ from compile.storage.strict_json import parse_strict
 from compile.subject.request import Request
 from compile.subject.subject import RANDOM
 from compile.targets.precisions import FP16, FP32, INT8, Precision, parse_precisions
-from compile.targets.table import ARM64
+from compile.targets.table import ARM64, Target
 from repghost.errors import UsageError
 from repghost.network.spec import WIDTHS, model_name
 
@@ -126,8 +126,9 @@ def _network(
 
 
 def built(
-    network: Network, precisions: Sequence[Precision], output: Path, counting: Counting, say: Say
-) -> list[Bundle]:
+    network: Network, precisions: Sequence[Precision], output: Path, counting: Counting, say: Say,
+    target: Target = ARM64,
+) -> list[Bundle]:  # fmt: skip
     """Return the bundles of a network.
 
     Args:
@@ -136,9 +137,10 @@ def built(
         output: the folder of builds.
         counting: remembers which bundles this version of the code made.
         say: is given one line per stage.
+        target: of the bundles.
     """
     request = Request(
-        target=ARM64.name,
+        target=target.name,
         precisions=tuple(precisions),
         weights=RANDOM,
         width=str(network.width),

@@ -23,9 +23,9 @@ from benchmarks.pages.boards import PLAIN, fitted_boards, render_boards
 from benchmarks.shared.command import docs_option, output_option, run_command, say_progress
 from benchmarks.shared.counting import Counting, Say, start_counting
 from benchmarks.shared.documents import write_json
-from compile.bench.arm64_python import Arm64Python, fetch_arm64_python, fetch_wheels
 from compile.bench.count import COUNTS, CPUS, WHOLE, CountedCpu, count_stretches
 from compile.bench.counter_build import PLUGIN
+from compile.bench.emulated_python import EmulatedPython, fetch_emulated_python, fetch_wheels
 from compile.cycles.boards import FITTED
 from compile.cycles.llvm import RELEASE
 from compile.cycles.stretch import read_stretches
@@ -74,7 +74,7 @@ def run_model(published: Path, networks: Path, output: Path, docs: Path, say: Sa
         docs: the folder to write.
         say: is given one line per network.
     """
-    counting, python = start_counting(output), fetch_arm64_python()
+    counting, python = start_counting(output), fetch_emulated_python()
     runs = published_runs(parse_strict(published.read_bytes(), str(published)))
     names = sorted({name for run in runs for name in run["min_ms"] if (networks / f"{name}.param").is_file()})
     if not names:
@@ -121,7 +121,7 @@ def published_runs(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def fetched_wheels(python: Arm64Python) -> Sequence[Wheel]:
+def fetched_wheels(python: EmulatedPython) -> Sequence[Wheel]:
     """Return the newest wheel that is there, for every core, and the old one for those that published with it."""
     newest = next(python.packages.glob("ncnn-*.dist-info")).name.removeprefix("ncnn-").removesuffix(".dist-info")
     old = (TOOLS / f"ncnn-{OLD}").absolute()
@@ -130,7 +130,7 @@ def fetched_wheels(python: Arm64Python) -> Sequence[Wheel]:
 
 
 def counted(
-    network: Path, wheel: Wheel, cpu: CountedCpu, python: Arm64Python, counting: Counting, say: Say
+    network: Path, wheel: Wheel, cpu: CountedCpu, python: EmulatedPython, counting: Counting, say: Say
 ) -> dict[str, Any]:
     """Return what one inference of a network executes and how many cycles that is modelled to take."""
     key = {
@@ -152,7 +152,7 @@ def counted(
     return {key: value for key, value in result.to_dict().items() if key != "cycles_spent_on"}
 
 
-def _count(network: Path, wheel: Wheel, cpu: CountedCpu, python: Arm64Python, counting: Counting) -> bytes:
+def _count(network: Path, wheel: Wheel, cpu: CountedCpu, python: EmulatedPython, counting: Counting) -> bytes:
     """Return the counter's lines of a network, run once before it is counted."""
     with temporary_folder(counting.store.folder / "ncnn") as folder:
         (folder / PLUGIN).write_bytes(counting.counter.files[PLUGIN])

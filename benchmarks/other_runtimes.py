@@ -28,7 +28,7 @@ from compile.storage.measurements import Measurements
 from compile.subject.request import Request
 from compile.subject.subject import RANDOM
 from compile.targets.precisions import INT8
-from compile.targets.table import ARM64
+from compile.targets.table import ARM64, EMULATED, TARGETS
 from repghost.network.spec import model_name, parse_width
 
 CORES = ("cortex-a72", "cortex-a76", "max")
@@ -43,7 +43,7 @@ def count_others(
         "cpu": cpu.emulated,
         "runtimes": [peer.name for peer in peers],
         "python": None if python is None else str(python),
-        "emulator": find_counting_emulator().version(),
+        "emulator": find_counting_emulator(emulation=TARGETS[cpu.target].emulation or EMULATED).version(),
         "counter": files_digest(COUNTER_SOURCES.glob("*.[ch]")),
         "code": code_digest("compile.bench.count_peers", *(peer.module for peer in peers)),
     }

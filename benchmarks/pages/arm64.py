@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.shared.goals import CYCLE_CORES, MEGABYTE, MILLION, SIZE, arm64_goals, count_path, cycles_of
@@ -37,7 +37,7 @@ def render_counts(arm64: Mapping[str, Any]) -> str:
         "[boards-model.md](boards-model.md). Random weights with real batch statistics. "
         f"{_verified(arm64)}",
         "",
-        *_goal_lines(evaluate_counts(arm64)),
+        *goal_lines(evaluate_counts(arm64)),
         "",
         "### Which precision",
         "",
@@ -74,7 +74,8 @@ def _verified(arm64: Mapping[str, Any]) -> str:
     )
 
 
-def _goal_lines(outcomes: list[Outcome]) -> list[str]:
+def goal_lines(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the table of goals and what was measured."""
     rows = []
     for outcome in outcomes:
         goal, measured = outcome.goal, outcome.measured or 0.0

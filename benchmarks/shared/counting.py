@@ -15,6 +15,7 @@ from compile.machine.replay import verify_bundle
 from compile.storage.code_key import code_digest
 from compile.storage.files import sha256
 from compile.storage.measurements import Measurements
+from compile.targets.table import COUNTED, Target
 from repghost.errors import ToolMissingError
 
 Say = Callable[[str], None]
@@ -33,14 +34,15 @@ class Counting:
     store: Measurements
 
 
-def start_counting(output: Path) -> Counting:
+def start_counting(output: Path, target: Target = COUNTED) -> Counting:
     """Return the counter; it is fetched and built where it is not there.
 
     Raises:
-        ToolMissingError: when there is no QEMU with plugins, or nothing prices cycles.
+        ToolMissingError: when there is no QEMU with plugins, or nothing prices cycles of a target
+            whose cycles are modelled.
     """
-    counter = start_counter(TOOLS)
-    if counter.llvm is None:
+    counter = start_counter(TOOLS, target)
+    if counter.llvm is None and target is COUNTED:
         raise ToolMissingError(f"cycles cannot be modelled: {counter.why_not_modelled}")
     return Counting(counter, Measurements(output / ".cache"))
 

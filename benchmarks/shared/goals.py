@@ -59,6 +59,7 @@ INSTRUCTIONS = (
     ("fp32", "cortex-a72", 0.5, 18, None),
     ("fp16", "cortex-a76", 0.5, 12, None),
 )
+ARMV7_INSTRUCTIONS = 20.0  # of an emulated Cortex-A7: int8 at 0.5x, and fewer than any other runtime
 CYCLE_WIDTHS, CYCLE_CORES = (0.5, 1.0), ("cortex-a76", "cortex-a55")
 OF_BEST_OTHER = 0.6  # modelled cycles: at most this share of the best other runtime at any precision
 
@@ -134,6 +135,17 @@ def arm64_goals(arm64: Mapping[str, Any]) -> Iterator[Goal]:
         what, percent = f"fp16 answers as float32, of {agreement['pictures']} pictures", agreement["pictures"] / 100
         where, subject = ("agreement", "agreeing"), f"{agreement['model']}, carried"
         yield Goal(what, 99.5, "%", at_least=True, where=where, per=percent, subject=subject)
+
+
+def armv7_goals(armv7: Mapping[str, Any]) -> Iterator[Goal]:
+    """Yield the goals of the "armv7" part of docs/performance.json; what other runtimes execute limits the second."""
+    where: Path = ("counts", {"precision": "int8", "cpu": armv7["others"]["cpu"]}, "whole", "total")
+    what, subject = f"int8 instructions on {armv7['others']['cpu']}", f"{armv7['width']:g}x"
+    yield Goal(what, ARMV7_INSTRUCTIONS, "M", where=where, per=MILLION, subject=subject)
+    best = min(armv7["others"]["results"], key=lambda it: int(it["whole"]["total"]))
+    fewest = best["whole"]["total"] / MILLION
+    note = f"{fewest:.2f} ({best['runtime']} {best['form']})"
+    yield Goal(f"{what}, at most those of any other", fewest, "M", where=where, per=MILLION, subject=subject, note=note)
 
 
 def _matrix_goals(arm64: Mapping[str, Any]) -> Iterator[Goal]:

@@ -110,7 +110,8 @@ def render_peer_counts(result: dict[str, Any]) -> str:
         cells.append((name, entry["version"], entry["made_by"], f"{whole['total']:,}", *cycles, same))
     lines = [
         f"{result['model']}, {result['size']} px, on {result['cpu']}: one inference, one thread",
-        f"executed instructions are emulated and exact ({result['emulator']}); cycles are modelled, without caches",
+        f"executed instructions are emulated and exact ({result['emulator']})"
+        + "; cycles are modelled, without caches" * bool(cores),
         "",
         *text_lines(make_table(heads, cells)),
     ]

@@ -1,4 +1,4 @@
-"""Executed arm64 instructions of other runtimes: their own wheels, in an arm64 Python, under the same counter as ours.
+"""Executed instructions of other runtimes: their own wheels, in an emulated Python, under the same counter as ours.
 
 What is counted is the call that runs the network, Python's part of it included: some thousand instructions.
 """
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.bench.arm64_python import Arm64Python, fetch_arm64_python
 from compile.bench.count import COUNTS, WHOLE, Counted, CountedCpu, count_stretches
 from compile.bench.counter_build import PLUGIN, InstructionCounter, start_counter
+from compile.bench.emulated_python import WHEELS, EmulatedPython, fetch_emulated_python
 from compile.bench.peers import Form, Peer
 from compile.bench.prepare_inputs import VNNI, Prepared, prepare
 from compile.bench.processes import ask, convert, link_packages
@@ -25,7 +25,9 @@ from compile.bench.statistics import agreement
 from compile.bundle.manifest import Bundle, check_bundle
 from compile.bundle.vectors import unpack_vectors
 from compile.cycles.stretch import read_stretches
+from compile.machine.emulator import TOOLS
 from compile.storage import formats
+from compile.targets.table import TARGETS
 from repghost.errors import RepGhostError, ToolMissingError
 
 IMAGES = 2  # whose predictions are compared; an emulated inference takes seconds
@@ -40,13 +42,13 @@ class PeerCounter:
 
     Attributes:
         instructions: the emulator, its plugin, and what prices cycles.
-        arm64: the emulated Python with the runtimes' wheels.
+        emulated: the Python with the runtimes' wheels.
         cpu: the core that is emulated.
         python: the interpreter of this machine that has the runtimes' converters; None: this one.
     """
 
     instructions: InstructionCounter
-    arm64: Arm64Python
+    emulated: EmulatedPython
     cpu: CountedCpu
     python: Path | None = None
 
@@ -66,16 +68,17 @@ def count_peers(
         say: is given one line per runtime.
 
     Raises:
-        ToolMissingError: when there is no QEMU with plugins, no Python for arm64, or no runtime could be counted.
+        ToolMissingError: when there is no QEMU with plugins, no Python for the core, or no runtime could be counted.
     """
     bundle = check_bundle(path)
-    counter = PeerCounter(start_counter(), fetch_arm64_python(), cpu, python)
+    target = TARGETS[cpu.target]
+    counter = PeerCounter(start_counter(TOOLS, target), fetch_emulated_python(TOOLS, target), cpu, python)
     results: list[dict[str, Any]] = []
     absent: list[dict[str, str]] = []
     with tempfile.TemporaryDirectory(prefix="repghost-peer-counts-") as name:
         folder = Path(name)
         link_packages(folder)
-        prepared = prepare(bundle, folder, weights, VNNI)  # arm64 cores do not saturate
+        prepared = prepare(bundle, folder, weights, VNNI)  # ARM cores do not saturate
         ours = unpack_vectors(bundle.read("vectors.bin")).logits  # what every build of the bundle gives
         for peer in peers:
             for form in peer.forms:
@@ -111,6 +114,8 @@ def _count(
     peer: Peer, form: Form, prepared: Prepared, ours: NDArray[np.float32], counter: PeerCounter
 ) -> dict[str, Any]:
     """Return what one runtime executed and how its predictions agree with the float network's."""
+    if not WHEELS[counter.cpu.target].has(peer.version_of):
+        raise RepGhostError(f"the package index has no wheel of {peer.version_of} for {counter.cpu.target}.")
     inputs = prepared.inputs
     if getattr(inputs, form.needs) is None:
         raise RepGhostError(prepared.why_absent(form.needs))
@@ -141,7 +146,9 @@ def _run(peer: Peer, form: Form, file: Path, settings: Path, counter: PeerCounte
         earlier.unlink(missing_ok=True)
     plugin_path, counts_path = (str(path).replace(",", ",,") for path in (plugin, counts))  # as qemu reads commas
     options = ["-plugin", f"{plugin_path},out={counts_path}"]
-    command = counter.arm64.command(counter.instructions.emulator, counter.cpu.emulated, folder / "packages", options)
+    command = counter.emulated.command(
+        counter.instructions.emulator, counter.cpu.emulated, folder / "packages", options
+    )
     command += ["-m", "compile.bench.peers.counted", str(settings), peer.name, form.name, str(file), str(logits)]
     said = ask(command, dict(os.environ), COUNT_LIMIT, f"{peer.name} on {counter.cpu.name}")
     stretches = read_stretches(counts.read_text().splitlines() if counts.is_file() else [])

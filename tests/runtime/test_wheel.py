@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from compile.bench.arm64_python import find_arm64_python
+from compile.bench.emulated_python import find_emulated_python
 from compile.machine.emulator import TOOLS, Emulator
 from tests.support import ROOT
 from tests.support.fake_network import CLASSES, expected_logits, random_images
@@ -101,9 +101,9 @@ def test_it_runs_here(installed: Path, host_bundle: Path, images: Path, tmp_path
 
 @pytest.mark.slow
 def test_it_runs_on_arm64(installed: Path, arm64_bundle: Path, images: Path, emulator: Emulator) -> None:
-    python = find_arm64_python(ROOT / TOOLS)
+    python = find_emulated_python(ROOT / TOOLS)
     if python is None:
-        pytest.skip("no Python for arm64; compile.bench.arm64_python fetches one")
+        pytest.skip("no Python for arm64; compile.bench.emulated_python fetches one")
     command = [*python.command(emulator, "cortex-a53", installed, []), "-c", PROGRAM, str(arm64_bundle), str(images)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""A runtime under the counter: the arm64 Python of an emulated core runs this.
+"""A runtime under the counter: the Python of an emulated core runs this.
 
     python -m compile.bench.peers.counted INPUTS.json PEER FORM FILE LOGITS.npy
 
@@ -20,8 +20,8 @@ from compile.bench.peers import PEERS, PeerModule
 from compile.bench.peers.inputs import PeerInputs
 from compile.bench.peers.worker import claim_output, package_version, predict_images
 
-# Of compile/bench/counter/marks.h: a system call that does nothing but tell the counter where a stretch ends.
-MARK_CALL, MARK_OPTION, START, WHOLE, OVERHEAD = 167, 0x52474D4B, 0, 1, 2
+# Of compile/bench/counter/marks.h: a call of prctl that does nothing but tell the counter where a stretch ends.
+MARK_OPTION, START, WHOLE, OVERHEAD = 0x52474D4B, 0, 1, 2
 
 
 def main(arguments: list[str]) -> int:
@@ -32,10 +32,10 @@ def main(arguments: list[str]) -> int:
     module: PeerModule = importlib.import_module(peer.module)
     session = module.open_session(Path(arguments[3]), inputs, form, 1)
     np.save(Path(arguments[4]), predict_images(session, inputs))  # also the inferences before the one that counts
-    call = ctypes.CDLL(None).syscall
+    call = ctypes.CDLL(None).prctl
 
     def mark(number: int) -> None:
-        call(MARK_CALL, MARK_OPTION, number, 0, 0, 0)
+        call(MARK_OPTION, number, 0, 0, 0)
 
     mark(START)
     session.run()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from compile.bench.count import DEFAULT_CPU, CountRequest, count_bundle, find_cpu
+from compile.bench.count import DEFAULT_CPU, DEFAULT_CPUS, CountRequest, count_bundle, find_cpu
 from compile.bench.count_page import render_count, render_peer_counts
 from compile.bench.count_peers import count_peers
 from compile.bench.peers import parse_peers
+from compile.bundle.manifest import bundle_target, check_bundle
 from repghost.api.benchmarks.asked import Benchmark, Wanted
 from repghost.errors import option
 
@@ -20,6 +21,8 @@ def count(wanted: Wanted) -> Benchmark:
 
 def count_others(wanted: Wanted) -> Benchmark:
     """Count the instructions of other runtimes, their own wheels in an emulated Python."""
-    path, cpu = wanted.only_bundle(option("count")), find_cpu(wanted.cpu or DEFAULT_CPU)
+    path = wanted.only_bundle(option("count"))
+    usual = DEFAULT_CPUS.get(bundle_target(check_bundle(path)).name, DEFAULT_CPU)
+    cpu = find_cpu(wanted.cpu or usual)
     result = count_peers(path, parse_peers(wanted.against or ""), cpu, wanted.weights, wanted.python, wanted.say)
     return Benchmark(result, render_peer_counts(result))

@@ -6,27 +6,32 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from compile.bench import arm64_python
-from compile.bench.arm64_python import Arm64Python, fetch_arm64_python, find_arm64_python
-from compile.bench.count import FIRST_STEP, WHOLE
+from compile.bench import emulated_python
+from compile.bench.count import CPUS, FIRST_STEP, WHOLE, CountedCpu
 from compile.bench.count_page import render_peer_counts
+from compile.bench.count_peers import PeerCounter
+from compile.bench.count_peers import _count as count_form
 from compile.bench.counter_build import COUNTER_SOURCES
+from compile.bench.emulated_python import WHEELS, EmulatedPython, fetch_emulated_python, find_emulated_python
 from compile.bench.peers import HALF, PEERS, counted
 from compile.bench.processes import ask
 from compile.machine import debian_packages as debian
 from compile.machine.emulator import Emulator
 from compile.summary.collect import collect
+from compile.targets.table import ARMV7, TARGETS, X86_64, Target
+from repghost.api.benchmarks import counted as api
 from repghost.errors import RepGhostError, ToolMissingError
 
 
 def test_marks_are_those_of_the_counter() -> None:
     text = (COUNTER_SOURCES / "marks.h").read_text()
-    numbers = {name: int(value, 0) for name, value in re.findall(r"(MARK_\w+) = (\w+)", text)}
-    assert (numbers["MARK_CALL"], numbers["MARK_OPTION"]) == (counted.MARK_CALL, counted.MARK_OPTION)
+    numbers = {name: int(value, 0) for name, value in re.findall(r"(MARK_\w+) = (\d\w*)", text)}
+    assert numbers["MARK_OPTION"] == counted.MARK_OPTION
     assert (numbers["MARK_START"], numbers["MARK_WHOLE"]) == (counted.START, counted.WHOLE)
     assert (numbers["MARK_WHOLE"], numbers["MARK_FIRST_STEP"]) == (WHOLE, FIRST_STEP)
 
@@ -88,7 +93,7 @@ def test_python_for_arm64_is_run_by_the_emulator_with_nothing_of_this_machine(tm
     (tmp_path / "root/usr/bin").mkdir(parents=True)
     for name in ("python3", "python3.11", "python3.11-config"):
         (tmp_path / "root/usr/bin" / name).touch()
-    python = Arm64Python(tmp_path / "root", tmp_path / "packages")
+    python = EmulatedPython(tmp_path / "root", tmp_path / "packages")
     assert python.program.name == "python3.11"
     command = python.command(
         Emulator(Path("/usr/bin/qemu-aarch64"), Path("/")), "cortex-a76", tmp_path, ["-plugin", "x"]
@@ -98,28 +103,69 @@ def test_python_for_arm64_is_run_by_the_emulator_with_nothing_of_this_machine(tm
     assert f"PYTHONPATH={tmp_path}:{tmp_path / 'packages'}" in command
 
 
+def test_a_python_has_the_libraries_and_wheels_of_its_target(tmp_path: Path) -> None:
+    (tmp_path / "root/usr/bin").mkdir(parents=True)
+    (tmp_path / "root/usr/bin/python3.11").touch()
+    python = EmulatedPython(tmp_path / "root", tmp_path / "packages", ARMV7)
+    command = python.command(Emulator(Path("/usr/bin/qemu-arm"), Path("/")), "cortex-a7", tmp_path, [])
+    folders = next(word for word in command if word.startswith("LD_LIBRARY_PATH=")).partition("=")[2].split(":")
+    assert f"{tmp_path}/root/lib/arm-linux-gnueabihf" in folders
+    assert f"{tmp_path}/root/usr/lib/arm-linux-gnueabihf/blas" in folders  # of Debian's numpy
+    assert "manylinux_2_31_armv7l" in WHEELS["armv7"].platforms
+    assert WHEELS["arm64"].has("onnxruntime") and not WHEELS["arm64"].has("onnx")
+    assert set(WHEELS) == {target.name for target in TARGETS.values() if target.counted}
+
+
+def test_a_runtime_without_a_wheel_is_told_before_anything_is_converted() -> None:
+    nothing: Any = None
+    counter = PeerCounter(nothing, nothing, CPUS["cortex-a7"])
+    mnn = PEERS["mnn"]
+    with pytest.raises(RepGhostError, match="the package index has no wheel of MNN for armv7"):
+        count_form(mnn, mnn.forms[0], nothing, nothing, counter)
+
+
+@pytest.mark.parametrize(("target", "cpu"), [(ARMV7, "cortex-a7"), (X86_64, "cortex-a76")])
+def test_the_core_follows_from_the_target_of_the_bundle(
+    target: Target, cpu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def count(path: Path, peers: object, core: CountedCpu, *_: object) -> dict[str, Any]:
+        asked.append(core.name)
+        return result()
+
+    monkeypatch.setattr(api, "count_peers", count)
+    monkeypatch.setattr(api, "check_bundle", lambda path: path)
+    monkeypatch.setattr(api, "bundle_target", lambda bundle: target)
+    wanted: Any = SimpleNamespace(
+        only_bundle=lambda what: Path("bundle"), cpu=None, against="ncnn", weights=None, python=None, say=print
+    )
+    api.count_others(wanted)
+    assert asked == [cpu]
+
+
 def test_without_packages_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(debian, "_run", lambda command, folder: False)
     monkeypatch.setattr(debian.shutil, "which", lambda tool: f"/usr/bin/{tool}")
     with pytest.raises(ToolMissingError, match="no arm64 packages"):
-        fetch_arm64_python(tmp_path)
-    assert find_arm64_python(tmp_path) is None
+        fetch_emulated_python(tmp_path)
+    assert find_emulated_python(tmp_path) is None
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_without_wheels_pip_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / arm64_python.FOLDER / "root/usr/bin").mkdir(parents=True)
-    (tmp_path / arm64_python.FOLDER / "root/usr/bin/python3.11").touch()
+    (tmp_path / "arm64-python" / "root/usr/bin").mkdir(parents=True)
+    (tmp_path / "arm64-python" / "root/usr/bin/python3.11").touch()
     failed = subprocess.CompletedProcess([], 1, "", "noise\nno matching distribution")
     monkeypatch.setattr(debian.shutil, "which", lambda tool: f"/usr/bin/{tool}")
-    monkeypatch.setattr(arm64_python, "run_limited", lambda *_, **__: failed)
+    monkeypatch.setattr(emulated_python, "run_limited", lambda *_, **__: failed)
     with pytest.raises(ToolMissingError, match="no matching distribution"):
-        fetch_arm64_python(tmp_path)
-    assert find_arm64_python(tmp_path) is None
+        fetch_emulated_python(tmp_path)
+    assert find_emulated_python(tmp_path) is None
 
 
 def test_where_another_process_was_faster_its_wheels_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = tmp_path / arm64_python.FOLDER
+    place = tmp_path / "arm64-python"
     (place / "root/usr/bin").mkdir(parents=True)
     (place / "root/usr/bin/python3.11").touch()
 
@@ -131,8 +177,8 @@ def test_where_another_process_was_faster_its_wheels_are_taken(tmp_path: Path, m
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(debian.shutil, "which", lambda tool: f"/usr/bin/{tool}")
-    monkeypatch.setattr(arm64_python, "run_limited", both)
-    assert fetch_arm64_python(tmp_path) == find_arm64_python(tmp_path)
+    monkeypatch.setattr(emulated_python, "run_limited", both)
+    assert fetch_emulated_python(tmp_path) == find_emulated_python(tmp_path)
     assert sorted(path.name for path in place.iterdir()) == ["packages", "root"]
     assert (place / "packages/theirs").exists()
 
