@@ -24,7 +24,7 @@ RANDOM = "random"
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownNetwork:
     """One network of the page.
 
     Attributes:
@@ -51,7 +51,7 @@ class Shown:
     program_digest: str
 
 
-def write_demo(paths: Sequence[Path], output: Path) -> tuple[Shown, ...]:
+def write_demo(paths: Sequence[Path], output: Path) -> tuple[ShownNetwork, ...]:
     """Write the page and the bundles it uses into a folder, whole or not at all.
 
     Args:
@@ -89,13 +89,13 @@ def write_demo(paths: Sequence[Path], output: Path) -> tuple[Shown, ...]:
     return tuple(order)
 
 
-def _shown(bundle: Bundle) -> Shown:
+def _shown(bundle: Bundle) -> ShownNetwork:
     manifest, files = bundle.manifest, bundle.manifest["files"]
     height, width, _ = bundle.shape
     name, weights = str(manifest["model"].get("name")), manifest["model"].get("weights", {}).get("kind", "unnamed")
     row = next((row for row in WIDTHS if row.name == name), None)
     size = height if height == width else f"{height}x{width}"
-    return Shown(
+    return ShownNetwork(
         folder=f"networks/{name}-{size}-{'random-' * (weights == RANDOM)}{manifest['precision']}",
         name=name,
         label=f"{row.multiplier:g}x" if row else name,

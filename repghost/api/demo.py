@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compile.web.demo import Shown, write_demo
+from compile.web.demo import ShownNetwork, write_demo
 from repghost.api.bundles import BundleLike, as_paths
+from repghost.terminal import Shown
 
 
 @dataclass(frozen=True, repr=False)
-class Demo:
+class Demo(Shown):
     """A folder that any web server serves.
 
     Attributes:
@@ -22,7 +23,7 @@ class Demo:
     """
 
     folder: Path
-    networks: tuple[Shown, ...]
+    networks: tuple[ShownNetwork, ...]
 
     def __repr__(self) -> str:
         total = sum(network.bytes for network in self.networks)

@@ -259,7 +259,7 @@ def test_a_stopped_run_leaves_the_bundle_as_it_was(
     # Only a bundle has labels, so the entries of the cache are written as usual.
     moments = {
         "write_new_file": lambda file: file.name == "labels.txt",
-        "_put": lambda folder: (folder / "labels.txt").exists(),
+        "put_folder": lambda folder: (folder / "labels.txt").exists(),
     }
     for function, is_bundle in moments.items():
         with monkeypatch.context() as patch:
