@@ -8,6 +8,7 @@ SHOWN = {
     "repghost-rivals": "docs/performance.md; counts of other runtimes in full are files of 'repghost bench --count'",
     "repghost-boards-model": "docs/boards-model.md, which says how far estimates of boards were off",
     "repghost-networks": "docs/networks.md",
+    "repghost-web": "docs/web.md",
     "repghost-qat-bench": "docs/qat.md",
     "repghost-quantization-choice": "docs/quantization.md",
     "repghost-training-bars": "docs/training-bars.md",
