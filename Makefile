@@ -96,7 +96,7 @@ wheel: $(STAMP)
 # Plain files for any web server: python -m http.server -d build/demo. The carried network, and every width of random
 # weights to be timed; other bundles for browsers in the same folder are shown, too. WIDTHS: separated by commas.
 comma := ,
-DEMO_WIDTHS = $(subst $(comma), ,$(or $(WIDTHS),0.5,0.58,0.8,1.0,1.11,1.3,1.5,2.0))
+DEMO_WIDTHS = $(or $(subst $(comma), ,$(WIDTHS)),0.5 0.58 0.8 1.0 1.11 1.3 1.5 2.0)
 demo: $(STAMP)
 	@$(REPGHOST) compile --target web --no-host --output "$(OUTPUT)"
 	@for width in $(DEMO_WIDTHS); do $(REPGHOST) compile --target web --no-host --weights random --width "$$width" \

@@ -16,6 +16,7 @@ import pytest
 
 from compile.targets.table import TARGETS
 from repghost.cli import COMMANDS
+from repghost.network.spec import WIDTHS
 from tests.support import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -72,6 +73,12 @@ def test_make_passes_every_variable_on() -> None:
     known = {option for parameter in command.params for option in parameter.opts}
     assert set(wanted.values()) <= known
     assert "--width" not in make("compile", "TARGET=arm64").stdout
+
+
+def test_the_demo_has_every_width_or_those_asked_for() -> None:
+    widths = " ".join(str(row.multiplier) for row in WIDTHS)
+    assert f"for width in {widths};" in make("demo").stdout
+    assert "for width in 0.5 2.0;" in make("demo", "WIDTHS=0.5,2.0").stdout
 
 
 def test_the_cpu_only_torch_is_a_variable() -> None:
