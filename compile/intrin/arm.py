@@ -90,21 +90,11 @@ class Arm(InstructionSet):
 
     def table_lookup(self, kernel: Kernel, table: Pointer, index: Expr) -> Expr:
         """Use tbl for the first 64 entries and tbx, which leaves lanes out of range alone, for each further 64."""
-        pieces = tir.split(index, 16)
-        results: list[Expr] = []
-        for quarter in range(4):
-            registers = [kernel.bind(table.load(quarter * 64 + 16 * part, 16), "entries") for part in range(4)]
-            shift = tir.splat(tir.const(64 * quarter, "uint8"), "uint8x16")
-            lanes = [tir.reinterpret(piece - shift if quarter else piece, "int8x16") for piece in pieces]
-            if quarter == 0:
-                results = [_call("int8x16", "tbl4.v16i8", *registers, lane) for lane in lanes]
-            else:
-                results = [
-                    _call("int8x16", "tbx4.v16i8", result, *registers, lane)
-                    for result, lane in zip(results, lanes, strict=True)
-                ]
-            results = [kernel.bind(result, "found") for result in results]
-        return tir.concat(results)
+        return look_up(
+            kernel, table, index, 16,
+            lambda lane, *registers: _call("int8x16", "tbl4.v16i8", *registers, lane),
+            lambda result, lane, *registers: _call("int8x16", "tbx4.v16i8", result, *registers, lane),
+        )  # fmt: skip
 
     def tuning(self, shape: GemmShape | None = None) -> Tuning:
         """Order straight code for cores that wait for results; a product with a loop over its steps is left alone."""
@@ -191,6 +181,33 @@ def row_options(pixels: int) -> list[int]:
 
 def _call(dtype: str, name: str, *args: Expr) -> Expr:
     return tir.intrinsic(dtype, f"llvm.aarch64.neon.{name}", *args)
+
+
+def look_up(
+    kernel: Kernel, table: Pointer, index: Expr, width: int, first: Callable[..., Expr], further: Callable[..., Expr]
+) -> Expr:
+    """Return table[index] of 256 bytes, found four registers of the table at a time.
+
+    Args:
+        kernel: gets the loads.
+        table: 256 int8.
+        index: uint8 vector.
+        width: bytes of a register.
+        first: given lanes and four registers, what they hold; anything where a lane is out of range.
+        further: the same, which leaves the lanes of an earlier result alone that are out of range.
+    """
+    pieces, results = tir.split(index, width), []
+    for part in range(256 // (4 * width)):
+        at = part * 4 * width
+        registers = [kernel.bind(table.load(at + width * word, width), "entries") for word in range(4)]
+        shift = tir.splat(tir.const(at, "uint8"), f"uint8x{width}")
+        lanes = [tir.reinterpret(piece - shift if part else piece, f"int8x{width}") for piece in pieces]
+        if part == 0:
+            results = [first(lane, *registers) for lane in lanes]
+        else:
+            results = [further(result, lane, *registers) for result, lane in zip(results, lanes, strict=True)]
+        results = [kernel.bind(result, "found") for result in results]
+    return tir.concat(results)
 
 
 def start_accumulators(kernel: Kernel, tile: GemmTile, starts: Sequence[Sequence[Expr]]) -> Pointer:

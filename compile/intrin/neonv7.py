@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compile.intrin.arm import ROUNDING, row_cost, row_options
+from compile.intrin.arm import ROUNDING, look_up, row_cost, row_options
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet, Operand
 from compile.intrin.wide_neon import WideProducts
 from compile.ir import tir
@@ -114,20 +114,11 @@ class NeonV7(InstructionSet):
 
     def table_lookup(self, kernel: Kernel, table: Pointer, index: Expr) -> Expr:
         """Use vtbl for the first 32 entries and vtbx, which leaves lanes out of range alone, for each further 32."""
-        pieces, results = tir.split(index, 8), []
-        for part in range(256 // 32):
-            entries = [kernel.bind(table.load(part * 32 + 8 * word, 8), "entries") for word in range(4)]
-            shift = tir.splat(tir.const(32 * part, "uint8"), "uint8x8")
-            lanes = [tir.reinterpret(piece - shift if part else piece, "int8x8") for piece in pieces]
-            if part == 0:
-                results = [_call("int8x8", "vtbl4", *entries, lane) for lane in lanes]
-            else:
-                results = [
-                    _call("int8x8", "vtbx4", result, *entries, lane)
-                    for result, lane in zip(results, lanes, strict=True)
-                ]
-            results = [kernel.bind(result, "found") for result in results]
-        return tir.concat(results)
+        return look_up(
+            kernel, table, index, 8,
+            lambda lane, *registers: _call("int8x8", "vtbl4", *registers, lane),
+            lambda result, lane, *registers: _call("int8x8", "vtbx4", result, *registers, lane),
+        )  # fmt: skip
 
     def multiply_bytes(self, left: Expr, right: Expr) -> Expr:
         """Use vmull.s8, which LLVM joins with a sum to vmlal.s8: it would widen both factors outside of a loop."""

@@ -13,6 +13,7 @@ from compile.ir import tir
 from compile.ir.tir import Expr, Kernel, Pointer
 
 MOST_ROWS = 8  # pixels of a tile; each has an address in a general-purpose register
+PAIR = 2  # int16 of a pixel, and weights of a channel, that one product takes
 MOST_SCRATCH = 1 << 20  # bytes of their copies, which lie on the stack of a thread
 
 
@@ -139,3 +140,31 @@ class Repeated(InstructionSet):
                     repeated = tir.splat(word, f"int32x{width}")
                     kernel.store(cell, 0, self.multiply_add(cell.load(0), repeated, vector))
         return [[cell.load(0) for cell in row] for row in acc]
+
+
+class Pairs(Repeated):
+    """Sets whose widest exact product is that of two int16: bytes are widened first."""
+
+    group_bytes = PAIR
+    instructions = 2
+    words_per_copy = 8
+
+    def convert(self, value: Expr) -> Expr:
+        """Sign-extend to int16: a pair is one int32, which a load can repeat."""
+        return tir.cast(value, "int16")
+
+    def extend(self, packed: Expr) -> Expr:
+        """Sign-extend to int16."""
+        return tir.cast(packed, "int16")
+
+    def multiply_add(self, acc: Expr, pixel: Expr, weight: Expr) -> Expr:
+        """Multiply pairs and add the sums."""
+        return acc + self.multiply_pairs(pixel, tir.reinterpret(weight, tir.dtype_of(pixel)))
+
+
+class WidePairs(Pairs):
+    """Products of int16 activations, which are taken as they are: 2 * 2**15 * 127 is far inside int32."""
+
+    def convert(self, value: Expr) -> Expr:
+        """Take a pair of int16 as it is."""
+        return value

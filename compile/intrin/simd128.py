@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from compile.intrin.base import InstructionSet
-from compile.intrin.repeated import Repeated
+from compile.intrin.repeated import Pairs, WidePairs
 from compile.ir import tir
 from compile.ir.tir import Expr, Kernel, Pointer
 
-PAIR = 2  # int16 of a pixel, and weights of a channel, that one product takes
 TABLE_ENTRIES = 16  # that i8x16.swizzle chooses from; an index beyond them gives 0
 
 
-class Simd128(Repeated):
+class Simd128(Pairs):
     """Browsers since 2021 (Safari 2023) and Node 16: every engine computes the same bits."""
 
     name = "simd128"
@@ -22,9 +21,6 @@ class Simd128(Repeated):
     widest32 = 4
     float_lanes = 4
     float_step = 1
-    group_bytes = PAIR
-    instructions = 2
-    words_per_copy = 8
     has_table_lookup = True
 
     # -- numerics ------------------------------------------------------------------------------------------------
@@ -69,25 +65,9 @@ class Simd128(Repeated):
         """Multiply pairs as they are."""
         return WideSimd128()
 
-    def convert(self, value: Expr) -> Expr:
-        """Sign-extend to int16: a pair is one int32 that v128.load32_splat repeats."""
-        return tir.cast(value, "int16")
 
-    def extend(self, packed: Expr) -> Expr:
-        """Sign-extend to int16."""
-        return tir.cast(packed, "int16")
-
-    def multiply_add(self, acc: Expr, pixel: Expr, weight: Expr) -> Expr:
-        """Emit i32x4.dot_i16x8_s and i32x4.add."""
-        return acc + self.multiply_pairs(pixel, tir.reinterpret(weight, tir.dtype_of(pixel)))
-
-
-class WideSimd128(Simd128):
-    """Products of int16 activations, which the product takes as they are: 2 * 2**15 * 127 is far inside int32."""
-
-    def convert(self, value: Expr) -> Expr:
-        """Take a pair of int16 as it is."""
-        return value
+class WideSimd128(WidePairs, Simd128):
+    """Products of int16 activations, which i32x4.dot_i16x8_s takes as they are."""
 
 
 def _whole(lanes: int, apply: Callable[..., Expr], *values: Expr) -> Expr:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from compile.ir.compiled_network import CompiledNetwork
-from compile.link import toolchain, wasm
+from compile.link import toolchain
 from compile.link.promises import API, SMALLEST_PAGE
 from compile.link.zig import run_zig
 from compile.targets.table import Target
@@ -59,7 +59,7 @@ def link_library(network: CompiledNetwork, target: Target, info: dict[str, Any])
     """
     with tempfile.TemporaryDirectory(prefix="repghost-link-") as temporary:
         folder = Path(temporary)
-        objects = wasm.write_parts(folder, network, target, info)
+        objects = toolchain.write_parts(folder, network, target, info)
         sources = [str(toolchain.RUNNER_SOURCES / unit) for unit in (*toolchain.MODEL_UNITS, *toolchain.NETWORK_UNITS)]
         flags = [*target.zig_target(), *toolchain.REPRODUCIBLE, "-std=c23", "-I.", f"-I{toolchain.RUNNER_SOURCES}"]
         flags += [f"-ffile-prefix-map={folder}=.", "-ffreestanding", "-fno-builtin", "-fvisibility=hidden", "-fPIC"]

@@ -117,6 +117,26 @@ def object_name(variant: CompiledVariant) -> str:
     return f"variant_{variant.name}.{'a' if is_archive(variant.object_bytes) else 'o'}"
 
 
+def write_parts(folder: Path, network: CompiledNetwork, target: Target, info: dict[str, Any]) -> list[str]:
+    """Write rg_config.h, weights.c and the compiled steps into a folder and return the names of the latter."""
+    (folder / "rg_config.h").write_text(model_config(network, target, info))
+    for number, name in enumerate(sorted(network.blobs)):
+        (folder / f"weights_{number}.bin").write_bytes(network.blobs[name])
+    (folder / "weights.c").write_text(_weights_source(len(network.blobs)))
+    objects = {object_name(variant): variant.object_bytes for variant in network.variants}
+    for name, content in objects.items():
+        (folder / name).write_bytes(content)
+    return list(objects)
+
+
+def _weights_source(blobs: int) -> str:
+    lines = ["#include <stdint.h>"]
+    for number in range(blobs):
+        lines += [f"_Alignas({BLOB_ALIGNMENT}) const int8_t rg_weights_{number}[] = {{"]
+        lines += [f'#embed "weights_{number}.bin"', "};"]
+    return "\n".join(lines) + "\n"
+
+
 def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any], profiling: bool = False) -> bytes:
     """Link the compiled steps, the weights and the entry functions into model.so.
 

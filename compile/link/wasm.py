@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from compile.ir.compiled_network import BLOB_ALIGNMENT, CompiledNetwork
+from compile.ir.compiled_network import CompiledNetwork
 from compile.link import toolchain
 from compile.link.promises import API
 from compile.link.zig import run_zig
@@ -40,7 +40,7 @@ def link_module(network: CompiledNetwork, target: Target, info: dict[str, Any]) 
     """
     with tempfile.TemporaryDirectory(prefix="repghost-link-") as temporary:
         folder = Path(temporary)
-        objects = write_parts(folder, network, target, info)
+        objects = toolchain.write_parts(folder, network, target, info)
         units = [*toolchain.MODEL_UNITS, *toolchain.NETWORK_UNITS]
         sources = [str(toolchain.RUNNER_SOURCES / unit) for unit in units]
         flags = ["-target", target.zig_triple, *FEATURES, *toolchain.REPRODUCIBLE, "-std=c23", "-I."]
@@ -52,26 +52,6 @@ def link_module(network: CompiledNetwork, target: Target, info: dict[str, Any]) 
         data = toolchain.read_output(folder / "model.wasm")
     check_module(data, target)
     return data
-
-
-def write_parts(folder: Path, network: CompiledNetwork, target: Target, info: dict[str, Any]) -> list[str]:
-    """Write rg_config.h, weights.c and the compiled steps into a folder and return the names of the latter."""
-    (folder / "rg_config.h").write_text(toolchain.model_config(network, target, info))
-    for number, name in enumerate(sorted(network.blobs)):
-        (folder / f"weights_{number}.bin").write_bytes(network.blobs[name])
-    (folder / "weights.c").write_text(_weights_source(len(network.blobs)))
-    objects = {toolchain.object_name(variant): variant.object_bytes for variant in network.variants}
-    for name, content in objects.items():
-        (folder / name).write_bytes(content)
-    return list(objects)
-
-
-def _weights_source(blobs: int) -> str:
-    lines = ["#include <stdint.h>"]
-    for number in range(blobs):
-        lines += [f"_Alignas({BLOB_ALIGNMENT}) const int8_t rg_weights_{number}[] = {{"]
-        lines += [f'#embed "weights_{number}.bin"', "};"]
-    return "\n".join(lines) + "\n"
 
 
 def check_module(data: bytes, target: Target) -> None:
