@@ -26,10 +26,10 @@ from repghost.terminal import escape
 DISTRIBUTION = "repghost-deploy"
 LINE_LIMIT = 20_000  # characters of one line of a message
 LONG_TABLE, SHOWN_OF_MANY = 100, 5  # entries of a table that messages list, and those shown of a longer one
-# What PyTorch, oneDNN, the C++ library, the dynamic loader, Rust and a GPU's driver say.
+# What PyTorch, oneDNN, the C++ library, the dynamic loader, Rust, a GPU's driver and zlib (Z_MEM_ERROR) say.
 OUT_OF_MEMORY = re.compile(
     r"not enough memory|allocate memory|out of memory|bad_alloc|failed to map segment|could not create a primitive$"
-    r"|^PyObject pointer is null$",
+    r"|^PyObject pointer is null$|^Error -4 while ",
     re.IGNORECASE,
 )
 
@@ -141,9 +141,11 @@ def unknown_value(kind: str, given: object, allowed: Iterable[object]) -> UsageE
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether the system had no memory left, which libraries say in their own words."""
-    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+    number = getattr(error, "errno", None)
+    if isinstance(error, MemoryError) or number == errno.ENOMEM:
         return True
-    return not isinstance(error, OSError) and OUT_OF_MEMORY.search(str(error)) is not None
+    of_system = isinstance(error, OSError) and number is not None  # its text holds the name of a file
+    return not of_system and OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def install_command(extra: str) -> str:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import click
@@ -126,7 +127,11 @@ WORDS = {  # of PyTorch on a CPU and on a GPU, C++, oneDNN, the dynamic loader, 
     ImportError("libtorch.so: failed to map segment from shared object"): True,
     MemoryError("Unable to allocate 512. KiB"): True,
     OSError(12, "Cannot allocate memory"): True,
+    OSError("out of memory error when reading image file"): True,
+    zlib.error("Error -4 while decompressing data"): True,
+    zlib.error("Error -3 while decompressing data: invalid block type"): False,
     OSError(28, "No space left on device"): False,
+    OSError(2, "No such file", "out of memory.png"): False,
     RuntimeError("could not create a primitive descriptor for a convolution"): False,
     ValueError("x"): False,
 }

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from repghost.data.base import MissingSplitError
 from repghost.data.formats.arrays import ArraySet
-from repghost.errors import UsageError
+from repghost.errors import UsageError, is_out_of_memory
 from repghost.files import write_bytes_atomically
 from repghost.untrusted import open_regular
 
@@ -90,6 +90,8 @@ def read_idx(path: Path, rank: int) -> NDArray[np.uint8]:
                 raise UsageError(f"{path}: the header promises {count} elements {list(shape)}; {most} are allowed.")
             data = file.read(count + 1)
     except (OSError, EOFError, zlib.error) as error:
+        if is_out_of_memory(error):
+            raise
         raise UsageError(f"{path}: cannot be read ({error}). Fetch the set again.") from error
     if len(data) != count:
         held = f"{len(data)}" if len(data) < count else "more"

@@ -24,7 +24,7 @@ from repghost.data.formats.unread import Unread, is_hidden, kind_of
 from repghost.data.images.decode import MAX_FILE_BYTES, decode_image
 from repghost.data.names.class_names import MAX_CLASSES, composed, sorted_classes
 from repghost.data.names.split_names import TRAIN, WORDS, find_names, wanted_names
-from repghost.errors import UsageError, option
+from repghost.errors import UsageError, is_out_of_memory, option
 from repghost.terminal import escape
 from repghost.untrusted import open_regular
 
@@ -139,9 +139,18 @@ def _images(path: Path, noted: _Noted) -> Iterator[tuple[str, tuple[str, ...], b
                 file = archive.extractfile(member)
                 if file is not None:
                     yield "/".join(parts), parts, file.read()
-    except MemoryError as error:
-        raise UsageError(f"{path}: its pictures do not fit into memory; unpack it and give the folder.") from error
-    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError, RecursionError) as error:
+    except (
+        tarfile.TarError,
+        lzma.LZMAError,
+        zlib.error,
+        EOFError,
+        OSError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:
+        if is_out_of_memory(error):
+            raise UsageError(f"{path}: its pictures do not fit into memory; unpack it and give the folder.") from error
         raise UsageError(f"{path}: not a readable tar archive ({type(error).__name__}: {error}).") from error
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from repghost.data.images.metadata import split_image
-from repghost.errors import UsageError
+from repghost.errors import UsageError, is_out_of_memory
 from repghost.untrusted import read_bounded
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a larger image is a decompression bomb until proven otherwise
@@ -103,9 +103,9 @@ def decode_image(data: bytes, name: str, upright: bool = True) -> Image.Image:
         raise ImageError(f"{name}: larger than the {MAX_PIXELS} pixels allowed ({error}).") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not a picture of a known format ({', '.join(FORMATS)}).") from error
-    except MemoryError as error:
-        raise ImageError(f"{name}: needs more memory than there is.") from error
     except Exception as error:  # a decoder fed with hostile bytes may raise anything; the file is what is wrong
+        if is_out_of_memory(error):
+            raise ImageError(f"{name}: needs more memory than there is.") from error
         raise ImageError(f"{name}: broken ({type(error).__name__}: {error}).") from error
 
 

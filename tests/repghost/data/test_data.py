@@ -6,6 +6,7 @@ import os
 import pickle
 import struct
 import tarfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,17 @@ def test_a_broken_idx_file_is_named(tmp_path: Path, data: bytes, suffix: str) ->
     path = tmp_path / f"labels{suffix}"
     path.write_bytes(gzip.compress(data) if suffix else data)
     with pytest.raises(UsageError, match=path.name):
+        read_idx(path, 1)
+
+
+def test_a_file_is_not_blamed_for_missing_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> bytes:
+        raise zlib.error("Error -4 while decompressing data")
+
+    path = tmp_path / "labels.gz"
+    path.write_bytes(gzip.compress(IDX))
+    monkeypatch.setattr(gzip.GzipFile, "read", fail)
+    with pytest.raises(zlib.error):
         read_idx(path, 1)
 
 
