@@ -66,7 +66,7 @@ def command(docs: Path, readme: Path) -> None:
     widths.forget()
     write_json(docs / SCHEMA, submission_schema())
     write_text_atomically(docs / PAGE, render_on_boards(sent))
-    write_text_atomically(readme, MARKERS.replace(readme.read_text(), render_devices(), str(readme)))
+    write_text_atomically(readme, MARKERS.replace(readme.read_text(), render_devices("docs/"), str(readme)))
     click.echo(f"written: {docs / PAGE}, {readme}")
 
 

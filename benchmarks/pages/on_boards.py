@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.published_on_boards import PUBLISHED, Published
 from compile.cycles.boards import BOARDS, digits
 from compile.cycles.widths import Figure, figures
-from compile.summary.board_advice import SIZE, device_table, how_known, own_widths, width_label
+from compile.summary.board_advice import SHOWN, SIZE, briefly_known, int8_shares, own_widths, width_label
+from compile.summary.choices import board_choices, device_table
 from compile.summary.published import published_figures
 from compile.summary.submission import Result, Submission
 from repghost.tables import make_table, markdown_lines
@@ -33,6 +34,17 @@ network, times, clock, temperature and, where it was measured there, accuracy. I
 number, address, user name or path, and a file with a key or a word that is in no table is refused by name. Its schema:
 [boards.schema.json](boards.schema.json).
 """
+DEVICES = """The widest RepGhostNet that stays below a time, and its own time: one thread, {size} px.{faster}
+For another time: `repghost advise --board pi4 --ms 30`.
+
+"Known by" says **measured** where somebody sent a time. Everything else is an estimate: modelled cycles over the clock.
+The two percentages are how far such estimates were off on networks whose times were published for that board, or for
+the one that is named ([boards-model.md]({docs}boards-model.md)). A width stands here only if it stays below the time
+even when its estimate is as far off as that; - means that none does.
+
+Build with `make compile TARGET=arm64`, or `TARGET=armv7` for a 32-bit system. A Jetson's GPU takes another bundle:
+`TARGET=jetson` ([jetson.md]({docs}jetson.md))."""
+FASTER = " int8 is faster than float on each of them."
 SENT = "## What was measured"
 NONE_SENT = "Nothing yet: docs/boards/ is empty, and every time of ours on this page is an estimate."
 
@@ -56,9 +68,16 @@ def render_on_boards(sent: Sequence[Sent]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def render_devices() -> str:
-    """Return the table of the boards that are bought most, for this page and the README."""
-    return "\n".join(markdown_lines(device_table(lambda board: figures(board, SIZE), SIZE)))
+def render_devices(docs: str = "") -> str:
+    """Return the table of the boards that are bought most, for this page and the README.
+
+    Args:
+        docs: the folder of the pages that are linked, as the page itself writes it, e.g. "docs/".
+    """
+    choices = board_choices((BOARDS[name], figures(BOARDS[name], SIZE)) for name in SHOWN)
+    shares = [share for choice in choices for share in int8_shares(choice.figures).values()]
+    about = DEVICES.format(docs=docs, size=SIZE, faster=FASTER if max(shares) < 1 else "")
+    return "\n".join(markdown_lines(replace(device_table(choices), about=about)))
 
 
 def _widths() -> list[str]:
@@ -70,9 +89,9 @@ def _widths() -> list[str]:
     for board in BOARDS.values():
         known = {it.model: it for it in figures(board, SIZE) if it.precision == "int8"}
         cells = [_cell(known[name]) if name in known else "-" for name in names]
-        rows.append((board.label, *cells, how_known(board, list(known.values()))))
+        rows.append((board.label, *cells, briefly_known(board, list(known.values()))))
     heads = ("board", *(f"#{width_label(name)}" for name in names), "known by")
-    about = f"Milliseconds of one inference in int8, one thread, {SIZE} px; **bold** where a board measured it."
+    about = f"Milliseconds of one inference in int8, one thread, {SIZE} px: **measured** where bold, else estimated."
     return markdown_lines(make_table(heads, rows, "", "Every width in int8", about))
 
 

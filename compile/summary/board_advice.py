@@ -1,15 +1,14 @@
-"""Which width and precision to take on a board: a table of many boards, and the choice for one of them."""
+"""Which width and precision to take on a board, and how it is known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from compile.cycles.boards import BOARDS, Board, read_fits
 from compile.cycles.widths import Figure, best_of
 from compile.summary.facts import OURS, Pixels, Summary
 from compile.summary.published import published_figures
 from repghost.network.spec import WIDTHS
-from repghost.tables import Cell, Table, make_table
 
 INT8, FLOATS = "int8", ("fp32", "fp16")
 BUDGETS_MS = (10.0, 30.0, 100.0)
@@ -19,13 +18,6 @@ SHOWN = ("raspberry-pi-zero-2", "raspberry-pi-3", "raspberry-pi-4", "raspberry-p
          "rk3566", "imx8m", "dimensity-9300", "phone-a78", "phone-a76", "phone-a73", "phone-a55")  # fmt: skip
 GPU = "its GPU takes another bundle: make compile TARGET=jetson (TensorRT, docs/jetson.md)"
 NOTES = {"jetson-orin-nano": GPU}  # what is to be known of a board besides its figures
-ABOUT = (
-    "One thread, {size} px. The width is the widest that stays below a time even where its estimate is as wrong as any "
-    "of the board's was on published networks (docs/boards-model.md). What somebody measured takes the place of an "
-    "estimate; nothing follows from counted instructions alone. repghost advise --board {short} --ms 30 answers for "
-    "other times. The builds are TARGET=arm64, for 64-bit systems; a 32-bit one takes TARGET=armv7. The GPU of a "
-    "Jetson takes another bundle: make compile TARGET=jetson (TensorRT, docs/jetson.md)."
-)
 
 
 def own_widths(figures: Sequence[Figure]) -> list[Figure]:
@@ -51,26 +43,46 @@ def int8_shares(figures: Sequence[Figure]) -> dict[str, float]:
     return shares
 
 
+def share_span(figures: Sequence[Figure]) -> str:
+    """Return the least and the most that int8 takes of float's time, e.g. "0.52 to 0.60"; "" where one is unknown."""
+    found = list(dict.fromkeys(f"{share:.2f}" for share in sorted(int8_shares(figures).values())))
+    return " to ".join(dict.fromkeys((found[0], found[-1]))) if found else ""
+
+
 def precision_words(figures: Sequence[Figure]) -> str:
     """Return which precision is faster, and by how much; "" where only one is known."""
-    shares = list(int8_shares(figures).values())
+    shares, span = list(int8_shares(figures).values()), share_span(figures)
     if not shares:
         return ""
-    span = f"{min(shares):.2f} to {max(shares):.2f} of float's time"
     if max(shares) < 1:
-        return f"int8 ({span})"
-    return f"float (int8 takes {span})" if min(shares) >= 1 else f"by width (int8 takes {span})"
+        return f"int8 ({span} of float's time)"
+    return f"{'float' if min(shares) >= 1 else 'by width'} (int8 takes {span} of float's time)"
 
 
 def how_known(board: Board, figures: Sequence[Figure]) -> str:
     """Return whether a board ran it, and how far estimates of the board were off."""
     if figures and all(it.kind == "measured" for it in figures):
         return "measured"
-    fit = read_fits()[board.name]
-    errors = f"{100 * fit.lowest:+.0f} % to {100 * fit.highest:+.0f} % off on published networks"
     like = f" by the fit of {BOARDS[board.like].label}" if board.like else ""
-    partly = "partly measured, else " if any(it.kind == "measured" for it in figures) else ""
-    return f"{partly}estimated{like}, {errors}{' there' if like else ''}"
+    there = " there" if board.like else ""
+    return f"{_partly(figures)}estimated{like}, {errors(board)} off on published networks{there}"
+
+
+def briefly_known(board: Board, figures: Sequence[Figure]) -> str:
+    """Return the same for a cell, below a paragraph that says what the percentages are."""
+    if figures and all(it.kind == "measured" for it in figures):
+        return "measured"
+    return f"{_partly(figures)}{errors(board)}{f', as {BOARDS[board.like].label}' if board.like else ''}"
+
+
+def errors(board: Board) -> str:
+    """Return how far estimates of a board were off on published networks, e.g. "-21 % to +37 %"."""
+    fit = read_fits()[board.name]
+    return f"{100 * fit.lowest:+.0f} % to {100 * fit.highest:+.0f} %"
+
+
+def _partly(figures: Sequence[Figure]) -> str:
+    return "partly measured, else " if any(it.kind == "measured" for it in figures) else ""
 
 
 def width_label(model: str) -> str:
@@ -87,32 +99,3 @@ def board_figures(summary: Summary, board: Board, size: Pixels) -> list[Figure]:
         and ((it.kind == "measured" and board.is_machine(it.machine))
              or (it.kind == "estimated" and it.machine == board.label))
     )  # fmt: skip
-
-
-def device_table(figures_of: Callable[[Board], Sequence[Figure]], size: Pixels) -> Table:
-    """Return the boards that are bought most, each with what to build for it.
-
-    Args:
-        figures_of: the figures of a board at that size; a board without any is left out.
-        size: pixels of the input.
-    """
-    heads = ("board", "core", "instruction set", "precision", *(f"under {ms:g} ms" for ms in BUDGETS_MS), "known by")
-    rows = []
-    for board in (BOARDS[name] for name in SHOWN):
-        figures = own_widths(figures_of(board))
-        if figures:
-            quickest = min(figures, key=lambda it: it.ms)
-            cells = [_chosen(figures, budget) for budget in BUDGETS_MS]
-            rows.append((
-                Cell(board.label, None, NOTES.get(board.name, "")), Cell(board.processor), Cell(quickest.variant),
-                Cell(precision_words(figures) or quickest.precision), *cells, Cell(how_known(board, figures)),
-            ))  # fmt: skip
-    about = ABOUT.format(size=size, short="pi4")
-    return make_table(heads, rows, "devices", "Which build for which board", about)
-
-
-def _chosen(figures: Sequence[Figure], budget_ms: float) -> Cell:
-    found = choose(figures, budget_ms)
-    if found is None:
-        return Cell("-")
-    return Cell(f"{width_label(found.model)} {found.precision} ({found.short} ms)", found.ms, str(found))

@@ -9,7 +9,8 @@ from typing import Any
 from compile.cycles.boards import BOARDS
 from compile.cycles.widths import Figure
 from compile.summary.advice import pareto
-from compile.summary.board_advice import SIZE, board_figures, device_table
+from compile.summary.board_advice import board_figures
+from compile.summary.choices import device_table, find_choices
 from compile.summary.facts import OURS, LayerTable, Method, Network, Pixels, Share, Size, Speed, Summary, by_size
 from compile.summary.published import NetworkFigures, published_figures
 from repghost.network.spec import WIDTHS
@@ -25,7 +26,7 @@ MEGA = 1e6
 
 def all_tables(summary: Summary) -> tuple[Table, ...]:
     """Return every table of the page, in its order."""
-    tables = [width_table(summary), device_table(lambda board: board_figures(summary, board, SIZE), SIZE)]
+    tables = [width_table(summary), device_table(find_choices(summary))]
     tables += [board_table(summary), accuracy_table(summary), *latency_tables(summary)]
     tables.append(size_table(summary))
     tables += [layer_table(layers) for layers in summary.layers]
