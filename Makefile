@@ -113,6 +113,7 @@ report: $(STAMP)
 
 # docs/figures.md, from docs/accuracy.json and docs/performance.json; docs/boards.md and the README's boards with it.
 front: $(STAMP)
+	@$(BIN)/python -m benchmarks.badges
 	@$(BIN)/python -m benchmarks.readme_figures
 	@$(BIN)/python -m benchmarks.boards
 
