@@ -42,7 +42,7 @@ class ChosenImages:
 def open_test(folder: Path, request: SubjectRequest) -> ImageSet | None:
     """Return the split a set is evaluated on, None when it has none."""
     try:
-        return open_dataset(folder, "test", request.class_map)
+        return open_dataset(folder, "test", request.class_map, request.val_share)
     except MissingSplitError:
         return None
 
@@ -64,7 +64,7 @@ def choose_calibration(folder: Path, test_set: ImageSet | None, request: Subject
     origin = {"data": folder.name, "seed": request.seed}
     for split in CALIBRATION_SPLITS:
         try:
-            found = open_dataset(folder, split, request.class_map)
+            found = open_dataset(folder, split, request.class_map, request.val_share)
         except MissingSplitError:
             continue
         if len(found):

@@ -31,6 +31,7 @@ class SubjectRequest:
     seed: int = 0  # chooses images, and makes random weights
     class_order: str | None = None  # for a network that does not name its classes: natural, characters, or a file
     class_map: Path | None = None  # a file that says the class of each image, for a split without class folders
+    val_share: float | None = None  # of each class held out of a folder of classes without splits; None: a fifth
 
 
 @dataclass(frozen=True)

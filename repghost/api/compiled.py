@@ -23,7 +23,7 @@ from repghost.api.accepted.sources import open_source
 from repghost.api.benchmarks import bench as measuring
 from repghost.api.boards import deployment
 from repghost.api.bundles import Say, as_path, is_jetson, is_quantized_file
-from repghost.api.dataset import Dataset
+from repghost.api.dataset import Dataset, place_of
 from repghost.api.models import Model, load
 from repghost.api.networks.opened import NetworkLike, PreprocessLike, read_as_preprocess
 from repghost.api.quantization import quantize
@@ -127,6 +127,7 @@ def compile(
     pixels: Pixels | None = None,
     class_order: str | None = None,
     class_map: str | os.PathLike[str] | None = None,
+    val_share: float | None = None,
     threads: int = 1,
     max_drop: float | None = None,
     jobs: int | None = None,
@@ -163,6 +164,7 @@ def compile(
         pixels: the range of float images, see `repghost.evaluate`.
         class_order: of a network that does not name its classes.
         class_map: a file with the class of each picture, for a set without class folders.
+        val_share: of each class that is held out of a folder of classes without splits; None: a fifth.
         threads: of the measured inference.
         max_drop: percentage points of top-1 that int8 may lose; None: any.
         jobs: threads that compile side by side; None: one per core.
@@ -199,7 +201,8 @@ def compile(
         given = subject_of(network, data, test_images, seed, pixels, class_order, for_jetson)
         settings = network.config
     elif isinstance(data, Dataset):
-        data, class_map = data.path, data.class_map
+        place = place_of(data, class_map, val_share)
+        data, class_map, val_share = place.path, place.class_map, place.val_share
     ours = is_quantized_file(network) or isinstance(given, QuantizedSubject)
     request = Request(
         target=target,
@@ -215,6 +218,7 @@ def compile(
         seed=seed,
         class_order=class_order,
         class_map=as_path(class_map),
+        val_share=val_share,
         output=Path(output),
         name=name,
         config=config_of(settings),

@@ -143,10 +143,12 @@ class Dataset:
     Attributes:
         path: of the set.
         class_map: a file that says the class of each image, for a split without class folders.
+        val_share: of each class that is held out of a folder of classes without splits; None: a fifth.
     """
 
     path: Path
     class_map: Path | None = None
+    val_share: float | None = None
 
     @cached_property
     def train(self) -> Split:
@@ -184,7 +186,7 @@ class Dataset:
         Raises:
             UsageError: when the set has no such split.
         """
-        return Split(open_split(self.path, split, self.class_map), self.path.name, split)
+        return Split(open_split(self.path, split, self.class_map, self.val_share), self.path.name, split)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -214,39 +216,45 @@ class Dataset:
 SetLike: TypeAlias = str | os.PathLike[str] | Dataset
 
 
-def open_dataset(path: str | os.PathLike[str], class_map: str | os.PathLike[str] | None = None) -> Dataset:
+def open_dataset(
+    path: str | os.PathLike[str],
+    class_map: str | os.PathLike[str] | None = None,
+    val_share: float | None = None,
+) -> Dataset:
     """Return a set of labelled images with its splits as attributes: train, calibration, test.
 
     Args:
-        path: a folder `split/class/picture`, a folder with Fashion-MNIST's or CIFAR-10's files, a tar, or WebDataset
-            shards by a name with braces.
+        path: a folder `split/class/picture`, or `class/picture`, which is cut in two; a folder with Fashion-MNIST's or
+            CIFAR-10's files, a tar, or WebDataset shards by a name with braces.
         class_map: a file with a picture and its class a line, for a split of a folder without class folders.
+        val_share: of each class that is held out of a folder of classes without splits; None: a fifth.
 
     Raises:
         UsageError: when the path does not exist, is no set of images, or has none of the three splits.
     """
-    found = Dataset(Path(path), None if class_map is None else Path(class_map))
+    found = Dataset(Path(path), None if class_map is None else Path(class_map), val_share)
     lacks = [reason for reason in map(found._lack, SPLITS) if reason is not None]
     if len(lacks) == len(SPLITS):
         raise UsageError(lacks[-1])
     return found
 
 
-def place_of(data: SetLike, class_map: str | os.PathLike[str] | None = None) -> tuple[Path, Path | None]:
-    """Return the path of a set and its file of classes, for functions that open several of its splits.
+def place_of(data: SetLike, class_map: str | os.PathLike[str] | None = None, val_share: float | None = None) -> Dataset:
+    """Return a set that is not read yet, for functions that open several of its splits.
 
     Args:
         data: the path, or what `open_dataset` returned.
         class_map: in place of the set's own.
+        val_share: as well.
 
     Raises:
         UsageError: for anything else, e.g. one split.
     """
     given = None if class_map is None else Path(class_map)
     if isinstance(data, Dataset):
-        return data.path, given or data.class_map
+        return Dataset(data.path, given or data.class_map, data.val_share if val_share is None else val_share)
     if isinstance(data, str | os.PathLike):
-        return Path(data), given
+        return Dataset(Path(data), given, val_share)
     raise UsageError(
         f"data is the path of a set of pictures, or what repghost.open_dataset returned, not {type(data).__name__}."
     )

@@ -109,12 +109,12 @@ def accuracy(
     chosen = choose_methods(tuple(methods))
     if again:
         choose_methods(tuple(again))
-    path, classes = place_of(data, class_map)
+    place = place_of(data, class_map)
     plan = Plan(
-        checkpoints=named, data=path, methods=chosen, again=tuple(again), measurements=Path(cells),
+        checkpoints=named, data=place.path, methods=chosen, again=tuple(again), measurements=Path(cells),
         pythons=tuple(python.absolute() for python in found) or (Path(sys.executable),), calibration_images=images,
         test_images=test_images, arm64=arm64, preprocess=as_path(preprocess), kept=kept, add=add,
-        class_order=class_order, class_map=classes, weights=weights,
+        class_order=class_order, class_map=place.class_map, weights=weights,
     )  # fmt: skip
     values = run_accuracy(plan, Path(docs), say)
     return AccuracyEvidence(values, Path(docs) / JSON_FILE, Path(docs) / PAGE_FILE)

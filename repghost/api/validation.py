@@ -15,7 +15,7 @@ from repghost.api.bundles import as_path
 from repghost.api.dataset import SetLike, place_of
 from repghost.api.shown.notes import warn_of
 from repghost.api.shown.progress import Progress, follow
-from repghost.data import ImageSet, open_dataset
+from repghost.data import ImageSet
 from repghost.data.subset import choose_balanced
 from repghost.distributed.ranks import TIMEOUT, Ranks, join
 from repghost.errors import UsageError
@@ -137,6 +137,7 @@ def validate(
     cache: str | os.PathLike[str] = CACHE,
     class_order: str | None = None,
     class_map: str | os.PathLike[str] | None = None,
+    val_share: float | None = None,
     device: str | None = None,
     dist_timeout: float = TIMEOUT,
     progress: Progress = None,
@@ -161,6 +162,7 @@ def validate(
         cache: where `compiled` keeps objects.
         class_order: of a network that does not name its classes: "natural", "characters", or a file of names.
         class_map: a file with the class of each picture, for a split without class folders.
+        val_share: of each class that is held out of a folder of classes without splits; None: a fifth.
         device: "cpu" or "cuda"; None: a GPU where there is one.
         dist_timeout: seconds to wait for other processes.
         progress: see `repghost.evaluate`.
@@ -178,10 +180,10 @@ def validate(
         split, images, seed, as_path(preprocess), multiplier, None if weights is None else str(weights), batch,
         compiled, Path(cache), class_order, progress,
     )  # fmt: skip
-    path, classes = place_of(data, class_map)
+    place = place_of(data, class_map, val_share)
     with join(device, dist_timeout) as ranks:
-        found = _measure(named, open_dataset(path, split, classes), wanted, ranks)
-    return Validated(str(path), split, found)
+        found = _measure(named, place.open(split).images, wanted, ranks)
+    return Validated(str(place.path), split, found)
 
 
 def validate_widths(
@@ -197,6 +199,7 @@ def validate_widths(
     cache: str | os.PathLike[str] = CACHE,
     class_order: str | None = None,
     class_map: str | os.PathLike[str] | None = None,
+    val_share: float | None = None,
     device: str | None = None,
     dist_timeout: float = TIMEOUT,
     progress: Progress = None,
@@ -215,6 +218,7 @@ def validate_widths(
         cache: of objects.
         class_order: of networks that do not name their classes.
         class_map: of pictures without class folders.
+        val_share: of a folder of classes.
         device: "cpu" or "cuda".
         dist_timeout: seconds to wait for other processes.
         progress: see `repghost.evaluate`.
@@ -225,16 +229,16 @@ def validate_widths(
     wanted = _Wanted(
         split, images, seed, as_path(preprocess), None, None, batch, compiled, Path(cache), class_order, progress
     )
-    path, classes = place_of(data, class_map)
+    place = place_of(data, class_map, val_share)
     with join(device, dist_timeout) as ranks:
-        dataset = open_dataset(path, split, classes)
+        dataset = place.open(split).images
 
         def of_width(files: WidthFiles) -> Validation:
             paths = [path for path in (files.checkpoint, files.quantized) if path is not None]
             return _measure(paths, dataset, wanted, ranks)
 
         rows = rows_of_widths(Path(all_widths), of_width)
-    return ValidatedWidths(str(path), tuple(rows))
+    return ValidatedWidths(str(place.path), tuple(rows))
 
 
 def _measure(

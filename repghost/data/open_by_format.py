@@ -9,6 +9,7 @@ from repghost.data.base import ImageSet, MissingSplitError
 from repghost.data.formats.cifar10 import is_cifar10, open_cifar10
 from repghost.data.formats.fashion_mnist import open_fashion_mnist, splits_in
 from repghost.data.formats.imagefolder import open_imagefolder
+from repghost.data.formats.one_folder import check_share
 from repghost.data.formats.shards import is_shards, open_shards
 from repghost.data.formats.tar import TAR_SUFFIXES, open_tar
 from repghost.data.names.class_names import not_utf8
@@ -31,7 +32,9 @@ def open_calibration_split(path: Path | str, class_map: Path | None = None) -> t
     return open_dataset(path, CALIBRATION_SPLITS[-1], class_map), CALIBRATION_SPLITS[-1]
 
 
-def open_dataset(path: Path | str, split: str, class_map: Path | None = None) -> ImageSet:
+def open_dataset(
+    path: Path | str, split: str, class_map: Path | None = None, val_share: float | None = None
+) -> ImageSet:
     """Open one split of a set of labelled images.
 
     Args:
@@ -39,6 +42,7 @@ def open_dataset(path: Path | str, split: str, class_map: Path | None = None) ->
             downloads it, a tar of images in `split/class/` folders, or WebDataset shards by a name with braces.
         split: e.g. "train" or "test"; 'val' and 'valid' are tried where a set has no 'test'.
         class_map: a file that says the class of each image, for a split of a folder without class folders.
+        val_share: of each class that is held out of a folder of classes without splits; None: a fifth.
 
     Returns:
         a sequence of (image in RGB, label) with `.classes`, `.labels` and `.name(index)`.
@@ -53,6 +57,12 @@ def open_dataset(path: Path | str, split: str, class_map: Path | None = None) ->
         )
     if class_map is not None and not path.is_dir():
         raise UsageError(f"{option('class_map')} has no effect on {path}; it is for folders. Leave it out.")
+    if val_share is not None:
+        check_share(val_share)
+        if is_shards(path) or path.is_file() or (path.is_dir() and (splits_in(path) or is_cifar10(path))):
+            raise UsageError(
+                f"{option('val_share')} has no effect on {path}; it is for a folder of classes. Leave it out."
+            )
     if is_shards(path):
         return open_shards(path, split)
     if path.is_file():
@@ -72,4 +82,4 @@ def open_dataset(path: Path | str, split: str, class_map: Path | None = None) ->
         return open_fashion_mnist(path, split)
     if is_cifar10(path):
         return open_cifar10(path, split)
-    return open_imagefolder(path, split, class_map)
+    return open_imagefolder(path, split, class_map, val_share)

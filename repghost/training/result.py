@@ -27,7 +27,11 @@ from repghost.training.train import TrainResult
 
 
 def open_tested(
-    data: Path, classes: tuple[str, ...], judge: ImageSet | None = None, class_map: Path | None = None
+    data: Path,
+    classes: tuple[str, ...],
+    judge: ImageSet | None = None,
+    class_map: Path | None = None,
+    val_share: float | None = None,
 ) -> tuple[ImageSet | None, str]:
     """Return the test split of a set with the classes of a network, or None and the reason.
 
@@ -36,12 +40,13 @@ def open_tested(
         classes: of the network, in the order of its logits.
         judge: what the epochs are evaluated on; a split that has images of it tests nothing.
         class_map: the class of each image, for a split without class folders.
+        val_share: of each class that is held out of a folder of classes without splits.
 
     Raises:
         UsageError: when the split has other classes.
     """
     try:
-        found = open_dataset(data, "test", class_map)
+        found = open_dataset(data, "test", class_map, val_share)
     except MissingSplitError:
         return None, "the set has no test split"
     except UnlabelledSplitError as error:

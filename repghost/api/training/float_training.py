@@ -11,14 +11,13 @@ from typing import Unpack
 from calib.qat.candidates import Candidate
 from calib.qat.loop import QatStep
 from repghost.api.bundles import Say, as_path, silent
-from repghost.api.dataset import SetLike, Split, place_of
+from repghost.api.dataset import SetLike, place_of
 from repghost.api.shown.notes import Told
 from repghost.api.shown.progress import Progress
 from repghost.api.training.quantized_too import QatFollowed, quantized_part, train_quantized_too
 from repghost.api.training.recipes import RecipeValues, recipe_with
 from repghost.api.training.run import Followed, Wanted, run
 from repghost.api.training.trained import Trained
-from repghost.data import open_dataset
 from repghost.distributed.ranks import TIMEOUT, join
 from repghost.errors import UsageError, option
 from repghost.training.follow.hooks import StepRecord
@@ -56,6 +55,7 @@ def train(
     qat_images: int | None = None,
     class_order: str | None = None,
     class_map: str | os.PathLike[str] | None = None,
+    val_share: float | None = None,
     on_begin: Callable[[int, int], None] | None = None,
     on_step: Callable[[StepRecord], None] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
@@ -101,6 +101,7 @@ def train(
         qat_images: images of such a pass; None: 12500.
         class_order: of the network's classes: "natural", "characters" (None), or a file of names.
         class_map: a file with the class of each picture, for a split without class folders.
+        val_share: of each class that is held out of a folder of classes without splits; None: a fifth.
         on_begin: is told the number of epochs and the images of one.
         on_step: is told each step.
         on_epoch: is told each epoch, once its state is written.
@@ -120,11 +121,11 @@ def train(
     place, how = _place(Path(output), resume)
     chosen = recipe_with(recipe, values)
     part = quantized_part(qat, qat_epochs, qat_images, chosen.seed, place, how)
-    path, classes = place_of(data, class_map)
+    opened = place_of(data, class_map, val_share)
     wanted = Wanted(
-        path, place, how, train_split, val_split, as_path(val_data), _text(pretrained), _text(teacher_weights),
+        opened.path, place, how, train_split, val_split, as_path(val_data), _text(pretrained), _text(teacher_weights),
         num_classes, workers, pin_mem, validation_batch_size_multiplier, broken_limit, recovery_interval, log_interval,
-        tensorboard, class_order, classes, frozenset(values),
+        tensorboard, class_order, opened.class_map, opened.val_share, frozenset(values),
     )  # fmt: skip
     with join(device, TIMEOUT if dist_timeout is None else dist_timeout) as ranks:
         if dist_timeout is not None and ranks.count == 1:
@@ -137,7 +138,7 @@ def train(
             on_trained(found)
         if part is None:
             return found
-        split = Split(open_dataset(wanted.data, train_split, wanted.class_map), wanted.data.name, train_split)
+        split = opened.open(train_split)
         followed = QatFollowed(on_qat_step, on_candidate, on_refused, tell, shown)
         return replace(found, quantized=train_quantized_too(part, found, split, ranks, followed))
 

@@ -59,6 +59,7 @@ class Wanted:
     tensorboard: bool | None
     class_order: str | None
     class_map: Path | None
+    val_share: float | None
     chosen: frozenset[str]  # values of the recipe that the caller gave
 
     def options(self, recipe: Recipe, ranks: Ranks) -> Options:
@@ -91,7 +92,7 @@ class Followed:
 def run(recipe: Recipe, wanted: Wanted, ranks: Ranks, tell: Told, followed: Followed) -> Trained:
     """Open the images, train, evaluate on the test split, and write the checkpoint."""
     _refuse_unused(recipe, wanted, ranks)
-    dataset = open_dataset(wanted.data, wanted.train_split, wanted.class_map)
+    dataset = open_dataset(wanted.data, wanted.train_split, wanted.class_map, wanted.val_share)
     dataset = match_classes(dataset, len(dataset.classes), None, wanted.class_order or CHARACTERS)
     recipe = _suited(recipe, len(dataset), wanted, ranks, tell)
     names = class_names(dataset, wanted.num_classes)
@@ -102,8 +103,8 @@ def run(recipe: Recipe, wanted: Wanted, ranks: Ranks, tell: Told, followed: Foll
     validation = None
     if not recipe.held_out:
         split = wanted.val_split or "val"
-        validation = open_validation(wanted.data, wanted.val_data, split, dataset, wanted.class_map)
-    test, untested = open_tested(wanted.data, names, validation, wanted.class_map)
+        validation = open_validation(wanted.data, wanted.val_data, split, dataset, wanted.class_map, wanted.val_share)
+    test, untested = open_tested(wanted.data, names, validation, wanted.class_map, wanted.val_share)
     for known in (dataset, validation, test):
         tell(*(() if known is None else notes_on(known)))
     tell(*(weights.notes if weights else ()), _rate(recipe, ranks))

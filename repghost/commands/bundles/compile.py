@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from repghost.commands.options.compile_options import refuse_without_effect
-from repghost.commands.options.data_options import class_map_option, class_order_option
+from repghost.commands.options.data_options import class_map_option, class_order_option, val_share_option
 from repghost.commands.options.size_option import SizeType
 from repghost.terminal import say
 
@@ -34,6 +34,7 @@ from repghost.terminal import say
 @click.option("--test-images", type=click.IntRange(1), help="Judge by so many pictures only.  [default: all]")
 @class_order_option
 @class_map_option
+@val_share_option
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Of the measured inference.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures.")
 @click.option("--max-drop", type=float, help="Fail with code 3 when int8 loses more points of top-1.")

@@ -10,7 +10,7 @@ OF_JETSON = ("jetpack", "squeeze_excite", "depthwise", "via")
 # Which options mean nothing for weights that are not a trained checkpoint, and why.
 OF_CHECKPOINTS = {
     "random": (
-        ("data", "preprocess", "images", "test_images", "class_order", "class_map"),
+        ("data", "preprocess", "images", "test_images", "class_order", "class_map", "val_share"),
         "random weights are calibrated on noise, and their accuracy is not measured",
     ),
     "quantized": (("config", "images"), "a QDQ file is quantized already"),
@@ -34,7 +34,7 @@ def refuse_without_effect(given: Collection[str], for_jetson: bool, weights: str
     if weights in OF_CHECKPOINTS:
         _refuse(given, *OF_CHECKPOINTS[weights])
     if weights == "quantized" and not data:
-        _refuse(given, ("test_images", "class_order", "class_map"), "nothing is judged without --data")
+        _refuse(given, ("test_images", "class_order", "class_map", "val_share"), "nothing is judged without --data")
 
 
 def _refuse(given: Collection[str], names: Collection[str], reason: str) -> None:

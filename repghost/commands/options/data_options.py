@@ -16,4 +16,9 @@ class_map_option = click.option(
     type=click.Path(path_type=Path),
     help="The class of each picture, where a split has no class folders: lines of a file name and a class.",
 )
-class_options = (class_order_option, class_map_option)
+val_share_option = click.option(
+    "--val-share",
+    type=float,
+    help="Of each class, held out of a folder of classes that has no splits.  [default: 0.2]",
+)
+class_options = (class_order_option, class_map_option, val_share_option)

@@ -36,6 +36,7 @@ class CalibrationRequest:
     policy: str | None
     class_order: str | None
     class_map: Path | None
+    val_share: float | None
     images: int | None = None  # None: `DEFAULT_IMAGES`, or all there are
 
     def images_of_set(self) -> Split:
@@ -46,7 +47,7 @@ class CalibrationRequest:
         """
         from repghost.api.dataset import Dataset
 
-        dataset = Dataset(self.data, self.class_map)
+        dataset = Dataset(self.data, self.class_map, self.val_share)
         return dataset.open(self.split) if self.split else dataset.calibration
 
     def options(self) -> dict[str, Any]:

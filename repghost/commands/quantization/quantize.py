@@ -109,6 +109,7 @@ def _next_commands(request: CalibrationRequest, output: Path, policy: str) -> li
         "--config": config_beside(output),
         "--class-order": request.class_order,
         "--class-map": request.class_map,
+        "--val-share": request.val_share,
     }
     for option, value in same.items():
         build += [] if value is None else [option, str(value)]

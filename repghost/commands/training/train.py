@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repghost.commands.options.data_options import class_map_option, class_order_option
+from repghost.commands.options.data_options import class_map_option, class_order_option, val_share_option
 from repghost.commands.options.process_options import processes_option, quiet_but_first, start_processes
 from repghost.commands.options.train_flags import recipe_options
 from repghost.commands.progress.notes import say_notes
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(1), help="Threads of PyTorch; its own choice by default.")
 @class_order_option
 @class_map_option
+@val_share_option
 @recipe_options
 def command(
     data: Path, output: Path, experiment: str | None, mixed: bool, threads: int | None, count: int | None, **given: Any

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repghost.commands.options.data_options import class_map_option, class_order_option
+from repghost.commands.options.data_options import class_map_option, class_order_option, val_share_option
 from repghost.commands.options.gather import gather
 from repghost.commands.options.process_options import ProcessOptions, dist_timeout_option, quiet_but_first
 from repghost.commands.progress.notes import say_notes
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
               help="A folder of checkpoints instead: a row for each width, beside the published figures.")  # fmt: skip
 @class_order_option
 @class_map_option
+@val_share_option
 @click.option("--per-class", is_flag=True, help="Show each class.")
 @gather("processes", ProcessOptions, (
     click.option("--device", help="cpu or cuda, for PyTorch; a GPU by default where there is one."), dist_timeout_option

@@ -11,11 +11,12 @@ from PIL import Image
 
 from repghost.data.base import MissingSplitError, UnlabelledSplitError
 from repghost.data.formats.find_images import count_beside, find_images, is_image
+from repghost.data.formats.one_folder import VAL_SHARE, held_out, is_split_folder, part_of, speaks_of_splits
 from repghost.data.formats.unread import Unread, is_hidden
 from repghost.data.images.decode import EXTENSIONS, read_image
 from repghost.data.names.class_map import ANNOTATIONS, IMAGES, ClassMap, order_of, read_class_map
 from repghost.data.names.class_names import composed, sorted_classes
-from repghost.data.names.split_names import find_names
+from repghost.data.names.split_names import TEST, TRAIN, WORDS, find_names
 from repghost.errors import UsageError, option
 from repghost.terminal import escape
 
@@ -57,17 +58,28 @@ class FolderSet:
         return escape(self.paths[index])
 
 
-def open_imagefolder(folder: Path, split: str, class_map: Path | None = None) -> FolderSet:
+def open_imagefolder(
+    folder: Path, split: str, class_map: Path | None = None, val_share: float | None = None
+) -> FolderSet:
     """List the images of one split, in an order that depends on names alone.
 
     Args:
-        folder: that holds the splits.
+        folder: that holds the splits, or the classes of a set without splits, which is cut in two.
         split: its name, in any case; 'val' and 'test' stand in for each other.
         class_map: a file that says the class of each image, for a split without class folders.
+        val_share: of each class that is held out of a set without splits; None: `VAL_SHARE`.
 
     Raises:
         UsageError: when the split, its classes or its images are missing, or a class has a name that cannot be.
     """
+    part = part_of(split)
+    if part is not None and class_map is None and _has_no_splits(folder):
+        return _part_of_folder(folder, part, VAL_SHARE if val_share is None else val_share)
+    if val_share is not None and any(name.lower() in WORDS for name in _folders(folder)):
+        splits = ", ".join(escape(name) for name in _folders(folder)[:SHOWN])
+        raise UsageError(
+            f"{option('val_share')} has no effect on {folder}, which has its splits already ({splits}); leave it out."
+        )
     for name in _split_folders(folder, split):
         root = folder / name
         notes = () if name == split else (f"{folder}: {name!r} is read as the split {split!r}",)
@@ -85,6 +97,37 @@ def open_imagefolder(folder: Path, split: str, class_map: Path | None = None) ->
             continue
         return replace(found, trained_on=_trained_on(folder), split=name)
     raise _without_labels(folder / _split_folders(folder, split)[0], folder)
+
+
+def _has_no_splits(folder: Path) -> bool:
+    """Return whether a folder holds class folders, and nothing says that it has splits or is one."""
+    names = _folders(folder)
+    return not speaks_of_splits(names) and not is_split_folder(folder) and bool(_with_images(folder, names))
+
+
+def _with_images(folder: Path, names: list[str]) -> list[str]:
+    """Return which of the first few folders in one hold images."""
+    return [name for name in names[:SHOWN] if any(is_image(entry.name) for entry in (folder / name).iterdir())]
+
+
+def _part_of_folder(folder: Path, part: str, share: float) -> FolderSet:
+    """Return the images to train on, or those held out, of a folder of classes."""
+    found = _from_folders(folder, _folders(folder), ())
+    names = [path.relative_to(folder).as_posix() for path in found.paths]
+    held = held_out(folder, names, found.labels, found.classes, share)
+    places = np.flatnonzero(held == (part != TRAIN[0]))
+    note = (
+        f"{folder} has no splits: {held.sum()} of its {len(held)} pictures are held out to judge "
+        f"({option('val_share', share)} of each class, the same ones in every command), the others train and calibrate"
+    )
+    return replace(
+        found,
+        paths=tuple(found.paths[place] for place in places),
+        labels=found.labels[places],
+        notes=(note, *found.notes),
+        trained_on=found.classes,
+        split=part if part == TRAIN[0] else f"{share:.0%} held out of each class",
+    )
 
 
 def _from_folders(root: Path, names: list[str], notes: tuple[str, ...]) -> FolderSet:
@@ -145,18 +188,32 @@ def _split_folders(folder: Path, split: str) -> tuple[str, ...]:
     if found:
         return found
     names = ", ".join(escape(name) for name in present[:SHOWN]) or "none"
-    if any(is_image(entry.name) for name in present[:SHOWN] for entry in (folder / name).iterdir()):
+    if is_split_folder(folder) and _with_images(folder, present):
         raise MissingSplitError(
-            f"{folder}: no split {split!r}; the folders there hold pictures, so they are classes: {names}. Put them "
-            f"into a folder for the split, {folder / split}, or give the folder above if this is one."
+            f"{folder} is one split of a set, with the classes {names}; give the folder that holds the splits: "
+            f"{option('data', folder.absolute().parent)}."
         )
-    below = [name for name in present if find_names(split, (entry.name for entry in (folder / name).iterdir()))]
-    hint = f" Give {option('data', folder / below[0])}." if len(below) == 1 else ""
+    if any(is_image(entry.name) for entry in folder.iterdir() if entry.is_file()):
+        raise MissingSplitError(
+            f"{folder}: its pictures lie in no class folders, so nothing says their classes. Put those of each class "
+            f"into a folder of its own: {folder}/CLASS/picture.jpg."
+        )
+    hint = _hint(folder, split, present)
     raise MissingSplitError(
         f"{folder}: no split {split!r}; folders there: {names}.{hint} Known layouts: split/class/picture (ImageNet), "
-        "also in a tar, Fashion-MNIST's idx files, CIFAR-10 as torchvision downloads it, WebDataset shards by a name "
-        "with {}."
+        "also in a tar, class/picture, which is split by itself, Fashion-MNIST's idx files, CIFAR-10 as torchvision "
+        "downloads it, WebDataset shards by a name with {}."
     )
+
+
+def _hint(folder: Path, split: str, present: list[str]) -> str:
+    """Return which folder to give where the one that was given lacks a split, "" where none fits."""
+    if part_of(split) == TEST[0] and len(trained := find_names(TRAIN[0], present)) == 1:
+        return f" {option('data', folder / trained[0])} alone is split by itself."
+    below = [
+        name for name in present[:SHOWN] if find_names(split, _folders(folder / name)) or _has_no_splits(folder / name)
+    ]
+    return f" Give {option('data', folder / below[0])}." if len(below) == 1 else ""
 
 
 def _without_labels(root: Path, folder: Path) -> UsageError:

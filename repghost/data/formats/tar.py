@@ -112,7 +112,10 @@ def _without_class_folders(path: Path, split: str, noted: _Noted) -> UsageError:
             f"unpack it and give the folder, and {option('class_map')}."
         )
     folders = ", ".join(escape(name) for name in sorted(noted.folders)) or "none"
-    return MissingSplitError(f"{path}: no pictures in {split}/class/; folders there: {folders}.")
+    return MissingSplitError(
+        f"{path}: no pictures in {split}/class/; folders there: {folders}. Where these are classes, unpack it and give "
+        "the folder, which is split by itself."
+    )
 
 
 def _images(path: Path, noted: _Noted) -> Iterator[tuple[str, tuple[str, ...], bytes]]:

@@ -63,7 +63,12 @@ def class_names(dataset: ImageSet, num_classes: int | None = None) -> tuple[str,
 
 
 def open_validation(
-    data: Path, val_data: Path | None, split: str, training: ImageSet, class_map: Path | None = None
+    data: Path,
+    val_data: Path | None,
+    split: str,
+    training: ImageSet,
+    class_map: Path | None = None,
+    val_share: float | None = None,
 ) -> ImageSet:
     """Return the images each epoch is evaluated on, with the classes of the training images.
 
@@ -73,6 +78,7 @@ def open_validation(
         split: of either.
         training: the images trained on; validation shards without names of their own get theirs.
         class_map: the class of each image, for a split without class folders.
+        val_share: of each class that is held out of a folder of classes without splits.
 
     Raises:
         UsageError: when there are no such images, or one of them is also trained on.
@@ -80,7 +86,7 @@ def open_validation(
     if val_data is None and is_shards(data):
         raise UsageError(f"{data} is one split; give the shards that judge each epoch as {option('val_data')}.")
     if val_data is None or not is_shards(val_data):
-        found = open_dataset(data if val_data is None else val_data, split, class_map)
+        found = open_dataset(data if val_data is None else val_data, split, class_map, val_share)
     else:
         found = _validation_shards(data, val_data, training)
     if len(found) and len(training) and found.name(0) == training.name(0):  # a split is listed in one order

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,12 @@ def test_what_is_no_set_is_refused_when_it_is_opened(tmp_path: Path, name: str) 
 
 def test_functions_that_open_splits_take_a_set_or_its_path(tmp_path: Path) -> None:
     folder, lines = write_set(tmp_path / "set"), tmp_path / "classes.txt"
-    assert place_of(folder) == place_of(str(folder)) == place_of(repghost.open_dataset(folder)) == (folder, None)
-    assert place_of(repghost.open_dataset(folder, lines)) == (folder, lines)
+    pictures = write_set(tmp_path / "other") / "train"
+    shutil.rmtree(tmp_path / "other" / "test")
+    for given in (folder, str(folder), repghost.open_dataset(folder)):
+        assert vars(place_of(given)).items() >= {"path": folder, "class_map": None, "val_share": None}.items()
+    assert place_of(repghost.open_dataset(folder, lines)).class_map == lines
+    assert place_of(repghost.open_dataset(pictures, None, 0.3)).val_share == 0.3
+    assert place_of(repghost.open_dataset(pictures, None, 0.3), val_share=0.1).val_share == 0.1
     with pytest.raises(UsageError, match="open_dataset returned, not Split"):
         place_of(repghost.open_dataset(folder).train)  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ SPELLED = {
     "for": "runtime", "float": "as_float",
 }  # fmt: skip
 # What a value says in Python: the set and its splits, what is printed or written, and several networks at once.
-SETS = {"class-map", "split", "data"}
+SETS = {"class-map", "split", "data", "val-share"}
 OUTPUTS = {"json", "output"}
 ONLY_THERE = {
     "compile": {"model"},  # `network` takes it
