@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from repghost.api.networks.creation import create_model as create_model
     from repghost.api.networks.creation import list_models as list_models
     from repghost.api.networks.creation import load_model as load_model
+    from repghost.api.prediction import Predictions as Predictions
+    from repghost.api.prediction import predict as predict
     from repghost.api.quantization import quantize as quantize
     from repghost.api.quantized import QuantizedNetwork as QuantizedNetwork
     from repghost.api.reports import Report as Report
@@ -108,6 +110,7 @@ _LAZY = {
     "Lint": "repghost.api.linting",
     "Model": "repghost.api.models",
     "PackedImage": "compile.oci.layout",
+    "Predictions": "repghost.api.prediction",
     "Preprocess": "repghost.data.images.preprocess",
     "QatModule": "repghost.api.training.module",
     "QuantConfig": "calib.settings.config",
@@ -145,6 +148,7 @@ _LAZY = {
     "load_model": "repghost.api.networks.creation",
     "open_dataset": "repghost.api.dataset",
     "pack": "repghost.api.containers",
+    "predict": "repghost.api.prediction",
     "prepare_qat": "repghost.api.training.module",
     "quantize": "repghost.api.quantization",
     "read_checkpoint": "repghost.checkpoints.checkpoint",
@@ -183,6 +187,7 @@ __all__ = [
     "Lint",
     "Model",
     "PackedImage",
+    "Predictions",
     "Preprocess",
     "QatModule",
     "QuantConfig",
@@ -221,6 +226,7 @@ __all__ = [
     "load_model",
     "open_dataset",
     "pack",
+    "predict",
     "prepare_qat",
     "quantize",
     "read_checkpoint",

@@ -28,6 +28,7 @@ from repghost.version import __version__
 COMMANDS: dict[str, str] = {
     "train": "repghost.commands.training.train:command",
     "validate": "repghost.commands.training.validate:command",
+    "predict": "repghost.commands.network.predict:command",
     "fuse": "repghost.commands.network.fuse:command",
     "convert": "repghost.commands.network.fuse:command",
     "flops": "repghost.commands.network.flops:command",

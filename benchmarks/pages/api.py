@@ -57,6 +57,7 @@ GROUPS = (
     ("Training", ("train", "RecipeValues", "Trained")),
     ("Accuracy", ("evaluate", "compare", "Evaluation", "Comparison", "validate", "Validated", "validate_widths",
                   "ValidatedWidths")),
+    ("Predictions", ("predict", "Predictions")),
     ("Quantization", ("quantize", "QuantizedNetwork", "LayerSensitivities", "QuantConfig", "LayerSettings", "accuracy",
                       "AccuracyEvidence")),
     ("Training under quantization", ("prepare_qat", "QatModule", "convert", "train_quantized")),

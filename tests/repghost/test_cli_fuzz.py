@@ -24,6 +24,7 @@ ABSENT = "/nonexistent/file"
 NEEDED = {
     "train": ["--data", ABSENT],
     "validate": [ABSENT, "--data", ABSENT],
+    "predict": [ABSENT, ABSENT],
     "fuse": [],
     "convert": [],
     "flops": ["absent"],

@@ -1,0 +1,89 @@
+"""What a network says of pictures without labels, whatever form it has."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+import repghost
+from repghost.api.networks.opened import open_float
+from repghost.cli import cli
+from repghost.errors import NoteWarning, UsageError
+from repghost.exporters.onnx import graph_onnx, to_bytes
+from tests.support.small_classifier import CLASSES, PREPROCESS, image, small_classifier
+
+NET = small_classifier()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """One picture of each class, the last one in a folder below."""
+    folder = tmp_path / "pictures"
+    (folder / "below").mkdir(parents=True)
+    for place, name in zip(("a.png", "b.png", "below/c.png"), CLASSES, strict=True):
+        Image.fromarray(image(name, 7, 40)).save(folder / place)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_folders_and_files_are_predicted_in_their_order(pictures: Path) -> None:
+    found = repghost.predict(NET, [pictures / "b.png", pictures], top=2)
+    assert [one.top[0].label for one in found.images] == ["dark", "bright", "dark", "red"]
+    assert found.images[0].name.endswith("b.png") and [len(one.top) for one in found.images] == [2, 2, 2, 2]
+    prepared = PREPROCESS.normalize(PREPROCESS.apply(Image.open(pictures / "b.png"))[None])
+    logits = NET(torch.from_numpy(prepared))
+    probabilities = logits.softmax(1)[0].tolist()
+    assert found.images[0].top[0].probability == pytest.approx(max(probabilities), abs=1e-6)
+    assert found.images[0].top[1].probability == pytest.approx(sorted(probabilities)[1], abs=1e-6)
+    assert any("files that end in .txt: 1" in note for note in found.notes)
+    assert json.loads(json.dumps(found.to_dict()))["pictures"][0]["top"][0]["label"] == "dark"
+    assert "4 pictures, by Sequential (PyTorch on cpu)" in repr(found)
+
+
+def test_a_quantized_file_says_the_same_on_the_command_line(pictures: Path, tmp_path: Path) -> None:
+    images = np.stack([image(name, seed) for seed in range(4) for name in CLASSES])
+    file = repghost.quantize(NET, images).save(tmp_path / "net.qdq.onnx")
+    done = CliRunner().invoke(cli, ["predict", str(file), str(pictures), "--json"])
+    assert done.exit_code == 0, done.output
+    shown = json.loads(done.stdout)
+    assert [one["top"][0]["label"] for one in shown["pictures"]] == list(CLASSES)
+    assert shown["by"] == "numpy reference"
+    plain = CliRunner().invoke(cli, ["predict", str(file), str(pictures / "a.png"), "-k", "1"])
+    assert plain.exit_code == 0 and "bright" in plain.stdout and "red" not in plain.stdout
+
+
+def test_names_of_classes_may_be_given(pictures: Path, tmp_path: Path) -> None:
+    file, names = tmp_path / "net.onnx", tmp_path / "names.txt"
+    file.write_bytes(to_bytes(graph_onnx(open_float(NET).graph, 16, "net")))
+    settings = tmp_path / "preprocess.json"
+    settings.write_text(json.dumps(PREPROCESS.to_dict()))
+    names.write_text("hell\ndunkel\nrot\n")
+    words = ["predict", str(file), str(pictures / "a.png"), "--preprocess", str(settings)]
+    assert " hell " in CliRunner().invoke(cli, [*words, "--labels", str(names)]).stdout
+    names.write_text("hell\n")
+    short = CliRunner().invoke(cli, [*words, "--labels", str(names)])
+    assert short.exit_code == 2 and "3 names" in short.stderr
+
+
+def test_a_broken_picture_is_left_out_and_named(pictures: Path) -> None:
+    (pictures / "d.png").write_bytes(b"\x89PNG")
+    with pytest.warns(NoteWarning, match="1 broken picture"):
+        found = repghost.predict(NET, pictures)
+    assert len(found.images) == 3 and len(found.broken) == 1 and "d.png" in found.broken[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [("absent", "no such file or folder"), ("empty", "no pictures; files that end in"), ("text.txt", "no usable pic")],
+)  # fmt: skip
+def test_what_is_no_picture_is_said(tmp_path: Path, given: str, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text("text")
+    with pytest.raises(UsageError, match=message):
+        repghost.predict(NET, tmp_path / given)
