@@ -176,7 +176,7 @@ compile-time: $(STAMP)
 
 # TRAIN_DATA: the set of pictures to train on; the carried ones by default.
 train-bars: $(STAMP)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.training --data "$(or $(TRAIN_DATA),assets/fashion-mnist)" \
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.training --data "$(or $(TRAIN_DATA),repghost/bundled/fashion-mnist)" \
 	--output docs
 
 # WIDTHS, DATA; RECIPE, EPOCHS, QAT (fused, reparam or both): what is finished is not repeated.

@@ -1,4 +1,4 @@
-"""Remake assets/fashion-mnist from the complete set: `python assets/make_fashion_mnist.py DIR`.
+"""Remake repghost/bundled/fashion-mnist from the complete set: `python assets/make_fashion_mnist.py DIR`.
 
 DIR holds Fashion-MNIST's four idx files, e.g. /usr/share/datasets/fashion-mnist (Debian's `dataset-fashion-mnist`). The
 test set is copied byte for byte. The calibration set is CALIBRATION_PICTURES pictures of the training set, equally many
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from repghost import bundled
 from repghost.data.formats.fashion_mnist import open_fashion_mnist, write_idx
 from repghost.data.subset import choose_balanced
 from repghost.files import write_bytes_atomically
@@ -47,4 +48,4 @@ def remake(source: Path, target: Path) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    remake(Path(sys.argv[1]), Path(__file__).parent / "fashion-mnist")
+    remake(Path(sys.argv[1]), bundled.DATA)

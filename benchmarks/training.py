@@ -227,7 +227,7 @@ def _open(data: Path) -> ImageSet:
 @click.command("training")
 @click.option("--data", type=click.Path(path_type=Path), help="A set of pictures with a split train; measures on it.")
 @click.option("--demo", type=click.Path(path_type=Path), help="A finished run of --recipe demo; compares its accuracy.")
-@click.option("--carried", default="assets/fashion-mnist/repghostnet_0_5x.safetensors", show_default=True,
+@click.option("--carried", default="bundled", show_default=True,
               type=click.Path(path_type=Path), help="What --demo is compared with.")  # fmt: skip
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder of the two files.")
 @click.option("--epoch-images", type=click.IntRange(1000), help="Of the epoch.  [default: the whole split]")

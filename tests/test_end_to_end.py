@@ -30,6 +30,7 @@ from compile.subject.request import Request, SubjectRequest
 from compile.subject.subject import FloatSubject
 from compile.targets.precisions import FP16, FP32, INT8, PRECISIONS
 from compile.targets.table import ARM64, host_target
+from repghost import bundled
 from repghost.data import open_dataset
 from repghost.errors import IntegrityError, ToolMissingError
 from repghost.graph.trace import graph_of
@@ -184,7 +185,7 @@ def test_the_carried_network_loses_little(report: dict[str, Any]) -> None:
 
 def test_the_host_bundle_classifies_from_python(report: dict[str, Any]) -> None:
     model = load(folder(report, own_target()))
-    dataset = open_dataset(ROOT / "assets/fashion-mnist", "test")
+    dataset = open_dataset(bundled.DATA, "test")
     images = [dataset[index] for index in range(0, 10000, 250)]
     predictions = [model(image).index for image, _ in images]
     assert np.mean(np.asarray(predictions) == [label for _, label in images]) > 0.75
@@ -207,7 +208,7 @@ def test_the_python_of_the_readme_runs(report: dict[str, Any], tmp_path: Path, m
     here.mkdir(parents=True)
     (here / "model.qdq.onnx").symlink_to(made / "model.qdq.onnx")
     (here / "host").symlink_to(made / own_target())
-    open_dataset(ROOT / "assets/fashion-mnist", "test")[0][0].save(tmp_path / "shirt.png")
+    open_dataset(bundled.DATA, "test")[0][0].save(tmp_path / "shirt.png")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for page in (ROOT / "README.md", ROOT / "docs/reference.md"):

@@ -17,14 +17,14 @@ from click.testing import CliRunner, Result
 from compile.codegen.kernel_compiler import KernelCompiler
 from compile.storage.kernel_store import KernelStore
 from compile.storage.stage_cache import StageCache
-from repghost import address_space
+from repghost import address_space, bundled
 from repghost.cli import LazyGroup, cli
 from repghost.errors import is_out_of_memory
 from repghost.files import write_bytes_atomically
 from tests.compile.codegen.test_kernel_compiler import source
 from tests.support import ROOT
 
-CARRIED = ROOT / "assets/fashion-mnist"
+CARRIED = bundled.DATA
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 

@@ -12,8 +12,8 @@ from compile.doctor.findings import Finding
 from compile.link.zig import zig_version
 from compile.machine.emulator import TOOLS, find_emulator, install_hint
 from compile.storage.stage_cache import versions
-from compile.subject.subject import CARRIED_DATA, CARRIED_WEIGHTS
 from compile.targets.table import COUNTED, host_target
+from repghost import bundled
 from repghost.errors import RepGhostError
 
 OLDEST_PYTHON = (3, 11)
@@ -28,7 +28,7 @@ def diagnose() -> list[Finding]:
         _linker,
         _host,
         _emulator,
-        _carried,
+        _bundled,
         diagnose_here,
     ]
     return [finding for check in checks for finding in check()]
@@ -80,7 +80,7 @@ def _emulator() -> Iterator[Finding]:
     )
 
 
-def _carried() -> Iterator[Finding]:
-    for name, path in (("pictures", CARRIED_DATA), ("weights", CARRIED_WEIGHTS)):
+def _bundled() -> Iterator[Finding]:
+    for name, path in (("pictures", bundled.DATA), ("weights", bundled.WEIGHTS)):
         there = path.exists()
-        yield Finding(name, "ok" if there else "absent", str(path), "" if there else "they come with a clone")
+        yield Finding(name, "ok" if there else "absent", str(path), "" if there else "install the package again")

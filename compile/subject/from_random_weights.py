@@ -6,7 +6,8 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from compile.subject.noise import RANDOM_CLASSES, RANDOM_IMAGES, noise_images, statistics_size, unlabelled_noise
-from compile.subject.subject import CARRIED_WIDTH, RANDOM, RepGhostSubject
+from compile.subject.subject import RANDOM, RepGhostSubject
+from repghost import bundled
 from repghost.data.images.preprocess import Preprocess
 from repghost.evaluation.classes import numbered_labels
 from repghost.network.spec import parse_width
@@ -25,7 +26,7 @@ def random_subject(width: str | None, size: Size, seed: int) -> RepGhostSubject:
 
     from repghost.network.model import RepGhostNet
 
-    multiplier = parse_width(width or str(CARRIED_WIDTH), custom=True)
+    multiplier = parse_width(width or str(bundled.WIDTH), custom=True)
     torch.manual_seed(seed)
     model = RepGhostNet(width=multiplier, num_classes=RANDOM_CLASSES)
     preprocess = Preprocess(size=size, resize=size)

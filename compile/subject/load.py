@@ -15,10 +15,7 @@ from compile.subject.from_random_weights import random_subject
 from compile.subject.images import choose_calibration, open_test, select_test_images
 from compile.subject.request import SubjectRequest
 from compile.subject.subject import (
-    CARRIED_DATA,
     CARRIED_KIND,
-    CARRIED_WEIGHTS,
-    CARRIED_WIDTH,
     RANDOM,
     RANDOM_SIZE,
     FloatSubject,
@@ -26,6 +23,7 @@ from compile.subject.subject import (
     RepGhostSubject,
     Subject,
 )
+from repghost import bundled
 from repghost.data import notes_on
 from repghost.data.base import notes_on_calibration
 from repghost.errors import UsageError, option
@@ -63,7 +61,7 @@ def _network_and_weights(request: SubjectRequest) -> tuple[str | None, str | Non
     if request.model is None:
         if request.weights and request.weights.startswith(LIBRARIES):
             return request.weights, PRETRAINED
-        return None, request.weights
+        return None, None if request.weights == bundled.NAME else request.weights
     name = request.model if request.model.startswith(LIBRARIES) else f"timm:{request.model}"
     if request.weights is None:
         raise UsageError(
@@ -81,7 +79,7 @@ def _float_network(
 
     if weights is None:
         network = open_network(replace(NetworkSource(str(_carried(request))), **_asked(request)))
-        return network, {"kind": CARRIED_KIND, "source": CARRIED_WEIGHTS.name, "sha256": network.digest}
+        return network, {"kind": CARRIED_KIND, "source": bundled.WEIGHTS.name, "sha256": network.digest}
     if request.data is None:
         raise UsageError(
             f"{request.weights} needs {option('data', 'DIR')}, pictures of the classes it was trained for: they "
@@ -100,26 +98,24 @@ def _asked(request: SubjectRequest) -> dict[str, Any]:
 
 
 def _carried(request: SubjectRequest) -> Path:
-    """Return the weights that the repository carries.
+    """Return the bundled weights.
 
     Raises:
-        UsageError: when another width was asked for, or they are missing.
+        UsageError: when another width was asked for, or they were not installed.
     """
     multiplier = parse_width(request.width, custom=True) if request.width else None
-    if multiplier not in (None, CARRIED_WIDTH):
+    if multiplier not in (None, bundled.WIDTH):
         raise UsageError(
-            f"the repository carries weights of width {CARRIED_WIDTH:g} only, not {multiplier:g}. Give "
+            f"the bundled weights are of width {bundled.WIDTH:g} only, not {multiplier:g}. Give "
             f"{option('weights', 'FILE')} and {option('data', 'DIR')}, or {option('weights', 'timm')}, or "
             f"{option('weights', 'random')} to measure speed and size alone."
         )
-    if not CARRIED_WEIGHTS.is_file():
-        raise UsageError(f"{CARRIED_WEIGHTS} is missing; the carried weights come with a clone of the repository.")
-    return CARRIED_WEIGHTS
+    return bundled.resolve(bundled.NAME, bundled.WEIGHTS)
 
 
 def _with_images(request: SubjectRequest, network: FloatNetwork, origin: Mapping[str, Any]) -> FloatSubject:
     """Return a network with the images that calibrate and evaluate it."""
-    folder, preprocess = request.data or CARRIED_DATA, network.preprocess
+    folder, preprocess = request.data or bundled.DATA, network.preprocess
     test_set = open_test(folder, request)
     chosen = choose_calibration(folder, test_set, request)
     try:

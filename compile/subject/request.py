@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class SubjectRequest:
     """Which network and images the user asked for."""
 
-    weights: str | None = None  # a checkpoint, a QDQ file, "timm", "random"; None: the carried ones
+    weights: str | None = None  # a checkpoint, a QDQ file, "timm", "random"; None: the bundled ones
     model: str | None = None  # another network than RepGhostNet, as timm calls it; with weights "random" only
-    data: Path | None = None  # a set of images; None: the carried one
+    data: Path | None = None  # a set of images; None: the bundled one
     width: str | None = None  # refused when the weights have another; needed for "timm"
     size: Size | None = None  # pixels of the input, instead of the checkpoint's
     preprocess: Path | Preprocess | None = None  # JSON that says how images are prepared, instead of the weights

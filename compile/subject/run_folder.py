@@ -10,6 +10,7 @@ from typing import Any
 from compile.storage.strict_json import parse_strict
 from compile.subject.request import Request
 from compile.subject.subject import CARRIED_KIND, RANDOM, TIMM, FloatSubject, Subject
+from repghost import bundled
 from repghost.errors import IntegrityError, UsageError, option
 from repghost.files import sweep
 from repghost.locks import locked
@@ -29,7 +30,7 @@ def folder_of(request: Request, subject: Subject) -> Path:
 
 def made_of(request: Request, subject: Subject) -> dict[str, str | None]:
     """Return where the weights and the images of a run lay, for its report; None for images that nobody gave."""
-    weights, data = request.weights, request.data
+    weights, data = (None if str(given) == bundled.NAME else given for given in (request.weights, request.data))
     if weights is None and subject.weights["kind"] != CARRIED_KIND:
         return {"weights": f"{subject.weights['source']}, opened by a program", "data": None}
     if weights == RANDOM:
@@ -37,7 +38,7 @@ def made_of(request: Request, subject: Subject) -> dict[str, str | None]:
     elif weights not in (None, TIMM):
         weights = str(Path(str(weights)).resolve())
     carried = CARRIED if isinstance(subject, FloatSubject) and not subject.is_random else None
-    return {"weights": weights or CARRIED, "data": str(data.resolve()) if data else carried}
+    return {"weights": weights or CARRIED, "data": str(Path(data).resolve()) if data else carried}
 
 
 @contextmanager

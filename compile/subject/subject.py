@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.storage.stage_cache import ROOT
 from repghost.data.images.preprocess import Preprocess
 from repghost.sizes import size_text
 
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from repghost.graph.operators import Graph
     from repghost.network.model import RepGhostNet
 
-CARRIED_DATA = ROOT / "assets/fashion-mnist"
-CARRIED_WEIGHTS = CARRIED_DATA / "repghostnet_0_5x.safetensors"
-CARRIED_WIDTH = 0.5
 RANDOM, TIMM = "random", "timm"  # what a user writes for weights that were never trained, and for those of timm
 CARRIED_KIND = "carried"  # what a report calls the weights that nobody gave
 RANDOM_SIZE = 224  # pixels

@@ -13,7 +13,8 @@ from compile.stages.pack import TOOLS
 from compile.storage.code_key import code_digest, files_digest
 from compile.storage.stage_cache import key_digest, versions
 from compile.subject.request import Request
-from compile.subject.subject import CARRIED_DATA, CARRIED_WEIGHTS, CARRIED_WIDTH, RANDOM, TIMM
+from compile.subject.subject import RANDOM, TIMM
+from repghost import bundled
 from repghost.errors import RepGhostError, UsageError, option
 from repghost.files import write_text_atomically
 from repghost.network.spec import WIDTHS, parse_width
@@ -27,7 +28,7 @@ def plan_runs(request: Request, widths: str) -> list[Request]:
 
     Args:
         request: what the runs have in common; its weights are "timm", "random", a checkpoint, a folder of checkpoints,
-            or None for the carried ones.
+            or None for the bundled ones.
         widths: "all", or widths separated by commas.
 
     Raises:
@@ -42,9 +43,9 @@ def plan_runs(request: Request, widths: str) -> list[Request]:
         if not files:
             raise UsageError(f"{weights} holds no checkpoint; allowed: {', '.join(CHECKPOINTS)}.")
         return [replace(request, weights=str(path)) for path in files]
-    if weights is None and CARRIED_WIDTH not in wanted:
+    if weights is None and bundled.WIDTH not in wanted:
         raise UsageError(
-            f"the carried weights are {CARRIED_WIDTH:g}x; for other widths give {option('weights')}, e.g. timm."
+            f"the bundled weights are {bundled.WIDTH:g}x; for other widths give {option('weights')}, e.g. timm."
         )
     return [request]
 
@@ -60,7 +61,7 @@ def run_all(requests: Iterable[Request], say: Callable[[str], None]) -> list[str
 
     failures = []
     for request in requests:
-        name = f"{request.weights or CARRIED_WEIGHTS.name}{f' {request.width}x' if request.width else ''}"
+        name = f"{request.weights or bundled.WEIGHTS.name}{f' {request.width}x' if request.width else ''}"
         stamp = request.output / ".cache" / f"run-{_key(request)}"
         if _finished(stamp):
             say(f"== {name}: as in an earlier run")
@@ -83,7 +84,7 @@ def _key(request: Request) -> str:
     values = {
         "request": {key: str(value) for key, value in asdict(request).items()},
         "files": [file_digest(path) for path in files],
-        "pictures": _listing(request.data or CARRIED_DATA),
+        "pictures": _listing(request.data or bundled.DATA),
         "code": code_digest("compile.pipeline"),
         "sources": files_digest(runner_sources()),
         "tools": versions(*TOOLS),

@@ -17,6 +17,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from repghost import bundled
 from repghost.checkpoints.identify import identify, validated
 from repghost.checkpoints.sharded import is_index, read_shards, shard_note
 from repghost.checkpoints.weight_files import HEADER_LIMIT, WeightFile, parse_weights, read_file_bytes
@@ -70,7 +71,7 @@ def read_checkpoint(
     """Return the checked content of a weight file; nothing the file contains is executed.
 
     Args:
-        path: the file.
+        path: the file; "bundled" for the one that comes with the package.
         width: refuse another width.
         form: refuse another form.
         branches: what a train form without `fusion_bn` tensors had beside its depthwise convolutions.
@@ -79,7 +80,7 @@ def read_checkpoint(
     Raises:
         UsageError: when the file is absent, damaged, hostile, of another network, or its values are not finite.
     """
-    path = Path(path)
+    path = bundled.resolve(path, bundled.WEIGHTS)
     if branches is not None and branches not in BRANCHES:
         raise unknown_value("branches", branches, BRANCHES)
     data = read_file_bytes(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from repghost import bundled
 from repghost.data.base import ImageSet, MissingSplitError
 from repghost.data.formats.cifar10 import is_cifar10, open_cifar10
 from repghost.data.formats.fashion_mnist import open_fashion_mnist, splits_in
@@ -39,7 +40,8 @@ def open_dataset(
 
     Args:
         path: an ImageFolder tree, a folder with Fashion-MNIST's idx files, a folder with CIFAR-10 as torchvision
-            downloads it, a tar of images in `split/class/` folders, or WebDataset shards by a name with braces.
+            downloads it, a tar of images in `split/class/` folders, WebDataset shards by a name with braces, or
+            "bundled" for the images that come with the package.
         split: e.g. "train" or "test"; 'val' and 'valid' are tried where a set has no 'test'.
         class_map: a file that says the class of each image, for a split of a folder without class folders.
         val_share: of each class that is held out of a folder of classes without splits; None: a fifth.
@@ -50,7 +52,7 @@ def open_dataset(
     Raises:
         UsageError: when the path does not exist, is none of these, or has no such split.
     """
-    path = Path(path)
+    path = bundled.resolve(path, bundled.DATA)
     if ascii_name := not_utf8(path.name):
         raise UsageError(
             f"the set of pictures {ascii_name} has a name that is not UTF-8, and files name it. Rename it."

@@ -10,6 +10,7 @@ from benchmarks import training
 from benchmarks.pages.training import render_training
 from benchmarks.shared import turns
 from benchmarks.training_demo import compare_runs
+from repghost import bundled
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.errors import UsageError
 from repghost.network.model import RepGhostNet
@@ -19,7 +20,7 @@ from repghost.training.options import Options
 from tests.support import ROOT
 from tests.support.training_recipe import RECIPE, made_set
 
-CARRIED = ROOT / "assets" / "fashion-mnist" / "repghostnet_0_5x.safetensors"
+CARRIED = bundled.WEIGHTS
 
 
 class Clock:

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from repghost import bundled
 from repghost.checkpoints.checkpoint import read_checkpoint
 from repghost.data.images.preprocess import Preprocess
 from repghost.data.open_by_format import open_dataset
 from tests.support import ROOT
 from tests.support.ways_to_quantize import EVERYTHING
 
-ASSETS = ROOT / "assets" / "fashion-mnist"
-CHECKPOINT = ASSETS / "repghostnet_0_5x.safetensors"
+ASSETS, CHECKPOINT = bundled.DATA, bundled.WEIGHTS
 SETTINGS = {
     "as the machine can, one thread": {"OMP_NUM_THREADS": "1"},
     "AVX2, two threads": {

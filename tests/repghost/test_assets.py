@@ -8,6 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from repghost import bundled
 from repghost.checkpoints.checkpoint import build_model, read_checkpoint
 from repghost.data import open_dataset, prepare
 from repghost.data.images.preprocess import Preprocess
@@ -18,8 +19,8 @@ from repghost.training.train import held_out_indices
 from tests.support import ROOT
 
 ASSETS = ROOT / "assets"
-FOLDER = ASSETS / "fashion-mnist"
-WEIGHTS = FOLDER / "repghostnet_0_5x.safetensors"
+FOLDER = bundled.DATA
+WEIGHTS = bundled.WEIGHTS
 COMPLETE = Path("/usr/share/datasets/fashion-mnist")
 needs_complete = pytest.mark.skipif(not COMPLETE.exists(), reason="Debian's dataset-fashion-mnist is not installed")
 
@@ -96,7 +97,7 @@ def test_the_weights_are_as_good_as_they_say() -> None:
 
 
 def test_what_is_carried_is_small_and_has_its_licence() -> None:
-    files = [path for path in ASSETS.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    files = [path for folder in (ASSETS, FOLDER) for path in folder.iterdir() if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 12 << 20
     assert "Zalando SE" in (FOLDER / "LICENSE").read_text("utf-8")
     readme = (ASSETS / "README.md").read_text("utf-8")

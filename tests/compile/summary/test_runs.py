@@ -59,7 +59,7 @@ def test_a_folder_without_checkpoints_is_refused(tmp_path: Path) -> None:
 
 def test_widths_that_are_not_carried_need_weights(tmp_path: Path) -> None:
     assert len(plan(None, "0.5,1.0", tmp_path)) == 1
-    with pytest.raises(UsageError, match="the carried weights"):
+    with pytest.raises(UsageError, match="the bundled weights"):
         plan(None, "1.0", tmp_path)
 
 
