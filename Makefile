@@ -42,7 +42,8 @@ JOBS ?= 2
 PROCESSES ?= 4
 
 BIN := $(VENV)/bin
-REPGHOST := $(BIN)/repghost
+# Messages then name the variables of make, not the options that they become.
+REPGHOST := REPGHOST_STARTED_BY=make $(BIN)/repghost
 STAMP := $(VENV)/.installed$(if $(TORCH),-$(TORCH))
 DEV_STAMP := $(VENV)/.installed-dev
 CONVERTERS := $(VENV)/torch-tensorrt

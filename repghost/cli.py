@@ -5,19 +5,18 @@ from __future__ import annotations
 import gc
 import importlib
 import importlib.util
-import shlex
 import warnings
 from typing import Any
 
 import click
 
 from repghost import address_space
+from repghost.commands.options.spelled import started_by_make, with_variables, words_of_this_start
 from repghost.errors import (
     NoteWarning,
     RepGhostError,
     UsageError,
     is_out_of_memory,
-    options_spelled,
     unknown_value,
 )
 from repghost.terminal import escape
@@ -60,20 +59,6 @@ COMMANDS: dict[str, str] = {
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 NO_TEMPORARY_FOLDER = "No usable temporary directory"  # as Python's tempfile says it
 OWN_PACKAGES = ("repghost", "calib", "compile")
-
-
-def as_option(name: str, value: object = None) -> str:
-    """Return an argument as the command line writes it: by the option of the command that runs, --name otherwise.
-
-    Args:
-        name: of the argument.
-        value: that it is given; True for a switch.
-    """
-    context = click.get_current_context(silent=True)
-    known = {parameter.name: parameter.opts for parameter in context.command.params} if context is not None else {}
-    usual = f"--{name.replace('_', '-')}"
-    spelled = next((word for word in known.get(name, ()) if word.startswith("--")), usual)
-    return spelled if value is None or value is True else f"{spelled} {shlex.quote(escape(value))}"
 
 
 class Failure(click.ClickException):
@@ -119,14 +104,17 @@ class LazyGroup(click.Group):
         """Run the command; turn every error with a known cause into a message and an exit code."""
         warnings.filterwarnings("ignore", category=NoteWarning)  # the commands say it in a line of their own
         try:
-            with options_spelled(as_option):
+            with words_of_this_start():
                 return super().invoke(ctx)
         except RepGhostError as error:
             raise Failure(str(error), error.exit_code) from error
         except click.MissingParameter:
             raise  # names nothing that was given, and lists what is allowed on lines of its own
         except click.UsageError as error:
-            raise click.UsageError(escape(error.format_message()), error.ctx) from error
+            message = escape(error.format_message())
+            if started_by_make():
+                raise Failure(with_variables(message), UsageError.exit_code) from error
+            raise click.UsageError(message, error.ctx) from error
         except KeyboardInterrupt as error:
             stopped = error.__cause__  # a training that can go on says how
             if isinstance(stopped, RepGhostError):

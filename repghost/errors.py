@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, requires
 
-from repghost.terminal import escape
+from repghost.terminal import escape, shell_command
 
 DISTRIBUTION = "repghost-deploy"
 LINE_LIMIT = 20_000  # characters of one line of a message
@@ -41,7 +41,14 @@ def as_argument(name: str, value: object = None) -> str:
     return f"{name}=" if value is None else f"{name}={shown}"
 
 
-_spelled: Callable[[str, object], str] = as_argument  # the command line alone sets another
+def as_command(name: str, values: dict[str, object]) -> str:
+    """Return how a command is started with options of these names."""
+    words = [word for key, value in values.items() for word in (f"--{key.replace('_', '-')}", value)]
+    return shell_command("repghost", name, *words)
+
+
+_spelled: Callable[[str, object], str] = as_argument  # the command line alone sets others
+_started: Callable[[str, dict[str, object]], str] = as_command
 
 
 def option(name: str, value: object = None) -> str:
@@ -54,15 +61,27 @@ def option(name: str, value: object = None) -> str:
     return _spelled(name, value)
 
 
+def command(name: str, **values: object) -> str:
+    """Return how a command is started: `repghost compile --target web`, or as make does where make was used.
+
+    Args:
+        name: of the command.
+        values: of its options; words in capitals stand for a value.
+    """
+    return _started(name, values)
+
+
 @contextmanager
-def options_spelled(spelled: Callable[[str, object], str]) -> Iterator[None]:
-    """Let messages call arguments as a function of name and value does, in every thread, until the block ends."""
-    global _spelled
-    before, _spelled = _spelled, spelled
+def options_spelled(
+    spelled: Callable[[str, object], str], started: Callable[[str, dict[str, object]], str] = as_command
+) -> Iterator[None]:
+    """Let messages call arguments and commands as two functions do, in every thread, until the block ends."""
+    global _spelled, _started
+    before, _spelled, _started = (_spelled, _started), spelled, started
     try:
         yield
     finally:
-        _spelled = before
+        _spelled, _started = before
 
 
 class RepGhostError(Exception):

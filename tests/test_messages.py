@@ -1,4 +1,4 @@
-"""What messages call an argument: `name=` where Python called, the option of that command on the command line."""
+"""What messages call an argument: `name=` in Python, its option on the command line, make's variable under make."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from collections.abc import Iterator
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import repghost
-from repghost.cli import as_option, cli
-from repghost.errors import UsageError, as_argument, option, options_spelled
+from repghost.cli import cli
+from repghost.commands.options.spelled import STARTED_BY, VARIABLES, as_option
+from repghost.errors import UsageError, as_argument, command, option, options_spelled
 from repghost.network.spec import parse_width
 from tests.repghost.commands.test_same_names import FUNCTIONS, ONLY_THERE, arguments, names, options
+from tests.support import ROOT
 from tests.test_imports import PACKAGES, TREES
 
 WRITTEN = re.compile(r"(?<![\w-])--[a-z]")
@@ -111,3 +114,38 @@ def test_python_spells_again_once_a_command_is_done() -> None:
     assert option("held_out") == "held_out="
     with pytest.raises(UsageError, match="unknown width"):
         parse_width("wide")
+
+
+# What make starts.
+
+MISTAKES = [
+    (["--weights", "absent.pth"], "absent.pth needs --data DIR,", "absent.pth needs DATA=DIR,"),
+    (["--weights", "random", "--data", "d"], "--data has no effect here", "DATA= has no effect here"),
+    (["--size", "x"], "Error: Invalid value for '--size': ", "error: Invalid value for SIZE: "),
+    (["--max-drop", "two"], "Error: Invalid value for '--max-drop': ", "error: Invalid value for MAX_DROP: "),
+    (["--jobs", "x"], "Error: Invalid value for '--jobs': ", "error: Invalid value for '--jobs': "),
+]
+
+
+@pytest.mark.parametrize(("given", "command_line", "under_make"), MISTAKES, ids=lambda value: value[0][:2])
+def test_messages_speak_as_the_user_did(given: list[str], command_line: str, under_make: str) -> None:
+    for environment, wanted in (({STARTED_BY: ""}, command_line), ({STARTED_BY: "make"}, under_make)):
+        result = CliRunner().invoke(cli, ["compile", "--target", "host", *given], env=environment)
+        assert result.exit_code == 2 and wanted in result.stderr
+        assert ("Usage:" in result.stderr) == wanted.startswith("Error:")
+
+
+def test_a_command_to_copy_is_started_as_this_one_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command("compile", target="web") == "repghost compile --target web"
+    monkeypatch.setenv(STARTED_BY, "make")
+    result = CliRunner().invoke(cli, ["verify", "."])
+    assert "build one with 'make compile'." in result.stderr
+    result = CliRunner().invoke(cli, ["advise", "--board", "pi4", "--ms", "40"])
+    assert "  make compile TARGET=arm64 WIDTH=" in result.stdout
+
+
+def test_the_makefile_says_that_it_starts_and_gives_these_variables() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert f"REPGHOST := {STARTED_BY}=make $(BIN)/repghost" in makefile
+    passed = {name.lower() for name in re.findall(r"call option,([A-Z_]+),", makefile)}
+    assert passed - {"epochs", "baselines"} == VARIABLES - {"target"}

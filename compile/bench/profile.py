@@ -28,7 +28,7 @@ from compile.storage.stage_cache import StageCache
 from compile.targets.precisions import INT8, parse_precisions
 from compile.targets.table import Target, host_target
 from repghost.data.images.preprocess import Preprocess
-from repghost.errors import IntegrityError, ToolMissingError, UsageError, option
+from repghost.errors import IntegrityError, ToolMissingError, UsageError, command, option
 from repghost.tables import make_table, text_lines
 
 if TYPE_CHECKING:
@@ -120,14 +120,14 @@ def read_program(bundle: Bundle, source: Path) -> AnyProgram:
     if not source.is_file():
         raise UsageError(
             f"{source} is not there: the profiling build starts from it. Give the file with {option('weights')}, or "
-            "run 'make compile' again."
+            f"run '{command('compile')}' again."
         )
     preprocess = Preprocess.from_dict(bundle.manifest["preprocess"])
     program = read_integer_program(source, preprocess) if _is_int8(bundle) else _float_program(source, preprocess)
     if program.digest != bundle.manifest["program_digest"]:
         raise IntegrityError(
             f"{source} holds the program {program.digest[:12]}, but {bundle.path} was compiled from "
-            f"{str(bundle.manifest['program_digest'])[:12]}. Run 'make compile' again."
+            f"{str(bundle.manifest['program_digest'])[:12]}. Run '{command('compile')}' again."
         )
     return program
 

@@ -15,7 +15,7 @@ from compile.bundle.manifest import Bundle, bundle_target, check_bundle
 from compile.link.promises import check_model
 from compile.targets.table import host_target
 from repghost.data.images.preprocess import Preprocess
-from repghost.errors import IntegrityError, RepGhostError, UsageError
+from repghost.errors import IntegrityError, RepGhostError, UsageError, command
 from repghost.evaluation.predictor import HOST_BUILD, Predictor
 
 if TYPE_CHECKING:
@@ -194,8 +194,8 @@ def check_host_bundle(path: str | os.PathLike[str]) -> Bundle:
     target = bundle_target(bundle)
     if host_target() is not target:
         raise UsageError(
-            f"{path} is a bundle for {target.name}, which this machine is not. Build one with 'make compile "
-            "TARGET=host', or verify this one with 'repghost verify'."
+            f"{path} is a bundle for {target.name}, which this machine is not. Build one with "
+            f"'{command('compile', target='host')}', or verify this one with 'repghost verify'."
         )
     check_interface(bundle)
     try:

@@ -28,7 +28,7 @@ from compile.targets.forms import ELF, Form
 from compile.targets.table import HOST, TARGETS, Target, find_target
 from repghost.data.images.preprocess import Preprocess
 from repghost.data.names.class_names import from_lines
-from repghost.errors import IntegrityError, UsageError
+from repghost.errors import IntegrityError, UsageError, command
 from repghost.sizes import reported
 
 FORMAT = "repghost-bundle"
@@ -203,7 +203,11 @@ def check_bundle(path: Path) -> Bundle:
         raise UsageError(f"{path} is no folder; give the folder of a bundle, e.g. build/<model>/arm64/int8.")
     if not os.path.lexists(path / MANIFEST):
         found = sorted(str(entry.parent) for entry in (*path.glob(f"*/{MANIFEST}"), *path.glob(f"*/*/{MANIFEST}")))
-        hint = f"there are bundles in it: {', '.join(found[:SHOWN])}." if found else "build one with 'make compile'."
+        hint = (
+            f"there are bundles in it: {', '.join(found[:SHOWN])}."
+            if found
+            else f"build one with '{command('compile')}'."
+        )
         raise UsageError(f"{path} holds no {MANIFEST}, so it is no bundle; {hint}")
     text = read_plain_file(path / MANIFEST, 1 << 20)
     manifest = parse_manifest(text)

@@ -7,7 +7,7 @@ from compile.deploy.copy import RUNNER
 from compile.deploy.probe import BoardFacts
 from compile.link.elf import read_elf
 from compile.targets.table import REFUSED, TARGETS, Target, static_target
-from repghost.errors import DeviceUnreachableError, IntegrityError, UsageError
+from repghost.errors import DeviceUnreachableError, IntegrityError, UsageError, command
 
 SPARE_BYTES = 1 << 20  # left free on the board, for the history and what the board itself writes
 
@@ -74,7 +74,7 @@ def _other_machine(bundle: Bundle, target: Target, facts: BoardFacts, where: str
     if facts.target_name not in TARGETS:
         why = REFUSED.get(facts.machine, f"bundles are made for {', '.join(TARGETS)}")
         return f"{start}, which nothing is built for: {why}."
-    build = f"Build one for it: make compile TARGET={facts.target_name}"
+    build = f"Build one for it: {command('compile', target=facts.target_name)}"
     if facts.system_bits == 32 and target.bits == 64:
         return f"{start} with a 32-bit system, which starts no 64-bit programs. {build}, or install its 64-bit system."
     return f"{start}. {build}"
@@ -83,7 +83,8 @@ def _other_machine(bundle: Bundle, target: Target, facts: BoardFacts, where: str
 def static_hint(name: str) -> str:
     """Return which target has a runner that needs no C library, for boards of a row; empty where none has."""
     found = static_target(name)
-    return f" A bundle of 'make compile TARGET={found.name}' has one that needs no C library." if found else ""
+    build = command("compile", target=found.name) if found else ""
+    return f" A bundle of '{build}' has one that needs no C library." if found else ""
 
 
 def _check_libc(bundle: Bundle, facts: BoardFacts, where: str) -> None:

@@ -13,7 +13,7 @@ from compile.deploy.ssh.connection import Connection
 from compile.doctor.findings import ABSENT, MISSING, OK, Finding
 from compile.targets.features import FEATURES
 from compile.targets.table import COUNTED, REFUSED, TARGETS
-from repghost.errors import DeviceUnreachableError, UsageError, install_command
+from repghost.errors import DeviceUnreachableError, UsageError, command, install_command
 from repghost.processes import TOOL_LIMIT_S, TimeLimitError, run_limited
 
 SMALLEST_ROOM_KB = 32 * 1024  # three versions of the largest network
@@ -101,7 +101,7 @@ def _machine(facts: BoardFacts) -> Finding:
     if target is None or not facts.system.startswith("Linux"):
         remedy = REFUSED.get(facts.machine, f"bundles are made for Linux on {', '.join(TARGETS)}")
         return Finding("machine", MISSING, name, remedy)
-    system = f", 32-bit system: make compile TARGET={target.name}" if target.bits == 32 else ""
+    system = f", 32-bit system: {command('compile', target=target.name)}" if target.bits == 32 else ""
     return Finding("machine", OK, name + system)
 
 

@@ -24,7 +24,7 @@ from compile.storage.typed_json import check_types
 from compile.subject.subject import QuantizedSubject
 from compile.targets.precisions import INT8
 from repghost.data.base import count_repeated
-from repghost.errors import IntegrityError, UsageError
+from repghost.errors import IntegrityError, UsageError, command
 from repghost.files import write_bytes_atomically, write_text_atomically
 from repghost.terminal import shell_command
 from repghost.untrusted import file_digest, parse_json
@@ -206,9 +206,11 @@ def read_report(folder: Path) -> dict[str, Any]:
     """
     path = Path(folder) / JSON_FILE
     if not path.is_file():
-        raise UsageError(f"{folder} holds no {JSON_FILE}; 'make compile' writes one into build/<model>-<size>px/.")
+        raise UsageError(
+            f"{folder} holds no {JSON_FILE}; '{command('compile')}' writes one into build/<model>-<size>px/."
+        )
     report = read_strict(path)
     if (report.get("format"), report.get("version")) != REPORT:
-        raise IntegrityError(f"{path} is no {REPORT[0]} of version {REPORT[1]}; run 'make compile' again.")
+        raise IntegrityError(f"{path} is no {REPORT[0]} of version {REPORT[1]}; run '{command('compile')}' again.")
     check_types(report, _Read, str(path))
     return report

@@ -20,7 +20,7 @@ from compile.storage.code_key import FUSED_NETWORK, code_digest
 from compile.storage.stage_cache import StageCache, versions
 from compile.subject.subject import FloatSubject, Images, Subject
 from compile.targets.precisions import FP32, INT8
-from repghost.errors import IntegrityError
+from repghost.errors import IntegrityError, as_command
 from repghost.evaluation.accuracy import accuracy, paired_difference, predict
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def evaluate(subject: Subject, programs: Programs, builds: HostBuilds, cache: St
 
 def _not_measured(reason: str) -> Evaluation:
     """Return the evaluation of a run without labelled images."""
-    command = "make compile TARGET=host WEIGHTS=FILE DATA=DIR"
+    command = as_command("compile", {"target": "host", "weights": "FILE", "data": "DIR"})
     return Evaluation({"measured": False, "reason": reason, "command": command})
 
 

@@ -19,7 +19,7 @@ from compile.storage.files import sha256
 from compile.storage.stage_cache import ROOT, Files, StageCache, versions
 from compile.subject.subject import FloatSubject, Images, Subject
 from compile.targets.precisions import FP32, Precision
-from repghost.errors import IntegrityError
+from repghost.errors import IntegrityError, option
 from repghost.evaluation.accuracy import predict
 from repghost.processes import run_limited
 
@@ -74,7 +74,9 @@ def expect(qdq: Path, preprocess: Preprocess, images: Images, cache: StageCache)
             command = [sys.executable, "-m", "compile.bundle.vectors"]
             command += [str(path) for path in (qdq.absolute(), rule, source, output)]
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-            advice = "Try again when the machine has less to do and memory left, or give smaller pictures (SIZE)."
+            advice = (
+                f"Try again when the machine has less to do and memory left, or give smaller pictures: {option('size')}"
+            )
             done = run_limited(
                 command, REFERENCE_LIMIT_S, name="the numpy reference", advice=advice, environment=environment
             )

@@ -15,17 +15,13 @@ from compile.storage.strict_json import parse_strict
 from compile.summary.facts import FORMAT, LayerRow, LayerTable, Missing, Network, Size, Source, Speed, Summary
 from compile.summary.sources import File, Learned, Reader
 from compile.summary.sources.readers import readers
-from repghost.errors import IntegrityError, UsageError
+from repghost.errors import IntegrityError, UsageError, command
 from repghost.network.spec import WIDTHS
 from repghost.untrusted import read_bounded
 
 SIZE_LIMIT = 32 << 20  # bytes of one file
 RUN_NAMES = ("report.json", "jetson.json", "jetson-measurement.json")  # looked for in the folders of runs
 NAMES = (*RUN_NAMES, "performance.json", "baselines.json", "accuracy.json")
-WHAT_TO_GIVE = (
-    "'make compile TARGET=arm64' writes build/<model>-<size>px/report.json. Give such folders, the folder that holds "
-    "them, or JSON files; 'repghost report --build' compiles first."
-)
 
 T = TypeVar("T", Network, Speed, Size, LayerTable)
 
@@ -39,7 +35,7 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if not path.exists():
-            raise UsageError(f"{path} does not exist. {WHAT_TO_GIVE}")
+            raise UsageError(f"{path} does not exist. {_what_to_give()}")
         if path.is_file():
             found.append(path)
             continue
@@ -47,7 +43,7 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
         found += here or sorted(item for name in NAMES for item in path.glob(f"*/{name}"))
     if not found:
         given = ", ".join(map(str, paths)) or "nothing"
-        raise UsageError(f"no results in {given}. {WHAT_TO_GIVE}")
+        raise UsageError(f"no results in {given}. {_what_to_give()}")
     return list(dict.fromkeys(found))
 
 
@@ -173,3 +169,11 @@ def find_conflicts(summary: Summary) -> list[str]:
             files = " and ".join(sorted({network.source for network in networks}))
             found.append(f"{model}: {files} give different fp32 accuracies for the same weights and pictures.")
     return found
+
+
+def _what_to_give() -> str:
+    build = command("compile", target="arm64")
+    return (
+        f"'{build}' writes build/<model>-<size>px/report.json. Give such folders, the folder that holds them, or JSON "
+        "files; 'repghost report --build' compiles first."
+    )

@@ -13,6 +13,7 @@ from compile.storage.code_key import code_digest
 from compile.storage.files import sha256
 from compile.storage.stage_cache import Files, StageCache, versions
 from compile.subject.subject import Images
+from repghost.errors import as_command
 from repghost.evaluation.accuracy import accuracy, paired_difference
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def evaluate_int8(build: JetsonBuild, cache: StageCache) -> dict[str, Any]:
     """
     subject = build.subject
     if subject.test is None:
-        command = "make compile TARGET=jetson WEIGHTS=FILE DATA=DIR"
+        command = as_command("compile", {"target": "jetson", "weights": "FILE", "data": "DIR"})
         return {"measured": False, "reason": subject.unmeasured, "command": command}
     test = subject.test
     before = float_predictions(subject, test, cache)

@@ -15,7 +15,7 @@ from compile.storage.strict_json import canonical_json, parse_strict, read_stric
 from compile.subject.subject import Subject
 from compile.targets.table import JETSON
 from compile.tensorrt.measurement import FILE, read_measurement, throttled
-from repghost.errors import IntegrityError
+from repghost.errors import IntegrityError, command
 from repghost.files import write_bytes_atomically, write_text_atomically
 from repghost.sizes import sides_text
 from repghost.terminal import shell_command
@@ -104,7 +104,8 @@ def read_page(folder: Path) -> str | None:
     if report.get("format") == CHECK_FORMAT:  # docs/jetson.json is about no bundle
         return None
     if report.get("format") != FORMAT or report.get("version") != VERSION:
-        raise IntegrityError(f"{path} is no {FORMAT} of version {VERSION}; run 'make compile TARGET=jetson' again.")
+        build = command("compile", target="jetson")
+        raise IntegrityError(f"{path} is no {FORMAT} of version {VERSION}; run '{build}' again.")
     try:
         measured = read_measurement(folder, report["bundle"]["digest"])
         return render_page(report if measured is None else {**report, "latency": {"measured": True, **measured}})

@@ -14,7 +14,7 @@ from compile.tensorrt.lint.check import lint_graph
 from compile.tensorrt.lint.graph import index_graph
 from compile.tensorrt.network.placement import INT8
 from compile.tensorrt.samples import KINDS, read_samples
-from repghost.errors import IntegrityError, UsageError, unknown_value
+from repghost.errors import IntegrityError, UsageError, command, unknown_value
 
 FILES = {"int8": "int8.onnx", "fp16": "fp16.onnx"}
 
@@ -41,7 +41,8 @@ def verify_engine_bundle(
             raise unknown_value(f"variant of {bundle.path}", kind, KINDS)
     absent = sorted({*FILES.values(), "promise.txt", *(f"expected-{kind}.txt" for kind in KINDS)} - _names(bundle))
     if absent:
-        raise IntegrityError(f"{bundle.path} lacks {', '.join(absent)}; build it again: make compile TARGET=jetson.")
+        build = command("compile", target="jetson")
+        raise IntegrityError(f"{bundle.path} lacks {', '.join(absent)}; build it again: {build}.")
     _check_layer_types(bundle)
     replays = []
     for kind in kinds or KINDS:

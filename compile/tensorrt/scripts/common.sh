@@ -52,7 +52,7 @@ check_version() {
         esac
     done
     fail 4 "this bundle is for JetPack $JETPACK with TensorRT $(printf '%s' "$TENSORRT" | sed 's/ / or /g')," \
-        "this board has TensorRT $version. Build one for it: make compile TARGET=jetson JETPACK=5, 6 or 7."
+        "this board has TensorRT $version. Build one for it: repghost compile --target jetson --jetpack 5, 6 or 7."
 }
 
 find_board() {

@@ -11,7 +11,7 @@ from compile.cycles.widths import figures, sizes
 from compile.summary.board_advice import NOTES, choose, how_known, own_widths, precision_words, width_label
 from compile.summary.published import published_figures
 from compile.targets.table import COUNTED
-from repghost.errors import UsageError, unknown_value
+from repghost.errors import UsageError, command, unknown_value
 from repghost.tables import make_table, text_lines
 from repghost.terminal import Shown
 
@@ -107,10 +107,8 @@ def _lines(values: Mapping[str, Any]) -> list[str]:
             f"under {budget:g} ms take {taken['width']:g}x {taken['precision']}: {_ms(taken)}, published top-1 "
             f"{published_figures()[taken['model']].top1:.1f} %"
         )
-        lines.append(
-            f"  make compile TARGET={values['target']} WIDTH={taken['width']:g} SIZE={values['size']} WEIGHTS=... "
-            "DATA=..."
-        )
+        wanted = {"target": values["target"], "width": f"{taken['width']:g}", "size": values["size"]}
+        lines.append(f"  {command('compile', **wanted, weights='FILE', data='DIR')}")
     elif budget is not None:
         lines.append(f"no width surely stays under {budget:g} ms; take a smaller input, or another board")
     lines += [f"precision: {values['precision']}"] if values["precision"] else []

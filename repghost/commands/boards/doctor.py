@@ -16,7 +16,7 @@ from repghost.terminal import say_page
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @ssh_options
 def command(on: str | None, fetch: bool, as_json: bool, ssh: SshOptions) -> None:
-    """Check everything that 'make compile' uses, or with --on whether a board can take a bundle.
+    """Check everything that 'repghost compile' uses, or with --on whether a board can take a bundle.
 
     Exit code 4: something needed is missing; 5: the board cannot be reached.
     """

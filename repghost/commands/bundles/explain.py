@@ -61,7 +61,8 @@ def _of_bundle(found: Explanation) -> list[str]:
     if any(row.is_float for row in found.layers):
         precision = found.about["precision"]
         lines.append(
-            f"The bundle was built in {precision}, so its layers are float; PRECISION=int8 builds the integers."
+            f"The bundle was built in {precision}, so its layers are float; repghost compile --precision int8 builds "
+            "the integers."
         )
     else:
         lines.append("Every layer is an integer operator, with the same result on every machine.")

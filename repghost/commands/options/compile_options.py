@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 
 OF_JETSON = ("jetpack", "squeeze_excite", "depthwise", "via")
 # Which options mean nothing for weights that are not a trained checkpoint, and why.
@@ -34,11 +34,11 @@ def refuse_without_effect(given: Collection[str], for_jetson: bool, weights: str
     if weights in OF_CHECKPOINTS:
         _refuse(given, *OF_CHECKPOINTS[weights])
     if weights == "quantized" and not data:
-        _refuse(given, ("test_images", "class_order", "class_map", "val_share"), "nothing is judged without --data")
+        lost = ("test_images", "class_order", "class_map", "val_share")
+        _refuse(given, lost, f"nothing is judged without {option('data')}")
 
 
 def _refuse(given: Collection[str], names: Collection[str], reason: str) -> None:
     for name in names:
         if name in given:
-            option = name.replace("_", "-")
-            raise UsageError(f"--{option} ({name.upper()} of make) has no effect here: {reason}; leave it out.")
+            raise UsageError(f"{option(name)} has no effect here: {reason}; leave it out.")

@@ -116,7 +116,7 @@ def test_another_program_is_refused(host_bundle: Path, tmp_path: Path, monkeypat
     program = replace(random_program(0.5, 32, classes=10), digest="1" * 64)
     monkeypatch.setattr(profile, "read_integer_program", lambda *_: program)
     (tmp_path / "other.onnx").write_bytes(b"")
-    with pytest.raises(IntegrityError, match="Run 'make compile' again"):
+    with pytest.raises(IntegrityError, match="Run 'repghost compile' again"):
         read_program(bundle, tmp_path / "other.onnx")
 
 

@@ -317,7 +317,7 @@ def test_a_reason_is_given_for_anything_ssh_says() -> None:
         ({}, "absent", "scaling_governor"),
         ({"libc": "musl libc"}, "absent", "TARGET=android' has one that needs no C library"),
         ({"libc": "", "loaders": ""}, "absent", "TARGET=android' has one that needs no C library"),
-        ({"bits": "32"}, "ok", "32-bit system: make compile TARGET=armv7"),
+        ({"bits": "32"}, "ok", "32-bit system: repghost compile --target armv7"),
         ({"bits": "32", "machine": "x86_64"}, "missing", "64-bit system"),
         ({"machine": "armv7l", "bits": "32", "libc": "musl libc"}, "absent", "TARGET=armv7-static' has one"),
         ({"machine": "armv7l", "bits": "32", "features": "half thumb vfpv3"}, "missing", "armv7 needs NEON"),

@@ -216,7 +216,7 @@ def test_the_folder_of_a_run_is_no_bundle_but_holds_some(host_bundle: Path, tmp_
     with pytest.raises(UsageError, match=f"there are bundles in it: {bundle}"):
         check_bundle(tmp_path / "run")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="build one with 'make compile'"):
+    with pytest.raises(UsageError, match="build one with 'repghost compile'"):
         check_bundle(tmp_path / "empty")
 
 

@@ -259,7 +259,7 @@ def test_a_damaged_report_is_refused_and_replaced(tmp_path: Path, content: bytes
 
 
 def test_no_report_names_the_command(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="make compile"):
+    with pytest.raises(UsageError, match="repghost compile"):
         read_report(tmp_path)
 
 

@@ -440,7 +440,7 @@ def test_a_run_is_named_by_how_it_chose_its_scales(config: dict[str, Any], name:
 def test_what_does_not_exist_is_told_from_what_is_empty(tmp_path: Path) -> None:
     for path, words in ((tmp_path / "absent", "does not exist"), (tmp_path, "no results in")):
         done = CliRunner().invoke(cli, ["report", str(path)])
-        assert done.exit_code == 2 and words in done.output and "make compile TARGET=arm64" in done.output
+        assert done.exit_code == 2 and words in done.output and "repghost compile --target arm64" in done.output
 
 
 @pytest.mark.parametrize("text", ['{"format": "repghost-report", "version": 1}', '{"format": "repghost-report"}', "{"])

@@ -12,7 +12,8 @@ import torch
 from click.testing import CliRunner
 
 from repghost.api.training.recipes import RecipeValues, recipe_with
-from repghost.cli import as_option, cli
+from repghost.cli import cli
+from repghost.commands.options.spelled import as_option
 from repghost.commands.options.train_flags import FLAGS, PREPROCESS_FLAGS, REFUSALS, opposite
 from repghost.commands.training.train import command
 from repghost.data.formats.arrays import ArraySet
